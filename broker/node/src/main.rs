@@ -1,0 +1,3 @@
+//! `sedge`: the broker's process and its command line.
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! Kafka's bytes to messages and back.
+//!
+//! Messages and their codecs are `kacrab-protocol`'s, re-exported as [`kafka`]; here are the newtypes, the
+//! record-batch header, what this broker answers to, and the limits on what a frame may ask for.
+
+pub mod batch;
+pub mod ids;
+
+pub use bytes::{Bytes, BytesMut};
+pub use kacrab_protocol as kafka;
+pub use kacrab_protocol::generated::ErrorCode;

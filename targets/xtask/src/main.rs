@@ -1,0 +1,3 @@
+//! `cargo xtask`: setup, build, sizes, tests.
+
+fn main() {}

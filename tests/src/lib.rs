@@ -1,0 +1,1 @@
+//! Tests of the whole broker with real clients, disks and upstreams.
