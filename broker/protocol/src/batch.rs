@@ -62,7 +62,9 @@ impl BatchHeader {
     }
 
     fn at<const N: usize>(&self, start: usize) -> [u8; N] {
-        *self.0[start..].first_chunk::<N>().expect("fields lie within the 61 bytes")
+        *self.0[start..]
+            .first_chunk::<N>()
+            .expect("fields lie within the 61 bytes")
     }
 
     fn put<const N: usize>(&mut self, start: usize, field: [u8; N]) {

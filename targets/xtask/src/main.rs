@@ -1,3 +1,94 @@
-//! `cargo xtask`: setup, build, sizes, tests.
+//! `cargo xtask`: setup, build, sizes, tests, demo, benchmarks and fuzzing, with nothing to remember.
+//!
+//! Two of its tasks are all that a newcomer needs: `cargo xtask demo` and `cargo xtask test`. Both set the machine up first.
 
-fn main() {}
+#![allow(clippy::print_stdout, reason = "a task's output is what it is for")]
+
+mod build;
+mod error;
+mod process;
+mod setup;
+mod sizes;
+mod target_file;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    build::{Compiler, HOST_TRIPLE},
+    error::Result,
+    setup::Purpose,
+    target_file::Target,
+    workspace::Workspace,
+};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Setup, build, sizes, tests, demo, benchmarks, fuzzing"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Check what this machine has, install what is lacking
+    Setup {
+        #[arg(long = "for", value_enum, default_value = "all")]
+        purpose: Purpose,
+    },
+    /// Build the broker for a target (release profile)
+    Build {
+        /// A file in targets/ without its .toml
+        #[arg(long, default_value = HOST_TRIPLE)]
+        target: String,
+        /// Leave the plugin compiler out (always so on targets that do not name it)
+        #[arg(long)]
+        no_jit: bool,
+    },
+    /// Build with and without the plugin compiler and hold both to their budgets
+    Sizes,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    let workspace = Workspace::find();
+    match task {
+        Task::Setup { purpose } => setup::run(&workspace, purpose),
+        Task::Build { target, no_jit } => build_one(&workspace, &target, no_jit),
+        Task::Sizes => sizes::run(&workspace),
+    }
+}
+
+fn build_one(workspace: &Workspace, triple: &str, no_jit: bool) -> Result<()> {
+    let target = Target::read(workspace, triple)?;
+    setup::for_target(workspace, &target)?;
+    let compiler = if target.compiler && !no_jit {
+        Compiler::In
+    } else {
+        Compiler::Out
+    };
+    let built = build::run(workspace, &target, compiler)?;
+    println!(
+        "built {} in {:.0} s: {:.2} MiB; to stay under {} MiB resident when idle",
+        built.binary.display(),
+        built.took.as_secs_f64(),
+        built.mib(),
+        target.budget.rss_idle_max_mib,
+    );
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! `cargo xtask build`: the broker for a target, as `targets/TRIPLE.toml` says.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    error::{Error, Result},
+    process,
+    setup::{self, DEBIAN_RUSTC, Std, Zig},
+    target_file::{How, Target},
+    workspace::Workspace,
+};
+
+/// The machine that xtask runs on.
+pub const HOST_TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+/// The binary with or without the plugin compiler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compiler {
+    In,
+    Out,
+}
+
+/// A binary that was built.
+#[derive(Debug)]
+pub struct Built {
+    pub binary: PathBuf,
+    pub bytes: u64,
+    pub took: Duration,
+}
+
+impl Built {
+    pub fn mib(&self) -> f64 {
+        self.bytes as f64 / f64::from(1 << 20)
+    }
+}
+
+/// Builds the broker, release profile, and says where it is.
+pub fn run(workspace: &Workspace, target: &Target, compiler: Compiler) -> Result<Built> {
+    let started = Instant::now();
+    let mut command = cargo_for(workspace, target);
+    command.args([
+        "--release",
+        "--locked",
+        "--package",
+        "sedge",
+        "--bin",
+        "sedge",
+    ]);
+    if compiler == Compiler::Out {
+        command.arg("--no-default-features");
+    }
+    if !target.features.is_empty() {
+        command.args(["--features", &target.features.join(",")]);
+    }
+    let made = if target.triple == HOST_TRIPLE {
+        workspace.broker()
+    } else {
+        let directory = workspace.target.join("cross");
+        command
+            .args(["--target", &target.triple, "--target-dir"])
+            .arg(&directory);
+        directory.join(&target.triple).join("release/sedge")
+    };
+    process::run(&mut command)?;
+    let binary = if target.triple == HOST_TRIPLE && compiler == Compiler::Out {
+        moved(&made, &workspace.target.join("no-jit/sedge"))?
+    } else {
+        made
+    };
+    let bytes = fs::metadata(&binary).map_err(Error::file(&binary))?.len();
+    Ok(Built {
+        binary,
+        bytes,
+        took: started.elapsed(),
+    })
+}
+
+/// `target/release/sedge` is the one with the compiler, for whoever looks there.
+fn moved(from: &Path, to: &Path) -> Result<PathBuf> {
+    let directory = to.parent().expect("a file in a directory");
+    fs::create_dir_all(directory).map_err(Error::file(directory))?;
+    fs::rename(from, to).map_err(Error::file(to))?;
+    Ok(to.to_path_buf())
+}
+
+/// `cargo build` or its like, with the environment that makes it build for `target`.
+fn cargo_for(workspace: &Workspace, target: &Target) -> Command {
+    let std = setup::find_std(&target.triple).unwrap_or(Std::Rustup);
+    match target.how {
+        How::Native => workspace.cargo(&["build"]),
+        How::Debian => debian_cargo(workspace, target, std),
+        How::Zig => zig_cargo(workspace, target, std),
+    }
+}
+
+/// Debian's cross compiler links; its standard library is used where rustup has none.
+fn debian_cargo(workspace: &Workspace, target: &Target, std: Std) -> Command {
+    let prefix = setup::gnu_prefix(target);
+    let triple = target.underscored();
+    let upper = triple.to_uppercase();
+    let mut command = workspace.cargo(&["build"]);
+    command
+        .env(
+            format!("CARGO_TARGET_{upper}_LINKER"),
+            format!("{prefix}-gcc"),
+        )
+        .env(format!("CC_{triple}"), format!("{prefix}-gcc"))
+        .env(format!("AR_{triple}"), format!("{prefix}-ar"));
+    if std == Std::Debian {
+        let sysroot = setup::debian_sysroot(workspace, target);
+        command.env("RUSTC", DEBIAN_RUSTC).env(
+            format!("CARGO_TARGET_{upper}_RUSTFLAGS"),
+            format!("--sysroot {}", sysroot.display()),
+        );
+    }
+    command
+}
+
+/// Zig compiles the C parts and links; the standard library is built from source where rustup has none.
+fn zig_cargo(workspace: &Workspace, target: &Target, std: Std) -> Command {
+    let zig = Zig::new(workspace);
+    let mut command = workspace.cargo(&["zigbuild"]);
+    command
+        .env("PATH", zig.path())
+        .env("CARGO_ZIGBUILD_ZIG_PATH", zig.program());
+    if std == Std::Debian {
+        // Zig brings the C library's start files too, so rustc must not look for its own.
+        let mut flags = vec!["-Clink-self-contained=no"];
+        if target.static_crt {
+            flags.push("-Ctarget-feature=+crt-static");
+        }
+        let upper = target.underscored().to_uppercase();
+        command
+            .env("RUSTC", DEBIAN_RUSTC)
+            // -Zbuild-std is not stable; both toolchains have it.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env(format!("CARGO_TARGET_{upper}_RUSTFLAGS"), flags.join(" "))
+            .arg("-Zbuild-std=std,panic_abort");
+    }
+    command
+}

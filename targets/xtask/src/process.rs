@@ -1,0 +1,72 @@
+//! Running programs: each is shown before it runs, and a failure names it.
+
+use std::process::{Command, Stdio};
+
+use crate::error::{Error, Result};
+
+/// Runs `command`, its output going to the terminal.
+pub fn run(command: &mut Command) -> Result<()> {
+    println!("  $ {}", line(command));
+    run_quietly(command)
+}
+
+/// Runs `command` without saying so.
+pub fn run_quietly(command: &mut Command) -> Result<()> {
+    let status = command.status().map_err(|source| Error::NotStarted {
+        command: line(command),
+        source,
+    })?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Error::Failed {
+            command: line(command),
+            status,
+        })
+    }
+}
+
+/// Whether `command` succeeds; it says nothing.
+pub fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// What `command` prints on its standard output.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|source| Error::NotStarted {
+            command: line(command),
+            source,
+        })?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned())
+    } else {
+        Err(Error::Failed {
+            command: line(command),
+            status: output.status,
+        })
+    }
+}
+
+/// The command as it would be typed, without its environment and with a long path's last part only.
+fn line(command: &Command) -> String {
+    let program = command.get_program().to_string_lossy();
+    let name = program.rsplit('/').next().unwrap_or_default().to_owned();
+    std::iter::once(name)
+        .chain(
+            command
+                .get_args()
+                .map(|argument| argument.to_string_lossy().into_owned()),
+        )
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,87 @@
+//! `cargo xtask setup`: checks what a task needs and installs what is lacking.
+//!
+//! Each step looks first and says what it does; with all there, none of them touches the network. Rust's own way comes
+//! first (`rustup target add`), then Debian's packages. Downloads go to `target/tools`, never into the repository.
+
+mod apt;
+mod clients;
+mod cross;
+mod kafka;
+mod stamp;
+mod std_library;
+mod venv;
+
+use clap::ValueEnum;
+
+pub use cross::{Zig, debian_sysroot, gnu_prefix};
+pub use std_library::{DEBIAN_RUSTC, Std, find as find_std};
+
+use crate::{
+    error::Result,
+    target_file::{How, Target},
+    workspace::Workspace,
+};
+
+/// What the machine is set up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Purpose {
+    /// The broker and plugins (guests) for it.
+    Demo,
+    /// The broker for ARM, and running it under emulation.
+    Arm,
+    /// The whole test suite with its clients.
+    Test,
+    /// All targets too.
+    All,
+}
+
+/// The target of the ARM test.
+pub const ARM_TEST_TRIPLE: &str = "aarch64-unknown-linux-musl";
+
+/// Installs what `purpose` needs.
+pub fn run(workspace: &Workspace, purpose: Purpose) -> Result<()> {
+    println!("setup: C compiler");
+    apt::ensure_programs(&[("cc", "gcc"), ("make", "make")])?;
+    apt::ensure_files(&[("/usr/include/stdlib.h", "libc6-dev")])?;
+    println!("setup: WebAssembly (plugins)");
+    std_library::ensure("wasm32-unknown-unknown")?;
+    let arm = || for_target(workspace, &Target::read(workspace, ARM_TEST_TRIPLE)?);
+    match purpose {
+        Purpose::Demo => {}
+        Purpose::Arm => arm()?,
+        Purpose::Test => {
+            arm()?;
+            for_tests(workspace)?;
+        }
+        Purpose::All => {
+            for triple in Target::known(workspace) {
+                for_target(workspace, &Target::read(workspace, &triple)?)?;
+            }
+            for_tests(workspace)?;
+        }
+    }
+    println!("setup: all there");
+    Ok(())
+}
+
+/// Installs what a build for `target` needs, and its emulator.
+pub fn for_target(workspace: &Workspace, target: &Target) -> Result<()> {
+    println!("setup: {}", target.triple);
+    std_library::ensure(&target.triple)?;
+    match target.how {
+        How::Native => {}
+        How::Debian => cross::ensure_debian(workspace, target)?,
+        How::Zig => cross::ensure_zig(workspace)?,
+    }
+    match &target.qemu_user {
+        Some(emulator) => apt::ensure_programs(&[(emulator, "qemu-user-static")]),
+        None => Ok(()),
+    }
+}
+
+fn for_tests(workspace: &Workspace) -> Result<()> {
+    println!("setup: Apache Kafka");
+    kafka::ensure(workspace)?;
+    println!("setup: clients");
+    clients::ensure(workspace)
+}
