@@ -1,0 +1,284 @@
+//! What the log promises: the types and the trait that the broker is written against.
+
+use bytes::Bytes;
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
+
+use crate::error::Error;
+
+/// Number of a commit, from 1, grows by 1. 0 is "nothing yet".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sequence(pub u64);
+
+/// Number of a segment file, from 1, never used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentId(pub u64);
+
+/// One part of a commit.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// Batches of one partition whose offsets follow each other; offset and leader epoch are patched in
+    /// the headers already. Empty is nothing.
+    Append {
+        partition: PartitionId,
+        batches: Vec<Batch>,
+    },
+    /// Records before `offset` are gone (retention, DeleteRecords). Never moves back. Beyond the log's end it
+    /// moves the end as well.
+    LogStart {
+        partition: PartitionId,
+        offset: Offset,
+    },
+    /// The topic was deleted: the partition's records, its bounds, all of it. Its id is never used again.
+    /// The caller's own views of the partition go by `updates`.
+    Drop { partition: PartitionId },
+}
+
+/// A view that the caller derives from records and the store keeps. The index and the slices are the store's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum View {
+    Offsets = 1,
+    Producers = 2,
+    Epochs = 3,
+    Aborted = 4,
+    CompactionKeys = 5,
+    Metadata = 6,
+}
+
+/// One change of a view; `None` removes the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewUpdate {
+    pub view: View,
+    pub key: Vec<u8>,
+    pub value: Option<Vec<u8>>,
+}
+
+/// What is written, and becomes visible, at once.
+///
+/// `updates` are not in the log: they are what [`Recovery::replay`] would derive from `entries`.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    pub entries: Vec<Entry>,
+    pub updates: Vec<ViewUpdate>,
+    /// The broker's append clock, stored in the frame.
+    pub append_ms: i64,
+}
+
+/// What a partition holds. An unknown partition holds 0..0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogBounds {
+    pub log_start: Offset,
+    /// The log end offset.
+    pub next_offset: Offset,
+    /// That of the last batch.
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+/// A stretch of one partition's records in one segment: what retention counts and frees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    pub segment: SegmentId,
+    pub first_offset: Offset,
+    pub next_offset: Offset,
+    /// Bytes of its batches.
+    pub bytes: u64,
+    /// The largest timestamp of its records.
+    pub max_timestamp: i64,
+    /// The append clock at its newest batch.
+    pub append_ms: i64,
+}
+
+/// What [`LogStore::free_segments`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freed {
+    pub bytes: u64,
+    pub segments: u32,
+    /// Live bytes that were copied forward to make that possible.
+    pub moved_bytes: u64,
+    /// The call stopped at its bound: call again.
+    pub more: bool,
+}
+
+/// What the store takes up, for metrics and `DescribeLogDirs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of the segment files.
+    pub disk_bytes: u64,
+    /// Bytes of batches at or after their partition's log start, by slice.
+    pub live_bytes: u64,
+    pub segments: u64,
+    /// Bytes of batches written since open.
+    pub payload_bytes_written: u64,
+    /// Bytes of segments written since open: payload, frame heads, segment headers, footers.
+    pub log_bytes_written: u64,
+    /// Bytes of keys and values handed to the views since open.
+    pub view_bytes_written: u64,
+    /// `None` where the volume does not say.
+    pub volume_free_bytes: Option<u64>,
+    /// Entries and bytes that wait for the next flush of the views.
+    pub pending_entries: u64,
+    pub pending_bytes: u64,
+    /// The views could not be flushed last time; appends go on while there is room for what waits.
+    pub degraded: bool,
+    pub view_flushes: u64,
+    pub syncs: u64,
+}
+
+/// Reads of the caller's views: pending updates over what is flushed.
+pub trait ViewReader {
+    fn view_get(&self, view: View, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+    /// Keys with this prefix in ascending order.
+    fn view_scan(
+        &self,
+        view: View,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), Error>;
+}
+
+/// The log. One writer calls the methods marked so; everything else may be called from any thread at any time.
+pub trait LogStore: ViewReader + Send + Sync + 'static {
+    /// Room for a commit with `bytes` of batches, of any number of parts: rolls and preallocates as needed.
+    /// [`Error::Full`] and [`Error::ReadOnly`] leave the store as it was. Writer only.
+    fn reserve(&self, bytes: usize) -> Result<(), Error>;
+    /// One frame, one vectored write, atomic. Readable at once; durable after [`LogStore::sync`]. An error other
+    /// than `Full` and `ReadOnly` (which come before anything is written) is final. Writer only.
+    fn append(&self, commit: Commit) -> Result<Sequence, Error>;
+    /// fdatasync of everything appended before the call. A failure is final: the caller ends the process.
+    fn sync(&self) -> Result<(), Error>;
+
+    fn bounds(&self, partition: PartitionId) -> Result<LogBounds, Error>;
+    /// Whole batches as stored, from the batch that contains `from`, of batches that begin below `until`, at
+    /// most `bytes_max` but at least one batch where there is one. Each `Bytes` holds one or more whole batches.
+    /// Empty at or after the end, and before the log start. The CRCs are not checked here.
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        until: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Bytes>, Error>;
+    /// The first batch that holds records at or after the log start, begins below `until` and has a largest
+    /// timestamp at or after `timestamp`.
+    fn first_batch_at(
+        &self,
+        partition: PartitionId,
+        timestamp: i64,
+        until: Offset,
+    ) -> Result<Option<Bytes>, Error>;
+    /// The first of the batches below `until` that have the largest timestamp of all (ListOffsets -3).
+    fn max_timestamp_batch(
+        &self,
+        partition: PartitionId,
+        until: Offset,
+    ) -> Result<Option<Bytes>, Error>;
+    /// Oldest first, those that hold records at or after the log start.
+    fn slices(&self, partition: PartitionId) -> Result<Vec<Slice>, Error>;
+    /// Bytes of the partition's live slices.
+    fn partition_bytes(&self, partition: PartitionId) -> Result<u64, Error>;
+
+    /// Frees segments without live slices, and moves the live remains of nearly dead ones into the active
+    /// segment so that their space comes back too. Bounded work per call. Writer only.
+    fn free_segments(&self) -> Result<Freed, Error>;
+    /// Brings pending view updates to disk. From a background thread at intervals (a second or so); append
+    /// does it by itself where much is pending. A failure loses nothing and is retried by the next call.
+    fn flush_views(&self) -> Result<(), Error>;
+    fn usage(&self) -> Usage;
+    /// Flushes the views and syncs. Nothing may be appended afterwards.
+    fn close(&self) -> Result<(), Error>;
+}
+
+/// What recovery hands to the caller: every batch that the views have not seen, so that the caller derives
+/// their updates again. Within a partition in offset order.
+pub trait Recovery {
+    /// The updates join the views before the next call, which sees them through `views`.
+    fn replay(
+        &mut self,
+        views: &dyn ViewReader,
+        partition: PartitionId,
+        batches: &[Batch],
+        append_ms: i64,
+    ) -> Vec<ViewUpdate>;
+    /// The partition was dropped: its keys in the views go.
+    fn dropped(&mut self, views: &dyn ViewReader, partition: PartitionId) -> Vec<ViewUpdate>;
+    /// Whether `replay` looks into this partition's bodies. Where it does not (user topics: the producer state
+    /// is in the headers), a rebuild of all views reads headers only and `Batch::body` may be empty.
+    fn needs_bodies(&self, partition: PartitionId) -> bool {
+        let _ = partition;
+        true
+    }
+}
+
+/// How to open.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Size of a segment file: 16 MiB in the small profile, 64 MiB otherwise.
+    pub segment_bytes: u64,
+    /// Block cache of the views.
+    pub cache_bytes: u64,
+    /// Pending view updates beyond this are flushed by `append` itself.
+    pub views_flush_bytes: usize,
+    /// The cluster that the directory must belong to. A new directory takes it, or makes up one.
+    pub cluster_id: Option<String>,
+    pub node_id: i32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 16 << 20,
+            cache_bytes: 1 << 20,
+            views_flush_bytes: 512 << 10,
+            cluster_id: None,
+            node_id: 0,
+        }
+    }
+}
+
+/// Whose data this is: what `meta.toml` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub cluster_id: String,
+    pub node_id: i32,
+}
+
+/// A last frame that was cut because it was not whole: nothing that was synced is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    pub segment: SegmentId,
+    pub position: u64,
+    pub bytes: u64,
+}
+
+/// Offsets of a partition that a hole took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LostRange {
+    pub partition: PartitionId,
+    pub base_offset: Offset,
+    pub next_offset: Offset,
+}
+
+/// Bytes that should be frames and are not, with valid frames behind them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hole {
+    pub segment: SegmentId,
+    pub position: u64,
+    pub bytes: u64,
+    /// What was in it, as far as its heads could be read or what follows tells.
+    pub lost: Vec<LostRange>,
+}
+
+/// What opening found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Commits after the views' applied sequence.
+    pub frames_replayed: u64,
+    pub torn_tail: Option<TornTail>,
+    pub holes: Vec<Hole>,
+    /// The views were missing, unreadable or ahead of the log, and were made anew.
+    pub views_rebuilt: bool,
+    /// The log ended before what the views had seen: a disk that did not keep what it had synced.
+    pub lost_tail: bool,
+    pub ms: u64,
+}

@@ -1,0 +1,133 @@
+//! What can go wrong with the log.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::api::SegmentId;
+
+/// An operating failure. `Full` and `ReadOnly` come before anything is written and leave the store as it was.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// No room on the volume, or too many view updates wait for it.
+    Full,
+    /// The volume is mounted read-only.
+    ReadOnly,
+    /// The operating system refused; `doing` says what was tried.
+    Io {
+        doing: &'static str,
+        source: io::Error,
+    },
+    /// Bytes of the log are not what was written.
+    Corrupt {
+        segment: SegmentId,
+        position: u64,
+        what: &'static str,
+    },
+    /// fjall failed.
+    Views(fjall::Error),
+    /// A view holds an entry that cannot be read.
+    ViewEntry { view: &'static str },
+    /// An earlier write or sync failed: the process must end.
+    Poisoned,
+    /// Another process has the data directory open.
+    Locked {
+        directory: PathBuf,
+        process: Option<u32>,
+    },
+    /// The data directory was written by a newer version.
+    NewerFormat {
+        directory: PathBuf,
+        found: u32,
+        known: u32,
+    },
+    /// The data directory belongs to another cluster or node.
+    OtherOwner {
+        directory: PathBuf,
+        key: &'static str,
+        found: String,
+        asked: String,
+    },
+    /// `meta.toml` cannot be understood.
+    BadMeta { path: PathBuf, line: usize },
+    /// A commit that cannot be stored: larger than 4 GiB or with a batch whose header lies.
+    Refused { why: &'static str },
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full => {
+                f.write_str("no room left on the volume; free some or lower the retention")
+            }
+            Self::ReadOnly => f.write_str("the volume is read-only; remount it for writing"),
+            Self::Io { doing, source } => write!(f, "cannot {doing}: {source}"),
+            Self::Corrupt {
+                segment,
+                position,
+                what,
+            } => {
+                write!(f, "segment {} is damaged at {position}: {what}", segment.0)
+            }
+            Self::Views(source) => write!(f, "views: {source}"),
+            Self::ViewEntry { view } => {
+                write!(
+                    f,
+                    "view {view} is damaged; delete the views directory to rebuild it"
+                )
+            }
+            Self::Poisoned => f.write_str("an earlier write or sync failed; restart the broker"),
+            Self::Locked { directory, process } => {
+                write!(f, "data directory {} is locked by ", directory.display())?;
+                match process {
+                    Some(id) => write!(f, "process {id}")?,
+                    None => f.write_str("another process")?,
+                }
+                f.write_str("; stop it or choose another directory")
+            }
+            Self::NewerFormat {
+                directory,
+                found,
+                known,
+            } => write!(
+                f,
+                "data directory {} has format {found}, this version knows {known}; \
+                 use the newer version that wrote it",
+                directory.display()
+            ),
+            Self::OtherOwner {
+                directory,
+                key,
+                found,
+                asked,
+            } => write!(
+                f,
+                "data directory {} has {key} {found}, the configuration asks for {asked}; \
+                 correct the configuration or choose another directory",
+                directory.display()
+            ),
+            Self::BadMeta { path, line } => write!(
+                f,
+                "{} line {line} cannot be understood; restore it from a backup",
+                path.display()
+            ),
+            Self::Refused { why } => write!(f, "commit refused: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Views(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<fjall::Error> for Error {
+    fn from(source: fjall::Error) -> Self {
+        Self::Views(source)
+    }
+}

@@ -1,0 +1,273 @@
+//! The log as plain maps in memory: the simplest thing that keeps the contract. It is what the real store is
+//! compared with in tests, and a store for tests of others. Nothing survives it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use sedge_protocol::batch::{Batch, BatchHeader};
+use sedge_protocol::ids::{Offset, PartitionId};
+
+use crate::api::{
+    Commit, Entry, Freed, LogBounds, LogStore, SegmentId, Sequence, Slice, Usage, View, ViewReader,
+};
+use crate::error::Error;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    sequence: u64,
+    payload_bytes: u64,
+    partitions: BTreeMap<PartitionId, Partition>,
+    views: BTreeMap<(View, Vec<u8>), Vec<u8>>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    bounds: LogBounds,
+    batches: BTreeMap<Offset, Stored>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    header: BatchHeader,
+    bytes: Bytes,
+    append_ms: i64,
+}
+
+impl MemoryStore {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn apply(&mut self, entry: Entry, append_ms: i64) {
+        match entry {
+            Entry::Append { partition, batches } => {
+                let of = self.partitions.entry(partition).or_default();
+                for batch in batches {
+                    self.payload_bytes += batch.bytes() as u64;
+                    of.append(&batch, append_ms);
+                }
+            }
+            Entry::LogStart { partition, offset } => {
+                self.partitions
+                    .entry(partition)
+                    .or_default()
+                    .move_start(offset);
+            }
+            Entry::Drop { partition } => {
+                self.partitions.remove(&partition);
+            }
+        }
+    }
+}
+
+impl Partition {
+    fn append(&mut self, batch: &Batch, append_ms: i64) {
+        let header = batch.header;
+        let mut bytes = BytesMut::with_capacity(batch.bytes());
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(&batch.body);
+        self.bounds.next_offset = header.next_offset();
+        self.bounds.leader_epoch = Some(header.leader_epoch());
+        self.batches.insert(
+            header.base_offset(),
+            Stored {
+                header,
+                bytes: bytes.freeze(),
+                append_ms,
+            },
+        );
+    }
+
+    fn move_start(&mut self, offset: Offset) {
+        self.bounds.log_start = self.bounds.log_start.max(offset);
+        self.bounds.next_offset = self.bounds.next_offset.max(offset);
+        let start = self.bounds.log_start;
+        self.batches
+            .retain(|_, batch| batch.header.next_offset() > start);
+    }
+
+    fn below(&self, until: Offset) -> impl Iterator<Item = &Stored> {
+        self.batches.range(..until).map(|(_, batch)| batch)
+    }
+}
+
+impl ViewReader for MemoryStore {
+    fn view_get(&self, view: View, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.state().views.get(&(view, key.to_vec())).cloned())
+    }
+
+    fn view_scan(
+        &self,
+        view: View,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), Error> {
+        for ((of, key), value) in self.state().views.range((view, prefix.to_vec())..) {
+            if *of != view || !key.starts_with(prefix) {
+                break;
+            }
+            each(key, value);
+        }
+        Ok(())
+    }
+}
+
+impl LogStore for MemoryStore {
+    fn reserve(&self, _bytes: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn append(&self, commit: Commit) -> Result<Sequence, Error> {
+        let mut state = self.state();
+        for entry in commit.entries {
+            state.apply(entry, commit.append_ms);
+        }
+        for update in commit.updates {
+            let key = (update.view, update.key);
+            match update.value {
+                Some(value) => state.views.insert(key, value),
+                None => state.views.remove(&key),
+            };
+        }
+        state.sequence += 1;
+        Ok(Sequence(state.sequence))
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn bounds(&self, partition: PartitionId) -> Result<LogBounds, Error> {
+        Ok(self
+            .state()
+            .partitions
+            .get(&partition)
+            .map(|of| of.bounds)
+            .unwrap_or_default())
+    }
+
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        until: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Bytes>, Error> {
+        let state = self.state();
+        let Some(of) = state.partitions.get(&partition) else {
+            return Ok(Vec::new());
+        };
+        if from < of.bounds.log_start {
+            return Ok(Vec::new());
+        }
+        let mut chunks = Vec::new();
+        let mut left = bytes_max;
+        for batch in of
+            .below(until)
+            .filter(|batch| batch.header.next_offset() > from)
+        {
+            if !chunks.is_empty() && batch.bytes.len() > left {
+                break;
+            }
+            left = left.saturating_sub(batch.bytes.len());
+            chunks.push(batch.bytes.clone());
+        }
+        Ok(chunks)
+    }
+
+    fn first_batch_at(
+        &self,
+        partition: PartitionId,
+        timestamp: i64,
+        until: Offset,
+    ) -> Result<Option<Bytes>, Error> {
+        let state = self.state();
+        let Some(of) = state.partitions.get(&partition) else {
+            return Ok(None);
+        };
+        let found = of
+            .below(until)
+            .find(|batch| batch.header.max_timestamp() >= timestamp);
+        Ok(found.map(|batch| batch.bytes.clone()))
+    }
+
+    fn max_timestamp_batch(
+        &self,
+        partition: PartitionId,
+        until: Offset,
+    ) -> Result<Option<Bytes>, Error> {
+        let state = self.state();
+        let Some(of) = state.partitions.get(&partition) else {
+            return Ok(None);
+        };
+        let latest = of
+            .below(until)
+            .map(|batch| batch.header.max_timestamp())
+            .max();
+        let found = of
+            .below(until)
+            .find(|batch| Some(batch.header.max_timestamp()) == latest);
+        Ok(found.map(|batch| batch.bytes.clone()))
+    }
+
+    fn slices(&self, partition: PartitionId) -> Result<Vec<Slice>, Error> {
+        let state = self.state();
+        let Some(of) = state.partitions.get(&partition) else {
+            return Ok(Vec::new());
+        };
+        let slice = |batch: &Stored| Slice {
+            segment: SegmentId(1),
+            first_offset: batch.header.base_offset(),
+            next_offset: batch.header.next_offset(),
+            bytes: batch.bytes.len() as u64,
+            max_timestamp: batch.header.max_timestamp(),
+            append_ms: batch.append_ms,
+        };
+        Ok(of.batches.values().map(slice).collect())
+    }
+
+    fn partition_bytes(&self, partition: PartitionId) -> Result<u64, Error> {
+        Ok(self
+            .slices(partition)?
+            .iter()
+            .map(|slice| slice.bytes)
+            .sum())
+    }
+
+    fn free_segments(&self) -> Result<Freed, Error> {
+        Ok(Freed::default())
+    }
+
+    fn flush_views(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn usage(&self) -> Usage {
+        let state = self.state();
+        let batches = state.partitions.values().flat_map(|of| of.batches.values());
+        let live_bytes = batches.map(|batch| batch.bytes.len() as u64).sum();
+        Usage {
+            disk_bytes: live_bytes,
+            live_bytes,
+            segments: 1,
+            payload_bytes_written: state.payload_bytes,
+            ..Usage::default()
+        }
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
