@@ -1,0 +1,79 @@
+//! The broker under test: sedge, or Apache Kafka where `SEDGE_TEST_BROKER=kafka` is set, which shows that
+//! a test asks for nothing but what Kafka does.
+
+use crate::apache_kafka::ApacheKafka;
+use crate::sedge::{Options, Sedge};
+use crate::temp_dir::TempDir;
+
+/// A broker with its directory.
+#[derive(Debug)]
+pub struct Broker {
+    kind: Kind,
+    // Last, so that the process ends before its directory goes.
+    _directory: TempDir,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Sedge(Box<Sedge>),
+    Kafka(Box<ApacheKafka>),
+}
+
+impl Broker {
+    /// Starts one with `settings` by Kafka's names.
+    pub fn start(name: &str, settings: &[(&str, &str)]) -> Self {
+        let directory = TempDir::new(name);
+        let owned = settings.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+        let settings: Vec<(String, String)> = owned.collect();
+        let kind = if is_kafka() {
+            Kind::Kafka(Box::new(ApacheKafka::start(
+                &directory.join("kafka"),
+                &settings,
+            )))
+        } else {
+            let options = Options {
+                settings,
+                ..Options::default()
+            };
+            Kind::Sedge(Box::new(Sedge::start(&directory.join("data"), options)))
+        };
+        Self {
+            kind,
+            _directory: directory,
+        }
+    }
+
+    pub fn bootstrap(&self) -> String {
+        match &self.kind {
+            Kind::Sedge(sedge) => sedge.bootstrap(),
+            Kind::Kafka(kafka) => kafka.bootstrap(),
+        }
+    }
+
+    /// SIGTERM, then a start on the same data and port.
+    pub fn restart(&mut self) {
+        match &mut self.kind {
+            Kind::Sedge(sedge) => {
+                sedge.terminate();
+                sedge.start_again();
+            }
+            Kind::Kafka(kafka) => {
+                kafka.terminate();
+                kafka.start_again();
+            }
+        }
+    }
+
+    /// The end of the broker's log.
+    pub fn tail(&mut self) -> String {
+        match &mut self.kind {
+            Kind::Sedge(sedge) => sedge.process().tail(),
+            Kind::Kafka(kafka) => kafka.process().tail(),
+        }
+    }
+}
+
+/// Whether the tests run against Apache Kafka.
+pub fn is_kafka() -> bool {
+    std::env::var("SEDGE_TEST_BROKER").is_ok_and(|kind| kind == "kafka")
+}

@@ -1,0 +1,170 @@
+//! A sedge process.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::process::Process;
+use crate::{limits, ports, tools};
+
+/// How a broker is started, so that it can be started again.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `--set KEY=VALUE`, with Kafka's names.
+    pub settings: Vec<(String, String)>,
+    /// The text of a configuration file.
+    pub config: Option<String>,
+    /// Anything else for the command line.
+    pub arguments: Vec<String>,
+}
+
+impl Options {
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.settings.push((key.into(), value.to_string()));
+        self
+    }
+
+    #[must_use]
+    pub fn config(mut self, toml: impl Into<String>) -> Self {
+        self.config = Some(toml.into());
+        self
+    }
+}
+
+/// A running broker, or one that was killed and can be started again on the same data and port.
+#[derive(Debug)]
+pub struct Sedge {
+    data: PathBuf,
+    port: u16,
+    options: Options,
+    process: Option<Process>,
+    console: String,
+    ready_in: Duration,
+}
+
+/// The command line of `sedge serve`, without the streams set up.
+pub fn serve(data: &Path, listen: &str, options: &Options) -> Command {
+    let mut command = Command::new(tools::sedge());
+    command.arg("serve");
+    if let Some(text) = &options.config {
+        std::fs::create_dir_all(data).expect("the data directory can be made");
+        let path = data.with_extension("toml");
+        std::fs::write(&path, text).expect("the configuration can be written");
+        command.arg("--config").arg(path);
+    }
+    command.arg("--data").arg(data).args(["--listen", listen]);
+    for (key, value) in &options.settings {
+        command.arg("--set").arg(format!("{key}={value}"));
+    }
+    command.args(&options.arguments);
+    command
+}
+
+impl Sedge {
+    /// Starts on a free port and waits for the ready line.
+    pub fn start(data: &Path, options: Options) -> Self {
+        let mut sedge = Self {
+            data: data.to_path_buf(),
+            port: ports::free(),
+            options,
+            process: None,
+            console: String::new(),
+            ready_in: Duration::ZERO,
+        };
+        sedge.start_again();
+        sedge
+    }
+
+    /// Starts again after [`Sedge::kill`] or [`Sedge::terminate`].
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "sedge is running");
+        let began = Instant::now();
+        let listen = format!("127.0.0.1:{}", self.port);
+        let mut command = serve(&self.data, &listen, &self.options);
+        command.args(["--console", "127.0.0.1:0"]);
+        let mut process = Process::spawn("sedge", &mut command);
+        let line = process.wait_for("its ready line", limits::SEDGE_READY, |output| {
+            output
+                .stdout
+                .iter()
+                .find(|line| line.starts_with("sedge ready:"))
+                .cloned()
+        });
+        self.ready_in = began.elapsed();
+        self.console = field(&line, "console=");
+        assert_eq!(
+            field(&line, "kafka="),
+            listen,
+            "the ready line names the listener: {line}"
+        );
+        self.process = Some(process);
+    }
+
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `HOST:PORT` of the console and the metrics.
+    pub fn console(&self) -> &str {
+        &self.console
+    }
+
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// From the start of the process to its ready line, the last time.
+    pub fn ready_in(&self) -> Duration {
+        self.ready_in
+    }
+
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("sedge is running")
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process().kill();
+        self.process = None;
+    }
+
+    /// SIGTERM, and waits for the controlled shutdown.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.process().signal(Signal::TERM);
+        let status = self.process().wait_exit(limits::SHUTDOWN);
+        assert!(
+            status.success(),
+            "SIGTERM ends it with {status}\n{}",
+            self.process().tail()
+        );
+        self.process = None;
+        status
+    }
+
+    /// Fails with the log unless the process is alive.
+    pub fn assert_alive(&mut self) {
+        if let Some(status) = self.process().try_exit() {
+            panic!("sedge ended by itself: {status}\n{}", self.process().tail());
+        }
+    }
+}
+
+/// The word after `name` in a ready line.
+fn field(line: &str, name: &str) -> String {
+    let from = line
+        .find(name)
+        .unwrap_or_else(|| panic!("no {name} in {line:?}"))
+        + name.len();
+    line[from..]
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_string()
+}
