@@ -3,9 +3,16 @@
 //! Messages and their codecs are `kacrab-protocol`'s, re-exported as [`kafka`]; here are the newtypes, the
 //! record-batch header, what this broker answers to, and the limits on what a frame may ask for.
 
+pub mod api;
 pub mod batch;
+pub mod error;
+pub mod fetch;
+pub mod frame;
 pub mod ids;
+pub mod limits;
+pub mod wire;
 
 pub use bytes::{Bytes, BytesMut};
+pub use error::{Error, Result};
 pub use kacrab_protocol as kafka;
-pub use kacrab_protocol::generated::ErrorCode;
+pub use kacrab_protocol::generated::{ApiKey, ErrorCode};

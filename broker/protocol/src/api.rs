@@ -1,0 +1,109 @@
+//! What this broker answers to: the table that `ApiVersions` advertises.
+//!
+//! **Invariant:** what is here works. Ranges are those of Apache Kafka 4.3; versions that its schemas mark unstable
+//! (ApiVersions 5, InitProducerId 6) are left out.
+
+use crate::kafka::generated::{ApiKey, client_api_info};
+
+/// One request kind and the versions of it that are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Api {
+    pub key: ApiKey,
+    pub min: i16,
+    pub max: i16,
+}
+
+const fn api(key: ApiKey, min: i16, max: i16) -> Api {
+    Api { key, min, max }
+}
+
+/// In the order of their numbers.
+pub const APIS: &[Api] = &[
+    // KAFKA-18659: advertised from 0, because librdkafka before 2.11 infers its codecs from that; below 3 is refused.
+    api(ApiKey::Produce, 0, 13),
+    api(ApiKey::Fetch, 4, 18),
+    api(ApiKey::ListOffsets, 1, 11),
+    api(ApiKey::Metadata, 0, 13),
+    api(ApiKey::OffsetCommit, 2, 10),
+    api(ApiKey::OffsetFetch, 1, 10),
+    api(ApiKey::FindCoordinator, 0, 6),
+    api(ApiKey::JoinGroup, 0, 9),
+    api(ApiKey::Heartbeat, 0, 4),
+    api(ApiKey::LeaveGroup, 0, 5),
+    api(ApiKey::SyncGroup, 0, 5),
+    api(ApiKey::DescribeGroups, 0, 6),
+    api(ApiKey::ListGroups, 0, 5),
+    api(ApiKey::ApiVersions, 0, 4),
+    api(ApiKey::CreateTopics, 2, 7),
+    api(ApiKey::DeleteTopics, 1, 6),
+    api(ApiKey::DeleteRecords, 0, 2),
+    api(ApiKey::InitProducerId, 0, 5),
+    api(ApiKey::OffsetForLeaderEpoch, 2, 4),
+    api(ApiKey::DescribeConfigs, 1, 4),
+    api(ApiKey::AlterConfigs, 0, 2),
+    api(ApiKey::DescribeLogDirs, 1, 5),
+    api(ApiKey::CreatePartitions, 0, 3),
+    api(ApiKey::DeleteGroups, 0, 2),
+    api(ApiKey::IncrementalAlterConfigs, 0, 1),
+    api(ApiKey::OffsetDelete, 0, 0),
+    api(ApiKey::DescribeCluster, 0, 2),
+    api(ApiKey::ListConfigResources, 0, 1),
+    api(ApiKey::DescribeTopicPartitions, 0, 0),
+];
+
+/// The entry of a request kind, where this broker has one.
+#[must_use]
+pub fn supported(key: i16) -> Option<&'static Api> {
+    APIS.iter().find(|api| api.key as i16 == key)
+}
+
+impl Api {
+    /// Whether a request of `version` can be decoded and answered. Narrower than what is advertised for Produce.
+    #[must_use]
+    pub fn answers(&self, version: i16) -> bool {
+        let min = self.min.max(client_api_info(self.key).min_version);
+        (min..=self.max).contains(&version)
+    }
+}
+
+/// Whether `version` of `key` has the flexible format (KIP-482): compact lengths and tagged fields.
+/// Goes by the first flexible version, also above what is known.
+#[must_use]
+pub fn is_flexible(key: i16, version: i16) -> bool {
+    ApiKey::from_i16(key).is_some_and(|key| version >= client_api_info(key).flexible_versions_start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codec_has_every_version_that_is_answered() {
+        for api in APIS {
+            let codec = client_api_info(api.key);
+            assert!(api.max <= codec.max_version, "{api:?}");
+            assert!(api.answers(api.max) && !api.answers(api.max + 1), "{api:?}");
+            assert!(
+                api.min == codec.min_version
+                    || api.key == ApiKey::Produce
+                    || api.min > codec.min_version,
+                "{api:?} {codec:?}"
+            );
+        }
+        assert!(APIS.is_sorted_by_key(|api| api.key as i16));
+    }
+
+    #[test]
+    fn produce_is_advertised_lower_than_it_is_answered() {
+        let produce = supported(0).unwrap();
+        assert_eq!(produce.min, 0);
+        assert!(!produce.answers(2) && produce.answers(3) && produce.answers(13));
+    }
+
+    #[test]
+    fn a_version_above_all_keeps_its_header_format() {
+        assert!(is_flexible(18, 99));
+        assert!(!is_flexible(18, 2));
+        assert!(!is_flexible(4, 9));
+    }
+}
