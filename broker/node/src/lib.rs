@@ -3,3 +3,5 @@
 //! A library only so that its modules are tested and linted as a whole; nothing imports it but the
 //! binary. `cli` is where the process starts, `config` what it was told, `console` and `metrics`
 //! what it says about itself.
+
+pub mod config;

@@ -1,0 +1,141 @@
+//! Keys from environment variables, by the rule of Kafka's images: `SEDGE_` before the key, in
+//! capitals, `.` as `_`, `_` as `__`, `-` as `___`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::{Settings, Source};
+
+const PREFIX: &str = "SEDGE_";
+
+/// Variables with our prefix that are no keys: the file itself, the log filter, and what the
+/// project's own tests and tools pass to each other.
+const NOT_KEYS: &[&str] = &[
+    "CONFIG",
+    "LOG",
+    "LOG_FORMAT",
+    "BIN",
+    "SOAK",
+    "TOOLS",
+    "SEED",
+];
+const NOT_KEYS_PREFIX: &str = "TEST_";
+
+/// What the environment says.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// `SEDGE_CONFIG`.
+    pub config_file: Option<PathBuf>,
+    /// Key, value, variable.
+    values: Vec<(String, String, String)>,
+    warnings: Vec<String>,
+}
+
+/// Sorts out the variables that are ours.
+pub fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Environment {
+    let mut environment = Environment::default();
+    for (name, value) in variables {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+            continue;
+        };
+        let rest = name.get(PREFIX.len()..).unwrap_or_default();
+        if rest == "CONFIG" {
+            environment.config_file = Some(PathBuf::from(value));
+        } else if rest.is_empty() || NOT_KEYS.contains(&rest) || rest.starts_with(NOT_KEYS_PREFIX) {
+            // Another part of the program reads these.
+        } else if let Ok(value) = value.into_string() {
+            environment
+                .values
+                .push((key_of(rest), value, name.to_owned()));
+        } else {
+            environment
+                .warnings
+                .push(format!("the variable {name} is not UTF-8 and is ignored"));
+        }
+    }
+    environment
+}
+
+/// Puts what was read over the file's settings.
+pub fn apply(environment: Environment, settings: &mut Settings) {
+    for (key, value, name) in environment.values {
+        settings.put(&key, &value, Source::Environment(name));
+    }
+    settings.warnings.extend(environment.warnings);
+}
+
+/// The variable that sets a key.
+pub fn name_of(key: &str) -> String {
+    let mut name = String::from(PREFIX);
+    for letter in key.chars() {
+        match letter {
+            '.' => name.push('_'),
+            '_' => name.push_str("__"),
+            '-' => name.push_str("___"),
+            other => name.extend(other.to_uppercase()),
+        }
+    }
+    name
+}
+
+/// The key that a variable sets, without the prefix.
+fn key_of(variable: &str) -> String {
+    let mut key = String::new();
+    let mut rest = variable;
+    while let Some(letter) = rest.chars().next() {
+        let (piece, length) = if rest.starts_with("___") {
+            ("-", 3)
+        } else if rest.starts_with("__") {
+            ("_", 2)
+        } else if letter == '_' {
+            (".", 1)
+        } else {
+            key.extend(letter.to_lowercase());
+            ("", letter.len_utf8())
+        };
+        key.push_str(piece);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_keys_are_each_other_s_inverse() {
+        let check = |key: &str, name: &str| {
+            assert_eq!(name_of(key), name);
+            assert_eq!(key_of(name.strip_prefix(PREFIX).unwrap()), key);
+        };
+        check("log.retention.ms", "SEDGE_LOG_RETENTION_MS");
+        check(
+            "mirror.to_hq.bootstrap.servers",
+            "SEDGE_MIRROR_TO__HQ_BOOTSTRAP_SERVERS",
+        );
+        check("mirror.to-hq.topics", "SEDGE_MIRROR_TO___HQ_TOPICS");
+        check("durability", "SEDGE_DURABILITY");
+    }
+
+    #[test]
+    fn leaves_other_variables_alone() {
+        let variables = [
+            ("PATH", "/bin"),
+            ("SEDGE_CONFIG", "/tmp/a.toml"),
+            ("SEDGE_LOG", "debug"),
+            ("SEDGE_TEST_BOOTSTRAP", "x"),
+            ("SEDGE_NODE_ID", "3"),
+        ];
+        let read = read(variables.into_iter().map(|(n, v)| (n.into(), v.into())));
+        assert_eq!(read.config_file, Some(PathBuf::from("/tmp/a.toml")));
+        assert_eq!(
+            read.values,
+            [(
+                "node.id".to_owned(),
+                "3".to_owned(),
+                "SEDGE_NODE_ID".to_owned()
+            )]
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! Keys from a TOML file. A dotted key, a quoted one and a nested table say the same thing:
+//! `"log.retention.ms" = 1`, `log.retention.ms = 1` and `[log.retention]` with `ms = 1`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::Problem;
+use super::{Settings, Source};
+
+/// A configuration is written by hand; what is larger than this is not one.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Reads the file into the settings; what is wrong with it joins the problems.
+pub fn read(path: &Path, settings: &mut Settings, problems: &mut Vec<Problem>) {
+    match read_text(path) {
+        Ok(text) => parse(path, &text, settings, problems),
+        Err(error) => problems.push(Problem::Read {
+            path: path.to_path_buf(),
+            error,
+        }),
+    }
+}
+
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let length = std::fs::metadata(path)?.len();
+    if length > FILE_BYTES_MAX {
+        let why = format!("it has {length} bytes, and a configuration at most {FILE_BYTES_MAX}");
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why));
+    }
+    std::fs::read_to_string(path)
+}
+
+/// Takes the text of a file apart. Public for the fuzzer.
+pub fn parse(path: &Path, text: &str, settings: &mut Settings, problems: &mut Vec<Problem>) {
+    let table = match DeTable::parse(text) {
+        Ok(table) => table,
+        Err(error) => {
+            let line = line_of(text, error.span().map_or(0, |span| span.start));
+            let message = error.message().to_owned();
+            problems.push(Problem::Syntax {
+                path: path.to_path_buf(),
+                line,
+                message,
+            });
+            return;
+        }
+    };
+    let mut reader = Reader {
+        path,
+        text,
+        settings,
+        problems,
+        lines: BTreeMap::new(),
+    };
+    reader.table("", table.get_ref());
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    settings: &'a mut Settings,
+    problems: &'a mut Vec<Problem>,
+    /// The line each key was met in.
+    lines: BTreeMap<String, usize>,
+}
+
+impl Reader<'_> {
+    fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
+        // toml bounds the depth of tables, so the recursion is bounded too.
+        for (name, value) in table {
+            let key = match prefix {
+                "" => name.get_ref().to_string(),
+                prefix => format!("{prefix}.{}", name.get_ref()),
+            };
+            let line = line_of(self.text, name.span().start);
+            match value.get_ref() {
+                DeValue::Table(inner) => self.table(&key, inner),
+                value => self.value(key, line, value),
+            }
+        }
+    }
+
+    fn value(&mut self, key: String, line: usize, value: &DeValue<'_>) {
+        if let Some(first_line) = self.lines.insert(key.clone(), line) {
+            let (first_line, second_line) = (first_line.min(line), first_line.max(line));
+            let path = self.path.to_path_buf();
+            self.problems.push(Problem::Twice {
+                key,
+                path,
+                first_line,
+                second_line,
+            });
+            return;
+        }
+        match text_of(value) {
+            Ok(text) => {
+                let source = Source::File {
+                    path: self.path.to_path_buf(),
+                    line,
+                };
+                self.settings.put(&key, &text, source);
+            }
+            Err(kind) => self.problems.push(Problem::Syntax {
+                path: self.path.to_path_buf(),
+                line,
+                message: format!(
+                    "`{key}` is {kind}; use a string, a number, true, false or a list"
+                ),
+            }),
+        }
+    }
+}
+
+/// A value the way Kafka's properties write it, or the name of a kind that no key takes.
+fn text_of(value: &DeValue<'_>) -> Result<String, &'static str> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Boolean(value) => Ok(value.to_string()),
+        DeValue::Float(value) => Ok(value.as_str().to_owned()),
+        DeValue::Integer(value) => match value.radix() {
+            10 => Ok(value.as_str().to_owned()),
+            radix => i64::from_str_radix(value.as_str(), radix)
+                .map(|value| value.to_string())
+                .map_err(|_| "a number out of range"),
+        },
+        DeValue::Array(values) => {
+            let texts: Result<Vec<_>, _> = values.iter().map(element).collect();
+            Ok(texts?.join(","))
+        }
+        DeValue::Datetime(_) => Err("a date"),
+        DeValue::Table(_) => Err("a table"),
+    }
+}
+
+fn element(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
+    match value.get_ref() {
+        DeValue::Array(_) => Err("a list of lists"),
+        // The comma is what joins them.
+        DeValue::String(text) if text.contains(',') => Err("a list with a comma in an element"),
+        value => text_of(value),
+    }
+}
+
+fn line_of(text: &str, position: usize) -> usize {
+    1 + text
+        .bytes()
+        .take(position)
+        .filter(|byte| *byte == b'\n')
+        .count()
+}

@@ -1,0 +1,77 @@
+//! What the process was told: one TOML file, the environment, and flags.
+//!
+//! Keys are Kafka's `server.properties` names wherever Kafka has one, and sedge's own otherwise
+//! ([`keys`]). A file is overridden by `SEDGE_*` variables, and those by flags. Every value keeps the
+//! place it came from ([`Setting`]), so that `sedge config dump` and `DescribeConfigs` can name it.
+//!
+//! **Invariant:** a [`Config`] that exists has passed every check; the broker checks none of it again.
+//! **Invariant:** an unknown key in a file or a flag is an error that names the nearest known one.
+
+pub mod environment;
+pub mod error;
+pub mod file;
+pub mod keys;
+pub mod nearest;
+pub mod settings;
+pub mod typed;
+pub mod values;
+
+use std::path::{Path, PathBuf};
+
+pub use error::{ConfigError, Problem};
+pub use settings::{Setting, Settings, Source};
+pub use typed::{Config, Durability, MirrorTable, Plugin, Profile, Storage};
+pub use values::{HostPort, Listener};
+
+/// Where a configuration is looked for when no flag and no variable names one.
+pub const SYSTEM_FILE: &str = "/etc/sedge/sedge.toml";
+
+/// What the command line says about the configuration.
+#[derive(Debug, Default, Clone)]
+pub struct Flags {
+    /// `--config FILE`.
+    pub file: Option<PathBuf>,
+    /// `--set KEY=VALUE` and the flags that stand for a key, in the order given.
+    pub values: Vec<(String, String)>,
+}
+
+/// Reads file, environment and flags, and checks all of it.
+///
+/// # Errors
+/// Every problem found, not only the first.
+pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
+    load_from(flags, Path::new(SYSTEM_FILE), std::env::vars_os())
+}
+
+fn load_from(
+    flags: &Flags,
+    system_file: &Path,
+    variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) -> Result<Config, ConfigError> {
+    let mut settings = Settings::default();
+    let mut problems = Vec::new();
+    let environment = environment::read(variables);
+
+    let named = flags
+        .file
+        .clone()
+        .or_else(|| environment.config_file.clone());
+    let path = named.or_else(|| system_file.exists().then(|| system_file.to_path_buf()));
+    if let Some(path) = path {
+        file::read(&path, &mut settings, &mut problems);
+    }
+    environment::apply(environment, &mut settings);
+    for (key, value) in &flags.values {
+        settings.put(key, value, Source::Flag);
+    }
+    settings.check_names(&mut problems);
+    let config = typed::build(settings, &mut problems);
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigError { problems })
+    }
+}
+
+#[cfg(test)]
+mod tests;

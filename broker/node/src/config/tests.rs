@@ -1,0 +1,153 @@
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::*;
+
+fn load_text(
+    text: &str,
+    variables: &[(&str, &str)],
+    flags: &[(&str, &str)],
+) -> Result<Config, String> {
+    let mut settings = Settings::default();
+    let mut problems = Vec::new();
+    file::parse(Path::new("f.toml"), text, &mut settings, &mut problems);
+    let variables = variables
+        .iter()
+        .map(|(n, v)| (OsString::from(n), OsString::from(v)));
+    environment::apply(environment::read(variables), &mut settings);
+    for (key, value) in flags {
+        settings.put(key, value, Source::Flag);
+    }
+    settings.check_names(&mut problems);
+    let config = typed::build(settings, &mut problems);
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigError { problems }.to_string())
+    }
+}
+
+#[test]
+fn nothing_at_all_is_a_configuration() {
+    let flags = Flags::default();
+    let config = load_from(&flags, Path::new("/nonexistent"), std::iter::empty()).unwrap();
+    assert_eq!(config.listeners[0].address.to_string(), "127.0.0.1:9092");
+    assert_eq!(config.console.unwrap().to_string(), "127.0.0.1:9644");
+    assert_eq!(config.data, Path::new("sedge-data"));
+    assert_eq!(config.durability, Durability::Sync);
+}
+
+#[test]
+fn the_defaults_shown_are_the_defaults_used() {
+    let nothing = load_text("", &[], &[]).unwrap();
+    let mut text = String::new();
+    for key in keys::KEYS.iter().filter(|key| !key.default.is_empty()) {
+        use std::fmt::Write as _;
+        writeln!(
+            text,
+            "\"{}\" = \"{}\"",
+            key.name,
+            nothing.effective(key).value
+        )
+        .unwrap();
+    }
+    let shown = load_text(&text, &[], &[]).unwrap();
+    let plain = |config: &Config| {
+        let mut config = config.clone();
+        config.settings = Settings::default();
+        format!("{config:?}")
+    };
+    assert_eq!(plain(&nothing), plain(&shown));
+}
+
+#[test]
+fn the_three_ways_of_writing_a_key_are_one() {
+    for text in [
+        "\"flush.ms\" = 7",
+        "flush.ms = 7",
+        "[flush]\nms = 7",
+        "flush = { ms = \"7\" }",
+    ] {
+        assert_eq!(load_text(text, &[], &[]).unwrap().flush_ms, 7, "{text}");
+    }
+}
+
+#[test]
+fn later_sources_override_earlier_ones() {
+    let file = "flush.ms = 1\nnode.id = 1\nmax.connections = 1";
+    let variables = [("SEDGE_NODE_ID", "2"), ("SEDGE_MAX_CONNECTIONS", "2")];
+    let config = load_text(file, &variables, &[("max.connections", "3")]).unwrap();
+    assert_eq!(
+        (config.flush_ms, config.node_id, config.max_connections),
+        (1, 2, 3)
+    );
+    let source = |key: &str| config.settings.get(key).unwrap().source.to_string();
+    assert_eq!(source("flush.ms"), "f.toml:1");
+    assert_eq!(source("node.id"), "environment SEDGE_NODE_ID");
+    assert_eq!(source("max.connections"), "command line");
+}
+
+#[test]
+fn a_profile_sets_sizes_that_a_key_overrides() {
+    let config = load_text("sedge.profile = \"small\"", &[], &[]).unwrap();
+    assert_eq!(config.storage.segment_bytes, 16 << 20);
+    assert_eq!(config.num_network_threads, 1);
+    let flags = [("sedge.segment.bytes", "8388608")];
+    let config = load_text("sedge.profile = \"small\"", &[], &flags).unwrap();
+    assert_eq!(config.storage.segment_bytes, 8 << 20);
+}
+
+#[test]
+fn a_link_is_a_table() {
+    let text = "[mirror.hq]\nbootstrap.servers = \"h:9092\"\ntopics = [\"a.*\", \"b\"]";
+    let config = load_text(text, &[], &[]).unwrap();
+    assert_eq!(config.mirrors.len(), 1);
+    assert_eq!(config.mirrors[0].name, "hq");
+    assert_eq!(config.mirrors[0].properties["topics"], "a.*,b");
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let check = |text: &str, parts: &[&str]| {
+        let error = load_text(text, &[], &[]).unwrap_err();
+        for part in parts {
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    };
+    check(
+        "\n\nlistner = \"x:1\"",
+        &["f.toml:3", "`listner`", "did you mean `listeners`?"],
+    );
+    check("flush.ms = 0", &["flush.ms = 0", "from 1 to"]);
+    check("flush.ms = \"soon\"", &["whole number"]);
+    check("durability = \"never\"", &["sync, interval"]);
+    check("listeners = \"SSL://x:1\"", &["not supported yet"]);
+    check("listeners = []", &["names no address"]);
+    check("log.dirs = [\"a\", \"b\"]", &["one directory"]);
+    check("node.id = 1979-05-27", &["a date"]);
+    check("node.id = ", &["f.toml:1"]);
+    check("\"flush.ms\" = 1\n[flush]\nms = 2", &["flush.ms", "line 1"]);
+    check(
+        "[mirror.hq]\ntopcis = \"a\"",
+        &["did you mean `mirror.hq.topics`?"],
+    );
+    check("flush.ms = 0\nnode.id = -1", &["flush.ms", "node.id"]);
+    check("sedge.console = \"9644\"", &["off"]);
+}
+
+#[test]
+fn a_variable_that_is_no_key_is_a_warning() {
+    // Kubernetes sets SEDGE_PORT in every pod that has a service called sedge beside it.
+    let config = load_text("", &[("SEDGE_PORT", "tcp://10.0.0.1:9092")], &[]).unwrap();
+    assert!(config.settings.warnings[0].contains("SEDGE_PORT"));
+}
+
+#[test]
+fn a_missing_file_is_refused_when_it_was_named() {
+    let flags = Flags {
+        file: Some("/nonexistent/x.toml".into()),
+        values: Vec::new(),
+    };
+    let error = load_from(&flags, Path::new("/nonexistent"), std::iter::empty()).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/x.toml"));
+}
