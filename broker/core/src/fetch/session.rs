@@ -124,7 +124,7 @@ impl Sessions {
     pub const fn new(slots: usize) -> Self {
         Self {
             slots,
-            sessions: BTreeMap::new(),
+            by_id: BTreeMap::new(),
             partitions: 0,
             evicted: 0,
         }
@@ -177,7 +177,7 @@ impl Sessions {
             });
         }
         let session = self
-            .sessions
+            .by_id
             .get_mut(&session_id)
             .ok_or(ErrorCode::FetchSessionIdNotFound)?;
         if session.epoch != session_epoch {
@@ -236,7 +236,7 @@ impl Sessions {
             }
             Kind::Incremental { session_id, epoch } => {
                 let session = self
-                    .sessions
+                    .by_id
                     .get_mut(&session_id)
                     .ok_or(ErrorCode::FetchSessionIdNotFound)?;
                 if session.epoch != epoch {
@@ -321,7 +321,7 @@ impl Sessions {
             return true;
         }
         let stale = self
-            .sessions
+            .by_id
             .iter()
             .min_by_key(|(_, session)| session.last_used);
         let stale = stale.filter(|(_, session)| age(now, session.last_used) > SESSION_EVICTION_MS);
