@@ -79,6 +79,11 @@ pub fn for_target(workspace: &Workspace, target: &Target) -> Result<()> {
     }
 }
 
+/// Installs what the fuzz crate needs: libFuzzer is C++.
+pub fn for_fuzzing() -> Result<()> {
+    apt::ensure_programs(&[("c++", "g++")])
+}
+
 fn for_tests(workspace: &Workspace) -> Result<()> {
     println!("setup: Apache Kafka");
     kafka::ensure(workspace)?;
