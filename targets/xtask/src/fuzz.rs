@@ -1,9 +1,10 @@
 //! `cargo xtask fuzz`: libFuzzer over the decoders that take bytes from outside.
 //!
-//! Needs no nightly toolchain and no cargo-fuzz: coverage comes from LLVM passes that the stable compiler takes. There is no
-//! address sanitizer then, and none is missed, for the decoders have no unsafe code; what they allocate is capped by the
-//! fuzz crate's own allocator. Corpora are kept in `target/fuzz/corpus`, inputs that broke something in
-//! `target/fuzz/broke`, where the next run tries them first.
+//! Needs no nightly toolchain and no cargo-fuzz: coverage comes from LLVM passes that the stable
+//! compiler takes. There is no address sanitizer then, and none is missed, for the decoders have no
+//! unsafe code; what they allocate is capped by the fuzz crate's own allocator. Corpora are kept in
+//! `target/fuzz/corpus`, inputs that broke something in `target/fuzz/broke`, where the next run
+//! tries them first.
 
 use std::{
     fs,

@@ -1,6 +1,8 @@
-//! `cargo xtask`: setup, build, sizes, tests, demo, benchmarks and fuzzing, with nothing to remember.
+//! `cargo xtask`: setup, build, sizes, tests, demo, benchmarks and fuzzing, with nothing to
+//! remember.
 //!
-//! Two of its tasks are all that a newcomer needs: `cargo xtask demo` and `cargo xtask test`. Both set the machine up first.
+//! Two of its tasks are all that a newcomer needs: `cargo xtask demo` and `cargo xtask test`. Both
+//! set the machine up first.
 
 #![allow(clippy::print_stdout, reason = "a task's output is what it is for")]
 
@@ -57,7 +59,8 @@ enum Task {
     },
     /// Build with and without the plugin compiler and hold both to their budgets
     Sizes,
-    /// Set up, build, and run the unit tests, the tests with real clients, the ARM test and the sizes
+    /// Set up, build, and run the unit tests, the tests with real clients, the ARM test and the
+    /// sizes
     Test {
         /// One stage: unit, arm, sizes, or a file of tests/tests
         #[arg(long)]

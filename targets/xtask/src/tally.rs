@@ -64,8 +64,8 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Runs a `cargo test`, passing its output on. One that fails without a failed test (it did not build, it was killed)
-/// counts as a failure.
+/// Runs a `cargo test`, passing its output on. One that fails without a failed test (it did not
+/// build, it was killed) counts as a failure.
 pub fn run(command: &mut Command) -> Result<Tally> {
     let shown = format!("{command:?}");
     let not_started = |source| Error::NotStarted {

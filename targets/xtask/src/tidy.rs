@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the style rules that a machine can check.
 //!
-//! An *error* fails the task. A *note* is something to read with judgement: a long file may be right to be long.
+//! An *error* fails the task. A *note* is something to read with judgement: a long file may be
+//! right to be long.
 
 use std::{fs, path::Path, process::Command};
 
@@ -44,8 +45,8 @@ const ARROWS: [(&str, &[&str]); 5] = [
     ("plugin", &[]),
     ("link", &[]),
 ];
-/// Crates that the broker does not link: an allocator costs 8 MiB when idle, another runtime or TLS library is a second of
-/// what there is.
+/// Crates that the broker does not link: an allocator costs 8 MiB when idle, another runtime or TLS
+/// library is a second of what there is.
 const FORBIDDEN_CRATES: [&str; 5] = [
     "async-std",
     "mimalloc",
@@ -193,7 +194,8 @@ fn check_arrows(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-/// What the broker links, all features on: nothing forbidden, and of tokio at most the channels that hyper uses.
+/// What the broker links, all features on: nothing forbidden, and of tokio at most the channels
+/// that hyper uses.
 fn check_dependencies(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
     let format = "{p}|{f}";
     let arguments = [
