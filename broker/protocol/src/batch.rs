@@ -192,8 +192,30 @@ impl BatchHeader {
     pub fn set_log_append_time(&mut self, now_ms: i64, body: &[u8]) {
         self.put(21, (self.attributes() | TIMESTAMP_TYPE_BIT).to_be_bytes());
         self.put(35, now_ms.to_be_bytes());
+        *self = self.with_computed_crc(body);
+    }
+
+    /// Takes another producer, epoch and base sequence, with the CRC that belongs to them. For what is sent on under another
+    /// producer's name.
+    pub fn set_producer(
+        &mut self,
+        id: ProducerId,
+        epoch: ProducerEpoch,
+        base_sequence: i32,
+        body: &[u8],
+    ) {
+        self.put(43, id.0.to_be_bytes());
+        self.put(51, epoch.0.to_be_bytes());
+        self.put(53, base_sequence.to_be_bytes());
+        *self = self.with_computed_crc(body);
+    }
+
+    /// The same header with the CRC that belongs to it and `body`.
+    #[must_use]
+    pub fn with_computed_crc(mut self, body: &[u8]) -> Self {
         let crc = self.computed_crc(body);
         self.put(17, crc.to_be_bytes());
+        self
     }
 
     /// CRC-32C of what the header's CRC covers, with `body` as the bytes behind the header.

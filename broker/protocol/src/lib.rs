@@ -5,11 +5,14 @@
 
 pub mod api;
 pub mod batch;
+pub mod coordinator;
 pub mod error;
 pub mod fetch;
 pub mod frame;
 pub mod ids;
 pub mod limits;
+pub mod metadata_records;
+pub mod records;
 pub mod wire;
 
 pub use bytes::{Bytes, BytesMut};

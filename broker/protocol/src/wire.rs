@@ -282,18 +282,17 @@ pub trait Write: BufMut {
     /// # Errors
     /// As [`Write::put_string`].
     fn put_nullable_string(&mut self, text: Option<&str>) -> Result<()> {
-        match text {
-            Some(text) => self.put_string(text),
-            None => {
-                self.put_i16(-1);
-                Ok(())
-            }
+        if let Some(text) = text {
+            return self.put_string(text);
         }
+        self.put_i16(-1);
+        Ok(())
+    }
     }
 
     /// # Errors
     /// [`Error::TooMany`] where the bytes are more than four bytes of length can say.
-    fn put_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+    fn put_sized_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         let length = i32::try_from(bytes.len()).map_err(|_| Error::TooMany {
             what: "bytes",
             limit: i32::MAX as usize,

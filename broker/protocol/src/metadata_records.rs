@@ -1,0 +1,499 @@
+//! The records of `__cluster_metadata`, in Kafka's own schemas and framing, so that `kafka-dump-log
+//! --cluster-metadata-decoder` reads them.
+//!
+//! A record has no key. Its value: frame version (1), the record's number, its version (all unsigned varints),
+//! then the message in the flexible format.
+//!
+//! | number | record | versions read | written |
+//! | --- | --- | --- | --- |
+//! | 2 | topic | 0 | 0 |
+//! | 3 | partition | 0 to 2 | 0 |
+//! | 4 | config | 0 | 0 |
+//! | 5 | change of a partition | 0 to 2 | 0 |
+//! | 9 | removal of a topic | 0 | 0 |
+//! | 12 | level of a feature | 0 | 0 |
+//! | 15 | block of producer ids | 0 | 0 |
+//! | 20 | nothing | 0 | 0 |
+//!
+//! What the log calls a partition ([`PartitionId`]) has no place in Kafka's partition record; it is a tagged field of its own,
+//! [`STORAGE_ID_TAG`], which Kafka's readers pass over.
+//!
+//! Source: Kafka's `metadata/src/main/resources/common/metadata/*.json`, `MetadataRecordSerde`.
+
+use crate::error::{Error, Result};
+use crate::ids::{LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerId};
+use crate::kafka::KafkaUuid;
+use crate::limits::REPLICAS_MAX;
+use crate::wire::{Reader, Write as _};
+use bytes::BufMut as _;
+
+/// The tag of the storage's partition id in a partition record: four bytes, big-endian. ("se" in ASCII.)
+pub const STORAGE_ID_TAG: u32 = 0x7365;
+
+const FRAME_VERSION: u32 = 1;
+
+/// One record of `__cluster_metadata`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetadataRecord {
+    Topic(TopicRecord),
+    Partition(PartitionRecord),
+    Config(ConfigRecord),
+    PartitionChange(PartitionChangeRecord),
+    RemoveTopic(RemoveTopicRecord),
+    FeatureLevel(FeatureLevelRecord),
+    ProducerIds(ProducerIdsRecord),
+    NoOp,
+}
+
+/// A topic came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicRecord {
+    pub name: String,
+    pub topic_id: KafkaUuid,
+}
+
+/// A partition of a topic came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionRecord {
+    pub partition: PartitionIndex,
+    pub topic_id: KafkaUuid,
+    pub replicas: Vec<NodeId>,
+    pub isr: Vec<NodeId>,
+    pub leader: Option<NodeId>,
+    pub leader_epoch: LeaderEpoch,
+    pub partition_epoch: i32,
+    /// `None` in a record that Kafka wrote.
+    pub storage_id: Option<PartitionId>,
+}
+
+/// What a configuration belongs to: Kafka's resource types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceType {
+    Topic,
+    Broker,
+    /// Any other of Kafka's.
+    Other(i8),
+}
+
+impl ResourceType {
+    #[must_use]
+    pub const fn from_wire(number: i8) -> Self {
+        match number {
+            2 => Self::Topic,
+            4 => Self::Broker,
+            other => Self::Other(other),
+        }
+    }
+
+    #[must_use]
+    pub const fn wire(self) -> i8 {
+        match self {
+            Self::Topic => 2,
+            Self::Broker => 4,
+            Self::Other(other) => other,
+        }
+    }
+}
+
+/// A configuration was set, or removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigRecord {
+    pub resource_type: ResourceType,
+    /// A topic's name, a broker's number, or nothing for all brokers.
+    pub resource_name: String,
+    pub name: String,
+    pub value: Option<String>,
+}
+
+/// A partition changed. Only the leader is looked at here; each change of it raises the leader epoch by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionChangeRecord {
+    pub partition: PartitionIndex,
+    pub topic_id: KafkaUuid,
+    pub leader: Option<NodeId>,
+}
+
+/// A topic is no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoveTopicRecord {
+    pub topic_id: KafkaUuid,
+}
+
+/// A feature of the cluster has this level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureLevelRecord {
+    pub name: String,
+    pub level: i16,
+}
+
+/// Producer ids below `next` have been handed to a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProducerIdsRecord {
+    pub broker: NodeId,
+    pub broker_epoch: i64,
+    pub next: ProducerId,
+}
+
+impl MetadataRecord {
+    /// Number, largest version that is read, version that is written.
+    const fn format(&self) -> u32 {
+        match self {
+            Self::Topic(_) => 2,
+            Self::Partition(_) => 3,
+            Self::Config(_) => 4,
+            Self::PartitionChange(_) => 5,
+            Self::RemoveTopic(_) => 9,
+            Self::FeatureLevel(_) => 12,
+            Self::ProducerIds(_) => 15,
+            Self::NoOp => 20,
+        }
+    }
+
+    /// From a record's value.
+    ///
+    /// # Errors
+    /// A type or version that this build does not know is [`Error::Unknown`] with its number: a newer build wrote it.
+    pub fn decode(value: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(value);
+        let frame = reader.unsigned_varint()?;
+        if frame != FRAME_VERSION {
+            return Err(unknown("frame version of metadata record", frame));
+        }
+        let number = reader.unsigned_varint()?;
+        let version = reader.unsigned_varint()?;
+        let version_max = match number {
+            3 | 5 => 2,
+            2 | 4 | 9 | 12 | 15 | 20 => 0,
+            _ => return Err(unknown("metadata record", number)),
+        };
+        if version > version_max {
+            return Err(unknown("version of a metadata record", version));
+        }
+        let record = match number {
+            2 => Self::Topic(TopicRecord::read(&mut reader)?),
+            3 => Self::Partition(PartitionRecord::read(&mut reader, version)?),
+            4 => Self::Config(ConfigRecord::read(&mut reader)?),
+            5 => Self::PartitionChange(PartitionChangeRecord::read(&mut reader)?),
+            9 => {
+                let topic_id = reader.uuid("a topic id")?;
+                reader.skip_tagged_fields()?;
+                Self::RemoveTopic(RemoveTopicRecord { topic_id })
+            }
+            12 => Self::FeatureLevel(FeatureLevelRecord::read(&mut reader)?),
+            15 => Self::ProducerIds(ProducerIdsRecord::read(&mut reader)?),
+            _ => {
+                reader.skip_tagged_fields()?;
+                Self::NoOp
+            }
+        };
+        reader.finish()?;
+        Ok(record)
+    }
+
+    /// A record's value.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.put_unsigned_varint(FRAME_VERSION);
+        bytes.put_unsigned_varint(self.format());
+        bytes.put_unsigned_varint(0);
+        match self {
+            Self::Topic(record) => {
+                bytes.put_compact_string(&record.name);
+                bytes.put_uuid(record.topic_id);
+            }
+            Self::Partition(record) => return record.write(bytes),
+            Self::Config(record) => {
+                bytes.put_i8(record.resource_type.wire());
+                bytes.put_compact_string(&record.resource_name);
+                bytes.put_compact_string(&record.name);
+                bytes.put_compact_nullable_string(record.value.as_deref());
+            }
+            Self::PartitionChange(record) => return record.write(bytes),
+            Self::RemoveTopic(record) => bytes.put_uuid(record.topic_id),
+            Self::FeatureLevel(record) => {
+                bytes.put_compact_string(&record.name);
+                bytes.put_i16(record.level);
+            }
+            Self::ProducerIds(record) => {
+                bytes.put_i32(record.broker.0);
+                bytes.put_i64(record.broker_epoch);
+                bytes.put_i64(record.next.0);
+            }
+            Self::NoOp => {}
+        }
+        bytes.put_unsigned_varint(0);
+        bytes
+    }
+}
+
+impl TopicRecord {
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let name = reader.compact_string("a topic name")?.to_owned();
+        let topic_id = reader.uuid("a topic id")?;
+        reader.skip_tagged_fields()?;
+        Ok(Self { name, topic_id })
+    }
+}
+
+impl PartitionRecord {
+    fn read(reader: &mut Reader<'_>, version: u32) -> Result<Self> {
+        let what = "a partition record";
+        let partition = PartitionIndex(reader.i32(what)?);
+        let topic_id = reader.uuid(what)?;
+        let replicas = read_nodes(reader)?;
+        let isr = read_nodes(reader)?;
+        let _removing = read_nodes(reader)?;
+        let _adding = read_nodes(reader)?;
+        let leader = node(reader.i32(what)?);
+        let leader_epoch = LeaderEpoch(reader.i32(what)?);
+        let partition_epoch = reader.i32(what)?;
+        if version >= 1 {
+            for _ in 0..reader.compact_count("directories", REPLICAS_MAX)? {
+                reader.uuid("a directory")?;
+            }
+        }
+        let mut storage_id = None;
+        reader.tagged_fields(|tag, mut field| {
+            if tag == STORAGE_ID_TAG {
+                let id = field.i32("a storage id")?.cast_unsigned();
+                storage_id = Some(PartitionId(id));
+            }
+            Ok(())
+        })?;
+        Ok(Self {
+            partition,
+            topic_id,
+            replicas,
+            isr,
+            leader,
+            leader_epoch,
+            partition_epoch,
+            storage_id,
+        })
+    }
+
+    fn write(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.put_i32(self.partition.0);
+        bytes.put_uuid(self.topic_id);
+        put_nodes(&mut bytes, &self.replicas);
+        put_nodes(&mut bytes, &self.isr);
+        put_nodes(&mut bytes, &[]);
+        put_nodes(&mut bytes, &[]);
+        bytes.put_i32(self.leader.map_or(-1, NodeId::get));
+        bytes.put_i32(self.leader_epoch.0);
+        bytes.put_i32(self.partition_epoch);
+        match self.storage_id {
+            Some(id) => {
+                bytes.put_unsigned_varint(1);
+                bytes.put_unsigned_varint(STORAGE_ID_TAG);
+                bytes.put_unsigned_varint(4);
+                bytes.put_u32(id.0);
+            }
+            None => bytes.put_unsigned_varint(0),
+        }
+        bytes
+    }
+}
+
+impl ConfigRecord {
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let record = Self {
+            resource_type: ResourceType::from_wire(reader.i8("a resource type")?),
+            resource_name: reader.compact_string("a resource name")?.to_owned(),
+            name: reader.compact_string("a configuration's name")?.to_owned(),
+            value: reader
+                .compact_nullable_string("a configuration")?
+                .map(str::to_owned),
+        };
+        reader.skip_tagged_fields()?;
+        Ok(record)
+    }
+}
+
+impl PartitionChangeRecord {
+    /// PartitionChangeRecord.json: the leader is tagged field 1, without it (-2) the leader stays.
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let partition = PartitionIndex(reader.i32("a partition change")?);
+        let topic_id = reader.uuid("a partition change")?;
+        let mut leader = None;
+        reader.tagged_fields(|tag, mut field| {
+            if tag == 1 {
+                leader = node(field.i32("a leader")?);
+            }
+            Ok(())
+        })?;
+        Ok(Self {
+            partition,
+            topic_id,
+            leader,
+        })
+    }
+
+    fn write(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.put_i32(self.partition.0);
+        bytes.put_uuid(self.topic_id);
+        match self.leader {
+            Some(leader) => {
+                bytes.put_slice(&[1, 1, 4]);
+                bytes.put_i32(leader.0);
+            }
+            None => bytes.put_unsigned_varint(0),
+        }
+        bytes
+    }
+}
+
+impl FeatureLevelRecord {
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let name = reader.compact_string("a feature")?.to_owned();
+        let level = reader.i16("a feature")?;
+        reader.skip_tagged_fields()?;
+        Ok(Self { name, level })
+    }
+}
+
+impl ProducerIdsRecord {
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let what = "producer ids";
+        let record = Self {
+            broker: NodeId(reader.i32(what)?),
+            broker_epoch: reader.i64(what)?,
+            next: ProducerId(reader.i64(what)?),
+        };
+        reader.skip_tagged_fields()?;
+        Ok(record)
+    }
+}
+
+fn unknown(what: &'static str, number: u32) -> Error {
+    Error::Unknown {
+        what,
+        number: i64::from(number),
+    }
+}
+
+const fn node(number: i32) -> Option<NodeId> {
+    if number < 0 {
+        None
+    } else {
+        Some(NodeId(number))
+    }
+}
+
+fn read_nodes(reader: &mut Reader<'_>) -> Result<Vec<NodeId>> {
+    let count = reader.compact_count("replicas", REPLICAS_MAX)?;
+    (0..count)
+        .map(|_| Ok(NodeId(reader.i32("a replica")?)))
+        .collect()
+}
+
+fn put_nodes(bytes: &mut Vec<u8>, nodes: &[NodeId]) {
+    bytes.put_compact_count(nodes.len());
+    for node in nodes {
+        bytes.put_i32(node.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records() -> Vec<MetadataRecord> {
+        let topic_id = KafkaUuid::from_parts(3, 4);
+        let partition = PartitionIndex(2);
+        let config = |value: Option<&str>| ConfigRecord {
+            resource_type: ResourceType::Topic,
+            resource_name: "t".into(),
+            name: "retention.ms".into(),
+            value: value.map(str::to_owned),
+        };
+        vec![
+            MetadataRecord::Topic(TopicRecord {
+                name: "t".into(),
+                topic_id,
+            }),
+            MetadataRecord::Partition(PartitionRecord {
+                partition,
+                topic_id,
+                replicas: vec![NodeId(1)],
+                isr: vec![NodeId(1)],
+                leader: Some(NodeId(1)),
+                leader_epoch: LeaderEpoch(5),
+                partition_epoch: 6,
+                storage_id: Some(PartitionId(u32::MAX - 1)),
+            }),
+            MetadataRecord::Config(config(Some("1"))),
+            MetadataRecord::Config(config(None)),
+            MetadataRecord::PartitionChange(PartitionChangeRecord {
+                partition,
+                topic_id,
+                leader: Some(NodeId(1)),
+            }),
+            MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id }),
+            MetadataRecord::FeatureLevel(FeatureLevelRecord {
+                name: "metadata.version".into(),
+                level: 29,
+            }),
+            MetadataRecord::ProducerIds(ProducerIdsRecord {
+                broker: NodeId(1),
+                broker_epoch: 9,
+                next: ProducerId(1000),
+            }),
+            MetadataRecord::NoOp,
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_every_cut_is_refused() {
+        for record in records() {
+            let bytes = record.encode();
+            assert_eq!(MetadataRecord::decode(&bytes).unwrap(), record);
+            for end in 0..bytes.len() {
+                assert!(
+                    MetadataRecord::decode(&bytes[..end]).is_err(),
+                    "{record:?} cut at {end}"
+                );
+            }
+            let longer = [&bytes[..], &[0]].concat();
+            assert!(MetadataRecord::decode(&longer).is_err(), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_newer_build_wrote_is_named() {
+        let error = |bytes: &[u8]| MetadataRecord::decode(bytes).unwrap_err().to_string();
+        assert_eq!(
+            error(&[2, 2, 0]),
+            "frame version of metadata record 2 is not known"
+        );
+        assert_eq!(error(&[1, 99, 0]), "metadata record 99 is not known");
+        assert_eq!(
+            error(&[1, 2, 1]),
+            "version of a metadata record 1 is not known"
+        );
+    }
+
+    #[test]
+    fn a_partition_record_of_kafka_is_read() {
+        // Version 1 with one directory, eligible leaders as tagged field 1.
+        let mut bytes = vec![1, 3, 1];
+        bytes.put_i32(0);
+        bytes.put_uuid(KafkaUuid::from_parts(1, 1));
+        bytes.put_slice(&[2, 0, 0, 0, 7, 2, 0, 0, 0, 7, 1, 1]);
+        bytes.put_i32(7);
+        bytes.put_i32(2);
+        bytes.put_i32(3);
+        bytes.put_u8(2);
+        bytes.put_uuid(KafkaUuid::from_parts(8, 8));
+        bytes.put_slice(&[1, 1, 2, 1, 0]);
+        let MetadataRecord::Partition(record) = MetadataRecord::decode(&bytes).unwrap() else {
+            panic!("not a partition record");
+        };
+        assert_eq!(record.isr, [NodeId(7)]);
+        assert_eq!(
+            (record.leader_epoch, record.storage_id),
+            (LeaderEpoch(2), None)
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! Reading records, and checking that they are what the header says.
+
+use core::ops::Range;
+
+use crate::batch::BatchHeader;
+use crate::error::{Error, Result};
+use crate::limits::RECORD_HEADERS_MAX;
+use crate::wire::Reader;
+
+/// One record, borrowed from its batch.
+#[derive(Clone, Debug)]
+pub struct RecordView<'a> {
+    pub offset_delta: i32,
+    pub timestamp_delta: i64,
+    pub attributes: i8,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: Headers<'a>,
+    /// Where the record lies in the body, its length in front included.
+    pub whole: Range<usize>,
+}
+
+/// The headers of one record, checked to be well-formed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Headers<'a> {
+    count: usize,
+    entries: &'a [u8],
+}
+
+impl<'a> Headers<'a> {
+    /// Headers from the bytes of their entries, as [`Headers::raw`] gives them.
+    ///
+    /// # Errors
+    /// Where the entries are not `count` well-formed ones, to the byte.
+    pub fn from_raw(count: usize, entries: &'a [u8]) -> Result<Self> {
+        let mut reader = Reader::new(entries);
+        for _ in 0..count {
+            skip_header(&mut reader)?;
+        }
+        reader.finish()?;
+        Ok(Self { count, entries })
+    }
+
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The entries as they lie in the record, without the count in front: for each, length and bytes of the key, length
+    /// (-1 for null) and bytes of the value; lengths are zigzag varints.
+    #[must_use]
+    pub const fn raw(&self) -> &'a [u8] {
+        self.entries
+    }
+
+    /// Key and value of each header.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
+        let mut reader = Reader::new(self.entries);
+        (0..self.count).map_while(move |_| {
+            let key = nullable(&mut reader, "a header's key").ok()??;
+            let value = nullable(&mut reader, "a header's value").ok()?;
+            Some((key, value))
+        })
+    }
+}
+
+/// The records of one uncompressed body, in order. Ends after the first error.
+///
+/// The last thing that it checks, in place of a further record, is that nothing is left over.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    reader: Reader<'a>,
+    body_bytes: usize,
+    /// How many the header says there are still; `None` when done.
+    left: Option<u32>,
+}
+
+impl<'a> Records<'a> {
+    /// `body` is uncompressed: see [`super::decompress`].
+    #[must_use]
+    pub fn new(header: &BatchHeader, body: &'a [u8]) -> Self {
+        let left = u32::try_from(header.record_count()).unwrap_or(0);
+        Self {
+            reader: Reader::new(body),
+            body_bytes: body.len(),
+            left: Some(left),
+        }
+    }
+
+    fn read(&mut self) -> Result<RecordView<'a>> {
+        let start = self.body_bytes - self.reader.len();
+        let length = self.reader.varint()?;
+        let length = usize::try_from(length).map_err(|_| Error::Negative { what: "a record" })?;
+        let mut record = Reader::new(self.reader.take(length, "a record")?);
+        let end = self.body_bytes - self.reader.len();
+        let attributes = record.i8("a record")?;
+        let timestamp_delta = record.varlong()?;
+        let offset_delta = record.varint()?;
+        let key = nullable(&mut record, "a record's key")?;
+        let value = nullable(&mut record, "a record's value")?;
+        let headers = read_headers(&mut record)?;
+        Ok(RecordView {
+            offset_delta,
+            timestamp_delta,
+            attributes,
+            key,
+            value,
+            headers,
+            whole: start..end,
+        })
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<RecordView<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let result = match self.left? {
+            0 => {
+                self.left = None;
+                return self.reader.finish().err().map(Err);
+            }
+            left => {
+                self.left = Some(left - 1);
+                self.read()
+            }
+        };
+        if result.is_err() {
+            self.left = None;
+        }
+        Some(result)
+    }
+}
+
+fn nullable<'a>(reader: &mut Reader<'a>, what: &'static str) -> Result<Option<&'a [u8]>> {
+    match reader.varint()? {
+        -1 => Ok(None),
+        length => {
+            let length = usize::try_from(length).map_err(|_| Error::Negative { what })?;
+            reader.take(length, what).map(Some)
+        }
+    }
+}
+
+fn skip_header(reader: &mut Reader<'_>) -> Result<()> {
+    nullable(reader, "a header's key")?.ok_or(Error::Negative {
+        what: "a header's key",
+    })?;
+    nullable(reader, "a header's value")?;
+    Ok(())
+}
+
+/// Headers are the last part of a record, to its last byte.
+fn read_headers<'a>(reader: &mut Reader<'a>) -> Result<Headers<'a>> {
+    let count = reader.varint()?;
+    let count = usize::try_from(count).map_err(|_| Error::Negative { what: "headers" })?;
+    if count > RECORD_HEADERS_MAX {
+        return Err(Error::TooMany {
+            what: "headers",
+            limit: RECORD_HEADERS_MAX,
+        });
+    }
+    Headers::from_raw(count, reader.rest())
+}
+
+/// What a check of a body found out about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyFacts {
+    /// The largest timestamp of any record, in ms.
+    pub max_timestamp: i64,
+    /// The smallest timestamp of any record, in ms.
+    pub min_timestamp: i64,
+    /// Index in the batch of the first record without a key.
+    pub first_without_key: Option<i32>,
+}
+
+/// Checks an uncompressed body against its header: as many records as it says, offset deltas from 0
+/// upwards without a gap, all lengths to the byte.
+///
+/// # Errors
+/// The first thing that is wrong. The index of the record in the batch comes with it, or the count where something is
+/// left over.
+pub fn validate_uncompressed(
+    header: &BatchHeader,
+    body: &[u8],
+) -> core::result::Result<BodyFacts, (i32, Error)> {
+    let base = header.base_timestamp();
+    let mut facts = BodyFacts {
+        max_timestamp: i64::MIN,
+        min_timestamp: i64::MAX,
+        first_without_key: None,
+    };
+    let mut index = 0;
+    for record in Records::new(header, body) {
+        let record = record.map_err(|error| (index, error))?;
+        if record.offset_delta != index {
+            return Err((
+                index,
+                Error::Invalid {
+                    what: "the offset delta of a record",
+                },
+            ));
+        }
+        let timestamp = base.saturating_add(record.timestamp_delta);
+        facts.max_timestamp = facts.max_timestamp.max(timestamp);
+        facts.min_timestamp = facts.min_timestamp.min(timestamp);
+        if record.key.is_none() && facts.first_without_key.is_none() {
+            facts.first_without_key = Some(index);
+        }
+        index += 1;
+    }
+    if index != header.record_count() || index == 0 {
+        return Err((
+            index,
+            Error::Invalid {
+                what: "the number of records",
+            },
+        ));
+    }
+    Ok(facts)
+}
