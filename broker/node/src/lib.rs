@@ -4,4 +4,10 @@
 //! binary. `cli` is where the process starts, `config` what it was told, `console` and `metrics`
 //! what it says about itself.
 
+pub mod cli;
 pub mod config;
+pub mod logging;
+pub mod metrics;
+pub mod process;
+pub mod serve;
+pub mod signals;

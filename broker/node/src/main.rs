@@ -1,3 +1,7 @@
 //! `sedge`: the broker's process and its command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sedge::cli::main()
+}

@@ -1,0 +1,83 @@
+//! `sedge config check` and `sedge config dump`.
+
+use clap::{Args, Subcommand};
+
+use super::Failure;
+use super::output::{line, note};
+use super::serve::ConfigFlags;
+use crate::config::Config;
+use crate::config::keys::{self, Key};
+
+/// Check or show the configuration.
+#[derive(Debug, Args)]
+pub struct ConfigCommand {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Say whether the configuration is valid, and what is wrong with it
+    Check(ConfigFlags),
+    /// Print what is set, with the source of each value, as TOML
+    Dump {
+        #[command(flatten)]
+        flags: ConfigFlags,
+        /// Print every key, also those at their defaults
+        #[arg(long)]
+        effective: bool,
+    },
+}
+
+impl ConfigCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The configuration is not valid.
+    pub fn run(&self) -> Result<(), Failure> {
+        match &self.verb {
+            Verb::Check(flags) => {
+                let config = flags.load()?;
+                for warning in &config.settings.warnings {
+                    note(format_args!("warning: {warning}"));
+                }
+                line(format_args!("the configuration is valid"))
+            }
+            Verb::Dump { flags, effective } => {
+                let config = flags.load()?;
+                dump(&config, *effective)
+            }
+        }
+    }
+}
+
+fn dump(config: &Config, effective: bool) -> Result<(), Failure> {
+    if effective {
+        for Key { name, doc, .. } in keys::KEYS {
+            let key = keys::process_key(name).expect("it is from the table");
+            let setting = config.effective(key);
+            line(format_args!("# {doc}. [{}]", setting.source))?;
+            line(format_args!("{}", entry(name, &setting.value)))?;
+        }
+    }
+    for (key, setting) in config.settings.iter() {
+        if effective && keys::process_key(key).is_some() {
+            continue;
+        }
+        let value = if keys::is_secret(key) {
+            "(hidden)"
+        } else {
+            &setting.value
+        };
+        line(format_args!("{} # {}", entry(key, value), setting.source))?;
+    }
+    Ok(())
+}
+
+/// A line of TOML.
+fn entry(key: &str, value: &str) -> String {
+    let value = toml::Value::from(value);
+    // What is not set is not said, so that the output can be read back.
+    let comment = if value.as_str() == Some("") { "# " } else { "" };
+    format!("{comment}\"{key}\" = {value}")
+}

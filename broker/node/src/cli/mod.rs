@@ -1,0 +1,92 @@
+//! The command line. Commands that are listed work.
+
+mod config;
+mod failure;
+mod output;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::{Exit, Failure};
+
+/// An edge broker that speaks Kafka.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sedge",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a command, sedge serves: data in ./sedge-data, listening on 127.0.0.1:9092."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker.
+    Serve(serve::Serve),
+    /// Check or show the configuration.
+    Config(config::ConfigCommand),
+    /// Print the version.
+    Version,
+}
+
+/// Runs the process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let result = match cli.command {
+        None => cli.serve.run(),
+        Some(Command::Serve(serve)) => serve.run(),
+        Some(Command::Config(command)) => command.run(),
+        Some(Command::Version) => output::line(format_args!("sedge {}", version())),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::error(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// The version of this build.
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    // A reader that went away is no reason to fail.
+    let _ = error.print();
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(Exit::Usage as u8),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_without_a_command_are_those_of_serve() {
+        let cli = Cli::try_parse_from(["sedge", "--data", "d", "--set", "a=b"]).unwrap();
+        assert!(cli.command.is_none());
+        assert!(Cli::try_parse_from(["sedge", "--data", "d", "version"]).is_err());
+        assert!(Cli::try_parse_from(["sedge", "serve", "--listen", "x:1"]).is_ok());
+    }
+}

@@ -1,0 +1,99 @@
+//! Log lines to standard error: logfmt, or JSON where asked; with priorities for journald where it listens.
+//!
+//! The filter is `SEDGE_LOG`, or else `RUST_LOG`: `info,sedge::net=debug`. Lines about connections are held back
+//! when one place in the code repeats itself, because a client can make a broker say them as often as it likes.
+
+mod filter;
+mod format;
+mod repeats;
+
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use log::{Log, Metadata, Record};
+
+pub use format::Format;
+
+use filter::Filter;
+use repeats::Repeats;
+
+/// The target whose lines a client can cause.
+const HELD_BACK: &str = "sedge::net";
+
+/// Starts logging for the process. A second call does nothing.
+pub fn start(format: Format) {
+    let filter = ["SEDGE_LOG", "RUST_LOG"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    let (filter, complaint) = Filter::parse(filter.as_deref().unwrap_or("info"));
+    let format = if format == Format::Logfmt && journald_listens() {
+        Format::Journal
+    } else {
+        format
+    };
+    let level_max = filter.level_max();
+    let logger = Logger {
+        filter,
+        format,
+        repeats: Mutex::default(),
+        started: Instant::now(),
+    };
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+        log::set_max_level(level_max);
+        if let Some(complaint) = complaint {
+            log::warn!(target: "sedge", "SEDGE_LOG: {complaint}");
+        }
+    }
+}
+
+struct Logger {
+    filter: Filter,
+    format: Format,
+    repeats: Mutex<Repeats>,
+    started: Instant,
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.filter.allows(metadata.target(), metadata.level())
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let mut held_back = 0;
+        if record.target().starts_with(HELD_BACK) {
+            let place = (
+                record.file().unwrap_or_default(),
+                record.line().unwrap_or_default(),
+            );
+            let seconds = self.started.elapsed().as_secs();
+            let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+            match repeats.pass(place, seconds) {
+                Some(before) => held_back = before,
+                None => return,
+            }
+        }
+        let line = self.format.line(record, SystemTime::now(), held_back);
+        // Whoever reads standard error may be gone; there is nowhere to say so.
+        let _ = io::stderr().lock().write_all(line.as_bytes());
+    }
+
+    fn flush(&self) {
+        let _ = io::stderr().lock().flush();
+    }
+}
+
+/// systemd.exec(5): `$JOURNAL_STREAM` is device and inode of the stream that goes to the journal.
+fn journald_listens() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let Ok(stat) = rustix::fs::fstat(io::stderr().as_fd()) else {
+        return false;
+    };
+    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
+}

@@ -1,0 +1,233 @@
+//! What the broker counts. One [`Metrics`] is shared by everything; counting is one atomic addition.
+//!
+//! **Invariant:** nothing here grows with the traffic: names of plugins and links are bounded, and there are no
+//! series a client can invent.
+
+mod exposition;
+mod links;
+mod plugins;
+mod primitive;
+mod requests;
+
+use std::time::{Duration, Instant};
+
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::generated::ApiKey;
+
+pub use exposition::Exposition;
+pub use links::{LinkMetrics, LinkState};
+pub use plugins::PluginMetrics;
+pub use primitive::{Counter, Gauge, Histogram};
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    started: Instant,
+    /// Bytes read from Kafka connections.
+    pub bytes_in: Counter,
+    /// Bytes written to Kafka connections.
+    pub bytes_out: Counter,
+    /// Kafka connections that are open.
+    pub connections: Gauge,
+    /// Kafka connections accepted since the start.
+    pub connections_accepted: Counter,
+    /// Kafka connections refused for a limit.
+    pub connections_refused: Counter,
+    /// Kafka connections closed for bytes that are no request.
+    pub connections_malformed: Counter,
+    /// Records in accepted produce requests, before filters.
+    pub produce_records: Counter,
+    /// Bytes of their batches.
+    pub produce_bytes: Counter,
+    /// Records written to the log, after filters.
+    pub written_records: Counter,
+    /// Bytes of record batches sent to consumers.
+    pub fetch_bytes: Counter,
+    /// Commits: frames written to the log.
+    pub commits: Counter,
+    /// Times that the log was forced to flash.
+    pub fsyncs: Counter,
+    /// Times that the views were written.
+    pub view_flushes: Counter,
+    /// Segments freed.
+    pub segments_freed: Counter,
+    requests: requests::Requests,
+    plugins: plugins::Plugins,
+    links: links::Links,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+            connections: Gauge::default(),
+            connections_accepted: Counter::default(),
+            connections_refused: Counter::default(),
+            connections_malformed: Counter::default(),
+            produce_records: Counter::default(),
+            produce_bytes: Counter::default(),
+            written_records: Counter::default(),
+            fetch_bytes: Counter::default(),
+            commits: Counter::default(),
+            fsyncs: Counter::default(),
+            view_flushes: Counter::default(),
+            segments_freed: Counter::default(),
+            requests: requests::Requests::default(),
+            plugins: plugins::Plugins::default(),
+            links: links::Links::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a request that was answered after so long.
+    pub fn request(&self, api: ApiKey, latency: Duration) {
+        self.requests.answered(api, latency);
+    }
+
+    /// Counts an error that a client was answered; `NONE` is not one.
+    pub fn request_error(&self, api: ApiKey, error: ErrorCode) {
+        self.requests.failed(api, error);
+    }
+
+    /// The counters of a plugin. Keep the handle; the lookup takes a lock.
+    pub fn plugin(&self, name: &str) -> std::sync::Arc<PluginMetrics> {
+        self.plugins.of(name)
+    }
+
+    /// The counters of a mirror link. Keep the handle; the lookup takes a lock.
+    pub fn link(&self, name: &str) -> std::sync::Arc<LinkMetrics> {
+        self.links.of(name)
+    }
+
+    /// How long the process runs.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// All plugins that were counted, by name.
+    pub fn plugins(&self) -> Vec<(String, std::sync::Arc<PluginMetrics>)> {
+        self.plugins.all()
+    }
+
+    /// All links that were counted, by name.
+    pub fn links(&self) -> Vec<(String, std::sync::Arc<LinkMetrics>)> {
+        self.links.all()
+    }
+
+    /// Writes everything in Prometheus' text format.
+    pub fn expose(&self, out: &mut Exposition) {
+        out.family("sedge_build_info", "gauge", "The version that runs.");
+        out.sample(
+            "sedge_build_info",
+            &[("version", env!("CARGO_PKG_VERSION"))],
+            1,
+        );
+        out.gauge(
+            "sedge_uptime_seconds",
+            "Seconds since the start.",
+            self.uptime().as_secs_f64(),
+        );
+        if let Some(bytes) = crate::process::resident_bytes() {
+            out.gauge(
+                "sedge_resident_memory_bytes",
+                "Resident memory of the process.",
+                bytes,
+            );
+        }
+        self.expose_kafka(out);
+        self.expose_storage(out);
+        self.requests.expose(out);
+        self.plugins.expose(out);
+        self.links.expose(out);
+    }
+
+    fn expose_kafka(&self, out: &mut Exposition) {
+        for (name, help, counter) in [
+            (
+                "sedge_kafka_received_bytes_total",
+                "Bytes read from clients.",
+                &self.bytes_in,
+            ),
+            (
+                "sedge_kafka_sent_bytes_total",
+                "Bytes written to clients.",
+                &self.bytes_out,
+            ),
+            (
+                "sedge_kafka_connections_accepted_total",
+                "Connections accepted.",
+                &self.connections_accepted,
+            ),
+            (
+                "sedge_kafka_connections_refused_total",
+                "Connections refused for a limit.",
+                &self.connections_refused,
+            ),
+            (
+                "sedge_kafka_connections_malformed_total",
+                "Connections closed for bytes that are no request.",
+                &self.connections_malformed,
+            ),
+            (
+                "sedge_produced_records_total",
+                "Records in accepted produce requests, before filters.",
+                &self.produce_records,
+            ),
+            (
+                "sedge_produced_bytes_total",
+                "Bytes of their batches.",
+                &self.produce_bytes,
+            ),
+            (
+                "sedge_written_records_total",
+                "Records written to the log, after filters.",
+                &self.written_records,
+            ),
+            (
+                "sedge_fetched_bytes_total",
+                "Bytes of batches sent to consumers.",
+                &self.fetch_bytes,
+            ),
+        ] {
+            out.counter(name, help, counter.get());
+        }
+        out.gauge(
+            "sedge_kafka_connections",
+            "Connections that are open.",
+            self.connections.get(),
+        );
+    }
+
+    fn expose_storage(&self, out: &mut Exposition) {
+        for (name, help, counter) in [
+            (
+                "sedge_storage_commits_total",
+                "Frames written to the log.",
+                &self.commits,
+            ),
+            (
+                "sedge_storage_fsyncs_total",
+                "Times the log was forced to flash.",
+                &self.fsyncs,
+            ),
+            (
+                "sedge_storage_view_flushes_total",
+                "Times the views were written.",
+                &self.view_flushes,
+            ),
+            (
+                "sedge_storage_segments_freed_total",
+                "Segments freed.",
+                &self.segments_freed,
+            ),
+        ] {
+            out.counter(name, help, counter.get());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! What plugins do.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Counter, Exposition};
+
+/// Names of plugins come from topic configurations, so they are bounded here too. Those above share one line.
+const PLUGINS_MAX: usize = 256;
+const OTHERS: &str = "(others)";
+
+/// The counters of one plugin.
+#[derive(Debug, Default)]
+pub struct PluginMetrics {
+    /// Batches it was called for.
+    pub calls: Counter,
+    /// Time spent in those calls.
+    pub nanos: Counter,
+    /// Records it let through as they were.
+    pub kept: Counter,
+    /// Records it took out.
+    pub dropped: Counter,
+    /// Records it changed.
+    pub replaced: Counter,
+    /// Records it refused.
+    pub rejected: Counter,
+    /// Calls that ended in a trap, or gave an answer that makes no sense.
+    pub traps: Counter,
+    /// Calls stopped at the deadline.
+    pub deadlines: Counter,
+}
+
+#[derive(Debug, Default)]
+pub struct Plugins {
+    by_name: Mutex<BTreeMap<String, Arc<PluginMetrics>>>,
+}
+
+impl Plugins {
+    pub fn of(&self, name: &str) -> Arc<PluginMetrics> {
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = by_name.len() >= PLUGINS_MAX && !by_name.contains_key(name);
+        let name = if full { OTHERS } else { name };
+        Arc::clone(by_name.entry(name.to_owned()).or_default())
+    }
+
+    pub fn all(&self) -> Vec<(String, Arc<PluginMetrics>)> {
+        let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        by_name
+            .iter()
+            .map(|(name, plugin)| (name.clone(), Arc::clone(plugin)))
+            .collect()
+    }
+
+    pub fn expose(&self, out: &mut Exposition) {
+        type Field = fn(&PluginMetrics) -> u64;
+        let all = self.all();
+        if all.is_empty() {
+            return;
+        }
+        let families: [(&str, &str, Field); 3] = [
+            (
+                "sedge_plugin_calls_total",
+                "Batches a plugin was called for.",
+                |p| p.calls.get(),
+            ),
+            ("sedge_plugin_traps_total", "Calls that trapped.", |p| {
+                p.traps.get()
+            }),
+            (
+                "sedge_plugin_deadlines_total",
+                "Calls stopped at the deadline.",
+                |p| p.deadlines.get(),
+            ),
+        ];
+        for (family, help, field) in families {
+            out.family(family, "counter", help);
+            for (name, plugin) in &all {
+                out.sample(family, &[("plugin", name)], field(plugin));
+            }
+        }
+        let family = "sedge_plugin_duration_seconds_total";
+        out.family(family, "counter", "Time spent in plugins.");
+        for (name, plugin) in &all {
+            out.sample(family, &[("plugin", name)], plugin.nanos.get() as f64 / 1e9);
+        }
+        let family = "sedge_plugin_records_total";
+        out.family(
+            family,
+            "counter",
+            "Records by what the plugin said of them.",
+        );
+        let verdicts: [(&str, Field); 4] = [
+            ("keep", |p| p.kept.get()),
+            ("drop", |p| p.dropped.get()),
+            ("replace", |p| p.replaced.get()),
+            ("reject", |p| p.rejected.get()),
+        ];
+        for (name, plugin) in &all {
+            for (verdict, field) in verdicts {
+                out.sample(
+                    family,
+                    &[("plugin", name), ("verdict", verdict)],
+                    field(plugin),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! SIGTERM and SIGINT as a controlled shutdown; a second SIGINT ends the process at once.
+
+use std::future::Future;
+use std::io;
+
+use async_signal::Signal;
+use futures_lite::{StreamExt, future};
+
+/// What a shell shows for a process that SIGINT ended.
+const INTERRUPTED: i32 = 130;
+
+/// Asks for a controlled shutdown, as a word for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGTERM: the service manager's.
+    Terminated,
+    /// SIGINT: Ctrl-C.
+    Interrupted,
+}
+
+/// The signals that this process takes. Install it before anything slow, so that no signal is missed.
+#[derive(Debug)]
+pub struct Signals {
+    signals: async_signal::Signals,
+}
+
+impl Signals {
+    /// Takes the signals over from their default actions.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn install() -> io::Result<Self> {
+        let signals = async_signal::Signals::new([Signal::Term, Signal::Int, Signal::Hup])?;
+        Ok(Self { signals })
+    }
+
+    /// Waits until the process is asked to stop. SIGHUP is kept for reloading and does nothing yet.
+    pub async fn stop(&mut self) -> Stop {
+        loop {
+            match self.signals.next().await {
+                Some(Ok(Signal::Term)) => return Stop::Terminated,
+                Some(Ok(Signal::Int)) | None => return Stop::Interrupted,
+                Some(Ok(_)) => {
+                    log::info!(target: "sedge", "SIGHUP: there is nothing to reload; restart to apply a new configuration");
+                }
+                Some(Err(error)) => log::warn!(target: "sedge", "cannot read a signal: {error}"),
+            }
+        }
+    }
+
+    /// Runs the shutdown's work; another SIGINT ends the process in the middle of it. What was acknowledged is on
+    /// disk already, so that is as safe as a kill.
+    pub async fn finish<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let impatient = async {
+            while self.stop().await != Stop::Interrupted {}
+            log::warn!(target: "sedge", "second SIGINT: ending at once");
+            std::process::exit(INTERRUPTED);
+        };
+        future::or(work, impatient).await
+    }
+}
