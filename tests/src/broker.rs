@@ -2,6 +2,8 @@
 //! a test asks for nothing but what Kafka does.
 
 use crate::apache_kafka::ApacheKafka;
+use crate::limits;
+use crate::process::Process;
 use crate::sedge::{Options, Sedge};
 use crate::temp_dir::TempDir;
 
@@ -64,12 +66,32 @@ impl Broker {
         }
     }
 
+    pub fn pid(&mut self) -> u32 {
+        self.process().pid()
+    }
+
+    /// Waits for a line of the broker's log.
+    pub fn wait_log(&mut self, what: &str, is_it: impl Fn(&str) -> bool) {
+        self.process().wait_for(what, limits::CONDITION, |output| {
+            let mut lines = output.stderr.iter().chain(&output.stdout);
+            lines.any(|line| is_it(line)).then_some(())
+        });
+    }
+
+    pub fn is_kafka(&self) -> bool {
+        matches!(self.kind, Kind::Kafka(_))
+    }
+
+    fn process(&mut self) -> &mut Process {
+        match &mut self.kind {
+            Kind::Sedge(sedge) => sedge.process(),
+            Kind::Kafka(kafka) => kafka.process(),
+        }
+    }
+
     /// The end of the broker's log.
     pub fn tail(&mut self) -> String {
-        match &mut self.kind {
-            Kind::Sedge(sedge) => sedge.process().tail(),
-            Kind::Kafka(kafka) => kafka.process().tail(),
-        }
+        self.process().tail()
     }
 }
 

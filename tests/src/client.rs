@@ -101,13 +101,12 @@ impl Client {
     pub fn version(&self) -> String {
         if self.is_kcat() {
             let said = self.run(&["-V"], b"");
-            let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
-            let from = words.find("Version").map_or(0, |at| at + "Version".len());
-            let to = words
-                .find("librdkafka")
-                .and_then(|at| words[at..].find([')', ',']).map(|end| at + end));
-            let version = words[from..to.unwrap_or(words.len())].trim();
-            return format!("client=kcat version={version}");
+            let word_after = |name: &str| {
+                let mut words = said.split([' ', '\n']).skip_while(|word| *word != name);
+                words.nth(1).unwrap_or("unknown").to_string()
+            };
+            let (version, library) = (word_after("Version"), word_after("librdkafka"));
+            return format!("client=kcat version={version} (librdkafka {library})");
         }
         self.run(&["version"], b"").trim().to_string()
     }

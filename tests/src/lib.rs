@@ -1,7 +1,7 @@
 //! The harness of the acceptance tests: real brokers, real clients, real disks, links that can be cut.
 //!
 //! It knows the broker only from outside, by its command line, its ready line and the Kafka protocol,
-//! which it speaks with an encoder of its own, so that a mistake in the broker's protocol
+//! which it speaks with an encoder of its own ([`wire`]), so that a mistake in the broker's protocol
 //! crate cannot hide itself.
 //!
 //! - **Invariant:** whatever is started here ends with the value that started it, also in a panic.
@@ -11,10 +11,14 @@
 pub mod apache_kafka;
 pub mod broker;
 pub mod client;
+pub mod kafka_tools;
 pub mod limits;
 pub mod ports;
+pub mod proc;
 pub mod process;
 pub mod proxy;
 pub mod sedge;
+pub mod soak;
 pub mod temp_dir;
 pub mod tools;
+pub mod wire;

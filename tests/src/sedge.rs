@@ -103,6 +103,16 @@ impl Sedge {
         self.process = Some(process);
     }
 
+    /// Starts it and kills it `after` a while, ready or not.
+    pub fn start_and_kill(&self, after: Duration) {
+        let listen = format!("127.0.0.1:{}", self.port);
+        let mut command = serve(&self.data, &listen, &self.options);
+        command.args(["--console", "off"]);
+        let mut process = Process::spawn("sedge", &mut command);
+        std::thread::sleep(after);
+        process.kill();
+    }
+
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }

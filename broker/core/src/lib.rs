@@ -1,1 +1,14 @@
-//! Placeholder until the crate's first commit lands.
+//! Every decision of the broker and no I/O: state machines that are given time, randomness and bytes, and give back what to do.
+//!
+//! **Invariant:** no clock, no thread, no file, no random source; with `no_std` they do not compile.
+
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod fetch;
+pub mod groups;
+pub mod machine;
+pub mod offsets;

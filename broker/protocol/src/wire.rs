@@ -288,7 +288,6 @@ pub trait Write: BufMut {
         self.put_i16(-1);
         Ok(())
     }
-    }
 
     /// # Errors
     /// [`Error::TooMany`] where the bytes are more than four bytes of length can say.

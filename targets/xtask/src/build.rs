@@ -121,7 +121,8 @@ fn debian_cargo(workspace: &Workspace, target: &Target, std: Std) -> Command {
     command
 }
 
-/// Zig compiles the C parts and links; the standard library is built from source where rustup has none.
+/// Zig compiles the C parts and links; the standard library is built from source where rustup has
+/// none.
 fn zig_cargo(workspace: &Workspace, target: &Target, std: Std) -> Command {
     let zig = Zig::new(workspace);
     let mut command = workspace.cargo(&["zigbuild"]);

@@ -1,15 +1,22 @@
-//! `cargo xtask`: setup, build, sizes, tests, demo, benchmarks and fuzzing, with nothing to remember.
+//! `cargo xtask`: setup, build, sizes, tests, demo, benchmarks and fuzzing, with nothing to
+//! remember.
 //!
-//! Two of its tasks are all that a newcomer needs: `cargo xtask demo` and `cargo xtask test`. Both set the machine up first.
+//! Two of its tasks are all that a newcomer needs: `cargo xtask demo` and `cargo xtask test`. Both
+//! set the machine up first.
 
 #![allow(clippy::print_stdout, reason = "a task's output is what it is for")]
 
 mod build;
+mod demo;
 mod error;
+mod fuzz;
 mod process;
 mod setup;
 mod sizes;
+mod tally;
 mod target_file;
+mod test;
+mod tidy;
 mod workspace;
 
 use std::process::ExitCode;
@@ -52,6 +59,35 @@ enum Task {
     },
     /// Build with and without the plugin compiler and hold both to their budgets
     Sizes,
+    /// Set up, build, and run the unit tests, the tests with real clients, the ARM test and the
+    /// sizes
+    Test {
+        /// One stage: unit, arm, sizes, or a file of tests/tests
+        #[arg(long)]
+        only: Option<String>,
+        /// The long variants: many more kills, cuts and clients' rounds
+        #[arg(long)]
+        soak: bool,
+    },
+    /// Set up, build, and run `sedge demo` with the arguments given here, such as `--for 20s`
+    Demo {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run a benchmark: kafka, start, memory, write-amp
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<String>,
+    },
+    /// Fuzz one decoder, or each in turn
+    Fuzz {
+        target: Option<String>,
+        /// Minutes for each
+        #[arg(long, default_value_t = 1)]
+        minutes: u32,
+    },
+    /// Check the style rules that a machine can check
+    Tidy,
 }
 
 fn main() -> ExitCode {
@@ -70,7 +106,21 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup { purpose } => setup::run(&workspace, purpose),
         Task::Build { target, no_jit } => build_one(&workspace, &target, no_jit),
-        Task::Sizes => sizes::run(&workspace),
+        Task::Sizes => {
+            setup::run(&workspace, Purpose::Demo)?;
+            sizes::run(&workspace)
+        }
+        Task::Test { only, soak } => test::run(&workspace, &test::Selection { only, soak }),
+        Task::Demo { arguments } => demo::demo(&workspace, &arguments),
+        Task::Bench { arguments } => demo::bench(&workspace, &arguments),
+        Task::Fuzz { target, minutes } => fuzz::run(
+            &workspace,
+            &fuzz::Selection {
+                only: target,
+                minutes,
+            },
+        ),
+        Task::Tidy => tidy::run(&workspace),
     }
 }
 

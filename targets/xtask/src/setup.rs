@@ -1,7 +1,8 @@
 //! `cargo xtask setup`: checks what a task needs and installs what is lacking.
 //!
-//! Each step looks first and says what it does; with all there, none of them touches the network. Rust's own way comes
-//! first (`rustup target add`), then Debian's packages. Downloads go to `target/tools`, never into the repository.
+//! Each step looks first and says what it does; with all there, none of them touches the network.
+//! Rust's own way comes first (`rustup target add`), then Debian's packages. Downloads go to
+//! `target/tools`, never into the repository.
 
 mod apt;
 mod clients;
@@ -77,6 +78,11 @@ pub fn for_target(workspace: &Workspace, target: &Target) -> Result<()> {
         Some(emulator) => apt::ensure_programs(&[(emulator, "qemu-user-static")]),
         None => Ok(()),
     }
+}
+
+/// Installs what the fuzz crate needs: libFuzzer is C++.
+pub fn for_fuzzing() -> Result<()> {
+    apt::ensure_programs(&[("c++", "g++")])
 }
 
 fn for_tests(workspace: &Workspace) -> Result<()> {

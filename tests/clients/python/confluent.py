@@ -75,4 +75,35 @@ def seek(bootstrap, topic, at):
     consumer.close()
 
 
-run(VERSION, create, produce, consume, seek)
+def soak(bootstrap, topic, partitions):
+    """Produces numbered records through whatever happens to the broker, until stdin ends."""
+    producer = ck.Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True,
+                            "linger.ms": 2, "reconnect.backoff.ms": 10, "retry.backoff.ms": 10,
+                            "reconnect.backoff.max.ms": 50, "message.timeout.ms": 300000,
+                            "topic.metadata.refresh.fast.interval.ms": 50, "log_level": 0})
+    stop = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+
+    def delivered(n):
+        def report(error, m):
+            if error is not None:
+                say(failed=n, why=str(error))
+            else:
+                say(n=n, p=m.partition(), o=m.offset())
+        return report
+
+    n = 0
+    while not stop.is_set():
+        # A bounded queue: at most this many records wait for the broker.
+        if len(producer) < 2000:
+            for n in range(n, n + 10):
+                producer.produce(topic, value(n), key(n), partition=n % partitions,
+                                 on_delivery=delivered(n))
+            n += 1
+        producer.poll(0.01)
+    if producer.flush(60) != 0:
+        sys.exit("records are left in the queue")
+    say(sent=n)
+
+
+run(VERSION, create, produce, consume, seek, soak)

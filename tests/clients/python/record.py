@@ -22,7 +22,7 @@ def value(n):
     return b"v%d:%s" % (n, b"x" * 100)
 
 
-def run(version, create, produce, consume, seek):
+def run(version, create, produce, consume, seek, soak=None):
     """Dispatches the command line (see ../README.md)."""
     command, *a = sys.argv[1:]
     if command == "version":
@@ -35,5 +35,7 @@ def run(version, create, produce, consume, seek):
         consume(*a)
     elif command == "seek":
         seek(a[0], a[1], int(a[2]))
+    elif command == "soak" and soak is not None:
+        soak(a[0], a[1], int(a[2]))
     else:
         sys.exit(f"unknown command {command}")

@@ -13,7 +13,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Installs kcat, the Python and Node clients, and builds the Go ones, as `tests/clients/` lists them.
+/// Installs kcat, the Python and Node clients, and builds the Go ones, as `tests/clients/` lists
+/// them.
 pub fn ensure(workspace: &Workspace) -> Result<()> {
     apt::ensure_programs(&[("kcat", "kcat")])?;
     python(workspace)?;

@@ -92,7 +92,8 @@ pub fn debian_sysroot(workspace: &Workspace, target: &Target) -> PathBuf {
     workspace.tools.join("sysroot").join(&target.triple)
 }
 
-/// Debian's own build of the standard library for another architecture must be of exactly its compiler's version.
+/// Debian's own build of the standard library for another architecture must be of exactly its
+/// compiler's version.
 fn ensure_debian_sysroot(workspace: &Workspace, target: &Target) -> Result<()> {
     let sysroot = debian_sysroot(workspace, target);
     let version = process::output(Command::new("dpkg-query").args([
@@ -128,8 +129,8 @@ fn ensure_debian_sysroot(workspace: &Workspace, target: &Target) -> Result<()> {
     fs::write(&stamp, version).map_err(Error::file(&stamp))
 }
 
-/// Downloads `package` of the foreign architecture `arch` from the repositories this machine uses, and unpacks it,
-/// without telling the machine's own package system about that architecture.
+/// Downloads `package` of the foreign architecture `arch` from the repositories this machine uses,
+/// and unpacks it, without telling the machine's own package system about that architecture.
 fn fetch_foreign_package(directory: &Path, arch: &str, package: &str) -> Result<PathBuf> {
     for part in [
         "lists/partial",

@@ -10,7 +10,8 @@ use crate::{error::Result, process, workspace::Workspace};
 
 /// Downloads what `tests/kafka/pom.xml` lists to `target/tools/kafka/lib`.
 pub fn ensure(workspace: &Workspace) -> Result<()> {
-    apt::ensure_programs(&[("java", "openjdk-17-jre-headless")])?;
+    // The compiler too: the Java client is run from its source.
+    apt::ensure_programs(&[("javac", "openjdk-17-jdk-headless")])?;
     let pom = workspace.root.join("tests/kafka/pom.xml");
     let directory = workspace.tools.join("kafka");
     let stamp = Stamp::new(pom.clone(), &directory);

@@ -5,7 +5,8 @@ use std::{env, path::Path, process::Command};
 use super::apt;
 use crate::{error::Result, process, workspace::on_path};
 
-/// Debian's second compiler: the one that its web browsers are built with, younger than the release's own.
+/// Debian's second compiler: the one that its web browsers are built with, younger than the
+/// release's own.
 pub const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_STD_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
 

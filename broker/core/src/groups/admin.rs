@@ -1,0 +1,53 @@
+//! DescribeGroups and ListGroups: groups as administrators see them.
+
+use alloc::borrow::ToOwned;
+use bytes::Bytes;
+
+use super::group::{Group, GroupState};
+use super::messages::{GroupDescription, GroupListing, MemberDescription};
+
+/// KIP-848's name of the type of group that this coordinator keeps.
+pub const CLASSIC: &str = "classic";
+
+impl Group {
+    /// Metadata and assignments are shown while they hold: in a stable group.
+    pub(super) fn describe(&self) -> GroupDescription {
+        let is_stable = self.is(GroupState::Stable);
+        let protocol = self
+            .protocol_name
+            .as_deref()
+            .filter(|_| is_stable)
+            .unwrap_or_default();
+        let members = self.members.iter().map(|(id, member)| MemberDescription {
+            member_id: id.clone(),
+            group_instance_id: member.instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            metadata: if is_stable {
+                member.metadata(protocol)
+            } else {
+                Bytes::new()
+            },
+            assignment: if is_stable {
+                member.assignment.clone()
+            } else {
+                Bytes::new()
+            },
+        });
+        GroupDescription {
+            state: self.state.name(),
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            protocol: protocol.to_owned(),
+            members: members.collect(),
+        }
+    }
+
+    pub(super) fn listing(&self) -> GroupListing {
+        GroupListing {
+            group_id: (*self.id).to_owned(),
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            state: self.state.name(),
+            group_type: CLASSIC,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Who may commit, and delete, a group's offsets; when they expire.
+//!
+//! Source: Kafka's `ClassicGroup.validateOffsetCommit`, `validateOffsetDelete`, `offsetExpirationCondition`; KIP-211 (expiry), KIP-496 (deletion).
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use sedge_protocol::ErrorCode;
+
+use super::group::{Group, GroupState};
+use super::limits::CLOCK_PLAUSIBLE_FROM_MS;
+use super::messages::Committer;
+use super::records::{CommittedOffset, OffsetKey};
+use crate::machine::Now;
+use crate::offsets::Offsets;
+
+impl Group {
+    /// A commit from a member counts as a heartbeat.
+    pub(super) fn check_commit(
+        &mut self,
+        now: Now,
+        committer: &Committer,
+    ) -> Result<(), ErrorCode> {
+        let member_id = committer.member_id.as_str();
+        let instance_id = committer.group_instance_id.as_deref();
+        if committer.generation_id < 0 && self.is(GroupState::Empty) {
+            return Ok(());
+        }
+        let as_member =
+            committer.generation_id >= 0 || !member_id.is_empty() || instance_id.is_some();
+        if as_member {
+            self.validate(member_id, instance_id)?;
+            if committer.generation_id != self.generation {
+                return Err(ErrorCode::IllegalGeneration);
+            }
+        } else if !self.is(GroupState::Empty) {
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        if self.is(GroupState::CompletingRebalance) {
+            return Err(ErrorCode::RebalanceInProgress);
+        }
+        if let Some(member) = self.members.get_mut(member_id) {
+            member.beat(now.monotonic_ms);
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_offset_delete(&self) -> Result<(), ErrorCode> {
+        if self.is(GroupState::Empty) || self.uses_consumer_protocol() {
+            Ok(())
+        } else {
+            Err(ErrorCode::NonEmptyGroup)
+        }
+    }
+
+    /// The group's offsets whose time is over, and whether those are all it has.
+    pub(super) fn expired_offsets(
+        &self,
+        now: Now,
+        offsets: &Offsets,
+        retention_ms: i64,
+    ) -> (Vec<OffsetKey>, bool) {
+        let is_idle = self.protocol_type.is_none() || self.is(GroupState::Empty);
+        let subscribed = self.subscribed_topics();
+        let is_readable = self.is(GroupState::Stable) && subscribed.is_some();
+        if !is_idle && !is_readable {
+            return (Vec::new(), false);
+        }
+        let subscribed = subscribed.unwrap_or_default();
+        let mut expired = Vec::new();
+        let mut all = true;
+        for (topic, partition, offset) in offsets.of_group(&self.id) {
+            if !subscribed.contains(topic) && self.is_over(now, offset, retention_ms) {
+                expired.push(OffsetKey {
+                    group_id: String::from(&*self.id),
+                    topic: topic.to_owned(),
+                    partition,
+                });
+            } else {
+                all = false;
+            }
+        }
+        (expired, all)
+    }
+
+    /// The age counts from when the group became empty, where it is one with members; from the commit otherwise.
+    fn is_over(&self, now: Now, offset: &CommittedOffset, retention_ms: i64) -> bool {
+        if let Some(expire) = offset.expire_timestamp_ms {
+            return now.wall_ms >= expire && offset.commit_timestamp_ms >= CLOCK_PLAUSIBLE_FROM_MS;
+        }
+        let since = match self.state_timestamp_ms {
+            Some(emptied) if self.protocol_type.is_some() && self.is(GroupState::Empty) => emptied,
+            _ => offset.commit_timestamp_ms,
+        };
+        since >= CLOCK_PLAUSIBLE_FROM_MS && now.wall_ms.saturating_sub(since) >= retention_ms
+    }
+}

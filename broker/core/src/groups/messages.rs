@@ -1,0 +1,252 @@
+//! What goes into the coordinator and what comes out: plain data, free of API versions, which are the handlers'.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use sedge_protocol::ErrorCode;
+
+use super::records::CoordinatorRecord;
+
+/// Names a request whose answer may come later (JoinGroup and SyncGroup). Given by the caller, returned in the [`Reply`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// Everything that a step of the coordinator wants done.
+///
+/// `now` replies leave at once. `then` replies leave when every record handed out so far, by this step *and by earlier ones*, is
+/// durable; where nothing is outstanding that is at once too.
+#[derive(Debug, Default)]
+pub struct Actions {
+    /// Records for `__consumer_offsets`, in order.
+    pub persist: Vec<CoordinatorRecord>,
+    pub then: Vec<Reply>,
+    pub now: Vec<Reply>,
+}
+
+impl Actions {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.persist.is_empty() && self.then.is_empty() && self.now.is_empty()
+    }
+
+    /// Takes over what `other` wants, behind what is here.
+    pub fn append(&mut self, mut other: Self) {
+        self.persist.append(&mut other.persist);
+        self.then.append(&mut other.then);
+        self.now.append(&mut other.now);
+    }
+
+    pub(super) fn join(&mut self, token: Token, reply: JoinReply) {
+        self.now.push(Reply {
+            token,
+            body: ReplyBody::Join(reply),
+        });
+    }
+
+    pub(super) fn join_refused(&mut self, token: Token, error: ErrorCode, member_id: &str) {
+        self.join(
+            token,
+            Err(JoinRefused {
+                error,
+                member_id: member_id.into(),
+            }),
+        );
+    }
+
+    pub(super) fn sync(&mut self, token: Token, reply: SyncReply) {
+        self.now.push(Reply {
+            token,
+            body: ReplyBody::Sync(reply),
+        });
+    }
+
+    pub(super) fn sync_then(&mut self, token: Token, reply: SyncReply) {
+        self.then.push(Reply {
+            token,
+            body: ReplyBody::Sync(reply),
+        });
+    }
+
+    pub(super) fn join_then(&mut self, token: Token, reply: JoinReply) {
+        self.then.push(Reply {
+            token,
+            body: ReplyBody::Join(reply),
+        });
+    }
+}
+
+/// An answer that is known at once, and what else the step wants done. It leaves under the rule of [`Actions`]' `then`.
+#[derive(Debug)]
+pub struct Planned<R> {
+    pub reply: R,
+    pub actions: Actions,
+}
+
+impl<R> Planned<R> {
+    pub(super) fn only(reply: R) -> Self {
+        Self {
+            reply,
+            actions: Actions::default(),
+        }
+    }
+}
+
+/// The late answer to the request named by `token`.
+#[derive(Debug)]
+pub struct Reply {
+    pub token: Token,
+    pub body: ReplyBody,
+}
+
+#[derive(Debug)]
+pub enum ReplyBody {
+    Join(JoinReply),
+    Sync(SyncReply),
+}
+
+/// A protocol (assignor) that a member offers, with the member's metadata for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    pub name: String,
+    pub metadata: Bytes,
+}
+
+#[derive(Clone, Debug)]
+pub struct JoinRequest {
+    pub group_id: String,
+    /// Empty for a new member.
+    pub member_id: String,
+    /// KIP-345: the static member's name.
+    pub group_instance_id: Option<String>,
+    pub client_id: String,
+    /// As `DescribeGroups` shows it: `/127.0.0.1`.
+    pub client_host: String,
+    pub session_timeout_ms: i32,
+    /// The session timeout where the request's version (0) has none.
+    pub rebalance_timeout_ms: i32,
+    pub protocol_type: String,
+    /// In the member's order of preference.
+    pub protocols: Vec<Protocol>,
+    /// KIP-394, from version 4: a new dynamic member is told its id first.
+    pub requires_known_member_id: bool,
+    /// KIP-814, from version 9: a static leader that comes back need not assign.
+    pub supports_skipping_assignment: bool,
+}
+
+pub type JoinReply = Result<Joined, JoinRefused>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    pub generation_id: i32,
+    pub protocol_type: Option<String>,
+    pub protocol_name: Option<String>,
+    pub leader: String,
+    pub skip_assignment: bool,
+    pub member_id: String,
+    /// For the leader only: everyone, with the metadata for the chosen protocol.
+    pub members: Vec<JoinedMember>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinedMember {
+    pub member_id: String,
+    pub group_instance_id: Option<String>,
+    pub metadata: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinRefused {
+    pub error: ErrorCode,
+    pub member_id: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct SyncRequest {
+    pub group_id: String,
+    pub generation_id: i32,
+    pub member_id: String,
+    pub group_instance_id: Option<String>,
+    /// Both `None` before version 5: not checked.
+    pub protocol_type: Option<String>,
+    pub protocol_name: Option<String>,
+    /// From the leader: member id and assignment.
+    pub assignments: Vec<(String, Bytes)>,
+}
+
+pub type SyncReply = Result<Synced, ErrorCode>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Synced {
+    pub protocol_type: Option<String>,
+    pub protocol_name: Option<String>,
+    pub assignment: Bytes,
+}
+
+#[derive(Clone, Debug)]
+pub struct HeartbeatRequest {
+    pub group_id: String,
+    pub generation_id: i32,
+    pub member_id: String,
+    pub group_instance_id: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct LeaveRequest {
+    pub group_id: String,
+    /// One before version 3.
+    pub members: Vec<LeavingMember>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeavingMember {
+    /// Empty where an administrator removes a static member by its instance id.
+    pub member_id: String,
+    pub group_instance_id: Option<String>,
+}
+
+/// The group's error, or each member's in the order of the request.
+pub type LeaveReply = Result<Vec<Result<(), ErrorCode>>, ErrorCode>;
+
+/// Who commits offsets: a member, or (all at their defaults) a consumer outside group management.
+#[derive(Clone, Debug)]
+pub struct Committer {
+    pub group_id: String,
+    /// Negative: outside group management.
+    pub generation_id: i32,
+    pub member_id: String,
+    pub group_instance_id: Option<String>,
+    /// From version 9 an unknown group is `GROUP_ID_NOT_FOUND`, before it is `ILLEGAL_GENERATION`.
+    pub knows_group_id_not_found: bool,
+}
+
+/// A group as `DescribeGroups` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupDescription {
+    pub state: &'static str,
+    pub protocol_type: String,
+    /// The chosen protocol; empty unless the group is stable.
+    pub protocol: String,
+    pub members: Vec<MemberDescription>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberDescription {
+    pub member_id: String,
+    pub group_instance_id: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    /// Empty unless the group is stable, like the assignment.
+    pub metadata: Bytes,
+    pub assignment: Bytes,
+}
+
+/// A group as `ListGroups` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupListing {
+    pub group_id: String,
+    pub protocol_type: String,
+    pub state: &'static str,
+    /// `classic`: the only type of group there is so far.
+    pub group_type: &'static str,
+}

@@ -1,0 +1,495 @@
+//! The group coordinator: which consumers are in which group, who leads, what was assigned, and which offsets they committed.
+//!
+//! A sans-io state machine. It has no clock, no socket and no log: time comes in as [`Now`], the random part of a new member's id is
+//! given by the caller, and each step hands back [`Actions`]. The caller
+//! - writes `persist` to `__consumer_offsets`, in order, and calls [`Coordinator::apply`] for each record when it is durable;
+//! - sends `now` replies at once, and `then` replies (and the reply of a [`Planned`]) when every record handed out so far is durable;
+//! - calls [`Coordinator::tick`] at [`Coordinator::next_deadline`], or later;
+//! - where records could not be written (disk full), answers those replies with an error and calls [`Coordinator::handle_save_failed`].
+//!
+//! Groups change at once, offsets when they are durable: a group that the disk does not know costs its members a rebalance after a
+//! restart, an offset that the disk does not know would be a lie.
+//!
+//! At start, [`Coordinator::restore`] takes the records, and [`Coordinator::finish_restore`] starts the sessions of the members
+//! that are in them: they live through a restart.
+//!
+//! **Invariant:** every token given in is answered once, unless its member waits.
+//! **Invariant:** `schedule` has an entry for each group with a deadline, at that deadline or before it.
+//!
+//! What it is not: KIP-848 groups, share groups and transactional offset commits have their own machines, later.
+
+mod admin;
+mod commits;
+pub mod config;
+mod group;
+mod join;
+pub mod limits;
+pub mod messages;
+mod rebalance;
+pub mod records;
+mod restore;
+mod subscription;
+mod sync;
+
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Bound;
+
+use sedge_protocol::ErrorCode;
+
+use crate::machine::{Machine, Now};
+use crate::offsets::{OffsetToCommit, Offsets, OffsetsCommand};
+pub use config::GroupConfig;
+use group::Group;
+pub use group::GroupState;
+use join::Joining;
+pub use messages::{
+    Actions, Committer, GroupDescription, GroupListing, HeartbeatRequest, JoinRefused, JoinReply,
+    JoinRequest, Joined, JoinedMember, LeaveReply, LeaveRequest, LeavingMember, MemberDescription,
+    Planned, Protocol, Reply, ReplyBody, SyncReply, SyncRequest, Synced, Token,
+};
+pub use records::{CommittedOffset, CoordinatorRecord, GroupMetadata, MemberMetadata, OffsetKey};
+
+/// For each topic of an OffsetDelete, each partition's result; or the group's error.
+pub type OffsetDeleteReply = Result<Vec<Vec<Result<(), ErrorCode>>>, ErrorCode>;
+
+#[derive(Debug)]
+pub struct Coordinator {
+    config: GroupConfig,
+    groups: BTreeMap<Arc<str>, Group>,
+    offsets: Offsets,
+    schedule: BTreeSet<(u64, Arc<str>)>,
+    next_expiry: u64,
+    /// Where the round of expiry under way goes on.
+    expiry_from: Option<Arc<str>>,
+}
+
+impl Coordinator {
+    #[must_use]
+    pub fn new(config: GroupConfig, now: Now) -> Self {
+        let offsets = Offsets::new(config.offset_metadata_bytes_max);
+        let next_expiry = now
+            .monotonic_ms
+            .saturating_add(config.retention_check_interval_ms);
+        Self {
+            config,
+            groups: BTreeMap::new(),
+            offsets,
+            schedule: BTreeSet::new(),
+            next_expiry,
+            expiry_from: None,
+        }
+    }
+
+    // Getters.
+
+    /// The committed offsets, for OffsetFetch. A group that is not there has none, which is no error.
+    #[must_use]
+    pub const fn offsets(&self) -> &Offsets {
+        &self.offsets
+    }
+
+    /// How many groups are in `state`, for metrics.
+    #[must_use]
+    pub fn count(&self, state: GroupState) -> usize {
+        self.groups.values().filter(|group| group.is(state)).count()
+    }
+
+    /// `None`: there is no such group, which is the state `Dead` before version 6 and `GROUP_ID_NOT_FOUND` from there.
+    #[must_use]
+    pub fn describe(&self, group_id: &str) -> Option<GroupDescription> {
+        self.groups.get(group_id).map(Group::describe)
+    }
+
+    /// The groups in one of `states` and of one of `types`, whatever the case; an empty filter lets all pass.
+    #[must_use]
+    pub fn list(&self, states: &[String], types: &[String]) -> Vec<GroupListing> {
+        let passes = |filter: &[String], value: &str| {
+            filter.is_empty()
+                || filter
+                    .iter()
+                    .any(|wanted| wanted.eq_ignore_ascii_case(value))
+        };
+        let listings = self.groups.values().map(Group::listing);
+        listings
+            .filter(|group| passes(states, group.state) && passes(types, group.group_type))
+            .collect()
+    }
+
+    /// When to call [`tick`](Self::tick) next, on the monotonic clock.
+    #[must_use]
+    pub fn next_deadline(&self) -> u64 {
+        let scheduled = self.schedule.first().map_or(u64::MAX, |(at, _)| *at);
+        scheduled.min(self.next_expiry)
+    }
+
+    // Requests.
+
+    /// JoinGroup. `suffix` makes a new member's id unique: a random UUID.
+    pub fn handle_join(
+        &mut self,
+        now: Now,
+        request: JoinRequest,
+        token: Token,
+        suffix: &str,
+    ) -> Actions {
+        let mut actions = Actions::default();
+        let group_id: Arc<str> = request.group_id.as_str().into();
+        if let Err(error) = join::check_request(&request, &self.config) {
+            actions.join_refused(token, error, &request.member_id);
+            return actions;
+        }
+        if !self.groups.contains_key(&group_id) {
+            if !request.member_id.is_empty() {
+                actions.join_refused(token, ErrorCode::UnknownMemberId, &request.member_id);
+                return actions;
+            }
+            if self.groups.len() >= limits::GROUPS_MAX {
+                actions.join_refused(token, ErrorCode::GroupMaxSizeReached, "");
+                return actions;
+            }
+        }
+        let config = &self.config;
+        let new_group = || Group::new(Arc::clone(&group_id), now.wall_ms);
+        let group = self
+            .groups
+            .entry(Arc::clone(&group_id))
+            .or_insert_with(new_group);
+        Joining {
+            now,
+            config,
+            request,
+            token,
+            suffix,
+        }
+        .run(group, &mut actions);
+        self.settle_group(&group_id);
+        actions
+    }
+
+    /// SyncGroup.
+    pub fn handle_sync(&mut self, now: Now, request: SyncRequest, token: Token) -> Actions {
+        let mut actions = Actions::default();
+        let group_id = request.group_id.clone();
+        if let Err(error) = self
+            .known(&group_id)
+            .map(|group| group.sync(now, request, token, &mut actions))
+        {
+            actions.sync(token, Err(error));
+        }
+        self.settle_group(&group_id);
+        actions
+    }
+
+    /// Heartbeat: known at once, and nothing to write.
+    pub fn handle_heartbeat(
+        &mut self,
+        now: Now,
+        request: &HeartbeatRequest,
+    ) -> Result<(), ErrorCode> {
+        // A deadline that moves on needs no new entry in the schedule.
+        self.known(&request.group_id)?.heartbeat(now, request)
+    }
+
+    /// LeaveGroup.
+    pub fn handle_leave(&mut self, now: Now, request: &LeaveRequest) -> Planned<LeaveReply> {
+        let mut actions = Actions::default();
+        let config = self.config.clone();
+        let reply = self
+            .known(&request.group_id)
+            .map(|group| group.leave(now, &config, &request.members, &mut actions));
+        self.settle_group(&request.group_id);
+        Planned { reply, actions }
+    }
+
+    /// OffsetCommit: each offset's result, in order. The offsets hold when their records are [applied](Self::apply).
+    pub fn handle_offset_commit(
+        &mut self,
+        now: Now,
+        committer: &Committer,
+        offsets: Vec<OffsetToCommit>,
+    ) -> Planned<Vec<Result<(), ErrorCode>>> {
+        if let Err(error) = self.check_commit(now, committer) {
+            return Planned::only(offsets.iter().map(|_| Err(error)).collect());
+        }
+        let group_id = committer.group_id.clone();
+        self.plan_offsets(now, OffsetsCommand::Commit { group_id, offsets })
+    }
+
+    /// OffsetDelete, for topics that the group does not consume.
+    pub fn handle_offset_delete(
+        &mut self,
+        now: Now,
+        group_id: &str,
+        topics: &[(String, Vec<i32>)],
+    ) -> Planned<OffsetDeleteReply> {
+        let Some(group) = self.groups.get(group_id) else {
+            return Planned::only(Err(ErrorCode::GroupIdNotFound));
+        };
+        if let Err(error) = group.check_offset_delete() {
+            return Planned::only(Err(error));
+        }
+        let subscribed = group.subscribed_topics();
+        let mut keys = Vec::new();
+        let mut results = Vec::new();
+        for (topic, partitions) in topics {
+            // A group whose subscriptions cannot be read may consume anything.
+            let is_subscribed = subscribed
+                .as_ref()
+                .is_none_or(|topics| topics.contains(topic));
+            results.push(
+                partitions
+                    .iter()
+                    .map(|partition| {
+                        if is_subscribed {
+                            return Err(ErrorCode::GroupSubscribedToTopic);
+                        }
+                        keys.push(OffsetKey {
+                            group_id: group_id.to_owned(),
+                            topic: topic.clone(),
+                            partition: *partition,
+                        });
+                        Ok(())
+                    })
+                    .collect(),
+            );
+        }
+        let Planned { actions, .. } = self.plan_offsets(now, OffsetsCommand::Delete { keys });
+        Planned {
+            reply: Ok(results),
+            actions,
+        }
+    }
+
+    /// DeleteGroups: each group's result, in order.
+    pub fn handle_delete_groups(
+        &mut self,
+        now: Now,
+        group_ids: &[String],
+    ) -> Planned<Vec<Result<(), ErrorCode>>> {
+        let mut actions = Actions::default();
+        let reply = group_ids
+            .iter()
+            .map(|group_id| match self.groups.get(group_id.as_str()) {
+                None => Err(ErrorCode::GroupIdNotFound),
+                Some(group) if !group.is(GroupState::Empty) => Err(ErrorCode::NonEmptyGroup),
+                Some(_) => {
+                    self.delete_group(now, group_id, &mut actions);
+                    Ok(())
+                }
+            })
+            .collect();
+        Planned { reply, actions }
+    }
+
+    /// A topic was deleted: what groups have committed of it would mislead its successor of the same name.
+    pub fn handle_topic_deleted(&mut self, now: Now, topic: &str) -> Actions {
+        let mut keys = Vec::new();
+        for group_id in self.offsets.group_ids() {
+            let of_topic = self
+                .offsets
+                .of_group(group_id)
+                .filter(|(name, ..)| *name == topic);
+            keys.extend(of_topic.map(|(topic, partition, _)| OffsetKey {
+                group_id: group_id.to_owned(),
+                topic: topic.to_owned(),
+                partition,
+            }));
+        }
+        self.plan_offsets(now, OffsetsCommand::Delete { keys })
+            .actions
+    }
+
+    // Time, and what became of the records.
+
+    /// Ends sessions, rebalances and offsets whose time is over.
+    pub fn tick(&mut self, now: Now) -> Actions {
+        let mut actions = Actions::default();
+        let due = |(at, _): &&(u64, Arc<str>)| *at <= now.monotonic_ms;
+        let due: Vec<_> = self.schedule.iter().take_while(due).cloned().collect();
+        for entry in due {
+            self.schedule.remove(&entry);
+            let (_, group_id) = entry;
+            if let Some(group) = self.groups.get_mut(&group_id) {
+                group.scheduled_at = None;
+                group.tick(now, &self.config, &mut actions);
+            }
+            self.settle_group(&group_id);
+        }
+        if now.monotonic_ms >= self.next_expiry {
+            self.expire_offsets(now, &mut actions);
+        }
+        actions
+    }
+
+    /// A record is durable. In the order of the log.
+    pub fn apply(
+        &mut self,
+        now: Now,
+        offset: sedge_protocol::ids::Offset,
+        record: &CoordinatorRecord,
+    ) {
+        self.offsets.apply(offset, record);
+        if let CoordinatorRecord::Offset {
+            key,
+            value: Some(_),
+        } = record
+            && !self.groups.contains_key(key.group_id.as_str())
+        {
+            // The group went while its commit was on its way.
+            let group_id: Arc<str> = key.group_id.as_str().into();
+            self.groups
+                .insert(Arc::clone(&group_id), Group::new(group_id, now.wall_ms));
+        }
+    }
+
+    /// These records could not be written. Offsets were never taken; groups are offered again until they are.
+    pub fn handle_save_failed(&mut self, now: Now, records: &[CoordinatorRecord]) {
+        for record in records {
+            if let CoordinatorRecord::Group { group_id, .. } = record
+                && let Some(group) = self.groups.get_mut(group_id.as_str())
+            {
+                group.save_at = Some(now.monotonic_ms.saturating_add(limits::SAVE_RETRY_MS));
+                self.settle_group(group_id);
+            }
+        }
+    }
+
+    // Private.
+
+    fn known(&mut self, group_id: &str) -> Result<&mut Group, ErrorCode> {
+        if group_id.is_empty() {
+            return Err(ErrorCode::InvalidGroupId);
+        }
+        self.groups
+            .get_mut(group_id)
+            .ok_or(ErrorCode::UnknownMemberId)
+    }
+
+    fn check_commit(&mut self, now: Now, committer: &Committer) -> Result<(), ErrorCode> {
+        if let Some(group) = self.groups.get_mut(committer.group_id.as_str()) {
+            return group.check_commit(now, committer);
+        }
+        if committer.generation_id >= 0 {
+            return Err(if committer.knows_group_id_not_found {
+                ErrorCode::GroupIdNotFound
+            } else {
+                ErrorCode::IllegalGeneration
+            });
+        }
+        if self.groups.len() >= limits::GROUPS_MAX {
+            return Err(ErrorCode::InvalidCommitOffsetSize);
+        }
+        // A consumer outside group management, or an administrator: the group only keeps offsets. It comes to be with its first offset.
+        Ok(())
+    }
+
+    fn plan_offsets(
+        &self,
+        now: Now,
+        command: OffsetsCommand,
+    ) -> Planned<Vec<Result<(), ErrorCode>>> {
+        match self.offsets.plan(now, command) {
+            Ok(plan) => Planned {
+                reply: plan.reply,
+                actions: Actions {
+                    persist: plan.records,
+                    ..Actions::default()
+                },
+            },
+            // The table refuses offsets one by one, never a command.
+            Err(_) => Planned::only(Vec::new()),
+        }
+    }
+
+    fn delete_group(&mut self, now: Now, group_id: &str, actions: &mut Actions) {
+        let command = OffsetsCommand::DeleteGroup {
+            group_id: group_id.to_owned(),
+        };
+        actions.append(self.plan_offsets(now, command).actions);
+        actions.persist.push(CoordinatorRecord::Group {
+            group_id: group_id.to_owned(),
+            value: None,
+        });
+        self.forget(group_id);
+    }
+
+    fn forget(&mut self, group_id: &str) {
+        if let Some(group) = self.groups.remove(group_id)
+            && let Some(at) = group.scheduled_at
+        {
+            self.schedule.remove(&(at, group.id));
+        }
+    }
+
+    /// After a step: the schedule follows the group's deadlines, and a group that came to nothing goes.
+    fn settle_group(&mut self, group_id: &str) {
+        let Some(group) = self.groups.get_mut(group_id) else {
+            return;
+        };
+        let came_to_nothing =
+            group.is(GroupState::Empty) && group.generation == 0 && group.pending.is_empty();
+        if came_to_nothing && !self.offsets.has_group(group_id) {
+            self.forget(group_id);
+            return;
+        }
+        let next = group.next_deadline();
+        let is_covered = match (next, group.scheduled_at) {
+            (Some(next), Some(scheduled)) => scheduled <= next,
+            (None, None) => true,
+            _ => false,
+        };
+        if is_covered {
+            return;
+        }
+        if let Some(at) = group.scheduled_at.take() {
+            self.schedule.remove(&(at, Arc::clone(&group.id)));
+        }
+        if let Some(at) = next {
+            group.scheduled_at = Some(at);
+            self.schedule.insert((at, Arc::clone(&group.id)));
+        }
+    }
+
+    /// A part of a round over all groups; the next part follows a second later, the next round at the check interval.
+    fn expire_offsets(&mut self, now: Now, actions: &mut Actions) {
+        let from = self
+            .expiry_from
+            .take()
+            .map_or(Bound::Unbounded, Bound::Included);
+        let mut ids = self.groups.range::<Arc<str>, _>((from, Bound::Unbounded));
+        let part: Vec<Arc<str>> = ids
+            .by_ref()
+            .take(limits::EXPIRY_GROUPS_PER_TICK)
+            .map(|(id, _)| Arc::clone(id))
+            .collect();
+        self.expiry_from = ids.next().map(|(id, _)| Arc::clone(id));
+        let pause = match self.expiry_from {
+            Some(_) => 1_000,
+            None => self.config.retention_check_interval_ms.max(1_000),
+        };
+        self.next_expiry = now.monotonic_ms.saturating_add(pause);
+        for group_id in part {
+            self.expire_group(now, &group_id, actions);
+        }
+    }
+
+    fn expire_group(&mut self, now: Now, group_id: &str, actions: &mut Actions) {
+        let Some(group) = self.groups.get(group_id) else {
+            return;
+        };
+        let retention = self.config.offsets_retention_ms;
+        let (keys, all) = group.expired_offsets(now, &self.offsets, retention);
+        if all && group.is(GroupState::Empty) && group.pending.is_empty() {
+            self.delete_group(now, group_id, actions);
+        } else if !keys.is_empty() {
+            actions.append(
+                self.plan_offsets(now, OffsetsCommand::Delete { keys })
+                    .actions,
+            );
+        }
+    }
+}

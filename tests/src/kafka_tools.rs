@@ -1,0 +1,34 @@
+//! Kafka's command line tools by their usual names.
+
+use std::process::Command;
+
+use crate::tools;
+
+/// The tool's main class.
+pub fn main_class(tool: &str) -> &'static str {
+    match tool {
+        "kafka-broker-api-versions" => "org.apache.kafka.tools.BrokerApiVersionsCommand",
+        "kafka-cluster" => "org.apache.kafka.tools.ClusterTool",
+        "kafka-configs" => "kafka.admin.ConfigCommand",
+        "kafka-console-consumer" => "org.apache.kafka.tools.consumer.ConsoleConsumer",
+        "kafka-console-producer" => "org.apache.kafka.tools.ConsoleProducer",
+        "kafka-consumer-groups" => "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+        "kafka-consumer-perf-test" => "org.apache.kafka.tools.ConsumerPerformance",
+        "kafka-delete-records" => "org.apache.kafka.tools.DeleteRecordsCommand",
+        "kafka-e2e-latency" => "org.apache.kafka.tools.EndToEndLatency",
+        "kafka-get-offsets" => "org.apache.kafka.tools.GetOffsetShell",
+        "kafka-groups" => "org.apache.kafka.tools.GroupsCommand",
+        "kafka-log-dirs" => "org.apache.kafka.tools.LogDirsCommand",
+        "kafka-producer-perf-test" => "org.apache.kafka.tools.ProducerPerformance",
+        "kafka-topics" => "org.apache.kafka.tools.TopicCommand",
+        "kafka-verifiable-consumer" => "org.apache.kafka.tools.VerifiableConsumer",
+        "kafka-verifiable-producer" => "org.apache.kafka.tools.VerifiableProducer",
+        "connect-standalone" => "org.apache.kafka.connect.cli.ConnectStandalone",
+        _ => panic!("no main class is known for {tool}"),
+    }
+}
+
+/// `tool`, to which arguments can be added.
+pub fn command(tool: &str) -> Command {
+    tools::java(main_class(tool), 256)
+}

@@ -1,0 +1,41 @@
+//! What the kernel says of a process.
+
+use std::time::Duration;
+
+/// Clock ticks a second in `/proc`: 100 on every Linux that runs here.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Resident memory in KiB (`VmRSS`).
+pub fn resident_kib(pid: u32) -> u64 {
+    field(&read(pid, "status"), "VmRSS:")
+}
+
+/// Processor time used so far, in user and kernel mode.
+pub fn cpu(pid: u32) -> Duration {
+    let stat = read(pid, "stat");
+    // The name in parentheses may hold anything, so count from its end.
+    let after = stat.rsplit(')').next().expect("rsplit gives one");
+    let numbers: Vec<&str> = after.split_whitespace().collect();
+    let ticks: f64 = [11, 12]
+        .iter()
+        .map(|&i| numbers[i].parse::<f64>().unwrap_or(0.0))
+        .sum();
+    Duration::from_secs_f64(ticks / TICKS_PER_SECOND)
+}
+
+/// Bytes that the process caused to be written to storage.
+pub fn written_bytes(pid: u32) -> u64 {
+    field(&read(pid, "io"), "write_bytes:")
+}
+
+fn read(pid: u32, file: &str) -> String {
+    let path = format!("/proc/{pid}/{file}");
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn field(text: &str, name: &str) -> u64 {
+    let line = text.lines().find(|line| line.starts_with(name));
+    let word = line.and_then(|line| line[name.len()..].split_whitespace().next());
+    word.and_then(|word| word.parse().ok())
+        .unwrap_or_else(|| panic!("no {name} in\n{text}"))
+}

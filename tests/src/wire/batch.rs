@@ -1,0 +1,201 @@
+//! Record batches, right ones and wrong ones.
+
+use crate::wire::Decoder;
+
+/// Where the part that the CRC covers begins.
+const CRC_COVERS_FROM: usize = 21;
+const HEADER_BYTES: usize = 61;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    None = 0,
+    Gzip = 1,
+    Snappy = 2,
+    Lz4 = 3,
+    Zstd = 4,
+}
+
+/// A record batch to be encoded: what its header says is set apart from what it holds.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub magic: u8,
+    pub codec: Codec,
+    pub base_timestamp: i64,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub base_sequence: i32,
+    /// What the header says; the truth where `None`.
+    pub count: Option<i32>,
+    pub last_offset_delta: Option<i32>,
+    /// What follows the header: records, or whatever a test puts there.
+    pub payload: Vec<u8>,
+    /// How many records `payload` holds.
+    pub records: i32,
+}
+
+impl Batch {
+    /// `values` as records without keys.
+    pub fn of(values: &[Vec<u8>]) -> Self {
+        let mut payload = Vec::new();
+        for (delta, value) in values.iter().enumerate() {
+            put_record(&mut payload, delta as i64, value);
+        }
+        Self {
+            magic: 2,
+            codec: Codec::None,
+            base_timestamp: now_ms(),
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+            count: None,
+            last_offset_delta: None,
+            payload,
+            records: values.len() as i32,
+        }
+    }
+
+    /// `count` records of `bytes` each.
+    pub fn filled(count: usize, bytes: usize) -> Self {
+        let values: Vec<Vec<u8>> = (0..count).map(|n| noise(n as u64, bytes)).collect();
+        Self::of(&values)
+    }
+
+    /// Bytes already compressed in place of the records.
+    #[must_use]
+    pub fn compressed(mut self, codec: Codec, payload: Vec<u8>) -> Self {
+        self.codec = codec;
+        self.payload = payload;
+        self
+    }
+
+    /// The batch as bytes, with a right CRC.
+    pub fn encode(&self) -> Vec<u8> {
+        let count = self.count.unwrap_or(self.records);
+        let delta = self.last_offset_delta.unwrap_or(self.records - 1);
+        let mut b = Vec::with_capacity(HEADER_BYTES + self.payload.len());
+        b.extend(0_i64.to_be_bytes());
+        b.extend(((HEADER_BYTES - 12 + self.payload.len()) as i32).to_be_bytes());
+        b.extend((-1_i32).to_be_bytes());
+        b.push(self.magic);
+        b.extend([0; 4]);
+        b.extend((self.codec as i16).to_be_bytes());
+        b.extend(delta.to_be_bytes());
+        b.extend(self.base_timestamp.to_be_bytes());
+        b.extend(self.base_timestamp.to_be_bytes());
+        b.extend(self.producer_id.to_be_bytes());
+        b.extend(self.producer_epoch.to_be_bytes());
+        b.extend(self.base_sequence.to_be_bytes());
+        b.extend(count.to_be_bytes());
+        b.extend(&self.payload);
+        seal(&mut b);
+        b
+    }
+}
+
+/// Writes the CRC that the bytes of an encoded batch should have.
+pub fn seal(batch: &mut [u8]) {
+    let crc = crc32c::crc32c(&batch[CRC_COVERS_FROM..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+fn put_record(out: &mut Vec<u8>, delta: i64, value: &[u8]) {
+    let mut body = vec![0];
+    put_varint(&mut body, 0);
+    put_varint(&mut body, delta);
+    put_varint(&mut body, -1);
+    put_varint(&mut body, value.len() as i64);
+    body.extend(value);
+    put_varint(&mut body, 0);
+    put_varint(out, body.len() as i64);
+    out.extend(body);
+}
+
+fn put_varint(out: &mut Vec<u8>, n: i64) {
+    let mut rest = ((n << 1) ^ (n >> 63)) as u64;
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+/// Bytes that do not compress, the same for the same seed.
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..bytes).map(|_| next()).collect()
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("the clock is set").as_millis() as i64
+}
+
+/// A record read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub offset: i64,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+}
+
+/// The records of uncompressed batches, after a check of each batch's CRC. A batch cut off at the end, as
+/// a fetch may return it, is left out.
+pub fn records(mut bytes: &[u8]) -> Vec<Record> {
+    let mut found = Vec::new();
+    while bytes.len() > HEADER_BYTES {
+        let length = 12 + Decoder(&bytes[8..]).i32() as usize;
+        let Some(batch) = bytes.get(..length) else {
+            break;
+        };
+        bytes = &bytes[length..];
+        let crc = Decoder(&batch[17..]).i32() as u32;
+        assert_eq!(
+            crc,
+            crc32c::crc32c(&batch[CRC_COVERS_FROM..]),
+            "the batch's CRC"
+        );
+        assert_eq!(Decoder(&batch[21..]).i16() & 7, 0, "an uncompressed batch");
+        let base = Decoder(batch).i64();
+        let mut d = Decoder(&batch[HEADER_BYTES..]);
+        for _ in 0..Decoder(&batch[57..]).i32() {
+            found.push(take_record(&mut d, base));
+        }
+    }
+    found
+}
+
+fn take_record(d: &mut Decoder<'_>, base: i64) -> Record {
+    take_varint(d);
+    d.take(1);
+    take_varint(d);
+    let offset = base + take_varint(d);
+    let key = take_bytes(d);
+    let value = take_bytes(d);
+    for _ in 0..take_varint(d) {
+        take_bytes(d);
+        take_bytes(d);
+    }
+    Record { offset, key, value }
+}
+
+fn take_bytes(d: &mut Decoder<'_>) -> Vec<u8> {
+    usize::try_from(take_varint(d)).map_or_else(|_| Vec::new(), |length| d.take(length).to_vec())
+}
+
+fn take_varint(d: &mut Decoder<'_>) -> i64 {
+    let mut n = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let byte = d.take(1)[0];
+        n |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    (n >> 1) as i64 ^ -((n & 1) as i64)
+}

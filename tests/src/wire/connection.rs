@@ -1,0 +1,120 @@
+//! A raw connection: frames out, frames in, and what a broker does instead of answering.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use crate::limits;
+use crate::wire::Encoder;
+
+/// What came after a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The frame without its length: correlation id, header, body.
+    Frame(Vec<u8>),
+    /// The broker closed the connection.
+    Closed,
+}
+
+impl Reply {
+    /// The frame's bytes. Panics where the connection was closed.
+    pub fn frame(self) -> Vec<u8> {
+        match self {
+            Self::Frame(bytes) => bytes,
+            Self::Closed => panic!("the broker closed the connection"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Connection {
+    pub stream: TcpStream,
+    correlation: i32,
+}
+
+impl Connection {
+    pub fn open(address: &str) -> Self {
+        let stream = TcpStream::connect(address)
+            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        stream
+            .set_nodelay(true)
+            .expect("a connected socket takes options");
+        stream
+            .set_read_timeout(Some(limits::REPLY))
+            .expect("as above");
+        Self {
+            stream,
+            correlation: 0,
+        }
+    }
+
+    /// Sends bytes as they are. A broker that has closed the connection already is no failure here.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        drop(self.stream.write_all(bytes));
+    }
+
+    /// Nothing more will be sent.
+    pub fn end(&mut self) {
+        drop(self.stream.shutdown(Shutdown::Write));
+    }
+
+    /// Sends a request with a version 1 header and returns its correlation id.
+    pub fn send(&mut self, key: i16, version: i16, body: &[u8]) -> i32 {
+        self.correlation += 1;
+        let frame = frame(key, version, self.correlation, body);
+        self.send_raw(&frame);
+        self.correlation
+    }
+
+    /// Sends a request and returns the body of its reply (header version 0).
+    pub fn ask(&mut self, key: i16, version: i16, body: &[u8]) -> Vec<u8> {
+        let correlation = self.send(key, version, body);
+        let frame = self.reply().frame();
+        assert_eq!(
+            frame[..4],
+            correlation.to_be_bytes(),
+            "the correlation id comes back"
+        );
+        frame[4..].to_vec()
+    }
+
+    /// Waits for a frame or for the end of the connection.
+    pub fn reply(&mut self) -> Reply {
+        let mut length = [0; 4];
+        if !self.fill(&mut length) {
+            return Reply::Closed;
+        }
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        if self.fill(&mut frame) {
+            Reply::Frame(frame)
+        } else {
+            Reply::Closed
+        }
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> bool {
+        match self.stream.read_exact(buffer) {
+            Ok(()) => true,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!(
+                    "neither a reply nor the end of the connection in {:?}",
+                    limits::REPLY
+                )
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// A whole request frame, its length included.
+pub fn frame(key: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
+    let header = Encoder::default()
+        .i16(key)
+        .i16(version)
+        .i32(correlation)
+        .string("sedge-tests")
+        .0;
+    let mut frame = Encoder::default().i32((header.len() + body.len()) as i32).0;
+    frame.extend(header);
+    frame.extend(body);
+    frame
+}

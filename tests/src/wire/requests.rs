@@ -1,0 +1,170 @@
+//! Requests and their replies: `Produce` v8, `Fetch` v11, `CreateTopics` v4, `DeleteTopics` v3.
+
+use std::time::Instant;
+
+use crate::limits;
+use crate::wire::{Batch, Connection, Decoder, Encoder, error, key};
+
+pub const PRODUCE_VERSION: i16 = 8;
+pub const FETCH_VERSION: i16 = 11;
+const TIMEOUT_MS: i32 = 30_000;
+
+/// The answer for the one partition of a Produce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Produced {
+    pub error: i16,
+    pub base_offset: i64,
+    pub message: Option<String>,
+}
+
+/// The answer for the one partition of a Fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    pub error: i16,
+    pub high_watermark: i64,
+    pub records: Vec<u8>,
+}
+
+pub fn produce_request(topic: &str, partition: i32, acks: i16, batch: &[u8]) -> Vec<u8> {
+    let body = Encoder::default()
+        .string(None)
+        .i16(acks)
+        .i32(TIMEOUT_MS)
+        .i32(1)
+        .string(topic);
+    body.i32(1).i32(partition).bytes(batch).0
+}
+
+pub fn produced(reply: &[u8]) -> Produced {
+    let mut d = Decoder(reply);
+    assert_eq!(d.i32(), 1, "one topic");
+    d.string();
+    assert_eq!(d.i32(), 1, "one partition");
+    d.i32();
+    let (error, base_offset) = (d.i16(), d.i64());
+    d.take(16);
+    for _ in 0..d.i32().max(0) {
+        d.i32();
+        d.string();
+    }
+    Produced {
+        error,
+        base_offset,
+        message: d.string(),
+    }
+}
+
+/// Produces encoded bytes with acks=all.
+pub fn produce(to: &mut Connection, topic: &str, partition: i32, batch: &[u8]) -> Produced {
+    let body = produce_request(topic, partition, -1, batch);
+    produced(&to.ask(key::PRODUCE, PRODUCE_VERSION, &body))
+}
+
+/// A fetch of one partition without a session.
+pub fn fetch_request(topic: &str, partition: i32, offset: i64, bytes_max: i32) -> Vec<u8> {
+    let body = Encoder::default()
+        .i32(-1)
+        .i32(500)
+        .i32(1)
+        .i32(bytes_max)
+        .i8(0)
+        .i32(0)
+        .i32(-1);
+    let body = body
+        .i32(1)
+        .string(topic)
+        .i32(1)
+        .i32(partition)
+        .i32(-1)
+        .i64(offset)
+        .i64(-1);
+    body.i32(bytes_max).i32(0).string("").0
+}
+
+pub fn fetched(reply: &[u8]) -> Fetched {
+    let mut d = Decoder(reply);
+    d.i32();
+    let whole = d.i16();
+    d.i32();
+    if whole != error::NONE || d.i32() == 0 {
+        return Fetched {
+            error: whole,
+            high_watermark: -1,
+            records: Vec::new(),
+        };
+    }
+    d.string();
+    d.i32();
+    d.i32();
+    let (error, high_watermark) = (d.i16(), d.i64());
+    d.take(16);
+    for _ in 0..d.i32().max(0) {
+        d.take(16);
+    }
+    d.i32();
+    Fetched {
+        error,
+        high_watermark,
+        records: d.bytes().to_vec(),
+    }
+}
+
+pub fn fetch(from: &mut Connection, topic: &str, partition: i32, offset: i64) -> Fetched {
+    let body = fetch_request(topic, partition, offset, 1 << 20);
+    fetched(&from.ask(key::FETCH, FETCH_VERSION, &body))
+}
+
+/// Creates a topic with `configs`.
+pub fn create_topic(at: &mut Connection, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+    let mut body = Encoder::default()
+        .i32(1)
+        .string(name)
+        .i32(partitions)
+        .i16(1)
+        .i32(0);
+    body = body.i32(configs.len() as i32);
+    for (name, value) in configs {
+        body = body.string(*name).string(*value);
+    }
+    let body = body.i32(TIMEOUT_MS).i8(0).0;
+    let reply = at.ask(key::CREATE_TOPICS, 4, &body);
+    let mut d = Decoder(&reply);
+    d.i32();
+    d.i32();
+    d.string();
+    let code = d.i16();
+    assert_eq!(code, error::NONE, "creating {name}: {:?}", d.string());
+}
+
+/// Produces one record once the partition takes it: Kafka answers for a while that it does not lead.
+pub fn wait_leader(at: &mut Connection, topic: &str, partition: i32) {
+    let deadline = Instant::now() + limits::CONDITION;
+    let batch = Batch::filled(1, 100).encode();
+    loop {
+        match produce(at, topic, partition, &batch) {
+            Produced {
+                error: error::NONE, ..
+            } => return,
+            Produced {
+                error: error::NOT_LEADER_OR_FOLLOWER,
+                ..
+            } => {}
+            other => panic!("a plain produce: {other:?}"),
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{topic} {partition} has no leader"
+        );
+        std::thread::sleep(limits::POLL);
+    }
+}
+
+pub fn delete_topic(at: &mut Connection, name: &str) {
+    let body = Encoder::default().i32(1).string(name).i32(TIMEOUT_MS).0;
+    let reply = at.ask(key::DELETE_TOPICS, 3, &body);
+    let mut d = Decoder(&reply);
+    d.i32();
+    d.i32();
+    d.string();
+    assert_eq!(d.i16(), error::NONE, "deleting {name}");
+}

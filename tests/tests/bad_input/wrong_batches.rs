@@ -1,0 +1,155 @@
+//! Record batches that lie.
+
+use sedge_tests::wire::{self, Batch, Codec, error, seal};
+
+use crate::support::Target;
+
+const REFUSED: &[i16] = &[
+    error::CORRUPT_MESSAGE,
+    error::INVALID_RECORD,
+    error::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+];
+
+/// Produces `bytes` and checks that the answer is one of `codes` and nothing was written.
+fn refuse(target: &mut Target, what: &str, bytes: &[u8], codes: &[i16]) {
+    let mut connection = target.connect();
+    let before = wire::fetch(&mut connection, "t", 0, 0).high_watermark;
+    let produced = wire::produce(&mut connection, "t", 0, bytes);
+    assert!(
+        codes.contains(&produced.error),
+        "{what}: {produced:?}, wanted one of {codes:?}"
+    );
+    let after = wire::fetch(&mut connection, "t", 0, 0).high_watermark;
+    assert_eq!(before, after, "{what} leaves nothing in the log");
+    target.assert_serves(what);
+}
+
+#[test]
+fn wrong_crc() {
+    let mut target = Target::start("crc");
+    for at in [17, 22, 60, 70] {
+        let mut batch = Batch::filled(3, 100).encode();
+        batch[at] ^= 1;
+        refuse(
+            &mut target,
+            "a flipped bit",
+            &batch,
+            &[error::CORRUPT_MESSAGE],
+        );
+    }
+}
+
+#[test]
+fn old_magic() {
+    let mut target = Target::start("magic");
+    for magic in [0, 1, 3, 255] {
+        let mut batch = Batch::filled(3, 100);
+        batch.magic = magic;
+        refuse(
+            &mut target,
+            &format!("magic {magic}"),
+            &batch.encode(),
+            REFUSED,
+        );
+    }
+}
+
+#[test]
+fn batch_lengths_that_lie() {
+    let mut target = Target::start("batch-length");
+    let good = Batch::filled(3, 100).encode();
+    for length in [
+        -1,
+        0,
+        13,
+        48,
+        i32::MAX,
+        good.len() as i32 - 13,
+        good.len() as i32 - 11,
+    ] {
+        let mut batch = good.clone();
+        batch[8..12].copy_from_slice(&length.to_be_bytes());
+        refuse(
+            &mut target,
+            &format!("a batch length of {length}"),
+            &batch,
+            REFUSED,
+        );
+    }
+    for keep in [0, 1, 12, 60, 61] {
+        refuse(
+            &mut target,
+            &format!("{keep} bytes of a batch"),
+            &good[..keep],
+            REFUSED,
+        );
+    }
+}
+
+#[test]
+fn two_batches_for_one_partition() {
+    let mut target = Target::start("two-batches");
+    let two = [Batch::filled(1, 10).encode(), Batch::filled(1, 10).encode()].concat();
+    refuse(&mut target, "two batches", &two, REFUSED);
+}
+
+#[test]
+fn counts_that_lie() {
+    let mut target = Target::start("counts");
+    let cases: [(Option<i32>, Option<i32>); 7] = [
+        (Some(5), None),
+        (None, Some(7)),
+        (Some(-1), Some(-2)),
+        (Some(0), Some(-1)),
+        (Some(i32::MAX), Some(i32::MAX - 1)),
+        // The header agrees with itself and not with the records.
+        (Some(4), Some(3)),
+        (Some(2), Some(1)),
+    ];
+    for (count, last_offset_delta) in cases {
+        let batch = Batch {
+            count,
+            last_offset_delta,
+            ..Batch::filled(3, 100)
+        };
+        let what = format!("count {count:?}, last offset delta {last_offset_delta:?}");
+        refuse(&mut target, &what, &batch.encode(), REFUSED);
+    }
+}
+
+#[test]
+fn records_that_are_noise() {
+    let mut target = Target::start("noise");
+    let mut batch = Batch::filled(3, 100).encode();
+    batch[61..].fill(0xff);
+    seal(&mut batch);
+    refuse(&mut target, "records that are noise", &batch, REFUSED);
+}
+
+/// A batch that is over `max.message.bytes` of its topic.
+#[test]
+fn too_large() {
+    let mut target = Target::start("too-large");
+    let batch = Batch::filled(1, 2 << 20).encode();
+    refuse(
+        &mut target,
+        "a batch of 2 MiB",
+        &batch,
+        &[error::MESSAGE_TOO_LARGE],
+    );
+}
+
+/// Compressed bytes are not looked at where nothing needs them, and nothing may break by them.
+#[test]
+fn compressed_noise() {
+    let mut target = Target::start("compressed-noise");
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let batch = Batch::filled(3, 100)
+            .compressed(codec, vec![0x5a; 500])
+            .encode();
+        let mut connection = target.connect();
+        let produced = wire::produce(&mut connection, "t", 0, &batch);
+        assert!(produced.error >= -1, "{codec:?}: an answer");
+        target.assert_serves(&format!("noise as {codec:?}"));
+    }
+}

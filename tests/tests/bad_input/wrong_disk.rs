@@ -1,0 +1,115 @@
+//! A disk without room.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sedge_tests::broker::is_kafka;
+use sedge_tests::limits;
+use sedge_tests::process::Process;
+use sedge_tests::sedge::{Options, Sedge};
+use sedge_tests::temp_dir::TempDir;
+use sedge_tests::wire::{self, Batch, Connection, error};
+
+/// Enough for the views' journals and a few segments.
+const DISK_MIB: usize = 320;
+const FILLER_MIB: usize = 64;
+const BATCH_BYTES: usize = 512 << 10;
+
+/// A small file system of its own, unmounted on drop.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Option<Self> {
+        std::fs::create_dir_all(at).expect("the directory can be made");
+        let mut mount = Command::new("mount");
+        mount
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={DISK_MIB}m"),
+                "sedge-test",
+            ])
+            .arg(at);
+        let done = Process::run("mount", &mut mount, b"", limits::COMMAND);
+        if !done.status.success() {
+            println!(
+                "skipped: no file system can be mounted here: {}",
+                done.stderr
+            );
+            return None;
+        }
+        Some(Self(at.to_path_buf()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let mut umount = Command::new("umount");
+        umount.arg("-l").arg(&self.0);
+        Process::run("umount", &mut umount, b"", limits::COMMAND);
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_produce_and_recovers() {
+    if is_kafka() {
+        return;
+    }
+    let directory = TempDir::new("full");
+    let Some(disk) = SmallDisk::mount(&directory.join("disk")) else {
+        return;
+    };
+    let filler = disk.0.join("filler");
+    std::fs::write(&filler, vec![0_u8; FILLER_MIB << 20]).unwrap();
+    let mut sedge = Sedge::start(&disk.0.join("data"), Options::default());
+    let mut connection = Connection::open(&sedge.bootstrap());
+    wire::create_topic(&mut connection, "t", 1, &[]);
+
+    let batch = Batch::filled(1, BATCH_BYTES).encode();
+    let mut written = 0;
+    let full = loop {
+        let produced = wire::produce(&mut connection, "t", 0, &batch);
+        if produced.error != error::NONE {
+            break produced;
+        }
+        written += 1;
+        assert!(
+            written * BATCH_BYTES < DISK_MIB << 20,
+            "the disk is never full"
+        );
+    };
+    assert_eq!(
+        full.error,
+        error::KAFKA_STORAGE_ERROR,
+        "{full:?}\n{}",
+        sedge.process().tail()
+    );
+    sedge.assert_alive();
+    assert!(written > 0, "something fits");
+    read_all(&mut connection, written);
+
+    std::fs::remove_file(&filler).unwrap();
+    let began = std::time::Instant::now();
+    while wire::produce(&mut connection, "t", 0, &batch).error != error::NONE {
+        assert!(began.elapsed() < limits::CONDITION, "room does not help");
+        std::thread::sleep(limits::POLL);
+    }
+    written += 1;
+    read_all(&mut connection, written);
+    sedge.kill();
+    sedge.start_again();
+    read_all(&mut Connection::open(&sedge.bootstrap()), written);
+    // The broker ends before its disk goes.
+    drop(sedge);
+    drop(disk);
+}
+
+fn read_all(connection: &mut Connection, count: usize) {
+    for offset in 0..count as i64 {
+        let fetched = wire::fetch(connection, "t", 0, offset);
+        assert_eq!(fetched.error, error::NONE, "a fetch at {offset}");
+        assert!(fetched.records.len() > BATCH_BYTES, "the batch at {offset}");
+        assert_eq!(fetched.high_watermark, count as i64);
+    }
+}

@@ -1,0 +1,395 @@
+//! Kafka's own command line tools and Connect, unchanged, against a real broker: a table of commands and
+//! what they must say. `SEDGE_TEST_BROKER=kafka` runs the same against Apache Kafka.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "each tool's result is the output of this test"
+)]
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use sedge_tests::broker::Broker;
+use sedge_tests::process::Process;
+use sedge_tests::temp_dir::TempDir;
+use sedge_tests::{kafka_tools, limits, ports};
+
+/// One command: its name here, the tool, its arguments, and what one line of its output must be like
+/// (fragments in order, `*` between them). `{b}` is the bootstrap address, `{w}` the work directory.
+struct Check {
+    name: &'static str,
+    tool: &'static str,
+    arguments: &'static str,
+    says: &'static str,
+    input: Input,
+    exit: Exit,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Input {
+    Nothing,
+    Lines,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Exit {
+    Success,
+    Failure,
+}
+
+const fn check(
+    name: &'static str,
+    tool: &'static str,
+    arguments: &'static str,
+    says: &'static str,
+) -> Check {
+    Check {
+        name,
+        tool,
+        arguments,
+        says,
+        input: Input::Nothing,
+        exit: Exit::Success,
+    }
+}
+
+const fn fed(mut check: Check) -> Check {
+    check.input = Input::Lines;
+    check
+}
+
+const fn refused(mut check: Check) -> Check {
+    check.exit = Exit::Failure;
+    check
+}
+
+const TOPICS: &str = "kafka-topics";
+const GROUPS: &str = "kafka-consumer-groups";
+const CONFIGS: &str = "kafka-configs";
+const PERF: &str = "kafka-producer-perf-test";
+const BS: &str = "--bootstrap-server {b}";
+
+/// In the order in which they are run: later ones build on earlier ones.
+const CHECKS: &[Check] = &[
+    check(
+        "api-versions",
+        "kafka-broker-api-versions",
+        "",
+        "Produce(0): 0 to *usable: ",
+    ),
+    check("cluster-id", "kafka-cluster", "cluster-id", "Cluster ID: "),
+    check(
+        "topics-create",
+        TOPICS,
+        "--create --topic t --partitions 3 --replication-factor 1 --config retention.ms=86400000",
+        "Created topic t",
+    ),
+    refused(check(
+        "topics-create-exists",
+        TOPICS,
+        "--create --topic t --partitions 3",
+        "already exists",
+    )),
+    check(
+        "topics-describe",
+        TOPICS,
+        "--describe --topic t",
+        "Topic: t*PartitionCount: 3*retention.ms=86400000",
+    ),
+    check(
+        "topics-alter-partitions",
+        TOPICS,
+        "--alter --topic t --partitions 4",
+        "",
+    ),
+    check("topics-list", TOPICS, "--list", "t"),
+    fed(check(
+        "console-producer",
+        "kafka-console-producer",
+        "--topic t --reader-property parse.key=true --reader-property key.separator=:",
+        "",
+    )),
+    check(
+        "console-consumer",
+        "kafka-console-consumer",
+        "--topic t --from-beginning --max-messages 100 --timeout-ms 20000 --group g \
+         --formatter-property print.key=true --formatter-property print.offset=true",
+        "Processed a total of 100 messages",
+    ),
+    check("groups-list", "kafka-groups", "--list", "g "),
+    check("consumer-groups-list", GROUPS, "--list --state", "g *Empty"),
+    check(
+        "consumer-groups-describe",
+        GROUPS,
+        "--describe --group g",
+        "g *t *0 ",
+    ),
+    check(
+        "consumer-groups-reset",
+        GROUPS,
+        "--group g --topic t --reset-offsets --to-earliest --execute",
+        "g *t *0",
+    ),
+    check(
+        "consumer-groups-reset-datetime",
+        GROUPS,
+        "--group g --topic t --reset-offsets --to-datetime 2020-01-01T00:00:00.000 --execute",
+        "g *t *0",
+    ),
+    check(
+        "consumer-groups-delete-offsets",
+        GROUPS,
+        "--group g --topic t --delete-offsets",
+        "ucce",
+    ),
+    check(
+        "consumer-groups-delete",
+        GROUPS,
+        "--group g --delete",
+        "successful",
+    ),
+    check("get-offsets", "kafka-get-offsets", "--topic t", "t:0:"),
+    check(
+        "get-offsets-maxts",
+        "kafka-get-offsets",
+        "--topic t --time -3",
+        "t:*:",
+    ),
+    check(
+        "configs-topic-alter",
+        CONFIGS,
+        "--alter --entity-type topics --entity-name t --add-config max.message.bytes=2000000",
+        "Completed updating",
+    ),
+    check(
+        "configs-topic-describe",
+        CONFIGS,
+        "--describe --entity-type topics --entity-name t",
+        "max.message.bytes=2000000",
+    ),
+    check(
+        "configs-broker-describe-all",
+        CONFIGS,
+        "--describe --entity-type brokers --entity-name 1 --all",
+        "num.partitions=",
+    ),
+    check(
+        "delete-records",
+        "kafka-delete-records",
+        "--offset-json-file {w}/delete.json",
+        "low_watermark: 5",
+    ),
+    check(
+        "log-dirs",
+        "kafka-log-dirs",
+        "--describe --topic-list t",
+        "\"partition\":\"t-0\"",
+    ),
+    check(
+        "producer-perf",
+        PERF,
+        "--topic t --num-records 50000 --record-size 100 --throughput -1",
+        "50000 records sent",
+    ),
+    check(
+        "producer-perf-gzip",
+        PERF,
+        "--topic t --num-records 20000 --record-size 100 --throughput -1 \
+         --command-property compression.type=gzip",
+        "20000 records sent",
+    ),
+    check(
+        "producer-perf-snappy",
+        PERF,
+        "--topic t --num-records 20000 --record-size 100 --throughput -1 \
+         --command-property compression.type=snappy",
+        "20000 records sent",
+    ),
+    check(
+        "producer-perf-lz4",
+        PERF,
+        "--topic t --num-records 20000 --record-size 100 --throughput -1 \
+         --command-property compression.type=lz4",
+        "20000 records sent",
+    ),
+    check(
+        "producer-perf-zstd",
+        PERF,
+        "--topic t --num-records 20000 --record-size 100 --throughput -1 \
+         --command-property compression.type=zstd",
+        "20000 records sent",
+    ),
+    check(
+        "consumer-perf",
+        "kafka-consumer-perf-test",
+        "--topic t --num-records 100000 --timeout 20000",
+        "20*-*:*, *, *.",
+    ),
+    check(
+        "e2e-latency",
+        "kafka-e2e-latency",
+        "--topic t --num-records 500 --producer-acks all --record-size 100",
+        "Avg latency",
+    ),
+    check(
+        "verifiable-producer",
+        "kafka-verifiable-producer",
+        "--topic t --max-messages 500 --acks -1",
+        "\"acked\":500",
+    ),
+    check(
+        "verifiable-consumer",
+        "kafka-verifiable-consumer",
+        "--topic t --group-id vg --max-messages 500 --reset-policy earliest",
+        "records_consumed",
+    ),
+];
+
+#[test]
+fn every_tool() {
+    let broker = Broker::start("tools", &[("group.initial.rebalance.delay.ms", "0")]);
+    let work = TempDir::new("tools-work");
+    write_inputs(work.path());
+    let mut failures = String::new();
+    for check in CHECKS {
+        let result = run(check, &broker.bootstrap(), work.path());
+        report(check.name, result, &mut failures);
+    }
+    report(
+        "connect-standalone",
+        connect_standalone(&broker.bootstrap(), work.path()),
+        &mut failures,
+    );
+    let finish = check("topics-delete", TOPICS, "--delete --topic t", "");
+    report(
+        finish.name,
+        run(&finish, &broker.bootstrap(), work.path()),
+        &mut failures,
+    );
+    assert!(failures.is_empty(), "{failures}");
+}
+
+fn report(name: &str, (seconds, result): (f64, Result<(), String>), failures: &mut String) {
+    let word = if result.is_ok() { "PASS" } else { "FAIL" };
+    println!("{word} {name:<34} {seconds:6.1} s");
+    if let Err(why) = result {
+        write!(failures, "\n{name}: {why}\n").expect("a String takes everything");
+    }
+}
+
+fn write_inputs(work: &Path) {
+    let write = |name: &str, text: &str| {
+        std::fs::write(work.join(name), text).expect("the work directory is writable");
+    };
+    write(
+        "delete.json",
+        r#"{"partitions":[{"topic":"t","partition":0,"offset":5}],"version":1}"#,
+    );
+    write("in.txt", &lines());
+}
+
+/// A hundred records with keys, for the console producer and the file source.
+fn lines() -> String {
+    let lines: Vec<String> = (1..=100)
+        .map(|n| format!("k{n}:v{n} hello kafka world\n"))
+        .collect();
+    lines.concat()
+}
+
+fn run(check: &Check, bootstrap: &str, work: &Path) -> (f64, Result<(), String>) {
+    let began = Instant::now();
+    let mut command = kafka_tools::command(check.tool);
+    let fill = |text: &str| {
+        text.replace("{b}", bootstrap)
+            .replace("{w}", &work.to_string_lossy())
+    };
+    let arguments = format!("{} {BS}", check.arguments);
+    command.args(fill(&arguments).split_whitespace());
+    let input = if check.input == Input::Lines {
+        lines()
+    } else {
+        String::new()
+    };
+    let done = Process::run(check.name, &mut command, input.as_bytes(), limits::COMMAND);
+    let seconds = began.elapsed().as_secs_f64();
+    let expected = (check.exit == Exit::Success) == done.status.success();
+    let mut said = done.stdout.lines().chain(done.stderr.lines());
+    if expected && said.any(|line| is_like(line, check.says)) {
+        return (seconds, Ok(()));
+    }
+    if expected && check.says.is_empty() {
+        return (seconds, Ok(()));
+    }
+    let why = format!(
+        "{}, wanted {:?} in\n{}\n{}",
+        done.status, check.says, done.stdout, done.stderr
+    );
+    (seconds, Err(why))
+}
+
+/// Whether `line` holds the fragments of `pattern` in their order.
+fn is_like(line: &str, pattern: &str) -> bool {
+    let mut rest = line;
+    pattern.split('*').all(|fragment| {
+        let found = rest.find(fragment);
+        rest = found.map_or("", |at| &rest[at + fragment.len()..]);
+        found.is_some()
+    })
+}
+
+/// A file source and a file sink: lines go from one file through a topic to another.
+fn connect_standalone(bootstrap: &str, work: &Path) -> (f64, Result<(), String>) {
+    let began = Instant::now();
+    let w = work.display();
+    let write = |name: &str, text: String| {
+        std::fs::write(work.join(name), text).expect("the work directory is writable");
+        work.join(name)
+    };
+    let worker = write(
+        "worker.properties",
+        format!(
+            "bootstrap.servers={bootstrap}\n\
+             key.converter=org.apache.kafka.connect.storage.StringConverter\n\
+             value.converter=org.apache.kafka.connect.storage.StringConverter\n\
+             offset.storage.file.filename={w}/connect.offsets\n\
+             offset.flush.interval.ms=1000\n\
+             listeners=http://127.0.0.1:{}\n\
+             plugin.discovery=service_load\n",
+            ports::free()
+        ),
+    );
+    let source = write(
+        "source.properties",
+        format!(
+            "name=source\nconnector.class=FileStreamSource\ntasks.max=1\n\
+             file={w}/in.txt\ntopic=connected\n"
+        ),
+    );
+    let sink = write(
+        "sink.properties",
+        format!(
+            "name=sink\nconnector.class=FileStreamSink\ntasks.max=1\n\
+             file={w}/sink.txt\ntopics=connected\n"
+        ),
+    );
+    let mut command = kafka_tools::command("connect-standalone");
+    command.arg(worker).arg(source).arg(sink);
+    let mut process = Process::spawn("connect-standalone", &mut command);
+    let deadline = began + limits::COMMAND;
+    let arrived = || std::fs::read_to_string(work.join("sink.txt")).unwrap_or_default();
+    let result = loop {
+        if arrived() == lines() {
+            break Ok(());
+        }
+        if Instant::now() > deadline || process.try_exit().is_some() {
+            let count = arrived().lines().count();
+            break Err(format!("{count} of 100 lines arrived\n{}", process.tail()));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    process.signal(Signal::TERM);
+    process.wait_exit(limits::COMMAND);
+    (began.elapsed().as_secs_f64(), result)
+}
