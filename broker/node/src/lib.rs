@@ -5,6 +5,7 @@
 //! what it says about itself.
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod logging;
 pub mod metrics;

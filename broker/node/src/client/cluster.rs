@@ -1,0 +1,454 @@
+//! A cluster as the client sees it: its metadata, a connection to each broker that is talked to, and the
+//! rule of whom to ask and when to ask again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_executor::Executor;
+use async_io::Timer;
+use sedge_core::backoff::Backoff;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::generated::{
+    ApiKey, FindCoordinatorRequestData, MetadataRequestData, MetadataRequestTopic,
+    MetadataResponseData,
+};
+use sedge_protocol::kafka::{KafkaString, KafkaUuid};
+
+use super::config::ClientConfig;
+use super::connection::Connection;
+use super::error::Error;
+use super::limits::METADATA_MAX_AGE;
+use super::request::Request;
+
+/// Where a broker listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub host: String,
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// What one partition's entry said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionMetadata {
+    pub leader: Option<i32>,
+    pub leader_epoch: i32,
+    pub replicas: Vec<i32>,
+    pub isr: Vec<i32>,
+}
+
+/// What one topic's entry said; `error` is `None` (the code) for one that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicMetadata {
+    pub error: ErrorCode,
+    /// Zero from brokers before 2.8.
+    pub id: KafkaUuid,
+    pub internal: bool,
+    pub partitions: BTreeMap<i32, PartitionMetadata>,
+}
+
+/// What the cluster said about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    pub cluster_id: Option<String>,
+    pub controller: Option<i32>,
+    pub brokers: BTreeMap<i32, Endpoint>,
+    pub topics: BTreeMap<String, TopicMetadata>,
+}
+
+impl Metadata {
+    fn from_response(response: MetadataResponseData) -> Self {
+        let brokers = response.brokers.into_iter().filter_map(|broker| {
+            let port = u16::try_from(broker.port).ok()?;
+            Some((
+                broker.node_id,
+                Endpoint {
+                    host: broker.host.as_str().to_owned(),
+                    port,
+                },
+            ))
+        });
+        let topics = response.topics.into_iter().filter_map(|topic| {
+            let partitions = topic.partitions.into_iter().map(|partition| {
+                let entry = PartitionMetadata {
+                    leader: Some(partition.leader_id).filter(|id| *id >= 0),
+                    leader_epoch: partition.leader_epoch,
+                    replicas: partition.replica_nodes,
+                    isr: partition.isr_nodes,
+                };
+                (partition.partition_index, entry)
+            });
+            let entry = TopicMetadata {
+                error: ErrorCode::from(topic.error_code),
+                id: topic.topic_id,
+                internal: topic.is_internal,
+                partitions: partitions.collect(),
+            };
+            Some((topic.name?.as_str().to_owned(), entry))
+        });
+        Self {
+            cluster_id: response.cluster_id.map(|id| id.as_str().to_owned()),
+            controller: Some(response.controller_id).filter(|id| *id >= 0),
+            brokers: brokers.collect(),
+            topics: topics.collect(),
+        }
+    }
+}
+
+/// Whom a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// Whichever broker answers.
+    Any,
+    Controller,
+    Broker(i32),
+    /// The coordinator of a group.
+    Coordinator(&'a str),
+}
+
+/// One broker's place: at most one connection is opened at a time, and all share it.
+type Slot = Arc<smol::lock::Mutex<Option<Arc<Connection>>>>;
+
+struct Inner {
+    executor: Arc<Executor<'static>>,
+    config: ClientConfig,
+    slots: Mutex<BTreeMap<i32, Slot>>,
+    bootstrap: Slot,
+    known: Mutex<Known>,
+}
+
+/// Metadata as last heard, for the topics that anyone asked about.
+#[derive(Default)]
+struct Known {
+    metadata: Metadata,
+    heard: BTreeMap<String, Instant>,
+}
+
+/// A handle to a cluster. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("servers", &self.config().bootstrap_servers)
+            .finish()
+    }
+}
+
+impl Client {
+    /// Connects to nothing yet.
+    #[must_use]
+    pub fn new(executor: Arc<Executor<'static>>, config: ClientConfig) -> Self {
+        let inner = Inner {
+            executor,
+            config,
+            slots: Mutex::default(),
+            bootstrap: Slot::default(),
+            known: Mutex::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    #[must_use]
+    pub fn config(&self) -> &ClientConfig {
+        &self.inner.config
+    }
+
+    /// Sends `request` to `target` and waits for its answer; connection troubles are tried again until
+    /// the call's time is over. Error codes inside the answer are the caller's.
+    pub async fn call<R: Request>(
+        &self,
+        target: Target<'_>,
+        request: &R,
+    ) -> Result<R::Response, Error> {
+        self.retry(|| async move { self.connection(target).await?.call(request).await })
+            .await
+    }
+
+    /// Runs `attempt` until it succeeds, fails for good, or the call's time is over.
+    pub async fn retry<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let config = self.config();
+        let deadline = Instant::now() + config.api_timeout;
+        let mut backoff = Backoff::new(
+            config.retry_backoff.as_millis() as u64,
+            config.retry_backoff_max.as_millis() as u64,
+        );
+        loop {
+            let error = match attempt().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let wait = Duration::from_millis(backoff.fail(fastrand::u64(..)));
+            if !error.is_retriable() || Instant::now() + wait >= deadline {
+                return Err(error);
+            }
+            log::debug!("trying again in {} ms: {error}", wait.as_millis());
+            Timer::after(wait).await;
+        }
+    }
+
+    /// An open connection to `target`.
+    pub async fn connection(&self, target: Target<'_>) -> Result<Arc<Connection>, Error> {
+        match target {
+            Target::Any => self.any_connection().await,
+            Target::Broker(id) => self.broker_connection(id).await,
+            Target::Controller => {
+                self.refresh(&[]).await?;
+                let id = self.with_known(|known| known.metadata.controller);
+                self.broker_connection(id.ok_or(Error::NoBroker("controller"))?)
+                    .await
+            }
+            Target::Coordinator(group) => {
+                let id = self.find_coordinator(group).await?;
+                self.broker_connection(id).await
+            }
+        }
+    }
+
+    /// Asks for metadata of `topics` now (of none: only of the brokers). Does not create topics.
+    pub async fn refresh(&self, topics: &[&str]) -> Result<(), Error> {
+        let named = |name: &&str| {
+            MetadataRequestTopic::default().with_name(Some(KafkaString::from((*name).to_owned())))
+        };
+        self.fetch_metadata(Some(topics.iter().map(named).collect()))
+            .await
+            .map(drop)
+    }
+
+    /// Metadata of every topic, as it is now.
+    pub async fn describe_all(&self) -> Result<Metadata, Error> {
+        self.retry(|| self.fetch_metadata(None)).await
+    }
+
+    /// Metadata of these topics, as it is now. Each has its own `error`.
+    pub async fn describe(&self, topics: &[&str]) -> Result<Metadata, Error> {
+        self.retry(|| async {
+            self.refresh(topics).await?;
+            Ok(self.with_known(|known| {
+                let mut metadata = known.metadata.clone();
+                metadata
+                    .topics
+                    .retain(|name, _| topics.contains(&name.as_str()));
+                metadata
+            }))
+        })
+        .await
+    }
+
+    /// The leader of a partition, from what is known where that is not too old.
+    pub async fn leader(&self, topic: &str, partition: i32) -> Result<i32, Error> {
+        if let Some(leader) = self.known_leader(topic, partition) {
+            return Ok(leader);
+        }
+        self.refresh(&[topic]).await?;
+        let error =
+            self.with_known(|known| {
+                known.metadata.topics.get(topic).map_or(
+                    ErrorCode::UnknownTopicOrPartition,
+                    |entry| match entry.error {
+                        ErrorCode::None if entry.partitions.contains_key(&partition) => {
+                            ErrorCode::LeaderNotAvailable
+                        }
+                        ErrorCode::None => ErrorCode::UnknownTopicOrPartition,
+                        error => error,
+                    },
+                )
+            });
+        self.known_leader(topic, partition).ok_or(Error::Broker {
+            api: ApiKey::Metadata,
+            code: error,
+            message: None,
+        })
+    }
+
+    /// The leader by what is known; nothing is asked.
+    #[must_use]
+    pub fn known_leader(&self, topic: &str, partition: i32) -> Option<i32> {
+        self.with_known(|known| {
+            let heard = known.heard.get(topic)?;
+            if heard.elapsed() > METADATA_MAX_AGE {
+                return None;
+            }
+            known
+                .metadata
+                .topics
+                .get(topic)?
+                .partitions
+                .get(&partition)?
+                .leader
+        })
+    }
+
+    /// Forgets what is known about a topic: it was wrong.
+    pub fn forget(&self, topic: &str) {
+        self.with_known(|known| known.heard.remove(topic));
+    }
+
+    /// Brokers that have an open connection.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        let slots: Vec<Slot> = lock(&self.inner.slots).values().cloned().collect();
+        let open = |slot: &Slot| {
+            slot.try_lock()
+                .is_some_and(|slot| slot.as_ref().is_some_and(|c| !c.is_closed()))
+        };
+        slots.iter().filter(|slot| open(slot)).count()
+    }
+
+    async fn fetch_metadata(
+        &self,
+        topics: Option<Vec<MetadataRequestTopic>>,
+    ) -> Result<Metadata, Error> {
+        let all = topics.is_none();
+        let asked: BTreeSet<String> = topics
+            .iter()
+            .flatten()
+            .filter_map(|topic| topic.name.as_ref().map(|name| name.as_str().to_owned()))
+            .collect();
+        let request = MetadataRequestData::default()
+            .with_topics(topics)
+            .with_allow_auto_topic_creation(false);
+        let connection = self.any_connection().await?;
+        let response = connection.call(&request).await?;
+        Error::check(ApiKey::Metadata, response.error_code, None)?;
+        let metadata = Metadata::from_response(response);
+        self.with_known(|known| known.learn(&metadata, &asked, all));
+        Ok(metadata)
+    }
+
+    async fn find_coordinator(&self, group: &str) -> Result<i32, Error> {
+        let request = FindCoordinatorRequestData::default().with_key(group.to_owned().into());
+        let response = self.any_connection().await?.call(&request).await?;
+        let message = response.error_message.as_ref().map(KafkaString::as_str);
+        Error::check(ApiKey::FindCoordinator, response.error_code, message)?;
+        let id = response.node_id;
+        if self.with_known(|known| !known.metadata.brokers.contains_key(&id)) {
+            self.refresh(&[]).await?;
+        }
+        Ok(id)
+    }
+
+    /// An open connection that is there already, or one to a known broker, or to a bootstrap server.
+    async fn any_connection(&self) -> Result<Arc<Connection>, Error> {
+        let slots: Vec<Slot> = lock(&self.inner.slots).values().cloned().collect();
+        for slot in slots {
+            if let Some(connection) = slot.try_lock().and_then(|slot| slot.clone())
+                && !connection.is_closed()
+            {
+                // The one to the bootstrap server has done its work.
+                if let Some(mut bootstrap) = self.inner.bootstrap.try_lock() {
+                    *bootstrap = None;
+                }
+                return Ok(connection);
+            }
+        }
+        let mut addresses = self.config().bootstrap_servers.clone();
+        fastrand::shuffle(&mut addresses);
+        // Where the bootstrap servers have all moved, the brokers heard of last may still answer.
+        let mut brokers: Vec<String> = self.with_known(|known| {
+            known
+                .metadata
+                .brokers
+                .values()
+                .map(Endpoint::to_string)
+                .collect()
+        });
+        brokers.retain(|address| !addresses.contains(address));
+        addresses.append(&mut brokers);
+        self.open_first(&self.inner.bootstrap, &addresses).await
+    }
+
+    async fn broker_connection(&self, id: i32) -> Result<Arc<Connection>, Error> {
+        let known = |client: &Self| client.with_known(|k| k.metadata.brokers.get(&id).cloned());
+        if known(self).is_none() {
+            self.refresh(&[]).await?;
+        }
+        let endpoint = known(self).ok_or(Error::NoBroker("such broker"))?;
+        let slot = Arc::clone(lock(&self.inner.slots).entry(id).or_default());
+        match self.open_first(&slot, &[endpoint.to_string()]).await {
+            Ok(connection) => Ok(connection),
+            Err(error) => {
+                // It may have moved: the next attempt asks for its address again.
+                self.with_known(|known| known.metadata.brokers.remove(&id));
+                Err(error)
+            }
+        }
+    }
+
+    async fn open_first(
+        &self,
+        slot: &Slot,
+        addresses: &[String],
+    ) -> Result<Arc<Connection>, Error> {
+        let mut slot = slot.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_closed()) {
+            return Ok(Arc::clone(connection));
+        }
+        let mut last = Error::NoBroker("bootstrap server");
+        for address in addresses {
+            match Connection::open(&self.inner.executor, self.config(), address).await {
+                Ok(connection) => {
+                    let connection = Arc::new(connection);
+                    *slot = Some(Arc::clone(&connection));
+                    return Ok(connection);
+                }
+                Err(error) => {
+                    log::debug!("{address}: {error}");
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    fn with_known<T>(&self, read: impl FnOnce(&mut Known) -> T) -> T {
+        read(&mut lock(&self.inner.known))
+    }
+}
+
+impl Known {
+    /// Takes what was heard. Topics that were asked for and are not in the answer are gone.
+    fn learn(&mut self, heard: &Metadata, asked: &BTreeSet<String>, all: bool) {
+        let now = Instant::now();
+        self.metadata.cluster_id.clone_from(&heard.cluster_id);
+        self.metadata.controller = heard.controller;
+        self.metadata.brokers.clone_from(&heard.brokers);
+        if all {
+            // Only what someone uses is kept: a large cluster's list is not worth holding.
+            let kept = |name: &String| heard.topics.contains_key(name);
+            self.metadata.topics.retain(|name, _| kept(name));
+            self.heard.retain(|name, _| kept(name));
+        }
+        for name in asked {
+            self.heard.insert(name.clone(), now);
+            match heard.topics.get(name) {
+                Some(topic) => self.metadata.topics.insert(name.clone(), topic.clone()),
+                None => self.metadata.topics.remove(name),
+            };
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,259 @@
+//! What a client is told, by the names Kafka's own clients use.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::limits;
+
+/// The client keys that are understood; any other is refused by [`ClientConfig::from_properties`].
+pub const KEYS: &[&str] = &[
+    "bootstrap.servers",
+    "client.id",
+    "default.api.timeout.ms",
+    "max.in.flight.requests.per.connection",
+    "receive.message.max.bytes",
+    "request.timeout.ms",
+    "retry.backoff.max.ms",
+    "retry.backoff.ms",
+    "security.protocol",
+    "socket.connection.setup.timeout.ms",
+];
+
+/// How a [`super::Client`] finds its cluster and how patient it is.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// `HOST:PORT`, tried in random order.
+    pub bootstrap_servers: Vec<String>,
+    pub client_id: String,
+    /// For one request.
+    pub request_timeout: Duration,
+    /// For one call with all its retries.
+    pub api_timeout: Duration,
+    pub connect_timeout: Duration,
+    pub retry_backoff: Duration,
+    pub retry_backoff_max: Duration,
+    pub in_flight_max: usize,
+    pub response_bytes_max: usize,
+}
+
+/// A client key that cannot be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    pub key: String,
+    pub reason: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.reason)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl ConfigError {
+    pub fn new(key: &str, reason: impl Into<String>) -> Self {
+        Self {
+            key: key.to_owned(),
+            reason: reason.into(),
+        }
+    }
+}
+
+impl ClientConfig {
+    /// Kafka's defaults, with these servers.
+    #[must_use]
+    pub fn new(bootstrap_servers: Vec<String>) -> Self {
+        Self {
+            bootstrap_servers,
+            client_id: "sedge".to_owned(),
+            request_timeout: limits::REQUEST_TIMEOUT,
+            api_timeout: limits::API_TIMEOUT,
+            connect_timeout: limits::CONNECT_TIMEOUT,
+            retry_backoff: limits::RETRY_BACKOFF,
+            retry_backoff_max: limits::RETRY_BACKOFF_MAX,
+            in_flight_max: limits::IN_FLIGHT_MAX,
+            response_bytes_max: limits::RESPONSE_BYTES_MAX,
+        }
+    }
+
+    /// From Kafka's client keys.
+    pub fn from_properties(properties: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let servers = properties.get("bootstrap.servers").ok_or_else(|| {
+            ConfigError::new("bootstrap.servers", "needed: HOST:PORT[,HOST:PORT]")
+        })?;
+        let mut config = Self::new(servers_from(servers)?);
+        for (key, value) in properties {
+            config.set(key, value.trim())?;
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        match key {
+            "bootstrap.servers" => {}
+            "client.id" => value.clone_into(&mut self.client_id),
+            "request.timeout.ms" => self.request_timeout = millis(key, value)?,
+            "default.api.timeout.ms" => self.api_timeout = millis(key, value)?,
+            "socket.connection.setup.timeout.ms" => self.connect_timeout = millis(key, value)?,
+            "retry.backoff.ms" => self.retry_backoff = millis(key, value)?,
+            "retry.backoff.max.ms" => self.retry_backoff_max = millis(key, value)?,
+            "max.in.flight.requests.per.connection" => {
+                self.in_flight_max = within(key, value, 1, limits::IN_FLIGHT_MAX)?;
+            }
+            "receive.message.max.bytes" => {
+                self.response_bytes_max = within(key, value, 1 << 10, i32::MAX as usize)?;
+            }
+            "security.protocol" if value.eq_ignore_ascii_case("PLAINTEXT") => {}
+            "security.protocol" => {
+                return Err(ConfigError::new(
+                    key,
+                    format!("{value} does not work yet; only PLAINTEXT does"),
+                ));
+            }
+            _ if key.starts_with("ssl.") || key.starts_with("sasl.") => {
+                return Err(ConfigError::new(
+                    key,
+                    "TLS and SASL do not work yet; leave it out",
+                ));
+            }
+            _ => return Err(ConfigError::new(key, "is not a client key known here")),
+        }
+        Ok(())
+    }
+}
+
+/// Splits and checks `HOST:PORT[,HOST:PORT]`.
+pub fn servers_from(text: &str) -> Result<Vec<String>, ConfigError> {
+    let servers: Vec<String> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|s| !s.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let key = "bootstrap.servers";
+    if servers.is_empty() || servers.len() > limits::BOOTSTRAP_SERVERS_MAX {
+        let most = limits::BOOTSTRAP_SERVERS_MAX;
+        return Err(ConfigError::new(
+            key,
+            format!("give 1 to {most} of HOST:PORT"),
+        ));
+    }
+    for server in &servers {
+        if split_address(server).is_none() {
+            return Err(ConfigError::new(
+                key,
+                format!("{server:?} is not HOST:PORT"),
+            ));
+        }
+    }
+    Ok(servers)
+}
+
+/// Host and port of `HOST:PORT`, `[V6]:PORT`, also behind a `PROTOCOL://`.
+#[must_use]
+pub fn split_address(text: &str) -> Option<(&str, u16)> {
+    let address = text.split_once("://").map_or(text, |(_, address)| address);
+    let (host, port) = address.rsplit_once(':')?;
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    if bare.is_none() && host.contains(':') {
+        return None;
+    }
+    let host = bare.unwrap_or(host);
+    let port = port.parse().ok()?;
+    (!host.is_empty() && port > 0).then_some((host, port))
+}
+
+fn millis(key: &str, value: &str) -> Result<Duration, ConfigError> {
+    within(key, value, 1, i32::MAX as usize).map(|ms| Duration::from_millis(ms as u64))
+}
+
+fn within(key: &str, value: &str, least: usize, most: usize) -> Result<usize, ConfigError> {
+    match value.parse() {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(ConfigError::new(
+            key,
+            format!("{value:?} is not a number from {least} to {most}"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn addresses() {
+        let check = |text: &str, expected: Option<(&str, u16)>| {
+            assert_eq!(split_address(text), expected, "{text}");
+        };
+        check("h:9092", Some(("h", 9092)));
+        check("PLAINTEXT://h.example:1", Some(("h.example", 1)));
+        check("[::1]:9092", Some(("::1", 9092)));
+        check("::1:9092", None);
+        check("h", None);
+        check("h:0", None);
+        check(":9092", None);
+        check("h:99999", None);
+    }
+
+    #[test]
+    fn properties_by_kafkas_names() {
+        let config = ClientConfig::from_properties(&properties(&[
+            ("bootstrap.servers", "a:1, b:2"),
+            ("request.timeout.ms", "1500"),
+            ("security.protocol", "plaintext"),
+        ]))
+        .unwrap();
+        assert_eq!(config.bootstrap_servers, ["a:1", "b:2"]);
+        assert_eq!(config.request_timeout, Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn what_does_not_work_is_refused() {
+        let check = |key: &str, value: &str| {
+            let error = ClientConfig::from_properties(&properties(&[
+                ("bootstrap.servers", "a:1"),
+                (key, value),
+            ]))
+            .unwrap_err();
+            assert_eq!(error.key, key, "{error}");
+        };
+        check("security.protocol", "SASL_SSL");
+        check("sasl.mechanism", "PLAIN");
+        check("ssl.truststore.location", "/x");
+        check("request.timeout.ms", "soon");
+        check("max.in.flight.requests.per.connection", "6");
+        check("no.such.key", "1");
+        assert!(ClientConfig::from_properties(&BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn every_listed_key_is_understood() {
+        for key in KEYS.iter().filter(|key| **key != "bootstrap.servers") {
+            let value = if *key == "security.protocol" {
+                "PLAINTEXT"
+            } else {
+                "1024"
+            };
+            let value = if key.starts_with("max.in.flight") {
+                "5"
+            } else {
+                value
+            };
+            ClientConfig::new(vec!["a:1".to_owned()])
+                .set(key, value)
+                .unwrap();
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What can go wrong when talking to a broker.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::ProtocolError;
+use sedge_protocol::kafka::generated::ApiKey;
+
+/// Why a call did not give what was asked for.
+#[derive(Debug)]
+pub enum Error {
+    /// A `HOST:PORT` that is not one.
+    Address(String),
+    /// The host has no address, or the connection was refused.
+    Connect { address: String, source: io::Error },
+    /// The connection broke.
+    Io(io::Error),
+    /// The connection was closed, by the broker or because an earlier request on it failed.
+    Closed,
+    /// No answer in time. The connection is closed, because answers come in order.
+    Timeout {
+        doing: &'static str,
+        after: Duration,
+    },
+    /// An answer that is larger than `receive.message.max.bytes`.
+    TooLarge { bytes: usize, bytes_max: usize },
+    /// An answer that cannot be read.
+    Malformed { api: ApiKey, source: ProtocolError },
+    /// An answer that belongs to no question: the peer does not speak Kafka.
+    NotKafka,
+    /// A request that cannot be written at the version this broker speaks.
+    Unwritable { api: ApiKey, source: ProtocolError },
+    /// This broker does not know the request, or not at a version that this client speaks.
+    Unsupported { api: ApiKey },
+    /// The broker's answer is an error.
+    Broker {
+        api: ApiKey,
+        code: ErrorCode,
+        message: Option<String>,
+    },
+    /// The cluster has no leader, coordinator or controller for it just now.
+    NoBroker(&'static str),
+    /// The answer lacks what was asked for.
+    Missing { api: ApiKey, what: &'static str },
+}
+
+impl Error {
+    /// Worth another try after a backoff; what is not will go wrong again.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Connect { .. }
+            | Self::Io(_)
+            | Self::Closed
+            | Self::Timeout { .. }
+            | Self::NoBroker(_)
+            // Retriable in Kafka's own clients too, which call it a metadata error.
+            | Self::Broker { code: ErrorCode::KafkaStorageError, .. } => true,
+            Self::Broker { code, .. } => code.is_retriable(),
+            Self::Address(_)
+            | Self::TooLarge { .. }
+            | Self::Malformed { .. }
+            | Self::NotKafka
+            | Self::Unwritable { .. }
+            | Self::Unsupported { .. }
+            | Self::Missing { .. } => false,
+        }
+    }
+
+    /// The error code, where a broker gave one.
+    #[must_use]
+    pub const fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Broker { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// `Ok` for code 0.
+    pub fn check(api: ApiKey, code: i16, message: Option<&str>) -> Result<(), Self> {
+        match ErrorCode::from(code) {
+            ErrorCode::None => Ok(()),
+            code => Err(Self::Broker {
+                api,
+                code,
+                message: message.map(str::to_owned),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(text) => write!(f, "{text:?} is not HOST:PORT"),
+            Self::Connect { address, source } => write!(f, "cannot connect to {address}: {source}"),
+            Self::Io(source) => write!(f, "the connection broke: {source}"),
+            Self::Closed => f.write_str("the broker closed the connection"),
+            Self::Timeout { doing, after } => {
+                write!(f, "no answer within {} ms while {doing}", after.as_millis())
+            }
+            Self::TooLarge { bytes, bytes_max } => write!(
+                f,
+                "an answer of {bytes} bytes is over receive.message.max.bytes ({bytes_max}); \
+                 is this a Kafka listener without TLS?"
+            ),
+            Self::Malformed { api, source } => write!(f, "unreadable {api:?} answer: {source}"),
+            Self::NotKafka => f.write_str("the answer is not Kafka's; is this a Kafka listener?"),
+            Self::Unwritable { api, source } => write!(
+                f,
+                "this {api:?} request cannot be put to a broker of this version: {source}"
+            ),
+            Self::Unsupported { api } => {
+                write!(
+                    f,
+                    "the broker does not support {api:?} at a version known here"
+                )
+            }
+            Self::Broker {
+                api,
+                code,
+                message: None,
+            } => write!(f, "{api:?}: {code}"),
+            Self::Broker {
+                api,
+                code,
+                message: Some(message),
+            } => {
+                write!(f, "{api:?}: {code}: {message}")
+            }
+            Self::NoBroker(whom) => write!(f, "the cluster has no {whom} just now"),
+            Self::Missing { api, what } => write!(f, "the {api:?} answer has no {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect { source, .. } | Self::Io(source) => Some(source),
+            Self::Malformed { source, .. } | Self::Unwritable { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Io(source),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The messages that this client sends, tied to their answers.
+
+use sedge_protocol::kafka::ProtocolError;
+use sedge_protocol::kafka::generated::{
+    AlterConfigsRequestData, AlterConfigsResponseData, ApiKey, ApiVersionsRequestData,
+    ApiVersionsResponseData, CreatePartitionsRequestData, CreatePartitionsResponseData,
+    CreateTopicsRequestData, CreateTopicsResponseData, DeleteGroupsRequestData,
+    DeleteGroupsResponseData, DeleteRecordsRequestData, DeleteRecordsResponseData,
+    DeleteTopicsRequestData, DeleteTopicsResponseData, DescribeConfigsRequestData,
+    DescribeConfigsResponseData, DescribeGroupsRequestData, DescribeGroupsResponseData,
+    FetchRequestData, FetchResponseData, FindCoordinatorRequestData, FindCoordinatorResponseData,
+    IncrementalAlterConfigsRequestData, IncrementalAlterConfigsResponseData,
+    InitProducerIdRequestData, InitProducerIdResponseData, ListGroupsRequestData,
+    ListGroupsResponseData, ListOffsetsRequestData, ListOffsetsResponseData, MetadataRequestData,
+    MetadataResponseData, OffsetCommitRequestData, OffsetCommitResponseData,
+    OffsetFetchRequestData, OffsetFetchResponseData, ProduceRequestData, ProduceResponseData,
+};
+use sedge_protocol::kafka::version::{request_header_version, response_header_version};
+use sedge_protocol::{Bytes, BytesMut};
+
+use super::error::Error;
+
+/// A request, and how its answer is read.
+pub trait Request: Send + Sync {
+    type Response: Send;
+    const KEY: ApiKey;
+
+    fn encoded_len(&self, version: i16) -> Result<usize, ProtocolError>;
+    fn write(&self, buffer: &mut BytesMut, version: i16) -> Result<(), ProtocolError>;
+    fn read_response(buffer: &mut Bytes, version: i16) -> Result<Self::Response, ProtocolError>;
+}
+
+macro_rules! requests {
+    ($($key:ident: $request:ty => $response:ty;)*) => { $(
+        impl Request for $request {
+            type Response = $response;
+            const KEY: ApiKey = ApiKey::$key;
+
+            fn encoded_len(&self, version: i16) -> Result<usize, ProtocolError> {
+                <$request>::encoded_len(self, version)
+            }
+
+            fn write(&self, buffer: &mut BytesMut, version: i16) -> Result<(), ProtocolError> {
+                <$request>::write(self, buffer, version)
+            }
+
+            fn read_response(buffer: &mut Bytes, version: i16) -> Result<$response, ProtocolError> {
+                <$response>::read(buffer, version)
+            }
+        }
+    )* };
+}
+
+requests! {
+    AlterConfigs: AlterConfigsRequestData => AlterConfigsResponseData;
+    ApiVersions: ApiVersionsRequestData => ApiVersionsResponseData;
+    CreatePartitions: CreatePartitionsRequestData => CreatePartitionsResponseData;
+    CreateTopics: CreateTopicsRequestData => CreateTopicsResponseData;
+    DeleteGroups: DeleteGroupsRequestData => DeleteGroupsResponseData;
+    DeleteRecords: DeleteRecordsRequestData => DeleteRecordsResponseData;
+    DeleteTopics: DeleteTopicsRequestData => DeleteTopicsResponseData;
+    DescribeConfigs: DescribeConfigsRequestData => DescribeConfigsResponseData;
+    DescribeGroups: DescribeGroupsRequestData => DescribeGroupsResponseData;
+    Fetch: FetchRequestData => FetchResponseData;
+    FindCoordinator: FindCoordinatorRequestData => FindCoordinatorResponseData;
+    IncrementalAlterConfigs: IncrementalAlterConfigsRequestData => IncrementalAlterConfigsResponseData;
+    InitProducerId: InitProducerIdRequestData => InitProducerIdResponseData;
+    ListGroups: ListGroupsRequestData => ListGroupsResponseData;
+    ListOffsets: ListOffsetsRequestData => ListOffsetsResponseData;
+    Metadata: MetadataRequestData => MetadataResponseData;
+    OffsetCommit: OffsetCommitRequestData => OffsetCommitResponseData;
+    OffsetFetch: OffsetFetchRequestData => OffsetFetchResponseData;
+    Produce: ProduceRequestData => ProduceResponseData;
+}
+
+/// The whole frame: length, header, body.
+pub fn encode<R: Request>(
+    request: &R,
+    version: i16,
+    correlation_id: i32,
+    client_id: &str,
+) -> Result<Bytes, Error> {
+    let unwritable = |source| Error::Unwritable {
+        api: R::KEY,
+        source,
+    };
+    let key = R::KEY as i16;
+    let flexible = request_header_version(key, version) >= 2;
+    let client_id = client_id
+        .get(..client_id.len().min(i16::MAX as usize))
+        .unwrap_or_default();
+    let header_bytes = 2 + 2 + 4 + 2 + client_id.len() + usize::from(flexible);
+    let bytes = header_bytes + request.encoded_len(version).map_err(unwritable)?;
+    let length = i32::try_from(bytes).map_err(|_| Error::TooLarge {
+        bytes,
+        bytes_max: i32::MAX as usize,
+    })?;
+    let mut frame = BytesMut::with_capacity(4 + bytes);
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&key.to_be_bytes());
+    frame.extend_from_slice(&version.to_be_bytes());
+    frame.extend_from_slice(&correlation_id.to_be_bytes());
+    frame.extend_from_slice(&(client_id.len() as i16).to_be_bytes());
+    frame.extend_from_slice(client_id.as_bytes());
+    if flexible {
+        frame.extend_from_slice(&[0]);
+    }
+    request.write(&mut frame, version).map_err(unwritable)?;
+    debug_assert_eq!(
+        frame.len(),
+        4 + bytes,
+        "encoded_len counts what write writes"
+    );
+    Ok(frame.freeze())
+}
+
+/// Reads an answer's body; `frame` begins behind the correlation id.
+pub fn decode<R: Request>(mut frame: Bytes, version: i16) -> Result<R::Response, Error> {
+    let malformed = |source| Error::Malformed {
+        api: R::KEY,
+        source,
+    };
+    if response_header_version(R::KEY as i16, version) >= 1 {
+        sedge_protocol::kafka::tagged::read_tagged_fields(&mut frame)
+            .map_err(|source| malformed(source.into()))?;
+    }
+    R::read_response(&mut frame, version).map_err(malformed)
+}

@@ -1,0 +1,240 @@
+//! Topics: create, delete, grow, and their configuration.
+
+use std::collections::BTreeMap;
+
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::KafkaString;
+use sedge_protocol::kafka::generated::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
+use sedge_protocol::kafka::generated::{
+    ApiKey, CreatableTopic, CreatableTopicConfig, CreatePartitionsRequestData,
+    CreatePartitionsTopic, CreateTopicsRequestData, DeleteTopicState, DeleteTopicsRequestData,
+    DescribeConfigsRequestData, DescribeConfigsResource, IncrementalAlterConfigsRequestData,
+};
+
+use super::cluster::{Client, Target};
+use super::error::Error;
+
+/// A topic to create. `None` takes the broker's default (Kafka 2.4 and later).
+#[derive(Clone, Debug, Default)]
+pub struct NewTopic {
+    pub name: String,
+    pub partitions: Option<i32>,
+    pub replication_factor: Option<i16>,
+    pub configs: BTreeMap<String, String>,
+}
+
+/// What became of each topic of a request.
+pub type Outcomes = Vec<(String, Result<(), Error>)>;
+
+/// One entry of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigEntry {
+    pub name: String,
+    /// `None` where it is sensitive or unset.
+    pub value: Option<String>,
+    /// Differs from the default: set on the topic or on the broker.
+    pub is_set: bool,
+    pub read_only: bool,
+}
+
+/// What a configuration belongs to, by Kafka's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i8)]
+pub enum Resource {
+    Topic = 2,
+    Broker = 4,
+}
+
+/// `CONFIG_SOURCE` numbers from which a value counts as set: dynamic ones and the broker's own file.
+const SOURCE_DEFAULT: i8 = 5;
+
+impl Client {
+    /// Creates topics; one result a topic, in their order.
+    pub async fn create_topics(&self, topics: &[NewTopic]) -> Result<Outcomes, Error> {
+        let creatable = topics.iter().map(|topic| {
+            let configs = topic.configs.iter().map(|(name, value)| {
+                CreatableTopicConfig::default()
+                    .with_name(name.clone().into())
+                    .with_value(Some(value.clone().into()))
+            });
+            CreatableTopic::default()
+                .with_name(topic.name.clone().into())
+                .with_num_partitions(topic.partitions.unwrap_or(-1))
+                .with_replication_factor(topic.replication_factor.unwrap_or(-1))
+                .with_configs(configs.collect())
+        });
+        let request = CreateTopicsRequestData::default()
+            .with_topics(creatable.collect())
+            .with_timeout_ms(self.timeout_ms());
+        self.retry(|| async {
+            let response = self
+                .connection(Target::Controller)
+                .await?
+                .call(&request)
+                .await?;
+            let results: Vec<_> = response
+                .topics
+                .iter()
+                .map(|topic| {
+                    let message = topic.error_message.as_ref().map(KafkaString::as_str);
+                    let result = Error::check(ApiKey::CreateTopics, topic.error_code, message);
+                    (topic.name.as_str().to_owned(), result)
+                })
+                .collect();
+            unless_moved(results)
+        })
+        .await
+    }
+
+    /// Deletes topics by name; one result a topic.
+    pub async fn delete_topics(&self, names: &[String]) -> Result<Outcomes, Error> {
+        let api = ApiKey::DeleteTopics;
+        self.retry(|| async {
+            let connection = self.connection(Target::Controller).await?;
+            let version = connection
+                .versions()
+                .choose(api)
+                .ok_or(Error::Unsupported { api })?;
+            let mut request = DeleteTopicsRequestData::default().with_timeout_ms(self.timeout_ms());
+            if version >= 6 {
+                let state = |name: &String| {
+                    DeleteTopicState::default().with_name(Some(name.clone().into()))
+                };
+                request = request.with_topics(names.iter().map(state).collect());
+            } else {
+                request = request
+                    .with_topic_names(names.iter().map(|name| name.clone().into()).collect());
+            }
+            let response = connection.call(&request).await?;
+            let results: Vec<_> = response
+                .responses
+                .iter()
+                .map(|topic| {
+                    let message = topic.error_message.as_ref().map(KafkaString::as_str);
+                    let name = topic
+                        .name
+                        .as_ref()
+                        .map_or("", KafkaString::as_str)
+                        .to_owned();
+                    (name, Error::check(api, topic.error_code, message))
+                })
+                .collect();
+            unless_moved(results)
+        })
+        .await
+    }
+
+    /// Grows a topic to `count` partitions.
+    pub async fn create_partitions(&self, topic: &str, count: i32) -> Result<(), Error> {
+        let entry = CreatePartitionsTopic::default()
+            .with_name(topic.to_owned().into())
+            .with_count(count)
+            .with_assignments(None);
+        let request = CreatePartitionsRequestData::default()
+            .with_topics(vec![entry])
+            .with_timeout_ms(self.timeout_ms());
+        let api = ApiKey::CreatePartitions;
+        self.retry(|| async {
+            let response = self
+                .connection(Target::Controller)
+                .await?
+                .call(&request)
+                .await?;
+            let result = response
+                .results
+                .first()
+                .ok_or(Error::Missing { api, what: "topic" })?;
+            let message = result.error_message.as_ref().map(KafkaString::as_str);
+            Error::check(api, result.error_code, message)
+        })
+        .await?;
+        self.forget(topic);
+        Ok(())
+    }
+
+    /// The configuration of one topic or broker, defaults included.
+    pub async fn describe_configs(
+        &self,
+        resource: Resource,
+        name: &str,
+    ) -> Result<Vec<ConfigEntry>, Error> {
+        let entry = DescribeConfigsResource::default()
+            .with_resource_type(resource as i8)
+            .with_resource_name(name.to_owned().into())
+            .with_configuration_keys(None);
+        let request = DescribeConfigsRequestData::default().with_resources(vec![entry]);
+        let target = target_of(resource, name);
+        let api = ApiKey::DescribeConfigs;
+        let response = self.call(target, &request).await?;
+        let result = response.results.first().ok_or(Error::Missing {
+            api,
+            what: "resource",
+        })?;
+        let message = result.error_message.as_ref().map(KafkaString::as_str);
+        Error::check(api, result.error_code, message)?;
+        let entries = result.configs.iter().map(|config| ConfigEntry {
+            name: config.name.as_str().to_owned(),
+            value: config.value.as_ref().map(|value| value.as_str().to_owned()),
+            is_set: config.config_source != SOURCE_DEFAULT,
+            read_only: config.read_only,
+        });
+        Ok(entries.collect())
+    }
+
+    /// Sets (`Some`) and resets (`None`) entries of one topic's or broker's configuration.
+    pub async fn alter_configs(
+        &self,
+        resource: Resource,
+        name: &str,
+        changes: &[(&str, Option<&str>)],
+    ) -> Result<(), Error> {
+        const SET: i8 = 0;
+        const DELETE: i8 = 1;
+        let configs = changes.iter().map(|(key, value)| {
+            AlterableConfig::default()
+                .with_name((*key).to_owned().into())
+                .with_config_operation(if value.is_some() { SET } else { DELETE })
+                .with_value(value.map(|value| value.to_owned().into()))
+        });
+        let entry = AlterConfigsResource::default()
+            .with_resource_type(resource as i8)
+            .with_resource_name(name.to_owned().into())
+            .with_configs(configs.collect());
+        let request = IncrementalAlterConfigsRequestData::default().with_resources(vec![entry]);
+        let api = ApiKey::IncrementalAlterConfigs;
+        let response = self.call(target_of(resource, name), &request).await?;
+        let result = response.responses.first().ok_or(Error::Missing {
+            api,
+            what: "resource",
+        })?;
+        let message = result.error_message.as_ref().map(KafkaString::as_str);
+        Error::check(api, result.error_code, message)
+    }
+
+    pub(super) fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.config().request_timeout.as_millis()).unwrap_or(i32::MAX)
+    }
+}
+
+/// A broker answers for its own configuration; any broker answers for a topic's.
+fn target_of(resource: Resource, name: &str) -> Target<'static> {
+    match (resource, name.parse()) {
+        (Resource::Broker, Ok(id)) => Target::Broker(id),
+        _ => Target::Any,
+    }
+}
+
+/// `NOT_CONTROLLER` is about the whole request: ask again, at the new controller.
+fn unless_moved(results: Outcomes) -> Result<Outcomes, Error> {
+    let moved = |result: &Result<(), Error>| {
+        result
+            .as_ref()
+            .is_err_and(|error| error.code() == Some(ErrorCode::NotController))
+    };
+    if results.iter().any(|(_, result)| moved(result)) {
+        return Err(Error::NoBroker("controller at the broker that was asked"));
+    }
+    Ok(results)
+}
