@@ -243,3 +243,163 @@ fn commit_record(now: Now, group_id: &str, commit: OffsetToCommit) -> Coordinato
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::string::ToString;
+    use alloc::vec;
+
+    const NOW: Now = Now {
+        wall_ms: 1_800_000_000_000,
+        monotonic_ms: 0,
+    };
+
+    fn commit(topic: &str, partition: i32, offset: i64) -> OffsetToCommit {
+        OffsetToCommit {
+            topic: topic.to_string(),
+            partition,
+            offset,
+            ..Default::default()
+        }
+    }
+
+    fn run(
+        live: &mut Offsets,
+        log: &mut Vec<CoordinatorRecord>,
+        command: OffsetsCommand,
+    ) -> Vec<Result<(), ErrorCode>> {
+        let plan = live.plan(NOW, command).unwrap();
+        for record in plan.records {
+            live.apply(Offset(log.len() as i64), &record);
+            log.push(record);
+        }
+        plan.reply
+    }
+
+    #[test]
+    fn replay_equals_live() {
+        let (mut live, mut log) = (Offsets::new(16), Vec::new());
+        for round in 0..50_i64 {
+            let group_id = format!("g{}", round % 3);
+            let offsets = (0..4)
+                .map(|p| commit(&format!("t{}", round % 5), p, round))
+                .collect();
+            run(
+                &mut live,
+                &mut log,
+                OffsetsCommand::Commit {
+                    group_id: group_id.clone(),
+                    offsets,
+                },
+            );
+            if round % 7 == 0 {
+                let topic = format!("t{}", round % 4);
+                let keys = (0..3).map(|partition| OffsetKey {
+                    group_id: group_id.clone(),
+                    topic: topic.clone(),
+                    partition,
+                });
+                let keys = keys.collect();
+                run(&mut live, &mut log, OffsetsCommand::Delete { keys });
+            }
+            if round % 20 == 19 {
+                run(
+                    &mut live,
+                    &mut log,
+                    OffsetsCommand::DeleteGroup { group_id },
+                );
+            }
+        }
+        let mut replayed = Offsets::new(16);
+        for record in &log {
+            replayed.apply(Offset::ZERO, record);
+        }
+        assert_eq!(replayed, live);
+        let counted: usize = live.group_ids().map(|id| live.of_group(id).count()).sum();
+        assert_eq!(live.len(), counted);
+        assert!(counted > 0);
+    }
+
+    #[test]
+    fn the_last_commit_counts_and_all_fields_come_back() {
+        let (mut live, mut log) = (Offsets::new(16), Vec::new());
+        let last = OffsetToCommit {
+            leader_epoch: Some(3),
+            metadata: "note".to_string(),
+            retention_ms: Some(1_000),
+            topic_id: Some([7; 16]),
+            ..commit("t", 0, 9)
+        };
+        let offsets = vec![commit("t", 0, 8), last];
+        let group_id = "g".to_string();
+        let results = run(
+            &mut live,
+            &mut log,
+            OffsetsCommand::Commit { group_id, offsets },
+        );
+        assert_eq!(results, [Ok(()), Ok(())]);
+        let expected = CommittedOffset {
+            offset: 9,
+            leader_epoch: Some(3),
+            metadata: "note".to_string(),
+            commit_timestamp_ms: NOW.wall_ms,
+            expire_timestamp_ms: Some(NOW.wall_ms + 1_000),
+            topic_id: Some([7; 16]),
+        };
+        assert_eq!(live.get("g", "t", 0), Some(&expected));
+        assert_eq!(live.len(), 1);
+    }
+
+    #[test]
+    fn planning_changes_nothing_and_deleting_the_unknown_is_no_record() {
+        let live = Offsets::new(16);
+        let offsets = vec![commit("t", 0, 8)];
+        let plan = live.plan(
+            NOW,
+            OffsetsCommand::Commit {
+                group_id: "g".to_string(),
+                offsets,
+            },
+        );
+        assert_eq!(plan.unwrap().records.len(), 1);
+        assert!(live.is_empty());
+        let key = OffsetKey {
+            group_id: "g".to_string(),
+            topic: "t".to_string(),
+            partition: 0,
+        };
+        let plan = live.plan(NOW, OffsetsCommand::Delete { keys: vec![key] });
+        assert!(plan.unwrap().records.is_empty());
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_known_offsets_still_move() {
+        let (mut live, mut log) = (Offsets::new(16), Vec::new());
+        let offsets = (0..=OFFSETS_MAX as i32)
+            .map(|p| commit("t", p, 1))
+            .collect();
+        let group_id = "g".to_string();
+        let results = run(
+            &mut live,
+            &mut log,
+            OffsetsCommand::Commit {
+                group_id: group_id.clone(),
+                offsets,
+            },
+        );
+        assert_eq!(
+            results.last(),
+            Some(&Err(ErrorCode::InvalidCommitOffsetSize))
+        );
+        assert_eq!(live.len(), OFFSETS_MAX);
+        let offsets = vec![commit("t", 0, 2), commit("u", 0, 2)];
+        let results = run(
+            &mut live,
+            &mut log,
+            OffsetsCommand::Commit { group_id, offsets },
+        );
+        assert_eq!(results, [Ok(()), Err(ErrorCode::InvalidCommitOffsetSize)]);
+    }
+}

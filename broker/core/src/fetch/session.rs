@@ -442,3 +442,7 @@ const fn next_epoch(epoch: i32) -> i32 {
 const fn age(now: u64, since: u64) -> u64 {
     now.saturating_sub(since)
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

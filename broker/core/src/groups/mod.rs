@@ -28,8 +28,12 @@ pub mod messages;
 mod rebalance;
 pub mod records;
 mod restore;
+#[cfg(test)]
+mod simulation;
 mod subscription;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
