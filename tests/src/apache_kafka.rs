@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -62,17 +62,21 @@ impl ApacheKafka {
 
     /// Starts again on the same data and port; returns once requests are served.
     pub fn start_again(&mut self) {
-        let began = Instant::now();
-        let mut process = Process::spawn("kafka", &mut self.command());
-        process.wait_for("\"Kafka Server started\"", limits::KAFKA_READY, |output| {
-            output
-                .stdout
-                .iter()
-                .any(|line| line.contains("Kafka Server started"))
-                .then_some(())
-        });
-        assert!(began.elapsed() < limits::KAFKA_READY);
-        self.process = Some(process);
+        self.launch();
+        self.process()
+            .wait_for("\"Kafka Server started\"", limits::KAFKA_READY, |output| {
+                output
+                    .stdout
+                    .iter()
+                    .any(|line| line.contains("Kafka Server started"))
+                    .then_some(())
+            });
+    }
+
+    /// Starts the process and does not wait until it serves.
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "kafka is running");
+        self.process = Some(Process::spawn("kafka", &mut self.command()));
     }
 
     pub fn bootstrap(&self) -> String {

@@ -9,6 +9,7 @@
 //!   end of the logs concerned.
 
 pub mod apache_kafka;
+pub mod bench;
 pub mod broker;
 pub mod client;
 pub mod kafka_tools;

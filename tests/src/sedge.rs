@@ -80,33 +80,38 @@ impl Sedge {
 
     /// Starts again after [`Sedge::kill`] or [`Sedge::terminate`].
     pub fn start_again(&mut self) {
-        assert!(self.process.is_none(), "sedge is running");
         let began = Instant::now();
-        let listen = format!("127.0.0.1:{}", self.port);
-        let mut command = serve(&self.data, &listen, &self.options);
-        command.args(["--console", "127.0.0.1:0"]);
-        let mut process = Process::spawn("sedge", &mut command);
-        let line = process.wait_for("its ready line", limits::SEDGE_READY, |output| {
-            output
-                .stdout
-                .iter()
-                .find(|line| line.starts_with("sedge ready:"))
-                .cloned()
-        });
+        self.launch();
+        let line = self
+            .process()
+            .wait_for("its ready line", limits::SEDGE_READY, |output| {
+                output
+                    .stdout
+                    .iter()
+                    .find(|line| line.starts_with("sedge ready:"))
+                    .cloned()
+            });
         self.ready_in = began.elapsed();
         self.console = field(&line, "console=");
+        let listen = self.bootstrap();
         assert_eq!(
             field(&line, "kafka="),
             listen,
             "the ready line names the listener: {line}"
         );
-        self.process = Some(process);
+    }
+
+    /// Starts the process and does not wait until it is ready.
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "sedge is running");
+        let mut command = serve(&self.data, &self.bootstrap(), &self.options);
+        command.args(["--console", "127.0.0.1:0"]);
+        self.process = Some(Process::spawn("sedge", &mut command));
     }
 
     /// Starts it and kills it `after` a while, ready or not.
     pub fn start_and_kill(&self, after: Duration) {
-        let listen = format!("127.0.0.1:{}", self.port);
-        let mut command = serve(&self.data, &listen, &self.options);
+        let mut command = serve(&self.data, &self.bootstrap(), &self.options);
         command.args(["--console", "off"]);
         let mut process = Process::spawn("sedge", &mut command);
         std::thread::sleep(after);

@@ -16,6 +16,7 @@ pub use requests::{
 pub mod error {
     pub const NONE: i16 = 0;
     pub const CORRUPT_MESSAGE: i16 = 2;
+    pub const UNKNOWN_TOPIC: i16 = 3;
     pub const NOT_LEADER_OR_FOLLOWER: i16 = 6;
     pub const MESSAGE_TOO_LARGE: i16 = 10;
     pub const UNSUPPORTED_VERSION: i16 = 35;

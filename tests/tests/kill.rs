@@ -61,7 +61,8 @@ fn check(durability: &str) {
         std::thread::sleep(Duration::from_millis(random.below(50)));
         sedge.kill();
         if kill == kills / 2 {
-            std::fs::remove_dir_all(sedge.data().join("views")).unwrap();
+            std::fs::remove_dir_all(sedge.data().join("views"))
+                .expect("the views are there to be deleted");
         }
         if kill % 4 == 3 {
             sedge.start_and_kill(Duration::from_millis(random.below(100)));

@@ -174,7 +174,8 @@ fn upstream_topics(kafka: &ApacheKafka) -> BTreeMap<String, usize> {
         Process::run("kcat", &mut kcat, b"", limits::COMMAND),
         "kcat -L",
     );
-    let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+    let listed: serde_json::Value =
+        serde_json::from_str(&listed.stdout).expect("kcat -J prints JSON");
     let topics = listed["topics"].as_array().expect("kcat lists topics");
     let entry = |t: &serde_json::Value| {
         let partitions = t["partitions"].as_array().map_or(0, Vec::len);

@@ -136,7 +136,8 @@ pub fn create_topic(at: &mut Connection, name: &str, partitions: i32, configs: &
     assert_eq!(code, error::NONE, "creating {name}: {:?}", d.string());
 }
 
-/// Produces one record once the partition takes it: Kafka answers for a while that it does not lead.
+/// Produces one record once the partition takes it: Kafka answers for a while that it knows no
+/// such partition, or does not lead it.
 pub fn wait_leader(at: &mut Connection, topic: &str, partition: i32) {
     let deadline = Instant::now() + limits::CONDITION;
     let batch = Batch::filled(1, 100).encode();
@@ -146,7 +147,7 @@ pub fn wait_leader(at: &mut Connection, topic: &str, partition: i32) {
                 error: error::NONE, ..
             } => return,
             Produced {
-                error: error::NOT_LEADER_OR_FOLLOWER,
+                error: error::UNKNOWN_TOPIC | error::NOT_LEADER_OR_FOLLOWER,
                 ..
             } => {}
             other => panic!("a plain produce: {other:?}"),

@@ -15,8 +15,10 @@ fn refuse(target: &mut Target, what: &str, bytes: &[u8], codes: &[i16]) {
     let mut connection = target.connect();
     let before = wire::fetch(&mut connection, "t", 0, 0).high_watermark;
     let produced = wire::produce(&mut connection, "t", 0, bytes);
+    // Kafka trips over a batch length near the largest number; its answer says no more than that.
+    let tripped = produced.error == -1 && target.broker.is_kafka();
     assert!(
-        codes.contains(&produced.error),
+        tripped || codes.contains(&produced.error),
         "{what}: {produced:?}, wanted one of {codes:?}"
     );
     let after = wire::fetch(&mut connection, "t", 0, 0).high_watermark;

@@ -1,0 +1,48 @@
+//! What the benchmarks share: a load generator that costs little, and figures with their spread.
+//!
+//! The load shares the machine with the broker, so it sends requests that were encoded once and reads only
+//! what it must of the replies.
+
+mod figures;
+mod load;
+mod peers;
+
+pub mod memory;
+pub mod start;
+pub mod throughput;
+pub mod write_amplification;
+
+pub use figures::Spread;
+pub use load::{Load, Outcome};
+pub use peers::Peer;
+
+use std::process::Command;
+
+use crate::broker::is_kafka;
+use crate::process::Process;
+use crate::{limits, tools};
+
+/// The commit, the machine and the broker measured, for the head of every table.
+pub fn heading() -> String {
+    let mut git = Command::new("git");
+    git.current_dir(tools::root())
+        .args(["describe", "--always", "--dirty", "--exclude=*"]);
+    let commit = Process::run("git", &mut git, b"", limits::COMMAND).stdout;
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find(|line| line.starts_with("model name"));
+    let model = model
+        .and_then(|line| line.split(':').nth(1))
+        .unwrap_or("unknown")
+        .trim();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let broker = if is_kafka() {
+        "a second Apache Kafka".into()
+    } else {
+        tools::sedge()
+    };
+    format!(
+        "commit {}, {cores} cores of {model}, {}",
+        commit.trim(),
+        broker.display()
+    )
+}

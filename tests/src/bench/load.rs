@@ -1,0 +1,168 @@
+//! A load of produce and fetch requests over a few connections, each kept full.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use crate::wire::{
+    self, Batch, Connection, Decoder, FETCH_VERSION, PRODUCE_VERSION, error, fetched, frame, key,
+    produce_request, produced,
+};
+
+/// Bytes asked for by one fetch, as Kafka's own consumer does a partition.
+const FETCH_BYTES: i32 = 1 << 20;
+
+/// What one run did.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Bytes of record batches.
+    pub bytes: u64,
+    pub requests: u64,
+    pub took: Duration,
+    latencies: Vec<Duration>,
+}
+
+impl Outcome {
+    pub fn mb_per_second(&self) -> f64 {
+        self.bytes as f64 / 1e6 / self.took.as_secs_f64()
+    }
+
+    /// The latency that `percent` of the requests did not exceed, in milliseconds.
+    pub fn latency_ms(&mut self, percent: f64) -> f64 {
+        self.latencies.sort_unstable();
+        let at = (self.latencies.len() as f64 * percent / 100.0) as usize;
+        let at = at.min(self.latencies.len().saturating_sub(1));
+        self.latencies
+            .get(at)
+            .map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.requests += other.requests;
+        self.took = self.took.max(other.took);
+        self.latencies.extend(other.latencies);
+    }
+}
+
+/// One connection a partition.
+#[derive(Clone, Debug)]
+pub struct Load {
+    pub bootstrap: String,
+    pub topic: String,
+    pub partitions: i32,
+    /// Requests in flight a connection (Java's default is 5).
+    pub in_flight: usize,
+    pub batch_bytes: usize,
+    pub record_bytes: usize,
+}
+
+impl Load {
+    /// Creates the topic and waits until each partition takes a record.
+    pub fn create(&self, configs: &[(&str, &str)]) {
+        let mut connection = Connection::open(&self.bootstrap);
+        wire::create_topic(&mut connection, &self.topic, self.partitions, configs);
+        for partition in 0..self.partitions {
+            wire::wait_leader(&mut connection, &self.topic, partition);
+        }
+    }
+
+    pub fn delete(&self) {
+        wire::delete_topic(&mut Connection::open(&self.bootstrap), &self.topic);
+    }
+
+    /// Produces for `time` or until `bytes` were sent, whatever comes first.
+    pub fn produce(&self, time: Duration, bytes: u64) -> Outcome {
+        self.on_each_partition(|partition| {
+            self.produce_one(partition, time, bytes / self.partitions as u64)
+        })
+    }
+
+    /// Fetches every partition from its start to its end.
+    pub fn fetch(&self) -> Outcome {
+        self.on_each_partition(|partition| self.fetch_one(partition))
+    }
+
+    fn on_each_partition(&self, run: impl Fn(i32) -> Outcome + Sync) -> Outcome {
+        let mut total = Outcome::default();
+        std::thread::scope(|scope| {
+            let run = &run;
+            let started = (0..self.partitions).map(|p| scope.spawn(move || run(p)));
+            let threads: Vec<_> = started.collect();
+            for thread in threads {
+                total.merge(thread.join().expect("the load runs to its end"));
+            }
+        });
+        total
+    }
+
+    fn produce_one(&self, partition: i32, time: Duration, bytes: u64) -> Outcome {
+        let count = (self.batch_bytes / self.record_bytes).max(1);
+        let batch = Batch::filled(count, self.record_bytes).encode();
+        let body = produce_request(&self.topic, partition, -1, &batch);
+        let request = frame(key::PRODUCE, PRODUCE_VERSION, partition, &body);
+        let mut connection = Connection::open(&self.bootstrap);
+        let mut sent: VecDeque<Instant> = VecDeque::new();
+        let mut outcome = Outcome::default();
+        let began = Instant::now();
+        let mut sending = 0;
+        loop {
+            while sent.len() < self.in_flight && began.elapsed() < time && sending < bytes {
+                connection
+                    .stream
+                    .write_all(&request)
+                    .expect("the broker reads");
+                sent.push_back(Instant::now());
+                sending += batch.len() as u64;
+            }
+            let Some(when) = sent.pop_front() else { break };
+            let reply = connection.reply().frame();
+            let answer = produced(&reply[4..]);
+            assert_eq!(answer.error, error::NONE, "produce: {answer:?}");
+            outcome.latencies.push(when.elapsed());
+            outcome.bytes += batch.len() as u64;
+            outcome.requests += 1;
+        }
+        outcome.took = began.elapsed();
+        outcome
+    }
+
+    fn fetch_one(&self, partition: i32) -> Outcome {
+        let mut connection = Connection::open(&self.bootstrap);
+        let mut outcome = Outcome::default();
+        let mut offset = 0;
+        let began = Instant::now();
+        loop {
+            let body = wire::fetch_request(&self.topic, partition, offset, FETCH_BYTES);
+            let asked = Instant::now();
+            let answer = fetched(&connection.ask(key::FETCH, FETCH_VERSION, &body));
+            assert_eq!(
+                answer.error,
+                error::NONE,
+                "fetch of {partition} at {offset}"
+            );
+            outcome.latencies.push(asked.elapsed());
+            outcome.requests += 1;
+            outcome.bytes += answer.records.len() as u64;
+            offset = next_offset(&answer.records).unwrap_or(offset);
+            if offset >= answer.high_watermark {
+                outcome.took = began.elapsed();
+                return outcome;
+            }
+        }
+    }
+}
+
+/// The offset after the last whole batch, from the batches' headers alone.
+fn next_offset(mut records: &[u8]) -> Option<i64> {
+    let mut next = None;
+    while records.len() > 61 {
+        let length = 12 + Decoder(&records[8..]).i32() as usize;
+        let Some(rest) = records.get(length..) else {
+            break;
+        };
+        next = Some(Decoder(records).i64() + i64::from(Decoder(&records[23..]).i32()) + 1);
+        records = rest;
+    }
+    next
+}

@@ -1,0 +1,78 @@
+//! The brokers that are compared, behind one interface.
+
+use std::path::Path;
+
+use crate::apache_kafka::ApacheKafka;
+use crate::broker::is_kafka;
+use crate::sedge::{Options, Sedge};
+
+#[derive(Debug)]
+pub enum Peer {
+    Sedge(Box<Sedge>),
+    Kafka(Box<ApacheKafka>),
+}
+
+impl Peer {
+    /// sedge as it is configured by default, but for `durability`. With `SEDGE_TEST_BROKER=kafka` it is a
+    /// second Apache Kafka, whose figures show how far apart equals are.
+    pub fn sedge(directory: &Path, durability: &str) -> Self {
+        if is_kafka() {
+            return Self::kafka(&directory.join("second"));
+        }
+        let options = Options::default().config(format!("durability = \"{durability}\"\n"));
+        Self::Sedge(Box::new(Sedge::start(&directory.join("sedge"), options)))
+    }
+
+    /// Apache Kafka as it is configured by default, with the flags of its own scripts.
+    pub fn kafka(directory: &Path) -> Self {
+        // Deleted topics shall not fill the disk while the benchmark goes on.
+        let settings = [("log.segment.delete.delay.ms".to_string(), "500".to_string())];
+        Self::Kafka(Box::new(ApacheKafka::start_full(
+            &directory.join("kafka"),
+            &settings,
+        )))
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sedge(_) => "sedge",
+            Self::Kafka(_) => "kafka",
+        }
+    }
+
+    pub fn bootstrap(&self) -> String {
+        match self {
+            Self::Sedge(sedge) => sedge.bootstrap(),
+            Self::Kafka(kafka) => kafka.bootstrap(),
+        }
+    }
+
+    pub fn pid(&mut self) -> u32 {
+        match self {
+            Self::Sedge(sedge) => sedge.process().pid(),
+            Self::Kafka(kafka) => kafka.process().pid(),
+        }
+    }
+
+    pub fn terminate(&mut self) {
+        match self {
+            Self::Sedge(sedge) => drop(sedge.terminate()),
+            Self::Kafka(kafka) => kafka.terminate(),
+        }
+    }
+
+    pub fn kill(&mut self) {
+        match self {
+            Self::Sedge(sedge) => sedge.kill(),
+            Self::Kafka(kafka) => kafka.kill(),
+        }
+    }
+
+    /// Starts the process again without waiting for it to be ready.
+    pub fn launch(&mut self) {
+        match self {
+            Self::Sedge(sedge) => sedge.launch(),
+            Self::Kafka(kafka) => kafka.launch(),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! `bench kafka`: produce and fetch beside Apache Kafka, in one run, at the same durability.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::bench::{Load, Outcome, Peer, Spread};
+use crate::proc;
+use crate::temp_dir::TempDir;
+
+/// How long and how often.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub rounds: usize,
+    pub seconds: u64,
+    pub warm_bytes: u64,
+    /// A cell ends early where it has written this much.
+    pub cell_bytes: u64,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            rounds: 3,
+            seconds: 3,
+            warm_bytes: 3_000_000_000,
+            cell_bytes: 768 << 20,
+        }
+    }
+}
+
+const PARTITIONS: i32 = 4;
+const IN_FLIGHT: usize = 5;
+const CELLS: [(usize, usize); 4] = [
+    (16 << 10, 100),
+    (16 << 10, 1 << 10),
+    (64 << 10, 100),
+    (64 << 10, 1 << 10),
+];
+const DURABILITIES: [&str; 2] = ["interval", "sync"];
+
+/// All measurements of one broker in one cell.
+#[derive(Debug, Default)]
+struct Column {
+    produce_mb: Spread,
+    produce_cpu: Spread,
+    produce_p99: Spread,
+    fetch_mb: Spread,
+    fetch_cpu: Spread,
+}
+
+/// Runs every cell and returns the table.
+pub fn run(plan: Plan, progress: &dyn Fn(&str)) -> String {
+    let directory = TempDir::new("bench");
+    let mut peers = [
+        Peer::kafka(directory.path()),
+        Peer::sedge(directory.path(), "interval"),
+    ];
+    for peer in &mut peers {
+        progress(&format!(
+            "warming {} with {} MB",
+            peer.name(),
+            plan.warm_bytes / 1_000_000
+        ));
+        warm(peer, plan.warm_bytes);
+    }
+    let mut table = String::from(
+        "durability batch/record | broker | produce MB/s | CPU s/GB | p99 ms | fetch MB/s | \
+         CPU s/GB\n",
+    );
+    for durability in DURABILITIES {
+        for (batch_bytes, record_bytes) in CELLS {
+            let cell = format!("{durability} {}K/{record_bytes}", batch_bytes >> 10);
+            let mut columns = [Column::default(), Column::default()];
+            for round in 0..plan.rounds {
+                for (peer, column) in peers.iter_mut().zip(&mut columns) {
+                    let load = Load {
+                        bootstrap: peer.bootstrap(),
+                        topic: format!("{durability}-{batch_bytes}-{record_bytes}-{round}"),
+                        partitions: PARTITIONS,
+                        in_flight: IN_FLIGHT,
+                        batch_bytes,
+                        record_bytes,
+                    };
+                    measure(peer, &load, durability, plan, column);
+                }
+            }
+            let rows = rows(&cell, &peers, &columns);
+            progress(&rows);
+            table.push_str(&rows);
+        }
+    }
+    table
+}
+
+fn warm(peer: &mut Peer, bytes: u64) {
+    let mut load = Load {
+        bootstrap: peer.bootstrap(),
+        topic: "warm".into(),
+        partitions: PARTITIONS,
+        in_flight: IN_FLIGHT,
+        batch_bytes: 16 << 10,
+        record_bytes: 1 << 10,
+    };
+    // In pieces, each consumed and deleted, so that fetch is warm too and the disk does not fill up.
+    let mut left = bytes;
+    let mut piece = 0;
+    while left > 0 {
+        load.topic = format!("warm-{piece}");
+        load.create(&[]);
+        left = left.saturating_sub(load.produce(Duration::MAX, left.min(500_000_000)).bytes);
+        load.fetch();
+        load.delete();
+        piece += 1;
+    }
+    rustix::fs::sync();
+}
+
+fn measure(peer: &mut Peer, load: &Load, durability: &str, plan: Plan, column: &mut Column) {
+    let pid = peer.pid();
+    let configs: &[(&str, &str)] = if durability == "sync" {
+        &[("flush.messages", "1")]
+    } else {
+        &[]
+    };
+    load.create(configs);
+    let (mut produced, cpu) = with_cpu(pid, || {
+        load.produce(Duration::from_secs(plan.seconds), plan.cell_bytes)
+    });
+    column.produce_mb.add(produced.mb_per_second());
+    column.produce_cpu.add(cpu / (produced.bytes as f64 / 1e9));
+    column.produce_p99.add(produced.latency_ms(99.0));
+    let (fetched, cpu) = with_cpu(pid, || load.fetch());
+    assert!(
+        fetched.bytes >= produced.bytes,
+        "all that was produced is fetched"
+    );
+    column.fetch_mb.add(fetched.mb_per_second());
+    column.fetch_cpu.add(cpu / (fetched.bytes as f64 / 1e9));
+    load.delete();
+    // The next cell shall not pay for this one's pages.
+    rustix::fs::sync();
+}
+
+fn with_cpu(pid: u32, run: impl FnOnce() -> Outcome) -> (Outcome, f64) {
+    let before = proc::cpu(pid);
+    let outcome = run();
+    (outcome, proc::cpu(pid).saturating_sub(before).as_secs_f64())
+}
+
+fn rows(cell: &str, peers: &[Peer; 2], columns: &[Column; 2]) -> String {
+    let mut text = String::new();
+    for (peer, c) in peers.iter().zip(columns) {
+        writeln!(
+            text,
+            "{cell} | {} | {} | {} | {} | {} | {}",
+            peer.name(),
+            c.produce_mb.show(0),
+            c.produce_cpu.show(2),
+            c.produce_p99.show(1),
+            c.fetch_mb.show(0),
+            c.fetch_cpu.show(2)
+        )
+        .expect("a String takes everything");
+    }
+    let [kafka, sedge] = columns;
+    let ratio = |a: &Spread, b: &Spread| a.median() / b.median();
+    writeln!(
+        text,
+        "{cell} | sedge/kafka | {:.2} | {:.2} | {:.2} | {:.2} | {:.2}",
+        ratio(&sedge.produce_mb, &kafka.produce_mb),
+        ratio(&sedge.produce_cpu, &kafka.produce_cpu),
+        ratio(&sedge.produce_p99, &kafka.produce_p99),
+        ratio(&sedge.fetch_mb, &kafka.fetch_mb),
+        ratio(&sedge.fetch_cpu, &kafka.fetch_cpu)
+    )
+    .expect("a String takes everything");
+    text
+}

@@ -1,0 +1,103 @@
+//! `bench write-amp`: bytes that reach the disk for each byte produced, with 16 KiB commits.
+//!
+//! Two figures: what the kernel charges to the process, and, where a file system can be mounted, what its
+//! device was given (which has the file system's own journal in it).
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::bench::{Load, Peer};
+use crate::process::Process;
+use crate::temp_dir::TempDir;
+use crate::{limits, proc};
+
+const BYTES: u64 = 256 << 20;
+const BATCH_BYTES: usize = 16 << 10;
+const DISK_MIB: u64 = 2048;
+const SECTOR_BYTES: u64 = 512;
+
+pub fn run() -> String {
+    let mut text = String::from("bytes written for each byte produced, 16 KiB commits\n");
+    let directory = TempDir::new("bench-write");
+    let disk = LoopDisk::mount(directory.path());
+    for durability in ["sync", "interval"] {
+        let at = disk
+            .as_ref()
+            .map_or(directory.path(), |disk| disk.mounted.as_path());
+        let at = at.join(durability);
+        let mut peer = Peer::sedge(&at, durability);
+        let load = Load {
+            bootstrap: peer.bootstrap(),
+            topic: "written".into(),
+            partitions: 1,
+            in_flight: 1,
+            batch_bytes: BATCH_BYTES,
+            record_bytes: 1 << 10,
+        };
+        load.create(&[]);
+        rustix::fs::sync();
+        let (process, device) = (proc::written_bytes(peer.pid()), device_bytes(disk.as_ref()));
+        let produced = load.produce(Duration::MAX, BYTES).bytes as f64;
+        rustix::fs::sync();
+        let by_process = (proc::written_bytes(peer.pid()) - process) as f64 / produced;
+        let by_device = match (device, device_bytes(disk.as_ref())) {
+            (Some(before), Some(after)) => format!("{:.3}", (after - before) as f64 / produced),
+            _ => "not measured (no loop device here)".into(),
+        };
+        writeln!(
+            text,
+            "{durability}: process {by_process:.3}, device (ext4) {by_device}"
+        )
+        .expect("a String takes everything");
+        peer.terminate();
+    }
+    text
+}
+
+/// An ext4 file system in a file, on a device of its own.
+struct LoopDisk {
+    mounted: PathBuf,
+    device: String,
+}
+
+impl LoopDisk {
+    fn mount(directory: &Path) -> Option<Self> {
+        let (image, mounted) = (directory.join("disk.img"), directory.join("disk"));
+        std::fs::create_dir_all(&mounted).ok()?;
+        let file = std::fs::File::create(&image).ok()?;
+        file.set_len(DISK_MIB << 20).ok()?;
+        run_ok(Command::new("mkfs.ext4").arg("-q").arg(&image))?;
+        run_ok(
+            Command::new("mount")
+                .args(["-o", "loop"])
+                .arg(&image)
+                .arg(&mounted),
+        )?;
+        let source = run_ok(
+            Command::new("findmnt")
+                .args(["-n", "-o", "SOURCE"])
+                .arg(&mounted),
+        )?;
+        let device = source.trim().strip_prefix("/dev/")?.to_string();
+        Some(Self { mounted, device })
+    }
+}
+
+impl Drop for LoopDisk {
+    fn drop(&mut self) {
+        run_ok(Command::new("umount").arg("-l").arg(&self.mounted));
+    }
+}
+
+fn device_bytes(disk: Option<&LoopDisk>) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/sys/block/{}/stat", disk?.device)).ok()?;
+    let sectors: u64 = stat.split_whitespace().nth(6)?.parse().ok()?;
+    Some(sectors * SECTOR_BYTES)
+}
+
+fn run_ok(command: &mut Command) -> Option<String> {
+    let done = Process::run("disk", command, b"", limits::COMMAND);
+    done.status.success().then_some(done.stdout)
+}

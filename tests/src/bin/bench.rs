@@ -1,0 +1,53 @@
+//! `bench kafka|start|memory|write-amp`: measurements, with the commit and the spread of several runs.
+
+#![allow(clippy::print_stdout, reason = "the table is the output")]
+
+use sedge_tests::bench::throughput::Plan;
+use sedge_tests::bench::{heading, memory, start, throughput, write_amplification};
+
+const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
+       bench start [--rounds N] [--partitions N] [--alone]
+       bench memory [--alone]
+       bench write-amp
+--alone leaves Apache Kafka out";
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |name: &str, default: u64| {
+        let at = arguments.iter().position(|a| a == name);
+        let value = at
+            .and_then(|at| arguments.get(at + 1))
+            .map(|text| text.parse());
+        value
+            .unwrap_or(Ok(default))
+            .unwrap_or_else(|_| panic!("{name} wants a number\n{USAGE}"))
+    };
+    let with_kafka = !arguments.iter().any(|a| a == "--alone");
+    let what = arguments.first().map_or("", String::as_str);
+    if !["kafka", "start", "memory", "write-amp"].contains(&what) {
+        println!("{USAGE}");
+        std::process::exit(64);
+    }
+    println!("{}", heading());
+    match what {
+        "kafka" => {
+            let default = Plan::default();
+            let plan = Plan {
+                rounds: number("--rounds", default.rounds as u64) as usize,
+                seconds: number("--seconds", default.seconds),
+                warm_bytes: number("--warm-mb", default.warm_bytes / 1_000_000) * 1_000_000,
+                ..default
+            };
+            println!("{}", throughput::run(plan, &|line| println!("{line}")));
+        }
+        "start" => {
+            let rounds = number("--rounds", 5) as usize;
+            println!(
+                "{}",
+                start::run(rounds, number("--partitions", 10) as i32, with_kafka)
+            );
+        }
+        "memory" => println!("{}", memory::run(with_kafka)),
+        _ => println!("{}", write_amplification::run()),
+    }
+}
