@@ -1,0 +1,90 @@
+//! `/metrics`: what is counted, and how things stand.
+
+use super::limits;
+use super::status::Status;
+use crate::metrics::{Exposition, Metrics};
+
+pub fn render(status: &Status, metrics: &Metrics) -> String {
+    let mut out = Exposition::default();
+    metrics.expose(&mut out);
+    storage(status, &mut out);
+    topics(status, &mut out);
+    groups(status, &mut out);
+    out.finish()
+}
+
+fn storage(status: &Status, out: &mut Exposition) {
+    let storage = &status.storage;
+    out.gauge(
+        "sedge_storage_disk_bytes",
+        "Bytes of the data directory.",
+        storage.disk_bytes,
+    );
+    out.gauge(
+        "sedge_storage_live_bytes",
+        "Bytes of it that are needed.",
+        storage.live_bytes,
+    );
+    out.gauge("sedge_storage_segments", "Segment files.", storage.segments);
+    out.gauge(
+        "sedge_storage_free_bytes",
+        "Bytes free on the volume.",
+        storage.free_bytes,
+    );
+    out.counter(
+        "sedge_storage_written_bytes_total",
+        "Bytes written to flash: payload, frames and views.",
+        storage.written_bytes,
+    );
+    out.gauge(
+        "sedge_storage_degraded",
+        "1 while something is wrong with the store.",
+        u8::from(storage.degraded.is_some()),
+    );
+}
+
+fn topics(status: &Status, out: &mut Exposition) {
+    out.gauge("sedge_topics", "Topics.", status.topics.len());
+    let partitions: u64 = status
+        .topics
+        .iter()
+        .map(|topic| u64::from(topic.partitions))
+        .sum();
+    out.gauge("sedge_partitions", "Partitions.", partitions);
+    let shown = || status.topics.iter().take(limits::METRIC_TOPICS_MAX);
+    out.family(
+        "sedge_topic_bytes",
+        "gauge",
+        "Bytes in the log, by topic; the first 200 topics.",
+    );
+    for topic in shown() {
+        out.sample("sedge_topic_bytes", &[("topic", &topic.name)], topic.bytes);
+    }
+    out.family(
+        "sedge_topic_records",
+        "gauge",
+        "Offsets in the log, by topic; the first 200.",
+    );
+    for topic in shown() {
+        out.sample(
+            "sedge_topic_records",
+            &[("topic", &topic.name)],
+            topic.records,
+        );
+    }
+}
+
+fn groups(status: &Status, out: &mut Exposition) {
+    let mut states = std::collections::BTreeMap::<&str, (usize, usize)>::new();
+    for group in &status.groups {
+        let (groups, members) = states.entry(&group.state).or_default();
+        *groups += 1;
+        *members += group.members;
+    }
+    out.family("sedge_groups", "gauge", "Consumer groups by state.");
+    for (state, (groups, _)) in &states {
+        out.sample("sedge_groups", &[("state", state)], groups);
+    }
+    let members: usize = states.values().map(|(_, members)| members).sum();
+    out.gauge("sedge_group_members", "Members of all groups.", members);
+}

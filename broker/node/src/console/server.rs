@@ -1,0 +1,207 @@
+//! The HTTP server.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use async_executor::Executor;
+use async_io::{Async, Timer};
+use bytes::Bytes;
+use futures_lite::future;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use smol_hyper::rt::{FuturesIo, SmolTimer};
+
+use super::status::Source;
+use super::{limits, page, series};
+use crate::config::HostPort;
+use crate::metrics::Metrics;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Binds the console's port.
+///
+/// # Errors
+/// The name does not resolve, or the address is taken or not one of this machine's.
+pub fn bind(address: &HostPort) -> io::Result<Async<TcpListener>> {
+    let addresses = address.resolve()?;
+    Async::new(TcpListener::bind(addresses.as_slice())?)
+}
+
+/// Answers requests until it is dropped, and its connections with it.
+pub async fn serve(
+    listener: Async<TcpListener>,
+    source: Arc<dyn Source>,
+    metrics: Arc<Metrics>,
+) -> Infallible {
+    let console = Arc::new(Console {
+        source,
+        metrics,
+        open: AtomicUsize::new(0),
+    });
+    let executor = Executor::new();
+    let accept = async {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let Some(place) = Place::take(&console) else {
+                        continue;
+                    };
+                    executor.spawn(converse(stream, place)).detach();
+                }
+                Err(error) => {
+                    log::warn!(target: "sedge::console", "accept failed: {error}; trying again");
+                    Timer::after(limits::ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    };
+    executor.run(accept).await
+}
+
+struct Console {
+    source: Arc<dyn Source>,
+    metrics: Arc<Metrics>,
+    open: AtomicUsize,
+}
+
+/// One of the connections that may be open.
+struct Place(Arc<Console>);
+
+impl Place {
+    fn take(console: &Arc<Console>) -> Option<Self> {
+        // The place exists before the check, so that its drop gives back what was taken.
+        let open = console.open.fetch_add(1, Ordering::Relaxed);
+        let place = Self(Arc::clone(console));
+        (open < limits::CONNECTIONS_MAX).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn converse(stream: Async<std::net::TcpStream>, place: Place) {
+    let console = &place.0;
+    let service =
+        service_fn(|request| async move { Ok::<_, Infallible>(console.answer(&request).await) });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(SmolTimer::new())
+            .header_read_timeout(limits::HEAD_TIMEOUT)
+            .max_buf_size(limits::HEAD_BYTES_MAX)
+            .max_headers(limits::HEADERS_MAX)
+            .serve_connection(FuturesIo::new(stream), service)
+    );
+    let life = async {
+        Timer::after(limits::CONNECTION_LIFE).await;
+        None
+    };
+    let ended = future::or(async { Some(connection.as_mut().await) }, life).await;
+    if ended.is_none() {
+        connection.as_mut().graceful_shutdown();
+        let grace = async {
+            Timer::after(limits::CLOSE_GRACE).await;
+            Ok(())
+        };
+        let _ = future::or(connection, grace).await;
+    }
+}
+
+impl Console {
+    async fn answer(self: &Arc<Self>, request: &Request<Incoming>) -> Response<Whole> {
+        let head = request.method() == Method::HEAD;
+        if request.method() != Method::GET && !head {
+            return response(
+                StatusCode::METHOD_NOT_ALLOWED,
+                TEXT,
+                "only GET and HEAD\n".into(),
+            );
+        }
+        let mut response = match request.uri().path() {
+            "/" => response(StatusCode::OK, HTML, self.page().await),
+            "/metrics" => response(StatusCode::OK, PROMETHEUS, self.metrics().await),
+            "/livez" => response(StatusCode::OK, TEXT, "ok\n".into()),
+            "/readyz" => match self.source.ready() {
+                Ok(()) => response(StatusCode::OK, TEXT, "ok\n".into()),
+                Err(why) => response(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    TEXT,
+                    format!("not ready: {why}\n"),
+                ),
+            },
+            _ => response(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "try /, /metrics, /livez or /readyz\n".into(),
+            ),
+        };
+        if head {
+            response.body_mut().0 = None;
+        }
+        response
+    }
+
+    async fn page(self: &Arc<Self>) -> String {
+        let console = Arc::clone(self);
+        blocking::unblock(move || {
+            page::render(
+                &console.source.status(),
+                console.source.ready(),
+                &console.metrics,
+            )
+        })
+        .await
+    }
+
+    async fn metrics(self: &Arc<Self>) -> String {
+        let console = Arc::clone(self);
+        blocking::unblock(move || series::render(&console.source.status(), &console.metrics)).await
+    }
+}
+
+fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Whole> {
+    let mut response = Response::new(Whole(Some(Bytes::from(body))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response
+}
+
+/// A body that is there as a whole.
+#[derive(Debug)]
+struct Whole(Option<Bytes>);
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}

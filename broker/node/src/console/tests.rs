@@ -1,0 +1,140 @@
+//! The server by its socket.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::*;
+use crate::config::HostPort;
+use crate::metrics::Metrics;
+
+#[derive(Default)]
+struct Broker {
+    ready: AtomicBool,
+}
+
+impl Source for Broker {
+    fn status(&self) -> Status {
+        let topic = TopicStatus {
+            name: "sensors".into(),
+            partitions: 3,
+            ..TopicStatus::default()
+        };
+        Status {
+            cluster_id: "edge-1".into(),
+            topics: vec![topic],
+            ..Status::default()
+        }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        let ready = self.ready.load(Ordering::Relaxed);
+        ready.then_some(()).ok_or_else(|| "recovering".into())
+    }
+}
+
+/// A console on a free port; it lives as long as the test's process.
+fn start() -> (SocketAddr, Arc<Broker>) {
+    let listener = bind(&HostPort::parse("127.0.0.1:0").unwrap()).unwrap();
+    let address = listener.get_ref().local_addr().unwrap();
+    let broker = Arc::new(Broker::default());
+    let source = Arc::clone(&broker) as Arc<dyn Source>;
+    std::thread::spawn(move || async_io::block_on(serve(listener, source, Arc::default())));
+    (address, broker)
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    stream
+}
+
+fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = connect(address);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    // A connection that is closed over unread bytes may end in a reset.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8(answer).unwrap()
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    ask(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
+    )
+}
+
+#[test]
+fn answers_what_it_has_and_refuses_the_rest() {
+    let (address, broker) = start();
+    let check = |answer: String, status: &str, part: &str| {
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+        assert!(answer.contains(part), "{answer}");
+    };
+    check(get(address, "/"), "200", "<td>sensors</td>");
+    check(get(address, "/"), "200", "default-src 'none'");
+    check(
+        get(address, "/metrics"),
+        "200",
+        "\nsedge_topic_bytes{topic=\"sensors\"} 0\n",
+    );
+    check(get(address, "/livez"), "200", "ok");
+    check(get(address, "/readyz"), "503", "not ready: recovering");
+    broker.ready.store(true, Ordering::Relaxed);
+    check(get(address, "/readyz"), "200", "ok");
+    check(get(address, "/etc/passwd"), "404", "/metrics");
+    check(
+        ask(
+            address,
+            "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        ),
+        "405",
+        "only GET",
+    );
+    check(ask(address, "nonsense\r\n\r\n"), "400", "");
+    let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(20_000));
+    check(ask(address, &long), "431", "");
+}
+
+#[test]
+fn connections_are_bounded_and_come_free_again() {
+    let (address, _) = start();
+    let mut held: Vec<TcpStream> = Vec::new();
+    for _ in 0..limits::CONNECTIONS_MAX {
+        let mut stream = connect(address);
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+            .unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        held.push(stream);
+    }
+    let mut one_more = connect(address);
+    let refused = one_more.read(&mut [0; 1]);
+    assert!(matches!(refused, Ok(0) | Err(_)), "{refused:?}");
+    drop(held);
+    // The server sees the ends of the held ones in its own time.
+    while !get(address, "/livez").starts_with("HTTP/1.1 200") {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_metric_of_the_broker_is_a_series() {
+    let metrics = Metrics::default();
+    metrics.bytes_in.add(7);
+    let text = series::render(&Status::default(), &metrics);
+    assert!(
+        text.contains("\nsedge_kafka_received_bytes_total 7\n"),
+        "{text}"
+    );
+}
