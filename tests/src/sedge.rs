@@ -48,6 +48,12 @@ pub struct Sedge {
 /// The command line of `sedge serve`, without the streams set up.
 pub fn serve(data: &Path, listen: &str, options: &Options) -> Command {
     let mut command = Command::new(tools::sedge());
+    // A broker takes its settings from variables like those of the tests.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SEDGE_") {
+            command.env_remove(name);
+        }
+    }
     command.arg("serve");
     if let Some(text) = &options.config {
         std::fs::create_dir_all(data).expect("the data directory can be made");

@@ -8,8 +8,13 @@
     reason = "a test that the machine does not permit says so"
 )]
 
+#[path = "bad_input/refused_start.rs"]
 mod refused_start;
+#[path = "bad_input/support.rs"]
 mod support;
+#[path = "bad_input/wrong_batches.rs"]
 mod wrong_batches;
+#[path = "bad_input/wrong_disk.rs"]
 mod wrong_disk;
+#[path = "bad_input/wrong_frames.rs"]
 mod wrong_frames;
