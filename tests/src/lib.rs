@@ -18,6 +18,7 @@ pub mod ports;
 pub mod proc;
 pub mod process;
 pub mod proxy;
+pub mod report;
 pub mod sedge;
 pub mod soak;
 pub mod temp_dir;

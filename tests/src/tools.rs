@@ -88,7 +88,8 @@ pub fn node(program: &str) -> Command {
 /// A Go program of `tests/clients/go`, built on first use.
 pub fn go(program: &str) -> Command {
     static BUILT: OnceLock<()> = OnceLock::new();
-    let out = built().join("go");
+    // Where setup builds them too.
+    let out = installed().join("go");
     BUILT.get_or_init(|| {
         create(&out);
         let mut build = Command::new("go");

@@ -59,7 +59,7 @@ fn java() {
 }
 
 fn check(client: Client) {
-    println!("{}", client.version());
+    sedge_tests::report::line(format_args!("{}", client.version()));
     let partitions = PARTITIONS.to_string();
     let settings = [
         ("num.partitions", &*partitions),

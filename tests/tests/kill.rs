@@ -31,7 +31,10 @@ fn kill_9_with_commits_synced_at_intervals() {
 
 fn check(durability: &str) {
     let mut random = Random::new();
-    println!("durability {durability}, SEDGE_SEED={}", random.seed());
+    sedge_tests::report::line(format_args!(
+        "durability {durability}, SEDGE_SEED={}",
+        random.seed()
+    ));
     let directory = TempDir::new("kill");
     let options = Options::default().config(format!("durability = \"{durability}\"\n"));
     let mut sedge = Sedge::start(&directory.join("data"), options);
@@ -81,10 +84,12 @@ fn check(durability: &str) {
         let read = |p| (p, soak::read_partition(&mut connection, &topic, p));
         let log: BTreeMap<_, _> = (0..PARTITIONS).map(read).collect();
         let there = soak::check(&acked, &log);
-        println!(
+        sedge_tests::report::line(format_args!(
             "{topic}: {} acknowledged, {there} there, 0 lost, 0 twice",
             acked.len()
-        );
+        ));
     }
-    println!("{kills} kills, the slowest start took {slowest:?}");
+    sedge_tests::report::line(format_args!(
+        "{kills} kills, the slowest start took {slowest:?}"
+    ));
 }

@@ -28,7 +28,7 @@ const ROUNDS_LONG: u64 = 40;
 #[test]
 fn nothing_is_lost_over_cut_links_and_kills() {
     let mut random = Random::new();
-    println!("SEDGE_SEED={}", random.seed());
+    sedge_tests::report::line(format_args!("SEDGE_SEED={}", random.seed()));
     let directory = TempDir::new("mirror");
     let proxy = Proxy::start();
     // Upstream is known by the link's address only, so that all of the mirror's traffic goes that way.
@@ -93,10 +93,10 @@ fn nothing_is_lost_over_cut_links_and_kills() {
     let upstream = wait_upstream(&kafka, &mut sedge, &local);
     let arrived: usize = upstream.values().map(Vec::len).sum();
     let produced: usize = local.values().map(Vec::len).sum();
-    println!(
+    sedge_tests::report::line(format_args!(
         "{} acknowledged, {produced} here, {arrived} upstream",
         acked.len()
-    );
+    ));
     assert_eq!(
         upstream_topics(&kafka).get("private"),
         None,

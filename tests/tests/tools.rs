@@ -273,7 +273,7 @@ fn every_tool() {
 
 fn report(name: &str, (seconds, result): (f64, Result<(), String>), failures: &mut String) {
     let word = if result.is_ok() { "PASS" } else { "FAIL" };
-    println!("{word} {name:<34} {seconds:6.1} s");
+    sedge_tests::report::line(format_args!("{word} {name:<34} {seconds:6.1} s"));
     if let Err(why) = result {
         write!(failures, "\n{name}: {why}\n").expect("a String takes everything");
     }

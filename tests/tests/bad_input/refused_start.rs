@@ -43,7 +43,14 @@ fn a_directory_that_another_process_holds() {
     let directory = TempDir::new("locked");
     let mut first = Sedge::start(&directory.join("data"), Options::default());
     let said = refused(&directory.join("data"), &Options::default());
-    check(&said, &["another process", "data"]);
+    check(
+        &said,
+        &[
+            "locked by process",
+            &first.process().pid().to_string(),
+            "data",
+        ],
+    );
     first.assert_alive();
     first.kill();
     // A lock must not outlive its process.
@@ -103,4 +110,31 @@ fn an_address_that_is_taken() {
     let done = Process::run("sedge", &mut command, b"", limits::COMMAND);
     assert!(!done.status.success());
     check(&done.stderr, &["in use", &first.bootstrap()]);
+}
+
+/// What `meta.toml` says is what the directory is.
+#[test]
+fn a_directory_of_a_newer_format_or_another_owner() {
+    if is_kafka() {
+        return;
+    }
+    let directory = TempDir::new("owner");
+    let data = directory.join("data");
+    let mut first = Sedge::start(&data, Options::default());
+    first.terminate();
+    let said = refused(
+        &data,
+        &Options::default().set("cluster.id", "another-cluster"),
+    );
+    check(&said, &["cluster.id", "another-cluster"]);
+    let said = refused(&data, &Options::default().set("node.id", "77"));
+    check(&said, &["node.id", "77"]);
+    let meta = data.join("meta.toml");
+    let text = std::fs::read_to_string(&meta).expect("meta.toml is there");
+    assert!(text.contains("format = 1"), "{text}");
+    std::fs::write(&meta, text.replace("format = 1", "format = 9")).expect("it can be written");
+    let said = refused(&data, &Options::default());
+    check(&said, &["format 9", "newer"]);
+    std::fs::write(&meta, text).expect("it can be written");
+    first.start_again();
 }

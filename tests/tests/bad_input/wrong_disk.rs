@@ -33,10 +33,10 @@ impl SmallDisk {
             .arg(at);
         let done = Process::run("mount", &mut mount, b"", limits::COMMAND);
         if !done.status.success() {
-            println!(
+            sedge_tests::report::line(format_args!(
                 "skipped: no file system can be mounted here: {}",
                 done.stderr
-            );
+            ));
             return None;
         }
         Some(Self(at.to_path_buf()))
