@@ -9,6 +9,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod backoff;
+pub mod config;
 pub mod fetch;
 pub mod groups;
 pub mod machine;

@@ -1,0 +1,192 @@
+//! Changes of configurations: checked, and turned into what is to be recorded.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{
+    BROKER_KEYS, BrokerDefaults, ConfigError, ConfigKey, ConfigType, TOPIC_KEYS, broker_key,
+    is_plugin_key, parts, topic_key,
+};
+
+/// Bytes of one value. A list of plugins or a plugin's setting has room; a record of the metadata stays small.
+const VALUE_BYTES_MAX: usize = 32 << 10;
+
+/// What IncrementalAlterConfigs does to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlterOp {
+    Set,
+    Delete,
+    /// Adds parts to a list.
+    Append,
+    /// Removes parts from a list.
+    Subtract,
+}
+
+impl AlterOp {
+    #[must_use]
+    pub const fn from_wire(number: i8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Set),
+            1 => Some(Self::Delete),
+            2 => Some(Self::Append),
+            3 => Some(Self::Subtract),
+            _ => None,
+        }
+    }
+}
+
+/// A key with its new value, or none to go back to the default.
+pub type Change = (String, Option<String>);
+
+/// What is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    Topic,
+    Broker,
+}
+
+impl Resource {
+    fn key(self, name: &str) -> Result<Option<&'static ConfigKey>, ConfigError> {
+        let (key, table, what) = match self {
+            Self::Topic => (topic_key(name), TOPIC_KEYS, "topic"),
+            Self::Broker => (broker_key(name), BROKER_KEYS, "broker"),
+        };
+        match key {
+            None if self == Self::Topic && is_plugin_key(name) => Ok(None),
+            None => Err(ConfigError::unknown(
+                what,
+                name,
+                table.iter().map(|key| key.name),
+            )),
+            Some(key) if !key.is_dynamic => Err(ConfigError::request(format!(
+                "Cannot update these configs dynamically: {name}; set it in the configuration file and restart"
+            ))),
+            some => Ok(some),
+        }
+    }
+
+    fn check(self, name: &str, value: &str) -> Result<(), ConfigError> {
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(ConfigError::invalid(format!(
+                "The value of {name} has {} bytes, more than {VALUE_BYTES_MAX}",
+                value.len()
+            )));
+        }
+        match self.key(name)? {
+            Some(key) => key.check(value),
+            None => Ok(()),
+        }
+    }
+
+    fn default(self, name: &str, broker: &BrokerDefaults) -> Option<String> {
+        match self {
+            Self::Topic => broker.topic_default(name),
+            Self::Broker => broker.get(name).map(Into::into),
+        }
+    }
+}
+
+/// Checks the configurations that a new topic comes with.
+///
+/// # Errors
+/// INVALID_CONFIG, with the nearest key where one is not known.
+pub fn check_new_topic<'a>(
+    configs: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<(), ConfigError> {
+    configs
+        .into_iter()
+        .try_for_each(|(name, value)| Resource::Topic.check(name, value))
+}
+
+/// IncrementalAlterConfigs of one resource that sets `current` itself: key, what to do, value.
+///
+/// # Errors
+/// INVALID_CONFIG for an unknown key, a value that is not taken, or parts for what is not a list; INVALID_REQUEST for a key named
+/// twice, a value that is missing, or a key that only the configuration file can set.
+pub fn plan_alter<'a>(
+    resource: Resource,
+    current: &BTreeMap<String, String>,
+    broker: &BrokerDefaults,
+    ops: impl IntoIterator<Item = (&'a str, AlterOp, Option<&'a str>)>,
+) -> Result<Vec<Change>, ConfigError> {
+    let mut seen = BTreeSet::new();
+    let mut changes = Vec::new();
+    for (name, op, value) in ops {
+        if !seen.insert(name) {
+            return Err(ConfigError::request(format!(
+                "Duplicate config key: {name}"
+            )));
+        }
+        let key = resource.key(name)?;
+        if op == AlterOp::Delete {
+            changes.push((name.into(), None));
+            continue;
+        }
+        let value = value
+            .ok_or_else(|| ConfigError::request(format!("Null value not supported for: {name}")))?;
+        let value = if op == AlterOp::Set {
+            String::from(value)
+        } else {
+            if key.is_none_or(|key| key.kind != ConfigType::List) {
+                return Err(ConfigError::invalid(format!(
+                    "Can't {op:?} to key {name} because its type is not LIST"
+                )));
+            }
+            let before = current
+                .get(name)
+                .cloned()
+                .or_else(|| resource.default(name, broker));
+            alter_list(&before.unwrap_or_default(), op, value)
+        };
+        resource.check(name, &value)?;
+        changes.push((name.into(), Some(value)));
+    }
+    Ok(changes)
+}
+
+/// AlterConfigs of one resource: what is not named goes back to its default.
+///
+/// # Errors
+/// As [`plan_alter`].
+pub fn plan_replace<'a>(
+    resource: Resource,
+    current: &BTreeMap<String, String>,
+    configs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+) -> Result<Vec<Change>, ConfigError> {
+    let mut named = BTreeMap::new();
+    for (name, value) in configs {
+        let value = value
+            .ok_or_else(|| ConfigError::request(format!("Null value not supported for: {name}")))?;
+        resource.check(name, value)?;
+        if named.insert(name, value).is_some() {
+            return Err(ConfigError::request(format!(
+                "Duplicate config key: {name}"
+            )));
+        }
+    }
+    let gone = current
+        .keys()
+        .filter(|name| !named.contains_key(name.as_str()));
+    let mut changes: Vec<Change> = gone.map(|name| (name.clone(), None)).collect();
+    changes.extend(
+        named
+            .iter()
+            .map(|(name, value)| ((*name).into(), Some((*value).into()))),
+    );
+    Ok(changes)
+}
+
+fn alter_list(before: &str, op: AlterOp, value: &str) -> String {
+    let kind = ConfigType::List;
+    let mut list: Vec<&str> = parts(kind, before).collect();
+    for part in parts(kind, value) {
+        if op == AlterOp::Subtract {
+            list.retain(|other| *other != part);
+        } else if !list.contains(&part) {
+            list.push(part);
+        }
+    }
+    list.join(",")
+}

@@ -1,0 +1,274 @@
+//! The keys of the broker, and what topics take from it.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+
+use super::ConfigType::{Boolean, Double, Int, List, Long, Password, String as Text};
+use super::Takes::{Anything, AtLeast, Between, OneOf};
+use super::{
+    ConfigError, ConfigKey, ConfigType, TOPIC_KEYS, Takes, TopicConfig, is_plugin_key, topic_key,
+};
+
+/// Can be set while the broker runs.
+const fn dynamic(
+    name: &'static str,
+    kind: ConfigType,
+    default: Option<&'static str>,
+    takes: Takes,
+    doc: &'static str,
+) -> ConfigKey {
+    let (is_dynamic, has_effect) = (true, true);
+    ConfigKey {
+        name,
+        kind,
+        default,
+        takes,
+        synonyms: &[],
+        is_dynamic,
+        has_effect,
+        doc,
+    }
+}
+
+/// Only from the configuration file.
+const fn fixed(
+    name: &'static str,
+    kind: ConfigType,
+    default: Option<&'static str>,
+    takes: Takes,
+    doc: &'static str,
+) -> ConfigKey {
+    let key = dynamic(name, kind, default, takes, doc);
+    ConfigKey {
+        is_dynamic: false,
+        ..key
+    }
+}
+
+/// Known, checked and shown, but without meaning here.
+const fn idle(
+    name: &'static str,
+    kind: ConfigType,
+    default: Option<&'static str>,
+    takes: Takes,
+    doc: &'static str,
+) -> ConfigKey {
+    let key = dynamic(name, kind, default, takes, doc);
+    ConfigKey {
+        has_effect: false,
+        ..key
+    }
+}
+
+const LONG_MAX: Option<&str> = Some("9223372036854775807");
+const TOPICS: &str = "Of topics that do not set it";
+
+/// In the order of their names.
+#[rustfmt::skip]
+pub const BROKER_KEYS: &[ConfigKey] = &[
+    fixed("advertised.listeners", List, None, Anything, "Addresses that clients are told"),
+    fixed("auto.create.topics.enable", Boolean, Some("true"), Anything, "Whether a topic that a client names comes to be"),
+    fixed("cluster.id", Text, None, Anything, "Identity of the cluster"),
+    idle("compression.gzip.level", Int, Some("-1"), Between(-1, 9), TOPICS),
+    idle("compression.lz4.level", Int, Some("9"), Between(1, 17), TOPICS),
+    idle("compression.type", Text, Some("producer"),
+        OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), TOPICS),
+    idle("compression.zstd.level", Int, Some("3"), Between(-131_072, 22), TOPICS),
+    fixed("connections.max.idle.ms", Long, Some("600000"), Anything, "A connection that says nothing for so long is closed"),
+    fixed("default.replication.factor", Int, Some("1"), OneOf(&["1"]), "Replicas of a new topic"),
+    fixed("delete.topic.enable", Boolean, Some("true"), Anything, "Whether topics can be deleted"),
+    fixed("durability", Text, Some("sync"), OneOf(&["sync", "interval"]), "sync: on flash before the answer; interval: after it"),
+    fixed("flush.ms", Long, Some("1000"), AtLeast(1), "With durability=interval: how often written data is forced to flash"),
+    fixed("group.initial.rebalance.delay.ms", Int, Some("3000"), AtLeast(0), "How long the first member of a group waits for others"),
+    fixed("group.max.session.timeout.ms", Int, Some("1800000"), AtLeast(1), "Longest session timeout of a member"),
+    fixed("group.max.size", Int, Some("2147483647"), AtLeast(1), "Most members of a group"),
+    fixed("group.min.session.timeout.ms", Int, Some("6000"), AtLeast(1), "Shortest session timeout of a member"),
+    fixed("listeners", List, Some("127.0.0.1:9092"), Anything, "Addresses to listen on"),
+    idle("log.cleaner.delete.retention.ms", Long, Some("86400000"), AtLeast(0), TOPICS),
+    idle("log.cleaner.max.compaction.lag.ms", Long, LONG_MAX, AtLeast(1), TOPICS),
+    idle("log.cleaner.min.cleanable.ratio", Double, Some("0.5"), Between(0, 1), TOPICS),
+    idle("log.cleaner.min.compaction.lag.ms", Long, Some("0"), AtLeast(0), TOPICS),
+    dynamic("log.cleanup.policy", List, Some("delete"), OneOf(&["delete", "compact"]), TOPICS),
+    fixed("log.dirs", List, Some("sedge-data"), Anything, "The data directory"),
+    dynamic("log.flush.interval.messages", Long, LONG_MAX, AtLeast(1), TOPICS),
+    idle("log.flush.interval.ms", Long, None, AtLeast(0), TOPICS),
+    idle("log.index.interval.bytes", Int, Some("4096"), AtLeast(0), TOPICS),
+    idle("log.index.size.max.bytes", Int, Some("10485760"), AtLeast(4), TOPICS),
+    idle("log.local.retention.bytes", Long, Some("-2"), AtLeast(-2), TOPICS),
+    idle("log.local.retention.ms", Long, Some("-2"), AtLeast(-2), TOPICS),
+    dynamic("log.message.timestamp.after.max.ms", Long, Some("3600000"), AtLeast(0), TOPICS),
+    dynamic("log.message.timestamp.before.max.ms", Long, LONG_MAX, AtLeast(0), TOPICS),
+    dynamic("log.message.timestamp.type", Text, Some("CreateTime"), OneOf(&["CreateTime", "LogAppendTime"]), TOPICS),
+    idle("log.preallocate", Boolean, Some("false"), Anything, TOPICS),
+    dynamic("log.retention.bytes", Long, Some("-1"), AtLeast(-1), TOPICS),
+    fixed("log.retention.check.interval.ms", Long, Some("300000"), AtLeast(1), "How often old records are looked for"),
+    fixed("log.retention.hours", Int, Some("168"), AtLeast(-1), TOPICS),
+    fixed("log.retention.minutes", Int, None, AtLeast(-1), TOPICS),
+    dynamic("log.retention.ms", Long, None, AtLeast(-1), TOPICS),
+    idle("log.roll.hours", Int, Some("168"), AtLeast(1), TOPICS),
+    idle("log.roll.jitter.hours", Int, Some("0"), AtLeast(0), TOPICS),
+    idle("log.roll.jitter.ms", Long, None, AtLeast(0), TOPICS),
+    idle("log.roll.ms", Long, None, AtLeast(1), TOPICS),
+    idle("log.segment.bytes", Int, Some("1073741824"), AtLeast(14), TOPICS),
+    idle("log.segment.delete.delay.ms", Long, Some("60000"), AtLeast(0), TOPICS),
+    fixed("max.connections", Int, Some("1024"), AtLeast(1), "Connections open at once"),
+    dynamic("message.max.bytes", Int, Some("1048588"), AtLeast(0), TOPICS),
+    idle("min.insync.replicas", Int, Some("1"), AtLeast(1), TOPICS),
+    fixed("node.id", Int, Some("1"), AtLeast(0), "This broker's number"),
+    fixed("num.network.threads", Int, None, AtLeast(1), "Threads of the executor"),
+    fixed("num.partitions", Int, Some("1"), AtLeast(1), "Partitions of a topic that comes to be unasked"),
+    fixed("offset.metadata.max.bytes", Int, Some("4096"), AtLeast(0), "Largest text beside a committed offset"),
+    fixed("offsets.retention.check.interval.ms", Long, Some("600000"), AtLeast(1), "How often old committed offsets are looked for"),
+    fixed("offsets.retention.minutes", Int, Some("10080"), AtLeast(1), "How long an empty group keeps its offsets"),
+    fixed("offsets.topic.num.partitions", Int, Some("1"), AtLeast(1), "Partitions of __consumer_offsets"),
+    fixed("producer.id.expiration.ms", Int, Some("86400000"), AtLeast(1), "How long a silent producer is remembered"),
+    fixed("queued.max.request.bytes", Long, None, Anything, "Bytes of requests in the process at once"),
+    fixed("sedge.console", Text, Some("127.0.0.1:9644"), Anything, "Address of the console and of /metrics, or off"),
+    fixed("sedge.profile", Text, Some("standard"), OneOf(&["small", "standard"]), "small: for little memory and flash"),
+    fixed("socket.request.max.bytes", Int, Some("104857600"), AtLeast(1), "Largest request"),
+    fixed("ssl.key.password", Password, None, Anything, "Not supported yet"),
+    idle("unclean.leader.election.enable", Boolean, Some("false"), Anything, TOPICS),
+];
+
+/// The key of that name.
+#[must_use]
+pub fn broker_key(name: &str) -> Option<&'static ConfigKey> {
+    let at = BROKER_KEYS
+        .binary_search_by(|key| key.name.cmp(name))
+        .ok()?;
+    BROKER_KEYS.get(at)
+}
+
+/// Checks a setting of the broker, from wherever it comes.
+///
+/// # Errors
+/// INVALID_CONFIG for an unknown key, with the nearest that is known, or a value that the key does not take.
+pub fn check_broker_value(name: &str, value: &str) -> Result<(), ConfigError> {
+    match broker_key(name) {
+        Some(key) => key.check(value),
+        None if is_plugin_key(name) => Ok(()),
+        None => {
+            let known = BROKER_KEYS.iter().map(|key| key.name);
+            Err(ConfigError::unknown("broker", name, known))
+        }
+    }
+}
+
+/// The broker's settings: from the file, and above them those set while it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BrokerDefaults {
+    file: BTreeMap<String, String>,
+    dynamic: BTreeMap<String, String>,
+    /// What holds for a topic that sets nothing itself, made once for all.
+    topic: TopicConfig,
+}
+
+impl Default for BrokerDefaults {
+    fn default() -> Self {
+        Self::new(&BTreeMap::new())
+    }
+}
+
+impl BrokerDefaults {
+    /// From the configuration file, checked by [`check_broker_value`].
+    #[must_use]
+    pub fn new(file: &BTreeMap<String, String>) -> Self {
+        Self::of(file.clone(), BTreeMap::new())
+    }
+
+    /// The same file with these settings above it.
+    #[must_use]
+    pub fn with(&self, dynamic: &BTreeMap<String, String>) -> Self {
+        Self::of(self.file.clone(), dynamic.clone())
+    }
+
+    fn of(file: BTreeMap<String, String>, dynamic: BTreeMap<String, String>) -> Self {
+        let mut defaults = Self {
+            file,
+            dynamic,
+            topic: TopicConfig::blank(),
+        };
+        let mut topic = TopicConfig::blank();
+        for key in TOPIC_KEYS {
+            if let Some(value) = defaults.topic_default(key.name) {
+                topic.set(key.name, &value);
+            }
+        }
+        defaults.topic = topic;
+        defaults
+    }
+
+    pub(super) const fn topic(&self) -> &TopicConfig {
+        &self.topic
+    }
+
+    pub(super) fn dynamic_value(&self, name: &str) -> Option<&str> {
+        self.dynamic.get(name).map(String::as_str)
+    }
+
+    pub(super) fn file_value(&self, name: &str) -> Option<&str> {
+        self.file.get(name).map(String::as_str)
+    }
+
+    /// What is set for a broker's key, or its default.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.dynamic_value(name)
+            .or_else(|| self.file_value(name))
+            .or_else(|| broker_key(name)?.default)
+    }
+
+    /// A number that is set for a broker's key, or its default; 0 where neither is one.
+    #[must_use]
+    pub fn number(&self, name: &str) -> i64 {
+        let default = || broker_key(name)?.default?.parse().ok();
+        self.get(name)
+            .and_then(|value| value.trim().parse().ok())
+            .or_else(default)
+            .unwrap_or(0)
+    }
+
+    #[must_use]
+    pub fn auto_creates_topics(&self) -> bool {
+        self.get("auto.create.topics.enable") == Some("true")
+    }
+
+    #[must_use]
+    pub fn deletes_topics(&self) -> bool {
+        self.get("delete.topic.enable") == Some("true")
+    }
+
+    #[must_use]
+    pub fn num_partitions(&self) -> i32 {
+        self.number("num.partitions") as i32
+    }
+
+    /// What a topic's key has where the topic does not set it.
+    #[must_use]
+    pub fn topic_default(&self, name: &str) -> Option<String> {
+        let key = topic_key(name)?;
+        let set = key.synonyms.iter().find_map(|synonym| {
+            let value = self
+                .dynamic_value(synonym)
+                .or_else(|| self.file_value(synonym))?;
+            in_topic_unit(synonym, value)
+        });
+        set.or_else(|| key.default.map(Into::into))
+    }
+}
+
+/// A broker's value in the unit of the topic's key: hours and minutes become ms.
+pub(super) fn in_topic_unit(synonym: &str, value: &str) -> Option<String> {
+    let unit_ms = match synonym.rsplit('.').next() {
+        Some("hours") => 3_600_000,
+        Some("minutes") => 60_000,
+        _ => return Some(value.into()),
+    };
+    let count: i64 = value.trim().parse().ok()?;
+    Some(if count < 0 {
+        "-1".into()
+    } else {
+        format!("{}", count.saturating_mul(unit_ms))
+    })
+}

@@ -1,0 +1,184 @@
+//! Configuration by Kafka's names: what keys there are for topics and for the broker, what values they take, what holds where nothing
+//! is set, and how changes are checked.
+//!
+//! A topic's key falls back to the broker's synonym of it (`retention.ms` to `log.retention.ms` and on to
+//! `log.retention.hours`), and that to its default. The file's settings for the broker stand below those set while it runs.
+//!
+//! Keys that Kafka knows and that mean nothing here (tiering, index files, throttled replicas) are taken, checked and shown,
+//! so that tools which set them work; [`ConfigKey::has_effect`] tells them apart. Unknown keys are errors.
+
+mod alter;
+mod broker;
+mod describe;
+mod nearest;
+mod topic;
+
+use alloc::format;
+use alloc::string::String;
+
+use sedge_protocol::ErrorCode;
+
+pub use alter::{AlterOp, Change, Resource, check_new_topic, plan_alter, plan_replace};
+pub use broker::{BROKER_KEYS, BrokerDefaults, broker_key, check_broker_value};
+pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
+pub use nearest::nearest;
+pub use topic::{
+    Durability, OnFilterError, PLUGIN_PREFIX, TOPIC_KEYS, TopicConfig, is_plugin_key, topic_key,
+};
+
+/// Kafka's types of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigType {
+    Boolean,
+    String,
+    Int,
+    Long,
+    Double,
+    List,
+    Password,
+}
+
+impl ConfigType {
+    /// The number in a DescribeConfigs response.
+    #[must_use]
+    pub const fn wire(self) -> i8 {
+        match self {
+            Self::Boolean => 1,
+            Self::String => 2,
+            Self::Int => 3,
+            Self::Long => 5,
+            Self::Double => 6,
+            Self::List => 7,
+            Self::Password => 9,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Boolean => "BOOLEAN",
+            Self::String => "STRING",
+            Self::Int => "INT",
+            Self::Long => "LONG",
+            Self::Double => "DOUBLE",
+            Self::List => "LIST",
+            Self::Password => "PASSWORD",
+        }
+    }
+}
+
+/// What values of its type a key takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Takes {
+    Anything,
+    AtLeast(i64),
+    Between(i64, i64),
+    /// For a list, each of its parts.
+    OneOf(&'static [&'static str]),
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct ConfigKey {
+    pub name: &'static str,
+    pub kind: ConfigType,
+    /// `None` for no value.
+    pub default: Option<&'static str>,
+    pub takes: Takes,
+    /// Broker keys that a topic's key falls back to, first to last.
+    pub synonyms: &'static [&'static str],
+    /// Whether it can be set while the broker runs.
+    pub is_dynamic: bool,
+    /// Whether this broker does anything by it.
+    pub has_effect: bool,
+    pub doc: &'static str,
+}
+
+impl ConfigKey {
+    #[must_use]
+    pub fn is_sensitive(&self) -> bool {
+        self.kind == ConfigType::Password
+    }
+
+    /// Checks a value. Numbers may have spaces around them.
+    ///
+    /// # Errors
+    /// INVALID_CONFIG, with what would be right.
+    pub fn check(&self, value: &str) -> Result<(), ConfigError> {
+        let value = value.trim();
+        let refused = |why: &str| {
+            let name = self.name;
+            Err(ConfigError::invalid(format!(
+                "Invalid value {value} for configuration {name}: {why}"
+            )))
+        };
+        let not_of_type = || refused(&format!("Not a number of type {}", self.kind.name()));
+        match self.kind {
+            ConfigType::Boolean if !matches!(value, "true" | "false") => {
+                return refused("Expected value to be either true or false");
+            }
+            ConfigType::Int if value.parse::<i32>().is_err() => return not_of_type(),
+            ConfigType::Long if value.parse::<i64>().is_err() => return not_of_type(),
+            ConfigType::Double if value.parse::<f64>().is_err() => return not_of_type(),
+            _ => {}
+        }
+        let out_of_range = |low: i64, high: i64| match value.parse::<f64>() {
+            Ok(number) => number < low as f64 || number > high as f64,
+            Err(_) => true,
+        };
+        match self.takes {
+            Takes::AtLeast(low) if out_of_range(low, i64::MAX) => {
+                refused(&format!("Value must be at least {low}"))
+            }
+            Takes::Between(low, high) if out_of_range(low, high) => {
+                refused(&format!("Value must be between {low} and {high}"))
+            }
+            Takes::OneOf(known) if !parts(self.kind, value).all(|part| known.contains(&part)) => {
+                refused(&format!("String must be one of: {}", known.join(", ")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The parts of a list, or the one value of anything else.
+fn parts(kind: ConfigType, value: &str) -> impl Iterator<Item = &str> {
+    let separator = move |letter| kind == ConfigType::List && letter == ',';
+    value
+        .split(separator)
+        .map(str::trim)
+        .filter(move |part| kind != ConfigType::List || !part.is_empty())
+}
+
+/// Why a configuration is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+impl ConfigError {
+    fn invalid(message: impl Into<String>) -> Self {
+        Self {
+            code: ErrorCode::InvalidConfig,
+            message: message.into(),
+        }
+    }
+
+    fn request(message: impl Into<String>) -> Self {
+        Self {
+            code: ErrorCode::InvalidRequest,
+            message: message.into(),
+        }
+    }
+
+    fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        let mut message = format!("Unknown {what} config name: {name}");
+        if let Some(nearest) = nearest(name, known) {
+            message = format!("{message}; did you mean {nearest}?");
+        }
+        Self::invalid(message)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use super::AlterOp::{Append, Delete, Set, Subtract};
+use super::*;
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()))
+        .collect()
+}
+
+#[test]
+fn tables_are_in_order_and_their_defaults_are_taken() {
+    for table in [TOPIC_KEYS, BROKER_KEYS] {
+        assert!(table.is_sorted_by(|one, other| one.name < other.name));
+        for key in table {
+            if let Some(default) = key.default {
+                key.check(default)
+                    .unwrap_or_else(|error| panic!("{}", error.message));
+            }
+            for synonym in key.synonyms {
+                assert!(
+                    broker_key(synonym).is_some(),
+                    "{} names {synonym}",
+                    key.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn values_are_checked_by_type_and_range() {
+    let table = [
+        ("retention.ms", "1", true),
+        ("retention.ms", " 1 ", true),
+        ("retention.ms", "-1", true),
+        ("retention.ms", "-2", false),
+        ("retention.ms", "one", false),
+        ("retention.ms", "9223372036854775807", true),
+        ("retention.ms", "9223372036854775808", false),
+        ("max.message.bytes", "2147483648", false),
+        ("cleanup.policy", "compact, delete", true),
+        ("cleanup.policy", "shred", false),
+        ("min.cleanable.dirty.ratio", "0.25", true),
+        ("min.cleanable.dirty.ratio", "1.5", false),
+        ("preallocate", "yes", false),
+        ("message.timestamp.type", "LogAppendTime", true),
+        ("sedge.filter.on.error", "fail-open", true),
+        ("sedge.filter.on.error", "ignore", false),
+    ];
+    for (name, value, good) in table {
+        let result = topic_key(name).unwrap().check(value);
+        assert_eq!(result.is_ok(), good, "{name}={value}: {result:?}");
+    }
+}
+
+#[test]
+fn a_topic_falls_back_to_the_broker_and_then_to_the_default() {
+    let check = |own: &[(&str, &str)], file: &[(&str, &str)], dynamic: &[(&str, &str)]| {
+        let defaults = BrokerDefaults::new(&map(file)).with(&map(dynamic));
+        TopicConfig::effective(&map(own), &defaults).retention_ms()
+    };
+    assert_eq!(check(&[], &[], &[]), Some(604_800_000));
+    assert_eq!(
+        check(&[], &[("log.retention.hours", "1")], &[]),
+        Some(3_600_000)
+    );
+    assert_eq!(check(&[], &[("log.retention.hours", "-1")], &[]), None);
+    let both = [("log.retention.hours", "1"), ("log.retention.minutes", "2")];
+    assert_eq!(check(&[], &both, &[]), Some(120_000));
+    assert_eq!(check(&[], &both, &[("log.retention.ms", "7")]), Some(7));
+    assert_eq!(
+        check(
+            &[("retention.ms", "3")],
+            &both,
+            &[("log.retention.ms", "7")]
+        ),
+        Some(3)
+    );
+    assert_eq!(check(&[("retention.ms", "-1")], &both, &[]), None);
+}
+
+#[test]
+fn a_topic_reads_what_it_sets() {
+    let own = map(&[
+        ("cleanup.policy", "compact,delete"),
+        ("flush.messages", "1"),
+        ("sedge.durability", "interval"),
+        ("sedge.filter", "one, two"),
+        ("sedge.filter.on.error", "quarantine"),
+        ("sedge.plugin.one.max", "40"),
+        ("sedge.plugin.one.min", "-10"),
+        ("sedge.plugin.oneself.max", "1"),
+        ("message.timestamp.type", "LogAppendTime"),
+    ]);
+    let config = TopicConfig::effective(&own, &BrokerDefaults::default());
+    assert!(config.is_compacted() && config.is_deleted_by_retention());
+    assert!(config.is_log_append_time() && config.has_filter());
+    assert_eq!(config.is_sync(), Some(true));
+    assert_eq!(config.filters(), ["one", "two"]);
+    assert_eq!(config.on_filter_error(), OnFilterError::Quarantine);
+    let settings: Vec<_> = config.plugin_settings("one").collect();
+    assert_eq!(settings, [("max", "40"), ("min", "-10")]);
+
+    let plain = TopicConfig::default();
+    assert!(!plain.is_compacted() && plain.is_deleted_by_retention() && !plain.has_filter());
+    assert_eq!((plain.is_sync(), plain.retention_bytes()), (None, None));
+    assert_eq!(plain.max_message_bytes(), 1_048_588);
+    assert_eq!(plain.timestamp_before_max_ms(), i64::MAX);
+}
+
+#[test]
+fn changes_are_planned_or_refused_as_a_whole() {
+    let current = map(&[("cleanup.policy", "compact"), ("retention.ms", "1")]);
+    let broker = BrokerDefaults::default();
+    let alter = |ops: &[(&'static str, AlterOp, Option<&'static str>)]| {
+        plan_alter(Resource::Topic, &current, &broker, ops.iter().copied())
+            .map(|changes| {
+                changes
+                    .into_iter()
+                    .map(|(name, value)| (name, value.unwrap_or("-".into())))
+                    .collect()
+            })
+            .map_err(|error| (error.code, error.message))
+    };
+    let one = |name: &str, value: &str| {
+        Ok::<Vec<_>, _>(alloc::vec![(name.to_string(), value.to_string())])
+    };
+    let invalid = |message: &str| Err((ErrorCode::InvalidConfig, message.to_string()));
+    let request = |message: &str| Err((ErrorCode::InvalidRequest, message.to_string()));
+
+    assert_eq!(
+        alter(&[("retention.ms", Set, Some("5"))]),
+        one("retention.ms", "5")
+    );
+    assert_eq!(
+        alter(&[("retention.ms", Delete, None)]),
+        one("retention.ms", "-")
+    );
+    assert_eq!(
+        alter(&[("cleanup.policy", Append, Some("delete"))]),
+        one("cleanup.policy", "compact,delete")
+    );
+    assert_eq!(
+        alter(&[("cleanup.policy", Append, Some("compact"))]),
+        one("cleanup.policy", "compact")
+    );
+    assert_eq!(
+        alter(&[("cleanup.policy", Subtract, Some("compact"))]),
+        one("cleanup.policy", "")
+    );
+    assert_eq!(
+        alter(&[("sedge.filter", Append, Some("a,b"))]),
+        one("sedge.filter", "a,b")
+    );
+    assert_eq!(
+        alter(&[("sedge.plugin.a.max", Set, Some("5"))]),
+        one("sedge.plugin.a.max", "5")
+    );
+    assert_eq!(
+        alter(&[("retention.ms", Append, Some("5"))]),
+        invalid("Can't Append to key retention.ms because its type is not LIST")
+    );
+    assert_eq!(
+        alter(&[("retention.msec", Set, Some("5"))]),
+        invalid("Unknown topic config name: retention.msec; did you mean retention.ms?")
+    );
+    assert_eq!(
+        alter(&[("retention.ms", Set, None)]),
+        request("Null value not supported for: retention.ms")
+    );
+    assert_eq!(
+        alter(&[("flush.ms", Delete, None), ("flush.ms", Set, Some("1"))]),
+        request("Duplicate config key: flush.ms")
+    );
+    let broker_only_file = plan_alter(
+        Resource::Broker,
+        &current,
+        &broker,
+        [("node.id", Set, Some("2"))],
+    );
+    assert_eq!(
+        broker_only_file.unwrap_err().code,
+        ErrorCode::InvalidRequest
+    );
+}
+
+#[test]
+fn the_older_request_sets_back_what_it_does_not_name() {
+    let current = map(&[("cleanup.policy", "compact"), ("retention.ms", "1")]);
+    let changes = plan_replace(Resource::Topic, &current, [("retention.ms", Some("9"))]).unwrap();
+    let expected = [
+        ("cleanup.policy".into(), None),
+        ("retention.ms".into(), Some("9".into())),
+    ];
+    assert_eq!(changes, expected);
+}
+
+#[test]
+fn what_is_described_says_where_it_comes_from() {
+    let broker = BrokerDefaults::new(&map(&[("log.retention.hours", "1")]));
+    let find = |described: Vec<Described>, name: &str| {
+        described.into_iter().find(|one| one.name == name).unwrap()
+    };
+    let plain = find(
+        describe_topic(&BTreeMap::new(), &BrokerDefaults::default()),
+        "retention.ms",
+    );
+    assert_eq!(
+        (plain.value.as_deref(), plain.source),
+        (Some("604800000"), Source::Default)
+    );
+
+    let from_file = find(describe_topic(&BTreeMap::new(), &broker), "retention.ms");
+    assert_eq!(from_file.value.as_deref(), Some("3600000"));
+    assert_eq!(from_file.source, Source::StaticBroker);
+    let first = &from_file.synonyms[0];
+    assert_eq!(
+        (first.name.as_str(), first.value.as_deref()),
+        ("log.retention.hours", Some("1"))
+    );
+
+    let own = map(&[("retention.ms", "5"), ("sedge.plugin.a.b", "c")]);
+    let described = describe_topic(&own, &broker);
+    assert_eq!(described.len(), TOPIC_KEYS.len() + 1);
+    let own = find(described, "retention.ms");
+    assert_eq!(
+        (own.value.as_deref(), own.source),
+        (Some("5"), Source::Topic)
+    );
+    assert_eq!(own.synonyms.len(), 3);
+
+    let dynamic = broker.with(&map(&[("log.retention.ms", "7")]));
+    let set = find(
+        describe_broker(&dynamic, Source::DynamicBroker),
+        "log.retention.ms",
+    );
+    assert_eq!(
+        (set.value.as_deref(), set.source),
+        (Some("7"), Source::DynamicBroker)
+    );
+    assert!(!set.is_read_only);
+    assert!(find(describe_broker(&dynamic, Source::DynamicBroker), "node.id").is_read_only);
+}

@@ -1,0 +1,382 @@
+//! The keys of topics, and what holds for one topic.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::ConfigType::{Boolean, Double, Int, List, Long, String as Text};
+use super::Takes::{Anything, AtLeast, Between, OneOf};
+use super::{BrokerDefaults, ConfigKey, ConfigType, Takes};
+
+/// Before the keys that only a plugin knows: `sedge.plugin.NAME.KEY`.
+pub const PLUGIN_PREFIX: &str = "sedge.plugin.";
+
+const LONG_MAX: Option<&str> = Some("9223372036854775807");
+
+const fn key(
+    name: &'static str,
+    kind: ConfigType,
+    default: Option<&'static str>,
+    takes: Takes,
+    synonyms: &'static [&'static str],
+    doc: &'static str,
+) -> ConfigKey {
+    ConfigKey {
+        name,
+        kind,
+        default,
+        takes,
+        synonyms,
+        is_dynamic: true,
+        has_effect: true,
+        doc,
+    }
+}
+
+/// Known, checked and shown, but without meaning here.
+const fn idle(
+    name: &'static str,
+    kind: ConfigType,
+    default: Option<&'static str>,
+    takes: Takes,
+    synonyms: &'static [&'static str],
+    doc: &'static str,
+) -> ConfigKey {
+    let key = key(name, kind, default, takes, synonyms, doc);
+    ConfigKey {
+        has_effect: false,
+        ..key
+    }
+}
+
+/// In the order of their names.
+#[rustfmt::skip]
+pub const TOPIC_KEYS: &[ConfigKey] = &[
+    key("cleanup.policy", List, Some("delete"), OneOf(&["delete", "compact"]), &["log.cleanup.policy"],
+        "What happens to old records: deleted by retention, compacted by key, or both"),
+    idle("compression.gzip.level", Int, Some("-1"), Between(-1, 9), &["compression.gzip.level"],
+        "Level of gzip where the broker compresses"),
+    idle("compression.lz4.level", Int, Some("9"), Between(1, 17), &["compression.lz4.level"],
+        "Level of lz4 where the broker compresses"),
+    idle("compression.type", Text, Some("producer"),
+        OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), &["compression.type"],
+        "Batches stay as the producer compressed them, whatever this says"),
+    idle("compression.zstd.level", Int, Some("3"), Between(-131_072, 22), &["compression.zstd.level"],
+        "Level of zstd where the broker compresses"),
+    key("delete.retention.ms", Long, Some("86400000"), AtLeast(0), &["log.cleaner.delete.retention.ms"],
+        "How long a removal stays readable in a compacted topic"),
+    idle("file.delete.delay.ms", Long, Some("60000"), AtLeast(0), &["log.segment.delete.delay.ms"],
+        "Segments are freed when they are no longer read"),
+    key("flush.messages", Long, LONG_MAX, AtLeast(1), &["log.flush.interval.messages"],
+        "1: each commit is on flash before it is answered, whatever the broker's durability"),
+    idle("flush.ms", Long, LONG_MAX, AtLeast(0), &["log.flush.interval.ms"],
+        "The broker's own flush.ms holds for all topics"),
+    idle("follower.replication.throttled.replicas", List, Some(""), Anything, &[],
+        "There are no followers"),
+    idle("index.interval.bytes", Int, Some("4096"), AtLeast(0), &["log.index.interval.bytes"],
+        "The index is not by segment"),
+    idle("leader.replication.throttled.replicas", List, Some(""), Anything, &[],
+        "There are no followers"),
+    idle("local.retention.bytes", Long, Some("-2"), AtLeast(-2), &["log.local.retention.bytes"],
+        "There is no remote tier"),
+    idle("local.retention.ms", Long, Some("-2"), AtLeast(-2), &["log.local.retention.ms"],
+        "There is no remote tier"),
+    key("max.compaction.lag.ms", Long, LONG_MAX, AtLeast(1), &["log.cleaner.max.compaction.lag.ms"],
+        "A record is compacted after so long at the latest"),
+    key("max.message.bytes", Int, Some("1048588"), AtLeast(0), &["message.max.bytes"],
+        "Largest record batch"),
+    key("message.timestamp.after.max.ms", Long, Some("3600000"), AtLeast(0),
+        &["log.message.timestamp.after.max.ms"],
+        "How far a record's time may lie ahead of the broker's"),
+    key("message.timestamp.before.max.ms", Long, LONG_MAX, AtLeast(0),
+        &["log.message.timestamp.before.max.ms"],
+        "How far a record's time may lie behind the broker's"),
+    key("message.timestamp.type", Text, Some("CreateTime"), OneOf(&["CreateTime", "LogAppendTime"]),
+        &["log.message.timestamp.type"],
+        "Whose clock a record's time is of: the producer's or the broker's"),
+    key("min.cleanable.dirty.ratio", Double, Some("0.5"), Between(0, 1), &["log.cleaner.min.cleanable.ratio"],
+        "Share of a compacted topic that is written anew before it is cleaned"),
+    key("min.compaction.lag.ms", Long, Some("0"), AtLeast(0), &["log.cleaner.min.compaction.lag.ms"],
+        "A record is not compacted before it is so old"),
+    idle("min.insync.replicas", Int, Some("1"), AtLeast(1), &["min.insync.replicas"],
+        "There is one replica"),
+    idle("preallocate", Boolean, Some("false"), Anything, &["log.preallocate"],
+        "Segments are always allocated ahead"),
+    idle("remote.copy.disable", Boolean, Some("false"), Anything, &[], "There is no remote tier"),
+    idle("remote.log.copy.disable", Boolean, Some("false"), Anything, &[], "There is no remote tier"),
+    idle("remote.log.delete.on.disable", Boolean, Some("false"), Anything, &[], "There is no remote tier"),
+    idle("remote.storage.enable", Boolean, Some("false"), OneOf(&["false"]), &[], "There is no remote tier"),
+    key("retention.bytes", Long, Some("-1"), AtLeast(-1), &["log.retention.bytes"],
+        "Bytes of a partition above which its oldest are deleted; -1 for no limit"),
+    key("retention.ms", Long, Some("604800000"), AtLeast(-1),
+        &["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
+        "Age at which records are deleted; -1 for never"),
+    key("sedge.durability", Text, Some("broker"), OneOf(&["broker", "sync", "interval"]), &[],
+        "sync: on flash before the answer; interval: after it; broker: as the broker has it"),
+    key("sedge.filter", List, Some(""), Anything, &[],
+        "Filter plugins that see each batch before it is written, first to last"),
+    key("sedge.filter.on.error", Text, Some("fail-closed"),
+        OneOf(&["fail-open", "fail-closed", "quarantine"]), &[],
+        "When a filter fails: keep the batch, refuse it, or stop using the filter"),
+    idle("segment.bytes", Int, Some("1073741824"), AtLeast(14), &["log.segment.bytes"],
+        "Segments hold all topics; their size is the broker's"),
+    idle("segment.index.bytes", Int, Some("10485760"), AtLeast(4), &["log.index.size.max.bytes"],
+        "The index is not by segment"),
+    idle("segment.jitter.ms", Long, Some("0"), AtLeast(0), &["log.roll.jitter.ms", "log.roll.jitter.hours"],
+        "Segments are not rolled by time"),
+    idle("segment.ms", Long, Some("604800000"), AtLeast(1), &["log.roll.ms", "log.roll.hours"],
+        "Segments are not rolled by time"),
+    idle("unclean.leader.election.enable", Boolean, Some("false"), Anything,
+        &["unclean.leader.election.enable"], "There is one replica"),
+];
+
+/// The key of that name.
+#[must_use]
+pub fn topic_key(name: &str) -> Option<&'static ConfigKey> {
+    let at = TOPIC_KEYS.binary_search_by(|key| key.name.cmp(name)).ok()?;
+    TOPIC_KEYS.get(at)
+}
+
+/// Whether the name is `sedge.plugin.NAME.KEY`.
+#[must_use]
+pub fn is_plugin_key(name: &str) -> bool {
+    name.strip_prefix(PLUGIN_PREFIX)
+        .and_then(|rest| rest.split_once('.'))
+        .is_some_and(|(plugin, key)| !plugin.is_empty() && !key.is_empty())
+}
+
+/// When a filter fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFilterError {
+    /// The batch is written as it came.
+    FailOpen,
+    /// The batch is refused.
+    #[default]
+    FailClosed,
+    /// The batch is written as it came, and the filter is not called again until it is bound anew.
+    Quarantine,
+}
+
+/// What a topic asks for before a batch is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    #[default]
+    AsTheBroker,
+    Sync,
+    Interval,
+}
+
+/// What holds for one topic. Small, because there may be a hundred thousand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicConfig {
+    retention_ms: i64,
+    retention_bytes: i64,
+    delete_retention_ms: i64,
+    min_compaction_lag_ms: i64,
+    max_compaction_lag_ms: i64,
+    timestamp_before_max_ms: i64,
+    timestamp_after_max_ms: i64,
+    min_cleanable_ratio: f64,
+    max_message_bytes: i32,
+    durability: Durability,
+    is_flushed_each_message: bool,
+    is_compacted: bool,
+    is_deleted: bool,
+    is_log_append_time: bool,
+    on_filter_error: OnFilterError,
+    filters: Vec<String>,
+    /// `NAME.KEY` and value.
+    plugins: BTreeMap<String, String>,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        BrokerDefaults::default().topic().clone()
+    }
+}
+
+impl TopicConfig {
+    /// What `overrides`, the topic's own settings, come to above the broker's.
+    #[must_use]
+    pub fn effective(overrides: &BTreeMap<String, String>, defaults: &BrokerDefaults) -> Self {
+        let mut config = defaults.topic().clone();
+        for (name, value) in overrides {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// Before anything is set, defaults included.
+    pub(super) const fn blank() -> Self {
+        Self {
+            retention_ms: 0,
+            retention_bytes: 0,
+            delete_retention_ms: 0,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: 0,
+            timestamp_before_max_ms: 0,
+            timestamp_after_max_ms: 0,
+            min_cleanable_ratio: 0.0,
+            max_message_bytes: 0,
+            durability: Durability::AsTheBroker,
+            is_flushed_each_message: false,
+            is_compacted: false,
+            is_deleted: false,
+            is_log_append_time: false,
+            on_filter_error: OnFilterError::FailClosed,
+            filters: Vec::new(),
+            plugins: BTreeMap::new(),
+        }
+    }
+
+    /// Takes one setting. A value that cannot be read was refused when it was set; one that another build wrote
+    /// leaves what was there.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        match name {
+            "retention.ms" => number(&mut self.retention_ms, value),
+            "retention.bytes" => number(&mut self.retention_bytes, value),
+            "delete.retention.ms" => number(&mut self.delete_retention_ms, value),
+            "min.compaction.lag.ms" => number(&mut self.min_compaction_lag_ms, value),
+            "max.compaction.lag.ms" => number(&mut self.max_compaction_lag_ms, value),
+            "message.timestamp.before.max.ms" => number(&mut self.timestamp_before_max_ms, value),
+            "message.timestamp.after.max.ms" => number(&mut self.timestamp_after_max_ms, value),
+            "min.cleanable.dirty.ratio" => number(&mut self.min_cleanable_ratio, value),
+            "max.message.bytes" => number(&mut self.max_message_bytes, value),
+            "message.timestamp.type" => self.is_log_append_time = value == "LogAppendTime",
+            "flush.messages" => self.is_flushed_each_message = value.trim() == "1",
+            "cleanup.policy" => {
+                self.is_compacted = super::parts(List, value).any(|part| part == "compact");
+                self.is_deleted = super::parts(List, value).any(|part| part == "delete");
+            }
+            "sedge.durability" => {
+                self.durability = match value {
+                    "sync" => Durability::Sync,
+                    "interval" => Durability::Interval,
+                    _ => Durability::AsTheBroker,
+                };
+            }
+            "sedge.filter" => {
+                self.filters = super::parts(List, value).map(String::from).collect();
+            }
+            "sedge.filter.on.error" => {
+                self.on_filter_error = match value {
+                    "fail-open" => OnFilterError::FailOpen,
+                    "quarantine" => OnFilterError::Quarantine,
+                    _ => OnFilterError::FailClosed,
+                };
+            }
+            _ => {
+                if let Some(setting) = name.strip_prefix(PLUGIN_PREFIX) {
+                    self.plugins.insert(setting.into(), value.into());
+                }
+            }
+        }
+    }
+
+    /// `None` for ever.
+    #[must_use]
+    pub fn retention_ms(&self) -> Option<i64> {
+        (self.retention_ms >= 0).then_some(self.retention_ms)
+    }
+
+    /// `None` for no limit.
+    #[must_use]
+    pub fn retention_bytes(&self) -> Option<i64> {
+        (self.retention_bytes >= 0).then_some(self.retention_bytes)
+    }
+
+    #[must_use]
+    pub const fn delete_retention_ms(&self) -> i64 {
+        self.delete_retention_ms
+    }
+
+    #[must_use]
+    pub const fn min_compaction_lag_ms(&self) -> i64 {
+        self.min_compaction_lag_ms
+    }
+
+    #[must_use]
+    pub const fn max_compaction_lag_ms(&self) -> i64 {
+        self.max_compaction_lag_ms
+    }
+
+    #[must_use]
+    pub const fn min_cleanable_ratio(&self) -> f64 {
+        self.min_cleanable_ratio
+    }
+
+    #[must_use]
+    pub const fn timestamp_before_max_ms(&self) -> i64 {
+        self.timestamp_before_max_ms
+    }
+
+    #[must_use]
+    pub const fn timestamp_after_max_ms(&self) -> i64 {
+        self.timestamp_after_max_ms
+    }
+
+    #[must_use]
+    pub fn max_message_bytes(&self) -> usize {
+        usize::try_from(self.max_message_bytes).unwrap_or(0)
+    }
+
+    #[must_use]
+    pub const fn is_compacted(&self) -> bool {
+        self.is_compacted
+    }
+
+    /// Whether retention deletes old records; a topic that is only compacted keeps them.
+    #[must_use]
+    pub const fn is_deleted_by_retention(&self) -> bool {
+        self.is_deleted
+    }
+
+    #[must_use]
+    pub const fn is_log_append_time(&self) -> bool {
+        self.is_log_append_time
+    }
+
+    /// Whether a batch is on flash before it is answered; `None` where the broker's setting holds.
+    #[must_use]
+    pub const fn is_sync(&self) -> Option<bool> {
+        match self.durability {
+            _ if self.is_flushed_each_message => Some(true),
+            Durability::AsTheBroker => None,
+            Durability::Sync => Some(true),
+            Durability::Interval => Some(false),
+        }
+    }
+
+    #[must_use]
+    pub const fn has_filter(&self) -> bool {
+        !self.filters.is_empty()
+    }
+
+    /// Names of the filter plugins, first to last.
+    #[must_use]
+    pub fn filters(&self) -> &[String] {
+        &self.filters
+    }
+
+    #[must_use]
+    pub const fn on_filter_error(&self) -> OnFilterError {
+        self.on_filter_error
+    }
+
+    /// The settings of one plugin, as `sedge.plugin.NAME.KEY` gives them: key and value.
+    pub fn plugin_settings<'a>(
+        &'a self,
+        plugin: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.plugins.iter().filter_map(move |(name, value)| {
+            let key = name.strip_prefix(plugin)?.strip_prefix('.')?;
+            Some((key, value.as_str()))
+        })
+    }
+}
+
+fn number<T: core::str::FromStr>(field: &mut T, value: &str) {
+    if let Ok(number) = value.trim().parse() {
+        *field = number;
+    }
+}
