@@ -3,11 +3,6 @@
 //!
 //! `SEDGE_TEST_BROKER=kafka` runs what concerns the protocol against Apache Kafka, whose answers they are.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "a test that the machine does not permit says so"
-)]
-
 #[path = "bad_input/refused_start.rs"]
 mod refused_start;
 #[path = "bad_input/support.rs"]

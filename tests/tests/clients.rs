@@ -3,15 +3,11 @@
 //!
 //! `SEDGE_TEST_BROKER=kafka` runs the same against Apache Kafka.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "versions are recorded from the tests' output"
-)]
-
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sedge_tests::broker::Broker;
 use sedge_tests::client::{self, Client, Topic, check_all_in_order};
+use sedge_tests::report;
 
 const PARTITIONS: i64 = 4;
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
@@ -59,7 +55,7 @@ fn java() {
 }
 
 fn check(client: Client) {
-    sedge_tests::report::line(format_args!("{}", client.version()));
+    report::line(format_args!("{}", client.version()));
     let partitions = PARTITIONS.to_string();
     let settings = [
         ("num.partitions", &*partitions),

@@ -1,15 +1,11 @@
 //! Two producers write numbered records while the broker is killed again and again, at random, also while
 //! it starts, and once with its views deleted: every acknowledged record is there, once, in order.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "the figures of a run are worth reading"
-)]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sedge_tests::client::{FRANZ_GO, Topic};
+use sedge_tests::report;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::soak::{self, PRODUCERS, Random, Soak};
 use sedge_tests::temp_dir::TempDir;
@@ -31,7 +27,7 @@ fn kill_9_with_commits_synced_at_intervals() {
 
 fn check(durability: &str) {
     let mut random = Random::new();
-    sedge_tests::report::line(format_args!(
+    report::line(format_args!(
         "durability {durability}, SEDGE_SEED={}",
         random.seed()
     ));
@@ -84,12 +80,12 @@ fn check(durability: &str) {
         let read = |p| (p, soak::read_partition(&mut connection, &topic, p));
         let log: BTreeMap<_, _> = (0..PARTITIONS).map(read).collect();
         let there = soak::check(&acked, &log);
-        sedge_tests::report::line(format_args!(
+        report::line(format_args!(
             "{topic}: {} acknowledged, {there} there, 0 lost, 0 twice",
             acked.len()
         ));
     }
-    sedge_tests::report::line(format_args!(
+    report::line(format_args!(
         "{kills} kills, the slowest start took {slowest:?}"
     ));
 }

@@ -1,11 +1,6 @@
 //! A link to Apache Kafka that is cut while the broker is killed: what was acknowledged here arrives there,
 //! in order, in the same partitions.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "the figures of a run are worth reading"
-)]
-
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,6 +9,7 @@ use sedge_tests::apache_kafka::ApacheKafka;
 use sedge_tests::client::{FRANZ_GO, Topic};
 use sedge_tests::process::Process;
 use sedge_tests::proxy::Proxy;
+use sedge_tests::report;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::soak::{self, Acked, PRODUCERS, Random, Soak};
 use sedge_tests::temp_dir::TempDir;
@@ -28,7 +24,7 @@ const ROUNDS_LONG: u64 = 40;
 #[test]
 fn nothing_is_lost_over_cut_links_and_kills() {
     let mut random = Random::new();
-    sedge_tests::report::line(format_args!("SEDGE_SEED={}", random.seed()));
+    report::line(format_args!("SEDGE_SEED={}", random.seed()));
     let directory = TempDir::new("mirror");
     let proxy = Proxy::start();
     // Upstream is known by the link's address only, so that all of the mirror's traffic goes that way.
@@ -93,7 +89,7 @@ fn nothing_is_lost_over_cut_links_and_kills() {
     let upstream = wait_upstream(&kafka, &mut sedge, &local);
     let arrived: usize = upstream.values().map(Vec::len).sum();
     let produced: usize = local.values().map(Vec::len).sum();
-    sedge_tests::report::line(format_args!(
+    report::line(format_args!(
         "{} acknowledged, {produced} here, {arrived} upstream",
         acked.len()
     ));

@@ -1,11 +1,6 @@
 //! Kafka's own command line tools and Connect, unchanged, against a real broker: a table of commands and
 //! what they must say. `SEDGE_TEST_BROKER=kafka` runs the same against Apache Kafka.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "each tool's result is the output of this test"
-)]
-
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use sedge_tests::broker::Broker;
 use sedge_tests::process::Process;
+use sedge_tests::report;
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::{kafka_tools, limits, ports};
 
@@ -273,7 +269,7 @@ fn every_tool() {
 
 fn report(name: &str, (seconds, result): (f64, Result<(), String>), failures: &mut String) {
     let word = if result.is_ok() { "PASS" } else { "FAIL" };
-    sedge_tests::report::line(format_args!("{word} {name:<34} {seconds:6.1} s"));
+    report::line(format_args!("{word} {name:<34} {seconds:6.1} s"));
     if let Err(why) = result {
         write!(failures, "\n{name}: {why}\n").expect("a String takes everything");
     }

@@ -6,6 +6,7 @@ use std::process::Command;
 use sedge_tests::broker::is_kafka;
 use sedge_tests::limits;
 use sedge_tests::process::Process;
+use sedge_tests::report;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, error};
@@ -33,7 +34,7 @@ impl SmallDisk {
             .arg(at);
         let done = Process::run("mount", &mut mount, b"", limits::COMMAND);
         if !done.status.success() {
-            sedge_tests::report::line(format_args!(
+            report::line(format_args!(
                 "skipped: no file system can be mounted here: {}",
                 done.stderr
             ));
