@@ -12,13 +12,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use sedge_protocol::ErrorCode;
-use sedge_protocol::ids::Offset;
+use sedge_protocol::coordinator::{CoordinatorRecord, OffsetKey, OffsetValue};
+use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionIndex};
 
 use crate::groups::limits::OFFSETS_MAX;
-use crate::groups::{CommittedOffset, CoordinatorRecord, OffsetKey};
 use crate::machine::{Machine, Now, Plan};
 
-type Partitions = BTreeMap<i32, CommittedOffset>;
+type Partitions = BTreeMap<PartitionIndex, OffsetValue>;
 type Topics = BTreeMap<String, Partitions>;
 
 /// The table.
@@ -46,10 +46,9 @@ pub enum OffsetsCommand {
 #[derive(Clone, Debug, Default)]
 pub struct OffsetToCommit {
     pub topic: String,
-    pub topic_id: Option<[u8; 16]>,
-    pub partition: i32,
-    pub offset: i64,
-    pub leader_epoch: Option<i32>,
+    pub partition: PartitionIndex,
+    pub offset: Offset,
+    pub leader_epoch: Option<LeaderEpoch>,
     pub metadata: String,
     /// Versions 2 to 4 could ask for a retention of their own.
     pub retention_ms: Option<i64>,
@@ -67,7 +66,12 @@ impl Offsets {
     }
 
     #[must_use]
-    pub fn get(&self, group_id: &str, topic: &str, partition: i32) -> Option<&CommittedOffset> {
+    pub fn get(
+        &self,
+        group_id: &str,
+        topic: &str,
+        partition: PartitionIndex,
+    ) -> Option<&OffsetValue> {
         self.groups.get(group_id)?.get(topic)?.get(&partition)
     }
 
@@ -75,7 +79,7 @@ impl Offsets {
     pub fn of_group(
         &self,
         group_id: &str,
-    ) -> impl Iterator<Item = (&str, i32, &CommittedOffset)> + '_ {
+    ) -> impl Iterator<Item = (&str, PartitionIndex, &OffsetValue)> + '_ {
         self.groups
             .get(group_id)
             .into_iter()
@@ -143,11 +147,11 @@ impl Offsets {
         }
     }
 
-    fn insert(&mut self, key: &OffsetKey, value: &CommittedOffset) {
-        if !self.groups.contains_key(&key.group_id) {
-            self.groups.insert(key.group_id.clone(), Topics::new());
+    fn insert(&mut self, key: &OffsetKey, value: &OffsetValue) {
+        if !self.groups.contains_key(&key.group) {
+            self.groups.insert(key.group.clone(), Topics::new());
         }
-        let Some(topics) = self.groups.get_mut(&key.group_id) else {
+        let Some(topics) = self.groups.get_mut(&key.group) else {
             return;
         };
         let partitions = if topics.contains_key(&key.topic) {
@@ -161,7 +165,7 @@ impl Offsets {
     }
 
     fn remove(&mut self, key: &OffsetKey) {
-        let Some(topics) = self.groups.get_mut(&key.group_id) else {
+        let Some(topics) = self.groups.get_mut(&key.group) else {
             return;
         };
         let Some(partitions) = topics.get_mut(&key.topic) else {
@@ -172,7 +176,7 @@ impl Offsets {
             topics.remove(&key.topic);
         }
         if topics.is_empty() {
-            self.groups.remove(&key.group_id);
+            self.groups.remove(&key.group);
         }
     }
 }
@@ -196,7 +200,7 @@ impl Machine for Offsets {
             OffsetsCommand::DeleteGroup { group_id } => self
                 .of_group(&group_id)
                 .map(|(topic, partition, _)| OffsetKey {
-                    group_id: group_id.clone(),
+                    group: group_id.clone(),
                     topic: topic.to_owned(),
                     partition,
                 })
@@ -204,7 +208,7 @@ impl Machine for Offsets {
         };
         let known = keys
             .into_iter()
-            .filter(|key| self.get(&key.group_id, &key.topic, key.partition).is_some());
+            .filter(|key| self.get(&key.group, &key.topic, key.partition).is_some());
         let records = known
             .map(|key| CoordinatorRecord::Offset { key, value: None })
             .collect();
@@ -227,19 +231,22 @@ impl Machine for Offsets {
 fn commit_record(now: Now, group_id: &str, commit: OffsetToCommit) -> CoordinatorRecord {
     CoordinatorRecord::Offset {
         key: OffsetKey {
-            group_id: group_id.to_owned(),
+            group: group_id.to_owned(),
             topic: commit.topic,
             partition: commit.partition,
         },
-        value: Some(CommittedOffset {
+        value: Some(OffsetValue {
             offset: commit.offset,
-            leader_epoch: commit.leader_epoch,
+            // Requests that ask for a retention know no leader epoch, and their record has no place for one.
+            leader_epoch: commit
+                .leader_epoch
+                .filter(|_| commit.retention_ms.is_none()),
             metadata: commit.metadata,
-            commit_timestamp_ms: now.wall_ms,
-            expire_timestamp_ms: commit
+            commit_ms: now.wall_ms,
+            expire_ms: commit
                 .retention_ms
                 .map(|retention| now.wall_ms.saturating_add(retention)),
-            topic_id: commit.topic_id,
+            topic_id: None,
         }),
     }
 }
@@ -259,8 +266,8 @@ mod tests {
     fn commit(topic: &str, partition: i32, offset: i64) -> OffsetToCommit {
         OffsetToCommit {
             topic: topic.to_string(),
-            partition,
-            offset,
+            partition: PartitionIndex(partition),
+            offset: Offset(offset),
             ..Default::default()
         }
     }
@@ -297,9 +304,9 @@ mod tests {
             if round % 7 == 0 {
                 let topic = format!("t{}", round % 4);
                 let keys = (0..3).map(|partition| OffsetKey {
-                    group_id: group_id.clone(),
+                    group: group_id.clone(),
                     topic: topic.clone(),
-                    partition,
+                    partition: PartitionIndex(partition),
                 });
                 let keys = keys.collect();
                 run(&mut live, &mut log, OffsetsCommand::Delete { keys });
@@ -326,10 +333,8 @@ mod tests {
     fn the_last_commit_counts_and_all_fields_come_back() {
         let (mut live, mut log) = (Offsets::new(16), Vec::new());
         let last = OffsetToCommit {
-            leader_epoch: Some(3),
             metadata: "note".to_string(),
             retention_ms: Some(1_000),
-            topic_id: Some([7; 16]),
             ..commit("t", 0, 9)
         };
         let offsets = vec![commit("t", 0, 8), last];
@@ -340,15 +345,15 @@ mod tests {
             OffsetsCommand::Commit { group_id, offsets },
         );
         assert_eq!(results, [Ok(()), Ok(())]);
-        let expected = CommittedOffset {
-            offset: 9,
-            leader_epoch: Some(3),
+        let expected = OffsetValue {
+            offset: Offset(9),
+            leader_epoch: None,
             metadata: "note".to_string(),
-            commit_timestamp_ms: NOW.wall_ms,
-            expire_timestamp_ms: Some(NOW.wall_ms + 1_000),
-            topic_id: Some([7; 16]),
+            commit_ms: NOW.wall_ms,
+            expire_ms: Some(NOW.wall_ms + 1_000),
+            topic_id: None,
         };
-        assert_eq!(live.get("g", "t", 0), Some(&expected));
+        assert_eq!(live.get("g", "t", PartitionIndex(0)), Some(&expected));
         assert_eq!(live.len(), 1);
     }
 
@@ -366,9 +371,9 @@ mod tests {
         assert_eq!(plan.unwrap().records.len(), 1);
         assert!(live.is_empty());
         let key = OffsetKey {
-            group_id: "g".to_string(),
+            group: "g".to_string(),
             topic: "t".to_string(),
-            partition: 0,
+            partition: PartitionIndex(0),
         };
         let plan = live.plan(NOW, OffsetsCommand::Delete { keys: vec![key] });
         assert!(plan.unwrap().records.is_empty());

@@ -2,7 +2,7 @@
 //!
 //! | record | key | value |
 //! | --- | --- | --- |
-//! | committed offset | version 1 (also 0 is read): group, topic, partition | versions 0 to 4 are read, 3 is written |
+//! | committed offset | version 1 (also 0 is read): group, topic, partition | versions 0 to 4 are read, 3 (1 with an expiry) is written |
 //! | group | version 2: group | versions 0 to 4 are read, 3 is written |
 //!
 //! A key begins with its version, which also tells the two apart; so does a value. No value is a tombstone.
@@ -21,6 +21,8 @@ const OFFSET_KEY_VERSION: i16 = 1;
 const GROUP_KEY_VERSION: i16 = 2;
 /// What is written: the last one that is not flexible, as Kafka does by default.
 const VALUE_VERSION: i16 = 3;
+/// The one version of a committed offset that can expire by itself.
+const EXPIRY_VERSION: i16 = 1;
 const VALUE_VERSION_MAX: i16 = 4;
 const FLEXIBLE_FROM: i16 = 4;
 
@@ -174,17 +176,28 @@ impl OffsetValue {
         })
     }
 
-    /// Version 3, in which expiry and topic id have no place.
+    /// Version 3, in which expiry and topic id have no place; version 1 where there is an expiry, as Kafka does: there the
+    /// leader epoch has none (the requests that ask for an expiry do not know it either).
     ///
     /// # Errors
     /// As [`CoordinatorRecord::encode`].
     pub fn encode(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(24 + self.metadata.len());
-        bytes.put_i16(VALUE_VERSION);
+        let expire_ms = self.expire_ms.filter(|expire_ms| *expire_ms >= 0);
+        bytes.put_i16(if expire_ms.is_some() {
+            EXPIRY_VERSION
+        } else {
+            VALUE_VERSION
+        });
         bytes.put_i64(self.offset.0);
-        bytes.put_i32(self.leader_epoch.map_or(-1, LeaderEpoch::get));
+        if expire_ms.is_none() {
+            bytes.put_i32(self.leader_epoch.map_or(-1, LeaderEpoch::get));
+        }
         bytes.put_string(&self.metadata)?;
         bytes.put_i64(self.commit_ms);
+        if let Some(expire_ms) = expire_ms {
+            bytes.put_i64(expire_ms);
+        }
         Ok(bytes)
     }
 }
@@ -396,6 +409,11 @@ mod tests {
     fn what_is_written_is_read_and_every_cut_is_refused() {
         let records = [
             offset(Some(value())),
+            offset(Some(OffsetValue {
+                expire_ms: Some(9),
+                leader_epoch: None,
+                ..value()
+            })),
             offset(None),
             group(Some(group_value())),
             group(None),

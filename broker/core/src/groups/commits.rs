@@ -11,9 +11,9 @@ use sedge_protocol::ErrorCode;
 use super::group::{Group, GroupState};
 use super::limits::CLOCK_PLAUSIBLE_FROM_MS;
 use super::messages::Committer;
-use super::records::{CommittedOffset, OffsetKey};
 use crate::machine::Now;
 use crate::offsets::Offsets;
+use sedge_protocol::coordinator::{OffsetKey, OffsetValue};
 
 impl Group {
     /// A commit from a member counts as a heartbeat.
@@ -73,7 +73,7 @@ impl Group {
         for (topic, partition, offset) in offsets.of_group(&self.id) {
             if !subscribed.contains(topic) && self.is_over(now, offset, retention_ms) {
                 expired.push(OffsetKey {
-                    group_id: String::from(&*self.id),
+                    group: String::from(&*self.id),
                     topic: topic.to_owned(),
                     partition,
                 });
@@ -85,13 +85,13 @@ impl Group {
     }
 
     /// The age counts from when the group became empty, where it is one with members; from the commit otherwise.
-    fn is_over(&self, now: Now, offset: &CommittedOffset, retention_ms: i64) -> bool {
-        if let Some(expire) = offset.expire_timestamp_ms {
-            return now.wall_ms >= expire && offset.commit_timestamp_ms >= CLOCK_PLAUSIBLE_FROM_MS;
+    fn is_over(&self, now: Now, offset: &OffsetValue, retention_ms: i64) -> bool {
+        if let Some(expire) = offset.expire_ms {
+            return now.wall_ms >= expire && offset.commit_ms >= CLOCK_PLAUSIBLE_FROM_MS;
         }
         let since = match self.state_timestamp_ms {
             Some(emptied) if self.protocol_type.is_some() && self.is(GroupState::Empty) => emptied,
-            _ => offset.commit_timestamp_ms,
+            _ => offset.commit_ms,
         };
         since >= CLOCK_PLAUSIBLE_FROM_MS && now.wall_ms.saturating_sub(since) >= retention_ms
     }

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use sedge_protocol::ErrorCode;
 
 use super::messages::{JoinedMember, Protocol, Token};
-use super::records::{CoordinatorRecord, GroupMetadata, MemberMetadata};
 use super::subscription;
+use sedge_protocol::coordinator::{CoordinatorRecord, GroupMember, GroupValue};
 
 /// The protocol type of consumers, whose subscriptions the coordinator can read.
 const CONSUMER: &str = "consumer";
@@ -164,15 +164,15 @@ impl Group {
     }
 
     /// The group as its record has it: stable where it has members, whose sessions begin anew at `now`.
-    pub fn restored(id: Arc<str>, metadata: &GroupMetadata, now: u64) -> Self {
+    pub fn restored(id: Arc<str>, metadata: &GroupValue, now: u64) -> Self {
         let mut group = Self::new(id, 0);
-        group.state_timestamp_ms = metadata.state_timestamp_ms;
+        group.state_timestamp_ms = metadata.state_ms;
         group.protocol_type = Some(metadata.protocol_type.clone()).filter(|name| !name.is_empty());
         group.protocol_name.clone_from(&metadata.protocol);
         group.generation = metadata.generation;
         for member in &metadata.members {
             let restored = restored_member(metadata, member, now);
-            group.insert(member.member_id.clone(), restored);
+            group.insert(member.id.clone(), restored);
         }
         if let Some(leader) = &metadata.leader
             && group.members.contains_key(leader)
@@ -187,24 +187,26 @@ impl Group {
 
     /// What `__consumer_offsets` remembers of the group.
     pub fn record(&self) -> CoordinatorRecord {
-        let members = self.members.iter().map(|(id, member)| MemberMetadata {
-            member_id: id.clone(),
-            group_instance_id: member.instance_id.clone(),
+        let members = self.members.iter().map(|(id, member)| GroupMember {
+            id: id.clone(),
+            instance_id: member.instance_id.clone(),
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
             rebalance_timeout_ms: member.rebalance_timeout_ms,
             session_timeout_ms: member.session_timeout_ms,
-            subscription: member.metadata(self.protocol_name.as_deref().unwrap_or_default()),
-            assignment: member.assignment.clone(),
+            subscription: member
+                .metadata(self.protocol_name.as_deref().unwrap_or_default())
+                .to_vec(),
+            assignment: member.assignment.to_vec(),
         });
         CoordinatorRecord::Group {
-            group_id: (*self.id).to_owned(),
-            value: Some(GroupMetadata {
+            group: (*self.id).to_owned(),
+            value: Some(GroupValue {
                 protocol_type: self.protocol_type.clone().unwrap_or_default(),
                 generation: self.generation,
                 protocol: self.protocol_name.clone(),
                 leader: self.leader.clone(),
-                state_timestamp_ms: self.state_timestamp_ms,
+                state_ms: self.state_timestamp_ms,
                 members: members.collect(),
             }),
         }
@@ -445,19 +447,19 @@ impl Group {
     }
 }
 
-fn restored_member(group: &GroupMetadata, member: &MemberMetadata, now: u64) -> Member {
+fn restored_member(group: &GroupValue, member: &GroupMember, now: u64) -> Member {
     let protocols = group.protocol.iter().map(|name| Protocol {
         name: name.clone(),
-        metadata: member.subscription.clone(),
+        metadata: Bytes::from(member.subscription.clone()),
     });
     let mut restored = Member {
-        instance_id: member.group_instance_id.clone(),
+        instance_id: member.instance_id.clone(),
         client_id: member.client_id.clone(),
         client_host: member.client_host.clone(),
         session_timeout_ms: member.session_timeout_ms,
         rebalance_timeout_ms: member.rebalance_timeout_ms,
         protocols: protocols.collect(),
-        assignment: member.assignment.clone(),
+        assignment: Bytes::from(member.assignment.clone()),
         awaiting_join: None,
         awaiting_sync: None,
         is_new: false,

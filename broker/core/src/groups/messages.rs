@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use sedge_protocol::ErrorCode;
 
-use super::records::CoordinatorRecord;
+use sedge_protocol::coordinator::CoordinatorRecord;
 
 /// Names a request whose answer may come later (JoinGroup and SyncGroup). Given by the caller, returned in the [`Reply`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -26,7 +26,6 @@ mod join;
 pub mod limits;
 pub mod messages;
 mod rebalance;
-pub mod records;
 mod restore;
 #[cfg(test)]
 mod simulation;
@@ -55,7 +54,8 @@ pub use messages::{
     JoinRequest, Joined, JoinedMember, LeaveReply, LeaveRequest, LeavingMember, MemberDescription,
     Planned, Protocol, Reply, ReplyBody, SyncReply, SyncRequest, Synced, Token,
 };
-pub use records::{CommittedOffset, CoordinatorRecord, GroupMetadata, MemberMetadata, OffsetKey};
+use sedge_protocol::coordinator::{CoordinatorRecord, OffsetKey};
+use sedge_protocol::ids::{Offset, PartitionIndex};
 
 /// For each topic of an OffsetDelete, each partition's result; or the group's error.
 pub type OffsetDeleteReply = Result<Vec<Vec<Result<(), ErrorCode>>>, ErrorCode>;
@@ -252,9 +252,9 @@ impl Coordinator {
                             return Err(ErrorCode::GroupSubscribedToTopic);
                         }
                         keys.push(OffsetKey {
-                            group_id: group_id.to_owned(),
+                            group: group_id.to_owned(),
                             topic: topic.clone(),
-                            partition: *partition,
+                            partition: PartitionIndex(*partition),
                         });
                         Ok(())
                     })
@@ -298,7 +298,7 @@ impl Coordinator {
                 .of_group(group_id)
                 .filter(|(name, ..)| *name == topic);
             keys.extend(of_topic.map(|(topic, partition, _)| OffsetKey {
-                group_id: group_id.to_owned(),
+                group: group_id.to_owned(),
                 topic: topic.to_owned(),
                 partition,
             }));
@@ -330,21 +330,16 @@ impl Coordinator {
     }
 
     /// A record is durable. In the order of the log.
-    pub fn apply(
-        &mut self,
-        now: Now,
-        offset: sedge_protocol::ids::Offset,
-        record: &CoordinatorRecord,
-    ) {
+    pub fn apply(&mut self, now: Now, offset: Offset, record: &CoordinatorRecord) {
         self.offsets.apply(offset, record);
         if let CoordinatorRecord::Offset {
             key,
             value: Some(_),
         } = record
-            && !self.groups.contains_key(key.group_id.as_str())
+            && !self.groups.contains_key(key.group.as_str())
         {
             // The group went while its commit was on its way.
-            let group_id: Arc<str> = key.group_id.as_str().into();
+            let group_id: Arc<str> = key.group.as_str().into();
             self.groups
                 .insert(Arc::clone(&group_id), Group::new(group_id, now.wall_ms));
         }
@@ -353,7 +348,9 @@ impl Coordinator {
     /// These records could not be written. Offsets were never taken; groups are offered again until they are.
     pub fn handle_save_failed(&mut self, now: Now, records: &[CoordinatorRecord]) {
         for record in records {
-            if let CoordinatorRecord::Group { group_id, .. } = record
+            if let CoordinatorRecord::Group {
+                group: group_id, ..
+            } = record
                 && let Some(group) = self.groups.get_mut(group_id.as_str())
             {
                 group.save_at = Some(now.monotonic_ms.saturating_add(limits::SAVE_RETRY_MS));
@@ -415,7 +412,7 @@ impl Coordinator {
         };
         actions.append(self.plan_offsets(now, command).actions);
         actions.persist.push(CoordinatorRecord::Group {
-            group_id: group_id.to_owned(),
+            group: group_id.to_owned(),
             value: None,
         });
         self.forget(group_id);

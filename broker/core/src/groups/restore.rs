@@ -8,8 +8,8 @@ use super::Coordinator;
 use super::config::GroupConfig;
 use super::group::Group;
 use super::messages::Actions;
-use super::records::CoordinatorRecord;
 use crate::machine::{Machine, Now};
+use sedge_protocol::coordinator::CoordinatorRecord;
 use sedge_protocol::ids::Offset;
 
 impl Coordinator {
@@ -18,11 +18,11 @@ impl Coordinator {
         match record {
             CoordinatorRecord::Offset { .. } => self.offsets.apply(Offset::ZERO, record),
             CoordinatorRecord::Group {
-                group_id,
+                group: group_id,
                 value: None,
             } => self.forget(group_id),
             CoordinatorRecord::Group {
-                group_id,
+                group: group_id,
                 value: Some(metadata),
             } => {
                 let group_id: Arc<str> = group_id.as_str().into();

@@ -4,8 +4,6 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use sedge_protocol::ids::Offset;
-
 use super::*;
 
 const MINUTE: u64 = 60_000;
@@ -206,7 +204,7 @@ impl Bench {
     fn commit(&mut self, committer: &Committer, topic: &str, offset: i64) -> Result<(), ErrorCode> {
         let commit = OffsetToCommit {
             topic: topic.to_string(),
-            offset,
+            offset: Offset(offset),
             ..Default::default()
         };
         let planned = self
@@ -889,8 +887,12 @@ fn who_may_commit() {
         bench.commit(&committer, "t", 5),
         Err(ErrorCode::RebalanceInProgress)
     );
-    let offset = bench.coordinator.offsets().get("g", "t", 0).unwrap();
-    assert_eq!(offset.offset, 4);
+    let offset = bench
+        .coordinator
+        .offsets()
+        .get("g", "t", PartitionIndex(0))
+        .unwrap();
+    assert_eq!(offset.offset, Offset(4));
 }
 
 #[test]
@@ -1023,8 +1025,13 @@ fn members_live_through_a_restart() {
     let mut bench = bench.restarted();
     assert_eq!(bench.coordinator.describe("g"), before);
     assert_eq!(
-        bench.coordinator.offsets().get("g", "t", 0).unwrap().offset,
-        7
+        bench
+            .coordinator
+            .offsets()
+            .get("g", "t", PartitionIndex(0))
+            .unwrap()
+            .offset,
+        Offset(7)
     );
     assert_eq!(bench.heartbeat(&member), Ok(()));
     assert_eq!(bench.commit(&member_of(&member), "t", 8), Ok(()));
@@ -1090,8 +1097,20 @@ fn offsets_expire_when_nobody_uses_them() {
     assert_eq!(bench.coordinator.offsets().len(), 3);
     beat(&mut bench, 40 * MINUTE);
     assert_eq!(bench.state(), "Dead", "the group that only kept offsets");
-    assert!(bench.coordinator.offsets().get("live", "left", 0).is_none());
-    assert!(bench.coordinator.offsets().get("live", "used", 0).is_some());
+    assert!(
+        bench
+            .coordinator
+            .offsets()
+            .get("live", "left", PartitionIndex(0))
+            .is_none()
+    );
+    assert!(
+        bench
+            .coordinator
+            .offsets()
+            .get("live", "used", PartitionIndex(0))
+            .is_some()
+    );
     assert_eq!(
         bench.restarted().coordinator.offsets(),
         bench.coordinator.offsets()
@@ -1115,8 +1134,20 @@ fn a_deleted_topic_takes_its_offsets_along() {
     bench.commit(&outsider(), "u", 1).unwrap();
     let actions = bench.coordinator.handle_topic_deleted(bench.now, "t");
     bench.take(actions);
-    assert!(bench.coordinator.offsets().get("g", "t", 0).is_none());
-    assert!(bench.coordinator.offsets().get("g", "u", 0).is_some());
+    assert!(
+        bench
+            .coordinator
+            .offsets()
+            .get("g", "t", PartitionIndex(0))
+            .is_none()
+    );
+    assert!(
+        bench
+            .coordinator
+            .offsets()
+            .get("g", "u", PartitionIndex(0))
+            .is_some()
+    );
 }
 
 #[test]
@@ -1138,7 +1169,7 @@ fn a_commit_on_its_way_outlives_the_group() {
     bench.commit(&outsider(), "t", 1).unwrap();
     let commit = OffsetToCommit {
         topic: "u".to_string(),
-        offset: 2,
+        offset: Offset(2),
         ..Default::default()
     };
     let commit = bench
