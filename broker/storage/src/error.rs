@@ -26,6 +26,8 @@ pub enum Error {
     },
     /// fjall failed.
     Views(fjall::Error),
+    /// fjall has more to write than it should; the next flush tries again.
+    ViewsBusy,
     /// A view holds an entry that cannot be read.
     ViewEntry { view: &'static str },
     /// An earlier write or sync failed: the process must end.
@@ -70,6 +72,7 @@ impl std::fmt::Display for Error {
                 write!(f, "segment {} is damaged at {position}: {what}", segment.0)
             }
             Self::Views(source) => write!(f, "views: {source}"),
+            Self::ViewsBusy => f.write_str("views: busy; the next flush tries again"),
             Self::ViewEntry { view } => {
                 write!(
                     f,

@@ -14,9 +14,21 @@
 //! and the restart replays.
 
 mod api;
+mod catalog;
+pub mod disk;
 mod error;
+mod files;
+pub mod format;
+mod free;
+pub mod limits;
 mod memory;
+mod meta;
+mod read;
+mod recover;
+pub mod scan;
 mod store;
+pub mod views;
+mod write;
 
 pub use api::{
     Commit, Entry, Freed, Hole, Identity, LogBounds, LogStore, LostRange, OpenReport, Options,
@@ -24,4 +36,5 @@ pub use api::{
 };
 pub use error::Error;
 pub use memory::MemoryStore;
-pub use store::{Store, open};
+pub use scan::scan_segment;
+pub use store::{Store, open, open_with};

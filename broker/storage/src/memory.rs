@@ -169,7 +169,7 @@ impl LogStore for MemoryStore {
         let Some(of) = state.partitions.get(&partition) else {
             return Ok(Vec::new());
         };
-        if from < of.bounds.log_start {
+        if from < of.bounds.log_start || from >= until {
             return Ok(Vec::new());
         }
         let mut chunks = Vec::new();

@@ -1,7 +1,8 @@
-//! The store under a data directory. For this commit the records live in memory behind the final interface;
-//! segments on disk follow.
+//! The store: catalog, files and the one writer, behind [`LogStore`].
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sedge_protocol::ids::{Offset, PartitionId};
@@ -10,52 +11,162 @@ use crate::api::{
     Commit, Freed, Identity, LogBounds, LogStore, OpenReport, Options, Recovery, Sequence, Slice,
     Usage, View, ViewReader,
 };
+use crate::catalog::Catalog;
+use crate::disk::directory::io_error;
+use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
-use crate::memory::MemoryStore;
+use crate::files::Files;
+use crate::meta::{self, DirectoryLock};
+use crate::views::Base;
+use crate::views::fjall_base::FjallBase;
+use crate::write::Writer;
+use crate::{free, read, recover};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Store {
-    log: MemoryStore,
+    pub(crate) options: Options,
+    pub(crate) catalog: Catalog,
+    pub(crate) files: Files,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) counters: Counters,
+    /// Files with writes that no sync has covered.
+    pub(crate) unsynced: Mutex<Vec<Arc<dyn SegmentFile>>>,
+    syncing: Mutex<()>,
+    poisoned: AtomicBool,
     identity: Identity,
+    /// Held for as long as the store is open.
+    lock: Option<DirectoryLock>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub payload_bytes: AtomicU64,
+    pub log_bytes: AtomicU64,
+    pub syncs: AtomicU64,
 }
 
 /// Opens the data directory, makes it where it is missing, and brings the views up to date.
+///
+/// `directory` gets `meta.toml`, `lock`, `segments/` and `views/`.
 pub fn open(
     directory: &Path,
     options: Options,
     recovery: &mut dyn Recovery,
 ) -> Result<(Store, OpenReport), Error> {
-    let _ = recovery;
-    std::fs::create_dir_all(directory).map_err(|source| Error::Io {
-        doing: "create the data directory",
-        source,
-    })?;
-    let identity = Identity {
-        cluster_id: options
-            .cluster_id
-            .unwrap_or_else(|| "AAAAAAAAAAAAAAAAAAAAAA".to_owned()),
-        node_id: options.node_id,
+    std::fs::create_dir_all(directory)
+        .map_err(|source| io_error("create the data directory", source))?;
+    let lock = DirectoryLock::take(directory)?;
+    let identity = meta::check_or_write(directory, &options)?;
+    let disk = Arc::new(crate::disk::directory::Directory::open(
+        &directory.join("segments"),
+    )?);
+    let views = directory.join("views");
+    let cache_bytes = options.cache_bytes;
+    let mut open_views = |anew: bool| -> Result<Box<dyn Base>, Error> {
+        if anew && views.exists() {
+            std::fs::remove_dir_all(&views)
+                .map_err(|source| io_error("remove the views", source))?;
+        }
+        Ok(Box::new(FjallBase::open(&views, cache_bytes)?))
     };
-    Ok((
-        Store {
-            log: MemoryStore::new(),
-            identity,
-        },
-        OpenReport::default(),
-    ))
+    let (mut store, report) = recover::open(disk, &mut open_views, options, recovery)?;
+    store.identity = identity;
+    store.lock = Some(lock);
+    Ok((store, report))
+}
+
+/// Opens on any disk with any base for the views: for tests with faults. `open_views` is called again, with
+/// true, where what it gave first is of no use.
+pub fn open_with(
+    disk: Arc<dyn Disk>,
+    open_views: &mut dyn FnMut(bool) -> Result<Box<dyn Base>, Error>,
+    options: Options,
+    recovery: &mut dyn Recovery,
+) -> Result<(Store, OpenReport), Error> {
+    recover::open(disk, open_views, options, recovery)
 }
 
 impl Store {
+    pub(crate) fn assemble(
+        options: Options,
+        catalog: Catalog,
+        files: Files,
+        writer: Writer,
+    ) -> Self {
+        let identity = Identity {
+            cluster_id: options.cluster_id.clone().unwrap_or_default(),
+            node_id: options.node_id,
+        };
+        Self {
+            options,
+            catalog,
+            files,
+            writer: Mutex::new(writer),
+            counters: Counters::default(),
+            unsynced: Mutex::default(),
+            syncing: Mutex::default(),
+            poisoned: AtomicBool::new(false),
+            identity,
+            lock: None,
+        }
+    }
+
     /// Whose data this is.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    pub(crate) fn lock_writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn check_health(&self) -> Result<(), Error> {
+        if self.poisoned.load(Ordering::Acquire) {
+            Err(Error::Poisoned)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn poison(&self) {
+        self.poisoned.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn note_unsynced(&self, file: &Arc<dyn SegmentFile>) {
+        let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unsynced.last().is_some_and(|last| Arc::ptr_eq(last, file)) {
+            unsynced.push(file.clone());
+        }
+    }
+
+    pub(crate) fn sync_log(&self) -> Result<(), Error> {
+        let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_health()?;
+        let files =
+            std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
+        for file in files {
+            file.sync_data().map_err(|source| {
+                // The kernel may have thrown the pages away: a second try would say yes to nothing.
+                self.poison();
+                Error::Io {
+                    doing: "sync a segment",
+                    source,
+                }
+            })?;
+            self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn flush(&self, forced: bool) -> Result<(), Error> {
+        self.catalog.flush(forced, &|| self.sync_log())
     }
 }
 
 impl ViewReader for Store {
     fn view_get(&self, view: View, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.log.view_get(view, key)
+        self.catalog.view_get(view, key)
     }
 
     fn view_scan(
@@ -64,25 +175,25 @@ impl ViewReader for Store {
         prefix: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(), Error> {
-        self.log.view_scan(view, prefix, each)
+        self.catalog.view_scan(view, prefix, each)
     }
 }
 
 impl LogStore for Store {
     fn reserve(&self, bytes: usize) -> Result<(), Error> {
-        self.log.reserve(bytes)
+        self.reserve_room(bytes)
     }
 
     fn append(&self, commit: Commit) -> Result<Sequence, Error> {
-        self.log.append(commit)
+        self.append_commit(commit)
     }
 
     fn sync(&self) -> Result<(), Error> {
-        self.log.sync()
+        self.sync_log()
     }
 
     fn bounds(&self, partition: PartitionId) -> Result<LogBounds, Error> {
-        self.log.bounds(partition)
+        Ok(self.catalog.bounds(partition)?.log)
     }
 
     fn read(
@@ -92,7 +203,7 @@ impl LogStore for Store {
         until: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Bytes>, Error> {
-        self.log.read(partition, from, until, bytes_max)
+        read::read(self, partition, from, until, bytes_max)
     }
 
     fn first_batch_at(
@@ -101,7 +212,7 @@ impl LogStore for Store {
         timestamp: i64,
         until: Offset,
     ) -> Result<Option<Bytes>, Error> {
-        self.log.first_batch_at(partition, timestamp, until)
+        read::first_batch_at(self, partition, timestamp, until)
     }
 
     fn max_timestamp_batch(
@@ -109,30 +220,53 @@ impl LogStore for Store {
         partition: PartitionId,
         until: Offset,
     ) -> Result<Option<Bytes>, Error> {
-        self.log.max_timestamp_batch(partition, until)
+        read::max_timestamp_batch(self, partition, until)
     }
 
     fn slices(&self, partition: PartitionId) -> Result<Vec<Slice>, Error> {
-        self.log.slices(partition)
+        self.catalog.slices(partition)
     }
 
     fn partition_bytes(&self, partition: PartitionId) -> Result<u64, Error> {
-        self.log.partition_bytes(partition)
+        Ok(self.catalog.bounds(partition)?.live_bytes)
     }
 
     fn free_segments(&self) -> Result<Freed, Error> {
-        self.log.free_segments()
+        free::free_segments(self)
     }
 
     fn flush_views(&self) -> Result<(), Error> {
-        self.log.flush_views()
+        self.flush(false)
     }
 
     fn usage(&self) -> Usage {
-        self.log.usage()
+        let disk = self.files.disk.list().unwrap_or_default();
+        let (pending_entries, pending_bytes, degraded, view_flushes, view_bytes_written) =
+            self.catalog.flush_figures();
+        let state = self.catalog.read();
+        Usage {
+            disk_bytes: disk.iter().map(|(_, bytes)| bytes).sum(),
+            live_bytes: state
+                .segments
+                .values()
+                .map(|segment| segment.live_bytes)
+                .sum(),
+            segments: disk.len() as u64,
+            payload_bytes_written: self.counters.payload_bytes.load(Ordering::Relaxed),
+            log_bytes_written: self.counters.log_bytes.load(Ordering::Relaxed),
+            view_bytes_written,
+            volume_free_bytes: self.files.disk.free_bytes(),
+            pending_entries,
+            pending_bytes,
+            degraded,
+            view_flushes,
+            syncs: self.counters.syncs.load(Ordering::Relaxed),
+        }
     }
 
     fn close(&self) -> Result<(), Error> {
-        self.log.close()
+        self.lock_writer().closed = true;
+        self.sync_log()?;
+        self.flush(true)
     }
 }

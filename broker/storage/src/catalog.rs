@@ -1,0 +1,852 @@
+//! What the log holds and where: the log's own views with their layers, and the hot state of active partitions.
+//!
+//! One lock guards the layers and the hot state together. A commit is applied while it is held for writing, so
+//! a flush takes whole commits only. Readers hold it for a look and read the base without it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use sedge_protocol::ids::{Offset, PartitionId};
+
+use crate::api::{SegmentId, Sequence, Slice, View, ViewReader, ViewUpdate};
+use crate::error::Error;
+use crate::format::{EntryHead, EntryKind, Fact, FooterRun, FrameHead, Run};
+use crate::limits;
+use crate::views::layers::{HasLayers, Layers, Merged};
+use crate::views::tables::{Applied, Bounds, LogKey, LogValue, Segment, Table};
+use crate::views::{Base, caller_key};
+
+/// A commit's batches of one partition, where a read near the end of the log finds them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub base: Offset,
+    pub next: Offset,
+    pub segment: SegmentId,
+    pub position: u64,
+    pub bytes: u32,
+}
+
+/// Where a frame lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrameAt {
+    pub segment: SegmentId,
+    pub position: u64,
+}
+
+/// What the active segment holds, for its footer.
+#[derive(Debug, Default)]
+pub(crate) struct ActiveContents {
+    pub segment: SegmentId,
+    pub runs: BTreeMap<LogKey, Run>,
+    pub facts: Vec<Fact>,
+    frames: u32,
+    /// Seen from its first frame on; otherwise the footer is made from a scan.
+    pub complete: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    base: Box<dyn Base>,
+    state: RwLock<State>,
+    flushing: Mutex<FlushProgress>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub layers: Layers,
+    tails: HashMap<PartitionId, Tail>,
+    pub segments: BTreeMap<SegmentId, Segment>,
+    pub applied: Applied,
+    pub active: ActiveContents,
+    /// While views are rebuilt nothing may say up to where they are right.
+    pub rebuilding: bool,
+    flush_round: u32,
+    log_bytes_unflushed: u64,
+}
+
+#[derive(Debug, Default)]
+struct FlushProgress {
+    calls_waited: u32,
+    failing: bool,
+    flushes: u64,
+    bytes: u64,
+}
+
+/// The hot state of a partition. A cache: everything in it is in the layers or the base too.
+#[derive(Debug)]
+struct Tail {
+    bounds: Bounds,
+    run: Option<OpenRun>,
+    slice: Option<Slice>,
+    marks: VecDeque<Mark>,
+    touched_round: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OpenRun {
+    base: Offset,
+    run: Run,
+    first_frame: u32,
+}
+
+/// Layers behind the catalog's lock.
+#[derive(Debug)]
+pub(crate) struct Locked<'a>(&'a RwLock<State>);
+
+impl HasLayers for Locked<'_> {
+    fn with_layers<T>(&self, look: impl FnOnce(&Layers) -> T) -> T {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner).layers)
+    }
+}
+
+impl Catalog {
+    pub fn new(base: Box<dyn Base>) -> Self {
+        Self {
+            base,
+            state: RwLock::default(),
+            flushing: Mutex::default(),
+        }
+    }
+
+    pub fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn merged(&self) -> Merged<'_, Locked<'_>> {
+        Merged {
+            layers: Locked(&self.state),
+            base: &*self.base,
+        }
+    }
+
+    /// Makes a frame's entries and the caller's updates visible, at once.
+    pub fn apply(
+        &self,
+        at: FrameAt,
+        head: &FrameHead,
+        updates: Vec<ViewUpdate>,
+    ) -> Result<(), Error> {
+        let mut state = self.write();
+        state.apply_frame(&*self.base, at, head)?;
+        for update in updates {
+            state.layers.put_caller(update);
+        }
+        Ok(())
+    }
+
+    pub fn put_updates(&self, updates: Vec<ViewUpdate>) {
+        let mut state = self.write();
+        for update in updates {
+            state.layers.put_caller(update);
+        }
+    }
+
+    /// A run and facts as a footer lists them, while views are rebuilt.
+    pub fn apply_footer(&self, runs: &[FooterRun], facts: &[Fact]) -> Result<(), Error> {
+        let mut state = self.write();
+        for of in runs {
+            state.apply_run(&*self.base, of)?;
+        }
+        for fact in facts {
+            state.apply_fact(&*self.base, fact)?;
+        }
+        Ok(())
+    }
+
+    pub fn bounds(&self, partition: PartitionId) -> Result<Bounds, Error> {
+        if let Some(tail) = self.read().tails.get(&partition) {
+            return Ok(tail.bounds);
+        }
+        match self.merged().get(LogKey::bounds(partition))? {
+            Some(LogValue::Bounds(bounds)) => Ok(bounds),
+            _ => Ok(Bounds::default()),
+        }
+    }
+
+    /// Marks from the one that holds `from`, up to `bytes_max` of batches but at least one. Empty where the
+    /// marks do not reach back so far.
+    pub fn marks(&self, partition: PartitionId, from: Offset, bytes_max: usize) -> Vec<Mark> {
+        let state = self.read();
+        let Some(tail) = state.tails.get(&partition) else {
+            return Vec::new();
+        };
+        let first = tail.marks.partition_point(|mark| mark.next <= from);
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        for mark in tail.marks.iter().skip(first) {
+            if found.is_empty() && mark.base > from {
+                break;
+            }
+            found.push(*mark);
+            bytes += mark.bytes as usize;
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        found
+    }
+
+    /// The run that holds `offset`, or the first one behind it.
+    pub fn run_at(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<Option<(Offset, Run)>, Error> {
+        let merged = self.merged();
+        let at = LogKey::run(partition, offset);
+        let found = merged.last(LogKey::run(partition, Offset::ZERO), at)?;
+        if let Some((key, LogValue::Run(run))) = found
+            && run.next > offset
+        {
+            return Ok(Some((key.offset(), run)));
+        }
+        let behind = LogKey::run(partition, offset.plus(1));
+        match merged.first(behind, LogKey::run(partition, Offset(i64::MAX)))? {
+            Some((key, LogValue::Run(run))) => Ok(Some((key.offset(), run))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Oldest first.
+    pub fn slices(&self, partition: PartitionId) -> Result<Vec<Slice>, Error> {
+        slices_between(&self.merged(), partition, Offset::ZERO, Offset(i64::MAX))
+    }
+
+    pub fn generation(&self, segment: SegmentId) -> Option<u64> {
+        self.read()
+            .segments
+            .get(&segment)
+            .map(|segment| segment.generation)
+    }
+
+    /// Every partition that has bounds.
+    pub fn partitions(&self) -> Result<Vec<PartitionId>, Error> {
+        let low = LogKey {
+            table: Table::Bounds,
+            id: 0,
+            offset: 0,
+        };
+        let high = LogKey {
+            table: Table::Bounds,
+            id: u64::MAX,
+            offset: 0,
+        };
+        let mut found = Vec::new();
+        self.merged().scan(low, high, &mut |key, _| {
+            found.push(PartitionId(key.id as u32));
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// What the base knows of segments and of how far it got. Where it has nothing, `None`.
+    pub fn load(&self) -> Result<Option<Applied>, Error> {
+        let Some(LogValue::Applied(applied)) = self.merged().get(LogKey::APPLIED)? else {
+            return Ok(None);
+        };
+        let low = LogKey::segment(SegmentId(0));
+        let high = LogKey::segment(SegmentId(u64::MAX));
+        let mut segments = BTreeMap::new();
+        self.merged().scan(low, high, &mut |key, value| {
+            if let LogValue::Segment(segment) = value {
+                segments.insert(SegmentId(key.id), segment);
+            }
+            true
+        })?;
+        let mut state = self.write();
+        state.segments = segments;
+        state.applied = applied;
+        Ok(Some(applied))
+    }
+
+    pub fn pending_bytes(&self) -> usize {
+        self.read().layers.bytes()
+    }
+
+    /// (entries, bytes, failing, flushes, bytes flushed)
+    pub fn flush_figures(&self) -> (u64, u64, bool, u64, u64) {
+        let (entries, bytes) = {
+            let state = self.read();
+            (state.layers.entries() as u64, state.layers.bytes() as u64)
+        };
+        let progress = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        (
+            entries,
+            bytes,
+            progress.failing,
+            progress.flushes,
+            progress.bytes,
+        )
+    }
+
+    /// Brings the layers to the base, having synced the log up to them.
+    pub fn flush(
+        &self,
+        forced: bool,
+        sync_log: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut progress = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !forced && !self.is_flush_due(&mut progress) {
+            return Ok(());
+        }
+        // A second round where an earlier flush had failed and left its layer.
+        for _ in 0..2 {
+            let (layer, newer) = self.write().next_layer();
+            let Some(layer) = layer else { break };
+            sync_log()?;
+            let changes = layer.changes();
+            let bytes: usize = changes
+                .iter()
+                .map(|of| of.key.len() + of.value.as_ref().map_or(0, Vec::len))
+                .sum();
+            if let Err(error) = self.base.write(changes) {
+                if !progress.failing {
+                    log::warn!("views: not flushed, appends go on: {error}");
+                }
+                progress.failing = true;
+                return Err(error);
+            }
+            if progress.failing {
+                log::info!("views: flushed again");
+            }
+            progress.failing = false;
+            progress.calls_waited = 0;
+            progress.flushes += 1;
+            progress.bytes += bytes as u64;
+            drop(layer);
+            self.write().layer_flushed();
+            if !newer {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_flush_due(&self, progress: &mut FlushProgress) -> bool {
+        let state = self.read();
+        if state.layers.entries() == 0 {
+            return false;
+        }
+        progress.calls_waited += 1;
+        progress.calls_waited >= limits::FLUSH_CALLS
+            || state.log_bytes_unflushed >= limits::FLUSH_LOG_BYTES
+            || state.layers.bytes() >= limits::FLUSH_PENDING_BYTES
+    }
+}
+
+impl ViewReader for Catalog {
+    fn view_get(&self, view: View, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.merged().get_caller(&caller_key(view, key))
+    }
+
+    fn view_scan(
+        &self,
+        view: View,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), Error> {
+        self.merged()
+            .scan_caller(&caller_key(view, prefix), &mut |key, value| {
+                each(&key[1..], value);
+            })
+    }
+}
+
+impl State {
+    /// The layer to flush, and whether there is a newer one behind it.
+    fn next_layer(&mut self) -> (Option<Arc<crate::views::layers::Layer>>, bool) {
+        if let Some(layer) = &self.layers.flushing {
+            return (Some(layer.clone()), true);
+        }
+        if self.layers.pending.is_empty() {
+            return (None, false);
+        }
+        if !self.rebuilding && self.applied.sequence > Sequence(0) {
+            self.layers
+                .put(LogKey::APPLIED, LogValue::Applied(self.applied));
+        }
+        let layer = Arc::new(std::mem::take(&mut self.layers.pending));
+        self.layers.flushing = Some(layer.clone());
+        self.log_bytes_unflushed = 0;
+        (Some(layer), false)
+    }
+
+    fn layer_flushed(&mut self) {
+        self.layers.flushing = None;
+        self.flush_round = self.flush_round.wrapping_add(1);
+        self.let_tails_go();
+    }
+
+    /// Tails not touched since the flush before the last one, when there are many.
+    fn let_tails_go(&mut self) {
+        if self.tails.len() > limits::TAILS_MAX / 2 {
+            let round = self.flush_round;
+            self.tails
+                .retain(|_, tail| round.wrapping_sub(tail.touched_round) <= 1);
+        }
+        if self.tails.is_empty() {
+            self.tails.shrink_to_fit();
+        }
+    }
+
+    /// A segment becomes the active one.
+    pub fn start_segment(&mut self, id: SegmentId, generation: u64) {
+        self.add_segment(id, generation);
+        self.active = ActiveContents {
+            segment: id,
+            complete: true,
+            ..ActiveContents::default()
+        };
+    }
+
+    pub fn add_segment(&mut self, id: SegmentId, generation: u64) {
+        let segment = Segment {
+            generation,
+            ..Segment::default()
+        };
+        self.segments.insert(id, segment);
+        self.layers
+            .put(LogKey::segment(id), LogValue::Segment(segment));
+    }
+
+    pub fn forget_segment(&mut self, id: SegmentId) {
+        self.segments.remove(&id);
+        self.layers.remove(LogKey::segment(id));
+        for tail in self.tails.values_mut() {
+            tail.marks.retain(|mark| mark.segment != id);
+        }
+    }
+
+    pub fn apply_frame(
+        &mut self,
+        base: &dyn Base,
+        at: FrameAt,
+        head: &FrameHead,
+    ) -> Result<(), Error> {
+        if self.active.segment != at.segment {
+            self.active = ActiveContents {
+                segment: at.segment,
+                ..ActiveContents::default()
+            };
+        }
+        self.active.frames += 1;
+        let end = at.position + head.frame_bytes();
+        let mut data = at.position + head.bytes();
+        for entry in &head.entries {
+            match entry.kind {
+                EntryKind::Append => self.apply_append(base, at, head, entry, data, end)?,
+                EntryKind::Moved => {
+                    let run = run_of(at, head, entry, end);
+                    self.apply_moved(base, entry.partition, entry.base, run)?;
+                    self.note_run(LogKey::run(entry.partition, entry.base), run);
+                }
+                EntryKind::LogStart | EntryKind::Drop => {
+                    let fact = Fact {
+                        kind: entry.kind,
+                        partition: entry.partition,
+                        base: entry.base,
+                        leader_epoch: entry.leader_epoch,
+                    };
+                    self.apply_fact(base, &fact)?;
+                    self.active.facts.push(fact);
+                }
+            }
+            data += u64::from(entry.bytes);
+        }
+        self.applied = Applied {
+            sequence: head.sequence,
+            segment: at.segment,
+            generation: head.generation,
+            position: at.position,
+            end,
+        };
+        self.log_bytes_unflushed += head.frame_bytes();
+        Ok(())
+    }
+
+    fn note_run(&mut self, key: LogKey, run: Run) {
+        if self.active.complete {
+            self.active.runs.insert(key, run);
+        }
+    }
+
+    fn apply_append(
+        &mut self,
+        base: &dyn Base,
+        at: FrameAt,
+        head: &FrameHead,
+        entry: &EntryHead,
+        data: u64,
+        end: u64,
+    ) -> Result<(), Error> {
+        let frame = self.active.frames;
+        let one = run_of(at, head, entry, end);
+        let mut tail = self.take_tail(base, entry.partition)?;
+        let open = match tail.run {
+            Some(open) if open.takes(entry.base, &one, frame) => open.extended(&one),
+            _ => OpenRun {
+                base: entry.base,
+                run: one,
+                first_frame: frame,
+            },
+        };
+        tail.run = Some(open);
+        let key = LogKey::run(entry.partition, open.base);
+        self.layers.put(key, LogValue::Run(open.run));
+        self.note_run(key, open.run);
+        self.add_to_slice(&mut tail, entry.partition, entry.base, &one);
+        tail.bounds.log.next_offset = tail.bounds.log.next_offset.max(entry.next);
+        tail.bounds.log.leader_epoch = entry.leader_epoch.or(tail.bounds.log.leader_epoch);
+        if tail.marks.len() >= limits::TAIL_MARKS_MAX {
+            tail.marks.pop_front();
+        }
+        tail.marks.push_back(Mark {
+            base: entry.base,
+            next: entry.next,
+            segment: at.segment,
+            position: data,
+            bytes: entry.bytes,
+        });
+        self.put_tail(entry.partition, tail);
+        Ok(())
+    }
+
+    fn apply_run(&mut self, base: &dyn Base, of: &FooterRun) -> Result<(), Error> {
+        if of.run.moved {
+            return self.apply_moved(base, of.partition, of.base, of.run);
+        }
+        let mut tail = self.take_tail(base, of.partition)?;
+        self.layers
+            .put(LogKey::run(of.partition, of.base), LogValue::Run(of.run));
+        tail.run = None;
+        self.add_to_slice(&mut tail, of.partition, of.base, &of.run);
+        tail.bounds.log.next_offset = tail.bounds.log.next_offset.max(of.run.next);
+        tail.bounds.log.leader_epoch = of.run.leader_epoch.or(tail.bounds.log.leader_epoch);
+        self.put_tail(of.partition, tail);
+        Ok(())
+    }
+
+    fn add_to_slice(&mut self, tail: &mut Tail, partition: PartitionId, base: Offset, one: &Run) {
+        let bytes = u64::from(one.bytes);
+        let (slice, new) = match tail.slice {
+            Some(slice) if slice.segment == one.segment && slice.next_offset == base => {
+                let grown = Slice {
+                    next_offset: one.next,
+                    bytes: slice.bytes + bytes,
+                    max_timestamp: slice.max_timestamp.max(one.max_timestamp),
+                    append_ms: slice.append_ms.max(one.append_ms),
+                    ..slice
+                };
+                (grown, 0)
+            }
+            _ => (slice_of(base, one), 1),
+        };
+        tail.slice = Some(slice);
+        tail.bounds.live_bytes += bytes;
+        self.layers.put(
+            LogKey::slice(partition, slice.first_offset),
+            LogValue::Slice(slice),
+        );
+        self.count_live(one.segment, new, bytes as i64);
+    }
+
+    fn count_live(&mut self, id: SegmentId, slices: i64, bytes: i64) {
+        let Some(segment) = self.segments.get_mut(&id) else {
+            return;
+        };
+        segment.live_slices = segment.live_slices.saturating_add_signed(slices);
+        segment.live_bytes = segment.live_bytes.saturating_add_signed(bytes);
+        let segment = *segment;
+        self.layers
+            .put(LogKey::segment(id), LogValue::Segment(segment));
+    }
+
+    /// Batches that were elsewhere are now here: what said where they were gives way.
+    fn apply_moved(
+        &mut self,
+        base: &dyn Base,
+        partition: PartitionId,
+        first: Offset,
+        run: Run,
+    ) -> Result<(), Error> {
+        let mut tail = self.take_tail(base, partition)?;
+        (tail.slice, tail.run) = (None, None);
+        tail.marks
+            .retain(|mark| mark.next <= first || mark.base >= run.next);
+        self.carve_runs(base, partition, first, run.next)?;
+        let gone = self.carve_slices(base, partition, first, &run)?;
+        tail.bounds.live_bytes = tail.bounds.live_bytes.saturating_sub(gone);
+        self.layers
+            .put(LogKey::run(partition, first), LogValue::Run(run));
+        self.add_to_slice(&mut tail, partition, first, &run);
+        tail.slice = None;
+        if run.next >= tail.bounds.log.next_offset {
+            tail.bounds.log.next_offset = run.next;
+            tail.bounds.log.leader_epoch = run.leader_epoch.or(tail.bounds.log.leader_epoch);
+        }
+        self.put_tail(partition, tail);
+        Ok(())
+    }
+
+    fn carve_runs(
+        &mut self,
+        base: &dyn Base,
+        partition: PartitionId,
+        first: Offset,
+        next: Offset,
+    ) -> Result<(), Error> {
+        let merged = Merged {
+            layers: &self.layers,
+            base,
+        };
+        let mut inside = Vec::new();
+        let (low, high) = (
+            LogKey::run(partition, first),
+            LogKey::run(partition, next.plus(-1)),
+        );
+        merged.scan(low, high, &mut |key, value| {
+            inside.push((key, value));
+            true
+        })?;
+        let before = merged.last(LogKey::run(partition, Offset::ZERO), low)?;
+        for (key, value) in before.into_iter().chain(inside) {
+            let LogValue::Run(run) = value else { continue };
+            if run.next > next {
+                let behind = Run {
+                    bytes: run.bytes,
+                    ..run
+                };
+                self.layers
+                    .put(LogKey::run(partition, next), LogValue::Run(behind));
+            }
+            if key >= low {
+                self.layers.remove(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the bytes that no longer live where they were.
+    fn carve_slices(
+        &mut self,
+        base: &dyn Base,
+        partition: PartitionId,
+        first: Offset,
+        moved: &Run,
+    ) -> Result<u64, Error> {
+        let merged = Merged {
+            layers: &self.layers,
+            base,
+        };
+        let mut touched = slices_between(&merged, partition, first, moved.next)?;
+        let low = LogKey::slice(partition, Offset::ZERO);
+        if let Some((_, LogValue::Slice(before))) =
+            merged.last(low, LogKey::slice(partition, first.plus(-1)))?
+            && before.next_offset > first
+        {
+            touched.push(before);
+        }
+        let mut gone = 0;
+        for slice in touched {
+            let behind = slice.next_offset > moved.next;
+            // Offsets before the move are below the log start; those behind it keep what is left.
+            let rest = if behind {
+                slice.bytes.saturating_sub(u64::from(moved.bytes))
+            } else {
+                0
+            };
+            self.layers
+                .remove(LogKey::slice(partition, slice.first_offset));
+            if behind {
+                let rest = Slice {
+                    first_offset: moved.next,
+                    bytes: rest,
+                    ..slice
+                };
+                self.layers
+                    .put(LogKey::slice(partition, moved.next), LogValue::Slice(rest));
+            }
+            self.count_live(
+                slice.segment,
+                if behind { 0 } else { -1 },
+                rest as i64 - slice.bytes as i64,
+            );
+            gone += slice.bytes - rest;
+        }
+        Ok(gone)
+    }
+
+    fn apply_fact(&mut self, base: &dyn Base, fact: &Fact) -> Result<(), Error> {
+        let drop_all = fact.kind == EntryKind::Drop;
+        let start = if drop_all {
+            Offset(i64::MAX)
+        } else {
+            fact.base
+        };
+        let mut tail = self.take_tail(base, fact.partition)?;
+        let slices = slices_between(
+            &Merged {
+                layers: &self.layers,
+                base,
+            },
+            fact.partition,
+            Offset::ZERO,
+            start,
+        )?;
+        for slice in slices
+            .iter()
+            .filter(|slice| drop_all || slice.next_offset <= start)
+        {
+            self.layers
+                .remove(LogKey::slice(fact.partition, slice.first_offset));
+            self.count_live(slice.segment, -1, -(slice.bytes as i64));
+            tail.bounds.live_bytes = tail.bounds.live_bytes.saturating_sub(slice.bytes);
+            if tail
+                .slice
+                .is_some_and(|open| open.first_offset == slice.first_offset)
+            {
+                (tail.slice, tail.run) = (None, None);
+            }
+        }
+        if drop_all {
+            self.layers.remove(LogKey::bounds(fact.partition));
+            return Ok(());
+        }
+        let log = &mut tail.bounds.log;
+        log.log_start = log.log_start.max(start);
+        if log.next_offset <= start {
+            log.next_offset = start;
+            log.leader_epoch = fact.leader_epoch.or(log.leader_epoch);
+            (tail.slice, tail.run) = (None, None);
+        }
+        self.put_tail(fact.partition, tail);
+        Ok(())
+    }
+
+    fn take_tail(&mut self, base: &dyn Base, partition: PartitionId) -> Result<Tail, Error> {
+        if let Some(tail) = self.tails.remove(&partition) {
+            return Ok(tail);
+        }
+        let merged = Merged {
+            layers: &self.layers,
+            base,
+        };
+        let bounds = match merged.get(LogKey::bounds(partition))? {
+            Some(LogValue::Bounds(bounds)) => bounds,
+            _ => Bounds::default(),
+        };
+        let mut slice = None;
+        if bounds.live_bytes > 0 {
+            let (low, high) = (Offset::ZERO, Offset(i64::MAX));
+            let last = merged.last(
+                LogKey::slice(partition, low),
+                LogKey::slice(partition, high),
+            )?;
+            if let Some((_, LogValue::Slice(last))) = last {
+                slice = Some(last);
+            }
+        }
+        let marks = VecDeque::new();
+        Ok(Tail {
+            bounds,
+            run: None,
+            slice,
+            marks,
+            touched_round: self.flush_round,
+        })
+    }
+
+    fn put_tail(&mut self, partition: PartitionId, mut tail: Tail) {
+        self.layers
+            .put(LogKey::bounds(partition), LogValue::Bounds(tail.bounds));
+        tail.touched_round = self.flush_round;
+        if self.tails.len() >= limits::TAILS_MAX {
+            let round = self.flush_round;
+            self.tails.retain(|_, tail| tail.touched_round == round);
+            if self.tails.len() >= limits::TAILS_MAX {
+                self.tails.clear();
+            }
+        }
+        self.tails.insert(partition, tail);
+    }
+}
+
+impl OpenRun {
+    fn takes(&self, base: Offset, one: &Run, frame: u32) -> bool {
+        if self.run.segment != one.segment || self.run.next != base {
+            return false;
+        }
+        let span = (one.position + u64::from(one.span)).saturating_sub(self.run.position);
+        let frames = frame.saturating_sub(self.first_frame);
+        u64::from(self.run.bytes) + u64::from(one.bytes) <= limits::RUN_BYTES_MAX
+            && (frames <= limits::RUN_FRAMES_MAX || span <= limits::RUN_SPAN_BYTES_MAX)
+            && u32::try_from(span).is_ok()
+    }
+
+    fn extended(&self, one: &Run) -> Self {
+        let span = one.position + u64::from(one.span) - self.run.position;
+        let run = Run {
+            span: span as u32,
+            bytes: self.run.bytes + one.bytes,
+            next: one.next,
+            max_timestamp: self.run.max_timestamp.max(one.max_timestamp),
+            append_ms: self.run.append_ms.max(one.append_ms),
+            leader_epoch: one.leader_epoch,
+            ..self.run
+        };
+        Self { run, ..*self }
+    }
+}
+
+/// The run that one entry is by itself.
+pub(crate) fn run_of(at: FrameAt, head: &FrameHead, entry: &EntryHead, end: u64) -> Run {
+    Run {
+        segment: at.segment,
+        position: at.position,
+        span: (end - at.position) as u32,
+        bytes: entry.bytes,
+        next: entry.next,
+        max_timestamp: entry.max_timestamp,
+        append_ms: head.append_ms,
+        leader_epoch: entry.leader_epoch,
+        moved: entry.kind == EntryKind::Moved,
+    }
+}
+
+fn slice_of(base: Offset, run: &Run) -> Slice {
+    Slice {
+        segment: run.segment,
+        first_offset: base,
+        next_offset: run.next,
+        bytes: u64::from(run.bytes),
+        max_timestamp: run.max_timestamp,
+        append_ms: run.append_ms,
+    }
+}
+
+/// Slices whose first offset is in `from..until`.
+fn slices_between<L: HasLayers>(
+    merged: &Merged<'_, L>,
+    partition: PartitionId,
+    from: Offset,
+    until: Offset,
+) -> Result<Vec<Slice>, Error> {
+    let mut found = Vec::new();
+    let (low, high) = (
+        LogKey::slice(partition, from),
+        LogKey::slice(partition, until),
+    );
+    merged.scan(low, high, &mut |key, value| {
+        if let LogValue::Slice(slice) = value
+            && key.offset() < until
+        {
+            found.push(slice);
+        }
+        true
+    })?;
+    Ok(found)
+}

@@ -1,0 +1,198 @@
+//! Segments as files of a directory.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use super::{Disk, SegmentFile};
+use crate::api::SegmentId;
+use crate::error::Error;
+
+const SUFFIX: &str = ".seg";
+/// The kernel takes no more in one call.
+const WRITE_PARTS_MAX: usize = 1024;
+
+/// The real disk.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+#[derive(Debug)]
+struct OpenFile(File);
+
+impl Directory {
+    /// Makes the directory where it is missing.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        std::fs::create_dir_all(path)
+            .map_err(|source| io_error("create the segments folder", source))?;
+        Ok(Self {
+            path: path.to_owned(),
+        })
+    }
+
+    fn file(&self, id: SegmentId) -> PathBuf {
+        self.path.join(format!("{:010}{SUFFIX}", id.0))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn try_create(path: &Path, bytes: u64) -> io::Result<File> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)?;
+        allocate(&file, bytes)?;
+        Ok(file)
+    }
+}
+
+impl Disk for Directory {
+    fn list(&self) -> Result<Vec<(SegmentId, u64)>, Error> {
+        let failed = |source| io_error("list the segments", source);
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let id = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(SUFFIX)?.parse().ok());
+            if let Some(id) = id {
+                found.push((SegmentId(id), entry.metadata().map_err(failed)?.len()));
+            }
+        }
+        Ok(found)
+    }
+
+    fn create(&self, id: SegmentId, bytes: u64) -> Result<Arc<dyn SegmentFile>, Error> {
+        let path = self.file(id);
+        let made = Self::try_create(&path, bytes).and_then(|file| {
+            self.sync_names()?;
+            Ok(file)
+        });
+        match made {
+            Ok(file) => Ok(Arc::new(OpenFile(file))),
+            Err(source) => {
+                // Half a file is worse than none; where this fails too, the scan sees an empty segment.
+                let _ = std::fs::remove_file(&path);
+                Err(io_error("create a segment", source))
+            }
+        }
+    }
+
+    fn open(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
+        let path = self.file(id);
+        let options = |write| File::options().read(true).write(write).open(&path);
+        let opened = match options(true) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::ROFS) => options(false),
+            opened => opened,
+        };
+        match opened {
+            Ok(file) => Ok(Some(Arc::new(OpenFile(file)))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(io_error("open a segment", source)),
+        }
+    }
+
+    fn remove(&self, id: SegmentId) -> Result<(), Error> {
+        match std::fs::remove_file(self.file(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("remove a segment", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let volume = rustix::fs::statvfs(&self.path).ok()?;
+        Some(volume.f_bavail.saturating_mul(volume.f_frsize))
+    }
+}
+
+impl SegmentFile for OpenFile {
+    fn write_at(&self, mut position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        for group in parts.chunks(WRITE_PARTS_MAX) {
+            let mut group = group.to_vec();
+            let mut left = &mut group[..];
+            IoSlice::advance_slices(&mut left, 0);
+            while !left.is_empty() {
+                match rustix::io::pwritev(&self.0, left, position) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(written) => {
+                        position += written as u64;
+                        IoSlice::advance_slices(&mut left, written);
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
+        let mut buffer = Vec::with_capacity(bytes);
+        while buffer.len() < bytes {
+            let at = position + buffer.len() as u64;
+            match rustix::io::pread(&self.0, rustix::buffer::spare_capacity(&mut buffer), at) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        buffer.truncate(bytes);
+        Ok(Bytes::from(buffer))
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
+        match rustix::fs::seek(&self.0, rustix::fs::SeekFrom::Data(from)) {
+            Ok(at) => Ok(Some(at)),
+            Err(Errno::NXIO) => Ok(None),
+            // Not every file system knows its holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((from < self.bytes()?).then_some(from)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+/// What the operating system says, with a full and a read-only volume told apart.
+pub(crate) fn io_error(doing: &'static str, source: io::Error) -> Error {
+    match Errno::from_io_error(&source) {
+        Some(Errno::NOSPC | Errno::DQUOT) => Error::Full,
+        Some(Errno::ROFS) => Error::ReadOnly,
+        _ => Error::Io { doing, source },
+    }
+}
+
+/// Room on the volume. File systems that cannot promise it (FAT, NFS) get the length only: there a full disk
+/// shows at the write, which ends the process.
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    loop {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return file.set_len(bytes),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What the log asks of a disk: segment files that are written at positions, read at positions and synced.
+//! [`directory`] is the real one; [`memory`] is one in memory that fails as told.
+
+pub mod directory;
+pub mod memory;
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::api::SegmentId;
+use crate::error::Error;
+
+/// The folder of segments.
+pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
+    /// Segments and the bytes of their files, in any order.
+    fn list(&self) -> Result<Vec<(SegmentId, u64)>, Error>;
+    /// A new file of `bytes`, with room for them on the volume; the name is durable. On an error nothing stays.
+    fn create(&self, id: SegmentId, bytes: u64) -> Result<Arc<dyn SegmentFile>, Error>;
+    /// `None` where there is no such segment.
+    fn open(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error>;
+    /// Removing what is not there is no error. Open handles keep their bytes.
+    fn remove(&self, id: SegmentId) -> Result<(), Error>;
+    /// `None` where the volume does not say.
+    fn free_bytes(&self) -> Option<u64>;
+}
+
+/// One segment file. Shared by the writer and by readers.
+pub trait SegmentFile: std::fmt::Debug + Send + Sync {
+    /// All of `parts`, one after the other.
+    fn write_at(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()>;
+    /// Fewer than `bytes` only at the end of the file.
+    fn read_at(&self, position: u64, bytes: usize) -> io::Result<Bytes>;
+    /// The first position at or after `from` that may hold bytes other than zero; `None` where there are none.
+    fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
+        Ok((from < self.bytes()?).then_some(from))
+    }
+    fn sync_data(&self) -> io::Result<()>;
+    fn truncate(&self, bytes: u64) -> io::Result<()>;
+    fn bytes(&self) -> io::Result<u64>;
+}

@@ -1,0 +1,431 @@
+//! The bytes of a segment: header, frames, footer. Pure functions; big-endian; the byte tables are in
+//! ARCHITECTURE.md, "The log on disk".
+//!
+//! Nothing read here is trusted: lengths are checked against what is there before anything is allocated.
+
+use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
+
+use crate::api::{SegmentId, Sequence};
+use crate::limits;
+
+/// Format of segments. A change that an older version cannot read moves it.
+pub const VERSION: u8 = 1;
+
+pub const SEGMENT_HEADER_BYTES: u64 = 64;
+pub const FRAME_HEAD_BYTES: u64 = 48;
+pub const ENTRY_BYTES: u64 = 40;
+pub const RUN_BYTES: u64 = 64;
+pub const FACT_BYTES: u64 = 24;
+pub const TRAILER_BYTES: u64 = 48;
+
+const SEGMENT_MAGIC: &[u8; 8] = b"SEDGESEG";
+pub(crate) const FRAME_MAGIC: &[u8; 4] = b"SFRM";
+const TRAILER_MAGIC: &[u8; 8] = b"SEDGEEND";
+
+/// The first 64 bytes of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    pub id: SegmentId,
+    /// Made up anew for each use of a file, and not to be guessed: it tells frames from old bytes and from
+    /// bytes that a producer made to look like a frame.
+    pub generation: u64,
+    pub first_sequence: Sequence,
+}
+
+/// What a part of a commit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EntryKind {
+    Append = 1,
+    LogStart = 2,
+    Drop = 3,
+    /// Batches that were in the log before, moved out of a segment that is to be freed.
+    Moved = 4,
+}
+
+/// A row of a frame's table. For `LogStart`, `base` is the new log start; for `Drop`, the newest segment that
+/// may hold data of the partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryHead {
+    pub kind: EntryKind,
+    pub partition: PartitionId,
+    pub base: Offset,
+    pub next: Offset,
+    pub max_timestamp: i64,
+    /// Bytes of its batches in the body.
+    pub bytes: u32,
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+/// The head of a frame and its table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameHead {
+    pub generation: u64,
+    pub sequence: Sequence,
+    pub append_ms: i64,
+    pub body_bytes: u32,
+    pub body_crc: u32,
+    pub entries: Vec<EntryHead>,
+}
+
+/// A stretch of one partition's batches in one segment, over one or more frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub segment: SegmentId,
+    /// Of the first frame.
+    pub position: u64,
+    /// From there to the end of the last frame.
+    pub span: u32,
+    /// Of its own batches.
+    pub bytes: u32,
+    pub next: Offset,
+    pub max_timestamp: i64,
+    pub append_ms: i64,
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// Moved there from another segment.
+    pub moved: bool,
+}
+
+/// A run as a footer lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FooterRun {
+    pub partition: PartitionId,
+    pub base: Offset,
+    pub run: Run,
+}
+
+/// A `LogStart` or `Drop` that a segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fact {
+    pub kind: EntryKind,
+    pub partition: PartitionId,
+    pub base: Offset,
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+/// What a sealed segment ends in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Footer {
+    pub generation: u64,
+    pub last_sequence: Sequence,
+    /// Where the frames end and the footer begins.
+    pub frames_end: u64,
+    pub runs: Vec<FooterRun>,
+    pub facts: Vec<Fact>,
+}
+
+impl SegmentHeader {
+    pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES as usize] {
+        let mut out = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
+        out.extend_from_slice(SEGMENT_MAGIC);
+        out.extend_from_slice(&[VERSION, 0, 0, 0, 0, 0, 0, 0]);
+        out.extend_from_slice(&self.id.0.to_be_bytes());
+        out.extend_from_slice(&self.generation.to_be_bytes());
+        out.extend_from_slice(&self.first_sequence.0.to_be_bytes());
+        out.resize(60, 0);
+        out.extend_from_slice(&crc32c::crc32c(&out).to_be_bytes());
+        out.try_into().expect("64 bytes were written")
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.get(..SEGMENT_HEADER_BYTES as usize)?;
+        let (covered, crc) = bytes.split_at(60);
+        let mut at = Reader(covered);
+        if at.take(8)? != SEGMENT_MAGIC || at.take(8)?.first() != Some(&VERSION) {
+            return None;
+        }
+        let header = Self {
+            id: SegmentId(at.u64()?),
+            generation: at.u64()?,
+            first_sequence: Sequence(at.u64()?),
+        };
+        (Reader(crc).u32()? == crc32c::crc32c(covered)).then_some(header)
+    }
+}
+
+impl FrameHead {
+    /// Bytes of head and table.
+    pub fn bytes(&self) -> u64 {
+        FRAME_HEAD_BYTES + self.entries.len() as u64 * ENTRY_BYTES
+    }
+
+    /// Bytes of the whole frame.
+    pub fn frame_bytes(&self) -> u64 {
+        self.bytes() + u64::from(self.body_bytes)
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bytes() as usize);
+        out.extend_from_slice(FRAME_MAGIC);
+        out.extend_from_slice(&[VERSION, 0, 0, 0]);
+        out.extend_from_slice(&self.generation.to_be_bytes());
+        out.extend_from_slice(&self.sequence.0.to_be_bytes());
+        out.extend_from_slice(&self.append_ms.to_be_bytes());
+        out.extend_from_slice(&(self.entries.len() as u32).to_be_bytes());
+        out.extend_from_slice(&self.body_bytes.to_be_bytes());
+        out.extend_from_slice(&self.body_crc.to_be_bytes());
+        out.extend_from_slice(&[0; 4]);
+        for entry in &self.entries {
+            entry.encode(&mut out);
+        }
+        let crc = head_crc(&out);
+        out[44..48].copy_from_slice(&crc.to_be_bytes());
+        out
+    }
+
+    /// Bytes of head and table, from the first 48; `None` where they are not the head of a frame of this
+    /// generation.
+    pub fn peek(bytes: &[u8], generation: u64) -> Option<u64> {
+        let mut at = Reader(bytes.get(..FRAME_HEAD_BYTES as usize)?);
+        if at.take(4)? != FRAME_MAGIC || at.take(4)?.first() != Some(&VERSION) {
+            return None;
+        }
+        if at.u64()? != generation {
+            return None;
+        }
+        at.take(16)?;
+        let entries = at.u32()?;
+        (entries <= limits::COMMIT_ENTRIES_MAX)
+            .then(|| FRAME_HEAD_BYTES + u64::from(entries) * ENTRY_BYTES)
+    }
+
+    /// Head and table off the front of `bytes`, with their checksum and the sum of the parts checked.
+    pub fn decode(bytes: &[u8], generation: u64) -> Option<Self> {
+        let whole = usize::try_from(Self::peek(bytes, generation)?).ok()?;
+        let bytes = bytes.get(..whole)?;
+        let mut at = Reader(bytes.get(16..)?);
+        let sequence = Sequence(at.u64()?);
+        let append_ms = at.i64()?;
+        let count = at.u32()?;
+        let body_bytes = at.u32()?;
+        let body_crc = at.u32()?;
+        if at.u32()? != head_crc(bytes) {
+            return None;
+        }
+        let mut entries = Vec::with_capacity(count as usize);
+        let mut sum = 0u64;
+        for _ in 0..count {
+            let entry = EntryHead::decode(&mut at)?;
+            sum += u64::from(entry.bytes);
+            entries.push(entry);
+        }
+        (sum == u64::from(body_bytes)).then_some(Self {
+            generation,
+            sequence,
+            append_ms,
+            body_bytes,
+            body_crc,
+            entries,
+        })
+    }
+}
+
+impl EntryHead {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
+        out.extend_from_slice(&self.partition.0.to_be_bytes());
+        out.extend_from_slice(&self.base.0.to_be_bytes());
+        out.extend_from_slice(&self.next.0.to_be_bytes());
+        out.extend_from_slice(&self.max_timestamp.to_be_bytes());
+        out.extend_from_slice(&self.bytes.to_be_bytes());
+        out.extend_from_slice(&epoch_to_wire(self.leader_epoch).to_be_bytes());
+    }
+
+    fn decode(at: &mut Reader<'_>) -> Option<Self> {
+        let kind = EntryKind::decode(*at.take(4)?.first()?)?;
+        Some(Self {
+            kind,
+            partition: PartitionId(at.u32()?),
+            base: Offset(at.i64()?),
+            next: Offset(at.i64()?),
+            max_timestamp: at.i64()?,
+            bytes: at.u32()?,
+            leader_epoch: LeaderEpoch::from_wire(at.i32()?),
+        })
+    }
+
+    /// Whether it has batches.
+    pub fn has_batches(&self) -> bool {
+        matches!(self.kind, EntryKind::Append | EntryKind::Moved)
+    }
+}
+
+impl EntryKind {
+    fn decode(byte: u8) -> Option<Self> {
+        [Self::Append, Self::LogStart, Self::Drop, Self::Moved]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
+    }
+}
+
+impl Footer {
+    /// Bytes that the footer takes.
+    pub fn bytes(runs: usize, facts: usize) -> u64 {
+        runs as u64 * RUN_BYTES + facts as u64 * FACT_BYTES + TRAILER_BYTES
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(Self::bytes(self.runs.len(), self.facts.len()) as usize);
+        for entry in &self.runs {
+            entry.encode(&mut out);
+        }
+        for fact in &self.facts {
+            fact.encode(&mut out);
+        }
+        out.extend_from_slice(TRAILER_MAGIC);
+        out.extend_from_slice(&self.generation.to_be_bytes());
+        out.extend_from_slice(&self.last_sequence.0.to_be_bytes());
+        out.extend_from_slice(&self.frames_end.to_be_bytes());
+        out.extend_from_slice(&(self.runs.len() as u32).to_be_bytes());
+        out.extend_from_slice(&(self.facts.len() as u32).to_be_bytes());
+        out.extend_from_slice(&[VERSION, 0, 0, 0]);
+        out.extend_from_slice(&crc32c::crc32c(&out).to_be_bytes());
+        out
+    }
+
+    /// Bytes of the whole footer, from the last 48 of the file; `None` where they are not a trailer.
+    pub fn peek(trailer: &[u8]) -> Option<u64> {
+        let mut at = Reader(trailer);
+        if trailer.len() != TRAILER_BYTES as usize || at.take(8)? != TRAILER_MAGIC {
+            return None;
+        }
+        at.take(24)?;
+        let (runs, facts) = (at.u32()?, at.u32()?);
+        (runs <= limits::FOOTER_ENTRIES_MAX && facts <= limits::FOOTER_ENTRIES_MAX)
+            .then(|| Self::bytes(runs as usize, facts as usize))
+    }
+
+    /// A whole footer of segment `id`.
+    pub fn decode(bytes: &[u8], id: SegmentId, generation: u64) -> Option<Self> {
+        let trailer_at = bytes.len().checked_sub(TRAILER_BYTES as usize)?;
+        let trailer = bytes.get(trailer_at..)?;
+        if Self::peek(trailer)? != bytes.len() as u64 {
+            return None;
+        }
+        let (covered, crc) = bytes.split_at(bytes.len() - 4);
+        if Reader(crc).u32()? != crc32c::crc32c(covered) {
+            return None;
+        }
+        let mut at = Reader(trailer.get(8..)?);
+        let found = at.u64()?;
+        let (last_sequence, frames_end) = (Sequence(at.u64()?), at.u64()?);
+        let (runs, facts) = (at.u32()?, at.u32()?);
+        if found != generation || at.take(1)?.first() != Some(&VERSION) {
+            return None;
+        }
+        let mut at = Reader(bytes);
+        let runs = (0..runs)
+            .map(|_| FooterRun::decode(&mut at, id))
+            .collect::<Option<_>>()?;
+        let facts = (0..facts)
+            .map(|_| Fact::decode(&mut at))
+            .collect::<Option<_>>()?;
+        Some(Self {
+            generation,
+            last_sequence,
+            frames_end,
+            runs,
+            facts,
+        })
+    }
+}
+
+impl FooterRun {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.partition.0.to_be_bytes());
+        out.extend_from_slice(&epoch_to_wire(self.run.leader_epoch).to_be_bytes());
+        out.extend_from_slice(&self.base.0.to_be_bytes());
+        out.extend_from_slice(&self.run.next.0.to_be_bytes());
+        out.extend_from_slice(&self.run.position.to_be_bytes());
+        out.extend_from_slice(&self.run.span.to_be_bytes());
+        out.extend_from_slice(&self.run.bytes.to_be_bytes());
+        out.extend_from_slice(&self.run.max_timestamp.to_be_bytes());
+        out.extend_from_slice(&self.run.append_ms.to_be_bytes());
+        out.extend_from_slice(&[u8::from(self.run.moved), 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    fn decode(at: &mut Reader<'_>, segment: SegmentId) -> Option<Self> {
+        let partition = PartitionId(at.u32()?);
+        let leader_epoch = LeaderEpoch::from_wire(at.i32()?);
+        let base = Offset(at.i64()?);
+        let run = Run {
+            segment,
+            leader_epoch,
+            next: Offset(at.i64()?),
+            position: at.u64()?,
+            span: at.u32()?,
+            bytes: at.u32()?,
+            max_timestamp: at.i64()?,
+            append_ms: at.i64()?,
+            moved: at.take(8)?.first() == Some(&1),
+        };
+        Some(Self {
+            partition,
+            base,
+            run,
+        })
+    }
+}
+
+impl Fact {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
+        out.extend_from_slice(&self.partition.0.to_be_bytes());
+        out.extend_from_slice(&self.base.0.to_be_bytes());
+        out.extend_from_slice(&epoch_to_wire(self.leader_epoch).to_be_bytes());
+        out.extend_from_slice(&[0; 4]);
+    }
+
+    fn decode(at: &mut Reader<'_>) -> Option<Self> {
+        let kind = EntryKind::decode(*at.take(4)?.first()?)?;
+        let fact = Self {
+            kind,
+            partition: PartitionId(at.u32()?),
+            base: Offset(at.i64()?),
+            leader_epoch: LeaderEpoch::from_wire(at.i32()?),
+        };
+        at.take(4)?;
+        Some(fact)
+    }
+}
+
+pub(crate) fn epoch_to_wire(epoch: Option<LeaderEpoch>) -> i32 {
+    epoch.map_or(-1, |epoch| epoch.0)
+}
+
+fn head_crc(head: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&head[..44]), &head[48..])
+}
+
+/// Big-endian numbers off the front of a slice.
+pub(crate) struct Reader<'a>(pub &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
+        let (front, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(front)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (front, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*front)
+    }
+
+    pub fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    pub fn i32(&mut self) -> Option<i32> {
+        self.array().map(i32::from_be_bytes)
+    }
+
+    pub fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    pub fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_be_bytes)
+    }
+}

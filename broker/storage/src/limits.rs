@@ -1,0 +1,70 @@
+//! Every bound of this crate, with its reason.
+
+/// A run in the index ends when its own batches reach this: what a cold read walks at most to find an offset.
+pub const RUN_BYTES_MAX: u64 = 256 << 10;
+/// A run may cross this many frames…
+pub const RUN_FRAMES_MAX: u32 = 64;
+/// …or, where frames are small, this many bytes of the segment.
+pub const RUN_SPAN_BYTES_MAX: u64 = 256 << 10;
+
+/// Partitions whose hot state is kept in memory; the others are loaded on their next append.
+pub const TAILS_MAX: usize = 2048;
+/// The newest commits of such a partition that a read finds without asking the index.
+pub const TAIL_MARKS_MAX: usize = 32;
+
+/// Open segment files.
+pub const OPEN_FILES_MAX: usize = 48;
+
+/// Room in the active segment that [`reserve`](crate::LogStore::reserve) leaves for commits that free space, so
+/// that a full disk can be emptied.
+pub const HEADROOM_BYTES: u64 = 64 << 10;
+/// What `reserve` adds to the batches for a commit's head and its table of entries (100 bytes for each of 160
+/// partitions); a larger commit is checked again by `append`.
+pub const COMMIT_HEAD_BYTES: u64 = 16 << 10;
+/// The largest commit: its parts are counted in u32, and one this large does not fit a device anyway.
+pub const COMMIT_BYTES_MAX: u64 = 1 << 30;
+/// Parts of a commit. Bounds what a scan of a damaged segment allocates.
+pub const COMMIT_ENTRIES_MAX: u32 = 1 << 20;
+/// Runs and facts of a footer. Bounds the same.
+pub const FOOTER_ENTRIES_MAX: u32 = 1 << 22;
+
+/// Pending view updates beyond this are refused (as a full disk): the views cannot be flushed.
+pub const PENDING_BYTES_MAX: usize = 8 << 20;
+/// What an entry of the log's own views costs while it waits.
+pub const PENDING_ENTRY_BYTES: usize = 160;
+/// A flush that is not forced waits for so much log to replay…
+pub const FLUSH_LOG_BYTES: u64 = 16 << 20;
+/// …or so many pending bytes…
+pub const FLUSH_PENDING_BYTES: usize = 128 << 10;
+/// …or so many calls (seconds, where the caller calls every second).
+pub const FLUSH_CALLS: u32 = 30;
+
+/// Memtable of a fjall keyspace: there are two, and each may have another one on its way to disk.
+pub const MEMTABLE_BYTES: u64 = 512 << 10;
+/// fjall's least.
+pub const JOURNAL_BYTES: u64 = 64 << 20;
+/// fjall's tables are cut at this size.
+pub const TABLE_BYTES: u64 = 2 << 20;
+/// fjall deadlocks with one.
+pub const FJALL_WORKERS: usize = 2;
+/// Open tables of fjall.
+pub const FJALL_FILES_MAX: usize = 64;
+/// fjall stalls the caller at 4 memtables and at 20 tables in level 0: a flush does not go in there.
+pub const MEMTABLES_WAITING_MAX: usize = 2;
+pub const LEVEL0_TABLES_MAX: usize = 16;
+/// After so many flushes in a row that found fjall busy, it is reopened.
+pub const BUSY_FLUSHES_MAX: u32 = 8;
+
+/// Segments that one call of `free_segments` frees.
+pub const FREE_SEGMENTS_MAX: usize = 16;
+/// A segment is emptied by moving when at most 1/8 of it lives…
+pub const MOVE_LIVE_SHARE: u64 = 8;
+/// …and one call moves at most this much.
+pub const MOVE_BYTES_MAX: u64 = 2 << 20;
+
+/// Reads of frame heads, one at a time.
+pub const HEAD_READ_BYTES: u64 = 512;
+/// Reads of dense stretches and of scans.
+pub const SCAN_READ_BYTES: u64 = 256 << 10;
+/// A batch's header and what may lie before it is read at once.
+pub const BATCH_READ_BYTES: usize = 4 << 10;

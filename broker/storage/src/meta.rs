@@ -1,0 +1,163 @@
+//! Whose data directory it is: `meta.toml` (format, cluster, node) and the lock.
+
+use std::collections::hash_map::RandomState;
+use std::fs::File;
+use std::hash::BuildHasher;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use rustix::fs::FlockOperation;
+
+use crate::api::{Identity, Options};
+use crate::disk::directory::io_error;
+use crate::error::Error;
+
+/// The format of the directory as a whole.
+const FORMAT: u32 = 1;
+const META: &str = "meta.toml";
+const LOCK: &str = "lock";
+
+/// Held by one process; let go when it ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    pub fn take(directory: &Path) -> Result<Self, Error> {
+        let failed = |source| io_error("lock the data directory", source);
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(directory.join(LOCK))
+            .map_err(failed)?;
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).map_err(failed)?;
+            let process = holder.trim().parse().ok();
+            return Err(Error::Locked {
+                directory: directory.to_owned(),
+                process,
+            });
+        }
+        // Who holds it, for the message of whoever comes next.
+        file.set_len(0).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        writeln!(file, "{}", std::process::id()).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Reads `meta.toml` and compares, or writes it for a new directory.
+pub(crate) fn check_or_write(directory: &Path, options: &Options) -> Result<Identity, Error> {
+    let path = directory.join(META);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => check(directory, options, &text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let identity = Identity {
+                cluster_id: options.cluster_id.clone().unwrap_or_else(new_cluster_id),
+                node_id: options.node_id,
+            };
+            write(directory, &identity).map_err(|source| io_error("write meta.toml", source))?;
+            Ok(identity)
+        }
+        Err(source) => Err(io_error("read meta.toml", source)),
+    }
+}
+
+fn check(directory: &Path, options: &Options, text: &str) -> Result<Identity, Error> {
+    let bad = |line| Error::BadMeta {
+        path: directory.join(META),
+        line,
+    };
+    let (mut format, mut cluster_id, mut node_id) = (None, None, None);
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (key, value) = line.split_once('=').ok_or_else(|| bad(number + 1))?;
+        let value = value.trim();
+        match key.trim() {
+            "format" => format = Some(value.parse::<u32>().map_err(|_| bad(number + 1))?),
+            "cluster.id" => cluster_id = Some(value.trim_matches('"').to_owned()),
+            "node.id" => node_id = Some(value.parse::<i32>().map_err(|_| bad(number + 1))?),
+            // A newer version's key is no reason to refuse where the format is the same.
+            _ => {}
+        }
+    }
+    let found = format.ok_or_else(|| bad(0))?;
+    let directory = directory.to_owned();
+    if found > FORMAT {
+        return Err(Error::NewerFormat {
+            directory,
+            found,
+            known: FORMAT,
+        });
+    }
+    let identity = Identity {
+        cluster_id: cluster_id.ok_or_else(|| bad(0))?,
+        node_id: node_id.ok_or_else(|| bad(0))?,
+    };
+    let other = |key, found, asked| Error::OtherOwner {
+        directory,
+        key,
+        found,
+        asked,
+    };
+    match &options.cluster_id {
+        Some(asked) if *asked != identity.cluster_id => {
+            return Err(other("cluster.id", identity.cluster_id, asked.clone()));
+        }
+        _ => {}
+    }
+    if options.node_id != identity.node_id {
+        let (found, asked) = (identity.node_id.to_string(), options.node_id.to_string());
+        return Err(other("node.id", found, asked));
+    }
+    Ok(identity)
+}
+
+fn write(directory: &Path, identity: &Identity) -> std::io::Result<()> {
+    let Identity {
+        cluster_id,
+        node_id,
+    } = identity;
+    let text = format!(
+        "# Written once. Do not change.\n\
+         format = {FORMAT}\ncluster.id = \"{cluster_id}\"\nnode.id = {node_id}\n"
+    );
+    let path = directory.join("meta.toml.new");
+    let mut file = File::create(&path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(path, directory.join(META))?;
+    File::open(directory)?.sync_all()
+}
+
+/// 16 random bytes in base64 for URLs without padding, as Kafka writes its ids; never beginning with `-`.
+fn new_cluster_id() -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let halves = [
+        RandomState::new().hash_one(1),
+        RandomState::new().hash_one(2),
+    ];
+    let bits = (u128::from(halves[0]) << 64) | u128::from(halves[1]);
+    let letter = |at: u32| {
+        // 21 letters of 6 bits, and the last 2 bits in front of four zeros.
+        let six = if at < 21 {
+            bits >> (122 - 6 * at)
+        } else {
+            bits << 4
+        };
+        char::from(LETTERS[(six & 63) as usize])
+    };
+    let id: String = (0..22).map(letter).collect();
+    if id.starts_with('-') {
+        id.replacen('-', "A", 1)
+    } else {
+        id
+    }
+}

@@ -1,0 +1,526 @@
+//! Reads: from marks near the end of a log, otherwise by runs, whose frames are walked.
+
+use bytes::Bytes;
+use sedge_protocol::batch::{BatchHeader, HEADER_BYTES};
+use sedge_protocol::ids::{Offset, PartitionId};
+
+use crate::api::{SegmentId, Slice};
+use crate::catalog::Mark;
+use crate::disk::SegmentFile;
+use crate::disk::directory::io_error;
+use crate::error::Error;
+use crate::format::{EntryHead, FRAME_HEAD_BYTES, FrameHead, Run};
+use crate::limits;
+use crate::scan::Window;
+use crate::store::Store;
+
+/// Tries to look a place up again after its segment was freed under the reader.
+const LOOKUPS_MAX: u32 = 3;
+
+/// What a read has so far.
+struct Reading {
+    chunks: Vec<Bytes>,
+    /// The next offset wanted.
+    from: Offset,
+    until: Offset,
+    left: usize,
+    done: bool,
+}
+
+/// Batches of one partition next to each other on disk.
+#[derive(Clone, Copy)]
+struct Extent {
+    segment: SegmentId,
+    position: u64,
+    bytes: u64,
+}
+
+pub(crate) fn read(
+    store: &Store,
+    partition: PartitionId,
+    from: Offset,
+    until: Offset,
+    bytes_max: usize,
+) -> Result<Vec<Bytes>, Error> {
+    let bounds = store.catalog.bounds(partition)?.log;
+    let until = until.min(bounds.next_offset);
+    let mut reading = Reading {
+        chunks: Vec::new(),
+        from,
+        until,
+        left: bytes_max,
+        done: false,
+    };
+    if from < bounds.log_start {
+        return Ok(Vec::new());
+    }
+    let mut lookups = 0;
+    while !reading.done && reading.from < until {
+        let before = reading.from;
+        let marks = store.catalog.marks(partition, reading.from, reading.left);
+        let found = if marks.is_empty() {
+            let Some((base, run)) = store.catalog.run_at(partition, reading.from)? else {
+                break;
+            };
+            // Offsets between runs were never there, or lie in a hole.
+            reading.from = reading.from.max(base);
+            if reading.from >= until {
+                break;
+            }
+            let there = walk_run(store, partition, &run, &mut reading)?;
+            if there && !reading.done {
+                reading.from = reading.from.max(run.next);
+            }
+            there
+        } else {
+            read_marks(store, &marks, &mut reading)?
+        };
+        if !found {
+            lookups += 1;
+            if store.catalog.bounds(partition)?.log.log_start > before || lookups >= LOOKUPS_MAX {
+                break;
+            }
+        }
+    }
+    Ok(reading.chunks)
+}
+
+/// Marks as few reads: those close together in one. False where a segment is gone.
+fn read_marks(store: &Store, marks: &[Mark], reading: &mut Reading) -> Result<bool, Error> {
+    let mut rest = marks;
+    while let Some(first) = rest.first()
+        && !reading.done
+        && first.base < reading.until
+    {
+        let Some(file) = open(store, first.segment)? else {
+            return Ok(false);
+        };
+        let count = close_marks(rest, reading.left as u64);
+        let (group, behind) = rest.split_at(count);
+        rest = behind;
+        if let [one] = group {
+            read_extent(&*file, extent_of(one), reading)?;
+            reading.from = if reading.done { reading.from } else { one.next };
+            continue;
+        }
+        let end = group
+            .last()
+            .map_or(first.position, |last| last.position + u64::from(last.bytes));
+        let span = end - first.position;
+        let mut window = Window::new(&*file);
+        for mark in group {
+            let bytes = window.get(mark.position, u64::from(mark.bytes), span)?;
+            take_whole(&bytes, extent_of(mark), reading)?;
+            if reading.done {
+                return Ok(true);
+            }
+            reading.from = mark.next;
+        }
+    }
+    Ok(true)
+}
+
+/// How many of the marks lie so close together that one read of all is the cheaper way.
+fn close_marks(marks: &[Mark], left: u64) -> usize {
+    let mut count = 1;
+    while let [before, after] = marks.get(count - 1..=count).unwrap_or_default() {
+        let gap = after
+            .position
+            .saturating_sub(before.position + u64::from(before.bytes));
+        let span = after.position + u64::from(after.bytes) - marks[0].position.min(after.position);
+        if after.segment != before.segment
+            || after.position < before.position
+            || gap > limits::HEAD_READ_BYTES
+            || span > left + limits::HEAD_READ_BYTES
+        {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
+fn extent_of(mark: &Mark) -> Extent {
+    Extent {
+        segment: mark.segment,
+        position: mark.position,
+        bytes: u64::from(mark.bytes),
+    }
+}
+
+/// False where the segment is gone.
+fn walk_run(
+    store: &Store,
+    partition: PartitionId,
+    run: &Run,
+    reading: &mut Reading,
+) -> Result<bool, Error> {
+    let dense = u64::from(run.bytes) * 2 >= u64::from(run.span);
+    let ahead = if dense {
+        reading.left as u64 + limits::HEAD_READ_BYTES
+    } else {
+        0
+    };
+    let (from, until) = (reading.from, reading.until);
+    walk_frames(store, run, ahead, &mut |window, file, entry, extent| {
+        if entry.partition != partition || !entry.has_batches() || entry.next <= from {
+            return Ok(true);
+        }
+        if entry.base >= until {
+            reading.done = true;
+            return Ok(false);
+        }
+        match window.held(extent.position, extent.bytes) {
+            Some(bytes) => take_whole(&bytes, extent, reading)?,
+            None => read_extent(file, extent, reading)?,
+        }
+        Ok(!reading.done)
+    })
+}
+
+type EachEntry<'a> =
+    dyn FnMut(&Window<'_>, &dyn SegmentFile, &EntryHead, Extent) -> Result<bool, Error> + 'a;
+
+/// The entries of a run's frames, until `each` says false. False where the segment is gone.
+fn walk_frames(
+    store: &Store,
+    run: &Run,
+    ahead: u64,
+    each: &mut EachEntry<'_>,
+) -> Result<bool, Error> {
+    let segment = run.segment;
+    let Some(file) = open(store, segment)? else {
+        return Ok(false);
+    };
+    let Some(generation) = store.catalog.generation(segment) else {
+        return Ok(false);
+    };
+    let end = run.position + u64::from(run.span);
+    let mut position = run.position;
+    let mut window = Window::new(&*file);
+    while position < end {
+        let corrupt = || Error::Corrupt {
+            segment,
+            position,
+            what: "no frame where the index says",
+        };
+        let ahead = ahead
+            .min(end - position)
+            .max(limits::HEAD_READ_BYTES.min(end - position));
+        let front = window.get(position, FRAME_HEAD_BYTES, ahead)?;
+        let whole = FrameHead::peek(&front, generation).ok_or_else(corrupt)?;
+        let bytes = window.get(position, whole, ahead)?;
+        let head = FrameHead::decode(&bytes, generation).ok_or_else(corrupt)?;
+        let mut data = position + whole;
+        for entry in &head.entries {
+            let extent = Extent {
+                segment,
+                position: data,
+                bytes: u64::from(entry.bytes),
+            };
+            if !each(&window, &*file, entry, extent)? {
+                return Ok(true);
+            }
+            data += u64::from(entry.bytes);
+        }
+        position += head.frame_bytes();
+    }
+    Ok(true)
+}
+
+/// Takes what is wanted of an extent that is in memory.
+fn take_whole(bytes: &Bytes, extent: Extent, reading: &mut Reading) -> Result<(), Error> {
+    if bytes.len() as u64 != extent.bytes {
+        return Err(corrupt(extent, 0, "the segment ends within a commit"));
+    }
+    let selected = select(bytes, extent, reading)?;
+    match selected.cut {
+        Some((at, _)) => Err(corrupt(
+            extent,
+            at as u64,
+            "a batch reaches over its commit",
+        )),
+        None => Ok(()),
+    }
+}
+
+struct Selected {
+    /// A batch that is not whole in the bytes begins here; its length where its header is whole.
+    cut: Option<(usize, Option<(usize, BatchHeader)>)>,
+    /// Where looking on would go on.
+    at: usize,
+}
+
+/// Whole batches of `bytes` from the one that holds `reading.from`, while they are below `until` and there is
+/// room. Each header is checked against what is expected there.
+fn select(bytes: &Bytes, extent: Extent, reading: &mut Reading) -> Result<Selected, Error> {
+    let mut at = 0;
+    let mut taken: Option<(usize, usize)> = None;
+    let mut cut = None;
+    while at < bytes.len() {
+        let Some(header) = BatchHeader::read(&bytes[at..]) else {
+            cut = Some((at, None));
+            break;
+        };
+        let whole = check_header(&header).ok_or_else(|| corrupt(extent, at as u64, "no batch"))?;
+        if header.next_offset() <= reading.from {
+            at += whole;
+            continue;
+        }
+        let nothing_yet = reading.chunks.is_empty() && taken.is_none();
+        if header.base_offset() >= reading.until || (whole > reading.left && !nothing_yet) {
+            reading.done = true;
+            break;
+        }
+        if at + whole > bytes.len() {
+            cut = Some((at, Some((whole, header))));
+            break;
+        }
+        taken = Some((taken.map_or(at, |(from, _)| from), at + whole));
+        reading.left = reading.left.saturating_sub(whole);
+        reading.from = header.next_offset();
+        at += whole;
+    }
+    if let Some((from, to)) = taken {
+        reading.chunks.push(bytes.slice(from..to));
+    }
+    Ok(Selected { cut, at })
+}
+
+fn check_header(header: &BatchHeader) -> Option<usize> {
+    let sane = header.magic() == 2
+        && header.base_offset() >= Offset::ZERO
+        && header.last_offset_delta() >= 0;
+    header.batch_bytes().filter(|_| sane)
+}
+
+/// Takes what is wanted of an extent on disk without reading more than about what is asked for.
+fn read_extent(file: &dyn SegmentFile, extent: Extent, reading: &mut Reading) -> Result<(), Error> {
+    let mut at = 0;
+    while at < extent.bytes && !reading.done {
+        let want = (extent.bytes - at).min(reading.left.max(limits::BATCH_READ_BYTES) as u64);
+        let here = Extent {
+            position: extent.position + at,
+            bytes: extent.bytes - at,
+            ..extent
+        };
+        let bytes = read_at(file, here, want)?;
+        let selected = select(&bytes, here, reading)?;
+        match selected.cut {
+            // Batches that were skipped may end behind what was read.
+            None => at += selected.at as u64,
+            Some((cut, None)) if cut > 0 => at += cut as u64,
+            Some((_, None)) => return Err(corrupt(here, 0, "less than a batch's header")),
+            Some((cut, Some((whole, header)))) => {
+                let batch = Extent {
+                    position: here.position + cut as u64,
+                    ..here
+                };
+                if cut as u64 + whole as u64 > here.bytes {
+                    return Err(corrupt(batch, 0, "a batch reaches over its commit"));
+                }
+                reading.chunks.push(read_at(file, batch, whole as u64)?);
+                reading.left = reading.left.saturating_sub(whole);
+                reading.from = header.next_offset();
+                at += (cut + whole) as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_at(file: &dyn SegmentFile, at: Extent, bytes: u64) -> Result<Bytes, Error> {
+    let read = file
+        .read_at(at.position, bytes as usize)
+        .map_err(|source| io_error("read a segment", source))?;
+    if read.len() as u64 != bytes {
+        return Err(corrupt(at, 0, "the segment ends within a commit"));
+    }
+    Ok(read)
+}
+
+fn corrupt(extent: Extent, at: u64, what: &'static str) -> Error {
+    Error::Corrupt {
+        segment: extent.segment,
+        position: extent.position + at,
+        what,
+    }
+}
+
+fn open(
+    store: &Store,
+    segment: SegmentId,
+) -> Result<Option<std::sync::Arc<dyn SegmentFile>>, Error> {
+    store.files.get(segment)
+}
+
+/// See [`crate::LogStore::first_batch_at`].
+pub(crate) fn first_batch_at(
+    store: &Store,
+    partition: PartitionId,
+    timestamp: i64,
+    until: Offset,
+) -> Result<Option<Bytes>, Error> {
+    let log_start = store.catalog.bounds(partition)?.log.log_start;
+    for slice in store.catalog.slices(partition)? {
+        if slice.max_timestamp < timestamp || slice.first_offset >= until {
+            continue;
+        }
+        for (_, run) in runs_of(store, partition, &slice)? {
+            if run.max_timestamp < timestamp {
+                continue;
+            }
+            let mut found = None;
+            let wanted = |entry: &EntryHead| entry.max_timestamp >= timestamp;
+            each_header(store, partition, &run, &wanted, &mut |header, at| {
+                if header.next_offset() <= log_start || header.max_timestamp() < timestamp {
+                    return true;
+                }
+                found = Some((header, at));
+                false
+            })?;
+            match found {
+                Some((header, _)) if header.base_offset() >= until => return Ok(None),
+                Some((_, at)) => return read_batch(store, at),
+                None => {}
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// See [`crate::LogStore::max_timestamp_batch`].
+pub(crate) fn max_timestamp_batch(
+    store: &Store,
+    partition: PartitionId,
+    until: Offset,
+) -> Result<Option<Bytes>, Error> {
+    let log_start = store.catalog.bounds(partition)?.log.log_start;
+    let mut slices = store.catalog.slices(partition)?;
+    slices.sort_by_key(|slice| std::cmp::Reverse(slice.max_timestamp));
+    // (timestamp, offset, place): the largest timestamp, and of those the smallest offset.
+    let mut best: Option<(i64, Offset, Extent)> = None;
+    for slice in slices {
+        if best.is_some_and(|(timestamp, ..)| timestamp > slice.max_timestamp) {
+            break;
+        }
+        for (_, run) in runs_of(store, partition, &slice)? {
+            if best.is_some_and(|(timestamp, ..)| timestamp > run.max_timestamp) {
+                continue;
+            }
+            let floor = best.map_or(i64::MIN, |(timestamp, ..)| timestamp);
+            let wanted = |entry: &EntryHead| entry.max_timestamp >= floor;
+            each_header(store, partition, &run, &wanted, &mut |header, at| {
+                let (timestamp, base) = (header.max_timestamp(), header.base_offset());
+                let live = header.next_offset() > log_start && base < until;
+                let better = best.is_none_or(|(most, offset, _)| {
+                    timestamp > most || (timestamp == most && base < offset)
+                });
+                if live && better {
+                    best = Some((timestamp, base, at));
+                }
+                true
+            })?;
+        }
+    }
+    best.map_or(Ok(None), |(.., at)| read_batch(store, at))
+}
+
+/// The runs that make up a slice, in order.
+pub(crate) fn runs_of(
+    store: &Store,
+    partition: PartitionId,
+    slice: &Slice,
+) -> Result<Vec<(Offset, Run)>, Error> {
+    let mut runs = Vec::new();
+    let mut from = slice.first_offset;
+    while from < slice.next_offset {
+        let Some((base, run)) = store.catalog.run_at(partition, from)? else {
+            break;
+        };
+        if base >= slice.next_offset {
+            break;
+        }
+        if run.segment == slice.segment {
+            runs.push((base, run));
+        }
+        from = run.next.max(from.plus(1));
+    }
+    Ok(runs)
+}
+
+/// The headers of the partition's batches in the entries that are `wanted`, until `each` says false.
+fn each_header(
+    store: &Store,
+    partition: PartitionId,
+    run: &Run,
+    wanted: &dyn Fn(&EntryHead) -> bool,
+    each: &mut dyn FnMut(BatchHeader, Extent) -> bool,
+) -> Result<(), Error> {
+    walk_frames(store, run, 0, &mut |_, file, entry, extent| {
+        if entry.partition != partition || !entry.has_batches() || !wanted(entry) {
+            return Ok(true);
+        }
+        each_header_of(file, extent, each)
+    })?;
+    Ok(())
+}
+
+fn each_header_of(
+    file: &dyn SegmentFile,
+    extent: Extent,
+    each: &mut dyn FnMut(BatchHeader, Extent) -> bool,
+) -> Result<bool, Error> {
+    let mut window = Window::new(file);
+    let mut at = 0;
+    while at < extent.bytes {
+        let here = Extent {
+            position: extent.position + at,
+            ..extent
+        };
+        let ahead = (extent.bytes - at).min(limits::HEAD_READ_BYTES);
+        let front = window.get(here.position, HEADER_BYTES as u64, ahead)?;
+        let header = BatchHeader::read(&front);
+        let found = header.and_then(|header| Some((header, check_header(&header)? as u64)));
+        let (header, bytes) = found.ok_or_else(|| corrupt(here, 0, "no batch"))?;
+        if !each(header, Extent { bytes, ..here }) {
+            return Ok(false);
+        }
+        at += bytes;
+    }
+    Ok(true)
+}
+
+fn read_batch(store: &Store, at: Extent) -> Result<Option<Bytes>, Error> {
+    match open(store, at.segment)? {
+        Some(file) => read_at(&*file, at, at.bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// All batches of a run that reach beyond `from`, for recovery and for moving: whole, or headers only.
+pub(crate) fn batches_of_run(
+    store: &Store,
+    partition: PartitionId,
+    run: &Run,
+    from: Offset,
+    headers_only: bool,
+    each: &mut dyn FnMut(BatchHeader, Option<Bytes>),
+) -> Result<(), Error> {
+    let mut places = Vec::new();
+    each_header(store, partition, run, &|_| true, &mut |header, at| {
+        if header.next_offset() > from && header.base_offset() < run.next {
+            places.push((header, at));
+        }
+        true
+    })?;
+    for (header, at) in places {
+        let bytes = if headers_only {
+            None
+        } else {
+            read_batch(store, at)?
+        };
+        each(header, bytes);
+    }
+    Ok(())
+}

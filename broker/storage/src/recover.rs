@@ -1,0 +1,657 @@
+//! Opening: from where the views stopped, frame by frame, or, where the views are of no use, all of it anew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use sedge_protocol::batch::{Batch, BatchHeader, HEADER_BYTES};
+use sedge_protocol::ids::{Offset, PartitionId};
+
+use crate::api::{Hole, LostRange, OpenReport, Options, Recovery, SegmentId, Sequence, TornTail};
+use crate::catalog::{Catalog, FrameAt};
+use crate::disk::directory::io_error;
+use crate::disk::{Disk, SegmentFile};
+use crate::error::Error;
+use crate::files::Files;
+use crate::format::{EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
+use crate::limits;
+use crate::read;
+use crate::scan::{self, Found, Scanner};
+use crate::store::Store;
+use crate::views::Base;
+use crate::views::tables::Applied;
+use crate::write::{Active, Writer};
+
+/// Batches are handed to recovery in groups of about this size.
+const REPLAY_GROUP_BYTES: usize = 1 << 20;
+
+pub(crate) fn open(
+    disk: Arc<dyn Disk>,
+    open_views: &mut dyn FnMut(bool) -> Result<Box<dyn Base>, Error>,
+    options: Options,
+    recovery: &mut dyn Recovery,
+) -> Result<(Store, OpenReport), Error> {
+    let started = Instant::now();
+    let files = Files::new(disk);
+    let mut report = OpenReport::default();
+    let mut ids: Vec<SegmentId> = files.disk.list()?.into_iter().map(|(id, _)| id).collect();
+    ids.sort_unstable();
+    let (catalog, applied) = open_catalog(open_views, &files, &ids, &mut report)?;
+    let mut store = Store::assemble(options, catalog, files, Writer::default());
+    let opening = Opening {
+        store: &mut store,
+        ids: &ids,
+        report: &mut report,
+        recovery,
+    };
+    match applied {
+        Some(applied) => opening.catch_up(applied)?,
+        None => opening.rebuild()?,
+    }
+    report.ms = started.elapsed().as_millis() as u64;
+    Ok((store, report))
+}
+
+/// The views as they are, with the position they stand at; or empty ones.
+fn open_catalog(
+    open_views: &mut dyn FnMut(bool) -> Result<Box<dyn Base>, Error>,
+    files: &Files,
+    ids: &[SegmentId],
+    report: &mut OpenReport,
+) -> Result<(Catalog, Option<Applied>), Error> {
+    let found = open_views(false).and_then(|base| {
+        let catalog = Catalog::new(base);
+        let applied = catalog.load()?;
+        Ok((catalog, applied))
+    });
+    match found {
+        Ok((catalog, Some(applied))) => {
+            if is_there(files, &applied)? {
+                return Ok((catalog, Some(applied)));
+            }
+            log::error!(
+                "the log ends before commit {}, which it had kept",
+                applied.sequence.0
+            );
+            report.lost_tail = true;
+        }
+        Ok((catalog, None)) if ids.is_empty() => return Ok((catalog, None)),
+        Ok((catalog, None)) => {
+            // Closed before it is removed.
+            drop(catalog);
+            log::warn!("the views are missing or half made");
+        }
+        Err(error) => log::warn!("the views are of no use: {error}"),
+    }
+    report.views_rebuilt = !ids.is_empty();
+    Ok((Catalog::new(open_views(true)?), None))
+}
+
+/// Whether the frame that the views saw last is in the log.
+fn is_there(files: &Files, applied: &Applied) -> Result<bool, Error> {
+    let Some(file) = files.get(applied.segment)? else {
+        return Ok(false);
+    };
+    let header = scan::read_header(&*file)?;
+    if header.is_none_or(|header| header.generation != applied.generation) {
+        return Ok(false);
+    }
+    let mut scanner = Scanner::new(&*file, applied.generation, applied.position, applied.end);
+    Ok(match scanner.next()? {
+        Found::Frame { head, .. } => head.sequence == applied.sequence,
+        _ => false,
+    })
+}
+
+struct Opening<'a> {
+    store: &'a mut Store,
+    ids: &'a [SegmentId],
+    report: &'a mut OpenReport,
+    recovery: &'a mut dyn Recovery,
+}
+
+/// What of a segment has to be read.
+struct Segment {
+    id: SegmentId,
+    file: Arc<dyn SegmentFile>,
+    generation: u64,
+    first_sequence: Sequence,
+    file_bytes: u64,
+    /// Where its frames end, if it is sealed.
+    sealed_at: Option<u64>,
+}
+
+impl Opening<'_> {
+    /// Only what the views have not seen.
+    fn catch_up(mut self, applied: Applied) -> Result<(), Error> {
+        self.compare_segments(applied)?;
+        let mut expected = Sequence(applied.sequence.0 + 1);
+        let rest: Vec<SegmentId> = self
+            .ids
+            .iter()
+            .copied()
+            .filter(|id| *id >= applied.segment)
+            .collect();
+        let mut last = None;
+        for id in &rest {
+            let Some(segment) = self.segment(*id)? else {
+                continue;
+            };
+            let from = if *id == applied.segment {
+                applied.end
+            } else {
+                SEGMENT_HEADER_BYTES
+            };
+            if *id > applied.segment {
+                self.store
+                    .catalog
+                    .write()
+                    .start_segment(*id, segment.generation);
+            }
+            let is_last = rest.last() == Some(id);
+            let end = self.replay_segment(&segment, from, is_last, &mut expected)?;
+            last = Some((segment, end));
+        }
+        self.finish(last, Sequence(expected.0 - 1));
+        Ok(())
+    }
+
+    /// Segments that the views and the folder disagree about.
+    fn compare_segments(&mut self, applied: Applied) -> Result<(), Error> {
+        let known = self.store.catalog.read().segments.clone();
+        for (id, segment) in &known {
+            if self.ids.contains(id) {
+                continue;
+            }
+            if segment.live_slices > 0 {
+                log::error!(
+                    "segment {} is gone with {} live bytes",
+                    id.0,
+                    segment.live_bytes
+                );
+                let hole = Hole {
+                    segment: *id,
+                    position: 0,
+                    bytes: segment.live_bytes,
+                    lost: Vec::new(),
+                };
+                self.report.holes.push(hole);
+            }
+            self.store.catalog.write().forget_segment(*id);
+        }
+        for id in self
+            .ids
+            .iter()
+            .filter(|id| **id <= applied.segment && !known.contains_key(id))
+        {
+            if let Some(segment) = self.segment(*id)? {
+                self.store
+                    .catalog
+                    .write()
+                    .add_segment(*id, segment.generation);
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` for a file that was never begun, which is removed where nothing is in it.
+    fn segment(&mut self, id: SegmentId) -> Result<Option<Segment>, Error> {
+        let Some(file) = self.store.files.get(id)? else {
+            return Ok(None);
+        };
+        let failed = |source| io_error("look at a segment", source);
+        let file_bytes = file.bytes().map_err(failed)?;
+        let Some(header) = scan::read_header(&*file)?.filter(|header| header.id == id) else {
+            // Frames cannot be told from other bytes without the generation.
+            let begun = match Scanner::new(&*file, 0, 0, file_bytes).next()? {
+                Found::End { torn_end, .. } => torn_end > 0,
+                _ => true,
+            };
+            if begun {
+                log::error!("segment {} has no header; the file is left alone", id.0);
+                let hole = Hole {
+                    segment: id,
+                    position: 0,
+                    bytes: file_bytes,
+                    lost: Vec::new(),
+                };
+                self.report.holes.push(hole);
+            } else {
+                self.store.files.remove(id)?;
+            }
+            return Ok(None);
+        };
+        let generation = header.generation;
+        let footer = scan::read_footer(&*file, id, generation)?;
+        let sealed_at = footer.map(|footer| footer.frames_end);
+        let first_sequence = header.first_sequence;
+        Ok(Some(Segment {
+            id,
+            file,
+            generation,
+            first_sequence,
+            file_bytes,
+            sealed_at,
+        }))
+    }
+
+    /// Applies the frames from `from` on and returns where they end.
+    fn replay_segment(
+        &mut self,
+        segment: &Segment,
+        from: u64,
+        is_last: bool,
+        expected: &mut Sequence,
+    ) -> Result<u64, Error> {
+        let id = segment.id;
+        let end = segment.sealed_at.unwrap_or(segment.file_bytes);
+        let file = segment.file.clone();
+        let mut scanner = Scanner::new(&*file, segment.generation, from, end);
+        if from == SEGMENT_HEADER_BYTES && segment.first_sequence > *expected {
+            self.note_gap(id, 0, *expected, segment.first_sequence);
+            *expected = segment.first_sequence;
+        }
+        let mut in_hole = false;
+        loop {
+            match scanner.next()? {
+                Found::Frame {
+                    position,
+                    head,
+                    body,
+                } => {
+                    if head.sequence > *expected && !in_hole {
+                        self.note_gap(id, position, *expected, head.sequence);
+                    }
+                    in_hole = false;
+                    self.note_lost(&head)?;
+                    self.replay_frame(
+                        FrameAt {
+                            segment: id,
+                            position,
+                        },
+                        &head,
+                        &body,
+                    )?;
+                    *expected = Sequence(head.sequence.0 + 1);
+                    self.report.frames_replayed += 1;
+                }
+                Found::Hole {
+                    position,
+                    end,
+                    head,
+                } => {
+                    in_hole = true;
+                    self.note_hole(id, position, end - position, head.as_ref());
+                }
+                Found::End {
+                    position,
+                    torn_end,
+                    head,
+                } => {
+                    let bytes = torn_end - position;
+                    if bytes > 0 && is_last {
+                        self.report.torn_tail = Some(TornTail {
+                            segment: id,
+                            position,
+                            bytes,
+                        });
+                        scan::wipe(&*file, position, torn_end)?;
+                    } else if bytes > 0 && !self.goes_on_after(id, Sequence(expected.0 - 1))? {
+                        self.note_hole(id, position, bytes, head.as_ref());
+                    }
+                    return Ok(position);
+                }
+            }
+        }
+    }
+
+    /// Whether the next segment begins with the commit after `last`: then what follows the frames of `id` is
+    /// the beginning of a footer, and nothing is missing.
+    fn goes_on_after(&self, id: SegmentId, last: Sequence) -> Result<bool, Error> {
+        let Some(next) = self.ids.iter().find(|next| **next > id) else {
+            return Ok(false);
+        };
+        let Some(file) = self.store.files.get(*next)? else {
+            return Ok(false);
+        };
+        let header = scan::read_header(&*file)?;
+        Ok(header.is_some_and(|header| header.first_sequence.0 == last.0 + 1))
+    }
+
+    fn note_gap(&mut self, segment: SegmentId, position: u64, from: Sequence, to: Sequence) {
+        log::error!(
+            "commits {} to {} are missing before segment {}",
+            from.0,
+            to.0 - 1,
+            segment.0
+        );
+        self.report.holes.push(Hole {
+            segment,
+            position,
+            bytes: 0,
+            lost: Vec::new(),
+        });
+    }
+
+    fn note_hole(
+        &mut self,
+        segment: SegmentId,
+        position: u64,
+        bytes: u64,
+        head: Option<&FrameHead>,
+    ) {
+        log::error!(
+            "segment {} is damaged at {position}: {bytes} bytes",
+            segment.0
+        );
+        let entries = head.map(|head| &head.entries[..]).unwrap_or_default();
+        let lost = entries
+            .iter()
+            .filter(|entry| entry.kind == EntryKind::Append)
+            .map(|entry| LostRange {
+                partition: entry.partition,
+                base_offset: entry.base,
+                next_offset: entry.next,
+            })
+            .collect();
+        self.report.holes.push(Hole {
+            segment,
+            position,
+            bytes,
+            lost,
+        });
+    }
+
+    /// Offsets that a partition jumps over lay in the last hole.
+    fn note_lost(&mut self, head: &FrameHead) -> Result<(), Error> {
+        for entry in head
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == EntryKind::Append)
+        {
+            let Some(hole) = self.report.holes.last_mut() else {
+                return Ok(());
+            };
+            let next = self.store.catalog.bounds(entry.partition)?.log.next_offset;
+            let lost = LostRange {
+                partition: entry.partition,
+                base_offset: next,
+                next_offset: entry.base,
+            };
+            if next < entry.base
+                && !hole
+                    .lost
+                    .iter()
+                    .any(|known| known.partition == lost.partition)
+            {
+                log::error!(
+                    "partition {}: offsets {next} to {} are lost",
+                    lost.partition,
+                    entry.base
+                );
+                hole.lost.push(lost);
+            }
+        }
+        Ok(())
+    }
+
+    fn replay_frame(&mut self, at: FrameAt, head: &FrameHead, body: &Bytes) -> Result<(), Error> {
+        self.store.catalog.apply(at, head, Vec::new())?;
+        let mut rest = body.clone();
+        for entry in &head.entries {
+            let mut bytes = rest.split_to(entry.bytes as usize);
+            let catalog = &self.store.catalog;
+            let updates = match entry.kind {
+                EntryKind::Append => {
+                    let batches: Vec<Batch> =
+                        std::iter::from_fn(|| Batch::split_from(&mut bytes)).collect();
+                    let partition = entry.partition;
+                    self.recovery
+                        .replay(catalog, partition, &batches, head.append_ms)
+                }
+                EntryKind::Drop => self.recovery.dropped(catalog, entry.partition),
+                EntryKind::LogStart | EntryKind::Moved => continue,
+            };
+            catalog.put_updates(updates);
+        }
+        self.relieve()
+    }
+
+    /// Keeps what is pending bounded while much is replayed. A failure here is not yet one of the log.
+    fn relieve(&mut self) -> Result<(), Error> {
+        if self.store.catalog.pending_bytes() >= self.store.options.views_flush_bytes {
+            match self.store.flush(true) {
+                Err(Error::ViewsBusy) => std::thread::sleep(std::time::Duration::from_millis(5)),
+                flushed => {
+                    if self.store.catalog.pending_bytes() > limits::PENDING_BYTES_MAX {
+                        return flushed;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything anew: the log's own views from footers where there are some, the caller's from records.
+    fn rebuild(mut self) -> Result<(), Error> {
+        self.store.catalog.write().rebuilding = true;
+        let mut last = None;
+        let mut sequence = Sequence(0);
+        for id in self.ids {
+            let Some(segment) = self.segment(*id)? else {
+                continue;
+            };
+            self.store
+                .catalog
+                .write()
+                .start_segment(*id, segment.generation);
+            let is_last = self.ids.last() == Some(id);
+            let end = self.list_segment(&segment, is_last, &mut sequence)?;
+            last = Some((segment, end));
+        }
+        let applied = self.store.catalog.read().applied;
+        let applied = if applied.sequence == sequence {
+            applied
+        } else {
+            self.find_last_frame()?
+        };
+        self.replay_partitions()?;
+        {
+            let mut state = self.store.catalog.write();
+            state.rebuilding = false;
+            state.applied = applied;
+        }
+        self.finish(last, sequence);
+        if sequence > Sequence(0)
+            && let Err(error) = self.store.flush(true)
+        {
+            log::warn!("views: not flushed after the rebuild: {error}");
+        }
+        Ok(())
+    }
+
+    /// One segment into the log's own views.
+    fn list_segment(
+        &mut self,
+        segment: &Segment,
+        is_last: bool,
+        sequence: &mut Sequence,
+    ) -> Result<u64, Error> {
+        let (id, file) = (segment.id, segment.file.clone());
+        if let Some(footer) = scan::read_footer(&*file, id, segment.generation)? {
+            self.store
+                .catalog
+                .apply_footer(&footer.runs, &footer.facts)?;
+            *sequence = footer.last_sequence;
+            self.relieve()?;
+            return Ok(footer.frames_end);
+        }
+        let mut scanner = Scanner::new(
+            &*file,
+            segment.generation,
+            SEGMENT_HEADER_BYTES,
+            segment.file_bytes,
+        );
+        loop {
+            match scanner.next()? {
+                Found::Frame { position, head, .. } => {
+                    self.note_lost(&head)?;
+                    self.store.catalog.apply(
+                        FrameAt {
+                            segment: id,
+                            position,
+                        },
+                        &head,
+                        Vec::new(),
+                    )?;
+                    *sequence = head.sequence;
+                    self.relieve()?;
+                }
+                Found::Hole {
+                    position,
+                    end,
+                    head,
+                } => {
+                    self.note_hole(id, position, end - position, head.as_ref());
+                }
+                Found::End {
+                    position,
+                    torn_end,
+                    head,
+                } => {
+                    let bytes = torn_end - position;
+                    if bytes > 0 && is_last {
+                        self.report.torn_tail = Some(TornTail {
+                            segment: id,
+                            position,
+                            bytes,
+                        });
+                        scan::wipe(&*file, position, torn_end)?;
+                    } else if bytes > 0 && !self.goes_on_after(id, *sequence)? {
+                        self.note_hole(id, position, bytes, head.as_ref());
+                    }
+                    return Ok(position);
+                }
+            }
+        }
+    }
+
+    /// What the views will say that they have seen.
+    fn find_last_frame(&mut self) -> Result<Applied, Error> {
+        let mut applied = Applied::default();
+        for id in self.ids.iter().rev() {
+            let Some(segment) = self.segment(*id)? else {
+                continue;
+            };
+            let (file, generation) = (segment.file.clone(), segment.generation);
+            let end = segment.sealed_at.unwrap_or(segment.file_bytes);
+            let mut scanner = Scanner::new(&*file, generation, SEGMENT_HEADER_BYTES, end);
+            loop {
+                match scanner.next()? {
+                    Found::Frame { position, head, .. } => {
+                        applied = Applied {
+                            sequence: head.sequence,
+                            segment: *id,
+                            generation,
+                            position,
+                            end: position + head.frame_bytes(),
+                        };
+                    }
+                    Found::Hole { .. } => {}
+                    Found::End { .. } => break,
+                }
+            }
+            if applied.sequence > Sequence(0) {
+                break;
+            }
+        }
+        Ok(applied)
+    }
+
+    /// All live records once more, partition by partition in offset order.
+    fn replay_partitions(&mut self) -> Result<(), Error> {
+        for partition in self.store.catalog.partitions()? {
+            let log_start = self.store.catalog.bounds(partition)?.log.log_start;
+            let headers_only = !self.recovery.needs_bodies(partition);
+            for slice in self.store.catalog.slices(partition)? {
+                for (_, run) in read::runs_of(self.store, partition, &slice)? {
+                    let mut groups: BTreeMap<u64, Vec<Batch>> = BTreeMap::new();
+                    let (mut group, mut bytes) = (0, 0);
+                    collect(
+                        self.store,
+                        partition,
+                        &run,
+                        log_start,
+                        headers_only,
+                        &mut |batch| {
+                            bytes += batch.bytes();
+                            if bytes > REPLAY_GROUP_BYTES {
+                                (group, bytes) = (group + 1, 0);
+                            }
+                            groups.entry(group).or_default().push(batch);
+                        },
+                    )?;
+                    for batches in groups.into_values() {
+                        let catalog = &self.store.catalog;
+                        let updates =
+                            self.recovery
+                                .replay(catalog, partition, &batches, run.append_ms);
+                        catalog.put_updates(updates);
+                        self.report.frames_replayed += 1;
+                        self.relieve()?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The writer goes on where the log ends.
+    fn finish(&mut self, last: Option<(Segment, u64)>, sequence: Sequence) {
+        let writer = self
+            .store
+            .writer
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        writer.sequence = sequence;
+        writer.last_segment = self.ids.last().copied().unwrap_or_default();
+        if let Some((segment, position)) = last
+            && segment.sealed_at.is_none()
+            && segment.id == writer.last_segment
+        {
+            writer.active = Some(Active {
+                id: segment.id,
+                generation: segment.generation,
+                file: segment.file,
+                position,
+                capacity: segment.file_bytes,
+            });
+        }
+    }
+}
+
+fn collect(
+    store: &Store,
+    partition: PartitionId,
+    run: &crate::format::Run,
+    log_start: Offset,
+    headers_only: bool,
+    each: &mut dyn FnMut(Batch),
+) -> Result<(), Error> {
+    read::batches_of_run(
+        store,
+        partition,
+        run,
+        log_start,
+        headers_only,
+        &mut |header, bytes| {
+            let body = bytes.map(|bytes| bytes.slice(HEADER_BYTES.min(bytes.len())..));
+            let header: BatchHeader = header;
+            each(Batch {
+                header,
+                body: body.unwrap_or_default(),
+            });
+        },
+    )
+}

@@ -1,0 +1,381 @@
+//! Frames of a segment, one after the other, as they are found on disk: what recovery, footers and the fuzzer
+//! read with.
+//!
+//! Bytes that are no frame are a *hole* where a valid frame of the same generation follows in the segment, and
+//! the *end* otherwise. What lies between the end and the last byte that is not zero is *torn*.
+
+use std::io::{self, IoSlice};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::api::SegmentId;
+use crate::disk::SegmentFile;
+use crate::disk::directory::io_error;
+use crate::error::Error;
+use crate::format::{
+    FRAME_HEAD_BYTES, FRAME_MAGIC, Fact, Footer, FooterRun, FrameHead, Run, SEGMENT_HEADER_BYTES,
+    SegmentHeader, TRAILER_BYTES,
+};
+use crate::limits;
+
+/// One thing found.
+#[derive(Clone, Debug)]
+pub enum Found {
+    Frame {
+        position: u64,
+        head: FrameHead,
+        body: Bytes,
+    },
+    /// From `position` to `end`; its head where that is whole and only the body is damaged.
+    Hole {
+        position: u64,
+        end: u64,
+        head: Option<FrameHead>,
+    },
+    /// Frames end at `position`; up to `torn_end` there are bytes that are not zero.
+    End {
+        position: u64,
+        torn_end: u64,
+        head: Option<FrameHead>,
+    },
+}
+
+/// Reads a file through a window, so that small reads next to each other are one call.
+#[derive(Debug)]
+pub(crate) struct Window<'a> {
+    file: &'a dyn SegmentFile,
+    at: u64,
+    bytes: Bytes,
+}
+
+impl<'a> Window<'a> {
+    pub fn new(file: &'a dyn SegmentFile) -> Self {
+        Self {
+            file,
+            at: 0,
+            bytes: Bytes::new(),
+        }
+    }
+
+    /// `bytes` at `position`, having read `ahead` where they were not there; fewer at the end of the file.
+    pub fn get(&mut self, position: u64, bytes: u64, ahead: u64) -> Result<Bytes, Error> {
+        if let Some(found) = self.held(position, bytes) {
+            return Ok(found);
+        }
+        let want = bytes.max(ahead) as usize;
+        self.bytes = self
+            .file
+            .read_at(position, want)
+            .map_err(|source| io_error("read a segment", source))?;
+        self.at = position;
+        let there = self.bytes.len().min(bytes as usize);
+        Ok(self.bytes.slice(..there))
+    }
+
+    /// The same, where it is in the window already.
+    pub fn held(&self, position: u64, bytes: u64) -> Option<Bytes> {
+        let from = usize::try_from(position.checked_sub(self.at)?).ok()?;
+        let to = from.checked_add(usize::try_from(bytes).ok()?)?;
+        (to <= self.bytes.len()).then(|| self.bytes.slice(from..to))
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Scanner<'a> {
+    window: Window<'a>,
+    file: &'a dyn SegmentFile,
+    generation: u64,
+    position: u64,
+    end: u64,
+}
+
+impl<'a> Scanner<'a> {
+    /// Frames from `position` to `end`.
+    pub fn new(file: &'a dyn SegmentFile, generation: u64, position: u64, end: u64) -> Self {
+        Self {
+            window: Window::new(file),
+            file,
+            generation,
+            position,
+            end,
+        }
+    }
+
+    /// After `End`, the same `End` again.
+    pub fn next(&mut self) -> Result<Found, Error> {
+        let position = self.position;
+        let head = self.head_at(position)?;
+        if let Some(head) = &head
+            && let Some(body) = self.body_of(position, head)?
+        {
+            self.position += head.frame_bytes();
+            return Ok(Found::Frame {
+                position,
+                head: head.clone(),
+                body,
+            });
+        }
+        match self.find_frame(position + 1)? {
+            Some(end) => {
+                self.position = end;
+                Ok(Found::Hole {
+                    position,
+                    end,
+                    head,
+                })
+            }
+            None => Ok(Found::End {
+                position,
+                torn_end: self.last_data(position)?,
+                head,
+            }),
+        }
+    }
+
+    fn head_at(&mut self, position: u64) -> Result<Option<FrameHead>, Error> {
+        if position + FRAME_HEAD_BYTES > self.end {
+            return Ok(None);
+        }
+        let ahead = limits::SCAN_READ_BYTES.min(self.end - position);
+        let front = self.window.get(position, FRAME_HEAD_BYTES, ahead)?;
+        let Some(whole) = FrameHead::peek(&front, self.generation) else {
+            return Ok(None);
+        };
+        if position + whole > self.end {
+            return Ok(None);
+        }
+        let bytes = self.window.get(position, whole, ahead)?;
+        let head = FrameHead::decode(&bytes, self.generation);
+        Ok(head.filter(|head| position + head.frame_bytes() <= self.end))
+    }
+
+    fn body_of(&mut self, position: u64, head: &FrameHead) -> Result<Option<Bytes>, Error> {
+        let at = position + head.bytes();
+        let bytes = u64::from(head.body_bytes);
+        let body = self
+            .window
+            .get(at, bytes, limits::SCAN_READ_BYTES.min(self.end - at))?;
+        let whole = body.len() as u64 == bytes && crc32c::crc32c(&body) == head.body_crc;
+        Ok(whole.then_some(body))
+    }
+
+    /// The next valid frame at or after `from`.
+    fn find_frame(&mut self, from: u64) -> Result<Option<u64>, Error> {
+        let mut from = from;
+        loop {
+            let Some(data) = self.next_data(from)? else {
+                return Ok(None);
+            };
+            from = from.max(data);
+            if from + FRAME_HEAD_BYTES > self.end {
+                return Ok(None);
+            }
+            let want = limits::SCAN_READ_BYTES.min(self.end - from);
+            let chunk = self.read(from, want)?;
+            let magic = chunk
+                .windows(FRAME_MAGIC.len())
+                .position(|at| at == FRAME_MAGIC);
+            match magic {
+                Some(at) => {
+                    let candidate = from + at as u64;
+                    if let Some(head) = self.head_at(candidate)?
+                        && self.body_of(candidate, &head)?.is_some()
+                    {
+                        return Ok(Some(candidate));
+                    }
+                    from = candidate + 1;
+                }
+                None if chunk.len() < FRAME_MAGIC.len() => return Ok(None),
+                None => from += (chunk.len() - FRAME_MAGIC.len() + 1) as u64,
+            }
+        }
+    }
+
+    /// The end of the last bytes behind `from` that are not zero.
+    fn last_data(&mut self, from: u64) -> Result<u64, Error> {
+        let mut last = from;
+        let mut at = from;
+        while let Some(data) = self.next_data(at)? {
+            at = at.max(data);
+            let chunk = self.read(at, limits::SCAN_READ_BYTES.min(self.end.saturating_sub(at)))?;
+            if chunk.is_empty() {
+                break;
+            }
+            if let Some(found) = chunk.iter().rposition(|byte| *byte != 0) {
+                last = at + found as u64 + 1;
+            }
+            at += chunk.len() as u64;
+        }
+        Ok(last)
+    }
+
+    fn next_data(&self, from: u64) -> Result<Option<u64>, Error> {
+        if from >= self.end {
+            return Ok(None);
+        }
+        let found = self
+            .file
+            .next_data(from)
+            .map_err(|source| io_error("seek in a segment", source))?;
+        Ok(found.filter(|at| *at < self.end))
+    }
+
+    fn read(&self, at: u64, bytes: u64) -> Result<Bytes, Error> {
+        self.file
+            .read_at(at, bytes as usize)
+            .map_err(|source| io_error("read a segment", source))
+    }
+}
+
+/// The header of a segment file, where it is whole.
+pub(crate) fn read_header(file: &dyn SegmentFile) -> Result<Option<SegmentHeader>, Error> {
+    let bytes = file
+        .read_at(0, SEGMENT_HEADER_BYTES as usize)
+        .map_err(|source| io_error("read a segment", source))?;
+    Ok(SegmentHeader::decode(&bytes))
+}
+
+/// The footer of a segment file, where it is sealed and whole.
+pub(crate) fn read_footer(
+    file: &dyn SegmentFile,
+    id: SegmentId,
+    generation: u64,
+) -> Result<Option<Footer>, Error> {
+    let failed = |source| io_error("read a segment", source);
+    let length = file.bytes().map_err(failed)?;
+    let Some(trailer_at) = length.checked_sub(TRAILER_BYTES) else {
+        return Ok(None);
+    };
+    let trailer = file
+        .read_at(trailer_at, TRAILER_BYTES as usize)
+        .map_err(failed)?;
+    let Some(whole) = Footer::peek(&trailer) else {
+        return Ok(None);
+    };
+    let Some(at) = length.checked_sub(whole) else {
+        return Ok(None);
+    };
+    let bytes = file.read_at(at, whole as usize).map_err(failed)?;
+    let footer = Footer::decode(&bytes, id, generation);
+    Ok(footer.filter(|footer| footer.frames_end == at))
+}
+
+/// What a segment holds, from its footer or by a scan of its heads.
+pub(crate) fn contents(
+    file: &dyn SegmentFile,
+    id: SegmentId,
+    generation: u64,
+    end: u64,
+) -> Result<(Vec<FooterRun>, Vec<Fact>), Error> {
+    if let Some(footer) = read_footer(file, id, generation)? {
+        return Ok((footer.runs, footer.facts));
+    }
+    let mut runs = Vec::new();
+    let mut facts = Vec::new();
+    let mut scanner = Scanner::new(file, generation, SEGMENT_HEADER_BYTES, end);
+    loop {
+        match scanner.next()? {
+            Found::Frame { position, head, .. } => {
+                list_frame(id, position, &head, &mut runs, &mut facts);
+            }
+            Found::Hole { .. } => {}
+            Found::End { .. } => return Ok((runs, facts)),
+        }
+    }
+}
+
+fn list_frame(
+    segment: SegmentId,
+    position: u64,
+    head: &FrameHead,
+    runs: &mut Vec<FooterRun>,
+    facts: &mut Vec<Fact>,
+) {
+    let at = crate::catalog::FrameAt { segment, position };
+    let end = position + head.frame_bytes();
+    for entry in &head.entries {
+        if entry.has_batches() {
+            let run: Run = crate::catalog::run_of(at, head, entry, end);
+            runs.push(FooterRun {
+                partition: entry.partition,
+                base: entry.base,
+                run,
+            });
+        } else {
+            let (partition, base) = (entry.partition, entry.base);
+            facts.push(Fact {
+                kind: entry.kind,
+                partition,
+                base,
+                leader_epoch: entry.leader_epoch,
+            });
+        }
+    }
+}
+
+/// Everything in the bytes of a segment: what a fuzzer feeds. `None` where the header is no header.
+#[must_use]
+pub fn scan_segment(bytes: &[u8]) -> Option<(SegmentHeader, Vec<Found>, Option<Footer>)> {
+    let file = BytesFile(Bytes::copy_from_slice(bytes));
+    let header = read_header(&file).ok()??;
+    let footer = read_footer(&file, header.id, header.generation).ok()?;
+    let end = footer
+        .as_ref()
+        .map_or(bytes.len() as u64, |footer| footer.frames_end);
+    let mut scanner = Scanner::new(&file, header.generation, SEGMENT_HEADER_BYTES, end);
+    let mut found = Vec::new();
+    loop {
+        let next = scanner.next().ok()?;
+        let last = matches!(next, Found::End { .. });
+        found.push(next);
+        if last {
+            return Some((header, found, footer));
+        }
+    }
+}
+
+/// Bytes in memory as a file that is only read.
+#[derive(Debug)]
+struct BytesFile(Bytes);
+
+impl SegmentFile for BytesFile {
+    fn write_at(&self, _position: u64, _parts: &[IoSlice<'_>]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn read_at(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
+        let from = self
+            .0
+            .len()
+            .min(usize::try_from(position).unwrap_or(usize::MAX));
+        let to = self.0.len().min(from.saturating_add(bytes));
+        Ok(self.0.slice(from..to))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&self, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+}
+
+/// Zeros over `from..to`, so that what was there cannot come back.
+pub(crate) fn wipe(file: &dyn SegmentFile, from: u64, to: u64) -> Result<(), Error> {
+    let failed = |source| io_error("cut a torn frame", source);
+    let zeros = BytesMut::zeroed(limits::SCAN_READ_BYTES as usize);
+    let mut at = from;
+    while at < to {
+        let bytes = (to - at).min(zeros.len() as u64);
+        file.write_at(at, &[IoSlice::new(&zeros[..bytes as usize])])
+            .map_err(failed)?;
+        at += bytes;
+    }
+    file.sync_data().map_err(failed)
+}

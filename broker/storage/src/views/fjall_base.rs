@@ -1,0 +1,185 @@
+//! The base in fjall.
+//!
+//! Facts that shape this (fjall 3.1): a write that fails poisons the database until it is reopened, so it is
+//! reopened here; a full queue of memtables stalls the writer, for ever where its workers have ended, so a
+//! flush does not begin then; `max_write_buffer_size` does nothing, so each keyspace caps its memtable.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use fjall::compaction::Leveled;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+
+use super::{Base, Change, KeyValue, Space};
+use crate::error::Error;
+use crate::limits;
+
+/// See the module.
+pub struct FjallBase {
+    path: PathBuf,
+    cache_bytes: u64,
+    open: RwLock<Option<Open>>,
+    /// Flushes in a row that found it busy.
+    busy: AtomicU32,
+}
+
+struct Open {
+    // Before the database, which waits for its keyspaces.
+    log: Keyspace,
+    caller: Keyspace,
+    database: Database,
+}
+
+impl fmt::Debug for FjallBase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FjallBase")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FjallBase {
+    /// Opens, or makes, the database at `path`.
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, Error> {
+        let open = Open::new(path, cache_bytes)?;
+        Ok(Self {
+            path: path.to_owned(),
+            cache_bytes,
+            open: RwLock::new(Some(open)),
+            busy: AtomicU32::new(0),
+        })
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&Open) -> Result<T, Error>) -> Result<T, Error> {
+        let held: RwLockReadGuard<'_, _> = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        act(held.as_ref().ok_or(fjall::Error::Poisoned)?)
+    }
+
+    fn reopen(&self) -> Result<(), Error> {
+        log::warn!("views: reopening after a failed write");
+        let mut held = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        *held = None;
+        *held = Some(Open::new(&self.path, self.cache_bytes)?);
+        self.busy.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// `false`: a write now would stall.
+    fn has_room(&self) -> Result<bool, Error> {
+        self.with(|open| {
+            Ok([&open.log, &open.caller].iter().all(|keyspace| {
+                keyspace.sealed_memtable_count() <= limits::MEMTABLES_WAITING_MAX
+                    && keyspace.l0_table_count() <= limits::LEVEL0_TABLES_MAX
+            }))
+        })
+    }
+}
+
+impl Open {
+    fn new(path: &Path, cache_bytes: u64) -> Result<Self, Error> {
+        let database = Database::builder(path)
+            .cache_size(cache_bytes)
+            .worker_threads(limits::FJALL_WORKERS)
+            .max_cached_files(Some(limits::FJALL_FILES_MAX))
+            .max_journaling_size(limits::JOURNAL_BYTES)
+            .open()?;
+        let options = || {
+            let levels = Leveled::default().with_table_target_size(limits::TABLE_BYTES);
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(limits::MEMTABLE_BYTES)
+                .compaction_strategy(Arc::new(levels))
+        };
+        let log = database.keyspace("log", options)?;
+        let caller = database.keyspace("caller", options)?;
+        Ok(Self {
+            log,
+            caller,
+            database,
+        })
+    }
+
+    fn keyspace(&self, space: Space) -> &Keyspace {
+        match space {
+            Space::Log => &self.log,
+            Space::Caller => &self.caller,
+        }
+    }
+
+    fn write(&self, changes: Vec<Change>) -> Result<(), Error> {
+        let mut batch = self.database.batch();
+        for change in changes {
+            let keyspace = self.keyspace(change.space);
+            match change.value {
+                Some(value) => batch.insert(keyspace, change.key, value),
+                None => batch.remove(keyspace, change.key),
+            }
+        }
+        Ok(batch.commit()?)
+    }
+}
+
+impl Base for FjallBase {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.with(|open| Ok(open.keyspace(space).get(key)?.map(|value| value.to_vec())))
+    }
+
+    fn last(&self, space: Space, low: &[u8], high: &[u8]) -> Result<Option<KeyValue>, Error> {
+        self.with(|open| {
+            let Some(found) = open.keyspace(space).range(low..=high).next_back() else {
+                return Ok(None);
+            };
+            let (key, value) = found.into_inner()?;
+            Ok(Some((key.to_vec(), value.to_vec())))
+        })
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        low: &[u8],
+        high: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error> {
+        self.with(|open| {
+            let keyspace = open.keyspace(space);
+            let found = match high {
+                Some(high) => keyspace.range(low..=high),
+                None => keyspace.range(low..),
+            };
+            for item in found {
+                let (key, value) = item.into_inner()?;
+                if !each(&key, &value) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn write(&self, changes: Vec<Change>) -> Result<(), Error> {
+        let closed = self
+            .open
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none();
+        if closed || self.busy.load(Ordering::Relaxed) > limits::BUSY_FLUSHES_MAX {
+            self.reopen()?;
+        }
+        if !self.has_room()? {
+            self.busy.fetch_add(1, Ordering::Relaxed);
+            return Err(Error::ViewsBusy);
+        }
+        self.busy.store(0, Ordering::Relaxed);
+        match self.with(|open| open.write(changes)) {
+            Err(error) => {
+                // The next write reopens: fjall takes no more after a failure.
+                self.busy
+                    .store(limits::BUSY_FLUSHES_MAX + 1, Ordering::Relaxed);
+                Err(error)
+            }
+            written => written,
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! What of the views is not yet in the base, and reads that see both.
+//!
+//! Two layers: `pending` takes changes; `flushing` is on its way to the base and stays until it is there, over
+//! failures too. Newest first: pending, flushing, base.
+//!
+//! **Invariant:** a layer goes only after the base has what was in it, so a reader that looks at the layers
+//! first and at the base afterwards misses nothing.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::tables::{LogKey, LogValue};
+use super::{Base, Change, Space, caller_key};
+use crate::api::ViewUpdate;
+use crate::error::Error;
+use crate::limits;
+
+/// Changes, the last one of a key.
+#[derive(Debug, Default)]
+pub struct Layer {
+    pub log: BTreeMap<LogKey, Option<LogValue>>,
+    /// By the key as the base has it.
+    pub caller: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    caller_bytes: usize,
+}
+
+/// Both.
+#[derive(Debug, Default)]
+pub struct Layers {
+    pub pending: Layer,
+    pub flushing: Option<Arc<Layer>>,
+}
+
+impl Layer {
+    pub fn bytes(&self) -> usize {
+        self.log.len() * limits::PENDING_ENTRY_BYTES + self.caller_bytes
+    }
+
+    pub fn entries(&self) -> usize {
+        self.log.len() + self.caller.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.log.is_empty() && self.caller.is_empty()
+    }
+
+    fn put_caller(&mut self, update: ViewUpdate) {
+        let key = caller_key(update.view, &update.key);
+        let cost = |key: usize, value: &Option<Vec<u8>>| {
+            key + value.as_ref().map_or(0, Vec::len) + limits::PENDING_ENTRY_BYTES
+        };
+        let key_bytes = key.len();
+        self.caller_bytes += cost(key_bytes, &update.value);
+        if let Some(old) = self.caller.insert(key, update.value) {
+            self.caller_bytes -= cost(key_bytes, &old);
+        }
+    }
+
+    /// As the base takes them.
+    pub fn changes(&self) -> Vec<Change> {
+        let log = self.log.iter().map(|(key, value)| Change {
+            space: Space::Log,
+            key: key.encode().to_vec(),
+            value: value.as_ref().map(LogValue::encode),
+        });
+        let caller = self.caller.iter().map(|(key, value)| Change {
+            space: Space::Caller,
+            key: key.clone(),
+            value: value.clone(),
+        });
+        log.chain(caller).collect()
+    }
+}
+
+impl Layers {
+    pub fn put(&mut self, key: LogKey, value: LogValue) {
+        self.pending.log.insert(key, Some(value));
+    }
+
+    pub fn remove(&mut self, key: LogKey) {
+        self.pending.log.insert(key, None);
+    }
+
+    pub fn put_caller(&mut self, update: ViewUpdate) {
+        self.pending.put_caller(update);
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.pending.bytes() + self.flushing.as_ref().map_or(0, |layer| layer.bytes())
+    }
+
+    pub fn entries(&self) -> usize {
+        self.pending.entries() + self.flushing.as_ref().map_or(0, |layer| layer.entries())
+    }
+
+    /// `None`: the layers do not know; `Some(None)`: removed.
+    #[expect(clippy::option_option, reason = "known at all, and known to be there")]
+    fn get(&self, key: LogKey) -> Option<Option<LogValue>> {
+        let flushing = self.flushing.as_ref();
+        self.pending
+            .log
+            .get(&key)
+            .or_else(|| flushing.and_then(|layer| layer.log.get(&key)))
+            .copied()
+    }
+
+    #[expect(clippy::option_option, reason = "known at all, and known to be there")]
+    fn get_caller(&self, key: &[u8]) -> Option<Option<Vec<u8>>> {
+        let flushing = self.flushing.as_ref();
+        self.pending
+            .caller
+            .get(key)
+            .or_else(|| flushing.and_then(|layer| layer.caller.get(key)))
+            .cloned()
+    }
+
+    /// The largest key in the range, removed ones too.
+    fn last(&self, low: LogKey, high: LogKey) -> Option<(LogKey, Option<LogValue>)> {
+        let of = |layer: &Layer| layer.log.range(low..=high).next_back().map(|(key, _)| *key);
+        let key = of(&self.pending).max(self.flushing.as_ref().and_then(|layer| of(layer)))?;
+        Some((key, self.get(key)?))
+    }
+
+    fn first(&self, low: LogKey, high: LogKey) -> Option<(LogKey, Option<LogValue>)> {
+        let of = |layer: &Layer| layer.log.range(low..=high).next().map(|(key, _)| *key);
+        let flushing = self.flushing.as_ref().and_then(|layer| of(layer));
+        let key = of(&self.pending).into_iter().chain(flushing).min()?;
+        Some((key, self.get(key)?))
+    }
+
+    fn range(&self, low: LogKey, high: LogKey) -> BTreeMap<LogKey, Option<LogValue>> {
+        let flushing = self
+            .flushing
+            .iter()
+            .flat_map(|layer| layer.log.range(low..=high));
+        let pending = self.pending.log.range(low..=high);
+        flushing
+            .chain(pending)
+            .map(|(key, value)| (*key, *value))
+            .collect()
+    }
+
+    fn caller_prefix(&self, prefix: &[u8]) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+        let from = || (Bound::Included(prefix), Bound::Unbounded);
+        let flushing = self
+            .flushing
+            .iter()
+            .flat_map(|layer| layer.caller.range::<[u8], _>(from()));
+        let pending = self.pending.caller.range::<[u8], _>(from());
+        let of_prefix = |of: &(&Vec<u8>, &Option<Vec<u8>>)| of.0.starts_with(prefix);
+        flushing
+            .take_while(of_prefix)
+            .chain(pending.take_while(of_prefix))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+}
+
+/// Where the layers are: behind a lock that is taken for each look, or held already.
+pub trait HasLayers {
+    fn with_layers<T>(&self, look: impl FnOnce(&Layers) -> T) -> T;
+}
+
+impl HasLayers for &Layers {
+    fn with_layers<T>(&self, look: impl FnOnce(&Layers) -> T) -> T {
+        look(self)
+    }
+}
+
+/// Reads over layers and base.
+#[derive(Debug)]
+pub struct Merged<'a, L> {
+    pub layers: L,
+    pub base: &'a dyn Base,
+}
+
+impl<L: HasLayers> Merged<'_, L> {
+    pub fn get(&self, key: LogKey) -> Result<Option<LogValue>, Error> {
+        if let Some(found) = self.layers.with_layers(|layers| layers.get(key)) {
+            return Ok(found);
+        }
+        let found = self.base.get(Space::Log, &key.encode())?;
+        found.map(|value| decode(key, &value)).transpose()
+    }
+
+    /// The largest key in `low..=high`, which differ in the offset only.
+    pub fn last(&self, low: LogKey, mut high: LogKey) -> Result<Option<(LogKey, LogValue)>, Error> {
+        while low <= high {
+            let layered = self.layers.with_layers(|layers| layers.last(low, high));
+            if let Some((key, Some(value))) = layered
+                && key == high
+            {
+                return Ok(Some((key, value)));
+            }
+            let based = self.base.last(Space::Log, &low.encode(), &high.encode())?;
+            let based = based
+                .map(|(key, value)| decode_pair(&key, &value))
+                .transpose()?;
+            match (layered, based) {
+                (Some((key, value)), based) if based.is_none_or(|of| of.0 <= key) => match value {
+                    Some(value) => return Ok(Some((key, value))),
+                    None => high.offset = key.offset - 1,
+                },
+                (_, based) => return Ok(based),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The smallest key in `low..=high`, which differ in the offset only.
+    pub fn first(
+        &self,
+        mut low: LogKey,
+        high: LogKey,
+    ) -> Result<Option<(LogKey, LogValue)>, Error> {
+        while low <= high {
+            let layered = self.layers.with_layers(|layers| layers.first(low, high));
+            let mut based = None;
+            self.base.scan(
+                Space::Log,
+                &low.encode(),
+                Some(&high.encode()),
+                &mut |key, value| {
+                    based = Some(decode_pair(key, value));
+                    false
+                },
+            )?;
+            let based = based.transpose()?;
+            match (layered, based) {
+                (Some((key, value)), based) if based.is_none_or(|of| of.0 >= key) => match value {
+                    Some(value) => return Ok(Some((key, value))),
+                    None => low.offset = key.offset + 1,
+                },
+                (_, based) => return Ok(based),
+            }
+        }
+        Ok(None)
+    }
+
+    /// All in `low..=high`, in order, until `each` says false.
+    pub fn scan(
+        &self,
+        low: LogKey,
+        high: LogKey,
+        each: &mut dyn FnMut(LogKey, LogValue) -> bool,
+    ) -> Result<(), Error> {
+        let mut layered = self
+            .layers
+            .with_layers(|layers| layers.range(low, high))
+            .into_iter()
+            .peekable();
+        let mut going = true;
+        let mut failed = None;
+        self.base.scan(
+            Space::Log,
+            &low.encode(),
+            Some(&high.encode()),
+            &mut |key, value| {
+                let (key, value) = match decode_pair(key, value) {
+                    Ok(pair) => pair,
+                    Err(error) => {
+                        failed = Some(error);
+                        return false;
+                    }
+                };
+                while let Some((before, value)) = layered.next_if(|(of, _)| *of < key) {
+                    going = going && value.is_none_or(|value| each(before, value));
+                }
+                let value = match layered.next_if(|(of, _)| *of == key) {
+                    Some((_, value)) => value,
+                    None => Some(value),
+                };
+                going = going && value.is_none_or(|value| each(key, value));
+                going
+            },
+        )?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        for (key, value) in layered {
+            going = going && value.is_none_or(|value| each(key, value));
+        }
+        Ok(())
+    }
+
+    pub fn get_caller(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        match self.layers.with_layers(|layers| layers.get_caller(key)) {
+            Some(found) => Ok(found),
+            None => self.base.get(Space::Caller, key),
+        }
+    }
+
+    /// Keys as the base has them.
+    pub fn scan_caller(
+        &self,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), Error> {
+        let layered = self
+            .layers
+            .with_layers(|layers| layers.caller_prefix(prefix));
+        let mut layered = layered.into_iter().peekable();
+        self.base
+            .scan(Space::Caller, prefix, None, &mut |key, value| {
+                if !key.starts_with(prefix) {
+                    return false;
+                }
+                while let Some((before, value)) = layered.next_if(|(of, _)| &of[..] < key) {
+                    if let Some(value) = value {
+                        each(&before, &value);
+                    }
+                }
+                match layered.next_if(|(of, _)| of == key) {
+                    Some((_, Some(value))) => each(key, &value),
+                    Some((_, None)) => {}
+                    None => each(key, value),
+                }
+                true
+            })?;
+        for (key, value) in layered {
+            if let Some(value) = value {
+                each(&key, &value);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn decode(key: LogKey, value: &[u8]) -> Result<LogValue, Error> {
+    LogValue::decode(key, value).ok_or(Error::ViewEntry { view: "log" })
+}
+
+fn decode_pair(key: &[u8], value: &[u8]) -> Result<(LogKey, LogValue), Error> {
+    let key = LogKey::decode(key).ok_or(Error::ViewEntry { view: "log" })?;
+    Ok((key, decode(key, value)?))
+}

@@ -1,0 +1,111 @@
+//! A base in memory, for tests: it can be told to fail, and copied as if the disk had kept it.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Base, Change, KeyValue, Space};
+use crate::disk::memory::Fuse;
+use crate::error::Error;
+
+type Map = BTreeMap<(Space, Vec<u8>), Vec<u8>>;
+
+/// Clones share the map.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryBase {
+    map: Arc<Mutex<Map>>,
+    failing: Arc<AtomicBool>,
+    fuse: Fuse,
+}
+
+impl MemoryBase {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// From now on `write` fails, or works again.
+    pub fn set_failing(&self, failing: bool) {
+        self.failing.store(failing, Ordering::SeqCst);
+    }
+
+    /// As if its directory had been removed.
+    pub fn clear(&self) {
+        self.map().clear();
+    }
+
+    /// Shares the fuse of a disk.
+    #[must_use]
+    pub fn with_fuse(mut self, fuse: Fuse) -> Self {
+        self.fuse = fuse;
+        self
+    }
+
+    /// What another process would find.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let map = self.map().clone();
+        Self {
+            map: Arc::new(Mutex::new(map)),
+            ..Self::default()
+        }
+    }
+
+    fn map(&self) -> MutexGuard<'_, Map> {
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Base for MemoryBase {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.map().get(&(space, key.to_vec())).cloned())
+    }
+
+    fn last(&self, space: Space, low: &[u8], high: &[u8]) -> Result<Option<KeyValue>, Error> {
+        let map = self.map();
+        let range = (space, low.to_vec())..=(space, high.to_vec());
+        Ok(map
+            .range(range)
+            .next_back()
+            .map(|((_, key), value)| (key.clone(), value.clone())))
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        low: &[u8],
+        high: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error> {
+        let range = (Bound::Included((space, low.to_vec())), Bound::Unbounded);
+        // Copied, so that `each` may call back in.
+        let found: Vec<KeyValue> = self
+            .map()
+            .range::<(Space, Vec<u8>), _>(range)
+            .take_while(|((of, key), _)| *of == space && high.is_none_or(|high| &key[..] <= high))
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect();
+        for (key, value) in found {
+            if !each(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, changes: Vec<Change>) -> Result<(), Error> {
+        if self.failing.load(Ordering::SeqCst) || !self.fuse.burn() {
+            return Err(Error::Full);
+        }
+        let mut map = self.map();
+        for change in changes {
+            let key = (change.space, change.key);
+            match change.value {
+                Some(value) => map.insert(key, value),
+                None => map.remove(&key),
+            };
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! The views: what is derived from the log, as keys and values. [`Layers`](layers::Layers) hold what is not yet on disk;
+//! a [`Base`] holds the rest: fjall, or a map in memory for tests.
+//!
+//! Two spaces, so that the log's own entries, which come in order and live long, and the caller's, which are
+//! written again and again, do not share tables.
+
+pub mod fjall_base;
+pub mod layers;
+pub mod memory_base;
+pub mod tables;
+
+use crate::api::View;
+use crate::error::Error;
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Space {
+    /// Runs, slices, bounds, segments, applied: keys are [`tables::LogKey`]s.
+    Log,
+    /// The caller's views: keys are a byte for the view and the caller's key.
+    Caller,
+}
+
+/// One change of a base.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub space: Space,
+    pub key: Vec<u8>,
+    pub value: Option<Vec<u8>>,
+}
+
+pub type KeyValue = (Vec<u8>, Vec<u8>);
+
+/// Ordered keys and values that survive the process, or do not: nothing depends on it.
+pub trait Base: std::fmt::Debug + Send + Sync + 'static {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+    /// The largest key in `low..=high`.
+    fn last(&self, space: Space, low: &[u8], high: &[u8]) -> Result<Option<KeyValue>, Error>;
+    /// Keys in `low..=high` in order (to the end of the space without `high`), until `each` says false.
+    fn scan(
+        &self,
+        space: Space,
+        low: &[u8],
+        high: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error>;
+    /// All or nothing, visible to all that read afterwards.
+    fn write(&self, changes: Vec<Change>) -> Result<(), Error>;
+}
+
+/// The caller's key as the base has it.
+pub(crate) fn caller_key(view: View, key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 + key.len());
+    out.push(view as u8);
+    out.extend_from_slice(key);
+    out
+}

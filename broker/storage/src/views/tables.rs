@@ -1,0 +1,226 @@
+//! The log's own views: what their keys and values are, in memory and as bytes (big-endian).
+//!
+//! | table | id | offset | value |
+//! | --- | --- | --- | --- |
+//! | runs | partition | base offset | where a stretch of batches lies |
+//! | slices | partition | first offset | what a partition has in a segment |
+//! | bounds | partition | 0 | log start, end, epoch, live bytes |
+//! | segments | segment | 0 | generation, what lives in it |
+//! | applied | 0 | 0 | up to where the views have seen the log |
+
+use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
+
+use crate::api::{LogBounds, SegmentId, Sequence, Slice};
+use crate::format::{Reader, Run, epoch_to_wire};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Table {
+    Runs = 1,
+    Slices = 2,
+    Bounds = 3,
+    Segments = 4,
+    Applied = 5,
+}
+
+/// 17 bytes: table, id, offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogKey {
+    pub table: Table,
+    pub id: u64,
+    pub offset: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogValue {
+    Run(Run),
+    Slice(Slice),
+    Bounds(Bounds),
+    Segment(Segment),
+    Applied(Applied),
+}
+
+/// A partition's bounds and the bytes of its live slices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    pub log: LogBounds,
+    pub live_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    pub generation: u64,
+    pub live_slices: u64,
+    pub live_bytes: u64,
+}
+
+/// The last commit that the views have seen, and where its frame lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    pub sequence: Sequence,
+    pub segment: SegmentId,
+    pub generation: u64,
+    pub position: u64,
+    pub end: u64,
+}
+
+impl LogKey {
+    pub const APPLIED: Self = Self {
+        table: Table::Applied,
+        id: 0,
+        offset: 0,
+    };
+
+    pub fn run(partition: PartitionId, base: Offset) -> Self {
+        Self {
+            table: Table::Runs,
+            id: u64::from(partition.0),
+            offset: base.0,
+        }
+    }
+
+    pub fn slice(partition: PartitionId, first: Offset) -> Self {
+        Self {
+            table: Table::Slices,
+            id: u64::from(partition.0),
+            offset: first.0,
+        }
+    }
+
+    pub fn bounds(partition: PartitionId) -> Self {
+        Self {
+            table: Table::Bounds,
+            id: u64::from(partition.0),
+            offset: 0,
+        }
+    }
+
+    pub fn segment(id: SegmentId) -> Self {
+        Self {
+            table: Table::Segments,
+            id: id.0,
+            offset: 0,
+        }
+    }
+
+    pub fn encode(self) -> [u8; 17] {
+        let mut out = [0; 17];
+        out[0] = self.table as u8;
+        out[1..9].copy_from_slice(&self.id.to_be_bytes());
+        out[9..].copy_from_slice(&self.offset.to_be_bytes());
+        out
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut at = Reader(bytes);
+        let tables = [
+            Table::Runs,
+            Table::Slices,
+            Table::Bounds,
+            Table::Segments,
+            Table::Applied,
+        ];
+        let byte = *at.take(1)?.first()?;
+        let table = tables.into_iter().find(|table| *table as u8 == byte)?;
+        Some(Self {
+            table,
+            id: at.u64()?,
+            offset: at.i64()?,
+        })
+    }
+
+    pub fn offset(self) -> Offset {
+        Offset(self.offset)
+    }
+}
+
+impl LogValue {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        match self {
+            Self::Run(run) => {
+                out.extend_from_slice(&run.segment.0.to_be_bytes());
+                out.extend_from_slice(&run.position.to_be_bytes());
+                out.extend_from_slice(&run.span.to_be_bytes());
+                out.extend_from_slice(&run.bytes.to_be_bytes());
+                out.extend_from_slice(&run.next.0.to_be_bytes());
+                out.extend_from_slice(&run.max_timestamp.to_be_bytes());
+                out.extend_from_slice(&run.append_ms.to_be_bytes());
+                out.extend_from_slice(&epoch_to_wire(run.leader_epoch).to_be_bytes());
+                out.push(u8::from(run.moved));
+            }
+            Self::Slice(slice) => {
+                out.extend_from_slice(&slice.segment.0.to_be_bytes());
+                out.extend_from_slice(&slice.next_offset.0.to_be_bytes());
+                out.extend_from_slice(&slice.bytes.to_be_bytes());
+                out.extend_from_slice(&slice.max_timestamp.to_be_bytes());
+                out.extend_from_slice(&slice.append_ms.to_be_bytes());
+            }
+            Self::Bounds(bounds) => {
+                out.extend_from_slice(&bounds.log.log_start.0.to_be_bytes());
+                out.extend_from_slice(&bounds.log.next_offset.0.to_be_bytes());
+                out.extend_from_slice(&epoch_to_wire(bounds.log.leader_epoch).to_be_bytes());
+                out.extend_from_slice(&bounds.live_bytes.to_be_bytes());
+            }
+            Self::Segment(segment) => {
+                out.extend_from_slice(&segment.generation.to_be_bytes());
+                out.extend_from_slice(&segment.live_slices.to_be_bytes());
+                out.extend_from_slice(&segment.live_bytes.to_be_bytes());
+            }
+            Self::Applied(applied) => {
+                out.extend_from_slice(&applied.sequence.0.to_be_bytes());
+                out.extend_from_slice(&applied.segment.0.to_be_bytes());
+                out.extend_from_slice(&applied.generation.to_be_bytes());
+                out.extend_from_slice(&applied.position.to_be_bytes());
+                out.extend_from_slice(&applied.end.to_be_bytes());
+            }
+        }
+        out
+    }
+
+    /// `key` says what it is.
+    pub fn decode(key: LogKey, bytes: &[u8]) -> Option<Self> {
+        let mut at = Reader(bytes);
+        Some(match key.table {
+            Table::Runs => Self::Run(Run {
+                segment: SegmentId(at.u64()?),
+                position: at.u64()?,
+                span: at.u32()?,
+                bytes: at.u32()?,
+                next: Offset(at.i64()?),
+                max_timestamp: at.i64()?,
+                append_ms: at.i64()?,
+                leader_epoch: LeaderEpoch::from_wire(at.i32()?),
+                moved: at.take(1)?.first() == Some(&1),
+            }),
+            Table::Slices => Self::Slice(Slice {
+                segment: SegmentId(at.u64()?),
+                first_offset: key.offset(),
+                next_offset: Offset(at.i64()?),
+                bytes: at.u64()?,
+                max_timestamp: at.i64()?,
+                append_ms: at.i64()?,
+            }),
+            Table::Bounds => Self::Bounds(Bounds {
+                log: LogBounds {
+                    log_start: Offset(at.i64()?),
+                    next_offset: Offset(at.i64()?),
+                    leader_epoch: LeaderEpoch::from_wire(at.i32()?),
+                },
+                live_bytes: at.u64()?,
+            }),
+            Table::Segments => Self::Segment(Segment {
+                generation: at.u64()?,
+                live_slices: at.u64()?,
+                live_bytes: at.u64()?,
+            }),
+            Table::Applied => Self::Applied(Applied {
+                sequence: Sequence(at.u64()?),
+                segment: SegmentId(at.u64()?),
+                generation: at.u64()?,
+                position: at.u64()?,
+                end: at.u64()?,
+            }),
+        })
+    }
+}

@@ -1,0 +1,367 @@
+//! The writer: room for commits, commits into frames, one segment after the other.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use sedge_protocol::batch::{Batch, HEADER_BYTES};
+use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
+
+use crate::api::{Commit, Entry, SegmentId, Sequence, ViewUpdate};
+use crate::catalog::FrameAt;
+use crate::disk::SegmentFile;
+use crate::disk::directory::io_error;
+use crate::error::Error;
+use crate::format::{
+    ENTRY_BYTES, EntryHead, EntryKind, FRAME_HEAD_BYTES, Fact, Footer, FooterRun, FrameHead,
+    SEGMENT_HEADER_BYTES, SegmentHeader,
+};
+use crate::limits;
+use crate::scan;
+use crate::store::Store;
+
+/// What only the writer knows. Everything else is in the catalog.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    pub sequence: Sequence,
+    pub active: Option<Active>,
+    pub last_segment: SegmentId,
+    pub closed: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub id: SegmentId,
+    pub generation: u64,
+    pub file: Arc<dyn SegmentFile>,
+    /// Where the next frame goes.
+    pub position: u64,
+    pub capacity: u64,
+}
+
+/// A part of a frame: its row of the table, and its bytes as they lie about.
+pub(crate) struct Part {
+    pub head: EntryHead,
+    pub batches: Vec<Batch>,
+    /// Instead of `batches`, for what is moved.
+    pub moved: Vec<Bytes>,
+}
+
+impl Part {
+    pub fn append(partition: PartitionId, batches: Vec<Batch>) -> Result<Option<Self>, Error> {
+        let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
+            return Ok(None);
+        };
+        let (base, next) = (first.header.base_offset(), last.header.next_offset());
+        let leader_epoch = Some(last.header.leader_epoch()).filter(|epoch| epoch.0 >= 0);
+        let max_timestamp = batches
+            .iter()
+            .map(|batch| batch.header.max_timestamp())
+            .max()
+            .unwrap_or(-1);
+        let mut bytes = 0u64;
+        let mut expected = base;
+        for batch in &batches {
+            if batch.header.batch_bytes() != Some(HEADER_BYTES + batch.body.len()) {
+                return Err(Error::Refused {
+                    why: "a batch's length field does not match it",
+                });
+            }
+            if batch.header.base_offset() < expected || batch.header.next_offset() <= expected {
+                return Err(Error::Refused {
+                    why: "offsets of batches go back",
+                });
+            }
+            expected = batch.header.next_offset();
+            bytes += batch.bytes() as u64;
+        }
+        if bytes > limits::COMMIT_BYTES_MAX {
+            return Err(Error::Refused {
+                why: "it is larger than a commit can be",
+            });
+        }
+        let bytes = bytes as u32;
+        let kind = EntryKind::Append;
+        let head = EntryHead {
+            kind,
+            partition,
+            base,
+            next,
+            max_timestamp,
+            bytes,
+            leader_epoch,
+        };
+        Ok(Some(Self {
+            head,
+            batches,
+            moved: Vec::new(),
+        }))
+    }
+
+    pub fn fact(
+        kind: EntryKind,
+        partition: PartitionId,
+        base: Offset,
+        leader_epoch: Option<LeaderEpoch>,
+    ) -> Self {
+        let (next, max_timestamp) = (Offset::ZERO, 0);
+        let head = EntryHead {
+            kind,
+            partition,
+            base,
+            next,
+            max_timestamp,
+            bytes: 0,
+            leader_epoch,
+        };
+        Self {
+            head,
+            batches: Vec::new(),
+            moved: Vec::new(),
+        }
+    }
+
+    fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let batches = self
+            .batches
+            .iter()
+            .flat_map(|batch| [&batch.header.as_bytes()[..], &batch.body[..]]);
+        batches.chain(self.moved.iter().map(|bytes| &bytes[..]))
+    }
+}
+
+impl Store {
+    pub(crate) fn reserve_room(&self, bytes: usize) -> Result<(), Error> {
+        self.check_health()?;
+        self.check_pending()?;
+        let small = self.options.segment_bytes / 16;
+        let margin = limits::COMMIT_HEAD_BYTES.min(small) + limits::HEADROOM_BYTES.min(small);
+        let mut writer = self.lock_writer();
+        self.make_room(&mut writer, bytes as u64 + margin)
+    }
+
+    /// Too much waits for the views: they get one more chance, and then the disk counts as full.
+    fn check_pending(&self) -> Result<(), Error> {
+        if self.catalog.pending_bytes() > limits::PENDING_BYTES_MAX {
+            self.flush(true).map_err(|_| Error::Full)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn append_commit(&self, commit: Commit) -> Result<Sequence, Error> {
+        let mut parts = Vec::with_capacity(commit.entries.len());
+        for entry in commit.entries {
+            match entry {
+                Entry::Append { partition, batches } => {
+                    parts.extend(Part::append(partition, batches)?);
+                }
+                Entry::LogStart { partition, offset } => {
+                    let epoch = self.catalog.bounds(partition)?.log.leader_epoch;
+                    parts.push(Part::fact(EntryKind::LogStart, partition, offset, epoch));
+                }
+                Entry::Drop { partition } => {
+                    parts.push(Part::fact(EntryKind::Drop, partition, Offset::ZERO, None));
+                }
+            }
+        }
+        let sequence = self.append_parts(parts, commit.updates, commit.append_ms)?;
+        if self.catalog.pending_bytes() >= self.options.views_flush_bytes
+            && let Err(error) = self.flush(true)
+        {
+            // What is pending stays readable and is bounded by `reserve`.
+            self.check_health().map_err(|_| error)?;
+        }
+        Ok(sequence)
+    }
+
+    /// One frame. Nothing is written before room is made.
+    pub(crate) fn append_parts(
+        &self,
+        mut parts: Vec<Part>,
+        updates: Vec<ViewUpdate>,
+        append_ms: i64,
+    ) -> Result<Sequence, Error> {
+        self.check_health()?;
+        let mut writer = self.lock_writer();
+        if writer.closed {
+            return Err(Error::Refused {
+                why: "the store is closed",
+            });
+        }
+        if parts.is_empty() {
+            self.catalog.put_updates(updates);
+            return Ok(writer.sequence);
+        }
+        let body_bytes: u64 = parts.iter().map(|part| u64::from(part.head.bytes)).sum();
+        if body_bytes > limits::COMMIT_BYTES_MAX
+            || parts.len() > limits::COMMIT_ENTRIES_MAX as usize
+        {
+            return Err(Error::Refused {
+                why: "it is larger than a commit can be",
+            });
+        }
+        let head_bytes = FRAME_HEAD_BYTES + parts.len() as u64 * ENTRY_BYTES;
+        self.make_room(&mut writer, head_bytes + body_bytes)?;
+        let active_id = writer.last_segment;
+        for part in &mut parts {
+            if part.head.kind == EntryKind::Drop && part.head.base == Offset::ZERO {
+                part.head.base = Offset(active_id.0 as i64);
+            }
+        }
+        let (at, head) = self.write_frame(&mut writer, &parts, body_bytes, append_ms)?;
+        // Behind the write nothing may fail: a state half applied is as bad as half a write.
+        self.catalog
+            .apply(at, &head, updates)
+            .inspect_err(|_| self.poison())?;
+        Ok(head.sequence)
+    }
+
+    fn write_frame(
+        &self,
+        writer: &mut Writer,
+        parts: &[Part],
+        body_bytes: u64,
+        append_ms: i64,
+    ) -> Result<(FrameAt, FrameHead), Error> {
+        let sequence = Sequence(writer.sequence.0 + 1);
+        let active = writer.active.as_mut().ok_or(Error::Full)?;
+        let slices: Vec<&[u8]> = parts.iter().flat_map(Part::slices).collect();
+        let head = FrameHead {
+            generation: active.generation,
+            sequence,
+            append_ms,
+            body_bytes: body_bytes as u32,
+            body_crc: slices
+                .iter()
+                .fold(0, |crc, slice| crc32c::crc32c_append(crc, slice)),
+            entries: parts.iter().map(|part| part.head).collect(),
+        };
+        let front = head.encode();
+        let mut all = Vec::with_capacity(1 + slices.len());
+        all.push(IoSlice::new(&front));
+        all.extend(slices.into_iter().map(IoSlice::new));
+        active
+            .file
+            .write_at(active.position, &all)
+            .map_err(|source| {
+                self.poison();
+                Error::Io {
+                    doing: "write a commit",
+                    source,
+                }
+            })?;
+        let at = FrameAt {
+            segment: active.id,
+            position: active.position,
+        };
+        active.position += head.frame_bytes();
+        self.note_unsynced(&active.file);
+        writer.sequence = sequence;
+        self.counters
+            .payload_bytes
+            .fetch_add(body_bytes, Ordering::Relaxed);
+        self.counters
+            .log_bytes
+            .fetch_add(head.frame_bytes(), Ordering::Relaxed);
+        Ok((at, head))
+    }
+
+    /// Room for `bytes` of frames in the active segment, which may be a new one.
+    pub(crate) fn make_room(&self, writer: &mut Writer, bytes: u64) -> Result<(), Error> {
+        if let Some(active) = &writer.active
+            && active.position + bytes <= active.capacity
+        {
+            return Ok(());
+        }
+        let id = SegmentId(writer.last_segment.0 + 1);
+        let capacity = self.options.segment_bytes.max(SEGMENT_HEADER_BYTES + bytes);
+        let file = self.files.disk.create(id, capacity)?;
+        let generation = new_generation();
+        let first_sequence = Sequence(writer.sequence.0 + 1);
+        let header = SegmentHeader {
+            id,
+            generation,
+            first_sequence,
+        };
+        if let Err(source) = file.write_at(0, &[IoSlice::new(&header.encode())]) {
+            self.files.remove(id)?;
+            return Err(io_error("write a segment's header", source));
+        }
+        self.counters
+            .log_bytes
+            .fetch_add(SEGMENT_HEADER_BYTES, Ordering::Relaxed);
+        self.note_unsynced(&file);
+        if let Some(full) = writer.active.take() {
+            self.seal(&full, writer.sequence);
+        }
+        self.files.keep(id, file.clone());
+        self.catalog.write().start_segment(id, generation);
+        writer.last_segment = id;
+        let position = SEGMENT_HEADER_BYTES;
+        writer.active = Some(Active {
+            id,
+            generation,
+            file,
+            position,
+            capacity,
+        });
+        Ok(())
+    }
+
+    /// Writes the footer and gives back the room that was not used. A segment that stays without a footer is
+    /// scanned when the views are rebuilt: no reason to stop.
+    fn seal(&self, full: &Active, last_sequence: Sequence) {
+        let written = self.footer_of(full, last_sequence).and_then(|footer| {
+            let bytes = footer.encode();
+            let failed = |source| io_error("seal a segment", source);
+            full.file
+                .write_at(full.position, &[IoSlice::new(&bytes)])
+                .map_err(failed)?;
+            self.counters
+                .log_bytes
+                .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            full.file
+                .truncate(full.position + bytes.len() as u64)
+                .map_err(failed)
+        });
+        if let Err(error) = written {
+            log::warn!("segment {} stays without a footer: {error}", full.id.0);
+        }
+        self.note_unsynced(&full.file);
+    }
+
+    fn footer_of(&self, full: &Active, last_sequence: Sequence) -> Result<Footer, Error> {
+        let complete = self.catalog.read().active.complete;
+        let (runs, facts): (Vec<FooterRun>, Vec<Fact>) = if complete {
+            let mut state = self.catalog.write();
+            let contents = std::mem::take(&mut state.active);
+            let list = |(key, run): (crate::views::tables::LogKey, _)| FooterRun {
+                partition: PartitionId(key.id as u32),
+                base: key.offset(),
+                run,
+            };
+            (
+                contents.runs.into_iter().map(list).collect(),
+                contents.facts,
+            )
+        } else {
+            scan::contents(&*full.file, full.id, full.generation, full.position)?
+        };
+        let generation = full.generation;
+        Ok(Footer {
+            generation,
+            last_sequence,
+            frames_end: full.position,
+            runs,
+            facts,
+        })
+    }
+}
+
+/// Not to be guessed: the hasher's keys are the operating system's random numbers.
+fn new_generation() -> u64 {
+    RandomState::new().hash_one(std::process::id())
+}
