@@ -6,7 +6,7 @@ use super::Failure;
 use super::output::{line, note};
 use super::serve::ConfigFlags;
 use crate::config::Config;
-use crate::config::keys::{self, Key};
+use crate::config::keys;
 
 /// Check or show the configuration.
 #[derive(Debug, Args)]
@@ -53,15 +53,14 @@ impl ConfigCommand {
 
 fn dump(config: &Config, effective: bool) -> Result<(), Failure> {
     if effective {
-        for Key { name, doc, .. } in keys::KEYS {
-            let key = keys::process_key(name).expect("it is from the table");
+        for key in keys::all() {
             let setting = config.effective(key);
-            line(format_args!("# {doc}. [{}]", setting.source))?;
-            line(format_args!("{}", entry(name, &setting.value)))?;
+            line(format_args!("# {}. [{}]", key.doc, setting.source))?;
+            line(format_args!("{}", entry(key.name, &setting.value)))?;
         }
     }
     for (key, setting) in config.settings.iter() {
-        if effective && keys::process_key(key).is_some() {
+        if effective && keys::find(key).is_some_and(|key| key.has_effect) {
             continue;
         }
         let value = if keys::is_secret(key) {

@@ -1,9 +1,12 @@
 //! The command line. Commands that are listed work.
 
 mod config;
+mod connect;
 mod failure;
+mod group;
 mod output;
 mod serve;
+mod topic;
 
 use std::process::ExitCode;
 
@@ -30,6 +33,10 @@ struct Cli {
 enum Command {
     /// Run the broker.
     Serve(serve::Serve),
+    /// List, describe, create, change and delete topics.
+    Topic(topic::TopicCommand),
+    /// List and describe consumer groups.
+    Group(group::GroupCommand),
     /// Check or show the configuration.
     Config(config::ConfigCommand),
     /// Print the version.
@@ -45,6 +52,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         None => cli.serve.run(),
         Some(Command::Serve(serve)) => serve.run(),
+        Some(Command::Topic(command)) => command.run(),
+        Some(Command::Group(command)) => command.run(),
         Some(Command::Config(command)) => command.run(),
         Some(Command::Version) => output::line(format_args!("sedge {}", version())),
     };

@@ -3,8 +3,130 @@
 use std::fmt;
 use std::io::{self, Write as _};
 
+use serde_json::{Map, Value};
+
 use super::Failure;
 use super::failure::Exit;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For eyes.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Rows of values under columns. As JSON, a row is an object by the columns' names.
+#[derive(Debug)]
+pub struct Table {
+    columns: &'static [&'static str],
+    rows: Vec<Vec<Value>>,
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new(columns: &'static [&'static str]) -> Self {
+        Self {
+            columns,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row, in the order of the columns.
+    pub fn row(&mut self, values: impl Into<Vec<Value>>) {
+        self.rows.push(values.into());
+    }
+
+    /// The rows as a JSON array.
+    pub fn json(self) -> Value {
+        let columns = self.columns;
+        let object = |row: Vec<Value>| {
+            let names = columns.iter().map(|name| (*name).to_owned());
+            Value::Object(names.zip(row).collect::<Map<_, _>>())
+        };
+        Value::Array(self.rows.into_iter().map(object).collect())
+    }
+
+    /// The rows as lines, with numbers to the right.
+    pub fn text(&self) -> String {
+        let heads: Vec<String> = self
+            .columns
+            .iter()
+            .map(|name| name.replace('_', " ").to_uppercase())
+            .collect();
+        let cells: Vec<Vec<String>> = self
+            .rows
+            .iter()
+            .map(|row| row.iter().map(cell).collect())
+            .collect();
+        let mut lines = String::new();
+        let width = |column: usize| {
+            let widths = cells
+                .iter()
+                .filter_map(|row| Some(row.get(column)?.chars().count()));
+            widths
+                .chain(heads.get(column).map(|head| head.chars().count()))
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+        let is_number = |column: usize| {
+            let mut values = self.rows.iter().filter_map(|row| row.get(column));
+            values.clone().next().is_some()
+                && values.all(|value| value.is_number() || value.is_null())
+        };
+        let numbers: Vec<bool> = (0..heads.len()).map(is_number).collect();
+        for row in std::iter::once(&heads).chain(&cells) {
+            let columns = row.iter().zip(&widths).zip(&numbers);
+            let padded = columns.map(|((cell, width), number)| {
+                if *number {
+                    format!("{cell:>width$}")
+                } else {
+                    format!("{cell:<width$}")
+                }
+            });
+            let line = padded.collect::<Vec<_>>().join("  ");
+            lines.push_str(line.trim_end());
+            lines.push('\n');
+        }
+        lines
+    }
+
+    /// Prints it.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn print(self, output: Output) -> Result<(), Failure> {
+        match output {
+            Output::Text => line(format_args!("{}", self.text().trim_end())),
+            Output::Json => json(&self.json()),
+        }
+    }
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        // What comes from others may hold anything, and a terminal obeys.
+        Value::String(text) => text
+            .chars()
+            .map(|c| if c.is_control() { '?' } else { c })
+            .collect(),
+        other => other.to_string(),
+    }
+}
+
+/// Prints a JSON value on one line.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn json(value: &Value) -> Result<(), Failure> {
+    line(format_args!("{value}"))
+}
 
 /// Prints one line of a result.
 ///
@@ -34,4 +156,24 @@ pub fn error(failure: &Failure) {
 /// Prints something worth knowing that is no result.
 pub fn note(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_lines_up() {
+        let mut table = Table::new(&["name", "log_end"]);
+        table.row([Value::from("a"), Value::from(5)]);
+        table.row([Value::from("long\u{1b}er"), Value::Null]);
+        assert_eq!(
+            table.text(),
+            "NAME     LOG END\na              5\nlong?er        -\n"
+        );
+        assert_eq!(
+            table.json().to_string(),
+            r#"[{"log_end":5,"name":"a"},{"log_end":null,"name":"long\u001ber"}]"#
+        );
+    }
 }

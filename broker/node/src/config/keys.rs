@@ -1,135 +1,79 @@
-//! The keys of a configuration: the process's own here, the broker's Kafka keys in `sedge_core::config`.
+//! The keys of a configuration: the broker's are in `sedge_core::config`, those of the process alone here.
 
-/// A key with its default and what it is for.
+use sedge_core::config::{self as broker, ConfigKey, ConfigType, Takes};
+
+use crate::client::config as client;
+
+const fn key(
+    name: &'static str,
+    kind: ConfigType,
+    default: Option<&'static str>,
+    takes: Takes,
+    doc: &'static str,
+) -> ConfigKey {
+    let (is_dynamic, has_effect) = (false, true);
+    ConfigKey {
+        name,
+        kind,
+        default,
+        takes,
+        synonyms: &[],
+        is_dynamic,
+        has_effect,
+        doc,
+    }
+}
+
+const fn long(
+    name: &'static str,
+    default: Option<&'static str>,
+    takes: Takes,
+    doc: &'static str,
+) -> ConfigKey {
+    key(name, ConfigType::Long, default, takes, doc)
+}
+
+const KIB: i64 = 1 << 10;
+const MIB: i64 = 1 << 20;
+const GIB: i64 = 1 << 30;
+
+/// Keys that are the process's alone: memory, files, plugins. `DescribeConfigs` does not show them.
+#[rustfmt::skip]
+pub const PROCESS_KEYS: &[ConfigKey] = &[
+    long("plugin.component.bytes", Some("8388608"), Takes::Between(KIB, 64 * MIB),
+        "Largest plugin component"),
+    long("plugin.deadline.ms", Some("100"), Takes::Between(5, 60_000),
+        "Time a plugin has for one batch"),
+    long("plugin.memory.bytes", Some("16777216"), Takes::Between(128 * KIB, 4 * GIB),
+        "Memory of one plugin instance"),
+    long("plugin.output.bytes", Some("16777216"), Takes::Between(KIB, GIB),
+        "Largest answer of a plugin to one batch"),
+    long("sedge.cache.bytes", None, Takes::Between(256 * KIB, 4 * GIB),
+        "Cache of the views: small 1 MiB, standard 16 MiB"),
+    long("sedge.segment.bytes", None, Takes::Between(MIB, GIB),
+        "Size of a segment file: small 16 MiB, standard 64 MiB"),
+    long("sedge.views.flush.bytes", None, Takes::Between(64 * KIB, 256 * MIB),
+        "Changes of views kept in memory before they are written: small 1 MiB, standard 4 MiB"),
+];
+
+/// A key of a link.
 #[derive(Debug)]
-pub struct Key {
-    /// Its name.
+pub struct LinkKey {
+    /// Its name after `mirror.NAME.`.
     pub name: &'static str,
-    /// What holds when it is not set; empty for "nothing".
-    pub default: &'static str,
     /// One line.
     pub doc: &'static str,
 }
 
-const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Key {
-    Key { name, default, doc }
+const fn link(name: &'static str, doc: &'static str) -> LinkKey {
+    LinkKey { name, doc }
 }
 
-/// The keys that belong to the process: sockets, files, threads, memory, links, plugins.
-pub const KEYS: &[Key] = &[
-    key(
-        "advertised.listeners",
-        "",
-        "Addresses that clients are told; else the one they came by",
-    ),
-    key(
-        "cluster.id",
-        "",
-        "Identity of the cluster; else chosen once and kept with the data",
-    ),
-    key(
-        "connections.max.idle.ms",
-        "600000",
-        "A connection that says nothing for so long is closed",
-    ),
-    key(
-        "durability",
-        "sync",
-        "sync: on flash before the reply; interval: after, every flush.ms",
-    ),
-    key(
-        "flush.ms",
-        "1000",
-        "With durability=interval: how often written data is forced to flash",
-    ),
-    key(
-        "listeners",
-        "127.0.0.1:9092",
-        "Addresses to listen on: HOST:PORT or PLAINTEXT://HOST:PORT",
-    ),
-    key("log.dirs", "sedge-data", "The data directory"),
-    key("max.connections", "1024", "Connections open at once"),
-    key("node.id", "1", "This broker's number"),
-    key(
-        "num.network.threads",
-        "by profile",
-        "Threads of the executor: small 1, standard 2",
-    ),
-    key(
-        "plugin.component.bytes",
-        "8388608",
-        "Largest plugin component",
-    ),
-    key(
-        "plugin.deadline.ms",
-        "100",
-        "Time a plugin has for one batch",
-    ),
-    key(
-        "plugin.memory.bytes",
-        "16777216",
-        "Memory of one plugin instance",
-    ),
-    key(
-        "plugin.output.bytes",
-        "16777216",
-        "Largest answer of a plugin to one batch",
-    ),
-    key(
-        "queued.max.request.bytes",
-        "by profile",
-        "Bytes of requests in the process at once",
-    ),
-    key(
-        "sedge.cache.bytes",
-        "by profile",
-        "Cache of the views: small 1 MiB, standard 16 MiB",
-    ),
-    key(
-        "sedge.console",
-        "127.0.0.1:9644",
-        "Address of the console and of /metrics, or off",
-    ),
-    key(
-        "sedge.profile",
-        "standard",
-        "small: for little memory and flash; standard",
-    ),
-    key(
-        "sedge.segment.bytes",
-        "by profile",
-        "Size of a segment file: small 16 MiB, standard 64 MiB",
-    ),
-    key(
-        "sedge.views.flush.bytes",
-        "by profile",
-        "Changes of views kept in memory before they are written",
-    ),
-    key("socket.request.max.bytes", "104857600", "Largest request"),
-];
-
-/// The keys of a link, after `mirror.NAME.`.
-pub const MIRROR_KEYS: &[Key] = &[
-    key("bootstrap.servers", "", "Addresses of the upstream cluster"),
-    key("client.id", "", "What the upstream sees in its logs"),
-    key("direction", "push", "push: from here to the upstream"),
-    key("linger.ms", "", "How long to gather before sending"),
-    key("mode", "at-least-once", "at-least-once"),
-    key(
-        "request.timeout.ms",
-        "30000",
-        "How long the upstream has for an answer",
-    ),
-    key(
-        "retry.backoff.max.ms",
-        "30000",
-        "Longest wait between two tries",
-    ),
-    key("retry.backoff.ms", "250", "First wait before trying again"),
-    key("sasl.jaas.config", "", "Not supported yet"),
-    key("sasl.mechanism", "", "Not supported yet"),
-    key("security.protocol", "PLAINTEXT", "PLAINTEXT"),
-    key("topics", "", "Topics to copy, as patterns"),
+/// The keys of a link that are not a Kafka client's.
+pub const LINK_KEYS: &[LinkKey] = &[
+    link("direction", "push: from here to the upstream"),
+    link("mode", "at-least-once"),
+    link("topics", "Topics to copy, as patterns"),
 ];
 
 /// Keys of Kafka that a server.properties brings along and that mean nothing here.
@@ -151,32 +95,39 @@ const WITHOUT_EFFECT: &[&str] = &[
 
 /// Whether a configuration may have this key.
 pub fn is_known(key: &str) -> bool {
-    if let Some((_, rest)) = split_mirror(key) {
-        return MIRROR_KEYS.iter().any(|known| known.name == rest);
+    match split_mirror(key) {
+        Some((_, rest)) => is_link_key(rest),
+        None => find(key).is_some() || broker::is_plugin_key(key) || WITHOUT_EFFECT.contains(&key),
     }
-    process_key(key).is_some() || is_broker_key(key) || is_without_effect(key)
+}
+
+fn is_link_key(key: &str) -> bool {
+    // The client itself refuses what it does not support yet, with a reason.
+    let security = key.starts_with("ssl.") || key.starts_with("sasl.");
+    security || LINK_KEYS.iter().any(|link| link.name == key) || client::KEYS.contains(&key)
 }
 
 /// Whether the key is Kafka's and means nothing here.
 pub fn is_without_effect(key: &str) -> bool {
-    WITHOUT_EFFECT.contains(&key)
+    WITHOUT_EFFECT.contains(&key) || broker::broker_key(key).is_some_and(|key| !key.has_effect)
 }
 
 /// Whether the key is one of the broker's, which topics fall back to and `DescribeConfigs` shows.
 pub fn is_broker_key(key: &str) -> bool {
-    plugin_key(key)
+    broker::broker_key(key).is_some() || broker::is_plugin_key(key)
 }
 
-/// `sedge.plugin.NAME.KEY`: a plugin's own configuration, whose keys only the plugin knows.
-fn plugin_key(key: &str) -> bool {
-    key.strip_prefix("sedge.plugin.")
-        .and_then(|rest| rest.split_once('.'))
-        .is_some_and(|(name, key)| !name.is_empty() && !key.is_empty())
+/// The key of that name.
+pub fn find(key: &str) -> Option<&'static ConfigKey> {
+    broker::broker_key(key).or_else(|| PROCESS_KEYS.iter().find(|known| known.name == key))
 }
 
-/// The process's own key of that name.
-pub fn process_key(key: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|known| known.name == key)
+/// All keys that have an effect, in the order of their names.
+pub fn all() -> Vec<&'static ConfigKey> {
+    let with_effect = broker::BROKER_KEYS.iter().filter(|key| key.has_effect);
+    let mut keys: Vec<_> = with_effect.chain(PROCESS_KEYS).collect();
+    keys.sort_by_key(|key| key.name);
+    keys
 }
 
 /// `mirror.NAME.KEY` as (NAME, KEY). A link's name has no dot.
@@ -186,14 +137,21 @@ pub fn split_mirror(key: &str) -> Option<(&str, &str)> {
 
 /// The known names to compare an unknown one with: those of the same link, where it is a link's.
 pub fn names_like(key: &str) -> Vec<String> {
-    if let Some((link, _)) = split_mirror(key) {
-        return MIRROR_KEYS
+    if let Some((name, _)) = split_mirror(key) {
+        let keys = LINK_KEYS
             .iter()
-            .map(|known| format!("mirror.{link}.{}", known.name))
-            .collect();
+            .map(|link| link.name)
+            .chain(client::KEYS.iter().copied());
+        return keys.map(|key| format!("mirror.{name}.{key}")).collect();
     }
-    let process = KEYS.iter().map(|known| known.name);
-    process.map(str::to_owned).collect()
+    let broker = broker::BROKER_KEYS
+        .iter()
+        .chain(PROCESS_KEYS)
+        .map(|key| key.name);
+    broker
+        .chain(WITHOUT_EFFECT.iter().copied())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Whether the value is not to be shown.
@@ -209,15 +167,16 @@ mod tests {
 
     #[test]
     fn names_are_in_order_and_once() {
-        for keys in [KEYS, MIRROR_KEYS] {
-            for pair in keys.windows(2) {
-                assert!(
-                    pair[0].name < pair[1].name,
-                    "{} {}",
-                    pair[0].name,
-                    pair[1].name
-                );
-            }
+        for pair in all().windows(2) {
+            assert!(
+                pair[0].name < pair[1].name,
+                "{} {}",
+                pair[0].name,
+                pair[1].name
+            );
+        }
+        for name in WITHOUT_EFFECT {
+            assert!(find(name).is_none(), "{name}");
         }
     }
 
@@ -232,5 +191,9 @@ mod tests {
         check("sedge.plugin.range.max", true);
         check("sedge.plugin.range", false);
         check("process.roles", true);
+        check("log.retention.ms", true);
+        check("retention.ms", false);
+        check("mirror.hq.sasl.mechanism", true);
+        check("mirror.hq.request.timeout.ms", true);
     }
 }

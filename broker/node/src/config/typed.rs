@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use sedge_core::config::ConfigKey;
+
 use super::error::Problem;
 use super::values::{self, HostPort, Listener};
 use super::{Setting, Settings, Source, keys};
@@ -103,68 +105,45 @@ const MIB: u64 = 1 << 20;
 
 /// Checks every setting and builds the configuration. With problems the result is not to be used.
 pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
+    check_values(&settings, problems);
     let mut reader = Reader {
         settings: &settings,
         problems,
     };
-    let profile = reader.choice(
-        "sedge.profile",
-        &[("standard", Profile::Standard), ("small", Profile::Small)],
-    );
-    let small = profile == Profile::Small;
+    let small = reader.text("sedge.profile") == "small";
     let sized = |small_size: u64, standard: u64| if small { small_size } else { standard };
     let mut config = Config {
-        profile,
-        node_id: reader.integer("node.id", 1, 0, i64::from(i32::MAX)) as i32,
-        cluster_id: reader.checked("cluster.id", parse_cluster_id),
-        data: reader
-            .checked("log.dirs", parse_data)
-            .unwrap_or_else(|| "sedge-data".into()),
-        listeners: reader.listeners(),
-        console: reader.console(),
-        durability: reader.choice(
-            "durability",
-            &[
-                ("sync", Durability::Sync),
-                ("interval", Durability::Interval),
-            ],
-        ),
-        flush_ms: reader.size("flush.ms", 1000, 1, 3_600_000),
-        storage: Storage {
-            segment_bytes: reader.size("sedge.segment.bytes", sized(16, 64) * MIB, MIB, 1024 * MIB),
-            cache_bytes: reader.size("sedge.cache.bytes", sized(1, 16) * MIB, MIB / 4, 4096 * MIB),
-            views_flush_bytes: reader.size(
-                "sedge.views.flush.bytes",
-                sized(1, 4) * MIB,
-                MIB / 16,
-                256 * MIB,
-            ),
+        profile: if small {
+            Profile::Small
+        } else {
+            Profile::Standard
         },
-        num_network_threads: reader.size("num.network.threads", sized(1, 2), 1, 64) as usize,
-        queued_max_request_bytes: reader.size(
-            "queued.max.request.bytes",
-            sized(16, 128) * MIB,
-            MIB,
-            65536 * MIB,
-        ) as usize,
-        socket_request_max_bytes: reader.size(
-            "socket.request.max.bytes",
-            100 * MIB,
-            1024,
-            i32::MAX as u64,
-        ) as usize,
-        max_connections: reader.size("max.connections", 1024, 1, 1_000_000) as usize,
-        connections_max_idle_ms: reader.size(
-            "connections.max.idle.ms",
-            600_000,
-            1000,
-            i64::MAX as u64,
-        ),
+        node_id: reader.number("node.id", 0) as i32,
+        cluster_id: reader.parsed("cluster.id", parse_cluster_id),
+        data: reader.parsed("log.dirs", parse_data).unwrap_or_default(),
+        listeners: reader.listeners(),
+        console: reader.parsed("sedge.console", parse_console).flatten(),
+        durability: match reader.text("durability") {
+            "interval" => Durability::Interval,
+            _ => Durability::Sync,
+        },
+        flush_ms: reader.number("flush.ms", 0),
+        storage: Storage {
+            segment_bytes: reader.number("sedge.segment.bytes", sized(16, 64) * MIB),
+            cache_bytes: reader.number("sedge.cache.bytes", sized(1, 16) * MIB),
+            views_flush_bytes: reader.number("sedge.views.flush.bytes", sized(1, 4) * MIB),
+        },
+        num_network_threads: reader.number("num.network.threads", sized(1, 2)) as usize,
+        queued_max_request_bytes: reader.number("queued.max.request.bytes", sized(16, 128) * MIB)
+            as usize,
+        socket_request_max_bytes: reader.number("socket.request.max.bytes", 0) as usize,
+        max_connections: reader.number("max.connections", 0) as usize,
+        connections_max_idle_ms: reader.number("connections.max.idle.ms", 0),
         plugin: Plugin {
-            memory_bytes_max: reader.size("plugin.memory.bytes", 16 * MIB, MIB / 8, 4096 * MIB),
-            deadline_ms: reader.size("plugin.deadline.ms", 100, 5, 60_000),
-            output_bytes_max: reader.size("plugin.output.bytes", 16 * MIB, 1024, 1024 * MIB),
-            component_bytes_max: reader.size("plugin.component.bytes", 8 * MIB, 1024, 64 * MIB),
+            memory_bytes_max: reader.number("plugin.memory.bytes", 0),
+            deadline_ms: reader.number("plugin.deadline.ms", 0),
+            output_bytes_max: reader.number("plugin.output.bytes", 0),
+            component_bytes_max: reader.number("plugin.component.bytes", 0),
         },
         mirrors: mirrors(&settings),
         broker: broker_keys(&settings),
@@ -172,6 +151,36 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
     };
     config.settings = settings;
     config
+}
+
+fn problem(key: &str, setting: &Setting, why: String) -> Problem {
+    let value = if keys::is_secret(key) {
+        "(hidden)"
+    } else {
+        &setting.value
+    };
+    let (key, value) = (key.to_owned(), value.to_owned());
+    Problem::Value {
+        key,
+        value,
+        source: setting.source.clone(),
+        why,
+    }
+}
+
+/// Checks values by the table of keys.
+fn check_values(settings: &Settings, problems: &mut Vec<Problem>) {
+    for (key, setting) in settings.iter() {
+        if let Some(Err(error)) = keys::find(key).map(|known| known.check(&setting.value)) {
+            // The key and the value are said anyway.
+            let marker = format!("configuration {key}: ");
+            let why = error
+                .message
+                .split_once(&marker)
+                .map_or(&*error.message, |(_, why)| why);
+            problems.push(problem(key, setting, why.to_owned()));
+        }
+    }
 }
 
 fn mirrors(settings: &Settings) -> Vec<MirrorTable> {
@@ -217,95 +226,6 @@ fn parse_data(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// Reads single values and collects what is wrong with them.
-struct Reader<'a> {
-    settings: &'a Settings,
-    problems: &'a mut Vec<Problem>,
-}
-
-impl Reader<'_> {
-    fn problem(&mut self, key: &str, setting: &Setting, why: String) {
-        let value = if keys::is_secret(key) {
-            "(hidden)"
-        } else {
-            &setting.value
-        };
-        let (key, value) = (key.to_owned(), value.to_owned());
-        self.problems.push(Problem::Value {
-            key,
-            value,
-            source: setting.source.clone(),
-            why,
-        });
-    }
-
-    fn checked<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let setting = self.settings.get(key)?;
-        match parse(setting.value.trim()) {
-            Ok(value) => Some(value),
-            Err(why) => {
-                self.problem(key, setting, why);
-                None
-            }
-        }
-    }
-
-    fn integer(&mut self, key: &str, default: i64, min: i64, max: i64) -> i64 {
-        let parse = |text: &str| match text.replace('_', "").parse::<i64>() {
-            Ok(value) if (min..=max).contains(&value) => Ok(value),
-            Ok(_) => Err(format!("it must be from {min} to {max}")),
-            Err(_) => Err(format!("it must be a whole number, from {min} to {max}")),
-        };
-        self.checked(key, parse).unwrap_or(default)
-    }
-
-    fn size(&mut self, key: &str, default: u64, min: u64, max: u64) -> u64 {
-        self.integer(key, default as i64, min as i64, max as i64) as u64
-    }
-
-    /// One of a few words; the first is the default.
-    fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> T {
-        let parse = |text: &str| {
-            let chosen = choices.iter().find(|(name, _)| *name == text);
-            chosen.map(|(_, value)| *value).ok_or_else(|| {
-                let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-                format!("it must be one of: {}", names.join(", "))
-            })
-        };
-        let default = choices.first().expect("every choice has a default").1;
-        self.checked(key, parse).unwrap_or(default)
-    }
-
-    fn listeners(&mut self) -> Vec<Listener> {
-        let default = || parse_listeners("127.0.0.1:9092").unwrap_or_default();
-        let listeners = self
-            .checked("listeners", parse_listeners)
-            .unwrap_or_else(default);
-        let join = |text: &str| {
-            values::join_advertised(listeners.clone(), &values::parse_endpoints(text)?)
-        };
-        self.checked("advertised.listeners", join)
-            .or_else(|| values::join_advertised(listeners.clone(), &[]).ok())
-            .unwrap_or_default()
-    }
-
-    fn console(&mut self) -> Option<HostPort> {
-        let parse = |text: &str| match text {
-            "off" => Ok(None),
-            text => HostPort::parse(text)
-                .map(Some)
-                .map_err(|why| format!("{why}; or `off` for no console")),
-        };
-        let default = || {
-            Some(HostPort {
-                host: "127.0.0.1".to_owned(),
-                port: 9644,
-            })
-        };
-        self.checked("sedge.console", parse).unwrap_or_else(default)
-    }
-}
-
 fn parse_listeners(text: &str) -> Result<Vec<(String, HostPort)>, String> {
     let listeners = values::parse_endpoints(text)?;
     if listeners.is_empty() {
@@ -314,22 +234,73 @@ fn parse_listeners(text: &str) -> Result<Vec<(String, HostPort)>, String> {
     Ok(listeners)
 }
 
+fn parse_console(text: &str) -> Result<Option<HostPort>, String> {
+    match text {
+        "off" => Ok(None),
+        text => match HostPort::parse(text) {
+            Ok(address) => Ok(Some(address)),
+            Err(why) => Err(format!("{why}; or `off` for no console")),
+        },
+    }
+}
+
+/// Reads single values, and their defaults from the table of keys. Values of a key's type and range were checked
+/// before; what needs more is checked here.
+struct Reader<'a> {
+    settings: &'a Settings,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn text(&self, key: &str) -> &str {
+        let set = self.settings.get(key).map(|setting| setting.value.trim());
+        set.or_else(|| keys::find(key)?.default).unwrap_or_default()
+    }
+
+    /// `by_profile` is for keys that have no fixed default.
+    fn number(&self, key: &str, by_profile: u64) -> u64 {
+        self.text(key).parse().unwrap_or(by_profile)
+    }
+
+    fn parsed<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        match (self.settings.get(key), self.text(key)) {
+            (None, "") => None,
+            (None, default) => parse(default).ok(),
+            (Some(setting), text) => match parse(text) {
+                Ok(value) => Some(value),
+                Err(why) => {
+                    self.problems.push(problem(key, setting, why));
+                    None
+                }
+            },
+        }
+    }
+
+    fn listeners(&mut self) -> Vec<Listener> {
+        let listeners = self
+            .parsed("listeners", parse_listeners)
+            .unwrap_or_default();
+        let join = |text: &str| {
+            values::join_advertised(listeners.clone(), &values::parse_endpoints(text)?)
+        };
+        self.parsed("advertised.listeners", join)
+            .or_else(|| values::join_advertised(listeners.clone(), &[]).ok())
+            .unwrap_or_default()
+    }
+}
+
 impl Config {
     /// The key's value and where it comes from, for showing; secrets are hidden.
-    pub fn effective(&self, key: &keys::Key) -> Setting {
-        let setting = match self.settings.get(key.name) {
-            Some(setting) => setting.clone(),
-            None => match self.by_profile(key.name) {
-                Some(value) => Setting {
-                    value: value.to_string(),
-                    source: Source::Profile,
-                },
-                None => Setting {
-                    value: key.default.to_owned(),
-                    source: Source::Default,
-                },
-            },
+    pub fn effective(&self, key: &ConfigKey) -> Setting {
+        let default = || match self.by_profile(key.name) {
+            Some(value) => (value.to_string(), Source::Profile),
+            None => (key.default.unwrap_or_default().to_owned(), Source::Default),
         };
+        let set = self.settings.get(key.name).cloned();
+        let setting = set.unwrap_or_else(|| {
+            let (value, source) = default();
+            Setting { value, source }
+        });
         if keys::is_secret(key.name) {
             return Setting {
                 value: "(hidden)".to_owned(),
