@@ -14,3 +14,4 @@ pub mod fetch;
 pub mod groups;
 pub mod machine;
 pub mod offsets;
+pub mod retention;

@@ -195,6 +195,10 @@ impl BrokerDefaults {
                 topic.set(key.name, &value);
             }
         }
+        let plugins = defaults.file.iter().chain(&defaults.dynamic);
+        for (name, value) in plugins.filter(|(name, _)| is_plugin_key(name)) {
+            topic.set(name, value);
+        }
         defaults.topic = topic;
         defaults
     }
@@ -237,6 +241,11 @@ impl BrokerDefaults {
     #[must_use]
     pub fn deletes_topics(&self) -> bool {
         self.get("delete.topic.enable") == Some("true")
+    }
+
+    #[must_use]
+    pub fn retention_check_interval_ms(&self) -> u64 {
+        self.number("log.retention.check.interval.ms").max(1) as u64
     }
 
     #[must_use]
