@@ -14,6 +14,7 @@ pub mod broker;
 pub mod client;
 pub mod kafka_tools;
 pub mod limits;
+pub mod plugin;
 pub mod ports;
 pub mod proc;
 pub mod process;

@@ -122,3 +122,42 @@ fn copy(mut from: TcpStream, mut to: TcpStream) {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends a byte and waits for its echo or the end of the connection.
+    fn echoes(address: &str) -> bool {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut back = [0];
+        stream.write_all(b"x").is_ok() && stream.read_exact(&mut back).is_ok()
+    }
+
+    #[test]
+    fn cuts_and_restores() {
+        let echo = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = echo.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            for stream in echo.incoming().flatten() {
+                let to = stream.try_clone().unwrap();
+                std::thread::spawn(move || copy(stream, to));
+            }
+        });
+        let proxy = Proxy::start();
+        assert!(!echoes(&proxy.address()), "nothing to forward to yet");
+        proxy.forward_to(&target);
+        assert!(echoes(&proxy.address()));
+        let mut open = TcpStream::connect(proxy.address()).unwrap();
+        open.write_all(b"x").unwrap();
+        open.read_exact(&mut [0]).unwrap();
+        proxy.cut();
+        assert!(
+            open.read_exact(&mut [0]).is_err(),
+            "a cut ends what is open"
+        );
+        assert!(!echoes(&proxy.address()));
+        proxy.restore();
+        assert!(echoes(&proxy.address()));
+    }
+}

@@ -36,9 +36,24 @@ pub const PRODUCERS: [Producer; 2] = [
 ];
 
 impl Soak {
-    pub fn start((name, command): Producer, bootstrap: &str, topic: &str, partitions: i32) -> Self {
+    pub fn start(producer: Producer, bootstrap: &str, topic: &str, partitions: i32) -> Self {
+        Self::start_as("soak", producer, bootstrap, topic, partitions)
+    }
+
+    /// With readings of sensors as values.
+    pub fn start_readings(bootstrap: &str, topic: &str, partitions: i32) -> Self {
+        Self::start_as("readings", PRODUCERS[0], bootstrap, topic, partitions)
+    }
+
+    fn start_as(
+        what: &str,
+        (name, command): Producer,
+        bootstrap: &str,
+        topic: &str,
+        partitions: i32,
+    ) -> Self {
         let mut command = command();
-        command.args(["soak", bootstrap, topic, &partitions.to_string()]);
+        command.args([what, bootstrap, topic, &partitions.to_string()]);
         Self {
             name,
             process: Process::spawn(name, &mut command),
@@ -153,6 +168,21 @@ pub fn number(record: &Record) -> i64 {
     assert_eq!(
         String::from_utf8_lossy(&record.value),
         value(number),
+        "the value of {key}"
+    );
+    number
+}
+
+/// The number of a reading that a filter for what is out of range keeps, after a check of its value.
+pub fn kept_reading(record: &Record) -> i64 {
+    let key = String::from_utf8_lossy(&record.key);
+    let number: i64 = key[1..].parse().expect("one of our keys");
+    assert_ne!(number % 5, 0, "a reading out of range: {record:?}");
+    let (sensor, celsius) = (number % 7, 20 + number % 10);
+    let wanted = format!("{{\"sensor\":\"s{sensor}\",\"celsius\":{celsius}}}");
+    assert_eq!(
+        String::from_utf8_lossy(&record.value),
+        wanted,
         "the value of {key}"
     );
     number

@@ -25,6 +25,11 @@ impl Target {
         }
     }
 
+    /// Takes the present memory as what is usual.
+    pub fn settle(&mut self) {
+        self.resident_kib = proc::resident_kib(self.broker.pid());
+    }
+
     pub fn connect(&self) -> Connection {
         Connection::open(&self.broker.bootstrap())
     }

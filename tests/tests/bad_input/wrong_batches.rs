@@ -1,5 +1,8 @@
 //! Record batches that lie.
 
+use sedge_tests::broker::is_kafka;
+use sedge_tests::plugin;
+use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Codec, error, seal};
 
 use crate::support::Target;
@@ -154,4 +157,59 @@ fn compressed_noise() {
         assert!(produced.error >= -1, "{codec:?}: an answer");
         target.assert_serves(&format!("noise as {codec:?}"));
     }
+}
+
+/// 33 KB that a filter would have to unpack into a gigabyte.
+#[test]
+fn a_decompression_bomb_for_a_filter() {
+    if is_kafka() {
+        return;
+    }
+    let mut target = Target::start("bomb");
+    let directory = TempDir::new("bomb-plugin");
+    let component = plugin::build("drop-out-of-range", directory.path());
+    plugin::deploy(&target.broker.bootstrap(), "plausible", &component);
+    let mut connection = target.connect();
+    wire::create_topic(
+        &mut connection,
+        "filtered",
+        1,
+        &[("sedge.filter", "plausible")],
+    );
+    let good = wire::produce(&mut connection, "filtered", 0, &reading().encode());
+    assert_eq!(good.error, error::NONE, "{good:?}");
+    target.settle();
+    let bomb = Batch::filled(3, 100)
+        .compressed(Codec::Zstd, zstd_bomb(1 << 30))
+        .encode();
+    for _ in 0..3 {
+        let produced = wire::produce(&mut connection, "filtered", 0, &bomb);
+        assert_ne!(produced.error, error::NONE, "a bomb is not written");
+        target.assert_serves("a decompression bomb");
+    }
+    let good = wire::produce(&mut connection, "filtered", 0, &reading().encode());
+    assert_eq!(
+        (good.error, good.base_offset),
+        (error::NONE, 1),
+        "the topic goes on"
+    );
+}
+
+fn reading() -> Batch {
+    Batch::of(&[br#"{"sensor":"s1","celsius":21.4}"#.to_vec()])
+}
+
+/// A Zstandard frame of blocks that each repeat a zero 128 KiB times (RFC 8878, 3.1.1.2.2).
+fn zstd_bomb(bytes: usize) -> Vec<u8> {
+    const BLOCK_BYTES: usize = 128 << 10;
+    // Magic, a descriptor without content size and checksum, a window of 2 MiB.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 11 << 3];
+    let blocks = bytes / BLOCK_BYTES;
+    for block in 0..blocks {
+        let is_last = u32::from(block + 1 == blocks);
+        let header = (BLOCK_BYTES as u32) << 3 | 1 << 1 | is_last;
+        frame.extend(&header.to_le_bytes()[..3]);
+        frame.push(0);
+    }
+    frame
 }

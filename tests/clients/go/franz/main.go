@@ -60,6 +60,15 @@ func open(options ...kgo.Opt) *kgo.Client {
 	return client
 }
 
+// reading is what a sensor says: every fifth is far out of range.
+func reading(n int64) string {
+	celsius := 20 + n%10
+	if n%5 == 0 {
+		celsius = 999
+	}
+	return fmt.Sprintf(`{"sensor":"s%d","celsius":%d}`, n%7, celsius)
+}
+
 func value(n int64) string { return fmt.Sprintf("v%d:%s", n, strings.Repeat("x", 100)) }
 
 type seen struct {
@@ -196,7 +205,7 @@ func seek(bootstrap, topic string, at int64) {
 
 // soak produces numbered records, idempotent, a few in flight, through whatever happens to the
 // broker, and says what was acknowledged and where. It ends when its standard input closes.
-func soak(bootstrap, topic string, partitions int64) {
+func soak(bootstrap, topic string, partitions int64, content func(int64) string) {
 	client := open(kgo.SeedBrokers(bootstrap), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerLinger(2*time.Millisecond), kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 25 * time.Millisecond }),
@@ -210,7 +219,7 @@ func soak(bootstrap, topic string, partitions int64) {
 	n := int64(0)
 	for ; ctx.Err() == nil; n++ {
 		record := &kgo.Record{Topic: topic, Partition: int32(n % partitions),
-			Key: []byte(fmt.Sprintf("k%d", n)), Value: []byte(value(n))}
+			Key: []byte(fmt.Sprintf("k%d", n)), Value: []byte(content(n))}
 		number := n
 		client.Produce(context.Background(), record, func(r *kgo.Record, err error) {
 			if err != nil {
@@ -243,7 +252,9 @@ func main() {
 	case "seek":
 		seek(a[1], a[2], number(a[3]))
 	case "soak":
-		soak(a[1], a[2], number(a[3]))
+		soak(a[1], a[2], number(a[3]), value)
+	case "readings":
+		soak(a[1], a[2], number(a[3]), reading)
 	default:
 		check(fmt.Errorf("unknown command %s", a[0]))
 	}
