@@ -4,12 +4,28 @@
 //! binary. `cli` is where the process starts, `config` what it was told, `console` and `metrics`
 //! what it says about itself.
 
+pub mod broker;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod config;
 pub mod console;
+pub mod exit;
+pub mod handlers;
+pub mod limits;
 pub mod logging;
+pub mod metadata_log;
 pub mod metrics;
+pub mod net;
+pub mod partitions;
+pub mod plugins;
 pub mod process;
+pub mod producer_ids;
+pub mod published;
+pub mod purgatory;
+pub mod recovery;
+pub mod retention;
+pub mod runtime;
 pub mod serve;
 pub mod signals;
+pub mod writer;

@@ -1,18 +1,299 @@
-//! The composition of the process: what starts in which order, and how it ends.
+//! `sedge serve`: opens the log, replays what is replayed, starts the threads and tasks, and says when it is ready.
 
-use crate::cli::Failure;
-use crate::config::Config;
+use std::fmt;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+use futures_lite::future;
+use log::{error, info, warn};
+use sedge_core::config::BrokerDefaults;
+use sedge_core::metadata::{Command, MetadataMachine};
+use sedge_protocol::ids::NodeId;
+use sedge_storage::{LogStore, OpenReport, Options};
+
+use crate::broker::{Broker, Parts};
+use crate::cli::{Exit, Failure};
+use crate::config::{Config, Durability};
+use crate::limits::{SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
+use crate::metadata_log;
+use crate::metrics::Metrics;
+use crate::net::listener;
+use crate::plugins::Plugins;
+use crate::recovery::HeaderReplay;
+use crate::retention;
+use crate::runtime::Runtime;
 use crate::signals::Signals;
+use crate::writer::{State, Writer};
 
-/// Runs the broker until it is told to stop.
+/// Why the broker does not start.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The data directory cannot be opened.
+    Store(sedge_storage::Error),
+    /// `__cluster_metadata` cannot be read.
+    Metadata(metadata_log::ReplayError),
+    /// An address cannot be listened on.
+    Listen {
+        address: String,
+        source: std::io::Error,
+    },
+    /// The operating system refuses a thread or a signal handler.
+    System {
+        doing: &'static str,
+        source: std::io::Error,
+    },
+    /// The leader epoch cannot be raised, because the disk takes nothing.
+    LeaderEpoch(String),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Metadata(error) => error.fmt(f),
+            Self::Listen { address, source } => write!(
+                f,
+                "cannot listen on {address}: {source}; stop what listens there, or choose another \
+                 address with --listen or --console"
+            ),
+            Self::System { doing, source } => write!(f, "cannot {doing}: {source}"),
+            Self::LeaderEpoch(why) => write!(f, "cannot raise the leader epoch: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        let exit = match &error {
+            ServeError::Store(
+                sedge_storage::Error::NewerFormat { .. }
+                | sedge_storage::Error::OtherOwner { .. }
+                | sedge_storage::Error::BadMeta { .. },
+            )
+            | ServeError::Metadata(_) => Exit::Data,
+            ServeError::Store(sedge_storage::Error::Locked { .. }) => Exit::Temporary,
+            ServeError::Store(_) | ServeError::LeaderEpoch(_) => Exit::Io,
+            ServeError::Listen { .. } => Exit::Unavailable,
+            ServeError::System { .. } => Exit::Software,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+/// Serves until a signal, then shuts down in order.
 ///
 /// # Errors
-/// It cannot start.
-pub fn run(_config: Config) -> Result<(), Failure> {
-    let mut signals = Signals::install().map_err(|error| Failure::io("take signals", &error))?;
-    async_io::block_on(async {
+/// The broker cannot start.
+pub fn run(config: Config) -> Result<(), Failure> {
+    let started = Instant::now();
+    let mut signals = Signals::install().map_err(|source| ServeError::System {
+        doing: "handle signals",
+        source,
+    })?;
+    let running = Running::start(config)?;
+    running.announce(started);
+    future::block_on(async {
         let stop = signals.stop().await;
-        log::info!(target: "sedge", "{stop:?}: shutting down");
+        info!(target: "sedge", "{stop:?}: shutting down");
+        signals.finish(running.stop()).await;
     });
     Ok(())
+}
+
+/// A broker whose threads run.
+struct Running {
+    broker: Arc<Broker>,
+    writer: JoinHandle<()>,
+    kafka: String,
+    console: String,
+    tasks: Vec<async_executor::Task<()>>,
+}
+
+impl Running {
+    fn start(config: Config) -> Result<Self, ServeError> {
+        let options = Options {
+            segment_bytes: config.storage.segment_bytes,
+            cache_bytes: config.storage.cache_bytes,
+            views_flush_bytes: config.storage.views_flush_bytes as usize,
+            cluster_id: config.cluster_id.clone(),
+            node_id: config.node_id,
+        };
+        let (store, report) = sedge_storage::open(&config.data, options, &mut HeaderReplay)
+            .map_err(ServeError::Store)?;
+        tell(&report);
+        let cluster_id = store.identity().cluster_id.clone();
+        let store: Arc<dyn LogStore> = Arc::new(store);
+        let defaults = BrokerDefaults::new(&config.broker);
+        let mut machine = MetadataMachine::new(NodeId(config.node_id), defaults);
+        metadata_log::replay(&*store, &mut machine).map_err(ServeError::Metadata)?;
+
+        let system = |doing| move |source| ServeError::System { doing, source };
+        let runtime =
+            Runtime::start(config.num_network_threads).map_err(system("start a thread"))?;
+        let (writer, queue) = Writer::new();
+        let listeners = bind(&config)?;
+        let broker = Arc::new(Broker::new(Parts {
+            cluster_id,
+            runtime,
+            store,
+            image: machine.image().clone(),
+            writer,
+            plugins: Plugins::default(),
+            metrics: Arc::new(Metrics::default()),
+            config,
+        }));
+        let state = State {
+            metadata: machine,
+            partitions: Default::default(),
+        };
+        let thread = Writer::start(Arc::clone(&broker), state, queue)
+            .map_err(system("start the writer thread"))?;
+        if report.lost_tail {
+            raise_leader_epoch(&broker)?;
+        }
+        let kafka = listeners
+            .first()
+            .and_then(|listener| listener.get_ref().local_addr().ok())
+            .map_or_else(String::new, |address| address.to_string());
+        let mut tasks = background(&broker);
+        for listener in listeners {
+            tasks.push(
+                broker
+                    .runtime
+                    .spawn(listener::accept(listener, Arc::clone(&broker))),
+            );
+        }
+        Ok(Self {
+            broker,
+            writer: thread,
+            kafka,
+            console: "off".to_owned(),
+            tasks,
+        })
+    }
+
+    /// The one line that says so.
+    fn announce(&self, started: Instant) {
+        let line = format!(
+            "sedge ready: kafka={} console={} data={} in {} ms\n",
+            self.kafka,
+            self.console,
+            self.broker.config.data.display(),
+            started.elapsed().as_millis()
+        );
+        let mut out = std::io::stdout().lock();
+        // Nobody reads it: then nobody waits for it either.
+        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    }
+
+    /// No new connections, then the queued requests, then the disk.
+    async fn stop(self) {
+        let Self {
+            broker,
+            writer,
+            tasks,
+            ..
+        } = self;
+        drop(tasks);
+        let stopped = async {
+            broker.writer.stop().await;
+            blocking::unblock(move || writer.join()).await
+        };
+        let over = async {
+            Timer::after(SHUTDOWN_GRACE).await;
+            Ok(())
+        };
+        if future::or(stopped, over).await.is_err() {
+            error!(target: "sedge", "the writer thread panicked");
+        }
+        let store = Arc::clone(&broker.store);
+        if let Err(failure) = blocking::unblock(move || store.close()).await {
+            error!(
+                target: "sedge",
+                "the log is not closed in order: {failure}; the next start replays more"
+            );
+        }
+        info!(target: "sedge", "stopped");
+    }
+}
+
+fn bind(config: &Config) -> Result<Vec<async_io::Async<std::net::TcpListener>>, ServeError> {
+    let mut listeners = Vec::new();
+    for endpoint in &config.listeners {
+        let refused = |source| ServeError::Listen {
+            address: endpoint.address.to_string(),
+            source,
+        };
+        let address = endpoint
+            .address
+            .resolve()
+            .map_err(refused)?
+            .into_iter()
+            .next()
+            .ok_or_else(|| refused(std::io::ErrorKind::AddrNotAvailable.into()))?;
+        listeners.push(listener::bind(address).map_err(refused)?);
+    }
+    Ok(listeners)
+}
+
+/// KIP-101: clients must be able to tell what comes now from what was lost.
+fn raise_leader_epoch(broker: &Broker) -> Result<(), ServeError> {
+    match future::block_on(broker.writer.metadata(Command::BumpLeaderEpoch)) {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(ServeError::LeaderEpoch(error.message)),
+        Err(_) => Err(ServeError::LeaderEpoch("the writer stopped".to_owned())),
+    }
+}
+
+fn background(broker: &Arc<Broker>) -> Vec<async_executor::Task<()>> {
+    let mut tasks = Vec::new();
+    let views = Arc::clone(broker);
+    tasks.push(broker.runtime.spawn(async move {
+        loop {
+            Timer::after(VIEWS_FLUSH_EVERY).await;
+            let store = Arc::clone(&views.store);
+            if let Err(failure) = blocking::unblock(move || store.flush_views()).await {
+                warn!(target: "sedge::views", "not flushed: {failure}; trying again");
+            }
+        }
+    }));
+    let flushing = Arc::clone(broker);
+    if broker.config.durability == Durability::Interval {
+        tasks.push(broker.runtime.spawn(async move {
+            loop {
+                Timer::after(Duration::from_millis(flushing.config.flush_ms)).await;
+                flushing.writer.flush_if_dirty();
+            }
+        }));
+    }
+    tasks.push(broker.runtime.spawn(retention::run(Arc::clone(broker))));
+    tasks
+}
+
+fn tell(report: &OpenReport) {
+    if let Some(torn) = &report.torn_tail {
+        info!(
+            target: "sedge::log",
+            "the last write was not whole and is cut: segment {} at {}, {} bytes",
+            torn.segment.0, torn.position, torn.bytes
+        );
+    }
+    for hole in &report.holes {
+        error!(
+            target: "sedge::log",
+            "segment {} is damaged at {}, {} bytes: records are lost: {:?}",
+            hole.segment.0, hole.position, hole.bytes, hole.lost
+        );
+    }
+    if report.views_rebuilt {
+        warn!(target: "sedge::views", "the views were rebuilt from the log");
+    }
+    if report.lost_tail {
+        warn!(target: "sedge::log", "the disk lost writes that it had confirmed");
+    }
 }

@@ -1,0 +1,203 @@
+//! What of a produced batch can be judged without the partition's state (gotchas 13 to 15; Kafka's
+//! `ProduceRequest.validateRecords` and `LogValidator`).
+
+use alloc::format;
+
+use bytes::Bytes;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::batch::{Batch, BatchHeader};
+use sedge_protocol::limits::DECOMPRESSED_BYTES_MAX;
+use sedge_protocol::records::{self, BodyFacts, Compression};
+
+use super::{AppendError, RecordError};
+use crate::config::TopicConfig;
+
+const MAGIC: i8 = 2;
+
+/// Kafka 2.1 brought zstd with Produce v7; older clients cannot mean it.
+const FIRST_PRODUCE_VERSION_WITH_ZSTD: i16 = 7;
+
+/// The one batch of a partition in a Produce request, where it is fit to be written.
+///
+/// Uncompressed records are walked; compressed ones are opened only where the topic needs their keys.
+///
+/// # Errors
+/// INVALID_RECORD, CORRUPT_MESSAGE, MESSAGE_TOO_LARGE, INVALID_TIMESTAMP, UNSUPPORTED_COMPRESSION_TYPE, INVALID_TXN_STATE.
+pub fn check_batch(
+    mut records: Bytes,
+    produce_version: i16,
+    config: &TopicConfig,
+    now_ms: i64,
+) -> Result<Batch, AppendError> {
+    let batch = split_one(&mut records, config)?;
+    check_header(&batch, produce_version)?;
+    if batch.header.computed_crc(&batch.body) != batch.header.crc() {
+        return Err(corrupt(
+            "Record is corrupt: the stored CRC does not match the computed one.",
+        ));
+    }
+    let facts = check_body(&batch, config)?;
+    check_timestamps(&batch.header, facts.as_ref(), config, now_ms)?;
+    Ok(batch)
+}
+
+fn split_one(records: &mut Bytes, config: &TopicConfig) -> Result<Batch, AppendError> {
+    let Some(header) = BatchHeader::read(records) else {
+        // Formats 0 and 1 have shorter headers, with the magic at the same place.
+        return Err(match records.get(16) {
+            Some(magic) if *magic != MAGIC as u8 => wrong_magic(*magic as i8),
+            _ if records.is_empty() => {
+                invalid("A partition must have exactly one record batch, and has none.")
+            }
+            _ => corrupt("The record batch is shorter than its header."),
+        });
+    };
+    if header.magic() != MAGIC {
+        return Err(wrong_magic(header.magic()));
+    }
+    let Some(bytes) = header.batch_bytes() else {
+        return Err(corrupt(
+            "The record batch's length is less than its header.",
+        ));
+    };
+    if bytes > config.max_message_bytes() {
+        return Err(AppendError::new(
+            ErrorCode::MessageTooLarge,
+            format!(
+                "The record batch has {bytes} bytes, which exceeds max.message.bytes={}.",
+                config.max_message_bytes()
+            ),
+        ));
+    }
+    let Some(batch) = Batch::split_from(records) else {
+        return Err(corrupt(
+            "The record batch's length exceeds the bytes that came.",
+        ));
+    };
+    if !records.is_empty() {
+        return Err(invalid(
+            "A partition must have exactly one record batch, and has more.",
+        ));
+    }
+    Ok(batch)
+}
+
+fn check_header(batch: &Batch, produce_version: i16) -> Result<(), AppendError> {
+    let header = &batch.header;
+    let count = header.record_count();
+    if count <= 0 || header.last_offset_delta() != count - 1 {
+        return Err(invalid(
+            "The record batch's count and its range of offsets do not agree.",
+        ));
+    }
+    if header.is_control() {
+        return Err(invalid("Clients are not allowed to write control records."));
+    }
+    if header.producer_id().is_some() && header.base_sequence() < 0 {
+        return Err(invalid(
+            "The record batch has a producer id, but no sequence.",
+        ));
+    }
+    if header.is_transactional() {
+        return Err(AppendError::new(
+            ErrorCode::InvalidTxnState,
+            "This broker does not take part in transactions yet.",
+        ));
+    }
+    let codec = records::compression_of(header).map_err(|error| {
+        AppendError::new(ErrorCode::UnsupportedCompressionType, format!("{error}."))
+    })?;
+    if codec == Compression::Zstd && produce_version < FIRST_PRODUCE_VERSION_WITH_ZSTD {
+        return Err(AppendError::new(
+            ErrorCode::UnsupportedCompressionType,
+            "Produce requests below version 7 are not allowed to use ZStandard compression.",
+        ));
+    }
+    if codec == Compression::None && batch.body.len() < count as usize {
+        return Err(invalid("The record batch has more records than bytes."));
+    }
+    Ok(())
+}
+
+fn check_body(batch: &Batch, config: &TopicConfig) -> Result<Option<BodyFacts>, AppendError> {
+    let facts = if batch.header.compression() == 0 {
+        walk(&batch.header, &batch.body)?
+    } else if config.is_compacted() {
+        let body = records::decompress(&batch.header, &batch.body, DECOMPRESSED_BYTES_MAX)
+            .map_err(|error| corrupt(&format!("The records cannot be decompressed: {error}.")))?;
+        walk(&batch.header, &body)?
+    } else {
+        return Ok(None);
+    };
+    match facts.first_without_key {
+        Some(index) if config.is_compacted() => Err(record_error(
+            ErrorCode::InvalidRecord,
+            index,
+            "Compacted topic cannot accept message without key.",
+        )),
+        _ => Ok(Some(facts)),
+    }
+}
+
+fn walk(header: &BatchHeader, body: &[u8]) -> Result<BodyFacts, AppendError> {
+    records::validate_uncompressed(header, body).map_err(|(index, error)| {
+        record_error(ErrorCode::InvalidRecord, index, &format!("{error}."))
+    })
+}
+
+fn check_timestamps(
+    header: &BatchHeader,
+    facts: Option<&BodyFacts>,
+    config: &TopicConfig,
+    now_ms: i64,
+) -> Result<(), AppendError> {
+    if config.is_log_append_time() {
+        return Ok(());
+    }
+    if header.is_log_append_time() {
+        return Err(AppendError::new(
+            ErrorCode::InvalidTimestamp,
+            "A producer must not set the timestamp type to LogAppendTime.",
+        ));
+    }
+    let earliest = now_ms.saturating_sub(config.timestamp_before_max_ms());
+    let latest = now_ms.saturating_add(config.timestamp_after_max_ms());
+    let oldest = facts.map_or(header.base_timestamp(), |facts| facts.min_timestamp);
+    let newest = facts.map_or(header.max_timestamp(), |facts| facts.max_timestamp);
+    // -1 is "no timestamp", and stands outside of any window.
+    if (newest > latest) || (oldest != -1 && oldest < earliest) {
+        return Err(record_error(
+            ErrorCode::InvalidTimestamp,
+            0,
+            &format!(
+                "A timestamp is outside of {earliest} to {latest}: it lies from {oldest} to {newest}."
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn wrong_magic(magic: i8) -> AppendError {
+    invalid(&format!(
+        "Only record batches of magic 2 are taken; this one has {magic}."
+    ))
+}
+
+fn invalid(message: &str) -> AppendError {
+    AppendError::new(ErrorCode::InvalidRecord, message)
+}
+
+fn corrupt(message: &str) -> AppendError {
+    AppendError::new(ErrorCode::CorruptMessage, message)
+}
+
+fn record_error(code: ErrorCode, index: i32, message: &str) -> AppendError {
+    AppendError {
+        code,
+        message: Some("One or more records have been rejected.".into()),
+        record_errors: alloc::vec![RecordError {
+            index,
+            message: Some(message.into())
+        }],
+    }
+}

@@ -1,0 +1,428 @@
+//! Idempotence (KIP-98): what each producer last wrote to a partition.
+//!
+//! Kafka's `ProducerAppendInfo` and `ProducerStateEntry`: the last five batches of each producer are kept, because a
+//! producer may have five in flight; one of them again is answered with the offsets that it got.
+//!
+//! A filter may store fewer records than the producer sent. The stored batch then carries the *last* sequences of what
+//! was sent, so a replay of the headers leads to the same next sequence; and a batch sent again is known by its
+//! last sequence, with a first one that is not above the stored.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use sedge_protocol::ErrorCode;
+use sedge_protocol::batch::BatchHeader;
+use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
+
+use super::AppendError;
+use crate::limits::{PRODUCER_BATCHES_KEPT, PRODUCERS_PER_PARTITION_MAX};
+
+/// The sequence numbers that a batch of an idempotent producer takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequenceRange {
+    pub producer_id: ProducerId,
+    pub epoch: ProducerEpoch,
+    pub first: i32,
+    pub last: i32,
+}
+
+impl SequenceRange {
+    /// `None` for a batch of a producer that is not idempotent, and for control batches, which have no sequence.
+    #[must_use]
+    pub fn of(header: &BatchHeader) -> Option<Self> {
+        let producer_id = header.producer_id()?;
+        let first = header.base_sequence();
+        if first < 0 {
+            return None;
+        }
+        let last = step(first, header.last_offset_delta());
+        Some(Self {
+            producer_id,
+            epoch: header.producer_epoch(),
+            first,
+            last,
+        })
+    }
+
+    /// The first sequence of a batch that has the last `kept` sequences of this range.
+    #[must_use]
+    pub fn first_of_last(&self, kept: i32) -> i32 {
+        let first = i64::from(self.last) - i64::from(kept) + 1;
+        (if first < 0 { first + SEQUENCES } else { first }) as i32
+    }
+}
+
+/// Sequences run from 0 to `i32::MAX` and then from 0 again.
+const SEQUENCES: i64 = 1 << 31;
+
+fn step(sequence: i32, by: i32) -> i32 {
+    ((i64::from(sequence) + i64::from(by.max(0))) % SEQUENCES) as i32
+}
+
+/// One batch that a producer wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrittenBatch {
+    pub first: i32,
+    pub last: i32,
+    pub base_offset: Offset,
+    pub timestamp_ms: i64,
+}
+
+/// What is remembered of a producer in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProducerEntry {
+    epoch: ProducerEpoch,
+    /// Oldest first, at most [`PRODUCER_BATCHES_KEPT`].
+    batches: Vec<WrittenBatch>,
+    /// By the broker's clock, for expiry.
+    last_ms: i64,
+}
+
+/// What a batch is to its producer's sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SequenceVerdict {
+    Next,
+    /// It was written already.
+    Duplicate(WrittenBatch),
+}
+
+/// The producers of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Producers(BTreeMap<i64, ProducerEntry>);
+
+impl Producers {
+    /// # Errors
+    /// INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER.
+    pub fn check(&self, range: &SequenceRange) -> Result<SequenceVerdict, AppendError> {
+        // A producer that nobody remembers (its records are gone, or it expired) may begin anywhere.
+        let Some(entry) = self.0.get(&range.producer_id.get()) else {
+            return Ok(SequenceVerdict::Next);
+        };
+        if range.epoch < entry.epoch {
+            return Err(AppendError::new(
+                ErrorCode::InvalidProducerEpoch,
+                alloc::format!(
+                    "Epoch of producer {} is {}, which is smaller than the last seen epoch {}.",
+                    range.producer_id,
+                    range.epoch,
+                    entry.epoch
+                ),
+            ));
+        }
+        if range.epoch > entry.epoch {
+            if range.first == 0 {
+                return Ok(SequenceVerdict::Next);
+            }
+            return Err(out_of_order(range, "a new epoch begins at 0"));
+        }
+        if let Some(written) = entry
+            .batches
+            .iter()
+            .rev()
+            .find(|batch| batch.last == range.last && batch.first >= range.first)
+        {
+            return Ok(SequenceVerdict::Duplicate(*written));
+        }
+        let last = entry.batches.last().map_or(-1, |batch| batch.last);
+        if last < 0 || range.first == step(last, 1) {
+            return Ok(SequenceVerdict::Next);
+        }
+        Err(out_of_order(
+            range,
+            &alloc::format!("the last one seen is {last}"),
+        ))
+    }
+
+    /// Takes a written batch. What is forgotten for it, because there are too many producers, is returned.
+    pub fn apply(
+        &mut self,
+        range: &SequenceRange,
+        base_offset: Offset,
+        timestamp_ms: i64,
+        now_ms: i64,
+    ) -> Option<ProducerId> {
+        let id = range.producer_id.get();
+        let forgotten = if self.0.len() >= PRODUCERS_PER_PARTITION_MAX && !self.0.contains_key(&id)
+        {
+            self.forget_oldest()
+        } else {
+            None
+        };
+        let entry = self.0.entry(id).or_insert_with(|| ProducerEntry {
+            epoch: range.epoch,
+            batches: Vec::new(),
+            last_ms: now_ms,
+        });
+        if entry.epoch != range.epoch {
+            entry.epoch = range.epoch;
+            entry.batches.clear();
+        }
+        if entry.batches.len() >= PRODUCER_BATCHES_KEPT {
+            entry.batches.remove(0);
+        }
+        entry.batches.push(WrittenBatch {
+            first: range.first,
+            last: range.last,
+            base_offset,
+            timestamp_ms,
+        });
+        entry.last_ms = now_ms;
+        forgotten
+    }
+
+    fn forget_oldest(&mut self) -> Option<ProducerId> {
+        let oldest = self
+            .0
+            .iter()
+            .min_by_key(|(_, entry)| entry.last_ms)
+            .map(|(id, _)| *id)?;
+        self.0.remove(&oldest);
+        Some(ProducerId(oldest))
+    }
+
+    /// Forgets who has not written since `before_ms`, and says whom.
+    pub fn expire(&mut self, before_ms: i64) -> Vec<ProducerId> {
+        let expired: Vec<i64> = self
+            .0
+            .iter()
+            .filter(|(_, entry)| entry.last_ms < before_ms)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &expired {
+            self.0.remove(id);
+        }
+        expired.into_iter().map(ProducerId).collect()
+    }
+
+    #[must_use]
+    pub fn get(&self, id: ProducerId) -> Option<&ProducerEntry> {
+        self.0.get(&id.get())
+    }
+
+    /// Puts back what [`ProducerEntry::encode`] saved.
+    pub fn restore(&mut self, id: ProducerId, entry: ProducerEntry) {
+        self.0.insert(id.get(), entry);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &ProducerEntry)> {
+        self.0.iter().map(|(id, entry)| (ProducerId(*id), entry))
+    }
+}
+
+fn out_of_order(range: &SequenceRange, why: &str) -> AppendError {
+    AppendError::new(
+        ErrorCode::OutOfOrderSequenceNumber,
+        alloc::format!(
+            "Out of order sequence number for producer {}: {} came, but {why}.",
+            range.producer_id,
+            range.first
+        ),
+    )
+}
+
+/// Bytes of a view's key: partition, then producer, both big-endian.
+const KEY_BYTES: usize = 4 + 8;
+const BATCH_BYTES: usize = 4 + 4 + 8 + 8;
+const HEAD_BYTES: usize = 2 + 8;
+
+/// The key of a producer's entry in the view.
+#[must_use]
+pub fn view_key(partition: PartitionId, producer: ProducerId) -> Vec<u8> {
+    let mut key = Vec::with_capacity(KEY_BYTES);
+    key.extend_from_slice(&partition.get().to_be_bytes());
+    key.extend_from_slice(&producer.get().to_be_bytes());
+    key
+}
+
+/// The producer that a view's key is of.
+#[must_use]
+pub fn producer_of_key(key: &[u8]) -> Option<ProducerId> {
+    let id = key.get(4..)?.first_chunk::<8>()?;
+    Some(ProducerId(i64::from_be_bytes(*id)))
+}
+
+impl ProducerEntry {
+    /// The value of the view: epoch, last use, then the batches, all big-endian.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut value = Vec::with_capacity(HEAD_BYTES + self.batches.len() * BATCH_BYTES);
+        value.extend_from_slice(&self.epoch.get().to_be_bytes());
+        value.extend_from_slice(&self.last_ms.to_be_bytes());
+        for batch in &self.batches {
+            value.extend_from_slice(&batch.first.to_be_bytes());
+            value.extend_from_slice(&batch.last.to_be_bytes());
+            value.extend_from_slice(&batch.base_offset.get().to_be_bytes());
+            value.extend_from_slice(&batch.timestamp_ms.to_be_bytes());
+        }
+        value
+    }
+
+    /// `None` where the bytes are not what `encode` makes.
+    #[must_use]
+    pub fn decode(value: &[u8]) -> Option<Self> {
+        let (head, batches) = value.split_at_checked(HEAD_BYTES)?;
+        let epoch = ProducerEpoch(i16::from_be_bytes(*head.first_chunk()?));
+        let last_ms = i64::from_be_bytes(*head.last_chunk()?);
+        if batches.len() % BATCH_BYTES != 0 || batches.len() / BATCH_BYTES > PRODUCER_BATCHES_KEPT {
+            return None;
+        }
+        let batches = batches
+            .chunks_exact(BATCH_BYTES)
+            .map(|bytes| {
+                Some(WrittenBatch {
+                    first: i32::from_be_bytes(*bytes.first_chunk()?),
+                    last: i32::from_be_bytes(*bytes.get(4..)?.first_chunk()?),
+                    base_offset: Offset(i64::from_be_bytes(*bytes.get(8..)?.first_chunk()?)),
+                    timestamp_ms: i64::from_be_bytes(*bytes.get(16..)?.first_chunk()?),
+                })
+            })
+            .collect::<Option<Vec<_>>>()?;
+        Some(Self {
+            epoch,
+            batches,
+            last_ms,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(epoch: i16, first: i32, count: i32) -> SequenceRange {
+        SequenceRange {
+            producer_id: ProducerId(7),
+            epoch: ProducerEpoch(epoch),
+            first,
+            last: step(first, count - 1),
+        }
+    }
+
+    fn after(written: &[SequenceRange]) -> Producers {
+        let mut producers = Producers::default();
+        for (at, range) in written.iter().enumerate() {
+            assert_eq!(
+                producers.check(range).unwrap(),
+                SequenceVerdict::Next,
+                "{range:?}"
+            );
+            producers.apply(range, Offset(at as i64 * 100), 1, at as i64);
+        }
+        producers
+    }
+
+    #[test]
+    fn sequences_are_judged_as_kafka_judges_them() {
+        let top = i32::MAX;
+        let next = Ok(None);
+        let duplicate = |offset| Ok(Some(offset));
+        let table: &[(
+            &[SequenceRange],
+            SequenceRange,
+            Result<Option<i64>, ErrorCode>,
+        )] = &[
+            (&[], range(0, 0, 10), next),
+            (&[], range(3, 55, 10), next),
+            (&[range(0, 0, 10)], range(0, 10, 5), next),
+            (&[range(0, 0, 10)], range(0, 0, 10), duplicate(0)),
+            (
+                &[range(0, 0, 10), range(0, 10, 5)],
+                range(0, 0, 10),
+                duplicate(0),
+            ),
+            (
+                &[range(0, 0, 10)],
+                range(0, 11, 5),
+                Err(ErrorCode::OutOfOrderSequenceNumber),
+            ),
+            (
+                &[range(0, 0, 10)],
+                range(0, 5, 3),
+                Err(ErrorCode::OutOfOrderSequenceNumber),
+            ),
+            (
+                &[range(1, 0, 10)],
+                range(0, 10, 5),
+                Err(ErrorCode::InvalidProducerEpoch),
+            ),
+            (&[range(0, 0, 10)], range(1, 0, 5), next),
+            (
+                &[range(0, 0, 10)],
+                range(1, 10, 5),
+                Err(ErrorCode::OutOfOrderSequenceNumber),
+            ),
+            (&[range(0, top - 4, 5)], range(0, 0, 5), next),
+            (&[range(0, top - 1, 5)], range(0, 3, 5), next),
+        ];
+        for (written, incoming, expected) in table {
+            let verdict = match after(written).check(incoming) {
+                Ok(SequenceVerdict::Next) => Ok(None),
+                Ok(SequenceVerdict::Duplicate(batch)) => Ok(Some(batch.base_offset.get())),
+                Err(error) => Err(error.code),
+            };
+            assert_eq!(&verdict, expected, "{written:?} then {incoming:?}");
+        }
+    }
+
+    #[test]
+    fn five_batches_are_remembered_and_the_sixth_back_is_out_of_order() {
+        let written: Vec<_> = (0..6).map(|at| range(0, at * 10, 10)).collect();
+        let producers = after(&written);
+        assert!(matches!(
+            producers.check(&written[1]),
+            Ok(SequenceVerdict::Duplicate(_))
+        ));
+        assert_eq!(
+            producers.check(&written[0]).unwrap_err().code,
+            ErrorCode::OutOfOrderSequenceNumber
+        );
+    }
+
+    #[test]
+    fn a_filtered_batch_sent_again_is_known_by_its_last_sequence() {
+        let sent = range(0, 0, 100);
+        let stored = SequenceRange {
+            first: sent.first_of_last(60),
+            ..sent
+        };
+        assert_eq!((stored.first, stored.last), (40, 99));
+        let producers = after(&[stored]);
+        assert!(matches!(
+            producers.check(&sent),
+            Ok(SequenceVerdict::Duplicate(_))
+        ));
+        assert_eq!(
+            producers.check(&range(0, 100, 10)).unwrap(),
+            SequenceVerdict::Next
+        );
+    }
+
+    #[test]
+    fn an_entry_survives_the_view() {
+        let producers = after(&[range(2, 0, 10), range(2, 10, 1)]);
+        let entry = producers.get(ProducerId(7)).unwrap();
+        let value = entry.encode();
+        assert_eq!(&ProducerEntry::decode(&value).unwrap(), entry);
+        for cut in 0..HEAD_BYTES {
+            assert_eq!(ProducerEntry::decode(&value[..cut]), None);
+        }
+        assert_eq!(ProducerEntry::decode(&value[..value.len() - 1]), None);
+        let key = view_key(PartitionId(3), ProducerId(7));
+        assert_eq!(producer_of_key(&key), Some(ProducerId(7)));
+    }
+
+    #[test]
+    fn the_oldest_producer_makes_room_and_the_silent_ones_expire() {
+        let mut producers = Producers::default();
+        for id in 0..=PRODUCERS_PER_PARTITION_MAX as i64 {
+            let range = SequenceRange {
+                producer_id: ProducerId(id),
+                ..range(0, 0, 1)
+            };
+            let forgotten = producers.apply(&range, Offset(id), 0, id);
+            let is_full = id == PRODUCERS_PER_PARTITION_MAX as i64;
+            assert_eq!(forgotten, is_full.then_some(ProducerId(0)));
+        }
+        assert_eq!(producers.expire(3), [ProducerId(1), ProducerId(2)]);
+    }
+}

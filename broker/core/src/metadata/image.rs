@@ -1,0 +1,194 @@
+//! What the metadata machine knows, in the form that readers ask.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use sedge_protocol::ids::{LeaderEpoch, PartitionId};
+use sedge_protocol::kafka::KafkaUuid;
+
+use super::names;
+use crate::config::{BrokerDefaults, TopicConfig};
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topic {
+    pub name: String,
+    pub id: KafkaUuid,
+    /// Only the broker writes it.
+    pub is_internal: bool,
+    /// What the topic sets itself.
+    pub overrides: BTreeMap<String, String>,
+    /// What holds for it: its own settings over the broker's.
+    pub config: TopicConfig,
+    /// By partition index.
+    partitions: Vec<PartitionId>,
+}
+
+impl Topic {
+    /// The broker's number of a partition.
+    #[must_use]
+    pub fn partition(&self, index: i32) -> Option<PartitionId> {
+        self.partitions.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// In the order of their indices.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionId> + '_ {
+        self.partitions.iter().copied()
+    }
+
+    #[must_use]
+    pub fn partition_count(&self) -> i32 {
+        self.partitions.len() as i32
+    }
+}
+
+/// All topics at one moment. A clone costs a pointer a topic.
+#[derive(Clone, Debug)]
+pub struct Image {
+    topics: BTreeMap<String, Arc<Topic>>,
+    by_id: BTreeMap<[u8; 16], String>,
+    by_collision_form: BTreeMap<String, String>,
+    broker_configs: BTreeMap<String, String>,
+    /// From the configuration file; `broker_configs` stand above them.
+    file_defaults: BrokerDefaults,
+    defaults: BrokerDefaults,
+    leader_epoch: LeaderEpoch,
+}
+
+impl Image {
+    pub(super) fn new(defaults: BrokerDefaults) -> Self {
+        Self {
+            topics: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            by_collision_form: BTreeMap::new(),
+            broker_configs: BTreeMap::new(),
+            file_defaults: defaults.clone(),
+            defaults,
+            leader_epoch: LeaderEpoch(0),
+        }
+    }
+
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.topics.get(name)
+    }
+
+    #[must_use]
+    pub fn topic_by_id(&self, id: KafkaUuid) -> Option<&Arc<Topic>> {
+        self.topics.get(self.by_id.get(&id.to_bytes())?)
+    }
+
+    /// In the order of their names.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.topics.values()
+    }
+
+    #[must_use]
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.topics
+            .values()
+            .map(|topic| topic.partitions.len())
+            .sum()
+    }
+
+    /// The epoch of this leader, for every partition (KIP-101).
+    #[must_use]
+    pub const fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader_epoch
+    }
+
+    /// What was set for the broker while it ran.
+    pub fn broker_configs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.broker_configs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    #[must_use]
+    pub const fn broker_overrides(&self) -> &BTreeMap<String, String> {
+        &self.broker_configs
+    }
+
+    /// What topics take for what they do not set.
+    #[must_use]
+    pub const fn defaults(&self) -> &BrokerDefaults {
+        &self.defaults
+    }
+
+    pub(super) fn colliding(&self, name: &str) -> Option<&str> {
+        self.by_collision_form
+            .get(&names::collision_form(name))
+            .map(String::as_str)
+    }
+
+    pub(super) fn add_topic(&mut self, name: &str, id: KafkaUuid) {
+        let topic = Topic {
+            name: name.into(),
+            id,
+            is_internal: names::is_internal(name),
+            overrides: BTreeMap::new(),
+            config: TopicConfig::effective(&BTreeMap::new(), &self.defaults),
+            partitions: Vec::new(),
+        };
+        self.by_id.insert(id.to_bytes(), name.into());
+        self.by_collision_form
+            .insert(names::collision_form(name), name.into());
+        self.topics.insert(name.into(), Arc::new(topic));
+    }
+
+    pub(super) fn add_partition(&mut self, topic_id: KafkaUuid, partition: PartitionId) {
+        if let Some(topic) = self.topic_mut_by_id(topic_id) {
+            topic.partitions.push(partition);
+        }
+    }
+
+    pub(super) fn remove_topic(&mut self, id: KafkaUuid) {
+        if let Some(name) = self.by_id.remove(&id.to_bytes()) {
+            self.by_collision_form.remove(&names::collision_form(&name));
+            self.topics.remove(&name);
+        }
+    }
+
+    pub(super) fn set_topic_config(&mut self, topic: &str, name: &str, value: Option<&str>) {
+        let Some(topic) = self.topics.get_mut(topic) else {
+            return;
+        };
+        let topic = Arc::make_mut(topic);
+        set(&mut topic.overrides, name, value);
+        topic.config = TopicConfig::effective(&topic.overrides, &self.defaults);
+    }
+
+    pub(super) fn set_broker_config(&mut self, name: &str, value: Option<&str>) {
+        set(&mut self.broker_configs, name, value);
+        self.defaults = self.file_defaults.with(&self.broker_configs);
+        for topic in self.topics.values_mut() {
+            let config = TopicConfig::effective(&topic.overrides, &self.defaults);
+            if config != topic.config {
+                Arc::make_mut(topic).config = config;
+            }
+        }
+    }
+
+    pub(super) const fn set_leader_epoch(&mut self, epoch: LeaderEpoch) {
+        self.leader_epoch = epoch;
+    }
+
+    fn topic_mut_by_id(&mut self, id: KafkaUuid) -> Option<&mut Topic> {
+        let name = self.by_id.get(&id.to_bytes())?;
+        self.topics.get_mut(name).map(Arc::make_mut)
+    }
+}
+
+fn set(configs: &mut BTreeMap<String, String>, name: &str, value: Option<&str>) {
+    match value {
+        Some(value) => configs.insert(name.into(), value.into()),
+        None => configs.remove(name),
+    };
+}

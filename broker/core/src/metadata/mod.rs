@@ -1,0 +1,474 @@
+//! The metadata machine: topics, their partitions and configurations, producer ids, the leader epoch. In one process it is
+//! the controller; its records are `__cluster_metadata`.
+//!
+//! It decides and remembers; it neither writes records nor makes ids: whoever commands brings the topic id.
+//!
+//! **Invariant:** a [`PartitionId`] is handed out once, in the order of the records, and never again.
+
+mod image;
+mod names;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use sedge_protocol::ErrorCode;
+use sedge_protocol::ids::{LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, ProducerId};
+use sedge_protocol::kafka::KafkaUuid;
+use sedge_protocol::metadata_records::{
+    ConfigRecord, MetadataRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord,
+    ResourceType, TopicRecord,
+};
+
+pub use image::{Image, Topic};
+
+use crate::config::BrokerDefaults;
+use crate::limits::{PARTITIONS_PER_TOPIC_MAX, TOPICS_MAX};
+use crate::machine::{Machine, Now, Plan};
+
+/// The broker's setting under which the leader epoch is kept. Never shown, never set by a client.
+const LEADER_EPOCH_KEY: &str = "sedge.leader.epoch";
+
+/// The first partition id that a topic gets; 0 is `__cluster_metadata`.
+const FIRST_PARTITION_ID: u32 = 1;
+
+/// `__cluster_metadata`, which lies in the log like every partition.
+pub const METADATA_PARTITION: PartitionId = PartitionId(0);
+
+/// What the controller can be told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    CreateTopic {
+        name: String,
+        /// Random, of version 4: two topics of one name are told apart by it (gotcha 9).
+        id: KafkaUuid,
+        partitions: i32,
+        /// Checked by the caller, in pairs of name and value.
+        configs: Vec<(String, String)>,
+        validate_only: bool,
+    },
+    DeleteTopic {
+        topic: TopicName,
+    },
+    /// `total` is the number that there shall be.
+    CreatePartitions {
+        name: String,
+        total: i32,
+        validate_only: bool,
+    },
+    /// Sets each to its value, or where there is none back to its default. Checked by the caller.
+    AlterTopicConfigs {
+        name: String,
+        changes: Vec<(String, Option<String>)>,
+    },
+    AlterBrokerConfigs {
+        changes: Vec<(String, Option<String>)>,
+    },
+    /// Hands out `count` producer ids that nobody had.
+    AllocateProducerIds {
+        count: i64,
+    },
+    /// KIP-101: what comes from now on can be told from a tail that a restart lost.
+    BumpLeaderEpoch,
+}
+
+/// A topic by either of its names.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TopicName {
+    Name(String),
+    Id(KafkaUuid),
+}
+
+/// What came of a [`Command`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum CommandReply {
+    Done,
+    Created {
+        partitions: i32,
+    },
+    Deleted {
+        name: String,
+        id: KafkaUuid,
+        partitions: Vec<PartitionId>,
+    },
+    ProducerIds {
+        first: ProducerId,
+    },
+}
+
+/// Why a command is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommandError {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+impl CommandError {
+    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// The machine. Readers get clones of its [`Image`].
+#[derive(Clone, Debug)]
+pub struct MetadataMachine {
+    node: NodeId,
+    image: Image,
+    next_partition_id: u32,
+    next_producer_id: i64,
+}
+
+impl MetadataMachine {
+    /// A cluster of this one node and without topics, which take `defaults` for what they do not set.
+    #[must_use]
+    pub fn new(node: NodeId, defaults: BrokerDefaults) -> Self {
+        Self {
+            node,
+            image: Image::new(defaults),
+            next_partition_id: FIRST_PARTITION_ID,
+            next_producer_id: 0,
+        }
+    }
+
+    #[must_use]
+    pub const fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Records that rebuild this state from nothing.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<MetadataRecord> {
+        let mut records = Vec::new();
+        for (name, value) in self.image.broker_configs() {
+            records.push(broker_config(name, Some(value)));
+        }
+        if self.image.leader_epoch() > LeaderEpoch(0) {
+            let epoch = format!("{}", self.image.leader_epoch());
+            records.push(broker_config(LEADER_EPOCH_KEY, Some(&epoch)));
+        }
+        for topic in self.image.topics() {
+            records.push(topic_record(&topic.name, topic.id));
+            for (index, id) in topic.partitions().enumerate() {
+                records.push(self.partition_record(topic.id, index as i32, id));
+            }
+            for (name, value) in &topic.overrides {
+                records.push(topic_config(&topic.name, name, Some(value)));
+            }
+        }
+        records.push(self.producer_ids_record(self.next_producer_id));
+        records
+    }
+
+    fn plan_create(
+        &self,
+        name: String,
+        id: KafkaUuid,
+        partitions: i32,
+        configs: Vec<(String, String)>,
+        validate_only: bool,
+    ) -> Result<Plan<MetadataRecord, CommandReply>, CommandError> {
+        names::check(&name)?;
+        if self.image.topic(&name).is_some() {
+            return Err(CommandError::new(
+                ErrorCode::TopicAlreadyExists,
+                format!("Topic '{name}' already exists."),
+            ));
+        }
+        if let Some(other) = self.image.colliding(&name) {
+            return Err(CommandError::new(
+                ErrorCode::InvalidTopicException,
+                format!(
+                    "Topic '{name}' collides with the existing topic '{other}': '.' and '_' count as the same."
+                ),
+            ));
+        }
+        if self.image.topic_count() >= TOPICS_MAX {
+            return Err(CommandError::new(
+                ErrorCode::PolicyViolation,
+                format!("There are {TOPICS_MAX} topics, which is the limit."),
+            ));
+        }
+        check_partition_count(partitions)?;
+        let reply = CommandReply::Created { partitions };
+        if validate_only {
+            return Ok(Plan {
+                records: Vec::new(),
+                reply,
+            });
+        }
+        let mut records = Vec::with_capacity(1 + partitions as usize + configs.len());
+        records.push(topic_record(&name, id));
+        self.push_partitions(&mut records, id, 0, partitions);
+        for (key, value) in configs {
+            records.push(topic_config(&name, &key, Some(&value)));
+        }
+        Ok(Plan { records, reply })
+    }
+
+    fn push_partitions(
+        &self,
+        records: &mut Vec<MetadataRecord>,
+        topic_id: KafkaUuid,
+        from: i32,
+        to: i32,
+    ) {
+        for index in from..to {
+            let id = PartitionId(self.next_partition_id + (index - from) as u32);
+            records.push(self.partition_record(topic_id, index, id));
+        }
+    }
+
+    /// This node leads, and is the whole set of replicas in sync.
+    fn partition_record(
+        &self,
+        topic_id: KafkaUuid,
+        index: i32,
+        storage_id: PartitionId,
+    ) -> MetadataRecord {
+        MetadataRecord::Partition(PartitionRecord {
+            partition: PartitionIndex(index),
+            topic_id,
+            replicas: alloc::vec![self.node],
+            isr: alloc::vec![self.node],
+            leader: Some(self.node),
+            leader_epoch: self.image.leader_epoch(),
+            partition_epoch: 0,
+            storage_id: Some(storage_id),
+        })
+    }
+
+    fn producer_ids_record(&self, next: i64) -> MetadataRecord {
+        MetadataRecord::ProducerIds(ProducerIdsRecord {
+            broker: self.node,
+            broker_epoch: 0,
+            next: ProducerId(next),
+        })
+    }
+
+    fn apply_config(&mut self, config: &ConfigRecord) {
+        let value = config.value.as_deref();
+        match (config.resource_type, config.name.as_str()) {
+            (ResourceType::Topic, name) => {
+                self.image
+                    .set_topic_config(&config.resource_name, name, value);
+            }
+            (ResourceType::Broker, LEADER_EPOCH_KEY) => {
+                let epoch = value.and_then(|value| value.parse().ok());
+                self.image.set_leader_epoch(LeaderEpoch(epoch.unwrap_or(0)));
+            }
+            (ResourceType::Broker, name) => self.image.set_broker_config(name, value),
+            (ResourceType::Other(_), _) => {}
+        }
+    }
+
+    fn plan_delete(
+        &self,
+        topic: &TopicName,
+    ) -> Result<Plan<MetadataRecord, CommandReply>, CommandError> {
+        let found = match topic {
+            TopicName::Name(name) => self.image.topic(name).ok_or_else(|| unknown_topic(name))?,
+            TopicName::Id(id) => self.image.topic_by_id(*id).ok_or_else(|| {
+                CommandError::new(
+                    ErrorCode::UnknownTopicId,
+                    "This server does not host this topic ID.",
+                )
+            })?,
+        };
+        Ok(Plan {
+            records: alloc::vec![MetadataRecord::RemoveTopic(RemoveTopicRecord {
+                topic_id: found.id,
+            })],
+            reply: CommandReply::Deleted {
+                name: found.name.clone(),
+                id: found.id,
+                partitions: found.partitions().collect(),
+            },
+        })
+    }
+
+    fn plan_create_partitions(
+        &self,
+        name: &str,
+        total: i32,
+        validate_only: bool,
+    ) -> Result<Plan<MetadataRecord, CommandReply>, CommandError> {
+        let topic = self.image.topic(name).ok_or_else(|| unknown_topic(name))?;
+        let present = topic.partition_count();
+        if total <= present {
+            return Err(CommandError::new(
+                ErrorCode::InvalidPartitions,
+                format!(
+                    "The topic {name} currently has {present} partition(s); {total} would not be an increase."
+                ),
+            ));
+        }
+        check_partition_count(total)?;
+        let reply = CommandReply::Created { partitions: total };
+        if validate_only {
+            return Ok(Plan {
+                records: Vec::new(),
+                reply,
+            });
+        }
+        let mut records = Vec::with_capacity((total - present) as usize);
+        self.push_partitions(&mut records, topic.id, present, total);
+        Ok(Plan { records, reply })
+    }
+}
+
+impl Machine for MetadataMachine {
+    type Command = Command;
+    type Record = MetadataRecord;
+    type Reply = CommandReply;
+
+    fn plan(
+        &self,
+        _: Now,
+        command: Command,
+    ) -> Result<Plan<MetadataRecord, CommandReply>, ErrorCode> {
+        self.decide(command).map_err(|error| error.code)
+    }
+
+    fn apply(&mut self, _: Offset, record: &MetadataRecord) {
+        match record {
+            MetadataRecord::Topic(topic) => self.image.add_topic(&topic.name, topic.topic_id),
+            MetadataRecord::Partition(partition) => {
+                if let Some(id) = partition.storage_id {
+                    self.image.add_partition(partition.topic_id, id);
+                    self.next_partition_id = self.next_partition_id.max(id.get() + 1);
+                }
+            }
+            MetadataRecord::Config(config) => self.apply_config(config),
+            MetadataRecord::RemoveTopic(topic) => self.image.remove_topic(topic.topic_id),
+            MetadataRecord::ProducerIds(ids) => {
+                self.next_producer_id = self.next_producer_id.max(ids.next.get());
+            }
+            MetadataRecord::PartitionChange(_)
+            | MetadataRecord::FeatureLevel(_)
+            | MetadataRecord::NoOp => {}
+        }
+    }
+}
+
+impl MetadataMachine {
+    /// Decides on a command, with a message for who gave it.
+    ///
+    /// # Errors
+    /// Kafka's code for what is wrong, and why.
+    pub fn decide(
+        &self,
+        command: Command,
+    ) -> Result<Plan<MetadataRecord, CommandReply>, CommandError> {
+        match command {
+            Command::CreateTopic {
+                name,
+                id,
+                partitions,
+                configs,
+                validate_only,
+            } => self.plan_create(name, id, partitions, configs, validate_only),
+            Command::DeleteTopic { topic } => self.plan_delete(&topic),
+            Command::CreatePartitions {
+                name,
+                total,
+                validate_only,
+            } => self.plan_create_partitions(&name, total, validate_only),
+            Command::AlterTopicConfigs { name, changes } => {
+                if self.image.topic(&name).is_none() {
+                    return Err(unknown_topic(&name));
+                }
+                let records = changes
+                    .iter()
+                    .map(|(key, value)| topic_config(&name, key, value.as_deref()))
+                    .collect();
+                Ok(Plan {
+                    records,
+                    reply: CommandReply::Done,
+                })
+            }
+            Command::AlterBrokerConfigs { changes } => {
+                let records = changes
+                    .iter()
+                    .map(|(key, value)| broker_config(key, value.as_deref()))
+                    .collect();
+                Ok(Plan {
+                    records,
+                    reply: CommandReply::Done,
+                })
+            }
+            Command::AllocateProducerIds { count } => {
+                let next = self.next_producer_id.checked_add(count).ok_or_else(|| {
+                    CommandError::new(
+                        ErrorCode::UnknownServerError,
+                        "There are no producer ids left.",
+                    )
+                })?;
+                Ok(Plan {
+                    records: alloc::vec![self.producer_ids_record(next)],
+                    reply: CommandReply::ProducerIds {
+                        first: ProducerId(self.next_producer_id),
+                    },
+                })
+            }
+            Command::BumpLeaderEpoch => {
+                let next = format!("{}", self.image.leader_epoch().get() + 1);
+                let records = alloc::vec![broker_config(LEADER_EPOCH_KEY, Some(&next))];
+                Ok(Plan {
+                    records,
+                    reply: CommandReply::Done,
+                })
+            }
+        }
+    }
+}
+
+fn check_partition_count(partitions: i32) -> Result<(), CommandError> {
+    if (1..=PARTITIONS_PER_TOPIC_MAX).contains(&partitions) {
+        return Ok(());
+    }
+    Err(CommandError::new(
+        ErrorCode::InvalidPartitions,
+        format!(
+            "The number of partitions must be between 1 and {PARTITIONS_PER_TOPIC_MAX}, not {partitions}."
+        ),
+    ))
+}
+
+fn unknown_topic(name: &str) -> CommandError {
+    CommandError::new(
+        ErrorCode::UnknownTopicOrPartition,
+        format!("The topic '{name}' does not exist."),
+    )
+}
+
+fn topic_record(name: &str, topic_id: KafkaUuid) -> MetadataRecord {
+    MetadataRecord::Topic(TopicRecord {
+        name: name.into(),
+        topic_id,
+    })
+}
+
+fn topic_config(topic: &str, name: &str, value: Option<&str>) -> MetadataRecord {
+    config(ResourceType::Topic, topic, name, value)
+}
+
+fn broker_config(name: &str, value: Option<&str>) -> MetadataRecord {
+    config(ResourceType::Broker, "", name, value)
+}
+
+fn config(
+    resource_type: ResourceType,
+    resource: &str,
+    name: &str,
+    value: Option<&str>,
+) -> MetadataRecord {
+    MetadataRecord::Config(ConfigRecord {
+        resource_type,
+        resource_name: resource.into(),
+        name: name.into(),
+        value: value.map(Into::into),
+    })
+}

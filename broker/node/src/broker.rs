@@ -1,0 +1,266 @@
+//! The broker: what all handlers share, and nothing that decides.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use event_listener::{Event, EventListener};
+use log::{info, warn};
+use sedge_core::config::TopicConfig;
+use sedge_core::fetch::session::Sessions;
+use sedge_core::metadata::{Command, Image};
+use sedge_protocol::ErrorCode;
+use sedge_protocol::ids::{NodeId, PartitionId};
+use sedge_protocol::kafka::{KafkaString, KafkaUuid};
+use sedge_storage::LogStore;
+
+use crate::clock::Clock;
+use crate::config::{Config, Durability};
+use crate::metrics::Metrics;
+use crate::net::connection::Peer;
+use crate::net::gate::MemoryGate;
+use crate::partitions::Partitions;
+use crate::plugins::Plugins;
+use crate::producer_ids::ProducerIds;
+use crate::published::Published;
+use crate::purgatory::Parking;
+use crate::runtime::Runtime;
+use crate::writer::Writer;
+
+/// Everything that lives as long as the process serves.
+pub struct Broker {
+    pub config: Config,
+    pub node_id: NodeId,
+    pub cluster_id: String,
+    pub runtime: Runtime,
+    pub clock: Clock,
+    pub store: Arc<dyn LogStore>,
+    pub metadata: Published<Image>,
+    pub partitions: Partitions,
+    pub writer: Writer,
+    pub gate: Arc<MemoryGate>,
+    pub parking: Arc<Parking>,
+    pub fetch_sessions: Mutex<Sessions>,
+    pub producer_ids: ProducerIds,
+    pub plugins: Plugins,
+    pub metrics: Arc<Metrics>,
+    pub connections: AtomicUsize,
+    /// A high watermark moved, some partition's.
+    pub grown: Event,
+    /// The disk is full or read-only; said once.
+    storage_is_refusing: AtomicBool,
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker")
+            .field("node_id", &self.node_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the broker does not do what it was asked, in the terms of most responses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+impl Refusal {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// The broker is shutting down.
+    pub fn stopping() -> Self {
+        Self::new(
+            ErrorCode::BrokerNotAvailable,
+            "The broker is shutting down.",
+        )
+    }
+}
+
+/// What a [`Broker`] is made of.
+pub struct Parts {
+    pub config: Config,
+    pub cluster_id: String,
+    pub runtime: Runtime,
+    pub store: Arc<dyn LogStore>,
+    pub image: Image,
+    pub writer: Writer,
+    pub plugins: Plugins,
+    pub metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts")
+    }
+}
+
+impl Broker {
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            config,
+            cluster_id,
+            runtime,
+            store,
+            image,
+            writer,
+            plugins,
+            metrics,
+        } = parts;
+        Self {
+            node_id: NodeId(config.node_id),
+            cluster_id,
+            runtime,
+            clock: Clock::default(),
+            store,
+            metadata: Published::new(image),
+            partitions: Partitions::default(),
+            writer,
+            gate: MemoryGate::new(config.queued_max_request_bytes),
+            parking: Arc::default(),
+            fetch_sessions: Mutex::new(Sessions::new(crate::limits::FETCH_SESSIONS_MAX)),
+            producer_ids: ProducerIds::default(),
+            plugins,
+            metrics,
+            connections: AtomicUsize::new(0),
+            grown: Event::new(),
+            storage_is_refusing: AtomicBool::new(false),
+            config,
+        }
+    }
+
+    /// Where clients are told to find this broker: what the listener advertises, or the address that they came to.
+    pub fn advertised(&self, peer: &Peer) -> (KafkaString, i32) {
+        let port = peer.local.port();
+        let listeners = &self.config.listeners;
+        let listener = listeners
+            .iter()
+            .find(|listener| listener.address.port == port)
+            .or_else(|| listeners.first());
+        match listener {
+            Some(listener) => match &listener.advertised {
+                Some(advertised) => (
+                    KafkaString::from(advertised.host.clone()),
+                    i32::from(advertised.port),
+                ),
+                None if listener.address.is_wildcard() => (
+                    KafkaString::from(peer.local.ip().to_string()),
+                    i32::from(port),
+                ),
+                None => (
+                    KafkaString::from(listener.address.host.clone()),
+                    i32::from(port),
+                ),
+            },
+            None => (
+                KafkaString::from(peer.local.ip().to_string()),
+                i32::from(port),
+            ),
+        }
+    }
+
+    /// Whether a write to the topic is flushed before it is acknowledged.
+    pub fn is_sync(&self, topic: &TopicConfig) -> bool {
+        topic
+            .is_sync()
+            .unwrap_or(self.config.durability == Durability::Sync)
+    }
+
+    pub fn auto_creates_topics(&self) -> bool {
+        self.metadata.load().defaults().auto_creates_topics()
+    }
+
+    pub fn default_partitions(&self) -> i32 {
+        self.metadata.load().defaults().num_partitions()
+    }
+
+    /// Creates a topic that a client named, with the broker's defaults.
+    ///
+    /// # Errors
+    /// The name is not valid, or the disk is full.
+    pub async fn auto_create(&self, name: &str) -> Result<(), Refusal> {
+        let created = self
+            .create_topic(name, self.default_partitions(), Vec::new())
+            .await;
+        if created.is_ok() {
+            info!(target: "sedge::metadata", "topic {name} created because a client asked for it");
+        }
+        created
+    }
+
+    /// Creates a topic where there is none of this name.
+    ///
+    /// # Errors
+    /// The name or a configuration is not valid, or the disk is full.
+    pub async fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        configs: Vec<(String, String)>,
+    ) -> Result<(), Refusal> {
+        let command = Command::CreateTopic {
+            name: name.to_owned(),
+            id: random_uuid(),
+            partitions,
+            configs,
+            validate_only: false,
+        };
+        match self.writer.metadata(command).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) if error.code == ErrorCode::TopicAlreadyExists => Ok(()),
+            Ok(Err(error)) => Err(Refusal::new(error.code, error.message)),
+            Err(_) => Err(Refusal::stopping()),
+        }
+    }
+
+    /// The writer made `bytes` more of a partition visible, or, with none, something else happened to it.
+    pub fn appended(&self, partition: PartitionId, bytes: usize) {
+        self.parking.wake(partition, bytes);
+        self.grown.notify(usize::MAX);
+    }
+
+    /// Hears of the next growth of any partition. Listen first, then look.
+    pub fn listen_for_growth(&self) -> EventListener {
+        self.grown.listen()
+    }
+
+    pub fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.fetch_sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn is_refusing_writes(&self) -> bool {
+        self.storage_is_refusing.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn storage_refuses(&self, refusal: &sedge_storage::Error) {
+        if !self.storage_is_refusing.swap(true, Ordering::Relaxed) {
+            warn!(target: "sedge::log", "produce is refused with KAFKA_STORAGE_ERROR: {refusal}");
+        }
+    }
+
+    pub(crate) fn storage_accepts(&self) {
+        if self.storage_is_refusing.swap(false, Ordering::Relaxed) {
+            info!(target: "sedge::log", "produce is accepted again");
+        }
+    }
+}
+
+/// A topic id: of version 4, never one that Kafka reserves.
+pub fn random_uuid() -> KafkaUuid {
+    loop {
+        let high = fastrand::u64(..) & !0xf000 | 0x4000;
+        let low = fastrand::u64(..) & !(0b11 << 62) | (0b10 << 62);
+        let id = KafkaUuid::from_parts(high, low);
+        if !id.is_reserved() {
+            return id;
+        }
+    }
+}

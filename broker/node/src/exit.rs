@@ -1,0 +1,17 @@
+//! How the process ends, by sysexits(3).
+
+use std::fmt::Display;
+
+/// EX_IOERR: the disk failed.
+pub const IO_ERROR: i32 = 74;
+
+/// Ends the process: memory is ahead of the disk, and only a replay of the log puts that right.
+pub fn fatal(doing: &str, failure: &dyn Display) -> ! {
+    log::error!(
+        target: "sedge",
+        "cannot {doing}: {failure}. The process ends, so that a restart replays what is on disk; \
+         check the disk before starting again"
+    );
+    log::logger().flush();
+    std::process::exit(IO_ERROR);
+}

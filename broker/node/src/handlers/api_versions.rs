@@ -1,0 +1,48 @@
+//! ApiVersions (key 18): what this broker answers to.
+
+use sedge_protocol::ErrorCode;
+use sedge_protocol::api::{APIS, Api};
+use sedge_protocol::frame;
+use sedge_protocol::kafka::generated::ApiKey;
+use sedge_protocol::kafka::generated::api_versions_request::ApiVersionsRequestData;
+use sedge_protocol::kafka::generated::api_versions_response::{
+    ApiVersion, ApiVersionsResponseData,
+};
+
+use super::Request;
+use crate::net::connection::{Answer, Disconnect};
+
+pub async fn handle(_: &Request, _: ApiVersionsRequestData) -> ApiVersionsResponseData {
+    ApiVersionsResponseData::default()
+        .with_api_keys(APIS.iter().map(entry).collect())
+        // No feature is finalized: without `transaction.version` clients keep to what works here.
+        .with_finalized_features_epoch(-1)
+}
+
+/// KIP-511: a version above ours is answered in version 0, with our range of this one API.
+pub fn refuse(request: &Request) -> Result<Answer, Disconnect> {
+    let own = APIS
+        .iter()
+        .filter(|api| api.key == ApiKey::ApiVersions)
+        .map(entry)
+        .collect();
+    let response = ApiVersionsResponseData::default()
+        .with_error_code(ErrorCode::UnsupportedVersion.code())
+        .with_api_keys(own);
+    let frame = frame::encode_response(
+        ApiKey::ApiVersions,
+        0,
+        request.header.correlation_id,
+        |buffer| response.write(buffer, 0),
+    )
+    .map_err(|error| request.malformed(error))?;
+    request.answered();
+    Ok(Answer::Now(vec![frame]))
+}
+
+fn entry(api: &Api) -> ApiVersion {
+    ApiVersion::default()
+        .with_api_key(api.key as i16)
+        .with_min_version(api.min)
+        .with_max_version(api.max)
+}

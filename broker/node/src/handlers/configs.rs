@@ -1,0 +1,105 @@
+//! What the three APIs of configurations share: which resource a request means, and how a change is made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sedge_core::config::{BrokerDefaults, ConfigError, Resource};
+use sedge_core::metadata::{Command, Image, Topic};
+use sedge_protocol::ErrorCode;
+
+use super::{Refusal, Request};
+
+/// `ConfigResource.Type` on the wire.
+pub const TOPIC: i8 = 2;
+/// See [`TOPIC`].
+pub const BROKER: i8 = 4;
+
+/// What configurations belong to.
+pub enum Owner {
+    Topic(Arc<Topic>),
+    /// This broker by its number.
+    ThisBroker,
+    /// All brokers: the empty name.
+    AllBrokers,
+}
+
+impl From<ConfigError> for Refusal {
+    fn from(error: ConfigError) -> Self {
+        Self::new(error.code, error.message)
+    }
+}
+
+impl Owner {
+    /// The resource of a request.
+    pub fn find(
+        request: &Request,
+        image: &Image,
+        resource_type: i8,
+        name: &str,
+    ) -> Result<Self, Refusal> {
+        match resource_type {
+            TOPIC => image.topic(name).cloned().map(Self::Topic).ok_or_else(|| {
+                Refusal::new(
+                    ErrorCode::UnknownTopicOrPartition,
+                    format!("The topic '{name}' does not exist."),
+                )
+            }),
+            BROKER if name.is_empty() => Ok(Self::AllBrokers),
+            BROKER if name == request.broker.node_id.to_string() => Ok(Self::ThisBroker),
+            BROKER => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!(
+                    "Unexpected broker id '{name}': this is broker {}.",
+                    request.broker.node_id
+                ),
+            )),
+            other => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!(
+                    "Resource type {other} has no configurations here; topics (2) and brokers (4) have."
+                ),
+            )),
+        }
+    }
+
+    fn resource(&self) -> Resource {
+        match self {
+            Self::Topic(_) => Resource::Topic,
+            Self::ThisBroker | Self::AllBrokers => Resource::Broker,
+        }
+    }
+
+    fn overrides<'a>(&'a self, image: &'a Image) -> &'a BTreeMap<String, String> {
+        match self {
+            Self::Topic(topic) => &topic.overrides,
+            Self::ThisBroker | Self::AllBrokers => image.broker_overrides(),
+        }
+    }
+}
+
+/// Names of configurations with their new values; none is back to the default.
+pub type Changes = Vec<(String, Option<String>)>;
+
+/// Plans the changes of one resource with `plan`, and makes them.
+pub async fn alter(
+    request: &Request,
+    resource_type: i8,
+    name: &str,
+    validate_only: bool,
+    plan: impl FnOnce(Resource, &BTreeMap<String, String>, &BrokerDefaults) -> Result<Changes, Refusal>,
+) -> Result<(), Refusal> {
+    let image = request.broker.metadata.load();
+    let owner = Owner::find(request, &image, resource_type, name)?;
+    let changes = plan(owner.resource(), owner.overrides(&image), image.defaults())?;
+    if validate_only || changes.is_empty() {
+        return Ok(());
+    }
+    let command = match owner {
+        Owner::Topic(topic) => Command::AlterTopicConfigs {
+            name: topic.name.clone(),
+            changes,
+        },
+        Owner::ThisBroker | Owner::AllBrokers => Command::AlterBrokerConfigs { changes },
+    };
+    super::command(request, command).await.map(|_| ())
+}

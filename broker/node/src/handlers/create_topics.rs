@@ -1,0 +1,166 @@
+//! CreateTopics (key 19).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sedge_core::config::{check_new_topic, describe_topic};
+use sedge_core::metadata::{Command, CommandReply, Topic};
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::KafkaString;
+use sedge_protocol::kafka::generated::create_topics_request::{
+    CreatableTopic, CreateTopicsRequestData,
+};
+use sedge_protocol::kafka::generated::create_topics_response::{
+    CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponseData,
+};
+
+use super::{Refusal, Request};
+
+const BROKER_DEFAULT: i32 = -1;
+
+pub async fn handle(
+    request: &Request,
+    message: CreateTopicsRequestData,
+) -> CreateTopicsResponseData {
+    let mut times_named: HashMap<String, usize> = HashMap::new();
+    for topic in &message.topics {
+        *times_named.entry(topic.name.to_string()).or_default() += 1;
+    }
+    let mut results = Vec::with_capacity(message.topics.len());
+    for topic in message.topics {
+        let result = CreatableTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_num_partitions(-1)
+            .with_replication_factor(-1);
+        let outcome = if times_named
+            .get(topic.name.as_str())
+            .is_some_and(|times| *times > 1)
+        {
+            Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "The topic is named more than once.",
+            ))
+        } else {
+            create(request, topic, message.validate_only).await
+        };
+        results.push(match outcome {
+            Ok((topic, partitions)) => created(request, result, topic, partitions),
+            Err(refusal) => result
+                .with_error_code(refusal.code.code())
+                .with_error_message(Some(refusal.message.into())),
+        });
+    }
+    CreateTopicsResponseData::default().with_topics(results)
+}
+
+async fn create(
+    request: &Request,
+    topic: CreatableTopic,
+    validate_only: bool,
+) -> Result<(Option<Arc<Topic>>, i32), Refusal> {
+    let broker = &request.broker;
+    let partitions = partition_count(request, &topic)?;
+    let mut configs = Vec::with_capacity(topic.configs.len());
+    for config in topic.configs {
+        if let Some(value) = config.value {
+            configs.push((config.name.to_string(), value.to_string()));
+        }
+    }
+    check_new_topic(
+        configs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    )?;
+    let name = topic.name.to_string();
+    let command = Command::CreateTopic {
+        name: name.clone(),
+        id: crate::broker::random_uuid(),
+        partitions,
+        configs,
+        validate_only,
+    };
+    let reply = super::command(request, command).await?;
+    let CommandReply::Created { partitions } = reply else {
+        return Err(Refusal::new(
+            ErrorCode::UnknownServerError,
+            "The controller gave no topic.",
+        ));
+    };
+    Ok((broker.metadata.load().topic(&name).cloned(), partitions))
+}
+
+fn partition_count(request: &Request, topic: &CreatableTopic) -> Result<i32, Refusal> {
+    let node = request.broker.node_id.get();
+    if topic.assignments.is_empty() {
+        if !matches!(topic.replication_factor, -1 | 1) {
+            return Err(Refusal::new(
+                ErrorCode::InvalidReplicationFactor,
+                format!(
+                    "Replication factor: {} larger than available brokers: 1.",
+                    topic.replication_factor
+                ),
+            ));
+        }
+        return Ok(match topic.num_partitions {
+            BROKER_DEFAULT => request.broker.default_partitions(),
+            count => count,
+        });
+    }
+    if topic.num_partitions != BROKER_DEFAULT || topic.replication_factor != -1 {
+        return Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            "Partition count and replication factor must be -1 where replicas are assigned by hand.",
+        ));
+    }
+    let mut indices: Vec<i32> = topic
+        .assignments
+        .iter()
+        .map(|assignment| assignment.partition_index)
+        .collect();
+    indices.sort_unstable();
+    let is_dense = indices
+        .iter()
+        .enumerate()
+        .all(|(at, index)| *index == at as i32);
+    let is_here = topic
+        .assignments
+        .iter()
+        .all(|assignment| assignment.broker_ids == [node]);
+    if is_dense && is_here {
+        Ok(indices.len() as i32)
+    } else {
+        Err(Refusal::new(
+            ErrorCode::InvalidReplicaAssignment,
+            format!(
+                "Replicas can only be assigned to broker {node}, partitions from 0 without a gap."
+            ),
+        ))
+    }
+}
+
+fn created(
+    request: &Request,
+    result: CreatableTopicResult,
+    topic: Option<Arc<Topic>>,
+    partitions: i32,
+) -> CreatableTopicResult {
+    let result = result
+        .with_num_partitions(partitions)
+        .with_replication_factor(1);
+    let Some(topic) = topic else {
+        return result.with_configs(Some(Vec::new()));
+    };
+    let image = request.broker.metadata.load();
+    let configs = describe_topic(&topic.overrides, image.defaults())
+        .into_iter()
+        .map(|entry| {
+            CreatableTopicConfigs::default()
+                .with_name(KafkaString::from(entry.name))
+                .with_value(entry.value.map(KafkaString::from))
+                .with_read_only(entry.is_read_only)
+                .with_config_source(entry.source.wire())
+                .with_is_sensitive(entry.is_sensitive)
+        })
+        .collect();
+    result.with_topic_id(topic.id).with_configs(Some(configs))
+}

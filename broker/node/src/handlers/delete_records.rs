@@ -1,0 +1,66 @@
+//! DeleteRecords (key 21): moves log starts.
+
+use sedge_protocol::ErrorCode;
+use sedge_protocol::ids::Offset;
+use sedge_protocol::kafka::generated::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsRequestData,
+};
+use sedge_protocol::kafka::generated::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsResponseData, DeleteRecordsTopicResult,
+};
+
+use super::Request;
+
+/// The wire's "all that is there".
+const HIGH_WATERMARK: i64 = -1;
+
+pub async fn handle(
+    request: &Request,
+    message: DeleteRecordsRequestData,
+) -> DeleteRecordsResponseData {
+    let mut topics = Vec::with_capacity(message.topics.len());
+    for topic in message.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for wanted in &topic.partitions {
+            let result = DeleteRecordsPartitionResult::default()
+                .with_partition_index(wanted.partition_index);
+            partitions.push(match delete(request, topic.name.as_str(), wanted).await {
+                Ok(log_start) => result.with_low_watermark(log_start.get()),
+                Err(error) => result.with_low_watermark(-1).with_error_code(error.code()),
+            });
+        }
+        topics.push(
+            DeleteRecordsTopicResult::default()
+                .with_name(topic.name)
+                .with_partitions(partitions),
+        );
+    }
+    DeleteRecordsResponseData::default().with_topics(topics)
+}
+
+async fn delete(
+    request: &Request,
+    topic: &str,
+    wanted: &DeleteRecordsPartition,
+) -> Result<Offset, ErrorCode> {
+    let before = match wanted.offset {
+        HIGH_WATERMARK => None,
+        offset => Some(Offset::from_wire(offset).ok_or(ErrorCode::OffsetOutOfRange)?),
+    };
+    let image = request.broker.metadata.load();
+    let found = image
+        .topic(topic)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    if found.is_internal || !found.config.is_deleted_by_retention() {
+        // Kafka: only topics whose cleanup.policy has delete.
+        return Err(ErrorCode::PolicyViolation);
+    }
+    let id = found
+        .partition(wanted.partition_index)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    match request.broker.writer.delete_records(id, before).await {
+        Ok(Ok(log_start)) => Ok(log_start),
+        Ok(Err(error)) => Err(error.code),
+        Err(_) => Err(ErrorCode::NotLeaderOrFollower),
+    }
+}

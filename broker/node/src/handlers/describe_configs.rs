@@ -1,0 +1,99 @@
+//! DescribeConfigs (key 32): every configuration with its value, where it comes from, and what stands behind it.
+
+use std::collections::BTreeSet;
+
+use sedge_core::config::{Described, Source, describe_broker, describe_topic};
+use sedge_core::metadata::Image;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::KafkaString;
+use sedge_protocol::kafka::generated::describe_configs_request::{
+    DescribeConfigsRequestData, DescribeConfigsResource,
+};
+use sedge_protocol::kafka::generated::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResponseData, DescribeConfigsResult,
+    DescribeConfigsSynonym,
+};
+
+use super::configs::Owner;
+use super::{Refusal, Request};
+
+pub async fn handle(
+    request: &Request,
+    message: DescribeConfigsRequestData,
+) -> DescribeConfigsResponseData {
+    let image = request.broker.metadata.load();
+    let results = message
+        .resources
+        .iter()
+        .map(|resource| {
+            let result = DescribeConfigsResult::default()
+                .with_resource_type(resource.resource_type)
+                .with_resource_name(resource.resource_name.clone());
+            match describe(request, &image, resource) {
+                Ok(entries) => result
+                    .with_error_code(ErrorCode::None.code())
+                    .with_configs(entries.map(|entry| show(entry, &message)).collect()),
+                Err(refusal) => result
+                    .with_error_code(refusal.code.code())
+                    .with_error_message(Some(refusal.message.into())),
+            }
+        })
+        .collect();
+    DescribeConfigsResponseData::default().with_results(results)
+}
+
+fn describe(
+    request: &Request,
+    image: &Image,
+    resource: &DescribeConfigsResource,
+) -> Result<impl Iterator<Item = Described>, Refusal> {
+    let name = resource.resource_name.as_str();
+    let entries = match Owner::find(request, image, resource.resource_type, name)? {
+        Owner::Topic(topic) => describe_topic(&topic.overrides, image.defaults()),
+        Owner::ThisBroker => describe_broker(image.defaults(), Source::DynamicDefaultBroker),
+        Owner::AllBrokers => {
+            let mut entries = describe_broker(image.defaults(), Source::DynamicDefaultBroker);
+            // Kafka: for all brokers only what was set while they ran.
+            entries.retain(|entry| entry.source == Source::DynamicDefaultBroker);
+            entries
+        }
+    };
+    let wanted: Option<BTreeSet<String>> = resource
+        .configuration_keys
+        .as_ref()
+        .map(|keys| keys.iter().map(ToString::to_string).collect());
+    Ok(entries.into_iter().filter(move |entry| {
+        wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(&entry.name))
+    }))
+}
+
+fn show(entry: Described, message: &DescribeConfigsRequestData) -> DescribeConfigsResourceResult {
+    let synonyms = if message.include_synonyms {
+        entry
+            .synonyms
+            .into_iter()
+            .map(|synonym| {
+                DescribeConfigsSynonym::default()
+                    .with_name(KafkaString::from(synonym.name))
+                    .with_value(synonym.value.map(KafkaString::from))
+                    .with_source(synonym.source.wire())
+            })
+            .collect()
+    } else {
+        Vec::new()
+    };
+    let doc = message
+        .include_documentation
+        .then(|| KafkaString::from_static(entry.doc));
+    DescribeConfigsResourceResult::default()
+        .with_name(KafkaString::from(entry.name))
+        .with_value(entry.value.map(KafkaString::from))
+        .with_read_only(entry.is_read_only)
+        .with_config_source(entry.source.wire())
+        .with_is_sensitive(entry.is_sensitive)
+        .with_synonyms(synonyms)
+        .with_config_type(entry.kind.wire())
+        .with_documentation(doc)
+}

@@ -1,0 +1,69 @@
+//! DescribeLogDirs (key 35): the one directory, and what each partition takes of it.
+
+use sedge_core::metadata::Topic;
+use sedge_protocol::kafka::KafkaString;
+use sedge_protocol::kafka::generated::describe_log_dirs_request::DescribeLogDirsRequestData;
+use sedge_protocol::kafka::generated::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResponseData, DescribeLogDirsResult,
+    DescribeLogDirsTopic,
+};
+
+use super::Request;
+
+pub async fn handle(
+    request: &Request,
+    message: DescribeLogDirsRequestData,
+) -> DescribeLogDirsResponseData {
+    let broker = &request.broker;
+    let image = broker.metadata.load();
+    let topics = match message.topics {
+        None => image
+            .topics()
+            .map(|topic| describe(request, topic, 0..topic.partition_count()))
+            .collect(),
+        Some(wanted) => wanted
+            .iter()
+            .filter_map(|wanted| {
+                let topic = image.topic(wanted.topic.as_str())?;
+                Some(describe(request, topic, wanted.partitions.iter().copied()))
+            })
+            .collect(),
+    };
+    let usage = broker.store.usage();
+    let free = usage
+        .volume_free_bytes
+        .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+    let total = if free < 0 {
+        -1
+    } else {
+        free.saturating_add(usage.disk_bytes as i64)
+    };
+    DescribeLogDirsResponseData::default().with_results(vec![
+        DescribeLogDirsResult::default()
+            .with_log_dir(KafkaString::from(broker.config.data.display().to_string()))
+            .with_topics(topics)
+            .with_total_bytes(total)
+            .with_usable_bytes(free),
+    ])
+}
+
+fn describe(
+    request: &Request,
+    topic: &Topic,
+    indices: impl Iterator<Item = i32>,
+) -> DescribeLogDirsTopic {
+    let partitions = indices
+        .filter_map(|index| {
+            let id = topic.partition(index)?;
+            let bytes = request.broker.store.partition_bytes(id).ok()?;
+            Some(
+                DescribeLogDirsPartition::default()
+                    .with_partition_index(index)
+                    .with_partition_size(i64::try_from(bytes).unwrap_or(i64::MAX)),
+            )
+        })
+        .collect();
+    DescribeLogDirsTopic::default()
+        .with_name(KafkaString::from(topic.name.clone()))
+        .with_partitions(partitions)
+}

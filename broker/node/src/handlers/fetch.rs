@@ -1,0 +1,369 @@
+//! Fetch (key 1): whole batches as stored, from the published ends; waits in the purgatory where there is too little.
+//!
+//! KIP-227 sessions say which partitions; KIP-74 says that the first batch is returned however large it is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sedge_core::fetch::session::{Context, Outcome, SessionRequest, TopicKey, Wanted};
+use sedge_core::metadata::{Image, Topic};
+use sedge_protocol::ids::{LeaderEpoch, Offset};
+use sedge_protocol::kafka::generated::fetch_request::FetchRequestData;
+use sedge_protocol::kafka::generated::fetch_response::{
+    FetchResponseData, FetchableTopicResponse, PartitionData,
+};
+use sedge_protocol::kafka::{KafkaString, KafkaUuid};
+use sedge_protocol::{Bytes, ErrorCode, fetch};
+use sedge_storage::LogStore;
+
+use super::Request;
+use crate::limits::FETCH_RESPONSE_BYTES_MAX;
+use crate::net::connection::{Answer, Disconnect, Frame};
+use crate::partitions::Partition;
+
+const READ_COMMITTED: i8 = 1;
+const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 13;
+
+pub fn handle(request: Request, message: FetchRequestData) -> Answer {
+    Answer::Later(Box::pin(async move {
+        answer(&request, message).await.map(Some)
+    }))
+}
+
+async fn answer(request: &Request, message: FetchRequestData) -> Result<Frame, Disconnect> {
+    let broker = &request.broker;
+    let wait = Duration::from_millis(u64::try_from(message.max_wait_ms).unwrap_or(0));
+    let deadline = request.received + wait;
+    let bytes_min = usize::try_from(message.min_bytes).unwrap_or(0);
+    let limits = Limits {
+        bytes_max: usize::try_from(message.max_bytes)
+            .unwrap_or(0)
+            .min(FETCH_RESPONSE_BYTES_MAX),
+        is_read_committed: message.isolation_level == READ_COMMITTED,
+    };
+    let session = session_request(request, message);
+    let begun = broker
+        .sessions()
+        .begin(broker.clock.now().monotonic_ms, session);
+    let context = match begun {
+        Ok(context) => context,
+        Err(error) => return whole_error(request, error),
+    };
+    loop {
+        let targets = resolve(request, &context);
+        let partitions = read(request, targets, limits).await;
+        let bytes: usize = partitions.iter().map(Read::bytes).sum();
+        let outcomes: Vec<Outcome> = partitions.iter().map(Read::outcome).collect();
+        let is_enough = bytes >= bytes_min
+            || partitions
+                .iter()
+                .any(|partition| partition.data.error_code != 0)
+            || Instant::now() >= deadline;
+        if is_enough || !park(request, &partitions, bytes_min - bytes, deadline).await {
+            return finish(request, &context, partitions, &outcomes, limits);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    bytes_max: usize,
+    is_read_committed: bool,
+}
+
+fn session_request(request: &Request, message: FetchRequestData) -> SessionRequest {
+    let uses_topic_ids = request.version() >= FIRST_VERSION_WITH_TOPIC_IDS;
+    let key = |name: &KafkaString, id: KafkaUuid| {
+        if uses_topic_ids {
+            TopicKey::Id(id.to_bytes())
+        } else {
+            TopicKey::Name(name.as_str().into())
+        }
+    };
+    let mut wanted = Vec::new();
+    for topic in message.topics {
+        let topic_key = key(&topic.topic, topic.topic_id);
+        wanted.extend(topic.partitions.into_iter().map(|partition| Wanted {
+            topic: topic_key.clone(),
+            partition: partition.partition,
+            current_leader_epoch: partition.current_leader_epoch,
+            fetch_offset: partition.fetch_offset,
+            last_fetched_epoch: partition.last_fetched_epoch,
+            partition_max_bytes: partition.partition_max_bytes,
+        }));
+    }
+    let mut forgotten = Vec::new();
+    for topic in message.forgotten_topics_data {
+        let topic_key = key(&topic.topic, topic.topic_id);
+        forgotten.extend(
+            topic
+                .partitions
+                .into_iter()
+                .map(|index| (topic_key.clone(), index)),
+        );
+    }
+    SessionRequest {
+        session_id: message.session_id,
+        session_epoch: message.session_epoch,
+        uses_topic_ids,
+        wanted,
+        forgotten,
+    }
+}
+
+/// One partition of the request, found or not.
+struct Target {
+    wanted: Wanted,
+    found: Result<Arc<Partition>, ErrorCode>,
+}
+
+fn resolve(request: &Request, context: &Context) -> Vec<Target> {
+    let image = request.broker.metadata.load();
+    context
+        .partitions
+        .iter()
+        .map(|wanted| Target {
+            wanted: wanted.clone(),
+            found: find(request, &image, wanted),
+        })
+        .collect()
+}
+
+fn find(request: &Request, image: &Image, wanted: &Wanted) -> Result<Arc<Partition>, ErrorCode> {
+    let topic: &Arc<Topic> = match &wanted.topic {
+        TopicKey::Name(name) => image
+            .topic(name)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?,
+        TopicKey::Id(id) => image
+            .topic_by_id(super::uuid(*id))
+            .ok_or(ErrorCode::UnknownTopicId)?,
+    };
+    let id = topic
+        .partition(wanted.partition)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    super::check_leader_epoch(image, LeaderEpoch::from_wire(wanted.current_leader_epoch))?;
+    let broker = &request.broker;
+    broker.partitions.get(&*broker.store, id).map_err(|error| {
+        log::error!(target: "sedge::fetch", "partition {id} cannot be read: {error}");
+        ErrorCode::KafkaStorageError
+    })
+}
+
+/// What came of one partition.
+struct Read {
+    wanted: Wanted,
+    data: PartitionData,
+    chunks: Vec<Bytes>,
+    partition: Option<Arc<Partition>>,
+}
+
+impl Read {
+    fn bytes(&self) -> usize {
+        self.chunks.iter().map(Bytes::len).sum()
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome {
+            high_watermark: self.data.high_watermark,
+            log_start_offset: self.data.log_start_offset,
+            record_bytes: self.bytes(),
+            is_error: self.data.error_code != 0,
+        }
+    }
+}
+
+/// Reads what there is. Off the executor where something has to be read at all: it may have to come from flash.
+async fn read(request: &Request, targets: Vec<Target>, limits: Limits) -> Vec<Read> {
+    let store = Arc::clone(&request.broker.store);
+    let has_data = targets.iter().any(|target| {
+        target
+            .found
+            .as_ref()
+            .is_ok_and(|partition| partition.high_watermark().get() > target.wanted.fetch_offset)
+    });
+    if has_data {
+        blocking::unblock(move || read_all(&*store, targets, limits)).await
+    } else {
+        read_all(&*store, targets, limits)
+    }
+}
+
+fn read_all(store: &dyn LogStore, targets: Vec<Target>, limits: Limits) -> Vec<Read> {
+    let mut left = limits.bytes_max;
+    let mut is_first = true;
+    targets
+        .into_iter()
+        .map(|target| {
+            let read = read_one(store, target, limits, left, is_first);
+            let bytes = read.bytes();
+            left = left.saturating_sub(bytes);
+            is_first &= bytes == 0;
+            read
+        })
+        .collect()
+}
+
+fn read_one(
+    store: &dyn LogStore,
+    target: Target,
+    limits: Limits,
+    left: usize,
+    is_first: bool,
+) -> Read {
+    let Target { wanted, found } = target;
+    let mut data = PartitionData::default()
+        .with_partition_index(wanted.partition)
+        .with_high_watermark(-1)
+        .with_last_stable_offset(-1)
+        .with_log_start_offset(-1);
+    let mut chunks = Vec::new();
+    let mut partition = None;
+    match found {
+        Err(error) => data.error_code = error.code(),
+        Ok(found) => {
+            data.high_watermark = found.high_watermark().get();
+            data.last_stable_offset = found.last_stable_offset().get();
+            data.log_start_offset = found.log_start().get();
+            if limits.is_read_committed {
+                data.aborted_transactions = Some(Vec::new());
+            }
+            match read_records(store, &found, &wanted, left, is_first) {
+                Ok(found) => chunks = found,
+                Err(error) => data.error_code = error.code(),
+            }
+            partition = Some(found);
+        }
+    }
+    Read {
+        wanted,
+        data,
+        chunks,
+        partition,
+    }
+}
+
+fn read_records(
+    store: &dyn LogStore,
+    partition: &Partition,
+    wanted: &Wanted,
+    left: usize,
+    is_first: bool,
+) -> Result<Vec<Bytes>, ErrorCode> {
+    let from = Offset::from_wire(wanted.fetch_offset).ok_or(ErrorCode::OffsetOutOfRange)?;
+    let until = partition.high_watermark();
+    if from < partition.log_start() || from > until {
+        return Err(ErrorCode::OffsetOutOfRange);
+    }
+    let bytes_max = usize::try_from(wanted.partition_max_bytes)
+        .unwrap_or(0)
+        .min(left);
+    if from == until || (!is_first && bytes_max == 0) {
+        return Ok(Vec::new());
+    }
+    let chunks = store
+        .read(partition.id, from, until, bytes_max)
+        .map_err(|error| {
+            log::error!(target: "sedge::fetch", "partition {} at {from}: {error}", partition.id);
+            ErrorCode::KafkaStorageError
+        })?;
+    let bytes: usize = chunks.iter().map(Bytes::len).sum();
+    // KIP-74: only the first batch of the answer may break the limits.
+    if !is_first && bytes > bytes_max {
+        Ok(Vec::new())
+    } else {
+        Ok(chunks)
+    }
+}
+
+/// Waits for `bytes_wanted` more bytes. False where there is no room to wait.
+async fn park(
+    request: &Request,
+    partitions: &[Read],
+    bytes_wanted: usize,
+    deadline: Instant,
+) -> bool {
+    let watched = partitions
+        .iter()
+        .filter_map(|read| Some(read.partition.as_ref()?.id))
+        .collect();
+    let Some(parked) = request.broker.parking.park(watched, bytes_wanted as u64) else {
+        return false;
+    };
+    // What came between the reading and the parking wakes nobody.
+    let has_grown = partitions.iter().any(|read| {
+        read.partition
+            .as_ref()
+            .is_some_and(|partition| partition.high_watermark().get() > read.data.high_watermark)
+    });
+    if !has_grown {
+        parked.wait(deadline).await;
+    }
+    true
+}
+
+fn finish(
+    request: &Request,
+    context: &Context,
+    partitions: Vec<Read>,
+    outcomes: &[Outcome],
+    limits: Limits,
+) -> Result<Frame, Disconnect> {
+    let broker = &request.broker;
+    let now = broker.clock.now().monotonic_ms;
+    let finished = broker
+        .sessions()
+        .finish(now, context, outcomes, fastrand::u32(..));
+    let session = match finished {
+        Ok(session) => session,
+        Err(error) => return whole_error(request, error),
+    };
+    let mut response = FetchResponseData::default().with_session_id(session.session_id);
+    let mut chunks = Vec::new();
+    let mut bytes = 0;
+    let mut topic_of_last = None;
+    for (read, include) in partitions.into_iter().zip(session.include) {
+        if !include {
+            continue;
+        }
+        bytes += read.bytes();
+        if topic_of_last.as_ref() != Some(&read.wanted.topic) {
+            response.responses.push(topic_response(&read.wanted.topic));
+            topic_of_last = Some(read.wanted.topic.clone());
+        }
+        let topic = response.responses.last_mut().expect("it was pushed above");
+        topic.partitions.push(read.data);
+        chunks.push(read.chunks);
+    }
+    debug_assert!(limits.bytes_max <= FETCH_RESPONSE_BYTES_MAX);
+    broker.metrics.fetch_bytes.add(bytes as u64);
+    encode(request, &response, &chunks)
+}
+
+fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
+    match topic {
+        TopicKey::Name(name) => {
+            FetchableTopicResponse::default().with_topic(KafkaString::from(name.to_string()))
+        }
+        TopicKey::Id(id) => FetchableTopicResponse::default().with_topic_id(super::uuid(*id)),
+    }
+}
+
+fn whole_error(request: &Request, error: ErrorCode) -> Result<Frame, Disconnect> {
+    encode(
+        request,
+        &FetchResponseData::default().with_error_code(error.code()),
+        &[],
+    )
+}
+
+fn encode(
+    request: &Request,
+    response: &FetchResponseData,
+    chunks: &[Vec<Bytes>],
+) -> Result<Frame, Disconnect> {
+    let correlation_id = request.header.correlation_id;
+    let frame = fetch::encode_fetch_response(response, chunks, request.version(), correlation_id)
+        .map_err(|error| request.malformed(error))?;
+    request.answered();
+    Ok(frame)
+}

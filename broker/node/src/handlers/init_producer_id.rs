@@ -1,0 +1,34 @@
+//! InitProducerId (key 22): an id for an idempotent producer. Transactions come later.
+
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::generated::init_producer_id_request::InitProducerIdRequestData;
+use sedge_protocol::kafka::generated::init_producer_id_response::InitProducerIdResponseData;
+
+use super::Request;
+
+pub async fn handle(
+    request: &Request,
+    message: InitProducerIdRequestData,
+) -> InitProducerIdResponseData {
+    let refused = |error: ErrorCode| {
+        InitProducerIdResponseData::default()
+            .with_error_code(error.code())
+            .with_producer_id(-1)
+            .with_producer_epoch(-1)
+    };
+    if message.transactional_id.is_some() {
+        // No coordinator of transactions runs here: the client must not go on as if one did.
+        return refused(ErrorCode::TransactionalIdAuthorizationFailed);
+    }
+    match request
+        .broker
+        .producer_ids
+        .next(&request.broker.writer)
+        .await
+    {
+        Ok(id) => InitProducerIdResponseData::default()
+            .with_producer_id(id.get())
+            .with_producer_epoch(0),
+        Err(error) => refused(error),
+    }
+}

@@ -1,0 +1,56 @@
+//! ListConfigResources (key 74, KIP-1142): what has configurations.
+
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::KafkaString;
+use sedge_protocol::kafka::generated::list_config_resources_request::ListConfigResourcesRequestData;
+use sedge_protocol::kafka::generated::list_config_resources_response::{
+    ConfigResource, ListConfigResourcesResponseData,
+};
+
+use super::Request;
+
+/// `ConfigResource.Type`.
+const TOPIC_RESOURCE: i8 = 2;
+const BROKER_RESOURCE: i8 = 4;
+/// `ConfigResource.Type.CLIENT_METRICS`, which is all that version 0 asks for.
+const CLIENT_METRICS_RESOURCE: i8 = 16;
+/// The other types of `ConfigResource.Type`: broker loggers and groups, of which there are none here.
+const WITHOUT_RESOURCES: [i8; 3] = [8, CLIENT_METRICS_RESOURCE, 32];
+
+pub async fn handle(
+    request: &Request,
+    message: ListConfigResourcesRequestData,
+) -> ListConfigResourcesResponseData {
+    let response = ListConfigResourcesResponseData::default();
+    let wanted = match message.resource_types {
+        _ if request.version() == 0 => vec![CLIENT_METRICS_RESOURCE],
+        all if all.is_empty() => vec![TOPIC_RESOURCE, BROKER_RESOURCE],
+        some => some,
+    };
+    let mut resources = Vec::new();
+    for resource_type in wanted {
+        match resource_type {
+            TOPIC_RESOURCE => {
+                let image = request.broker.metadata.load();
+                resources.extend(
+                    image
+                        .topics()
+                        .map(|topic| resource(&topic.name, TOPIC_RESOURCE)),
+                );
+            }
+            BROKER_RESOURCE => {
+                let node = request.broker.node_id.to_string();
+                resources.push(resource(&node, BROKER_RESOURCE));
+            }
+            other if WITHOUT_RESOURCES.contains(&other) => {}
+            _ => return response.with_error_code(ErrorCode::UnsupportedVersion.code()),
+        }
+    }
+    response.with_config_resources(resources)
+}
+
+fn resource(name: &str, resource_type: i8) -> ConfigResource {
+    ConfigResource::default()
+        .with_resource_name(KafkaString::from(name.to_owned()))
+        .with_resource_type(resource_type)
+}

@@ -1,0 +1,227 @@
+//! Produce (key 0): checks what needs no state, runs the topic's filters, and queues the batches to the writer.
+
+use std::sync::Arc;
+
+use sedge_core::log::{AppendError, SequenceRange, check_batch};
+use sedge_core::metadata::Topic;
+use sedge_protocol::batch::Batch;
+use sedge_protocol::kafka::KafkaUuid;
+use sedge_protocol::kafka::generated::produce_request::ProduceRequestData;
+use sedge_protocol::kafka::generated::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponseData, TopicProduceResponse,
+};
+use sedge_protocol::{Bytes, ErrorCode};
+
+use super::Request;
+use crate::net::connection::{Answer, Disconnect};
+use crate::plugins::Filtered;
+use crate::writer::{AppendPart, AppendReply, Appended, Origin};
+
+/// What is known of one partition's produce before the writer has answered.
+enum Slot {
+    /// Part number so-and-so of the append.
+    Queued(usize),
+    Done(Result<Appended, AppendError>),
+    /// The filter dropped every record: nothing to write, and nothing to say but success.
+    Emptied,
+}
+
+struct PendingTopic {
+    response: TopicProduceResponse,
+    slots: Vec<Slot>,
+}
+
+pub async fn handle(request: Request, produce: ProduceRequestData) -> Result<Answer, Disconnect> {
+    let acks = produce.acks;
+    let (topics, parts) = admit(&request, produce);
+    let reply = if parts.is_empty() {
+        None
+    } else {
+        let queued = request
+            .broker
+            .writer
+            .start_append(Origin::Client, parts, Vec::new())
+            .await;
+        Some(queued.map_err(|_| Disconnect::ShuttingDown)?)
+    };
+    Ok(Answer::Later(Box::pin(async move {
+        let outcomes = match reply {
+            Some(reply) => reply.recv().await.map_err(|_| Disconnect::ShuttingDown)?,
+            None => AppendReply::new(),
+        };
+        let response = answer(topics, &outcomes);
+        if acks == 0 {
+            let failed = response
+                .responses
+                .iter()
+                .flat_map(|topic| &topic.partition_responses)
+                .any(|partition| partition.error_code != ErrorCode::None.code());
+            return if failed {
+                Err(Disconnect::UnacknowledgedFailure)
+            } else {
+                Ok(None)
+            };
+        }
+        request
+            .encode(|buffer, version| response.write(buffer, version))
+            .map(Some)
+    })))
+}
+
+/// Sorts the request's partitions into what the writer gets and what is answered without it.
+fn admit(request: &Request, produce: ProduceRequestData) -> (Vec<PendingTopic>, Vec<AppendPart>) {
+    let image = request.broker.metadata.load();
+    let acks_are_valid = matches!(produce.acks, -1..=1);
+    let mut parts = Vec::new();
+    let mut topics = Vec::with_capacity(produce.topic_data.len());
+    for data in produce.topic_data {
+        let topic = if data.topic_id == KafkaUuid::ZERO {
+            image
+                .topic(data.name.as_str())
+                .ok_or(ErrorCode::UnknownTopicOrPartition)
+        } else {
+            image
+                .topic_by_id(data.topic_id)
+                .ok_or(ErrorCode::UnknownTopicId)
+        };
+        let mut pending = PendingTopic {
+            response: TopicProduceResponse::default()
+                .with_name(data.name)
+                .with_topic_id(data.topic_id),
+            slots: Vec::with_capacity(data.partition_data.len()),
+        };
+        for partition in data.partition_data {
+            let slot = match &topic {
+                _ if !acks_are_valid => Slot::refused(ErrorCode::InvalidRequiredAcks),
+                Err(error) => Slot::refused(*error),
+                Ok(topic) => admit_partition(
+                    request,
+                    topic,
+                    partition.index,
+                    partition.records,
+                    &mut parts,
+                ),
+            };
+            pending.slots.push(slot);
+            pending
+                .response
+                .partition_responses
+                .push(PartitionProduceResponse::default().with_index(partition.index));
+        }
+        topics.push(pending);
+    }
+    (topics, parts)
+}
+
+fn admit_partition(
+    request: &Request,
+    topic: &Arc<Topic>,
+    index: i32,
+    records: Option<Bytes>,
+    parts: &mut Vec<AppendPart>,
+) -> Slot {
+    let Some(partition) = topic.partition(index) else {
+        return Slot::refused(ErrorCode::UnknownTopicOrPartition);
+    };
+    if topic.is_internal {
+        // Kafka: only the broker writes the internal topics.
+        return Slot::refused(ErrorCode::InvalidTopicException);
+    }
+    let now_ms = request.broker.clock.now().wall_ms;
+    let records = records.unwrap_or_default();
+    let batch = match check_batch(records, request.version(), &topic.config, now_ms) {
+        Ok(batch) => batch,
+        Err(error) => return Slot::Done(Err(error)),
+    };
+    let metrics = &request.broker.metrics;
+    metrics
+        .produce_records
+        .add(batch.header.record_count().max(0) as u64);
+    metrics.produce_bytes.add(batch.bytes() as u64);
+    // What was sent counts for the producer's sequence, also where a filter leaves less of it.
+    let sequence = SequenceRange::of(&batch.header);
+    let batch = match filter(request, topic, index, batch) {
+        Ok(batch) => batch,
+        Err(error) => return Slot::Done(Err(error)),
+    };
+    if batch.is_none() && sequence.is_none() {
+        return Slot::Emptied;
+    }
+    parts.push(AppendPart {
+        partition,
+        topic: Arc::clone(topic),
+        sequence,
+        batch,
+    });
+    Slot::Queued(parts.len() - 1)
+}
+
+/// Runs the topic's filter over the batch, where there is one. `None`: every record was dropped.
+fn filter(
+    request: &Request,
+    topic: &Arc<Topic>,
+    index: i32,
+    batch: Batch,
+) -> Result<Option<Batch>, AppendError> {
+    if !topic.config.has_filter() {
+        return Ok(Some(batch));
+    }
+    match request.broker.plugins.filter(topic, index, batch)? {
+        Filtered::Kept(batch) => Ok(Some(batch)),
+        Filtered::Emptied => Ok(None),
+    }
+}
+
+impl Slot {
+    fn refused(error: ErrorCode) -> Self {
+        Self::Done(Err(AppendError::from(error)))
+    }
+}
+
+fn answer(topics: Vec<PendingTopic>, outcomes: &AppendReply) -> ProduceResponseData {
+    let responses = topics
+        .into_iter()
+        .map(
+            |PendingTopic {
+                 mut response,
+                 slots,
+             }| {
+                for (partition, slot) in response.partition_responses.iter_mut().zip(slots) {
+                    match slot {
+                        Slot::Queued(part) => fill(partition, &outcomes[part]),
+                        Slot::Done(outcome) => fill(partition, &outcome),
+                        Slot::Emptied => partition.base_offset = -1,
+                    }
+                }
+                response
+            },
+        )
+        .collect();
+    ProduceResponseData::default().with_responses(responses)
+}
+
+fn fill(partition: &mut PartitionProduceResponse, outcome: &Result<Appended, AppendError>) {
+    match outcome {
+        Ok(appended) => {
+            partition.base_offset = appended.base_offset.get();
+            partition.log_append_time_ms = appended.log_append_time_ms.unwrap_or(-1);
+            partition.log_start_offset = appended.log_start.get();
+        }
+        Err(error) => {
+            partition.error_code = error.code.code();
+            partition.base_offset = -1;
+            partition.log_append_time_ms = -1;
+            partition.log_start_offset = -1;
+            partition.error_message = error.message.clone().map(Into::into);
+            partition.record_errors = error
+                .record_errors
+                .iter()
+                .map(|record| {
+                    BatchIndexAndErrorMessage::default()
+                        .with_batch_index(record.index)
+                        .with_batch_index_error_message(record.message.clone().map(Into::into))
+                })
+                .collect();
+        }
+    }
+}

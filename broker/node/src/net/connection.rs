@@ -1,0 +1,384 @@
+//! One connection: frames in, replies out, in the order of the requests (the protocol guide's "Network").
+//!
+//! The reader decodes and starts each request in order; what cannot be answered at once (a produce that waits for
+//! its flush, a fetch that waits for data) becomes a future that the writer half awaits in turn. So a connection
+//! pipelines, its produces share flushes, and its replies never overtake each other.
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_channel::{Receiver, Sender};
+use futures_lite::future;
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use log::{debug, warn};
+use sedge_protocol::Bytes;
+use sedge_protocol::frame::{self, OtherProtocol};
+
+use super::gate::Admission;
+use crate::broker::Broker;
+use crate::handlers;
+use crate::limits::{CONNECTION_IN_FLIGHT_MAX, CONNECTION_READ_BYTES};
+
+/// A whole response frame, length and header included, in pieces for a vectored write.
+pub type Frame = Vec<Bytes>;
+
+/// What a handler makes of a request.
+pub enum Answer {
+    /// The reply is here.
+    Now(Frame),
+    /// The reply comes when the future does. `None` means that there is none (acks=0).
+    Later(Pin<Box<dyn Future<Output = Result<Option<Frame>, Disconnect>> + Send>>),
+    /// There is no reply (acks=0).
+    Nothing,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Now(_) => "Now",
+            Self::Later(_) => "Later",
+            Self::Nothing => "Nothing",
+        })
+    }
+}
+
+/// Why the broker closes a connection. Each is one log line.
+#[derive(Debug)]
+pub enum Disconnect {
+    /// The length in front of a frame is negative or over `socket.request.max.bytes`.
+    FrameLength { bytes: i64, bytes_max: usize },
+    /// The first bytes are those of a TLS hello.
+    TlsOnPlaintext,
+    /// The first bytes are those of an HTTP request.
+    Http,
+    /// The frame cannot be decoded as the API and version that it names.
+    Malformed {
+        api_key: i16,
+        api_version: i16,
+        reason: String,
+    },
+    /// An API, or a version of one, that this broker does not speak.
+    Unsupported { api_key: i16, api_version: i16 },
+    /// acks=0 and the write failed: closing is the only answer (gotcha 5).
+    UnacknowledgedFailure,
+    /// The broker is shutting down.
+    ShuttingDown,
+    /// The socket failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for Disconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FrameLength { bytes, bytes_max } => write!(
+                f,
+                "a frame of {bytes} bytes is not between 0 and socket.request.max.bytes={bytes_max}"
+            ),
+            Self::TlsOnPlaintext => f.write_str(
+                "TLS on a plaintext listener: set the client's security.protocol=PLAINTEXT",
+            ),
+            Self::Http => f.write_str("HTTP on the Kafka listener: the console has its own port"),
+            Self::Malformed {
+                api_key,
+                api_version,
+                reason,
+            } => {
+                write!(
+                    f,
+                    "a request of api {api_key} v{api_version} cannot be decoded: {reason}"
+                )
+            }
+            Self::Unsupported {
+                api_key,
+                api_version,
+            } => {
+                write!(f, "api {api_key} v{api_version} is not supported")
+            }
+            Self::UnacknowledgedFailure => f.write_str("a produce with acks=0 failed"),
+            Self::ShuttingDown => f.write_str("the broker is shutting down"),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for Disconnect {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub remote: SocketAddr,
+    /// The address of ours that the client reached.
+    pub local: SocketAddr,
+}
+
+/// Serves a connection until it closes.
+pub async fn serve(
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+    peer: Peer,
+    broker: Arc<Broker>,
+) {
+    let (answers, queue) = async_channel::bounded(CONNECTION_IN_FLIGHT_MAX);
+    let remote = peer.remote;
+    let read = read_requests(reader, peer, Arc::clone(&broker), answers);
+    let write = write_replies(writer, queue, &broker);
+    match future::or(read, write).await {
+        Ok(()) => {}
+        Err(Disconnect::Io(error)) => debug!(target: "sedge::net", "peer={remote} closed: {error}"),
+        Err(reason) => warn!(target: "sedge::net", "peer={remote} disconnected: {reason}"),
+    }
+}
+
+struct Queued {
+    answer: Answer,
+    admission: Admission,
+}
+
+async fn read_requests(
+    reader: impl AsyncRead + Unpin,
+    peer: Peer,
+    broker: Arc<Broker>,
+    answers: Sender<Queued>,
+) -> Result<(), Disconnect> {
+    let mut frames = FrameReader::new(reader, broker.config.socket_request_max_bytes);
+    while let Some(bytes) = frames.next_length().await? {
+        let admission = broker.gate.admit(bytes).await;
+        let frame = frames.frame(bytes).await?;
+        broker.metrics.bytes_in.add(frame.len() as u64 + 4);
+        let answer = handlers::dispatch(&broker, &peer, frame).await?;
+        if answers.send(Queued { answer, admission }).await.is_err() {
+            break;
+        }
+    }
+    // The client has said all: it may still read what it asked for.
+    answers.close();
+    future::pending().await
+}
+
+async fn write_replies(
+    mut writer: impl AsyncWrite + Unpin,
+    queue: Receiver<Queued>,
+    broker: &Broker,
+) -> Result<(), Disconnect> {
+    while let Ok(Queued { answer, admission }) = queue.recv().await {
+        let frame = match answer {
+            Answer::Now(frame) => Some(frame),
+            Answer::Later(future) => future.await?,
+            Answer::Nothing => None,
+        };
+        if let Some(frame) = frame {
+            let bytes: usize = frame.iter().map(Bytes::len).sum();
+            write_all_vectored(&mut writer, &frame).await?;
+            broker.metrics.bytes_out.add(bytes as u64);
+        }
+        drop(admission);
+    }
+    Ok(())
+}
+
+/// Most pieces in one system call; more are written by more calls.
+const PIECES_MAX: usize = 64;
+
+async fn write_all_vectored(
+    writer: &mut (impl AsyncWrite + Unpin),
+    frame: &[Bytes],
+) -> io::Result<()> {
+    let mut piece = 0;
+    let mut within = 0;
+    while piece < frame.len() {
+        let slices: Vec<IoSlice<'_>> = frame[piece..]
+            .iter()
+            .take(PIECES_MAX)
+            .enumerate()
+            .map(|(at, bytes)| IoSlice::new(&bytes[if at == 0 { within } else { 0 }..]))
+            .collect();
+        let mut written = match &slices[..] {
+            [one] => writer.write(one).await?,
+            many => writer.write_vectored(many).await?,
+        };
+        if written == 0 && slices.iter().any(|slice| !slice.is_empty()) {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        while piece < frame.len() && written >= frame[piece].len() - within {
+            written -= frame[piece].len() - within;
+            piece += 1;
+            within = 0;
+        }
+        within += written;
+    }
+    Ok(())
+}
+
+/// Cuts the stream into frames. Allocates a frame only after its length is checked and admitted.
+struct FrameReader<R> {
+    reader: R,
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    bytes_max: usize,
+    is_first: bool,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    fn new(reader: R, bytes_max: usize) -> Self {
+        let buffer = vec![0; CONNECTION_READ_BYTES].into_boxed_slice();
+        Self {
+            reader,
+            buffer,
+            start: 0,
+            end: 0,
+            bytes_max,
+            is_first: true,
+        }
+    }
+
+    /// The length of the next frame, or `None` where the stream ends between frames.
+    async fn next_length(&mut self) -> Result<Option<usize>, Disconnect> {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        } else if self.buffer.len() - self.start < 8 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        while self.end - self.start < 4 {
+            let read = self.reader.read(&mut self.buffer[self.end..]).await?;
+            if read == 0 {
+                if self.start == self.end {
+                    return Ok(None);
+                }
+                return Err(Disconnect::Io(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.end += read;
+        }
+        let seen = &self.buffer[self.start..self.end];
+        if self.is_first {
+            match frame::other_protocol(seen) {
+                Some(OtherProtocol::Tls) => return Err(Disconnect::TlsOnPlaintext),
+                Some(OtherProtocol::Http) => return Err(Disconnect::Http),
+                None => {}
+            }
+            self.is_first = false;
+        }
+        let length = i32::from_be_bytes(*seen.first_chunk().expect("four bytes were read"));
+        let bytes = usize::try_from(length)
+            .ok()
+            .filter(|bytes| *bytes <= self.bytes_max)
+            .ok_or(Disconnect::FrameLength {
+                bytes: i64::from(length),
+                bytes_max: self.bytes_max,
+            })?;
+        self.start += 4;
+        Ok(Some(bytes))
+    }
+
+    /// The frame whose length was read last.
+    async fn frame(&mut self, bytes: usize) -> Result<Bytes, Disconnect> {
+        let mut frame = vec![0; bytes];
+        let buffered = bytes.min(self.end - self.start);
+        frame[..buffered].copy_from_slice(&self.buffer[self.start..self.start + buffered]);
+        self.start += buffered;
+        self.reader.read_exact(&mut frame[buffered..]).await?;
+        Ok(Bytes::from(frame))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_lite::future::block_on;
+    use futures_lite::io::Cursor;
+
+    fn frames_of(stream: Vec<u8>) -> Result<Vec<Vec<u8>>, Disconnect> {
+        block_on(async {
+            let mut frames = FrameReader::new(Cursor::new(stream), 100_000);
+            let mut found = Vec::new();
+            while let Some(bytes) = frames.next_length().await? {
+                found.push(frames.frame(bytes).await?.to_vec());
+            }
+            Ok(found)
+        })
+    }
+
+    fn framed(bytes: usize) -> Vec<u8> {
+        let mut frame = (bytes as i32).to_be_bytes().to_vec();
+        frame.extend((0..bytes).map(|at| at as u8));
+        frame
+    }
+
+    #[test]
+    fn frames_of_all_sizes_are_cut_where_they_end() {
+        let sizes = [0, 1, 5, 8_180, 8_188, 8_189, 70_000, 3];
+        let stream = sizes.iter().flat_map(|bytes| framed(*bytes)).collect();
+        let found = frames_of(stream).unwrap();
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), sizes);
+        for frame in found {
+            assert!(frame.iter().enumerate().all(|(at, byte)| *byte == at as u8));
+        }
+    }
+
+    #[test]
+    fn forged_lengths_are_refused_before_anything_is_allocated() {
+        for length in [-1_i32, i32::MIN, i32::MAX, 100_001] {
+            let refused = frames_of(length.to_be_bytes().to_vec());
+            assert!(
+                matches!(refused, Err(Disconnect::FrameLength { .. })),
+                "{refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_truncated_frame_is_an_error_and_a_clean_end_is_not() {
+        let mut stream = framed(10);
+        assert_eq!(frames_of(stream.clone()).unwrap().len(), 1);
+        stream.truncate(9);
+        assert!(matches!(frames_of(stream), Err(Disconnect::Io(_))));
+    }
+
+    #[test]
+    fn all_pieces_are_written_however_little_the_socket_takes() {
+        struct Trickle(Vec<u8>);
+        impl AsyncWrite for Trickle {
+            fn poll_write(
+                mut self: Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+                bytes: &[u8],
+            ) -> std::task::Poll<io::Result<usize>> {
+                let taken = bytes.len().min(3);
+                self.0.extend_from_slice(&bytes[..taken]);
+                std::task::Poll::Ready(Ok(taken))
+            }
+            fn poll_flush(
+                self: Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<io::Result<()>> {
+                std::task::Poll::Ready(Ok(()))
+            }
+            fn poll_close(
+                self: Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<io::Result<()>> {
+                std::task::Poll::Ready(Ok(()))
+            }
+        }
+        let mut trickle = Trickle(Vec::new());
+        let frame: Frame = vec![
+            Bytes::from_static(b"hello"),
+            Bytes::new(),
+            Bytes::from_static(b" "),
+            Bytes::from_static(b"world"),
+        ];
+        block_on(write_all_vectored(&mut trickle, &frame)).unwrap();
+        assert_eq!(trickle.0, b"hello world");
+    }
+}

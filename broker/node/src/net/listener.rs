@@ -1,0 +1,78 @@
+//! The listening socket: accepts, counts, and hands connections to the executor.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_io::{Async, Timer};
+use log::{debug, warn};
+
+use super::connection::{self, Peer};
+use crate::broker::Broker;
+
+/// How long accepting rests after the process ran out of file descriptors or memory.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Binds the listener.
+///
+/// # Errors
+/// The address is taken, or is not one of this machine's.
+pub fn bind(address: SocketAddr) -> io::Result<Async<TcpListener>> {
+    Async::<TcpListener>::bind(address)
+}
+
+/// Accepts connections until the task is dropped.
+pub async fn accept(listener: Async<TcpListener>, broker: Arc<Broker>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => welcome(stream, remote, &broker),
+            Err(error) => {
+                warn!(target: "sedge::net", "accept failed: {error}; trying again");
+                Timer::after(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}
+
+fn welcome(stream: Async<TcpStream>, remote: SocketAddr, broker: &Arc<Broker>) {
+    let open = broker.connections.fetch_add(1, Ordering::Relaxed);
+    let guard = OpenConnection(Arc::clone(broker));
+    if open >= broker.config.max_connections {
+        warn!(
+            target: "sedge::net",
+            "peer={remote} refused: max.connections={} are open", broker.config.max_connections
+        );
+        return;
+    }
+    let local = match stream
+        .get_ref()
+        .set_nodelay(true)
+        .and_then(|()| stream.get_ref().local_addr())
+    {
+        Ok(local) => local,
+        Err(error) => {
+            debug!(target: "sedge::net", "peer={remote} is gone already: {error}");
+            return;
+        }
+    };
+    let broker = Arc::clone(broker);
+    let runtime = broker.runtime.clone();
+    runtime
+        .spawn(async move {
+            let _open = guard;
+            let stream = Arc::new(stream);
+            let peer = Peer { remote, local };
+            connection::serve(&*stream, &*stream, peer, broker).await;
+        })
+        .detach();
+}
+
+struct OpenConnection(Arc<Broker>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

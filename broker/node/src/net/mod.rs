@@ -1,0 +1,5 @@
+//! Sockets: the listener, the connections, the order of replies, and the gate that bounds request memory.
+
+pub mod connection;
+pub mod gate;
+pub mod listener;

@@ -1,0 +1,99 @@
+//! Fetches that wait for data: the core's [`Purgatory`] with somebody to wake.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use async_channel::{Receiver, Sender};
+use async_io::Timer;
+use futures_lite::future;
+use sedge_core::fetch::purgatory::{FetchId, Purgatory};
+use sedge_protocol::ids::PartitionId;
+
+/// The deadline is each fetch's own timer's business, so the purgatory needs none.
+const NO_DEADLINE: u64 = u64::MAX;
+
+/// Who waits, and how to wake them.
+#[derive(Debug, Default)]
+pub struct Parking {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    purgatory: Purgatory,
+    wakers: HashMap<FetchId, Sender<()>>,
+}
+
+/// A parked fetch. Dropping it takes it out.
+#[derive(Debug)]
+pub struct Parked {
+    parking: Arc<Parking>,
+    id: FetchId,
+    woken: Receiver<()>,
+}
+
+impl Parking {
+    /// Parks until `bytes_wanted` more bytes have come to the partitions. `None` where there is no room: answer with what
+    /// there is. Whoever parks looks at the high watermarks once more before it waits.
+    pub fn park(
+        self: &Arc<Self>,
+        partitions: Vec<PartitionId>,
+        bytes_wanted: u64,
+    ) -> Option<Parked> {
+        let (waker, woken) = async_channel::bounded(1);
+        let mut inner = self.lock();
+        let id = inner
+            .purgatory
+            .park(partitions, bytes_wanted.max(1), NO_DEADLINE)
+            .ok()?;
+        inner.wakers.insert(id, waker);
+        Some(Parked {
+            parking: Arc::clone(self),
+            id,
+            woken,
+        })
+    }
+
+    /// A partition grew by `bytes`; with none, something else happened to it, and all who watch it look again.
+    pub fn wake(&self, partition: PartitionId, bytes: usize) {
+        let mut inner = self.lock();
+        if inner.wakers.is_empty() {
+            return;
+        }
+        let woken = match bytes {
+            0 => inner.purgatory.wake_all(partition),
+            _ => inner.purgatory.wake(partition, bytes as u64),
+        };
+        for id in woken {
+            if let Some(waker) = inner.wakers.remove(&id) {
+                let _ = waker.try_send(());
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Parked {
+    /// Waits to be woken, or until `deadline`.
+    pub async fn wait(self, deadline: Instant) {
+        let woken = async {
+            let _ = self.woken.recv().await;
+        };
+        let over = async {
+            Timer::at(deadline).await;
+        };
+        future::or(woken, over).await;
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        let mut inner = self.parking.lock();
+        inner.purgatory.cancel(self.id);
+        inner.wakers.remove(&self.id);
+    }
+}

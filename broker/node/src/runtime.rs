@@ -1,0 +1,42 @@
+//! The executor: a few threads (`num.network.threads`), one on the smallest device. Sockets and timers are
+//! async-io's; work that may block goes to the `blocking` pool.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::thread;
+
+use async_executor::{Executor, Task};
+
+/// A handle to the executor. Clones are handles to the same one.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    executor: Arc<Executor<'static>>,
+}
+
+impl Runtime {
+    /// An executor with `threads` threads that live as long as the process.
+    ///
+    /// # Errors
+    /// The operating system refuses a thread.
+    pub fn start(threads: usize) -> std::io::Result<Self> {
+        let executor = Arc::new(Executor::new());
+        for number in 0..threads.max(1) {
+            let executor = Arc::clone(&executor);
+            thread::Builder::new()
+                .name(format!("sedge-net-{number}"))
+                .stack_size(crate::limits::NETWORK_STACK_BYTES)
+                .spawn(move || {
+                    futures_lite::future::block_on(executor.run(std::future::pending::<()>()));
+                })?;
+        }
+        Ok(Self { executor })
+    }
+
+    /// Runs `future` on the executor. Dropping the task cancels it; `detach` lets it run.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Task<T> {
+        self.executor.spawn(future)
+    }
+}

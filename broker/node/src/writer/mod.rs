@@ -1,0 +1,232 @@
+//! The one writer thread: it plans, applies, persists and acknowledges (ARCHITECTURE.md, "The way of a Produce").
+//!
+//! Everything that changes the log comes here as a [`Request`] over a bounded queue. The thread drains what is there,
+//! plans all of it on its own state, and persists it as one commit: while one flush runs, the next requests gather,
+//! so many producers share a flush without a timer.
+//!
+//! **Invariants**
+//! - Nothing is applied before [`LogStore::reserve`] has made room: a full disk is a reply.
+//! - A write or flush that fails after that ends the process: memory would be ahead of the disk.
+//! - High watermarks move, fetches wake and replies leave after the durability that the topics ask for.
+
+mod commit;
+pub mod partition;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use async_channel::{Receiver, Sender, TrySendError};
+use sedge_core::log::{AppendError, SequenceRange};
+use sedge_core::metadata::{Command, CommandError, CommandReply, Topic};
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::ViewUpdate;
+
+use crate::broker::Broker;
+use crate::limits::{WRITER_QUEUE_MAX, WRITER_STACK_BYTES};
+
+/// Where a reply goes. Dropping it without one means that the broker stops.
+pub type Done<T> = Sender<T>;
+
+/// Who appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client's produce: everything is checked.
+    Client,
+    /// The broker's own records in internal topics.
+    Broker,
+}
+
+/// One batch for one partition.
+#[derive(Clone, Debug)]
+pub struct AppendPart {
+    pub partition: PartitionId,
+    pub topic: Arc<Topic>,
+    /// The sequences that the producer sent, where it is idempotent.
+    pub sequence: Option<SequenceRange>,
+    /// `None` where a filter dropped every record: only the sequence advances.
+    pub batch: Option<Batch>,
+}
+
+/// What became of an [`AppendPart`].
+#[derive(Clone, Debug)]
+pub struct Appended {
+    pub base_offset: Offset,
+    /// For `LogAppendTime` topics.
+    pub log_append_time_ms: Option<i64>,
+    pub log_start: Offset,
+}
+
+/// One outcome a part, in the order of the parts.
+pub type AppendReply = Vec<Result<Appended, AppendError>>;
+
+/// What the writer thread is asked to do.
+#[derive(Debug)]
+pub enum Request {
+    /// Appends batches, all in one commit.
+    Append {
+        origin: Origin,
+        parts: Vec<AppendPart>,
+        /// Changes of views that go with the batches.
+        updates: Vec<ViewUpdate>,
+        done: Done<AppendReply>,
+    },
+    /// A command to the controller.
+    Metadata {
+        command: Command,
+        done: Done<Result<CommandReply, CommandError>>,
+    },
+    /// DeleteRecords: moves the log start; `None` is the high watermark. The reply is the new log start.
+    DeleteRecords {
+        partition: PartitionId,
+        before: Option<Offset>,
+        done: Done<Result<Offset, AppendError>>,
+    },
+    /// Retention: moves log starts, then frees segments.
+    Retain {
+        log_starts: Vec<(PartitionId, Offset)>,
+    },
+    /// Flushes what interval durability has acknowledged already.
+    Flush,
+    /// Ends the thread after what is queued.
+    Stop,
+}
+
+/// The handle by which everybody else asks.
+#[derive(Debug)]
+pub struct Writer {
+    requests: Sender<Request>,
+    is_dirty: Arc<AtomicBool>,
+}
+
+/// The broker is shutting down: there is nobody to ask.
+#[derive(Debug)]
+pub struct Stopped;
+
+impl Writer {
+    /// The handle, and what the thread will take from.
+    pub fn new() -> (Self, Receiver<Request>) {
+        let (requests, queue) = async_channel::bounded(WRITER_QUEUE_MAX);
+        (
+            Self {
+                requests,
+                is_dirty: Arc::new(AtomicBool::new(false)),
+            },
+            queue,
+        )
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The operating system refuses a thread.
+    pub fn start(
+        broker: Arc<Broker>,
+        state: commit::State,
+        queue: Receiver<Request>,
+    ) -> std::io::Result<JoinHandle<()>> {
+        let is_dirty = Arc::clone(&broker.writer.is_dirty);
+        thread::Builder::new()
+            .name("sedge-writer".to_owned())
+            .stack_size(WRITER_STACK_BYTES)
+            .spawn(move || commit::run(&broker, state, &queue, &is_dirty))
+    }
+
+    /// Appends, and waits for the durability that the topics ask for.
+    ///
+    /// # Errors
+    /// The broker is shutting down.
+    pub async fn append(
+        &self,
+        origin: Origin,
+        parts: Vec<AppendPart>,
+        updates: Vec<ViewUpdate>,
+    ) -> Result<AppendReply, Stopped> {
+        let reply = self.start_append(origin, parts, updates).await?;
+        reply.recv().await.map_err(|_| Stopped)
+    }
+
+    /// Queues an append, so that the order of the calls is the order in the log.
+    ///
+    /// # Errors
+    /// The broker is shutting down.
+    pub async fn start_append(
+        &self,
+        origin: Origin,
+        parts: Vec<AppendPart>,
+        updates: Vec<ViewUpdate>,
+    ) -> Result<Receiver<AppendReply>, Stopped> {
+        let (done, reply) = async_channel::bounded(1);
+        self.send(Request::Append {
+            origin,
+            parts,
+            updates,
+            done,
+        })
+        .await?;
+        Ok(reply)
+    }
+
+    /// Gives the controller a command, and waits until its records are durable.
+    ///
+    /// # Errors
+    /// The broker is shutting down.
+    pub async fn metadata(
+        &self,
+        command: Command,
+    ) -> Result<Result<CommandReply, CommandError>, Stopped> {
+        let (done, reply) = async_channel::bounded(1);
+        self.send(Request::Metadata { command, done }).await?;
+        reply.recv().await.map_err(|_| Stopped)
+    }
+
+    /// Moves a log start (DeleteRecords).
+    ///
+    /// # Errors
+    /// The broker is shutting down.
+    pub async fn delete_records(
+        &self,
+        partition: PartitionId,
+        before: Option<Offset>,
+    ) -> Result<Result<Offset, AppendError>, Stopped> {
+        let (done, reply) = async_channel::bounded(1);
+        self.send(Request::DeleteRecords {
+            partition,
+            before,
+            done,
+        })
+        .await?;
+        reply.recv().await.map_err(|_| Stopped)
+    }
+
+    /// Moves log starts and frees segments, some time.
+    ///
+    /// # Errors
+    /// The broker is shutting down.
+    pub async fn retain(&self, log_starts: Vec<(PartitionId, Offset)>) -> Result<(), Stopped> {
+        self.send(Request::Retain { log_starts }).await
+    }
+
+    /// Asks for a flush where interval durability has something unflushed.
+    pub fn flush_if_dirty(&self) {
+        if self.is_dirty.load(Ordering::Acquire) {
+            match self.requests.try_send(Request::Flush) {
+                // A full queue commits soon, and the next tick asks again.
+                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
+            }
+        }
+    }
+
+    /// Ends the thread after what is queued; everything that comes later is refused.
+    pub async fn stop(&self) {
+        let _ = self.requests.send(Request::Stop).await;
+        self.requests.close();
+    }
+
+    async fn send(&self, request: Request) -> Result<(), Stopped> {
+        self.requests.send(request).await.map_err(|_| Stopped)
+    }
+}
+
+pub use commit::State;
