@@ -4,6 +4,8 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -69,33 +71,29 @@ pub fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
 /// The stages there are: unit tests first, for they fail fastest.
 fn stages(workspace: &Workspace) -> Result<Vec<String>> {
     let directory = workspace.root.join("tests/tests");
-    let mut files: Vec<String> = match fs::read_dir(&directory) {
-        Ok(entries) => entries
-            .flatten()
-            .filter_map(|entry| {
-                entry
-                    .file_name()
-                    .to_str()?
-                    .strip_suffix(".rs")
-                    .map(str::to_owned)
-            })
-            .filter(|name| name != ARM)
-            .collect(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(source) => {
-            return Err(Error::File {
-                path: directory,
-                source,
-            });
-        }
-    };
-    files.sort();
+    let mut names: Vec<String> = fs::read_dir(&directory)
+        .map_err(Error::file(directory))?
+        .flatten()
+        .filter_map(|entry| test_name(&entry.path()))
+        .filter(|name| name != ARM)
+        .collect();
+    names.sort();
     let named = |name: &str| std::iter::once(name.to_owned());
     Ok(named(UNIT)
-        .chain(files)
+        .chain(names)
         .chain(named(ARM))
         .chain(named(SIZES))
         .collect())
+}
+
+/// A file, or a folder with a `main.rs`, is one test for cargo.
+fn test_name(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    if path.join("main.rs").is_file() {
+        Some(name.to_owned())
+    } else {
+        name.strip_suffix(".rs").map(str::to_owned)
+    }
 }
 
 /// Installs and builds what the selected stages share.
@@ -143,16 +141,26 @@ fn run_stage(workspace: &Workspace, stage: &str, soak: bool) -> Result<Tally> {
             let target = Target::read(workspace, ARM_TEST_TRIPLE)?;
             let built = build::run(workspace, &target, Compiler::Out)?;
             let mut command = acceptance(workspace, ARM, soak);
-            command.env("SEDGE_ARM_BIN", &built.binary);
-            command.env("SEDGE_ARM_TRIPLE", &target.triple);
-            if let Some(emulator) = &target.qemu_user {
-                command.env("SEDGE_ARM_EMULATOR", emulator);
-            }
+            command
+                .env("SEDGE_BIN", emulated(&target, &built.binary)?)
+                .env("SEDGE_HOST_BIN", workspace.broker())
+                .env("SEDGE_TARGET", &target.triple);
             // Ignored by a plain `cargo test`, which has no ARM binary.
             tally::run(command.args(["--", "--ignored"]))
         }
         file => tally::run(&mut acceptance(workspace, file, soak)),
     }
+}
+
+/// A script beside `binary` that runs it under the target's emulator as if it were native.
+fn emulated(target: &Target, binary: &Path) -> Result<PathBuf> {
+    let emulator = target.qemu_user.as_deref().unwrap_or_default();
+    let script = binary.with_file_name("sedge-emulated");
+    let text = format!("#!/bin/sh\nexec {emulator} '{}' \"$@\"\n", binary.display());
+    fs::write(&script, text).map_err(Error::file(&script))?;
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&script, executable).map_err(Error::file(&script))?;
+    Ok(script)
 }
 
 /// One file of `tests/tests/` against the release broker.
