@@ -1,32 +1,78 @@
-//! Record batches as they come in a Produce request or back from an upstream.
+//! Record batches as they come in a Produce request, back from an upstream, or off the disk: split,
+//! decompressed, checked, read, and built anew as a filter does.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use sedge_fuzz::bounded;
 use sedge_protocol::{
     Bytes,
-    batch::{BatchHeader, HEADER_BYTES},
+    batch::{Batch, BatchHeader, HEADER_BYTES},
     ids::{LeaderEpoch, Offset},
+    records::{Kept, Records, decompress, rebuild, validate_uncompressed},
 };
 
+/// Bytes that a body may decompress to; what is beyond is a bomb.
+const DECOMPRESSED_BYTES_MAX: usize = 256 << 10;
+
 fuzz_target!(|input: &[u8]| {
-    bounded(input, 1, |input| {
-        let mut rest = Bytes::copy_from_slice(input);
-        let before = rest.len();
-        if let Some(mut header) = BatchHeader::read(&rest) {
-            let _ = (
-                header.last_offset(),
-                header.next_offset(),
-                header.compression(),
-            );
-            header.set_base_offset(Offset(7));
-            header.set_leader_epoch(LeaderEpoch(1));
-            assert_eq!(header.base_offset(), Offset(7));
-            let _ = header.computed_crc(&input[HEADER_BYTES..]);
+    bounded(input, 2, |input| {
+        split(input);
+        if let Some(header) = BatchHeader::read(input) {
+            read(header, &input[HEADER_BYTES..]);
         }
-        while let Some(batch) = sedge_protocol::batch::Batch::split_from(&mut rest) {
-            assert!(batch.bytes() >= HEADER_BYTES);
-        }
-        assert!(rest.len() <= before);
     });
 });
+
+/// One batch after the other off the front, each patched as the log does.
+fn split(input: &[u8]) {
+    let mut rest = Bytes::copy_from_slice(input);
+    let mut bytes = 0;
+    while let Some(mut batch) = Batch::split_from(&mut rest) {
+        bytes += batch.bytes();
+        let crc = batch.header.computed_crc(&batch.body);
+        batch.header.set_base_offset(Offset(7));
+        batch.header.set_leader_epoch(LeaderEpoch(1));
+        assert_eq!(
+            batch.header.computed_crc(&batch.body),
+            crc,
+            "outside of the CRC"
+        );
+    }
+    assert_eq!(bytes + rest.len(), input.len());
+}
+
+/// A body that passes the check can be read to its end, and comes back from being built anew.
+fn read(header: BatchHeader, body: &[u8]) {
+    let Ok(body) = decompress(&header, body, DECOMPRESSED_BYTES_MAX) else {
+        return;
+    };
+    assert!(body.len() <= DECOMPRESSED_BYTES_MAX.max(body.len()));
+    let Ok(facts) = validate_uncompressed(&header, &body) else {
+        // What is wrong is found in reading too, and ends it.
+        let _ = Records::new(&header, &body).count();
+        return;
+    };
+    assert!(facts.min_timestamp <= facts.max_timestamp);
+    let records: Vec<_> = Records::new(&header, &body)
+        .collect::<Result<_, _>>()
+        .expect("checked");
+    assert_eq!(
+        records.len(),
+        usize::try_from(header.record_count()).expect("checked")
+    );
+    let kept = records.iter().map(|record| Kept {
+        timestamp_delta: record.timestamp_delta,
+        key: record.key,
+        value: record.value,
+        headers: record.headers,
+    });
+    let Ok(Some(again)) = rebuild(&header, kept) else {
+        return;
+    };
+    let body = decompress(&again.header, &again.body, usize::MAX >> 1).expect("built by us");
+    for (before, after) in records.iter().zip(Records::new(&again.header, &body)) {
+        let after = after.expect("built by us");
+        assert_eq!((before.key, before.value), (after.key, after.value));
+        assert_eq!(before.headers.raw(), after.headers.raw());
+    }
+}
