@@ -18,6 +18,7 @@ pub mod metadata_log;
 pub mod metrics;
 pub mod net;
 pub mod partitions;
+pub mod plugin_topic;
 pub mod plugins;
 pub mod process;
 pub mod producer_ids;

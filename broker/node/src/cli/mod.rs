@@ -4,7 +4,9 @@ mod config;
 mod connect;
 mod failure;
 mod group;
+mod mirror;
 mod output;
+mod plugin;
 mod serve;
 mod topic;
 
@@ -37,6 +39,10 @@ enum Command {
     Topic(topic::TopicCommand),
     /// List and describe consumer groups.
     Group(group::GroupCommand),
+    /// Deploy, list and delete plugins.
+    Plugin(plugin::PluginCommand),
+    /// List and describe mirror links.
+    Mirror(mirror::MirrorCommand),
     /// Check or show the configuration.
     Config(config::ConfigCommand),
     /// Print the version.
@@ -54,6 +60,8 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(serve)) => serve.run(),
         Some(Command::Topic(command)) => command.run(),
         Some(Command::Group(command)) => command.run(),
+        Some(Command::Plugin(command)) => command.run(),
+        Some(Command::Mirror(command)) => command.run(),
         Some(Command::Config(command)) => command.run(),
         Some(Command::Version) => output::line(format_args!("sedge {}", version())),
     };

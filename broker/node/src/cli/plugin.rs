@@ -1,0 +1,224 @@
+//! `sedge plugin`: what is deployed, deploying, and taking away.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+use sedge_protocol::ids::Offset;
+use serde_json::json;
+
+use super::Failure;
+use super::connect::Connect;
+use super::failure::Exit;
+use super::output::Table;
+use crate::client::Client;
+use crate::client::records::{EARLIEST, LATEST};
+use crate::client::topics::NewTopic;
+use crate::plugin_topic::{self, Change, TOPIC};
+
+/// Deploy, list and delete plugins.
+#[derive(Debug, Args)]
+pub struct PluginCommand {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Give a component to the broker, under a name that topics bind with sedge.filter=NAME
+    Deploy {
+        name: String,
+        file: PathBuf,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// List what is deployed
+    List {
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Take plugins away. Topics that are bound to them refuse what is produced
+    Delete {
+        #[arg(required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+impl PluginCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A file cannot be read, or the broker cannot be reached or refuses.
+    pub fn run(&self) -> Result<(), Failure> {
+        match &self.verb {
+            Verb::Deploy {
+                name,
+                file,
+                connect,
+            } => {
+                plugin_topic::check_name(name).map_err(|why| Failure::new(Exit::Usage, why))?;
+                let doing = format!("read {}", file.display());
+                let content = std::fs::read(file).map_err(|error| Failure::io(&doing, &error))?;
+                let table = connect.run(async |client| {
+                    let offset = deploy(&client, name, &content).await?;
+                    let mut table = Table::new(&["name", "bytes", "offset"]);
+                    table.row([json!(name), json!(content.len()), json!(offset.get())]);
+                    Ok(table)
+                })?;
+                table.print(connect.output)
+            }
+            Verb::List { connect } => connect.run(list)?.print(connect.output),
+            Verb::Delete { names, connect } => {
+                let table = connect.run(async |client| delete(&client, names).await)?;
+                table.print(connect.output)
+            }
+        }
+    }
+}
+
+/// Deploys a plugin.
+///
+/// # Errors
+/// It is too large, or the broker refuses.
+pub async fn deploy(client: &Client, name: &str, content: &[u8]) -> Result<Offset, Failure> {
+    create_topic(client).await?;
+    change(client, name, Some(content)).await
+}
+
+async fn create_topic(client: &Client) -> Result<(), Failure> {
+    let configs = [
+        ("cleanup.policy", "compact".to_owned()),
+        (
+            "max.message.bytes",
+            plugin_topic::BATCH_BYTES_MAX.to_string(),
+        ),
+    ];
+    let topic = NewTopic {
+        name: TOPIC.to_owned(),
+        partitions: Some(1),
+        replication_factor: None,
+        configs: configs
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
+    };
+    for (_, outcome) in client.create_topics(&[topic]).await? {
+        if let Err(error) = outcome
+            && error.code() != Some(sedge_protocol::ErrorCode::TopicAlreadyExists)
+        {
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+async fn change(client: &Client, name: &str, content: Option<&[u8]>) -> Result<Offset, Failure> {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let change = Change {
+        name,
+        content,
+        timestamp_ms: since.as_millis() as i64,
+    };
+    let (bytes, max) = (
+        content.map_or(0, <[u8]>::len),
+        plugin_topic::CONTENT_BYTES_MAX,
+    );
+    if bytes > max {
+        let what = format!("plugin {name} has {bytes} bytes, and {max} are allowed");
+        let advice = "build it for size, and leave out what it does not need";
+        return Err(Failure::new(Exit::Data, what).advise(advice));
+    }
+    let batch = plugin_topic::batch_of(&change).map_err(|error| {
+        Failure::new(
+            Exit::Software,
+            format!("plugin {name} cannot be sent: {error}"),
+        )
+    })?;
+    Ok(client.produce(TOPIC, 0, &batch).await?)
+}
+
+/// A deployed plugin.
+struct Deployed {
+    bytes: usize,
+    timestamp_ms: i64,
+    offset: Offset,
+}
+
+async fn deployed(client: &Client) -> Result<BTreeMap<String, Deployed>, Failure> {
+    let mut deployed = BTreeMap::new();
+    let topics = client.describe(&[TOPIC]).await?.topics;
+    if topics
+        .get(TOPIC)
+        .is_none_or(|topic| topic.partitions.is_empty())
+    {
+        return Ok(deployed);
+    }
+    let ends = client.list_offsets(&[(TOPIC, 0, LATEST)]).await?;
+    let starts = client.list_offsets(&[(TOPIC, 0, EARLIEST)]).await?;
+    let of = |offsets: &BTreeMap<_, Option<Offset>>| offsets.values().next().copied().flatten();
+    let (Some(mut next), Some(end)) = (of(&starts), of(&ends)) else {
+        return Ok(deployed);
+    };
+    while next < end {
+        let bytes_max = plugin_topic::BATCH_BYTES_MAX as i32;
+        let fetched = client.fetch(TOPIC, 0, next, bytes_max, 0).await?;
+        let Some(last) = fetched.batches.last() else {
+            break;
+        };
+        next = last.header.next_offset();
+        for batch in &fetched.batches {
+            let read = plugin_topic::each_change(batch, |change| {
+                let name = change.name.to_owned();
+                match change.content {
+                    Some(content) => deployed.insert(
+                        name,
+                        Deployed {
+                            bytes: content.len(),
+                            timestamp_ms: change.timestamp_ms,
+                            offset: batch.header.base_offset(),
+                        },
+                    ),
+                    None => deployed.remove(&name),
+                };
+            });
+            read.map_err(|error| {
+                let offset = batch.header.base_offset().get();
+                Failure::new(Exit::Data, format!("{TOPIC} at offset {offset}: {error}"))
+            })?;
+        }
+    }
+    Ok(deployed)
+}
+
+async fn list(client: Client) -> Result<Table, Failure> {
+    let mut table = Table::new(&["name", "bytes", "offset", "deployed_ms"]);
+    for (name, plugin) in deployed(&client).await? {
+        table.row([
+            json!(name),
+            json!(plugin.bytes),
+            json!(plugin.offset.get()),
+            json!(plugin.timestamp_ms),
+        ]);
+    }
+    Ok(table)
+}
+
+async fn delete(client: &Client, names: &[String]) -> Result<Table, Failure> {
+    let deployed = deployed(client).await?;
+    if let Some(name) = names.iter().find(|name| !deployed.contains_key(*name)) {
+        let what = format!("no plugin called {name} is deployed, and nothing was deleted");
+        return Err(Failure::new(Exit::Unavailable, what)
+            .advise("`sedge plugin list` lists what is deployed"));
+    }
+    let mut table = Table::new(&["name", "result"]);
+    for name in names {
+        change(client, name, None).await?;
+        table.row([json!(name), json!("deleted")]);
+    }
+    Ok(table)
+}

@@ -1,0 +1,126 @@
+//! `__sedge_plugins`: where deployed plugins live. Deploying is producing: the key is the plugin's name, the value its
+//! component (or an artifact of `sedge plugin compile`), and no value takes it away. The last of a name holds.
+
+use sedge_protocol::batch::Batch;
+use sedge_protocol::error::Result;
+use sedge_protocol::records::{BatchBuilder, Compression, Records, decompress};
+
+/// The topic. Compacted, of one partition.
+pub const TOPIC: &str = "__sedge_plugins";
+
+/// Largest batch in it: the largest component (`plugin.component.bytes`, 8 MiB) with its machine code, and still
+/// within what this client takes as an answer.
+pub const BATCH_BYTES_MAX: usize = 24 << 20;
+
+/// Largest content: a batch of it fits also where it does not compress.
+pub const CONTENT_BYTES_MAX: usize = BATCH_BYTES_MAX - (64 << 10);
+
+/// Letters of a name. It stands in topic configurations and in labels of metrics.
+const NAME_MAX: usize = 64;
+
+/// One change of what is deployed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change<'a> {
+    /// The plugin's name.
+    pub name: &'a str,
+    /// What is deployed under it from here on; `None`: nothing.
+    pub content: Option<&'a [u8]>,
+    /// When, by the clock of whoever deployed it.
+    pub timestamp_ms: i64,
+}
+
+/// Checks a plugin's name.
+///
+/// # Errors
+/// What a name may be.
+pub fn check_name(name: &str) -> std::result::Result<(), String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(fine) {
+        return Err(format!(
+            "`{name}`: a plugin's name is 1 to {NAME_MAX} letters, digits, - and _"
+        ));
+    }
+    Ok(())
+}
+
+/// The changes that a batch holds, in order. Records whose key is no name are left out.
+///
+/// # Errors
+/// The batch cannot be read.
+pub fn each_change(batch: &Batch, mut each: impl FnMut(Change<'_>)) -> Result<()> {
+    if batch.header.is_control() {
+        return Ok(());
+    }
+    let body = decompress(&batch.header, &batch.body, BATCH_BYTES_MAX)?;
+    for record in Records::new(&batch.header, &body) {
+        let record = record?;
+        let name = record.key.and_then(|key| std::str::from_utf8(key).ok());
+        if let Some(name) = name.filter(|name| check_name(name).is_ok()) {
+            let timestamp_ms = batch
+                .header
+                .base_timestamp()
+                .wrapping_add(record.timestamp_delta);
+            each(Change {
+                name,
+                content: record.value,
+                timestamp_ms,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A batch that makes one change.
+///
+/// # Errors
+/// It is larger than a batch can be.
+pub fn batch_of(change: &Change<'_>) -> Result<Batch> {
+    // Machine code and components are compressible, and a link to a device is slow.
+    let mut builder = BatchBuilder::new(Compression::Zstd);
+    builder.push(
+        change.timestamp_ms,
+        Some(change.name.as_bytes()),
+        change.content,
+        &[],
+    );
+    builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_read_as_it_was_written() {
+        let content = vec![7; 100_000];
+        for content in [Some(&content[..]), None] {
+            let change = Change {
+                name: "range-1",
+                content,
+                timestamp_ms: 1_795_311_182_000,
+            };
+            let batch = batch_of(&change).unwrap();
+            let mut read = 0;
+            each_change(&batch, |other| {
+                assert_eq!(other, change);
+                read += 1;
+            })
+            .unwrap();
+            assert_eq!(read, 1);
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_no_name_is_left_out() {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for key in [Some(&b"a.b"[..]), None, Some(b"\xff"), Some(b"good")] {
+            builder.push(0, key, Some(b"x"), &[]);
+        }
+        let mut names = Vec::new();
+        each_change(&builder.build().unwrap(), |change| {
+            names.push(change.name.to_owned());
+        })
+        .unwrap();
+        assert_eq!(names, ["good"]);
+    }
+}
