@@ -16,5 +16,6 @@ pub mod limits;
 pub mod log;
 pub mod machine;
 pub mod metadata;
+pub mod mirror;
 pub mod offsets;
 pub mod retention;

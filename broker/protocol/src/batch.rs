@@ -210,6 +210,12 @@ impl BatchHeader {
         *self = self.with_computed_crc(body);
     }
 
+    /// Makes this a `CreateTime` batch, as producers send it. The CRC is to be computed again after it.
+    pub fn clear_log_append_time(&mut self) {
+        let attributes = self.attributes() & !(TIMESTAMP_TYPE_BIT | DELETE_HORIZON_BIT);
+        self.put(21, attributes.to_be_bytes());
+    }
+
     /// The same header with the CRC that belongs to it and `body`.
     #[must_use]
     pub fn with_computed_crc(mut self, body: &[u8]) -> Self {

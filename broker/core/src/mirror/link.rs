@@ -1,0 +1,485 @@
+//! All partitions of a link.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::ops::Bound;
+
+use sedge_protocol::ErrorCode;
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
+
+use super::HOLD_MS;
+use super::stamp::stamp;
+use super::stream::{Hold, Sent, Stream};
+use super::verdict::{Outcome, Verdict, judge};
+use crate::backoff::Backoff;
+
+/// What a link may hold and how it waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes in flight, all partitions together.
+    pub window_bytes: usize,
+    /// Bytes of one read.
+    pub read_bytes: usize,
+    pub backoff: Backoff,
+}
+
+/// Where a partition stands when a link takes it up.
+#[derive(Clone, Copy, Debug)]
+pub struct Position {
+    /// As last committed; `None` begins at the log start.
+    pub cursor: Option<Offset>,
+    pub log_start: Offset,
+    pub high_watermark: Offset,
+}
+
+/// Read batches of `partition` from `from` on, below `until`; give at most `batches_max` of them back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    pub partition: PartitionId,
+    pub generation: u32,
+    pub from: Offset,
+    pub until: Offset,
+    pub bytes_max: usize,
+    pub batches_max: usize,
+}
+
+/// Send this to the partition's upstream twin, behind everything that came out before it.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub partition: PartitionId,
+    pub generation: u32,
+    /// The offset here: names the batch in [`Link::handle_outcome`].
+    pub base: Offset,
+    pub batch: Batch,
+}
+
+/// Sums since the link began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub sent_records: u64,
+    pub sent_bytes: u64,
+    /// Batches that are sent again.
+    pub retries: u64,
+    pub lost_to_retention: u64,
+}
+
+/// The state of a link. See the module's documentation for its rules.
+#[derive(Debug)]
+pub struct Link {
+    limits: Limits,
+    streams: BTreeMap<PartitionId, Stream>,
+    /// Partitions that may have something to read.
+    ready: BTreeSet<PartitionId>,
+    /// Partitions that wait, by the time they wait for.
+    waiting: BTreeSet<(u64, PartitionId)>,
+    /// Partitions whose cursor has moved since it was committed.
+    dirty: BTreeSet<PartitionId>,
+    last_read: Option<PartitionId>,
+    producer: Option<(ProducerId, ProducerEpoch)>,
+    bytes_in_flight: usize,
+    counts: Counts,
+}
+
+impl Link {
+    #[must_use]
+    pub const fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            streams: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            last_read: None,
+            producer: None,
+            bytes_in_flight: 0,
+            counts: Counts {
+                sent_records: 0,
+                sent_bytes: 0,
+                retries: 0,
+                lost_to_retention: 0,
+            },
+        }
+    }
+
+    // Getters.
+
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    #[must_use]
+    pub const fn bytes_in_flight(&self) -> usize {
+        self.bytes_in_flight
+    }
+
+    #[must_use]
+    pub fn has(&self, partition: PartitionId) -> bool {
+        self.streams.contains_key(&partition)
+    }
+
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionId> + '_ {
+        self.streams.keys().copied()
+    }
+
+    /// Everything below is upstream.
+    #[must_use]
+    pub fn cursor(&self, partition: PartitionId) -> Option<Offset> {
+        self.streams.get(&partition).map(|stream| stream.cursor)
+    }
+
+    /// Records here and not upstream.
+    #[must_use]
+    pub fn lag(&self) -> i64 {
+        self.streams.values().map(Stream::lag).sum()
+    }
+
+    /// The partitions that lag, with their cursors.
+    pub fn lagging(&self) -> impl Iterator<Item = (PartitionId, Offset)> + '_ {
+        let lagging = self.streams.iter().filter(|(_, stream)| stream.lag() > 0);
+        lagging.map(|(partition, stream)| (*partition, stream.cursor))
+    }
+
+    /// The smallest known timestamp of a batch that is not upstream.
+    #[must_use]
+    pub fn oldest_timestamp(&self) -> Option<i64> {
+        let lagging = self.streams.values().filter(|stream| stream.lag() > 0);
+        lagging.filter_map(|stream| stream.oldest_timestamp).min()
+    }
+
+    /// Partitions that are held, and why.
+    pub fn holds(&self) -> impl Iterator<Item = (PartitionId, Hold)> + '_ {
+        let held = |(partition, stream): (&PartitionId, &Stream)| Some((*partition, stream.hold?));
+        self.streams.iter().filter_map(held)
+    }
+
+    /// Whether anything has to be sent and there is no producer id for it.
+    #[must_use]
+    pub fn needs_producer(&self) -> bool {
+        self.producer.is_none()
+            && self
+                .ready
+                .iter()
+                .any(|p| self.streams.get(p).is_some_and(Stream::wants_read))
+    }
+
+    /// When the next waiting partition may go on.
+    #[must_use]
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        self.waiting.first().map(|(at_ms, _)| *at_ms)
+    }
+
+    // What happened.
+
+    /// Takes a partition up where it stopped. A cursor above the end (a log that lost its tail) becomes the end.
+    pub fn open(&mut self, partition: PartitionId, position: Position) {
+        let cursor = position
+            .cursor
+            .unwrap_or(position.log_start)
+            .min(position.high_watermark);
+        let stream = Stream::new(cursor, position.cursor, self.limits.backoff);
+        self.streams.insert(partition, stream);
+        self.handle_bounds(partition, position.log_start, position.high_watermark);
+        self.settle(partition);
+    }
+
+    /// Lets a partition go: its topic was deleted or is not selected any more.
+    pub fn close(&mut self, partition: PartitionId) {
+        if let Some(mut stream) = self.streams.remove(&partition) {
+            self.bytes_in_flight -= stream.rewind();
+            if let Some(at_ms) = stream.resume_at_ms {
+                self.waiting.remove(&(at_ms, partition));
+            }
+        }
+        self.ready.remove(&partition);
+        self.dirty.remove(&partition);
+    }
+
+    /// The log has grown, or retention has moved its start.
+    pub fn handle_bounds(
+        &mut self,
+        partition: PartitionId,
+        log_start: Offset,
+        high_watermark: Offset,
+    ) {
+        let Some(stream) = self.streams.get_mut(&partition) else {
+            return;
+        };
+        stream.log_start = log_start;
+        stream.end = stream.end.max(high_watermark);
+        if stream.wants_read() {
+            self.ready.insert(partition);
+        }
+    }
+
+    /// A producer id that nobody has used yet.
+    pub fn handle_producer(&mut self, id: ProducerId, epoch: ProducerEpoch) {
+        self.producer = Some((id, epoch));
+    }
+
+    /// The next read, of each partition in turn, as long as the window has room.
+    pub fn poll_read(&mut self, now_ms: u64) -> Option<Read> {
+        self.wake(now_ms);
+        self.producer?;
+        let left = self
+            .limits
+            .window_bytes
+            .saturating_sub(self.bytes_in_flight);
+        if left == 0 {
+            return None;
+        }
+        while let Some(partition) = self.next_ready() {
+            self.ready.remove(&partition);
+            let Some(stream) = self.streams.get_mut(&partition) else {
+                continue;
+            };
+            let lost = stream.skip_lost();
+            if lost > 0 {
+                self.counts.lost_to_retention += lost.unsigned_abs();
+                self.dirty.insert(partition);
+            }
+            let batches_max = stream.room(now_ms);
+            // Below the log start there is nothing to read; what is in flight comes back first, and
+            // makes the partition ready again.
+            if !stream.wants_read() || batches_max == 0 || stream.read < stream.log_start {
+                continue;
+            }
+            stream.reading = true;
+            self.last_read = Some(partition);
+            return Some(Read {
+                partition,
+                generation: stream.generation,
+                from: stream.read,
+                until: stream.end,
+                bytes_max: left.min(self.limits.read_bytes),
+                batches_max,
+            });
+        }
+        None
+    }
+
+    /// What a read brought: whole batches, the first of which contains `read.from`. Those that come out
+    /// are to be sent in their order; more than `batches_max` are left for the next read.
+    pub fn handle_read(&mut self, read: &Read, batches: Vec<Batch>, now_ms: u64) -> Vec<Outgoing> {
+        let mut outgoing = Vec::new();
+        let Some(stream) = self.streams.get_mut(&read.partition) else {
+            return outgoing;
+        };
+        if stream.generation != read.generation {
+            return outgoing;
+        }
+        stream.reading = false;
+        if stream.producer.is_none()
+            && let Some(producer) = self.producer
+        {
+            stream.take_producer(producer);
+        }
+        let before = stream.read;
+        let mut unfit = None;
+        for mut batch in batches.into_iter().take(read.batches_max) {
+            let header = batch.header;
+            let (base, next) = (header.base_offset(), header.next_offset());
+            let Some(producer) = stream.producer else {
+                break;
+            };
+            if next <= stream.read {
+                continue;
+            }
+            let count = if header.is_control() {
+                0
+            } else {
+                header.record_count()
+            };
+            let sent = Sent {
+                base,
+                next,
+                bytes: if count == 0 { 0 } else { batch.bytes() },
+                sequence: stream.next_sequence,
+                max_timestamp: header.max_timestamp(),
+                // Control batches are the upstream's own affair.
+                done: header.is_control(),
+            };
+            if !sent.done
+                && let Err(error) = stamp(&mut batch, producer, sent.sequence)
+            {
+                if stream.in_flight.is_empty() {
+                    unfit = Some(error);
+                }
+                break;
+            }
+            stream.push(sent, count);
+            self.bytes_in_flight += sent.bytes;
+            if !sent.done {
+                let Read {
+                    partition,
+                    generation,
+                    ..
+                } = *read;
+                outgoing.push(Outgoing {
+                    partition,
+                    generation,
+                    base,
+                    batch,
+                });
+            }
+        }
+        if let Some(error) = unfit {
+            self.hold(read.partition, Hold::Unfit(error), now_ms);
+        } else if stream.read == before {
+            // There should have been something: not at once again.
+            let wait_ms = stream.backoff.fail(0);
+            self.again(read.partition, now_ms + wait_ms);
+        }
+        self.settle(read.partition);
+        outgoing
+    }
+
+    /// How the sending of a batch ended. `random` is for the backoff's jitter.
+    pub fn handle_outcome(
+        &mut self,
+        partition: PartitionId,
+        generation: u32,
+        base: Offset,
+        outcome: Outcome,
+        now_ms: u64,
+        random: u64,
+    ) -> Verdict {
+        let verdict = judge(outcome);
+        let Some(stream) = self.streams.get_mut(&partition) else {
+            return verdict;
+        };
+        if stream.generation != generation {
+            return verdict;
+        }
+        match verdict {
+            Verdict::Acknowledged => {
+                let bytes = stream
+                    .in_flight
+                    .iter()
+                    .find(|sent| sent.base == base)
+                    .map_or(0, |sent| sent.bytes);
+                self.counts.sent_bytes += bytes as u64;
+                let (freed, records) = stream.acknowledge(base, now_ms);
+                self.bytes_in_flight -= freed;
+                self.counts.sent_records += records.unsigned_abs();
+                self.dirty.insert(partition);
+                self.settle(partition);
+            }
+            Verdict::Retry => {
+                let wait_ms = stream.backoff.fail(random);
+                self.again(partition, now_ms + wait_ms);
+            }
+            Verdict::NewProducer => {
+                // Where the link has another one already, this partition takes that.
+                if stream.producer == self.producer {
+                    self.producer = None;
+                }
+                stream.drop_producer();
+                let wait_ms = stream.backoff.fail(random);
+                self.again(partition, now_ms + wait_ms);
+            }
+            Verdict::Hold => {
+                let code = match outcome {
+                    Outcome::Answered(code) => code,
+                    Outcome::Lost => ErrorCode::NetworkException,
+                };
+                self.hold(partition, Hold::Refused(code), now_ms);
+            }
+        }
+        verdict
+    }
+
+    /// A read failed: nothing was in flight for it.
+    pub fn handle_read_failure(&mut self, read: &Read, now_ms: u64, random: u64) {
+        let Some(stream) = self.streams.get_mut(&read.partition) else {
+            return;
+        };
+        if stream.generation == read.generation {
+            let wait_ms = stream.backoff.fail(random);
+            self.again(read.partition, now_ms + wait_ms);
+        }
+    }
+
+    /// Cursors to commit.
+    #[must_use]
+    pub fn uncommitted(&self) -> Vec<(PartitionId, Offset)> {
+        let cursor = |partition: &PartitionId| {
+            let stream = self.streams.get(partition)?;
+            (stream.committed != Some(stream.cursor)).then_some((*partition, stream.cursor))
+        };
+        self.dirty.iter().filter_map(cursor).collect()
+    }
+
+    /// These cursors are durable.
+    pub fn handle_committed(&mut self, cursors: &[(PartitionId, Offset)]) {
+        for (partition, cursor) in cursors {
+            let Some(stream) = self.streams.get_mut(partition) else {
+                continue;
+            };
+            stream.committed = Some(*cursor);
+            if stream.cursor == *cursor {
+                self.dirty.remove(partition);
+            }
+        }
+    }
+
+    // Private.
+
+    /// The ready partition after the one that was read last, in a circle.
+    fn next_ready(&self) -> Option<PartitionId> {
+        let last = self.last_read.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.ready.range((last, Bound::Unbounded)).next();
+        behind.or_else(|| self.ready.first()).copied()
+    }
+
+    /// Waiting partitions whose time has come may go on.
+    fn wake(&mut self, now_ms: u64) {
+        while let Some((at_ms, partition)) = self.waiting.first().copied() {
+            if at_ms > now_ms {
+                return;
+            }
+            self.waiting.remove(&(at_ms, partition));
+            if let Some(stream) = self.streams.get_mut(&partition) {
+                stream.resume_at_ms = None;
+                self.ready.insert(partition);
+            }
+        }
+    }
+
+    /// After something has left or entered the partition's window.
+    fn settle(&mut self, partition: PartitionId) {
+        let Some(stream) = self.streams.get_mut(&partition) else {
+            return;
+        };
+        let (freed, _) = stream.pass_done();
+        self.bytes_in_flight -= freed;
+        if stream.wants_read() {
+            self.ready.insert(partition);
+        }
+        if stream.committed != Some(stream.cursor) {
+            self.dirty.insert(partition);
+        }
+    }
+
+    /// Reads again from the cursor, at `at_ms`.
+    fn again(&mut self, partition: PartitionId, at_ms: u64) {
+        let Some(stream) = self.streams.get_mut(&partition) else {
+            return;
+        };
+        self.counts.retries += stream.in_flight.len() as u64;
+        self.bytes_in_flight -= stream.rewind();
+        if let Some(before_ms) = stream.resume_at_ms.replace(at_ms) {
+            self.waiting.remove(&(before_ms, partition));
+        }
+        self.waiting.insert((at_ms, partition));
+        self.ready.remove(&partition);
+    }
+
+    fn hold(&mut self, partition: PartitionId, hold: Hold, now_ms: u64) {
+        if let Some(stream) = self.streams.get_mut(&partition) {
+            stream.hold = Some(hold);
+        }
+        self.again(partition, now_ms + HOLD_MS);
+    }
+}
