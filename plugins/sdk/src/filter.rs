@@ -1,0 +1,200 @@
+//! The filter's trait, and how its answers are written down for the broker.
+
+use alloc::{string::String, vec::Vec};
+
+pub use crate::bindings::exports::sedge::plugin::filter::Needs;
+use crate::{
+    batch::{Batch, Record, SPAN_BYTES},
+    bindings::exports::sedge::plugin::filter::{BatchInfo, Outcome},
+    config::Config,
+};
+
+/// A filter. One instance sees one batch at a time.
+pub trait Filter: Sized {
+    /// The fields it reads; the others are not copied and come as `None`.
+    const NEEDS: Needs = Needs::VALUE;
+
+    /// Makes an instance of the topic's settings.
+    ///
+    /// # Errors
+    /// A text for whoever configured the topic.
+    fn configure(config: &Config) -> Result<Self, String>;
+
+    /// What becomes of a record.
+    fn filter(&mut self, record: &Record<'_>) -> Verdict;
+}
+
+/// What becomes of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on as it is.
+    Keep,
+    /// It goes no further; its producer is told that all is well.
+    Drop,
+    /// It goes on with another key or value.
+    Replace { key: Field, value: Field },
+    /// Its producer gets `INVALID_RECORD` with this text.
+    Reject(String),
+}
+
+impl Verdict {
+    /// Another value, and the key as it was.
+    pub fn value(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::Replace {
+            key: Field::Same,
+            value: Field::Bytes(bytes.into()),
+        }
+    }
+}
+
+/// A field of a replaced record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// As it was.
+    Same,
+    /// Absent.
+    Null,
+    /// These bytes.
+    Bytes(Vec<u8>),
+}
+
+const NULL: u32 = u32::MAX;
+const SAME: u32 = u32::MAX - 1;
+
+const DROP: u8 = 1;
+const REPLACE: u8 = 2;
+const REJECT: u8 = 3;
+
+/// The one instance that a component holds. What [`filter!`](crate::filter!) is made of.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Running<F>(core::cell::RefCell<Option<F>>);
+
+// SAFETY: a component has one thread.
+unsafe impl<F> Sync for Running<F> {}
+
+impl<F: Filter> Running<F> {
+    pub const fn new() -> Self {
+        Self(core::cell::RefCell::new(None))
+    }
+
+    pub fn configure(&self, config: Vec<(String, String)>) -> Result<(), String> {
+        *self.0.borrow_mut() = Some(F::configure(&Config(config))?);
+        Ok(())
+    }
+
+    pub fn filter_batch(&self, info: BatchInfo, blob: &[u8], spans: &[u8]) -> Outcome {
+        let mut running = self.0.borrow_mut();
+        let filter = running.as_mut().expect("the broker configures first");
+        let batch = Batch(info);
+        let (spans, _) = spans.as_chunks::<SPAN_BYTES>();
+        let mut answer = Answer::default();
+        for (index, span) in spans.iter().enumerate() {
+            answer.add(
+                index,
+                spans.len(),
+                filter.filter(&Record {
+                    batch: &batch,
+                    blob,
+                    span,
+                }),
+            );
+        }
+        answer.0
+    }
+}
+
+impl<F: Filter> Default for Running<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+struct Answer(Outcome);
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self(Outcome {
+            verdicts: Vec::new(),
+            replacements: Vec::new(),
+            replacement_blob: Vec::new(),
+            reasons: Vec::new(),
+        })
+    }
+}
+
+impl Answer {
+    fn add(&mut self, index: usize, records: usize, verdict: Verdict) {
+        match verdict {
+            Verdict::Keep => {}
+            Verdict::Drop => self.set(index, records, DROP),
+            Verdict::Replace { key, value } => {
+                self.set(index, records, REPLACE);
+                self.put(&key);
+                self.put(&value);
+            }
+            Verdict::Reject(reason) => {
+                self.set(index, records, REJECT);
+                self.0.reasons.push(reason);
+            }
+        }
+    }
+
+    fn set(&mut self, index: usize, records: usize, verdict: u8) {
+        if self.0.verdicts.is_empty() {
+            self.0.verdicts.resize(records, 0);
+        }
+        self.0.verdicts[index] = verdict;
+    }
+
+    fn put(&mut self, field: &Field) {
+        let offset = self.0.replacement_blob.len() as u32;
+        let length = match field {
+            Field::Same => SAME,
+            Field::Null => NULL,
+            Field::Bytes(bytes) => {
+                self.0.replacement_blob.extend_from_slice(bytes);
+                bytes.len() as u32
+            }
+        };
+        self.0.replacements.extend_from_slice(&offset.to_le_bytes());
+        self.0.replacements.extend_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// Makes the component export a [`Filter`].
+#[macro_export]
+macro_rules! filter {
+    ($filter:ty) => {
+        const _: () = {
+            use $crate::bindings::exports::sedge::plugin::{filter, lifecycle};
+
+            static RUNNING: $crate::Running<$filter> = $crate::Running::new();
+            struct Component;
+
+            impl lifecycle::Guest for Component {
+                fn configure(
+                    config: $crate::Vec<($crate::String, $crate::String)>,
+                ) -> Result<(), $crate::String> {
+                    RUNNING.configure(config)
+                }
+            }
+
+            impl filter::Guest for Component {
+                fn describe() -> filter::Needs {
+                    <$filter as $crate::Filter>::NEEDS
+                }
+
+                fn filter_batch(
+                    info: filter::BatchInfo,
+                    blob: $crate::Vec<u8>,
+                    spans: $crate::Vec<u8>,
+                ) -> filter::Outcome {
+                    RUNNING.filter_batch(info, &blob, &spans)
+                }
+            }
+
+    $crate::bindings::export!(Component with_types_in $crate::bindings);
+        };
+    };
+}

@@ -1,0 +1,77 @@
+//! Write a sedge plugin in Rust: implement [`Filter`] and name it in [`filter!`].
+//!
+//! ```ignore
+//! #![no_std]
+//! use sedge_plugin_sdk::{Config, Filter, Record, String, Verdict, filter};
+//!
+//! struct DropTombstones;
+//!
+//! impl Filter for DropTombstones {
+//!     fn configure(_: &Config) -> Result<Self, String> {
+//!         Ok(Self)
+//!     }
+//!     fn filter(&mut self, record: &Record<'_>) -> Verdict {
+//!         if record.value().is_some() { Verdict::Keep } else { Verdict::Drop }
+//!     }
+//! }
+//!
+//! filter!(DropTombstones);
+//! ```
+//!
+//! It hides `wit/plugin.wit`: flat bytes come in, records are looked at where they lie, and verdicts go out in the
+//! cheapest form that says the same. A guest is built without `std`; one that needs it turns the feature
+//! `runtime` off and says `[package.metadata.sedge] std = true`.
+#![no_std]
+
+extern crate alloc;
+
+mod batch;
+mod config;
+mod filter;
+#[cfg(all(target_arch = "wasm32", feature = "runtime"))]
+mod runtime;
+
+pub use alloc::{borrow::ToOwned, format, string::String, vec, vec::Vec};
+
+pub use batch::{Batch, Header, Headers, Record, Stage};
+pub use config::Config;
+pub use filter::{Field, Filter, Needs, Verdict};
+
+/// What `wit-bindgen` makes of `wit/`. For plugins that want the bare interface.
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "record-filter",
+        pub_export_macro: true,
+        default_bindings_module: "sedge_plugin_sdk::bindings",
+    });
+}
+
+#[doc(hidden)]
+pub use filter::Running;
+
+/// A line in the broker's log, which cuts off long ones and drops those that are too many.
+pub mod log {
+    use crate::bindings::sedge::plugin::log::{Level, log};
+
+    /// Something is wrong and somebody has to act.
+    pub fn error(message: &str) {
+        log(Level::Error, message);
+    }
+
+    /// Something is wrong, and the plugin goes on.
+    pub fn warn(message: &str) {
+        log(Level::Warn, message);
+    }
+
+    /// Something changed.
+    pub fn info(message: &str) {
+        log(Level::Info, message);
+    }
+
+    /// Only for who looks for a fault.
+    pub fn debug(message: &str) {
+        log(Level::Debug, message);
+    }
+}
