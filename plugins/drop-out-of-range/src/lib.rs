@@ -1,5 +1,6 @@
 //! Drops readings like `{"sensor":"roof-3","celsius":21.4}` whose `field` (`celsius`) lies outside
-//! `min` (-40) to `max` (85), and those that have none. Settings: `sedge.plugin.NAME.min` and so on.
+//! `min` (-40) to `max` (85), and those that have none. Settings: `sedge.plugin.NAME.min` and so
+//! on.
 #![no_std]
 use sedge_plugin_sdk::{Config, Filter, Record, String, Verdict, filter, format};
 

@@ -1,7 +1,7 @@
 //! Records as they lie in the broker's flat bytes.
 //!
-//! **Invariant**: nothing here copies. The broker writes spans that lie within the blob; a span that does
-//! not would end the instance by a panic, and never reads outside.
+//! **Invariant**: nothing here copies. The broker writes spans that lie within the blob; a span
+//! that does not would end the instance by a panic, and never reads outside.
 
 use crate::bindings::exports::sedge::plugin::filter::BatchInfo;
 pub use crate::bindings::exports::sedge::plugin::filter::Stage;

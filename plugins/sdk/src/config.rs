@@ -16,7 +16,8 @@ impl Config {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The setting as a number, a bool or whatever else can be parsed; `otherwise` where it is not set.
+    /// The setting as a number, a bool or whatever else can be parsed; `otherwise` where it is not
+    /// set.
     ///
     /// # Errors
     /// A text for whoever configured the topic, when the value cannot be parsed.

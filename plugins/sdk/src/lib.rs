@@ -18,9 +18,9 @@
 //! filter!(DropTombstones);
 //! ```
 //!
-//! It hides `wit/plugin.wit`: flat bytes come in, records are looked at where they lie, and verdicts go out in the
-//! cheapest form that says the same. A guest is built without `std`; one that needs it turns the feature
-//! `runtime` off and says `[package.metadata.sedge] std = true`.
+//! It hides `wit/plugin.wit`: flat bytes come in, records are looked at where they lie, and
+//! verdicts go out in the cheapest form that says the same. A guest is built without `std`; one
+//! that needs it turns the feature `runtime` off and says `[package.metadata.sedge] std = true`.
 #![no_std]
 
 extern crate alloc;

@@ -1,0 +1,103 @@
+//! What a filter costs a record: batches of 100 records of 1 KiB, of which one in ten is dropped.
+//!
+//! `cargo run --release -p sedge-plugin --features jit,build --example filter_cost`
+#![allow(clippy::print_stdout, reason = "it is a program")]
+
+use std::{error::Error, hint::black_box, path::Path, time::Instant};
+
+use sedge_plugin::{BatchInfo, Engine, FilterStage, Limits, RecordBlob, Verdict, guest};
+
+const ROUNDS: usize = 15;
+const BATCHES: usize = 2000;
+const RECORDS: usize = 100;
+const VALUE_BYTES: usize = 1024;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+    let component = guest::build(
+        &guest::find_toolchain()?,
+        &plugins.join("drop-out-of-range"),
+        None,
+    )?;
+    println!("component: {} bytes", component.len());
+    let engine = Engine::new()?;
+    let began = Instant::now();
+    let factory = engine.compile("range", &component, Limits::default())?;
+    println!("compile: {:?}", began.elapsed());
+    let began = Instant::now();
+    let mut filter = factory.instantiate(&[])?;
+    println!("instantiate: {:?}", began.elapsed());
+
+    let values: Vec<Vec<u8>> = (0..RECORDS).map(reading).collect();
+    let info = BatchInfo {
+        topic: "readings",
+        partition: 0,
+        stage: FilterStage::Produce,
+        base_timestamp_ms: 0,
+        client_id: Some("bench"),
+        principal: None,
+    };
+    let mut records = RecordBlob::new();
+    let (mut gathering, mut whole) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        for _ in 0..BATCHES {
+            gather(&mut records, &filter, &values)?;
+        }
+        gathering.push(nanos_a_record(began));
+        let began = Instant::now();
+        for _ in 0..BATCHES {
+            gather(&mut records, &filter, &values)?;
+            let outcome = filter.filter(&info, &records)?;
+            let kept = outcome
+                .verdicts()
+                .filter(|verdict| *verdict == Verdict::Keep)
+                .count();
+            assert_eq!(black_box(kept), RECORDS - RECORDS / 10);
+        }
+        whole.push(nanos_a_record(began));
+    }
+    let bytes = values[0].len();
+    println!("batches of {RECORDS} records of {bytes} bytes, ns a record (least, median, most)");
+    print("gathering alone", &mut gathering);
+    print("gathering, filter, verdicts", &mut whole);
+    Ok(())
+}
+
+fn reading(index: usize) -> Vec<u8> {
+    let celsius = if index.is_multiple_of(10) {
+        400.5
+    } else {
+        21.4
+    };
+    let mut reading = format!("{{\"sensor\":\"roof-{index}\",\"celsius\":{celsius},\"note\":\"");
+    while reading.len() < VALUE_BYTES - 2 {
+        reading.push('x');
+    }
+    reading.push_str("\"}");
+    reading.into_bytes()
+}
+
+fn gather(
+    records: &mut RecordBlob,
+    filter: &sedge_plugin::FilterInstance,
+    values: &[Vec<u8>],
+) -> Result<(), Box<dyn Error>> {
+    records.start(filter.needs(), filter.factory().limits());
+    for value in values {
+        records
+            .push(Some(b"key"), Some(value), None, 1)
+            .map_err(|_| "too large")?;
+    }
+    Ok(())
+}
+
+fn nanos_a_record(began: Instant) -> f64 {
+    began.elapsed().as_nanos() as f64 / (BATCHES * RECORDS) as f64
+}
+
+fn print(what: &str, nanos: &mut [f64]) {
+    nanos.sort_by(f64::total_cmp);
+    let (least, median, most) = (nanos[0], nanos[nanos.len() / 2], nanos[nanos.len() - 1]);
+    println!("{what}: {least:.0} {median:.0} {most:.0}");
+}

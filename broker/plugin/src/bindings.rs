@@ -1,0 +1,8 @@
+//! What wasmtime makes of `wit/`.
+#![allow(missing_debug_implementations, reason = "generated")]
+#![allow(clippy::pedantic, reason = "generated")]
+
+wasmtime::component::bindgen!({
+    path: "../../wit",
+    world: "record-filter",
+});

@@ -1,0 +1,211 @@
+//! Machine code under the data directory, one file a component, each under the installation's seal.
+//!
+//! A file that is missing, damaged, forged or made by another version counts as not there: a build
+//! with the compiler makes it again, one without says what to do. What is trusted and why is in
+//! [`seal`](crate::seal).
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    artifact::Artifact,
+    compile::compile_in_child,
+    component::{ComponentHash, inspect_filter},
+    config::host_target,
+    engine::Engine,
+    error::Error,
+    filter::FilterFactory,
+    limits::Limits,
+    seal::{SealKey, Sealer},
+};
+
+/// The cache of one installation.
+#[derive(Debug)]
+pub struct CodeCache {
+    directory: PathBuf,
+    installation: SealKey,
+    operator: Option<SealKey>,
+}
+
+impl CodeCache {
+    /// Opens the cache in `directory` (`DATA/plugin-cache`), making it and the installation's key
+    /// where they are not there yet. `operator` is the key in `plugin.signing.key`.
+    ///
+    /// # Errors
+    /// When the directory or the key cannot be made or read.
+    pub fn open(directory: &Path, operator: Option<SealKey>) -> Result<Self, Error> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|source| Error::File {
+                path: directory.to_owned(),
+                source,
+            })?;
+        let installation = SealKey::of_installation(&directory.join("key"))?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            installation,
+            operator,
+        })
+    }
+
+    /// Makes a filter of what was deployed: a component, or an artifact that the operator's key has
+    /// sealed.
+    ///
+    /// `compiler` is the command that runs [`compile_for_parent`](crate::compile_for_parent), in
+    /// builds that have a compiler. Blocks while it runs: some 0.2 s for a Rust filter, half a
+    /// minute for Python.
+    ///
+    /// # Errors
+    /// When it is no filter, when there is no machine code and none can be made, or when the
+    /// artifact is not to be trusted.
+    pub fn load(
+        &self,
+        engine: &Engine,
+        name: &str,
+        deployed: &[u8],
+        limits: Limits,
+        compiler: Option<Command>,
+    ) -> Result<FilterFactory, Error> {
+        let component = if Artifact::is_one(deployed) {
+            let artifact = Artifact::read(deployed).map_err(Error::Artifact)?;
+            if let Some(operator) = &self.operator
+                && operator.has_sealed(&artifact)
+            {
+                self.import(deployed, &limits)?;
+            }
+            artifact.component
+        } else {
+            deployed
+        };
+        let hash = inspect_filter(component, limits.component_bytes_max)?;
+        match self.cached(engine, name, hash, limits) {
+            Ok(Some(filter)) => return Ok(filter),
+            Ok(None) => {}
+            Err(error) => log::info!(target: "plugin", "{name}: cached machine code: {error}"),
+        }
+        match compiler {
+            Some(compiler) => {
+                let answer = compile_in_child(compiler, component)?;
+                let artifact = Artifact::read(&answer).map_err(Error::Artifact)?;
+                if artifact.component_hash != hash {
+                    return Err(Error::Artifact(crate::error::ArtifactError::Hash));
+                }
+                self.keep(&artifact)?;
+                self.cached(engine, name, hash, limits)?
+                    .ok_or_else(|| Error::NoMachineCode {
+                        component: hash.to_string(),
+                    })
+            }
+            None if Artifact::is_one(deployed) => Err(Error::Untrusted),
+            None => Err(Error::NoMachineCode {
+                component: hash.to_string(),
+            }),
+        }
+    }
+
+    /// Takes over an artifact because the operator says so: what `sedge plugin import` does on the
+    /// machine itself. Whoever calls this vouches for where the artifact comes from.
+    ///
+    /// # Errors
+    /// When it is damaged, no filter, or for another kind of machine.
+    pub fn import(&self, artifact: &[u8], limits: &Limits) -> Result<ComponentHash, Error> {
+        let artifact = Artifact::read(artifact).map_err(Error::Artifact)?;
+        let hash = inspect_filter(artifact.component, limits.component_bytes_max)?;
+        self.keep(&artifact)?;
+        Ok(hash)
+    }
+
+    /// Deletes the code of components that are no longer deployed.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or a file not be deleted.
+    pub fn retain(&self, deployed: &[ComponentHash]) -> Result<(), Error> {
+        let error = |source| Error::File {
+            path: self.directory.clone(),
+            source,
+        };
+        let names: Vec<_> = deployed.iter().map(|hash| file_name(*hash)).collect();
+        for entry in fs::read_dir(&self.directory).map_err(error)? {
+            let path = entry.map_err(error)?.path();
+            let is_code = path
+                .extension()
+                .is_some_and(|extension| extension == "cwasm");
+            if is_code && !names.iter().any(|name| path.ends_with(name)) {
+                fs::remove_file(&path).map_err(error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The cached code, loaded; `None` where there is no file.
+    fn cached(
+        &self,
+        engine: &Engine,
+        name: &str,
+        hash: ComponentHash,
+        limits: Limits,
+    ) -> Result<Option<FilterFactory>, Error> {
+        let path = self.directory.join(file_name(hash));
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::File { path, source }),
+        };
+        let artifact = Artifact::read(&bytes).map_err(Error::Artifact)?;
+        // The hash is under the seal: code for another component does not pass by renaming its
+        // file.
+        let code = self.installation.trust(&artifact).ok_or(Error::Untrusted)?;
+        if artifact.component_hash != hash {
+            return Err(Error::Untrusted);
+        }
+        engine.load(name, &code, limits).map(Some)
+    }
+
+    /// Seals the code with the installation's key and keeps it.
+    fn keep(&self, artifact: &Artifact<'_>) -> Result<(), Error> {
+        if artifact.target != host_target() {
+            let is = artifact.target.to_owned();
+            return Err(Error::OtherTarget {
+                is,
+                wanted: host_target(),
+            });
+        }
+        debug_assert_eq!(self.installation.sealer(), Sealer::Installation);
+        let sealed = Artifact::write(
+            artifact.target,
+            artifact.component_hash,
+            b"",
+            artifact.code,
+            Some(&self.installation),
+        );
+        let path = self.directory.join(file_name(artifact.component_hash));
+        write_whole(&path, &sealed).map_err(|source| Error::File { path, source })
+    }
+}
+
+fn file_name(hash: ComponentHash) -> String {
+    format!("{hash}.cwasm")
+}
+
+/// All of it or nothing, and on the disk: a device without a compiler cannot make it again.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    path.parent()
+        .map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
+}

@@ -1,0 +1,302 @@
+//! Builds a guest crate into a component: what `sedge plugin build DIR` does, and the tests.
+//!
+//! Cargo makes a core module for `wasm32-unknown-unknown`, with whichever compiler on this machine
+//! can: one that has that target installed (`rustup target add wasm32-unknown-unknown`), or
+//! Debian's `rustc-web` with `rust-web-src`, which builds the target's standard library first. Then
+//! the module is made a component here.
+
+use std::{
+    fmt,
+    io::{self, BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use wit_component::ComponentEncoder;
+
+const TARGET: &str = "wasm32-unknown-unknown";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
+
+/// A compiler for guests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Toolchain {
+    /// The one on the path, with the target installed.
+    Installed,
+    /// Debian's, which needs `linker` and builds the standard library from source.
+    Debian { linker: PathBuf },
+}
+
+/// Why a guest was not built.
+#[derive(Debug)]
+pub enum BuildError {
+    /// No compiler on this machine makes WebAssembly.
+    NoToolchain,
+    /// A program could not be run.
+    Run { program: String, source: io::Error },
+    /// Cargo failed; what it said is on standard error.
+    Cargo,
+    /// The crate makes no module: it lacks `crate-type = ["cdylib"]`.
+    NoModule { directory: PathBuf },
+    /// The crate makes several modules.
+    ManyModules { modules: Vec<PathBuf> },
+    /// The module could not be read.
+    Module { path: PathBuf, source: io::Error },
+    /// It cannot be made a component.
+    NotAPlugin { reason: String },
+}
+
+/// Finds a compiler for guests.
+///
+/// # Errors
+/// [`BuildError::NoToolchain`], which says what to install.
+pub fn find_toolchain() -> Result<Toolchain, BuildError> {
+    let has_target = output(rustc().args(["--print", "target-libdir", "--target", TARGET]))
+        .is_some_and(|libdir| has_core(Path::new(&libdir)));
+    if has_target {
+        return Ok(Toolchain::Installed);
+    }
+    if Path::new(DEBIAN_RUSTC).exists()
+        && Path::new(DEBIAN_SOURCES).exists()
+        && let Some(linker) = find_linker()
+    {
+        return Ok(Toolchain::Debian { linker });
+    }
+    Err(BuildError::NoToolchain)
+}
+
+/// Builds the crate in `directory` and returns the component. Cargo's own output goes to standard
+/// error.
+///
+/// With `target_directory` all that is made goes there; otherwise where cargo puts it.
+///
+/// # Errors
+/// When there is no compiler, when cargo fails, or when what it makes is no plugin.
+pub fn build(
+    toolchain: &Toolchain,
+    directory: &Path,
+    target_directory: Option<&Path>,
+) -> Result<Vec<u8>, BuildError> {
+    let module = compile(toolchain, directory, target_directory)?;
+    let bytes = std::fs::read(&module).map_err(|source| BuildError::Module {
+        path: module,
+        source,
+    })?;
+    componentize(&bytes)
+}
+
+/// Makes a component of a core module that `wit-bindgen` (of any language) has left its world in.
+///
+/// # Errors
+/// When the module has none, or imports what its world does not.
+pub fn componentize(module: &[u8]) -> Result<Vec<u8>, BuildError> {
+    ComponentEncoder::default()
+        .validate(true)
+        .module(module)
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| BuildError::NotAPlugin {
+            reason: format!("{error:#}"),
+        })
+}
+
+fn compile(
+    toolchain: &Toolchain,
+    directory: &Path,
+    target_directory: Option<&Path>,
+) -> Result<PathBuf, BuildError> {
+    let mut cargo = cargo();
+    cargo
+        .current_dir(directory)
+        .args(["build", "--release", "--lib", "--target", TARGET])
+        .arg("--message-format=json-render-diagnostics")
+        // The guest's profile, wherever its workspace is and whatever that says.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3")
+        .env("CARGO_PROFILE_RELEASE_LTO", "true")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
+        .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
+        .env("CARGO_PROFILE_RELEASE_STRIP", "true")
+        // What the caller's own build was told is not meant for guests.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_BUILD_TARGET");
+    if let Some(target_directory) = target_directory {
+        cargo.arg("--target-dir").arg(target_directory);
+    }
+    if let Toolchain::Debian { linker } = toolchain {
+        let std = if wants_std(directory) {
+            "std,panic_abort"
+        } else {
+            "core,alloc"
+        };
+        cargo
+            .arg(format!("-Zbuild-std={std}"))
+            .env("RUSTC", DEBIAN_RUSTC)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env_remove("RUSTC_WRAPPER")
+            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker)
+            .env(
+                "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+                "-Clinker-flavor=wasm-ld",
+            );
+    }
+    let run = |source| BuildError::Run {
+        program: "cargo".into(),
+        source,
+    };
+    let mut child = cargo
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(run)?;
+    let stdout = child.stdout.take().expect("it was asked for");
+    let mut modules = Vec::new();
+    for line in BufReader::new(stdout).lines() {
+        modules.extend(modules_in(&line.map_err(run)?, directory));
+    }
+    if !child.wait().map_err(run)?.success() {
+        return Err(BuildError::Cargo);
+    }
+    match modules.len() {
+        0 => Err(BuildError::NoModule {
+            directory: directory.to_owned(),
+        }),
+        1 => Ok(modules.remove(0)),
+        _ => Err(BuildError::ManyModules { modules }),
+    }
+}
+
+/// The modules that one of cargo's messages tells of, where they belong to the crate in
+/// `directory`.
+fn modules_in(message: &str, directory: &Path) -> Vec<PathBuf> {
+    let Ok(message) = serde_json::from_str::<serde_json::Value>(message) else {
+        return Vec::new();
+    };
+    let manifest = message["manifest_path"].as_str().map(Path::new);
+    let is_ours = manifest
+        .and_then(Path::parent)
+        .is_some_and(|parent| same(parent, directory));
+    if message["reason"] != "compiler-artifact" || !is_ours {
+        return Vec::new();
+    }
+    let files = message["filenames"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    files
+        .iter()
+        .filter_map(serde_json::Value::as_str)
+        .filter(|file| file.ends_with(".wasm"))
+        .map(PathBuf::from)
+        .collect()
+}
+
+fn same(left: &Path, right: &Path) -> bool {
+    match (left.canonicalize(), right.canonicalize()) {
+        (Ok(left), Ok(right)) => left == right,
+        _ => false,
+    }
+}
+
+/// Whether the crate's manifest says `[package.metadata.sedge] std = true`.
+fn wants_std(directory: &Path) -> bool {
+    let Some(metadata) = output(cargo().current_dir(directory).args([
+        "metadata",
+        "--no-deps",
+        "--format-version=1",
+    ])) else {
+        return false;
+    };
+    let Ok(metadata) = serde_json::from_str::<serde_json::Value>(&metadata) else {
+        return false;
+    };
+    let packages = metadata["packages"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    packages.iter().any(|package| {
+        let manifest = package["manifest_path"].as_str().map(Path::new);
+        manifest
+            .and_then(Path::parent)
+            .is_some_and(|parent| same(parent, directory))
+            && package["metadata"]["sedge"]["std"] == true
+    })
+}
+
+fn has_core(libdir: &Path) -> bool {
+    let Ok(files) = std::fs::read_dir(libdir) else {
+        return false;
+    };
+    files.flatten().any(|file| {
+        let name = file.file_name();
+        name.to_string_lossy().starts_with("libcore-")
+    })
+}
+
+/// rustup's toolchains bring a linker for WebAssembly; `lld` of the distribution is another.
+fn find_linker() -> Option<PathBuf> {
+    let sysroot = output(rustc().args(["--print", "sysroot"]));
+    let host = output(rustc().args(["--print", "host-tuple"]));
+    let rust_lld = sysroot.zip(host).map(|(sysroot, host)| {
+        Path::new(&sysroot)
+            .join("lib/rustlib")
+            .join(host)
+            .join("bin/rust-lld")
+    });
+    let others = ["/usr/bin/wasm-ld", "/usr/bin/lld"].map(PathBuf::from);
+    rust_lld
+        .into_iter()
+        .chain(others)
+        .find(|path| path.exists())
+}
+
+fn rustc() -> Command {
+    Command::new("rustc")
+}
+
+/// Cargo without what an outer cargo has set for its own build.
+fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .env_remove("CARGO")
+        .env_remove("RUSTC")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER");
+    cargo
+}
+
+fn output(command: &mut Command) -> Option<String> {
+    let output = command.stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoToolchain => write!(
+                f,
+                "no compiler here makes WebAssembly; run `rustup target add {TARGET}`, or on \
+                 Debian `apt-get install rustc-web rust-web-src lld`"
+            ),
+            Self::Run { program, source } => write!(f, "cannot run {program}: {source}"),
+            Self::Cargo => write!(f, "cargo failed, see above"),
+            Self::NoModule { directory } => write!(
+                f,
+                "{} makes no module; its Cargo.toml needs `[lib] crate-type = [\"cdylib\"]`",
+                directory.display()
+            ),
+            Self::ManyModules { modules } => write!(f, "more than one module: {modules:?}"),
+            Self::Module { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::NotAPlugin { reason } => write!(
+                f,
+                "the module is no plugin (is there a `filter!` in it?): {reason}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Run { source, .. } | Self::Module { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

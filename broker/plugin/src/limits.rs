@@ -1,0 +1,79 @@
+//! Every bound of this crate, with its reason.
+
+use std::time::Duration;
+
+/// How often a running call's deadline is looked at. A stray plugin holds a thread for its deadline
+/// and one tick; a tick costs one atomic addition and a wake-up, and only while plugins are being
+/// called.
+pub const TICK: Duration = Duration::from_millis(5);
+
+/// Ticks without a call behind which the ticker goes to sleep. Waking it costs a system call, so it
+/// stays up through the gaps of ordinary traffic.
+pub const IDLE_TICKS_MAX: u32 = 40;
+
+/// Stack that a plugin may use of the calling thread's. A thread that calls plugins needs twice
+/// that.
+pub const WASM_STACK_BYTES_MAX: usize = 256 << 10;
+
+/// Linear memories of a component. Rust and C need one, QuickJS three.
+pub const MEMORIES_MAX: usize = 4;
+
+/// Core instances of a component: module, shims for imports, adapters.
+pub const CORE_INSTANCES_MAX: usize = 32;
+
+/// Tables of a component, and elements of each. Interpreters have some thousand functions.
+pub const TABLES_MAX: usize = 16;
+pub const TABLE_ELEMENTS_MAX: usize = 100_000;
+
+/// Log lines an instance may write in a second. The next ones are counted and left out.
+pub const LOG_LINES_PER_SECOND_MAX: u32 = 20;
+
+/// Bytes of a plugin's text for a person: a log line, a reason, a refusal.
+pub const TEXT_BYTES_MAX: usize = 1024;
+
+/// Bytes a target's name may have in an artifact.
+pub const TARGET_BYTES_MAX: usize = 64;
+
+/// Machine code for each byte of component, at most, and what is allowed to the smallest. Cranelift
+/// makes 3 to 8 times; more than this is not what a compiler wrote.
+pub const CODE_BYTES_PER_COMPONENT_BYTE_MAX: usize = 32;
+pub const CODE_BYTES_MIN_ALLOWED: usize = 1 << 20;
+
+/// How long compiling may take in a child process. The largest known component (Python's
+/// interpreter, 18 MB) takes half a minute on two slow cores.
+pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(180);
+
+/// Bytes of a key file: a random key, or an operator's in hexadecimal with a line end.
+pub const KEY_FILE_BYTES_MAX: u64 = 4096;
+
+/// Bytes an operator's key must have. Shorter ones can be guessed.
+pub const OPERATOR_KEY_BYTES_MIN: usize = 16;
+
+/// What a plugin may use. Set for each plugin; these are the values where nothing else is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory of an instance, all of its memories together.
+    pub memory_bytes_max: usize,
+    /// Time of one call. Rounded up to the next [`TICK`], and one tick is added.
+    pub deadline_ms: u32,
+    /// What one call may answer, and what its replacements may come to.
+    pub output_bytes_max: usize,
+    /// A component's size before it is compiled.
+    pub component_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Rust and C guests use 1.1 MiB and a few times the largest batch, which is 1 MiB by
+            // default.
+            memory_bytes_max: 16 << 20,
+            // A batch of 1000 records takes 50 us in Rust and 3 ms in JavaScript.
+            deadline_ms: 100,
+            // The largest default batch, many times over.
+            output_bytes_max: 16 << 20,
+            // Rust and C components have 20 KB, JavaScript 2 MB, Go 3 MB. (Python: 18 MB.)
+            component_bytes_max: 8 << 20,
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Real components, built from `plugins/`: what they answer, and what they cannot do to the host.
+
+mod guests;
+
+use std::{
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+
+use guests::{INFO, engine, instance, settings, values};
+use sedge_plugin::{
+    BadOutput, CallError, Error, Field, FilterFactory, Limits, Needs, RecordBlob, Verdict,
+};
+
+/// Deadlines are of wall time, and a machine that runs tests may let a thread wait for long.
+const PATIENT: Limits = Limits {
+    memory_bytes_max: 16 << 20,
+    deadline_ms: 60_000,
+    output_bytes_max: 4 << 20,
+    component_bytes_max: 8 << 20,
+};
+
+fn out_of_range() -> &'static FilterFactory {
+    static FILTER: OnceLock<FilterFactory> = OnceLock::new();
+    FILTER.get_or_init(|| {
+        let component = guests::drop_out_of_range();
+        engine()
+            .compile("range", component, PATIENT)
+            .expect("compiles")
+    })
+}
+
+fn misbehave() -> &'static FilterFactory {
+    static FILTER: OnceLock<FilterFactory> = OnceLock::new();
+    FILTER.get_or_init(|| {
+        let component = guests::misbehave();
+        engine()
+            .compile("misbehave", component, PATIENT)
+            .expect("compiles")
+    })
+}
+
+/// The same with the deadline that plugins get where nothing else is set.
+fn impatient() -> &'static FilterFactory {
+    static FILTER: OnceLock<FilterFactory> = OnceLock::new();
+    FILTER.get_or_init(|| {
+        let component = guests::misbehave();
+        engine()
+            .compile("impatient", component, Limits::default())
+            .expect("compiles")
+    })
+}
+
+#[test]
+fn readings_out_of_range_are_dropped() {
+    let mut filter = instance(out_of_range(), &[("max", "30")]);
+    assert_eq!(
+        filter.needs(),
+        Needs {
+            value: true,
+            ..Needs::default()
+        }
+    );
+    let records = values(
+        &filter,
+        &[
+            br#"{"sensor":"roof-3","celsius":21.4}"#,
+            br#"{"sensor":"roof-3","celsius":30.1}"#,
+            br#"{"celsius": -40 ,"sensor":"roof-3"}"#,
+            br#"{"celsius":-40.5}"#,
+            br#"{"sensor":"roof-3"}"#,
+            b"\xff\xfe",
+        ],
+    );
+    let outcome = filter.filter(&INFO, &records).expect("answers");
+    let kept: Vec<_> = outcome
+        .verdicts()
+        .map(|verdict| verdict == Verdict::Keep)
+        .collect();
+    assert_eq!(kept, [true, false, true, false, false, false]);
+    assert!(!outcome.keeps_all());
+}
+
+#[test]
+fn a_batch_of_good_readings_is_kept_as_it_is() {
+    let mut filter = instance(out_of_range(), &[]);
+    let records = values(&filter, &[&br#"{"celsius":1}"#[..]; 1000]);
+    let outcome = filter.filter(&INFO, &records).expect("answers");
+    assert!(outcome.keeps_all());
+    assert_eq!(outcome.verdicts().len(), 1000);
+}
+
+#[test]
+fn an_empty_batch_is_not_even_shown() {
+    let mut filter = instance(misbehave(), &[]);
+    let records = values(&filter, &[]);
+    assert!(filter.filter(&INFO, &records).expect("answers").keeps_all());
+}
+
+#[test]
+fn settings_that_a_plugin_refuses_are_told() {
+    let refused = out_of_range().instantiate(&settings(&[("max", "warm")]));
+    match refused {
+        Err(Error::Configuration { reason }) => assert!(reason.contains("warm"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn replacements_and_rejections_come_back() {
+    let mut filter = instance(misbehave(), &[("output", "all-verdicts")]);
+    let mut records = RecordBlob::new();
+    records.start(filter.needs(), &Limits::default());
+    for index in 0..5_u8 {
+        records
+            .push(Some(&[index]), Some(&[index; 2]), Some(&[2, 2, b'h', 1]), 7)
+            .expect("fits");
+    }
+    let outcome = filter.filter(&INFO, &records).expect("answers");
+    let verdicts: Vec<_> = outcome.verdicts().collect();
+    assert_eq!(
+        verdicts,
+        [
+            Verdict::Keep,
+            Verdict::Drop,
+            Verdict::Replace {
+                key: Field::Same,
+                value: Field::Bytes(&[2, 2, 2, 2])
+            },
+            Verdict::Reject {
+                reason: "readings-3 h 1700000000007"
+            },
+            Verdict::Replace {
+                key: Field::Bytes(b"key"),
+                value: Field::Null
+            },
+        ]
+    );
+}
+
+/// Has a fresh instance do `what`, which fails; then the same instance, made anew inside, does
+/// well.
+fn fails_and_recovers(filter: &FilterFactory, what: &[u8]) -> CallError {
+    let mut filter = instance(filter, &[]);
+    let error = filter
+        .filter(&INFO, &values(&filter, &[what]))
+        .expect_err("fails");
+    let again = filter.filter(&INFO, &values(&filter, &[b"well", b"behaved"]));
+    assert!(
+        again
+            .expect("the next call gets a new instance")
+            .keeps_all()
+    );
+    error
+}
+
+#[test]
+fn a_panic_harms_nobody() {
+    assert!(matches!(
+        fails_and_recovers(misbehave(), b"panic"),
+        CallError::Trap { .. }
+    ));
+}
+
+#[test]
+fn an_endless_recursion_is_stopped() {
+    assert!(matches!(
+        fails_and_recovers(misbehave(), b"recurse"),
+        CallError::Trap { .. }
+    ));
+}
+
+#[test]
+fn an_endless_loop_is_stopped_at_its_deadline() {
+    let began = Instant::now();
+    assert!(matches!(
+        fails_and_recovers(impatient(), b"loop"),
+        CallError::Deadline
+    ));
+    // Its deadline is 100 ms; a machine under load gets two hundred times that.
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn the_deadline_holds_after_the_ticker_has_slept() {
+    let mut filter = instance(impatient(), &[]);
+    // Longer than the ticker stays up without calls.
+    thread::sleep(Duration::from_millis(400));
+    let error = filter
+        .filter(&INFO, &values(&filter, &[b"loop"]))
+        .expect_err("stopped");
+    assert!(matches!(error, CallError::Deadline), "{error}");
+}
+
+#[test]
+fn a_memory_hog_is_stopped_at_its_limit() {
+    assert!(matches!(
+        fails_and_recovers(misbehave(), b"hog"),
+        CallError::Memory
+    ));
+}
+
+#[test]
+fn a_chatterbox_is_heard_a_little() {
+    let mut filter = instance(misbehave(), &[]);
+    let outcome = filter.filter(&INFO, &values(&filter, &[b"chatter"]));
+    // Ten thousand lines are cheap because nearly all of them are left out.
+    assert!(outcome.expect("answers").keeps_all());
+}
+
+#[test]
+fn a_start_that_never_ends_is_stopped() {
+    for (how, expected) in [("loop", "ran longer"), ("panic", "trapped")] {
+        let error = impatient()
+            .instantiate(&settings(&[("configure", how)]))
+            .expect_err("stopped");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn answers_against_the_rules_are_refused() {
+    let check = |told: &str, expected: &dyn Fn(&BadOutput) -> bool| {
+        let mut filter = instance(misbehave(), &[("output", told)]);
+        let records = values(&filter, &[b"a", b"b", b"c"]);
+        match filter.filter(&INFO, &records) {
+            Err(CallError::BadOutput(bad)) => assert!(expected(&bad), "{told}: {bad}"),
+            other => panic!("{told}: {other:?}"),
+        }
+    };
+    check("few", &|bad| {
+        matches!(bad, BadOutput::VerdictCount { got: 2, records: 3 })
+    });
+    check("many", &|bad| {
+        matches!(bad, BadOutput::VerdictCount { got: 4, records: 3 })
+    });
+    check("unknown", &|bad| {
+        matches!(bad, BadOutput::UnknownVerdict(4))
+    });
+    check("no-replacement", &|bad| {
+        matches!(bad, BadOutput::ReplacementBytes { .. })
+    });
+    check("no-verdict", &|bad| {
+        matches!(bad, BadOutput::ReplacementBytes { .. })
+    });
+    check("no-reason", &|bad| {
+        matches!(bad, BadOutput::ReasonCount { got: 0, wanted: 3 })
+    });
+    check("beyond", &|bad| {
+        matches!(bad, BadOutput::ReplacementOutside)
+    });
+    check("wrap", &|bad| matches!(bad, BadOutput::ReplacementOutside));
+}
+
+#[test]
+fn output_is_limited() {
+    // More bytes than the limit, and few bytes that would be written many times over.
+    for told in ["flood", "amplify"] {
+        let mut filter = instance(misbehave(), &[("output", told)]);
+        let records = values(&filter, &[b"a", b"b", b"c"]);
+        let error = filter.filter(&INFO, &records).expect_err("too much");
+        assert!(matches!(error, CallError::BadOutput(_)), "{told}: {error}");
+    }
+}
+
+#[test]
+fn long_reasons_are_cut_off() {
+    let mut filter = instance(misbehave(), &[("output", "long-reason")]);
+    let records = values(&filter, &[b"a", b"b"]);
+    let outcome = filter.filter(&INFO, &records).expect("answers");
+    for verdict in outcome.verdicts() {
+        assert!(matches!(verdict, Verdict::Reject { reason } if reason.len() == 1024));
+    }
+}
+
+#[test]
+fn instances_keep_apart() {
+    let threads: Vec<_> = (0..4)
+        .map(|number| {
+            thread::spawn(move || {
+                let what: &[u8] = if number % 2 == 0 { b"panic" } else { b"well" };
+                let mut filter = instance(misbehave(), &[]);
+                for _ in 0..50 {
+                    let records = values(&filter, &[what]);
+                    assert_eq!(filter.filter(&INFO, &records).is_err(), number % 2 == 0);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
+}
+
+fn component(text: &str) -> Vec<u8> {
+    wat::parse_str(text).expect("well formed")
+}
+
+fn refused(bytes: &[u8]) -> Error {
+    engine()
+        .compile("refused", bytes, Limits::default())
+        .expect_err("refused")
+}
+
+#[test]
+fn what_is_no_filter_is_refused_with_the_reason() {
+    let wasi = component(
+        r#"(component (import "wasi:clocks/wall-clock@0.2.0" (instance (export "now" (func)))))"#,
+    );
+    let error = refused(&wasi);
+    assert!(
+        error.to_string().contains("wasi:clocks/wall-clock@0.2.0"),
+        "{error}"
+    );
+    let other_log = component(r#"(component (import "sedge:plugin/log@0.10.0" (instance)))"#);
+    assert!(matches!(refused(&other_log), Error::ForbiddenImport { .. }));
+    assert!(matches!(
+        refused(&component("(component)")),
+        Error::MissingExport { .. }
+    ));
+    assert!(matches!(refused(&component("(module)")), Error::CoreModule));
+    assert!(matches!(refused(b"#!/bin/sh"), Error::NotAComponent));
+    assert!(matches!(refused(b""), Error::NotAComponent));
+    let cut_off = guests::drop_out_of_range();
+    let cut_off = &cut_off[..cut_off.len() - 20];
+    assert!(engine().compile("cut", cut_off, Limits::default()).is_err());
+    let limits = Limits {
+        component_bytes_max: 100,
+        ..Limits::default()
+    };
+    let large = engine().compile("large", guests::drop_out_of_range(), limits);
+    assert!(matches!(large, Err(Error::ComponentTooLarge { .. })));
+}

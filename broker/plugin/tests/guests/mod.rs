@@ -1,0 +1,65 @@
+//! The guests under `plugins/`, built once a run through the same path as `sedge plugin build`.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use sedge_plugin::{
+    BatchInfo, Engine, FilterFactory, FilterInstance, FilterStage, Limits, RecordBlob, guest,
+};
+
+/// The component of `plugins/FOLDER`.
+fn built(folder: &str) -> Vec<u8> {
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+    // One directory for all test binaries, so that the standard library is built once.
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("guests");
+    let toolchain = guest::find_toolchain().expect("a compiler for WebAssembly");
+    guest::build(&toolchain, &plugins.join(folder), Some(&target)).expect("builds")
+}
+
+pub fn drop_out_of_range() -> &'static [u8] {
+    static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
+    COMPONENT.get_or_init(|| built("drop-out-of-range"))
+}
+
+#[allow(dead_code, reason = "not every test binary misbehaves")]
+pub fn misbehave() -> &'static [u8] {
+    static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
+    COMPONENT.get_or_init(|| built("test-guests/misbehave"))
+}
+
+pub fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new().expect("this machine runs plugins"))
+}
+
+pub fn settings(config: &[(&str, &str)]) -> Vec<(String, String)> {
+    config
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+pub fn instance(filter: &FilterFactory, config: &[(&str, &str)]) -> FilterInstance {
+    filter.instantiate(&settings(config)).expect("starts")
+}
+
+pub const INFO: BatchInfo<'static> = BatchInfo {
+    topic: "readings",
+    partition: 3,
+    stage: FilterStage::Produce,
+    base_timestamp_ms: 1_700_000_000_000,
+    client_id: Some("test"),
+    principal: None,
+};
+
+/// Records of these values, without keys and headers.
+pub fn values(instance: &FilterInstance, values: &[&[u8]]) -> RecordBlob {
+    let mut records = RecordBlob::new();
+    records.start(instance.needs(), &Limits::default());
+    for value in values {
+        records.push(None, Some(value), None, 0).expect("fits");
+    }
+    records
+}
