@@ -184,38 +184,177 @@ pub fn validate_uncompressed(
     header: &BatchHeader,
     body: &[u8],
 ) -> core::result::Result<BodyFacts, (i32, Error)> {
+    match walk(header, body) {
+        Some(facts) => Ok(facts),
+        None => Err(explain(header, body)),
+    }
+}
+
+/// The check itself, without a word about what is wrong: every record of every uncompressed batch goes through here.
+fn walk(header: &BatchHeader, body: &[u8]) -> Option<BodyFacts> {
     let base = header.base_timestamp();
+    let count = header.record_count();
+    if count <= 0 {
+        return None;
+    }
     let mut facts = BodyFacts {
         max_timestamp: i64::MIN,
         min_timestamp: i64::MAX,
         first_without_key: None,
     };
-    let mut index = 0;
-    for record in Records::new(header, body) {
-        let record = record.map_err(|error| (index, error))?;
-        if record.offset_delta != index {
-            return Err((
-                index,
-                Error::Invalid {
-                    what: "the offset delta of a record",
-                },
-            ));
-        }
-        let timestamp = base.saturating_add(record.timestamp_delta);
+    let mut at = 0;
+    for index in 0..count {
+        let length = usize::try_from(varint(body, &mut at)?).ok()?;
+        let end = at.checked_add(length)?;
+        // All that follows reads within the record, so that a record cannot borrow from the next.
+        let record = body.get(..end)?;
+        at += 1;
+        let timestamp = base.saturating_add(varlong(record, &mut at)?);
         facts.max_timestamp = facts.max_timestamp.max(timestamp);
         facts.min_timestamp = facts.min_timestamp.min(timestamp);
-        if record.key.is_none() && facts.first_without_key.is_none() {
+        if varint(record, &mut at)? != index {
+            return None;
+        }
+        if !skip_nullable(record, &mut at)? && facts.first_without_key.is_none() {
             facts.first_without_key = Some(index);
         }
-        index += 1;
+        skip_nullable(record, &mut at)?;
+        let headers = usize::try_from(varint(record, &mut at)?).ok()?;
+        if headers > RECORD_HEADERS_MAX {
+            return None;
+        }
+        for _ in 0..headers {
+            if !skip_nullable(record, &mut at)? {
+                return None;
+            }
+            skip_nullable(record, &mut at)?;
+        }
+        if at != end {
+            return None;
+        }
     }
-    if index != header.record_count() || index == 0 {
-        return Err((
-            index,
-            Error::Invalid {
-                what: "the number of records",
-            },
-        ));
+    (at == body.len()).then_some(facts)
+}
+
+/// What [`walk`] found wrong: the record's index, and the error.
+fn explain(header: &BatchHeader, body: &[u8]) -> (i32, Error) {
+    let mut index = 0;
+    for record in Records::new(header, body) {
+        match record {
+            Err(error) => return (index, error),
+            Ok(record) if record.offset_delta != index => {
+                return (
+                    index,
+                    Error::Invalid {
+                        what: "the offset delta of a record",
+                    },
+                );
+            }
+            Ok(_) => index += 1,
+        }
     }
-    Ok(facts)
+    (
+        index,
+        Error::Invalid {
+            what: "the number of records",
+        },
+    )
+}
+
+/// Passes over bytes with their length in front; whether they are not null.
+#[inline]
+fn skip_nullable(bytes: &[u8], at: &mut usize) -> Option<bool> {
+    let length = varint(bytes, at)?;
+    if length == -1 {
+        return Some(false);
+    }
+    *at = at.checked_add(usize::try_from(length).ok()?)?;
+    (*at <= bytes.len()).then_some(true)
+}
+
+#[inline]
+fn varint(bytes: &[u8], at: &mut usize) -> Option<i32> {
+    let first = *bytes.get(*at)?;
+    *at += 1;
+    let mut value = u32::from(first);
+    if first >= 0x80 {
+        value &= 0x7f;
+        let mut shift = 7;
+        loop {
+            let byte = *bytes.get(*at)?;
+            *at += 1;
+            value |= u32::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
+            shift += 7;
+            if shift >= 35 {
+                return None;
+            }
+        }
+    }
+    Some((value >> 1).cast_signed() ^ (value & 1).cast_signed().wrapping_neg())
+}
+
+#[inline]
+fn varlong(bytes: &[u8], at: &mut usize) -> Option<i64> {
+    let mut value = 0;
+    for shift in (0..70).step_by(7) {
+        let byte = *bytes.get(*at)?;
+        *at += 1;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some((value >> 1).cast_signed() ^ (value & 1).cast_signed().wrapping_neg());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{BatchBuilder, Compression};
+
+    /// The quick walk and the reader must agree on what is well-formed, whatever the bytes.
+    #[test]
+    fn the_walk_and_the_reader_agree() {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(
+            5,
+            Some(b"key"),
+            Some(&[1; 200]),
+            &[("h", Some(b"v")), ("n", None)],
+        );
+        builder.push(1 << 40, None, None, &[]);
+        builder.push(-7, Some(b""), Some(b"x"), &[("", Some(b""))]);
+        let good = builder.build().unwrap();
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let (mut refused, mut taken) = (0, 0);
+        for _ in 0..50_000 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            let mut body = good.body.to_vec();
+            let at = (seed >> 8) as usize % body.len();
+            body[at] = seed as u8;
+            if seed.is_multiple_of(5) {
+                body.truncate((seed >> 40) as usize % (body.len() + 1));
+            }
+            let read: Result<Vec<_>> = Records::new(&good.header, &body).collect();
+            let is_good = read.is_ok_and(|records| {
+                let mut deltas = records.iter().map(|record| record.offset_delta);
+                records.len() == 3 && deltas.by_ref().eq(0..3)
+            });
+            assert_eq!(
+                validate_uncompressed(&good.header, &body).is_ok(),
+                is_good,
+                "{body:?}"
+            );
+            *(if is_good { &mut taken } else { &mut refused }) += 1;
+        }
+        assert!(
+            refused > 1000 && taken > 1000,
+            "{refused} refused, {taken} taken"
+        );
+    }
 }
