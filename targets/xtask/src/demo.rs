@@ -31,7 +31,7 @@ pub fn demo(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         Command::new(workspace.broker())
             .args(["plugin", "build"])
             .arg(source)
-            .arg("--out")
+            .arg("--output")
             .arg(&component),
     )?;
     process::run(
