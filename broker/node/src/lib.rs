@@ -29,4 +29,5 @@ pub mod retention;
 pub mod runtime;
 pub mod serve;
 pub mod signals;
+pub mod status;
 pub mod writer;

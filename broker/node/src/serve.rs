@@ -17,6 +17,7 @@ use sedge_storage::{LogStore, OpenReport, Options};
 use crate::broker::{Broker, Parts};
 use crate::cli::{Exit, Failure};
 use crate::config::{Config, Durability};
+use crate::console;
 use crate::limits::{SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
 use crate::metadata_log;
 use crate::metrics::Metrics;
@@ -137,6 +138,7 @@ impl Running {
             Runtime::start(config.num_network_threads).map_err(system("start a thread"))?;
         let (writer, queue) = Writer::new();
         let listeners = bind(&config)?;
+        let console = bind_console(&config)?;
         let broker = Arc::new(Broker::new(Parts {
             cluster_id,
             runtime,
@@ -168,11 +170,18 @@ impl Running {
                     .spawn(listener::accept(listener, Arc::clone(&broker))),
             );
         }
+        let console = console.map(|listener| {
+            let address = listener.get_ref().local_addr();
+            let source = Arc::clone(&broker) as Arc<dyn console::Source>;
+            let serving = console::serve(listener, source, Arc::clone(&broker.metrics));
+            tasks.push(broker.runtime.spawn(async move { match serving.await {} }));
+            address.map_or_else(|_| String::new(), |address| address.to_string())
+        });
         Ok(Self {
             broker,
             writer: thread,
             kafka,
-            console: "off".to_owned(),
+            console: console.unwrap_or_else(|| "off".to_owned()),
             tasks,
         })
     }
@@ -239,6 +248,20 @@ fn bind(config: &Config) -> Result<Vec<async_io::Async<std::net::TcpListener>>, 
         listeners.push(listener::bind(address).map_err(refused)?);
     }
     Ok(listeners)
+}
+
+fn bind_console(
+    config: &Config,
+) -> Result<Option<async_io::Async<std::net::TcpListener>>, ServeError> {
+    let Some(address) = &config.console else {
+        return Ok(None);
+    };
+    console::bind(address)
+        .map(Some)
+        .map_err(|source| ServeError::Listen {
+            address: address.to_string(),
+            source,
+        })
 }
 
 /// KIP-101: clients must be able to tell what comes now from what was lost.

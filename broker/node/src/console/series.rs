@@ -36,6 +36,11 @@ fn storage(status: &Status, out: &mut Exposition) {
         "Bytes written to flash: payload, frames and views.",
         storage.written_bytes,
     );
+    out.counter(
+        "sedge_storage_payload_bytes_total",
+        "Bytes of record batches among them.",
+        storage.payload_bytes,
+    );
     out.gauge(
         "sedge_storage_degraded",
         "1 while something is wrong with the store.",

@@ -72,6 +72,8 @@ pub struct StorageStatus {
     pub free_bytes: u64,
     /// Bytes written since the start.
     pub written_bytes: u64,
+    /// Bytes of record batches among them.
+    pub payload_bytes: u64,
     /// What is wrong with it, if something is.
     pub degraded: Option<String>,
 }

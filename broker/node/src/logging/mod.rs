@@ -19,6 +19,9 @@ pub use format::Format;
 use filter::Filter;
 use repeats::Repeats;
 
+/// What the views' store says in passing is for whoever works on it.
+const DEFAULT: &str = "info,fjall=warn,lsm_tree=warn";
+
 /// The target whose lines a client can cause.
 const HELD_BACK: &str = "sedge::net";
 
@@ -27,7 +30,7 @@ pub fn start(format: Format) {
     let filter = ["SEDGE_LOG", "RUST_LOG"]
         .iter()
         .find_map(|name| std::env::var(name).ok());
-    let (filter, complaint) = Filter::parse(filter.as_deref().unwrap_or("info"));
+    let (filter, complaint) = Filter::parse(filter.as_deref().unwrap_or(DEFAULT));
     let format = if format == Format::Logfmt && journald_listens() {
         Format::Journal
     } else {

@@ -1,0 +1,92 @@
+//! The broker as the console shows it.
+
+use std::sync::atomic::Ordering;
+
+use sedge_core::metadata::Topic;
+
+use crate::broker::Broker;
+use crate::console::{Source, Status, StorageStatus, TopicStatus};
+
+/// Partitions whose sizes are looked up for one answer. A page is not worth more reading than that.
+const PARTITIONS_MEASURED_MAX: u32 = 2_000;
+
+impl Source for Broker {
+    fn status(&self) -> Status {
+        let usage = self.store.usage();
+        self.metrics
+            .connections
+            .set(self.connections.load(Ordering::Relaxed) as i64);
+        self.metrics.fsyncs.set(usage.syncs);
+        self.metrics.view_flushes.set(usage.view_flushes);
+        let mut measured = 0;
+        let image = self.metadata.load();
+        let topics = image.topics().map(|topic| {
+            measured += topic.partition_count() as u32;
+            self.topic_status(topic, measured <= PARTITIONS_MEASURED_MAX)
+        });
+        Status {
+            node_id: self.config.node_id,
+            cluster_id: self.cluster_id.clone(),
+            listeners: self
+                .config
+                .listeners
+                .iter()
+                .map(|listener| {
+                    listener
+                        .advertised
+                        .as_ref()
+                        .unwrap_or(&listener.address)
+                        .to_string()
+                })
+                .collect(),
+            data: self.config.data.display().to_string(),
+            topics: topics.collect(),
+            groups: Vec::new(),
+            storage: StorageStatus {
+                disk_bytes: usage.disk_bytes,
+                live_bytes: usage.live_bytes,
+                segments: usage.segments,
+                free_bytes: usage.volume_free_bytes.unwrap_or(0),
+                written_bytes: usage.log_bytes_written + usage.view_bytes_written,
+                payload_bytes: usage.payload_bytes_written,
+                degraded: self.degraded(usage.degraded),
+            },
+        }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        // The console answers when the log is open and the listeners are bound. A full disk stops producers and not
+        // consumers, so it shows elsewhere.
+        Ok(())
+    }
+}
+
+impl Broker {
+    fn topic_status(&self, topic: &Topic, measure: bool) -> TopicStatus {
+        let mut status = TopicStatus {
+            name: topic.name.clone(),
+            internal: topic.is_internal,
+            partitions: topic.partition_count() as u32,
+            filters: topic.config.filters().to_vec(),
+            ..TopicStatus::default()
+        };
+        // Asked of the store: the table of touched partitions is not to grow by looking.
+        for partition in topic.partitions().filter(|_| measure) {
+            if let Ok(bounds) = self.store.bounds(partition) {
+                let records = bounds.next_offset.get() - bounds.log_start.get();
+                status.records += records.max(0) as u64;
+            }
+            status.bytes += self.store.partition_bytes(partition).unwrap_or(0);
+        }
+        status
+    }
+
+    fn degraded(&self, views: bool) -> Option<String> {
+        if self.is_refusing_writes() {
+            let what = "the disk is full or read-only: produce is refused, reads go on";
+            return Some(what.to_owned());
+        }
+        let what = "the views cannot be written: see the log; nothing is lost";
+        views.then(|| what.to_owned())
+    }
+}
