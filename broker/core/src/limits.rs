@@ -12,3 +12,6 @@ pub const PARTITIONS_PER_TOPIC_MAX: i32 = 100_000;
 
 /// Topics of the broker.
 pub const TOPICS_MAX: usize = 100_000;
+
+/// Partitions of the broker. Each takes some hundred bytes of metadata log, which every start reads.
+pub const PARTITIONS_MAX: usize = 1_000_000;

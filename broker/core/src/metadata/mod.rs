@@ -7,6 +7,8 @@
 
 mod image;
 mod names;
+#[cfg(test)]
+mod tests;
 
 use alloc::format;
 use alloc::string::String;
@@ -23,11 +25,14 @@ use sedge_protocol::metadata_records::{
 pub use image::{Image, Topic};
 
 use crate::config::BrokerDefaults;
-use crate::limits::{PARTITIONS_PER_TOPIC_MAX, TOPICS_MAX};
+use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, TOPICS_MAX};
 use crate::machine::{Machine, Now, Plan};
 
 /// The broker's setting under which the leader epoch is kept. Never shown, never set by a client.
 const LEADER_EPOCH_KEY: &str = "sedge.leader.epoch";
+
+/// The setting under which a snapshot keeps the next partition id: the topic with the largest may be gone. As the one above.
+const NEXT_PARTITION_KEY: &str = "sedge.partition.next";
 
 /// The first partition id that a topic gets; 0 is `__cluster_metadata`.
 const FIRST_PARTITION_ID: u32 = 1;
@@ -158,6 +163,8 @@ impl MetadataMachine {
                 records.push(topic_config(&topic.name, name, Some(value)));
             }
         }
+        let next_partition = format!("{}", self.next_partition_id);
+        records.push(broker_config(NEXT_PARTITION_KEY, Some(&next_partition)));
         records.push(self.producer_ids_record(self.next_producer_id));
         records
     }
@@ -191,7 +198,7 @@ impl MetadataMachine {
                 format!("There are {TOPICS_MAX} topics, which is the limit."),
             ));
         }
-        check_partition_count(partitions)?;
+        self.check_partition_count(partitions, partitions)?;
         let reply = CommandReply::Created { partitions };
         if validate_only {
             return Ok(Plan {
@@ -206,6 +213,26 @@ impl MetadataMachine {
             records.push(topic_config(&name, &key, Some(&value)));
         }
         Ok(Plan { records, reply })
+    }
+
+    /// A topic of `total` partitions, of which `new` are to be made.
+    fn check_partition_count(&self, total: i32, new: i32) -> Result<(), CommandError> {
+        if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&total) {
+            return Err(CommandError::new(
+                ErrorCode::InvalidPartitions,
+                format!(
+                    "The number of partitions must be between 1 and {PARTITIONS_PER_TOPIC_MAX}, not {total}."
+                ),
+            ));
+        }
+        let all = self.image.partition_count() + new as usize;
+        if all > PARTITIONS_MAX || self.next_partition_id.checked_add(new as u32).is_none() {
+            return Err(CommandError::new(
+                ErrorCode::PolicyViolation,
+                format!("There would be {all} partitions; the limit is {PARTITIONS_MAX}."),
+            ));
+        }
+        Ok(())
     }
 
     fn push_partitions(
@@ -259,6 +286,10 @@ impl MetadataMachine {
                 let epoch = value.and_then(|value| value.parse().ok());
                 self.image.set_leader_epoch(LeaderEpoch(epoch.unwrap_or(0)));
             }
+            (ResourceType::Broker, NEXT_PARTITION_KEY) => {
+                let next = value.and_then(|value| value.parse().ok());
+                self.next_partition_id = self.next_partition_id.max(next.unwrap_or(0));
+            }
             (ResourceType::Broker, name) => self.image.set_broker_config(name, value),
             (ResourceType::Other(_), _) => {}
         }
@@ -305,7 +336,7 @@ impl MetadataMachine {
                 ),
             ));
         }
-        check_partition_count(total)?;
+        self.check_partition_count(total, total - present)?;
         let reply = CommandReply::Created { partitions: total };
         if validate_only {
             return Ok(Plan {
@@ -338,7 +369,7 @@ impl Machine for MetadataMachine {
             MetadataRecord::Partition(partition) => {
                 if let Some(id) = partition.storage_id {
                     self.image.add_partition(partition.topic_id, id);
-                    self.next_partition_id = self.next_partition_id.max(id.get() + 1);
+                    self.next_partition_id = self.next_partition_id.max(id.get().saturating_add(1));
                 }
             }
             MetadataRecord::Config(config) => self.apply_config(config),
@@ -423,18 +454,6 @@ impl MetadataMachine {
             }
         }
     }
-}
-
-fn check_partition_count(partitions: i32) -> Result<(), CommandError> {
-    if (1..=PARTITIONS_PER_TOPIC_MAX).contains(&partitions) {
-        return Ok(());
-    }
-    Err(CommandError::new(
-        ErrorCode::InvalidPartitions,
-        format!(
-            "The number of partitions must be between 1 and {PARTITIONS_PER_TOPIC_MAX}, not {partitions}."
-        ),
-    ))
 }
 
 fn unknown_topic(name: &str) -> CommandError {

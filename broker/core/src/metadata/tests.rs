@@ -1,0 +1,268 @@
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use super::*;
+
+fn machine() -> MetadataMachine {
+    MetadataMachine::new(NodeId(1), BrokerDefaults::default())
+}
+
+fn id(number: u64) -> KafkaUuid {
+    KafkaUuid::from_parts(7, number)
+}
+
+fn create(name: &str, number: u64, partitions: i32) -> Command {
+    Command::CreateTopic {
+        name: name.into(),
+        id: id(number),
+        partitions,
+        configs: Vec::new(),
+        validate_only: false,
+    }
+}
+
+/// Plans and applies, with the records through their bytes as the log has them.
+fn run(machine: &mut MetadataMachine, log: &mut Vec<Vec<u8>>, command: Command) -> CommandReply {
+    let plan = machine.decide(command).unwrap();
+    for record in &plan.records {
+        let bytes = record.encode();
+        machine.apply(
+            Offset(log.len() as i64),
+            &MetadataRecord::decode(&bytes).unwrap(),
+        );
+        log.push(bytes);
+    }
+    plan.reply
+}
+
+/// All that can be seen of a machine.
+fn seen(machine: &MetadataMachine) -> String {
+    let image = machine.image();
+    let topics: Vec<_> = image.topics().collect();
+    let broker: BTreeMap<_, _> = image.broker_configs().collect();
+    let next = (machine.next_partition_id, machine.next_producer_id);
+    format!("{topics:?} {broker:?} {} {next:?}", image.leader_epoch())
+}
+
+fn refused(command: Command) -> ErrorCode {
+    let mut machine = machine();
+    run(&mut machine, &mut Vec::new(), create("there.is", 1, 3));
+    machine.decide(command).unwrap_err().code
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let grow = |name: &str, total| Command::CreatePartitions {
+        name: name.into(),
+        total,
+        validate_only: false,
+    };
+    let long = "n".repeat(250);
+    let table = [
+        (create("there.is", 2, 1), ErrorCode::TopicAlreadyExists),
+        (create("there_is", 2, 1), ErrorCode::InvalidTopicException),
+        (create("", 2, 1), ErrorCode::InvalidTopicException),
+        (create("..", 2, 1), ErrorCode::InvalidTopicException),
+        (create("a/b", 2, 1), ErrorCode::InvalidTopicException),
+        (create(&long, 2, 1), ErrorCode::InvalidTopicException),
+        (create("new", 2, 0), ErrorCode::InvalidPartitions),
+        (create("new", 2, i32::MAX), ErrorCode::InvalidPartitions),
+        (grow("there.is", 3), ErrorCode::InvalidPartitions),
+        (grow("there.is", 2), ErrorCode::InvalidPartitions),
+        (grow("missing", 4), ErrorCode::UnknownTopicOrPartition),
+        (
+            Command::DeleteTopic {
+                topic: TopicName::Name("missing".into()),
+            },
+            ErrorCode::UnknownTopicOrPartition,
+        ),
+        (
+            Command::DeleteTopic {
+                topic: TopicName::Id(id(9)),
+            },
+            ErrorCode::UnknownTopicId,
+        ),
+    ];
+    for (command, expected) in table {
+        assert_eq!(refused(command.clone()), expected, "{command:?}");
+    }
+}
+
+#[test]
+fn to_validate_only_records_nothing() {
+    let command = Command::CreateTopic {
+        name: "t".into(),
+        id: id(1),
+        partitions: 4,
+        configs: Vec::new(),
+        validate_only: true,
+    };
+    let plan = machine().decide(command).unwrap();
+    assert_eq!(plan.records, []);
+    assert_eq!(plan.reply, CommandReply::Created { partitions: 4 });
+}
+
+#[test]
+fn replay_equals_live_and_so_does_the_snapshot() {
+    let seed = 0x51ed_9e37_u64;
+    let mut random = seed;
+    let mut next = |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    let mut live = machine();
+    let mut log = Vec::new();
+    for step in 0..2_000_u64 {
+        let name = format!("topic-{}", next(20));
+        let known = live
+            .image()
+            .topic(&name)
+            .map(|topic| topic.partition_count());
+        let command = match (next(10), known) {
+            (0..=4, None) => create(&name, step, 1 + next(8) as i32),
+            (0, Some(_)) => Command::DeleteTopic {
+                topic: TopicName::Name(name),
+            },
+            (1, Some(_)) => {
+                let topic = TopicName::Id(live.image().topic(&name).unwrap().id);
+                Command::DeleteTopic { topic }
+            }
+            (2, Some(count)) => Command::CreatePartitions {
+                name,
+                total: count + 1 + next(3) as i32,
+                validate_only: false,
+            },
+            (3..=5, Some(_)) => {
+                let value = (next(3) > 0).then(|| next(1000).to_string());
+                Command::AlterTopicConfigs {
+                    name,
+                    changes: [("retention.ms".into(), value)].into(),
+                }
+            }
+            (6, _) => {
+                let value = (next(3) > 0).then(|| next(1000).to_string());
+                Command::AlterBrokerConfigs {
+                    changes: [("log.retention.ms".into(), value)].into(),
+                }
+            }
+            (7, _) => Command::AllocateProducerIds { count: 1000 },
+            (8, _) => Command::BumpLeaderEpoch,
+            _ => continue,
+        };
+        run(&mut live, &mut log, command);
+    }
+
+    let rebuild = |records: &mut dyn Iterator<Item = MetadataRecord>| {
+        let mut machine = machine();
+        records
+            .enumerate()
+            .for_each(|(at, record)| machine.apply(Offset(at as i64), &record));
+        machine
+    };
+    let replayed = rebuild(
+        &mut log
+            .iter()
+            .map(|bytes| MetadataRecord::decode(bytes).unwrap()),
+    );
+    assert_eq!(seen(&replayed), seen(&live), "seed {seed:#x}");
+    let from_snapshot = rebuild(&mut live.snapshot().into_iter());
+    assert_eq!(seen(&from_snapshot), seen(&live), "seed {seed:#x}");
+    assert!(live.image().topic_count() > 3 && log.len() > 1000);
+}
+
+#[test]
+fn a_partition_id_is_never_handed_out_twice() {
+    let mut live = machine();
+    let mut log = Vec::new();
+    run(&mut live, &mut log, create("first", 1, 2));
+    run(&mut live, &mut log, create("last", 2, 2));
+    let reply = run(
+        &mut live,
+        &mut log,
+        Command::DeleteTopic {
+            topic: TopicName::Name("last".into()),
+        },
+    );
+    let CommandReply::Deleted { partitions, .. } = reply else {
+        panic!("{reply:?}");
+    };
+    let mut restarted = machine();
+    for record in live.snapshot() {
+        restarted.apply(Offset(0), &record);
+    }
+    run(&mut restarted, &mut log, create("next", 3, 1));
+    let given = restarted
+        .image()
+        .topic("next")
+        .unwrap()
+        .partition(0)
+        .unwrap();
+    assert!(
+        !partitions.contains(&given),
+        "{given} was in {partitions:?}"
+    );
+}
+
+#[test]
+fn a_topic_is_found_by_name_and_by_id_and_reads_its_configuration() {
+    let mut live = machine();
+    let mut log = Vec::new();
+    run(&mut live, &mut log, create("t", 5, 3));
+    let before = live.image().clone();
+    let change = |name: &str, value: &str| [(String::from(name), Some(String::from(value)))].into();
+    run(
+        &mut live,
+        &mut log,
+        Command::AlterBrokerConfigs {
+            changes: change("log.retention.ms", "9"),
+        },
+    );
+    let retention = |image: &Image| image.topic_by_id(id(5)).unwrap().config.retention_ms();
+    assert_eq!(retention(live.image()), Some(9));
+    assert_eq!(
+        retention(&before),
+        Some(604_800_000),
+        "a published image does not change"
+    );
+    run(
+        &mut live,
+        &mut log,
+        Command::AlterTopicConfigs {
+            name: "t".into(),
+            changes: change("retention.ms", "4"),
+        },
+    );
+    assert_eq!(retention(live.image()), Some(4));
+    assert_eq!(live.image().topic("t").unwrap().partition(3), None);
+    assert_eq!(live.image().topic("t").unwrap().partition(-1), None);
+    assert_eq!(live.image().partition_count(), 3);
+}
+
+#[test]
+fn a_forged_record_does_no_harm() {
+    let mut live = machine();
+    let record = |storage_id| {
+        MetadataRecord::Partition(PartitionRecord {
+            partition: PartitionIndex(0),
+            topic_id: id(1),
+            replicas: Vec::new(),
+            isr: Vec::new(),
+            leader: None,
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: 0,
+            storage_id,
+        })
+    };
+    live.apply(Offset(0), &record(None));
+    live.apply(Offset(0), &record(Some(PartitionId(u32::MAX))));
+    let error = live.decide(create("t", 1, 1)).unwrap_err();
+    assert_eq!(
+        error.code,
+        ErrorCode::PolicyViolation,
+        "there are no ids left"
+    );
+}
