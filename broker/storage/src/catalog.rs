@@ -177,10 +177,13 @@ impl Catalog {
         let first = tail.marks.partition_point(|mark| mark.next <= from);
         let mut found = Vec::new();
         let mut bytes = 0;
+        let mut next = from;
         for mark in tail.marks.iter().skip(first) {
-            if found.is_empty() && mark.base > from {
+            // What lies between is for the index to say.
+            if mark.base > next {
                 break;
             }
+            next = mark.next;
             found.push(*mark);
             bytes += mark.bytes as usize;
             if bytes >= bytes_max {
@@ -390,6 +393,13 @@ impl State {
         }
         if self.tails.is_empty() {
             self.tails.shrink_to_fit();
+        }
+    }
+
+    /// Runs end here: what follows is behind bytes that are no frames, over which a run cannot be walked.
+    pub fn end_runs(&mut self) {
+        for tail in self.tails.values_mut() {
+            tail.run = None;
         }
     }
 

@@ -151,6 +151,8 @@ impl Opening<'_> {
             }
             let is_last = rest.last() == Some(id);
             let end = self.replay_segment(&segment, from, is_last, &mut expected)?;
+            // What the process before this one wrote may still be in the kernel's hands only.
+            self.store.note_unsynced(&segment.file);
             last = Some((segment, end));
         }
         self.finish(last, Sequence(expected.0 - 1));
@@ -345,6 +347,7 @@ impl Opening<'_> {
             "segment {} is damaged at {position}: {bytes} bytes",
             segment.0
         );
+        self.store.catalog.write().end_runs();
         let entries = head.map(|head| &head.entries[..]).unwrap_or_default();
         let lost = entries
             .iter()
@@ -448,6 +451,7 @@ impl Opening<'_> {
                 .start_segment(*id, segment.generation);
             let is_last = self.ids.last() == Some(id);
             let end = self.list_segment(&segment, is_last, &mut sequence)?;
+            self.store.note_unsynced(&segment.file);
             last = Some((segment, end));
         }
         let applied = self.store.catalog.read().applied;
@@ -578,7 +582,7 @@ impl Opening<'_> {
                 for (_, run) in read::runs_of(self.store, partition, &slice)? {
                     let mut groups: BTreeMap<u64, Vec<Batch>> = BTreeMap::new();
                     let (mut group, mut bytes) = (0, 0);
-                    collect(
+                    let collected = collect(
                         self.store,
                         partition,
                         &run,
@@ -591,7 +595,15 @@ impl Opening<'_> {
                             }
                             groups.entry(group).or_default().push(batch);
                         },
-                    )?;
+                    );
+                    match collected {
+                        Err(Error::Corrupt {
+                            segment, position, ..
+                        }) => {
+                            self.note_hole(segment, position, 0, None);
+                        }
+                        collected => collected?,
+                    }
                     for batches in groups.into_values() {
                         let catalog = &self.store.catalog;
                         let updates =

@@ -19,7 +19,7 @@ use crate::files::Files;
 use crate::meta::{self, DirectoryLock};
 use crate::views::Base;
 use crate::views::fjall_base::FjallBase;
-use crate::write::Writer;
+use crate::write::{Sealing, Writer};
 use crate::{free, read, recover};
 
 /// See the module.
@@ -32,6 +32,7 @@ pub struct Store {
     pub(crate) counters: Counters,
     /// Files with writes that no sync has covered.
     pub(crate) unsynced: Mutex<Vec<Arc<dyn SegmentFile>>>,
+    pub(crate) sealing: Mutex<Vec<Sealing>>,
     syncing: Mutex<()>,
     poisoned: AtomicBool,
     identity: Identity,
@@ -105,6 +106,7 @@ impl Store {
             writer: Mutex::new(writer),
             counters: Counters::default(),
             unsynced: Mutex::default(),
+            sealing: Mutex::default(),
             syncing: Mutex::default(),
             poisoned: AtomicBool::new(false),
             identity,
@@ -143,6 +145,9 @@ impl Store {
     pub(crate) fn sync_log(&self) -> Result<(), Error> {
         let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_health()?;
+        // Before the files: all frames of these are among them, or synced already.
+        let sealing =
+            std::mem::take(&mut *self.sealing.lock().unwrap_or_else(PoisonError::into_inner));
         let files =
             std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
         for file in files {
@@ -155,6 +160,9 @@ impl Store {
                 }
             })?;
             self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        }
+        for full in sealing {
+            self.write_footer(&full);
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io::IoSlice;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use sedge_protocol::batch::{Batch, HEADER_BYTES};
@@ -40,6 +40,15 @@ pub(crate) struct Active {
     /// Where the next frame goes.
     pub position: u64,
     pub capacity: u64,
+}
+
+/// A full segment whose frames are not yet synced.
+#[derive(Debug)]
+pub(crate) struct Sealing {
+    id: SegmentId,
+    file: Arc<dyn SegmentFile>,
+    position: u64,
+    footer: Vec<u8>,
 }
 
 /// A part of a frame: its row of the table, and its bytes as they lie about.
@@ -286,14 +295,17 @@ impl Store {
             generation,
             first_sequence,
         };
-        if let Err(source) = file.write_at(0, &[IoSlice::new(&header.encode())]) {
+        // Without its header nothing in a segment can be told from old bytes, so it is on the disk first.
+        let begun = file
+            .write_at(0, &[IoSlice::new(&header.encode())])
+            .and_then(|()| file.sync_data());
+        if let Err(source) = begun {
             self.files.remove(id)?;
             return Err(io_error("write a segment's header", source));
         }
         self.counters
             .log_bytes
             .fetch_add(SEGMENT_HEADER_BYTES, Ordering::Relaxed);
-        self.note_unsynced(&file);
         if let Some(full) = writer.active.take() {
             self.seal(&full, writer.sequence);
         }
@@ -311,26 +323,42 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the footer and gives back the room that was not used. A segment that stays without a footer is
-    /// scanned when the views are rebuilt: no reason to stop.
+    /// Hands the footer to the next sync, which writes it when the frames are safe: views are rebuilt from what it
+    /// says. A segment that stays without a footer is scanned then: no reason to stop.
     fn seal(&self, full: &Active, last_sequence: Sequence) {
-        let written = self.footer_of(full, last_sequence).and_then(|footer| {
-            let bytes = footer.encode();
-            let failed = |source| io_error("seal a segment", source);
-            full.file
-                .write_at(full.position, &[IoSlice::new(&bytes)])
-                .map_err(failed)?;
-            self.counters
-                .log_bytes
-                .fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            full.file
-                .truncate(full.position + bytes.len() as u64)
-                .map_err(failed)
-        });
-        if let Err(error) = written {
-            log::warn!("segment {} stays without a footer: {error}", full.id.0);
+        match self.footer_of(full, last_sequence) {
+            Ok(footer) => {
+                let footer = footer.encode();
+                let (id, file, position) = (full.id, full.file.clone(), full.position);
+                let sealing = Sealing {
+                    id,
+                    file,
+                    position,
+                    footer,
+                };
+                self.sealing
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(sealing);
+            }
+            Err(error) => log::warn!("segment {} stays without a footer: {error}", full.id.0),
         }
-        self.note_unsynced(&full.file);
+    }
+
+    /// Writes a footer behind frames that are synced, and gives back the room that was not used.
+    pub(crate) fn write_footer(&self, of: &Sealing) {
+        let bytes = of.footer.len() as u64;
+        let written = of
+            .file
+            .write_at(of.position, &[IoSlice::new(&of.footer)])
+            .and_then(|()| of.file.truncate(of.position + bytes));
+        match written {
+            Ok(()) => {
+                self.counters.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+                self.note_unsynced(&of.file);
+            }
+            Err(error) => log::warn!("segment {} stays without a footer: {error}", of.id.0),
+        }
     }
 
     fn footer_of(&self, full: &Active, last_sequence: Sequence) -> Result<Footer, Error> {

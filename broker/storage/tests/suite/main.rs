@@ -1,6 +1,9 @@
 //! The log's promises: the same contract for every store, crashes at any moment, a real directory.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod bytes_of;
 mod contract;
+mod crash;
 mod directory;
+mod faults;
 mod stores;

@@ -1,0 +1,287 @@
+//! A disk that is full, read-only, damaged, or does not sync; views that cannot be written.
+
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::disk::memory::{Faults, MemoryDisk};
+use sedge_storage::views::memory_base::MemoryBase;
+use sedge_storage::{Entry, Error, LogStore, LostRange, SegmentId, scan_segment};
+
+use crate::bytes_of::{append, batch, commit, whole};
+use crate::stores::{in_memory, small};
+
+const P: PartitionId = PartitionId(5);
+const FAR: Offset = Offset(i64::MAX);
+
+fn append_one(store: &dyn LogStore, offset: i64) -> Result<(), Error> {
+    store.reserve(1061)?;
+    store.append(commit(
+        vec![append(P.0, vec![batch(offset, 1, offset, 1000)])],
+        0,
+    ))?;
+    Ok(())
+}
+
+fn all(store: &dyn LogStore) -> usize {
+    let start = store.bounds(P).unwrap().log_start;
+    store
+        .read(P, start, FAR, usize::MAX >> 1)
+        .unwrap()
+        .concat()
+        .len()
+        / 1061
+}
+
+#[test]
+fn a_full_disk_is_an_answer_and_is_over_when_there_is_room() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    disk.set_faults(Faults {
+        capacity: Some(200 << 10),
+        ..Faults::default()
+    });
+    let (store, _) = in_memory(&disk, &base, small());
+    let mut written = 0;
+    let full = loop {
+        match append_one(&store, written) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, Error::Full), "{full}");
+    assert!(written > 100);
+    assert_eq!(all(&store), written as usize, "reads go on");
+    assert_eq!(store.bounds(P).unwrap().next_offset, Offset(written));
+
+    // Deleting must be possible on a full disk.
+    let entry = Entry::LogStart {
+        partition: P,
+        offset: Offset(written - 10),
+    };
+    store.append(commit(vec![entry], 0)).unwrap();
+    assert!(store.free_segments().unwrap().bytes > 100_000);
+    for offset in written..written + 20 {
+        append_one(&store, offset).unwrap();
+    }
+    assert_eq!(all(&store), 30);
+}
+
+#[test]
+fn a_read_only_volume_is_an_answer() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_one(&store, 0).unwrap();
+    disk.set_faults(Faults {
+        read_only: true,
+        ..Faults::default()
+    });
+    let error = store.reserve(100_000).unwrap_err();
+    assert!(matches!(error, Error::ReadOnly), "{error}");
+    assert_eq!(all(&store), 1);
+    disk.set_faults(Faults::default());
+    append_one(&store, 1).unwrap();
+}
+
+#[test]
+fn a_failed_sync_is_final() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_one(&store, 0).unwrap();
+    disk.set_faults(Faults {
+        sync_fails: true,
+        ..Faults::default()
+    });
+    assert!(matches!(store.sync().unwrap_err(), Error::Io { .. }));
+    disk.set_faults(Faults::default());
+    assert!(matches!(store.sync().unwrap_err(), Error::Poisoned));
+    assert!(matches!(
+        append_one(&store, 1).unwrap_err(),
+        Error::Poisoned
+    ));
+    assert_eq!(all(&store), 1, "reads go on");
+}
+
+#[test]
+fn a_failed_write_is_final() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_one(&store, 0).unwrap();
+    disk.set_faults(Faults {
+        write_fails: true,
+        ..Faults::default()
+    });
+    assert!(matches!(
+        append_one(&store, 1).unwrap_err(),
+        Error::Io { .. }
+    ));
+    disk.set_faults(Faults::default());
+    assert!(matches!(
+        append_one(&store, 1).unwrap_err(),
+        Error::Poisoned
+    ));
+    drop(store);
+    let (store, report) = in_memory(&disk, &base, small());
+    assert_eq!((report.torn_tail, all(&store)), (None, 1));
+}
+
+#[test]
+fn failing_views_stop_nothing_until_too_much_waits() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let options = sedge_storage::Options {
+        segment_bytes: 1 << 20,
+        ..small()
+    };
+    let (store, _) = in_memory(&disk, &base, options);
+    base.set_failing(true);
+    let mut offset = 0;
+    let error = loop {
+        // Runs of a new partition each time: much to remember.
+        let entries: Vec<_> = (0..500)
+            .map(|n| append(offset as u32 * 500 + n, vec![batch(0, 1, 0, 1)]))
+            .collect();
+        if let Err(error) = store.reserve(500 * 62) {
+            break error;
+        }
+        store.append(commit(entries, 0)).unwrap();
+        offset += 1;
+    };
+    assert!(matches!(error, Error::Full), "{error}");
+    assert!(store.usage().degraded);
+    assert_eq!(
+        store.bounds(PartitionId(499)).unwrap().next_offset,
+        Offset(1)
+    );
+    base.set_failing(false);
+    store.reserve(500 * 62).unwrap();
+    assert!(!store.usage().degraded);
+    let last = PartitionId(offset as u32 * 500 - 1);
+    assert_eq!(
+        store.read(last, Offset(0), FAR, 100).unwrap().concat(),
+        whole(&batch(0, 1, 0, 1))
+    );
+}
+
+#[test]
+fn a_torn_last_frame_is_cut_and_does_not_come_back() {
+    for keep in [0, 1, 47, 48, 60, 500, 1100] {
+        let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+        let (store, _) = in_memory(&disk, &base, small());
+        for offset in 0..3 {
+            append_one(&store, offset).unwrap();
+        }
+        drop(store);
+        // The frames are 1149 bytes each, behind the header of 64.
+        for position in 64 + 2 * 1149 + keep..64 + 3 * 1149 {
+            let byte = disk.contents(SegmentId(1)).unwrap()[position as usize];
+            disk.flip(SegmentId(1), position, byte);
+        }
+        let (store, report) = in_memory(&disk, &base, small());
+        assert_eq!(report.torn_tail.is_some(), keep > 0, "{keep}: {report:?}");
+        assert_eq!(report.holes, []);
+        assert_eq!(all(&store), 2);
+        append_one(&store, 2).unwrap();
+        drop(store);
+        let (store, report) = in_memory(&disk, &base, small());
+        assert_eq!((report.torn_tail, all(&store)), (None, 3));
+    }
+}
+
+#[test]
+fn bit_rot_is_a_hole_and_what_is_behind_it_stays() {
+    let lost = LostRange {
+        partition: P,
+        base_offset: Offset(1),
+        next_offset: Offset(2),
+    };
+    // In the head, in the table, in the batch.
+    for at in [10, 60, 500] {
+        let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+        let (store, _) = in_memory(&disk, &base, small());
+        for offset in 0..4 {
+            append_one(&store, offset).unwrap();
+        }
+        drop(store);
+        disk.flip(SegmentId(1), 64 + 1149 + at, 0x10);
+        let (store, report) = in_memory(&disk, &base, small());
+        let [hole] = &report.holes[..] else {
+            panic!("{report:?}")
+        };
+        assert_eq!((hole.position, hole.bytes), (64 + 1149, 1149));
+        assert_eq!(hole.lost, [lost], "at {at}");
+        assert_eq!(all(&store), 3);
+        assert_eq!(
+            store.read(P, Offset(1), FAR, 1).unwrap().concat(),
+            whole(&batch(2, 1, 2, 1000))
+        );
+    }
+}
+
+#[test]
+fn views_ahead_of_the_log_are_made_again() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    for offset in 0..4 {
+        append_one(&store, offset).unwrap();
+    }
+    store.close().unwrap();
+    drop(store);
+    // A disk that said it had synced, and had not.
+    for position in 64 + 2 * 1149..64 + 4 * 1149 {
+        let byte = disk.contents(SegmentId(1)).unwrap()[position as usize];
+        disk.flip(SegmentId(1), position, byte);
+    }
+    let (store, report) = in_memory(&disk, &base, small());
+    assert!(report.lost_tail && report.views_rebuilt);
+    assert_eq!(all(&store), 2);
+    assert_eq!(store.bounds(P).unwrap().next_offset, Offset(2));
+}
+
+#[test]
+fn a_record_that_looks_like_a_frame_is_no_frame() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_one(&store, 0).unwrap();
+    let frame = disk.contents(SegmentId(1)).unwrap()[64..64 + 1149].to_vec();
+    drop(store);
+    // Somebody else's frame, as the body of a batch in a log whose generation is another.
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    let mut evil = batch(0, 1, 0, frame.len());
+    evil.body = frame.into();
+    store
+        .append(commit(vec![append(9, vec![evil])], 0))
+        .unwrap();
+    drop(store);
+    disk.flip(SegmentId(1), 64 + 20, 1);
+    let (store, report) = in_memory(&disk, &base, small());
+    assert!(report.torn_tail.is_some() && report.holes.is_empty());
+    assert_eq!(store.bounds(P).unwrap().next_offset, Offset(0));
+}
+
+#[test]
+fn a_segment_scans_from_bytes() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    for offset in 0..60 {
+        append_one(&store, offset).unwrap();
+    }
+    store.sync().unwrap();
+    let bytes = disk.contents(SegmentId(1)).unwrap();
+    let (header, found, footer) = scan_segment(&bytes).unwrap();
+    let footer = footer.unwrap();
+    assert_eq!((header.id, header.first_sequence.0), (SegmentId(1), 1));
+    assert_eq!(
+        found.len() as u64,
+        footer.last_sequence.0 + 1,
+        "frames and the end"
+    );
+    assert_eq!(
+        footer
+            .runs
+            .iter()
+            .map(|of| u64::from(of.run.bytes))
+            .sum::<u64>()
+            % 1061,
+        0
+    );
+    for at in 0..bytes.len() {
+        assert!(scan_segment(&bytes[..at.min(200)]).is_none_or(|(_, found, _)| found.len() == 1));
+    }
+}
