@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_io::Timer;
 use log::{info, warn};
 use sedge_core::metadata::Topic;
+use sedge_core::retention::{RetentionPolicy, SliceFacts, plan_retention};
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::Error;
 
@@ -61,26 +62,19 @@ fn plan_partition(
     id: PartitionId,
     now_ms: i64,
 ) -> Result<Option<Offset>, Error> {
-    let oldest_ms = topic
-        .config
-        .retention_ms()
-        .map(|ms| now_ms.saturating_sub(ms));
-    let bytes_max = topic.config.retention_bytes();
-    if oldest_ms.is_none() && bytes_max.is_none() {
+    let policy = RetentionPolicy::of(&topic.config);
+    if policy == RetentionPolicy::default() {
         return Ok(None);
     }
-    let slices = broker.store.slices(id)?;
-    let mut bytes: i64 = slices.iter().map(|slice| slice.bytes as i64).sum();
-    let mut log_start = None;
-    for slice in &slices {
-        let is_old = oldest_ms.is_some_and(|oldest| slice.append_ms < oldest);
-        // Kafka keeps at least `retention.bytes`: a slice goes only where what is left is still that much.
-        let is_over = bytes_max.is_some_and(|max| bytes - slice.bytes as i64 >= max);
-        if !is_old && !is_over {
-            break;
-        }
-        bytes -= slice.bytes as i64;
-        log_start = Some(slice.next_offset);
-    }
-    Ok(log_start)
+    let slices: Vec<SliceFacts> = broker
+        .store
+        .slices(id)?
+        .iter()
+        .map(|slice| SliceFacts {
+            next_offset: slice.next_offset,
+            bytes: slice.bytes,
+            append_ms: slice.append_ms,
+        })
+        .collect();
+    Ok(plan_retention(&slices, policy, now_ms))
 }
