@@ -22,7 +22,7 @@ use crate::limits::{SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
 use crate::metadata_log;
 use crate::metrics::Metrics;
 use crate::net::listener;
-use crate::plugins::Plugins;
+use crate::plugins::{self, Plugins, Registry};
 use crate::recovery::HeaderReplay;
 use crate::retention;
 use crate::runtime::Runtime;
@@ -137,6 +137,7 @@ impl Running {
         let runtime =
             Runtime::start(config.num_network_threads).map_err(system("start a thread"))?;
         let (writer, queue) = Writer::new();
+        let metrics = Arc::new(Metrics::default());
         let listeners = bind(&config)?;
         let console = bind_console(&config)?;
         let broker = Arc::new(Broker::new(Parts {
@@ -145,8 +146,8 @@ impl Running {
             store,
             image: machine.image().clone(),
             writer,
-            plugins: Plugins::default(),
-            metrics: Arc::new(Metrics::default()),
+            plugins: Plugins::new(Registry::new(&config), Arc::clone(&metrics)),
+            metrics,
             config,
         }));
         let state = State {
@@ -162,7 +163,13 @@ impl Running {
             .first()
             .and_then(|listener| listener.get_ref().local_addr().ok())
             .map_or_else(String::new, |address| address.to_string());
+        let deployed = plugins::watch::start(&broker).map_err(ServeError::Store)?;
         let mut tasks = background(&broker);
+        tasks.push(
+            broker
+                .runtime
+                .spawn(plugins::watch::run(Arc::clone(&broker), deployed)),
+        );
         for listener in listeners {
             tasks.push(
                 broker

@@ -48,6 +48,8 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
         "Memory of one plugin instance"),
     long("plugin.output.bytes", Some("16777216"), Takes::Between(KIB, GIB),
         "Largest answer of a plugin to one batch"),
+    key("plugin.signing.key", ConfigType::String, None, Takes::Anything,
+        "File with the key that seals machine code made elsewhere: what it sealed is loaded here"),
     long("sedge.cache.bytes", None, Takes::Between(256 * KIB, 4 * GIB),
         "Cache of the views: small 1 MiB, standard 16 MiB"),
     long("sedge.segment.bytes", None, Takes::Between(MIB, GIB),

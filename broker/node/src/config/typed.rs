@@ -49,6 +49,8 @@ pub struct Plugin {
     pub output_bytes_max: u64,
     /// Largest component.
     pub component_bytes_max: u64,
+    /// File with the key that seals machine code made elsewhere.
+    pub signing_key: Option<PathBuf>,
 }
 
 /// A link, as its table says. The mirror reads the properties.
@@ -144,6 +146,7 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
             deadline_ms: reader.number("plugin.deadline.ms", 0),
             output_bytes_max: reader.number("plugin.output.bytes", 0),
             component_bytes_max: reader.number("plugin.component.bytes", 0),
+            signing_key: reader.parsed("plugin.signing.key", |path| Ok(PathBuf::from(path))),
         },
         mirrors: mirrors(&settings),
         broker: broker_keys(&settings),

@@ -14,7 +14,6 @@ use sedge_protocol::{Bytes, ErrorCode};
 
 use super::Request;
 use crate::net::connection::{Answer, Disconnect};
-use crate::plugins::Filtered;
 use crate::writer::{AppendPart, AppendReply, Appended, Origin};
 
 /// What is known of one partition's produce before the writer has answered.
@@ -33,7 +32,7 @@ struct PendingTopic {
 
 pub async fn handle(request: Request, produce: ProduceRequestData) -> Result<Answer, Disconnect> {
     let acks = produce.acks;
-    let (topics, parts) = admit(&request, produce);
+    let (topics, parts) = admit(&request, produce).await;
     let reply = if parts.is_empty() {
         None
     } else {
@@ -69,7 +68,10 @@ pub async fn handle(request: Request, produce: ProduceRequestData) -> Result<Ans
 }
 
 /// Sorts the request's partitions into what the writer gets and what is answered without it.
-fn admit(request: &Request, produce: ProduceRequestData) -> (Vec<PendingTopic>, Vec<AppendPart>) {
+async fn admit(
+    request: &Request,
+    produce: ProduceRequestData,
+) -> (Vec<PendingTopic>, Vec<AppendPart>) {
     let image = request.broker.metadata.load();
     let acks_are_valid = matches!(produce.acks, -1..=1);
     let mut parts = Vec::new();
@@ -94,13 +96,16 @@ fn admit(request: &Request, produce: ProduceRequestData) -> (Vec<PendingTopic>, 
             let slot = match &topic {
                 _ if !acks_are_valid => Slot::refused(ErrorCode::InvalidRequiredAcks),
                 Err(error) => Slot::refused(*error),
-                Ok(topic) => admit_partition(
-                    request,
-                    topic,
-                    partition.index,
-                    partition.records,
-                    &mut parts,
-                ),
+                Ok(topic) => {
+                    admit_partition(
+                        request,
+                        topic,
+                        partition.index,
+                        partition.records,
+                        &mut parts,
+                    )
+                    .await
+                }
             };
             pending.slots.push(slot);
             pending
@@ -113,7 +118,7 @@ fn admit(request: &Request, produce: ProduceRequestData) -> (Vec<PendingTopic>, 
     (topics, parts)
 }
 
-fn admit_partition(
+async fn admit_partition(
     request: &Request,
     topic: &Arc<Topic>,
     index: i32,
@@ -140,7 +145,7 @@ fn admit_partition(
     metrics.produce_bytes.add(batch.bytes() as u64);
     // What was sent counts for the producer's sequence, also where a filter leaves less of it.
     let sequence = SequenceRange::of(&batch.header);
-    let batch = match filter(request, topic, index, batch) {
+    let batch = match filter(request, topic, index, batch).await {
         Ok(batch) => batch,
         Err(error) => return Slot::Done(Err(error)),
     };
@@ -156,8 +161,9 @@ fn admit_partition(
     Slot::Queued(parts.len() - 1)
 }
 
-/// Runs the topic's filter over the batch, where there is one. `None`: every record was dropped.
-fn filter(
+/// Runs the topic's filters over the batch, off the executor: a plugin may take all of its deadline. `None` where every
+/// record was dropped.
+async fn filter(
     request: &Request,
     topic: &Arc<Topic>,
     index: i32,
@@ -166,10 +172,10 @@ fn filter(
     if !topic.config.has_filter() {
         return Ok(Some(batch));
     }
-    match request.broker.plugins.filter(topic, index, batch)? {
-        Filtered::Kept(batch) => Ok(Some(batch)),
-        Filtered::Emptied => Ok(None),
-    }
+    let broker = Arc::clone(&request.broker);
+    let topic = Arc::clone(topic);
+    let client_id = request.client_id().to_owned();
+    blocking::unblock(move || broker.plugins.filter(&topic, index, &client_id, batch)).await
 }
 
 impl Slot {

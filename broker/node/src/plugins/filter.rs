@@ -5,7 +5,9 @@ use std::time::Instant;
 use log::warn;
 use sedge_core::log::{AppendError, RecordError};
 use sedge_core::metadata::Topic;
-use sedge_plugin::{BatchInfo, CallError, Field, FilterInstance, FilterStage, Outcome, RecordBlob, Verdict};
+use sedge_plugin::{
+    BatchInfo, CallError, Field, FilterInstance, FilterStage, Outcome, RecordBlob, Verdict,
+};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::records::{self, Kept, RecordView, Records};
@@ -57,7 +59,12 @@ struct Version {
 
 impl Filter {
     pub fn new(plugin: &str) -> Self {
-        Self { plugin: plugin.to_owned(), running: None, quarantined: None, blob: RecordBlob::new() }
+        Self {
+            plugin: plugin.to_owned(),
+            running: None,
+            quarantined: None,
+            blob: RecordBlob::new(),
+        }
     }
 
     /// Runs a batch through.
@@ -126,7 +133,10 @@ impl Filter {
             Ok(Some(rebuilt)) if rebuilt.bytes() > topic.config.max_message_bytes() => {
                 Err(Failed::Rejected(AppendError::new(
                     ErrorCode::MessageTooLarge,
-                    format!("The filter {} made the batch larger than max.message.bytes.", self.plugin),
+                    format!(
+                        "The filter {} made the batch larger than max.message.bytes.",
+                        self.plugin
+                    ),
                 )))
             }
             Ok(Some(rebuilt)) => Ok(Filtered::Rebuilt(rebuilt)),
@@ -148,7 +158,12 @@ impl Filter {
             .running
             .take()
             .map(|running| running.version)
-            .or_else(|| Some(Version { generation: u64::MAX, settings: settings(topic, &self.plugin) }));
+            .or_else(|| {
+                Some(Version {
+                    generation: u64::MAX,
+                    settings: settings(topic, &self.plugin),
+                })
+            });
     }
 
     /// Makes an instance where there is none, or where what is deployed or set has changed.
@@ -160,17 +175,25 @@ impl Filter {
                 _ => Err(Failed::Plugin("it is not deployed".to_owned())),
             };
         };
-        let version =
-            Version { generation: deployed.generation, settings: settings(topic, &self.plugin) };
+        let version = Version {
+            generation: deployed.generation,
+            settings: settings(topic, &self.plugin),
+        };
         if self.quarantined.as_ref() == Some(&version) {
             return Ok(());
         }
         self.quarantined = None;
-        if self.running.as_ref().is_some_and(|running| running.version == version) {
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.version == version)
+        {
             return Ok(());
         }
         self.running = None;
-        let factory = deployed.factory.map_err(|why| Failed::Plugin(why.to_string()))?;
+        let factory = deployed
+            .factory
+            .map_err(|why| Failed::Plugin(why.to_string()))?;
         let instance = factory
             .instantiate(&version.settings)
             .map_err(|error| Failed::Plugin(error.to_string()))?;
@@ -201,9 +224,10 @@ fn fill(
             view.headers.write_section(&mut section);
             &section[..]
         });
-        blob.push(view.key, view.value, headers, view.timestamp_delta).map_err(|_| {
-            Failed::Plugin("the batch is larger than plugin.memory.bytes".to_owned())
-        })?;
+        blob.push(view.key, view.value, headers, view.timestamp_delta)
+            .map_err(|_| {
+                Failed::Plugin("the batch is larger than plugin.memory.bytes".to_owned())
+            })?;
     }
     Ok(())
 }
@@ -221,7 +245,12 @@ fn survivors<'a>(views: &'a [RecordView<'a>], outcome: &'a Outcome) -> Vec<Kept<
                 Verdict::Drop | Verdict::Reject { .. } => return None,
             };
             let timestamp_delta = view.timestamp_delta;
-            Some(Kept { timestamp_delta, key, value, headers: view.headers })
+            Some(Kept {
+                timestamp_delta,
+                key,
+                value,
+                headers: view.headers,
+            })
         })
         .collect()
 }
@@ -239,9 +268,10 @@ fn rejection(plugin: &str, outcome: &Outcome) -> AppendError {
         .verdicts()
         .enumerate()
         .filter_map(|(index, verdict)| match verdict {
-            Verdict::Reject { reason } => {
-                Some(RecordError { index: index as i32, message: Some(reason.to_owned()) })
-            }
+            Verdict::Reject { reason } => Some(RecordError {
+                index: index as i32,
+                message: Some(reason.to_owned()),
+            }),
             _ => None,
         })
         .collect();
@@ -253,5 +283,8 @@ fn rejection(plugin: &str, outcome: &Outcome) -> AppendError {
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> AppendError {
-    AppendError::new(ErrorCode::InvalidRecord, format!("The records cannot be read: {error}."))
+    AppendError::new(
+        ErrorCode::InvalidRecord,
+        format!("The records cannot be read: {error}."),
+    )
 }

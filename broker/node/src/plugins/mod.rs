@@ -7,6 +7,7 @@
 
 mod filter;
 mod registry;
+pub mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,7 +41,11 @@ pub struct Plugins {
 
 impl Plugins {
     pub fn new(registry: Registry, metrics: Arc<Metrics>) -> Self {
-        Self { registry, filters: Mutex::default(), metrics }
+        Self {
+            registry,
+            filters: Mutex::default(),
+            metrics,
+        }
     }
 
     /// Runs a batch through the topic's filters, first to last. `None` where they leave nothing. Blocks.
@@ -58,7 +63,14 @@ impl Plugins {
         for plugin in topic.config.filters() {
             let slot = self.slot(topic, plugin);
             let mut filter = slot.lock().unwrap_or_else(PoisonError::into_inner);
-            let filtered = filter.run(&self.registry, &self.metrics, topic, index, client_id, &batch);
+            let filtered = filter.run(
+                &self.registry,
+                &self.metrics,
+                topic,
+                index,
+                client_id,
+                &batch,
+            );
             match filtered {
                 Ok(filter::Filtered::AsItCame) => {}
                 Ok(filter::Filtered::Rebuilt(rebuilt)) => batch = rebuilt,
@@ -83,10 +95,15 @@ impl Plugins {
     }
 
     fn slot(&self, topic: &Topic, plugin: &str) -> Arc<Mutex<Filter>> {
-        let binding = Binding { topic: topic.id.to_bytes(), plugin: plugin.to_owned() };
+        let binding = Binding {
+            topic: topic.id.to_bytes(),
+            plugin: plugin.to_owned(),
+        };
         let mut filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(
-            filters.entry(binding).or_insert_with(|| Arc::new(Mutex::new(Filter::new(plugin)))),
+            filters
+                .entry(binding)
+                .or_insert_with(|| Arc::new(Mutex::new(Filter::new(plugin)))),
         )
     }
 
@@ -100,7 +117,9 @@ impl Plugins {
     pub fn deploy(&self, name: &str, content: Option<&[u8]>) {
         match content {
             Some(content) => match self.registry.load(name, content) {
-                Ok(()) => info!(target: "sedge::plugin", "{name} is deployed, {} bytes", content.len()),
+                Ok(()) => {
+                    info!(target: "sedge::plugin", "{name} is deployed, {} bytes", content.len())
+                }
                 Err(error) => {
                     warn!(target: "sedge::plugin", "{name} is deployed but cannot run: {error}");
                 }

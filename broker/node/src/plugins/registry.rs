@@ -53,7 +53,11 @@ impl Registry {
 
     /// What is deployed under a name.
     pub fn get(&self, name: &str) -> Option<Deployed> {
-        self.deployed.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.deployed
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
     }
 
     /// Makes what was deployed ready. A failure takes the old one's place too: the operator asked for the new one.
@@ -66,19 +70,33 @@ impl Registry {
             Ok(factory) => (Ok(factory), Ok(())),
             Err(error) => (Err(error.to_string().into()), Err(error)),
         };
-        let mut deployed = self.deployed.write().unwrap_or_else(PoisonError::into_inner);
+        let mut deployed = self
+            .deployed
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let generation = deployed.get(name).map_or(0, |before| before.generation + 1);
-        deployed.insert(name.to_owned(), Deployed { generation, factory });
+        deployed.insert(
+            name.to_owned(),
+            Deployed {
+                generation,
+                factory,
+            },
+        );
         outcome
     }
 
     pub fn remove(&self, name: &str) {
-        self.deployed.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.deployed
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
     }
 
     fn make(&self, name: &str, content: &[u8]) -> Result<FilterFactory, Error> {
         let runtime = self.runtime()?;
-        runtime.cache.load(&runtime.engine, name, content, self.limits, compiler())
+        runtime
+            .cache
+            .load(&runtime.engine, name, content, self.limits, compiler())
     }
 
     fn runtime(&self) -> Result<&Runtime, Error> {
@@ -86,7 +104,11 @@ impl Registry {
         if let Some(runtime) = self.runtime.get() {
             return Ok(runtime);
         }
-        let operator = self.signing_key.as_deref().map(SealKey::of_operator).transpose()?;
+        let operator = self
+            .signing_key
+            .as_deref()
+            .map(SealKey::of_operator)
+            .transpose()?;
         let cache = CodeCache::open(&self.cache_directory, operator)?;
         let engine = Engine::new()?;
         Ok(self.runtime.get_or_init(|| Runtime { engine, cache }))

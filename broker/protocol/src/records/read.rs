@@ -53,6 +53,17 @@ impl<'a> Headers<'a> {
         self.entries
     }
 
+    /// Appends the whole section as it lies in the record: the count, then the entries.
+    pub fn write_section(&self, bytes: &mut Vec<u8>) {
+        let mut count = (self.count as u32) << 1;
+        while count >= 0x80 {
+            bytes.push(count as u8 | 0x80);
+            count >>= 7;
+        }
+        bytes.push(count as u8);
+        bytes.extend_from_slice(self.entries);
+    }
+
     /// Key and value of each header.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
         let mut reader = Reader::new(self.entries);
