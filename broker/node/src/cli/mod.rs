@@ -7,6 +7,7 @@ mod group;
 mod mirror;
 mod output;
 mod plugin;
+mod plugin_code;
 mod serve;
 mod topic;
 
@@ -39,7 +40,7 @@ enum Command {
     Topic(topic::TopicCommand),
     /// List and describe consumer groups.
     Group(group::GroupCommand),
-    /// Deploy, list and delete plugins.
+    /// Build, compile, deploy, list and delete plugins.
     Plugin(plugin::PluginCommand),
     /// List and describe mirror links.
     Mirror(mirror::MirrorCommand),

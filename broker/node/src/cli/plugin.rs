@@ -1,10 +1,11 @@
 //! `sedge plugin`: what is deployed, deploying, and taking away.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
+use sedge_plugin::Artifact;
 use sedge_protocol::ids::Offset;
 use serde_json::json;
 
@@ -12,12 +13,13 @@ use super::Failure;
 use super::connect::Connect;
 use super::failure::Exit;
 use super::output::Table;
+use super::plugin_code;
 use crate::client::Client;
 use crate::client::records::{EARLIEST, LATEST};
 use crate::client::topics::NewTopic;
 use crate::plugin_topic::{self, Change, TOPIC};
 
-/// Deploy, list and delete plugins.
+/// Build, compile, deploy, list and delete plugins.
 #[derive(Debug, Args)]
 pub struct PluginCommand {
     #[command(subcommand)]
@@ -26,6 +28,17 @@ pub struct PluginCommand {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Build a plugin from its source
+    #[cfg(feature = "jit")]
+    Build(plugin_code::Build),
+    /// Compile a component ahead, for a device whose build has no compiler
+    #[cfg(feature = "jit")]
+    Compile(plugin_code::Compile),
+    #[cfg(feature = "jit")]
+    #[command(hide = true)]
+    CompileForParent,
+    /// Take over what `plugin compile` made, on the device itself
+    Import(plugin_code::Import),
     /// Give a component to the broker, under a name that topics bind with sedge.filter=NAME
     Deploy {
         name: String,
@@ -54,14 +67,21 @@ impl PluginCommand {
     /// A file cannot be read, or the broker cannot be reached or refuses.
     pub fn run(&self) -> Result<(), Failure> {
         match &self.verb {
+            #[cfg(feature = "jit")]
+            Verb::Build(build) => build.run(),
+            #[cfg(feature = "jit")]
+            Verb::Compile(compile) => compile.run(),
+            #[cfg(feature = "jit")]
+            Verb::CompileForParent => plugin_code::compile_for_parent(),
+            Verb::Import(import) => import.run(),
             Verb::Deploy {
                 name,
                 file,
                 connect,
             } => {
                 plugin_topic::check_name(name).map_err(|why| Failure::new(Exit::Usage, why))?;
-                let doing = format!("read {}", file.display());
-                let content = std::fs::read(file).map_err(|error| Failure::io(&doing, &error))?;
+                let content = plugin_code::read(file)?;
+                check_content(file, &content)?;
                 let table = connect.run(async |client| {
                     let offset = deploy(&client, name, &content).await?;
                     let mut table = Table::new(&["name", "bytes", "offset"]);
@@ -77,6 +97,25 @@ impl PluginCommand {
             }
         }
     }
+}
+
+/// Refuses here what the broker would refuse later, where nobody looks.
+fn check_content(file: &Path, content: &[u8]) -> Result<(), Failure> {
+    let refused = |why: String| {
+        Failure::new(Exit::Data, format!("{}: {why}", file.display()))
+            .advise("`sedge plugin build` makes a component, `sedge plugin compile` machine code")
+    };
+    let component = if Artifact::is_one(content) {
+        let artifact = Artifact::read(content);
+        artifact
+            .map_err(|error| refused(error.to_string()))?
+            .component
+    } else {
+        content
+    };
+    sedge_plugin::inspect_filter(component, plugin_topic::CONTENT_BYTES_MAX)
+        .map_err(|error| refused(error.to_string()))?;
+    Ok(())
 }
 
 /// Deploys a plugin.

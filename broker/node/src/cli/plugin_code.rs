@@ -1,0 +1,164 @@
+//! `sedge plugin build`, `compile` and `import`: components and machine code as files.
+
+#[cfg(feature = "jit")]
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use sedge_plugin::{CodeCache, Limits};
+use serde_json::json;
+
+use super::Failure;
+use super::failure::Exit;
+use super::output::{Output, Table};
+
+/// Build a plugin from its source.
+#[cfg(feature = "jit")]
+#[derive(Debug, Args)]
+pub struct Build {
+    /// The folder of a crate that uses sedge-plugin-sdk
+    directory: PathBuf,
+    /// Where the component goes [default: the folder's name with .wasm, here]
+    #[arg(short, long, visible_alias = "out", value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Compile a component ahead, for a device whose build has no compiler.
+#[cfg(feature = "jit")]
+#[derive(Debug, Args)]
+pub struct Compile {
+    /// The component, as `plugin build` makes it
+    component: PathBuf,
+    /// The device, as a target triple [default: this machine]
+    #[arg(long, value_name = "TRIPLE")]
+    target: Option<String>,
+    /// Where the result goes [default: the component's name with .splugin]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// A key that the device has as plugin.signing.key: the result can then be deployed like any plugin
+    #[arg(long, value_name = "FILE")]
+    signing_key: Option<PathBuf>,
+}
+
+/// Take over what `compile` made, on the device itself.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// What `plugin compile` made. It is machine code: be sure of where it comes from
+    file: PathBuf,
+    /// The device's data directory
+    #[arg(long, value_name = "DIR", default_value = "sedge-data")]
+    data: PathBuf,
+}
+
+#[cfg(feature = "jit")]
+impl Build {
+    /// # Errors
+    /// There is no compiler for guests, or the source does not build.
+    pub fn run(&self) -> Result<(), Failure> {
+        use sedge_plugin::guest::{self, BuildError};
+        let failed = |error: BuildError| {
+            let exit = match error {
+                BuildError::NoToolchain => Exit::Unavailable,
+                _ => Exit::Data,
+            };
+            let directory = self.directory.display();
+            Failure::new(exit, format!("cannot build {directory}: {error}"))
+        };
+        let toolchain = guest::find_toolchain().map_err(failed)?;
+        let component = guest::build(&toolchain, &self.directory, None).map_err(failed)?;
+        sedge_plugin::inspect_filter(&component, Limits::default().component_bytes_max)
+            .map_err(|error| plugin_failure(&self.directory, &error))?;
+        let name = || {
+            let directory = std::path::absolute(&self.directory).unwrap_or_default();
+            let mut name = directory.file_name().unwrap_or_default().to_owned();
+            name.push(".wasm");
+            PathBuf::from(name)
+        };
+        write(&self.output.clone().unwrap_or_else(name), &component)
+    }
+}
+
+#[cfg(feature = "jit")]
+impl Compile {
+    /// # Errors
+    /// The component is no plugin, or the target is not known.
+    pub fn run(&self) -> Result<(), Failure> {
+        let component = read(&self.component)?;
+        let key = self
+            .signing_key
+            .as_deref()
+            .map(sedge_plugin::SealKey::of_operator)
+            .transpose();
+        let failed = |error| plugin_failure(&self.component, &error);
+        let key = key.map_err(failed)?;
+        let limits = Limits::default();
+        let made =
+            sedge_plugin::compile_ahead(&component, self.target.as_deref(), &limits, key.as_ref());
+        let output = self.output.clone();
+        let output = output.unwrap_or_else(|| self.component.with_extension("splugin"));
+        write(&output, &made.map_err(failed)?)
+    }
+}
+
+/// A broker's child: a component comes on standard input, machine code goes to standard output.
+///
+/// # Errors
+/// The component is no plugin.
+#[cfg(feature = "jit")]
+pub fn compile_for_parent() -> Result<(), Failure> {
+    // The parent has checked the size against its own limit.
+    let limits = Limits {
+        component_bytes_max: 1 << 30,
+        ..Limits::default()
+    };
+    sedge_plugin::compile_for_parent(io::stdin().lock(), io::stdout().lock(), &limits)
+        .map_err(|error| Failure::new(Exit::Data, error.to_string()))
+}
+
+impl Import {
+    /// # Errors
+    /// It is no machine code for this machine, or the data directory cannot be written.
+    pub fn run(&self) -> Result<(), Failure> {
+        if !self.data.is_dir() {
+            let what = format!("there is no data directory {}", self.data.display());
+            return Err(Failure::new(Exit::Unavailable, what)
+                .advise("name it with --data; a broker makes it when it first starts"));
+        }
+        let artifact = read(&self.file)?;
+        let failed = |error| plugin_failure(&self.file, &error);
+        let cache = CodeCache::open(&self.data.join("plugin-cache"), None).map_err(failed)?;
+        let hash = cache
+            .import(&artifact, &Limits::default())
+            .map_err(failed)?;
+        let mut table = Table::new(&["file", "sha256"]);
+        table.row([
+            json!(self.file.display().to_string()),
+            json!(hash.to_string()),
+        ]);
+        table.print(Output::Text)
+    }
+}
+
+/// Reads a whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| Failure::io(&format!("read {}", path.display()), &error))
+}
+
+#[cfg(feature = "jit")]
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    made.and_then(|()| std::fs::write(path, bytes))
+        .map_err(|error| {
+            Failure::new(
+                Exit::CannotCreate,
+                format!("cannot write {}: {error}", path.display()),
+            )
+        })?;
+    let mut table = Table::new(&["file", "bytes"]);
+    table.row([json!(path.display().to_string()), json!(bytes.len())]);
+    table.print(Output::Text)
+}
+
+fn plugin_failure(path: &Path, error: &sedge_plugin::Error) -> Failure {
+    Failure::new(Exit::Data, format!("{}: {error}", path.display()))
+}
