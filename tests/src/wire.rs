@@ -9,7 +9,8 @@ pub use batch::{Batch, Codec, Record, records, seal};
 pub use connection::{Connection, Reply, frame};
 pub use requests::{
     FETCH_VERSION, Fetched, PRODUCE_VERSION, Produced, create_topic, delete_topic, fetch,
-    fetch_request, fetched, produce, produce_request, produced, wait_leader,
+    fetch_request, fetched, produce, produce_request, produced, try_create_topic, wait_known,
+    wait_leader,
 };
 
 /// Error codes that the tests name.
@@ -29,10 +30,16 @@ pub mod error {
 pub mod key {
     pub const PRODUCE: i16 = 0;
     pub const FETCH: i16 = 1;
+    pub const LIST_OFFSETS: i16 = 2;
+    pub const METADATA: i16 = 3;
+    pub const OFFSET_COMMIT: i16 = 8;
+    pub const OFFSET_FETCH: i16 = 9;
+    pub const FIND_COORDINATOR: i16 = 10;
+    pub const JOIN_GROUP: i16 = 11;
     pub const API_VERSIONS: i16 = 18;
     pub const CREATE_TOPICS: i16 = 19;
     pub const DELETE_TOPICS: i16 = 20;
-    pub const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
+    pub const INIT_PRODUCER_ID: i16 = 22;
 }
 
 /// Builds a request's body, big-endian.

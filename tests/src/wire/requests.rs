@@ -116,6 +116,17 @@ pub fn fetch(from: &mut Connection, topic: &str, partition: i32, offset: i64) ->
 
 /// Creates a topic with `configs`.
 pub fn create_topic(at: &mut Connection, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+    let answer = try_create_topic(at, name, partitions, configs);
+    assert_eq!(answer.0, error::NONE, "creating {name}: {:?}", answer.1);
+}
+
+/// Creates a topic; returns the error and its message.
+pub fn try_create_topic(
+    at: &mut Connection,
+    name: &str,
+    partitions: i32,
+    configs: &[(&str, &str)],
+) -> (i16, Option<String>) {
     let mut body = Encoder::default()
         .i32(1)
         .string(name)
@@ -132,8 +143,23 @@ pub fn create_topic(at: &mut Connection, name: &str, partitions: i32, configs: &
     d.i32();
     d.i32();
     d.string();
-    let code = d.i16();
-    assert_eq!(code, error::NONE, "creating {name}: {:?}", d.string());
+    (d.i16(), d.string())
+}
+
+/// Fetches until the partition answers for itself: a new one takes Kafka a moment.
+pub fn wait_known(at: &mut Connection, topic: &str, partition: i32) {
+    let deadline = Instant::now() + limits::CONDITION;
+    loop {
+        let code = fetch(at, topic, partition, 0).error;
+        if ![error::UNKNOWN_TOPIC, error::NOT_LEADER_OR_FOLLOWER].contains(&code) {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{topic} {partition} is not known: {code}"
+        );
+        std::thread::sleep(limits::POLL);
+    }
 }
 
 /// Produces one record once the partition takes it: Kafka answers for a while that it knows no

@@ -1,0 +1,129 @@
+//! What breaks clients of brokers that are not Kafka, asked in raw bytes: each answer is Apache Kafka's, and
+//! `SEDGE_TEST_BROKER=kafka` shows that it is.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use sedge_tests::broker::Broker;
+use sedge_tests::report;
+use sedge_tests::wire::{
+    self, Batch, Connection, Decoder, Encoder, FETCH_VERSION, PRODUCE_VERSION, error, fetched, key,
+};
+
+#[path = "protocol/data.rs"]
+mod data;
+#[path = "protocol/groups.rs"]
+mod groups;
+#[path = "protocol/topics.rs"]
+mod topics;
+
+type Check = (&'static str, fn(&mut Asked));
+
+const CHECKS: &[Check] = &[
+    ("acks=0 has no reply", data::acks_0_has_no_reply),
+    (
+        "a fetch inside a batch returns that batch",
+        data::fetch_inside_a_batch,
+    ),
+    (
+        "the first batch comes whatever the limit",
+        data::first_batch_over_the_limit,
+    ),
+    (
+        "replies come in the order of the requests",
+        data::replies_in_order,
+    ),
+    ("a produce wakes a waiting fetch", data::produce_wakes_fetch),
+    ("a fetch outside the log", data::fetch_out_of_range),
+    ("a leader epoch of the future", data::unknown_leader_epoch),
+    ("offsets by time", data::list_offsets),
+    (
+        "offsets are patched in, and the CRC holds",
+        data::batches_as_produced,
+    ),
+    ("log append time", data::log_append_time),
+    (
+        "a timestamp outside the window",
+        data::timestamp_outside_the_window,
+    ),
+    (
+        "a record without a key for a compacted topic",
+        data::compacted_topic_needs_keys,
+    ),
+    (
+        "topics that exist and that do not",
+        topics::existing_and_missing,
+    ),
+    (
+        "a topic that is created again is empty",
+        topics::created_again,
+    ),
+    (
+        "metadata of all, of none",
+        topics::metadata_of_all_and_of_none,
+    ),
+    (
+        "a commit and its metadata come back",
+        groups::commit_comes_back,
+    ),
+    (
+        "a first join is told its member id",
+        groups::member_id_required,
+    ),
+    (
+        "an idempotent producer over a restart",
+        data::idempotence_over_a_restart,
+    ),
+];
+
+/// The broker that is asked, and a topic of its own for each check.
+#[derive(Debug)]
+pub struct Asked {
+    pub broker: Broker,
+    pub connection: Connection,
+    pub topic: String,
+}
+
+impl Asked {
+    pub fn reconnect(&mut self) {
+        self.connection = Connection::open(&self.broker.bootstrap());
+    }
+
+    pub fn create(&mut self, partitions: i32, configs: &[(&str, &str)]) {
+        wire::create_topic(&mut self.connection, &self.topic, partitions, configs);
+        for partition in 0..partitions {
+            wire::wait_known(&mut self.connection, &self.topic, partition);
+        }
+    }
+
+    pub fn produce(&mut self, batch: &Batch) -> wire::Produced {
+        wire::produce(&mut self.connection, &self.topic, 0, &batch.encode())
+    }
+}
+
+#[test]
+fn answers_are_kafka_s() {
+    let broker = Broker::start("protocol", &[("group.initial.rebalance.delay.ms", "0")]);
+    let connection = Connection::open(&broker.bootstrap());
+    let mut asked = Asked {
+        broker,
+        connection,
+        topic: String::new(),
+    };
+    let mut failed = Vec::new();
+    for (at, (name, check)) in CHECKS.iter().enumerate() {
+        asked.topic = format!("topic-{at}");
+        asked.reconnect();
+        let began = Instant::now();
+        let passed = catch_unwind(AssertUnwindSafe(|| check(&mut asked))).is_ok();
+        let word = if passed { "PASS" } else { "FAIL" };
+        report::line(format_args!(
+            "{word} {name} ({:.1} s)",
+            began.elapsed().as_secs_f64()
+        ));
+        if !passed {
+            failed.push(*name);
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}\n{}", asked.broker.tail());
+}
