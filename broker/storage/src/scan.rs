@@ -173,9 +173,7 @@ impl<'a> Scanner<'a> {
             }
             let want = limits::SCAN_READ_BYTES.min(self.end - from);
             let chunk = self.read(from, want)?;
-            let magic = chunk
-                .windows(FRAME_MAGIC.len())
-                .position(|at| at == FRAME_MAGIC);
+            let magic = find_magic(&chunk);
             match magic {
                 Some(at) => {
                     let candidate = from + at as u64;
@@ -202,7 +200,7 @@ impl<'a> Scanner<'a> {
             if chunk.is_empty() {
                 break;
             }
-            if let Some(found) = chunk.iter().rposition(|byte| *byte != 0) {
+            if let Some(found) = last_not_zero(&chunk) {
                 last = at + found as u64 + 1;
             }
             at += chunk.len() as u64;
@@ -226,6 +224,49 @@ impl<'a> Scanner<'a> {
             .read_at(at, bytes as usize)
             .map_err(|source| io_error("read a segment", source))
     }
+}
+
+const ZEROS: [u8; 4096] = [0; 4096];
+
+/// Where the first frame may begin. The rest of a segment is zeros for the most part, and a file system that
+/// knows no holes has all of it read, so zeros are passed over a block at a time.
+fn find_magic(chunk: &[u8]) -> Option<usize> {
+    let mut start = 0;
+    while let Some(block) = chunk.get(start..(start + ZEROS.len()).min(chunk.len())) {
+        if block.is_empty() {
+            return None;
+        }
+        if block != &ZEROS[..block.len()] {
+            // A magic may begin before the block or end behind it.
+            let from = start.saturating_sub(FRAME_MAGIC.len() - 1);
+            let to = (start + block.len() + FRAME_MAGIC.len() - 1).min(chunk.len());
+            let found = chunk.get(from..to).and_then(|near| {
+                near.windows(FRAME_MAGIC.len())
+                    .position(|at| at == FRAME_MAGIC)
+            });
+            if let Some(at) = found {
+                return Some(from + at);
+            }
+        }
+        start += block.len();
+    }
+    None
+}
+
+/// The last byte that is not zero.
+fn last_not_zero(chunk: &[u8]) -> Option<usize> {
+    let mut end = chunk.len();
+    for block in chunk.rchunks(ZEROS.len()) {
+        let start = end - block.len();
+        if block != &ZEROS[..block.len()] {
+            return block
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map(|at| start + at);
+        }
+        end = start;
+    }
+    None
 }
 
 /// The header of a segment file, where it is whole.
@@ -378,4 +419,27 @@ pub(crate) fn wipe(file: &dyn SegmentFile, from: u64, to: u64) -> Result<(), Err
         at += bytes;
     }
     file.sync_data().map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Starting took 6 s in a development build: each byte of an empty segment was looked at alone.
+    #[test]
+    fn zeros_are_passed_over_and_nothing_in_them_is_missed() {
+        for bytes in [0, 1, 3, 4096, 4097, 10_000] {
+            let zeros = vec![0; bytes];
+            assert_eq!((find_magic(&zeros), last_not_zero(&zeros)), (None, None));
+            for at in (0..bytes.saturating_sub(4)).step_by(97).chain(4090..4099) {
+                let mut chunk = zeros.clone();
+                let Some(place) = chunk.get_mut(at..at + 4) else {
+                    continue;
+                };
+                place.copy_from_slice(FRAME_MAGIC);
+                assert_eq!(find_magic(&chunk), Some(at), "of {bytes}");
+                assert_eq!(last_not_zero(&chunk), Some(at + 3), "of {bytes}");
+            }
+        }
+    }
 }
