@@ -76,6 +76,9 @@ const CHECKS: &[Check] = &[
     ),
 ];
 
+/// The coordinator is loading, not available, elsewhere: Kafka's answers until it is ready.
+const NOT_YET: [i16; 3] = [14, 15, 16];
+
 /// The broker that is asked, and a topic of its own for each check.
 #[derive(Debug)]
 pub struct Asked {

@@ -1,8 +1,8 @@
 //! Produce, Fetch, ListOffsets, InitProducerId.
 
 use super::{
-    Asked, Batch, Connection, Decoder, Duration, Encoder, FETCH_VERSION, Instant, PRODUCE_VERSION,
-    error, fetched, key, wire,
+    Asked, Batch, Connection, Decoder, Duration, Encoder, FETCH_VERSION, Instant, NOT_YET,
+    PRODUCE_VERSION, error, fetched, key, wire,
 };
 
 const OUT_OF_ORDER_SEQUENCE: i16 = 45;
@@ -232,16 +232,33 @@ pub fn compacted_topic_needs_keys(asked: &mut Asked) {
     assert!(produced.message.is_some(), "it says why");
 }
 
+/// An id and an epoch, once the coordinator is ready.
+fn init_producer_id(asked: &mut Asked) -> (i64, i16) {
+    let body = Encoder::default().string(None).i32(60_000).0;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let reply = asked.connection.ask(key::INIT_PRODUCER_ID, 1, &body);
+        let mut d = Decoder(&reply);
+        d.i32();
+        match d.i16() {
+            error::NONE => return (d.i64(), d.i16()),
+            code => assert!(NOT_YET.contains(&code), "InitProducerId: {code}"),
+        }
+        assert!(Instant::now() < deadline, "a producer id");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 pub fn idempotence_over_a_restart(asked: &mut Asked) {
     asked.create(1, &[]);
-    let body = Encoder::default().string(None).i32(60_000).0;
-    let reply = asked.connection.ask(key::INIT_PRODUCER_ID, 1, &body);
-    let mut d = Decoder(&reply);
-    d.i32();
-    assert_eq!(d.i16(), error::NONE);
-    let mut batch = Batch::filled(3, 10);
-    (batch.producer_id, batch.producer_epoch, batch.base_sequence) = (d.i64(), d.i16(), 0);
-    assert!(batch.producer_id >= 0);
+    let (producer_id, producer_epoch) = init_producer_id(asked);
+    let batch = Batch {
+        producer_id,
+        producer_epoch,
+        base_sequence: 0,
+        ..Batch::filled(3, 10)
+    };
+    assert!(producer_id >= 0);
     assert_eq!(
         (
             asked.produce(&batch).error,

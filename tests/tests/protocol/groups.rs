@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Asked, Decoder, Encoder, error, key};
+use super::{Asked, Decoder, Encoder, NOT_YET, error, key};
 
+/// Version 0, no topics, no user data.
+const SUBSCRIPTION: &[u8] = &[0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
 const MEMBER_ID_REQUIRED: i16 = 79;
-/// The coordinator is loading, not available, elsewhere: Kafka's answers until it has its topic.
-const NOT_YET: [i16; 3] = [14, 15, 16];
 
 fn wait_coordinator(asked: &mut Asked, group: &str) {
     let deadline = Instant::now() + Duration::from_mins(1);
@@ -119,7 +119,7 @@ pub fn member_id_required(asked: &mut Asked) {
         body.string("consumer")
             .i32(1)
             .string("range")
-            .bytes(&[0, 0, 0, 0, 0, 0])
+            .bytes(SUBSCRIPTION)
             .0
     };
     let reply = asked.connection.ask(key::JOIN_GROUP, 4, &join(""));
