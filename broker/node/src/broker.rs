@@ -8,6 +8,7 @@ use event_listener::{Event, EventListener};
 use log::{info, warn};
 use sedge_core::config::TopicConfig;
 use sedge_core::fetch::session::Sessions;
+use sedge_core::groups::Coordinator;
 use sedge_core::metadata::{Command, Image};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{NodeId, PartitionId};
@@ -16,6 +17,7 @@ use sedge_storage::LogStore;
 
 use crate::clock::Clock;
 use crate::config::{Config, Durability};
+use crate::coordinator::Groups;
 use crate::metrics::Metrics;
 use crate::net::connection::Peer;
 use crate::net::gate::MemoryGate;
@@ -42,6 +44,7 @@ pub struct Broker {
     pub parking: Arc<Parking>,
     pub fetch_sessions: Mutex<Sessions>,
     pub producer_ids: ProducerIds,
+    pub groups: Groups,
     pub plugins: Plugins,
     pub metrics: Arc<Metrics>,
     pub connections: AtomicUsize,
@@ -90,6 +93,7 @@ pub struct Parts {
     pub runtime: Runtime,
     pub store: Arc<dyn LogStore>,
     pub image: Image,
+    pub groups: Coordinator,
     pub writer: Writer,
     pub plugins: Plugins,
     pub metrics: Arc<Metrics>,
@@ -109,6 +113,7 @@ impl Broker {
             runtime,
             store,
             image,
+            groups,
             writer,
             plugins,
             metrics,
@@ -126,6 +131,7 @@ impl Broker {
             parking: Arc::default(),
             fetch_sessions: Mutex::new(Sessions::new(crate::limits::FETCH_SESSIONS_MAX)),
             producer_ids: ProducerIds::default(),
+            groups: Groups::new(groups),
             plugins,
             metrics,
             connections: AtomicUsize::new(0),

@@ -10,6 +10,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod console;
+pub mod coordinator;
 pub mod exit;
 pub mod handlers;
 pub mod limits;

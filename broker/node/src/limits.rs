@@ -51,5 +51,8 @@ pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 /// Metadata records in one batch of `__cluster_metadata`.
 pub const METADATA_BATCH_RECORDS_MAX: usize = 5_000;
 
+/// Bytes of one batch of `__consumer_offsets`, before its last record: that of a large group comes on top.
+pub const COORDINATOR_BATCH_BYTES: usize = 256 << 10;
+
 /// How often what the views have pending goes to disk. A crash replays what came since, which is quick.
 pub const VIEWS_FLUSH_EVERY: Duration = Duration::from_secs(1);

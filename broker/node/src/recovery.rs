@@ -84,7 +84,7 @@ fn newest_epoch(views: &dyn ViewReader, partition: PartitionId) -> Option<Leader
 /// Takes all that the views know of a partition out of them.
 pub fn removals(views: &dyn ViewReader, partition: PartitionId) -> Vec<ViewUpdate> {
     let mut updates = Vec::new();
-    for view in [View::Producers, View::Epochs] {
+    for view in [View::Producers, View::Epochs, View::Offsets] {
         let _ = views.view_scan(view, &partition.get().to_be_bytes(), &mut |key, _| {
             updates.push(ViewUpdate {
                 view,

@@ -10,14 +10,17 @@ use async_io::Timer;
 use futures_lite::future;
 use log::{error, info, warn};
 use sedge_core::config::BrokerDefaults;
+use sedge_core::groups::GroupConfig;
 use sedge_core::metadata::{Command, MetadataMachine};
 use sedge_protocol::ids::NodeId;
 use sedge_storage::{LogStore, OpenReport, Options};
 
 use crate::broker::{Broker, Parts};
 use crate::cli::{Exit, Failure};
+use crate::clock::Clock;
 use crate::config::{Config, Durability};
 use crate::console;
+use crate::coordinator;
 use crate::limits::{SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
 use crate::metadata_log;
 use crate::metrics::Metrics;
@@ -136,6 +139,10 @@ impl Running {
         let system = |doing| move |source| ServeError::System { doing, source };
         let runtime =
             Runtime::start(config.num_network_threads).map_err(system("start a thread"))?;
+        let settings = GroupConfig::of(machine.image().defaults());
+        let now = Clock::default().now();
+        let restored = coordinator::restore(&*store, machine.image(), settings, now)
+            .map_err(ServeError::Store)?;
         let (writer, queue) = Writer::new();
         let metrics = Arc::new(Metrics::default());
         let listeners = bind(&config)?;
@@ -145,6 +152,7 @@ impl Running {
             runtime,
             store,
             image: machine.image().clone(),
+            groups: restored.coordinator,
             writer,
             plugins: Plugins::new(Registry::new(&config), Arc::clone(&metrics)),
             metrics,
@@ -169,6 +177,17 @@ impl Running {
             broker
                 .runtime
                 .spawn(plugins::watch::run(Arc::clone(&broker), deployed)),
+        );
+        let owed = restored.owed;
+        tasks.push(
+            broker
+                .runtime
+                .spawn(coordinator::write(Arc::clone(&broker), owed)),
+        );
+        tasks.push(
+            broker
+                .runtime
+                .spawn(coordinator::keep_time(Arc::clone(&broker))),
         );
         for listener in listeners {
             tasks.push(

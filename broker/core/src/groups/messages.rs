@@ -105,6 +105,23 @@ pub enum ReplyBody {
     Sync(SyncReply),
 }
 
+impl ReplyBody {
+    /// The answer where the records that this one depends on could not be written.
+    #[must_use]
+    pub fn into_refusal(self, error: ErrorCode) -> Self {
+        match self {
+            Self::Join(reply) => {
+                let member_id = match reply {
+                    Ok(joined) => joined.member_id,
+                    Err(refused) => refused.member_id,
+                };
+                Self::Join(Err(JoinRefused { error, member_id }))
+            }
+            Self::Sync(_) => Self::Sync(Err(error)),
+        }
+    }
+}
+
 /// A protocol (assignor) that a member offers, with the member's metadata for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protocol {

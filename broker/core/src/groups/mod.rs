@@ -330,8 +330,8 @@ impl Coordinator {
     }
 
     /// A record is durable. In the order of the log.
-    pub fn apply(&mut self, now: Now, offset: Offset, record: &CoordinatorRecord) {
-        self.offsets.apply(offset, record);
+    pub fn apply(&mut self, now: Now, record: &CoordinatorRecord) {
+        self.offsets.apply(Offset::ZERO, record);
         if let CoordinatorRecord::Offset {
             key,
             value: Some(_),

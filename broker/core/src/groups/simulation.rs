@@ -10,7 +10,6 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use sedge_protocol::ErrorCode;
-use sedge_protocol::ids::Offset;
 
 use super::group::Group;
 use super::*;
@@ -100,8 +99,7 @@ impl World {
 
     fn take(&mut self, actions: Actions) {
         for record in actions.persist {
-            self.coordinator
-                .apply(self.now, Offset(self.log.len() as i64), &record);
+            self.coordinator.apply(self.now, &record);
             self.log.push(record);
         }
         for reply in actions.now.into_iter().chain(actions.then) {

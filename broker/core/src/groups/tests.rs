@@ -104,8 +104,7 @@ impl Bench {
 
     fn take(&mut self, actions: Actions) {
         for record in actions.persist {
-            self.coordinator
-                .apply(self.now, Offset(self.log.len() as i64), &record);
+            self.coordinator.apply(self.now, &record);
             self.log.push(record);
         }
         for reply in actions.now.into_iter().chain(actions.then) {

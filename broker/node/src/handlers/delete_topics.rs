@@ -44,9 +44,14 @@ async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicRe
         Err(refusal) => Err(refusal),
     };
     match outcome {
-        Ok(CommandReply::Deleted { name, id, .. }) => result
-            .with_name(Some(KafkaString::from(name)))
-            .with_topic_id(id),
+        Ok(CommandReply::Deleted { name, id, .. }) => {
+            let now = request.broker.clock.now();
+            let groups = &request.broker.groups;
+            groups.act(|machine| machine.handle_topic_deleted(now, &name));
+            result
+                .with_name(Some(KafkaString::from(name)))
+                .with_topic_id(id)
+        }
         Ok(_) => result.with_error_code(ErrorCode::UnknownServerError.code()),
         Err(refusal) => result
             .with_error_code(refusal.code.code())

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use async_channel::Receiver;
 use sedge_core::metadata::{Command, CommandReply, Image};
 use sedge_protocol::api;
 use sedge_protocol::frame::{self, RequestHeader};
@@ -25,20 +26,31 @@ mod api_versions;
 mod configs;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_topic_partitions;
 mod fetch;
+mod find_coordinator;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
 mod list_config_resources;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod sync_group;
 
 /// A request's surroundings.
 #[derive(Debug)]
@@ -163,6 +175,86 @@ async fn route(request: Request, mut body: Bytes) -> Result<Answer, Disconnect> 
                 .map_err(|error| request.malformed(error))?;
             Ok(fetch::handle(request, message))
         }
+        ApiKey::JoinGroup => {
+            let message =
+                messages::join_group_request::JoinGroupRequestData::read(&mut body, version)
+                    .map_err(|error| request.malformed(error))?;
+            Ok(join_group::handle(request, message))
+        }
+        ApiKey::SyncGroup => {
+            let message =
+                messages::sync_group_request::SyncGroupRequestData::read(&mut body, version)
+                    .map_err(|error| request.malformed(error))?;
+            Ok(sync_group::handle(request, message))
+        }
+        ApiKey::OffsetCommit => {
+            let message =
+                messages::offset_commit_request::OffsetCommitRequestData::read(&mut body, version)
+                    .map_err(|error| request.malformed(error))?;
+            Ok(offset_commit::handle(request, message))
+        }
+        ApiKey::OffsetFetch => answer!(
+            request,
+            body,
+            offset_fetch::handle,
+            offset_fetch_request,
+            OffsetFetchRequestData
+        ),
+        ApiKey::OffsetDelete => answer!(
+            request,
+            body,
+            offset_delete::handle,
+            offset_delete_request,
+            OffsetDeleteRequestData
+        ),
+        ApiKey::FindCoordinator => answer!(
+            request,
+            body,
+            find_coordinator::handle,
+            find_coordinator_request,
+            FindCoordinatorRequestData
+        ),
+        ApiKey::Heartbeat => {
+            answer!(
+                request,
+                body,
+                heartbeat::handle,
+                heartbeat_request,
+                HeartbeatRequestData
+            )
+        }
+        ApiKey::LeaveGroup => {
+            answer!(
+                request,
+                body,
+                leave_group::handle,
+                leave_group_request,
+                LeaveGroupRequestData
+            )
+        }
+        ApiKey::DescribeGroups => answer!(
+            request,
+            body,
+            describe_groups::handle,
+            describe_groups_request,
+            DescribeGroupsRequestData
+        ),
+        ApiKey::ListGroups => {
+            answer!(
+                request,
+                body,
+                list_groups::handle,
+                list_groups_request,
+                ListGroupsRequestData
+            )
+        }
+        ApiKey::DeleteGroups => answer!(
+            request,
+            body,
+            delete_groups::handle,
+            delete_groups_request,
+            DeleteGroupsRequestData
+        ),
         ApiKey::ApiVersions => {
             answer!(
                 request,
@@ -330,6 +422,18 @@ fn check_leader_epoch(image: &Image, known: Option<LeaderEpoch>) -> Result<(), E
         Some(epoch) if epoch > image.leader_epoch() => Err(ErrorCode::UnknownLeaderEpoch),
         _ => Ok(()),
     }
+}
+
+/// Waits until what a step of the coordinator wants written is durable.
+async fn written(written: Receiver<Result<(), ErrorCode>>) -> Result<(), ErrorCode> {
+    written
+        .recv()
+        .await
+        .unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))
+}
+
+fn code_of(result: Result<(), ErrorCode>) -> i16 {
+    result.err().unwrap_or(ErrorCode::None).code()
 }
 
 fn uuid(bytes: [u8; 16]) -> KafkaUuid {

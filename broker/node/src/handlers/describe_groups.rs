@@ -1,0 +1,71 @@
+//! DescribeGroups (key 15): state, members and assignments.
+
+use sedge_core::groups::GroupDescription;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::KafkaString;
+use sedge_protocol::kafka::generated::describe_groups_request::DescribeGroupsRequestData;
+use sedge_protocol::kafka::generated::describe_groups_response::{
+    DescribeGroupsResponseData, DescribedGroup, DescribedGroupMember,
+};
+
+use super::Request;
+
+/// KIP-1043: before, a group that is not there is one in the state `Dead`.
+const FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND: i16 = 6;
+const DEAD: &str = "Dead";
+const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
+/// READ (3), DELETE (6), DESCRIBE (8), DESCRIBE_CONFIGS (10), ALTER_CONFIGS (11): everything, as there are no access rules yet.
+const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+
+pub async fn handle(
+    request: &Request,
+    message: DescribeGroupsRequestData,
+) -> DescribeGroupsResponseData {
+    let operations = if message.include_authorized_operations {
+        ALL_OPERATIONS
+    } else {
+        OPERATIONS_NOT_ASKED
+    };
+    let groups = message.groups.into_iter().map(|group_id| {
+        let found = request
+            .broker
+            .groups
+            .with(|machine| machine.describe(group_id.as_str()));
+        let group = match found {
+            _ if group_id.is_empty() => refused(ErrorCode::InvalidGroupId, None),
+            Some(found) => describe(found).with_authorized_operations(operations),
+            None if request.version() >= FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND => {
+                let message = format!("Group {group_id} not found.");
+                refused(ErrorCode::GroupIdNotFound, Some(message.into()))
+            }
+            None => refused(ErrorCode::None, None),
+        };
+        group.with_group_id(group_id)
+    });
+    DescribeGroupsResponseData::default().with_groups(groups.collect())
+}
+
+fn refused(error: ErrorCode, message: Option<KafkaString>) -> DescribedGroup {
+    DescribedGroup::default()
+        .with_group_state(KafkaString::from_static(DEAD))
+        .with_authorized_operations(OPERATIONS_NOT_ASKED)
+        .with_error_code(error.code())
+        .with_error_message(message)
+}
+
+fn describe(group: GroupDescription) -> DescribedGroup {
+    let members = group.members.into_iter().map(|member| {
+        DescribedGroupMember::default()
+            .with_member_id(member.member_id.into())
+            .with_group_instance_id(member.group_instance_id.map(KafkaString::from))
+            .with_client_id(member.client_id.into())
+            .with_client_host(member.client_host.into())
+            .with_member_metadata(member.metadata)
+            .with_member_assignment(member.assignment)
+    });
+    DescribedGroup::default()
+        .with_group_state(KafkaString::from_static(group.state))
+        .with_protocol_type(group.protocol_type.into())
+        .with_protocol_data(group.protocol.into())
+        .with_members(members.collect())
+}

@@ -1,0 +1,61 @@
+//! LeaveGroup (key 13): members go, by their own word or by an administrator's.
+
+use sedge_core::groups::{LeaveRequest, LeavingMember};
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::generated::leave_group_request::LeaveGroupRequestData;
+use sedge_protocol::kafka::generated::leave_group_response::{
+    LeaveGroupResponseData, MemberResponse,
+};
+
+use super::Request;
+
+/// KIP-345.
+const FIRST_BATCHED_VERSION: i16 = 3;
+
+pub async fn handle(request: &Request, message: LeaveGroupRequestData) -> LeaveGroupResponseData {
+    let is_batched = request.version() >= FIRST_BATCHED_VERSION;
+    let members: Vec<LeavingMember> = if is_batched {
+        let members = message.members.into_iter().map(|member| LeavingMember {
+            member_id: member.member_id.to_string(),
+            group_instance_id: member.group_instance_id.map(|id| id.to_string()),
+        });
+        members.collect()
+    } else {
+        let member_id = message.member_id.to_string();
+        vec![LeavingMember {
+            member_id,
+            group_instance_id: None,
+        }]
+    };
+    let leave = LeaveRequest {
+        group_id: message.group_id.to_string(),
+        members,
+    };
+    let now = request.broker.clock.now();
+    let (reply, written) = request
+        .broker
+        .groups
+        .plan(|machine| machine.handle_leave(now, &leave));
+    let response = LeaveGroupResponseData::default();
+    if let Err(error) = super::written(written).await {
+        return response.with_error_code(error.code());
+    }
+    let results = match reply {
+        Err(error) => return response.with_error_code(error.code()),
+        Ok(results) => results.into_iter().map(super::code_of),
+    };
+    if !is_batched {
+        return response.with_error_code(results.last().unwrap_or(ErrorCode::None.code()));
+    }
+    let members = leave
+        .members
+        .into_iter()
+        .zip(results)
+        .map(|(member, code)| {
+            MemberResponse::default()
+                .with_member_id(member.member_id.into())
+                .with_group_instance_id(member.group_instance_id.map(Into::into))
+                .with_error_code(code)
+        });
+    response.with_members(members.collect())
+}

@@ -1,0 +1,41 @@
+//! SyncGroup (key 14): the leader brings the assignment, the others wait for it.
+
+use sedge_core::groups::{ReplyBody, SyncRequest};
+use sedge_protocol::kafka::KafkaString;
+use sedge_protocol::kafka::generated::sync_group_request::SyncGroupRequestData;
+use sedge_protocol::kafka::generated::sync_group_response::SyncGroupResponseData;
+
+use super::Request;
+use crate::net::connection::{Answer, Disconnect};
+
+pub fn handle(request: Request, message: SyncGroupRequestData) -> Answer {
+    let assignments = message.assignments.into_iter();
+    let sync = SyncRequest {
+        group_id: message.group_id.to_string(),
+        generation_id: message.generation_id,
+        member_id: message.member_id.to_string(),
+        group_instance_id: message.group_instance_id.map(|id| id.to_string()),
+        protocol_type: message.protocol_type.map(|name| name.to_string()),
+        protocol_name: message.protocol_name.map(|name| name.to_string()),
+        assignments: assignments
+            .map(|one| (one.member_id.to_string(), one.assignment))
+            .collect(),
+    };
+    let answered = request.broker.groups.sync(request.broker.clock.now(), sync);
+    Answer::Later(Box::pin(async move {
+        let Ok(ReplyBody::Sync(reply)) = answered.recv().await else {
+            return Err(Disconnect::ShuttingDown);
+        };
+        let response = SyncGroupResponseData::default();
+        let response = match reply {
+            Err(error) => response.with_error_code(error.code()),
+            Ok(synced) => response
+                .with_protocol_type(synced.protocol_type.map(KafkaString::from))
+                .with_protocol_name(synced.protocol_name.map(KafkaString::from))
+                .with_assignment(synced.assignment),
+        };
+        request
+            .encode(|buffer, version| response.write(buffer, version))
+            .map(Some)
+    }))
+}
