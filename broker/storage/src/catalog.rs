@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use sedge_protocol::ids::{Offset, PartitionId};
 
@@ -68,6 +69,7 @@ pub(crate) struct State {
 struct FlushProgress {
     calls_waited: u32,
     failing: bool,
+    failed_at: Option<Instant>,
     flushes: u64,
     bytes: u64,
 }
@@ -311,6 +313,7 @@ impl Catalog {
                     log::warn!("views: not flushed, appends go on: {error}");
                 }
                 progress.failing = true;
+                progress.failed_at = Some(Instant::now());
                 return Err(error);
             }
             if progress.failing {
@@ -329,13 +332,23 @@ impl Catalog {
         Ok(())
     }
 
+    /// Whether a flush that failed was so short ago that an append should not try another one.
+    pub fn is_flush_hopeless(&self) -> bool {
+        let progress = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.failing
+            && progress
+                .failed_at
+                .is_some_and(|at| at.elapsed() < limits::FLUSH_RETRY)
+    }
+
     fn is_flush_due(&self, progress: &mut FlushProgress) -> bool {
         let state = self.read();
         if state.layers.entries() == 0 {
             return false;
         }
         progress.calls_waited += 1;
-        progress.calls_waited >= limits::FLUSH_CALLS
+        progress.failing
+            || progress.calls_waited >= limits::FLUSH_CALLS
             || state.log_bytes_unflushed >= limits::FLUSH_LOG_BYTES
             || state.layers.bytes() >= limits::FLUSH_PENDING_BYTES
     }

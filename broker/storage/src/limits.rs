@@ -1,5 +1,7 @@
 //! Every bound of this crate, with its reason.
 
+use std::time::Duration;
+
 /// A run in the index ends when its own batches reach this: what a cold read walks at most to find an offset.
 pub const RUN_BYTES_MAX: u64 = 256 << 10;
 /// A run may cross this many frames…
@@ -38,6 +40,9 @@ pub const FLUSH_LOG_BYTES: u64 = 16 << 20;
 pub const FLUSH_PENDING_BYTES: usize = 128 << 10;
 /// …or so many calls (seconds, where the caller calls every second).
 pub const FLUSH_CALLS: u32 = 30;
+
+/// Appends do not try again so soon after a flush that failed: fjall is reopened for it.
+pub const FLUSH_RETRY: Duration = Duration::from_secs(1);
 
 /// Memtable of a fjall keyspace: there are two, and each may have another one on its way to disk.
 pub const MEMTABLE_BYTES: u64 = 512 << 10;

@@ -155,6 +155,9 @@ impl Store {
     /// Too much waits for the views: they get one more chance, and then the disk counts as full.
     fn check_pending(&self) -> Result<(), Error> {
         if self.catalog.pending_bytes() > limits::PENDING_BYTES_MAX {
+            if self.catalog.is_flush_hopeless() {
+                return Err(Error::Full);
+            }
             self.flush(true).map_err(|_| Error::Full)?;
         }
         Ok(())
@@ -178,6 +181,7 @@ impl Store {
         }
         let sequence = self.append_parts(parts, commit.updates, commit.append_ms)?;
         if self.catalog.pending_bytes() >= self.options.views_flush_bytes
+            && !self.catalog.is_flush_hopeless()
             && let Err(error) = self.flush(true)
         {
             // What is pending stays readable and is bounded by `reserve`.

@@ -78,20 +78,25 @@ impl Base for MemoryBase {
         high: Option<&[u8]>,
         each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Error> {
-        let range = (Bound::Included((space, low.to_vec())), Bound::Unbounded);
-        // Copied, so that `each` may call back in.
-        let found: Vec<KeyValue> = self
-            .map()
-            .range::<(Space, Vec<u8>), _>(range)
-            .take_while(|((of, key), _)| *of == space && high.is_none_or(|high| &key[..] <= high))
-            .map(|((_, key), value)| (key.clone(), value.clone()))
-            .collect();
-        for (key, value) in found {
-            if !each(&key, &value) {
-                break;
+        // One at a time, so that `each` may call back in.
+        let mut from = Bound::Included((space, low.to_vec()));
+        loop {
+            let found = {
+                let map = self.map();
+                let next = map.range((from, Bound::Unbounded)).next();
+                next.map(|((of, key), value)| (*of, key.clone(), value.clone()))
+            };
+            match found {
+                Some((of, key, value))
+                    if of == space
+                        && high.is_none_or(|high| &key[..] <= high)
+                        && each(&key, &value) =>
+                {
+                    from = Bound::Excluded((space, key));
+                }
+                _ => return Ok(()),
             }
         }
-        Ok(())
     }
 
     fn write(&self, changes: Vec<Change>) -> Result<(), Error> {

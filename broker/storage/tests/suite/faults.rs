@@ -149,6 +149,7 @@ fn failing_views_stop_nothing_until_too_much_waits() {
         Offset(1)
     );
     base.set_failing(false);
+    store.flush_views().unwrap();
     store.reserve(500 * 62).unwrap();
     assert!(!store.usage().degraded);
     let last = PartitionId(offset as u32 * 500 - 1);
