@@ -24,6 +24,9 @@ pub struct SequenceRange {
     pub epoch: ProducerEpoch,
     pub first: i32,
     pub last: i32,
+    /// Whether the topic binds a filter. What a filter dropped whole left nothing in the log, so what a restart reads from it
+    /// may be behind the producer.
+    pub is_filtered: bool,
 }
 
 impl SequenceRange {
@@ -41,7 +44,17 @@ impl SequenceRange {
             epoch: header.producer_epoch(),
             first,
             last,
+            is_filtered: false,
         })
+    }
+
+    /// The same range, of a batch to a topic that binds a filter or does not.
+    #[must_use]
+    pub const fn filtered(self, is_filtered: bool) -> Self {
+        Self {
+            is_filtered,
+            ..self
+        }
     }
 
     /// The first sequence of a batch that has the last `kept` sequences of this range.
@@ -71,6 +84,8 @@ pub struct WrittenBatch {
 /// What is remembered of a producer in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerEntry {
+    /// Whether this is what a restart read, with nothing written since.
+    is_restored: bool,
     epoch: ProducerEpoch,
     /// Oldest first, at most [`PRODUCER_BATCHES_KEPT`].
     batches: Vec<WrittenBatch>,
@@ -127,6 +142,9 @@ impl Producers {
         if last < 0 || range.first == step(last, 1) {
             return Ok(SequenceVerdict::Next);
         }
+        if entry.is_restored && range.is_filtered && is_ahead(range.first, last) {
+            return Ok(SequenceVerdict::Next);
+        }
         Err(out_of_order(
             range,
             &alloc::format!("the last one seen is {last}"),
@@ -149,10 +167,12 @@ impl Producers {
             None
         };
         let entry = self.0.entry(id).or_insert_with(|| ProducerEntry {
+            is_restored: false,
             epoch: range.epoch,
             batches: Vec::new(),
             last_ms: now_ms,
         });
+        entry.is_restored = false;
         if entry.epoch != range.epoch {
             entry.epoch = range.epoch;
             entry.batches.clear();
@@ -207,6 +227,12 @@ impl Producers {
     pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &ProducerEntry)> {
         self.0.iter().map(|(id, entry)| (ProducerId(*id), entry))
     }
+}
+
+/// Whether `sequence` comes after `last`, on the shorter way around.
+fn is_ahead(sequence: i32, last: i32) -> bool {
+    let ahead = (i64::from(sequence) - i64::from(last)).rem_euclid(SEQUENCES);
+    (1..SEQUENCES / 2).contains(&ahead)
 }
 
 fn out_of_order(range: &SequenceRange, why: &str) -> AppendError {
@@ -278,6 +304,7 @@ impl ProducerEntry {
             })
             .collect::<Option<Vec<_>>>()?;
         Some(Self {
+            is_restored: true,
             epoch,
             batches,
             last_ms,
@@ -289,12 +316,20 @@ impl ProducerEntry {
 mod tests {
     use super::*;
 
+    /// What was written, what comes, and the offset of the duplicate that it is, if it is one.
+    type Case<'a> = (
+        &'a [SequenceRange],
+        SequenceRange,
+        Result<Option<i64>, ErrorCode>,
+    );
+
     fn range(epoch: i16, first: i32, count: i32) -> SequenceRange {
         SequenceRange {
             producer_id: ProducerId(7),
             epoch: ProducerEpoch(epoch),
             first,
             last: step(first, count - 1),
+            is_filtered: false,
         }
     }
 
@@ -316,11 +351,7 @@ mod tests {
         let top = i32::MAX;
         let next = Ok(None);
         let duplicate = |offset| Ok(Some(offset));
-        let table: &[(
-            &[SequenceRange],
-            SequenceRange,
-            Result<Option<i64>, ErrorCode>,
-        )] = &[
+        let table: &[Case] = &[
             (&[], range(0, 0, 10), next),
             (&[], range(3, 55, 10), next),
             (&[range(0, 0, 10)], range(0, 10, 5), next),
@@ -398,11 +429,39 @@ mod tests {
     }
 
     #[test]
+    fn what_a_filter_dropped_before_a_restart_leaves_a_gap_that_is_forgiven_once() {
+        let live = after(&[range(0, 0, 10)]);
+        let entry = live.get(ProducerId(7)).unwrap();
+        let mut restarted = Producers::default();
+        restarted.restore(
+            ProducerId(7),
+            ProducerEntry::decode(&entry.encode()).unwrap(),
+        );
+        let later = range(0, 30, 10);
+        let check = |producers: &Producers, range: SequenceRange| producers.check(&range).is_ok();
+        assert!(
+            !check(&live, later.filtered(true)),
+            "nothing is forgotten while it runs"
+        );
+        assert!(
+            !check(&restarted, later),
+            "without a filter a gap is a loss"
+        );
+        assert!(check(&restarted, later.filtered(true)));
+        assert!(
+            !check(&restarted, range(0, 5, 3).filtered(true)),
+            "that is behind, not ahead"
+        );
+        restarted.apply(&later, Offset(10), 0, 0);
+        assert!(!check(&restarted, range(0, 50, 10).filtered(true)));
+    }
+
+    #[test]
     fn an_entry_survives_the_view() {
         let producers = after(&[range(2, 0, 10), range(2, 10, 1)]);
         let entry = producers.get(ProducerId(7)).unwrap();
         let value = entry.encode();
-        assert_eq!(&ProducerEntry::decode(&value).unwrap(), entry);
+        assert_eq!(ProducerEntry::decode(&value).unwrap().encode(), value);
         for cut in 0..HEAD_BYTES {
             assert_eq!(ProducerEntry::decode(&value[..cut]), None);
         }

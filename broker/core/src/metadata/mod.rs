@@ -171,20 +171,20 @@ impl MetadataMachine {
 
     fn plan_create(
         &self,
-        name: String,
+        name: &str,
         id: KafkaUuid,
         partitions: i32,
         configs: Vec<(String, String)>,
         validate_only: bool,
     ) -> Result<Plan<MetadataRecord, CommandReply>, CommandError> {
-        names::check(&name)?;
-        if self.image.topic(&name).is_some() {
+        names::check(name)?;
+        if self.image.topic(name).is_some() {
             return Err(CommandError::new(
                 ErrorCode::TopicAlreadyExists,
                 format!("Topic '{name}' already exists."),
             ));
         }
-        if let Some(other) = self.image.colliding(&name) {
+        if let Some(other) = self.image.colliding(name) {
             return Err(CommandError::new(
                 ErrorCode::InvalidTopicException,
                 format!(
@@ -207,10 +207,10 @@ impl MetadataMachine {
             });
         }
         let mut records = Vec::with_capacity(1 + partitions as usize + configs.len());
-        records.push(topic_record(&name, id));
+        records.push(topic_record(name, id));
         self.push_partitions(&mut records, id, 0, partitions);
         for (key, value) in configs {
-            records.push(topic_config(&name, &key, Some(&value)));
+            records.push(topic_config(name, &key, Some(&value)));
         }
         Ok(Plan { records, reply })
     }
@@ -400,7 +400,7 @@ impl MetadataMachine {
                 partitions,
                 configs,
                 validate_only,
-            } => self.plan_create(name, id, partitions, configs, validate_only),
+            } => self.plan_create(&name, id, partitions, configs, validate_only),
             Command::DeleteTopic { topic } => self.plan_delete(&topic),
             Command::CreatePartitions {
                 name,

@@ -144,7 +144,8 @@ async fn admit_partition(
         .add(batch.header.record_count().max(0) as u64);
     metrics.produce_bytes.add(batch.bytes() as u64);
     // What was sent counts for the producer's sequence, also where a filter leaves less of it.
-    let sequence = SequenceRange::of(&batch.header);
+    let sequence =
+        SequenceRange::of(&batch.header).map(|range| range.filtered(topic.config.has_filter()));
     let batch = match filter(request, topic, index, batch).await {
         Ok(batch) => batch,
         Err(error) => return Slot::Done(Err(error)),
