@@ -201,3 +201,244 @@ fn record_error(code: ErrorCode, index: i32, message: &str) -> AppendError {
         }],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+    use alloc::vec::Vec;
+
+    use sedge_protocol::batch::HEADER_BYTES;
+    use sedge_protocol::ids::{ProducerEpoch, ProducerId};
+    use sedge_protocol::records::{BatchBuilder, Producer};
+
+    use super::*;
+    use crate::config::BrokerDefaults;
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+
+    fn builder(codec: Compression) -> BatchBuilder {
+        let mut builder = BatchBuilder::new(codec);
+        builder.push(NOW_MS, Some(b"key"), Some(b"one"), &[]);
+        builder.push(NOW_MS + 1, Some(b"key"), Some(b"two"), &[]);
+        builder
+    }
+
+    fn bytes(builder: BatchBuilder) -> Vec<u8> {
+        let batch = builder.build().unwrap();
+        [batch.header.as_bytes().as_slice(), &batch.body].concat()
+    }
+
+    fn plain() -> Vec<u8> {
+        bytes(builder(Compression::None))
+    }
+
+    /// With bytes put at a place, and the CRC made good again.
+    fn forged(at: usize, field: &[u8]) -> Vec<u8> {
+        let mut forged = plain();
+        forged[at..at + field.len()].copy_from_slice(field);
+        let body = forged.split_off(HEADER_BYTES);
+        let header = BatchHeader::read(&forged).unwrap().with_computed_crc(&body);
+        [header.as_bytes().as_slice(), &body].concat()
+    }
+
+    fn check_with(
+        records: Vec<u8>,
+        version: i16,
+        configs: &[(&str, &str)],
+    ) -> Result<(), AppendError> {
+        let own: BTreeMap<_, _> = configs
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect();
+        let config = TopicConfig::effective(&own, &BrokerDefaults::default());
+        check_batch(records.into(), version, &config, NOW_MS).map(|_| ())
+    }
+
+    #[test]
+    fn what_is_fit_is_taken() {
+        let codecs = [
+            Compression::None,
+            Compression::Gzip,
+            Compression::Snappy,
+            Compression::Lz4,
+            Compression::Zstd,
+        ];
+        for codec in codecs {
+            for configs in [&[][..], &[("cleanup.policy", "compact")][..]] {
+                check_with(bytes(builder(codec)), 9, configs).unwrap();
+            }
+        }
+        let far = &[
+            ("message.timestamp.type", "LogAppendTime"),
+            ("message.timestamp.after.max.ms", "0"),
+        ];
+        check_with(plain(), 9, far).unwrap();
+    }
+
+    #[test]
+    fn what_is_unfit_is_refused_with_kafka_s_codes() {
+        use ErrorCode::{
+            CorruptMessage, InvalidRecord, InvalidTimestamp, InvalidTxnState, MessageTooLarge,
+            UnsupportedCompressionType,
+        };
+        let producer = Producer {
+            id: ProducerId(1),
+            epoch: ProducerEpoch(0),
+            base_sequence: 0,
+        };
+        let transactional = builder(Compression::None)
+            .producer(producer)
+            .transactional();
+        let mut damaged = plain();
+        *damaged.last_mut().unwrap() ^= 1;
+        let mut keyless = builder(Compression::Zstd);
+        keyless.push(NOW_MS, None, Some(b"x"), &[]);
+        let mut garbage = builder(Compression::Gzip).build().unwrap();
+        garbage.body = Bytes::from_static(b"not gzip");
+        let mut header = *garbage.header.as_bytes();
+        header[8..12].copy_from_slice(&((49 + garbage.body.len()) as i32).to_be_bytes());
+        let header = BatchHeader::read(&header)
+            .unwrap()
+            .with_computed_crc(&garbage.body);
+        let garbage = [header.as_bytes().as_slice(), &garbage.body].concat();
+        let compact: &[_] = &[("cleanup.policy", "compact")];
+        let none: &[(&str, &str)] = &[];
+
+        let table = [
+            ("nothing", Vec::new(), 9, none, InvalidRecord),
+            (
+                "cut in the header",
+                plain()[..40].to_vec(),
+                9,
+                none,
+                CorruptMessage,
+            ),
+            (
+                "cut in the body",
+                plain()[..70].to_vec(),
+                9,
+                none,
+                CorruptMessage,
+            ),
+            (
+                "two batches",
+                [plain(), plain()].concat(),
+                9,
+                none,
+                InvalidRecord,
+            ),
+            ("magic 1", forged(16, &[1]), 9, none, InvalidRecord),
+            (
+                "magic 0, short",
+                forged(16, &[0])[..30].to_vec(),
+                9,
+                none,
+                InvalidRecord,
+            ),
+            (
+                "a negative length",
+                forged(8, &[0xff; 4]),
+                9,
+                none,
+                CorruptMessage,
+            ),
+            (
+                "a length of a header's part",
+                forged(8, &[0, 0, 0, 10]),
+                9,
+                none,
+                CorruptMessage,
+            ),
+            ("a wrong CRC", damaged, 9, none, CorruptMessage),
+            (
+                "a count of three",
+                forged(57, &[0, 0, 0, 3]),
+                9,
+                none,
+                InvalidRecord,
+            ),
+            (
+                "a count of none",
+                forged(57, &[0; 4]),
+                9,
+                none,
+                InvalidRecord,
+            ),
+            (
+                "a wide range of offsets",
+                forged(23, &[0x7f, 0xff, 0xff, 0xff]),
+                9,
+                none,
+                InvalidRecord,
+            ),
+            (
+                "control",
+                bytes(builder(Compression::None).control()),
+                9,
+                none,
+                InvalidRecord,
+            ),
+            (
+                "transactional",
+                bytes(transactional),
+                9,
+                none,
+                InvalidTxnState,
+            ),
+            (
+                "a codec that is none",
+                forged(21, &[0, 7]),
+                9,
+                none,
+                UnsupportedCompressionType,
+            ),
+            (
+                "zstd too early",
+                bytes(builder(Compression::Zstd)),
+                6,
+                none,
+                UnsupportedCompressionType,
+            ),
+            (
+                "too large",
+                plain(),
+                9,
+                &[("max.message.bytes", "60")],
+                MessageTooLarge,
+            ),
+            (
+                "too new",
+                plain(),
+                9,
+                &[("message.timestamp.after.max.ms", "0")],
+                InvalidTimestamp,
+            ),
+            (
+                "a clock of its own",
+                forged(21, &[0, 8]),
+                9,
+                none,
+                InvalidTimestamp,
+            ),
+            ("no key", bytes(keyless), 9, compact, InvalidRecord),
+            ("not gzip", garbage, 9, compact, CorruptMessage),
+        ];
+        for (what, records, version, configs, expected) in table {
+            let result = check_with(records, version, configs);
+            assert_eq!(
+                result.as_ref().err().map(|error| error.code),
+                Some(expected),
+                "{what}: {result:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_record_at_fault_is_named() {
+        let mut keyless = builder(Compression::None);
+        keyless.push(NOW_MS, None, Some(b"x"), &[]);
+        let error = check_with(bytes(keyless), 9, &[("cleanup.policy", "compact")]).unwrap_err();
+        assert_eq!(error.record_errors.len(), 1);
+        assert_eq!(error.record_errors[0].index, 2);
+    }
+}
