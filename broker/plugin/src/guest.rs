@@ -184,8 +184,11 @@ fn modules_in(message: &str, directory: &Path) -> Vec<PathBuf> {
     files
         .iter()
         .filter_map(serde_json::Value::as_str)
-        .filter(|file| file.ends_with(".wasm"))
         .map(PathBuf::from)
+        .filter(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "wasm")
+        })
         .collect()
 }
 

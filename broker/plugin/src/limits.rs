@@ -41,7 +41,7 @@ pub const CODE_BYTES_MIN_ALLOWED: usize = 1 << 20;
 
 /// How long compiling may take in a child process. The largest known component (Python's
 /// interpreter, 18 MB) takes half a minute on two slow cores.
-pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(180);
+pub const COMPILE_TIME_MAX: Duration = Duration::from_mins(3);
 
 /// Bytes of a key file: a random key, or an operator's in hexadecimal with a line end.
 pub const KEY_FILE_BYTES_MAX: u64 = 4096;

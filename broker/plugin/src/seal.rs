@@ -230,8 +230,7 @@ mod tests {
 
     fn check(key: &[u8], data: &[u8], expected: &str) {
         let seal = SealKey::new(Sealer::Operator, key).seal(data);
-        let hex: String = seal.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, expected);
+        assert_eq!(crate::ComponentHash(seal).to_string(), expected);
     }
 
     #[test]
