@@ -51,11 +51,14 @@ pub fn run(workspace: &Workspace, target: &Target, compiler: Compiler) -> Result
         "--bin",
         "sedge",
     ]);
-    if compiler == Compiler::Out {
-        command.arg("--no-default-features");
+    let mut features = target.features.clone();
+    match compiler {
+        // Whoever has the compiler compiles for devices that have none.
+        Compiler::In => features.push("cross".to_owned()),
+        Compiler::Out => _ = command.arg("--no-default-features"),
     }
-    if !target.features.is_empty() {
-        command.args(["--features", &target.features.join(",")]);
+    if !features.is_empty() {
+        command.args(["--features", &features.join(",")]);
     }
     let made = if target.triple == HOST_TRIPLE {
         workspace.broker()

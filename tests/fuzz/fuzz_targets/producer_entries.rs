@@ -1,0 +1,15 @@
+//! What the view of producers holds, read back from a disk.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sedge_core::log::producers::{ProducerEntry, producer_of_key};
+use sedge_fuzz::bounded;
+
+fuzz_target!(|input: &[u8]| {
+    bounded(input, 1, |input| {
+        let _ = producer_of_key(input);
+        if let Some(entry) = ProducerEntry::decode(input) {
+            assert_eq!(entry.encode(), input);
+        }
+    });
+});
