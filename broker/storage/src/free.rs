@@ -34,14 +34,26 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
     for (id, segment) in dead.into_iter().chain(sparse) {
         let candidate = load(store, id, segment)?;
         if segment.live_slices > 0 {
-            freed.moved_bytes += move_live(store, &candidate)?;
+            match move_live(store, &candidate) {
+                Ok(bytes) => freed.moved_bytes += bytes,
+                // Nothing can be moved on a full disk, but what is dead can go.
+                Err(Error::Full | Error::ReadOnly) => {
+                    freed.more = true;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
         }
         emptied.push(candidate);
     }
     if emptied.is_empty() {
         return Ok(freed);
     }
-    carry_facts(store, &emptied)?;
+    match carry_facts(store, &emptied) {
+        // Those that say nothing can go even so.
+        Err(Error::Full) => emptied.retain(|candidate| candidate.facts.is_empty()),
+        carried => carried?,
+    }
     forget_runs(store, &emptied)?;
     // Syncs what was appended above before the views say that it counts.
     store.flush(true)?;

@@ -62,8 +62,15 @@ pub(crate) fn read(
             let Some((base, run)) = store.catalog.run_at(partition, reading.from)? else {
                 break;
             };
-            // Offsets between runs were never there, or lie in a hole.
-            reading.from = reading.from.max(base);
+            if base > reading.from {
+                // Offsets between runs were never there, or lie in a hole; or the log start moved past them
+                // while this read was on its way.
+                let log_start = store.catalog.bounds(partition)?.log.log_start;
+                if log_start > reading.from {
+                    break;
+                }
+                reading.from = base;
+            }
             if reading.from >= until {
                 break;
             }

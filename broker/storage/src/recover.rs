@@ -163,7 +163,7 @@ impl Opening<'_> {
     fn compare_segments(&mut self, applied: Applied) -> Result<(), Error> {
         let known = self.store.catalog.read().segments.clone();
         for (id, segment) in &known {
-            if self.ids.contains(id) {
+            if self.ids.binary_search(id).is_ok() {
                 continue;
             }
             if segment.live_slices > 0 {

@@ -7,3 +7,4 @@ mod crash;
 mod directory;
 mod faults;
 mod stores;
+mod threads;
