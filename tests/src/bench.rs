@@ -1,7 +1,7 @@
 //! What the benchmarks share: a load generator that costs little, and figures with their spread.
 //!
-//! The load shares the machine with the broker, so it sends requests that were encoded once and reads only
-//! what it must of the replies.
+//! The load shares the machine with the broker, so it sends requests that were encoded once and
+//! reads only what it must of the replies.
 
 mod figures;
 mod load;

@@ -1,5 +1,5 @@
-//! The broker under test: sedge, or Apache Kafka where `SEDGE_TEST_BROKER=kafka` is set, which shows that
-//! a test asks for nothing but what Kafka does.
+//! The broker under test: sedge, or Apache Kafka where `SEDGE_TEST_BROKER=kafka` is set, which
+//! shows that a test asks for nothing but what Kafka does.
 
 use crate::apache_kafka::ApacheKafka;
 use crate::limits;

@@ -10,7 +10,8 @@ const COUNT: u16 = 8_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// A port that nothing listens on. Test processes that run at once start looking at different places.
+/// A port that nothing listens on. Test processes that run at once start looking at different
+/// places.
 pub fn free() -> u16 {
     let start = (std::process::id() % u32::from(COUNT)) as u16;
     for _ in 0..COUNT {

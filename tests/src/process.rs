@@ -83,8 +83,8 @@ impl Process {
         if !input.is_empty() {
             let mut stdin = process.stdin.take().expect("not taken yet");
             let bytes = input.to_vec();
-            // In a thread of its own: a program may write before it has read everything. One that ends
-            // early closes the pipe; its exit code says why.
+            // In a thread of its own: a program may write before it has read everything. One that
+            // ends early closes the pipe; its exit code says why.
             std::thread::spawn(move || drop(stdin.write_all(&bytes)));
         }
         process.close_stdin();

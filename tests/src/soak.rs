@@ -73,7 +73,8 @@ impl Soak {
         });
     }
 
-    /// Lets it send what it has, and returns all that was acknowledged. Fails where it gave up a record.
+    /// Lets it send what it has, and returns all that was acknowledged. Fails where it gave up a
+    /// record.
     pub fn finish(mut self) -> Vec<Acked> {
         self.process.close_stdin();
         let status = self.process.wait_exit(limits::COMMAND);
@@ -173,7 +174,8 @@ pub fn number(record: &Record) -> i64 {
     number
 }
 
-/// The number of a reading that a filter for what is out of range keeps, after a check of its value.
+/// The number of a reading that a filter for what is out of range keeps, after a check of its
+/// value.
 pub fn kept_reading(record: &Record) -> i64 {
     let key = String::from_utf8_lossy(&record.key);
     let number: i64 = key[1..].parse().expect("one of our keys");

@@ -1,5 +1,5 @@
-//! The Kafka protocol as far as the tests need it, written by hand from the protocol guide: the last
-//! non-flexible version of a few requests, and whatever bytes a test wants to send.
+//! The Kafka protocol as far as the tests need it, written by hand from the protocol guide: the
+//! last non-flexible version of a few requests, and whatever bytes a test wants to send.
 
 mod batch;
 mod connection;

@@ -61,7 +61,11 @@ fn an_arm_broker_filters_with_code_compiled_ahead() {
 }
 
 fn reading(codec: &str, n: usize) -> String {
-    let celsius = if n.is_multiple_of(5) { 999.0 } else { n as f64 / 2.0 };
+    let celsius = if n.is_multiple_of(5) {
+        999.0
+    } else {
+        n as f64 / 2.0
+    };
     format!("{{\"sensor\":\"{codec}-{n}\",\"celsius\":{celsius:.1}}}")
 }
 

@@ -1,7 +1,8 @@
-//! Bytes that no good client sends, and directories and settings that a broker must refuse. After each
-//! the broker still serves, and its memory is bounded.
+//! Bytes that no good client sends, and directories and settings that a broker must refuse. After
+//! each the broker still serves, and its memory is bounded.
 //!
-//! `SEDGE_TEST_BROKER=kafka` runs what concerns the protocol against Apache Kafka, whose answers they are.
+//! `SEDGE_TEST_BROKER=kafka` runs what concerns the protocol against Apache Kafka, whose answers
+//! they are.
 
 #[path = "bad_input/refused_start.rs"]
 mod refused_start;

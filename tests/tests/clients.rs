@@ -1,5 +1,6 @@
-//! Real clients, unchanged, against a real broker: each produces with every codec, consumes by group with
-//! a rebalance between two members, commits, resumes after a restart of the broker and seeks by time.
+//! Real clients, unchanged, against a real broker: each produces with every codec, consumes by
+//! group with a rebalance between two members, commits, resumes after a restart of the broker and
+//! seeks by time.
 //!
 //! `SEDGE_TEST_BROKER=kafka` runs the same against Apache Kafka.
 
@@ -77,14 +78,16 @@ fn check(client: Client) {
     seek_by_time(client, &topic, middle, middle_ms);
 }
 
-/// Produces with every codec. Returns a record in the middle, the first at or after a time, and the time.
+/// Produces with every codec. Returns a record in the middle, the first at or after a time, and the
+/// time.
 fn produce_each_codec(client: Client, topic: &Topic) -> (i64, i64) {
     let middle = 2 * COUNT;
     let mut middle_ms = topic.base_ms + middle * client::STEP_MS;
     for (i, codec) in CODECS.iter().enumerate() {
         let first = i as i64 * COUNT;
         if first == middle && !client.sets_timestamps() {
-            // Timestamps have millisecond steps: the next record's shall be later than the last one's.
+            // Timestamps have millisecond steps: the next record's shall be later than the last
+            // one's.
             std::thread::sleep(Duration::from_millis(5));
             middle_ms = now_ms();
         }

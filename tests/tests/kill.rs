@@ -1,5 +1,6 @@
-//! Two producers write numbered records while the broker is killed again and again, at random, also while
-//! it starts, and once with its views deleted: every acknowledged record is there, once, in order.
+//! Two producers write numbered records while the broker is killed again and again, at random, also
+//! while it starts, and once with its views deleted: every acknowledged record is there, once, in
+//! order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

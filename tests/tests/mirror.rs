@@ -1,5 +1,6 @@
-//! A link to Apache Kafka that is cut while the broker is killed: what was acknowledged here arrives there,
-//! in order, in the same partitions; and where a filter is bound, what it keeps and nothing else.
+//! A link to Apache Kafka that is cut while the broker is killed: what was acknowledged here
+//! arrives there, in order, in the same partitions; and where a filter is bound, what it keeps and
+//! nothing else.
 
 use std::collections::{BTreeMap, HashSet};
 use std::process::Command;
@@ -82,8 +83,9 @@ impl Site {
         soak.wait_count(so_far, 100 + self.random.below(1000) as usize);
     }
 
-    /// Waits until upstream holds all of `wanted`, in order where repeats are left out, since a link that
-    /// is at-least-once may send again what it had sent before a kill. Returns how many records came.
+    /// Waits until upstream holds all of `wanted`, in order where repeats are left out, since a
+    /// link that is at-least-once may send again what it had sent before a kill. Returns how many
+    /// records came.
     fn wait_upstream(
         &mut self,
         topic: &str,

@@ -1,5 +1,5 @@
-//! What breaks clients of brokers that are not Kafka, asked in raw bytes: each answer is Apache Kafka's, and
-//! `SEDGE_TEST_BROKER=kafka` shows that it is.
+//! What breaks clients of brokers that are not Kafka, asked in raw bytes: each answer is Apache
+//! Kafka's, and `SEDGE_TEST_BROKER=kafka` shows that it is.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Kafka's own command line tools and Connect, unchanged, against a real broker: a table of commands and
-//! what they must say. `SEDGE_TEST_BROKER=kafka` runs the same against Apache Kafka.
+//! Kafka's own command line tools and Connect, unchanged, against a real broker: a table of
+//! commands and what they must say. `SEDGE_TEST_BROKER=kafka` runs the same against Apache Kafka.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,8 +12,9 @@ use sedge_tests::report;
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::{kafka_tools, limits, ports};
 
-/// One command: its name here, the tool, its arguments, and what one line of its output must be like
-/// (fragments in order, `*` between them). `{b}` is the bootstrap address, `{w}` the work directory.
+/// One command: its name here, the tool, its arguments, and what one line of its output must be
+/// like (fragments in order, `*` between them). `{b}` is the bootstrap address, `{w}` the work
+/// directory.
 struct Check {
     name: &'static str,
     tool: &'static str,

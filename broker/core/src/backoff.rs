@@ -26,8 +26,8 @@ impl Backoff {
         self.failures
     }
 
-    /// Counts a failure; gives the milliseconds to wait, within a fifth either way of the step (so that
-    /// a thousand devices that lost the same upstream do not come back as one).
+    /// Counts a failure; gives the milliseconds to wait, within a fifth either way of the step (so
+    /// that a thousand devices that lost the same upstream do not come back as one).
     pub fn fail(&mut self, random: u64) -> u64 {
         let doubled = self.initial_ms.saturating_mul(1 << self.failures.min(32));
         let step = doubled.min(self.max_ms).max(1);

@@ -1,6 +1,8 @@
-//! Every decision of the broker and no I/O: state machines that are given time, randomness and bytes, and give back what to do.
+//! Every decision of the broker and no I/O: state machines that are given time, randomness and
+//! bytes, and give back what to do.
 //!
-//! **Invariant:** no clock, no thread, no file, no random source; with `no_std` they do not compile.
+//! **Invariant:** no clock, no thread, no file, no random source; with `no_std` they do not
+//! compile.
 
 #![no_std]
 

@@ -1,10 +1,11 @@
-//! Every bound of the log and the metadata, with its reason. Groups and fetches have their own beside them.
+//! Every bound of the log and the metadata, with its reason. Groups and fetches have their own
+//! beside them.
 
 /// Batches remembered of a producer: as many as it may have in flight (KIP-98).
 pub const PRODUCER_BATCHES_KEPT: usize = 5;
 
-/// Idempotent producers remembered in a partition. Kafka has no such bound and runs out of memory instead; on a device a
-/// partition has a handful, and who is forgotten may begin anywhere.
+/// Idempotent producers remembered in a partition. Kafka has no such bound and runs out of memory
+/// instead; on a device a partition has a handful, and who is forgotten may begin anywhere.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 1_000;
 
 /// Partitions of one topic: what one metadata request can still name.
@@ -13,5 +14,6 @@ pub const PARTITIONS_PER_TOPIC_MAX: i32 = 100_000;
 /// Topics of the broker.
 pub const TOPICS_MAX: usize = 100_000;
 
-/// Partitions of the broker. Each takes some hundred bytes of metadata log, which every start reads.
+/// Partitions of the broker. Each takes some hundred bytes of metadata log, which every start
+/// reads.
 pub const PARTITIONS_MAX: usize = 1_000_000;

@@ -1,7 +1,7 @@
 //! One shape for all replayed state: plan, apply, persist, acknowledge.
 //!
-//! `plan` looks and decides, `apply` changes. Recovery is read and apply: the same function. A reply waits until the plan's
-//! records are durable.
+//! `plan` looks and decides, `apply` changes. Recovery is read and apply: the same function. A
+//! reply waits until the plan's records are durable.
 
 use alloc::vec::Vec;
 

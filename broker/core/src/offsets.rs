@@ -1,7 +1,9 @@
-//! The offsets that groups have committed: the state behind OffsetCommit, OffsetFetch and OffsetDelete.
+//! The offsets that groups have committed: the state behind OffsetCommit, OffsetFetch and
+//! OffsetDelete.
 //!
-//! A [`Machine`]: `plan` decides and yields records of `__consumer_offsets`, `apply` takes them when they are durable (in the
-//! log's order), and a restart applies the same records. Who may commit is the group's question, not asked here.
+//! A [`Machine`]: `plan` decides and yields records of `__consumer_offsets`, `apply` takes them
+//! when they are durable (in the log's order), and a restart applies the same records. Who may
+//! commit is the group's question, not asked here.
 //!
 //! **Invariant:** only `apply` changes the table.
 //! **Invariant:** `count` is the number of offsets held.
@@ -55,7 +57,8 @@ pub struct OffsetToCommit {
 }
 
 impl Offsets {
-    /// An empty table that takes metadata of up to `metadata_bytes_max` (`offset.metadata.max.bytes`) an offset.
+    /// An empty table that takes metadata of up to `metadata_bytes_max`
+    /// (`offset.metadata.max.bytes`) an offset.
     #[must_use]
     pub const fn new(metadata_bytes_max: usize) -> Self {
         Self {
@@ -237,7 +240,8 @@ fn commit_record(now: Now, group_id: &str, commit: OffsetToCommit) -> Coordinato
         },
         value: Some(OffsetValue {
             offset: commit.offset,
-            // Requests that ask for a retention know no leader epoch, and their record has no place for one.
+            // Requests that ask for a retention know no leader epoch, and their record has no place
+            // for one.
             leader_epoch: commit
                 .leader_epoch
                 .filter(|_| commit.retention_ms.is_none()),

@@ -1,7 +1,7 @@
 //! Retention: where a log shall start, by the age and the bytes of its slices.
 //!
-//! A slice is what one segment holds of a partition, and goes as a whole. Age is by the broker's append clock, never by the records'
-//! own times: a device that boots in 1970 deletes nothing.
+//! A slice is what one segment holds of a partition, and goes as a whole. Age is by the broker's
+//! append clock, never by the records' own times: a device that boots in 1970 deletes nothing.
 
 use sedge_protocol::ids::Offset;
 

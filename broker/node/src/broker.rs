@@ -141,7 +141,8 @@ impl Broker {
         }
     }
 
-    /// Where clients are told to find this broker: what the listener advertises, or the address that they came to.
+    /// Where clients are told to find this broker: what the listener advertises, or the address
+    /// that they came to.
     pub fn advertised(&self, peer: &Peer) -> (KafkaString, i32) {
         let port = peer.local.port();
         let listeners = &self.config.listeners;
@@ -225,7 +226,8 @@ impl Broker {
         }
     }
 
-    /// The writer made `bytes` more of a partition visible, or, with none, something else happened to it.
+    /// The writer made `bytes` more of a partition visible, or, with none, something else happened
+    /// to it.
     pub fn appended(&self, partition: PartitionId, bytes: usize) {
         self.parking.wake(partition, bytes);
         self.grown.notify(usize::MAX);

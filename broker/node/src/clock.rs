@@ -29,7 +29,8 @@ impl Clock {
         }
     }
 
-    /// What the next commit carries: the wall clock, or the newest commit's time where that is later.
+    /// What the next commit carries: the wall clock, or the newest commit's time where that is
+    /// later.
     pub fn append_ms(&self) -> i64 {
         let wall = wall_ms();
         self.newest_append_ms

@@ -8,8 +8,9 @@ pub const NETWORK_STACK_BYTES: usize = 512 << 10;
 /// Stack of the writer thread: planning recurses nowhere.
 pub const WRITER_STACK_BYTES: usize = 512 << 10;
 
-/// Requests of one connection that are answered later (produce, fetch): behind them its reader waits.
-/// Clients pipeline 5 (Java, for idempotence) to 1,000 (librdkafka); a small window keeps memory bounded.
+/// Requests of one connection that are answered later (produce, fetch): behind them its reader
+/// waits. Clients pipeline 5 (Java, for idempotence) to 1,000 (librdkafka); a small window keeps
+/// memory bounded.
 pub const CONNECTION_IN_FLIGHT_MAX: usize = 16;
 
 /// First read of a connection: most requests but produces fit, so they cost one system call.
@@ -21,7 +22,8 @@ pub const WRITER_QUEUE_MAX: usize = 1024;
 /// Requests that go into one commit.
 pub const COMMIT_REQUESTS_MAX: usize = 256;
 
-/// Bytes that go into one commit: enough to drown the cost of a flush, little enough for flash and memory.
+/// Bytes that go into one commit: enough to drown the cost of a flush, little enough for flash and
+/// memory.
 pub const COMMIT_BYTES_MAX: usize = 4 << 20;
 
 /// How long a controlled shutdown waits for open requests.
@@ -33,7 +35,8 @@ pub const REPLAY_READ_BYTES: usize = 1 << 20;
 /// Largest decompressed size of a batch that a filter sees. A bomb ends here.
 pub const FILTER_BATCH_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of records in one fetch response, whatever the client asks for (Kafka's `fetch.max.bytes`).
+/// Bytes of records in one fetch response, whatever the client asks for (Kafka's
+/// `fetch.max.bytes`).
 pub const FETCH_RESPONSE_BYTES_MAX: usize = 55 << 20;
 
 /// Fetch sessions kept (Kafka's `max.incremental.fetch.session.cache.slots`).
@@ -51,8 +54,10 @@ pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 /// Metadata records in one batch of `__cluster_metadata`.
 pub const METADATA_BATCH_RECORDS_MAX: usize = 5_000;
 
-/// Bytes of one batch of `__consumer_offsets`, before its last record: that of a large group comes on top.
+/// Bytes of one batch of `__consumer_offsets`, before its last record: that of a large group comes
+/// on top.
 pub const COORDINATOR_BATCH_BYTES: usize = 256 << 10;
 
-/// How often what the views have pending goes to disk. A crash replays what came since, which is quick.
+/// How often what the views have pending goes to disk. A crash replays what came since, which is
+/// quick.
 pub const VIEWS_FLUSH_EVERY: Duration = Duration::from_secs(1);

@@ -113,8 +113,8 @@ pub fn replay(store: &dyn LogStore, machine: &mut MetadataMachine) -> Result<(),
     .map(|_| ())
 }
 
-/// Reads an internal topic's partition from `from` to its end, record by record, uncompressed as the broker wrote it.
-/// Gives the offset after the last.
+/// Reads an internal topic's partition from `from` to its end, record by record, uncompressed as
+/// the broker wrote it. Gives the offset after the last.
 ///
 /// # Errors
 /// What reading gives, and what `each` gives.

@@ -1,5 +1,5 @@
-//! What readers know of each partition that has been touched: its log start and its high watermark, published by
-//! the writer thread when the promised durability holds.
+//! What readers know of each partition that has been touched: its log start and its high watermark,
+//! published by the writer thread when the promised durability holds.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -26,7 +26,8 @@ impl Partition {
         Offset(self.high_watermark.load(Ordering::Acquire))
     }
 
-    /// KIP-98: below it every transaction is decided. There are no transactions yet, so it is the high watermark.
+    /// KIP-98: below it every transaction is decided. There are no transactions yet, so it is the
+    /// high watermark.
     pub fn last_stable_offset(&self) -> Offset {
         self.high_watermark()
     }
@@ -43,8 +44,8 @@ impl Partition {
 
 /// The touched partitions. The first touch reads the store; nothing is done for the others.
 ///
-/// **Invariant:** the writer has a partition in the table before it appends to it, so a reader that finds none
-/// may take the store's end as the high watermark.
+/// **Invariant:** the writer has a partition in the table before it appends to it, so a reader that
+/// finds none may take the store's end as the high watermark.
 #[derive(Debug, Default)]
 pub struct Partitions(RwLock<HashMap<PartitionId, Arc<Partition>>>);
 

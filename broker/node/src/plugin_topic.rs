@@ -1,5 +1,6 @@
-//! `__sedge_plugins`: where deployed plugins live. Deploying is producing: the key is the plugin's name, the value its
-//! component (or an artifact of `sedge plugin compile`), and no value takes it away. The last of a name holds.
+//! `__sedge_plugins`: where deployed plugins live. Deploying is producing: the key is the plugin's
+//! name, the value its component (or an artifact of `sedge plugin compile`), and no value takes it
+//! away. The last of a name holds.
 
 use sedge_protocol::batch::Batch;
 use sedge_protocol::error::Result;
@@ -8,8 +9,8 @@ use sedge_protocol::records::{BatchBuilder, Compression, Records, decompress};
 /// The topic. Compacted, of one partition.
 pub const TOPIC: &str = "__sedge_plugins";
 
-/// Largest batch in it: the largest component (`plugin.component.bytes`, 8 MiB) with its machine code, and still
-/// within what this client takes as an answer.
+/// Largest batch in it: the largest component (`plugin.component.bytes`, 8 MiB) with its machine
+/// code, and still within what this client takes as an answer.
 pub const BATCH_BYTES_MAX: usize = 24 << 20;
 
 /// Largest content: a batch of it fits also where it does not compress.

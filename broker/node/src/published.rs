@@ -1,4 +1,5 @@
-//! A value that one thread replaces and many read: they take a reference to the whole of it and go on with that.
+//! A value that one thread replaces and many read: they take a reference to the whole of it and go
+//! on with that.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

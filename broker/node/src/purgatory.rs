@@ -34,8 +34,9 @@ pub struct Parked {
 }
 
 impl Parking {
-    /// Parks until `bytes_wanted` more bytes have come to the partitions. `None` where there is no room: answer with what
-    /// there is. Whoever parks looks at the high watermarks once more before it waits.
+    /// Parks until `bytes_wanted` more bytes have come to the partitions. `None` where there is no
+    /// room: answer with what there is. Whoever parks looks at the high watermarks once more before
+    /// it waits.
     pub fn park(
         self: &Arc<Self>,
         partitions: Vec<PartitionId>,
@@ -55,7 +56,8 @@ impl Parking {
         })
     }
 
-    /// A partition grew by `bytes`; with none, something else happened to it, and all who watch it look again.
+    /// A partition grew by `bytes`; with none, something else happened to it, and all who watch it
+    /// look again.
     pub fn wake(&self, partition: PartitionId, bytes: usize) {
         let mut inner = self.lock();
         if inner.wakers.is_empty() {

@@ -1,5 +1,5 @@
-//! What the broker derives from batches that the views had not seen when the process ended: producers and epochs,
-//! both from the headers alone.
+//! What the broker derives from batches that the views had not seen when the process ended:
+//! producers and epochs, both from the headers alone.
 
 use sedge_core::log::producers::{self, ProducerEntry, Producers, SequenceRange};
 use sedge_protocol::batch::{Batch, BatchHeader};
@@ -69,7 +69,8 @@ fn replay_producer(
 
 fn newest_epoch(views: &dyn ViewReader, partition: PartitionId) -> Option<LeaderEpoch> {
     let mut newest = None;
-    // A view that cannot be read is rebuilt by the store; until then an entry too many does no harm.
+    // A view that cannot be read is rebuilt by the store; until then an entry too many does no
+    // harm.
     let _ = views.view_scan(
         View::Epochs,
         &partition.get().to_be_bytes(),

@@ -1,4 +1,5 @@
-//! Retention: every `log.retention.check.interval.ms` the log starts that `retention.ms` and `retention.bytes` ask for.
+//! Retention: every `log.retention.check.interval.ms` the log starts that `retention.ms` and
+//! `retention.bytes` ask for.
 
 use std::sync::Arc;
 use std::time::Duration;

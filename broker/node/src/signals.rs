@@ -18,7 +18,8 @@ pub enum Stop {
     Interrupted,
 }
 
-/// The signals that this process takes. Install it before anything slow, so that no signal is missed.
+/// The signals that this process takes. Install it before anything slow, so that no signal is
+/// missed.
 #[derive(Debug)]
 pub struct Signals {
     signals: async_signal::Signals,
@@ -48,8 +49,8 @@ impl Signals {
         }
     }
 
-    /// Runs the shutdown's work; another SIGINT ends the process in the middle of it. What was acknowledged is on
-    /// disk already, so that is as safe as a kill.
+    /// Runs the shutdown's work; another SIGINT ends the process in the middle of it. What was
+    /// acknowledged is on disk already, so that is as safe as a kill.
     pub async fn finish<T>(&mut self, work: impl Future<Output = T>) -> T {
         let impatient = async {
             while self.stop().await != Stop::Interrupted {}

@@ -55,8 +55,8 @@ impl Source for Broker {
     }
 
     fn ready(&self) -> Result<(), String> {
-        // The console answers when the log is open and the listeners are bound. A full disk stops producers and not
-        // consumers, so it shows elsewhere.
+        // The console answers when the log is open and the listeners are bound. A full disk stops
+        // producers and not consumers, so it shows elsewhere.
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! What this broker answers to: the table that `ApiVersions` advertises.
 //!
-//! **Invariant:** what is here works. Ranges are those of Apache Kafka 4.3; versions that its schemas mark unstable
-//! (ApiVersions 5, InitProducerId 6) are left out.
+//! **Invariant:** what is here works. Ranges are those of Apache Kafka 4.3; versions that its
+//! schemas mark unstable (ApiVersions 5, InitProducerId 6) are left out.
 
 use crate::kafka::generated::{ApiKey, client_api_info};
 
@@ -19,7 +19,8 @@ const fn api(key: ApiKey, min: i16, max: i16) -> Api {
 
 /// In the order of their numbers.
 pub const APIS: &[Api] = &[
-    // KAFKA-18659: advertised from 0, because librdkafka before 2.11 infers its codecs from that; below 3 is refused.
+    // KAFKA-18659: advertised from 0, because librdkafka before 2.11 infers its codecs from that;
+    // below 3 is refused.
     api(ApiKey::Produce, 0, 13),
     api(ApiKey::Fetch, 4, 18),
     api(ApiKey::ListOffsets, 1, 11),
@@ -58,7 +59,8 @@ pub fn supported(key: i16) -> Option<&'static Api> {
 }
 
 impl Api {
-    /// Whether a request of `version` can be decoded and answered. Narrower than what is advertised for Produce.
+    /// Whether a request of `version` can be decoded and answered. Narrower than what is advertised
+    /// for Produce.
     #[must_use]
     pub fn answers(&self, version: i16) -> bool {
         let min = self.min.max(client_api_info(self.key).min_version);

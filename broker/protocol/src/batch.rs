@@ -76,7 +76,8 @@ impl BatchHeader {
         Offset(i64::from_be_bytes(self.at(0)))
     }
 
-    /// Bytes of the whole batch as its length field has it; `None` where that is less than a header.
+    /// Bytes of the whole batch as its length field has it; `None` where that is less than a
+    /// header.
     #[must_use]
     pub fn batch_bytes(&self) -> Option<usize> {
         let length = usize::try_from(i32::from_be_bytes(self.at(8))).ok()?;
@@ -195,8 +196,8 @@ impl BatchHeader {
         *self = self.with_computed_crc(body);
     }
 
-    /// Takes another producer, epoch and base sequence, with the CRC that belongs to them. For what is sent on under another
-    /// producer's name.
+    /// Takes another producer, epoch and base sequence, with the CRC that belongs to them. For what
+    /// is sent on under another producer's name.
     pub fn set_producer(
         &mut self,
         id: ProducerId,
@@ -210,7 +211,8 @@ impl BatchHeader {
         *self = self.with_computed_crc(body);
     }
 
-    /// Makes this a `CreateTime` batch, as producers send it. The CRC is to be computed again after it.
+    /// Makes this a `CreateTime` batch, as producers send it. The CRC is to be computed again after
+    /// it.
     pub fn clear_log_append_time(&mut self) {
         let attributes = self.attributes() & !(TIMESTAMP_TYPE_BIT | DELETE_HORIZON_BIT);
         self.put(21, attributes.to_be_bytes());
@@ -231,8 +233,8 @@ impl BatchHeader {
     }
 }
 
-/// A whole batch on its way into the log: the header, which may have been patched, and the bytes behind
-/// it, which lie where the connection read them.
+/// A whole batch on its way into the log: the header, which may have been patched, and the bytes
+/// behind it, which lie where the connection read them.
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub header: BatchHeader,
@@ -240,7 +242,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Splits one batch off the front of `bytes`. `None` where they are fewer than its length field says.
+    /// Splits one batch off the front of `bytes`. `None` where they are fewer than its length field
+    /// says.
     #[must_use]
     pub fn split_from(bytes: &mut Bytes) -> Option<Self> {
         let header = BatchHeader::read(bytes)?;

@@ -5,10 +5,12 @@
 //! | committed offset | version 1 (also 0 is read): group, topic, partition | versions 0 to 4 are read, 3 (1 with an expiry) is written |
 //! | group | version 2: group | versions 0 to 4 are read, 3 is written |
 //!
-//! A key begins with its version, which also tells the two apart; so does a value. No value is a tombstone.
-//! Version 4 is 3 in the flexible format, and an offset's has the topic's id as tagged field 0.
+//! A key begins with its version, which also tells the two apart; so does a value. No value is a
+//! tombstone. Version 4 is 3 in the flexible format, and an offset's has the topic's id as tagged
+//! field 0.
 //!
-//! Source: Kafka's `OffsetCommitKey.json`, `OffsetCommitValue.json`, `GroupMetadataKey.json`, `GroupMetadataValue.json`.
+//! Source: Kafka's `OffsetCommitKey.json`, `OffsetCommitValue.json`, `GroupMetadataKey.json`,
+//! `GroupMetadataValue.json`.
 
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionIndex};
@@ -176,8 +178,9 @@ impl OffsetValue {
         })
     }
 
-    /// Version 3, in which expiry and topic id have no place; version 1 where there is an expiry, as Kafka does: there the
-    /// leader epoch has none (the requests that ask for an expiry do not know it either).
+    /// Version 3, in which expiry and topic id have no place; version 1 where there is an expiry,
+    /// as Kafka does: there the leader epoch has none (the requests that ask for an expiry do not
+    /// know it either).
     ///
     /// # Errors
     /// As [`CoordinatorRecord::encode`].

@@ -1,7 +1,7 @@
 //! A Fetch response around record bytes that are not copied.
 //!
-//! The generated codec writes everything but the records; those go between as they lie in the log, for a
-//! vectored write. Byte for byte the same as the codec's own encoding.
+//! The generated codec writes everything but the records; those go between as they lie in the log,
+//! for a vectored write. Byte for byte the same as the codec's own encoding.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -27,8 +27,9 @@ const FLEXIBLE_FROM: i16 = 12;
 
 /// The whole frame, length and header included, as parts to be written one after the other.
 ///
-/// `chunks` has the records of each partition of `response`, in order, as any number of pieces; a partition without pieces
-/// gets empty records. `records` in `response` itself must be `None` or empty.
+/// `chunks` has the records of each partition of `response`, in order, as any number of pieces; a
+/// partition without pieces gets empty records. `records` in `response` itself must be `None` or
+/// empty.
 ///
 /// # Errors
 /// What the codec refuses, chunks that do not match the partitions, or a response above 2 GiB.
@@ -163,8 +164,8 @@ fn put_partition(
     Ok(())
 }
 
-/// FetchResponse.json, `PartitionData`: index, error, high watermark, last stable offset, log start offset
-/// (5+), aborted transactions, preferred read replica (11+), then the records.
+/// FetchResponse.json, `PartitionData`: index, error, high watermark, last stable offset, log start
+/// offset (5+), aborted transactions, preferred read replica (11+), then the records.
 fn bytes_before_records(partition: &PartitionData, version: i16) -> Result<usize> {
     let mut bytes = 4 + 2 + 8 + 8;
     if version >= 5 {

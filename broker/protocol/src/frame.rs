@@ -1,7 +1,8 @@
-//! The envelope of requests and responses: headers, the length in front, and what on a Kafka port is not Kafka.
+//! The envelope of requests and responses: headers, the length in front, and what on a Kafka port
+//! is not Kafka.
 //!
-//! Requests are decoded from the bytes behind the length; reading the length itself, and refusing one
-//! that is too large, is the connection's.
+//! Requests are decoded from the bytes behind the length; reading the length itself, and refusing
+//! one that is too large, is the connection's.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -26,17 +27,19 @@ pub struct RequestHeader {
 impl RequestHeader {
     /// Takes the header off the front of `frame`, which then begins with the message.
     ///
-    /// Also of requests that are not supported, as far as an answer to them needs: the tagged fields of a version that
-    /// nobody knows stay where they are.
+    /// Also of requests that are not supported, as far as an answer to them needs: the tagged
+    /// fields of a version that nobody knows stay where they are.
     ///
     /// # Errors
-    /// Truncated, a client id that is not UTF-8, too many tagged fields: the connection is to be closed.
+    /// Truncated, a client id that is not UTF-8, too many tagged fields: the connection is to be
+    /// closed.
     pub fn decode(frame: &mut Bytes) -> Result<Self> {
         let mut reader = Reader::new(frame);
         let api_key = reader.i16("the request header")?;
         let api_version = reader.i16("the request header")?;
         let correlation_id = reader.i32("the request header")?;
-        // KIP-482: the client id keeps its two bytes of length in flexible headers, so that any header can be read.
+        // KIP-482: the client id keeps its two bytes of length in flexible headers, so that any
+        // header can be read.
         let client_id = reader.nullable_string("the client id")?;
         let client_id = client_id.map(|text| {
             KafkaString::new(frame.slice_ref(text.as_bytes())).expect("checked to be UTF-8 above")
@@ -56,7 +59,8 @@ impl RequestHeader {
     }
 }
 
-/// The largest frame that a request of this kind may come in, where `socket_bytes_max` is the largest of any.
+/// The largest frame that a request of this kind may come in, where `socket_bytes_max` is the
+/// largest of any.
 #[must_use]
 pub fn request_bytes_max(api_key: i16, socket_bytes_max: usize) -> usize {
     if api_key == ApiKey::Produce as i16 {
@@ -66,8 +70,8 @@ pub fn request_bytes_max(api_key: i16, socket_bytes_max: usize) -> usize {
     }
 }
 
-/// Walks a Produce request without decoding it, so that its claims cannot make the decoder allocate: topics and partitions are
-/// counted, and each is there.
+/// Walks a Produce request without decoding it, so that its claims cannot make the decoder
+/// allocate: topics and partitions are counted, and each is there.
 ///
 /// # Errors
 /// Truncated, or more than the limits allow.
@@ -125,10 +129,12 @@ fn count(reader: &mut Reader<'_>, flexible: bool, what: &'static str) -> Result<
     }
 }
 
-/// Appends what stands before each response: the correlation id and, where the version is flexible, no tagged fields.
+/// Appends what stands before each response: the correlation id and, where the version is flexible,
+/// no tagged fields.
 pub fn put_response_header(buffer: &mut BytesMut, key: ApiKey, version: i16, correlation_id: i32) {
     buffer.put_i32(correlation_id);
-    // KIP-511: a client reads the answer to ApiVersions before it knows what the broker can, so its header stays v0.
+    // KIP-511: a client reads the answer to ApiVersions before it knows what the broker can, so its
+    // header stays v0.
     if key != ApiKey::ApiVersions && is_flexible(key as i16, version) {
         buffer.put_u8(0);
     }
@@ -170,7 +176,8 @@ pub enum OtherProtocol {
     Http,
 }
 
-/// Whether the first bytes of a connection (four or more) are those of a protocol that people point at a Kafka port.
+/// Whether the first bytes of a connection (four or more) are those of a protocol that people point
+/// at a Kafka port.
 #[must_use]
 pub fn other_protocol(first: &[u8]) -> Option<OtherProtocol> {
     const METHODS: [&[u8; 4]; 8] = [

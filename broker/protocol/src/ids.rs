@@ -35,8 +35,8 @@ newtype! {
     Offset(i64)
 }
 newtype! {
-    /// The broker's own number of a partition: what the log and its views call it, never on the wire.
-    /// Handed out once by the metadata machine and never used again.
+    /// The broker's own number of a partition: what the log and its views call it, never on the
+    /// wire. Handed out once by the metadata machine and never used again.
     PartitionId(u32)
 }
 newtype! {

@@ -1,8 +1,8 @@
 //! The records of `__cluster_metadata`, in Kafka's own schemas and framing, so that `kafka-dump-log
 //! --cluster-metadata-decoder` reads them.
 //!
-//! A record has no key. Its value: frame version (1), the record's number, its version (all unsigned varints),
-//! then the message in the flexible format.
+//! A record has no key. Its value: frame version (1), the record's number, its version (all
+//! unsigned varints), then the message in the flexible format.
 //!
 //! | number | record | versions read | written |
 //! | --- | --- | --- | --- |
@@ -15,8 +15,8 @@
 //! | 15 | block of producer ids | 0 | 0 |
 //! | 20 | nothing | 0 | 0 |
 //!
-//! What the log calls a partition ([`PartitionId`]) has no place in Kafka's partition record; it is a tagged field of its own,
-//! [`STORAGE_ID_TAG`], which Kafka's readers pass over.
+//! What the log calls a partition ([`PartitionId`]) has no place in Kafka's partition record; it is
+//! a tagged field of its own, [`STORAGE_ID_TAG`], which Kafka's readers pass over.
 //!
 //! Source: Kafka's `metadata/src/main/resources/common/metadata/*.json`, `MetadataRecordSerde`.
 
@@ -27,7 +27,8 @@ use crate::limits::REPLICAS_MAX;
 use crate::wire::{Reader, Write as _};
 use bytes::BufMut as _;
 
-/// The tag of the storage's partition id in a partition record: four bytes, big-endian. ("se" in ASCII.)
+/// The tag of the storage's partition id in a partition record: four bytes, big-endian. ("se" in
+/// ASCII.)
 pub const STORAGE_ID_TAG: u32 = 0x7365;
 
 const FRAME_VERSION: u32 = 1;
@@ -105,7 +106,8 @@ pub struct ConfigRecord {
     pub value: Option<String>,
 }
 
-/// A partition changed. Only the leader is looked at here; each change of it raises the leader epoch by one.
+/// A partition changed. Only the leader is looked at here; each change of it raises the leader
+/// epoch by one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionChangeRecord {
     pub partition: PartitionIndex,
@@ -152,7 +154,8 @@ impl MetadataRecord {
     /// From a record's value.
     ///
     /// # Errors
-    /// A type or version that this build does not know is [`Error::Unknown`] with its number: a newer build wrote it.
+    /// A type or version that this build does not know is [`Error::Unknown`] with its number: a
+    /// newer build wrote it.
     pub fn decode(value: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(value);
         let frame = reader.unsigned_varint()?;

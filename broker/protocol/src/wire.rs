@@ -1,7 +1,9 @@
-//! Reading and writing Kafka's primitive types over plain slices, for the formats that the generated messages do not
-//! cover: request headers, records, and the record schemas of the internal topics.
+//! Reading and writing Kafka's primitive types over plain slices, for the formats that the
+//! generated messages do not cover: request headers, records, and the record schemas of the
+//! internal topics.
 //!
-//! **Invariant:** nothing here allocates by a length that the bytes claim; strings and arrays borrow.
+//! **Invariant:** nothing here allocates by a length that the bytes claim; strings and arrays
+//! borrow.
 //!
 //! Source: Kafka's protocol guide, "Protocol Primitive Types".
 

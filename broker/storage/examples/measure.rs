@@ -1,4 +1,5 @@
-//! What the store costs: throughput, bytes written for a byte appended, memory when idle, time to open.
+//! What the store costs: throughput, bytes written for a byte appended, memory when idle, time to
+//! open.
 //!
 //! `cargo run --release -p sedge-storage --example measure -- DIR [MEGABYTES]`
 #![allow(clippy::print_stdout, reason = "its output is its purpose")]

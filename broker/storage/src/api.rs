@@ -17,24 +17,25 @@ pub struct SegmentId(pub u64);
 /// One part of a commit.
 #[derive(Clone, Debug)]
 pub enum Entry {
-    /// Batches of one partition whose offsets follow each other; offset and leader epoch are patched in
-    /// the headers already. Empty is nothing.
+    /// Batches of one partition whose offsets follow each other; offset and leader epoch are
+    /// patched in the headers already. Empty is nothing.
     Append {
         partition: PartitionId,
         batches: Vec<Batch>,
     },
-    /// Records before `offset` are gone (retention, DeleteRecords). Never moves back. Beyond the log's end it
-    /// moves the end as well.
+    /// Records before `offset` are gone (retention, DeleteRecords). Never moves back. Beyond the
+    /// log's end it moves the end as well.
     LogStart {
         partition: PartitionId,
         offset: Offset,
     },
-    /// The topic was deleted: the partition's records, its bounds, all of it. Its id is never used again.
-    /// The caller's own views of the partition go by `updates`.
+    /// The topic was deleted: the partition's records, its bounds, all of it. Its id is never used
+    /// again. The caller's own views of the partition go by `updates`.
     Drop { partition: PartitionId },
 }
 
-/// A view that the caller derives from records and the store keeps. The index and the slices are the store's own.
+/// A view that the caller derives from records and the store keeps. The index and the slices are
+/// the store's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum View {
@@ -137,21 +138,25 @@ pub trait ViewReader {
     ) -> Result<(), Error>;
 }
 
-/// The log. One writer calls the methods marked so; everything else may be called from any thread at any time.
+/// The log. One writer calls the methods marked so; everything else may be called from any thread
+/// at any time.
 pub trait LogStore: ViewReader + Send + Sync + 'static {
-    /// Room for a commit with `bytes` of batches, of any number of parts: rolls and preallocates as needed.
-    /// [`Error::Full`] and [`Error::ReadOnly`] leave the store as it was. Writer only.
+    /// Room for a commit with `bytes` of batches, of any number of parts: rolls and preallocates as
+    /// needed. [`Error::Full`] and [`Error::ReadOnly`] leave the store as it was. Writer only.
     fn reserve(&self, bytes: usize) -> Result<(), Error>;
-    /// One frame, one vectored write, atomic. Readable at once; durable after [`LogStore::sync`]. An error other
-    /// than `Full` and `ReadOnly` (which come before anything is written) is final. Writer only.
+    /// One frame, one vectored write, atomic. Readable at once; durable after [`LogStore::sync`].
+    /// An error other than `Full` and `ReadOnly` (which come before anything is written) is final.
+    /// Writer only.
     fn append(&self, commit: Commit) -> Result<Sequence, Error>;
-    /// fdatasync of everything appended before the call. A failure is final: the caller ends the process.
+    /// fdatasync of everything appended before the call. A failure is final: the caller ends the
+    /// process.
     fn sync(&self) -> Result<(), Error>;
 
     fn bounds(&self, partition: PartitionId) -> Result<LogBounds, Error>;
-    /// Whole batches as stored, from the batch that contains `from`, of batches that begin below `until`, at
-    /// most `bytes_max` but at least one batch where there is one. Each `Bytes` holds one or more whole batches.
-    /// Empty at or after the end, and before the log start. The CRCs are not checked here.
+    /// Whole batches as stored, from the batch that contains `from`, of batches that begin below
+    /// `until`, at most `bytes_max` but at least one batch where there is one. Each `Bytes` holds
+    /// one or more whole batches. Empty at or after the end, and before the log start. The CRCs are
+    /// not checked here.
     fn read(
         &self,
         partition: PartitionId,
@@ -159,15 +164,16 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
         until: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Bytes>, Error>;
-    /// The first batch that holds records at or after the log start, begins below `until` and has a largest
-    /// timestamp at or after `timestamp`.
+    /// The first batch that holds records at or after the log start, begins below `until` and has a
+    /// largest timestamp at or after `timestamp`.
     fn first_batch_at(
         &self,
         partition: PartitionId,
         timestamp: i64,
         until: Offset,
     ) -> Result<Option<Bytes>, Error>;
-    /// The first of the batches below `until` that have the largest timestamp of all (ListOffsets -3).
+    /// The first of the batches below `until` that have the largest timestamp of all (ListOffsets
+    /// -3).
     fn max_timestamp_batch(
         &self,
         partition: PartitionId,
@@ -178,19 +184,20 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
     /// Bytes of the partition's live slices.
     fn partition_bytes(&self, partition: PartitionId) -> Result<u64, Error>;
 
-    /// Frees segments without live slices, and moves the live remains of nearly dead ones into the active
-    /// segment so that their space comes back too. Bounded work per call. Writer only.
+    /// Frees segments without live slices, and moves the live remains of nearly dead ones into the
+    /// active segment so that their space comes back too. Bounded work per call. Writer only.
     fn free_segments(&self) -> Result<Freed, Error>;
-    /// Brings pending view updates to disk. From a background thread at intervals (a second or so); append
-    /// does it by itself where much is pending. A failure loses nothing and is retried by the next call.
+    /// Brings pending view updates to disk. From a background thread at intervals (a second or so);
+    /// append does it by itself where much is pending. A failure loses nothing and is retried by
+    /// the next call.
     fn flush_views(&self) -> Result<(), Error>;
     fn usage(&self) -> Usage;
     /// Flushes the views and syncs. Nothing may be appended afterwards.
     fn close(&self) -> Result<(), Error>;
 }
 
-/// What recovery hands to the caller: every batch that the views have not seen, so that the caller derives
-/// their updates again. Within a partition in offset order.
+/// What recovery hands to the caller: every batch that the views have not seen, so that the caller
+/// derives their updates again. Within a partition in offset order.
 pub trait Recovery {
     /// The updates join the views before the next call, which sees them through `views`.
     fn replay(
@@ -202,8 +209,9 @@ pub trait Recovery {
     ) -> Vec<ViewUpdate>;
     /// The partition was dropped: its keys in the views go.
     fn dropped(&mut self, views: &dyn ViewReader, partition: PartitionId) -> Vec<ViewUpdate>;
-    /// Whether `replay` looks into this partition's bodies. Where it does not (user topics: the producer state
-    /// is in the headers), a rebuild of all views reads headers only and `Batch::body` may be empty.
+    /// Whether `replay` looks into this partition's bodies. Where it does not (user topics: the
+    /// producer state is in the headers), a rebuild of all views reads headers only and
+    /// `Batch::body` may be empty.
     fn needs_bodies(&self, partition: PartitionId) -> bool {
         let _ = partition;
         true

@@ -1,7 +1,9 @@
-//! What the log holds and where: the log's own views with their layers, and the hot state of active partitions.
+//! What the log holds and where: the log's own views with their layers, and the hot state of active
+//! partitions.
 //!
-//! One lock guards the layers and the hot state together. A commit is applied while it is held for writing, so
-//! a flush takes whole commits only. Readers hold it for a look and read the base without it.
+//! One lock guards the layers and the hot state together. A commit is applied while it is held for
+//! writing, so a flush takes whole commits only. Readers hold it for a look and read the base
+//! without it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -169,8 +171,8 @@ impl Catalog {
         }
     }
 
-    /// Marks from the one that holds `from`, up to `bytes_max` of batches but at least one. Empty where the
-    /// marks do not reach back so far.
+    /// Marks from the one that holds `from`, up to `bytes_max` of batches but at least one. Empty
+    /// where the marks do not reach back so far.
     pub fn marks(&self, partition: PartitionId, from: Offset, bytes_max: usize) -> Vec<Mark> {
         let state = self.read();
         let Some(tail) = state.tails.get(&partition) else {
@@ -409,7 +411,8 @@ impl State {
         }
     }
 
-    /// Runs end here: what follows is behind bytes that are no frames, over which a run cannot be walked.
+    /// Runs end here: what follows is behind bytes that are no frames, over which a run cannot be
+    /// walked.
     pub fn end_runs(&mut self) {
         for tail in self.tails.values_mut() {
             tail.run = None;

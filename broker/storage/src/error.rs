@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use crate::api::SegmentId;
 
-/// An operating failure. `Full` and `ReadOnly` come before anything is written and leave the store as it was.
+/// An operating failure. `Full` and `ReadOnly` come before anything is written and leave the store
+/// as it was.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {

@@ -1,7 +1,8 @@
-//! The bytes of a segment: header, frames, footer. Pure functions; big-endian; the byte tables are in
-//! ARCHITECTURE.md, "The log on disk".
+//! The bytes of a segment: header, frames, footer. Pure functions; big-endian; the byte tables are
+//! in ARCHITECTURE.md, "The log on disk".
 //!
-//! Nothing read here is trusted: lengths are checked against what is there before anything is allocated.
+//! Nothing read here is trusted: lengths are checked against what is there before anything is
+//! allocated.
 
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 
@@ -26,8 +27,8 @@ const TRAILER_MAGIC: &[u8; 8] = b"SEDGEEND";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
     pub id: SegmentId,
-    /// Made up anew for each use of a file, and not to be guessed: it tells frames from old bytes and from
-    /// bytes that a producer made to look like a frame.
+    /// Made up anew for each use of a file, and not to be guessed: it tells frames from old bytes
+    /// and from bytes that a producer made to look like a frame.
     pub generation: u64,
     pub first_sequence: Sequence,
 }
@@ -43,8 +44,8 @@ pub enum EntryKind {
     Moved = 4,
 }
 
-/// A row of a frame's table. For `LogStart`, `base` is the new log start; for `Drop`, the newest segment that
-/// may hold data of the partition.
+/// A row of a frame's table. For `LogStart`, `base` is the new log start; for `Drop`, the newest
+/// segment that may hold data of the partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryHead {
     pub kind: EntryKind,
@@ -173,8 +174,8 @@ impl FrameHead {
         out
     }
 
-    /// Bytes of head and table, from the first 48; `None` where they are not the head of a frame of this
-    /// generation.
+    /// Bytes of head and table, from the first 48; `None` where they are not the head of a frame of
+    /// this generation.
     pub fn peek(bytes: &[u8], generation: u64) -> Option<u64> {
         let mut at = Reader(bytes.get(..FRAME_HEAD_BYTES as usize)?);
         if at.take(4)? != FRAME_MAGIC || at.take(4)?.first() != Some(&VERSION) {
@@ -189,7 +190,8 @@ impl FrameHead {
             .then(|| FRAME_HEAD_BYTES + u64::from(entries) * ENTRY_BYTES)
     }
 
-    /// Head and table off the front of `bytes`, with their checksum and the sum of the parts checked.
+    /// Head and table off the front of `bytes`, with their checksum and the sum of the parts
+    /// checked.
     pub fn decode(bytes: &[u8], generation: u64) -> Option<Self> {
         let whole = usize::try_from(Self::peek(bytes, generation)?).ok()?;
         let bytes = bytes.get(..whole)?;
@@ -283,7 +285,8 @@ impl Footer {
         out
     }
 
-    /// Bytes of the whole footer, from the last 48 of the file; `None` where they are not a trailer.
+    /// Bytes of the whole footer, from the last 48 of the file; `None` where they are not a
+    /// trailer.
     pub fn peek(trailer: &[u8]) -> Option<u64> {
         let mut at = Reader(trailer);
         if trailer.len() != TRAILER_BYTES as usize || at.take(8)? != TRAILER_MAGIC {

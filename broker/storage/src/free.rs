@@ -1,8 +1,8 @@
-//! Space that comes back: segments in which nothing lives are removed; those in which little lives are emptied
-//! first, by moving what lives into the active segment.
+//! Space that comes back: segments in which nothing lives are removed; those in which little lives
+//! are emptied first, by moving what lives into the active segment.
 //!
-//! The order makes a crash at any point harmless: what must outlive the segment is appended, synced and in the
-//! views before the file goes.
+//! The order makes a crash at any point harmless: what must outlive the segment is appended, synced
+//! and in the views before the file goes.
 
 use std::collections::BTreeSet;
 
@@ -78,8 +78,8 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
 
 type Chosen = Vec<(SegmentId, Segment)>;
 
-/// Dead ones, and sparse ones as far as the bound on moving goes. Never the one with the newest commit: it
-/// is what the applied position points at.
+/// Dead ones, and sparse ones as far as the bound on moving goes. Never the one with the newest
+/// commit: it is what the applied position points at.
 fn candidates(store: &Store) -> (Chosen, Chosen, bool) {
     let writer = store.lock_writer();
     let state = store.catalog.read();
@@ -194,8 +194,8 @@ fn move_slice(store: &Store, partition: PartitionId, slice: &Slice) -> Result<u6
     Ok(bytes)
 }
 
-/// What a rebuild of the views must still learn when the segments are gone: where logs start and end, and
-/// which partitions were dropped while older data of theirs may be left.
+/// What a rebuild of the views must still learn when the segments are gone: where logs start and
+/// end, and which partitions were dropped while older data of theirs may be left.
 fn carry_facts(store: &Store, emptied: &[Candidate]) -> Result<(), Error> {
     let oldest_kept = {
         let state = store.catalog.read();

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// A run in the index ends when its own batches reach this: what a cold read walks at most to find an offset.
+/// A run in the index ends when its own batches reach this: what a cold read walks at most to find
+/// an offset.
 pub const RUN_BYTES_MAX: u64 = 256 << 10;
 /// A run may cross this many frames…
 pub const RUN_FRAMES_MAX: u32 = 64;
@@ -17,13 +18,14 @@ pub const TAIL_MARKS_MAX: usize = 32;
 /// Open segment files.
 pub const OPEN_FILES_MAX: usize = 48;
 
-/// Room in the active segment that [`reserve`](crate::LogStore::reserve) leaves for commits that free space, so
-/// that a full disk can be emptied.
+/// Room in the active segment that [`reserve`](crate::LogStore::reserve) leaves for commits that
+/// free space, so that a full disk can be emptied.
 pub const HEADROOM_BYTES: u64 = 64 << 10;
-/// What `reserve` adds to the batches for a commit's head and its table of entries (100 bytes for each of 160
-/// partitions); a larger commit is checked again by `append`.
+/// What `reserve` adds to the batches for a commit's head and its table of entries (100 bytes for
+/// each of 160 partitions); a larger commit is checked again by `append`.
 pub const COMMIT_HEAD_BYTES: u64 = 16 << 10;
-/// The largest commit: its parts are counted in u32, and one this large does not fit a device anyway.
+/// The largest commit: its parts are counted in u32, and one this large does not fit a device
+/// anyway.
 pub const COMMIT_BYTES_MAX: u64 = 1 << 30;
 /// Parts of a commit. Bounds what a scan of a damaged segment allocates.
 pub const COMMIT_ENTRIES_MAX: u32 = 1 << 20;
@@ -54,7 +56,8 @@ pub const TABLE_BYTES: u64 = 2 << 20;
 pub const FJALL_WORKERS: usize = 2;
 /// Open tables of fjall.
 pub const FJALL_FILES_MAX: usize = 64;
-/// fjall stalls the caller at 4 memtables and at 20 tables in level 0: a flush does not go in there.
+/// fjall stalls the caller at 4 memtables and at 20 tables in level 0: a flush does not go in
+/// there.
 pub const MEMTABLES_WAITING_MAX: usize = 2;
 pub const LEVEL0_TABLES_MAX: usize = 16;
 /// After so many flushes in a row that found fjall busy, it is reopened.

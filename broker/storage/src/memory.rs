@@ -1,5 +1,5 @@
-//! The log as plain maps in memory: the simplest thing that keeps the contract. It is what the real store is
-//! compared with in tests, and a store for tests of others. Nothing survives it.
+//! The log as plain maps in memory: the simplest thing that keeps the contract. It is what the real
+//! store is compared with in tests, and a store for tests of others. Nothing survives it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -137,7 +137,8 @@ fn write(directory: &Path, identity: &Identity) -> std::io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// 16 random bytes in base64 for URLs without padding, as Kafka writes its ids; never beginning with `-`.
+/// 16 random bytes in base64 for URLs without padding, as Kafka writes its ids; never beginning
+/// with `-`.
 fn new_cluster_id() -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let halves = [

@@ -258,8 +258,8 @@ struct Selected {
     at: usize,
 }
 
-/// Whole batches of `bytes` from the one that holds `reading.from`, while they are below `until` and there is
-/// room. Each header is checked against what is expected there.
+/// Whole batches of `bytes` from the one that holds `reading.from`, while they are below `until`
+/// and there is room. Each header is checked against what is expected there.
 fn select(bytes: &Bytes, extent: Extent, reading: &mut Reading) -> Result<Selected, Error> {
     let mut at = 0;
     let mut taken: Option<(usize, usize)> = None;
@@ -456,7 +456,8 @@ pub(crate) fn runs_of(
     Ok(runs)
 }
 
-/// The headers of the partition's batches in the entries that are `wanted`, until `each` says false.
+/// The headers of the partition's batches in the entries that are `wanted`, until `each` says
+/// false.
 fn each_header(
     store: &Store,
     partition: PartitionId,
@@ -505,7 +506,8 @@ fn read_batch(store: &Store, at: Extent) -> Result<Option<Bytes>, Error> {
     }
 }
 
-/// All batches of a run that reach beyond `from`, for recovery and for moving: whole, or headers only.
+/// All batches of a run that reach beyond `from`, for recovery and for moving: whole, or headers
+/// only.
 pub(crate) fn batches_of_run(
     store: &Store,
     partition: PartitionId,

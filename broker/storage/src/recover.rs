@@ -1,4 +1,5 @@
-//! Opening: from where the views stopped, frame by frame, or, where the views are of no use, all of it anew.
+//! Opening: from where the views stopped, frame by frame, or, where the views are of no use, all of
+//! it anew.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -308,8 +309,8 @@ impl Opening<'_> {
         }
     }
 
-    /// Whether the next segment begins with the commit after `last`: then what follows the frames of `id` is
-    /// the beginning of a footer, and nothing is missing.
+    /// Whether the next segment begins with the commit after `last`: then what follows the frames
+    /// of `id` is the beginning of a footer, and nothing is missing.
     fn goes_on_after(&self, id: SegmentId, last: Sequence) -> Result<bool, Error> {
         let Some(next) = self.ids.iter().find(|next| **next > id) else {
             return Ok(false);
@@ -421,7 +422,8 @@ impl Opening<'_> {
         self.relieve()
     }
 
-    /// Keeps what is pending bounded while much is replayed. A failure here is not yet one of the log.
+    /// Keeps what is pending bounded while much is replayed. A failure here is not yet one of the
+    /// log.
     fn relieve(&mut self) -> Result<(), Error> {
         if self.store.catalog.pending_bytes() >= self.store.options.views_flush_bytes {
             match self.store.flush(true) {
@@ -436,7 +438,8 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Everything anew: the log's own views from footers where there are some, the caller's from records.
+    /// Everything anew: the log's own views from footers where there are some, the caller's from
+    /// records.
     fn rebuild(mut self) -> Result<(), Error> {
         self.store.catalog.write().rebuilding = true;
         let mut last = None;

@@ -1,8 +1,9 @@
-//! Frames of a segment, one after the other, as they are found on disk: what recovery, footers and the fuzzer
-//! read with.
+//! Frames of a segment, one after the other, as they are found on disk: what recovery, footers and
+//! the fuzzer read with.
 //!
-//! Bytes that are no frame are a *hole* where a valid frame of the same generation follows in the segment, and
-//! the *end* otherwise. What lies between the end and the last byte that is not zero is *torn*.
+//! Bytes that are no frame are a *hole* where a valid frame of the same generation follows in the
+//! segment, and the *end* otherwise. What lies between the end and the last byte that is not zero
+//! is *torn*.
 
 use std::io::{self, IoSlice};
 
@@ -57,7 +58,8 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// `bytes` at `position`, having read `ahead` where they were not there; fewer at the end of the file.
+    /// `bytes` at `position`, having read `ahead` where they were not there; fewer at the end of
+    /// the file.
     pub fn get(&mut self, position: u64, bytes: u64, ahead: u64) -> Result<Bytes, Error> {
         if let Some(found) = self.held(position, bytes) {
             return Ok(found);
@@ -228,8 +230,8 @@ impl<'a> Scanner<'a> {
 
 const ZEROS: [u8; 4096] = [0; 4096];
 
-/// Where the first frame may begin. The rest of a segment is zeros for the most part, and a file system that
-/// knows no holes has all of it read, so zeros are passed over a block at a time.
+/// Where the first frame may begin. The rest of a segment is zeros for the most part, and a file
+/// system that knows no holes has all of it read, so zeros are passed over a block at a time.
 fn find_magic(chunk: &[u8]) -> Option<usize> {
     let mut start = 0;
     while let Some(block) = chunk.get(start..(start + ZEROS.len()).min(chunk.len())) {

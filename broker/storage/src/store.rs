@@ -77,8 +77,8 @@ pub fn open(
     Ok((store, report))
 }
 
-/// Opens on any disk with any base for the views: for tests with faults. `open_views` is called again, with
-/// true, where what it gave first is of no use.
+/// Opens on any disk with any base for the views: for tests with faults. `open_views` is called
+/// again, with true, where what it gave first is of no use.
 pub fn open_with(
     disk: Arc<dyn Disk>,
     open_views: &mut dyn FnMut(bool) -> Result<Box<dyn Base>, Error>,

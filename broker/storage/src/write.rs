@@ -299,7 +299,8 @@ impl Store {
             generation,
             first_sequence,
         };
-        // Without its header nothing in a segment can be told from old bytes, so it is on the disk first.
+        // Without its header nothing in a segment can be told from old bytes, so it is on the disk
+        // first.
         let begun = file
             .write_at(0, &[IoSlice::new(&header.encode())])
             .and_then(|()| file.sync_data());
@@ -327,8 +328,9 @@ impl Store {
         Ok(())
     }
 
-    /// Hands the footer to the next sync, which writes it when the frames are safe: views are rebuilt from what it
-    /// says. A segment that stays without a footer is scanned then: no reason to stop.
+    /// Hands the footer to the next sync, which writes it when the frames are safe: views are
+    /// rebuilt from what it says. A segment that stays without a footer is scanned then: no reason
+    /// to stop.
     fn seal(&self, full: &Active, last_sequence: Sequence) {
         match self.footer_of(full, last_sequence) {
             Ok(footer) => {

@@ -1,7 +1,7 @@
 //! What the fuzz targets share: an allocator that notices what a decoder asks for.
 //!
-//! **Invariant:** decoding `n` bytes never holds more than [`PER_BYTE`] times `n` and [`BASE_BYTES`]
-//! at once. A length or a count that a peer made up must not become memory.
+//! **Invariant:** decoding `n` bytes never holds more than [`PER_BYTE`] times `n` and
+//! [`BASE_BYTES`] at once. A length or a count that a peer made up must not become memory.
 
 pub mod round_trip;
 

@@ -1,7 +1,7 @@
 //! Decode, encode, decode: what comes back is what went in.
 
-/// Decodes a `$message` of `$version` from `$body`; where that succeeds, its encoding must decode to
-/// an equal message, and be as long as foretold.
+/// Decodes a `$message` of `$version` from `$body`; where that succeeds, its encoding must decode
+/// to an equal message, and be as long as foretold.
 #[macro_export]
 macro_rules! round_trip {
     ($message:ty, $body:expr, $version:expr) => {{

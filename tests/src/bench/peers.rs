@@ -13,8 +13,8 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// sedge as it is configured by default, but for `durability`. With `SEDGE_TEST_BROKER=kafka` it is a
-    /// second Apache Kafka, whose figures show how far apart equals are.
+    /// sedge as it is configured by default, but for `durability`. With `SEDGE_TEST_BROKER=kafka`
+    /// it is a second Apache Kafka, whose figures show how far apart equals are.
     pub fn sedge(directory: &Path, durability: &str) -> Self {
         if is_kafka() {
             return Self::kafka(&directory.join("second"));

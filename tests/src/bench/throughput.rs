@@ -101,7 +101,8 @@ fn warm(peer: &mut Peer, bytes: u64) {
         batch_bytes: 16 << 10,
         record_bytes: 1 << 10,
     };
-    // In pieces, each consumed and deleted, so that fetch is warm too and the disk does not fill up.
+    // In pieces, each consumed and deleted, so that fetch is warm too and the disk does not fill
+    // up.
     let mut left = bytes;
     let mut piece = 0;
     while left > 0 {

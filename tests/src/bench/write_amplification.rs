@@ -1,7 +1,7 @@
 //! `bench write-amp`: bytes that reach the disk for each byte produced, with 16 KiB commits.
 //!
-//! Two figures: what the kernel charges to the process, and, where a file system can be mounted, what its
-//! device was given (which has the file system's own journal in it).
+//! Two figures: what the kernel charges to the process, and, where a file system can be mounted,
+//! what its device was given (which has the file system's own journal in it).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

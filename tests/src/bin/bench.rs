@@ -1,4 +1,5 @@
-//! `bench kafka|start|memory|write-amp`: measurements, with the commit and the spread of several runs.
+//! `bench kafka|start|memory|write-amp`: measurements, with the commit and the spread of several
+//! runs.
 
 #![allow(clippy::print_stdout, reason = "the table is the output")]
 

@@ -144,8 +144,8 @@ pub struct Record {
     pub value: Vec<u8>,
 }
 
-/// The records of uncompressed batches, after a check of each batch's CRC. A batch cut off at the end, as
-/// a fetch may return it, is left out.
+/// The records of uncompressed batches, after a check of each batch's CRC. A batch cut off at the
+/// end, as a fetch may return it, is left out.
 pub fn records(mut bytes: &[u8]) -> Vec<Record> {
     let mut found = Vec::new();
     while bytes.len() > HEADER_BYTES {

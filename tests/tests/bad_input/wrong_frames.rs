@@ -122,7 +122,8 @@ fn unknown_keys_and_versions() {
 fn api_versions_of_the_future() {
     let mut target = Target::start("future");
     let mut connection = target.connect();
-    // A flexible request header ends in its tagged fields, none here; what follows is of the future.
+    // A flexible request header ends in its tagged fields, none here; what follows is of the
+    // future.
     let reply = connection.ask(key::API_VERSIONS, 99, &[0, 2, 3]);
     let mut d = Decoder(&reply);
     assert_eq!(d.i16(), error::UNSUPPORTED_VERSION);

@@ -10,7 +10,8 @@ use super::{
     is_plugin_key, parts, topic_key,
 };
 
-/// Bytes of one value. A list of plugins or a plugin's setting has room; a record of the metadata stays small.
+/// Bytes of one value. A list of plugins or a plugin's setting has room; a record of the metadata
+/// stays small.
 const VALUE_BYTES_MAX: usize = 32 << 10;
 
 /// What IncrementalAlterConfigs does to a key.
@@ -103,8 +104,9 @@ pub fn check_new_topic<'a>(
 /// IncrementalAlterConfigs of one resource that sets `current` itself: key, what to do, value.
 ///
 /// # Errors
-/// INVALID_CONFIG for an unknown key, a value that is not taken, or parts for what is not a list; INVALID_REQUEST for a key named
-/// twice, a value that is missing, or a key that only the configuration file can set.
+/// INVALID_CONFIG for an unknown key, a value that is not taken, or parts for what is not a list;
+/// INVALID_REQUEST for a key named twice, a value that is missing, or a key that only the
+/// configuration file can set.
 pub fn plan_alter<'a>(
     resource: Resource,
     current: &BTreeMap<String, String>,

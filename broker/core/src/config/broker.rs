@@ -143,7 +143,8 @@ pub fn broker_key(name: &str) -> Option<&'static ConfigKey> {
 /// Checks a setting of the broker, from wherever it comes.
 ///
 /// # Errors
-/// INVALID_CONFIG for an unknown key, with the nearest that is known, or a value that the key does not take.
+/// INVALID_CONFIG for an unknown key, with the nearest that is known, or a value that the key does
+/// not take.
 pub fn check_broker_value(name: &str, value: &str) -> Result<(), ConfigError> {
     match broker_key(name) {
         Some(key) => key.check(value),

@@ -1,4 +1,5 @@
-//! What DescribeConfigs says: every key with its value, where that comes from, and what stands behind it.
+//! What DescribeConfigs says: every key with its value, where that comes from, and what stands
+//! behind it.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -84,8 +85,8 @@ pub fn describe_topic(
     described
 }
 
-/// Every key of the broker. `dynamic` is where those set while it runs are said to come from: a request for this broker is answered
-/// with its own, one for all brokers with the default.
+/// Every key of the broker. `dynamic` is where those set while it runs are said to come from: a
+/// request for this broker is answered with its own, one for all brokers with the default.
 #[must_use]
 pub fn describe_broker(broker: &BrokerDefaults, dynamic: Source) -> Vec<Described> {
     BROKER_KEYS

@@ -1,11 +1,13 @@
-//! Configuration by Kafka's names: what keys there are for topics and for the broker, what values they take, what holds where nothing
-//! is set, and how changes are checked.
+//! Configuration by Kafka's names: what keys there are for topics and for the broker, what values
+//! they take, what holds where nothing is set, and how changes are checked.
 //!
-//! A topic's key falls back to the broker's synonym of it (`retention.ms` to `log.retention.ms` and on to
-//! `log.retention.hours`), and that to its default. The file's settings for the broker stand below those set while it runs.
+//! A topic's key falls back to the broker's synonym of it (`retention.ms` to `log.retention.ms` and
+//! on to `log.retention.hours`), and that to its default. The file's settings for the broker stand
+//! below those set while it runs.
 //!
-//! Keys that Kafka knows and that mean nothing here (tiering, index files, throttled replicas) are taken, checked and shown,
-//! so that tools which set them work; [`ConfigKey::has_effect`] tells them apart. Unknown keys are errors.
+//! Keys that Kafka knows and that mean nothing here (tiering, index files, throttled replicas) are
+//! taken, checked and shown, so that tools which set them work; [`ConfigKey::has_effect`] tells
+//! them apart. Unknown keys are errors.
 
 mod alter;
 mod broker;

@@ -229,8 +229,8 @@ impl TopicConfig {
         }
     }
 
-    /// Takes one setting. A value that cannot be read was refused when it was set; one that another build wrote
-    /// leaves what was there.
+    /// Takes one setting. A value that cannot be read was refused when it was set; one that another
+    /// build wrote leaves what was there.
     pub(super) fn set(&mut self, name: &str, value: &str) {
         match name {
             "retention.ms" => number(&mut self.retention_ms, value),

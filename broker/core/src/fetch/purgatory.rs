@@ -1,10 +1,12 @@
 //! Fetches that wait for data: who waits on which partitions, for how many bytes, until when.
 //!
-//! It only counts. A woken fetch is read again by the caller, who may park it again with the same deadline. Bytes that arrive between
-//! the reading and the parking are not seen here: the caller parks first and then looks at the high watermarks again, or
-//! parks under the lock that guards them.
+//! It only counts. A woken fetch is read again by the caller, who may park it again with the same
+//! deadline. Bytes that arrive between the reading and the parking are not seen here: the caller
+//! parks first and then looks at the high watermarks again, or parks under the lock that guards
+//! them.
 //!
-//! **Invariant:** each parked fetch has exactly one entry in `deadlines` and one in each of its partitions' watcher lists.
+//! **Invariant:** each parked fetch has exactly one entry in `deadlines` and one in each of its
+//! partitions' watcher lists.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -65,7 +67,8 @@ impl Purgatory {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Parks a fetch until `bytes_wanted` more bytes have come to its partitions, or until `deadline`.
+    /// Parks a fetch until `bytes_wanted` more bytes have come to its partitions, or until
+    /// `deadline`.
     ///
     /// # Errors
     /// [`Full`], and nothing is parked.
@@ -98,7 +101,8 @@ impl Purgatory {
         Ok(id)
     }
 
-    /// `bytes` more can be read from a partition. The fetches that have enough by that are no longer parked.
+    /// `bytes` more can be read from a partition. The fetches that have enough by that are no
+    /// longer parked.
     pub fn wake(&mut self, partition: PartitionId, bytes: u64) -> Vec<FetchId> {
         let Some(watchers) = self.watchers.get(&partition) else {
             return Vec::new();
@@ -118,7 +122,8 @@ impl Purgatory {
         woken
     }
 
-    /// Something other than data has happened to a partition (deleted, new leader epoch): all who watch it look again.
+    /// Something other than data has happened to a partition (deleted, new leader epoch): all who
+    /// watch it look again.
     pub fn wake_all(&mut self, partition: PartitionId) -> Vec<FetchId> {
         let watchers = self.watchers.get(&partition);
         let woken: Vec<FetchId> = watchers.into_iter().flatten().copied().collect();

@@ -1,11 +1,14 @@
-//! Fetch sessions (KIP-227): a client names its partitions once, then only what changes; and is answered only what changed.
+//! Fetch sessions (KIP-227): a client names its partitions once, then only what changes; and is
+//! answered only what changed.
 //!
-//! The way of a Fetch through here: [`Sessions::begin`] turns the request into a [`Context`] with the partitions to read, in order; the
-//! caller reads them; [`Sessions::finish`] takes what came of each and says which belong into the answer, and under which session id.
+//! The way of a Fetch through here: [`Sessions::begin`] turns the request into a [`Context`] with
+//! the partitions to read, in order; the caller reads them; [`Sessions::finish`] takes what came of
+//! each and says which belong into the answer, and under which session id.
 //!
-//! Topics are named by the request's own means: by name before version 13, by id (KIP-516) from there. A session sticks to one. What an id
-//! means now is the caller's question: an id that is not known any more is `UNKNOWN_TOPIC_ID` for that partition, and is never resolved
-//! to another topic of the same name, so that `INCONSISTENT_TOPIC_ID` cannot come up.
+//! Topics are named by the request's own means: by name before version 13, by id (KIP-516) from
+//! there. A session sticks to one. What an id means now is the caller's question: an id that is not
+//! known any more is `UNKNOWN_TOPIC_ID` for that partition, and is never resolved to another topic
+//! of the same name, so that `INCONSISTENT_TOPIC_ID` cannot come up.
 //!
 //! **Invariant:** `order` and `index` of a session hold the same partitions.
 //! **Invariant:** `partitions` of the cache is the sum over its sessions.
@@ -103,7 +106,8 @@ struct Session {
     uses_topic_ids: bool,
     created: u64,
     last_used: u64,
-    /// Those that had data go to the end, so that each gets its turn within the request's byte limit.
+    /// Those that had data go to the end, so that each gets its turn within the request's byte
+    /// limit.
     order: BTreeMap<u64, Cached>,
     index: BTreeMap<(TopicKey, i32), u64>,
     next_place: u64,
@@ -119,7 +123,8 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// A cache of `slots` (`max.incremental.fetch.session.cache.slots`); 0 keeps no sessions at all.
+    /// A cache of `slots` (`max.incremental.fetch.session.cache.slots`); 0 keeps no sessions at
+    /// all.
     #[must_use]
     pub const fn new(slots: usize) -> Self {
         Self {
@@ -153,8 +158,9 @@ impl Sessions {
     }
 
     /// # Errors
-    /// `FETCH_SESSION_ID_NOT_FOUND`, `INVALID_FETCH_SESSION_EPOCH`, `FETCH_SESSION_TOPIC_ID_ERROR`: the whole answer is that code, with
-    /// session id 0 and no topics. The client begins anew with a full fetch.
+    /// `FETCH_SESSION_ID_NOT_FOUND`, `INVALID_FETCH_SESSION_EPOCH`, `FETCH_SESSION_TOPIC_ID_ERROR`:
+    /// the whole answer is that code, with session id 0 and no topics. The client begins anew with
+    /// a full fetch.
     pub fn begin(&mut self, now: u64, request: SessionRequest) -> Result<Context, ErrorCode> {
         let SessionRequest {
             session_id,
@@ -220,7 +226,8 @@ impl Sessions {
     /// `id_seed` is random: where a new session is made, it gives the id.
     ///
     /// # Errors
-    /// `INVALID_FETCH_SESSION_EPOCH` where another request of the same session came in between, `FETCH_SESSION_ID_NOT_FOUND` where the session went.
+    /// `INVALID_FETCH_SESSION_EPOCH` where another request of the same session came in between,
+    /// `FETCH_SESSION_ID_NOT_FOUND` where the session went.
     pub fn finish(
         &mut self,
         now: u64,
@@ -252,7 +259,8 @@ impl Sessions {
         }
     }
 
-    /// Whether an answer now would name any partition: a parked incremental fetch with nothing to say goes on waiting.
+    /// Whether an answer now would name any partition: a parked incremental fetch with nothing to
+    /// say goes on waiting.
     #[must_use]
     pub fn has_news(&self, context: &Context, outcomes: &[Outcome]) -> bool {
         let Kind::Incremental { session_id, .. } = context.kind else {
@@ -312,7 +320,8 @@ impl Sessions {
         session_id
     }
 
-    /// A free slot, or one taken from a session that is stale, or older than the protected time and smaller than the new one.
+    /// A free slot, or one taken from a session that is stale, or older than the protected time and
+    /// smaller than the new one.
     fn make_room(&mut self, now: u64, size: usize) -> bool {
         if self.slots == 0 || self.partitions + size > SESSIONS_PARTITIONS_MAX {
             return false;
@@ -400,7 +409,8 @@ impl Session {
             return false;
         };
         let is_news = cached.is_news(&outcome);
-        // An error counts as "was told nothing": when it is over, the client hears of the partition again.
+        // An error counts as "was told nothing": when it is over, the client hears of the partition
+        // again.
         cached.high_watermark = if outcome.is_error {
             -1
         } else {

@@ -1,6 +1,7 @@
 //! Who may commit, and delete, a group's offsets; when they expire.
 //!
-//! Source: Kafka's `ClassicGroup.validateOffsetCommit`, `validateOffsetDelete`, `offsetExpirationCondition`; KIP-211 (expiry), KIP-496 (deletion).
+//! Source: Kafka's `ClassicGroup.validateOffsetCommit`, `validateOffsetDelete`,
+//! `offsetExpirationCondition`; KIP-211 (expiry), KIP-496 (deletion).
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -84,7 +85,8 @@ impl Group {
         (expired, all)
     }
 
-    /// The age counts from when the group became empty, where it is one with members; from the commit otherwise.
+    /// The age counts from when the group became empty, where it is one with members; from the
+    /// commit otherwise.
     fn is_over(&self, now: Now, offset: &OffsetValue, retention_ms: i64) -> bool {
         if let Some(expire) = offset.expire_ms {
             return now.wall_ms >= expire && offset.commit_ms >= CLOCK_PLAUSIBLE_FROM_MS;

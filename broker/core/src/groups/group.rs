@@ -1,4 +1,5 @@
-//! One group of the classic protocol: its members and its state, without timers' policy or replies' wording.
+//! One group of the classic protocol: its members and its state, without timers' policy or replies'
+//! wording.
 //!
 //! **Invariant:** a group with members has a leader, and the leader is a member.
 //! **Invariant:** `supported` counts, for each protocol name, the members that offer it.
@@ -83,7 +84,8 @@ impl Member {
             .sum()
     }
 
-    /// A member that waits for the group is alive; a new one is bounded by its join timeout all the same.
+    /// A member that waits for the group is alive; a new one is bounded by its join timeout all the
+    /// same.
     pub fn may_expire(&self) -> bool {
         self.is_new || (self.awaiting_join.is_none() && self.awaiting_sync.is_none())
     }
@@ -96,7 +98,8 @@ impl Member {
 /// What ends the preparing of a rebalance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JoinTimer {
-    /// KIP-134: the first rebalance of an empty group waits a little for more members, as long as more come.
+    /// KIP-134: the first rebalance of an empty group waits a little for more members, as long as
+    /// more come.
     Initial { at: u64, delay: u64, remaining: u64 },
     /// All members, or the rebalance timeout.
     Rebalance { at: u64 },
@@ -163,7 +166,8 @@ impl Group {
         }
     }
 
-    /// The group as its record has it: stable where it has members, whose sessions begin anew at `now`.
+    /// The group as its record has it: stable where it has members, whose sessions begin anew at
+    /// `now`.
     pub fn restored(id: Arc<str>, metadata: &GroupValue, now: u64) -> Self {
         let mut group = Self::new(id, 0);
         group.state_timestamp_ms = metadata.state_ms;
@@ -245,7 +249,8 @@ impl Group {
     }
 
     /// # Errors
-    /// `UNKNOWN_MEMBER_ID`; `FENCED_INSTANCE_ID` where another member has taken the instance id since (KIP-345).
+    /// `UNKNOWN_MEMBER_ID`; `FENCED_INSTANCE_ID` where another member has taken the instance id
+    /// since (KIP-345).
     pub fn validate(&self, member_id: &str, instance_id: Option<&str>) -> Result<(), ErrorCode> {
         if let Some(instance_id) = instance_id {
             match self.static_members.get(instance_id) {
@@ -292,7 +297,8 @@ impl Group {
         Some(member)
     }
 
-    /// Gives a static member its next id. Returns the answers that the former holder of the id is owed.
+    /// Gives a static member its next id. Returns the answers that the former holder of the id is
+    /// owed.
     pub fn replace_static(
         &mut self,
         instance_id: &str,
@@ -342,7 +348,8 @@ impl Group {
         }
     }
 
-    /// Each member votes for the first of its protocols that all have; most votes win, and the first by name among equals.
+    /// Each member votes for the first of its protocols that all have; most votes win, and the
+    /// first by name among equals.
     pub fn select_protocol(&self) -> Option<String> {
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
@@ -383,7 +390,8 @@ impl Group {
         timeouts.max().unwrap_or(0)
     }
 
-    /// Makes one of those who wait the leader, unless the leader itself waits. False where nobody waits.
+    /// Makes one of those who wait the leader, unless the leader itself waits. False where nobody
+    /// waits.
     pub fn elect_joined_leader(&mut self) -> bool {
         let waits = |member: &Member| member.awaiting_join.is_some();
         let leader = self

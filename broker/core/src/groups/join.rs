@@ -1,7 +1,7 @@
 //! JoinGroup: who may come in, under which id, and whether that makes the group go round.
 //!
-//! Source: Kafka's `classicGroupJoinToClassicGroup` and what it calls; KIP-345 (static members), KIP-394 (known member ids),
-//! KIP-814 (static leaders skip the assignment).
+//! Source: Kafka's `classicGroupJoinToClassicGroup` and what it calls; KIP-345 (static members),
+//! KIP-394 (known member ids), KIP-814 (static leaders skip the assignment).
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -127,9 +127,11 @@ impl Joining<'_> {
             .get(&member_id)
             .is_some_and(|member| member.protocols == self.request.protocols);
         match group.state {
-            // The same again: the first answer may have been lost, and nothing changes for the others.
+            // The same again: the first answer may have been lost, and nothing changes for the
+            // others.
             GroupState::CompletingRebalance if same => self.answer_again(group, actions),
-            // A leader that joins again asks for a rebalance (its subscription's partitions may have changed).
+            // A leader that joins again asks for a rebalance (its subscription's partitions may
+            // have changed).
             GroupState::Stable if same && !group.is_leader(&member_id) => {
                 self.answer_again(group, actions);
             }
@@ -181,7 +183,8 @@ impl Joining<'_> {
         group.rebalance_or_complete(now, config, actions);
     }
 
-    /// Takes the request's word for everything that a member may change, and lets it wait for the rebalance.
+    /// Takes the request's word for everything that a member may change, and lets it wait for the
+    /// rebalance.
     fn renew(self, group: &mut Group, member_id: &str, actions: &mut Actions) {
         group.set_protocols(member_id, self.request.protocols);
         let Some(member) = group.members.get_mut(member_id) else {
@@ -198,7 +201,8 @@ impl Joining<'_> {
         }
     }
 
-    /// KIP-345: a static member is back after a restart. It gets a new id, which fences its former self.
+    /// KIP-345: a static member is back after a restart. It gets a new id, which fences its former
+    /// self.
     fn replace_static(
         self,
         group: &mut Group,
@@ -236,8 +240,8 @@ impl Joining<'_> {
     }
 }
 
-/// KIP-814: the static leader hears that it leads, with all members and nothing to assign. Before version 9 it would assign if it heard
-/// so, and is told that its former self leads.
+/// KIP-814: the static leader hears that it leads, with all members and nothing to assign. Before
+/// version 9 it would assign if it heard so, and is told that its former self leads.
 fn static_answer(group: &Group, new_id: &str, former_leader: &str, may_skip: bool) -> Joined {
     let joined = group.joined(new_id);
     if may_skip {

@@ -3,18 +3,19 @@
 /// Groups known at once. One costs some hundred bytes while it is empty; an edge device has tens.
 pub const GROUPS_MAX: usize = 10_000;
 
-/// Members of one group, whatever `group.max.size` says (Kafka's default is no bound at all): the leader's answer
-/// carries every member's metadata, and the group's record must fit into one batch.
+/// Members of one group, whatever `group.max.size` says (Kafka's default is no bound at all): the
+/// leader's answer carries every member's metadata, and the group's record must fit into one batch.
 pub const GROUP_MEMBERS_MAX: usize = 1_000;
 
-/// Members that were told their id and have not come back with it. Each lives for a session timeout, and a client
-/// that never comes back may ask again at once.
+/// Members that were told their id and have not come back with it. Each lives for a session
+/// timeout, and a client that never comes back may ask again at once.
 pub const GROUP_PENDING_MEMBERS_MAX: usize = 1_000;
 
 /// Protocols (assignors) that one member may offer. Real clients offer one to four.
 pub const MEMBER_PROTOCOLS_MAX: usize = 64;
 
-/// Bytes of all the protocol metadata of one member. A subscription names topics; Streams adds its tasks' state.
+/// Bytes of all the protocol metadata of one member. A subscription names topics; Streams adds its
+/// tasks' state.
 pub const MEMBER_METADATA_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of what the leader assigns to all members together: they go into one record of the group.
@@ -26,8 +27,9 @@ pub const GROUP_METADATA_BYTES_MAX: usize = 8 << 20;
 /// Topics read out of one member's subscription, where the coordinator looks into it.
 pub const SUBSCRIPTION_TOPICS_MAX: usize = 100_000;
 
-/// How long a new member's first JoinGroup may wait, whatever its session timeout: until it is answered, the member does not know
-/// its id and cannot send heartbeats. Kafka's own constant (`GroupCoordinator.NewMemberJoinTimeoutMs`).
+/// How long a new member's first JoinGroup may wait, whatever its session timeout: until it is
+/// answered, the member does not know its id and cannot send heartbeats. Kafka's own constant
+/// (`GroupCoordinator.NewMemberJoinTimeoutMs`).
 pub const NEW_MEMBER_JOIN_TIMEOUT_MS: u64 = 5 * 60 * 1_000;
 
 /// How long the coordinator waits before it offers a record again that could not be written.
@@ -36,11 +38,13 @@ pub const SAVE_RETRY_MS: u64 = 1_000;
 /// Groups that one round of expiry looks at, so that a tick stays short.
 pub const EXPIRY_GROUPS_PER_TICK: usize = 256;
 
-/// The least that a rebalance waits for members to come back, so that a client's rebalance timeout of 0 cannot make the coordinator spin.
+/// The least that a rebalance waits for members to come back, so that a client's rebalance timeout
+/// of 0 cannot make the coordinator spin.
 pub const REJOIN_WAIT_MS_MIN: u64 = 100;
 
 /// Committed offsets kept at once, over all groups: about 200 bytes each.
 pub const OFFSETS_MAX: usize = 200_000;
 
-/// A commit stamped before this (2020-01-01) was made by a device whose clock was not set yet: it does not expire by age.
+/// A commit stamped before this (2020-01-01) was made by a device whose clock was not set yet: it
+/// does not expire by age.
 pub const CLOCK_PLAUSIBLE_FROM_MS: i64 = 1_577_836_800_000;

@@ -1,4 +1,5 @@
-//! What goes into the coordinator and what comes out: plain data, free of API versions, which are the handlers'.
+//! What goes into the coordinator and what comes out: plain data, free of API versions, which are
+//! the handlers'.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,14 +9,15 @@ use sedge_protocol::ErrorCode;
 
 use sedge_protocol::coordinator::CoordinatorRecord;
 
-/// Names a request whose answer may come later (JoinGroup and SyncGroup). Given by the caller, returned in the [`Reply`].
+/// Names a request whose answer may come later (JoinGroup and SyncGroup). Given by the caller,
+/// returned in the [`Reply`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
 /// Everything that a step of the coordinator wants done.
 ///
-/// `now` replies leave at once. `then` replies leave when every record handed out so far, by this step *and by earlier ones*, is
-/// durable; where nothing is outstanding that is at once too.
+/// `now` replies leave at once. `then` replies leave when every record handed out so far, by this
+/// step *and by earlier ones*, is durable; where nothing is outstanding that is at once too.
 #[derive(Debug, Default)]
 pub struct Actions {
     /// Records for `__consumer_offsets`, in order.
@@ -76,7 +78,8 @@ impl Actions {
     }
 }
 
-/// An answer that is known at once, and what else the step wants done. It leaves under the rule of [`Actions`]' `then`.
+/// An answer that is known at once, and what else the step wants done. It leaves under the rule of
+/// [`Actions`]' `then`.
 #[derive(Debug)]
 pub struct Planned<R> {
     pub reply: R,

@@ -1,22 +1,29 @@
-//! The group coordinator: which consumers are in which group, who leads, what was assigned, and which offsets they committed.
+//! The group coordinator: which consumers are in which group, who leads, what was assigned, and
+//! which offsets they committed.
 //!
-//! A sans-io state machine. It has no clock, no socket and no log: time comes in as [`Now`], the random part of a new member's id is
-//! given by the caller, and each step hands back [`Actions`]. The caller
-//! - writes `persist` to `__consumer_offsets`, in order, and calls [`Coordinator::apply`] for each record when it is durable;
-//! - sends `now` replies at once, and `then` replies (and the reply of a [`Planned`]) when every record handed out so far is durable;
+//! A sans-io state machine. It has no clock, no socket and no log: time comes in as [`Now`], the
+//! random part of a new member's id is given by the caller, and each step hands back [`Actions`].
+//! The caller
+//! - writes `persist` to `__consumer_offsets`, in order, and calls [`Coordinator::apply`] for each
+//!   record when it is durable;
+//! - sends `now` replies at once, and `then` replies (and the reply of a [`Planned`]) when every
+//!   record handed out so far is durable;
 //! - calls [`Coordinator::tick`] at [`Coordinator::next_deadline`], or later;
-//! - where records could not be written (disk full), answers those replies with an error and calls [`Coordinator::handle_save_failed`].
+//! - where records could not be written (disk full), answers those replies with an error and calls
+//!   [`Coordinator::handle_save_failed`].
 //!
-//! Groups change at once, offsets when they are durable: a group that the disk does not know costs its members a rebalance after a
-//! restart, an offset that the disk does not know would be a lie.
+//! Groups change at once, offsets when they are durable: a group that the disk does not know costs
+//! its members a rebalance after a restart, an offset that the disk does not know would be a lie.
 //!
-//! At start, [`Coordinator::restore`] takes the records, and [`Coordinator::finish_restore`] starts the sessions of the members
-//! that are in them: they live through a restart.
+//! At start, [`Coordinator::restore`] takes the records, and [`Coordinator::finish_restore`] starts
+//! the sessions of the members that are in them: they live through a restart.
 //!
 //! **Invariant:** every token given in is answered once, unless its member waits.
-//! **Invariant:** `schedule` has an entry for each group with a deadline, at that deadline or before it.
+//! **Invariant:** `schedule` has an entry for each group with a deadline, at that deadline or
+//! before it.
 //!
-//! What it is not: KIP-848 groups, share groups and transactional offset commits have their own machines, later.
+//! What it is not: KIP-848 groups, share groups and transactional offset commits have their own
+//! machines, later.
 
 mod admin;
 mod commits;
@@ -90,7 +97,8 @@ impl Coordinator {
 
     // Getters.
 
-    /// The committed offsets, for OffsetFetch. A group that is not there has none, which is no error.
+    /// The committed offsets, for OffsetFetch. A group that is not there has none, which is no
+    /// error.
     #[must_use]
     pub const fn offsets(&self) -> &Offsets {
         &self.offsets
@@ -102,13 +110,15 @@ impl Coordinator {
         self.groups.values().filter(|group| group.is(state)).count()
     }
 
-    /// `None`: there is no such group, which is the state `Dead` before version 6 and `GROUP_ID_NOT_FOUND` from there.
+    /// `None`: there is no such group, which is the state `Dead` before version 6 and
+    /// `GROUP_ID_NOT_FOUND` from there.
     #[must_use]
     pub fn describe(&self, group_id: &str) -> Option<GroupDescription> {
         self.groups.get(group_id).map(Group::describe)
     }
 
-    /// The groups in one of `states` and of one of `types`, whatever the case; an empty filter lets all pass.
+    /// The groups in one of `states` and of one of `types`, whatever the case; an empty filter lets
+    /// all pass.
     #[must_use]
     pub fn list(&self, states: &[String], types: &[String]) -> Vec<GroupListing> {
         let passes = |filter: &[String], value: &str| {
@@ -209,7 +219,8 @@ impl Coordinator {
         Planned { reply, actions }
     }
 
-    /// OffsetCommit: each offset's result, in order. The offsets hold when their records are [applied](Self::apply).
+    /// OffsetCommit: each offset's result, in order. The offsets hold when their records are
+    /// [applied](Self::apply).
     pub fn handle_offset_commit(
         &mut self,
         now: Now,
@@ -289,7 +300,8 @@ impl Coordinator {
         Planned { reply, actions }
     }
 
-    /// A topic was deleted: what groups have committed of it would mislead its successor of the same name.
+    /// A topic was deleted: what groups have committed of it would mislead its successor of the
+    /// same name.
     pub fn handle_topic_deleted(&mut self, now: Now, topic: &str) -> Actions {
         let mut keys = Vec::new();
         for group_id in self.offsets.group_ids() {
@@ -345,7 +357,8 @@ impl Coordinator {
         }
     }
 
-    /// These records could not be written. Offsets were never taken; groups are offered again until they are.
+    /// These records could not be written. Offsets were never taken; groups are offered again until
+    /// they are.
     pub fn handle_save_failed(&mut self, now: Now, records: &[CoordinatorRecord]) {
         for record in records {
             if let CoordinatorRecord::Group {
@@ -384,7 +397,8 @@ impl Coordinator {
         if self.groups.len() >= limits::GROUPS_MAX {
             return Err(ErrorCode::InvalidCommitOffsetSize);
         }
-        // A consumer outside group management, or an administrator: the group only keeps offsets. It comes to be with its first offset.
+        // A consumer outside group management, or an administrator: the group only keeps offsets.
+        // It comes to be with its first offset.
         Ok(())
     }
 
@@ -426,7 +440,8 @@ impl Coordinator {
         }
     }
 
-    /// After a step: the schedule follows the group's deadlines, and a group that came to nothing goes.
+    /// After a step: the schedule follows the group's deadlines, and a group that came to nothing
+    /// goes.
     fn settle_group(&mut self, group_id: &str) {
         let Some(group) = self.groups.get_mut(group_id) else {
             return;
@@ -455,7 +470,8 @@ impl Coordinator {
         }
     }
 
-    /// A part of a round over all groups; the next part follows a second later, the next round at the check interval.
+    /// A part of a round over all groups; the next part follows a second later, the next round at
+    /// the check interval.
     fn expire_offsets(&mut self, now: Now, actions: &mut Actions) {
         let from = self
             .expiry_from

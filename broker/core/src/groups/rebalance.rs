@@ -1,6 +1,8 @@
-//! How a group goes round: preparing, completing, stable. Every transition that touches more than one member.
+//! How a group goes round: preparing, completing, stable. Every transition that touches more than
+//! one member.
 //!
-//! Source: Kafka's `GroupMetadataManager` (`prepareRebalance`, `completeClassicGroupJoin`, `expirePendingSync`).
+//! Source: Kafka's `GroupMetadataManager` (`prepareRebalance`, `completeClassicGroupJoin`,
+//! `expirePendingSync`).
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -15,7 +17,8 @@ use super::messages::{Actions, Joined, Synced, Token};
 use crate::machine::Now;
 
 impl Group {
-    /// After a member came, changed or went: begins a rebalance, or ends the preparing where nobody is missing any more.
+    /// After a member came, changed or went: begins a rebalance, or ends the preparing where nobody
+    /// is missing any more.
     pub(super) fn rebalance_or_complete(
         &mut self,
         now: Now,
@@ -95,8 +98,8 @@ impl Group {
         }
     }
 
-    /// Ends the preparing: those who did not come back are out (static members stay until their session ends), the next generation
-    /// begins, and everyone who waits is told.
+    /// Ends the preparing: those who did not come back are out (static members stay until their
+    /// session ends), the next generation begins, and everyone who waits is told.
     fn complete_join(&mut self, now: Now, actions: &mut Actions) {
         self.join_timer = None;
         let gone: Vec<String> = self
@@ -109,7 +112,8 @@ impl Group {
             self.remove(&member_id);
         }
         if !self.members.is_empty() && !self.elect_joined_leader() {
-            // Only static members are left, and none has come back: wait until one does or all sessions are over.
+            // Only static members are left, and none has come back: wait until one does or all
+            // sessions are over.
             self.prepares_from_empty = false;
             self.wait_for_rejoin(now);
             return;
@@ -174,7 +178,8 @@ impl Group {
         }
     }
 
-    /// The leader has assigned: the group is stable, and everyone who waits is told once that is durable.
+    /// The leader has assigned: the group is stable, and everyone who waits is told once that is
+    /// durable.
     pub(super) fn settle(
         &mut self,
         now: Now,
@@ -257,7 +262,8 @@ impl Group {
         self.go_on_without(was_member, was_pending, now, config, actions);
     }
 
-    /// The rest of a removal: a rebalance where a member is gone, or its end where only that one was missing.
+    /// The rest of a removal: a rebalance where a member is gone, or its end where only that one
+    /// was missing.
     pub(super) fn go_on_without(
         &mut self,
         member_gone: bool,
@@ -278,7 +284,8 @@ impl Group {
     }
 }
 
-/// Answers what a removed member still waits for, so that a client which is alive after all joins anew.
+/// Answers what a removed member still waits for, so that a client which is alive after all joins
+/// anew.
 pub(super) fn dismiss(member: &Member, actions: &mut Actions) {
     if let Some(token) = member.awaiting_join {
         actions.join_refused(token, ErrorCode::UnknownMemberId, "");

@@ -1,4 +1,5 @@
-//! Members that join, fall silent, crash and come back at random, against what must hold of a group at any time.
+//! Members that join, fall silent, crash and come back at random, against what must hold of a group
+//! at any time.
 //!
 //! A failure names its seed: `SEDGE_SEED=… cargo test -p sedge-core groups::simulation` replays it.
 

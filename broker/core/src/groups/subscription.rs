@@ -1,4 +1,5 @@
-//! Which topics a consumer's metadata subscribes to: the front of `ConsumerProtocolSubscription`, all versions alike.
+//! Which topics a consumer's metadata subscribes to: the front of `ConsumerProtocolSubscription`,
+//! all versions alike.
 //!
 //! | bytes | field |
 //! | --- | --- |

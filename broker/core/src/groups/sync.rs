@@ -1,6 +1,7 @@
 //! SyncGroup, Heartbeat and LeaveGroup: the life of a member that has joined.
 //!
-//! Source: Kafka's `classicGroupSyncToClassicGroup`, `classicGroupHeartbeatToClassicGroup`, `classicGroupLeaveToClassicGroup`.
+//! Source: Kafka's `classicGroupSyncToClassicGroup`, `classicGroupHeartbeatToClassicGroup`,
+//! `classicGroupLeaveToClassicGroup`.
 
 use alloc::vec::Vec;
 

@@ -19,10 +19,12 @@ const FIRST_PRODUCE_VERSION_WITH_ZSTD: i16 = 7;
 
 /// The one batch of a partition in a Produce request, where it is fit to be written.
 ///
-/// Uncompressed records are walked; compressed ones are opened only where the topic needs their keys.
+/// Uncompressed records are walked; compressed ones are opened only where the topic needs their
+/// keys.
 ///
 /// # Errors
-/// INVALID_RECORD, CORRUPT_MESSAGE, MESSAGE_TOO_LARGE, INVALID_TIMESTAMP, UNSUPPORTED_COMPRESSION_TYPE, INVALID_TXN_STATE.
+/// INVALID_RECORD, CORRUPT_MESSAGE, MESSAGE_TOO_LARGE, INVALID_TIMESTAMP,
+/// UNSUPPORTED_COMPRESSION_TYPE, INVALID_TXN_STATE.
 pub fn check_batch(
     mut records: Bytes,
     produce_version: i16,

@@ -1,5 +1,5 @@
-//! One partition's log, as far as it is decided and not stored: where it starts, what offset comes next, what its
-//! producers wrote.
+//! One partition's log, as far as it is decided and not stored: where it starts, what offset comes
+//! next, what its producers wrote.
 
 mod check;
 pub mod producers;
@@ -87,7 +87,8 @@ impl PartitionLog {
         self.next_offset
     }
 
-    /// Judges a batch by its producer's sequence, which is the one that was sent, also where a filter left less.
+    /// Judges a batch by its producer's sequence, which is the one that was sent, also where a
+    /// filter left less.
     ///
     /// # Errors
     /// INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER.

@@ -1,11 +1,13 @@
 //! Idempotence (KIP-98): what each producer last wrote to a partition.
 //!
-//! Kafka's `ProducerAppendInfo` and `ProducerStateEntry`: the last five batches of each producer are kept, because a
-//! producer may have five in flight; one of them again is answered with the offsets that it got.
+//! Kafka's `ProducerAppendInfo` and `ProducerStateEntry`: the last five batches of each producer
+//! are kept, because a producer may have five in flight; one of them again is answered with the
+//! offsets that it got.
 //!
-//! A filter may store fewer records than the producer sent. The stored batch then carries the *last* sequences of what
-//! was sent, so a replay of the headers leads to the same next sequence; and a batch sent again is known by its
-//! last sequence, with a first one that is not above the stored.
+//! A filter may store fewer records than the producer sent. The stored batch then carries the
+//! *last* sequences of what was sent, so a replay of the headers leads to the same next sequence;
+//! and a batch sent again is known by its last sequence, with a first one that is not above the
+//! stored.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -24,13 +26,14 @@ pub struct SequenceRange {
     pub epoch: ProducerEpoch,
     pub first: i32,
     pub last: i32,
-    /// Whether the topic binds a filter. What a filter dropped whole left nothing in the log, so what a restart reads from it
-    /// may be behind the producer.
+    /// Whether the topic binds a filter. What a filter dropped whole left nothing in the log, so
+    /// what a restart reads from it may be behind the producer.
     pub is_filtered: bool,
 }
 
 impl SequenceRange {
-    /// `None` for a batch of a producer that is not idempotent, and for control batches, which have no sequence.
+    /// `None` for a batch of a producer that is not idempotent, and for control batches, which have
+    /// no sequence.
     #[must_use]
     pub fn of(header: &BatchHeader) -> Option<Self> {
         let producer_id = header.producer_id()?;
@@ -109,7 +112,8 @@ impl Producers {
     /// # Errors
     /// INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER.
     pub fn check(&self, range: &SequenceRange) -> Result<SequenceVerdict, AppendError> {
-        // A producer that nobody remembers (its records are gone, or it expired) may begin anywhere.
+        // A producer that nobody remembers (its records are gone, or it expired) may begin
+        // anywhere.
         let Some(entry) = self.0.get(&range.producer_id.get()) else {
             return Ok(SequenceVerdict::Next);
         };
@@ -151,7 +155,8 @@ impl Producers {
         ))
     }
 
-    /// Takes a written batch. What is forgotten for it, because there are too many producers, is returned.
+    /// Takes a written batch. What is forgotten for it, because there are too many producers, is
+    /// returned.
     pub fn apply(
         &mut self,
         range: &SequenceRange,

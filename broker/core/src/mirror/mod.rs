@@ -1,9 +1,9 @@
 //! Planning of a mirror link: what to read next, what an answer means, when to try again. No I/O.
 //!
-//! The log is the queue. A link holds, for each partition, a *cursor* (everything below it is upstream)
-//! and the few batches in flight above it; what fails is read again from the log. Batches pass as they
-//! are, still compressed: only the producer id, epoch and sequence in their headers become the link's
-//! own, so that the upstream puts them in order and knows a resent one.
+//! The log is the queue. A link holds, for each partition, a *cursor* (everything below it is
+//! upstream) and the few batches in flight above it; what fails is read again from the log. Batches
+//! pass as they are, still compressed: only the producer id, epoch and sequence in their headers
+//! become the link's own, so that the upstream puts them in order and knows a resent one.
 //!
 //! | after | the link |
 //! | --- | --- |
@@ -12,14 +12,15 @@
 //! | `OUT_OF_ORDER_SEQUENCE_NUMBER`, `UNKNOWN_PRODUCER_ID`, `INVALID_PRODUCER_EPOCH` | takes a new producer id and sends again from the cursor |
 //! | an error that does not pass (too large, refused, not allowed) | holds that partition, tries again slowly, and says why |
 //!
-//! **Invariant:** the cursor moves only over what the upstream acknowledged, or over what retention took,
-//! which is counted.
-//! **Invariant:** a producer id is never used again after a restart: had the log lost its tail, other
-//! records would go under sequences that the upstream has seen, and it would drop them as resent. So a
-//! restart sends again what was acknowledged after the last commit of the cursor (at least once).
-//! **Invariant:** at most five batches of a partition are in flight, since brokers remember five, and one
-//! until the upstream has taken one from this producer, since a broker that does not know a producer takes
-//! any first sequence.
+//! **Invariant:** the cursor moves only over what the upstream acknowledged, or over what retention
+//! took, which is counted.
+//! **Invariant:** a producer id is never used again after a restart: had the log lost its tail,
+//! other records would go under sequences that the upstream has seen, and it would drop them as
+//! resent. So a restart sends again what was acknowledged after the last commit of the cursor (at
+//! least once).
+//! **Invariant:** at most five batches of a partition are in flight, since brokers remember five,
+//! and one until the upstream has taken one from this producer, since a broker that does not know a
+//! producer takes any first sequence.
 
 mod link;
 mod stamp;
@@ -38,7 +39,8 @@ pub use verdict::{Outcome, Verdict, judge};
 
 /// Batches of one partition in flight: what brokers remember of an idempotent producer.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 5;
-/// How long a held partition waits before it is tried again: somebody must put something right first.
+/// How long a held partition waits before it is tried again: somebody must put something right
+/// first.
 pub const HOLD_MS: u64 = 30_000;
 /// After so long without a batch the upstream may have forgotten the producer
 /// (`producer.id.expiration.ms` is a day in Kafka), so the next batch goes alone again.

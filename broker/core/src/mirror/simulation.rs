@@ -1,8 +1,8 @@
-//! A link against an upstream that fails, loses replies, delivers late and forgets, over restarts that
-//! resume from the last committed cursor. Seeded: `SEDGE_SEED=N` runs one seed.
+//! A link against an upstream that fails, loses replies, delivers late and forgets, over restarts
+//! that resume from the last committed cursor. Seeded: `SEDGE_SEED=N` runs one seed.
 //!
-//! Checked: every record arrives, first arrivals are in the log's order, and where there was no restart
-//! and no forgotten producer, every record arrives once.
+//! Checked: every record arrives, first arrivals are in the log's order, and where there was no
+//! restart and no forgotten producer, every record arrives once.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;

@@ -28,8 +28,8 @@ impl fmt::Display for StampError {
 
 /// Puts the link's producer into the header, as a producer would send the batch. Record bytes stay.
 ///
-/// `LogAppendTime` becomes `CreateTime`, because brokers take no other from a producer: the records have
-/// the time that their first producer gave them.
+/// `LogAppendTime` becomes `CreateTime`, because brokers take no other from a producer: the records
+/// have the time that their first producer gave them.
 pub fn stamp(
     batch: &mut Batch,
     (id, epoch): (ProducerId, ProducerEpoch),

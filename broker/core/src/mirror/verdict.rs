@@ -23,8 +23,8 @@ pub enum Verdict {
     Hold,
 }
 
-/// The table of the module's documentation. Codes that nobody has thought of are tried again: nothing is
-/// dropped.
+/// The table of the module's documentation. Codes that nobody has thought of are tried again:
+/// nothing is dropped.
 #[must_use]
 pub const fn judge(outcome: Outcome) -> Verdict {
     let Outcome::Answered(code) = outcome else {

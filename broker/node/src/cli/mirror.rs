@@ -12,7 +12,8 @@ use super::group::offsets_table;
 use super::output::Table;
 use crate::client::Client;
 
-/// A link commits how far it has come as a group of this name, so that Kafka's tools show its lag too.
+/// A link commits how far it has come as a group of this name, so that Kafka's tools show its lag
+/// too.
 const GROUP_PREFIX: &str = "sedge-mirror-";
 
 /// List and describe mirror links.

@@ -35,7 +35,8 @@ pub struct Compile {
     /// Where the result goes [default: the component's name with .splugin]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// A key that the device has as plugin.signing.key: the result can then be deployed like any plugin
+    /// A key that the device has as plugin.signing.key: the result can then be deployed like any
+    /// plugin
     #[arg(long, value_name = "FILE")]
     signing_key: Option<PathBuf>,
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Answers of more bytes than this close the connection (`receive.message.max.bytes`). Metadata of a
-/// cluster with 100,000 partitions is about 4 MB.
+/// Answers of more bytes than this close the connection (`receive.message.max.bytes`). Metadata of
+/// a cluster with 100,000 partitions is about 4 MB.
 pub const RESPONSE_BYTES_MAX: usize = 32 << 20;
 /// Memory taken at once for an answer, whatever its length field says; it grows with what arrives.
 pub const RESPONSE_CHUNK_BYTES: usize = 64 << 10;

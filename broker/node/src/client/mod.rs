@@ -1,5 +1,5 @@
-//! A small Kafka client: what the mirror, the command line and the demo speak to brokers with, ours or
-//! another vendor's from Kafka 2.1 on.
+//! A small Kafka client: what the mirror, the command line and the demo speak to brokers with, ours
+//! or another vendor's from Kafka 2.1 on.
 //!
 //! It is a *request* client: typed requests, one connection a broker with requests in flight on it,
 //! versions negotiated, metadata kept and refreshed, retries with backoff. It is not a consumer (no

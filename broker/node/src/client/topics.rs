@@ -47,7 +47,8 @@ pub enum Resource {
     Broker = 4,
 }
 
-/// `CONFIG_SOURCE` numbers from which a value counts as set: dynamic ones and the broker's own file.
+/// `CONFIG_SOURCE` numbers from which a value counts as set: dynamic ones and the broker's own
+/// file.
 const SOURCE_DEFAULT: i8 = 5;
 
 impl Client {

@@ -1,4 +1,5 @@
-//! The keys of a configuration: the broker's are in `sedge_core::config`, those of the process alone here.
+//! The keys of a configuration: the broker's are in `sedge_core::config`, those of the process
+//! alone here.
 
 use sedge_core::config::{self as broker, ConfigKey, ConfigType, Takes};
 

@@ -1,10 +1,12 @@
 //! What the process was told: one TOML file, the environment, and flags.
 //!
 //! Keys are Kafka's `server.properties` names wherever Kafka has one, and sedge's own otherwise
-//! ([`keys`]). A file is overridden by `SEDGE_*` variables, and those by flags. Every value keeps the
-//! place it came from ([`Setting`]), so that `sedge config dump` and `DescribeConfigs` can name it.
+//! ([`keys`]). A file is overridden by `SEDGE_*` variables, and those by flags. Every value keeps
+//! the place it came from ([`Setting`]), so that `sedge config dump` and `DescribeConfigs` can name
+//! it.
 //!
-//! **Invariant:** a [`Config`] that exists has passed every check; the broker checks none of it again.
+//! **Invariant:** a [`Config`] that exists has passed every check; the broker checks none of it
+//! again.
 //! **Invariant:** an unknown key in a file or a flag is an error that names the nearest known one.
 
 pub mod environment;

@@ -247,8 +247,8 @@ fn parse_console(text: &str) -> Result<Option<HostPort>, String> {
     }
 }
 
-/// Reads single values, and their defaults from the table of keys. Values of a key's type and range were checked
-/// before; what needs more is checked here.
+/// Reads single values, and their defaults from the table of keys. Values of a key's type and range
+/// were checked before; what needs more is checked here.
 struct Reader<'a> {
     settings: &'a Settings,
     problems: &'a mut Vec<Problem>,

@@ -1,8 +1,10 @@
 //! `__consumer_offsets`: where a group's records go, their view, and the way back at start.
 //!
-//! The view ([`View::Offsets`]) is the topic compacted: partition id (u32 BE) and the record's key -> the record's value. The partition id
-//! alone -> the offset (i64 BE) up to which the view follows the log. At start the view is read and then the log from there, so that
-//! neither a crash (the view is behind) nor a lost view (there is no such entry: it is not read at all) changes what is known.
+//! The view ([`View::Offsets`]) is the topic compacted: partition id (u32 BE) and the record's key
+//! -> the record's value. The partition id alone -> the offset (i64 BE) up to which the view
+//! follows the log. At start the view is read and then the log from there, so that neither a crash
+//! (the view is behind) nor a lost view (there is no such entry: it is not read at all) changes
+//! what is known.
 
 use sedge_core::groups::{Coordinator, GroupConfig};
 use sedge_core::machine::Now;

@@ -1,12 +1,17 @@
-//! The group coordinator with its clock, its log and the clients that wait: what the core's [`Coordinator`] leaves to its caller.
+//! The group coordinator with its clock, its log and the clients that wait: what the core's
+//! [`Coordinator`] leaves to its caller.
 //!
-//! The machine is behind one lock, and a step of it takes microseconds. What a step wants written is put into the outbox; one task
-//! ([`write`]) takes everything that is in there, writes it to `__consumer_offsets` as one append, and then lets the
-//! replies go. While one append is flushed, the next steps gather. Another task ([`keep_time`]) calls the machine at its deadlines.
+//! The machine is behind one lock, and a step of it takes microseconds. What a step wants written
+//! is put into the outbox; one task ([`write`]) takes everything that is in there, writes it to
+//! `__consumer_offsets` as one append, and then lets the replies go. While one append is flushed,
+//! the next steps gather. Another task ([`keep_time`]) calls the machine at its deadlines.
 //!
-//! **Invariant:** records reach the log in the order in which the machine gave them, one append at a time.
-//! **Invariant:** a reply that depends on records leaves after they, and all before them, are durable.
-//! **Bound:** the outbox holds what open requests and one tick produced; requests are bounded by the memory gate.
+//! **Invariant:** records reach the log in the order in which the machine gave them, one append at
+//! a time.
+//! **Invariant:** a reply that depends on records leaves after they, and all before them, are
+//! durable.
+//! **Bound:** the outbox holds what open requests and one tick produced; requests are bounded by
+//! the memory gate.
 
 mod log;
 mod write;
@@ -98,7 +103,8 @@ impl Groups {
         self.ask(|machine, token| machine.handle_sync(now, request, token))
     }
 
-    /// A step with an answer of its own. It is good when the receiver says so: when what the step wants written is.
+    /// A step with an answer of its own. It is good when the receiver says so: when what the step
+    /// wants written is.
     pub fn plan<R>(
         &self,
         step: impl FnOnce(&mut Coordinator) -> Planned<R>,

@@ -28,8 +28,8 @@ pub async fn write(broker: Arc<Broker>, mut owed: Vec<ViewUpdate>) {
 }
 
 /// # Errors
-/// What those are told whose request these records are part of. `NOT_COORDINATOR` lets clients look for the coordinator and ask again: it is
-/// what Kafka says when its disk fails it.
+/// What those are told whose request these records are part of. `NOT_COORDINATOR` lets clients look
+/// for the coordinator and ask again: it is what Kafka says when its disk fails it.
 async fn append(
     broker: &Broker,
     records: &[CoordinatorRecord],

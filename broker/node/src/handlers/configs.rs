@@ -1,4 +1,5 @@
-//! What the three APIs of configurations share: which resource a request means, and how a change is made.
+//! What the three APIs of configurations share: which resource a request means, and how a change is
+//! made.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! DescribeConfigs (key 32): every configuration with its value, where it comes from, and what stands behind it.
+//! DescribeConfigs (key 32): every configuration with its value, where it comes from, and what
+//! stands behind it.
 
 use std::collections::BTreeSet;
 

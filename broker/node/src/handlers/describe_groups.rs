@@ -14,7 +14,8 @@ use super::Request;
 const FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND: i16 = 6;
 const DEAD: &str = "Dead";
 const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
-/// READ (3), DELETE (6), DESCRIBE (8), DESCRIBE_CONFIGS (10), ALTER_CONFIGS (11): everything, as there are no access rules yet.
+/// READ (3), DELETE (6), DESCRIBE (8), DESCRIBE_CONFIGS (10), ALTER_CONFIGS (11): everything, as
+/// there are no access rules yet.
 const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub async fn handle(

@@ -1,6 +1,8 @@
-//! Fetch (key 1): whole batches as stored, from the published ends; waits in the purgatory where there is too little.
+//! Fetch (key 1): whole batches as stored, from the published ends; waits in the purgatory where
+//! there is too little.
 //!
-//! KIP-227 sessions say which partitions; KIP-74 says that the first batch is returned however large it is.
+//! KIP-227 sessions say which partitions; KIP-74 says that the first batch is returned however
+//! large it is.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -172,7 +174,8 @@ impl Read {
     }
 }
 
-/// Reads what there is. Off the executor where something has to be read at all: it may have to come from flash.
+/// Reads what there is. Off the executor where something has to be read at all: it may have to come
+/// from flash.
 async fn read(request: &Request, targets: Vec<Target>, limits: Limits) -> Vec<Read> {
     let store = Arc::clone(&request.broker.store);
     let has_data = targets.iter().any(|target| {

@@ -10,7 +10,8 @@ use sedge_protocol::kafka::generated::find_coordinator_response::{
 use super::Request;
 
 const GROUP: i8 = 0;
-/// There are no transactions yet. InitProducerId is where the client is told so, once it has found this broker.
+/// There are no transactions yet. InitProducerId is where the client is told so, once it has found
+/// this broker.
 const TRANSACTION: i8 = 1;
 const FIRST_BATCHED_VERSION: i16 = 4;
 

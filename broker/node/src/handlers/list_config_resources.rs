@@ -14,7 +14,8 @@ const TOPIC_RESOURCE: i8 = 2;
 const BROKER_RESOURCE: i8 = 4;
 /// `ConfigResource.Type.CLIENT_METRICS`, which is all that version 0 asks for.
 const CLIENT_METRICS_RESOURCE: i8 = 16;
-/// The other types of `ConfigResource.Type`: broker loggers and groups, of which there are none here.
+/// The other types of `ConfigResource.Type`: broker loggers and groups, of which there are none
+/// here.
 const WITHOUT_RESOURCES: [i8; 3] = [8, CLIENT_METRICS_RESOURCE, 32];
 
 pub async fn handle(

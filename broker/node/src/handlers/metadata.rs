@@ -1,4 +1,5 @@
-//! Metadata (key 3): brokers and topics; creates topics that are asked for by name where that is allowed.
+//! Metadata (key 3): brokers and topics; creates topics that are asked for by name where that is
+//! allowed.
 
 use std::sync::Arc;
 

@@ -1,7 +1,9 @@
-//! Requests to answers: one file an API. This file decodes the header, picks the handler and encodes the reply.
+//! Requests to answers: one file an API. This file decodes the header, picks the handler and
+//! encodes the reply.
 //!
-//! A handler takes the decoded request and gives the response message, or, where the reply must wait while the
-//! connection reads on (produce, fetch, the parked joins), a future of it ([`Answer::Later`]).
+//! A handler takes the decoded request and gives the response message, or, where the reply must
+//! wait while the connection reads on (produce, fetch, the parked joins), a future of it
+//! ([`Answer::Later`]).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -415,7 +417,8 @@ fn partition(
     })
 }
 
-/// KIP-320: a client that knows an older epoch is told to look again, one that knows a newer one to wait.
+/// KIP-320: a client that knows an older epoch is told to look again, one that knows a newer one to
+/// wait.
 fn check_leader_epoch(image: &Image, known: Option<LeaderEpoch>) -> Result<(), ErrorCode> {
     match known {
         Some(epoch) if epoch < image.leader_epoch() => Err(ErrorCode::FencedLeaderEpoch),

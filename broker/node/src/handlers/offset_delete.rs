@@ -1,4 +1,5 @@
-//! OffsetDelete (key 47): an administrator takes a group's offsets of topics away that it does not consume.
+//! OffsetDelete (key 47): an administrator takes a group's offsets of topics away that it does not
+//! consume.
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::offset_delete_request::OffsetDeleteRequestData;

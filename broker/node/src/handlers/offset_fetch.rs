@@ -1,4 +1,5 @@
-//! OffsetFetch (key 9): what groups have committed, and are sure of. A partition without an offset is -1 and no error.
+//! OffsetFetch (key 9): what groups have committed, and are sure of. A partition without an offset
+//! is -1 and no error.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! OffsetForLeaderEpoch (key 23, KIP-101, KIP-320): where an epoch ended, by which a client notices that a tail was lost.
+//! OffsetForLeaderEpoch (key 23, KIP-101, KIP-320): where an epoch ended, by which a client notices
+//! that a tail was lost.
 
 use sedge_core::metadata::Image;
 use sedge_protocol::ErrorCode;

@@ -1,4 +1,5 @@
-//! Produce (key 0): checks what needs no state, runs the topic's filters, and queues the batches to the writer.
+//! Produce (key 0): checks what needs no state, runs the topic's filters, and queues the batches to
+//! the writer.
 
 use std::sync::Arc;
 
@@ -162,8 +163,8 @@ async fn admit_partition(
     Slot::Queued(parts.len() - 1)
 }
 
-/// Runs the topic's filters over the batch, off the executor: a plugin may take all of its deadline. `None` where every
-/// record was dropped.
+/// Runs the topic's filters over the batch, off the executor: a plugin may take all of its
+/// deadline. `None` where every record was dropped.
 async fn filter(
     request: &Request,
     topic: &Arc<Topic>,

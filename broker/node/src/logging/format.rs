@@ -94,7 +94,8 @@ fn timestamp(now: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
-/// Days since 1970 as year, month and day. Years begin in March here, so that the leap day is their last.
+/// Days since 1970 as year, month and day. Years begin in March here, so that the leap day is their
+/// last.
 fn date(days: u64) -> (u64, u64, u64) {
     const DAYS_TO_1970_FROM_MARCH_0000: u64 = 719_468;
     let days = days + DAYS_TO_1970_FROM_MARCH_0000;

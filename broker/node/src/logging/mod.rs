@@ -1,7 +1,9 @@
-//! Log lines to standard error: logfmt, or JSON where asked; with priorities for journald where it listens.
+//! Log lines to standard error: logfmt, or JSON where asked; with priorities for journald where it
+//! listens.
 //!
-//! The filter is `SEDGE_LOG`, or else `RUST_LOG`: `info,sedge::net=debug`. Lines about connections are held back
-//! when one place in the code repeats itself, because a client can make a broker say them as often as it likes.
+//! The filter is `SEDGE_LOG`, or else `RUST_LOG`: `info,sedge::net=debug`. Lines about connections
+//! are held back when one place in the code repeats itself, because a client can make a broker say
+//! them as often as it likes.
 
 mod filter;
 mod format;

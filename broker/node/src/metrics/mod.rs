@@ -1,7 +1,8 @@
-//! What the broker counts. One [`Metrics`] is shared by everything; counting is one atomic addition.
+//! What the broker counts. One [`Metrics`] is shared by everything; counting is one atomic
+//! addition.
 //!
-//! **Invariant:** nothing here grows with the traffic: names of plugins and links are bounded, and there are no
-//! series a client can invent.
+//! **Invariant:** nothing here grows with the traffic: names of plugins and links are bounded, and
+//! there are no series a client can invent.
 
 mod exposition;
 mod links;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Counter, Exposition};
 
-/// Names of plugins come from topic configurations, so they are bounded here too. Those above share one line.
+/// Names of plugins come from topic configurations, so they are bounded here too. Those above share
+/// one line.
 const PLUGINS_MAX: usize = 256;
 const OTHERS: &str = "(others)";
 

@@ -50,8 +50,8 @@ impl Gauge {
     }
 }
 
-/// Upper bounds of a histogram's buckets, in microseconds. A flash write with its flush takes 0.1 to 10 ms, a long
-/// poll half a second, and a request at its timeout 30 s.
+/// Upper bounds of a histogram's buckets, in microseconds. A flash write with its flush takes 0.1
+/// to 10 ms, a long poll half a second, and a request at its timeout 30 s.
 pub const BUCKETS_MICROS: [u64; 10] = [
     100, 250, 1_000, 2_500, 10_000, 50_000, 250_000, 1_000_000, 5_000_000, 30_000_000,
 ];

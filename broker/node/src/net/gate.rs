@@ -1,5 +1,6 @@
-//! The memory gate: bytes of requests that may be in the process at once (`queued.max.request.bytes`).
-//! A connection takes the bytes of a frame before it allocates them and gives them back with the reply.
+//! The memory gate: bytes of requests that may be in the process at once
+//! (`queued.max.request.bytes`). A connection takes the bytes of a frame before it allocates them
+//! and gives them back with the reply.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,4 +1,5 @@
-//! Sockets: the listener, the connections, the order of replies, and the gate that bounds request memory.
+//! Sockets: the listener, the connections, the order of replies, and the gate that bounds request
+//! memory.
 
 pub mod connection;
 pub mod gate;

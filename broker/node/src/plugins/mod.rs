@@ -1,9 +1,11 @@
 //! Plugins in the broker: what is deployed, which topic it is bound to, and what follows a failure.
 //!
-//! `__sedge_plugins` says what is deployed ([`registry`]); `sedge.filter` of a topic says which filters its batches go
-//! through ([`filter`]). Replacing a plugin takes effect between two batches.
+//! `__sedge_plugins` says what is deployed ([`registry`]); `sedge.filter` of a topic says which
+//! filters its batches go through ([`filter`]). Replacing a plugin takes effect between two
+//! batches.
 //!
-//! **Invariant:** a plugin that fails touches the batch that it was called for, and no other partition.
+//! **Invariant:** a plugin that fails touches the batch that it was called for, and no other
+//! partition.
 
 mod filter;
 mod registry;
@@ -48,10 +50,12 @@ impl Plugins {
         }
     }
 
-    /// Runs a batch through the topic's filters, first to last. `None` where they leave nothing. Blocks.
+    /// Runs a batch through the topic's filters, first to last. `None` where they leave nothing.
+    /// Blocks.
     ///
     /// # Errors
-    /// INVALID_RECORD where a filter rejects records, POLICY_VIOLATION where one fails and the topic is fail-closed.
+    /// INVALID_RECORD where a filter rejects records, POLICY_VIOLATION where one fails and the
+    /// topic is fail-closed.
     pub fn filter(
         &self,
         topic: &Topic,

@@ -60,7 +60,8 @@ impl Registry {
             .cloned()
     }
 
-    /// Makes what was deployed ready. A failure takes the old one's place too: the operator asked for the new one.
+    /// Makes what was deployed ready. A failure takes the old one's place too: the operator asked
+    /// for the new one.
     ///
     /// # Errors
     /// It is no filter, or there is no machine code for it.
@@ -115,7 +116,8 @@ impl Registry {
     }
 }
 
-/// This program as the compiler, where it has one: a child, so that what compiling takes is given back.
+/// This program as the compiler, where it has one: a child, so that what compiling takes is given
+/// back.
 fn compiler() -> Option<Command> {
     if !cfg!(feature = "jit") {
         return None;

@@ -12,8 +12,8 @@ use crate::broker::Broker;
 use crate::limits::REPLAY_READ_BYTES;
 use crate::plugin_topic::{self, TOPIC};
 
-/// Makes ready what is deployed. Blocks while it compiles; called before clients are served, so that no batch
-/// passes by a filter. Gives where to go on.
+/// Makes ready what is deployed. Blocks while it compiles; called before clients are served, so
+/// that no batch passes by a filter. Gives where to go on.
 ///
 /// # Errors
 /// The topic cannot be read.

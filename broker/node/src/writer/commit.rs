@@ -336,7 +336,8 @@ impl<'a> Round<'a> {
         Ok(offset)
     }
 
-    /// One write, and one flush where somebody waits for it. Memory is ahead of the disk here: a failure ends the process.
+    /// One write, and one flush where somebody waits for it. Memory is ahead of the disk here: a
+    /// failure ends the process.
     fn persist(&mut self) {
         let store = &self.broker.store;
         if !self.commit.entries.is_empty() || !self.commit.updates.is_empty() {

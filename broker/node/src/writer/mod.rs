@@ -1,13 +1,15 @@
-//! The one writer thread: it plans, applies, persists and acknowledges (ARCHITECTURE.md, "The way of a Produce").
+//! The one writer thread: it plans, applies, persists and acknowledges (ARCHITECTURE.md, "The way
+//! of a Produce").
 //!
-//! Everything that changes the log comes here as a [`Request`] over a bounded queue. The thread drains what is there,
-//! plans all of it on its own state, and persists it as one commit: while one flush runs, the next requests gather,
-//! so many producers share a flush without a timer.
+//! Everything that changes the log comes here as a [`Request`] over a bounded queue. The thread
+//! drains what is there, plans all of it on its own state, and persists it as one commit: while one
+//! flush runs, the next requests gather, so many producers share a flush without a timer.
 //!
 //! **Invariants**
 //! - Nothing is applied before [`LogStore::reserve`] has made room: a full disk is a reply.
 //! - A write or flush that fails after that ends the process: memory would be ahead of the disk.
-//! - High watermarks move, fetches wake and replies leave after the durability that the topics ask for.
+//! - High watermarks move, fetches wake and replies leave after the durability that the topics ask
+//!   for.
 
 mod commit;
 pub mod partition;
@@ -77,7 +79,8 @@ pub enum Request {
         command: Command,
         done: Done<Result<CommandReply, CommandError>>,
     },
-    /// DeleteRecords: moves the log start; `None` is the high watermark. The reply is the new log start.
+    /// DeleteRecords: moves the log start; `None` is the high watermark. The reply is the new log
+    /// start.
     DeleteRecords {
         partition: PartitionId,
         before: Option<Offset>,

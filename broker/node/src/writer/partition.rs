@@ -88,7 +88,8 @@ impl ActivePartition {
         self.log.plan_append(sequence)
     }
 
-    /// Takes what was planned. `header` is that of the batch in the log, patched; `None` where a filter left nothing.
+    /// Takes what was planned. `header` is that of the batch in the log, patched; `None` where a
+    /// filter left nothing.
     pub fn apply(
         &mut self,
         id: PartitionId,
@@ -131,7 +132,8 @@ pub fn producer_update(
     }
 }
 
-/// KIP-101: where an epoch starts. An entry a partition and epoch: partition and epoch in the key, the offset in the value.
+/// KIP-101: where an epoch starts. An entry a partition and epoch: partition and epoch in the key,
+/// the offset in the value.
 pub fn epoch_update(
     id: PartitionId,
     header: &BatchHeader,

@@ -191,11 +191,11 @@ pub struct Kept<'a> {
     pub headers: Headers<'a>,
 }
 
-/// The batch of `header` with only `kept` in it: same codec, timestamps, producer and epoch; offsets without a gap. `None`
-/// where nothing is kept.
+/// The batch of `header` with only `kept` in it: same codec, timestamps, producer and epoch;
+/// offsets without a gap. `None` where nothing is kept.
 ///
-/// The sequence of the *last* record stays what it was, so that what a restart reads from the log continues where the producer
-/// does; the base sequence moves up by as many as are gone.
+/// The sequence of the *last* record stays what it was, so that what a restart reads from the log
+/// continues where the producer does; the base sequence moves up by as many as are gone.
 ///
 /// # Errors
 /// What building gives.

@@ -48,8 +48,8 @@ pub fn decompress<'a>(
         .map_err(|error| Error::Message(error.into()))
 }
 
-/// The whole LZ4 frame format: clients differ in block size, linked blocks and checksums, and Kafka's own codec here reads only
-/// what the Java client writes.
+/// The whole LZ4 frame format: clients differ in block size, linked blocks and checksums, and
+/// Kafka's own codec here reads only what the Java client writes.
 fn decompress_lz4(body: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let limit = bytes_max as u64 + 1;

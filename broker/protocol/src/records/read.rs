@@ -46,8 +46,8 @@ impl<'a> Headers<'a> {
         self.count
     }
 
-    /// The entries as they lie in the record, without the count in front: for each, length and bytes of the key, length
-    /// (-1 for null) and bytes of the value; lengths are zigzag varints.
+    /// The entries as they lie in the record, without the count in front: for each, length and
+    /// bytes of the key, length (-1 for null) and bytes of the value; lengths are zigzag varints.
     #[must_use]
     pub const fn raw(&self) -> &'a [u8] {
         self.entries
@@ -189,8 +189,8 @@ pub struct BodyFacts {
 /// upwards without a gap, all lengths to the byte.
 ///
 /// # Errors
-/// The first thing that is wrong. The index of the record in the batch comes with it, or the count where something is
-/// left over.
+/// The first thing that is wrong. The index of the record in the batch comes with it, or the count
+/// where something is left over.
 pub fn validate_uncompressed(
     header: &BatchHeader,
     body: &[u8],
@@ -201,7 +201,8 @@ pub fn validate_uncompressed(
     }
 }
 
-/// The check itself, without a word about what is wrong: every record of every uncompressed batch goes through here.
+/// The check itself, without a word about what is wrong: every record of every uncompressed batch
+/// goes through here.
 fn walk(header: &BatchHeader, body: &[u8]) -> Option<BodyFacts> {
     let base = header.base_timestamp();
     let count = header.record_count();

@@ -81,7 +81,8 @@ impl Disk for Directory {
         match made {
             Ok(file) => Ok(Arc::new(OpenFile(file))),
             Err(source) => {
-                // Half a file is worse than none; where this fails too, the scan sees an empty segment.
+                // Half a file is worse than none; where this fails too, the scan sees an empty
+                // segment.
                 let _ = std::fs::remove_file(&path);
                 Err(io_error("create a segment", source))
             }
@@ -184,8 +185,8 @@ pub(crate) fn io_error(doing: &'static str, source: io::Error) -> Error {
     }
 }
 
-/// Room on the volume. File systems that cannot promise it (FAT, NFS) get the length only: there a full disk
-/// shows at the write, which ends the process.
+/// Room on the volume. File systems that cannot promise it (FAT, NFS) get the length only: there a
+/// full disk shows at the write, which ends the process.
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {

@@ -1,6 +1,7 @@
-//! A disk in memory that fails as told: it loses writes that were not synced, tears them, flips bits, fills up,
-//! and refuses to sync. What it models: a write is in the file at once; a power cut keeps, of each 4 KiB page
-//! written since the last sync, the old or the new bytes; names are durable when they are made.
+//! A disk in memory that fails as told: it loses writes that were not synced, tears them, flips
+//! bits, fills up, and refuses to sync. What it models: a write is in the file at once; a power cut
+//! keeps, of each 4 KiB page written since the last sync, the old or the new bytes; names are
+//! durable when they are made.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -27,8 +28,8 @@ pub struct Faults {
     pub write_fails: bool,
 }
 
-/// After so many changes to disk and views nothing changes any more: the moment of a crash. Clones are the same
-/// fuse.
+/// After so many changes to disk and views nothing changes any more: the moment of a crash. Clones
+/// are the same fuse.
 #[derive(Clone, Debug)]
 pub struct Fuse(Arc<AtomicI64>);
 
@@ -95,8 +96,8 @@ impl MemoryDisk {
         self.state().faults = faults;
     }
 
-    /// What is on the disk after a power cut: of each page written since the last sync, `keep_new` says
-    /// whether the new bytes made it. Handles of before still see this disk, not the new one.
+    /// What is on the disk after a power cut: of each page written since the last sync, `keep_new`
+    /// says whether the new bytes made it. Handles of before still see this disk, not the new one.
     #[must_use]
     pub fn after_power_cut(&self, keep_new: &mut dyn FnMut() -> bool) -> Self {
         let mut files = self.state().files.clone();

@@ -1,5 +1,5 @@
-//! What the log asks of a disk: segment files that are written at positions, read at positions and synced.
-//! [`directory`] is the real one; [`memory`] is one in memory that fails as told.
+//! What the log asks of a disk: segment files that are written at positions, read at positions and
+//! synced. [`directory`] is the real one; [`memory`] is one in memory that fails as told.
 
 pub mod directory;
 pub mod memory;
@@ -16,7 +16,8 @@ use crate::error::Error;
 pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     /// Segments and the bytes of their files, in any order.
     fn list(&self) -> Result<Vec<(SegmentId, u64)>, Error>;
-    /// A new file of `bytes`, with room for them on the volume; the name is durable. On an error nothing stays.
+    /// A new file of `bytes`, with room for them on the volume; the name is durable. On an error
+    /// nothing stays.
     fn create(&self, id: SegmentId, bytes: u64) -> Result<Arc<dyn SegmentFile>, Error>;
     /// `None` where there is no such segment.
     fn open(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error>;
@@ -32,7 +33,8 @@ pub trait SegmentFile: std::fmt::Debug + Send + Sync {
     fn write_at(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()>;
     /// Fewer than `bytes` only at the end of the file.
     fn read_at(&self, position: u64, bytes: usize) -> io::Result<Bytes>;
-    /// The first position at or after `from` that may hold bytes other than zero; `None` where there are none.
+    /// The first position at or after `from` that may hold bytes other than zero; `None` where
+    /// there are none.
     fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
         Ok((from < self.bytes()?).then_some(from))
     }

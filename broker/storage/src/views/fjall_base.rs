@@ -1,8 +1,9 @@
 //! The base in fjall.
 //!
-//! Facts that shape this (fjall 3.1): a write that fails poisons the database until it is reopened, so it is
-//! reopened here; a full queue of memtables stalls the writer, for ever where its workers have ended, so a
-//! flush does not begin then; `max_write_buffer_size` does nothing, so each keyspace caps its memtable.
+//! Facts that shape this (fjall 3.1): a write that fails poisons the database until it is reopened,
+//! so it is reopened here; a full queue of memtables stalls the writer, for ever where its workers
+//! have ended, so a flush does not begin then; `max_write_buffer_size` does nothing, so each
+//! keyspace caps its memtable.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

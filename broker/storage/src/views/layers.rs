@@ -1,10 +1,10 @@
 //! What of the views is not yet in the base, and reads that see both.
 //!
-//! Two layers: `pending` takes changes; `flushing` is on its way to the base and stays until it is there, over
-//! failures too. Newest first: pending, flushing, base.
+//! Two layers: `pending` takes changes; `flushing` is on its way to the base and stays until it is
+//! there, over failures too. Newest first: pending, flushing, base.
 //!
-//! **Invariant:** a layer goes only after the base has what was in it, so a reader that looks at the layers
-//! first and at the base afterwards misses nothing.
+//! **Invariant:** a layer goes only after the base has what was in it, so a reader that looks at
+//! the layers first and at the base afterwards misses nothing.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -1,8 +1,8 @@
-//! The views: what is derived from the log, as keys and values. [`Layers`](layers::Layers) hold what is not yet on disk;
-//! a [`Base`] holds the rest: fjall, or a map in memory for tests.
+//! The views: what is derived from the log, as keys and values. [`Layers`](layers::Layers) hold
+//! what is not yet on disk; a [`Base`] holds the rest: fjall, or a map in memory for tests.
 //!
-//! Two spaces, so that the log's own entries, which come in order and live long, and the caller's, which are
-//! written again and again, do not share tables.
+//! Two spaces, so that the log's own entries, which come in order and live long, and the caller's,
+//! which are written again and again, do not share tables.
 
 pub mod fjall_base;
 pub mod layers;
@@ -36,7 +36,8 @@ pub trait Base: std::fmt::Debug + Send + Sync + 'static {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
     /// The largest key in `low..=high`.
     fn last(&self, space: Space, low: &[u8], high: &[u8]) -> Result<Option<KeyValue>, Error>;
-    /// Keys in `low..=high` in order (to the end of the space without `high`), until `each` says false.
+    /// Keys in `low..=high` in order (to the end of the space without `high`), until `each` says
+    /// false.
     fn scan(
         &self,
         space: Space,

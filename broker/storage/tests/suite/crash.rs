@@ -1,8 +1,8 @@
-//! Crashes at any moment, against the model: what was synced is there, commits are whole, nothing comes back
-//! that was deleted, and a restart reads what the run before it wrote.
+//! Crashes at any moment, against the model: what was synced is there, commits are whole, nothing
+//! comes back that was deleted, and a restart reads what the run before it wrote.
 //!
-//! Partition 0 gets a record in each commit, so that what survived can be told. A failing seed is printed; to run
-//! it alone: `SEDGE_SEED=N cargo test -p sedge-storage crash`.
+//! Partition 0 gets a record in each commit, so that what survived can be told. A failing seed is
+//! printed; to run it alone: `SEDGE_SEED=N cargo test -p sedge-storage crash`.
 
 use std::collections::BTreeSet;
 
@@ -188,7 +188,8 @@ impl History {
         }
     }
 
-    /// What a crash left is whole commits, among them all that were synced; and it is what the model makes of them.
+    /// What a crash left is whole commits, among them all that were synced; and it is what the
+    /// model makes of them.
     fn check_survivors(&mut self, store: &Store) {
         let chunks = store
             .read(WITNESS, Offset(0), FAR, usize::MAX >> 1)
