@@ -47,9 +47,11 @@ impl Topic {
 /// All topics at one moment. A clone costs a pointer a topic.
 #[derive(Clone, Debug)]
 pub struct Image {
-    topics: BTreeMap<String, Arc<Topic>>,
-    by_id: BTreeMap<[u8; 16], String>,
-    by_collision_form: BTreeMap<String, String>,
+    /// Names are shared between the maps, so that a clone of the image allocates no text.
+    topics: BTreeMap<Arc<str>, Arc<Topic>>,
+    by_id: BTreeMap<[u8; 16], Arc<str>>,
+    by_collision_form: BTreeMap<Arc<str>, Arc<str>>,
+    partition_count: usize,
     broker_configs: BTreeMap<String, String>,
     /// From the configuration file; `broker_configs` stand above them.
     file_defaults: BrokerDefaults,
@@ -63,6 +65,7 @@ impl Image {
             topics: BTreeMap::new(),
             by_id: BTreeMap::new(),
             by_collision_form: BTreeMap::new(),
+            partition_count: 0,
             broker_configs: BTreeMap::new(),
             file_defaults: defaults.clone(),
             defaults,
@@ -91,11 +94,8 @@ impl Image {
     }
 
     #[must_use]
-    pub fn partition_count(&self) -> usize {
-        self.topics
-            .values()
-            .map(|topic| topic.partitions.len())
-            .sum()
+    pub const fn partition_count(&self) -> usize {
+        self.partition_count
     }
 
     /// The epoch of this leader, for every partition (KIP-101).
@@ -124,8 +124,8 @@ impl Image {
 
     pub(super) fn colliding(&self, name: &str) -> Option<&str> {
         self.by_collision_form
-            .get(&names::collision_form(name))
-            .map(String::as_str)
+            .get(names::collision_form(name).as_str())
+            .map(AsRef::as_ref)
     }
 
     pub(super) fn add_topic(&mut self, name: &str, id: KafkaUuid) {
@@ -137,22 +137,32 @@ impl Image {
             config: TopicConfig::effective(&BTreeMap::new(), &self.defaults),
             partitions: Vec::new(),
         };
-        self.by_id.insert(id.to_bytes(), name.into());
-        self.by_collision_form
-            .insert(names::collision_form(name), name.into());
-        self.topics.insert(name.into(), Arc::new(topic));
+        let shared: Arc<str> = name.into();
+        let form = names::collision_form(name);
+        let form = if form == name {
+            Arc::clone(&shared)
+        } else {
+            form.into()
+        };
+        self.by_id.insert(id.to_bytes(), Arc::clone(&shared));
+        self.by_collision_form.insert(form, Arc::clone(&shared));
+        self.topics.insert(shared, Arc::new(topic));
     }
 
     pub(super) fn add_partition(&mut self, topic_id: KafkaUuid, partition: PartitionId) {
         if let Some(topic) = self.topic_mut_by_id(topic_id) {
             topic.partitions.push(partition);
+            self.partition_count += 1;
         }
     }
 
     pub(super) fn remove_topic(&mut self, id: KafkaUuid) {
         if let Some(name) = self.by_id.remove(&id.to_bytes()) {
-            self.by_collision_form.remove(&names::collision_form(&name));
-            self.topics.remove(&name);
+            self.by_collision_form
+                .remove(names::collision_form(&name).as_str());
+            if let Some(topic) = self.topics.remove(&name) {
+                self.partition_count -= topic.partitions.len();
+            }
         }
     }
 

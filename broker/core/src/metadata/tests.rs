@@ -171,6 +171,12 @@ fn replay_equals_live_and_so_does_the_snapshot() {
     assert_eq!(seen(&replayed), seen(&live), "seed {seed:#x}");
     let from_snapshot = rebuild(&mut live.snapshot().into_iter());
     assert_eq!(seen(&from_snapshot), seen(&live), "seed {seed:#x}");
+    let counted: usize = live
+        .image()
+        .topics()
+        .map(|topic| topic.partitions().count())
+        .sum();
+    assert_eq!(live.image().partition_count(), counted);
     assert!(live.image().topic_count() > 3 && log.len() > 1000);
 }
 
