@@ -1,29 +1,25 @@
-//! Drops readings like `{"sensor":"roof-3","celsius":21.4}` whose `field` (`celsius`) lies outside
-//! `min` (-40) to `max` (85), and those that have none. Settings: `sedge.plugin.NAME.min` and so
-//! on.
+//! Drops readings like `{"sensor":"roof-3","celsius":21.4}` whose `field` (`celsius`) is not within
+//! `min` (-40) and `max` (85), or is no number. Settings: `sedge.plugin.NAME.min` and so on.
 #![no_std]
-use sedge_plugin_sdk::{Config, Filter, Record, String, Verdict, filter, format};
+use core::ops::RangeInclusive;
+use sedge_plugin_sdk::{Config, Filter, Record, String, ToOwned, Verdict, filter, json};
 
-struct DropOutOfRange(String, f64, f64);
+struct DropOutOfRange {
+    field: String,
+    range: RangeInclusive<f64>,
+}
 
 impl Filter for DropOutOfRange {
     fn configure(config: &Config) -> Result<Self, String> {
-        let name = format!("\"{}\":", config.get("field").unwrap_or("celsius"));
-        Ok(Self(
-            name,
-            config.parse_or("min", -40.0)?,
-            config.parse_or("max", 85.0)?,
-        ))
+        let field = config.get("field").unwrap_or("celsius").to_owned();
+        let range = config.parse_or("min", -40.0)?..=config.parse_or("max", 85.0)?;
+        Ok(Self { field, range })
     }
 
     fn filter(&mut self, record: &Record<'_>) -> Verdict {
-        let Self(name, min, max) = self;
-        let number = record.value_str().and_then(|text| {
-            let (_, rest) = text.split_once(name.as_str())?;
-            rest.split([',', '}']).next()?.trim().parse().ok()
-        });
+        let number = json::number(record.value().unwrap_or_default(), &self.field);
         match number {
-            Some(number) if (*min..=*max).contains(&number) => Verdict::Keep,
+            Some(number) if self.range.contains(&number) => Verdict::Keep,
             _ => Verdict::Drop,
         }
     }

@@ -28,6 +28,7 @@ extern crate alloc;
 mod batch;
 mod config;
 mod filter;
+pub mod json;
 #[cfg(all(target_arch = "wasm32", feature = "runtime"))]
 mod runtime;
 
