@@ -34,6 +34,9 @@ pub fn compile_ahead(
             triple: triple.to_owned(),
         })?,
     };
+    if !cfg!(feature = "cross") && target != config::host_target() {
+        return Err(Error::HostOnly { target });
+    }
     // For this machine all that its CPU can do is used, for another only what all of its kind can.
     let engine =
         config::engine(triple.map(|_| target)).map_err(|source| Error::Engine { source })?;

@@ -39,8 +39,6 @@ pub fn host_target() -> &'static str {
         "x86_64"
     } else if cfg!(target_arch = "aarch64") {
         "aarch64"
-    } else if cfg!(target_arch = "riscv64") {
-        "riscv64"
     } else if cfg!(target_pointer_width = "64") {
         "pulley64"
     } else {
@@ -56,7 +54,6 @@ pub fn target_family(triple: &str) -> Option<&'static str> {
     match arch {
         "x86_64" if linux => Some("x86_64"),
         "aarch64" | "arm64" if linux => Some("aarch64"),
-        "riscv64" | "riscv64gc" if linux => Some("riscv64"),
         "pulley64" => Some("pulley64"),
         "pulley32" => Some("pulley32"),
         _ if arch.starts_with("arm") && linux => Some("pulley32"),
@@ -68,7 +65,6 @@ fn wasm_target(target: &str) -> &str {
     match target {
         "x86_64" => "x86_64-unknown-linux-gnu",
         "aarch64" => "aarch64-unknown-linux-gnu",
-        "riscv64" => "riscv64gc-unknown-linux-gnu",
         other => other,
     }
 }
@@ -83,7 +79,7 @@ mod tests {
             ("x86_64-unknown-linux-musl", Some("x86_64")),
             ("aarch64-unknown-linux-gnu", Some("aarch64")),
             ("armv7-unknown-linux-musleabihf", Some("pulley32")),
-            ("riscv64gc-unknown-linux-gnu", Some("riscv64")),
+            ("riscv64gc-unknown-linux-gnu", None),
             ("aarch64", Some("aarch64")),
             ("pulley64", Some("pulley64")),
             ("aarch64-apple-darwin", None),

@@ -22,6 +22,8 @@ pub enum Error {
     NoMachineCode { component: String },
     /// This build has no compiler.
     NoCompiler,
+    /// This build compiles for its own kind of machine only.
+    HostOnly { target: &'static str },
     /// Plugins cannot be compiled for this triple.
     UnknownTarget { triple: String },
     /// The artifact is damaged.
@@ -136,9 +138,14 @@ impl fmt::Display for Error {
                 crate::config::host_target()
             ),
             Self::NoCompiler => write!(f, "this build has no compiler for plugins"),
+            Self::HostOnly { target } => write!(
+                f,
+                "this build compiles for {} only, not for {target}; build it with `--features cross`",
+                crate::config::host_target()
+            ),
             Self::UnknownTarget { triple } => write!(
                 f,
-                "no plugins for target {triple}; known are x86_64-, aarch64-, riscv64gc- and \
+                "no plugins for target {triple}; known are x86_64-, aarch64- and \
                  armv7-…-linux-…"
             ),
             Self::Artifact(error) => write!(f, "the artifact {error}"),

@@ -202,6 +202,25 @@ fn code_for_other_machines_is_refused_by_name() {
     assert!(matches!(unknown, Err(Error::UnknownTarget { .. })));
 }
 
+#[cfg(feature = "cross")]
+#[test]
+fn code_for_other_machines_can_be_made() {
+    let directory = Directory::new("cross");
+    for (triple, target) in [
+        ("aarch64-unknown-linux-musl", "aarch64"),
+        ("armv7-unknown-linux-musleabihf", "pulley32"),
+    ] {
+        let made = ahead(Some(triple), None);
+        let artifact = Artifact::read(&made).expect("well formed");
+        assert_eq!(artifact.target, target);
+        assert!(artifact.code.len() > artifact.component.len() / 2);
+        if target != host_target() {
+            let error = directory.cache().import(&made, &Limits::default());
+            assert!(matches!(error, Err(Error::OtherTarget { .. })), "{error:?}");
+        }
+    }
+}
+
 #[test]
 fn keys_that_others_can_read_are_refused() {
     let directory = Directory::new("keys");
