@@ -9,6 +9,8 @@ mod image;
 mod names;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests;
 
 use alloc::format;
 use alloc::string::String;

@@ -10,8 +10,11 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
+use async_io::Timer;
 use futures_lite::future;
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use log::{debug, warn};
@@ -128,9 +131,11 @@ pub async fn serve(
 ) {
     let (answers, queue) = async_channel::bounded(CONNECTION_IN_FLIGHT_MAX);
     let remote = peer.remote;
-    let read = read_requests(reader, peer, Arc::clone(&broker), answers);
-    let write = write_replies(writer, queue, &broker);
-    match future::or(read, write).await {
+    let activity = Activity::default();
+    let read = read_requests(reader, peer, Arc::clone(&broker), answers, &activity);
+    let write = write_replies(writer, queue, &broker, &activity);
+    let idle = activity.wait_until_idle(broker.config.connections_max_idle_ms);
+    match future::or(future::or(read, write), idle).await {
         Ok(()) => {}
         Err(Disconnect::Io(error)) => debug!(target: "sedge::net", "peer={remote} closed: {error}"),
         Err(reason) => warn!(target: "sedge::net", "peer={remote} disconnected: {reason}"),
@@ -147,11 +152,13 @@ async fn read_requests(
     peer: Peer,
     broker: Arc<Broker>,
     answers: Sender<Queued>,
+    activity: &Activity,
 ) -> Result<(), Disconnect> {
     let mut frames = FrameReader::new(reader, broker.config.socket_request_max_bytes);
     while let Some(bytes) = frames.next_length().await? {
         let admission = broker.gate.admit(bytes).await;
         let frame = frames.frame(bytes).await?;
+        activity.note();
         broker.metrics.bytes_in.add(frame.len() as u64 + 4);
         let answer = handlers::dispatch(&broker, &peer, frame).await?;
         if answers.send(Queued { answer, admission }).await.is_err() {
@@ -167,6 +174,7 @@ async fn write_replies(
     mut writer: impl AsyncWrite + Unpin,
     queue: Receiver<Queued>,
     broker: &Broker,
+    activity: &Activity,
 ) -> Result<(), Disconnect> {
     while let Ok(Queued { answer, admission }) = queue.recv().await {
         let frame = match answer {
@@ -178,10 +186,47 @@ async fn write_replies(
             let bytes: usize = frame.iter().map(Bytes::len).sum();
             write_all_vectored(&mut writer, &frame).await?;
             broker.metrics.bytes_out.add(bytes as u64);
+            activity.note();
         }
         drop(admission);
     }
     Ok(())
+}
+
+/// When the connection was last used, in milliseconds since it was opened.
+struct Activity {
+    opened: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            opened: Instant::now(),
+            last_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Activity {
+    fn note(&self) {
+        self.last_ms
+            .store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Ends when nothing was read or written for `idle_ms` (`connections.max.idle.ms`).
+    async fn wait_until_idle(&self, idle_ms: u64) -> Result<(), Disconnect> {
+        loop {
+            let due = self.last_ms.load(Ordering::Relaxed).saturating_add(idle_ms);
+            let Some(due) = self.opened.checked_add(Duration::from_millis(due)) else {
+                return future::pending().await;
+            };
+            if Instant::now() >= due {
+                return Ok(());
+            }
+            Timer::at(due).await;
+        }
+    }
 }
 
 /// Most pieces in one system call; more are written by more calls.
