@@ -142,7 +142,9 @@ pub trait ViewReader {
 /// at any time.
 pub trait LogStore: ViewReader + Send + Sync + 'static {
     /// Room for a commit with `bytes` of batches, of any number of parts: rolls and preallocates as
-    /// needed. [`Error::Full`] and [`Error::ReadOnly`] leave the store as it was. Writer only.
+    /// needed. [`Error::Full`] and [`Error::ReadOnly`] leave the store as it was. Without batches
+    /// (`bytes` 0: log starts, drops) it also gives the last room of the segment, so that a full
+    /// disk can be emptied. Writer only.
     fn reserve(&self, bytes: usize) -> Result<(), Error>;
     /// One frame, one vectored write, atomic. Readable at once; durable after [`LogStore::sync`].
     /// An error other than `Full` and `ReadOnly` (which come before anything is written) is final.

@@ -60,6 +60,8 @@ pub(crate) struct State {
     tails: HashMap<PartitionId, Tail>,
     pub segments: BTreeMap<SegmentId, Segment>,
     pub applied: Applied,
+    /// The same as the base has it: from here a restart reads.
+    pub flushed: Applied,
     pub active: ActiveContents,
     /// While views are rebuilt nothing may say up to where they are right.
     pub rebuilding: bool,
@@ -267,6 +269,7 @@ impl Catalog {
         let mut state = self.write();
         state.segments = segments;
         state.applied = applied;
+        state.flushed = applied;
         Ok(Some(applied))
     }
 
@@ -394,7 +397,11 @@ impl State {
     }
 
     fn layer_flushed(&mut self) {
-        self.layers.flushing = None;
+        let layer = self.layers.flushing.take();
+        let applied = layer.and_then(|layer| layer.log.get(&LogKey::APPLIED).copied().flatten());
+        if let Some(LogValue::Applied(applied)) = applied {
+            self.flushed = applied;
+        }
         self.flush_round = self.flush_round.wrapping_add(1);
         self.let_tails_go();
     }

@@ -21,9 +21,11 @@ pub const OPEN_FILES_MAX: usize = 48;
 /// Room in the active segment that [`reserve`](crate::LogStore::reserve) leaves for commits that
 /// free space, so that a full disk can be emptied.
 pub const HEADROOM_BYTES: u64 = 64 << 10;
-/// What `reserve` adds to the batches for a commit's head and its table of entries (100 bytes for
-/// each of 160 partitions); a larger commit is checked again by `append`.
-pub const COMMIT_HEAD_BYTES: u64 = 16 << 10;
+/// What `reserve` adds to the batches for a commit's head and its table (of 1600 parts); `append`
+/// counts again.
+pub const COMMIT_HEAD_BYTES: u64 = 64 << 10;
+/// The same for a commit without batches (of 100 parts).
+pub const FACTS_BYTES: u64 = 4 << 10;
 /// The largest commit: its parts are counted in u32, and one this large does not fit a device
 /// anyway.
 pub const COMMIT_BYTES_MAX: u64 = 1 << 30;

@@ -63,7 +63,8 @@ pub(crate) fn read(
                 break;
             };
             if base > reading.from {
-                // Offsets between runs were never there, or lie in a hole; or the log start moved past them
+                // Offsets between runs were never there, or lie in a hole; or the log start moved
+                // past them
                 // while this read was on its way.
                 let log_start = store.catalog.bounds(partition)?.log.log_start;
                 if log_start > reading.from {

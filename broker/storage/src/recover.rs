@@ -126,7 +126,7 @@ struct Segment {
 impl Opening<'_> {
     /// Only what the views have not seen.
     fn catch_up(mut self, applied: Applied) -> Result<(), Error> {
-        self.compare_segments(applied)?;
+        self.add_unknown_segments(applied)?;
         let mut expected = Sequence(applied.sequence.0 + 1);
         let rest: Vec<SegmentId> = self
             .ids
@@ -156,12 +156,15 @@ impl Opening<'_> {
             self.store.note_unsynced(&segment.file);
             last = Some((segment, end));
         }
+        self.forget_missing_segments();
         self.finish(last, Sequence(expected.0 - 1));
         Ok(())
     }
 
-    /// Segments that the views and the folder disagree about.
-    fn compare_segments(&mut self, applied: Applied) -> Result<(), Error> {
+    /// Segments that the views know and that are gone. Where the log has said that nothing in them
+    /// lives, they
+    /// were freed.
+    fn forget_missing_segments(&mut self) {
         let known = self.store.catalog.read().segments.clone();
         for (id, segment) in &known {
             if self.ids.binary_search(id).is_ok() {
@@ -183,6 +186,11 @@ impl Opening<'_> {
             }
             self.store.catalog.write().forget_segment(*id);
         }
+    }
+
+    /// Segments that the views do not know: dead ones that were not yet removed.
+    fn add_unknown_segments(&mut self, applied: Applied) -> Result<(), Error> {
+        let known = self.store.catalog.read().segments.clone();
         for id in self
             .ids
             .iter()

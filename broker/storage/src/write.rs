@@ -147,7 +147,11 @@ impl Store {
         self.check_health()?;
         self.check_pending()?;
         let small = self.options.segment_bytes / 16;
-        let margin = limits::COMMIT_HEAD_BYTES.min(small) + limits::HEADROOM_BYTES.min(small);
+        let margin = match bytes {
+            // Log starts and drops have no batches, and may go where nothing else can.
+            0 => limits::FACTS_BYTES.min(small),
+            _ => limits::COMMIT_HEAD_BYTES.min(small) + limits::HEADROOM_BYTES.min(small),
+        };
         let mut writer = self.lock_writer();
         self.make_room(&mut writer, bytes as u64 + margin)
     }

@@ -2,6 +2,7 @@
 
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::memory::{Faults, MemoryDisk};
+use sedge_storage::limits::FLUSH_CALLS;
 use sedge_storage::views::memory_base::MemoryBase;
 use sedge_storage::{Entry, Error, LogStore, LostRange, SegmentId, scan_segment};
 
@@ -61,6 +62,43 @@ fn a_full_disk_is_an_answer_and_is_over_when_there_is_room() {
         append_one(&store, offset).unwrap();
     }
     assert_eq!(all(&store), 30);
+}
+
+#[test]
+fn a_full_disk_is_emptied_though_the_views_cannot_be_flushed() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    disk.set_faults(Faults {
+        capacity: Some(200 << 10),
+        ..Faults::default()
+    });
+    let (store, _) = in_memory(&disk, &base, small());
+    let mut written = 0;
+    while append_one(&store, written).is_ok() {
+        written += 1;
+        if written == 100 {
+            store.flush_views().unwrap();
+            (0..FLUSH_CALLS).for_each(|_| store.flush_views().unwrap());
+        }
+    }
+    base.set_failing(true);
+    let entry = Entry::LogStart {
+        partition: P,
+        offset: Offset(written - 10),
+    };
+    store.reserve(0).unwrap();
+    store.append(commit(vec![entry], 0)).unwrap();
+    assert!(store.free_segments().unwrap().bytes >= 2 * (32 << 10));
+    append_one(&store, written).unwrap();
+    assert_eq!(all(&store), 11);
+    drop(store);
+
+    base.set_failing(false);
+    let (store, report) = in_memory(&disk, &base, small());
+    assert!(
+        !report.views_rebuilt && report.holes.is_empty(),
+        "{report:?}"
+    );
+    assert_eq!(all(&store), 11);
 }
 
 #[test]
