@@ -9,8 +9,6 @@ mod image;
 mod names;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests;
 
 use alloc::format;
 use alloc::string::String;
