@@ -1,9 +1,9 @@
 //! The records of `__consumer_offsets`, in Kafka's own schemas, so that Kafka's tools read them.
 //!
-//! | record | key | value |
-//! | --- | --- | --- |
-//! | committed offset | version 1 (also 0 is read): group, topic, partition | versions 0 to 4 are read, 3 (1 with an expiry) is written |
-//! | group | version 2: group | versions 0 to 4 are read, 3 is written |
+//! | record | key | versions of the value read | written |
+//! | --- | --- | --- | --- |
+//! | offset | version 1 (also 0 is read): group, topic, partition | 0 to 4 | 3, 1 with an expiry |
+//! | group | version 2: group | 0 to 4 | 3 |
 //!
 //! A key begins with its version, which also tells the two apart; so does a value. No value is a
 //! tombstone. Version 4 is 3 in the flexible format, and an offset's has the topic's id as tagged

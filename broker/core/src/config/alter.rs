@@ -62,7 +62,8 @@ impl Resource {
                 table.iter().map(|key| key.name),
             )),
             Some(key) if !key.is_dynamic => Err(ConfigError::request(format!(
-                "Cannot update these configs dynamically: {name}; set it in the configuration file and restart"
+                "Cannot update these configs dynamically: {name}; set it in the configuration \
+                 file and restart"
             ))),
             some => Ok(some),
         }

@@ -172,7 +172,8 @@ fn check_timestamps(
             ErrorCode::InvalidTimestamp,
             0,
             &format!(
-                "A timestamp is outside of {earliest} to {latest}: it lies from {oldest} to {newest}."
+                "A timestamp is outside of {earliest} to {latest}: it lies from {oldest} to \
+                 {newest}."
             ),
         ));
     }

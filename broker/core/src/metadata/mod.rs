@@ -1,9 +1,11 @@
-//! The metadata machine: topics, their partitions and configurations, producer ids, the leader epoch. In one process it is
-//! the controller; its records are `__cluster_metadata`.
+//! The metadata machine: topics, their partitions and configurations, producer ids, the leader
+//! epoch. In one process it is the controller; its records are `__cluster_metadata`.
 //!
-//! It decides and remembers; it neither writes records nor makes ids: whoever commands brings the topic id.
+//! It decides and remembers; it neither writes records nor makes ids: whoever commands brings the
+//! topic id.
 //!
-//! **Invariant:** a [`PartitionId`] is handed out once, in the order of the records, and never again.
+//! **Invariant:** a [`PartitionId`] is handed out once, in the order of the records, and never
+//! again.
 
 mod image;
 mod names;
@@ -31,7 +33,8 @@ use crate::machine::{Machine, Now, Plan};
 /// The broker's setting under which the leader epoch is kept. Never shown, never set by a client.
 const LEADER_EPOCH_KEY: &str = "sedge.leader.epoch";
 
-/// The setting under which a snapshot keeps the next partition id: the topic with the largest may be gone. As the one above.
+/// The setting under which a snapshot keeps the next partition id: the topic with the largest may
+/// be gone. As the one above.
 const NEXT_PARTITION_KEY: &str = "sedge.partition.next";
 
 /// The first partition id that a topic gets; 0 is `__cluster_metadata`.
@@ -127,7 +130,8 @@ pub struct MetadataMachine {
 }
 
 impl MetadataMachine {
-    /// A cluster of this one node and without topics, which take `defaults` for what they do not set.
+    /// A cluster of this one node and without topics, which take `defaults` for what they do not
+    /// set.
     #[must_use]
     pub fn new(node: NodeId, defaults: BrokerDefaults) -> Self {
         Self {
@@ -188,7 +192,8 @@ impl MetadataMachine {
             return Err(CommandError::new(
                 ErrorCode::InvalidTopicException,
                 format!(
-                    "Topic '{name}' collides with the existing topic '{other}': '.' and '_' count as the same."
+                    "Topic '{name}' collides with the existing topic '{other}': '.' and '_' \
+                     count as the same."
                 ),
             ));
         }
@@ -221,7 +226,8 @@ impl MetadataMachine {
             return Err(CommandError::new(
                 ErrorCode::InvalidPartitions,
                 format!(
-                    "The number of partitions must be between 1 and {PARTITIONS_PER_TOPIC_MAX}, not {total}."
+                    "The number of partitions must be between 1 and {PARTITIONS_PER_TOPIC_MAX}, \
+                     not {total}."
                 ),
             ));
         }
@@ -332,7 +338,8 @@ impl MetadataMachine {
             return Err(CommandError::new(
                 ErrorCode::InvalidPartitions,
                 format!(
-                    "The topic {name} currently has {present} partition(s); {total} would not be an increase."
+                    "The topic {name} currently has {present} partition(s); {total} would not be \
+                     an increase."
                 ),
             ));
         }
