@@ -17,6 +17,7 @@ pub mod limits;
 pub mod logging;
 pub mod metadata_log;
 pub mod metrics;
+pub mod mirror;
 pub mod net;
 pub mod partitions;
 pub mod plugin_topic;

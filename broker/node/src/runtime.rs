@@ -32,6 +32,11 @@ impl Runtime {
         Ok(Self { executor })
     }
 
+    /// The executor itself, for what spawns by itself.
+    pub fn executor(&self) -> Arc<Executor<'static>> {
+        Arc::clone(&self.executor)
+    }
+
     /// Runs `future` on the executor. Dropping the task cancels it; `detach` lets it run.
     pub fn spawn<T: Send + 'static>(
         &self,

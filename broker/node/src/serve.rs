@@ -24,6 +24,7 @@ use crate::coordinator;
 use crate::limits::{SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
 use crate::metadata_log;
 use crate::metrics::Metrics;
+use crate::mirror::{Mirror, MirrorConfig};
 use crate::net::listener;
 use crate::plugins::{self, Plugins, Registry};
 use crate::recovery::HeaderReplay;
@@ -51,6 +52,8 @@ pub enum ServeError {
     },
     /// The leader epoch cannot be raised, because the disk takes nothing.
     LeaderEpoch(String),
+    /// A link is configured in a way that cannot work.
+    Mirror(crate::client::config::ConfigError),
 }
 
 impl fmt::Display for ServeError {
@@ -65,6 +68,7 @@ impl fmt::Display for ServeError {
             ),
             Self::System { doing, source } => write!(f, "cannot {doing}: {source}"),
             Self::LeaderEpoch(why) => write!(f, "cannot raise the leader epoch: {why}"),
+            Self::Mirror(error) => error.fmt(f),
         }
     }
 }
@@ -84,6 +88,7 @@ impl From<ServeError> for Failure {
             ServeError::Store(_) | ServeError::LeaderEpoch(_) => Exit::Io,
             ServeError::Listen { .. } => Exit::Unavailable,
             ServeError::System { .. } => Exit::Software,
+            ServeError::Mirror(_) => Exit::Config,
         };
         Self::new(exit, error.to_string())
     }
@@ -113,6 +118,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
 struct Running {
     broker: Arc<Broker>,
     writer: JoinHandle<()>,
+    mirror: Option<Mirror>,
     kafka: String,
     console: String,
     tasks: Vec<async_executor::Task<()>>,
@@ -120,6 +126,12 @@ struct Running {
 
 impl Running {
     fn start(config: Config) -> Result<Self, ServeError> {
+        let links = config
+            .mirrors
+            .iter()
+            .map(MirrorConfig::from_table)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(ServeError::Mirror)?;
         let options = Options {
             segment_bytes: config.storage.segment_bytes,
             cache_bytes: config.storage.cache_bytes,
@@ -167,10 +179,10 @@ impl Running {
         if report.lost_tail {
             raise_leader_epoch(&broker)?;
         }
-        let kafka = listeners
+        let local = listeners
             .first()
-            .and_then(|listener| listener.get_ref().local_addr().ok())
-            .map_or_else(String::new, |address| address.to_string());
+            .and_then(|listener| listener.get_ref().local_addr().ok());
+        let kafka = local.map_or_else(String::new, |address| address.to_string());
         let deployed = plugins::watch::start(&broker).map_err(ServeError::Store)?;
         let mut tasks = background(&broker);
         tasks.push(
@@ -203,9 +215,11 @@ impl Running {
             tasks.push(broker.runtime.spawn(async move { match serving.await {} }));
             address.map_or_else(|_| String::new(), |address| address.to_string())
         });
+        let mirror = local.map(|local| Mirror::start(&broker, links, local));
         Ok(Self {
             broker,
             writer: thread,
+            mirror,
             kafka,
             console: console.unwrap_or_else(|| "off".to_owned()),
             tasks,
@@ -231,9 +245,14 @@ impl Running {
         let Self {
             broker,
             writer,
+            mirror,
             tasks,
             ..
         } = self;
+        // The links commit their cursors through a listener.
+        if let Some(mirror) = mirror {
+            mirror.stop().await;
+        }
         drop(tasks);
         let stopped = async {
             broker.writer.stop().await;

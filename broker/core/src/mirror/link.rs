@@ -123,6 +123,14 @@ impl Link {
         self.streams.keys().copied()
     }
 
+    /// Whether batches of this generation still matter.
+    #[must_use]
+    pub fn is_current(&self, partition: PartitionId, generation: u32) -> bool {
+        self.streams
+            .get(&partition)
+            .is_some_and(|stream| stream.generation == generation)
+    }
+
     /// Everything below is upstream.
     #[must_use]
     pub fn cursor(&self, partition: PartitionId) -> Option<Offset> {

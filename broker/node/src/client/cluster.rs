@@ -299,6 +299,12 @@ impl Client {
         })
     }
 
+    /// A topic by what is known; nothing is asked.
+    #[must_use]
+    pub fn known_topic(&self, topic: &str) -> Option<TopicMetadata> {
+        self.with_known(|known| known.metadata.topics.get(topic).cloned())
+    }
+
     /// Forgets what is known about a topic: it was wrong.
     pub fn forget(&self, topic: &str) {
         self.with_known(|known| known.heard.remove(topic));

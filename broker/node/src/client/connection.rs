@@ -36,8 +36,14 @@ struct Waiting {
     correlation_id: i32,
     reply: Sender<Result<Bytes, Error>>,
     /// The place in the window, given back when the answer is there.
-    _place: SemaphoreGuardArc,
+    _place: Place,
 }
+
+/// A place in a connection's window.
+#[derive(Debug)]
+pub struct Place(
+    #[expect(dead_code, reason = "it is held, and given back when dropped")] SemaphoreGuardArc,
+);
 
 /// What the callers and the task share.
 struct Shared {
@@ -140,26 +146,43 @@ impl Connection {
 
     /// Sends `request` when there is room in the window, and waits for its answer.
     pub async fn call<R: Request>(self: &Arc<Self>, request: &R) -> Result<R::Response, Error> {
-        let place = self.window.acquire_arc().await;
-        self.enqueue(request, place)?.wait().await
+        self.call_at_most(request, i16::MAX).await
     }
 
-    /// Sends `request` now: it leaves behind everything started before it. `None` where the window is full.
-    pub fn start<R: Request>(self: &Arc<Self>, request: &R) -> Result<Option<InFlight<R>>, Error> {
-        match self.window.try_acquire_arc() {
-            Some(place) => self.enqueue(request, place).map(Some),
-            None => Ok(None),
-        }
+    /// As [`Connection::call`], at no later version than this.
+    pub async fn call_at_most<R: Request>(
+        self: &Arc<Self>,
+        request: &R,
+        version_max: i16,
+    ) -> Result<R::Response, Error> {
+        let place = Place(self.window.acquire_arc().await);
+        self.enqueue(request, version_max, place)?.wait().await
+    }
+
+    /// A place in the window, for [`Connection::start`]; `None` where it is full.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        self.window.try_acquire_arc().map(Place)
+    }
+
+    /// Sends `request` now: it leaves behind everything that was started before it.
+    pub fn start<R: Request>(
+        self: &Arc<Self>,
+        request: &R,
+        place: Place,
+    ) -> Result<InFlight<R>, Error> {
+        self.enqueue(request, i16::MAX, place)
     }
 
     fn enqueue<R: Request>(
         self: &Arc<Self>,
         request: &R,
-        place: SemaphoreGuardArc,
+        version_max: i16,
+        place: Place,
     ) -> Result<InFlight<R>, Error> {
         let version = self
             .versions
-            .choose(R::KEY)
+            .choose_at_most(R::KEY, version_max)
             .ok_or(Error::Unsupported { api: R::KEY })?;
         let correlation_id = self.next_correlation_id.fetch_add(1, Ordering::Relaxed);
         let frame = encode(request, version, correlation_id, &self.client_id)?;

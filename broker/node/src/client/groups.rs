@@ -6,7 +6,7 @@ use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::{
     ApiKey, DeleteGroupsRequestData, DescribeGroupsRequestData, ListGroupsRequestData,
     OffsetCommitRequestData, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-    OffsetFetchRequestData,
+    OffsetCommitResponseData, OffsetFetchRequestData, OffsetFetchResponseData,
 };
 use sedge_protocol::{Bytes, ids::Offset};
 
@@ -131,36 +131,14 @@ impl Client {
 
     /// Everything that a group committed.
     pub async fn committed_offsets(&self, group: &str) -> Result<CommittedOffsets, Error> {
-        let request = OffsetFetchRequestData::default()
-            .with_group_id(group.to_owned().into())
-            .with_topics(None);
-        let api = ApiKey::OffsetFetch;
+        let request = offset_fetch(group);
         self.retry(|| async {
             let response = self
                 .connection(Target::Coordinator(group))
                 .await?
                 .call(&request)
                 .await?;
-            Error::check(api, response.error_code, None)?;
-            let mut committed = CommittedOffsets::new();
-            for topic in &response.topics {
-                for partition in &topic.partitions {
-                    Error::check(api, partition.error_code, None)?;
-                    let Some(offset) = Offset::from_wire(partition.committed_offset) else {
-                        continue;
-                    };
-                    let metadata = partition
-                        .metadata
-                        .as_ref()
-                        .map_or("", KafkaString::as_str)
-                        .to_owned();
-                    committed.insert(
-                        (topic.name.as_str().to_owned(), partition.partition_index),
-                        CommittedOffset { offset, metadata },
-                    );
-                }
-            }
-            Ok(committed)
+            committed(&response)
         })
         .await
     }
@@ -171,35 +149,77 @@ impl Client {
         group: &str,
         offsets: &CommittedOffsets,
     ) -> Result<(), Error> {
-        let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
-        for ((topic, partition), committed) in offsets {
-            topics.entry(topic).or_default().push(
-                OffsetCommitRequestPartition::default()
-                    .with_partition_index(*partition)
-                    .with_committed_offset(committed.offset.get())
-                    .with_committed_metadata(Some(committed.metadata.clone().into())),
-            );
-        }
-        let topics = topics.into_iter().map(|(name, partitions)| {
-            OffsetCommitRequestTopic::default()
-                .with_name(name.to_owned().into())
-                .with_partitions(partitions)
-        });
-        let request = OffsetCommitRequestData::default()
-            .with_group_id(group.to_owned().into())
-            .with_topics(topics.collect());
+        let request = offset_commit(group, offsets);
         self.retry(|| async {
             let response = self
                 .connection(Target::Coordinator(group))
                 .await?
                 .call(&request)
                 .await?;
-            let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
-            for partition in partitions {
-                Error::check(ApiKey::OffsetCommit, partition.error_code, None)?;
-            }
-            Ok(())
+            check_commit(&response)
         })
         .await
     }
+}
+
+/// Asks for everything that a group committed.
+#[must_use]
+pub fn offset_fetch(group: &str) -> OffsetFetchRequestData {
+    OffsetFetchRequestData::default()
+        .with_group_id(group.to_owned().into())
+        .with_topics(None)
+}
+
+/// What the answer to [`offset_fetch`] says.
+pub fn committed(response: &OffsetFetchResponseData) -> Result<CommittedOffsets, Error> {
+    let api = ApiKey::OffsetFetch;
+    Error::check(api, response.error_code, None)?;
+    let mut committed = CommittedOffsets::new();
+    for topic in &response.topics {
+        for partition in &topic.partitions {
+            Error::check(api, partition.error_code, None)?;
+            let Some(offset) = Offset::from_wire(partition.committed_offset) else {
+                continue;
+            };
+            let metadata = partition
+                .metadata
+                .as_ref()
+                .map_or("", KafkaString::as_str)
+                .to_owned();
+            committed.insert(
+                (topic.name.as_str().to_owned(), partition.partition_index),
+                CommittedOffset { offset, metadata },
+            );
+        }
+    }
+    Ok(committed)
+}
+
+/// Commits offsets of a group that has no members.
+#[must_use]
+pub fn offset_commit(group: &str, offsets: &CommittedOffsets) -> OffsetCommitRequestData {
+    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+    for ((topic, partition), committed) in offsets {
+        topics.entry(topic).or_default().push(
+            OffsetCommitRequestPartition::default()
+                .with_partition_index(*partition)
+                .with_committed_offset(committed.offset.get())
+                .with_committed_metadata(Some(committed.metadata.clone().into())),
+        );
+    }
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        OffsetCommitRequestTopic::default()
+            .with_name(name.to_owned().into())
+            .with_partitions(partitions)
+    });
+    OffsetCommitRequestData::default()
+        .with_group_id(group.to_owned().into())
+        .with_topics(topics.collect())
+}
+
+/// The first partition's error, where one has one.
+pub fn check_commit(response: &OffsetCommitResponseData) -> Result<(), Error> {
+    let mut partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    partitions
+        .try_for_each(|partition| Error::check(ApiKey::OffsetCommit, partition.error_code, None))
 }

@@ -328,16 +328,14 @@ fn a_full_window_starts_nothing() {
         async |client: Client| {
             let connection = client.connection(Target::Any).await.unwrap();
             let request = super::records::Produce::default().into_request(1);
-            let first = connection.start(&request).unwrap();
-            let second = connection.start(&request).unwrap();
-            assert!(first.is_some() && second.is_some());
-            assert!(connection.start(&request).unwrap().is_none());
+            let first = connection.place().unwrap();
+            let first = connection.start(&request, first).unwrap();
+            let second = connection.place().unwrap();
+            assert!(connection.place().is_none());
             connection.close();
-            assert!(matches!(first.unwrap().wait().await, Err(Error::Closed)));
-            assert!(matches!(
-                connection.start(&request),
-                Ok(None) | Err(Error::Closed)
-            ));
+            assert!(matches!(first.wait().await, Err(Error::Closed)));
+            let late = connection.start(&request, second);
+            assert!(matches!(late, Err(Error::Closed)));
         },
     );
 }

@@ -24,9 +24,15 @@ impl Versions {
     /// The highest version that both sides speak; `None` where there is none.
     #[must_use]
     pub fn choose(&self, key: ApiKey) -> Option<i16> {
+        self.choose_at_most(key, i16::MAX)
+    }
+
+    /// As [`Versions::choose`], and not above `most`.
+    #[must_use]
+    pub fn choose_at_most(&self, key: ApiKey, most: i16) -> Option<i16> {
         let (broker_min, broker_max) = *self.ranges.get(&(key as i16))?;
         let (own_min, own_max) = own_range(key);
-        let version = broker_max.min(own_max);
+        let version = broker_max.min(own_max).min(most);
         (version >= broker_min.max(own_min)).then_some(version)
     }
 }

@@ -74,9 +74,13 @@ const fn link(name: &'static str, doc: &'static str) -> LinkKey {
 
 /// The keys of a link that are not a Kafka client's.
 pub const LINK_KEYS: &[LinkKey] = &[
+    link("buffer.memory", "Bytes in flight of the link"),
     link("direction", "push: from here to the upstream"),
+    link("max.request.size", "Bytes of one request to the upstream"),
     link("mode", "at-least-once"),
-    link("topics", "Topics to copy, as patterns"),
+    link("replication.factor", "Of topics created upstream; -1: as the upstream likes"),
+    link("topics", "Topics to copy: regular expressions over whole names"),
+    link("topics.exclude", "Topics that are not copied all the same"),
 ];
 
 /// Keys of Kafka that a server.properties brings along and that mean nothing here.

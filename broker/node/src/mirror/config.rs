@@ -1,0 +1,177 @@
+//! A link as its `[mirror.NAME]` table has it.
+
+use std::collections::BTreeMap;
+
+use crate::client::ClientConfig;
+use crate::client::config::ConfigError;
+use crate::config::MirrorTable;
+
+use super::limits;
+use super::selection::Selection;
+
+/// One link, checked.
+#[derive(Clone, Debug)]
+pub struct MirrorConfig {
+    pub name: String,
+    pub client: ClientConfig,
+    pub selection: Selection,
+    /// Of the topics that the link creates upstream; -1 is the upstream's default.
+    pub replication_factor: i16,
+    pub window_bytes: usize,
+    pub request_bytes: usize,
+}
+
+impl MirrorConfig {
+    /// Checks a table.
+    ///
+    /// # Errors
+    /// The key that cannot be used, with its whole name, and why.
+    pub fn from_table(table: &MirrorTable) -> Result<Self, ConfigError> {
+        Self::read(table).map_err(|error| ConfigError {
+            key: format!("mirror.{}.{}", table.name, error.key),
+            reason: error.reason,
+        })
+    }
+
+    fn read(table: &MirrorTable) -> Result<Self, ConfigError> {
+        let mut properties = table.properties.clone();
+        let mut take = |key: &str| properties.remove(key);
+        match take("direction").as_deref().map(str::trim) {
+            None | Some("push") => {}
+            Some(other) => {
+                return Err(ConfigError::new(
+                    "direction",
+                    format!("{other:?} does not work yet; only push does"),
+                ));
+            }
+        }
+        match take("mode").as_deref().map(str::trim) {
+            None | Some("at-least-once") => {}
+            Some(other) => {
+                return Err(ConfigError::new(
+                    "mode",
+                    format!("{other:?} does not work yet; only at-least-once does"),
+                ));
+            }
+        }
+        let topics = patterns("topics", take("topics"))?;
+        if topics.is_empty() {
+            return Err(ConfigError::new(
+                "topics",
+                "needed: patterns of the topics to copy, such as [\"sensors.*\"]",
+            ));
+        }
+        let excluded = patterns("topics.exclude", take("topics.exclude"))?;
+        let selection = Selection::new(&topics, &excluded).map_err(|(pattern, why)| {
+            ConfigError::new("topics", format!("{pattern:?} is not a pattern: {why}"))
+        })?;
+        let replication_factor = number("replication.factor", take("replication.factor"), -1)?;
+        let window_bytes = number("buffer.memory", take("buffer.memory"), limits::WINDOW_BYTES)?;
+        let request_bytes = number(
+            "max.request.size",
+            take("max.request.size"),
+            limits::REQUEST_BYTES,
+        )?;
+        Ok(Self {
+            name: table.name.clone(),
+            client: client(&table.name, properties)?,
+            selection,
+            replication_factor,
+            window_bytes,
+            request_bytes,
+        })
+    }
+}
+
+/// What is left of the table are client keys.
+fn client(link: &str, properties: BTreeMap<String, String>) -> Result<ClientConfig, ConfigError> {
+    let mut defaults = properties;
+    let ms = |duration: std::time::Duration| duration.as_millis().to_string();
+    let backoff = ms(limits::RETRY_BACKOFF);
+    let backoff_max = ms(limits::RETRY_BACKOFF_MAX);
+    let api_timeout = ms(limits::API_TIMEOUT);
+    for (key, value) in [
+        ("client.id", format!("sedge-mirror-{link}")),
+        ("retry.backoff.ms", backoff),
+        ("retry.backoff.max.ms", backoff_max),
+        ("default.api.timeout.ms", api_timeout),
+    ] {
+        defaults.entry(key.to_owned()).or_insert(value);
+    }
+    ClientConfig::from_properties(&defaults)
+}
+
+fn patterns(key: &str, value: Option<String>) -> Result<Vec<String>, ConfigError> {
+    let value = value.unwrap_or_default();
+    let patterns: Vec<String> = value
+        .split(',')
+        .map(str::trim)
+        .filter(|p| !p.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if patterns.len() > limits::PATTERNS_MAX {
+        let most = limits::PATTERNS_MAX;
+        return Err(ConfigError::new(key, format!("more than {most} patterns")));
+    }
+    Ok(patterns)
+}
+
+fn number<T: std::str::FromStr>(
+    key: &str,
+    value: Option<String>,
+    default: T,
+) -> Result<T, ConfigError> {
+    match value {
+        None => Ok(default),
+        Some(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| ConfigError::new(key, format!("{text:?} is not a number that fits"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(pairs: &[(&str, &str)]) -> MirrorTable {
+        let base = [
+            ("bootstrap.servers", "h:9092"),
+            ("topics", "sensors.*, alarms"),
+        ];
+        MirrorTable {
+            name: "hq".to_owned(),
+            properties: base
+                .iter()
+                .chain(pairs)
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_table_with_defaults() {
+        let config = MirrorConfig::from_table(&table(&[])).unwrap();
+        assert_eq!(config.name, "hq");
+        assert_eq!(config.client.bootstrap_servers, ["h:9092"]);
+        assert_eq!(config.client.client_id, "sedge-mirror-hq");
+        assert!(config.selection.takes("alarms"));
+        assert_eq!(config.replication_factor, -1);
+    }
+
+    #[test]
+    fn what_does_not_work_is_refused_by_its_whole_name() {
+        let check = |key: &str, value: &str| {
+            let error = MirrorConfig::from_table(&table(&[(key, value)])).unwrap_err();
+            assert_eq!(error.key, format!("mirror.hq.{key}"), "{error}");
+        };
+        check("mode", "exactly-once");
+        check("direction", "pull");
+        check("security.protocol", "SSL");
+        check("sasl.mechanism", "PLAIN");
+        check("topics", "a(");
+        check("topics", "");
+        check("replication.factor", "many");
+        check("unknown.key", "1");
+    }
+}

@@ -1,0 +1,672 @@
+//! The task of one link: reads what the plan asks for, sends it, and tells the plan what became of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use async_io::Timer;
+use futures_lite::FutureExt;
+use sedge_core::backoff::Backoff;
+use sedge_core::metadata::Image;
+use sedge_core::mirror::{self as plan, Hold, Outcome, Outgoing, Position};
+use sedge_protocol::ErrorCode;
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_protocol::kafka::KafkaUuid;
+use sedge_protocol::kafka::generated::ProduceResponseData;
+
+use crate::broker::Broker;
+use crate::client::cluster::Target;
+use crate::client::records::{Produce, is_about_leadership};
+use crate::client::{Client, Error};
+use crate::metrics::{LinkMetrics, LinkState};
+
+use super::config::MirrorConfig;
+use super::cursors::Cursors;
+use super::lanes::{Lanes, Sent};
+use super::limits;
+use super::upstream::{self, Twin};
+
+/// Where a partition goes.
+struct Destination {
+    topic: Arc<str>,
+    index: i32,
+    topic_id: KafkaUuid,
+}
+
+/// What the tasks that wait for answers report.
+struct Answered {
+    broker: i32,
+    batches: Vec<Sent>,
+    result: Result<ProduceResponseData, Error>,
+}
+
+/// Why the copying stopped.
+enum Pause {
+    /// The topics here have changed, or leaders are not known: prepare again.
+    Prepare,
+    /// The upstream fails.
+    Failed(Error),
+    /// The process ends.
+    Stop,
+}
+
+impl From<Error> for Pause {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+pub struct Link {
+    broker: Arc<Broker>,
+    config: MirrorConfig,
+    client: Client,
+    cursors: Cursors,
+    plan: plan::Link,
+    backoff: Backoff,
+    metrics: Arc<LinkMetrics>,
+    /// The topics here as last looked at.
+    image: Option<Arc<Image>>,
+    destinations: HashMap<PartitionId, Destination>,
+    /// Topics that the upstream does not take, and why.
+    refused: BTreeMap<String, String>,
+    lanes: Lanes,
+    answers: (Sender<Answered>, Receiver<Answered>),
+    stopping: Receiver<()>,
+    /// Leaders are to be asked for, or topics to be looked at again.
+    is_stale: bool,
+    recheck_at: Option<Instant>,
+    commit_at: Instant,
+    measure_at: Instant,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("name", &self.config.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    pub fn new(
+        broker: Arc<Broker>,
+        config: MirrorConfig,
+        local: SocketAddr,
+        stopping: Receiver<()>,
+    ) -> Self {
+        let executor = broker.runtime.executor();
+        let backoff = Backoff::new(
+            config.client.retry_backoff.as_millis() as u64,
+            config.client.retry_backoff_max.as_millis() as u64,
+        );
+        let plan = plan::Link::new(plan::Limits {
+            window_bytes: config.window_bytes,
+            read_bytes: limits::READ_BYTES,
+            backoff,
+        });
+        Self {
+            client: Client::new(Arc::clone(&executor), config.client.clone()),
+            cursors: Cursors::new(executor, &config.name, local),
+            plan,
+            backoff,
+            metrics: broker.metrics.link(&config.name),
+            image: None,
+            destinations: HashMap::new(),
+            refused: BTreeMap::new(),
+            lanes: Lanes::default(),
+            answers: async_channel::bounded(limits::EVENTS_MAX),
+            stopping,
+            is_stale: false,
+            recheck_at: None,
+            commit_at: Instant::now(),
+            measure_at: Instant::now(),
+            broker,
+            config,
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub async fn run(mut self) {
+        let name = self.config.name.clone();
+        self.metrics.set_state(LinkState::Connecting);
+        if !self.load_cursors().await {
+            return;
+        }
+        loop {
+            let pause = match self.prepare().await {
+                Ok(()) => {
+                    if self.backoff.failures() > 0 {
+                        log::info!(target: "sedge::mirror", "{name}: the upstream answers again");
+                    }
+                    self.backoff.succeed();
+                    self.tell_state();
+                    self.copy().await
+                }
+                Err(error) => Pause::Failed(error),
+            };
+            match pause {
+                Pause::Prepare => {}
+                Pause::Stop => break,
+                Pause::Failed(error) => {
+                    if self.wait_after(&error).await {
+                        break;
+                    }
+                }
+            }
+        }
+        self.commit().await;
+        log::info!(target: "sedge::mirror", "{name}: stopped");
+    }
+
+    /// Without its cursors a link would begin at the start: it waits for them. False where it is to stop.
+    async fn load_cursors(&mut self) -> bool {
+        let mut is_said = false;
+        loop {
+            let Err(error) = self.cursors.load().await else {
+                return true;
+            };
+            if !is_said && !error.is_retriable() {
+                is_said = true;
+                let name = &self.config.name;
+                log::warn!(target: "sedge::mirror", "{name}: its cursors cannot be read: {error}");
+            }
+            if self.pause(limits::RETRY_BACKOFF).await {
+                return false;
+            }
+        }
+    }
+
+    /// Waits; true where the link is to stop.
+    async fn pause(&self, duration: Duration) -> bool {
+        let stop = async {
+            let _ = self.stopping.recv().await;
+            true
+        };
+        let over = async {
+            Timer::after(duration).await;
+            false
+        };
+        stop.or(over).await
+    }
+
+    /// Backs off after a failure of the upstream; true where the link is to stop.
+    async fn wait_after(&mut self, error: &Error) -> bool {
+        let wait = Duration::from_millis(self.backoff.fail(fastrand::u64(..)));
+        let name = &self.config.name;
+        if self.backoff.failures() == 1 {
+            log::warn!(target: "sedge::mirror", "{name}: the upstream fails: {error}; trying again");
+        } else {
+            log::debug!(target: "sedge::mirror", "{name}: {error}; waiting {} ms", wait.as_millis());
+        }
+        let why = error.to_string();
+        self.metrics.set_state(if error.is_retriable() {
+            LinkState::BackingOff { why }
+        } else {
+            LinkState::Blocked { why }
+        });
+        self.commit().await;
+        self.measure().await;
+        self.pause(wait).await
+    }
+
+    // The topics of both sides.
+
+    /// Brings both sides' topics together, opens the partitions that can be copied, and gets a producer id.
+    async fn prepare(&mut self) -> Result<(), Error> {
+        self.is_stale = false;
+        let image = self.broker.metadata.load();
+        let topics: BTreeMap<String, i32> = image
+            .topics()
+            .filter(|topic| !topic.is_internal && self.config.selection.takes(&topic.name))
+            .map(|topic| (topic.name.clone(), topic.partition_count()))
+            .collect();
+        self.close_gone(&image);
+        self.image = Some(Arc::clone(&image));
+        let replication_factor = self.config.replication_factor;
+        let twins = upstream::prepare(&self.client, &topics, replication_factor).await?;
+        self.recheck_at = None;
+        let mut refused = BTreeMap::new();
+        for (name, twin) in twins {
+            match twin {
+                Twin::Ready => self.open(&image, &name),
+                Twin::NotYet => self.recheck_within(limits::RETRY_BACKOFF),
+                Twin::Refused(error) => {
+                    refused.insert(name, error.to_string());
+                    self.recheck_within(limits::RECHECK_EVERY);
+                }
+            }
+        }
+        for (topic, why) in &refused {
+            if self.refused.get(topic) != Some(why) {
+                let name = &self.config.name;
+                log::warn!(target: "sedge::mirror", "{name}: {topic} is not copied: {why}");
+            }
+        }
+        self.refused = refused;
+        if self.plan.needs_producer() {
+            let (id, epoch) = self.client.init_producer_id().await?;
+            self.plan.handle_producer(id, epoch);
+        }
+        Ok(())
+    }
+
+    fn recheck_within(&mut self, duration: Duration) {
+        let at = Instant::now() + duration;
+        self.recheck_at = Some(self.recheck_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// Lets partitions go whose topic is no more.
+    fn close_gone(&mut self, image: &Image) {
+        let gone: Vec<PartitionId> = self
+            .destinations
+            .iter()
+            .filter(|(_, to)| {
+                image
+                    .topic(&to.topic)
+                    .is_none_or(|topic| topic.id != to.topic_id)
+            })
+            .map(|(partition, _)| *partition)
+            .collect();
+        for partition in gone {
+            self.plan.close(partition);
+            self.destinations.remove(&partition);
+        }
+    }
+
+    /// Takes a topic's partitions up where they stopped.
+    fn open(&mut self, image: &Image, name: &str) {
+        let Some(topic) = image.topic(name) else {
+            return;
+        };
+        for (index, id) in topic.partitions().enumerate() {
+            if self.plan.has(id) {
+                continue;
+            }
+            let partition = match self.broker.partitions.get(&*self.broker.store, id) {
+                Ok(partition) => partition,
+                Err(error) => {
+                    log::error!(target: "sedge::mirror", "{name}-{index} cannot be read: {error}");
+                    self.recheck_within(limits::RECHECK_EVERY);
+                    continue;
+                }
+            };
+            let index = index as i32;
+            let position = Position {
+                cursor: self.cursors.get(name, index, topic.id),
+                log_start: partition.log_start(),
+                high_watermark: partition.high_watermark(),
+            };
+            let link = &self.config.name;
+            log::info!(
+                target: "sedge::mirror",
+                "{link}: {name}-{index} from {:?}, log {} to {}",
+                position.cursor.map(Offset::get), position.log_start, position.high_watermark
+            );
+            let to = Destination {
+                topic: name.into(),
+                index,
+                topic_id: topic.id,
+            };
+            self.destinations.insert(id, to);
+            self.plan.open(id, position);
+        }
+    }
+
+    // Copying.
+
+    /// Copies until something has to be put right first.
+    async fn copy(&mut self) -> Pause {
+        loop {
+            // Listens before it looks, so that nothing comes in between.
+            let growth = self.broker.listen_for_growth();
+            let image = self.broker.metadata.load();
+            let is_other = self
+                .image
+                .as_ref()
+                .is_none_or(|seen| !Arc::ptr_eq(seen, &image));
+            if is_other || self.is_stale || is_over(self.recheck_at) {
+                return Pause::Prepare;
+            }
+            self.look_at_bounds();
+            if self.plan.needs_producer() {
+                return Pause::Prepare;
+            }
+            self.read().await;
+            let more = match self.send().await {
+                Ok(more) => more,
+                Err(error) => return Pause::Failed(error),
+            };
+            if let Err(pause) = self.wait(growth, more).await {
+                return pause;
+            }
+            if Instant::now() >= self.commit_at {
+                self.commit().await;
+            }
+            if Instant::now() >= self.measure_at {
+                self.measure().await;
+                self.tell_state();
+            }
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.broker.clock.now().monotonic_ms
+    }
+
+    fn look_at_bounds(&mut self) {
+        for id in self.destinations.keys() {
+            if let Ok(partition) = self.broker.partitions.get(&*self.broker.store, *id) {
+                self.plan
+                    .handle_bounds(*id, partition.log_start(), partition.high_watermark());
+            }
+        }
+    }
+
+    /// Reads what the plan asks for, and queues it for the brokers that lead.
+    async fn read(&mut self) {
+        while let Some(read) = self.plan.poll_read(self.now_ms()) {
+            let store = Arc::clone(&self.broker.store);
+            let chunks = blocking::unblock(move || {
+                store.read(read.partition, read.from, read.until, read.bytes_max)
+            })
+            .await;
+            let now_ms = self.now_ms();
+            let chunks = match chunks {
+                Ok(chunks) => chunks,
+                Err(error) => {
+                    log::error!(target: "sedge::mirror", "partition {}: {error}", read.partition);
+                    self.plan
+                        .handle_read_failure(&read, now_ms, fastrand::u64(..));
+                    continue;
+                }
+            };
+            let batches = chunks
+                .into_iter()
+                .flat_map(|mut chunk| std::iter::from_fn(move || Batch::split_from(&mut chunk)))
+                .take(read.batches_max)
+                .collect();
+            for outgoing in self.plan.handle_read(&read, batches, now_ms) {
+                self.queue(outgoing);
+            }
+        }
+    }
+
+    fn queue(&mut self, outgoing: Outgoing) {
+        let to = &self.destinations[&outgoing.partition];
+        match self.client.known_leader(&to.topic, to.index) {
+            Some(broker) => self.lanes.push(broker, outgoing),
+            None => {
+                let sent = Sent::of(&outgoing);
+                self.tell(sent, Outcome::Answered(ErrorCode::LeaderNotAvailable));
+            }
+        }
+    }
+
+    /// Starts requests where brokers have room. True where something waits for a place that nobody reports.
+    async fn send(&mut self) -> Result<bool, Error> {
+        let mut more = false;
+        let in_flight_max = self.config.client.in_flight_max;
+        for broker in self.lanes.ready(in_flight_max) {
+            let connection = match self.client.connection(Target::Broker(broker)).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    for outgoing in self.lanes.drain(broker) {
+                        self.tell(Sent::of(&outgoing), Outcome::Lost);
+                    }
+                    self.is_stale = true;
+                    return Err(error);
+                }
+            };
+            for _ in 0..in_flight_max {
+                if !self.lanes.ready(in_flight_max).contains(&broker) {
+                    break;
+                }
+                let Some(place) = connection.place() else {
+                    more = true;
+                    break;
+                };
+                let plan = &self.plan;
+                let taken = self
+                    .lanes
+                    .take(broker, self.config.request_bytes, |outgoing| {
+                        plan.is_current(outgoing.partition, outgoing.generation)
+                    });
+                if taken.is_empty() {
+                    break;
+                }
+                let mut produce = Produce::default();
+                for outgoing in &taken {
+                    let to = &self.destinations[&outgoing.partition];
+                    produce.add(&to.topic, to.index, &outgoing.batch);
+                }
+                let batches: Vec<Sent> = taken.iter().map(Sent::of).collect();
+                drop(taken);
+                let timeout_ms = self.config.client.request_timeout.as_millis() as i32;
+                match connection.start(&produce.into_request(timeout_ms), place) {
+                    Ok(in_flight) => {
+                        self.lanes.started(broker);
+                        let answers = self.answers.0.clone();
+                        let waiting = async move {
+                            let result = in_flight.wait().await;
+                            let _ = answers
+                                .send(Answered {
+                                    broker,
+                                    batches,
+                                    result,
+                                })
+                                .await;
+                        };
+                        self.broker.runtime.spawn(waiting).detach();
+                    }
+                    Err(error) => {
+                        for sent in batches {
+                            self.tell(sent, Outcome::Lost);
+                        }
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(more)
+    }
+
+    /// Waits for whatever comes first: an answer, growth here, a deadline, the end.
+    async fn wait(
+        &mut self,
+        growth: event_listener::EventListener,
+        more: bool,
+    ) -> Result<(), Pause> {
+        let now_ms = self.now_ms();
+        let mut until = self.commit_at.min(self.measure_at);
+        if let Some(at_ms) = self.plan.next_deadline_ms() {
+            let wait = Duration::from_millis(at_ms.saturating_sub(now_ms));
+            until = until.min(Instant::now() + wait);
+        }
+        if let Some(at) = self.recheck_at {
+            until = until.min(at);
+        }
+        if more {
+            until = until.min(Instant::now() + Duration::from_millis(10));
+        }
+        let answers = self.answers.1.clone();
+        let answer = async { answers.recv().await.ok() };
+        let grown = async {
+            growth.await;
+            None
+        };
+        let deadline = async {
+            Timer::at(until).await;
+            None
+        };
+        let stop = async {
+            let _ = self.stopping.recv().await;
+            Err(Pause::Stop)
+        };
+        let event = async { Ok(answer.or(grown).or(deadline).await) };
+        let mut answered = stop.or(event).await?;
+        let mut failure = None;
+        while let Some(answer) = answered {
+            if let Err(error) = self.handle(answer) {
+                failure = Some(error);
+            }
+            answered = answers.try_recv().ok();
+        }
+        failure.map_or(Ok(()), |error| Err(Pause::Failed(error)))
+    }
+
+    fn handle(&mut self, answered: Answered) -> Result<(), Error> {
+        self.lanes.answered(answered.broker);
+        let response = match answered.result {
+            Ok(response) => response,
+            Err(error) => {
+                for sent in answered.batches {
+                    self.tell(sent, Outcome::Lost);
+                }
+                return Err(error);
+            }
+        };
+        let mut codes = HashMap::new();
+        for topic in &response.responses {
+            for partition in &topic.partition_responses {
+                let key = (topic.name.as_str(), partition.index);
+                if let Some(message) = &partition.error_message {
+                    log::debug!(target: "sedge::mirror", "{}-{}: {message}", key.0, key.1);
+                }
+                codes.insert(key, ErrorCode::from(partition.error_code));
+            }
+        }
+        for sent in answered.batches {
+            let Some(to) = self.destinations.get(&sent.partition) else {
+                continue;
+            };
+            let outcome = codes
+                .get(&(&*to.topic, to.index))
+                .map_or(Outcome::Lost, |code| Outcome::Answered(*code));
+            self.tell(sent, outcome);
+        }
+        Ok(())
+    }
+
+    /// Tells the plan what became of a batch.
+    fn tell(&mut self, sent: Sent, outcome: Outcome) {
+        if let Outcome::Answered(code) = outcome
+            && is_about_leadership(code)
+            && let Some(to) = self.destinations.get(&sent.partition)
+        {
+            self.client.forget(&to.topic);
+            self.is_stale = true;
+        }
+        let Sent {
+            partition,
+            generation,
+            base,
+        } = sent;
+        let (now_ms, random) = (self.now_ms(), fastrand::u64(..));
+        self.plan
+            .handle_outcome(partition, generation, base, outcome, now_ms, random);
+    }
+
+    // Keeping books.
+
+    async fn commit(&mut self) {
+        self.commit_at = Instant::now() + limits::COMMIT_EVERY;
+        let cursors = self.plan.uncommitted();
+        if cursors.is_empty() {
+            return;
+        }
+        let named: Vec<_> = cursors
+            .iter()
+            .filter_map(|(partition, offset)| {
+                let to = self.destinations.get(partition)?;
+                Some((to.topic.to_string(), to.index, to.topic_id, *offset))
+            })
+            .collect();
+        match self.cursors.commit(&named).await {
+            Ok(()) => self.plan.handle_committed(&cursors),
+            // The link goes on: what is sent twice after a crash is more, nothing is lost.
+            Err(error) => {
+                let name = &self.config.name;
+                log::warn!(target: "sedge::mirror", "{name}: cursors are not committed: {error}");
+            }
+        }
+    }
+
+    async fn measure(&mut self) {
+        self.measure_at = Instant::now() + limits::MEASURE_EVERY;
+        self.look_at_bounds();
+        let counts = self.plan.counts();
+        self.metrics.sent_records.set(counts.sent_records);
+        self.metrics.sent_bytes.set(counts.sent_bytes);
+        self.metrics.retries.set(counts.retries);
+        self.metrics.lost_to_retention.set(counts.lost_to_retention);
+        self.metrics.lag_records.set(self.plan.lag());
+        let lagging: Vec<_> = self.plan.lagging().collect();
+        let age_ms = match self.plan.oldest_timestamp() {
+            Some(oldest) if !lagging.is_empty() => self.broker.clock.now().wall_ms - oldest,
+            _ => 0,
+        };
+        self.metrics.lag_ms.set(age_ms.max(0));
+        let store = Arc::clone(&self.broker.store);
+        let bytes = blocking::unblock(move || {
+            lagging
+                .iter()
+                .map(|(partition, cursor)| bytes_from(&*store, *partition, *cursor))
+                .sum()
+        })
+        .await;
+        self.metrics.lag_bytes.set(bytes);
+    }
+
+    /// Running, or blocked where anything is held.
+    fn tell_state(&self) {
+        let held = self.plan.holds().next().and_then(|(partition, hold)| {
+            let to = self.destinations.get(&partition)?;
+            let why = match hold {
+                Hold::Refused(code) => format!("the upstream refuses a batch: {code}"),
+                Hold::Unfit(error) => error.to_string(),
+            };
+            Some(format!("{}-{}: {why}", to.topic, to.index))
+        });
+        let refused = || {
+            self.refused
+                .iter()
+                .next()
+                .map(|(topic, why)| format!("{topic}: {why}"))
+        };
+        self.metrics.set_state(match held.or_else(refused) {
+            Some(why) => LinkState::Blocked { why },
+            None => LinkState::Running,
+        });
+    }
+}
+
+impl Sent {
+    fn of(outgoing: &Outgoing) -> Self {
+        Self {
+            partition: outgoing.partition,
+            generation: outgoing.generation,
+            base: outgoing.base,
+        }
+    }
+}
+
+fn is_over(at: Option<Instant>) -> bool {
+    at.is_some_and(|at| at <= Instant::now())
+}
+
+/// Bytes from `cursor` to the end, as the slices have them.
+fn bytes_from(store: &dyn sedge_storage::LogStore, partition: PartitionId, cursor: Offset) -> i64 {
+    let Ok(slices) = store.slices(partition) else {
+        return 0;
+    };
+    let of_slice = |slice: &sedge_storage::Slice| {
+        let records = (slice.next_offset.get() - slice.first_offset.get()).max(1);
+        let left = (slice.next_offset.get() - cursor.get()).clamp(0, records);
+        i64::try_from(i128::from(slice.bytes) * i128::from(left) / i128::from(records)).unwrap_or(0)
+    };
+    slices.iter().map(of_slice).sum()
+}

@@ -1,0 +1,90 @@
+//! The mirror: links that copy topics to an upstream Kafka of any vendor.
+//!
+//! What to read, what an answer means and when to try again is decided by [`sedge_core::mirror`]; here are
+//! the sockets, the reads of the log, the upstream's topics and the places where cursors are kept.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `config` | [`MirrorConfig`], from a `[mirror.NAME]` table |
+//! | `selection` | which topics a link takes |
+//! | `cursors` | committed offsets of the group `sedge-mirror-NAME`, so that Kafka's tools show the lag |
+//! | `upstream` | the topics on the other side: created, grown |
+//! | `lanes` | batches on their way to each upstream broker |
+//! | `link` | the task that runs a link |
+//!
+//! **Invariant:** a link reads below the high watermark and writes nothing here but its cursors: an upstream
+//! that is down touches neither produce nor readiness.
+//! **Invariant:** a cursor is committed after the upstream has acknowledged what is below it. What was
+//! acknowledged after the last commit before a crash is sent again (at least once).
+
+pub mod config;
+mod cursors;
+mod lanes;
+pub mod limits;
+mod link;
+mod selection;
+mod upstream;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use async_channel::Sender;
+use async_executor::Task;
+use async_io::Timer;
+use futures_lite::FutureExt;
+
+use crate::broker::Broker;
+
+pub use config::MirrorConfig;
+
+/// The group under which a link's cursors are committed.
+pub fn group_of(link: &str) -> String {
+    format!("sedge-mirror-{link}")
+}
+
+/// The links that run. Dropping it ends them at once.
+#[derive(Debug)]
+pub struct Mirror {
+    links: Vec<Task<()>>,
+    stop: Sender<()>,
+}
+
+impl Mirror {
+    /// Starts a task a link. `local` is where this broker listens: cursors are committed there.
+    pub fn start(broker: &Arc<Broker>, configs: Vec<MirrorConfig>, local: SocketAddr) -> Self {
+        let local = reachable(local);
+        let (stop, stopping) = async_channel::bounded(1);
+        let links = configs.into_iter().map(|config| {
+            let link = link::Link::new(Arc::clone(broker), config, local, stopping.clone());
+            broker.runtime.spawn(link.run())
+        });
+        Self {
+            links: links.collect(),
+            stop,
+        }
+    }
+
+    /// Ends the links in order: what was acknowledged is committed, so that it is not sent again.
+    pub async fn stop(self) {
+        self.stop.close();
+        let ended = async {
+            for link in self.links {
+                link.await;
+            }
+        };
+        let over = async {
+            Timer::after(limits::STOP_GRACE).await;
+        };
+        ended.or(over).await;
+    }
+}
+
+/// A listener on every address is reached by the loopback.
+fn reachable(listener: SocketAddr) -> SocketAddr {
+    let ip = match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listener.port())
+}

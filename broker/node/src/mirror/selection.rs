@@ -1,0 +1,67 @@
+//! Which topics a link takes.
+
+use regex_lite::Regex;
+
+/// Regular expressions over whole names, as MirrorMaker's `topics` has them. Internal topics are never taken.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    included: Vec<Regex>,
+    excluded: Vec<Regex>,
+}
+
+impl Selection {
+    /// # Errors
+    /// The pattern that is not a regular expression, and why.
+    pub fn new(included: &[String], excluded: &[String]) -> Result<Self, (String, String)> {
+        Ok(Self {
+            included: compile(included)?,
+            excluded: compile(excluded)?,
+        })
+    }
+
+    pub fn takes(&self, topic: &str) -> bool {
+        let any = |patterns: &[Regex]| patterns.iter().any(|pattern| pattern.is_match(topic));
+        !topic.starts_with("__") && any(&self.included) && !any(&self.excluded)
+    }
+}
+
+fn compile(patterns: &[String]) -> Result<Vec<Regex>, (String, String)> {
+    let compile = |pattern: &String| {
+        Regex::new(&format!("^(?:{pattern})$"))
+            .map_err(|error| (pattern.clone(), error.to_string()))
+    };
+    patterns.iter().map(compile).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_about_whole_names() {
+        let check = |patterns: &[&str], excluded: &[&str], topic: &str, expected: bool| {
+            let owned = |list: &[&str]| list.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
+            let selection = Selection::new(&owned(patterns), &owned(excluded)).unwrap();
+            assert_eq!(
+                selection.takes(topic),
+                expected,
+                "{patterns:?} {excluded:?} {topic}"
+            );
+        };
+        check(&["sensors.*"], &[], "sensors.temperature", true);
+        check(&["sensors.*"], &[], "old.sensors.temperature", false);
+        check(&["sensors"], &[], "sensors.temperature", false);
+        check(&["a", "b-[0-9]+"], &[], "b-17", true);
+        check(&["a|b"], &[], "ab", false);
+        check(&[".*"], &[], "__consumer_offsets", false);
+        check(&["__consumer_offsets"], &[], "__consumer_offsets", false);
+        check(&[".*"], &["private.*"], "private.x", false);
+        check(&[".*"], &["private.*"], "public", true);
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        let (pattern, _) = Selection::new(&["a(".to_owned()], &[]).unwrap_err();
+        assert_eq!(pattern, "a(");
+    }
+}
