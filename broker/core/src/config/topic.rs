@@ -54,7 +54,7 @@ const fn idle(
 pub const TOPIC_KEYS: &[ConfigKey] = &[
     key("cleanup.policy", List, Some("delete"), OneOf(&["delete", "compact"]),
         &["log.cleanup.policy"],
-        "delete: old records go by retention; compact: all stay (compaction itself is not done yet)"),
+        "delete: old records go by retention; compact: all stay (compaction comes later)"),
     idle("compression.gzip.level", Int, Some("-1"), Between(-1, 9), &["compression.gzip.level"],
         "Level of gzip where the broker compresses"),
     idle("compression.lz4.level", Int, Some("9"), Between(1, 17), &["compression.lz4.level"],
@@ -85,7 +85,8 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "There is no remote tier"),
     idle("local.retention.ms", Long, Some("-2"), AtLeast(-2), &["log.local.retention.ms"],
         "There is no remote tier"),
-    idle("max.compaction.lag.ms", Long, LONG_MAX, AtLeast(1), &["log.cleaner.max.compaction.lag.ms"],
+    idle("max.compaction.lag.ms", Long, LONG_MAX, AtLeast(1),
+        &["log.cleaner.max.compaction.lag.ms"],
         "A record is compacted after so long at the latest"),
     key("max.message.bytes", Int, Some("1048588"), AtLeast(0), &["message.max.bytes"],
         "Largest record batch"),
