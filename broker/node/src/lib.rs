@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod console;
 pub mod coordinator;
+pub mod demo;
 pub mod exit;
 pub mod handlers;
 pub mod limits;

@@ -5,7 +5,7 @@ mod connect;
 mod failure;
 mod group;
 mod mirror;
-mod output;
+pub(crate) mod output;
 mod plugin;
 mod plugin_code;
 mod serve;
@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use failure::{Exit, Failure};
+pub(crate) use plugin::deploy;
 
 /// An edge broker that speaks Kafka.
 #[derive(Debug, Parser)]
@@ -40,6 +41,8 @@ enum Command {
     Topic(topic::TopicCommand),
     /// List and describe consumer groups.
     Group(group::GroupCommand),
+    /// Show an edge broker, a filter and a mirror at work.
+    Demo(crate::demo::Demo),
     /// Build, compile, deploy, list and delete plugins.
     Plugin(plugin::PluginCommand),
     /// List and describe mirror links.
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(serve)) => serve.run(),
         Some(Command::Topic(command)) => command.run(),
         Some(Command::Group(command)) => command.run(),
+        Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Plugin(command)) => command.run(),
         Some(Command::Mirror(command)) => command.run(),
         Some(Command::Config(command)) => command.run(),

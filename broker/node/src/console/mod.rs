@@ -12,6 +12,7 @@ mod series;
 mod server;
 mod status;
 
+pub use page::Bytes;
 pub use server::{bind, serve};
 pub use status::{GroupStatus, Source, Status, StorageStatus, TopicStatus};
 

@@ -262,6 +262,7 @@ impl fmt::Display for Text<'_> {
 }
 
 /// A number of bytes for eyes.
+#[derive(Debug, Clone, Copy)]
 pub struct Bytes(pub u64);
 
 impl fmt::Display for Bytes {
