@@ -34,13 +34,13 @@ pub fn demo(workspace: &Workspace, arguments: &[String]) -> Result<()> {
             .arg("--output")
             .arg(&component),
     )?;
-    process::run(
+    Err(process::become_one(
         Command::new(workspace.broker())
             .arg("demo")
             .arg("--plugin")
             .arg(&component)
             .args(arguments),
-    )
+    ))
 }
 
 /// Runs a benchmark of the tests crate against the release broker.

@@ -1,6 +1,9 @@
 //! Running programs: each is shown before it runs, and a failure names it.
 
-use std::process::{Command, Stdio};
+use std::{
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+};
 
 use crate::error::{Error, Result};
 
@@ -8,6 +11,16 @@ use crate::error::{Error, Result};
 pub fn run(command: &mut Command) -> Result<()> {
     println!("  $ {}", line(command));
     run_quietly(command)
+}
+
+/// Becomes `command`, so that Ctrl-C and the exit code are its own. Returns only where it cannot.
+pub fn become_one(command: &mut Command) -> Error {
+    println!("  $ {}", line(command));
+    let source = command.exec();
+    Error::NotStarted {
+        command: line(command),
+        source,
+    }
 }
 
 /// Runs `command` without saying so.

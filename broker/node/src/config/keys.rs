@@ -78,8 +78,14 @@ pub const LINK_KEYS: &[LinkKey] = &[
     link("direction", "push: from here to the upstream"),
     link("max.request.size", "Bytes of one request to the upstream"),
     link("mode", "at-least-once"),
-    link("replication.factor", "Of topics created upstream; -1: as the upstream likes"),
-    link("topics", "Topics to copy: regular expressions over whole names"),
+    link(
+        "replication.factor",
+        "Of topics created upstream; -1: as the upstream likes",
+    ),
+    link(
+        "topics",
+        "Topics to copy: regular expressions over whole names",
+    ),
     link("topics.exclude", "Topics that are not copied all the same"),
 ];
 
