@@ -1,4 +1,5 @@
-//! Sends readings: a task a partition, each an idempotent producer of its own, so that nothing is there twice.
+//! Sends readings: a task a partition, each an idempotent producer of its own, so that nothing is
+//! there twice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,7 +34,8 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Starts sending `rate` readings a second. Comes back when the first batch was taken, which waits for the filter.
+    /// Starts sending `rate` readings a second. Comes back when the first batch was taken, which
+    /// waits for the filter.
     ///
     /// # Errors
     /// The broker refuses.

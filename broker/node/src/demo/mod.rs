@@ -1,7 +1,9 @@
-//! `sedge demo`: an edge broker with a filter, mirrored to a second broker, fed with made-up sensor readings.
+//! `sedge demo`: an edge broker with a filter, mirrored to a second broker, fed with made-up sensor
+//! readings.
 //!
-//! Both brokers are processes of their own, in a temporary directory; everything goes over the Kafka protocol. At
-//! the end the numbers are added up from both brokers' offsets and metrics, and a sum that is off is a failure.
+//! Both brokers are processes of their own, in a temporary directory; everything goes over the
+//! Kafka protocol. At the end the numbers are added up from both brokers' offsets and metrics, and a
+//! sum that is off is a failure.
 
 mod feed;
 mod limits;

@@ -1,4 +1,5 @@
-//! Made-up temperatures: each sensor drifts around its own mean, and now and then one says what no sensor can.
+//! Made-up temperatures: each sensor drifts around its own mean, and now and then one says what no
+//! sensor can.
 
 /// Where the sensors hang, and the temperature there.
 const PLACES: [(&str, f64); 8] = [

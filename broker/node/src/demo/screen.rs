@@ -141,7 +141,8 @@ impl Screen {
 
     fn line(&self, sums: &Sums) -> String {
         format!(
-            "after={:.0}s produced={} kept={} dropped={} mirrored={} lag={} log_bytes={} written_bytes={} memory_bytes={}\n",
+            "after={:.0}s produced={} kept={} dropped={} mirrored={} \
+             lag={} log_bytes={} written_bytes={} memory_bytes={}\n",
             self.started.elapsed().as_secs_f64(),
             sums.produced,
             sums.kept,

@@ -52,7 +52,8 @@ impl Server {
             command.args(["--set", setting]);
         }
         let stderr = File::create(&log).map_err(|error| failed(&error))?;
-        // A group of its own, so that Ctrl-C reaches the demo alone, which then ends its brokers in order.
+        // A group of its own, so that Ctrl-C reaches the demo alone, which then ends its brokers in
+        // order.
         command
             .process_group(0)
             .stdin(Stdio::null())

@@ -49,8 +49,8 @@ impl<'a> Watch<'a> {
         Self { stage, is_filtered }
     }
 
-    /// The numbers now. What is further down the way is read first, so that while readings flow nothing seems to
-    /// arrive before it was sent.
+    /// The numbers now. What is further down the way is read first, so that while readings flow
+    /// nothing seems to arrive before it was sent.
     pub async fn look(&self, feed: &Feed) -> Result<Sums, Failure> {
         let at_hq = records(&self.stage.hq_client).await?;
         let at_edge = records(&self.stage.edge_client).await?;

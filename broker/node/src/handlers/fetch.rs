@@ -333,6 +333,8 @@ fn finish(
             response.responses.push(topic_response(&read.wanted.topic));
             topic_of_last = Some(read.wanted.topic.clone());
         }
+        let error = ErrorCode::from(read.data.error_code);
+        broker.metrics.request_error(request.key, error);
         let topic = response.responses.last_mut().expect("it was pushed above");
         topic.partitions.push(read.data);
         chunks.push(read.chunks);
@@ -352,6 +354,7 @@ fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
 }
 
 fn whole_error(request: &Request, error: ErrorCode) -> Result<Frame, Disconnect> {
+    request.broker.metrics.request_error(request.key, error);
     encode(
         request,
         &FetchResponseData::default().with_error_code(error.code()),

@@ -62,10 +62,19 @@ pub async fn handle(request: Request, produce: ProduceRequestData) -> Result<Ans
                 Ok(None)
             };
         }
+        count_errors(&request, &response);
         request
             .encode(|buffer, version| response.write(buffer, version))
             .map(Some)
     })))
+}
+
+fn count_errors(request: &Request, response: &ProduceResponseData) {
+    let topics = response.responses.iter();
+    for partition in topics.flat_map(|topic| &topic.partition_responses) {
+        let error = ErrorCode::from(partition.error_code);
+        request.broker.metrics.request_error(request.key, error);
+    }
 }
 
 /// Sorts the request's partitions into what the writer gets and what is answered without it.

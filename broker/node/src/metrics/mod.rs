@@ -34,14 +34,12 @@ pub struct Metrics {
     pub connections_accepted: Counter,
     /// Kafka connections refused for a limit.
     pub connections_refused: Counter,
-    /// Kafka connections closed for bytes that are no request.
-    pub connections_malformed: Counter,
+    /// Kafka connections broken off from here: bytes that are no request, or silence for too long.
+    pub connections_broken_off: Counter,
     /// Records in accepted produce requests, before filters.
     pub produce_records: Counter,
     /// Bytes of their batches.
     pub produce_bytes: Counter,
-    /// Records written to the log, after filters.
-    pub written_records: Counter,
     /// Bytes of record batches sent to consumers.
     pub fetch_bytes: Counter,
     /// Commits: frames written to the log.
@@ -66,10 +64,9 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             connections_refused: Counter::default(),
-            connections_malformed: Counter::default(),
+            connections_broken_off: Counter::default(),
             produce_records: Counter::default(),
             produce_bytes: Counter::default(),
-            written_records: Counter::default(),
             fetch_bytes: Counter::default(),
             commits: Counter::default(),
             fsyncs: Counter::default(),
@@ -168,9 +165,9 @@ impl Metrics {
                 &self.connections_refused,
             ),
             (
-                "sedge_kafka_connections_malformed_total",
-                "Connections closed for bytes that are no request.",
-                &self.connections_malformed,
+                "sedge_kafka_connections_broken_off_total",
+                "Connections closed from here: no requests, or silence for too long.",
+                &self.connections_broken_off,
             ),
             (
                 "sedge_produced_records_total",
@@ -181,11 +178,6 @@ impl Metrics {
                 "sedge_produced_bytes_total",
                 "Bytes of their batches.",
                 &self.produce_bytes,
-            ),
-            (
-                "sedge_written_records_total",
-                "Records written to the log, after filters.",
-                &self.written_records,
             ),
             (
                 "sedge_fetched_bytes_total",

@@ -68,7 +68,11 @@ impl Requests {
             }
         }
         let name = "sedge_kafka_request_errors_total";
-        out.family(name, "counter", "Errors answered to clients.");
+        out.family(
+            name,
+            "counter",
+            "Errors answered to produce and fetch requests, by partition.",
+        );
         let errors = self
             .errors
             .lock()

@@ -138,7 +138,10 @@ pub async fn serve(
     match future::or(future::or(read, write), idle).await {
         Ok(()) => {}
         Err(Disconnect::Io(error)) => debug!(target: "sedge::net", "peer={remote} closed: {error}"),
-        Err(reason) => warn!(target: "sedge::net", "peer={remote} disconnected: {reason}"),
+        Err(reason) => {
+            broker.metrics.connections_broken_off.increment();
+            warn!(target: "sedge::net", "peer={remote} disconnected: {reason}");
+        }
     }
 }
 

@@ -40,6 +40,7 @@ fn welcome(stream: Async<TcpStream>, remote: SocketAddr, broker: &Arc<Broker>) {
     let open = broker.connections.fetch_add(1, Ordering::Relaxed);
     let guard = OpenConnection(Arc::clone(broker));
     if open >= broker.config.max_connections {
+        broker.metrics.connections_refused.increment();
         warn!(
             target: "sedge::net",
             "peer={remote} refused: max.connections={} are open", broker.config.max_connections
@@ -57,6 +58,7 @@ fn welcome(stream: Async<TcpStream>, remote: SocketAddr, broker: &Arc<Broker>) {
             return;
         }
     };
+    broker.metrics.connections_accepted.increment();
     let broker = Arc::clone(broker);
     let runtime = broker.runtime.clone();
     runtime

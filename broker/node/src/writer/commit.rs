@@ -345,6 +345,7 @@ impl<'a> Round<'a> {
             if let Err(failure) = store.append(commit) {
                 exit::fatal("write to the log", &failure);
             }
+            self.broker.metrics.commits.increment();
             self.is_dirty.store(true, Ordering::Release);
         }
         if self.must_sync && self.is_dirty.load(Ordering::Acquire) {
@@ -396,8 +397,13 @@ impl<'a> Round<'a> {
     fn free(&self) {
         for _ in 0..FREE_CALLS_MAX {
             match self.broker.store.free_segments() {
-                Ok(freed) if freed.more => {}
-                Ok(_) => return,
+                Ok(freed) => {
+                    let segments = u64::from(freed.segments);
+                    self.broker.metrics.segments_freed.add(segments);
+                    if !freed.more {
+                        return;
+                    }
+                }
                 Err(refusal @ (Error::Full | Error::ReadOnly)) => {
                     return warn!(target: "sedge::retention", "no segment was freed: {refusal}");
                 }
