@@ -32,12 +32,13 @@ pub fn check_batch(
     now_ms: i64,
 ) -> Result<Batch, AppendError> {
     let batch = split_one(&mut records, config)?;
-    check_header(&batch, produce_version)?;
+    // Before anything that the CRC covers is judged: CORRUPT_MESSAGE has the producer send again.
     if batch.header.computed_crc(&batch.body) != batch.header.crc() {
         return Err(corrupt(
             "Record is corrupt: the stored CRC does not match the computed one.",
         ));
     }
+    check_header(&batch, produce_version)?;
     let facts = check_body(&batch, config)?;
     check_timestamps(&batch.header, facts.as_ref(), config, now_ms)?;
     Ok(batch)
