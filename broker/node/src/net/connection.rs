@@ -159,6 +159,7 @@ async fn read_requests(
 ) -> Result<(), Disconnect> {
     let mut frames = FrameReader::new(reader, broker.config.socket_request_max_bytes);
     while let Some(bytes) = frames.next_length().await? {
+        frames.begin(bytes).await?;
         let admission = broker.gate.admit(bytes).await;
         let frame = frames.frame(bytes).await?;
         activity.note();
@@ -329,6 +330,25 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(Some(bytes))
     }
 
+    /// Waits for the first bytes of a frame, as many as the buffer holds. A frame is admitted to memory only
+    /// then: a length alone, which costs its sender nothing, takes nothing from others.
+    async fn begin(&mut self, bytes: usize) -> Result<(), Disconnect> {
+        let first = bytes.min(self.buffer.len());
+        if self.buffer.len() - self.start < first {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        while self.end - self.start < first {
+            let read = self.reader.read(&mut self.buffer[self.end..]).await?;
+            if read == 0 {
+                return Err(Disconnect::Io(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.end += read;
+        }
+        Ok(())
+    }
+
     /// The frame whose length was read last.
     async fn frame(&mut self, bytes: usize) -> Result<Bytes, Disconnect> {
         let mut frame = vec![0; bytes];
@@ -351,6 +371,7 @@ mod tests {
             let mut frames = FrameReader::new(Cursor::new(stream), 100_000);
             let mut found = Vec::new();
             while let Some(bytes) = frames.next_length().await? {
+                frames.begin(bytes).await?;
                 found.push(frames.frame(bytes).await?.to_vec());
             }
             Ok(found)
@@ -383,6 +404,18 @@ mod tests {
                 "{refused:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_large_claim_takes_no_memory_before_its_bytes_come() {
+        let mut stream = 90_000_i32.to_be_bytes().to_vec();
+        stream.extend([0; 1024]);
+        let begun = block_on(async {
+            let mut frames = FrameReader::new(Cursor::new(stream), 100_000);
+            let bytes = frames.next_length().await?.expect("a length");
+            frames.begin(bytes).await
+        });
+        assert!(matches!(begun, Err(Disconnect::Io(_))), "{begun:?}");
     }
 
     #[test]
