@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -36,6 +37,11 @@ use crate::writer::{State, Writer};
 /// Why the broker does not start.
 #[derive(Debug)]
 pub enum ServeError {
+    /// The data directory cannot be made.
+    Directory {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// The data directory cannot be opened.
     Store(sedge_storage::Error),
     /// `__cluster_metadata` cannot be read.
@@ -59,6 +65,11 @@ pub enum ServeError {
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Directory { path, source } => write!(
+                f,
+                "cannot create the data directory {}: {source}; choose another with --data",
+                path.display()
+            ),
             Self::Store(error) => error.fmt(f),
             Self::Metadata(error) => error.fmt(f),
             Self::Listen { address, source } => write!(
@@ -85,7 +96,9 @@ impl From<ServeError> for Failure {
             )
             | ServeError::Metadata(_) => Exit::Data,
             ServeError::Store(sedge_storage::Error::Locked { .. }) => Exit::Temporary,
-            ServeError::Store(_) | ServeError::LeaderEpoch(_) => Exit::Io,
+            ServeError::Directory { .. } | ServeError::Store(_) | ServeError::LeaderEpoch(_) => {
+                Exit::Io
+            }
             ServeError::Listen { .. } => Exit::Unavailable,
             ServeError::System { .. } => Exit::Software,
             ServeError::Mirror(_) => Exit::Config,
@@ -139,6 +152,10 @@ impl Running {
             cluster_id: config.cluster_id.clone(),
             node_id: config.node_id,
         };
+        std::fs::create_dir_all(&config.data).map_err(|source| ServeError::Directory {
+            path: config.data.clone(),
+            source,
+        })?;
         let (store, report) = sedge_storage::open(&config.data, options, &mut HeaderReplay)
             .map_err(ServeError::Store)?;
         tell(&report);
