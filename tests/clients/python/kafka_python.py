@@ -42,6 +42,9 @@ def consume(bootstrap, topic, group):
                              heartbeat_interval_ms=300, session_timeout_ms=10000)
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+    # With 3.0.12 a member that learns of the topic's partitions while it joins joins twice, and may then
+    # wait for ever: it has its assignment and neither fetches nor sends heartbeats.
+    consumer.partitions_for_topic(topic)
     consumer.subscribe([topic], listener=Listener())
     while not stop.is_set():
         count = 0

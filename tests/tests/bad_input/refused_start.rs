@@ -74,7 +74,7 @@ fn settings_that_nobody_knows() {
     );
     check(&said, &["durability", "perhaps", "interval"]);
     let said = refused(&data, &Options::default().config("this is not TOML"));
-    check(&said, &["line 1"]);
+    check(&said, &["data.toml:1:"]);
     let said = refused(
         &data,
         &Options::default().config("[mirror.hq]\ntopics = [\"a\"]\n"),
