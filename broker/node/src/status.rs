@@ -2,10 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
+use sedge_core::groups::Coordinator;
 use sedge_core::metadata::Topic;
 
 use crate::broker::Broker;
-use crate::console::{Source, Status, StorageStatus, TopicStatus};
+use crate::console::{GroupStatus, Source, Status, StorageStatus, TopicStatus};
 
 /// Partitions whose sizes are looked up for one answer. A page is not worth more reading than that.
 const PARTITIONS_MEASURED_MAX: u32 = 2_000;
@@ -41,7 +42,7 @@ impl Source for Broker {
                 .collect(),
             data: self.config.data.display().to_string(),
             topics: topics.collect(),
-            groups: Vec::new(),
+            groups: self.group_statuses(),
             storage: StorageStatus {
                 disk_bytes: usage.disk_bytes,
                 live_bytes: usage.live_bytes,
@@ -79,6 +80,21 @@ impl Broker {
             status.bytes += self.store.partition_bytes(partition).unwrap_or(0);
         }
         status
+    }
+
+    fn group_statuses(&self) -> Vec<GroupStatus> {
+        let status = |machine: &mut Coordinator| {
+            let listed = machine.list(&[], &[]).into_iter();
+            let with_members = listed.map(|group| GroupStatus {
+                members: machine
+                    .describe(&group.group_id)
+                    .map_or(0, |group| group.members.len()),
+                name: group.group_id,
+                state: group.state.to_owned(),
+            });
+            with_members.collect()
+        };
+        self.groups.with(status)
     }
 
     fn degraded(&self, views: bool) -> Option<String> {

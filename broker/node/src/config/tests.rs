@@ -129,6 +129,13 @@ fn what_is_wrong_is_said() {
         "[mirror.hq]\ntopcis = \"a\"",
         &["did you mean `mirror.hq.topics`?"],
     );
+    let link = "[mirror.hq]\ntopics = \"a\"";
+    check(link, &["f.toml:2", "mirror.hq.bootstrap.servers", "needed"]);
+    let link = "[mirror.hq]\nbootstrap.servers = \"h:1\"\ntopics = \"a\"\nmode = \"exactly-once\"";
+    check(
+        link,
+        &["f.toml:4", "mirror.hq.mode = exactly-once", "at-least-once"],
+    );
     check("flush.ms = 0\nnode.id = -1", &["flush.ms", "node.id"]);
     check("sedge.console = \"9644\"", &["off"]);
 }

@@ -8,6 +8,7 @@ use sedge_core::config::ConfigKey;
 use super::error::Problem;
 use super::values::{self, HostPort, Listener};
 use super::{Setting, Settings, Source, keys};
+use crate::mirror::MirrorConfig;
 
 /// Presets for the sizes of things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,7 @@ const MIB: u64 = 1 << 20;
 /// Checks every setting and builds the configuration. With problems the result is not to be used.
 pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
     check_values(&settings, problems);
+    check_links(&settings, problems);
     let mut reader = Reader {
         settings: &settings,
         problems,
@@ -183,6 +185,30 @@ fn check_values(settings: &Settings, problems: &mut Vec<Problem>) {
                 .map_or(&*error.message, |(_, why)| why);
             problems.push(problem(key, setting, why.to_owned()));
         }
+    }
+}
+
+/// Has the mirror check its links.
+fn check_links(settings: &Settings, problems: &mut Vec<Problem>) {
+    for table in mirrors(settings) {
+        let Err(error) = MirrorConfig::from_table(&table) else {
+            continue;
+        };
+        let prefix = format!("mirror.{}.", table.name);
+        let of_link = |(key, _): &(&str, &Setting)| key.starts_with(&prefix);
+        let source = || {
+            let first = settings.iter().find(of_link);
+            first.map_or(Source::Default, |(_, setting)| setting.source.clone())
+        };
+        // What is missing has no place of its own; the link's first key says where its table is.
+        let setting = settings
+            .get(&error.key)
+            .cloned()
+            .unwrap_or_else(|| Setting {
+                value: "(not set)".to_owned(),
+                source: source(),
+            });
+        problems.push(problem(&error.key, &setting, error.reason));
     }
 }
 

@@ -96,7 +96,7 @@ impl Screen {
     /// Says whether the numbers add up.
     pub fn close(&self, sums: &Sums) -> Result<(), Failure> {
         let mut text = String::from("\n");
-        if !self.is_terminal {
+        if !self.is_terminal && self.last_said.get() != (sums.produced, sums.at_hq) {
             text.push_str(&self.line(sums));
         }
         let checks = sums.checks();
