@@ -63,11 +63,8 @@ pub fn run(workspace: &Workspace, target: &Target, compiler: Compiler) -> Result
     let made = if target.triple == HOST_TRIPLE {
         workspace.broker()
     } else {
-        let directory = workspace.target.join("cross");
-        command
-            .args(["--target", &target.triple, "--target-dir"])
-            .arg(&directory);
-        directory.join(&target.triple).join("release/sedge")
+        command.args(["--target", &target.triple]);
+        workspace.target.join(&target.triple).join("release/sedge")
     };
     process::run(&mut command)?;
     let binary = if target.triple == HOST_TRIPLE && compiler == Compiler::Out {
