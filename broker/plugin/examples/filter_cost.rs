@@ -1,11 +1,12 @@
 //! What a filter costs a record: batches of 100 records of 1 KiB, of which one in ten is dropped.
 //!
-//! `cargo run --release -p sedge-plugin --features jit,build --example filter_cost`
+//! `cargo run --release -p sedge-plugin --example filter_cost ARTIFACT`, where the artifact is what
+//! `sedge plugin compile` made of `plugins/drop-out-of-range` for the machine that runs this.
 #![allow(clippy::print_stdout, reason = "it is a program")]
 
-use std::{error::Error, fs, hint::black_box, path::Path, time::Instant};
+use std::{error::Error, fs, hint::black_box, time::Instant};
 
-use sedge_plugin::{BatchInfo, Engine, FilterStage, Limits, RecordBlob, Verdict, guest};
+use sedge_plugin::{BatchInfo, CodeCache, Engine, FilterStage, Limits, RecordBlob, Verdict};
 
 const ROUNDS: usize = 15;
 const BATCHES: usize = 2000;
@@ -13,17 +14,17 @@ const RECORDS: usize = 100;
 const VALUE_BYTES: usize = 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
-    let component = guest::build(
-        &guest::find_toolchain()?,
-        &plugins.join("drop-out-of-range"),
-        None,
-    )?;
-    println!("component: {} bytes", component.len());
+    let artifact = std::env::args().nth(1).ok_or("name an artifact")?;
+    let artifact = fs::read(artifact)?;
+    let limits = Limits::default();
+    let directory = std::env::temp_dir().join(format!("filter-cost-{}", std::process::id()));
+    let cache = CodeCache::open(&directory, None)?;
+    cache.import(&artifact, &limits)?;
     let engine = Engine::new()?;
     let began = Instant::now();
-    let factory = engine.compile("range", &component, Limits::default())?;
-    println!("compile: {:?}", began.elapsed());
+    let factory = cache.load(&engine, "range", &artifact, limits, None)?;
+    println!("load {} bytes: {:?}", artifact.len(), began.elapsed());
+    fs::remove_dir_all(&directory)?;
     let began = Instant::now();
     let mut filter = factory.instantiate(&[])?;
     println!("instantiate: {:?}", began.elapsed());

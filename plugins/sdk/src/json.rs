@@ -15,16 +15,34 @@ pub fn number(json: &[u8], name: &str) -> Option<f64> {
 /// What follows the first `"name":`.
 fn member<'a>(mut json: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     loop {
-        let quote = json.iter().position(|byte| *byte == b'"')?;
+        let quote = find_quote(json)?;
         json = json.get(quote + 1..)?;
+        // The name's end first: it tells most other members apart without comparing texts.
+        let ends = json.get(name.len()) == Some(&b'"');
         let after = json
-            .strip_prefix(name)
-            .and_then(|after| after.strip_prefix(b"\""));
+            .get(name.len() + 1..)
+            .filter(|_| ends && json.starts_with(name));
         let value = after.and_then(|after| after.trim_ascii_start().strip_prefix(b":"));
         if value.is_some() {
             return value;
         }
     }
+}
+
+/// Where the first quotation mark is. Eight bytes a step: most of a record is passed over.
+fn find_quote(json: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (words, rest) = json.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        // A byte is zero where the quotation mark was; the lowest one found is always a true one.
+        let zero = u64::from_le_bytes(*word) ^ (ONES * b'"' as u64);
+        let found = zero.wrapping_sub(ONES) & !zero & (ONES << 7);
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let in_rest = rest.iter().position(|byte| *byte == b'"')?;
+    Some(words.len() * 8 + in_rest)
 }
 
 #[cfg(test)]
@@ -38,6 +56,10 @@ mod tests {
             (r#"{"celsius" : -4e1 , "x":1}"#, Some(-40.0)),
             (r#"{"unit":"celsius","celsius":3}"#, Some(3.0)),
             (r#"{"celsius":7"#, Some(7.0)),
+            (
+                r#"{"a":1,"b":[1,2,3,4,5,6,7,8,9],"long-name":"","celsius":1e-3 }"#,
+                Some(0.001),
+            ),
             (r#"{"celsius":"7"}"#, None),
             (r#"{"celsius":null}"#, None),
             (r#"{"celsius":}"#, None),
