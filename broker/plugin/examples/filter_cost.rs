@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let bytes = values[0].len();
     println!(
-        "batches of {RECORDS} records of {bytes} bytes, ns of processor a record (least, median, most)"
+        "batches of {RECORDS} of {bytes} bytes; ns of processor a record, least, median, most:"
     );
     print("gathering alone", &mut gathering);
     print("gathering, filter, verdicts", &mut whole);

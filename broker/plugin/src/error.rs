@@ -140,7 +140,7 @@ impl fmt::Display for Error {
             Self::NoCompiler => write!(f, "this build has no compiler for plugins"),
             Self::HostOnly { target } => write!(
                 f,
-                "this build compiles for {} only, not for {target}; build it with `--features cross`",
+                "this build compiles for {} only, not for {target}; build with `--features cross`",
                 crate::config::host_target()
             ),
             Self::UnknownTarget { triple } => write!(
