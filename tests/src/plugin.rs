@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use crate::process::Process;
+use crate::wire::{self, Batch, Connection, error};
 use crate::{limits, tools};
 
 /// Builds `plugins/NAME` and returns the component.
@@ -30,4 +32,24 @@ pub fn deploy(bootstrap: &str, name: &str, component: &Path) {
         Process::run("sedge plugin deploy", &mut deploy, b"", limits::COMMAND),
         "a deploy",
     );
+}
+
+/// Waits until `topic` goes through its filter: until a deployed one is compiled, its batches are refused.
+/// The reading that is sent is out of range, so that it leaves no trace.
+pub fn wait_filtered(connection: &mut Connection, topic: &str) {
+    let reading = Batch::of(&[br#"{"sensor":"s0","celsius":999}"#.to_vec()]).encode();
+    let deadline = Instant::now() + limits::CONDITION;
+    loop {
+        let produced = wire::produce(connection, topic, 0, &reading);
+        match produced.error {
+            error::NONE => return,
+            error::POLICY_VIOLATION => {}
+            _ => panic!("a reading for {topic}: {produced:?}"),
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{topic} has no filter: {produced:?}"
+        );
+        std::thread::sleep(limits::POLL);
+    }
 }

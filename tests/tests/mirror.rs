@@ -169,6 +169,7 @@ fn the_filtered_set_arrives() {
         ("sedge.plugin.plausible.max", "100"),
     ];
     wire::create_topic(&mut connection, FILTERED, PARTITIONS, &configs);
+    plugin::wait_filtered(&mut connection, FILTERED);
     let mut soak = Soak::start_readings(&site.sedge.bootstrap(), FILTERED, PARTITIONS);
     site.disturb(&mut soak);
     // An offset that a producer works out for a record behind a dropped one means nothing.

@@ -178,6 +178,7 @@ fn a_decompression_bomb_for_a_filter() {
         1,
         &[("sedge.filter", "plausible")],
     );
+    plugin::wait_filtered(&mut connection, "filtered");
     let good = wire::produce(&mut connection, "filtered", 0, &reading().encode());
     assert_eq!(good.error, error::NONE, "{good:?}");
     target.settle();
