@@ -32,7 +32,7 @@ use crate::recovery::HeaderReplay;
 use crate::retention;
 use crate::runtime::Runtime;
 use crate::signals::Signals;
-use crate::writer::{State, Writer};
+use crate::writer::{ActivePartitions, State, Writer};
 
 /// Why the broker does not start.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ impl Running {
         }));
         let state = State {
             metadata: machine,
-            partitions: Default::default(),
+            partitions: ActivePartitions::default(),
         };
         let thread = Writer::start(Arc::clone(&broker), state, queue)
             .map_err(system("start the writer thread"))?;

@@ -37,7 +37,7 @@ pub use log::{OFFSETS_TOPIC, Restored, restore};
 pub use write::write;
 
 /// The longest sleep between two looks at the machine.
-const SLEEP_MAX: Duration = Duration::from_secs(3_600);
+const SLEEP_MAX: Duration = Duration::from_hours(1);
 
 /// The coordinator as handlers see it.
 #[derive(Debug)]

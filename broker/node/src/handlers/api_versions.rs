@@ -14,7 +14,7 @@ use crate::net::connection::{Answer, Disconnect};
 
 pub async fn handle(_: &Request, _: ApiVersionsRequestData) -> ApiVersionsResponseData {
     ApiVersionsResponseData::default()
-        .with_api_keys(APIS.iter().map(entry).collect())
+        .with_api_keys(APIS.iter().copied().map(entry).collect())
         // No feature is finalized: without `transaction.version` clients keep to what works here.
         .with_finalized_features_epoch(-1)
 }
@@ -24,6 +24,7 @@ pub fn refuse(request: &Request) -> Result<Answer, Disconnect> {
     let own = APIS
         .iter()
         .filter(|api| api.key == ApiKey::ApiVersions)
+        .copied()
         .map(entry)
         .collect();
     let response = ApiVersionsResponseData::default()
@@ -40,7 +41,7 @@ pub fn refuse(request: &Request) -> Result<Answer, Disconnect> {
     Ok(Answer::Now(vec![frame]))
 }
 
-fn entry(api: &Api) -> ApiVersion {
+fn entry(api: Api) -> ApiVersion {
     ApiVersion::default()
         .with_api_key(api.key as i16)
         .with_min_version(api.min)

@@ -40,12 +40,12 @@ pub async fn handle(request: &Request, message: LeaveGroupRequestData) -> LeaveG
     if let Err(error) = super::written(written).await {
         return response.with_error_code(error.code());
     }
-    let results = match reply {
+    let mut results = match reply {
         Err(error) => return response.with_error_code(error.code()),
         Ok(results) => results.into_iter().map(super::code_of),
     };
     if !is_batched {
-        return response.with_error_code(results.last().unwrap_or(ErrorCode::None.code()));
+        return response.with_error_code(results.next_back().unwrap_or(ErrorCode::None.code()));
     }
     let members = leave
         .members

@@ -106,7 +106,7 @@ fn first_at(
     let from = partition.log_start();
     let found = store
         .first_batch_at(partition.id, time, end)
-        .map_err(storage_error)?;
+        .map_err(|error| storage_error(&error))?;
     let Some(bytes) = found else {
         return Ok(None);
     };
@@ -118,7 +118,7 @@ fn first_at(
 fn newest(store: &dyn LogStore, partition: &Partition, end: Offset) -> Result<Found, ErrorCode> {
     let found = store
         .max_timestamp_batch(partition.id, end)
-        .map_err(storage_error)?;
+        .map_err(|error| storage_error(&error))?;
     let Some(bytes) = found else {
         return Ok(None);
     };
@@ -153,7 +153,7 @@ fn first_record(
     Ok(None)
 }
 
-fn storage_error(error: sedge_storage::Error) -> ErrorCode {
+fn storage_error(error: &sedge_storage::Error) -> ErrorCode {
     log::error!(target: "sedge::list_offsets", "{error}");
     ErrorCode::KafkaStorageError
 }

@@ -40,9 +40,8 @@ pub fn handle(request: Request, message: OffsetCommitRequestData) -> Answer {
         .groups
         .plan(|machine| machine.handle_offset_commit(now, &committer, offsets));
     Answer::Later(Box::pin(async move {
-        let written = match written.recv().await {
-            Ok(written) => written,
-            Err(_) => return Err(Disconnect::ShuttingDown),
+        let Ok(written) = written.recv().await else {
+            return Err(Disconnect::ShuttingDown);
         };
         let code = |slot: &Slot| match slot {
             Slot::Refused(error) => error.code(),
@@ -101,7 +100,7 @@ fn name_of(
     let known = image
         .topic_by_id(topic.topic_id)
         .ok_or(ErrorCode::UnknownTopicId)?;
-    Ok(known.name.to_string())
+    Ok(known.name.clone())
 }
 
 fn to_commit(

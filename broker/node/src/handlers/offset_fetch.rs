@@ -89,7 +89,7 @@ fn one(
     let name = if by_id {
         image
             .topic_by_id(wanted.topic_id)
-            .map(|topic| KafkaString::from(topic.name.to_string()))
+            .map(|topic| KafkaString::from(topic.name.clone()))
     } else {
         Some(wanted.name.clone())
     };

@@ -397,12 +397,11 @@ impl Link {
 
     fn queue(&mut self, outgoing: Outgoing) {
         let to = &self.destinations[&outgoing.partition];
-        match self.client.known_leader(&to.topic, to.index) {
-            Some(broker) => self.lanes.push(broker, outgoing),
-            None => {
-                let sent = Sent::of(&outgoing);
-                self.tell(sent, Outcome::Answered(ErrorCode::LeaderNotAvailable));
-            }
+        if let Some(broker) = self.client.known_leader(&to.topic, to.index) {
+            self.lanes.push(broker, outgoing);
+        } else {
+            let sent = Sent::of(&outgoing);
+            self.tell(sent, Outcome::Answered(ErrorCode::LeaderNotAvailable));
         }
     }
 

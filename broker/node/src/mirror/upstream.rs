@@ -73,14 +73,13 @@ fn told(result: &Result<(), Error>) -> String {
 
 /// A change is seen in the metadata some moments later.
 fn settle(result: Result<(), Error>) -> Result<Twin, Error> {
-    match result {
-        Ok(()) => Ok(Twin::NotYet),
-        Err(Error::Broker {
-            code: ErrorCode::TopicAlreadyExists,
-            ..
-        }) => Ok(Twin::NotYet),
-        Err(error @ Error::Broker { .. }) if !error.is_retriable() => Ok(Twin::Refused(error)),
-        Err(Error::Broker { .. }) => Ok(Twin::NotYet),
-        Err(error) => Err(error),
+    let Err(error) = result else {
+        return Ok(Twin::NotYet);
+    };
+    match error.code() {
+        None => Err(error),
+        Some(ErrorCode::TopicAlreadyExists) => Ok(Twin::NotYet),
+        Some(_) if error.is_retriable() => Ok(Twin::NotYet),
+        Some(_) => Ok(Twin::Refused(error)),
     }
 }

@@ -119,18 +119,16 @@ impl Plugins {
 
     /// Takes what `__sedge_plugins` says of one name from here on. Blocks while it compiles.
     pub fn deploy(&self, name: &str, content: Option<&[u8]>) {
-        match content {
-            Some(content) => match self.registry.load(name, content) {
-                Ok(()) => {
-                    info!(target: "sedge::plugin", "{name} is deployed, {} bytes", content.len())
-                }
-                Err(error) => {
-                    warn!(target: "sedge::plugin", "{name} is deployed but cannot run: {error}");
-                }
-            },
-            None => {
-                self.registry.remove(name);
-                info!(target: "sedge::plugin", "{name} is taken away");
+        let Some(content) = content else {
+            self.registry.remove(name);
+            return info!(target: "sedge::plugin", "{name} is taken away");
+        };
+        match self.registry.load(name, content) {
+            Ok(()) => {
+                info!(target: "sedge::plugin", "{name} is deployed, {} bytes", content.len());
+            }
+            Err(error) => {
+                warn!(target: "sedge::plugin", "{name} is deployed but cannot run: {error}");
             }
         }
     }

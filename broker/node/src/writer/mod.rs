@@ -233,3 +233,4 @@ impl Writer {
 }
 
 pub use commit::State;
+pub use partition::ActivePartitions;

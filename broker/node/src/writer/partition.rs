@@ -1,6 +1,7 @@
 //! The writer's own state of the partitions that it has touched.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use sedge_core::log::producers::{self, ProducerEntry, Producers};
@@ -33,11 +34,10 @@ impl ActivePartitions {
     /// # Errors
     /// The store cannot read it.
     pub fn get(&mut self, broker: &Broker, id: PartitionId) -> Result<&mut ActivePartition, Error> {
-        if !self.0.contains_key(&id) {
-            let loaded = ActivePartition::load(broker, id)?;
-            self.0.insert(id, loaded);
+        match self.0.entry(id) {
+            Entry::Occupied(found) => Ok(found.into_mut()),
+            Entry::Vacant(place) => Ok(place.insert(ActivePartition::load(broker, id)?)),
         }
-        Ok(self.0.get_mut(&id).expect("it was inserted above"))
     }
 
     pub fn remove(&mut self, id: PartitionId) {
