@@ -9,7 +9,7 @@
 //! **Invariant:** `count` is the number of offsets held.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -37,6 +37,9 @@ pub enum OffsetsCommand {
     Commit {
         group_id: String,
         offsets: Vec<OffsetToCommit>,
+        /// Leave out what is as it was, and was said less than so long ago. Only while nothing
+        /// planned waits to be applied.
+        refresh_ms: Option<i64>,
     },
     /// Those of `keys` that are there.
     Delete { keys: Vec<OffsetKey> },
@@ -126,18 +129,23 @@ impl Offsets {
         now: Now,
         group_id: &str,
         offsets: Vec<OffsetToCommit>,
+        refresh_ms: Option<i64>,
     ) -> Plan<CoordinatorRecord, Vec<Result<(), ErrorCode>>> {
         let mut records = Vec::new();
         let mut results = Vec::with_capacity(offsets.len());
         let mut room = OFFSETS_MAX.saturating_sub(self.count);
+        // Of two in one commit the second counts, whatever the table has.
+        let refresh_ms = refresh_ms.filter(|_| !names_one_twice(&offsets));
         for commit in offsets {
-            let is_known = self
-                .get(group_id, &commit.topic, commit.partition)
-                .is_some();
+            let known = self.get(group_id, &commit.topic, commit.partition);
+            let is_known = known.is_some();
+            let is_said = |known: &OffsetValue| is_said(now, known, &commit, refresh_ms);
             results.push(if commit.metadata.len() > self.metadata_bytes_max {
                 Err(ErrorCode::OffsetMetadataTooLarge)
             } else if !is_known && room == 0 {
                 Err(ErrorCode::InvalidCommitOffsetSize)
+            } else if known.is_some_and(is_said) {
+                Ok(())
             } else {
                 room -= usize::from(!is_known);
                 records.push(commit_record(now, group_id, commit));
@@ -196,8 +204,12 @@ impl Machine for Offsets {
         command: OffsetsCommand,
     ) -> Result<Plan<CoordinatorRecord, Self::Reply>, ErrorCode> {
         let keys = match command {
-            OffsetsCommand::Commit { group_id, offsets } => {
-                return Ok(self.plan_commit(now, &group_id, offsets));
+            OffsetsCommand::Commit {
+                group_id,
+                offsets,
+                refresh_ms,
+            } => {
+                return Ok(self.plan_commit(now, &group_id, offsets, refresh_ms));
             }
             OffsetsCommand::Delete { keys } => keys,
             OffsetsCommand::DeleteGroup { group_id } => self
@@ -229,6 +241,29 @@ impl Machine for Offsets {
             }
         }
     }
+}
+
+fn names_one_twice(offsets: &[OffsetToCommit]) -> bool {
+    let keys: BTreeSet<_> = (offsets.iter())
+        .map(|commit| (&commit.topic, commit.partition))
+        .collect();
+    keys.len() < offsets.len()
+}
+
+/// Whether the table has what the commit says, and since not so long ago.
+fn is_said(
+    now: Now,
+    known: &OffsetValue,
+    commit: &OffsetToCommit,
+    refresh_ms: Option<i64>,
+) -> bool {
+    let age = now.wall_ms.saturating_sub(known.commit_ms);
+    refresh_ms.is_some_and(|refresh_ms| (0..refresh_ms).contains(&age))
+        && commit.retention_ms.is_none()
+        && known.expire_ms.is_none()
+        && known.offset == commit.offset
+        && known.leader_epoch == commit.leader_epoch
+        && known.metadata == commit.metadata
 }
 
 fn commit_record(now: Now, group_id: &str, commit: OffsetToCommit) -> CoordinatorRecord {
@@ -303,6 +338,7 @@ mod tests {
                 OffsetsCommand::Commit {
                     group_id: group_id.clone(),
                     offsets,
+                    refresh_ms: None,
                 },
             );
             if round % 7 == 0 {
@@ -346,7 +382,11 @@ mod tests {
         let results = run(
             &mut live,
             &mut log,
-            OffsetsCommand::Commit { group_id, offsets },
+            OffsetsCommand::Commit {
+                group_id,
+                offsets,
+                refresh_ms: None,
+            },
         );
         assert_eq!(results, [Ok(()), Ok(())]);
         let expected = OffsetValue {
@@ -370,6 +410,7 @@ mod tests {
             OffsetsCommand::Commit {
                 group_id: "g".to_string(),
                 offsets,
+                refresh_ms: None,
             },
         );
         assert_eq!(plan.unwrap().records.len(), 1);
@@ -396,6 +437,7 @@ mod tests {
             OffsetsCommand::Commit {
                 group_id: group_id.clone(),
                 offsets,
+                refresh_ms: None,
             },
         );
         assert_eq!(
@@ -407,8 +449,47 @@ mod tests {
         let results = run(
             &mut live,
             &mut log,
-            OffsetsCommand::Commit { group_id, offsets },
+            OffsetsCommand::Commit {
+                group_id,
+                offsets,
+                refresh_ms: None,
+            },
         );
         assert_eq!(results, [Ok(()), Err(ErrorCode::InvalidCommitOffsetSize)]);
+    }
+
+    #[test]
+    fn what_was_just_said_is_not_written_again() {
+        let (mut live, mut log) = (Offsets::new(16), Vec::new());
+        let mut check = |now_ms: i64, offsets: &[i64], written: usize| {
+            let now = Now {
+                wall_ms: NOW.wall_ms + now_ms,
+                ..NOW
+            };
+            let command = OffsetsCommand::Commit {
+                group_id: "g".to_string(),
+                offsets: offsets
+                    .iter()
+                    .map(|offset| commit("t", 0, *offset))
+                    .collect(),
+                refresh_ms: Some(1_000),
+            };
+            let plan = live.plan(now, command).unwrap();
+            assert!(plan.reply.iter().all(Result::is_ok));
+            assert_eq!(plan.records.len(), written, "{offsets:?} at {now_ms}");
+            for record in plan.records {
+                live.apply(Offset::ZERO, &record);
+                log.push(record);
+            }
+        };
+        check(0, &[5], 1);
+        check(999, &[5], 0);
+        check(999, &[6], 1);
+        check(1_998, &[6], 0);
+        check(1_999, &[6], 1);
+        check(1_999, &[7, 6], 2);
+        check(1_999, &[6], 0);
+        // A clock that went back.
+        check(0, &[6], 1);
     }
 }

@@ -54,6 +54,12 @@ pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 /// Metadata records in one batch of `__cluster_metadata`.
 pub const METADATA_BATCH_RECORDS_MAX: usize = 5_000;
 
+/// Size from which `__consumer_offsets` is trimmed to what it says: days of commits of a few consumers.
+pub const COORDINATOR_LOG_BYTES_MIN: u64 = 1 << 20;
+
+/// How many times of what it says it may take up before it is trimmed again.
+pub const COORDINATOR_LOG_GROWTH_MAX: u64 = 4;
+
 /// Bytes of one batch of `__consumer_offsets`, before its last record: that of a large group comes
 /// on top.
 pub const COORDINATOR_BATCH_BYTES: usize = 256 << 10;

@@ -33,7 +33,8 @@ impl GroupConfig {
             max_session_timeout_ms: small("group.max.session.timeout.ms"),
             max_size: size("group.max.size").min(limits::GROUP_MEMBERS_MAX),
             initial_rebalance_delay_ms: number("group.initial.rebalance.delay.ms") as u64,
-            offset_metadata_bytes_max: size("offset.metadata.max.bytes"),
+            offset_metadata_bytes_max: size("offset.metadata.max.bytes")
+                .min(limits::OFFSET_METADATA_BYTES_MAX),
             offsets_retention_ms: number("offsets.retention.minutes").saturating_mul(60_000),
             retention_check_interval_ms: number("offsets.retention.check.interval.ms") as u64,
         }

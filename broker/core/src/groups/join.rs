@@ -28,8 +28,21 @@ pub(super) struct Joining<'a> {
 
 /// What can be said without the group.
 pub(super) fn check_request(request: &JoinRequest, config: &GroupConfig) -> Result<(), ErrorCode> {
-    if request.group_id.is_empty() {
+    if request.group_id.is_empty() || request.group_id.len() > limits::TEXT_BYTES_MAX {
         return Err(ErrorCode::InvalidGroupId);
+    }
+    let names = request.protocols.iter().map(|offered| &offered.name);
+    let texts = [
+        &request.member_id,
+        &request.client_id,
+        &request.protocol_type,
+    ];
+    let mut texts = texts
+        .into_iter()
+        .chain(names)
+        .chain(&request.group_instance_id);
+    if texts.any(|text| text.len() > limits::TEXT_BYTES_MAX) {
+        return Err(ErrorCode::InvalidRequest);
     }
     let timeouts = config.min_session_timeout_ms..=config.max_session_timeout_ms;
     if !timeouts.contains(&request.session_timeout_ms) {

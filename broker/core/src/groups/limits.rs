@@ -11,6 +11,10 @@ pub const GROUP_MEMBERS_MAX: usize = 1_000;
 /// timeout, and a client that never comes back may ask again at once.
 pub const GROUP_PENDING_MEMBERS_MAX: usize = 1_000;
 
+/// Bytes of an id or a name that goes into a record, which can say 32 KiB at most. Requests could say
+/// more.
+pub const TEXT_BYTES_MAX: usize = 8 << 10;
+
 /// Protocols (assignors) that one member may offer. Real clients offer one to four.
 pub const MEMBER_PROTOCOLS_MAX: usize = 64;
 
@@ -41,6 +45,14 @@ pub const EXPIRY_GROUPS_PER_TICK: usize = 256;
 /// The least that a rebalance waits for members to come back, so that a client's rebalance timeout
 /// of 0 cannot make the coordinator spin.
 pub const REJOIN_WAIT_MS_MIN: u64 = 100;
+
+/// A commit that says what the one before it said is not written again within this time: consumers
+/// commit every five seconds whether they moved or not, and flash wears. Its only trace would be the
+/// time from which an unused offset expires after days.
+pub const COMMIT_REFRESH_MS: i64 = 60_000;
+
+/// `offset.metadata.max.bytes` at most: what a record can say.
+pub const OFFSET_METADATA_BYTES_MAX: usize = 16 << 10;
 
 /// Committed offsets kept at once, over all groups: about 200 bytes each.
 pub const OFFSETS_MAX: usize = 200_000;

@@ -73,6 +73,8 @@ pub struct Coordinator {
     groups: BTreeMap<Arc<str>, Group>,
     offsets: Offsets,
     schedule: BTreeSet<(u64, Arc<str>)>,
+    /// Records of offsets that were handed out, and are neither durable nor given up.
+    in_flight: usize,
     next_expiry: u64,
     /// Where the round of expiry under way goes on.
     expiry_from: Option<Arc<str>>,
@@ -90,6 +92,7 @@ impl Coordinator {
             groups: BTreeMap::new(),
             offsets,
             schedule: BTreeSet::new(),
+            in_flight: 0,
             next_expiry,
             expiry_from: None,
         }
@@ -231,7 +234,14 @@ impl Coordinator {
             return Planned::only(offsets.iter().map(|_| Err(error)).collect());
         }
         let group_id = committer.group_id.clone();
-        self.plan_offsets(now, OffsetsCommand::Commit { group_id, offsets })
+        // What is on its way could be what this commit takes back.
+        let refresh_ms = (self.in_flight == 0).then_some(limits::COMMIT_REFRESH_MS);
+        let command = OffsetsCommand::Commit {
+            group_id,
+            offsets,
+            refresh_ms,
+        };
+        self.plan_offsets(now, command)
     }
 
     /// OffsetDelete, for topics that the group does not consume.
@@ -344,6 +354,7 @@ impl Coordinator {
     /// A record is durable. In the order of the log.
     pub fn apply(&mut self, now: Now, record: &CoordinatorRecord) {
         self.offsets.apply(Offset::ZERO, record);
+        self.landed(record);
         if let CoordinatorRecord::Offset {
             key,
             value: Some(_),
@@ -361,6 +372,7 @@ impl Coordinator {
     /// they are.
     pub fn handle_save_failed(&mut self, now: Now, records: &[CoordinatorRecord]) {
         for record in records {
+            self.landed(record);
             if let CoordinatorRecord::Group {
                 group: group_id, ..
             } = record
@@ -387,6 +399,9 @@ impl Coordinator {
         if let Some(group) = self.groups.get_mut(committer.group_id.as_str()) {
             return group.check_commit(now, committer);
         }
+        if committer.group_id.len() > limits::TEXT_BYTES_MAX {
+            return Err(ErrorCode::InvalidGroupId);
+        }
         if committer.generation_id >= 0 {
             return Err(if committer.knows_group_id_not_found {
                 ErrorCode::GroupIdNotFound
@@ -403,20 +418,29 @@ impl Coordinator {
     }
 
     fn plan_offsets(
-        &self,
+        &mut self,
         now: Now,
         command: OffsetsCommand,
     ) -> Planned<Vec<Result<(), ErrorCode>>> {
         match self.offsets.plan(now, command) {
-            Ok(plan) => Planned {
-                reply: plan.reply,
-                actions: Actions {
-                    persist: plan.records,
-                    ..Actions::default()
-                },
-            },
+            Ok(plan) => {
+                self.in_flight += plan.records.len();
+                Planned {
+                    reply: plan.reply,
+                    actions: Actions {
+                        persist: plan.records,
+                        ..Actions::default()
+                    },
+                }
+            }
             // The table refuses offsets one by one, never a command.
             Err(_) => Planned::only(Vec::new()),
+        }
+    }
+
+    fn landed(&mut self, record: &CoordinatorRecord) {
+        if matches!(record, CoordinatorRecord::Offset { .. }) {
+            self.in_flight = self.in_flight.saturating_sub(1);
         }
     }
 

@@ -411,6 +411,14 @@ fn what_cannot_join_is_told_why() {
         &|request| request.session_timeout_ms = 1_800_001,
         ErrorCode::InvalidSessionTimeout,
     );
+    check(
+        &|request| request.group_id = "g".repeat(9_000),
+        ErrorCode::InvalidGroupId,
+    );
+    check(
+        &|request| request.client_id = "c".repeat(9_000),
+        ErrorCode::InvalidRequest,
+    );
     let other = ErrorCode::InconsistentGroupProtocol;
     check(
         &|request| request.protocols = vec![protocol("sticky", "")],
@@ -1184,4 +1192,27 @@ fn a_commit_on_its_way_outlives_the_group() {
         bench.restarted().coordinator.offsets(),
         bench.coordinator.offsets()
     );
+}
+
+#[test]
+fn a_repeated_commit_is_written_once_unless_something_is_on_its_way() {
+    let mut bench = Bench::new(config());
+    bench.commit(&outsider(), "t", 1).unwrap();
+    bench.commit(&outsider(), "t", 1).unwrap();
+    assert_eq!(bench.log.len(), 1);
+    let commit = |offset: i64| {
+        vec![OffsetToCommit {
+            topic: "t".to_string(),
+            offset: Offset(offset),
+            ..Default::default()
+        }]
+    };
+    let (coordinator, now) = (&mut bench.coordinator, bench.now);
+    let on = coordinator.handle_offset_commit(now, &outsider(), commit(2));
+    let back = coordinator.handle_offset_commit(now, &outsider(), commit(1));
+    assert_eq!(back.actions.persist.len(), 1, "2 is on its way");
+    coordinator.handle_save_failed(now, &on.actions.persist);
+    coordinator.handle_save_failed(now, &back.actions.persist);
+    let again = coordinator.handle_offset_commit(now, &outsider(), commit(1));
+    assert!(again.actions.is_empty(), "nothing is any more");
 }

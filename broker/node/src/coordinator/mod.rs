@@ -14,6 +14,7 @@
 //! the memory gate.
 
 mod log;
+mod trim;
 mod write;
 
 use std::collections::HashMap;

@@ -10,12 +10,14 @@ use sedge_protocol::ids::PartitionId;
 use sedge_storage::ViewUpdate;
 
 use super::log::{OFFSETS_TOPIC, batches, follows, partition_of};
+use super::trim::Trim;
 use crate::broker::Broker;
 use crate::writer::{AppendPart, Origin};
 
 /// Writes what the outbox holds, for ever. `owed` are changes of the view that a crash has held up.
 pub async fn write(broker: Arc<Broker>, mut owed: Vec<ViewUpdate>) {
     let groups = &broker.groups;
+    let mut trim = Trim::default();
     loop {
         let filled = groups.filled.listen();
         let Some(outbox) = groups.take_outbox() else {
@@ -23,7 +25,11 @@ pub async fn write(broker: Arc<Broker>, mut owed: Vec<ViewUpdate>) {
             continue;
         };
         let written = append(&broker, &outbox.records, &mut owed).await;
+        let has_grown = written.is_ok() && !outbox.records.is_empty();
         groups.finish(broker.clock.now(), outbox, written);
+        if has_grown {
+            trim.run(&broker).await;
+        }
     }
 }
 

@@ -1,0 +1,105 @@
+//! Keeps `__consumer_offsets` small: when its log has grown to several times what it says, what it
+//! says is written once more, and the log start moves there.
+//!
+//! It is what compaction comes to for a topic whose whole content is in a view, and does not need to
+//! read the log for it. Runs in the one task that appends there, so that nothing comes in between.
+//! A crash in the middle leaves a longer log that says the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use log::{info, warn};
+use sedge_core::metadata::Topic;
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{Offset, PartitionId};
+
+use super::log::{OFFSETS_TOPIC, content, follows};
+use crate::broker::Broker;
+use crate::limits::{COORDINATOR_LOG_BYTES_MIN, COORDINATOR_LOG_GROWTH_MAX};
+use crate::writer::{AppendPart, Origin};
+
+/// Size of each partition when it was last trimmed.
+#[derive(Debug, Default)]
+pub struct Trim {
+    trimmed: BTreeMap<PartitionId, u64>,
+}
+
+impl Trim {
+    pub async fn run(&mut self, broker: &Broker) {
+        let image = broker.metadata.load();
+        let Some(topic) = image.topic(OFFSETS_TOPIC) else {
+            return;
+        };
+        for id in topic.partitions() {
+            let size = broker.store.partition_bytes(id).unwrap_or(0);
+            let trimmed = self.trimmed.get(&id).copied().unwrap_or(0);
+            let grown_to = trimmed.saturating_mul(COORDINATOR_LOG_GROWTH_MAX);
+            if size <= grown_to.max(COORDINATOR_LOG_BYTES_MIN) {
+                continue;
+            }
+            match trim(broker, topic, id).await {
+                Ok(bytes) => {
+                    info!(
+                        target: "sedge::groups",
+                        "{OFFSETS_TOPIC} trimmed from {size} to {bytes} bytes"
+                    );
+                    self.trimmed.insert(id, bytes);
+                }
+                Err(reason) => {
+                    warn!(target: "sedge::groups", "{OFFSETS_TOPIC} is not trimmed: {reason}");
+                    // Tried again when it has grown as much once more.
+                    self.trimmed.insert(id, size);
+                }
+            }
+        }
+    }
+}
+
+/// Bytes that it has come to.
+async fn trim(broker: &Broker, topic: &Arc<Topic>, id: PartitionId) -> Result<u64, String> {
+    let store = Arc::clone(&broker.store);
+    let now_ms = broker.clock.now().wall_ms;
+    let batches = blocking::unblock(move || content(&*store, id, now_ms)).await?;
+    let bytes = batches.iter().map(|batch| batch.bytes() as u64).sum();
+    let begins_at = append(broker, topic, id, batches).await?;
+    match broker.writer.delete_records(id, begins_at).await {
+        Ok(Ok(_)) => Ok(bytes),
+        Ok(Err(error)) => Err(format!("{error:?}")),
+        Err(_) => Err("the broker is shutting down".to_owned()),
+    }
+}
+
+/// Where the batches begin; `None` where there are none, and so nothing to keep at all.
+async fn append(
+    broker: &Broker,
+    topic: &Arc<Topic>,
+    id: PartitionId,
+    batches: Vec<Batch>,
+) -> Result<Option<Offset>, String> {
+    let end = broker
+        .partitions
+        .get(&*broker.store, id)
+        .map_err(|error| error.to_string())?;
+    let count: i64 = batches
+        .iter()
+        .map(|batch| i64::from(batch.header.record_count()))
+        .sum();
+    let updates = vec![follows(id, end.high_watermark().plus(count))];
+    let parts = batches.into_iter().map(|batch| AppendPart {
+        partition: id,
+        topic: Arc::clone(topic),
+        sequence: None,
+        batch: Some(batch),
+    });
+    let appended = broker
+        .writer
+        .append(Origin::Broker, parts.collect(), updates)
+        .await;
+    let outcomes = appended.map_err(|_| "the broker is shutting down".to_owned())?;
+    let mut begins_at = None;
+    for outcome in outcomes {
+        let appended = outcome.map_err(|error| format!("{error:?}"))?;
+        begins_at.get_or_insert(appended.base_offset);
+    }
+    Ok(begins_at)
+}
