@@ -34,8 +34,8 @@ pub fn deploy(bootstrap: &str, name: &str, component: &Path) {
     );
 }
 
-/// Waits until `topic` goes through its filter: until a deployed one is compiled, its batches are refused.
-/// The reading that is sent is out of range, so that it leaves no trace.
+/// Waits until `topic` goes through its filter: until a deployed one is compiled, its batches are
+/// refused. The reading that is sent is out of range, so that it leaves no trace.
 pub fn wait_filtered(connection: &mut Connection, topic: &str) {
     let reading = Batch::of(&[br#"{"sensor":"s0","celsius":999}"#.to_vec()]).encode();
     let deadline = Instant::now() + limits::CONDITION;

@@ -54,7 +54,8 @@ pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 /// Metadata records in one batch of `__cluster_metadata`.
 pub const METADATA_BATCH_RECORDS_MAX: usize = 5_000;
 
-/// Size from which `__consumer_offsets` is trimmed to what it says: days of commits of a few consumers.
+/// Size from which `__consumer_offsets` is trimmed to what it says: days of commits of a few
+/// consumers.
 pub const COORDINATOR_LOG_BYTES_MIN: u64 = 1 << 20;
 
 /// How many times of what it says it may take up before it is trimmed again.

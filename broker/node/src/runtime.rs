@@ -1,5 +1,5 @@
-//! The executor: a few threads (`num.network.threads`), one on the smallest device. Sockets and timers are
-//! async-io's; work that may block goes to the `blocking` pool.
+//! The executor: a few threads (`num.network.threads`), one on the smallest device. Sockets and
+//! timers are async-io's; work that may block goes to the `blocking` pool.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! `sedge serve`: opens the log, replays what is replayed, starts the threads and tasks, and says when it is ready.
+//! `sedge serve`: opens the log, replays what is replayed, starts the threads and tasks, and says
+//! when it is ready.
 
 use std::fmt;
 use std::io::Write as _;

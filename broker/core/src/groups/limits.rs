@@ -11,8 +11,8 @@ pub const GROUP_MEMBERS_MAX: usize = 1_000;
 /// timeout, and a client that never comes back may ask again at once.
 pub const GROUP_PENDING_MEMBERS_MAX: usize = 1_000;
 
-/// Bytes of an id or a name that goes into a record, which can say 32 KiB at most. Requests could say
-/// more.
+/// Bytes of an id or a name that goes into a record, which can say 32 KiB at most. Requests could
+/// say more.
 pub const TEXT_BYTES_MAX: usize = 8 << 10;
 
 /// Protocols (assignors) that one member may offer. Real clients offer one to four.
@@ -47,8 +47,8 @@ pub const EXPIRY_GROUPS_PER_TICK: usize = 256;
 pub const REJOIN_WAIT_MS_MIN: u64 = 100;
 
 /// A commit that says what the one before it said is not written again within this time: consumers
-/// commit every five seconds whether they moved or not, and flash wears. Its only trace would be the
-/// time from which an unused offset expires after days.
+/// commit every five seconds whether they moved or not, and flash wears. Its only trace would be
+/// the time from which an unused offset expires after days.
 pub const COMMIT_REFRESH_MS: i64 = 60_000;
 
 /// `offset.metadata.max.bytes` at most: what a record can say.

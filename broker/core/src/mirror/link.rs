@@ -33,7 +33,8 @@ pub struct Position {
     pub high_watermark: Offset,
 }
 
-/// Read batches of `partition` from `from` on, below `until`; give at most `batches_max` of them back.
+/// Read batches of `partition` from `from` on, below `until`; give at most `batches_max` of them
+/// back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Read {
     pub partition: PartitionId,
@@ -180,7 +181,8 @@ impl Link {
 
     // What happened.
 
-    /// Takes a partition up where it stopped. A cursor above the end (a log that lost its tail) becomes the end.
+    /// Takes a partition up where it stopped. A cursor above the end (a log that lost its tail)
+    /// becomes the end.
     pub fn open(&mut self, partition: PartitionId, position: Position) {
         let cursor = position
             .cursor
@@ -267,8 +269,8 @@ impl Link {
         None
     }
 
-    /// What a read brought: whole batches, the first of which contains `read.from`. Those that come out
-    /// are to be sent in their order; more than `batches_max` are left for the next read.
+    /// What a read brought: whole batches, the first of which contains `read.from`. Those that come
+    /// out are to be sent in their order; more than `batches_max` are left for the next read.
     pub fn handle_read(&mut self, read: &Read, batches: Vec<Batch>, now_ms: u64) -> Vec<Outgoing> {
         let mut outgoing = Vec::new();
         let Some(stream) = self.streams.get_mut(&read.partition) else {

@@ -1,5 +1,5 @@
-//! A cluster as the client sees it: its metadata, a connection to each broker that is talked to, and the
-//! rule of whom to ask and when to ask again.
+//! A cluster as the client sees it: its metadata, a connection to each broker that is talked to,
+//! and the rule of whom to ask and when to ask again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -171,8 +171,8 @@ impl Client {
         &self.inner.config
     }
 
-    /// Sends `request` to `target` and waits for its answer; connection troubles are tried again until
-    /// the call's time is over. Error codes inside the answer are the caller's.
+    /// Sends `request` to `target` and waits for its answer; connection troubles are tried again
+    /// until the call's time is over. Error codes inside the answer are the caller's.
     pub async fn call<R: Request>(
         &self,
         target: Target<'_>,
@@ -354,7 +354,8 @@ impl Client {
         Ok(id)
     }
 
-    /// An open connection that is there already, or one to a known broker, or to a bootstrap server.
+    /// An open connection that is there already, or one to a known broker, or to a bootstrap
+    /// server.
     async fn any_connection(&self) -> Result<Arc<Connection>, Error> {
         let slots: Vec<Slot> = lock(&self.inner.slots).values().cloned().collect();
         for slot in slots {

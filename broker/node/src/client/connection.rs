@@ -1,7 +1,8 @@
 //! One connection to one broker: the handshake, then requests in flight and their answers in order.
 //!
-//! A task on the executor owns the stream; callers hand it whole frames. A request that is not answered
-//! in time closes the connection: answers come in order, so nothing behind it would be answered either.
+//! A task on the executor owns the stream; callers hand it whole frames. A request that is not
+//! answered in time closes the connection: answers come in order, so nothing behind it would be
+//! answered either.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -238,8 +239,8 @@ impl<R: Request> InFlight<R> {
     }
 }
 
-/// KIP-35 and KIP-511: the newest version first; a broker that does not know it answers error 35 in the
-/// form of version 0, with the range it does know.
+/// KIP-35 and KIP-511: the newest version first; a broker that does not know it answers error 35 in
+/// the form of version 0, with the range it does know.
 async fn negotiate(transport: &mut Transport, config: &ClientConfig) -> Result<Versions, Error> {
     let request = ApiVersionsRequestData::default()
         .with_client_software_name(KafkaString::from_static("sedge"))

@@ -73,7 +73,8 @@ impl Client {
         Ok(groups)
     }
 
-    /// One group with its members. A group that is not there is `Dead` before Kafka 4.0, an error since.
+    /// One group with its members. A group that is not there is `Dead` before Kafka 4.0, an error
+    /// since.
     pub async fn describe_group(&self, name: &str) -> Result<Group, Error> {
         let request =
             DescribeGroupsRequestData::default().with_groups(vec![name.to_owned().into()]);

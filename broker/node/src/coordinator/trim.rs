@@ -1,9 +1,9 @@
 //! Keeps `__consumer_offsets` small: when its log has grown to several times what it says, what it
 //! says is written once more, and the log start moves there.
 //!
-//! It is what compaction comes to for a topic whose whole content is in a view, and does not need to
-//! read the log for it. Runs in the one task that appends there, so that nothing comes in between.
-//! A crash in the middle leaves a longer log that says the same.
+//! It is what compaction comes to for a topic whose whole content is in a view, and does not need
+//! to read the log for it. Runs in the one task that appends there, so that nothing comes in
+//! between. A crash in the middle leaves a longer log that says the same.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

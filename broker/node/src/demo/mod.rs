@@ -2,8 +2,8 @@
 //! readings.
 //!
 //! Both brokers are processes of their own, in a temporary directory; everything goes over the
-//! Kafka protocol. At the end the numbers are added up from both brokers' offsets and metrics, and a
-//! sum that is off is a failure.
+//! Kafka protocol. At the end the numbers are added up from both brokers' offsets and metrics, and
+//! a sum that is off is a failure.
 
 mod feed;
 mod limits;

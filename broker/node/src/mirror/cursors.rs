@@ -1,7 +1,7 @@
 //! Where a link's cursors are kept: committed offsets of a group of this broker.
 //!
-//! The commits go the way of any client's, over a connection to this broker, and ask never to expire: a link
-//! may be without traffic for longer than `offsets.retention.minutes`.
+//! The commits go the way of any client's, over a connection to this broker, and ask never to
+//! expire: a link may be without traffic for longer than `offsets.retention.minutes`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,8 +28,8 @@ pub struct Cursors {
     saved: CommittedOffsets,
 }
 
-/// The topic's identity goes into the offset's metadata: a topic of the same name that was created later has
-/// other records.
+/// The topic's identity goes into the offset's metadata: a topic of the same name that was created
+/// later has other records.
 fn metadata_of(topic_id: KafkaUuid) -> String {
     format!("topic={topic_id}")
 }

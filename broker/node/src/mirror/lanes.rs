@@ -44,8 +44,8 @@ impl Lanes {
             .collect()
     }
 
-    /// The batches of the next request to `broker`: the first of each partition, in the queue's order, up to
-    /// `bytes_max` but at least one. Those that are not `wanted` any more are dropped.
+    /// The batches of the next request to `broker`: the first of each partition, in the queue's
+    /// order, up to `bytes_max` but at least one. Those that are not `wanted` any more are dropped.
     pub fn take(
         &mut self,
         broker: i32,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Bytes in flight of a link, all partitions together: they are held in memory. At 100 ms of round trip it
-/// allows 20 MB/s.
+/// Bytes in flight of a link, all partitions together: they are held in memory. At 100 ms of round
+/// trip it allows 20 MB/s.
 pub const WINDOW_BYTES: usize = 2 << 20;
 /// Bytes of one read of a partition.
 pub const READ_BYTES: usize = 256 << 10;
@@ -17,8 +17,8 @@ pub const MEASURE_EVERY: Duration = Duration::from_secs(1);
 pub const RECHECK_EVERY: Duration = Duration::from_secs(30);
 /// How long a shutdown waits for the last commit of cursors.
 pub const STOP_GRACE: Duration = Duration::from_secs(2);
-/// `retry.backoff.ms` and `retry.backoff.max.ms` of a link: longer than a client's, since a link that is
-/// down is expected and a thousand devices come back together.
+/// `retry.backoff.ms` and `retry.backoff.max.ms` of a link: longer than a client's, since a link
+/// that is down is expected and a thousand devices come back together.
 pub const RETRY_BACKOFF: Duration = Duration::from_millis(250);
 pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// For one call with its retries: short, because the link has a backoff of its own.

@@ -1,4 +1,5 @@
-//! The task of one link: reads what the plan asks for, sends it, and tells the plan what became of it.
+//! The task of one link: reads what the plan asks for, sends it, and tells the plan what became of
+//! it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -162,7 +163,8 @@ impl Link {
         log::info!(target: "sedge::mirror", "{name}: stopped");
     }
 
-    /// Without its cursors a link would begin at the start: it waits for them. False where it is to stop.
+    /// Without its cursors a link would begin at the start: it waits for them. False where it is to
+    /// stop.
     async fn load_cursors(&mut self) -> bool {
         let mut is_said = false;
         loop {
@@ -215,7 +217,8 @@ impl Link {
 
     // The topics of both sides.
 
-    /// Brings both sides' topics together, opens the partitions that can be copied, and gets a producer id.
+    /// Brings both sides' topics together, opens the partitions that can be copied, and gets a
+    /// producer id.
     async fn prepare(&mut self) -> Result<(), Error> {
         self.is_stale = false;
         let image = self.broker.metadata.load();
@@ -405,7 +408,8 @@ impl Link {
         }
     }
 
-    /// Starts requests where brokers have room. True where something waits for a place that nobody reports.
+    /// Starts requests where brokers have room. True where something waits for a place that nobody
+    /// reports.
     async fn send(&mut self) -> Result<bool, Error> {
         let mut more = false;
         let in_flight_max = self.config.client.in_flight_max;

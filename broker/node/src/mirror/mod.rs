@@ -1,7 +1,8 @@
 //! The mirror: links that copy topics to an upstream Kafka of any vendor.
 //!
-//! What to read, what an answer means and when to try again is decided by [`sedge_core::mirror`]; here are
-//! the sockets, the reads of the log, the upstream's topics and the places where cursors are kept.
+//! What to read, what an answer means and when to try again is decided by [`sedge_core::mirror`];
+//! here are the sockets, the reads of the log, the upstream's topics and the places where cursors
+//! are kept.
 //!
 //! | module | what |
 //! | --- | --- |
@@ -12,10 +13,10 @@
 //! | `lanes` | batches on their way to each upstream broker |
 //! | `link` | the task that runs a link |
 //!
-//! **Invariant:** a link reads below the high watermark and writes nothing here but its cursors: an upstream
-//! that is down touches neither produce nor readiness.
-//! **Invariant:** a cursor is committed after the upstream has acknowledged what is below it. What was
-//! acknowledged after the last commit before a crash is sent again (at least once).
+//! **Invariant:** a link reads below the high watermark and writes nothing here but its cursors: an
+//! upstream that is down touches neither produce nor readiness.
+//! **Invariant:** a cursor is committed after the upstream has acknowledged what is below it. What
+//! was acknowledged after the last commit before a crash is sent again (at least once).
 
 pub mod config;
 mod cursors;

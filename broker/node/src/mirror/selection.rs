@@ -2,7 +2,8 @@
 
 use regex_lite::Regex;
 
-/// Regular expressions over whole names, as MirrorMaker's `topics` has them. Internal topics are never taken.
+/// Regular expressions over whole names, as MirrorMaker's `topics` has them. Internal topics are
+/// never taken.
 #[derive(Clone, Debug)]
 pub struct Selection {
     included: Vec<Regex>,

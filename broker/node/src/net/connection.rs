@@ -1,8 +1,10 @@
-//! One connection: frames in, replies out, in the order of the requests (the protocol guide's "Network").
+//! One connection: frames in, replies out, in the order of the requests (the protocol guide's
+//! "Network").
 //!
-//! The reader decodes and starts each request in order; what cannot be answered at once (a produce that waits for
-//! its flush, a fetch that waits for data) becomes a future that the writer half awaits in turn. So a connection
-//! pipelines, its produces share flushes, and its replies never overtake each other.
+//! The reader decodes and starts each request in order; what cannot be answered at once (a produce
+//! that waits for its flush, a fetch that waits for data) becomes a future that the writer half
+//! awaits in turn. So a connection pipelines, its produces share flushes, and its replies never
+//! overtake each other.
 
 use std::fmt;
 use std::future::Future;
@@ -330,8 +332,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(Some(bytes))
     }
 
-    /// Waits for the first bytes of a frame, as many as the buffer holds. A frame is admitted to memory only
-    /// then: a length alone, which costs its sender nothing, takes nothing from others.
+    /// Waits for the first bytes of a frame, as many as the buffer holds. A frame is admitted to
+    /// memory only then: a length alone, which costs its sender nothing, takes nothing from others.
     async fn begin(&mut self, bytes: usize) -> Result<(), Disconnect> {
         let first = bytes.min(self.buffer.len());
         if self.buffer.len() - self.start < first {
