@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use log::{info, warn};
+use log::{debug, warn};
 use sedge_core::metadata::Topic;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
@@ -18,40 +18,68 @@ use crate::broker::Broker;
 use crate::limits::{COORDINATOR_LOG_BYTES_MIN, COORDINATOR_LOG_GROWTH_MAX};
 use crate::writer::{AppendPart, Origin};
 
-/// Size of each partition when it was last trimmed.
+/// How large each partition's log is, counted here: the store tells a log's size by segments, and what
+/// a trim leaves behind in one is gone with that segment only.
 #[derive(Debug, Default)]
 pub struct Trim {
-    trimmed: BTreeMap<PartitionId, u64>,
+    sizes: BTreeMap<PartitionId, Size>,
+}
+
+#[derive(Debug)]
+struct Size {
+    bytes: u64,
+    /// After the last trim.
+    trimmed: u64,
 }
 
 impl Trim {
+    /// A partition's log has grown.
+    pub fn grew(&mut self, broker: &Broker, id: PartitionId, bytes: u64) {
+        match self.sizes.get_mut(&id) {
+            Some(size) => size.bytes += bytes,
+            None => {
+                let bytes = broker.store.partition_bytes(id).unwrap_or(bytes);
+                self.sizes.insert(id, Size { bytes, trimmed: 0 });
+            }
+        }
+    }
+
+    /// Trims what has grown too large.
     pub async fn run(&mut self, broker: &Broker) {
         let image = broker.metadata.load();
         let Some(topic) = image.topic(OFFSETS_TOPIC) else {
             return;
         };
-        for id in topic.partitions() {
-            let size = broker.store.partition_bytes(id).unwrap_or(0);
-            let trimmed = self.trimmed.get(&id).copied().unwrap_or(0);
-            let grown_to = trimmed.saturating_mul(COORDINATOR_LOG_GROWTH_MAX);
-            if size <= grown_to.max(COORDINATOR_LOG_BYTES_MIN) {
+        for (id, size) in &mut self.sizes {
+            if !size.is_too_large() {
                 continue;
             }
-            match trim(broker, topic, id).await {
+            let before = size.bytes;
+            // Where it fails, it is tried again when the log has grown as much once more.
+            size.trimmed = before;
+            match trim(broker, topic, *id).await {
                 Ok(bytes) => {
-                    info!(
+                    debug!(
                         target: "sedge::groups",
-                        "{OFFSETS_TOPIC} trimmed from {size} to {bytes} bytes"
+                        "{OFFSETS_TOPIC} trimmed from {before} to {bytes} bytes"
                     );
-                    self.trimmed.insert(id, bytes);
+                    *size = Size {
+                        bytes,
+                        trimmed: bytes,
+                    };
                 }
                 Err(reason) => {
                     warn!(target: "sedge::groups", "{OFFSETS_TOPIC} is not trimmed: {reason}");
-                    // Tried again when it has grown as much once more.
-                    self.trimmed.insert(id, size);
                 }
             }
         }
+    }
+}
+
+impl Size {
+    fn is_too_large(&self) -> bool {
+        let grown = self.trimmed.saturating_mul(COORDINATOR_LOG_GROWTH_MAX);
+        self.bytes > grown.max(COORDINATOR_LOG_BYTES_MIN)
     }
 }
 
@@ -102,4 +130,27 @@ async fn append(
         begins_at.get_or_insert(appended.base_offset);
     }
     Ok(begins_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_too_large_by_several_times_its_content() {
+        let check = |bytes: u64, trimmed: u64, expected: bool| {
+            assert_eq!(
+                Size { bytes, trimmed }.is_too_large(),
+                expected,
+                "{bytes} of {trimmed}"
+            );
+        };
+        check(COORDINATOR_LOG_BYTES_MIN, 0, false);
+        check(COORDINATOR_LOG_BYTES_MIN + 1, 0, true);
+        check(COORDINATOR_LOG_BYTES_MIN + 1, 100, true);
+        let large = COORDINATOR_LOG_BYTES_MIN;
+        check(COORDINATOR_LOG_GROWTH_MAX * large, large, false);
+        check(COORDINATOR_LOG_GROWTH_MAX * large + 1, large, true);
+        check(u64::MAX, u64::MAX, false);
+    }
 }

@@ -24,7 +24,7 @@ pub async fn write(broker: Arc<Broker>, mut owed: Vec<ViewUpdate>) {
             filled.await;
             continue;
         };
-        let written = append(&broker, &outbox.records, &mut owed).await;
+        let written = append(&broker, &outbox.records, &mut owed, &mut trim).await;
         let has_grown = written.is_ok() && !outbox.records.is_empty();
         groups.finish(broker.clock.now(), outbox, written);
         if has_grown {
@@ -40,6 +40,7 @@ async fn append(
     broker: &Broker,
     records: &[CoordinatorRecord],
     owed: &mut Vec<ViewUpdate>,
+    trim: &mut Trim,
 ) -> Result<(), ErrorCode> {
     if records.is_empty() {
         return Ok(());
@@ -52,6 +53,7 @@ async fn append(
         by_partition.entry(id).or_default().push(record);
     }
     let mut parts = Vec::new();
+    let mut sizes = Vec::new();
     let mut updates = owed.clone();
     let now_ms = broker.clock.now().wall_ms;
     for (id, records) in by_partition {
@@ -68,6 +70,7 @@ async fn append(
             .iter()
             .map(|batch| i64::from(batch.header.record_count()))
             .sum();
+        sizes.push((id, built.iter().map(|batch| batch.bytes() as u64).sum()));
         updates.push(follows(id, end.high_watermark().plus(count)));
         parts.extend(built.into_iter().map(|batch| AppendPart {
             partition: id,
@@ -85,6 +88,9 @@ async fn append(
         }
     }
     owed.clear();
+    for (id, bytes) in sizes {
+        trim.grew(broker, id, bytes);
+    }
     Ok(())
 }
 
