@@ -35,12 +35,11 @@ struct Size {
 impl Trim {
     /// A partition's log has grown.
     pub fn grew(&mut self, broker: &Broker, id: PartitionId, bytes: u64) {
-        match self.sizes.get_mut(&id) {
-            Some(size) => size.bytes += bytes,
-            None => {
-                let bytes = broker.store.partition_bytes(id).unwrap_or(bytes);
-                self.sizes.insert(id, Size { bytes, trimmed: 0 });
-            }
+        if let Some(size) = self.sizes.get_mut(&id) {
+            size.bytes += bytes;
+        } else {
+            let bytes = broker.store.partition_bytes(id).unwrap_or(bytes);
+            self.sizes.insert(id, Size { bytes, trimmed: 0 });
         }
     }
 
