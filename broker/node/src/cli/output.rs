@@ -73,9 +73,9 @@ impl Table {
         };
         let widths: Vec<usize> = (0..heads.len()).map(width).collect();
         let is_number = |column: usize| {
-            let mut values = self.rows.iter().filter_map(|row| row.get(column));
-            values.clone().next().is_some()
-                && values.all(|value| value.is_number() || value.is_null())
+            let values = self.rows.iter().filter_map(|row| row.get(column));
+            let mut known = values.filter(|value| !value.is_null()).peekable();
+            known.peek().is_some() && known.all(Value::is_number)
         };
         let numbers: Vec<bool> = (0..heads.len()).map(is_number).collect();
         for row in std::iter::once(&heads).chain(&cells) {
