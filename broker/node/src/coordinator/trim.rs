@@ -18,8 +18,8 @@ use crate::broker::Broker;
 use crate::limits::{COORDINATOR_LOG_BYTES_MIN, COORDINATOR_LOG_GROWTH_MAX};
 use crate::writer::{AppendPart, Origin};
 
-/// How large each partition's log is, counted here: the store tells a log's size by segments, and what
-/// a trim leaves behind in one is gone with that segment only.
+/// How large each partition's log is, counted here: the store tells a log's size by segments, and
+/// what a trim leaves behind in one is gone with that segment only.
 #[derive(Debug, Default)]
 pub struct Trim {
     sizes: BTreeMap<PartitionId, Size>,
