@@ -10,7 +10,8 @@ use super::messages::{GroupDescription, GroupListing, MemberDescription};
 pub const CLASSIC: &str = "classic";
 
 impl Group {
-    /// Metadata and assignments are shown while they hold: in a stable group.
+    /// The protocol and its metadata are shown while they hold: in a stable group. An assignment is
+    /// shown until the next rebalance is complete, as members work by it until then.
     pub(super) fn describe(&self) -> GroupDescription {
         let is_stable = self.is(GroupState::Stable);
         let protocol = self
@@ -28,11 +29,7 @@ impl Group {
             } else {
                 Bytes::new()
             },
-            assignment: if is_stable {
-                member.assignment.clone()
-            } else {
-                Bytes::new()
-            },
+            assignment: member.assignment.clone(),
         });
         GroupDescription {
             state: self.state.name(),

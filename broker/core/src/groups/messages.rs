@@ -256,7 +256,7 @@ pub struct MemberDescription {
     pub group_instance_id: Option<String>,
     pub client_id: String,
     pub client_host: String,
-    /// Empty unless the group is stable, like the assignment.
+    /// Empty unless the group is stable.
     pub metadata: Bytes,
     pub assignment: Bytes,
 }

@@ -218,6 +218,14 @@ impl Coordinator {
         let reply = self
             .known(&request.group_id)
             .map(|group| group.leave(now, &config, &request.members, &mut actions));
+        let reply = match reply {
+            // As Kafka does: each member is told, not the group.
+            Err(ErrorCode::UnknownMemberId) => {
+                let unknown = Err(ErrorCode::UnknownMemberId);
+                Ok(request.members.iter().map(|_| unknown).collect())
+            }
+            reply => reply,
+        };
         self.settle_group(&request.group_id);
         Planned { reply, actions }
     }

@@ -837,10 +837,13 @@ fn administrators_remove_members_by_name() {
     assert_eq!(bench.state(), "Empty");
     let request = LeaveRequest {
         group_id: "none".to_string(),
-        members: vec![],
+        members: vec![LeavingMember {
+            member_id: "x".to_string(),
+            group_instance_id: None,
+        }],
     };
     let planned = bench.coordinator.handle_leave(bench.now, &request);
-    assert_eq!(planned.reply, Err(ErrorCode::UnknownMemberId));
+    assert_eq!(planned.reply, Ok(vec![Err(ErrorCode::UnknownMemberId)]));
 }
 
 #[test]
@@ -1018,8 +1021,9 @@ fn a_description_shows_assignments_while_they_hold() {
         group
             .members
             .iter()
-            .all(|member| member.assignment.is_empty())
+            .all(|member| member.metadata.is_empty())
     );
+    assert_eq!(group.members[0].assignment, "all", "it works by that still");
     assert_eq!(group.members[0].member_id, member.member_id);
 }
 

@@ -40,13 +40,11 @@ pub async fn handle(
         .into_iter()
         .zip(results)
         .map(|((name, partitions), results)| {
-            let is_known = image.topic(&name).is_some();
+            let topic = image.topic(&name);
             let partitions = partitions.into_iter().zip(results).map(|(index, result)| {
-                let known = if is_known {
-                    result
-                } else {
-                    Err(ErrorCode::UnknownTopicOrPartition)
-                };
+                let known = topic.and_then(|topic| topic.partition(index));
+                let unknown = Err(ErrorCode::UnknownTopicOrPartition);
+                let known = if known.is_some() { result } else { unknown };
                 OffsetDeleteResponsePartition::default()
                     .with_partition_index(index)
                     .with_error_code(super::code_of(known))
