@@ -1,8 +1,9 @@
 //! The coordinator's way into the log: one append at a time, everything that has gathered in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use sedge_core::groups::Actions;
 use sedge_core::metadata::Topic;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::coordinator::CoordinatorRecord;
@@ -17,6 +18,7 @@ use crate::writer::{AppendPart, Origin};
 /// Writes what the outbox holds, for ever. `owed` are changes of the view that a crash has held up.
 pub async fn write(broker: Arc<Broker>, mut owed: Vec<ViewUpdate>) {
     let groups = &broker.groups;
+    forget_deleted_topics(&broker);
     let mut trim = Trim::default();
     loop {
         let filled = groups.filled.listen();
@@ -31,6 +33,27 @@ pub async fn write(broker: Arc<Broker>, mut owed: Vec<ViewUpdate>) {
             trim.run(&broker).await;
         }
     }
+}
+
+/// A crash may have come between the deletion of a topic and that of its offsets.
+fn forget_deleted_topics(broker: &Broker) {
+    let image = broker.metadata.load();
+    let now = broker.clock.now();
+    broker.groups.act(|machine| {
+        let offsets = machine.offsets();
+        let topics = offsets
+            .group_ids()
+            .flat_map(|group_id| offsets.topics_of_group(group_id));
+        let deleted: BTreeSet<String> = topics
+            .filter(|topic| image.topic(topic).is_none())
+            .map(ToOwned::to_owned)
+            .collect();
+        let mut actions = Actions::default();
+        for topic in deleted {
+            actions.append(machine.handle_topic_deleted(now, &topic));
+        }
+        actions
+    });
 }
 
 /// # Errors
