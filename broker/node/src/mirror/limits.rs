@@ -20,7 +20,7 @@ pub const STOP_GRACE: Duration = Duration::from_secs(2);
 /// `retry.backoff.ms` and `retry.backoff.max.ms` of a link: longer than a client's, since a link
 /// that is down is expected and a thousand devices come back together.
 pub const RETRY_BACKOFF: Duration = Duration::from_millis(250);
-pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(30);
+pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// For one call with its retries: short, because the link has a backoff of its own.
 pub const API_TIMEOUT: Duration = Duration::from_secs(5);
 /// Patterns of one link.

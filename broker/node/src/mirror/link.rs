@@ -210,9 +210,19 @@ impl Link {
         } else {
             LinkState::Blocked { why }
         });
-        self.commit().await;
-        self.measure().await;
-        self.pause(wait).await
+        let until = Instant::now() + wait;
+        // What is produced meanwhile shows as lag.
+        loop {
+            self.commit().await;
+            self.measure().await;
+            let left = until.saturating_duration_since(Instant::now());
+            if self.pause(left.min(limits::MEASURE_EVERY)).await {
+                return true;
+            }
+            if left <= limits::MEASURE_EVERY {
+                return false;
+            }
+        }
     }
 
     // The topics of both sides.
