@@ -12,7 +12,7 @@ use async_io::Timer;
 use futures_lite::FutureExt;
 use sedge_core::backoff::Backoff;
 use sedge_core::metadata::Image;
-use sedge_core::mirror::{self as plan, Hold, Outcome, Outgoing, Position};
+use sedge_core::mirror::{self as plan, Hold, Outcome, Outgoing, Position, Verdict};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
@@ -579,8 +579,20 @@ impl Link {
             base,
         } = sent;
         let (now_ms, random) = (self.now_ms(), fastrand::u64(..));
-        self.plan
+        let verdict = self
+            .plan
             .handle_outcome(partition, generation, base, outcome, now_ms, random);
+        if verdict == Verdict::Hold
+            && let Outcome::Answered(code) = outcome
+            && let Some(to) = self.destinations.get(&partition)
+        {
+            let link = &self.config.name;
+            log::warn!(
+                target: "sedge::mirror",
+                "{link}: the upstream refuses {}-{} at {base}: {code}; trying again in {} s",
+                to.topic, to.index, plan::HOLD_MS / 1000
+            );
+        }
     }
 
     // Keeping books.
