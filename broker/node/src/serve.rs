@@ -194,7 +194,7 @@ impl Running {
         };
         let thread = Writer::start(Arc::clone(&broker), state, queue)
             .map_err(system("start the writer thread"))?;
-        if report.lost_tail {
+        if may_have_lost_records(&report, &broker.config) {
             raise_leader_epoch(&broker)?;
         }
         let local = listeners
@@ -325,6 +325,15 @@ fn bind_console(
             address: address.to_string(),
             source,
         })
+}
+
+/// Whether records that clients may have seen are gone.
+fn may_have_lost_records(report: &OpenReport, config: &Config) -> bool {
+    // What interval durability has acknowledged need not be on flash when the power goes.
+    let is_tail_acknowledged = config.durability == Durability::Interval;
+    report.lost_tail
+        || !report.holes.is_empty()
+        || (is_tail_acknowledged && report.torn_tail.is_some())
 }
 
 /// KIP-101: clients must be able to tell what comes now from what was lost.
