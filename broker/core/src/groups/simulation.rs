@@ -1,7 +1,8 @@
 //! Members that join, fall silent, crash and come back at random, against what must hold of a group
 //! at any time.
 //!
-//! A failure names its seed: `SEDGE_SEED=… cargo test -p sedge-core groups::simulation` replays it.
+//! A failure names its seed: `SEDGE_SEED=… cargo test -p sedge-core groups::simulation`
+//! replays it.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
