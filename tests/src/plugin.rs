@@ -43,7 +43,7 @@ pub fn wait_filtered(connection: &mut Connection, topic: &str) {
         let produced = wire::produce(connection, topic, 0, &reading);
         match produced.error {
             error::NONE => return,
-            error::POLICY_VIOLATION => {}
+            error::NOT_ENOUGH_REPLICAS => {}
             _ => panic!("a reading for {topic}: {produced:?}"),
         }
         assert!(

@@ -136,14 +136,14 @@ impl Sender {
         Ok(())
     }
 
-    /// A filter that is not compiled yet refuses batches by policy; the refused one is sent again.
+    /// A filter that is not compiled yet refuses batches for now; the refused one is sent again.
     async fn send_first(&mut self) -> Result<(), Failure> {
         let end = Instant::now() + limits::FILTER_TIME_MAX;
         let (batch, faulty) = self.batch(1)?;
         loop {
             match self.client.produce(TOPIC, self.partition, &batch).await {
                 Ok(_) => break,
-                Err(error) if error.code() == Some(ErrorCode::PolicyViolation) => {
+                Err(error) if error.code() == Some(ErrorCode::NotEnoughReplicas) => {
                     if Instant::now() > end {
                         return Err(error.into());
                     }

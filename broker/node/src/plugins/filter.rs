@@ -32,6 +32,8 @@ pub enum Failed {
     Rejected(AppendError),
     /// The filter failed: the topic's policy says what follows.
     Plugin(String),
+    /// Nothing is deployed under its name, or what is there is still being compiled.
+    NotReady,
 }
 
 /// A filter and its instance.
@@ -172,7 +174,7 @@ impl Filter {
             self.running = None;
             return match &self.quarantined {
                 Some(version) if version.generation == u64::MAX => Ok(()),
-                _ => Err(Failed::Plugin("it is not deployed".to_owned())),
+                _ => Err(Failed::NotReady),
             };
         };
         let version = Version {

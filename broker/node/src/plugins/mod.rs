@@ -26,6 +26,16 @@ pub use registry::Registry;
 use crate::metrics::Metrics;
 use filter::Filter;
 
+/// The producer is to send again: the filter may be there any moment, and nothing may pass by it.
+/// Of Kafka's codes that every client takes so, this is the one that does not make it look for
+/// another broker.
+fn not_ready(plugin: &str) -> AppendError {
+    AppendError::new(
+        ErrorCode::NotEnoughReplicas,
+        format!("The filter {plugin} is not ready: it is not deployed, or still being compiled."),
+    )
+}
+
 /// One filter of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Binding {
@@ -80,6 +90,11 @@ impl Plugins {
                 Ok(filter::Filtered::Rebuilt(rebuilt)) => batch = rebuilt,
                 Ok(filter::Filtered::Emptied) => return Ok(None),
                 Err(filter::Failed::Rejected(error)) => return Err(error),
+                Err(filter::Failed::NotReady) => match topic.config.on_filter_error() {
+                    OnFilterError::FailOpen => {}
+                    OnFilterError::FailClosed => return Err(not_ready(plugin)),
+                    OnFilterError::Quarantine => filter.quarantine(topic, "it is not deployed"),
+                },
                 Err(filter::Failed::Plugin(why)) => match topic.config.on_filter_error() {
                     OnFilterError::FailOpen => {
                         warn!(target: "sedge::plugin", "{plugin} on {}: {why}; the batch goes on as it came", topic.name);
