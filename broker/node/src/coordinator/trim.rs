@@ -16,7 +16,7 @@ use sedge_protocol::ids::{Offset, PartitionId};
 use super::log::{OFFSETS_TOPIC, content, follows};
 use crate::broker::Broker;
 use crate::limits::{COORDINATOR_LOG_BYTES_MIN, COORDINATOR_LOG_GROWTH_MAX};
-use crate::writer::{AppendPart, Origin};
+use crate::writer::AppendPart;
 
 /// How large each partition's log is, counted here: the store tells a log's size by segments, and
 /// what a trim leaves behind in one is gone with that segment only.
@@ -118,10 +118,7 @@ async fn append(
         sequence: None,
         batch: Some(batch),
     });
-    let appended = broker
-        .writer
-        .append(Origin::Broker, parts.collect(), updates)
-        .await;
+    let appended = broker.writer.append(parts.collect(), updates).await;
     let outcomes = appended.map_err(|_| "the broker is shutting down".to_owned())?;
     let mut begins_at = None;
     for outcome in outcomes {

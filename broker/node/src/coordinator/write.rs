@@ -13,7 +13,7 @@ use sedge_storage::ViewUpdate;
 use super::log::{OFFSETS_TOPIC, batches, follows, partition_of};
 use super::trim::Trim;
 use crate::broker::Broker;
-use crate::writer::{AppendPart, Origin};
+use crate::writer::AppendPart;
 
 /// Writes what the outbox holds, for ever. `owed` are changes of the view that a crash has held up.
 pub async fn write(broker: Arc<Broker>, mut owed: Vec<ViewUpdate>) {
@@ -102,7 +102,7 @@ async fn append(
             batch: Some(batch),
         }));
     }
-    let outcomes = broker.writer.append(Origin::Broker, parts, updates).await;
+    let outcomes = broker.writer.append(parts, updates).await;
     let outcomes = outcomes.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
     for outcome in outcomes {
         if let Err(error) = outcome {

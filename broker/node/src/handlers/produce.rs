@@ -15,7 +15,7 @@ use sedge_protocol::{Bytes, ErrorCode};
 
 use super::Request;
 use crate::net::connection::{Answer, Disconnect};
-use crate::writer::{AppendPart, AppendReply, Appended, Origin};
+use crate::writer::{AppendPart, AppendReply, Appended};
 
 /// What is known of one partition's produce before the writer has answered.
 enum Slot {
@@ -37,11 +37,7 @@ pub async fn handle(request: Request, produce: ProduceRequestData) -> Result<Ans
     let reply = if parts.is_empty() {
         None
     } else {
-        let queued = request
-            .broker
-            .writer
-            .start_append(Origin::Client, parts, Vec::new())
-            .await;
+        let queued = request.broker.writer.start_append(parts, Vec::new()).await;
         Some(queued.map_err(|_| Disconnect::ShuttingDown)?)
     };
     Ok(Answer::Later(Box::pin(async move {

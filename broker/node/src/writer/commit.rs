@@ -16,7 +16,7 @@ use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::{Commit, Entry, Error};
 
 use super::partition::{self, ActivePartitions};
-use super::{AppendPart, AppendReply, Appended, Done, Origin, Request};
+use super::{AppendPart, AppendReply, Appended, Done, Request};
 use crate::broker::Broker;
 use crate::exit;
 use crate::limits::{COMMIT_BYTES_MAX, COMMIT_REQUESTS_MAX, FREE_CALLS_MAX};
@@ -160,14 +160,13 @@ impl<'a> Round<'a> {
     fn plan(&mut self, request: Request) {
         match request {
             Request::Append {
-                origin,
                 parts,
                 updates,
                 done,
             } => {
                 let outcomes = parts
                     .into_iter()
-                    .map(|part| self.plan_append(origin, part))
+                    .map(|part| self.plan_append(part))
                     .collect();
                 self.commit.updates.extend(updates);
                 self.replies.push(Reply::Append(done, outcomes));
@@ -195,7 +194,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn plan_append(&mut self, origin: Origin, part: AppendPart) -> Result<Appended, AppendError> {
+    fn plan_append(&mut self, part: AppendPart) -> Result<Appended, AppendError> {
         let AppendPart {
             partition: id,
             topic,
@@ -249,7 +248,7 @@ impl<'a> Round<'a> {
             &mut self.commit.updates,
         );
         if let Some(batch) = batch {
-            self.must_sync |= origin == Origin::Broker || self.broker.is_sync(&topic.config);
+            self.must_sync |= self.broker.is_sync(&topic.config);
             self.push_batch(id, batch);
         }
         Ok(Appended {

@@ -31,15 +31,6 @@ use crate::limits::{WRITER_QUEUE_MAX, WRITER_STACK_BYTES};
 /// Where a reply goes. Dropping it without one means that the broker stops.
 pub type Done<T> = Sender<T>;
 
-/// Who appends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A client's produce: everything is checked.
-    Client,
-    /// The broker's own records in internal topics.
-    Broker,
-}
-
 /// One batch for one partition.
 #[derive(Clone, Debug)]
 pub struct AppendPart {
@@ -68,7 +59,6 @@ pub type AppendReply = Vec<Result<Appended, AppendError>>;
 pub enum Request {
     /// Appends batches, all in one commit.
     Append {
-        origin: Origin,
         parts: Vec<AppendPart>,
         /// Changes of views that go with the batches.
         updates: Vec<ViewUpdate>,
@@ -142,11 +132,10 @@ impl Writer {
     /// The broker is shutting down.
     pub async fn append(
         &self,
-        origin: Origin,
         parts: Vec<AppendPart>,
         updates: Vec<ViewUpdate>,
     ) -> Result<AppendReply, Stopped> {
-        let reply = self.start_append(origin, parts, updates).await?;
+        let reply = self.start_append(parts, updates).await?;
         reply.recv().await.map_err(|_| Stopped)
     }
 
@@ -156,13 +145,11 @@ impl Writer {
     /// The broker is shutting down.
     pub async fn start_append(
         &self,
-        origin: Origin,
         parts: Vec<AppendPart>,
         updates: Vec<ViewUpdate>,
     ) -> Result<Receiver<AppendReply>, Stopped> {
         let (done, reply) = async_channel::bounded(1);
         self.send(Request::Append {
-            origin,
             parts,
             updates,
             done,
