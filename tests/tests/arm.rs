@@ -13,7 +13,7 @@ use sedge_tests::process::Process;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Connection};
-use sedge_tests::{limits, report, tools};
+use sedge_tests::{limits, plugin, report, tools};
 
 const TOPIC: &str = "readings";
 const FILTER: &str = "plausible";
@@ -36,6 +36,7 @@ fn an_arm_broker_filters_with_code_compiled_ahead() {
     deploy(&sedge, &code);
     let mut connection = Connection::open(&sedge.bootstrap());
     wire::create_topic(&mut connection, TOPIC, 1, &[("sedge.filter", FILTER)]);
+    plugin::wait_filtered(&mut connection, TOPIC);
 
     let mut kept = Vec::new();
     for codec in CODECS {

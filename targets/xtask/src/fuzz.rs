@@ -113,6 +113,7 @@ fn build(workspace: &Workspace) -> Result<()> {
         "build",
         "--release",
         "--bins",
+        "--all-features",
         "--target",
         HOST_TRIPLE,
         "--manifest-path",
