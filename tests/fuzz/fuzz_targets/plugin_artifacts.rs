@@ -12,7 +12,10 @@ fuzz_target!(|input: &[u8]| {
     bounded(input, 4, |input| {
         if let Ok(artifact) = Artifact::read(input) {
             assert!(Artifact::is_one(input));
-            assert_eq!(ComponentHash::of(artifact.component), artifact.component_hash);
+            assert_eq!(
+                ComponentHash::of(artifact.component),
+                artifact.component_hash
+            );
         }
         let _ = inspect_filter(input, COMPONENT_BYTES_MAX);
     });
