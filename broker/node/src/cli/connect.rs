@@ -70,6 +70,7 @@ impl From<client::Error> for Failure {
             | Error::TooLarge { .. }
             | Error::Missing { .. } => Exit::Data,
             Error::Unwritable { .. } => Exit::Software,
+            Error::Itself => Exit::Config,
             Error::Connect { .. }
             | Error::Io(_)
             | Error::Closed

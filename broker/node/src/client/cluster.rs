@@ -299,6 +299,12 @@ impl Client {
         })
     }
 
+    /// The cluster's id by what is known; nothing is asked.
+    #[must_use]
+    pub fn known_cluster_id(&self) -> Option<String> {
+        self.with_known(|known| known.metadata.cluster_id.clone())
+    }
+
     /// A topic by what is known; nothing is asked.
     #[must_use]
     pub fn known_topic(&self, topic: &str) -> Option<TopicMetadata> {

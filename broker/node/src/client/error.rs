@@ -42,6 +42,8 @@ pub enum Error {
     },
     /// The cluster has no leader, coordinator or controller for it just now.
     NoBroker(&'static str),
+    /// The cluster is the one that asks: copying to it would never end.
+    Itself,
     /// The answer lacks what was asked for.
     Missing { api: ApiKey, what: &'static str },
 }
@@ -65,6 +67,7 @@ impl Error {
             | Self::NotKafka
             | Self::Unwritable { .. }
             | Self::Unsupported { .. }
+            | Self::Itself
             | Self::Missing { .. } => false,
         }
     }
@@ -131,6 +134,9 @@ impl fmt::Display for Error {
                 write!(f, "{api:?}: {code}: {message}")
             }
             Self::NoBroker(whom) => write!(f, "the cluster has no {whom} just now"),
+            Self::Itself => f.write_str(
+                "bootstrap.servers leads to this very cluster, by its id; name another one",
+            ),
             Self::Missing { api, what } => write!(f, "the {api:?} answer has no {what}"),
         }
     }

@@ -27,3 +27,6 @@ pub const API_TIMEOUT: Duration = Duration::from_secs(5);
 pub const PATTERNS_MAX: usize = 256;
 /// Answers that wait to be looked at: more than a link can have in flight.
 pub const EVENTS_MAX: usize = 1024;
+/// Partitions whose first batch is read to tell how old what waits is, where the plan does not
+/// know.
+pub const OLDEST_READS_MAX: usize = 16;

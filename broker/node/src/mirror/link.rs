@@ -12,10 +12,10 @@ use async_io::Timer;
 use futures_lite::FutureExt;
 use sedge_core::backoff::Backoff;
 use sedge_core::metadata::Image;
-use sedge_core::mirror::{self as plan, Hold, Outcome, Outgoing, Position, Verdict};
+use sedge_core::mirror::{self as plan, Outcome, Outgoing, Verdict};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
-use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_protocol::ids::PartitionId;
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::ProduceResponseData;
 
@@ -29,13 +29,12 @@ use super::config::MirrorConfig;
 use super::cursors::Cursors;
 use super::lanes::{Lanes, Sent};
 use super::limits;
-use super::upstream::{self, Twin};
 
 /// Where a partition goes.
-struct Destination {
-    topic: Arc<str>,
-    index: i32,
-    topic_id: KafkaUuid,
+pub(super) struct Destination {
+    pub(super) topic: Arc<str>,
+    pub(super) index: i32,
+    pub(super) topic_id: KafkaUuid,
 }
 
 /// What the tasks that wait for answers report.
@@ -62,26 +61,26 @@ impl From<Error> for Pause {
 }
 
 pub struct Link {
-    broker: Arc<Broker>,
-    config: MirrorConfig,
-    client: Client,
-    cursors: Cursors,
-    plan: plan::Link,
+    pub(super) broker: Arc<Broker>,
+    pub(super) config: MirrorConfig,
+    pub(super) client: Client,
+    pub(super) cursors: Cursors,
+    pub(super) plan: plan::Link,
     backoff: Backoff,
-    metrics: Arc<LinkMetrics>,
+    pub(super) metrics: Arc<LinkMetrics>,
     /// The topics here as last looked at.
-    image: Option<Arc<Image>>,
-    destinations: HashMap<PartitionId, Destination>,
+    pub(super) image: Option<Arc<Image>>,
+    pub(super) destinations: HashMap<PartitionId, Destination>,
     /// Topics that the upstream does not take, and why.
-    refused: BTreeMap<String, String>,
+    pub(super) refused: BTreeMap<String, String>,
     lanes: Lanes,
     answers: (Sender<Answered>, Receiver<Answered>),
     stopping: Receiver<()>,
     /// Leaders are to be asked for, or topics to be looked at again.
-    is_stale: bool,
-    recheck_at: Option<Instant>,
-    commit_at: Instant,
-    measure_at: Instant,
+    pub(super) is_stale: bool,
+    pub(super) recheck_at: Option<Instant>,
+    pub(super) commit_at: Instant,
+    pub(super) measure_at: Instant,
 }
 
 impl fmt::Debug for Link {
@@ -225,110 +224,6 @@ impl Link {
         }
     }
 
-    // The topics of both sides.
-
-    /// Brings both sides' topics together, opens the partitions that can be copied, and gets a
-    /// producer id.
-    async fn prepare(&mut self) -> Result<(), Error> {
-        self.is_stale = false;
-        let image = self.broker.metadata.load();
-        let topics: BTreeMap<String, i32> = image
-            .topics()
-            .filter(|topic| !topic.is_internal && self.config.selection.takes(&topic.name))
-            .map(|topic| (topic.name.clone(), topic.partition_count()))
-            .collect();
-        self.close_gone(&image);
-        self.image = Some(Arc::clone(&image));
-        let replication_factor = self.config.replication_factor;
-        let twins = upstream::prepare(&self.client, &topics, replication_factor).await?;
-        self.recheck_at = None;
-        let mut refused = BTreeMap::new();
-        for (name, twin) in twins {
-            match twin {
-                Twin::Ready => self.open(&image, &name),
-                Twin::NotYet => self.recheck_within(limits::RETRY_BACKOFF),
-                Twin::Refused(error) => {
-                    refused.insert(name, error.to_string());
-                    self.recheck_within(limits::RECHECK_EVERY);
-                }
-            }
-        }
-        for (topic, why) in &refused {
-            if self.refused.get(topic) != Some(why) {
-                let name = &self.config.name;
-                log::warn!(target: "sedge::mirror", "{name}: {topic} is not copied: {why}");
-            }
-        }
-        self.refused = refused;
-        if self.plan.needs_producer() {
-            let (id, epoch) = self.client.init_producer_id().await?;
-            self.plan.handle_producer(id, epoch);
-        }
-        Ok(())
-    }
-
-    fn recheck_within(&mut self, duration: Duration) {
-        let at = Instant::now() + duration;
-        self.recheck_at = Some(self.recheck_at.map_or(at, |before| before.min(at)));
-    }
-
-    /// Lets partitions go whose topic is no more.
-    fn close_gone(&mut self, image: &Image) {
-        let gone: Vec<PartitionId> = self
-            .destinations
-            .iter()
-            .filter(|(_, to)| {
-                image
-                    .topic(&to.topic)
-                    .is_none_or(|topic| topic.id != to.topic_id)
-            })
-            .map(|(partition, _)| *partition)
-            .collect();
-        for partition in gone {
-            self.plan.close(partition);
-            self.destinations.remove(&partition);
-        }
-    }
-
-    /// Takes a topic's partitions up where they stopped.
-    fn open(&mut self, image: &Image, name: &str) {
-        let Some(topic) = image.topic(name) else {
-            return;
-        };
-        for (index, id) in topic.partitions().enumerate() {
-            if self.plan.has(id) {
-                continue;
-            }
-            let partition = match self.broker.partitions.get(&*self.broker.store, id) {
-                Ok(partition) => partition,
-                Err(error) => {
-                    log::error!(target: "sedge::mirror", "{name}-{index} cannot be read: {error}");
-                    self.recheck_within(limits::RECHECK_EVERY);
-                    continue;
-                }
-            };
-            let index = index as i32;
-            let position = Position {
-                cursor: self.cursors.get(name, index, topic.id),
-                log_start: partition.log_start(),
-                high_watermark: partition.high_watermark(),
-            };
-            let link = &self.config.name;
-            log::info!(
-                target: "sedge::mirror",
-                "{link}: {name}-{index} from {:?}, log {} to {}",
-                position.cursor.map(Offset::get), position.log_start, position.high_watermark
-            );
-            let to = Destination {
-                topic: name.into(),
-                index,
-                topic_id: topic.id,
-            };
-            self.destinations.insert(id, to);
-            self.plan.open(id, position);
-        }
-    }
-
     // Copying.
 
     /// Copies until something has to be put right first.
@@ -370,7 +265,7 @@ impl Link {
         self.broker.clock.now().monotonic_ms
     }
 
-    fn look_at_bounds(&mut self) {
+    pub(super) fn look_at_bounds(&mut self) {
         for id in self.destinations.keys() {
             if let Ok(partition) = self.broker.partitions.get(&*self.broker.store, *id) {
                 self.plan
@@ -594,79 +489,6 @@ impl Link {
             );
         }
     }
-
-    // Keeping books.
-
-    async fn commit(&mut self) {
-        self.commit_at = Instant::now() + limits::COMMIT_EVERY;
-        let cursors = self.plan.uncommitted();
-        if cursors.is_empty() {
-            return;
-        }
-        let named: Vec<_> = cursors
-            .iter()
-            .filter_map(|(partition, offset)| {
-                let to = self.destinations.get(partition)?;
-                Some((to.topic.to_string(), to.index, to.topic_id, *offset))
-            })
-            .collect();
-        match self.cursors.commit(&named).await {
-            Ok(()) => self.plan.handle_committed(&cursors),
-            // The link goes on: what is sent twice after a crash is more, nothing is lost.
-            Err(error) => {
-                let name = &self.config.name;
-                log::warn!(target: "sedge::mirror", "{name}: cursors are not committed: {error}");
-            }
-        }
-    }
-
-    async fn measure(&mut self) {
-        self.measure_at = Instant::now() + limits::MEASURE_EVERY;
-        self.look_at_bounds();
-        let counts = self.plan.counts();
-        self.metrics.sent_records.set(counts.sent_records);
-        self.metrics.sent_bytes.set(counts.sent_bytes);
-        self.metrics.retries.set(counts.retries);
-        self.metrics.lost_to_retention.set(counts.lost_to_retention);
-        self.metrics.lag_records.set(self.plan.lag());
-        let lagging: Vec<_> = self.plan.lagging().collect();
-        let age_ms = match self.plan.oldest_timestamp() {
-            Some(oldest) if !lagging.is_empty() => self.broker.clock.now().wall_ms - oldest,
-            _ => 0,
-        };
-        self.metrics.lag_ms.set(age_ms.max(0));
-        let store = Arc::clone(&self.broker.store);
-        let bytes = blocking::unblock(move || {
-            lagging
-                .iter()
-                .map(|(partition, cursor)| bytes_from(&*store, *partition, *cursor))
-                .sum()
-        })
-        .await;
-        self.metrics.lag_bytes.set(bytes);
-    }
-
-    /// Running, or blocked where anything is held.
-    fn tell_state(&self) {
-        let held = self.plan.holds().next().and_then(|(partition, hold)| {
-            let to = self.destinations.get(&partition)?;
-            let why = match hold {
-                Hold::Refused(code) => format!("the upstream refuses a batch: {code}"),
-                Hold::Unfit(error) => error.to_string(),
-            };
-            Some(format!("{}-{}: {why}", to.topic, to.index))
-        });
-        let refused = || {
-            self.refused
-                .iter()
-                .next()
-                .map(|(topic, why)| format!("{topic}: {why}"))
-        };
-        self.metrics.set_state(match held.or_else(refused) {
-            Some(why) => LinkState::Blocked { why },
-            None => LinkState::Running,
-        });
-    }
 }
 
 impl Sent {
@@ -681,17 +503,4 @@ impl Sent {
 
 fn is_over(at: Option<Instant>) -> bool {
     at.is_some_and(|at| at <= Instant::now())
-}
-
-/// Bytes from `cursor` to the end, as the slices have them.
-fn bytes_from(store: &dyn sedge_storage::LogStore, partition: PartitionId, cursor: Offset) -> i64 {
-    let Ok(slices) = store.slices(partition) else {
-        return 0;
-    };
-    let of_slice = |slice: &sedge_storage::Slice| {
-        let records = (slice.next_offset.get() - slice.first_offset.get()).max(1);
-        let left = (slice.next_offset.get() - cursor.get()).clamp(0, records);
-        i64::try_from(i128::from(slice.bytes) * i128::from(left) / i128::from(records)).unwrap_or(0)
-    };
-    slices.iter().map(of_slice).sum()
 }

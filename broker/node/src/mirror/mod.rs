@@ -12,18 +12,22 @@
 //! | `upstream` | the topics on the other side: created, grown |
 //! | `lanes` | batches on their way to each upstream broker |
 //! | `link` | the task that runs a link |
+//! | `sides` | both sides' topics brought together |
+//! | `books` | its cursors and metrics |
 //!
 //! **Invariant:** a link reads below the high watermark and writes nothing here but its cursors: an
 //! upstream that is down touches neither produce nor readiness.
 //! **Invariant:** a cursor is committed after the upstream has acknowledged what is below it. What
 //! was acknowledged after the last commit before a crash is sent again (at least once).
 
+mod books;
 pub mod config;
 mod cursors;
 mod lanes;
 pub mod limits;
 mod link;
 mod selection;
+mod sides;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,0 +1,180 @@
+//! What a link keeps books of: its cursors, and what its metrics say.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sedge_core::mirror::Hold;
+use sedge_protocol::batch::BatchHeader;
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::LogStore;
+
+use crate::metrics::LinkState;
+
+use super::limits;
+use super::link::Link;
+
+/// A partition with records that are not upstream.
+#[derive(Clone, Copy)]
+struct Behind {
+    partition: PartitionId,
+    cursor: Offset,
+    end: Offset,
+}
+
+impl Link {
+    /// Commits the cursors that have moved.
+    pub(super) async fn commit(&mut self) {
+        self.commit_at = Instant::now() + limits::COMMIT_EVERY;
+        let cursors = self.plan.uncommitted();
+        if cursors.is_empty() {
+            return;
+        }
+        let named: Vec<_> = cursors
+            .iter()
+            .filter_map(|(partition, offset)| {
+                let to = self.destinations.get(partition)?;
+                Some((to.topic.to_string(), to.index, to.topic_id, *offset))
+            })
+            .collect();
+        match self.cursors.commit(&named).await {
+            Ok(()) => self.plan.handle_committed(&cursors),
+            // The link goes on: what is sent twice after a crash is more, nothing is lost.
+            Err(error) => {
+                let name = &self.config.name;
+                log::warn!(target: "sedge::mirror", "{name}: cursors are not committed: {error}");
+            }
+        }
+    }
+
+    /// Brings the metrics up to date.
+    pub(super) async fn measure(&mut self) {
+        self.measure_at = Instant::now() + limits::MEASURE_EVERY;
+        self.look_at_bounds();
+        self.count();
+        let unopened = self.unopened();
+        let opened: i64 = self.plan.lag();
+        let waiting: i64 = unopened.iter().map(Behind::records).sum();
+        self.metrics.lag_records.set(opened + waiting);
+        let lagging: Vec<(PartitionId, Offset)> = self
+            .plan
+            .lagging()
+            .chain(
+                unopened
+                    .iter()
+                    .map(|behind| (behind.partition, behind.cursor)),
+            )
+            .collect();
+        let known = self.plan.oldest_timestamp();
+        let store = Arc::clone(&self.broker.store);
+        let (bytes, oldest) = blocking::unblock(move || {
+            let bytes = |(partition, cursor): &(_, _)| bytes_from(&*store, *partition, *cursor);
+            let first = unopened.iter().take(limits::OLDEST_READS_MAX);
+            let timestamps = first.filter_map(|behind| behind.timestamp(&*store));
+            (
+                lagging.iter().map(bytes).sum(),
+                timestamps.chain(known).min(),
+            )
+        })
+        .await;
+        self.metrics.lag_bytes.set(bytes);
+        let age_ms = match oldest {
+            Some(oldest) if opened + waiting > 0 => self.broker.clock.now().wall_ms - oldest,
+            _ => 0,
+        };
+        self.metrics.lag_ms.set(age_ms.max(0));
+    }
+
+    fn count(&self) {
+        let counts = self.plan.counts();
+        self.metrics.sent_records.set(counts.sent_records);
+        self.metrics.sent_bytes.set(counts.sent_bytes);
+        self.metrics.retries.set(counts.retries);
+        let lost = counts
+            .lost_to_retention
+            .saturating_sub(self.metrics.lost_to_retention.get());
+        if lost > 0 {
+            let name = &self.config.name;
+            log::error!(
+                target: "sedge::mirror",
+                "{name}: retention took {lost} records before they were copied"
+            );
+        }
+        self.metrics.lost_to_retention.set(counts.lost_to_retention);
+    }
+
+    /// Selected partitions that wait for their upstream: it has not answered since the start, or
+    /// refuses the topic.
+    fn unopened(&self) -> Vec<Behind> {
+        let image = self.broker.metadata.load();
+        let mut unopened = Vec::new();
+        for topic in image.topics().filter(|topic| !topic.is_internal) {
+            let partitions = topic.partitions().enumerate();
+            let waiting = partitions.filter(|(_, id)| !self.plan.has(*id));
+            if !self.config.selection.takes(&topic.name) {
+                continue;
+            }
+            for (index, id) in waiting {
+                let Ok(partition) = self.broker.partitions.get(&*self.broker.store, id) else {
+                    continue;
+                };
+                let cursor = self.cursors.get(&topic.name, index as i32, topic.id);
+                let behind = Behind {
+                    partition: id,
+                    cursor: cursor.unwrap_or(Offset::ZERO).max(partition.log_start()),
+                    end: partition.high_watermark(),
+                };
+                if behind.records() > 0 {
+                    unopened.push(behind);
+                }
+            }
+        }
+        unopened
+    }
+
+    /// Running, or blocked where anything is held.
+    pub(super) fn tell_state(&self) {
+        let held = self.plan.holds().next().and_then(|(partition, hold)| {
+            let to = self.destinations.get(&partition)?;
+            let why = match hold {
+                Hold::Refused(code) => format!("the upstream refuses a batch: {code}"),
+                Hold::Unfit(error) => error.to_string(),
+            };
+            Some(format!("{}-{}: {why}", to.topic, to.index))
+        });
+        let refused = || {
+            self.refused
+                .iter()
+                .next()
+                .map(|(topic, why)| format!("{topic}: {why}"))
+        };
+        self.metrics.set_state(match held.or_else(refused) {
+            Some(why) => LinkState::Blocked { why },
+            None => LinkState::Running,
+        });
+    }
+}
+
+impl Behind {
+    fn records(&self) -> i64 {
+        (self.end.get() - self.cursor.get()).max(0)
+    }
+
+    /// That of the first batch that is not upstream.
+    fn timestamp(&self, store: &dyn LogStore) -> Option<i64> {
+        let read = store.read(self.partition, self.cursor, self.end, 1).ok()?;
+        Some(BatchHeader::read(read.first()?)?.max_timestamp())
+    }
+}
+
+/// Bytes from `cursor` to the end, as the slices have them.
+fn bytes_from(store: &dyn LogStore, partition: PartitionId, cursor: Offset) -> i64 {
+    let Ok(slices) = store.slices(partition) else {
+        return 0;
+    };
+    let of_slice = |slice: &sedge_storage::Slice| {
+        let records = (slice.next_offset.get() - slice.first_offset.get()).max(1);
+        let left = (slice.next_offset.get() - cursor.get()).clamp(0, records);
+        i64::try_from(i128::from(slice.bytes) * i128::from(left) / i128::from(records)).unwrap_or(0)
+    };
+    slices.iter().map(of_slice).sum()
+}
