@@ -107,7 +107,8 @@ fn make(input: &mut Unstructured<'_>) -> Result<(Vec<u8>, bool)> {
 }
 
 fn frame(input: &mut Unstructured<'_>, sequence: u64, segment: &mut Vec<u8>) -> Result<()> {
-    let body = input.bytes(usize::from(input.arbitrary::<u8>()?).min(input.len()))?;
+    let body_bytes = usize::from(input.arbitrary::<u8>()?).min(input.len());
+    let body = input.bytes(body_bytes)?;
     let honest: bool = input.arbitrary()?;
     let mut entries = Vec::new();
     for _ in 0..input.int_in_range(0..=3_u8)? {
