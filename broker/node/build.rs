@@ -1,5 +1,5 @@
-//! Has the linker fold functions that are the same to the byte: the generated messages have hundreds
-//! of them, and a device pays for each. Only where Rust links with its own lld, which can.
+//! Has the linker fold functions that are the same to the byte: the generated messages have
+//! hundreds of them, and a device pays for each. Only where Rust links with its own lld, which can.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
