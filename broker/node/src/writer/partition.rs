@@ -43,19 +43,6 @@ impl ActivePartitions {
     pub fn remove(&mut self, id: PartitionId) {
         self.0.remove(&id);
     }
-
-    /// Forgets producers that have not written since `before_ms`.
-    pub fn expire_producers(&mut self, before_ms: i64, updates: &mut Vec<ViewUpdate>) {
-        for (id, partition) in &mut self.0 {
-            for producer in partition.log.producers.expire(before_ms) {
-                updates.push(ViewUpdate {
-                    view: View::Producers,
-                    key: producers::view_key(*id, producer),
-                    value: None,
-                });
-            }
-        }
-    }
 }
 
 impl ActivePartition {
