@@ -35,7 +35,11 @@ fn spin() -> ! {
     }
 }
 
-#[allow(unconditional_recursion, reason = "what it is for")]
+#[allow(
+    unconditional_recursion,
+    clippy::only_used_in_recursion,
+    reason = "what it is for"
+)]
 fn recurse(depth: u64) -> u64 {
     // Or the compiler would make a loop of it.
     core::hint::black_box(recurse(depth + 1)) + 1
