@@ -1,7 +1,8 @@
 //! A Fetch response around record bytes that are not copied.
 //!
 //! The generated codec writes everything but the records; those go between as they lie in the log,
-//! for a vectored write. Byte for byte the same as the codec's own encoding.
+//! for a vectored write, or to be sent from there. Byte for byte the same as the codec's own
+//! encoding.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -25,6 +26,23 @@ const fn empty_array_bytes(version: i16) -> usize {
 
 const FLEXIBLE_FROM: i16 = 12;
 
+/// A stretch of a response: bytes, or a place that has them.
+pub trait Piece: From<Bytes> + Clone {
+    fn bytes(&self) -> usize;
+    /// `None` where they are elsewhere.
+    fn in_memory(&self) -> Option<&[u8]>;
+}
+
+impl Piece for Bytes {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+
+    fn in_memory(&self) -> Option<&[u8]> {
+        Some(self)
+    }
+}
+
 /// The whole frame, length and header included, as parts to be written one after the other.
 ///
 /// `chunks` has the records of each partition of `response`, in order, as any number of pieces; a
@@ -33,12 +51,12 @@ const FLEXIBLE_FROM: i16 = 12;
 ///
 /// # Errors
 /// What the codec refuses, chunks that do not match the partitions, or a response above 2 GiB.
-pub fn encode_fetch_response(
+pub fn encode_fetch_response<P: Piece>(
     response: &FetchResponseData,
-    chunks: &[Vec<Bytes>],
+    chunks: &[Vec<P>],
     version: i16,
     correlation_id: i32,
-) -> Result<Vec<Bytes>> {
+) -> Result<Vec<P>> {
     let partitions = response
         .responses
         .iter()
@@ -73,8 +91,8 @@ pub fn encode_fetch_response(
 
 /// Bytes of a frame in parts.
 #[must_use]
-pub fn frame_bytes(parts: &[Bytes]) -> usize {
-    parts.iter().map(Bytes::len).sum()
+pub fn frame_bytes(parts: &[impl Piece]) -> usize {
+    parts.iter().map(Piece::bytes).sum()
 }
 
 trait Shallow {
@@ -95,10 +113,10 @@ impl Shallow for FetchResponseData {
     }
 }
 
-fn put_topic<'a>(
-    out: &mut Parts,
+fn put_topic<'a, P: Piece + 'a>(
+    out: &mut Parts<P>,
     topic: &FetchableTopicResponse,
-    chunks: &mut impl Iterator<Item = &'a Vec<Bytes>>,
+    chunks: &mut impl Iterator<Item = &'a Vec<P>>,
     version: i16,
 ) -> Result<()> {
     let bare = FetchableTopicResponse {
@@ -124,10 +142,10 @@ fn put_topic<'a>(
     Ok(())
 }
 
-fn put_partition(
-    out: &mut Parts,
+fn put_partition<P: Piece>(
+    out: &mut Parts<P>,
     partition: &PartitionData,
-    records: &[Bytes],
+    records: &[P],
     version: i16,
 ) -> Result<()> {
     if partition
@@ -147,7 +165,7 @@ fn put_partition(
     let after = out.buffer.split_off(after_at);
     out.buffer.truncate(records_at);
 
-    let length = records.iter().map(Bytes::len).sum::<usize>();
+    let length = frame_bytes(records);
     let length = i32::try_from(length).map_err(|_| Error::TooMany {
         what: "bytes of records",
         limit: i32::MAX as usize,
@@ -207,12 +225,12 @@ fn split_around(bytes: &[u8], at: usize, version: i16) -> Result<(&[u8], &[u8])>
 }
 
 /// Own bytes in one buffer, with the places where others go between.
-struct Parts {
+struct Parts<P> {
     buffer: BytesMut,
-    splices: Vec<(usize, Bytes)>,
+    splices: Vec<(usize, P)>,
 }
 
-impl Parts {
+impl<P: Piece> Parts<P> {
     fn with_capacity(bytes: usize) -> Self {
         Self {
             buffer: BytesMut::with_capacity(bytes),
@@ -220,35 +238,34 @@ impl Parts {
         }
     }
 
-    fn splice(&mut self, chunk: &Bytes) {
-        if chunk.len() < SPLICE_BYTES_MIN {
-            self.buffer.put_slice(chunk);
-        } else {
-            self.splices.push((self.buffer.len(), chunk.clone()));
+    fn splice(&mut self, piece: &P) {
+        match piece.in_memory() {
+            Some(bytes) if bytes.len() < SPLICE_BYTES_MIN => self.buffer.put_slice(bytes),
+            _ => self.splices.push((self.buffer.len(), piece.clone())),
         }
     }
 
-    fn finish(mut self) -> Result<Vec<Bytes>> {
+    fn finish(mut self) -> Result<Vec<P>> {
         let spliced = self
             .splices
             .iter()
-            .map(|(_, chunk)| chunk.len())
+            .map(|(_, piece)| piece.bytes())
             .sum::<usize>();
         let length = frame_length(self.buffer.len() + spliced)?;
         self.buffer[..4].copy_from_slice(&length.to_be_bytes());
         let mut own = self.buffer.freeze();
         let mut parts = Vec::with_capacity(2 * self.splices.len() + 1);
         let mut taken = 0;
-        for (at, chunk) in self.splices {
+        for (at, piece) in self.splices {
             let before = own.split_to(at - taken);
             taken = at;
             if !before.is_empty() {
-                parts.push(before);
+                parts.push(P::from(before));
             }
-            parts.push(chunk);
+            parts.push(piece);
         }
         if !own.is_empty() {
-            parts.push(own);
+            parts.push(P::from(own));
         }
         Ok(parts)
     }

@@ -1,9 +1,15 @@
 //! What the log promises: the types and the trait that the broker is written against.
 
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use sedge_protocol::batch::Batch;
+use sedge_protocol::fetch::Piece;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 
+use crate::disk::SegmentFile;
+use crate::disk::directory::io_error;
 use crate::error::Error;
 
 /// Number of a commit, from 1, grows by 1. 0 is "nothing yet".
@@ -90,6 +96,95 @@ pub struct Slice {
     pub append_ms: i64,
 }
 
+/// One or more whole batches of a partition, in memory or where they lie.
+#[derive(Clone, Debug)]
+pub enum Chunk {
+    Read(Bytes),
+    Placed(Placed),
+}
+
+impl From<Bytes> for Chunk {
+    fn from(bytes: Bytes) -> Self {
+        Self::Read(bytes)
+    }
+}
+
+impl Piece for Chunk {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Read(bytes) => bytes.len(),
+            Self::Placed(placed) => placed.bytes,
+        }
+    }
+
+    fn in_memory(&self) -> Option<&[u8]> {
+        match self {
+            Self::Read(bytes) => Some(bytes),
+            Self::Placed(_) => None,
+        }
+    }
+}
+
+impl Chunk {
+    /// The batches themselves.
+    pub fn read(self) -> Result<Bytes, Error> {
+        match self {
+            Self::Read(bytes) => Ok(bytes),
+            Self::Placed(placed) => placed.read(),
+        }
+    }
+}
+
+/// A place in a segment. It keeps the file, so its bytes stay when the segment is freed.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    file: Arc<dyn SegmentFile>,
+    segment: SegmentId,
+    position: u64,
+    bytes: usize,
+}
+
+impl Placed {
+    pub(crate) fn new(
+        file: Arc<dyn SegmentFile>,
+        segment: SegmentId,
+        position: u64,
+        bytes: usize,
+    ) -> Self {
+        Self {
+            file,
+            segment,
+            position,
+            bytes,
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// File and position, to send from; `None` where the disk is not one of the operating system's.
+    pub fn file(&self) -> Option<(BorrowedFd<'_>, u64)> {
+        Some((self.file.descriptor()?, self.position))
+    }
+
+    pub fn read(&self) -> Result<Bytes, Error> {
+        let read = self
+            .file
+            .read_at(self.position, self.bytes)
+            .map_err(|source| io_error("read a segment", source))?;
+        if read.len() == self.bytes {
+            Ok(read)
+        } else {
+            Err(Error::Corrupt {
+                segment: self.segment,
+                position: self.position,
+                what: "the segment ends within a commit",
+            })
+        }
+    }
+}
+
 /// What [`LogStore::free_segments`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freed {
@@ -166,6 +261,18 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
         until: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Bytes>, Error>;
+    /// The same for what is only passed on: batches of large commits stay where they are, if the
+    /// operating system has them in memory, and are looked into by nobody on the way.
+    fn locate(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        until: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Chunk>, Error> {
+        let read = self.read(partition, from, until, bytes_max)?;
+        Ok(read.into_iter().map(Chunk::Read).collect())
+    }
     /// The first batch that holds records at or after the log start, begins below `until` and has a
     /// largest timestamp at or after `timestamp`.
     fn first_batch_at(

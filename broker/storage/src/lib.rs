@@ -33,8 +33,9 @@ pub mod views;
 mod write;
 
 pub use api::{
-    Commit, Entry, Freed, Hole, Identity, LogBounds, LogStore, LostRange, OpenReport, Options,
-    Recovery, SegmentId, Sequence, Slice, TornTail, Usage, View, ViewReader, ViewUpdate,
+    Chunk, Commit, Entry, Freed, Hole, Identity, LogBounds, LogStore, LostRange, OpenReport,
+    Options, Placed, Recovery, SegmentId, Sequence, Slice, TornTail, Usage, View, ViewReader,
+    ViewUpdate,
 };
 pub use error::Error;
 pub use memory::MemoryStore;

@@ -1,10 +1,15 @@
 //! Reads: from marks near the end of a log, otherwise by runs, whose frames are walked.
+//!
+//! What is only passed on is not read at all: [`locate`] gives places in segments, from which the
+//! kernel sends.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sedge_protocol::batch::{BatchHeader, HEADER_BYTES};
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::{SegmentId, Slice};
+use crate::api::{Chunk, Placed, SegmentId, Slice};
 use crate::catalog::Mark;
 use crate::disk::SegmentFile;
 use crate::disk::directory::io_error;
@@ -19,7 +24,9 @@ const LOOKUPS_MAX: u32 = 3;
 
 /// What a read has so far.
 struct Reading {
-    chunks: Vec<Bytes>,
+    chunks: Vec<Chunk>,
+    /// Places will do for what need not be looked into.
+    in_place: bool,
     /// The next offset wanted.
     from: Offset,
     until: Offset,
@@ -35,6 +42,7 @@ struct Extent {
     bytes: u64,
 }
 
+/// See [`crate::LogStore::read`].
 pub(crate) fn read(
     store: &Store,
     partition: PartitionId,
@@ -42,10 +50,33 @@ pub(crate) fn read(
     until: Offset,
     bytes_max: usize,
 ) -> Result<Vec<Bytes>, Error> {
+    let chunks = gather(store, partition, (from, until), bytes_max, false)?;
+    chunks.into_iter().map(Chunk::read).collect()
+}
+
+/// See [`crate::LogStore::locate`].
+pub(crate) fn locate(
+    store: &Store,
+    partition: PartitionId,
+    from: Offset,
+    until: Offset,
+    bytes_max: usize,
+) -> Result<Vec<Chunk>, Error> {
+    gather(store, partition, (from, until), bytes_max, true)
+}
+
+fn gather(
+    store: &Store,
+    partition: PartitionId,
+    (from, until): (Offset, Offset),
+    bytes_max: usize,
+    in_place: bool,
+) -> Result<Vec<Chunk>, Error> {
     let bounds = store.catalog.bounds(partition)?.log;
     let until = until.min(bounds.next_offset);
     let mut reading = Reading {
         chunks: Vec::new(),
+        in_place,
         from,
         until,
         left: bytes_max,
@@ -103,7 +134,11 @@ fn read_marks(store: &Store, marks: &[Mark], reading: &mut Reading) -> Result<bo
         let Some(file) = open(store, first.segment)? else {
             return Ok(false);
         };
-        let count = close_marks(rest, reading.left as u64);
+        if take_in_place(&file, extent_of(first), (first.base, first.next), reading) {
+            rest = &rest[1..];
+            continue;
+        }
+        let count = close_marks(rest, reading.left as u64, reading.in_place);
         let (group, behind) = rest.split_at(count);
         rest = behind;
         if let [one] = group {
@@ -129,7 +164,7 @@ fn read_marks(store: &Store, marks: &[Mark], reading: &mut Reading) -> Result<bo
 }
 
 /// How many of the marks lie so close together that one read of all is the cheaper way.
-fn close_marks(marks: &[Mark], left: u64) -> usize {
+fn close_marks(marks: &[Mark], left: u64, in_place: bool) -> usize {
     let mut count = 1;
     while let [before, after] = marks.get(count - 1..=count).unwrap_or_default() {
         let gap = after
@@ -139,6 +174,7 @@ fn close_marks(marks: &[Mark], left: u64) -> usize {
         if after.segment != before.segment
             || after.position < before.position
             || gap > limits::HEAD_READ_BYTES
+            || (in_place && u64::from(after.bytes) >= limits::PLACE_BYTES_MIN)
             || span > left + limits::HEAD_READ_BYTES
         {
             break;
@@ -164,7 +200,10 @@ fn walk_run(
     reading: &mut Reading,
 ) -> Result<bool, Error> {
     let dense = u64::from(run.bytes) * 2 >= u64::from(run.span);
-    let ahead = if dense {
+    // Only then are its commits large enough: a run has so many frames at most.
+    let places = reading.in_place
+        && u64::from(run.bytes) >= limits::PLACE_BYTES_MIN * u64::from(limits::RUN_FRAMES_MAX);
+    let ahead = if dense && !places {
         reading.left as u64 + limits::HEAD_READ_BYTES
     } else {
         0
@@ -178,16 +217,19 @@ fn walk_run(
             reading.done = true;
             return Ok(false);
         }
+        if take_in_place(file, extent, (entry.base, entry.next), reading) {
+            return Ok(true);
+        }
         match window.held(extent.position, extent.bytes) {
             Some(bytes) => take_whole(&bytes, extent, reading)?,
-            None => read_extent(file, extent, reading)?,
+            None => read_extent(&**file, extent, reading)?,
         }
         Ok(!reading.done)
     })
 }
 
 type EachEntry<'a> =
-    dyn FnMut(&Window<'_>, &dyn SegmentFile, &EntryHead, Extent) -> Result<bool, Error> + 'a;
+    dyn FnMut(&Window<'_>, &Arc<dyn SegmentFile>, &EntryHead, Extent) -> Result<bool, Error> + 'a;
 
 /// The entries of a run's frames, until `each` says false. False where the segment is gone.
 fn walk_frames(
@@ -226,7 +268,7 @@ fn walk_frames(
                 position: data,
                 bytes: u64::from(entry.bytes),
             };
-            if !each(&window, &*file, entry, extent)? {
+            if !each(&window, &file, entry, extent)? {
                 return Ok(true);
             }
             data += u64::from(entry.bytes);
@@ -234,6 +276,34 @@ fn walk_frames(
         position += head.frame_bytes();
     }
     Ok(true)
+}
+
+/// Takes an extent without reading it, where all of it, the offsets `base..next`, is wanted and the
+/// operating system has it in memory. Its batches' headers are not looked at then: their commit's
+/// table says where they end, under its own checksum.
+fn take_in_place(
+    file: &Arc<dyn SegmentFile>,
+    extent: Extent,
+    (base, next): (Offset, Offset),
+    reading: &mut Reading,
+) -> bool {
+    let taken = reading.in_place
+        && extent.bytes >= limits::PLACE_BYTES_MIN
+        && extent.bytes <= reading.left as u64
+        && base >= reading.from
+        && next <= reading.until
+        && file.is_cached(extent.position, extent.bytes);
+    if taken {
+        reading.chunks.push(Chunk::Placed(Placed::new(
+            file.clone(),
+            extent.segment,
+            extent.position,
+            extent.bytes as usize,
+        )));
+        reading.left -= extent.bytes as usize;
+        reading.from = next;
+    }
+    taken
 }
 
 /// Takes what is wanted of an extent that is in memory.
@@ -290,7 +360,7 @@ fn select(bytes: &Bytes, extent: Extent, reading: &mut Reading) -> Result<Select
         at += whole;
     }
     if let Some((from, to)) = taken {
-        reading.chunks.push(bytes.slice(from..to));
+        reading.chunks.push(Chunk::Read(bytes.slice(from..to)));
     }
     Ok(Selected { cut, at })
 }
@@ -327,7 +397,8 @@ fn read_extent(file: &dyn SegmentFile, extent: Extent, reading: &mut Reading) ->
                 if cut as u64 + whole as u64 > here.bytes {
                     return Err(corrupt(batch, 0, "a batch reaches over its commit"));
                 }
-                reading.chunks.push(read_at(file, batch, whole as u64)?);
+                let batch = read_at(file, batch, whole as u64)?;
+                reading.chunks.push(Chunk::Read(batch));
                 reading.left = reading.left.saturating_sub(whole);
                 reading.from = header.next_offset();
                 at += (cut + whole) as u64;
@@ -355,10 +426,7 @@ fn corrupt(extent: Extent, at: u64, what: &'static str) -> Error {
     }
 }
 
-fn open(
-    store: &Store,
-    segment: SegmentId,
-) -> Result<Option<std::sync::Arc<dyn SegmentFile>>, Error> {
+fn open(store: &Store, segment: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
     store.files.get(segment)
 }
 
@@ -470,7 +538,7 @@ fn each_header(
         if entry.partition != partition || !entry.has_batches() || !wanted(entry) {
             return Ok(true);
         }
-        each_header_of(file, extent, each)
+        each_header_of(&**file, extent, each)
     })?;
     Ok(())
 }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{
-    Commit, Freed, Identity, LogBounds, LogStore, OpenReport, Options, Recovery, Sequence, Slice,
-    Usage, View, ViewReader,
+    Chunk, Commit, Freed, Identity, LogBounds, LogStore, OpenReport, Options, Recovery, Sequence,
+    Slice, Usage, View, ViewReader,
 };
 use crate::catalog::Catalog;
 use crate::disk::directory::io_error;
@@ -212,6 +212,16 @@ impl LogStore for Store {
         bytes_max: usize,
     ) -> Result<Vec<Bytes>, Error> {
         read::read(self, partition, from, until, bytes_max)
+    }
+
+    fn locate(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        until: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Chunk>, Error> {
+        read::locate(self, partition, from, until, bytes_max)
     }
 
     fn first_batch_at(

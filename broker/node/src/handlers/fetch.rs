@@ -1,5 +1,5 @@
 //! Fetch (key 1): whole batches as stored, from the published ends; waits in the purgatory where
-//! there is too little.
+//! there is too little. Large ones are not read here: the kernel sends them from their segment.
 //!
 //! KIP-227 sessions say which partitions; KIP-74 says that the first batch is returned however
 //! large it is.
@@ -15,12 +15,13 @@ use sedge_protocol::kafka::generated::fetch_response::{
     FetchResponseData, FetchableTopicResponse, PartitionData,
 };
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
-use sedge_protocol::{Bytes, ErrorCode, fetch};
-use sedge_storage::LogStore;
+use sedge_protocol::{ErrorCode, fetch};
+use sedge_storage::{Chunk, LogStore};
 
 use super::Request;
 use crate::limits::FETCH_RESPONSE_BYTES_MAX;
-use crate::net::connection::{Answer, Disconnect, Frame};
+use crate::net::connection::{Answer, Disconnect};
+use crate::net::reply::Frame;
 use crate::partitions::Partition;
 
 const READ_COMMITTED: i8 = 1;
@@ -155,13 +156,13 @@ fn find(request: &Request, image: &Image, wanted: &Wanted) -> Result<Arc<Partiti
 struct Read {
     wanted: Wanted,
     data: PartitionData,
-    chunks: Vec<Bytes>,
+    chunks: Vec<Chunk>,
     partition: Option<Arc<Partition>>,
 }
 
 impl Read {
     fn bytes(&self) -> usize {
-        self.chunks.iter().map(Bytes::len).sum()
+        fetch::frame_bytes(&self.chunks)
     }
 
     fn outcome(&self) -> Outcome {
@@ -251,7 +252,7 @@ fn read_records(
     wanted: &Wanted,
     left: usize,
     is_first: bool,
-) -> Result<Vec<Bytes>, ErrorCode> {
+) -> Result<Vec<Chunk>, ErrorCode> {
     let from = Offset::from_wire(wanted.fetch_offset).ok_or(ErrorCode::OffsetOutOfRange)?;
     let until = partition.high_watermark();
     if from < partition.log_start() || from > until {
@@ -264,12 +265,12 @@ fn read_records(
         return Ok(Vec::new());
     }
     let chunks = store
-        .read(partition.id, from, until, bytes_max)
+        .locate(partition.id, from, until, bytes_max)
         .map_err(|error| {
             log::error!(target: "sedge::fetch", "partition {} at {from}: {error}", partition.id);
             ErrorCode::KafkaStorageError
         })?;
-    let bytes: usize = chunks.iter().map(Bytes::len).sum();
+    let bytes = fetch::frame_bytes(&chunks);
     // KIP-74: only the first batch of the answer may break the limits.
     if !is_first && bytes > bytes_max {
         Ok(Vec::new())
@@ -365,7 +366,7 @@ fn whole_error(request: &Request, error: ErrorCode) -> Result<Frame, Disconnect>
 fn encode(
     request: &Request,
     response: &FetchResponseData,
-    chunks: &[Vec<Bytes>],
+    chunks: &[Vec<Chunk>],
 ) -> Result<Frame, Disconnect> {
     let correlation_id = request.header.correlation_id;
     let frame = fetch::encode_fetch_response(response, chunks, request.version(), correlation_id)

@@ -20,7 +20,8 @@ use sedge_protocol::{Bytes, BytesMut, ErrorCode};
 pub use crate::broker::Refusal;
 
 use crate::broker::Broker;
-use crate::net::connection::{Answer, Disconnect, Frame, Peer};
+use crate::net::connection::{Answer, Disconnect, Peer};
+use crate::net::reply::Frame;
 use crate::partitions::Partition;
 
 mod alter_configs;
@@ -91,7 +92,7 @@ impl Request {
         })
         .map_err(|error| self.malformed(error))?;
         self.answered();
-        Ok(vec![frame])
+        Ok(vec![frame.into()])
     }
 
     /// Counts the request: its answer is ready to leave.

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,18 +18,17 @@ use std::time::{Duration, Instant};
 use async_channel::{Receiver, Sender};
 use async_io::Timer;
 use futures_lite::future;
-use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use futures_lite::{AsyncRead, AsyncReadExt};
 use log::{debug, warn};
 use sedge_protocol::Bytes;
+use sedge_protocol::fetch::frame_bytes;
 use sedge_protocol::frame::{self, OtherProtocol};
 
 use super::gate::Admission;
+use super::reply::{Frame, ReplySocket, write_frame};
 use crate::broker::Broker;
 use crate::handlers;
 use crate::limits::{CONNECTION_IN_FLIGHT_MAX, CONNECTION_READ_BYTES};
-
-/// A whole response frame, length and header included, in pieces for a vectored write.
-pub type Frame = Vec<Bytes>;
 
 /// What a handler makes of a request.
 pub enum Answer {
@@ -127,7 +126,7 @@ pub struct Peer {
 /// Serves a connection until it closes.
 pub async fn serve(
     reader: impl AsyncRead + Unpin,
-    writer: impl AsyncWrite + Unpin,
+    writer: impl ReplySocket,
     peer: Peer,
     broker: Arc<Broker>,
 ) {
@@ -177,7 +176,7 @@ async fn read_requests(
 }
 
 async fn write_replies(
-    mut writer: impl AsyncWrite + Unpin,
+    mut writer: impl ReplySocket,
     queue: Receiver<Queued>,
     broker: &Broker,
     activity: &Activity,
@@ -189,9 +188,8 @@ async fn write_replies(
             Answer::Nothing => None,
         };
         if let Some(frame) = frame {
-            let bytes: usize = frame.iter().map(Bytes::len).sum();
-            write_all_vectored(&mut writer, &frame).await?;
-            broker.metrics.bytes_out.add(bytes as u64);
+            write_frame(&mut writer, &frame).await?;
+            broker.metrics.bytes_out.add(frame_bytes(&frame) as u64);
             activity.note();
         }
         drop(admission);
@@ -233,39 +231,6 @@ impl Activity {
             Timer::at(due).await;
         }
     }
-}
-
-/// Most pieces in one system call; more are written by more calls.
-const PIECES_MAX: usize = 64;
-
-async fn write_all_vectored(
-    writer: &mut (impl AsyncWrite + Unpin),
-    frame: &[Bytes],
-) -> io::Result<()> {
-    let mut piece = 0;
-    let mut within = 0;
-    while piece < frame.len() {
-        let slices: Vec<IoSlice<'_>> = frame[piece..]
-            .iter()
-            .take(PIECES_MAX)
-            .enumerate()
-            .map(|(at, bytes)| IoSlice::new(&bytes[if at == 0 { within } else { 0 }..]))
-            .collect();
-        let mut written = match &slices[..] {
-            [one] => writer.write(one).await?,
-            many => writer.write_vectored(many).await?,
-        };
-        if written == 0 && slices.iter().any(|slice| !slice.is_empty()) {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        while piece < frame.len() && written >= frame[piece].len() - within {
-            written -= frame[piece].len() - within;
-            piece += 1;
-            within = 0;
-        }
-        within += written;
-    }
-    Ok(())
 }
 
 /// Cuts the stream into frames. Allocates a frame only after its length is checked and admitted.
@@ -426,42 +391,5 @@ mod tests {
         assert_eq!(frames_of(stream.clone()).unwrap().len(), 1);
         stream.truncate(9);
         assert!(matches!(frames_of(stream), Err(Disconnect::Io(_))));
-    }
-
-    #[test]
-    fn all_pieces_are_written_however_little_the_socket_takes() {
-        struct Trickle(Vec<u8>);
-        impl AsyncWrite for Trickle {
-            fn poll_write(
-                mut self: Pin<&mut Self>,
-                _: &mut std::task::Context<'_>,
-                bytes: &[u8],
-            ) -> std::task::Poll<io::Result<usize>> {
-                let taken = bytes.len().min(3);
-                self.0.extend_from_slice(&bytes[..taken]);
-                std::task::Poll::Ready(Ok(taken))
-            }
-            fn poll_flush(
-                self: Pin<&mut Self>,
-                _: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<io::Result<()>> {
-                std::task::Poll::Ready(Ok(()))
-            }
-            fn poll_close(
-                self: Pin<&mut Self>,
-                _: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<io::Result<()>> {
-                std::task::Poll::Ready(Ok(()))
-            }
-        }
-        let mut trickle = Trickle(Vec::new());
-        let frame: Frame = vec![
-            Bytes::from_static(b"hello"),
-            Bytes::new(),
-            Bytes::from_static(b" "),
-            Bytes::from_static(b"world"),
-        ];
-        block_on(write_all_vectored(&mut trickle, &frame)).unwrap();
-        assert_eq!(trickle.0, b"hello world");
     }
 }

@@ -4,3 +4,4 @@
 pub mod connection;
 pub mod gate;
 pub mod listener;
+pub mod reply;

@@ -1,13 +1,14 @@
 //! Segments as files of a directory.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Disk, SegmentFile};
 use crate::api::SegmentId;
@@ -161,6 +162,18 @@ impl SegmentFile for OpenFile {
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((from < self.bytes()?).then_some(from)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn is_cached(&self, position: u64, bytes: u64) -> bool {
+        let mut last = [0];
+        let at = position + bytes.saturating_sub(1);
+        let into = &mut [IoSliceMut::new(&mut last)];
+        // File systems that cannot say answer with an error.
+        rustix::io::preadv2(&self.0, into, at, ReadWriteFlags::NOWAIT) == Ok(1)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
     }
 
     fn sync_data(&self) -> io::Result<()> {

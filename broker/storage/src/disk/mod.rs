@@ -5,6 +5,7 @@ pub mod directory;
 pub mod memory;
 
 use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,6 +38,16 @@ pub trait SegmentFile: std::fmt::Debug + Send + Sync {
     /// there are none.
     fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
         Ok((from < self.bytes()?).then_some(from))
+    }
+    /// Whether the operating system has these bytes in memory, as far as a look at the last of them
+    /// tells, so that sending them waits for no disk.
+    fn is_cached(&self, position: u64, bytes: u64) -> bool {
+        let _ = (position, bytes);
+        false
+    }
+    /// The operating system's file, to send from.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
     fn sync_data(&self) -> io::Result<()>;
     fn truncate(&self, bytes: u64) -> io::Result<()>;

@@ -88,6 +88,46 @@ fn a_read_keeps_its_bounds_but_gives_one_batch() {
     });
 }
 
+/// What is sent from where it lies must be what a read gives: with small and large commits, one
+/// batch and many, from each offset, under each bound.
+#[test]
+fn places_hold_what_a_read_gives() {
+    each_store(|store| {
+        let mut next = 0;
+        for n in 0..150 {
+            let bytes = [100, 5000, 700, 16_000][n % 4] + n;
+            let mut batches = Vec::new();
+            for _ in 0..=n % 3 {
+                batches.push(batch(next, 2, n as i64, bytes));
+                next += 2;
+            }
+            let entries = vec![
+                append(9, vec![batch(n as i64, 1, 0, 300)]),
+                append(P.0, batches),
+            ];
+            store.append(commit(entries, 0)).unwrap();
+        }
+        for from in (0..=next).step_by(7) {
+            for (until, bytes_max) in [
+                (next, 1 << 30),
+                (next, 40_000),
+                (from + 9, 1 << 30),
+                (next, 1),
+            ] {
+                let bounds = (Offset(from), Offset(until.min(next)));
+                let read = store.read(P, bounds.0, bounds.1, bytes_max).unwrap();
+                let placed = store.locate(P, bounds.0, bounds.1, bytes_max).unwrap();
+                let places = placed.into_iter().map(|chunk| chunk.read().unwrap());
+                let placed = joined(&places.collect::<Vec<_>>());
+                assert!(
+                    placed == joined(&read),
+                    "{from}..{until}, {bytes_max} bytes"
+                );
+            }
+        }
+    });
+}
+
 #[test]
 fn times_find_batches() {
     each_store(|store| {
