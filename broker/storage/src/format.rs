@@ -18,6 +18,9 @@ pub const ENTRY_BYTES: u64 = 40;
 pub const RUN_BYTES: u64 = 64;
 pub const FACT_BYTES: u64 = 24;
 pub const TRAILER_BYTES: u64 = 48;
+/// What a file system writes at least. A frame may begin at the next multiple of this instead of
+/// where the one before ends.
+pub const PAGE_BYTES: u64 = 4096;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"SEDGESEG";
 pub(crate) const FRAME_MAGIC: &[u8; 4] = b"SFRM";
@@ -61,6 +64,9 @@ pub struct EntryHead {
 /// The head of a frame and its table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameHead {
+    /// Bytes before it, from the end of the frame before, that belong to none: they bring it to a
+    /// page. Less than [`PAGE_BYTES`].
+    pub padding: u16,
     pub generation: u64,
     pub sequence: Sequence,
     pub append_ms: i64,
@@ -85,6 +91,11 @@ pub struct Run {
     pub leader_epoch: Option<LeaderEpoch>,
     /// Moved there from another segment.
     pub moved: bool,
+}
+
+/// Where a frame may begin behind one that ends at `end`.
+pub fn frame_starts(end: u64) -> [u64; 2] {
+    [end, end.next_multiple_of(PAGE_BYTES)]
 }
 
 /// A run as a footer lists it.
@@ -158,7 +169,8 @@ impl FrameHead {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes() as usize);
         out.extend_from_slice(FRAME_MAGIC);
-        out.extend_from_slice(&[VERSION, 0, 0, 0]);
+        out.extend_from_slice(&[VERSION, 0]);
+        out.extend_from_slice(&self.padding.to_be_bytes());
         out.extend_from_slice(&self.generation.to_be_bytes());
         out.extend_from_slice(&self.sequence.0.to_be_bytes());
         out.extend_from_slice(&self.append_ms.to_be_bytes());
@@ -195,6 +207,7 @@ impl FrameHead {
     pub fn decode(bytes: &[u8], generation: u64) -> Option<Self> {
         let whole = usize::try_from(Self::peek(bytes, generation)?).ok()?;
         let bytes = bytes.get(..whole)?;
+        let padding = Reader(bytes.get(6..)?).u16()?;
         let mut at = Reader(bytes.get(16..)?);
         let sequence = Sequence(at.u64()?);
         let append_ms = at.i64()?;
@@ -212,6 +225,7 @@ impl FrameHead {
             entries.push(entry);
         }
         (sum == u64::from(body_bytes)).then_some(Self {
+            padding,
             generation,
             sequence,
             append_ms,
@@ -414,6 +428,10 @@ impl<'a> Reader<'a> {
         let (front, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*front)
+    }
+
+    pub fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
     }
 
     pub fn u32(&mut self) -> Option<u32> {

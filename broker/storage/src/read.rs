@@ -14,7 +14,7 @@ use crate::catalog::Mark;
 use crate::disk::SegmentFile;
 use crate::disk::directory::io_error;
 use crate::error::Error;
-use crate::format::{EntryHead, FRAME_HEAD_BYTES, FrameHead, Run};
+use crate::format::{EntryHead, FRAME_HEAD_BYTES, FrameHead, Run, frame_starts};
 use crate::limits;
 use crate::scan::Window;
 use crate::store::Store;
@@ -246,22 +246,17 @@ fn walk_frames(
         return Ok(false);
     };
     let end = run.position + u64::from(run.span);
-    let mut position = run.position;
+    let mut behind = run.position;
     let mut window = Window::new(&*file);
-    while position < end {
-        let corrupt = || Error::Corrupt {
+    while behind < end {
+        let ahead = ahead.max(limits::HEAD_READ_BYTES);
+        let found = next_frame(&mut window, generation, run, behind, ahead)?;
+        let (position, head) = found.ok_or(Error::Corrupt {
             segment,
-            position,
+            position: behind,
             what: "no frame where the index says",
-        };
-        let ahead = ahead
-            .min(end - position)
-            .max(limits::HEAD_READ_BYTES.min(end - position));
-        let front = window.get(position, FRAME_HEAD_BYTES, ahead)?;
-        let whole = FrameHead::peek(&front, generation).ok_or_else(corrupt)?;
-        let bytes = window.get(position, whole, ahead)?;
-        let head = FrameHead::decode(&bytes, generation).ok_or_else(corrupt)?;
-        let mut data = position + whole;
+        })?;
+        let mut data = position + head.bytes();
         for entry in &head.entries {
             let extent = Extent {
                 segment,
@@ -273,9 +268,36 @@ fn walk_frames(
             }
             data += u64::from(entry.bytes);
         }
-        position += head.frame_bytes();
+        behind = position + head.frame_bytes();
     }
     Ok(true)
+}
+
+/// The frame of `run` behind one that ended at `behind`.
+fn next_frame(
+    window: &mut Window<'_>,
+    generation: u64,
+    run: &Run,
+    behind: u64,
+    ahead: u64,
+) -> Result<Option<(u64, FrameHead)>, Error> {
+    let end = run.position + u64::from(run.span);
+    for start in frame_starts(behind) {
+        let ahead = ahead.min(end.saturating_sub(start));
+        let front = window.get(start, FRAME_HEAD_BYTES, ahead)?;
+        let Some(whole) = FrameHead::peek(&front, generation) else {
+            continue;
+        };
+        let bytes = window.get(start, whole, ahead)?;
+        let head = FrameHead::decode(&bytes, generation);
+        // The first one is where the index says, whatever lies before it.
+        let follows =
+            |head: &FrameHead| start == run.position || u64::from(head.padding) == start - behind;
+        if let Some(head) = head.filter(follows) {
+            return Ok(Some((start, head)));
+        }
+    }
+    Ok(None)
 }
 
 /// Takes an extent without reading it, where all of it, the offsets `base..next`, is wanted and the

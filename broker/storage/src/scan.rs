@@ -15,7 +15,7 @@ use crate::disk::directory::io_error;
 use crate::error::Error;
 use crate::format::{
     FRAME_HEAD_BYTES, FRAME_MAGIC, Fact, Footer, FooterRun, FrameHead, Run, SEGMENT_HEADER_BYTES,
-    SegmentHeader, TRAILER_BYTES,
+    SegmentHeader, TRAILER_BYTES, frame_starts,
 };
 use crate::limits;
 
@@ -107,16 +107,21 @@ impl<'a> Scanner<'a> {
     /// After `End`, the same `End` again.
     pub fn next(&mut self) -> Result<Found, Error> {
         let position = self.position;
-        let head = self.head_at(position)?;
-        if let Some(head) = &head
-            && let Some(body) = self.body_of(position, head)?
-        {
-            self.position += head.frame_bytes();
-            return Ok(Found::Frame {
-                position,
-                head: head.clone(),
-                body,
-            });
+        let mut head = None;
+        for start in frame_starts(position) {
+            let here = self.head_at(start)?;
+            let Some(here) = here.filter(|head| u64::from(head.padding) == start - position) else {
+                continue;
+            };
+            if let Some(body) = self.body_of(start, &here)? {
+                self.position = start + here.frame_bytes();
+                return Ok(Found::Frame {
+                    position: start,
+                    head: here,
+                    body,
+                });
+            }
+            head = Some(here);
         }
         match self.find_frame(position + 1)? {
             Some(end) => {

@@ -142,6 +142,14 @@ impl Store {
         }
     }
 
+    /// Whether nothing was written since the last sync, or the one that is under way.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.unsynced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
     pub(crate) fn sync_log(&self) -> Result<(), Error> {
         let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_health()?;

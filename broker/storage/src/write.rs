@@ -17,7 +17,7 @@ use crate::disk::directory::io_error;
 use crate::error::Error;
 use crate::format::{
     ENTRY_BYTES, EntryHead, EntryKind, FRAME_HEAD_BYTES, Fact, Footer, FooterRun, FrameHead,
-    SEGMENT_HEADER_BYTES, SegmentHeader,
+    PAGE_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, frame_starts,
 };
 use crate::limits;
 use crate::scan;
@@ -40,6 +40,22 @@ pub(crate) struct Active {
     /// Where the next frame goes.
     pub position: u64,
     pub capacity: u64,
+}
+
+impl Active {
+    /// What to leave free before the next frame. The last page is on the disk already, and writing
+    /// on in it writes it once more: a frame that fits into fewer pages of its own begins on one.
+    fn padding(&self, frame_bytes: u64, is_synced: bool) -> u16 {
+        let [packed, aligned] = frame_starts(self.position);
+        let pages = |start: u64| (start + frame_bytes).div_ceil(PAGE_BYTES) - start / PAGE_BYTES;
+        let is_worth_it =
+            is_synced && pages(aligned) < pages(packed) && aligned + frame_bytes <= self.capacity;
+        if is_worth_it {
+            (aligned - packed) as u16
+        } else {
+            0
+        }
+    }
 }
 
 /// A full segment whose frames are not yet synced.
@@ -244,9 +260,14 @@ impl Store {
         append_ms: i64,
     ) -> Result<(FrameAt, FrameHead), Error> {
         let sequence = Sequence(writer.sequence.0 + 1);
+        let is_synced = self.is_synced();
         let active = writer.active.as_mut().ok_or(Error::Full)?;
+        let frame_bytes = FRAME_HEAD_BYTES + parts.len() as u64 * ENTRY_BYTES + body_bytes;
+        let padding = active.padding(frame_bytes, is_synced);
+        let position = active.position + u64::from(padding);
         let slices: Vec<&[u8]> = parts.iter().flat_map(Part::slices).collect();
         let head = FrameHead {
+            padding,
             generation: active.generation,
             sequence,
             append_ms,
@@ -260,21 +281,18 @@ impl Store {
         let mut all = Vec::with_capacity(1 + slices.len());
         all.push(IoSlice::new(&front));
         all.extend(slices.into_iter().map(IoSlice::new));
-        active
-            .file
-            .write_at(active.position, &all)
-            .map_err(|source| {
-                self.poison();
-                Error::Io {
-                    doing: "write a commit",
-                    source,
-                }
-            })?;
+        active.file.write_at(position, &all).map_err(|source| {
+            self.poison();
+            Error::Io {
+                doing: "write a commit",
+                source,
+            }
+        })?;
         let at = FrameAt {
             segment: active.id,
-            position: active.position,
+            position,
         };
-        active.position += head.frame_bytes();
+        active.position = position + frame_bytes;
         self.note_unsynced(&active.file);
         writer.sequence = sequence;
         self.counters
@@ -282,7 +300,7 @@ impl Store {
             .fetch_add(body_bytes, Ordering::Relaxed);
         self.counters
             .log_bytes
-            .fetch_add(head.frame_bytes(), Ordering::Relaxed);
+            .fetch_add(frame_bytes, Ordering::Relaxed);
         Ok((at, head))
     }
 

@@ -10,7 +10,9 @@ use sedge_fuzz::bounded;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 use sedge_storage::{
     SegmentId, Sequence,
-    format::{EntryHead, EntryKind, Fact, Footer, FooterRun, FrameHead, Run, SegmentHeader},
+    format::{
+        EntryHead, EntryKind, Fact, Footer, FooterRun, FrameHead, Run, SegmentHeader, frame_starts,
+    },
     scan::Found,
     scan_segment,
 };
@@ -128,7 +130,18 @@ fn frame(input: &mut Unstructured<'_>, sequence: u64, segment: &mut Vec<u8>) -> 
     } else {
         body_bytes = input.arbitrary()?;
     }
+    let mut padding = 0;
+    if input.ratio(1, 4)? {
+        let [packed, aligned] = frame_starts(segment.len() as u64);
+        padding = (aligned - packed) as u16;
+        segment.resize(aligned as usize, input.arbitrary()?);
+    }
     let head = FrameHead {
+        padding: if input.ratio(7, 8)? {
+            padding
+        } else {
+            input.arbitrary()?
+        },
         generation: GENERATION,
         sequence: Sequence(if input.ratio(1, 8)? {
             input.arbitrary()?

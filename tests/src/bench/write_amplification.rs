@@ -1,4 +1,6 @@
-//! `bench write-amp`: bytes that reach the disk for each byte produced, with 16 KiB commits.
+//! `bench write-amp`: bytes that reach the disk for each byte produced, with commits of 16 KiB and
+//! about. The page cache writes whole pages, so where each commit is synced alone it matters how
+//! many it touches.
 //!
 //! Two figures: what the kernel charges to the process, and, where a file system can be mounted,
 //! what its device was given (which has the file system's own journal in it).
@@ -14,32 +16,72 @@ use crate::temp_dir::TempDir;
 use crate::{limits, proc};
 
 const BYTES: u64 = 256 << 20;
-const BATCH_BYTES: usize = 16 << 10;
 const DISK_MIB: u64 = 2048;
 const SECTOR_BYTES: u64 = 512;
 
+/// One way to produce.
+struct Case {
+    name: &'static str,
+    durability: &'static str,
+    in_flight: usize,
+    record_bytes: usize,
+}
+
+const RECORDS: usize = 15;
+/// Fifteen of these make a batch that is 16 KiB with the head of its commit.
+const WHOLE_PAGES: usize = 1074;
+/// Fifteen of these make a batch that is 16 KiB without: each commit reaches into a fifth page.
+const A_PAGE_MORE: usize = 1080;
+
+const CASES: [Case; 4] = [
+    Case {
+        name: "sync, commits of 16 KiB, one at a time",
+        durability: "sync",
+        in_flight: 1,
+        record_bytes: WHOLE_PAGES,
+    },
+    Case {
+        name: "sync, commits of 16 KiB and a little, one at a time",
+        durability: "sync",
+        in_flight: 1,
+        record_bytes: A_PAGE_MORE,
+    },
+    Case {
+        name: "sync, batches of 16 KiB, five in flight",
+        durability: "sync",
+        in_flight: 5,
+        record_bytes: A_PAGE_MORE,
+    },
+    Case {
+        name: "interval, commits of 16 KiB",
+        durability: "interval",
+        in_flight: 1,
+        record_bytes: A_PAGE_MORE,
+    },
+];
+
 pub fn run() -> String {
-    let mut text = String::from("bytes written for each byte produced, 16 KiB commits\n");
+    let mut text = String::from("bytes written for each byte produced\n");
     let directory = TempDir::new("bench-write");
     let disk = LoopDisk::mount(directory.path());
-    for durability in ["sync", "interval"] {
+    for (number, case) in CASES.iter().enumerate() {
         let at = disk
             .as_ref()
             .map_or(directory.path(), |disk| disk.mounted.as_path());
-        let at = at.join(durability);
-        let mut peer = Peer::sedge(&at, durability);
+        let mut peer = Peer::sedge(&at.join(number.to_string()), case.durability);
         let load = Load {
             bootstrap: peer.bootstrap(),
             topic: "written".into(),
             partitions: 1,
-            in_flight: 1,
-            batch_bytes: BATCH_BYTES,
-            record_bytes: 1 << 10,
+            in_flight: case.in_flight,
+            batch_bytes: RECORDS * case.record_bytes,
+            record_bytes: case.record_bytes,
         };
         load.create(&[]);
         rustix::fs::sync();
         let (process, device) = (proc::written_bytes(peer.pid()), device_bytes(disk.as_ref()));
-        let produced = load.produce(Duration::MAX, BYTES).bytes as f64;
+        let done = load.produce(Duration::MAX, BYTES);
+        let produced = done.bytes as f64;
         rustix::fs::sync();
         let by_process = (proc::written_bytes(peer.pid()) - process) as f64 / produced;
         let by_device = match (device, device_bytes(disk.as_ref())) {
@@ -48,7 +90,9 @@ pub fn run() -> String {
         };
         writeln!(
             text,
-            "{durability}: process {by_process:.3}, device (ext4) {by_device}"
+            "{} (batches of {} B): process {by_process:.3}, device (ext4) {by_device}",
+            case.name,
+            done.bytes / done.requests,
         )
         .expect("a String takes everything");
         peer.terminate();

@@ -6,5 +6,6 @@ mod contract;
 mod crash;
 mod directory;
 mod faults;
+mod pages;
 mod stores;
 mod threads;
