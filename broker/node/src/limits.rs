@@ -68,3 +68,6 @@ pub const COORDINATOR_BATCH_BYTES: usize = 256 << 10;
 /// How often what the views have pending goes to disk. A crash replays what came since, which is
 /// quick.
 pub const VIEWS_FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// Partitions with data that a fetch looks at on the executor: each may ask the index, some 50 us.
+pub const FETCH_PARTITIONS_AT_ONCE: usize = 8;

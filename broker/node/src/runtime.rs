@@ -26,7 +26,8 @@ impl Runtime {
                 .name(format!("sedge-net-{number}"))
                 .stack_size(crate::limits::NETWORK_STACK_BYTES)
                 .spawn(move || {
-                    futures_lite::future::block_on(executor.run(std::future::pending::<()>()));
+                    // A thread with nothing to run waits for the sockets itself.
+                    async_io::block_on(executor.run(std::future::pending::<()>()));
                 })?;
         }
         Ok(Self { executor })

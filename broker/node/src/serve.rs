@@ -308,7 +308,7 @@ fn bind(config: &Config) -> Result<Vec<async_io::Async<std::net::TcpListener>>, 
             .into_iter()
             .next()
             .ok_or_else(|| refused(std::io::ErrorKind::AddrNotAvailable.into()))?;
-        listeners.push(listener::bind(address).map_err(refused)?);
+        listeners.push(listener::bind(address, config.socket_buffers).map_err(refused)?);
     }
     Ok(listeners)
 }

@@ -96,6 +96,14 @@ pub struct Slice {
     pub append_ms: i64,
 }
 
+/// Whether a look may take as long as the disk does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    ForDisk,
+    /// [`Error::NotCached`] instead. The index may still have to be read.
+    Never,
+}
+
 /// One or more whole batches of a partition, in memory or where they lie.
 #[derive(Clone, Debug)]
 pub enum Chunk {
@@ -269,7 +277,9 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
         from: Offset,
         until: Offset,
         bytes_max: usize,
+        wait: Wait,
     ) -> Result<Vec<Chunk>, Error> {
+        let _ = wait;
         let read = self.read(partition, from, until, bytes_max)?;
         Ok(read.into_iter().map(Chunk::Read).collect())
     }

@@ -25,6 +25,8 @@ pub enum Error {
         position: u64,
         what: &'static str,
     },
+    /// The bytes are not in memory, and the caller does not wait for the disk.
+    NotCached,
     /// fjall failed.
     Views(fjall::Error),
     /// fjall has more to write than it should; the next flush tries again.
@@ -72,6 +74,7 @@ impl std::fmt::Display for Error {
             } => {
                 write!(f, "segment {} is damaged at {position}: {what}", segment.0)
             }
+            Self::NotCached => f.write_str("not in memory; read it where waiting does no harm"),
             Self::Views(source) => write!(f, "views: {source}"),
             Self::ViewsBusy => f.write_str("views: busy; the next flush tries again"),
             Self::ViewEntry { view } => {

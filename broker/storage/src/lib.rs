@@ -35,7 +35,7 @@ mod write;
 pub use api::{
     Chunk, Commit, Entry, Freed, Hole, Identity, LogBounds, LogStore, LostRange, OpenReport,
     Options, Placed, Recovery, SegmentId, Sequence, Slice, TornTail, Usage, View, ViewReader,
-    ViewUpdate,
+    ViewUpdate, Wait,
 };
 pub use error::Error;
 pub use memory::MemoryStore;

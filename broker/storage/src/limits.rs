@@ -75,9 +75,8 @@ pub const MOVE_BYTES_MAX: u64 = 2 << 20;
 /// Reads of frame heads, one at a time.
 pub const HEAD_READ_BYTES: u64 = 512;
 /// Batches of a commit are sent from where they lie from this many bytes on: for fewer, reading
-/// many at once is cheaper than sending each. A run of at least this times its most frames has
-/// commits that large.
-pub const PLACE_BYTES_MIN: u64 = RUN_BYTES_MAX / RUN_FRAMES_MAX as u64;
+/// many at once is cheaper than sending each.
+pub const PLACE_BYTES_MIN: u64 = 4 << 10;
 /// Reads of dense stretches and of scans.
 pub const SCAN_READ_BYTES: u64 = 256 << 10;
 /// A batch's header and what may lie before it is read at once.

@@ -9,14 +9,13 @@ use bytes::Bytes;
 use sedge_protocol::batch::{BatchHeader, HEADER_BYTES};
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::{Chunk, Placed, SegmentId, Slice};
+use crate::api::{Chunk, Placed, SegmentId, Slice, Wait};
 use crate::catalog::Mark;
 use crate::disk::SegmentFile;
-use crate::disk::directory::io_error;
 use crate::error::Error;
 use crate::format::{EntryHead, FRAME_HEAD_BYTES, FrameHead, Run, frame_starts};
 use crate::limits;
-use crate::scan::Window;
+use crate::scan::{self, Window};
 use crate::store::Store;
 
 /// Tries to look a place up again after its segment was freed under the reader.
@@ -27,11 +26,52 @@ struct Reading {
     chunks: Vec<Chunk>,
     /// Places will do for what need not be looked into.
     in_place: bool,
+    wait: Wait,
     /// The next offset wanted.
     from: Offset,
     until: Offset,
     left: usize,
     done: bool,
+}
+
+/// What a read does with a batch.
+enum Fate {
+    /// It ends before what is wanted.
+    Skip,
+    Take,
+    /// The read is over.
+    Stop,
+}
+
+impl Reading {
+    fn new(from: Offset, until: Offset, bytes_max: usize) -> Self {
+        Self {
+            chunks: Vec::new(),
+            in_place: false,
+            wait: Wait::ForDisk,
+            from,
+            until,
+            left: bytes_max,
+            done: false,
+        }
+    }
+
+    /// Decides on the next batch, of `bytes`. `is_first` where nothing was taken yet.
+    fn judge(&mut self, header: &BatchHeader, bytes: usize, is_first: bool) -> Fate {
+        if header.next_offset() <= self.from {
+            return Fate::Skip;
+        }
+        if header.base_offset() >= self.until || (bytes > self.left && !is_first) {
+            self.done = true;
+            return Fate::Stop;
+        }
+        Fate::Take
+    }
+
+    fn count(&mut self, next: Offset, bytes: usize) {
+        self.left = self.left.saturating_sub(bytes);
+        self.from = next;
+    }
 }
 
 /// Batches of one partition next to each other on disk.
@@ -50,7 +90,8 @@ pub(crate) fn read(
     until: Offset,
     bytes_max: usize,
 ) -> Result<Vec<Bytes>, Error> {
-    let chunks = gather(store, partition, (from, until), bytes_max, false)?;
+    let reading = Reading::new(from, until, bytes_max);
+    let chunks = gather(store, partition, reading)?;
     chunks.into_iter().map(Chunk::read).collect()
 }
 
@@ -58,30 +99,26 @@ pub(crate) fn read(
 pub(crate) fn locate(
     store: &Store,
     partition: PartitionId,
-    from: Offset,
-    until: Offset,
+    (from, until): (Offset, Offset),
     bytes_max: usize,
+    wait: Wait,
 ) -> Result<Vec<Chunk>, Error> {
-    gather(store, partition, (from, until), bytes_max, true)
+    let reading = Reading {
+        in_place: true,
+        wait,
+        ..Reading::new(from, until, bytes_max)
+    };
+    gather(store, partition, reading)
 }
 
 fn gather(
     store: &Store,
     partition: PartitionId,
-    (from, until): (Offset, Offset),
-    bytes_max: usize,
-    in_place: bool,
+    mut reading: Reading,
 ) -> Result<Vec<Chunk>, Error> {
     let bounds = store.catalog.bounds(partition)?.log;
-    let until = until.min(bounds.next_offset);
-    let mut reading = Reading {
-        chunks: Vec::new(),
-        in_place,
-        from,
-        until,
-        left: bytes_max,
-        done: false,
-    };
+    reading.until = reading.until.min(bounds.next_offset);
+    let (from, until) = (reading.from, reading.until);
     if from < bounds.log_start {
         return Ok(Vec::new());
     }
@@ -134,7 +171,7 @@ fn read_marks(store: &Store, marks: &[Mark], reading: &mut Reading) -> Result<bo
         let Some(file) = open(store, first.segment)? else {
             return Ok(false);
         };
-        if take_in_place(&file, extent_of(first), (first.base, first.next), reading) {
+        if take_in_place(&file, extent_of(first), (first.base, first.next), reading)? {
             rest = &rest[1..];
             continue;
         }
@@ -150,7 +187,7 @@ fn read_marks(store: &Store, marks: &[Mark], reading: &mut Reading) -> Result<bo
             .last()
             .map_or(first.position, |last| last.position + u64::from(last.bytes));
         let span = end - first.position;
-        let mut window = Window::new(&*file);
+        let mut window = Window::waiting(&*file, reading.wait);
         for mark in group {
             let bytes = window.get(mark.position, u64::from(mark.bytes), span)?;
             take_whole(&bytes, extent_of(mark), reading)?;
@@ -200,42 +237,53 @@ fn walk_run(
     reading: &mut Reading,
 ) -> Result<bool, Error> {
     let dense = u64::from(run.bytes) * 2 >= u64::from(run.span);
-    // Only then are its commits large enough: a run has so many frames at most.
-    let places = reading.in_place
-        && u64::from(run.bytes) >= limits::PLACE_BYTES_MIN * u64::from(limits::RUN_FRAMES_MAX);
-    let ahead = if dense && !places {
-        reading.left as u64 + limits::HEAD_READ_BYTES
-    } else {
-        0
+    let all = reading.left as u64 + limits::HEAD_READ_BYTES;
+    let in_place = reading.in_place;
+    // Where commits are large enough to be left where they are, only their heads are read.
+    let ahead = |last: Option<&FrameHead>| {
+        let is_small = last.is_some_and(|last| last.frame_bytes() < limits::PLACE_BYTES_MIN);
+        if dense && (is_small || !in_place) {
+            all
+        } else {
+            limits::HEAD_READ_BYTES
+        }
     };
     let (from, until) = (reading.from, reading.until);
-    walk_frames(store, run, ahead, &mut |window, file, entry, extent| {
-        if entry.partition != partition || !entry.has_batches() || entry.next <= from {
-            return Ok(true);
-        }
-        if entry.base >= until {
-            reading.done = true;
-            return Ok(false);
-        }
-        if take_in_place(file, extent, (entry.base, entry.next), reading) {
-            return Ok(true);
-        }
-        match window.held(extent.position, extent.bytes) {
-            Some(bytes) => take_whole(&bytes, extent, reading)?,
-            None => read_extent(&**file, extent, reading)?,
-        }
-        Ok(!reading.done)
-    })
+    walk_frames(
+        store,
+        run,
+        reading.wait,
+        &ahead,
+        &mut |window, file, entry, extent| {
+            if entry.partition != partition || !entry.has_batches() || entry.next <= from {
+                return Ok(true);
+            }
+            if entry.base >= until {
+                reading.done = true;
+                return Ok(false);
+            }
+            if take_in_place(file, extent, (entry.base, entry.next), reading)? {
+                return Ok(!reading.done);
+            }
+            match window.held(extent.position, extent.bytes) {
+                Some(bytes) => take_whole(&bytes, extent, reading)?,
+                None => read_extent(&**file, extent, reading)?,
+            }
+            Ok(!reading.done)
+        },
+    )
 }
 
 type EachEntry<'a> =
     dyn FnMut(&Window<'_>, &Arc<dyn SegmentFile>, &EntryHead, Extent) -> Result<bool, Error> + 'a;
 
-/// The entries of a run's frames, until `each` says false. False where the segment is gone.
+/// The entries of a run's frames, until `each` says false; `ahead` says how much to read with the
+/// head of the next frame. False where the segment is gone.
 fn walk_frames(
     store: &Store,
     run: &Run,
-    ahead: u64,
+    wait: Wait,
+    ahead: &dyn Fn(Option<&FrameHead>) -> u64,
     each: &mut EachEntry<'_>,
 ) -> Result<bool, Error> {
     let segment = run.segment;
@@ -247,10 +295,10 @@ fn walk_frames(
     };
     let end = run.position + u64::from(run.span);
     let mut behind = run.position;
-    let mut window = Window::new(&*file);
+    let mut window = Window::waiting(&*file, wait);
+    let mut last = None;
     while behind < end {
-        let ahead = ahead.max(limits::HEAD_READ_BYTES);
-        let found = next_frame(&mut window, generation, run, behind, ahead)?;
+        let found = next_frame(&mut window, generation, run, behind, ahead(last.as_ref()))?;
         let (position, head) = found.ok_or(Error::Corrupt {
             segment,
             position: behind,
@@ -269,6 +317,7 @@ fn walk_frames(
             data += u64::from(entry.bytes);
         }
         behind = position + head.frame_bytes();
+        last = Some(head);
     }
     Ok(true)
 }
@@ -300,32 +349,44 @@ fn next_frame(
     Ok(None)
 }
 
-/// Takes an extent without reading it, where all of it, the offsets `base..next`, is wanted and the
-/// operating system has it in memory. Its batches' headers are not looked at then: their commit's
-/// table says where they end, under its own checksum.
+/// Takes what is wanted of an extent, the offsets `base..next`, without reading it, where the
+/// operating system has it in memory. False where it must be read.
 fn take_in_place(
     file: &Arc<dyn SegmentFile>,
     extent: Extent,
     (base, next): (Offset, Offset),
     reading: &mut Reading,
-) -> bool {
-    let taken = reading.in_place
-        && extent.bytes >= limits::PLACE_BYTES_MIN
-        && extent.bytes <= reading.left as u64
-        && base >= reading.from
-        && next <= reading.until
-        && file.is_cached(extent.position, extent.bytes);
-    if taken {
-        reading.chunks.push(Chunk::Placed(Placed::new(
-            file.clone(),
-            extent.segment,
-            extent.position,
-            extent.bytes as usize,
-        )));
-        reading.left -= extent.bytes as usize;
-        reading.from = next;
+) -> Result<bool, Error> {
+    if !reading.in_place
+        || extent.bytes < limits::PLACE_BYTES_MIN
+        || !file.is_cached(extent.position, extent.bytes)
+    {
+        return Ok(false);
     }
-    taken
+    let (mut start, mut bytes) = (extent.position, 0);
+    if base >= reading.from && next <= reading.until && extent.bytes <= reading.left as u64 {
+        // The commit's table, which has its own checksum, says where the batches end.
+        bytes = extent.bytes as usize;
+        reading.count(next, bytes);
+    } else {
+        each_header_of(&**file, extent, reading.wait, &mut |header, at| {
+            let is_first = reading.chunks.is_empty() && bytes == 0;
+            match reading.judge(&header, at.bytes as usize, is_first) {
+                Fate::Skip => start = at.position + at.bytes,
+                Fate::Stop => return false,
+                Fate::Take => {
+                    bytes += at.bytes as usize;
+                    reading.count(header.next_offset(), at.bytes as usize);
+                }
+            }
+            true
+        })?;
+    }
+    if bytes > 0 {
+        let placed = Placed::new(file.clone(), extent.segment, start, bytes);
+        reading.chunks.push(Chunk::Placed(placed));
+    }
+    Ok(true)
 }
 
 /// Takes what is wanted of an extent that is in memory.
@@ -363,22 +424,21 @@ fn select(bytes: &Bytes, extent: Extent, reading: &mut Reading) -> Result<Select
             break;
         };
         let whole = check_header(&header).ok_or_else(|| corrupt(extent, at as u64, "no batch"))?;
-        if header.next_offset() <= reading.from {
-            at += whole;
-            continue;
-        }
-        let nothing_yet = reading.chunks.is_empty() && taken.is_none();
-        if header.base_offset() >= reading.until || (whole > reading.left && !nothing_yet) {
-            reading.done = true;
-            break;
-        }
-        if at + whole > bytes.len() {
-            cut = Some((at, Some((whole, header))));
-            break;
+        let is_first = reading.chunks.is_empty() && taken.is_none();
+        match reading.judge(&header, whole, is_first) {
+            Fate::Skip => {
+                at += whole;
+                continue;
+            }
+            Fate::Stop => break,
+            Fate::Take if at + whole > bytes.len() => {
+                cut = Some((at, Some((whole, header))));
+                break;
+            }
+            Fate::Take => {}
         }
         taken = Some((taken.map_or(at, |(from, _)| from), at + whole));
-        reading.left = reading.left.saturating_sub(whole);
-        reading.from = header.next_offset();
+        reading.count(header.next_offset(), whole);
         at += whole;
     }
     if let Some((from, to)) = taken {
@@ -404,7 +464,7 @@ fn read_extent(file: &dyn SegmentFile, extent: Extent, reading: &mut Reading) ->
             bytes: extent.bytes - at,
             ..extent
         };
-        let bytes = read_at(file, here, want)?;
+        let bytes = read_at(file, here, want, reading.wait)?;
         let selected = select(&bytes, here, reading)?;
         match selected.cut {
             // Batches that were skipped may end behind what was read.
@@ -419,10 +479,9 @@ fn read_extent(file: &dyn SegmentFile, extent: Extent, reading: &mut Reading) ->
                 if cut as u64 + whole as u64 > here.bytes {
                     return Err(corrupt(batch, 0, "a batch reaches over its commit"));
                 }
-                let batch = read_at(file, batch, whole as u64)?;
+                let batch = read_at(file, batch, whole as u64, reading.wait)?;
                 reading.chunks.push(Chunk::Read(batch));
-                reading.left = reading.left.saturating_sub(whole);
-                reading.from = header.next_offset();
+                reading.count(header.next_offset(), whole);
                 at += (cut + whole) as u64;
             }
         }
@@ -430,10 +489,8 @@ fn read_extent(file: &dyn SegmentFile, extent: Extent, reading: &mut Reading) ->
     Ok(())
 }
 
-fn read_at(file: &dyn SegmentFile, at: Extent, bytes: u64) -> Result<Bytes, Error> {
-    let read = file
-        .read_at(at.position, bytes as usize)
-        .map_err(|source| io_error("read a segment", source))?;
+fn read_at(file: &dyn SegmentFile, at: Extent, bytes: u64, wait: Wait) -> Result<Bytes, Error> {
+    let read = scan::read(file, at.position, bytes as usize, wait)?;
     if read.len() as u64 != bytes {
         return Err(corrupt(at, 0, "the segment ends within a commit"));
     }
@@ -556,21 +613,29 @@ fn each_header(
     wanted: &dyn Fn(&EntryHead) -> bool,
     each: &mut dyn FnMut(BatchHeader, Extent) -> bool,
 ) -> Result<(), Error> {
-    walk_frames(store, run, 0, &mut |_, file, entry, extent| {
-        if entry.partition != partition || !entry.has_batches() || !wanted(entry) {
-            return Ok(true);
-        }
-        each_header_of(&**file, extent, each)
-    })?;
+    let heads = |_: Option<&FrameHead>| limits::HEAD_READ_BYTES;
+    walk_frames(
+        store,
+        run,
+        Wait::ForDisk,
+        &heads,
+        &mut |_, file, entry, extent| {
+            if entry.partition != partition || !entry.has_batches() || !wanted(entry) {
+                return Ok(true);
+            }
+            each_header_of(&**file, extent, Wait::ForDisk, each)
+        },
+    )?;
     Ok(())
 }
 
 fn each_header_of(
     file: &dyn SegmentFile,
     extent: Extent,
+    wait: Wait,
     each: &mut dyn FnMut(BatchHeader, Extent) -> bool,
 ) -> Result<bool, Error> {
-    let mut window = Window::new(file);
+    let mut window = Window::waiting(file, wait);
     let mut at = 0;
     while at < extent.bytes {
         let here = Extent {
@@ -582,6 +647,9 @@ fn each_header_of(
         let header = BatchHeader::read(&front);
         let found = header.and_then(|header| Some((header, check_header(&header)? as u64)));
         let (header, bytes) = found.ok_or_else(|| corrupt(here, 0, "no batch"))?;
+        if at + bytes > extent.bytes {
+            return Err(corrupt(here, 0, "a batch reaches over its commit"));
+        }
         if !each(header, Extent { bytes, ..here }) {
             return Ok(false);
         }
@@ -592,7 +660,7 @@ fn each_header_of(
 
 fn read_batch(store: &Store, at: Extent) -> Result<Option<Bytes>, Error> {
     match open(store, at.segment)? {
-        Some(file) => read_at(&*file, at, at.bytes).map(Some),
+        Some(file) => read_at(&*file, at, at.bytes, Wait::ForDisk).map(Some),
         None => Ok(None),
     }
 }

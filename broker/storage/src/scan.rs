@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::api::SegmentId;
+use crate::api::{SegmentId, Wait};
 use crate::disk::SegmentFile;
 use crate::disk::directory::io_error;
 use crate::error::Error;
@@ -45,14 +45,20 @@ pub enum Found {
 #[derive(Debug)]
 pub(crate) struct Window<'a> {
     file: &'a dyn SegmentFile,
+    wait: Wait,
     at: u64,
     bytes: Bytes,
 }
 
 impl<'a> Window<'a> {
     pub fn new(file: &'a dyn SegmentFile) -> Self {
+        Self::waiting(file, Wait::ForDisk)
+    }
+
+    pub fn waiting(file: &'a dyn SegmentFile, wait: Wait) -> Self {
         Self {
             file,
+            wait,
             at: 0,
             bytes: Bytes::new(),
         }
@@ -65,10 +71,7 @@ impl<'a> Window<'a> {
             return Ok(found);
         }
         let want = bytes.max(ahead) as usize;
-        self.bytes = self
-            .file
-            .read_at(position, want)
-            .map_err(|source| io_error("read a segment", source))?;
+        self.bytes = read(self.file, position, want, self.wait)?;
         self.at = position;
         let there = self.bytes.len().min(bytes as usize);
         Ok(self.bytes.slice(..there))
@@ -80,6 +83,26 @@ impl<'a> Window<'a> {
         let to = from.checked_add(usize::try_from(bytes).ok()?)?;
         (to <= self.bytes.len()).then(|| self.bytes.slice(from..to))
     }
+}
+
+/// Fewer than `bytes` at the end of the file.
+///
+/// # Errors
+/// [`Error::NotCached`] where it may not wait and would have to.
+pub(crate) fn read(
+    file: &dyn SegmentFile,
+    position: u64,
+    bytes: usize,
+    wait: Wait,
+) -> Result<Bytes, Error> {
+    let read = match wait {
+        Wait::ForDisk => file.read_at(position, bytes),
+        Wait::Never => file.read_cached(position, bytes),
+    };
+    read.map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => Error::NotCached,
+        _ => io_error("read a segment", source),
+    })
 }
 
 /// See the module.

@@ -9,7 +9,7 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{
     Chunk, Commit, Freed, Identity, LogBounds, LogStore, OpenReport, Options, Recovery, Sequence,
-    Slice, Usage, View, ViewReader,
+    Slice, Usage, View, ViewReader, Wait,
 };
 use crate::catalog::Catalog;
 use crate::disk::directory::io_error;
@@ -228,8 +228,9 @@ impl LogStore for Store {
         from: Offset,
         until: Offset,
         bytes_max: usize,
+        wait: Wait,
     ) -> Result<Vec<Chunk>, Error> {
-        read::locate(self, partition, from, until, bytes_max)
+        read::locate(self, partition, (from, until), bytes_max, wait)
     }
 
     fn first_batch_at(

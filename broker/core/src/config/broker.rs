@@ -144,7 +144,11 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "Address of the console and of /metrics, or off"),
     fixed("sedge.profile", Text, Some("standard"), OneOf(&["small", "standard"]),
         "small: for little memory and flash"),
+    fixed("socket.receive.buffer.bytes", Int, Some("102400"), AtLeast(-1),
+        "SO_RCVBUF of connections; -1: as the operating system likes"),
     fixed("socket.request.max.bytes", Int, Some("104857600"), AtLeast(1024), "Largest request"),
+    fixed("socket.send.buffer.bytes", Int, Some("102400"), AtLeast(-1),
+        "SO_SNDBUF of connections; -1: as the operating system likes"),
     fixed("ssl.key.password", Password, None, Anything, "Not supported yet"),
     idle("unclean.leader.election.enable", Boolean, Some("false"), Anything, TOPICS),
 ];

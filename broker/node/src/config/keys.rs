@@ -102,8 +102,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "num.recovery.threads.per.data.dir",
     "num.replica.fetchers",
     "process.roles",
-    "socket.receive.buffer.bytes",
-    "socket.send.buffer.bytes",
 ];
 
 /// Whether a configuration may have this key.

@@ -63,6 +63,13 @@ pub struct MirrorTable {
     pub properties: BTreeMap<String, String>,
 }
 
+/// Bytes of the kernel's buffers of a connection; `None`: as the operating system likes.
+#[derive(Debug, Clone, Copy)]
+pub struct SocketBuffers {
+    pub send: Option<usize>,
+    pub receive: Option<usize>,
+}
+
 /// The whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -89,6 +96,8 @@ pub struct Config {
     /// Bytes of requests in the process at once.
     pub queued_max_request_bytes: usize,
     /// Largest request.
+    /// Of connections.
+    pub socket_buffers: SocketBuffers,
     pub socket_request_max_bytes: usize,
     /// Connections open at once.
     pub max_connections: usize,
@@ -140,6 +149,10 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
         num_network_threads: reader.number("num.network.threads", sized(1, 2)) as usize,
         queued_max_request_bytes: reader.number("queued.max.request.bytes", sized(16, 128) * MIB)
             as usize,
+        socket_buffers: SocketBuffers {
+            send: reader.text("socket.send.buffer.bytes").parse().ok(),
+            receive: reader.text("socket.receive.buffer.bytes").parse().ok(),
+        },
         socket_request_max_bytes: reader.number("socket.request.max.bytes", 0) as usize,
         max_connections: reader.number("max.connections", 0) as usize,
         connections_max_idle_ms: reader.number("connections.max.idle.ms", 0),

@@ -16,10 +16,10 @@ use sedge_protocol::kafka::generated::fetch_response::{
 };
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 use sedge_protocol::{ErrorCode, fetch};
-use sedge_storage::{Chunk, LogStore};
+use sedge_storage::{Chunk, Error, LogStore, Wait};
 
 use super::Request;
-use crate::limits::FETCH_RESPONSE_BYTES_MAX;
+use crate::limits::{FETCH_PARTITIONS_AT_ONCE, FETCH_RESPONSE_BYTES_MAX};
 use crate::net::connection::{Answer, Disconnect};
 use crate::net::reply::Frame;
 use crate::partitions::Partition;
@@ -120,6 +120,14 @@ struct Target {
     found: Result<Arc<Partition>, ErrorCode>,
 }
 
+impl Target {
+    fn has_data(&self) -> bool {
+        self.found
+            .as_ref()
+            .is_ok_and(|partition| partition.high_watermark().get() > self.wanted.fetch_offset)
+    }
+}
+
 fn resolve(request: &Request, context: &Context) -> Vec<Target> {
     let image = request.broker.metadata.load();
     context
@@ -175,45 +183,58 @@ impl Read {
     }
 }
 
-/// Reads what there is. Off the executor where something has to be read at all: it may have to come
-/// from flash.
+/// Reads what there is: at once where it is in memory, which two hand-offs to another thread would
+/// take longer than; otherwise off the executor, for it has to come from flash.
 async fn read(request: &Request, targets: Vec<Target>, limits: Limits) -> Vec<Read> {
     let store = Arc::clone(&request.broker.store);
-    let has_data = targets.iter().any(|target| {
-        target
-            .found
-            .as_ref()
-            .is_ok_and(|partition| partition.high_watermark().get() > target.wanted.fetch_offset)
-    });
-    if has_data {
-        blocking::unblock(move || read_all(&*store, targets, limits)).await
-    } else {
-        read_all(&*store, targets, limits)
+    let with_data = targets.iter().filter(|target| target.has_data()).count();
+    if with_data <= FETCH_PARTITIONS_AT_ONCE
+        && let Some(reads) = read_all(&*store, &targets, limits, Wait::Never)
+    {
+        return reads;
     }
+    blocking::unblock(move || {
+        read_all(&*store, &targets, limits, Wait::ForDisk).expect("it waits for what is not cached")
+    })
+    .await
 }
 
-fn read_all(store: &dyn LogStore, targets: Vec<Target>, limits: Limits) -> Vec<Read> {
+/// `None` where something is not in memory and must not be waited for.
+fn read_all(
+    store: &dyn LogStore,
+    targets: &[Target],
+    limits: Limits,
+    wait: Wait,
+) -> Option<Vec<Read>> {
     let mut left = limits.bytes_max;
     let mut is_first = true;
     targets
-        .into_iter()
+        .iter()
         .map(|target| {
-            let read = read_one(store, target, limits, left, is_first);
+            let room = Room {
+                left,
+                is_first,
+                wait,
+            };
+            let read = read_one(store, target, limits, room)?;
             let bytes = read.bytes();
             left = left.saturating_sub(bytes);
             is_first &= bytes == 0;
-            read
+            Some(read)
         })
         .collect()
 }
 
-fn read_one(
-    store: &dyn LogStore,
-    target: Target,
-    limits: Limits,
+/// What a partition may still add to the answer.
+#[derive(Clone, Copy)]
+struct Room {
     left: usize,
+    /// Nothing was read yet.
     is_first: bool,
-) -> Read {
+    wait: Wait,
+}
+
+fn read_one(store: &dyn LogStore, target: &Target, limits: Limits, room: Room) -> Option<Read> {
     let Target { wanted, found } = target;
     let mut data = PartitionData::default()
         .with_partition_index(wanted.partition)
@@ -231,51 +252,50 @@ fn read_one(
             if limits.is_read_committed {
                 data.aborted_transactions = Some(Vec::new());
             }
-            match read_records(store, &found, &wanted, left, is_first) {
+            match read_records(store, found, wanted, room)? {
                 Ok(found) => chunks = found,
                 Err(error) => data.error_code = error.code(),
             }
-            partition = Some(found);
+            partition = Some(Arc::clone(found));
         }
     }
-    Read {
-        wanted,
+    Some(Read {
+        wanted: wanted.clone(),
         data,
         chunks,
         partition,
-    }
+    })
 }
 
 fn read_records(
     store: &dyn LogStore,
     partition: &Partition,
     wanted: &Wanted,
-    left: usize,
-    is_first: bool,
-) -> Result<Vec<Chunk>, ErrorCode> {
-    let from = Offset::from_wire(wanted.fetch_offset).ok_or(ErrorCode::OffsetOutOfRange)?;
+    room: Room,
+) -> Option<Result<Vec<Chunk>, ErrorCode>> {
     let until = partition.high_watermark();
-    if from < partition.log_start() || from > until {
-        return Err(ErrorCode::OffsetOutOfRange);
-    }
+    let Some(from) = Offset::from_wire(wanted.fetch_offset)
+        .filter(|from| (partition.log_start()..=until).contains(from))
+    else {
+        return Some(Err(ErrorCode::OffsetOutOfRange));
+    };
     let bytes_max = usize::try_from(wanted.partition_max_bytes)
         .unwrap_or(0)
-        .min(left);
-    if from == until || (!is_first && bytes_max == 0) {
-        return Ok(Vec::new());
+        .min(room.left);
+    if from == until || (!room.is_first && bytes_max == 0) {
+        return Some(Ok(Vec::new()));
     }
-    let chunks = store
-        .locate(partition.id, from, until, bytes_max)
-        .map_err(|error| {
+    match store.locate(partition.id, from, until, bytes_max, room.wait) {
+        // KIP-74: only the first batch of the answer may break the limits.
+        Ok(chunks) if !room.is_first && fetch::frame_bytes(&chunks) > bytes_max => {
+            Some(Ok(Vec::new()))
+        }
+        Ok(chunks) => Some(Ok(chunks)),
+        Err(Error::NotCached) => None,
+        Err(error) => {
             log::error!(target: "sedge::fetch", "partition {} at {from}: {error}", partition.id);
-            ErrorCode::KafkaStorageError
-        })?;
-    let bytes = fetch::frame_bytes(&chunks);
-    // KIP-74: only the first batch of the answer may break the limits.
-    if !is_first && bytes > bytes_max {
-        Ok(Vec::new())
-    } else {
-        Ok(chunks)
+            Some(Err(ErrorCode::KafkaStorageError))
+        }
     }
 }
 

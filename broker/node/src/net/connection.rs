@@ -26,6 +26,7 @@ use sedge_protocol::frame::{self, OtherProtocol};
 
 use super::gate::Admission;
 use super::reply::{Frame, ReplySocket, write_frame};
+use super::when_woken::WhenWoken;
 use crate::broker::Broker;
 use crate::handlers;
 use crate::limits::{CONNECTION_IN_FLIGHT_MAX, CONNECTION_READ_BYTES};
@@ -136,7 +137,8 @@ pub async fn serve(
     let read = read_requests(reader, peer, Arc::clone(&broker), answers, &activity);
     let write = write_replies(writer, queue, &broker, &activity);
     let idle = activity.wait_until_idle(broker.config.connections_max_idle_ms);
-    match future::or(future::or(read, write), idle).await {
+    let read_or_write = future::or(WhenWoken::new(read), WhenWoken::new(write));
+    match future::or(read_or_write, WhenWoken::new(idle)).await {
         Ok(()) => {}
         Err(Disconnect::Io(error)) => debug!(target: "sedge::net", "peer={remote} closed: {error}"),
         Err(reason) => {

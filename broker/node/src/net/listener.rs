@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use async_io::{Async, Timer};
 use log::{debug, warn};
+use rustix::net::sockopt;
 
 use super::connection::{self, Peer};
 use crate::broker::Broker;
+use crate::config::SocketBuffers;
 
 /// How long accepting rests after the process ran out of file descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -19,8 +21,16 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// The address is taken, or is not one of this machine's.
-pub fn bind(address: SocketAddr) -> io::Result<Async<TcpListener>> {
-    Async::<TcpListener>::bind(address)
+pub fn bind(address: SocketAddr, buffers: SocketBuffers) -> io::Result<Async<TcpListener>> {
+    let listener = Async::<TcpListener>::bind(address)?;
+    // Accepted sockets inherit them.
+    if let Some(bytes) = buffers.send {
+        sockopt::set_socket_send_buffer_size(&listener, bytes)?;
+    }
+    if let Some(bytes) = buffers.receive {
+        sockopt::set_socket_recv_buffer_size(&listener, bytes)?;
+    }
+    Ok(listener)
 }
 
 /// Accepts connections until the task is dropped.

@@ -5,3 +5,4 @@ pub mod connection;
 pub mod gate;
 pub mod listener;
 pub mod reply;
+mod when_woken;

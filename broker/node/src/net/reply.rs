@@ -140,7 +140,7 @@ mod tests {
     use sedge_protocol::ids::{Offset, PartitionId};
     use sedge_protocol::records::{BatchBuilder, Compression};
     use sedge_storage::{
-        Commit, Entry, LogStore, Options, Recovery, Store, ViewReader, ViewUpdate,
+        Commit, Entry, LogStore, Options, Recovery, Store, ViewReader, ViewUpdate, Wait,
     };
 
     use super::*;
@@ -205,7 +205,7 @@ mod tests {
             let partition = PartitionId(1);
             for offset in 0..20 {
                 let mut builder = BatchBuilder::new(Compression::None);
-                let value = [offset as u8; 20_000];
+                let value = vec![offset as u8; 20_000];
                 builder.push(offset, None, Some(&value), &[]);
                 let mut batch = builder.build().unwrap();
                 batch.header.set_base_offset(Offset(offset));
@@ -219,7 +219,7 @@ mod tests {
                 self.store.append(commit).unwrap();
             }
             self.store
-                .locate(partition, Offset(0), Offset(20), 1 << 20)
+                .locate(partition, Offset(0), Offset(20), 1 << 20, Wait::ForDisk)
                 .unwrap()
         }
     }

@@ -164,6 +164,21 @@ impl SegmentFile for OpenFile {
         }
     }
 
+    fn read_cached(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
+        let mut buffer = vec![0; bytes];
+        let into = &mut [IoSliceMut::new(&mut buffer)];
+        let read = match rustix::io::preadv2(&self.0, into, position, ReadWriteFlags::NOWAIT) {
+            Ok(read) => read,
+            Err(Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if read < bytes && position + (read as u64) < self.bytes()? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        buffer.truncate(read);
+        Ok(Bytes::from(buffer))
+    }
+
     fn is_cached(&self, position: u64, bytes: u64) -> bool {
         let mut last = [0];
         let at = position + bytes.saturating_sub(1);

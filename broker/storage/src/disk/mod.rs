@@ -39,6 +39,12 @@ pub trait SegmentFile: std::fmt::Debug + Send + Sync {
     fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
         Ok((from < self.bytes()?).then_some(from))
     }
+    /// The same, of what the operating system has in memory; where that is less,
+    /// [`io::ErrorKind::WouldBlock`].
+    fn read_cached(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
+        let _ = (position, bytes);
+        Err(io::ErrorKind::WouldBlock.into())
+    }
     /// Whether the operating system has these bytes in memory, as far as a look at the last of them
     /// tells, so that sending them waits for no disk.
     fn is_cached(&self, position: u64, bytes: u64) -> bool {
