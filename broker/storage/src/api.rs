@@ -227,6 +227,8 @@ pub struct Usage {
     pub degraded: bool,
     pub view_flushes: u64,
     pub syncs: u64,
+    /// Commits, or parts of them, that reads found damaged and passed over since open.
+    pub damaged: u64,
 }
 
 /// Reads of the caller's views: pending updates over what is flushed.

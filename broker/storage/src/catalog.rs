@@ -61,7 +61,9 @@ pub(crate) struct State {
     pub segments: BTreeMap<SegmentId, Segment>,
     pub applied: Applied,
     /// The same as the base has it: from here a restart reads.
-    pub flushed: Applied,
+    flushed: Applied,
+    /// The same after a power cut.
+    pub kept: Applied,
     pub active: ActiveContents,
     /// While views are rebuilt nothing may say up to where they are right.
     pub rebuilding: bool,
@@ -161,6 +163,22 @@ impl Catalog {
             state.apply_fact(&*self.base, fact)?;
         }
         Ok(())
+    }
+
+    /// Of a footer whose frames are not all there: where logs ended, and what was deleted.
+    pub fn apply_ends(&self, runs: &[FooterRun], facts: &[Fact]) -> Result<(), Error> {
+        let mut state = self.write();
+        for of in runs {
+            let mut tail = state.take_tail(&*self.base, of.partition)?;
+            if tail.bounds.log.next_offset < of.run.next {
+                tail.bounds.log.next_offset = of.run.next;
+                (tail.run, tail.slice) = (None, None);
+            }
+            state.put_tail(of.partition, tail);
+        }
+        facts
+            .iter()
+            .try_for_each(|fact| state.apply_fact(&*self.base, fact))
     }
 
     pub fn bounds(&self, partition: PartitionId) -> Result<Bounds, Error> {
@@ -337,6 +355,14 @@ impl Catalog {
         Ok(())
     }
 
+    /// What is flushed outlives a power cut from now on.
+    pub fn keep_flushed(&self) -> Result<(), Error> {
+        let flushed = self.read().flushed;
+        self.base.sync()?;
+        self.write().kept = flushed;
+        Ok(())
+    }
+
     /// Whether a flush that failed was so short ago that an append should not try another one.
     pub fn is_flush_hopeless(&self) -> bool {
         let progress = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -419,8 +445,9 @@ impl State {
     }
 
     /// Runs end here: what follows is behind bytes that are no frames, over which a run cannot be
-    /// walked.
+    /// walked. A footer would not say that they are there.
     pub fn end_runs(&mut self) {
+        self.active.complete = false;
         for tail in self.tails.values_mut() {
             tail.run = None;
         }

@@ -30,6 +30,11 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
     let mut freed = Freed::default();
     let (dead, sparse, more) = candidates(store);
     freed.more = more;
+    if !sparse.is_empty() {
+        // A part of a commit that outlives a power cut where the rest does not would make half a
+        // commit of it.
+        store.sync_log()?;
+    }
     let mut emptied = Vec::new();
     for (id, segment) in dead.into_iter().chain(sparse) {
         let candidate = load(store, id, segment)?;
@@ -55,15 +60,17 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
         carried => carried?,
     }
     forget_runs(store, &emptied)?;
-    // Syncs what was appended above before the views say that it counts.
-    if let Err(error) = store.flush(true) {
+    // Syncs what was appended above before the views say that it counts. Views that a power cut
+    // took back would need what is freed here: the caller's have not seen what was moved.
+    let flushed = store.flush(true);
+    let kept = store.catalog.keep_flushed();
+    if let Err(error) = flushed.and(kept) {
         // Views may wait for the very space that is freed here. A restart reads from where they
-        // were flushed and
-        // finds there what was appended above, so what lies before that is not needed.
+        // were kept and finds there what was appended above, so what lies before is not needed.
         store.check_health()?;
         store.sync_log()?;
         log::warn!("freeing segments while the views are not flushed: {error}");
-        let read_from = store.catalog.read().flushed.segment;
+        let read_from = store.catalog.read().kept.segment;
         emptied.retain(|candidate| candidate.id < read_from);
     }
     for candidate in emptied {

@@ -17,6 +17,7 @@
 
 mod api;
 mod catalog;
+mod damage;
 pub mod disk;
 mod error;
 mod files;
@@ -27,6 +28,7 @@ mod memory;
 mod meta;
 mod read;
 mod recover;
+mod rewrite;
 pub mod scan;
 mod store;
 pub mod views;

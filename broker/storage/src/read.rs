@@ -11,6 +11,7 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{Chunk, Placed, SegmentId, Slice, Wait};
 use crate::catalog::Mark;
+use crate::damage;
 use crate::disk::SegmentFile;
 use crate::error::Error;
 use crate::format::{EntryHead, FRAME_HEAD_BYTES, FrameHead, Run, frame_starts};
@@ -80,6 +81,9 @@ struct Extent {
     segment: SegmentId,
     position: u64,
     bytes: u64,
+    /// The offsets that the commit's table gives them.
+    base: Offset,
+    next: Offset,
 }
 
 /// See [`crate::LogStore::read`].
@@ -149,7 +153,7 @@ fn gather(
             }
             there
         } else {
-            read_marks(store, &marks, &mut reading)?
+            read_marks(store, partition, &marks, &mut reading)?
         };
         if !found {
             lookups += 1;
@@ -162,7 +166,12 @@ fn gather(
 }
 
 /// Marks as few reads: those close together in one. False where a segment is gone.
-fn read_marks(store: &Store, marks: &[Mark], reading: &mut Reading) -> Result<bool, Error> {
+fn read_marks(
+    store: &Store,
+    partition: PartitionId,
+    marks: &[Mark],
+    reading: &mut Reading,
+) -> Result<bool, Error> {
     let mut rest = marks;
     while let Some(first) = rest.first()
         && !reading.done
@@ -179,7 +188,8 @@ fn read_marks(store: &Store, marks: &[Mark], reading: &mut Reading) -> Result<bo
         let (group, behind) = rest.split_at(count);
         rest = behind;
         if let [one] = group {
-            read_extent(&*file, extent_of(one), reading)?;
+            let read = read_extent(&*file, extent_of(one), reading);
+            damage::read_over(store, partition, read)?;
             reading.from = if reading.done { reading.from } else { one.next };
             continue;
         }
@@ -190,7 +200,8 @@ fn read_marks(store: &Store, marks: &[Mark], reading: &mut Reading) -> Result<bo
         let mut window = Window::waiting(&*file, reading.wait);
         for mark in group {
             let bytes = window.get(mark.position, u64::from(mark.bytes), span)?;
-            take_whole(&bytes, extent_of(mark), reading)?;
+            let read = take_whole(&bytes, extent_of(mark), reading);
+            damage::read_over(store, partition, read)?;
             if reading.done {
                 return Ok(true);
             }
@@ -226,6 +237,8 @@ fn extent_of(mark: &Mark) -> Extent {
         segment: mark.segment,
         position: mark.position,
         bytes: u64::from(mark.bytes),
+        base: mark.base,
+        next: mark.next,
     }
 }
 
@@ -262,12 +275,16 @@ fn walk_run(
                 reading.done = true;
                 return Ok(false);
             }
-            if take_in_place(file, extent, (entry.base, entry.next), reading)? {
-                return Ok(!reading.done);
-            }
-            match window.held(extent.position, extent.bytes) {
-                Some(bytes) => take_whole(&bytes, extent, reading)?,
-                None => read_extent(&**file, extent, reading)?,
+            let read = match take_in_place(file, extent, (entry.base, entry.next), reading) {
+                Ok(true) => return Ok(!reading.done),
+                Ok(false) => match window.held(extent.position, extent.bytes) {
+                    Some(bytes) => take_whole(&bytes, extent, reading),
+                    None => read_extent(&**file, extent, reading),
+                },
+                Err(error) => Err(error),
+            };
+            if !damage::read_over(store, partition, read)? {
+                reading.from = reading.from.max(entry.next);
             }
             Ok(!reading.done)
         },
@@ -295,21 +312,27 @@ fn walk_frames(
     };
     let end = run.position + u64::from(run.span);
     let mut behind = run.position;
+    let mut anchor = run.position;
     let mut window = Window::waiting(&*file, wait);
     let mut last = None;
     while behind < end {
-        let found = next_frame(&mut window, generation, run, behind, ahead(last.as_ref()))?;
-        let (position, head) = found.ok_or(Error::Corrupt {
-            segment,
-            position: behind,
-            what: "no frame where the index says",
-        })?;
+        let ahead = ahead(last.as_ref());
+        let found = next_frame(&mut window, generation, (behind, anchor), end, ahead)?;
+        let Some((position, head)) = found else {
+            match damage::frame_behind(store, &*file, segment, generation, behind, end)? {
+                Some(next) => (behind, anchor) = (next, next),
+                None => break,
+            }
+            continue;
+        };
         let mut data = position + head.bytes();
         for entry in &head.entries {
             let extent = Extent {
                 segment,
                 position: data,
                 bytes: u64::from(entry.bytes),
+                base: entry.base,
+                next: entry.next,
             };
             if !each(&window, &file, entry, extent)? {
                 return Ok(true);
@@ -322,15 +345,14 @@ fn walk_frames(
     Ok(true)
 }
 
-/// The frame of `run` behind one that ended at `behind`.
+/// The frame behind one that ended at `behind`, or the one at `anchor`.
 fn next_frame(
     window: &mut Window<'_>,
     generation: u64,
-    run: &Run,
-    behind: u64,
+    (behind, anchor): (u64, u64),
+    end: u64,
     ahead: u64,
 ) -> Result<Option<(u64, FrameHead)>, Error> {
-    let end = run.position + u64::from(run.span);
     for start in frame_starts(behind) {
         let ahead = ahead.min(end.saturating_sub(start));
         let front = window.get(start, FRAME_HEAD_BYTES, ahead)?;
@@ -339,9 +361,9 @@ fn next_frame(
         };
         let bytes = window.get(start, whole, ahead)?;
         let head = FrameHead::decode(&bytes, generation);
-        // The first one is where the index says, whatever lies before it.
+        // That one is where the index or a scan says, whatever lies before it.
         let follows =
-            |head: &FrameHead| start == run.position || u64::from(head.padding) == start - behind;
+            |head: &FrameHead| start == anchor || u64::from(head.padding) == start - behind;
         if let Some(head) = head.filter(follows) {
             return Ok(Some((start, head)));
         }
@@ -423,7 +445,8 @@ fn select(bytes: &Bytes, extent: Extent, reading: &mut Reading) -> Result<Select
             cut = Some((at, None));
             break;
         };
-        let whole = check_header(&header).ok_or_else(|| corrupt(extent, at as u64, "no batch"))?;
+        let whole =
+            check_header(&header, extent).ok_or_else(|| corrupt(extent, at as u64, "no batch"))?;
         let is_first = reading.chunks.is_empty() && taken.is_none();
         match reading.judge(&header, whole, is_first) {
             Fate::Skip => {
@@ -447,10 +470,12 @@ fn select(bytes: &Bytes, extent: Extent, reading: &mut Reading) -> Result<Select
     Ok(Selected { cut, at })
 }
 
-fn check_header(header: &BatchHeader) -> Option<usize> {
+/// The batch's length, where its header can be one of the extent's.
+fn check_header(header: &BatchHeader, extent: Extent) -> Option<usize> {
     let sane = header.magic() == 2
-        && header.base_offset() >= Offset::ZERO
-        && header.last_offset_delta() >= 0;
+        && header.last_offset_delta() >= 0
+        && header.base_offset() >= extent.base
+        && header.next_offset() <= extent.next;
     header.batch_bytes().filter(|_| sane)
 }
 
@@ -623,7 +648,11 @@ fn each_header(
             if entry.partition != partition || !entry.has_batches() || !wanted(entry) {
                 return Ok(true);
             }
-            each_header_of(&**file, extent, Wait::ForDisk, each)
+            let mut going = true;
+            let read =
+                each_header_of(&**file, extent, Wait::ForDisk, each).map(|more| going = more);
+            damage::read_over(store, partition, read)?;
+            Ok(going)
         },
     )?;
     Ok(())
@@ -645,11 +674,10 @@ fn each_header_of(
         let ahead = (extent.bytes - at).min(limits::HEAD_READ_BYTES);
         let front = window.get(here.position, HEADER_BYTES as u64, ahead)?;
         let header = BatchHeader::read(&front);
-        let found = header.and_then(|header| Some((header, check_header(&header)? as u64)));
+        let found = header
+            .and_then(|header| Some((header, check_header(&header, here)? as u64)))
+            .filter(|(_, bytes)| *bytes <= extent.bytes - at);
         let (header, bytes) = found.ok_or_else(|| corrupt(here, 0, "no batch"))?;
-        if at + bytes > extent.bytes {
-            return Err(corrupt(here, 0, "a batch reaches over its commit"));
-        }
         if !each(header, Extent { bytes, ..here }) {
             return Ok(false);
         }

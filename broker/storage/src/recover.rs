@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use crate::files::Files;
 use crate::format::{EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
 use crate::limits;
 use crate::read;
+use crate::rewrite::rewrite;
 use crate::scan::{self, Found, Scanner};
 use crate::store::Store;
 use crate::views::Base;
@@ -45,6 +47,7 @@ pub(crate) fn open(
         ids: &ids,
         report: &mut report,
         recovery,
+        ended_in_hole: false,
     };
     match applied {
         Some(applied) => opening.catch_up(applied)?,
@@ -110,6 +113,8 @@ struct Opening<'a> {
     ids: &'a [SegmentId],
     report: &'a mut OpenReport,
     recovery: &'a mut dyn Recovery,
+    /// The last segment ended in a hole, which took the commits that are missing behind it.
+    ended_in_hole: bool,
 }
 
 /// What of a segment has to be read.
@@ -152,13 +157,28 @@ impl Opening<'_> {
             }
             let is_last = rest.last() == Some(id);
             let end = self.replay_segment(&segment, from, is_last, &mut expected)?;
-            // What the process before this one wrote may still be in the kernel's hands only.
-            self.store.note_unsynced(&segment.file);
+            self.write_again(&segment, from, end);
             last = Some((segment, end));
         }
         self.forget_missing_segments();
         self.finish(last, Sequence(expected.0 - 1));
         Ok(())
+    }
+
+    /// What the process before this one wrote may be in the kernel's hands only, and not even on
+    /// its way to the disk. A footer says that the frames before it are there.
+    fn write_again(&self, segment: &Segment, from: u64, to: u64) {
+        if segment.sealed_at.is_none()
+            && let Err(source) = rewrite(&*segment.file, from, to)
+        {
+            let error = io_error("write a segment again", source);
+            log::error!("segment {}: {error}", segment.id.0);
+            // Where nothing can be written, nothing can be acknowledged either.
+            if !matches!(error, Error::Full | Error::ReadOnly) {
+                self.store.poison();
+            }
+        }
+        self.store.note_unsynced(&segment.file);
     }
 
     /// Segments that the views know and that are gone. Where the log has said that nothing in them
@@ -259,11 +279,8 @@ impl Opening<'_> {
         let end = segment.sealed_at.unwrap_or(segment.file_bytes);
         let file = segment.file.clone();
         let mut scanner = Scanner::new(&*file, segment.generation, from, end);
-        if from == SEGMENT_HEADER_BYTES && segment.first_sequence > *expected {
-            self.note_gap(id, 0, *expected, segment.first_sequence);
-            *expected = segment.first_sequence;
-        }
-        let mut in_hole = false;
+        let mut in_hole = std::mem::take(&mut self.ended_in_hole);
+        let mut is_whole = true;
         loop {
             match scanner.next()? {
                 Found::Frame {
@@ -292,7 +309,7 @@ impl Opening<'_> {
                     end,
                     head,
                 } => {
-                    in_hole = true;
+                    (in_hole, is_whole) = (true, false);
                     self.note_hole(id, position, end - position, head.as_ref());
                 }
                 Found::End {
@@ -310,10 +327,28 @@ impl Opening<'_> {
                         scan::wipe(&*file, position, torn_end)?;
                     } else if bytes > 0 && !self.goes_on_after(id, Sequence(expected.0 - 1))? {
                         self.note_hole(id, position, bytes, head.as_ref());
+                        (self.ended_in_hole, is_whole) = (true, false);
                     }
+                    if !is_whole {
+                        self.take_from_footer(segment)?;
+                    }
+                    // Numbers that lost commits had are not given out again.
+                    *expected = (*expected).max(segment.first_sequence);
                     return Ok(position);
                 }
             }
+        }
+    }
+
+    /// What damaged frames of a sealed segment held is not there, but it was: its offsets are not
+    /// given out again, and what it deleted stays deleted.
+    fn take_from_footer(&mut self, segment: &Segment) -> Result<(), Error> {
+        if segment.sealed_at.is_none() {
+            return Ok(());
+        }
+        match scan::read_footer(&*segment.file, segment.id, segment.generation)? {
+            Some(footer) => self.store.catalog.apply_ends(&footer.runs, &footer.facts),
+            None => Ok(()),
         }
     }
 
@@ -462,7 +497,8 @@ impl Opening<'_> {
                 .start_segment(*id, segment.generation);
             let is_last = self.ids.last() == Some(id);
             let end = self.list_segment(&segment, is_last, &mut sequence)?;
-            self.store.note_unsynced(&segment.file);
+            sequence = sequence.max(Sequence(segment.first_sequence.0.saturating_sub(1)));
+            self.write_again(&segment, SEGMENT_HEADER_BYTES, end);
             last = Some((segment, end));
         }
         let applied = self.store.catalog.read().applied;
@@ -586,6 +622,7 @@ impl Opening<'_> {
 
     /// All live records once more, partition by partition in offset order.
     fn replay_partitions(&mut self) -> Result<(), Error> {
+        let mut damaged = 0;
         for partition in self.store.catalog.partitions()? {
             let log_start = self.store.catalog.bounds(partition)?.log.log_start;
             let headers_only = !self.recovery.needs_bodies(partition);
@@ -607,13 +644,11 @@ impl Opening<'_> {
                             groups.entry(group).or_default().push(batch);
                         },
                     );
-                    match collected {
-                        Err(Error::Corrupt {
-                            segment, position, ..
-                        }) => {
-                            self.note_hole(segment, position, 0, None);
-                        }
-                        collected => collected?,
+                    collected?;
+                    let found = self.store.counters.damaged.load(Ordering::Relaxed);
+                    if found > damaged {
+                        damaged = found;
+                        self.note_hole(run.segment, run.position, 0, None);
                     }
                     for batches in groups.into_values() {
                         let catalog = &self.store.catalog;

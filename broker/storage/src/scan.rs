@@ -112,6 +112,8 @@ pub(crate) struct Scanner<'a> {
     file: &'a dyn SegmentFile,
     generation: u64,
     position: u64,
+    /// A frame that begins here does so whatever lies before it.
+    anchor: u64,
     end: u64,
 }
 
@@ -123,17 +125,19 @@ impl<'a> Scanner<'a> {
             file,
             generation,
             position,
+            anchor: position,
             end,
         }
     }
 
     /// After `End`, the same `End` again.
     pub fn next(&mut self) -> Result<Found, Error> {
-        let position = self.position;
+        let (position, anchor) = (self.position, self.anchor);
         let mut head = None;
         for start in frame_starts(position) {
-            let here = self.head_at(start)?;
-            let Some(here) = here.filter(|head| u64::from(head.padding) == start - position) else {
+            let follows =
+                |head: &FrameHead| start == anchor || u64::from(head.padding) == start - position;
+            let Some(here) = self.head_at(start)?.filter(follows) else {
                 continue;
             };
             if let Some(body) = self.body_of(start, &here)? {
@@ -148,7 +152,7 @@ impl<'a> Scanner<'a> {
         }
         match self.find_frame(position + 1)? {
             Some(end) => {
-                self.position = end;
+                (self.position, self.anchor) = (end, end);
                 Ok(Found::Hole {
                     position,
                     end,
@@ -332,26 +336,50 @@ pub(crate) fn read_footer(
     Ok(footer.filter(|footer| footer.frames_end == at))
 }
 
+type Contents = (Vec<FooterRun>, Vec<Fact>);
+
 /// What a segment holds, from its footer or by a scan of its heads.
 pub(crate) fn contents(
     file: &dyn SegmentFile,
     id: SegmentId,
     generation: u64,
     end: u64,
-) -> Result<(Vec<FooterRun>, Vec<Fact>), Error> {
+) -> Result<Contents, Error> {
     if let Some(footer) = read_footer(file, id, generation)? {
         return Ok((footer.runs, footer.facts));
     }
-    let mut runs = Vec::new();
-    let mut facts = Vec::new();
+    Ok(listed(file, id, generation, end)?.0)
+}
+
+/// What frames up to `end` hold. `None` where some of them are damaged: a footer would hide that.
+pub(crate) fn whole_contents(
+    file: &dyn SegmentFile,
+    id: SegmentId,
+    generation: u64,
+    end: u64,
+) -> Result<Option<Contents>, Error> {
+    let (contents, is_whole) = listed(file, id, generation, end)?;
+    Ok(is_whole.then_some(contents))
+}
+
+fn listed(
+    file: &dyn SegmentFile,
+    id: SegmentId,
+    generation: u64,
+    end: u64,
+) -> Result<(Contents, bool), Error> {
+    let (mut runs, mut facts) = (Vec::new(), Vec::new());
+    let mut is_whole = true;
     let mut scanner = Scanner::new(file, generation, SEGMENT_HEADER_BYTES, end);
     loop {
         match scanner.next()? {
             Found::Frame { position, head, .. } => {
                 list_frame(id, position, &head, &mut runs, &mut facts);
             }
-            Found::Hole { .. } => {}
-            Found::End { .. } => return Ok((runs, facts)),
+            Found::Hole { .. } => is_whole = false,
+            Found::End { position, .. } => {
+                return Ok(((runs, facts), is_whole && position == end));
+            }
         }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Counters {
     pub payload_bytes: AtomicU64,
     pub log_bytes: AtomicU64,
     pub syncs: AtomicU64,
+    /// Commits that a read found damaged and passed over.
+    pub damaged: AtomicU64,
 }
 
 /// Opens the data directory, makes it where it is missing, and brings the views up to date.
@@ -288,6 +290,7 @@ impl LogStore for Store {
             degraded,
             view_flushes,
             syncs: self.counters.syncs.load(Ordering::Relaxed),
+            damaged: self.counters.damaged.load(Ordering::Relaxed),
         }
     }
 

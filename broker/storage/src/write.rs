@@ -404,7 +404,13 @@ impl Store {
                 contents.facts,
             )
         } else {
-            scan::contents(&*full.file, full.id, full.generation, full.position)?
+            scan::whole_contents(&*full.file, full.id, full.generation, full.position)?.ok_or(
+                Error::Corrupt {
+                    segment: full.id,
+                    position: 0,
+                    what: "a frame of it is damaged",
+                },
+            )?
         };
         let generation = full.generation;
         Ok(Footer {

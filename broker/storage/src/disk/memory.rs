@@ -1,7 +1,18 @@
-//! A disk in memory that fails as told: it loses writes that were not synced, tears them, flips
-//! bits, fills up, and refuses to sync. What it models: a write is in the file at once; a power cut
-//! keeps, of each 4 KiB page written since the last sync, the old or the new bytes; names are
-//! durable when they are made.
+//! A disk in memory that fails as told. The fault model:
+//!
+//! - **A write** is in the file at once, for this process and for one after a kill.
+//! - **A power cut** keeps, of each sector of 512 bytes, any of the states it had since the last
+//!   sync of its file, each sector for itself: writes are lost, torn and out of order. A file that
+//!   was cut shorter since then may be long again.
+//! - **Names** are durable when they are made. Those that were removed since the last one was made
+//!   may come back, the last removed first: a journal keeps their order.
+//! - **Damage**: any byte may change, synced or not.
+//! - **Refusals**: full, read-only; a write that fails, having written all, a part or nothing; a
+//!   sync that fails, after which nothing that it should have kept is ever safe.
+//! - **A fuse** stops everything in the middle: the moment of a crash.
+//!
+//! Not modelled: bytes that a read gives wrong once and right the next time, files that get each
+//! other's bytes.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -11,12 +22,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use rustix::io::Errno;
 
+use super::contents::Contents;
 use super::directory::io_error;
 use super::{Disk, SegmentFile};
 use crate::api::SegmentId;
 use crate::error::Error;
-
-const PAGE_BYTES: usize = 4096;
 
 /// What to fail at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,6 +36,8 @@ pub struct Faults {
     pub read_only: bool,
     pub sync_fails: bool,
     pub write_fails: bool,
+    /// So many bytes of a write that fails are written even so.
+    pub write_keeps: usize,
 }
 
 /// After so many changes to disk and views nothing changes any more: the moment of a crash. Clones
@@ -63,13 +75,8 @@ struct State {
     faults: Faults,
     fuse: Fuse,
     files: BTreeMap<SegmentId, Contents>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Contents {
-    bytes: Vec<u8>,
-    /// What each page held at the last sync, where it was written since.
-    synced_pages: BTreeMap<usize, Vec<u8>>,
+    /// Oldest first, since a name was made.
+    removed: Vec<(SegmentId, Contents)>,
 }
 
 #[derive(Debug)]
@@ -96,22 +103,25 @@ impl MemoryDisk {
         self.state().faults = faults;
     }
 
-    /// What is on the disk after a power cut: of each page written since the last sync, `keep_new`
-    /// says whether the new bytes made it. Handles of before still see this disk, not the new one.
+    /// What is on the disk after a power cut, where all that is in doubt is as it was or as it is:
+    /// `keep_new` says which.
     #[must_use]
     pub fn after_power_cut(&self, keep_new: &mut dyn FnMut() -> bool) -> Self {
-        let mut files = self.state().files.clone();
+        self.cut_power(&mut |states| if keep_new() { states - 1 } else { 0 })
+    }
+
+    /// The same with all that the fault model allows; `choose` picks one of so many states, of
+    /// which the last is the newest. Handles of before still see this disk, not the new one.
+    #[must_use]
+    pub fn cut_power(&self, choose: &mut dyn FnMut(usize) -> usize) -> Self {
+        let (mut files, mut removed) = {
+            let state = self.state();
+            (state.files.clone(), state.removed.clone())
+        };
+        let gone = choose(removed.len() + 1);
+        files.extend(removed.drain(gone..));
         for contents in files.values_mut() {
-            for (page, old) in std::mem::take(&mut contents.synced_pages) {
-                if keep_new() {
-                    continue;
-                }
-                let at = page * PAGE_BYTES;
-                let end = contents.bytes.len().min(at + old.len());
-                if at < end {
-                    contents.bytes[at..end].copy_from_slice(&old[..end - at]);
-                }
-            }
+            contents.after_power_cut(choose);
         }
         Self(Arc::new(Mutex::new(State {
             files,
@@ -175,24 +185,6 @@ impl State {
     }
 }
 
-impl Contents {
-    fn write(&mut self, position: usize, bytes: &[u8]) {
-        let end = position + bytes.len();
-        if end > self.bytes.len() {
-            self.bytes.resize(end, 0);
-        }
-        for page in position / PAGE_BYTES..=end.saturating_sub(1) / PAGE_BYTES {
-            let from = page * PAGE_BYTES;
-            let to = self.bytes.len().min(from + PAGE_BYTES);
-            let old = &self.bytes[from..to];
-            self.synced_pages
-                .entry(page)
-                .or_insert_with(|| old.to_vec());
-        }
-        self.bytes[position..end].copy_from_slice(bytes);
-    }
-}
-
 impl Disk for MemoryDisk {
     fn list(&self) -> Result<Vec<(SegmentId, u64)>, Error> {
         let state = self.state();
@@ -215,11 +207,8 @@ impl Disk for MemoryDisk {
                 io::ErrorKind::AlreadyExists.into(),
             ));
         }
-        let contents = Contents {
-            bytes: vec![0; bytes as usize],
-            ..Contents::default()
-        };
-        state.files.insert(id, contents);
+        state.files.insert(id, Contents::zeros(bytes as usize));
+        state.removed.clear();
         drop(state);
         Ok(Arc::new(OpenFile {
             disk: self.clone(),
@@ -242,7 +231,9 @@ impl Disk for MemoryDisk {
         state
             .burn()
             .map_err(|source| io_error("remove a segment", source))?;
-        state.files.remove(&id);
+        if let Some(contents) = state.files.remove(&id) {
+            state.removed.push((id, contents));
+        }
         Ok(())
     }
 
@@ -277,12 +268,17 @@ impl SegmentFile for OpenFile {
             let held = state.files[&id].bytes.len() as u64;
             let more = (position + whole.len() as u64).saturating_sub(held);
             if state.faults.write_fails {
+                let kept = whole.len().min(state.faults.write_keeps);
+                if let Some(contents) = state.files.get_mut(&id) {
+                    contents.write(position as usize, &whole[..kept]);
+                }
                 return Err(Errno::IO.into());
             }
             state.burn()?;
-            state
-                .check_room(more)
-                .map_err(|_| io::Error::from(Errno::NOSPC))?;
+            state.check_room(more).map_err(|error| match error {
+                Error::ReadOnly => Errno::ROFS,
+                _ => Errno::NOSPC,
+            })?;
             let contents = state.files.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
             contents.write(position as usize, &whole);
             Ok(())
@@ -304,11 +300,14 @@ impl SegmentFile for OpenFile {
         }
         self.with(|state, id| {
             if state.faults.sync_fails {
+                if let Some(contents) = state.files.get_mut(&id) {
+                    contents.fail_sync();
+                }
                 return Err(Errno::IO.into());
             }
             state.burn()?;
             if let Some(contents) = state.files.get_mut(&id) {
-                contents.synced_pages.clear();
+                contents.sync();
             }
             Ok(())
         })
@@ -318,7 +317,7 @@ impl SegmentFile for OpenFile {
         self.with(|state, id| {
             state.burn()?;
             if let Some(contents) = state.files.get_mut(&id) {
-                contents.bytes.resize(bytes as usize, 0);
+                contents.truncate(bytes as usize);
             }
             Ok(())
         })

@@ -1,6 +1,7 @@
 //! What the log asks of a disk: segment files that are written at positions, read at positions and
 //! synced. [`directory`] is the real one; [`memory`] is one in memory that fails as told.
 
+mod contents;
 pub mod directory;
 pub mod memory;
 

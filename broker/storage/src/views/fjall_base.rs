@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use fjall::compaction::Leveled;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::{Base, Change, KeyValue, Space};
 use crate::error::Error;
@@ -182,5 +182,9 @@ impl Base for FjallBase {
             }
             written => written,
         }
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        self.with(|open| Ok(open.database.persist(PersistMode::SyncAll)?))
     }
 }

@@ -1,6 +1,6 @@
 //! A base in memory, for tests: it can be told to fail, and copied as if the disk had kept it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,15 @@ use crate::error::Error;
 
 type Map = BTreeMap<(Space, Vec<u8>), Vec<u8>>;
 
+/// So many flushes a power cut may undo at most.
+const UNDONE_MAX: usize = 4;
+
 /// Clones share the map.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryBase {
     map: Arc<Mutex<Map>>,
+    /// What it was before each of the last flushes.
+    before: Arc<Mutex<VecDeque<Map>>>,
     failing: Arc<AtomicBool>,
     fuse: Fuse,
 }
@@ -28,6 +33,10 @@ impl MemoryBase {
     /// From now on `write` fails, or works again.
     pub fn set_failing(&self, failing: bool) {
         self.failing.store(failing, Ordering::SeqCst);
+    }
+
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::SeqCst)
     }
 
     /// As if its directory had been removed.
@@ -49,6 +58,20 @@ impl MemoryBase {
         Self {
             map: Arc::new(Mutex::new(map)),
             ..Self::default()
+        }
+    }
+
+    /// What is left after a power cut: some of the flushes since the last sync may be undone;
+    /// `choose` picks one of so many states, of which the last is the newest.
+    #[must_use]
+    pub fn cut_power(&self, choose: &mut dyn FnMut(usize) -> usize) -> Self {
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        match before.get(choose(before.len() + 1)) {
+            Some(map) => Self {
+                map: Arc::new(Mutex::new(map.clone())),
+                ..Self::default()
+            },
+            None => self.copy(),
         }
     }
 
@@ -104,6 +127,13 @@ impl Base for MemoryBase {
             return Err(Error::Full);
         }
         let mut map = self.map();
+        {
+            let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+            if before.len() == UNDONE_MAX {
+                before.pop_front();
+            }
+            before.push_back(map.clone());
+        }
         for change in changes {
             let key = (change.space, change.key);
             match change.value {
@@ -111,6 +141,14 @@ impl Base for MemoryBase {
                 None => map.remove(&key),
             };
         }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        self.before
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         Ok(())
     }
 }

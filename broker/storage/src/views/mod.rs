@@ -47,6 +47,8 @@ pub trait Base: std::fmt::Debug + Send + Sync + 'static {
     ) -> Result<(), Error>;
     /// All or nothing, visible to all that read afterwards.
     fn write(&self, changes: Vec<Change>) -> Result<(), Error>;
+    /// Makes what was written outlive a power cut. For what the log is about to lose.
+    fn sync(&self) -> Result<(), Error>;
 }
 
 /// The caller's key as the base has it.

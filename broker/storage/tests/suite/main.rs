@@ -7,5 +7,6 @@ mod crash;
 mod directory;
 mod faults;
 mod pages;
+mod simulation;
 mod stores;
 mod threads;

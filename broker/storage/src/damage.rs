@@ -1,0 +1,53 @@
+//! Reading on behind bytes of a segment that are not what was written: they cost the commit that
+//! they are in, and no other.
+
+use std::sync::atomic::Ordering;
+
+use sedge_protocol::ids::PartitionId;
+
+use crate::api::SegmentId;
+use crate::disk::SegmentFile;
+use crate::error::Error;
+use crate::scan::{Found, Scanner};
+use crate::store::Store;
+
+/// Where the next whole frame begins behind one at `from` that is none, before `end`.
+pub(crate) fn frame_behind(
+    store: &Store,
+    file: &dyn SegmentFile,
+    segment: SegmentId,
+    generation: u64,
+    from: u64,
+    end: u64,
+) -> Result<Option<u64>, Error> {
+    log::error!("segment {} is damaged at {from}: read over", segment.0);
+    store.counters.damaged.fetch_add(1, Ordering::Relaxed);
+    Ok(match Scanner::new(file, generation, from, end).next()? {
+        Found::Frame { position, .. } => Some(position),
+        Found::Hole { end, .. } => Some(end),
+        Found::End { .. } => None,
+    })
+}
+
+/// Whether a part of a commit could be read, with what was done about it where it could not.
+pub(crate) fn read_over(
+    store: &Store,
+    partition: PartitionId,
+    read: Result<(), Error>,
+) -> Result<bool, Error> {
+    match read {
+        Err(Error::Corrupt {
+            segment,
+            position,
+            what,
+        }) => {
+            log::error!(
+                "partition {partition}: segment {} is damaged at {position} ({what}): read over",
+                segment.0
+            );
+            store.counters.damaged.fetch_add(1, Ordering::Relaxed);
+            Ok(false)
+        }
+        read => read.map(|()| true),
+    }
+}

@@ -1,0 +1,99 @@
+//! The bytes of one file of the disk in memory, with what a power cut may still undo.
+
+use std::collections::BTreeMap;
+
+/// What a device writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Contents {
+    pub bytes: Vec<u8>,
+    /// What each sector held at the last sync, and after each write since but the newest.
+    unsynced: BTreeMap<usize, Vec<Vec<u8>>>,
+    /// The same of sectors that a sync gave up: a later one says yes and writes nothing, unless
+    /// they were written again.
+    given_up: BTreeMap<usize, Vec<Vec<u8>>>,
+    /// What was cut off the end since the last sync.
+    cut: Vec<u8>,
+}
+
+impl Contents {
+    pub fn zeros(bytes: usize) -> Self {
+        Self {
+            bytes: vec![0; bytes],
+            ..Self::default()
+        }
+    }
+
+    pub fn write(&mut self, position: usize, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let end = position + bytes.len();
+        if end > self.bytes.len() {
+            self.bytes.resize(end, 0);
+        }
+        for sector in position / SECTOR_BYTES..=(end - 1) / SECTOR_BYTES {
+            let from = sector * SECTOR_BYTES;
+            let to = self.bytes.len().min(from + SECTOR_BYTES);
+            let old = self.bytes[from..to].to_vec();
+            self.unsynced.entry(sector).or_default().push(old);
+        }
+        self.bytes[position..end].copy_from_slice(bytes);
+    }
+
+    pub fn truncate(&mut self, bytes: usize) {
+        let cut = self.bytes.split_off(self.bytes.len().min(bytes));
+        if !cut.is_empty() {
+            self.cut = cut;
+        }
+        self.bytes.resize(bytes, 0);
+    }
+
+    pub fn sync(&mut self) {
+        for sector in self.unsynced.keys() {
+            self.given_up.remove(sector);
+        }
+        self.unsynced.clear();
+        self.cut.clear();
+    }
+
+    pub fn fail_sync(&mut self) {
+        for (sector, versions) in std::mem::take(&mut self.unsynced) {
+            self.given_up.entry(sector).or_insert(versions);
+        }
+    }
+
+    /// What a power cut leaves. `choose` picks one of so many states, of which the last is the
+    /// newest: for the length, and for each sector by itself, so that writes reach the disk in any
+    /// order, in part, and the older of two to one place alone.
+    pub fn after_power_cut(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
+        let cut = std::mem::take(&mut self.cut);
+        if !cut.is_empty() && choose(2) == 0 {
+            self.bytes.extend(cut);
+        }
+        let given_up = std::mem::take(&mut self.given_up);
+        for (sector, versions) in &given_up {
+            self.put_back(*sector, versions, choose);
+        }
+        for (sector, versions) in std::mem::take(&mut self.unsynced) {
+            self.put_back(sector, &versions, choose);
+        }
+    }
+
+    fn put_back(
+        &mut self,
+        sector: usize,
+        versions: &[Vec<u8>],
+        choose: &mut dyn FnMut(usize) -> usize,
+    ) {
+        if let Some(old) = versions.get(choose(versions.len() + 1)) {
+            let at = sector * SECTOR_BYTES;
+            let end = self.bytes.len().min(at + old.len());
+            if at < end {
+                self.bytes[at..end].copy_from_slice(&old[..end - at]);
+            }
+        }
+    }
+}

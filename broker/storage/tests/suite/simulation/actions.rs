@@ -1,0 +1,266 @@
+//! What is done to the store, and how often.
+
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::disk::Disk;
+use sedge_storage::disk::memory::Faults;
+use sedge_storage::format::EntryKind;
+use sedge_storage::scan::Found;
+use sedge_storage::{Entry, Error, LogStore, SegmentId, scan_segment};
+
+use super::check;
+use super::model::{Hit, WITNESS};
+use super::world::World;
+use crate::bytes_of::{append, batch};
+
+/// One thing to do.
+pub struct Action {
+    pub name: &'static str,
+    /// Of all weights together, so often.
+    pub weight: u64,
+    pub act: fn(&mut World),
+}
+
+const fn action(weight: u64, name: &'static str, act: fn(&mut World)) -> Action {
+    Action { name, weight, act }
+}
+
+/// See the module.
+pub const ACTIONS: &[Action] = &[
+    action(24, "append", append_some),
+    action(5, "sync", sync),
+    action(5, "flush views", flush_views),
+    action(6, "free segments", free_segments),
+    action(4, "move log start", move_log_start),
+    action(2, "move the witness's log start", move_witness_start),
+    action(1, "drop", drop_partition),
+    action(5, "read", read_some),
+    action(1, "snapshot", World::take_snapshot),
+    action(2, "break", break_something),
+    action(2, "mend", mend),
+    action(1, "flip", flip_a_bit),
+];
+
+fn append_some(world: &mut World) {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut bytes = 0;
+    for _ in 0..=world.random.below(4) {
+        let partition = *world.random.pick(&world.live);
+        let is_taken = |entry: &Entry| matches!(entry, Entry::Append { partition: of, .. } if of.0 == partition);
+        if entries.iter().any(is_taken) {
+            continue;
+        }
+        let bounds = world.store().bounds(PartitionId(partition)).unwrap();
+        let mut next = bounds.next_offset.0;
+        let mut batches = Vec::new();
+        for _ in 0..=world.random.below(3) {
+            let records = 1 + world.random.below(4) as i32;
+            let most = *world.random.pick(&[100, 100, 1500, 1500, 1500, 40_000]);
+            let one = batch(
+                next,
+                records,
+                world.random.below(1000) as i64,
+                world.random.below(most) as usize,
+            );
+            bytes += one.bytes();
+            batches.push(one);
+            next += i64::from(records);
+        }
+        entries.push(append(partition, batches));
+    }
+    // The writer reserves; what does not, finds out when it appends.
+    if !world.random.one_in(4)
+        && let Err(error) = world.store().reserve(bytes + 62)
+    {
+        return world.judge(error);
+    }
+    world.commit(entries);
+}
+
+fn sync(world: &mut World) {
+    let synced = world.store().sync();
+    match synced {
+        Ok(()) => world.model.synced = world.model.written,
+        Err(error) => world.judge(error),
+    }
+}
+
+fn flush_views(world: &mut World) {
+    // Not each call flushes.
+    for _ in 0..=world.random.below(31) {
+        let flushed = world.store().flush_views();
+        if let Err(error) = flushed {
+            return world.judge(error);
+        }
+    }
+}
+
+fn free_segments(world: &mut World) {
+    let freed = world.store().free_segments();
+    match freed {
+        Ok(freed) => world.note(format!("  {freed:?}")),
+        Err(error) => world.judge(error),
+    }
+}
+
+fn move_log_start(world: &mut World) {
+    let partition = PartitionId(*world.random.pick(&world.live));
+    let bounds = world.store().bounds(partition).unwrap();
+    let length = (bounds.next_offset.0 - bounds.log_start.0) as u64;
+    // Now and then beyond the end.
+    let more = if world.random.one_in(6) { 4 } else { 1 };
+    let offset = bounds
+        .log_start
+        .plus(world.random.below(length + more) as i64);
+    world.commit(vec![Entry::LogStart { partition, offset }]);
+}
+
+/// Not beyond what is synced, so that what it takes is not in doubt.
+fn move_witness_start(world: &mut World) {
+    let start = world.store().bounds(WITNESS).unwrap().log_start.0 as usize;
+    let most = world.model.synced.saturating_sub(start) as u64;
+    let offset = Offset((start as u64 + world.random.below(most + 1)) as i64);
+    let partition = WITNESS;
+    world.commit(vec![Entry::LogStart { partition, offset }]);
+}
+
+fn drop_partition(world: &mut World) {
+    let at = world.random.below(world.live.len() as u64) as usize;
+    let partition = PartitionId(world.live[at]);
+    world.live[at] = world.next_partition;
+    world.next_partition += 1;
+    world.commit(vec![Entry::Drop { partition }]);
+}
+
+fn read_some(world: &mut World) {
+    let partition = PartitionId(world.random.below(u64::from(world.next_partition)) as u32);
+    let store = world.store.as_ref().unwrap();
+    check::compare_some(store, &world.model, &mut world.random, partition);
+}
+
+fn break_something(world: &mut World) {
+    let used: u64 = world
+        .disk
+        .list()
+        .unwrap()
+        .iter()
+        .map(|(_, bytes)| bytes)
+        .sum();
+    let faults = Faults::default();
+    match world.random.below(6) {
+        0 | 1 => {
+            world.note("  the volume is full");
+            let capacity = Some(used + world.random.below(20_000));
+            world.set_faults(Faults { capacity, ..faults });
+        }
+        2 => {
+            world.note("  the volume is read-only");
+            let read_only = true;
+            world.set_faults(Faults {
+                read_only,
+                ..faults
+            });
+        }
+        3 => {
+            world.note("  syncs fail");
+            let sync_fails = true;
+            world.set_faults(Faults {
+                sync_fails,
+                ..faults
+            });
+        }
+        4 => {
+            let write_keeps = world.random.below(5000) as usize;
+            world.note(format!("  writes fail after {write_keeps} bytes"));
+            world.set_faults(Faults {
+                write_fails: true,
+                write_keeps,
+                ..faults
+            });
+        }
+        _ => {
+            world.note("  views cannot be written");
+            world.base.set_failing(true);
+        }
+    }
+}
+
+/// A sync or a write that failed stays so until the process ends; the rest is over when there is
+/// room again.
+fn mend(world: &mut World) {
+    world.base.set_failing(false);
+    if !world.faults.sync_fails && !world.faults.write_fails {
+        world.set_faults(Faults::default());
+    }
+}
+
+/// In a frame that holds batches only, so that what it costs is known.
+fn flip_a_bit(world: &mut World) {
+    let segments = world.disk.list().unwrap();
+    if segments.is_empty() {
+        return;
+    }
+    let (id, _) = *world.random.pick(&segments);
+    let contents = world.disk.contents(id).unwrap();
+    let Some((_, found, _)) = scan_segment(&contents) else {
+        return;
+    };
+    let frame = world.random.pick(&found).clone();
+    let Found::Frame { position, head, .. } = frame else {
+        return;
+    };
+    let batches_only = head.entries.iter().all(|entry| {
+        entry.has_batches() && (entry.kind == EntryKind::Append || entry.partition != WITNESS)
+    });
+    if !batches_only {
+        return;
+    }
+    let at = position + world.random.below(head.frame_bytes());
+    world.note(format!(
+        "  in segment {} at {at}, in {:?}",
+        id.0, head.entries
+    ));
+    world.disk.flip(id, at, 1 << world.random.below(8));
+    world
+        .model
+        .hits
+        .extend(head.entries.iter().map(|entry| Hit {
+            partition: entry.partition,
+            base: entry.base,
+            next: entry.next,
+        }));
+}
+
+/// Changes any byte of any segment, headers and footers too: there is no telling what it costs, but
+/// opening is not refused for it, and reads answer.
+pub fn vandalise(world: &mut World) {
+    world.store = None;
+    let segments: Vec<SegmentId> = world.disk.list().unwrap().iter().map(|of| of.0).collect();
+    if segments.is_empty() {
+        return;
+    }
+    for _ in 0..=world.random.below(3) {
+        let id = *world.random.pick(&segments);
+        let bytes = world.disk.contents(id).unwrap().len() as u64;
+        // The ends are where the headers and footers are.
+        let at = match world.random.below(3) {
+            0 => world.random.below(64),
+            1 => bytes.saturating_sub(1 + world.random.below(400)),
+            _ => world.random.below(bytes.max(1)),
+        };
+        world.note(format!("vandalised: segment {} at {at}", id.0));
+        world.disk.flip(id, at, 1 << world.random.below(8));
+    }
+    if world.random.one_in(2) {
+        world.note("views thrown away");
+        world.base.clear();
+    }
+    let (store, _) = world.try_open().unwrap();
+    for partition in (0..world.next_partition).map(PartitionId) {
+        let bounds = store.bounds(partition).unwrap();
+        let read = store.read(partition, bounds.log_start, Offset(i64::MAX), 1 << 20);
+        assert!(
+            matches!(read, Ok(_) | Err(Error::Corrupt { .. })),
+            "{read:?}"
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! Whether the store holds what the model says.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use sedge_protocol::batch::{Batch, BatchHeader};
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::{Chunk, Entry, LogBounds, LogStore, Store, View};
+
+use super::model::{Model, WITNESS};
+use super::random::Random;
+
+const FAR: Offset = Offset(i64::MAX);
+/// A header and a byte.
+const WITNESS_BYTES: usize = 62;
+const ALL: usize = usize::MAX >> 1;
+
+/// The witnesses that are in the log, and those of them that cannot be read.
+pub fn witnesses(store: &Store, bounds: LogBounds) -> (BTreeSet<usize>, BTreeSet<usize>) {
+    let base =
+        |bytes: &[u8]| BatchHeader::read(bytes).map(|header| header.base_offset().0 as usize);
+    let (log_start, next) = (bounds.log_start, bounds.next_offset);
+    let (mut there, mut damaged) = (BTreeSet::new(), BTreeSet::new());
+    if let Ok(chunks) = store.read(WITNESS, log_start, FAR, ALL)
+        && chunks
+            .iter()
+            .all(|chunk| chunk.len().is_multiple_of(WITNESS_BYTES))
+    {
+        let chunks = chunks.concat();
+        there.extend(chunks.chunks(WITNESS_BYTES).filter_map(base));
+        return (there, damaged);
+    }
+    for at in log_start.0 as usize..next.0 as usize {
+        let offset = Offset(at as i64);
+        match store.read(WITNESS, offset, offset.plus(1), 1) {
+            Ok(chunks) if chunks.is_empty() => {}
+            Ok(chunks) if base(&chunks.concat()) == Some(at) => drop(there.insert(at)),
+            Ok(_) | Err(_) => drop(damaged.insert(at)),
+        }
+    }
+    (there, damaged)
+}
+
+/// All of a partition.
+pub fn compare(store: &Store, model: &Model, partition: PartitionId) {
+    let want = model.store.bounds(partition).unwrap();
+    let got = store.bounds(partition).unwrap();
+    assert_eq!(
+        (got.log_start, got.next_offset),
+        (want.log_start, want.next_offset),
+        "bounds of {partition}"
+    );
+    let slices = store.slices(partition).unwrap();
+    let bytes: u64 = slices.iter().map(|slice| slice.bytes).sum();
+    let counted = store.partition_bytes(partition).unwrap();
+    assert_eq!(bytes, counted, "{partition}: {slices:?}");
+    if model.has_hits(partition) {
+        return compare_around_hits(store, model, partition);
+    }
+    // A log start says the epoch, though a crash took the batches that it was of.
+    if want.leader_epoch.is_some() {
+        assert_eq!(got, want, "bounds of {partition}");
+    }
+    assert!(bytes >= model.store.partition_bytes(partition).unwrap());
+    compare_read(store, model, partition, (want.log_start, FAR), ALL);
+    for time in [0, 300, 999] {
+        let at = |store: &dyn LogStore| store.first_batch_at(partition, time, FAR).unwrap();
+        assert_eq!(at(store), at(&model.store), "{partition} at {time}");
+    }
+    let largest = |store: &dyn LogStore| store.max_timestamp_batch(partition, FAR).unwrap();
+    assert_eq!(largest(store), largest(&model.store), "{partition}");
+    let key = partition.0.to_be_bytes();
+    let end = |store: &dyn LogStore| store.view_get(View::Producers, &key).unwrap();
+    // A rebuild derives from what is left: of an empty log, nothing.
+    if end(store).is_some() || want.log_start < want.next_offset {
+        assert_eq!(end(store), end(&model.store), "view of {partition}");
+    }
+}
+
+/// One read at random bounds.
+pub fn compare_some(store: &Store, model: &Model, random: &mut Random, partition: PartitionId) {
+    if model.has_hits(partition) {
+        return compare_around_hits(store, model, partition);
+    }
+    let bounds = model.store.bounds(partition).unwrap();
+    let length = (bounds.next_offset.0 - bounds.log_start.0) as u64;
+    let mut any = || Offset(bounds.log_start.0 - 2 + random.below(length + 5) as i64);
+    let (from, until) = (any(), any());
+    let until = if random.one_in(2) { FAR } else { until };
+    let bytes = 1 << random.below(18);
+    compare_read(store, model, partition, (from, until), bytes);
+    let (time, until) = (random.below(1000) as i64, until);
+    let at = |store: &dyn LogStore| store.first_batch_at(partition, time, until).unwrap();
+    assert_eq!(at(store), at(&model.store), "{partition} at {time}");
+    let largest = |store: &dyn LogStore| store.max_timestamp_batch(partition, until).unwrap();
+    assert_eq!(largest(store), largest(&model.store), "{partition} {until}");
+}
+
+fn compare_read(
+    store: &Store,
+    model: &Model,
+    partition: PartitionId,
+    (from, until): (Offset, Offset),
+    bytes: usize,
+) {
+    let want = model.store.read(partition, from, until, bytes).unwrap();
+    let got = store.read(partition, from, until, bytes).unwrap();
+    assert!(
+        got.concat() == want.concat(),
+        "partition {partition} {from}..{until} in {bytes}: {}, not {}",
+        batches(&got),
+        batches(&want)
+    );
+    let located = store.locate(partition, from, until, bytes).unwrap();
+    let read: Vec<_> = located
+        .into_iter()
+        .map(|chunk| Chunk::read(chunk).unwrap())
+        .collect();
+    assert!(read.concat() == want.concat(), "located {partition} {from}");
+}
+
+/// Each batch that no bit was flipped in, by itself.
+fn compare_around_hits(store: &Store, model: &Model, partition: PartitionId) {
+    let log_start = model.store.bounds(partition).unwrap().log_start;
+    let chunks = model.store.read(partition, log_start, FAR, ALL).unwrap();
+    let mut bytes = Bytes::from(chunks.concat());
+    let mut whole = bytes.clone();
+    while let Some(batch) = Batch::split_from(&mut bytes) {
+        let wanted = whole.split_to(batch.bytes());
+        let (base, next) = (batch.header.base_offset(), batch.header.next_offset());
+        if model.is_hit(partition, base, next) {
+            // Whatever it answers, it answers.
+            let _ = store.read(partition, base.max(log_start), next, 1);
+            continue;
+        }
+        let got = store.read(partition, base.max(log_start), next, 1).unwrap();
+        assert!(
+            got.concat() == wanted,
+            "partition {partition} {base}..{next}, which nothing hit: {}",
+            batches(&got)
+        );
+    }
+}
+
+fn batches(chunks: &[Bytes]) -> String {
+    let mut bytes = Bytes::from(chunks.concat());
+    let mut found = Vec::new();
+    while let Some(batch) = Batch::split_from(&mut bytes) {
+        let (base, next) = (batch.header.base_offset(), batch.header.next_offset());
+        found.push(format!("{base}..{next}"));
+    }
+    format!("{found:?}")
+}
+
+/// For the trace.
+pub fn brief(entries: &[Entry]) -> String {
+    let one = |entry: &Entry| match entry {
+        Entry::Append { partition, batches } => {
+            let base = batches
+                .first()
+                .map_or(0, |batch| batch.header.base_offset().0);
+            let next = batches
+                .last()
+                .map_or(0, |batch| batch.header.next_offset().0);
+            let bytes: usize = batches.iter().map(Batch::bytes).sum();
+            format!("{partition}: {base}..{next} ({bytes})")
+        }
+        Entry::LogStart { partition, offset } => format!("{partition} starts at {offset}"),
+        Entry::Drop { partition } => format!("{partition} dropped"),
+    };
+    entries.iter().map(one).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,170 @@
+//! What the log must hold: the commits in order, and what faults may have taken of them.
+
+use std::collections::BTreeSet;
+
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::{Commit, Entry, LogBounds, LogStore, MemoryStore};
+
+pub const WITNESS: PartitionId = PartitionId(0);
+
+/// Offsets of a partition that a flipped bit may have taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hit {
+    pub partition: PartitionId,
+    pub base: Offset,
+    pub next: Offset,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Model {
+    /// By the offset of its witness; `None` for what a crash took.
+    pub commits: Vec<Option<Commit>>,
+    /// So many were appended with success: all of them outlive a kill.
+    pub written: usize,
+    /// So many were synced: all of them outlive a power cut.
+    pub synced: usize,
+    /// Parts of commits that a flipped bit cost: (commit, partition).
+    gone: BTreeSet<(usize, PartitionId)>,
+    pub hits: Vec<Hit>,
+    /// Commits that a restart took out of the log because of them.
+    lost: BTreeSet<usize>,
+    /// What the commits make.
+    pub store: MemoryStore,
+}
+
+impl Clone for Model {
+    fn clone(&self) -> Self {
+        let mut copy = Self {
+            commits: self.commits.clone(),
+            written: self.written,
+            synced: self.synced,
+            gone: self.gone.clone(),
+            hits: self.hits.clone(),
+            lost: self.lost.clone(),
+            store: MemoryStore::new(),
+        };
+        copy.rebuild();
+        copy
+    }
+}
+
+impl Model {
+    pub fn is_hit(&self, partition: PartitionId, base: Offset, next: Offset) -> bool {
+        self.hits
+            .iter()
+            .any(|hit| hit.partition == partition && hit.base < next && base < hit.next)
+    }
+
+    pub fn has_hits(&self, partition: PartitionId) -> bool {
+        self.hits.iter().any(|hit| hit.partition == partition)
+    }
+
+    /// What the commits make, anew.
+    pub fn rebuild(&mut self) {
+        self.store = MemoryStore::new();
+        for (at, commit) in self.commits.iter().enumerate() {
+            let Some(mut commit) = commit.clone() else {
+                continue;
+            };
+            commit.entries.retain(|entry| match entry {
+                Entry::Append { partition, .. } => !self.gone.contains(&(at, *partition)),
+                _ => true,
+            });
+            commit.updates.retain(|update| {
+                let is_of = |part: &(usize, PartitionId)| update.key == part.1.0.to_be_bytes();
+                !self.gone.iter().any(|part| part.0 == at && is_of(part))
+            });
+            self.store.append(commit).unwrap();
+        }
+    }
+
+    /// A crash left the witnesses that are `there`, of those in the log's bounds, and took or
+    /// `damaged` the others; it may have taken what is not among the first `safe`. Returns how many
+    /// safe ones a flipped bit took.
+    pub fn survive(
+        &mut self,
+        safe: usize,
+        witness: LogBounds,
+        there: &BTreeSet<usize>,
+        damaged: &BTreeSet<usize>,
+    ) -> usize {
+        let log_start = witness.log_start.0 as usize;
+        let next = witness.next_offset.0 as usize;
+        let mut lost = 0;
+        for (at, slot) in self.commits.iter_mut().enumerate() {
+            if at < log_start {
+                continue;
+            }
+            if there.contains(&at) {
+                assert!(slot.is_some(), "commit {at}, which a crash took, came back");
+                continue;
+            }
+            let offset = Offset(at as i64);
+            let is_hit =
+                |hit: &Hit| hit.partition == WITNESS && hit.base <= offset && offset < hit.next;
+            let hit = self.hits.iter().any(is_hit);
+            assert!(
+                slot.is_none() || at >= safe || hit,
+                "commit {at} of {safe} safe ones is lost"
+            );
+            if hit && !damaged.contains(&at) && self.lost.insert(at) && at < safe {
+                lost += 1;
+            }
+            // A hit one that is within the log may be there for all but its witness.
+            if !hit {
+                *slot = None;
+            }
+        }
+        self.commits.truncate(next);
+        self.gone.retain(|(at, _)| *at < next);
+        self.lost.retain(|at| *at < next);
+        self.cut_hits(WITNESS, Offset(next as i64));
+        self.written = next;
+        self.synced = self.synced.min(next);
+        self.rebuild();
+        lost
+    }
+
+    /// The partition ends at `next` after a restart: earlier than it should, where bits were
+    /// flipped.
+    pub fn cut(&mut self, partition: PartitionId, next: Offset) {
+        for (at, commit) in self.commits.iter().enumerate() {
+            let entries = commit.iter().flat_map(|commit| &commit.entries);
+            for entry in entries {
+                let Entry::Append {
+                    partition: of,
+                    batches,
+                } = entry
+                else {
+                    continue;
+                };
+                for batch in batches.iter().filter(|_| *of == partition) {
+                    let (base, end) = (batch.header.base_offset(), batch.header.next_offset());
+                    if end <= next || self.gone.contains(&(at, partition)) {
+                        continue;
+                    }
+                    assert!(
+                        self.is_hit(partition, base, end),
+                        "partition {partition} ends at {next}, before {base}..{end}"
+                    );
+                    self.gone.insert((at, partition));
+                    break;
+                }
+            }
+        }
+        self.cut_hits(partition, next);
+        self.rebuild();
+    }
+
+    fn cut_hits(&mut self, partition: PartitionId, next: Offset) {
+        for hit in self
+            .hits
+            .iter_mut()
+            .filter(|hit| hit.partition == partition)
+        {
+            hit.next = hit.next.min(next);
+        }
+        self.hits.retain(|hit| hit.base < hit.next);
+    }
+}

@@ -1,0 +1,220 @@
+//! What the simulation found, each as short as it can be told.
+
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::disk::memory::{Faults, MemoryDisk};
+use sedge_storage::limits::FLUSH_CALLS;
+use sedge_storage::scan::Found;
+use sedge_storage::views::memory_base::MemoryBase;
+use sedge_storage::{Entry, LogStore, Options, SegmentId, Store, View, ViewReader, scan_segment};
+
+use crate::bytes_of::{append, batch, commit, whole};
+use crate::stores::{in_memory, small};
+
+const P: PartitionId = PartitionId(5);
+const Q: PartitionId = PartitionId(6);
+const FAR: Offset = Offset(i64::MAX);
+const FIRST: SegmentId = SegmentId(1);
+
+/// A batch of one record of each partition given.
+fn append_to(store: &Store, offset: i64, partitions: &[PartitionId], bytes: usize) {
+    let one = |of: &PartitionId| append(of.0, vec![batch(offset, 1, offset, bytes)]);
+    let entries = partitions.iter().map(one).collect();
+    store.append(commit(entries, 0)).unwrap();
+}
+
+fn forget_before(store: &Store, partition: PartitionId, offset: i64) {
+    let offset = Offset(offset);
+    let entry = Entry::LogStart { partition, offset };
+    store.append(commit(vec![entry], 0)).unwrap();
+}
+
+fn offsets(store: &Store, partition: PartitionId, bytes: usize) -> Vec<i64> {
+    let start = store.bounds(partition).unwrap().log_start;
+    let read = store.read(partition, start, FAR, usize::MAX >> 1).unwrap();
+    let base = |one: &[u8]| i64::from_be_bytes(*one.first_chunk().unwrap());
+    read.concat().chunks(61 + bytes).map(base).collect()
+}
+
+/// Where the frames of the first segment begin.
+fn frames(disk: &MemoryDisk) -> Vec<u64> {
+    let (_, found, _) = scan_segment(&disk.contents(FIRST).unwrap()).unwrap();
+    let position = |found: &Found| match found {
+        Found::Frame { position, .. } => Some(*position),
+        _ => None,
+    };
+    found.iter().filter_map(position).collect()
+}
+
+#[test]
+fn what_is_moved_was_synced_with_the_rest_of_its_commit() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_to(&store, 0, &[P, Q], 100);
+    for offset in 1..40 {
+        append_to(&store, offset, &[P], 1000);
+    }
+    forget_before(&store, P, 39);
+    let before = store.usage().payload_bytes_written;
+    disk.set_faults(Faults {
+        sync_fails: true,
+        ..Faults::default()
+    });
+    store.free_segments().unwrap_err();
+    assert_eq!(store.usage().payload_bytes_written, before, "nothing moved");
+}
+
+#[test]
+fn views_that_a_power_cut_takes_back_do_not_need_what_was_freed() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_to(&store, 0, &[P, Q], 100);
+    for offset in 1..40 {
+        append_to(&store, offset, &[P], 1000);
+    }
+    forget_before(&store, P, 39);
+    assert_eq!(store.free_segments().unwrap().segments, 1);
+    let cut = base.cut_power(&mut |_| 0);
+    drop(store);
+    let (store, report) = in_memory(&disk.after_kill(), &cut, small());
+    assert!(
+        !report.views_rebuilt && report.holes.is_empty(),
+        "{report:?}"
+    );
+    let end = store.view_get(View::Producers, &Q.0.to_be_bytes()).unwrap();
+    assert_eq!(end, Some(1i64.to_be_bytes().to_vec()));
+}
+
+#[test]
+fn what_a_failed_sync_gave_up_is_written_again_before_it_counts() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_to(&store, 0, &[P], 100);
+    store.sync().unwrap();
+    append_to(&store, 1, &[P], 100);
+    disk.set_faults(Faults {
+        sync_fails: true,
+        ..Faults::default()
+    });
+    store.sync().unwrap_err();
+    drop(store);
+    // The next process reads it, and says that it is there.
+    let disk = disk.after_kill();
+    let (store, _) = in_memory(&disk, &base, small());
+    assert_eq!(offsets(&store, P, 100), [0, 1]);
+    store.sync().unwrap();
+    drop(store);
+    let cut = disk.cut_power(&mut |_| 0);
+    let (store, _) = in_memory(&cut, &base, small());
+    assert_eq!(offsets(&store, P, 100), [0, 1]);
+}
+
+#[test]
+fn a_damaged_head_costs_its_commit_and_no_other() {
+    for (at, lost) in [(0, 0), (1, 1), (2, 2)] {
+        let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+        let (store, _) = in_memory(&disk, &base, small());
+        for offset in 0..3 {
+            append_to(&store, offset, &[P], 1000);
+        }
+        let frame = frames(&disk)[at];
+        store.close().unwrap();
+        drop(store);
+        // The applied frame is looked at on opening; so these are opened with marks gone.
+        let (store, _) = in_memory(&disk, &base, small());
+        disk.flip(FIRST, frame + 20, 1);
+        let left: Vec<i64> = (0..3).filter(|offset| *offset != lost).collect();
+        assert_eq!(offsets(&store, P, 1000), left);
+        assert!(store.usage().damaged > 0);
+        let after = store.read(P, Offset(lost), FAR, 1).unwrap().concat();
+        assert_eq!(after.is_empty(), lost == 2);
+    }
+}
+
+#[test]
+fn a_damaged_batch_header_does_not_take_the_offsets_behind_it() {
+    // The base offset, the length, the last offset delta.
+    for field in [7, 10, 25] {
+        let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+        let (store, _) = in_memory(&disk, &base, small());
+        for offset in 0..3 {
+            append_to(&store, offset, &[P], 1000);
+        }
+        disk.flip(FIRST, frames(&disk)[1] + 48 + 40 + field, 0x40);
+        assert_eq!(offsets(&store, P, 1000), [0, 2], "{field}");
+        store.close().unwrap();
+        drop(store);
+        let (store, _) = in_memory(&disk, &base, small());
+        assert_eq!(offsets(&store, P, 1000), [0, 2], "{field}");
+        drop(store);
+        // Reading all anew, that batch's length must not lead out of its commit.
+        let (store, report) = in_memory(&disk, &MemoryBase::new(), small());
+        assert_eq!(offsets(&store, P, 1000), [0, 2], "{field}");
+        assert!(!report.holes.is_empty());
+    }
+}
+
+#[test]
+fn a_frame_behind_a_hole_begins_where_it_begins() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let options = Options {
+        segment_bytes: 256 << 10,
+        ..Options::default()
+    };
+    let (store, _) = in_memory(&disk, &base, options.clone());
+    // The last frame is a whole page, and so begins at one.
+    for (offset, bytes) in [(0, 1000), (1, 1000), (2, 4096 - 61 - 48 - 40)] {
+        append_to(&store, offset, &[P], bytes);
+        store.sync().unwrap();
+    }
+    let frames = frames(&disk);
+    assert_eq!(frames[2] % 4096, 0, "{frames:?}");
+    drop(store);
+    disk.flip(FIRST, frames[1] + 200, 1);
+    let (store, report) = in_memory(&disk, &MemoryBase::new(), options);
+    assert_eq!(report.holes.len(), 1, "{report:?}");
+    let read = store.read(P, Offset(1), FAR, 1).unwrap().concat();
+    assert_eq!(read.first_chunk(), Some(&2i64.to_be_bytes()));
+}
+
+#[test]
+fn a_footer_does_not_hide_a_hole() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_to(&store, 0, &[P], 1000);
+    append_to(&store, 1, &[P], 1000);
+    store.close().unwrap();
+    drop(store);
+    // Opened behind it, so that the footer is made from a scan.
+    let (store, _) = in_memory(&disk, &base, small());
+    disk.flip(FIRST, frames(&disk)[0] + 200, 1);
+    for offset in 2..40 {
+        append_to(&store, offset, &[P], 1000);
+    }
+    store.close().unwrap();
+    drop(store);
+    let (_, report) = in_memory(&disk, &MemoryBase::new(), small());
+    assert!(!report.holes.is_empty(), "{report:?}");
+}
+
+#[test]
+fn offsets_that_were_acknowledged_are_not_given_out_again() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_to(&store, 0, &[P, Q], 1000);
+    (0..FLUSH_CALLS).for_each(|_| store.flush_views().unwrap());
+    append_to(&store, 1, &[P, Q], 1000);
+    for offset in 2..40 {
+        append_to(&store, offset, &[P], 1000);
+    }
+    store.sync().unwrap();
+    drop(store);
+    // Q's last batch rots in a segment that is sealed and not yet in the views.
+    disk.flip(FIRST, frames(&disk)[1] + 200, 1);
+    let (store, report) = in_memory(&disk, &base, small());
+    assert_eq!(report.holes.len(), 1, "{report:?}");
+    assert_eq!(store.bounds(Q).unwrap().next_offset, Offset(2));
+    append_to(&store, 2, &[Q], 1000);
+    assert_eq!(offsets(&store, Q, 1000), [0, 2]);
+    let read = store.read(Q, Offset(2), FAR, 1).unwrap().concat();
+    assert_eq!(read, whole(&batch(2, 1, 2, 1000)));
+}

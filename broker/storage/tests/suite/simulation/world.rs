@@ -1,0 +1,324 @@
+//! A store, its disk and the model, over some crashes.
+
+use std::sync::Arc;
+
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::disk::memory::{Faults, Fuse, MemoryDisk};
+use sedge_storage::views::memory_base::MemoryBase;
+use sedge_storage::{Entry, Error, LogStore, OpenReport, Options, Store, open_with};
+
+use super::actions::{self, ACTIONS};
+use super::check;
+use super::model::{Model, WITNESS};
+use super::random::Random;
+use crate::bytes_of::{Derive, append, batch, commit};
+
+const ROUNDS: u64 = 5;
+const ACTIONS_MAX: u64 = 50;
+/// The ids that are written to at a time.
+const LIVE: u32 = 8;
+
+/// The disk of an earlier moment, and what must be on it.
+pub struct Snapshot {
+    disk: MemoryDisk,
+    model: Model,
+}
+
+/// See the module.
+pub struct World {
+    pub random: Random,
+    pub model: Model,
+    pub disk: MemoryDisk,
+    pub base: MemoryBase,
+    pub store: Option<Store>,
+    pub live: Vec<u32>,
+    pub next_partition: u32,
+    pub faults: Faults,
+    pub snapshot: Option<Snapshot>,
+    /// The store has answered with an error that ends a process.
+    pub ended: bool,
+    /// The views are as the process before left them, and it lost nothing.
+    views_kept: bool,
+    /// Something was there to be reported as a hole, which a rebuild reports again.
+    pub holes_possible: bool,
+    pub fuse: Fuse,
+    pub trace: Vec<String>,
+    options: Options,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let options = Options {
+            segment_bytes: 8 << (10 + random.below(3)),
+            views_flush_bytes: 4 << (10 + random.below(5)),
+            ..Options::default()
+        };
+        Self {
+            random,
+            model: Model::default(),
+            disk: MemoryDisk::new(),
+            base: MemoryBase::new(),
+            store: None,
+            live: (1..=LIVE).collect(),
+            next_partition: LIVE + 1,
+            faults: Faults::default(),
+            snapshot: None,
+            ended: false,
+            views_kept: false,
+            holes_possible: false,
+            fuse: Fuse::default(),
+            trace: Vec::new(),
+            options,
+        }
+    }
+
+    pub fn run(&mut self) {
+        for _ in 0..ROUNDS {
+            self.open(0);
+            if !self.random.one_in(4) {
+                let changes = self.random.below(150) as i64;
+                self.note(format!("everything stops after {changes} changes"));
+                self.fuse.set(changes);
+            }
+            for _ in 0..self.random.below(ACTIONS_MAX) {
+                if self.ended || self.fuse.is_blown() {
+                    break;
+                }
+                self.act();
+            }
+            let safe = self.crash();
+            self.open(safe);
+        }
+        actions::vandalise(self);
+    }
+
+    pub fn note(&mut self, what: impl Into<String>) {
+        self.trace.push(what.into());
+    }
+
+    pub fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    fn act(&mut self) {
+        let total: u64 = ACTIONS.iter().map(|action| action.weight).sum();
+        let mut at = self.random.below(total);
+        for action in ACTIONS {
+            if at < action.weight {
+                self.note(action.name);
+                return (action.act)(self);
+            }
+            at -= action.weight;
+        }
+    }
+
+    /// Appends `entries` with a witness, where there is room.
+    pub fn commit(&mut self, entries: Vec<Entry>) {
+        let number = self.model.commits.len();
+        let next = self.store().bounds(WITNESS).unwrap().next_offset;
+        assert_eq!(next, Offset(number as i64), "the witness's end");
+        let witness = append(WITNESS.0, vec![batch(number as i64, 1, 0, 1)]);
+        let entries: Vec<_> = [witness].into_iter().chain(entries).collect();
+        self.note(format!("  commit {number}: {}", check::brief(&entries)));
+        let commit = commit(entries, number as i64);
+        let appended = self.store().append(commit.clone());
+        match appended {
+            Ok(_) => {
+                self.model.store.append(commit.clone()).unwrap();
+                self.model.commits.push(Some(commit));
+                self.model.written = self.model.commits.len();
+            }
+            Err(error) => {
+                self.judge(error);
+                if self.ended {
+                    // It may be on the disk all the same.
+                    self.model.commits.push(Some(commit));
+                }
+            }
+        }
+    }
+
+    /// What the store may answer to what was done to it.
+    pub fn judge(&mut self, error: Error) {
+        self.note(format!("  {error}"));
+        let broken = self.fuse.is_blown()
+            || self.faults.sync_fails
+            || self.faults.write_fails
+            || self.faults.read_only;
+        match error {
+            Error::Full => assert!(broken || self.faults.capacity.is_some() || self.views_fail()),
+            Error::ReadOnly => assert!(self.faults.read_only, "read-only"),
+            // A segment that cannot be begun ends nothing.
+            Error::Io { doing, .. } if doing.contains("header") || doing.contains("create") => {
+                assert!(broken, "{error}");
+            }
+            Error::Io { .. } | Error::Poisoned => {
+                assert!(broken, "{error}");
+                self.ended = true;
+                // What the store was about to write by itself.
+                self.holes_possible = true;
+            }
+            Error::Corrupt { .. } => assert!(!self.model.hits.is_empty(), "{error}"),
+            error => panic!("{error}"),
+        }
+    }
+
+    fn views_fail(&self) -> bool {
+        self.base.is_failing()
+    }
+
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.faults = faults;
+        self.disk.set_faults(faults);
+    }
+
+    pub fn take_snapshot(&mut self) {
+        let mut model = self.model.clone();
+        model.synced = model.written;
+        self.snapshot = Some(Snapshot {
+            // As if all of it were synced.
+            disk: self.disk.cut_power(&mut |states| states - 1),
+            model,
+        });
+    }
+
+    /// Ends the round in one of many ways. Returns how many commits must be there afterwards.
+    fn crash(&mut self) -> usize {
+        let closed = !self.ended && self.random.one_in(6) && self.store().close().is_ok();
+        if closed {
+            self.model.synced = self.model.written;
+        }
+        self.store = None;
+        self.ended = false;
+        self.faults = Faults::default();
+        let power_cut = self.random.one_in(2);
+        let safe = if power_cut {
+            self.cut_power()
+        } else {
+            self.note(if closed { "closed" } else { "killed" });
+            self.disk = self.disk.after_kill();
+            self.base = self.base.copy();
+            self.views_kept = true;
+            self.model.written
+        };
+        if self.random.one_in(5) {
+            self.note("views thrown away");
+            self.base = MemoryBase::new();
+            self.views_kept = false;
+        }
+        self.arm(i64::MAX);
+        safe
+    }
+
+    fn cut_power(&mut self) -> usize {
+        if self.random.one_in(8)
+            && let Some(snapshot) = self.snapshot.take()
+        {
+            // The views are ahead then.
+            self.note("power cut, and a disk that kept nothing for a while");
+            self.disk = snapshot.disk;
+            self.model = snapshot.model;
+            self.model.rebuild();
+            self.base = self.base.copy();
+            self.views_kept = false;
+            self.holes_possible = true;
+            return self.model.written;
+        }
+        self.note("power cut");
+        self.views_kept = false;
+        if self.model.synced < self.model.commits.len() {
+            self.holes_possible = true;
+        }
+        let style = self.random.below(3);
+        let random = &mut self.random;
+        let mut choose = |states: usize| match style {
+            1 if !random.one_in(12) => states - 1,
+            2 if !random.one_in(12) => 0,
+            _ => random.below(states as u64) as usize,
+        };
+        self.disk = self.disk.cut_power(&mut choose);
+        self.base = self.base.cut_power(&mut choose);
+        self.snapshot = None;
+        self.model.synced
+    }
+
+    /// A fuse for a process to come.
+    fn arm(&mut self, changes: i64) {
+        self.fuse = Fuse::default();
+        self.fuse.set(changes);
+        self.disk.set_fuse(self.fuse.clone());
+        self.base = self.base.clone().with_fuse(self.fuse.clone());
+    }
+
+    /// Opens, and checks what is there: of the commits, at least the first `safe`. Sometimes the
+    /// process ends in the middle of that, and the next one opens.
+    fn open(&mut self, safe: usize) {
+        if self.store.is_some() {
+            return;
+        }
+        let twice = self.random.one_in(4);
+        if twice {
+            let changes = self.random.below(12) as i64;
+            self.note(format!("opening ends after {changes} changes"));
+            self.arm(changes);
+            let _ = self.try_open();
+            self.disk = self.disk.after_kill();
+            self.base = self.base.copy();
+        }
+        self.arm(i64::MAX);
+        let (store, report) = self.try_open().unwrap();
+        self.note(format!("opened: {report:?}"));
+        self.store = Some(store);
+        self.check_survivors(safe, &report, twice);
+    }
+
+    pub fn try_open(&mut self) -> Result<(Store, OpenReport), Error> {
+        let base = self.base.clone();
+        let mut views = |anew: bool| -> Result<Box<dyn sedge_storage::views::Base>, _> {
+            if anew {
+                base.clear();
+            }
+            Ok(Box::new(base.clone()))
+        };
+        let disk = Arc::new(self.disk.clone());
+        open_with(
+            disk,
+            &mut views,
+            self.options.clone(),
+            &mut Derive::default(),
+        )
+    }
+
+    fn check_survivors(&mut self, safe: usize, report: &OpenReport, twice: bool) {
+        if !self.holes_possible && self.model.hits.is_empty() {
+            assert_eq!(report.holes, [], "nothing is lost that was not in doubt");
+        }
+        if self.views_kept && self.model.hits.is_empty() {
+            assert!(!report.lost_tail, "nothing that the views saw is lost");
+        }
+        let store = self.store.as_ref().unwrap();
+        let witness = store.bounds(WITNESS).unwrap();
+        let (there, damaged) = check::witnesses(store, witness);
+        let lost = self.model.survive(safe, witness, &there, &damaged);
+        for partition in (0..self.next_partition).map(PartitionId) {
+            let found = store.bounds(partition).unwrap().next_offset;
+            let wanted = self.model.store.bounds(partition).unwrap().next_offset;
+            if self.model.has_hits(partition) && found < wanted {
+                self.model.cut(partition, found);
+            }
+        }
+        // Where it was opened twice, the first time may have said it.
+        if lost > 0 && !twice {
+            let reported = !report.holes.is_empty() || report.torn_tail.is_some();
+            let read_over = store.usage().damaged > 0;
+            assert!(
+                reported || read_over || report.lost_tail,
+                "{lost} lost and not reported"
+            );
+        }
+        for partition in (0..self.next_partition).map(PartitionId) {
+            check::compare(store, &self.model, partition);
+        }
+    }
+}
