@@ -28,6 +28,13 @@ pub fn written_bytes(pid: u32) -> u64 {
     field(&read(pid, "io"), "write_bytes:")
 }
 
+/// Files, sockets and the like that it has open.
+pub fn open_files(pid: u32) -> usize {
+    let path = format!("/proc/{pid}/fd");
+    let list = std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    list.count()
+}
+
 fn read(pid: u32, file: &str) -> String {
     let path = format!("/proc/{pid}/{file}");
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))

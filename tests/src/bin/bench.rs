@@ -1,14 +1,15 @@
-//! `bench kafka|start|memory|write-amp`: measurements, with the commit and the spread of several
-//! runs.
+//! `bench kafka|start|memory|scale|write-amp`: measurements, with the commit and the spread of
+//! several runs.
 
 #![allow(clippy::print_stdout, reason = "the table is the output")]
 
 use sedge_tests::bench::throughput::Plan;
-use sedge_tests::bench::{heading, memory, start, throughput, write_amplification};
+use sedge_tests::bench::{heading, memory, scale, start, throughput, write_amplification};
 
 const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
        bench start [--rounds N] [--partitions N] [--alone]
        bench memory [--alone]
+       bench scale [--partitions N] [--rounds N]
        bench write-amp
 --alone leaves Apache Kafka out";
 
@@ -25,7 +26,7 @@ fn main() {
     };
     let with_kafka = !arguments.iter().any(|a| a == "--alone");
     let what = arguments.first().map_or("", String::as_str);
-    if !["kafka", "start", "memory", "write-amp"].contains(&what) {
+    if !["kafka", "start", "memory", "scale", "write-amp"].contains(&what) {
         println!("{USAGE}");
         std::process::exit(64);
     }
@@ -47,6 +48,11 @@ fn main() {
                 "{}",
                 start::run(rounds, number("--partitions", 10) as i32, with_kafka)
             );
+        }
+        "scale" => {
+            let rounds = number("--rounds", 5) as usize;
+            let partitions = number("--partitions", 10_000) as i32;
+            println!("{}", scale::run(partitions, rounds));
         }
         "memory" => println!("{}", memory::run(with_kafka)),
         _ => println!("{}", write_amplification::run()),

@@ -1,0 +1,147 @@
+//! `bench scale`: creating, describing, writing, restarting and deleting with many partitions, and
+//! what they take of memory and files.
+
+use std::fmt::Write as _;
+use std::net::TcpStream;
+use std::time::Instant;
+
+use crate::bench::Spread;
+use crate::limits;
+use crate::proc;
+use crate::scale::{self, TOPIC_PARTITIONS};
+use crate::sedge::{Options, Sedge};
+use crate::temp_dir::TempDir;
+use crate::wire::{self, Batch, Connection, error};
+
+/// What all partitions hold together when the restarts are measured.
+const DATA_BYTES: usize = 500_000_000;
+/// Written to each partition first.
+const RECORD_BYTES: usize = 100;
+const DELETED_PARTITIONS: i32 = 10_000;
+
+type Stop = fn(&mut Sedge);
+
+/// Over `partitions`, in topics of a thousand; each kind of restart `rounds` times.
+pub fn run(partitions: i32, rounds: usize) -> String {
+    let directory = TempDir::new("bench-scale");
+    let mut sedge = Sedge::start(&directory.join("data"), Options::default());
+    let mut text = format!(
+        "{partitions} partitions in topics of {TOPIC_PARTITIONS}, durability sync, \
+         {} MB, {rounds} restarts each\n",
+        DATA_BYTES / 1_000_000
+    );
+    let pid = sedge.process().pid();
+    let topics = partitions / TOPIC_PARTITIONS;
+    let empty = proc::resident_kib(pid);
+    let mut connection = Connection::open(&sedge.bootstrap());
+    let mut line = |what: &str, value: String| {
+        writeln!(text, "{what:<44} {value}").expect("a String takes everything");
+    };
+
+    let began = Instant::now();
+    scale::create(&mut connection, partitions);
+    line("create, s", format!("{:.2}", began.elapsed().as_secs_f64()));
+    let began = Instant::now();
+    let (described, bytes) = scale::describe(&mut connection);
+    assert_eq!(described, partitions as usize);
+    line(
+        "describe all by Metadata, s (MB)",
+        format!(
+            "{:.2} ({:.1})",
+            began.elapsed().as_secs_f64(),
+            bytes as f64 / 1e6
+        ),
+    );
+    let began = Instant::now();
+    for topic in 0..topics {
+        let name = scale::name(topic);
+        scale::produce_to_all(&mut connection, &name, TOPIC_PARTITIONS, RECORD_BYTES);
+    }
+    line(
+        "a record to each, s",
+        format!("{:.2}", began.elapsed().as_secs_f64()),
+    );
+    let written = proc::resident_kib(pid);
+    line(
+        "resident, MiB (empty at first)",
+        format!("{:.1} ({:.1})", mib(written), mib(empty)),
+    );
+    let each = (written.saturating_sub(empty) * 1024) as f64 / f64::from(partitions);
+    line("bytes of memory a written partition", format!("{each:.0}"));
+    line("open files", proc::open_files(pid).to_string());
+
+    let began = Instant::now();
+    let bytes = DATA_BYTES / partitions as usize;
+    for topic in 0..topics {
+        let name = scale::name(topic);
+        scale::produce_to_all(&mut connection, &name, TOPIC_PARTITIONS, bytes);
+    }
+    line(
+        "the rest of the data, s",
+        format!("{:.2}", began.elapsed().as_secs_f64()),
+    );
+    line(
+        "resident, MiB",
+        format!("{:.1}", mib(proc::resident_kib(pid))),
+    );
+    drop(connection);
+
+    let stops: [(&str, Stop); 2] = [("SIGTERM", terminate), ("kill -9", Sedge::kill)];
+    for (how, stop) in stops {
+        let (mut spread, mut memory) = (Spread::default(), Spread::default());
+        for _ in 0..rounds {
+            stop(&mut sedge);
+            let began = Instant::now();
+            sedge.launch();
+            first_produce(&sedge, began);
+            spread.add(began.elapsed().as_secs_f64());
+            memory.add(mib(proc::resident_kib(sedge.process().pid())));
+        }
+        line(&format!("restart after {how}, s"), spread.show(3));
+        line(&format!("resident after {how}, MiB"), memory.show(1));
+        let idle = memory.median() - mib(empty);
+        let idle = idle * f64::from(1 << 20) / f64::from(partitions);
+        line("bytes of memory an idle partition", format!("{idle:.0}"));
+    }
+
+    let mut connection = Connection::open(&sedge.bootstrap());
+    wire::create_topic(&mut connection, "deleted", DELETED_PARTITIONS, &[]);
+    scale::produce_to_all(&mut connection, "deleted", DELETED_PARTITIONS, RECORD_BYTES);
+    let began = Instant::now();
+    wire::delete_topic(&mut connection, "deleted");
+    line(
+        &format!("delete a topic of {DELETED_PARTITIONS}, s"),
+        format!("{:.2}", began.elapsed().as_secs_f64()),
+    );
+    let began = Instant::now();
+    wire::wait_leader(&mut connection, &scale::name(0), 0);
+    line(
+        "the next produce, s",
+        format!("{:.2}", began.elapsed().as_secs_f64()),
+    );
+    text
+}
+
+fn terminate(sedge: &mut Sedge) {
+    sedge.terminate();
+}
+
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
+/// Connects as soon as the port is there, and produces one record.
+fn first_produce(sedge: &Sedge, began: Instant) {
+    let address = sedge.bootstrap();
+    while TcpStream::connect(&address).is_err() {
+        assert!(
+            began.elapsed() < limits::SEDGE_READY,
+            "nothing listens on {address}"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let mut connection = Connection::open(&address);
+    let batch = Batch::filled(1, RECORD_BYTES).encode();
+    let produced = wire::produce(&mut connection, &scale::name(0), 0, &batch);
+    assert_eq!(produced.error, error::NONE, "{produced:?}");
+}

@@ -1,0 +1,91 @@
+//! Many partitions: topics of a thousand, written to by requests of many partitions each.
+
+use crate::wire::{self, Batch, Connection, Decoder, Encoder, error, key};
+
+/// Partitions of a topic.
+pub const TOPIC_PARTITIONS: i32 = 1000;
+/// Of a Produce request, so that its batches stay below the largest request.
+const REQUEST_BYTES_MAX: usize = 8 << 20;
+const METADATA_VERSION: i16 = 5;
+const TIMEOUT_MS: i32 = 30_000;
+
+/// The name of topic number `topic`.
+pub fn name(topic: i32) -> String {
+    format!("scale-{topic:04}")
+}
+
+/// Creates topics until there are `partitions`.
+pub fn create(to: &mut Connection, partitions: i32) {
+    for topic in 0..partitions / TOPIC_PARTITIONS {
+        wire::create_topic(to, &name(topic), TOPIC_PARTITIONS, &[]);
+    }
+}
+
+/// Writes one batch of `bytes` to each of the first `partitions` of a topic, and waits for all.
+pub fn produce_to_all(to: &mut Connection, topic: &str, partitions: i32, bytes: usize) {
+    let batch = Batch::filled(1, bytes).encode();
+    let at_once = (REQUEST_BYTES_MAX / batch.len()).clamp(1, 1000);
+    let all: Vec<i32> = (0..partitions).collect();
+    for some in all.chunks(at_once) {
+        let mut body = Encoder::default()
+            .string(None)
+            .i16(-1)
+            .i32(TIMEOUT_MS)
+            .i32(1)
+            .string(topic)
+            .i32(some.len() as i32);
+        for partition in some {
+            body = body.i32(*partition).bytes(&batch);
+        }
+        let reply = to.ask(key::PRODUCE, wire::PRODUCE_VERSION, &body.0);
+        check_produced(&reply, some.len());
+    }
+}
+
+fn check_produced(reply: &[u8], count: usize) {
+    let mut d = Decoder(reply);
+    assert_eq!(d.i32(), 1, "one topic");
+    d.string();
+    assert_eq!(d.i32() as usize, count, "each partition is answered");
+    for _ in 0..count {
+        let (partition, error) = (d.i32(), d.i16());
+        assert_eq!(error, error::NONE, "partition {partition}");
+        d.take(24);
+        for _ in 0..d.i32().max(0) {
+            d.i32();
+            d.string();
+        }
+        d.string();
+    }
+}
+
+/// All topics by `Metadata`: how many partitions there are, and the bytes that said so.
+pub fn describe(to: &mut Connection) -> (usize, usize) {
+    let body = Encoder::default().i32(-1).i8(0).0;
+    let reply = to.ask(key::METADATA, METADATA_VERSION, &body);
+    let mut d = Decoder(&reply);
+    d.i32();
+    for _ in 0..d.i32() {
+        d.i32();
+        d.string();
+        d.i32();
+        d.string();
+    }
+    d.string();
+    d.i32();
+    let mut partitions = 0;
+    for _ in 0..d.i32() {
+        assert_eq!(d.i16(), error::NONE);
+        let topic = d.string().unwrap_or_default();
+        d.take(1);
+        for _ in 0..d.i32() {
+            partitions += usize::from(topic.starts_with("scale-"));
+            d.take(10);
+            for _ in 0..3 {
+                let nodes = d.i32();
+                d.take(4 * nodes.max(0) as usize);
+            }
+        }
+    }
+    (partitions, reply.len())
+}
