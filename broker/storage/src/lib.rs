@@ -17,7 +17,6 @@
 
 mod api;
 mod catalog;
-mod damage;
 pub mod disk;
 mod error;
 mod files;
@@ -27,6 +26,7 @@ pub mod limits;
 mod memory;
 mod meta;
 mod read;
+mod read_over;
 mod recover;
 mod rewrite;
 pub mod scan;

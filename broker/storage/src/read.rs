@@ -11,11 +11,11 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{Chunk, Placed, SegmentId, Slice, Wait};
 use crate::catalog::Mark;
-use crate::damage;
 use crate::disk::SegmentFile;
 use crate::error::Error;
 use crate::format::{EntryHead, FRAME_HEAD_BYTES, FrameHead, Run, frame_starts};
 use crate::limits;
+use crate::read_over;
 use crate::scan::{self, Window};
 use crate::store::Store;
 
@@ -180,16 +180,25 @@ fn read_marks(
         let Some(file) = open(store, first.segment)? else {
             return Ok(false);
         };
-        if take_in_place(&file, extent_of(first), (first.base, first.next), reading)? {
-            rest = &rest[1..];
-            continue;
+        match take_in_place(&file, extent_of(first), (first.base, first.next), reading) {
+            Ok(true) => {
+                rest = &rest[1..];
+                continue;
+            }
+            Ok(false) => {}
+            damaged => {
+                read_over::read_over(store, partition, damaged.map(|_| ()))?;
+                reading.from = reading.from.max(first.next);
+                rest = &rest[1..];
+                continue;
+            }
         }
         let count = close_marks(rest, reading.left as u64, reading.in_place);
         let (group, behind) = rest.split_at(count);
         rest = behind;
         if let [one] = group {
             let read = read_extent(&*file, extent_of(one), reading);
-            damage::read_over(store, partition, read)?;
+            read_over::read_over(store, partition, read)?;
             reading.from = if reading.done { reading.from } else { one.next };
             continue;
         }
@@ -201,7 +210,7 @@ fn read_marks(
         for mark in group {
             let bytes = window.get(mark.position, u64::from(mark.bytes), span)?;
             let read = take_whole(&bytes, extent_of(mark), reading);
-            damage::read_over(store, partition, read)?;
+            read_over::read_over(store, partition, read)?;
             if reading.done {
                 return Ok(true);
             }
@@ -283,7 +292,7 @@ fn walk_run(
                 },
                 Err(error) => Err(error),
             };
-            if !damage::read_over(store, partition, read)? {
+            if !read_over::read_over(store, partition, read)? {
                 reading.from = reading.from.max(entry.next);
             }
             Ok(!reading.done)
@@ -319,7 +328,7 @@ fn walk_frames(
         let ahead = ahead(last.as_ref());
         let found = next_frame(&mut window, generation, (behind, anchor), end, ahead)?;
         let Some((position, head)) = found else {
-            match damage::frame_behind(store, &*file, segment, generation, behind, end)? {
+            match read_over::frame_behind(store, &*file, segment, generation, behind, end)? {
                 Some(next) => (behind, anchor) = (next, next),
                 None => break,
             }
@@ -651,7 +660,7 @@ fn each_header(
             let mut going = true;
             let read =
                 each_header_of(&**file, extent, Wait::ForDisk, each).map(|more| going = more);
-            damage::read_over(store, partition, read)?;
+            read_over::read_over(store, partition, read)?;
             Ok(going)
         },
     )?;
