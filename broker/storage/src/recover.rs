@@ -157,7 +157,6 @@ impl Opening<'_> {
             }
             let is_last = rest.last() == Some(id);
             let end = self.replay_segment(&segment, from, is_last, &mut expected)?;
-            self.write_again(&segment, from, end);
             last = Some((segment, end));
         }
         self.forget_missing_segments();
@@ -281,6 +280,7 @@ impl Opening<'_> {
         let mut scanner = Scanner::new(&*file, segment.generation, from, end);
         let mut in_hole = std::mem::take(&mut self.ended_in_hole);
         let mut is_whole = true;
+        let mut again = from;
         loop {
             match scanner.next()? {
                 Found::Frame {
@@ -303,6 +303,13 @@ impl Opening<'_> {
                     )?;
                     *expected = Sequence(head.sequence.0 + 1);
                     self.report.frames_replayed += 1;
+                    if self.is_too_much_pending() {
+                        // Views are flushed up to here, so here must be on the disk.
+                        let end = position + head.frame_bytes();
+                        self.write_again(segment, again, end);
+                        again = end;
+                        self.relieve()?;
+                    }
                 }
                 Found::Hole {
                     position,
@@ -332,6 +339,7 @@ impl Opening<'_> {
                     if !is_whole {
                         self.take_from_footer(segment)?;
                     }
+                    self.write_again(segment, again, position);
                     // Numbers that lost commits had are not given out again.
                     *expected = (*expected).max(segment.first_sequence);
                     return Ok(position);
@@ -462,13 +470,17 @@ impl Opening<'_> {
             };
             catalog.put_updates(updates);
         }
-        self.relieve()
+        Ok(())
+    }
+
+    fn is_too_much_pending(&self) -> bool {
+        self.store.catalog.pending_bytes() >= self.store.options.views_flush_bytes
     }
 
     /// Keeps what is pending bounded while much is replayed. A failure here is not yet one of the
     /// log.
     fn relieve(&mut self) -> Result<(), Error> {
-        if self.store.catalog.pending_bytes() >= self.store.options.views_flush_bytes {
+        if self.is_too_much_pending() {
             match self.store.flush(true) {
                 Err(Error::ViewsBusy) => std::thread::sleep(std::time::Duration::from_millis(5)),
                 flushed => {
