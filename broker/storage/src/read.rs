@@ -180,18 +180,13 @@ fn read_marks(
         let Some(file) = open(store, first.segment)? else {
             return Ok(false);
         };
-        match take_in_place(&file, extent_of(first), (first.base, first.next), reading) {
-            Ok(true) => {
-                rest = &rest[1..];
-                continue;
-            }
-            Ok(false) => {}
-            damaged => {
-                read_over::read_over(store, partition, damaged.map(|_| ()))?;
+        let placed = take_in_place(&file, extent_of(first), (first.base, first.next), reading);
+        if !matches!(placed, Ok(false)) {
+            if !read_over::read_over(store, partition, placed.map(|_| ()))? {
                 reading.from = reading.from.max(first.next);
-                rest = &rest[1..];
-                continue;
             }
+            rest = &rest[1..];
+            continue;
         }
         let count = close_marks(rest, reading.left as u64, reading.in_place);
         let (group, behind) = rest.split_at(count);
