@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::ids::{Offset, PartitionId};
-use sedge_storage::{Chunk, Entry, LogBounds, LogStore, Store, View};
+use sedge_storage::{Chunk, Entry, LogBounds, LogStore, Store, View, Wait};
 
 use super::model::{Model, WITNESS};
 use super::random::Random;
@@ -111,7 +111,9 @@ fn compare_read(
         batches(&got),
         batches(&want)
     );
-    let located = store.locate(partition, from, until, bytes).unwrap();
+    let located = store
+        .locate(partition, from, until, bytes, Wait::ForDisk)
+        .unwrap();
     let read: Vec<_> = located
         .into_iter()
         .map(|chunk| Chunk::read(chunk).unwrap())
