@@ -180,7 +180,9 @@ fn read_marks(
         let Some(file) = open(store, first.segment)? else {
             return Ok(false);
         };
-        let placed = take_in_place(&file, extent_of(first), (first.base, first.next), reading);
+        let extent = extent_of(first);
+        let is_cached = || file.is_cached(extent.position, extent.bytes);
+        let placed = take_in_place(&file, extent, (first.base, first.next), &is_cached, reading);
         if !matches!(placed, Ok(false)) {
             if !read_over::read_over(store, partition, placed.map(|_| ()))? {
                 reading.from = reading.from.max(first.next);
@@ -265,11 +267,11 @@ fn walk_run(
             limits::HEAD_READ_BYTES
         }
     };
-    let (from, until) = (reading.from, reading.until);
+    let (from, until, wait) = (reading.from, reading.until, reading.wait);
     walk_frames(
         store,
         run,
-        reading.wait,
+        wait,
         &ahead,
         &mut |window, file, entry, extent| {
             if entry.partition != partition || !entry.has_batches() || entry.next <= from {
@@ -279,7 +281,10 @@ fn walk_run(
                 reading.done = true;
                 return Ok(false);
             }
-            let read = match take_in_place(file, extent, (entry.base, entry.next), reading) {
+            // A head that was in memory a moment ago speaks for what lies behind it.
+            let is_cached = || wait == Wait::Never || file.is_cached(extent.position, extent.bytes);
+            let offsets = (entry.base, entry.next);
+            let read = match take_in_place(file, extent, offsets, &is_cached, reading) {
                 Ok(true) => return Ok(!reading.done),
                 Ok(false) => match window.held(extent.position, extent.bytes) {
                     Some(bytes) => take_whole(&bytes, extent, reading),
@@ -381,12 +386,10 @@ fn take_in_place(
     file: &Arc<dyn SegmentFile>,
     extent: Extent,
     (base, next): (Offset, Offset),
+    is_cached: &dyn Fn() -> bool,
     reading: &mut Reading,
 ) -> Result<bool, Error> {
-    if !reading.in_place
-        || extent.bytes < limits::PLACE_BYTES_MIN
-        || !file.is_cached(extent.position, extent.bytes)
-    {
+    if !reading.in_place || extent.bytes < limits::PLACE_BYTES_MIN || !is_cached() {
         return Ok(false);
     }
     let (mut start, mut bytes) = (extent.position, 0);
