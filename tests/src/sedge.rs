@@ -18,6 +18,8 @@ pub struct Options {
     pub config: Option<String>,
     /// Anything else for the command line.
     pub arguments: Vec<String>,
+    /// For the environment.
+    pub variables: Vec<(String, String)>,
 }
 
 impl Options {
@@ -66,6 +68,7 @@ pub fn serve(data: &Path, listen: &str, options: &Options) -> Command {
         command.arg("--set").arg(format!("{key}={value}"));
     }
     command.args(&options.arguments);
+    command.envs(options.variables.iter().map(|(name, value)| (name, value)));
     command
 }
 

@@ -8,9 +8,9 @@ mod requests;
 pub use batch::{Batch, Codec, Record, records, seal};
 pub use connection::{Connection, Reply, frame};
 pub use requests::{
-    FETCH_VERSION, Fetched, PRODUCE_VERSION, Produced, create_topic, delete_topic, fetch,
-    fetch_request, fetched, produce, produce_request, produced, try_create_topic, wait_known,
-    wait_leader,
+    FETCH_VERSION, Fetched, PRODUCE_VERSION, Produced, commit_offset, create_topic, delete_topic,
+    fetch, fetch_request, fetched, offset_for_time, produce, produce_request, produced,
+    try_create_topic, wait_known, wait_leader,
 };
 
 /// Error codes that the tests name.

@@ -11,7 +11,9 @@ extern crate alloc;
 extern crate std;
 
 pub mod backoff;
+pub mod clock;
 pub mod config;
+pub mod disk_cap;
 pub mod fetch;
 pub mod groups;
 pub mod limits;
@@ -21,3 +23,4 @@ pub mod metadata;
 pub mod mirror;
 pub mod offsets;
 pub mod retention;
+pub mod wear;

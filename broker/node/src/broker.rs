@@ -18,6 +18,7 @@ use sedge_storage::LogStore;
 use crate::clock::Clock;
 use crate::config::{Config, Durability};
 use crate::coordinator::Groups;
+use crate::logbook::Logbook;
 use crate::metrics::Metrics;
 use crate::net::connection::Peer;
 use crate::net::gate::MemoryGate;
@@ -36,6 +37,7 @@ pub struct Broker {
     pub cluster_id: String,
     pub runtime: Runtime,
     pub clock: Clock,
+    pub logbook: Logbook,
     pub store: Arc<dyn LogStore>,
     pub metadata: Published<Image>,
     pub partitions: Partitions,
@@ -91,6 +93,8 @@ pub struct Parts {
     pub config: Config,
     pub cluster_id: String,
     pub runtime: Runtime,
+    pub clock: Clock,
+    pub logbook: Logbook,
     pub store: Arc<dyn LogStore>,
     pub image: Image,
     pub groups: Coordinator,
@@ -111,6 +115,8 @@ impl Broker {
             config,
             cluster_id,
             runtime,
+            clock,
+            logbook,
             store,
             image,
             groups,
@@ -122,7 +128,8 @@ impl Broker {
             node_id: NodeId(config.node_id),
             cluster_id,
             runtime,
-            clock: Clock::default(),
+            clock,
+            logbook,
             store,
             metadata: Published::new(image),
             partitions: Partitions::default(),

@@ -1,27 +1,32 @@
 //! The broker's clocks: the one on the wall, and the append clock, which only goes forward.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+use sedge_core::clock::{AppendClock, Boot, SavedClock};
 use sedge_core::machine::Now;
 
-/// **Invariant:** the append clock never goes back, whatever the wall clock does.
+/// **Invariant:** the append clock never goes back, and the wall clock moves neither it nor
+/// anything that is timed by `monotonic_ms`.
 #[derive(Debug)]
 pub struct Clock {
     started: Instant,
-    newest_append_ms: AtomicI64,
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self {
-            started: Instant::now(),
-            newest_append_ms: AtomicI64::new(i64::MIN),
-        }
-    }
+    append: AppendClock,
 }
 
 impl Clock {
+    /// The clocks of a process whose log goes up to `newest_append_ms`.
+    pub fn start(saved: Option<&SavedClock>, newest_append_ms: Option<i64>) -> Self {
+        let boot = Boot {
+            id: boot_id(),
+            up_ms: up_ms(),
+        };
+        Self {
+            started: Instant::now(),
+            append: AppendClock::start(boot, saved, newest_append_ms, wall_ms()),
+        }
+    }
+
     pub fn now(&self) -> Now {
         Now {
             wall_ms: wall_ms(),
@@ -29,14 +34,28 @@ impl Clock {
         }
     }
 
-    /// What the next commit carries: the wall clock, or the newest commit's time where that is
-    /// later.
+    /// What the next commit carries, and what ages are told by.
     pub fn append_ms(&self) -> i64 {
-        let wall = wall_ms();
-        self.newest_append_ms
-            .fetch_max(wall, Ordering::AcqRel)
-            .max(wall)
+        self.append.at(up_ms())
     }
+
+    /// What the next process needs of the append clock.
+    pub fn save(&self) -> SavedClock {
+        self.append.save(up_ms())
+    }
+}
+
+/// Since the machine was started, with the time that it slept.
+fn up_ms() -> i64 {
+    let up = clock_gettime(ClockId::Boottime);
+    up.tv_sec
+        .saturating_mul(1_000)
+        .saturating_add(up.tv_nsec / 1_000_000)
+}
+
+fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
 fn wall_ms() -> i64 {

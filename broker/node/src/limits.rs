@@ -45,8 +45,23 @@ pub const FETCH_SESSIONS_MAX: usize = 1_000;
 /// Partitions in one page of DescribeTopicPartitions (Kafka's `max.request.partition.size.limit`).
 pub const DESCRIBE_PARTITIONS_MAX: i32 = 2_000;
 
-/// Calls that free segments, one after the other, before the writer looks at its queue again.
-pub const FREE_CALLS_MAX: usize = 4;
+/// How often the disk cap is looked at: a device writes little more than a segment in this time,
+/// and the cap leaves room for some.
+pub const DISK_CAP_CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// `sedge.disk.max.bytes` where it is not set, of the volume's size: the rest is for the file
+/// system, which slows down and wears flash when it is full, and for others.
+pub const DISK_CAP_DEFAULT_PERCENT: u64 = 85;
+
+/// Segments that the disk cap leaves at the least: the active one, one that is being freed, and
+/// something to read.
+pub const DISK_CAP_SEGMENTS_MIN: u64 = 4;
+
+/// How often the logbook is looked at.
+pub const LOGBOOK_ENTER_EVERY: Duration = Duration::from_mins(1);
+
+/// How often it is written: what a power cut takes of it is so much time and so many bytes.
+pub const LOGBOOK_SAVE_EVERY_MS: i64 = 3_600_000;
 
 /// Producer ids that the broker takes from the controller at once, as Kafka's brokers do.
 pub const PRODUCER_ID_BLOCK: i64 = 1_000;

@@ -5,6 +5,15 @@ pub fn resident_bytes() -> Option<u64> {
     resident_bytes_of("self")
 }
 
+/// Bytes that the kernel sent to a disk for this process, where it tells.
+pub fn written_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/io").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes:"))?;
+    line.trim().parse().ok()
+}
+
 /// Resident memory of a process, by its number or `self`.
 pub fn resident_bytes_of(process: &str) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;

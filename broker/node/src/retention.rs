@@ -44,8 +44,12 @@ fn plan(broker: &Broker) -> Vec<(PartitionId, Offset)> {
         for (index, id) in topic.partitions().enumerate() {
             match plan_partition(broker, topic, id, now_ms) {
                 Ok(None) => {}
-                Ok(Some(offset)) => {
-                    info!(target: "sedge::retention", "{}-{index}: log start moves to {offset}", topic.name);
+                Ok(Some((offset, records, bytes))) => {
+                    info!(
+                        target: "sedge::retention",
+                        "{}-{index}: log start moves to {offset}: {bytes} bytes go", topic.name
+                    );
+                    broker.metrics.retention.limits(records, bytes);
                     log_starts.push((id, offset));
                 }
                 Err(failure) => {
@@ -57,19 +61,19 @@ fn plan(broker: &Broker) -> Vec<(PartitionId, Offset)> {
     log_starts
 }
 
+/// The new log start, and the records and bytes that go with it.
 fn plan_partition(
     broker: &Broker,
     topic: &Topic,
     id: PartitionId,
     now_ms: i64,
-) -> Result<Option<Offset>, Error> {
+) -> Result<Option<(Offset, i64, u64)>, Error> {
     let policy = RetentionPolicy::of(&topic.config);
     if policy == RetentionPolicy::default() {
         return Ok(None);
     }
-    let slices: Vec<SliceFacts> = broker
-        .store
-        .slices(id)?
+    let slices = broker.store.slices(id)?;
+    let facts: Vec<SliceFacts> = slices
         .iter()
         .map(|slice| SliceFacts {
             next_offset: slice.next_offset,
@@ -77,5 +81,14 @@ fn plan_partition(
             append_ms: slice.append_ms,
         })
         .collect();
-    Ok(plan_retention(&slices, policy, now_ms))
+    let log_start = plan_retention(&facts, policy, now_ms);
+    Ok(log_start.map(|offset| {
+        let gone = || {
+            slices
+                .iter()
+                .take_while(|slice| slice.next_offset <= offset)
+        };
+        let records = gone().map(|slice| slice.next_offset.get() - slice.first_offset.get());
+        (offset, records.sum(), gone().map(|slice| slice.bytes).sum())
+    }))
 }

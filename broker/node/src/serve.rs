@@ -23,10 +23,12 @@ use crate::clock::Clock;
 use crate::config::{Config, Durability};
 use crate::console;
 use crate::coordinator;
-use crate::limits::{SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
+use crate::disk_cap;
+use crate::limits::{LOGBOOK_ENTER_EVERY, SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
+use crate::logbook::{self, Logbook};
 use crate::metadata_log;
 use crate::metrics::Metrics;
-use crate::mirror::{Mirror, MirrorConfig};
+use crate::mirror::{LinkTopics, Mirror, MirrorConfig};
 use crate::net::listener;
 use crate::plugins::{self, Plugins, Registry};
 use crate::recovery::HeaderReplay;
@@ -160,6 +162,9 @@ impl Running {
         let (store, report) = sedge_storage::open(&config.data, options, &mut HeaderReplay)
             .map_err(ServeError::Store)?;
         tell(&report);
+        let (saved, wear) = logbook::read(&config.data).unzip();
+        let clock = Clock::start(saved.as_ref(), report.newest_append_ms);
+        let logbook = Logbook::start(&config.data, wear, &clock);
         let cluster_id = store.identity().cluster_id.clone();
         let store: Arc<dyn LogStore> = Arc::new(store);
         let defaults = BrokerDefaults::new(&config.broker);
@@ -170,8 +175,7 @@ impl Running {
         let runtime =
             Runtime::start(config.num_network_threads).map_err(system("start a thread"))?;
         let settings = GroupConfig::of(machine.image().defaults());
-        let now = Clock::default().now();
-        let restored = coordinator::restore(&*store, machine.image(), settings, now)
+        let restored = coordinator::restore(&*store, machine.image(), settings, clock.now())
             .map_err(ServeError::Store)?;
         let (writer, queue) = Writer::new();
         let metrics = Arc::new(Metrics::default());
@@ -180,6 +184,8 @@ impl Running {
         let broker = Arc::new(Broker::new(Parts {
             cluster_id,
             runtime,
+            clock,
+            logbook,
             store,
             image: machine.image().clone(),
             groups: restored.coordinator,
@@ -191,6 +197,7 @@ impl Running {
         let state = State {
             metadata: machine,
             partitions: ActivePartitions::default(),
+            must_free: false,
         };
         let thread = Writer::start(Arc::clone(&broker), state, queue)
             .map_err(system("start the writer thread"))?;
@@ -203,6 +210,12 @@ impl Running {
         let kafka = local.map_or_else(String::new, |address| address.to_string());
         let deployed = plugins::watch::start(&broker).map_err(ServeError::Store)?;
         let mut tasks = background(&broker);
+        let copied = links.iter().map(LinkTopics::of).collect();
+        tasks.push(
+            broker
+                .runtime
+                .spawn(disk_cap::run(Arc::clone(&broker), copied)),
+        );
         tasks.push(
             broker
                 .runtime
@@ -283,6 +296,8 @@ impl Running {
         if future::or(stopped, over).await.is_err() {
             error!(target: "sedge", "the writer thread panicked");
         }
+        broker.logbook.enter(&broker);
+        broker.logbook.save(&broker.clock, broker.clock.append_ms());
         let store = Arc::clone(&broker.store);
         if let Err(failure) = blocking::unblock(move || store.close()).await {
             error!(
@@ -367,6 +382,14 @@ fn background(broker: &Arc<Broker>) -> Vec<async_executor::Task<()>> {
         }));
     }
     tasks.push(broker.runtime.spawn(retention::run(Arc::clone(broker))));
+    let keeping = Arc::clone(broker);
+    tasks.push(broker.runtime.spawn(async move {
+        loop {
+            Timer::after(LOGBOOK_ENTER_EVERY).await;
+            let broker = Arc::clone(&keeping);
+            blocking::unblock(move || broker.logbook.enter(&broker)).await;
+        }
+    }));
     tasks
 }
 

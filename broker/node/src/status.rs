@@ -4,9 +4,11 @@ use std::sync::atomic::Ordering;
 
 use sedge_core::groups::Coordinator;
 use sedge_core::metadata::Topic;
+use sedge_storage::Usage;
 
 use crate::broker::Broker;
-use crate::console::{GroupStatus, Source, Status, StorageStatus, TopicStatus};
+use crate::console::{DiskStatus, GroupStatus, Source, Status, StorageStatus, TopicStatus};
+use crate::disk_cap;
 
 /// Partitions whose sizes are looked up for one answer. A page is not worth more reading than that.
 const PARTITIONS_MEASURED_MAX: u32 = 2_000;
@@ -50,6 +52,7 @@ impl Source for Broker {
                 free_bytes: usage.volume_free_bytes.unwrap_or(0),
                 written_bytes: usage.log_bytes_written + usage.view_bytes_written,
                 payload_bytes: usage.payload_bytes_written,
+                disk: self.disk_status(&usage),
                 degraded: self.degraded(usage.degraded),
             },
         }
@@ -63,6 +66,21 @@ impl Source for Broker {
 }
 
 impl Broker {
+    fn disk_status(&self, usage: &Usage) -> DiskStatus {
+        let books = self.logbook.enter(self);
+        let produced = usage.payload_bytes_written;
+        DiskStatus {
+            used_bytes: usage.disk_bytes + usage.view_disk_bytes,
+            cap_bytes: disk_cap::cap_bytes(self, usage),
+            written_bytes: books.wear.written_bytes,
+            day_bytes: books.wear.day_bytes,
+            budget_bytes: books.budget_bytes,
+            years_left: books.years_left,
+            written_per_produced: (produced > 0)
+                .then(|| books.written_here_bytes as f64 / produced as f64),
+        }
+    }
+
     fn topic_status(&self, topic: &Topic, measure: bool) -> TopicStatus {
         let mut status = TopicStatus {
             name: topic.name.clone(),

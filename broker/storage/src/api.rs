@@ -218,7 +218,16 @@ pub struct Usage {
     pub log_bytes_written: u64,
     /// Bytes of keys and values handed to the views since open.
     pub view_bytes_written: u64,
+    /// What the views take on disk.
+    pub view_disk_bytes: u64,
+    /// Bytes of segment files that [`LogStore::free_segments`] gives back as things stand.
+    pub reclaimable_bytes: u64,
+    /// Where commits go; its space comes back only when it is full.
+    pub active_segment: Option<SegmentId>,
+    /// Size of a segment file before it is cut to what it holds.
+    pub segment_bytes: u64,
     /// `None` where the volume does not say.
+    pub volume_bytes: Option<u64>,
     pub volume_free_bytes: Option<u64>,
     /// Entries and bytes that wait for the next flush of the views.
     pub pending_entries: u64,
@@ -409,5 +418,7 @@ pub struct OpenReport {
     pub views_rebuilt: bool,
     /// The log ended before what the views had seen: a disk that did not keep what it had synced.
     pub lost_tail: bool,
+    /// The largest append clock of the commits found; `None` in a new log.
+    pub newest_append_ms: Option<i64>,
     pub ms: u64,
 }

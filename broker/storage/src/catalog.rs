@@ -158,6 +158,7 @@ impl Catalog {
         let mut state = self.write();
         for of in runs {
             state.apply_run(&*self.base, of)?;
+            state.applied.append_ms = state.applied.append_ms.max(of.run.append_ms);
         }
         for fact in facts {
             state.apply_fact(&*self.base, fact)?;
@@ -523,6 +524,7 @@ impl State {
             generation: head.generation,
             position: at.position,
             end,
+            append_ms: self.applied.append_ms.max(head.append_ms),
         };
         self.log_bytes_unflushed += head.frame_bytes();
         Ok(())

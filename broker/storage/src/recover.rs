@@ -53,6 +53,8 @@ pub(crate) fn open(
         Some(applied) => opening.catch_up(applied)?,
         None => opening.rebuild()?,
     }
+    let seen = store.catalog.read().applied;
+    report.newest_append_ms = (seen.sequence > Sequence(0)).then_some(seen.append_ms);
     report.ms = started.elapsed().as_millis() as u64;
     Ok((store, report))
 }
@@ -523,7 +525,11 @@ impl Opening<'_> {
         {
             let mut state = self.store.catalog.write();
             state.rebuilding = false;
-            state.applied = applied;
+            let append_ms = state.applied.append_ms.max(applied.append_ms);
+            state.applied = Applied {
+                append_ms,
+                ..applied
+            };
         }
         self.finish(last, sequence);
         if sequence > Sequence(0)
@@ -619,6 +625,7 @@ impl Opening<'_> {
                             generation,
                             position,
                             end: position + head.frame_bytes(),
+                            append_ms: head.append_ms,
                         };
                     }
                     Found::Hole { .. } => {}

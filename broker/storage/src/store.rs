@@ -1,6 +1,7 @@
 //! The store: catalog, files and the one writer, behind [`LogStore`].
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +17,7 @@ use crate::disk::directory::io_error;
 use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
 use crate::files::Files;
+use crate::limits;
 use crate::meta::{self, DirectoryLock};
 use crate::views::Base;
 use crate::views::fjall_base::FjallBase;
@@ -36,6 +38,8 @@ pub struct Store {
     syncing: Mutex<()>,
     poisoned: AtomicBool,
     identity: Identity,
+    /// Where the views are, on a real disk.
+    views: Option<PathBuf>,
     /// Held for as long as the store is open.
     lock: Option<DirectoryLock>,
 }
@@ -76,6 +80,7 @@ pub fn open(
     let (mut store, report) = recover::open(disk, &mut open_views, options, recovery)?;
     store.identity = identity;
     store.lock = Some(lock);
+    store.views = Some(views);
     Ok((store, report))
 }
 
@@ -112,6 +117,7 @@ impl Store {
             syncing: Mutex::default(),
             poisoned: AtomicBool::new(false),
             identity,
+            views: None,
             lock: None,
         }
     }
@@ -272,7 +278,17 @@ impl LogStore for Store {
         let disk = self.files.disk.list().unwrap_or_default();
         let (pending_entries, pending_bytes, degraded, view_flushes, view_bytes_written) =
             self.catalog.flush_figures();
+        let active_segment = self.lock_writer().active.as_ref().map(|active| active.id);
         let state = self.catalog.read();
+        let sparse_bytes = self.options.segment_bytes / limits::MOVE_LIVE_SHARE;
+        let reclaimable = disk.iter().filter_map(|(id, bytes)| {
+            let segment = state
+                .segments
+                .get(id)
+                .filter(|_| Some(*id) != active_segment)?;
+            let goes = segment.live_slices == 0 || segment.live_bytes <= sparse_bytes;
+            goes.then(|| bytes.saturating_sub(segment.live_bytes))
+        });
         Usage {
             disk_bytes: disk.iter().map(|(_, bytes)| bytes).sum(),
             live_bytes: state
@@ -284,6 +300,14 @@ impl LogStore for Store {
             payload_bytes_written: self.counters.payload_bytes.load(Ordering::Relaxed),
             log_bytes_written: self.counters.log_bytes.load(Ordering::Relaxed),
             view_bytes_written,
+            view_disk_bytes: self
+                .views
+                .as_deref()
+                .map_or(0, |views| allocated_bytes(views, 2)),
+            reclaimable_bytes: reclaimable.sum(),
+            active_segment,
+            segment_bytes: self.options.segment_bytes,
+            volume_bytes: self.files.disk.volume_bytes(),
             volume_free_bytes: self.files.disk.free_bytes(),
             pending_entries,
             pending_bytes,
@@ -299,4 +323,19 @@ impl LogStore for Store {
         self.sync_log()?;
         self.flush(true)
     }
+}
+
+/// What the files below `directory` take, so many folders deep: their blocks, as fjall allocates
+/// journals ahead.
+fn allocated_bytes(directory: &Path, depth: u32) -> u64 {
+    const BLOCK_BYTES: u64 = 512;
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return 0;
+    };
+    let bytes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(of) if of.is_dir() && depth > 0 => allocated_bytes(&entry.path(), depth - 1),
+        Ok(of) => of.blocks() * BLOCK_BYTES,
+        Err(_) => 0,
+    });
+    bytes.sum()
 }

@@ -114,6 +114,39 @@ pub fn fetch(from: &mut Connection, topic: &str, partition: i32, offset: i64) ->
     fetched(&from.ask(key::FETCH, FETCH_VERSION, &body))
 }
 
+/// The first offset at or after a time, -1 where there is none (`ListOffsets` v1).
+pub fn offset_for_time(at: &mut Connection, topic: &str, partition: i32, timestamp: i64) -> i64 {
+    let body = Encoder::default().i32(-1).i32(1).string(topic);
+    let body = body.i32(1).i32(partition).i64(timestamp).0;
+    let reply = at.ask(key::LIST_OFFSETS, 1, &body);
+    let mut d = Decoder(&reply);
+    d.i32();
+    d.string();
+    d.i32();
+    d.i32();
+    assert_eq!(
+        d.i16(),
+        error::NONE,
+        "ListOffsets of {topic} at {timestamp}"
+    );
+    d.i64();
+    d.i64()
+}
+
+/// Commits an offset of a group without members (`OffsetCommit` v2).
+pub fn commit_offset(at: &mut Connection, group: &str, topic: &str, partition: i32, offset: i64) {
+    let body = Encoder::default().string(group).i32(-1).string("").i64(-1);
+    let body = body.i32(1).string(topic).i32(1).i32(partition);
+    let body = body.i64(offset).string("").0;
+    let reply = at.ask(key::OFFSET_COMMIT, 2, &body);
+    let mut d = Decoder(&reply);
+    d.i32();
+    d.string();
+    d.i32();
+    d.i32();
+    assert_eq!(d.i16(), error::NONE, "OffsetCommit of {group} for {topic}");
+}
+
 /// Creates a topic with `configs`.
 pub fn create_topic(at: &mut Connection, name: &str, partitions: i32, configs: &[(&str, &str)]) {
     let answer = try_create_topic(at, name, partitions, configs);

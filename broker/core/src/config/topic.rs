@@ -128,6 +128,9 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
     key("sedge.filter.on.error", Text, Some("fail-closed"),
         OneOf(&["fail-open", "fail-closed", "quarantine"]), &[],
         "When a filter fails: keep the batch, refuse it, or stop using the filter"),
+    key("sedge.retention.priority", Text, Some("normal"),
+        OneOf(&["low", "normal", "high", "keep"]), &[],
+        "When the disk cap is reached: low goes first, high last, keep never"),
     idle("segment.bytes", Int, Some("1073741824"), AtLeast(14), &["log.segment.bytes"],
         "Segments hold all topics; their size is the broker's"),
     idle("segment.index.bytes", Int, Some("10485760"), AtLeast(4), &["log.index.size.max.bytes"],
@@ -168,6 +171,20 @@ pub enum OnFilterError {
     Quarantine,
 }
 
+/// When a topic's records go, where all topics together take too much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetentionPriority {
+    /// Before anything else.
+    Low,
+    /// `normal`: what is upstream already first.
+    #[default]
+    Unmarked,
+    /// After the others, except for what is upstream already.
+    High,
+    /// Never.
+    Keep,
+}
+
 /// What a topic asks for before a batch is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -194,6 +211,7 @@ pub struct TopicConfig {
     is_compacted: bool,
     is_deleted: bool,
     is_log_append_time: bool,
+    retention_priority: RetentionPriority,
     on_filter_error: OnFilterError,
     filters: Vec<String>,
     /// `NAME.KEY` and value.
@@ -234,6 +252,7 @@ impl TopicConfig {
             is_compacted: false,
             is_deleted: false,
             is_log_append_time: false,
+            retention_priority: RetentionPriority::Unmarked,
             on_filter_error: OnFilterError::FailClosed,
             filters: Vec::new(),
             plugins: BTreeMap::new(),
@@ -264,6 +283,14 @@ impl TopicConfig {
                     "sync" => Durability::Sync,
                     "interval" => Durability::Interval,
                     _ => Durability::AsTheBroker,
+                };
+            }
+            "sedge.retention.priority" => {
+                self.retention_priority = match value {
+                    "low" => RetentionPriority::Low,
+                    "high" => RetentionPriority::High,
+                    "keep" => RetentionPriority::Keep,
+                    _ => RetentionPriority::Unmarked,
                 };
             }
             "sedge.filter" => {
@@ -340,6 +367,11 @@ impl TopicConfig {
     #[must_use]
     pub const fn is_deleted_by_retention(&self) -> bool {
         self.is_deleted
+    }
+
+    #[must_use]
+    pub const fn retention_priority(&self) -> RetentionPriority {
+        self.retention_priority
     }
 
     #[must_use]

@@ -11,6 +11,7 @@ use sedge_protocol::records::{self, BodyFacts, Compression};
 
 use super::{AppendError, RecordError};
 use crate::config::TopicConfig;
+use crate::groups::limits::CLOCK_PLAUSIBLE_FROM_MS;
 
 const MAGIC: i8 = 2;
 
@@ -162,6 +163,10 @@ fn check_timestamps(
             ErrorCode::InvalidTimestamp,
             "A producer must not set the timestamp type to LogAppendTime.",
         ));
+    }
+    if now_ms < CLOCK_PLAUSIBLE_FROM_MS {
+        // A device whose clock was not set yet cannot judge anybody else's.
+        return Ok(());
     }
     let earliest = now_ms.saturating_sub(config.timestamp_before_max_ms());
     let latest = now_ms.saturating_add(config.timestamp_after_max_ms());
@@ -435,6 +440,21 @@ mod tests {
                 "{what}: {result:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_not_set_yet_judges_nobody() {
+        let config = TopicConfig::effective(&BTreeMap::new(), &BrokerDefaults::default());
+        let boots_in_1970 =
+            check_batch(bytes(builder(Compression::None)).into(), 9, &config, 7_000);
+        assert!(boots_in_1970.is_ok(), "{boots_in_1970:?}");
+        let years_behind = check_batch(
+            bytes(builder(Compression::None)).into(),
+            9,
+            &config,
+            CLOCK_PLAUSIBLE_FROM_MS,
+        );
+        assert!(years_behind.is_err(), "{years_behind:?}");
     }
 
     #[test]

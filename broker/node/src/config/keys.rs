@@ -53,6 +53,13 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
         "File with the key that seals machine code made elsewhere: what it sealed is loaded here"),
     long("sedge.cache.bytes", None, Takes::Between(256 * KIB, 4 * GIB),
         "Cache of the views: small 1 MiB, standard 16 MiB"),
+    long("sedge.disk.endurance.bytes", None, Takes::AtLeast(1),
+        "Bytes that may be written to the device in its life, as its maker says; for years left"),
+    long("sedge.disk.max.bytes", None, Takes::AtLeast(-1),
+        "What the data directory may take: above it records go (sedge.retention.priority); \
+         85 % of the volume where it is not set, -1 for no cap"),
+    long("sedge.disk.write.budget.bytes.per.day", None, Takes::AtLeast(1),
+        "Bytes written to the device in a day above which the log warns"),
     long("sedge.segment.bytes", None, Takes::Between(MIB, GIB),
         "Size of a segment file: small 16 MiB, standard 64 MiB"),
     long("sedge.views.flush.bytes", None, Takes::Between(64 * KIB, 256 * MIB),

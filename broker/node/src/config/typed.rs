@@ -39,6 +39,17 @@ pub struct Storage {
     pub views_flush_bytes: u64,
 }
 
+/// What the device may be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// What the data directory may take; below 0 no limit, `None` a share of the volume.
+    pub max_bytes: Option<i64>,
+    /// Bytes written in a day above which the log warns.
+    pub budget_bytes: Option<u64>,
+    /// Bytes that may be written to the device in its life.
+    pub endurance_bytes: Option<u64>,
+}
+
 /// The limits of plugins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plugin {
@@ -91,6 +102,8 @@ pub struct Config {
     pub flush_ms: u64,
     /// The sizes of the store.
     pub storage: Storage,
+    /// What the device may be asked for.
+    pub disk: Disk,
     /// Threads of the executor.
     pub num_network_threads: usize,
     /// Bytes of requests in the process at once.
@@ -145,6 +158,11 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
             segment_bytes: reader.number("sedge.segment.bytes", sized(16, 64) * MIB),
             cache_bytes: reader.number("sedge.cache.bytes", sized(1, 16) * MIB),
             views_flush_bytes: reader.number("sedge.views.flush.bytes", sized(1, 4) * MIB),
+        },
+        disk: Disk {
+            max_bytes: reader.parsed("sedge.disk.max.bytes", parse_number),
+            budget_bytes: reader.parsed("sedge.disk.write.budget.bytes.per.day", parse_number),
+            endurance_bytes: reader.parsed("sedge.disk.endurance.bytes", parse_number),
         },
         num_network_threads: reader.number("num.network.threads", sized(1, 2)) as usize,
         queued_max_request_bytes: reader.number("queued.max.request.bytes", sized(16, 128) * MIB)
@@ -256,6 +274,10 @@ fn parse_cluster_id(text: &str) -> Result<String, String> {
         return Err("a cluster id is 1 to 64 letters, digits, `-`, `_` and `.`".to_owned());
     }
     Ok(text.to_owned())
+}
+
+fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "not a number".to_owned())
 }
 
 fn parse_data(text: &str) -> Result<PathBuf, String> {

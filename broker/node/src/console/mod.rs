@@ -6,12 +6,14 @@
 //!
 //! **Invariant:** what a client can make it hold is bounded: connections, bytes of a request, time.
 
+mod disk;
 mod limits;
 mod page;
 mod series;
 mod server;
 mod status;
 
+pub use disk::DiskStatus;
 pub use page::Bytes;
 pub use server::{bind, serve};
 pub use status::{GroupStatus, Source, Status, StorageStatus, TopicStatus};

@@ -86,6 +86,17 @@ fn broker(page: &mut String, status: &Status, metrics: &Metrics) -> fmt::Result 
             format!("{} in {}", Bytes(storage.disk_bytes), status.data),
         ),
         ("free on its volume", Bytes(storage.free_bytes).to_string()),
+        (
+            "the data may take",
+            storage
+                .disk
+                .cap_bytes
+                .map_or("all there is".into(), |bytes| Bytes(bytes).to_string()),
+        ),
+        (
+            "written to the device",
+            storage.disk.wear(|bytes| Bytes(bytes).to_string()),
+        ),
         ("segments", storage.segments.to_string()),
         (
             "topics, partitions",

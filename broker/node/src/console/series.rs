@@ -17,7 +17,7 @@ fn storage(status: &Status, out: &mut Exposition) {
     let storage = &status.storage;
     out.gauge(
         "sedge_storage_disk_bytes",
-        "Bytes of the data directory.",
+        "Bytes of the segment files.",
         storage.disk_bytes,
     );
     out.gauge(
@@ -41,6 +41,7 @@ fn storage(status: &Status, out: &mut Exposition) {
         "Bytes of record batches among them.",
         storage.payload_bytes,
     );
+    storage.disk.expose(out);
     out.gauge(
         "sedge_storage_degraded",
         "1 while something is wrong with the store.",

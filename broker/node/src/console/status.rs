@@ -1,5 +1,7 @@
 //! What the console shows, as the broker tells it at that moment.
 
+use super::disk::DiskStatus;
+
 /// Tells the console how things stand. It is asked on a thread that may block.
 pub trait Source: Send + Sync + 'static {
     /// A snapshot of everything.
@@ -74,6 +76,8 @@ pub struct StorageStatus {
     pub written_bytes: u64,
     /// Bytes of record batches among them.
     pub payload_bytes: u64,
+    /// The device under it.
+    pub disk: DiskStatus,
     /// What is wrong with it, if something is.
     pub degraded: Option<String>,
 }

@@ -33,11 +33,9 @@ pub async fn handle(
     let free = usage
         .volume_free_bytes
         .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-    let total = if free < 0 {
-        -1
-    } else {
-        free.saturating_add(usage.disk_bytes as i64)
-    };
+    let total = usage
+        .volume_bytes
+        .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
     DescribeLogDirsResponseData::default().with_results(vec![
         DescribeLogDirsResult::default()
             .with_log_dir(KafkaString::from(broker.config.data.display().to_string()))

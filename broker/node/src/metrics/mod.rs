@@ -9,6 +9,7 @@ mod links;
 mod plugins;
 mod primitive;
 mod requests;
+mod retention;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ pub use exposition::Exposition;
 pub use links::{LinkMetrics, LinkState};
 pub use plugins::PluginMetrics;
 pub use primitive::{Counter, Gauge, Histogram};
+pub use retention::RetentionMetrics;
 
 /// Everything that is counted.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub struct Metrics {
     pub view_flushes: Counter,
     /// Segments freed.
     pub segments_freed: Counter,
+    /// What retention deleted.
+    pub retention: RetentionMetrics,
     requests: requests::Requests,
     plugins: plugins::Plugins,
     links: links::Links,
@@ -72,6 +76,7 @@ impl Default for Metrics {
             fsyncs: Counter::default(),
             view_flushes: Counter::default(),
             segments_freed: Counter::default(),
+            retention: RetentionMetrics::default(),
             requests: requests::Requests::default(),
             plugins: plugins::Plugins::default(),
             links: links::Links::default(),
@@ -137,6 +142,7 @@ impl Metrics {
         }
         self.expose_kafka(out);
         self.expose_storage(out);
+        self.retention.expose(out);
         self.requests.expose(out);
         self.plugins.expose(out);
         self.links.expose(out);

@@ -30,7 +30,7 @@ pub struct Cursors {
 
 /// The topic's identity goes into the offset's metadata: a topic of the same name that was created
 /// later has other records.
-fn metadata_of(topic_id: KafkaUuid) -> String {
+pub(crate) fn metadata_of(topic_id: KafkaUuid) -> String {
     format!("topic={topic_id}")
 }
 

@@ -41,10 +41,31 @@ use futures_lite::FutureExt;
 use crate::broker::Broker;
 
 pub use config::MirrorConfig;
+pub(crate) use cursors::metadata_of;
 
 /// The group under which a link's cursors are committed.
 pub fn group_of(link: &str) -> String {
     format!("sedge-mirror-{link}")
+}
+
+/// What a link copies, and the group that says how far it got.
+#[derive(Debug)]
+pub struct LinkTopics {
+    pub group: String,
+    selection: selection::Selection,
+}
+
+impl LinkTopics {
+    pub fn of(config: &MirrorConfig) -> Self {
+        Self {
+            group: group_of(&config.name),
+            selection: config.selection.clone(),
+        }
+    }
+
+    pub fn takes(&self, topic: &str) -> bool {
+        self.selection.takes(topic)
+    }
 }
 
 /// The links that run. Dropping it ends them at once.

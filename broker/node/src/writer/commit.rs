@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_channel::Receiver;
+use async_channel::{Receiver, TryRecvError};
 use log::warn;
 use sedge_core::log::{AppendError, Planned};
 use sedge_core::machine::{Machine as _, Now};
@@ -19,7 +19,7 @@ use super::partition::{self, ActivePartitions};
 use super::{AppendPart, AppendReply, Appended, Done, Request};
 use crate::broker::Broker;
 use crate::exit;
-use crate::limits::{COMMIT_BYTES_MAX, COMMIT_REQUESTS_MAX, FREE_CALLS_MAX};
+use crate::limits::{COMMIT_BYTES_MAX, COMMIT_REQUESTS_MAX};
 use crate::metadata_log;
 use crate::recovery;
 
@@ -28,6 +28,8 @@ use crate::recovery;
 pub struct State {
     pub metadata: MetadataMachine,
     pub partitions: ActivePartitions,
+    /// Segments wait to be freed.
+    pub must_free: bool,
 }
 
 /// Runs until [`Request::Stop`] or until nobody can ask any more.
@@ -40,14 +42,26 @@ pub fn run(
     let mut requests = Vec::new();
     let mut stopping = false;
     while !stopping {
-        let Ok(first) = queue.recv_blocking() else {
-            break;
+        // While segments wait to be freed, nothing is waited for.
+        let first = if state.must_free {
+            queue.try_recv()
+        } else {
+            queue.recv_blocking().map_err(|_| TryRecvError::Closed)
         };
-        drain(first, queue, &mut requests);
-        stopping = requests
-            .iter()
-            .any(|request| matches!(request, Request::Stop));
-        Round::new(broker, &mut state, is_dirty).run(requests.drain(..));
+        match first {
+            Ok(first) => {
+                drain(first, queue, &mut requests);
+                stopping = requests
+                    .iter()
+                    .any(|request| matches!(request, Request::Stop));
+                Round::new(broker, &mut state, is_dirty).run(requests.drain(..));
+            }
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Closed) => break,
+        }
+        if state.must_free {
+            state.must_free = free(broker);
+        }
     }
     if let Err(failure) = broker.store.sync() {
         exit::fatal("flush the log at shutdown", &failure);
@@ -93,6 +107,7 @@ enum Reply {
         Done<Result<Offset, AppendError>>,
         Result<Offset, AppendError>,
     ),
+    Retain(Done<()>),
 }
 
 /// One commit in the making.
@@ -109,7 +124,6 @@ struct Round<'a> {
     dropped: Vec<PartitionId>,
     metadata_changed: bool,
     must_sync: bool,
-    must_free: bool,
 }
 
 impl<'a> Round<'a> {
@@ -130,7 +144,6 @@ impl<'a> Round<'a> {
             dropped: Vec::new(),
             metadata_changed: false,
             must_sync: false,
-            must_free: false,
         }
     }
 
@@ -152,9 +165,6 @@ impl<'a> Round<'a> {
         self.persist();
         self.publish();
         self.acknowledge();
-        if self.must_free {
-            self.free();
-        }
     }
 
     fn plan(&mut self, request: Request) {
@@ -183,11 +193,12 @@ impl<'a> Round<'a> {
                 let outcome = self.plan_delete_records(partition, before);
                 self.replies.push(Reply::DeleteRecords(done, outcome));
             }
-            Request::Retain { log_starts } => {
+            Request::Retain { log_starts, done } => {
                 for (partition, offset) in log_starts {
                     let _ = self.plan_delete_records(partition, Some(offset));
                 }
-                self.must_free = true;
+                self.state.must_free = true;
+                self.replies.push(Reply::Retain(done));
             }
             Request::Flush => self.must_sync |= self.is_dirty.load(Ordering::Acquire),
             Request::Stop => self.must_sync = true,
@@ -305,7 +316,7 @@ impl<'a> Round<'a> {
                 self.state.partitions.remove(*id);
             }
             self.dropped.extend(partitions);
-            self.must_free = true;
+            self.state.must_free = true;
         }
         self.metadata_changed = true;
         self.must_sync = true;
@@ -389,26 +400,26 @@ impl<'a> Round<'a> {
                 Reply::Append(done, outcomes) => done.try_send(outcomes).is_ok(),
                 Reply::Metadata(done, outcome) => done.try_send(outcome).is_ok(),
                 Reply::DeleteRecords(done, outcome) => done.try_send(outcome).is_ok(),
+                Reply::Retain(done) => done.try_send(()).is_ok(),
             };
         }
     }
+}
 
-    fn free(&self) {
-        for _ in 0..FREE_CALLS_MAX {
-            match self.broker.store.free_segments() {
-                Ok(freed) => {
-                    let segments = u64::from(freed.segments);
-                    self.broker.metrics.segments_freed.add(segments);
-                    if !freed.more {
-                        return;
-                    }
-                }
-                Err(refusal @ (Error::Full | Error::ReadOnly)) => {
-                    return warn!(target: "sedge::retention", "no segment was freed: {refusal}");
-                }
-                Err(failure) => exit::fatal("free segments", &failure),
-            }
+/// Frees some segments; whether there are more.
+fn free(broker: &Broker) -> bool {
+    match broker.store.free_segments() {
+        Ok(freed) => {
+            let segments = u64::from(freed.segments);
+            broker.metrics.segments_freed.add(segments);
+            // Those that cannot be freed on a full disk stay: they are for the next round.
+            freed.more && segments > 0
         }
+        Err(refusal @ (Error::Full | Error::ReadOnly)) => {
+            warn!(target: "sedge::retention", "no segment was freed: {refusal}");
+            false
+        }
+        Err(failure) => exit::fatal("free segments", &failure),
     }
 }
 
@@ -427,7 +438,8 @@ fn refuse_all(requests: Vec<Request>, refusal: &Error) {
                 }))
                 .is_ok(),
             Request::DeleteRecords { done, .. } => done.try_send(Err(error())).is_ok(),
-            Request::Retain { .. } | Request::Flush | Request::Stop => true,
+            Request::Retain { done, .. } => done.try_send(()).is_ok(),
+            Request::Flush | Request::Stop => true,
         };
     }
 }

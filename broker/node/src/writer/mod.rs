@@ -79,6 +79,7 @@ pub enum Request {
     /// Retention: moves log starts, then frees segments.
     Retain {
         log_starts: Vec<(PartitionId, Offset)>,
+        done: Done<()>,
     },
     /// Flushes what interval durability has acknowledged already.
     Flush,
@@ -190,12 +191,15 @@ impl Writer {
         reply.recv().await.map_err(|_| Stopped)
     }
 
-    /// Moves log starts and frees segments, some time.
+    /// Moves log starts, and waits until that is durable; segments are freed some time after.
+    /// A disk that takes nothing any more is no error: the next round asks for the same.
     ///
     /// # Errors
     /// The broker is shutting down.
     pub async fn retain(&self, log_starts: Vec<(PartitionId, Offset)>) -> Result<(), Stopped> {
-        self.send(Request::Retain { log_starts }).await
+        let (done, moved) = async_channel::bounded(1);
+        self.send(Request::Retain { log_starts, done }).await?;
+        moved.recv().await.map_err(|_| Stopped)
     }
 
     /// Asks for a flush where interval durability has something unflushed.

@@ -117,6 +117,11 @@ impl Disk for Directory {
         let volume = rustix::fs::statvfs(&self.path).ok()?;
         Some(volume.f_bavail.saturating_mul(volume.f_frsize))
     }
+
+    fn volume_bytes(&self) -> Option<u64> {
+        let volume = rustix::fs::statvfs(&self.path).ok()?;
+        Some(volume.f_blocks.saturating_mul(volume.f_frsize))
+    }
 }
 
 impl SegmentFile for OpenFile {

@@ -244,6 +244,10 @@ impl Disk for MemoryDisk {
             .capacity
             .map(|capacity| capacity.saturating_sub(state.used()))
     }
+
+    fn volume_bytes(&self) -> Option<u64> {
+        self.state().faults.capacity
+    }
 }
 
 impl OpenFile {

@@ -62,6 +62,8 @@ pub struct Applied {
     pub generation: u64,
     pub position: u64,
     pub end: u64,
+    /// The largest append clock of all commits so far.
+    pub append_ms: i64,
 }
 
 impl LogKey {
@@ -173,6 +175,7 @@ impl LogValue {
                 out.extend_from_slice(&applied.generation.to_be_bytes());
                 out.extend_from_slice(&applied.position.to_be_bytes());
                 out.extend_from_slice(&applied.end.to_be_bytes());
+                out.extend_from_slice(&applied.append_ms.to_be_bytes());
             }
         }
         out
@@ -220,6 +223,7 @@ impl LogValue {
                 generation: at.u64()?,
                 position: at.u64()?,
                 end: at.u64()?,
+                append_ms: at.i64()?,
             }),
         })
     }

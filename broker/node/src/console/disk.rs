@@ -1,0 +1,71 @@
+//! What the device gives and what is asked of it: the cap, and the wear of its flash.
+
+use crate::metrics::Exposition;
+
+/// The device at one moment.
+#[derive(Debug, Default, Clone)]
+pub struct DiskStatus {
+    /// What the data directory takes, views and all.
+    pub used_bytes: u64,
+    /// What it may take; `None` without a cap.
+    pub cap_bytes: Option<u64>,
+    /// Written to the device since the data directory was made.
+    pub written_bytes: u64,
+    /// Written in the day under way.
+    pub day_bytes: u64,
+    /// `sedge.disk.write.budget.bytes.per.day`.
+    pub budget_bytes: Option<u64>,
+    /// At the rate so far, by `sedge.disk.endurance.bytes`.
+    pub years_left: Option<f64>,
+    /// Bytes written for each byte produced, both since the start; `None` before the first.
+    pub written_per_produced: Option<f64>,
+}
+
+impl DiskStatus {
+    pub(super) fn expose(&self, out: &mut Exposition) {
+        out.gauge(
+            "sedge_disk_used_bytes",
+            "What the data directory takes, views and all.",
+            self.used_bytes,
+        );
+        out.counter(
+            "sedge_disk_written_bytes_total",
+            "Written to the device since the data directory was made.",
+            self.written_bytes,
+        );
+        out.gauge(
+            "sedge_disk_written_day_bytes",
+            "Written to the device in the day under way.",
+            self.day_bytes,
+        );
+        if let Some(bytes) = self.cap_bytes {
+            let help = "What the data directory may take.";
+            out.gauge("sedge_disk_cap_bytes", help, bytes);
+        }
+        if let Some(bytes) = self.budget_bytes {
+            let help = "What may be written to the device in a day.";
+            out.gauge("sedge_disk_write_budget_bytes_per_day", help, bytes);
+        }
+        if let Some(years) = self.years_left {
+            let help = "Years in use until the device's rated endurance is written.";
+            out.gauge("sedge_disk_years_left", help, years);
+        }
+        if let Some(ratio) = self.written_per_produced {
+            let help = "Bytes written for each byte produced, since the start.";
+            out.gauge("sedge_disk_written_per_produced", help, ratio);
+        }
+    }
+
+    /// A line for the page.
+    pub(super) fn wear(&self, bytes: impl Fn(u64) -> String) -> String {
+        let day = bytes(self.day_bytes);
+        let mut line = format!("{} in all, {day} today", bytes(self.written_bytes));
+        if let Some(budget) = self.budget_bytes {
+            line = format!("{line} of {}", bytes(budget));
+        }
+        if let Some(years) = self.years_left {
+            line = format!("{line}, {years:.1} years left");
+        }
+        line
+    }
+}

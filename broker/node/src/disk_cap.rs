@@ -1,0 +1,136 @@
+//! The device-wide disk cap: `sedge.disk.max.bytes` over all topics.
+//!
+//! Looked at every second while something is written, so that it holds between two rounds of
+//! retention. What goes first is decided by [`sedge_core::disk_cap`]; here are the figures, and
+//! what of each topic its links have upstream already. Whatever goes is logged and counted.
+
+use std::sync::Arc;
+
+use async_io::Timer;
+use log::{info, warn};
+use sedge_core::disk_cap::{CapPlan, CapSlice, Class, Dropped, Room};
+use sedge_core::metadata::{Image, Topic};
+use sedge_core::offsets::Offsets;
+use sedge_protocol::ids::{Offset, PartitionId, PartitionIndex};
+use sedge_storage::Usage;
+
+use crate::broker::Broker;
+use crate::limits::{DISK_CAP_CHECK_EVERY, DISK_CAP_DEFAULT_PERCENT, DISK_CAP_SEGMENTS_MIN};
+use crate::mirror::{LinkTopics, metadata_of};
+
+/// Runs until the task is dropped.
+pub async fn run(broker: Arc<Broker>, links: Vec<LinkTopics>) {
+    let links = Arc::new(links);
+    loop {
+        Timer::after(DISK_CAP_CHECK_EVERY).await;
+        let (planning, links) = (Arc::clone(&broker), Arc::clone(&links));
+        let log_starts = blocking::unblock(move || plan(&planning, &links)).await;
+        if !log_starts.is_empty() && broker.writer.retain(log_starts).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What the data directory may take; `None` without a cap.
+pub fn cap_bytes(broker: &Broker, usage: &Usage) -> Option<u64> {
+    match broker.config.disk.max_bytes {
+        Some(max) => u64::try_from(max).ok(),
+        None => Some(usage.volume_bytes? / 100 * DISK_CAP_DEFAULT_PERCENT),
+    }
+}
+
+fn room(usage: &Usage, cap_bytes: u64) -> Room {
+    Room {
+        used_bytes: usage.disk_bytes + usage.view_disk_bytes,
+        cap_bytes,
+        next_bytes: usage.segment_bytes,
+        reclaimable_bytes: usage.reclaimable_bytes,
+        floor_bytes: usage.view_disk_bytes + DISK_CAP_SEGMENTS_MIN * usage.segment_bytes,
+    }
+}
+
+fn plan(broker: &Broker, links: &[LinkTopics]) -> Vec<(PartitionId, Offset)> {
+    let usage = broker.store.usage();
+    let Some(cap_bytes) = cap_bytes(broker, &usage) else {
+        return Vec::new();
+    };
+    let excess = room(&usage, cap_bytes).excess_bytes();
+    if excess == 0 {
+        return Vec::new();
+    }
+    let image = broker.metadata.load();
+    let mut plan = CapPlan::new(excess);
+    for topic in image.topics().filter(|topic| may_go(topic)) {
+        let links: Vec<&LinkTopics> = links
+            .iter()
+            .filter(|link| link.takes(&topic.name))
+            .collect();
+        for (index, id) in topic.partitions().enumerate() {
+            let Ok(slices) = broker.store.slices(id) else {
+                continue;
+            };
+            let slices = slices
+                .iter()
+                // Its space does not come back yet.
+                .filter(|slice| Some(slice.segment) != usage.active_segment)
+                .map(|slice| CapSlice {
+                    first_offset: slice.first_offset,
+                    next_offset: slice.next_offset,
+                    bytes: slice.bytes,
+                    append_ms: slice.append_ms,
+                });
+            let copied = broker
+                .groups
+                .with(|groups| copied(&links, groups.offsets(), topic, index as i32));
+            plan.add(id, topic.config.retention_priority(), copied, slices);
+        }
+    }
+    let dropped = plan.finish();
+    tell(broker, &image, cap_bytes, &dropped);
+    dropped
+        .iter()
+        .map(|of| (of.partition, of.next_offset))
+        .collect()
+}
+
+fn may_go(topic: &Topic) -> bool {
+    !topic.is_internal && topic.config.is_deleted_by_retention()
+}
+
+/// Up to where every link that copies the topic has it upstream, as its committed cursor says.
+fn copied(links: &[&LinkTopics], offsets: &Offsets, topic: &Topic, index: i32) -> Option<Offset> {
+    let cursor = |link: &&LinkTopics| {
+        let saved = offsets.get(&link.group, &topic.name, PartitionIndex(index))?;
+        // The cursor may be one of a topic of the same name that was here before.
+        let is_same = saved.metadata.is_empty() || *saved.metadata == *metadata_of(topic.id);
+        is_same.then_some(saved.offset)
+    };
+    let all: Option<Vec<Offset>> = links.iter().map(cursor).collect();
+    all?.into_iter().min()
+}
+
+fn tell(broker: &Broker, image: &Image, cap_bytes: u64, dropped: &[Dropped]) {
+    if dropped.is_empty() {
+        return;
+    }
+    let ids: Vec<PartitionId> = dropped.iter().map(|of| of.partition).collect();
+    let mut names = std::collections::HashMap::new();
+    for topic in image.topics() {
+        let of_topic = topic.partitions().enumerate();
+        let wanted = of_topic.filter(|(_, id)| ids.contains(id));
+        names.extend(wanted.map(|(index, id)| (id, format!("{}-{index}", topic.name))));
+    }
+    for of in dropped {
+        let name = names.get(&of.partition).map_or("?", String::as_str);
+        let (first, next, bytes) = (of.first_offset, of.next_offset, of.bytes);
+        let what = format!(
+            "{name}: offsets {first} to {next} go, {bytes} bytes: the disk cap of {cap_bytes} \
+             bytes is reached"
+        );
+        match of.class {
+            Class::Copied => info!(target: "sedge::retention", "{what}; upstream has them"),
+            _ => warn!(target: "sedge::retention", "{what}"),
+        }
+        broker.metrics.retention.cap(of);
+    }
+}

@@ -1,0 +1,30 @@
+//! The console's port, as a monitor asks it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// Status and body of a GET.
+pub fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("the console answers");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .expect("the console reads");
+    let mut text = String::new();
+    stream
+        .read_to_string(&mut text)
+        .expect("the console answers in text");
+    let status = text.split(' ').nth(1).and_then(|word| word.parse().ok());
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status.unwrap_or(0), body.to_string())
+}
+
+/// A sample of `/metrics` without labels, or with all of them in its name.
+pub fn metric(address: &str, name: &str) -> f64 {
+    let (_, text) = get(address, "/metrics");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("no {name} in\n{text}"))
+}

@@ -1,0 +1,7 @@
+//! What a broker makes of its disk and of its clock: the cap over all topics, retention whatever
+//! the clock does, a disk that is full or read-only for a while.
+
+#[path = "disk/cap.rs"]
+mod cap;
+#[path = "disk/clock.rs"]
+mod clock;
