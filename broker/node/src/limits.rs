@@ -26,6 +26,16 @@ pub const COMMIT_REQUESTS_MAX: usize = 256;
 /// memory.
 pub const COMMIT_BYTES_MAX: usize = 4 << 20;
 
+/// A commit of so many bytes waits for nobody: the pages and the flush that it costs beyond its
+/// own bytes are a third of it at most.
+pub const GATHER_BYTES: usize = 16 << 10;
+
+/// The longest that a small commit waits for others, where flushes are slower than this.
+pub const GATHER_WAIT_MAX: Duration = Duration::from_millis(2);
+
+/// Flushes over which company and flush times are smoothed.
+pub const GATHER_FLUSHES: u32 = 8;
+
 /// How long a controlled shutdown waits for open requests.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 

@@ -16,6 +16,8 @@ use crate::temp_dir::TempDir;
 use crate::{limits, proc};
 
 const BYTES: u64 = 256 << 20;
+/// A commit a KiB takes its time.
+const BYTES_OF_SMALL: u64 = 48 << 20;
 const DISK_MIB: u64 = 2048;
 const SECTOR_BYTES: u64 = 512;
 
@@ -23,8 +25,11 @@ const SECTOR_BYTES: u64 = 512;
 struct Case {
     name: &'static str,
     durability: &'static str,
+    producers: i32,
     in_flight: usize,
+    records: usize,
     record_bytes: usize,
+    bytes: u64,
 }
 
 const RECORDS: usize = 15;
@@ -33,30 +38,60 @@ const WHOLE_PAGES: usize = 1073;
 /// Fifteen of these make a batch that is 16 KiB without: each commit reaches into a fifth page.
 const A_PAGE_MORE: usize = 1080;
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 6] = [
     Case {
         name: "sync, commits of 16 KiB, one at a time",
         durability: "sync",
+        producers: 1,
         in_flight: 1,
+        records: RECORDS,
         record_bytes: WHOLE_PAGES,
+        bytes: BYTES,
     },
     Case {
         name: "sync, commits of 16 KiB and a little, one at a time",
         durability: "sync",
+        producers: 1,
         in_flight: 1,
+        records: RECORDS,
         record_bytes: A_PAGE_MORE,
+        bytes: BYTES,
     },
     Case {
         name: "sync, batches of 16 KiB, five in flight",
         durability: "sync",
+        producers: 1,
         in_flight: 5,
+        records: RECORDS,
         record_bytes: A_PAGE_MORE,
+        bytes: BYTES,
     },
     Case {
         name: "interval, commits of 16 KiB",
         durability: "interval",
+        producers: 1,
         in_flight: 1,
+        records: RECORDS,
         record_bytes: A_PAGE_MORE,
+        bytes: BYTES,
+    },
+    Case {
+        name: "sync, 1 KiB from each of 100 producers, one at a time",
+        durability: "sync",
+        producers: 100,
+        in_flight: 1,
+        records: 1,
+        record_bytes: 1 << 10,
+        bytes: BYTES_OF_SMALL,
+    },
+    Case {
+        name: "interval, 1 KiB from each of 100 producers, one at a time",
+        durability: "interval",
+        producers: 100,
+        in_flight: 1,
+        records: 1,
+        record_bytes: 1 << 10,
+        bytes: BYTES_OF_SMALL,
     },
 ];
 
@@ -72,15 +107,15 @@ pub fn run() -> String {
         let load = Load {
             bootstrap: peer.bootstrap(),
             topic: "written".into(),
-            partitions: 1,
+            partitions: case.producers,
             in_flight: case.in_flight,
-            batch_bytes: RECORDS * case.record_bytes,
+            batch_bytes: case.records * case.record_bytes,
             record_bytes: case.record_bytes,
         };
         load.create(&[]);
         rustix::fs::sync();
         let (process, device) = (proc::written_bytes(peer.pid()), device_bytes(disk.as_ref()));
-        let done = load.produce(Duration::MAX, BYTES);
+        let done = load.produce(Duration::MAX, case.bytes);
         let produced = done.bytes as f64;
         rustix::fs::sync();
         let by_process = (proc::written_bytes(peer.pid()) - process) as f64 / produced;

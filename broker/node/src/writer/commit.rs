@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, TryRecvError};
 use log::warn;
@@ -15,11 +16,11 @@ use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::{Commit, Entry, Error};
 
+use super::gather::Gather;
 use super::partition::{self, ActivePartitions};
 use super::{AppendPart, AppendReply, Appended, Done, Request};
 use crate::broker::Broker;
 use crate::exit;
-use crate::limits::{COMMIT_BYTES_MAX, COMMIT_REQUESTS_MAX};
 use crate::metadata_log;
 use crate::recovery;
 
@@ -40,6 +41,7 @@ pub fn run(
     is_dirty: &AtomicBool,
 ) {
     let mut requests = Vec::new();
+    let mut gather = Gather::default();
     let mut stopping = false;
     while !stopping {
         // While segments wait to be freed, nothing is waited for.
@@ -50,11 +52,17 @@ pub fn run(
         };
         match first {
             Ok(first) => {
-                drain(first, queue, &mut requests);
+                gather.fill(first, queue, &mut requests, |request| {
+                    request.is_flushed(broker)
+                });
                 stopping = requests
                     .iter()
                     .any(|request| matches!(request, Request::Stop));
-                Round::new(broker, &mut state, is_dirty).run(requests.drain(..));
+                let waiting = requests.len();
+                let flush = Round::new(broker, &mut state, is_dirty).run(requests.drain(..));
+                if let Some(took) = flush {
+                    gather.handle_flush(waiting, took);
+                }
             }
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Closed) => break,
@@ -68,22 +76,9 @@ pub fn run(
     }
 }
 
-/// Takes what waits, up to the bounds of a commit.
-fn drain(first: Request, queue: &Receiver<Request>, requests: &mut Vec<Request>) {
-    let mut bytes = first.bytes();
-    requests.push(first);
-    while requests.len() < COMMIT_REQUESTS_MAX && bytes < COMMIT_BYTES_MAX {
-        let Ok(next) = queue.try_recv() else {
-            break;
-        };
-        bytes += next.bytes();
-        requests.push(next);
-    }
-}
-
 impl Request {
     /// Bytes that it may write.
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Append { parts, .. } => parts
                 .iter()
@@ -92,6 +87,16 @@ impl Request {
                 .sum(),
             Self::Metadata { command, .. } => metadata_log::bytes_guess(command),
             _ => 0,
+        }
+    }
+
+    /// Whether it is a small write that a flush has to follow.
+    fn is_flushed(&self, broker: &Broker) -> bool {
+        match self {
+            Self::Append { parts, .. } => {
+                parts.iter().any(|part| broker.is_sync(&part.topic.config))
+            }
+            _ => false,
         }
     }
 }
@@ -147,14 +152,16 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn run(mut self, requests: impl Iterator<Item = Request>) {
+    /// How long the flush took, where there was one.
+    fn run(mut self, requests: impl Iterator<Item = Request>) -> Option<Duration> {
         let requests: Vec<Request> = requests.collect();
         let bytes: usize = requests.iter().map(Request::bytes).sum();
         match self.broker.store.reserve(bytes) {
             Ok(()) => {}
             Err(refusal @ (Error::Full | Error::ReadOnly)) => {
                 self.broker.storage_refuses(&refusal);
-                return refuse_all(requests, &refusal);
+                refuse_all(requests, &refusal);
+                return None;
             }
             Err(failure) => exit::fatal("make room in the log", &failure),
         }
@@ -162,9 +169,10 @@ impl<'a> Round<'a> {
         for request in requests {
             self.plan(request);
         }
-        self.persist();
+        let flush = self.persist();
         self.publish();
         self.acknowledge();
+        flush
     }
 
     fn plan(&mut self, request: Request) {
@@ -348,7 +356,7 @@ impl<'a> Round<'a> {
 
     /// One write, and one flush where somebody waits for it. Memory is ahead of the disk here: a
     /// failure ends the process.
-    fn persist(&mut self) {
+    fn persist(&mut self) -> Option<Duration> {
         let store = &self.broker.store;
         if !self.commit.entries.is_empty() || !self.commit.updates.is_empty() {
             let commit = std::mem::take(&mut self.commit);
@@ -358,12 +366,15 @@ impl<'a> Round<'a> {
             self.broker.metrics.commits.increment();
             self.is_dirty.store(true, Ordering::Release);
         }
-        if self.must_sync && self.is_dirty.load(Ordering::Acquire) {
-            if let Err(failure) = store.sync() {
-                exit::fatal("flush the log", &failure);
-            }
-            self.is_dirty.store(false, Ordering::Release);
+        if !self.must_sync || !self.is_dirty.load(Ordering::Acquire) {
+            return None;
         }
+        let began = Instant::now();
+        if let Err(failure) = store.sync() {
+            exit::fatal("flush the log", &failure);
+        }
+        self.is_dirty.store(false, Ordering::Release);
+        Some(began.elapsed())
     }
 
     /// Lets readers see what now holds.

@@ -3,7 +3,8 @@
 //!
 //! Everything that changes the log comes here as a [`Request`] over a bounded queue. The thread
 //! drains what is there, plans all of it on its own state, and persists it as one commit: while one
-//! flush runs, the next requests gather, so many producers share a flush without a timer.
+//! flush runs, the next requests gather, and small commits wait a little for company (`gather`), so
+//! many producers share a flush.
 //!
 //! **Invariants**
 //! - Nothing is applied before [`LogStore::reserve`] has made room: a full disk is a reply.
@@ -12,6 +13,7 @@
 //!   for.
 
 mod commit;
+mod gather;
 pub mod partition;
 
 use std::sync::Arc;
