@@ -1,11 +1,11 @@
 //! The broker: what all handlers share, and nothing that decides.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_listener::{Event, EventListener};
-use log::{info, warn};
+use log::info;
 use sedge_core::config::TopicConfig;
 use sedge_core::fetch::session::Sessions;
 use sedge_core::groups::Coordinator;
@@ -28,6 +28,7 @@ use crate::producer_ids::ProducerIds;
 use crate::published::Published;
 use crate::purgatory::Parking;
 use crate::runtime::Runtime;
+use crate::storage_state::StorageState;
 use crate::writer::Writer;
 
 /// Everything that lives as long as the process serves.
@@ -52,8 +53,7 @@ pub struct Broker {
     pub connections: AtomicUsize,
     /// A high watermark moved, some partition's.
     pub grown: Event,
-    /// The disk is full or read-only; said once.
-    storage_is_refusing: AtomicBool,
+    pub storage: StorageState,
 }
 
 impl fmt::Debug for Broker {
@@ -143,7 +143,7 @@ impl Broker {
             metrics,
             connections: AtomicUsize::new(0),
             grown: Event::new(),
-            storage_is_refusing: AtomicBool::new(false),
+            storage: StorageState::default(),
             config,
         }
     }
@@ -249,22 +249,6 @@ impl Broker {
         self.fetch_sessions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn is_refusing_writes(&self) -> bool {
-        self.storage_is_refusing.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn storage_refuses(&self, refusal: &sedge_storage::Error) {
-        if !self.storage_is_refusing.swap(true, Ordering::Relaxed) {
-            warn!(target: "sedge::log", "produce is refused with KAFKA_STORAGE_ERROR: {refusal}");
-        }
-    }
-
-    pub(crate) fn storage_accepts(&self) {
-        if self.storage_is_refusing.swap(false, Ordering::Relaxed) {
-            info!(target: "sedge::log", "produce is accepted again");
-        }
     }
 }
 

@@ -35,4 +35,5 @@ pub mod runtime;
 pub mod serve;
 pub mod signals;
 pub mod status;
+pub mod storage_state;
 pub mod writer;

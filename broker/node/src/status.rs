@@ -59,9 +59,11 @@ impl Source for Broker {
     }
 
     fn ready(&self) -> Result<(), String> {
-        // The console answers when the log is open and the listeners are bound. A full disk stops
-        // producers and not consumers, so it shows elsewhere.
-        Ok(())
+        // The console answers when the log is open and the listeners are bound.
+        match self.storage.refusing() {
+            Some(what) => Err(format!("{what}: produce is refused, reads go on")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -116,9 +118,8 @@ impl Broker {
     }
 
     fn degraded(&self, views: bool) -> Option<String> {
-        if self.is_refusing_writes() {
-            let what = "the disk is full or read-only: produce is refused, reads go on";
-            return Some(what.to_owned());
+        if let Some(what) = self.storage.refusing() {
+            return Some(format!("{what}: produce is refused, reads go on"));
         }
         let what = "the views cannot be written: see the log; nothing is lost";
         views.then(|| what.to_owned())

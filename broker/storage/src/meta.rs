@@ -42,10 +42,15 @@ impl DirectoryLock {
                 process,
             });
         }
-        // Who holds it, for the message of whoever comes next.
-        file.set_len(0).map_err(failed)?;
-        file.rewind().map_err(failed)?;
-        writeln!(file, "{}", std::process::id()).map_err(failed)?;
+        // Who holds it, for the message of whoever comes next. A full disk takes not even that, and
+        // must be read all the same.
+        let told = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        if let Err(error) = told {
+            log::warn!("the lock does not say who holds it: {error}");
+        }
         Ok(Self { _file: file })
     }
 }

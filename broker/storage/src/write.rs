@@ -161,6 +161,11 @@ impl Part {
 impl Store {
     pub(crate) fn reserve_room(&self, bytes: usize) -> Result<(), Error> {
         self.check_health()?;
+        // A write that fails when it was planned already ends the process, so one that will is
+        // refused before: the active segment has room whatever the volume says.
+        if self.files.disk.is_read_only() {
+            return Err(Error::ReadOnly);
+        }
         self.check_pending()?;
         let small = self.options.segment_bytes / 16;
         let margin = match bytes {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sedge_tests::broker::is_kafka;
+use sedge_tests::http;
 use sedge_tests::limits;
 use sedge_tests::process::Process;
 use sedge_tests::report;
@@ -63,7 +64,9 @@ fn a_full_disk_refuses_produce_and_recovers() {
     };
     let filler = disk.0.join("filler");
     std::fs::write(&filler, vec![0_u8; FILLER_MIB << 20]).unwrap();
-    let mut sedge = Sedge::start(&disk.0.join("data"), Options::default());
+    // Else the oldest records go before the disk is full.
+    let options = Options::default().set("sedge.disk.max.bytes", "-1");
+    let mut sedge = Sedge::start(&disk.0.join("data"), options);
     let mut connection = Connection::open(&sedge.bootstrap());
     wire::create_topic(&mut connection, "t", 1, &[]);
 
@@ -89,13 +92,22 @@ fn a_full_disk_refuses_produce_and_recovers() {
     sedge.assert_alive();
     assert!(written > 0, "something fits");
     read_all(&mut connection, written);
+    let (status, text) = http::get(sedge.console(), "/readyz");
+    assert_eq!(status, 503, "{text}");
+    assert!(text.contains("the disk is full"), "{text}");
+
+    // A disk that is full when it starts.
+    sedge.kill();
+    sedge.start_again();
+    let mut connection = Connection::open(&sedge.bootstrap());
+    read_all(&mut connection, written);
+    let produced = wire::produce(&mut connection, "t", 0, &batch);
+    assert_eq!(produced.error, error::KAFKA_STORAGE_ERROR, "{produced:?}");
 
     std::fs::remove_file(&filler).unwrap();
-    let began = std::time::Instant::now();
-    while wire::produce(&mut connection, "t", 0, &batch).error != error::NONE {
-        assert!(began.elapsed() < limits::CONDITION, "room does not help");
-        std::thread::sleep(limits::POLL);
-    }
+    wait_ready(&mut sedge);
+    let produced = wire::produce(&mut connection, "t", 0, &batch);
+    assert_eq!(produced.error, error::NONE, "{produced:?}");
     written += 1;
     read_all(&mut connection, written);
     sedge.kill();
@@ -104,6 +116,91 @@ fn a_full_disk_refuses_produce_and_recovers() {
     // The broker ends before its disk goes.
     drop(sedge);
     drop(disk);
+}
+
+#[test]
+fn a_read_only_disk_refuses_produce_and_recovers() {
+    if is_kafka() {
+        return;
+    }
+    let directory = TempDir::new("read-only");
+    let Some(disk) = SmallDisk::mount(&directory.join("disk")) else {
+        return;
+    };
+    let mut sedge = Sedge::start(&disk.0.join("data"), Options::default());
+    let mut connection = Connection::open(&sedge.bootstrap());
+    wire::create_topic(&mut connection, "t", 1, &[]);
+    let batch = Batch::filled(1, BATCH_BYTES).encode();
+    let mut written = 0;
+    for _ in 0..3 {
+        let produced = wire::produce(&mut connection, "t", 0, &batch);
+        assert_eq!(produced.error, error::NONE, "{produced:?}");
+        written += 1;
+    }
+    for _ in 0..2 {
+        let cover = ReadOnlyCover::mount(&disk.0);
+        for _ in 0..3 {
+            let produced = wire::produce(&mut connection, "t", 0, &batch);
+            assert_eq!(produced.error, error::KAFKA_STORAGE_ERROR, "{produced:?}");
+        }
+        let (topic_error, _) = wire::try_create_topic(&mut connection, "u", 1, &[]);
+        assert_eq!(topic_error, error::KAFKA_STORAGE_ERROR);
+        let (status, text) = http::get(sedge.console(), "/readyz");
+        assert_eq!(status, 503, "{text}");
+        assert!(text.contains("the disk is read-only"), "{text}");
+        assert_eq!(http::get(sedge.console(), "/livez").0, 200);
+        read_all(&mut connection, written);
+        sedge.assert_alive();
+        drop(cover);
+        // It finds out by itself: nobody produces.
+        wait_ready(&mut sedge);
+        let produced = wire::produce(&mut connection, "t", 0, &batch);
+        assert_eq!(produced.error, error::NONE, "{produced:?}");
+        written += 1;
+        read_all(&mut connection, written);
+    }
+    sedge.kill();
+    sedge.start_again();
+    read_all(&mut Connection::open(&sedge.bootstrap()), written);
+    drop(sedge);
+    drop(disk);
+}
+
+/// The same file system, read-only, over itself: what is open stays open, as where a driver turns
+/// a file system read-only under its users.
+struct ReadOnlyCover<'a>(&'a Path);
+
+impl<'a> ReadOnlyCover<'a> {
+    fn mount(at: &'a Path) -> Self {
+        run(Command::new("mount").arg("--bind").arg(at).arg(at));
+        run(Command::new("mount")
+            .args(["-o", "remount,bind,ro"])
+            .arg(at));
+        Self(at)
+    }
+}
+
+impl Drop for ReadOnlyCover<'_> {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("-l").arg(self.0));
+    }
+}
+
+fn run(command: &mut Command) {
+    let done = Process::run("mount", command, b"", limits::COMMAND);
+    assert!(done.status.success(), "{}", done.stderr);
+}
+
+fn wait_ready(sedge: &mut Sedge) {
+    let began = std::time::Instant::now();
+    while http::get(sedge.console(), "/readyz").0 != 200 {
+        let tail = sedge.process().tail();
+        assert!(
+            began.elapsed() < limits::CONDITION,
+            "it does not recover\n{tail}"
+        );
+        std::thread::sleep(limits::POLL);
+    }
 }
 
 fn read_all(connection: &mut Connection, count: usize) {

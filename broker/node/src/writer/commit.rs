@@ -86,6 +86,7 @@ impl Request {
                 .map(Batch::bytes)
                 .sum(),
             Self::Metadata { command, .. } => metadata_log::bytes_guess(command),
+            Self::Probe { bytes } => *bytes,
             _ => 0,
         }
     }
@@ -159,13 +160,13 @@ impl<'a> Round<'a> {
         match self.broker.store.reserve(bytes) {
             Ok(()) => {}
             Err(refusal @ (Error::Full | Error::ReadOnly)) => {
-                self.broker.storage_refuses(&refusal);
+                self.broker.storage.refuses(&refusal, bytes);
                 refuse_all(requests, &refusal);
                 return None;
             }
             Err(failure) => exit::fatal("make room in the log", &failure),
         }
-        self.broker.storage_accepts();
+        self.broker.storage.accepts(bytes);
         for request in requests {
             self.plan(request);
         }
@@ -209,6 +210,7 @@ impl<'a> Round<'a> {
                 self.replies.push(Reply::Retain(done));
             }
             Request::Flush => self.must_sync |= self.is_dirty.load(Ordering::Acquire),
+            Request::Probe { .. } => {}
             Request::Stop => self.must_sync = true,
         }
     }
@@ -450,7 +452,7 @@ fn refuse_all(requests: Vec<Request>, refusal: &Error) {
                 .is_ok(),
             Request::DeleteRecords { done, .. } => done.try_send(Err(error())).is_ok(),
             Request::Retain { done, .. } => done.try_send(()).is_ok(),
-            Request::Flush | Request::Stop => true,
+            Request::Flush | Request::Probe { .. } | Request::Stop => true,
         };
     }
 }

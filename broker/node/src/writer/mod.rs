@@ -85,6 +85,8 @@ pub enum Request {
     },
     /// Flushes what interval durability has acknowledged already.
     Flush,
+    /// Makes room for so much and writes nothing: shows whether a disk takes writes again.
+    Probe { bytes: usize },
     /// Ends the thread after what is queued.
     Stop,
 }
@@ -212,6 +214,12 @@ impl Writer {
                 Ok(()) | Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
             }
         }
+    }
+
+    /// Has the writer see whether there is room for so much.
+    pub fn probe(&self, bytes: usize) {
+        // A full queue is as good: what is in it shows the same.
+        let _ = self.requests.try_send(Request::Probe { bytes });
     }
 
     /// Ends the thread after what is queued; everything that comes later is refused.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, StatVfsMountFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Disk, SegmentFile};
@@ -116,6 +116,11 @@ impl Disk for Directory {
     fn free_bytes(&self) -> Option<u64> {
         let volume = rustix::fs::statvfs(&self.path).ok()?;
         Some(volume.f_bavail.saturating_mul(volume.f_frsize))
+    }
+
+    fn is_read_only(&self) -> bool {
+        rustix::fs::statvfs(&self.path)
+            .is_ok_and(|volume| volume.f_flag.contains(StatVfsMountFlags::RDONLY))
     }
 
     fn volume_bytes(&self) -> Option<u64> {

@@ -245,6 +245,10 @@ impl Disk for MemoryDisk {
             .map(|capacity| capacity.saturating_sub(state.used()))
     }
 
+    fn is_read_only(&self) -> bool {
+        self.state().faults.read_only
+    }
+
     fn volume_bytes(&self) -> Option<u64> {
         self.state().faults.capacity
     }

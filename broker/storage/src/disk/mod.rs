@@ -27,6 +27,10 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     fn remove(&self, id: SegmentId) -> Result<(), Error>;
     /// `None` where the volume does not say.
     fn free_bytes(&self) -> Option<u64>;
+    /// Whether the volume is mounted read-only.
+    fn is_read_only(&self) -> bool {
+        false
+    }
     /// Size of the volume.
     fn volume_bytes(&self) -> Option<u64> {
         None

@@ -110,8 +110,11 @@ fn a_read_only_volume_is_an_answer() {
         read_only: true,
         ..Faults::default()
     });
-    let error = store.reserve(100_000).unwrap_err();
-    assert!(matches!(error, Error::ReadOnly), "{error}");
+    // Also where the active segment would have room.
+    for bytes in [100_000, 10, 0] {
+        let error = store.reserve(bytes).unwrap_err();
+        assert!(matches!(error, Error::ReadOnly), "{error}");
+    }
     assert_eq!(all(&store), 1);
     disk.set_faults(Faults::default());
     append_one(&store, 1).unwrap();
