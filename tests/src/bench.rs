@@ -8,6 +8,7 @@ mod load;
 mod peers;
 
 pub mod memory;
+pub mod retention;
 pub mod scale;
 pub mod start;
 pub mod throughput;

@@ -16,6 +16,7 @@ pub use requests::{
 /// Error codes that the tests name.
 pub mod error {
     pub const NONE: i16 = 0;
+    pub const OFFSET_OUT_OF_RANGE: i16 = 1;
     pub const CORRUPT_MESSAGE: i16 = 2;
     pub const UNKNOWN_TOPIC: i16 = 3;
     pub const NOT_LEADER_OR_FOLLOWER: i16 = 6;

@@ -5,3 +5,5 @@
 mod cap;
 #[path = "disk/clock.rs"]
 mod clock;
+#[path = "disk/recycle.rs"]
+mod recycle;

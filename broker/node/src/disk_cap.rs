@@ -39,11 +39,19 @@ pub fn cap_bytes(broker: &Broker, usage: &Usage) -> Option<u64> {
     }
 }
 
+/// What the data directory takes.
+pub const fn used_bytes(usage: &Usage) -> u64 {
+    usage.disk_bytes + usage.spare_bytes + usage.view_disk_bytes
+}
+
 fn room(usage: &Usage, cap_bytes: u64) -> Room {
     Room {
-        used_bytes: usage.disk_bytes + usage.view_disk_bytes,
+        used_bytes: used_bytes(usage),
         cap_bytes,
-        next_bytes: usage.segment_bytes,
+        next_bytes: match usage.spare_segments {
+            0 => usage.segment_bytes,
+            _ => 0,
+        },
         reclaimable_bytes: usage.reclaimable_bytes,
         floor_bytes: usage.view_disk_bytes + DISK_CAP_SEGMENTS_MIN * usage.segment_bytes,
     }

@@ -154,6 +154,8 @@ impl Running {
             views_flush_bytes: config.storage.views_flush_bytes as usize,
             cluster_id: config.cluster_id.clone(),
             node_id: config.node_id,
+            spare_segments_max: config.storage.spare_segments_max,
+            sent_rest: Duration::from_millis(config.storage.sent_rest_ms),
         };
         std::fs::create_dir_all(&config.data).map_err(|source| ServeError::Directory {
             path: config.data.clone(),
@@ -348,7 +350,7 @@ fn may_have_lost_records(report: &OpenReport, config: &Config) -> bool {
     let is_tail_acknowledged = config.durability == Durability::Interval;
     report.lost_tail
         || !report.holes.is_empty()
-        || (is_tail_acknowledged && report.torn_tail.is_some())
+        || (is_tail_acknowledged && (report.torn_tail.is_some() || report.tail_unknown))
 }
 
 /// KIP-101: clients must be able to tell what comes now from what was lost.

@@ -72,8 +72,9 @@ impl Broker {
         let books = self.logbook.enter(self);
         let produced = usage.payload_bytes_written;
         DiskStatus {
-            used_bytes: usage.disk_bytes + usage.view_disk_bytes,
+            used_bytes: disk_cap::used_bytes(usage),
             cap_bytes: disk_cap::cap_bytes(self, usage),
+            segments_recycled: usage.segments_recycled,
             written_bytes: books.wear.written_bytes,
             day_bytes: books.wear.day_bytes,
             budget_bytes: books.budget_bytes,

@@ -2,6 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sedge_protocol::batch::Batch;
@@ -11,6 +12,7 @@ use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::disk::SegmentFile;
 use crate::disk::directory::io_error;
 use crate::error::Error;
+use crate::limits;
 
 /// Number of a commit, from 1, grows by 1. 0 is "nothing yet".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -222,6 +224,11 @@ pub struct Usage {
     pub view_disk_bytes: u64,
     /// Bytes of segment files that [`LogStore::free_segments`] gives back as things stand.
     pub reclaimable_bytes: u64,
+    /// Files of freed segments that wait to be used again, and their bytes.
+    pub spare_segments: u64,
+    pub spare_bytes: u64,
+    /// Segments since open that were written over such a file.
+    pub segments_recycled: u64,
     /// Where commits go; its space comes back only when it is full.
     pub active_segment: Option<SegmentId>,
     /// Size of a segment file before it is cut to what it holds.
@@ -357,6 +364,10 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Pending view updates beyond this are flushed by `append` itself.
     pub views_flush_bytes: usize,
+    /// Files of freed segments that are kept to be used again.
+    pub spare_segments_max: usize,
+    /// How long such a file is left alone after bytes of it were sent.
+    pub sent_rest: Duration,
     /// The cluster that the directory must belong to. A new directory takes it, or makes up one.
     pub cluster_id: Option<String>,
     pub node_id: i32,
@@ -368,6 +379,8 @@ impl Default for Options {
             segment_bytes: 16 << 20,
             cache_bytes: 1 << 20,
             views_flush_bytes: 512 << 10,
+            spare_segments_max: limits::SPARE_SEGMENTS_MAX,
+            sent_rest: limits::SENT_REST,
             cluster_id: None,
             node_id: 0,
         }
@@ -420,5 +433,8 @@ pub struct OpenReport {
     pub lost_tail: bool,
     /// The largest append clock of the commits found; `None` in a new log.
     pub newest_append_ms: Option<i64>,
+    /// The last segment was not closed in order, in a file that had held another one: what may have
+    /// been behind its last commit, unsynced, cannot be told.
+    pub tail_unknown: bool,
     pub ms: u64,
 }

@@ -34,6 +34,8 @@ pub struct SegmentHeader {
     /// and from bytes that a producer made to look like a frame.
     pub generation: u64,
     pub first_sequence: Sequence,
+    /// Of the frames that the file held before and that are written over, if it held any.
+    pub previous_generation: Option<u64>,
 }
 
 /// What a part of a commit is.
@@ -134,6 +136,7 @@ impl SegmentHeader {
         out.extend_from_slice(&self.id.0.to_be_bytes());
         out.extend_from_slice(&self.generation.to_be_bytes());
         out.extend_from_slice(&self.first_sequence.0.to_be_bytes());
+        out.extend_from_slice(&self.previous_generation.unwrap_or(0).to_be_bytes());
         out.resize(60, 0);
         out.extend_from_slice(&crc32c::crc32c(&out).to_be_bytes());
         out.try_into().expect("64 bytes were written")
@@ -150,6 +153,7 @@ impl SegmentHeader {
             id: SegmentId(at.u64()?),
             generation: at.u64()?,
             first_sequence: Sequence(at.u64()?),
+            previous_generation: at.u64().filter(|generation| *generation != 0),
         };
         (Reader(crc).u32()? == crc32c::crc32c(covered)).then_some(header)
     }

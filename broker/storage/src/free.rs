@@ -84,7 +84,7 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
         if lives.live_slices > 0 {
             continue;
         }
-        store.files.remove(candidate.id)?;
+        store.free_file(candidate.id, candidate.bytes)?;
         store.catalog.write().forget_segment(candidate.id);
         freed.bytes += candidate.bytes;
         freed.segments += 1;

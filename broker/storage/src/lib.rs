@@ -28,6 +28,7 @@ mod meta;
 mod read;
 mod read_over;
 mod recover;
+mod recycle;
 mod rewrite;
 pub mod scan;
 mod store;

@@ -18,6 +18,13 @@ pub const TAIL_MARKS_MAX: usize = 32;
 /// Open segment files.
 pub const OPEN_FILES_MAX: usize = 48;
 
+/// Files of freed segments that are kept: the next one, and one more where two are filled while
+/// readers hold the first. Their space is nobody else's meanwhile.
+pub const SPARE_SEGMENTS_MAX: usize = 2;
+/// How long bytes that were sent may be sent again: as long as a client may say nothing before its
+/// connection is closed (10 minutes by default), and what the kernel then still tries for.
+pub const SENT_REST: Duration = Duration::from_mins(15);
+
 /// Room in the active segment that [`reserve`](crate::LogStore::reserve) leaves for commits that
 /// free space, so that a full disk can be emptied.
 pub const HEADROOM_BYTES: u64 = 64 << 10;

@@ -124,6 +124,8 @@ struct Segment {
     id: SegmentId,
     file: Arc<dyn SegmentFile>,
     generation: u64,
+    /// Its file held another segment before.
+    is_recycled: bool,
     first_sequence: Sequence,
     file_bytes: u64,
     /// Where its frames end, if it is sealed.
@@ -162,8 +164,7 @@ impl Opening<'_> {
             last = Some((segment, end));
         }
         self.forget_missing_segments();
-        self.finish(last, Sequence(expected.0 - 1));
-        Ok(())
+        self.finish(last, Sequence(expected.0 - 1))
     }
 
     /// What the process before this one wrote may be in the kernel's hands only, and not even on
@@ -234,7 +235,13 @@ impl Opening<'_> {
         };
         let failed = |source| io_error("look at a segment", source);
         let file_bytes = file.bytes().map_err(failed)?;
-        let Some(header) = scan::read_header(&*file)?.filter(|header| header.id == id) else {
+        let header = scan::read_header(&*file)?;
+        if header.is_some_and(|header| header.id != id) {
+            // A file that was to be used again: it has its new name, and what is in it is dead.
+            self.store.files.remove(id)?;
+            return Ok(None);
+        }
+        let Some(header) = header else {
             // Frames cannot be told from other bytes without the generation.
             let begun = match Scanner::new(&*file, 0, 0, file_bytes).next()? {
                 Found::End { torn_end, .. } => torn_end > 0,
@@ -255,6 +262,7 @@ impl Opening<'_> {
             return Ok(None);
         };
         let generation = header.generation;
+        let is_recycled = header.previous_generation.is_some();
         let footer = scan::read_footer(&*file, id, generation)?;
         let sealed_at = footer.map(|footer| footer.frames_end);
         let first_sequence = header.first_sequence;
@@ -262,6 +270,7 @@ impl Opening<'_> {
             id,
             file,
             generation,
+            is_recycled,
             first_sequence,
             file_bytes,
             sealed_at,
@@ -333,7 +342,9 @@ impl Opening<'_> {
                             position,
                             bytes,
                         });
-                        scan::wipe(&*file, position, torn_end)?;
+                        if !segment.is_recycled {
+                            scan::wipe(&*file, position, torn_end)?;
+                        }
                     } else if bytes > 0 && !self.goes_on_after(id, Sequence(expected.0 - 1))? {
                         self.note_hole(id, position, bytes, head.as_ref());
                         (self.ended_in_hole, is_whole) = (true, false);
@@ -531,7 +542,7 @@ impl Opening<'_> {
                 ..applied
             };
         }
-        self.finish(last, sequence);
+        self.finish(last, sequence)?;
         if sequence > Sequence(0)
             && let Err(error) = self.store.flush(true)
         {
@@ -596,7 +607,9 @@ impl Opening<'_> {
                             position,
                             bytes,
                         });
-                        scan::wipe(&*file, position, torn_end)?;
+                        if !segment.is_recycled {
+                            scan::wipe(&*file, position, torn_end)?;
+                        }
                     } else if bytes > 0 && !self.goes_on_after(id, *sequence)? {
                         self.note_hole(id, position, bytes, head.as_ref());
                     }
@@ -685,7 +698,14 @@ impl Opening<'_> {
     }
 
     /// The writer goes on where the log ends.
-    fn finish(&mut self, last: Option<(Segment, u64)>, sequence: Sequence) {
+    fn finish(&mut self, last: Option<(Segment, u64)>, sequence: Sequence) -> Result<(), Error> {
+        self.store.find_spares()?;
+        if let Some((segment, position)) = &last
+            && segment.sealed_at.is_none()
+            && segment.is_recycled
+        {
+            self.cut(segment, *position)?;
+        }
         let writer = self
             .store
             .writer
@@ -695,6 +715,7 @@ impl Opening<'_> {
         writer.last_segment = self.ids.last().copied().unwrap_or_default();
         if let Some((segment, position)) = last
             && segment.sealed_at.is_none()
+            && !segment.is_recycled
             && segment.id == writer.last_segment
         {
             writer.active = Some(Active {
@@ -703,8 +724,28 @@ impl Opening<'_> {
                 file: segment.file,
                 position,
                 capacity: segment.file_bytes,
+                is_recycled: false,
             });
         }
+        Ok(())
+    }
+
+    /// Behind the last frame there may be one that was torn, which nothing tells from the bytes of
+    /// the segment before: all of it goes. Nothing is written there in any case, so a disk that does
+    /// not take that now is no reason to stop.
+    fn cut(&mut self, segment: &Segment, position: u64) -> Result<(), Error> {
+        if position >= segment.file_bytes {
+            return Ok(());
+        }
+        self.report.tail_unknown = true;
+        match segment.file.truncate(position) {
+            Ok(()) => self.store.note_unsynced(&segment.file),
+            Err(source) => match io_error("cut a segment", source) {
+                Error::Full | Error::ReadOnly => {}
+                error => return Err(error),
+            },
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,11 @@
 //! Bytes that are no frame are a *hole* where a valid frame of the same generation follows in the
 //! segment, and the *end* otherwise. What lies between the end and the last byte that is not zero
 //! is *torn*.
+//!
+//! In a file that was used before, the bytes behind the end are those of the segment before, and
+//! reading all of them at each start is dear. There the search for what may follow damaged bytes
+//! ends at the first whole frame of the generation before: what is synced has no gaps, so nothing
+//! that is lies behind one; and torn is only what has the beginning of a frame of this generation.
 
 use std::io::{self, IoSlice};
 
@@ -137,7 +142,7 @@ impl<'a> Scanner<'a> {
         for start in frame_starts(position) {
             let follows =
                 |head: &FrameHead| start == anchor || u64::from(head.padding) == start - position;
-            let Some(here) = self.head_at(start)?.filter(follows) else {
+            let Some(here) = self.head_at(start, self.generation)?.filter(follows) else {
                 continue;
             };
             if let Some(body) = self.body_of(start, &here)? {
@@ -150,7 +155,12 @@ impl<'a> Scanner<'a> {
             }
             head = Some(here);
         }
-        match self.find_frame(position + 1)? {
+        let previous = self.previous_generation()?;
+        let found = match previous {
+            Some(previous) if self.is_frame(position, previous)? => None,
+            previous => self.find_frame(position + 1, previous)?,
+        };
+        match found {
             Some(end) => {
                 (self.position, self.anchor) = (end, end);
                 Ok(Found::Hole {
@@ -161,26 +171,62 @@ impl<'a> Scanner<'a> {
             }
             None => Ok(Found::End {
                 position,
-                torn_end: self.last_data(position)?,
+                torn_end: match previous {
+                    None => self.last_data(position)?,
+                    Some(_) => self.begun_end(position, head.as_ref())?,
+                },
                 head,
             }),
         }
     }
 
-    fn head_at(&mut self, position: u64) -> Result<Option<FrameHead>, Error> {
+    /// Of the segment that the file held before. Asked for where something is not as it should be.
+    fn previous_generation(&self) -> Result<Option<u64>, Error> {
+        let header = read_header(self.file)?;
+        let of_this = header.filter(|header| header.generation == self.generation);
+        Ok(of_this.and_then(|header| header.previous_generation))
+    }
+
+    /// Whether a whole frame of `generation` is there.
+    fn is_frame(&mut self, position: u64, generation: u64) -> Result<bool, Error> {
+        match self.head_at(position, generation)? {
+            Some(head) => Ok(self.body_of(position, &head)?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// Where a frame behind `position` would end that was begun and is not whole.
+    fn begun_end(&mut self, position: u64, head: Option<&FrameHead>) -> Result<u64, Error> {
+        if let Some(head) = head {
+            return Ok(position + u64::from(head.padding) + head.frame_bytes());
+        }
+        for start in frame_starts(position) {
+            let end = start + FRAME_HEAD_BYTES;
+            if end > self.end {
+                break;
+            }
+            let front = self.window.get(start, FRAME_HEAD_BYTES, FRAME_HEAD_BYTES)?;
+            if FrameHead::peek(&front, self.generation).is_some() {
+                return Ok(end);
+            }
+        }
+        Ok(position)
+    }
+
+    fn head_at(&mut self, position: u64, generation: u64) -> Result<Option<FrameHead>, Error> {
         if position + FRAME_HEAD_BYTES > self.end {
             return Ok(None);
         }
         let ahead = limits::SCAN_READ_BYTES.min(self.end - position);
         let front = self.window.get(position, FRAME_HEAD_BYTES, ahead)?;
-        let Some(whole) = FrameHead::peek(&front, self.generation) else {
+        let Some(whole) = FrameHead::peek(&front, generation) else {
             return Ok(None);
         };
         if position + whole > self.end {
             return Ok(None);
         }
         let bytes = self.window.get(position, whole, ahead)?;
-        let head = FrameHead::decode(&bytes, self.generation);
+        let head = FrameHead::decode(&bytes, generation);
         Ok(head.filter(|head| position + head.frame_bytes() <= self.end))
     }
 
@@ -194,8 +240,8 @@ impl<'a> Scanner<'a> {
         Ok(whole.then_some(body))
     }
 
-    /// The next valid frame at or after `from`.
-    fn find_frame(&mut self, from: u64) -> Result<Option<u64>, Error> {
+    /// The next valid frame at or after `from`, before one of the generation `previous`.
+    fn find_frame(&mut self, from: u64, previous: Option<u64>) -> Result<Option<u64>, Error> {
         let mut from = from;
         loop {
             let Some(data) = self.next_data(from)? else {
@@ -211,10 +257,13 @@ impl<'a> Scanner<'a> {
             match magic {
                 Some(at) => {
                     let candidate = from + at as u64;
-                    if let Some(head) = self.head_at(candidate)?
-                        && self.body_of(candidate, &head)?.is_some()
-                    {
+                    if self.is_frame(candidate, self.generation)? {
                         return Ok(Some(candidate));
+                    }
+                    if let Some(previous) = previous
+                        && self.is_frame(candidate, previous)?
+                    {
+                        return Ok(None);
                     }
                     from = candidate + 1;
                 }

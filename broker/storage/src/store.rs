@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::files::Files;
 use crate::limits;
 use crate::meta::{self, DirectoryLock};
+use crate::recycle::Spare;
 use crate::views::Base;
 use crate::views::fjall_base::FjallBase;
 use crate::write::{Sealing, Writer};
@@ -35,6 +36,7 @@ pub struct Store {
     /// Files with writes that no sync has covered.
     pub(crate) unsynced: Mutex<Vec<Arc<dyn SegmentFile>>>,
     pub(crate) sealing: Mutex<Vec<Sealing>>,
+    pub(crate) spares: Mutex<Vec<Spare>>,
     syncing: Mutex<()>,
     poisoned: AtomicBool,
     identity: Identity,
@@ -49,6 +51,7 @@ pub(crate) struct Counters {
     pub payload_bytes: AtomicU64,
     pub log_bytes: AtomicU64,
     pub syncs: AtomicU64,
+    pub recycled: AtomicU64,
     /// Commits that a read found damaged and passed over.
     pub damaged: AtomicU64,
 }
@@ -67,6 +70,7 @@ pub fn open(
     let identity = meta::check_or_write(directory, &options)?;
     let disk = Arc::new(crate::disk::directory::Directory::open(
         &directory.join("segments"),
+        options.sent_rest,
     )?);
     let views = directory.join("views");
     let cache_bytes = options.cache_bytes;
@@ -114,6 +118,7 @@ impl Store {
             counters: Counters::default(),
             unsynced: Mutex::default(),
             sealing: Mutex::default(),
+            spares: Mutex::default(),
             syncing: Mutex::default(),
             poisoned: AtomicBool::new(false),
             identity,
@@ -280,6 +285,7 @@ impl LogStore for Store {
             self.catalog.flush_figures();
         let active_segment = self.lock_writer().active.as_ref().map(|active| active.id);
         let state = self.catalog.read();
+        let (spare_segments, spare_bytes) = self.spare_figures();
         let sparse_bytes = self.options.segment_bytes / limits::MOVE_LIVE_SHARE;
         let reclaimable = disk.iter().filter_map(|(id, bytes)| {
             let segment = state
@@ -305,6 +311,9 @@ impl LogStore for Store {
                 .as_deref()
                 .map_or(0, |views| allocated_bytes(views, 2)),
             reclaimable_bytes: reclaimable.sum(),
+            spare_segments,
+            spare_bytes,
+            segments_recycled: self.counters.recycled.load(Ordering::Relaxed),
             active_segment,
             segment_bytes: self.options.segment_bytes,
             volume_bytes: self.files.disk.volume_bytes(),
@@ -319,7 +328,9 @@ impl LogStore for Store {
     }
 
     fn close(&self) -> Result<(), Error> {
-        self.lock_writer().closed = true;
+        self.close_writer();
+        self.sync_log()?;
+        // The footer that the first one wrote, where it wrote one.
         self.sync_log()?;
         self.flush(true)
     }

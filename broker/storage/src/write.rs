@@ -20,6 +20,7 @@ use crate::format::{
     PAGE_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, frame_starts,
 };
 use crate::limits;
+use crate::recycle::Reused;
 use crate::scan;
 use crate::store::Store;
 
@@ -40,6 +41,8 @@ pub(crate) struct Active {
     /// Where the next frame goes.
     pub position: u64,
     pub capacity: u64,
+    /// Behind `position` are bytes of another segment.
+    pub is_recycled: bool,
 }
 
 impl Active {
@@ -318,13 +321,14 @@ impl Store {
         }
         let id = SegmentId(writer.last_segment.0 + 1);
         let capacity = self.options.segment_bytes.max(SEGMENT_HEADER_BYTES + bytes);
-        let file = self.files.disk.create(id, capacity)?;
+        let (file, previous_generation) = self.new_file(id, capacity)?;
         let generation = new_generation();
         let first_sequence = Sequence(writer.sequence.0 + 1);
         let header = SegmentHeader {
             id,
             generation,
             first_sequence,
+            previous_generation,
         };
         // Without its header nothing in a segment can be told from old bytes, so it is on the disk
         // first.
@@ -351,8 +355,40 @@ impl Store {
             file,
             position,
             capacity,
+            is_recycled: previous_generation.is_some(),
         });
         Ok(())
+    }
+
+    /// One that was used before, if there is one, with the generation of what is still in it.
+    fn new_file(
+        &self,
+        id: SegmentId,
+        capacity: u64,
+    ) -> Result<(Arc<dyn SegmentFile>, Option<u64>), Error> {
+        if let Some(Reused { file, generation }) = self.reuse_file(id, capacity)? {
+            return Ok((file, Some(generation)));
+        }
+        let created = match self.files.disk.create(id, capacity) {
+            // Files that may not be used yet take up room all the same.
+            Err(Error::Full) if self.drop_spares()? => self.files.disk.create(id, capacity),
+            created => created,
+        };
+        Ok((created?, None))
+    }
+
+    /// Nothing is written any more. What follows the last frame of a file that was used before
+    /// cannot be told from a torn frame, so its segment is sealed: the next process begins another.
+    pub(crate) fn close_writer(&self) {
+        let mut writer = self.lock_writer();
+        writer.closed = true;
+        let sequence = writer.sequence;
+        let recycled = writer.active.take_if(|active| active.is_recycled);
+        if let Some(active) = recycled
+            && self.catalog.read().active.complete
+        {
+            self.seal(&active, sequence);
+        }
     }
 
     /// Hands the footer to the next sync, which writes it when the frames are safe: views are

@@ -77,6 +77,7 @@ fn make(input: &mut Unstructured<'_>) -> Result<(Vec<u8>, bool)> {
     let header = SegmentHeader {
         id: SEGMENT,
         generation: GENERATION,
+        previous_generation: None,
         first_sequence: Sequence(9),
     };
     let mut segment = header.encode().to_vec();

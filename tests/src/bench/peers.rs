@@ -19,7 +19,15 @@ impl Peer {
         if is_kafka() {
             return Self::kafka(&directory.join("second"));
         }
+        Self::sedge_set(directory, durability, &[])
+    }
+
+    /// The same with some settings.
+    pub fn sedge_set(directory: &Path, durability: &str, settings: &[(&str, &str)]) -> Self {
         let options = Options::default().config(format!("durability = \"{durability}\"\n"));
+        let options = settings
+            .iter()
+            .fold(options, |options, (key, value)| options.set(key, value));
         Self::Sedge(Box::new(Sedge::start(&directory.join("sedge"), options)))
     }
 
@@ -37,6 +45,14 @@ impl Peer {
         match self {
             Self::Sedge(_) => "sedge",
             Self::Kafka(_) => "kafka",
+        }
+    }
+
+    /// `HOST:PORT` of the console.
+    pub fn console(&self) -> &str {
+        match self {
+            Self::Sedge(sedge) => sedge.console(),
+            Self::Kafka(_) => panic!("Apache Kafka has no console"),
         }
     }
 

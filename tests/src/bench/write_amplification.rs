@@ -13,13 +13,24 @@ use std::time::Duration;
 use crate::bench::{Load, Peer};
 use crate::process::Process;
 use crate::temp_dir::TempDir;
-use crate::{limits, proc};
+use crate::{http, limits, proc};
 
 const BYTES: u64 = 256 << 20;
 /// A commit a KiB takes its time.
 const BYTES_OF_SMALL: u64 = 48 << 20;
 const DISK_MIB: u64 = 2048;
 const SECTOR_BYTES: u64 = 512;
+
+/// Of all partitions.
+const KEPT_BYTES: u64 = 4 << 20;
+
+/// Little is kept, and freed files may be written over at once.
+const RECYCLING: &[(&str, &str)] = &[
+    ("sedge.profile", "small"),
+    ("log.retention.check.interval.ms", "50"),
+    ("sedge.segment.bytes", "8388608"),
+    ("sedge.segment.rest.ms", "0"),
+];
 
 /// One way to produce.
 struct Case {
@@ -30,6 +41,8 @@ struct Case {
     records: usize,
     record_bytes: usize,
     bytes: u64,
+    /// Each segment is written over one that retention has freed.
+    recycled: bool,
 }
 
 const RECORDS: usize = 15;
@@ -38,7 +51,7 @@ const WHOLE_PAGES: usize = 1073;
 /// Fifteen of these make a batch that is 16 KiB without: each commit reaches into a fifth page.
 const A_PAGE_MORE: usize = 1080;
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 8] = [
     Case {
         name: "sync, commits of 16 KiB, one at a time",
         durability: "sync",
@@ -47,6 +60,7 @@ const CASES: [Case; 6] = [
         records: RECORDS,
         record_bytes: WHOLE_PAGES,
         bytes: BYTES,
+        recycled: false,
     },
     Case {
         name: "sync, commits of 16 KiB and a little, one at a time",
@@ -56,6 +70,7 @@ const CASES: [Case; 6] = [
         records: RECORDS,
         record_bytes: A_PAGE_MORE,
         bytes: BYTES,
+        recycled: false,
     },
     Case {
         name: "sync, batches of 16 KiB, five in flight",
@@ -65,6 +80,7 @@ const CASES: [Case; 6] = [
         records: RECORDS,
         record_bytes: A_PAGE_MORE,
         bytes: BYTES,
+        recycled: false,
     },
     Case {
         name: "interval, commits of 16 KiB",
@@ -74,6 +90,7 @@ const CASES: [Case; 6] = [
         records: RECORDS,
         record_bytes: A_PAGE_MORE,
         bytes: BYTES,
+        recycled: false,
     },
     Case {
         name: "sync, 1 KiB from each of 100 producers, one at a time",
@@ -83,6 +100,7 @@ const CASES: [Case; 6] = [
         records: 1,
         record_bytes: 1 << 10,
         bytes: BYTES_OF_SMALL,
+        recycled: false,
     },
     Case {
         name: "interval, 1 KiB from each of 100 producers, one at a time",
@@ -92,6 +110,27 @@ const CASES: [Case; 6] = [
         records: 1,
         record_bytes: 1 << 10,
         bytes: BYTES_OF_SMALL,
+        recycled: false,
+    },
+    Case {
+        name: "sync, commits of 16 KiB, one at a time, over freed segments",
+        durability: "sync",
+        producers: 1,
+        in_flight: 1,
+        records: RECORDS,
+        record_bytes: WHOLE_PAGES,
+        bytes: BYTES_OF_SMALL,
+        recycled: true,
+    },
+    Case {
+        name: "sync, 1 KiB from each of 100 producers, over freed segments",
+        durability: "sync",
+        producers: 100,
+        in_flight: 1,
+        records: 1,
+        record_bytes: 1 << 10,
+        bytes: BYTES_OF_SMALL,
+        recycled: true,
     },
 ];
 
@@ -103,7 +142,9 @@ pub fn run() -> String {
         let at = disk
             .as_ref()
             .map_or(directory.path(), |disk| disk.mounted.as_path());
-        let mut peer = Peer::sedge(&at.join(number.to_string()), case.durability);
+        let at = at.join(number.to_string());
+        let settings = if case.recycled { RECYCLING } else { &[] };
+        let mut peer = Peer::sedge_set(&at, case.durability, settings);
         let load = Load {
             bootstrap: peer.bootstrap(),
             topic: "written".into(),
@@ -112,7 +153,14 @@ pub fn run() -> String {
             batch_bytes: case.records * case.record_bytes,
             record_bytes: case.record_bytes,
         };
-        load.create(&[]);
+        if case.recycled {
+            let kept = (KEPT_BYTES / u64::from(case.producers.unsigned_abs())).to_string();
+            load.create(&[("retention.bytes", &kept)]);
+            // Until every file was used before.
+            load.produce(Duration::MAX, BYTES_OF_SMALL);
+        } else {
+            load.create(&[]);
+        }
         rustix::fs::sync();
         let (process, device) = (proc::written_bytes(peer.pid()), device_bytes(disk.as_ref()));
         let done = load.produce(Duration::MAX, case.bytes);
@@ -123,9 +171,15 @@ pub fn run() -> String {
             (Some(before), Some(after)) => format!("{:.3}", (after - before) as f64 / produced),
             _ => "not measured (no loop device here)".into(),
         };
+        let over = if case.recycled {
+            let name = "sedge_storage_segments_recycled_total";
+            format!(", {} segments", http::metric(peer.console(), name))
+        } else {
+            String::new()
+        };
         writeln!(
             text,
-            "{} (batches of {} B): process {by_process:.3}, device (ext4) {by_device}",
+            "{}{over} (batches of {} B): process {by_process:.3}, device (ext4) {by_device}",
             case.name,
             done.bytes / done.requests,
         )

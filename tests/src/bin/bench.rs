@@ -1,14 +1,17 @@
-//! `bench kafka|start|memory|scale|write-amp`: measurements, with the commit and the spread of
-//! several runs.
+//! `bench kafka|start|memory|retention|scale|write-amp`: measurements, with the commit and the
+//! spread of several runs.
 
 #![allow(clippy::print_stdout, reason = "the table is the output")]
 
 use sedge_tests::bench::throughput::Plan;
-use sedge_tests::bench::{heading, memory, scale, start, throughput, write_amplification};
+use sedge_tests::bench::{
+    heading, memory, retention, scale, start, throughput, write_amplification,
+};
 
 const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
        bench start [--rounds N] [--partitions N] [--alone]
        bench memory [--alone]
+       bench retention
        bench scale [--partitions N] [--rounds N]
        bench write-amp
 --alone leaves Apache Kafka out";
@@ -26,7 +29,16 @@ fn main() {
     };
     let with_kafka = !arguments.iter().any(|a| a == "--alone");
     let what = arguments.first().map_or("", String::as_str);
-    if !["kafka", "start", "memory", "scale", "write-amp"].contains(&what) {
+    if ![
+        "kafka",
+        "start",
+        "memory",
+        "retention",
+        "scale",
+        "write-amp",
+    ]
+    .contains(&what)
+    {
         println!("{USAGE}");
         std::process::exit(64);
     }
@@ -55,6 +67,7 @@ fn main() {
             println!("{}", scale::run(partitions, rounds));
         }
         "memory" => println!("{}", memory::run(with_kafka)),
+        "retention" => println!("{}", retention::run()),
         _ => println!("{}", write_amplification::run()),
     }
 }

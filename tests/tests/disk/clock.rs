@@ -13,7 +13,6 @@ use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wall_clock::{WallClock, now_ms};
 use sedge_tests::wire::{self, Batch, Connection, error};
 
-const OFFSET_OUT_OF_RANGE: i16 = 1;
 const YEAR: i64 = 365 * 86_400;
 
 struct Site {
@@ -146,7 +145,8 @@ impl Site {
         let produced = wire::produce(&mut connection, "second", 0, &batch);
         assert_eq!(produced.error, error::NONE, "{produced:?}");
         let began = Instant::now();
-        while wire::fetch(&mut connection, "second", 0, self.witnesses).error != OFFSET_OUT_OF_RANGE
+        while wire::fetch(&mut connection, "second", 0, self.witnesses).error
+            != error::OFFSET_OUT_OF_RANGE
         {
             assert!(
                 began.elapsed() < limits::CONDITION,

@@ -9,6 +9,8 @@ pub struct DiskStatus {
     pub used_bytes: u64,
     /// What it may take; `None` without a cap.
     pub cap_bytes: Option<u64>,
+    /// Segments since the start that were written over freed ones.
+    pub segments_recycled: u64,
     /// Written to the device since the data directory was made.
     pub written_bytes: u64,
     /// Written in the day under way.
@@ -27,6 +29,11 @@ impl DiskStatus {
             "sedge_disk_used_bytes",
             "What the data directory takes, views and all.",
             self.used_bytes,
+        );
+        out.counter(
+            "sedge_storage_segments_recycled_total",
+            "Segments that were written over freed ones.",
+            self.segments_recycled,
         );
         out.counter(
             "sedge_disk_written_bytes_total",

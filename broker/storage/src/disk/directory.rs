@@ -1,10 +1,13 @@
 //! Segments as files of a directory.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, StatVfsMountFlags};
@@ -15,6 +18,8 @@ use crate::api::SegmentId;
 use crate::error::Error;
 
 const SUFFIX: &str = ".seg";
+/// Of a segment's file that waits to be used again.
+const SPARE_SUFFIX: &str = ".spare";
 /// The kernel takes no more in one call.
 const WRITE_PARTS_MAX: usize = 1024;
 
@@ -22,23 +27,86 @@ const WRITE_PARTS_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
+    opened: Instant,
+    sent_rest: Duration,
+    sent: Arc<Sent>,
+}
+
+/// When bytes were last sent from a segment's file. A process knows nothing of those before it.
+#[derive(Debug, Default)]
+struct Sent(Mutex<HashMap<SegmentId, Instant>>);
+
+impl Sent {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SegmentId, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug)]
-struct OpenFile(File);
+struct OpenFile {
+    file: File,
+    id: SegmentId,
+    sent: Arc<Sent>,
+}
 
 impl Directory {
-    /// Makes the directory where it is missing.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    /// Makes the directory where it is missing. What was sent from a file may be sent again for
+    /// `sent_rest`.
+    pub fn open(path: &Path, sent_rest: Duration) -> Result<Self, Error> {
         std::fs::create_dir_all(path)
             .map_err(|source| io_error("create the segments folder", source))?;
         Ok(Self {
             path: path.to_owned(),
+            opened: Instant::now(),
+            sent_rest,
+            sent: Arc::default(),
         })
     }
 
     fn file(&self, id: SegmentId) -> PathBuf {
         self.path.join(format!("{:010}{SUFFIX}", id.0))
+    }
+
+    fn spare(&self, id: SegmentId) -> PathBuf {
+        self.path.join(format!("{:010}{SPARE_SUFFIX}", id.0))
+    }
+
+    fn handle(&self, id: SegmentId, file: File) -> Arc<dyn SegmentFile> {
+        let sent = Arc::clone(&self.sent);
+        Arc::new(OpenFile { file, id, sent })
+    }
+
+    /// Numbers and sizes of the files with this suffix.
+    fn list_files(&self, suffix: &str) -> Result<Vec<(SegmentId, u64)>, Error> {
+        let failed = |source| io_error("list the segments", source);
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let id = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(suffix)?.parse().ok());
+            if let Some(id) = id {
+                found.push((SegmentId(id), entry.metadata().map_err(failed)?.len()));
+            }
+        }
+        Ok(found)
+    }
+
+    fn try_reuse(&self, spare: SegmentId, id: SegmentId, bytes: u64) -> io::Result<Option<File>> {
+        let path = self.spare(spare);
+        let file = match File::options().read(true).write(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        // Under its segment's name it may have got another one until that was taken from it.
+        if file.metadata()?.nlink() > 1 {
+            return Ok(None);
+        }
+        allocate(&file, bytes)?;
+        std::fs::rename(path, self.file(id))?;
+        self.sync_names()?;
+        Ok(Some(file))
     }
 
     fn sync_names(&self) -> io::Result<()> {
@@ -58,19 +126,7 @@ impl Directory {
 
 impl Disk for Directory {
     fn list(&self) -> Result<Vec<(SegmentId, u64)>, Error> {
-        let failed = |source| io_error("list the segments", source);
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(&self.path).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
-            let id = name
-                .to_str()
-                .and_then(|name| name.strip_suffix(SUFFIX)?.parse().ok());
-            if let Some(id) = id {
-                found.push((SegmentId(id), entry.metadata().map_err(failed)?.len()));
-            }
-        }
-        Ok(found)
+        self.list_files(SUFFIX)
     }
 
     fn create(&self, id: SegmentId, bytes: u64) -> Result<Arc<dyn SegmentFile>, Error> {
@@ -80,7 +136,7 @@ impl Disk for Directory {
             Ok(file)
         });
         match made {
-            Ok(file) => Ok(Arc::new(OpenFile(file))),
+            Ok(file) => Ok(self.handle(id, file)),
             Err(source) => {
                 // Half a file is worse than none; where this fails too, the scan sees an empty
                 // segment.
@@ -98,14 +154,55 @@ impl Disk for Directory {
             opened => opened,
         };
         match opened {
-            Ok(file) => Ok(Some(Arc::new(OpenFile(file)))),
+            Ok(file) => Ok(Some(self.handle(id, file))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(io_error("open a segment", source)),
         }
     }
 
     fn remove(&self, id: SegmentId) -> Result<(), Error> {
+        self.sent.lock().remove(&id);
         match std::fs::remove_file(self.file(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("remove a segment", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_shared(&self, id: SegmentId) -> bool {
+        // Where nobody can say, it is left alone.
+        std::fs::metadata(self.file(id)).map_or(true, |of| of.nlink() > 1)
+    }
+
+    fn rests_until(&self, id: SegmentId) -> Option<Instant> {
+        let sent = self.sent.lock().get(&id).copied().unwrap_or(self.opened);
+        Some(sent + self.sent_rest)
+    }
+
+    fn retire(&self, id: SegmentId) -> Result<(), Error> {
+        self.sent.lock().remove(&id);
+        std::fs::rename(self.file(id), self.spare(id))
+            .map_err(|source| io_error("put a segment aside", source))
+    }
+
+    fn spares(&self) -> Result<Vec<(SegmentId, u64)>, Error> {
+        self.list_files(SPARE_SUFFIX)
+    }
+
+    fn reuse(
+        &self,
+        spare: SegmentId,
+        id: SegmentId,
+        bytes: u64,
+    ) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
+        self.try_reuse(spare, id, bytes)
+            .map(|file| file.map(|file| self.handle(id, file)))
+            .map_err(|source| io_error("use a segment again", source))
+    }
+
+    fn remove_spare(&self, spare: SegmentId) -> Result<(), Error> {
+        match std::fs::remove_file(self.spare(spare)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(io_error("remove a segment", error))
             }
@@ -136,7 +233,7 @@ impl SegmentFile for OpenFile {
             let mut left = &mut group[..];
             IoSlice::advance_slices(&mut left, 0);
             while !left.is_empty() {
-                match rustix::io::pwritev(&self.0, left, position) {
+                match rustix::io::pwritev(&self.file, left, position) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(written) => {
                         position += written as u64;
@@ -154,7 +251,7 @@ impl SegmentFile for OpenFile {
         let mut buffer = Vec::with_capacity(bytes);
         while buffer.len() < bytes {
             let at = position + buffer.len() as u64;
-            match rustix::io::pread(&self.0, rustix::buffer::spare_capacity(&mut buffer), at) {
+            match rustix::io::pread(&self.file, rustix::buffer::spare_capacity(&mut buffer), at) {
                 Ok(0) => break,
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -165,7 +262,7 @@ impl SegmentFile for OpenFile {
     }
 
     fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
-        match rustix::fs::seek(&self.0, rustix::fs::SeekFrom::Data(from)) {
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(from)) {
             Ok(at) => Ok(Some(at)),
             Err(Errno::NXIO) => Ok(None),
             // Not every file system knows its holes.
@@ -177,7 +274,7 @@ impl SegmentFile for OpenFile {
     fn read_cached(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
         let mut buffer = vec![0; bytes];
         let into = &mut [IoSliceMut::new(&mut buffer)];
-        let read = match rustix::io::preadv2(&self.0, into, position, ReadWriteFlags::NOWAIT) {
+        let read = match rustix::io::preadv2(&self.file, into, position, ReadWriteFlags::NOWAIT) {
             Ok(read) => read,
             Err(Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS) => 0,
             Err(error) => return Err(error.into()),
@@ -194,23 +291,24 @@ impl SegmentFile for OpenFile {
         let at = position + bytes.saturating_sub(1);
         let into = &mut [IoSliceMut::new(&mut last)];
         // File systems that cannot say answer with an error.
-        rustix::io::preadv2(&self.0, into, at, ReadWriteFlags::NOWAIT) == Ok(1)
+        rustix::io::preadv2(&self.file, into, at, ReadWriteFlags::NOWAIT) == Ok(1)
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.as_fd())
+        self.sent.lock().insert(self.id, Instant::now());
+        Some(self.file.as_fd())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.file.set_len(bytes)
     }
 
     fn bytes(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 }
 

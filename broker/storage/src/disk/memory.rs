@@ -75,8 +75,9 @@ struct State {
     faults: Faults,
     fuse: Fuse,
     files: BTreeMap<SegmentId, Contents>,
-    /// Oldest first, since a name was made.
-    removed: Vec<(SegmentId, Contents)>,
+    spares: BTreeMap<SegmentId, Contents>,
+    /// What has lost its name since one was made, oldest first; `None` where its file is a spare.
+    removed: Vec<(SegmentId, Option<Contents>)>,
 }
 
 #[derive(Debug)]
@@ -114,17 +115,25 @@ impl MemoryDisk {
     /// which the last is the newest. Handles of before still see this disk, not the new one.
     #[must_use]
     pub fn cut_power(&self, choose: &mut dyn FnMut(usize) -> usize) -> Self {
-        let (mut files, mut removed) = {
+        let (mut files, mut spares, mut removed) = {
             let state = self.state();
-            (state.files.clone(), state.removed.clone())
+            (
+                state.files.clone(),
+                state.spares.clone(),
+                state.removed.clone(),
+            )
         };
         let gone = choose(removed.len() + 1);
-        files.extend(removed.drain(gone..));
-        for contents in files.values_mut() {
+        for (id, contents) in removed.drain(gone..) {
+            let contents = contents.or_else(|| spares.remove(&id));
+            files.extend(contents.map(|contents| (id, contents)));
+        }
+        for contents in files.values_mut().chain(spares.values_mut()) {
             contents.after_power_cut(choose);
         }
         Self(Arc::new(Mutex::new(State {
             files,
+            spares,
             ..State::default()
         })))
     }
@@ -132,9 +141,13 @@ impl MemoryDisk {
     /// The same bytes, as another process would see them after this one was killed.
     #[must_use]
     pub fn after_kill(&self) -> Self {
-        let files = self.state().files.clone();
+        let (files, spares) = {
+            let state = self.state();
+            (state.files.clone(), state.spares.clone())
+        };
         Self(Arc::new(Mutex::new(State {
             files,
+            spares,
             ..State::default()
         })))
     }
@@ -162,6 +175,7 @@ impl State {
     fn used(&self) -> u64 {
         self.files
             .values()
+            .chain(self.spares.values())
             .map(|contents| contents.bytes.len() as u64)
             .sum()
     }
@@ -179,7 +193,8 @@ impl State {
             return Err(Error::ReadOnly);
         }
         match self.faults.capacity {
-            Some(capacity) if self.used() + more > capacity => Err(Error::Full),
+            // What is there already may be written over.
+            Some(capacity) if more > 0 && self.used() + more > capacity => Err(Error::Full),
             _ => Ok(()),
         }
     }
@@ -232,7 +247,67 @@ impl Disk for MemoryDisk {
             .burn()
             .map_err(|source| io_error("remove a segment", source))?;
         if let Some(contents) = state.files.remove(&id) {
-            state.removed.push((id, contents));
+            state.removed.push((id, Some(contents)));
+        }
+        Ok(())
+    }
+
+    fn retire(&self, id: SegmentId) -> Result<(), Error> {
+        let mut state = self.state();
+        state
+            .burn()
+            .map_err(|source| io_error("put a segment aside", source))?;
+        if let Some(contents) = state.files.remove(&id) {
+            state.spares.insert(id, contents);
+            state.removed.push((id, None));
+        }
+        Ok(())
+    }
+
+    fn spares(&self) -> Result<Vec<(SegmentId, u64)>, Error> {
+        let state = self.state();
+        let spares = state.spares.iter();
+        Ok(spares
+            .map(|(id, file)| (*id, file.bytes.len() as u64))
+            .collect())
+    }
+
+    fn reuse(
+        &self,
+        spare: SegmentId,
+        id: SegmentId,
+        bytes: u64,
+    ) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
+        let mut state = self.state();
+        let held = state
+            .spares
+            .get(&spare)
+            .map_or(0, |of| of.bytes.len() as u64);
+        state.check_room(bytes.saturating_sub(held))?;
+        state
+            .burn()
+            .map_err(|source| io_error("use a segment again", source))?;
+        let Some(mut contents) = state.spares.remove(&spare) else {
+            return Ok(None);
+        };
+        contents.bytes.resize(bytes as usize, 0);
+        state.files.insert(id, contents);
+        state.removed.clear();
+        drop(state);
+        let disk = self.clone();
+        Ok(Some(Arc::new(OpenFile { disk, id })))
+    }
+
+    fn remove_spare(&self, spare: SegmentId) -> Result<(), Error> {
+        let mut state = self.state();
+        state
+            .burn()
+            .map_err(|source| io_error("remove a segment", source))?;
+        let contents = state.spares.remove(&spare);
+        // Where the name that it had before may come back, it comes back with its bytes.
+        let before = state.removed.iter_mut().find(|(id, _)| *id == spare);
+        if let Some((_, before)) = before {
+            *before = contents;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ pub mod memory;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -25,6 +26,31 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     fn open(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error>;
     /// Removing what is not there is no error. Open handles keep their bytes.
     fn remove(&self, id: SegmentId) -> Result<(), Error>;
+    /// Whether the segment's file has another name, under which its bytes must stay.
+    fn is_shared(&self, id: SegmentId) -> bool {
+        let _ = id;
+        false
+    }
+    /// Until when bytes that were sent from the segment's file may be sent again.
+    fn rests_until(&self, id: SegmentId) -> Option<Instant> {
+        let _ = id;
+        None
+    }
+    /// Takes the segment's name from its file, which becomes a spare. Open handles keep its bytes
+    /// until it is reused.
+    fn retire(&self, id: SegmentId) -> Result<(), Error>;
+    /// The spares and their bytes.
+    fn spares(&self) -> Result<Vec<(SegmentId, u64)>, Error>;
+    /// The file of a spare as that of segment `id`, with room for `bytes`; the name is durable.
+    /// `None` where there is no such spare, or where its bytes must stay.
+    fn reuse(
+        &self,
+        spare: SegmentId,
+        id: SegmentId,
+        bytes: u64,
+    ) -> Result<Option<Arc<dyn SegmentFile>>, Error>;
+    /// Removing what is not there is no error.
+    fn remove_spare(&self, spare: SegmentId) -> Result<(), Error>;
     /// `None` where the volume does not say.
     fn free_bytes(&self) -> Option<u64>;
     /// Whether the volume is mounted read-only.

@@ -7,6 +7,7 @@ mod crash;
 mod directory;
 mod faults;
 mod pages;
+mod recycle;
 mod simulation;
 mod stores;
 mod threads;

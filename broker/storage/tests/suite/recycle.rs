@@ -1,0 +1,265 @@
+//! Segments that are written over freed ones.
+
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::disk::memory::{Faults, MemoryDisk};
+use sedge_storage::views::memory_base::MemoryBase;
+use sedge_storage::{Entry, LogStore, Options, SegmentId, Store, Wait};
+
+use crate::bytes_of::{append, batch, commit, whole};
+use crate::crash::Random;
+use crate::stores::{Directory, in_memory, on_disk, small};
+
+const P: PartitionId = PartitionId(5);
+const FAR: Offset = Offset(i64::MAX);
+
+fn body_bytes(offset: i64) -> usize {
+    500 + (offset as usize * 37) % 1500
+}
+
+fn append_from(store: &dyn LogStore, from: i64, until: i64) {
+    for offset in from..until {
+        let batches = vec![batch(offset, 1, offset, body_bytes(offset))];
+        store.reserve(2000).unwrap();
+        store
+            .append(commit(vec![append(P.0, batches)], offset))
+            .unwrap();
+    }
+}
+
+fn delete_before(store: &dyn LogStore, offset: i64) {
+    let (partition, offset) = (P, Offset(offset));
+    store
+        .append(commit(vec![Entry::LogStart { partition, offset }], 0))
+        .unwrap();
+    while store.free_segments().unwrap().more {}
+}
+
+fn check(store: &dyn LogStore, from: i64, until: i64) {
+    let bounds = store.bounds(P).unwrap();
+    assert_eq!((bounds.log_start.0, bounds.next_offset.0), (from, until));
+    let got = store.read(P, Offset(from), FAR, usize::MAX >> 1).unwrap();
+    let want: Vec<u8> = (from..until)
+        .flat_map(|offset| whole(&batch(offset, 1, offset, body_bytes(offset))))
+        .collect();
+    assert!(got.concat() == want, "{from}..{until}");
+}
+
+/// A store whose active segment is written over another one, which holds up to `until`.
+fn recycled(store: &Store) -> (SegmentId, i64) {
+    let mut until = 0;
+    while store.usage().segments_recycled == 0 {
+        append_from(store, until, until + 10);
+        until += 10;
+        delete_before(store, until - 5);
+    }
+    (store.usage().active_segment.unwrap(), until)
+}
+
+#[test]
+fn freed_files_are_used_again() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    let mut created = 0;
+    for round in 0..40 {
+        append_from(&store, round * 20, round * 20 + 20);
+        delete_before(&store, round * 20 + 10);
+        let usage = store.usage();
+        created = created.max(usage.segments + usage.spare_segments);
+        assert!(
+            usage.spare_segments <= 2 && usage.segments <= 4,
+            "{usage:?}"
+        );
+        check(&store, round * 20 + 10, round * 20 + 20);
+    }
+    let usage = store.usage();
+    assert!(usage.segments_recycled > 15, "{usage:?}");
+    drop(store);
+    // Killed: what was in the files before is nobody's loss, and the spares are still there.
+    let (store, report) = in_memory(&disk.after_kill(), &base.copy(), small());
+    assert_eq!((report.torn_tail, report.holes.len()), (None, 0));
+    check(&store, 790, 800);
+    append_from(&store, 800, 860);
+    check(&store, 790, 860);
+    assert!(store.usage().segments_recycled > 0);
+    drop(store);
+    // And without the views.
+    let (store, report) = in_memory(&disk.after_kill(), &MemoryBase::new(), small());
+    assert!(report.views_rebuilt && report.holes.is_empty() && report.torn_tail.is_none());
+    assert_eq!(store.bounds(P).unwrap().log_start, Offset(790));
+}
+
+#[test]
+fn old_bytes_are_neither_torn_nor_wiped() {
+    for views in [true, false] {
+        let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+        let (store, _) = in_memory(&disk, &base, small());
+        let (active, until) = recycled(&store);
+        drop(store);
+        let before = disk.contents(active).unwrap();
+        let base = if views {
+            base.copy()
+        } else {
+            MemoryBase::new()
+        };
+        let disk = disk.after_kill();
+        let (store, report) = in_memory(&disk, &base, small());
+        assert_eq!((report.torn_tail, &report.holes[..]), (None, &[][..]));
+        assert!(report.tail_unknown);
+        check(&store, until - 5, until);
+        // Cut, not written over: nothing behind the last frame can come back.
+        let after = disk.contents(active).unwrap();
+        assert!(after.len() < before.len() && before.starts_with(&after));
+        append_from(&store, until, until + 40);
+        assert_ne!(store.usage().active_segment, Some(active));
+        store.close().unwrap();
+        drop(store);
+        let (store, report) = in_memory(&disk, &base, small());
+        assert!(
+            !report.tail_unknown && report.holes.is_empty(),
+            "{report:?}"
+        );
+        check(&store, until - 5, until + 40);
+    }
+}
+
+#[test]
+fn a_process_that_ends_in_order_seals_what_it_wrote_over_old_bytes() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    let (_, until) = recycled(&store);
+    store.close().unwrap();
+    drop(store);
+    let (store, report) = in_memory(&disk, &base, small());
+    assert_eq!(report.frames_replayed, 0);
+    assert!(!report.tail_unknown && report.torn_tail.is_none() && report.holes.is_empty());
+    check(&store, until - 5, until);
+}
+
+#[test]
+fn a_torn_frame_over_old_bytes_is_cut_and_does_not_come_back() {
+    for seed in 0..200 {
+        let mut random = Random(seed);
+        let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+        let (store, _) = in_memory(&disk, &base, small());
+        let (_, until) = recycled(&store);
+        append_from(&store, until, until + 4);
+        store.sync().unwrap();
+        let (synced, mut next) = (until + 4, until + 4);
+        append_from(&store, next, next + 6);
+        drop(store);
+        let mut disk = disk.after_power_cut(&mut || random.below(2) == 0);
+        // Twice: what was left of the first crash must not show after the second.
+        for _ in 0..2 {
+            let (store, report) = in_memory(&disk, &base.copy(), small());
+            let bounds = store.bounds(P).unwrap();
+            assert!(bounds.next_offset.0 >= synced, "seed {seed}: {report:?}");
+            assert!(bounds.next_offset.0 <= next + 6, "seed {seed}");
+            let start = bounds.log_start;
+            let read = store.read(P, start, FAR, usize::MAX >> 1).unwrap().concat();
+            let there = offsets_of(&read);
+            let wanted: Vec<i64> = (start.0..synced).collect();
+            assert!(
+                there.starts_with(&wanted),
+                "seed {seed}: {there:?}, {report:?}"
+            );
+            next = bounds.next_offset.0;
+            append_from(&store, next, next + 6);
+            drop(store);
+            disk = disk.after_power_cut(&mut || random.below(2) == 0);
+        }
+    }
+}
+
+/// Each batch must be the one that was written at its offset.
+fn offsets_of(mut bytes: &[u8]) -> Vec<i64> {
+    let mut offsets = Vec::new();
+    while let Some(base) = bytes.first_chunk::<8>() {
+        let offset = i64::from_be_bytes(*base);
+        let expected = whole(&batch(offset, 1, offset, body_bytes(offset)));
+        assert!(bytes.starts_with(&expected), "offset {offset}");
+        bytes = &bytes[expected.len()..];
+        offsets.push(offset);
+    }
+    assert!(offsets.is_sorted(), "{offsets:?}");
+    offsets
+}
+
+#[test]
+fn a_full_disk_takes_the_spares_first() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_from(&store, 0, 200);
+    delete_before(&store, 195);
+    assert_eq!(store.usage().spare_segments, 2);
+    let usage = store.usage();
+    disk.set_faults(Faults {
+        capacity: Some(usage.disk_bytes + usage.spare_bytes + 1000),
+        ..Faults::default()
+    });
+    // A commit that no spare is large enough for.
+    store.reserve(40 << 10).unwrap();
+    assert_eq!(store.usage().spare_segments, 0);
+}
+
+#[test]
+fn a_file_is_not_written_over_while_it_is_read_or_has_another_name() {
+    let directory = Directory::new();
+    let options = || Options {
+        sent_rest: std::time::Duration::ZERO,
+        ..small()
+    };
+    let (store, _) = on_disk(directory.path(), options());
+    append_from(&store, 0, 200);
+    // Footers are written by the first, and what it wrote is synced by the second.
+    store.sync().unwrap();
+    store.sync().unwrap();
+    let segments = directory.path().join("segments");
+    let first = segments.join("0000000001.seg");
+    let bytes = std::fs::read(&first).unwrap();
+    let backup = directory.path().join("backup");
+    std::fs::hard_link(&first, &backup).unwrap();
+    // A reader of the second segment that takes its time.
+    let second = store.slices(P).unwrap()[1];
+    let held = store
+        .locate(
+            P,
+            second.first_offset,
+            second.next_offset,
+            usize::MAX >> 1,
+            Wait::ForDisk,
+        )
+        .unwrap();
+    let expected: Vec<u8> = (second.first_offset.0..second.next_offset.0)
+        .flat_map(|offset| whole(&batch(offset, 1, offset, body_bytes(offset))))
+        .collect();
+    delete_before(&store, 195);
+    append_from(&store, 200, 400);
+    delete_before(&store, 395);
+    append_from(&store, 400, 600);
+    assert!(store.usage().segments_recycled > 0, "{:?}", store.usage());
+    assert!(std::fs::read(&backup).unwrap() == bytes);
+    let read: Vec<_> = held
+        .into_iter()
+        .map(|chunk| chunk.read().unwrap())
+        .collect();
+    assert!(read.concat() == expected);
+    check(&store, 395, 600);
+    store.close().unwrap();
+    drop(store);
+    let (store, report) = on_disk(directory.path(), options());
+    assert!(report.holes.is_empty() && report.torn_tail.is_none());
+    check(&store, 395, 600);
+}
+
+#[test]
+fn what_was_sent_of_late_rests() {
+    let directory = Directory::new();
+    let (store, _) = on_disk(directory.path(), small());
+    append_from(&store, 0, 200);
+    delete_before(&store, 195);
+    append_from(&store, 200, 300);
+    // An earlier process may have sent from any of them.
+    assert_eq!(store.usage().segments_recycled, 0);
+    assert_eq!(store.usage().spare_segments, 2);
+    check(&store, 195, 300);
+}
