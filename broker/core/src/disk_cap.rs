@@ -34,7 +34,7 @@ pub struct Room {
     pub used_bytes: u64,
     /// What it may take.
     pub cap_bytes: u64,
-    /// What the next segment will take on top; 0 where a file waits to be used again.
+    /// What the next segment will take on top.
     pub next_bytes: u64,
     /// Dead bytes that are given back without another record going.
     pub reclaimable_bytes: u64,

@@ -4,29 +4,45 @@
 //! retention. What goes first is decided by [`sedge_core::disk_cap`]; here are the figures, and
 //! what of each topic its links have upstream already. Whatever goes is logged and counted.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_io::Timer;
 use log::{info, warn};
 use sedge_core::disk_cap::{CapPlan, CapSlice, Class, Dropped, Room};
-use sedge_core::metadata::{Image, Topic};
+use sedge_core::metadata::Topic;
 use sedge_core::offsets::Offsets;
 use sedge_protocol::ids::{Offset, PartitionId, PartitionIndex};
 use sedge_storage::Usage;
 
 use crate::broker::Broker;
-use crate::limits::{DISK_CAP_CHECK_EVERY, DISK_CAP_DEFAULT_PERCENT, DISK_CAP_SEGMENTS_MIN};
+use crate::limits::{
+    DISK_CAP_CHECK_EVERY, DISK_CAP_DEFAULT_PERCENT, DISK_CAP_IDLE_CHECKS, DISK_CAP_SEGMENTS_MIN,
+};
 use crate::mirror::{LinkTopics, metadata_of};
 
 /// Runs until the task is dropped.
 pub async fn run(broker: Arc<Broker>, links: Vec<LinkTopics>) {
     let links = Arc::new(links);
+    let (mut commits, mut idle) = (0, 0);
     loop {
         Timer::after(DISK_CAP_CHECK_EVERY).await;
+        let written = broker.metrics.commits.get();
+        idle = if written == commits { idle + 1 } else { 0 };
+        commits = written;
+        if idle % DISK_CAP_IDLE_CHECKS != 0 {
+            continue;
+        }
         let (planning, links) = (Arc::clone(&broker), Arc::clone(&links));
-        let log_starts = blocking::unblock(move || plan(&planning, &links)).await;
-        if !log_starts.is_empty() && broker.writer.retain(log_starts).await.is_err() {
-            return;
+        let dropped = blocking::unblock(move || plan(&planning, &links)).await;
+        if dropped.is_empty() {
+            continue;
+        }
+        let log_starts = dropped.iter().map(|of| (of.partition, of.next_offset));
+        match broker.writer.retain(log_starts.collect()).await {
+            Ok(true) => tell(&broker, &dropped),
+            Ok(false) => {}
+            Err(_) => return,
         }
     }
 }
@@ -46,22 +62,24 @@ pub const fn used_bytes(usage: &Usage) -> u64 {
 
 fn room(usage: &Usage, cap_bytes: u64) -> Room {
     Room {
-        used_bytes: used_bytes(usage),
+        // Files that wait to be used again give way to records.
+        used_bytes: usage.disk_bytes + usage.view_disk_bytes,
         cap_bytes,
-        next_bytes: match usage.spare_segments {
-            0 => usage.segment_bytes,
-            _ => 0,
-        },
+        next_bytes: usage.segment_bytes,
         reclaimable_bytes: usage.reclaimable_bytes,
         floor_bytes: usage.view_disk_bytes + DISK_CAP_SEGMENTS_MIN * usage.segment_bytes,
     }
 }
 
-fn plan(broker: &Broker, links: &[LinkTopics]) -> Vec<(PartitionId, Offset)> {
+fn plan(broker: &Broker, links: &[LinkTopics]) -> Vec<Dropped> {
     let usage = broker.store.usage();
     let Some(cap_bytes) = cap_bytes(broker, &usage) else {
         return Vec::new();
     };
+    let spare_bytes_max = cap_bytes.saturating_sub(usage.disk_bytes + usage.view_disk_bytes);
+    if let Err(failure) = broker.store.limit_spares(spare_bytes_max) {
+        warn!(target: "sedge::retention", "spare segment files stay: {failure}");
+    }
     let excess = room(&usage, cap_bytes).excess_bytes();
     if excess == 0 {
         return Vec::new();
@@ -93,12 +111,7 @@ fn plan(broker: &Broker, links: &[LinkTopics]) -> Vec<(PartitionId, Offset)> {
             plan.add(id, topic.config.retention_priority(), copied, slices);
         }
     }
-    let dropped = plan.finish();
-    tell(broker, &image, cap_bytes, &dropped);
-    dropped
-        .iter()
-        .map(|of| (of.partition, of.next_offset))
-        .collect()
+    plan.finish()
 }
 
 fn may_go(topic: &Topic) -> bool {
@@ -117,12 +130,10 @@ fn copied(links: &[&LinkTopics], offsets: &Offsets, topic: &Topic, index: i32) -
     all?.into_iter().min()
 }
 
-fn tell(broker: &Broker, image: &Image, cap_bytes: u64, dropped: &[Dropped]) {
-    if dropped.is_empty() {
-        return;
-    }
-    let ids: Vec<PartitionId> = dropped.iter().map(|of| of.partition).collect();
-    let mut names = std::collections::HashMap::new();
+fn tell(broker: &Broker, dropped: &[Dropped]) {
+    let image = broker.metadata.load();
+    let ids: HashSet<PartitionId> = dropped.iter().map(|of| of.partition).collect();
+    let mut names = HashMap::new();
     for topic in image.topics() {
         let of_topic = topic.partitions().enumerate();
         let wanted = of_topic.filter(|(_, id)| ids.contains(id));
@@ -131,10 +142,8 @@ fn tell(broker: &Broker, image: &Image, cap_bytes: u64, dropped: &[Dropped]) {
     for of in dropped {
         let name = names.get(&of.partition).map_or("?", String::as_str);
         let (first, next, bytes) = (of.first_offset, of.next_offset, of.bytes);
-        let what = format!(
-            "{name}: offsets {first} to {next} go, {bytes} bytes: the disk cap of {cap_bytes} \
-             bytes is reached"
-        );
+        let what =
+            format!("{name}: offsets {first} to {next} go, {bytes} bytes: the disk cap is reached");
         match of.class {
             Class::Copied => info!(target: "sedge::retention", "{what}; upstream has them"),
             _ => warn!(target: "sedge::retention", "{what}"),

@@ -59,6 +59,10 @@ pub const DESCRIBE_PARTITIONS_MAX: i32 = 2_000;
 /// and the cap leaves room for some.
 pub const DISK_CAP_CHECK_EVERY: Duration = Duration::from_secs(1);
 
+/// While nothing is committed, every so many of these looks is taken: others may fill the volume,
+/// and the cleaner writes too.
+pub const DISK_CAP_IDLE_CHECKS: u64 = 60;
+
 /// `sedge.disk.max.bytes` where it is not set, of the volume's size: the rest is for the file
 /// system, which slows down and wears flash when it is full, and for others.
 pub const DISK_CAP_DEFAULT_PERCENT: u64 = 85;

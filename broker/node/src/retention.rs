@@ -26,39 +26,67 @@ pub async fn run(broker: Arc<Broker>) {
         let interval = u64::try_from(interval).unwrap_or(0).max(1);
         Timer::after(Duration::from_millis(interval)).await;
         let planning = Arc::clone(&broker);
-        let log_starts = blocking::unblock(move || plan(&planning)).await;
-        if broker.writer.retain(log_starts).await.is_err() {
-            return;
+        let moves = blocking::unblock(move || plan(&planning)).await;
+        let log_starts = moves.iter().map(|of| (of.partition, of.offset)).collect();
+        match broker.writer.retain(log_starts).await {
+            Ok(true) => moves.iter().for_each(|of| of.tell(&broker)),
+            Ok(false) => {}
+            Err(_) => return,
         }
     }
 }
 
-fn plan(broker: &Broker) -> Vec<(PartitionId, Offset)> {
+/// A log start that moves, and what goes with it.
+struct Move {
+    partition: PartitionId,
+    /// For the log.
+    name: String,
+    offset: Offset,
+    records: i64,
+    bytes: u64,
+}
+
+impl Move {
+    fn tell(&self, broker: &Broker) {
+        let Self {
+            name,
+            offset,
+            bytes,
+            ..
+        } = self;
+        info!(
+            target: "sedge::retention",
+            "{name}: the log starts at {offset} now: {bytes} bytes go"
+        );
+        broker.metrics.retention.limits(self.records, self.bytes);
+    }
+}
+
+fn plan(broker: &Broker) -> Vec<Move> {
     let image = broker.metadata.load();
     let now_ms = broker.clock.append_ms();
-    let mut log_starts = Vec::new();
+    let mut moves = Vec::new();
     for topic in image
         .topics()
         .filter(|topic| topic.config.is_deleted_by_retention())
     {
-        for (index, id) in topic.partitions().enumerate() {
-            match plan_partition(broker, topic, id, now_ms) {
+        for (index, partition) in topic.partitions().enumerate() {
+            match plan_partition(broker, topic, partition, now_ms) {
                 Ok(None) => {}
-                Ok(Some((offset, records, bytes))) => {
-                    info!(
-                        target: "sedge::retention",
-                        "{}-{index}: log start moves to {offset}: {bytes} bytes go", topic.name
-                    );
-                    broker.metrics.retention.limits(records, bytes);
-                    log_starts.push((id, offset));
-                }
+                Ok(Some((offset, records, bytes))) => moves.push(Move {
+                    partition,
+                    name: format!("{}-{index}", topic.name),
+                    offset,
+                    records,
+                    bytes,
+                }),
                 Err(failure) => {
                     warn!(target: "sedge::retention", "{}-{index}: {failure}", topic.name);
                 }
             }
         }
     }
-    log_starts
+    moves
 }
 
 /// The new log start, and the records and bytes that go with it.

@@ -324,6 +324,11 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
     /// Frees segments without live slices, and moves the live remains of nearly dead ones into the
     /// active segment so that their space comes back too. Bounded work per call. Writer only.
     fn free_segments(&self) -> Result<Freed, Error>;
+    /// Files that wait to be used again take at most so much; what is more goes.
+    fn limit_spares(&self, bytes_max: u64) -> Result<(), Error> {
+        let _ = bytes_max;
+        Ok(())
+    }
     /// Brings pending view updates to disk. From a background thread at intervals (a second or so);
     /// append does it by itself where much is pending. A failure loses nothing and is retried by
     /// the next call.

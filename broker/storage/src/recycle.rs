@@ -21,9 +21,8 @@
 //! - Numbers are not used again: the file is renamed, which is durable before it is written to, and
 //!   a file whose header has another number was not begun.
 
-use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::api::SegmentId;
@@ -43,6 +42,28 @@ pub(crate) struct Spare {
     rests_until: Option<Instant>,
 }
 
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Spares {
+    files: Vec<Spare>,
+    bytes_max: u64,
+}
+
+impl Default for Spares {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            bytes_max: u64::MAX,
+        }
+    }
+}
+
+impl Spares {
+    fn bytes(&self) -> u64 {
+        self.files.iter().map(|spare| spare.bytes).sum()
+    }
+}
+
 /// One that is used again, and what its frames so far are told by.
 pub(crate) struct Reused {
     pub file: Arc<dyn SegmentFile>,
@@ -60,18 +81,22 @@ impl Spare {
 }
 
 impl Store {
+    fn lock_spares(&self) -> MutexGuard<'_, Spares> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The spares that an earlier process left, as far as they are wanted.
     pub(crate) fn find_spares(&self) -> Result<(), Error> {
         let disk = &self.files.disk;
-        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spares = self.lock_spares();
         for (id, bytes) in disk.spares()? {
-            if spares.len() >= self.options.spare_segments_max {
+            if spares.files.len() >= self.options.spare_segments_max {
                 if let Err(error) = disk.remove_spare(id) {
                     log::warn!("a spare segment file stays: {error}");
                 }
                 continue;
             }
-            spares.push(Spare {
+            spares.files.push(Spare {
                 id,
                 bytes,
                 file: None,
@@ -83,24 +108,25 @@ impl Store {
 
     /// Files that wait, and their bytes.
     pub(crate) fn spare_figures(&self) -> (u64, u64) {
-        let spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = spares.iter().map(|spare| spare.bytes).sum();
-        (spares.len() as u64, bytes)
+        let spares = self.lock_spares();
+        (spares.files.len() as u64, spares.bytes())
     }
 
     /// A segment in which nothing lives any more becomes a spare, or goes.
     pub(crate) fn free_file(&self, id: SegmentId, bytes: u64) -> Result<(), Error> {
         let disk = &self.files.disk;
-        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spares = self.lock_spares();
         let full = self.options.segment_bytes;
         // Of a short one little is saved, and a long one would stay so for ever.
         let fits = bytes <= full && bytes >= full / 2;
-        if !fits || spares.len() >= self.options.spare_segments_max || disk.is_shared(id) {
+        let wanted = spares.files.len() < self.options.spare_segments_max
+            && spares.bytes() + bytes <= spares.bytes_max;
+        if !fits || !wanted || disk.is_shared(id) {
             return self.files.remove(id);
         }
         let rests_until = disk.rests_until(id);
         let file = self.files.retire(id)?;
-        spares.push(Spare {
+        spares.files.push(Spare {
             id,
             bytes,
             file,
@@ -114,10 +140,11 @@ impl Store {
         if bytes != self.options.segment_bytes {
             return Ok(None);
         }
-        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(at) = spares.iter().position(Spare::is_free) {
-            let spare = spares.swap_remove(at).id;
-            let taken = self.files.disk.reuse(spare, id, bytes).and_then(|file| {
+        let disk = &self.files.disk;
+        let mut spares = self.lock_spares();
+        while let Some(at) = spares.files.iter().position(Spare::is_free) {
+            let spare = spares.files.swap_remove(at).id;
+            let taken = disk.reuse(spare, id, bytes).and_then(|file| {
                 let Some(file) = file else { return Ok(None) };
                 let header = scan::read_header(&*file)?;
                 Ok(header.map(|SegmentHeader { generation, .. }| Reused { file, generation }))
@@ -131,17 +158,29 @@ impl Store {
                 Ok(None) => {}
                 Err(error) => log::warn!("segment {} is not used again: {error}", spare.0),
             }
-            self.files.disk.remove_spare(spare)?;
-            self.files.disk.remove(id)?;
+            disk.remove_spare(spare)?;
+            disk.remove(id)?;
         }
         Ok(None)
     }
 
+    /// See [`crate::LogStore::limit_spares`].
+    pub(crate) fn limit_spare_files(&self, bytes_max: u64) -> Result<(), Error> {
+        let mut spares = self.lock_spares();
+        spares.bytes_max = bytes_max;
+        while spares.bytes() > bytes_max
+            && let Some(spare) = spares.files.pop()
+        {
+            self.files.disk.remove_spare(spare.id)?;
+        }
+        Ok(())
+    }
+
     /// Gives the space of the spares back. Whether there was any.
     pub(crate) fn drop_spares(&self) -> Result<bool, Error> {
-        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
-        let any = !spares.is_empty();
-        for spare in spares.drain(..) {
+        let mut spares = self.lock_spares();
+        let any = !spares.files.is_empty();
+        for spare in spares.files.drain(..) {
             self.files.disk.remove_spare(spare.id)?;
         }
         Ok(any)

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::files::Files;
 use crate::limits;
 use crate::meta::{self, DirectoryLock};
-use crate::recycle::Spare;
+use crate::recycle::Spares;
 use crate::views::Base;
 use crate::views::fjall_base::FjallBase;
 use crate::write::{Sealing, Writer};
@@ -36,7 +36,7 @@ pub struct Store {
     /// Files with writes that no sync has covered.
     pub(crate) unsynced: Mutex<Vec<Arc<dyn SegmentFile>>>,
     pub(crate) sealing: Mutex<Vec<Sealing>>,
-    pub(crate) spares: Mutex<Vec<Spare>>,
+    pub(crate) spares: Mutex<Spares>,
     syncing: Mutex<()>,
     poisoned: AtomicBool,
     identity: Identity,
@@ -273,6 +273,10 @@ impl LogStore for Store {
 
     fn free_segments(&self) -> Result<Freed, Error> {
         free::free_segments(self)
+    }
+
+    fn limit_spares(&self, bytes_max: u64) -> Result<(), Error> {
+        self.limit_spare_files(bytes_max)
     }
 
     fn flush_views(&self) -> Result<(), Error> {

@@ -113,7 +113,7 @@ enum Reply {
         Done<Result<Offset, AppendError>>,
         Result<Offset, AppendError>,
     ),
-    Retain(Done<()>),
+    Retain(Done<bool>),
 }
 
 /// One commit in the making.
@@ -413,7 +413,7 @@ impl<'a> Round<'a> {
                 Reply::Append(done, outcomes) => done.try_send(outcomes).is_ok(),
                 Reply::Metadata(done, outcome) => done.try_send(outcome).is_ok(),
                 Reply::DeleteRecords(done, outcome) => done.try_send(outcome).is_ok(),
-                Reply::Retain(done) => done.try_send(()).is_ok(),
+                Reply::Retain(done) => done.try_send(true).is_ok(),
             };
         }
     }
@@ -451,7 +451,7 @@ fn refuse_all(requests: Vec<Request>, refusal: &Error) {
                 }))
                 .is_ok(),
             Request::DeleteRecords { done, .. } => done.try_send(Err(error())).is_ok(),
-            Request::Retain { done, .. } => done.try_send(()).is_ok(),
+            Request::Retain { done, .. } => done.try_send(false).is_ok(),
             Request::Flush | Request::Probe { .. } | Request::Stop => true,
         };
     }

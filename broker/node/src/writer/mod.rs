@@ -81,7 +81,7 @@ pub enum Request {
     /// Retention: moves log starts, then frees segments.
     Retain {
         log_starts: Vec<(PartitionId, Offset)>,
-        done: Done<()>,
+        done: Done<bool>,
     },
     /// Flushes what interval durability has acknowledged already.
     Flush,
@@ -195,12 +195,12 @@ impl Writer {
         reply.recv().await.map_err(|_| Stopped)
     }
 
-    /// Moves log starts, and waits until that is durable; segments are freed some time after.
-    /// A disk that takes nothing any more is no error: the next round asks for the same.
+    /// Moves log starts, and waits until that is durable; segments are freed some time after. False
+    /// where the disk takes nothing: the next round asks for the same.
     ///
     /// # Errors
     /// The broker is shutting down.
-    pub async fn retain(&self, log_starts: Vec<(PartitionId, Offset)>) -> Result<(), Stopped> {
+    pub async fn retain(&self, log_starts: Vec<(PartitionId, Offset)>) -> Result<bool, Stopped> {
         let (done, moved) = async_channel::bounded(1);
         self.send(Request::Retain { log_starts, done }).await?;
         moved.recv().await.map_err(|_| Stopped)

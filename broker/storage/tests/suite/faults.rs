@@ -276,6 +276,27 @@ fn views_ahead_of_the_log_are_made_again() {
 }
 
 #[test]
+fn the_newest_append_clock_is_found_again() {
+    for views in [true, false] {
+        let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+        let (store, report) = in_memory(&disk, &base, small());
+        assert_eq!(report.newest_append_ms, None);
+        // The largest, not the last: what is moved keeps its time.
+        for (offset, append_ms) in (0..).zip([5, 900, 7, 8]) {
+            let entries = vec![append(P.0, vec![batch(offset, 1, 0, 20_000)])];
+            store.append(commit(entries, append_ms)).unwrap();
+        }
+        store.close().unwrap();
+        drop(store);
+        let base = if views { base } else { MemoryBase::new() };
+        for _ in 0..2 {
+            let (_, report) = in_memory(&disk, &base, small());
+            assert_eq!(report.newest_append_ms, Some(900), "views: {views}");
+        }
+    }
+}
+
+#[test]
 fn a_record_that_looks_like_a_frame_is_no_frame() {
     let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
     let (store, _) = in_memory(&disk, &base, small());

@@ -185,13 +185,29 @@ fn offsets_of(mut bytes: &[u8]) -> Vec<i64> {
 }
 
 #[test]
+fn spares_take_no_more_than_they_may() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_from(&store, 0, 200);
+    delete_before(&store, 195);
+    let usage = store.usage();
+    assert_eq!(usage.spare_segments, 2);
+    store.limit_spares(usage.spare_bytes - 1).unwrap();
+    assert_eq!(store.usage().spare_segments, 1);
+    append_from(&store, 200, 400);
+    delete_before(&store, 395);
+    assert!(store.usage().spare_bytes < usage.spare_bytes);
+    check(&store, 395, 400);
+}
+
+#[test]
 fn a_full_disk_takes_the_spares_first() {
     let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
     let (store, _) = in_memory(&disk, &base, small());
     append_from(&store, 0, 200);
     delete_before(&store, 195);
-    assert_eq!(store.usage().spare_segments, 2);
     let usage = store.usage();
+    assert_eq!(usage.spare_segments, 2);
     disk.set_faults(Faults {
         capacity: Some(usage.disk_bytes + usage.spare_bytes + 1000),
         ..Faults::default()
