@@ -136,6 +136,7 @@ impl SegmentHeader {
         out.extend_from_slice(&self.id.0.to_be_bytes());
         out.extend_from_slice(&self.generation.to_be_bytes());
         out.extend_from_slice(&self.first_sequence.0.to_be_bytes());
+        out.resize(48, 0);
         out.extend_from_slice(&self.previous_generation.unwrap_or(0).to_be_bytes());
         out.resize(60, 0);
         out.extend_from_slice(&crc32c::crc32c(&out).to_be_bytes());
@@ -153,7 +154,10 @@ impl SegmentHeader {
             id: SegmentId(at.u64()?),
             generation: at.u64()?,
             first_sequence: Sequence(at.u64()?),
-            previous_generation: at.u64().filter(|generation| *generation != 0),
+            previous_generation: {
+                at.take(8)?;
+                at.u64().filter(|generation| *generation != 0)
+            },
         };
         (Reader(crc).u32()? == crc32c::crc32c(covered)).then_some(header)
     }
