@@ -68,10 +68,8 @@ pub fn open(
         .map_err(|source| io_error("create the data directory", source))?;
     let lock = DirectoryLock::take(directory)?;
     let identity = meta::check_or_write(directory, &options)?;
-    let disk = Arc::new(crate::disk::directory::Directory::open(
-        &directory.join("segments"),
-        options.sent_rest,
-    )?);
+    let segments = crate::disk::directory::Directory::open(&directory.join("segments"))?;
+    let disk = Arc::new(segments.resting(options.sent_rest));
     let views = directory.join("views");
     let cache_bytes = options.cache_bytes;
     let mut open_views = |anew: bool| -> Result<Box<dyn Base>, Error> {

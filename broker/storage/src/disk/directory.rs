@@ -16,6 +16,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use super::{Disk, SegmentFile};
 use crate::api::SegmentId;
 use crate::error::Error;
+use crate::limits;
 
 const SUFFIX: &str = ".seg";
 /// Of a segment's file that waits to be used again.
@@ -50,17 +51,22 @@ struct OpenFile {
 }
 
 impl Directory {
-    /// Makes the directory where it is missing. What was sent from a file may be sent again for
-    /// `sent_rest`.
-    pub fn open(path: &Path, sent_rest: Duration) -> Result<Self, Error> {
+    /// Makes the directory where it is missing.
+    pub fn open(path: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(path)
             .map_err(|source| io_error("create the segments folder", source))?;
         Ok(Self {
             path: path.to_owned(),
             opened: Instant::now(),
-            sent_rest,
+            sent_rest: limits::SENT_REST,
             sent: Arc::default(),
         })
+    }
+
+    /// What was sent from a file may be sent again for `sent_rest`.
+    #[must_use]
+    pub fn resting(self, sent_rest: Duration) -> Self {
+        Self { sent_rest, ..self }
     }
 
     fn file(&self, id: SegmentId) -> PathBuf {
