@@ -27,7 +27,7 @@ const KEPT_BYTES: u64 = 4 << 20;
 /// Little is kept, and freed files may be written over at once.
 const RECYCLING: &[(&str, &str)] = &[
     ("sedge.profile", "small"),
-    ("log.retention.check.interval.ms", "50"),
+    ("log.retention.check.interval.ms", "500"),
     ("sedge.segment.bytes", "8388608"),
     ("sedge.segment.rest.ms", "0"),
 ];
