@@ -731,8 +731,8 @@ impl Opening<'_> {
     }
 
     /// Behind the last frame there may be one that was torn, which nothing tells from the bytes of
-    /// the segment before: all of it goes. Nothing is written there in any case, so a disk that does
-    /// not take that now is no reason to stop.
+    /// the segment before: all of it goes. Nothing is written there in any case, so a disk that
+    /// does not take that now is no reason to stop.
     fn cut(&mut self, segment: &Segment, position: u64) -> Result<(), Error> {
         if position >= segment.file_bytes {
             return Ok(());
