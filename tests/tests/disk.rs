@@ -7,3 +7,5 @@ mod cap;
 mod clock;
 #[path = "disk/recycle.rs"]
 mod recycle;
+#[path = "disk/wear.rs"]
+mod wear;
