@@ -1,5 +1,5 @@
 //! `bench scale`: creating, describing, writing, restarting and deleting with many partitions, and
-//! what they take of memory and files.
+//! what they take of memory and files. Before each restart a record is written to each partition.
 
 use std::fmt::Write as _;
 use std::net::TcpStream;
@@ -31,7 +31,6 @@ pub fn run(partitions: i32, rounds: usize) -> String {
         DATA_BYTES / 1_000_000
     );
     let pid = sedge.process().pid();
-    let topics = partitions / TOPIC_PARTITIONS;
     let empty = proc::resident_kib(pid);
     let mut connection = Connection::open(&sedge.bootstrap());
     let mut line = |what: &str, value: String| {
@@ -53,10 +52,7 @@ pub fn run(partitions: i32, rounds: usize) -> String {
         ),
     );
     let began = Instant::now();
-    for topic in 0..topics {
-        let name = scale::name(topic);
-        scale::produce_to_all(&mut connection, &name, TOPIC_PARTITIONS, RECORD_BYTES);
-    }
+    write_to_all(&mut connection, partitions, RECORD_BYTES);
     line(
         "a record to each, s",
         format!("{:.2}", began.elapsed().as_secs_f64()),
@@ -72,10 +68,7 @@ pub fn run(partitions: i32, rounds: usize) -> String {
 
     let began = Instant::now();
     let bytes = DATA_BYTES / partitions as usize;
-    for topic in 0..topics {
-        let name = scale::name(topic);
-        scale::produce_to_all(&mut connection, &name, TOPIC_PARTITIONS, bytes);
-    }
+    write_to_all(&mut connection, partitions, bytes);
     line(
         "the rest of the data, s",
         format!("{:.2}", began.elapsed().as_secs_f64()),
@@ -90,6 +83,12 @@ pub fn run(partitions: i32, rounds: usize) -> String {
     for (how, stop) in stops {
         let (mut spread, mut memory) = (Spread::default(), Spread::default());
         for _ in 0..rounds {
+            // What a start has to catch up with.
+            write_to_all(
+                &mut Connection::open(&sedge.bootstrap()),
+                partitions,
+                RECORD_BYTES,
+            );
             stop(&mut sedge);
             let began = Instant::now();
             sedge.launch();
@@ -120,6 +119,12 @@ pub fn run(partitions: i32, rounds: usize) -> String {
         format!("{:.2}", began.elapsed().as_secs_f64()),
     );
     text
+}
+
+fn write_to_all(to: &mut Connection, partitions: i32, bytes: usize) {
+    for topic in 0..partitions / TOPIC_PARTITIONS {
+        scale::produce_to_all(to, &scale::name(topic), TOPIC_PARTITIONS, bytes);
+    }
 }
 
 fn terminate(sedge: &mut Sedge) {
