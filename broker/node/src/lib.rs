@@ -15,6 +15,7 @@ pub mod demo;
 pub mod disk_cap;
 pub mod exit;
 pub mod handlers;
+pub mod inspection;
 pub mod limits;
 pub mod logbook;
 pub mod logging;

@@ -95,7 +95,8 @@ impl From<ServeError> for Failure {
             ServeError::Store(
                 sedge_storage::Error::NewerFormat { .. }
                 | sedge_storage::Error::OtherOwner { .. }
-                | sedge_storage::Error::BadMeta { .. },
+                | sedge_storage::Error::BadMeta { .. }
+                | sedge_storage::Error::UnfinishedBackup { .. },
             )
             | ServeError::Metadata(_) => Exit::Data,
             ServeError::Store(sedge_storage::Error::Locked { .. }) => Exit::Temporary,

@@ -53,6 +53,12 @@ pub enum Error {
         found: String,
         asked: String,
     },
+    /// There is no `meta.toml`: the directory is none of ours.
+    NoData { directory: PathBuf },
+    /// A directory for a backup that holds something else, or that a broker ran on.
+    NoBackup { directory: PathBuf },
+    /// A backup that was broken off before it was one.
+    UnfinishedBackup { directory: PathBuf },
     /// `meta.toml` cannot be understood.
     BadMeta { path: PathBuf, line: usize },
     /// A commit that cannot be stored: larger than 4 GiB or with a batch whose header lies.
@@ -111,6 +117,22 @@ impl std::fmt::Display for Error {
                 f,
                 "data directory {} has {key} {found}, the configuration asks for {asked}; \
                  correct the configuration or choose another directory",
+                directory.display()
+            ),
+            Self::NoData { directory } => write!(
+                f,
+                "{} is no data directory: it has no meta.toml; name another with --data",
+                directory.display()
+            ),
+            Self::NoBackup { directory } => write!(
+                f,
+                "{} is not a backup that can be brought up to date: it holds something else, or a \
+                 broker has run on it; choose another directory",
+                directory.display()
+            ),
+            Self::UnfinishedBackup { directory } => write!(
+                f,
+                "{} is a backup that did not come to its end; run `sedge backup` again",
                 directory.display()
             ),
             Self::BadMeta { path, line } => write!(

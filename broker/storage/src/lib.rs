@@ -16,8 +16,11 @@
 //! must end and the restart replays.
 
 mod api;
+pub mod backup;
 mod catalog;
+mod damage;
 pub mod disk;
+pub mod doctor;
 mod error;
 mod files;
 pub mod format;
@@ -40,6 +43,7 @@ pub use api::{
     Options, Placed, Recovery, SegmentId, Sequence, Slice, TornTail, Usage, View, ViewReader,
     ViewUpdate, Wait,
 };
+pub use damage::Damaged;
 pub use error::Error;
 pub use memory::MemoryStore;
 pub use scan::scan_segment;

@@ -88,3 +88,15 @@ pub const PLACE_BYTES_MIN: u64 = 4 << 10;
 pub const SCAN_READ_BYTES: u64 = 256 << 10;
 /// A batch's header and what may lie before it is read at once.
 pub const BATCH_READ_BYTES: usize = 4 << 10;
+
+/// Places of the list of damage: a disk with more of them is to be replaced, and the list is read
+/// at each start.
+pub const DAMAGED_PLACES_MAX: usize = 16 << 10;
+/// Findings that a report of the doctor keeps; the others are counted.
+pub const FINDINGS_MAX: usize = 10_000;
+/// Cache of the views while the doctor looks at them: it goes through them about in order.
+pub const DOCTOR_CACHE_BYTES: u64 = 4 << 20;
+/// Times that a backup lists the segments anew because one was freed while it was at work.
+pub const BACKUP_LISTINGS_MAX: u32 = 100;
+/// Bytes that are copied at once.
+pub const COPY_BYTES: u64 = 1 << 20;

@@ -14,7 +14,7 @@ use crate::error::Error;
 
 /// The format of the directory as a whole.
 const FORMAT: u32 = 1;
-const META: &str = "meta.toml";
+pub(crate) const META: &str = "meta.toml";
 const LOCK: &str = "lock";
 
 /// Held by one process; let go when it ends, however it ends.
@@ -55,6 +55,18 @@ impl DirectoryLock {
     }
 }
 
+/// Whose data this is, of a directory that was written before.
+pub(crate) fn read(directory: &Path) -> Result<Identity, Error> {
+    match std::fs::read_to_string(directory.join(META)) {
+        Ok(text) => parse(directory, &text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let directory = directory.to_owned();
+            Err(Error::NoData { directory })
+        }
+        Err(source) => Err(io_error("read meta.toml", source)),
+    }
+}
+
 /// Reads `meta.toml` and compares, or writes it for a new directory.
 pub(crate) fn check_or_write(directory: &Path, options: &Options) -> Result<Identity, Error> {
     let path = directory.join(META);
@@ -72,7 +84,8 @@ pub(crate) fn check_or_write(directory: &Path, options: &Options) -> Result<Iden
     }
 }
 
-fn check(directory: &Path, options: &Options, text: &str) -> Result<Identity, Error> {
+/// What `meta.toml` says.
+fn parse(directory: &Path, text: &str) -> Result<Identity, Error> {
     let bad = |line| Error::BadMeta {
         path: directory.join(META),
         line,
@@ -102,10 +115,15 @@ fn check(directory: &Path, options: &Options, text: &str) -> Result<Identity, Er
             known: FORMAT,
         });
     }
-    let identity = Identity {
+    Ok(Identity {
         cluster_id: cluster_id.ok_or_else(|| bad(0))?,
         node_id: node_id.ok_or_else(|| bad(0))?,
-    };
+    })
+}
+
+fn check(directory: &Path, options: &Options, text: &str) -> Result<Identity, Error> {
+    let identity = parse(directory, text)?;
+    let directory = directory.to_owned();
     let other = |key, found, asked| Error::OtherOwner {
         directory,
         key,
@@ -125,7 +143,7 @@ fn check(directory: &Path, options: &Options, text: &str) -> Result<Identity, Er
     Ok(identity)
 }
 
-fn write(directory: &Path, identity: &Identity) -> std::io::Result<()> {
+pub(crate) fn write(directory: &Path, identity: &Identity) -> std::io::Result<()> {
     let Identity {
         cluster_id,
         node_id,

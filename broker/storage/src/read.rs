@@ -9,8 +9,9 @@ use bytes::Bytes;
 use sedge_protocol::batch::{BatchHeader, HEADER_BYTES};
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::{Chunk, Placed, SegmentId, Slice, Wait};
+use crate::api::{Chunk, LostRange, Placed, SegmentId, Slice, Wait};
 use crate::catalog::Mark;
+use crate::damage::{Stretch, empty_batch};
 use crate::disk::SegmentFile;
 use crate::error::Error;
 use crate::format::{EntryHead, FRAME_HEAD_BYTES, FrameHead, Run, frame_starts};
@@ -181,6 +182,15 @@ fn read_marks(
             return Ok(false);
         };
         let extent = extent_of(first);
+        let is_damaged = |mark: &Mark| is_damaged(store, extent_of(mark));
+        if is_damaged(first) {
+            read_around(store, partition, &*file, extent, reading)?;
+            if !reading.done {
+                reading.from = reading.from.max(first.next);
+            }
+            rest = &rest[1..];
+            continue;
+        }
         let is_cached = || file.is_cached(extent.position, extent.bytes);
         let placed = take_in_place(&file, extent, (first.base, first.next), &is_cached, reading);
         if !matches!(placed, Ok(false)) {
@@ -191,6 +201,8 @@ fn read_marks(
             continue;
         }
         let count = close_marks(rest, reading.left as u64, reading.in_place);
+        let sound = rest[1..count].iter().position(is_damaged);
+        let count = sound.map_or(count, |sound| 1 + sound);
         let (group, behind) = rest.split_at(count);
         rest = behind;
         if let [one] = group {
@@ -281,6 +293,10 @@ fn walk_run(
                 reading.done = true;
                 return Ok(false);
             }
+            if is_damaged(store, extent) {
+                read_around(store, partition, &**file, extent, reading)?;
+                return Ok(!reading.done);
+            }
             // A head that was in memory a moment ago speaks for what lies behind it.
             let is_cached = || wait == Wait::Never || file.is_cached(extent.position, extent.bytes);
             let offsets = (entry.base, entry.next);
@@ -328,6 +344,10 @@ fn walk_frames(
         let ahead = ahead(last.as_ref());
         let found = next_frame(&mut window, generation, (behind, anchor), end, ahead)?;
         let Some((position, head)) = found else {
+            if let Some(known_to) = store.damage.end_at(segment, behind) {
+                (behind, anchor) = (known_to, known_to);
+                continue;
+            }
             match read_over::frame_behind(store, &*file, segment, generation, behind, end)? {
                 Some(next) => (behind, anchor) = (next, next),
                 None => break,
@@ -521,6 +541,81 @@ fn read_extent(file: &dyn SegmentFile, extent: Extent, reading: &mut Reading) ->
     Ok(())
 }
 
+fn is_damaged(store: &Store, extent: Extent) -> bool {
+    store
+        .damage
+        .touches(extent.segment, extent.position, extent.bytes)
+}
+
+/// The parts of an extent that are not damaged.
+fn sound_parts(store: &Store, extent: Extent) -> Vec<Extent> {
+    let cut = store
+        .damage
+        .cut(extent.segment, extent.position, extent.bytes);
+    let sound = cut.into_iter().filter_map(|stretch| match stretch {
+        Stretch::Sound { position, bytes } => Some(Extent {
+            position,
+            bytes,
+            ..extent
+        }),
+        Stretch::Damaged(_) => None,
+    });
+    sound.collect()
+}
+
+/// Takes what is wanted of an extent in which batches are known to be damaged. What is passed on
+/// gets batches without records in their place, so that consumers get behind them.
+fn read_around(
+    store: &Store,
+    partition: PartitionId,
+    file: &dyn SegmentFile,
+    extent: Extent,
+    reading: &mut Reading,
+) -> Result<(), Error> {
+    for stretch in store
+        .damage
+        .cut(extent.segment, extent.position, extent.bytes)
+    {
+        match stretch {
+            Stretch::Sound { position, bytes } => {
+                let sound = Extent {
+                    position,
+                    bytes,
+                    ..extent
+                };
+                let read = read_extent(file, sound, reading);
+                read_over::read_over(store, partition, read)?;
+            }
+            Stretch::Damaged(lost) => {
+                for lost in lost.iter().filter(|lost| lost.partition == partition) {
+                    pass_over(lost, reading);
+                }
+            }
+        }
+        if reading.done {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn pass_over(lost: &LostRange, reading: &mut Reading) {
+    if lost.next_offset <= reading.from || reading.done {
+        return;
+    }
+    if lost.base_offset >= reading.until {
+        reading.done = true;
+        return;
+    }
+    if reading.in_place {
+        let instead = empty_batch(lost.base_offset, lost.next_offset);
+        reading.left = reading.left.saturating_sub(instead.len());
+        reading.done = reading.left == 0;
+        reading.chunks.push(Chunk::Read(instead));
+    }
+    reading.from = lost.next_offset;
+}
+
 fn read_at(file: &dyn SegmentFile, at: Extent, bytes: u64, wait: Wait) -> Result<Bytes, Error> {
     let read = scan::read(file, at.position, bytes as usize, wait)?;
     if read.len() as u64 != bytes {
@@ -655,11 +750,16 @@ fn each_header(
             if entry.partition != partition || !entry.has_batches() || !wanted(entry) {
                 return Ok(true);
             }
-            let mut going = true;
-            let read =
-                each_header_of(&**file, extent, Wait::ForDisk, each).map(|more| going = more);
-            read_over::read_over(store, partition, read)?;
-            Ok(going)
+            for sound in sound_parts(store, extent) {
+                let mut going = true;
+                let read =
+                    each_header_of(&**file, sound, Wait::ForDisk, each).map(|more| going = more);
+                read_over::read_over(store, partition, read)?;
+                if !going {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
         },
     )?;
     Ok(())

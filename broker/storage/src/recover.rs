@@ -12,6 +12,7 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{Hole, LostRange, OpenReport, Options, Recovery, SegmentId, Sequence, TornTail};
 use crate::catalog::{Catalog, FrameAt};
+use crate::damage::DamageList;
 use crate::disk::directory::io_error;
 use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
@@ -31,6 +32,7 @@ const REPLAY_GROUP_BYTES: usize = 1 << 20;
 
 pub(crate) fn open(
     disk: Arc<dyn Disk>,
+    damage: DamageList,
     open_views: &mut dyn FnMut(bool) -> Result<Box<dyn Base>, Error>,
     options: Options,
     recovery: &mut dyn Recovery,
@@ -40,8 +42,9 @@ pub(crate) fn open(
     let mut report = OpenReport::default();
     let mut ids: Vec<SegmentId> = files.disk.list()?.into_iter().map(|(id, _)| id).collect();
     ids.sort_unstable();
+    damage.keep_only(&ids);
     let (catalog, applied) = open_catalog(open_views, &files, &ids, &mut report)?;
-    let mut store = Store::assemble(options, catalog, files, Writer::default());
+    let mut store = Store::assemble(options, catalog, files, damage, Writer::default());
     let opening = Opening {
         store: &mut store,
         ids: &ids,
@@ -408,6 +411,14 @@ impl Opening<'_> {
         bytes: u64,
         head: Option<&FrameHead>,
     ) {
+        if self.store.damage.end_at(segment, position).is_some() {
+            self.store.catalog.write().end_runs();
+            log::info!(
+                "segment {} at {position}: known damage is passed over",
+                segment.0
+            );
+            return;
+        }
         log::error!(
             "segment {} is damaged at {position}: {bytes} bytes",
             segment.0

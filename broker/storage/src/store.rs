@@ -13,6 +13,7 @@ use crate::api::{
     Slice, Usage, View, ViewReader, Wait,
 };
 use crate::catalog::Catalog;
+use crate::damage::DamageList;
 use crate::disk::directory::io_error;
 use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
@@ -23,7 +24,7 @@ use crate::recycle::Spares;
 use crate::views::Base;
 use crate::views::fjall_base::FjallBase;
 use crate::write::{Sealing, Writer};
-use crate::{free, read, recover};
+use crate::{backup, free, read, recover};
 
 /// See the module.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub struct Store {
     pub(crate) unsynced: Mutex<Vec<Arc<dyn SegmentFile>>>,
     pub(crate) sealing: Mutex<Vec<Sealing>>,
     pub(crate) spares: Mutex<Spares>,
+    pub(crate) damage: DamageList,
     syncing: Mutex<()>,
     poisoned: AtomicBool,
     identity: Identity,
@@ -66,10 +68,12 @@ pub fn open(
 ) -> Result<(Store, OpenReport), Error> {
     std::fs::create_dir_all(directory)
         .map_err(|source| io_error("create the data directory", source))?;
+    backup::check_finished(directory)?;
     let lock = DirectoryLock::take(directory)?;
     let identity = meta::check_or_write(directory, &options)?;
     let segments = crate::disk::directory::Directory::open(&directory.join("segments"))?;
     let disk = Arc::new(segments.resting(options.sent_rest));
+    let damage = DamageList::load(directory)?;
     let views = directory.join("views");
     let cache_bytes = options.cache_bytes;
     let mut open_views = |anew: bool| -> Result<Box<dyn Base>, Error> {
@@ -79,7 +83,7 @@ pub fn open(
         }
         Ok(Box::new(FjallBase::open(&views, cache_bytes)?))
     };
-    let (mut store, report) = recover::open(disk, &mut open_views, options, recovery)?;
+    let (mut store, report) = recover::open(disk, damage, &mut open_views, options, recovery)?;
     store.identity = identity;
     store.lock = Some(lock);
     store.views = Some(views);
@@ -94,7 +98,7 @@ pub fn open_with(
     options: Options,
     recovery: &mut dyn Recovery,
 ) -> Result<(Store, OpenReport), Error> {
-    recover::open(disk, open_views, options, recovery)
+    recover::open(disk, DamageList::default(), open_views, options, recovery)
 }
 
 impl Store {
@@ -102,6 +106,7 @@ impl Store {
         options: Options,
         catalog: Catalog,
         files: Files,
+        damage: DamageList,
         writer: Writer,
     ) -> Self {
         let identity = Identity {
@@ -117,6 +122,7 @@ impl Store {
             unsynced: Mutex::default(),
             sealing: Mutex::default(),
             spares: Mutex::default(),
+            damage,
             syncing: Mutex::default(),
             poisoned: AtomicBool::new(false),
             identity,

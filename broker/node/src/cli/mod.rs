@@ -1,7 +1,10 @@
 //! The command line. Commands that are listed work.
 
+mod backup;
 mod config;
 mod connect;
+mod data;
+mod doctor;
 mod failure;
 mod group;
 mod mirror;
@@ -47,6 +50,10 @@ enum Command {
     Plugin(plugin::PluginCommand),
     /// List and describe mirror links.
     Mirror(mirror::MirrorCommand),
+    /// Check a data directory while no broker runs on it.
+    Doctor(doctor::DoctorCommand),
+    /// Copy a broker's data while it runs.
+    Backup(backup::BackupCommand),
     /// Check or show the configuration.
     Config(config::ConfigCommand),
     /// Print the version.
@@ -67,6 +74,8 @@ pub fn main() -> ExitCode {
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Plugin(command)) => command.run(),
         Some(Command::Mirror(command)) => command.run(),
+        Some(Command::Doctor(command)) => command.run(),
+        Some(Command::Backup(command)) => command.run(),
         Some(Command::Config(command)) => command.run(),
         Some(Command::Version) => output::line(format_args!("sedge {}", version())),
     };

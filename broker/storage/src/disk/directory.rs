@@ -69,8 +69,32 @@ impl Directory {
         Self { sent_rest, ..self }
     }
 
+    /// One that is only looked at: it is not made.
+    pub fn existing(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            opened: Instant::now(),
+            sent_rest: Duration::ZERO,
+            sent: Arc::default(),
+        }
+    }
+
     fn file(&self, id: SegmentId) -> PathBuf {
-        self.path.join(format!("{:010}{SUFFIX}", id.0))
+        self.path.join(Self::name(id))
+    }
+
+    /// The name of a segment's file.
+    pub(crate) fn name(id: SegmentId) -> String {
+        format!("{:010}{SUFFIX}", id.0)
+    }
+
+    /// A file of `bytes` that is not yet a segment by its name.
+    pub(crate) fn create_at(path: &Path, bytes: u64) -> io::Result<Arc<dyn SegmentFile>> {
+        Ok(Arc::new(OpenFile {
+            file: Self::try_create(path, bytes)?,
+            id: SegmentId::default(),
+            sent: Arc::default(),
+        }))
     }
 
     fn spare(&self, id: SegmentId) -> PathBuf {

@@ -22,7 +22,7 @@ pub fn batch(base: i64, records: i32, timestamp: i64, body_bytes: usize) -> Batc
     let mut header = BatchHeader::read(&header).unwrap();
     header.set_leader_epoch(LeaderEpoch(3));
     Batch {
-        header,
+        header: header.with_computed_crc(&body),
         body: Bytes::from(body),
     }
 }

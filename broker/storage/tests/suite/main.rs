@@ -1,10 +1,12 @@
 //! The log's promises: the same contract for every store, crashes at any moment, a real directory.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod backup;
 mod bytes_of;
 mod contract;
 mod crash;
 mod directory;
+mod doctor;
 mod faults;
 mod pages;
 mod recycle;

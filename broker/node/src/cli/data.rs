@@ -1,0 +1,59 @@
+//! Commands that work on a data directory and not on a broker.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sedge_storage::Error;
+
+use super::Failure;
+use super::failure::Exit;
+use crate::config::{self, Flags};
+
+/// Which data directory.
+#[derive(Debug, Args)]
+pub struct DataFlags {
+    /// Configuration file of the broker [default: $SEDGE_CONFIG, /etc/sedge/sedge.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory of the broker [key: log.dirs]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+}
+
+impl DataFlags {
+    /// The directory that a broker with these flags would have.
+    ///
+    /// # Errors
+    /// The configuration is not valid.
+    pub fn directory(&self) -> Result<PathBuf, Failure> {
+        let named = self.data.clone();
+        let values = named.map(|data| ("log.dirs".to_owned(), data));
+        let flags = Flags {
+            file: self.config.clone(),
+            values: values.into_iter().collect(),
+        };
+        match config::load(&flags) {
+            Ok(config) => Ok(config.data),
+            Err(error) => Err(Failure::new(
+                Exit::Config,
+                format!("the configuration is not valid\n{error}"),
+            )),
+        }
+    }
+}
+
+/// A failure of the store as the command line tells it.
+pub fn store_failure(error: &Error) -> Failure {
+    let exit = match error {
+        Error::NoData { .. } => Exit::Unavailable,
+        Error::Locked { .. } => Exit::Temporary,
+        Error::NewerFormat { .. }
+        | Error::OtherOwner { .. }
+        | Error::BadMeta { .. }
+        | Error::NoBackup { .. }
+        | Error::UnfinishedBackup { .. } => Exit::Data,
+        Error::Full | Error::ReadOnly => Exit::CannotCreate,
+        _ => Exit::Io,
+    };
+    Failure::new(exit, error.to_string())
+}

@@ -1,0 +1,203 @@
+//! `sedge doctor`: checks a data directory while no broker has it.
+
+use clap::{Args, ValueEnum};
+use sedge_protocol::ids::PartitionId;
+use sedge_storage::doctor::{Doctor, Finding, Repair, Report};
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::data::{DataFlags, store_failure};
+use super::failure::Exit;
+use super::output::{self, Output, Table};
+use crate::inspection::Inspection;
+
+/// Check a data directory while no broker runs on it.
+#[derive(Debug, Args)]
+pub struct DoctorCommand {
+    #[command(flatten)]
+    data: DataFlags,
+    /// Change something; without it nothing is changed. Can be given more than once
+    #[arg(long, value_enum, value_name = "WHAT")]
+    repair: Vec<What>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Throw the views away: the next start makes them anew from the log
+    Views,
+    /// Cut a last write that is not whole
+    TornTail,
+    /// Accept what is lost: reads pass over it, and it is not wrong any more
+    Damage,
+}
+
+impl From<What> for Repair {
+    fn from(what: What) -> Self {
+        match what {
+            What::Views => Self::Views,
+            What::TornTail => Self::TornTail,
+            What::Damage => Self::Damage,
+        }
+    }
+}
+
+impl DoctorCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or something is wrong with it.
+    pub fn run(&self) -> Result<(), Failure> {
+        let directory = self.data.directory()?;
+        let doctor = Doctor::open(&directory).map_err(|error| store_failure(&error))?;
+        let examine = || -> Result<(Inspection, Report), Failure> {
+            let mut inspection = Inspection::of(&doctor).map_err(|error| store_failure(&error))?;
+            let report = doctor.examine(&mut inspection);
+            Ok((inspection, report.map_err(|error| store_failure(&error))?))
+        };
+        let (mut inspection, mut report) = examine()?;
+        if !self.repair.is_empty() {
+            for what in &self.repair {
+                let repaired = doctor.repair(Repair::from(*what), &report);
+                repaired.map_err(|error| store_failure(&error))?;
+            }
+            (inspection, report) = examine()?;
+        }
+        match self.output {
+            Output::Text => print_text(&inspection, &report)?,
+            Output::Json => output::json(&as_json(&inspection, &report))?,
+        }
+        if report.is_clean() {
+            return Ok(());
+        }
+        let wrong = report.findings.iter().filter(|of| of.is_wrong()).count() as u64
+            + report.findings_left_out;
+        let failure = Failure::new(
+            Exit::Data,
+            format!("{}: {wrong} findings", directory.display()),
+        );
+        let mut repairs: Vec<Repair> = report
+            .findings
+            .iter()
+            .filter(|of| of.is_wrong())
+            .filter_map(|of| of.kind.repair())
+            .collect();
+        repairs.sort_unstable();
+        repairs.dedup();
+        let repairs: Vec<String> = repairs
+            .iter()
+            .map(|repair| format!("--repair {}", repair.name()))
+            .collect();
+        Err(match &repairs[..] {
+            [] => failure.advise("restore a backup; what can be read is still served"),
+            repairs => failure.advise(format!(
+                "restore a backup, or accept it with {}",
+                repairs.join(" ")
+            )),
+        })
+    }
+}
+
+fn print_text(inspection: &Inspection, report: &Report) -> Result<(), Failure> {
+    let mut table = Table::new(&["found", "partition", "offsets", "segment", "at", "what"]);
+    for finding in &report.findings {
+        for (partition, offsets) in whose(finding) {
+            let kind = finding.kind.name();
+            let found = match (finding.is_wrong(), finding.is_known) {
+                (true, _) => kind.to_owned(),
+                (false, true) => format!("{kind} (known)"),
+                (false, false) => format!("{kind} (ordinary)"),
+            };
+            let name = partition.map(|id| inspection.name(id));
+            let offsets = offsets.map(|(base, next)| match next - base {
+                1 => base.to_string(),
+                _ => format!("{base} to {}", next - 1),
+            });
+            let segment = finding.segment.map(|id| id.0);
+            table.row([
+                Value::from(found),
+                Value::from(name),
+                Value::from(offsets),
+                Value::from(segment),
+                Value::from(segment.map(|_| finding.position)),
+                Value::from(finding.what.clone()),
+            ]);
+        }
+    }
+    if !report.findings.is_empty() {
+        table.print(Output::Text)?;
+    }
+    if report.findings_left_out > 0 {
+        output::line(format_args!("and {} more", report.findings_left_out))?;
+    }
+    output::line(format_args!(
+        "{}: {} segments, {} bytes, {} commits, {} batches of {} partitions",
+        if report.is_clean() {
+            "clean"
+        } else {
+            "damaged"
+        },
+        report.segments,
+        report.bytes,
+        report.commits,
+        report.batches,
+        report.partitions
+    ))
+}
+
+fn as_json(inspection: &Inspection, report: &Report) -> Value {
+    let range = |(partition, offsets): Whose| {
+        let place = partition.and_then(|id| inspection.place(id));
+        json!({
+            "partition_id": partition.map(|id| id.0),
+            "topic": place.map(|place| &place.0),
+            "partition": place.map(|place| place.1),
+            "base_offset": offsets.map(|of| of.0),
+            "next_offset": offsets.map(|of| of.1),
+        })
+    };
+    let findings = report.findings.iter().map(|finding| {
+        let ranges: Vec<Value> = whose(finding).into_iter().map(range).collect();
+        json!({
+            "kind": finding.kind.name(),
+            "wrong": finding.is_wrong(),
+            "known": finding.is_known,
+            "what": finding.what,
+            "segment": finding.segment.map(|id| id.0),
+            "position": finding.position,
+            "bytes": finding.bytes,
+            "ranges": ranges,
+            "repair": finding.kind.repair().map(Repair::name),
+        })
+    });
+    json!({
+        "clean": report.is_clean(),
+        "cluster_id": report.identity.as_ref().map(|of| &of.cluster_id),
+        "node_id": report.identity.as_ref().map(|of| of.node_id),
+        "segments": report.segments,
+        "bytes": report.bytes,
+        "commits": report.commits,
+        "batches": report.batches,
+        "partitions": report.partitions,
+        "findings": findings.collect::<Vec<_>>(),
+        "findings_left_out": report.findings_left_out,
+    })
+}
+
+/// A partition and the offsets that it lost, to before the second.
+type Whose = (Option<PartitionId>, Option<(i64, i64)>);
+
+/// Whom a finding is about.
+fn whose(finding: &Finding) -> Vec<Whose> {
+    if finding.lost.is_empty() {
+        return vec![(finding.partition, None)];
+    }
+    let lost = finding.lost.iter();
+    lost.map(|lost| {
+        let offsets = (lost.base_offset.get(), lost.next_offset.get());
+        (Some(lost.partition), Some(offsets))
+    })
+    .collect()
+}

@@ -1,0 +1,349 @@
+//! Places of the log that are known to be damaged: what bit rot has taken, found by the scrub, or
+//! accepted with `sedge doctor --repair damage`.
+//!
+//! Reads pass over them as over a hole, and so do recovery, cleaning and a rebuild of the views:
+//! what is in this list does not come back. It is a file of its own beside the segments, because
+//! it says something about their bytes that the log itself cannot say. Where it is lost the scrub
+//! finds the places again.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use sedge_protocol::batch::{BatchHeader, HEADER_BYTES};
+use sedge_protocol::ids::{Offset, PartitionId};
+
+use crate::api::{LostRange, SegmentId};
+use crate::disk::directory::io_error;
+use crate::error::Error;
+use crate::limits;
+
+/// The name of the file in the data directory.
+pub(crate) const DAMAGE: &str = "damage";
+const FIRST_LINE: &str = "sedge damage 1";
+
+/// A stretch of a segment that cannot be trusted, and whose records lay there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    pub segment: SegmentId,
+    pub generation: u64,
+    pub position: u64,
+    pub end: u64,
+    pub lost: Vec<LostRange>,
+}
+
+/// A stretch of batches, cut where it is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stretch {
+    Sound { position: u64, bytes: u64 },
+    Damaged(Vec<LostRange>),
+}
+
+/// The list, in memory and in its file.
+#[derive(Debug, Default)]
+pub(crate) struct DamageList {
+    /// `None` for a store that is not in a directory: it forgets.
+    path: Option<PathBuf>,
+    places: RwLock<BTreeMap<SegmentId, Vec<Damaged>>>,
+    /// Readers look here first: on a healthy disk they do nothing more.
+    is_any: AtomicBool,
+}
+
+impl DamageList {
+    /// What the file of this data directory says. A line that cannot be read is left out: the
+    /// scrub finds its place again.
+    pub fn load(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join(DAMAGE);
+        let text = match std::fs::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(io_error("read the list of damage", source)),
+        };
+        let list = Self {
+            path: Some(path),
+            ..Self::default()
+        };
+        let mut lines = text.lines();
+        if lines.next().is_some_and(|first| first != FIRST_LINE) {
+            log::warn!("the list of damage is itself damaged; the scrub makes it again");
+            return Ok(list);
+        }
+        list.insert(lines.filter_map(Damaged::read).collect());
+        Ok(list)
+    }
+
+    /// Adds what is new, durably, and says how many places that were.
+    pub fn add(&self, found: Vec<Damaged>) -> Result<usize, Error> {
+        let new = self.insert(found);
+        if new > 0 {
+            self.save()?;
+        }
+        Ok(new)
+    }
+
+    /// Segments that are gone take their damage with them: their numbers are not used again.
+    pub fn keep_only(&self, ids: &[SegmentId]) {
+        // What was missing and accepted is in no segment, and stays.
+        self.write()
+            .retain(|id, _| id.0 == 0 || ids.binary_search(id).is_ok());
+    }
+
+    /// Every place, by segment and position.
+    pub fn all(&self) -> Vec<Damaged> {
+        self.read().values().flatten().cloned().collect()
+    }
+
+    /// The end of the damage that holds `position`.
+    pub fn end_at(&self, segment: SegmentId, position: u64) -> Option<u64> {
+        if !self.is_any() {
+            return None;
+        }
+        let places = self.read();
+        let holds = |of: &&Damaged| of.position <= position && position < of.end;
+        places.get(&segment)?.iter().find(holds).map(|of| of.end)
+    }
+
+    pub fn touches(&self, segment: SegmentId, position: u64, bytes: u64) -> bool {
+        let overlaps = |of: &Damaged| of.position < position + bytes && position < of.end;
+        self.is_any()
+            && self
+                .read()
+                .get(&segment)
+                .is_some_and(|places| places.iter().any(overlaps))
+    }
+
+    /// The bytes from `position` on, in order.
+    pub fn cut(&self, segment: SegmentId, position: u64, bytes: u64) -> Vec<Stretch> {
+        let end = position + bytes;
+        let mut at = position;
+        let mut cut = Vec::new();
+        if self.is_any()
+            && let Some(places) = self.read().get(&segment)
+        {
+            for of in places {
+                if of.end <= at || of.position >= end {
+                    continue;
+                }
+                if of.position > at {
+                    let bytes = of.position - at;
+                    cut.push(Stretch::Sound {
+                        position: at,
+                        bytes,
+                    });
+                }
+                cut.push(Stretch::Damaged(of.lost.clone()));
+                at = of.end;
+            }
+        }
+        if at < end {
+            let bytes = end - at;
+            cut.push(Stretch::Sound {
+                position: at,
+                bytes,
+            });
+        }
+        cut
+    }
+
+    fn insert(&self, found: Vec<Damaged>) -> usize {
+        let mut places = self.write();
+        let mut count: usize = places.values().map(Vec::len).sum();
+        let mut new = 0;
+        for of in found {
+            let known = places.entry(of.segment).or_default();
+            let at = known.partition_point(|known| known.position < of.position);
+            let is_known = known
+                .iter()
+                .any(|known| known.position <= of.position && of.end <= known.end);
+            if !is_known && count < limits::DAMAGED_PLACES_MAX {
+                known.insert(at, of);
+                (count, new) = (count + 1, new + 1);
+            }
+        }
+        self.is_any.store(count > 0, Ordering::Release);
+        new
+    }
+
+    /// The whole file anew: it is short, and so it is all there or not at all.
+    fn save(&self) -> Result<(), Error> {
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
+        let mut text = format!("{FIRST_LINE}\n");
+        for of in self.read().values().flatten() {
+            of.write(&mut text);
+        }
+        write_whole(path, text.as_bytes())
+            .map_err(|source| io_error("write the list of damage", source))
+    }
+
+    fn is_any(&self) -> bool {
+        self.is_any.load(Ordering::Acquire)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<SegmentId, Vec<Damaged>>> {
+        self.places.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<SegmentId, Vec<Damaged>>> {
+        self.places.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Damaged {
+    /// `SEGMENT GENERATION POSITION END [PARTITION:BASE-NEXT]…`
+    fn write(&self, out: &mut String) {
+        let (segment, generation) = (self.segment.0, self.generation);
+        // Writing to a string does not fail.
+        let _ = write!(
+            out,
+            "{segment} {generation:016x} {} {}",
+            self.position, self.end
+        );
+        for lost in &self.lost {
+            let (base, next) = (lost.base_offset, lost.next_offset);
+            let _ = write!(out, " {}:{base}-{next}", lost.partition);
+        }
+        out.push('\n');
+    }
+
+    fn read(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let segment = SegmentId(words.next()?.parse().ok()?);
+        let generation = u64::from_str_radix(words.next()?, 16).ok()?;
+        let position = words.next()?.parse().ok()?;
+        let end = words.next()?.parse().ok().filter(|end| *end > position)?;
+        let lost = words.map(|word| {
+            let (partition, offsets) = word.split_once(':')?;
+            let (base, next) = offsets.split_once('-')?;
+            Some(LostRange {
+                partition: PartitionId(partition.parse().ok()?),
+                base_offset: Offset(base.parse().ok()?),
+                next_offset: Offset(next.parse().ok()?),
+            })
+        });
+        Some(Self {
+            segment,
+            generation,
+            position,
+            end,
+            lost: lost.collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// A file that is all there or not at all.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// A batch without records over these offsets, as Kafka keeps one where compaction has taken all
+/// of a batch: consumers go on behind it, also at the end of the log.
+pub(crate) fn empty_batch(base: Offset, next: Offset) -> Bytes {
+    let mut header = [0; HEADER_BYTES];
+    header[..8].copy_from_slice(&base.0.to_be_bytes());
+    header[8..12].copy_from_slice(&((HEADER_BYTES - 12) as i32).to_be_bytes());
+    // No leader epoch, timestamps, producer or sequence.
+    header[12..16].fill(0xFF);
+    header[16] = 2;
+    let last_delta = i32::try_from(next.0 - base.0 - 1).unwrap_or(i32::MAX);
+    header[23..27].copy_from_slice(&last_delta.to_be_bytes());
+    header[27..57].fill(0xFF);
+    let header = BatchHeader::read(&header).expect("61 bytes are a header");
+    Bytes::copy_from_slice(header.with_computed_crc(&[]).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(segment: u64, position: u64, end: u64) -> Damaged {
+        let lost = vec![LostRange {
+            partition: PartitionId(7),
+            base_offset: Offset(position as i64),
+            next_offset: Offset(end as i64),
+        }];
+        Damaged {
+            segment: SegmentId(segment),
+            generation: 0xAB,
+            position,
+            end,
+            lost,
+        }
+    }
+
+    #[test]
+    fn a_line_is_read_as_it_was_written() {
+        for of in [
+            place(1, 64, 100),
+            Damaged {
+                lost: Vec::new(),
+                ..place(2, 0, 1)
+            },
+        ] {
+            let mut text = String::new();
+            of.write(&mut text);
+            assert_eq!(Damaged::read(&text), Some(of));
+        }
+        for wrong in ["", "1 x 2 3", "1 0 5 5", "1 0 5 6 7:1", "1 0 5 6 7:1-"] {
+            assert_eq!(Damaged::read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn stretches_are_cut_around_damage() {
+        let list = DamageList::default();
+        assert!(!list.touches(SegmentId(1), 0, u64::MAX >> 1));
+        assert_eq!(list.add(vec![place(1, 200, 300)]).unwrap(), 1);
+        assert_eq!(list.add(vec![place(1, 100, 150)]).unwrap(), 1);
+        assert_eq!(list.add(vec![place(1, 210, 300)]).unwrap(), 0, "known");
+        let sound = |position, bytes| Stretch::Sound { position, bytes };
+        let damaged = |of: Damaged| Stretch::Damaged(of.lost);
+        let (first, second) = (place(1, 100, 150), place(1, 200, 300));
+        assert_eq!(
+            list.cut(SegmentId(1), 50, 450),
+            [
+                sound(50, 50),
+                damaged(first),
+                sound(150, 50),
+                damaged(second.clone()),
+                sound(300, 200)
+            ]
+        );
+        assert_eq!(list.cut(SegmentId(1), 200, 100), [damaged(second)]);
+        assert_eq!(list.cut(SegmentId(2), 200, 100), [sound(200, 100)]);
+        assert_eq!(list.end_at(SegmentId(1), 149), Some(150));
+        assert_eq!(list.end_at(SegmentId(1), 150), None);
+        list.keep_only(&[SegmentId(1)]);
+        assert_eq!(list.all().len(), 2);
+        list.keep_only(&[SegmentId(2)]);
+        assert_eq!(list.all(), []);
+    }
+
+    #[test]
+    fn an_empty_batch_is_a_batch() {
+        let bytes = empty_batch(Offset(5), Offset(9));
+        let header = BatchHeader::read(&bytes).unwrap();
+        assert_eq!(header.batch_bytes(), Some(bytes.len()));
+        assert_eq!(
+            (header.base_offset(), header.next_offset()),
+            (Offset(5), Offset(9))
+        );
+        assert_eq!((header.magic(), header.record_count()), (2, 0));
+        assert_eq!(header.crc(), header.computed_crc(&[]));
+        assert_eq!(header.producer_id(), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! A footer against the frames that it lists. Pure.
+
+use std::collections::HashMap;
+
+use sedge_protocol::ids::{Offset, PartitionId};
+
+use crate::api::Sequence;
+use crate::format::{Fact, Footer, FooterRun, FrameHead};
+
+/// What the frames of one segment hold: as many entries as the segment has, so at most one for
+/// every 150 bytes of it.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    parts: HashMap<PartitionId, Vec<PartAt>>,
+    facts: Vec<Fact>,
+    last_sequence: Sequence,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PartAt {
+    base: Offset,
+    next: Offset,
+    bytes: u32,
+    position: u64,
+    end: u64,
+}
+
+impl Contents {
+    pub fn add(&mut self, position: u64, head: &FrameHead) {
+        let end = position + head.frame_bytes();
+        self.last_sequence = head.sequence;
+        for entry in &head.entries {
+            if entry.has_batches() {
+                self.parts.entry(entry.partition).or_default().push(PartAt {
+                    base: entry.base,
+                    next: entry.next,
+                    bytes: entry.bytes,
+                    position,
+                    end,
+                });
+            } else {
+                self.facts.push(Fact {
+                    kind: entry.kind,
+                    partition: entry.partition,
+                    base: entry.base,
+                    leader_epoch: entry.leader_epoch,
+                });
+            }
+        }
+    }
+
+    /// What of the footer is not as the frames have it. Frames that are damaged are not among the
+    /// contents, so with damage it is not to be asked.
+    pub fn differs(&self, footer: &Footer) -> Option<(Option<PartitionId>, &'static str)> {
+        if footer.last_sequence != self.last_sequence {
+            return Some((None, "the footer's last commit is not that of the frames"));
+        }
+        let sorted = |facts: &[Fact]| {
+            let key = |fact: &Fact| (fact.kind as u8, fact.partition, fact.base);
+            let mut keys: Vec<_> = facts.iter().map(key).collect();
+            keys.sort_unstable();
+            keys
+        };
+        if sorted(&self.facts) != sorted(&footer.facts) {
+            return Some((None, "the footer's facts are not those of the frames"));
+        }
+        let mut covered: HashMap<PartitionId, u64> = HashMap::new();
+        for of in &footer.runs {
+            if !self.holds(of) {
+                let what = "the footer lists a run that the frames do not have";
+                return Some((Some(of.partition), what));
+            }
+            *covered.entry(of.partition).or_default() += u64::from(of.run.bytes);
+        }
+        let missing = self.parts.iter().find(|(partition, parts)| {
+            let bytes: u64 = parts.iter().map(|part| u64::from(part.bytes)).sum();
+            covered.get(partition).copied().unwrap_or(0) < bytes
+        });
+        missing.map(|(partition, _)| {
+            let what = "the frames have batches that the footer does not list";
+            (Some(*partition), what)
+        })
+    }
+
+    fn holds(&self, of: &FooterRun) -> bool {
+        let Some(parts) = self.parts.get(&of.partition) else {
+            return false;
+        };
+        let run = &of.run;
+        let end = run.position + u64::from(run.span);
+        // They are in the order of the segment.
+        let from = parts.partition_point(|part| part.position < run.position);
+        let inside: Vec<&PartAt> = parts[from..]
+            .iter()
+            .take_while(|part| part.end <= end)
+            .filter(|part| part.base >= of.base && part.next <= run.next)
+            .collect();
+        let bytes: u64 = inside.iter().map(|part| u64::from(part.bytes)).sum();
+        let first = inside.iter().map(|part| part.position).min();
+        let last = inside.iter().map(|part| part.end).max();
+        bytes == u64::from(run.bytes)
+            && (first, last) == (Some(run.position), Some(end))
+            && inside.iter().map(|part| part.base).min() == Some(of.base)
+            && inside.iter().map(|part| part.next).max() == Some(run.next)
+    }
+}

@@ -1,0 +1,587 @@
+//! A data directory looked through while no broker has it: frames and their checksums, batches and
+//! theirs, footers, views, and whether every offset is accounted for.
+//!
+//! It does not open the store, because opening mends. It streams segment by segment; what it holds
+//! is one segment's table of contents, a stretch of offsets or two for each partition, and the
+//! findings, which are bounded.
+//!
+//! **Invariant:** nothing is changed but by [`Doctor::repair`]. The views are looked at in a copy:
+//! fjall writes when it opens.
+
+mod footer;
+mod offsets;
+mod repair;
+pub(crate) mod segment;
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{Offset, PartitionId};
+
+use crate::api::{Identity, LostRange, SegmentId, Sequence, TornTail};
+use crate::damage::{DamageList, Damaged};
+use crate::disk::directory::{Directory, io_error};
+use crate::disk::{Disk, SegmentFile};
+use crate::error::Error;
+use crate::format::{EntryHead, EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
+use crate::limits;
+use crate::meta::{self, DirectoryLock};
+use crate::scan::{self, Found, Scanner};
+use footer::Contents;
+use offsets::Offsets;
+use segment::{Looked, Seen};
+use views::ViewsCheck;
+
+pub use repair::Repair;
+
+/// What is wrong, or worth knowing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The last write was not whole: nothing that was acknowledged with sync durability is in it.
+    TornTail,
+    /// There are no views: the next start makes them.
+    NoViews,
+    /// `meta.toml` cannot be used.
+    Meta,
+    /// A segment has no header: nothing in it can be read.
+    Header,
+    /// A stretch without frames, where frames should be.
+    Frame,
+    /// A batch whose bytes are not what was sent.
+    Batch,
+    /// A frame's table says something else than its batches.
+    Table,
+    /// Commits are missing between others.
+    Commits,
+    /// A footer is damaged, or is not what the frames say.
+    Footer,
+    /// Offsets are missing, and nothing explains it.
+    Offsets,
+    /// The views are not what the log says.
+    Views,
+    /// A record of an internal topic cannot be understood.
+    Record,
+}
+
+impl Kind {
+    /// As reports name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TornTail => "torn-tail",
+            Self::NoViews => "no-views",
+            Self::Meta => "meta",
+            Self::Header => "header",
+            Self::Frame => "frame",
+            Self::Batch => "batch",
+            Self::Table => "table",
+            Self::Commits => "commits",
+            Self::Footer => "footer",
+            Self::Offsets => "offsets",
+            Self::Views => "views",
+            Self::Record => "record",
+        }
+    }
+
+    /// Whether the next start puts it right without any loss.
+    pub fn is_ordinary(self) -> bool {
+        matches!(self, Self::TornTail | Self::NoViews)
+    }
+
+    /// The repair that does away with it.
+    pub fn repair(self) -> Option<Repair> {
+        match self {
+            Self::TornTail => Some(Repair::TornTail),
+            Self::Views => Some(Repair::Views),
+            Self::Frame | Self::Batch | Self::Offsets => Some(Repair::Damage),
+            _ => None,
+        }
+    }
+}
+
+/// One thing found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub kind: Kind,
+    /// It was found, or accepted, before, and is passed over by every read.
+    pub is_known: bool,
+    pub segment: Option<SegmentId>,
+    pub position: u64,
+    pub bytes: u64,
+    /// Whom it is about, where no offsets are lost.
+    pub partition: Option<PartitionId>,
+    pub lost: Vec<LostRange>,
+    pub what: String,
+}
+
+impl Finding {
+    fn new(kind: Kind, what: impl Into<String>) -> Self {
+        Self {
+            kind,
+            is_known: false,
+            segment: None,
+            position: 0,
+            bytes: 0,
+            partition: None,
+            lost: Vec::new(),
+            what: what.into(),
+        }
+    }
+
+    fn at(self, segment: SegmentId, position: u64, bytes: u64) -> Self {
+        Self {
+            segment: Some(segment),
+            position,
+            bytes,
+            ..self
+        }
+    }
+
+    fn of(self, partition: Option<PartitionId>) -> Self {
+        Self { partition, ..self }
+    }
+
+    /// Whether something is wrong that nobody has dealt with.
+    pub fn is_wrong(&self) -> bool {
+        !self.is_known && !self.kind.is_ordinary()
+    }
+}
+
+/// What was looked at and what was found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub identity: Option<Identity>,
+    /// In the order of the log; at most [`limits::FINDINGS_MAX`].
+    pub findings: Vec<Finding>,
+    /// How many more there were.
+    pub findings_left_out: u64,
+    pub segments: u64,
+    pub bytes: u64,
+    pub commits: u64,
+    pub batches: u64,
+    pub partitions: u64,
+    torn_tail: Option<TornTail>,
+    damaged: Vec<Damaged>,
+}
+
+impl Report {
+    /// Whether there is nothing that somebody has to deal with.
+    pub fn is_clean(&self) -> bool {
+        self.findings_left_out == 0 && !self.findings.iter().any(Finding::is_wrong)
+    }
+
+    fn note(&mut self, finding: Finding) {
+        if self.findings.len() < limits::FINDINGS_MAX {
+            self.findings.push(finding);
+        } else {
+            self.findings_left_out += u64::from(finding.is_wrong());
+        }
+    }
+}
+
+/// What the caller knows of the partitions.
+pub trait Inspect {
+    /// A batch that is what was sent, for a look at its records.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    fn batch(&mut self, partition: PartitionId, batch: &Batch) -> Result<(), String>;
+    /// Whether records may be missing because newer ones of their key took their place.
+    fn is_compacted(&self, partition: PartitionId) -> bool;
+}
+
+/// Has a data directory for itself while it lives.
+#[derive(Debug)]
+pub struct Doctor {
+    directory: PathBuf,
+    disk: Arc<dyn Disk>,
+    _lock: DirectoryLock,
+}
+
+impl Doctor {
+    /// Takes the directory's lock.
+    ///
+    /// # Errors
+    /// [`Error::NoData`], [`Error::Locked`], or the disk's.
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        let segments = directory.join("segments");
+        if !directory.join(meta::META).exists() && !segments.exists() {
+            let directory = directory.to_owned();
+            return Err(Error::NoData { directory });
+        }
+        let lock = DirectoryLock::take(directory)?;
+        let disk = Arc::new(Directory::existing(&segments));
+        Ok(Self {
+            directory: directory.to_owned(),
+            disk,
+            _lock: lock,
+        })
+    }
+
+    /// The batches of one partition that are whole, by offset. For internal topics, which are
+    /// small.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn read_partition(&self, partition: PartitionId) -> Result<Vec<Batch>, Error> {
+        let mut batches = BTreeMap::new();
+        for id in self.segments()? {
+            let Some(file) = self.disk.open(id)? else {
+                continue;
+            };
+            let Some(header) = scan::read_header(&*file)? else {
+                continue;
+            };
+            let (end, generation) = (bytes_of(&*file)?, header.generation);
+            let (runs, _) = scan::contents(&*file, id, generation, end)?;
+            for of in runs.iter().filter(|of| of.partition == partition) {
+                let end = of.run.position + u64::from(of.run.span);
+                let mut scanner = Scanner::new(&*file, generation, of.run.position, end);
+                loop {
+                    match scanner.next()? {
+                        Found::Frame { head, body, .. } => {
+                            take_batches(&head, body, partition, &mut batches);
+                        }
+                        Found::Hole { .. } => {}
+                        Found::End { .. } => break,
+                    }
+                }
+            }
+        }
+        Ok(batches.into_values().collect())
+    }
+
+    /// Looks at everything.
+    ///
+    /// # Errors
+    /// The disk's. What is wrong with the data is in the report.
+    pub fn examine(&self, inspect: &mut dyn Inspect) -> Result<Report, Error> {
+        let mut report = Report::default();
+        match meta::read(&self.directory) {
+            Ok(identity) => report.identity = Some(identity),
+            Err(error) => report.note(Finding::new(Kind::Meta, error.to_string())),
+        }
+        let known = DamageList::load(&self.directory)?;
+        let ids = self.segments()?;
+        let views = match ViewsCheck::open(&self.directory.join("views")) {
+            Ok(Some(views)) => Some(views),
+            Ok(None) if ids.is_empty() => None,
+            Ok(None) => {
+                let what = "there are none that are whole; the next start makes them";
+                report.note(Finding::new(Kind::NoViews, what));
+                None
+            }
+            Err(error @ (Error::Full | Error::ReadOnly | Error::Io { .. })) => return Err(error),
+            Err(error) => {
+                let what = format!("they cannot be opened: {error}");
+                report.note(Finding::new(Kind::Views, what));
+                None
+            }
+        };
+        let mut examination = Examination {
+            disk: &*self.disk,
+            known: &known,
+            views,
+            inspect,
+            report,
+            offsets: Offsets::default(),
+            sequence: Sequence(0),
+            is_behind_hole: false,
+            generations: BTreeMap::new(),
+            hurt: BTreeSet::new(),
+        };
+        for (index, id) in ids.iter().enumerate() {
+            examination.segment(*id, ids.get(index + 1).copied())?;
+        }
+        examination.finish()
+    }
+
+    fn segments(&self) -> Result<Vec<SegmentId>, Error> {
+        let mut ids: Vec<SegmentId> = self.disk.list()?.into_iter().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+}
+
+struct Examination<'a> {
+    disk: &'a dyn Disk,
+    known: &'a DamageList,
+    views: Option<ViewsCheck>,
+    inspect: &'a mut dyn Inspect,
+    report: Report,
+    offsets: Offsets,
+    /// Of the last commit so far.
+    sequence: Sequence,
+    /// Commits that are missing were in the stretch before.
+    is_behind_hole: bool,
+    generations: BTreeMap<SegmentId, u64>,
+    /// Partitions that lost something: what counts their bytes and offsets is not right then.
+    hurt: BTreeSet<PartitionId>,
+}
+
+impl Examination<'_> {
+    fn segment(&mut self, id: SegmentId, next: Option<SegmentId>) -> Result<(), Error> {
+        let Some(file) = self.disk.open(id)? else {
+            return Ok(());
+        };
+        let bytes = bytes_of(&*file)?;
+        self.report.segments += 1;
+        self.report.bytes += bytes;
+        let header = scan::read_header(&*file)?.filter(|header| header.id == id);
+        let Some(header) = header else {
+            let is_begun = match Scanner::new(&*file, 0, 0, bytes).next()? {
+                Found::End { torn_end, .. } => torn_end > 0,
+                _ => true,
+            };
+            if is_begun {
+                let what = "the header is damaged; nothing in the segment can be read";
+                self.note(Finding::new(Kind::Header, what).at(id, 0, bytes));
+            }
+            return Ok(());
+        };
+        self.generations.insert(id, header.generation);
+        let footer = scan::read_footer(&*file, id, header.generation)?;
+        let looked = Looked {
+            file: &*file,
+            id,
+            generation: header.generation,
+            end: footer.as_ref().map_or(bytes, |footer| footer.frames_end),
+            footer: footer.as_ref(),
+        };
+        let findings_before = self.report.findings.len();
+        let mut contents = Contents::default();
+        let mut error = None;
+        let mut end = None;
+        let mut each = |seen: Seen<'_>| {
+            if let Seen::End { position, torn_end } = seen {
+                end = Some((position, torn_end));
+            } else if let Err(failed) = self.see(id, seen, &mut contents) {
+                error = error.take().or(Some(failed));
+            }
+        };
+        looked.look(SEGMENT_HEADER_BYTES, u64::MAX >> 1, &mut each)?;
+        if let Some((position, torn_end)) = end
+            && torn_end > position
+        {
+            self.tail(&looked, next, (position, torn_end), &mut contents)?;
+        }
+        if let Some(error) = error {
+            return Err(error);
+        }
+        if let Some(footer) = &footer
+            && self.report.findings.len() == findings_before
+            && let Some((partition, what)) = contents.differs(footer)
+        {
+            let at = (footer.frames_end, bytes - footer.frames_end);
+            let finding = Finding::new(Kind::Footer, what).at(id, at.0, at.1);
+            self.note(finding.of(partition));
+        }
+        Ok(())
+    }
+
+    /// Bytes behind the last whole frame of a segment without a footer.
+    fn tail(
+        &mut self,
+        looked: &Looked<'_>,
+        next: Option<SegmentId>,
+        (from, to): (u64, u64),
+        contents: &mut Contents,
+    ) -> Result<(), Error> {
+        let Some(next) = next else {
+            let torn = TornTail {
+                segment: looked.id,
+                position: from,
+                bytes: to - from,
+            };
+            self.report.torn_tail = Some(torn);
+            let what = "the last write is not whole; the next start cuts it";
+            self.note(Finding::new(Kind::TornTail, what).at(looked.id, from, to - from));
+            return Ok(());
+        };
+        let header = match self.disk.open(next)? {
+            Some(file) => scan::read_header(&*file)?,
+            None => None,
+        };
+        if header.is_some_and(|header| header.first_sequence.0 == self.sequence.0 + 1) {
+            let what = "the footer is damaged or not whole; the segment is scanned in its place";
+            self.note(Finding::new(Kind::Footer, what).at(looked.id, from, to - from));
+            return Ok(());
+        }
+        let mut error = None;
+        looked.hole(from, to, &mut |seen| {
+            if let Err(failed) = self.see(looked.id, seen, contents) {
+                error = Some(failed);
+            }
+        })?;
+        error.map_or(Ok(()), Err)
+    }
+
+    fn see(&mut self, id: SegmentId, seen: Seen<'_>, contents: &mut Contents) -> Result<(), Error> {
+        match seen {
+            Seen::Frame { position, head } => {
+                contents.add(position, head);
+                self.frame(id, position, head)?;
+            }
+            Seen::Batch { entry, batch } => {
+                self.report.batches += 1;
+                if let Err(what) = self.inspect.batch(entry.partition, batch) {
+                    let lost = LostRange {
+                        partition: entry.partition,
+                        base_offset: batch.header.base_offset(),
+                        next_offset: batch.header.next_offset(),
+                    };
+                    let finding = Finding::new(Kind::Record, what).at(id, 0, 0);
+                    self.note(Finding {
+                        lost: vec![lost],
+                        ..finding
+                    });
+                }
+            }
+            Seen::Damaged { damaged, kind } => self.damaged(damaged, kind),
+            Seen::Wrong {
+                position,
+                partition,
+                what,
+            } => {
+                let finding = Finding::new(Kind::Table, what).at(id, position, 0);
+                self.note(finding.of(Some(partition)));
+            }
+            Seen::End { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, id: SegmentId, position: u64, head: &FrameHead) -> Result<(), Error> {
+        self.report.commits += 1;
+        // Commits before a segment may have gone with one that was freed. Whether something that
+        // lives went with them, the offsets tell.
+        let is_first = position <= crate::format::PAGE_BYTES && head.sequence > self.sequence;
+        let is_told = std::mem::take(&mut self.is_behind_hole) || is_first;
+        if head.sequence.0 != self.sequence.0 + 1 && !is_told {
+            let what = format!("commit {} after {}", head.sequence.0, self.sequence.0);
+            self.note(Finding::new(Kind::Commits, what).at(id, position, 0));
+        }
+        self.sequence = head.sequence;
+        for entry in &head.entries {
+            if !self.offsets.see(entry) {
+                let what = "the offsets go back";
+                let finding = Finding::new(Kind::Table, what).at(id, position, 0);
+                self.note(finding.of(Some(entry.partition)));
+            }
+            self.entry_in_views(id, position, head, entry)?;
+        }
+        Ok(())
+    }
+
+    fn entry_in_views(
+        &mut self,
+        id: SegmentId,
+        position: u64,
+        head: &FrameHead,
+        entry: &EntryHead,
+    ) -> Result<(), Error> {
+        let may_be_gone = self.inspect.is_compacted(entry.partition);
+        if let Some(views) = &mut self.views
+            && entry.has_batches()
+            && !(may_be_gone && entry.kind == EntryKind::Append)
+            && let Some(what) = views.entry(id, position, head, entry)?
+        {
+            let finding = Finding::new(Kind::Views, what).at(id, position, 0);
+            self.note(finding.of(Some(entry.partition)));
+        }
+        Ok(())
+    }
+
+    fn damaged(&mut self, damaged: Damaged, kind: Kind) {
+        let is_known = self
+            .known
+            .end_at(damaged.segment, damaged.position)
+            .is_some_and(|end| damaged.end <= end);
+        for lost in &damaged.lost {
+            self.offsets.see_lost(lost);
+            self.hurt.insert(lost.partition);
+        }
+        self.is_behind_hole |= kind == Kind::Frame;
+        let what = match kind {
+            Kind::Batch => "its bytes are not what was sent: the checksum does not hold",
+            _ => "bytes where commits should be",
+        };
+        let bytes = damaged.end - damaged.position;
+        let finding = Finding::new(kind, what).at(damaged.segment, damaged.position, bytes);
+        self.note(Finding {
+            is_known,
+            lost: damaged.lost.clone(),
+            ..finding
+        });
+        if !is_known && self.report.damaged.len() < limits::DAMAGED_PLACES_MAX {
+            self.report.damaged.push(damaged);
+        }
+    }
+
+    fn finish(mut self) -> Result<Report, Error> {
+        for damaged in self.known.all() {
+            for lost in &damaged.lost {
+                self.offsets.see_lost(lost);
+                self.hurt.insert(lost.partition);
+            }
+        }
+        for partition in self.offsets.partitions() {
+            self.report.partitions += 1;
+            if self.inspect.is_compacted(partition) {
+                continue;
+            }
+            for gap in self.offsets.gaps(partition) {
+                self.hurt.insert(partition);
+                let what = "offsets are missing, and nothing explains it";
+                self.note(Finding {
+                    lost: vec![gap],
+                    ..Finding::new(Kind::Offsets, what)
+                });
+                let place = Damaged {
+                    segment: SegmentId(0),
+                    generation: 0,
+                    position: 0,
+                    end: 0,
+                    lost: vec![gap],
+                };
+                self.report.damaged.push(place);
+            }
+        }
+        if let Some(views) = &self.views {
+            let found =
+                views.finish(&self.generations, &self.offsets, self.sequence, &self.hurt)?;
+            for finding in found {
+                self.report.note(finding);
+            }
+        }
+        Ok(self.report)
+    }
+
+    fn note(&mut self, finding: Finding) {
+        self.report.note(finding);
+    }
+}
+
+fn take_batches(
+    head: &FrameHead,
+    mut body: bytes::Bytes,
+    partition: PartitionId,
+    batches: &mut BTreeMap<Offset, Batch>,
+) {
+    for entry in &head.entries {
+        let mut part = body.split_to(entry.bytes as usize);
+        if entry.partition != partition || !entry.has_batches() {
+            continue;
+        }
+        while let Some(batch) = Batch::split_from(&mut part) {
+            batches.insert(batch.header.base_offset(), batch);
+        }
+    }
+}
+
+fn bytes_of(file: &dyn SegmentFile) -> Result<u64, Error> {
+    file.bytes()
+        .map_err(|source| io_error("look at a segment", source))
+}

@@ -1,0 +1,178 @@
+//! Which offsets of each partition are there, in whatever order they are found, and which are
+//! missing without a reason. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use sedge_protocol::ids::{Offset, PartitionId};
+
+use crate::api::LostRange;
+use crate::format::{EntryHead, EntryKind};
+
+/// What the frames say of the partitions.
+#[derive(Debug, Default)]
+pub(crate) struct Offsets {
+    partitions: HashMap<PartitionId, Partition>,
+    dropped: BTreeSet<PartitionId>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    /// Stretches that are there, by their first offset: neighbours are one.
+    there: BTreeMap<Offset, Offset>,
+    log_start: Offset,
+    /// Of the last append, in the order of the log.
+    end: Offset,
+}
+
+impl Offsets {
+    /// A row of a frame, in the order of the log. False where its offsets go back.
+    pub fn see(&mut self, entry: &EntryHead) -> bool {
+        let partition = self.partitions.entry(entry.partition).or_default();
+        match entry.kind {
+            EntryKind::LogStart => {
+                partition.log_start = partition.log_start.max(entry.base);
+                partition.end = partition.end.max(entry.base);
+            }
+            EntryKind::Drop => {
+                self.partitions.remove(&entry.partition);
+                self.dropped.insert(entry.partition);
+            }
+            EntryKind::Append => {
+                let goes_on = entry.base >= partition.end;
+                partition.end = partition.end.max(entry.next);
+                partition.add(entry.base, entry.next);
+                return goes_on;
+            }
+            EntryKind::Moved => {
+                partition.end = partition.end.max(entry.next);
+                partition.add(entry.base, entry.next);
+            }
+        }
+        true
+    }
+
+    /// Offsets that are known to be gone are as good as there.
+    pub fn see_lost(&mut self, lost: &LostRange) {
+        let partition = self.partitions.entry(lost.partition).or_default();
+        partition.add(lost.base_offset, lost.next_offset);
+    }
+
+    pub fn is_dropped(&self, partition: PartitionId) -> bool {
+        self.dropped.contains(&partition)
+    }
+
+    /// Log start and end of a partition.
+    pub fn bounds(&self, partition: PartitionId) -> Option<(Offset, Offset)> {
+        let found = self.partitions.get(&partition)?;
+        Some((found.log_start, found.end))
+    }
+
+    /// Partitions that were not dropped, in order.
+    pub fn partitions(&self) -> Vec<PartitionId> {
+        let there = self.partitions.keys().copied();
+        let mut there: Vec<_> = there.filter(|id| !self.is_dropped(*id)).collect();
+        there.sort_unstable();
+        there
+    }
+
+    /// What is missing between the log start and the end of a partition.
+    pub fn gaps(&self, partition: PartitionId) -> Vec<LostRange> {
+        let Some(found) = self.partitions.get(&partition) else {
+            return Vec::new();
+        };
+        let mut gaps = Vec::new();
+        let mut next = found.log_start;
+        for (base, until) in &found.there {
+            if *base > next {
+                gaps.push(LostRange {
+                    partition,
+                    base_offset: next,
+                    next_offset: *base,
+                });
+            }
+            next = next.max(*until);
+        }
+        gaps
+    }
+}
+
+impl Partition {
+    fn add(&mut self, base: Offset, next: Offset) {
+        let (mut from, mut to) = (base, next);
+        // What reaches up to it, and what begins in it, become part of it.
+        if let Some((before, until)) = self.there.range(..=from).next_back()
+            && *until >= from
+        {
+            (from, to) = (*before, to.max(*until));
+        }
+        while let Some((inside, until)) = self.there.range(from..=to).next() {
+            let (inside, until) = (*inside, *until);
+            to = to.max(until);
+            self.there.remove(&inside);
+        }
+        self.there.insert(from, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: PartitionId = PartitionId(3);
+
+    fn entry(kind: EntryKind, base: i64, next: i64) -> EntryHead {
+        EntryHead {
+            kind,
+            partition: P,
+            base: Offset(base),
+            next: Offset(next),
+            max_timestamp: 0,
+            bytes: 1,
+            leader_epoch: None,
+        }
+    }
+
+    fn check(entries: &[EntryHead], gaps: &[(i64, i64)]) {
+        let mut offsets = Offsets::default();
+        for entry in entries {
+            assert!(offsets.see(entry), "{entry:?}");
+        }
+        let found: Vec<(i64, i64)> = offsets
+            .gaps(P)
+            .iter()
+            .map(|gap| (gap.base_offset.0, gap.next_offset.0))
+            .collect();
+        assert_eq!(found, gaps);
+    }
+
+    #[test]
+    fn gaps_are_what_nothing_covers() {
+        use EntryKind::{Append, LogStart, Moved};
+        check(&[], &[]);
+        check(&[entry(Append, 0, 5), entry(Append, 5, 9)], &[]);
+        check(&[entry(Append, 0, 5), entry(Append, 7, 9)], &[(5, 7)]);
+        let moved_later = [
+            entry(Append, 0, 5),
+            entry(Append, 9, 12),
+            entry(Moved, 7, 9),
+            entry(Moved, 5, 7),
+        ];
+        check(&moved_later, &[]);
+        check(&[entry(Append, 4, 5), entry(LogStart, 4, 0)], &[]);
+        check(&[entry(Append, 4, 5)], &[(0, 4)]);
+        check(&[entry(LogStart, 8, 0), entry(Append, 8, 9)], &[]);
+    }
+
+    #[test]
+    fn offsets_that_go_back_are_told() {
+        let mut offsets = Offsets::default();
+        assert!(offsets.see(&entry(EntryKind::Append, 0, 5)));
+        assert!(!offsets.see(&entry(EntryKind::Append, 4, 6)));
+        assert!(offsets.see(&entry(EntryKind::Moved, 1, 2)));
+        assert!(offsets.see(&entry(EntryKind::Drop, 1, 0)));
+        assert_eq!(
+            (offsets.partitions(), offsets.is_dropped(P)),
+            (vec![], true)
+        );
+    }
+}

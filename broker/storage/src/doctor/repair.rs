@@ -1,0 +1,80 @@
+//! What the doctor may change, each only when it is told to.
+
+use crate::damage::{DamageList, Damaged};
+use crate::disk::directory::io_error;
+use crate::error::Error;
+use crate::scan;
+
+use super::{Doctor, Report};
+
+/// A repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Repair {
+    /// Throws the views away: the next start makes them anew from the log.
+    Views,
+    /// Cuts a last write that is not whole, as the next start would.
+    TornTail,
+    /// Accepts what is lost: damaged places and missing offsets are remembered, passed over by
+    /// reads, and not reported as wrong again. Their bytes stay as they are.
+    Damage,
+}
+
+impl Repair {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Views, Self::TornTail, Self::Damage];
+
+    /// As the command line names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Views => "views",
+            Self::TornTail => "torn-tail",
+            Self::Damage => "damage",
+        }
+    }
+}
+
+impl Doctor {
+    /// Does it, for what a report of this doctor says.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn repair(&self, repair: Repair, report: &Report) -> Result<(), Error> {
+        match repair {
+            Repair::Views => {
+                let views = self.directory.join("views");
+                if views.exists() {
+                    std::fs::remove_dir_all(&views)
+                        .map_err(|source| io_error("remove the views", source))?;
+                }
+            }
+            Repair::TornTail => {
+                if let Some(torn) = &report.torn_tail
+                    && let Some(file) = self.disk.open(torn.segment)?
+                {
+                    scan::wipe(&*file, torn.position, torn.position + torn.bytes)?;
+                }
+            }
+            Repair::Damage => {
+                let known = DamageList::load(&self.directory)?;
+                // Missing offsets are nowhere. Each gets a place of its own in segment 0, which
+                // there is not.
+                let nowhere = known.all().iter().filter(|of| of.segment.0 == 0).count() as u64;
+                let mut gaps = nowhere;
+                let place = |of: &Damaged| {
+                    if of.segment.0 != 0 {
+                        return of.clone();
+                    }
+                    gaps += 1;
+                    let (position, end) = (gaps, gaps + 1);
+                    Damaged {
+                        position,
+                        end,
+                        ..of.clone()
+                    }
+                };
+                known.add(report.damaged.iter().map(place).collect())?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,248 @@
+//! The views against the log.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{DirBuilder, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sedge_protocol::ids::{Offset, PartitionId};
+
+use super::offsets::Offsets;
+use super::{Finding, Kind};
+use crate::api::{SegmentId, Sequence};
+use crate::catalog::Catalog;
+use crate::disk::directory::io_error;
+use crate::error::Error;
+use crate::format::{EntryHead, FrameHead, Run};
+use crate::limits;
+use crate::views::fjall_base::FjallBase;
+use crate::views::tables::{Applied, Bounds};
+
+/// Copies that this process made, for their names.
+static COPIES: AtomicU32 = AtomicU32::new(0);
+
+/// Views opened in a copy.
+#[derive(Debug)]
+pub(super) struct ViewsCheck {
+    catalog: Catalog,
+    applied: Applied,
+    bounds: HashMap<PartitionId, Option<Bounds>>,
+    /// The run of each partition that was looked up last: the next entries are mostly in it too.
+    runs: HashMap<PartitionId, (Offset, Run)>,
+    _copy: Copy,
+}
+
+/// Goes with its owner.
+#[derive(Debug)]
+struct Copy(PathBuf);
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            log::warn!("{} is left behind: {error}", self.0.display());
+        }
+    }
+}
+
+impl ViewsCheck {
+    /// `None` where there are none, or none that are whole: a rebuild was under way.
+    pub fn open(path: &Path) -> Result<Option<Self>, Error> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let number = COPIES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sedge-doctor-{}-{number}", std::process::id());
+        let copy = Copy(std::env::temp_dir().join(name));
+        copy_directory(path, &copy.0).map_err(|source| io_error("copy the views", source))?;
+        let base = FjallBase::open(&copy.0, limits::DOCTOR_CACHE_BYTES)?;
+        let catalog = Catalog::new(Box::new(base));
+        let Some(applied) = catalog.load()? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            catalog,
+            applied,
+            bounds: HashMap::new(),
+            runs: HashMap::new(),
+            _copy: copy,
+        }))
+    }
+
+    /// What is wrong with how the index has an entry of a frame.
+    pub fn entry(
+        &mut self,
+        segment: SegmentId,
+        position: u64,
+        head: &FrameHead,
+        entry: &EntryHead,
+    ) -> Result<Option<&'static str>, Error> {
+        if head.sequence > self.applied.sequence {
+            return Ok(None);
+        }
+        let Some(bounds) = self.bounds_of(entry.partition)? else {
+            // Dropped, or missing altogether, which the end of the log tells.
+            return Ok(None);
+        };
+        if entry.next <= bounds.log.log_start {
+            return Ok(None);
+        }
+        let last = entry.next.plus(-1);
+        let holds = |(base, run): &(Offset, Run)| *base <= last && last < run.next;
+        let cached = self.runs.get(&entry.partition).copied().filter(holds);
+        let found = match cached {
+            Some(found) => Some(found),
+            None => self
+                .catalog
+                .run_at(entry.partition, last)?
+                .filter(|found| holds(found)),
+        };
+        let Some((base, run)) = found else {
+            return Ok(Some("the index has nothing for batches that live"));
+        };
+        self.runs.insert(entry.partition, (base, run));
+        let end = position + head.frame_bytes();
+        let is_here = run.segment == segment
+            && run.position <= position
+            && end <= run.position + u64::from(run.span);
+        // What was moved is elsewhere by now, behind this.
+        let is_moved_on = run.moved && (run.segment, run.position) > (segment, position);
+        Ok((!is_here && !is_moved_on).then_some("the index says that these batches are elsewhere"))
+    }
+
+    fn bounds_of(&mut self, partition: PartitionId) -> Result<Option<Bounds>, Error> {
+        if let Some(known) = self.bounds.get(&partition) {
+            return Ok(*known);
+        }
+        let found = self.catalog.bounds(partition)?;
+        let found = (found != Bounds::default()).then_some(found);
+        self.bounds.insert(partition, found);
+        Ok(found)
+    }
+
+    /// What can be told when all of the log was seen.
+    pub fn finish(
+        &self,
+        generations: &BTreeMap<SegmentId, u64>,
+        offsets: &Offsets,
+        last: Sequence,
+        hurt: &BTreeSet<PartitionId>,
+    ) -> Result<Vec<Finding>, Error> {
+        let mut found = Vec::new();
+        if self.applied.sequence > last {
+            let what = format!(
+                "they have seen commit {}, and the log ends with {}: what was synced is gone",
+                self.applied.sequence.0, last.0
+            );
+            found.push(Finding::new(Kind::Views, what));
+        }
+        let known = self.catalog.read().segments.clone();
+        for (id, segment) in &known {
+            let what = match generations.get(id) {
+                Some(generation) if *generation == segment.generation => continue,
+                Some(_) => "they know the segment with another generation",
+                None if segment.live_slices == 0 => continue,
+                None => "the segment is not there, or not to be read, and something lives in it",
+            };
+            found.push(Finding::new(Kind::Views, what).at(*id, 0, segment.live_bytes));
+        }
+        let mut live: BTreeMap<SegmentId, (u64, u64)> = BTreeMap::new();
+        let partitions = self.catalog.partitions()?;
+        for partition in &partitions {
+            let wrong = self.partition(*partition, offsets, last, hurt, &mut live)?;
+            found.extend(wrong.map(|what| Finding::new(Kind::Views, what).of(Some(*partition))));
+        }
+        for (id, segment) in &known {
+            let counted = live.get(id).copied().unwrap_or_default();
+            if counted != (segment.live_slices, segment.live_bytes) {
+                let what = "what lives in the segment is not the sum of its slices";
+                found.push(Finding::new(Kind::Views, what).at(*id, 0, segment.live_bytes));
+            }
+        }
+        if self.applied.sequence == last {
+            let known: BTreeSet<PartitionId> = partitions.into_iter().collect();
+            for partition in offsets.partitions() {
+                if !known.contains(&partition) && !hurt.contains(&partition) {
+                    let what = "they do not know the partition";
+                    found.push(Finding::new(Kind::Views, what).of(Some(partition)));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn partition(
+        &self,
+        partition: PartitionId,
+        offsets: &Offsets,
+        last: Sequence,
+        hurt: &BTreeSet<PartitionId>,
+        live: &mut BTreeMap<SegmentId, (u64, u64)>,
+    ) -> Result<Option<&'static str>, Error> {
+        let bounds = self.catalog.bounds(partition)?;
+        let mut wrong = None;
+        let mut sum = 0;
+        for slice in self.catalog.slices(partition)? {
+            sum += slice.bytes;
+            let (slices, bytes) = live.entry(slice.segment).or_default();
+            (*slices, *bytes) = (*slices + 1, *bytes + slice.bytes);
+            let first = self.catalog.run_at(partition, slice.first_offset)?;
+            let is_there = first.is_some_and(|(base, run)| {
+                base <= slice.first_offset && run.segment == slice.segment
+            });
+            if !is_there {
+                wrong = Some("a slice begins where the index has nothing");
+            }
+        }
+        if sum != bounds.live_bytes {
+            wrong = Some("its live bytes are not the sum of its slices");
+        }
+        // They may be behind the log, which is no harm, and then the log says more than they do.
+        if self.applied.sequence == last && !hurt.contains(&partition) {
+            let (log_start, end) = offsets.bounds(partition).unwrap_or_default();
+            let log = bounds.log;
+            if offsets.is_dropped(partition) {
+                wrong = Some("the partition was deleted, and they still know it");
+            } else if log.next_offset != end {
+                wrong = Some("its end is not that of the log");
+            } else if log.log_start != log_start {
+                wrong = Some("its log start is not that of the log");
+            }
+        }
+        Ok(wrong)
+    }
+}
+
+/// All of a directory, with zeros left out: fjall's journal is 64 MiB of mostly nothing.
+fn copy_directory(from: &Path, to: &Path) -> std::io::Result<()> {
+    DirBuilder::new().mode(0o700).create(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_directory(&entry.path(), &target)?;
+        } else {
+            copy_sparse(&entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_sparse(from: &Path, to: &Path) -> std::io::Result<()> {
+    let (mut from, mut to) = (File::open(from)?, File::create(to)?);
+    let mut block = vec![0; limits::SCAN_READ_BYTES as usize];
+    let mut length = 0;
+    loop {
+        let bytes = from.read(&mut block)?;
+        if bytes == 0 {
+            break;
+        }
+        if block[..bytes].iter().any(|byte| *byte != 0) {
+            to.seek(SeekFrom::Start(length))?;
+            to.write_all(&block[..bytes])?;
+        }
+        length += bytes as u64;
+    }
+    to.set_len(length)
+}
