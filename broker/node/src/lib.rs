@@ -33,6 +33,7 @@ pub mod purgatory;
 pub mod recovery;
 pub mod retention;
 pub mod runtime;
+pub mod scrub;
 pub mod serve;
 pub mod signals;
 pub mod status;

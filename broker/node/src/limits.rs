@@ -94,6 +94,12 @@ pub const COORDINATOR_LOG_GROWTH_MAX: u64 = 4;
 /// on top.
 pub const COORDINATOR_BATCH_BYTES: usize = 256 << 10;
 
+/// Bytes that the scrub reads at once: a burst that a reader beside it does not notice.
+pub const SCRUB_STEP_BYTES: u64 = 512 << 10;
+
+/// How often the scrub looks, between its rounds, whether a read has complained of a segment.
+pub const SCRUB_REST_CHECK: Duration = Duration::from_secs(5);
+
 /// How often what the views have pending goes to disk. A crash replays what came since, which is
 /// quick.
 pub const VIEWS_FLUSH_EVERY: Duration = Duration::from_secs(1);

@@ -34,6 +34,7 @@ use crate::plugins::{self, Plugins, Registry};
 use crate::recovery::HeaderReplay;
 use crate::retention;
 use crate::runtime::Runtime;
+use crate::scrub;
 use crate::signals::Signals;
 use crate::writer::{ActivePartitions, State, Writer};
 
@@ -396,6 +397,7 @@ fn background(broker: &Arc<Broker>) -> Vec<async_executor::Task<()>> {
             blocking::unblock(move || broker.logbook.enter(&broker)).await;
         }
     }));
+    tasks.push(broker.runtime.spawn(scrub::run(Arc::clone(broker))));
     tasks
 }
 

@@ -53,6 +53,7 @@ impl Source for Broker {
                 written_bytes: usage.log_bytes_written + usage.view_bytes_written,
                 payload_bytes: usage.payload_bytes_written,
                 disk: self.disk_status(&usage),
+                damaged_places: self.store.damaged().len() as u64,
                 degraded: self.degraded(usage.degraded),
             },
         }

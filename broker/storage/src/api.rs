@@ -9,10 +9,12 @@ use sedge_protocol::batch::Batch;
 use sedge_protocol::fetch::Piece;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 
+use crate::damage::Damaged;
 use crate::disk::SegmentFile;
 use crate::disk::directory::io_error;
 use crate::error::Error;
 use crate::limits;
+use crate::scrub::{ScrubCursor, Scrubbed};
 
 /// Number of a commit, from 1, grows by 1. 0 is "nothing yet".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -328,6 +330,20 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
     fn limit_spares(&self, bytes_max: u64) -> Result<(), Error> {
         let _ = bytes_max;
         Ok(())
+    }
+    /// Reads on through the sealed segments, about `bytes_max` of them, without taking the place of
+    /// what is cached. What is damaged is passed over by every read from then on. From a background
+    /// thread.
+    fn scrub(&self, cursor: &mut ScrubCursor, bytes_max: u64) -> Result<Scrubbed, Error> {
+        let _ = (cursor, bytes_max);
+        Ok(Scrubbed {
+            is_done: true,
+            ..Scrubbed::default()
+        })
+    }
+    /// The places that are known to be damaged.
+    fn damaged(&self) -> Vec<Damaged> {
+        Vec::new()
     }
     /// Brings pending view updates to disk. From a background thread at intervals (a second or so);
     /// append does it by itself where much is pending. A failure loses nothing and is retried by

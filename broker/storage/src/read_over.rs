@@ -22,6 +22,7 @@ pub(crate) fn frame_behind(
 ) -> Result<Option<u64>, Error> {
     log::error!("segment {} is damaged at {from}: read over", segment.0);
     store.counters.damaged.fetch_add(1, Ordering::Relaxed);
+    store.suspect(segment);
     Ok(match Scanner::new(file, generation, from, end).next()? {
         Found::Frame { position, .. } => Some(position),
         Found::Hole { end, .. } => Some(end),
@@ -46,6 +47,7 @@ pub(crate) fn read_over(
                 segment.0
             );
             store.counters.damaged.fetch_add(1, Ordering::Relaxed);
+            store.suspect(segment);
             Ok(false)
         }
         read => read.map(|()| true),

@@ -1,5 +1,6 @@
 //! The store: catalog, files and the one writer, behind [`LogStore`].
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,11 +10,11 @@ use bytes::Bytes;
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{
-    Chunk, Commit, Freed, Identity, LogBounds, LogStore, OpenReport, Options, Recovery, Sequence,
-    Slice, Usage, View, ViewReader, Wait,
+    Chunk, Commit, Freed, Identity, LogBounds, LogStore, OpenReport, Options, Recovery, SegmentId,
+    Sequence, Slice, Usage, View, ViewReader, Wait,
 };
 use crate::catalog::Catalog;
-use crate::damage::DamageList;
+use crate::damage::{DamageList, Damaged};
 use crate::disk::directory::io_error;
 use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
@@ -21,6 +22,7 @@ use crate::files::Files;
 use crate::limits;
 use crate::meta::{self, DirectoryLock};
 use crate::recycle::Spares;
+use crate::scrub::{self, ScrubCursor, Scrubbed};
 use crate::views::Base;
 use crate::views::fjall_base::FjallBase;
 use crate::write::{Sealing, Writer};
@@ -39,6 +41,9 @@ pub struct Store {
     pub(crate) sealing: Mutex<Vec<Sealing>>,
     pub(crate) spares: Mutex<Spares>,
     pub(crate) damage: DamageList,
+    /// Segments in which a read found something else than the index says: the scrub looks there
+    /// first.
+    pub(crate) suspects: Mutex<BTreeSet<SegmentId>>,
     syncing: Mutex<()>,
     poisoned: AtomicBool,
     identity: Identity,
@@ -123,6 +128,7 @@ impl Store {
             sealing: Mutex::default(),
             spares: Mutex::default(),
             damage,
+            suspects: Mutex::default(),
             syncing: Mutex::default(),
             poisoned: AtomicBool::new(false),
             identity,
@@ -281,6 +287,14 @@ impl LogStore for Store {
 
     fn limit_spares(&self, bytes_max: u64) -> Result<(), Error> {
         self.limit_spare_files(bytes_max)
+    }
+
+    fn scrub(&self, cursor: &mut ScrubCursor, bytes_max: u64) -> Result<Scrubbed, Error> {
+        scrub::scrub(self, cursor, bytes_max)
+    }
+
+    fn damaged(&self) -> Vec<Damaged> {
+        self.damage.all()
     }
 
     fn flush_views(&self) -> Result<(), Error> {

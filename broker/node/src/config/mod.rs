@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, Problem};
 pub use settings::{Setting, Settings, Source};
-pub use typed::{Config, Durability, MirrorTable, Plugin, Profile, SocketBuffers, Storage};
+pub use typed::{Config, Durability, MirrorTable, Plugin, Profile, Scrub, SocketBuffers, Storage};
 pub use values::{HostPort, Listener};
 
 /// Where a configuration is looked for when no flag and no variable names one.

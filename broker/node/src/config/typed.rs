@@ -54,6 +54,15 @@ pub struct Disk {
     pub endurance_bytes: Option<u64>,
 }
 
+/// How stored data is read again to find bit rot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scrub {
+    /// 0: not at all.
+    pub bytes_per_second: u64,
+    /// From the beginning of a round to that of the next.
+    pub interval_ms: u64,
+}
+
 /// The limits of plugins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plugin {
@@ -108,6 +117,8 @@ pub struct Config {
     pub storage: Storage,
     /// What the device may be asked for.
     pub disk: Disk,
+    /// How stored data is read again.
+    pub scrub: Scrub,
     /// Threads of the executor.
     pub num_network_threads: usize,
     /// Bytes of requests in the process at once.
@@ -169,6 +180,10 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
             max_bytes: reader.parsed("sedge.disk.max.bytes", parse_number),
             budget_bytes: reader.parsed("sedge.disk.write.budget.bytes.per.day", parse_number),
             endurance_bytes: reader.parsed("sedge.disk.endurance.bytes", parse_number),
+        },
+        scrub: Scrub {
+            bytes_per_second: reader.number("sedge.scrub.bytes.per.second", 0),
+            interval_ms: reader.number("sedge.scrub.interval.ms", 0),
         },
         num_network_threads: reader.number("num.network.threads", sized(1, 2)) as usize,
         queued_max_request_bytes: reader.number("queued.max.request.bytes", sized(16, 128) * MIB)

@@ -42,6 +42,13 @@ fn write(
         Ok(()) => writeln!(page, "<p>ready</p>")?,
         Err(why) => writeln!(page, "<p class=bad>not ready: {}</p>", Text(&why))?,
     }
+    if status.storage.damaged_places > 0 {
+        let places = status.storage.damaged_places;
+        writeln!(
+            page,
+            "<p class=bad>storage: {places} damaged places are passed over; the log names them</p>"
+        )?;
+    }
     if let Some(degraded) = &status.storage.degraded {
         writeln!(page, "<p class=bad>storage: {}</p>", Text(degraded))?;
     }

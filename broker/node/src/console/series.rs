@@ -43,6 +43,11 @@ fn storage(status: &Status, out: &mut Exposition) {
     );
     storage.disk.expose(out);
     out.gauge(
+        "sedge_storage_damaged_places",
+        "Places of the log that are known to be damaged and passed over.",
+        storage.damaged_places,
+    );
+    out.gauge(
         "sedge_storage_degraded",
         "1 while something is wrong with the store.",
         u8::from(storage.degraded.is_some()),

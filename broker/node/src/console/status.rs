@@ -78,6 +78,8 @@ pub struct StorageStatus {
     pub payload_bytes: u64,
     /// The device under it.
     pub disk: DiskStatus,
+    /// Places of the log that are known to be damaged.
+    pub damaged_places: u64,
     /// What is wrong with it, if something is.
     pub degraded: Option<String>,
 }

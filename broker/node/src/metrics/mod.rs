@@ -54,6 +54,14 @@ pub struct Metrics {
     pub segments_freed: Counter,
     /// What retention deleted.
     pub retention: RetentionMetrics,
+    /// Bytes that the scrub has read.
+    pub scrub_bytes: Counter,
+    /// Rounds of the scrub.
+    pub scrub_rounds: Counter,
+    /// Segments that the scrub could not read.
+    pub scrub_failures: Counter,
+    /// Stretches of a partition's offsets that the scrub found damaged.
+    pub scrub_lost_ranges: Counter,
     requests: requests::Requests,
     plugins: plugins::Plugins,
     links: links::Links,
@@ -77,6 +85,10 @@ impl Default for Metrics {
             view_flushes: Counter::default(),
             segments_freed: Counter::default(),
             retention: RetentionMetrics::default(),
+            scrub_bytes: Counter::default(),
+            scrub_rounds: Counter::default(),
+            scrub_failures: Counter::default(),
+            scrub_lost_ranges: Counter::default(),
             requests: requests::Requests::default(),
             plugins: plugins::Plugins::default(),
             links: links::Links::default(),
@@ -221,6 +233,26 @@ impl Metrics {
                 "sedge_storage_segments_freed_total",
                 "Segments freed.",
                 &self.segments_freed,
+            ),
+            (
+                "sedge_scrub_read_bytes_total",
+                "Bytes of stored segments read again to find bit rot.",
+                &self.scrub_bytes,
+            ),
+            (
+                "sedge_scrub_rounds_total",
+                "Times that all of the log was read so.",
+                &self.scrub_rounds,
+            ),
+            (
+                "sedge_scrub_failures_total",
+                "Times that the disk refused to.",
+                &self.scrub_failures,
+            ),
+            (
+                "sedge_scrub_damaged_ranges_total",
+                "Stretches of a partition's offsets found damaged.",
+                &self.scrub_lost_ranges,
             ),
         ] {
             out.counter(name, help, counter.get());

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::fs::{FallocateFlags, StatVfsMountFlags};
+use rustix::fs::{Advice, FallocateFlags, StatVfsMountFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Disk, SegmentFile};
@@ -322,6 +323,31 @@ impl SegmentFile for OpenFile {
         let into = &mut [IoSliceMut::new(&mut last)];
         // File systems that cannot say answer with an error.
         rustix::io::preadv2(&self.file, into, at, ReadWriteFlags::NOWAIT) == Ok(1)
+    }
+
+    fn read_cold(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
+        // What the kernel reads ahead by itself would look as if somebody had wanted it. An advice
+        // that is not taken costs some cache, no more.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Random);
+        let end = self.bytes()?.min(position + bytes as u64);
+        let was_cached = self.is_cached(position, end.saturating_sub(position));
+        let read = self.read_at(position, bytes);
+        // Others read through the same handle.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Normal);
+        let read = read?;
+        if !was_cached {
+            self.drop_cached(position, bytes as u64);
+        }
+        Ok(read)
+    }
+
+    fn drop_cached(&self, position: u64, bytes: u64) {
+        let _ = rustix::fs::fadvise(
+            &self.file,
+            position,
+            NonZeroU64::new(bytes),
+            Advice::DontNeed,
+        );
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

@@ -86,6 +86,15 @@ pub trait SegmentFile: std::fmt::Debug + Send + Sync {
         let _ = (position, bytes);
         false
     }
+    /// The same as [`read_at`](SegmentFile::read_at) for what is read once: the page cache stays
+    /// about as it was. Not on a handle that others read with.
+    fn read_cold(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
+        self.read_at(position, bytes)
+    }
+    /// The next read of these bytes comes from the disk, as far as they were written to it.
+    fn drop_cached(&self, position: u64, bytes: u64) {
+        let _ = (position, bytes);
+    }
     /// The operating system's file, to send from.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None

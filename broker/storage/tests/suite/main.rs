@@ -10,6 +10,7 @@ mod doctor;
 mod faults;
 mod pages;
 mod recycle;
+mod scrub;
 mod simulation;
 mod stores;
 mod threads;

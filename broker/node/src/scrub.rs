@@ -1,0 +1,129 @@
+//! The background scrub: paces [`LogStore::scrub`](sedge_storage::LogStore::scrub) and tells what
+//! it finds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+use log::{error, info, warn};
+use sedge_protocol::ids::PartitionId;
+use sedge_storage::{Damaged, ScrubCursor, Scrubbed};
+
+use crate::broker::Broker;
+use crate::limits::{SCRUB_REST_CHECK, SCRUB_STEP_BYTES};
+
+/// Runs until the task is dropped.
+pub async fn run(broker: Arc<Broker>) {
+    let settings = broker.config.scrub;
+    if settings.bytes_per_second == 0 {
+        return;
+    }
+    tell_known(&broker);
+    let mut cursor = ScrubCursor::somewhere(fastrand::u64(..));
+    // It begins somewhere, so all of the log is read only by the one behind it.
+    let mut is_first_round = true;
+    let every = Duration::from_millis(settings.interval_ms);
+    let mut round_began = Instant::now();
+    let mut is_failing = false;
+    loop {
+        let step = SCRUB_STEP_BYTES.min(settings.bytes_per_second);
+        let store = Arc::clone(&broker.store);
+        let (back, result) = blocking::unblock(move || {
+            let result = store.scrub(&mut cursor, step);
+            (cursor, result)
+        })
+        .await;
+        cursor = back;
+        let mut pause = pause_after(step, settings.bytes_per_second);
+        match result {
+            Ok(done) => {
+                is_failing = false;
+                tell(&broker, &done);
+                pause = pause_after(done.bytes, settings.bytes_per_second);
+                if done.is_done && !cursor.is_resting {
+                    if is_first_round {
+                        round_began = Instant::now();
+                    } else {
+                        broker.metrics.scrub_rounds.increment();
+                        cursor.is_resting = true;
+                    }
+                    is_first_round = false;
+                }
+            }
+            Err(failure) => {
+                broker.metrics.scrub_failures.increment();
+                if !is_failing {
+                    error!(target: "sedge::scrub", "a segment cannot be read: {failure}");
+                }
+                is_failing = true;
+                cursor.skip_segment();
+            }
+        }
+        if cursor.is_resting {
+            if round_began.elapsed() >= every {
+                cursor.is_resting = false;
+                round_began = Instant::now();
+            } else {
+                pause = pause.max(SCRUB_REST_CHECK.min(every));
+            }
+        }
+        Timer::after(pause).await;
+    }
+}
+
+fn pause_after(bytes: u64, bytes_per_second: u64) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64)
+}
+
+/// What was found before this start.
+fn tell_known(broker: &Broker) {
+    let known = broker.store.damaged();
+    if !known.is_empty() {
+        warn!(
+            target: "sedge::scrub",
+            "{} places of the log are known to be damaged: reads pass over them; \
+             `sedge doctor` names them",
+            known.len()
+        );
+    }
+}
+
+fn tell(broker: &Broker, done: &Scrubbed) {
+    broker.metrics.scrub_bytes.add(done.bytes);
+    for damaged in &done.damaged {
+        tell_damaged(broker, damaged);
+    }
+}
+
+fn tell_damaged(broker: &Broker, damaged: &Damaged) {
+    let (segment, at) = (damaged.segment.0, damaged.position);
+    let bytes = damaged.end - at;
+    if damaged.lost.is_empty() {
+        error!(
+            target: "sedge::scrub",
+            "segment {segment} is damaged at {at}, {bytes} bytes that no partition has; \
+             take a backup before the next start"
+        );
+    }
+    for lost in &damaged.lost {
+        broker.metrics.scrub_lost_ranges.increment();
+        let last = lost.next_offset.plus(-1);
+        error!(
+            target: "sedge::scrub",
+            "{}: offsets {} to {last} are damaged on disk (segment {segment} at {at}, {bytes} \
+             bytes): reads pass over them",
+            name(broker, lost.partition),
+            lost.base_offset
+        );
+    }
+    info!(target: "sedge::scrub", "what else is in segment {segment} is served on");
+}
+
+fn name(broker: &Broker, id: PartitionId) -> String {
+    let image = broker.metadata.load();
+    let found = image.topics().find_map(|topic| {
+        let index = topic.partitions().position(|of| of == id)?;
+        Some(format!("{}-{index}", topic.name))
+    });
+    found.unwrap_or_else(|| format!("partition {id}"))
+}

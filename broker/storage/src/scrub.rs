@@ -1,0 +1,214 @@
+//! Sealed segments read again and again, slowly, while the broker runs: bit rot is found before a
+//! consumer does, and costs the batches that it hit.
+//!
+//! What is found goes to the list of damage, and from then on reads pass over it. It reads without
+//! taking the place of what readers have in the page cache: what was not cached before is let go.
+
+use std::io::{self, IoSlice};
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+
+use crate::api::SegmentId;
+use crate::damage::Damaged;
+use crate::disk::SegmentFile;
+use crate::doctor::segment::{Looked, Seen};
+use crate::error::Error;
+use crate::format::SEGMENT_HEADER_BYTES;
+use crate::scan;
+use crate::store::Store;
+
+/// Where a round stands.
+#[derive(Clone, Debug, Default)]
+pub struct ScrubCursor {
+    /// The segment of the round that was begun last.
+    behind: SegmentId,
+    /// Where to go on in a segment.
+    within: Option<(SegmentId, u64)>,
+    /// Where the first round begins, before that is known.
+    begin_at: Option<u64>,
+    /// Between rounds only what a read has complained of is looked at.
+    pub is_resting: bool,
+}
+
+/// What a step did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// What was not known.
+    pub damaged: Vec<Damaged>,
+    /// There is nothing behind: the next step is the first of another round, or, at rest, there is
+    /// nothing to do.
+    pub is_done: bool,
+}
+
+impl ScrubCursor {
+    /// A round that begins with any segment (by a random number) and ends with the last. A device
+    /// that is switched off every evening would otherwise look at the first ones again and again.
+    #[must_use]
+    pub fn somewhere(random: u64) -> Self {
+        Self {
+            begin_at: Some(random),
+            ..Self::default()
+        }
+    }
+
+    /// The next step begins with another segment: this one cannot be read.
+    pub fn skip_segment(&mut self) {
+        self.within = None;
+    }
+}
+
+/// See [`crate::LogStore::scrub`].
+pub(crate) fn scrub(
+    store: &Store,
+    cursor: &mut ScrubCursor,
+    bytes_max: u64,
+) -> Result<Scrubbed, Error> {
+    let Some((id, from)) = next_place(store, cursor) else {
+        if !cursor.is_resting {
+            cursor.behind = SegmentId(0);
+        }
+        return Ok(Scrubbed {
+            is_done: true,
+            ..Scrubbed::default()
+        });
+    };
+    // Set when there is more to do in it.
+    cursor.within = None;
+    let (Some(generation), Some(file)) = (store.catalog.generation(id), store.files.disk.open(id)?)
+    else {
+        return Ok(Scrubbed::default());
+    };
+    let file = Cold(file);
+    let Some(footer) = scan::read_footer(&file, id, generation)? else {
+        return Ok(Scrubbed::default());
+    };
+    let looked = Looked {
+        file: &file,
+        id,
+        generation,
+        end: footer.frames_end,
+        footer: Some(&footer),
+    };
+    let (mut damaged, next) = look(&looked, from, bytes_max)?;
+    if !damaged.is_empty() {
+        // What the memory has may be wrong where the disk is right.
+        file.0.drop_cached(from, footer.frames_end - from);
+        (damaged, _) = look(&looked, from, bytes_max)?;
+    }
+    if from == SEGMENT_HEADER_BYTES
+        && scan::read_header(&file)?.is_none_or(|header| header.generation != generation)
+    {
+        damaged.push(Damaged {
+            segment: id,
+            generation,
+            position: 0,
+            end: SEGMENT_HEADER_BYTES,
+            lost: Vec::new(),
+        });
+    }
+    cursor.within = next.map(|next| (id, next));
+    let bytes = next.unwrap_or(footer.frames_end) - from;
+    let is_new = |of: &Damaged| {
+        let known = store.damage.end_at(id, of.position);
+        known.is_none_or(|end| end < of.end)
+    };
+    damaged.retain(is_new);
+    // Freed while it was read: then these are another segment's bytes.
+    if store.catalog.generation(id) != Some(generation) {
+        damaged.clear();
+    }
+    if !damaged.is_empty() {
+        store.damage.add(damaged.clone())?;
+    }
+    Ok(Scrubbed {
+        bytes,
+        damaged,
+        is_done: false,
+    })
+}
+
+/// What a read complained of first, then where the round stands.
+fn next_place(store: &Store, cursor: &mut ScrubCursor) -> Option<(SegmentId, u64)> {
+    if let Some(within) = cursor.within {
+        return Some(within);
+    }
+    let suspect = {
+        let mut suspects = store
+            .suspects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        suspects.pop_first()
+    };
+    if let Some(id) = suspect {
+        return Some((id, SEGMENT_HEADER_BYTES));
+    }
+    if cursor.is_resting {
+        return None;
+    }
+    let state = store.catalog.read();
+    if let Some(random) = cursor.begin_at.take() {
+        let nth = random.checked_rem(state.segments.len() as u64).unwrap_or(0);
+        let first = state.segments.keys().nth(nth as usize);
+        cursor.behind = SegmentId(first.map_or(0, |id| id.0.saturating_sub(1)));
+    }
+    let behind = (Bound::Excluded(cursor.behind), Bound::Unbounded);
+    let (id, _) = state.segments.range(behind).next()?;
+    cursor.behind = *id;
+    Some((*id, SEGMENT_HEADER_BYTES))
+}
+
+fn look(
+    looked: &Looked<'_>,
+    from: u64,
+    bytes_max: u64,
+) -> Result<(Vec<Damaged>, Option<u64>), Error> {
+    let mut found = Vec::new();
+    let next = looked.look(from, bytes_max, &mut |seen| {
+        if let Seen::Damaged { damaged, .. } = seen {
+            found.push(damaged);
+        }
+    })?;
+    Ok((found, next))
+}
+
+impl Store {
+    /// A read found something else in it than the index says.
+    pub(crate) fn suspect(&self, segment: SegmentId) {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects.insert(segment);
+    }
+}
+
+/// A file whose reads leave the page cache as it was.
+#[derive(Debug)]
+struct Cold(Arc<dyn SegmentFile>);
+
+impl SegmentFile for Cold {
+    fn write_at(&self, _position: u64, _parts: &[IoSlice<'_>]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn read_at(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
+        self.0.read_cold(position, bytes)
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
+        self.0.next_data(from)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&self, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        self.0.bytes()
+    }
+}
