@@ -106,6 +106,9 @@ impl Looked<'_> {
         let mut position = from;
         while position < end {
             let Some((start, head)) = self.head_behind(position, end)? else {
+                if self.is_left_out(position, end)? {
+                    return Ok(());
+                }
                 let damaged = self.damaged(position, end, self.lost_between(position, end)?);
                 let kind = Kind::Frame;
                 each(Seen::Damaged { damaged, kind });
@@ -121,6 +124,16 @@ impl Looked<'_> {
             position = start + head.frame_bytes();
         }
         Ok(())
+    }
+
+    /// Whether the frame at `end` says that what is before it belongs to none.
+    fn is_left_out(&self, position: u64, end: u64) -> Result<bool, Error> {
+        let front = self.read(end, FRAME_HEAD_BYTES)?;
+        let Some(whole) = FrameHead::peek(&front, self.generation) else {
+            return Ok(false);
+        };
+        let head = FrameHead::decode(&self.read(end, whole)?, self.generation);
+        Ok(head.is_some_and(|head| u64::from(head.padding) == end - position))
     }
 
     fn head_behind(&self, position: u64, end: u64) -> Result<Option<(u64, FrameHead)>, Error> {
