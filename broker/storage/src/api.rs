@@ -9,10 +9,10 @@ use sedge_protocol::batch::Batch;
 use sedge_protocol::fetch::Piece;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 
-use crate::damage::Damaged;
 use crate::disk::SegmentFile;
 use crate::disk::directory::io_error;
 use crate::error::Error;
+use crate::known_damage::Damaged;
 use crate::limits;
 use crate::scrub::{ScrubCursor, Scrubbed};
 

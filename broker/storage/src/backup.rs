@@ -26,12 +26,12 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use crate::api::{Identity, SegmentId, Sequence};
-use crate::damage::{self, DAMAGE};
 use crate::disk::directory::{Directory, io_error};
 use crate::disk::{Disk, SegmentFile};
 use crate::doctor::segment::{Looked, Seen};
 use crate::error::Error;
 use crate::format::{Footer, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::known_damage::{self, DAMAGE};
 use crate::limits;
 use crate::meta::{self, DirectoryLock};
 use crate::scan;
@@ -225,40 +225,63 @@ impl Taking {
     }
 
     fn take_listed(&mut self) -> Result<Option<BTreeMap<SegmentId, Taken>>, Error> {
-        let mut ids: Vec<SegmentId> = self.from.list()?.into_iter().map(|(id, _)| id).collect();
-        // Ascending, so that at any moment the target's log has no hole before its end.
-        ids.sort_unstable();
-        let mut taken = BTreeMap::new();
-        for id in &ids {
-            match self.take(*id, ids.last() == Some(id)) {
-                Ok(Some(of)) => {
-                    taken.insert(*id, of);
-                }
-                Ok(None) => {}
-                Err(Missed::Gone) => return Ok(None),
-                Err(Missed::Failed(error)) => return Err(error),
-            }
+        let ids = self.list()?;
+        // A folder is not read at one moment. What is there twice was there in between.
+        if ids != self.list()? {
+            return Ok(None);
         }
-        Ok(Some(taken))
+        match self.take_each(&ids) {
+            Ok(taken) => Ok(Some(taken)),
+            Err(Missed::Gone) => Ok(None),
+            Err(Missed::Failed(error)) => Err(error),
+        }
     }
 
-    /// `None` for a segment that is not begun.
-    fn take(&mut self, id: SegmentId, is_last: bool) -> Result<Option<Taken>, Missed> {
+    fn list(&self) -> Result<Vec<SegmentId>, Error> {
+        let mut ids: Vec<SegmentId> = self.from.list()?.into_iter().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn take_each(&mut self, ids: &[SegmentId]) -> Result<BTreeMap<SegmentId, Taken>, Missed> {
+        let mut taken = BTreeMap::new();
+        let mut sealed = Vec::new();
+        // What is still written comes first, while it says little that the listing does not know,
+        // and gets its names last: at any moment the target's log has no hole before its end.
+        for id in ids {
+            let file = self.from.open(*id)?.ok_or(Missed::Gone)?;
+            let header = scan::read_header(&*file)?.filter(|header| header.id == *id);
+            let Some(header) = header else {
+                // The newest one is about to be begun. Another one cannot be read by anybody.
+                if ids.last() != Some(id) {
+                    log::error!("segment {} has no header, and is left out", id.0);
+                }
+                continue;
+            };
+            match scan::read_footer(&*file, *id, header.generation)? {
+                Some(_) => sealed.push(*id),
+                None => {
+                    taken.insert(*id, self.copy(&*file, &header, None)?);
+                }
+            }
+        }
+        let copied: Vec<SegmentId> = taken.keys().copied().collect();
+        for id in sealed {
+            taken.insert(id, self.take_sealed(id)?);
+        }
+        for id in copied {
+            self.name(id)?;
+        }
+        Ok(taken)
+    }
+
+    fn take_sealed(&mut self, id: SegmentId) -> Result<Taken, Missed> {
         let file = self.from.open(id)?.ok_or(Missed::Gone)?;
         let header = scan::read_header(&*file)?.filter(|header| header.id == id);
-        let Some(header) = header else {
-            // The newest one is about to be begun. Another one cannot be read by anybody.
-            if !is_last {
-                log::error!("segment {} has no header, and is left out", id.0);
-            }
-            return Ok(None);
-        };
-        let footer = scan::read_footer(&*file, id, header.generation)?;
-        let Some(footer) = footer else {
-            return self.copy(&*file, &header, None).map(Some);
-        };
+        let header = header.ok_or(Missed::Gone)?;
+        let footer = scan::read_footer(&*file, id, header.generation)?.ok_or(Missed::Gone)?;
         if let Some(kept) = self.kept(id, &header, &footer)? {
-            return Ok(Some(kept));
+            return Ok(kept);
         }
         if !self.options.copy && self.link(id, &header)? {
             let linked = self.into.open(id)?.ok_or(Missed::Gone)?;
@@ -280,9 +303,11 @@ impl Taking {
                 damaged,
             };
             self.new.insert(id, new);
-            return Ok(Some(taken));
+            return Ok(taken);
         }
-        self.copy(&*file, &header, Some(&footer)).map(Some)
+        let taken = self.copy(&*file, &header, Some(&footer))?;
+        self.name(id)?;
+        Ok(taken)
     }
 
     /// What the target has of the segment, if that is all of it.
@@ -307,7 +332,7 @@ impl Taking {
     /// False where this file system, or this pair of them, has no links.
     fn link(&self, id: SegmentId, header: &SegmentHeader) -> Result<bool, Missed> {
         let name = Directory::name(id);
-        let new = self.folder.join(format!("{name}.new"));
+        let new = self.unnamed(id);
         let failed = |source| Missed::Failed(io_error("link a segment", source));
         remove_if_there(&new).map_err(failed)?;
         match std::fs::hard_link(self.from_folder.join(&name), &new) {
@@ -325,11 +350,21 @@ impl Taking {
             id.0,
             header.generation
         );
-        std::fs::rename(&new, self.folder.join(&name)).map_err(failed)?;
+        self.name(id)?;
         Ok(true)
     }
 
-    /// The frames that are whole, and the footer where there is one.
+    fn unnamed(&self, id: SegmentId) -> PathBuf {
+        self.folder.join(format!("{}.new", Directory::name(id)))
+    }
+
+    /// Gives what was taken its name.
+    fn name(&self, id: SegmentId) -> Result<(), Error> {
+        std::fs::rename(self.unnamed(id), self.folder.join(Directory::name(id)))
+            .map_err(|source| io_error("name a segment", source))
+    }
+
+    /// The frames that are whole, and the footer where there is one, without the segment's name.
     fn copy(
         &mut self,
         file: &dyn SegmentFile,
@@ -359,8 +394,7 @@ impl Taking {
             },
         )?;
         let end = if footer.is_some() { bytes } else { frames_end };
-        let name = Directory::name(header.id);
-        let new = self.folder.join(format!("{name}.new"));
+        let new = self.unnamed(header.id);
         remove_if_there(&new).map_err(failed)?;
         let to = Directory::create_at(&new, end).map_err(failed)?;
         let mut at = 0;
@@ -398,7 +432,6 @@ impl Taking {
             remove_if_there(&new).map_err(failed)?;
             return Err(Missed::Gone);
         }
-        std::fs::rename(&new, self.folder.join(&name)).map_err(failed)?;
         let new = New {
             is_linked: false,
             bytes: end,
@@ -466,7 +499,7 @@ fn taken(header: &SegmentHeader, footer: &Footer, file: &dyn SegmentFile) -> Res
 fn copy_damage(data: &Path, target: &Path) -> Result<(), Error> {
     let failed = |source| io_error("copy the list of damage", source);
     match std::fs::read(data.join(DAMAGE)) {
-        Ok(bytes) => damage::write_whole(&target.join(DAMAGE), &bytes).map_err(failed),
+        Ok(bytes) => known_damage::write_whole(&target.join(DAMAGE), &bytes).map_err(failed),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             remove_if_there(&target.join(DAMAGE)).map_err(failed)
         }
@@ -495,7 +528,7 @@ fn write_manifest(
             id.0, of.generation, of.bytes
         );
     }
-    damage::write_whole(&target.join(MANIFEST), text.as_bytes())
+    known_damage::write_whole(&target.join(MANIFEST), text.as_bytes())
         .map_err(|source| io_error("write the backup's manifest", source))
 }
 

@@ -18,13 +18,13 @@
 mod api;
 pub mod backup;
 mod catalog;
-mod damage;
 pub mod disk;
 pub mod doctor;
 mod error;
 mod files;
 pub mod format;
 mod free;
+mod known_damage;
 pub mod limits;
 mod memory;
 mod meta;
@@ -44,8 +44,8 @@ pub use api::{
     Options, Placed, Recovery, SegmentId, Sequence, Slice, TornTail, Usage, View, ViewReader,
     ViewUpdate, Wait,
 };
-pub use damage::Damaged;
 pub use error::Error;
+pub use known_damage::Damaged;
 pub use memory::MemoryStore;
 pub use scan::scan_segment;
 pub use scrub::{ScrubCursor, Scrubbed};

@@ -11,10 +11,10 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{Chunk, LostRange, Placed, SegmentId, Slice, Wait};
 use crate::catalog::Mark;
-use crate::damage::{Stretch, empty_batch};
 use crate::disk::SegmentFile;
 use crate::error::Error;
 use crate::format::{EntryHead, FRAME_HEAD_BYTES, FrameHead, Run, frame_starts};
+use crate::known_damage::{Stretch, empty_batch};
 use crate::limits;
 use crate::read_over;
 use crate::scan::{self, Window};

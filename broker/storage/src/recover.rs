@@ -12,12 +12,12 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{Hole, LostRange, OpenReport, Options, Recovery, SegmentId, Sequence, TornTail};
 use crate::catalog::{Catalog, FrameAt};
-use crate::damage::DamageList;
 use crate::disk::directory::io_error;
 use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
 use crate::files::Files;
 use crate::format::{EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
+use crate::known_damage::DamageList;
 use crate::limits;
 use crate::read;
 use crate::rewrite::rewrite;

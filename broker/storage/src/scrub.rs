@@ -11,11 +11,11 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 
 use crate::api::SegmentId;
-use crate::damage::Damaged;
 use crate::disk::SegmentFile;
 use crate::doctor::segment::{Looked, Seen};
 use crate::error::Error;
 use crate::format::SEGMENT_HEADER_BYTES;
+use crate::known_damage::Damaged;
 use crate::scan;
 use crate::store::Store;
 

@@ -14,11 +14,11 @@ use crate::api::{
     Sequence, Slice, Usage, View, ViewReader, Wait,
 };
 use crate::catalog::Catalog;
-use crate::damage::{DamageList, Damaged};
 use crate::disk::directory::io_error;
 use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
 use crate::files::Files;
+use crate::known_damage::{DamageList, Damaged};
 use crate::limits;
 use crate::meta::{self, DirectoryLock};
 use crate::recycle::Spares;

@@ -117,8 +117,12 @@ impl Directory {
             let id = name
                 .to_str()
                 .and_then(|name| name.strip_suffix(suffix)?.parse().ok());
-            if let Some(id) = id {
-                found.push((SegmentId(id), entry.metadata().map_err(failed)?.len()));
+            let Some(id) = id else { continue };
+            match entry.metadata() {
+                Ok(metadata) => found.push((SegmentId(id), metadata.len())),
+                // Freed since.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(failed(source)),
             }
         }
         Ok(found)

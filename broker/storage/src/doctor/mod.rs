@@ -22,11 +22,11 @@ use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{Identity, LostRange, SegmentId, Sequence, TornTail};
-use crate::damage::{DamageList, Damaged};
 use crate::disk::directory::{Directory, io_error};
 use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
 use crate::format::{EntryHead, EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
+use crate::known_damage::{DamageList, Damaged};
 use crate::limits;
 use crate::meta::{self, DirectoryLock};
 use crate::scan::{self, Found, Scanner};

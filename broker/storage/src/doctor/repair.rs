@@ -1,8 +1,8 @@
 //! What the doctor may change, each only when it is told to.
 
-use crate::damage::{DamageList, Damaged};
 use crate::disk::directory::io_error;
 use crate::error::Error;
+use crate::known_damage::{DamageList, Damaged};
 use crate::scan;
 
 use super::{Doctor, Report};

@@ -11,11 +11,11 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::Kind;
 use crate::api::{LostRange, SegmentId};
-use crate::damage::Damaged;
 use crate::disk::SegmentFile;
 use crate::disk::directory::io_error;
 use crate::error::Error;
 use crate::format::{EntryHead, EntryKind, FRAME_HEAD_BYTES, Footer, FrameHead};
+use crate::known_damage::Damaged;
 use crate::scan::{Found, Scanner};
 
 /// A stretch of a segment to look through.

@@ -103,12 +103,22 @@ fn a_copy_shares_nothing() {
     check(target.path(), 0, 100);
 }
 
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn a_backup_while_the_log_is_written_and_freed_has_all_that_was_there() {
     let (data, target) = (Directory::new(), Directory::new());
     let (store, _) = on_disk(data.path(), small());
     let (written, done) = (AtomicI64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
+        // Also where something below fails: the writer would go on for ever.
+        let _stop = Stop(&done);
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 let from = written.load(Ordering::Acquire);
@@ -144,7 +154,6 @@ fn a_backup_while_the_log_is_written_and_freed_has_all_that_was_there() {
                 .collect();
             assert!(chunks.concat() == want, "{from} to {end}");
         }
-        done.store(true, Ordering::Release);
     });
 }
 
