@@ -170,6 +170,7 @@ impl CapPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Class as C;
     use RetentionPriority::{High, Keep, Low, Unmarked};
 
     /// Ten records and a hundred bytes in each slice.
@@ -207,7 +208,6 @@ mod tests {
             (Unmarked, Some(10), &[4, 5, 6]),
             (Low, None, &[8, 9, 9]),
         ];
-        use Class as C;
         let check = |wanted, expected: &[(u32, Class, i64)]| {
             assert_eq!(plan(wanted, all), expected, "{wanted}");
         };
