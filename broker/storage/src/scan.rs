@@ -180,6 +180,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Where the next whole frame begins at or behind `from`, whatever lies before it.
+    pub fn find(&mut self, from: u64) -> Result<Option<u64>, Error> {
+        self.find_frame(from, None)
+    }
+
     /// Of the segment that the file held before. Asked for where something is not as it should be.
     fn previous_generation(&self) -> Result<Option<u64>, Error> {
         let header = read_header(self.file)?;

@@ -329,7 +329,11 @@ impl Examination<'_> {
         let bytes = bytes_of(&*file)?;
         self.report.segments += 1;
         self.report.bytes += bytes;
-        let header = scan::read_header(&*file)?.filter(|header| header.id == id);
+        let header = scan::read_header(&*file)?;
+        if header.is_some_and(|header| header.id != id) {
+            // It was to be used again: the next start removes it.
+            return Ok(());
+        }
         let Some(header) = header else {
             let is_begun = match Scanner::new(&*file, 0, 0, bytes).next()? {
                 Found::End { torn_end, .. } => torn_end > 0,

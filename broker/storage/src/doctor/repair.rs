@@ -51,7 +51,15 @@ impl Doctor {
                 if let Some(torn) = &report.torn_tail
                     && let Some(file) = self.disk.open(torn.segment)?
                 {
-                    scan::wipe(&*file, torn.position, torn.position + torn.bytes)?;
+                    let header = scan::read_header(&*file)?;
+                    if header.is_some_and(|header| header.previous_generation.is_some()) {
+                        // What is torn cannot be told from what was there before.
+                        file.truncate(torn.position)
+                            .and_then(|()| file.sync_data())
+                            .map_err(|source| io_error("cut a segment", source))?;
+                    } else {
+                        scan::wipe(&*file, torn.position, torn.position + torn.bytes)?;
+                    }
                 }
             }
             Repair::Damage => {

@@ -109,10 +109,13 @@ impl Looked<'_> {
                 if self.is_left_out(position, end)? {
                     return Ok(());
                 }
-                let damaged = self.damaged(position, end, self.lost_between(position, end)?);
+                let mut scanner = Scanner::new(self.file, self.generation, position, end);
+                let to = scanner.find(position + 1)?.unwrap_or(end);
+                let damaged = self.damaged(position, to, self.lost_between(position, to)?);
                 let kind = Kind::Frame;
                 each(Seen::Damaged { damaged, kind });
-                return Ok(());
+                position = to;
+                continue;
             };
             let at = start + head.bytes();
             let body = self.read(at, u64::from(head.body_bytes))?;

@@ -278,6 +278,11 @@ fn headers_footers_and_files_that_are_gone_are_missed() {
     };
     assert!(base <= 200 && 200 < next, "{base} to {next}");
 
+    // A file that was to be used again.
+    let directory = filled();
+    std::fs::copy(segment(directory.path(), 1), segment(directory.path(), 99)).unwrap();
+    assert_eq!(examine(directory.path()).findings, []);
+
     let directory = filled();
     std::fs::write(directory.path().join("meta.toml"), "format: 1").unwrap();
     assert_eq!(
