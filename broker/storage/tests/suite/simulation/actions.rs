@@ -5,7 +5,7 @@ use sedge_storage::disk::Disk;
 use sedge_storage::disk::memory::Faults;
 use sedge_storage::format::EntryKind;
 use sedge_storage::scan::Found;
-use sedge_storage::{Entry, Error, LogStore, SegmentId, scan_segment};
+use sedge_storage::{Entry, Error, LogStore, ScrubCursor, SegmentId, scan_segment};
 
 use super::check;
 use super::model::{Hit, WITNESS};
@@ -38,6 +38,7 @@ pub const ACTIONS: &[Action] = &[
     action(2, "break", break_something),
     action(2, "mend", mend),
     action(1, "flip", flip_a_bit),
+    action(1, "scrub", scrub),
 ];
 
 fn append_some(world: &mut World) {
@@ -228,6 +229,15 @@ fn flip_a_bit(world: &mut World) {
             base: entry.base,
             next: entry.next,
         }));
+}
+
+/// Finds damage, after which reads know of it.
+fn scrub(world: &mut World) {
+    let scrubbed = world.store().scrub(&mut ScrubCursor::default(), u64::MAX);
+    match scrubbed {
+        Ok(scrubbed) => world.note(format!("  {scrubbed:?}")),
+        Err(error) => world.judge(error),
+    }
 }
 
 /// Changes any byte of any segment, headers and footers too: there is no telling what it costs, but

@@ -54,6 +54,7 @@ impl World {
         let options = Options {
             segment_bytes: 8 << (10 + random.below(3)),
             views_flush_bytes: 4 << (10 + random.below(5)),
+            spare_segments_max: random.below(4) as usize,
             ..Options::default()
         };
         Self {
