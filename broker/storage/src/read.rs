@@ -553,14 +553,15 @@ pub(crate) fn first_batch_at(
         if slice.max_timestamp < timestamp || slice.first_offset >= until {
             continue;
         }
-        for (_, run) in runs_of(store, partition, &slice)? {
+        for (first, run) in runs_of(store, partition, &slice)? {
             if run.max_timestamp < timestamp {
                 continue;
             }
             let mut found = None;
             let wanted = |entry: &EntryHead| entry.max_timestamp >= timestamp;
             each_header(store, partition, &run, &wanted, &mut |header, at| {
-                if header.next_offset() <= log_start || header.max_timestamp() < timestamp {
+                let from = first.max(log_start);
+                if header.next_offset() <= from || header.max_timestamp() < timestamp {
                     return true;
                 }
                 found = Some((header, at));
@@ -591,7 +592,7 @@ pub(crate) fn max_timestamp_batch(
         if best.is_some_and(|(timestamp, ..)| timestamp > slice.max_timestamp) {
             break;
         }
-        for (_, run) in runs_of(store, partition, &slice)? {
+        for (first, run) in runs_of(store, partition, &slice)? {
             if best.is_some_and(|(timestamp, ..)| timestamp > run.max_timestamp) {
                 continue;
             }
@@ -599,7 +600,7 @@ pub(crate) fn max_timestamp_batch(
             let wanted = |entry: &EntryHead| entry.max_timestamp >= floor;
             each_header(store, partition, &run, &wanted, &mut |header, at| {
                 let (timestamp, base) = (header.max_timestamp(), header.base_offset());
-                let live = header.next_offset() > log_start && base < until;
+                let live = header.next_offset() > first.max(log_start) && base < until;
                 let better = best.is_none_or(|(most, offset, _)| {
                     timestamp > most || (timestamp == most && base < offset)
                 });
@@ -613,7 +614,8 @@ pub(crate) fn max_timestamp_batch(
     best.map_or(Ok(None), |(.., at)| read_batch(store, at))
 }
 
-/// The runs that make up a slice, in order.
+/// The runs that make up a slice, in order, each with the offset from which it counts: what its
+/// frames hold before that was replaced.
 pub(crate) fn runs_of(
     store: &Store,
     partition: PartitionId,
