@@ -111,6 +111,8 @@ pub struct Slice {
     pub max_timestamp: i64,
     /// The append clock at its newest batch.
     pub append_ms: i64,
+    /// And at its oldest, or, after a rebuild, somewhat later.
+    pub oldest_ms: i64,
 }
 
 /// Whether a look may take as long as the disk does.

@@ -788,6 +788,7 @@ fn slice_of(base: Offset, run: &Run) -> Slice {
         bytes: u64::from(run.bytes),
         max_timestamp: run.max_timestamp,
         append_ms: run.append_ms,
+        oldest_ms: run.append_ms,
     }
 }
 

@@ -275,6 +275,7 @@ impl LogStore for MemoryStore {
             bytes: batch.bytes.len() as u64,
             max_timestamp: batch.header.max_timestamp(),
             append_ms: batch.append_ms,
+            oldest_ms: batch.append_ms,
         };
         Ok(of.batches.values().map(slice).collect())
     }

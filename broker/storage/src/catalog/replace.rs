@@ -94,6 +94,7 @@ impl State {
             bytes: 0,
             max_timestamp: -1,
             append_ms: 0,
+            oldest_ms: runs.first().map_or(0, |of| of.run.append_ms),
         };
         for of in runs {
             slice.bytes += u64::from(of.run.bytes);

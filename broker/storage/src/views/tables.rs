@@ -157,6 +157,7 @@ impl LogValue {
                 out.extend_from_slice(&slice.bytes.to_be_bytes());
                 out.extend_from_slice(&slice.max_timestamp.to_be_bytes());
                 out.extend_from_slice(&slice.append_ms.to_be_bytes());
+                out.extend_from_slice(&slice.oldest_ms.to_be_bytes());
             }
             Self::Bounds(bounds) => {
                 out.extend_from_slice(&bounds.log.log_start.0.to_be_bytes());
@@ -204,6 +205,7 @@ impl LogValue {
                 bytes: at.u64()?,
                 max_timestamp: at.i64()?,
                 append_ms: at.i64()?,
+                oldest_ms: at.i64()?,
             }),
             Table::Bounds => Self::Bounds(Bounds {
                 log: LogBounds {

@@ -179,8 +179,8 @@ impl History {
         self.commit(store, vec![witness, Entry::LogStart { partition, offset }]);
     }
 
-    /// Some of the batches of a partition, or all of them, written again to a cold segment. The last
-    /// one stays, as a cleaner leaves it: it says where the log ends.
+    /// Some of the batches of a partition, or all of them, written again to a cold segment. The
+    /// last one stays, as a cleaner leaves it: it says where the log ends.
     fn append_replacement(&mut self, store: &Store) {
         let at = self.random.below(self.live.len() as u64) as usize;
         let partition = PartitionId(self.live[at]);
