@@ -23,3 +23,7 @@ pub const SMALL_SHARE: u64 = 8;
 
 /// …and so many small ones are put together into one. Fewer are not worth writing them again.
 pub const SMALL_SEGMENTS_MIN: usize = 8;
+
+/// Slices moved together, some 80 bytes each while they are: fewer segments are emptied at once
+/// where they hold more.
+pub const SPARSE_SLICES_MAX: u64 = 20_000;

@@ -3,7 +3,9 @@
 
 use alloc::vec::Vec;
 
-use super::limits::{SMALL_SEGMENTS_MIN, SMALL_SHARE, SPARSE_LIVE_PERCENT, SPARSE_SEGMENTS_MAX};
+use super::limits::{
+    SMALL_SEGMENTS_MIN, SMALL_SHARE, SPARSE_LIVE_PERCENT, SPARSE_SEGMENTS_MAX, SPARSE_SLICES_MAX,
+};
 
 /// What is known of a segment that is full, or cold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +44,15 @@ pub fn choose_sparse(segments: &[SegmentFacts], segment_bytes: u64) -> Vec<u64> 
         };
         ratio(one, other).cmp(&ratio(other, one))
     });
+    let mut slices = 0;
     let mut chosen: Vec<u64> = sparse
         .iter()
         .take(SPARSE_SEGMENTS_MAX)
+        .take_while(|segment| {
+            let is_first = slices == 0;
+            slices += segment.live_slices;
+            is_first || slices <= SPARSE_SLICES_MAX
+        })
         .map(|segment| segment.id)
         .collect();
     chosen.sort_unstable();

@@ -21,6 +21,11 @@ impl Throttle {
         }
     }
 
+    /// Another cap; what was taken stays taken.
+    pub const fn set_rate(&mut self, bytes_per_second: f64) {
+        self.bytes_per_second = bytes_per_second;
+    }
+
     /// Takes `bytes`; how long to wait before the next ones.
     pub fn take(&mut self, bytes: u64, now_ms: u64) -> u64 {
         if !self.bytes_per_second.is_finite() {

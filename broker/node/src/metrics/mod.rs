@@ -4,6 +4,7 @@
 //! **Invariant:** nothing here grows with the traffic: names of plugins and links are bounded, and
 //! there are no series a client can invent.
 
+mod cleaner;
 mod exposition;
 mod links;
 mod plugins;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::ApiKey;
 
+pub use cleaner::CleanerMetrics;
 pub use exposition::Exposition;
 pub use links::{LinkMetrics, LinkState};
 pub use plugins::PluginMetrics;
@@ -54,6 +56,8 @@ pub struct Metrics {
     pub segments_freed: Counter,
     /// What retention deleted.
     pub retention: RetentionMetrics,
+    /// What the cleaner does.
+    pub cleaner: CleanerMetrics,
     requests: requests::Requests,
     plugins: plugins::Plugins,
     links: links::Links,
@@ -77,6 +81,7 @@ impl Default for Metrics {
             view_flushes: Counter::default(),
             segments_freed: Counter::default(),
             retention: RetentionMetrics::default(),
+            cleaner: CleanerMetrics::default(),
             requests: requests::Requests::default(),
             plugins: plugins::Plugins::default(),
             links: links::Links::default(),
@@ -143,6 +148,7 @@ impl Metrics {
         self.expose_kafka(out);
         self.expose_storage(out);
         self.retention.expose(out);
+        self.cleaner.expose(out);
         self.requests.expose(out);
         self.plugins.expose(out);
         self.links.expose(out);
