@@ -1,8 +1,9 @@
 //! The cleaner: compacts the topics that ask for it, and empties segments in which little lives.
 //!
-//! What to do is decided in `sedge_core::cleaner`; here it is read and written, on one thread of the
-//! pool that waits for disks, at the pace that `log.cleaner.io.max.bytes.per.second` allows. What it
-//! writes are cold segments; the writer thread is asked only for the rows that say that they count.
+//! What to do is decided in `sedge_core::cleaner`; here it is read and written, on one thread of
+//! the pool that waits for disks, at the pace that `log.cleaner.io.max.bytes.per.second` allows.
+//! What it writes are cold segments; the writer thread is asked only for the rows that say that
+//! they count.
 //!
 //! **Invariant:** one thing is cleaned at a time, so nothing that is read for it is replaced by
 //! anything else meanwhile.
