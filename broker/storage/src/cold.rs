@@ -102,6 +102,7 @@ pub(crate) struct Writing<'a> {
     generation: u64,
     frames: u64,
     position: u64,
+    synced: u64,
     bytes: u64,
     gathered: Gathered,
     is_cut: bool,
@@ -141,6 +142,7 @@ impl<'a> Writing<'a> {
             generation,
             frames: 0,
             position: SEGMENT_HEADER_BYTES,
+            synced: SEGMENT_HEADER_BYTES,
             bytes: 0,
             gathered: Gathered::default(),
             is_cut: false,
@@ -197,6 +199,12 @@ impl<'a> Writing<'a> {
         }
         self.position += head.frame_bytes();
         self.store.count_cleaned(head.frame_bytes());
+        // Little by little, so that no commit waits long behind it for the device.
+        if self.position - self.synced >= limits::COLD_SYNC_BYTES {
+            let synced = self.file.file.sync_data();
+            synced.map_err(|source| io_error("sync a cold segment", source))?;
+            self.synced = self.position;
+        }
         Ok(())
     }
 }

@@ -84,6 +84,8 @@ pub const SPARSE_LIVE_SHARE: u64 = 2;
 
 /// Parts of one frame of a cold segment: its table is walked for each of them.
 pub const COLD_FRAME_PARTS_MAX: usize = 64;
+/// A cold segment is synced after so many bytes.
+pub const COLD_SYNC_BYTES: u64 = 4 << 20;
 /// A cold segment gets this share of its batches on top, for heads and footer. What is left of it
 /// is given back, and what is missing is allocated as it is written.
 pub const COLD_OVERHEAD_SHARE: u64 = 16;

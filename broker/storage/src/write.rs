@@ -224,7 +224,13 @@ impl Store {
                 } => {
                     let log = self.catalog.bounds(partition)?.log;
                     // Dropped meanwhile, or retention was quicker.
-                    let is_gone = next > log.next_offset || next <= log.log_start || base >= next;
+                    let is_dropped = |part: &Part| {
+                        part.head.kind == EntryKind::Drop && part.head.partition == partition
+                    };
+                    let is_gone = next > log.next_offset
+                        || next <= log.log_start
+                        || base >= next
+                        || parts.iter().any(is_dropped);
                     if is_gone || self.is_freed(&cold) {
                         continue;
                     }

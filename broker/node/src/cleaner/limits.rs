@@ -17,3 +17,10 @@ pub const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Pauses of less are put together.
 pub const PAUSE_MIN_MS: u64 = 2;
+
+/// Stack of the cleaner's thread: the deepest is a codec.
+pub const STACK_BYTES: usize = 1 << 20;
+
+/// Nice value of the cleaner's thread: it has what the others leave, and a little where they leave
+/// nothing.
+pub const NICE: i32 = 15;

@@ -1,7 +1,7 @@
 //! The cleaner: compacts the topics that ask for it, and empties segments in which little lives.
 //!
-//! What to do is decided in `sedge_core::cleaner`; here it is read and written, on one thread of
-//! the pool that waits for disks, at the pace that `log.cleaner.io.max.bytes.per.second` allows.
+//! What to do is decided in `sedge_core::cleaner`; here it is read and written, on one thread
+//! that gives way to every other, at the pace that `log.cleaner.io.max.bytes.per.second` allows.
 //! What it writes are cold segments; the writer thread is asked only for the rows that say that
 //! they count.
 //!
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_io::Timer;
-use log::{debug, warn};
+use log::{debug, error, warn};
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::{Error, SegmentId};
 
@@ -96,12 +96,33 @@ pub async fn run(broker: Arc<Broker>) {
             .number("log.cleaner.backoff.ms");
         let backoff = u64::try_from(backoff).unwrap_or(0).max(1);
         Timer::after(Duration::from_millis(backoff)).await;
-        let pace = Arc::clone(&pace);
-        set_aside = blocking::unblock(move || {
-            round(&pace, &mut set_aside);
-            set_aside
-        })
-        .await;
+        match on_a_thread(Arc::clone(&pace), set_aside).await {
+            Some(remembered) => set_aside = remembered,
+            None => {
+                return error!(target: "sedge::cleaner", "the cleaner ended; nothing is cleaned");
+            }
+        }
+    }
+}
+
+/// One round on a thread of its own, which gives way to every other.
+async fn on_a_thread(pace: Arc<Pace>, mut set_aside: SetAside) -> Option<SetAside> {
+    let (done, remembered) = async_channel::bounded(1);
+    let thread = std::thread::Builder::new()
+        .name("sedge-cleaner".into())
+        .stack_size(limits::STACK_BYTES);
+    let run = move || {
+        // Where it may not be set, the cleaner is as important as anybody.
+        let _ = rustix::process::setpriority_process(None, limits::NICE);
+        round(&pace, &mut set_aside);
+        let _ = done.send_blocking(set_aside);
+    };
+    match thread.spawn(run) {
+        Ok(_) => remembered.recv().await.ok(),
+        Err(failure) => {
+            warn!(target: "sedge::cleaner", "no thread to clean on: {failure}");
+            Some(SetAside::default())
+        }
     }
 }
 

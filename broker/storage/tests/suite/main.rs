@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod bytes_of;
+mod cold;
 mod contract;
 mod crash;
 mod directory;
