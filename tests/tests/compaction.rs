@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use sedge_tests::metrics::sample;
+use sedge_tests::process::Process;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::soak::Random;
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, Record, error};
-use sedge_tests::{limits, report};
+use sedge_tests::{kafka_tools, limits, report, tools};
 
 const KILLS: u64 = 12;
 const KEYS: u64 = 300;
@@ -195,4 +197,56 @@ fn what_lives_in_sparse_segments_is_put_together() {
         read(&mut connection) == before,
         "records changed by a rebuild"
     );
+}
+
+/// Kafka's own tools, unchanged: the consumer sees each key's last value at the offset where it was
+/// written, and the others find the log as long as it was and as large as it is.
+#[test]
+fn kafka_s_tools_find_a_compacted_topic_as_it_should_be() {
+    let directory = TempDir::new("compacted-tools");
+    let mut sedge = Sedge::start(&directory.join("data"), options());
+    let bootstrap = sedge.bootstrap();
+    {
+        let mut connection = Connection::open(&bootstrap);
+        let configs = [
+            ("cleanup.policy", "compact"),
+            ("min.cleanable.dirty.ratio", "0.01"),
+            ("max.compaction.lag.ms", "1"),
+        ];
+        wire::create_topic(&mut connection, "latest", 1, &configs);
+        wire::wait_known(&mut connection, "latest", 0);
+    }
+    let tool = |name: &str, arguments: &str, input: &str| {
+        let mut command = kafka_tools::command(name);
+        command.args(["--bootstrap-server", &bootstrap]);
+        command.args(arguments.split_whitespace());
+        let finished = Process::run(name, &mut command, input.as_bytes(), limits::COMMAND);
+        tools::must(finished, name).stdout
+    };
+    let lines: Vec<String> = (0..1000).map(|n| format!("key-{}:{n}\n", n % 10)).collect();
+    let parse = "--topic latest --reader-property parse.key=true --reader-property key.separator=:";
+    tool("kafka-console-producer", parse, &lines.concat());
+    let removed = |sedge: &Sedge| sample(sedge.console(), "sedge_cleaner_records_removed_total");
+    let deadline = Instant::now() + limits::CONDITION;
+    while removed(&sedge) < 990.0 {
+        assert!(
+            Instant::now() < deadline,
+            "{} records went",
+            removed(&sedge)
+        );
+        std::thread::sleep(limits::POLL);
+    }
+    let read = "--topic latest --from-beginning --max-messages 10 --timeout-ms 30000 \
+                --formatter-property print.key=true --formatter-property print.offset=true";
+    let read = tool("kafka-console-consumer", read, "");
+    let expected: Vec<String> = (990..1000)
+        .map(|n| format!("Offset:{n}\tkey-{}\t{n}", n % 10))
+        .collect();
+    let found: Vec<&str> = read.lines().filter(|line| line.contains("key-")).collect();
+    assert_eq!(found, expected);
+    let offsets = tool("kafka-get-offsets", "--topic latest", "");
+    assert_eq!(offsets.trim(), "latest:0:1000");
+    let sizes = tool("kafka-log-dirs", "--describe --topic-list latest", "");
+    assert!(sizes.contains("\"size\":"), "{sizes}");
+    sedge.terminate();
 }

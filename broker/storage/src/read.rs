@@ -267,6 +267,12 @@ fn walk_run(
             limits::HEAD_READ_BYTES
         }
     };
+    if dense
+        && reading.wait == Wait::ForDisk
+        && let Some(file) = open(store, run.segment)?
+    {
+        read_on(&*file, run, reading.left as u64);
+    }
     let (from, until, wait) = (reading.from, reading.until, reading.wait);
     walk_frames(
         store,
@@ -298,6 +304,14 @@ fn walk_run(
             Ok(!reading.done)
         },
     )
+}
+
+/// Has the disk begin with what a catch-up will come to: in a cold segment, a partition's runs lie
+/// one behind the other, each no larger than a read.
+fn read_on(file: &dyn SegmentFile, run: &Run, left: u64) {
+    if left > u64::from(run.span) && !file.is_cached(run.position, u64::from(run.span)) {
+        file.read_soon(run.position, left);
+    }
 }
 
 type EachEntry<'a> =

@@ -26,25 +26,41 @@ pub fn run() -> String {
         .config("durability = \"interval\"\n")
         .set("log.cleaner.backoff.ms", "500");
     let mut sedge = Sedge::start(&directory.join("data"), options);
-    let (alone, shared) = (load(&sedge, "alone", 1), load(&sedge, "shared", PARTITIONS));
-    alone.create(&[]);
-    alone.produce(Duration::MAX, (BYTES * READS as usize) as u64);
-    let single = read(&sedge, &alone, 1);
+    let shared = load(&sedge, "shared", PARTITIONS);
+    let alone: Vec<Load> = (0..READS)
+        .map(|number| load(&sedge, &format!("alone-{number}"), 1))
+        .collect();
+    for of in &alone {
+        create(of);
+        of.produce(Duration::MAX, BYTES as u64);
+    }
+    let mut single = Spread::default();
+    for of in &alone {
+        read_one(&sedge, of, 0, &mut single);
+    }
     create(&shared);
     create(&load(&sedge, "gone", 1));
     fill(&sedge);
-    let before = read(&sedge, &shared, READS);
+    let read_some = || {
+        let mut speeds = Spread::default();
+        for partition in (0..PARTITIONS).step_by((PARTITIONS / READS) as usize) {
+            read_one(&sedge, &shared, partition, &mut speeds);
+        }
+        speeds
+    };
+    let before = read_some();
     wire::delete_topic(&mut Connection::open(&sedge.bootstrap()), "gone");
     let cleaned_in = settle(&sedge);
-    let after = read(&sedge, &shared, READS);
+    let after = read_some();
     let cleaned = sample(sedge.console(), "sedge_cleaner_written_bytes_total");
     sedge.terminate();
     let mut text = format!(
-        "catch-up from the disk, {} KiB batches, MB/s\n",
+        "catch-up from the disk, {} MiB a partition in batches of {} KiB, MB/s\n",
+        BYTES >> 20,
         BATCH_BYTES >> 10
     );
     for (what, speed) in [
-        ("one partition alone", &single),
+        ("a log of one partition", &single),
         ("one of 1,000, as written", &before),
         ("one of 1,000, after cleaning", &after),
     ] {
@@ -52,7 +68,7 @@ pub fn run() -> String {
     }
     writeln!(
         text,
-        "after cleaning: {:.0} % of alone; {:.0} MB were written for it in {:.1} s",
+        "after cleaning: {:.0} % of that; {:.0} MB were written for it in {:.1} s",
         after.median() / single.median() * 100.0,
         cleaned / 1e6,
         cleaned_in.as_secs_f64()
@@ -117,15 +133,10 @@ fn settle(sedge: &Sedge) -> Duration {
     changed - began
 }
 
-/// MB/s of each of `partitions`, none of them in memory.
-fn read(sedge: &Sedge, of: &Load, partitions: i32) -> Spread {
-    let mut speeds = Spread::default();
-    let step = (of.partitions / partitions).max(1);
-    for partition in (0..of.partitions).step_by(step as usize) {
-        forget_cached(&sedge.data().join("segments"));
-        speeds.add(of.fetch_one(partition).mb_per_second());
-    }
-    speeds
+/// MB/s of a partition of which nothing is in memory.
+fn read_one(sedge: &Sedge, of: &Load, partition: i32, speeds: &mut Spread) {
+    forget_cached(&sedge.data().join("segments"));
+    speeds.add(of.fetch_one(partition).mb_per_second());
 }
 
 /// Takes the segments out of the page cache.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::fs::{FallocateFlags, StatVfsMountFlags};
+use rustix::fs::{Advice, FallocateFlags, StatVfsMountFlags, fadvise};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Disk, SegmentFile};
@@ -298,6 +299,11 @@ impl SegmentFile for OpenFile {
         let into = &mut [IoSliceMut::new(&mut last)];
         // File systems that cannot say answer with an error.
         rustix::io::preadv2(&self.file, into, at, ReadWriteFlags::NOWAIT) == Ok(1)
+    }
+
+    fn read_soon(&self, position: u64, bytes: u64) {
+        // Only advice: where it is not taken, the read waits.
+        let _ = fadvise(&self.file, position, NonZeroU64::new(bytes), Advice::WillNeed);
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

@@ -86,6 +86,10 @@ pub trait SegmentFile: std::fmt::Debug + Send + Sync {
         let _ = (position, bytes);
         false
     }
+    /// These bytes will be read next: the operating system may begin with it.
+    fn read_soon(&self, position: u64, bytes: u64) {
+        let _ = (position, bytes);
+    }
     /// The operating system's file, to send from.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
