@@ -7,12 +7,13 @@ use std::time::Instant;
 use sedge_tests::metrics::sample;
 use sedge_tests::process::Process;
 use sedge_tests::sedge::{Options, Sedge};
-use sedge_tests::soak::Random;
+use sedge_tests::soak::{self, Random};
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, Record, error};
 use sedge_tests::{kafka_tools, limits, report, tools};
 
 const KILLS: u64 = 12;
+const KILLS_LONG: u64 = 200;
 const KEYS: u64 = 300;
 const BATCHES_A_ROUND: u64 = 60;
 const VALUE_BYTES: usize = 1000;
@@ -27,13 +28,15 @@ fn options() -> Options {
 /// What was written to a partition: by offset, key and value.
 type Written = BTreeMap<i64, (Vec<u8>, Option<Vec<u8>>)>;
 
+/// Three topics share the segments: one is compacted, one goes by retention, so that segments get
+/// sparse, and one stays whole while it is put together.
 #[test]
 fn the_latest_values_outlive_kills_where_they_were_written() {
     let mut random = Random::new();
     report::line(format_args!("SEDGE_SEED={}", random.seed()));
     let directory = TempDir::new("compaction");
     let mut sedge = Sedge::start(&directory.join("data"), options());
-    let mut written = Written::new();
+    let (mut written, mut kept) = (Written::new(), Vec::new());
     {
         let mut connection = Connection::open(&sedge.bootstrap());
         let configs = [
@@ -41,12 +44,21 @@ fn the_latest_values_outlive_kills_where_they_were_written() {
             ("min.cleanable.dirty.ratio", "0.2"),
         ];
         wire::create_topic(&mut connection, "state", 1, &configs);
-        wire::wait_known(&mut connection, "state", 0);
+        wire::create_topic(&mut connection, "kept", 1, &[]);
+        wire::create_topic(&mut connection, "gone", 1, &[("retention.bytes", "1")]);
+        wire::wait_known(&mut connection, "gone", 0);
     }
-    for kill in 0..KILLS {
+    let kills = if soak::is_long() { KILLS_LONG } else { KILLS };
+    for kill in 0..kills {
         let mut connection = Connection::open(&sedge.bootstrap());
         for _ in 0..BATCHES_A_ROUND {
             write_some(&mut connection, &mut random, &mut written);
+            let batch = Batch::filled(2, VALUE_BYTES).encode();
+            for topic in ["kept", "gone", "gone"] {
+                let produced = wire::produce(&mut connection, topic, 0, &batch);
+                assert_eq!(produced.error, error::NONE, "{:?}", produced.message);
+            }
+            kept.push(batch);
         }
         check(&read_all(&mut connection, "state", 0), &written);
         std::thread::sleep(std::time::Duration::from_millis(random.below(60)));
@@ -58,6 +70,7 @@ fn the_latest_values_outlive_kills_where_they_were_written() {
         sedge.start_again();
         let mut connection = Connection::open(&sedge.bootstrap());
         check(&read_all(&mut connection, "state", 0), &written);
+        check_kept(&read_all(&mut connection, "kept", 0), &kept);
     }
     let mut connection = Connection::open(&sedge.bootstrap());
     let end = written.keys().next_back().expect("much was written") + 1;
@@ -123,6 +136,21 @@ fn read_all(connection: &mut Connection, topic: &str, partition: i32) -> Vec<Rec
             return found;
         }
     }
+}
+
+fn check_kept(found: &[Record], written: &[Vec<u8>]) {
+    let values = found.iter().map(|record| &record.value);
+    let all: Vec<Record> = written
+        .iter()
+        .flat_map(|batch| wire::records(batch))
+        .collect();
+    assert!(values.eq(all.iter().map(|record| &record.value)));
+    assert!(
+        found
+            .iter()
+            .map(|record| record.offset)
+            .eq(0..all.len() as i64)
+    );
 }
 
 fn check(found: &[Record], written: &Written) {

@@ -18,7 +18,7 @@ mod transactions;
 
 pub use filter::{Filter, Filtered, LastBatches, check_crc};
 pub use keys::KeyOffsets;
-pub use select::{Compactable, CompactionPolicy, LogFacts, SliceFacts, assess, is_due, most_dirty};
+pub use select::{Compactable, CompactionPolicy, LogFacts, SliceFacts, assess, is_due};
 pub use sparse::{SegmentFacts, choose_sparse};
 pub use throttle::Throttle;
 pub use transactions::{TransactionScan, Transactions};

@@ -1,7 +1,5 @@
 //! Which partition is compacted next, and how far: Kafka's `LogCleanerManager`.
 
-use alloc::vec::Vec;
-
 use sedge_protocol::ids::Offset;
 
 use crate::config::TopicConfig;
@@ -120,16 +118,4 @@ pub fn assess(log: &LogFacts<'_>, policy: &CompactionPolicy, append_now_ms: i64)
 #[must_use]
 pub fn is_due(of: &Compactable, policy: &CompactionPolicy) -> bool {
     of.dirty_bytes > 0 && (of.is_overdue || of.dirty_ratio() > policy.min_dirty_ratio)
-}
-
-/// The place in the list of the one with the highest dirty ratio.
-#[must_use]
-pub fn most_dirty(due: &[Compactable]) -> Option<usize> {
-    let mut ratios: Vec<(usize, f64)> = due
-        .iter()
-        .map(Compactable::dirty_ratio)
-        .enumerate()
-        .collect();
-    ratios.sort_by(|one, other| other.1.total_cmp(&one.1));
-    ratios.first().map(|(at, _)| *at)
 }

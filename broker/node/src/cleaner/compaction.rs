@@ -1,6 +1,7 @@
 //! Compaction of a partition: the keys of what is new, then all of it once more without what they
 //! supersede.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,7 +27,6 @@ struct Job {
     index: usize,
     id: PartitionId,
     range: Compactable,
-    is_due: bool,
 }
 
 impl fmt::Display for Job {
@@ -35,50 +35,52 @@ impl fmt::Display for Job {
     }
 }
 
+/// What a look at all partitions of compacted topics found.
+#[derive(Default)]
+struct Found {
+    due: Vec<Job>,
+    dirtiest: f64,
+    needs_roll: bool,
+}
+
 /// The dirtiest first, until none is due.
 pub fn round(pace: &Pace, set_aside: &mut SetAside) {
+    let metrics = &pace.broker.metrics.cleaner;
     let mut may_roll = true;
     loop {
-        let mut jobs = jobs(pace, set_aside);
-        let dirtiest = jobs
-            .iter()
-            .map(|job| job.range.dirty_ratio())
-            .fold(0.0, f64::max);
-        let metrics = &pace.broker.metrics.cleaner;
-        metrics.dirtiest_percent.set((dirtiest * 100.0) as i64);
-        if may_roll && jobs.iter().any(|job| job.range.needs_roll) {
+        let mut found = look(pace, set_aside);
+        metrics
+            .dirtiest_percent
+            .set((found.dirtiest * 100.0) as i64);
+        if may_roll && found.needs_roll {
             pace.broker.writer.roll();
             may_roll = false;
         }
-        jobs.retain(|job| job.is_due);
-        jobs.sort_by(|one, other| {
-            let ratio = |job: &Job| job.range.dirty_ratio();
-            ratio(other).total_cmp(&ratio(one))
-        });
-        if jobs.is_empty() {
+        if found.due.is_empty() {
             return;
         }
-        for job in jobs {
+        let ratio = |job: &Job| job.range.dirty_ratio();
+        found
+            .due
+            .sort_by(|one, other| ratio(other).total_cmp(&ratio(one)));
+        for job in found.due {
             match compact(pace, &job) {
                 Ok(()) => metrics.compactions.increment(),
-                Err(error) => {
-                    if report(&job, &error) {
-                        set_aside.partitions.insert(job.id);
-                    } else {
-                        return;
-                    }
+                Err(error) if report(&job, &error) => {
+                    set_aside.partitions.insert(job.id);
                 }
+                Err(_) => return,
             }
         }
         pace.broker.writer.free();
     }
 }
 
-/// All partitions of compacted topics.
-fn jobs(pace: &Pace, set_aside: &mut SetAside) -> Vec<Job> {
+fn look(pace: &Pace, set_aside: &mut SetAside) -> Found {
     let image = pace.broker.metadata.load();
     let now_ms = pace.broker.clock.append_ms();
-    let mut jobs = Vec::new();
+    let mut found = Found::default();
+    let mut still_aside = BTreeSet::new();
     // The coordinator trims its topic itself, with its views.
     let compacted =
         |topic: &&Arc<Topic>| topic.config.is_compacted() && topic.name != OFFSETS_TOPIC;
@@ -86,36 +88,47 @@ fn jobs(pace: &Pace, set_aside: &mut SetAside) -> Vec<Job> {
         let policy = CompactionPolicy::of(&topic.config);
         for (index, id) in topic.partitions().enumerate() {
             if set_aside.partitions.contains(&id) {
+                still_aside.insert(id);
                 continue;
             }
-            match assessed(pace, id, &policy, now_ms) {
-                Ok(range) => jobs.push(Job {
+            let range = match assessed(pace, id, &policy, now_ms) {
+                Ok(None) => continue,
+                Ok(Some(range)) => range,
+                Err(error) => {
+                    if report(&format!("{}-{index}", topic.name), &error.into()) {
+                        still_aside.insert(id);
+                    }
+                    continue;
+                }
+            };
+            found.dirtiest = found.dirtiest.max(range.dirty_ratio());
+            found.needs_roll |= range.needs_roll;
+            if is_due(&range, &policy) {
+                found.due.push(Job {
                     topic: Arc::clone(topic),
                     index,
                     id,
-                    is_due: is_due(&range, &policy),
                     range,
-                }),
-                Err(error) => {
-                    let what = format!("{}-{index}", topic.name);
-                    if report(&what, &error.into()) {
-                        set_aside.partitions.insert(id);
-                    }
-                }
+                });
             }
         }
     }
-    jobs
+    set_aside.partitions = still_aside;
+    found
 }
 
+/// `None` where nothing came since the last compaction.
 fn assessed(
     pace: &Pace,
     id: PartitionId,
     policy: &CompactionPolicy,
     now_ms: i64,
-) -> Result<Compactable, Error> {
+) -> Result<Option<Compactable>, Error> {
     let store = &*pace.broker.store;
     let bounds = store.bounds(id)?;
+    if bounds.next_offset <= bounds.compacted_until.max(bounds.log_start) {
+        return Ok(None);
+    }
     let slices = store.slices(id)?;
     // Behind the slices: what is in a segment that began since then is not among them.
     let active = store.active_segment();
@@ -136,7 +149,7 @@ fn assessed(
         compacted_until: bounds.compacted_until,
         last_stable_offset: pace.broker.partitions.get(store, id)?.last_stable_offset(),
     };
-    Ok(assess(&log, policy, now_ms))
+    Ok(Some(assess(&log, policy, now_ms)))
 }
 
 fn compact(pace: &Pace, job: &Job) -> Result<(), CleanError> {
@@ -396,4 +409,52 @@ fn groups(slices: &[Slice], end: Offset, segment_bytes: u64) -> Vec<Group> {
         }
     }
     groups.into_iter().map(|(group, _)| group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use sedge_storage::SegmentId;
+
+    use super::*;
+
+    #[test]
+    fn slices_are_put_together_up_to_a_segment() {
+        let slice = |at: i64, bytes| Slice {
+            segment: SegmentId(1),
+            first_offset: Offset(at * 10),
+            next_offset: Offset(at * 10 + 10),
+            bytes,
+            max_timestamp: 0,
+            append_ms: 100 - at,
+            oldest_ms: 0,
+        };
+        let check = |sizes: &[u64], end, expected: &[(i64, i64, u64, i64)]| {
+            let slices: Vec<Slice> = (0..)
+                .zip(sizes)
+                .map(|(at, size)| slice(at, *size))
+                .collect();
+            let found: Vec<_> = groups(&slices, Offset(end), 1000)
+                .iter()
+                .map(|group| {
+                    let (base, next) = (group.base.get(), group.next.get());
+                    (base, next, group.bytes, group.append_ms)
+                })
+                .collect();
+            assert_eq!(found, expected, "{sizes:?} up to {end}");
+        };
+        check(&[], 100, &[]);
+        check(
+            &[400, 400, 400],
+            100,
+            &[(0, 20, 800, 100), (20, 30, 400, 98)],
+        );
+        check(&[400, 400, 400], 15, &[(0, 15, 800, 100)]);
+        check(&[400, 400, 400], 10, &[(0, 10, 400, 100)]);
+        check(&[5000, 0, 1], 30, &[(0, 10, 5000, 100), (10, 30, 1, 99)]);
+        let many = vec![1; ROW_SLICES_MAX + 1];
+        let next = many.len() as i64 * 10;
+        let cut = next - 10;
+        let last = (cut, next, 1, 100 - ROW_SLICES_MAX as i64);
+        check(&many, next, &[(0, cut, ROW_SLICES_MAX as u64, 100), last]);
+    }
 }

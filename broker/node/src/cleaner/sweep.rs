@@ -45,11 +45,11 @@ impl std::fmt::Display for Named {
     }
 }
 
-fn chosen(pace: &Pace, set_aside: &SetAside) -> Result<Vec<SegmentId>, CleanError> {
-    let segments: Vec<SegmentFacts> = pace
-        .broker
-        .store
-        .segments()?
+fn chosen(pace: &Pace, set_aside: &mut SetAside) -> Result<Vec<SegmentId>, CleanError> {
+    let segments = pace.broker.store.segments()?;
+    let there: BTreeSet<SegmentId> = segments.iter().map(|segment| segment.id).collect();
+    set_aside.segments.retain(|id| there.contains(id));
+    let segments: Vec<SegmentFacts> = segments
         .iter()
         .filter(|segment| !set_aside.segments.contains(&segment.id))
         .map(|segment| SegmentFacts {
