@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::metrics::sample;
 use crate::sedge::{Options, Sedge};
 use crate::temp_dir::TempDir;
-use crate::wire::{self, Batch, Connection};
+use crate::wire::{self, Batch, Connection, error, key};
 use crate::{limits, proc};
 
 use super::{Load, Outcome};
@@ -19,11 +19,16 @@ const VALUE_BYTES: usize = 100;
 /// What a producer with `linger.ms=5` or so puts into one batch.
 const BATCH_RECORDS: u64 = 100;
 
+/// Java's default.
+const IN_FLIGHT: usize = 5;
+
 /// Long enough to look at the broker before the cleaner begins.
 const BACKOFF: Duration = Duration::from_secs(3);
 /// The consumer asks so often, so that its latency is not that of its own load.
 const FETCH_EVERY: Duration = Duration::from_millis(4);
 const FETCHES_IDLE: usize = 1000;
+/// Compacted beside the consumer.
+const TOPICS: u32 = 8;
 
 pub fn run() -> String {
     let mut text = format!(
@@ -55,8 +60,11 @@ fn create(connection: &mut Connection, topic: &str) {
 
 /// Updates in no order, so that each key has its last one somewhere near the end.
 fn produce(connection: &mut Connection, topic: &str, records: u64) -> u64 {
-    let mut bytes = 0;
-    let mut state = 1_u64;
+    let (mut bytes, mut in_flight, mut state) = (0, 0, 1_u64);
+    let reply = |connection: &mut Connection| {
+        let produced = wire::produced(&connection.reply().frame()[4..]);
+        assert_eq!(produced.error, error::NONE, "{:?}", produced.message);
+    };
     for _ in 0..records / BATCH_RECORDS {
         let records: Vec<_> = (0..BATCH_RECORDS)
             .map(|_| {
@@ -71,9 +79,15 @@ fn produce(connection: &mut Connection, topic: &str, records: u64) -> u64 {
             .collect();
         let batch = Batch::keyed(&records).encode();
         bytes += batch.len() as u64;
-        let produced = wire::produce(connection, topic, 0, &batch);
-        assert_eq!(produced.error, 0, "{:?}", produced.message);
+        if in_flight == IN_FLIGHT {
+            reply(connection);
+            in_flight -= 1;
+        }
+        let body = wire::produce_request(topic, 0, -1, &batch);
+        connection.send(key::PRODUCE, wire::PRODUCE_VERSION, &body);
+        in_flight += 1;
     }
+    (0..in_flight).for_each(|_| reply(connection));
     bytes
 }
 
@@ -149,11 +163,12 @@ fn beside_a_consumer() -> String {
     };
     load.create(&[]);
     load.produce(Duration::MAX, 64 << 20);
-    // Three times as much to clean, so that there is something to measure beside.
+    // More to clean, so that there is something to measure beside.
     let mut connection = Connection::open(&sedge.bootstrap());
-    for topic in ["state-2", "state-3"] {
-        create(&mut connection, topic);
-        produce(&mut connection, topic, RECORDS);
+    for number in 1..TOPICS {
+        let topic = format!("{TOPIC}-{number}");
+        create(&mut connection, &topic);
+        produce(&mut connection, &topic, RECORDS);
     }
     sedge.terminate();
     sedge.set_options(options(true));
@@ -161,7 +176,7 @@ fn beside_a_consumer() -> String {
     let mut idle = read_until(&sedge, |_, count| count >= FETCHES_IDLE / 2);
     wait(&sedge, "the cleaner to begin", has_begun);
     let mut busy = read_until(&sedge, |sedge, count| {
-        count.is_multiple_of(20) && compactions(sedge) >= 3.0
+        count.is_multiple_of(50) && compactions(sedge) >= f64::from(TOPICS)
     });
     let mut after = read_until(&sedge, |_, count| count >= FETCHES_IDLE);
     let idle_p99 = idle.latency_ms(99.0).min(after.latency_ms(99.0));
@@ -183,8 +198,8 @@ fn read_until(sedge: &Sedge, is_enough: impl Fn(&Sedge, usize) -> bool) -> Outco
         offset = (offset * 7919 + 13) % 60_000;
         let body = wire::fetch_request("read", 0, offset, 64 << 10);
         let asked = Instant::now();
-        let answer = wire::fetched(&connection.ask(wire::key::FETCH, wire::FETCH_VERSION, &body));
-        assert_eq!(answer.error, 0);
+        let answer = wire::fetched(&connection.ask(key::FETCH, wire::FETCH_VERSION, &body));
+        assert_eq!(answer.error, error::NONE);
         outcome.note(asked.elapsed(), answer.records.len());
         if is_enough(sedge, count) {
             break;
