@@ -16,7 +16,7 @@ use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 use sedge_storage::{ColdSegment, Entry, Error, Slice, View};
 
 use super::batches::Batches;
-use super::limits::{COMMIT_ROWS_MAX, ROW_SLICES_MAX};
+use super::limits::{COMMIT_ROWS_MAX, ROOM_BYTES_MAX, ROW_SLICES_MAX};
 use super::pace::Pace;
 use super::{CleanError, SetAside, report};
 use crate::coordinator::OFFSETS_TOPIC;
@@ -303,7 +303,7 @@ impl Rewriting<'_> {
         let mut cold: Option<Box<dyn ColdSegment + '_>> = None;
         let mut rows = Vec::new();
         for group in groups {
-            let room = left.min(self.segment_bytes);
+            let room = left.min(ROOM_BYTES_MAX);
             left = left.saturating_sub(group.bytes);
             let mut writing = match cold.take() {
                 Some(writing) => writing,

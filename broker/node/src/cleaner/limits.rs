@@ -12,6 +12,10 @@ pub const ROW_SLICES_MAX: usize = 64;
 /// Rows in one commit, for the same reason.
 pub const COMMIT_ROWS_MAX: usize = 128;
 
+/// Room on the volume that a compaction asks for before it knows how much stays, so that it can
+/// begin on a disk that is nearly full. What stays above that is allocated as it is written.
+pub const ROOM_BYTES_MAX: u64 = 4 << 20;
+
 /// A pause to keep the pace is taken in pieces, between which the broker can stop.
 pub const PAUSE_MAX: Duration = Duration::from_millis(100);
 

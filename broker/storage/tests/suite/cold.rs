@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::Disk;
-use sedge_storage::disk::memory::{Faults, MemoryDisk};
+use sedge_storage::disk::memory::{Faults, Fuse, MemoryDisk};
 use sedge_storage::views::memory_base::MemoryBase;
 use sedge_storage::{Cold, Entry, Error, LogStore, SegmentId, Store};
 
@@ -260,4 +260,76 @@ fn a_freed_cold_segment_is_not_adopted_again() {
     replace(&store, &some, 10, 20);
     assert_eq!(offsets(&store, 10), (10..100).collect::<Vec<_>>());
     assert!(store.live_slices(&[SegmentId(1)]).unwrap().len() == 2);
+}
+
+/// Compaction of a log, cut off at each of its writes and syncs: what stays is there at any time,
+/// what goes may be there or not, nothing changes places, and the log ends where it did.
+#[test]
+fn a_crash_at_any_write_leaves_what_was_or_what_is() {
+    for power_cut in [false, true] {
+        let mut writes = 0;
+        loop {
+            let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+            let (store, _) = in_memory(&disk, &base, small());
+            fill(&store, 0, 150);
+            store.close().unwrap();
+            drop(store);
+            let fuse = Fuse::default();
+            disk.set_fuse(fuse.clone());
+            let base = base.with_fuse(fuse.clone());
+            let (store, _) = in_memory(&disk, &base, small());
+            fuse.set(writes);
+            let is_done = compact(&store).is_ok() && !fuse.is_blown();
+            drop(store);
+            let disk = if power_cut {
+                // One write in three is lost, not always the same.
+                let mut count = writes;
+                disk.after_power_cut(&mut || {
+                    count += 1;
+                    count % 3 > 0
+                })
+            } else {
+                disk.after_kill()
+            };
+            for base in [base.copy(), MemoryBase::new()] {
+                let disk = disk.after_kill();
+                let (store, report) = in_memory(&disk, &base, small());
+                assert!(report.holes.is_empty(), "{writes}: {report:?}");
+                let found = offsets(&store, 0);
+                assert!(found.is_sorted(), "{writes}: {found:?}");
+                let missing = |at: &i64| (at % 10 == 0 || *at > 140) && !found.contains(at);
+                assert_eq!((0..150).find(missing), None, "{writes}: {found:?}");
+                let bounds = store.bounds(P).unwrap();
+                assert_eq!(bounds.next_offset, Offset(150), "{writes}");
+                fill(&store, 150, 152);
+                assert_eq!(offsets(&store, 150), [150, 151], "{writes}");
+            }
+            if is_done {
+                assert!(writes > 10, "{writes} writes");
+                break;
+            }
+            writes += 1;
+        }
+    }
+}
+
+/// Keeps every tenth of what is in full segments, in two commits, and frees what is dead.
+fn compact(store: &Store) -> Result<(), Error> {
+    let end = full_until(store).min(140);
+    let middle = store.slices(P)?[0].next_offset.0;
+    for (from, until) in [(0, middle), (middle, end)] {
+        let some = cold(store, from, until, |at| at % 10 == 0)?;
+        let entry = Entry::Replace {
+            cold: some,
+            partition: P,
+            base: Offset(from),
+            next: Offset(until),
+            leader_epoch: None,
+            is_compacted: true,
+        };
+        store.append(commit(vec![entry], 0))?;
+        store.free_segments()?;
+    }
+    store.flush_views()?;
+    store.close()
 }
