@@ -7,6 +7,8 @@ mod figures;
 mod load;
 mod peers;
 
+pub mod catch_up;
+pub mod compaction;
 pub mod memory;
 pub mod retention;
 pub mod scale;

@@ -16,6 +16,7 @@ pub mod client;
 pub mod http;
 pub mod kafka_tools;
 pub mod limits;
+pub mod metrics;
 pub mod plugin;
 pub mod ports;
 pub mod power_cut;

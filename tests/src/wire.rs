@@ -5,7 +5,7 @@ mod batch;
 mod connection;
 mod requests;
 
-pub use batch::{Batch, Codec, Record, records, seal};
+pub use batch::{Batch, Codec, Record, next_offset, records, seal};
 pub use connection::{Connection, Reply, frame};
 pub use requests::{
     FETCH_VERSION, Fetched, PRODUCE_VERSION, Produced, commit_offset, create_topic, delete_topic,

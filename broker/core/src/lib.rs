@@ -11,6 +11,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod backoff;
+pub mod cleaner;
 pub mod clock;
 pub mod config;
 pub mod disk_cap;

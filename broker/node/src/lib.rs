@@ -5,6 +5,7 @@
 //! what it says about itself.
 
 pub mod broker;
+pub mod cleaner;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -18,6 +18,7 @@ use sedge_protocol::ids::NodeId;
 use sedge_storage::{LogStore, OpenReport, Options};
 
 use crate::broker::{Broker, Parts};
+use crate::cleaner;
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::{Config, Durability};
@@ -397,6 +398,7 @@ fn background(broker: &Arc<Broker>) -> Vec<async_executor::Task<()>> {
             blocking::unblock(move || broker.logbook.enter(&broker)).await;
         }
     }));
+    tasks.push(broker.runtime.spawn(cleaner::run(Arc::clone(broker))));
     tasks.push(broker.runtime.spawn(scrub::run(Arc::clone(broker))));
     tasks
 }

@@ -218,6 +218,30 @@ impl BatchHeader {
         self.put(21, attributes.to_be_bytes());
     }
 
+    /// What is left of the batch after a compaction: the CRC is to be computed again.
+    pub(crate) fn compacted(
+        mut self,
+        batch_length: i32,
+        record_count: i32,
+        base_timestamp: i64,
+        max_timestamp: i64,
+        has_delete_horizon: bool,
+    ) -> Self {
+        let mut attributes = self.attributes() & !DELETE_HORIZON_BIT;
+        if has_delete_horizon {
+            attributes |= DELETE_HORIZON_BIT;
+        }
+        if record_count == 0 {
+            attributes &= !COMPRESSION_MASK;
+        }
+        self.put(8, batch_length.to_be_bytes());
+        self.put(21, attributes.to_be_bytes());
+        self.put(27, base_timestamp.to_be_bytes());
+        self.put(35, max_timestamp.to_be_bytes());
+        self.put(57, record_count.to_be_bytes());
+        self
+    }
+
     /// The same header with the CRC that belongs to it and `body`.
     #[must_use]
     pub fn with_computed_crc(mut self, body: &[u8]) -> Self {

@@ -10,9 +10,11 @@
 //! Source: Kafka's "Message format" page, `DefaultRecord`, `DefaultRecordBatch`.
 
 mod build;
+mod compact;
 mod compress;
 mod read;
 
 pub use build::{BatchBuilder, Kept, Producer, RecordHeader, rebuild, sequence_plus};
+pub use compact::Compacted;
 pub use compress::{Compression, compress, compression_of, decompress};
 pub use read::{BodyFacts, Headers, RecordView, Records, validate_uncompressed};

@@ -9,6 +9,7 @@ use sedge_protocol::batch::Batch;
 use sedge_protocol::fetch::Piece;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 
+use crate::cold::{Cold, ColdSegment};
 use crate::disk::SegmentFile;
 use crate::disk::directory::io_error;
 use crate::error::Error;
@@ -42,6 +43,18 @@ pub enum Entry {
     /// The topic was deleted: the partition's records, its bounds, all of it. Its id is never used
     /// again. The caller's own views of the partition go by `updates`.
     Drop { partition: PartitionId },
+    /// What the partition has from `base` to `next` is now what a cold segment has of it, if
+    /// anything. Nothing, where the partition was dropped or all of it is below the log start.
+    Replace {
+        cold: Arc<Cold>,
+        partition: PartitionId,
+        base: Offset,
+        next: Offset,
+        /// That of the last batch before `next`, kept or not.
+        leader_epoch: Option<LeaderEpoch>,
+        /// Up to `next`, older values of keys were looked for.
+        is_compacted: bool,
+    },
 }
 
 /// A view that the caller derives from records and the store keeps. The index and the slices are
@@ -84,6 +97,8 @@ pub struct LogBounds {
     pub next_offset: Offset,
     /// That of the last batch.
     pub leader_epoch: Option<LeaderEpoch>,
+    /// Up to here compaction has been. A hint: where it is lost, it begins anew.
+    pub compacted_until: Offset,
 }
 
 /// A stretch of one partition's records in one segment: what retention counts and frees.
@@ -98,6 +113,8 @@ pub struct Slice {
     pub max_timestamp: i64,
     /// The append clock at its newest batch.
     pub append_ms: i64,
+    /// And at its oldest, or, after a rebuild, somewhat later.
+    pub oldest_ms: i64,
 }
 
 /// Whether a look may take as long as the disk does.
@@ -202,10 +219,18 @@ impl Placed {
 pub struct Freed {
     pub bytes: u64,
     pub segments: u32,
-    /// Live bytes that were copied forward to make that possible.
-    pub moved_bytes: u64,
     /// The call stopped at its bound: call again.
     pub more: bool,
+}
+
+/// How much of a segment is of use: what a cleaner chooses by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentUse {
+    pub id: SegmentId,
+    pub file_bytes: u64,
+    pub live_bytes: u64,
+    pub live_slices: u64,
+    pub is_cold: bool,
 }
 
 /// What the store takes up, for metrics and `DescribeLogDirs`.
@@ -220,6 +245,8 @@ pub struct Usage {
     pub payload_bytes_written: u64,
     /// Bytes of segments written since open: payload, frame heads, segment headers, footers.
     pub log_bytes_written: u64,
+    /// Of those, what went into cold segments.
+    pub cleaned_bytes_written: u64,
     /// Bytes of keys and values handed to the views since open.
     pub view_bytes_written: u64,
     /// What the views take on disk.
@@ -323,8 +350,19 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
     /// Bytes of the partition's live slices.
     fn partition_bytes(&self, partition: PartitionId) -> Result<u64, Error>;
 
-    /// Frees segments without live slices, and moves the live remains of nearly dead ones into the
-    /// active segment so that their space comes back too. Bounded work per call. Writer only.
+    /// Begins a cold segment, with room for `bytes` of batches. From a cleaner's thread.
+    fn begin_cold(&self, bytes: u64) -> Result<Box<dyn ColdSegment + '_>, Error>;
+    /// The segment that is written to: what is in it stays where it is.
+    fn active_segment(&self) -> Option<SegmentId>;
+    /// Ends the active segment, where anything is in it: the next commit begins another one. Writer
+    /// only.
+    fn roll(&self) -> Result<(), Error>;
+    /// The segments that are full, or cold.
+    fn segments(&self) -> Result<Vec<SegmentUse>, Error>;
+    /// What lives in some of them, by partition, in the order of the offsets.
+    fn live_slices(&self, of: &[SegmentId]) -> Result<Vec<(PartitionId, Slice)>, Error>;
+
+    /// Frees segments without live slices. Bounded work per call. Writer only.
     fn free_segments(&self) -> Result<Freed, Error>;
     /// Files that wait to be used again take at most so much; what is more goes.
     fn limit_spares(&self, bytes_max: u64) -> Result<(), Error> {

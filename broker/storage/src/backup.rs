@@ -17,7 +17,7 @@
 //! **Invariant:** a link is trusted only after the linked file was looked at: by then it has a name
 //! of ours, and a file with a second name is not written again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice};
@@ -30,7 +30,7 @@ use crate::disk::directory::{Directory, io_error};
 use crate::disk::{Disk, SegmentFile};
 use crate::doctor::segment::{Looked, Seen};
 use crate::error::Error;
-use crate::format::{Footer, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::format::{EntryHead, Footer, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::known_damage::{self, DAMAGE};
 use crate::limits;
 use crate::meta::{self, DirectoryLock};
@@ -124,6 +124,7 @@ pub fn back_up(data: &Path, target: &Path, options: BackupOptions) -> Result<Bac
         into,
         options,
         new: BTreeMap::new(),
+        pointed_at: BTreeSet::new(),
     };
     let taken = taking.take_all()?;
     taking.sync_folder()?;
@@ -209,6 +210,8 @@ struct Taking {
     into: Directory,
     options: BackupOptions,
     new: BTreeMap<SegmentId, New>,
+    /// Cold segments that the copies of what is still written point at.
+    pointed_at: BTreeSet<SegmentId>,
 }
 
 impl Taking {
@@ -260,11 +263,14 @@ impl Taking {
             };
             match scan::read_footer(&*file, *id, header.generation)? {
                 Some(_) => sealed.push(*id),
+                // A cleaner is at it, and nothing in the log points there yet.
+                None if header.is_cold => {}
                 None => {
                     taken.insert(*id, self.copy(&*file, &header, None)?);
                 }
             }
         }
+        sealed.extend(self.cold_of_tail(ids, &sealed)?);
         let copied: Vec<SegmentId> = taken.keys().copied().collect();
         for id in sealed {
             taken.insert(id, self.take_sealed(id)?);
@@ -273,6 +279,28 @@ impl Taking {
             self.name(id)?;
         }
         Ok(taken)
+    }
+
+    /// Cold segments that came into use between the listing and the copy of what is still written.
+    /// One that went again meanwhile is missed; what went before the listing is of no use any more.
+    fn cold_of_tail(
+        &self,
+        listed: &[SegmentId],
+        sealed: &[SegmentId],
+    ) -> Result<Vec<SegmentId>, Missed> {
+        let newest = listed.last().copied().unwrap_or_default();
+        let mut more = Vec::new();
+        for id in &self.pointed_at {
+            if sealed.contains(id) {
+                continue;
+            }
+            match self.from.open(*id)? {
+                Some(_) => more.push(*id),
+                None if *id > newest || listed.contains(id) => return Err(Missed::Gone),
+                None => {}
+            }
+        }
+        Ok(more)
     }
 
     fn take_sealed(&mut self, id: SegmentId) -> Result<Taken, Missed> {
@@ -375,6 +403,7 @@ impl Taking {
         let mut last = Sequence(header.first_sequence.0.saturating_sub(1));
         let mut frames_end = SEGMENT_HEADER_BYTES;
         let mut damaged = 0;
+        let pointed_at = &mut self.pointed_at;
         let bytes = file.bytes().map_err(failed)?;
         let looked = Looked {
             file,
@@ -387,7 +416,10 @@ impl Taking {
             SEGMENT_HEADER_BYTES,
             u64::MAX >> 1,
             &mut |seen| match seen {
-                Seen::Frame { head, .. } => last = head.sequence,
+                Seen::Frame { head, .. } => {
+                    last = head.sequence;
+                    pointed_at.extend(head.entries.iter().filter_map(EntryHead::cold_segment));
+                }
                 Seen::Damaged { .. } => damaged += 1,
                 Seen::End { position, .. } => frames_end = position,
                 Seen::Batch { .. } | Seen::Wrong { .. } => {}

@@ -5,6 +5,8 @@
 //! writing, so a flush takes whole commits only. Readers hold it for a look and read the base
 //! without it.
 
+mod replace;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
@@ -13,11 +15,13 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{SegmentId, Sequence, Slice, View, ViewReader, ViewUpdate};
 use crate::error::Error;
-use crate::format::{EntryHead, EntryKind, Fact, FooterRun, FrameHead, Run};
+use crate::format::{EntryHead, EntryKind, FooterRun, FrameHead, Run};
 use crate::limits;
 use crate::views::layers::{HasLayers, Layers, Merged};
 use crate::views::tables::{Applied, Bounds, LogKey, LogValue, Segment, Table};
 use crate::views::{Base, caller_key};
+
+pub(crate) use replace::ColdRuns;
 
 /// A commit's batches of one partition, where a read near the end of the log finds them.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +45,7 @@ pub(crate) struct FrameAt {
 pub(crate) struct ActiveContents {
     pub segment: SegmentId,
     pub runs: BTreeMap<LogKey, Run>,
-    pub facts: Vec<Fact>,
+    pub facts: Vec<EntryHead>,
     frames: u32,
     /// Seen from its first frame on; otherwise the footer is made from a scan.
     pub complete: bool,
@@ -131,15 +135,17 @@ impl Catalog {
         }
     }
 
-    /// Makes a frame's entries and the caller's updates visible, at once.
+    /// Makes a frame's entries and the caller's updates visible, at once. `cold` has what its rows
+    /// point at.
     pub fn apply(
         &self,
         at: FrameAt,
         head: &FrameHead,
+        cold: &ColdRuns,
         updates: Vec<ViewUpdate>,
     ) -> Result<(), Error> {
         let mut state = self.write();
-        state.apply_frame(&*self.base, at, head)?;
+        state.apply_frame(&*self.base, at, head, cold)?;
         for update in updates {
             state.layers.put_caller(update);
         }
@@ -154,20 +160,30 @@ impl Catalog {
     }
 
     /// A run and facts as a footer lists them, while views are rebuilt.
-    pub fn apply_footer(&self, runs: &[FooterRun], facts: &[Fact]) -> Result<(), Error> {
+    pub fn apply_footer(
+        &self,
+        runs: &[FooterRun],
+        facts: &[EntryHead],
+        cold: &ColdRuns,
+    ) -> Result<(), Error> {
         let mut state = self.write();
         for of in runs {
             state.apply_run(&*self.base, of)?;
             state.applied.append_ms = state.applied.append_ms.max(of.run.append_ms);
         }
         for fact in facts {
-            state.apply_fact(&*self.base, fact)?;
+            state.apply_fact(&*self.base, fact, cold)?;
         }
         Ok(())
     }
 
     /// Of a footer whose frames are not all there: where logs ended, and what was deleted.
-    pub fn apply_ends(&self, runs: &[FooterRun], facts: &[Fact]) -> Result<(), Error> {
+    pub fn apply_ends(
+        &self,
+        runs: &[FooterRun],
+        facts: &[EntryHead],
+        cold: &ColdRuns,
+    ) -> Result<(), Error> {
         let mut state = self.write();
         for of in runs {
             let mut tail = state.take_tail(&*self.base, of.partition)?;
@@ -179,7 +195,7 @@ impl Catalog {
         }
         facts
             .iter()
-            .try_for_each(|fact| state.apply_fact(&*self.base, fact))
+            .try_for_each(|fact| state.apply_fact(&*self.base, fact, cold))
     }
 
     pub fn bounds(&self, partition: PartitionId) -> Result<Bounds, Error> {
@@ -456,7 +472,7 @@ impl State {
 
     /// A segment becomes the active one.
     pub fn start_segment(&mut self, id: SegmentId, generation: u64) {
-        self.add_segment(id, generation);
+        self.add_segment(id, generation, false);
         self.active = ActiveContents {
             segment: id,
             complete: true,
@@ -464,9 +480,10 @@ impl State {
         };
     }
 
-    pub fn add_segment(&mut self, id: SegmentId, generation: u64) {
+    pub fn add_segment(&mut self, id: SegmentId, generation: u64, is_cold: bool) {
         let segment = Segment {
             generation,
+            is_cold,
             ..Segment::default()
         };
         self.segments.insert(id, segment);
@@ -487,6 +504,7 @@ impl State {
         base: &dyn Base,
         at: FrameAt,
         head: &FrameHead,
+        cold: &ColdRuns,
     ) -> Result<(), Error> {
         if self.active.segment != at.segment {
             self.active = ActiveContents {
@@ -500,20 +518,14 @@ impl State {
         for entry in &head.entries {
             match entry.kind {
                 EntryKind::Append => self.apply_append(base, at, head, entry, data, end)?,
-                EntryKind::Moved => {
-                    let run = run_of(at, head, entry, end);
-                    self.apply_moved(base, entry.partition, entry.base, run)?;
-                    self.note_run(LogKey::run(entry.partition, entry.base), run);
-                }
-                EntryKind::LogStart | EntryKind::Drop => {
-                    let fact = Fact {
-                        kind: entry.kind,
-                        partition: entry.partition,
-                        base: entry.base,
-                        leader_epoch: entry.leader_epoch,
-                    };
-                    self.apply_fact(base, &fact)?;
-                    self.active.facts.push(fact);
+                // Frames of cold segments are no commits.
+                EntryKind::Moved => {}
+                EntryKind::LogStart
+                | EntryKind::Drop
+                | EntryKind::Replaced
+                | EntryKind::Compacted => {
+                    self.apply_fact(base, entry, cold)?;
+                    self.active.facts.push(*entry);
                 }
             }
             data += u64::from(entry.bytes);
@@ -578,9 +590,6 @@ impl State {
     }
 
     fn apply_run(&mut self, base: &dyn Base, of: &FooterRun) -> Result<(), Error> {
-        if of.run.moved {
-            return self.apply_moved(base, of.partition, of.base, of.run);
-        }
         let mut tail = self.take_tail(base, of.partition)?;
         self.layers
             .put(LogKey::run(of.partition, of.base), LogValue::Run(of.run));
@@ -627,122 +636,15 @@ impl State {
             .put(LogKey::segment(id), LogValue::Segment(segment));
     }
 
-    /// Batches that were elsewhere are now here: what said where they were gives way.
-    fn apply_moved(
+    fn apply_fact(
         &mut self,
         base: &dyn Base,
-        partition: PartitionId,
-        first: Offset,
-        run: Run,
+        fact: &EntryHead,
+        cold: &ColdRuns,
     ) -> Result<(), Error> {
-        let mut tail = self.take_tail(base, partition)?;
-        (tail.slice, tail.run) = (None, None);
-        tail.marks
-            .retain(|mark| mark.next <= first || mark.base >= run.next);
-        self.carve_runs(base, partition, first, run.next)?;
-        let gone = self.carve_slices(base, partition, first, &run)?;
-        tail.bounds.live_bytes = tail.bounds.live_bytes.saturating_sub(gone);
-        self.layers
-            .put(LogKey::run(partition, first), LogValue::Run(run));
-        self.add_to_slice(&mut tail, partition, first, &run);
-        tail.slice = None;
-        if run.next >= tail.bounds.log.next_offset {
-            tail.bounds.log.next_offset = run.next;
-            tail.bounds.log.leader_epoch = run.leader_epoch.or(tail.bounds.log.leader_epoch);
+        if fact.cold_segment().is_some() {
+            return self.apply_replaced(base, fact, cold);
         }
-        self.put_tail(partition, tail);
-        Ok(())
-    }
-
-    fn carve_runs(
-        &mut self,
-        base: &dyn Base,
-        partition: PartitionId,
-        first: Offset,
-        next: Offset,
-    ) -> Result<(), Error> {
-        let merged = Merged {
-            layers: &self.layers,
-            base,
-        };
-        let mut inside = Vec::new();
-        let (low, high) = (
-            LogKey::run(partition, first),
-            LogKey::run(partition, next.plus(-1)),
-        );
-        merged.scan(low, high, &mut |key, value| {
-            inside.push((key, value));
-            true
-        })?;
-        let before = merged.last(LogKey::run(partition, Offset::ZERO), low)?;
-        for (key, value) in before.into_iter().chain(inside) {
-            let LogValue::Run(run) = value else { continue };
-            if run.next > next {
-                let behind = Run {
-                    bytes: run.bytes,
-                    ..run
-                };
-                self.layers
-                    .put(LogKey::run(partition, next), LogValue::Run(behind));
-            }
-            if key >= low {
-                self.layers.remove(key);
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the bytes that no longer live where they were.
-    fn carve_slices(
-        &mut self,
-        base: &dyn Base,
-        partition: PartitionId,
-        first: Offset,
-        moved: &Run,
-    ) -> Result<u64, Error> {
-        let merged = Merged {
-            layers: &self.layers,
-            base,
-        };
-        let mut touched = slices_between(&merged, partition, first, moved.next)?;
-        let low = LogKey::slice(partition, Offset::ZERO);
-        if let Some((_, LogValue::Slice(before))) =
-            merged.last(low, LogKey::slice(partition, first.plus(-1)))?
-            && before.next_offset > first
-        {
-            touched.push(before);
-        }
-        let mut gone = 0;
-        for slice in touched {
-            let behind = slice.next_offset > moved.next;
-            // Offsets before the move are below the log start; those behind it keep what is left.
-            let rest = if behind {
-                slice.bytes.saturating_sub(u64::from(moved.bytes))
-            } else {
-                0
-            };
-            self.layers
-                .remove(LogKey::slice(partition, slice.first_offset));
-            if behind {
-                let rest = Slice {
-                    first_offset: moved.next,
-                    bytes: rest,
-                    ..slice
-                };
-                self.layers
-                    .put(LogKey::slice(partition, moved.next), LogValue::Slice(rest));
-            }
-            self.count_live(
-                slice.segment,
-                if behind { 0 } else { -1 },
-                rest as i64 - slice.bytes as i64,
-            );
-            gone += slice.bytes - rest;
-        }
-        Ok(gone)
-    }
-
-    fn apply_fact(&mut self, base: &dyn Base, fact: &Fact) -> Result<(), Error> {
         let drop_all = fact.kind == EntryKind::Drop;
         let start = if drop_all {
             Offset(i64::MAX)
@@ -875,7 +777,6 @@ pub(crate) fn run_of(at: FrameAt, head: &FrameHead, entry: &EntryHead, end: u64)
         max_timestamp: entry.max_timestamp,
         append_ms: head.append_ms,
         leader_epoch: entry.leader_epoch,
-        moved: entry.kind == EntryKind::Moved,
     }
 }
 
@@ -887,6 +788,7 @@ fn slice_of(base: Offset, run: &Run) -> Slice {
         bytes: u64::from(run.bytes),
         max_timestamp: run.max_timestamp,
         append_ms: run.append_ms,
+        oldest_ms: run.append_ms,
     }
 }
 

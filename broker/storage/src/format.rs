@@ -16,7 +16,6 @@ pub const SEGMENT_HEADER_BYTES: u64 = 64;
 pub const FRAME_HEAD_BYTES: u64 = 48;
 pub const ENTRY_BYTES: u64 = 40;
 pub const RUN_BYTES: u64 = 64;
-pub const FACT_BYTES: u64 = 24;
 pub const TRAILER_BYTES: u64 = 48;
 /// What a file system writes at least. A frame may begin at the next multiple of this instead of
 /// where the one before ends.
@@ -36,6 +35,9 @@ pub struct SegmentHeader {
     pub first_sequence: Sequence,
     /// Of the frames that the file held before and that are written over, if it held any.
     pub previous_generation: Option<u64>,
+    /// Written whole by a cleaner, and of no meaning before a commit in the log says so. Its frames
+    /// are numbered from 1, and are no commits.
+    pub is_cold: bool,
 }
 
 /// What a part of a commit is.
@@ -45,12 +47,17 @@ pub enum EntryKind {
     Append = 1,
     LogStart = 2,
     Drop = 3,
-    /// Batches that were in the log before, moved out of a segment that is to be freed.
+    /// Batches in a cold segment, that were in the log before.
     Moved = 4,
+    /// What the partition has from `base` to `next` is now what a cold segment has of it.
+    Replaced = 5,
+    /// The same, and up to `next` older values of keys were looked for.
+    Compacted = 6,
 }
 
 /// A row of a frame's table. For `LogStart`, `base` is the new log start; for `Drop`, the newest
-/// segment that may hold data of the partition.
+/// segment that may hold data of the partition; for `Replaced` and `Compacted`, `max_timestamp` is
+/// the cold segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryHead {
     pub kind: EntryKind,
@@ -91,8 +98,6 @@ pub struct Run {
     pub max_timestamp: i64,
     pub append_ms: i64,
     pub leader_epoch: Option<LeaderEpoch>,
-    /// Moved there from another segment.
-    pub moved: bool,
 }
 
 /// Where a frame may begin behind one that ends at `end`.
@@ -108,15 +113,6 @@ pub struct FooterRun {
     pub run: Run,
 }
 
-/// A `LogStart` or `Drop` that a segment holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fact {
-    pub kind: EntryKind,
-    pub partition: PartitionId,
-    pub base: Offset,
-    pub leader_epoch: Option<LeaderEpoch>,
-}
-
 /// What a sealed segment ends in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Footer {
@@ -125,7 +121,8 @@ pub struct Footer {
     /// Where the frames end and the footer begins.
     pub frames_end: u64,
     pub runs: Vec<FooterRun>,
-    pub facts: Vec<Fact>,
+    /// Rows without batches, in their order.
+    pub facts: Vec<EntryHead>,
 }
 
 impl SegmentHeader {
@@ -136,6 +133,7 @@ impl SegmentHeader {
         out.extend_from_slice(&self.id.0.to_be_bytes());
         out.extend_from_slice(&self.generation.to_be_bytes());
         out.extend_from_slice(&self.first_sequence.0.to_be_bytes());
+        out.push(u8::from(self.is_cold));
         out.resize(48, 0);
         out.extend_from_slice(&self.previous_generation.unwrap_or(0).to_be_bytes());
         out.resize(60, 0);
@@ -154,10 +152,8 @@ impl SegmentHeader {
             id: SegmentId(at.u64()?),
             generation: at.u64()?,
             first_sequence: Sequence(at.u64()?),
-            previous_generation: {
-                at.take(8)?;
-                at.u64().filter(|generation| *generation != 0)
-            },
+            is_cold: at.take(8)?.first() == Some(&1),
+            previous_generation: at.u64().filter(|generation| *generation != 0),
         };
         (Reader(crc).u32()? == crc32c::crc32c(covered)).then_some(header)
     }
@@ -272,20 +268,33 @@ impl EntryHead {
     pub fn has_batches(&self) -> bool {
         matches!(self.kind, EntryKind::Append | EntryKind::Moved)
     }
+
+    /// The cold segment that a `Replaced` or `Compacted` row points at.
+    pub fn cold_segment(&self) -> Option<SegmentId> {
+        matches!(self.kind, EntryKind::Replaced | EntryKind::Compacted)
+            .then_some(SegmentId(self.max_timestamp.cast_unsigned()))
+    }
 }
 
 impl EntryKind {
     fn decode(byte: u8) -> Option<Self> {
-        [Self::Append, Self::LogStart, Self::Drop, Self::Moved]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        [
+            Self::Append,
+            Self::LogStart,
+            Self::Drop,
+            Self::Moved,
+            Self::Replaced,
+            Self::Compacted,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == byte)
     }
 }
 
 impl Footer {
     /// Bytes that the footer takes.
     pub fn bytes(runs: usize, facts: usize) -> u64 {
-        runs as u64 * RUN_BYTES + facts as u64 * FACT_BYTES + TRAILER_BYTES
+        runs as u64 * RUN_BYTES + facts as u64 * ENTRY_BYTES + TRAILER_BYTES
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -343,7 +352,7 @@ impl Footer {
             .map(|_| FooterRun::decode(&mut at, id))
             .collect::<Option<_>>()?;
         let facts = (0..facts)
-            .map(|_| Fact::decode(&mut at))
+            .map(|_| EntryHead::decode(&mut at))
             .collect::<Option<_>>()?;
         Some(Self {
             generation,
@@ -366,7 +375,7 @@ impl FooterRun {
         out.extend_from_slice(&self.run.bytes.to_be_bytes());
         out.extend_from_slice(&self.run.max_timestamp.to_be_bytes());
         out.extend_from_slice(&self.run.append_ms.to_be_bytes());
-        out.extend_from_slice(&[u8::from(self.run.moved), 0, 0, 0, 0, 0, 0, 0]);
+        out.extend_from_slice(&[0; 8]);
     }
 
     fn decode(at: &mut Reader<'_>, segment: SegmentId) -> Option<Self> {
@@ -382,35 +391,13 @@ impl FooterRun {
             bytes: at.u32()?,
             max_timestamp: at.i64()?,
             append_ms: at.i64()?,
-            moved: at.take(8)?.first() == Some(&1),
         };
+        at.take(8)?;
         Some(Self {
             partition,
             base,
             run,
         })
-    }
-}
-
-impl Fact {
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
-        out.extend_from_slice(&self.partition.0.to_be_bytes());
-        out.extend_from_slice(&self.base.0.to_be_bytes());
-        out.extend_from_slice(&epoch_to_wire(self.leader_epoch).to_be_bytes());
-        out.extend_from_slice(&[0; 4]);
-    }
-
-    fn decode(at: &mut Reader<'_>) -> Option<Self> {
-        let kind = EntryKind::decode(*at.take(4)?.first()?)?;
-        let fact = Self {
-            kind,
-            partition: PartitionId(at.u32()?),
-            base: Offset(at.i64()?),
-            leader_epoch: LeaderEpoch::from_wire(at.i32()?),
-        };
-        at.take(4)?;
-        Some(fact)
     }
 }
 

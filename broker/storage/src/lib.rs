@@ -9,7 +9,7 @@
 //! This crate decides nothing about Kafka: offsets come patched in the batch headers, retention
 //! comes as [`Entry::LogStart`].
 //!
-//! **Invariant:** a byte of a batch is written to flash once.
+//! **Invariant:** a byte of a batch is written to flash once, and again only by a cleaner.
 //! **Invariant:** views are flushed only up to what has been synced, so they are never ahead of the
 //! log.
 //! **Invariant:** after a failed write or sync the store refuses everything but reads; the process
@@ -18,6 +18,8 @@
 mod api;
 pub mod backup;
 mod catalog;
+mod clean;
+mod cold;
 pub mod disk;
 pub mod doctor;
 mod error;
@@ -41,9 +43,10 @@ mod write;
 
 pub use api::{
     Chunk, Commit, Entry, Freed, Hole, Identity, LogBounds, LogStore, LostRange, OpenReport,
-    Options, Placed, Recovery, SegmentId, Sequence, Slice, TornTail, Usage, View, ViewReader,
-    ViewUpdate, Wait,
+    Options, Placed, Recovery, SegmentId, SegmentUse, Sequence, Slice, TornTail, Usage, View,
+    ViewReader, ViewUpdate, Wait,
 };
+pub use cold::{Cold, ColdSegment};
 pub use error::Error;
 pub use known_damage::Damaged;
 pub use memory::MemoryStore;

@@ -74,10 +74,21 @@ pub const BUSY_FLUSHES_MAX: u32 = 8;
 
 /// Segments that one call of `free_segments` frees.
 pub const FREE_SEGMENTS_MAX: usize = 16;
-/// A segment is emptied by moving when at most 1/8 of it lives…
-pub const MOVE_LIVE_SHARE: u64 = 8;
-/// …and one call moves at most this much.
-pub const MOVE_BYTES_MAX: u64 = 2 << 20;
+/// Rows that outlive freed segments go into commits of so many, so that each fits the room that is
+/// left for them.
+pub const CARRIED_ROWS_MAX: usize = 1024;
+
+/// A segment of which at most this share lives is emptied by the caller's cleaner, as a rule: its
+/// space is on its way back.
+pub const SPARSE_LIVE_SHARE: u64 = 2;
+
+/// Parts of one frame of a cold segment: its table is walked for each of them.
+pub const COLD_FRAME_PARTS_MAX: usize = 64;
+/// A cold segment is synced after so many bytes.
+pub const COLD_SYNC_BYTES: u64 = 4 << 20;
+/// A cold segment gets this share of its batches on top, for heads and footer. What is left of it
+/// is given back, and what is missing is allocated as it is written.
+pub const COLD_OVERHEAD_SHARE: u64 = 16;
 
 /// Reads of frame heads, one at a time.
 pub const HEAD_READ_BYTES: u64 = 512;

@@ -9,8 +9,10 @@ use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{
-    Commit, Entry, Freed, LogBounds, LogStore, SegmentId, Sequence, Slice, Usage, View, ViewReader,
+    Commit, Entry, Freed, LogBounds, LogStore, SegmentId, SegmentUse, Sequence, Slice, Usage, View,
+    ViewReader,
 };
+use crate::cold::{Cold, ColdSegment};
 use crate::error::Error;
 
 /// See the module.
@@ -68,18 +70,34 @@ impl State {
             Entry::Drop { partition } => {
                 self.partitions.remove(&partition);
             }
+            Entry::Replace {
+                cold,
+                partition,
+                base,
+                next,
+                is_compacted,
+                ..
+            } => {
+                if let Some(of) = self.partitions.get_mut(&partition) {
+                    of.replace(partition, (base, next), &cold, is_compacted);
+                }
+            }
         }
     }
 }
 
 impl Partition {
     fn append(&mut self, batch: &Batch, append_ms: i64) {
+        self.bounds.next_offset = batch.header.next_offset();
+        self.bounds.leader_epoch = Some(batch.header.leader_epoch());
+        self.put(batch, append_ms);
+    }
+
+    fn put(&mut self, batch: &Batch, append_ms: i64) {
         let header = batch.header;
         let mut bytes = BytesMut::with_capacity(batch.bytes());
         bytes.extend_from_slice(header.as_bytes());
         bytes.extend_from_slice(&batch.body);
-        self.bounds.next_offset = header.next_offset();
-        self.bounds.leader_epoch = Some(header.leader_epoch());
         self.batches.insert(
             header.base_offset(),
             Stored {
@@ -96,6 +114,29 @@ impl Partition {
         let start = self.bounds.log_start;
         self.batches
             .retain(|_, batch| batch.header.next_offset() > start);
+    }
+
+    fn replace(
+        &mut self,
+        id: PartitionId,
+        (base, next): (Offset, Offset),
+        cold: &Cold,
+        is_compacted: bool,
+    ) {
+        if next > self.bounds.next_offset || next <= self.bounds.log_start {
+            return;
+        }
+        if is_compacted {
+            self.bounds.compacted_until = self.bounds.compacted_until.max(next);
+        }
+        self.batches.retain(|at, _| *at < base || *at >= next);
+        for (of, batch, append_ms) in &cold.batches {
+            let at = batch.header.base_offset();
+            if *of == id && at >= base && at < next {
+                self.put(batch, *append_ms);
+            }
+        }
+        self.move_start(self.bounds.log_start);
     }
 
     fn below(&self, until: Offset) -> impl Iterator<Item = &Stored> {
@@ -234,6 +275,7 @@ impl LogStore for MemoryStore {
             bytes: batch.bytes.len() as u64,
             max_timestamp: batch.header.max_timestamp(),
             append_ms: batch.append_ms,
+            oldest_ms: batch.append_ms,
         };
         Ok(of.batches.values().map(slice).collect())
     }
@@ -244,6 +286,26 @@ impl LogStore for MemoryStore {
             .iter()
             .map(|slice| slice.bytes)
             .sum())
+    }
+
+    fn begin_cold(&self, _bytes: u64) -> Result<Box<dyn ColdSegment + '_>, Error> {
+        Ok(Box::new(ColdBatches::default()))
+    }
+
+    fn active_segment(&self) -> Option<SegmentId> {
+        None
+    }
+
+    fn roll(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn segments(&self) -> Result<Vec<SegmentUse>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn live_slices(&self, _of: &[SegmentId]) -> Result<Vec<(PartitionId, Slice)>, Error> {
+        Ok(Vec::new())
     }
 
     fn free_segments(&self) -> Result<Freed, Error> {
@@ -269,5 +331,35 @@ impl LogStore for MemoryStore {
 
     fn close(&self) -> Result<(), Error> {
         Ok(())
+    }
+}
+
+/// A cold segment without a file.
+#[derive(Debug, Default)]
+struct ColdBatches(Vec<(PartitionId, Batch, i64)>);
+
+impl ColdSegment for ColdBatches {
+    fn push(&mut self, partition: PartitionId, batch: Batch, append_ms: i64) -> Result<(), Error> {
+        self.0.push((partition, batch, append_ms));
+        Ok(())
+    }
+
+    fn cut(&mut self) {}
+
+    fn bytes(&self) -> u64 {
+        self.0
+            .iter()
+            .map(|(_, batch, _)| batch.bytes() as u64)
+            .sum()
+    }
+
+    fn finish(self: Box<Self>) -> Result<Cold, Error> {
+        Ok(Cold {
+            segment: SegmentId(1),
+            generation: 0,
+            runs: Vec::new(),
+            file: None,
+            batches: self.0,
+        })
     }
 }

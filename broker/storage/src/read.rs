@@ -279,6 +279,12 @@ fn walk_run(
             limits::HEAD_READ_BYTES
         }
     };
+    if dense
+        && reading.wait == Wait::ForDisk
+        && let Some(file) = open(store, run.segment)?
+    {
+        read_on(&*file, run, reading.left as u64);
+    }
     let (from, until, wait) = (reading.from, reading.until, reading.wait);
     walk_frames(
         store,
@@ -314,6 +320,14 @@ fn walk_run(
             Ok(!reading.done)
         },
     )
+}
+
+/// Has the disk begin with what a catch-up will come to: in a cold segment, a partition's runs lie
+/// one behind the other, each no larger than a read.
+fn read_on(file: &dyn SegmentFile, run: &Run, left: u64) {
+    if left > u64::from(run.span) && !file.is_cached(run.position, u64::from(run.span)) {
+        file.read_soon(run.position, left);
+    }
 }
 
 type EachEntry<'a> =
@@ -648,14 +662,15 @@ pub(crate) fn first_batch_at(
         if slice.max_timestamp < timestamp || slice.first_offset >= until {
             continue;
         }
-        for (_, run) in runs_of(store, partition, &slice)? {
+        for (first, run) in runs_of(store, partition, &slice)? {
             if run.max_timestamp < timestamp {
                 continue;
             }
             let mut found = None;
             let wanted = |entry: &EntryHead| entry.max_timestamp >= timestamp;
             each_header(store, partition, &run, &wanted, &mut |header, at| {
-                if header.next_offset() <= log_start || header.max_timestamp() < timestamp {
+                let from = first.max(log_start);
+                if header.next_offset() <= from || header.max_timestamp() < timestamp {
                     return true;
                 }
                 found = Some((header, at));
@@ -686,7 +701,7 @@ pub(crate) fn max_timestamp_batch(
         if best.is_some_and(|(timestamp, ..)| timestamp > slice.max_timestamp) {
             break;
         }
-        for (_, run) in runs_of(store, partition, &slice)? {
+        for (first, run) in runs_of(store, partition, &slice)? {
             if best.is_some_and(|(timestamp, ..)| timestamp > run.max_timestamp) {
                 continue;
             }
@@ -694,7 +709,7 @@ pub(crate) fn max_timestamp_batch(
             let wanted = |entry: &EntryHead| entry.max_timestamp >= floor;
             each_header(store, partition, &run, &wanted, &mut |header, at| {
                 let (timestamp, base) = (header.max_timestamp(), header.base_offset());
-                let live = header.next_offset() > log_start && base < until;
+                let live = header.next_offset() > first.max(log_start) && base < until;
                 let better = best.is_none_or(|(most, offset, _)| {
                     timestamp > most || (timestamp == most && base < offset)
                 });
@@ -708,7 +723,8 @@ pub(crate) fn max_timestamp_batch(
     best.map_or(Ok(None), |(.., at)| read_batch(store, at))
 }
 
-/// The runs that make up a slice, in order.
+/// The runs that make up a slice, in order, each with the offset from which it counts: what its
+/// frames hold before that was replaced.
 pub(crate) fn runs_of(
     store: &Store,
     partition: PartitionId,

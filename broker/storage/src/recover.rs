@@ -1,7 +1,7 @@
 //! Opening: from where the views stopped, frame by frame, or, where the views are of no use, all of
 //! it anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -11,12 +11,12 @@ use sedge_protocol::batch::{Batch, BatchHeader, HEADER_BYTES};
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{Hole, LostRange, OpenReport, Options, Recovery, SegmentId, Sequence, TornTail};
-use crate::catalog::{Catalog, FrameAt};
+use crate::catalog::{Catalog, ColdRuns, FrameAt};
 use crate::disk::directory::io_error;
 use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
 use crate::files::Files;
-use crate::format::{EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
+use crate::format::{EntryHead, EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
 use crate::known_damage::DamageList;
 use crate::limits;
 use crate::read;
@@ -48,6 +48,7 @@ pub(crate) fn open(
     let opening = Opening {
         store: &mut store,
         ids: &ids,
+        cold: BTreeSet::new(),
         report: &mut report,
         recovery,
         ended_in_hole: false,
@@ -116,6 +117,8 @@ fn is_there(files: &Files, applied: &Applied) -> Result<bool, Error> {
 struct Opening<'a> {
     store: &'a mut Store,
     ids: &'a [SegmentId],
+    /// Those that are no part of the log's order, as far as they were looked at.
+    cold: BTreeSet<SegmentId>,
     report: &'a mut OpenReport,
     recovery: &'a mut dyn Recovery,
     /// The last segment ended in a hole, which took the commits that are missing behind it.
@@ -129,6 +132,7 @@ struct Segment {
     generation: u64,
     /// Its file held another segment before.
     is_recycled: bool,
+    is_cold: bool,
     first_sequence: Sequence,
     file_bytes: u64,
     /// Where its frames end, if it is sealed.
@@ -140,11 +144,12 @@ impl Opening<'_> {
     fn catch_up(mut self, applied: Applied) -> Result<(), Error> {
         self.add_unknown_segments(applied)?;
         let mut expected = Sequence(applied.sequence.0 + 1);
+        self.add_cold_segments(applied.segment)?;
         let rest: Vec<SegmentId> = self
             .ids
             .iter()
             .copied()
-            .filter(|id| *id >= applied.segment)
+            .filter(|id| *id >= applied.segment && !self.cold.contains(id))
             .collect();
         let mut last = None;
         for id in &rest {
@@ -225,10 +230,51 @@ impl Opening<'_> {
                 self.store
                     .catalog
                     .write()
-                    .add_segment(*id, segment.generation);
+                    .add_segment(*id, segment.generation, segment.is_cold);
             }
         }
         Ok(())
+    }
+
+    /// Cold segments from `from` on. What counts of those that the views do not know is for the
+    /// log to say; if it says nothing, they are dead.
+    fn add_cold_segments(&mut self, from: SegmentId) -> Result<(), Error> {
+        for id in self.ids.iter().filter(|id| **id >= from) {
+            let Some(segment) = self.segment(*id)?.filter(|segment| segment.is_cold) else {
+                continue;
+            };
+            self.cold.insert(*id);
+            let mut state = self.store.catalog.write();
+            // The views may know one that had the number before, and was never of use.
+            let known = state.segments.get(id);
+            if known.is_none_or(|known| known.generation != segment.generation) {
+                state.add_segment(*id, segment.generation, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the rows point at. A cold segment that is gone was freed when something later took its
+    /// place, which the log says as well.
+    fn cold_runs(&self, rows: &[EntryHead]) -> Result<ColdRuns, Error> {
+        let mut cold = ColdRuns::default();
+        for id in rows.iter().filter_map(EntryHead::cold_segment) {
+            if cold.has(id) {
+                continue;
+            }
+            let generation = self.store.catalog.generation(id);
+            let runs = match (generation, self.store.files.get(id)?) {
+                (Some(generation), Some(file)) => {
+                    let end = file
+                        .bytes()
+                        .map_err(|source| io_error("look at a segment", source))?;
+                    scan::contents(&*file, id, generation, end)?.0
+                }
+                _ => Vec::new(),
+            };
+            cold.insert(id, runs);
+        }
+        Ok(cold)
     }
 
     /// `None` for a file that was never begun, which is removed where nothing is in it.
@@ -268,12 +314,13 @@ impl Opening<'_> {
         let is_recycled = header.previous_generation.is_some();
         let footer = scan::read_footer(&*file, id, generation)?;
         let sealed_at = footer.map(|footer| footer.frames_end);
-        let first_sequence = header.first_sequence;
+        let (first_sequence, is_cold) = (header.first_sequence, header.is_cold);
         Ok(Some(Segment {
             id,
             file,
             generation,
             is_recycled,
+            is_cold,
             first_sequence,
             file_bytes,
             sealed_at,
@@ -371,7 +418,12 @@ impl Opening<'_> {
             return Ok(());
         }
         match scan::read_footer(&*segment.file, segment.id, segment.generation)? {
-            Some(footer) => self.store.catalog.apply_ends(&footer.runs, &footer.facts),
+            Some(footer) => {
+                let cold = self.cold_runs(&footer.facts)?;
+                self.store
+                    .catalog
+                    .apply_ends(&footer.runs, &footer.facts, &cold)
+            }
             None => Ok(()),
         }
     }
@@ -379,7 +431,8 @@ impl Opening<'_> {
     /// Whether the next segment begins with the commit after `last`: then what follows the frames
     /// of `id` is the beginning of a footer, and nothing is missing.
     fn goes_on_after(&self, id: SegmentId, last: Sequence) -> Result<bool, Error> {
-        let Some(next) = self.ids.iter().find(|next| **next > id) else {
+        let is_next = |next: &&SegmentId| **next > id && !self.cold.contains(next);
+        let Some(next) = self.ids.iter().find(is_next) else {
             return Ok(false);
         };
         let Some(file) = self.store.files.get(*next)? else {
@@ -476,7 +529,8 @@ impl Opening<'_> {
     }
 
     fn replay_frame(&mut self, at: FrameAt, head: &FrameHead, body: &Bytes) -> Result<(), Error> {
-        self.store.catalog.apply(at, head, Vec::new())?;
+        let cold = self.cold_runs(&head.entries)?;
+        self.store.catalog.apply(at, head, &cold, Vec::new())?;
         let mut rest = body.clone();
         for entry in &head.entries {
             let mut bytes = rest.split_to(entry.bytes as usize);
@@ -490,7 +544,10 @@ impl Opening<'_> {
                         .replay(catalog, partition, &batches, head.append_ms)
                 }
                 EntryKind::Drop => self.recovery.dropped(catalog, entry.partition),
-                EntryKind::LogStart | EntryKind::Moved => continue,
+                EntryKind::LogStart
+                | EntryKind::Moved
+                | EntryKind::Replaced
+                | EntryKind::Compacted => continue,
             };
             catalog.put_updates(updates);
         }
@@ -523,7 +580,14 @@ impl Opening<'_> {
         self.store.catalog.write().rebuilding = true;
         let mut last = None;
         let mut sequence = Sequence(0);
-        for id in self.ids {
+        self.add_cold_segments(SegmentId(0))?;
+        let log: Vec<SegmentId> = self
+            .ids
+            .iter()
+            .copied()
+            .filter(|id| !self.cold.contains(id))
+            .collect();
+        for id in &log {
             let Some(segment) = self.segment(*id)? else {
                 continue;
             };
@@ -531,7 +595,7 @@ impl Opening<'_> {
                 .catalog
                 .write()
                 .start_segment(*id, segment.generation);
-            let is_last = self.ids.last() == Some(id);
+            let is_last = log.last() == Some(id);
             let end = self.list_segment(&segment, is_last, &mut sequence)?;
             sequence = sequence.max(Sequence(segment.first_sequence.0.saturating_sub(1)));
             self.write_again(&segment, SEGMENT_HEADER_BYTES, end);
@@ -571,9 +635,10 @@ impl Opening<'_> {
     ) -> Result<u64, Error> {
         let (id, file) = (segment.id, segment.file.clone());
         if let Some(footer) = scan::read_footer(&*file, id, segment.generation)? {
+            let cold = self.cold_runs(&footer.facts)?;
             self.store
                 .catalog
-                .apply_footer(&footer.runs, &footer.facts)?;
+                .apply_footer(&footer.runs, &footer.facts, &cold)?;
             *sequence = footer.last_sequence;
             self.relieve()?;
             return Ok(footer.frames_end);
@@ -588,14 +653,12 @@ impl Opening<'_> {
             match scanner.next()? {
                 Found::Frame { position, head, .. } => {
                     self.note_lost(&head)?;
-                    self.store.catalog.apply(
-                        FrameAt {
-                            segment: id,
-                            position,
-                        },
-                        &head,
-                        Vec::new(),
-                    )?;
+                    let cold = self.cold_runs(&head.entries)?;
+                    let at = FrameAt {
+                        segment: id,
+                        position,
+                    };
+                    self.store.catalog.apply(at, &head, &cold, Vec::new())?;
                     *sequence = head.sequence;
                     self.relieve()?;
                 }
@@ -634,6 +697,9 @@ impl Opening<'_> {
     fn find_last_frame(&mut self) -> Result<Applied, Error> {
         let mut applied = Applied::default();
         for id in self.ids.iter().rev() {
+            if self.cold.contains(id) {
+                continue;
+            }
             let Some(segment) = self.segment(*id)? else {
                 continue;
             };
@@ -670,14 +736,14 @@ impl Opening<'_> {
             let log_start = self.store.catalog.bounds(partition)?.log.log_start;
             let headers_only = !self.recovery.needs_bodies(partition);
             for slice in self.store.catalog.slices(partition)? {
-                for (_, run) in read::runs_of(self.store, partition, &slice)? {
+                for (first, run) in read::runs_of(self.store, partition, &slice)? {
                     let mut groups: BTreeMap<u64, Vec<Batch>> = BTreeMap::new();
                     let (mut group, mut bytes) = (0, 0);
                     let collected = collect(
                         self.store,
                         partition,
                         &run,
-                        log_start,
+                        first.max(log_start),
                         headers_only,
                         &mut |batch| {
                             bytes += batch.bytes();
@@ -724,10 +790,11 @@ impl Opening<'_> {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         writer.sequence = sequence;
         writer.last_segment = self.ids.last().copied().unwrap_or_default();
+        let newest = self.ids.iter().rev().find(|id| !self.cold.contains(id));
         if let Some((segment, position)) = last
             && segment.sealed_at.is_none()
             && !segment.is_recycled
-            && segment.id == writer.last_segment
+            && Some(&segment.id) == newest
         {
             writer.active = Some(Active {
                 id: segment.id,
@@ -764,7 +831,7 @@ fn collect(
     store: &Store,
     partition: PartitionId,
     run: &crate::format::Run,
-    log_start: Offset,
+    from: Offset,
     headers_only: bool,
     each: &mut dyn FnMut(Batch),
 ) -> Result<(), Error> {
@@ -772,7 +839,7 @@ fn collect(
         store,
         partition,
         run,
-        log_start,
+        from,
         headers_only,
         &mut |header, bytes| {
             let body = bytes.map(|bytes| bytes.slice(HEADER_BYTES.min(bytes.len())..));

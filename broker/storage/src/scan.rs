@@ -19,8 +19,8 @@ use crate::disk::SegmentFile;
 use crate::disk::directory::io_error;
 use crate::error::Error;
 use crate::format::{
-    FRAME_HEAD_BYTES, FRAME_MAGIC, Fact, Footer, FooterRun, FrameHead, Run, SEGMENT_HEADER_BYTES,
-    SegmentHeader, TRAILER_BYTES, frame_starts,
+    EntryHead, FRAME_HEAD_BYTES, FRAME_MAGIC, Footer, FooterRun, FrameHead, Run,
+    SEGMENT_HEADER_BYTES, SegmentHeader, TRAILER_BYTES, frame_starts,
 };
 use crate::limits;
 
@@ -390,7 +390,7 @@ pub(crate) fn read_footer(
     Ok(footer.filter(|footer| footer.frames_end == at))
 }
 
-type Contents = (Vec<FooterRun>, Vec<Fact>);
+type Contents = (Vec<FooterRun>, Vec<EntryHead>);
 
 /// What a segment holds, from its footer or by a scan of its heads.
 pub(crate) fn contents(
@@ -443,7 +443,7 @@ fn list_frame(
     position: u64,
     head: &FrameHead,
     runs: &mut Vec<FooterRun>,
-    facts: &mut Vec<Fact>,
+    facts: &mut Vec<EntryHead>,
 ) {
     let at = crate::catalog::FrameAt { segment, position };
     let end = position + head.frame_bytes();
@@ -456,13 +456,7 @@ fn list_frame(
                 run,
             });
         } else {
-            let (partition, base) = (entry.partition, entry.base);
-            facts.push(Fact {
-                kind: entry.kind,
-                partition,
-                base,
-                leader_epoch: entry.leader_epoch,
-            });
+            facts.push(*entry);
         }
     }
 }

@@ -11,9 +11,10 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{
     Chunk, Commit, Freed, Identity, LogBounds, LogStore, OpenReport, Options, Recovery, SegmentId,
-    Sequence, Slice, Usage, View, ViewReader, Wait,
+    SegmentUse, Sequence, Slice, Usage, View, ViewReader, Wait,
 };
 use crate::catalog::Catalog;
+use crate::cold::{self, ColdSegment};
 use crate::disk::directory::io_error;
 use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
@@ -26,7 +27,7 @@ use crate::scrub::{self, ScrubCursor, Scrubbed};
 use crate::views::Base;
 use crate::views::fjall_base::FjallBase;
 use crate::write::{Sealing, Writer};
-use crate::{backup, free, read, recover};
+use crate::{backup, clean, free, read, recover};
 
 /// See the module.
 #[derive(Debug)]
@@ -57,6 +58,7 @@ pub struct Store {
 pub(crate) struct Counters {
     pub payload_bytes: AtomicU64,
     pub log_bytes: AtomicU64,
+    pub cleaned_bytes: AtomicU64,
     pub syncs: AtomicU64,
     pub recycled: AtomicU64,
     /// Commits that a read found damaged and passed over.
@@ -163,6 +165,14 @@ impl Store {
         if !unsynced.last().is_some_and(|last| Arc::ptr_eq(last, file)) {
             unsynced.push(file.clone());
         }
+    }
+
+    /// Bytes of a cold segment.
+    pub(crate) fn count_cleaned(&self, bytes: u64) {
+        self.counters.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.counters
+            .cleaned_bytes
+            .fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Whether nothing was written since the last sync, or the one that is under way.
@@ -281,6 +291,26 @@ impl LogStore for Store {
         Ok(self.catalog.bounds(partition)?.live_bytes)
     }
 
+    fn begin_cold(&self, bytes: u64) -> Result<Box<dyn ColdSegment + '_>, Error> {
+        Ok(Box::new(cold::Writing::begin(self, bytes)?))
+    }
+
+    fn active_segment(&self) -> Option<SegmentId> {
+        self.lock_writer().active.as_ref().map(|active| active.id)
+    }
+
+    fn roll(&self) -> Result<(), Error> {
+        self.roll_segment()
+    }
+
+    fn segments(&self) -> Result<Vec<SegmentUse>, Error> {
+        clean::segments(self)
+    }
+
+    fn live_slices(&self, of: &[SegmentId]) -> Result<Vec<(PartitionId, Slice)>, Error> {
+        clean::live_slices(self, of)
+    }
+
     fn free_segments(&self) -> Result<Freed, Error> {
         free::free_segments(self)
     }
@@ -308,12 +338,12 @@ impl LogStore for Store {
         let active_segment = self.lock_writer().active.as_ref().map(|active| active.id);
         let state = self.catalog.read();
         let (spare_segments, spare_bytes) = self.spare_figures();
-        let sparse_bytes = self.options.segment_bytes / limits::MOVE_LIVE_SHARE;
         let reclaimable = disk.iter().filter_map(|(id, bytes)| {
             let segment = state
                 .segments
                 .get(id)
                 .filter(|_| Some(*id) != active_segment)?;
+            let sparse_bytes = bytes / limits::SPARSE_LIVE_SHARE;
             let goes = segment.live_slices == 0 || segment.live_bytes <= sparse_bytes;
             goes.then(|| bytes.saturating_sub(segment.live_bytes))
         });
@@ -327,6 +357,7 @@ impl LogStore for Store {
             segments: disk.len() as u64,
             payload_bytes_written: self.counters.payload_bytes.load(Ordering::Relaxed),
             log_bytes_written: self.counters.log_bytes.load(Ordering::Relaxed),
+            cleaned_bytes_written: self.counters.cleaned_bytes.load(Ordering::Relaxed),
             view_bytes_written,
             view_disk_bytes: self
                 .views

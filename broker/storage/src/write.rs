@@ -6,18 +6,18 @@ use std::io::IoSlice;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use bytes::Bytes;
 use sedge_protocol::batch::{Batch, HEADER_BYTES};
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 
 use crate::api::{Commit, Entry, SegmentId, Sequence, ViewUpdate};
-use crate::catalog::FrameAt;
+use crate::catalog::{ColdRuns, FrameAt};
+use crate::cold::{Cold, ColdFile};
 use crate::disk::SegmentFile;
 use crate::disk::directory::io_error;
 use crate::error::Error;
 use crate::format::{
-    ENTRY_BYTES, EntryHead, EntryKind, FRAME_HEAD_BYTES, Fact, Footer, FooterRun, FrameHead,
-    PAGE_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, frame_starts,
+    ENTRY_BYTES, EntryHead, EntryKind, FRAME_HEAD_BYTES, Footer, FooterRun, FrameHead, PAGE_BYTES,
+    SEGMENT_HEADER_BYTES, SegmentHeader, frame_starts,
 };
 use crate::limits;
 use crate::recycle::Reused;
@@ -43,6 +43,14 @@ pub(crate) struct Active {
     pub capacity: u64,
     /// Behind `position` are bytes of another segment.
     pub is_recycled: bool,
+}
+
+impl Writer {
+    /// A number for a segment. Where the segment does not come to be, it is not used.
+    pub fn next_segment(&mut self) -> SegmentId {
+        self.last_segment.0 += 1;
+        self.last_segment
+    }
 }
 
 impl Active {
@@ -74,8 +82,6 @@ pub(crate) struct Sealing {
 pub(crate) struct Part {
     pub head: EntryHead,
     pub batches: Vec<Batch>,
-    /// Instead of `batches`, for what is moved.
-    pub moved: Vec<Bytes>,
 }
 
 impl Part {
@@ -122,11 +128,7 @@ impl Part {
             bytes,
             leader_epoch,
         };
-        Ok(Some(Self {
-            head,
-            batches,
-            moved: Vec::new(),
-        }))
+        Ok(Some(Self { head, batches }))
     }
 
     pub fn fact(
@@ -148,16 +150,21 @@ impl Part {
         Self {
             head,
             batches: Vec::new(),
-            moved: Vec::new(),
+        }
+    }
+
+    /// A row without batches, as it is.
+    pub fn row(head: EntryHead) -> Self {
+        Self {
+            head,
+            batches: Vec::new(),
         }
     }
 
     fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let batches = self
-            .batches
+        self.batches
             .iter()
-            .flat_map(|batch| [&batch.header.as_bytes()[..], &batch.body[..]]);
-        batches.chain(self.moved.iter().map(|bytes| &bytes[..]))
+            .flat_map(|batch| [&batch.header.as_bytes()[..], &batch.body[..]])
     }
 }
 
@@ -193,6 +200,8 @@ impl Store {
 
     pub(crate) fn append_commit(&self, commit: Commit) -> Result<Sequence, Error> {
         let mut parts = Vec::with_capacity(commit.entries.len());
+        let mut adopted: Vec<Arc<Cold>> = Vec::new();
+        let mut runs = ColdRuns::default();
         for entry in commit.entries {
             match entry {
                 Entry::Append { partition, batches } => {
@@ -205,9 +214,51 @@ impl Store {
                 Entry::Drop { partition } => {
                     parts.push(Part::fact(EntryKind::Drop, partition, Offset::ZERO, None));
                 }
+                Entry::Replace {
+                    cold,
+                    partition,
+                    base,
+                    next,
+                    leader_epoch,
+                    is_compacted,
+                } => {
+                    let log = self.catalog.bounds(partition)?.log;
+                    // Dropped meanwhile, or retention was quicker.
+                    let is_dropped = |part: &Part| {
+                        part.head.kind == EntryKind::Drop && part.head.partition == partition
+                    };
+                    let is_gone = next > log.next_offset
+                        || next <= log.log_start
+                        || base >= next
+                        || parts.iter().any(is_dropped);
+                    if is_gone || self.is_freed(&cold) {
+                        continue;
+                    }
+                    let kind = if is_compacted {
+                        EntryKind::Compacted
+                    } else {
+                        EntryKind::Replaced
+                    };
+                    parts.push(Part::row(EntryHead {
+                        kind,
+                        partition,
+                        base,
+                        next,
+                        max_timestamp: cold.segment.0.cast_signed(),
+                        bytes: 0,
+                        leader_epoch,
+                    }));
+                    if !runs.has(cold.segment) {
+                        runs.insert(cold.segment, cold.runs.clone());
+                        adopted.push(cold);
+                    }
+                }
             }
         }
-        let sequence = self.append_parts(parts, commit.updates, commit.append_ms)?;
+        for cold in &adopted {
+            self.adopt(cold);
+        }
+        let sequence = self.append_parts(parts, &runs, commit.updates, commit.append_ms)?;
         if self.catalog.pending_bytes() >= self.options.views_flush_bytes
             && !self.catalog.is_flush_hopeless()
             && let Err(error) = self.flush(true)
@@ -222,6 +273,7 @@ impl Store {
     pub(crate) fn append_parts(
         &self,
         mut parts: Vec<Part>,
+        cold: &ColdRuns,
         updates: Vec<ViewUpdate>,
         append_ms: i64,
     ) -> Result<Sequence, Error> {
@@ -255,7 +307,7 @@ impl Store {
         let (at, head) = self.write_frame(&mut writer, &parts, body_bytes, append_ms)?;
         // Behind the write nothing may fail: a state half applied is as bad as half a write.
         self.catalog
-            .apply(at, &head, updates)
+            .apply(at, &head, cold, updates)
             .inspect_err(|_| self.poison())?;
         Ok(head.sequence)
     }
@@ -312,6 +364,38 @@ impl Store {
         Ok((at, head))
     }
 
+    /// Whether an earlier commit adopted the segment and all that it said was of use is gone again.
+    fn is_freed(&self, cold: &Cold) -> bool {
+        cold.file.as_ref().is_some_and(ColdFile::is_adopted)
+            && self.catalog.generation(cold.segment) != Some(cold.generation)
+    }
+
+    /// The segment is one of the log's: nothing lives in it until a commit says so.
+    fn adopt(&self, cold: &Cold) {
+        let Some(file) = &cold.file else { return };
+        self.files.keep(cold.segment, file.file.clone());
+        let mut state = self.catalog.write();
+        let known = state.segments.get(&cold.segment);
+        if known.is_none_or(|known| known.generation != cold.generation) {
+            state.add_segment(cold.segment, cold.generation, true);
+        }
+        file.adopt();
+    }
+
+    /// See [`crate::LogStore::roll`].
+    pub(crate) fn roll_segment(&self) -> Result<(), Error> {
+        self.check_health()?;
+        let mut writer = self.lock_writer();
+        if writer
+            .active
+            .as_ref()
+            .is_some_and(|active| active.position > SEGMENT_HEADER_BYTES)
+        {
+            self.start_segment(&mut writer, 0)?;
+        }
+        Ok(())
+    }
+
     /// Room for `bytes` of frames in the active segment, which may be a new one.
     pub(crate) fn make_room(&self, writer: &mut Writer, bytes: u64) -> Result<(), Error> {
         if let Some(active) = &writer.active
@@ -319,7 +403,11 @@ impl Store {
         {
             return Ok(());
         }
-        let id = SegmentId(writer.last_segment.0 + 1);
+        self.start_segment(writer, bytes)
+    }
+
+    fn start_segment(&self, writer: &mut Writer, bytes: u64) -> Result<(), Error> {
+        let id = writer.next_segment();
         let capacity = self.options.segment_bytes.max(SEGMENT_HEADER_BYTES + bytes);
         let (file, previous_generation) = self.new_file(id, capacity)?;
         let generation = new_generation();
@@ -329,6 +417,7 @@ impl Store {
             generation,
             first_sequence,
             previous_generation,
+            is_cold: false,
         };
         // Without its header nothing in a segment can be told from old bytes, so it is on the disk
         // first.
@@ -347,7 +436,6 @@ impl Store {
         }
         self.files.keep(id, file.clone());
         self.catalog.write().start_segment(id, generation);
-        writer.last_segment = id;
         let position = SEGMENT_HEADER_BYTES;
         writer.active = Some(Active {
             id,
@@ -361,7 +449,7 @@ impl Store {
     }
 
     /// One that was used before, if there is one, with the generation of what is still in it.
-    fn new_file(
+    pub(crate) fn new_file(
         &self,
         id: SegmentId,
         capacity: u64,
@@ -432,7 +520,7 @@ impl Store {
 
     fn footer_of(&self, full: &Active, last_sequence: Sequence) -> Result<Footer, Error> {
         let complete = self.catalog.read().active.complete;
-        let (runs, facts): (Vec<FooterRun>, Vec<Fact>) = if complete {
+        let (runs, facts): (Vec<FooterRun>, Vec<EntryHead>) = if complete {
             let mut state = self.catalog.write();
             let contents = std::mem::take(&mut state.active);
             let list = |(key, run): (crate::views::tables::LogKey, _)| FooterRun {
@@ -465,6 +553,6 @@ impl Store {
 }
 
 /// Not to be guessed: the hasher's keys are the operating system's random numbers.
-fn new_generation() -> u64 {
+pub(crate) fn new_generation() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }

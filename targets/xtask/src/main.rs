@@ -74,7 +74,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run a benchmark: kafka, start, memory, scale, write-amp
+    /// Run a benchmark: kafka, start, memory, scale, write-amp, compaction, catch-up
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<String>,

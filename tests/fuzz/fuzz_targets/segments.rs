@@ -11,7 +11,7 @@ use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 use sedge_storage::{
     SegmentId, Sequence,
     format::{
-        EntryHead, EntryKind, Fact, Footer, FooterRun, FrameHead, Run, SegmentHeader, frame_starts,
+        EntryHead, EntryKind, Footer, FooterRun, FrameHead, Run, SegmentHeader, frame_starts,
     },
     scan::Found,
     scan_segment,
@@ -19,11 +19,13 @@ use sedge_storage::{
 
 const GENERATION: u64 = 0x5ed6_e5ed_6e5e_d6e5;
 const SEGMENT: SegmentId = SegmentId(3);
-const KINDS: [EntryKind; 4] = [
+const KINDS: [EntryKind; 6] = [
     EntryKind::Append,
     EntryKind::LogStart,
     EntryKind::Drop,
     EntryKind::Moved,
+    EntryKind::Replaced,
+    EntryKind::Compacted,
 ];
 
 fuzz_target!(|input: &[u8]| {
@@ -79,6 +81,7 @@ fn make(input: &mut Unstructured<'_>) -> Result<(Vec<u8>, bool)> {
         generation: GENERATION,
         previous_generation: None,
         first_sequence: Sequence(9),
+        is_cold: input.arbitrary()?,
     };
     let mut segment = header.encode().to_vec();
     let mut sequence = 9;
@@ -174,16 +177,18 @@ fn footer(input: &mut Unstructured<'_>, sequence: u64, frames_end: u64) -> Resul
                 max_timestamp: input.arbitrary()?,
                 append_ms: input.arbitrary()?,
                 leader_epoch: None,
-                moved: input.arbitrary()?,
             },
         });
     }
     let mut facts = Vec::new();
     for _ in 0..input.int_in_range(0..=3_u8)? {
-        facts.push(Fact {
+        facts.push(EntryHead {
             kind: *input.choose(&KINDS)?,
             partition: PartitionId(input.arbitrary()?),
             base: Offset(input.arbitrary()?),
+            next: Offset(input.arbitrary()?),
+            max_timestamp: input.arbitrary()?,
+            bytes: input.arbitrary()?,
             leader_epoch: None,
         });
     }

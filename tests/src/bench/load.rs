@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::wire::{
-    self, Batch, Connection, Decoder, FETCH_VERSION, PRODUCE_VERSION, error, fetched, frame, key,
+    self, Batch, Connection, FETCH_VERSION, PRODUCE_VERSION, error, fetched, frame, key,
     produce_request, produced,
 };
 
@@ -35,6 +35,13 @@ impl Outcome {
         self.latencies
             .get(at)
             .map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+    }
+
+    /// Counts a request.
+    pub fn note(&mut self, latency: Duration, bytes: usize) {
+        self.latencies.push(latency);
+        self.requests += 1;
+        self.bytes += bytes as u64;
     }
 
     fn merge(&mut self, other: Self) {
@@ -127,7 +134,8 @@ impl Load {
         outcome
     }
 
-    fn fetch_one(&self, partition: i32) -> Outcome {
+    /// Fetches one partition from its start to its end.
+    pub fn fetch_one(&self, partition: i32) -> Outcome {
         let mut connection = Connection::open(&self.bootstrap);
         let mut outcome = Outcome::default();
         let mut offset = 0;
@@ -141,28 +149,12 @@ impl Load {
                 error::NONE,
                 "fetch of {partition} at {offset}"
             );
-            outcome.latencies.push(asked.elapsed());
-            outcome.requests += 1;
-            outcome.bytes += answer.records.len() as u64;
-            offset = next_offset(&answer.records).unwrap_or(offset);
+            outcome.note(asked.elapsed(), answer.records.len());
+            offset = wire::next_offset(&answer.records).unwrap_or(offset);
             if offset >= answer.high_watermark {
                 outcome.took = began.elapsed();
                 return outcome;
             }
         }
     }
-}
-
-/// The offset after the last whole batch, from the batches' headers alone.
-fn next_offset(mut records: &[u8]) -> Option<i64> {
-    let mut next = None;
-    while records.len() > 61 {
-        let length = 12 + Decoder(&records[8..]).i32() as usize;
-        let Some(rest) = records.get(length..) else {
-            break;
-        };
-        next = Some(Decoder(records).i64() + i64::from(Decoder(&records[23..]).i32()) + 1);
-        records = rest;
-    }
-    next
 }

@@ -1,11 +1,11 @@
-//! `bench kafka|start|memory|retention|scale|write-amp`: measurements, with the commit and the
-//! spread of several runs.
+//! `bench kafka|start|memory|retention|scale|write-amp|compaction|catch-up`: measurements, with the
+//! commit and the spread of several runs.
 
 #![allow(clippy::print_stdout, reason = "the table is the output")]
 
 use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
-    heading, memory, retention, scale, start, throughput, write_amplification,
+    catch_up, compaction, heading, memory, retention, scale, start, throughput, write_amplification,
 };
 
 const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
@@ -14,6 +14,8 @@ const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
        bench retention
        bench scale [--partitions N] [--rounds N]
        bench write-amp
+       bench compaction
+       bench catch-up
 --alone leaves Apache Kafka out";
 
 fn main() {
@@ -29,16 +31,17 @@ fn main() {
     };
     let with_kafka = !arguments.iter().any(|a| a == "--alone");
     let what = arguments.first().map_or("", String::as_str);
-    if ![
+    let known = [
         "kafka",
         "start",
         "memory",
         "retention",
         "scale",
         "write-amp",
-    ]
-    .contains(&what)
-    {
+        "compaction",
+        "catch-up",
+    ];
+    if !known.contains(&what) {
         println!("{USAGE}");
         std::process::exit(64);
     }
@@ -66,6 +69,8 @@ fn main() {
             let partitions = number("--partitions", 10_000) as i32;
             println!("{}", scale::run(partitions, rounds));
         }
+        "compaction" => println!("{}", compaction::run()),
+        "catch-up" => println!("{}", catch_up::run()),
         "memory" => println!("{}", memory::run(with_kafka)),
         "retention" => println!("{}", retention::run()),
         _ => println!("{}", write_amplification::run()),

@@ -54,6 +54,19 @@ impl Batch {
         }
     }
 
+    /// Records with keys; without a value they are removals.
+    pub fn keyed(records: &[(Vec<u8>, Option<Vec<u8>>)]) -> Self {
+        let mut payload = Vec::new();
+        for (delta, (key, value)) in records.iter().enumerate() {
+            put_keyed(&mut payload, delta as i64, Some(key), value.as_deref());
+        }
+        Self {
+            payload,
+            records: records.len() as i32,
+            ..Self::of(&[])
+        }
+    }
+
     /// `count` records of `bytes` each.
     pub fn filled(count: usize, bytes: usize) -> Self {
         let values: Vec<Vec<u8>> = (0..count).map(|n| noise(n as u64, bytes)).collect();
@@ -99,12 +112,17 @@ pub fn seal(batch: &mut [u8]) {
 }
 
 fn put_record(out: &mut Vec<u8>, delta: i64, value: &[u8]) {
+    put_keyed(out, delta, None, Some(value));
+}
+
+fn put_keyed(out: &mut Vec<u8>, delta: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
     let mut body = vec![0];
     put_varint(&mut body, 0);
     put_varint(&mut body, delta);
-    put_varint(&mut body, -1);
-    put_varint(&mut body, value.len() as i64);
-    body.extend(value);
+    for bytes in [key, value] {
+        put_varint(&mut body, bytes.map_or(-1, |bytes| bytes.len() as i64));
+        body.extend(bytes.unwrap_or_default());
+    }
     put_varint(&mut body, 0);
     put_varint(out, body.len() as i64);
     out.extend(body);
@@ -168,6 +186,20 @@ pub fn records(mut bytes: &[u8]) -> Vec<Record> {
         }
     }
     found
+}
+
+/// The offset after the last whole batch; `None` where there is none.
+pub fn next_offset(mut bytes: &[u8]) -> Option<i64> {
+    let mut next = None;
+    while bytes.len() >= HEADER_BYTES {
+        let length = 12 + Decoder(&bytes[8..]).i32() as usize;
+        if bytes.len() < length {
+            break;
+        }
+        next = Some(Decoder(bytes).i64() + i64::from(Decoder(&bytes[23..]).i32()) + 1);
+        bytes = &bytes[length..];
+    }
+    next
 }
 
 fn take_record(d: &mut Decoder<'_>, base: i64) -> Record {

@@ -92,10 +92,18 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("group.min.session.timeout.ms", Int, Some("6000"), AtLeast(1),
         "Shortest session timeout of a member"),
     fixed("listeners", List, Some("127.0.0.1:9092"), Anything, "Addresses to listen on"),
-    idle("log.cleaner.delete.retention.ms", Long, Some("86400000"), AtLeast(0), TOPICS),
-    idle("log.cleaner.max.compaction.lag.ms", Long, LONG_MAX, AtLeast(1), TOPICS),
-    idle("log.cleaner.min.cleanable.ratio", Double, Some("0.5"), Between(0, 1), TOPICS),
-    idle("log.cleaner.min.compaction.lag.ms", Long, Some("0"), AtLeast(0), TOPICS),
+    dynamic("log.cleaner.backoff.ms", Long, Some("15000"), AtLeast(1),
+        "How long the cleaner sleeps when there is nothing to clean"),
+    dynamic("log.cleaner.dedupe.buffer.size", Long, Some("8388608"), AtLeast(98_304),
+        "Memory for the keys of a compaction; room for 25,000 keys a MiB"),
+    dynamic("log.cleaner.delete.retention.ms", Long, Some("86400000"), AtLeast(0), TOPICS),
+    fixed("log.cleaner.enable", Boolean, Some("true"), Anything,
+        "Whether compacted topics are compacted"),
+    dynamic("log.cleaner.io.max.bytes.per.second", Double, Some("1.7976931348623157E308"),
+        AtLeast(1), "What the cleaner reads and writes in a second, at most"),
+    dynamic("log.cleaner.max.compaction.lag.ms", Long, LONG_MAX, AtLeast(1), TOPICS),
+    dynamic("log.cleaner.min.cleanable.ratio", Double, Some("0.5"), Between(0, 1), TOPICS),
+    dynamic("log.cleaner.min.compaction.lag.ms", Long, Some("0"), AtLeast(0), TOPICS),
     dynamic("log.cleanup.policy", List, Some("delete"), OneOf(&["delete", "compact"]), TOPICS),
     fixed("log.dirs", List, Some("sedge-data"), Anything, "The data directory"),
     dynamic("log.flush.interval.messages", Long, LONG_MAX, AtLeast(1), TOPICS),
@@ -254,6 +262,15 @@ impl BrokerDefaults {
             .and_then(|value| value.trim().parse().ok())
             .or_else(default)
             .unwrap_or(0)
+    }
+
+    /// The same for a key of type Double; infinite where neither is one.
+    #[must_use]
+    pub fn fraction(&self, name: &str) -> f64 {
+        let value = self.get(name).and_then(|value| value.trim().parse().ok());
+        value
+            .filter(|value| *value < f64::MAX)
+            .unwrap_or(f64::INFINITY)
     }
 
     #[must_use]

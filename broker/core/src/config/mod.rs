@@ -124,15 +124,15 @@ impl ConfigKey {
             ConfigType::Double if value.parse::<f64>().is_err() => return not_of_type(),
             _ => {}
         }
-        let out_of_range = |low: i64, high: i64| match value.parse::<f64>() {
-            Ok(number) => number < low as f64 || number > high as f64,
+        let out_of_range = |low: i64, high: f64| match value.parse::<f64>() {
+            Ok(number) => number < low as f64 || number > high,
             Err(_) => true,
         };
         match self.takes {
-            Takes::AtLeast(low) if out_of_range(low, i64::MAX) => {
+            Takes::AtLeast(low) if out_of_range(low, f64::INFINITY) => {
                 refused(&format!("Value must be at least {low}"))
             }
-            Takes::Between(low, high) if out_of_range(low, high) => {
+            Takes::Between(low, high) if out_of_range(low, high as f64) => {
                 refused(&format!("Value must be between {low} and {high}"))
             }
             Takes::OneOf(known) if !parts(self.kind, value).all(|part| known.contains(&part)) => {

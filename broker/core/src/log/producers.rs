@@ -273,6 +273,13 @@ pub fn producer_of_key(key: &[u8]) -> Option<ProducerId> {
 }
 
 impl ProducerEntry {
+    /// The producer's epoch, and where its newest batch begins.
+    #[must_use]
+    pub fn last_word(&self) -> (ProducerEpoch, Option<Offset>) {
+        let last = self.batches.last();
+        (self.epoch, last.map(|batch| batch.base_offset))
+    }
+
     /// The value of the view: epoch, last use, then the batches, all big-endian.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

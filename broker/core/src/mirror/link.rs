@@ -296,7 +296,9 @@ impl Link {
             if next <= stream.read {
                 continue;
             }
-            let count = if header.is_control() {
+            // Control batches are the upstream's own affair, and of some compaction left nothing.
+            let is_passed_by = header.is_control() || header.record_count() == 0;
+            let count = if is_passed_by {
                 0
             } else {
                 header.record_count()
@@ -307,8 +309,7 @@ impl Link {
                 bytes: if count == 0 { 0 } else { batch.bytes() },
                 sequence: stream.next_sequence,
                 max_timestamp: header.max_timestamp(),
-                // Control batches are the upstream's own affair.
-                done: header.is_control(),
+                done: is_passed_by,
             };
             if !sent.done
                 && let Err(error) = stamp(&mut batch, producer, sent.sequence)

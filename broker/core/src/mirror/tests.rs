@@ -8,7 +8,7 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId};
 use sedge_protocol::kafka::compression::Compression;
-use sedge_protocol::records::BatchBuilder;
+use sedge_protocol::records::{BatchBuilder, Compacted, Records};
 
 use super::stamp::advance;
 use super::*;
@@ -367,6 +367,37 @@ fn control_batches_are_passed_over() {
     assert_eq!(link.cursor(P), Some(Offset(11)));
     answer(&mut link, &sent[0], ErrorCode::None, 0);
     assert_eq!(link.cursor(P), Some(Offset(20)));
+}
+
+/// Of records 10 to 19, compaction has left the fourth and the sixth; of 20 to 29 none.
+#[test]
+fn what_compaction_left_closes_up() {
+    let mut link = proven(40);
+    let [some, none] = [(10, &[3, 5][..]), (20, &[])].map(|(base, kept)| {
+        let whole = batch_at(base, 10);
+        let mut left = Compacted::new(&whole.header, Some(9_000_000));
+        for record in Records::new(&whole.header, &whole.body).map(Result::unwrap) {
+            if kept.contains(&record.offset_delta) {
+                left.keep(&record);
+            }
+        }
+        left.build().unwrap()
+    });
+    let plan = link.poll_read(0).unwrap();
+    let sent = link.handle_read(&plan, vec![some, none, batch_at(30, 10)], 0);
+    assert_eq!(sequences(&sent), [10, 12]);
+    let Batch { header, body } = &sent[0].batch;
+    assert_eq!((header.record_count(), header.last_offset_delta()), (2, 1));
+    assert!(!header.has_delete_horizon());
+    let records: Vec<_> = Records::new(header, body).map(Result::unwrap).collect();
+    let times = records
+        .iter()
+        .map(|record| header.base_timestamp() + record.timestamp_delta);
+    assert_eq!(times.collect::<Vec<_>>(), [1013, 1015]);
+    answer(&mut link, &sent[0], ErrorCode::None, 0);
+    assert_eq!(link.cursor(P), Some(Offset(30)));
+    answer(&mut link, &sent[1], ErrorCode::None, 0);
+    assert_eq!(link.cursor(P), Some(Offset(40)));
 }
 
 #[test]

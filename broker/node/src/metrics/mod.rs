@@ -4,6 +4,7 @@
 //! **Invariant:** nothing here grows with the traffic: names of plugins and links are bounded, and
 //! there are no series a client can invent.
 
+mod cleaner;
 mod exposition;
 mod links;
 mod plugins;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::ApiKey;
 
+pub use cleaner::CleanerMetrics;
 pub use exposition::Exposition;
 pub use links::{LinkMetrics, LinkState};
 pub use plugins::PluginMetrics;
@@ -54,6 +56,8 @@ pub struct Metrics {
     pub segments_freed: Counter,
     /// What retention deleted.
     pub retention: RetentionMetrics,
+    /// What the cleaner does.
+    pub cleaner: CleanerMetrics,
     /// Bytes that the scrub has read.
     pub scrub_bytes: Counter,
     /// Rounds of the scrub.
@@ -85,6 +89,7 @@ impl Default for Metrics {
             view_flushes: Counter::default(),
             segments_freed: Counter::default(),
             retention: RetentionMetrics::default(),
+            cleaner: CleanerMetrics::default(),
             scrub_bytes: Counter::default(),
             scrub_rounds: Counter::default(),
             scrub_failures: Counter::default(),
@@ -155,6 +160,7 @@ impl Metrics {
         self.expose_kafka(out);
         self.expose_storage(out);
         self.retention.expose(out);
+        self.cleaner.expose(out);
         self.requests.expose(out);
         self.plugins.expose(out);
         self.links.expose(out);

@@ -87,6 +87,7 @@ impl Request {
                 .sum(),
             Self::Metadata { command, .. } => metadata_log::bytes_guess(command),
             Self::Probe { bytes } => *bytes,
+            Self::Replace { entries, .. } => entries.len() * ROW_BYTES,
             _ => 0,
         }
     }
@@ -114,7 +115,11 @@ enum Reply {
         Result<Offset, AppendError>,
     ),
     Retain(Done<bool>),
+    Replace(Done<()>),
 }
+
+/// Of a commit's table.
+const ROW_BYTES: usize = sedge_storage::format::ENTRY_BYTES as usize;
 
 /// One commit in the making.
 struct Round<'a> {
@@ -130,6 +135,7 @@ struct Round<'a> {
     dropped: Vec<PartitionId>,
     metadata_changed: bool,
     must_sync: bool,
+    must_roll: bool,
 }
 
 impl<'a> Round<'a> {
@@ -150,6 +156,7 @@ impl<'a> Round<'a> {
             dropped: Vec::new(),
             metadata_changed: false,
             must_sync: false,
+            must_roll: false,
         }
     }
 
@@ -173,6 +180,9 @@ impl<'a> Round<'a> {
         let flush = self.persist();
         self.publish();
         self.acknowledge();
+        if self.must_roll {
+            self.roll();
+        }
         flush
     }
 
@@ -209,6 +219,11 @@ impl<'a> Round<'a> {
                 self.state.must_free = true;
                 self.replies.push(Reply::Retain(done));
             }
+            Request::Replace { entries, done } => {
+                self.commit.entries.extend(entries);
+                self.replies.push(Reply::Replace(done));
+            }
+            Request::Roll => self.must_roll = true,
             Request::Flush => self.must_sync |= self.is_dirty.load(Ordering::Acquire),
             Request::Probe { .. } => {}
             Request::Stop => self.must_sync = true,
@@ -414,7 +429,18 @@ impl<'a> Round<'a> {
                 Reply::Metadata(done, outcome) => done.try_send(outcome).is_ok(),
                 Reply::DeleteRecords(done, outcome) => done.try_send(outcome).is_ok(),
                 Reply::Retain(done) => done.try_send(true).is_ok(),
+                Reply::Replace(done) => done.try_send(()).is_ok(),
             };
+        }
+    }
+
+    fn roll(&self) {
+        match self.broker.store.roll() {
+            Ok(()) => {}
+            Err(refusal @ (Error::Full | Error::ReadOnly)) => {
+                warn!(target: "sedge::cleaner", "the segment is not ended: {refusal}");
+            }
+            Err(failure) => exit::fatal("begin a segment", &failure),
         }
     }
 }
@@ -452,7 +478,12 @@ fn refuse_all(requests: Vec<Request>, refusal: &Error) {
                 .is_ok(),
             Request::DeleteRecords { done, .. } => done.try_send(Err(error())).is_ok(),
             Request::Retain { done, .. } => done.try_send(false).is_ok(),
-            Request::Flush | Request::Probe { .. } | Request::Stop => true,
+            // Nobody waits for the others, or hears of it by the end of its reply.
+            Request::Replace { .. }
+            | Request::Roll
+            | Request::Flush
+            | Request::Probe { .. }
+            | Request::Stop => true,
         };
     }
 }

@@ -25,7 +25,7 @@ use sedge_core::log::{AppendError, SequenceRange};
 use sedge_core::metadata::{Command, CommandError, CommandReply, Topic};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
-use sedge_storage::ViewUpdate;
+use sedge_storage::{Entry, ViewUpdate};
 
 use crate::broker::Broker;
 use crate::limits::{WRITER_QUEUE_MAX, WRITER_STACK_BYTES};
@@ -83,6 +83,11 @@ pub enum Request {
         log_starts: Vec<(PartitionId, Offset)>,
         done: Done<bool>,
     },
+    /// What a cleaner wrote again takes the place of what it was. Where it cannot, `done` is
+    /// dropped.
+    Replace { entries: Vec<Entry>, done: Done<()> },
+    /// Ends the active segment, so that it can be cleaned.
+    Roll,
     /// Flushes what interval durability has acknowledged already.
     Flush,
     /// Makes room for so much and writes nothing: shows whether a disk takes writes again.
@@ -204,6 +209,27 @@ impl Writer {
         let (done, moved) = async_channel::bounded(1);
         self.send(Request::Retain { log_starts, done }).await?;
         moved.recv().await.map_err(|_| Stopped)
+    }
+
+    /// Has what a cleaner wrote take the place of what it was; from a thread that may wait. False
+    /// where the disk is full, or the broker is shutting down.
+    pub fn replace(&self, entries: Vec<Entry>) -> bool {
+        let (done, reply) = async_channel::bounded(1);
+        let request = Request::Replace { entries, done };
+        self.requests.send_blocking(request).is_ok() && reply.recv_blocking().is_ok()
+    }
+
+    /// Ends the active segment, some time; from a thread that may wait.
+    pub fn roll(&self) {
+        let _ = self.requests.send_blocking(Request::Roll);
+    }
+
+    /// Frees segments, some time; from a thread that may wait.
+    pub fn free(&self) {
+        let (done, _) = async_channel::bounded(1);
+        let log_starts = Vec::new();
+        let request = Request::Retain { log_starts, done };
+        let _ = self.requests.send_blocking(request);
     }
 
     /// Asks for a flush where interval durability has something unflushed.

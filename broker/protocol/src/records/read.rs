@@ -18,6 +18,16 @@ pub struct RecordView<'a> {
     pub headers: Headers<'a>,
     /// Where the record lies in the body, its length in front included.
     pub whole: Range<usize>,
+    /// From the key's length on.
+    rest: &'a [u8],
+}
+
+impl<'a> RecordView<'a> {
+    /// The record's bytes behind its offset delta: key, value and headers as they lie there.
+    #[must_use]
+    pub const fn after_offset_delta(&self) -> &'a [u8] {
+        self.rest
+    }
 }
 
 /// The headers of one record, checked to be well-formed.
@@ -107,6 +117,7 @@ impl<'a> Records<'a> {
         let attributes = record.i8("a record")?;
         let timestamp_delta = record.varlong()?;
         let offset_delta = record.varint()?;
+        let rest = record.rest();
         let key = nullable(&mut record, "a record's key")?;
         let value = nullable(&mut record, "a record's value")?;
         let headers = read_headers(&mut record)?;
@@ -118,6 +129,7 @@ impl<'a> Records<'a> {
             value,
             headers,
             whole: start..end,
+            rest,
         })
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::fs::{Advice, FallocateFlags, StatVfsMountFlags};
+use rustix::fs::{Advice, FallocateFlags, StatVfsMountFlags, fadvise};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Disk, SegmentFile};
@@ -327,6 +327,16 @@ impl SegmentFile for OpenFile {
         let into = &mut [IoSliceMut::new(&mut last)];
         // File systems that cannot say answer with an error.
         rustix::io::preadv2(&self.file, into, at, ReadWriteFlags::NOWAIT) == Ok(1)
+    }
+
+    fn read_soon(&self, position: u64, bytes: u64) {
+        // Only advice: where it is not taken, the read waits.
+        let _ = fadvise(
+            &self.file,
+            position,
+            NonZeroU64::new(bytes),
+            Advice::WillNeed,
+        );
     }
 
     fn read_cold(&self, position: u64, bytes: usize) -> io::Result<Bytes> {

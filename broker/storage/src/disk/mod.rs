@@ -86,6 +86,10 @@ pub trait SegmentFile: std::fmt::Debug + Send + Sync {
         let _ = (position, bytes);
         false
     }
+    /// These bytes will be read next: the operating system may begin with it.
+    fn read_soon(&self, position: u64, bytes: u64) {
+        let _ = (position, bytes);
+    }
     /// The same as [`read_at`](SegmentFile::read_at) for what is read once: the page cache stays
     /// about as it was. Not on a handle that others read with.
     fn read_cold(&self, position: u64, bytes: usize) -> io::Result<Bytes> {

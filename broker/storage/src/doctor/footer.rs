@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::Sequence;
-use crate::format::{Fact, Footer, FooterRun, FrameHead};
+use crate::format::{EntryHead, Footer, FooterRun, FrameHead};
 
 /// What the frames of one segment hold: as many entries as the segment has, so at most one for
 /// every 150 bytes of it.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     parts: HashMap<PartitionId, Vec<PartAt>>,
-    facts: Vec<Fact>,
+    facts: Vec<EntryHead>,
     last_sequence: Sequence,
 }
 
@@ -39,12 +39,7 @@ impl Contents {
                     end,
                 });
             } else {
-                self.facts.push(Fact {
-                    kind: entry.kind,
-                    partition: entry.partition,
-                    base: entry.base,
-                    leader_epoch: entry.leader_epoch,
-                });
+                self.facts.push(*entry);
             }
         }
     }
@@ -55,8 +50,8 @@ impl Contents {
         if footer.last_sequence != self.last_sequence {
             return Some((None, "the footer's last commit is not that of the frames"));
         }
-        let sorted = |facts: &[Fact]| {
-            let key = |fact: &Fact| (fact.kind as u8, fact.partition, fact.base);
+        let sorted = |facts: &[EntryHead]| {
+            let key = |fact: &EntryHead| (fact.kind as u8, fact.partition, fact.base, fact.next);
             let mut keys: Vec<_> = facts.iter().map(key).collect();
             keys.sort_unstable();
             keys

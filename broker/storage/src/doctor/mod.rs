@@ -25,7 +25,7 @@ use crate::api::{Identity, LostRange, SegmentId, Sequence, TornTail};
 use crate::disk::directory::{Directory, io_error};
 use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
-use crate::format::{EntryHead, EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
+use crate::format::{EntryHead, FrameHead, SEGMENT_HEADER_BYTES};
 use crate::known_damage::{DamageList, Damaged};
 use crate::limits;
 use crate::meta::{self, DirectoryLock};
@@ -289,11 +289,13 @@ impl Doctor {
             offsets: Offsets::default(),
             sequence: Sequence(0),
             is_behind_hole: false,
+            is_cold: false,
             generations: BTreeMap::new(),
             hurt: BTreeSet::new(),
         };
         for (index, id) in ids.iter().enumerate() {
-            examination.segment(*id, ids.get(index + 1).copied())?;
+            let behind = ids.get(index + 1..).unwrap_or_default();
+            examination.segment(*id, next_of_log(&*self.disk, behind)?)?;
         }
         examination.finish()
     }
@@ -316,6 +318,8 @@ struct Examination<'a> {
     sequence: Sequence,
     /// Commits that are missing were in the stretch before.
     is_behind_hole: bool,
+    /// The segment that is looked at.
+    is_cold: bool,
     generations: BTreeMap<SegmentId, u64>,
     /// Partitions that lost something: what counts their bytes and offsets is not right then.
     hurt: BTreeSet<PartitionId>,
@@ -346,7 +350,12 @@ impl Examination<'_> {
             return Ok(());
         };
         self.generations.insert(id, header.generation);
+        self.is_cold = header.is_cold;
         let footer = scan::read_footer(&*file, id, header.generation)?;
+        if header.is_cold && footer.is_none() {
+            // What a crash left of a cleaner's work: nothing points there.
+            return Ok(());
+        }
         let looked = Looked {
             file: &*file,
             id,
@@ -458,6 +467,9 @@ impl Examination<'_> {
     }
 
     fn frame(&mut self, id: SegmentId, position: u64, head: &FrameHead) -> Result<(), Error> {
+        if self.is_cold {
+            return self.entries(id, position, head);
+        }
         self.report.commits += 1;
         // Commits before a segment may have gone with one that was freed. Whether something that
         // lives went with them, the offsets tell.
@@ -468,6 +480,10 @@ impl Examination<'_> {
             self.note(Finding::new(Kind::Commits, what).at(id, position, 0));
         }
         self.sequence = head.sequence;
+        self.entries(id, position, head)
+    }
+
+    fn entries(&mut self, id: SegmentId, position: u64, head: &FrameHead) -> Result<(), Error> {
         for entry in &head.entries {
             if !self.offsets.see(entry) {
                 let what = "the offsets go back";
@@ -486,10 +502,8 @@ impl Examination<'_> {
         head: &FrameHead,
         entry: &EntryHead,
     ) -> Result<(), Error> {
-        let may_be_gone = self.inspect.is_compacted(entry.partition);
         if let Some(views) = &mut self.views
             && entry.has_batches()
-            && !(may_be_gone && entry.kind == EntryKind::Append)
             && let Some(what) = views.entry(id, position, head, entry)?
         {
             let finding = Finding::new(Kind::Views, what).at(id, position, 0);
@@ -566,6 +580,19 @@ impl Examination<'_> {
     fn note(&mut self, finding: Finding) {
         self.report.note(finding);
     }
+}
+
+/// The next segment that is not cold.
+fn next_of_log(disk: &dyn Disk, behind: &[SegmentId]) -> Result<Option<SegmentId>, Error> {
+    for id in behind {
+        let Some(file) = disk.open(*id)? else {
+            continue;
+        };
+        if scan::read_header(&*file)?.is_none_or(|header| !header.is_cold) {
+            return Ok(Some(*id));
+        }
+    }
+    Ok(None)
 }
 
 fn take_batches(

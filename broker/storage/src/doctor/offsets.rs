@@ -43,10 +43,13 @@ impl Offsets {
                 partition.add(entry.base, entry.next);
                 return goes_on;
             }
-            EntryKind::Moved => {
+            // Whatever is left of it, in a cold segment.
+            EntryKind::Replaced | EntryKind::Compacted => {
                 partition.end = partition.end.max(entry.next);
                 partition.add(entry.base, entry.next);
             }
+            // It counts where a row says so.
+            EntryKind::Moved => {}
         }
         true
     }
@@ -147,17 +150,21 @@ mod tests {
 
     #[test]
     fn gaps_are_what_nothing_covers() {
-        use EntryKind::{Append, LogStart, Moved};
+        use EntryKind::{Append, Compacted, LogStart, Moved, Replaced};
         check(&[], &[]);
         check(&[entry(Append, 0, 5), entry(Append, 5, 9)], &[]);
         check(&[entry(Append, 0, 5), entry(Append, 7, 9)], &[(5, 7)]);
         let moved_later = [
             entry(Append, 0, 5),
             entry(Append, 9, 12),
-            entry(Moved, 7, 9),
-            entry(Moved, 5, 7),
+            entry(Replaced, 7, 9),
+            entry(Compacted, 5, 7),
         ];
         check(&moved_later, &[]);
+        check(
+            &[entry(Append, 0, 5), entry(Append, 7, 9), entry(Moved, 5, 7)],
+            &[(5, 7)],
+        );
         check(&[entry(Append, 4, 5), entry(LogStart, 4, 0)], &[]);
         check(&[entry(Append, 4, 5)], &[(0, 4)]);
         check(&[entry(LogStart, 8, 0), entry(Append, 8, 9)], &[]);

@@ -11,11 +11,11 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::offsets::Offsets;
 use super::{Finding, Kind};
-use crate::api::{SegmentId, Sequence};
+use crate::api::{SegmentId, Sequence, Slice};
 use crate::catalog::Catalog;
 use crate::disk::directory::io_error;
 use crate::error::Error;
-use crate::format::{EntryHead, FrameHead, Run};
+use crate::format::{EntryHead, EntryKind, FrameHead, Run};
 use crate::limits;
 use crate::views::fjall_base::FjallBase;
 use crate::views::tables::{Applied, Bounds};
@@ -31,6 +31,8 @@ pub(super) struct ViewsCheck {
     bounds: HashMap<PartitionId, Option<Bounds>>,
     /// The run of each partition that was looked up last: the next entries are mostly in it too.
     runs: HashMap<PartitionId, (Offset, Run)>,
+    /// Of partitions of which something was replaced.
+    slices: HashMap<PartitionId, Vec<Slice>>,
     _copy: Copy,
 }
 
@@ -66,6 +68,7 @@ impl ViewsCheck {
             applied,
             bounds: HashMap::new(),
             runs: HashMap::new(),
+            slices: HashMap::new(),
             _copy: copy,
         }))
     }
@@ -78,7 +81,9 @@ impl ViewsCheck {
         head: &FrameHead,
         entry: &EntryHead,
     ) -> Result<Option<&'static str>, Error> {
-        if head.sequence > self.applied.sequence {
+        let is_cold = entry.kind == EntryKind::Moved;
+        // The frames of a cold segment are no commits.
+        if !is_cold && head.sequence > self.applied.sequence {
             return Ok(None);
         }
         let Some(bounds) = self.bounds_of(entry.partition)? else {
@@ -99,16 +104,40 @@ impl ViewsCheck {
                 .filter(|found| holds(found)),
         };
         let Some((base, run)) = found else {
-            return Ok(Some("the index has nothing for batches that live"));
+            let may_be_gone = is_cold || self.is_replaced(entry.partition, last)?;
+            return Ok((!may_be_gone).then_some("the index has nothing for batches that live"));
         };
         self.runs.insert(entry.partition, (base, run));
         let end = position + head.frame_bytes();
         let is_here = run.segment == segment
             && run.position <= position
             && end <= run.position + u64::from(run.span);
-        // What was moved is elsewhere by now, behind this.
-        let is_moved_on = run.moved && (run.segment, run.position) > (segment, position);
-        Ok((!is_here && !is_moved_on).then_some("the index says that these batches are elsewhere"))
+        // What was replaced is in a cold segment by now, and what a cold segment has need not count.
+        let is_elsewhere = run.segment != segment && (is_cold || self.is_cold(run.segment));
+        Ok(
+            (!is_here && !is_elsewhere)
+                .then_some("the index says that these batches are elsewhere"),
+        )
+    }
+
+    /// Whether what was there may have gone when it was replaced: the slices cover holes too.
+    fn is_replaced(&mut self, partition: PartitionId, offset: Offset) -> Result<bool, Error> {
+        if !self.slices.contains_key(&partition) {
+            let slices = self.catalog.slices(partition)?;
+            self.slices.insert(partition, slices);
+        }
+        let slices = self.slices.get(&partition).map_or(&[][..], Vec::as_slice);
+        Ok(slices.iter().any(|slice| {
+            (slice.first_offset..slice.next_offset).contains(&offset) && self.is_cold(slice.segment)
+        }))
+    }
+
+    fn is_cold(&self, id: SegmentId) -> bool {
+        let state = self.catalog.read();
+        state
+            .segments
+            .get(&id)
+            .is_some_and(|segment| segment.is_cold)
     }
 
     fn bounds_of(&mut self, partition: PartitionId) -> Result<Option<Bounds>, Error> {
@@ -191,7 +220,7 @@ impl ViewsCheck {
             let is_there = first.is_some_and(|(base, run)| {
                 base <= slice.first_offset && run.segment == slice.segment
             });
-            if !is_there {
+            if !is_there && !self.is_cold(slice.segment) {
                 wrong = Some("a slice begins where the index has nothing");
             }
         }

@@ -6,7 +6,7 @@
 //! **Invariant:** a layer goes only after the base has what was in it, so a reader that looks at
 //! the layers first and at the base afterwards misses nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -31,6 +31,9 @@ pub struct Layers {
     pub pending: Layer,
     pub flushing: Option<Arc<Layer>>,
 }
+
+/// Keys that are removed, up to one that is there.
+type Kept = (BTreeSet<LogKey>, Option<(LogKey, LogValue)>);
 
 impl Layer {
     pub fn bytes(&self) -> usize {
@@ -129,6 +132,36 @@ impl Layers {
         Some((key, self.get(key)?))
     }
 
+    /// The last key that is not removed, and the removed ones behind it.
+    fn last_kept(&self, low: LogKey, mut high: LogKey) -> Kept {
+        let mut removed = BTreeSet::new();
+        while low <= high
+            && let Some((key, value)) = self.last(low, high)
+        {
+            if let Some(value) = value {
+                return (removed, Some((key, value)));
+            }
+            removed.insert(key);
+            high.offset = key.offset - 1;
+        }
+        (removed, None)
+    }
+
+    /// The first key that is not removed, and the removed ones before it.
+    fn first_kept(&self, mut low: LogKey, high: LogKey) -> Kept {
+        let mut removed = BTreeSet::new();
+        while low <= high
+            && let Some((key, value)) = self.first(low, high)
+        {
+            if let Some(value) = value {
+                return (removed, Some((key, value)));
+            }
+            removed.insert(key);
+            low.offset = key.offset + 1;
+        }
+        (removed, None)
+    }
+
     fn range(&self, low: LogKey, high: LogKey) -> BTreeMap<LogKey, Option<LogValue>> {
         let flushing = self
             .flushing
@@ -186,56 +219,49 @@ impl<L: HasLayers> Merged<'_, L> {
 
     /// The largest key in `low..=high`, which differ in the offset only.
     pub fn last(&self, low: LogKey, mut high: LogKey) -> Result<Option<(LogKey, LogValue)>, Error> {
+        let (removed, layered) = self
+            .layers
+            .with_layers(|layers| layers.last_kept(low, high));
+        let low = layered.map_or(low, |(key, _)| key);
         while low <= high {
-            let layered = self.layers.with_layers(|layers| layers.last(low, high));
-            if let Some((key, Some(value))) = layered
-                && key == high
-            {
+            let based = self.base.last(Space::Log, &low.encode(), &high.encode())?;
+            let Some((key, value)) = based else { break };
+            let (key, value) = decode_pair(&key, &value)?;
+            if key == low && layered.is_some() {
+                break;
+            }
+            if !removed.contains(&key) {
                 return Ok(Some((key, value)));
             }
-            let based = self.base.last(Space::Log, &low.encode(), &high.encode())?;
-            let based = based
-                .map(|(key, value)| decode_pair(&key, &value))
-                .transpose()?;
-            match (layered, based) {
-                (Some((key, value)), based) if based.is_none_or(|of| of.0 <= key) => match value {
-                    Some(value) => return Ok(Some((key, value))),
-                    None => high.offset = key.offset - 1,
-                },
-                (_, based) => return Ok(based),
-            }
+            high.offset = key.offset - 1;
         }
-        Ok(None)
+        Ok(layered)
     }
 
     /// The smallest key in `low..=high`, which differ in the offset only.
-    pub fn first(
-        &self,
-        mut low: LogKey,
-        high: LogKey,
-    ) -> Result<Option<(LogKey, LogValue)>, Error> {
-        while low <= high {
-            let layered = self.layers.with_layers(|layers| layers.first(low, high));
-            let mut based = None;
-            self.base.scan(
-                Space::Log,
-                &low.encode(),
-                Some(&high.encode()),
-                &mut |key, value| {
-                    based = Some(decode_pair(key, value));
-                    false
-                },
-            )?;
-            let based = based.transpose()?;
-            match (layered, based) {
-                (Some((key, value)), based) if based.is_none_or(|of| of.0 >= key) => match value {
-                    Some(value) => return Ok(Some((key, value))),
-                    None => low.offset = key.offset + 1,
-                },
-                (_, based) => return Ok(based),
-            }
+    pub fn first(&self, low: LogKey, high: LogKey) -> Result<Option<(LogKey, LogValue)>, Error> {
+        let (removed, layered) = self
+            .layers
+            .with_layers(|layers| layers.first_kept(low, high));
+        let high = layered.map_or(high, |(key, _)| key);
+        let mut based = None;
+        self.base.scan(
+            Space::Log,
+            &low.encode(),
+            Some(&high.encode()),
+            &mut |key, value| {
+                let pair = decode_pair(key, value);
+                if pair.as_ref().is_ok_and(|(key, _)| removed.contains(key)) {
+                    return true;
+                }
+                based = Some(pair);
+                false
+            },
+        )?;
+        match based.transpose()? {
+            Some((key, value)) if layered.is_none_or(|(of, _)| key < of) => Ok(Some((key, value))),
+            _ => Ok(layered),
         }
-        Ok(None)
     }
 
     /// All in `low..=high`, in order, until `each` says false.

@@ -4,8 +4,8 @@
 //! | --- | --- | --- | --- |
 //! | runs | partition | base offset | where a stretch of batches lies |
 //! | slices | partition | first offset | what a partition has in a segment |
-//! | bounds | partition | 0 | log start, end, epoch, live bytes |
-//! | segments | segment | 0 | generation, what lives in it |
+//! | bounds | partition | 0 | log start, end, epoch, live bytes, up to where compacted |
+//! | segments | segment | 0 | generation, whether cold, what lives in it |
 //! | applied | 0 | 0 | up to where the views have seen the log |
 
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
@@ -50,6 +50,7 @@ pub struct Bounds {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
     pub generation: u64,
+    pub is_cold: bool,
     pub live_slices: u64,
     pub live_bytes: u64,
 }
@@ -149,7 +150,6 @@ impl LogValue {
                 out.extend_from_slice(&run.max_timestamp.to_be_bytes());
                 out.extend_from_slice(&run.append_ms.to_be_bytes());
                 out.extend_from_slice(&epoch_to_wire(run.leader_epoch).to_be_bytes());
-                out.push(u8::from(run.moved));
             }
             Self::Slice(slice) => {
                 out.extend_from_slice(&slice.segment.0.to_be_bytes());
@@ -157,15 +157,18 @@ impl LogValue {
                 out.extend_from_slice(&slice.bytes.to_be_bytes());
                 out.extend_from_slice(&slice.max_timestamp.to_be_bytes());
                 out.extend_from_slice(&slice.append_ms.to_be_bytes());
+                out.extend_from_slice(&slice.oldest_ms.to_be_bytes());
             }
             Self::Bounds(bounds) => {
                 out.extend_from_slice(&bounds.log.log_start.0.to_be_bytes());
                 out.extend_from_slice(&bounds.log.next_offset.0.to_be_bytes());
                 out.extend_from_slice(&epoch_to_wire(bounds.log.leader_epoch).to_be_bytes());
+                out.extend_from_slice(&bounds.log.compacted_until.0.to_be_bytes());
                 out.extend_from_slice(&bounds.live_bytes.to_be_bytes());
             }
             Self::Segment(segment) => {
                 out.extend_from_slice(&segment.generation.to_be_bytes());
+                out.push(u8::from(segment.is_cold));
                 out.extend_from_slice(&segment.live_slices.to_be_bytes());
                 out.extend_from_slice(&segment.live_bytes.to_be_bytes());
             }
@@ -194,7 +197,6 @@ impl LogValue {
                 max_timestamp: at.i64()?,
                 append_ms: at.i64()?,
                 leader_epoch: LeaderEpoch::from_wire(at.i32()?),
-                moved: at.take(1)?.first() == Some(&1),
             }),
             Table::Slices => Self::Slice(Slice {
                 segment: SegmentId(at.u64()?),
@@ -203,17 +205,20 @@ impl LogValue {
                 bytes: at.u64()?,
                 max_timestamp: at.i64()?,
                 append_ms: at.i64()?,
+                oldest_ms: at.i64()?,
             }),
             Table::Bounds => Self::Bounds(Bounds {
                 log: LogBounds {
                     log_start: Offset(at.i64()?),
                     next_offset: Offset(at.i64()?),
                     leader_epoch: LeaderEpoch::from_wire(at.i32()?),
+                    compacted_until: Offset(at.i64()?),
                 },
                 live_bytes: at.u64()?,
             }),
             Table::Segments => Self::Segment(Segment {
                 generation: at.u64()?,
+                is_cold: at.take(1)?.first() == Some(&1),
                 live_slices: at.u64()?,
                 live_bytes: at.u64()?,
             }),

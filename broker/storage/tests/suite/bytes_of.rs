@@ -52,7 +52,7 @@ fn derived(entry: &Entry) -> Option<ViewUpdate> {
     match entry {
         Entry::Append { partition, batches } => update_of(*partition, batches),
         Entry::Drop { partition } => Some(removal_of(*partition)),
-        Entry::LogStart { .. } => None,
+        Entry::LogStart { .. } | Entry::Replace { .. } => None,
     }
 }
 

@@ -5,11 +5,14 @@
 //! printed; to run it alone: `SEDGE_SEED=N cargo test -p sedge-storage crash`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use bytes::Bytes;
+use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::memory::{Fuse, MemoryDisk};
 use sedge_storage::views::memory_base::MemoryBase;
-use sedge_storage::{Commit, Entry, LogStore, MemoryStore, Options, Store, View};
+use sedge_storage::{Cold, Commit, Entry, LogStore, MemoryStore, Options, Store, View};
 
 use crate::bytes_of::{append, batch, commit};
 use crate::stores::in_memory;
@@ -115,8 +118,12 @@ fn run(seed: u64) {
 
 impl History {
     fn operate(&mut self, store: &Store) {
-        match self.random.below(20) {
+        match self.random.below(24) {
             0..=12 => self.append(store),
+            20..=22 => self.append_replacement(store),
+            23 => {
+                let _ = store.roll();
+            }
             13 | 14 => {
                 if store.sync().is_ok() {
                     self.synced = self.commits.len();
@@ -172,6 +179,87 @@ impl History {
         self.commit(store, vec![witness, Entry::LogStart { partition, offset }]);
     }
 
+    /// Some of the batches of a partition, or all of them, written again to a cold segment. The
+    /// last one stays, as a cleaner leaves it: it says where the log ends.
+    fn append_replacement(&mut self, store: &Store) {
+        let at = self.random.below(self.live.len() as u64) as usize;
+        let partition = PartitionId(self.live[at]);
+        let end = store.bounds(partition).unwrap().next_offset;
+        let active = store.active_segment();
+        let mut slices = store.slices(partition).unwrap();
+        slices.retain(|slice| Some(slice.segment) != active);
+        let Some(first) = slices.get(self.random.below(2) as usize).copied() else {
+            return;
+        };
+        let from = first
+            .first_offset
+            .max(store.bounds(partition).unwrap().log_start);
+        let mut next = slices.last().unwrap().next_offset;
+        let bytes = slices.iter().map(|slice| slice.bytes).sum();
+        let read = store.read(partition, from, next, usize::MAX >> 1).unwrap();
+        let mut read = Bytes::from(read.concat());
+        let model = MemoryStore::new();
+        let Ok(mut cold) = store.begin_cold(bytes) else {
+            return;
+        };
+        let mut copy = model.begin_cold(bytes).unwrap();
+        let is_compacted = self.random.below(2) == 0;
+        let keeps_all = self.random.below(3) == 0;
+        let stops_early = self.random.below(3) == 0;
+        let mut base = first.first_offset;
+        let mut part = 0;
+        while let Some(batch) = Batch::split_from(&mut read) {
+            let behind = batch.header.next_offset();
+            let here = slices.partition_point(|slice| slice.next_offset < behind);
+            if here > part {
+                part = here;
+                cold.cut();
+            }
+            if stops_early && self.random.below(20) == 0 && behind < next {
+                next = behind;
+                read = Bytes::new();
+            }
+            if keeps_all || behind == end || self.random.below(2) == 0 {
+                copy.push(partition, batch.clone(), first.append_ms)
+                    .unwrap();
+                if cold.push(partition, batch, first.append_ms).is_err() {
+                    return;
+                }
+            }
+        }
+        let Ok(cold) = cold.finish() else { return };
+        if self.random.below(10) == 0 {
+            // Never adopted.
+            return;
+        }
+        let (cold, copy) = (Arc::new(cold), Arc::new(copy.finish().unwrap()));
+        // In several commits at times, of which a crash may take the last ones.
+        for slice in &slices {
+            let until = slice.next_offset.min(next);
+            if base >= until || (until < next && self.random.below(2) == 0) {
+                continue;
+            }
+            let entry = |cold: &Arc<Cold>| Entry::Replace {
+                cold: cold.clone(),
+                partition,
+                base,
+                next: until,
+                leader_epoch: None,
+                is_compacted,
+            };
+            let witness = self.witness(store);
+            self.commit_as(
+                store,
+                vec![witness.clone(), entry(&cold)],
+                vec![witness, entry(&copy)],
+            );
+            base = until;
+            if self.written < self.commits.len() {
+                return;
+            }
+        }
+    }
+
     fn witness(&self, store: &Store) -> Entry {
         assert_eq!(
             store.bounds(WITNESS).unwrap().next_offset.0,
@@ -181,9 +269,13 @@ impl History {
     }
 
     fn commit(&mut self, store: &Store, entries: Vec<Entry>) {
-        let commit = commit(entries, self.commits.len() as i64);
-        self.commits.push(Some(commit.clone()));
-        if store.append(commit).is_ok() {
+        self.commit_as(store, entries.clone(), entries);
+    }
+
+    fn commit_as(&mut self, store: &Store, entries: Vec<Entry>, of_model: Vec<Entry>) {
+        let append_ms = self.commits.len() as i64;
+        self.commits.push(Some(commit(of_model, append_ms)));
+        if store.append(commit(entries, append_ms)).is_ok() {
             self.written = self.commits.len();
         }
     }
@@ -230,13 +322,17 @@ impl History {
 }
 
 fn compare(store: &Store, model: &MemoryStore, partition: PartitionId) {
-    let bounds = model.bounds(partition).unwrap();
-    let mut got = store.bounds(partition).unwrap();
-    if bounds.leader_epoch.is_none() {
-        // A log start says the epoch, though a crash took the batches that it was of.
-        got.leader_epoch = None;
-    }
-    assert_eq!(got, bounds, "bounds of {partition}");
+    let mut bounds = model.bounds(partition).unwrap();
+    let found = store.bounds(partition).unwrap();
+    // Of what is gone again, a rebuild does not learn how far it was compacted.
+    assert!(
+        found.compacted_until <= bounds.compacted_until,
+        "{partition}: {found:?}, not {bounds:?}"
+    );
+    bounds.compacted_until = found.compacted_until;
+    // The row of a log start has the epoch of records that a crash took.
+    bounds.leader_epoch = bounds.leader_epoch.or(found.leader_epoch);
+    assert_eq!(found, bounds, "bounds of {partition}");
     let read =
         |store: &dyn LogStore, from, max| store.read(partition, from, FAR, max).unwrap().concat();
     let mut from = bounds.log_start;
@@ -253,7 +349,9 @@ fn compare(store: &Store, model: &MemoryStore, partition: PartitionId) {
     while from < bounds.next_offset {
         assert!(
             read(store, from, 3000) == read(model, from, 3000),
-            "{partition} from {from}"
+            "{partition} from {from}: {:?}, not {:?}",
+            offsets(read(store, from, 3000)),
+            offsets(read(model, from, 3000))
         );
         from = from.plus(23);
     }
@@ -277,6 +375,14 @@ fn compare(store: &Store, model: &MemoryStore, partition: PartitionId) {
     if end(store).is_some() || bounds.log_start < bounds.next_offset {
         assert_eq!(end(store), end(model), "view of {partition}");
     }
+}
+
+/// Where batches begin, and how large they are.
+fn offsets(read: Vec<u8>) -> Vec<(i64, usize)> {
+    let mut read = Bytes::from(read);
+    std::iter::from_fn(|| Batch::split_from(&mut read))
+        .map(|batch| (batch.header.base_offset().0, batch.bytes()))
+        .collect()
 }
 
 /// SplitMix64: the same seed, the same run.

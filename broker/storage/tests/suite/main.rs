@@ -3,6 +3,8 @@
 
 mod backup;
 mod bytes_of;
+mod cold;
+mod cold_checked;
 mod contract;
 mod crash;
 mod directory;

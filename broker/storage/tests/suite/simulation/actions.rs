@@ -1,11 +1,17 @@
 //! What is done to the store, and how often.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::Disk;
 use sedge_storage::disk::memory::Faults;
 use sedge_storage::format::EntryKind;
 use sedge_storage::scan::Found;
-use sedge_storage::{Entry, Error, LogStore, ScrubCursor, SegmentId, scan_segment};
+use sedge_storage::{
+    Cold, Commit, Entry, Error, LogStore, ScrubCursor, SegmentId, Slice, Store, scan_segment,
+};
 
 use super::check;
 use super::model::{Hit, WITNESS};
@@ -30,6 +36,8 @@ pub const ACTIONS: &[Action] = &[
     action(5, "sync", sync),
     action(5, "flush views", flush_views),
     action(6, "free segments", free_segments),
+    action(6, "put together", put_together),
+    action(1, "roll", roll),
     action(4, "move log start", move_log_start),
     action(2, "move the witness's log start", move_witness_start),
     action(1, "drop", drop_partition),
@@ -100,6 +108,82 @@ fn free_segments(world: &mut World) {
     match freed {
         Ok(freed) => world.note(format!("  {freed:?}")),
         Err(error) => world.judge(error),
+    }
+}
+
+/// What some full segments hold of a partition, written again to a cold one.
+fn put_together(world: &mut World) {
+    let partition = if world.random.one_in(4) {
+        WITNESS
+    } else {
+        PartitionId(*world.random.pick(&world.live))
+    };
+    let store = world.store();
+    let active = store.active_segment();
+    let mut slices = store.slices(partition).unwrap();
+    slices.retain(|slice| Some(slice.segment) != active);
+    if slices.is_empty() {
+        return;
+    }
+    let count = 1 + world.random.below(slices.len() as u64) as usize;
+    slices.truncate(count);
+    // Never adopted, now and then.
+    let adopts = !world.random.one_in(10);
+    let bytes = slices.iter().map(|slice| slice.bytes).sum();
+    let copied = copy(world.store(), partition, &slices, bytes);
+    let cold = match copied {
+        Ok(cold) => Arc::new(cold),
+        Err(error) => return world.judge(error),
+    };
+    let entries: Vec<Entry> = slices
+        .iter()
+        .map(|slice| Entry::Replace {
+            cold: cold.clone(),
+            partition,
+            base: slice.first_offset,
+            next: slice.next_offset,
+            leader_epoch: None,
+            is_compacted: false,
+        })
+        .collect();
+    world.note(format!("  {}", check::brief(&entries)));
+    // Of all records nothing changes, so the model does not know.
+    if adopts {
+        let commit = Commit {
+            entries,
+            ..Commit::default()
+        };
+        let replaced = world.store().append(commit);
+        if let Err(error) = replaced {
+            world.judge(error);
+        }
+    }
+}
+
+fn copy(
+    store: &Store,
+    partition: PartitionId,
+    slices: &[Slice],
+    bytes: u64,
+) -> Result<Cold, Error> {
+    let log_start = store.bounds(partition)?.log_start;
+    let mut writing = store.begin_cold(bytes)?;
+    for slice in slices {
+        writing.cut();
+        let from = slice.first_offset.max(log_start);
+        let read = store.read(partition, from, slice.next_offset, usize::MAX >> 1)?;
+        let mut read = Bytes::from(read.concat());
+        while let Some(batch) = Batch::split_from(&mut read) {
+            writing.push(partition, batch, slice.append_ms)?;
+        }
+    }
+    writing.finish()
+}
+
+fn roll(world: &mut World) {
+    let rolled = world.store().roll();
+    if let Err(error) = rolled {
+        world.judge(error);
     }
 }
 

@@ -169,6 +169,12 @@ pub fn brief(entries: &[Entry]) -> String {
         }
         Entry::LogStart { partition, offset } => format!("{partition} starts at {offset}"),
         Entry::Drop { partition } => format!("{partition} dropped"),
+        Entry::Replace {
+            partition,
+            base,
+            next,
+            ..
+        } => format!("{partition}: {base}..{next} replaced"),
     };
     entries.iter().map(one).collect::<Vec<_>>().join(", ")
 }

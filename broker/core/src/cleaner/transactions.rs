@@ -1,0 +1,155 @@
+//! Transactions in the part of a log that is compacted (KIP-98): which were aborted, which are
+//! open, and which markers still have data before them.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use sedge_protocol::batch::{Batch, BatchHeader};
+use sedge_protocol::ids::{Offset, ProducerId};
+use sedge_protocol::records::Records;
+
+use super::limits::ABORTED_TRANSACTIONS_MAX;
+
+/// Kafka's `ControlRecordType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Marker {
+    Abort,
+    Commit,
+    /// Of KRaft, or newer than this build.
+    Other,
+}
+
+/// The key of a control record is its version and its type, both 16 bits.
+fn marker_of(batch: &Batch) -> Marker {
+    let first = Records::new(&batch.header, &batch.body).next();
+    let key = first.and_then(Result::ok).and_then(|record| record.key);
+    match key.and_then(|key| key.get(2..4)) {
+        Some([0, 0]) => Marker::Abort,
+        Some([0, 1]) => Marker::Commit,
+        _ => Marker::Other,
+    }
+}
+
+/// An aborted transaction: all batches of the producer from `first` to the marker at `last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Aborted {
+    producer: ProducerId,
+    first: Offset,
+    last: Offset,
+}
+
+/// Gathers what [`Transactions`] needs: it is shown all batches from where the last compaction
+/// ended up to the high watermark.
+#[derive(Debug, Default)]
+pub struct TransactionScan {
+    open: BTreeMap<i64, Offset>,
+    aborted: Vec<Aborted>,
+    /// Where it stopped, because there were too many.
+    full_at: Option<Offset>,
+}
+
+impl TransactionScan {
+    /// False where nothing more is taken: the scan ends here.
+    pub fn see(&mut self, batch: &Batch) -> bool {
+        let header = &batch.header;
+        let Some(producer) = header.producer_id() else {
+            return true;
+        };
+        if header.is_control() {
+            let first = self.open.remove(&producer.get());
+            if let (Marker::Abort, Some(first)) = (marker_of(batch), first) {
+                if self.aborted.len() >= ABORTED_TRANSACTIONS_MAX {
+                    self.full_at = Some(first);
+                    return false;
+                }
+                let last = header.last_offset();
+                self.aborted.push(Aborted {
+                    producer,
+                    first,
+                    last,
+                });
+            }
+        } else if header.is_transactional() {
+            let base = header.base_offset();
+            self.open.entry(producer.get()).or_insert(base);
+        }
+        true
+    }
+
+    /// The last stable offset, if an open transaction holds it back: what lies behind it is not
+    /// decided.
+    #[must_use]
+    pub fn first_undecided(&self) -> Option<Offset> {
+        let open = self.open.values().copied().min();
+        match (open, self.full_at) {
+            (Some(open), Some(full)) => Some(open.min(full)),
+            (open, full) => open.or(full),
+        }
+    }
+
+    #[must_use]
+    pub fn finish(mut self) -> Transactions {
+        self.aborted.sort_unstable_by_key(|aborted| aborted.first);
+        Transactions {
+            to_come: self.aborted.into(),
+            ..Transactions::default()
+        }
+    }
+}
+
+/// What is known at one batch of a pass over the log; it is shown them in order. Kafka's
+/// `CleanedTransactionMetadata`.
+#[derive(Clone, Debug, Default)]
+pub struct Transactions {
+    to_come: VecDeque<Aborted>,
+    /// By producer: the marker's offset, and whether data of it was met.
+    aborted: BTreeMap<i64, (Offset, bool)>,
+    /// Producers of whose current transaction data was met.
+    committed: BTreeSet<i64>,
+}
+
+impl Transactions {
+    /// Whether the batch has nothing to say: data of an aborted transaction, or a marker without
+    /// data before it.
+    pub(super) fn is_discarded(&mut self, batch: &Batch) -> bool {
+        let header = &batch.header;
+        let Some(producer) = header.producer_id() else {
+            return false;
+        };
+        self.advance(header);
+        if header.is_control() {
+            return self.is_empty_marker(producer, batch);
+        }
+        if !header.is_transactional() {
+            return false;
+        }
+        if let Some((_, met)) = self.aborted.get_mut(&producer.get()) {
+            *met = true;
+            return true;
+        }
+        self.committed.insert(producer.get());
+        false
+    }
+
+    /// Aborted transactions that have begun by the end of this batch.
+    fn advance(&mut self, header: &BatchHeader) {
+        while let Some(next) = self.to_come.front().copied()
+            && next.first <= header.last_offset()
+        {
+            self.to_come.pop_front();
+            self.aborted.insert(next.producer.get(), (next.last, false));
+        }
+    }
+
+    fn is_empty_marker(&mut self, producer: ProducerId, batch: &Batch) -> bool {
+        match marker_of(batch) {
+            // The marker stays as long as this pass still met data of the transaction.
+            Marker::Abort => {
+                let of = self.aborted.remove(&producer.get());
+                !of.is_some_and(|(_, met)| met)
+            }
+            Marker::Commit => !self.committed.remove(&producer.get()),
+            Marker::Other => false,
+        }
+    }
+}

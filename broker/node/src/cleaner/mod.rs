@@ -1,0 +1,156 @@
+//! The cleaner: compacts the topics that ask for it, and empties segments in which little lives.
+//!
+//! What to do is decided in `sedge_core::cleaner`; here it is read and written, on one thread
+//! that gives way to every other, at the pace that `log.cleaner.io.max.bytes.per.second` allows.
+//! What it writes are cold segments; the writer thread is asked only for the rows that say that
+//! they count.
+//!
+//! **Invariant:** one thing is cleaned at a time, so nothing that is read for it is replaced by
+//! anything else meanwhile.
+
+mod batches;
+mod compaction;
+mod limits;
+mod pace;
+mod sweep;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_io::Timer;
+use log::{debug, error, warn};
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::{Error, SegmentId};
+
+use crate::broker::Broker;
+use pace::{Pace, StopOnDrop};
+
+/// Why something is not cleaned.
+#[derive(Debug)]
+pub enum CleanError {
+    /// The log cannot be read or written.
+    Store(Error),
+    /// A batch is not what it should be.
+    Batch {
+        offset: Offset,
+        source: sedge_protocol::error::Error,
+    },
+    /// One batch has more keys than the memory for them.
+    TooManyKeys { offset: Offset },
+    /// The writer has no room, or the broker is shutting down.
+    Refused,
+}
+
+impl fmt::Display for CleanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Batch { offset, source } => write!(f, "the batch at {offset}: {source}"),
+            Self::TooManyKeys { offset } => write!(
+                f,
+                "the batch at {offset} has more keys than log.cleaner.dedupe.buffer.size has room \
+                 for; raise it"
+            ),
+            Self::Refused => f.write_str("there is no room for what it leaves"),
+        }
+    }
+}
+
+impl std::error::Error for CleanError {}
+
+impl From<Error> for CleanError {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl CleanError {
+    /// It is over when there is room again, and no fault of what is cleaned.
+    fn is_temporary(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused | Self::Store(Error::Full | Error::ReadOnly | Error::ViewsBusy)
+        )
+    }
+}
+
+/// What is remembered from one round to the next.
+#[derive(Debug, Default)]
+struct SetAside {
+    partitions: BTreeSet<PartitionId>,
+    segments: BTreeSet<SegmentId>,
+}
+
+/// Runs until the task is dropped.
+pub async fn run(broker: Arc<Broker>) {
+    let pace = Arc::new(Pace::new(Arc::clone(&broker)));
+    let _stop = StopOnDrop(Arc::clone(&pace));
+    let mut set_aside = SetAside::default();
+    loop {
+        let backoff = broker
+            .metadata
+            .load()
+            .defaults()
+            .number("log.cleaner.backoff.ms");
+        let backoff = u64::try_from(backoff).unwrap_or(0).max(1);
+        Timer::after(Duration::from_millis(backoff)).await;
+        match on_a_thread(Arc::clone(&pace), set_aside).await {
+            Some(remembered) => set_aside = remembered,
+            None => {
+                return error!(target: "sedge::cleaner", "the cleaner ended; nothing is cleaned");
+            }
+        }
+    }
+}
+
+/// One round on a thread of its own, which gives way to every other.
+async fn on_a_thread(pace: Arc<Pace>, mut set_aside: SetAside) -> Option<SetAside> {
+    let (done, remembered) = async_channel::bounded(1);
+    let thread = std::thread::Builder::new()
+        .name("sedge-cleaner".into())
+        .stack_size(limits::STACK_BYTES);
+    let run = move || {
+        // Where it may not be set, the cleaner is as important as anybody.
+        let _ = rustix::process::setpriority_process(None, limits::NICE);
+        round(&pace, &mut set_aside);
+        let _ = done.send_blocking(set_aside);
+    };
+    match thread.spawn(run) {
+        Ok(_) => remembered.recv().await.ok(),
+        Err(failure) => {
+            warn!(target: "sedge::cleaner", "no thread to clean on: {failure}");
+            Some(SetAside::default())
+        }
+    }
+}
+
+/// All that is due, until nothing is.
+fn round(pace: &Pace, set_aside: &mut SetAside) {
+    pace.begin_round();
+    if pace
+        .broker
+        .metadata
+        .load()
+        .defaults()
+        .get("log.cleaner.enable")
+        != Some("false")
+    {
+        compaction::round(pace, set_aside);
+    }
+    sweep::round(pace, set_aside);
+    let count = set_aside.partitions.len() + set_aside.segments.len();
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    pace.broker.metrics.cleaner.set_aside.set(count);
+}
+
+/// Says what is not cleaned any more, and why; whether it is to be set aside.
+fn report(what: &dyn fmt::Display, error: &CleanError) -> bool {
+    if error.is_temporary() {
+        debug!(target: "sedge::cleaner", "{what} waits: {error}");
+        return false;
+    }
+    warn!(target: "sedge::cleaner", "{what} is not cleaned until the next start: {error}");
+    true
+}

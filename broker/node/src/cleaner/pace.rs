@@ -1,0 +1,98 @@
+//! The cap on what the cleaner reads and writes, and the end of it when the broker stops.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sedge_core::cleaner::Throttle;
+
+use super::CleanError;
+use super::limits::{PAUSE_MAX, PAUSE_MIN_MS};
+use crate::broker::Broker;
+
+/// What all that is cleaned has in common.
+pub struct Pace {
+    pub broker: Arc<Broker>,
+    throttle: Mutex<Throttle>,
+    stops: AtomicBool,
+}
+
+impl fmt::Debug for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pace").finish_non_exhaustive()
+    }
+}
+
+impl Pace {
+    pub fn new(broker: Arc<Broker>) -> Self {
+        Self {
+            broker,
+            throttle: Mutex::new(Throttle::new(f64::INFINITY)),
+            stops: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes the cap that holds now.
+    pub fn begin_round(&self) {
+        let image = self.broker.metadata.load();
+        let cap = image
+            .defaults()
+            .fraction("log.cleaner.io.max.bytes.per.second");
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        throttle.set_rate(cap);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stops.load(Ordering::Acquire)
+    }
+
+    /// Counts bytes that were read, and waits as the cap wants.
+    ///
+    /// # Errors
+    /// The broker stops.
+    pub fn read(&self, bytes: u64) -> Result<(), CleanError> {
+        self.broker.metrics.cleaner.read_bytes.add(bytes);
+        self.spend(bytes)
+    }
+
+    /// The same for bytes written.
+    ///
+    /// # Errors
+    /// The broker stops.
+    pub fn written(&self, bytes: u64) -> Result<(), CleanError> {
+        self.broker.metrics.cleaner.written_bytes.add(bytes);
+        self.spend(bytes)
+    }
+
+    fn spend(&self, bytes: u64) -> Result<(), CleanError> {
+        let now_ms = self.broker.clock.now().monotonic_ms;
+        let mut wait_ms = {
+            let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+            throttle.take(bytes, now_ms)
+        };
+        if wait_ms < PAUSE_MIN_MS {
+            wait_ms = 0;
+        }
+        let mut left = Duration::from_millis(wait_ms);
+        while !left.is_zero() && !self.is_stopping() {
+            let pause = left.min(PAUSE_MAX);
+            std::thread::sleep(pause);
+            left -= pause;
+        }
+        if self.is_stopping() {
+            return Err(CleanError::Refused);
+        }
+        Ok(())
+    }
+}
+
+/// Has the thread stop when the task does.
+#[derive(Debug)]
+pub struct StopOnDrop(pub Arc<Pace>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stops.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,59 @@
+//! What the cleaner does.
+
+use super::{Counter, Exposition, Gauge};
+
+/// Its counters.
+#[derive(Debug, Default)]
+pub struct CleanerMetrics {
+    /// Partitions compacted, each time counted.
+    pub compactions: Counter,
+    /// Records that compaction removed.
+    pub records_removed: Counter,
+    /// Bytes of batches read to compact and to empty segments.
+    pub read_bytes: Counter,
+    /// Bytes of batches written again.
+    pub written_bytes: Counter,
+    /// Dirty ratio of the dirtiest partition, in percent, when it was last looked at.
+    pub dirtiest_percent: Gauge,
+    /// Partitions and segments that failed and are left alone until the next start.
+    pub set_aside: Gauge,
+}
+
+impl CleanerMetrics {
+    pub fn expose(&self, out: &mut Exposition) {
+        for (name, help, counter) in [
+            (
+                "sedge_cleaner_compactions_total",
+                "Partitions compacted, each time counted.",
+                &self.compactions,
+            ),
+            (
+                "sedge_cleaner_records_removed_total",
+                "Records that compaction removed.",
+                &self.records_removed,
+            ),
+            (
+                "sedge_cleaner_read_bytes_total",
+                "Bytes of batches read to compact and to empty segments.",
+                &self.read_bytes,
+            ),
+            (
+                "sedge_cleaner_written_bytes_total",
+                "Bytes of batches written again.",
+                &self.written_bytes,
+            ),
+        ] {
+            out.counter(name, help, counter.get());
+        }
+        out.gauge(
+            "sedge_cleaner_dirty_percent_max",
+            "Dirty ratio of the dirtiest partition, in percent.",
+            self.dirtiest_percent.get(),
+        );
+        out.gauge(
+            "sedge_cleaner_set_aside",
+            "Partitions and segments that failed and are left alone until the next start.",
+            self.set_aside.get(),
+        );
+    }
+}

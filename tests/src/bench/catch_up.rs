@@ -1,0 +1,152 @@
+//! `bench catch-up`: reading one partition of a thousand from its start to its end, before and
+//! after its segments were cleaned, beside a log of one partition.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::limits;
+use crate::metrics::sample;
+use crate::sedge::{Options, Sedge};
+use crate::temp_dir::TempDir;
+use crate::wire::{self, Batch, Connection, error};
+
+use super::{Load, Spread};
+
+const PARTITIONS: i32 = 1000;
+/// Of each partition.
+const BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 8 << 10;
+/// Partitions that are read.
+const READS: i32 = 40;
+
+pub fn run() -> String {
+    let directory = TempDir::new("bench-catch-up");
+    let options = Options::default()
+        .config("durability = \"interval\"\n")
+        .set("log.cleaner.backoff.ms", "500");
+    let mut sedge = Sedge::start(&directory.join("data"), options);
+    let shared = load(&sedge, "shared", PARTITIONS);
+    let alone: Vec<Load> = (0..READS)
+        .map(|number| load(&sedge, &format!("alone-{number}"), 1))
+        .collect();
+    for of in &alone {
+        create(of);
+        of.produce(Duration::MAX, BYTES as u64);
+    }
+    let mut single = Spread::default();
+    for of in &alone {
+        read_one(&sedge, of, 0, &mut single);
+    }
+    create(&shared);
+    create(&load(&sedge, "gone", 1));
+    fill(&sedge);
+    let read_some = || {
+        let mut speeds = Spread::default();
+        for partition in (0..PARTITIONS).step_by((PARTITIONS / READS) as usize) {
+            read_one(&sedge, &shared, partition, &mut speeds);
+        }
+        speeds
+    };
+    let before = read_some();
+    wire::delete_topic(&mut Connection::open(&sedge.bootstrap()), "gone");
+    let cleaned_in = settle(&sedge);
+    let after = read_some();
+    let cleaned = sample(sedge.console(), "sedge_cleaner_written_bytes_total");
+    sedge.terminate();
+    let mut text = format!(
+        "catch-up from the disk, {} MiB a partition in batches of {} KiB, MB/s\n",
+        BYTES >> 20,
+        BATCH_BYTES >> 10
+    );
+    for (what, speed) in [
+        ("a log of one partition", &single),
+        ("one of 1,000, as written", &before),
+        ("one of 1,000, after cleaning", &after),
+    ] {
+        writeln!(text, "{what}: {}", speed.show(0)).expect("a String takes everything");
+    }
+    writeln!(
+        text,
+        "after cleaning: {:.0} % of that; {:.0} MB were written for it in {:.1} s",
+        after.median() / single.median() * 100.0,
+        cleaned / 1e6,
+        cleaned_in.as_secs_f64()
+    )
+    .expect("as above");
+    text
+}
+
+fn load(sedge: &Sedge, topic: &str, partitions: i32) -> Load {
+    Load {
+        bootstrap: sedge.bootstrap(),
+        topic: topic.into(),
+        partitions,
+        in_flight: 5,
+        batch_bytes: BATCH_BYTES,
+        record_bytes: 1 << 10,
+    }
+}
+
+fn create(of: &Load) {
+    let mut connection = Connection::open(&of.bootstrap);
+    wire::create_topic(&mut connection, &of.topic, of.partitions, &[]);
+    wire::wait_known(&mut connection, &of.topic, of.partitions - 1);
+}
+
+/// A batch to each partition in turn, and between them as much for a topic that will be deleted,
+/// so that half of each segment goes.
+fn fill(sedge: &Sedge) {
+    let batch = Batch::filled(BATCH_BYTES >> 10, 1 << 10).encode();
+    let mut connection = Connection::open(&sedge.bootstrap());
+    for _ in 0..BYTES / BATCH_BYTES {
+        for first in (0..PARTITIONS).step_by(20) {
+            let bodies = (first..first + 20).flat_map(|partition| {
+                [
+                    wire::produce_request("shared", partition, -1, &batch),
+                    wire::produce_request("gone", 0, -1, &batch),
+                ]
+            });
+            let sent = bodies
+                .map(|body| connection.send(wire::key::PRODUCE, wire::PRODUCE_VERSION, &body))
+                .count();
+            for _ in 0..sent {
+                let answer = wire::produced(&connection.reply().frame()[4..]);
+                assert_eq!(answer.error, error::NONE, "{answer:?}");
+            }
+        }
+    }
+}
+
+/// Until the cleaner has written for a while and then stopped.
+fn settle(sedge: &Sedge) -> Duration {
+    let written = || sample(sedge.console(), "sedge_cleaner_written_bytes_total");
+    let began = Instant::now();
+    let (mut last, mut changed) = (0.0, Instant::now());
+    while last == 0.0 || changed.elapsed() < Duration::from_secs(4) {
+        std::thread::sleep(Duration::from_millis(200));
+        if written() > last {
+            (last, changed) = (written(), Instant::now());
+        }
+        assert!(began.elapsed() < limits::COMMAND, "{last} bytes so far");
+    }
+    changed - began
+}
+
+/// MB/s of a partition of which nothing is in memory.
+fn read_one(sedge: &Sedge, of: &Load, partition: i32, speeds: &mut Spread) {
+    forget_cached(&sedge.data().join("segments"));
+    speeds.add(of.fetch_one(partition).mb_per_second());
+}
+
+/// Takes the segments out of the page cache.
+fn forget_cached(segments: &Path) {
+    rustix::fs::sync();
+    for entry in std::fs::read_dir(segments).expect("it is there").flatten() {
+        if let Ok(file) = std::fs::File::open(entry.path()) {
+            let advice = rustix::fs::Advice::DontNeed;
+            let whole = rustix::fs::fadvise(&file, 0, None, advice);
+            whole.expect("a file takes advice");
+        }
+    }
+}
