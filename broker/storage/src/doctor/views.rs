@@ -112,7 +112,7 @@ impl ViewsCheck {
         let is_here = run.segment == segment
             && run.position <= position
             && end <= run.position + u64::from(run.span);
-        // What was replaced is in a cold segment by now, and what a cold segment has need not count.
+        // What was replaced is in a cold segment by now; what a cold segment has need not count.
         let is_elsewhere = run.segment != segment && (is_cold || self.is_cold(run.segment));
         Ok(
             (!is_here && !is_elsewhere)
