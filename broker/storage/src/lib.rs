@@ -38,7 +38,9 @@ mod rewrite;
 pub mod scan;
 mod scrub;
 mod store;
+mod times;
 pub mod views;
+mod walk;
 mod write;
 
 pub use api::{

@@ -19,12 +19,12 @@ use crate::files::Files;
 use crate::format::{EntryHead, EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
 use crate::known_damage::DamageList;
 use crate::limits;
-use crate::read;
 use crate::rewrite::rewrite;
 use crate::scan::{self, Found, Scanner};
 use crate::store::Store;
 use crate::views::Base;
 use crate::views::tables::Applied;
+use crate::walk;
 use crate::write::{Active, Writer};
 
 /// Batches are handed to recovery in groups of about this size.
@@ -736,7 +736,7 @@ impl Opening<'_> {
             let log_start = self.store.catalog.bounds(partition)?.log.log_start;
             let headers_only = !self.recovery.needs_bodies(partition);
             for slice in self.store.catalog.slices(partition)? {
-                for (first, run) in read::runs_of(self.store, partition, &slice)? {
+                for (first, run) in walk::runs_of(self.store, partition, &slice)? {
                     let mut groups: BTreeMap<u64, Vec<Batch>> = BTreeMap::new();
                     let (mut group, mut bytes) = (0, 0);
                     let collected = collect(
@@ -835,7 +835,7 @@ fn collect(
     headers_only: bool,
     each: &mut dyn FnMut(Batch),
 ) -> Result<(), Error> {
-    read::batches_of_run(
+    walk::batches_of_run(
         store,
         partition,
         run,

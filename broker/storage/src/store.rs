@@ -27,7 +27,7 @@ use crate::scrub::{self, ScrubCursor, Scrubbed};
 use crate::views::Base;
 use crate::views::fjall_base::FjallBase;
 use crate::write::{Sealing, Writer};
-use crate::{backup, clean, free, read, recover};
+use crate::{backup, clean, free, read, recover, times};
 
 /// See the module.
 #[derive(Debug)]
@@ -272,7 +272,7 @@ impl LogStore for Store {
         timestamp: i64,
         until: Offset,
     ) -> Result<Option<Bytes>, Error> {
-        read::first_batch_at(self, partition, timestamp, until)
+        times::first_batch_at(self, partition, timestamp, until)
     }
 
     fn max_timestamp_batch(
@@ -280,7 +280,7 @@ impl LogStore for Store {
         partition: PartitionId,
         until: Offset,
     ) -> Result<Option<Bytes>, Error> {
-        read::max_timestamp_batch(self, partition, until)
+        times::max_timestamp_batch(self, partition, until)
     }
 
     fn slices(&self, partition: PartitionId) -> Result<Vec<Slice>, Error> {

@@ -68,10 +68,14 @@ impl State {
             log.compacted_until = log.compacted_until.max(row.next);
         }
         // A rebuild from segments of which the last is a cold one.
+        let last = cold.of(row).last().and_then(|of| of.run.leader_epoch);
+        let epoch = row.leader_epoch.or(last);
         if row.next > log.next_offset {
             log.next_offset = row.next;
-            let last = cold.of(row).last().and_then(|of| of.run.leader_epoch);
-            log.leader_epoch = row.leader_epoch.or(last).or(log.leader_epoch);
+            log.leader_epoch = epoch.or(log.leader_epoch);
+        } else if row.next == log.next_offset {
+            // An earlier row said the same, and what it pointed at is gone.
+            log.leader_epoch = log.leader_epoch.or(epoch);
         }
         // What is appended now is behind the range, as a rule.
         tail.slice = tail.slice.filter(|open| open.first_offset >= row.next);
