@@ -1,17 +1,13 @@
 //! Sealed segments read again and again, slowly, while the broker runs: bit rot is found before a
 //! consumer does, and costs the batches that it hit.
 //!
-//! What is found goes to the list of damage, and from then on reads pass over it. It reads without
-//! taking the place of what readers have in the page cache: what was not cached before is let go.
+//! What is found goes to the list of damage, and from then on reads pass over it. It reads past
+//! the page cache, so that readers keep what they have there, and sees what the device has.
 
-use std::io::{self, IoSlice};
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError};
-
-use bytes::Bytes;
+use std::sync::PoisonError;
 
 use crate::api::SegmentId;
-use crate::disk::SegmentFile;
 use crate::doctor::segment::{Looked, Seen};
 use crate::error::Error;
 use crate::format::SEGMENT_HEADER_BYTES;
@@ -78,16 +74,17 @@ pub(crate) fn scrub(
     };
     // Set when there is more to do in it.
     cursor.within = None;
-    let (Some(generation), Some(file)) = (store.catalog.generation(id), store.files.disk.open(id)?)
-    else {
+    let (Some(generation), Some(file)) = (
+        store.catalog.generation(id),
+        store.files.disk.open_direct(id)?,
+    ) else {
         return Ok(Scrubbed::default());
     };
-    let file = Cold(file);
-    let Some(footer) = scan::read_footer(&file, id, generation)? else {
+    let Some(footer) = scan::read_footer(&*file, id, generation)? else {
         return Ok(Scrubbed::default());
     };
     let looked = Looked {
-        file: &file,
+        file: &*file,
         id,
         generation,
         end: footer.frames_end,
@@ -95,12 +92,11 @@ pub(crate) fn scrub(
     };
     let (mut damaged, next) = look(&looked, from, bytes_max)?;
     if !damaged.is_empty() {
-        // What the memory has may be wrong where the disk is right.
-        file.0.drop_cached(from, footer.frames_end - from);
+        // A second look: what went wrong may have been the reading.
         (damaged, _) = look(&looked, from, bytes_max)?;
     }
     if from == SEGMENT_HEADER_BYTES
-        && scan::read_header(&file)?.is_none_or(|header| header.generation != generation)
+        && scan::read_header(&*file)?.is_none_or(|header| header.generation != generation)
     {
         damaged.push(Damaged {
             segment: id,
@@ -180,35 +176,5 @@ impl Store {
     pub(crate) fn suspect(&self, segment: SegmentId) {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         suspects.insert(segment);
-    }
-}
-
-/// A file whose reads leave the page cache as it was.
-#[derive(Debug)]
-struct Cold(Arc<dyn SegmentFile>);
-
-impl SegmentFile for Cold {
-    fn write_at(&self, _position: u64, _parts: &[IoSlice<'_>]) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn read_at(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
-        self.0.read_cold(position, bytes)
-    }
-
-    fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
-        self.0.next_data(from)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn truncate(&self, _bytes: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn bytes(&self) -> io::Result<u64> {
-        self.0.bytes()
     }
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use rustix::fs::{Advice, FallocateFlags, StatVfsMountFlags, fadvise};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{Disk, SegmentFile};
+use super::{Disk, SegmentFile, direct};
 use crate::api::SegmentId;
 use crate::error::Error;
 use crate::limits;
@@ -195,6 +195,15 @@ impl Disk for Directory {
         }
     }
 
+    fn open_direct(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
+        match direct::open(&self.file(id)) {
+            Ok(Some(file)) => Ok(Some(Arc::new(file))),
+            Ok(None) => self.open(id),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(io_error("open a segment", source)),
+        }
+    }
+
     fn remove(&self, id: SegmentId) -> Result<(), Error> {
         self.sent.lock().remove(&id);
         match std::fs::remove_file(self.file(id)) {
@@ -336,31 +345,6 @@ impl SegmentFile for OpenFile {
             position,
             NonZeroU64::new(bytes),
             Advice::WillNeed,
-        );
-    }
-
-    fn read_cold(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
-        // What the kernel reads ahead by itself would look as if somebody had wanted it. An advice
-        // that is not taken costs some cache, no more.
-        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Random);
-        let end = self.bytes()?.min(position + bytes as u64);
-        let was_cached = self.is_cached(position, end.saturating_sub(position));
-        let read = self.read_at(position, bytes);
-        // Others read through the same handle.
-        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Normal);
-        let read = read?;
-        if !was_cached {
-            self.drop_cached(position, bytes as u64);
-        }
-        Ok(read)
-    }
-
-    fn drop_cached(&self, position: u64, bytes: u64) {
-        let _ = rustix::fs::fadvise(
-            &self.file,
-            position,
-            NonZeroU64::new(bytes),
-            Advice::DontNeed,
         );
     }
 

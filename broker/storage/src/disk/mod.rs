@@ -2,6 +2,7 @@
 //! synced. [`directory`] is the real one; [`memory`] is one in memory that fails as told.
 
 mod contents;
+mod direct;
 pub mod directory;
 pub mod memory;
 
@@ -24,6 +25,10 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     fn create(&self, id: SegmentId, bytes: u64) -> Result<Arc<dyn SegmentFile>, Error>;
     /// `None` where there is no such segment.
     fn open(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error>;
+    /// The same for one look at it that leaves the page cache as it is, where there is one.
+    fn open_direct(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
+        self.open(id)
+    }
     /// Removing what is not there is no error. Open handles keep their bytes.
     fn remove(&self, id: SegmentId) -> Result<(), Error>;
     /// Whether the segment's file has another name, under which its bytes must stay.
@@ -88,15 +93,6 @@ pub trait SegmentFile: std::fmt::Debug + Send + Sync {
     }
     /// These bytes will be read next: the operating system may begin with it.
     fn read_soon(&self, position: u64, bytes: u64) {
-        let _ = (position, bytes);
-    }
-    /// The same as [`read_at`](SegmentFile::read_at) for what is read once: the page cache stays
-    /// about as it was. Not on a handle that others read with.
-    fn read_cold(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
-        self.read_at(position, bytes)
-    }
-    /// The next read of these bytes comes from the disk, as far as they were written to it.
-    fn drop_cached(&self, position: u64, bytes: u64) {
         let _ = (position, bytes);
     }
     /// The operating system's file, to send from.
