@@ -263,16 +263,12 @@ impl Opening<'_> {
                 continue;
             }
             let generation = self.store.catalog.generation(id);
-            let runs = match (generation, self.store.files.get(id)?) {
-                (Some(generation), Some(file)) => {
-                    let end = file
-                        .bytes()
-                        .map_err(|source| io_error("look at a segment", source))?;
-                    scan::contents(&*file, id, generation, end)?.0
-                }
-                _ => Vec::new(),
-            };
-            cold.insert(id, runs);
+            if let (Some(generation), Some(file)) = (generation, self.store.files.get(id)?) {
+                let end = file
+                    .bytes()
+                    .map_err(|source| io_error("look at a segment", source))?;
+                cold.insert(id, scan::contents(&*file, id, generation, end)?.0);
+            }
         }
         Ok(cold)
     }

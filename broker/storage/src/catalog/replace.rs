@@ -60,8 +60,10 @@ impl State {
         tail: &mut Tail,
     ) -> Result<(), Error> {
         let log = &mut tail.bounds.log;
-        // Retention was quicker.
-        if row.next <= log.log_start {
+        // Retention was quicker; or the cold segment is gone, because something later took its
+        // place, or because a backup was listed before there was one, and has what was replaced.
+        let is_there = row.cold_segment().is_some_and(|id| cold.has(id));
+        if row.next <= log.log_start || !is_there {
             return Ok(());
         }
         if row.kind == EntryKind::Compacted {

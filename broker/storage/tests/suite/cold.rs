@@ -333,3 +333,21 @@ fn compact(store: &Store) -> Result<(), Error> {
     store.flush_views()?;
     store.close()
 }
+
+/// A backup may have the row and not the segment: then it has what was to be replaced.
+#[test]
+fn a_row_without_its_cold_segment_takes_nothing() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    fill(&store, 0, 100);
+    let end = full_until(&store);
+    let some = cold(&store, 0, end, |at| at % 7 == 0).unwrap();
+    replace(&store, &some, 0, end);
+    let segments = store.segments().unwrap();
+    let id = segments.iter().find(|of| of.is_cold).unwrap().id;
+    store.close().unwrap();
+    drop(store);
+    disk.remove(id).unwrap();
+    let (store, _) = in_memory(&disk, &MemoryBase::new(), small());
+    assert_eq!(offsets(&store, 0), (0..100).collect::<Vec<_>>());
+}
