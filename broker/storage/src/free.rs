@@ -157,6 +157,11 @@ fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
             EntryKind::LogStart | EntryKind::Drop | EntryKind::Append | EntryKind::Moved => {}
         }
     }
+    if !parts.is_empty() {
+        // Where logs start now may be what a commit says that a power cut takes, and that must not
+        // take effect without the rest of it.
+        store.sync_log()?;
+    }
     for rows in parts.chunks(limits::CARRIED_ROWS_MAX) {
         let rows = rows.iter().map(|part| Part::row(part.head)).collect();
         let append_ms = 0;

@@ -29,13 +29,23 @@ impl ColdRuns {
         self.0.insert(id, runs);
     }
 
-    /// Those of the row's partition in the row's range.
-    fn of(&self, row: &EntryHead) -> &[FooterRun] {
+    /// Those of the row's partition in the row's range. A row that was cut since may begin or end
+    /// within a run: its frames are walked, and what is not wanted is passed over.
+    fn of(&self, row: &EntryHead) -> Vec<FooterRun> {
         let id = row.cold_segment().unwrap_or_default();
         let runs = self.0.get(&id).map(Vec::as_slice).unwrap_or_default();
-        let at =
-            |offset| runs.partition_point(|of| (of.partition, of.base) < (row.partition, offset));
-        runs.get(at(row.base)..at(row.next)).unwrap_or_default()
+        let of_partition = |of: &&FooterRun| of.partition == row.partition;
+        let first = runs.partition_point(|of| of.partition < row.partition);
+        let mut found = Vec::new();
+        for of in runs.iter().skip(first).take_while(of_partition) {
+            let mut of = *of;
+            of.base = of.base.max(row.base);
+            of.run.next = of.run.next.min(row.next);
+            if of.base < of.run.next {
+                found.push(of);
+            }
+        }
+        found
     }
 }
 
@@ -86,7 +96,7 @@ impl State {
             .retain(|mark| mark.next <= row.base || mark.base >= row.next);
         let gone = self.carve_slices(base, row)?;
         self.carve_runs(base, row)?;
-        let slice = self.put_runs(row, cold.of(row));
+        let slice = self.put_runs(row, &cold.of(row));
         tail.bounds.live_bytes = tail.bounds.live_bytes.saturating_sub(gone) + slice.bytes;
         Ok(())
     }

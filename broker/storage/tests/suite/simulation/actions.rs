@@ -15,6 +15,7 @@ use sedge_storage::{
 
 use super::check;
 use super::model::{Hit, WITNESS};
+use super::replacing;
 use super::world::World;
 use crate::bytes_of::{append, batch};
 
@@ -37,6 +38,7 @@ pub const ACTIONS: &[Action] = &[
     action(5, "flush views", flush_views),
     action(6, "free segments", free_segments),
     action(6, "put together", put_together),
+    action(3, "replace", replacing::replace),
     action(1, "roll", roll),
     action(4, "move log start", move_log_start),
     action(2, "move the witness's log start", move_witness_start),

@@ -29,6 +29,7 @@ mod check;
 mod model;
 mod random;
 mod regressions;
+mod replacing;
 mod world;
 
 use world::World;

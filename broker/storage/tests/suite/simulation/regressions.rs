@@ -244,3 +244,55 @@ fn offsets_that_were_acknowledged_are_not_given_out_again() {
     let read = store.read(Q, Offset(2), FAR, 1).unwrap().concat();
     assert_eq!(read, whole(&batch(2, 1, 2, 1000)));
 }
+
+#[test]
+fn a_replacement_that_a_later_one_cut_short_is_carried_with_the_rest_of_it() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    for offset in 0..6 {
+        append_to(&store, offset, &[P], 100);
+    }
+    // All of it, and then the first half again.
+    for next in [6, 3] {
+        store.roll().unwrap();
+        let mut cold = store.begin_cold(10_000).unwrap();
+        for offset in 0..next {
+            cold.push(P, batch(offset, 1, offset, 100), 0).unwrap();
+        }
+        let entry = Entry::Replace {
+            cold: Arc::new(cold.finish().unwrap()),
+            partition: P,
+            base: Offset(0),
+            next: Offset(next),
+            leader_epoch: None,
+            is_compacted: false,
+        };
+        store.append(commit(vec![entry], 0)).unwrap();
+    }
+    store.roll().unwrap();
+    append_to(&store, 0, &[Q], 100);
+    assert!(store.free_segments().unwrap().segments > 1);
+    assert_eq!(offsets(&store, P, 100), [0, 1, 2, 3, 4, 5]);
+    drop(store);
+    let (store, _) = in_memory(&disk, &MemoryBase::new(), small());
+    assert_eq!(offsets(&store, P, 100), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_log_start_is_carried_when_what_it_follows_from_is_synced() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_to(&store, 0, &[P], 1000);
+    forget_before(&store, P, 1);
+    store.roll().unwrap();
+    append_to(&store, 1, &[P], 1000);
+    store.sync().unwrap();
+    forget_before(&store, P, 2);
+    let before = store.usage().log_bytes_written;
+    disk.set_faults(Faults {
+        sync_fails: true,
+        ..Faults::default()
+    });
+    store.free_segments().unwrap_err();
+    assert_eq!(store.usage().log_bytes_written, before, "nothing carried");
+}

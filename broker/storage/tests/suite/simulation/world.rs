@@ -119,14 +119,22 @@ impl World {
 
     /// Appends `entries` with a witness, where there is room.
     pub fn commit(&mut self, entries: Vec<Entry>) {
+        self.commit_as(entries.clone(), entries);
+    }
+
+    /// The same, where the model is told in another way.
+    pub fn commit_as(&mut self, entries: Vec<Entry>, of_model: Vec<Entry>) {
         let number = self.model.commits.len();
         let next = self.store().bounds(WITNESS).unwrap().next_offset;
         assert_eq!(next, Offset(number as i64), "the witness's end");
         let witness = append(WITNESS.0, vec![batch(number as i64, 1, 0, 1)]);
-        let entries: Vec<_> = [witness].into_iter().chain(entries).collect();
         self.note(format!("  commit {number}: {}", check::brief(&entries)));
-        let commit = commit(entries, number as i64);
-        let appended = self.store().append(commit.clone());
+        let whole = |entries: Vec<Entry>| {
+            let entries = [witness.clone()].into_iter().chain(entries).collect();
+            commit(entries, number as i64)
+        };
+        let commit = whole(of_model);
+        let appended = self.store().append(whole(entries));
         match appended {
             Ok(_) => {
                 self.model.store.append(commit.clone()).unwrap();
@@ -193,6 +201,8 @@ impl World {
         if closed {
             self.model.synced = self.model.written;
         }
+        // A cleaner leaves out what it cannot read, and says so.
+        self.is_reported |= self.store().usage().damaged > 0;
         self.store = None;
         self.ended = false;
         self.faults = Faults::default();
