@@ -90,7 +90,10 @@ fn append_some(world: &mut World) {
 fn sync(world: &mut World) {
     let synced = world.store().sync();
     match synced {
-        Ok(()) => world.model.synced = world.model.written,
+        Ok(()) => {
+            world.model.synced = world.model.written;
+            world.in_doubt = false;
+        }
         Err(error) => world.judge(error),
     }
 }
@@ -156,6 +159,7 @@ fn put_together(world: &mut World) {
             ..Commit::default()
         };
         let replaced = world.store().append(commit);
+        world.in_doubt = true;
         if let Err(error) = replaced {
             world.judge(error);
         }

@@ -41,6 +41,8 @@ pub struct World {
     views_kept: bool,
     /// What is lost was said at an earlier start, whose views are still there.
     is_reported: bool,
+    /// Rows were written that no commit of the model stands for, and not synced since.
+    pub in_doubt: bool,
     /// Something was there to be reported as a hole, which a rebuild reports again.
     pub holes_possible: bool,
     pub fuse: Fuse,
@@ -70,6 +72,7 @@ impl World {
             ended: false,
             views_kept: false,
             is_reported: false,
+            in_doubt: false,
             holes_possible: false,
             fuse: Fuse::default(),
             trace: Vec::new(),
@@ -200,6 +203,7 @@ impl World {
         let closed = !self.ended && self.random.one_in(6) && self.store().close().is_ok();
         if closed {
             self.model.synced = self.model.written;
+            self.in_doubt = false;
         }
         // A cleaner leaves out what it cannot read, and says so.
         self.is_reported |= self.store().usage().damaged > 0;
@@ -242,7 +246,7 @@ impl World {
         }
         self.note("power cut");
         self.views_kept = false;
-        if self.model.synced < self.model.commits.len() {
+        if self.in_doubt || self.model.synced < self.model.commits.len() {
             self.holes_possible = true;
         }
         let style = self.random.below(3);
