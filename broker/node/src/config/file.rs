@@ -84,6 +84,14 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, key: String, line: usize, value: &DeValue<'_>) {
+        if key.is_empty() {
+            self.problems.push(Problem::Syntax {
+                path: self.path.to_path_buf(),
+                line,
+                message: "a key without a name".to_owned(),
+            });
+            return;
+        }
         if let Some(first_line) = self.lines.insert(key.clone(), line) {
             let (first_line, second_line) = (first_line.min(line), first_line.max(line));
             let path = self.path.to_path_buf();

@@ -59,6 +59,12 @@ fn the_defaults_shown_are_the_defaults_used() {
 }
 
 #[test]
+fn a_key_without_a_name_is_refused() {
+    let refused = load_text("flush.ms = 7\n'' = 1", &[], &[]).unwrap_err();
+    assert!(refused.contains("a key without a name"), "{refused}");
+}
+
+#[test]
 fn the_three_ways_of_writing_a_key_are_one() {
     for text in [
         "\"flush.ms\" = 7",

@@ -373,6 +373,17 @@ mod tests {
         }
     }
 
+    /// The fuzzer: its 8 MiB blocks were allocated for a body of ten bytes.
+    #[test]
+    fn legacy_lz4_frames_are_refused() {
+        let block = lz4_flex::block::compress(&batch(Compression::None).body);
+        let mut body = 0x184c_2102_u32.to_le_bytes().to_vec();
+        body.extend((block.len() as u32).to_le_bytes());
+        body.extend(block);
+        let header = batch(Compression::Lz4).header.with_computed_crc(&body);
+        assert!(decompress(&header, &body, 4096).is_err());
+    }
+
     #[test]
     fn a_rebuilt_batch_keeps_its_times_and_its_last_sequence() {
         for codec in CODECS {

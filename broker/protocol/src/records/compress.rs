@@ -48,9 +48,18 @@ pub fn decompress<'a>(
         .map_err(|error| Error::Message(error.into()))
 }
 
+/// What an LZ4 frame begins with. The format of before has another magic, no checksum over its
+/// header and blocks of 8 MiB; Kafka does not read it either.
+const LZ4_MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
+
 /// The whole LZ4 frame format: clients differ in block size, linked blocks and checksums, and
 /// Kafka's own codec here reads only what the Java client writes.
 fn decompress_lz4(body: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
+    if !body.is_empty() && !body.starts_with(&LZ4_MAGIC) {
+        return Err(Error::Invalid {
+            what: "the lz4 frame",
+        });
+    }
     let mut out = Vec::new();
     let limit = bytes_max as u64 + 1;
     lz4_flex::frame::FrameDecoder::new(body)
