@@ -32,6 +32,7 @@ mod memory;
 mod meta;
 mod read;
 mod read_over;
+mod recent_heads;
 mod recover;
 mod recycle;
 mod rewrite;

@@ -92,6 +92,11 @@ pub const COLD_OVERHEAD_SHARE: u64 = 16;
 
 /// Reads of frame heads, one at a time.
 pub const HEAD_READ_BYTES: u64 = 512;
+/// Rows of the heads that are kept for the next consumer, in each of two generations: together some
+/// 256 KiB, and tens of megabytes of log where commits are large.
+pub const RECENT_HEAD_ROWS_MAX: usize = 2048;
+/// How long a head is kept: what was in the operating system's memory then is there still.
+pub const RECENT_HEADS_FOR: Duration = Duration::from_secs(1);
 /// Batches of a commit are sent from where they lie from this many bytes on: for fewer, reading
 /// many at once is cheaper than sending each.
 pub const PLACE_BYTES_MIN: u64 = 4 << 10;

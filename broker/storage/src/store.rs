@@ -22,6 +22,7 @@ use crate::files::Files;
 use crate::known_damage::{DamageList, Damaged};
 use crate::limits;
 use crate::meta::{self, DirectoryLock};
+use crate::recent_heads::RecentHeads;
 use crate::recycle::Spares;
 use crate::scrub::{self, ScrubCursor, Scrubbed};
 use crate::views::Base;
@@ -42,6 +43,7 @@ pub struct Store {
     pub(crate) sealing: Mutex<Vec<Sealing>>,
     pub(crate) spares: Mutex<Spares>,
     pub(crate) damage: DamageList,
+    pub(crate) recent_heads: RecentHeads,
     /// Segments in which a read found something else than the index says: the scrub looks there
     /// first.
     pub(crate) suspects: Mutex<BTreeSet<SegmentId>>,
@@ -130,6 +132,7 @@ impl Store {
             sealing: Mutex::default(),
             spares: Mutex::default(),
             damage,
+            recent_heads: RecentHeads::default(),
             suspects: Mutex::default(),
             syncing: Mutex::default(),
             poisoned: AtomicBool::new(false),

@@ -1,6 +1,7 @@
 //! Walking: the frames of a run, the batches of a part of a commit, by their heads.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use sedge_protocol::batch::{BatchHeader, HEADER_BYTES};
@@ -50,10 +51,23 @@ pub(crate) fn walk_frames(
     let mut behind = run.position;
     let mut anchor = run.position;
     let mut window = Window::waiting(&*file, wait);
-    let mut last = None;
+    let recent = (wait == Wait::Never).then(|| (&store.recent_heads, Instant::now()));
+    let mut last: Option<Arc<FrameHead>> = None;
     while behind < end {
-        let ahead = ahead(last.as_ref());
-        let found = next_frame(&mut window, generation, (behind, anchor), end, ahead)?;
+        let ahead = ahead(last.as_deref());
+        let found = match recent.and_then(|(heads, now)| heads.get(segment, behind, now)) {
+            Some(found) => Some(found),
+            None => {
+                let read = next_frame(&mut window, generation, (behind, anchor), end, ahead)?;
+                let read = read.map(|(position, head)| (position, Arc::new(head)));
+                if let (Some((heads, now)), Some(read)) = (recent, &read)
+                    && read.1.frame_bytes() >= limits::PLACE_BYTES_MIN
+                {
+                    heads.put(segment, behind, read.clone(), now);
+                }
+                read
+            }
+        };
         let Some((position, head)) = found else {
             if let Some(known_to) = store.damage.end_at(segment, behind) {
                 (behind, anchor) = (known_to, known_to);
