@@ -5,12 +5,13 @@
 //! where it was read from. So none is older than a second.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::api::SegmentId;
+use crate::error::Error;
 use crate::format::FrameHead;
-use crate::limits::{RECENT_HEAD_ROWS_MAX, RECENT_HEADS_FOR};
+use crate::limits::{PLACE_BYTES_MIN, RECENT_HEAD_ROWS_MAX, RECENT_HEADS_FOR};
 
 /// A segment, and where the frame before ended.
 type Behind = (SegmentId, u64);
@@ -21,49 +22,58 @@ type Found = (u64, Arc<FrameHead>);
 #[derive(Debug, Default)]
 pub(crate) struct RecentHeads(Mutex<Generations>);
 
-/// Two, of which the older goes as a whole.
+/// Two, of which the older goes as a whole when the younger is full.
 #[derive(Debug, Default)]
 struct Generations {
-    young: HashMap<Behind, Found>,
-    old: HashMap<Behind, Found>,
+    young: HashMap<Behind, (Instant, Found)>,
+    old: HashMap<Behind, (Instant, Found)>,
     young_rows: usize,
-    young_since: Option<Instant>,
 }
 
 impl RecentHeads {
-    pub fn get(&self, segment: SegmentId, behind: u64, now: Instant) -> Option<Found> {
-        let mut heads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heads.age(now);
+    /// The frame behind one that ended at `behind`: as it was read a moment ago, or as `read` finds
+    /// it. That of a small frame is not kept, as it is read together with what lies behind it.
+    pub fn get_or_read(
+        &self,
+        segment: SegmentId,
+        behind: u64,
+        now: Instant,
+        read: impl FnOnce() -> Result<Option<(u64, FrameHead)>, Error>,
+    ) -> Result<Option<Found>, Error> {
         let key = (segment, behind);
-        heads
-            .young
-            .get(&key)
-            .or_else(|| heads.old.get(&key))
-            .cloned()
+        if let Some(found) = self.lock().get(key, now) {
+            return Ok(Some(found));
+        }
+        let found = read()?.map(|(position, head)| (position, Arc::new(head)));
+        if let Some(found) = &found
+            && found.1.frame_bytes() >= PLACE_BYTES_MIN
+        {
+            self.lock().put(key, found.clone(), now);
+        }
+        Ok(found)
     }
 
-    pub fn put(&self, segment: SegmentId, behind: u64, found: Found, now: Instant) {
-        let mut heads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heads.age(now);
-        // Its table, and the head itself.
-        heads.young_rows += found.1.entries.len() + 1;
-        heads.young_since.get_or_insert(now);
-        heads.young.insert((segment, behind), found);
+    fn lock(&self) -> MutexGuard<'_, Generations> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Generations {
-    fn age(&mut self, now: Instant) {
-        let for_long = |since: Instant| now.saturating_duration_since(since) > RECENT_HEADS_FOR / 2;
-        while self.young_rows > RECENT_HEAD_ROWS_MAX || self.young_since.is_some_and(for_long) {
-            let since = self.young_since.take();
-            self.young_rows = 0;
+    fn get(&self, key: Behind, now: Instant) -> Option<Found> {
+        let (read_at, found) = self.young.get(&key).or_else(|| self.old.get(&key))?;
+        let is_recent = now.saturating_duration_since(*read_at) < RECENT_HEADS_FOR;
+        is_recent.then(|| found.clone())
+    }
+
+    fn put(&mut self, key: Behind, found: Found, now: Instant) {
+        // Its table, and the head itself.
+        let rows = found.1.entries.len() + 1;
+        if self.young_rows + rows > RECENT_HEAD_ROWS_MAX {
             self.old = std::mem::take(&mut self.young);
-            // Nobody asked for so long that what was young is old by now.
-            if since.is_some_and(|since| now.saturating_duration_since(since) > RECENT_HEADS_FOR) {
-                self.old.clear();
-            }
+            self.young_rows = 0;
         }
+        self.young_rows += rows;
+        self.young.insert(key, (now, found));
     }
 }
 
@@ -74,51 +84,62 @@ mod tests {
     use super::*;
     use crate::api::Sequence;
 
-    fn head(sequence: u64) -> Arc<FrameHead> {
-        Arc::new(FrameHead {
+    fn head(sequence: u64, body_bytes: u32) -> FrameHead {
+        FrameHead {
             padding: 0,
             generation: 1,
             sequence: Sequence(sequence),
             append_ms: 0,
-            body_bytes: 0,
+            body_bytes,
             body_crc: 0,
             entries: Vec::new(),
-        })
+        }
+    }
+
+    /// Whether the frame behind `behind` has to be read.
+    fn is_read(heads: &RecentHeads, behind: u64, body_bytes: u32, now: Instant) -> bool {
+        let mut is_read = false;
+        let read = || {
+            is_read = true;
+            Ok(Some((behind, head(behind, body_bytes))))
+        };
+        let found = heads.get_or_read(SegmentId(1), behind, now, read).unwrap();
+        assert_eq!(found, Some((behind, Arc::new(head(behind, body_bytes)))));
+        is_read
     }
 
     #[test]
-    fn a_head_is_found_for_a_moment_only() {
+    fn a_head_is_kept_for_a_moment_only() {
         let heads = RecentHeads::default();
         let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        heads.put(SegmentId(1), 64, (4096, head(7)), at(0));
-        let found = heads.get(SegmentId(1), 64, at(400));
-        assert_eq!(found, Some((4096, head(7))));
-        assert_eq!(heads.get(SegmentId(1), 4096, at(400)), None);
-        assert_eq!(heads.get(SegmentId(2), 64, at(400)), None);
-
-        // The second half of its second, beside newer ones.
-        heads.put(SegmentId(1), 8192, (8192, head(8)), at(600));
-        assert!(heads.get(SegmentId(1), 64, at(900)).is_some());
-        heads.put(SegmentId(1), 9000, (9000, head(9)), at(1_200));
-        assert_eq!(heads.get(SegmentId(1), 64, at(1_200)), None);
-        assert!(heads.get(SegmentId(1), 8192, at(1_200)).is_some());
-
-        // After a pause nothing is left.
-        assert_eq!(heads.get(SegmentId(1), 9000, at(60_000)), None);
-        assert_eq!(heads.get(SegmentId(1), 8192, at(60_000)), None);
+        let is_read = |behind, ms| {
+            let now = start + Duration::from_millis(ms);
+            is_read(&heads, behind, 10_000, now)
+        };
+        assert!(is_read(64, 0));
+        assert!(is_read(8192, 600));
+        assert!(!is_read(64, 999));
+        assert!(is_read(64, 1_001));
+        assert!(!is_read(8192, 1_001));
+        assert!(!is_read(64, 1_999));
+        assert!(is_read(8192, 60_000));
     }
 
     #[test]
-    fn only_so_many_are_kept() {
+    fn only_so_many_are_kept_and_none_of_small_frames() {
         let heads = RecentHeads::default();
         let now = Instant::now();
         let count = 10 * RECENT_HEAD_ROWS_MAX as u64;
-        for at in 0..count {
-            heads.put(SegmentId(1), at, (at, head(at)), now);
+        for behind in 0..count {
+            assert!(is_read(&heads, behind, 10_000, now));
         }
-        let kept = (0..count).filter(|at| heads.get(SegmentId(1), *at, now).is_some());
-        assert!(kept.count() <= 2 * (RECENT_HEAD_ROWS_MAX + 1));
-        assert!(heads.get(SegmentId(1), count - 1, now).is_some());
+        let generations = heads.lock();
+        let kept = generations.young.len() + generations.old.len();
+        drop(generations);
+        assert!(kept > RECENT_HEAD_ROWS_MAX && kept <= 2 * RECENT_HEAD_ROWS_MAX);
+        assert!(!is_read(&heads, count - 1, 10_000, now));
+
+        assert!(is_read(&heads, count, 100, now));
+        assert!(is_read(&heads, count, 100, now));
     }
 }

@@ -55,18 +55,10 @@ pub(crate) fn walk_frames(
     let mut last: Option<Arc<FrameHead>> = None;
     while behind < end {
         let ahead = ahead(last.as_deref());
-        let found = match recent.and_then(|(heads, now)| heads.get(segment, behind, now)) {
-            Some(found) => Some(found),
-            None => {
-                let read = next_frame(&mut window, generation, (behind, anchor), end, ahead)?;
-                let read = read.map(|(position, head)| (position, Arc::new(head)));
-                if let (Some((heads, now)), Some(read)) = (recent, &read)
-                    && read.1.frame_bytes() >= limits::PLACE_BYTES_MIN
-                {
-                    heads.put(segment, behind, read.clone(), now);
-                }
-                read
-            }
+        let mut read = || next_frame(&mut window, generation, (behind, anchor), end, ahead);
+        let found = match recent {
+            Some((heads, now)) => heads.get_or_read(segment, behind, now, read)?,
+            None => read()?.map(|(position, head)| (position, Arc::new(head))),
         };
         let Some((position, head)) = found else {
             if let Some(known_to) = store.damage.end_at(segment, behind) {
