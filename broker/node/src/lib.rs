@@ -39,4 +39,6 @@ pub mod serve;
 pub mod signals;
 pub mod status;
 pub mod storage_state;
+#[cfg(test)]
+mod test_broker;
 pub mod writer;

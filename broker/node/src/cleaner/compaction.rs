@@ -47,8 +47,11 @@ struct Found {
 pub fn round(pace: &Pace, set_aside: &mut SetAside) {
     let metrics = &pace.broker.metrics.cleaner;
     let mut may_roll = true;
+    // Due for what lies behind an open transaction, which may stay open for long.
+    let mut undecided = BTreeSet::new();
     loop {
         let mut found = look(pace, set_aside);
+        found.due.retain(|job| !undecided.contains(&job.id));
         metrics
             .dirtiest_percent
             .set((found.dirtiest * 100.0) as i64);
@@ -65,7 +68,10 @@ pub fn round(pace: &Pace, set_aside: &mut SetAside) {
             .sort_by(|one, other| ratio(other).total_cmp(&ratio(one)));
         for job in found.due {
             match compact(pace, &job) {
-                Ok(()) => metrics.compactions.increment(),
+                Ok(true) => metrics.compactions.increment(),
+                Ok(false) => {
+                    undecided.insert(job.id);
+                }
                 Err(error) if report(&job, &error) => {
                     set_aside.partitions.insert(job.id);
                 }
@@ -152,25 +158,26 @@ fn assessed(
     Ok(Some(assess(&log, policy, now_ms)))
 }
 
-fn compact(pace: &Pace, job: &Job) -> Result<(), CleanError> {
+/// False where nothing of what is new is decided.
+fn compact(pace: &Pace, job: &Job) -> Result<bool, CleanError> {
     let dedupe_bytes = {
         let image = pace.broker.metadata.load();
         let bytes = image.defaults().number("log.cleaner.dedupe.buffer.size");
         usize::try_from(bytes).unwrap_or(0)
     };
     let keys = || KeyOffsets::new(dedupe_bytes, fastrand::u64(..));
-    let mut mapped = map_keys(pace, job, keys(), Transactions::default(), false)?;
+    let mut mapped = map_keys(pace, job, keys(), None, job.range.end)?;
     if mapped.is_none() {
-        // Transactions: their fate is looked up first.
+        // Transactions: their fate is looked up first. What is undecided hides nothing.
         let (transactions, undecided) = transactions(pace, job)?;
-        mapped = map_keys(pace, job, keys(), transactions, true)?;
-        if let (Some(mapped), Some(undecided)) = (&mut mapped, undecided) {
-            mapped.end = mapped.end.min(undecided);
-        }
+        let end = undecided.map_or(job.range.end, |undecided| undecided.min(job.range.end));
+        mapped = map_keys(pace, job, keys(), Some(transactions), end)?;
     }
-    let Some(mapped) = mapped else { return Ok(()) };
+    let Some(mapped) = mapped else {
+        return Ok(false);
+    };
     if mapped.end <= job.range.first_dirty {
-        return Ok(());
+        return Ok(false);
     }
     let last_batches = last_batches(pace, job.id)?;
     let filter = Filter {
@@ -191,7 +198,8 @@ fn compact(pace: &Pace, job: &Job) -> Result<(), CleanError> {
         source_bytes: 0,
         kept_bytes: 0,
     }
-    .run()
+    .run()?;
+    Ok(true)
 }
 
 /// The newest offset of each key of what is new, as far as the memory goes.
@@ -207,13 +215,14 @@ fn map_keys(
     pace: &Pace,
     job: &Job,
     mut keys: KeyOffsets,
-    transactions: Transactions,
-    knows_transactions: bool,
+    known: Option<Transactions>,
+    mut end: Offset,
 ) -> Result<Option<Mapped>, CleanError> {
-    let range = &job.range;
+    let first_dirty = job.range.first_dirty;
+    let knows_transactions = known.is_some();
+    let transactions = known.unwrap_or_default();
     let mut met = transactions.clone();
-    let mut end = range.end;
-    let mut batches = Batches::new(pace, job.id, range.first_dirty, range.end);
+    let mut batches = Batches::new(pace, job.id, first_dirty, end);
     while let Some(batch) = batches.next()? {
         let header = &batch.header;
         let offset = header.base_offset();
@@ -224,7 +233,7 @@ fn map_keys(
             .put_batch(&batch, &mut met)
             .map_err(|source| CleanError::Batch { offset, source })?;
         if !has_room {
-            if offset <= range.first_dirty {
+            if offset <= first_dirty {
                 return Err(CleanError::TooManyKeys { offset });
             }
             end = offset;

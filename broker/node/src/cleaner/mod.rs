@@ -154,3 +154,6 @@ fn report(what: &dyn fmt::Display, error: &CleanError) -> bool {
     warn!(target: "sedge::cleaner", "{what} is not cleaned until the next start: {error}");
     true
 }
+
+#[cfg(test)]
+mod tests;

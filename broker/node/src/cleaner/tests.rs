@@ -1,0 +1,219 @@
+//! Compaction on a real log, of batches that no client may write yet: transactions and their
+//! markers.
+
+use bytes::Bytes;
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
+use sedge_protocol::records::{BatchBuilder, Compression, Producer, Records};
+
+use super::*;
+use crate::test_broker::TestBroker;
+
+/// Each pass looks at all that came since the last.
+const COMPACTED: [(&str, &str); 2] = [
+    ("cleanup.policy", "compact"),
+    ("min.cleanable.dirty.ratio", "0"),
+];
+
+fn batch(producer: Option<(i64, i32)>, records: &[(&str, &str)]) -> BatchBuilder {
+    let mut builder = BatchBuilder::new(Compression::None);
+    if let Some((id, base_sequence)) = producer {
+        builder = builder.producer(Producer {
+            id: ProducerId(id),
+            epoch: ProducerEpoch(0),
+            base_sequence,
+        });
+    }
+    for (key, value) in records {
+        builder.push(7, Some(key.as_bytes()), Some(value.as_bytes()), &[]);
+    }
+    builder
+}
+
+/// A compacted partition.
+struct Log {
+    node: TestBroker,
+    id: PartitionId,
+    pace: Pace,
+    set_aside: SetAside,
+}
+
+impl Log {
+    fn new(configs: &[(&str, &str)]) -> Self {
+        let node = TestBroker::start(&[]);
+        let configs: Vec<_> = COMPACTED.iter().chain(configs).copied().collect();
+        node.create_topic("t", &configs);
+        Self::of(node)
+    }
+
+    fn of(node: TestBroker) -> Self {
+        Self {
+            id: node.partition("t"),
+            pace: Pace::new(Arc::clone(&node.broker)),
+            set_aside: SetAside::default(),
+            node,
+        }
+    }
+
+    fn restart(self, without_views: bool) -> Self {
+        let Self { node, pace, .. } = self;
+        drop(pace);
+        Self::of(node.restart(without_views))
+    }
+
+    fn put(&self, builder: BatchBuilder) -> &Self {
+        self.node.write_past(self.id, builder.build().unwrap());
+        self
+    }
+
+    fn write(&self, records: &[(&str, &str)]) -> &Self {
+        self.put(batch(None, records))
+    }
+
+    fn transactional(&self, producer: i64, sequence: i32, records: &[(&str, &str)]) -> &Self {
+        self.put(batch(Some((producer, sequence)), records).transactional())
+    }
+
+    /// The end of a transaction: version and type are the key, and the coordinator's epoch is in
+    /// the value.
+    fn marker(&self, producer: i64, commits: bool) -> &Self {
+        let mut builder = batch(Some((producer, -1)), &[]).transactional().control();
+        builder.push(5, Some(&[0, 0, 0, u8::from(commits)]), Some(&[0; 6]), &[]);
+        self.put(builder)
+    }
+
+    /// One pass over all that is there.
+    fn compact(&mut self) {
+        self.node.broker.store.roll().unwrap();
+        self.pace.begin_round();
+        compaction::round(&self.pace, &mut self.set_aside);
+        assert!(self.set_aside.partitions.is_empty(), "it failed");
+    }
+
+    fn batches(&self) -> Vec<Batch> {
+        let store = &self.node.broker.store;
+        let read = store.read(self.id, Offset::ZERO, Offset(i64::MAX), usize::MAX >> 1);
+        let mut bytes = Bytes::from(read.unwrap().concat());
+        std::iter::from_fn(|| Batch::split_from(&mut bytes)).collect()
+    }
+
+    /// Batches as `[offset:key=value,…]`, a marker as `!`, or `!!` where its time runs (KIP-534).
+    fn show(&self) -> String {
+        let batches = self.batches();
+        let shown: Vec<String> = batches.iter().map(show).collect();
+        shown.join(" ")
+    }
+}
+
+fn show(batch: &Batch) -> String {
+    let header = &batch.header;
+    let mut records = Vec::new();
+    for record in Records::new(header, &batch.body).take(header.record_count() as usize) {
+        let record = record.unwrap();
+        let offset = header.base_offset().get() + i64::from(record.offset_delta);
+        let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+        records.push(match (header.is_control(), header.has_delete_horizon()) {
+            (true, true) => format!("{offset}:!!"),
+            (true, false) => format!("{offset}:!"),
+            (false, _) => format!("{offset}:{}={}", text(record.key), text(record.value)),
+        });
+    }
+    format!("[{}]", records.join(","))
+}
+
+/// Producers 7 and 8 end a transaction each, 7 by aborting it, and go on with another one, so that
+/// the batches of the first are not their last, which would stay.
+fn two_transactions(log: &Log) {
+    log.write(&[("a", "1")])
+        .transactional(7, 0, &[("a", "aborted")])
+        .transactional(8, 0, &[("b", "committed")])
+        .marker(7, false)
+        .marker(8, true)
+        .transactional(7, 1, &[("c", "1")])
+        .transactional(8, 1, &[("d", "1")])
+        .marker(7, true)
+        .marker(8, true)
+        .write(&[("z", "1")]);
+}
+
+#[test]
+fn aborted_records_go_and_markers_outlive_them_for_their_time() {
+    let mut log = Log::new(&[("delete.retention.ms", "3600000")]);
+    two_transactions(&log);
+    log.compact();
+    // The aborted value hid nothing, and each marker had data before it in this pass.
+    let rest = "[5:c=1] [6:d=1] [7:!] [8:!]";
+    let expected = format!("[0:a=1] [2:b=committed] [3:!] [4:!] {rest} [9:z=1]");
+    assert_eq!(log.show(), expected);
+    log.write(&[("b", "2")]);
+    log.compact();
+    // The abort marker's time runs; the commit marker's data was there until just now.
+    let expected = format!("[0:a=1] [3:!!] [4:!] {rest} [9:z=1] [10:b=2]");
+    assert_eq!(log.show(), expected);
+    log.write(&[("z", "2")]);
+    log.compact();
+    let expected = format!("[0:a=1] [3:!!] [4:!!] {rest} [10:b=2] [11:z=2]");
+    assert_eq!(log.show(), expected);
+    for without_views in [false, true] {
+        log = log.restart(without_views);
+        assert_eq!(log.show(), expected, "without views: {without_views}");
+    }
+    log.write(&[("y", "1")]);
+    log.compact();
+    let found = log.show();
+    assert!(
+        found.starts_with("[0:a=1] [3:!!] [4:!!]"),
+        "an hour has not passed: {found}"
+    );
+}
+
+#[test]
+fn markers_whose_time_is_over_go() {
+    let mut log = Log::new(&[("delete.retention.ms", "0")]);
+    two_transactions(&log);
+    let expected = "[0:a=1] [5:c=1] [6:d=1] [7:!] [8:!]";
+    // A pass for what each of them waits for: the data, the clock, the end of it.
+    for pass in 0..20 {
+        log.write(&[("b", "2"), ("z", "2")]);
+        log.compact();
+        if log.show().starts_with(expected) {
+            return;
+        }
+        let found = log.show();
+        assert!(pass < 19, "{found}");
+        assert!(
+            found.starts_with("[0:a=1]") && !found.contains("aborted"),
+            "{found}"
+        );
+    }
+}
+
+#[test]
+fn an_open_transaction_holds_compaction_back() {
+    let mut log = Log::new(&[]);
+    log.write(&[("a", "1")])
+        .write(&[("a", "2")])
+        .transactional(7, 0, &[("a", "open")])
+        .write(&[("a", "4")])
+        .transactional(7, 1, &[("b", "open")])
+        .write(&[("b", "6")]);
+    for without_views in [false, true] {
+        log.compact();
+        let expected = "[1:a=2] [2:a=open] [3:a=4] [4:b=open] [5:b=6]";
+        assert_eq!(log.show(), expected);
+        let bounds = log.node.broker.store.bounds(log.id).unwrap();
+        assert_eq!(
+            bounds.compacted_until,
+            Offset(2),
+            "not behind what is undecided"
+        );
+        log = log.restart(without_views);
+        assert_eq!(log.show(), expected, "without views: {without_views}");
+    }
+    log.marker(7, false);
+    log.compact();
+    // Its second batch is the last that the producer is known by, and stays without records.
+    assert_eq!(log.show(), "[3:a=4] [] [5:b=6] [6:!]");
+    let empty = &log.batches()[1].header;
+    assert_eq!((empty.base_offset(), empty.base_sequence()), (Offset(4), 1));
+}

@@ -1,0 +1,179 @@
+//! A broker without listeners or background tasks, in a directory of its own: for tests of the node
+//! from inside, which say themselves when something is cleaned or expired.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+
+use futures_lite::future;
+use sedge_core::config::BrokerDefaults;
+use sedge_core::groups::GroupConfig;
+use sedge_core::metadata::MetadataMachine;
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{NodeId, PartitionId};
+use sedge_storage::{Commit, Entry, LogStore, Options, Recovery as _};
+
+use crate::broker::{Broker, Parts};
+use crate::clock::Clock;
+use crate::config::{self, Config, Flags};
+use crate::coordinator;
+use crate::logbook::{self, Logbook};
+use crate::metadata_log;
+use crate::metrics::Metrics;
+use crate::plugins::{Plugins, Registry};
+use crate::recovery::HeaderReplay;
+use crate::runtime::Runtime;
+use crate::writer::{ActivePartitions, State, Writer};
+
+/// See the module.
+pub struct TestBroker {
+    pub broker: Arc<Broker>,
+    writer: Option<JoinHandle<()>>,
+    settings: Vec<(String, String)>,
+    _directory: Arc<Directory>,
+}
+
+struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl TestBroker {
+    /// In a new directory, with these settings above the defaults.
+    pub fn start(settings: &[(&str, &str)]) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sedge-node-{}-{number}", std::process::id());
+        let directory = Directory(std::env::temp_dir().join(name));
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        Self::open(Arc::new(directory), settings.iter().map(owned).collect())
+    }
+
+    /// Stops, and starts on what is in the directory, with its views or without.
+    pub fn restart(mut self, without_views: bool) -> Self {
+        self.stop();
+        self.broker.store.close().unwrap();
+        let (directory, settings) = (Arc::clone(&self._directory), self.settings.clone());
+        // The lock goes with the last who has the store.
+        drop(self);
+        if without_views {
+            std::fs::remove_dir_all(directory.0.join("views")).unwrap();
+        }
+        Self::open(directory, settings)
+    }
+
+    fn open(directory: Arc<Directory>, settings: Vec<(String, String)>) -> Self {
+        let config = config(&directory.0, &settings);
+        let options = Options {
+            segment_bytes: config.storage.segment_bytes,
+            node_id: config.node_id,
+            ..Options::default()
+        };
+        let (store, report) =
+            sedge_storage::open(&config.data, options, &mut HeaderReplay).unwrap();
+        let (saved, wear) = logbook::read(&config.data).unzip();
+        let clock = Clock::start(saved.as_ref(), report.newest_append_ms);
+        let logbook = Logbook::start(&config.data, wear, &clock);
+        let store: Arc<dyn LogStore> = Arc::new(store);
+        let defaults = BrokerDefaults::new(&config.broker);
+        let mut machine = MetadataMachine::new(NodeId(config.node_id), defaults);
+        metadata_log::replay(&*store, &mut machine).unwrap();
+        let groups = GroupConfig::of(machine.image().defaults());
+        let restored = coordinator::restore(&*store, machine.image(), groups, clock.now()).unwrap();
+        let (writer, queue) = Writer::new();
+        let metrics = Arc::new(Metrics::default());
+        let broker = Arc::new(Broker::new(Parts {
+            cluster_id: "test".to_owned(),
+            runtime: Runtime::start(1).unwrap(),
+            clock,
+            logbook,
+            store,
+            image: machine.image().clone(),
+            groups: restored.coordinator,
+            writer,
+            plugins: Plugins::new(Registry::new(&config), Arc::clone(&metrics)),
+            metrics,
+            config,
+        }));
+        let state = State {
+            metadata: machine,
+            partitions: ActivePartitions::default(),
+            must_free: false,
+        };
+        let writer = Writer::start(Arc::clone(&broker), state, queue).unwrap();
+        Self {
+            broker,
+            writer: Some(writer),
+            settings,
+            _directory: directory,
+        }
+    }
+
+    /// A topic with one partition.
+    pub fn create_topic(&self, name: &str, configs: &[(&str, &str)]) -> PartitionId {
+        let configs = configs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        future::block_on(self.broker.create_topic(name, 1, configs.collect())).unwrap();
+        self.partition(name)
+    }
+
+    pub fn partition(&self, topic: &str) -> PartitionId {
+        let image = self.broker.metadata.load();
+        let topic = image.topic(topic).unwrap();
+        topic.partitions().next().unwrap()
+    }
+
+    /// Writes a batch past the handlers and the writer, which refuse what no client may send yet,
+    /// with the views that a start makes of it. To partitions to which nothing else writes.
+    pub fn write_past(&self, id: PartitionId, mut batch: Batch) {
+        let store = &*self.broker.store;
+        batch
+            .header
+            .set_base_offset(store.bounds(id).unwrap().next_offset);
+        let next = batch.header.next_offset();
+        let append_ms = self.broker.clock.append_ms();
+        let updates = HeaderReplay.replay(store, id, std::slice::from_ref(&batch), append_ms);
+        let commit = Commit {
+            entries: vec![Entry::Append {
+                partition: id,
+                batches: vec![batch],
+            }],
+            updates,
+            append_ms,
+        };
+        store.append(commit).unwrap();
+        store.sync().unwrap();
+        let partition = self.broker.partitions.get(store, id).unwrap();
+        partition.publish_high_watermark(next);
+    }
+
+    fn stop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            future::block_on(self.broker.writer.stop());
+            writer.join().unwrap();
+        }
+    }
+}
+
+impl Drop for TestBroker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn config(data: &Path, settings: &[(String, String)]) -> Config {
+    let own = [
+        ("log.dirs".to_owned(), data.display().to_string()),
+        ("sedge.console".to_owned(), "off".to_owned()),
+    ];
+    let flags = Flags {
+        file: None,
+        values: own.into_iter().chain(settings.iter().cloned()).collect(),
+    };
+    config::load(&flags).unwrap()
+}
