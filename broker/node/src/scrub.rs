@@ -102,7 +102,7 @@ fn tell_damaged(broker: &Broker, damaged: &Damaged) {
         error!(
             target: "sedge::scrub",
             "segment {segment} is damaged at {at}, {bytes} bytes that no partition has; \
-             take a backup before the next start"
+             `sedge doctor` says what can be put right"
         );
     }
     for lost in &damaged.lost {

@@ -98,7 +98,8 @@ impl From<ServeError> for Failure {
                 sedge_storage::Error::NewerFormat { .. }
                 | sedge_storage::Error::OtherOwner { .. }
                 | sedge_storage::Error::BadMeta { .. }
-                | sedge_storage::Error::UnfinishedBackup { .. },
+                | sedge_storage::Error::UnfinishedBackup { .. }
+                | sedge_storage::Error::IncompleteBackup { .. },
             )
             | ServeError::Metadata(_) => Exit::Data,
             ServeError::Store(sedge_storage::Error::Locked { .. }) => Exit::Temporary,
@@ -416,6 +417,14 @@ fn tell(report: &OpenReport) {
             target: "sedge::log",
             "segment {} is damaged at {}, {} bytes: records are lost: {:?}",
             hole.segment.0, hole.position, hole.bytes, hole.lost
+        );
+    }
+    for id in &report.damaged_headers {
+        error!(
+            target: "sedge::log",
+            "segment {} has a damaged header, and is read by what its frames say; \
+             `sedge doctor --repair headers` writes it again",
+            id.0
         );
     }
     if report.views_rebuilt {

@@ -31,7 +31,7 @@ pub struct TestBroker {
     pub broker: Arc<Broker>,
     writer: Option<JoinHandle<()>>,
     settings: Vec<(String, String)>,
-    _directory: Arc<Directory>,
+    directory: Arc<Directory>,
 }
 
 struct Directory(PathBuf);
@@ -57,7 +57,7 @@ impl TestBroker {
     pub fn restart(mut self, without_views: bool) -> Self {
         self.stop();
         self.broker.store.close().unwrap();
-        let (directory, settings) = (Arc::clone(&self._directory), self.settings.clone());
+        let (directory, settings) = (Arc::clone(&self.directory), self.settings.clone());
         // The lock goes with the last who has the store.
         drop(self);
         if without_views {
@@ -109,7 +109,7 @@ impl TestBroker {
             broker,
             writer: Some(writer),
             settings,
-            _directory: directory,
+            directory: directory,
         }
     }
 

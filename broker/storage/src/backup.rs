@@ -11,30 +11,36 @@
 //! Views are derived, and stay behind. What the target has already of a former backup, by number,
 //! generation and footer, is not taken again.
 //!
-//! **Invariant:** the manifest is written last, over the former one. Until then the target is as it
-//! was, or its log goes further than the manifest says: whole either way. The first backup builds
-//! in a folder that no broker looks into, and renames it.
+//! **Invariant:** the manifest is written behind all that it lists, over the former one. Until then
+//! the target is as it was, or its log goes further than the manifest says: whole either way. The
+//! first backup builds in a folder that no broker looks into, and renames it last.
 //! **Invariant:** a link is trusted only after the linked file was looked at: by then it has a name
 //! of ours, and a file with a second name is not written again.
 
+mod manifest;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use crate::api::{Identity, SegmentId, Sequence};
 use crate::disk::directory::{Directory, io_error};
+use crate::disk::unreadable::{Guarded, Patched};
 use crate::disk::{Disk, SegmentFile};
 use crate::doctor::segment::{Looked, Seen};
 use crate::error::Error;
 use crate::format::{EntryHead, Footer, SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::known_damage::{self, DAMAGE};
+use crate::header::header_of;
+use crate::known_damage::{self, DAMAGE, DamageList};
 use crate::limits;
 use crate::meta::{self, DirectoryLock};
 use crate::scan;
+
+pub(crate) use manifest::{check_whole, make_ordinary};
 
 /// The name of the manifest in a backup.
 pub const MANIFEST: &str = "backup.toml";
@@ -117,6 +123,8 @@ pub fn back_up(data: &Path, target: &Path, options: BackupOptions) -> Result<Bac
     };
     let into = Directory::open(&folder)?;
     let from = Directory::existing(&data.join(SEGMENTS));
+    // What is known to be lost is no reason not to take the rest.
+    let from = Guarded::new(Arc::new(from), Arc::new(DamageList::load(data)?));
     let mut taking = Taking {
         from_folder: data.join(SEGMENTS),
         from,
@@ -128,15 +136,15 @@ pub fn back_up(data: &Path, target: &Path, options: BackupOptions) -> Result<Bac
     };
     let taken = taking.take_all()?;
     taking.sync_folder()?;
-    meta::write(target, &identity).map_err(|source| io_error("write meta.toml", source))?;
+    meta::write(target, &identity, true).map_err(|source| io_error("write meta.toml", source))?;
+    copy_damage(data, target)?;
+    manifest::write(target, &identity, &taken)?;
     if taking.folder != target.join(SEGMENTS) {
         std::fs::rename(&taking.folder, target.join(SEGMENTS))
             .map_err(|source| io_error("name the backup's segments", source))?;
         taking.folder = target.join(SEGMENTS);
         taking.into = Directory::existing(&taking.folder);
     }
-    copy_damage(data, target)?;
-    write_manifest(target, &identity, &taken)?;
     let removed_segments = taking.remove_all_but(&taken)?;
     let new: Vec<New> = taken
         .keys()
@@ -205,7 +213,7 @@ fn check_target(target: &Path, identity: &Identity) -> Result<(), Error> {
 
 struct Taking {
     from_folder: PathBuf,
-    from: Directory,
+    from: Guarded,
     folder: PathBuf,
     into: Directory,
     options: BackupOptions,
@@ -253,8 +261,7 @@ impl Taking {
         // and gets its names last: at any moment the target's log has no hole before its end.
         for id in ids {
             let file = self.from.open(*id)?.ok_or(Missed::Gone)?;
-            let header = scan::read_header(&*file)?.filter(|header| header.id == *id);
-            let Some(header) = header else {
+            let Some(header) = header_as(&*file, *id)? else {
                 // The newest one is about to be begun. Another one cannot be read by anybody.
                 if ids.last() != Some(id) {
                     log::error!("segment {} has no header, and is left out", id.0);
@@ -305,15 +312,14 @@ impl Taking {
 
     fn take_sealed(&mut self, id: SegmentId) -> Result<Taken, Missed> {
         let file = self.from.open(id)?.ok_or(Missed::Gone)?;
-        let header = scan::read_header(&*file)?.filter(|header| header.id == id);
-        let header = header.ok_or(Missed::Gone)?;
+        let header = header_as(&*file, id)?.ok_or(Missed::Gone)?;
         let footer = scan::read_footer(&*file, id, header.generation)?.ok_or(Missed::Gone)?;
         if let Some(kept) = self.kept(id, &header, &footer)? {
             return Ok(kept);
         }
         if !self.options.copy && self.link(id, &header)? {
             let linked = self.into.open(id)?.ok_or(Missed::Gone)?;
-            let is_same = scan::read_header(&*linked)?.is_some_and(|of| of == header)
+            let is_same = header_as(&*linked, id)?.is_some_and(|of| of == header)
                 && scan::read_footer(&*linked, id, header.generation)?.is_some();
             if !is_same {
                 self.into.remove(id)?;
@@ -348,7 +354,7 @@ impl Taking {
         let Some(there) = self.into.open(id)? else {
             return Ok(None);
         };
-        let is_same = scan::read_header(&*there)?.is_some_and(|of| of == *header)
+        let is_same = header_as(&*there, id)?.is_some_and(|of| of == *header)
             && scan::read_footer(&*there, id, header.generation)?.is_some_and(|of| of == *footer);
         if is_same {
             Ok(Some(taken(header, footer, &*there)?))
@@ -443,7 +449,7 @@ impl Taking {
         to.sync_data().map_err(failed)?;
         // The file may have been freed and used again while it was read; and what was written is
         // read once more.
-        let is_same = scan::read_header(&*to)?.is_some_and(|of| of == *header);
+        let is_same = header_as(&*to, header.id)?.is_some_and(|of| of == *header);
         let mut is_whole = false;
         let again = Looked {
             file: &*to,
@@ -496,6 +502,15 @@ impl Taking {
     }
 }
 
+/// What is in the file, if it is segment `id`; a damaged header is taken as it is, with what its
+/// frames say of it.
+fn header_as(file: &dyn SegmentFile, id: SegmentId) -> Result<Option<SegmentHeader>, Error> {
+    let known = header_of(file, id)?;
+    Ok(known
+        .map(|known| known.header)
+        .filter(|header| header.id == id))
+}
+
 /// How many places are damaged in a segment that was linked.
 fn damaged_in(
     file: &dyn SegmentFile,
@@ -503,7 +518,7 @@ fn damaged_in(
     footer: &Footer,
 ) -> Result<u64, Error> {
     let looked = Looked {
-        file,
+        file: &Patched::new(file),
         id: header.id,
         generation: header.generation,
         end: footer.frames_end,
@@ -537,31 +552,6 @@ fn copy_damage(data: &Path, target: &Path) -> Result<(), Error> {
         }
         Err(source) => Err(failed(source)),
     }
-}
-
-fn write_manifest(
-    target: &Path,
-    identity: &Identity,
-    taken: &BTreeMap<SegmentId, Taken>,
-) -> Result<(), Error> {
-    let last = taken.values().map(|of| of.last_sequence.0).max();
-    let mut text = format!(
-        "# Written last: what is listed here is whole.\n\
-         format = 1\ncluster.id = \"{}\"\nnode.id = {}\nlast.commit = {}\n\n[segments]\n",
-        identity.cluster_id,
-        identity.node_id,
-        last.unwrap_or(0)
-    );
-    for (id, of) in taken {
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            text,
-            "\"{:010}\" = {{ generation = \"{:016x}\", bytes = {} }}",
-            id.0, of.generation, of.bytes
-        );
-    }
-    known_damage::write_whole(&target.join(MANIFEST), text.as_bytes())
-        .map_err(|source| io_error("write the backup's manifest", source))
 }
 
 fn remove_if_there(path: &Path) -> std::io::Result<()> {

@@ -59,10 +59,43 @@ pub enum Error {
     NoBackup { directory: PathBuf },
     /// A backup that was broken off before it was one.
     UnfinishedBackup { directory: PathBuf },
+    /// A backup that does not have what its list says.
+    IncompleteBackup {
+        directory: PathBuf,
+        missing: Missing,
+    },
     /// `meta.toml` cannot be understood.
     BadMeta { path: PathBuf, line: usize },
     /// A commit that cannot be stored: larger than 4 GiB or with a batch whose header lies.
     Refused { why: &'static str },
+}
+
+/// What an incomplete backup does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// `backup.toml` itself.
+    Manifest,
+    /// Its line cannot be understood; 0 where it ends too soon.
+    Line(usize),
+    Segment(SegmentId),
+    /// The segment is shorter than it was.
+    Bytes(SegmentId),
+    /// The file is another segment than the one that was taken.
+    Generation(SegmentId),
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Manifest => f.write_str("backup.toml is missing"),
+            Self::Line(0) => f.write_str("backup.toml is cut off"),
+            Self::Line(line) => write!(f, "line {line} of backup.toml cannot be understood"),
+            Self::Segment(id) => write!(f, "segment {} is missing", id.0),
+            Self::Bytes(id) => write!(f, "segment {} is shorter than it was", id.0),
+            Self::Generation(id) => write!(f, "segment {} is not the one that was taken", id.0),
+        }
+    }
 }
 
 impl std::fmt::Display for Error {
@@ -133,6 +166,12 @@ impl std::fmt::Display for Error {
             Self::UnfinishedBackup { directory } => write!(
                 f,
                 "{} is a backup that did not come to its end; run `sedge backup` again",
+                directory.display()
+            ),
+            Self::IncompleteBackup { directory, missing } => write!(
+                f,
+                "{} is a backup that is not whole: {missing}; copy it again, or run `sedge backup` \
+                 again; `sedge doctor --repair backup` has the next start take what is there",
                 directory.display()
             ),
             Self::BadMeta { path, line } => write!(

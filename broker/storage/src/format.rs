@@ -190,6 +190,15 @@ impl FrameHead {
         out
     }
 
+    /// The generation that the first 48 bytes name, if they look like the head of a frame. Only
+    /// [`FrameHead::decode`] with it tells whether they are.
+    pub fn generation(bytes: &[u8]) -> Option<u64> {
+        let mut at = Reader(bytes);
+        (at.take(4)? == FRAME_MAGIC).then_some(())?;
+        at.take(4)?;
+        at.u64()
+    }
+
     /// Bytes of head and table, from the first 48; `None` where they are not the head of a frame of
     /// this generation.
     pub fn peek(bytes: &[u8], generation: u64) -> Option<u64> {
@@ -327,6 +336,13 @@ impl Footer {
         let (runs, facts) = (at.u32()?, at.u32()?);
         (runs <= limits::FOOTER_ENTRIES_MAX && facts <= limits::FOOTER_ENTRIES_MAX)
             .then(|| Self::bytes(runs as usize, facts as usize))
+    }
+
+    /// The generation that a trailer names. Only [`Footer::decode`] with it tells whether it is
+    /// one.
+    pub fn generation(trailer: &[u8]) -> Option<u64> {
+        Self::peek(trailer)?;
+        Reader(trailer.get(8..)?).u64()
     }
 
     /// A whole footer of segment `id`.

@@ -10,6 +10,7 @@ use sedge_protocol::ids::Offset;
 use crate::api::{Freed, SegmentId};
 use crate::catalog::ColdRuns;
 use crate::disk::directory::io_error;
+use crate::disk::unreadable::is_unreadable;
 use crate::error::Error;
 use crate::format::{EntryHead, EntryKind, FooterRun};
 use crate::limits;
@@ -36,7 +37,16 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
     };
     let mut emptied = Vec::new();
     for (id, segment) in dead {
-        let of = contents(store, id, segment.generation)?;
+        let of = match contents(store, id, segment.generation) {
+            // Nothing in it lives, but what it says must outlive it. The scrub finds what of it
+            // cannot be read, and then it goes without that.
+            Err(Error::Io { doing, source }) if is_unreadable(&source) => {
+                log::error!("segment {} is not freed: cannot {doing}: {source}", id.0);
+                store.suspect(id);
+                continue;
+            }
+            of => of?,
+        };
         emptied.push(Contents {
             is_cold: segment.is_cold,
             ..of

@@ -117,6 +117,37 @@ impl DamageList {
                 .is_some_and(|places| places.iter().any(overlaps))
     }
 
+    /// Whether every byte of a stretch is damaged.
+    pub fn covers(&self, segment: SegmentId, from: u64, to: u64) -> bool {
+        let mut at = from;
+        if self.is_any()
+            && let Some(places) = self.read().get(&segment)
+        {
+            // They are in order.
+            for of in places {
+                if of.position > at {
+                    break;
+                }
+                at = at.max(of.end);
+            }
+        }
+        at >= to
+    }
+
+    /// What was at `position` is there again. Whether it was on the list.
+    pub fn forget(&self, segment: SegmentId, position: u64) -> Result<bool, Error> {
+        let mut is_known = false;
+        if let Some(places) = self.write().get_mut(&segment) {
+            let before = places.len();
+            places.retain(|of| of.position != position);
+            is_known = places.len() < before;
+        }
+        if is_known {
+            self.save()?;
+        }
+        Ok(is_known)
+    }
+
     /// The bytes from `position` on, in order.
     pub fn cut(&self, segment: SegmentId, position: u64, bytes: u64) -> Vec<Stretch> {
         let end = position + bytes;
@@ -182,7 +213,7 @@ impl DamageList {
             .map_err(|source| io_error("write the list of damage", source))
     }
 
-    fn is_any(&self) -> bool {
+    pub fn is_any(&self) -> bool {
         self.is_any.load(Ordering::Acquire)
     }
 
@@ -235,6 +266,28 @@ impl Damaged {
             lost: lost.collect::<Option<_>>()?,
         })
     }
+}
+
+/// What of these stretches, which cannot be read, no damaged one has: bytes that are nobody's, and
+/// are passed over all the same.
+pub(crate) fn rest_of(unreadable: &[(u64, u64)], damaged: &[Damaged]) -> Vec<(u64, u64)> {
+    let mut taken: Vec<(u64, u64)> = damaged.iter().map(|of| (of.position, of.end)).collect();
+    taken.sort_unstable();
+    let mut rest = Vec::new();
+    for (from, to) in unreadable {
+        let mut at = *from;
+        let touches = |(start, end): &&(u64, u64)| start < to && end > from;
+        for (start, end) in taken.iter().filter(touches) {
+            if *start > at {
+                rest.push((at, *start));
+            }
+            at = at.max(*end);
+        }
+        if at < *to {
+            rest.push((at, *to));
+        }
+    }
+    rest
 }
 
 /// A file that is all there or not at all.
@@ -327,10 +380,36 @@ mod tests {
         assert_eq!(list.cut(SegmentId(2), 200, 100), [sound(200, 100)]);
         assert_eq!(list.end_at(SegmentId(1), 149), Some(150));
         assert_eq!(list.end_at(SegmentId(1), 150), None);
+        list.add(vec![place(1, 140, 200)]).unwrap();
+        for (from, to, expected) in [
+            (100, 300, true),
+            (120, 140, true),
+            (99, 120, false),
+            (299, 301, false),
+        ] {
+            let covered = list.covers(SegmentId(1), from, to);
+            assert_eq!(covered, expected, "{from} to {to}");
+        }
+        assert!(list.forget(SegmentId(1), 140).unwrap());
+        assert!(!list.covers(SegmentId(1), 100, 300));
+        assert!(!list.forget(SegmentId(1), 140).unwrap());
         list.keep_only(&[SegmentId(1)]);
         assert_eq!(list.all().len(), 2);
         list.keep_only(&[SegmentId(2)]);
         assert_eq!(list.all(), []);
+    }
+
+    #[test]
+    fn what_is_nobody_s_is_the_rest() {
+        let check = |unreadable: &[(u64, u64)], taken: &[(u64, u64)], expected: &[(u64, u64)]| {
+            let damaged: Vec<Damaged> = taken.iter().map(|(at, end)| place(1, *at, *end)).collect();
+            assert_eq!(rest_of(unreadable, &damaged), expected, "{taken:?}");
+        };
+        check(&[], &[(1, 2)], &[]);
+        check(&[(10, 20)], &[], &[(10, 20)]);
+        check(&[(10, 20)], &[(5, 25)], &[]);
+        check(&[(10, 20)], &[(15, 18), (5, 12)], &[(12, 15), (18, 20)]);
+        check(&[(10, 20), (20, 30)], &[(18, 22)], &[(10, 18), (22, 30)]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod error;
 mod files;
 pub mod format;
 mod free;
+mod header;
 mod known_damage;
 pub mod limits;
 mod memory;
@@ -50,7 +51,7 @@ pub use api::{
     ViewReader, ViewUpdate, Wait,
 };
 pub use cold::{Cold, ColdSegment};
-pub use error::Error;
+pub use error::{Error, Missing};
 pub use known_damage::Damaged;
 pub use memory::MemoryStore;
 pub use scan::scan_segment;

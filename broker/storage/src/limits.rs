@@ -108,6 +108,12 @@ pub const BATCH_READ_BYTES: usize = 4 << 10;
 /// Places of the list of damage: a disk with more of them is to be replaced, and the list is read
 /// at each start.
 pub const DAMAGED_PLACES_MAX: usize = 16 << 10;
+/// Other segments of which a page is asked for, where one cannot be read, to see whether the device
+/// gives anything at all.
+pub const ANSWERS_ASKED: usize = 4;
+/// Runs, from where a read that failed began, in whose segments the scrub looks for why: as much as
+/// one fetch reads of a partition by default.
+pub const SUSPECTS_AT_ONCE: usize = 8;
 /// Findings that a report of the doctor keeps; the others are counted.
 pub const FINDINGS_MAX: usize = 10_000;
 /// Cache of the views while the doctor looks at them: it goes through them about in order.

@@ -16,6 +16,8 @@ use crate::error::Error;
 const FORMAT: u32 = 1;
 pub(crate) const META: &str = "meta.toml";
 const LOCK: &str = "lock";
+/// A line of `meta.toml` in a backup: what it has to have is listed in `backup.toml`.
+const IS_BACKUP: &str = "backup = true";
 
 /// Held by one process; let go when it ends, however it ends.
 #[derive(Debug)]
@@ -77,7 +79,8 @@ pub(crate) fn check_or_write(directory: &Path, options: &Options) -> Result<Iden
                 cluster_id: options.cluster_id.clone().unwrap_or_else(new_cluster_id),
                 node_id: options.node_id,
             };
-            write(directory, &identity).map_err(|source| io_error("write meta.toml", source))?;
+            write(directory, &identity, false)
+                .map_err(|source| io_error("write meta.toml", source))?;
             Ok(identity)
         }
         Err(source) => Err(io_error("read meta.toml", source)),
@@ -143,15 +146,28 @@ fn check(directory: &Path, options: &Options, text: &str) -> Result<Identity, Er
     Ok(identity)
 }
 
-pub(crate) fn write(directory: &Path, identity: &Identity) -> std::io::Result<()> {
+/// Whether it says that this is a backup on which no broker was started.
+pub(crate) fn is_backup(directory: &Path) -> Result<bool, Error> {
+    match std::fs::read_to_string(directory.join(META)) {
+        Ok(text) => Ok(text.lines().any(|line| line == IS_BACKUP)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(io_error("read meta.toml", source)),
+    }
+}
+
+pub(crate) fn write(directory: &Path, identity: &Identity, is_backup: bool) -> std::io::Result<()> {
     let Identity {
         cluster_id,
         node_id,
     } = identity;
-    let text = format!(
+    let mut text = format!(
         "# Written once. Do not change.\n\
          format = {FORMAT}\ncluster.id = \"{cluster_id}\"\nnode.id = {node_id}\n"
     );
+    if is_backup {
+        text.push_str(IS_BACKUP);
+        text.push('\n');
+    }
     let path = directory.join("meta.toml.new");
     let mut file = File::create(&path)?;
     file.write_all(text.as_bytes())?;

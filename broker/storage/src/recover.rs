@@ -13,10 +13,12 @@ use sedge_protocol::ids::{Offset, PartitionId};
 use crate::api::{Hole, LostRange, OpenReport, Options, Recovery, SegmentId, Sequence, TornTail};
 use crate::catalog::{Catalog, ColdRuns, FrameAt};
 use crate::disk::directory::io_error;
+use crate::disk::unreadable::Guarded;
 use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
 use crate::files::Files;
 use crate::format::{EntryHead, EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
+use crate::header::{Known, header_of};
 use crate::known_damage::DamageList;
 use crate::limits;
 use crate::rewrite::rewrite;
@@ -38,7 +40,8 @@ pub(crate) fn open(
     recovery: &mut dyn Recovery,
 ) -> Result<(Store, OpenReport), Error> {
     let started = Instant::now();
-    let files = Files::new(disk);
+    let damage = Arc::new(damage);
+    let files = Files::new(Arc::new(Guarded::new(disk, Arc::clone(&damage))));
     let mut report = OpenReport::default();
     let mut ids: Vec<SegmentId> = files.disk.list()?.into_iter().map(|(id, _)| id).collect();
     ids.sort_unstable();
@@ -103,8 +106,8 @@ fn is_there(files: &Files, applied: &Applied) -> Result<bool, Error> {
     let Some(file) = files.get(applied.segment)? else {
         return Ok(false);
     };
-    let header = scan::read_header(&*file)?;
-    if header.is_none_or(|header| header.generation != applied.generation) {
+    let known = header_of(&*file, applied.segment)?;
+    if known.is_none_or(|known| known.header.generation != applied.generation) {
         return Ok(false);
     }
     let mut scanner = Scanner::new(&*file, applied.generation, applied.position, applied.end);
@@ -133,6 +136,8 @@ struct Segment {
     /// Its file held another segment before.
     is_recycled: bool,
     is_cold: bool,
+    /// So its frames may be those of a segment before, were it not for their sequences.
+    is_header_damaged: bool,
     first_sequence: Sequence,
     file_bytes: u64,
     /// Where its frames end, if it is sealed.
@@ -156,6 +161,9 @@ impl Opening<'_> {
             let Some(segment) = self.segment(*id)? else {
                 continue;
             };
+            if *id > applied.segment && self.is_of_before(&segment, expected) {
+                continue;
+            }
             let from = if *id == applied.segment {
                 applied.end
             } else {
@@ -280,13 +288,13 @@ impl Opening<'_> {
         };
         let failed = |source| io_error("look at a segment", source);
         let file_bytes = file.bytes().map_err(failed)?;
-        let header = scan::read_header(&*file)?;
-        if header.is_some_and(|header| header.id != id) {
+        let known = header_of(&*file, id)?;
+        if known.is_some_and(|known| known.header.id != id) {
             // A file that was to be used again: it has its new name, and what is in it is dead.
             self.store.files.remove(id)?;
             return Ok(None);
         }
-        let Some(header) = header else {
+        let Some(Known { header, is_damaged }) = known else {
             // Frames cannot be told from other bytes without the generation.
             let begun = match Scanner::new(&*file, 0, 0, file_bytes).next()? {
                 Found::End { torn_end, .. } => torn_end > 0,
@@ -306,6 +314,13 @@ impl Opening<'_> {
             }
             return Ok(None);
         };
+        if is_damaged && !self.report.damaged_headers.contains(&id) {
+            log::error!(
+                "segment {} has a damaged header: its frames say what it said",
+                id.0
+            );
+            self.report.damaged_headers.push(id);
+        }
         let generation = header.generation;
         let is_recycled = header.previous_generation.is_some();
         let footer = scan::read_footer(&*file, id, generation)?;
@@ -317,10 +332,21 @@ impl Opening<'_> {
             generation,
             is_recycled,
             is_cold,
+            is_header_damaged: is_damaged,
             first_sequence,
             file_bytes,
             sealed_at,
         }))
+    }
+
+    /// Whether what is in a segment with a damaged header was written before commit `expected`: a
+    /// file that was to be used again.
+    fn is_of_before(&mut self, segment: &Segment, expected: Sequence) -> bool {
+        let is_of_before = segment.is_header_damaged && segment.first_sequence < expected;
+        if is_of_before {
+            self.note_hole(segment.id, 0, segment.file_bytes, None);
+        }
+        is_of_before
     }
 
     /// Applies the frames from `from` on and returns where they end.
@@ -434,8 +460,8 @@ impl Opening<'_> {
         let Some(file) = self.store.files.get(*next)? else {
             return Ok(false);
         };
-        let header = scan::read_header(&*file)?;
-        Ok(header.is_some_and(|header| header.first_sequence.0 == last.0 + 1))
+        let known = header_of(&*file, *next)?;
+        Ok(known.is_some_and(|known| known.header.first_sequence.0 == last.0 + 1))
     }
 
     fn note_gap(&mut self, segment: SegmentId, position: u64, from: Sequence, to: Sequence) {
@@ -587,6 +613,9 @@ impl Opening<'_> {
             let Some(segment) = self.segment(*id)? else {
                 continue;
             };
+            if self.is_of_before(&segment, Sequence(sequence.0 + 1)) {
+                continue;
+            }
             self.store
                 .catalog
                 .write()

@@ -1,19 +1,26 @@
 //! Sealed segments read again and again, slowly, while the broker runs: bit rot is found before a
 //! consumer does, and costs the batches that it hit.
 //!
-//! What is found goes to the list of damage, and from then on reads pass over it. It reads past
-//! the page cache, so that readers keep what they have there, and sees what the device has.
+//! What is found goes to the list of damage, and from then on reads pass over it: batches that are
+//! not what was sent, and what lies in pages that the device does not give. It reads past the page
+//! cache, so that readers keep what they have there, and sees what the device has.
 
 use std::ops::Bound;
 use std::sync::PoisonError;
 
+use rustix::io::Errno;
+use sedge_protocol::ids::{Offset, PartitionId};
+
 use crate::api::SegmentId;
+use crate::disk::bytes_of;
+use crate::disk::directory::io_error;
+use crate::disk::unreadable::{Patched, is_unreadable};
 use crate::doctor::segment::{Looked, Seen};
 use crate::error::Error;
 use crate::format::SEGMENT_HEADER_BYTES;
-use crate::known_damage::Damaged;
-use crate::scan;
+use crate::known_damage::{Damaged, rest_of};
 use crate::store::Store;
+use crate::{free, limits, scan};
 
 /// Where a round stands.
 #[derive(Clone, Debug, Default)]
@@ -80,34 +87,52 @@ pub(crate) fn scrub(
     ) else {
         return Ok(Scrubbed::default());
     };
-    let Some(footer) = scan::read_footer(&*file, id, generation)? else {
+    let patched = Patched::new(&*file);
+    let footer = scan::read_footer(&patched, id, generation)?;
+    if footer.is_none() && (patched.is_whole() || free::in_use(store).contains(&id)) {
+        // It is still written.
         return Ok(Scrubbed::default());
-    };
+    }
+    let file_bytes = bytes_of(&*file)?;
     let looked = Looked {
-        file: &*file,
+        file: &patched,
         id,
         generation,
-        end: footer.frames_end,
-        footer: Some(&footer),
+        end: footer.as_ref().map_or(file_bytes, |of| of.frames_end),
+        footer: footer.as_ref(),
     };
-    let (mut damaged, next) = look(&looked, from, bytes_max)?;
-    if !damaged.is_empty() {
+    let (mut damaged, mut next) = look(&looked, from, bytes_max)?;
+    let again = Patched::new(&*file);
+    let mut seen = &patched;
+    if !damaged.is_empty() || !patched.is_whole() {
         // A second look: what went wrong may have been the reading.
-        (damaged, _) = look(&looked, from, bytes_max)?;
+        let looked = Looked {
+            file: &again,
+            ..looked
+        };
+        (damaged, next) = look(&looked, from, bytes_max)?;
+        seen = &again;
     }
-    if from == SEGMENT_HEADER_BYTES
-        && scan::read_header(&*file)?.is_none_or(|header| header.generation != generation)
-    {
-        damaged.push(Damaged {
-            segment: id,
-            generation,
-            position: 0,
-            end: SEGMENT_HEADER_BYTES,
-            lost: Vec::new(),
-        });
+    let is_first = from == SEGMENT_HEADER_BYTES;
+    if is_first && scan::read_header(seen)?.is_none_or(|header| header.generation != generation) {
+        damaged.push(looked.damaged(0, SEGMENT_HEADER_BYTES, Vec::new()));
+    }
+    let behind = next.unwrap_or(looked.end);
+    let to = if next.is_none() { file_bytes } else { behind };
+    let unreadable = seen.unreadable(if is_first { 0 } else { from }, to);
+    if !unreadable.is_empty() {
+        if !answers(store, id, seen)? {
+            let source = Errno::IO.into();
+            return Err(io_error("read anything of the device", source));
+        }
+        let rest = rest_of(&unreadable, &damaged);
+        damaged.extend(
+            rest.iter()
+                .map(|(from, to)| looked.damaged(*from, *to, Vec::new())),
+        );
     }
     cursor.within = next.map(|next| (id, next));
-    let bytes = next.unwrap_or(footer.frames_end) - from;
+    let bytes = behind - from;
     let is_new = |of: &Damaged| {
         let known = store.damage.end_at(id, of.position);
         known.is_none_or(|end| end < of.end)
@@ -125,6 +150,26 @@ pub(crate) fn scrub(
         damaged,
         is_done: false,
     })
+}
+
+/// Whether the device gives anything: one that is gone is no reason to give up what is on it.
+fn answers(store: &Store, id: SegmentId, seen: &Patched<'_>) -> Result<bool, Error> {
+    let others: Vec<SegmentId> = {
+        let state = store.catalog.read();
+        let others = state.segments.keys().filter(|other| **other != id);
+        others.take(limits::ANSWERS_ASKED).copied().collect()
+    };
+    if others.is_empty() {
+        return Ok(seen.has_answered());
+    }
+    for other in others {
+        if let Some(file) = store.files.disk.open_direct(other)?
+            && file.read_at(0, SEGMENT_HEADER_BYTES as usize).is_ok()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What a read complained of first, then where the round stands.
@@ -176,5 +221,29 @@ impl Store {
     pub(crate) fn suspect(&self, segment: SegmentId) {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         suspects.insert(segment);
+    }
+
+    /// Where a read from `from` on failed, the scrub looks next: what cannot be read is somewhere
+    /// in these.
+    pub(crate) fn note_failed<T>(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        read: Result<T, Error>,
+    ) -> Result<T, Error> {
+        let Err(Error::Io { source, .. }) = &read else {
+            return read;
+        };
+        if is_unreadable(source) {
+            let mut from = from;
+            for _ in 0..limits::SUSPECTS_AT_ONCE {
+                let Some((_, run)) = self.catalog.run_at(partition, from)? else {
+                    break;
+                };
+                self.suspect(run.segment);
+                from = run.next.max(from.plus(1));
+            }
+        }
+        read
     }
 }

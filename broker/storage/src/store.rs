@@ -42,7 +42,7 @@ pub struct Store {
     pub(crate) unsynced: Mutex<Vec<Arc<dyn SegmentFile>>>,
     pub(crate) sealing: Mutex<Vec<Sealing>>,
     pub(crate) spares: Mutex<Spares>,
-    pub(crate) damage: DamageList,
+    pub(crate) damage: Arc<DamageList>,
     pub(crate) recent_heads: RecentHeads,
     /// Segments in which a read found something else than the index says: the scrub looks there
     /// first.
@@ -79,6 +79,7 @@ pub fn open(
         .map_err(|source| io_error("create the data directory", source))?;
     backup::check_finished(directory)?;
     let lock = DirectoryLock::take(directory)?;
+    backup::check_whole(directory)?;
     let identity = meta::check_or_write(directory, &options)?;
     let segments = crate::disk::directory::Directory::open(&directory.join("segments"))?;
     let disk = Arc::new(segments.resting(options.sent_rest));
@@ -93,6 +94,11 @@ pub fn open(
         Ok(Box::new(FjallBase::open(&views, cache_bytes)?))
     };
     let (mut store, report) = recover::open(disk, damage, &mut open_views, options, recovery)?;
+    match backup::make_ordinary(directory, &identity) {
+        // It stays a backup then, and whole: nothing is written to it.
+        Err(Error::Full | Error::ReadOnly) => {}
+        made => made?,
+    }
     store.identity = identity;
     store.lock = Some(lock);
     store.views = Some(views);
@@ -115,7 +121,7 @@ impl Store {
         options: Options,
         catalog: Catalog,
         files: Files,
-        damage: DamageList,
+        damage: Arc<DamageList>,
         writer: Writer,
     ) -> Self {
         let identity = Identity {
@@ -255,7 +261,8 @@ impl LogStore for Store {
         until: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Bytes>, Error> {
-        read::read(self, partition, from, until, bytes_max)
+        let read = read::read(self, partition, from, until, bytes_max);
+        self.note_failed(partition, from, read)
     }
 
     fn locate(
@@ -266,7 +273,8 @@ impl LogStore for Store {
         bytes_max: usize,
         wait: Wait,
     ) -> Result<Vec<Chunk>, Error> {
-        read::locate(self, partition, (from, until), bytes_max, wait)
+        let located = read::locate(self, partition, (from, until), bytes_max, wait);
+        self.note_failed(partition, from, located)
     }
 
     fn first_batch_at(

@@ -51,7 +51,8 @@ pub fn store_failure(error: &Error) -> Failure {
         | Error::OtherOwner { .. }
         | Error::BadMeta { .. }
         | Error::NoBackup { .. }
-        | Error::UnfinishedBackup { .. } => Exit::Data,
+        | Error::UnfinishedBackup { .. }
+        | Error::IncompleteBackup { .. } => Exit::Data,
         Error::Full | Error::ReadOnly => Exit::CannotCreate,
         _ => Exit::Io,
     };

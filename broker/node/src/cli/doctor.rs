@@ -30,6 +30,10 @@ enum What {
     Views,
     /// Cut a last write that is not whole
     TornTail,
+    /// Start with what is there of a backup that is not whole
+    Backup,
+    /// Write damaged headers of segments again, from what their frames say
+    Headers,
     /// Accept what is lost: reads pass over it, and it is not wrong any more
     Damage,
 }
@@ -39,6 +43,8 @@ impl From<What> for Repair {
         match what {
             What::Views => Self::Views,
             What::TornTail => Self::TornTail,
+            What::Backup => Self::Backup,
+            What::Headers => Self::Headers,
             What::Damage => Self::Damage,
         }
     }

@@ -1,6 +1,8 @@
 //! The bytes of one file of the disk in memory, with what a power cut may still undo.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::format::PAGE_BYTES;
 
 /// What a device writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -16,6 +18,8 @@ pub(super) struct Contents {
     given_up: BTreeMap<usize, Vec<Vec<u8>>>,
     /// What was cut off the end since the last sync.
     cut: Vec<u8>,
+    /// Pages that cannot be read until they are written again.
+    unreadable: BTreeSet<usize>,
 }
 
 impl Contents {
@@ -34,6 +38,8 @@ impl Contents {
         if end > self.bytes.len() {
             self.bytes.resize(end, 0);
         }
+        let pages = pages(position, end);
+        self.unreadable.retain(|page| !pages.contains(page));
         for sector in position / SECTOR_BYTES..=(end - 1) / SECTOR_BYTES {
             let from = sector * SECTOR_BYTES;
             let to = self.bytes.len().min(from + SECTOR_BYTES);
@@ -41,6 +47,14 @@ impl Contents {
             self.unsynced.entry(sector).or_default().push(old);
         }
         self.bytes[position..end].copy_from_slice(bytes);
+    }
+
+    pub fn make_unreadable(&mut self, position: usize) {
+        self.unreadable.extend(pages(position, position + 1));
+    }
+
+    pub fn is_readable(&self, from: usize, to: usize) -> bool {
+        from >= to || self.unreadable.range(pages(from, to)).next().is_none()
     }
 
     pub fn truncate(&mut self, bytes: usize) {
@@ -96,4 +110,10 @@ impl Contents {
             }
         }
     }
+}
+
+/// The pages of a stretch, which is not empty.
+fn pages(from: usize, to: usize) -> std::ops::RangeInclusive<usize> {
+    let page = PAGE_BYTES as usize;
+    from / page..=(to - 1) / page
 }

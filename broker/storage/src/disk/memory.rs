@@ -6,7 +6,7 @@
 //!   was cut shorter since then may be long again.
 //! - **Names** are durable when they are made. Those that were removed since the last one was made
 //!   may come back, the last removed first: a journal keeps their order.
-//! - **Damage**: any byte may change, synced or not.
+//! - **Damage**: any byte may change, synced or not, and any page become unreadable.
 //! - **Refusals**: full, read-only; a write that fails, having written all, a part or nothing; a
 //!   sync that fails, after which nothing that it should have kept is ever safe.
 //! - **A fuse** stops everything in the middle: the moment of a crash.
@@ -158,6 +158,13 @@ impl MemoryDisk {
             && let Some(byte) = contents.bytes.get_mut(position as usize)
         {
             *byte ^= mask;
+        }
+    }
+
+    /// The page that holds `position` cannot be read until it is written again.
+    pub fn make_unreadable(&self, id: SegmentId, position: u64) {
+        if let Some(contents) = self.state().files.get_mut(&id) {
+            contents.make_unreadable(position as usize);
         }
     }
 
@@ -373,6 +380,9 @@ impl SegmentFile for OpenFile {
             let held = &state.files[&id].bytes;
             let from = held.len().min(position as usize);
             let to = held.len().min(from + bytes);
+            if !state.files[&id].is_readable(from, to) {
+                return Err(Errno::IO.into());
+            }
             Ok(Bytes::copy_from_slice(&held[from..to]))
         })
     }

@@ -5,6 +5,7 @@ mod contents;
 mod direct;
 pub mod directory;
 pub mod memory;
+pub(crate) mod unreadable;
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -102,4 +103,9 @@ pub trait SegmentFile: std::fmt::Debug + Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     fn truncate(&self, bytes: u64) -> io::Result<()>;
     fn bytes(&self) -> io::Result<u64>;
+}
+
+pub(crate) fn bytes_of(file: &dyn SegmentFile) -> Result<u64, Error> {
+    file.bytes()
+        .map_err(|source| directory::io_error("look at a segment", source))
 }

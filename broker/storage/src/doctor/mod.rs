@@ -18,15 +18,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{Identity, LostRange, SegmentId, Sequence, TornTail};
+use crate::backup;
 use crate::disk::directory::{Directory, io_error};
-use crate::disk::{Disk, SegmentFile};
+use crate::disk::unreadable::Patched;
+use crate::disk::{Disk, bytes_of};
 use crate::error::Error;
 use crate::format::{EntryHead, FrameHead, SEGMENT_HEADER_BYTES};
-use crate::known_damage::{DamageList, Damaged};
+use crate::header::{Known, header_of};
+use crate::known_damage::{DamageList, Damaged, rest_of};
 use crate::limits;
 use crate::meta::{self, DirectoryLock};
 use crate::scan::{self, Found, Scanner};
@@ -46,8 +50,14 @@ pub enum Kind {
     NoViews,
     /// `meta.toml` cannot be used.
     Meta,
-    /// A segment has no header: nothing in it can be read.
+    /// A backup does not have what its list says.
+    Backup,
+    /// A segment's header is damaged; what it said is known from its frames.
     Header,
+    /// Nothing in a segment can be read.
+    Segment,
+    /// The device does not give bytes that no partition has.
+    Unreadable,
     /// A stretch without frames, where frames should be.
     Frame,
     /// A batch whose bytes are not what was sent.
@@ -73,7 +83,10 @@ impl Kind {
             Self::TornTail => "torn-tail",
             Self::NoViews => "no-views",
             Self::Meta => "meta",
+            Self::Backup => "backup",
             Self::Header => "header",
+            Self::Segment => "segment",
+            Self::Unreadable => "unreadable",
             Self::Frame => "frame",
             Self::Batch => "batch",
             Self::Table => "table",
@@ -95,7 +108,9 @@ impl Kind {
         match self {
             Self::TornTail => Some(Repair::TornTail),
             Self::Views => Some(Repair::Views),
-            Self::Frame | Self::Batch | Self::Offsets => Some(Repair::Damage),
+            Self::Backup => Some(Repair::Backup),
+            Self::Header => Some(Repair::Headers),
+            Self::Frame | Self::Batch | Self::Offsets | Self::Unreadable => Some(Repair::Damage),
             _ => None,
         }
     }
@@ -231,14 +246,15 @@ impl Doctor {
             let Some(file) = self.disk.open(id)? else {
                 continue;
             };
-            let Some(header) = scan::read_header(&*file)? else {
+            let file = Patched::new(&*file);
+            let Some(Known { header, .. }) = header_of(&file, id)? else {
                 continue;
             };
-            let (end, generation) = (bytes_of(&*file)?, header.generation);
-            let (runs, _) = scan::contents(&*file, id, generation, end)?;
+            let (end, generation) = (bytes_of(&file)?, header.generation);
+            let (runs, _) = scan::contents(&file, id, generation, end)?;
             for of in runs.iter().filter(|of| of.partition == partition) {
                 let end = of.run.position + u64::from(of.run.span);
-                let mut scanner = Scanner::new(&*file, generation, of.run.position, end);
+                let mut scanner = Scanner::new(&file, generation, of.run.position, end);
                 loop {
                     match scanner.next()? {
                         Found::Frame { head, body, .. } => {
@@ -262,6 +278,12 @@ impl Doctor {
         match meta::read(&self.directory) {
             Ok(identity) => report.identity = Some(identity),
             Err(error) => report.note(Finding::new(Kind::Meta, error.to_string())),
+        }
+        match backup::check_whole(&self.directory) {
+            Err(Error::IncompleteBackup { missing, .. }) => {
+                report.note(Finding::new(Kind::Backup, missing.to_string()));
+            }
+            checked => checked?,
         }
         let known = DamageList::load(&self.directory)?;
         let ids = self.segments()?;
@@ -330,34 +352,39 @@ impl Examination<'_> {
         let Some(file) = self.disk.open(id)? else {
             return Ok(());
         };
-        let bytes = bytes_of(&*file)?;
+        let file = Patched::new(&*file);
+        let bytes = bytes_of(&file)?;
         self.report.segments += 1;
         self.report.bytes += bytes;
-        let header = scan::read_header(&*file)?;
-        if header.is_some_and(|header| header.id != id) {
+        let known = header_of(&file, id)?;
+        if known.is_some_and(|known| known.header.id != id) {
             // It was to be used again: the next start removes it.
             return Ok(());
         }
-        let Some(header) = header else {
-            let is_begun = match Scanner::new(&*file, 0, 0, bytes).next()? {
+        let Some(Known { header, is_damaged }) = known else {
+            let is_begun = match Scanner::new(&file, 0, 0, bytes).next()? {
                 Found::End { torn_end, .. } => torn_end > 0,
                 _ => true,
             };
             if is_begun {
-                let what = "the header is damaged; nothing in the segment can be read";
-                self.note(Finding::new(Kind::Header, what).at(id, 0, bytes));
+                let what = "nothing in the segment can be read";
+                self.note(Finding::new(Kind::Segment, what).at(id, 0, bytes));
             }
             return Ok(());
         };
+        if is_damaged {
+            let what = "the header is damaged; what it said is known from the frames";
+            self.note(Finding::new(Kind::Header, what).at(id, 0, SEGMENT_HEADER_BYTES));
+        }
         self.generations.insert(id, header.generation);
         self.is_cold = header.is_cold;
-        let footer = scan::read_footer(&*file, id, header.generation)?;
+        let footer = scan::read_footer(&file, id, header.generation)?;
         if header.is_cold && footer.is_none() {
             // What a crash left of a cleaner's work: nothing points there.
             return Ok(());
         }
         let looked = Looked {
-            file: &*file,
+            file: &file,
             id,
             generation: header.generation,
             end: footer.as_ref().map_or(bytes, |footer| footer.frames_end),
@@ -383,13 +410,41 @@ impl Examination<'_> {
         if let Some(error) = error {
             return Err(error);
         }
-        if let Some(footer) = &footer
+        if !file.is_whole() {
+            self.unreadable(&looked, &file, bytes)?;
+        } else if let Some(footer) = &footer
             && self.report.findings.len() == findings_before
             && let Some((partition, what)) = contents.differs(footer)
         {
             let at = (footer.frames_end, bytes - footer.frames_end);
             let finding = Finding::new(Kind::Footer, what).at(id, at.0, at.1);
             self.note(finding.of(partition));
+        }
+        Ok(())
+    }
+
+    /// What the device has not given, besides the batches that it cost.
+    fn unreadable(
+        &mut self,
+        looked: &Looked<'_>,
+        file: &Patched<'_>,
+        bytes: u64,
+    ) -> Result<(), Error> {
+        if !file.has_answered() {
+            return Err(io_error("read anything of a segment", Errno::IO.into()));
+        }
+        let here: Vec<Damaged> = {
+            let known = self.known.all().into_iter();
+            let found = known.chain(self.report.damaged.iter().cloned());
+            found.filter(|of| of.segment == looked.id).collect()
+        };
+        for (from, to) in rest_of(&file.unreadable(0, bytes), &here) {
+            let what = "the device does not give these bytes, which no partition has";
+            let finding = Finding::new(Kind::Unreadable, what).at(looked.id, from, to - from);
+            self.note(finding);
+            self.report
+                .damaged
+                .push(looked.damaged(from, to, Vec::new()));
         }
         Ok(())
     }
@@ -413,11 +468,12 @@ impl Examination<'_> {
             self.note(Finding::new(Kind::TornTail, what).at(looked.id, from, to - from));
             return Ok(());
         };
-        let header = match self.disk.open(next)? {
-            Some(file) => scan::read_header(&*file)?,
+        let known = match self.disk.open(next)? {
+            Some(file) => header_of(&Patched::new(&*file), next)?,
             None => None,
         };
-        if header.is_some_and(|header| header.first_sequence.0 == self.sequence.0 + 1) {
+        let is_next = |known: Known| known.header.first_sequence.0 == self.sequence.0 + 1;
+        if known.is_some_and(is_next) {
             let what = "the footer is damaged or not whole; the segment is scanned in its place";
             self.note(Finding::new(Kind::Footer, what).at(looked.id, from, to - from));
             return Ok(());
@@ -588,7 +644,8 @@ fn next_of_log(disk: &dyn Disk, behind: &[SegmentId]) -> Result<Option<SegmentId
         let Some(file) = disk.open(*id)? else {
             continue;
         };
-        if scan::read_header(&*file)?.is_none_or(|header| !header.is_cold) {
+        let known = header_of(&Patched::new(&*file), *id)?;
+        if known.is_none_or(|known| !known.header.is_cold) {
             return Ok(Some(*id));
         }
     }
@@ -610,9 +667,4 @@ fn take_batches(
             batches.insert(batch.header.base_offset(), batch);
         }
     }
-}
-
-fn bytes_of(file: &dyn SegmentFile) -> Result<u64, Error> {
-    file.bytes()
-        .map_err(|source| io_error("look at a segment", source))
 }

@@ -1,11 +1,18 @@
 //! What the doctor may change, each only when it is told to.
 
+use std::io::IoSlice;
+
+use crate::api::SegmentId;
+use crate::backup;
 use crate::disk::directory::io_error;
+use crate::disk::unreadable::Patched;
 use crate::error::Error;
+use crate::header::{Known, header_of};
 use crate::known_damage::{DamageList, Damaged};
+use crate::meta;
 use crate::scan;
 
-use super::{Doctor, Report};
+use super::{Doctor, Kind, Report};
 
 /// A repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +21,10 @@ pub enum Repair {
     Views,
     /// Cuts a last write that is not whole, as the next start would.
     TornTail,
+    /// Makes an ordinary directory of a backup that is not whole, with what is there.
+    Backup,
+    /// Writes damaged headers of segments again, from what their frames say.
+    Headers,
     /// Accepts what is lost: damaged places and missing offsets are remembered, passed over by
     /// reads, and not reported as wrong again. Their bytes stay as they are.
     Damage,
@@ -21,13 +32,21 @@ pub enum Repair {
 
 impl Repair {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::Views, Self::TornTail, Self::Damage];
+    pub const ALL: [Self; 5] = [
+        Self::Views,
+        Self::TornTail,
+        Self::Backup,
+        Self::Headers,
+        Self::Damage,
+    ];
 
     /// As the command line names it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Views => "views",
             Self::TornTail => "torn-tail",
+            Self::Backup => "backup",
+            Self::Headers => "headers",
             Self::Damage => "damage",
         }
     }
@@ -62,6 +81,15 @@ impl Doctor {
                     }
                 }
             }
+            Repair::Backup => {
+                backup::make_ordinary(&self.directory, &meta::read(&self.directory)?)?;
+            }
+            Repair::Headers => {
+                let damaged = report.findings.iter().filter(|of| of.kind == Kind::Header);
+                for id in damaged.filter_map(|of| of.segment) {
+                    self.write_header(id)?;
+                }
+            }
             Repair::Damage => {
                 let known = DamageList::load(&self.directory)?;
                 // Missing offsets are nowhere. Each gets a place of its own in segment 0, which
@@ -82,6 +110,24 @@ impl Doctor {
                 };
                 known.add(report.damaged.iter().map(place).collect())?;
             }
+        }
+        Ok(())
+    }
+
+    fn write_header(&self, id: SegmentId) -> Result<(), Error> {
+        let Some(file) = self.disk.open(id)? else {
+            return Ok(());
+        };
+        if let Some(Known {
+            header,
+            is_damaged: true,
+        }) = header_of(&Patched::new(&*file), id)?
+        {
+            file.write_at(0, &[IoSlice::new(&header.encode())])
+                .and_then(|()| file.sync_data())
+                .map_err(|source| io_error("write a segment's header", source))?;
+            // The scrub may have been there before.
+            DamageList::load(&self.directory)?.forget(id, 0)?;
         }
         Ok(())
     }

@@ -287,7 +287,7 @@ impl Looked<'_> {
         Ok(lost)
     }
 
-    fn damaged(&self, position: u64, end: u64, lost: Vec<LostRange>) -> Damaged {
+    pub fn damaged(&self, position: u64, end: u64, lost: Vec<LostRange>) -> Damaged {
         Damaged {
             segment: self.id,
             generation: self.generation,

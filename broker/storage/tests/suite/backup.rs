@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::backup::{Backup, BackupOptions, MANIFEST, back_up};
-use sedge_storage::doctor::Doctor;
-use sedge_storage::{Entry, Error, LogStore, Store};
+use sedge_storage::doctor::{Doctor, Kind, Repair};
+use sedge_storage::{Entry, Error, LogStore, Missing, SegmentId, Store};
 
-use crate::bytes_of::{append, batch, commit, whole};
+use crate::bytes_of::{Derive, append, batch, commit, whole};
 use crate::doctor::Nothing;
 use crate::stores::{Directory, on_disk, small};
 
@@ -176,11 +176,102 @@ fn what_is_no_backup_of_this_broker_is_refused() {
     assert!(matches!(error, Error::Locked { .. }), "{error}");
     let broken_off = Directory::new();
     std::fs::create_dir(broken_off.path().join("segments.new")).unwrap();
-    let error = sedge_storage::open(
-        broken_off.path(),
-        small(),
-        &mut crate::bytes_of::Derive::default(),
-    )
-    .unwrap_err();
+    let error =
+        sedge_storage::open(broken_off.path(), small(), &mut Derive::default()).unwrap_err();
     assert!(matches!(error, Error::UnfinishedBackup { .. }), "{error}");
+}
+
+/// A backup in three segments or more, and what a start on it says.
+fn taken(target: &Directory) {
+    let data = Directory::new();
+    let (store, _) = on_disk(data.path(), small());
+    fill(&store, 0, 200);
+    store.sync().unwrap();
+    back_up(data.path(), target.path(), BackupOptions { copy: true }).unwrap();
+}
+
+fn start(target: &Directory) -> Result<Store, Error> {
+    let opened = sedge_storage::open(target.path(), small(), &mut Derive::default());
+    opened.map(|(store, _)| store)
+}
+
+#[test]
+fn a_start_makes_an_ordinary_directory_of_a_backup() {
+    let target = Directory::new();
+    taken(&target);
+    let meta = || std::fs::read_to_string(target.path().join("meta.toml")).unwrap();
+    assert!(meta().contains("backup = true"));
+    drop(start(&target).unwrap());
+    assert!(!target.path().join(MANIFEST).exists());
+    assert!(!meta().contains("backup"), "{}", meta());
+    // What goes from it now is nobody's loss.
+    let store = start(&target).unwrap();
+    let entry = Entry::LogStart {
+        partition: P,
+        offset: Offset(150),
+    };
+    store.append(commit(vec![entry], 0)).unwrap();
+    while store.free_segments().unwrap().more {}
+    store.close().unwrap();
+    drop(store);
+    start(&target).unwrap().close().unwrap();
+}
+
+#[test]
+fn an_incomplete_backup_is_refused_until_what_is_there_is_accepted() {
+    type Harm = (Missing, fn(&Path));
+    let segment = |path: &Path| path.join("segments/0000000002.seg");
+    let harms: [Harm; 4] = [
+        (Missing::Manifest, |path| {
+            std::fs::remove_file(path.join(MANIFEST)).unwrap();
+        }),
+        (Missing::Line(0), |path| {
+            std::fs::write(path.join(MANIFEST), "format = 1").unwrap();
+        }),
+        (Missing::Segment(SegmentId(2)), |path| {
+            std::fs::remove_file(path.join("segments/0000000002.seg")).unwrap();
+        }),
+        (Missing::Generation(SegmentId(2)), |path| {
+            let (from, to) = ("segments/0000000001.seg", "segments/0000000002.seg");
+            std::fs::copy(path.join(from), path.join(to)).unwrap();
+        }),
+    ];
+    for (expected, harm) in harms {
+        let target = Directory::new();
+        taken(&target);
+        harm(target.path());
+        let refused = start(&target).unwrap_err();
+        let Error::IncompleteBackup { missing, .. } = &refused else {
+            panic!("{refused}")
+        };
+        // Of two segments of a size, either may be the longer.
+        let is_short = *missing == Missing::Bytes(SegmentId(2));
+        assert!(*missing == expected || is_short, "{refused}");
+        assert!(refused.to_string().contains("copy it again"), "{refused}");
+        assert!(!target.path().join("views").exists(), "nothing was begun");
+
+        let doctor = Doctor::open(target.path()).unwrap();
+        let report = doctor.examine(&mut Nothing).unwrap();
+        assert_eq!(
+            report.findings[0].kind,
+            Kind::Backup,
+            "{:?}",
+            report.findings
+        );
+        doctor.repair(Repair::Backup, &report).unwrap();
+        drop(doctor);
+        start(&target).unwrap().close().unwrap();
+    }
+    // A copy that stopped within a segment.
+    let target = Directory::new();
+    taken(&target);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(segment(target.path()));
+    file.unwrap().set_len(9_000).unwrap();
+    let refused = start(&target).unwrap_err();
+    let Error::IncompleteBackup { missing, .. } = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(missing, Missing::Bytes(SegmentId(2)));
 }

@@ -249,10 +249,14 @@ fn what_is_left_out_before_a_page_is_no_damage() {
 
 #[test]
 fn headers_footers_and_files_that_are_gone_are_missed() {
+    // What of the next segment is left is the end of its footer, without the trailer.
     let directory = filled();
-    flip(&segment(directory.path(), 2), 30);
+    change(&segment(directory.path(), 2), |bytes| {
+        let end = bytes.len() - 10;
+        bytes[..end].fill(7);
+    });
     let kinds = kinds(&examine(directory.path()));
-    assert!(kinds.starts_with(&[Kind::Header]), "{kinds:?}");
+    assert!(kinds.starts_with(&[Kind::Segment]), "{kinds:?}");
     assert!(kinds.contains(&Kind::Offsets) && kinds.contains(&Kind::Views));
 
     let directory = filled();

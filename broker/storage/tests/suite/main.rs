@@ -10,6 +10,7 @@ mod crash;
 mod directory;
 mod doctor;
 mod faults;
+mod headers;
 mod pages;
 mod recycle;
 mod scrub;

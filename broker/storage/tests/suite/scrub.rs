@@ -2,10 +2,13 @@
 
 use sedge_protocol::batch::BatchHeader;
 use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::disk::Disk as _;
 use sedge_storage::disk::memory::MemoryDisk;
 use sedge_storage::scan::Found;
 use sedge_storage::views::memory_base::MemoryBase;
-use sedge_storage::{Chunk, LogStore, ScrubCursor, Scrubbed, SegmentId, Store, Wait, scan_segment};
+use sedge_storage::{
+    Chunk, Entry, Error, LogStore, ScrubCursor, Scrubbed, SegmentId, Store, Wait, scan_segment,
+};
 
 use crate::bytes_of::{append, batch, commit, whole};
 use crate::stores::{in_memory, small};
@@ -134,4 +137,100 @@ fn a_frame_that_reads_complain_of_is_looked_at_first() {
     assert_eq!(lost, [(P.0, 40, 41), (Q.0, 40, 41)]);
     assert!(read(&store, P) == expect(900, &[40]));
     assert!(read(&store, Q) == expect(80, &[40]));
+}
+
+/// The offsets of `partition` whose batch, of `bytes`, has to do with the page.
+fn hit(disk: &MemoryDisk, id: SegmentId, page: u64, partition: PartitionId) -> Vec<i64> {
+    let (_, found, _) = scan_segment(&disk.contents(id).unwrap()).unwrap();
+    let is_hit = |from: u64, to: u64| from < page + PAGE && to > page;
+    let mut hit = Vec::new();
+    for frame in found {
+        let Found::Frame { position, head, .. } = frame else {
+            continue;
+        };
+        let is_head_hit = is_hit(position, position + head.bytes());
+        let mut at = position + head.bytes();
+        for entry in &head.entries {
+            let end = at + u64::from(entry.bytes);
+            if entry.partition == partition && (is_head_hit || is_hit(at, end)) {
+                hit.push(entry.base.0);
+            }
+            at = end;
+        }
+    }
+    hit
+}
+
+const PAGE: u64 = 4096;
+
+#[test]
+fn a_page_that_cannot_be_read_costs_what_lies_in_it() {
+    let (disk, views) = (MemoryDisk::new(), MemoryBase::default());
+    let store = filled(&disk, &views);
+    let (id, position, _) = find(&disk, 40);
+    let page = position - position % PAGE;
+    let (of_p, of_q) = (hit(&disk, id, page, P), hit(&disk, id, page, Q));
+    assert!(of_p.len() > 3 && of_p.contains(&40), "{of_p:?}");
+    disk.make_unreadable(id, position);
+    let failed = store.read(P, Offset(0), FAR, usize::MAX >> 1);
+    assert!(
+        matches!(failed, Err(Error::Io { .. })),
+        "nothing is made up"
+    );
+    // The read that failed has it looked at first.
+    let mut cursor = ScrubCursor::default();
+    cursor.is_resting = true;
+    let lost = round(&store, &mut cursor).1;
+    let of = |partition: PartitionId| -> Vec<i64> {
+        let of = lost.iter().filter(|of| of.0 == partition.0);
+        let mut offsets: Vec<i64> = of.flat_map(|of| of.1..of.2).collect();
+        offsets.sort_unstable();
+        offsets
+    };
+    assert_eq!((of(P), of(Q)), (of_p.clone(), of_q.clone()));
+    assert!(read(&store, P) == expect(900, &of_p));
+    assert!(read(&store, Q) == expect(80, &of_q));
+    cursor.is_resting = false;
+    assert_eq!(round(&store, &mut cursor).1, [], "once");
+    let mut behind = store
+        .locate(P, Offset(of_p[0]), FAR, 400, Wait::ForDisk)
+        .unwrap();
+    let header = BatchHeader::read(&behind.remove(0).read().unwrap()).unwrap();
+    assert_eq!(
+        (header.base_offset().0, header.record_count()),
+        (of_p[0], 0)
+    );
+}
+
+#[test]
+fn a_segment_goes_whose_footer_cannot_be_read() {
+    let (disk, views) = (MemoryDisk::new(), MemoryBase::default());
+    let store = filled(&disk, &views);
+    let (id, ..) = find(&disk, 0);
+    let bytes = disk.contents(id).unwrap().len() as u64;
+    disk.make_unreadable(id, bytes - 1);
+    let start = |partition| Entry::LogStart {
+        partition,
+        offset: Offset(200),
+    };
+    store.append(commit(vec![start(P), start(Q)], 0)).unwrap();
+    while store.free_segments().unwrap().more {}
+    assert!(disk.contents(id).is_some(), "what it says is not known");
+    round(&store, &mut ScrubCursor::default());
+    while store.free_segments().unwrap().more {}
+    assert!(disk.contents(id).is_none());
+}
+
+#[test]
+fn a_device_that_gives_nothing_is_not_given_up() {
+    let (disk, views) = (MemoryDisk::new(), MemoryBase::default());
+    let store = filled(&disk, &views);
+    for (id, bytes) in disk.list().unwrap() {
+        for page in 0..bytes.div_ceil(PAGE) {
+            disk.make_unreadable(id, page * PAGE);
+        }
+    }
+    let failed = store.scrub(&mut ScrubCursor::default(), 4096);
+    assert!(matches!(failed, Err(Error::Io { .. })), "{failed:?}");
+    assert_eq!(store.damaged(), []);
 }

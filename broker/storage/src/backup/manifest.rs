@@ -1,0 +1,146 @@
+//! `backup.toml`: what a backup has to have, and whether it has it.
+//!
+//! A copy of a backup may have stopped half way, and nothing in the segments says so: one that is
+//! missing at the end looks like a log that ended before. `meta.toml` of a backup says that it is
+//! one, so that a list that is missing is missed too. A start that finds all of it makes an
+//! ordinary data directory of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::{MANIFEST, SEGMENTS, Taken, remove_if_there};
+use crate::api::{Identity, SegmentId};
+use crate::disk::directory::{Directory, io_error};
+use crate::disk::{Disk as _, bytes_of};
+use crate::error::{Error, Missing};
+use crate::header::header_of;
+use crate::known_damage;
+use crate::meta;
+
+/// What is listed of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Listed {
+    generation: u64,
+    bytes: u64,
+}
+
+pub(super) fn write(
+    target: &Path,
+    identity: &Identity,
+    taken: &BTreeMap<SegmentId, Taken>,
+) -> Result<(), Error> {
+    let last = taken.values().map(|of| of.last_sequence.0).max();
+    let mut text = format!(
+        "# Written last: what is listed here is whole.\n\
+         format = 1\ncluster.id = \"{}\"\nnode.id = {}\nlast.commit = {}\n\n[segments]\n",
+        identity.cluster_id,
+        identity.node_id,
+        last.unwrap_or(0)
+    );
+    for (id, of) in taken {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "\"{:010}\" = {{ generation = \"{:016x}\", bytes = {} }}",
+            id.0, of.generation, of.bytes
+        );
+    }
+    known_damage::write_whole(&target.join(MANIFEST), text.as_bytes())
+        .map_err(|source| io_error("write the backup's manifest", source))
+}
+
+/// Whether all of a backup is there; of any other directory, nothing is asked.
+///
+/// # Errors
+/// [`Error::IncompleteBackup`], or the disk's.
+pub(crate) fn check_whole(directory: &Path) -> Result<(), Error> {
+    if !meta::is_backup(directory)? {
+        return Ok(());
+    }
+    let incomplete = |missing| Error::IncompleteBackup {
+        directory: directory.to_owned(),
+        missing,
+    };
+    let text = match std::fs::read_to_string(directory.join(MANIFEST)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(incomplete(Missing::Manifest));
+        }
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            return Err(incomplete(Missing::Line(0)));
+        }
+        Err(source) => return Err(io_error("read the backup's manifest", source)),
+    };
+    let listed = parse(&text).map_err(|line| incomplete(Missing::Line(line)))?;
+    let disk = Directory::existing(&directory.join(SEGMENTS));
+    for (id, of) in listed {
+        let Some(file) = disk.open(id)? else {
+            return Err(incomplete(Missing::Segment(id)));
+        };
+        // A later backup that was broken off may have brought more of it.
+        if bytes_of(&*file)? < of.bytes {
+            return Err(incomplete(Missing::Bytes(id)));
+        }
+        let known = header_of(&*file, id)?;
+        if known.is_none_or(|known| known.header.generation != of.generation) {
+            return Err(incomplete(Missing::Generation(id)));
+        }
+    }
+    Ok(())
+}
+
+/// A start has found all of it, or what is missing was accepted: from now on it is a log like any
+/// other, of which segments go.
+pub(crate) fn make_ordinary(directory: &Path, identity: &Identity) -> Result<(), Error> {
+    if meta::is_backup(directory)? {
+        meta::write(directory, identity, false)
+            .map_err(|source| io_error("write meta.toml", source))?;
+    }
+    remove_if_there(&directory.join(MANIFEST))
+        .map_err(|source| io_error("remove the backup's manifest", source))
+}
+
+/// What is listed, or the line that cannot be understood.
+fn parse(text: &str) -> Result<BTreeMap<SegmentId, Listed>, usize> {
+    let mut lines = text.lines().enumerate();
+    if !lines.any(|(_, line)| line == "[segments]") {
+        return Err(0);
+    }
+    let rows = lines.filter(|(_, line)| !line.is_empty());
+    rows.map(|(at, line)| segment_of(line).ok_or(at + 1))
+        .collect()
+}
+
+fn segment_of(line: &str) -> Option<(SegmentId, Listed)> {
+    let (id, rest) = line
+        .strip_prefix('"')?
+        .split_once("\" = { generation = \"")?;
+    let (generation, rest) = rest.split_once("\", bytes = ")?;
+    let listed = Listed {
+        generation: u64::from_str_radix(generation, 16).ok()?,
+        bytes: rest.strip_suffix(" }")?.parse().ok()?,
+    };
+    Some((SegmentId(id.parse().ok()?), listed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_listed_is_read_and_half_a_list_is_none() {
+        let text = "format = 1\n\n[segments]\n\
+                    \"0000000007\" = { generation = \"00000000000000ab\", bytes = 99 }\n";
+        let listed = Listed {
+            generation: 0xAB,
+            bytes: 99,
+        };
+        assert_eq!(parse(text), Ok(BTreeMap::from([(SegmentId(7), listed)])));
+        assert_eq!(parse("format = 1\n"), Err(0));
+        for cut in text.find("gen").unwrap()..text.len() - 2 {
+            assert_eq!(parse(&text[..cut]), Err(4), "{}", &text[..cut]);
+        }
+    }
+}
