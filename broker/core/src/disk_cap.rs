@@ -48,10 +48,18 @@ impl Room {
     /// A cap that the views alone break is one by mistake, and does not empty the topics.
     #[must_use]
     pub fn excess_bytes(&self) -> u64 {
+        self.over_bytes().saturating_sub(self.reclaimable_bytes)
+    }
+
+    /// Whether dead bytes have to be given back, if no record is to go.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.over_bytes() > 0
+    }
+
+    fn over_bytes(&self) -> u64 {
         let cap = self.cap_bytes.max(self.floor_bytes);
-        (self.used_bytes + self.next_bytes)
-            .saturating_sub(cap)
-            .saturating_sub(self.reclaimable_bytes)
+        (self.used_bytes + self.next_bytes).saturating_sub(cap)
     }
 }
 

@@ -60,6 +60,16 @@ pub const fn used_bytes(usage: &Usage) -> u64 {
     usage.disk_bytes + usage.spare_bytes + usage.view_disk_bytes
 }
 
+/// Whether the next segment breaks the cap, or hardly fits the volume, unless space comes back.
+pub fn is_room_short(broker: &Broker) -> bool {
+    let usage = broker.store.usage();
+    let is_volume_full = usage
+        .volume_free_bytes
+        .is_some_and(|free| free < usage.segment_bytes * DISK_CAP_SEGMENTS_MIN);
+    is_volume_full
+        || cap_bytes(broker, &usage).is_some_and(|cap_bytes| room(&usage, cap_bytes).is_short())
+}
+
 fn room(usage: &Usage, cap_bytes: u64) -> Room {
     Room {
         // Files that wait to be used again give way to records.

@@ -45,6 +45,14 @@ pub struct WearStatus {
     pub years_left: Option<f64>,
 }
 
+impl WearStatus {
+    /// Whether the day under way has had more than its budget.
+    pub fn is_budget_spent(&self) -> bool {
+        let budget = self.budget_bytes;
+        budget.is_some_and(|budget| self.wear.day_bytes > budget)
+    }
+}
+
 /// What the file of an earlier process says; `None` where there is none, or one that is damaged.
 pub fn read(data: &Path) -> Option<(SavedClock, Wear)> {
     decode(&std::fs::read_to_string(data.join(FILE)).ok()?)
@@ -86,7 +94,8 @@ impl Logbook {
         if budget == Budget::JustExceeded {
             warn!(
                 target: "sedge::wear",
-                "{} bytes were written in a day: more than sedge.disk.write.budget.bytes.per.day",
+                "{} bytes were written in a day: more than sedge.disk.write.budget.bytes.per.day; \
+                 cleaning that can wait does",
                 wear.day_bytes
             );
         }

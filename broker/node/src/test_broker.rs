@@ -30,7 +30,8 @@ use crate::writer::{ActivePartitions, State, Writer};
 pub struct TestBroker {
     pub broker: Arc<Broker>,
     writer: Option<JoinHandle<()>>,
-    settings: Vec<(String, String)>,
+    /// For the next start.
+    pub settings: Vec<(String, String)>,
     directory: Arc<Directory>,
 }
 

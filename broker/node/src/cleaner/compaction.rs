@@ -18,7 +18,7 @@ use sedge_storage::{ColdSegment, Entry, Error, Slice, View};
 use super::batches::Batches;
 use super::limits::{COMMIT_ROWS_MAX, ROOM_BYTES_MAX, ROW_SLICES_MAX};
 use super::pace::Pace;
-use super::{CleanError, SetAside, report};
+use super::{CleanError, SetAside, budget, report};
 use crate::coordinator::OFFSETS_TOPIC;
 
 /// A partition, and what there is to compact.
@@ -51,7 +51,10 @@ pub fn round(pace: &Pace, set_aside: &mut SetAside) {
     let mut undecided = BTreeSet::new();
     loop {
         let mut found = look(pace, set_aside);
-        found.due.retain(|job| !undecided.contains(&job.id));
+        let only_overdue = budget::is_spent(pace);
+        found
+            .due
+            .retain(|job| !undecided.contains(&job.id) && (job.range.is_overdue || !only_overdue));
         metrics
             .dirtiest_percent
             .set((found.dirtiest * 100.0) as i64);
@@ -67,6 +70,9 @@ pub fn round(pace: &Pace, set_aside: &mut SetAside) {
             .due
             .sort_by(|one, other| ratio(other).total_cmp(&ratio(one)));
         for job in found.due {
+            if !job.range.is_overdue && budget::is_spent(pace) {
+                break;
+            }
             match compact(pace, &job) {
                 Ok(true) => metrics.compactions.increment(),
                 Ok(false) => {

@@ -9,6 +9,7 @@
 //! anything else meanwhile.
 
 mod batches;
+mod budget;
 mod compaction;
 mod limits;
 mod pace;

@@ -12,11 +12,11 @@ use sedge_storage::{ColdSegment, Entry, SegmentId, Slice};
 use super::batches::Batches;
 use super::limits::COMMIT_ROWS_MAX;
 use super::pace::Pace;
-use super::{CleanError, SetAside, report};
+use super::{CleanError, SetAside, budget, report};
 
 /// The sparsest together, until none is worth it.
 pub fn round(pace: &Pace, set_aside: &mut SetAside) {
-    loop {
+    while !budget::holds_sweep(pace) {
         match chosen(pace, set_aside) {
             Ok(chosen) if chosen.is_empty() => return,
             Ok(chosen) => {

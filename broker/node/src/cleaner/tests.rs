@@ -1,5 +1,5 @@
-//! Compaction on a real log, of batches that no client may write yet: transactions and their
-//! markers.
+//! Compaction on a real log: of batches that no client may write yet, transactions and their
+//! markers; and what waits when the day's write budget is spent.
 
 use bytes::Bytes;
 use sedge_protocol::batch::Batch;
@@ -216,4 +216,89 @@ fn an_open_transaction_holds_compaction_back() {
     assert_eq!(log.show(), "[3:a=4] [] [5:b=6] [6:!]");
     let empty = &log.batches()[1].header;
     assert_eq!((empty.base_offset(), empty.base_sequence()), (Offset(4), 1));
+}
+
+const BUDGET: &str = "sedge.disk.write.budget.bytes.per.day";
+
+fn set_budget(node: &mut TestBroker, bytes: &str) {
+    node.settings.retain(|(key, _)| key != BUDGET);
+    node.settings.push((BUDGET.to_owned(), bytes.to_owned()));
+}
+
+/// Not every file system counts.
+fn counts_writes(node: &TestBroker) -> bool {
+    node.broker.logbook.enter(&node.broker).written_here_bytes > 0
+}
+
+#[test]
+fn what_is_not_overdue_waits_when_the_budget_is_spent() {
+    let mut log = Log::new(&[]);
+    set_budget(&mut log.node, "1");
+    log = log.restart(false);
+    log.node
+        .create_topic("overdue", &[COMPACTED[0], ("max.compaction.lag.ms", "1")]);
+    let overdue = log.node.partition("overdue");
+    for value in ["1", "2", "3"] {
+        log.write(&[("a", value)]);
+        log.node
+            .write_past(overdue, batch(None, &[("a", value)]).build().unwrap());
+    }
+    if !counts_writes(&log.node) {
+        return;
+    }
+    let compacted_until = |log: &Log, id| log.node.broker.store.bounds(id).unwrap().compacted_until;
+    // Until it is overdue.
+    while compacted_until(&log, overdue) == Offset::ZERO {
+        log.compact();
+    }
+    assert_eq!(compacted_until(&log, log.id), Offset::ZERO);
+    assert_eq!(log.show(), "[0:a=1] [1:a=2] [2:a=3]");
+    let waits = |log: &Log| log.node.broker.metrics.cleaner.waits_for_budget.get();
+    assert_eq!(waits(&log), 1);
+    set_budget(&mut log.node, "1000000000000");
+    log = log.restart(false);
+    log.compact();
+    assert_eq!((log.show().as_str(), waits(&log)), ("[2:a=3]", 0));
+}
+
+#[test]
+fn segments_are_emptied_over_the_budget_only_where_room_is_short() {
+    let mut node = TestBroker::start(&[("sedge.segment.bytes", "1048576")]);
+    let stays = node.create_topic("stays", &[]);
+    let goes = node.create_topic("goes", &[]);
+    let large = "x".repeat(200 << 10);
+    for _ in 0..30 {
+        node.write_past(stays, batch(None, &[("a", "1")]).build().unwrap());
+        node.write_past(goes, batch(None, &[("a", &large)]).build().unwrap());
+    }
+    if !counts_writes(&node) {
+        return;
+    }
+    let emptied = |node: &TestBroker| -> bool {
+        let pace = Pace::new(Arc::clone(&node.broker));
+        pace.begin_round();
+        sweep::round(&pace, &mut SetAside::default());
+        let segments = node.broker.store.segments().unwrap();
+        segments.iter().any(|segment| segment.is_cold)
+    };
+    let moved = node.broker.writer.delete_records(goes, None);
+    futures_lite::future::block_on(moved).unwrap().unwrap();
+    set_budget(&mut node, "1");
+    node = node.restart(false);
+    node.write_past(stays, batch(None, &[("a", "1")]).build().unwrap());
+    assert!(!emptied(&node), "there is room");
+    node.settings
+        .push(("sedge.disk.max.bytes".to_owned(), "1".to_owned()));
+    node = node.restart(false);
+    node.write_past(stays, batch(None, &[("a", "1")]).build().unwrap());
+    assert!(emptied(&node), "the cap is reached");
+    let read = node
+        .broker
+        .store
+        .read(stays, Offset::ZERO, Offset(i64::MAX), 1 << 20);
+    let mut bytes = Bytes::from(read.unwrap().concat());
+    assert_eq!(
+        std::iter::from_fn(|| Batch::split_from(&mut bytes)).count(),
+        32
+    );
 }

@@ -60,7 +60,8 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
         "What the data directory may take: above it records go (sedge.retention.priority); \
          85 % of the volume where it is not set, -1 for no cap"),
     long("sedge.disk.write.budget.bytes.per.day", None, Takes::AtLeast(1),
-        "Bytes written to the device in a day above which the log warns"),
+        "Bytes written to the device in a day above which the log warns, and compaction and cleaning \
+         that can wait do"),
     long("sedge.scrub.bytes.per.second", Some("2097152"), Takes::Between(0, GIB),
         "How fast what is stored is read again to find bit rot; 0: not at all"),
     long("sedge.scrub.interval.ms", Some("604800000"), Takes::Between(1_000, 31_536_000_000),

@@ -48,7 +48,7 @@ pub struct Storage {
 pub struct Disk {
     /// What the data directory may take; below 0 no limit, `None` a share of the volume.
     pub max_bytes: Option<i64>,
-    /// Bytes written in a day above which the log warns.
+    /// Bytes written in a day above which the log warns, and cleaning that can wait does.
     pub budget_bytes: Option<u64>,
     /// Bytes that may be written to the device in its life.
     pub endurance_bytes: Option<u64>,

@@ -17,6 +17,8 @@ pub struct CleanerMetrics {
     pub dirtiest_percent: Gauge,
     /// Partitions and segments that failed and are left alone until the next start.
     pub set_aside: Gauge,
+    /// 1 while the day's write budget is spent, and what can wait does.
+    pub waits_for_budget: Gauge,
 }
 
 impl CleanerMetrics {
@@ -54,6 +56,11 @@ impl CleanerMetrics {
             "sedge_cleaner_set_aside",
             "Partitions and segments that failed and are left alone until the next start.",
             self.set_aside.get(),
+        );
+        out.gauge(
+            "sedge_cleaner_waits_for_budget",
+            "1 while the day's write budget is spent: what is not overdue is not compacted.",
+            self.waits_for_budget.get(),
         );
     }
 }

@@ -1,0 +1,37 @@
+//! The day's write budget (`sedge.disk.write.budget.bytes.per.day`): once it is spent, what can
+//! wait does. Kafka's producers are never refused for it.
+//!
+//! What can wait: a compaction that `max.compaction.lag.ms` does not ask for, and emptying segments
+//! while there is room. Where there is none, records would have to go in its place.
+
+use log::{info, warn};
+
+use super::pace::Pace;
+use crate::disk_cap;
+
+/// Whether more was written in the day under way than it may be. Said when it changes.
+pub fn is_spent(pace: &Pace) -> bool {
+    let broker = &pace.broker;
+    if broker.config.disk.budget_bytes.is_none() {
+        return false;
+    }
+    let is_spent = broker.logbook.enter(broker).is_budget_spent();
+    let waits = &broker.metrics.cleaner.waits_for_budget;
+    let did_wait = waits.get() != 0;
+    waits.set(i64::from(is_spent));
+    match (did_wait, is_spent) {
+        (false, true) => warn!(
+            target: "sedge::cleaner",
+            "the day's write budget is spent: only what is overdue is compacted, and segments are \
+             emptied only where room is short, until the day is over"
+        ),
+        (true, false) => info!(target: "sedge::cleaner", "the write budget is kept again"),
+        _ => {}
+    }
+    is_spent
+}
+
+/// Whether emptying segments has to wait.
+pub fn holds_sweep(pace: &Pace) -> bool {
+    is_spent(pace) && !disk_cap::is_room_short(&pace.broker)
+}
