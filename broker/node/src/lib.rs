@@ -28,6 +28,7 @@ pub mod partitions;
 pub mod plugin_topic;
 pub mod plugins;
 pub mod process;
+pub mod producer_expiry;
 pub mod producer_ids;
 pub mod published;
 pub mod purgatory;

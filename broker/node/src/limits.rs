@@ -80,6 +80,10 @@ pub const LOGBOOK_SAVE_EVERY_MS: i64 = 3_600_000;
 /// Producer ids that the broker takes from the controller at once, as Kafka's brokers do.
 pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 
+/// Silent producers that the writer is told to forget at once: some 50 us of its time for each that
+/// it has to look up.
+pub const PRODUCERS_EXPIRED_AT_ONCE: usize = 200;
+
 /// Metadata records in one batch of `__cluster_metadata`.
 pub const METADATA_BATCH_RECORDS_MAX: usize = 5_000;
 

@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::mirror::{LinkTopics, Mirror, MirrorConfig};
 use crate::net::listener;
 use crate::plugins::{self, Plugins, Registry};
+use crate::producer_expiry;
 use crate::recovery::HeaderReplay;
 use crate::retention;
 use crate::runtime::Runtime;
@@ -401,6 +402,8 @@ fn background(broker: &Arc<Broker>) -> Vec<async_executor::Task<()>> {
     }));
     tasks.push(broker.runtime.spawn(cleaner::run(Arc::clone(broker))));
     tasks.push(broker.runtime.spawn(scrub::run(Arc::clone(broker))));
+    let expiring = producer_expiry::run(Arc::clone(broker));
+    tasks.push(broker.runtime.spawn(expiring));
     tasks
 }
 

@@ -110,7 +110,7 @@ impl TestBroker {
             broker,
             writer: Some(writer),
             settings,
-            directory: directory,
+            directory,
         }
     }
 

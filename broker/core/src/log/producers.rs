@@ -92,7 +92,7 @@ pub struct ProducerEntry {
     epoch: ProducerEpoch,
     /// Oldest first, at most [`PRODUCER_BATCHES_KEPT`].
     batches: Vec<WrittenBatch>,
-    /// By the broker's clock, for expiry.
+    /// When it last wrote, by the append clock.
     last_ms: i64,
 }
 
@@ -205,18 +205,14 @@ impl Producers {
         Some(ProducerId(oldest))
     }
 
-    /// Forgets who has not written since `before_ms`, and says whom.
-    pub fn expire(&mut self, before_ms: i64) -> Vec<ProducerId> {
-        let expired: Vec<i64> = self
-            .0
-            .iter()
-            .filter(|(_, entry)| entry.last_ms < before_ms)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in &expired {
-            self.0.remove(id);
+    /// Forgets a producer, unless it has written since `until_ms`; whether it did.
+    pub fn expire(&mut self, id: ProducerId, until_ms: i64) -> bool {
+        let entry = self.0.get(&id.get());
+        let is_silent = entry.is_some_and(|entry| entry.last_ms <= until_ms);
+        if is_silent {
+            self.0.remove(&id.get());
         }
-        expired.into_iter().map(ProducerId).collect()
+        is_silent
     }
 
     #[must_use]
@@ -224,9 +220,12 @@ impl Producers {
         self.0.get(&id.get())
     }
 
-    /// Puts back what [`ProducerEntry::encode`] saved.
+    /// Puts back what [`ProducerEntry::encode`] saved. Of too many, the ones that wrote last stay.
     pub fn restore(&mut self, id: ProducerId, entry: ProducerEntry) {
         self.0.insert(id.get(), entry);
+        if self.0.len() > PRODUCERS_PER_PARTITION_MAX {
+            self.forget_oldest();
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &ProducerEntry)> {
@@ -268,11 +267,27 @@ pub fn view_key(partition: PartitionId, producer: ProducerId) -> Vec<u8> {
 /// The producer that a view's key is of.
 #[must_use]
 pub fn producer_of_key(key: &[u8]) -> Option<ProducerId> {
-    let id = key.get(4..)?.first_chunk::<8>()?;
-    Some(ProducerId(i64::from_be_bytes(*id)))
+    parse_view_key(key).map(|(_, producer)| producer)
+}
+
+/// What [`view_key`] was made of.
+#[must_use]
+pub fn parse_view_key(key: &[u8]) -> Option<(PartitionId, ProducerId)> {
+    let (partition, producer) = key.split_first_chunk::<4>()?;
+    let producer = i64::from_be_bytes(*producer.first_chunk()?);
+    Some((
+        PartitionId(u32::from_be_bytes(*partition)),
+        ProducerId(producer),
+    ))
 }
 
 impl ProducerEntry {
+    /// When it last wrote, by the append clock.
+    #[must_use]
+    pub const fn last_ms(&self) -> i64 {
+        self.last_ms
+    }
+
     /// The producer's epoch, and where its newest batch begins.
     #[must_use]
     pub fn last_word(&self) -> (ProducerEpoch, Option<Offset>) {
@@ -479,11 +494,12 @@ mod tests {
         }
         assert_eq!(ProducerEntry::decode(&value[..value.len() - 1]), None);
         let key = view_key(PartitionId(3), ProducerId(7));
-        assert_eq!(producer_of_key(&key), Some(ProducerId(7)));
+        assert_eq!(parse_view_key(&key), Some((PartitionId(3), ProducerId(7))));
+        assert_eq!(parse_view_key(&key[..11]), None);
     }
 
     #[test]
-    fn the_oldest_producer_makes_room_and_the_silent_ones_expire() {
+    fn the_oldest_producer_makes_room_and_a_silent_one_expires() {
         let mut producers = Producers::default();
         for id in 0..=PRODUCERS_PER_PARTITION_MAX as i64 {
             let range = SequenceRange {
@@ -494,6 +510,26 @@ mod tests {
             let is_full = id == PRODUCERS_PER_PARTITION_MAX as i64;
             assert_eq!(forgotten, is_full.then_some(ProducerId(0)));
         }
-        assert_eq!(producers.expire(3), [ProducerId(1), ProducerId(2)]);
+        assert!(producers.expire(ProducerId(1), 1) && !producers.expire(ProducerId(1), 1));
+        assert!(!producers.expire(ProducerId(2), 1), "it wrote at 2");
+        assert!(producers.get(ProducerId(2)).is_some());
+    }
+
+    #[test]
+    fn of_too_many_the_last_ones_are_restored() {
+        let mut producers = Producers::default();
+        let most = PRODUCERS_PER_PARTITION_MAX as i64;
+        for id in 0..most + 10 {
+            let entry = ProducerEntry {
+                is_restored: true,
+                epoch: ProducerEpoch(0),
+                batches: Vec::new(),
+                last_ms: most - id,
+            };
+            producers.restore(ProducerId(id), entry);
+        }
+        assert_eq!(producers.iter().count(), PRODUCERS_PER_PARTITION_MAX);
+        assert!(producers.get(ProducerId(0)).is_some());
+        assert!(producers.get(ProducerId(most)).is_none());
     }
 }

@@ -13,7 +13,7 @@ use sedge_core::metadata::{
 };
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
-use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_protocol::ids::{Offset, PartitionId, ProducerId};
 use sedge_storage::{Commit, Entry, Error};
 
 use super::gather::Gather;
@@ -116,6 +116,7 @@ enum Reply {
     ),
     Retain(Done<bool>),
     Replace(Done<()>),
+    ExpireProducers(Done<usize>, usize),
 }
 
 /// Of a commit's table.
@@ -223,6 +224,14 @@ impl<'a> Round<'a> {
                 self.commit.entries.extend(entries);
                 self.replies.push(Reply::Replace(done));
             }
+            Request::ExpireProducers {
+                silent,
+                until_ms,
+                done,
+            } => {
+                let count = self.plan_expiry(&silent, until_ms);
+                self.replies.push(Reply::ExpireProducers(done, count));
+            }
             Request::Roll => self.must_roll = true,
             Request::Flush => self.must_sync |= self.is_dirty.load(Ordering::Acquire),
             Request::Probe { .. } => {}
@@ -280,7 +289,7 @@ impl<'a> Round<'a> {
             id,
             sequence.as_ref(),
             header,
-            self.now,
+            (self.now, self.commit.append_ms),
             &mut self.commit.updates,
         );
         if let Some(batch) = batch {
@@ -371,6 +380,21 @@ impl<'a> Round<'a> {
         Ok(offset)
     }
 
+    /// How many are forgotten. What cannot be looked up is for the next time.
+    fn plan_expiry(&mut self, silent: &[(PartitionId, ProducerId)], until_ms: i64) -> usize {
+        let store = &*self.broker.store;
+        let partitions = &mut self.state.partitions;
+        let expire = |(id, producer): &(PartitionId, ProducerId)| {
+            partitions
+                .expire_producer(store, *id, *producer, until_ms)
+                .ok()
+                .flatten()
+        };
+        let before = self.commit.updates.len();
+        self.commit.updates.extend(silent.iter().filter_map(expire));
+        self.commit.updates.len() - before
+    }
+
     /// One write, and one flush where somebody waits for it. Memory is ahead of the disk here: a
     /// failure ends the process.
     fn persist(&mut self) -> Option<Duration> {
@@ -430,6 +454,7 @@ impl<'a> Round<'a> {
                 Reply::DeleteRecords(done, outcome) => done.try_send(outcome).is_ok(),
                 Reply::Retain(done) => done.try_send(true).is_ok(),
                 Reply::Replace(done) => done.try_send(()).is_ok(),
+                Reply::ExpireProducers(done, count) => done.try_send(count).is_ok(),
             };
         }
     }
@@ -478,6 +503,7 @@ fn refuse_all(requests: Vec<Request>, refusal: &Error) {
                 .is_ok(),
             Request::DeleteRecords { done, .. } => done.try_send(Err(error())).is_ok(),
             Request::Retain { done, .. } => done.try_send(false).is_ok(),
+            Request::ExpireProducers { done, .. } => done.try_send(0).is_ok(),
             // Nobody waits for the others, or hears of it by the end of its reply.
             Request::Replace { .. }
             | Request::Roll

@@ -24,7 +24,7 @@ use async_channel::{Receiver, Sender, TrySendError};
 use sedge_core::log::{AppendError, SequenceRange};
 use sedge_core::metadata::{Command, CommandError, CommandReply, Topic};
 use sedge_protocol::batch::Batch;
-use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_protocol::ids::{Offset, PartitionId, ProducerId};
 use sedge_storage::{Entry, ViewUpdate};
 
 use crate::broker::Broker;
@@ -86,6 +86,12 @@ pub enum Request {
     /// What a cleaner wrote again takes the place of what it was. Where it cannot, `done` is
     /// dropped.
     Replace { entries: Vec<Entry>, done: Done<()> },
+    /// Forgets producers that have not written since `until_ms`. The reply is how many.
+    ExpireProducers {
+        silent: Vec<(PartitionId, ProducerId)>,
+        until_ms: i64,
+        done: Done<usize>,
+    },
     /// Ends the active segment, so that it can be cleaned.
     Roll,
     /// Flushes what interval durability has acknowledged already.
@@ -209,6 +215,25 @@ impl Writer {
         let (done, moved) = async_channel::bounded(1);
         self.send(Request::Retain { log_starts, done }).await?;
         moved.recv().await.map_err(|_| Stopped)
+    }
+
+    /// Forgets those of the producers that have not written since `until_ms`, and says how many.
+    ///
+    /// # Errors
+    /// The broker is shutting down.
+    pub async fn expire_producers(
+        &self,
+        silent: Vec<(PartitionId, ProducerId)>,
+        until_ms: i64,
+    ) -> Result<usize, Stopped> {
+        let (done, count) = async_channel::bounded(1);
+        self.send(Request::ExpireProducers {
+            silent,
+            until_ms,
+            done,
+        })
+        .await?;
+        count.recv().await.map_err(|_| Stopped)
     }
 
     /// Has what a cleaner wrote take the place of what it was; from a thread that may wait. False

@@ -9,7 +9,7 @@ use sedge_core::log::{AppendError, PartitionLog, Planned, SequenceRange};
 use sedge_core::machine::Now;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::BatchHeader;
-use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
+use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerId};
 use sedge_storage::{Error, LogStore, View, ViewUpdate};
 
 use crate::broker::Broker;
@@ -42,6 +42,33 @@ impl ActivePartitions {
 
     pub fn remove(&mut self, id: PartitionId) {
         self.0.remove(&id);
+    }
+
+    /// Forgets a producer, unless it has written since `until_ms`; the change of the view where it
+    /// did.
+    ///
+    /// # Errors
+    /// The store cannot read the view.
+    pub fn expire_producer(
+        &mut self,
+        store: &dyn LogStore,
+        id: PartitionId,
+        producer: ProducerId,
+        until_ms: i64,
+    ) -> Result<Option<ViewUpdate>, Error> {
+        let key = producers::view_key(id, producer);
+        let is_silent = if let Some(active) = self.0.get_mut(&id) {
+            active.log.producers.expire(producer, until_ms)
+        } else {
+            let saved = store.view_get(View::Producers, &key)?;
+            let entry = saved.and_then(|value| ProducerEntry::decode(&value));
+            entry.is_some_and(|entry| entry.last_ms() <= until_ms)
+        };
+        Ok(is_silent.then_some(ViewUpdate {
+            view: View::Producers,
+            key,
+            value: None,
+        }))
     }
 }
 
@@ -82,7 +109,7 @@ impl ActivePartition {
         id: PartitionId,
         sequence: Option<&SequenceRange>,
         header: Option<&BatchHeader>,
-        now: Now,
+        (now, append_ms): (Now, i64),
         updates: &mut Vec<ViewUpdate>,
     ) {
         let base_offset = self.log.next_offset();
@@ -94,7 +121,7 @@ impl ActivePartition {
         if let Some(range) = sequence {
             let timestamp = header.map_or(now.wall_ms, BatchHeader::max_timestamp);
             let known = &mut self.log.producers;
-            let forgotten = known.apply(range, base_offset, timestamp, now.wall_ms);
+            let forgotten = known.apply(range, base_offset, timestamp, append_ms);
             let value = known.get(range.producer_id).map(ProducerEntry::encode);
             updates.push(producer_update(id, range, value));
             updates.extend(forgotten.map(|producer| ViewUpdate {
