@@ -5,15 +5,16 @@
 //! writing, so a flush takes whole commits only. Readers hold it for a look and read the base
 //! without it.
 
+mod flush;
+mod hot;
 mod replace;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Instant;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::{SegmentId, Sequence, Slice, View, ViewReader, ViewUpdate};
+use crate::api::{SegmentId, Slice, View, ViewReader, ViewUpdate};
 use crate::error::Error;
 use crate::format::{EntryHead, EntryKind, FooterRun, FrameHead, Run};
 use crate::limits;
@@ -22,6 +23,9 @@ use crate::views::tables::{Applied, Bounds, LogKey, LogValue, Segment, Table};
 use crate::views::{Base, caller_key};
 
 pub(crate) use replace::ColdRuns;
+
+use flush::FlushProgress;
+use hot::{OpenRun, Tail};
 
 /// A commit's batches of one partition, where a read near the end of the log finds them.
 #[derive(Clone, Copy, Debug)]
@@ -73,32 +77,6 @@ pub(crate) struct State {
     pub rebuilding: bool,
     flush_round: u32,
     log_bytes_unflushed: u64,
-}
-
-#[derive(Debug, Default)]
-struct FlushProgress {
-    calls_waited: u32,
-    failing: bool,
-    failed_at: Option<Instant>,
-    flushes: u64,
-    bytes: u64,
-}
-
-/// The hot state of a partition. A cache: everything in it is in the layers or the base too.
-#[derive(Debug)]
-struct Tail {
-    bounds: Bounds,
-    run: Option<OpenRun>,
-    slice: Option<Slice>,
-    marks: VecDeque<Mark>,
-    touched_round: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct OpenRun {
-    base: Offset,
-    run: Run,
-    first_frame: u32,
 }
 
 /// Layers behind the catalog's lock.
@@ -311,95 +289,6 @@ impl Catalog {
     pub fn pending_bytes(&self) -> usize {
         self.read().layers.bytes()
     }
-
-    /// (entries, bytes, failing, flushes, bytes flushed)
-    pub fn flush_figures(&self) -> (u64, u64, bool, u64, u64) {
-        let (entries, bytes) = {
-            let state = self.read();
-            (state.layers.entries() as u64, state.layers.bytes() as u64)
-        };
-        let progress = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        (
-            entries,
-            bytes,
-            progress.failing,
-            progress.flushes,
-            progress.bytes,
-        )
-    }
-
-    /// Brings the layers to the base, having synced the log up to them.
-    pub fn flush(
-        &self,
-        forced: bool,
-        sync_log: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut progress = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !forced && !self.is_flush_due(&mut progress) {
-            return Ok(());
-        }
-        // A second round where an earlier flush had failed and left its layer.
-        for _ in 0..2 {
-            let (layer, newer) = self.write().next_layer();
-            let Some(layer) = layer else { break };
-            sync_log()?;
-            let changes = layer.changes();
-            let bytes: usize = changes
-                .iter()
-                .map(|of| of.key.len() + of.value.as_ref().map_or(0, Vec::len))
-                .sum();
-            if let Err(error) = self.base.write(changes) {
-                if !progress.failing {
-                    log::warn!("views: not flushed, appends go on: {error}");
-                }
-                progress.failing = true;
-                progress.failed_at = Some(Instant::now());
-                return Err(error);
-            }
-            if progress.failing {
-                log::info!("views: flushed again");
-            }
-            progress.failing = false;
-            progress.calls_waited = 0;
-            progress.flushes += 1;
-            progress.bytes += bytes as u64;
-            drop(layer);
-            self.write().layer_flushed();
-            if !newer {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// What is flushed outlives a power cut from now on.
-    pub fn keep_flushed(&self) -> Result<(), Error> {
-        let flushed = self.read().flushed;
-        self.base.sync()?;
-        self.write().kept = flushed;
-        Ok(())
-    }
-
-    /// Whether a flush that failed was so short ago that an append should not try another one.
-    pub fn is_flush_hopeless(&self) -> bool {
-        let progress = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.failing
-            && progress
-                .failed_at
-                .is_some_and(|at| at.elapsed() < limits::FLUSH_RETRY)
-    }
-
-    fn is_flush_due(&self, progress: &mut FlushProgress) -> bool {
-        let state = self.read();
-        if state.layers.entries() == 0 {
-            return false;
-        }
-        progress.calls_waited += 1;
-        progress.failing
-            || progress.calls_waited >= limits::FLUSH_CALLS
-            || state.log_bytes_unflushed >= limits::FLUSH_LOG_BYTES
-            || state.layers.bytes() >= limits::FLUSH_PENDING_BYTES
-    }
 }
 
 impl ViewReader for Catalog {
@@ -421,46 +310,6 @@ impl ViewReader for Catalog {
 }
 
 impl State {
-    /// The layer to flush, and whether there is a newer one behind it.
-    fn next_layer(&mut self) -> (Option<Arc<crate::views::layers::Layer>>, bool) {
-        if let Some(layer) = &self.layers.flushing {
-            return (Some(layer.clone()), true);
-        }
-        if self.layers.pending.is_empty() {
-            return (None, false);
-        }
-        if !self.rebuilding && self.applied.sequence > Sequence(0) {
-            self.layers
-                .put(LogKey::APPLIED, LogValue::Applied(self.applied));
-        }
-        let layer = Arc::new(std::mem::take(&mut self.layers.pending));
-        self.layers.flushing = Some(layer.clone());
-        self.log_bytes_unflushed = 0;
-        (Some(layer), false)
-    }
-
-    fn layer_flushed(&mut self) {
-        let layer = self.layers.flushing.take();
-        let applied = layer.and_then(|layer| layer.log.get(&LogKey::APPLIED).copied().flatten());
-        if let Some(LogValue::Applied(applied)) = applied {
-            self.flushed = applied;
-        }
-        self.flush_round = self.flush_round.wrapping_add(1);
-        self.let_tails_go();
-    }
-
-    /// Tails not touched since the flush before the last one, when there are many.
-    fn let_tails_go(&mut self) {
-        if self.tails.len() > limits::TAILS_MAX / 2 {
-            let round = self.flush_round;
-            self.tails
-                .retain(|_, tail| round.wrapping_sub(tail.touched_round) <= 1);
-        }
-        if self.tails.is_empty() {
-            self.tails.shrink_to_fit();
-        }
-    }
-
     /// Runs end here: what follows is behind bytes that are no frames, over which a run cannot be
     /// walked. A footer would not say that they are there.
     pub fn end_runs(&mut self) {
@@ -689,80 +538,6 @@ impl State {
         }
         self.put_tail(fact.partition, tail);
         Ok(())
-    }
-
-    fn take_tail(&mut self, base: &dyn Base, partition: PartitionId) -> Result<Tail, Error> {
-        if let Some(tail) = self.tails.remove(&partition) {
-            return Ok(tail);
-        }
-        let merged = Merged {
-            layers: &self.layers,
-            base,
-        };
-        let bounds = match merged.get(LogKey::bounds(partition))? {
-            Some(LogValue::Bounds(bounds)) => bounds,
-            _ => Bounds::default(),
-        };
-        let mut slice = None;
-        if bounds.live_bytes > 0 {
-            let (low, high) = (Offset::ZERO, Offset(i64::MAX));
-            let last = merged.last(
-                LogKey::slice(partition, low),
-                LogKey::slice(partition, high),
-            )?;
-            if let Some((_, LogValue::Slice(last))) = last {
-                slice = Some(last);
-            }
-        }
-        let marks = VecDeque::new();
-        Ok(Tail {
-            bounds,
-            run: None,
-            slice,
-            marks,
-            touched_round: self.flush_round,
-        })
-    }
-
-    fn put_tail(&mut self, partition: PartitionId, mut tail: Tail) {
-        self.layers
-            .put(LogKey::bounds(partition), LogValue::Bounds(tail.bounds));
-        tail.touched_round = self.flush_round;
-        if self.tails.len() >= limits::TAILS_MAX {
-            let round = self.flush_round;
-            self.tails.retain(|_, tail| tail.touched_round == round);
-            if self.tails.len() >= limits::TAILS_MAX {
-                self.tails.clear();
-            }
-        }
-        self.tails.insert(partition, tail);
-    }
-}
-
-impl OpenRun {
-    fn takes(&self, base: Offset, one: &Run, frame: u32) -> bool {
-        if self.run.segment != one.segment || self.run.next != base {
-            return false;
-        }
-        let span = (one.position + u64::from(one.span)).saturating_sub(self.run.position);
-        let frames = frame.saturating_sub(self.first_frame);
-        u64::from(self.run.bytes) + u64::from(one.bytes) <= limits::RUN_BYTES_MAX
-            && (frames <= limits::RUN_FRAMES_MAX || span <= limits::RUN_SPAN_BYTES_MAX)
-            && u32::try_from(span).is_ok()
-    }
-
-    fn extended(&self, one: &Run) -> Self {
-        let span = one.position + u64::from(one.span) - self.run.position;
-        let run = Run {
-            span: span as u32,
-            bytes: self.run.bytes + one.bytes,
-            next: one.next,
-            max_timestamp: self.run.max_timestamp.max(one.max_timestamp),
-            append_ms: self.run.append_ms.max(one.append_ms),
-            leader_epoch: one.leader_epoch,
-            ..self.run
-        };
-        Self { run, ..*self }
     }
 }
 
