@@ -11,6 +11,7 @@
 mod footer;
 mod offsets;
 mod repair;
+mod report;
 pub(crate) mod segment;
 mod views;
 
@@ -22,7 +23,7 @@ use rustix::io::Errno;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::{Identity, LostRange, SegmentId, Sequence, TornTail};
+use crate::api::{LostRange, SegmentId, Sequence, TornTail};
 use crate::backup;
 use crate::disk::directory::{Directory, io_error};
 use crate::disk::unreadable::Patched;
@@ -40,161 +41,7 @@ use segment::{Looked, Seen};
 use views::ViewsCheck;
 
 pub use repair::Repair;
-
-/// What is wrong, or worth knowing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// The last write was not whole: nothing that was acknowledged with sync durability is in it.
-    TornTail,
-    /// There are no views: the next start makes them.
-    NoViews,
-    /// `meta.toml` cannot be used.
-    Meta,
-    /// A backup does not have what its list says.
-    Backup,
-    /// A segment's header is damaged; what it said is known from its frames.
-    Header,
-    /// Nothing in a segment can be read.
-    Segment,
-    /// The device does not give bytes that no partition has.
-    Unreadable,
-    /// A stretch without frames, where frames should be.
-    Frame,
-    /// A batch whose bytes are not what was sent.
-    Batch,
-    /// A frame's table says something else than its batches.
-    Table,
-    /// Commits are missing between others.
-    Commits,
-    /// A footer is damaged, or is not what the frames say.
-    Footer,
-    /// Offsets are missing, and nothing explains it.
-    Offsets,
-    /// The views are not what the log says.
-    Views,
-    /// A record of an internal topic cannot be understood.
-    Record,
-}
-
-impl Kind {
-    /// As reports name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TornTail => "torn-tail",
-            Self::NoViews => "no-views",
-            Self::Meta => "meta",
-            Self::Backup => "backup",
-            Self::Header => "header",
-            Self::Segment => "segment",
-            Self::Unreadable => "unreadable",
-            Self::Frame => "frame",
-            Self::Batch => "batch",
-            Self::Table => "table",
-            Self::Commits => "commits",
-            Self::Footer => "footer",
-            Self::Offsets => "offsets",
-            Self::Views => "views",
-            Self::Record => "record",
-        }
-    }
-
-    /// Whether the next start puts it right without any loss.
-    pub fn is_ordinary(self) -> bool {
-        matches!(self, Self::TornTail | Self::NoViews)
-    }
-
-    /// The repair that does away with it.
-    pub fn repair(self) -> Option<Repair> {
-        match self {
-            Self::TornTail => Some(Repair::TornTail),
-            Self::Views => Some(Repair::Views),
-            Self::Backup => Some(Repair::Backup),
-            Self::Header => Some(Repair::Headers),
-            Self::Frame | Self::Batch | Self::Offsets | Self::Unreadable => Some(Repair::Damage),
-            _ => None,
-        }
-    }
-}
-
-/// One thing found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub kind: Kind,
-    /// It was found, or accepted, before, and is passed over by every read.
-    pub is_known: bool,
-    pub segment: Option<SegmentId>,
-    pub position: u64,
-    pub bytes: u64,
-    /// Whom it is about, where no offsets are lost.
-    pub partition: Option<PartitionId>,
-    pub lost: Vec<LostRange>,
-    pub what: String,
-}
-
-impl Finding {
-    fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self {
-            kind,
-            is_known: false,
-            segment: None,
-            position: 0,
-            bytes: 0,
-            partition: None,
-            lost: Vec::new(),
-            what: what.into(),
-        }
-    }
-
-    fn at(self, segment: SegmentId, position: u64, bytes: u64) -> Self {
-        Self {
-            segment: Some(segment),
-            position,
-            bytes,
-            ..self
-        }
-    }
-
-    fn of(self, partition: Option<PartitionId>) -> Self {
-        Self { partition, ..self }
-    }
-
-    /// Whether something is wrong that nobody has dealt with.
-    pub fn is_wrong(&self) -> bool {
-        !self.is_known && !self.kind.is_ordinary()
-    }
-}
-
-/// What was looked at and what was found.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    pub identity: Option<Identity>,
-    /// In the order of the log; at most [`limits::FINDINGS_MAX`].
-    pub findings: Vec<Finding>,
-    /// How many more there were.
-    pub findings_left_out: u64,
-    pub segments: u64,
-    pub bytes: u64,
-    pub commits: u64,
-    pub batches: u64,
-    pub partitions: u64,
-    torn_tail: Option<TornTail>,
-    damaged: Vec<Damaged>,
-}
-
-impl Report {
-    /// Whether there is nothing that somebody has to deal with.
-    pub fn is_clean(&self) -> bool {
-        self.findings_left_out == 0 && !self.findings.iter().any(Finding::is_wrong)
-    }
-
-    fn note(&mut self, finding: Finding) {
-        if self.findings.len() < limits::FINDINGS_MAX {
-            self.findings.push(finding);
-        } else {
-            self.findings_left_out += u64::from(finding.is_wrong());
-        }
-    }
-}
+pub use report::{Finding, Kind, Report};
 
 /// What the caller knows of the partitions.
 pub trait Inspect {
