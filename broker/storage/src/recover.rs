@@ -1,6 +1,9 @@
 //! Opening: from where the views stopped, frame by frame, or, where the views are of no use, all of
 //! it anew.
 
+mod report;
+mod segment;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,15 +13,15 @@ use bytes::Bytes;
 use sedge_protocol::batch::{Batch, BatchHeader, HEADER_BYTES};
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::{Hole, LostRange, OpenReport, Options, Recovery, SegmentId, Sequence, TornTail};
+use crate::api::{Hole, OpenReport, Options, Recovery, SegmentId, Sequence, TornTail};
 use crate::catalog::{Catalog, ColdRuns, FrameAt};
+use crate::disk::Disk;
 use crate::disk::directory::io_error;
 use crate::disk::unreadable::Guarded;
-use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
 use crate::files::Files;
 use crate::format::{EntryHead, EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
-use crate::header::{Known, header_of};
+use crate::header::header_of;
 use crate::known_damage::DamageList;
 use crate::limits;
 use crate::rewrite::rewrite;
@@ -28,6 +31,7 @@ use crate::views::Base;
 use crate::views::tables::Applied;
 use crate::walk;
 use crate::write::{Active, Writer};
+use segment::Segment;
 
 /// Batches are handed to recovery in groups of about this size.
 const REPLAY_GROUP_BYTES: usize = 1 << 20;
@@ -126,22 +130,6 @@ struct Opening<'a> {
     recovery: &'a mut dyn Recovery,
     /// The last segment ended in a hole, which took the commits that are missing behind it.
     ended_in_hole: bool,
-}
-
-/// What of a segment has to be read.
-struct Segment {
-    id: SegmentId,
-    file: Arc<dyn SegmentFile>,
-    generation: u64,
-    /// Its file held another segment before.
-    is_recycled: bool,
-    is_cold: bool,
-    /// So its frames may be those of a segment before, were it not for their sequences.
-    is_header_damaged: bool,
-    first_sequence: Sequence,
-    file_bytes: u64,
-    /// Where its frames end, if it is sealed.
-    sealed_at: Option<u64>,
 }
 
 impl Opening<'_> {
@@ -281,74 +269,6 @@ impl Opening<'_> {
         Ok(cold)
     }
 
-    /// `None` for a file that was never begun, which is removed where nothing is in it.
-    fn segment(&mut self, id: SegmentId) -> Result<Option<Segment>, Error> {
-        let Some(file) = self.store.files.get(id)? else {
-            return Ok(None);
-        };
-        let failed = |source| io_error("look at a segment", source);
-        let file_bytes = file.bytes().map_err(failed)?;
-        let known = header_of(&*file, id)?;
-        if known.is_some_and(|known| known.header.id != id) {
-            // A file that was to be used again: it has its new name, and what is in it is dead.
-            self.store.files.remove(id)?;
-            return Ok(None);
-        }
-        let Some(Known { header, is_damaged }) = known else {
-            // Frames cannot be told from other bytes without the generation.
-            let begun = match Scanner::new(&*file, 0, 0, file_bytes).next()? {
-                Found::End { torn_end, .. } => torn_end > 0,
-                _ => true,
-            };
-            if begun {
-                log::error!("segment {} has no header; the file is left alone", id.0);
-                let hole = Hole {
-                    segment: id,
-                    position: 0,
-                    bytes: file_bytes,
-                    lost: Vec::new(),
-                };
-                self.report.holes.push(hole);
-            } else {
-                self.store.files.remove(id)?;
-            }
-            return Ok(None);
-        };
-        if is_damaged && !self.report.damaged_headers.contains(&id) {
-            log::error!(
-                "segment {} has a damaged header: its frames say what it said",
-                id.0
-            );
-            self.report.damaged_headers.push(id);
-        }
-        let generation = header.generation;
-        let is_recycled = header.previous_generation.is_some();
-        let footer = scan::read_footer(&*file, id, generation)?;
-        let sealed_at = footer.map(|footer| footer.frames_end);
-        let (first_sequence, is_cold) = (header.first_sequence, header.is_cold);
-        Ok(Some(Segment {
-            id,
-            file,
-            generation,
-            is_recycled,
-            is_cold,
-            is_header_damaged: is_damaged,
-            first_sequence,
-            file_bytes,
-            sealed_at,
-        }))
-    }
-
-    /// Whether what is in a segment with a damaged header was written before commit `expected`: a
-    /// file that was to be used again.
-    fn is_of_before(&mut self, segment: &Segment, expected: Sequence) -> bool {
-        let is_of_before = segment.is_header_damaged && segment.first_sequence < expected;
-        if is_of_before {
-            self.note_hole(segment.id, 0, segment.file_bytes, None);
-        }
-        is_of_before
-    }
-
     /// Applies the frames from `from` on and returns where they end.
     fn replay_segment(
         &mut self,
@@ -448,106 +368,6 @@ impl Opening<'_> {
             }
             None => Ok(()),
         }
-    }
-
-    /// Whether the next segment begins with the commit after `last`: then what follows the frames
-    /// of `id` is the beginning of a footer, and nothing is missing.
-    fn goes_on_after(&self, id: SegmentId, last: Sequence) -> Result<bool, Error> {
-        let is_next = |next: &&SegmentId| **next > id && !self.cold.contains(next);
-        let Some(next) = self.ids.iter().find(is_next) else {
-            return Ok(false);
-        };
-        let Some(file) = self.store.files.get(*next)? else {
-            return Ok(false);
-        };
-        let known = header_of(&*file, *next)?;
-        Ok(known.is_some_and(|known| known.header.first_sequence.0 == last.0 + 1))
-    }
-
-    fn note_gap(&mut self, segment: SegmentId, position: u64, from: Sequence, to: Sequence) {
-        log::error!(
-            "commits {} to {} are missing before segment {}",
-            from.0,
-            to.0 - 1,
-            segment.0
-        );
-        self.report.holes.push(Hole {
-            segment,
-            position,
-            bytes: 0,
-            lost: Vec::new(),
-        });
-    }
-
-    fn note_hole(
-        &mut self,
-        segment: SegmentId,
-        position: u64,
-        bytes: u64,
-        head: Option<&FrameHead>,
-    ) {
-        if self.store.damage.end_at(segment, position).is_some() {
-            self.store.catalog.write().end_runs();
-            log::info!(
-                "segment {} at {position}: known damage is passed over",
-                segment.0
-            );
-            return;
-        }
-        log::error!(
-            "segment {} is damaged at {position}: {bytes} bytes",
-            segment.0
-        );
-        self.store.catalog.write().end_runs();
-        let entries = head.map(|head| &head.entries[..]).unwrap_or_default();
-        let lost = entries
-            .iter()
-            .filter(|entry| entry.kind == EntryKind::Append)
-            .map(|entry| LostRange {
-                partition: entry.partition,
-                base_offset: entry.base,
-                next_offset: entry.next,
-            })
-            .collect();
-        self.report.holes.push(Hole {
-            segment,
-            position,
-            bytes,
-            lost,
-        });
-    }
-
-    /// Offsets that a partition jumps over lay in the last hole.
-    fn note_lost(&mut self, head: &FrameHead) -> Result<(), Error> {
-        for entry in head
-            .entries
-            .iter()
-            .filter(|entry| entry.kind == EntryKind::Append)
-        {
-            let Some(hole) = self.report.holes.last_mut() else {
-                return Ok(());
-            };
-            let next = self.store.catalog.bounds(entry.partition)?.log.next_offset;
-            let lost = LostRange {
-                partition: entry.partition,
-                base_offset: next,
-                next_offset: entry.base,
-            };
-            if next < entry.base
-                && !hole
-                    .lost
-                    .iter()
-                    .any(|known| known.partition == lost.partition)
-            {
-                log::error!(
-                    "partition {}: offsets {next} to {} are lost",
-                    lost.partition,
-                    entry.base
-                );
-                hole.lost.push(lost);
-            }
-        }
-        Ok(())
     }
 
     fn replay_frame(&mut self, at: FrameAt, head: &FrameHead, body: &Bytes) -> Result<(), Error> {

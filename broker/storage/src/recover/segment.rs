@@ -1,0 +1,111 @@
+//! One segment as recovery finds it.
+
+use std::sync::Arc;
+
+use super::Opening;
+use crate::api::{Hole, SegmentId, Sequence};
+use crate::disk::SegmentFile;
+use crate::disk::directory::io_error;
+use crate::error::Error;
+use crate::header::{Known, header_of};
+use crate::scan::{self, Found, Scanner};
+
+/// What of a segment has to be read.
+pub(super) struct Segment {
+    pub id: SegmentId,
+    pub file: Arc<dyn SegmentFile>,
+    pub generation: u64,
+    /// Its file held another segment before.
+    pub is_recycled: bool,
+    pub is_cold: bool,
+    /// So its frames may be those of a segment before, were it not for their sequences.
+    pub is_header_damaged: bool,
+    pub first_sequence: Sequence,
+    pub file_bytes: u64,
+    /// Where its frames end, if it is sealed.
+    pub sealed_at: Option<u64>,
+}
+
+impl Opening<'_> {
+    /// `None` for a file that was never begun, which is removed where nothing is in it.
+    pub(super) fn segment(&mut self, id: SegmentId) -> Result<Option<Segment>, Error> {
+        let Some(file) = self.store.files.get(id)? else {
+            return Ok(None);
+        };
+        let failed = |source| io_error("look at a segment", source);
+        let file_bytes = file.bytes().map_err(failed)?;
+        let known = header_of(&*file, id)?;
+        if known.is_some_and(|known| known.header.id != id) {
+            // A file that was to be used again: it has its new name, and what is in it is dead.
+            self.store.files.remove(id)?;
+            return Ok(None);
+        }
+        let Some(Known { header, is_damaged }) = known else {
+            // Frames cannot be told from other bytes without the generation.
+            let begun = match Scanner::new(&*file, 0, 0, file_bytes).next()? {
+                Found::End { torn_end, .. } => torn_end > 0,
+                _ => true,
+            };
+            if begun {
+                log::error!("segment {} has no header; the file is left alone", id.0);
+                let hole = Hole {
+                    segment: id,
+                    position: 0,
+                    bytes: file_bytes,
+                    lost: Vec::new(),
+                };
+                self.report.holes.push(hole);
+            } else {
+                self.store.files.remove(id)?;
+            }
+            return Ok(None);
+        };
+        if is_damaged && !self.report.damaged_headers.contains(&id) {
+            log::error!(
+                "segment {} has a damaged header: its frames say what it said",
+                id.0
+            );
+            self.report.damaged_headers.push(id);
+        }
+        let generation = header.generation;
+        let is_recycled = header.previous_generation.is_some();
+        let footer = scan::read_footer(&*file, id, generation)?;
+        let sealed_at = footer.map(|footer| footer.frames_end);
+        let (first_sequence, is_cold) = (header.first_sequence, header.is_cold);
+        Ok(Some(Segment {
+            id,
+            file,
+            generation,
+            is_recycled,
+            is_cold,
+            is_header_damaged: is_damaged,
+            first_sequence,
+            file_bytes,
+            sealed_at,
+        }))
+    }
+
+    /// Whether what is in a segment with a damaged header was written before commit `expected`: a
+    /// file that was to be used again.
+    pub(super) fn is_of_before(&mut self, segment: &Segment, expected: Sequence) -> bool {
+        let is_of_before = segment.is_header_damaged && segment.first_sequence < expected;
+        if is_of_before {
+            self.note_hole(segment.id, 0, segment.file_bytes, None);
+        }
+        is_of_before
+    }
+
+    /// Whether the next segment begins with the commit after `last`: then what follows the frames
+    /// of `id` is the beginning of a footer, and nothing is missing.
+    pub(super) fn goes_on_after(&self, id: SegmentId, last: Sequence) -> Result<bool, Error> {
+        let is_next = |next: &&SegmentId| **next > id && !self.cold.contains(next);
+        let Some(next) = self.ids.iter().find(is_next) else {
+            return Ok(false);
+        };
+        let Some(file) = self.store.files.get(*next)? else {
+            return Ok(false);
+        };
+        let known = header_of(&*file, *next)?;
+        Ok(known.is_some_and(|known| known.header.first_sequence.0 == last.0 + 1))
+    }
+}
