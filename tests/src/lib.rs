@@ -26,6 +26,7 @@ pub mod proxy;
 pub mod report;
 pub mod scale;
 pub mod sedge;
+pub mod segments;
 pub mod soak;
 pub mod temp_dir;
 pub mod tools;

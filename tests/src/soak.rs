@@ -207,7 +207,12 @@ impl Random {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(1, |d| d.as_nanos() as u64);
-        Self(given.unwrap_or(now) | 1)
+        Self::of(given.unwrap_or(now))
+    }
+
+    /// One of its own for a thread.
+    pub fn of(seed: u64) -> Self {
+        Self(seed | 1)
     }
 
     pub fn seed(&self) -> u64 {

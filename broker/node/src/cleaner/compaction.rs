@@ -166,6 +166,7 @@ fn assessed(
 
 /// False where nothing of what is new is decided.
 fn compact(pace: &Pace, job: &Job) -> Result<bool, CleanError> {
+    debug!(target: "sedge::cleaner", "compacting {job}");
     let dedupe_bytes = {
         let image = pace.broker.metadata.load();
         let bytes = image.defaults().number("log.cleaner.dedupe.buffer.size");

@@ -71,6 +71,7 @@ type Row = (PartitionId, Slice, Option<LeaderEpoch>);
 type Failed = (Option<SegmentId>, CleanError);
 
 fn sweep(pace: &Pace, chosen: &[SegmentId]) -> Result<(), Failed> {
+    debug!(target: "sedge::cleaner", "emptying {} segments", chosen.len());
     let store = &*pace.broker.store;
     let here = |at| move |error: CleanError| (at, error);
     let nowhere = |error: sedge_storage::Error| (None, CleanError::from(error));
@@ -99,10 +100,14 @@ fn sweep(pace: &Pace, chosen: &[SegmentId]) -> Result<(), Failed> {
     if let Some(writing) = cold {
         adopt(pace, writing, &rows).map_err(here(None))?;
     }
-    let sources: BTreeSet<SegmentId> = chosen.iter().copied().collect();
+    pace.broker
+        .metrics
+        .cleaner
+        .segments_emptied
+        .add(chosen.len() as u64);
     info!(
         target: "sedge::cleaner",
-        "{} segments are emptied, {moved_bytes} bytes of them lived", sources.len()
+        "{} segments are emptied, {moved_bytes} bytes of them lived", chosen.len()
     );
     Ok(())
 }

@@ -9,6 +9,8 @@ pub struct CleanerMetrics {
     pub compactions: Counter,
     /// Records that compaction removed.
     pub records_removed: Counter,
+    /// Sparse segments of which the rest was copied elsewhere.
+    pub segments_emptied: Counter,
     /// Bytes of batches read to compact and to empty segments.
     pub read_bytes: Counter,
     /// Bytes of batches written again.
@@ -33,6 +35,11 @@ impl CleanerMetrics {
                 "sedge_cleaner_records_removed_total",
                 "Records that compaction removed.",
                 &self.records_removed,
+            ),
+            (
+                "sedge_cleaner_segments_emptied_total",
+                "Sparse segments of which the rest was copied elsewhere.",
+                &self.segments_emptied,
             ),
             (
                 "sedge_cleaner_read_bytes_total",
