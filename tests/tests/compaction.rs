@@ -1,124 +1,23 @@
-//! Compaction and the emptying of sparse segments, on a broker that is killed meanwhile: the latest
-//! value of each key is there, where it was written, and nothing older than it comes back.
+//! Compaction and the emptying of sparse segments: the latest value of each key is there, where it
+//! was written, and nothing older than it comes back, whenever the broker is killed.
 
-use std::collections::BTreeMap;
+#[path = "compaction/kills.rs"]
+mod kills;
+
 use std::time::Instant;
 
 use sedge_tests::metrics::sample;
 use sedge_tests::process::Process;
 use sedge_tests::sedge::{Options, Sedge};
-use sedge_tests::soak::{self, Random};
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, Record, error};
 use sedge_tests::{kafka_tools, limits, report, tools};
-
-const KILLS: u64 = 12;
-const KILLS_LONG: u64 = 200;
-const KEYS: u64 = 300;
-const BATCHES_A_ROUND: u64 = 60;
-const VALUE_BYTES: usize = 1000;
 
 fn options() -> Options {
     Options::default()
         .set("sedge.segment.bytes", "1048576")
         .set("log.cleaner.backoff.ms", "20")
         .set("log.retention.check.interval.ms", "100")
-}
-
-/// What was written to a partition: by offset, key and value.
-type Written = BTreeMap<i64, (Vec<u8>, Option<Vec<u8>>)>;
-
-/// Three topics share the segments: one is compacted, one goes by retention, so that segments get
-/// sparse, and one stays whole while it is put together.
-#[test]
-fn the_latest_values_outlive_kills_where_they_were_written() {
-    let mut random = Random::new();
-    report::line(format_args!("SEDGE_SEED={}", random.seed()));
-    let directory = TempDir::new("compaction");
-    let mut sedge = Sedge::start(&directory.join("data"), options());
-    let (mut written, mut kept) = (Written::new(), Vec::new());
-    {
-        let mut connection = Connection::open(&sedge.bootstrap());
-        let configs = [
-            ("cleanup.policy", "compact"),
-            ("min.cleanable.dirty.ratio", "0.2"),
-        ];
-        wire::create_topic(&mut connection, "state", 1, &configs);
-        wire::create_topic(&mut connection, "kept", 1, &[]);
-        wire::create_topic(&mut connection, "gone", 1, &[("retention.bytes", "1")]);
-        wire::wait_known(&mut connection, "gone", 0);
-    }
-    let kills = if soak::is_long() { KILLS_LONG } else { KILLS };
-    for kill in 0..kills {
-        let mut connection = Connection::open(&sedge.bootstrap());
-        for _ in 0..BATCHES_A_ROUND {
-            write_some(&mut connection, &mut random, &mut written);
-            let batch = Batch::filled(2, VALUE_BYTES).encode();
-            for topic in ["kept", "gone", "gone"] {
-                let produced = wire::produce(&mut connection, topic, 0, &batch);
-                assert_eq!(produced.error, error::NONE, "{:?}", produced.message);
-            }
-            kept.push(batch);
-        }
-        check(&read_all(&mut connection, "state", 0), &written);
-        std::thread::sleep(std::time::Duration::from_millis(random.below(60)));
-        sedge.kill();
-        if kill % 4 == 2 {
-            std::fs::remove_dir_all(sedge.data().join("views"))
-                .expect("the views are there to be deleted");
-        }
-        sedge.start_again();
-        let mut connection = Connection::open(&sedge.bootstrap());
-        check(&read_all(&mut connection, "state", 0), &written);
-        check_kept(&read_all(&mut connection, "kept", 0), &kept);
-    }
-    let mut connection = Connection::open(&sedge.bootstrap());
-    let end = written.keys().next_back().expect("much was written") + 1;
-    let deadline = Instant::now() + limits::CONDITION;
-    loop {
-        let left = read_all(&mut connection, "state", 0);
-        check(&left, &written);
-        // What the active segment holds is not compacted, and what is less than the dirty ratio.
-        if left.len() < written.len() / 4 {
-            report::line(format_args!(
-                "{} records of {} are left",
-                left.len(),
-                written.len()
-            ));
-            break;
-        }
-        assert!(Instant::now() < deadline, "{} records are left", left.len());
-        std::thread::sleep(limits::POLL);
-    }
-    // Within a hole, what follows is read; and the log has its end where it was.
-    let left = read_all(&mut connection, "state", 0);
-    let hole = (1..end).find(|offset| !left.iter().any(|record| record.offset == *offset));
-    let hole = hole.expect("something is gone");
-    let fetched = wire::fetch(&mut connection, "state", 0, hole);
-    assert_eq!((fetched.error, fetched.high_watermark), (error::NONE, end));
-    let next = wire::records(&fetched.records);
-    let next = next.iter().find(|record| record.offset >= hole);
-    let expected = left.iter().find(|record| record.offset >= hole);
-    assert_eq!(next, expected);
-    sedge.terminate();
-}
-
-fn write_some(connection: &mut Connection, random: &mut Random, written: &mut Written) {
-    let count = 1 + random.below(12);
-    let records: Vec<_> = (0..count)
-        .map(|_| {
-            let key = format!("key-{}", random.below(KEYS)).into_bytes();
-            let mut value = format!("{}-", random.below(u64::MAX)).into_bytes();
-            value.resize(VALUE_BYTES, b'.');
-            (key, (random.below(8) > 0).then_some(value))
-        })
-        .collect();
-    let batch = Batch::keyed(&records).encode();
-    let produced = wire::produce(connection, "state", 0, &batch);
-    assert_eq!(produced.error, error::NONE, "{:?}", produced.message);
-    for (delta, record) in records.into_iter().enumerate() {
-        written.insert(produced.base_offset + delta as i64, record);
-    }
 }
 
 /// From the beginning, as a consumer reads.
@@ -136,39 +35,6 @@ fn read_all(connection: &mut Connection, topic: &str, partition: i32) -> Vec<Rec
             return found;
         }
     }
-}
-
-fn check_kept(found: &[Record], written: &[Vec<u8>]) {
-    let values = found.iter().map(|record| &record.value);
-    let all: Vec<Record> = written
-        .iter()
-        .flat_map(|batch| wire::records(batch))
-        .collect();
-    assert!(values.eq(all.iter().map(|record| &record.value)));
-    assert!(
-        found
-            .iter()
-            .map(|record| record.offset)
-            .eq(0..all.len() as i64)
-    );
-}
-
-fn check(found: &[Record], written: &Written) {
-    let mut before = -1;
-    let mut latest: BTreeMap<&[u8], i64> = BTreeMap::new();
-    for Record { offset, key, value } in found {
-        assert!(*offset > before, "{offset} comes after {before}");
-        before = *offset;
-        let (wrote, content) = &written[offset];
-        assert_eq!(key, wrote, "at {offset}");
-        assert_eq!(value, content.as_deref().unwrap_or_default(), "at {offset}");
-        latest.insert(key, *offset);
-    }
-    let mut expected: BTreeMap<&[u8], i64> = BTreeMap::new();
-    for (offset, (key, _)) in written {
-        expected.insert(key, *offset);
-    }
-    assert_eq!(latest, expected, "the latest offset of each key");
 }
 
 const PARTITIONS: i32 = 20;
