@@ -10,6 +10,16 @@ pub fn resident_kib(pid: u32) -> u64 {
     field(&read(pid, "status"), "VmRSS:")
 }
 
+/// The most of it so far (`VmHWM`); 0 where it has ended.
+pub fn resident_peak_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    if status.contains("VmHWM:") {
+        field(&status, "VmHWM:")
+    } else {
+        0
+    }
+}
+
 /// Processor time used so far, in user and kernel mode.
 pub fn cpu(pid: u32) -> Duration {
     let stat = read(pid, "stat");

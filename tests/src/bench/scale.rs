@@ -1,8 +1,11 @@
-//! `bench scale`: creating, describing, writing, restarting and deleting with many partitions, and
-//! what they take of memory and files. Before each restart a record is written to each partition.
+//! `bench scale`: creating, describing, writing, restarting and deleting with many partitions, what
+//! they take of memory and files, and what the doctor takes to look at it all. Before each restart
+//! a record is written to each partition.
 
 use std::fmt::Write as _;
 use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::bench::Spread;
@@ -11,24 +14,25 @@ use crate::proc;
 use crate::scale::{self, TOPIC_PARTITIONS};
 use crate::sedge::{Options, Sedge};
 use crate::temp_dir::TempDir;
+use crate::tools;
 use crate::wire::{self, Batch, Connection, error};
 
-/// What all partitions hold together when the restarts are measured.
-const DATA_BYTES: usize = 500_000_000;
+/// What all partitions hold together when the restarts are measured, unless told otherwise.
+pub const DATA_MB: usize = 500;
 /// Written to each partition first.
 const RECORD_BYTES: usize = 100;
 const DELETED_PARTITIONS: i32 = 10_000;
 
 type Stop = fn(&mut Sedge);
 
-/// Over `partitions`, in topics of a thousand; each kind of restart `rounds` times.
-pub fn run(partitions: i32, rounds: usize) -> String {
+/// Over `partitions` with `data_mb` MB, in topics of a thousand; each kind of restart `rounds`
+/// times.
+pub fn run(partitions: i32, data_mb: usize, rounds: usize) -> String {
     let directory = TempDir::new("bench-scale");
     let mut sedge = Sedge::start(&directory.join("data"), Options::default());
     let mut text = format!(
         "{partitions} partitions in topics of {TOPIC_PARTITIONS}, durability sync, \
-         {} MB, {rounds} restarts each\n",
-        DATA_BYTES / 1_000_000
+         {data_mb} MB, {rounds} restarts each\n"
     );
     let pid = sedge.process().pid();
     let empty = proc::resident_kib(pid);
@@ -67,7 +71,7 @@ pub fn run(partitions: i32, rounds: usize) -> String {
     line("open files", proc::open_files(pid).to_string());
 
     let began = Instant::now();
-    let bytes = DATA_BYTES / partitions as usize;
+    let bytes = data_mb * 1_000_000 / partitions as usize;
     write_to_all(&mut connection, partitions, bytes);
     line(
         "the rest of the data, s",
@@ -79,7 +83,11 @@ pub fn run(partitions: i32, rounds: usize) -> String {
     );
     drop(connection);
 
-    let stops: [(&str, Stop); 2] = [("SIGTERM", terminate), ("kill -9", Sedge::kill)];
+    let stops: [(&str, Stop); 3] = [
+        ("SIGTERM", terminate),
+        ("kill -9", Sedge::kill),
+        ("kill -9, the views lost", lose_views),
+    ];
     for (how, stop) in stops {
         let (mut spread, mut memory) = (Spread::default(), Spread::default());
         for _ in 0..rounds {
@@ -118,7 +126,34 @@ pub fn run(partitions: i32, rounds: usize) -> String {
         "the next produce, s",
         format!("{:.2}", began.elapsed().as_secs_f64()),
     );
+    drop(connection);
+    sedge.terminate();
+    let (seconds, peak) = doctor(sedge.data());
+    line(
+        "the doctor, s (MiB of memory at most)",
+        format!("{seconds:.2} ({:.1})", mib(peak)),
+    );
     text
+}
+
+/// How long it takes, and its memory at most in KiB.
+fn doctor(data: &Path) -> (f64, u64) {
+    let began = Instant::now();
+    let mut command = Command::new(tools::sedge());
+    command.arg("doctor").arg("--data").arg(data);
+    let mut child = command
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("sedge can be started");
+    let mut peak = 0;
+    loop {
+        if let Some(status) = child.try_wait().expect("the child is ours") {
+            assert!(status.success(), "the doctor: {status}");
+            return (began.elapsed().as_secs_f64(), peak);
+        }
+        peak = peak.max(proc::resident_peak_kib(child.id()));
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
 }
 
 fn write_to_all(to: &mut Connection, partitions: i32, bytes: usize) {
@@ -129,6 +164,11 @@ fn write_to_all(to: &mut Connection, partitions: i32, bytes: usize) {
 
 fn terminate(sedge: &mut Sedge) {
     sedge.terminate();
+}
+
+fn lose_views(sedge: &mut Sedge) {
+    sedge.kill();
+    std::fs::remove_dir_all(sedge.data().join("views")).expect("the views are there to be deleted");
 }
 
 fn mib(kib: u64) -> f64 {

@@ -12,7 +12,7 @@ const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
        bench start [--rounds N] [--partitions N] [--alone]
        bench memory [--alone]
        bench retention
-       bench scale [--partitions N] [--rounds N]
+       bench scale [--partitions N] [--mb N] [--rounds N]
        bench write-amp
        bench compaction
        bench catch-up
@@ -67,7 +67,8 @@ fn main() {
         "scale" => {
             let rounds = number("--rounds", 5) as usize;
             let partitions = number("--partitions", 10_000) as i32;
-            println!("{}", scale::run(partitions, rounds));
+            let data_mb = number("--mb", scale::DATA_MB as u64) as usize;
+            println!("{}", scale::run(partitions, data_mb, rounds));
         }
         "compaction" => println!("{}", compaction::run()),
         "catch-up" => println!("{}", catch_up::run()),
