@@ -1,16 +1,23 @@
 //! What the broker derives from batches that the views had not seen when the process ended:
 //! producers and epochs, both from the headers alone.
 
+use std::collections::HashMap;
+
 use sedge_core::log::producers::{self, ProducerEntry, Producers, SequenceRange};
 use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::ids::{LeaderEpoch, PartitionId};
 use sedge_storage::{Recovery, View, ViewReader, ViewUpdate};
 
+use crate::limits::REPLAYED_EPOCHS_MAX;
 use crate::writer::partition;
 
 /// Replays headers into the views of producers and epochs.
 #[derive(Debug, Default)]
-pub struct HeaderReplay;
+pub struct HeaderReplay {
+    /// The newest leader epochs of partitions that were replayed. The views have them too, but to
+    /// ask those for each batch took longer than everything else.
+    epochs: HashMap<PartitionId, Option<LeaderEpoch>>,
+}
 
 impl Recovery for HeaderReplay {
     fn replay(
@@ -22,7 +29,10 @@ impl Recovery for HeaderReplay {
     ) -> Vec<ViewUpdate> {
         let mut updates = Vec::new();
         let mut known = Producers::default();
-        let mut epoch = newest_epoch(views, partition);
+        let mut epoch = match self.epochs.get(&partition) {
+            Some(known) => *known,
+            None => newest_epoch(views, partition),
+        };
         for Batch { header, .. } in batches {
             updates.extend(partition::epoch_update(partition, header, epoch));
             epoch = epoch.max(Some(header.leader_epoch()));
@@ -32,10 +42,15 @@ impl Recovery for HeaderReplay {
                 updates.push(partition::producer_update(partition, &range, value));
             }
         }
+        if self.epochs.len() >= REPLAYED_EPOCHS_MAX {
+            self.epochs.clear();
+        }
+        self.epochs.insert(partition, epoch);
         updates
     }
 
     fn dropped(&mut self, views: &dyn ViewReader, partition: PartitionId) -> Vec<ViewUpdate> {
+        self.epochs.remove(&partition);
         removals(views, partition)
     }
 

@@ -166,8 +166,9 @@ impl Running {
             path: config.data.clone(),
             source,
         })?;
-        let (store, report) = sedge_storage::open(&config.data, options, &mut HeaderReplay)
-            .map_err(ServeError::Store)?;
+        let (store, report) =
+            sedge_storage::open(&config.data, options, &mut HeaderReplay::default())
+                .map_err(ServeError::Store)?;
         tell(&report);
         let (saved, wear) = logbook::read(&config.data).unzip();
         let clock = Clock::start(saved.as_ref(), report.newest_append_ms);

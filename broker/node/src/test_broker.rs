@@ -75,7 +75,7 @@ impl TestBroker {
             ..Options::default()
         };
         let (store, report) =
-            sedge_storage::open(&config.data, options, &mut HeaderReplay).unwrap();
+            sedge_storage::open(&config.data, options, &mut HeaderReplay::default()).unwrap();
         let (saved, wear) = logbook::read(&config.data).unzip();
         let clock = Clock::start(saved.as_ref(), report.newest_append_ms);
         let logbook = Logbook::start(&config.data, wear, &clock);
@@ -138,7 +138,8 @@ impl TestBroker {
             .set_base_offset(store.bounds(id).unwrap().next_offset);
         let next = batch.header.next_offset();
         let append_ms = self.broker.clock.append_ms();
-        let updates = HeaderReplay.replay(store, id, std::slice::from_ref(&batch), append_ms);
+        let updates =
+            HeaderReplay::default().replay(store, id, std::slice::from_ref(&batch), append_ms);
         let commit = Commit {
             entries: vec![Entry::Append {
                 partition: id,

@@ -90,6 +90,16 @@ pub const COLD_SYNC_BYTES: u64 = 4 << 20;
 /// is given back, and what is missing is allocated as it is written.
 pub const COLD_OVERHEAD_SHARE: u64 = 16;
 
+/// Slices that a rebuild of the views orders at once, in 24 bytes each: of more, it goes through
+/// the segments once for every so many.
+pub const REPLAY_PIECES_MAX: usize = 1 << 19;
+/// A segment with so many slices that live is walked once for all of them; with fewer, along the
+/// index, which passes over what does not live.
+pub const WIDE_PIECES_MIN: usize = 4;
+/// Parts of commits below this size are read with what lies between their heads: a read of its own
+/// for each costs more.
+pub const WIDE_PART_BYTES: u64 = 8 << 10;
+
 /// Reads of frame heads, one at a time.
 pub const HEAD_READ_BYTES: u64 = 512;
 /// Rows of the heads that are kept for the next consumer, in each of two generations: together some

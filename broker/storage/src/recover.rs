@@ -1,17 +1,17 @@
 //! Opening: from where the views stopped, frame by frame, or, where the views are of no use, all of
 //! it anew.
 
+mod replay;
 mod report;
 mod segment;
+mod waves;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
-use sedge_protocol::batch::{Batch, BatchHeader, HEADER_BYTES};
-use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_protocol::batch::Batch;
 
 use crate::api::{Hole, OpenReport, Options, Recovery, SegmentId, Sequence, TornTail};
 use crate::catalog::{Catalog, ColdRuns, FrameAt};
@@ -29,12 +29,8 @@ use crate::scan::{self, Found, Scanner};
 use crate::store::Store;
 use crate::views::Base;
 use crate::views::tables::Applied;
-use crate::walk;
 use crate::write::{Active, Writer};
 use segment::Segment;
-
-/// Batches are handed to recovery in groups of about this size.
-const REPLAY_GROUP_BYTES: usize = 1 << 20;
 
 pub(crate) fn open(
     disk: Arc<dyn Disk>,
@@ -56,6 +52,7 @@ pub(crate) fn open(
         store: &mut store,
         ids: &ids,
         cold: BTreeSet::new(),
+        frames_end: BTreeMap::new(),
         report: &mut report,
         recovery,
         ended_in_hole: false,
@@ -126,6 +123,8 @@ struct Opening<'a> {
     ids: &'a [SegmentId],
     /// Those that are no part of the log's order, as far as they were looked at.
     cold: BTreeSet<SegmentId>,
+    /// Where the frames of a segment end, if all of them are whole.
+    frames_end: BTreeMap<SegmentId, u64>,
     report: &'a mut OpenReport,
     recovery: &'a mut dyn Recovery,
     /// The last segment ended in a hole, which took the commits that are missing behind it.
@@ -240,6 +239,8 @@ impl Opening<'_> {
                 continue;
             };
             self.cold.insert(*id);
+            self.frames_end
+                .extend(segment.sealed_at.map(|end| (*id, end)));
             let mut state = self.store.catalog.write();
             // The views may know one that had the number before, and was never of use.
             let known = state.segments.get(id);
@@ -452,7 +453,7 @@ impl Opening<'_> {
         } else {
             self.find_last_frame()?
         };
-        self.replay_partitions()?;
+        self.replay_live()?;
         {
             let mut state = self.store.catalog.write();
             state.rebuilding = false;
@@ -485,6 +486,7 @@ impl Opening<'_> {
                 .catalog
                 .apply_footer(&footer.runs, &footer.facts, &cold)?;
             *sequence = footer.last_sequence;
+            self.frames_end.insert(id, footer.frames_end);
             self.relieve()?;
             return Ok(footer.frames_end);
         }
@@ -494,6 +496,7 @@ impl Opening<'_> {
             SEGMENT_HEADER_BYTES,
             segment.file_bytes,
         );
+        let mut is_whole = true;
         loop {
             match scanner.next()? {
                 Found::Frame { position, head, .. } => {
@@ -512,6 +515,7 @@ impl Opening<'_> {
                     end,
                     head,
                 } => {
+                    is_whole = false;
                     self.note_hole(id, position, end - position, head.as_ref());
                 }
                 Found::End {
@@ -530,8 +534,10 @@ impl Opening<'_> {
                             scan::wipe(&*file, position, torn_end)?;
                         }
                     } else if bytes > 0 && !self.goes_on_after(id, *sequence)? {
+                        is_whole = false;
                         self.note_hole(id, position, bytes, head.as_ref());
                     }
+                    self.frames_end.extend(is_whole.then_some((id, position)));
                     return Ok(position);
                 }
             }
@@ -572,51 +578,6 @@ impl Opening<'_> {
             }
         }
         Ok(applied)
-    }
-
-    /// All live records once more, partition by partition in offset order.
-    fn replay_partitions(&mut self) -> Result<(), Error> {
-        let mut damaged = 0;
-        for partition in self.store.catalog.partitions()? {
-            let log_start = self.store.catalog.bounds(partition)?.log.log_start;
-            let headers_only = !self.recovery.needs_bodies(partition);
-            for slice in self.store.catalog.slices(partition)? {
-                for (first, run) in walk::runs_of(self.store, partition, &slice)? {
-                    let mut groups: BTreeMap<u64, Vec<Batch>> = BTreeMap::new();
-                    let (mut group, mut bytes) = (0, 0);
-                    let collected = collect(
-                        self.store,
-                        partition,
-                        &run,
-                        first.max(log_start),
-                        headers_only,
-                        &mut |batch| {
-                            bytes += batch.bytes();
-                            if bytes > REPLAY_GROUP_BYTES {
-                                (group, bytes) = (group + 1, 0);
-                            }
-                            groups.entry(group).or_default().push(batch);
-                        },
-                    );
-                    collected?;
-                    let found = self.store.counters.damaged.load(Ordering::Relaxed);
-                    if found > damaged {
-                        damaged = found;
-                        self.note_hole(run.segment, run.position, 0, None);
-                    }
-                    for batches in groups.into_values() {
-                        let catalog = &self.store.catalog;
-                        let updates =
-                            self.recovery
-                                .replay(catalog, partition, &batches, run.append_ms);
-                        catalog.put_updates(updates);
-                        self.report.frames_replayed += 1;
-                        self.relieve()?;
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// The writer goes on where the log ends.
@@ -670,29 +631,4 @@ impl Opening<'_> {
         }
         Ok(())
     }
-}
-
-fn collect(
-    store: &Store,
-    partition: PartitionId,
-    run: &crate::format::Run,
-    from: Offset,
-    headers_only: bool,
-    each: &mut dyn FnMut(Batch),
-) -> Result<(), Error> {
-    walk::batches_of_run(
-        store,
-        partition,
-        run,
-        from,
-        headers_only,
-        &mut |header, bytes| {
-            let body = bytes.map(|bytes| bytes.slice(HEADER_BYTES.min(bytes.len())..));
-            let header: BatchHeader = header;
-            each(Batch {
-                header,
-                body: body.unwrap_or_default(),
-            });
-        },
-    )
 }

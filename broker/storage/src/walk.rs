@@ -276,7 +276,7 @@ pub(crate) fn batches_of_run(
 }
 
 /// The parts of an extent that are not damaged.
-fn sound_parts(store: &Store, extent: Extent) -> Vec<Extent> {
+pub(crate) fn sound_parts(store: &Store, extent: Extent) -> Vec<Extent> {
     let cut = store
         .damage
         .cut(extent.segment, extent.position, extent.bytes);

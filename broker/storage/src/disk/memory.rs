@@ -78,6 +78,7 @@ struct State {
     spares: BTreeMap<SegmentId, Contents>,
     /// What has lost its name since one was made, oldest first; `None` where its file is a spare.
     removed: Vec<(SegmentId, Option<Contents>)>,
+    bytes_read: u64,
 }
 
 #[derive(Debug)]
@@ -166,6 +167,11 @@ impl MemoryDisk {
         if let Some(contents) = self.state().files.get_mut(&id) {
             contents.make_unreadable(position as usize);
         }
+    }
+
+    /// Bytes that were asked for so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.state().bytes_read
     }
 
     /// The bytes of a segment.
@@ -377,6 +383,7 @@ impl SegmentFile for OpenFile {
 
     fn read_at(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
         self.with(|state, id| {
+            state.bytes_read += bytes as u64;
             let held = &state.files[&id].bytes;
             let from = held.len().min(position as usize);
             let to = held.len().min(from + bytes);

@@ -12,6 +12,7 @@ mod doctor;
 mod faults;
 mod headers;
 mod pages;
+mod rebuild;
 mod recycle;
 mod scrub;
 mod simulation;
