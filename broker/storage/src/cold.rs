@@ -20,6 +20,7 @@ use crate::format::{
     EntryHead, EntryKind, Footer, FooterRun, FrameHead, Run, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
 use crate::limits;
+use crate::recycle;
 use crate::store::Store;
 use crate::write::new_generation;
 
@@ -107,6 +108,8 @@ pub(crate) struct Writing<'a> {
     gathered: Gathered,
     is_cut: bool,
     runs: Vec<FooterRun>,
+    /// Of a file that was used before, which is written over page by page.
+    recycled_bytes: Option<u64>,
 }
 
 impl<'a> Writing<'a> {
@@ -147,6 +150,7 @@ impl<'a> Writing<'a> {
             gathered: Gathered::default(),
             is_cut: false,
             runs: Vec::new(),
+            recycled_bytes: previous_generation.map(|_| room),
         })
     }
 
@@ -173,9 +177,13 @@ impl<'a> Writing<'a> {
             entries: gathered.heads,
         };
         let front = head.encode();
-        let mut all = Vec::with_capacity(1 + slices.len());
+        let mut all = Vec::with_capacity(2 + slices.len());
         all.push(IoSlice::new(&front));
         all.extend(slices.into_iter().map(IoSlice::new));
+        if let Some(bytes) = self.recycled_bytes {
+            let rest = recycle::rest_of_page(self.position + head.frame_bytes(), bytes);
+            all.push(IoSlice::new(rest));
+        }
         self.file
             .file
             .write_at(self.position, &all)

@@ -18,6 +18,10 @@
 //!   cache, when the network must be done with them: the kernel sends the pages as they are at that
 //!   moment, again and again until the peer has them.
 //! - **Another name keeps its bytes**: a file with a second hard link (a backup's) is unlinked.
+//! - **Its old bytes are not read again**: the page cache forgets them, and a frame that ends inside a
+//!   page is written with zeros up to the page's end. Otherwise the kernel would read that page
+//!   first, which a commit would wait for; and where it still has the file in large pieces, it
+//!   counts the whole of each that a commit touches as written by this process.
 //! - Numbers are not used again: the file is renamed, which is durable before it is written to, and
 //!   a file whose header has another number was not begun.
 
@@ -28,9 +32,18 @@ use std::time::Instant;
 use crate::api::SegmentId;
 use crate::disk::SegmentFile;
 use crate::error::Error;
-use crate::format::SegmentHeader;
+use crate::format::{PAGE_BYTES, SegmentHeader};
 use crate::scan;
 use crate::store::Store;
+
+const ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
+
+/// What goes behind a frame that ends at `end` of a file of `capacity` that was used before: the
+/// next frame is written over it.
+pub(crate) fn rest_of_page(end: u64, capacity: u64) -> &'static [u8] {
+    let rest = end.next_multiple_of(PAGE_BYTES).min(capacity) - end.min(capacity);
+    ZEROS.get(..rest as usize).unwrap_or_default()
+}
 
 /// A file that waits to be used again.
 #[derive(Debug)]

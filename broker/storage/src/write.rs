@@ -20,7 +20,7 @@ use crate::format::{
     SEGMENT_HEADER_BYTES, SegmentHeader, frame_starts,
 };
 use crate::limits;
-use crate::recycle::Reused;
+use crate::recycle::{self, Reused};
 use crate::scan;
 use crate::store::Store;
 
@@ -338,9 +338,13 @@ impl Store {
             entries: parts.iter().map(|part| part.head).collect(),
         };
         let front = head.encode();
-        let mut all = Vec::with_capacity(1 + slices.len());
+        let mut all = Vec::with_capacity(2 + slices.len());
         all.push(IoSlice::new(&front));
         all.extend(slices.into_iter().map(IoSlice::new));
+        if active.is_recycled {
+            let rest = recycle::rest_of_page(position + frame_bytes, active.capacity);
+            all.push(IoSlice::new(rest));
+        }
         active.file.write_at(position, &all).map_err(|source| {
             self.poison();
             Error::Io {
