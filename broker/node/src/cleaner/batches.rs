@@ -39,6 +39,7 @@ impl<'a> Batches<'a> {
     /// It cannot be read, or is damaged, or the broker stops.
     pub fn next(&mut self) -> Result<Option<Batch>, CleanError> {
         loop {
+            Pace::give_way();
             if let Some(batch) = Batch::split_from(&mut self.chunk) {
                 let offset = batch.header.base_offset();
                 let is_whole = check_crc(&batch);
