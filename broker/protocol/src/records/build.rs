@@ -122,18 +122,17 @@ impl BatchBuilder {
         let timestamp_delta = timestamp_ms.wrapping_sub(base);
         self.max_timestamp = self.max_timestamp.max(timestamp_ms);
         let header_count = length(header_count);
-        let body = 1
-            + varlong_bytes(timestamp_delta)
-            + varint_bytes(self.count)
-            + nullable_bytes(key)
+        let rest = nullable_bytes(key)
             + nullable_bytes(value)
             + varint_bytes(header_count)
             + headers.len();
-        self.records.reserve(body + 5);
-        self.records.put_varint(length(body));
-        self.records.put_i8(attributes);
-        self.records.put_varlong(timestamp_delta);
-        self.records.put_varint(self.count);
+        put_front(
+            &mut self.records,
+            attributes,
+            timestamp_delta,
+            self.count,
+            rest,
+        );
         put_nullable(&mut self.records, key);
         put_nullable(&mut self.records, value);
         self.records.put_varint(header_count);
@@ -150,13 +149,7 @@ impl BatchBuilder {
             what: "an empty batch",
         })?;
         let body = compress(self.codec, self.records)?;
-        let batch_length =
-            i32::try_from(HEADER_BYTES - LOG_OVERHEAD_BYTES + body.len()).map_err(|_| {
-                Error::TooMany {
-                    what: "bytes of a batch",
-                    limit: i32::MAX as usize,
-                }
-            })?;
+        let batch_length = batch_length(&body)?;
         let (id, epoch, sequence) = self.producer.map_or((-1, -1, -1), |producer| {
             (producer.id.0, producer.epoch.0, producer.base_sequence)
         });
@@ -236,6 +229,37 @@ pub const fn sequence_plus(sequence: i32, count: i32) -> i32 {
         sum
     }) as i32
 }
+
+/// What the header of a batch with this body says of its length.
+///
+/// # Errors
+/// Above 2 GiB.
+pub(super) fn batch_length(body: &[u8]) -> Result<i32> {
+    let length = HEADER_BYTES - LOG_OVERHEAD_BYTES + body.len();
+    i32::try_from(length).map_err(|_| Error::TooMany {
+        what: "bytes of a batch",
+        limit: i32::MAX as usize,
+    })
+}
+
+/// The front of a record, up to its key, of which so many bytes follow.
+pub(super) fn put_front(
+    out: &mut Vec<u8>,
+    attributes: i8,
+    timestamp_delta: i64,
+    offset_delta: i32,
+    rest_bytes: usize,
+) {
+    let bytes = 1 + varlong_bytes(timestamp_delta) + varint_bytes(offset_delta) + rest_bytes;
+    out.reserve(bytes + LENGTH_BYTES_MAX);
+    out.put_varint(length(bytes));
+    out.put_i8(attributes);
+    out.put_varlong(timestamp_delta);
+    out.put_varint(offset_delta);
+}
+
+/// Of a varint.
+const LENGTH_BYTES_MAX: usize = 5;
 
 fn length(count: usize) -> i32 {
     i32::try_from(count).expect("records are built from what fits a frame")

@@ -4,13 +4,13 @@
 //! Unlike [`rebuild`](super::rebuild) for filters, nothing moves up: base offset and last offset
 //! delta stay, so that what a restart reads of the producer's sequence is what it wrote.
 
-use bytes::{BufMut as _, Bytes};
+use bytes::Bytes;
 
+use super::build::{batch_length, put_front};
 use super::compress::{compress, compression_of};
 use super::read::RecordView;
-use crate::batch::{Batch, BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES};
-use crate::error::{Error, Result};
-use crate::wire::{Write as _, varint_bytes, varlong_bytes};
+use crate::batch::{Batch, BatchHeader};
+use crate::error::Result;
 
 /// Builds what is left of one batch, by the same codec.
 #[derive(Debug)]
@@ -56,13 +56,13 @@ impl<'a> Compacted<'a> {
         self.max_timestamp = self.max_timestamp.max(timestamp);
         let delta = timestamp.wrapping_sub(self.base_timestamp);
         let rest = record.after_offset_delta();
-        let body = 1 + varlong_bytes(delta) + varint_bytes(record.offset_delta) + rest.len();
-        let length = i32::try_from(body).expect("it was a record of a batch");
-        self.records.reserve(body + 5);
-        self.records.put_varint(length);
-        self.records.put_i8(record.attributes);
-        self.records.put_varlong(delta);
-        self.records.put_varint(record.offset_delta);
+        put_front(
+            &mut self.records,
+            record.attributes,
+            delta,
+            record.offset_delta,
+            rest.len(),
+        );
         self.records.extend_from_slice(rest);
         self.count += 1;
     }
@@ -84,13 +84,8 @@ impl<'a> Compacted<'a> {
         } else {
             self.max_timestamp
         };
-        let too_many = |_| Error::TooMany {
-            what: "bytes of a batch",
-            limit: i32::MAX as usize,
-        };
-        let length = i32::try_from(HEADER_BYTES - LOG_OVERHEAD_BYTES + body.len());
         let header = self.header.compacted(
-            length.map_err(too_many)?,
+            batch_length(&body)?,
             self.count,
             self.base_timestamp,
             max_timestamp,
