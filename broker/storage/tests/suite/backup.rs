@@ -2,13 +2,13 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::backup::{Backup, BackupOptions, MANIFEST, back_up};
 use sedge_storage::doctor::{Doctor, Kind, Repair};
 use sedge_storage::{Entry, Error, LogStore, Missing, SegmentId, Store};
 
+use crate::beside::write_beside;
 use crate::bytes_of::{Derive, append, batch, commit, whole};
 use crate::doctor::Nothing;
 use crate::stores::{Directory, on_disk, small};
@@ -103,45 +103,27 @@ fn a_copy_shares_nothing() {
     check(target.path(), 0, 100);
 }
 
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
 #[test]
 fn a_backup_while_the_log_is_written_and_freed_has_all_that_was_there() {
     let (data, target) = (Directory::new(), Directory::new());
     let (store, _) = on_disk(data.path(), small());
-    let (written, done) = (AtomicI64::new(0), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        // Also where something below fails: the writer would go on for ever.
-        let _stop = Stop(&done);
-        scope.spawn(|| {
-            while !done.load(Ordering::Acquire) {
-                let from = written.load(Ordering::Acquire);
-                fill(&store, from, from + 20);
-                store.sync().unwrap();
-                written.store(from + 20, Ordering::Release);
-                if from % 200 == 0 && from > 400 {
-                    let offset = Offset(from - 300);
-                    let entry = Entry::LogStart {
-                        partition: P,
-                        offset,
-                    };
-                    store.append(commit(vec![entry], 0)).unwrap();
-                    store.free_segments().unwrap();
-                }
-            }
-        });
+    let write = |from| {
+        fill(&store, from, from + 20);
+        store.sync().unwrap();
+        if from % 200 == 0 && from > 400 {
+            let entry = Entry::LogStart {
+                partition: P,
+                offset: Offset(from - 300),
+            };
+            store.append(commit(vec![entry], 0)).unwrap();
+            store.free_segments().unwrap();
+        }
+        from + 20
+    };
+    write_beside(write, |written| {
         for round in 1..=5 {
-            while written.load(Ordering::Acquire) < round * 400 {
-                std::thread::yield_now();
-            }
+            let least = written.wait_for(round * 400);
             let target = target.path().join(round.to_string());
-            let least = written.load(Ordering::Acquire);
             take(&data, &target);
             let (copy, report) = on_disk(&target, small());
             assert!(report.holes.is_empty() && !report.lost_tail);

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bytes::Bytes;
 use sedge_protocol::batch::Batch;
@@ -11,6 +10,7 @@ use sedge_storage::backup::{BackupOptions, back_up};
 use sedge_storage::doctor::{Doctor, Kind, Report};
 use sedge_storage::{Entry, LogStore, Store};
 
+use crate::beside::write_beside;
 use crate::bytes_of::{append, batch, commit};
 use crate::doctor::Nothing;
 use crate::stores::{Directory, on_disk, small};
@@ -118,36 +118,19 @@ fn what_was_replaced_is_clean_and_its_damage_is_found() {
     assert!(wrong[0].lost[0].base_offset <= Offset(KEPT));
 }
 
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
 #[test]
 fn a_backup_while_things_are_replaced_has_all_that_was_there() {
     let (data, target) = (Directory::new(), Directory::new());
     let (store, _) = on_disk(data.path(), small());
-    let (written, done) = (AtomicI64::new(0), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        // Also where something below fails: the writer would go on for ever.
-        let _stop = Stop(&done);
-        scope.spawn(|| {
-            while !done.load(Ordering::Acquire) {
-                let from = written.load(Ordering::Acquire);
-                fill(&store, from, from + 40);
-                written.store(from + 40, Ordering::Release);
-                compact(&store);
-            }
-        });
+    let write = |from| {
+        fill(&store, from, from + 40);
+        compact(&store);
+        from + 40
+    };
+    write_beside(write, |written| {
         for round in 1..=10 {
-            while written.load(Ordering::Acquire) < round * 200 {
-                std::thread::yield_now();
-            }
+            let least = written.wait_for(round * 200);
             let target = target.path().join(round.to_string());
-            let least = written.load(Ordering::Acquire);
             back_up(data.path(), &target, BackupOptions::default()).unwrap();
             let report = examine(&target);
             assert!(report.is_clean(), "{:?}", report.findings);

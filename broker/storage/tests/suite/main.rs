@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod backup;
+mod beside;
 mod bytes_of;
 mod cold;
 mod cold_checked;

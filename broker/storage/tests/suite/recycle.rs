@@ -3,7 +3,7 @@
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::memory::{Faults, MemoryDisk};
 use sedge_storage::views::memory_base::MemoryBase;
-use sedge_storage::{Entry, LogStore, Options, SegmentId, Store, Wait};
+use sedge_storage::{Entry, LogStore, Options, SegmentId, Store, Usage, Wait};
 
 use crate::bytes_of::{append, batch, commit, whole};
 use crate::crash::Random;
@@ -184,14 +184,20 @@ fn offsets_of(mut bytes: &[u8]) -> Vec<i64> {
     offsets
 }
 
-#[test]
-fn spares_take_no_more_than_they_may() {
+/// A store with two spares, and what it takes.
+fn with_spares() -> (MemoryDisk, Store, Usage) {
     let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
     let (store, _) = in_memory(&disk, &base, small());
     append_from(&store, 0, 200);
     delete_before(&store, 195);
     let usage = store.usage();
     assert_eq!(usage.spare_segments, 2);
+    (disk, store, usage)
+}
+
+#[test]
+fn spares_take_no_more_than_they_may() {
+    let (_, store, usage) = with_spares();
     store.limit_spares(usage.spare_bytes - 1).unwrap();
     assert_eq!(store.usage().spare_segments, 1);
     append_from(&store, 200, 400);
@@ -202,12 +208,7 @@ fn spares_take_no_more_than_they_may() {
 
 #[test]
 fn a_full_disk_takes_the_spares_first() {
-    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
-    let (store, _) = in_memory(&disk, &base, small());
-    append_from(&store, 0, 200);
-    delete_before(&store, 195);
-    let usage = store.usage();
-    assert_eq!(usage.spare_segments, 2);
+    let (disk, store, usage) = with_spares();
     disk.set_faults(Faults {
         capacity: Some(usage.disk_bytes + usage.spare_bytes + 1000),
         ..Faults::default()
