@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sedge_protocol::batch::{Batch, BatchHeader, HEADER_BYTES};
 use sedge_protocol::ids::{Offset, PartitionId};
-use sedge_storage::{
-    Commit, Entry, LogStore, Options, Recovery, Store, ViewReader, ViewUpdate, open,
-};
+use sedge_storage::{Commit, Entry, LogStore, NoViews, Options, Store, open};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -23,24 +21,6 @@ const SYNC_COMMITS: u64 = 2000;
 const TICK: Duration = Duration::from_secs(1);
 
 static BODY: [u8; BATCH_BYTES - HEADER_BYTES] = [0x5A; BATCH_BYTES - HEADER_BYTES];
-
-struct Nothing;
-
-impl Recovery for Nothing {
-    fn replay(
-        &mut self,
-        _: &dyn ViewReader,
-        _: PartitionId,
-        _: &[Batch],
-        _: i64,
-    ) -> Vec<ViewUpdate> {
-        Vec::new()
-    }
-
-    fn dropped(&mut self, _: &dyn ViewReader, _: PartitionId) -> Vec<ViewUpdate> {
-        Vec::new()
-    }
-}
 
 fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
@@ -104,7 +84,7 @@ fn one(directory: &Path, partitions: u32, bytes: u64) -> Outcome<()> {
 
 fn reopen(directory: &Path) -> Outcome<Store> {
     let started = Instant::now();
-    let (store, report) = open(directory, Options::default(), &mut Nothing)?;
+    let (store, report) = open(directory, Options::default(), &mut NoViews)?;
     let milliseconds = started.elapsed().as_secs_f64() * 1e3;
     println!(
         "  open                 {milliseconds:>8.1} ms, {} commits replayed",

@@ -414,6 +414,30 @@ pub trait Recovery {
     }
 }
 
+/// For who keeps no views of the caller's own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoViews;
+
+impl Recovery for NoViews {
+    fn replay(
+        &mut self,
+        _: &dyn ViewReader,
+        _: PartitionId,
+        _: &[Batch],
+        _: i64,
+    ) -> Vec<ViewUpdate> {
+        Vec::new()
+    }
+
+    fn dropped(&mut self, _: &dyn ViewReader, _: PartitionId) -> Vec<ViewUpdate> {
+        Vec::new()
+    }
+
+    fn needs_bodies(&self, _: PartitionId) -> bool {
+        false
+    }
+}
+
 /// How to open.
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -124,13 +124,10 @@ mod tests {
     use futures_lite::AsyncReadExt;
     use futures_lite::future::{self, block_on};
     use sedge_protocol::Bytes;
-    use sedge_protocol::batch::Batch;
     use sedge_protocol::fetch::frame_bytes;
     use sedge_protocol::ids::{Offset, PartitionId};
     use sedge_protocol::records::{BatchBuilder, Compression};
-    use sedge_storage::{
-        Commit, Entry, LogStore, Options, Recovery, Store, ViewReader, ViewUpdate, Wait,
-    };
+    use sedge_storage::{Commit, Entry, LogStore, NoViews, Options, Store, Wait};
 
     use super::*;
 
@@ -156,23 +153,6 @@ mod tests {
     }
 
     impl ReplySocket for Trickle {}
-
-    struct NoViews;
-
-    impl Recovery for NoViews {
-        fn replay(
-            &mut self,
-            _: &dyn ViewReader,
-            _: PartitionId,
-            _: &[Batch],
-            _: i64,
-        ) -> Vec<ViewUpdate> {
-            Vec::new()
-        }
-        fn dropped(&mut self, _: &dyn ViewReader, _: PartitionId) -> Vec<ViewUpdate> {
-            Vec::new()
-        }
-    }
 
     /// A log on disk that goes when this goes.
     struct Log {
