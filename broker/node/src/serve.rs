@@ -111,7 +111,14 @@ impl From<ServeError> for Failure {
             ServeError::System { .. } => Exit::Software,
             ServeError::Mirror(_) => Exit::Config,
         };
-        Self::new(exit, error.to_string())
+        let failure = Self::new(exit, error.to_string());
+        match &error {
+            ServeError::Store(unread) if unread.is_unreadable() => failure.advise(
+                "restore a backup, or see with `sedge doctor` what the device does not give: with \
+                 `--repair damage` a start goes around it",
+            ),
+            _ => failure,
+        }
     }
 }
 

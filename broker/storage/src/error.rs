@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::api::SegmentId;
+use crate::disk::unreadable::is_unreadable;
 
 /// An operating failure. `Full` and `ReadOnly` come before anything is written and leave the store
 /// as it was.
@@ -181,6 +182,15 @@ impl std::fmt::Display for Error {
             ),
             Self::Refused { why } => write!(f, "commit refused: {why}"),
         }
+    }
+}
+
+impl Error {
+    /// Whether the device has not given what lies somewhere in the log. The doctor says where, and
+    /// what is accepted as lost is read around.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_unreadable(source))
     }
 }
 

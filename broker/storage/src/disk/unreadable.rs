@@ -318,3 +318,126 @@ impl SegmentFile for GuardedFile {
         self.file.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sedge_protocol::batch::Batch;
+    use sedge_protocol::ids::{Offset, PartitionId};
+    use sedge_protocol::records::{BatchBuilder, Compression};
+
+    use super::*;
+    use crate::api::{Commit, Entry, LogStore, NoViews, Options};
+    use crate::disk::memory::MemoryDisk;
+    use crate::doctor::{Doctor, Inspect, Repair};
+    use crate::known_damage::Damaged;
+    use crate::recover;
+    use crate::scrub::ScrubCursor;
+    use crate::store::Store;
+    use crate::views::memory_base::MemoryBase;
+
+    const P: PartitionId = PartitionId(3);
+
+    /// Without views, so all of it is read.
+    fn open(disk: &MemoryDisk, damaged: Vec<Damaged>) -> Result<Store, Error> {
+        let damage = DamageList::default();
+        damage.add(damaged).unwrap();
+        let options = Options {
+            segment_bytes: 32 << 10,
+            ..Options::default()
+        };
+        let mut views = |_| Ok(Box::new(MemoryBase::new()) as Box<dyn crate::views::Base>);
+        let disk = Arc::new(disk.clone());
+        recover::open(disk, damage, &mut views, options, &mut NoViews).map(|(store, _)| store)
+    }
+
+    fn batch(offset: i64) -> Batch {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(offset, None, Some(&[offset as u8; 700]), &[]);
+        let mut batch = builder.build().unwrap();
+        batch.header.set_base_offset(Offset(offset));
+        batch
+    }
+
+    fn offsets(store: &Store) -> Vec<i64> {
+        let read = store.read(P, Offset(0), Offset(i64::MAX), usize::MAX >> 1);
+        let mut bytes = Bytes::from(read.unwrap().concat());
+        let batches = std::iter::from_fn(|| Batch::split_from(&mut bytes));
+        batches.map(|batch| batch.header.base_offset().0).collect()
+    }
+
+    /// 200 batches in segments of which four have a page that cannot be read.
+    fn spoiled() -> (MemoryDisk, Store) {
+        let disk = MemoryDisk::new();
+        let store = open(&disk, Vec::new()).unwrap();
+        for offset in 0..200 {
+            let batches = vec![batch(offset)];
+            let entries = vec![Entry::Append {
+                partition: P,
+                batches,
+            }];
+            let commit = Commit {
+                entries,
+                ..Commit::default()
+            };
+            store.append(commit).unwrap();
+        }
+        store.close().unwrap();
+        for (segment, position) in [(1, 10), (2, 9_000), (3, 32 << 10), (4, 5_000)] {
+            let id = SegmentId(segment);
+            let last = disk.contents(id).unwrap().len() as u64 - 1;
+            disk.make_unreadable(id, last.min(position));
+        }
+        (disk, store)
+    }
+
+    #[test]
+    fn a_start_reads_around_what_is_known_and_makes_nothing_up() {
+        let (disk, store) = spoiled();
+        let mut cursor = ScrubCursor::default();
+        while !store.scrub(&mut cursor, 1 << 20).unwrap().is_done {}
+        let damaged = store.damaged();
+        let there = offsets(&store);
+        assert!((170..190).contains(&there.len()), "{there:?}");
+        drop(store);
+
+        assert!(open(&disk, Vec::new()).is_err_and(|error| error.is_unreadable()));
+        let started = open(&disk, damaged).unwrap();
+        assert_eq!(offsets(&started), there);
+    }
+    struct Everything;
+
+    impl Inspect for Everything {
+        fn batch(&mut self, _: PartitionId, _: &Batch) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn is_compacted(&self, _: PartitionId) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn what_the_doctor_is_told_to_accept_is_what_the_scrub_would_find() {
+        let (disk, store) = spoiled();
+        let mut cursor = ScrubCursor::default();
+        while !store.scrub(&mut cursor, 1 << 20).unwrap().is_done {}
+        let there = offsets(&store);
+        drop(store);
+        let name = format!("sedge-unreadable-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        let doctor = Doctor::over(&directory, Arc::new(disk.clone()));
+        let report = doctor.examine(&mut Everything).unwrap();
+        let lost = report.findings.iter().flat_map(|of| &of.lost);
+        let lost: Vec<i64> = lost
+            .flat_map(|lost| lost.base_offset.0..lost.next_offset.0)
+            .collect();
+        let expected: Vec<i64> = (0..200).filter(|n| !there.contains(n)).collect();
+        assert_eq!(lost, expected, "{:?}", report.findings);
+        doctor.repair(Repair::Damage, &report).unwrap();
+        let accepted = DamageList::load(&directory).unwrap().all();
+        std::fs::remove_dir_all(&directory).unwrap();
+        let started = open(&disk, accepted).unwrap();
+        assert_eq!(offsets(&started), there);
+    }
+}

@@ -82,6 +82,16 @@ impl Doctor {
         })
     }
 
+    /// One of segments that are elsewhere.
+    #[cfg(test)]
+    pub(crate) fn over(directory: &Path, disk: Arc<dyn Disk>) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            disk,
+            _lock: DirectoryLock::take(directory).unwrap(),
+        }
+    }
+
     /// The batches of one partition that are whole, by offset. For internal topics, which are
     /// small.
     ///
