@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use sedge_tests::limits;
 use sedge_tests::process::Process;
-use sedge_tests::sedge::{Options, Sedge};
+use sedge_tests::sedge::{Options, Sedge, serve};
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::tools;
 use sedge_tests::wire::{self, Batch, Connection, Decoder, error};
@@ -274,4 +274,81 @@ fn a_backup_of_a_running_broker_has_what_was_acknowledged() {
     sedge.terminate();
     let (said, status) = doctor(sedge.data());
     assert!(status.success(), "{:?}: {said}", began.elapsed());
+}
+
+#[test]
+fn a_segment_without_its_header_is_served_and_mended_when_asked() {
+    let directory = TempDir::new("header");
+    let mut sedge = filled(&directory, small_segments());
+    sedge.terminate();
+    let second = sedge.data().join("segments/0000000002.seg");
+    let file = std::fs::File::options().write(true).open(&second).unwrap();
+    file.write_all_at(&[0xA5; 64], 0).unwrap();
+    // A start that makes the views anew has need of it.
+    std::fs::remove_dir_all(sedge.data().join("views")).unwrap();
+    sedge.start_again();
+    let mut connection = Connection::open(&sedge.bootstrap());
+    for partition in 0..2 {
+        assert_eq!(read_all(&mut connection, partition), all_but(&[]));
+    }
+    let tail = sedge.process().tail();
+    assert!(tail.contains("segment 2 has a damaged header"), "{tail}");
+    sedge.terminate();
+    let (said, status) = doctor(sedge.data());
+    assert_eq!(status.code(), Some(DATA_ERROR));
+    assert_eq!(said["findings"].as_array().map(Vec::len), Some(1), "{said}");
+    assert_eq!(said["findings"][0]["kind"], "header", "{said}");
+    let data = sedge.data().to_str().unwrap().to_owned();
+    let (said, status) = command(&["doctor", "--data", &data, "--repair", "headers"]);
+    assert!(status.success(), "{said}");
+    assert_eq!(said["findings"], Value::Array(Vec::new()));
+    sedge.start_again();
+    let mut connection = Connection::open(&sedge.bootstrap());
+    assert_eq!(read_all(&mut connection, 0), all_but(&[]));
+}
+
+#[test]
+fn an_incomplete_backup_does_not_start_unless_it_is_accepted() {
+    let directory = TempDir::new("incomplete");
+    let sedge = filled(&directory, small_segments());
+    let target = directory.join("backup");
+    backup(sedge.data(), &target);
+    // The last ones: what is left looks like a log that ended before.
+    let listed = std::fs::read_dir(target.join("segments")).unwrap();
+    let last = listed.map(|entry| entry.unwrap().path()).max().unwrap();
+    std::fs::remove_file(&last).unwrap();
+    let mut serve = serve(&target, "127.0.0.1:0", &small_segments());
+    serve.args(["--console", "off"]);
+    let refused = Process::run("sedge", &mut serve, b"", limits::CONDITION);
+    assert_eq!(
+        refused.status.code(),
+        Some(DATA_ERROR),
+        "{}",
+        refused.stderr
+    );
+    assert!(
+        refused.stderr.contains("copy it again"),
+        "{}",
+        refused.stderr
+    );
+
+    let (said, status) = doctor(&target);
+    assert_eq!(status.code(), Some(DATA_ERROR));
+    assert_eq!(said["findings"][0]["kind"], "backup", "{said}");
+    // Taken again, it has all of it.
+    backup(sedge.data(), &target);
+    let (said, status) = doctor(&target);
+    assert!(status.success(), "{said}");
+    std::fs::remove_file(&last).unwrap();
+    let path = target.to_str().unwrap();
+    command(&["doctor", "--data", path, "--repair", "backup"]);
+    let restored = Sedge::start(&target, small_segments());
+    let mut connection = Connection::open(&restored.bootstrap());
+    let there = read_all(&mut connection, 0);
+    assert!(
+        there.len() > 100 && there.len() < BATCHES as usize,
+        "{}",
+        there.len()
+    );
+    assert!(!target.join("backup.toml").exists());
 }
