@@ -14,6 +14,8 @@ use sedge_tests::wire::{
 mod data;
 #[path = "protocol/groups.rs"]
 mod groups;
+#[path = "protocol/producers.rs"]
+mod producers;
 #[path = "protocol/topics.rs"]
 mod topics;
 

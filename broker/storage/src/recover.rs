@@ -1,6 +1,7 @@
 //! Opening: from where the views stopped, frame by frame, or, where the views are of no use, all of
 //! it anew.
 
+mod end;
 mod replay;
 mod report;
 mod segment;
@@ -24,12 +25,11 @@ use crate::format::{EntryHead, EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
 use crate::header::header_of;
 use crate::known_damage::DamageList;
 use crate::limits;
-use crate::rewrite::rewrite;
 use crate::scan::{self, Found, Scanner};
 use crate::store::Store;
 use crate::views::Base;
 use crate::views::tables::Applied;
-use crate::write::{Active, Writer};
+use crate::write::Writer;
 use segment::Segment;
 
 pub(crate) fn open(
@@ -168,22 +168,6 @@ impl Opening<'_> {
         }
         self.forget_missing_segments();
         self.finish(last, Sequence(expected.0 - 1))
-    }
-
-    /// What the process before this one wrote may be in the kernel's hands only, and not even on
-    /// its way to the disk. A footer says that the frames before it are there.
-    fn write_again(&self, segment: &Segment, from: u64, to: u64) {
-        if segment.sealed_at.is_none()
-            && let Err(source) = rewrite(&*segment.file, from, to)
-        {
-            let error = io_error("write a segment again", source);
-            log::error!("segment {}: {error}", segment.id.0);
-            // Where nothing can be written, nothing can be acknowledged either.
-            if !matches!(error, Error::Full | Error::ReadOnly) {
-                self.store.poison();
-            }
-        }
-        self.store.note_unsynced(&segment.file);
     }
 
     /// Segments that the views know and that are gone. Where the log has said that nothing in them
@@ -578,57 +562,5 @@ impl Opening<'_> {
             }
         }
         Ok(applied)
-    }
-
-    /// The writer goes on where the log ends.
-    fn finish(&mut self, last: Option<(Segment, u64)>, sequence: Sequence) -> Result<(), Error> {
-        self.store.find_spares()?;
-        if let Some((segment, position)) = &last
-            && segment.sealed_at.is_none()
-            && segment.is_recycled
-        {
-            self.cut(segment, *position)?;
-        }
-        let writer = self
-            .store
-            .writer
-            .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        writer.sequence = sequence;
-        writer.last_segment = self.ids.last().copied().unwrap_or_default();
-        let newest = self.ids.iter().rev().find(|id| !self.cold.contains(id));
-        if let Some((segment, position)) = last
-            && segment.sealed_at.is_none()
-            && !segment.is_recycled
-            && Some(&segment.id) == newest
-        {
-            writer.active = Some(Active {
-                id: segment.id,
-                generation: segment.generation,
-                file: segment.file,
-                position,
-                capacity: segment.file_bytes,
-                is_recycled: false,
-            });
-        }
-        Ok(())
-    }
-
-    /// Behind the last frame there may be one that was torn, which nothing tells from the bytes of
-    /// the segment before: all of it goes. Nothing is written there in any case, so a disk that
-    /// does not take that now is no reason to stop.
-    fn cut(&mut self, segment: &Segment, position: u64) -> Result<(), Error> {
-        if position >= segment.file_bytes {
-            return Ok(());
-        }
-        self.report.tail_unknown = true;
-        match segment.file.truncate(position) {
-            Ok(()) => self.store.note_unsynced(&segment.file),
-            Err(source) => match io_error("cut a segment", source) {
-                Error::Full | Error::ReadOnly => {}
-                error => return Err(error),
-            },
-        }
-        Ok(())
     }
 }

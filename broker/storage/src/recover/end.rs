@@ -1,0 +1,83 @@
+//! Where the log ends: what of it may not be on the disk yet, and where the writer goes on.
+
+use super::Opening;
+use super::segment::Segment;
+use crate::api::Sequence;
+use crate::disk::directory::io_error;
+use crate::error::Error;
+use crate::rewrite::rewrite;
+use crate::write::Active;
+
+impl Opening<'_> {
+    /// What the process before this one wrote may be in the kernel's hands only, and not even on
+    /// its way to the disk. A footer says that the frames before it are there.
+    pub(super) fn write_again(&self, segment: &Segment, from: u64, to: u64) {
+        if segment.sealed_at.is_none()
+            && let Err(source) = rewrite(&*segment.file, from, to)
+        {
+            let error = io_error("write a segment again", source);
+            log::error!("segment {}: {error}", segment.id.0);
+            // Where nothing can be written, nothing can be acknowledged either.
+            if !matches!(error, Error::Full | Error::ReadOnly) {
+                self.store.poison();
+            }
+        }
+        self.store.note_unsynced(&segment.file);
+    }
+
+    /// The writer goes on where the log ends.
+    pub(super) fn finish(
+        &mut self,
+        last: Option<(Segment, u64)>,
+        sequence: Sequence,
+    ) -> Result<(), Error> {
+        self.store.find_spares()?;
+        if let Some((segment, position)) = &last
+            && segment.sealed_at.is_none()
+            && segment.is_recycled
+        {
+            self.cut(segment, *position)?;
+        }
+        let writer = self
+            .store
+            .writer
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        writer.sequence = sequence;
+        writer.last_segment = self.ids.last().copied().unwrap_or_default();
+        let newest = self.ids.iter().rev().find(|id| !self.cold.contains(id));
+        if let Some((segment, position)) = last
+            && segment.sealed_at.is_none()
+            && !segment.is_recycled
+            && Some(&segment.id) == newest
+        {
+            writer.active = Some(Active {
+                id: segment.id,
+                generation: segment.generation,
+                file: segment.file,
+                position,
+                capacity: segment.file_bytes,
+                is_recycled: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Behind the last frame there may be one that was torn, which nothing tells from the bytes of
+    /// the segment before: all of it goes. Nothing is written there in any case, so a disk that
+    /// does not take that now is no reason to stop.
+    fn cut(&mut self, segment: &Segment, position: u64) -> Result<(), Error> {
+        if position >= segment.file_bytes {
+            return Ok(());
+        }
+        self.report.tail_unknown = true;
+        match segment.file.truncate(position) {
+            Ok(()) => self.store.note_unsynced(&segment.file),
+            Err(source) => match io_error("cut a segment", source) {
+                Error::Full | Error::ReadOnly => {}
+                error => return Err(error),
+            },
+        }
+        Ok(())
+    }
+}

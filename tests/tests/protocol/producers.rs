@@ -1,0 +1,45 @@
+//! Producers that are silent for `producer.id.expiration.ms`.
+
+use std::time::Instant;
+
+use sedge_tests::broker::is_kafka;
+use sedge_tests::limits;
+use sedge_tests::sedge::{Options, Sedge};
+use sedge_tests::temp_dir::TempDir;
+use sedge_tests::wire::{self, Batch, Connection, error};
+
+const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+
+#[test]
+fn a_silent_producer_is_forgotten_and_one_that_is_not_is_not() {
+    if is_kafka() {
+        return;
+    }
+    let directory = TempDir::new("producers");
+    let settings = Options::default().set("producer.id.expiration.check.interval.ms", "10");
+    let mut sedge = Sedge::start(&directory.join("data"), settings.clone());
+    let produce = |sedge: &Sedge, base_sequence| {
+        let mut connection = Connection::open(&sedge.bootstrap());
+        let batch = Batch {
+            producer_id: 4711,
+            producer_epoch: 0,
+            base_sequence,
+            ..Batch::filled(1, 10)
+        };
+        wire::produce(&mut connection, "t", 0, &batch.encode()).error
+    };
+    wire::create_topic(&mut Connection::open(&sedge.bootstrap()), "t", 1, &[]);
+    assert_eq!(produce(&sedge, 0), error::NONE);
+    // A day is not over, whatever is looked at.
+    sedge.terminate();
+    sedge.start_again();
+    assert_eq!(produce(&sedge, 55), OUT_OF_ORDER_SEQUENCE_NUMBER);
+    sedge.terminate();
+    sedge.set_options(settings.set("producer.id.expiration.ms", "1"));
+    sedge.start_again();
+    let deadline = Instant::now() + limits::CONDITION;
+    while produce(&sedge, 55) != error::NONE {
+        assert!(Instant::now() < deadline, "{}", sedge.process().tail());
+        std::thread::sleep(limits::POLL);
+    }
+}
