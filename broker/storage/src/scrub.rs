@@ -12,12 +12,12 @@ use rustix::io::Errno;
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::SegmentId;
-use crate::disk::bytes_of;
 use crate::disk::directory::io_error;
 use crate::disk::unreadable::{Patched, is_unreadable};
+use crate::disk::{SegmentFile, bytes_of};
 use crate::doctor::segment::{Looked, Seen};
 use crate::error::Error;
-use crate::format::SEGMENT_HEADER_BYTES;
+use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::known_damage::{Damaged, rest_of};
 use crate::store::Store;
 use crate::{free, limits, scan};
@@ -87,52 +87,22 @@ pub(crate) fn scrub(
     ) else {
         return Ok(Scrubbed::default());
     };
-    let patched = Patched::new(&*file);
-    let footer = scan::read_footer(&patched, id, generation)?;
-    if footer.is_none() && (patched.is_whole() || free::in_use(store).contains(&id)) {
-        // It is still written.
-        return Ok(Scrubbed::default());
-    }
-    let file_bytes = bytes_of(&*file)?;
-    let looked = Looked {
-        file: &patched,
+    let place = Place {
+        store,
+        file: &*file,
         id,
         generation,
-        end: footer.as_ref().map_or(file_bytes, |of| of.frames_end),
-        footer: footer.as_ref(),
+        from,
     };
-    let (mut damaged, mut next) = look(&looked, from, bytes_max)?;
-    let again = Patched::new(&*file);
-    let mut seen = &patched;
-    if !damaged.is_empty() || !patched.is_whole() {
+    let Some(mut found) = place.look(bytes_max)? else {
+        return Ok(Scrubbed::default());
+    };
+    if !found.damaged.is_empty() {
         // A second look: what went wrong may have been the reading.
-        let looked = Looked {
-            file: &again,
-            ..looked
-        };
-        (damaged, next) = look(&looked, from, bytes_max)?;
-        seen = &again;
+        found = place.look(bytes_max)?.unwrap_or(found);
     }
-    let is_first = from == SEGMENT_HEADER_BYTES;
-    if is_first && scan::read_header(seen)?.is_none_or(|header| header.generation != generation) {
-        damaged.push(looked.damaged(0, SEGMENT_HEADER_BYTES, Vec::new()));
-    }
-    let behind = next.unwrap_or(looked.end);
-    let to = if next.is_none() { file_bytes } else { behind };
-    let unreadable = seen.unreadable(if is_first { 0 } else { from }, to);
-    if !unreadable.is_empty() {
-        if !answers(store, id, seen)? {
-            let source = Errno::IO.into();
-            return Err(io_error("read anything of the device", source));
-        }
-        let rest = rest_of(&unreadable, &damaged);
-        damaged.extend(
-            rest.iter()
-                .map(|(from, to)| looked.damaged(*from, *to, Vec::new())),
-        );
-    }
-    cursor.within = next.map(|next| (id, next));
-    let bytes = behind - from;
+    cursor.within = found.next.map(|next| (id, next));
+    let mut damaged = found.damaged;
     let is_new = |of: &Damaged| {
         let known = store.damage.end_at(id, of.position);
         known.is_none_or(|end| end < of.end)
@@ -146,10 +116,72 @@ pub(crate) fn scrub(
         store.damage.add(damaged.clone())?;
     }
     Ok(Scrubbed {
-        bytes,
+        bytes: found.bytes,
         damaged,
         is_done: false,
     })
+}
+
+/// Where a step begins, in a file as the device has it.
+struct Place<'a> {
+    store: &'a Store,
+    file: &'a dyn SegmentFile,
+    id: SegmentId,
+    generation: u64,
+    from: u64,
+}
+
+/// What one look found.
+struct Found {
+    damaged: Vec<Damaged>,
+    /// Where to go on in the segment.
+    next: Option<u64>,
+    bytes: u64,
+}
+
+impl Place<'_> {
+    /// `None` for a segment that is still written.
+    fn look(&self, bytes_max: u64) -> Result<Option<Found>, Error> {
+        let (id, generation, from) = (self.id, self.generation, self.from);
+        let file = Patched::new(self.file);
+        let footer = scan::read_footer(&file, id, generation)?;
+        if footer.is_none() && free::in_use(self.store).contains(&id) {
+            return Ok(None);
+        }
+        let file_bytes = bytes_of(&file)?;
+        let looked = Looked {
+            file: &file,
+            id,
+            generation,
+            end: footer.as_ref().map_or(file_bytes, |of| of.frames_end),
+            footer: footer.as_ref(),
+        };
+        let nobody_s = |(from, to): (u64, u64)| looked.damaged(from, to, Vec::new());
+        let mut damaged = Vec::new();
+        let next = looked.look(from, bytes_max, &mut |seen| {
+            if let Seen::Damaged { damaged: of, .. } = seen {
+                damaged.push(of);
+            }
+        })?;
+        let is_first = from == SEGMENT_HEADER_BYTES;
+        let is_another = |header: SegmentHeader| header.generation != generation;
+        if is_first && scan::read_header(&file)?.is_none_or(is_another) {
+            damaged.push(nobody_s((0, SEGMENT_HEADER_BYTES)));
+        }
+        let begin = if is_first { 0 } else { from };
+        let unreadable = file.unreadable(begin, next.unwrap_or(file_bytes));
+        if !unreadable.is_empty() && !answers(self.store, id, &file)? {
+            let source = Errno::IO.into();
+            return Err(io_error("read anything of the device", source));
+        }
+        let rest = rest_of(&unreadable, &damaged);
+        damaged.extend(rest.into_iter().map(nobody_s));
+        Ok(Some(Found {
+            damaged,
+            next,
+            bytes: next.unwrap_or(looked.end) - from,
+        }))
+    }
 }
 
 /// Whether the device gives anything: one that is gone is no reason to give up what is on it.
@@ -200,20 +232,6 @@ fn next_place(store: &Store, cursor: &mut ScrubCursor) -> Option<(SegmentId, u64
     let (id, _) = state.segments.range(behind).next()?;
     cursor.behind = *id;
     Some((*id, SEGMENT_HEADER_BYTES))
-}
-
-fn look(
-    looked: &Looked<'_>,
-    from: u64,
-    bytes_max: u64,
-) -> Result<(Vec<Damaged>, Option<u64>), Error> {
-    let mut found = Vec::new();
-    let next = looked.look(from, bytes_max, &mut |seen| {
-        if let Seen::Damaged { damaged, .. } = seen {
-            found.push(damaged);
-        }
-    })?;
-    Ok((found, next))
 }
 
 impl Store {

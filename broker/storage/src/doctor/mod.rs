@@ -236,7 +236,7 @@ impl Examination<'_> {
         self.generations.insert(id, header.generation);
         self.is_cold = header.is_cold;
         let footer = scan::read_footer(&file, id, header.generation)?;
-        if header.is_cold && footer.is_none() {
+        if header.is_cold && footer.is_none() && file.is_whole() {
             // What a crash left of a cleaner's work: nothing points there.
             return Ok(());
         }
