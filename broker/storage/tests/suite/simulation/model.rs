@@ -80,18 +80,18 @@ impl Model {
     }
 
     /// A crash left the witnesses that are `there`, of those in the log's bounds, and took or
-    /// `damaged` the others; it may have taken what is not among the first `safe`. Returns how many
-    /// safe ones a flipped bit took.
+    /// `damaged` the others; it may have taken what is not among the first `safe`. Returns the safe
+    /// ones that a flipped bit took.
     pub fn survive(
         &mut self,
         safe: usize,
         witness: LogBounds,
         there: &BTreeSet<usize>,
         damaged: &BTreeSet<usize>,
-    ) -> usize {
+    ) -> Vec<usize> {
         let log_start = witness.log_start.0 as usize;
         let next = witness.next_offset.0 as usize;
-        let mut lost = 0;
+        let mut lost = Vec::new();
         for (at, slot) in self.commits.iter_mut().enumerate() {
             if at < log_start {
                 continue;
@@ -109,7 +109,7 @@ impl Model {
                 "commit {at} of {safe} safe ones is lost"
             );
             if hit && !damaged.contains(&at) && self.lost.insert(at) && at < safe {
-                lost += 1;
+                lost.push(at);
             }
             // A hit one that is within the log may be there for all but its witness.
             if !hit {

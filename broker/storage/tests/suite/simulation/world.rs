@@ -1,5 +1,6 @@
 //! A store, its disk and the model, over some crashes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sedge_protocol::ids::{Offset, PartitionId};
@@ -41,6 +42,8 @@ pub struct World {
     views_kept: bool,
     /// What is lost was said at an earlier start, whose views are still there.
     is_reported: bool,
+    /// Commits that an open reported as lost.
+    told: BTreeSet<usize>,
     /// Rows were written that no commit of the model stands for, and not synced since.
     pub in_doubt: bool,
     /// Something was there to be reported as a hole, which a rebuild reports again.
@@ -72,6 +75,7 @@ impl World {
             ended: false,
             views_kept: false,
             is_reported: false,
+            told: BTreeSet::new(),
             in_doubt: false,
             holes_possible: false,
             fuse: Fuse::default(),
@@ -320,7 +324,14 @@ impl World {
         let store = self.store.as_ref().unwrap();
         let witness = store.bounds(WITNESS).unwrap();
         let (there, damaged) = check::witnesses(store, witness);
-        let lost = self.model.survive(safe, witness, &there, &damaged);
+        let mut lost = self.model.survive(safe, witness, &there, &damaged);
+        let ranges = report.holes.iter().flat_map(|hole| &hole.lost);
+        for of in ranges.filter(|of| of.partition == WITNESS) {
+            self.told
+                .extend(of.base_offset.0 as usize..of.next_offset.0 as usize);
+        }
+        // What is told stays in the log, as damage, until it is cleaned or deleted.
+        lost.retain(|commit| !self.told.contains(commit));
         for partition in (0..self.next_partition).map(PartitionId) {
             let found = store.bounds(partition).unwrap().next_offset;
             let wanted = self.model.store.bounds(partition).unwrap().next_offset;
@@ -328,12 +339,12 @@ impl World {
                 self.model.cut(partition, found);
             }
         }
-        if lost > 0 && !self.is_reported {
+        if !lost.is_empty() && !self.is_reported {
             let reported = !report.holes.is_empty() || report.torn_tail.is_some();
             let read_over = store.usage().damaged > 0;
             assert!(
                 reported || read_over || report.lost_tail,
-                "{lost} lost and not reported"
+                "{lost:?} lost and not reported"
             );
         }
         for partition in (0..self.next_partition).map(PartitionId) {
