@@ -122,8 +122,8 @@ impl Catalog {
         cold: &ColdRuns,
         updates: Vec<ViewUpdate>,
     ) -> Result<(), Error> {
-        let mut state = self.write();
-        state.apply_frame(&*self.base, at, head, cold)?;
+        let (mut state, base) = self.write_with_ahead(head)?;
+        state.apply_frame(&base, at, head, cold)?;
         for update in updates {
             state.layers.put_caller(update);
         }

@@ -52,6 +52,10 @@ pub const FLUSH_PENDING_BYTES: usize = 128 << 10;
 /// …or so many calls (seconds, where the caller calls every second).
 pub const FLUSH_CALLS: u32 = 30;
 
+/// Times that what a commit will ask of the views is read before it is applied; each time, a flush
+/// came between. Then it is read while it is applied.
+pub const READ_AHEAD_TRIES: u32 = 3;
+
 /// Appends do not try again so soon after a flush that failed: fjall is reopened for it.
 pub const FLUSH_RETRY: Duration = Duration::from_secs(1);
 

@@ -18,9 +18,9 @@
 //!   cache, when the network must be done with them: the kernel sends the pages as they are at that
 //!   moment, again and again until the peer has them.
 //! - **Another name keeps its bytes**: a file with a second hard link (a backup's) is unlinked.
-//! - **Its old bytes are not read again**: the page cache forgets them, and a frame that ends inside a
-//!   page is written with zeros up to the page's end. Otherwise the kernel would read that page
-//!   first, which a commit would wait for; and where it still has the file in large pieces, it
+//! - **Its old bytes are not read again**: the page cache forgets them, and a frame that ends
+//!   inside a page is written with zeros up to the page's end. Otherwise the kernel would read that
+//!   page first, which a commit would wait for; and where it still has the file in large pieces, it
 //!   counts the whole of each that a commit touches as written by this process.
 //! - Numbers are not used again: the file is renamed, which is durable before it is written to, and
 //!   a file whose header has another number was not begun.

@@ -9,8 +9,9 @@ pub const READ_BYTES: usize = 512 << 10;
 /// its lock.
 pub const ROW_SLICES_MAX: usize = 64;
 
-/// Rows in one commit, for the same reason.
-pub const COMMIT_ROWS_MAX: usize = 128;
+/// Rows in one commit, for the same reason, and because what they replace is read into memory
+/// before: some 250 runs a row, of 200 bytes or so.
+pub const COMMIT_ROWS_MAX: usize = 32;
 
 /// Room on the volume that a compaction asks for before it knows how much stays, so that it can
 /// begin on a disk that is nearly full. What stays above that is allocated as it is written.

@@ -4,14 +4,17 @@
 //! commit which is applied again, or later than others, takes nothing from those.
 
 use std::collections::BTreeMap;
+use std::sync::RwLockWriteGuard;
 
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use super::{State, Tail, slices_between};
+use super::{Catalog, State, Tail, slices_between};
 use crate::api::{SegmentId, Slice};
 use crate::error::Error;
-use crate::format::{EntryHead, EntryKind, FooterRun};
+use crate::format::{EntryHead, EntryKind, FooterRun, FrameHead};
+use crate::limits;
 use crate::views::Base;
+use crate::views::ahead::Ahead;
 use crate::views::layers::Merged;
 use crate::views::tables::{LogKey, LogValue};
 
@@ -46,6 +49,37 @@ impl ColdRuns {
             }
         }
         found
+    }
+}
+
+impl Catalog {
+    /// The state, locked for a commit, and the base with what the commit's replaced rows will ask
+    /// of it: that may be much, and nobody is to wait for it.
+    pub(super) fn write_with_ahead(
+        &self,
+        head: &FrameHead,
+    ) -> Result<(RwLockWriteGuard<'_, State>, Ahead<'_>), Error> {
+        let replaces =
+            |row: &EntryHead| matches!(row.kind, EntryKind::Replaced | EntryKind::Compacted);
+        for _ in 0..limits::READ_AHEAD_TRIES {
+            if !head.entries.iter().any(replaces) {
+                break;
+            }
+            let round = self.read().flush_round;
+            let mut ahead = Ahead::new(&*self.base);
+            for row in head.entries.iter().filter(|row| replaces(row)) {
+                for key in [LogKey::run, LogKey::slice] {
+                    let key = |offset| key(row.partition, offset);
+                    ahead.read(key(Offset::ZERO), key(row.base), key(row.next))?;
+                }
+            }
+            let state = self.write();
+            // What went from the layers to the base since is in neither.
+            if state.flush_round == round {
+                return Ok((state, ahead));
+            }
+        }
+        Ok((self.write(), Ahead::new(&*self.base)))
     }
 }
 

@@ -4,6 +4,7 @@
 //! Two spaces, so that the log's own entries, which come in order and live long, and the caller's,
 //! which are written again and again, do not share tables.
 
+pub(crate) mod ahead;
 pub mod fjall_base;
 pub mod layers;
 pub mod memory_base;
@@ -32,7 +33,7 @@ pub struct Change {
 pub type KeyValue = (Vec<u8>, Vec<u8>);
 
 /// Ordered keys and values that survive the process, or do not: nothing depends on it.
-pub trait Base: std::fmt::Debug + Send + Sync + 'static {
+pub trait Base: std::fmt::Debug + Send + Sync {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
     /// The largest key in `low..=high`.
     fn last(&self, space: Space, low: &[u8], high: &[u8]) -> Result<Option<KeyValue>, Error>;
