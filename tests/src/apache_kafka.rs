@@ -100,13 +100,18 @@ impl ApacheKafka {
         self.process = None;
     }
 
+    /// The folder of its partitions' logs.
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
     fn properties(&self) -> PathBuf {
         self.directory.join("server.properties")
     }
 
     fn write_properties(&self, settings: &[(String, String)]) {
         let controller = ports::free();
-        let data = self.directory.join("data");
+        let data = self.data();
         let mut text = format!(
             "process.roles=broker,controller\n\
              node.id=1\n\

@@ -6,7 +6,9 @@
 mod figures;
 mod load;
 mod peers;
+mod updates;
 
+mod beside_cleaner;
 pub mod catch_up;
 pub mod compaction;
 pub mod memory;

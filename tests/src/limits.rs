@@ -14,6 +14,9 @@ pub const COMMAND: Duration = Duration::from_mins(2);
 pub const CONDITION: Duration = Duration::from_secs(90);
 /// A reply to one request over a raw socket.
 pub const REPLY: Duration = Duration::from_secs(30);
+/// Anything that Apache Kafka does with tens of thousands of partitions: a start after a kill took
+/// 130 s with 10,000.
+pub const MANY_PARTITIONS: Duration = Duration::from_mins(15);
 /// Building the client programs.
 pub const BUILD: Duration = Duration::from_mins(10);
 /// Lines of a log shown when a wait fails.

@@ -1,5 +1,7 @@
-//! What the kernel says of a process.
+//! What the kernel says of a process, and of files.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Clock ticks a second in `/proc`: 100 on every Linux that runs here.
@@ -43,6 +45,20 @@ pub fn open_files(pid: u32) -> usize {
     let path = format!("/proc/{pid}/fd");
     let list = std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     list.count()
+}
+
+/// What the files below a directory take on the disk. Files may go meanwhile.
+pub fn allocated_bytes(directory: &Path) -> u64 {
+    const BLOCK_BYTES: u64 = 512;
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return 0;
+    };
+    let bytes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(of) if of.is_dir() => allocated_bytes(&entry.path()),
+        Ok(of) => of.blocks() * BLOCK_BYTES,
+        Err(_) => 0,
+    });
+    bytes.sum()
 }
 
 fn read(pid: u32, file: &str) -> String {

@@ -1,5 +1,8 @@
 //! Many partitions: topics of a thousand, written to by requests of many partitions each.
 
+use std::time::Instant;
+
+use crate::limits;
 use crate::wire::{self, Batch, Connection, Decoder, Encoder, error, key};
 
 /// Partitions of a topic.
@@ -27,29 +30,44 @@ pub fn produce_to_all(to: &mut Connection, topic: &str, partitions: i32, bytes: 
     let at_once = (REQUEST_BYTES_MAX / batch.len()).clamp(1, 1000);
     let all: Vec<i32> = (0..partitions).collect();
     for some in all.chunks(at_once) {
-        let mut body = Encoder::default()
-            .string(None)
-            .i16(-1)
-            .i32(TIMEOUT_MS)
-            .i32(1)
-            .string(topic)
-            .i32(some.len() as i32);
-        for partition in some {
-            body = body.i32(*partition).bytes(&batch);
+        let deadline = Instant::now() + limits::MANY_PARTITIONS;
+        let mut left = some.to_vec();
+        loop {
+            let mut body = Encoder::default()
+                .string(None)
+                .i16(-1)
+                .i32(TIMEOUT_MS)
+                .i32(1)
+                .string(topic)
+                .i32(left.len() as i32);
+            for partition in &left {
+                body = body.i32(*partition).bytes(&batch);
+            }
+            let reply = to.ask(key::PRODUCE, wire::PRODUCE_VERSION, &body.0);
+            left = not_led(&reply, left.len());
+            if left.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{topic} {left:?} have no leader");
+            std::thread::sleep(limits::POLL);
         }
-        let reply = to.ask(key::PRODUCE, wire::PRODUCE_VERSION, &body.0);
-        check_produced(&reply, some.len());
     }
 }
 
-fn check_produced(reply: &[u8], count: usize) {
+/// The partitions that are not written, as Apache Kafka does not lead them yet.
+fn not_led(reply: &[u8], count: usize) -> Vec<i32> {
+    let mut left = Vec::new();
     let mut d = Decoder(reply);
     assert_eq!(d.i32(), 1, "one topic");
     d.string();
     assert_eq!(d.i32() as usize, count, "each partition is answered");
     for _ in 0..count {
         let (partition, error) = (d.i32(), d.i16());
-        assert_eq!(error, error::NONE, "partition {partition}");
+        match error {
+            error::NONE => {}
+            error::UNKNOWN_TOPIC | error::NOT_LEADER_OR_FOLLOWER => left.push(partition),
+            other => panic!("partition {partition}: {other}"),
+        }
         d.take(24);
         for _ in 0..d.i32().max(0) {
             d.i32();
@@ -57,6 +75,7 @@ fn check_produced(reply: &[u8], count: usize) {
         }
         d.string();
     }
+    left
 }
 
 /// All topics by `Metadata`: how many partitions there are, and the bytes that said so.

@@ -11,7 +11,7 @@ use crate::sedge::{Options, Sedge};
 use crate::temp_dir::TempDir;
 use crate::wire::{self, Batch, Connection, error};
 
-use super::{Load, Spread};
+use super::{Load, Peer, Spread};
 
 const PARTITIONS: i32 = 1000;
 /// Of each partition.
@@ -20,31 +20,22 @@ const BATCH_BYTES: usize = 8 << 10;
 /// Partitions that are read.
 const READS: i32 = 40;
 
-pub fn run() -> String {
+pub fn run(with_kafka: bool) -> String {
     let directory = TempDir::new("bench-catch-up");
     let options = Options::default()
         .config("durability = \"interval\"\n")
         .set("log.cleaner.backoff.ms", "500");
     let mut sedge = Sedge::start(&directory.join("data"), options);
-    let shared = load(&sedge, "shared", PARTITIONS);
-    let alone: Vec<Load> = (0..READS)
-        .map(|number| load(&sedge, &format!("alone-{number}"), 1))
-        .collect();
-    for of in &alone {
-        create(of);
-        of.produce(Duration::MAX, BYTES as u64);
-    }
-    let mut single = Spread::default();
-    for of in &alone {
-        read_one(&sedge, of, 0, &mut single);
-    }
+    let shared = load(&sedge.bootstrap(), "shared", PARTITIONS);
+    let single = read_alone(&sedge.bootstrap(), &sedge.data().join("segments"));
     create(&shared);
-    create(&load(&sedge, "gone", 1));
+    create(&load(&sedge.bootstrap(), "gone", 1));
     fill(&sedge);
+    let segments = sedge.data().join("segments");
     let read_some = || {
         let mut speeds = Spread::default();
         for partition in (0..PARTITIONS).step_by((PARTITIONS / READS) as usize) {
-            read_one(&sedge, &shared, partition, &mut speeds);
+            read_one(&segments, &shared, partition, &mut speeds);
         }
         speeds
     };
@@ -74,12 +65,40 @@ pub fn run() -> String {
         cleaned_in.as_secs_f64()
     )
     .expect("as above");
+    if with_kafka {
+        let mut kafka = Peer::kafka(directory.path());
+        let theirs = read_alone(&kafka.bootstrap(), &kafka.segments());
+        kafka.terminate();
+        writeln!(
+            text,
+            "kafka, a partition, which has files of its own: {}\nsedge/kafka after cleaning {:.2}",
+            theirs.show(0),
+            after.median() / theirs.median()
+        )
+        .expect("as above");
+    }
     text
 }
 
-fn load(sedge: &Sedge, topic: &str, partitions: i32) -> Load {
+/// Topics of one partition, each written and then read by itself.
+fn read_alone(bootstrap: &str, segments: &Path) -> Spread {
+    let alone: Vec<Load> = (0..READS)
+        .map(|number| load(bootstrap, &format!("alone-{number}"), 1))
+        .collect();
+    for of in &alone {
+        of.create(&[]);
+        of.produce(Duration::MAX, BYTES as u64);
+    }
+    let mut speeds = Spread::default();
+    for of in &alone {
+        read_one(segments, of, 0, &mut speeds);
+    }
+    speeds
+}
+
+fn load(bootstrap: &str, topic: &str, partitions: i32) -> Load {
     Load {
-        bootstrap: sedge.bootstrap(),
+        bootstrap: bootstrap.into(),
         topic: topic.into(),
         partitions,
         in_flight: 5,
@@ -134,16 +153,19 @@ fn settle(sedge: &Sedge) -> Duration {
 }
 
 /// MB/s of a partition of which nothing is in memory.
-fn read_one(sedge: &Sedge, of: &Load, partition: i32, speeds: &mut Spread) {
-    forget_cached(&sedge.data().join("segments"));
+fn read_one(segments: &Path, of: &Load, partition: i32, speeds: &mut Spread) {
+    rustix::fs::sync();
+    forget_cached(segments);
     speeds.add(of.fetch_one(partition).mb_per_second());
 }
 
-/// Takes the segments out of the page cache.
+/// Takes the files below a directory out of the page cache.
 fn forget_cached(segments: &Path) {
-    rustix::fs::sync();
     for entry in std::fs::read_dir(segments).expect("it is there").flatten() {
-        if let Ok(file) = std::fs::File::open(entry.path()) {
+        let path = entry.path();
+        if path.is_dir() {
+            forget_cached(&path);
+        } else if let Ok(file) = std::fs::File::open(path) {
             let advice = rustix::fs::Advice::DontNeed;
             let whole = rustix::fs::fadvise(&file, 0, None, advice);
             whole.expect("a file takes advice");

@@ -44,7 +44,8 @@ impl Outcome {
         self.bytes += bytes as u64;
     }
 
-    fn merge(&mut self, other: Self) {
+    /// Counts another one's requests too.
+    pub fn merge(&mut self, other: Self) {
         self.bytes += other.bytes;
         self.requests += other.requests;
         self.took = self.took.max(other.took);

@@ -1,6 +1,6 @@
 //! The brokers that are compared, behind one interface.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::apache_kafka::ApacheKafka;
 use crate::broker::is_kafka;
@@ -33,8 +33,17 @@ impl Peer {
 
     /// Apache Kafka as it is configured by default, with the flags of its own scripts.
     pub fn kafka(directory: &Path) -> Self {
+        Self::kafka_set(directory, &[])
+    }
+
+    /// The same with some settings.
+    pub fn kafka_set(directory: &Path, settings: &[(&str, &str)]) -> Self {
         // Deleted topics shall not fill the disk while the benchmark goes on.
-        let settings = [("log.segment.delete.delay.ms".to_string(), "500".to_string())];
+        let settings: Vec<(String, String)> = [("log.segment.delete.delay.ms", "500")]
+            .iter()
+            .chain(settings)
+            .map(|(key, value)| ((*key).into(), (*value).into()))
+            .collect();
         Self::Kafka(Box::new(ApacheKafka::start_full(
             &directory.join("kafka"),
             &settings,
@@ -61,6 +70,29 @@ impl Peer {
             Self::Sedge(sedge) => sedge.bootstrap(),
             Self::Kafka(kafka) => kafka.bootstrap(),
         }
+    }
+
+    /// Where its segments are.
+    pub fn segments(&self) -> PathBuf {
+        match self {
+            Self::Sedge(sedge) => sedge.data().join("segments"),
+            Self::Kafka(kafka) => kafka.data(),
+        }
+    }
+
+    /// The lines of its log so far.
+    pub fn log(&mut self) -> Vec<String> {
+        let process = match self {
+            Self::Sedge(sedge) => sedge.process(),
+            Self::Kafka(kafka) => kafka.process(),
+        };
+        let output = process.output();
+        output
+            .stdout
+            .iter()
+            .chain(&output.stderr)
+            .cloned()
+            .collect()
     }
 
     pub fn pid(&mut self) -> u32 {

@@ -2,20 +2,18 @@
 //! they take of memory and files, and what the doctor takes to look at it all. Before each restart
 //! a record is written to each partition.
 
-use std::fmt::Write as _;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::bench::Spread;
+use crate::bench::{Peer, Spread};
 use crate::limits;
 use crate::proc;
 use crate::scale::{self, TOPIC_PARTITIONS};
-use crate::sedge::{Options, Sedge};
 use crate::temp_dir::TempDir;
 use crate::tools;
-use crate::wire::{self, Batch, Connection, error};
+use crate::wire::{self, Connection};
 
 /// What all partitions hold together when the restarts are measured, unless told otherwise.
 pub const DATA_MB: usize = 500;
@@ -23,38 +21,69 @@ pub const DATA_MB: usize = 500;
 const RECORD_BYTES: usize = 100;
 const DELETED_PARTITIONS: i32 = 10_000;
 
-type Stop = fn(&mut Sedge);
+/// Restarts of Apache Kafka, each of which takes minutes.
+const KAFKA_ROUNDS: usize = 2;
 
-/// Over `partitions` with `data_mb` MB, in topics of a thousand; each kind of restart `rounds`
-/// times.
-pub fn run(partitions: i32, data_mb: usize, rounds: usize) -> String {
+type Stop = fn(&mut Peer);
+
+/// How many and how often.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub partitions: i32,
+    pub data_mb: usize,
+    /// Of each kind of restart.
+    pub rounds: usize,
+    pub with_kafka: bool,
+}
+
+/// In topics of a thousand. Says each line as soon as it is measured.
+pub fn run(plan: Plan, say: &dyn Fn(&str)) {
     let directory = TempDir::new("bench-scale");
-    let mut sedge = Sedge::start(&directory.join("data"), Options::default());
-    let mut text = format!(
-        "{partitions} partitions in topics of {TOPIC_PARTITIONS}, durability sync, \
-         {data_mb} MB, {rounds} restarts each\n"
-    );
-    let pid = sedge.process().pid();
-    let empty = proc::resident_kib(pid);
-    let mut connection = Connection::open(&sedge.bootstrap());
-    let mut line = |what: &str, value: String| {
-        writeln!(text, "{what:<44} {value}").expect("a String takes everything");
-    };
+    say(&format!(
+        "{} partitions in topics of {TOPIC_PARTITIONS}, {} MB; sedge durability sync, Kafka's \
+         default",
+        plan.partitions, plan.data_mb
+    ));
+    let mut sedge = Peer::sedge(directory.path(), "sync");
+    let ours = measure(&mut sedge, plan, say);
+    sedge.terminate();
+    let (seconds, peak) = doctor(&directory.join("sedge"));
+    say(&format!(
+        "sedge the doctor, s (MiB of memory at most) {seconds:.2} ({:.1})",
+        mib(peak)
+    ));
+    if plan.with_kafka {
+        let mut kafka = Peer::kafka(directory.path());
+        let plan = Plan {
+            rounds: plan.rounds.min(KAFKA_ROUNDS),
+            ..plan
+        };
+        let theirs = measure(&mut kafka, plan, say);
+        kafka.kill();
+        for ((what, ours), (_, theirs)) in ours.iter().zip(&theirs) {
+            say(&format!("sedge/kafka {what:<44} {:.3}", ours / theirs));
+        }
+    }
+}
 
+/// What both are compared by.
+type Figures = Vec<(String, f64)>;
+
+fn measure(peer: &mut Peer, plan: Plan, say: &dyn Fn(&str)) -> Figures {
+    let Plan {
+        partitions, rounds, ..
+    } = plan;
+    let mut figures = Figures::new();
+    let name = peer.name();
+    let line = |what: &str, value: String| {
+        say(&format!("{name:<5} {what:<50} {value}"));
+    };
+    let pid = peer.pid();
+    let empty = proc::resident_kib(pid);
+    let mut connection = patient(peer);
     let began = Instant::now();
     scale::create(&mut connection, partitions);
     line("create, s", format!("{:.2}", began.elapsed().as_secs_f64()));
-    let began = Instant::now();
-    let (described, bytes) = scale::describe(&mut connection);
-    assert_eq!(described, partitions as usize);
-    line(
-        "describe all by Metadata, s (MB)",
-        format!(
-            "{:.2} ({:.1})",
-            began.elapsed().as_secs_f64(),
-            bytes as f64 / 1e6
-        ),
-    );
     let began = Instant::now();
     write_to_all(&mut connection, partitions, RECORD_BYTES);
     line(
@@ -66,59 +95,73 @@ pub fn run(partitions: i32, data_mb: usize, rounds: usize) -> String {
         "resident, MiB (empty at first)",
         format!("{:.1} ({:.1})", mib(written), mib(empty)),
     );
+    figures.push(("resident, created and written".into(), mib(written)));
     let each = (written.saturating_sub(empty) * 1024) as f64 / f64::from(partitions);
     line("bytes of memory a written partition", format!("{each:.0}"));
-    line("open files", proc::open_files(pid).to_string());
+    let files = proc::open_files(pid);
+    line("open files", files.to_string());
+    figures.push(("open files".into(), files as f64));
 
     let began = Instant::now();
-    let bytes = data_mb * 1_000_000 / partitions as usize;
+    let (described, bytes) = scale::describe(&mut connection);
+    assert_eq!(described, partitions as usize);
+    line(
+        "describe all by Metadata, s (MB)",
+        format!(
+            "{:.2} ({:.1})",
+            began.elapsed().as_secs_f64(),
+            bytes as f64 / 1e6
+        ),
+    );
+
+    let began = Instant::now();
+    let bytes = plan.data_mb * 1_000_000 / partitions as usize;
     write_to_all(&mut connection, partitions, bytes);
     line(
         "the rest of the data, s",
         format!("{:.2}", began.elapsed().as_secs_f64()),
     );
-    line(
-        "resident, MiB",
-        format!("{:.1}", mib(proc::resident_kib(pid))),
-    );
+    let resident = mib(proc::resident_kib(pid));
+    line("resident, MiB", format!("{resident:.1}"));
+    figures.push(("resident with the data".into(), resident));
     drop(connection);
 
-    let stops: [(&str, Stop); 3] = [
-        ("SIGTERM", terminate),
-        ("kill -9", Sedge::kill),
-        ("kill -9, the views lost", lose_views),
-    ];
+    let mut stops: Vec<(&str, Stop)> = vec![("SIGTERM", Peer::terminate), ("kill -9", Peer::kill)];
+    if let Peer::Sedge(_) = peer {
+        stops.push(("kill -9, the views lost", lose_views));
+    }
     for (how, stop) in stops {
         let (mut spread, mut memory) = (Spread::default(), Spread::default());
         for _ in 0..rounds {
             // What a start has to catch up with.
-            write_to_all(
-                &mut Connection::open(&sedge.bootstrap()),
-                partitions,
-                RECORD_BYTES,
-            );
-            stop(&mut sedge);
+            write_to_all(&mut patient(peer), partitions, RECORD_BYTES);
+            stop(peer);
             let began = Instant::now();
-            sedge.launch();
-            first_produce(&sedge, began);
+            peer.launch();
+            first_produce(peer, began);
             spread.add(began.elapsed().as_secs_f64());
-            memory.add(mib(proc::resident_kib(sedge.process().pid())));
+            memory.add(mib(proc::resident_kib(peer.pid())));
         }
-        line(&format!("restart after {how}, s"), spread.show(3));
+        line(
+            &format!("restart after {how}, s ({rounds} times)"),
+            spread.show(3),
+        );
         line(&format!("resident after {how}, MiB"), memory.show(1));
         let idle = memory.median() - mib(empty);
         let idle = idle * f64::from(1 << 20) / f64::from(partitions);
         line("bytes of memory an idle partition", format!("{idle:.0}"));
+        figures.push((format!("restart after {how}"), spread.median()));
     }
 
-    let mut connection = Connection::open(&sedge.bootstrap());
+    let mut connection = patient(peer);
     wire::create_topic(&mut connection, "deleted", DELETED_PARTITIONS, &[]);
     scale::produce_to_all(&mut connection, "deleted", DELETED_PARTITIONS, RECORD_BYTES);
     let began = Instant::now();
     wire::delete_topic(&mut connection, "deleted");
+    let took = began.elapsed().as_secs_f64();
     line(
         &format!("delete a topic of {DELETED_PARTITIONS}, s"),
-        format!("{:.2}", began.elapsed().as_secs_f64()),
+        format!("{took:.2}"),
     );
     let began = Instant::now();
     wire::wait_leader(&mut connection, &scale::name(0), 0);
@@ -126,14 +169,12 @@ pub fn run(partitions: i32, data_mb: usize, rounds: usize) -> String {
         "the next produce, s",
         format!("{:.2}", began.elapsed().as_secs_f64()),
     );
-    drop(connection);
-    sedge.terminate();
-    let (seconds, peak) = doctor(sedge.data());
-    line(
-        "the doctor, s (MiB of memory at most)",
-        format!("{seconds:.2} ({:.1})", mib(peak)),
-    );
-    text
+    figures
+}
+
+/// Apache Kafka takes its time over so many partitions.
+fn patient(peer: &Peer) -> Connection {
+    Connection::patient(&peer.bootstrap(), limits::MANY_PARTITIONS)
 }
 
 /// How long it takes, and its memory at most in KiB.
@@ -152,7 +193,7 @@ fn doctor(data: &Path) -> (f64, u64) {
             return (began.elapsed().as_secs_f64(), peak);
         }
         peak = peak.max(proc::resident_peak_kib(child.id()));
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -162,12 +203,9 @@ fn write_to_all(to: &mut Connection, partitions: i32, bytes: usize) {
     }
 }
 
-fn terminate(sedge: &mut Sedge) {
-    sedge.terminate();
-}
-
-fn lose_views(sedge: &mut Sedge) {
-    sedge.kill();
+fn lose_views(peer: &mut Peer) {
+    peer.kill();
+    let Peer::Sedge(sedge) = peer else { return };
     std::fs::remove_dir_all(sedge.data().join("views")).expect("the views are there to be deleted");
 }
 
@@ -176,17 +214,14 @@ fn mib(kib: u64) -> f64 {
 }
 
 /// Connects as soon as the port is there, and produces one record.
-fn first_produce(sedge: &Sedge, began: Instant) {
-    let address = sedge.bootstrap();
+fn first_produce(peer: &Peer, began: Instant) {
+    let address = peer.bootstrap();
     while TcpStream::connect(&address).is_err() {
         assert!(
-            began.elapsed() < limits::SEDGE_READY,
+            began.elapsed() < limits::MANY_PARTITIONS,
             "nothing listens on {address}"
         );
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
-    let mut connection = Connection::open(&address);
-    let batch = Batch::filled(1, RECORD_BYTES).encode();
-    let produced = wire::produce(&mut connection, &scale::name(0), 0, &batch);
-    assert_eq!(produced.error, error::NONE, "{produced:?}");
+    wire::wait_leader(&mut patient(peer), &scale::name(0), 0);
 }

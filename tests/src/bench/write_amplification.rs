@@ -3,9 +3,10 @@
 //! many it touches.
 //!
 //! Two figures: what the kernel charges to the process, and, where a file system can be mounted,
-//! what its device was given (which has the file system's own journal in it).
+//! what its device was given (which has the file system's own journal in it). The device's is what
+//! wears flash. The process's is a guess of the kernel: it charges the whole folio that a write
+//! touches, which may be larger than a page, and not what the file system adds.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use crate::{http, limits, proc};
 const BYTES: u64 = 256 << 20;
 /// A commit a KiB takes its time.
 const BYTES_OF_SMALL: u64 = 48 << 20;
+/// Apache Kafka writes only so much where it syncs each batch, which takes it minutes otherwise.
+const KAFKA_SYNC_SHARE: u64 = 8;
 const DISK_MIB: u64 = 2048;
 const SECTOR_BYTES: u64 = 512;
 
@@ -134,8 +137,9 @@ const CASES: [Case; 8] = [
     },
 ];
 
-pub fn run() -> String {
-    let mut text = String::from("bytes written for each byte produced\n");
+/// Says each line as soon as it is measured.
+pub fn run(with_kafka: bool, say: &dyn Fn(&str)) {
+    say("bytes written for each byte produced");
     let directory = TempDir::new("bench-write");
     let disk = LoopDisk::mount(directory.path());
     for (number, case) in CASES.iter().enumerate() {
@@ -144,49 +148,86 @@ pub fn run() -> String {
             .map_or(directory.path(), |disk| disk.mounted.as_path());
         let at = at.join(number.to_string());
         let settings = if case.recycled { RECYCLING } else { &[] };
-        let mut peer = Peer::sedge_set(&at, case.durability, settings);
-        let load = Load {
-            bootstrap: peer.bootstrap(),
-            topic: "written".into(),
-            partitions: case.producers,
-            in_flight: case.in_flight,
-            batch_bytes: case.records * case.record_bytes,
-            record_bytes: case.record_bytes,
-        };
-        if case.recycled {
-            let kept = (KEPT_BYTES / u64::from(case.producers.unsigned_abs())).to_string();
-            load.create(&[("retention.bytes", &kept)]);
-            // Until every file was used before.
-            load.produce(Duration::MAX, BYTES_OF_SMALL);
-        } else {
-            load.create(&[]);
+        let sedge = Peer::sedge_set(&at, case.durability, settings);
+        let ours = measure(sedge, case, disk.as_ref());
+        say(&format!("{}: {}", case.name, ours.text));
+        // It has nothing like freed segments.
+        if with_kafka && !case.recycled {
+            let theirs = measure(Peer::kafka(&at), case, disk.as_ref());
+            let ratio = ours.written / theirs.written;
+            say(&format!(
+                "  kafka, the same: {}; sedge/kafka {ratio:.2}",
+                theirs.text
+            ));
         }
-        rustix::fs::sync();
-        let (process, device) = (proc::written_bytes(peer.pid()), device_bytes(disk.as_ref()));
-        let done = load.produce(Duration::MAX, case.bytes);
-        let produced = done.bytes as f64;
-        rustix::fs::sync();
-        let by_process = (proc::written_bytes(peer.pid()) - process) as f64 / produced;
-        let by_device = match (device, device_bytes(disk.as_ref())) {
-            (Some(before), Some(after)) => format!("{:.3}", (after - before) as f64 / produced),
-            _ => "not measured (no loop device here)".into(),
-        };
-        let over = if case.recycled {
-            let name = "sedge_storage_segments_recycled_total";
-            format!(", {} segments", http::metric(peer.console(), name))
-        } else {
-            String::new()
-        };
-        writeln!(
-            text,
-            "{}{over} (batches of {} B): process {by_process:.3}, device (ext4) {by_device}",
-            case.name,
-            done.bytes / done.requests,
-        )
-        .expect("a String takes everything");
-        peer.terminate();
+        // The next ones need the room.
+        drop(std::fs::remove_dir_all(&at));
     }
-    text
+}
+
+struct Measured {
+    /// At the device, where that is measured.
+    written: f64,
+    text: String,
+}
+
+fn measure(mut peer: Peer, case: &Case, disk: Option<&LoopDisk>) -> Measured {
+    let load = Load {
+        bootstrap: peer.bootstrap(),
+        topic: "written".into(),
+        partitions: case.producers,
+        in_flight: case.in_flight,
+        batch_bytes: case.records * case.record_bytes,
+        record_bytes: case.record_bytes,
+    };
+    let is_kafka = matches!(peer, Peer::Kafka(_));
+    let is_sync = case.durability == "sync";
+    if case.recycled {
+        let kept = (KEPT_BYTES / u64::from(case.producers.unsigned_abs())).to_string();
+        load.create(&[("retention.bytes", &kept)]);
+        // Until every file was used before.
+        load.produce(Duration::MAX, BYTES_OF_SMALL);
+    } else if is_kafka && is_sync {
+        load.create(&[("flush.messages", "1")]);
+    } else {
+        load.create(&[]);
+    }
+    rustix::fs::sync();
+    let (process, device) = (proc::written_bytes(peer.pid()), device_bytes(disk));
+    let bytes = if is_kafka && is_sync {
+        case.bytes / KAFKA_SYNC_SHARE
+    } else {
+        case.bytes
+    };
+    let mut done = load.produce(Duration::MAX, bytes);
+    let produced = done.bytes as f64;
+    rustix::fs::sync();
+    let by_process = (proc::written_bytes(peer.pid()) - process) as f64 / produced;
+    let by_device = device
+        .zip(device_bytes(disk))
+        .map(|(before, after)| (after - before) as f64 / produced);
+    let over = if case.recycled {
+        let name = "sedge_storage_segments_recycled_total";
+        format!(", {} segments", http::metric(peer.console(), name))
+    } else {
+        String::new()
+    };
+    let shown = by_device.map_or("not measured (no loop device here)".into(), |by_device| {
+        format!("{by_device:.3}")
+    });
+    let text = format!(
+        "batches of {} B{over}, process {by_process:.3}, device (ext4) {shown}; {:.1} MB/s, \
+         p50 {:.2}, p99 {:.2} ms",
+        done.bytes / done.requests,
+        done.mb_per_second(),
+        done.latency_ms(50.0),
+        done.latency_ms(99.0),
+    );
+    peer.terminate();
+    Measured {
+        written: by_device.unwrap_or(by_process),
+        text,
+    }
 }
 
 /// An ext4 file system in a file, on a device of its own.

@@ -11,11 +11,11 @@ use sedge_tests::bench::{
 const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
        bench start [--rounds N] [--partitions N] [--alone]
        bench memory [--alone]
-       bench retention
-       bench scale [--partitions N] [--mb N] [--rounds N]
-       bench write-amp
-       bench compaction
-       bench catch-up
+       bench retention [--alone]
+       bench scale [--partitions N] [--mb N] [--rounds N] [--alone]
+       bench write-amp [--alone]
+       bench compaction [--alone]
+       bench catch-up [--alone]
 --alone leaves Apache Kafka out";
 
 fn main() {
@@ -65,15 +65,18 @@ fn main() {
             );
         }
         "scale" => {
-            let rounds = number("--rounds", 5) as usize;
-            let partitions = number("--partitions", 10_000) as i32;
-            let data_mb = number("--mb", scale::DATA_MB as u64) as usize;
-            println!("{}", scale::run(partitions, data_mb, rounds));
+            let plan = scale::Plan {
+                partitions: number("--partitions", 10_000) as i32,
+                data_mb: number("--mb", scale::DATA_MB as u64) as usize,
+                rounds: number("--rounds", 5) as usize,
+                with_kafka,
+            };
+            scale::run(plan, &|line| println!("{line}"));
         }
-        "compaction" => println!("{}", compaction::run()),
-        "catch-up" => println!("{}", catch_up::run()),
+        "compaction" => println!("{}", compaction::run(with_kafka)),
+        "catch-up" => println!("{}", catch_up::run(with_kafka)),
         "memory" => println!("{}", memory::run(with_kafka)),
-        "retention" => println!("{}", retention::run()),
-        _ => println!("{}", write_amplification::run()),
+        "retention" => println!("{}", retention::run(with_kafka)),
+        _ => write_amplification::run(with_kafka, &|line| println!("{line}")),
     }
 }

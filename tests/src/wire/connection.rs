@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 use crate::limits;
 use crate::wire::Encoder;
@@ -33,13 +34,18 @@ pub struct Connection {
 
 impl Connection {
     pub fn open(address: &str) -> Self {
+        Self::patient(address, limits::REPLY)
+    }
+
+    /// One on which a reply may take so long.
+    pub fn patient(address: &str, reply_within: Duration) -> Self {
         let stream = TcpStream::connect(address)
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
         stream
             .set_nodelay(true)
             .expect("a connected socket takes options");
         stream
-            .set_read_timeout(Some(limits::REPLY))
+            .set_read_timeout(Some(reply_within))
             .expect("as above");
         Self {
             stream,
@@ -97,7 +103,7 @@ impl Connection {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!(
                     "neither a reply nor the end of the connection in {:?}",
-                    limits::REPLY
+                    self.stream.read_timeout()
                 )
             }
             Err(_) => false,

@@ -179,6 +179,19 @@ pub fn try_create_topic(
     (d.i16(), d.string())
 }
 
+/// Sets one config of a topic (`IncrementalAlterConfigs` v0).
+pub fn alter_topic(at: &mut Connection, name: &str, (key, value): (&str, &str)) {
+    const TOPIC: i8 = 2;
+    const SET: i8 = 0;
+    let body = Encoder::default().i32(1).i8(TOPIC).string(name).i32(1);
+    let body = body.string(key).i8(SET).string(value).i8(0).0;
+    let reply = at.ask(key::INCREMENTAL_ALTER_CONFIGS, 0, &body);
+    let mut d = Decoder(&reply);
+    d.i32();
+    d.i32();
+    assert_eq!(d.i16(), error::NONE, "{key} of {name}: {:?}", d.string());
+}
+
 /// Fetches until the partition answers for itself: a new one takes Kafka a moment.
 pub fn wait_known(at: &mut Connection, topic: &str, partition: i32) {
     let deadline = Instant::now() + limits::CONDITION;
