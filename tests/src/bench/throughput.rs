@@ -8,13 +8,15 @@ use crate::proc;
 use crate::temp_dir::TempDir;
 
 /// How long and how often.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     pub rounds: usize,
     pub seconds: u64,
     pub warm_bytes: u64,
     /// A cell ends early where it has written this much.
     pub cell_bytes: u64,
+    /// Only cells in whose name this is.
+    pub cells: String,
 }
 
 impl Default for Plan {
@@ -24,6 +26,7 @@ impl Default for Plan {
             seconds: 3,
             warm_bytes: 3_000_000_000,
             cell_bytes: 768 << 20,
+            cells: String::new(),
         }
     }
 }
@@ -49,7 +52,7 @@ struct Column {
 }
 
 /// Runs every cell and returns the table.
-pub fn run(plan: Plan, progress: &dyn Fn(&str)) -> String {
+pub fn run(plan: &Plan, progress: &dyn Fn(&str)) -> String {
     let directory = TempDir::new("bench");
     let mut peers = [
         Peer::kafka(directory.path()),
@@ -70,6 +73,9 @@ pub fn run(plan: Plan, progress: &dyn Fn(&str)) -> String {
     for durability in DURABILITIES {
         for (batch_bytes, record_bytes) in CELLS {
             let cell = format!("{durability} {}K/{record_bytes}", batch_bytes >> 10);
+            if !cell.contains(&plan.cells) {
+                continue;
+            }
             let mut columns = [Column::default(), Column::default()];
             for round in 0..plan.rounds {
                 for (peer, column) in peers.iter_mut().zip(&mut columns) {
@@ -116,7 +122,7 @@ fn warm(peer: &mut Peer, bytes: u64) {
     rustix::fs::sync();
 }
 
-fn measure(peer: &mut Peer, load: &Load, durability: &str, plan: Plan, column: &mut Column) {
+fn measure(peer: &mut Peer, load: &Load, durability: &str, plan: &Plan, column: &mut Column) {
     let pid = peer.pid();
     let configs: &[(&str, &str)] = if durability == "sync" {
         &[("flush.messages", "1")]

@@ -8,7 +8,7 @@ use sedge_tests::bench::{
     catch_up, compaction, heading, memory, retention, scale, start, throughput, write_amplification,
 };
 
-const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
+const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT]
        bench start [--rounds N] [--partitions N] [--alone]
        bench memory [--alone]
        bench retention [--alone]
@@ -16,7 +16,7 @@ const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
        bench write-amp [--alone]
        bench compaction [--alone]
        bench catch-up [--alone]
---alone leaves Apache Kafka out";
+--alone leaves Apache Kafka out; TEXT is part of a cell's name, as in 'interval 64K'";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +28,10 @@ fn main() {
         value
             .unwrap_or(Ok(default))
             .unwrap_or_else(|_| panic!("{name} wants a number\n{USAGE}"))
+    };
+    let text = |name: &str| {
+        let at = arguments.iter().position(|a| a == name)?;
+        arguments.get(at + 1).cloned()
     };
     let with_kafka = !arguments.iter().any(|a| a == "--alone");
     let what = arguments.first().map_or("", String::as_str);
@@ -53,9 +57,10 @@ fn main() {
                 rounds: number("--rounds", default.rounds as u64) as usize,
                 seconds: number("--seconds", default.seconds),
                 warm_bytes: number("--warm-mb", default.warm_bytes / 1_000_000) * 1_000_000,
+                cells: text("--cells").unwrap_or_default(),
                 ..default
             };
-            println!("{}", throughput::run(plan, &|line| println!("{line}")));
+            println!("{}", throughput::run(&plan, &|line| println!("{line}")));
         }
         "start" => {
             let rounds = number("--rounds", 5) as usize;
