@@ -71,24 +71,35 @@ pub(crate) fn walk_frames(
             }
             continue;
         };
-        let mut data = position + head.bytes();
-        for entry in &head.entries {
-            let extent = Extent {
-                segment,
-                position: data,
-                bytes: u64::from(entry.bytes),
-                base: entry.base,
-                next: entry.next,
-            };
+        for (entry, extent) in parts_of(segment, position, &head) {
             if !each(&window, &file, entry, extent)? {
                 return Ok(true);
             }
-            data += u64::from(entry.bytes);
         }
         behind = position + head.frame_bytes();
         last = Some(head);
     }
     Ok(true)
+}
+
+/// The entries of the frame at `position`, each with where its batches lie.
+pub(crate) fn parts_of(
+    segment: SegmentId,
+    position: u64,
+    head: &FrameHead,
+) -> impl Iterator<Item = (&EntryHead, Extent)> {
+    let first = position + head.bytes();
+    head.entries.iter().scan(first, move |data, entry| {
+        let extent = Extent {
+            segment,
+            position: *data,
+            bytes: u64::from(entry.bytes),
+            base: entry.base,
+            next: entry.next,
+        };
+        *data += extent.bytes;
+        Some((entry, extent))
+    })
 }
 
 /// The frame behind one that ended at `behind`, or the one at `anchor`.

@@ -75,16 +75,7 @@ impl Opening<'_> {
         };
         let mut frames = Frames::new(&file, segment, generation, end);
         while let Some((position, head)) = frames.next(self.store)? {
-            let mut data = position + head.bytes();
-            for entry in &head.entries {
-                let extent = Extent {
-                    segment,
-                    position: data,
-                    bytes: u64::from(entry.bytes),
-                    base: entry.base,
-                    next: entry.next,
-                };
-                data += u64::from(entry.bytes);
+            for (entry, extent) in walk::parts_of(segment, position, &head) {
                 if !entry.has_batches() {
                     continue;
                 }
