@@ -53,6 +53,8 @@ pub struct Broker {
     pub connections: AtomicUsize,
     /// A high watermark moved, some partition's.
     pub grown: Event,
+    /// Log starts moved, or partitions went: some segment may be sparse now.
+    pub shrunk: Event,
     pub storage: StorageState,
 }
 
@@ -143,6 +145,7 @@ impl Broker {
             metrics,
             connections: AtomicUsize::new(0),
             grown: Event::new(),
+            shrunk: Event::new(),
             storage: StorageState::default(),
             config,
         }

@@ -2,7 +2,7 @@
 //! `retention.bytes` ask for.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use log::{info, warn};
@@ -17,6 +17,7 @@ const RETENTION_CHECK_INTERVAL: &str = "log.retention.check.interval.ms";
 
 /// Runs until the task is dropped.
 pub async fn run(broker: Arc<Broker>) {
+    let mut last = Instant::now();
     loop {
         let interval = broker
             .metadata
@@ -24,7 +25,8 @@ pub async fn run(broker: Arc<Broker>) {
             .defaults()
             .number(RETENTION_CHECK_INTERVAL);
         let interval = u64::try_from(interval).unwrap_or(0).max(1);
-        Timer::after(Duration::from_millis(interval)).await;
+        Timer::at(last + Duration::from_millis(interval)).await;
+        last = Instant::now();
         let planning = Arc::clone(&broker);
         let moves = blocking::unblock(move || plan(&planning)).await;
         let log_starts = moves.iter().map(|of| (of.partition, of.offset)).collect();

@@ -13,7 +13,8 @@ const BYTES: u64 = 512 << 20;
 /// Longer than writing takes on a busy machine.
 const RETENTION: Duration = Duration::from_secs(20);
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
-const ROUNDS: usize = 3;
+/// Each begins at another moment between two checks.
+const ROUNDS: u32 = 4;
 const SEGMENT_BYTES: u64 = 16 << 20;
 /// The active segment, and files that wait to be used again, with a little for indexes.
 const LEFT_BYTES: u64 = 3 * SEGMENT_BYTES + SEGMENT_BYTES / 2;
@@ -57,6 +58,7 @@ fn measure(mut peer: Peer) -> Spread {
             record_bytes: 1 << 10,
         };
         load.create(&[("retention.ms", &RETENTION.as_millis().to_string())]);
+        std::thread::sleep(CHECK_INTERVAL * round / ROUNDS);
         let began = Instant::now();
         load.produce(Duration::MAX, BYTES);
         // Apache Kafka goes by the records' timestamps, which are of when the load was begun.

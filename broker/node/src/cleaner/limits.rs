@@ -29,3 +29,7 @@ pub const STACK_BYTES: usize = 1 << 20;
 /// Nice value of the cleaner's thread: it has what the others leave, and a little where they leave
 /// nothing.
 pub const NICE: i32 = 15;
+
+/// Between something that was deleted and the round that it hurries: more may go meanwhile, and a
+/// client that deletes all the time does not keep the cleaner at work.
+pub const SHRUNK_PAUSE: Duration = Duration::from_millis(250);

@@ -21,6 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_io::Timer;
+use event_listener::EventListener;
+use futures_lite::future;
 use log::{debug, error, warn};
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::{Error, SegmentId};
@@ -89,14 +91,11 @@ pub async fn run(broker: Arc<Broker>) {
     let pace = Arc::new(Pace::new(Arc::clone(&broker)));
     let _stop = StopOnDrop(Arc::clone(&pace));
     let mut set_aside = SetAside::default();
+    let mut shrunk = broker.shrunk.listen();
     loop {
-        let backoff = broker
-            .metadata
-            .load()
-            .defaults()
-            .number("log.cleaner.backoff.ms");
-        let backoff = u64::try_from(backoff).unwrap_or(0).max(1);
-        Timer::after(Duration::from_millis(backoff)).await;
+        wait(&broker, shrunk).await;
+        // Before the round, so that what goes during it has another one.
+        shrunk = broker.shrunk.listen();
         match on_a_thread(Arc::clone(&pace), set_aside).await {
             Some(remembered) => set_aside = remembered,
             None => {
@@ -104,6 +103,25 @@ pub async fn run(broker: Arc<Broker>) {
             }
         }
     }
+}
+
+/// Until `log.cleaner.backoff.ms` are over, or what retention or a client deleted left segments
+/// sparse: their space is wanted now.
+async fn wait(broker: &Broker, shrunk: EventListener) {
+    let backoff = broker
+        .metadata
+        .load()
+        .defaults()
+        .number("log.cleaner.backoff.ms");
+    let backoff = Duration::from_millis(u64::try_from(backoff).unwrap_or(0).max(1));
+    let hurried = async {
+        shrunk.await;
+        Timer::after(limits::SHRUNK_PAUSE).await;
+    };
+    let over = async {
+        Timer::after(backoff).await;
+    };
+    future::or(over, hurried).await;
 }
 
 /// One round on a thread of its own, which gives way to every other.

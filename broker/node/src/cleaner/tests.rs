@@ -261,9 +261,11 @@ fn what_is_not_overdue_waits_when_the_budget_is_spent() {
     assert_eq!((log.show().as_str(), waits(&log)), ("[2:a=3]", 0));
 }
 
-#[test]
-fn segments_are_emptied_over_the_budget_only_where_room_is_short() {
-    let mut node = TestBroker::start(&[("sedge.segment.bytes", "1048576")]);
+/// Segments with a little of one topic, `stays`, and much of another, `goes`.
+fn mixed_segments(settings: &[(&str, &str)]) -> (TestBroker, PartitionId, PartitionId) {
+    let segments = ("sedge.segment.bytes", "1048576");
+    let settings: Vec<_> = settings.iter().copied().chain([segments]).collect();
+    let node = TestBroker::start(&settings);
     let stays = node.create_topic("stays", &[]);
     let goes = node.create_topic("goes", &[]);
     let large = "x".repeat(200 << 10);
@@ -271,6 +273,38 @@ fn segments_are_emptied_over_the_budget_only_where_room_is_short() {
         node.write_past(stays, batch(None, &[("a", "1")]).build().unwrap());
         node.write_past(goes, batch(None, &[("a", &large)]).build().unwrap());
     }
+    (node, stays, goes)
+}
+
+fn has_cold_segment(node: &TestBroker) -> bool {
+    let segments = node.broker.store.segments().unwrap();
+    segments.iter().any(|segment| segment.is_cold)
+}
+
+/// The space of what retention took came back up to `log.cleaner.backoff.ms` late, because a record
+/// of the metadata lay in the same segment.
+#[test]
+fn what_is_deleted_is_cleaned_up_after_at_once() {
+    let (node, _, goes) = mixed_segments(&[("log.cleaner.backoff.ms", "86400000")]);
+    let emptied = async {
+        let moved = node.broker.writer.delete_records(goes, None).await;
+        moved.unwrap().unwrap();
+        while !has_cold_segment(&node) {
+            Timer::after(Duration::from_millis(10)).await;
+        }
+    };
+    let too_long = async {
+        Timer::after(Duration::from_secs(60)).await;
+        panic!("it waits for the backoff");
+    };
+    let cleaning = run(Arc::clone(&node.broker));
+    future::block_on(future::or(cleaning, future::or(emptied, too_long)));
+    assert!(has_cold_segment(&node), "the cleaner ended");
+}
+
+#[test]
+fn segments_are_emptied_over_the_budget_only_where_room_is_short() {
+    let (mut node, stays, goes) = mixed_segments(&[]);
     if !counts_writes(&node) {
         return;
     }
@@ -278,11 +312,10 @@ fn segments_are_emptied_over_the_budget_only_where_room_is_short() {
         let pace = Pace::new(Arc::clone(&node.broker));
         pace.begin_round();
         sweep::round(&pace, &mut SetAside::default());
-        let segments = node.broker.store.segments().unwrap();
-        segments.iter().any(|segment| segment.is_cold)
+        has_cold_segment(node)
     };
     let moved = node.broker.writer.delete_records(goes, None);
-    futures_lite::future::block_on(moved).unwrap().unwrap();
+    future::block_on(moved).unwrap().unwrap();
     set_budget(&mut node, "1");
     node = node.restart(false);
     node.write_past(stays, batch(None, &[("a", "1")]).build().unwrap());

@@ -443,6 +443,9 @@ impl<'a> Round<'a> {
             broker.partitions.remove(*id);
             broker.appended(*id, 0);
         }
+        if !self.log_starts.is_empty() || !self.dropped.is_empty() {
+            broker.shrunk.notify(usize::MAX);
+        }
     }
 
     fn acknowledge(&mut self) {
