@@ -22,6 +22,7 @@ use crate::logbook::Logbook;
 use crate::metrics::Metrics;
 use crate::net::connection::Peer;
 use crate::net::gate::MemoryGate;
+use crate::net::pipes::Pipes;
 use crate::partitions::Partitions;
 use crate::plugins::Plugins;
 use crate::producer_ids::ProducerIds;
@@ -44,6 +45,7 @@ pub struct Broker {
     pub partitions: Partitions,
     pub writer: Writer,
     pub gate: Arc<MemoryGate>,
+    pub pipes: Arc<Pipes>,
     pub parking: Arc<Parking>,
     pub fetch_sessions: Mutex<Sessions>,
     pub producer_ids: ProducerIds,
@@ -136,6 +138,7 @@ impl Broker {
             metadata: Published::new(image),
             partitions: Partitions::default(),
             writer,
+            pipes: Arc::default(),
             gate: MemoryGate::new(config.queued_max_request_bytes),
             parking: Arc::default(),
             fetch_sessions: Mutex::new(Sessions::new(crate::limits::FETCH_SESSIONS_MAX)),

@@ -16,6 +16,13 @@ pub const CONNECTION_IN_FLIGHT_MAX: usize = 16;
 /// First read of a connection: most requests but produces fit, so they cost one system call.
 pub const CONNECTION_READ_BYTES: usize = 8 << 10;
 
+/// What a pipe between segments and a socket holds: a few times a socket's buffer, so that packets
+/// are filled over the ends of commits.
+pub const PIPE_BYTES: usize = 256 << 10;
+
+/// Pipes at once, of two file descriptors each; further replies are sent without.
+pub const PIPES_MAX: usize = 16;
+
 /// Requests that wait for the writer thread.
 pub const WRITER_QUEUE_MAX: usize = 1024;
 

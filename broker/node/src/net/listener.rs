@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use log::{debug, warn};
 use rustix::net::sockopt;
 
 use super::connection::{self, Peer};
+use super::reply::PlainSocket;
 use crate::broker::Broker;
 use crate::config::SocketBuffers;
 
@@ -29,6 +31,11 @@ pub fn bind(address: SocketAddr, buffers: SocketBuffers) -> io::Result<Async<Tcp
     }
     if let Some(bytes) = buffers.receive {
         sockopt::set_socket_recv_buffer_size(&listener, bytes)?;
+    }
+    // Only this machine comes here: there is nothing to pace. It is too late for that when a
+    // connection is there.
+    if address.ip().is_loopback() && !fills_packets(&listener) {
+        let _ = sockopt::set_tcp_congestion(&listener, "reno");
     }
     Ok(listener)
 }
@@ -74,11 +81,17 @@ fn welcome(stream: Async<TcpStream>, remote: SocketAddr, broker: &Arc<Broker>) {
     runtime
         .spawn(async move {
             let _open = guard;
-            let stream = Arc::new(stream);
-            let peer = Peer { remote, local };
-            connection::serve(&*stream, &*stream, peer, broker).await;
+            let fills = fills_packets(&stream);
+            let writer = PlainSocket::new(&stream, fills.then(|| Arc::clone(&broker.pipes)));
+            connection::serve(&stream, writer, Peer { remote, local }, broker).await;
         })
         .detach();
+}
+
+/// Whether a packet may wait for what comes next. Not under BBR where TCP paces by itself: a timer
+/// is set for every packet that waited, which costs more than the packets that are saved.
+fn fills_packets(socket: impl AsFd) -> bool {
+    sockopt::tcp_congestion(socket).is_ok_and(|name| !name.starts_with("bbr"))
 }
 
 struct OpenConnection(Arc<Broker>);
@@ -86,5 +99,26 @@ struct OpenConnection(Arc<Broker>);
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::{block_on, zip};
+
+    use super::*;
+
+    /// Whatever this machine uses elsewhere.
+    #[test]
+    fn connections_of_a_loopback_listener_are_not_paced() {
+        let buffers = SocketBuffers {
+            send: None,
+            receive: None,
+        };
+        let listener = bind("127.0.0.1:0".parse().unwrap(), buffers).unwrap();
+        let address = listener.get_ref().local_addr().unwrap();
+        let connected = zip(listener.accept(), Async::<TcpStream>::connect(address));
+        let (accepted, _client) = block_on(connected);
+        assert!(fills_packets(accepted.unwrap().0));
     }
 }

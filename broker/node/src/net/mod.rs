@@ -4,5 +4,6 @@
 pub mod connection;
 pub mod gate;
 pub mod listener;
+pub mod pipes;
 pub mod reply;
 mod when_woken;

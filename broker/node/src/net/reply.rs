@@ -1,12 +1,19 @@
 //! Writing a reply: what is in memory by vectored writes, what lies in a segment by the kernel
-//! (sendfile), which takes it from the page cache without a copy.
+//! (splice or sendfile), which takes it from the page cache without a copy.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use async_io::Async;
 use futures_lite::{AsyncWrite, AsyncWriteExt};
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use sedge_storage::{Chunk, Placed};
+
+use super::pipes::{Lent, Piece, Pipes};
 
 /// A whole response frame, length and header included, in pieces.
 pub type Frame = Vec<Chunk>;
@@ -17,64 +24,153 @@ const PIECES_MAX: usize = 64;
 /// Where replies go.
 pub trait ReplySocket: AsyncWrite + Unpin {
     /// The socket, where what it is given is what it sends, so that the kernel may do it.
-    fn plain(&self) -> Option<&Async<TcpStream>> {
+    fn plain(&self) -> Option<&PlainSocket<'_>> {
         None
     }
 }
 
-impl ReplySocket for &Async<TcpStream> {
-    fn plain(&self) -> Option<&Async<TcpStream>> {
+/// A connection without TLS.
+#[derive(Debug)]
+pub struct PlainSocket<'a> {
+    stream: &'a Async<TcpStream>,
+    /// To fill packets over the ends of pieces. Otherwise each piece leaves at once, small or not.
+    pipes: Option<Arc<Pipes>>,
+}
+
+impl<'a> PlainSocket<'a> {
+    pub fn new(stream: &'a Async<TcpStream>, pipes: Option<Arc<Pipes>>) -> Self {
+        Self { stream, pipes }
+    }
+
+    /// A pipe for pieces that a packet may be filled over.
+    fn lend(&self) -> Option<Lent<'_>> {
+        self.pipes.as_ref().and_then(|pipes| pipes.lend())
+    }
+}
+
+impl ReplySocket for PlainSocket<'_> {
+    fn plain(&self) -> Option<&PlainSocket<'_>> {
         Some(self)
     }
 }
 
-/// Writes all of `frame`. Each piece leaves at once, small or not: a cork, which would fill packets
-/// over them, has TCP's own pacing (BBR without a queue that does it) set a timer for every piece,
-/// which costs more than the packets that it saves.
+impl AsyncWrite for PlainSocket<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(context)
+    }
+}
+
+/// Writes all of `frame`.
 ///
 /// # Errors
 /// What the socket says, and a segment that cannot be read: half a frame is written then, and the
 /// connection must be closed.
 pub async fn write_frame(socket: &mut impl ReplySocket, frame: &[Chunk]) -> io::Result<()> {
     let mut rest = frame;
-    while let Some(first) = rest.first() {
-        let taken = match first {
-            Chunk::Placed(placed) => {
-                send(socket, placed).await?;
-                1
-            }
-            Chunk::Read(_) => {
-                let in_memory: Vec<&[u8]> = rest
-                    .iter()
-                    .map_while(|piece| match piece {
-                        Chunk::Read(bytes) => Some(&bytes[..]),
-                        Chunk::Placed(_) => None,
-                    })
-                    .collect();
-                write_all_vectored(socket, &in_memory).await?;
-                in_memory.len()
-            }
-        };
-        rest = &rest[taken..];
+    while !rest.is_empty() {
+        let in_memory: Vec<&[u8]> = rest.iter().map_while(in_memory).collect();
+        let behind = &rest[in_memory.len()..];
+        write_all_vectored(socket, &in_memory, !behind.is_empty()).await?;
+        let places: Vec<&Placed> = behind.iter().map_while(placed).collect();
+        rest = &behind[places.len()..];
+        send_all(socket, &places, !rest.is_empty()).await?;
+    }
+    Ok(())
+}
+
+fn in_memory(piece: &Chunk) -> Option<&[u8]> {
+    match piece {
+        Chunk::Read(bytes) => Some(bytes),
+        Chunk::Placed(_) => None,
+    }
+}
+
+fn placed(piece: &Chunk) -> Option<&Placed> {
+    match piece {
+        Chunk::Placed(placed) => Some(placed),
+        Chunk::Read(_) => None,
+    }
+}
+
+/// Sends what lies in segments, and perhaps `more` comes behind it.
+async fn send_all(socket: &mut impl ReplySocket, places: &[&Placed], more: bool) -> io::Result<()> {
+    if (places.len() > 1 || more)
+        && let Some(plain) = socket.plain()
+        && let Some(pipe) = plain.lend()
+        && let Some(pieces) = places
+            .iter()
+            .map(|place| piece_of(place))
+            .collect::<Option<_>>()
+    {
+        return send_through(pipe, plain.stream, pieces, more).await;
+    }
+    for placed in places {
+        send(socket, placed).await?;
+    }
+    Ok(())
+}
+
+fn piece_of(placed: &Placed) -> Option<Piece<'_>> {
+    let (file, position) = placed.file()?;
+    Some(Piece {
+        file,
+        position,
+        bytes: placed.bytes(),
+    })
+}
+
+async fn send_through(
+    mut pipe: Lent<'_>,
+    stream: &Async<TcpStream>,
+    mut pieces: VecDeque<Piece<'_>>,
+    more: bool,
+) -> io::Result<()> {
+    while !pieces.is_empty() {
+        pipe.fill(&mut pieces)?;
+        let more = more || !pieces.is_empty();
+        while pipe.held() > 0 {
+            stream.write_with(|to| pipe.empty_into(to, more)).await?;
+        }
     }
     Ok(())
 }
 
 async fn send(socket: &mut impl ReplySocket, placed: &Placed) -> io::Result<()> {
-    let (Some(plain), Some((file, position))) = (socket.plain(), placed.file()) else {
+    let (Some(plain), Some(piece)) = (socket.plain(), piece_of(placed)) else {
         let placed = placed.clone();
         let bytes = blocking::unblock(move || placed.read())
             .await
             .map_err(io::Error::other)?;
         return socket.write_all(&bytes).await;
     };
-    let end = position + placed.bytes() as u64;
-    let mut at = position;
+    let end = piece.position + piece.bytes as u64;
+    let mut at = piece.position;
     while at < end {
         let sent = plain
+            .stream
             .write_with(|to| {
                 let left = (end - at) as usize;
-                Ok(rustix::fs::sendfile(to, file, Some(&mut at), left)?)
+                Ok(rustix::fs::sendfile(to, piece.file, Some(&mut at), left)?)
             })
             .await?;
         if sent == 0 {
@@ -85,8 +181,9 @@ async fn send(socket: &mut impl ReplySocket, placed: &Placed) -> io::Result<()> 
 }
 
 async fn write_all_vectored(
-    writer: &mut (impl AsyncWrite + Unpin),
+    socket: &mut impl ReplySocket,
     pieces: &[&[u8]],
+    more: bool,
 ) -> io::Result<()> {
     let mut piece = 0;
     let mut within = 0;
@@ -97,10 +194,7 @@ async fn write_all_vectored(
             .enumerate()
             .map(|(at, bytes)| IoSlice::new(&bytes[if at == 0 { within } else { 0 }..]))
             .collect();
-        let mut written = match &slices[..] {
-            [one] => writer.write(one).await?,
-            many => writer.write_vectored(many).await?,
-        };
+        let mut written = write_some(socket, &slices, more).await?;
         if written == 0 && slices.iter().any(|slice| !slice.is_empty()) {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -112,6 +206,28 @@ async fn write_all_vectored(
         within += written;
     }
     Ok(())
+}
+
+async fn write_some(
+    socket: &mut impl ReplySocket,
+    slices: &[IoSlice<'_>],
+    more: bool,
+) -> io::Result<usize> {
+    if more
+        && let Some(plain) = socket.plain()
+        && plain.pipes.is_some()
+    {
+        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        let send = |to: &TcpStream| {
+            let nothing = &mut SendAncillaryBuffer::default();
+            Ok(sendmsg(to, slices, nothing, flags)?)
+        };
+        return plain.stream.write_with(send).await;
+    }
+    match slices {
+        [one] => socket.write(one).await,
+        many => socket.write_vectored(many).await,
+    }
 }
 
 #[cfg(test)]
@@ -238,13 +354,15 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = block_on(Async::<TcpStream>::connect(address)).unwrap();
         let server = Async::new(listener.accept().unwrap().0).unwrap();
-        let mut socket = &server;
-        let mut received = vec![0; frame_bytes(&frame)];
-        let write = write_frame(&mut socket, &frame);
-        let (written, read) = block_on(future::zip(write, (&client).read_exact(&mut received)));
-        written.unwrap();
-        read.unwrap();
-        assert!(received == whole(&frame));
+        for pipes in [None, Some(Arc::default())] {
+            let mut socket = PlainSocket::new(&server, pipes);
+            let mut received = vec![0; frame_bytes(&frame)];
+            let write = write_frame(&mut socket, &frame);
+            let (written, read) = block_on(future::zip(write, (&client).read_exact(&mut received)));
+            written.unwrap();
+            read.unwrap();
+            assert!(received == whole(&frame));
+        }
     }
 
     #[test]
@@ -255,10 +373,13 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(TcpStream::connect(address).unwrap());
         let server = Async::new(listener.accept().unwrap().0).unwrap();
-        let frames = std::iter::repeat_n(&frame, 100);
-        let outcome = frames
-            .map(|frame| block_on(write_frame(&mut &server, frame)))
-            .find(Result::is_err);
-        assert!(outcome.is_some());
+        for pipes in [None, Some(Arc::default())] {
+            let mut socket = PlainSocket::new(&server, pipes);
+            let frames = std::iter::repeat_n(&frame, 100);
+            let outcome = frames
+                .map(|frame| block_on(write_frame(&mut socket, frame)))
+                .find(Result::is_err);
+            assert!(outcome.is_some());
+        }
     }
 }

@@ -1,0 +1,200 @@
+//! Pipes through which pieces of segments go to a socket: the kernel takes them from the page cache
+//! without a copy, as `sendfile` does, but fills packets over the ends of pieces. A reply that
+//! gathers many small commits costs a third less so.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+
+use crate::limits::{PIPE_BYTES, PIPES_MAX};
+
+/// Those of the process. A reply borrows one while it is written.
+#[derive(Debug, Default)]
+pub struct Pipes(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    idle: Vec<Pipe>,
+    lent: usize,
+}
+
+#[derive(Debug)]
+struct Pipe {
+    from: OwnedFd,
+    to: OwnedFd,
+}
+
+impl Pipe {
+    fn new() -> io::Result<Self> {
+        let (from, to) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // The kernel may refuse, and then it holds less.
+        let _ = fcntl_setpipe_size(&to, PIPE_BYTES);
+        Ok(Self { from, to })
+    }
+}
+
+impl Pipes {
+    /// One that is empty; `None` where all are lent, or the kernel gives none.
+    pub fn lend(&self) -> Option<Lent<'_>> {
+        let mut inner = self.lock();
+        if inner.lent >= PIPES_MAX {
+            return None;
+        }
+        let pipe = inner.idle.pop().or_else(|| Pipe::new().ok())?;
+        inner.lent += 1;
+        Some(Lent {
+            pipes: self,
+            pipe: Some(pipe),
+            held: 0,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A piece of a file, or what is left of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    pub file: BorrowedFd<'a>,
+    pub position: u64,
+    pub bytes: usize,
+}
+
+/// A pipe that is used. One that holds anything when it is given back is closed.
+#[derive(Debug)]
+pub struct Lent<'a> {
+    pipes: &'a Pipes,
+    /// Always there, but while this is dropped.
+    pipe: Option<Pipe>,
+    held: usize,
+}
+
+impl Lent<'_> {
+    /// Bytes that are in it.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Takes from `pieces` until it is full or they are at their end.
+    ///
+    /// # Errors
+    /// The file cannot be read, or ends before the piece does.
+    pub fn fill(&mut self, pieces: &mut VecDeque<Piece<'_>>) -> io::Result<()> {
+        let Some(pipe) = &self.pipe else {
+            return Ok(());
+        };
+        while let Some(piece) = pieces.front_mut() {
+            let position = Some(&mut piece.position);
+            let flags = SpliceFlags::NONBLOCK;
+            let taken = match splice(piece.file, position, &pipe.to, None, piece.bytes, flags) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(taken) => taken,
+                Err(rustix::io::Errno::AGAIN) if self.held > 0 => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            self.held += taken;
+            piece.bytes -= taken;
+            if piece.bytes > 0 {
+                return Ok(());
+            }
+            pieces.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Gives the socket what it takes now; where `more` comes soon, a packet may wait for it.
+    ///
+    /// # Errors
+    /// What the socket says; [`io::ErrorKind::WouldBlock`] where it takes nothing now.
+    pub fn empty_into(&mut self, socket: impl AsFd, more: bool) -> io::Result<()> {
+        let Some(pipe) = &self.pipe else {
+            return Ok(());
+        };
+        let mut flags = SpliceFlags::NONBLOCK;
+        flags.set(SpliceFlags::MORE, more);
+        self.held -= splice(&pipe.from, None, socket, None, self.held, flags)?;
+        Ok(())
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.pipes.lock();
+        inner.lent -= 1;
+        if self.held == 0 {
+            inner.idle.extend(self.pipe.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
+    use super::*;
+
+    fn file(bytes: usize) -> File {
+        let name = format!("sedge-pipes-{}-{bytes}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let mut file = File::create_new(&path).unwrap();
+        file.write_all(&vec![7; bytes]).unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        file
+    }
+
+    #[test]
+    fn only_so_many_are_lent_and_none_with_something_in_it() {
+        let pipes = Pipes::default();
+        let file = file(10_000);
+        let piece = Piece {
+            file: file.as_fd(),
+            position: 9_000,
+            bytes: 1_000,
+        };
+        let mut lent: Vec<_> = (0..PIPES_MAX).map(|_| pipes.lend().unwrap()).collect();
+        assert!(pipes.lend().is_none());
+        for one in &mut lent {
+            one.fill(&mut VecDeque::from([piece])).unwrap();
+            assert_eq!(one.held(), 1_000);
+        }
+        lent.clear();
+        assert!(pipes.lock().idle.is_empty());
+        drop(pipes.lend().unwrap());
+        assert_eq!(pipes.lock().idle.len(), 1);
+        assert_eq!(pipes.lend().unwrap().held(), 0);
+    }
+
+    #[test]
+    fn it_takes_what_it_has_room_for_and_says_where_a_file_ends_early() {
+        let pipes = Pipes::default();
+        let file = file(2 * PIPE_BYTES);
+        let mut lent = pipes.lend().unwrap();
+        let mut left = VecDeque::from([Piece {
+            file: file.as_fd(),
+            position: 100,
+            bytes: 2 * PIPE_BYTES,
+        }]);
+        lent.fill(&mut left).unwrap();
+        let held = lent.held();
+        assert!(held > 0 && held < 2 * PIPE_BYTES);
+        assert_eq!(left[0].position, 100 + held as u64);
+        lent.fill(&mut left).unwrap();
+        assert_eq!((lent.held(), left.len()), (held, 1));
+
+        let mut other = pipes.lend().unwrap();
+        let mut behind = VecDeque::from([Piece {
+            file: file.as_fd(),
+            position: 2 * PIPE_BYTES as u64,
+            bytes: 1,
+        }]);
+        let refused = other.fill(&mut behind).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
