@@ -38,6 +38,7 @@ pub mod runtime;
 pub mod scrub;
 pub mod serve;
 pub mod signals;
+pub mod start;
 pub mod status;
 pub mod storage_state;
 #[cfg(test)]

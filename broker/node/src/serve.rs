@@ -1,9 +1,7 @@
-//! `sedge serve`: opens the log, replays what is replayed, starts the threads and tasks, and says
-//! when it is ready.
+//! `sedge serve`: starts the broker and the tasks around it, says when it is ready, and stops it in
+//! order.
 
-use std::fmt;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,116 +9,25 @@ use std::time::{Duration, Instant};
 use async_io::Timer;
 use futures_lite::future;
 use log::{error, info, warn};
-use sedge_core::config::BrokerDefaults;
-use sedge_core::groups::GroupConfig;
-use sedge_core::metadata::{Command, MetadataMachine};
-use sedge_protocol::ids::NodeId;
-use sedge_storage::{LogStore, OpenReport, Options};
+use sedge_core::metadata::Command;
+use sedge_storage::OpenReport;
 
-use crate::broker::{Broker, Parts};
+use crate::broker::Broker;
 use crate::cleaner;
-use crate::cli::{Exit, Failure};
-use crate::clock::Clock;
+use crate::cli::Failure;
 use crate::config::{Config, Durability};
 use crate::console;
 use crate::coordinator;
 use crate::disk_cap;
 use crate::limits::{LOGBOOK_ENTER_EVERY, SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
-use crate::logbook::{self, Logbook};
-use crate::metadata_log;
-use crate::metrics::Metrics;
 use crate::mirror::{LinkTopics, Mirror, MirrorConfig};
 use crate::net::listener;
-use crate::plugins::{self, Plugins, Registry};
+use crate::plugins;
 use crate::producer_expiry;
-use crate::recovery::HeaderReplay;
 use crate::retention;
-use crate::runtime::Runtime;
 use crate::scrub;
 use crate::signals::Signals;
-use crate::writer::{ActivePartitions, State, Writer};
-
-/// Why the broker does not start.
-#[derive(Debug)]
-pub enum ServeError {
-    /// The data directory cannot be made.
-    Directory {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    /// The data directory cannot be opened.
-    Store(sedge_storage::Error),
-    /// `__cluster_metadata` cannot be read.
-    Metadata(metadata_log::ReplayError),
-    /// An address cannot be listened on.
-    Listen {
-        address: String,
-        source: std::io::Error,
-    },
-    /// The operating system refuses a thread or a signal handler.
-    System {
-        doing: &'static str,
-        source: std::io::Error,
-    },
-    /// The leader epoch cannot be raised, because the disk takes nothing.
-    LeaderEpoch(String),
-    /// A link is configured in a way that cannot work.
-    Mirror(crate::client::config::ConfigError),
-}
-
-impl fmt::Display for ServeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Directory { path, source } => write!(
-                f,
-                "cannot create the data directory {}: {source}; choose another with --data",
-                path.display()
-            ),
-            Self::Store(error) => error.fmt(f),
-            Self::Metadata(error) => error.fmt(f),
-            Self::Listen { address, source } => write!(
-                f,
-                "cannot listen on {address}: {source}; stop what listens there, or choose another \
-                 address with --listen or --console"
-            ),
-            Self::System { doing, source } => write!(f, "cannot {doing}: {source}"),
-            Self::LeaderEpoch(why) => write!(f, "cannot raise the leader epoch: {why}"),
-            Self::Mirror(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ServeError {}
-
-impl From<ServeError> for Failure {
-    fn from(error: ServeError) -> Self {
-        let exit = match &error {
-            ServeError::Store(
-                sedge_storage::Error::NewerFormat { .. }
-                | sedge_storage::Error::OtherOwner { .. }
-                | sedge_storage::Error::BadMeta { .. }
-                | sedge_storage::Error::UnfinishedBackup { .. }
-                | sedge_storage::Error::IncompleteBackup { .. },
-            )
-            | ServeError::Metadata(_) => Exit::Data,
-            ServeError::Store(sedge_storage::Error::Locked { .. }) => Exit::Temporary,
-            ServeError::Directory { .. } | ServeError::Store(_) | ServeError::LeaderEpoch(_) => {
-                Exit::Io
-            }
-            ServeError::Listen { .. } => Exit::Unavailable,
-            ServeError::System { .. } => Exit::Software,
-            ServeError::Mirror(_) => Exit::Config,
-        };
-        let failure = Self::new(exit, error.to_string());
-        match &error {
-            ServeError::Store(unread) if unread.is_unreadable() => failure.advise(
-                "restore a backup, or see with `sedge doctor` what the device does not give: with \
-                 `--repair damage` a start goes around it",
-            ),
-            _ => failure,
-        }
-    }
-}
+use crate::start::{Opened, ServeError, Started};
 
 /// Serves until a signal, then shuts down in order.
 ///
@@ -160,62 +67,16 @@ impl Running {
             .map(MirrorConfig::from_table)
             .collect::<Result<Vec<_>, _>>()
             .map_err(ServeError::Mirror)?;
-        let options = Options {
-            segment_bytes: config.storage.segment_bytes,
-            cache_bytes: config.storage.cache_bytes,
-            views_flush_bytes: config.storage.views_flush_bytes as usize,
-            cluster_id: config.cluster_id.clone(),
-            node_id: config.node_id,
-            spare_segments_max: config.storage.spare_segments_max,
-            sent_rest: Duration::from_millis(config.storage.sent_rest_ms),
-        };
-        std::fs::create_dir_all(&config.data).map_err(|source| ServeError::Directory {
-            path: config.data.clone(),
-            source,
-        })?;
-        let (store, report) =
-            sedge_storage::open(&config.data, options, &mut HeaderReplay::default())
-                .map_err(ServeError::Store)?;
-        tell(&report);
-        let (saved, wear) = logbook::read(&config.data).unzip();
-        let clock = Clock::start(saved.as_ref(), report.newest_append_ms);
-        let logbook = Logbook::start(&config.data, wear, &clock);
-        let cluster_id = store.identity().cluster_id.clone();
-        let store: Arc<dyn LogStore> = Arc::new(store);
-        let defaults = BrokerDefaults::new(&config.broker);
-        let mut machine = MetadataMachine::new(NodeId(config.node_id), defaults);
-        metadata_log::replay(&*store, &mut machine).map_err(ServeError::Metadata)?;
-
-        let system = |doing| move |source| ServeError::System { doing, source };
-        let runtime =
-            Runtime::start(config.num_network_threads).map_err(system("start a thread"))?;
-        let settings = GroupConfig::of(machine.image().defaults());
-        let restored = coordinator::restore(&*store, machine.image(), settings, clock.now())
-            .map_err(ServeError::Store)?;
-        let (writer, queue) = Writer::new();
-        let metrics = Arc::new(Metrics::default());
-        let listeners = bind(&config)?;
-        let console = bind_console(&config)?;
-        let broker = Arc::new(Broker::new(Parts {
-            cluster_id,
-            runtime,
-            clock,
-            logbook,
-            store,
-            image: machine.image().clone(),
-            groups: restored.coordinator,
+        let opened = Opened::read(config)?;
+        tell(&opened.report);
+        let listeners = bind(&opened.config)?;
+        let console = bind_console(&opened.config)?;
+        let Started {
+            broker,
             writer,
-            plugins: Plugins::new(Registry::new(&config), Arc::clone(&metrics)),
-            metrics,
-            config,
-        }));
-        let state = State {
-            metadata: machine,
-            partitions: ActivePartitions::default(),
-            must_free: false,
-        };
-        let thread = Writer::start(Arc::clone(&broker), state, queue)
-            .map_err(system("start the writer thread"))?;
+            report,
+            owed,
+        } = opened.start()?;
         if may_have_lost_records(&report, &broker.config) {
             raise_leader_epoch(&broker)?;
         }
@@ -236,7 +97,6 @@ impl Running {
                 .runtime
                 .spawn(plugins::watch::run(Arc::clone(&broker), deployed)),
         );
-        let owed = restored.owed;
         tasks.push(
             broker
                 .runtime
@@ -264,7 +124,7 @@ impl Running {
         let mirror = local.map(|local| Mirror::start(&broker, links, local));
         Ok(Self {
             broker,
-            writer: thread,
+            writer,
             mirror,
             kafka,
             console: console.unwrap_or_else(|| "off".to_owned()),

@@ -7,24 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use futures_lite::future;
-use sedge_core::config::BrokerDefaults;
-use sedge_core::groups::GroupConfig;
-use sedge_core::metadata::MetadataMachine;
 use sedge_protocol::batch::Batch;
-use sedge_protocol::ids::{NodeId, PartitionId};
-use sedge_storage::{Commit, Entry, LogStore, Options, Recovery as _};
+use sedge_protocol::ids::PartitionId;
+use sedge_storage::{Commit, Entry, Recovery as _};
 
-use crate::broker::{Broker, Parts};
-use crate::clock::Clock;
+use crate::broker::Broker;
 use crate::config::{self, Config, Flags};
-use crate::coordinator;
-use crate::logbook::{self, Logbook};
-use crate::metadata_log;
-use crate::metrics::Metrics;
-use crate::plugins::{Plugins, Registry};
 use crate::recovery::HeaderReplay;
-use crate::runtime::Runtime;
-use crate::writer::{ActivePartitions, State, Writer};
+use crate::start::{Opened, Started};
 
 /// See the module.
 pub struct TestBroker {
@@ -68,44 +58,8 @@ impl TestBroker {
     }
 
     fn open(directory: Arc<Directory>, settings: Vec<(String, String)>) -> Self {
-        let config = config(&directory.0, &settings);
-        let options = Options {
-            segment_bytes: config.storage.segment_bytes,
-            node_id: config.node_id,
-            ..Options::default()
-        };
-        let (store, report) =
-            sedge_storage::open(&config.data, options, &mut HeaderReplay::default()).unwrap();
-        let (saved, wear) = logbook::read(&config.data).unzip();
-        let clock = Clock::start(saved.as_ref(), report.newest_append_ms);
-        let logbook = Logbook::start(&config.data, wear, &clock);
-        let store: Arc<dyn LogStore> = Arc::new(store);
-        let defaults = BrokerDefaults::new(&config.broker);
-        let mut machine = MetadataMachine::new(NodeId(config.node_id), defaults);
-        metadata_log::replay(&*store, &mut machine).unwrap();
-        let groups = GroupConfig::of(machine.image().defaults());
-        let restored = coordinator::restore(&*store, machine.image(), groups, clock.now()).unwrap();
-        let (writer, queue) = Writer::new();
-        let metrics = Arc::new(Metrics::default());
-        let broker = Arc::new(Broker::new(Parts {
-            cluster_id: "test".to_owned(),
-            runtime: Runtime::start(1).unwrap(),
-            clock,
-            logbook,
-            store,
-            image: machine.image().clone(),
-            groups: restored.coordinator,
-            writer,
-            plugins: Plugins::new(Registry::new(&config), Arc::clone(&metrics)),
-            metrics,
-            config,
-        }));
-        let state = State {
-            metadata: machine,
-            partitions: ActivePartitions::default(),
-            must_free: false,
-        };
-        let writer = Writer::start(Arc::clone(&broker), state, queue).unwrap();
+        let opened = Opened::read(config(&directory.0, &settings)).unwrap();
+        let Started { broker, writer, .. } = opened.start().unwrap();
         Self {
             broker,
             writer: Some(writer),

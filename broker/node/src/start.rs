@@ -1,0 +1,221 @@
+//! The start: what is read from the data directory, and the broker that is made of it. It has no
+//! listeners and no tasks yet.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sedge_core::config::BrokerDefaults;
+use sedge_core::groups::GroupConfig;
+use sedge_core::metadata::MetadataMachine;
+use sedge_protocol::ids::NodeId;
+use sedge_storage::{OpenReport, Options, Store, ViewUpdate};
+
+use crate::broker::{Broker, Parts};
+use crate::cli::{Exit, Failure};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::coordinator::{self, Restored};
+use crate::logbook::{self, Logbook};
+use crate::metadata_log;
+use crate::metrics::Metrics;
+use crate::plugins::{Plugins, Registry};
+use crate::recovery::HeaderReplay;
+use crate::runtime::Runtime;
+use crate::writer::{ActivePartitions, State, Writer};
+
+/// Why the broker does not start.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The data directory cannot be made.
+    Directory {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// The data directory cannot be opened.
+    Store(sedge_storage::Error),
+    /// `__cluster_metadata` cannot be read.
+    Metadata(metadata_log::ReplayError),
+    /// An address cannot be listened on.
+    Listen {
+        address: String,
+        source: std::io::Error,
+    },
+    /// The operating system refuses a thread or a signal handler.
+    System {
+        doing: &'static str,
+        source: std::io::Error,
+    },
+    /// The leader epoch cannot be raised, because the disk takes nothing.
+    LeaderEpoch(String),
+    /// A link is configured in a way that cannot work.
+    Mirror(crate::client::config::ConfigError),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory { path, source } => write!(
+                f,
+                "cannot create the data directory {}: {source}; choose another with --data",
+                path.display()
+            ),
+            Self::Store(error) => error.fmt(f),
+            Self::Metadata(error) => error.fmt(f),
+            Self::Listen { address, source } => write!(
+                f,
+                "cannot listen on {address}: {source}; stop what listens there, or choose another \
+                 address with --listen or --console"
+            ),
+            Self::System { doing, source } => write!(f, "cannot {doing}: {source}"),
+            Self::LeaderEpoch(why) => write!(f, "cannot raise the leader epoch: {why}"),
+            Self::Mirror(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        let exit = match &error {
+            ServeError::Store(
+                sedge_storage::Error::NewerFormat { .. }
+                | sedge_storage::Error::OtherOwner { .. }
+                | sedge_storage::Error::BadMeta { .. }
+                | sedge_storage::Error::UnfinishedBackup { .. }
+                | sedge_storage::Error::IncompleteBackup { .. },
+            )
+            | ServeError::Metadata(_) => Exit::Data,
+            ServeError::Store(sedge_storage::Error::Locked { .. }) => Exit::Temporary,
+            ServeError::Directory { .. } | ServeError::Store(_) | ServeError::LeaderEpoch(_) => {
+                Exit::Io
+            }
+            ServeError::Listen { .. } => Exit::Unavailable,
+            ServeError::System { .. } => Exit::Software,
+            ServeError::Mirror(_) => Exit::Config,
+        };
+        let failure = Self::new(exit, error.to_string());
+        match &error {
+            ServeError::Store(unread) if unread.is_unreadable() => failure.advise(
+                "restore a backup, or see with `sedge doctor` what the device does not give: with \
+                 `--repair damage` a start goes around it",
+            ),
+            _ => failure,
+        }
+    }
+}
+
+/// What the data directory says.
+#[derive(Debug)]
+pub struct Opened {
+    pub config: Config,
+    pub report: OpenReport,
+    cluster_id: String,
+    store: Store,
+    clock: Clock,
+    logbook: Logbook,
+    metadata: MetadataMachine,
+    groups: Restored,
+}
+
+impl Opened {
+    /// Opens the log and replays what is replayed.
+    ///
+    /// # Errors
+    /// The data directory cannot be made, opened or read.
+    pub fn read(config: Config) -> Result<Self, ServeError> {
+        std::fs::create_dir_all(&config.data).map_err(|source| ServeError::Directory {
+            path: config.data.clone(),
+            source,
+        })?;
+        let options = options(&config);
+        let (store, report) =
+            sedge_storage::open(&config.data, options, &mut HeaderReplay::default())
+                .map_err(ServeError::Store)?;
+        let (saved, wear) = logbook::read(&config.data).unzip();
+        let clock = Clock::start(saved.as_ref(), report.newest_append_ms);
+        let logbook = Logbook::start(&config.data, wear, &clock);
+        let defaults = BrokerDefaults::new(&config.broker);
+        let mut metadata = MetadataMachine::new(NodeId(config.node_id), defaults);
+        metadata_log::replay(&store, &mut metadata).map_err(ServeError::Metadata)?;
+        let settings = GroupConfig::of(metadata.image().defaults());
+        let groups = coordinator::restore(&store, metadata.image(), settings, clock.now())
+            .map_err(ServeError::Store)?;
+        Ok(Self {
+            config,
+            report,
+            cluster_id: store.identity().cluster_id.clone(),
+            store,
+            clock,
+            logbook,
+            metadata,
+            groups,
+        })
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The operating system refuses one.
+    pub fn start(self) -> Result<Started, ServeError> {
+        let Self {
+            config, metadata, ..
+        } = self;
+        let system = |source| ServeError::System {
+            doing: "start a thread",
+            source,
+        };
+        let (writer, queue) = Writer::new();
+        let metrics = Arc::new(Metrics::default());
+        let broker = Arc::new(Broker::new(Parts {
+            cluster_id: self.cluster_id,
+            runtime: Runtime::start(config.num_network_threads).map_err(system)?,
+            clock: self.clock,
+            logbook: self.logbook,
+            store: Arc::new(self.store),
+            image: metadata.image().clone(),
+            groups: self.groups.coordinator,
+            writer,
+            plugins: Plugins::new(Registry::new(&config), Arc::clone(&metrics)),
+            metrics,
+            config,
+        }));
+        let state = State {
+            metadata,
+            partitions: ActivePartitions::default(),
+            must_free: false,
+        };
+        Ok(Started {
+            writer: Writer::start(Arc::clone(&broker), state, queue).map_err(system)?,
+            broker,
+            report: self.report,
+            owed: self.groups.owed,
+        })
+    }
+}
+
+fn options(config: &Config) -> Options {
+    let storage = &config.storage;
+    Options {
+        segment_bytes: storage.segment_bytes,
+        cache_bytes: storage.cache_bytes,
+        views_flush_bytes: storage.views_flush_bytes as usize,
+        cluster_id: config.cluster_id.clone(),
+        node_id: config.node_id,
+        spare_segments_max: storage.spare_segments_max,
+        sent_rest: Duration::from_millis(storage.sent_rest_ms),
+    }
+}
+
+/// A broker whose threads run.
+#[derive(Debug)]
+pub struct Started {
+    pub broker: Arc<Broker>,
+    pub writer: JoinHandle<()>,
+    pub report: OpenReport,
+    /// What the view of committed offsets does not have yet.
+    pub owed: Vec<ViewUpdate>,
+}
