@@ -51,6 +51,13 @@ impl Outcome {
         self.took = self.took.max(other.took);
         self.latencies.extend(other.latencies);
     }
+
+    /// Counts what came after it too.
+    fn follow(&mut self, other: Self) {
+        let took = self.took + other.took;
+        self.merge(other);
+        self.took = took;
+    }
 }
 
 /// One connection a partition.
@@ -89,6 +96,18 @@ impl Load {
     /// Fetches every partition from its start to its end.
     pub fn fetch(&self) -> Outcome {
         self.on_each_partition(|partition| self.fetch_one(partition))
+    }
+
+    /// The same, as often as it takes to fetch so many bytes.
+    pub fn fetch_at_least(&self, bytes: u64) -> Outcome {
+        self.on_each_partition(|partition| {
+            let mut all = self.fetch_one(partition);
+            assert!(all.bytes > 0, "{partition} is empty");
+            while all.bytes < bytes / self.partitions as u64 {
+                all.follow(self.fetch_one(partition));
+            }
+            all
+        })
     }
 
     fn on_each_partition(&self, run: impl Fn(i32) -> Outcome + Sync) -> Outcome {

@@ -15,6 +15,9 @@ pub struct Plan {
     pub warm_bytes: u64,
     /// A cell ends early where it has written this much.
     pub cell_bytes: u64,
+    /// What is fetched, in several passes where less was written: processor time is told in
+    /// hundredths of a second.
+    pub fetch_bytes: u64,
     /// Only cells in whose name this is.
     pub cells: String,
 }
@@ -26,6 +29,7 @@ impl Default for Plan {
             seconds: 3,
             warm_bytes: 3_000_000_000,
             cell_bytes: 768 << 20,
+            fetch_bytes: 1 << 30,
             cells: String::new(),
         }
     }
@@ -136,7 +140,9 @@ fn measure(peer: &mut Peer, load: &Load, durability: &str, plan: &Plan, column: 
     column.produce_mb.add(produced.mb_per_second());
     column.produce_cpu.add(cpu / (produced.bytes as f64 / 1e9));
     column.produce_p99.add(produced.latency_ms(99.0));
-    let (fetched, cpu) = with_cpu(pid, || load.fetch());
+    // Fetch shall not pay for what is left of produce.
+    rustix::fs::sync();
+    let (fetched, cpu) = with_cpu(pid, || load.fetch_at_least(plan.fetch_bytes));
     assert!(
         fetched.bytes >= produced.bytes,
         "all that was produced is fetched"
