@@ -17,7 +17,6 @@ use sedge_protocol::ids::{Offset, PartitionId};
 use crate::api::{SegmentId, Slice, View, ViewReader, ViewUpdate};
 use crate::error::Error;
 use crate::format::{EntryHead, EntryKind, FooterRun, FrameHead, Run};
-use crate::limits;
 use crate::views::layers::{HasLayers, Layers, Merged};
 use crate::views::tables::{Applied, Bounds, LogKey, LogValue, Segment, Table};
 use crate::views::{Base, caller_key};
@@ -66,6 +65,9 @@ pub(crate) struct Catalog {
 pub(crate) struct State {
     pub layers: Layers,
     tails: HashMap<PartitionId, Tail>,
+    /// Those of all tails, counted again with each flush.
+    marks: usize,
+    marks_max: usize,
     pub segments: BTreeMap<SegmentId, Segment>,
     pub applied: Applied,
     /// The same as the base has it: from here a restart reads.
@@ -424,16 +426,14 @@ impl State {
         self.add_to_slice(&mut tail, entry.partition, entry.base, &one);
         tail.bounds.log.next_offset = tail.bounds.log.next_offset.max(entry.next);
         tail.bounds.log.leader_epoch = entry.leader_epoch.or(tail.bounds.log.leader_epoch);
-        if tail.marks.len() >= limits::TAIL_MARKS_MAX {
-            tail.marks.pop_front();
-        }
-        tail.marks.push_back(Mark {
+        let mark = Mark {
             base: entry.base,
             next: entry.next,
             segment: at.segment,
             position: data,
             bytes: entry.bytes,
-        });
+        };
+        self.mark(&mut tail, mark);
         self.put_tail(entry.partition, tail);
         Ok(())
     }

@@ -12,8 +12,11 @@ pub const RUN_SPAN_BYTES_MAX: u64 = 256 << 10;
 
 /// Partitions whose hot state is kept in memory; the others are loaded on their next append.
 pub const TAILS_MAX: usize = 2048;
-/// The newest commits of such a partition that a read finds without asking the index.
+/// The newest commits of such a partition that a read finds without asking the index…
 pub const TAIL_MARKS_MAX: usize = 32;
+/// …and more while all partitions together have fewer than one, of 40 bytes, for so many bytes of a
+/// segment. 16,384 with segments of 64 MiB: of large commits those of hundreds of megabytes.
+pub const SEGMENT_BYTES_A_MARK: u64 = 4 << 10;
 
 /// Open segment files.
 pub const OPEN_FILES_MAX: usize = 48;

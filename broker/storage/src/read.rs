@@ -3,6 +3,7 @@
 //! What is only passed on is not read at all: [`locate`] gives places in segments, from which the
 //! kernel sends.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -156,33 +157,56 @@ fn gather(
     Ok(reading.chunks)
 }
 
-/// Marks as few reads: those close together in one. False where a segment is gone.
+/// False where a segment is gone.
 fn read_marks(
     store: &Store,
     partition: PartitionId,
     marks: &[Mark],
     reading: &mut Reading,
 ) -> Result<bool, Error> {
+    for marks in marks.chunk_by(|one, next| one.segment == next.segment) {
+        if reading.done || marks[0].base >= reading.until {
+            break;
+        }
+        let Some(file) = open(store, marks[0].segment)? else {
+            return Ok(false);
+        };
+        read_marks_of(store, partition, &file, marks, reading)?;
+    }
+    Ok(true)
+}
+
+/// Marks of one segment, as few reads: those close together in one.
+fn read_marks_of(
+    store: &Store,
+    partition: PartitionId,
+    file: &Arc<dyn SegmentFile>,
+    marks: &[Mark],
+    reading: &mut Reading,
+) -> Result<(), Error> {
     let mut rest = marks;
+    // What lies between two places that are in memory is there too: it was read or written with
+    // them.
+    let are_ends_cached = LazyCell::new(|| {
+        let is_cached = |mark: &Mark| file.is_cached(mark.position, u64::from(mark.bytes));
+        marks.first().is_some_and(is_cached) && marks.last().is_some_and(is_cached)
+    });
     while let Some(first) = rest.first()
         && !reading.done
         && first.base < reading.until
     {
-        let Some(file) = open(store, first.segment)? else {
-            return Ok(false);
-        };
         let extent = extent_of(first);
         let is_damaged = |mark: &Mark| is_damaged(store, extent_of(mark));
         if is_damaged(first) {
-            read_around(store, partition, &*file, extent, reading)?;
+            read_around(store, partition, &**file, extent, reading)?;
             if !reading.done {
                 reading.from = reading.from.max(first.next);
             }
             rest = &rest[1..];
             continue;
         }
-        let is_cached = || file.is_cached(extent.position, extent.bytes);
-        let placed = take_in_place(&file, extent, (first.base, first.next), &is_cached, reading);
+        let is_cached = || *are_ends_cached || file.is_cached(extent.position, extent.bytes);
+        let placed = take_in_place(file, extent, (first.base, first.next), &is_cached, reading);
         if !matches!(placed, Ok(false)) {
             if !read_over::read_over(store, partition, placed.map(|_| ()))? {
                 reading.from = reading.from.max(first.next);
@@ -196,7 +220,7 @@ fn read_marks(
         let (group, behind) = rest.split_at(count);
         rest = behind;
         if let [one] = group {
-            let read = read_extent(&*file, extent_of(one), reading);
+            let read = read_extent(&**file, extent_of(one), reading);
             read_over::read_over(store, partition, read)?;
             reading.from = if reading.done { reading.from } else { one.next };
             continue;
@@ -205,18 +229,18 @@ fn read_marks(
             .last()
             .map_or(first.position, |last| last.position + u64::from(last.bytes));
         let span = end - first.position;
-        let mut window = Window::waiting(&*file, reading.wait);
+        let mut window = Window::waiting(&**file, reading.wait);
         for mark in group {
             let bytes = window.get(mark.position, u64::from(mark.bytes), span)?;
             let read = take_whole(&bytes, extent_of(mark), reading);
             read_over::read_over(store, partition, read)?;
             if reading.done {
-                return Ok(true);
+                return Ok(());
             }
             reading.from = mark.next;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// How many of the marks lie so close together that one read of all is the cheaper way.

@@ -47,6 +47,7 @@ pub(crate) fn open(
     ids.sort_unstable();
     damage.keep_only(&ids);
     let (catalog, applied) = open_catalog(open_views, &files, &ids, &mut report)?;
+    catalog.write().set_marks_max(options.segment_bytes);
     let mut store = Store::assemble(options, catalog, files, damage, Writer::default());
     let opening = Opening {
         store: &mut store,

@@ -55,7 +55,11 @@ pub(crate) fn walk_frames(
     let mut last: Option<Arc<FrameHead>> = None;
     while behind < end {
         let ahead = ahead(last.as_deref());
-        let mut read = || next_frame(&mut window, generation, (behind, anchor), end, ahead);
+        let was_padded = last.as_ref().is_some_and(|last| last.padding > 0);
+        let mut read = || {
+            let at = (behind, anchor);
+            next_frame(&mut window, generation, at, end, ahead, was_padded)
+        };
         let found = match recent {
             Some((heads, now)) => heads.get_or_read(segment, behind, now, read)?,
             None => read()?.map(|(position, head)| (position, Arc::new(head))),
@@ -102,15 +106,21 @@ pub(crate) fn parts_of(
     })
 }
 
-/// The frame behind one that ended at `behind`, or the one at `anchor`.
+/// The frame behind one that ended at `behind`, or the one at `anchor`. `was_padded` says where it
+/// is looked for first.
 pub(crate) fn next_frame(
     window: &mut Window<'_>,
     generation: u64,
     (behind, anchor): (u64, u64),
     end: u64,
     ahead: u64,
+    was_padded: bool,
 ) -> Result<Option<(u64, FrameHead)>, Error> {
-    for start in frame_starts(behind) {
+    let mut starts = frame_starts(behind);
+    if was_padded {
+        starts.reverse();
+    }
+    for start in starts {
         let ahead = ahead.min(end.saturating_sub(start));
         let front = window.get(start, FRAME_HEAD_BYTES, ahead)?;
         let Some(whole) = FrameHead::peek(&front, generation) else {

@@ -31,6 +31,22 @@ pub(super) struct OpenRun {
 }
 
 impl State {
+    /// As many marks as go with segments of this size.
+    pub fn set_marks_max(&mut self, segment_bytes: u64) {
+        self.marks_max = (segment_bytes / limits::SEGMENT_BYTES_A_MARK) as usize;
+    }
+
+    /// Remembers a commit: the newest few of each partition, and more where there is room.
+    pub(super) fn mark(&mut self, tail: &mut Tail, mark: Mark) {
+        let is_full = self.marks >= self.marks_max;
+        if is_full && tail.marks.len() >= limits::TAIL_MARKS_MAX {
+            tail.marks.pop_front();
+        } else {
+            self.marks += 1;
+        }
+        tail.marks.push_back(mark);
+    }
+
     pub(super) fn take_tail(
         &mut self,
         base: &dyn Base,
@@ -82,13 +98,22 @@ impl State {
         self.tails.insert(partition, tail);
     }
 
-    /// Tails not touched since the flush before the last one, when there are many.
+    /// Tails not touched since the flush before the last one, when there are many, and most of
+    /// their marks, when others have use for them.
     pub(super) fn let_tails_go(&mut self) {
+        let round = self.flush_round;
+        let is_idle = |tail: &Tail| round.wrapping_sub(tail.touched_round) > 1;
         if self.tails.len() > limits::TAILS_MAX / 2 {
-            let round = self.flush_round;
-            self.tails
-                .retain(|_, tail| round.wrapping_sub(tail.touched_round) <= 1);
+            self.tails.retain(|_, tail| !is_idle(tail));
         }
+        if self.marks >= self.marks_max {
+            for tail in self.tails.values_mut().filter(|tail| is_idle(tail)) {
+                let over = tail.marks.len().saturating_sub(limits::TAIL_MARKS_MAX);
+                tail.marks.drain(..over);
+                tail.marks.shrink_to_fit();
+            }
+        }
+        self.marks = self.tails.values().map(|tail| tail.marks.len()).sum();
         if self.tails.is_empty() {
             self.tails.shrink_to_fit();
         }
@@ -119,5 +144,66 @@ impl OpenRun {
             ..self.run
         };
         Self { run, ..*self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::SegmentId;
+
+    fn mark(number: usize) -> Mark {
+        Mark {
+            base: Offset(number as i64),
+            next: Offset(number as i64 + 1),
+            segment: SegmentId(1),
+            position: 0,
+            bytes: 1,
+        }
+    }
+
+    fn push(state: &mut State, partition: u32, count: usize) -> Vec<i64> {
+        let id = PartitionId(partition);
+        let mut tail = state.tails.remove(&id).unwrap_or_else(|| Tail {
+            bounds: Bounds::default(),
+            run: None,
+            slice: None,
+            marks: VecDeque::new(),
+            touched_round: 0,
+        });
+        tail.touched_round = state.flush_round;
+        for number in 0..count {
+            state.mark(&mut tail, mark(number));
+        }
+        let bases = tail.marks.iter().map(|mark| mark.base.0).collect();
+        state.tails.insert(id, tail);
+        bases
+    }
+
+    #[test]
+    fn a_partition_has_more_marks_while_there_is_room() {
+        let mut state = State {
+            marks_max: 5000,
+            ..State::default()
+        };
+        let all = push(&mut state, 1, 5010);
+        assert_eq!((all.len(), all[0]), (5000, 10));
+        let few = push(&mut state, 2, 100);
+        assert_eq!(
+            (few.len(), few[0]),
+            (limits::TAIL_MARKS_MAX, 100 - limits::TAIL_MARKS_MAX as i64)
+        );
+
+        // The first is idle meanwhile.
+        state.flush_round = 2;
+        push(&mut state, 2, 1);
+        state.let_tails_go();
+        assert_eq!(
+            state.tails[&PartitionId(1)].marks.len(),
+            limits::TAIL_MARKS_MAX
+        );
+        assert_eq!(state.marks, 2 * limits::TAIL_MARKS_MAX);
+        let more = push(&mut state, 2, 1000);
+        assert_eq!(more.len(), 1000 + limits::TAIL_MARKS_MAX);
     }
 }

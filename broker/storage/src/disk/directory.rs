@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::fs::{Advice, FallocateFlags, StatVfsMountFlags, fadvise};
+use rustix::fs::{Advice, FallocateFlags, OFlags, StatVfsMountFlags, fadvise, fcntl_setfl};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Disk, SegmentFile, direct};
@@ -104,6 +104,8 @@ impl Directory {
 
     fn handle(&self, id: SegmentId, file: File) -> Arc<dyn SegmentFile> {
         let sent = Arc::clone(&self.sent);
+        // Reading is no reason to write. Only the owner may say so.
+        let _ = fcntl_setfl(&file, OFlags::NOATIME);
         Arc::new(OpenFile { file, id, sent })
     }
 

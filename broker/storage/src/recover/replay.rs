@@ -187,8 +187,14 @@ impl<'a> Frames<'a> {
     fn next(&mut self, store: &Store) -> Result<Option<(u64, FrameHead)>, Error> {
         while self.behind < self.end {
             let at = (self.behind, self.anchor);
-            let found =
-                walk::next_frame(&mut self.window, self.generation, at, self.end, self.ahead)?;
+            let found = walk::next_frame(
+                &mut self.window,
+                self.generation,
+                at,
+                self.end,
+                self.ahead,
+                false,
+            )?;
             if let Some((position, head)) = found {
                 self.behind = position + head.frame_bytes();
                 self.ahead = ahead_of(&head);
