@@ -346,7 +346,7 @@ impl State {
         self.segments.remove(&id);
         self.layers.remove(LogKey::segment(id));
         for tail in self.tails.values_mut() {
-            tail.marks.retain(|mark| mark.segment != id);
+            tail.forget_segment(id);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::{Mark, State};
-use crate::api::Slice;
+use crate::api::{SegmentId, Slice};
 use crate::error::Error;
 use crate::format::Run;
 use crate::limits;
@@ -28,6 +28,21 @@ pub(super) struct OpenRun {
     pub base: Offset,
     pub run: Run,
     pub first_frame: u32,
+}
+
+impl Tail {
+    /// Marks are in the order of the log, and there may be thousands.
+    pub fn forget_segment(&mut self, id: SegmentId) {
+        let from = self.marks.partition_point(|mark| mark.segment < id);
+        let to = self.marks.partition_point(|mark| mark.segment <= id);
+        self.marks.drain(from..to);
+    }
+
+    pub fn forget_range(&mut self, base: Offset, next: Offset) {
+        let from = self.marks.partition_point(|mark| mark.next <= base);
+        let to = self.marks.partition_point(|mark| mark.base < next);
+        self.marks.drain(from..to.max(from));
+    }
 }
 
 impl State {
@@ -150,7 +165,6 @@ impl OpenRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::SegmentId;
 
     fn mark(number: usize) -> Mark {
         Mark {
@@ -178,6 +192,36 @@ mod tests {
         let bases = tail.marks.iter().map(|mark| mark.base.0).collect();
         state.tails.insert(id, tail);
         bases
+    }
+
+    #[test]
+    fn marks_of_a_segment_and_of_a_range_are_forgotten() {
+        let mut state = State::default();
+        push(&mut state, 1, 10);
+        let tail = state.tails.get_mut(&PartitionId(1)).unwrap();
+        for mark in tail.marks.range_mut(4..) {
+            mark.segment = SegmentId(mark.base.0 as u64);
+        }
+        let mut check = |change: &dyn Fn(&mut Tail), left: &[i64]| {
+            change(tail);
+            let bases: Vec<i64> = tail.marks.iter().map(|mark| mark.base.0).collect();
+            assert_eq!(bases, left);
+        };
+        check(
+            &|tail| tail.forget_segment(SegmentId(7)),
+            &[0, 1, 2, 3, 4, 5, 6, 8, 9],
+        );
+        check(
+            &|tail| tail.forget_range(Offset(2), Offset(5)),
+            &[0, 1, 5, 6, 8, 9],
+        );
+        check(
+            &|tail| tail.forget_range(Offset(7), Offset(8)),
+            &[0, 1, 5, 6, 8, 9],
+        );
+        check(&|tail| tail.forget_segment(SegmentId(1)), &[5, 6, 8, 9]);
+        check(&|tail| tail.forget_segment(SegmentId(1)), &[5, 6, 8, 9]);
+        check(&|tail| tail.forget_range(Offset(0), Offset(100)), &[]);
     }
 
     #[test]

@@ -126,8 +126,7 @@ impl State {
         // What is appended now is behind the range, as a rule.
         tail.slice = tail.slice.filter(|open| open.first_offset >= row.next);
         tail.run = tail.run.filter(|open| open.base >= row.next);
-        tail.marks
-            .retain(|mark| mark.next <= row.base || mark.base >= row.next);
+        tail.forget_range(row.base, row.next);
         let gone = self.carve_slices(base, row)?;
         self.carve_runs(base, row)?;
         let slice = self.put_runs(row, &cold.of(row));
