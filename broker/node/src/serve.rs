@@ -21,7 +21,7 @@ use crate::coordinator;
 use crate::disk_cap;
 use crate::limits::{LOGBOOK_ENTER_EVERY, SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
 use crate::mirror::{LinkTopics, Mirror, MirrorConfig};
-use crate::net::listener;
+use crate::net::listener::{self, Listener};
 use crate::plugins;
 use crate::producer_expiry;
 use crate::retention;
@@ -82,7 +82,7 @@ impl Running {
         }
         let local = listeners
             .first()
-            .and_then(|listener| listener.get_ref().local_addr().ok());
+            .and_then(|listener| listener.local_addr().ok());
         let kafka = local.map_or_else(String::new, |address| address.to_string());
         let deployed = plugins::watch::start(&broker).map_err(ServeError::Store)?;
         let mut tasks = background(&broker);
@@ -184,7 +184,7 @@ impl Running {
     }
 }
 
-fn bind(config: &Config) -> Result<Vec<async_io::Async<std::net::TcpListener>>, ServeError> {
+fn bind(config: &Config) -> Result<Vec<Listener>, ServeError> {
     let mut listeners = Vec::new();
     for endpoint in &config.listeners {
         let refused = |source| ServeError::Listen {
@@ -198,7 +198,7 @@ fn bind(config: &Config) -> Result<Vec<async_io::Async<std::net::TcpListener>>, 
             .into_iter()
             .next()
             .ok_or_else(|| refused(std::io::ErrorKind::AddrNotAvailable.into()))?;
-        listeners.push(listener::bind(address, config.socket_buffers).map_err(refused)?);
+        listeners.push(Listener::bind(address, config.socket_buffers).map_err(refused)?);
     }
     Ok(listeners)
 }

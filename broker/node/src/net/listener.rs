@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,32 +18,62 @@ use crate::config::SocketBuffers;
 /// How long accepting rests after the process ran out of file descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Binds the listener.
-///
-/// # Errors
-/// The address is taken, or is not one of this machine's.
-pub fn bind(address: SocketAddr, buffers: SocketBuffers) -> io::Result<Async<TcpListener>> {
-    let listener = Async::<TcpListener>::bind(address)?;
-    // Accepted sockets inherit them.
-    if let Some(bytes) = buffers.send {
-        sockopt::set_socket_send_buffer_size(&listener, bytes)?;
+/// Where TCP's congestion control by default is told.
+const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+
+/// A socket that listens.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Async<TcpListener>,
+    /// Whether packets of its connections may wait for what comes next.
+    fills_packets: bool,
+}
+
+impl Listener {
+    /// Binds it.
+    ///
+    /// # Errors
+    /// The address is taken, or is not one of this machine's.
+    pub fn bind(address: SocketAddr, buffers: SocketBuffers) -> io::Result<Self> {
+        let socket = Async::<TcpListener>::bind(address)?;
+        // Accepted sockets inherit them.
+        if let Some(bytes) = buffers.send {
+            sockopt::set_socket_send_buffer_size(&socket, bytes)?;
+        }
+        if let Some(bytes) = buffers.receive {
+            sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
+        }
+        // Only this machine comes to loopback: there is nothing to pace. It is too late for that
+        // when a connection is there.
+        let is_unpaced = !is_paced()
+            || (address.ip().is_loopback() && sockopt::set_tcp_congestion(&socket, "reno").is_ok());
+        Ok(Self {
+            socket,
+            fills_packets: is_unpaced,
+        })
     }
-    if let Some(bytes) = buffers.receive {
-        sockopt::set_socket_recv_buffer_size(&listener, bytes)?;
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.get_ref().local_addr()
     }
-    // Only this machine comes here: there is nothing to pace. It is too late for that when a
-    // connection is there.
-    if address.ip().is_loopback() && !fills_packets(&listener) {
-        let _ = sockopt::set_tcp_congestion(&listener, "reno");
-    }
-    Ok(listener)
+}
+
+/// Whether a packet that may wait for more costs a timer, which is dearer than the packets that are
+/// saved: so it is under BBR where TCP paces by itself.
+fn is_paced() -> bool {
+    let by_default = std::fs::read_to_string(CONGESTION_CONTROL);
+    by_default.is_ok_and(|name| name.starts_with("bbr"))
 }
 
 /// Accepts connections until the task is dropped.
-pub async fn accept(listener: Async<TcpListener>, broker: Arc<Broker>) {
+pub async fn accept(listener: Listener, broker: Arc<Broker>) {
     loop {
-        match listener.accept().await {
-            Ok((stream, remote)) => welcome(stream, remote, &broker),
+        match listener.socket.accept().await {
+            Ok((stream, remote)) => welcome(stream, remote, listener.fills_packets, &broker),
             Err(error) => {
                 warn!(target: "sedge::net", "accept failed: {error}; trying again");
                 Timer::after(ACCEPT_BACKOFF).await;
@@ -53,7 +82,12 @@ pub async fn accept(listener: Async<TcpListener>, broker: Arc<Broker>) {
     }
 }
 
-fn welcome(stream: Async<TcpStream>, remote: SocketAddr, broker: &Arc<Broker>) {
+fn welcome(
+    stream: Async<TcpStream>,
+    remote: SocketAddr,
+    fills_packets: bool,
+    broker: &Arc<Broker>,
+) {
     let open = broker.connections.fetch_add(1, Ordering::Relaxed);
     let guard = OpenConnection(Arc::clone(broker));
     if open >= broker.config.max_connections {
@@ -81,17 +115,11 @@ fn welcome(stream: Async<TcpStream>, remote: SocketAddr, broker: &Arc<Broker>) {
     runtime
         .spawn(async move {
             let _open = guard;
-            let fills = fills_packets(&stream);
-            let writer = PlainSocket::new(&stream, fills.then(|| Arc::clone(&broker.pipes)));
+            let pipes = fills_packets.then(|| Arc::clone(&broker.pipes));
+            let writer = PlainSocket::new(&stream, pipes);
             connection::serve(&stream, writer, Peer { remote, local }, broker).await;
         })
         .detach();
-}
-
-/// Whether a packet may wait for what comes next. Not under BBR where TCP paces by itself: a timer
-/// is set for every packet that waited, which costs more than the packets that are saved.
-fn fills_packets(socket: impl AsFd) -> bool {
-    sockopt::tcp_congestion(socket).is_ok_and(|name| !name.starts_with("bbr"))
 }
 
 struct OpenConnection(Arc<Broker>);
@@ -104,8 +132,6 @@ impl Drop for OpenConnection {
 
 #[cfg(test)]
 mod tests {
-    use futures_lite::future::{block_on, zip};
-
     use super::*;
 
     /// Whatever this machine uses elsewhere.
@@ -115,10 +141,9 @@ mod tests {
             send: None,
             receive: None,
         };
-        let listener = bind("127.0.0.1:0".parse().unwrap(), buffers).unwrap();
-        let address = listener.get_ref().local_addr().unwrap();
-        let connected = zip(listener.accept(), Async::<TcpStream>::connect(address));
-        let (accepted, _client) = block_on(connected);
-        assert!(fills_packets(accepted.unwrap().0));
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), buffers).unwrap();
+        assert!(listener.fills_packets);
+        let used = sockopt::tcp_congestion(&listener.socket).unwrap();
+        assert!(!used.starts_with("bbr"), "{used}");
     }
 }
