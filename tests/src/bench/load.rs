@@ -93,17 +93,11 @@ impl Load {
         })
     }
 
-    /// Fetches every partition from its start to its end.
-    pub fn fetch(&self) -> Outcome {
-        self.on_each_partition(|partition| self.fetch_one(partition))
-    }
-
-    /// The same, as often as it takes to fetch so many bytes.
-    pub fn fetch_at_least(&self, bytes: u64) -> Outcome {
+    /// Fetches every partition from its start to its end, so many times.
+    pub fn fetch(&self, passes: u64) -> Outcome {
         self.on_each_partition(|partition| {
-            let mut all = self.fetch_one(partition);
-            assert!(all.bytes > 0, "{partition} is empty");
-            while all.bytes < bytes / self.partitions as u64 {
+            let mut all = Outcome::default();
+            for _ in 0..passes {
                 all.follow(self.fetch_one(partition));
             }
             all

@@ -119,7 +119,7 @@ fn warm(peer: &mut Peer, bytes: u64) {
         load.topic = format!("warm-{piece}");
         load.create(&[]);
         left = left.saturating_sub(load.produce(Duration::MAX, left.min(500_000_000)).bytes);
-        load.fetch();
+        load.fetch(1);
         load.delete();
         piece += 1;
     }
@@ -142,9 +142,10 @@ fn measure(peer: &mut Peer, load: &Load, durability: &str, plan: &Plan, column: 
     column.produce_p99.add(produced.latency_ms(99.0));
     // Fetch shall not pay for what is left of produce.
     rustix::fs::sync();
-    let (fetched, cpu) = with_cpu(pid, || load.fetch_at_least(plan.fetch_bytes));
+    let passes = plan.fetch_bytes.div_ceil(produced.bytes);
+    let (fetched, cpu) = with_cpu(pid, || load.fetch(passes));
     assert!(
-        fetched.bytes >= produced.bytes,
+        fetched.bytes >= passes * produced.bytes,
         "all that was produced is fetched"
     );
     column.fetch_mb.add(fetched.mb_per_second());
