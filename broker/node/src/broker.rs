@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 use log::info;
@@ -190,6 +191,12 @@ impl Broker {
         topic
             .is_sync()
             .unwrap_or(self.config.durability == Durability::Sync)
+    }
+
+    /// How long lies between two rounds of something, by a key in milliseconds.
+    pub fn interval(&self, key: &str) -> Duration {
+        let ms = self.metadata.load().defaults().number(key);
+        Duration::from_millis(u64::try_from(ms).unwrap_or(0).max(1))
     }
 
     pub fn auto_creates_topics(&self) -> bool {

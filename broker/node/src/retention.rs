@@ -2,7 +2,7 @@
 //! `retention.bytes` ask for.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_io::Timer;
 use log::{info, warn};
@@ -19,13 +19,7 @@ const RETENTION_CHECK_INTERVAL: &str = "log.retention.check.interval.ms";
 pub async fn run(broker: Arc<Broker>) {
     let mut last = Instant::now();
     loop {
-        let interval = broker
-            .metadata
-            .load()
-            .defaults()
-            .number(RETENTION_CHECK_INTERVAL);
-        let interval = u64::try_from(interval).unwrap_or(0).max(1);
-        Timer::at(last + Duration::from_millis(interval)).await;
+        Timer::at(last + broker.interval(RETENTION_CHECK_INTERVAL)).await;
         last = Instant::now();
         let planning = Arc::clone(&broker);
         let moves = blocking::unblock(move || plan(&planning)).await;

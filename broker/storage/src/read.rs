@@ -189,7 +189,7 @@ fn read_marks_of(
     // them.
     let are_ends_cached = LazyCell::new(|| {
         let is_cached = |mark: &Mark| file.is_cached(mark.position, u64::from(mark.bytes));
-        marks.first().is_some_and(is_cached) && marks.last().is_some_and(is_cached)
+        marks.last().is_some_and(is_cached) && (marks.len() == 1 || is_cached(&marks[0]))
     });
     while let Some(first) = rest.first()
         && !reading.done

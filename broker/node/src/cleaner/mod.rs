@@ -18,7 +18,6 @@ mod sweep;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_io::Timer;
 use event_listener::EventListener;
@@ -108,12 +107,7 @@ pub async fn run(broker: Arc<Broker>) {
 /// Until `log.cleaner.backoff.ms` are over, or what retention or a client deleted left segments
 /// sparse: their space is wanted now.
 async fn wait(broker: &Broker, shrunk: EventListener) {
-    let backoff = broker
-        .metadata
-        .load()
-        .defaults()
-        .number("log.cleaner.backoff.ms");
-    let backoff = Duration::from_millis(u64::try_from(backoff).unwrap_or(0).max(1));
+    let backoff = broker.interval("log.cleaner.backoff.ms");
     let hurried = async {
         shrunk.await;
         Timer::after(limits::SHRUNK_PAUSE).await;

@@ -1,6 +1,8 @@
 //! Compaction on a real log: of batches that no client may write yet, transactions and their
 //! markers; and what waits when the day's write budget is spent.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
