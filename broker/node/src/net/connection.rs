@@ -12,18 +12,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
-use async_io::Timer;
 use futures_lite::future;
 use futures_lite::{AsyncRead, AsyncReadExt};
-use log::{debug, warn};
+use log::{debug, info, warn};
 use sedge_protocol::Bytes;
 use sedge_protocol::fetch::frame_bytes;
 use sedge_protocol::frame::{self, OtherProtocol};
 
+use super::activity::Activity;
 use super::gate::Admission;
 use super::reply::{Frame, ReplySocket, write_frame};
 use super::when_woken::WhenWoken;
@@ -70,6 +68,8 @@ pub enum Disconnect {
     Unsupported { api_key: i16, api_version: i16 },
     /// acks=0 and the write failed: closing is the only answer (gotcha 5).
     UnacknowledgedFailure,
+    /// No byte was read or written for `connections.max.idle.ms`.
+    Idle { idle_ms: u64 },
     /// The broker is shutting down.
     ShuttingDown,
     /// The socket failed.
@@ -104,6 +104,12 @@ impl fmt::Display for Disconnect {
                 write!(f, "api {api_key} v{api_version} is not supported")
             }
             Self::UnacknowledgedFailure => f.write_str("a produce with acks=0 failed"),
+            Self::Idle { idle_ms } => {
+                write!(
+                    f,
+                    "no byte came or went for connections.max.idle.ms={idle_ms}"
+                )
+            }
             Self::ShuttingDown => f.write_str("the broker is shutting down"),
             Self::Io(error) => error.fmt(f),
         }
@@ -124,23 +130,30 @@ pub struct Peer {
     pub local: SocketAddr,
 }
 
-/// Serves a connection until it closes.
+/// Serves a connection until it closes. `reader` and `writer` note in `activity` what they move.
 pub async fn serve(
     reader: impl AsyncRead + Unpin,
     writer: impl ReplySocket,
+    activity: &Activity,
     peer: Peer,
     broker: Arc<Broker>,
 ) {
     let (answers, queue) = async_channel::bounded(CONNECTION_IN_FLIGHT_MAX);
     let remote = peer.remote;
-    let activity = Activity::default();
-    let read = read_requests(reader, peer, Arc::clone(&broker), answers, &activity);
-    let write = write_replies(writer, queue, &broker, &activity);
-    let idle = activity.wait_until_idle(broker.config.connections_max_idle_ms);
+    let read = read_requests(reader, peer, Arc::clone(&broker), answers);
+    let write = write_replies(writer, queue, &broker);
+    let idle_ms = broker.config.connections_max_idle_ms;
+    let idle = async {
+        activity.wait_until_idle(idle_ms).await;
+        Err(Disconnect::Idle { idle_ms })
+    };
     let read_or_write = future::or(WhenWoken::new(read), WhenWoken::new(write));
     match future::or(read_or_write, WhenWoken::new(idle)).await {
         Ok(()) => {}
         Err(Disconnect::Io(error)) => debug!(target: "sedge::net", "peer={remote} closed: {error}"),
+        Err(idle @ Disconnect::Idle { .. }) => {
+            info!(target: "sedge::net", "peer={remote} closed: {idle}");
+        }
         Err(reason) => {
             broker.metrics.connections_broken_off.increment();
             warn!(target: "sedge::net", "peer={remote} disconnected: {reason}");
@@ -158,14 +171,12 @@ async fn read_requests(
     peer: Peer,
     broker: Arc<Broker>,
     answers: Sender<Queued>,
-    activity: &Activity,
 ) -> Result<(), Disconnect> {
     let mut frames = FrameReader::new(reader, broker.config.socket_request_max_bytes);
     while let Some(bytes) = frames.next_length().await? {
         frames.begin(bytes).await?;
         let admission = broker.gate.admit(bytes).await;
         let frame = frames.frame(bytes).await?;
-        activity.note();
         broker.metrics.bytes_in.add(frame.len() as u64 + 4);
         let answer = handlers::dispatch(&broker, &peer, frame).await?;
         if answers.send(Queued { answer, admission }).await.is_err() {
@@ -181,7 +192,6 @@ async fn write_replies(
     mut writer: impl ReplySocket,
     queue: Receiver<Queued>,
     broker: &Broker,
-    activity: &Activity,
 ) -> Result<(), Disconnect> {
     while let Ok(Queued { answer, admission }) = queue.recv().await {
         let frame = match answer {
@@ -192,47 +202,10 @@ async fn write_replies(
         if let Some(frame) = frame {
             write_frame(&mut writer, &frame).await?;
             broker.metrics.bytes_out.add(frame_bytes(&frame) as u64);
-            activity.note();
         }
         drop(admission);
     }
     Ok(())
-}
-
-/// When the connection was last used, in milliseconds since it was opened.
-struct Activity {
-    opened: Instant,
-    last_ms: AtomicU64,
-}
-
-impl Default for Activity {
-    fn default() -> Self {
-        Self {
-            opened: Instant::now(),
-            last_ms: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Activity {
-    fn note(&self) {
-        self.last_ms
-            .store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
-    }
-
-    /// Ends when nothing was read or written for `idle_ms` (`connections.max.idle.ms`).
-    async fn wait_until_idle(&self, idle_ms: u64) -> Result<(), Disconnect> {
-        loop {
-            let due = self.last_ms.load(Ordering::Relaxed).saturating_add(idle_ms);
-            let Some(due) = self.opened.checked_add(Duration::from_millis(due)) else {
-                return future::pending().await;
-            };
-            if Instant::now() >= due {
-                return Ok(());
-            }
-            Timer::at(due).await;
-        }
-    }
 }
 
 /// Cuts the stream into frames. Allocates a frame only after its length is checked and admitted.

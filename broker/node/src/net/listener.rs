@@ -10,6 +10,7 @@ use async_io::{Async, Timer};
 use log::{debug, warn};
 use rustix::net::sockopt;
 
+use super::activity::{Activity, WatchedSocket};
 use super::connection::{self, Peer};
 use super::reply::PlainSocket;
 use crate::broker::Broker;
@@ -116,8 +117,10 @@ fn welcome(
         .spawn(async move {
             let _open = guard;
             let pipes = fills_packets.then(|| Arc::clone(&broker.pipes));
-            let writer = PlainSocket::new(&stream, pipes);
-            connection::serve(&stream, writer, Peer { remote, local }, broker).await;
+            let activity = Activity::default();
+            let socket = WatchedSocket::new(&stream, &activity);
+            let writer = PlainSocket::new(socket, pipes);
+            connection::serve(socket, writer, &activity, Peer { remote, local }, broker).await;
         })
         .detach();
 }

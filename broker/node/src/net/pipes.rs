@@ -107,18 +107,20 @@ impl Lent<'_> {
         Ok(())
     }
 
-    /// Gives the socket what it takes now; where `more` comes soon, a packet may wait for it.
+    /// Gives the socket what it takes now and returns the bytes; if `more` comes soon, a packet may
+    /// wait for it.
     ///
     /// # Errors
     /// What the socket says; [`io::ErrorKind::WouldBlock`] where it takes nothing now.
-    pub fn empty_into(&mut self, socket: impl AsFd, more: bool) -> io::Result<()> {
+    pub fn empty_into(&mut self, socket: impl AsFd, more: bool) -> io::Result<usize> {
         let Some(pipe) = &self.pipe else {
-            return Ok(());
+            return Ok(0);
         };
         let mut flags = SpliceFlags::NONBLOCK;
         flags.set(SpliceFlags::MORE, more);
-        self.held -= splice(&pipe.from, None, socket, None, self.held, flags)?;
-        Ok(())
+        let given = splice(&pipe.from, None, socket, None, self.held, flags)?;
+        self.held -= given;
+        Ok(given)
     }
 }
 

@@ -8,11 +8,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use async_io::Async;
 use futures_lite::{AsyncWrite, AsyncWriteExt};
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use sedge_storage::{Chunk, Placed};
 
+use super::activity::WatchedSocket;
 use super::pipes::{Lent, Piece, Pipes};
 
 /// A whole response frame, length and header included, in pieces.
@@ -32,14 +32,14 @@ pub trait ReplySocket: AsyncWrite + Unpin {
 /// A connection without TLS.
 #[derive(Debug)]
 pub struct PlainSocket<'a> {
-    stream: &'a Async<TcpStream>,
+    socket: WatchedSocket<'a>,
     /// To fill packets over the ends of pieces. Otherwise each piece leaves at once, small or not.
     pipes: Option<Arc<Pipes>>,
 }
 
 impl<'a> PlainSocket<'a> {
-    pub fn new(stream: &'a Async<TcpStream>, pipes: Option<Arc<Pipes>>) -> Self {
-        Self { stream, pipes }
+    pub fn new(socket: WatchedSocket<'a>, pipes: Option<Arc<Pipes>>) -> Self {
+        Self { socket, pipes }
     }
 
     /// A pipe for pieces that a packet may be filled over.
@@ -60,7 +60,7 @@ impl AsyncWrite for PlainSocket<'_> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        Pin::new(&mut self.socket).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -68,15 +68,15 @@ impl AsyncWrite for PlainSocket<'_> {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        Pin::new(&mut self.socket).poll_write_vectored(context, pieces)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.socket).poll_flush(context)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(context)
+        Pin::new(&mut self.socket).poll_close(context)
     }
 }
 
@@ -122,7 +122,7 @@ async fn send_all(socket: &mut impl ReplySocket, places: &[&Placed], more: bool)
             .map(|place| piece_of(place))
             .collect::<Option<_>>()
     {
-        return send_through(pipe, plain.stream, pieces, more).await;
+        return send_through(pipe, &plain.socket, pieces, more).await;
     }
     for placed in places {
         send(socket, placed).await?;
@@ -141,7 +141,7 @@ fn piece_of(placed: &Placed) -> Option<Piece<'_>> {
 
 async fn send_through(
     mut pipe: Lent<'_>,
-    stream: &Async<TcpStream>,
+    socket: &WatchedSocket<'_>,
     mut pieces: VecDeque<Piece<'_>>,
     more: bool,
 ) -> io::Result<()> {
@@ -149,7 +149,7 @@ async fn send_through(
         pipe.fill(&mut pieces)?;
         let more = more || !pieces.is_empty();
         while pipe.held() > 0 {
-            stream.write_with(|to| pipe.empty_into(to, more)).await?;
+            socket.write_with(|to| pipe.empty_into(to, more)).await?;
         }
     }
     Ok(())
@@ -167,7 +167,7 @@ async fn send(socket: &mut impl ReplySocket, placed: &Placed) -> io::Result<()> 
     let mut at = piece.position;
     while at < end {
         let sent = plain
-            .stream
+            .socket
             .write_with(|to| {
                 let left = (end - at) as usize;
                 Ok(rustix::fs::sendfile(to, piece.file, Some(&mut at), left)?)
@@ -222,7 +222,7 @@ async fn write_some(
             let nothing = &mut SendAncillaryBuffer::default();
             Ok(sendmsg(to, slices, nothing, flags)?)
         };
-        return plain.stream.write_with(send).await;
+        return plain.socket.write_with(send).await;
     }
     match slices {
         [one] => socket.write(one).await,
@@ -237,6 +237,7 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
+    use async_io::Async;
     use futures_lite::AsyncReadExt;
     use futures_lite::future::{self, block_on};
     use sedge_protocol::Bytes;
@@ -245,6 +246,7 @@ mod tests {
     use sedge_protocol::records::{BatchBuilder, Compression};
     use sedge_storage::{Commit, Entry, LogStore, NoViews, Options, Store, Wait};
 
+    use super::super::activity::Activity;
     use super::*;
 
     /// Takes three bytes at a time and knows nothing of files, like TLS.
@@ -354,8 +356,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = block_on(Async::<TcpStream>::connect(address)).unwrap();
         let server = Async::new(listener.accept().unwrap().0).unwrap();
+        let activity = Activity::default();
         for pipes in [None, Some(Arc::default())] {
-            let mut socket = PlainSocket::new(&server, pipes);
+            let watched = WatchedSocket::new(&server, &activity);
+            let mut socket = PlainSocket::new(watched, pipes);
             let mut received = vec![0; frame_bytes(&frame)];
             let write = write_frame(&mut socket, &frame);
             let (written, read) = block_on(future::zip(write, (&client).read_exact(&mut received)));
@@ -373,8 +377,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(TcpStream::connect(address).unwrap());
         let server = Async::new(listener.accept().unwrap().0).unwrap();
+        let activity = Activity::default();
         for pipes in [None, Some(Arc::default())] {
-            let mut socket = PlainSocket::new(&server, pipes);
+            let watched = WatchedSocket::new(&server, &activity);
+            let mut socket = PlainSocket::new(watched, pipes);
             let frames = std::iter::repeat_n(&frame, 100);
             let outcome = frames
                 .map(|frame| block_on(write_frame(&mut socket, frame)))

@@ -1,0 +1,131 @@
+//! When a connection last moved a byte, in either direction.
+//!
+//! Each read and write that moves bytes counts, also those inside a frame: a long answer over a
+//! slow line is a connection at work, and only silence is idle (`connections.max.idle.ms`).
+
+use std::io::{self, IoSlice};
+use std::net::TcpStream;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use async_io::{Async, Timer};
+use futures_lite::{AsyncRead, AsyncWrite, future};
+
+/// The time of the last byte, in milliseconds since the connection was opened.
+#[derive(Debug)]
+pub struct Activity {
+    opened: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            opened: Instant::now(),
+            last_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Activity {
+    fn note(&self) {
+        self.last_ms
+            .store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Returns when no byte was read or written for `idle_ms`.
+    pub async fn wait_until_idle(&self, idle_ms: u64) {
+        loop {
+            let due = self.last_ms.load(Ordering::Relaxed).saturating_add(idle_ms);
+            let Some(due) = self.opened.checked_add(Duration::from_millis(due)) else {
+                return future::pending().await;
+            };
+            if Instant::now() >= due {
+                return;
+            }
+            Timer::at(due).await;
+        }
+    }
+}
+
+/// A connection's socket, which notes each byte that it moves.
+#[derive(Clone, Copy, Debug)]
+pub struct WatchedSocket<'a> {
+    stream: &'a Async<TcpStream>,
+    activity: &'a Activity,
+}
+
+impl<'a> WatchedSocket<'a> {
+    pub fn new(stream: &'a Async<TcpStream>, activity: &'a Activity) -> Self {
+        Self { stream, activity }
+    }
+
+    /// Runs `write` when the socket takes bytes. `write` returns how many it gave.
+    ///
+    /// # Errors
+    /// What `write` returns, except [`io::ErrorKind::WouldBlock`], after which it runs again.
+    pub async fn write_with(
+        &self,
+        write: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let written = self.stream.write_with(write).await;
+        self.moved(&written);
+        written
+    }
+
+    fn moved(&self, outcome: &io::Result<usize>) {
+        if matches!(outcome, Ok(bytes) if *bytes > 0) {
+            self.activity.note();
+        }
+    }
+
+    fn seen(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(outcome) = &outcome {
+            self.moved(outcome);
+        }
+        outcome
+    }
+}
+
+impl AsyncRead for WatchedSocket<'_> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut stream = self.stream;
+        self.seen(Pin::new(&mut stream).poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for WatchedSocket<'_> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut stream = self.stream;
+        self.seen(Pin::new(&mut stream).poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut stream = self.stream;
+        self.seen(Pin::new(&mut stream).poll_write_vectored(context, pieces))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut stream = self.stream;
+        Pin::new(&mut stream).poll_flush(context)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut stream = self.stream;
+        Pin::new(&mut stream).poll_close(context)
+    }
+}
