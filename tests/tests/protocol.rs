@@ -14,6 +14,8 @@ use sedge_tests::wire::{
 mod data;
 #[path = "protocol/groups.rs"]
 mod groups;
+#[path = "protocol/pipelined.rs"]
+mod pipelined;
 #[path = "protocol/producers.rs"]
 mod producers;
 #[path = "protocol/topics.rs"]
@@ -34,6 +36,26 @@ const CHECKS: &[Check] = &[
     (
         "replies come in the order of the requests",
         data::replies_in_order,
+    ),
+    (
+        "an offset fetch sees the commit before it",
+        pipelined::an_offset_fetch_sees_the_commit_before_it,
+    ),
+    (
+        "ListOffsets sees the produces before it",
+        pipelined::list_offsets_sees_the_produce_before_it,
+    ),
+    (
+        "a fetch sees the produce before it",
+        pipelined::a_fetch_sees_the_produce_before_it,
+    ),
+    (
+        "a produce sees the topic created before it",
+        pipelined::a_produce_waits_for_what_is_before_it,
+    ),
+    (
+        "pipelined produces keep their order",
+        pipelined::produces_keep_their_order,
     ),
     ("a produce wakes a waiting fetch", data::produce_wakes_fetch),
     ("a fetch outside the log", data::fetch_out_of_range),

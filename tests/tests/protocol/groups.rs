@@ -8,7 +8,7 @@ use super::{Asked, Decoder, Encoder, NOT_YET, error, key};
 const SUBSCRIPTION: &[u8] = &[0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
 const MEMBER_ID_REQUIRED: i16 = 79;
 
-fn wait_coordinator(asked: &mut Asked, group: &str) {
+pub fn wait_coordinator(asked: &mut Asked, group: &str) {
     let deadline = Instant::now() + Duration::from_mins(1);
     let body = Encoder::default().string(group).i8(0).0;
     loop {

@@ -27,10 +27,10 @@ use crate::partitions::Partition;
 const READ_COMMITTED: i8 = 1;
 const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 13;
 
-pub fn handle(request: Request, message: FetchRequestData) -> Answer {
-    Answer::Later(Box::pin(async move {
+pub async fn handle(request: Request, message: FetchRequestData) -> Result<Answer, Disconnect> {
+    Ok(Answer::Later(Box::pin(async move {
         answer(&request, message).await.map(Some)
-    }))
+    })))
 }
 
 async fn answer(request: &Request, message: FetchRequestData) -> Result<Frame, Disconnect> {

@@ -19,12 +19,12 @@ const FIRST_VERSION_WITH_NO_PROTOCOL: i16 = 7;
 const FIRST_VERSION_WITH_SKIPPED_ASSIGNMENT: i16 = 9;
 const NO_GENERATION: i32 = -1;
 
-pub fn handle(request: Request, message: JoinGroupRequestData) -> Answer {
+pub async fn handle(request: Request, message: JoinGroupRequestData) -> Result<Answer, Disconnect> {
     let join = read(&request, message);
     let now = request.broker.clock.now();
     let suffix = random_uuid().inner().to_string();
     let answered = request.broker.groups.join(now, join, &suffix);
-    Answer::Later(Box::pin(async move {
+    Ok(Answer::Later(Box::pin(async move {
         let Ok(ReplyBody::Join(reply)) = answered.recv().await else {
             return Err(Disconnect::ShuttingDown);
         };
@@ -32,7 +32,7 @@ pub fn handle(request: Request, message: JoinGroupRequestData) -> Answer {
         request
             .encode(|buffer, version| response.write(buffer, version))
             .map(Some)
-    }))
+    })))
 }
 
 fn read(request: &Request, message: JoinGroupRequestData) -> JoinRequest {

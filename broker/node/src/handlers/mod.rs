@@ -13,9 +13,11 @@ use sedge_core::metadata::{Command, CommandReply, Image};
 use sedge_protocol::api;
 use sedge_protocol::frame::{self, RequestHeader};
 use sedge_protocol::ids::LeaderEpoch;
-use sedge_protocol::kafka::generated::{self as messages, ApiKey};
+use sedge_protocol::kafka::generated::ApiKey;
 use sedge_protocol::kafka::{self, KafkaString, KafkaUuid};
 use sedge_protocol::{Bytes, BytesMut, ErrorCode};
+
+pub use apis::start_of;
 
 pub use crate::broker::Refusal;
 
@@ -26,6 +28,7 @@ use crate::partitions::Partition;
 
 mod alter_configs;
 mod api_versions;
+mod apis;
 mod configs;
 mod create_partitions;
 mod create_topics;
@@ -102,6 +105,14 @@ impl Request {
             .request(self.key, self.received.elapsed());
     }
 
+    /// The broker does not speak this version of the API.
+    fn unsupported(&self) -> Disconnect {
+        Disconnect::Unsupported {
+            api_key: self.header.api_key,
+            api_version: self.header.api_version,
+        }
+    }
+
     /// The request, or the answer to it, is not one that the protocol has.
     pub fn malformed(&self, error: impl std::fmt::Display) -> Disconnect {
         Disconnect::Malformed {
@@ -148,245 +159,7 @@ pub async fn dispatch(
     if body.len() > frame::request_bytes_max(api_key, usize::MAX) {
         return Err(request.malformed("it is larger than any request of its kind"));
     }
-    route(request, body).await
-}
-
-/// Decodes the message, calls its handler, and encodes what that gives.
-macro_rules! answer {
-    ($request:ident, $body:ident, $handler:path, $module:ident, $message:ident) => {{
-        let version = $request.version();
-        let message = messages::$module::$message::read(&mut $body, version)
-            .map_err(|error| $request.malformed(error))?;
-        let response = $handler(&$request, message).await;
-        $request
-            .encode(|buffer, version| response.write(buffer, version))
-            .map(Answer::Now)
-    }};
-}
-
-async fn route(request: Request, mut body: Bytes) -> Result<Answer, Disconnect> {
-    let version = request.version();
-    match request.key {
-        ApiKey::Produce => {
-            frame::check_produce(&body, version).map_err(|error| request.malformed(error))?;
-            let message = messages::produce_request::ProduceRequestData::read(&mut body, version)
-                .map_err(|error| request.malformed(error))?;
-            produce::handle(request, message).await
-        }
-        ApiKey::Fetch => {
-            let message = messages::fetch_request::FetchRequestData::read(&mut body, version)
-                .map_err(|error| request.malformed(error))?;
-            Ok(fetch::handle(request, message))
-        }
-        ApiKey::JoinGroup => {
-            let message =
-                messages::join_group_request::JoinGroupRequestData::read(&mut body, version)
-                    .map_err(|error| request.malformed(error))?;
-            Ok(join_group::handle(request, message))
-        }
-        ApiKey::SyncGroup => {
-            let message =
-                messages::sync_group_request::SyncGroupRequestData::read(&mut body, version)
-                    .map_err(|error| request.malformed(error))?;
-            Ok(sync_group::handle(request, message))
-        }
-        ApiKey::OffsetCommit => {
-            let message =
-                messages::offset_commit_request::OffsetCommitRequestData::read(&mut body, version)
-                    .map_err(|error| request.malformed(error))?;
-            Ok(offset_commit::handle(request, message))
-        }
-        ApiKey::OffsetFetch => answer!(
-            request,
-            body,
-            offset_fetch::handle,
-            offset_fetch_request,
-            OffsetFetchRequestData
-        ),
-        ApiKey::OffsetDelete => answer!(
-            request,
-            body,
-            offset_delete::handle,
-            offset_delete_request,
-            OffsetDeleteRequestData
-        ),
-        ApiKey::FindCoordinator => answer!(
-            request,
-            body,
-            find_coordinator::handle,
-            find_coordinator_request,
-            FindCoordinatorRequestData
-        ),
-        ApiKey::Heartbeat => {
-            answer!(
-                request,
-                body,
-                heartbeat::handle,
-                heartbeat_request,
-                HeartbeatRequestData
-            )
-        }
-        ApiKey::LeaveGroup => {
-            answer!(
-                request,
-                body,
-                leave_group::handle,
-                leave_group_request,
-                LeaveGroupRequestData
-            )
-        }
-        ApiKey::DescribeGroups => answer!(
-            request,
-            body,
-            describe_groups::handle,
-            describe_groups_request,
-            DescribeGroupsRequestData
-        ),
-        ApiKey::ListGroups => {
-            answer!(
-                request,
-                body,
-                list_groups::handle,
-                list_groups_request,
-                ListGroupsRequestData
-            )
-        }
-        ApiKey::DeleteGroups => answer!(
-            request,
-            body,
-            delete_groups::handle,
-            delete_groups_request,
-            DeleteGroupsRequestData
-        ),
-        ApiKey::ApiVersions => {
-            answer!(
-                request,
-                body,
-                api_versions::handle,
-                api_versions_request,
-                ApiVersionsRequestData
-            )
-        }
-        ApiKey::Metadata => {
-            answer!(
-                request,
-                body,
-                metadata::handle,
-                metadata_request,
-                MetadataRequestData
-            )
-        }
-        ApiKey::ListOffsets => {
-            answer!(
-                request,
-                body,
-                list_offsets::handle,
-                list_offsets_request,
-                ListOffsetsRequestData
-            )
-        }
-        ApiKey::OffsetForLeaderEpoch => answer!(
-            request,
-            body,
-            offset_for_leader_epoch::handle,
-            offset_for_leader_epoch_request,
-            OffsetForLeaderEpochRequestData
-        ),
-        ApiKey::CreateTopics => {
-            answer!(
-                request,
-                body,
-                create_topics::handle,
-                create_topics_request,
-                CreateTopicsRequestData
-            )
-        }
-        ApiKey::DeleteTopics => {
-            answer!(
-                request,
-                body,
-                delete_topics::handle,
-                delete_topics_request,
-                DeleteTopicsRequestData
-            )
-        }
-        ApiKey::CreatePartitions => answer!(
-            request,
-            body,
-            create_partitions::handle,
-            create_partitions_request,
-            CreatePartitionsRequestData
-        ),
-        ApiKey::DescribeConfigs => answer!(
-            request,
-            body,
-            describe_configs::handle,
-            describe_configs_request,
-            DescribeConfigsRequestData
-        ),
-        ApiKey::AlterConfigs => {
-            answer!(
-                request,
-                body,
-                alter_configs::handle,
-                alter_configs_request,
-                AlterConfigsRequestData
-            )
-        }
-        ApiKey::IncrementalAlterConfigs => answer!(
-            request,
-            body,
-            incremental_alter_configs::handle,
-            incremental_alter_configs_request,
-            IncrementalAlterConfigsRequestData
-        ),
-        ApiKey::DeleteRecords => answer!(
-            request,
-            body,
-            delete_records::handle,
-            delete_records_request,
-            DeleteRecordsRequestData
-        ),
-        ApiKey::InitProducerId => answer!(
-            request,
-            body,
-            init_producer_id::handle,
-            init_producer_id_request,
-            InitProducerIdRequestData
-        ),
-        ApiKey::DescribeCluster => answer!(
-            request,
-            body,
-            describe_cluster::handle,
-            describe_cluster_request,
-            DescribeClusterRequestData
-        ),
-        ApiKey::DescribeTopicPartitions => answer!(
-            request,
-            body,
-            describe_topic_partitions::handle,
-            describe_topic_partitions_request,
-            DescribeTopicPartitionsRequestData
-        ),
-        ApiKey::DescribeLogDirs => answer!(
-            request,
-            body,
-            describe_log_dirs::handle,
-            describe_log_dirs_request,
-            DescribeLogDirsRequestData
-        ),
-        ApiKey::ListConfigResources => answer!(
-            request,
-            body,
-            list_config_resources::handle,
-            list_config_resources_request,
-            ListConfigResourcesRequestData
-        ),
-        _ => Err(Disconnect::Unsupported {
-            api_key: request.header.api_key,
-            api_version: version,
-        }),
-    }
+    apis::route(request, body).await
 }
 
 /// Gives the controller a command, in the terms of most responses.

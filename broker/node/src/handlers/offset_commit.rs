@@ -25,7 +25,10 @@ enum Slot {
     Refused(ErrorCode),
 }
 
-pub fn handle(request: Request, message: OffsetCommitRequestData) -> Answer {
+pub async fn handle(
+    request: Request,
+    message: OffsetCommitRequestData,
+) -> Result<Answer, Disconnect> {
     let committer = Committer {
         group_id: message.group_id.to_string(),
         generation_id: message.generation_id_or_member_epoch,
@@ -39,7 +42,7 @@ pub fn handle(request: Request, message: OffsetCommitRequestData) -> Answer {
         .broker
         .groups
         .plan(|machine| machine.handle_offset_commit(now, &committer, offsets));
-    Answer::Later(Box::pin(async move {
+    Ok(Answer::Later(Box::pin(async move {
         let Ok(written) = written.recv().await else {
             return Err(Disconnect::ShuttingDown);
         };
@@ -58,7 +61,7 @@ pub fn handle(request: Request, message: OffsetCommitRequestData) -> Answer {
         request
             .encode(|buffer, version| response.write(buffer, version))
             .map(Some)
-    }))
+    })))
 }
 
 /// Finds each partition's topic: by id from version 10, by name before.

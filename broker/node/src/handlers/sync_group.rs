@@ -8,7 +8,7 @@ use sedge_protocol::kafka::generated::sync_group_response::SyncGroupResponseData
 use super::Request;
 use crate::net::connection::{Answer, Disconnect};
 
-pub fn handle(request: Request, message: SyncGroupRequestData) -> Answer {
+pub async fn handle(request: Request, message: SyncGroupRequestData) -> Result<Answer, Disconnect> {
     let assignments = message.assignments.into_iter();
     let sync = SyncRequest {
         group_id: message.group_id.to_string(),
@@ -22,7 +22,7 @@ pub fn handle(request: Request, message: SyncGroupRequestData) -> Answer {
             .collect(),
     };
     let answered = request.broker.groups.sync(request.broker.clock.now(), sync);
-    Answer::Later(Box::pin(async move {
+    Ok(Answer::Later(Box::pin(async move {
         let Ok(ReplyBody::Sync(reply)) = answered.recv().await else {
             return Err(Disconnect::ShuttingDown);
         };
@@ -37,5 +37,5 @@ pub fn handle(request: Request, message: SyncGroupRequestData) -> Answer {
         request
             .encode(|buffer, version| response.write(buffer, version))
             .map(Some)
-    }))
+    })))
 }

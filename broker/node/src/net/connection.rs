@@ -1,10 +1,15 @@
 //! One connection: frames in, replies out, in the order of the requests (the protocol guide's
 //! "Network").
 //!
-//! The reader decodes and starts each request in order; what cannot be answered at once (a produce
-//! that waits for its flush, a fetch that waits for data) becomes a future that the writer half
-//! awaits in turn. So a connection pipelines, its produces share flushes, and its replies never
-//! overtake each other.
+//! The reader starts each request in order; what cannot be answered at once (a produce that waits
+//! for its flush, a fetch that waits for data) becomes a future that the writer half awaits in
+//! turn. Only produces start while others before them are not answered ([`Start`]), so they share
+//! flushes; the protocol guide promises that a connection's requests are processed in the order in
+//! which they were sent, and each sees what those before it did. A request that has to wait for its
+//! turn is left in the socket, but for its first bytes.
+//!
+//! **Invariant:** replies leave in the order of the requests, and no request starts before one in
+//! front of it, unless both are pipelined (`tests/protocol/pipelined.rs`).
 
 use std::fmt;
 use std::future::Future;
@@ -12,8 +17,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_channel::{Receiver, Sender};
+use event_listener::Event;
 use futures_lite::future;
 use futures_lite::{AsyncRead, AsyncReadExt};
 use log::{debug, info, warn};
@@ -35,8 +42,15 @@ pub enum Answer {
     Now(Frame),
     /// The reply comes when the future does. `None` means that there is none (acks=0).
     Later(Pin<Box<dyn Future<Output = Result<Option<Frame>, Disconnect>> + Send>>),
-    /// There is no reply (acks=0).
-    Nothing,
+}
+
+/// When a request starts, seen from those before it on its connection that are not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At once behind requests that are pipelined too; otherwise in turn.
+    Pipelined,
+    /// When all of them are answered: it sees what they did.
+    InTurn,
 }
 
 impl fmt::Debug for Answer {
@@ -44,7 +58,6 @@ impl fmt::Debug for Answer {
         f.write_str(match self {
             Self::Now(_) => "Now",
             Self::Later(_) => "Later",
-            Self::Nothing => "Nothing",
         })
     }
 }
@@ -140,8 +153,9 @@ pub async fn serve(
 ) {
     let (answers, queue) = async_channel::bounded(CONNECTION_IN_FLIGHT_MAX);
     let remote = peer.remote;
-    let read = read_requests(reader, peer, Arc::clone(&broker), answers);
-    let write = write_replies(writer, queue, &broker);
+    let unanswered = Unanswered::default();
+    let read = read_requests(reader, peer, Arc::clone(&broker), answers, &unanswered);
+    let write = write_replies(writer, queue, &broker, &unanswered);
     let idle_ms = broker.config.connections_max_idle_ms;
     let idle = async {
         activity.wait_until_idle(idle_ms).await;
@@ -171,14 +185,22 @@ async fn read_requests(
     peer: Peer,
     broker: Arc<Broker>,
     answers: Sender<Queued>,
+    unanswered: &Unanswered,
 ) -> Result<(), Disconnect> {
     let mut frames = FrameReader::new(reader, broker.config.socket_request_max_bytes);
+    let mut before = Start::Pipelined;
     while let Some(bytes) = frames.next_length().await? {
         frames.begin(bytes).await?;
+        let start = handlers::start_of(frames.api_key(bytes));
+        if (before, start) != (Start::Pipelined, Start::Pipelined) {
+            unanswered.wait_for_none().await;
+        }
+        before = start;
         let admission = broker.gate.admit(bytes).await;
         let frame = frames.frame(bytes).await?;
         broker.metrics.bytes_in.add(frame.len() as u64 + 4);
         let answer = handlers::dispatch(&broker, &peer, frame).await?;
+        unanswered.add();
         if answers.send(Queued { answer, admission }).await.is_err() {
             break;
         }
@@ -192,20 +214,49 @@ async fn write_replies(
     mut writer: impl ReplySocket,
     queue: Receiver<Queued>,
     broker: &Broker,
+    unanswered: &Unanswered,
 ) -> Result<(), Disconnect> {
     while let Ok(Queued { answer, admission }) = queue.recv().await {
         let frame = match answer {
             Answer::Now(frame) => Some(frame),
             Answer::Later(future) => future.await?,
-            Answer::Nothing => None,
         };
         if let Some(frame) = frame {
             write_frame(&mut writer, &frame).await?;
             broker.metrics.bytes_out.add(frame_bytes(&frame) as u64);
         }
         drop(admission);
+        unanswered.remove();
     }
     Ok(())
+}
+
+/// The requests of a connection that have started and whose replies are not written.
+#[derive(Debug, Default)]
+struct Unanswered {
+    count: AtomicUsize,
+    none: Event,
+}
+
+impl Unanswered {
+    fn add(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&self) {
+        if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.none.notify(usize::MAX);
+        }
+    }
+
+    async fn wait_for_none(&self) {
+        while self.count.load(Ordering::Acquire) > 0 {
+            let listener = self.none.listen();
+            if self.count.load(Ordering::Acquire) > 0 {
+                listener.await;
+            }
+        }
+    }
 }
 
 /// Cuts the stream into frames. Allocates a frame only after its length is checked and admitted.
@@ -289,6 +340,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.end += read;
         }
         Ok(())
+    }
+
+    /// The API of the frame that was begun last; -1 where the frame is too short to say.
+    fn api_key(&self, bytes: usize) -> i16 {
+        let begun = &self.buffer[self.start..self.end];
+        let key = begun.first_chunk().filter(|key| key.len() <= bytes);
+        key.map_or(-1, |key| i16::from_be_bytes(*key))
     }
 
     /// The frame whose length was read last.

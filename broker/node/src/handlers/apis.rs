@@ -1,0 +1,117 @@
+//! The table of requests: a row an API, with its handler and the rule by which a request starts.
+//!
+//! **Invariant:** the rows are those of [`sedge_protocol::api::APIS`], so what is advertised has a
+//! handler and a rule (the assertion at the end of this file).
+
+use sedge_protocol::Bytes;
+use sedge_protocol::api::APIS;
+use sedge_protocol::frame;
+use sedge_protocol::kafka::generated::{self as messages, ApiKey};
+
+use super::Request;
+use crate::net::connection::{Answer, Disconnect, Start};
+
+/// `KEY: START, FORM MODULE(MESSAGE MODULE::MESSAGE)`. The form `now` is a handler that gives the
+/// response; `later` one that gives an [`Answer`].
+macro_rules! apis {
+    ($($key:ident: $start:ident, $form:ident $handler:ident($module:ident::$message:ident);)*) => {
+        const ROWS: &[ApiKey] = &[$(ApiKey::$key),*];
+
+        /// When a request of this kind starts. Unknown kinds are refused in turn.
+        pub fn start_of(api_key: i16) -> Start {
+            match ApiKey::from_i16(api_key) {
+                $(Some(ApiKey::$key) => Start::$start,)*
+                _ => Start::InTurn,
+            }
+        }
+
+        /// Decodes the message, calls its handler, and encodes what that gives.
+        pub async fn route(request: Request, mut body: Bytes) -> Result<Answer, Disconnect> {
+            let version = request.version();
+            if request.key == ApiKey::Produce {
+                frame::check_produce(&body, version).map_err(|error| request.malformed(error))?;
+            }
+            match request.key {
+                $(ApiKey::$key => {
+                    let message = messages::$module::$message::read(&mut body, version)
+                        .map_err(|error| request.malformed(error))?;
+                    // The message has what it needs of the frame.
+                    drop(body);
+                    answer!($form, request, super::$handler::handle, message)
+                })*
+                _ => Err(request.unsupported()),
+            }
+        }
+    };
+}
+
+macro_rules! answer {
+    (now, $request:ident, $handler:path, $message:ident) => {{
+        let response = $handler(&$request, $message).await;
+        $request
+            .encode(|buffer, version| response.write(buffer, version))
+            .map(Answer::Now)
+    }};
+    (later, $request:ident, $handler:path, $message:ident) => {
+        $handler($request, $message).await
+    };
+}
+
+// Produce alone is pipelined: produces that wait for their flush share it. Everything else sees
+// what the requests before it on its connection did, as with Apache Kafka.
+apis! {
+    Produce: Pipelined, later produce(produce_request::ProduceRequestData);
+    Fetch: InTurn, later fetch(fetch_request::FetchRequestData);
+    ListOffsets: InTurn, now list_offsets(list_offsets_request::ListOffsetsRequestData);
+    Metadata: InTurn, now metadata(metadata_request::MetadataRequestData);
+    OffsetCommit: InTurn, later offset_commit(offset_commit_request::OffsetCommitRequestData);
+    OffsetFetch: InTurn, now offset_fetch(offset_fetch_request::OffsetFetchRequestData);
+    FindCoordinator: InTurn,
+        now find_coordinator(find_coordinator_request::FindCoordinatorRequestData);
+    JoinGroup: InTurn, later join_group(join_group_request::JoinGroupRequestData);
+    Heartbeat: InTurn, now heartbeat(heartbeat_request::HeartbeatRequestData);
+    LeaveGroup: InTurn, now leave_group(leave_group_request::LeaveGroupRequestData);
+    SyncGroup: InTurn, later sync_group(sync_group_request::SyncGroupRequestData);
+    DescribeGroups: InTurn, now describe_groups(describe_groups_request::DescribeGroupsRequestData);
+    ListGroups: InTurn, now list_groups(list_groups_request::ListGroupsRequestData);
+    ApiVersions: InTurn, now api_versions(api_versions_request::ApiVersionsRequestData);
+    CreateTopics: InTurn, now create_topics(create_topics_request::CreateTopicsRequestData);
+    DeleteTopics: InTurn, now delete_topics(delete_topics_request::DeleteTopicsRequestData);
+    DeleteRecords: InTurn, now delete_records(delete_records_request::DeleteRecordsRequestData);
+    InitProducerId: InTurn,
+        now init_producer_id(init_producer_id_request::InitProducerIdRequestData);
+    OffsetForLeaderEpoch: InTurn,
+        now offset_for_leader_epoch(
+            offset_for_leader_epoch_request::OffsetForLeaderEpochRequestData
+        );
+    DescribeConfigs: InTurn,
+        now describe_configs(describe_configs_request::DescribeConfigsRequestData);
+    AlterConfigs: InTurn, now alter_configs(alter_configs_request::AlterConfigsRequestData);
+    DescribeLogDirs: InTurn,
+        now describe_log_dirs(describe_log_dirs_request::DescribeLogDirsRequestData);
+    CreatePartitions: InTurn,
+        now create_partitions(create_partitions_request::CreatePartitionsRequestData);
+    DeleteGroups: InTurn, now delete_groups(delete_groups_request::DeleteGroupsRequestData);
+    IncrementalAlterConfigs: InTurn,
+        now incremental_alter_configs(
+            incremental_alter_configs_request::IncrementalAlterConfigsRequestData
+        );
+    OffsetDelete: InTurn, now offset_delete(offset_delete_request::OffsetDeleteRequestData);
+    DescribeCluster: InTurn,
+        now describe_cluster(describe_cluster_request::DescribeClusterRequestData);
+    ListConfigResources: InTurn,
+        now list_config_resources(list_config_resources_request::ListConfigResourcesRequestData);
+    DescribeTopicPartitions: InTurn,
+        now describe_topic_partitions(
+            describe_topic_partitions_request::DescribeTopicPartitionsRequestData
+        );
+}
+
+const _: () = {
+    assert!(ROWS.len() == APIS.len());
+    let mut row = 0;
+    while row < ROWS.len() {
+        assert!(ROWS[row] as i16 == APIS[row].key as i16);
+        row += 1;
+    }
+};
