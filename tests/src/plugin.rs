@@ -10,7 +10,8 @@ use crate::{limits, tools};
 
 /// Builds `plugins/NAME` and returns the component.
 pub fn build(name: &str, into: &Path) -> PathBuf {
-    let component = into.join(format!("{name}.wasm"));
+    let file = name.rsplit('/').next().expect("rsplit gives one");
+    let component = into.join(format!("{file}.wasm"));
     let mut build = Command::new(tools::sedge());
     build
         .args(["plugin", "build"])
@@ -34,10 +35,27 @@ pub fn deploy(bootstrap: &str, name: &str, component: &Path) {
     );
 }
 
-/// Waits until `topic` goes through its filter: until a deployed one is compiled, its batches are
-/// refused. The reading that is sent is out of range, so that it leaves no trace.
+/// Takes a plugin away.
+pub fn delete(bootstrap: &str, name: &str) {
+    let mut delete = Command::new(tools::sedge());
+    delete.args(["plugin", "delete", name]);
+    delete.args(["--bootstrap-server", bootstrap]);
+    tools::must(
+        Process::run("sedge plugin delete", &mut delete, b"", limits::COMMAND),
+        "taking a plugin away",
+    );
+}
+
+/// Waits until `topic` goes through its filter. The reading that is sent is out of range, so that
+/// it leaves no trace.
 pub fn wait_filtered(connection: &mut Connection, topic: &str) {
-    let reading = Batch::of(&[br#"{"sensor":"s0","celsius":999}"#.to_vec()]).encode();
+    wait_taken(connection, topic, br#"{"sensor":"s0","celsius":999}"#);
+}
+
+/// Waits until `topic` takes a record: until a deployed filter is compiled, its batches are
+/// refused.
+pub fn wait_taken(connection: &mut Connection, topic: &str, value: &[u8]) {
+    let reading = Batch::of(&[value.to_vec()]).encode();
     let deadline = Instant::now() + limits::CONDITION;
     loop {
         let produced = wire::produce(connection, topic, 0, &reading);

@@ -24,6 +24,7 @@ pub mod error {
     pub const NOT_ENOUGH_REPLICAS: i16 = 19;
     pub const UNSUPPORTED_VERSION: i16 = 35;
     pub const UNSUPPORTED_FOR_MESSAGE_FORMAT: i16 = 43;
+    pub const POLICY_VIOLATION: i16 = 44;
     pub const KAFKA_STORAGE_ERROR: i16 = 56;
     pub const INVALID_RECORD: i16 = 87;
 }

@@ -1,5 +1,6 @@
 //! Every bound of the node, with its reason.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// Stack of a network thread: the deepest is the decoding of a request.
@@ -55,6 +56,30 @@ pub const REPLAYED_EPOCHS_MAX: usize = 1 << 17;
 
 /// Largest decompressed size of a batch that a filter sees. A bomb ends here.
 pub const FILTER_BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// Threads of the pool for what may block: reads, flushes, filters, the console.
+pub const BLOCKING_THREADS_MAX: NonZeroUsize = NonZeroUsize::new(500).unwrap();
+
+/// Filters that run at once. They take processor time and nothing else, so more would end no
+/// sooner; with fewer, some slow ones would keep the quick ones of other topics waiting.
+pub const FILTER_RUNS_MAX: usize = 32;
+
+const _: () = assert!(
+    FILTER_RUNS_MAX <= BLOCKING_THREADS_MAX.get() / 4,
+    "filters leave threads for cold fetches, view flushes and retention"
+);
+
+/// The share of `queued.max.request.bytes` that batches may take while they wait for one filter.
+/// What comes on top is refused, to be sent again.
+pub const FILTER_WAITING_SHARE: usize = 8;
+
+/// The share that they may take while they wait for filters at all: what has none goes on.
+pub const FILTERS_WAITING_SHARE: usize = 2;
+
+const _: () = assert!(
+    FILTERS_WAITING_SHARE > 1 && FILTER_WAITING_SHARE > FILTERS_WAITING_SHARE,
+    "one slow filter leaves room for the others, and all of them for topics without"
+);
 
 /// Bytes of records in one fetch response, whatever the client asks for (Kafka's
 /// `fetch.max.bytes`).

@@ -3,20 +3,34 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use event_listener::{Event, EventListener};
+
 #[derive(Debug)]
-pub struct Published<T>(RwLock<Arc<T>>);
+pub struct Published<T> {
+    value: RwLock<Arc<T>>,
+    changed: Event,
+}
 
 impl<T> Published<T> {
     pub fn new(value: T) -> Self {
-        Self(RwLock::new(Arc::new(value)))
+        Self {
+            value: RwLock::new(Arc::new(value)),
+            changed: Event::new(),
+        }
     }
 
     /// The newest value.
     pub fn load(&self) -> Arc<T> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.value.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn publish(&self, value: Arc<T>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = value;
+        *self.value.write().unwrap_or_else(PoisonError::into_inner) = value;
+        self.changed.notify(usize::MAX);
+    }
+
+    /// Hears of the next value. Listen first, then load.
+    pub fn listen(&self) -> EventListener {
+        self.changed.listen()
     }
 }

@@ -19,6 +19,7 @@ impl Runtime {
     /// # Errors
     /// The operating system refuses a thread.
     pub fn start(threads: usize) -> std::io::Result<Self> {
+        blocking::set_max_blocking_threads(crate::limits::BLOCKING_THREADS_MAX);
         let executor = Arc::new(Executor::new());
         for number in 0..threads.max(1) {
             let executor = Arc::clone(&executor);

@@ -84,7 +84,7 @@ impl Running {
             .first()
             .and_then(|listener| listener.local_addr().ok());
         let kafka = local.map_or_else(String::new, |address| address.to_string());
-        let deployed = plugins::watch::start(&broker).map_err(ServeError::Store)?;
+        plugins::watch::start(&broker).map_err(ServeError::Store)?;
         let mut tasks = background(&broker);
         let copied = links.iter().map(LinkTopics::of).collect();
         tasks.push(
@@ -95,7 +95,12 @@ impl Running {
         tasks.push(
             broker
                 .runtime
-                .spawn(plugins::watch::run(Arc::clone(&broker), deployed)),
+                .spawn(plugins::watch::run(Arc::clone(&broker))),
+        );
+        tasks.push(
+            broker
+                .runtime
+                .spawn(plugins::watch::release(Arc::clone(&broker))),
         );
         tasks.push(
             broker

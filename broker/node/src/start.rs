@@ -21,7 +21,7 @@ use crate::coordinator::{self, Restored};
 use crate::logbook::{self, Logbook};
 use crate::metadata_log;
 use crate::metrics::Metrics;
-use crate::plugins::{Plugins, Registry};
+use crate::plugins::Plugins;
 use crate::recovery::HeaderReplay;
 use crate::runtime::Runtime;
 use crate::writer::{ActivePartitions, State, Writer};
@@ -179,7 +179,7 @@ impl Opened {
             image: metadata.image().clone(),
             groups: self.groups.coordinator,
             writer,
-            plugins: Plugins::new(Registry::new(&config), Arc::clone(&metrics)),
+            plugins: Plugins::new(&config, Arc::clone(&metrics)),
             metrics,
             config,
         }));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use sedge_core::log::{AppendError, SequenceRange, check_batch};
 use sedge_core::metadata::Topic;
-use sedge_protocol::batch::Batch;
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::produce_request::ProduceRequestData;
 use sedge_protocol::kafka::generated::produce_response::{
@@ -152,9 +151,18 @@ async fn admit_partition(
     // What was sent counts for the producer's sequence, also where a filter leaves less of it.
     let sequence =
         SequenceRange::of(&batch.header).map(|range| range.filtered(topic.config.has_filter()));
-    let batch = match filter(request, topic, index, batch).await {
-        Ok(batch) => batch,
-        Err(error) => return Slot::Done(Err(error)),
+    let batch = if topic.config.has_filter() {
+        let (metadata, client_id) = (&request.broker.metadata, request.client_id());
+        let plugins = &request.broker.plugins;
+        match plugins
+            .filter(metadata, topic, index, client_id, batch)
+            .await
+        {
+            Ok(batch) => batch,
+            Err(error) => return Slot::Done(Err(error)),
+        }
+    } else {
+        Some(batch)
     };
     if batch.is_none() && sequence.is_none() {
         return Slot::Emptied;
@@ -166,23 +174,6 @@ async fn admit_partition(
         batch,
     });
     Slot::Queued(parts.len() - 1)
-}
-
-/// Runs the topic's filters over the batch, off the executor: a plugin may take all of its
-/// deadline. `None` where every record was dropped.
-async fn filter(
-    request: &Request,
-    topic: &Arc<Topic>,
-    index: i32,
-    batch: Batch,
-) -> Result<Option<Batch>, AppendError> {
-    if !topic.config.has_filter() {
-        return Ok(Some(batch));
-    }
-    let broker = Arc::clone(&request.broker);
-    let topic = Arc::clone(topic);
-    let client_id = request.client_id().to_owned();
-    blocking::unblock(move || broker.plugins.filter(&topic, index, &client_id, batch)).await
 }
 
 impl Slot {

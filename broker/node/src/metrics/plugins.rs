@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Counter, Exposition};
+use super::{Counter, Exposition, Gauge};
 
 /// Names of plugins come from topic configurations, so they are bounded here too. Those above share
 /// one line.
@@ -29,6 +29,8 @@ pub struct PluginMetrics {
     pub traps: Counter,
     /// Calls stopped at the deadline.
     pub deadlines: Counter,
+    /// Instances that are there.
+    pub instances: Gauge,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +80,12 @@ impl Plugins {
             for (name, plugin) in &all {
                 out.sample(family, &[("plugin", name)], field(plugin));
             }
+        }
+        let family = "sedge_plugin_instances";
+        let help = "Instances of a plugin: one for each topic that used it.";
+        out.family(family, "gauge", help);
+        for (name, plugin) in &all {
+            out.sample(family, &[("plugin", name)], plugin.instances.get());
         }
         let family = "sedge_plugin_duration_seconds_total";
         out.family(family, "counter", "Time spent in plugins.");

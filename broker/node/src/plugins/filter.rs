@@ -1,5 +1,6 @@
 //! One filter of one topic: its instance, and a batch on its way through.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use log::warn;
@@ -12,9 +13,9 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::records::{self, Kept, RecordView, Records};
 
-use super::registry::Registry;
+use super::registry::Deployed;
 use crate::limits::FILTER_BATCH_BYTES_MAX;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PluginMetrics};
 
 /// What a filter made of a batch.
 #[derive(Debug)]
@@ -36,54 +37,78 @@ pub enum Failed {
     NotReady,
 }
 
-/// A filter and its instance.
+/// A filter of one deployment with one set of settings, and its instance.
 #[derive(Debug)]
 pub struct Filter {
     plugin: String,
-    running: Option<Running>,
-    /// It failed under the policy `quarantine`; until it is deployed or bound anew it is passed by.
-    quarantined: Option<Version>,
-    blob: RecordBlob,
-}
-
-#[derive(Debug)]
-struct Running {
-    version: Version,
-    instance: FilterInstance,
-}
-
-/// What makes an instance out of date: another deployment, or other settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Version {
-    generation: u64,
+    deployed: Option<Deployed>,
     settings: Vec<(String, String)>,
+    instance: Option<Instance>,
+    /// It failed under the policy `quarantine`; until it is deployed or bound anew it is passed by.
+    is_quarantined: bool,
+    blob: RecordBlob,
+    counters: Arc<PluginMetrics>,
+}
+
+/// An instance, counted while it lives.
+#[derive(Debug)]
+struct Instance {
+    filter: FilterInstance,
+    counters: Arc<PluginMetrics>,
+}
+
+impl Instance {
+    fn new(filter: FilterInstance, counters: &Arc<PluginMetrics>) -> Self {
+        counters.instances.add(1);
+        let counters = Arc::clone(counters);
+        Self { filter, counters }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.counters.instances.add(-1);
+    }
 }
 
 impl Filter {
-    pub fn new(plugin: &str) -> Self {
+    pub fn new(
+        plugin: &str,
+        deployed: Option<Deployed>,
+        settings: Vec<(String, String)>,
+        metrics: &Metrics,
+    ) -> Self {
         Self {
             plugin: plugin.to_owned(),
-            running: None,
-            quarantined: None,
+            deployed,
+            settings,
+            instance: None,
+            is_quarantined: false,
             blob: RecordBlob::new(),
+            counters: metrics.plugin(plugin),
         }
     }
 
-    /// Runs a batch through.
+    pub fn plugin(&self) -> &str {
+        &self.plugin
+    }
+
+    /// Runs a batch through. Blocks for the plugin's deadline at most, and as long again where its
+    /// instance is to be made.
     pub fn run(
         &mut self,
-        registry: &Registry,
-        metrics: &Metrics,
         topic: &Topic,
         index: i32,
         client_id: &str,
         batch: &Batch,
     ) -> Result<Filtered, Failed> {
-        self.make_ready(registry, topic)?;
-        let Some(running) = &mut self.running else {
+        if self.is_quarantined {
             return Ok(Filtered::AsItCame);
+        }
+        self.make_ready()?;
+        let Some(Instance { filter, counters }) = &mut self.instance else {
+            return Err(Failed::NotReady);
         };
-        let counters = metrics.plugin(&self.plugin);
         let header = &batch.header;
         let body = records::decompress(header, &batch.body, FILTER_BATCH_BYTES_MAX)
             .map_err(|error| Failed::Rejected(unreadable(&error)))?;
@@ -94,7 +119,7 @@ impl Filter {
             let error = "the number of records is not what the header says";
             return Err(Failed::Rejected(unreadable(&error)));
         }
-        fill(&mut self.blob, &running.instance, &views)?;
+        fill(&mut self.blob, filter, &views)?;
         let info = BatchInfo {
             topic: &topic.name,
             partition: index as u32,
@@ -104,7 +129,7 @@ impl Filter {
             principal: None,
         };
         let started = Instant::now();
-        let outcome = running.instance.filter(&info, &self.blob);
+        let outcome = filter.filter(&info, &self.blob);
         counters.calls.increment();
         counters.nanos.add(started.elapsed().as_nanos() as u64);
         let outcome = outcome.map_err(|error| {
@@ -149,67 +174,33 @@ impl Filter {
 
     /// The policy `quarantine`: the filter is passed by until something about it changes.
     pub fn quarantine(&mut self, topic: &Topic, why: &str) {
-        if self.quarantined.is_none() {
-            warn!(
-                target: "sedge::plugin",
-                "{} on {}: {why}; it is not called again until it is deployed or bound anew",
-                self.plugin, topic.name
-            );
-        }
-        self.quarantined = self
-            .running
-            .take()
-            .map(|running| running.version)
-            .or_else(|| {
-                Some(Version {
-                    generation: u64::MAX,
-                    settings: settings(topic, &self.plugin),
-                })
-            });
+        warn!(
+            target: "sedge::plugin",
+            "{} on {}: {why}; it is not called again until it is deployed or bound anew",
+            self.plugin, topic.name
+        );
+        self.is_quarantined = true;
+        self.instance = None;
     }
 
-    /// Makes an instance where there is none, or where what is deployed or set has changed.
-    fn make_ready(&mut self, registry: &Registry, topic: &Topic) -> Result<(), Failed> {
-        let Some(deployed) = registry.get(&self.plugin) else {
-            self.running = None;
-            return match &self.quarantined {
-                Some(version) if version.generation == u64::MAX => Ok(()),
-                _ => Err(Failed::NotReady),
-            };
+    /// Makes an instance where there is none.
+    fn make_ready(&mut self) -> Result<(), Failed> {
+        let Some(deployed) = &self.deployed else {
+            return Err(Failed::NotReady);
         };
-        let version = Version {
-            generation: deployed.generation,
-            settings: settings(topic, &self.plugin),
-        };
-        if self.quarantined.as_ref() == Some(&version) {
+        if self.instance.is_some() {
             return Ok(());
         }
-        self.quarantined = None;
-        if self
-            .running
-            .as_ref()
-            .is_some_and(|running| running.version == version)
-        {
-            return Ok(());
-        }
-        self.running = None;
         let factory = deployed
             .factory
+            .as_ref()
             .map_err(|why| Failed::Plugin(why.to_string()))?;
         let instance = factory
-            .instantiate(&version.settings)
+            .instantiate(&self.settings)
             .map_err(|error| Failed::Plugin(error.to_string()))?;
-        self.running = Some(Running { version, instance });
+        self.instance = Some(Instance::new(instance, &self.counters));
         Ok(())
     }
-}
-
-fn settings(topic: &Topic, plugin: &str) -> Vec<(String, String)> {
-    topic
-        .config
-        .plugin_settings(plugin)
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
 }
 
 fn fill(

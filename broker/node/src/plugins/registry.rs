@@ -3,16 +3,25 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sedge_plugin::{CodeCache, Engine, Error, FilterFactory, Limits, SealKey};
+use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::config::Config;
 
-/// A deployed plugin, or why it cannot run. The generation grows with each deployment.
+/// Where in `__sedge_plugins` a component was deployed. Partition ids are not used again, so a
+/// deployment is told from any other by its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub partition: PartitionId,
+    pub offset: Offset,
+}
+
+/// A deployed plugin, or why it cannot run.
 #[derive(Clone, Debug)]
 pub struct Deployed {
-    pub generation: u64,
+    pub place: Place,
     pub factory: Result<FilterFactory, Arc<str>>,
 }
 
@@ -53,44 +62,51 @@ impl Registry {
 
     /// What is deployed under a name.
     pub fn get(&self, name: &str) -> Option<Deployed> {
-        self.deployed
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
+        self.read().get(name).cloned()
+    }
+
+    /// Where what is deployed under a name was deployed.
+    pub fn place(&self, name: &str) -> Option<Place> {
+        self.read().get(name).map(|deployed| deployed.place)
     }
 
     /// Makes what was deployed ready. A failure takes the old one's place too: the operator asked
-    /// for the new one.
+    /// for the new one. Blocks while it compiles.
     ///
     /// # Errors
     /// It is no filter, or there is no machine code for it.
-    pub fn load(&self, name: &str, content: &[u8]) -> Result<(), Error> {
-        let made = self.make(name, content);
-        let (factory, outcome) = match made {
+    pub fn load(&self, name: &str, place: Place, content: &[u8]) -> Result<(), Error> {
+        let (factory, outcome) = match self.make(name, content) {
             Ok(factory) => (Ok(factory), Ok(())),
             Err(error) => (Err(error.to_string().into()), Err(error)),
         };
-        let mut deployed = self
-            .deployed
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let generation = deployed.get(name).map_or(0, |before| before.generation + 1);
-        deployed.insert(
-            name.to_owned(),
-            Deployed {
-                generation,
-                factory,
-            },
-        );
+        let deployed = Deployed { place, factory };
+        self.write().insert(name.to_owned(), deployed);
         outcome
     }
 
-    pub fn remove(&self, name: &str) {
+    /// What was deployed cannot be read back.
+    pub fn fail(&self, name: &str, place: Place, why: &str) {
+        let factory = Err(why.into());
+        let deployed = Deployed { place, factory };
+        self.write().insert(name.to_owned(), deployed);
+    }
+
+    /// Takes away what `keep` does not want. Gives their names.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut deployed = self.write();
+        let gone = deployed.extract_if(|name, _| !keep(name));
+        gone.map(|(name, _)| name).collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<String, Deployed>> {
+        self.deployed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<String, Deployed>> {
         self.deployed
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
     }
 
     fn make(&self, name: &str, content: &[u8]) -> Result<FilterFactory, Error> {

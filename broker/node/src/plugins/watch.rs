@@ -1,112 +1,137 @@
-//! Follows `__sedge_plugins`: what is there at the start, then each change.
+//! Follows `__sedge_plugins`: what is there at the start, then each change, and the topic itself
+//! where it is deleted or created again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_lite::future;
 use log::warn;
-use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
-use sedge_storage::{Error, LogStore};
+use sedge_storage::Error;
 
 use crate::broker::Broker;
-use crate::limits::REPLAY_READ_BYTES;
-use crate::plugin_topic::{self, TOPIC};
+use crate::plugin_topic::TOPIC;
 
 /// Makes ready what is deployed. Blocks while it compiles; called before clients are served, so
-/// that no batch passes by a filter. Gives where to go on.
+/// that no batch passes by a filter.
 ///
 /// # Errors
 /// The topic cannot be read.
-pub fn start(broker: &Broker) -> Result<Offset, Error> {
-    let Some(id) = partition(broker) else {
-        return Ok(Offset::ZERO);
-    };
-    // First who is there and where, then only the newest of each: components are large.
-    let mut newest: BTreeMap<String, Option<Offset>> = BTreeMap::new();
-    let end = each_batch(&*broker.store, id, Offset::ZERO, |batch| {
-        let offset = batch.header.base_offset();
-        changes(batch, |name, content| {
-            newest.insert(name.to_owned(), content.map(|_| offset));
-        });
-    })?;
-    for (name, offset) in newest {
-        let Some(offset) = offset else {
-            continue;
-        };
-        for mut bytes in broker.store.read(id, offset, offset.plus(1), 1)? {
-            if let Some(batch) = Batch::split_from(&mut bytes) {
-                changes(&batch, |changed, content| {
-                    if changed == name {
-                        broker.plugins.deploy(changed, content);
-                    }
-                });
-            }
-        }
-    }
-    Ok(end)
+pub fn start(broker: &Broker) -> Result<(), Error> {
+    broker.plugins.read_on(broker)?;
+    broker.plugins.settle(broker);
+    Ok(())
 }
 
 /// Takes changes as they come, until the task is dropped.
-pub async fn run(broker: Arc<Broker>, from: Offset) {
-    let mut next = from;
+pub async fn run(broker: Arc<Broker>) {
     loop {
         let grown = broker.listen_for_growth();
-        let is_behind = partition(&broker)
-            .and_then(|id| broker.partitions.get(&*broker.store, id).ok())
-            .is_some_and(|partition| partition.high_watermark() > next);
-        if !is_behind {
-            grown.await;
-            continue;
+        let changed = broker.metadata.listen();
+        if broker.plugins.is_behind(&broker) {
+            let applying = Arc::clone(&broker);
+            blocking::unblock(move || apply(&applying)).await;
         }
-        let applying = Arc::clone(&broker);
-        next = blocking::unblock(move || apply(&applying, next)).await;
+        future::or(grown, changed).await;
     }
 }
 
-fn apply(broker: &Broker, from: Offset) -> Offset {
-    let Some(id) = partition(broker) else {
-        return from;
-    };
-    let applied = each_batch(&*broker.store, id, from, |batch| {
-        changes(batch, |name, content| broker.plugins.deploy(name, content));
-    });
-    applied.unwrap_or_else(|error| {
-        warn!(target: "sedge::plugin", "{TOPIC} cannot be read: {error}");
-        from
-    })
+/// Lets filters go that are bound no more, until the task is dropped.
+pub async fn release(broker: Arc<Broker>) {
+    loop {
+        let changed = broker.metadata.listen();
+        broker.plugins.release(&broker);
+        changed.await;
+    }
 }
 
-fn partition(broker: &Broker) -> Option<PartitionId> {
+fn apply(broker: &Broker) {
+    if let Err(error) = broker.plugins.read_on(broker) {
+        warn!(target: "sedge::plugin", "{TOPIC} cannot be read: {error}");
+    }
+    broker.plugins.settle(broker);
+}
+
+/// The topic's partition.
+pub fn partition(broker: &Broker) -> Option<PartitionId> {
     broker.metadata.load().topic(TOPIC)?.partition(0)
 }
 
-fn changes(batch: &Batch, mut each: impl FnMut(&str, Option<&[u8]>)) {
-    let read = plugin_topic::each_change(batch, |change| each(change.name, change.content));
-    if let Err(error) = read {
-        let offset = batch.header.base_offset();
-        warn!(target: "sedge::plugin", "{TOPIC} at offset {offset}: {error}; it is passed by");
-    }
+/// The topic's partition, and where it ends for readers.
+pub fn end(broker: &Broker) -> Option<(PartitionId, Offset)> {
+    let id = partition(broker)?;
+    let partition = broker.partitions.get(&*broker.store, id).ok()?;
+    Some((id, partition.high_watermark()))
 }
 
-fn each_batch(
-    store: &dyn LogStore,
-    id: PartitionId,
-    from: Offset,
-    mut each: impl FnMut(&Batch),
-) -> Result<Offset, Error> {
-    let bounds = store.bounds(id)?;
-    let mut next = from.max(bounds.log_start);
-    while next < bounds.next_offset {
-        let before = next;
-        for mut bytes in store.read(id, next, bounds.next_offset, REPLAY_READ_BYTES)? {
-            while let Some(batch) = Batch::split_from(&mut bytes) {
-                next = next.max(batch.header.next_offset());
-                each(&batch);
-            }
-        }
-        if next == before {
-            break;
-        }
+#[cfg(test)]
+mod tests {
+    use futures_lite::future;
+    use sedge_core::metadata::{Command, TopicName};
+
+    use super::*;
+    use crate::plugin_topic::{Change, batch_of};
+    use crate::test_broker::TestBroker;
+
+    fn change(node: &TestBroker, name: &str, content: Option<&[u8]>) {
+        let timestamp_ms = 1_795_311_182_000;
+        let change = Change {
+            name,
+            content,
+            timestamp_ms,
+        };
+        node.write_past(node.partition(TOPIC), batch_of(&change).unwrap());
     }
-    Ok(next)
+
+    fn deployed(node: &TestBroker) -> Vec<String> {
+        let plugins = &node.broker.plugins;
+        let all = ["one", "two", "three"].into_iter();
+        let known = all.filter(|name| plugins.registry.place(name).is_some());
+        known.map(str::to_owned).collect()
+    }
+
+    /// Takes what there is, as the task does.
+    fn follow(node: &TestBroker) {
+        assert!(node.broker.plugins.is_behind(&node.broker));
+        apply(&node.broker);
+        assert!(!node.broker.plugins.is_behind(&node.broker));
+    }
+
+    #[test]
+    fn a_plugin_topic_that_is_made_again_is_read_from_its_start() {
+        let node = TestBroker::start(&[]);
+        start(&node.broker).unwrap();
+        node.create_topic(TOPIC, &[]);
+        change(&node, "one", Some(b"no component"));
+        change(&node, "two", Some(b"none either"));
+        follow(&node);
+        assert_eq!(deployed(&node), ["one", "two"]);
+        let before = node.broker.plugins.registry.place("one");
+
+        let topic = TopicName::Name(TOPIC.to_owned());
+        let delete = node.broker.writer.metadata(Command::DeleteTopic { topic });
+        future::block_on(delete).unwrap().unwrap();
+        follow(&node);
+        assert_eq!(deployed(&node), [""; 0], "no topic, no plugins");
+
+        node.create_topic(TOPIC, &[]);
+        change(&node, "one", Some(b"no component"));
+        change(&node, "three", Some(b"gone at once"));
+        change(&node, "three", None);
+        follow(&node);
+        assert_eq!(deployed(&node), ["one"]);
+        let after = node.broker.plugins.registry.place("one");
+        assert_ne!(before, after, "at the same offset, and another deployment");
+    }
+
+    #[test]
+    fn what_is_deployed_at_a_start_is_there_before_clients_are() {
+        let mut node = TestBroker::start(&[]);
+        node.create_topic(TOPIC, &[]);
+        change(&node, "one", Some(b"no component"));
+        change(&node, "two", Some(b"none either"));
+        change(&node, "two", None);
+        node = node.restart(false);
+        start(&node.broker).unwrap();
+        assert_eq!(deployed(&node), ["one"]);
+    }
 }

@@ -35,6 +35,15 @@ fn spin() -> ! {
     }
 }
 
+/// Some tenths of a second of steps that hang on each other, so that none can be left out.
+fn work() {
+    let steps = 0..core::hint::black_box(200_000_000_u64);
+    let sum = steps.fold(1_u64, |sum, step| (sum ^ step).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    if sum == 0 {
+        log::info("a sum of 0");
+    }
+}
+
 #[allow(
     unconditional_recursion,
     clippy::only_used_in_recursion,
@@ -51,7 +60,8 @@ impl Guest for Component {
     }
 
     fn filter_batch(info: BatchInfo, blob: Vec<u8>, spans: Vec<u8>) -> Outcome {
-        match blob.as_slice() {
+        // A record without headers ends in their number, where the host gives them.
+        match blob.strip_suffix(b"\0").unwrap_or(&blob) {
             b"panic" => panic!("told to panic"),
             b"loop" => spin(),
             b"recurse" => log::info(&format!("{}", recurse(0))),
@@ -62,6 +72,9 @@ impl Guest for Component {
                     core::hint::black_box(&held);
                 }
             }
+            b"slow" => work(),
+            // A component's memory never shrinks.
+            b"fill" => drop(core::hint::black_box(vec![1_u8; 8 << 20])),
             b"chatter" => (0..10_000).for_each(|line| log::info(&format!("line {line}"))),
             _ => {}
         }

@@ -1,0 +1,173 @@
+//! What is bound: for each filter of a topic its instance, and the batches that wait for it.
+//!
+//! A binding is of one deployment and one set of settings. Where either changes, the next batch
+//! gets a new binding, and batches that are under way end in the old one.
+//!
+//! **Invariant:** a binding of the table is one that the newest metadata has, with the newest
+//! deployment, so no instance outlives its topic, its plugin or its settings.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sedge_core::metadata::{Image, Topic};
+use sedge_protocol::kafka::KafkaUuid;
+
+use super::filter::Filter;
+use super::registry::{Place, Registry};
+use crate::metrics::Metrics;
+use crate::published::Published;
+
+/// One filter of one topic.
+#[derive(Debug)]
+pub struct Binding {
+    plugin: String,
+    deployed: Option<Place>,
+    settings: Vec<(String, String)>,
+    /// Held by the batch that runs. Who waits for it waits without a thread.
+    pub filter: Arc<async_lock::Mutex<Filter>>,
+    /// Bytes of the batches that wait or run.
+    pub waiting: WaitingBytes,
+}
+
+/// All bindings that were used since they came to be.
+#[derive(Debug, Default)]
+pub struct Bindings(Mutex<HashMap<Key, Arc<Binding>>>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    topic: KafkaUuid,
+    plugin: String,
+}
+
+impl Bindings {
+    /// The binding of a topic and one of its filters.
+    pub fn get(
+        &self,
+        metadata: &Published<Image>,
+        registry: &Registry,
+        metrics: &Metrics,
+        topic: &Topic,
+        plugin: &str,
+    ) -> Arc<Binding> {
+        let key = Key {
+            topic: topic.id,
+            plugin: plugin.to_owned(),
+        };
+        let mut bindings = self.lock();
+        if let Some(binding) = bindings.get(&key)
+            && binding.is_current(registry, topic)
+        {
+            return Arc::clone(binding);
+        }
+        let binding = Arc::new(Binding::new(registry, metrics, topic, plugin));
+        // A batch that came before a change of the metadata must not bring back what that took
+        // away: it gets a binding for itself.
+        let image = metadata.load();
+        let newest = image.topic_by_id(topic.id);
+        if newest.is_some_and(|newest| binding.is_of(registry, newest)) {
+            bindings.insert(key, Arc::clone(&binding));
+        }
+        binding
+    }
+
+    /// Lets go of what is bound no more, or was replaced.
+    pub fn release(&self, metadata: &Published<Image>, registry: &Registry) {
+        let mut bindings = self.lock();
+        let image = metadata.load();
+        bindings.retain(|key, binding| {
+            let topic = image.topic_by_id(key.topic);
+            topic.is_some_and(|topic| binding.is_of(registry, topic))
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Binding>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Binding {
+    fn new(registry: &Registry, metrics: &Metrics, topic: &Topic, plugin: &str) -> Self {
+        let deployed = registry.get(plugin);
+        let settings = settings(topic, plugin);
+        let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let settings: Vec<_> = settings.collect();
+        Self {
+            plugin: plugin.to_owned(),
+            deployed: deployed.as_ref().map(|deployed| deployed.place),
+            filter: Arc::new(async_lock::Mutex::new(Filter::new(
+                plugin,
+                deployed,
+                settings.clone(),
+                metrics,
+            ))),
+            settings,
+            waiting: WaitingBytes::default(),
+        }
+    }
+
+    /// Whether the topic has this filter, with this deployment and these settings.
+    fn is_of(&self, registry: &Registry, topic: &Topic) -> bool {
+        topic.config.filters().contains(&self.plugin) && self.is_current(registry, topic)
+    }
+
+    fn is_current(&self, registry: &Registry, topic: &Topic) -> bool {
+        let now = settings(topic, &self.plugin);
+        let then = self.settings.iter();
+        self.deployed == registry.place(&self.plugin)
+            && now.eq(then.map(|(key, value)| (key.as_str(), value.as_str())))
+    }
+}
+
+fn settings<'a>(
+    topic: &'a Topic,
+    plugin: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
+    topic.config.plugin_settings(plugin)
+}
+
+/// Bytes of batches that wait, up to a limit.
+#[derive(Debug, Default)]
+pub struct WaitingBytes(AtomicUsize);
+
+/// A batch's part of them, until it is dropped.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    of: &'a WaitingBytes,
+    bytes: usize,
+}
+
+impl WaitingBytes {
+    /// Adds a batch, unless there would be more than `bytes_max`. The first is taken whatever its
+    /// size.
+    pub fn join(&self, bytes: usize, bytes_max: usize) -> Option<Waiting<'_>> {
+        // It exists before the check, so that its drop gives back what was taken.
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        let waiting = Waiting { of: self, bytes };
+        (before == 0 || before.saturating_add(bytes) <= bytes_max).then_some(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.of.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_bytes_are_bounded_and_the_first_always_waits() {
+        let waiting = WaitingBytes::default();
+        let large = waiting.join(1000, 100);
+        assert!(large.is_some());
+        assert!(waiting.join(1, 100).is_none());
+        drop(large);
+        let held: Vec<_> = (0..200).map_while(|_| waiting.join(10, 100)).collect();
+        assert_eq!(held.len(), 10);
+        drop(held);
+        assert!(waiting.join(10, 100).is_some());
+    }
+}

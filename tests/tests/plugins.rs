@@ -1,0 +1,8 @@
+//! Filters that are slow, taken away, replaced or misbehave, in a real broker.
+
+#[path = "plugins/letting_go.rs"]
+mod letting_go;
+#[path = "plugins/slow.rs"]
+mod slow;
+#[path = "plugins/support.rs"]
+mod support;
