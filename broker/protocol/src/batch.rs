@@ -211,10 +211,10 @@ impl BatchHeader {
         *self = self.with_computed_crc(body);
     }
 
-    /// Makes this a `CreateTime` batch, as producers send it. The CRC is to be computed again after
-    /// it.
-    pub fn clear_log_append_time(&mut self) {
-        let attributes = self.attributes() & !(TIMESTAMP_TYPE_BIT | DELETE_HORIZON_BIT);
+    /// Forgets what compaction noted, which producers do not send. The CRC is to be computed again
+    /// after it.
+    pub fn clear_delete_horizon(&mut self) {
+        let attributes = self.attributes() & !DELETE_HORIZON_BIT;
         self.put(21, attributes.to_be_bytes());
     }
 

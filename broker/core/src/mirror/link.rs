@@ -9,9 +9,9 @@ use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
 
 use super::HOLD_MS;
-use super::stamp::stamp;
+use super::stamp::{Prepared, stamp};
 use super::stream::{Hold, Sent, Stream};
-use super::verdict::{Outcome, Verdict, judge};
+use super::verdict::{Outcome, Trouble, Verdict, judge};
 use crate::backoff::Backoff;
 
 /// What a link may hold and how it waits.
@@ -21,6 +21,8 @@ pub struct Limits {
     pub window_bytes: usize,
     /// Bytes of one read.
     pub read_bytes: usize,
+    /// How long a partition may fail before it is held.
+    pub held_after_ms: u64,
     pub backoff: Backoff,
 }
 
@@ -63,6 +65,10 @@ pub struct Counts {
     /// Batches that are sent again.
     pub retries: u64,
     pub lost_to_retention: u64,
+    /// Records of topics that were deleted here before they were acknowledged.
+    pub lost_to_deletion: u64,
+    /// Records that the cursor was moved over from outside.
+    pub skipped: u64,
 }
 
 /// The state of a link. See the module's documentation for its rules.
@@ -99,6 +105,8 @@ impl Link {
                 sent_bytes: 0,
                 retries: 0,
                 lost_to_retention: 0,
+                lost_to_deletion: 0,
+                skipped: 0,
             },
         }
     }
@@ -159,7 +167,7 @@ impl Link {
 
     /// Partitions that are held, and why.
     pub fn holds(&self) -> impl Iterator<Item = (PartitionId, Hold)> + '_ {
-        let held = |(partition, stream): (&PartitionId, &Stream)| Some((*partition, stream.hold?));
+        let held = |(id, stream): (&PartitionId, &Stream)| Some((*id, stream.hold()?));
         self.streams.iter().filter_map(held)
     }
 
@@ -194,9 +202,14 @@ impl Link {
         self.settle(partition);
     }
 
-    /// Lets a partition go: its topic was deleted or is not selected any more.
-    pub fn close(&mut self, partition: PartitionId) {
+    /// Lets a partition go whose topic was deleted. Gives the records that were not acknowledged.
+    pub fn close(&mut self, partition: PartitionId) -> i64 {
+        // Another partition may go to the same one upstream, at sequence 0.
+        self.retire_producer(partition);
+        let mut lost = 0;
         if let Some(mut stream) = self.streams.remove(&partition) {
+            lost = stream.lag();
+            self.counts.lost_to_deletion += lost.unsigned_abs();
             self.bytes_in_flight -= stream.rewind();
             if let Some(at_ms) = stream.resume_at_ms {
                 self.waiting.remove(&(at_ms, partition));
@@ -204,6 +217,41 @@ impl Link {
         }
         self.ready.remove(&partition);
         self.dirty.remove(&partition);
+        lost
+    }
+
+    /// Moves the cursor, up or down, as someone outside has decided. Gives the records that are
+    /// skipped.
+    pub fn seek(&mut self, partition: PartitionId, to: Offset) -> i64 {
+        self.retire_producer(partition);
+        let Some(stream) = self.streams.get_mut(&partition) else {
+            return 0;
+        };
+        let to = to.min(stream.end);
+        let skipped = (to.get() - stream.cursor.get().max(stream.log_start.get())).max(0);
+        self.counts.skipped += skipped.unsigned_abs();
+        self.bytes_in_flight -= stream.seek(to);
+        if let Some(at_ms) = stream.resume_at_ms.take() {
+            self.waiting.remove(&(at_ms, partition));
+        }
+        self.settle(partition);
+        skipped
+    }
+
+    /// The partition upstream is a new one: what is sent is sent to that, from the cursor on.
+    pub fn begin_again(&mut self, partition: PartitionId) {
+        if let Some(cursor) = self.cursor(partition) {
+            self.seek(partition, cursor);
+        }
+    }
+
+    /// Holds a partition until [`Link::seek`] says where to go on.
+    pub fn pause(&mut self, partition: PartitionId, trouble: Trouble) {
+        if let Some(stream) = self.streams.get_mut(&partition) {
+            self.bytes_in_flight -= stream.rewind();
+            stream.pause(trouble);
+            self.ready.remove(&partition);
+        }
     }
 
     /// The log has grown, or retention has moved its start.
@@ -271,7 +319,12 @@ impl Link {
 
     /// What a read brought: whole batches, the first of which contains `read.from`. Those that come
     /// out are to be sent in their order; more than `batches_max` are left for the next read.
-    pub fn handle_read(&mut self, read: &Read, batches: Vec<Batch>, now_ms: u64) -> Vec<Outgoing> {
+    pub fn handle_read(
+        &mut self,
+        read: &Read,
+        batches: Vec<Prepared>,
+        now_ms: u64,
+    ) -> Vec<Outgoing> {
         let mut outgoing = Vec::new();
         let Some(stream) = self.streams.get_mut(&read.partition) else {
             return outgoing;
@@ -285,62 +338,61 @@ impl Link {
         {
             stream.take_producer(producer);
         }
+        let Some(producer) = stream.producer else {
+            self.settle(read.partition);
+            return outgoing;
+        };
         let before = stream.read;
-        let mut unfit = None;
-        for mut batch in batches.into_iter().take(read.batches_max) {
-            let header = batch.header;
-            let (base, next) = (header.base_offset(), header.next_offset());
-            let Some(producer) = stream.producer else {
-                break;
-            };
-            if next <= stream.read {
+        let mut end = ReadEnd::Nothing;
+        for prepared in batches.into_iter().take(read.batches_max) {
+            if prepared.next <= stream.read {
                 continue;
             }
-            // Control batches are the upstream's own affair, and of some compaction left nothing.
-            let is_passed_by = header.is_control() || header.record_count() == 0;
-            let count = if is_passed_by {
-                0
-            } else {
-                header.record_count()
+            let batch = match prepared.batch.transpose() {
+                Ok(batch) => batch,
+                Err(error) => {
+                    end = ReadEnd::Unfit(error);
+                    break;
+                }
             };
             let sent = Sent {
-                base,
-                next,
-                bytes: if count == 0 { 0 } else { batch.bytes() },
-                sequence: stream.next_sequence,
-                max_timestamp: header.max_timestamp(),
-                done: is_passed_by,
+                base: prepared.base,
+                next: prepared.next,
+                bytes: batch.as_ref().map_or(0, Batch::bytes),
+                sequence: 0,
+                count: batch.as_ref().map_or(0, |it| it.header.record_count()),
+                max_timestamp: prepared.max_timestamp,
+                is_resent: false,
+                done: batch.is_none(),
+                there: None,
             };
-            if !sent.done
-                && let Err(error) = stamp(&mut batch, producer, sent.sequence)
-            {
-                if stream.in_flight.is_empty() {
-                    unfit = Some(error);
-                }
+            let Some(sent) = stream.push(sent) else {
+                end = ReadEnd::OtherProducer;
                 break;
-            }
-            stream.push(sent, count);
+            };
             self.bytes_in_flight += sent.bytes;
-            if !sent.done {
-                let Read {
-                    partition,
-                    generation,
-                    ..
-                } = *read;
+            if let Some(mut batch) = batch {
+                stamp(&mut batch, producer, sent.sequence);
                 outgoing.push(Outgoing {
-                    partition,
-                    generation,
-                    base,
+                    partition: read.partition,
+                    generation: read.generation,
+                    base: sent.base,
                     batch,
                 });
             }
         }
-        if let Some(error) = unfit {
-            self.hold(read.partition, Hold::Unfit(error), now_ms);
-        } else if stream.read == before {
-            // There should have been something: not at once again.
-            let wait_ms = stream.backoff.fail(0);
-            self.again(read.partition, now_ms + wait_ms);
+        let has_more = stream.read > before && matches!(end, ReadEnd::Nothing);
+        // What is in flight comes back before anything is done about the next batch.
+        stream.waits_for_flight = !has_more && !stream.in_flight.is_empty();
+        if !has_more && stream.in_flight.is_empty() {
+            match end {
+                ReadEnd::Unfit(error) => {
+                    self.fail(read.partition, Trouble::Unfit(error), now_ms, 0);
+                }
+                ReadEnd::OtherProducer => self.retire_producer(read.partition),
+                // There should have been something: not at once again.
+                ReadEnd::Nothing => self.fail(read.partition, Trouble::Unread, now_ms, 0),
+            }
         }
         self.settle(read.partition);
         outgoing
@@ -355,60 +407,46 @@ impl Link {
         outcome: Outcome,
         now_ms: u64,
         random: u64,
-    ) -> Verdict {
-        let verdict = judge(outcome);
-        let Some(stream) = self.streams.get_mut(&partition) else {
-            return verdict;
-        };
+    ) -> Option<Verdict> {
+        let stream = self.streams.get_mut(&partition)?;
         if stream.generation != generation {
-            return verdict;
+            return None;
         }
-        match verdict {
-            Verdict::Acknowledged => {
-                let bytes = stream
-                    .in_flight
-                    .iter()
-                    .find(|sent| sent.base == base)
-                    .map_or(0, |sent| sent.bytes);
-                self.counts.sent_bytes += bytes as u64;
-                let (freed, records) = stream.acknowledge(base, now_ms);
+        let outcome = match outcome {
+            // Some brokers say so instead of the offset.
+            Outcome::Refused(ErrorCode::DuplicateSequenceNumber) if stream.is_resent(base) => {
+                Outcome::Acknowledged(None)
+            }
+            outcome => outcome,
+        };
+        let (verdict, trouble) = match outcome {
+            Outcome::Acknowledged(there) if stream.is_believable(base, there) => {
+                let sent = stream.in_flight.iter().find(|sent| sent.base == base);
+                self.counts.sent_bytes += sent.map_or(0, |sent| sent.bytes as u64);
+                let (freed, records) = stream.acknowledge(base, there, now_ms);
                 self.bytes_in_flight -= freed;
                 self.counts.sent_records += records.unsigned_abs();
                 self.dirty.insert(partition);
                 self.settle(partition);
+                return Some(Verdict::Acknowledged);
             }
-            Verdict::Retry => {
-                let wait_ms = stream.backoff.fail(random);
-                self.again(partition, now_ms + wait_ms);
+            Outcome::Acknowledged(_) | Outcome::Refused(ErrorCode::DuplicateSequenceNumber) => {
+                (Verdict::Disbelieved, Trouble::Disbelieved)
             }
-            Verdict::NewProducer => {
-                // Where the link has another one already, this partition takes that.
-                if stream.producer == self.producer {
-                    self.producer = None;
-                }
-                stream.drop_producer();
-                let wait_ms = stream.backoff.fail(random);
-                self.again(partition, now_ms + wait_ms);
-            }
-            Verdict::Hold => {
-                let code = match outcome {
-                    Outcome::Answered(code) => code,
-                    Outcome::Lost => ErrorCode::NetworkException,
-                };
-                self.hold(partition, Hold::Refused(code), now_ms);
-            }
+            Outcome::Refused(code) => (judge(code), Trouble::Refused(code)),
+            Outcome::Lost => (Verdict::Retry, Trouble::NoAnswer),
+        };
+        self.fail(partition, trouble, now_ms, random);
+        if matches!(verdict, Verdict::NewProducer | Verdict::Disbelieved) {
+            self.retire_producer(partition);
         }
-        verdict
+        Some(verdict)
     }
 
     /// A read failed: nothing was in flight for it.
     pub fn handle_read_failure(&mut self, read: &Read, now_ms: u64, random: u64) {
-        let Some(stream) = self.streams.get_mut(&read.partition) else {
-            return;
-        };
-        if stream.generation == read.generation {
-            let wait_ms = stream.backoff.fail(random);
-            self.again(read.partition, now_ms + wait_ms);
+        if self.is_current(read.partition, read.generation) {
+            self.fail(read.partition, Trouble::Unread, now_ms, random);
         }
     }
 
@@ -487,10 +525,43 @@ impl Link {
         self.ready.remove(&partition);
     }
 
-    fn hold(&mut self, partition: PartitionId, hold: Hold, now_ms: u64) {
-        if let Some(stream) = self.streams.get_mut(&partition) {
-            stream.hold = Some(hold);
-        }
-        self.again(partition, now_ms + HOLD_MS);
+    /// Reads again from the cursor after a while: soon and then later, or, where retries do not
+    /// help, late.
+    fn fail(&mut self, partition: PartitionId, trouble: Trouble, now_ms: u64, random: u64) {
+        let held_after_ms = self.limits.held_after_ms;
+        let Some(stream) = self.streams.get_mut(&partition) else {
+            return;
+        };
+        let backoff_ms = stream.backoff.fail(random);
+        stream.fail(trouble, held_after_ms, now_ms);
+        let wait_ms = if trouble.is_lasting() {
+            HOLD_MS
+        } else {
+            backoff_ms
+        };
+        self.again(partition, now_ms + wait_ms);
     }
+
+    /// The partition takes another producer for what it sends next, and so does whatever has none
+    /// yet.
+    fn retire_producer(&mut self, partition: PartitionId) {
+        if let Some(stream) = self.streams.get_mut(&partition)
+            && let Some(producer) = stream.producer
+        {
+            // If the link has another one already, this partition takes that.
+            if self.producer == Some(producer) {
+                self.producer = None;
+            }
+            stream.drop_producer();
+        }
+    }
+}
+
+/// What stands behind the batches of a read that could be used.
+enum ReadEnd {
+    Nothing,
+    /// The next batch cannot be sent on.
+    Unfit(super::StampError),
+    /// The next batch cannot go under this producer.
+    OtherProducer,
 }

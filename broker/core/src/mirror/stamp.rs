@@ -13,6 +13,8 @@ use sedge_protocol::records::{Kept, RecordView, Records, decompress, rebuild};
 pub enum StampError {
     /// Its bytes are not what was written (CRC): a new CRC would hide that.
     Corrupt,
+    /// Its records cannot be read, so a batch with other times or offsets cannot be built of them.
+    Unreadable,
     /// Part of a transaction; whether it was committed is not known here yet.
     Transactional,
 }
@@ -21,54 +23,83 @@ impl fmt::Display for StampError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Corrupt => "a batch here is corrupt (CRC)",
+            Self::Unreadable => "the records of a batch here cannot be read",
             Self::Transactional => "a batch here is transactional, which is not mirrored yet",
         })
     }
 }
 
-/// Puts the link's producer into the header, as a producer would send the batch. Record bytes stay,
-/// but for a batch of which compaction has left less: its records close up.
+/// A batch of the log, looked at and made fit to be sent on.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub(super) base: Offset,
+    pub(super) next: Offset,
+    pub(super) max_timestamp: i64,
+    /// `None` for one that is passed by: control batches are the upstream's own affair, and of some
+    /// compaction left nothing.
+    pub(super) batch: Option<Result<Batch, StampError>>,
+}
+
+impl Prepared {
+    /// Checks a batch, and builds it again where an upstream would not take it or see it as
+    /// consumers here do. Decompresses such a batch, so not for an executor's threads.
+    #[must_use]
+    pub fn new(batch: Batch) -> Self {
+        let header = batch.header;
+        let is_passed_by = header.is_control() || header.record_count() == 0;
+        Self {
+            base: header.base_offset(),
+            next: header.next_offset(),
+            max_timestamp: header.max_timestamp(),
+            batch: (!is_passed_by).then(|| fit(batch)),
+        }
+    }
+}
+
+/// The batch as a producer could have sent it.
 ///
-/// `LogAppendTime` becomes `CreateTime`, because brokers take no other from a producer: the records
-/// have the time that their first producer gave them.
-pub fn stamp(
-    batch: &mut Batch,
-    (id, epoch): (ProducerId, ProducerEpoch),
-    sequence: i32,
-) -> Result<(), StampError> {
-    let header = &mut batch.header;
+/// Brokers refuse offsets with holes from a producer, so the records of a batch of which compaction
+/// has left less close up. Brokers take no `LogAppendTime` from a producer either: the records
+/// become `CreateTime` ones of the time that the header gives to all of them, which is what
+/// consumers here see. (Their first producer's clock may be years off, and an upstream would act on
+/// it.)
+fn fit(batch: Batch) -> Result<Batch, StampError> {
+    let header = &batch.header;
     if header.computed_crc(&batch.body) != header.crc() {
         return Err(StampError::Corrupt);
     }
     if header.is_transactional() {
         return Err(StampError::Transactional);
     }
-    if i64::from(header.last_offset_delta()) + 1 != i64::from(header.record_count()) {
-        *batch = without_holes(batch)?;
+    let has_holes = i64::from(header.last_offset_delta()) + 1 != i64::from(header.record_count());
+    if !has_holes && !header.is_log_append_time() {
+        return Ok(batch);
     }
-    let header = &mut batch.header;
-    header.set_base_offset(Offset::ZERO);
-    header.set_leader_epoch(LeaderEpoch(-1));
-    header.clear_log_append_time();
-    header.set_producer(id, epoch, sequence, &batch.body);
-    Ok(())
-}
-
-/// What compaction left of a batch: brokers refuse offsets with holes from a producer.
-fn without_holes(batch: &Batch) -> Result<Batch, StampError> {
-    let corrupt = |_| StampError::Corrupt;
-    let body = decompress(&batch.header, &batch.body, DECOMPRESSED_BYTES_MAX).map_err(corrupt)?;
-    let records: Vec<RecordView<'_>> = Records::new(&batch.header, &body)
+    let unreadable = |_| StampError::Unreadable;
+    let body = decompress(header, &batch.body, DECOMPRESSED_BYTES_MAX).map_err(unreadable)?;
+    let records: Vec<RecordView<'_>> = Records::new(header, &body)
         .collect::<Result<_, _>>()
-        .map_err(corrupt)?;
+        .map_err(unreadable)?;
+    let append_time = header
+        .is_log_append_time()
+        .then(|| header.max_timestamp().wrapping_sub(header.base_timestamp()));
     let kept = records.iter().map(|record| Kept {
-        timestamp_delta: record.timestamp_delta,
+        timestamp_delta: append_time.unwrap_or(record.timestamp_delta),
         key: record.key,
         value: record.value,
         headers: record.headers,
     });
-    let rebuilt = rebuild(&batch.header, kept).map_err(corrupt)?;
-    rebuilt.ok_or(StampError::Corrupt)
+    let rebuilt = rebuild(header, kept).map_err(unreadable)?;
+    rebuilt.ok_or(StampError::Unreadable)
+}
+
+/// Puts the link's producer into the header of a batch that is fit, as a producer would send it.
+pub(super) fn stamp(batch: &mut Batch, (id, epoch): (ProducerId, ProducerEpoch), sequence: i32) {
+    let header = &mut batch.header;
+    header.set_base_offset(Offset::ZERO);
+    header.set_leader_epoch(LeaderEpoch(-1));
+    header.clear_delete_horizon();
+    header.set_producer(id, epoch, sequence, &batch.body);
 }
 
 /// The sequence after `count` records from `sequence` on: wraps to 0 behind the largest (KIP-98).

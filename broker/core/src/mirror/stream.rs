@@ -2,20 +2,19 @@
 
 use alloc::collections::VecDeque;
 
-use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{Offset, ProducerEpoch, ProducerId};
 
-use super::stamp::{StampError, advance};
-use super::{BATCHES_IN_FLIGHT_MAX, PRODUCER_IDLE_MS};
+use super::stamp::advance;
+use super::verdict::Trouble;
+use super::{BATCHES_IN_FLIGHT_MAX, FAILURES_MIN, PRODUCER_IDLE_MS};
 use crate::backoff::Backoff;
 
-/// Why a partition does not go on until somebody changes something.
+/// A partition that does not get on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// The upstream refuses a batch.
-    Refused(ErrorCode),
-    /// A batch cannot be sent on.
-    Unfit(StampError),
+pub struct Hold {
+    pub trouble: Trouble,
+    /// The first offset that is not upstream.
+    pub at: Offset,
 }
 
 /// A batch that was read and not acknowledged.
@@ -25,8 +24,14 @@ pub(super) struct Sent {
     pub next: Offset,
     pub bytes: usize,
     pub sequence: i32,
+    /// Records that are sent: 0 for a batch that is passed by.
+    pub count: i32,
     pub max_timestamp: i64,
+    /// It was sent before under the same sequence.
+    pub is_resent: bool,
     pub done: bool,
+    /// Its offset upstream, once acknowledged, if the upstream says so.
+    pub there: Option<Offset>,
 }
 
 #[derive(Debug)]
@@ -39,16 +44,28 @@ pub(super) struct Stream {
     pub end: Offset,
     pub committed: Option<Offset>,
     pub in_flight: VecDeque<Sent>,
+    /// Batches that were sent under this producer and are read again. The upstream may have them,
+    /// so their sequences belong to them.
+    unsure: VecDeque<Sent>,
     /// Answers and batches of an earlier generation are nobody's.
     pub generation: u32,
     pub next_sequence: i32,
     pub producer: Option<(ProducerId, ProducerEpoch)>,
     /// The upstream has taken a batch from this producer, not too long ago.
     proven: bool,
+    /// The offset upstream of the newest batch below the cursor, from this producer.
+    floor: Option<Offset>,
     last_ack_ms: u64,
     pub backoff: Backoff,
     pub resume_at_ms: Option<u64>,
-    pub hold: Option<Hold>,
+    trouble: Option<Trouble>,
+    /// When it last got on, since it failed.
+    failing_since_ms: u64,
+    is_held: bool,
+    /// It waits for a decision, without retries.
+    is_paused: bool,
+    /// What was read last cannot go before what is in flight has come back.
+    pub waits_for_flight: bool,
     /// The largest timestamp of the first batch above the cursor, once it was read.
     pub oldest_timestamp: Option<i64>,
     /// A read is under way.
@@ -64,14 +81,20 @@ impl Stream {
             end: cursor,
             committed,
             in_flight: VecDeque::new(),
+            unsure: VecDeque::new(),
             generation: 0,
             next_sequence: 0,
             producer: None,
             proven: false,
+            floor: None,
             last_ack_ms: 0,
             backoff,
             resume_at_ms: None,
-            hold: None,
+            trouble: None,
+            failing_since_ms: 0,
+            is_held: false,
+            is_paused: false,
+            waits_for_flight: false,
             oldest_timestamp: None,
             reading: false,
         }
@@ -85,7 +108,12 @@ impl Stream {
     }
 
     pub fn wants_read(&self) -> bool {
-        !self.reading && self.resume_at_ms.is_none() && self.read < self.end
+        let may_read = !self.waits_for_flight || self.in_flight.is_empty();
+        may_read
+            && !self.reading
+            && !self.is_paused
+            && self.resume_at_ms.is_none()
+            && self.read < self.end
     }
 
     /// Goes over what retention took; gives how many records that were.
@@ -100,24 +128,65 @@ impl Stream {
         lost
     }
 
-    pub fn push(&mut self, sent: Sent, count: i32) {
+    /// Puts a batch in flight, if it may go: a sequence that the upstream may have seen goes to the
+    /// batch that it was first given to and to no other.
+    pub fn push(&mut self, mut sent: Sent) -> Option<Sent> {
+        if sent.count > 0 {
+            sent.sequence = self.next_sequence;
+            if let Some(before) = self.unsure.front() {
+                let name = |sent: &Sent| (sent.base, sent.next, sent.count);
+                if name(before) != name(&sent) {
+                    return None;
+                }
+                sent.is_resent = true;
+                self.unsure.pop_front();
+            }
+            self.next_sequence = advance(self.next_sequence, sent.count);
+        }
         if self.in_flight.is_empty() {
             self.oldest_timestamp = Some(sent.max_timestamp);
         }
         self.read = sent.next;
-        self.next_sequence = advance(self.next_sequence, count);
+        self.waits_for_flight = false;
         self.in_flight.push_back(sent);
+        Some(sent)
+    }
+
+    /// Whether the upstream may have had this batch before.
+    pub fn is_resent(&self, base: Offset) -> bool {
+        let sent = self.in_flight.iter().find(|sent| sent.base == base);
+        sent.is_none_or(|sent| sent.is_resent)
+    }
+
+    /// Whether the upstream can have given `there` to the batch at `base`: offsets of a partition
+    /// rise in the order of sequences.
+    pub fn is_believable(&self, base: Offset, there: Option<Offset>) -> bool {
+        let Some(at) = self.in_flight.iter().position(|sent| sent.base == base) else {
+            return true;
+        };
+        let Some(there) = there else {
+            return true;
+        };
+        let known = |sent: &Sent| sent.there;
+        let before = self.in_flight.range(..at).filter_map(known);
+        let mut behind = self.in_flight.range(at + 1..).filter_map(known);
+        self.floor.into_iter().chain(before).all(|it| it < there) && behind.all(|it| there < it)
     }
 
     /// Marks a batch as upstream; gives the bytes that left the window, and the records.
-    pub fn acknowledge(&mut self, base: Offset, now_ms: u64) -> (usize, i64) {
+    pub fn acknowledge(
+        &mut self,
+        base: Offset,
+        there: Option<Offset>,
+        now_ms: u64,
+    ) -> (usize, i64) {
         if let Some(sent) = self.in_flight.iter_mut().find(|sent| sent.base == base) {
             sent.done = true;
+            sent.there = there;
         }
         self.proven = true;
         self.last_ack_ms = now_ms;
-        self.backoff.succeed();
-        self.hold = None;
+        self.get_on();
         self.pass_done()
     }
 
@@ -128,6 +197,7 @@ impl Stream {
             bytes += sent.bytes;
             records += sent.next.get() - self.cursor.get().max(sent.base.get());
             self.cursor = sent.next;
+            self.floor = sent.there.or(self.floor);
             self.in_flight.pop_front();
             self.oldest_timestamp = self.in_flight.front().map(|sent| sent.max_timestamp);
         }
@@ -139,23 +209,75 @@ impl Stream {
         self.generation = self.generation.wrapping_add(1);
         self.read = self.cursor;
         self.reading = false;
-        if let Some(first) = self.in_flight.front() {
+        self.waits_for_flight = false;
+        let bytes = self.in_flight.iter().map(|sent| sent.bytes).sum();
+        let sent = self.in_flight.drain(..).filter(|sent| sent.count > 0);
+        let mut unsure: VecDeque<Sent> = sent.collect();
+        unsure.append(&mut self.unsure);
+        self.unsure = unsure;
+        if let Some(first) = self.unsure.front() {
             self.next_sequence = first.sequence;
         }
-        self.in_flight.drain(..).map(|sent| sent.bytes).sum()
+        bytes
+    }
+
+    /// Goes on at `to`, under another producer. Gives the bytes that left the window.
+    pub fn seek(&mut self, to: Offset) -> usize {
+        let bytes = self.rewind();
+        self.drop_producer();
+        self.cursor = to;
+        self.read = to;
+        self.oldest_timestamp = None;
+        self.is_paused = false;
+        self.get_on();
+        bytes
     }
 
     /// The next batch goes under a producer that is not known upstream yet.
     pub fn take_producer(&mut self, producer: (ProducerId, ProducerEpoch)) {
+        self.drop_producer();
         self.producer = Some(producer);
         self.next_sequence = 0;
-        self.proven = false;
     }
 
-    /// The upstream does not know it any more.
+    /// Nothing is sent under it any more.
     pub fn drop_producer(&mut self) {
         self.producer = None;
         self.proven = false;
+        self.floor = None;
+        self.unsure.clear();
+    }
+
+    /// Notes a failure. A partition that has failed for `held_after_ms` is held.
+    pub fn fail(&mut self, trouble: Trouble, held_after_ms: u64, now_ms: u64) {
+        if self.trouble.is_none() {
+            self.failing_since_ms = now_ms;
+        }
+        // No answer to a retry says less than the error before it.
+        if !(self.is_held && trouble == Trouble::NoAnswer) {
+            self.trouble = Some(trouble);
+        }
+        let is_long = now_ms.saturating_sub(self.failing_since_ms) >= held_after_ms
+            && self.backoff.failures() >= FAILURES_MIN;
+        self.is_held |= is_long || trouble.is_lasting();
+    }
+
+    pub fn pause(&mut self, trouble: Trouble) {
+        self.trouble = Some(trouble);
+        self.is_held = true;
+        self.is_paused = true;
+    }
+
+    fn get_on(&mut self) {
+        self.backoff.succeed();
+        self.trouble = None;
+        self.is_held = false;
+    }
+
+    pub fn hold(&self) -> Option<Hold> {
+        let trouble = self.trouble.filter(|_| self.is_held)?;
+        let at = self.cursor;
+        Some(Hold { trouble, at })
     }
 
     pub fn lag(&self) -> i64 {

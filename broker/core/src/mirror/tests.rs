@@ -8,9 +8,9 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId};
 use sedge_protocol::kafka::compression::Compression;
-use sedge_protocol::records::{BatchBuilder, Compacted, Records};
+use sedge_protocol::records::{BatchBuilder, Compacted, Records, decompress};
 
-use super::stamp::advance;
+use super::stamp::{advance, stamp};
 use super::*;
 use crate::backoff::Backoff;
 
@@ -33,6 +33,7 @@ pub(super) fn limits() -> Limits {
     Limits {
         window_bytes: 1 << 20,
         read_bytes: 1 << 16,
+        held_after_ms: 60_000,
         backoff: Backoff::new(100, 1000),
     }
 }
@@ -65,11 +66,27 @@ fn read(link: &mut Link, now_ms: u64) -> Vec<Outgoing> {
         left = left.saturating_sub(batch.bytes());
         batches.push(batch);
     }
-    link.handle_read(&read, batches, now_ms)
+    handle_read(link, &read, batches, now_ms)
 }
 
-fn answer(link: &mut Link, sent: &Outgoing, code: ErrorCode, now_ms: u64) -> Verdict {
-    let outcome = Outcome::Answered(code);
+fn handle_read(link: &mut Link, read: &Read, batches: Vec<Batch>, now_ms: u64) -> Vec<Outgoing> {
+    link.handle_read(
+        read,
+        batches.into_iter().map(Prepared::new).collect(),
+        now_ms,
+    )
+}
+
+/// `ErrorCode::None` is an acknowledgement at the offset that the batch has here.
+fn answer(link: &mut Link, sent: &Outgoing, code: ErrorCode, now_ms: u64) -> Option<Verdict> {
+    let outcome = match code {
+        ErrorCode::None => Outcome::Acknowledged(Some(sent.base)),
+        code => Outcome::Refused(code),
+    };
+    tell(link, sent, outcome, now_ms)
+}
+
+fn tell(link: &mut Link, sent: &Outgoing, outcome: Outcome, now_ms: u64) -> Option<Verdict> {
     link.handle_outcome(
         sent.partition,
         sent.generation,
@@ -100,12 +117,17 @@ fn proven(end: i64) -> Link {
     link
 }
 
+/// As the upstream gets it.
+fn sent_on(batch: Batch) -> Result<Batch, StampError> {
+    let mut batch = Prepared::new(batch).batch.unwrap()?;
+    stamp(&mut batch, (ProducerId(5), ProducerEpoch(2)), 1234);
+    Ok(batch)
+}
+
 #[test]
-fn a_stamped_batch_is_the_links_own_and_its_records_are_the_same() {
-    let mut batch = batch_at(40, 10);
-    batch.header.set_log_append_time(77, &batch.body.clone());
-    let before = batch.clone();
-    stamp(&mut batch, (ProducerId(5), ProducerEpoch(2)), 1234).unwrap();
+fn a_stamped_batch_is_the_links_own_and_its_bytes_are_the_same() {
+    let before = batch_at(40, 10);
+    let batch = sent_on(before.clone()).unwrap();
     let header: BatchHeader = batch.header;
     assert_eq!(batch.body, before.body);
     assert_eq!(header.computed_crc(&batch.body), header.crc());
@@ -114,8 +136,45 @@ fn a_stamped_batch_is_the_links_own_and_its_records_are_the_same() {
     assert_eq!(header.base_sequence(), 1234);
     assert_eq!(header.base_offset(), Offset::ZERO);
     assert_eq!(header.leader_epoch(), LeaderEpoch(-1));
-    assert!(!header.is_log_append_time());
     assert_eq!(header.record_count(), 10);
+}
+
+/// Consumers here see the append time. The producer's clock may be in 1970, and an upstream's
+/// retention would act on that.
+#[test]
+fn records_of_an_append_time_topic_keep_the_append_time() {
+    const APPENDED_MS: i64 = 1_800_000_000_000;
+    for codec in [
+        Compression::None,
+        Compression::Gzip,
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd,
+    ] {
+        let mut builder = BatchBuilder::new(codec);
+        for number in 0..100_i64 {
+            let headers = [("h", Some(&b"v"[..]))];
+            builder.push(number * 7, Some(b"key"), Some(b"a value"), &headers);
+        }
+        let mut before = builder.build().unwrap();
+        before.header.set_log_append_time(APPENDED_MS, &before.body);
+        let Batch { header, body } = sent_on(before.clone()).unwrap();
+        assert!(!header.is_log_append_time(), "{codec:?}");
+        assert_eq!(header.compression(), before.header.compression());
+        assert_eq!(header.max_timestamp(), APPENDED_MS);
+        assert_eq!(header.computed_crc(&body), header.crc());
+        assert_eq!(
+            (header.record_count(), header.last_offset_delta()),
+            (100, 99)
+        );
+        let opened = decompress(&header, &body, 1 << 20).unwrap();
+        for record in Records::new(&header, &opened).map(Result::unwrap) {
+            let time = header.base_timestamp() + record.timestamp_delta;
+            assert_eq!(time, APPENDED_MS, "{codec:?}");
+            assert_eq!(record.key, Some(&b"key"[..]));
+            assert_eq!(record.headers.iter().count(), 1);
+        }
+    }
 }
 
 #[test]
@@ -124,8 +183,7 @@ fn a_corrupt_batch_is_not_given_a_right_crc() {
     let mut body = batch.body.to_vec();
     body[5] ^= 1;
     batch.body = body.into();
-    let producer = (ProducerId(5), ProducerEpoch(2));
-    assert_eq!(stamp(&mut batch, producer, 0), Err(StampError::Corrupt));
+    assert_eq!(sent_on(batch).unwrap_err(), StampError::Corrupt);
 }
 
 #[test]
@@ -198,7 +256,7 @@ fn a_producer_that_the_upstream_lost_is_replaced() {
     let mut link = proven(60);
     let sent = read(&mut link, 0);
     let verdict = answer(&mut link, &sent[0], ErrorCode::OutOfOrderSequenceNumber, 0);
-    assert_eq!(verdict, Verdict::NewProducer);
+    assert_eq!(verdict, Some(Verdict::NewProducer));
     let at_ms = link.next_deadline_ms().unwrap();
     assert!(read(&mut link, at_ms).is_empty());
     assert!(link.needs_producer());
@@ -224,10 +282,12 @@ fn what_the_upstream_refuses_holds_the_partition_and_nothing_else() {
     let other = sent.iter().find(|sent| sent.partition == Q).unwrap();
     assert_eq!(
         answer(&mut link, first, ErrorCode::MessageTooLarge, 0),
-        Verdict::Hold
+        Some(Verdict::Hold)
     );
     let held: Vec<_> = link.holds().collect();
-    assert_eq!(held, [(P, Hold::Refused(ErrorCode::MessageTooLarge))]);
+    let trouble = Trouble::Refused(ErrorCode::MessageTooLarge);
+    let at = Offset(10);
+    assert_eq!(held, [(P, Hold { trouble, at })]);
     answer(&mut link, other, ErrorCode::None, 0);
     assert_eq!(link.cursor(Q), Some(Offset(10)));
     // Somebody raised the limit.
@@ -245,15 +305,17 @@ fn a_corrupt_batch_holds_the_partition_once_it_is_next() {
     let mut body = rotten.body.to_vec();
     body[0] ^= 1;
     rotten.body = body.into();
-    let sent = link.handle_read(&plan, vec![batch_at(10, 10), rotten.clone()], 0);
+    let sent = handle_read(&mut link, &plan, vec![batch_at(10, 10), rotten.clone()], 0);
     assert_eq!(sent.len(), 1, "what is before it goes");
     assert_eq!(link.holds().count(), 0);
     answer(&mut link, &sent[0], ErrorCode::None, 0);
     let plan = link.poll_read(0).unwrap();
-    assert!(link.handle_read(&plan, vec![rotten], 0).is_empty());
+    assert!(handle_read(&mut link, &plan, vec![rotten], 0).is_empty());
+    let trouble = Trouble::Unfit(StampError::Corrupt);
+    let at = Offset(20);
     assert_eq!(
         link.holds().collect::<Vec<_>>(),
-        [(P, Hold::Unfit(StampError::Corrupt))]
+        [(P, Hold { trouble, at })]
     );
     assert_eq!(link.cursor(P), Some(Offset(20)));
     assert_eq!(link.poll_read(0), None);
@@ -349,7 +411,7 @@ fn the_window_is_shared_in_turn() {
 fn a_read_that_brings_nothing_is_not_repeated_at_once() {
     let mut link = proven(20);
     let plan = link.poll_read(0).unwrap();
-    assert!(link.handle_read(&plan, Vec::new(), 0).is_empty());
+    assert!(handle_read(&mut link, &plan, Vec::new(), 0).is_empty());
     assert_eq!(link.poll_read(0), None);
     assert!(link.poll_read(200).is_some());
 }
@@ -362,7 +424,7 @@ fn control_batches_are_passed_over() {
     let mut control = builder.build().unwrap();
     control.header.set_base_offset(Offset(10));
     let plan = link.poll_read(0).unwrap();
-    let sent = link.handle_read(&plan, vec![control, batch_at(11, 9)], 0);
+    let sent = handle_read(&mut link, &plan, vec![control, batch_at(11, 9)], 0);
     assert_eq!(sequences(&sent), [10]);
     assert_eq!(link.cursor(P), Some(Offset(11)));
     answer(&mut link, &sent[0], ErrorCode::None, 0);
@@ -384,7 +446,7 @@ fn what_compaction_left_closes_up() {
         left.build().unwrap()
     });
     let plan = link.poll_read(0).unwrap();
-    let sent = link.handle_read(&plan, vec![some, none, batch_at(30, 10)], 0);
+    let sent = handle_read(&mut link, &plan, vec![some, none, batch_at(30, 10)], 0);
     assert_eq!(sequences(&sent), [10, 12]);
     let Batch { header, body } = &sent[0].batch;
     assert_eq!((header.record_count(), header.last_offset_delta()), (2, 1));
@@ -409,18 +471,13 @@ fn a_partition_that_went_away_leaves_nothing_behind() {
     assert_eq!(link.bytes_in_flight(), 0);
     assert_eq!(link.next_deadline_ms(), None);
     assert_eq!(link.uncommitted(), []);
-    assert_eq!(
-        answer(&mut link, &sent[1], ErrorCode::None, 0),
-        Verdict::Acknowledged
-    );
+    assert_eq!(answer(&mut link, &sent[1], ErrorCode::None, 0), None);
     assert_eq!(link.poll_read(1_000_000), None);
 }
 
 #[test]
 fn verdicts() {
-    let check = |code, expected| assert_eq!(judge(Outcome::Answered(code)), expected, "{code}");
-    check(ErrorCode::None, Verdict::Acknowledged);
-    check(ErrorCode::DuplicateSequenceNumber, Verdict::Acknowledged);
+    let check = |code, expected| assert_eq!(judge(code), expected, "{code}");
     check(ErrorCode::NotLeaderOrFollower, Verdict::Retry);
     check(ErrorCode::UnknownTopicOrPartition, Verdict::Retry);
     check(ErrorCode::NotEnoughReplicasAfterAppend, Verdict::Retry);
@@ -430,5 +487,177 @@ fn verdicts() {
     check(ErrorCode::InvalidProducerEpoch, Verdict::NewProducer);
     check(ErrorCode::MessageTooLarge, Verdict::Hold);
     check(ErrorCode::TopicAuthorizationFailed, Verdict::Hold);
-    assert_eq!(judge(Outcome::Lost), Verdict::Retry);
+}
+
+/// The upstream still knows the five newest batches of the producer, and would take the new topic's
+/// for those repeated.
+#[test]
+fn a_topic_that_was_created_again_goes_under_another_producer() {
+    const AGAIN: PartitionId = PartitionId(9);
+    let mut link = proven(10);
+    assert_eq!(link.close(P), 0);
+    let position = Position {
+        cursor: None,
+        log_start: Offset::ZERO,
+        high_watermark: Offset(10),
+    };
+    link.open(AGAIN, position);
+    assert!(link.needs_producer());
+    assert_eq!(link.poll_read(0), None);
+    link.handle_producer(ProducerId(51), ProducerEpoch(0));
+    let sent = read(&mut link, 0);
+    assert_eq!(sequences(&sent), [0]);
+    assert_eq!(sent[0].batch.header.producer_id(), Some(ProducerId(51)));
+}
+
+#[test]
+fn what_a_deleted_topic_had_not_sent_is_counted() {
+    let mut link = proven(60);
+    assert_eq!(read(&mut link, 0).len(), 5);
+    assert_eq!(link.close(P), 50);
+    assert_eq!(link.counts().lost_to_deletion, 50);
+}
+
+#[test]
+fn an_acknowledgement_at_an_offset_given_before_is_not_believed() {
+    let mut link = proven(60);
+    let sent = read(&mut link, 0);
+    answer(&mut link, &sent[0], ErrorCode::None, 0);
+    let old = Outcome::Acknowledged(Some(Offset(10)));
+    assert_eq!(
+        tell(&mut link, &sent[1], old, 0),
+        Some(Verdict::Disbelieved)
+    );
+    assert_eq!(link.cursor(P), Some(Offset(20)));
+    link.handle_producer(ProducerId(51), ProducerEpoch(0));
+    let again = read(&mut link, 1000);
+    assert_eq!(sequences(&again), [0]);
+    assert_eq!(again[0].base, Offset(20));
+    // Nothing is repeated under a new producer, so this is where the upstream has it.
+    let there = Outcome::Acknowledged(Some(Offset(0)));
+    assert_eq!(
+        tell(&mut link, &again[0], there, 1000),
+        Some(Verdict::Acknowledged)
+    );
+    assert_eq!(link.cursor(P), Some(Offset(30)));
+}
+
+/// Tasks that wait for answers may report in another order.
+#[test]
+fn acknowledgements_that_are_told_in_another_order_are_believed() {
+    let mut link = proven(60);
+    let sent = read(&mut link, 0);
+    for number in [2, 0, 1, 4, 3] {
+        let verdict = answer(&mut link, &sent[number], ErrorCode::None, 0);
+        assert_eq!(verdict, Some(Verdict::Acknowledged), "{number}");
+    }
+    assert_eq!(link.cursor(P), Some(Offset(60)));
+}
+
+#[test]
+fn only_what_was_sent_twice_can_be_a_duplicate() {
+    let mut link = proven(20);
+    let sent = read(&mut link, 0);
+    let verdict = answer(&mut link, &sent[0], ErrorCode::DuplicateSequenceNumber, 0);
+    assert_eq!(verdict, Some(Verdict::Disbelieved));
+    assert_eq!(link.cursor(P), Some(Offset(10)));
+}
+
+/// The upstream has the batch at 10, and its answer got lost. What is next must not go under its
+/// sequence.
+#[test]
+fn a_sequence_is_not_given_to_another_batch_when_retention_takes_the_first() {
+    let mut link = proven(60);
+    let sent = read(&mut link, 0);
+    tell(&mut link, &sent[0], Outcome::Lost, 0);
+    link.handle_bounds(P, Offset(20), Offset(60));
+    assert!(read(&mut link, 1000).is_empty());
+    assert!(link.needs_producer());
+    link.handle_producer(ProducerId(51), ProducerEpoch(0));
+    let again = read(&mut link, 1000);
+    assert_eq!(again[0].base, Offset(20));
+    assert_eq!(again[0].batch.header.producer_id(), Some(ProducerId(51)));
+    assert_eq!(link.counts().lost_to_retention, 10);
+}
+
+#[test]
+fn a_partition_that_fails_for_a_minute_is_held_until_it_gets_on() {
+    let mut link = proven(60);
+    let mut now_ms = 0;
+    let mut held_at_ms = None;
+    while held_at_ms.is_none() && now_ms < 200_000 {
+        for sent in read(&mut link, now_ms) {
+            answer(&mut link, &sent, ErrorCode::UnknownServerError, now_ms);
+        }
+        if link.holds().count() > 0 {
+            held_at_ms = Some(now_ms);
+        }
+        now_ms += 100;
+    }
+    let trouble = Trouble::Refused(ErrorCode::UnknownServerError);
+    let at = Offset(10);
+    assert_eq!(
+        link.holds().collect::<Vec<_>>(),
+        [(P, Hold { trouble, at })]
+    );
+    let held_at_ms = held_at_ms.unwrap();
+    assert!((60_000..63_000).contains(&held_at_ms), "{held_at_ms}");
+    // No answer says less than the error before.
+    let sent = read(&mut link, now_ms + 2000);
+    tell(&mut link, &sent[0], Outcome::Lost, now_ms + 2000);
+    assert_eq!(
+        link.holds().collect::<Vec<_>>(),
+        [(P, Hold { trouble, at })]
+    );
+    let sent = read(&mut link, now_ms + 4000);
+    answer(&mut link, &sent[0], ErrorCode::None, now_ms + 4000);
+    assert_eq!(link.holds().count(), 0);
+}
+
+#[test]
+fn a_link_that_was_down_for_an_hour_is_not_held_after_one_more_failure() {
+    let mut link = proven(60);
+    let sent = read(&mut link, 0);
+    tell(&mut link, &sent[0], Outcome::Lost, 0);
+    let sent = read(&mut link, 3_600_000);
+    tell(&mut link, &sent[0], Outcome::Lost, 3_600_000);
+    assert_eq!(link.holds().count(), 0);
+}
+
+/// An upstream that never takes a batch: someone decides that the link goes on behind it.
+#[test]
+fn a_seek_goes_past_a_batch_and_counts_what_is_skipped() {
+    let mut link = proven(60);
+    let sent = read(&mut link, 0);
+    answer(&mut link, &sent[0], ErrorCode::InvalidRecord, 0);
+    assert_eq!(link.holds().count(), 1);
+    assert_eq!(link.seek(P, Offset(20)), 10);
+    assert_eq!(link.holds().count(), 0);
+    assert_eq!(link.counts().skipped, 10);
+    assert_eq!(link.uncommitted(), [(P, Offset(20))]);
+    link.handle_producer(ProducerId(51), ProducerEpoch(0));
+    let sent = read(&mut link, 0);
+    assert_eq!((sent[0].base, sequences(&sent)[0]), (Offset(20), 0));
+    // Back is possible too, and skips nothing.
+    assert_eq!(link.seek(P, Offset(0)), 0);
+    assert_eq!(link.cursor(P), Some(Offset(0)));
+    assert_eq!(link.bytes_in_flight(), 0);
+}
+
+#[test]
+fn a_paused_partition_waits_for_a_seek() {
+    let mut link = proven(60);
+    let trouble = Trouble::CreatedAgain(Side::Here);
+    link.pause(P, trouble);
+    assert_eq!(link.poll_read(1_000_000), None);
+    link.handle_bounds(P, Offset(0), Offset(90));
+    assert_eq!(link.poll_read(2_000_000), None);
+    let at = Offset(10);
+    assert_eq!(
+        link.holds().collect::<Vec<_>>(),
+        [(P, Hold { trouble, at })]
+    );
+    link.seek(P, Offset(0));
+    link.handle_producer(ProducerId(51), ProducerEpoch(0));
+    assert_eq!(link.poll_read(2_000_000).unwrap().from, Offset(0));
 }

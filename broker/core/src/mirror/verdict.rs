@@ -1,12 +1,19 @@
-//! What an upstream's answer to one batch means.
+//! What an upstream's answer to one batch means, and what keeps a partition from getting on.
+
+use core::fmt;
 
 use sedge_protocol::ErrorCode;
+use sedge_protocol::ids::Offset;
+
+use super::stamp::StampError;
 
 /// How the sending of one batch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The upstream answered; code 0 is an acknowledgement.
-    Answered(ErrorCode),
+    /// The upstream has it. `None` from an upstream that does not say at which offset.
+    Acknowledged(Option<Offset>),
+    /// The upstream answered with an error.
+    Refused(ErrorCode),
     /// No answer: it may or may not be there.
     Lost,
 }
@@ -15,23 +22,75 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Acknowledged,
+    /// The acknowledgement cannot be true: send again under a new producer id.
+    Disbelieved,
     /// Send again, same sequences.
     Retry,
     /// Send again under a new producer id.
     NewProducer,
-    /// Nothing helps but that somebody changes something.
+    /// Retries do not help before something is changed, here or upstream.
     Hold,
 }
 
-/// The table of the module's documentation. Codes that nobody has thought of are tried again:
-/// nothing is dropped.
+/// Which side a topic is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Here,
+    Upstream,
+}
+
+/// What keeps a partition from getting on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The upstream answers with an error.
+    Refused(ErrorCode),
+    /// The upstream acknowledges what it cannot have.
+    Disbelieved,
+    /// There is no answer.
+    NoAnswer,
+    /// The log here cannot be read.
+    Unread,
+    /// A batch cannot be sent on.
+    Unfit(StampError),
+    /// The topic was created again on that side, and the link is to wait for a decision.
+    CreatedAgain(Side),
+}
+
+impl Trouble {
+    /// Whether retries do not help before something is changed.
+    #[must_use]
+    pub const fn is_lasting(self) -> bool {
+        match self {
+            Self::Refused(code) => matches!(judge(code), Verdict::Hold),
+            Self::Unfit(_) | Self::CreatedAgain(_) => true,
+            Self::Disbelieved | Self::NoAnswer | Self::Unread => false,
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(code) => write!(f, "the upstream refuses a batch: {code}"),
+            Self::Disbelieved => {
+                f.write_str("the upstream acknowledges batches at offsets that it gave before")
+            }
+            Self::NoAnswer => f.write_str("the upstream does not answer when it is sent a batch"),
+            Self::Unread => f.write_str("the log here cannot be read"),
+            Self::Unfit(error) => error.fmt(f),
+            Self::CreatedAgain(Side::Here) => f.write_str("the topic here was created again"),
+            Self::CreatedAgain(Side::Upstream) => {
+                f.write_str("the topic upstream was deleted or created again")
+            }
+        }
+    }
+}
+
+/// The table of the module's documentation, for errors. An error that the table does not name is
+/// retried: nothing is dropped.
 #[must_use]
-pub const fn judge(outcome: Outcome) -> Verdict {
-    let Outcome::Answered(code) = outcome else {
-        return Verdict::Retry;
-    };
+pub const fn judge(code: ErrorCode) -> Verdict {
     match code {
-        ErrorCode::None | ErrorCode::DuplicateSequenceNumber => Verdict::Acknowledged,
         ErrorCode::OutOfOrderSequenceNumber
         | ErrorCode::UnknownProducerId
         | ErrorCode::InvalidProducerIdMapping

@@ -67,6 +67,8 @@ pub struct LinkMetrics {
     pub retries: Counter,
     /// Records that retention took before they were sent.
     pub lost_to_retention: Counter,
+    /// Records of topics that were deleted before they were acknowledged.
+    pub lost_to_deletion: Counter,
 }
 
 impl LinkMetrics {
@@ -111,7 +113,7 @@ impl Links {
         if all.is_empty() {
             return;
         }
-        let families: [(&str, &str, &str, Field); 8] = [
+        let families: [(&str, &str, &str, Field); 9] = [
             (
                 "sedge_mirror_link_up",
                 "gauge",
@@ -159,6 +161,12 @@ impl Links {
                 "counter",
                 "Records that retention took before they were sent.",
                 |link| link.lost_to_retention.get() as f64,
+            ),
+            (
+                "sedge_mirror_records_lost_to_deletion_total",
+                "counter",
+                "Records of topics that were deleted before they were acknowledged.",
+                |link| link.lost_to_deletion.get() as f64,
             ),
         ];
         for (family, kind, help, field) in families {

@@ -100,6 +100,7 @@ impl Link {
             );
         }
         self.metrics.lost_to_retention.set(counts.lost_to_retention);
+        self.metrics.lost_to_deletion.set(counts.lost_to_deletion);
     }
 
     /// Selected partitions that wait for their upstream: it has not answered since the start, or
@@ -135,11 +136,8 @@ impl Link {
     pub(super) fn tell_state(&self) {
         let held = self.plan.holds().next().and_then(|(partition, hold)| {
             let to = self.destinations.get(&partition)?;
-            let why = match hold {
-                Hold::Refused(code) => format!("the upstream refuses a batch: {code}"),
-                Hold::Unfit(error) => error.to_string(),
-            };
-            Some(format!("{}-{}: {why}", to.topic, to.index))
+            let Hold { trouble, at } = hold;
+            Some(format!("{}-{} at {at}: {trouble}", to.topic, to.index))
         });
         let refused = || {
             self.refused

@@ -15,6 +15,9 @@ pub const COMMIT_EVERY: Duration = Duration::from_secs(1);
 pub const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How often a topic that the upstream does not take is tried again.
 pub const RECHECK_EVERY: Duration = Duration::from_secs(30);
+/// How long a partition may fail before it is held, which is said in the log, the state and the
+/// metrics. Longer than a change of leaders takes.
+pub const HELD_AFTER: Duration = Duration::from_mins(1);
 /// How long a shutdown waits for the last commit of cursors.
 pub const STOP_GRACE: Duration = Duration::from_secs(2);
 /// `retry.backoff.ms` and `retry.backoff.max.ms` of a link: longer than a client's, since a link

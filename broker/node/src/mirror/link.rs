@@ -12,10 +12,10 @@ use async_io::Timer;
 use futures_lite::FutureExt;
 use sedge_core::backoff::Backoff;
 use sedge_core::metadata::Image;
-use sedge_core::mirror::{self as plan, Outcome, Outgoing, Verdict};
+use sedge_core::mirror::{self as plan, Outcome, Outgoing, Prepared, Verdict};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
-use sedge_protocol::ids::PartitionId;
+use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::ProduceResponseData;
 
@@ -106,6 +106,7 @@ impl Link {
         let plan = plan::Link::new(plan::Limits {
             window_bytes: config.window_bytes,
             read_bytes: limits::READ_BYTES,
+            held_after_ms: limits::HELD_AFTER.as_millis() as u64,
             backoff,
         });
         Self {
@@ -278,13 +279,18 @@ impl Link {
     async fn read(&mut self) {
         while let Some(read) = self.plan.poll_read(self.now_ms()) {
             let store = Arc::clone(&self.broker.store);
-            let chunks = blocking::unblock(move || {
-                store.read(read.partition, read.from, read.until, read.bytes_max)
+            let batches = blocking::unblock(move || {
+                let chunks = store.read(read.partition, read.from, read.until, read.bytes_max)?;
+                let batches = chunks
+                    .into_iter()
+                    .flat_map(|mut chunk| std::iter::from_fn(move || Batch::split_from(&mut chunk)))
+                    .take(read.batches_max);
+                Ok::<Vec<Prepared>, sedge_storage::Error>(batches.map(Prepared::new).collect())
             })
             .await;
             let now_ms = self.now_ms();
-            let chunks = match chunks {
-                Ok(chunks) => chunks,
+            let batches = match batches {
+                Ok(batches) => batches,
                 Err(error) => {
                     log::error!(target: "sedge::mirror", "partition {}: {error}", read.partition);
                     self.plan
@@ -292,11 +298,6 @@ impl Link {
                     continue;
                 }
             };
-            let batches = chunks
-                .into_iter()
-                .flat_map(|mut chunk| std::iter::from_fn(move || Batch::split_from(&mut chunk)))
-                .take(read.batches_max)
-                .collect();
             for outgoing in self.plan.handle_read(&read, batches, now_ms) {
                 self.queue(outgoing);
             }
@@ -309,7 +310,7 @@ impl Link {
             self.lanes.push(broker, outgoing);
         } else {
             let sent = Sent::of(&outgoing);
-            self.tell(sent, Outcome::Answered(ErrorCode::LeaderNotAvailable));
+            self.tell(sent, Outcome::Refused(ErrorCode::LeaderNotAvailable));
         }
     }
 
@@ -437,31 +438,35 @@ impl Link {
                 return Err(error);
             }
         };
-        let mut codes = HashMap::new();
+        let mut outcomes = HashMap::new();
         for topic in &response.responses {
             for partition in &topic.partition_responses {
                 let key = (topic.name.as_str(), partition.index);
                 if let Some(message) = &partition.error_message {
                     log::debug!(target: "sedge::mirror", "{}-{}: {message}", key.0, key.1);
                 }
-                codes.insert(key, ErrorCode::from(partition.error_code));
+                let outcome = match ErrorCode::from(partition.error_code) {
+                    ErrorCode::None => {
+                        Outcome::Acknowledged(Offset::from_wire(partition.base_offset))
+                    }
+                    code => Outcome::Refused(code),
+                };
+                outcomes.insert(key, outcome);
             }
         }
         for sent in answered.batches {
             let Some(to) = self.destinations.get(&sent.partition) else {
                 continue;
             };
-            let outcome = codes
-                .get(&(&*to.topic, to.index))
-                .map_or(Outcome::Lost, |code| Outcome::Answered(*code));
-            self.tell(sent, outcome);
+            let answered = outcomes.get(&(&*to.topic, to.index));
+            self.tell(sent, answered.copied().unwrap_or(Outcome::Lost));
         }
         Ok(())
     }
 
     /// Tells the plan what became of a batch.
     fn tell(&mut self, sent: Sent, outcome: Outcome) {
-        if let Outcome::Answered(code) = outcome
+        if let Outcome::Refused(code) = outcome
             && is_about_leadership(code)
             && let Some(to) = self.destinations.get(&sent.partition)
         {
@@ -477,16 +482,24 @@ impl Link {
         let verdict = self
             .plan
             .handle_outcome(partition, generation, base, outcome, now_ms, random);
-        if verdict == Verdict::Hold
-            && let Outcome::Answered(code) = outcome
-            && let Some(to) = self.destinations.get(&partition)
-        {
-            let link = &self.config.name;
-            log::warn!(
+        let Some(to) = self.destinations.get(&partition) else {
+            return;
+        };
+        let link = &self.config.name;
+        match (verdict, outcome) {
+            (Some(Verdict::Hold), Outcome::Refused(code)) => log::warn!(
                 target: "sedge::mirror",
                 "{link}: the upstream refuses {}-{} at {base}: {code}; trying again in {} s",
                 to.topic, to.index, plan::HOLD_MS / 1000
-            );
+            ),
+            (Some(Verdict::Disbelieved), _) => log::warn!(
+                target: "sedge::mirror",
+                "{link}: the upstream acknowledges {}-{} at {base} with an offset that it gave \
+                 before: its topic was created again or lost records; sent again under a new \
+                 producer id",
+                to.topic, to.index
+            ),
+            _ => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sedge_core::metadata::Image;
 use sedge_core::mirror::Position;
-use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_protocol::ids::PartitionId;
 
 use crate::client::Error;
 
@@ -65,7 +65,7 @@ impl Link {
         self.recheck_at = Some(self.recheck_at.map_or(at, |before| before.min(at)));
     }
 
-    /// Lets partitions go whose topic is no more.
+    /// Lets partitions go whose topic was deleted.
     fn close_gone(&mut self, image: &Image) {
         let gone: Vec<PartitionId> = self
             .destinations
@@ -78,8 +78,23 @@ impl Link {
             .map(|(partition, _)| *partition)
             .collect();
         for partition in gone {
-            self.plan.close(partition);
-            self.destinations.remove(&partition);
+            let lost = self.plan.close(partition);
+            let Some(to) = self.destinations.remove(&partition) else {
+                continue;
+            };
+            let (link, topic, index) = (&self.config.name, &to.topic, to.index);
+            if lost > 0 {
+                log::error!(
+                    target: "sedge::mirror",
+                    "{link}: {topic} was deleted before {lost} records of {topic}-{index} were \
+                     acknowledged upstream"
+                );
+            } else {
+                log::info!(
+                    target: "sedge::mirror",
+                    "{link}: {topic} was deleted; all of {topic}-{index} is upstream"
+                );
+            }
         }
     }
 
@@ -107,10 +122,11 @@ impl Link {
                 high_watermark: partition.high_watermark(),
             };
             let link = &self.config.name;
+            let (start, end) = (position.log_start, position.high_watermark);
+            let from = position.cursor.unwrap_or(start);
             log::info!(
                 target: "sedge::mirror",
-                "{link}: {name}-{index} from {:?}, log {} to {}",
-                position.cursor.map(Offset::get), position.log_start, position.high_watermark
+                "{link}: {name}-{index} is copied from {from} on; the log has {start} to {end}"
             );
             let to = Destination {
                 topic: name.into(),
