@@ -43,6 +43,9 @@ pub mod key {
     pub const CREATE_TOPICS: i16 = 19;
     pub const DELETE_TOPICS: i16 = 20;
     pub const INIT_PRODUCER_ID: i16 = 22;
+    pub const DESCRIBE_CONFIGS: i16 = 32;
+    pub const CREATE_PARTITIONS: i16 = 37;
+    pub const ELECT_LEADERS: i16 = 43;
     pub const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
 }
 

@@ -10,6 +10,8 @@ use sedge_tests::wire::{
     self, Batch, Connection, Decoder, Encoder, FETCH_VERSION, PRODUCE_VERSION, error, fetched, key,
 };
 
+#[path = "protocol/admin.rs"]
+mod admin;
 #[path = "protocol/data.rs"]
 mod data;
 #[path = "protocol/groups.rs"]
@@ -87,6 +89,25 @@ const CHECKS: &[Check] = &[
         topics::metadata_of_all_and_of_none,
     ),
     (
+        "configurations of a new topic",
+        admin::configurations_of_a_new_topic,
+    ),
+    (
+        "configurations of a topic",
+        admin::configurations_of_a_topic,
+    ),
+    (
+        "partitions with assignments by hand",
+        admin::partitions_with_assignments,
+    ),
+    ("topics named twice", admin::topics_named_twice),
+    ("elections are not needed", admin::elections_are_not_needed),
+    (
+        "resources without configurations",
+        admin::resources_without_configurations,
+    ),
+    ("authorized operations", admin::authorized_operations),
+    (
         "a commit and its metadata come back",
         groups::commit_comes_back,
     ),
@@ -112,6 +133,15 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// The broker's number, from Metadata v0.
+    pub fn node(&mut self) -> i32 {
+        let none = Encoder::default().i32(1).string(self.topic.as_str()).0;
+        let reply = self.connection.ask(key::METADATA, 0, &none);
+        let mut d = Decoder(&reply);
+        assert_eq!(d.i32(), 1, "one broker");
+        d.i32()
+    }
+
     pub fn reconnect(&mut self) {
         self.connection = Connection::open(&self.broker.bootstrap());
     }

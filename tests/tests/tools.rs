@@ -102,6 +102,18 @@ const CHECKS: &[Check] = &[
         "",
     ),
     check("topics-list", TOPICS, "--list", "t"),
+    check(
+        "leader-election-all",
+        "kafka-leader-election",
+        "--election-type preferred --all-topic-partitions",
+        "",
+    ),
+    check(
+        "reassignments-list",
+        "kafka-reassign-partitions",
+        "--list",
+        "No partition reassignments found.",
+    ),
     fed(check(
         "console-producer",
         "kafka-console-producer",

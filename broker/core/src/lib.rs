@@ -24,4 +24,5 @@ pub mod metadata;
 pub mod mirror;
 pub mod offsets;
 pub mod retention;
+pub mod security;
 pub mod wear;

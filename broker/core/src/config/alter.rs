@@ -6,8 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{
-    BROKER_KEYS, BrokerDefaults, ConfigError, ConfigKey, ConfigType, TOPIC_KEYS, broker_key,
-    is_plugin_key, parts, topic_key,
+    BROKER_KEYS, BrokerDefaults, ConfigError, ConfigKey, ConfigType, TOPIC_KEYS, TopicConfig,
+    broker_key, is_plugin_key, parts, topic_key,
 };
 
 /// Bytes of one value. A list of plugins or a plugin's setting has room; a record of the metadata
@@ -49,6 +49,41 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// Checks that a key may be removed. A name that no table has may be: another version set it,
+    /// and removing is how tools get rid of it.
+    fn check_removal(self, name: &str) -> Result<(), ConfigError> {
+        let is_known = match self {
+            Self::Topic => topic_key(name).is_some(),
+            Self::Broker => broker_key(name).is_some(),
+        };
+        if is_known {
+            self.key(name)?;
+        }
+        Ok(())
+    }
+
+    /// Checks the values of `settings` against each other, as Kafka's `LogConfig` does.
+    fn check_together(
+        self,
+        settings: &BTreeMap<String, String>,
+        broker: &BrokerDefaults,
+    ) -> Result<(), ConfigError> {
+        let config = match self {
+            Self::Topic => TopicConfig::effective(settings, broker),
+            Self::Broker => TopicConfig::effective(&BTreeMap::new(), &broker.with(settings)),
+        };
+        let (min, max) = (
+            config.min_compaction_lag_ms(),
+            config.max_compaction_lag_ms(),
+        );
+        if min > max {
+            return Err(ConfigError::invalid(format!(
+                "min.compaction.lag.ms ({min}) is larger than max.compaction.lag.ms ({max})"
+            )));
+        }
+        Ok(())
+    }
+
     fn key(self, name: &str) -> Result<Option<&'static ConfigKey>, ConfigError> {
         let (key, table, what) = match self {
             Self::Topic => (topic_key(name), TOPIC_KEYS, "topic"),
@@ -90,24 +125,35 @@ impl Resource {
     }
 }
 
-/// Checks the configurations that a new topic comes with.
+/// Checks the configurations that a new topic comes with, and returns them.
 ///
 /// # Errors
-/// INVALID_CONFIG, with the nearest key where one is not known.
-pub fn check_new_topic<'a>(
-    configs: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Result<(), ConfigError> {
-    configs
-        .into_iter()
-        .try_for_each(|(name, value)| Resource::Topic.check(name, value))
+/// INVALID_CONFIG for an unknown key (with the nearest one), a null value, a value that the key
+/// does not take, or values that contradict each other.
+pub fn plan_new_topic<'a>(
+    broker: &BrokerDefaults,
+    configs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut settings = BTreeMap::new();
+    for (name, value) in configs {
+        let value = value.ok_or_else(|| {
+            ConfigError::invalid(format!(
+                "Null value not supported for topic configs: {name}"
+            ))
+        })?;
+        Resource::Topic.check(name, value)?;
+        settings.insert(name.into(), value.into());
+    }
+    Resource::Topic.check_together(&settings, broker)?;
+    Ok(settings)
 }
 
 /// IncrementalAlterConfigs of one resource that sets `current` itself: key, what to do, value.
 ///
 /// # Errors
-/// INVALID_CONFIG for an unknown key, a value that is not taken, or parts for what is not a list;
-/// INVALID_REQUEST for a key named twice, a value that is missing, or a key that only the
-/// configuration file can set.
+/// INVALID_CONFIG for setting an unknown key, a value that is not taken, values that contradict
+/// each other, or parts for what is not a list; INVALID_REQUEST for a key named twice, a value that
+/// is missing, or a key that only the configuration file can set.
 pub fn plan_alter<'a>(
     resource: Resource,
     current: &BTreeMap<String, String>,
@@ -122,11 +168,12 @@ pub fn plan_alter<'a>(
                 "Duplicate config key: {name}"
             )));
         }
-        let key = resource.key(name)?;
         if op == AlterOp::Delete {
+            resource.check_removal(name)?;
             changes.push((name.into(), None));
             continue;
         }
+        let key = resource.key(name)?;
         let value = value
             .ok_or_else(|| ConfigError::request(format!("Null value not supported for: {name}")))?;
         let value = if op == AlterOp::Set {
@@ -146,7 +193,20 @@ pub fn plan_alter<'a>(
         resource.check(name, &value)?;
         changes.push((name.into(), Some(value)));
     }
+    resource.check_together(&changed(current, &changes), broker)?;
     Ok(changes)
+}
+
+/// `current` after `changes`.
+fn changed(current: &BTreeMap<String, String>, changes: &[Change]) -> BTreeMap<String, String> {
+    let mut settings = current.clone();
+    for (name, value) in changes {
+        match value {
+            Some(value) => settings.insert(name.clone(), value.clone()),
+            None => settings.remove(name),
+        };
+    }
+    settings
 }
 
 /// AlterConfigs of one resource: what is not named goes back to its default.
@@ -156,6 +216,7 @@ pub fn plan_alter<'a>(
 pub fn plan_replace<'a>(
     resource: Resource,
     current: &BTreeMap<String, String>,
+    broker: &BrokerDefaults,
     configs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
 ) -> Result<Vec<Change>, ConfigError> {
     let mut named = BTreeMap::new();
@@ -178,6 +239,7 @@ pub fn plan_replace<'a>(
             .iter()
             .map(|(name, value)| ((*name).into(), Some((*value).into()))),
     );
+    resource.check_together(&changed(current, &changes), broker)?;
     Ok(changes)
 }
 

@@ -7,7 +7,8 @@ use alloc::string::String;
 use super::ConfigType::{Boolean, Double, Int, List, Long, Password, String as Text};
 use super::Takes::{Anything, AtLeast, Between, OneOf};
 use super::{
-    ConfigError, ConfigKey, ConfigType, TOPIC_KEYS, Takes, TopicConfig, is_plugin_key, topic_key,
+    ConfigError, ConfigKey, ConfigType, TOPIC_KEYS, Takes, TopicConfig, boolean, is_plugin_key,
+    topic_key,
 };
 
 /// Can be set while the broker runs.
@@ -150,6 +151,8 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "How long a silent producer is remembered"),
     fixed("queued.max.request.bytes", Long, None, AtLeast(1 << 20),
         "Bytes of requests in the process at once"),
+    idle("sasl.kerberos.min.time.before.relogin", Long, Some("60000"), Anything,
+        "Milliseconds between two refreshes of a Kerberos ticket"),
     fixed("sedge.console", Text, Some("127.0.0.1:9644"), Anything,
         "Address of the console and of /metrics, or off"),
     fixed("sedge.profile", Text, Some("standard"), OneOf(&["small", "standard"]),
@@ -277,14 +280,20 @@ impl BrokerDefaults {
             .unwrap_or(f64::INFINITY)
     }
 
+    /// Whether a boolean key is true.
+    #[must_use]
+    pub fn is_on(&self, name: &str) -> bool {
+        self.get(name).and_then(boolean) == Some(true)
+    }
+
     #[must_use]
     pub fn auto_creates_topics(&self) -> bool {
-        self.get("auto.create.topics.enable") == Some("true")
+        self.is_on("auto.create.topics.enable")
     }
 
     #[must_use]
     pub fn deletes_topics(&self) -> bool {
-        self.get("delete.topic.enable") == Some("true")
+        self.is_on("delete.topic.enable")
     }
 
     #[must_use]

@@ -20,7 +20,7 @@ use alloc::string::String;
 
 use sedge_protocol::ErrorCode;
 
-pub use alter::{AlterOp, Change, Resource, check_new_topic, plan_alter, plan_replace};
+pub use alter::{AlterOp, Change, Resource, plan_alter, plan_new_topic, plan_replace};
 pub use broker::{BROKER_KEYS, BrokerDefaults, broker_key, check_broker_value};
 pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
 pub use nearest::nearest;
@@ -102,7 +102,8 @@ impl ConfigKey {
         self.kind == ConfigType::Password
     }
 
-    /// Checks a value. Numbers may have spaces around them.
+    /// Checks a value as Kafka's `ConfigDef` does: there may be spaces around it, and a boolean may
+    /// be in any case.
     ///
     /// # Errors
     /// INVALID_CONFIG, with what would be right.
@@ -116,7 +117,7 @@ impl ConfigKey {
         };
         let not_of_type = || refused(&format!("Not a number of type {}", self.kind.name()));
         match self.kind {
-            ConfigType::Boolean if !matches!(value, "true" | "false") => {
+            ConfigType::Boolean if boolean(value).is_none() => {
                 return refused("Expected value to be either true or false");
             }
             ConfigType::Int if value.parse::<i32>().is_err() => return not_of_type(),
@@ -135,11 +136,32 @@ impl ConfigKey {
             Takes::Between(low, high) if out_of_range(low, high as f64) => {
                 refused(&format!("Value must be between {low} and {high}"))
             }
-            Takes::OneOf(known) if !parts(self.kind, value).all(|part| known.contains(&part)) => {
+            Takes::OneOf(known)
+                if !parts(self.kind, value).all(|part| self.is_one_of(known, part)) =>
+            {
                 refused(&format!("String must be one of: {}", known.join(", ")))
             }
             _ => Ok(()),
         }
+    }
+
+    fn is_one_of(&self, known: &[&str], part: &str) -> bool {
+        known.iter().any(|known| match self.kind {
+            ConfigType::Boolean => known.eq_ignore_ascii_case(part),
+            _ => *known == part,
+        })
+    }
+}
+
+/// Returns a boolean as Kafka's `ConfigDef` reads one: in any case, with spaces around it.
+pub(crate) fn boolean(value: &str) -> Option<bool> {
+    let value = value.trim();
+    if value.eq_ignore_ascii_case("true") {
+        Some(true)
+    } else if value.eq_ignore_ascii_case("false") {
+        Some(false)
+    } else {
+        None
     }
 }
 

@@ -48,7 +48,12 @@ fn values_are_checked_by_type_and_range() {
         ("min.cleanable.dirty.ratio", "0.25", true),
         ("min.cleanable.dirty.ratio", "1.5", false),
         ("preallocate", "yes", false),
+        ("preallocate", "True", true),
+        ("preallocate", " FALSE ", true),
+        ("remote.storage.enable", "False", true),
+        ("remote.storage.enable", "True", false),
         ("message.timestamp.type", "LogAppendTime", true),
+        ("message.timestamp.type", " LogAppendTime ", true),
         ("sedge.filter.on.error", "fail-open", true),
         ("sedge.filter.on.error", "ignore", false),
     ];
@@ -95,7 +100,7 @@ fn a_topic_reads_what_it_sets() {
         ("sedge.plugin.one.max", "40"),
         ("sedge.plugin.one.min", "-10"),
         ("sedge.plugin.oneself.max", "1"),
-        ("message.timestamp.type", "LogAppendTime"),
+        ("message.timestamp.type", " LogAppendTime "),
     ]);
     let config = TopicConfig::effective(&own, &BrokerDefaults::default());
     assert!(config.is_compacted() && config.is_deleted_by_retention());
@@ -190,9 +195,83 @@ fn changes_are_planned_or_refused_as_a_whole() {
 }
 
 #[test]
+fn an_unknown_key_can_be_removed_but_not_set() {
+    let current = map(&[("from.another.version", "1")]);
+    let broker = BrokerDefaults::default();
+    for resource in [Resource::Topic, Resource::Broker] {
+        let alter = |op, value| {
+            plan_alter(
+                resource,
+                &current,
+                &broker,
+                [("from.another.version", op, value)],
+            )
+        };
+        assert_eq!(
+            alter(Delete, None).unwrap(),
+            [("from.another.version".into(), None)]
+        );
+        assert_eq!(
+            alter(Set, Some("2")).unwrap_err().code,
+            ErrorCode::InvalidConfig
+        );
+    }
+}
+
+#[test]
+fn compaction_lags_that_contradict_each_other_are_refused() {
+    let (min, max) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
+    let broker = BrokerDefaults::default();
+    let code = |result: Result<_, ConfigError>| result.map(|_| ()).map_err(|error| error.code);
+    let invalid = Err(ErrorCode::InvalidConfig);
+
+    let new = |least, most| {
+        code(plan_new_topic(&broker, [(min, Some(least)), (max, Some(most))]).map(|_| Vec::new()))
+    };
+    assert_eq!(new("10", "5"), invalid);
+    assert_eq!(new("5", "5"), Ok(()));
+
+    let current = map(&[(max, "5")]);
+    let set = [(min, Set, Some("10"))];
+    let alter =
+        |resource, broker: &BrokerDefaults| code(plan_alter(resource, &current, broker, set));
+    assert_eq!(alter(Resource::Topic, &broker), invalid);
+    let raised = [(min, Set, Some("10")), (max, Delete, None)];
+    assert_eq!(
+        code(plan_alter(Resource::Topic, &current, &broker, raised)),
+        Ok(())
+    );
+    let replaced = [(min, Some("10"))];
+    assert_eq!(
+        code(plan_replace(Resource::Topic, &current, &broker, replaced)),
+        Ok(()),
+        "what is not named goes back to its default"
+    );
+
+    let set = [("log.cleaner.min.compaction.lag.ms", Set, Some("10"))];
+    let own = map(&[("log.cleaner.max.compaction.lag.ms", "5")]);
+    assert_eq!(
+        code(plan_alter(Resource::Broker, &own, &broker, set)),
+        invalid
+    );
+}
+
+#[test]
+fn a_new_topic_s_setting_without_a_value_is_refused() {
+    let refused = plan_new_topic(&BrokerDefaults::default(), [("retention.ms", None)]);
+    assert_eq!(refused.unwrap_err().code, ErrorCode::InvalidConfig);
+}
+
+#[test]
 fn the_older_request_sets_back_what_it_does_not_name() {
     let current = map(&[("cleanup.policy", "compact"), ("retention.ms", "1")]);
-    let changes = plan_replace(Resource::Topic, &current, [("retention.ms", Some("9"))]).unwrap();
+    let changes = plan_replace(
+        Resource::Topic,
+        &current,
+        &BrokerDefaults::default(),
+        [("retention.ms", Some("9"))],
+    )
+    .unwrap();
     let expected = [
         ("cleanup.policy".into(), None),
         ("retention.ms".into(), Some("9".into())),

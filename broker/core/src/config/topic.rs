@@ -262,6 +262,12 @@ impl TopicConfig {
     /// Takes one setting. A value that cannot be read was refused when it was set; one that another
     /// build wrote leaves what was there.
     pub(super) fn set(&mut self, name: &str, value: &str) {
+        if let Some(setting) = name.strip_prefix(PLUGIN_PREFIX) {
+            self.plugins.insert(setting.into(), value.into());
+            return;
+        }
+        // The check of a value leaves the spaces around it out.
+        let value = value.trim();
         match name {
             "retention.ms" => number(&mut self.retention_ms, value),
             "retention.bytes" => number(&mut self.retention_bytes, value),
@@ -273,7 +279,7 @@ impl TopicConfig {
             "min.cleanable.dirty.ratio" => number(&mut self.min_cleanable_ratio, value),
             "max.message.bytes" => number(&mut self.max_message_bytes, value),
             "message.timestamp.type" => self.is_log_append_time = value == "LogAppendTime",
-            "flush.messages" => self.is_flushed_each_message = value.trim() == "1",
+            "flush.messages" => self.is_flushed_each_message = value == "1",
             "cleanup.policy" => {
                 self.is_compacted = super::parts(List, value).any(|part| part == "compact");
                 self.is_deleted = super::parts(List, value).any(|part| part == "delete");
@@ -303,11 +309,7 @@ impl TopicConfig {
                     _ => OnFilterError::FailClosed,
                 };
             }
-            _ => {
-                if let Some(setting) = name.strip_prefix(PLUGIN_PREFIX) {
-                    self.plugins.insert(setting.into(), value.into());
-                }
-            }
+            _ => {}
         }
     }
 
@@ -419,7 +421,7 @@ impl TopicConfig {
 }
 
 fn number<T: core::str::FromStr>(field: &mut T, value: &str) {
-    if let Ok(number) = value.trim().parse() {
+    if let Ok(number) = value.parse() {
         *field = number;
     }
 }

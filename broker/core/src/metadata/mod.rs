@@ -58,10 +58,12 @@ pub enum Command {
     DeleteTopic {
         topic: TopicName,
     },
-    /// `total` is the number that there shall be.
+    /// `total` is the number that there shall be. `assigned` is the number of partitions that come
+    /// with replicas assigned by hand, if any do.
     CreatePartitions {
         name: String,
         total: i32,
+        assigned: Option<usize>,
         validate_only: bool,
     },
     /// Sets each to its value, or where there is none back to its default. Checked by the caller.
@@ -182,6 +184,7 @@ impl MetadataMachine {
         validate_only: bool,
     ) -> Result<Plan<MetadataRecord, CommandReply>, CommandError> {
         names::check(name)?;
+        names::check_not_the_log_of_metadata(name)?;
         if self.image.topic(name).is_some() {
             return Err(CommandError::new(
                 ErrorCode::TopicAlreadyExists,
@@ -330,6 +333,7 @@ impl MetadataMachine {
         &self,
         name: &str,
         total: i32,
+        assigned: Option<usize>,
         validate_only: bool,
     ) -> Result<Plan<MetadataRecord, CommandReply>, CommandError> {
         let topic = self.image.topic(name).ok_or_else(|| unknown_topic(name))?;
@@ -343,7 +347,19 @@ impl MetadataMachine {
                 ),
             ));
         }
-        self.check_partition_count(total, total - present)?;
+        let new = total - present;
+        if let Some(assigned) = assigned
+            && assigned != new as usize
+        {
+            return Err(CommandError::new(
+                ErrorCode::InvalidReplicaAssignment,
+                format!(
+                    "The number of partitions grows by {new}, but {assigned} assignment(s) are \
+                     given."
+                ),
+            ));
+        }
+        self.check_partition_count(total, new)?;
         let reply = CommandReply::Created { partitions: total };
         if validate_only {
             return Ok(Plan {
@@ -351,7 +367,7 @@ impl MetadataMachine {
                 reply,
             });
         }
-        let mut records = Vec::with_capacity((total - present) as usize);
+        let mut records = Vec::with_capacity(new as usize);
         self.push_partitions(&mut records, topic.id, present, total);
         Ok(Plan { records, reply })
     }
@@ -412,8 +428,9 @@ impl MetadataMachine {
             Command::CreatePartitions {
                 name,
                 total,
+                assigned,
                 validate_only,
-            } => self.plan_create_partitions(&name, total, validate_only),
+            } => self.plan_create_partitions(&name, total, assigned, validate_only),
             Command::AlterTopicConfigs { name, changes } => {
                 if self.image.topic(&name).is_none() {
                     return Err(unknown_topic(&name));

@@ -39,6 +39,20 @@ pub fn check(name: &str) -> Result<(), CommandError> {
     }
 }
 
+/// The log of the metadata has no topic, so that a topic of its name would stand beside it.
+///
+/// # Errors
+/// INVALID_REQUEST, as Kafka's controller says.
+pub fn check_not_the_log_of_metadata(name: &str) -> Result<(), CommandError> {
+    if name == "__cluster_metadata" {
+        return Err(CommandError::new(
+            ErrorCode::InvalidRequest,
+            format!("Creation of internal topic {name} is prohibited."),
+        ));
+    }
+    Ok(())
+}
+
 /// Two names with the same form would have the same metrics in Kafka, so only one may exist.
 pub fn collision_form(name: &str) -> String {
     name.replace('.', "_")

@@ -57,6 +57,7 @@ fn what_cannot_be_is_refused() {
     let grow = |name: &str, total| Command::CreatePartitions {
         name: name.into(),
         total,
+        assigned: None,
         validate_only: false,
     };
     let long = "n".repeat(250);
@@ -134,6 +135,7 @@ fn replay_equals_live_and_so_does_the_snapshot() {
             (2, Some(count)) => Command::CreatePartitions {
                 name,
                 total: count + 1 + next(3) as i32,
+                assigned: None,
                 validate_only: false,
             },
             (3..=5, Some(_)) => {

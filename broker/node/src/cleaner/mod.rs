@@ -147,8 +147,7 @@ fn round(pace: &Pace, set_aside: &mut SetAside) {
         .metadata
         .load()
         .defaults()
-        .get("log.cleaner.enable")
-        != Some("false")
+        .is_on("log.cleaner.enable")
     {
         compaction::round(pace, set_aside);
     }

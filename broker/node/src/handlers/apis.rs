@@ -92,9 +92,18 @@ apis! {
     CreatePartitions: InTurn,
         now create_partitions(create_partitions_request::CreatePartitionsRequestData);
     DeleteGroups: InTurn, now delete_groups(delete_groups_request::DeleteGroupsRequestData);
+    ElectLeaders: InTurn, now elect_leaders(elect_leaders_request::ElectLeadersRequestData);
     IncrementalAlterConfigs: InTurn,
         now incremental_alter_configs(
             incremental_alter_configs_request::IncrementalAlterConfigsRequestData
+        );
+    AlterPartitionReassignments: InTurn,
+        now alter_partition_reassignments(
+            alter_partition_reassignments_request::AlterPartitionReassignmentsRequestData
+        );
+    ListPartitionReassignments: InTurn,
+        now list_partition_reassignments(
+            list_partition_reassignments_request::ListPartitionReassignmentsRequestData
         );
     OffsetDelete: InTurn, now offset_delete(offset_delete_request::OffsetDeleteRequestData);
     DescribeCluster: InTurn,

@@ -14,6 +14,9 @@ use super::{Refusal, Request};
 pub const TOPIC: i8 = 2;
 /// See [`TOPIC`].
 pub const BROKER: i8 = 4;
+/// Types of `ConfigResource.Type` that nothing here is configured by: broker loggers, client
+/// metrics, groups. They are described as empty, as Kafka does where nothing is set.
+pub const WITHOUT_CONFIGS: [i8; 3] = [8, 16, 32];
 
 /// What configurations belong to.
 pub enum Owner {
@@ -76,6 +79,14 @@ impl Owner {
             Self::ThisBroker | Self::AllBrokers => image.broker_overrides(),
         }
     }
+}
+
+/// Why a resource is not altered that a request has twice.
+pub fn named_twice() -> Refusal {
+    Refusal::new(
+        ErrorCode::InvalidRequest,
+        "Each resource must appear at most once.",
+    )
 }
 
 /// Names of configurations with their new values; none is back to the default.

@@ -2,6 +2,7 @@
 
 use sedge_core::metadata::Command;
 use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::create_partitions_request::{
     CreatePartitionsRequestData, CreatePartitionsTopic,
 };
@@ -9,23 +10,37 @@ use sedge_protocol::kafka::generated::create_partitions_response::{
     CreatePartitionsResponseData, CreatePartitionsTopicResult,
 };
 
-use super::{Refusal, Request};
+use super::{Refusal, Request, repeats};
 
 pub async fn handle(
     request: &Request,
     message: CreatePartitionsRequestData,
 ) -> CreatePartitionsResponseData {
-    let mut results = Vec::with_capacity(message.topics.len());
-    for topic in message.topics {
-        let result = CreatePartitionsTopicResult::default().with_name(topic.name.clone());
-        results.push(match grow(request, topic, message.validate_only).await {
-            Ok(()) => result,
-            Err(refusal) => result
-                .with_error_code(refusal.code.code())
-                .with_error_message(Some(refusal.message.into())),
-        });
+    let name = |topic: &CreatePartitionsTopic| topic.name.to_string();
+    let named = repeats::part(message.topics, name);
+    let mut results = Vec::with_capacity(named.once.len() + named.repeated.len());
+    for topic in repeats::first_mentions(named.repeated, name) {
+        let refusal = Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic in request.");
+        results.push(result(topic.name, Err(refusal)));
+    }
+    for topic in named.once {
+        let name = topic.name.clone();
+        results.push(result(
+            name,
+            grow(request, topic, message.validate_only).await,
+        ));
     }
     CreatePartitionsResponseData::default().with_results(results)
+}
+
+fn result(name: KafkaString, outcome: Result<(), Refusal>) -> CreatePartitionsTopicResult {
+    let result = CreatePartitionsTopicResult::default().with_name(name);
+    match outcome {
+        Ok(()) => result,
+        Err(refusal) => result
+            .with_error_code(refusal.code.code())
+            .with_error_message(Some(refusal.message.into())),
+    }
 }
 
 async fn grow(
@@ -50,6 +65,7 @@ async fn grow(
         Command::CreatePartitions {
             name,
             total: topic.count,
+            assigned: topic.assignments.map(|assignments| assignments.len()),
             validate_only,
         },
     )

@@ -1,9 +1,8 @@
 //! CreateTopics (key 19).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use sedge_core::config::{check_new_topic, describe_topic};
+use sedge_core::config::{describe_topic, plan_new_topic};
 use sedge_core::metadata::{Command, CommandReply, Topic};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
@@ -14,7 +13,7 @@ use sedge_protocol::kafka::generated::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponseData,
 };
 
-use super::{Refusal, Request};
+use super::{Refusal, Request, repeats};
 
 const BROKER_DEFAULT: i32 = -1;
 
@@ -22,35 +21,30 @@ pub async fn handle(
     request: &Request,
     message: CreateTopicsRequestData,
 ) -> CreateTopicsResponseData {
-    let mut times_named: HashMap<String, usize> = HashMap::new();
-    for topic in &message.topics {
-        *times_named.entry(topic.name.to_string()).or_default() += 1;
+    let name = |topic: &CreatableTopic| topic.name.to_string();
+    let named = repeats::part(message.topics, name);
+    let mut results = Vec::with_capacity(named.once.len() + named.repeated.len());
+    for topic in repeats::first_mentions(named.repeated, name) {
+        let refusal = Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.");
+        results.push(refused(topic.name, refusal));
     }
-    let mut results = Vec::with_capacity(message.topics.len());
-    for topic in message.topics {
-        let result = CreatableTopicResult::default()
-            .with_name(topic.name.clone())
-            .with_num_partitions(-1)
-            .with_replication_factor(-1);
-        let outcome = if times_named
-            .get(topic.name.as_str())
-            .is_some_and(|times| *times > 1)
-        {
-            Err(Refusal::new(
-                ErrorCode::InvalidRequest,
-                "The topic is named more than once.",
-            ))
-        } else {
-            create(request, topic, message.validate_only).await
-        };
-        results.push(match outcome {
-            Ok((topic, partitions)) => created(request, result, topic, partitions),
-            Err(refusal) => result
-                .with_error_code(refusal.code.code())
-                .with_error_message(Some(refusal.message.into())),
+    for topic in named.once {
+        let name = topic.name.clone();
+        results.push(match create(request, topic, message.validate_only).await {
+            Ok((topic, partitions)) => created(request, name, topic, partitions),
+            Err(refusal) => refused(name, refusal),
         });
     }
     CreateTopicsResponseData::default().with_topics(results)
+}
+
+fn refused(name: KafkaString, refusal: Refusal) -> CreatableTopicResult {
+    CreatableTopicResult::default()
+        .with_name(name)
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+        .with_error_code(refusal.code.code())
+        .with_error_message(Some(refusal.message.into()))
 }
 
 async fn create(
@@ -60,23 +54,19 @@ async fn create(
 ) -> Result<(Option<Arc<Topic>>, i32), Refusal> {
     let broker = &request.broker;
     let partitions = partition_count(request, &topic)?;
-    let mut configs = Vec::with_capacity(topic.configs.len());
-    for config in topic.configs {
-        if let Some(value) = config.value {
-            configs.push((config.name.to_string(), value.to_string()));
-        }
-    }
-    check_new_topic(
-        configs
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str())),
-    )?;
+    let configs = topic.configs.iter().map(|config| {
+        (
+            config.name.as_str(),
+            config.value.as_ref().map(KafkaString::as_str),
+        )
+    });
+    let configs = plan_new_topic(broker.metadata.load().defaults(), configs)?;
     let name = topic.name.to_string();
     let command = Command::CreateTopic {
         name: name.clone(),
         id: crate::broker::random_uuid(),
         partitions,
-        configs,
+        configs: configs.into_iter().collect(),
         validate_only,
     };
     let reply = super::command(request, command).await?;
@@ -140,11 +130,12 @@ fn partition_count(request: &Request, topic: &CreatableTopic) -> Result<i32, Ref
 
 fn created(
     request: &Request,
-    result: CreatableTopicResult,
+    name: KafkaString,
     topic: Option<Arc<Topic>>,
     partitions: i32,
 ) -> CreatableTopicResult {
-    let result = result
+    let result = CreatableTopicResult::default()
+        .with_name(name)
         .with_num_partitions(partitions)
         .with_replication_factor(1);
     let Some(topic) = topic else {

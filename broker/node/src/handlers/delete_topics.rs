@@ -10,28 +10,63 @@ use sedge_protocol::kafka::generated::delete_topics_response::{
 };
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 
-use super::{Refusal, Request};
+use super::{Refusal, Request, repeats};
+
+/// TOPIC_DELETION_DISABLED came with it.
+const FIRST_VERSION_WITH_DELETION_DISABLED: i16 = 3;
 
 pub async fn handle(
     request: &Request,
     message: DeleteTopicsRequestData,
 ) -> DeleteTopicsResponseData {
+    let image = request.broker.metadata.load();
     let by_name = message
         .topic_names
         .into_iter()
         .map(|name| DeleteTopicState::default().with_name(Some(name)));
-    let mut responses = Vec::new();
-    for wanted in by_name.chain(message.topics) {
+    let wanted = by_name.chain(message.topics).collect();
+    // A topic that is named by its name and by its id is named twice.
+    let topic = |wanted: &DeleteTopicState| {
+        let topic = match &wanted.name {
+            Some(name) => image.topic(name.as_str()),
+            None => image.topic_by_id(wanted.topic_id),
+        };
+        match topic {
+            Some(topic) => (None, topic.id),
+            None => (wanted.name.clone(), wanted.topic_id),
+        }
+    };
+    let named = repeats::part(wanted, topic);
+    let mut responses = Vec::with_capacity(named.once.len() + named.repeated.len());
+    for wanted in repeats::first_mentions(named.repeated, topic) {
+        let refusal = Refusal::new(
+            ErrorCode::InvalidRequest,
+            "Duplicate topic name or topic id.",
+        );
+        responses.push(refused(result(&wanted), refusal));
+    }
+    for wanted in named.once {
         responses.push(delete(request, wanted).await);
     }
     DeleteTopicsResponseData::default().with_responses(responses)
 }
 
-async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicResult {
-    let result = DeletableTopicResult::default()
+fn result(wanted: &DeleteTopicState) -> DeletableTopicResult {
+    DeletableTopicResult::default()
         .with_name(wanted.name.clone())
-        .with_topic_id(wanted.topic_id);
+        .with_topic_id(wanted.topic_id)
+}
+
+fn refused(result: DeletableTopicResult, refusal: Refusal) -> DeletableTopicResult {
+    result
+        .with_error_code(refusal.code.code())
+        .with_error_message(Some(refusal.message.into()))
+}
+
+async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicResult {
+    let result = result(&wanted);
     let topic = match (&wanted.name, wanted.topic_id) {
+        _ if !request.broker.metadata.load().defaults().deletes_topics() => Err(disabled(request)),
         (Some(name), KafkaUuid::ZERO) => Ok(TopicName::Name(name.to_string())),
         (None, id) if id != KafkaUuid::ZERO => Ok(TopicName::Id(id)),
         _ => Err(Refusal::new(
@@ -53,8 +88,17 @@ async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicRe
                 .with_topic_id(id)
         }
         Ok(_) => result.with_error_code(ErrorCode::UnknownServerError.code()),
-        Err(refusal) => result
-            .with_error_code(refusal.code.code())
-            .with_error_message(Some(refusal.message.into())),
+        Err(refusal) => refused(result, refusal),
     }
+}
+
+/// The configuration says `delete.topic.enable=false`. Clients of older versions do not know the
+/// code that says so.
+fn disabled(request: &Request) -> Refusal {
+    let code = if request.version() < FIRST_VERSION_WITH_DELETION_DISABLED {
+        ErrorCode::InvalidRequest
+    } else {
+        ErrorCode::TopicDeletionDisabled
+    };
+    Refusal::new(code, "Topic deletion is disabled (delete.topic.enable).")
 }

@@ -15,7 +15,7 @@ use sedge_protocol::kafka::generated::describe_configs_response::{
     DescribeConfigsSynonym,
 };
 
-use super::configs::Owner;
+use super::configs::{Owner, WITHOUT_CONFIGS};
 use super::{Refusal, Request};
 
 pub async fn handle(
@@ -30,6 +30,9 @@ pub async fn handle(
             let result = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());
+            if WITHOUT_CONFIGS.contains(&resource.resource_type) {
+                return result;
+            }
             match describe(request, &image, resource) {
                 Ok(entries) => result
                     .with_error_code(ErrorCode::None.code())

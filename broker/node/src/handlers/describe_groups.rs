@@ -1,6 +1,7 @@
 //! DescribeGroups (key 15): state, members and assignments.
 
 use sedge_core::groups::GroupDescription;
+use sedge_core::security::{OPERATIONS_NOT_ASKED, Resource, authorized_operations};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::describe_groups_request::DescribeGroupsRequestData;
@@ -13,17 +14,13 @@ use super::Request;
 /// KIP-1043: before, a group that is not there is one in the state `Dead`.
 const FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND: i16 = 6;
 const DEAD: &str = "Dead";
-const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
-/// READ (3), DELETE (6), DESCRIBE (8), DESCRIBE_CONFIGS (10), ALTER_CONFIGS (11): everything, as
-/// there are no access rules yet.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub async fn handle(
     request: &Request,
     message: DescribeGroupsRequestData,
 ) -> DescribeGroupsResponseData {
     let operations = if message.include_authorized_operations {
-        ALL_OPERATIONS
+        authorized_operations(Resource::Group)
     } else {
         OPERATIONS_NOT_ASKED
     };

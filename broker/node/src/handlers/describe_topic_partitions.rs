@@ -1,6 +1,7 @@
 //! DescribeTopicPartitions (key 75, KIP-966): topics in pages.
 
 use sedge_core::metadata::Topic;
+use sedge_core::security::{Resource, authorized_operations};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::describe_topic_partitions_request::DescribeTopicPartitionsRequestData;
@@ -103,4 +104,6 @@ fn describe(
         .with_topic_id(topic.id)
         .with_is_internal(topic.is_internal)
         .with_partitions(partitions)
+        // Never asked for in this request: Kafka answers them always.
+        .with_topic_authorized_operations(authorized_operations(Resource::Topic))
 }

@@ -8,15 +8,10 @@ use sedge_protocol::kafka::generated::list_config_resources_response::{
 };
 
 use super::Request;
+use super::configs::{BROKER, TOPIC, WITHOUT_CONFIGS};
 
-/// `ConfigResource.Type`.
-const TOPIC_RESOURCE: i8 = 2;
-const BROKER_RESOURCE: i8 = 4;
 /// `ConfigResource.Type.CLIENT_METRICS`, which is all that version 0 asks for.
 const CLIENT_METRICS_RESOURCE: i8 = 16;
-/// The other types of `ConfigResource.Type`: broker loggers and groups, of which there are none
-/// here.
-const WITHOUT_RESOURCES: [i8; 3] = [8, CLIENT_METRICS_RESOURCE, 32];
 
 pub async fn handle(
     request: &Request,
@@ -25,25 +20,21 @@ pub async fn handle(
     let response = ListConfigResourcesResponseData::default();
     let wanted = match message.resource_types {
         _ if request.version() == 0 => vec![CLIENT_METRICS_RESOURCE],
-        all if all.is_empty() => vec![TOPIC_RESOURCE, BROKER_RESOURCE],
+        all if all.is_empty() => vec![TOPIC, BROKER],
         some => some,
     };
     let mut resources = Vec::new();
     for resource_type in wanted {
         match resource_type {
-            TOPIC_RESOURCE => {
+            TOPIC => {
                 let image = request.broker.metadata.load();
-                resources.extend(
-                    image
-                        .topics()
-                        .map(|topic| resource(&topic.name, TOPIC_RESOURCE)),
-                );
+                resources.extend(image.topics().map(|topic| resource(&topic.name, TOPIC)));
             }
-            BROKER_RESOURCE => {
+            BROKER => {
                 let node = request.broker.node_id.to_string();
-                resources.push(resource(&node, BROKER_RESOURCE));
+                resources.push(resource(&node, BROKER));
             }
-            other if WITHOUT_RESOURCES.contains(&other) => {}
+            other if WITHOUT_CONFIGS.contains(&other) => {}
             _ => return response.with_error_code(ErrorCode::UnsupportedVersion.code()),
         }
     }

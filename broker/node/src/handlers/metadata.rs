@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use sedge_core::metadata::{Image, Topic};
+use sedge_core::security::{OPERATIONS_NOT_ASKED, Resource, authorized_operations};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::metadata_request::{
     MetadataRequestData, MetadataRequestTopic,
@@ -24,7 +25,12 @@ pub async fn handle(request: &Request, message: MetadataRequestData) -> Metadata
     };
     let may_create = broker.auto_creates_topics()
         && (message.allow_auto_topic_creation || request.version() < 4);
-    let topics = match wanted {
+    let topic_operations = if message.include_topic_authorized_operations {
+        authorized_operations(Resource::Topic)
+    } else {
+        OPERATIONS_NOT_ASKED
+    };
+    let mut topics: Vec<_> = match wanted {
         None => {
             let image = broker.metadata.load();
             image
@@ -40,6 +46,16 @@ pub async fn handle(request: &Request, message: MetadataRequestData) -> Metadata
             topics
         }
     };
+    for topic in &mut topics {
+        if topic.error_code == ErrorCode::None.code() {
+            topic.topic_authorized_operations = topic_operations;
+        }
+    }
+    let cluster_operations = if message.include_cluster_authorized_operations {
+        authorized_operations(Resource::Cluster)
+    } else {
+        OPERATIONS_NOT_ASKED
+    };
     let (host, port) = broker.advertised(&request.peer);
     MetadataResponseData::default()
         .with_brokers(vec![
@@ -51,6 +67,7 @@ pub async fn handle(request: &Request, message: MetadataRequestData) -> Metadata
         .with_cluster_id(Some(KafkaString::from(broker.cluster_id.clone())))
         .with_controller_id(broker.node_id.get())
         .with_topics(topics)
+        .with_cluster_authorized_operations(cluster_operations)
 }
 
 async fn find(

@@ -27,6 +27,7 @@ use crate::net::reply::Frame;
 use crate::partitions::Partition;
 
 mod alter_configs;
+mod alter_partition_reassignments;
 mod api_versions;
 mod apis;
 mod configs;
@@ -40,6 +41,7 @@ mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -50,12 +52,14 @@ mod leave_group;
 mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod repeats;
 mod sync_group;
 
 /// A request's surroundings.
@@ -168,6 +172,18 @@ async fn command(request: &Request, command: Command) -> Result<CommandReply, Re
         Ok(Ok(reply)) => Ok(reply),
         Ok(Err(error)) => Err(Refusal::new(error.code, error.message)),
         Err(_) => Err(Refusal::stopping()),
+    }
+}
+
+/// Checks that a topic has a partition, in Kafka's controller's words.
+fn check_partition(image: &Image, topic: &str, index: i32) -> Result<(), Refusal> {
+    let refused = |message| Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, message));
+    match image.topic(topic) {
+        None => refused(format!("No such topic as {topic}.")),
+        Some(found) if found.partition(index).is_none() => {
+            refused(format!("No such partition as {topic}-{index}."))
+        }
+        Some(_) => Ok(()),
     }
 }
 

@@ -1,0 +1,85 @@
+//! Operations on resources, by Kafka's numbers (`AclOperation`, `ResourceType`): what a client may
+//! be allowed to do with a topic, a group, or the cluster.
+//!
+//! There are no access rules yet, so every client is allowed every operation.
+
+/// `AclOperation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Read = 3,
+    Write = 4,
+    Create = 5,
+    Delete = 6,
+    Alter = 7,
+    Describe = 8,
+    ClusterAction = 9,
+    DescribeConfigs = 10,
+    AlterConfigs = 11,
+    IdempotentWrite = 12,
+}
+
+/// `ResourceType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    Topic,
+    Group,
+    Cluster,
+}
+
+impl Resource {
+    /// The operations that this kind of resource has (KIP-430).
+    #[must_use]
+    pub const fn operations(self) -> &'static [Operation] {
+        use Operation::{
+            Alter, AlterConfigs, ClusterAction, Create, Delete, Describe, DescribeConfigs,
+            IdempotentWrite, Read, Write,
+        };
+        match self {
+            Self::Topic => &[
+                Read,
+                Write,
+                Create,
+                Delete,
+                Alter,
+                Describe,
+                DescribeConfigs,
+                AlterConfigs,
+            ],
+            Self::Group => &[Read, Delete, Describe, DescribeConfigs, AlterConfigs],
+            Self::Cluster => &[
+                Create,
+                Alter,
+                Describe,
+                ClusterAction,
+                DescribeConfigs,
+                AlterConfigs,
+                IdempotentWrite,
+            ],
+        }
+    }
+}
+
+/// `authorized_operations` of a client that did not ask for them.
+pub const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
+
+/// Returns the `authorized_operations` of a response: a bit for each operation that the client may
+/// use, at the operation's number (KIP-430).
+#[must_use]
+pub fn authorized_operations(resource: Resource) -> i32 {
+    resource
+        .operations()
+        .iter()
+        .fold(0, |bits, operation| bits | 1 << *operation as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_stand_at_kafka_s_bits() {
+        assert_eq!(authorized_operations(Resource::Topic), 0b1101_1111_1000);
+        assert_eq!(authorized_operations(Resource::Group), 0b1101_0100_1000);
+        assert_eq!(authorized_operations(Resource::Cluster), 0b1_1111_1010_0000);
+    }
+}

@@ -1,0 +1,43 @@
+//! Requests that name one thing twice. Kafka judges such a request as a whole: nothing is done with
+//! what is named twice.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+
+/// What a request names once, and all mentions of what it names more than once, in their order.
+pub struct Named<T> {
+    pub once: Vec<T>,
+    pub repeated: Vec<T>,
+}
+
+/// Parts `items` by how often their keys occur.
+pub fn part<T, K: Hash + Eq>(items: Vec<T>, key: impl Fn(&T) -> K) -> Named<T> {
+    let mut times_named: HashMap<K, usize> = HashMap::with_capacity(items.len());
+    for item in &items {
+        *times_named.entry(key(item)).or_default() += 1;
+    }
+    let (once, repeated) = items
+        .into_iter()
+        .partition(|item| times_named.get(&key(item)) == Some(&1));
+    Named { once, repeated }
+}
+
+/// The first mention of each thing, for responses that have what is named twice once.
+pub fn first_mentions<T, K: Hash + Eq>(mut items: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut seen = HashSet::new();
+    items.retain(|item| seen.insert(key(item)));
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_twice_is_not_also_named_once() {
+        let named = part(vec!["a", "b", "a", "c", "b", "a"], |name| *name);
+        assert_eq!(named.once, ["c"]);
+        assert_eq!(named.repeated, ["a", "b", "a", "b", "a"]);
+        assert_eq!(first_mentions(named.repeated, |name| *name), ["a", "b"]);
+    }
+}
