@@ -9,8 +9,8 @@ pub use batch::{Batch, Codec, Record, next_offset, records, seal};
 pub use connection::{Connection, Reply, frame};
 pub use requests::{
     FETCH_VERSION, Fetched, PRODUCE_VERSION, Produced, alter_topic, commit_offset, create_topic,
-    delete_topic, fetch, fetch_request, fetched, offset_for_time, produce, produce_request,
-    produced, try_create_topic, wait_known, wait_leader,
+    delete_records, delete_topic, fetch, fetch_request, fetched, offset_for_time, produce,
+    produce_request, produced, try_create_topic, wait_known, wait_leader,
 };
 
 /// Error codes that the tests name.
@@ -42,6 +42,7 @@ pub mod key {
     pub const API_VERSIONS: i16 = 18;
     pub const CREATE_TOPICS: i16 = 19;
     pub const DELETE_TOPICS: i16 = 20;
+    pub const DELETE_RECORDS: i16 = 21;
     pub const INIT_PRODUCER_ID: i16 = 22;
     pub const DESCRIBE_CONFIGS: i16 = 32;
     pub const CREATE_PARTITIONS: i16 = 37;

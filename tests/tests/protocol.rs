@@ -64,6 +64,14 @@ const CHECKS: &[Check] = &[
     ("a leader epoch of the future", data::unknown_leader_epoch),
     ("offsets by time", data::list_offsets),
     (
+        "offsets by time, of a log that starts inside a batch",
+        data::list_offsets_after_delete_records,
+    ),
+    (
+        "a fetch of more bytes than it has room for",
+        data::fetch_of_more_than_fits,
+    ),
+    (
         "offsets are patched in, and the CRC holds",
         data::batches_as_produced,
     ),

@@ -144,5 +144,10 @@ pub const SCRUB_REST_CHECK: Duration = Duration::from_secs(5);
 /// quick.
 pub const VIEWS_FLUSH_EVERY: Duration = Duration::from_secs(1);
 
+/// Batches that a lookup by time opens in which no record has such a time, though the header says
+/// so: one is ordinary, where the log start lies in it; more are of producers that wrote a wrong
+/// header, and some milliseconds each.
+pub const TIME_LOOKUP_BATCHES_MAX: usize = 1_000;
+
 /// Partitions with data that a fetch looks at on the executor: each may ask the index, some 50 us.
 pub const FETCH_PARTITIONS_AT_ONCE: usize = 8;

@@ -330,19 +330,22 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
         let read = self.read(partition, from, until, bytes_max)?;
         Ok(read.into_iter().map(Chunk::Read).collect())
     }
-    /// The first batch that holds records at or after the log start, begins below `until` and has a
-    /// largest timestamp at or after `timestamp`.
+    /// The first batch that holds records at or after `from` and the log start, begins below
+    /// `until`, and whose header has a largest timestamp at or after `timestamp`. Which of its
+    /// records has such a time, if any that is still there, is for the caller to see.
     fn first_batch_at(
         &self,
         partition: PartitionId,
         timestamp: i64,
+        from: Offset,
         until: Offset,
     ) -> Result<Option<Bytes>, Error>;
-    /// The first of the batches below `until` that have the largest timestamp of all (ListOffsets
-    /// -3).
+    /// Of the batches that hold records at or after `from` and the log start and begin below
+    /// `until`: the first of those whose headers have the largest timestamp (ListOffsets -3).
     fn max_timestamp_batch(
         &self,
         partition: PartitionId,
+        from: Offset,
         until: Offset,
     ) -> Result<Option<Bytes>, Error>;
     /// Oldest first, those that hold records at or after the log start.

@@ -232,6 +232,7 @@ impl LogStore for MemoryStore {
         &self,
         partition: PartitionId,
         timestamp: i64,
+        from: Offset,
         until: Offset,
     ) -> Result<Option<Bytes>, Error> {
         let state = self.state();
@@ -240,6 +241,7 @@ impl LogStore for MemoryStore {
         };
         let found = of
             .below(until)
+            .filter(|batch| batch.header.next_offset() > from)
             .find(|batch| batch.header.max_timestamp() >= timestamp);
         Ok(found.map(|batch| batch.bytes.clone()))
     }
@@ -247,6 +249,7 @@ impl LogStore for MemoryStore {
     fn max_timestamp_batch(
         &self,
         partition: PartitionId,
+        from: Offset,
         until: Offset,
     ) -> Result<Option<Bytes>, Error> {
         let state = self.state();
@@ -255,10 +258,12 @@ impl LogStore for MemoryStore {
         };
         let latest = of
             .below(until)
+            .filter(|batch| batch.header.next_offset() > from)
             .map(|batch| batch.header.max_timestamp())
             .max();
         let found = of
             .below(until)
+            .filter(|batch| batch.header.next_offset() > from)
             .find(|batch| Some(batch.header.max_timestamp()) == latest);
         Ok(found.map(|batch| batch.bytes.clone()))
     }

@@ -281,17 +281,19 @@ impl LogStore for Store {
         &self,
         partition: PartitionId,
         timestamp: i64,
+        from: Offset,
         until: Offset,
     ) -> Result<Option<Bytes>, Error> {
-        times::first_batch_at(self, partition, timestamp, until)
+        times::first_batch_at(self, partition, timestamp, from, until)
     }
 
     fn max_timestamp_batch(
         &self,
         partition: PartitionId,
+        from: Offset,
         until: Offset,
     ) -> Result<Option<Bytes>, Error> {
-        times::max_timestamp_batch(self, partition, until)
+        times::max_timestamp_batch(self, partition, from, until)
     }
 
     fn slices(&self, partition: PartitionId) -> Result<Vec<Slice>, Error> {

@@ -13,11 +13,13 @@ pub(crate) fn first_batch_at(
     store: &Store,
     partition: PartitionId,
     timestamp: i64,
+    from: Offset,
     until: Offset,
 ) -> Result<Option<Bytes>, Error> {
-    let log_start = store.catalog.bounds(partition)?.log.log_start;
+    let from = from.max(store.catalog.bounds(partition)?.log.log_start);
     for slice in store.catalog.slices(partition)? {
-        if slice.max_timestamp < timestamp || slice.first_offset >= until {
+        let is_beside = slice.next_offset <= from || slice.first_offset >= until;
+        if is_beside || slice.max_timestamp < timestamp {
             continue;
         }
         for (first, run) in runs_of(store, partition, &slice)? {
@@ -27,8 +29,7 @@ pub(crate) fn first_batch_at(
             let mut found = None;
             let wanted = |entry: &EntryHead| entry.max_timestamp >= timestamp;
             each_header(store, partition, &run, &wanted, &mut |header, at| {
-                let from = first.max(log_start);
-                if header.next_offset() <= from || header.max_timestamp() < timestamp {
+                if header.next_offset() <= first.max(from) || header.max_timestamp() < timestamp {
                     return true;
                 }
                 found = Some((header, at));
@@ -48,9 +49,10 @@ pub(crate) fn first_batch_at(
 pub(crate) fn max_timestamp_batch(
     store: &Store,
     partition: PartitionId,
+    from: Offset,
     until: Offset,
 ) -> Result<Option<Bytes>, Error> {
-    let log_start = store.catalog.bounds(partition)?.log.log_start;
+    let from = from.max(store.catalog.bounds(partition)?.log.log_start);
     let mut slices = store.catalog.slices(partition)?;
     slices.sort_by_key(|slice| std::cmp::Reverse(slice.max_timestamp));
     // (timestamp, offset, place): the largest timestamp, and of those the smallest offset.
@@ -58,6 +60,9 @@ pub(crate) fn max_timestamp_batch(
     for slice in slices {
         if best.is_some_and(|(timestamp, ..)| timestamp > slice.max_timestamp) {
             break;
+        }
+        if slice.next_offset <= from || slice.first_offset >= until {
+            continue;
         }
         for (first, run) in runs_of(store, partition, &slice)? {
             if best.is_some_and(|(timestamp, ..)| timestamp > run.max_timestamp) {
@@ -67,7 +72,7 @@ pub(crate) fn max_timestamp_batch(
             let wanted = |entry: &EntryHead| entry.max_timestamp >= floor;
             each_header(store, partition, &run, &wanted, &mut |header, at| {
                 let (timestamp, base) = (header.max_timestamp(), header.base_offset());
-                let live = header.next_offset() > first.max(log_start) && base < until;
+                let live = header.next_offset() > first.max(from) && base < until;
                 let better = best.is_none_or(|(most, offset, _)| {
                     timestamp > most || (timestamp == most && base < offset)
                 });

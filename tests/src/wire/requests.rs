@@ -133,6 +133,21 @@ pub fn offset_for_time(at: &mut Connection, topic: &str, partition: i32, timesta
     d.i64()
 }
 
+/// Moves the log start (`DeleteRecords` v1).
+pub fn delete_records(at: &mut Connection, topic: &str, partition: i32, before: i64) {
+    let body = Encoder::default().i32(1).string(topic).i32(1);
+    let body = body.i32(partition).i64(before).i32(TIMEOUT_MS).0;
+    let reply = at.ask(key::DELETE_RECORDS, 1, &body);
+    let mut d = Decoder(&reply);
+    d.i32();
+    d.i32();
+    d.string();
+    d.i32();
+    d.i32();
+    assert_eq!(d.i64(), before, "the log start of {topic}");
+    assert_eq!(d.i16(), error::NONE, "DeleteRecords of {topic}");
+}
+
 /// Commits an offset of a group without members (`OffsetCommit` v2).
 pub fn commit_offset(at: &mut Connection, group: &str, topic: &str, partition: i32, offset: i64) {
     let body = Encoder::default().string(group).i32(-1).string("").i64(-1);

@@ -180,6 +180,53 @@ pub fn list_offsets(asked: &mut Asked) {
     assert_eq!(offset_at(asked, base + 9999), (0, -1, -1), "after all");
 }
 
+pub fn list_offsets_after_delete_records(asked: &mut Asked) {
+    let base = Batch::filled(1, 10).base_timestamp - HOUR_MS;
+    for (kind, time) in [("CreateTime", base), ("LogAppendTime", 0)] {
+        asked.topic = format!("{}-{kind}", asked.topic);
+        asked.create(1, &[("message.timestamp.type", kind)]);
+        let mut batch = Batch::filled(4, 10);
+        batch.base_timestamp = base;
+        asked.produce(&batch);
+        asked.produce(&batch);
+        wire::delete_records(&mut asked.connection, &asked.topic, 0, 2);
+        let (error, _, offset) = offset_at(asked, time);
+        assert_eq!((error, offset), (0, 2), "{kind}");
+        let got = wire::fetch(&mut asked.connection, &asked.topic, 0, offset);
+        assert_eq!(got.error, error::NONE, "what is answered can be fetched");
+    }
+}
+
+pub fn fetch_of_more_than_fits(asked: &mut Asked) {
+    asked.create(1, &[]);
+    asked.produce(&Batch::filled(1, 5000));
+    asked.produce(&Batch::filled(1, 5000));
+    let body = Encoder::default()
+        .i32(-1)
+        .i32(20_000)
+        .i32(1 << 20)
+        .i32(1000)
+        .i8(0)
+        .i32(0)
+        .i32(-1);
+    let body = body
+        .i32(1)
+        .string(&*asked.topic)
+        .i32(1)
+        .i32(0)
+        .i32(-1)
+        .i64(0)
+        .i64(-1);
+    let body = body.i32(1 << 20).i32(0).string("").0;
+    let began = Instant::now();
+    let got = fetched(&asked.connection.ask(key::FETCH, FETCH_VERSION, &body));
+    assert_eq!(wire::records(&got.records).len(), 1);
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "an answer that cannot grow is not waited for"
+    );
+}
+
 pub fn batches_as_produced(asked: &mut Asked) {
     asked.create(1, &[]);
     let batch = Batch::filled(4, 100).encode();

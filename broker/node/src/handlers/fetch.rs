@@ -37,13 +37,16 @@ async fn answer(request: &Request, message: FetchRequestData) -> Result<Frame, D
     let broker = &request.broker;
     let wait = Duration::from_millis(u64::try_from(message.max_wait_ms).unwrap_or(0));
     let deadline = request.received + wait;
-    let bytes_min = usize::try_from(message.min_bytes).unwrap_or(0);
     let limits = Limits {
         bytes_max: usize::try_from(message.max_bytes)
             .unwrap_or(0)
             .min(FETCH_RESPONSE_BYTES_MAX),
         is_read_committed: message.isolation_level == READ_COMMITTED,
     };
+    // More than fits is never there: waiting for it would be for all of `max_wait_ms`.
+    let bytes_min = usize::try_from(message.min_bytes)
+        .unwrap_or(0)
+        .min(limits.bytes_max);
     let session = session_request(request, message);
     let begun = broker
         .sessions()

@@ -95,7 +95,10 @@ fn what_is_replaced_is_read_looked_up_and_counted_as_what_it_is_now() {
             );
         }
         let at = |time| {
-            let mut found = store.first_batch_at(P, time, FAR).unwrap().unwrap();
+            let mut found = store
+                .first_batch_at(P, time, Offset(0), FAR)
+                .unwrap()
+                .unwrap();
             Batch::split_from(&mut found)
                 .unwrap()
                 .header

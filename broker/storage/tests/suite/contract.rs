@@ -34,8 +34,8 @@ fn an_unknown_partition_is_empty() {
         assert_eq!(bounds.leader_epoch, None);
         assert!(store.read(P, Offset(0), FAR, 100).unwrap().is_empty());
         assert!(store.slices(P).unwrap().is_empty());
-        assert_eq!(store.first_batch_at(P, 0, FAR).unwrap(), None);
-        assert_eq!(store.max_timestamp_batch(P, FAR).unwrap(), None);
+        assert_eq!(store.first_batch_at(P, 0, Offset(0), FAR).unwrap(), None);
+        assert_eq!(store.max_timestamp_batch(P, Offset(0), FAR).unwrap(), None);
     });
 }
 
@@ -145,13 +145,27 @@ fn times_find_batches() {
         let offset = |found: Option<Bytes>| {
             found.map(|bytes| i64::from_be_bytes(*bytes.first_chunk().unwrap()))
         };
-        let at = |time, until| offset(store.first_batch_at(P, time, Offset(until)).unwrap());
+        let from_at = |from, time, until| {
+            let found = store.first_batch_at(P, time, Offset(from), Offset(until));
+            offset(found.unwrap())
+        };
+        let at = |time, until| from_at(0, time, until);
         assert_eq!(at(0, 6), Some(0));
         assert_eq!(at(11, 6), Some(1));
         assert_eq!(at(31, 6), Some(3));
         assert_eq!(at(51, 6), None);
         assert_eq!(at(31, 3), None);
-        let largest = |until| offset(store.max_timestamp_batch(P, Offset(until)).unwrap());
+        assert_eq!(from_at(2, 11, 6), Some(2));
+        assert_eq!(from_at(4, 31, 6), Some(4));
+        assert_eq!(from_at(6, 11, 6), None);
+        let from_largest = |from, until| {
+            let found = store.max_timestamp_batch(P, Offset(from), Offset(until));
+            offset(found.unwrap())
+        };
+        let largest = |until| from_largest(0, until);
+        assert_eq!(from_largest(4, 6), Some(4));
+        assert_eq!(from_largest(5, 6), Some(5));
+        assert_eq!(from_largest(6, 6), None);
         assert_eq!(largest(6), Some(3));
         assert_eq!(largest(3), Some(1));
         assert_eq!(largest(1), Some(0));

@@ -356,10 +356,18 @@ fn compare(store: &Store, model: &MemoryStore, partition: PartitionId) {
         from = from.plus(23);
     }
     for time in [0, 300, 900, 999] {
-        let at = |store: &dyn LogStore| store.first_batch_at(partition, time, FAR).unwrap();
+        let at = |store: &dyn LogStore| {
+            store
+                .first_batch_at(partition, time, Offset(0), FAR)
+                .unwrap()
+        };
         assert_eq!(at(store), at(model), "{partition} at {time}");
     }
-    let largest = |store: &dyn LogStore| store.max_timestamp_batch(partition, FAR).unwrap();
+    let largest = |store: &dyn LogStore| {
+        store
+            .max_timestamp_batch(partition, Offset(0), FAR)
+            .unwrap()
+    };
     assert_eq!(largest(store), largest(model), "{partition}");
     let slices = store.slices(partition).unwrap();
     let bytes: u64 = slices.iter().map(|slice| slice.bytes).sum();

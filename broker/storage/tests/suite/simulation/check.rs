@@ -66,10 +66,18 @@ pub fn compare(store: &Store, model: &Model, partition: PartitionId) {
     compare_read(store, model, partition, (want.log_start, FAR), ALL);
     assert!(bytes >= model.store.partition_bytes(partition).unwrap());
     for time in [0, 300, 999] {
-        let at = |store: &dyn LogStore| store.first_batch_at(partition, time, FAR).unwrap();
+        let at = |store: &dyn LogStore| {
+            store
+                .first_batch_at(partition, time, Offset(0), FAR)
+                .unwrap()
+        };
         assert_eq!(at(store), at(&model.store), "{partition} at {time}");
     }
-    let largest = |store: &dyn LogStore| store.max_timestamp_batch(partition, FAR).unwrap();
+    let largest = |store: &dyn LogStore| {
+        store
+            .max_timestamp_batch(partition, Offset(0), FAR)
+            .unwrap()
+    };
     assert_eq!(largest(store), largest(&model.store), "{partition}");
     let key = partition.0.to_be_bytes();
     let end = |store: &dyn LogStore| store.view_get(View::Producers, &key).unwrap();
@@ -111,10 +119,20 @@ pub fn compare_some(store: &Store, model: &Model, random: &mut Random, partition
     let bytes = 1 << random.below(18);
     compare_read(store, model, partition, (from, until), bytes);
     let (time, until) = (random.below(1000) as i64, until);
-    let at = |store: &dyn LogStore| store.first_batch_at(partition, time, until).unwrap();
+    let at = |store: &dyn LogStore| {
+        let found = store.first_batch_at(partition, time, from, until);
+        found.unwrap()
+    };
     assert_eq!(at(store), at(&model.store), "{partition} at {time}");
-    let largest = |store: &dyn LogStore| store.max_timestamp_batch(partition, until).unwrap();
-    assert_eq!(largest(store), largest(&model.store), "{partition} {until}");
+    let largest = |store: &dyn LogStore| {
+        let found = store.max_timestamp_batch(partition, from, until);
+        found.unwrap()
+    };
+    assert_eq!(
+        largest(store),
+        largest(&model.store),
+        "{partition} {from}..{until}"
+    );
 }
 
 fn compare_read(
