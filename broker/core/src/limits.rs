@@ -17,3 +17,7 @@ pub const TOPICS_MAX: usize = 100_000;
 /// Partitions of the broker. Each takes some hundred bytes of metadata log, which every start
 /// reads.
 pub const PARTITIONS_MAX: usize = 1_000_000;
+
+/// Producer ids that are left out when the record of those handed out may be lost: more than any
+/// broker hands out in its life, and little of the 63 bits that there are.
+pub const SALVAGED_PRODUCER_IDS_SKIPPED: i64 = 1 << 40;

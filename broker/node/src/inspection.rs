@@ -4,17 +4,18 @@
 use std::collections::{HashMap, HashSet};
 
 use sedge_core::config::BrokerDefaults;
-use sedge_core::machine::Machine as _;
-use sedge_core::metadata::{METADATA_PARTITION, MetadataMachine};
+use sedge_core::metadata::{Facts, METADATA_PARTITION, MetadataMachine, Salvage};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::coordinator::CoordinatorRecord;
-use sedge_protocol::ids::{NodeId, PartitionId};
+use sedge_protocol::ids::{NodeId, Offset, PartitionId};
 use sedge_protocol::metadata_records::MetadataRecord;
 use sedge_protocol::records::Records;
-use sedge_storage::Error;
-use sedge_storage::doctor::{Doctor, Inspect};
+use sedge_storage::doctor::{Doctor, Finding, Held, Inspect, Kind};
+use sedge_storage::{Error, LostRange};
 
+use crate::broker::random_uuid;
 use crate::coordinator::OFFSETS_TOPIC;
+use crate::metadata_repair::{self, Seen};
 use crate::plugin_topic;
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -26,6 +27,7 @@ pub struct Inspection {
     compacted: HashSet<PartitionId>,
     offsets: HashSet<PartitionId>,
     plugins: HashSet<PartitionId>,
+    seen: Seen,
 }
 
 impl Inspection {
@@ -34,27 +36,28 @@ impl Inspection {
     /// # Errors
     /// The disk's.
     pub fn of(doctor: &Doctor) -> Result<Self, Error> {
-        let defaults = BrokerDefaults::new(&std::collections::BTreeMap::new());
-        let mut machine = MetadataMachine::new(NodeId(0), defaults);
-        for batch in doctor.read_partition(METADATA_PARTITION)? {
-            let base = batch.header.base_offset();
-            for record in Records::new(&batch.header, &batch.body).map_while(Result::ok) {
-                let value = record.value.unwrap_or_default();
-                // What cannot be understood is told when the batch is looked at.
-                if let Ok(decoded) = MetadataRecord::decode(value) {
-                    machine.apply(base.plus(i64::from(record.offset_delta)), &decoded);
-                }
-            }
-        }
+        let batches = doctor.read_partition(METADATA_PARTITION)?;
+        let salvage = metadata_repair::salvage(NodeId(0), batches.iter(), Offset::ZERO);
         let mut inspection = Self {
             places: HashMap::new(),
             compacted: HashSet::new(),
             offsets: HashSet::new(),
             plugins: HashSet::new(),
+            seen: Seen::default(),
         };
+        inspection.name_all(salvage);
+        Ok(inspection)
+    }
+
+    /// Gives what the metadata comes to.
+    fn name_all(&mut self, salvage: Salvage) -> MetadataMachine {
+        let inspection = self;
+        inspection.places.clear();
         let metadata = (METADATA_TOPIC.to_owned(), 0);
         inspection.places.insert(METADATA_PARTITION, metadata);
-        for topic in machine.image().topics() {
+        let defaults = BrokerDefaults::new(&std::collections::BTreeMap::new());
+        let salvaged = salvage.finish(&Facts::default(), defaults, random_uuid);
+        for topic in salvaged.machine.image().topics() {
             for (index, id) in topic.partitions().enumerate() {
                 let place = (topic.name.clone(), index as i32);
                 inspection.places.insert(id, place);
@@ -68,7 +71,12 @@ impl Inspection {
                 };
             }
         }
-        Ok(inspection)
+        salvaged.machine
+    }
+
+    /// What batches say that a repair of the metadata needs.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// Topic and index of a partition that was not deleted.
@@ -87,7 +95,9 @@ impl Inspection {
 
 impl Inspect for Inspection {
     fn batch(&mut self, partition: PartitionId, batch: &Batch) -> Result<(), String> {
+        self.seen.batch(&batch.header);
         if partition == METADATA_PARTITION {
+            self.seen.metadata(batch);
             for record in Records::new(&batch.header, &batch.body) {
                 let record = record.map_err(|error| error.to_string())?;
                 let value = record.value.unwrap_or_default();
@@ -107,5 +117,40 @@ impl Inspect for Inspection {
 
     fn is_compacted(&self, partition: PartitionId) -> bool {
         self.compacted.contains(&partition)
+    }
+
+    fn end(&mut self, partitions: &[Held], newest: Option<PartitionId>) -> Vec<Finding> {
+        let metadata = partitions
+            .iter()
+            .find(|of| of.partition == METADATA_PARTITION);
+        let (log_start, end) = metadata.map_or_else(Default::default, |of| (of.log_start, of.end));
+        let machine = self.name_all(self.seen.salvage(NodeId(0), log_start));
+        let mut found = Vec::new();
+        let lost = self.seen.missing(log_start, end).into_iter();
+        let lost: Vec<LostRange> = lost
+            .map(|(base_offset, next_offset)| LostRange {
+                partition: METADATA_PARTITION,
+                base_offset,
+                next_offset,
+            })
+            .collect();
+        if !lost.is_empty() || newest.is_some_and(|newest| machine.has_missed(newest)) {
+            let what = "records are lost that say which topics there are: no broker starts so";
+            let finding = Finding::new(Kind::Metadata, what);
+            found.push(Finding { lost, ..finding });
+        }
+        for of in partitions {
+            if of.log_start < of.end && !self.places.contains_key(&of.partition) {
+                let what = "no topic has these records";
+                let lost = vec![LostRange {
+                    partition: of.partition,
+                    base_offset: of.log_start,
+                    next_offset: of.end,
+                }];
+                let finding = Finding::new(Kind::Orphan, what);
+                found.push(Finding { lost, ..finding });
+            }
+        }
+        found
     }
 }

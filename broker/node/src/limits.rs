@@ -120,6 +120,12 @@ pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 /// it has to look up.
 pub const PRODUCERS_EXPIRED_AT_ONCE: usize = 200;
 
+/// Stretches of offsets that an error names; more of them help nobody.
+pub const LOST_RANGES_TOLD: usize = 8;
+
+/// Partitions without a topic, and topics that only the memory has, that a line of the log names.
+pub const ORPHANS_TOLD: usize = 20;
+
 /// Metadata records in one batch of `__cluster_metadata`.
 pub const METADATA_BATCH_RECORDS_MAX: usize = 5_000;
 

@@ -8,7 +8,7 @@ use sedge_protocol::metadata_records::MetadataRecord;
 use sedge_protocol::records::{BatchBuilder, Compression, Records};
 use sedge_storage::LogStore;
 
-use crate::limits::{METADATA_BATCH_RECORDS_MAX, REPLAY_READ_BYTES};
+use crate::limits::{LOST_RANGES_TOLD, METADATA_BATCH_RECORDS_MAX, REPLAY_READ_BYTES};
 
 /// Bytes that one record takes at most, but for configuration values.
 const RECORD_BYTES_GUESS: usize = 512;
@@ -22,6 +22,64 @@ pub enum ReplayError {
         offset: Offset,
         reason: String,
     },
+    /// Records are missing, so what topics there are is not known.
+    Lost(Lost),
+    /// The log has a partition that no record speaks of, so records are missing.
+    Unknown {
+        partition: PartitionId,
+    },
+}
+
+/// What is missing of a partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Stretches of offsets, each to before the second; the first of them.
+    pub ranges: Vec<(Offset, Offset)>,
+    /// How many more there are.
+    pub more: u64,
+    /// Segments in which they lay, as far as that is known.
+    pub segments: Vec<u64>,
+}
+
+impl Lost {
+    fn note(&mut self, from: Offset, to: Offset) {
+        let told = self.ranges.len();
+        match self.ranges.last_mut() {
+            Some((_, until)) if *until == from => *until = to,
+            _ if told < LOST_RANGES_TOLD => self.ranges.push((from, to)),
+            _ => self.more += 1,
+        }
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("offsets ")?;
+        for (at, (from, to)) in self.ranges.iter().enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            match to.get() - from.get() {
+                1 => write!(f, "{comma}{from}")?,
+                _ => write!(f, "{comma}{from} to {}", to.plus(-1))?,
+            }
+        }
+        if self.more > 0 {
+            write!(f, " and {} more stretches", self.more)?;
+        }
+        for (at, segment) in self.segments.iter().enumerate() {
+            let before = if at > 0 {
+                ", "
+            } else {
+                ", which were in segment "
+            };
+            write!(f, "{before}{segment}")?;
+        }
+        Ok(())
+    }
 }
 
 impl std::fmt::Display for ReplayError {
@@ -32,6 +90,15 @@ impl std::fmt::Display for ReplayError {
                 f,
                 "__cluster_metadata cannot be read at offset {offset}: {reason}; \
                  start the version that wrote it, or restore a backup"
+            ),
+            Self::Lost(lost) => write!(
+                f,
+                "which topics there are is not known: __cluster_metadata has lost {lost}"
+            ),
+            Self::Unknown { partition } => write!(
+                f,
+                "which topics there are is not known: the log has partition {partition}, and the \
+                 record that created it is not in __cluster_metadata"
             ),
         }
     }
@@ -91,12 +158,15 @@ pub fn bytes_guess(command: &Command) -> usize {
     (records + 1) * RECORD_BYTES_GUESS
 }
 
-/// Rebuilds the machine from the log.
+/// Rebuilds the machine from the log, of which nothing may be missing.
+///
+/// **Invariant:** the machine has replayed every record, and the log has no partition that the
+/// machine has not heard of: so an id that it hands out was never used.
 ///
 /// # Errors
-/// The log cannot be read, or holds what this version does not know.
+/// The log cannot be read, is not all there, or holds what this version does not know.
 pub fn replay(store: &dyn LogStore, machine: &mut MetadataMachine) -> Result<(), ReplayError> {
-    for_each_record(
+    let read = for_each_record(
         store,
         METADATA_PARTITION,
         Offset::ZERO,
@@ -109,12 +179,28 @@ pub fn replay(store: &dyn LogStore, machine: &mut MetadataMachine) -> Result<(),
             machine.apply(offset, &record);
             Ok::<_, ReplayError>(())
         },
-    )
-    .map(|_| ())
+    )?;
+    if !read.lost.is_empty() {
+        return Err(ReplayError::Lost(read.lost));
+    }
+    match store.newest_partition()? {
+        Some(partition) if machine.has_missed(partition) => Err(ReplayError::Unknown { partition }),
+        _ => Ok(()),
+    }
+}
+
+/// What [`for_each_record`] has read.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// The offset after the last.
+    pub next: Offset,
+    /// Offsets that were not there, or not as they were written. What compaction takes away is
+    /// among them.
+    pub lost: Lost,
 }
 
 /// Reads an internal topic's partition from `from` to its end, record by record, uncompressed as
-/// the broker wrote it. Gives the offset after the last.
+/// the broker wrote it. What is damaged is passed over, and told.
 ///
 /// # Errors
 /// What reading gives, and what `each` gives.
@@ -123,8 +209,9 @@ pub fn for_each_record<E: From<sedge_storage::Error>>(
     partition: PartitionId,
     from: Offset,
     mut each: impl FnMut(Offset, Option<&[u8]>, Option<&[u8]>) -> Result<(), E>,
-) -> Result<Offset, E> {
+) -> Result<Read, E> {
     let bounds = store.bounds(partition)?;
+    let mut lost = Lost::default();
     let mut next = from.max(bounds.log_start);
     while next < bounds.next_offset {
         let chunks = store.read(partition, next, bounds.next_offset, REPLAY_READ_BYTES)?;
@@ -132,6 +219,20 @@ pub fn for_each_record<E: From<sedge_storage::Error>>(
         for mut bytes in chunks {
             while let Some(batch) = Batch::split_from(&mut bytes) {
                 let base = batch.header.base_offset();
+                if base > next {
+                    lost.note(next, base);
+                }
+                if batch.header.computed_crc(&batch.body) != batch.header.crc() {
+                    log::error!(
+                        target: "sedge::log",
+                        "partition {partition}: the batch at {base} is not what was written; it is \
+                         passed over"
+                    );
+                    let from = next.max(base);
+                    next = next.max(batch.header.next_offset());
+                    lost.note(from, next);
+                    continue;
+                }
                 for record in Records::new(&batch.header, &batch.body) {
                     let Ok(record) = record else {
                         break;
@@ -145,11 +246,37 @@ pub fn for_each_record<E: From<sedge_storage::Error>>(
             }
         }
         if next == before {
-            // Nothing where the index has something: a hole that the store has reported.
-            break;
+            // Nothing where the index has something.
+            next = slice_behind(store, partition, before)?
+                .unwrap_or(bounds.next_offset)
+                .min(bounds.next_offset);
+            lost.note(before, next);
         }
     }
-    Ok(next.max(bounds.next_offset))
+    if !lost.is_empty() {
+        let damaged = store.damaged().into_iter();
+        let of_this = damaged.filter(|of| of.lost.iter().any(|lost| lost.partition == partition));
+        lost.segments = of_this.map(|of| of.segment.0).collect();
+        lost.segments.dedup();
+    }
+    Ok(Read {
+        next: next.max(bounds.next_offset),
+        lost,
+    })
+}
+
+/// Where what lies in another segment than the record at `offset` begins.
+fn slice_behind(
+    store: &dyn LogStore,
+    partition: PartitionId,
+    offset: Offset,
+) -> Result<Option<Offset>, sedge_storage::Error> {
+    let slices = store.slices(partition)?;
+    let first = slices.iter().find(|slice| slice.next_offset > offset);
+    Ok(first.map(|slice| match slice.first_offset {
+        first if first > offset => first,
+        _ => slice.next_offset,
+    }))
 }
 
 const _: () = assert!(

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use log::{error, info, warn};
-use sedge_protocol::ids::PartitionId;
-use sedge_storage::{Damaged, ScrubCursor, Scrubbed};
+use sedge_core::metadata::{Facts, METADATA_PARTITION, Salvage, Topic};
+use sedge_protocol::ids::{NodeId, Offset, PartitionId};
+use sedge_protocol::metadata_records::MetadataRecord;
+use sedge_storage::{Damaged, LostRange, ScrubCursor, Scrubbed};
 
-use crate::broker::Broker;
-use crate::limits::{SCRUB_REST_CHECK, SCRUB_STEP_BYTES};
+use crate::broker::{Broker, random_uuid};
+use crate::limits::{ORPHANS_TOLD, SCRUB_REST_CHECK, SCRUB_STEP_BYTES};
+use crate::metadata_log;
 
 /// Runs until the task is dropped.
 pub async fn run(broker: Arc<Broker>) {
@@ -107,6 +110,10 @@ fn tell_damaged(broker: &Broker, damaged: &Damaged) {
     }
     for lost in &damaged.lost {
         broker.metrics.scrub_lost_ranges.increment();
+        if lost.partition == METADATA_PARTITION {
+            tell_metadata(broker, lost, segment, at);
+            continue;
+        }
         let last = lost.next_offset.plus(-1);
         error!(
             target: "sedge::scrub",
@@ -117,6 +124,57 @@ fn tell_damaged(broker: &Broker, damaged: &Damaged) {
         );
     }
     info!(target: "sedge::scrub", "what else is in segment {segment} is served on");
+}
+
+/// The broker goes on from memory. The next start cannot.
+fn tell_metadata(broker: &Broker, lost: &LostRange, segment: u64, at: u64) {
+    broker.metrics.metadata_damaged.add(1);
+    let what = match only_in_memory(broker) {
+        Ok(topics) if topics.is_empty() => "no topic is lost with them".to_owned(),
+        Ok(topics) => {
+            let more = topics.len().saturating_sub(ORPHANS_TOLD);
+            let first: Vec<String> = topics.into_iter().take(ORPHANS_TOLD).collect();
+            let more = match more {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("of {}{more} only this process knows", first.join(", "))
+        }
+        Err(failure) => format!("which topics are lost is not known: {failure}"),
+    };
+    error!(
+        target: "sedge::scrub",
+        "__cluster_metadata: offsets {} to {} are damaged on disk (segment {segment} at {at}): \
+         {what}; this process goes on, and the next start is refused: take a copy of what \
+         matters, or stop it and run `sedge doctor --repair metadata`",
+        lost.base_offset,
+        lost.next_offset.plus(-1)
+    );
+}
+
+/// Topics that are not, or not so, in what is left of the metadata on disk.
+fn only_in_memory(broker: &Broker) -> Result<Vec<String>, sedge_storage::Error> {
+    let mut salvage = Salvage::new(NodeId(broker.config.node_id));
+    let (store, id) = (&*broker.store, METADATA_PARTITION);
+    metadata_log::for_each_record(store, id, Offset::ZERO, |_, _, value| {
+        if let Ok(record) = MetadataRecord::decode(value.unwrap_or_default()) {
+            salvage.take(&record);
+        }
+        Ok::<_, sedge_storage::Error>(())
+    })?;
+    let image = broker.metadata.load();
+    let defaults = image.defaults().clone();
+    let left = salvage.finish(&Facts::default(), defaults, random_uuid);
+    let is_there = |topic: &Topic| {
+        let left = left.machine.image().topic_by_id(topic.id);
+        left.is_some_and(|left| {
+            left.name == topic.name
+                && left.overrides == topic.overrides
+                && left.partitions().eq(topic.partitions())
+        })
+    };
+    let topics = image.topics().filter(|topic| !is_there(topic));
+    Ok(topics.map(|topic| topic.name.clone()).collect())
 }
 
 fn name(broker: &Broker, id: PartitionId) -> String {

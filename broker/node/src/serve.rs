@@ -22,6 +22,7 @@ use crate::disk_cap;
 use crate::limits::{LOGBOOK_ENTER_EVERY, SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
 use crate::mirror::{LinkTopics, Mirror, MirrorConfig};
 use crate::net::listener::{self, Listener};
+use crate::orphans;
 use crate::plugins;
 use crate::producer_expiry;
 use crate::retention;
@@ -275,6 +276,7 @@ fn background(broker: &Arc<Broker>) -> Vec<async_executor::Task<()>> {
     }));
     tasks.push(broker.runtime.spawn(cleaner::run(Arc::clone(broker))));
     tasks.push(broker.runtime.spawn(scrub::run(Arc::clone(broker))));
+    tasks.push(broker.runtime.spawn(orphans::tell(Arc::clone(broker))));
     let expiring = producer_expiry::run(Arc::clone(broker));
     tasks.push(broker.runtime.spawn(expiring));
     tasks

@@ -103,6 +103,13 @@ impl From<ServeError> for Failure {
                 "restore a backup, or see with `sedge doctor` what the device does not give: with \
                  `--repair damage` a start goes around it",
             ),
+            ServeError::Metadata(
+                metadata_log::ReplayError::Lost(_) | metadata_log::ReplayError::Unknown { .. },
+            ) => failure.advise(
+                "restore a backup; or stay with what is left: `sedge doctor --repair metadata` \
+                 writes the topics anew, with all records that are there, and says what it cannot \
+                 tell",
+            ),
             _ => failure,
         }
     }
@@ -197,7 +204,8 @@ impl Opened {
     }
 }
 
-fn options(config: &Config) -> Options {
+/// How the store of a broker with this configuration is opened.
+pub fn options(config: &Config) -> Options {
     let storage = &config.storage;
     Options {
         segment_bytes: storage.segment_bytes,

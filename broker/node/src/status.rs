@@ -66,6 +66,14 @@ impl Source for Broker {
             None => Ok(()),
         }
     }
+
+    fn warning(&self) -> Option<String> {
+        (self.metrics.metadata_damaged.get() > 0).then(|| {
+            "__cluster_metadata is damaged on disk: the next start needs \
+             `sedge doctor --repair metadata`"
+                .to_owned()
+        })
+    }
 }
 
 impl Broker {

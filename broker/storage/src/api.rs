@@ -305,6 +305,11 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
     fn sync(&self) -> Result<(), Error>;
 
     fn bounds(&self, partition: PartitionId) -> Result<LogBounds, Error>;
+    /// Every partition that has bounds, in order.
+    fn partitions(&self) -> Result<Vec<PartitionId>, Error>;
+    /// The largest partition id that has bounds, or that a row named since the views were last
+    /// made: one that was dropped counts too.
+    fn newest_partition(&self) -> Result<Option<PartitionId>, Error>;
     /// Whole batches as stored, from the batch that contains `from`, of batches that begin below
     /// `until`, at most `bytes_max` but at least one batch where there is one. Each `Bytes` holds
     /// one or more whole batches. Empty at or after the end, and before the log start. The CRCs are

@@ -79,6 +79,8 @@ pub(crate) struct State {
     pub rebuilding: bool,
     flush_round: u32,
     log_bytes_unflushed: u64,
+    /// The largest id that a row named since the views were opened.
+    newest_partition: Option<PartitionId>,
 }
 
 /// Layers behind the catalog's lock.
@@ -265,6 +267,17 @@ impl Catalog {
             true
         })?;
         Ok(found)
+    }
+
+    /// See [`crate::LogStore::newest_partition`].
+    pub fn newest_partition(&self) -> Result<Option<PartitionId>, Error> {
+        let (low, high) = (
+            LogKey::bounds(PartitionId(0)),
+            LogKey::bounds(PartitionId(u32::MAX)),
+        );
+        let last = self.merged().last(low, high)?;
+        let last = last.map(|(key, _)| PartitionId(key.id as u32));
+        Ok(last.max(self.read().newest_partition))
     }
 
     /// What the base knows of segments and of how far it got. Where it has nothing, `None`.
@@ -527,6 +540,7 @@ impl State {
         }
         if drop_all {
             self.layers.remove(LogKey::bounds(fact.partition));
+            self.newest_partition = self.newest_partition.max(Some(fact.partition));
             return Ok(());
         }
         let log = &mut tail.bounds.log;

@@ -24,6 +24,7 @@ struct State {
     sequence: u64,
     payload_bytes: u64,
     partitions: BTreeMap<PartitionId, Partition>,
+    newest_partition: Option<PartitionId>,
     views: BTreeMap<(View, Vec<u8>), Vec<u8>>,
 }
 
@@ -53,6 +54,11 @@ impl MemoryStore {
 
 impl State {
     fn apply(&mut self, entry: Entry, append_ms: i64) {
+        let (Entry::Append { partition, .. }
+        | Entry::LogStart { partition, .. }
+        | Entry::Drop { partition }
+        | Entry::Replace { partition, .. }) = &entry;
+        self.newest_partition = self.newest_partition.max(Some(*partition));
         match entry {
             Entry::Append { partition, batches } => {
                 let of = self.partitions.entry(partition).or_default();
@@ -197,6 +203,14 @@ impl LogStore for MemoryStore {
             .get(&partition)
             .map(|of| of.bounds)
             .unwrap_or_default())
+    }
+
+    fn partitions(&self) -> Result<Vec<PartitionId>, Error> {
+        Ok(self.state().partitions.keys().copied().collect())
+    }
+
+    fn newest_partition(&self) -> Result<Option<PartitionId>, Error> {
+        Ok(self.state().newest_partition)
     }
 
     fn read(

@@ -254,6 +254,14 @@ impl LogStore for Store {
         Ok(self.catalog.bounds(partition)?.log)
     }
 
+    fn partitions(&self) -> Result<Vec<PartitionId>, Error> {
+        self.catalog.partitions()
+    }
+
+    fn newest_partition(&self) -> Result<Option<PartitionId>, Error> {
+        self.catalog.newest_partition()
+    }
+
     fn read(
         &self,
         partition: PartitionId,

@@ -9,6 +9,7 @@
 
 mod image;
 mod names;
+mod salvage;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use sedge_protocol::metadata_records::{
 };
 
 pub use image::{Image, Topic};
+pub use salvage::{Change, Facts, Salvage, Salvaged};
 
 use crate::config::BrokerDefaults;
 use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, TOPICS_MAX};
@@ -147,6 +149,13 @@ impl MetadataMachine {
     #[must_use]
     pub const fn image(&self) -> &Image {
         &self.image
+    }
+
+    /// Whether the machine has never heard of a partition id that the log has: then records of it
+    /// are lost.
+    #[must_use]
+    pub const fn has_missed(&self, newest: PartitionId) -> bool {
+        newest.get() >= self.next_partition_id
     }
 
     /// Records that rebuild this state from nothing.

@@ -7,7 +7,7 @@ use sedge_storage::Error;
 
 use super::Failure;
 use super::failure::Exit;
-use crate::config::{self, Flags};
+use crate::config::{self, Config, Flags};
 
 /// Which data directory.
 #[derive(Debug, Args)]
@@ -26,6 +26,14 @@ impl DataFlags {
     /// # Errors
     /// The configuration is not valid.
     pub fn directory(&self) -> Result<PathBuf, Failure> {
+        self.config().map(|config| config.data)
+    }
+
+    /// The configuration of that broker.
+    ///
+    /// # Errors
+    /// It is not valid.
+    pub fn config(&self) -> Result<Config, Failure> {
         let named = self.data.clone();
         let values = named.map(|data| ("log.dirs".to_owned(), data));
         let flags = Flags {
@@ -33,7 +41,7 @@ impl DataFlags {
             values: values.into_iter().collect(),
         };
         match config::load(&flags) {
-            Ok(config) => Ok(config.data),
+            Ok(config) => Ok(config),
             Err(error) => Err(Failure::new(
                 Exit::Config,
                 format!("the configuration is not valid\n{error}"),

@@ -1,5 +1,7 @@
 //! `sedge doctor`: checks a data directory while no broker has it.
 
+use std::path::Path;
+
 use clap::{Args, ValueEnum};
 use sedge_protocol::ids::PartitionId;
 use sedge_storage::doctor::{Doctor, Finding, Repair, Report};
@@ -10,6 +12,7 @@ use super::data::{DataFlags, store_failure};
 use super::failure::Exit;
 use super::output::{self, Output, Table};
 use crate::inspection::Inspection;
+use crate::metadata_repair;
 
 /// Check a data directory while no broker runs on it.
 #[derive(Debug, Args)]
@@ -36,6 +39,9 @@ enum What {
     Headers,
     /// Accept what is lost: reads pass over it, and it is not wrong any more
     Damage,
+    /// Write the topics anew from what is left of `__cluster_metadata`; records of which the topic
+    /// is not known become topics named recovered-N
+    Metadata,
 }
 
 impl From<What> for Repair {
@@ -46,6 +52,7 @@ impl From<What> for Repair {
             What::Backup => Self::Backup,
             What::Headers => Self::Headers,
             What::Damage => Self::Damage,
+            What::Metadata => Self::Metadata,
         }
     }
 }
@@ -56,24 +63,39 @@ impl DoctorCommand {
     /// # Errors
     /// The directory cannot be read, or something is wrong with it.
     pub fn run(&self) -> Result<(), Failure> {
-        let directory = self.data.directory()?;
-        let doctor = Doctor::open(&directory).map_err(|error| store_failure(&error))?;
-        let examine = || -> Result<(Inspection, Report), Failure> {
-            let mut inspection = Inspection::of(&doctor).map_err(|error| store_failure(&error))?;
-            let report = doctor.examine(&mut inspection);
-            Ok((inspection, report.map_err(|error| store_failure(&error))?))
-        };
-        let (mut inspection, mut report) = examine()?;
+        let config = self.data.config()?;
+        let directory = config.data.clone();
+        let failed = |error: sedge_storage::Error| store_failure(&error);
+        let (mut inspection, mut report) = examine(&directory)?;
+        let mut changes = Vec::new();
         if !self.repair.is_empty() {
+            let doctor = Doctor::open(&directory).map_err(failed)?;
             for what in &self.repair {
-                let repaired = doctor.repair(Repair::from(*what), &report);
-                repaired.map_err(|error| store_failure(&error))?;
+                doctor.repair((*what).into(), &report).map_err(failed)?;
             }
-            (inspection, report) = examine()?;
+            drop(doctor);
+            // Behind the others, since it opens the store.
+            if self.repair.contains(&What::Metadata) {
+                let repaired = metadata_repair::repair(&config, inspection.seen(), &report);
+                changes = repaired.map_err(failed)?;
+            }
+            (inspection, report) = examine(&directory)?;
         }
+        let changes: Vec<String> = changes.iter().map(metadata_repair::told).collect();
         match self.output {
-            Output::Text => print_text(&inspection, &report)?,
-            Output::Json => output::json(&as_json(&inspection, &report))?,
+            Output::Text => {
+                for change in &changes {
+                    output::line(format_args!("{change}"))?;
+                }
+                print_text(&inspection, &report)?;
+            }
+            Output::Json => {
+                let mut said = as_json(&inspection, &report);
+                if let Some(said) = said.as_object_mut() {
+                    said.insert("changes".to_owned(), json!(changes));
+                }
+                output::json(&said)?;
+            }
         }
         if report.is_clean() {
             return Ok(());
@@ -104,6 +126,13 @@ impl DoctorCommand {
             )),
         })
     }
+}
+
+fn examine(directory: &Path) -> Result<(Inspection, Report), Failure> {
+    let doctor = Doctor::open(directory).map_err(|error| store_failure(&error))?;
+    let mut inspection = Inspection::of(&doctor).map_err(|error| store_failure(&error))?;
+    let report = doctor.examine(&mut inspection);
+    Ok((inspection, report.map_err(|error| store_failure(&error))?))
 }
 
 fn print_text(inspection: &Inspection, report: &Report) -> Result<(), Failure> {

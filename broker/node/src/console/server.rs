@@ -134,7 +134,12 @@ impl Console {
             "/metrics" => response(StatusCode::OK, PROMETHEUS, self.metrics().await),
             "/livez" => response(StatusCode::OK, TEXT, "ok\n".into()),
             "/readyz" => match self.source.ready() {
-                Ok(()) => response(StatusCode::OK, TEXT, "ok\n".into()),
+                Ok(()) => {
+                    let warning = self.source.warning();
+                    let said =
+                        warning.map_or_else(|| "ok\n".to_owned(), |of| format!("ok; {of}\n"));
+                    response(StatusCode::OK, TEXT, said)
+                }
                 Err(why) => response(
                     StatusCode::SERVICE_UNAVAILABLE,
                     TEXT,

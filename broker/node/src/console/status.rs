@@ -12,6 +12,11 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// The reason, for whoever operates the broker.
     fn ready(&self) -> Result<(), String>;
+
+    /// What does not touch clients now and needs somebody all the same.
+    fn warning(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The broker at one moment.

@@ -82,7 +82,7 @@ fn restore_partition(
     }
     let from = Offset(followed.unwrap_or(0));
     let mut missed = Vec::new();
-    let next = metadata_log::for_each_record(store, id, from, |_, key, value| {
+    let read = metadata_log::for_each_record(store, id, from, |_, key, value| {
         let key = key.unwrap_or_default();
         take(key, value);
         missed.push(update(id, key, value.map(<[u8]>::to_vec)));
@@ -90,7 +90,7 @@ fn restore_partition(
     })?;
     if !missed.is_empty() {
         owed.append(&mut missed);
-        owed.push(follows(id, next));
+        owed.push(follows(id, read.next));
     }
     Ok(())
 }

@@ -66,6 +66,8 @@ pub struct Metrics {
     pub scrub_failures: Counter,
     /// Stretches of a partition's offsets that the scrub found damaged.
     pub scrub_lost_ranges: Counter,
+    /// Of those, stretches of `__cluster_metadata`, since the start: the next start needs a repair.
+    pub metadata_damaged: Gauge,
     requests: requests::Requests,
     plugins: plugins::Plugins,
     links: links::Links,
@@ -94,6 +96,7 @@ impl Default for Metrics {
             scrub_rounds: Counter::default(),
             scrub_failures: Counter::default(),
             scrub_lost_ranges: Counter::default(),
+            metadata_damaged: Gauge::default(),
             requests: requests::Requests::default(),
             plugins: plugins::Plugins::default(),
             links: links::Links::default(),
@@ -263,6 +266,11 @@ impl Metrics {
         ] {
             out.counter(name, help, counter.get());
         }
+        out.gauge(
+            "sedge_metadata_damaged",
+            "Stretches of __cluster_metadata found damaged: the next start needs a repair.",
+            self.metadata_damaged.get(),
+        );
     }
 }
 

@@ -29,7 +29,7 @@ use crate::disk::directory::{Directory, io_error};
 use crate::disk::unreadable::Patched;
 use crate::disk::{Disk, bytes_of};
 use crate::error::Error;
-use crate::format::{EntryHead, FrameHead, SEGMENT_HEADER_BYTES};
+use crate::format::{EntryHead, EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
 use crate::header::{Known, header_of};
 use crate::known_damage::{DamageList, Damaged, rest_of};
 use crate::limits;
@@ -52,6 +52,19 @@ pub trait Inspect {
     fn batch(&mut self, partition: PartitionId, batch: &Batch) -> Result<(), String>;
     /// Whether records may be missing because newer ones of their key took their place.
     fn is_compacted(&self, partition: PartitionId) -> bool;
+    /// All batches were seen: what is wrong with the partitions as a whole.
+    fn end(&mut self, partitions: &[Held], newest: Option<PartitionId>) -> Vec<Finding> {
+        let _ = (partitions, newest);
+        Vec::new()
+    }
+}
+
+/// A partition that was not dropped, as the rows of the log have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub partition: PartitionId,
+    pub log_start: Offset,
+    pub end: Offset,
 }
 
 /// Has a data directory for itself while it lives.
@@ -99,6 +112,7 @@ impl Doctor {
     /// The disk's.
     pub fn read_partition(&self, partition: PartitionId) -> Result<Vec<Batch>, Error> {
         let mut batches = BTreeMap::new();
+        let mut log_start = Offset::ZERO;
         for id in self.segments()? {
             let Some(file) = self.disk.open(id)? else {
                 continue;
@@ -108,7 +122,11 @@ impl Doctor {
                 continue;
             };
             let (end, generation) = (bytes_of(&file)?, header.generation);
-            let (runs, _) = scan::contents(&file, id, generation, end)?;
+            let (runs, facts) = scan::contents(&file, id, generation, end)?;
+            let is_start =
+                |fact: &&EntryHead| fact.partition == partition && fact.kind == EntryKind::LogStart;
+            let starts = facts.iter().filter(is_start).map(|fact| fact.base);
+            log_start = starts.max().max(Some(log_start)).unwrap_or_default();
             for of in runs.iter().filter(|of| of.partition == partition) {
                 let end = of.run.position + u64::from(of.run.span);
                 let mut scanner = Scanner::new(&file, generation, of.run.position, end);
@@ -123,7 +141,9 @@ impl Doctor {
                 }
             }
         }
-        Ok(batches.into_values().collect())
+        let batches = batches.into_values();
+        let is_there = |batch: &Batch| batch.header.next_offset() > log_start;
+        Ok(batches.filter(is_there).collect())
     }
 
     /// Looks at everything.
@@ -452,6 +472,13 @@ impl Examination<'_> {
     }
 
     fn finish(mut self) -> Result<Report, Error> {
+        self.report.dropped = self.offsets.dropped();
+        self.report.newest_partition = self.offsets.newest();
+        let held = self.offsets.held();
+        for finding in self.inspect.end(&held, self.report.newest_partition) {
+            self.note(finding);
+        }
+        self.accept_what_is_gone();
         for damaged in self.known.all() {
             for lost in &damaged.lost {
                 self.offsets.see_lost(lost);
@@ -488,6 +515,25 @@ impl Examination<'_> {
             }
         }
         Ok(self.report)
+    }
+
+    /// Offsets before a log start, and those of partitions that were dropped, nobody misses.
+    fn accept_what_is_gone(&mut self) {
+        let starts: BTreeMap<PartitionId, Offset> = {
+            let held = self.offsets.held().into_iter();
+            held.map(|of| (of.partition, of.log_start)).collect()
+        };
+        let offsets = &self.offsets;
+        let is_gone = |lost: &LostRange| {
+            let start = starts.get(&lost.partition);
+            start.is_some_and(|start| lost.next_offset <= *start)
+                || offsets.is_dropped(lost.partition)
+        };
+        for finding in &mut self.report.findings {
+            let is_loss = matches!(finding.kind, Kind::Batch | Kind::Frame);
+            finding.is_known |=
+                is_loss && !finding.lost.is_empty() && finding.lost.iter().all(is_gone);
+        }
     }
 
     fn note(&mut self, finding: Finding) {

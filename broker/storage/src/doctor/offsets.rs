@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sedge_protocol::ids::{Offset, PartitionId};
 
+use super::Held;
 use crate::api::LostRange;
 use crate::format::{EntryHead, EntryKind};
 
@@ -13,6 +14,7 @@ use crate::format::{EntryHead, EntryKind};
 pub(crate) struct Offsets {
     partitions: HashMap<PartitionId, Partition>,
     dropped: BTreeSet<PartitionId>,
+    newest: Option<PartitionId>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +29,7 @@ struct Partition {
 impl Offsets {
     /// A row of a frame, in the order of the log. False where its offsets go back.
     pub fn see(&mut self, entry: &EntryHead) -> bool {
+        self.newest = self.newest.max(Some(entry.partition));
         let partition = self.partitions.entry(entry.partition).or_default();
         match entry.kind {
             EntryKind::LogStart => {
@@ -58,6 +61,28 @@ impl Offsets {
     pub fn see_lost(&mut self, lost: &LostRange) {
         let partition = self.partitions.entry(lost.partition).or_default();
         partition.add(lost.base_offset, lost.next_offset);
+    }
+
+    /// The largest id that a row names.
+    pub fn newest(&self) -> Option<PartitionId> {
+        self.newest
+    }
+
+    pub fn dropped(&self) -> BTreeSet<PartitionId> {
+        self.dropped.clone()
+    }
+
+    /// Partitions that were not dropped, in order.
+    pub fn held(&self) -> Vec<Held> {
+        let held = |partition| {
+            let (log_start, end) = self.bounds(partition)?;
+            Some(Held {
+                partition,
+                log_start,
+                end,
+            })
+        };
+        self.partitions().into_iter().filter_map(held).collect()
     }
 
     pub fn is_dropped(&self, partition: PartitionId) -> bool {

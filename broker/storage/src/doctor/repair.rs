@@ -28,16 +28,20 @@ pub enum Repair {
     /// Accepts what is lost: damaged places and missing offsets are remembered, passed over by
     /// reads, and not reported as wrong again. Their bytes stay as they are.
     Damage,
+    /// Writes the topics anew, as far as they can be told. The caller does it: the store does not
+    /// know what a topic is.
+    Metadata,
 }
 
 impl Repair {
     /// Every one.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Views,
         Self::TornTail,
         Self::Backup,
         Self::Headers,
         Self::Damage,
+        Self::Metadata,
     ];
 
     /// As the command line names it.
@@ -48,6 +52,7 @@ impl Repair {
             Self::Backup => "backup",
             Self::Headers => "headers",
             Self::Damage => "damage",
+            Self::Metadata => "metadata",
         }
     }
 }
@@ -59,6 +64,7 @@ impl Doctor {
     /// The disk's.
     pub fn repair(&self, repair: Repair, report: &Report) -> Result<(), Error> {
         match repair {
+            Repair::Metadata => {}
             Repair::Views => {
                 let views = self.directory.join("views");
                 if views.exists() {

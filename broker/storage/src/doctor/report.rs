@@ -1,5 +1,7 @@
 //! What the doctor found.
 
+use std::collections::BTreeSet;
+
 use sedge_protocol::ids::PartitionId;
 
 use super::repair::Repair;
@@ -40,6 +42,10 @@ pub enum Kind {
     Views,
     /// A record of an internal topic cannot be understood.
     Record,
+    /// Records are lost that say which topics there are.
+    Metadata,
+    /// A partition with records that no topic has.
+    Orphan,
 }
 
 impl Kind {
@@ -61,6 +67,8 @@ impl Kind {
             Self::Offsets => "offsets",
             Self::Views => "views",
             Self::Record => "record",
+            Self::Metadata => "metadata",
+            Self::Orphan => "orphan",
         }
     }
 
@@ -76,6 +84,7 @@ impl Kind {
             Self::Views => Some(Repair::Views),
             Self::Backup => Some(Repair::Backup),
             Self::Header => Some(Repair::Headers),
+            Self::Metadata | Self::Orphan => Some(Repair::Metadata),
             Self::Frame | Self::Batch | Self::Offsets | Self::Unreadable => Some(Repair::Damage),
             _ => None,
         }
@@ -98,7 +107,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) fn new(kind: Kind, what: impl Into<String>) -> Self {
+    /// A finding about nothing in particular yet.
+    pub fn new(kind: Kind, what: impl Into<String>) -> Self {
         Self {
             kind,
             is_known: false,
@@ -143,6 +153,10 @@ pub struct Report {
     pub commits: u64,
     pub batches: u64,
     pub partitions: u64,
+    /// Partitions that a row dropped.
+    pub dropped: BTreeSet<PartitionId>,
+    /// The largest partition id that a row names.
+    pub newest_partition: Option<PartitionId>,
     pub(super) torn_tail: Option<TornTail>,
     pub(super) damaged: Vec<Damaged>,
 }

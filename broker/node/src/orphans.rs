@@ -1,0 +1,59 @@
+//! Partitions with records that no topic has. Nothing serves them, and no retention frees them, so
+//! each start tells of them once.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use log::{error, warn};
+use sedge_core::metadata::METADATA_PARTITION;
+use sedge_protocol::ids::PartitionId;
+use sedge_storage::Error;
+
+use crate::broker::Broker;
+use crate::limits::ORPHANS_TOLD;
+
+/// Looks for them, and tells.
+pub async fn tell(broker: Arc<Broker>) {
+    match blocking::unblock(move || find(&broker)).await {
+        Ok(orphans) if orphans.is_empty() => {}
+        Ok(orphans) => {
+            let bytes: u64 = orphans.iter().map(|(_, bytes)| bytes).sum();
+            let first = orphans.iter().take(ORPHANS_TOLD);
+            let first: Vec<String> = first.map(|(id, _)| id.to_string()).collect();
+            warn!(
+                target: "sedge::log",
+                "{} partitions with {bytes} bytes belong to no topic ({}{}): stop the broker, and \
+                 `sedge doctor --repair metadata` makes topics of them, to read or to delete",
+                orphans.len(),
+                first.join(", "),
+                if orphans.len() > ORPHANS_TOLD { ", …" } else { "" }
+            );
+        }
+        Err(failure) => {
+            error!(target: "sedge::log", "partitions without a topic are not looked for: {failure}");
+        }
+    }
+}
+
+/// Each with its bytes.
+fn find(broker: &Broker) -> Result<Vec<(PartitionId, u64)>, Error> {
+    let partitions = broker.store.partitions()?;
+    // Loaded behind them: what is created meanwhile has its topic.
+    let image = broker.metadata.load();
+    let known: HashSet<PartitionId> = image
+        .topics()
+        .flat_map(|topic| topic.partitions().collect::<Vec<_>>())
+        .collect();
+    let mut orphans = Vec::new();
+    for id in partitions {
+        if id == METADATA_PARTITION || known.contains(&id) {
+            continue;
+        }
+        // None where the topic was deleted meanwhile.
+        let bytes = broker.store.partition_bytes(id)?;
+        if bytes > 0 {
+            orphans.push((id, bytes));
+        }
+    }
+    Ok(orphans)
+}
