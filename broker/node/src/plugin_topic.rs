@@ -7,7 +7,7 @@ use sedge_protocol::error::Result;
 use sedge_protocol::records::{BatchBuilder, Compression, Records, decompress};
 
 /// The topic. Compacted, of one partition.
-pub const TOPIC: &str = "__sedge_plugins";
+pub const TOPIC: &str = sedge_core::metadata::PLUGINS_TOPIC;
 
 /// Largest batch in it: the largest component (`plugin.component.bytes`, 8 MiB) with its machine
 /// code, and still within what this client takes as an answer.

@@ -64,7 +64,7 @@ fn plan(broker: &Broker) -> Vec<Move> {
     let mut moves = Vec::new();
     for topic in image
         .topics()
-        .filter(|topic| topic.config.is_deleted_by_retention())
+        .filter(|topic| !topic.is_internal && topic.config.is_deleted_by_retention())
     {
         for (index, partition) in topic.partitions().enumerate() {
             match plan_partition(broker, topic, partition, now_ms) {

@@ -16,7 +16,7 @@ use crate::config::{BrokerDefaults, TopicConfig};
 pub struct Topic {
     pub name: String,
     pub id: KafkaUuid,
-    /// Only the broker writes it.
+    /// The broker keeps its own state in it, so clients do not delete it, nor what is in it.
     pub is_internal: bool,
     /// What the topic sets itself.
     pub overrides: BTreeMap<String, String>,
@@ -41,6 +41,12 @@ impl Topic {
     #[must_use]
     pub fn partition_count(&self) -> i32 {
         self.partitions.len() as i32
+    }
+
+    /// Whether clients may produce to it.
+    #[must_use]
+    pub fn takes_produce(&self) -> bool {
+        names::takes_produce(&self.name)
     }
 }
 

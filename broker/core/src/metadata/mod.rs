@@ -26,6 +26,7 @@ use sedge_protocol::metadata_records::{
 };
 
 pub use image::{Image, Topic};
+pub use names::PLUGINS_TOPIC;
 pub use salvage::{Change, Facts, Salvage, Salvaged};
 
 use crate::config::BrokerDefaults;
@@ -326,6 +327,7 @@ impl MetadataMachine {
                 )
             })?,
         };
+        check_not_internal(found, "is not deleted")?;
         Ok(Plan {
             records: alloc::vec![MetadataRecord::RemoveTopic(RemoveTopicRecord {
                 topic_id: found.id,
@@ -346,6 +348,7 @@ impl MetadataMachine {
         validate_only: bool,
     ) -> Result<Plan<MetadataRecord, CommandReply>, CommandError> {
         let topic = self.image.topic(name).ok_or_else(|| unknown_topic(name))?;
+        check_not_internal(topic, "keeps the partitions that it has")?;
         let present = topic.partition_count();
         if total <= present {
             return Err(CommandError::new(
@@ -487,6 +490,17 @@ impl MetadataMachine {
             }
         }
     }
+}
+
+/// What the broker keeps in its own topics must neither go nor move to another partition.
+fn check_not_internal(topic: &Topic, what: &str) -> Result<(), CommandError> {
+    if topic.is_internal {
+        return Err(CommandError::new(
+            ErrorCode::InvalidRequest,
+            format!("The topic {} is the broker's own: it {what}.", topic.name),
+        ));
+    }
+    Ok(())
 }
 
 fn unknown_topic(name: &str) -> CommandError {

@@ -58,10 +58,18 @@ pub fn collision_form(name: &str) -> String {
     name.replace('.', "_")
 }
 
-/// Topics that only the broker writes.
+/// Where deployed plugins live.
+pub const PLUGINS_TOPIC: &str = "__sedge_plugins";
+
+/// Topics that the broker keeps its own state in.
 pub fn is_internal(name: &str) -> bool {
     matches!(
         name,
-        "__consumer_offsets" | "__transaction_state" | "__share_group_state"
+        "__consumer_offsets" | "__transaction_state" | "__share_group_state" | PLUGINS_TOPIC
     )
+}
+
+/// Whether clients may produce to the topic. Deploying a plugin is producing.
+pub fn takes_produce(name: &str) -> bool {
+    !is_internal(name) || name == PLUGINS_TOPIC
 }

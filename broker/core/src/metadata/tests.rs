@@ -92,6 +92,37 @@ fn what_cannot_be_is_refused() {
 }
 
 #[test]
+fn the_brokers_own_topics_neither_go_nor_grow() {
+    for (number, name) in ["__consumer_offsets", PLUGINS_TOPIC].iter().enumerate() {
+        let mut machine = machine();
+        let topic_id = id(number as u64);
+        let made = create(name, number as u64, 1);
+        run(&mut machine, &mut Vec::new(), made);
+        let commands = [
+            Command::DeleteTopic {
+                topic: TopicName::Name((*name).into()),
+            },
+            Command::DeleteTopic {
+                topic: TopicName::Id(topic_id),
+            },
+            Command::CreatePartitions {
+                name: (*name).into(),
+                total: 4,
+                assigned: None,
+                validate_only: false,
+            },
+        ];
+        for command in commands {
+            let refusal = machine.decide(command).unwrap_err();
+            assert_eq!(refusal.code, ErrorCode::InvalidRequest, "{refusal:?}");
+        }
+        let topic = machine.image().topic(name).unwrap();
+        assert!(topic.is_internal);
+        assert_eq!(topic.takes_produce(), *name == PLUGINS_TOPIC);
+    }
+}
+
+#[test]
 fn to_validate_only_records_nothing() {
     let command = Command::CreateTopic {
         name: "t".into(),

@@ -51,7 +51,11 @@ async fn delete(
     let found = image
         .topic(topic)
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    if found.is_internal || !found.config.is_deleted_by_retention() {
+    if found.is_internal {
+        // As Kafka.
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    if !found.config.is_deleted_by_retention() {
         // Kafka: only topics whose cleanup.policy has delete.
         return Err(ErrorCode::PolicyViolation);
     }

@@ -133,8 +133,8 @@ async fn admit_partition(
     let Some(partition) = topic.partition(index) else {
         return Slot::refused(ErrorCode::UnknownTopicOrPartition);
     };
-    if topic.is_internal {
-        // Kafka: only the broker writes the internal topics.
+    if !topic.takes_produce() {
+        // Kafka: only the broker writes its own topics.
         return Slot::refused(ErrorCode::InvalidTopicException);
     }
     let now_ms = request.broker.clock.now().wall_ms;
