@@ -3,10 +3,12 @@
 
 mod batch;
 mod connection;
+mod groups;
 mod requests;
 
 pub use batch::{Batch, Codec, Record, next_offset, records, seal};
 pub use connection::{Connection, Reply, frame};
+pub use groups::{Commit, commit_error, committed};
 pub use requests::{
     FETCH_VERSION, Fetched, PRODUCE_VERSION, Produced, alter_topic, commit_offset, create_topic,
     delete_records, delete_topic, fetch, fetch_request, fetched, offset_for_time, produce,

@@ -8,13 +8,15 @@ use alloc::vec::Vec;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::Offset;
 
-/// The two clocks, as the caller read them.
+/// The clocks, as the caller read them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// Milliseconds since 1970, as good as the device knows it; may jump.
     pub wall_ms: i64,
     /// Milliseconds since some start; only grows. All deadlines are on this one.
     pub monotonic_ms: u64,
+    /// The append clock ([`crate::clock`]), which alone tells how old something on disk is.
+    pub append_ms: i64,
 }
 
 /// What a command comes to: records to persist, then the reply.

@@ -5,10 +5,17 @@
 //! when they are durable (in the log's order), and a restart applies the same records. Who may
 //! commit is the group's question, not asked here.
 //!
+//! An offset belongs to the topic whose id it has. A topic that was created again has another id,
+//! so it has none of them, whatever still lies under its name.
+//!
+//! The times of an offset (`commit_ms`, `expire_ms`) are times of the append clock: its age goes
+//! with it through restarts and trims, and no wall clock moves it.
+//!
 //! **Invariant:** only `apply` changes the table.
-//! **Invariant:** `count` is the number of offsets held.
+//! **Invariant:** `count` is the number of offsets held, `bytes` what they cost.
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,11 +23,16 @@ use alloc::vec::Vec;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::coordinator::{CoordinatorRecord, OffsetKey, OffsetValue};
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionIndex};
+use sedge_protocol::kafka::KafkaUuid;
 
-use crate::groups::limits::OFFSETS_MAX;
+use crate::groups::limits::{
+    OFFSET_BYTES, OFFSET_GROUP_BYTES, OFFSET_TOPIC_BYTES, OFFSETS_BYTES_MAX, OFFSETS_MAX,
+};
 use crate::machine::{Machine, Now, Plan};
 
-type Partitions = BTreeMap<PartitionIndex, OffsetValue>;
+/// Boxed, since most topics of a group have few partitions and a node of the map has room for
+/// eleven.
+type Partitions = BTreeMap<PartitionIndex, Box<OffsetValue>>;
 type Topics = BTreeMap<String, Partitions>;
 
 /// The table.
@@ -28,7 +40,16 @@ type Topics = BTreeMap<String, Partitions>;
 pub struct Offsets {
     groups: BTreeMap<String, Topics>,
     count: usize,
+    bytes: usize,
     metadata_bytes_max: usize,
+}
+
+/// Records that were planned, and are neither applied nor given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InFlight {
+    pub records: usize,
+    /// What they may cost, from above.
+    pub bytes: usize,
 }
 
 /// What can be done to the table.
@@ -38,8 +59,9 @@ pub enum OffsetsCommand {
         group_id: String,
         offsets: Vec<OffsetToCommit>,
         /// Leave out what is as it was, and was said less than so long ago. Only while nothing
-        /// planned waits to be applied.
+        /// planned for the group waits to be applied.
         refresh_ms: Option<i64>,
+        in_flight: InFlight,
     },
     /// Those of `keys` that are there.
     Delete { keys: Vec<OffsetKey> },
@@ -51,6 +73,7 @@ pub enum OffsetsCommand {
 #[derive(Clone, Debug, Default)]
 pub struct OffsetToCommit {
     pub topic: String,
+    pub topic_id: KafkaUuid,
     pub partition: PartitionIndex,
     pub offset: Offset,
     pub leader_epoch: Option<LeaderEpoch>,
@@ -67,21 +90,32 @@ impl Offsets {
         Self {
             groups: BTreeMap::new(),
             count: 0,
+            bytes: 0,
             metadata_bytes_max,
         }
     }
 
+    /// What a group has committed of the topic with this name and id.
     #[must_use]
     pub fn get(
         &self,
         group_id: &str,
         topic: &str,
+        topic_id: KafkaUuid,
         partition: PartitionIndex,
     ) -> Option<&OffsetValue> {
-        self.groups.get(group_id)?.get(topic)?.get(&partition)
+        self.find(group_id, topic, partition)
+            .filter(|value| value.topic_id == Some(topic_id))
     }
 
-    /// All that a group has committed, by topic and partition.
+    /// Whatever topic of the name it is of.
+    fn find(&self, group_id: &str, topic: &str, partition: PartitionIndex) -> Option<&OffsetValue> {
+        let value = self.groups.get(group_id)?.get(topic)?.get(&partition)?;
+        Some(value)
+    }
+
+    /// All that a group has committed, by topic name and partition, also of topics that are gone:
+    /// the value says by its id of which topic.
     pub fn of_group(
         &self,
         group_id: &str,
@@ -93,16 +127,26 @@ impl Offsets {
             .flat_map(|(topic, partitions)| {
                 partitions
                     .iter()
-                    .map(move |(partition, value)| (topic.as_str(), *partition, value))
+                    .map(move |(partition, value)| (topic.as_str(), *partition, &**value))
             })
     }
 
-    /// The topics of which a group has committed offsets.
-    pub fn topics_of_group(&self, group_id: &str) -> impl Iterator<Item = &str> + '_ {
-        self.groups
-            .get(group_id)
-            .into_iter()
-            .flat_map(|topics| topics.keys().map(String::as_str))
+    /// Those that a version wrote which did not keep the topic's id.
+    pub(crate) fn without_topic_id(&self) -> Vec<(OffsetKey, OffsetValue)> {
+        let mut found = Vec::new();
+        for group_id in self.group_ids() {
+            let offsets = self.of_group(group_id);
+            let old = offsets.filter(|(_, _, value)| value.topic_id.is_none());
+            found.extend(old.map(|(topic, partition, value)| {
+                let key = OffsetKey {
+                    group: group_id.to_owned(),
+                    topic: topic.to_owned(),
+                    partition,
+                };
+                (key, value.clone())
+            }));
+        }
+        found
     }
 
     pub fn group_ids(&self) -> impl Iterator<Item = &str> + '_ {
@@ -124,30 +168,44 @@ impl Offsets {
         self.count == 0
     }
 
+    /// What the offsets cost, as [`OFFSETS_BYTES_MAX`] counts.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn plan_commit(
         &self,
         now: Now,
         group_id: &str,
         offsets: Vec<OffsetToCommit>,
         refresh_ms: Option<i64>,
+        in_flight: InFlight,
     ) -> Plan<CoordinatorRecord, Vec<Result<(), ErrorCode>>> {
         let mut records = Vec::new();
         let mut results = Vec::with_capacity(offsets.len());
-        let mut room = OFFSETS_MAX.saturating_sub(self.count);
+        let mut room = OFFSETS_MAX.saturating_sub(self.count + in_flight.records);
+        let mut bytes_room = OFFSETS_BYTES_MAX.saturating_sub(self.bytes + in_flight.bytes);
+        let mut new_topics = BTreeSet::new();
         // Of two in one commit the second counts, whatever the table has.
         let refresh_ms = refresh_ms.filter(|_| !names_one_twice(&offsets));
         for commit in offsets {
-            let known = self.get(group_id, &commit.topic, commit.partition);
+            let known = self.find(group_id, &commit.topic, commit.partition);
             let is_known = known.is_some();
             let is_said = |known: &OffsetValue| is_said(now, known, &commit, refresh_ms);
+            let growth = self.growth(group_id, &commit, known, &new_topics);
             results.push(if commit.metadata.len() > self.metadata_bytes_max {
                 Err(ErrorCode::OffsetMetadataTooLarge)
-            } else if !is_known && room == 0 {
+            } else if (!is_known && room == 0) || growth > bytes_room {
                 Err(ErrorCode::InvalidCommitOffsetSize)
             } else if known.is_some_and(is_said) {
                 Ok(())
             } else {
                 room -= usize::from(!is_known);
+                bytes_room -= growth;
+                if !is_known {
+                    new_topics.insert(commit.topic.clone());
+                }
                 records.push(commit_record(now, group_id, commit));
                 Ok(())
             });
@@ -158,21 +216,47 @@ impl Offsets {
         }
     }
 
+    /// By how much a commit makes the table dearer, behind others of its request that were the
+    /// first of `new_topics`.
+    fn growth(
+        &self,
+        group_id: &str,
+        commit: &OffsetToCommit,
+        known: Option<&OffsetValue>,
+        new_topics: &BTreeSet<String>,
+    ) -> usize {
+        if let Some(known) = known {
+            return commit.metadata.len().saturating_sub(known.metadata.len());
+        }
+        let topics = self.groups.get(group_id);
+        let is_first_of_topic = !new_topics.contains(&commit.topic)
+            && topics.is_none_or(|topics| !topics.contains_key(&commit.topic));
+        let is_first_of_group = new_topics.is_empty() && topics.is_none();
+        cost(group_id, &commit.topic, &commit.metadata)
+            + usize::from(is_first_of_topic) * OFFSET_TOPIC_BYTES
+            + usize::from(is_first_of_group) * OFFSET_GROUP_BYTES
+    }
+
     fn insert(&mut self, key: &OffsetKey, value: &OffsetValue) {
         if !self.groups.contains_key(&key.group) {
             self.groups.insert(key.group.clone(), Topics::new());
+            self.bytes += OFFSET_GROUP_BYTES;
         }
         let Some(topics) = self.groups.get_mut(&key.group) else {
             return;
         };
-        let partitions = if topics.contains_key(&key.topic) {
-            topics.get_mut(&key.topic)
-        } else {
-            Some(topics.entry(key.topic.clone()).or_default())
+        if !topics.contains_key(&key.topic) {
+            topics.insert(key.topic.clone(), Partitions::new());
+            self.bytes += OFFSET_TOPIC_BYTES;
+        }
+        let Some(partitions) = topics.get_mut(&key.topic) else {
+            return;
         };
-        let former =
-            partitions.and_then(|partitions| partitions.insert(key.partition, value.clone()));
-        self.count += usize::from(former.is_none());
+        self.bytes += cost(&key.group, &key.topic, &value.metadata);
+        match partitions.insert(key.partition, Box::new(value.clone())) {
+            Some(former) => self.bytes -= cost(&key.group, &key.topic, &former.metadata),
+            None => self.count += 1,
+        }
     }
 
     fn remove(&mut self, key: &OffsetKey) {
@@ -182,14 +266,32 @@ impl Offsets {
         let Some(partitions) = topics.get_mut(&key.topic) else {
             return;
         };
-        self.count -= usize::from(partitions.remove(&key.partition).is_some());
+        if let Some(former) = partitions.remove(&key.partition) {
+            self.count -= 1;
+            self.bytes -= cost(&key.group, &key.topic, &former.metadata);
+        }
         if partitions.is_empty() {
             topics.remove(&key.topic);
+            self.bytes -= OFFSET_TOPIC_BYTES;
         }
         if topics.is_empty() {
             self.groups.remove(&key.group);
+            self.bytes -= OFFSET_GROUP_BYTES;
         }
     }
+}
+
+/// Of one offset, wherever it is.
+const fn cost(group_id: &str, topic: &str, metadata: &str) -> usize {
+    OFFSET_BYTES + group_id.len() + topic.len() + metadata.len()
+}
+
+/// What a record costs at most when it is applied.
+#[must_use]
+pub fn cost_max(key: &OffsetKey, value: Option<&OffsetValue>) -> usize {
+    value.map_or(0, |value| {
+        OFFSET_GROUP_BYTES + OFFSET_TOPIC_BYTES + cost(&key.group, &key.topic, &value.metadata)
+    })
 }
 
 impl Machine for Offsets {
@@ -208,8 +310,9 @@ impl Machine for Offsets {
                 group_id,
                 offsets,
                 refresh_ms,
+                in_flight,
             } => {
-                return Ok(self.plan_commit(now, &group_id, offsets, refresh_ms));
+                return Ok(self.plan_commit(now, &group_id, offsets, refresh_ms, in_flight));
             }
             OffsetsCommand::Delete { keys } => keys,
             OffsetsCommand::DeleteGroup { group_id } => self
@@ -223,7 +326,7 @@ impl Machine for Offsets {
         };
         let known = keys
             .into_iter()
-            .filter(|key| self.get(&key.group, &key.topic, key.partition).is_some());
+            .filter(|key| self.find(&key.group, &key.topic, key.partition).is_some());
         let records = known
             .map(|key| CoordinatorRecord::Offset { key, value: None })
             .collect();
@@ -257,10 +360,11 @@ fn is_said(
     commit: &OffsetToCommit,
     refresh_ms: Option<i64>,
 ) -> bool {
-    let age = now.wall_ms.saturating_sub(known.commit_ms);
+    let age = now.append_ms.saturating_sub(known.commit_ms);
     refresh_ms.is_some_and(|refresh_ms| (0..refresh_ms).contains(&age))
         && commit.retention_ms.is_none()
         && known.expire_ms.is_none()
+        && known.topic_id == Some(commit.topic_id)
         && known.offset == commit.offset
         && known.leader_epoch == commit.leader_epoch
         && known.metadata == commit.metadata
@@ -281,11 +385,11 @@ fn commit_record(now: Now, group_id: &str, commit: OffsetToCommit) -> Coordinato
                 .leader_epoch
                 .filter(|_| commit.retention_ms.is_none()),
             metadata: commit.metadata,
-            commit_ms: now.wall_ms,
+            commit_ms: now.append_ms,
             expire_ms: commit
                 .retention_ms
-                .map(|retention| now.wall_ms.saturating_add(retention)),
-            topic_id: None,
+                .map(|retention| now.append_ms.saturating_add(retention)),
+            topic_id: Some(commit.topic_id),
         }),
     }
 }
@@ -300,6 +404,7 @@ mod tests {
     const NOW: Now = Now {
         wall_ms: 1_800_000_000_000,
         monotonic_ms: 0,
+        append_ms: 1_700_000_000_000,
     };
 
     fn commit(topic: &str, partition: i32, offset: i64) -> OffsetToCommit {
@@ -339,6 +444,7 @@ mod tests {
                     group_id: group_id.clone(),
                     offsets,
                     refresh_ms: None,
+                    in_flight: InFlight::default(),
                 },
             );
             if round % 7 == 0 {
@@ -386,6 +492,7 @@ mod tests {
                 group_id,
                 offsets,
                 refresh_ms: None,
+                in_flight: InFlight::default(),
             },
         );
         assert_eq!(results, [Ok(()), Ok(())]);
@@ -393,11 +500,14 @@ mod tests {
             offset: Offset(9),
             leader_epoch: None,
             metadata: "note".to_string(),
-            commit_ms: NOW.wall_ms,
-            expire_ms: Some(NOW.wall_ms + 1_000),
-            topic_id: None,
+            commit_ms: NOW.append_ms,
+            expire_ms: Some(NOW.append_ms + 1_000),
+            topic_id: Some(KafkaUuid::ZERO),
         };
-        assert_eq!(live.get("g", "t", PartitionIndex(0)), Some(&expected));
+        assert_eq!(
+            live.get("g", "t", KafkaUuid::ZERO, PartitionIndex(0)),
+            Some(&expected)
+        );
         assert_eq!(live.len(), 1);
     }
 
@@ -411,6 +521,7 @@ mod tests {
                 group_id: "g".to_string(),
                 offsets,
                 refresh_ms: None,
+                in_flight: InFlight::default(),
             },
         );
         assert_eq!(plan.unwrap().records.len(), 1);
@@ -438,6 +549,7 @@ mod tests {
                 group_id: group_id.clone(),
                 offsets,
                 refresh_ms: None,
+                in_flight: InFlight::default(),
             },
         );
         assert_eq!(
@@ -453,9 +565,80 @@ mod tests {
                 group_id,
                 offsets,
                 refresh_ms: None,
+                in_flight: InFlight::default(),
             },
         );
         assert_eq!(results, [Ok(()), Err(ErrorCode::InvalidCommitOffsetSize)]);
+    }
+
+    #[test]
+    fn the_bytes_are_bounded_and_what_does_not_grow_is_taken() {
+        let (mut live, mut log) = (Offsets::new(1 << 20), Vec::new());
+        let run = |live: &mut Offsets, log: &mut Vec<_>, topic: &str, partition, bytes: usize| {
+            let offset = OffsetToCommit {
+                metadata: "m".repeat(bytes),
+                ..commit(topic, partition, 1)
+            };
+            let command = OffsetsCommand::Commit {
+                group_id: "g".to_string(),
+                offsets: vec![offset],
+                refresh_ms: None,
+                in_flight: InFlight::default(),
+            };
+            run(live, log, command)[0]
+        };
+        let mut taken = 0;
+        while run(&mut live, &mut log, "t", taken, 1 << 20).is_ok() {
+            taken += 1;
+            assert!(live.bytes() <= OFFSETS_BYTES_MAX);
+        }
+        assert_eq!(taken as usize, OFFSETS_BYTES_MAX / (1 << 20) - 1);
+        let refused = Err(ErrorCode::InvalidCommitOffsetSize);
+        assert_eq!(run(&mut live, &mut log, "u", 0, 1 << 20), refused);
+        assert_eq!(
+            run(&mut live, &mut log, "t", 0, 1 << 20),
+            Ok(()),
+            "as large"
+        );
+        assert_eq!(run(&mut live, &mut log, "t", 0, 10), Ok(()), "smaller");
+        assert_eq!(
+            run(&mut live, &mut log, "u", 0, 1 << 19),
+            Ok(()),
+            "there is room now"
+        );
+        let counted: usize = live
+            .of_group("g")
+            .map(|(topic, _, value)| cost("g", topic, &value.metadata))
+            .sum();
+        assert_eq!(
+            live.bytes(),
+            counted + OFFSET_GROUP_BYTES + 2 * OFFSET_TOPIC_BYTES
+        );
+        let group_id = "g".to_string();
+        let plan = live.plan(NOW, OffsetsCommand::DeleteGroup { group_id });
+        for record in plan.unwrap().records {
+            live.apply(Offset::ZERO, &record);
+        }
+        assert_eq!(live.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_on_its_way_takes_up_room() {
+        let live = Offsets::new(16);
+        let check = |in_flight: InFlight, expected: Result<(), ErrorCode>| {
+            let command = OffsetsCommand::Commit {
+                group_id: "g".to_string(),
+                offsets: vec![commit("t", 0, 1)],
+                refresh_ms: None,
+                in_flight,
+            };
+            assert_eq!(live.plan(NOW, command).unwrap().reply, [expected]);
+        };
+        let of = |records, bytes| InFlight { records, bytes };
+        let refused = Err(ErrorCode::InvalidCommitOffsetSize);
+        check(of(OFFSETS_MAX - 1, 0), Ok(()));
+        check(of(OFFSETS_MAX, 0), refused);
+        check(of(1, OFFSETS_BYTES_MAX - 100), refused);
     }
 
     #[test]
@@ -463,7 +646,7 @@ mod tests {
         let (mut live, mut log) = (Offsets::new(16), Vec::new());
         let mut check = |now_ms: i64, offsets: &[i64], written: usize| {
             let now = Now {
-                wall_ms: NOW.wall_ms + now_ms,
+                append_ms: NOW.append_ms + now_ms,
                 ..NOW
             };
             let command = OffsetsCommand::Commit {
@@ -473,6 +656,7 @@ mod tests {
                     .map(|offset| commit("t", 0, *offset))
                     .collect(),
                 refresh_ms: Some(1_000),
+                in_flight: InFlight::default(),
             };
             let plan = live.plan(now, command).unwrap();
             assert!(plan.reply.iter().all(Result::is_ok));

@@ -31,6 +31,7 @@ impl Clock {
         Now {
             wall_ms: wall_ms(),
             monotonic_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            append_ms: self.append_ms(),
         }
     }
 

@@ -131,7 +131,7 @@ fn may_go(topic: &Topic) -> bool {
 /// Up to where every link that copies the topic has it upstream, as its committed cursor says.
 fn copied(links: &[&LinkTopics], offsets: &Offsets, topic: &Topic, index: i32) -> Option<Offset> {
     let cursor = |link: &&LinkTopics| {
-        let saved = offsets.get(&link.group, &topic.name, PartitionIndex(index))?;
+        let saved = offsets.get(&link.group, &topic.name, topic.id, PartitionIndex(index))?;
         // The cursor may be one of a topic of the same name that was here before.
         let is_same = saved.metadata.is_empty() || *saved.metadata == *metadata_of(topic.id);
         is_same.then_some(saved.offset)

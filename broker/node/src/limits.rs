@@ -140,6 +140,10 @@ pub const COORDINATOR_LOG_GROWTH_MAX: u64 = 4;
 /// on top.
 pub const COORDINATOR_BATCH_BYTES: usize = 256 << 10;
 
+/// Bytes of one append to `__consumer_offsets`, before its last record. Whatever has gathered, and
+/// whatever a trim writes again, goes in so many appends.
+pub const COORDINATOR_APPEND_BYTES: usize = 4 << 20;
+
 /// Bytes that the scrub reads at once: a burst that a reader beside it does not notice.
 pub const SCRUB_STEP_BYTES: u64 = 512 << 10;
 

@@ -76,7 +76,7 @@ impl Running {
             broker,
             writer,
             report,
-            owed,
+            unwritten,
         } = opened.start()?;
         if may_have_lost_records(&report, &broker.config) {
             raise_leader_epoch(&broker)?;
@@ -106,7 +106,7 @@ impl Running {
         tasks.push(
             broker
                 .runtime
-                .spawn(coordinator::write(Arc::clone(&broker), owed)),
+                .spawn(coordinator::write(Arc::clone(&broker), unwritten)),
         );
         tasks.push(
             broker

@@ -11,13 +11,13 @@ use sedge_core::config::BrokerDefaults;
 use sedge_core::groups::GroupConfig;
 use sedge_core::metadata::MetadataMachine;
 use sedge_protocol::ids::NodeId;
-use sedge_storage::{OpenReport, Options, Store, ViewUpdate};
+use sedge_storage::{OpenReport, Options, Store};
 
 use crate::broker::{Broker, Parts};
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::coordinator::{self, Restored};
+use crate::coordinator::{self, Restored, Unwritten};
 use crate::logbook::{self, Logbook};
 use crate::metadata_log;
 use crate::metrics::Metrics;
@@ -199,7 +199,7 @@ impl Opened {
             writer: Writer::start(Arc::clone(&broker), state, queue).map_err(system)?,
             broker,
             report: self.report,
-            owed: self.groups.owed,
+            unwritten: self.groups.unwritten,
         })
     }
 }
@@ -224,6 +224,6 @@ pub struct Started {
     pub broker: Arc<Broker>,
     pub writer: JoinHandle<()>,
     pub report: OpenReport,
-    /// What the view of committed offsets does not have yet.
-    pub owed: Vec<ViewUpdate>,
+    /// Of committed offsets and groups.
+    pub unwritten: Unwritten,
 }

@@ -2,12 +2,13 @@
 //!
 //! | record | key | versions of the value read | written |
 //! | --- | --- | --- | --- |
-//! | offset | version 1 (also 0 is read): group, topic, partition | 0 to 4 | 3, 1 with an expiry |
+//! | offset | version 1 (also 0 is read): group, topic, partition | 0 to 4 | 4; without a topic id 3, 1 with an expiry |
 //! | group | version 2: group | 0 to 4 | 3 |
 //!
 //! A key begins with its version, which also tells the two apart; so does a value. No value is a
 //! tombstone. Version 4 is 3 in the flexible format, and an offset's has the topic's id as tagged
-//! field 0.
+//! field 0. An expiry has no place in it, so it is a tagged field of sedge's own, which others pass
+//! over.
 //!
 //! Source: Kafka's `OffsetCommitKey.json`, `OffsetCommitValue.json`, `GroupMetadataKey.json`,
 //! `GroupMetadataValue.json`.
@@ -21,12 +22,15 @@ use bytes::BufMut as _;
 
 const OFFSET_KEY_VERSION: i16 = 1;
 const GROUP_KEY_VERSION: i16 = 2;
-/// What is written: the last one that is not flexible, as Kafka does by default.
+/// The last version that is not flexible.
 const VALUE_VERSION: i16 = 3;
 /// The one version of a committed offset that can expire by itself.
 const EXPIRY_VERSION: i16 = 1;
 const VALUE_VERSION_MAX: i16 = 4;
 const FLEXIBLE_FROM: i16 = 4;
+const TOPIC_ID_TAG: u32 = 0;
+/// Far from what Kafka numbers from 0: "sedg".
+const EXPIRY_TAG: u32 = 0x7365_6467;
 
 /// One record of `__consumer_offsets`; a value of `None` removes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +60,9 @@ pub struct OffsetValue {
     pub leader_epoch: Option<LeaderEpoch>,
     /// What the client wants kept beside it.
     pub metadata: String,
+    /// When it was committed, by the clock that the broker tells ages by.
     pub commit_ms: i64,
-    /// Only in version 1: when the offset expires by the client's own wish.
+    /// When the offset expires by the client's own wish, by the same clock.
     pub expire_ms: Option<i64>,
     pub topic_id: Option<KafkaUuid>,
 }
@@ -156,12 +161,16 @@ impl OffsetValue {
         };
         let metadata = text(&mut reader, flexible)?;
         let commit_ms = reader.i64(what)?;
-        let expire_ms = if version == 1 { reader.i64(what)? } else { -1 };
+        let mut expire_ms = if version == 1 { reader.i64(what)? } else { -1 };
         let mut topic_id = None;
         if flexible {
             reader.tagged_fields(|tag, mut field| {
-                if tag == 0 {
-                    topic_id = Some(field.uuid("a topic id")?).filter(|id| !id.is_nil());
+                match tag {
+                    TOPIC_ID_TAG => {
+                        topic_id = Some(field.uuid("a topic id")?).filter(|id| !id.is_nil());
+                    }
+                    EXPIRY_TAG => expire_ms = field.i64("an expiry")?,
+                    _ => {}
                 }
                 Ok(())
             })?;
@@ -178,15 +187,19 @@ impl OffsetValue {
         })
     }
 
-    /// Version 3, in which expiry and topic id have no place; version 1 where there is an expiry,
-    /// as Kafka does: there the leader epoch has none (the requests that ask for an expiry do not
-    /// know it either).
+    /// Version 4. Without a topic id version 3, or version 1 where there is an expiry, as Kafka
+    /// does: there the leader epoch has no place (the requests that ask for an expiry do not know
+    /// it either).
     ///
     /// # Errors
     /// As [`CoordinatorRecord::encode`].
     pub fn encode(&self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(24 + self.metadata.len());
+        let mut bytes = Vec::with_capacity(64 + self.metadata.len());
         let expire_ms = self.expire_ms.filter(|expire_ms| *expire_ms >= 0);
+        if let Some(topic_id) = self.topic_id {
+            self.write_flexible(topic_id, expire_ms, &mut bytes);
+            return Ok(bytes);
+        }
         bytes.put_i16(if expire_ms.is_some() {
             EXPIRY_VERSION
         } else {
@@ -202,6 +215,23 @@ impl OffsetValue {
             bytes.put_i64(expire_ms);
         }
         Ok(bytes)
+    }
+
+    fn write_flexible(&self, topic_id: KafkaUuid, expire_ms: Option<i64>, bytes: &mut Vec<u8>) {
+        bytes.put_i16(VALUE_VERSION_MAX);
+        bytes.put_i64(self.offset.0);
+        bytes.put_i32(self.leader_epoch.map_or(-1, LeaderEpoch::get));
+        bytes.put_compact_string(&self.metadata);
+        bytes.put_i64(self.commit_ms);
+        bytes.put_unsigned_varint(1 + u32::from(expire_ms.is_some()));
+        bytes.put_unsigned_varint(TOPIC_ID_TAG);
+        bytes.put_unsigned_varint(size_of::<KafkaUuid>() as u32);
+        bytes.put_uuid(topic_id);
+        if let Some(expire_ms) = expire_ms {
+            bytes.put_unsigned_varint(EXPIRY_TAG);
+            bytes.put_unsigned_varint(size_of::<i64>() as u32);
+            bytes.put_i64(expire_ms);
+        }
     }
 }
 
@@ -415,6 +445,15 @@ mod tests {
             offset(Some(OffsetValue {
                 expire_ms: Some(9),
                 leader_epoch: None,
+                ..value()
+            })),
+            offset(Some(OffsetValue {
+                topic_id: Some(KafkaUuid::from_parts(1, 2)),
+                ..value()
+            })),
+            offset(Some(OffsetValue {
+                topic_id: Some(KafkaUuid::from_parts(1, 2)),
+                expire_ms: Some(i64::MAX),
                 ..value()
             })),
             offset(None),

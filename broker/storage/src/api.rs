@@ -279,13 +279,26 @@ pub struct Usage {
 /// Reads of the caller's views: pending updates over what is flushed.
 pub trait ViewReader {
     fn view_get(&self, view: View, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+    /// Keys with this prefix in ascending order, from `from` on, as long as `each` says to go on.
+    fn view_scan_from(
+        &self,
+        view: View,
+        prefix: &[u8],
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error>;
     /// Keys with this prefix in ascending order.
     fn view_scan(
         &self,
         view: View,
         prefix: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]),
-    ) -> Result<(), Error>;
+    ) -> Result<(), Error> {
+        self.view_scan_from(view, prefix, prefix, &mut |key, value| {
+            each(key, value);
+            true
+        })
+    }
 }
 
 /// The log. One writer calls the methods marked so; everything else may be called from any thread

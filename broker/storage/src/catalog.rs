@@ -311,16 +311,16 @@ impl ViewReader for Catalog {
         self.merged().get_caller(&caller_key(view, key))
     }
 
-    fn view_scan(
+    fn view_scan_from(
         &self,
         view: View,
         prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]),
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Error> {
+        let (prefix, from) = (caller_key(view, prefix), caller_key(view, from));
         self.merged()
-            .scan_caller(&caller_key(view, prefix), &mut |key, value| {
-                each(&key[1..], value);
-            })
+            .scan_caller(&prefix, &from, &mut |key, value| each(&key[1..], value))
     }
 }
 

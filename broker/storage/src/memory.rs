@@ -155,17 +155,18 @@ impl ViewReader for MemoryStore {
         Ok(self.state().views.get(&(view, key.to_vec())).cloned())
     }
 
-    fn view_scan(
+    fn view_scan_from(
         &self,
         view: View,
         prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]),
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Error> {
-        for ((of, key), value) in self.state().views.range((view, prefix.to_vec())..) {
-            if *of != view || !key.starts_with(prefix) {
+        let from = from.max(prefix).to_vec();
+        for ((of, key), value) in self.state().views.range((view, from)..) {
+            if *of != view || !key.starts_with(prefix) || !each(key, value) {
                 break;
             }
-            each(key, value);
         }
         Ok(())
     }

@@ -227,13 +227,14 @@ impl ViewReader for Store {
         self.catalog.view_get(view, key)
     }
 
-    fn view_scan(
+    fn view_scan_from(
         &self,
         view: View,
         prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]),
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Error> {
-        self.catalog.view_scan(view, prefix, each)
+        self.catalog.view_scan_from(view, prefix, from, each)
     }
 }
 

@@ -10,7 +10,6 @@ use alloc::vec::Vec;
 use sedge_protocol::ErrorCode;
 
 use super::group::{Group, GroupState};
-use super::limits::CLOCK_PLAUSIBLE_FROM_MS;
 use super::messages::Committer;
 use crate::machine::Now;
 use crate::offsets::Offsets;
@@ -85,16 +84,15 @@ impl Group {
         (expired, all)
     }
 
-    /// The age counts from when the group became empty, where it is one with members; from the
-    /// commit otherwise.
+    /// The age counts from the commit, or from when a group that had members became empty, if that
+    /// came later. Both are times of the append clock.
     fn is_over(&self, now: Now, offset: &OffsetValue, retention_ms: i64) -> bool {
-        if let Some(expire) = offset.expire_ms {
-            return now.wall_ms >= expire && offset.commit_ms >= CLOCK_PLAUSIBLE_FROM_MS;
+        if let Some(expire_ms) = offset.expire_ms {
+            return now.append_ms >= expire_ms;
         }
-        let since = match self.state_timestamp_ms {
-            Some(emptied) if self.protocol_type.is_some() && self.is(GroupState::Empty) => emptied,
-            _ => offset.commit_ms,
-        };
-        since >= CLOCK_PLAUSIBLE_FROM_MS && now.wall_ms.saturating_sub(since) >= retention_ms
+        let had_members = self.protocol_type.is_some() && self.is(GroupState::Empty);
+        let emptied_ms = self.state_timestamp_ms.filter(|_| had_members);
+        let since_ms = offset.commit_ms.max(emptied_ms.unwrap_or(i64::MIN));
+        now.append_ms.saturating_sub(since_ms) >= retention_ms
     }
 }

@@ -17,6 +17,7 @@ use sedge_protocol::ErrorCode;
 
 use super::messages::{JoinedMember, Protocol, Token};
 use super::subscription;
+use crate::machine::Now;
 use sedge_protocol::coordinator::{CoordinatorRecord, GroupMember, GroupValue};
 
 /// The protocol type of consumers, whose subscriptions the coordinator can read.
@@ -117,7 +118,7 @@ impl JoinTimer {
 pub(super) struct Group {
     pub id: Arc<str>,
     pub state: GroupState,
-    /// When the group came into its state, by the wall clock.
+    /// When the group came into its state, by the append clock.
     pub state_timestamp_ms: Option<i64>,
     pub protocol_type: Option<String>,
     pub protocol_name: Option<String>,
@@ -143,11 +144,11 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub fn new(id: Arc<str>, wall_ms: i64) -> Self {
+    pub fn new(id: Arc<str>, append_ms: i64) -> Self {
         Self {
             id,
             state: GroupState::Empty,
-            state_timestamp_ms: Some(wall_ms),
+            state_timestamp_ms: Some(append_ms),
             protocol_type: None,
             protocol_name: None,
             generation: 0,
@@ -168,14 +169,17 @@ impl Group {
 
     /// The group as its record has it: stable where it has members, whose sessions begin anew at
     /// `now`.
-    pub fn restored(id: Arc<str>, metadata: &GroupValue, now: u64) -> Self {
+    pub fn restored(id: Arc<str>, metadata: &GroupValue, now: Now) -> Self {
         let mut group = Self::new(id, 0);
-        group.state_timestamp_ms = metadata.state_ms;
+        // A version that wrote the wall clock may have been ahead.
+        group.state_timestamp_ms = metadata
+            .state_ms
+            .map(|state_ms| state_ms.min(now.append_ms));
         group.protocol_type = Some(metadata.protocol_type.clone()).filter(|name| !name.is_empty());
         group.protocol_name.clone_from(&metadata.protocol);
         group.generation = metadata.generation;
         for member in &metadata.members {
-            let restored = restored_member(metadata, member, now);
+            let restored = restored_member(metadata, member, now.monotonic_ms);
             group.insert(member.id.clone(), restored);
         }
         if let Some(leader) = &metadata.leader
@@ -216,9 +220,9 @@ impl Group {
         }
     }
 
-    pub fn enter(&mut self, state: GroupState, wall_ms: i64) {
+    pub fn enter(&mut self, state: GroupState, append_ms: i64) {
         self.state = state;
-        self.state_timestamp_ms = Some(wall_ms);
+        self.state_timestamp_ms = Some(append_ms);
     }
 
     pub fn is(&self, state: GroupState) -> bool {

@@ -51,7 +51,7 @@ use core::ops::Bound;
 use sedge_protocol::ErrorCode;
 
 use crate::machine::{Machine, Now};
-use crate::offsets::{OffsetToCommit, Offsets, OffsetsCommand};
+use crate::offsets::{self, InFlight, OffsetToCommit, Offsets, OffsetsCommand};
 pub use config::GroupConfig;
 use group::Group;
 pub use group::GroupState;
@@ -63,6 +63,7 @@ pub use messages::{
 };
 use sedge_protocol::coordinator::{CoordinatorRecord, OffsetKey};
 use sedge_protocol::ids::{Offset, PartitionIndex};
+use sedge_protocol::kafka::KafkaUuid;
 
 /// For each topic of an OffsetDelete, each partition's result; or the group's error.
 pub type OffsetDeleteReply = Result<Vec<Vec<Result<(), ErrorCode>>>, ErrorCode>;
@@ -73,8 +74,10 @@ pub struct Coordinator {
     groups: BTreeMap<Arc<str>, Group>,
     offsets: Offsets,
     schedule: BTreeSet<(u64, Arc<str>)>,
-    /// Records of offsets that were handed out, and are neither durable nor given up.
-    in_flight: usize,
+    /// Records of offsets that were handed out, and are neither durable nor given up: how many of
+    /// each group.
+    in_flight: BTreeMap<String, usize>,
+    in_flight_total: InFlight,
     next_expiry: u64,
     /// Where the round of expiry under way goes on.
     expiry_from: Option<Arc<str>>,
@@ -92,7 +95,8 @@ impl Coordinator {
             groups: BTreeMap::new(),
             offsets,
             schedule: BTreeSet::new(),
-            in_flight: 0,
+            in_flight: BTreeMap::new(),
+            in_flight_total: InFlight::default(),
             next_expiry,
             expiry_from: None,
         }
@@ -170,7 +174,7 @@ impl Coordinator {
             }
         }
         let config = &self.config;
-        let new_group = || Group::new(Arc::clone(&group_id), now.wall_ms);
+        let new_group = || Group::new(Arc::clone(&group_id), now.append_ms);
         let group = self
             .groups
             .entry(Arc::clone(&group_id))
@@ -243,11 +247,13 @@ impl Coordinator {
         }
         let group_id = committer.group_id.clone();
         // What is on its way could be what this commit takes back.
-        let refresh_ms = (self.in_flight == 0).then_some(limits::COMMIT_REFRESH_MS);
+        let is_settled = !self.in_flight.contains_key(&group_id);
+        let refresh_ms = limits::COMMIT_REFRESH_MS.min(self.config.offsets_retention_ms / 2);
         let command = OffsetsCommand::Commit {
             group_id,
             offsets,
-            refresh_ms,
+            refresh_ms: is_settled.then_some(refresh_ms),
+            in_flight: self.in_flight_total,
         };
         self.plan_offsets(now, command)
     }
@@ -318,16 +324,20 @@ impl Coordinator {
         Planned { reply, actions }
     }
 
-    /// A topic was deleted: what groups have committed of it would mislead its successor of the
-    /// same name.
-    pub fn handle_topic_deleted(&mut self, now: Now, topic: &str) -> Actions {
+    /// Topics may have been deleted: removes the offsets of those that are not there any more, by
+    /// name and id. Nobody is answered with them anyhow. Those of a group with commits on their way
+    /// are left for the next call, since a removal would come behind the commits.
+    pub fn handle_deleted_topics(
+        &mut self,
+        now: Now,
+        is_there: impl Fn(&str, Option<KafkaUuid>) -> bool,
+    ) -> Actions {
         let mut keys = Vec::new();
-        for group_id in self.offsets.group_ids() {
-            let of_topic = self
-                .offsets
-                .of_group(group_id)
-                .filter(|(name, ..)| *name == topic);
-            keys.extend(of_topic.map(|(topic, partition, _)| OffsetKey {
+        let settled = |group_id: &&str| !self.in_flight.contains_key(*group_id);
+        for group_id in self.offsets.group_ids().filter(settled) {
+            let offsets = self.offsets.of_group(group_id);
+            let gone = offsets.filter(|(topic, _, value)| !is_there(topic, value.topic_id));
+            keys.extend(gone.map(|(topic, partition, _)| OffsetKey {
                 group: group_id.to_owned(),
                 topic: topic.to_owned(),
                 partition,
@@ -372,7 +382,7 @@ impl Coordinator {
             // The group went while its commit was on its way.
             let group_id: Arc<str> = key.group.as_str().into();
             self.groups
-                .insert(Arc::clone(&group_id), Group::new(group_id, now.wall_ms));
+                .insert(Arc::clone(&group_id), Group::new(group_id, now.append_ms));
         }
     }
 
@@ -418,7 +428,8 @@ impl Coordinator {
             });
         }
         if self.groups.len() >= limits::GROUPS_MAX {
-            return Err(ErrorCode::InvalidCommitOffsetSize);
+            // What a JoinGroup is told by the same bound.
+            return Err(ErrorCode::GroupMaxSizeReached);
         }
         // A consumer outside group management, or an administrator: the group only keeps offsets.
         // It comes to be with its first offset.
@@ -432,7 +443,9 @@ impl Coordinator {
     ) -> Planned<Vec<Result<(), ErrorCode>>> {
         match self.offsets.plan(now, command) {
             Ok(plan) => {
-                self.in_flight += plan.records.len();
+                for record in &plan.records {
+                    self.left(record);
+                }
                 Planned {
                     reply: plan.reply,
                     actions: Actions {
@@ -446,9 +459,27 @@ impl Coordinator {
         }
     }
 
+    /// A record is handed out.
+    fn left(&mut self, record: &CoordinatorRecord) {
+        if let CoordinatorRecord::Offset { key, value } = record {
+            let of_group = self.in_flight.entry(key.group.clone()).or_default();
+            *of_group += 1;
+            self.in_flight_total.records += 1;
+            self.in_flight_total.bytes += offsets::cost_max(key, value.as_ref());
+        }
+    }
+
+    /// It is durable, or it was given up.
     fn landed(&mut self, record: &CoordinatorRecord) {
-        if matches!(record, CoordinatorRecord::Offset { .. }) {
-            self.in_flight = self.in_flight.saturating_sub(1);
+        if let CoordinatorRecord::Offset { key, value } = record
+            && let Some(of_group) = self.in_flight.get_mut(&key.group)
+        {
+            *of_group -= 1;
+            if *of_group == 0 {
+                self.in_flight.remove(&key.group);
+            }
+            self.in_flight_total.records -= 1;
+            self.in_flight_total.bytes -= offsets::cost_max(key, value.as_ref());
         }
     }
 
@@ -530,6 +561,10 @@ impl Coordinator {
         let Some(group) = self.groups.get(group_id) else {
             return;
         };
+        if self.in_flight.contains_key(group_id) {
+            // A commit on its way makes an offset young, and a removal would come behind it.
+            return;
+        }
         let retention = self.config.offsets_retention_ms;
         let (keys, all) = group.expired_offsets(now, &self.offsets, retention);
         if all && group.is(GroupState::Empty) && group.pending.is_empty() {

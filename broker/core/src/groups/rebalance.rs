@@ -44,7 +44,7 @@ impl Group {
         }
         self.sync_timer = None;
         self.prepares_from_empty = self.is(GroupState::Empty);
-        self.enter(GroupState::PreparingRebalance, now.wall_ms);
+        self.enter(GroupState::PreparingRebalance, now.append_ms);
         if self.prepares_from_empty {
             // KIP-134: more members may be about to start.
             let delay = config.initial_rebalance_delay_ms;
@@ -128,12 +128,12 @@ impl Group {
         if self.members.is_empty() {
             self.leader = None;
             self.protocol_name = None;
-            self.enter(GroupState::Empty, now.wall_ms);
+            self.enter(GroupState::Empty, now.append_ms);
             actions.persist.push(self.record());
             return;
         }
         self.protocol_name = self.select_protocol();
-        self.enter(GroupState::CompletingRebalance, now.wall_ms);
+        self.enter(GroupState::CompletingRebalance, now.append_ms);
         self.sync_timer = Some(now.monotonic_ms.saturating_add(self.rebalance_timeout_ms()));
         self.pending_sync = self.members.keys().cloned().collect();
         let waiting: Vec<(String, Token)> = self
@@ -194,7 +194,7 @@ impl Group {
                 member.assignment = assignment;
             }
         }
-        self.enter(GroupState::Stable, now.wall_ms);
+        self.enter(GroupState::Stable, now.append_ms);
         actions.persist.push(self.record());
         let mut waiting = Vec::new();
         for member in self.members.values_mut() {

@@ -9,8 +9,9 @@ use super::config::GroupConfig;
 use super::group::Group;
 use super::messages::Actions;
 use crate::machine::{Machine, Now};
-use sedge_protocol::coordinator::CoordinatorRecord;
+use sedge_protocol::coordinator::{CoordinatorRecord, OffsetValue};
 use sedge_protocol::ids::Offset;
+use sedge_protocol::kafka::KafkaUuid;
 
 impl Coordinator {
     /// A record found at start, in the log's order where it comes from the log.
@@ -27,7 +28,7 @@ impl Coordinator {
             } => {
                 let group_id: Arc<str> = group_id.as_str().into();
                 self.forget(&group_id);
-                let group = Group::restored(Arc::clone(&group_id), metadata, now.monotonic_ms);
+                let group = Group::restored(Arc::clone(&group_id), metadata, now);
                 self.groups.insert(group_id, group);
             }
         }
@@ -37,13 +38,40 @@ impl Coordinator {
     pub fn finish_restore(&mut self, now: Now) {
         let with_offsets: Vec<Arc<str>> = self.offsets.group_ids().map(Arc::from).collect();
         for group_id in with_offsets {
-            let new = || Group::new(Arc::clone(&group_id), now.wall_ms);
+            let new = || Group::new(Arc::clone(&group_id), now.append_ms);
             self.groups.entry(Arc::clone(&group_id)).or_insert_with(new);
         }
         let all: Vec<Arc<str>> = self.groups.keys().cloned().collect();
         for group_id in all {
             self.settle_group(&group_id);
         }
+    }
+}
+
+impl Coordinator {
+    /// Offsets that an older version wrote say neither the topic's id nor their time by the append
+    /// clock. They are taken for the topic that has the name now and for committed now; the actions
+    /// write them so.
+    pub fn adopt(&mut self, now: Now, id_of: impl Fn(&str) -> Option<KafkaUuid>) -> Actions {
+        let mut actions = Actions::default();
+        for (key, former) in self.offsets.without_topic_id() {
+            let Some(id) = id_of(&key.topic) else {
+                continue;
+            };
+            let lives_ms = (former.expire_ms).map(|at| at.saturating_sub(former.commit_ms));
+            let value = OffsetValue {
+                topic_id: Some(id),
+                commit_ms: now.append_ms,
+                expire_ms: lives_ms.map(|lives_ms| now.append_ms.saturating_add(lives_ms)),
+                ..former
+            };
+            let value = Some(value);
+            let record = CoordinatorRecord::Offset { key, value };
+            self.offsets.apply(Offset::ZERO, &record);
+            self.left(&record);
+            actions.persist.push(record);
+        }
+        actions
     }
 }
 

@@ -75,6 +75,7 @@ impl World {
         let now = Now {
             wall_ms: 1_800_000_000_000,
             monotonic_ms: 0,
+            append_ms: 1_700_000_000_000,
         };
         let coordinator = Coordinator::new(config, now);
         Self {
@@ -154,6 +155,7 @@ impl World {
                 let ms = [1, 100, 3_000, 7_000][self.dice.below(4) as usize];
                 self.now.monotonic_ms += ms;
                 self.now.wall_ms += ms as i64;
+                self.now.append_ms += ms as i64;
                 let actions = self.coordinator.tick(self.now);
                 self.take(actions);
             }
@@ -301,6 +303,7 @@ impl World {
             let next = self.coordinator.next_deadline();
             self.now.monotonic_ms = next.max(self.now.monotonic_ms + 1);
             self.now.wall_ms += 1;
+            self.now.append_ms += 1;
             let actions = self.coordinator.tick(self.now);
             self.take(actions);
             self.check();

@@ -5,6 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
+use sedge_protocol::coordinator::OffsetValue;
 
 const MINUTE: u64 = 60_000;
 
@@ -92,6 +93,7 @@ impl Bench {
         let now = Now {
             wall_ms: 1_800_000_000_000,
             monotonic_ms: 1_000,
+            append_ms: 1_700_000_000_000,
         };
         Self {
             coordinator: Coordinator::new(config, now),
@@ -222,7 +224,9 @@ impl Bench {
                 .next_deadline()
                 .max(self.now.monotonic_ms)
                 .min(end);
-            self.now.wall_ms += (next - self.now.monotonic_ms) as i64;
+            let passed_ms = (next - self.now.monotonic_ms) as i64;
+            self.now.wall_ms += passed_ms;
+            self.now.append_ms += passed_ms;
             self.now.monotonic_ms = next;
             let actions = self.coordinator.tick(self.now);
             self.take(actions);
@@ -900,7 +904,7 @@ fn who_may_commit() {
     let offset = bench
         .coordinator
         .offsets()
-        .get("g", "t", PartitionIndex(0))
+        .get("g", "t", KafkaUuid::ZERO, PartitionIndex(0))
         .unwrap();
     assert_eq!(offset.offset, Offset(4));
 }
@@ -1039,7 +1043,7 @@ fn members_live_through_a_restart() {
         bench
             .coordinator
             .offsets()
-            .get("g", "t", PartitionIndex(0))
+            .get("g", "t", KafkaUuid::ZERO, PartitionIndex(0))
             .unwrap()
             .offset,
         Offset(7)
@@ -1112,14 +1116,14 @@ fn offsets_expire_when_nobody_uses_them() {
         bench
             .coordinator
             .offsets()
-            .get("live", "left", PartitionIndex(0))
+            .get("live", "left", KafkaUuid::ZERO, PartitionIndex(0))
             .is_none()
     );
     assert!(
         bench
             .coordinator
             .offsets()
-            .get("live", "used", PartitionIndex(0))
+            .get("live", "used", KafkaUuid::ZERO, PartitionIndex(0))
             .is_some()
     );
     assert_eq!(
@@ -1139,24 +1143,196 @@ fn a_clock_that_was_never_set_expires_nothing() {
 }
 
 #[test]
+fn the_wall_clock_ages_neither_offsets_nor_groups() {
+    let year = 365 * 24 * 60 * MINUTE as i64;
+    let mut bench = Bench::new(config());
+    bench.commit(&outsider(), "t", 1).unwrap();
+    let mut member = Client::new("a");
+    member.request.group_id = "left".to_string();
+    let token = bench.join(&member);
+    let joined = bench.joined(token);
+    let committer = Committer {
+        group_id: "left".to_string(),
+        ..member_of(&joined)
+    };
+    let request = SyncRequest {
+        group_id: "left".to_string(),
+        generation_id: joined.generation_id,
+        member_id: joined.member_id,
+        group_instance_id: None,
+        protocol_type: None,
+        protocol_name: None,
+        assignments: vec![],
+    };
+    let token = bench.token();
+    let actions = bench.coordinator.handle_sync(bench.now, request, token);
+    bench.take(actions);
+    bench.commit(&committer, "t", 1).unwrap();
+    bench.wait(MINUTE);
+    for years in [2, -60, 30] {
+        bench.now.wall_ms += years * year;
+        bench.wait(60 * MINUTE);
+        assert_eq!(bench.coordinator.offsets().len(), 2, "{years}");
+        bench = bench.restarted();
+        assert_eq!(bench.coordinator.offsets().len(), 2, "{years}, restarted");
+    }
+    let day = 24 * 60 * MINUTE;
+    bench.wait(6 * day);
+    assert_eq!(bench.coordinator.offsets().len(), 2);
+    bench.wait(2 * day);
+    assert_eq!(bench.coordinator.offsets().len(), 0);
+}
+
+#[test]
+fn an_expiry_of_the_clients_own_goes_by_the_append_clock() {
+    let mut bench = Bench::new(config());
+    let commit = OffsetToCommit {
+        topic: "t".to_string(),
+        retention_ms: Some(60 * MINUTE as i64),
+        ..Default::default()
+    };
+    let planned = bench
+        .coordinator
+        .handle_offset_commit(bench.now, &outsider(), vec![commit]);
+    bench.take(planned.actions);
+    bench.now.wall_ms += 400 * 24 * 60 * MINUTE as i64;
+    bench.wait(40 * MINUTE);
+    assert_eq!(bench.coordinator.offsets().len(), 1);
+    bench.wait(40 * MINUTE);
+    assert_eq!(bench.coordinator.offsets().len(), 0);
+}
+
+#[test]
+fn what_an_older_version_wrote_counts_from_now_and_gets_its_topics_id() {
+    let id = KafkaUuid::from_parts(7, 9);
+    let mut bench = Bench::new(config());
+    let old = |topic: &str, commit_ms: i64, expire_ms: Option<i64>| CoordinatorRecord::Offset {
+        key: OffsetKey {
+            group: "g".to_string(),
+            topic: topic.to_string(),
+            partition: PartitionIndex(0),
+        },
+        value: Some(OffsetValue {
+            offset: Offset(5),
+            leader_epoch: None,
+            metadata: String::new(),
+            commit_ms,
+            expire_ms,
+            topic_id: None,
+        }),
+    };
+    // By a wall clock that was never set, and by one that is decades ahead.
+    let records = [
+        old("past", 5_000, Some(65_000)),
+        old("future", i64::MAX / 2, None),
+        old("gone", 5_000, None),
+    ];
+    for record in &records {
+        bench.coordinator.restore(bench.now, record);
+    }
+    bench.coordinator.finish_restore(bench.now);
+    let adopted = bench
+        .coordinator
+        .adopt(bench.now, |topic| (topic != "gone").then_some(id));
+    assert_eq!(adopted.persist.len(), 2);
+    bench.take(adopted);
+    let check = |topic: &str, expire_ms: Option<i64>| {
+        let offsets = bench.coordinator.offsets();
+        let value = offsets.get("g", topic, id, PartitionIndex(0)).unwrap();
+        assert_eq!(value.offset, Offset(5), "{topic}");
+        assert_eq!(value.commit_ms, bench.now.append_ms, "{topic}");
+        assert_eq!(value.expire_ms, expire_ms, "{topic}");
+    };
+    check("past", Some(bench.now.append_ms + 60_000));
+    check("future", None);
+    let again = bench.coordinator.adopt(bench.now, |_| None);
+    assert!(again.is_empty());
+}
+
+#[test]
+fn a_commit_on_its_way_is_neither_expired_nor_taken_for_an_older_topics() {
+    let day = 24 * 60 * MINUTE;
+    let (old, new) = (KafkaUuid::from_parts(1, 1), KafkaUuid::from_parts(2, 2));
+    let mut bench = Bench::new(config());
+    let plan = |bench: &mut Bench, topic_id: KafkaUuid| {
+        let commit = OffsetToCommit {
+            topic: "t".to_string(),
+            topic_id,
+            offset: Offset(9),
+            ..Default::default()
+        };
+        bench
+            .coordinator
+            .handle_offset_commit(bench.now, &outsider(), vec![commit])
+            .actions
+    };
+    let first = plan(&mut bench, old);
+    bench.take(first);
+    // The topic is deleted and created again, and a commit of the new one is on its way.
+    let is_there = |_: &str, id: Option<KafkaUuid>| id == Some(new);
+    let second = plan(&mut bench, new);
+    let removals = bench.coordinator.handle_deleted_topics(bench.now, is_there);
+    assert!(removals.is_empty(), "it would come behind the commit");
+    assert!(
+        bench
+            .coordinator
+            .offsets()
+            .get("g", "t", new, PartitionIndex(0))
+            .is_none()
+    );
+    bench.take(second);
+    bench.take(removals);
+    assert!(
+        bench
+            .coordinator
+            .offsets()
+            .get("g", "t", new, PartitionIndex(0))
+            .is_some()
+    );
+    assert!(
+        bench
+            .coordinator
+            .offsets()
+            .get("g", "t", old, PartitionIndex(0))
+            .is_none()
+    );
+    // A week later it is committed once more, and the round of expiry comes before that is durable.
+    bench.now.append_ms += 8 * day as i64;
+    let third = plan(&mut bench, new);
+    bench.wait(20 * MINUTE);
+    assert_eq!(bench.coordinator.offsets().len(), 1);
+    bench.take(third);
+    bench.wait(20 * MINUTE);
+    assert_eq!(bench.coordinator.offsets().len(), 1);
+    // And once that is gone, what is left of the old topic goes as well.
+    let fourth = plan(&mut bench, old);
+    bench.take(fourth);
+    let removals = bench.coordinator.handle_deleted_topics(bench.now, is_there);
+    bench.take(removals);
+    assert!(bench.coordinator.offsets().is_empty());
+}
+
+#[test]
 fn a_deleted_topic_takes_its_offsets_along() {
     let mut bench = Bench::new(config());
     bench.commit(&outsider(), "t", 1).unwrap();
     bench.commit(&outsider(), "u", 1).unwrap();
-    let actions = bench.coordinator.handle_topic_deleted(bench.now, "t");
+    let actions = bench
+        .coordinator
+        .handle_deleted_topics(bench.now, |topic, _| topic != "t");
     bench.take(actions);
     assert!(
         bench
             .coordinator
             .offsets()
-            .get("g", "t", PartitionIndex(0))
+            .get("g", "t", KafkaUuid::ZERO, PartitionIndex(0))
             .is_none()
     );
     assert!(
         bench
             .coordinator
             .offsets()
-            .get("g", "u", PartitionIndex(0))
+            .get("g", "u", KafkaUuid::ZERO, PartitionIndex(0))
             .is_some()
     );
 }

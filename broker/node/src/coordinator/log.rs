@@ -4,9 +4,9 @@
 //! -> the record's value. The partition id alone -> the offset (i64 BE) up to which the view
 //! follows the log. At start the view is read and then the log from there, so that neither a crash
 //! (the view is behind) nor a lost view (there is no such entry: it is not read at all) changes
-//! what is known.
+//! what is known. What the view misses is told it in parts, each as large as an append.
 
-use sedge_core::groups::{Coordinator, GroupConfig};
+use sedge_core::groups::{Actions, Coordinator, GroupConfig};
 use sedge_core::machine::Now;
 use sedge_core::metadata::{Image, Topic};
 use sedge_protocol::batch::Batch;
@@ -16,18 +16,29 @@ use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_protocol::records::{BatchBuilder, Compression};
 use sedge_storage::{LogStore, View, ViewUpdate};
 
-use crate::limits::COORDINATOR_BATCH_BYTES;
+use crate::limits::{COORDINATOR_APPEND_BYTES, COORDINATOR_BATCH_BYTES};
 use crate::metadata_log;
 
 /// Kafka's name of the topic.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
+/// Of a record in a batch, beside its key and value: lengths, deltas and a number of headers.
+const RECORD_FRAMING_BYTES: usize = 12;
+
 /// The coordinator as it was.
 #[derive(Debug)]
 pub struct Restored {
     pub coordinator: Coordinator,
-    /// What the view does not have yet: it goes with the next append.
-    pub owed: Vec<ViewUpdate>,
+    pub unwritten: Unwritten,
+}
+
+/// What a start found that is still to be written.
+#[derive(Debug, Default)]
+pub struct Unwritten {
+    /// What an older version wrote, as this one writes it.
+    pub adopted: Actions,
+    /// Partitions whose view is behind the log, and up to where it follows.
+    pub behind: Vec<(PartitionId, Offset)>,
 }
 
 /// Reads what groups there were and what they had committed.
@@ -41,25 +52,30 @@ pub fn restore(
     now: Now,
 ) -> Result<Restored, sedge_storage::Error> {
     let mut coordinator = Coordinator::new(config, now);
-    let mut owed = Vec::new();
+    let mut behind = Vec::new();
     for id in image
         .topic(OFFSETS_TOPIC)
         .into_iter()
         .flat_map(|topic| topic.partitions())
     {
-        restore_partition(store, id, now, &mut coordinator, &mut owed)?;
+        let follows = restore_partition(store, id, now, &mut coordinator)?;
+        behind.extend(follows.map(|offset| (id, offset)));
     }
     coordinator.finish_restore(now);
-    Ok(Restored { coordinator, owed })
+    let adopted = coordinator.adopt(now, |topic| image.topic(topic).map(|topic| topic.id));
+    Ok(Restored {
+        coordinator,
+        unwritten: Unwritten { adopted, behind },
+    })
 }
 
+/// Up to where the partition's view follows the log, if it is behind.
 fn restore_partition(
     store: &dyn LogStore,
     id: PartitionId,
     now: Now,
     coordinator: &mut Coordinator,
-    owed: &mut Vec<ViewUpdate>,
-) -> Result<(), sedge_storage::Error> {
+) -> Result<Option<Offset>, sedge_storage::Error> {
     let mut take = |key: &[u8], value: Option<&[u8]>| match CoordinatorRecord::decode(key, value) {
         Ok(record) => coordinator.restore(now, &record),
         // Of a newer version, or not ours: what it says is not for this one.
@@ -69,10 +85,7 @@ fn restore_partition(
         ),
     };
     let prefix = id.get().to_be_bytes();
-    let followed = store.view_get(View::Offsets, &prefix)?;
-    let followed = followed
-        .and_then(|value| value.first_chunk().copied())
-        .map(i64::from_be_bytes);
+    let followed = followed(store, id)?;
     if followed.is_some() {
         store.view_scan(View::Offsets, &prefix, &mut |key, value| {
             if let Some(key) = key.get(prefix.len()..).filter(|key| !key.is_empty()) {
@@ -80,19 +93,69 @@ fn restore_partition(
             }
         })?;
     }
-    let from = Offset(followed.unwrap_or(0));
-    let mut missed = Vec::new();
-    let read = metadata_log::for_each_record(store, id, from, |_, key, value| {
-        let key = key.unwrap_or_default();
-        take(key, value);
-        missed.push(update(id, key, value.map(<[u8]>::to_vec)));
+    let from = followed.unwrap_or(Offset::ZERO);
+    let mut is_behind = false;
+    metadata_log::for_each_record(store, id, from, |_, key, value| {
+        take(key.unwrap_or_default(), value);
+        is_behind = true;
         Ok::<(), sedge_storage::Error>(())
     })?;
-    if !missed.is_empty() {
-        owed.append(&mut missed);
-        owed.push(follows(id, read.next));
+    Ok(is_behind.then_some(from))
+}
+
+/// Up to where a partition's view follows the log; `None` where there is no view of it.
+///
+/// # Errors
+/// The view cannot be read.
+pub fn followed(
+    store: &dyn LogStore,
+    id: PartitionId,
+) -> Result<Option<Offset>, sedge_storage::Error> {
+    let value = store.view_get(View::Offsets, &id.get().to_be_bytes())?;
+    let offset = value.and_then(|value| value.first_chunk().copied());
+    Ok(offset.map(|bytes| Offset(i64::from_be_bytes(bytes))))
+}
+
+/// What the view of a partition that follows the log up to `from` is to be told next, and up to
+/// where it follows then.
+///
+/// # Errors
+/// The log cannot be read.
+pub fn missed(
+    store: &dyn LogStore,
+    id: PartitionId,
+    from: Offset,
+) -> Result<(Vec<ViewUpdate>, Offset), sedge_storage::Error> {
+    let mut updates = Vec::new();
+    let mut bytes = 0;
+    let read = metadata_log::for_each_record(store, id, from, |offset, key, value| {
+        if bytes >= COORDINATOR_APPEND_BYTES {
+            return Err(Stop::At(offset));
+        }
+        let key = key.unwrap_or_default();
+        bytes += key.len() + value.map_or(0, <[u8]>::len);
+        updates.push(update(id, key, value.map(<[u8]>::to_vec)));
+        Ok(())
+    });
+    let next = match read {
+        Ok(read) => read.next,
+        Err(Stop::At(next)) => next,
+        Err(Stop::Failed(error)) => return Err(error),
+    };
+    updates.push(follows(id, next));
+    Ok((updates, next))
+}
+
+/// Why reading ends before the log does.
+enum Stop {
+    At(Offset),
+    Failed(sedge_storage::Error),
+}
+
+impl From<sedge_storage::Error> for Stop {
+    fn from(error: sedge_storage::Error) -> Self {
+        Self::Failed(error)
     }
-    Ok(())
 }
 
 fn update(id: PartitionId, key: &[u8], value: Option<Vec<u8>>) -> ViewUpdate {
@@ -128,27 +191,93 @@ pub fn batches<'a>(
     gathered.finish()
 }
 
-/// What a partition says, by its view: the last value of each key.
+/// A part of what a partition says.
+#[derive(Debug)]
+pub struct Page {
+    pub batches: Vec<Batch>,
+    /// Where the next part begins, unless this is the last.
+    pub next: Option<Vec<u8>>,
+}
+
+/// What a partition says, by its view: the last value of each key, from the key `from` on, as much
+/// as goes into one append.
 ///
 /// # Errors
 /// The view cannot be read; as text.
-pub fn content(store: &dyn LogStore, id: PartitionId, now_ms: i64) -> Result<Vec<Batch>, String> {
+pub fn content(
+    store: &dyn LogStore,
+    id: PartitionId,
+    from: &[u8],
+    now_ms: i64,
+) -> Result<Page, String> {
     let prefix = id.get().to_be_bytes();
-    let mut records = Vec::new();
-    store
-        .view_scan(View::Offsets, &prefix, &mut |key, value| {
-            if let Some(key) = key.get(prefix.len()..).filter(|key| !key.is_empty()) {
-                records.push((key.to_vec(), value.to_vec()));
-            }
-        })
-        .map_err(|error| error.to_string())?;
+    let from = [&prefix, from].concat();
     let mut gathered = Gathered::default();
-    for (key, value) in records {
-        gathered
-            .push(now_ms, &key, Some(&value))
-            .map_err(|error| error.to_string())?;
-    }
-    gathered.finish().map_err(|error| error.to_string())
+    let mut failed = None;
+    let mut bytes = 0;
+    let mut next = None;
+    let mut each = |key: &[u8], value: &[u8]| {
+        let Some(key) = key.get(prefix.len()..).filter(|key| !key.is_empty()) else {
+            return true;
+        };
+        if bytes >= COORDINATOR_APPEND_BYTES {
+            next = Some(key.to_vec());
+            return false;
+        }
+        bytes += key.len() + value.len();
+        failed = gathered.push(now_ms, key, Some(value)).err();
+        failed.is_none()
+    };
+    store
+        .view_scan_from(View::Offsets, &prefix, &from, &mut each)
+        .map_err(|error| error.to_string())?;
+    let batches = failed.map_or_else(|| gathered.finish(), Err);
+    let batches = batches.map_err(|error| error.to_string())?;
+    Ok(Page { batches, next })
+}
+
+/// How large a partition's content is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContentSize {
+    pub records: u64,
+    pub bytes: u64,
+}
+
+/// # Errors
+/// The view cannot be read.
+pub fn content_size(
+    store: &dyn LogStore,
+    id: PartitionId,
+) -> Result<ContentSize, sedge_storage::Error> {
+    let prefix = id.get().to_be_bytes();
+    let mut size = ContentSize::default();
+    store.view_scan(View::Offsets, &prefix, &mut |key, value| {
+        if key.len() > prefix.len() {
+            size.records += 1;
+            size.bytes += (key.len() - prefix.len() + value.len() + RECORD_FRAMING_BYTES) as u64;
+        }
+    })?;
+    Ok(size)
+}
+
+/// Bytes of a record that it takes up at most in an append, but for batch headers.
+pub fn bytes_of(record: &CoordinatorRecord) -> usize {
+    const NUMBERS_BYTES: usize = 64;
+    NUMBERS_BYTES
+        + match record {
+            CoordinatorRecord::Offset { key, value } => {
+                let metadata = value.as_ref().map_or(0, |value| value.metadata.len());
+                key.group.len() + key.topic.len() + metadata
+            }
+            CoordinatorRecord::Group { group, value } => {
+                let members = value.iter().flat_map(|value| &value.members);
+                let members = members.map(|member| {
+                    let names = member.id.len() + member.client_id.len();
+                    NUMBERS_BYTES + names + member.subscription.len() + member.assignment.len()
+                });
+                group.len() + members.sum::<usize>()
+            }
+        }
 }
 
 /// Records on their way into batches of a bounded size.
@@ -203,6 +332,7 @@ mod tests {
     const NOW: Now = Now {
         wall_ms: 1_800_000_000_000,
         monotonic_ms: 0,
+        append_ms: 1_700_000_000_000,
     };
 
     fn offset(partition: i32, offset: Option<i64>) -> CoordinatorRecord {
@@ -216,7 +346,7 @@ mod tests {
                 offset: Offset(offset),
                 leader_epoch: None,
                 metadata: String::new(),
-                commit_ms: NOW.wall_ms,
+                commit_ms: NOW.append_ms,
                 expire_ms: None,
                 topic_id: None,
             }),
@@ -263,14 +393,28 @@ mod tests {
         );
     }
 
-    fn restored(store: &MemoryStore) -> (Vec<(i32, i64)>, Vec<ViewUpdate>) {
+    /// The offsets, and up to where the view follows, if it is behind.
+    fn restored(store: &MemoryStore) -> (Vec<(i32, i64)>, Option<Offset>) {
         let mut coordinator = Coordinator::new(GroupConfig::default(), NOW);
-        let mut owed = Vec::new();
-        restore_partition(store, ID, NOW, &mut coordinator, &mut owed).unwrap();
+        let behind = restore_partition(store, ID, NOW, &mut coordinator).unwrap();
         coordinator.finish_restore(NOW);
         let offsets = coordinator.offsets().of_group("g");
         let offsets = offsets.map(|(_, partition, value)| (partition.get(), value.offset.get()));
-        (offsets.collect(), owed)
+        (offsets.collect(), behind)
+    }
+
+    /// Tells the view what it misses, and returns in how many parts.
+    fn catch_up(store: &MemoryStore, mut from: Offset) -> usize {
+        let end = store.bounds(ID).unwrap().next_offset;
+        let mut parts = 0;
+        while from < end {
+            let (updates, next) = missed(store, ID, from).unwrap();
+            assert!(next > from);
+            append(store, Vec::new(), updates);
+            from = next;
+            parts += 1;
+        }
+        parts
     }
 
     #[test]
@@ -284,9 +428,9 @@ mod tests {
                 &[offset(0, Some(9)), offset(1, None)],
                 reaches_the_view,
             );
-            let (offsets, owed) = restored(&store);
+            let (offsets, behind) = restored(&store);
             assert_eq!(offsets, [(0, 9), (2, 7)]);
-            assert_eq!(owed.is_empty(), reaches_the_view);
+            assert_eq!(behind.is_none(), reaches_the_view);
         }
     }
 
@@ -295,11 +439,47 @@ mod tests {
         let store = MemoryStore::new();
         write(&store, &[offset(0, Some(5)), offset(1, Some(6))], true);
         write(&store, &[offset(1, None), offset(2, Some(7))], false);
-        let (offsets, owed) = restored(&store);
+        let (offsets, behind) = restored(&store);
         assert_eq!(offsets, [(0, 5), (2, 7)]);
-        append(&store, Vec::new(), owed);
-        let (again, owed) = restored(&store);
-        assert_eq!((again, owed.len()), (offsets, 0));
+        assert_eq!(catch_up(&store, behind.unwrap()), 1);
+        let (again, behind) = restored(&store);
+        assert_eq!((again, behind), (offsets, None));
+    }
+
+    #[test]
+    fn a_large_content_is_read_and_caught_up_with_in_parts() {
+        let store = MemoryStore::new();
+        let large = |partition: i32| {
+            let mut record = offset(partition, Some(1));
+            let CoordinatorRecord::Offset { value, .. } = &mut record else {
+                panic!("it is an offset");
+            };
+            value.as_mut().unwrap().metadata = "m".repeat(16 << 10);
+            record
+        };
+        let records: Vec<CoordinatorRecord> = (0..1_000).map(large).collect();
+        assert!(records.iter().map(bytes_of).sum::<usize>() > 3 * COORDINATOR_APPEND_BYTES);
+        write(&store, &records, false);
+        let (offsets, behind) = restored(&store);
+        assert_eq!(offsets.len(), records.len());
+        assert_eq!(catch_up(&store, behind.unwrap()), 4);
+        let (mut from, mut pages, mut count, mut bytes) = (Some(Vec::new()), 0, 0, 0);
+        while let Some(key) = from {
+            let page = content(&store, ID, &key, NOW.wall_ms).unwrap();
+            let of_page: usize = page.batches.iter().map(Batch::bytes).sum();
+            assert!(of_page < COORDINATOR_APPEND_BYTES + COORDINATOR_BATCH_BYTES);
+            let counts = page.batches.iter().map(|batch| batch.header.record_count());
+            count += counts.sum::<i32>();
+            bytes += of_page;
+            pages += 1;
+            from = page.next;
+        }
+        assert_eq!((pages, count as usize), (4, records.len()));
+        let size = content_size(&store, ID).unwrap();
+        assert_eq!(size.records as usize, records.len());
+        assert!((size.bytes as usize).abs_diff(bytes) < bytes / 50);
+        let estimated: usize = records.iter().map(bytes_of).sum();
+        assert!(estimated.abs_diff(bytes) < bytes / 50);
     }
 
     #[test]
@@ -321,8 +501,9 @@ mod tests {
         };
         write(&store, &[offset(1, None), group], true);
         let begins_at = store.bounds(ID).unwrap().next_offset;
-        let content = content(&store, ID, NOW.wall_ms).unwrap();
-        append(&store, content, Vec::new());
+        let page = content(&store, ID, &[], NOW.wall_ms).unwrap();
+        assert_eq!(page.next, None);
+        append(&store, page.batches, Vec::new());
         let entries = vec![Entry::LogStart {
             partition: ID,
             offset: begins_at,

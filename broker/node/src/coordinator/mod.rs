@@ -3,8 +3,9 @@
 //!
 //! The machine is behind one lock, and a step of it takes microseconds. What a step wants written
 //! is put into the outbox; one task ([`write`]) takes everything that is in there, writes it to
-//! `__consumer_offsets` as one append, and then lets the replies go. While one append is flushed,
-//! the next steps gather. Another task ([`keep_time`]) calls the machine at its deadlines.
+//! `__consumer_offsets` as one append (a large outbox as several), and then lets the replies go.
+//! While one append is flushed, the next steps gather. Another task ([`keep_time`]) calls the
+//! machine at its deadlines.
 //!
 //! **Invariant:** records reach the log in the order in which the machine gave them, one append at
 //! a time.
@@ -34,8 +35,8 @@ use sedge_protocol::coordinator::CoordinatorRecord;
 
 use crate::broker::Broker;
 
-pub use log::{OFFSETS_TOPIC, Restored, restore};
-pub use write::write;
+pub use log::{OFFSETS_TOPIC, Restored, Unwritten, restore};
+pub use write::{forget_deleted_topics, write};
 
 /// The longest sleep between two looks at the machine.
 const SLEEP_MAX: Duration = Duration::from_hours(1);
@@ -157,22 +158,33 @@ impl Groups {
         Some(std::mem::take(&mut inner.outbox))
     }
 
-    /// An append is over: the records hold, or they do not, and whoever waits hears so.
-    fn finish(&self, now: Now, outbox: Outbox, written: Result<(), ErrorCode>) {
+    /// An append is over, others of the same outbox follow: the records hold.
+    fn apply(&self, now: Now, records: &[CoordinatorRecord]) {
+        let mut inner = self.lock();
+        for record in records {
+            inner.machine.apply(now, record);
+        }
+    }
+
+    /// What was taken from the outbox is written, or `unwritten` of it could not be, and whoever
+    /// waits hears so.
+    fn finish(
+        &self,
+        now: Now,
+        unwritten: &[CoordinatorRecord],
+        releases: Vec<Release>,
+        written: Result<(), ErrorCode>,
+    ) {
         let mut inner = self.lock();
         inner.is_writing = false;
-        let Outbox { records, releases } = outbox;
         match written {
             Ok(()) => {
-                for record in &records {
-                    inner.machine.apply(now, record);
-                }
                 for release in releases {
                     inner.let_go(release);
                 }
             }
             Err(error) => {
-                inner.machine.handle_save_failed(now, &records);
+                inner.machine.handle_save_failed(now, unwritten);
                 for release in releases {
                     inner.refuse(release, error);
                 }
@@ -237,12 +249,20 @@ impl Outbox {
     }
 }
 
-/// Calls the machine at its deadlines, for ever.
+/// Calls the machine at its deadlines, and tells it of the topics that there are, for ever.
 pub async fn keep_time(broker: Arc<Broker>) {
     let groups = &broker.groups;
+    let mut topics_at = 0;
     loop {
         let hurried = groups.hurried.listen();
         let now = broker.clock.now();
+        if now.monotonic_ms >= topics_at {
+            // Whoever deleted a topic may have gone before its offsets were removed.
+            forget_deleted_topics(&broker);
+            let interval = broker.interval("offsets.retention.check.interval.ms");
+            let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+            topics_at = now.monotonic_ms.saturating_add(interval_ms);
+        }
         groups.act(|machine| machine.tick(now));
         let pause = {
             let mut inner = groups.lock();

@@ -3,7 +3,9 @@
 //!
 //! It is what compaction comes to for a topic whose whole content is in a view, and does not need
 //! to read the log for it. Runs in the one task that appends there, so that nothing comes in
-//! between. A crash in the middle leaves a longer log that says the same.
+//! between, and in parts, so that the content is never in memory as a whole. A crash in the middle
+//! leaves a longer log that says the same. Records are written again byte for byte, with the time
+//! of their commit in them, so a trim makes no offset younger or older.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use sedge_core::metadata::Topic;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use super::log::{OFFSETS_TOPIC, content, follows};
+use super::log::{ContentSize, OFFSETS_TOPIC, content, content_size, follows};
 use crate::broker::Broker;
 use crate::limits::{COORDINATOR_LOG_BYTES_MIN, COORDINATOR_LOG_GROWTH_MAX};
 use crate::writer::AppendPart;
@@ -28,8 +30,8 @@ pub struct Trim {
 #[derive(Debug)]
 struct Size {
     bytes: u64,
-    /// After the last trim.
-    trimmed: u64,
+    /// After the last trim; at first what the content comes to. Not known before it is asked.
+    trimmed: Option<u64>,
 }
 
 impl Trim {
@@ -39,7 +41,8 @@ impl Trim {
             size.bytes += bytes;
         } else {
             let bytes = broker.store.partition_bytes(id).unwrap_or(bytes);
-            self.sizes.insert(id, Size { bytes, trimmed: 0 });
+            let trimmed = None;
+            self.sizes.insert(id, Size { bytes, trimmed });
         }
     }
 
@@ -50,47 +53,100 @@ impl Trim {
             return;
         };
         for (id, size) in &mut self.sizes {
-            if !size.is_too_large() {
-                continue;
-            }
-            let before = size.bytes;
-            // Where it fails, it is tried again when the log has grown as much once more.
-            size.trimmed = before;
-            match trim(broker, topic, *id).await {
-                Ok(bytes) => {
-                    debug!(
-                        target: "sedge::groups",
-                        "{OFFSETS_TOPIC} trimmed from {before} to {bytes} bytes"
-                    );
-                    *size = Size {
-                        bytes,
-                        trimmed: bytes,
-                    };
-                }
-                Err(reason) => {
-                    warn!(target: "sedge::groups", "{OFFSETS_TOPIC} is not trimmed: {reason}");
-                }
+            if let Err(reason) = size.look(broker, topic, *id).await {
+                warn!(target: "sedge::groups", "{OFFSETS_TOPIC} is not trimmed: {reason}");
             }
         }
     }
 }
 
 impl Size {
+    async fn look(
+        &mut self,
+        broker: &Broker,
+        topic: &Arc<Topic>,
+        id: PartitionId,
+    ) -> Result<(), String> {
+        if self.bytes <= COORDINATOR_LOG_BYTES_MIN {
+            return Ok(());
+        }
+        if self.trimmed.is_none() {
+            self.measure(broker, id).await?;
+        }
+        if !self.is_too_large() {
+            return Ok(());
+        }
+        let before = self.bytes;
+        // After a failure, wait until the log has grown by the same factor again.
+        self.trimmed = Some(before);
+        let mut written = 0;
+        let trimmed = trim(broker, topic, id, &mut written).await;
+        if trimmed.is_err() {
+            self.bytes += written;
+            return trimmed;
+        }
+        debug!(
+            target: "sedge::groups",
+            "{OFFSETS_TOPIC} trimmed from {before} to {written} bytes"
+        );
+        self.bytes = written;
+        self.trimmed = Some(written);
+        Ok(())
+    }
+
+    /// After a start: what an earlier process trimmed is not to be trimmed again at once. What it
+    /// left behind still counts in the store's size, by records it does not.
+    async fn measure(&mut self, broker: &Broker, id: PartitionId) -> Result<(), String> {
+        let store = Arc::clone(&broker.store);
+        let measured = blocking::unblock(move || {
+            let bounds = store.bounds(id)?;
+            Ok::<_, sedge_storage::Error>((bounds, content_size(&*store, id)?))
+        });
+        let (bounds, content) = measured.await.map_err(|error| error.to_string())?;
+        let records = bounds.next_offset.get() - bounds.log_start.get();
+        let records = u64::try_from(records).unwrap_or(0);
+        self.bytes = self.bytes.min(content.of_records(records));
+        self.trimmed = Some(content.bytes);
+        Ok(())
+    }
+
     fn is_too_large(&self) -> bool {
-        let grown = self.trimmed.saturating_mul(COORDINATOR_LOG_GROWTH_MAX);
+        let trimmed = self.trimmed.unwrap_or(0);
+        let grown = trimmed.saturating_mul(COORDINATOR_LOG_GROWTH_MAX);
         self.bytes > grown.max(COORDINATOR_LOG_BYTES_MIN)
     }
 }
 
-/// Bytes that it has come to.
-async fn trim(broker: &Broker, topic: &Arc<Topic>, id: PartitionId) -> Result<u64, String> {
-    let store = Arc::clone(&broker.store);
+impl ContentSize {
+    /// What so many records take up, if they are as large as those of the content.
+    fn of_records(self, records: u64) -> u64 {
+        let bytes = u128::from(self.bytes) * u128::from(records);
+        let bytes = bytes.checked_div(u128::from(self.records));
+        bytes.map_or(u64::MAX, |bytes| u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+}
+
+/// `written` becomes the bytes that it has come to.
+async fn trim(
+    broker: &Broker,
+    topic: &Arc<Topic>,
+    id: PartitionId,
+    written: &mut u64,
+) -> Result<(), String> {
     let now_ms = broker.clock.now().wall_ms;
-    let batches = blocking::unblock(move || content(&*store, id, now_ms)).await?;
-    let bytes = batches.iter().map(|batch| batch.bytes() as u64).sum();
-    let begins_at = append(broker, topic, id, batches).await?;
+    let mut begins_at = None;
+    let mut from = Some(Vec::new());
+    while let Some(key) = from {
+        let store = Arc::clone(&broker.store);
+        let page = blocking::unblock(move || content(&*store, id, &key, now_ms)).await?;
+        let bytes: u64 = page.batches.iter().map(|batch| batch.bytes() as u64).sum();
+        let appended_at = append(broker, topic, id, page.batches).await?;
+        begins_at = begins_at.or(appended_at);
+        *written += bytes;
+        from = page.next;
+    }
     match broker.writer.delete_records(id, begins_at).await {
-        Ok(Ok(_)) => Ok(bytes),
+        Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(format!("{error:?}")),
         Err(_) => Err("the broker is shutting down".to_owned()),
     }
@@ -136,7 +192,11 @@ mod tests {
     fn a_log_is_too_large_by_several_times_its_content() {
         let check = |bytes: u64, trimmed: u64, expected: bool| {
             assert_eq!(
-                Size { bytes, trimmed }.is_too_large(),
+                Size {
+                    bytes,
+                    trimmed: Some(trimmed)
+                }
+                .is_too_large(),
                 expected,
                 "{bytes} of {trimmed}"
             );
@@ -148,5 +208,13 @@ mod tests {
         check(COORDINATOR_LOG_GROWTH_MAX * large, large, false);
         check(COORDINATOR_LOG_GROWTH_MAX * large + 1, large, true);
         check(u64::MAX, u64::MAX, false);
+    }
+
+    #[test]
+    fn a_log_is_told_by_records_where_the_content_is_known() {
+        let content = |records, bytes| ContentSize { records, bytes };
+        assert_eq!(content(10, 1_000).of_records(25), 2_500);
+        assert_eq!(content(0, 0).of_records(25), u64::MAX);
+        assert_eq!(content(1, u64::MAX).of_records(25), u64::MAX);
     }
 }

@@ -1,23 +1,33 @@
 //! The coordinator's way into the log: one append at a time, everything that has gathered in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sedge_core::groups::Actions;
-use sedge_core::metadata::Topic;
+use sedge_core::metadata::{Image, Topic};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::coordinator::CoordinatorRecord;
-use sedge_protocol::ids::PartitionId;
-use sedge_storage::ViewUpdate;
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_protocol::kafka::KafkaUuid;
 
-use super::log::{OFFSETS_TOPIC, batches, follows, partition_of};
+use super::Outbox;
+use super::log::{
+    OFFSETS_TOPIC, Unwritten, batches, bytes_of, followed, follows, missed, partition_of,
+};
 use super::trim::Trim;
 use crate::broker::Broker;
+use crate::limits::COORDINATOR_APPEND_BYTES;
 use crate::writer::AppendPart;
 
-/// Writes what the outbox holds, for ever. `owed` are changes of the view that a crash has held up.
-pub async fn write(broker: Arc<Broker>, mut owed: Vec<ViewUpdate>) {
+/// Writes what the outbox holds, for ever, and first what a start found unwritten.
+pub async fn write(broker: Arc<Broker>, unwritten: Unwritten) {
+    let Unwritten {
+        adopted,
+        mut behind,
+    } = unwritten;
+    // Where it cannot be told now, it is before the first append.
+    let _ = catch_up(&broker, &mut behind).await;
     let groups = &broker.groups;
+    groups.act(|_| adopted);
     forget_deleted_topics(&broker);
     let mut trim = Trim::default();
     loop {
@@ -26,34 +36,94 @@ pub async fn write(broker: Arc<Broker>, mut owed: Vec<ViewUpdate>) {
             filled.await;
             continue;
         };
-        let written = append(&broker, &outbox.records, &mut owed, &mut trim).await;
-        let has_grown = written.is_ok() && !outbox.records.is_empty();
-        groups.finish(broker.clock.now(), outbox, written);
+        let Outbox { records, releases } = outbox;
+        let mut rest = &records[..];
+        let mut written = Ok(());
+        while !rest.is_empty() && written.is_ok() {
+            let (part, later) = rest.split_at(of_one_append(rest));
+            written = append(&broker, part, &mut behind, &mut trim).await;
+            if written.is_ok() {
+                groups.apply(broker.clock.now(), part);
+                rest = later;
+            }
+        }
+        let has_grown = rest.len() < records.len();
+        groups.finish(broker.clock.now(), rest, releases, written);
         if has_grown {
+            // A topic that went while its commits were on their way: whoever deleted it did not see
+            // them.
+            let image = broker.metadata.load();
+            if records.iter().any(|record| is_of_no_topic(record, &image)) {
+                forget_deleted_topics(&broker);
+            }
             trim.run(&broker).await;
         }
     }
 }
 
-/// A crash may have come between the deletion of a topic and that of its offsets.
-fn forget_deleted_topics(broker: &Broker) {
-    let image = broker.metadata.load();
+/// Removes what groups have committed of topics that are not there any more. Their successors of
+/// the same name have other ids, so nobody is misled until then.
+pub fn forget_deleted_topics(broker: &Broker) {
     let now = broker.clock.now();
     broker.groups.act(|machine| {
-        let offsets = machine.offsets();
-        let topics = offsets
-            .group_ids()
-            .flat_map(|group_id| offsets.topics_of_group(group_id));
-        let deleted: BTreeSet<String> = topics
-            .filter(|topic| image.topic(topic).is_none())
-            .map(ToOwned::to_owned)
-            .collect();
-        let mut actions = Actions::default();
-        for topic in deleted {
-            actions.append(machine.handle_topic_deleted(now, &topic));
-        }
-        actions
+        // Loaded behind the lock, so it has every topic of which an offset was taken.
+        let image = broker.metadata.load();
+        machine.handle_deleted_topics(now, |topic, id| is_there(&image, topic, id))
     });
+}
+
+fn is_of_no_topic(record: &CoordinatorRecord, image: &Image) -> bool {
+    match record {
+        CoordinatorRecord::Offset {
+            key,
+            value: Some(value),
+        } => !is_there(image, &key.topic, value.topic_id),
+        _ => false,
+    }
+}
+
+fn is_there(image: &Image, topic: &str, id: Option<KafkaUuid>) -> bool {
+    image.topic(topic).is_some_and(|topic| Some(topic.id) == id)
+}
+
+/// How many of the records go into the next append: one at least.
+fn of_one_append(records: &[CoordinatorRecord]) -> usize {
+    let mut bytes = 0;
+    let fits = |record: &&CoordinatorRecord| {
+        let is_first = bytes == 0;
+        bytes += bytes_of(record);
+        is_first || bytes <= COORDINATOR_APPEND_BYTES
+    };
+    records.iter().take_while(fits).count()
+}
+
+/// Tells the view what it misses of the log: until then nothing may be appended, since the view
+/// would say that it follows up to there.
+async fn catch_up(
+    broker: &Broker,
+    behind: &mut Vec<(PartitionId, Offset)>,
+) -> Result<(), ErrorCode> {
+    while let Some((id, from)) = behind.last_mut() {
+        let failed = |error: sedge_storage::Error| {
+            log::error!(target: "sedge::groups", "{OFFSETS_TOPIC} cannot be read: {error}");
+            ErrorCode::NotCoordinator
+        };
+        if *from >= broker.store.bounds(*id).map_err(failed)?.next_offset {
+            behind.pop();
+            continue;
+        }
+        let (store, at) = (Arc::clone(&broker.store), (*id, *from));
+        let missed = blocking::unblock(move || missed(&*store, at.0, at.1)).await;
+        let (updates, next) = missed.map_err(failed)?;
+        let told = broker.writer.append(Vec::new(), updates).await;
+        told.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
+        if followed(&*broker.store, *id).map_err(failed)? != Some(next) {
+            // The disk takes nothing now.
+            return Err(ErrorCode::NotCoordinator);
+        }
+        *from = next;
+    }
+    Ok(())
 }
 
 /// # Errors
@@ -62,12 +132,10 @@ fn forget_deleted_topics(broker: &Broker) {
 async fn append(
     broker: &Broker,
     records: &[CoordinatorRecord],
-    owed: &mut Vec<ViewUpdate>,
+    behind: &mut Vec<(PartitionId, Offset)>,
     trim: &mut Trim,
 ) -> Result<(), ErrorCode> {
-    if records.is_empty() {
-        return Ok(());
-    }
+    catch_up(broker, behind).await?;
     let topic = offsets_topic(broker).await?;
     let mut by_partition: BTreeMap<PartitionId, Vec<&CoordinatorRecord>> = BTreeMap::new();
     for record in records {
@@ -77,7 +145,7 @@ async fn append(
     }
     let mut parts = Vec::new();
     let mut sizes = Vec::new();
-    let mut updates = owed.clone();
+    let mut updates = Vec::new();
     let now_ms = broker.clock.now().wall_ms;
     for (id, records) in by_partition {
         let built = batches(id, records.into_iter(), now_ms, &mut updates).map_err(|error| {
@@ -110,7 +178,6 @@ async fn append(
             return Err(ErrorCode::NotCoordinator);
         }
     }
-    owed.clear();
     for (id, bytes) in sizes {
         trim.grew(broker, id, bytes);
     }

@@ -11,6 +11,7 @@ use sedge_protocol::kafka::generated::delete_topics_response::{
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 
 use super::{Refusal, Request, repeats};
+use crate::coordinator;
 
 /// TOPIC_DELETION_DISABLED came with it.
 const FIRST_VERSION_WITH_DELETION_DISABLED: i16 = 3;
@@ -80,9 +81,7 @@ async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicRe
     };
     match outcome {
         Ok(CommandReply::Deleted { name, id, .. }) => {
-            let now = request.broker.clock.now();
-            let groups = &request.broker.groups;
-            groups.act(|machine| machine.handle_topic_deleted(now, &name));
+            coordinator::forget_deleted_topics(&request.broker);
             result
                 .with_name(Some(KafkaString::from(name)))
                 .with_topic_id(id)

@@ -1,7 +1,7 @@
 //! OffsetCommit (key 8): answered when the offsets are durable.
 
-use sedge_core::groups::Committer;
-use sedge_core::metadata::Image;
+use sedge_core::groups::{Committer, Planned};
+use sedge_core::metadata::{Image, Topic};
 use sedge_core::offsets::OffsetToCommit;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionIndex};
@@ -36,12 +36,17 @@ pub async fn handle(
         group_instance_id: message.group_instance_id.as_ref().map(ToString::to_string),
         knows_group_id_not_found: request.version() >= FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND,
     };
-    let (slots, offsets) = admit(&request, &message);
     let now = request.broker.clock.now();
-    let (results, written) = request
-        .broker
-        .groups
-        .plan(|machine| machine.handle_offset_commit(now, &committer, offsets));
+    let ((slots, results), written) = request.broker.groups.plan(|machine| {
+        // Behind the lock, so commits of a topic that is gone do not come behind those of its
+        // successor.
+        let (slots, offsets) = admit(&request, &message);
+        let Planned { reply, actions } = machine.handle_offset_commit(now, &committer, offsets);
+        Planned {
+            reply: (slots, reply),
+            actions,
+        }
+    });
     Ok(Answer::Later(Box::pin(async move {
         let Ok(written) = written.recv().await else {
             return Err(Disconnect::ShuttingDown);
@@ -70,20 +75,18 @@ fn admit(request: &Request, message: &OffsetCommitRequestData) -> (Vec<Slot>, Ve
     let mut slots = Vec::new();
     let mut offsets = Vec::new();
     for topic in &message.topics {
-        let name = name_of(request, &image, topic);
+        let found = find(request, &image, topic);
         for partition in &topic.partitions {
-            let found = name.as_ref().map_err(|error| *error).and_then(|name| {
-                let known = image
-                    .topic(name)
-                    .and_then(|it| it.partition(partition.partition_index));
+            let found = found.and_then(|topic| {
+                let known = topic.partition(partition.partition_index);
                 known
-                    .map(|_| name)
+                    .map(|_| topic)
                     .ok_or(ErrorCode::UnknownTopicOrPartition)
             });
             slots.push(match found {
                 Err(error) => Slot::Refused(error),
-                Ok(name) => {
-                    offsets.push(to_commit(name, partition, message.retention_time_ms));
+                Ok(topic) => {
+                    offsets.push(to_commit(topic, partition, message.retention_time_ms));
                     Slot::Asked(offsets.len() - 1)
                 }
             });
@@ -92,28 +95,29 @@ fn admit(request: &Request, message: &OffsetCommitRequestData) -> (Vec<Slot>, Ve
     (slots, offsets)
 }
 
-fn name_of(
+fn find<'a>(
     request: &Request,
-    image: &Image,
+    image: &'a Image,
     topic: &OffsetCommitRequestTopic,
-) -> Result<String, ErrorCode> {
-    if request.version() < FIRST_VERSION_WITH_TOPIC_IDS {
-        return Ok(topic.name.to_string());
-    }
-    let known = image
-        .topic_by_id(topic.topic_id)
-        .ok_or(ErrorCode::UnknownTopicId)?;
-    Ok(known.name.clone())
+) -> Result<&'a Topic, ErrorCode> {
+    let (found, error) = if request.version() < FIRST_VERSION_WITH_TOPIC_IDS {
+        let found = image.topic(topic.name.as_str());
+        (found, ErrorCode::UnknownTopicOrPartition)
+    } else {
+        (image.topic_by_id(topic.topic_id), ErrorCode::UnknownTopicId)
+    };
+    found.map(|topic| &**topic).ok_or(error)
 }
 
 fn to_commit(
-    topic: &str,
+    topic: &Topic,
     partition: &OffsetCommitRequestPartition,
     retention_ms: i64,
 ) -> OffsetToCommit {
     let metadata = partition.committed_metadata.as_ref();
     OffsetToCommit {
-        topic: topic.to_owned(),
+        topic: topic.name.clone(),
+        topic_id: topic.id,
         partition: PartitionIndex(partition.partition_index),
         offset: Offset(partition.committed_offset),
         leader_epoch: LeaderEpoch::from_wire(partition.committed_leader_epoch),

@@ -27,10 +27,8 @@ pub async fn handle(request: &Request, message: OffsetFetchRequestData) -> Offse
     let image = request.broker.metadata.load();
     let by_id = request.version() >= FIRST_VERSION_WITH_TOPIC_IDS;
     let fetch = |wanted: OffsetFetchRequestGroup| {
-        request
-            .broker
-            .groups
-            .with(|machine| group(&image, machine.offsets(), wanted, by_id))
+        let groups = &request.broker.groups;
+        groups.with(|machine| group(&image, machine.offsets(), wanted, by_id))
     };
     if request.version() >= FIRST_BATCHED_VERSION {
         let groups = message.groups.into_iter().map(fetch).collect();
@@ -86,28 +84,29 @@ fn one(
     wanted: OffsetFetchRequestTopics,
     by_id: bool,
 ) -> OffsetFetchResponseTopics {
-    let name = if by_id {
-        image
-            .topic_by_id(wanted.topic_id)
-            .map(|topic| KafkaString::from(topic.name.clone()))
+    let topic = if by_id {
+        image.topic_by_id(wanted.topic_id)
     } else {
-        Some(wanted.name.clone())
+        image.topic(wanted.name.as_str())
     };
     let partitions = wanted
         .partition_indexes
         .into_iter()
-        .map(|index| match &name {
-            Some(name) => partition(
+        .map(|index| match topic {
+            Some(topic) => partition(
                 index,
-                offsets.get(group_id, name.as_str(), PartitionIndex(index)),
+                offsets.get(group_id, &topic.name, topic.id, PartitionIndex(index)),
             ),
-            None => partition(index, None).with_error_code(ErrorCode::UnknownTopicId.code()),
+            None if by_id => {
+                partition(index, None).with_error_code(ErrorCode::UnknownTopicId.code())
+            }
+            None => partition(index, None),
         });
     let topic = OffsetFetchResponseTopics::default().with_partitions(partitions.collect());
     named(topic, wanted.name, wanted.topic_id, by_id)
 }
 
-/// By name all that there is; by id what has one: offsets of topics that are gone cannot be named.
+/// Of the topics that there are.
 fn all_topics(
     image: &Image,
     offsets: &Offsets,
@@ -116,19 +115,20 @@ fn all_topics(
 ) -> Vec<OffsetFetchResponseTopics> {
     let mut topics: BTreeMap<&str, Vec<OffsetFetchResponsePartitions>> = BTreeMap::new();
     for (topic, index, value) in offsets.of_group(group_id) {
+        let id = image.topic(topic).map(|topic| topic.id);
+        if id.is_none() || id != value.topic_id {
+            continue;
+        }
         topics
             .entry(topic)
             .or_default()
             .push(partition(index.get(), Some(value)));
     }
     let topics = topics.into_iter().filter_map(|(name, partitions)| {
-        let id = image.topic(name).map(|topic| topic.id);
-        if by_id && id.is_none() {
-            return None;
-        }
+        let id = image.topic(name)?.id;
         let topic = OffsetFetchResponseTopics::default().with_partitions(partitions);
         let name = KafkaString::from(name.to_owned());
-        Some(named(topic, name, id.unwrap_or(KafkaUuid::ZERO), by_id))
+        Some(named(topic, name, id, by_id))
     });
     topics.collect()
 }

@@ -317,36 +317,44 @@ impl<L: HasLayers> Merged<'_, L> {
         }
     }
 
-    /// Keys as the base has them.
+    /// Keys as the base has them, from `from` on, as long as `each` says to go on.
     pub fn scan_caller(
         &self,
         prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]),
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Error> {
+        let from = from.max(prefix);
         let layered = self
             .layers
             .with_layers(|layers| layers.caller_prefix(prefix));
-        let mut layered = layered.into_iter().peekable();
+        let mut layered = layered
+            .into_iter()
+            .skip_while(|(key, _)| &key[..] < from)
+            .peekable();
+        let mut goes_on = true;
         self.base
-            .scan(Space::Caller, prefix, None, &mut |key, value| {
+            .scan(Space::Caller, from, None, &mut |key, value| {
                 if !key.starts_with(prefix) {
                     return false;
                 }
-                while let Some((before, value)) = layered.next_if(|(of, _)| &of[..] < key) {
-                    if let Some(value) = value {
-                        each(&before, &value);
-                    }
+                while goes_on
+                    && let Some((before, value)) = layered.next_if(|(of, _)| &of[..] < key)
+                {
+                    goes_on = value.is_none_or(|value| each(&before, &value));
                 }
-                match layered.next_if(|(of, _)| of == key) {
-                    Some((_, Some(value))) => each(key, &value),
-                    Some((_, None)) => {}
-                    None => each(key, value),
-                }
-                true
+                goes_on = goes_on
+                    && match layered.next_if(|(of, _)| of == key) {
+                        Some((_, Some(value))) => each(key, &value),
+                        Some((_, None)) => true,
+                        None => each(key, value),
+                    };
+                goes_on
             })?;
         for (key, value) in layered {
-            if let Some(value) = value {
-                each(&key, &value);
+            goes_on = goes_on && value.is_none_or(|value| each(&key, &value));
+            if !goes_on {
+                break;
             }
         }
         Ok(())

@@ -295,6 +295,38 @@ fn views_take_updates_and_scan_in_order() {
                 (b"b2".to_vec(), b"2".to_vec())
             ]
         );
+        let page = |prefix: &[u8], from: &[u8], count: usize| {
+            let mut keys = Vec::new();
+            let mut each = |key: &[u8], _: &[u8]| {
+                keys.push(String::from_utf8(key.to_vec()).unwrap());
+                keys.len() < count
+            };
+            store
+                .view_scan_from(View::Offsets, prefix, from, &mut each)
+                .unwrap();
+            keys
+        };
+        assert_eq!(page(b"", b"", 9), ["a", "b1", "b2", "c"]);
+        for (from, rest) in [
+            ("", 0),
+            ("a", 0),
+            ("a\0", 1),
+            ("b1", 1),
+            ("b2", 2),
+            ("b3", 3),
+        ] {
+            for count in 1..5 {
+                let all = ["a", "b1", "b2", "c"];
+                let expected = &all[rest..(rest + count).min(all.len())];
+                assert_eq!(
+                    page(b"", from.as_bytes(), count),
+                    expected,
+                    "{from} {count}"
+                );
+            }
+        }
+        assert_eq!(page(b"b", b"b2", 9), ["b2"]);
+        assert!(page(b"b", b"c", 9).is_empty());
         assert_eq!(
             store.view_get(View::Offsets, b"c").unwrap(),
             Some(b"9".to_vec())
