@@ -1,5 +1,7 @@
 //! Filters that are slow, taken away, replaced or misbehave, in a real broker.
 
+#[path = "plugins/binding.rs"]
+mod binding;
 #[path = "plugins/letting_go.rs"]
 mod letting_go;
 #[path = "plugins/slow.rs"]

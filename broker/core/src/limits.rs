@@ -8,6 +8,10 @@ pub const PRODUCER_BATCHES_KEPT: usize = 5;
 /// instead; on a device a partition has a handful, and who is forgotten may begin anywhere.
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 1_000;
 
+/// Records of a refused batch that the answer names: a client tells its application of each. A
+/// batch has up to some 100,000 records, whose errors would take ten times its own bytes.
+pub const RECORD_ERRORS_MAX: usize = 1_000;
+
 /// Partitions of one topic: what one metadata request can still name.
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 100_000;
 

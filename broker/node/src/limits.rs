@@ -57,6 +57,13 @@ pub const REPLAYED_EPOCHS_MAX: usize = 1 << 17;
 /// Largest decompressed size of a batch that a filter sees. A bomb ends here.
 pub const FILTER_BATCH_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes of a filter's reasons in the answer to a batch that it rejects; records beyond them are
+/// named without. A plugin may give 1 KiB for each record, however small that is.
+pub const REJECTION_TEXT_BYTES_MAX: usize = 64 << 10;
+
+/// Filters that are not ready and named in one answer of `/readyz`, or in the log at once.
+pub const UNREADY_NAMED_MAX: usize = 20;
+
 /// Threads of the pool for what may block: reads, flushes, filters, the console.
 pub const BLOCKING_THREADS_MAX: NonZeroUsize = NonZeroUsize::new(500).unwrap();
 

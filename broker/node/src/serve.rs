@@ -106,6 +106,11 @@ impl Running {
         tasks.push(
             broker
                 .runtime
+                .spawn(plugins::watch::tell(Arc::clone(&broker))),
+        );
+        tasks.push(
+            broker
+                .runtime
                 .spawn(coordinator::write(Arc::clone(&broker), unwritten)),
         );
         tasks.push(

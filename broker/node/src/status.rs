@@ -7,8 +7,11 @@ use sedge_core::metadata::Topic;
 use sedge_storage::Usage;
 
 use crate::broker::Broker;
-use crate::console::{DiskStatus, GroupStatus, Source, Status, StorageStatus, TopicStatus};
+use crate::console::{
+    DiskStatus, FilterStatus, GroupStatus, Source, Status, StorageStatus, TopicStatus,
+};
 use crate::disk_cap;
+use crate::limits::UNREADY_NAMED_MAX;
 
 /// Partitions whose sizes are looked up for one answer. A page is not worth more reading than that.
 const PARTITIONS_MEASURED_MAX: u32 = 2_000;
@@ -67,12 +70,21 @@ impl Source for Broker {
         }
     }
 
-    fn warning(&self) -> Option<String> {
-        (self.metrics.metadata_damaged.get() > 0).then(|| {
-            "__cluster_metadata is damaged on disk: the next start needs \
-             `sedge doctor --repair metadata`"
-                .to_owned()
-        })
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.metrics.metadata_damaged.get() > 0 {
+            let what = "__cluster_metadata is damaged on disk: the next start needs \
+                        `sedge doctor --repair metadata`";
+            warnings.push(what.to_owned());
+        }
+        let unready = self.plugins.unready(&self.metadata.load());
+        let more = unready.len().saturating_sub(UNREADY_NAMED_MAX);
+        let named = unready.iter().take(UNREADY_NAMED_MAX);
+        warnings.extend(named.map(ToString::to_string));
+        if more > 0 {
+            warnings.push(format!("and {more} more"));
+        }
+        warnings
     }
 }
 
@@ -98,7 +110,7 @@ impl Broker {
             name: topic.name.clone(),
             internal: topic.is_internal,
             partitions: topic.partition_count() as u32,
-            filters: topic.config.filters().to_vec(),
+            filters: self.filter_statuses(topic),
             ..TopicStatus::default()
         };
         // Asked of the store: the table of touched partitions is not to grow by looking.
@@ -110,6 +122,18 @@ impl Broker {
             status.bytes += self.store.partition_bytes(partition).unwrap_or(0);
         }
         status
+    }
+
+    fn filter_statuses(&self, topic: &Topic) -> Vec<FilterStatus> {
+        let filters = topic.config.filters().iter();
+        let status = filters.map(|name| {
+            let standing = self.plugins.standing(name);
+            FilterStatus {
+                name: name.clone(),
+                unready: (!standing.is_ready()).then(|| standing.to_string()),
+            }
+        });
+        status.collect()
     }
 
     fn group_statuses(&self) -> Vec<GroupStatus> {

@@ -1,13 +1,15 @@
 //! A broker with plugins.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use sedge_tests::process::Process;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
-use sedge_tests::wire::Connection;
-use sedge_tests::{limits, plugin};
+use sedge_tests::wire::{self, Connection, Decoder, Encoder, key};
+use sedge_tests::{limits, plugin, tools};
 
 /// The example filter.
 pub const RANGE: &str = "drop-out-of-range";
@@ -64,4 +66,79 @@ impl Place {
             std::thread::sleep(limits::POLL);
         }
     }
+}
+
+/// Operations of IncrementalAlterConfigs.
+pub const SET: i8 = 0;
+pub const APPEND: i8 = 2;
+
+const TOPIC: i8 = 2;
+const ALTER_CONFIGS: i16 = 33;
+const TIMEOUT_MS: i32 = 30_000;
+
+/// Error and message of an answer that names one resource.
+fn answered(reply: &[u8]) -> (i16, String) {
+    let mut d = Decoder(reply);
+    d.i32();
+    d.i32();
+    (d.i16(), d.string().unwrap_or_default())
+}
+
+/// IncrementalAlterConfigs v0 of one key of a topic.
+pub fn alter(
+    at: &mut Connection,
+    topic: &str,
+    op: i8,
+    (name, value): (&str, &str),
+    validate_only: bool,
+) -> (i16, String) {
+    let body = Encoder::default().i32(1).i8(TOPIC).string(topic).i32(1);
+    let body = body.string(name).i8(op).string(value);
+    let body = body.i8(i8::from(validate_only)).0;
+    answered(&at.ask(key::INCREMENTAL_ALTER_CONFIGS, 0, &body))
+}
+
+/// AlterConfigs v0 of a topic, which sets what is not named back.
+pub fn replace(at: &mut Connection, topic: &str, (name, value): (&str, &str)) -> (i16, String) {
+    let body = Encoder::default().i32(1).i8(TOPIC).string(topic).i32(1);
+    let body = body.string(name).string(value).i8(0).0;
+    answered(&at.ask(ALTER_CONFIGS, 0, &body))
+}
+
+/// CreateTopics v4, which only checks it.
+pub fn validate(at: &mut Connection, topic: &str, (name, value): (&str, &str)) -> (i16, String) {
+    let body = Encoder::default().i32(1).string(topic).i32(1).i16(1).i32(0);
+    let body = body.i32(1).string(name).string(value);
+    let body = body.i32(TIMEOUT_MS).i8(1).0;
+    let reply = at.ask(key::CREATE_TOPICS, 4, &body);
+    let mut d = Decoder(&reply);
+    d.i32();
+    d.i32();
+    d.string();
+    (d.i16(), d.string().unwrap_or_default())
+}
+
+/// Produces a batch, and gives the error and the records that the answer names.
+pub fn produce(at: &mut Connection, topic: &str, batch: &[u8]) -> (i16, Vec<(i32, String)>) {
+    let body = wire::produce_request(topic, 0, -1, batch);
+    let reply = at.ask(key::PRODUCE, wire::PRODUCE_VERSION, &body);
+    let mut d = Decoder(&reply);
+    d.i32();
+    d.string();
+    d.i32();
+    d.i32();
+    let error = d.i16();
+    d.take(24);
+    let named = (0..d.i32()).map(|_| (d.i32(), d.string().unwrap_or_default()));
+    (error, named.collect())
+}
+
+/// What a command says, and whether it succeeded.
+pub fn command(place: &Place, arguments: &[&str]) -> (bool, String) {
+    let mut command = Command::new(tools::sedge());
+    command.args(arguments);
+    command.args(["--bootstrap-server", &place.sedge.bootstrap()]);
+    let finished = Process::run("sedge", &mut command, b"", limits::COMMAND);
+    let said = format!("{}{}", finished.stdout, finished.stderr);
+    (finished.status.success(), said)
 }

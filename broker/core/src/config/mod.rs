@@ -25,8 +25,8 @@ pub use broker::{BROKER_KEYS, BrokerDefaults, broker_key, check_broker_value};
 pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
 pub use nearest::nearest;
 pub use topic::{
-    Durability, OnFilterError, PLUGIN_PREFIX, RetentionPriority, TOPIC_KEYS, TopicConfig,
-    is_plugin_key, topic_key,
+    Durability, FILTER_KEY, OnFilterError, PLUGIN_PREFIX, RetentionPriority, TOPIC_KEYS,
+    TopicConfig, filter_names, is_plugin_key, topic_key,
 };
 
 /// Kafka's types of values.

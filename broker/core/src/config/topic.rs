@@ -11,6 +11,14 @@ use super::{BrokerDefaults, ConfigKey, ConfigType, Takes};
 /// Before the keys that only a plugin knows: `sedge.plugin.NAME.KEY`.
 pub const PLUGIN_PREFIX: &str = "sedge.plugin.";
 
+/// The filters of a topic.
+pub const FILTER_KEY: &str = "sedge.filter";
+
+/// The names in a value of [`FILTER_KEY`].
+pub fn filter_names(value: &str) -> impl Iterator<Item = &str> {
+    super::parts(List, value)
+}
+
 const LONG_MAX: Option<&str> = Some("9223372036854775807");
 
 const fn key(
@@ -123,7 +131,7 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "Age at which records are deleted; -1 for never"),
     key("sedge.durability", Text, Some("broker"), OneOf(&["broker", "sync", "interval"]), &[],
         "sync: on flash before the answer; interval: after it; broker: as the broker has it"),
-    key("sedge.filter", List, Some(""), Anything, &[],
+    key(FILTER_KEY, List, Some(""), Anything, &[],
         "Filter plugins that see each batch before it is written, first to last"),
     key("sedge.filter.on.error", Text, Some("fail-closed"),
         OneOf(&["fail-open", "fail-closed", "quarantine"]), &[],

@@ -11,6 +11,7 @@ use super::serve::key_value;
 use crate::client::records::{EARLIEST, LATEST};
 use crate::client::topics::{NewTopic, Outcomes, Resource};
 use crate::client::{self, Client, TopicMetadata};
+use crate::plugins::FILTER_STATE_KEY;
 
 /// List, describe, create, change and delete topics.
 #[derive(Debug, Args)]
@@ -157,6 +158,10 @@ async fn describe(client: &Client, name: &str, output: Output) -> Result<(), Fai
         ]);
     }
     let configs = client.describe_configs(Resource::Topic, name).await?;
+    let state = configs
+        .iter()
+        .find(|entry| entry.name == FILTER_STATE_KEY)
+        .and_then(|entry| entry.value.clone());
     let set: Vec<_> = configs.into_iter().filter(|entry| entry.is_set).collect();
     match output {
         Output::Json => {
@@ -168,6 +173,7 @@ async fn describe(client: &Client, name: &str, output: Output) -> Result<(), Fai
                 "id": topic.id.to_string(),
                 "internal": topic.internal,
                 "configs": Value::Object(configs.collect()),
+                "filter_state": state,
                 "partitions": table.json(),
             }))
         }
@@ -176,6 +182,9 @@ async fn describe(client: &Client, name: &str, output: Output) -> Result<(), Fai
             for entry in set {
                 let value = entry.value.unwrap_or_else(|| "(hidden)".to_owned());
                 output::line(format_args!("  {} = {value}", entry.name))?;
+            }
+            if let Some(state) = state {
+                output::line(format_args!("filters: {state}"))?;
             }
             table.print(output)
         }

@@ -16,7 +16,7 @@ mod status;
 pub use disk::DiskStatus;
 pub use page::Bytes;
 pub use server::{bind, serve};
-pub use status::{GroupStatus, Source, Status, StorageStatus, TopicStatus};
+pub use status::{FilterStatus, GroupStatus, Source, Status, StorageStatus, TopicStatus};
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::limits;
-use super::status::Status;
+use super::status::{Status, TopicStatus};
 use crate::metrics::Metrics;
 
 const HEAD: &str = r#"<!doctype html>
@@ -41,6 +41,18 @@ fn write(
     match ready {
         Ok(()) => writeln!(page, "<p>ready</p>")?,
         Err(why) => writeln!(page, "<p class=bad>not ready: {}</p>", Text(&why))?,
+    }
+    let unready = status.topics.iter().filter(|topic| {
+        let mut filters = topic.filters.iter();
+        filters.any(|filter| filter.unready.is_some())
+    });
+    for topic in unready.take(limits::PAGE_ROWS_MAX) {
+        let (name, filters) = (Text(&topic.name), filters(topic));
+        let filters = Text(&filters);
+        writeln!(
+            page,
+            "<p class=bad>topic {name} is not ready: filter {filters}</p>"
+        )?;
     }
     if status.storage.damaged_places > 0 {
         let places = status.storage.damaged_places;
@@ -133,7 +145,7 @@ fn topics(page: &mut String, status: &Status) -> fmt::Result {
             topic.partitions.to_string(),
             topic.records.to_string(),
             Bytes(topic.bytes).to_string(),
-            topic.filters.join(", "),
+            filters(topic),
         ]
     });
     table(
@@ -143,6 +155,15 @@ fn topics(page: &mut String, status: &Status) -> fmt::Result {
         &head,
         rows,
     )
+}
+
+/// Names of a topic's filters, with what keeps one from running.
+fn filters(topic: &TopicStatus) -> String {
+    let filters = topic.filters.iter().map(|filter| match &filter.unready {
+        Some(why) => format!("{} ({why})", filter.name),
+        None => filter.name.clone(),
+    });
+    filters.collect::<Vec<_>>().join(", ")
 }
 
 fn groups(page: &mut String, status: &Status) -> fmt::Result {
@@ -298,7 +319,7 @@ impl fmt::Display for Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::status::{GroupStatus, TopicStatus};
+    use super::super::status::{FilterStatus, GroupStatus};
     use super::*;
 
     #[test]
@@ -324,6 +345,36 @@ mod tests {
         assert!(page.contains("not ready: no &lt;b&gt;"));
         assert!(page.contains("and 1 more"));
         assert!(!page.contains("<script"));
+    }
+
+    #[test]
+    fn a_topic_whose_filter_cannot_run_is_marked() {
+        let filter = |name: &str, unready: Option<&str>| FilterStatus {
+            name: name.into(),
+            unready: unready.map(str::to_owned),
+        };
+        let topic = |name: &str, filters: Vec<FilterStatus>| TopicStatus {
+            name: name.into(),
+            filters,
+            ..TopicStatus::default()
+        };
+        let bound = vec![filter("a", None), filter("b", Some("not deployed"))];
+        let topics = vec![topic("fine", vec![filter("a", None)]), topic("not", bound)];
+        let status = Status {
+            topics,
+            ..Status::default()
+        };
+        let page = render(&status, Ok(()), &Metrics::default());
+        assert!(page.contains("topic not is not ready: filter a, b (not deployed)"));
+        assert!(page.contains("<td>a, b (not deployed)</td>"));
+        assert!(!page.contains("topic fine is not ready"));
+        let series = super::super::series::render(&status, &Metrics::default());
+        let ready = |topic, filter, value| {
+            format!("sedge_topic_filter_ready{{topic=\"{topic}\",filter=\"{filter}\"}} {value}\n")
+        };
+        assert!(series.contains(&ready("not", "b", 0)), "{series}");
+        assert!(series.contains(&ready("not", "a", 1)), "{series}");
+        assert!(series.contains(&ready("fine", "a", 1)), "{series}");
     }
 
     #[test]

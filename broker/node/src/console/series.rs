@@ -1,7 +1,7 @@
 //! `/metrics`: what is counted, and how things stand.
 
 use super::limits;
-use super::status::Status;
+use super::status::{FilterStatus, Status, TopicStatus};
 use crate::metrics::{Exposition, Metrics};
 
 pub fn render(status: &Status, metrics: &Metrics) -> String {
@@ -9,6 +9,7 @@ pub fn render(status: &Status, metrics: &Metrics) -> String {
     metrics.expose(&mut out);
     storage(status, &mut out);
     topics(status, &mut out);
+    filters(status, &mut out);
     groups(status, &mut out);
     out.finish()
 }
@@ -82,6 +83,24 @@ fn topics(status: &Status, out: &mut Exposition) {
             &[("topic", &topic.name)],
             topic.records,
         );
+    }
+}
+
+/// Topics with filters: those that cannot run first, of whatever topic.
+fn filters(status: &Status, out: &mut Exposition) {
+    let all = || {
+        let topics = status.topics.iter();
+        topics.flat_map(|topic| topic.filters.iter().map(move |filter| (topic, filter)))
+    };
+    let is_ready = |(_, filter): &(&TopicStatus, &FilterStatus)| filter.unready.is_none();
+    let unready = all().filter(|bound| !is_ready(bound));
+    let shown = unready.chain(all().filter(is_ready));
+    let family = "sedge_topic_filter_ready";
+    let help = "1 where a filter of a topic can run, 0 where it cannot; the first 200.";
+    out.family(family, "gauge", help);
+    for (topic, filter) in shown.take(limits::METRIC_TOPICS_MAX) {
+        let labels = [("topic", &*topic.name), ("filter", &*filter.name)];
+        out.sample(family, &labels, u8::from(filter.unready.is_none()));
     }
 }
 

@@ -133,13 +133,16 @@ impl Console {
             "/" => response(StatusCode::OK, HTML, self.page().await),
             "/metrics" => response(StatusCode::OK, PROMETHEUS, self.metrics().await),
             "/livez" => response(StatusCode::OK, TEXT, "ok\n".into()),
+            // Browsers ask for it by themselves.
+            "/favicon.ico" => response(StatusCode::NO_CONTENT, TEXT, String::new()),
+            "/healthz" => response(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "there are two: /livez (the process runs) and /readyz (clients are served)\n"
+                    .into(),
+            ),
             "/readyz" => match self.source.ready() {
-                Ok(()) => {
-                    let warning = self.source.warning();
-                    let said =
-                        warning.map_or_else(|| "ok\n".to_owned(), |of| format!("ok; {of}\n"));
-                    response(StatusCode::OK, TEXT, said)
-                }
+                Ok(()) => response(StatusCode::OK, TEXT, self.ready().await),
                 Err(why) => response(
                     StatusCode::SERVICE_UNAVAILABLE,
                     TEXT,
@@ -156,6 +159,14 @@ impl Console {
             response.body_mut().0 = None;
         }
         response
+    }
+
+    /// The broker is ready, and what it warns of keeps no client away.
+    async fn ready(self: &Arc<Self>) -> String {
+        let console = Arc::clone(self);
+        let warnings = blocking::unblock(move || console.source.warnings()).await;
+        let lines = warnings.iter().map(|line| format!("{line}\n"));
+        std::iter::once("ok\n".to_owned()).chain(lines).collect()
     }
 
     async fn page(self: &Arc<Self>) -> String {

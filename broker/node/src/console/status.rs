@@ -13,10 +13,9 @@ pub trait Source: Send + Sync + 'static {
     /// The reason, for whoever operates the broker.
     fn ready(&self) -> Result<(), String>;
 
-    /// What does not touch clients now and needs somebody all the same.
-    fn warning(&self) -> Option<String> {
-        None
-    }
+    /// What needs somebody though clients are served, a line each: damage that the next start will
+    /// meet, topics whose filters cannot run.
+    fn warnings(&self) -> Vec<String>;
 }
 
 /// The broker at one moment.
@@ -52,7 +51,16 @@ pub struct TopicStatus {
     /// Bytes in the log.
     pub bytes: u64,
     /// Plugins bound to it.
-    pub filters: Vec<String>,
+    pub filters: Vec<FilterStatus>,
+}
+
+/// A plugin that a topic is bound to.
+#[derive(Debug, Default, Clone)]
+pub struct FilterStatus {
+    /// Its name.
+    pub name: String,
+    /// Why it cannot run, if it cannot.
+    pub unready: Option<String>,
 }
 
 /// A consumer group.

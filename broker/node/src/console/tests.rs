@@ -33,6 +33,10 @@ impl Source for Broker {
         let ready = self.ready.load(Ordering::Relaxed);
         ready.then_some(()).ok_or_else(|| "recovering".into())
     }
+
+    fn warnings(&self) -> Vec<String> {
+        vec!["the filter range of topic sensors is not ready: not deployed".into()]
+    }
 }
 
 /// A console on a free port; it lives as long as the test's process.
@@ -90,7 +94,11 @@ fn answers_what_it_has_and_refuses_the_rest() {
     check(get(address, "/readyz"), "503", "not ready: recovering");
     broker.ready.store(true, Ordering::Relaxed);
     check(get(address, "/readyz"), "200", "ok");
+    let unready = "\r\n\r\nok\nthe filter range of topic sensors is not ready: not deployed\n";
+    check(get(address, "/readyz"), "200", unready);
     check(get(address, "/etc/passwd"), "404", "/metrics");
+    check(get(address, "/healthz"), "404", "/livez");
+    check(get(address, "/favicon.ico"), "204", "");
     check(
         ask(
             address,

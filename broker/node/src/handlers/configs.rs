@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sedge_core::config::{BrokerDefaults, ConfigError, Resource};
+use sedge_core::config::{BrokerDefaults, ConfigError, FILTER_KEY, Resource, filter_names};
 use sedge_core::metadata::{Command, Image, Topic};
 use sedge_protocol::ErrorCode;
 
@@ -103,6 +103,12 @@ pub async fn alter(
     let image = request.broker.metadata.load();
     let owner = Owner::find(request, &image, resource_type, name)?;
     let changes = plan(owner.resource(), owner.overrides(&image), image.defaults())?;
+    if let Owner::Topic(topic) = &owner {
+        let bound = changes.iter().find(|(name, _)| name == FILTER_KEY);
+        if let Some((_, Some(filters))) = bound {
+            check_filters(request, filters, topic.config.filters()).await?;
+        }
+    }
     if validate_only || changes.is_empty() {
         return Ok(());
     }
@@ -114,4 +120,31 @@ pub async fn alter(
         Owner::ThisBroker | Owner::AllBrokers => Command::AlterBrokerConfigs { changes },
     };
     super::command(request, command).await.map(|_| ())
+}
+
+/// Refuses to bind a topic to a filter that is not deployed: it would refuse whatever is produced.
+/// What is bound already stays.
+pub async fn check_filters(
+    request: &Request,
+    filters: &str,
+    bound: &[String],
+) -> Result<(), Refusal> {
+    let new: Vec<String> = filter_names(filters)
+        .filter(|name| !bound.iter().any(|bound| bound == name))
+        .map(str::to_owned)
+        .collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let broker = Arc::clone(&request.broker);
+    let checked = blocking::unblock(move || {
+        let names = new.iter().map(String::as_str);
+        broker.plugins.check_bound(&broker, names)
+    });
+    checked.await.map_err(|why| {
+        Refusal::new(
+            ErrorCode::InvalidConfig,
+            format!("Invalid value {filters} for configuration {FILTER_KEY}: {why}"),
+        )
+    })
 }

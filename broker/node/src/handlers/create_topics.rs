@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sedge_core::config::{describe_topic, plan_new_topic};
+use sedge_core::config::{FILTER_KEY, describe_topic, plan_new_topic};
 use sedge_core::metadata::{Command, CommandReply, Topic};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
@@ -13,6 +13,7 @@ use sedge_protocol::kafka::generated::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponseData,
 };
 
+use super::configs::check_filters;
 use super::{Refusal, Request, repeats};
 
 const BROKER_DEFAULT: i32 = -1;
@@ -61,6 +62,9 @@ async fn create(
         )
     });
     let configs = plan_new_topic(broker.metadata.load().defaults(), configs)?;
+    if let Some(filters) = configs.get(FILTER_KEY) {
+        check_filters(request, filters, &[]).await?;
+    }
     let name = topic.name.to_string();
     let command = Command::CreateTopic {
         name: name.clone(),

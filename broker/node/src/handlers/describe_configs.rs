@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use sedge_core::config::{Described, Source, describe_broker, describe_topic};
-use sedge_core::metadata::Image;
+use sedge_core::config::{ConfigType, Described, Source, describe_broker, describe_topic};
+use sedge_core::metadata::{Image, Topic};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::describe_configs_request::{
@@ -17,6 +17,7 @@ use sedge_protocol::kafka::generated::describe_configs_response::{
 
 use super::configs::{Owner, WITHOUT_CONFIGS};
 use super::{Refusal, Request};
+use crate::plugins::FILTER_STATE_KEY;
 
 pub async fn handle(
     request: &Request,
@@ -53,7 +54,11 @@ fn describe(
 ) -> Result<impl Iterator<Item = Described>, Refusal> {
     let name = resource.resource_name.as_str();
     let entries = match Owner::find(request, image, resource.resource_type, name)? {
-        Owner::Topic(topic) => describe_topic(&topic.overrides, image.defaults()),
+        Owner::Topic(topic) => {
+            let mut entries = describe_topic(&topic.overrides, image.defaults());
+            entries.extend(filter_state(request, &topic));
+            entries
+        }
         Owner::ThisBroker => describe_broker(image.defaults(), Source::DynamicDefaultBroker),
         Owner::AllBrokers => {
             let mut entries = describe_broker(image.defaults(), Source::DynamicDefaultBroker);
@@ -71,6 +76,21 @@ fn describe(
             .as_ref()
             .is_none_or(|wanted| wanted.contains(&entry.name))
     }))
+}
+
+/// How it stands with a topic's filters, as a key that can be read alone.
+fn filter_state(request: &Request, topic: &Topic) -> Option<Described> {
+    let state = request.broker.plugins.described(topic)?;
+    Some(Described {
+        name: FILTER_STATE_KEY.to_owned(),
+        value: Some(state),
+        source: Source::Default,
+        is_read_only: true,
+        is_sensitive: false,
+        kind: ConfigType::String,
+        doc: "Whether each filter of the topic can run",
+        synonyms: Vec::new(),
+    })
 }
 
 fn show(entry: Described, message: &DescribeConfigsRequestData) -> DescribeConfigsResourceResult {

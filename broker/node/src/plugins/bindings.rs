@@ -9,12 +9,16 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use sedge_core::log::AppendError;
 use sedge_core::metadata::{Image, Topic};
+use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaUuid;
 
 use super::filter::Filter;
 use super::registry::{Place, Registry};
+use super::tally::Tally;
 use crate::metrics::Metrics;
 use crate::published::Published;
 
@@ -28,6 +32,7 @@ pub struct Binding {
     pub filter: Arc<async_lock::Mutex<Filter>>,
     /// Bytes of the batches that wait or run.
     pub waiting: WaitingBytes,
+    pub tally: Tally,
 }
 
 /// All bindings that were used since they came to be.
@@ -81,12 +86,31 @@ impl Bindings {
         });
     }
 
+    /// Tells in the log what is due.
+    pub fn tell(&self) {
+        let bindings: Vec<_> = self.lock().values().cloned().collect();
+        let now = Instant::now();
+        for binding in bindings {
+            binding.tally.tell(now);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Binding>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Binding {
+    /// Counts a batch that is to be sent again, for the log; what the producer did wrong itself is
+    /// told to the producer alone.
+    pub fn refused(&self, error: AppendError) -> AppendError {
+        if error.code == ErrorCode::NotEnoughReplicas {
+            self.tally
+                .refused(error.message.as_deref().unwrap_or_default());
+        }
+        error
+    }
+
     fn new(registry: &Registry, metrics: &Metrics, topic: &Topic, plugin: &str) -> Self {
         let deployed = registry.get(plugin);
         let settings = settings(topic, plugin);
@@ -103,6 +127,7 @@ impl Binding {
             ))),
             settings,
             waiting: WaitingBytes::default(),
+            tally: Tally::new(&topic.name, plugin),
         }
     }
 

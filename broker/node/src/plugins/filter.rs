@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use log::warn;
+use sedge_core::limits::RECORD_ERRORS_MAX;
 use sedge_core::log::{AppendError, RecordError};
 use sedge_core::metadata::Topic;
 use sedge_plugin::{
@@ -14,16 +15,24 @@ use sedge_protocol::batch::Batch;
 use sedge_protocol::records::{self, Kept, RecordView, Records};
 
 use super::registry::Deployed;
-use crate::limits::FILTER_BATCH_BYTES_MAX;
+use crate::limits::{FILTER_BATCH_BYTES_MAX, REJECTION_TEXT_BYTES_MAX};
 use crate::metrics::{Metrics, PluginMetrics};
 
 /// What a filter made of a batch.
 #[derive(Debug)]
 pub enum Filtered {
     AsItCame,
-    Rebuilt(Batch),
+    Rebuilt(Rebuilt),
     /// Every record was dropped.
     Emptied,
+}
+
+/// A batch of which something was changed or dropped.
+#[derive(Debug)]
+pub struct Rebuilt {
+    pub batch: Batch,
+    /// The numbers that its records had in the batch before.
+    pub kept: Vec<i32>,
 }
 
 /// Why there is no outcome.
@@ -144,11 +153,14 @@ impl Filter {
             return Ok(Filtered::AsItCame);
         }
         if outcome.rejects_any() {
-            let error = rejection(&self.plugin, &outcome);
-            counters.rejected.add(error.record_errors.len() as u64);
-            return Err(Failed::Rejected(error));
+            let rejected = outcome.verdicts().filter(is_reject).count();
+            counters.rejected.add(rejected as u64);
+            return Err(Failed::Rejected(rejection(&self.plugin, &outcome)));
         }
         let kept = survivors(&views, &outcome);
+        let numbers = (0..).zip(outcome.verdicts());
+        let numbers = numbers.filter(|(_, verdict)| *verdict != Verdict::Drop);
+        let numbers: Vec<i32> = numbers.map(|(number, _)| number).collect();
         let replaced = outcome
             .verdicts()
             .filter(|verdict| matches!(verdict, Verdict::Replace { .. }))
@@ -166,7 +178,10 @@ impl Filter {
                     ),
                 )))
             }
-            Ok(Some(rebuilt)) => Ok(Filtered::Rebuilt(rebuilt)),
+            Ok(Some(batch)) => Ok(Filtered::Rebuilt(Rebuilt {
+                batch,
+                kept: numbers,
+            })),
             Ok(None) => Ok(Filtered::Emptied),
             Err(error) => Err(Failed::Plugin(error.to_string())),
         }
@@ -256,22 +271,28 @@ fn replaced<'a>(field: Field<'a>, before: Option<&'a [u8]>) -> Option<&'a [u8]> 
     }
 }
 
+fn is_reject(verdict: &Verdict<'_>) -> bool {
+    matches!(verdict, Verdict::Reject { .. })
+}
+
+/// Names the rejected records, with their reasons as far as those are short.
 fn rejection(plugin: &str, outcome: &Outcome) -> AppendError {
-    let record_errors = outcome
-        .verdicts()
-        .enumerate()
-        .filter_map(|(index, verdict)| match verdict {
-            Verdict::Reject { reason } => Some(RecordError {
-                index: index as i32,
-                message: Some(reason.to_owned()),
-            }),
-            _ => None,
-        })
-        .collect();
+    let mut text_left = REJECTION_TEXT_BYTES_MAX;
+    let rejected = (0..).zip(outcome.verdicts());
+    let rejected = rejected.filter_map(|(index, verdict)| match verdict {
+        Verdict::Reject { reason } => Some((index, reason)),
+        _ => None,
+    });
+    let record_errors = rejected.take(RECORD_ERRORS_MAX).map(|(index, reason)| {
+        let left = text_left.checked_sub(reason.len());
+        text_left = left.unwrap_or(0);
+        let message = left.map(|_| reason.to_owned());
+        RecordError { index, message }
+    });
     AppendError {
         code: ErrorCode::InvalidRecord,
+        record_errors: record_errors.collect(),
         message: Some(format!("The filter {plugin} rejected records.")),
-        record_errors,
     }
 }
 

@@ -12,6 +12,8 @@
 mod bindings;
 mod filter;
 mod registry;
+mod standing;
+mod tally;
 mod wanted;
 pub mod watch;
 
@@ -28,13 +30,20 @@ use sedge_storage::{Error, LogStore};
 
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::limits::{FILTER_RUNS_MAX, FILTER_WAITING_SHARE, FILTERS_WAITING_SHARE};
+use crate::limits::{
+    FILTER_RUNS_MAX, FILTER_WAITING_SHARE, FILTERS_WAITING_SHARE, UNREADY_NAMED_MAX,
+};
 use crate::metrics::Metrics;
 use crate::published::Published;
 use bindings::{Bindings, WaitingBytes};
-use filter::Filter;
+use filter::{Filter, Rebuilt};
 use registry::{Place, Registry};
+pub use standing::{Standing, Unready};
+pub use tally::TELL_EVERY;
 use wanted::Wanted;
+
+/// What DescribeConfigs has of a topic with filters beside its configuration.
+pub const FILTER_STATE_KEY: &str = "sedge.filter.state";
 
 /// The producer is to send again: the filter may be there any moment, and nothing may pass by it.
 /// Of Kafka's codes that every client takes so, this is the one that does not make it look for
@@ -71,6 +80,8 @@ pub struct Plugins {
     /// What they may come to, of all filters and of one.
     waiting_bytes_max: usize,
     waiting_bytes_max_each: usize,
+    /// The filters that were not ready when that was said last.
+    told: Mutex<Vec<Unready>>,
     metrics: Arc<Metrics>,
 }
 
@@ -85,6 +96,7 @@ impl Plugins {
             waiting: WaitingBytes::default(),
             waiting_bytes_max: requests / FILTERS_WAITING_SHARE,
             waiting_bytes_max_each: requests / FILTER_WAITING_SHARE,
+            told: Mutex::default(),
             metrics,
         }
     }
@@ -104,6 +116,7 @@ impl Plugins {
         batch: Batch,
     ) -> Result<Option<Batch>, AppendError> {
         let mut batch = batch;
+        let mut numbers = None;
         for plugin in topic.config.filters() {
             let binding = self
                 .bindings
@@ -114,22 +127,109 @@ impl Plugins {
                 self.waiting.join(bytes, self.waiting_bytes_max),
             );
             let (Some(_), Some(_)) = &waiting else {
-                return Err(too_slow(plugin, topic, self.waiting_bytes_max_each));
+                let error = too_slow(plugin, topic, self.waiting_bytes_max_each);
+                return Err(binding.refused(error));
             };
             let mut filter = binding.filter.lock_arc().await;
             // Taken last: who waits for one slow filter keeps no other from running.
             let run = self.runs.acquire_arc().await;
             let (of, client_id) = (Arc::clone(topic), client_id.to_owned());
+            let records = batch.header.record_count().max(0) as usize;
             let filtered = blocking::unblock(move || {
                 let _until_it_ran = run;
                 pass(&mut filter, &of, index, &client_id, batch)
             });
-            match filtered.await? {
-                Some(left) => batch = left,
-                None => return Ok(None),
+            match filtered.await {
+                Ok(Passed::AsItCame(same)) => {
+                    binding.tally.dropped(0, records);
+                    batch = same;
+                }
+                Ok(Passed::Rebuilt(rebuilt)) => {
+                    let dropped = records.saturating_sub(rebuilt.kept.len());
+                    binding.tally.dropped(dropped, records);
+                    batch = rebuilt.batch;
+                    numbers = Some(numbered(numbers.as_deref(), rebuilt.kept));
+                }
+                Ok(Passed::Emptied) => {
+                    binding.tally.dropped(records, records);
+                    return Ok(None);
+                }
+                Err(mut error) => {
+                    // The producer knows the batch as it was before any filter.
+                    for record in &mut error.record_errors {
+                        record.index = number(numbers.as_deref(), record.index);
+                    }
+                    return Err(binding.refused(error));
+                }
             }
         }
         Ok(Some(batch))
+    }
+
+    /// Whether a filter can run.
+    pub fn standing(&self, plugin: &str) -> Standing {
+        match self.registry.get(plugin).map(|deployed| deployed.factory) {
+            Some(Ok(_)) => Standing::Ready,
+            Some(Err(why)) => Standing::Broken(why),
+            None if self.wanted().place(plugin).is_some() => Standing::Compiling,
+            None => Standing::Missing,
+        }
+    }
+
+    /// The filters that topics are bound to and that cannot run.
+    pub fn unready(&self, image: &Image) -> Vec<Unready> {
+        let bound = image.topics().flat_map(|topic| {
+            let filters = topic.config.filters().iter();
+            filters.map(move |plugin| (&topic.name, plugin))
+        });
+        let unready = bound.filter_map(|(topic, plugin)| {
+            let standing = self.standing(plugin);
+            (!standing.is_ready()).then(|| Unready {
+                topic: topic.clone(),
+                plugin: plugin.clone(),
+                standing,
+            })
+        });
+        unready.collect()
+    }
+
+    /// Checks that filters may be bound: what is deployed and not compiled yet may be. Blocks.
+    ///
+    /// # Errors
+    /// Why the first of them may not be.
+    pub fn check_bound<'a>(
+        &self,
+        broker: &Broker,
+        filters: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), String> {
+        self.read_on(broker)
+            .map_err(|error| format!("{} cannot be read: {error}", crate::plugin_topic::TOPIC))?;
+        filters
+            .into_iter()
+            .try_for_each(|plugin| match self.standing(plugin) {
+                Standing::Ready | Standing::Compiling => Ok(()),
+                Standing::Missing => Err(format!(
+                    "no plugin {plugin} is deployed; deploy it first, with `sedge plugin deploy \
+                     {plugin} FILE`"
+                )),
+                Standing::Broken(why) => Err(format!(
+                    "the plugin {plugin} is deployed and cannot run: {why}"
+                )),
+            })
+    }
+
+    /// How it stands with each filter of a topic, for an operator; `None` without filters.
+    pub fn described(&self, topic: &Topic) -> Option<String> {
+        let filters = topic.config.filters().iter();
+        let described: Vec<_> = filters
+            .map(|plugin| format!("{plugin}: {}", self.standing(plugin)))
+            .collect();
+        (!described.is_empty()).then(|| described.join(", "))
+    }
+
+    /// Tells in the log what bindings have dropped and refused, where that is due.
+    pub fn tell(&self) {
+        self.bindings.tell();
     }
 
     /// Reads on in `__sedge_plugins`. Blocks.
@@ -164,9 +264,30 @@ impl Plugins {
             }
             self.release(broker);
             if next.is_none() {
-                return;
+                return self.tell_unready(&broker.metadata.load());
             }
         }
+    }
+
+    /// Says in the log which filters became unready, or ready again, since it was said last.
+    fn tell_unready(&self, image: &Image) {
+        let now = self.unready(image);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = |unready: &&Unready| !told.contains(unready);
+        for unready in now.iter().filter(news).take(UNREADY_NAMED_MAX) {
+            warn!(target: "sedge::plugin", "{unready}");
+        }
+        let again = |before: &&Unready| {
+            let same = |unready: &Unready| {
+                unready.topic == before.topic && unready.plugin == before.plugin
+            };
+            !now.iter().any(same)
+        };
+        for before in told.iter().filter(again).take(UNREADY_NAMED_MAX) {
+            let Unready { topic, plugin, .. } = before;
+            info!(target: "sedge::plugin", "the filter {plugin} of topic {topic} is ready, or bound no more");
+        }
+        *told = now;
     }
 
     /// Lets go of bindings that are out of date.
@@ -202,6 +323,25 @@ impl Plugins {
     }
 }
 
+/// What one filter has left of a batch.
+enum Passed {
+    AsItCame(Batch),
+    Rebuilt(Rebuilt),
+    Emptied,
+}
+
+/// The numbers of a batch's records before any filter, where `kept` are those before the last one.
+fn numbered(before: Option<&[i32]>, kept: Vec<i32>) -> Vec<i32> {
+    let first = |index: i32| number(before, index);
+    kept.into_iter().map(first).collect()
+}
+
+/// The number that a record had before any filter.
+fn number(before: Option<&[i32]>, index: i32) -> i32 {
+    let at = usize::try_from(index).unwrap_or(usize::MAX);
+    before.map_or(index, |before| before.get(at).copied().unwrap_or(index))
+}
+
 /// Runs a batch through one filter. What follows a failure is the topic's. Blocks.
 fn pass(
     filter: &mut Filter,
@@ -209,11 +349,11 @@ fn pass(
     index: i32,
     client_id: &str,
     batch: Batch,
-) -> Result<Option<Batch>, AppendError> {
+) -> Result<Passed, AppendError> {
     let failed = match filter.run(topic, index, client_id, &batch) {
-        Ok(filter::Filtered::AsItCame) => return Ok(Some(batch)),
-        Ok(filter::Filtered::Rebuilt(rebuilt)) => return Ok(Some(rebuilt)),
-        Ok(filter::Filtered::Emptied) => return Ok(None),
+        Ok(filter::Filtered::AsItCame) => return Ok(Passed::AsItCame(batch)),
+        Ok(filter::Filtered::Rebuilt(rebuilt)) => return Ok(Passed::Rebuilt(rebuilt)),
+        Ok(filter::Filtered::Emptied) => return Ok(Passed::Emptied),
         Err(filter::Failed::Rejected(error)) => return Err(error),
         Err(failed) => failed,
     };
@@ -236,5 +376,5 @@ fn pass(
         }
         (OnFilterError::Quarantine, _) => filter.quarantine(topic, "it is not deployed"),
     }
-    Ok(Some(batch))
+    Ok(Passed::AsItCame(batch))
 }

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use async_io::Timer;
 use futures_lite::future;
 use log::warn;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::Error;
 
+use super::TELL_EVERY;
 use crate::broker::Broker;
 use crate::plugin_topic::TOPIC;
 
@@ -41,6 +43,14 @@ pub async fn release(broker: Arc<Broker>) {
         let changed = broker.metadata.listen();
         broker.plugins.release(&broker);
         changed.await;
+    }
+}
+
+/// Tells in the log what filters drop and refuse, until the task is dropped.
+pub async fn tell(broker: Arc<Broker>) {
+    loop {
+        Timer::after(TELL_EVERY).await;
+        broker.plugins.tell();
     }
 }
 

@@ -1,0 +1,130 @@
+//! What a binding tells in the log: at once, and then once a minute what came together since.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+
+/// How often a binding says the same thing.
+pub const TELL_EVERY: Duration = Duration::from_mins(1);
+
+/// Counts of one binding.
+#[derive(Debug)]
+pub struct Tally {
+    topic: String,
+    plugin: String,
+    dropped: Mutex<Count>,
+    refused: Mutex<Count>,
+}
+
+/// What came together since it was told.
+#[derive(Debug, Default)]
+struct Count {
+    told: Option<Instant>,
+    some: u64,
+    of: u64,
+    why: String,
+}
+
+impl Count {
+    /// What is to be told now, which is counted anew then.
+    fn take(&mut self, now: Instant) -> Option<Self> {
+        let is_due = |told| now.duration_since(told) >= TELL_EVERY;
+        if self.some == 0 || !self.told.is_none_or(is_due) {
+            return None;
+        }
+        let told = Some(now);
+        Some(std::mem::replace(
+            self,
+            Self {
+                told,
+                ..Self::default()
+            },
+        ))
+    }
+}
+
+impl Tally {
+    pub fn new(topic: &str, plugin: &str) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            plugin: plugin.to_owned(),
+            dropped: Mutex::default(),
+            refused: Mutex::default(),
+        }
+    }
+
+    /// The filter has taken `dropped` of `records` out.
+    pub fn dropped(&self, dropped: usize, records: usize) {
+        let mut count = lock(&self.dropped);
+        count.some += dropped as u64;
+        count.of += records as u64;
+        self.tell_dropped(count, Instant::now());
+    }
+
+    /// A batch was refused, to be sent again.
+    pub fn refused(&self, why: &str) {
+        let mut count = lock(&self.refused);
+        count.some += 1;
+        why.clone_into(&mut count.why);
+        self.tell_refused(count, Instant::now());
+    }
+
+    /// Tells what is due.
+    pub fn tell(&self, now: Instant) {
+        self.tell_dropped(lock(&self.dropped), now);
+        self.tell_refused(lock(&self.refused), now);
+    }
+
+    fn tell_dropped(&self, mut count: MutexGuard<'_, Count>, now: Instant) {
+        let due = count.take(now);
+        drop(count);
+        if let Some(Count { some, of, .. }) = due {
+            info!(
+                target: "sedge::plugin",
+                "{}: the filter {} dropped {some} of {of} records (said once a minute)",
+                self.topic, self.plugin
+            );
+        }
+    }
+
+    fn tell_refused(&self, mut count: MutexGuard<'_, Count>, now: Instant) {
+        let due = count.take(now);
+        drop(count);
+        if let Some(Count { some, why, .. }) = due {
+            let batches = if some == 1 { "batch" } else { "batches" };
+            warn!(
+                target: "sedge::plugin",
+                "{}: {some} {batches} refused, to be sent again: {why} (said once a minute)",
+                self.topic
+            );
+        }
+    }
+}
+
+fn lock(count: &Mutex<Count>) -> MutexGuard<'_, Count> {
+    count.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_is_told_at_once_and_the_others_together_a_minute_later() {
+        let mut count = Count::default();
+        let began = Instant::now();
+        let mut told = |some: u64, seconds: u64| {
+            count.some += some;
+            let due = count.take(began + Duration::from_secs(seconds));
+            due.map(|due| due.some)
+        };
+        assert_eq!(told(0, 0), None);
+        assert_eq!(told(3, 1), Some(3));
+        assert_eq!(told(4, 2), None);
+        assert_eq!(told(5, 60), None);
+        assert_eq!(told(0, 61), Some(9), "a minute after the first");
+        assert_eq!(told(0, 200), None, "nothing since");
+        assert_eq!(told(1, 201), Some(1));
+    }
+}
