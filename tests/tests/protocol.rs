@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use sedge_tests::broker::Broker;
 use sedge_tests::report;
 use sedge_tests::wire::{
-    self, Batch, Connection, Decoder, Encoder, FETCH_VERSION, PRODUCE_VERSION, error, fetched, key,
+    self, Batch, Codec, Connection, Decoder, Encoder, FETCH_VERSION, PRODUCE_VERSION, error,
+    fetched, key,
 };
 
 #[path = "protocol/admin.rs"]
@@ -80,6 +81,19 @@ const CHECKS: &[Check] = &[
         "a timestamp outside the window",
         data::timestamp_outside_the_window,
     ),
+    (
+        "bodies that cannot be read",
+        data::bodies_that_cannot_be_read,
+    ),
+    (
+        "the largest timestamp of a batch",
+        data::largest_timestamp_of_a_batch,
+    ),
+    (
+        "log append time, said by a producer",
+        data::log_append_time_of_a_producer,
+    ),
+    ("every bad record is named", data::every_bad_record_is_named),
     (
         "a record without a key for a compacted topic",
         data::compacted_topic_needs_keys,

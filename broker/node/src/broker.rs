@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::net::connection::Peer;
 use crate::net::gate::MemoryGate;
 use crate::net::pipes::Pipes;
+use crate::openers::Openers;
 use crate::partitions::Partitions;
 use crate::plugins::Plugins;
 use crate::producer_ids::ProducerIds;
@@ -47,6 +48,7 @@ pub struct Broker {
     pub writer: Writer,
     pub gate: Arc<MemoryGate>,
     pub pipes: Arc<Pipes>,
+    pub openers: Arc<Openers>,
     pub parking: Arc<Parking>,
     pub fetch_sessions: Mutex<Sessions>,
     pub producer_ids: ProducerIds,
@@ -140,6 +142,7 @@ impl Broker {
             partitions: Partitions::default(),
             writer,
             pipes: Arc::default(),
+            openers: Arc::default(),
             gate: MemoryGate::new(config.queued_max_request_bytes),
             parking: Arc::default(),
             fetch_sessions: Mutex::new(Sessions::new(crate::limits::FETCH_SESSIONS_MAX)),

@@ -25,6 +25,7 @@ pub mod metadata_repair;
 pub mod metrics;
 pub mod mirror;
 pub mod net;
+pub mod openers;
 pub mod orphans;
 pub mod partitions;
 pub mod plugin_topic;

@@ -88,6 +88,21 @@ const _: () = assert!(
     "one slow filter leaves room for the others, and all of them for topics without"
 );
 
+/// Compressed bodies up to this are opened on the executor: handing one over costs some 20 us, and
+/// opening it takes zstd as long.
+pub const INLINE_BODY_BYTES: usize = 32 << 10;
+
+/// Bytes that may come out of a body there: what gzip, the slowest, takes a millisecond for on a
+/// small processor. What has more is opened again elsewhere.
+pub const INLINE_OPENED_BYTES: usize = 256 << 10;
+
+/// Bodies that are not compressed are passed over on the executor up to this: some 100 us.
+pub const INLINE_PLAIN_BYTES: usize = 2 << 20;
+
+/// Bodies opened at once off the executor, where there are so many processors: each may hold
+/// `sedge_protocol::limits::OPENER_BYTES_MAX`.
+pub const OPENERS_MAX: usize = 4;
+
 /// Bytes of records in one fetch response, whatever the client asks for (Kafka's
 /// `fetch.max.bytes`).
 pub const FETCH_RESPONSE_BYTES_MAX: usize = 55 << 20;

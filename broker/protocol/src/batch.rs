@@ -191,8 +191,17 @@ impl BatchHeader {
 
     /// Makes this a `LogAppendTime` batch of `now_ms`, with the CRC that belongs to it.
     pub fn set_log_append_time(&mut self, now_ms: i64, body: &[u8]) {
-        self.put(21, (self.attributes() | TIMESTAMP_TYPE_BIT).to_be_bytes());
+        let attributes = self.attributes() & !DELETE_HORIZON_BIT;
+        self.put(21, (attributes | TIMESTAMP_TYPE_BIT).to_be_bytes());
         self.put(35, now_ms.to_be_bytes());
+        *self = self.with_computed_crc(body);
+    }
+
+    /// Makes this a `CreateTime` batch with that largest timestamp, and the CRC that belongs to it.
+    pub fn set_create_time(&mut self, max_timestamp: i64, body: &[u8]) {
+        let attributes = self.attributes() & !(TIMESTAMP_TYPE_BIT | DELETE_HORIZON_BIT);
+        self.put(21, attributes.to_be_bytes());
+        self.put(35, max_timestamp.to_be_bytes());
         *self = self.with_computed_crc(body);
     }
 

@@ -10,11 +10,15 @@
 //! Source: Kafka's "Message format" page, `DefaultRecord`, `DefaultRecordBatch`.
 
 mod build;
+mod check;
 mod compact;
 mod compress;
+mod open;
 mod read;
 
 pub use build::{BatchBuilder, Kept, Producer, RecordHeader, rebuild, sequence_plus};
+pub use check::{RecordFacts, Unreadable, check_records, each_record};
 pub use compact::Compacted;
 pub use compress::{Compression, compress, compression_of, decompress};
-pub use read::{BodyFacts, Headers, RecordView, Records, validate_uncompressed};
+pub use open::{Opener, opened_bytes_max};
+pub use read::{Headers, RecordView, Records};

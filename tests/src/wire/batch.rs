@@ -15,12 +15,19 @@ pub enum Codec {
     Zstd = 4,
 }
 
+/// Of a record, either may be null.
+pub type KeyAndValue = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// A record batch to be encoded: what its header says is set apart from what it holds.
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub magic: u8,
     pub codec: Codec,
+    /// Bits beside the codec's.
+    pub attributes: i16,
     pub base_timestamp: i64,
+    /// What the header says; the first record's where `None`.
+    pub max_timestamp: Option<i64>,
     pub producer_id: i64,
     pub producer_epoch: i16,
     pub base_sequence: i32,
@@ -43,7 +50,9 @@ impl Batch {
         Self {
             magic: 2,
             codec: Codec::None,
+            attributes: 0,
             base_timestamp: now_ms(),
+            max_timestamp: None,
             producer_id: -1,
             producer_epoch: -1,
             base_sequence: -1,
@@ -56,15 +65,45 @@ impl Batch {
 
     /// Records with keys; without a value they are removals.
     pub fn keyed(records: &[(Vec<u8>, Option<Vec<u8>>)]) -> Self {
+        let some = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| (Some(key.clone()), value.clone());
+        Self::some_keyed(&records.iter().map(some).collect::<Vec<_>>())
+    }
+
+    /// Records of which some have keys.
+    pub fn some_keyed(records: &[KeyAndValue]) -> Self {
         let mut payload = Vec::new();
         for (delta, (key, value)) in records.iter().enumerate() {
-            put_keyed(&mut payload, delta as i64, Some(key), value.as_deref());
+            put_keyed(&mut payload, delta as i64, key.as_deref(), value.as_deref());
         }
         Self {
             payload,
             records: records.len() as i32,
             ..Self::of(&[])
         }
+    }
+
+    /// Records without keys at these times after the first one's, which come at these offsets after
+    /// the first one's.
+    pub fn spread(records: &[(i64, i64)]) -> Self {
+        let mut payload = Vec::new();
+        for (time, offset) in records {
+            put_spread(&mut payload, *time, *offset, None, Some(b"value"));
+        }
+        Self {
+            payload,
+            records: records.len() as i32,
+            ..Self::of(&[])
+        }
+    }
+
+    /// The same records in a Zstandard frame of one raw block (RFC 8878, 3.1.1.2).
+    #[must_use]
+    pub fn framed(self) -> Self {
+        let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 11 << 3];
+        let header = (self.payload.len() as u32) << 3 | 1;
+        frame.extend(&header.to_le_bytes()[..3]);
+        frame.extend(&self.payload);
+        self.compressed(Codec::Zstd, frame)
     }
 
     /// `count` records of `bytes` each.
@@ -91,10 +130,11 @@ impl Batch {
         b.extend((-1_i32).to_be_bytes());
         b.push(self.magic);
         b.extend([0; 4]);
-        b.extend((self.codec as i16).to_be_bytes());
+        b.extend((self.codec as i16 | self.attributes).to_be_bytes());
         b.extend(delta.to_be_bytes());
         b.extend(self.base_timestamp.to_be_bytes());
-        b.extend(self.base_timestamp.to_be_bytes());
+        let largest = self.max_timestamp.unwrap_or(self.base_timestamp);
+        b.extend(largest.to_be_bytes());
         b.extend(self.producer_id.to_be_bytes());
         b.extend(self.producer_epoch.to_be_bytes());
         b.extend(self.base_sequence.to_be_bytes());
@@ -116,8 +156,12 @@ fn put_record(out: &mut Vec<u8>, delta: i64, value: &[u8]) {
 }
 
 fn put_keyed(out: &mut Vec<u8>, delta: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
+    put_spread(out, 0, delta, key, value);
+}
+
+fn put_spread(out: &mut Vec<u8>, time: i64, delta: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
     let mut body = vec![0];
-    put_varint(&mut body, 0);
+    put_varint(&mut body, time);
     put_varint(&mut body, delta);
     for bytes in [key, value] {
         put_varint(&mut body, bytes.map_or(-1, |bytes| bytes.len() as i64));

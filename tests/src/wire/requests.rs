@@ -14,6 +14,8 @@ const TIMEOUT_MS: i32 = 30_000;
 pub struct Produced {
     pub error: i16,
     pub base_offset: i64,
+    /// Indices of the records that are named.
+    pub record_errors: Vec<i32>,
     pub message: Option<String>,
 }
 
@@ -43,13 +45,17 @@ pub fn produced(reply: &[u8]) -> Produced {
     d.i32();
     let (error, base_offset) = (d.i16(), d.i64());
     d.take(16);
-    for _ in 0..d.i32().max(0) {
-        d.i32();
+    let named = d.i32().max(0);
+    let record_errors = (0..named).map(|_| {
+        let index = d.i32();
         d.string();
-    }
+        index
+    });
+    let record_errors = record_errors.collect();
     Produced {
         error,
         base_offset,
+        record_errors,
         message: d.string(),
     }
 }

@@ -146,7 +146,7 @@ fn too_large() {
     );
 }
 
-/// Compressed bytes are not looked at where nothing needs them, and nothing may break by them.
+/// Compressed bytes are looked at, and nothing may break by them.
 #[test]
 fn compressed_noise() {
     let mut target = Target::start("compressed-noise");
@@ -154,10 +154,27 @@ fn compressed_noise() {
         let batch = Batch::filled(3, 100)
             .compressed(codec, vec![0x5a; 500])
             .encode();
-        let mut connection = target.connect();
-        let produced = wire::produce(&mut connection, "t", 0, &batch);
-        assert!(produced.error >= -1, "{codec:?}: an answer");
-        target.assert_serves(&format!("noise as {codec:?}"));
+        refuse(&mut target, &format!("noise as {codec:?}"), &batch, REFUSED);
+    }
+}
+
+/// 33 KB that would have to be unpacked into a gigabyte to be checked.
+#[test]
+fn a_decompression_bomb() {
+    if is_kafka() {
+        return;
+    }
+    let mut target = Target::start("bomb-checked");
+    let bomb = Batch::filled(3, 100)
+        .compressed(Codec::Zstd, zstd_bomb(1 << 30))
+        .encode();
+    for _ in 0..3 {
+        refuse(
+            &mut target,
+            "a decompression bomb",
+            &bomb,
+            &[error::INVALID_RECORD],
+        );
     }
 }
 

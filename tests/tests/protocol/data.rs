@@ -1,7 +1,7 @@
 //! Produce, Fetch, ListOffsets, InitProducerId.
 
 use super::{
-    Asked, Batch, Connection, Decoder, Duration, Encoder, FETCH_VERSION, Instant, NOT_YET,
+    Asked, Batch, Codec, Connection, Decoder, Duration, Encoder, FETCH_VERSION, Instant, NOT_YET,
     PRODUCE_VERSION, error, fetched, key, wire,
 };
 
@@ -270,6 +270,108 @@ pub fn timestamp_outside_the_window(asked: &mut Asked) {
     batch.base_timestamp -= HOUR_MS;
     assert_eq!(asked.produce(&batch).error, INVALID_TIMESTAMP);
     assert_eq!(asked.produce(&Batch::filled(1, 10)).error, error::NONE);
+}
+
+/// Kafka opens every body, and so does sedge: what is acknowledged can be read.
+pub fn bodies_that_cannot_be_read(asked: &mut Asked) {
+    asked.create(1, &[]);
+    let two = || Batch::spread(&[(0, 0), (0, 1)]);
+    let mut cut = two().framed();
+    cut.payload.truncate(cut.payload.len() - 3);
+    let more = Batch {
+        count: Some(3),
+        last_offset_delta: Some(2),
+        ..two().framed()
+    };
+    let fewer = Batch {
+        count: Some(1),
+        last_offset_delta: Some(0),
+        ..two().framed()
+    };
+    let mut cases = vec![
+        ("cut short", cut),
+        ("two records, said three", more),
+        ("two records, said one", fewer),
+        ("a gap", Batch::spread(&[(0, 0), (0, 5)]).framed()),
+    ];
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let noise = two().compressed(codec, b"nonsense".to_vec());
+        cases.push(("not the codec's", noise));
+    }
+    for (what, batch) in cases {
+        let produced = asked.produce(&batch);
+        let codec = batch.codec;
+        // Kafka answers an unknown server error for what it cannot decompress.
+        let tripped = produced.error == -1 && asked.broker.is_kafka();
+        assert!(
+            tripped || produced.error == error::INVALID_RECORD,
+            "{what}, {codec:?}: {produced:?}"
+        );
+    }
+    let late = asked.produce(&Batch::spread(&[(0, 0), (1_000_000_000, 1)]).framed());
+    assert_eq!(late.error, INVALID_TIMESTAMP, "{late:?}");
+    assert_eq!(late.record_errors, [1]);
+    assert_eq!(asked.produce(&two().framed()).base_offset, 0);
+}
+
+/// Some clients leave it unset.
+pub fn largest_timestamp_of_a_batch(asked: &mut Asked) {
+    asked.create(1, &[]);
+    let mut base = 0;
+    for is_compressed in [false, true] {
+        for said in [-1, 0, 3000, 1_000_000_000] {
+            let mut batch = Batch::spread(&[(0, 0), (5000, 1), (3000, 2)]);
+            if is_compressed {
+                batch = batch.framed();
+            }
+            // Each later than all before.
+            let first = batch.base_timestamp - HOUR_MS + base * 10_000;
+            batch.base_timestamp = first;
+            batch.max_timestamp = Some(if said > 0 { first + said } else { said });
+            assert_eq!(asked.produce(&batch).base_offset, base, "{said}");
+            assert_eq!(offset_at(asked, first + 4000), (0, first + 5000, base + 1));
+            let got = wire::fetch(&mut asked.connection, &asked.topic, 0, base).records;
+            assert_eq!(Decoder(&got[35..]).i64(), first + 5000, "as stored");
+            base += 3;
+        }
+    }
+}
+
+pub fn log_append_time_of_a_producer(asked: &mut Asked) {
+    const LOG_APPEND_TIME: i16 = 8;
+    asked.create(1, &[]);
+    let batch = Batch {
+        attributes: LOG_APPEND_TIME,
+        ..Batch::filled(2, 10)
+    };
+    assert_eq!(asked.produce(&batch).error, error::NONE);
+    let got = wire::fetch(&mut asked.connection, &asked.topic, 0, 0).records;
+    assert_eq!(
+        Decoder(&got[21..]).i16(),
+        0,
+        "the topic's own timestamp type"
+    );
+    assert_eq!(wire::records(&got).len(), 2);
+}
+
+/// KIP-467: clients tell records apart by it.
+pub fn every_bad_record_is_named(asked: &mut Asked) {
+    asked.create(1, &[("cleanup.policy", "compact")]);
+    for bad in [vec![], vec![7], (0..30).step_by(3).collect::<Vec<i32>>()] {
+        let record = |n: i32| {
+            let key = (!bad.contains(&n)).then(|| b"key".to_vec());
+            (key, Some(b"value".to_vec()))
+        };
+        let records: Vec<_> = (0..30).map(record).collect();
+        let produced = asked.produce(&Batch::some_keyed(&records));
+        let code = if bad.is_empty() {
+            error::NONE
+        } else {
+            error::INVALID_RECORD
+        };
+        assert_eq!(produced.error, code, "{produced:?}");
+        assert_eq!(produced.record_errors, bad);
+    }
 }
 
 pub fn compacted_topic_needs_keys(asked: &mut Asked) {

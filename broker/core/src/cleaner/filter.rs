@@ -1,5 +1,6 @@
 //! What stays of each batch.
 
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 
 use sedge_protocol::batch::Batch;
@@ -41,13 +42,15 @@ pub struct Filter<'a> {
     pub delete_retention_ms: i64,
     /// Records that went.
     pub records_removed: u64,
+    /// Batches that stay as they are because their records cannot be read.
+    pub unreadable_batches: u64,
 }
 
 impl Filter<'_> {
-    /// What stays of the batch.
+    /// What stays of the batch: all of it, where its records cannot be read.
     ///
     /// # Errors
-    /// Its records cannot be read.
+    /// What building gives.
     pub fn filter(&mut self, batch: &Batch) -> Result<Filtered> {
         let header = &batch.header;
         let can_go = self.transactions.is_discarded(batch);
@@ -66,7 +69,10 @@ impl Filter<'_> {
                 Filtered::Nothing
             });
         }
-        let body = decompress(header, &batch.body, DECOMPRESSED_BYTES_MAX)?;
+        let Some(body) = readable(batch) else {
+            self.unreadable_batches += 1;
+            return Ok(Filtered::Whole);
+        };
         let mut counts = Counts::default();
         for record in Records::new(header, &body) {
             let record = record?;
@@ -141,28 +147,44 @@ impl Counts {
 impl KeyOffsets {
     /// Takes the keys of a batch. False where it has no room for all of them: the batch is for the
     /// next pass then. (What it took of it does no harm: those records are behind all that this
-    /// pass looks at.)
-    ///
-    /// # Errors
-    /// The records cannot be read.
-    pub fn put_batch(&mut self, batch: &Batch, transactions: &mut Transactions) -> Result<bool> {
+    /// pass looks at.) A batch that cannot be read hides nothing: consumers do not see what is in
+    /// it either.
+    pub fn put_batch(&mut self, batch: &Batch, transactions: &mut Transactions) -> bool {
         let header = &batch.header;
         let is_discarded = transactions.is_discarded(batch);
         if header.is_control() || is_discarded || header.record_count() == 0 {
-            return Ok(true);
+            return true;
         }
-        let body = decompress(header, &batch.body, DECOMPRESSED_BYTES_MAX)?;
-        for record in Records::new(header, &body) {
-            let record = record?;
+        let Some(body) = readable(batch) else {
+            return true;
+        };
+        for record in Records::new(header, &body).map_while(Result::ok) {
             let offset = header.base_offset().plus(record.offset_delta.into());
             if let Some(key) = record.key
                 && !self.put(key, offset)
             {
-                return Ok(false);
+                return false;
             }
         }
-        Ok(true)
+        true
     }
+}
+
+/// The uncompressed body of a batch, if every record in it can be read and lies at an offset that
+/// is the batch's own. Older versions did not look at that, and
+/// `sedge.produce.validation=relaxed` does not.
+fn readable(batch: &Batch) -> Option<Cow<'_, [u8]>> {
+    let header = &batch.header;
+    let body = decompress(header, &batch.body, DECOMPRESSED_BYTES_MAX).ok()?;
+    let mut next = 0;
+    for record in Records::new(header, &body) {
+        let delta = record.ok()?.offset_delta;
+        if !(next..=header.last_offset_delta()).contains(&delta) {
+            return None;
+        }
+        next = delta.saturating_add(1);
+    }
+    Some(body)
 }
 
 /// A batch is what its checksum says.

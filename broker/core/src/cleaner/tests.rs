@@ -83,7 +83,7 @@ impl Log {
         let mut met = transactions.clone();
         for batch in self.batches.iter().filter(dirty) {
             let base = batch.header.base_offset().get();
-            if base >= end || !keys.put_batch(batch, &mut met).unwrap() {
+            if base >= end || !keys.put_batch(batch, &mut met) {
                 end = end.min(base);
                 break;
             }
@@ -96,6 +96,7 @@ impl Log {
             now_ms,
             delete_retention_ms: RETENTION_MS,
             records_removed: 0,
+            unreadable_batches: 0,
         };
         let mut left = Vec::new();
         for batch in &self.batches {
@@ -385,8 +386,11 @@ fn a_damaged_batch_is_an_error() {
         now_ms: 0,
         delete_retention_ms: 0,
         records_removed: 0,
+        unreadable_batches: 0,
     };
-    assert!(filter.filter(batch).is_err());
+    // The checksum is looked at before; with a right one, a batch like this stays.
+    assert!(matches!(filter.filter(batch), Ok(Filtered::Whole)));
+    assert_eq!(filter.unreadable_batches, 1);
 }
 
 fn slice(at: i64, bytes: u64, newest_ms: i64) -> SliceFacts {
@@ -487,4 +491,43 @@ fn the_longest_lag_forces_a_compaction_or_a_new_segment() {
     slices[1].is_active = true;
     assert_eq!(assessed(&slices, 45), (false, false));
     assert_eq!(assessed(&slices, 46), (false, true));
+}
+
+/// One such batch had the whole partition set aside until the next start.
+#[test]
+fn a_batch_that_cannot_be_read_stays_and_hides_nothing() {
+    let break_body: [fn(&mut Batch); 3] = [
+        // Not what the codec wrote; all but its end; offsets of batches that come later.
+        |batch| batch.body = alloc::vec![0x5a; 40].into(),
+        |batch| batch.body = batch.body.slice(..batch.body.len() - 5),
+        |batch| {
+            let mut builder = BatchBuilder::new(Compression::None);
+            builder.push(5, Some(b"k"), Some(b"x"), &[]);
+            builder.push(5, Some(b"k"), Some(b"x"), &[]);
+            let body = builder.build().unwrap().body;
+            let mut body = body.to_vec();
+            let second = body.len() / 2;
+            body[second + 3] = 2 * 40;
+            let mut header = *batch.header.as_bytes();
+            header[22] = 0;
+            batch.header = BatchHeader::read(&header).unwrap();
+            batch.body = body.into();
+        },
+    ];
+    for codec in [Compression::Gzip, Compression::Lz4, Compression::Zstd] {
+        for break_body in break_body {
+            let mut log = Log::new(codec);
+            log.write(&[("k", Some("1")), ("only", Some("1"))])
+                .write(&[("k", Some("poisoned")), ("only", Some("poisoned"))])
+                .write(&[("k", Some("2"))])
+                .write(&[("z", Some("1"))]);
+            break_body(&mut log.batches[1]);
+            let poisoned = log.batches[1].clone();
+            log.compact(10, 1 << 20);
+            assert_eq!(log.batches[1].body, poisoned.body);
+            assert_eq!(log.batches[1].header, poisoned.header);
+            log.batches.remove(1);
+            assert_eq!(log.show(), "[1:only=1] [4:k=2] [5:z=1]");
+        }
+    }
 }

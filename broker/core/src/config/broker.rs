@@ -155,6 +155,8 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "Milliseconds between two refreshes of a Kerberos ticket"),
     fixed("sedge.console", Text, Some("127.0.0.1:9644"), Anything,
         "Address of the console and of /metrics, or off"),
+    dynamic("sedge.produce.validation", Text, Some("strict"), OneOf(&["strict", "relaxed"]),
+        TOPICS),
     fixed("sedge.profile", Text, Some("standard"), OneOf(&["small", "standard"]),
         "small: for little memory and flash"),
     // Kafka has 102400: of five pipelined batches most wait in the client then, and each packet of

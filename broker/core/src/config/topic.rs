@@ -136,6 +136,9 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
     key("sedge.filter.on.error", Text, Some("fail-closed"),
         OneOf(&["fail-open", "fail-closed", "quarantine"]), &[],
         "When a filter fails: keep the batch, refuse it, or stop using the filter"),
+    key("sedge.produce.validation", Text, Some("strict"), OneOf(&["strict", "relaxed"]),
+        &["sedge.produce.validation"],
+        "strict: every record is checked; relaxed: not those of compressed batches"),
     key("sedge.retention.priority", Text, Some("normal"),
         OneOf(&["low", "normal", "high", "keep"]), &[],
         "When the disk cap is reached: low goes first, high last, keep never"),
@@ -219,6 +222,7 @@ pub struct TopicConfig {
     is_compacted: bool,
     is_deleted: bool,
     is_log_append_time: bool,
+    trusts_compressed: bool,
     retention_priority: RetentionPriority,
     on_filter_error: OnFilterError,
     filters: Vec<String>,
@@ -260,6 +264,7 @@ impl TopicConfig {
             is_compacted: false,
             is_deleted: false,
             is_log_append_time: false,
+            trusts_compressed: false,
             retention_priority: RetentionPriority::Unmarked,
             on_filter_error: OnFilterError::FailClosed,
             filters: Vec::new(),
@@ -299,6 +304,7 @@ impl TopicConfig {
                     _ => Durability::AsTheBroker,
                 };
             }
+            "sedge.produce.validation" => self.trusts_compressed = value == "relaxed",
             "sedge.retention.priority" => {
                 self.retention_priority = match value {
                     "low" => RetentionPriority::Low,
@@ -387,6 +393,12 @@ impl TopicConfig {
     #[must_use]
     pub const fn is_log_append_time(&self) -> bool {
         self.is_log_append_time
+    }
+
+    /// Whether the records of a compressed batch are taken as its producer sent them, unopened.
+    #[must_use]
+    pub const fn trusts_compressed(&self) -> bool {
+        self.trusts_compressed
     }
 
     /// Whether a batch is on flash before it is answered; `None` where the broker's setting holds.

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::Offset;
 
-pub use check::check_batch;
+pub use check::{Checked, check_body, check_header, is_opened};
 pub use producers::{Producers, SequenceRange, SequenceVerdict, WrittenBatch};
 
 /// One record of a batch that is refused.

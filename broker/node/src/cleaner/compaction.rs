@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use log::{debug, info};
+use log::{debug, info, warn};
 use sedge_core::cleaner::{
     Compactable, CompactionPolicy, Filter, Filtered, KeyOffsets, LastBatches, LogFacts, SliceFacts,
     TransactionScan, Transactions, assess, is_due,
@@ -195,6 +195,7 @@ fn compact(pace: &Pace, job: &Job) -> Result<bool, CleanError> {
         now_ms: pace.broker.clock.append_ms(),
         delete_retention_ms: job.topic.config.delete_retention_ms(),
         records_removed: 0,
+        unreadable_batches: 0,
     };
     Rewriting {
         pace,
@@ -236,10 +237,7 @@ fn map_keys(
         if !knows_transactions && (header.is_transactional() || header.is_control()) {
             return Ok(None);
         }
-        let has_room = keys
-            .put_batch(&batch, &mut met)
-            .map_err(|source| CleanError::Batch { offset, source })?;
-        if !has_room {
+        if !keys.put_batch(&batch, &mut met) {
             if offset <= first_dirty {
                 return Err(CleanError::TooManyKeys { offset });
             }
@@ -339,6 +337,20 @@ impl Rewriting<'_> {
         let (source, kept) = (self.source_bytes, self.kept_bytes);
         let removed = self.filter.records_removed;
         pace.broker.metrics.cleaner.records_removed.add(removed);
+        let unreadable = self.filter.unreadable_batches;
+        if unreadable > 0 {
+            pace.broker
+                .metrics
+                .cleaner
+                .unreadable_batches
+                .add(unreadable);
+            warn!(
+                target: "sedge::cleaner",
+                "{}: {unreadable} batches stay as they are, because their records cannot be read; \
+                 consumers cannot read them either",
+                self.job
+            );
+        }
         info!(
             target: "sedge::cleaner",
             "{} is compacted up to {}: {source} bytes became {kept}, {removed} records went",

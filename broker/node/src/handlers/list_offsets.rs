@@ -1,5 +1,6 @@
 //! ListOffsets (key 2): the special timestamps, and the first record at or after a time.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use sedge_core::metadata::Image;
@@ -11,8 +12,7 @@ use sedge_protocol::kafka::generated::list_offsets_request::{
 use sedge_protocol::kafka::generated::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponseData, ListOffsetsTopicResponse,
 };
-use sedge_protocol::limits::DECOMPRESSED_BYTES_MAX;
-use sedge_protocol::records::{self, Records};
+use sedge_protocol::records::{self, Opener, opened_bytes_max};
 use sedge_protocol::{Bytes, ErrorCode};
 use sedge_storage::LogStore;
 
@@ -185,22 +185,20 @@ fn each_record(batch: &Batch, from: Offset, mut visit: impl FnMut(Offset, i64) -
         visit(first, header.max_timestamp());
         return;
     }
-    let Ok(body) = records::decompress(header, &batch.body, DECOMPRESSED_BYTES_MAX) else {
-        visit(first, header.max_timestamp());
-        return;
-    };
-    for record in Records::new(header, &body) {
-        let Ok(record) = record else {
-            visit(first, header.max_timestamp());
-            return;
-        };
+    let bytes_max = opened_bytes_max(batch.body.len());
+    let mut opener = Opener::new();
+    let read = records::each_record(header, &batch.body, &mut opener, bytes_max, |record| {
         let offset = header.base_offset().plus(i64::from(record.offset_delta));
         let timestamp = header
             .base_timestamp()
             .saturating_add(record.timestamp_delta);
         if offset >= from && !visit(offset, timestamp) {
-            return;
+            return ControlFlow::Break(());
         }
+        ControlFlow::Continue(())
+    });
+    if read.is_err() {
+        visit(first, header.max_timestamp());
     }
 }
 

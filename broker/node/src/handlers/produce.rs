@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sedge_core::log::{AppendError, SequenceRange, check_batch};
+use sedge_core::log::{AppendError, SequenceRange, check_header};
 use sedge_core::metadata::Topic;
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::produce_request::ProduceRequestData;
@@ -139,7 +139,11 @@ async fn admit_partition(
     }
     let now_ms = request.broker.clock.now().wall_ms;
     let records = records.unwrap_or_default();
-    let batch = match check_batch(records, request.version(), &topic.config, now_ms) {
+    let checked = match check_header(records, request.version(), &topic.config) {
+        Ok(batch) => request.broker.openers.check(batch, topic, now_ms).await,
+        Err(error) => Err(error),
+    };
+    let batch = match checked {
         Ok(batch) => batch,
         Err(error) => return Slot::Done(Err(error)),
     };

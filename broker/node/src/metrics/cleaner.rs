@@ -9,6 +9,8 @@ pub struct CleanerMetrics {
     pub compactions: Counter,
     /// Records that compaction removed.
     pub records_removed: Counter,
+    /// Batches that a compaction kept as they are, because their records cannot be read.
+    pub unreadable_batches: Counter,
     /// Sparse segments of which the rest was copied elsewhere.
     pub segments_emptied: Counter,
     /// Bytes of batches read to compact and to empty segments.
@@ -35,6 +37,11 @@ impl CleanerMetrics {
                 "sedge_cleaner_records_removed_total",
                 "Records that compaction removed.",
                 &self.records_removed,
+            ),
+            (
+                "sedge_cleaner_unreadable_batches_total",
+                "Batches that a compaction kept as they are: their records cannot be read.",
+                &self.unreadable_batches,
             ),
             (
                 "sedge_cleaner_segments_emptied_total",

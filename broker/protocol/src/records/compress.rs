@@ -1,13 +1,11 @@
-//! Codecs of batch bodies, each with a bound on what comes out.
+//! Codecs of batch bodies: which one a header names, and whole bodies in and out.
 
 use std::borrow::Cow;
-use std::io::Read as _;
 
-pub use crate::kafka::compression::Compression;
-
+use super::open::Opener;
 use crate::batch::BatchHeader;
 use crate::error::{Error, Result};
-use crate::kafka::compression::{gzip, snappy, zstd};
+pub use crate::kafka::compression::Compression;
 
 /// The codec that a header names.
 ///
@@ -29,52 +27,16 @@ pub fn decompress<'a>(
     body: &'a [u8],
     bytes_max: usize,
 ) -> Result<Cow<'a, [u8]>> {
-    let result = match compression_of(header)? {
-        Compression::None => return Ok(Cow::Borrowed(body)),
-        Compression::Gzip => gzip::decompress_bounded(body, bytes_max),
-        Compression::Snappy => snappy::decompress_bounded(body, bytes_max),
-        Compression::Zstd => zstd::decompress_bounded(body, bytes_max),
-        Compression::Lz4 => return decompress_lz4(body, bytes_max).map(Cow::Owned),
-        _ => {
-            let number = i64::from(header.compression());
-            return Err(Error::Unknown {
-                what: "compression type",
-                number,
-            });
-        }
-    };
-    result
-        .map(Cow::Owned)
-        .map_err(|error| Error::Message(error.into()))
-}
-
-/// What an LZ4 frame begins with. The format of before has another magic, no checksum over its
-/// header and blocks of 8 MiB; Kafka does not read it either.
-const LZ4_MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
-
-/// The whole LZ4 frame format: clients differ in block size, linked blocks and checksums, and
-/// Kafka's own codec here reads only what the Java client writes.
-fn decompress_lz4(body: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
-    if !body.is_empty() && !body.starts_with(&LZ4_MAGIC) {
-        return Err(Error::Invalid {
-            what: "the lz4 frame",
-        });
+    if compression_of(header)? == Compression::None {
+        return Ok(Cow::Borrowed(body));
     }
-    let mut out = Vec::new();
-    let limit = bytes_max as u64 + 1;
-    lz4_flex::frame::FrameDecoder::new(body)
-        .take(limit)
-        .read_to_end(&mut out)
-        .map_err(|_| Error::Invalid {
-            what: "the lz4 frame",
-        })?;
-    if out.len() > bytes_max {
-        return Err(Error::TooMany {
-            what: "decompressed bytes",
-            limit: bytes_max,
-        });
+    let mut opener = Opener::new();
+    let mut pieces = opener.open(header, body, bytes_max)?;
+    let mut records = Vec::new();
+    while pieces.advance()? {
+        records.extend_from_slice(pieces.piece());
     }
-    Ok(out)
+    Ok(Cow::Owned(records))
 }
 
 /// `records` by the codec, at its usual level.

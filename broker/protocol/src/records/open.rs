@@ -1,0 +1,220 @@
+//! Opening bodies: decompressed piece by piece, with bounded memory whatever the body says.
+//!
+//! All codecs are here once: checking a produced batch, looking records up, compacting, filtering
+//! and mirroring read bodies through [`Opener`] and thereby agree on what can be read.
+//!
+//! **Invariant:** an opener holds at most [`OPENER_BYTES_MAX`], and keeps at most
+//! [`OPENER_BYTES_KEPT`] between two bodies.
+//!
+//! Source: RFC 1952 (gzip), RFC 8878 (zstd), the LZ4 frame format 1.6.4, the snappy format
+//! description, xerial's `SnappyOutputStream`.
+
+mod gzip;
+mod lz4;
+mod snappy;
+#[cfg(test)]
+mod tests;
+mod zstd;
+
+use super::compress::{Compression, compression_of};
+use crate::batch::BatchHeader;
+use crate::error::{Error, Result};
+use crate::limits::{DECOMPRESSED_BYTES_MAX, OPENED_RATIO_MAX, OPENER_BYTES_KEPT};
+
+/// Bytes that a body of `body_bytes` may open to where each is looked at and none is kept.
+#[must_use]
+pub const fn opened_bytes_max(body_bytes: usize) -> usize {
+    let by_ratio = body_bytes.saturating_mul(OPENED_RATIO_MAX);
+    if by_ratio > DECOMPRESSED_BYTES_MAX {
+        by_ratio
+    } else {
+        DECOMPRESSED_BYTES_MAX
+    }
+}
+
+/// What a body is opened with: the codecs' states and one buffer, kept for the next body.
+#[derive(Debug, Default)]
+pub struct Opener {
+    piece: Vec<u8>,
+    gzip: Option<gzip::Gzip>,
+    lz4: lz4::Lz4,
+    snappy: snappy::Snappy,
+    zstd: Option<zstd::Zstd>,
+}
+
+impl Opener {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Begins a body, of which at most `bytes_max` may come out.
+    ///
+    /// # Errors
+    /// A codec that does not exist.
+    pub(super) fn open<'a>(
+        &'a mut self,
+        header: &BatchHeader,
+        body: &'a [u8],
+        bytes_max: usize,
+    ) -> Result<Pieces<'a>> {
+        let Self {
+            piece,
+            gzip,
+            lz4,
+            snappy,
+            zstd,
+        } = self;
+        let codec = match compression_of(header)? {
+            Compression::Gzip => {
+                let gzip = gzip.get_or_insert_default();
+                gzip.begin();
+                Codec::Gzip(gzip)
+            }
+            Compression::Lz4 => {
+                lz4.begin();
+                Codec::Lz4(lz4)
+            }
+            Compression::Snappy => {
+                snappy.begin();
+                Codec::Snappy(snappy)
+            }
+            Compression::Zstd => {
+                let zstd = zstd.get_or_insert_default();
+                zstd.begin();
+                Codec::Zstd(zstd)
+            }
+            _ => Codec::None,
+        };
+        let is_plain = matches!(codec, Codec::None);
+        Ok(Pieces {
+            plain: if is_plain { body } else { &[] },
+            input: if is_plain { &[] } else { body },
+            piece,
+            codec,
+            start: 0,
+            end: 0,
+            left: bytes_max,
+            bytes_max,
+        })
+    }
+
+    /// Lets go of what an unusual body needed.
+    pub fn trim(&mut self) {
+        let Self {
+            piece, lz4, zstd, ..
+        } = self;
+        lz4.trim();
+        if piece.capacity() > OPENER_BYTES_KEPT {
+            *piece = Vec::new();
+        }
+        if zstd
+            .as_ref()
+            .is_some_and(|zstd| zstd.bytes() > OPENER_BYTES_KEPT)
+        {
+            *zstd = None;
+        }
+    }
+}
+
+/// One opened body, as pieces: each is there until the next is asked for.
+#[derive(Debug)]
+pub(super) struct Pieces<'a> {
+    /// The only piece, of a body that is not compressed.
+    plain: &'a [u8],
+    input: &'a [u8],
+    piece: &'a mut Vec<u8>,
+    codec: Codec<'a>,
+    /// The present piece, within `piece`.
+    start: usize,
+    end: usize,
+    /// Bytes that may still come out, of so many.
+    left: usize,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+enum Codec<'a> {
+    None,
+    Gzip(&'a mut gzip::Gzip),
+    Lz4(&'a mut lz4::Lz4),
+    Snappy(&'a mut snappy::Snappy),
+    Zstd(&'a mut zstd::Zstd),
+}
+
+impl Pieces<'_> {
+    #[inline]
+    pub(super) fn piece(&self) -> &[u8] {
+        if matches!(self.codec, Codec::None) {
+            self.plain
+        } else {
+            self.piece.get(self.start..self.end).unwrap_or_default()
+        }
+    }
+
+    /// Puts the next piece, which is not empty, in the place of the present one. False at the end.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`] where more comes out than may; bytes that are not the codec's, or that
+    /// end too early.
+    pub(super) fn advance(&mut self) -> Result<bool> {
+        loop {
+            let range = match &mut self.codec {
+                Codec::None => {
+                    self.plain = &[];
+                    return Ok(false);
+                }
+                Codec::Gzip(codec) => codec.next(&mut self.input, self.piece),
+                Codec::Lz4(codec) => codec.next(&mut self.input, self.piece),
+                Codec::Snappy(codec) => codec.next(&mut self.input, self.piece, self.left),
+                Codec::Zstd(codec) => codec.next(&mut self.input, self.piece, self.left),
+            }?;
+            let Some(range) = range else {
+                (self.start, self.end) = (0, 0);
+                return Ok(false);
+            };
+            let left = self.left.checked_sub(range.len());
+            self.left = left.ok_or(too_many(self.bytes_max))?;
+            (self.start, self.end) = (range.start, range.end);
+            if !range.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// The first `bytes` of a buffer that only grows: what is there already is not cleared again.
+fn room(buffer: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
+    if buffer.len() < bytes {
+        buffer.resize(bytes, 0);
+    }
+    buffer.get_mut(..bytes).unwrap_or_default()
+}
+
+const fn too_many(limit: usize) -> Error {
+    Error::TooMany {
+        what: "decompressed bytes",
+        limit,
+    }
+}
+
+const fn wrong(what: &'static str) -> Error {
+    Error::Invalid { what }
+}
+
+/// Takes `count` bytes off the front.
+fn take<'a>(input: &mut &'a [u8], count: usize, what: &'static str) -> Result<&'a [u8]> {
+    let (front, rest) = input
+        .split_at_checked(count)
+        .ok_or(Error::Truncated { what })?;
+    *input = rest;
+    Ok(front)
+}
+
+fn take_array<const N: usize>(input: &mut &[u8], what: &'static str) -> Result<[u8; N]> {
+    let (front, rest) = input
+        .split_first_chunk::<N>()
+        .ok_or(Error::Truncated { what })?;
+    *input = rest;
+    Ok(*front)
+}
