@@ -27,6 +27,7 @@ pub mod report;
 pub mod scale;
 pub mod sedge;
 pub mod segments;
+pub mod small_disk;
 pub mod soak;
 pub mod temp_dir;
 pub mod tools;

@@ -5,6 +5,8 @@
 mod cap;
 #[path = "disk/clock.rs"]
 mod clock;
+#[path = "disk/full.rs"]
+mod full;
 #[path = "disk/recycle.rs"]
 mod recycle;
 #[path = "disk/wear.rs"]

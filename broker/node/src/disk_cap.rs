@@ -40,8 +40,7 @@ pub async fn run(broker: Arc<Broker>, links: Vec<LinkTopics>) {
         }
         let log_starts = dropped.iter().map(|of| (of.partition, of.next_offset));
         match broker.writer.retain(log_starts.collect()).await {
-            Ok(true) => tell(&broker, &dropped),
-            Ok(false) => {}
+            Ok(count) => tell(&broker, dropped.get(..count).unwrap_or_default()),
             Err(_) => return,
         }
     }

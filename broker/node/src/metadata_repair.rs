@@ -9,7 +9,7 @@ use sedge_protocol::ids::{LeaderEpoch, NodeId, Offset, ProducerId};
 use sedge_protocol::metadata_records::MetadataRecord;
 use sedge_protocol::records::Records;
 use sedge_storage::doctor::Report;
-use sedge_storage::{Commit, Entry, Error, LogStore, Store};
+use sedge_storage::{Commit, Entry, Error, LogStore, Room, Store, Urgency};
 
 use crate::broker::random_uuid;
 use crate::clock::Clock;
@@ -111,7 +111,13 @@ pub fn repair(config: &Config, seen: &Seen, report: &Report) -> Result<Vec<Chang
         next = batch.header.next_offset();
         batches.push(batch);
     }
-    store.reserve(batches.iter().map(Batch::bytes).sum())?;
+    let bytes: usize = batches.iter().map(Batch::bytes).sum();
+    // Without it there is no start, so it may take what is kept for what frees space.
+    store.reserve(Room {
+        batch_bytes: bytes as u64,
+        rows: 2,
+        urgency: Urgency::Command,
+    })?;
     let (partition, offset) = (METADATA_PARTITION, bounds.next_offset);
     store.append(Commit {
         entries: vec![

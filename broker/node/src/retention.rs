@@ -25,8 +25,7 @@ pub async fn run(broker: Arc<Broker>) {
         let moves = blocking::unblock(move || plan(&planning)).await;
         let log_starts = moves.iter().map(|of| (of.partition, of.offset)).collect();
         match broker.writer.retain(log_starts).await {
-            Ok(true) => moves.iter().for_each(|of| of.tell(&broker)),
-            Ok(false) => {}
+            Ok(count) => moves.iter().take(count).for_each(|of| of.tell(&broker)),
             Err(_) => return,
         }
     }

@@ -252,8 +252,8 @@ fn background(broker: &Arc<Broker>) -> Vec<async_executor::Task<()>> {
     tasks.push(broker.runtime.spawn(async move {
         loop {
             Timer::after(VIEWS_FLUSH_EVERY).await;
-            if let Some(bytes) = views.storage.probe_bytes() {
-                views.writer.probe(bytes);
+            if let Some(room) = views.storage.probe_room() {
+                views.writer.probe(room);
             }
             let store = Arc::clone(&views.store);
             if let Err(failure) = blocking::unblock(move || store.flush_views()).await {

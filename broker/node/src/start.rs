@@ -194,6 +194,7 @@ impl Opened {
             metadata,
             partitions: ActivePartitions::default(),
             must_free: false,
+            segment: None,
         };
         Ok(Started {
             writer: Writer::start(Arc::clone(&broker), state, queue).map_err(system)?,

@@ -6,18 +6,23 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use event_listener::Event;
 use log::{info, warn};
-use sedge_storage::Error;
+use sedge_storage::{Error, Room, Urgency};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct StorageState(Mutex<Option<Refused>>);
+pub struct StorageState {
+    refused: Mutex<Option<Refused>>,
+    /// A request found no room, or a segment was begun: more may be wanted soon.
+    pub wanted: Event,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Refused {
     what: &'static str,
     /// What there was no room for.
-    bytes: usize,
+    room: Room,
 }
 
 impl StorageState {
@@ -27,35 +32,39 @@ impl StorageState {
     }
 
     /// How much to ask room for again; `None` where writes are taken.
-    pub fn probe_bytes(&self) -> Option<usize> {
-        self.lock().map(|refused| refused.bytes)
+    pub fn probe_room(&self) -> Option<Room> {
+        self.lock().map(|refused| refused.room)
     }
 
-    /// There was no room for `bytes`.
-    pub fn refuses(&self, refusal: &Error, bytes: usize) {
+    /// There was no room for `room`.
+    pub fn refuses(&self, refusal: &Error, room: Room) {
         let what = match refusal {
             Error::ReadOnly => "the disk is read-only",
-            _ => "the disk is full",
+            Error::Full => "the disk is full",
+            // No disk takes so much at once: what is smaller goes.
+            Error::Refused { .. } => return,
+            _ => "the process is out of file descriptors or memory",
         };
         let mut state = self.lock();
         if state.is_none_or(|before| before.what != what) {
             warn!(target: "sedge::log", "produce is refused with KAFKA_STORAGE_ERROR: {refusal}");
         }
-        // Log starts take no room, so that a disk which refuses them refuses everything.
-        let bytes = bytes.max(1);
-        *state = Some(Refused { what, bytes });
+        // A disk that refuses what frees space refuses everything.
+        let room = Room::ordinary(room.batch_bytes.max(1), room.rows.max(1));
+        *state = Some(Refused { what, room });
     }
 
-    /// There was room for `bytes`. A commit without batches finds some on a full disk too, so it
+    /// There was room for `room`. A commit that frees space finds some on a full disk too, so it
     /// says nothing.
-    pub fn accepts(&self, bytes: usize) {
-        if bytes > 0 && self.lock().take().is_some() {
+    pub fn accepts(&self, room: Room) {
+        let is_ordinary = room.urgency == Urgency::Ordinary && !room.is_empty();
+        if is_ordinary && self.lock().take().is_some() {
             info!(target: "sedge::log", "produce is accepted again");
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Refused>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -63,21 +72,38 @@ impl StorageState {
 mod tests {
     use super::*;
 
+    fn freeing(rows: u64) -> Room {
+        Room {
+            batch_bytes: 0,
+            rows,
+            urgency: Urgency::Upkeep,
+        }
+    }
+
     #[test]
     fn the_state_is_entered_by_a_refusal_and_left_by_room_for_as_much() {
         let state = StorageState::default();
-        assert_eq!((state.refusing(), state.probe_bytes()), (None, None));
-        state.accepts(10);
-        state.refuses(&Error::Full, 500);
+        assert_eq!((state.refusing(), state.probe_room()), (None, None));
+        state.accepts(Room::ordinary(10, 1));
+        let refused = Room::ordinary(500, 2);
+        state.refuses(&Error::Full, refused);
         assert_eq!(state.refusing(), Some("the disk is full"));
-        assert_eq!(state.probe_bytes(), Some(500));
+        assert_eq!(state.probe_room(), Some(refused));
         // Retention on a full disk.
-        state.accepts(0);
-        assert_eq!(state.probe_bytes(), Some(500));
-        state.refuses(&Error::ReadOnly, 0);
+        state.accepts(freeing(100));
+        assert_eq!(state.probe_room(), Some(refused));
+        state.refuses(&Error::ReadOnly, freeing(0));
         assert_eq!(state.refusing(), Some("the disk is read-only"));
-        assert_eq!(state.probe_bytes(), Some(1));
-        state.accepts(1);
+        assert_eq!(state.probe_room(), Some(Room::ordinary(1, 1)));
+        state.accepts(Room::ordinary(1, 1));
+        assert_eq!(state.refusing(), None);
+    }
+
+    #[test]
+    fn what_no_disk_takes_at_once_is_no_state_of_the_disk() {
+        let state = StorageState::default();
+        let why = "it is larger than a commit can be";
+        state.refuses(&Error::Refused { why }, Room::ordinary(u64::MAX, 1));
         assert_eq!(state.refusing(), None);
     }
 }

@@ -7,14 +7,24 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use futures_lite::future;
+use sedge_core::config::BrokerDefaults;
+use sedge_core::groups::GroupConfig;
+use sedge_core::metadata::MetadataMachine;
 use sedge_protocol::batch::Batch;
-use sedge_protocol::ids::PartitionId;
-use sedge_storage::{Commit, Entry, Recovery as _};
+use sedge_protocol::ids::{NodeId, PartitionId};
+use sedge_storage::{Commit, Entry, LogStore, Recovery as _};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Parts};
+use crate::clock::Clock;
 use crate::config::{self, Config, Flags};
+use crate::coordinator;
+use crate::logbook::Logbook;
+use crate::metrics::Metrics;
+use crate::plugins::Plugins;
 use crate::recovery::HeaderReplay;
+use crate::runtime::Runtime;
 use crate::start::{Opened, Started};
+use crate::writer::{ActivePartitions, State, Writer};
 
 /// See the module.
 pub struct TestBroker {
@@ -120,6 +130,37 @@ impl Drop for TestBroker {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A new broker on any store, and what its writer thread would change: no thread does.
+pub fn on_store(store: Arc<dyn LogStore>) -> (Arc<Broker>, State) {
+    let config = config(Path::new("/nonexistent"), &[]);
+    let defaults = BrokerDefaults::new(&config.broker);
+    let metadata = MetadataMachine::new(NodeId(config.node_id), defaults);
+    let clock = Clock::start(None, None);
+    let settings = GroupConfig::of(metadata.image().defaults());
+    let groups = coordinator::restore(&*store, metadata.image(), settings, clock.now()).unwrap();
+    let metrics = Arc::new(Metrics::default());
+    let broker = Broker::new(Parts {
+        cluster_id: "test".to_owned(),
+        runtime: Runtime::start(1).unwrap(),
+        logbook: Logbook::start(&config.data, None, &clock),
+        clock,
+        store,
+        image: metadata.image().clone(),
+        groups: groups.coordinator,
+        writer: Writer::new().0,
+        plugins: Plugins::new(&config, Arc::clone(&metrics)),
+        metrics,
+        config,
+    });
+    let state = State {
+        metadata,
+        partitions: ActivePartitions::default(),
+        must_free: false,
+        segment: None,
+    };
+    (Arc::new(broker), state)
 }
 
 fn config(data: &Path, settings: &[(String, String)]) -> Config {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sedge_protocol::batch::{Batch, BatchHeader, HEADER_BYTES};
 use sedge_protocol::ids::{Offset, PartitionId};
-use sedge_storage::{Commit, Entry, LogStore, NoViews, Options, Store, open};
+use sedge_storage::{Commit, Entry, LogStore, NoViews, Options, Room, Store, open};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -104,7 +104,7 @@ fn append(store: &Store, number: u64, partitions: u32) -> Outcome<()> {
         updates: Vec::new(),
         append_ms: number as i64,
     };
-    store.reserve(BATCH_BYTES)?;
+    store.reserve(Room::ordinary(BATCH_BYTES as u64, 1))?;
     store.append(commit)?;
     Ok(())
 }

@@ -15,6 +15,7 @@ use crate::disk::directory::io_error;
 use crate::error::Error;
 use crate::known_damage::Damaged;
 use crate::limits;
+use crate::room::Room;
 use crate::scrub::{ScrubCursor, Scrubbed};
 
 /// Number of a commit, from 1, grows by 1. 0 is "nothing yet".
@@ -304,13 +305,16 @@ pub trait ViewReader {
 /// The log. One writer calls the methods marked so; everything else may be called from any thread
 /// at any time.
 pub trait LogStore: ViewReader + Send + Sync + 'static {
-    /// Room for a commit with `bytes` of batches, of any number of parts: rolls and preallocates as
-    /// needed. [`Error::Full`] and [`Error::ReadOnly`] leave the store as it was. Without batches
-    /// (`bytes` 0: log starts, drops) it also gives the last room of the segment, so that a full
-    /// disk can be emptied. Writer only.
-    fn reserve(&self, bytes: usize) -> Result<(), Error>;
+    /// Makes room for a commit: rolls and preallocates as needed. An [`append`](LogStore::append)
+    /// of so much that follows finds it. How much of the segment's headroom it may take, so that a
+    /// full disk can be emptied, its urgency says. Writer only.
+    ///
+    /// # Errors
+    /// One that [`Error::is_refusal`] leaves the store as it was: ask again later.
+    fn reserve(&self, room: Room) -> Result<(), Error>;
     /// One frame, one vectored write, atomic. Readable at once; durable after [`LogStore::sync`].
-    /// An error other than `Full` and `ReadOnly` (which come before anything is written) is final.
+    /// Writes nothing that was not reserved. An error other than `Full` and `ReadOnly` (which come
+    /// before anything is written, where nothing was reserved) is final.
     /// Writer only.
     fn append(&self, commit: Commit) -> Result<Sequence, Error>;
     /// fdatasync of everything appended before the call. A failure is final: the caller ends the

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use crate::api::SegmentId;
 use crate::disk::unreadable::is_unreadable;
 
@@ -186,12 +188,32 @@ impl std::fmt::Display for Error {
 }
 
 impl Error {
+    /// Whether it is worth asking again, where nothing was applied yet: the disk is full or
+    /// read-only, the process or the machine is out of file descriptors or memory, or the commit
+    /// is larger than one can be.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Full | Self::ReadOnly | Self::Refused { .. } => true,
+            Self::Io { source, .. } => is_shortage(source),
+            _ => false,
+        }
+    }
+
     /// Whether the device has not given what lies somewhere in the log. The doctor says where, and
     /// what is accepted as lost is read around.
     #[must_use]
     pub fn is_unreadable(&self) -> bool {
         matches!(self, Self::Io { source, .. } if is_unreadable(source))
     }
+}
+
+/// Whether the operating system is out of something that is given back by others.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::NOBUFS)
+    )
 }
 
 impl std::error::Error for Error {

@@ -3,16 +3,16 @@
 //! The order makes a crash at any point harmless: what must outlive the segment is appended, synced
 //! and in the views before the file goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use sedge_protocol::ids::Offset;
+use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 
 use crate::api::{Freed, SegmentId};
 use crate::catalog::ColdRuns;
 use crate::disk::directory::io_error;
 use crate::disk::unreadable::is_unreadable;
 use crate::error::Error;
-use crate::format::{EntryHead, EntryKind, FooterRun};
+use crate::format::{ENTRY_BYTES, EntryHead, EntryKind, FRAME_HEAD_BYTES, FooterRun};
 use crate::limits;
 use crate::scan;
 use crate::store::Store;
@@ -55,10 +55,14 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
     if emptied.is_empty() {
         return Ok(freed);
     }
-    match carry_facts(store, &emptied) {
-        // Those that say nothing can go even so.
-        Err(Error::Full) => emptied.retain(|candidate| candidate.facts.is_empty()),
-        carried => carried?,
+    // Those that say little first: on a full disk they make room for what the others say.
+    emptied.sort_by_key(|candidate| candidate.facts.len());
+    while let Err(refusal) = carry_facts(store, &emptied) {
+        emptied.pop();
+        if !refusal.is_refusal() || emptied.is_empty() {
+            return Err(refusal);
+        }
+        freed.more = true;
     }
     forget_runs(store, &emptied)?;
     // Syncs what was appended above before the views say that it counts. Views that a power cut
@@ -133,12 +137,13 @@ pub(crate) fn contents(store: &Store, id: SegmentId, generation: u64) -> Result<
 
 /// What a rebuild of the views must still learn when the segments are gone: where logs start and
 /// end, which partitions were dropped while older data of theirs may be left, and what of cold
-/// segments counts.
+/// segments counts. All of it or nothing, which leaves room for fewer.
 fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
-    let oldest_kept = {
+    let (oldest_kept, said) = {
         let state = store.catalog.read();
         let gone = |id: &SegmentId| emptied.iter().any(|candidate| candidate.id == *id);
-        state.segments.keys().find(|id| !gone(id)).copied()
+        let oldest_kept = state.segments.keys().find(|id| !gone(id)).copied();
+        (oldest_kept, said_again(&state.active.facts))
     };
     let mut carried = BTreeSet::new();
     let mut parts = Vec::new();
@@ -151,7 +156,9 @@ fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
                 if let Some(LogValue::Bounds(bounds)) = store.catalog.merged().get(key)? {
                     let log = bounds.log;
                     let (kind, start) = (EntryKind::LogStart, log.log_start);
-                    parts.push(Part::fact(kind, fact.partition, start, log.leader_epoch));
+                    if said.get(&fact.partition) != Some(&(start, log.leader_epoch)) {
+                        parts.push(Part::fact(kind, fact.partition, start, log.leader_epoch));
+                    }
                 }
             }
             EntryKind::Drop if carried.insert((fact.kind as u8, fact.partition)) => {
@@ -172,12 +179,25 @@ fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
         // take effect without the rest of it.
         store.sync_log()?;
     }
+    let rows = parts.len() as u64;
+    let heads = rows.div_ceil(limits::CARRIED_ROWS_MAX as u64);
+    let bytes = rows * ENTRY_BYTES + heads * FRAME_HEAD_BYTES;
+    store.make_room_to_free(&mut store.lock_writer(), bytes)?;
     for rows in parts.chunks(limits::CARRIED_ROWS_MAX) {
         let rows = rows.iter().map(|part| Part::row(part.head)).collect();
         let append_ms = 0;
         store.append_parts(rows, &cold, Vec::new(), append_ms)?;
     }
     Ok(())
+}
+
+/// Where logs start, as the segment says that is written to and stays: on a full disk, what was
+/// just moved.
+fn said_again(facts: &[EntryHead]) -> HashMap<PartitionId, (Offset, Option<LeaderEpoch>)> {
+    let starts = facts.iter().filter(|of| of.kind == EntryKind::LogStart);
+    starts
+        .map(|of| (of.partition, (of.base, of.leader_epoch)))
+        .collect()
 }
 
 /// The slices are what of the row still holds.

@@ -28,14 +28,13 @@ pub const SPARE_SEGMENTS_MAX: usize = 2;
 /// connection is closed (10 minutes by default), and what the kernel then still tries for.
 pub const SENT_REST: Duration = Duration::from_mins(15);
 
-/// Room in the active segment that [`reserve`](crate::LogStore::reserve) leaves for commits that
-/// free space, so that a full disk can be emptied.
-pub const HEADROOM_BYTES: u64 = 64 << 10;
-/// What `reserve` adds to the batches for a commit's head and its table (of 1600 parts); `append`
-/// counts again.
-pub const COMMIT_HEAD_BYTES: u64 = 64 << 10;
-/// The same for a commit without batches (of 100 parts).
-pub const FACTS_BYTES: u64 = 4 << 10;
+/// Share of each segment that [`reserve`](crate::LogStore::reserve) leaves to commits that free
+/// space, so that a full disk can be emptied: 26,000 rows of a segment of 16 MiB. What nobody took
+/// when the segment is full goes back to the volume.
+pub const HEADROOM_SHARE: u64 = 16;
+/// Log starts that move in one commit, so that many of them fit the headroom of a small segment
+/// piece by piece, and segments are freed in between.
+pub const FREEING_ROWS_MAX: usize = 512;
 /// The largest commit: its parts are counted in u32, and one this large does not fit a device
 /// anyway.
 pub const COMMIT_BYTES_MAX: u64 = 1 << 30;
@@ -46,6 +45,8 @@ pub const FOOTER_ENTRIES_MAX: u32 = 1 << 22;
 
 /// Pending view updates beyond this are refused (as a full disk): the views cannot be flushed.
 pub const PENDING_BYTES_MAX: usize = 8 << 20;
+/// The same for commits that free space.
+pub const PENDING_BYTES_FREEING_MAX: usize = 2 * PENDING_BYTES_MAX;
 /// What an entry of the log's own views costs while it waits.
 pub const PENDING_ENTRY_BYTES: usize = 160;
 /// A flush that is not forced waits for so much log to replay…
@@ -83,7 +84,7 @@ pub const BUSY_FLUSHES_MAX: u32 = 8;
 pub const FREE_SEGMENTS_MAX: usize = 16;
 /// Rows that outlive freed segments go into commits of so many, so that each fits the room that is
 /// left for them.
-pub const CARRIED_ROWS_MAX: usize = 1024;
+pub const CARRIED_ROWS_MAX: usize = 256;
 
 /// A segment of which at most this share lives is emptied by the caller's cleaner, as a rule: its
 /// space is on its way back.

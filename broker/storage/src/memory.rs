@@ -14,13 +14,55 @@ use crate::api::{
 };
 use crate::cold::{Cold, ColdSegment};
 use crate::error::Error;
+use crate::room::Room;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct MemoryStore(Mutex<State>);
 
+/// A disk on which nothing is freed, as one segment of a store has it.
+#[derive(Debug)]
+struct Volume {
+    bytes: u64,
+    used: u64,
+    reserved: Room,
+}
+
+impl Volume {
+    fn reserve(&mut self, room: Room) -> Result<(), Error> {
+        let wanted = room
+            .frame_bytes()
+            .saturating_add(room.urgency.keeps_bytes(self.bytes));
+        if !room.is_empty() && self.used.saturating_add(wanted) > self.bytes {
+            return Err(Error::Full);
+        }
+        self.reserved = room;
+        Ok(())
+    }
+
+    /// # Panics
+    /// More is written than was reserved.
+    fn take(&mut self, commit: &Commit) {
+        let bytes_of = |entry: &Entry| match entry {
+            Entry::Append { batches, .. } => batches.iter().map(|of| of.bytes() as u64).sum(),
+            Entry::LogStart { .. } | Entry::Drop { .. } | Entry::Replace { .. } => 0,
+        };
+        let batch_bytes: u64 = commit.entries.iter().map(bytes_of).sum();
+        let written = Room::ordinary(batch_bytes, commit.entries.len() as u64);
+        let reserved = std::mem::take(&mut self.reserved);
+        assert!(
+            batch_bytes <= reserved.batch_bytes && written.rows <= reserved.rows,
+            "{written:?} is more than {reserved:?}"
+        );
+        if !written.is_empty() {
+            self.used += written.frame_bytes();
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
+    volume: Option<Volume>,
     sequence: u64,
     payload_bytes: u64,
     partitions: BTreeMap<PartitionId, Partition>,
@@ -45,6 +87,18 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One with room for so many bytes of frames, which takes none that were not reserved.
+    #[must_use]
+    pub fn with_room(bytes: u64) -> Self {
+        let store = Self::default();
+        store.state().volume = Some(Volume {
+            bytes,
+            used: 0,
+            reserved: Room::default(),
+        });
+        store
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -173,12 +227,18 @@ impl ViewReader for MemoryStore {
 }
 
 impl LogStore for MemoryStore {
-    fn reserve(&self, _bytes: usize) -> Result<(), Error> {
-        Ok(())
+    fn reserve(&self, room: Room) -> Result<(), Error> {
+        match &mut self.state().volume {
+            Some(volume) => volume.reserve(room),
+            None => Ok(()),
+        }
     }
 
     fn append(&self, commit: Commit) -> Result<Sequence, Error> {
         let mut state = self.state();
+        if let Some(volume) = &mut state.volume {
+            volume.take(&commit);
+        }
         for entry in commit.entries {
             state.apply(entry, commit.append_ms);
         }

@@ -24,6 +24,7 @@ use crate::limits;
 use crate::meta::{self, DirectoryLock};
 use crate::recent_heads::RecentHeads;
 use crate::recycle::Spares;
+use crate::room::Room;
 use crate::scrub::{self, ScrubCursor, Scrubbed};
 use crate::views::Base;
 use crate::views::fjall_base::FjallBase;
@@ -239,8 +240,8 @@ impl ViewReader for Store {
 }
 
 impl LogStore for Store {
-    fn reserve(&self, bytes: usize) -> Result<(), Error> {
-        self.reserve_room(bytes)
+    fn reserve(&self, room: Room) -> Result<(), Error> {
+        self.reserve_room(room)
     }
 
     fn append(&self, commit: Commit) -> Result<Sequence, Error> {

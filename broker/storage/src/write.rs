@@ -21,6 +21,7 @@ use crate::format::{
 };
 use crate::limits;
 use crate::recycle::{self, Reused};
+use crate::room::{Room, Urgency, headroom_bytes};
 use crate::scan;
 use crate::store::Store;
 
@@ -169,27 +170,52 @@ impl Part {
 }
 
 impl Store {
-    pub(crate) fn reserve_room(&self, bytes: usize) -> Result<(), Error> {
+    pub(crate) fn reserve_room(&self, room: Room) -> Result<(), Error> {
         self.check_health()?;
+        if !room.fits_a_frame() {
+            return Err(Error::Refused {
+                why: "it is larger than a commit can be",
+            });
+        }
         // A write that fails when it was planned already ends the process, so one that will is
         // refused before: the active segment has room whatever the volume says.
         if self.files.disk.is_read_only() {
             return Err(Error::ReadOnly);
         }
-        self.check_pending()?;
-        let small = self.options.segment_bytes / 16;
-        let margin = match bytes {
-            // Log starts and drops have no batches, and may go where nothing else can.
-            0 => limits::FACTS_BYTES.min(small),
-            _ => limits::COMMIT_HEAD_BYTES.min(small) + limits::HEADROOM_BYTES.min(small),
-        };
+        self.check_pending(room.urgency)?;
+        if room.is_empty() {
+            return Ok(());
+        }
         let mut writer = self.lock_writer();
-        self.make_room(&mut writer, bytes as u64 + margin)
+        let kept = room.urgency.keeps_bytes(self.options.segment_bytes);
+        let bytes = room.frame_bytes();
+        if room.urgency == Urgency::Ordinary {
+            self.make_room(&mut writer, bytes + kept)
+        } else {
+            self.make_room_to_free(&mut writer, bytes + kept)
+        }
+    }
+
+    /// The same as [`Store::make_room`] for what frees space, which does with less than a whole
+    /// segment: a start on a full disk may have ended the one that had headroom.
+    pub(crate) fn make_room_to_free(&self, writer: &mut Writer, bytes: u64) -> Result<(), Error> {
+        let mut made = self.make_room(writer, bytes);
+        for segment_bytes in [headroom_bytes(self.options.segment_bytes), 0] {
+            if let Err(Error::Full) = made {
+                made = self.start_segment(writer, bytes, segment_bytes);
+            }
+        }
+        made
     }
 
     /// Too much waits for the views: they get one more chance, and then the disk counts as full.
-    fn check_pending(&self) -> Result<(), Error> {
-        if self.catalog.pending_bytes() > limits::PENDING_BYTES_MAX {
+    /// Views that cannot be flushed may wait for the very space that is to be freed.
+    fn check_pending(&self, urgency: Urgency) -> Result<(), Error> {
+        let bytes_max = match urgency {
+            Urgency::Ordinary => limits::PENDING_BYTES_MAX,
+            Urgency::Upkeep | Urgency::Command => limits::PENDING_BYTES_FREEING_MAX,
+        };
+        if self.catalog.pending_bytes() > bytes_max {
             if self.catalog.is_flush_hopeless() {
                 return Err(Error::Full);
             }
@@ -395,7 +421,7 @@ impl Store {
             .as_ref()
             .is_some_and(|active| active.position > SEGMENT_HEADER_BYTES)
         {
-            self.start_segment(&mut writer, 0)?;
+            self.start_segment(&mut writer, 0, self.options.segment_bytes)?;
         }
         Ok(())
     }
@@ -407,12 +433,18 @@ impl Store {
         {
             return Ok(());
         }
-        self.start_segment(writer, bytes)
+        self.start_segment(writer, bytes, self.options.segment_bytes)
     }
 
-    fn start_segment(&self, writer: &mut Writer, bytes: u64) -> Result<(), Error> {
+    /// Begins a segment of `segment_bytes`, or of what `bytes` of frames take, if that is more.
+    fn start_segment(
+        &self,
+        writer: &mut Writer,
+        bytes: u64,
+        segment_bytes: u64,
+    ) -> Result<(), Error> {
         let id = writer.next_segment();
-        let capacity = self.options.segment_bytes.max(SEGMENT_HEADER_BYTES + bytes);
+        let capacity = segment_bytes.max(SEGMENT_HEADER_BYTES + bytes);
         let (file, previous_generation) = self.new_file(id, capacity)?;
         let generation = new_generation();
         let first_sequence = Sequence(writer.sequence.0 + 1);
@@ -518,7 +550,12 @@ impl Store {
                 self.counters.log_bytes.fetch_add(bytes, Ordering::Relaxed);
                 self.note_unsynced(&of.file);
             }
-            Err(error) => log::warn!("segment {} stays without a footer: {error}", of.id.0),
+            Err(error) => {
+                log::warn!("segment {} stays without a footer: {error}", of.id.0);
+                // A full disk takes a part of it, which is of use to nobody. Where that cannot be
+                // cut off either, a scan passes over it.
+                let _ = of.file.truncate(of.position);
+            }
         }
     }
 

@@ -1,14 +1,14 @@
 //! A disk without room.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use sedge_tests::broker::is_kafka;
 use sedge_tests::http;
 use sedge_tests::limits;
 use sedge_tests::process::Process;
-use sedge_tests::report;
 use sedge_tests::sedge::{Options, Sedge};
+use sedge_tests::small_disk::SmallDisk;
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, error};
 
@@ -17,56 +17,19 @@ const DISK_MIB: usize = 320;
 const FILLER_MIB: usize = 64;
 const BATCH_BYTES: usize = 512 << 10;
 
-/// A small file system of its own, unmounted on drop.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path) -> Option<Self> {
-        std::fs::create_dir_all(at).expect("the directory can be made");
-        let mut mount = Command::new("mount");
-        mount
-            .args([
-                "-t",
-                "tmpfs",
-                "-o",
-                &format!("size={DISK_MIB}m"),
-                "sedge-test",
-            ])
-            .arg(at);
-        let done = Process::run("mount", &mut mount, b"", limits::COMMAND);
-        if !done.status.success() {
-            report::line(format_args!(
-                "skipped: no file system can be mounted here: {}",
-                done.stderr
-            ));
-            return None;
-        }
-        Some(Self(at.to_path_buf()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let mut umount = Command::new("umount");
-        umount.arg("-l").arg(&self.0);
-        Process::run("umount", &mut umount, b"", limits::COMMAND);
-    }
-}
-
 #[test]
 fn a_full_disk_refuses_produce_and_recovers() {
     if is_kafka() {
         return;
     }
     let directory = TempDir::new("full");
-    let Some(disk) = SmallDisk::mount(&directory.join("disk")) else {
+    let Some(disk) = SmallDisk::mount(&directory.join("disk"), DISK_MIB) else {
         return;
     };
-    let filler = disk.0.join("filler");
-    std::fs::write(&filler, vec![0_u8; FILLER_MIB << 20]).unwrap();
+    let filler = disk.add_file("filler", FILLER_MIB << 20);
     // Else the oldest records go before the disk is full.
     let options = Options::default().set("sedge.disk.max.bytes", "-1");
-    let mut sedge = Sedge::start(&disk.0.join("data"), options);
+    let mut sedge = Sedge::start(&disk.path().join("data"), options);
     let mut connection = Connection::open(&sedge.bootstrap());
     wire::create_topic(&mut connection, "t", 1, &[]);
 
@@ -124,10 +87,10 @@ fn a_read_only_disk_refuses_produce_and_recovers() {
         return;
     }
     let directory = TempDir::new("read-only");
-    let Some(disk) = SmallDisk::mount(&directory.join("disk")) else {
+    let Some(disk) = SmallDisk::mount(&directory.join("disk"), DISK_MIB) else {
         return;
     };
-    let mut sedge = Sedge::start(&disk.0.join("data"), Options::default());
+    let mut sedge = Sedge::start(&disk.path().join("data"), Options::default());
     let mut connection = Connection::open(&sedge.bootstrap());
     wire::create_topic(&mut connection, "t", 1, &[]);
     let batch = Batch::filled(1, BATCH_BYTES).encode();
@@ -138,7 +101,7 @@ fn a_read_only_disk_refuses_produce_and_recovers() {
         written += 1;
     }
     for _ in 0..2 {
-        let cover = ReadOnlyCover::mount(&disk.0);
+        let cover = ReadOnlyCover::mount(disk.path());
         for _ in 0..3 {
             let produced = wire::produce(&mut connection, "t", 0, &batch);
             assert_eq!(produced.error, error::KAFKA_STORAGE_ERROR, "{produced:?}");

@@ -85,6 +85,32 @@ pub enum Command {
     BumpLeaderEpoch,
 }
 
+impl Command {
+    /// Whether it gives space back, or may have retention do so; or is what a start needs to come
+    /// so far. It must be possible on a full disk.
+    #[must_use]
+    pub fn may_free_space(&self) -> bool {
+        match self {
+            Self::DeleteTopic { .. } | Self::BumpLeaderEpoch => true,
+            Self::AlterTopicConfigs { changes, .. } | Self::AlterBrokerConfigs { changes } => {
+                changes.iter().any(|(key, _)| decides_what_goes(key))
+            }
+            Self::CreateTopic { .. }
+            | Self::CreatePartitions { .. }
+            | Self::AllocateProducerIds { .. } => false,
+        }
+    }
+}
+
+/// Of topics, and of the broker for topics that do not set it.
+fn decides_what_goes(key: &str) -> bool {
+    key.starts_with("retention.")
+        || key.starts_with("log.retention.")
+        || key == "cleanup.policy"
+        || key == "log.cleanup.policy"
+        || key == "sedge.retention.priority"
+}
+
 /// A topic by either of its names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TopicName {

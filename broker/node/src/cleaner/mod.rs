@@ -71,10 +71,11 @@ impl From<Error> for CleanError {
 impl CleanError {
     /// It is over when there is room again, and no fault of what is cleaned.
     fn is_temporary(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused | Self::Store(Error::Full | Error::ReadOnly | Error::ViewsBusy)
-        )
+        match self {
+            Self::Refused | Self::Store(Error::ViewsBusy) => true,
+            Self::Store(error) => error.is_refusal(),
+            _ => false,
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub async fn handle(request: Request, produce: ProduceRequestData) -> Result<Ans
     let reply = if parts.is_empty() {
         None
     } else {
-        let queued = request.broker.writer.start_append(parts, Vec::new()).await;
+        let queued = request.broker.writer.start_append(parts).await;
         Some(queued.map_err(|_| Disconnect::ShuttingDown)?)
     };
     Ok(Answer::Later(Box::pin(async move {

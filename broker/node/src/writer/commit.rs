@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, TryRecvError};
 use log::warn;
-use sedge_core::log::{AppendError, Planned};
+use sedge_core::log::producers::Producers;
+use sedge_core::log::{AppendError, PartitionLog};
 use sedge_core::machine::{Machine as _, Now};
 use sedge_core::metadata::{
     Command, CommandError, CommandReply, METADATA_PARTITION, MetadataMachine,
@@ -14,11 +15,12 @@ use sedge_core::metadata::{
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId, ProducerId};
-use sedge_storage::{Commit, Entry, Error};
+use sedge_storage::{Commit, Entry, Error, LogBounds, Room, SegmentId, Urgency};
 
 use super::gather::Gather;
 use super::partition::{self, ActivePartitions};
-use super::{AppendPart, AppendReply, Appended, Done, Request};
+use super::room::{NOTHING, rows_to_free, urgency_of};
+use super::{AppendReply, Done, Request};
 use crate::broker::Broker;
 use crate::exit;
 use crate::metadata_log;
@@ -31,6 +33,8 @@ pub struct State {
     pub partitions: ActivePartitions,
     /// Segments wait to be freed.
     pub must_free: bool,
+    /// Where the last commit went.
+    pub segment: Option<SegmentId>,
 }
 
 /// Runs until [`Request::Stop`] or until nobody can ask any more.
@@ -76,33 +80,6 @@ pub fn run(
     }
 }
 
-impl Request {
-    /// Bytes that it may write.
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Self::Append { parts, .. } => parts
-                .iter()
-                .filter_map(|part| part.batch.as_ref())
-                .map(Batch::bytes)
-                .sum(),
-            Self::Metadata { command, .. } => metadata_log::bytes_guess(command),
-            Self::Probe { bytes } => *bytes,
-            Self::Replace { entries, .. } => entries.len() * ROW_BYTES,
-            _ => 0,
-        }
-    }
-
-    /// Whether it is a small write that a flush has to follow.
-    fn is_flushed(&self, broker: &Broker) -> bool {
-        match self {
-            Self::Append { parts, .. } => {
-                parts.iter().any(|part| broker.is_sync(&part.topic.config))
-            }
-            _ => false,
-        }
-    }
-}
-
 /// A reply that waits for the commit.
 enum Reply {
     Append(Done<AppendReply>, AppendReply),
@@ -114,33 +91,40 @@ enum Reply {
         Done<Result<Offset, AppendError>>,
         Result<Offset, AppendError>,
     ),
-    Retain(Done<bool>),
+    Retain(Done<usize>, usize),
     Replace(Done<()>),
     ExpireProducers(Done<usize>, usize),
 }
 
-/// Of a commit's table.
-const ROW_BYTES: usize = sedge_storage::format::ENTRY_BYTES as usize;
-
 /// One commit in the making.
-struct Round<'a> {
-    broker: &'a Arc<Broker>,
-    state: &'a mut State,
+pub(super) struct Round<'a> {
+    pub(super) broker: &'a Arc<Broker>,
+    pub(super) state: &'a mut State,
     is_dirty: &'a AtomicBool,
-    now: Now,
-    commit: Commit,
+    pub(super) now: Now,
+    pub(super) commit: Commit,
+    /// What it may need as far as it is planned…
+    taken: Room,
+    /// …what there is room for…
+    reserved: Option<Room>,
+    /// …and the least that the disk was too full for.
+    refused: Option<Room>,
     replies: Vec<Reply>,
     /// Partitions that grew, with the bytes they grew by.
-    grown: Vec<(PartitionId, usize)>,
+    pub(super) grown: Vec<(PartitionId, usize)>,
     log_starts: Vec<(PartitionId, Offset)>,
     dropped: Vec<PartitionId>,
     metadata_changed: bool,
-    must_sync: bool,
+    pub(super) must_sync: bool,
     must_roll: bool,
 }
 
 impl<'a> Round<'a> {
-    fn new(broker: &'a Arc<Broker>, state: &'a mut State, is_dirty: &'a AtomicBool) -> Self {
+    pub(super) fn new(
+        broker: &'a Arc<Broker>,
+        state: &'a mut State,
+        is_dirty: &'a AtomicBool,
+    ) -> Self {
         let now = broker.clock.now();
         Self {
             broker,
@@ -151,6 +135,9 @@ impl<'a> Round<'a> {
                 append_ms: broker.clock.append_ms(),
                 ..Commit::default()
             },
+            taken: NOTHING,
+            reserved: None,
+            refused: None,
             replies: Vec::new(),
             grown: Vec::new(),
             log_starts: Vec::new(),
@@ -162,19 +149,16 @@ impl<'a> Round<'a> {
     }
 
     /// How long the flush took, where there was one.
-    fn run(mut self, requests: impl Iterator<Item = Request>) -> Option<Duration> {
+    pub(super) fn run(mut self, requests: impl Iterator<Item = Request>) -> Option<Duration> {
         let requests: Vec<Request> = requests.collect();
-        let bytes: usize = requests.iter().map(Request::bytes).sum();
-        match self.broker.store.reserve(bytes) {
-            Ok(()) => {}
-            Err(refusal @ (Error::Full | Error::ReadOnly)) => {
-                self.broker.storage.refuses(&refusal, bytes);
-                refuse_all(requests, &refusal);
-                return None;
-            }
-            Err(failure) => exit::fatal("make room in the log", &failure),
+        // One look at the disk for all of them. Where it is refused, each has one for itself.
+        let all = requests.iter().map(Request::room).reduce(Room::and);
+        if let Some(all) = all
+            && self.reserve(all).is_ok()
+        {
+            self.reserved = Some(all);
+            self.broker.storage.accepts(all);
         }
-        self.broker.storage.accepts(bytes);
         for request in requests {
             self.plan(request);
         }
@@ -184,21 +168,64 @@ impl<'a> Round<'a> {
         if self.must_roll {
             self.roll();
         }
+        let segment = self.broker.store.active_segment();
+        if self.state.segment != segment {
+            self.state.segment = segment;
+            self.broker.storage.wanted.notify(1);
+        }
         flush
+    }
+
+    /// Room for what comes on top of what is planned already. Nothing is applied before.
+    pub(super) fn take(&mut self, more: Room) -> Result<(), Error> {
+        let taken = Room {
+            urgency: more.urgency,
+            ..self.taken.and(more)
+        };
+        let has_room = |reserved: Room| {
+            taken.batch_bytes <= reserved.batch_bytes && taken.rows <= reserved.rows
+        };
+        if !self.reserved.is_some_and(has_room) {
+            self.ask(taken).inspect_err(|refusal| {
+                self.broker.storage.refuses(refusal, more);
+                self.broker.storage.wanted.notify(1);
+            })?;
+        }
+        self.taken = taken;
+        Ok(())
+    }
+
+    /// Asks the disk, unless less was too much for it a moment ago: a look at a full disk takes
+    /// its time, and a request may have thousands of parts.
+    fn ask(&mut self, room: Room) -> Result<(), Error> {
+        let is_more = |refused: Room| {
+            room.urgency <= refused.urgency && room.frame_bytes() >= refused.frame_bytes()
+        };
+        if self.refused.is_some_and(is_more) {
+            return Err(Error::Full);
+        }
+        let asked = self.reserve(room);
+        if let Err(Error::Full) = asked {
+            self.refused = Some(room);
+        }
+        asked
+    }
+
+    fn reserve(&self, room: Room) -> Result<(), Error> {
+        let reserved = self.broker.store.reserve(room);
+        if let Err(failure) = &reserved
+            && !failure.is_refusal()
+        {
+            exit::fatal("make room in the log", failure);
+        }
+        reserved
     }
 
     fn plan(&mut self, request: Request) {
         match request {
-            Request::Append {
-                parts,
-                updates,
-                done,
-            } => {
-                let outcomes = parts
-                    .into_iter()
-                    .map(|part| self.plan_append(part))
-                    .collect();
-                self.commit.updates.extend(updates);
+            Request::Append { units, done } => {
+                let outcomes = units.into_iter().flat_map(|unit| self.plan_unit(unit));
+                let outcomes = outcomes.collect();
                 self.replies.push(Reply::Append(done, outcomes));
             }
             Request::Metadata { command, done } => {
@@ -210,19 +237,23 @@ impl<'a> Round<'a> {
                 before,
                 done,
             } => {
-                let outcome = self.plan_delete_records(partition, before);
+                let outcome = self.plan_log_start(partition, before, Urgency::Command);
                 self.replies.push(Reply::DeleteRecords(done, outcome));
             }
             Request::Retain { log_starts, done } => {
-                for (partition, offset) in log_starts {
-                    let _ = self.plan_delete_records(partition, Some(offset));
-                }
+                let count = self.plan_retain(&log_starts);
                 self.state.must_free = true;
-                self.replies.push(Reply::Retain(done));
+                self.replies.push(Reply::Retain(done, count));
             }
             Request::Replace { entries, done } => {
-                self.commit.entries.extend(entries);
-                self.replies.push(Reply::Replace(done));
+                // A refused one hears of it by the end of its reply.
+                if self
+                    .take(rows_to_free(entries.len(), Urgency::Upkeep))
+                    .is_ok()
+                {
+                    self.commit.entries.extend(entries);
+                    self.replies.push(Reply::Replace(done));
+                }
             }
             Request::ExpireProducers {
                 silent,
@@ -234,101 +265,48 @@ impl<'a> Round<'a> {
             }
             Request::Roll => self.must_roll = true,
             Request::Flush => self.must_sync |= self.is_dirty.load(Ordering::Acquire),
+            // What came with it was reserved as well, or each for itself.
+            Request::Probe { room } if self.reserved.is_none() => {
+                if let Err(refusal) = self.reserve(room) {
+                    self.broker.storage.refuses(&refusal, room);
+                    // What could not be freed may be by now.
+                    self.state.must_free = true;
+                }
+            }
             Request::Probe { .. } => {}
             Request::Stop => self.must_sync = true,
         }
     }
 
-    fn plan_append(&mut self, part: AppendPart) -> Result<Appended, AppendError> {
-        let AppendPart {
-            partition: id,
-            topic,
-            sequence,
-            batch,
-        } = part;
-        let image = self.state.metadata.image();
-        if image.topic_by_id(topic.id).is_none() {
-            // Deleted while the batch was on its way.
-            return Err(ErrorCode::UnknownTopicOrPartition.into());
-        }
-        let epoch = image.leader_epoch();
-        let partition = self
-            .state
-            .partitions
-            .get(self.broker, id)
-            .map_err(|error| partition::storage_error(&error))?;
-        let log_start = partition.log.log_start();
-        let base_offset = match partition.plan(sequence.as_ref())? {
-            Planned::Append { base_offset } => base_offset,
-            Planned::Duplicate(written) => {
-                let log_append_time_ms = topic
-                    .config
-                    .is_log_append_time()
-                    .then_some(written.timestamp_ms);
-                return Ok(Appended {
-                    base_offset: written.base_offset,
-                    log_append_time_ms,
-                    log_start,
-                });
-            }
-        };
-        let mut log_append_time_ms = None;
-        let batch = batch.map(|mut batch| {
-            batch.header.set_base_offset(base_offset);
-            batch.header.set_leader_epoch(epoch);
-            if topic.config.is_log_append_time() {
-                batch
-                    .header
-                    .set_log_append_time(self.now.wall_ms, &batch.body);
-                log_append_time_ms = Some(self.now.wall_ms);
-            }
-            batch
-        });
-        let header = batch.as_ref().map(|batch| &batch.header);
-        partition.apply(
-            id,
-            sequence.as_ref(),
-            header,
-            (self.now, self.commit.append_ms),
-            &mut self.commit.updates,
-        );
-        if let Some(batch) = batch {
-            self.must_sync |= self.broker.is_sync(&topic.config);
-            self.push_batch(id, batch);
-        }
-        Ok(Appended {
-            base_offset,
-            log_append_time_ms,
-            log_start,
-        })
-    }
-
-    fn push_batch(&mut self, id: PartitionId, batch: Batch) {
-        self.grown.push((id, batch.bytes()));
-        match self.commit.entries.last_mut() {
-            Some(Entry::Append { partition, batches }) if *partition == id => batches.push(batch),
-            _ => self.commit.entries.push(Entry::Append {
-                partition: id,
-                batches: vec![batch],
-            }),
-        }
-    }
-
     fn plan_metadata(&mut self, command: Command) -> Result<CommandReply, CommandError> {
+        let urgency = urgency_of(&command);
         let plan = self.state.metadata.decide(command)?;
         if plan.records.is_empty() {
             return Ok(plan.reply);
         }
-        let partition = self
-            .state
+        let batches: Vec<Batch> = metadata_log::batches(&plan.records, self.now.wall_ms).collect();
+        let dropped = match &plan.reply {
+            CommandReply::Deleted { partitions, .. } => partitions.len(),
+            _ => 0,
+        };
+        let bytes: usize = batches.iter().map(Batch::bytes).sum();
+        let room = Room {
+            batch_bytes: bytes as u64,
+            rows: (batches.len() + dropped) as u64,
+            urgency,
+        };
+        let refused = |refusal: Error| CommandError {
+            code: ErrorCode::KafkaStorageError,
+            message: refusal.to_string(),
+        };
+        self.state
             .partitions
             .get(self.broker, METADATA_PARTITION)
-            .map_err(|error| CommandError {
-                code: ErrorCode::KafkaStorageError,
-                message: error.to_string(),
-            })?;
+            .map_err(refused)?;
+        self.take(room).map_err(refused)?;
         let epoch = self.state.metadata.image().leader_epoch();
-        for mut batch in metadata_log::batches(&plan.records, self.now.wall_ms) {
+        let partition = self.state.partitions.known(METADATA_PARTITION);
+        for mut batch in batches {
             batch.header.set_base_offset(partition.log.next_offset());
             batch.header.set_leader_epoch(epoch);
             partition.log.apply_append(batch.header.next_offset());
@@ -357,18 +335,33 @@ impl<'a> Round<'a> {
         Ok(plan.reply)
     }
 
-    fn plan_delete_records(
+    /// How many are moved, or need not be: up to the first that there is no room for.
+    fn plan_retain(&mut self, log_starts: &[(PartitionId, Offset)]) -> usize {
+        let has_room = |(partition, offset): &&(PartitionId, Offset)| {
+            let moved = self.plan_log_start(*partition, Some(*offset), Urgency::Upkeep);
+            !matches!(moved, Err(error) if error.code == ErrorCode::KafkaStorageError)
+        };
+        log_starts.iter().take_while(has_room).count()
+    }
+
+    fn plan_log_start(
         &mut self,
         id: PartitionId,
         before: Option<Offset>,
+        urgency: Urgency,
     ) -> Result<Offset, AppendError> {
-        let partition = self
-            .state
-            .partitions
-            .get(self.broker, id)
-            .map_err(|error| partition::storage_error(&error))?;
+        let failed = |error: Error| partition::storage_error(&error);
+        let is_touched = self.state.partitions.find(id).is_some();
+        if !is_touched && self.broker.store.bounds(id).map_err(failed)? == LogBounds::default() {
+            // Nothing in it yet, or it was dropped: then it is not to be remembered.
+            let empty = PartitionLog::new(Offset::ZERO, Offset::ZERO, Producers::default());
+            return empty.plan_delete_records(before);
+        }
+        let partition = self.state.partitions.get(self.broker, id).map_err(failed)?;
         let offset = partition.log.plan_delete_records(before)?;
         if offset > partition.log.log_start() {
+            self.take(rows_to_free(1, urgency)).map_err(failed)?;
+            let partition = self.state.partitions.known(id);
             partition.log.apply_log_start(offset);
             self.commit.entries.push(Entry::LogStart {
                 partition: id,
@@ -382,6 +375,9 @@ impl<'a> Round<'a> {
 
     /// How many are forgotten. What cannot be looked up is for the next time.
     fn plan_expiry(&mut self, silent: &[(PartitionId, ProducerId)], until_ms: i64) -> usize {
+        if self.take(NOTHING).is_err() {
+            return 0;
+        }
         let store = &*self.broker.store;
         let partitions = &mut self.state.partitions;
         let expire = |(id, producer): &(PartitionId, ProducerId)| {
@@ -401,6 +397,7 @@ impl<'a> Round<'a> {
         let store = &self.broker.store;
         if !self.commit.entries.is_empty() || !self.commit.updates.is_empty() {
             let commit = std::mem::take(&mut self.commit);
+            debug_assert!(is_within(&commit, self.taken), "more than was reserved");
             if let Err(failure) = store.append(commit) {
                 exit::fatal("write to the log", &failure);
             }
@@ -427,12 +424,13 @@ impl<'a> Round<'a> {
                 .publish(Arc::new(self.state.metadata.image().clone()));
         }
         for (id, offset) in &self.log_starts {
-            if let Ok(partition) = broker.partitions.get(&*broker.store, *id) {
-                partition.publish_log_start(*offset);
+            if let Some(partition) = self.state.partitions.find(*id) {
+                partition.published.publish_log_start(*offset);
             }
         }
         for (id, bytes) in &self.grown {
-            if let Ok(partition) = self.state.partitions.get(broker, *id) {
+            // One that the same round dropped is gone.
+            if let Some(partition) = self.state.partitions.find(*id) {
                 partition
                     .published
                     .publish_high_watermark(partition.log.next_offset());
@@ -455,9 +453,10 @@ impl<'a> Round<'a> {
                 Reply::Append(done, outcomes) => done.try_send(outcomes).is_ok(),
                 Reply::Metadata(done, outcome) => done.try_send(outcome).is_ok(),
                 Reply::DeleteRecords(done, outcome) => done.try_send(outcome).is_ok(),
-                Reply::Retain(done) => done.try_send(true).is_ok(),
                 Reply::Replace(done) => done.try_send(()).is_ok(),
-                Reply::ExpireProducers(done, count) => done.try_send(count).is_ok(),
+                Reply::Retain(done, count) | Reply::ExpireProducers(done, count) => {
+                    done.try_send(count).is_ok()
+                }
             };
         }
     }
@@ -465,7 +464,7 @@ impl<'a> Round<'a> {
     fn roll(&self) {
         match self.broker.store.roll() {
             Ok(()) => {}
-            Err(refusal @ (Error::Full | Error::ReadOnly)) => {
+            Err(refusal) if refusal.is_refusal() => {
                 warn!(target: "sedge::cleaner", "the segment is not ended: {refusal}");
             }
             Err(failure) => exit::fatal("begin a segment", &failure),
@@ -482,7 +481,7 @@ fn free(broker: &Broker) -> bool {
             // Those that cannot be freed on a full disk stay: they are for the next round.
             freed.more && segments > 0
         }
-        Err(refusal @ (Error::Full | Error::ReadOnly)) => {
+        Err(refusal) if refusal.is_refusal() => {
             warn!(target: "sedge::retention", "no segment was freed: {refusal}");
             false
         }
@@ -490,29 +489,12 @@ fn free(broker: &Broker) -> bool {
     }
 }
 
-/// Answers requests that there is no room for.
-fn refuse_all(requests: Vec<Request>, refusal: &Error) {
-    let error = || partition::storage_error(refusal);
-    for request in requests {
-        let _ = match request {
-            Request::Append { parts, done, .. } => done
-                .try_send(parts.iter().map(|_| Err(error())).collect())
-                .is_ok(),
-            Request::Metadata { done, .. } => done
-                .try_send(Err(CommandError {
-                    code: ErrorCode::KafkaStorageError,
-                    message: refusal.to_string(),
-                }))
-                .is_ok(),
-            Request::DeleteRecords { done, .. } => done.try_send(Err(error())).is_ok(),
-            Request::Retain { done, .. } => done.try_send(false).is_ok(),
-            Request::ExpireProducers { done, .. } => done.try_send(0).is_ok(),
-            // Nobody waits for the others, or hears of it by the end of its reply.
-            Request::Replace { .. }
-            | Request::Roll
-            | Request::Flush
-            | Request::Probe { .. }
-            | Request::Stop => true,
-        };
-    }
+/// Whether no more is written than there was room for.
+fn is_within(commit: &Commit, room: Room) -> bool {
+    let bytes_of = |entry: &Entry| match entry {
+        Entry::Append { batches, .. } => batches.iter().map(Batch::bytes).sum(),
+        Entry::LogStart { .. } | Entry::Drop { .. } | Entry::Replace { .. } => 0,
+    };
+    let bytes: usize = commit.entries.iter().map(bytes_of).sum();
+    commit.entries.len() as u64 <= room.rows && bytes as u64 <= room.batch_bytes
 }

@@ -52,7 +52,7 @@ impl Gather {
     ) {
         let began = Instant::now();
         let mut waiting = usize::from(waits(&first));
-        let mut bytes = first.bytes();
+        let mut bytes = bytes_of(&first);
         requests.push(first);
         while requests.len() < COMMIT_REQUESTS_MAX && bytes < COMMIT_BYTES_MAX {
             let next = match queue.try_recv() {
@@ -68,9 +68,19 @@ impl Gather {
                 }
             };
             waiting += usize::from(waits(&next));
-            bytes += next.bytes();
+            bytes += bytes_of(&next);
             requests.push(next);
         }
+    }
+}
+
+/// Of its part of the commit, rows included.
+fn bytes_of(request: &Request) -> usize {
+    let room = request.room();
+    if room.is_empty() {
+        0
+    } else {
+        usize::try_from(room.frame_bytes()).unwrap_or(usize::MAX)
     }
 }
 

@@ -7,14 +7,19 @@
 //! many producers share a flush.
 //!
 //! **Invariants**
-//! - Nothing is applied before [`LogStore::reserve`] has made room: a full disk is a reply.
+//! - Nothing is applied before [`LogStore::reserve`] has made room for its batches and its rows: a
+//!   full disk is a reply.
 //! - A write or flush that fails after that ends the process: memory would be ahead of the disk.
 //! - High watermarks move, fetches wake and replies leave after the durability that the topics ask
 //!   for.
 
+mod appends;
 mod commit;
 mod gather;
 pub mod partition;
+mod room;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +30,8 @@ use sedge_core::log::{AppendError, SequenceRange};
 use sedge_core::metadata::{Command, CommandError, CommandReply, Topic};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId, ProducerId};
-use sedge_storage::{Entry, ViewUpdate};
+use sedge_storage::limits::FREEING_ROWS_MAX;
+use sedge_storage::{Entry, Room, ViewUpdate};
 
 use crate::broker::Broker;
 use crate::limits::{WRITER_QUEUE_MAX, WRITER_STACK_BYTES};
@@ -53,17 +59,23 @@ pub struct Appended {
     pub log_start: Offset,
 }
 
+/// What is written all or not at all.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    pub parts: Vec<AppendPart>,
+    /// Changes of views that go with the batches.
+    pub updates: Vec<ViewUpdate>,
+}
+
 /// One outcome a part, in the order of the parts.
 pub type AppendReply = Vec<Result<Appended, AppendError>>;
 
 /// What the writer thread is asked to do.
 #[derive(Debug)]
 pub enum Request {
-    /// Appends batches, all in one commit.
+    /// Appends batches, all in one commit. Each unit is judged for itself.
     Append {
-        parts: Vec<AppendPart>,
-        /// Changes of views that go with the batches.
-        updates: Vec<ViewUpdate>,
+        units: Vec<Unit>,
         done: Done<AppendReply>,
     },
     /// A command to the controller.
@@ -78,10 +90,11 @@ pub enum Request {
         before: Option<Offset>,
         done: Done<Result<Offset, AppendError>>,
     },
-    /// Retention: moves log starts, then frees segments.
+    /// Retention: moves log starts, then frees segments. The reply is how many of them were moved:
+    /// the first ones.
     Retain {
         log_starts: Vec<(PartitionId, Offset)>,
-        done: Done<bool>,
+        done: Done<usize>,
     },
     /// What a cleaner wrote again takes the place of what it was. Where it cannot, `done` is
     /// dropped.
@@ -96,8 +109,8 @@ pub enum Request {
     Roll,
     /// Flushes what interval durability has acknowledged already.
     Flush,
-    /// Makes room for so much and writes nothing: shows whether a disk takes writes again.
-    Probe { bytes: usize },
+    /// Reserves room without writing, to learn whether the disk accepts writes again.
+    Probe { room: Room },
     /// Ends the thread after what is queued.
     Stop,
 }
@@ -120,7 +133,8 @@ impl Writer {
         (
             Self {
                 requests,
-                is_dirty: Arc::new(AtomicBool::new(false)),
+                // What the start read may not be on the disk yet.
+                is_dirty: Arc::new(AtomicBool::new(true)),
             },
             queue,
         )
@@ -142,7 +156,8 @@ impl Writer {
             .spawn(move || commit::run(&broker, state, &queue, &is_dirty))
     }
 
-    /// Appends, and waits for the durability that the topics ask for.
+    /// Appends all of the parts, with the changes of views, or nothing, and waits for the
+    /// durability that the topics ask for.
     ///
     /// # Errors
     /// The broker is shutting down.
@@ -151,26 +166,28 @@ impl Writer {
         parts: Vec<AppendPart>,
         updates: Vec<ViewUpdate>,
     ) -> Result<AppendReply, Stopped> {
-        let reply = self.start_append(parts, updates).await?;
+        let (done, reply) = async_channel::bounded(1);
+        let units = vec![Unit { parts, updates }];
+        self.send(Request::Append { units, done }).await?;
         reply.recv().await.map_err(|_| Stopped)
     }
 
-    /// Queues an append, so that the order of the calls is the order in the log.
+    /// Queues an append of parts that are judged each for itself, so that the order of the calls is
+    /// the order in the log.
     ///
     /// # Errors
     /// The broker is shutting down.
     pub async fn start_append(
         &self,
         parts: Vec<AppendPart>,
-        updates: Vec<ViewUpdate>,
     ) -> Result<Receiver<AppendReply>, Stopped> {
         let (done, reply) = async_channel::bounded(1);
-        self.send(Request::Append {
-            parts,
-            updates,
-            done,
-        })
-        .await?;
+        let unit = |part| Unit {
+            parts: vec![part],
+            updates: Vec::new(),
+        };
+        let units = parts.into_iter().map(unit).collect();
+        self.send(Request::Append { units, done }).await?;
         Ok(reply)
     }
 
@@ -206,15 +223,28 @@ impl Writer {
         reply.recv().await.map_err(|_| Stopped)
     }
 
-    /// Moves log starts, and waits until that is durable; segments are freed some time after. False
-    /// where the disk takes nothing: the next round asks for the same.
+    /// Moves log starts, some at once, and waits until that is durable; segments are freed in
+    /// between. Returns how many were moved, the first ones: fewer where the disk takes no more, and
+    /// the next round asks for the rest.
     ///
     /// # Errors
     /// The broker is shutting down.
-    pub async fn retain(&self, log_starts: Vec<(PartitionId, Offset)>) -> Result<bool, Stopped> {
-        let (done, moved) = async_channel::bounded(1);
-        self.send(Request::Retain { log_starts, done }).await?;
-        moved.recv().await.map_err(|_| Stopped)
+    pub async fn retain(&self, log_starts: Vec<(PartitionId, Offset)>) -> Result<usize, Stopped> {
+        let mut count = 0;
+        // One without any frees segments all the same.
+        let mut rest = &log_starts[..];
+        loop {
+            let (some, more) = rest.split_at(rest.len().min(FREEING_ROWS_MAX));
+            let (done, moved) = async_channel::bounded(1);
+            let log_starts = some.to_vec();
+            self.send(Request::Retain { log_starts, done }).await?;
+            let moved = moved.recv().await.map_err(|_| Stopped)?;
+            count += moved;
+            if more.is_empty() || moved < some.len() {
+                return Ok(count);
+            }
+            rest = more;
+        }
     }
 
     /// Forgets those of the producers that have not written since `until_ms`, and says how many.
@@ -268,9 +298,9 @@ impl Writer {
     }
 
     /// Has the writer see whether there is room for so much.
-    pub fn probe(&self, bytes: usize) {
+    pub fn probe(&self, room: Room) {
         // A full queue is as good: what is in it shows the same.
-        let _ = self.requests.try_send(Request::Probe { bytes });
+        let _ = self.requests.try_send(Request::Probe { room });
     }
 
     /// Ends the thread after what is queued; everything that comes later is refused.

@@ -40,6 +40,16 @@ impl ActivePartitions {
         }
     }
 
+    /// The partition's state, where it was touched.
+    pub fn find(&mut self, id: PartitionId) -> Option<&mut ActivePartition> {
+        self.0.get_mut(&id)
+    }
+
+    /// The state of one that was [got](Self::get) in the same round.
+    pub fn known(&mut self, id: PartitionId) -> &mut ActivePartition {
+        self.find(id).expect("it was touched before")
+    }
+
     pub fn remove(&mut self, id: PartitionId) {
         self.0.remove(&id);
     }

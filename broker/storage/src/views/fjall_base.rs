@@ -67,6 +67,19 @@ impl FjallBase {
         Ok(())
     }
 
+    /// Opens again what a failure has closed.
+    fn ensure_open(&self) -> Result<(), Error> {
+        let closed = self
+            .open
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none();
+        if closed || self.busy.load(Ordering::Relaxed) > limits::BUSY_FLUSHES_MAX {
+            self.reopen()?;
+        }
+        Ok(())
+    }
+
     /// `false`: a write now would stall.
     fn has_room(&self) -> Result<bool, Error> {
         self.with(|open| {
@@ -160,14 +173,7 @@ impl Base for FjallBase {
     }
 
     fn write(&self, changes: Vec<Change>) -> Result<(), Error> {
-        let closed = self
-            .open
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_none();
-        if closed || self.busy.load(Ordering::Relaxed) > limits::BUSY_FLUSHES_MAX {
-            self.reopen()?;
-        }
+        self.ensure_open()?;
         if !self.has_room()? {
             self.busy.fetch_add(1, Ordering::Relaxed);
             return Err(Error::ViewsBusy);
@@ -184,7 +190,10 @@ impl Base for FjallBase {
         }
     }
 
+    /// What was written before a failure is kept as well: segments that it stands for can go, and
+    /// with them a full disk has room for the write that failed.
     fn sync(&self) -> Result<(), Error> {
+        self.ensure_open()?;
         self.with(|open| Ok(open.database.persist(PersistMode::SyncAll)?))
     }
 }

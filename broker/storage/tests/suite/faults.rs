@@ -1,10 +1,14 @@
 //! A disk that is full, read-only, damaged, or does not sync; views that cannot be written.
 
+use rustix::io::Errno;
 use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::disk::Disk;
 use sedge_storage::disk::memory::{Faults, MemoryDisk};
-use sedge_storage::limits::FLUSH_CALLS;
+use sedge_storage::limits::{FLUSH_CALLS, FREEING_ROWS_MAX};
 use sedge_storage::views::memory_base::MemoryBase;
-use sedge_storage::{Entry, Error, LogStore, LostRange, SegmentId, scan_segment};
+use sedge_storage::{
+    Entry, Error, LogStore, LostRange, Options, Room, SegmentId, Urgency, scan_segment,
+};
 
 use crate::bytes_of::{append, batch, commit, whole};
 use crate::stores::{in_memory, small};
@@ -12,8 +16,16 @@ use crate::stores::{in_memory, small};
 const P: PartitionId = PartitionId(5);
 const FAR: Offset = Offset(i64::MAX);
 
+fn freeing(rows: u64) -> Room {
+    Room {
+        batch_bytes: 0,
+        rows,
+        urgency: Urgency::Upkeep,
+    }
+}
+
 fn append_one(store: &dyn LogStore, offset: i64) -> Result<(), Error> {
-    store.reserve(1061)?;
+    store.reserve(Room::ordinary(1061, 1))?;
     store.append(commit(
         vec![append(P.0, vec![batch(offset, 1, offset, 1000)])],
         0,
@@ -64,6 +76,87 @@ fn a_full_disk_is_an_answer_and_is_over_when_there_is_room() {
     assert_eq!(all(&store), 30);
 }
 
+/// Thousands of partitions in each segment, whose log starts take more rows than a page: what was
+/// reserved is there, and what is not is refused before anything is written.
+#[test]
+fn a_full_disk_of_many_partitions_is_emptied_row_by_row() {
+    const PARTITIONS: u32 = 6_000;
+    const BATCH_BYTES: i64 = 1_061;
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let options = Options {
+        segment_bytes: 8 << 20,
+        ..small()
+    };
+    disk.set_faults(Faults {
+        capacity: Some(2 * options.segment_bytes + 1_000),
+        ..Faults::default()
+    });
+    let (store, _) = in_memory(&disk, &base, options);
+    let all: Vec<u32> = (1..=PARTITIONS).collect();
+    let mut written = 0;
+    let full = 'fill: loop {
+        for some in all.chunks(1_000) {
+            let one = |id: &u32| append(*id, vec![batch(written, 1, 0, BATCH_BYTES as usize - 61)]);
+            let rows = some.len() as u64;
+            if let Err(error) = store.reserve(Room::ordinary(rows * BATCH_BYTES as u64, rows)) {
+                break 'fill error;
+            }
+            store
+                .append(commit(some.iter().map(one).collect(), 0))
+                .expect("it was reserved");
+        }
+        written += 1;
+    };
+    assert!(matches!(full, Error::Full), "{full}");
+    assert!(written >= 2, "each segment has some of each partition");
+    // One that asks for too many rows is refused, and what is in the log stays as it was.
+    let usage = store.usage();
+    let rows = usage.segment_bytes / 40;
+    assert!(matches!(store.reserve(freeing(rows)), Err(Error::Full)));
+    assert_eq!(store.usage().segments, usage.segments);
+    for some in all.chunks(FREEING_ROWS_MAX) {
+        store.reserve(freeing(some.len() as u64)).unwrap();
+        let entry = |id: &u32| Entry::LogStart {
+            partition: PartitionId(*id),
+            offset: Offset(written),
+        };
+        let entries = some.iter().map(entry).collect();
+        store.append(commit(entries, 0)).expect("it was reserved");
+    }
+    assert_eq!(store.free_segments().unwrap().segments, 1);
+    store.reserve(Room::ordinary(1 << 20, 1)).unwrap();
+    let start = store.bounds(PartitionId(PARTITIONS)).unwrap().log_start;
+    assert_eq!(start, Offset(written));
+
+    // The start after a kill has room too, whoever took what the kill gave back.
+    let disk = disk.after_kill();
+    let used: u64 = disk.list().unwrap().iter().map(|(_, bytes)| bytes).sum();
+    disk.set_faults(Faults {
+        capacity: Some(used),
+        ..Faults::default()
+    });
+    let (store, _) = in_memory(&disk, &base, small());
+    store.reserve(freeing(FREEING_ROWS_MAX as u64)).unwrap();
+    assert_eq!(
+        store.bounds(PartitionId(1)).unwrap().log_start,
+        Offset(written)
+    );
+}
+
+#[test]
+fn a_process_out_of_descriptors_or_memory_is_refused_and_not_broken() {
+    let of = |errno: Errno| Error::Io {
+        doing: "create a segment",
+        source: errno.into(),
+    };
+    for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN] {
+        assert!(of(errno).is_refusal(), "{errno}");
+    }
+    assert!(!of(Errno::IO).is_refusal());
+    assert!(Error::Full.is_refusal() && Error::ReadOnly.is_refusal());
+    assert!(!Error::Poisoned.is_refusal());
+}
+
 #[test]
 fn a_full_disk_is_emptied_though_the_views_cannot_be_flushed() {
     let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
@@ -85,7 +178,7 @@ fn a_full_disk_is_emptied_though_the_views_cannot_be_flushed() {
         partition: P,
         offset: Offset(written - 10),
     };
-    store.reserve(0).unwrap();
+    store.reserve(freeing(1)).unwrap();
     store.append(commit(vec![entry], 0)).unwrap();
     assert!(store.free_segments().unwrap().bytes >= 2 * (32 << 10));
     append_one(&store, written).unwrap();
@@ -111,8 +204,12 @@ fn a_read_only_volume_is_an_answer() {
         ..Faults::default()
     });
     // Also where the active segment would have room.
-    for bytes in [100_000, 10, 0] {
-        let error = store.reserve(bytes).unwrap_err();
+    for room in [
+        Room::ordinary(100_000, 1),
+        Room::ordinary(10, 1),
+        freeing(1),
+    ] {
+        let error = store.reserve(room).unwrap_err();
         assert!(matches!(error, Error::ReadOnly), "{error}");
     }
     assert_eq!(all(&store), 1);
@@ -177,7 +274,7 @@ fn failing_views_stop_nothing_until_too_much_waits() {
         let entries: Vec<_> = (0..500)
             .map(|n| append(offset as u32 * 500 + n, vec![batch(0, 1, 0, 1)]))
             .collect();
-        if let Err(error) = store.reserve(500 * 62) {
+        if let Err(error) = store.reserve(Room::ordinary(500 * 62, 500)) {
             break error;
         }
         store.append(commit(entries, 0)).unwrap();
@@ -191,7 +288,7 @@ fn failing_views_stop_nothing_until_too_much_waits() {
     );
     base.set_failing(false);
     store.flush_views().unwrap();
-    store.reserve(500 * 62).unwrap();
+    store.reserve(Room::ordinary(500 * 62, 500)).unwrap();
     assert!(!store.usage().degraded);
     let last = PartitionId(offset as u32 * 500 - 1);
     assert_eq!(

@@ -3,7 +3,7 @@
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::memory::MemoryDisk;
 use sedge_storage::views::memory_base::MemoryBase;
-use sedge_storage::{Entry, LogStore, Options, Store, View, ViewReader};
+use sedge_storage::{Entry, LogStore, Options, Room, Store, View, ViewReader};
 
 use crate::bytes_of::{append, batch, commit, whole};
 use crate::stores::in_memory;
@@ -22,7 +22,7 @@ fn append_to_all(store: &Store, partitions: u32, offset: i64) {
     let entries = (1..=partitions)
         .map(|partition| append(partition, vec![batch(offset, 1, offset, BODY_BYTES)]))
         .collect();
-    store.reserve(1 << 20).unwrap();
+    store.reserve(Room::ordinary(1 << 20, 1)).unwrap();
     store.append(commit(entries, offset)).unwrap();
 }
 

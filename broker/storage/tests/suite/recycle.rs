@@ -3,7 +3,9 @@
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::memory::{Faults, MemoryDisk};
 use sedge_storage::views::memory_base::MemoryBase;
-use sedge_storage::{Entry, LogStore, Options, SegmentId, Store, Usage, Wait};
+use sedge_storage::{
+    Entry, Error, LogStore, Options, Room, SegmentId, Store, Urgency, Usage, Wait,
+};
 
 use crate::bytes_of::{append, batch, commit, whole};
 use crate::crash::Random;
@@ -19,7 +21,7 @@ fn body_bytes(offset: i64) -> usize {
 fn append_from(store: &dyn LogStore, from: i64, until: i64) {
     for offset in from..until {
         let batches = vec![batch(offset, 1, offset, body_bytes(offset))];
-        store.reserve(2000).unwrap();
+        store.reserve(Room::ordinary(2000, 1)).unwrap();
         store
             .append(commit(vec![append(P.0, batches)], offset))
             .unwrap();
@@ -214,8 +216,53 @@ fn a_full_disk_takes_the_spares_first() {
         ..Faults::default()
     });
     // A commit that no spare is large enough for.
-    store.reserve(40 << 10).unwrap();
+    store.reserve(Room::ordinary(40 << 10, 1)).unwrap();
     assert_eq!(store.usage().spare_segments, 0);
+}
+
+/// A start cuts the file that it does not know the end of, and with it the headroom goes.
+#[test]
+fn a_start_on_a_full_disk_has_room_to_free() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_from(&store, 0, 200);
+    delete_before(&store, 195);
+    // Nobody writes to the freed ones any more.
+    store.sync().unwrap();
+    store.sync().unwrap();
+    append_from(&store, 200, 240);
+    assert!(store.usage().segments_recycled > 0);
+    disk.set_faults(Faults {
+        capacity: Some(store.usage().disk_bytes + store.usage().spare_bytes),
+        ..Faults::default()
+    });
+    store.limit_spares(0).unwrap();
+    let capacity = store.usage().disk_bytes;
+    let disk = disk.after_kill();
+    disk.set_faults(Faults {
+        capacity: Some(capacity),
+        ..Faults::default()
+    });
+    let (store, report) = in_memory(&disk, &base, small());
+    assert!(report.tail_unknown, "{report:?}");
+    let whole_segment = store.reserve(Room::ordinary(1000, 1));
+    assert!(
+        matches!(whole_segment, Err(Error::Full)),
+        "{whole_segment:?}"
+    );
+    for urgency in [Urgency::Upkeep, Urgency::Command] {
+        let (batch_bytes, rows) = (0, 1);
+        store
+            .reserve(Room {
+                batch_bytes,
+                rows,
+                urgency,
+            })
+            .unwrap();
+    }
+    delete_before(&store, 235);
+    check(&store, 235, 240);
+    append_from(&store, 240, 250);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use sedge_storage::disk::memory::Faults;
 use sedge_storage::format::EntryKind;
 use sedge_storage::scan::Found;
 use sedge_storage::{
-    Cold, Commit, Entry, Error, LogStore, ScrubCursor, SegmentId, Slice, Store, scan_segment,
+    Cold, Commit, Entry, Error, LogStore, Room, ScrubCursor, SegmentId, Slice, Store, Urgency,
+    scan_segment,
 };
 
 use super::check;
@@ -18,6 +19,13 @@ use super::model::{Hit, WITNESS};
 use super::replacing;
 use super::world::World;
 use crate::bytes_of::{append, batch};
+
+/// For the batch that the world adds to each commit.
+const WITNESS_ROOM: Room = Room {
+    batch_bytes: 62,
+    rows: 1,
+    urgency: Urgency::Command,
+};
 
 /// One thing to do.
 pub struct Action {
@@ -79,12 +87,26 @@ fn append_some(world: &mut World) {
         entries.push(append(partition, batches));
     }
     // The writer reserves; what does not, finds out when it appends.
-    if !world.random.one_in(4)
-        && let Err(error) = world.store().reserve(bytes + 62)
-    {
-        return world.judge(error);
+    let room = Room::ordinary(bytes as u64, entries.len() as u64);
+    if world.random.one_in(4) || reserve(world, room) {
+        world.commit(entries);
     }
-    world.commit(entries);
+}
+
+/// Whether there is room for a commit.
+fn reserve(world: &mut World, room: Room) -> bool {
+    let reserved = world.store().reserve(room.and(WITNESS_ROOM));
+    world.reserved = reserved.is_ok();
+    reserved.map_err(|error| world.judge(error)).is_ok()
+}
+
+/// A commit of one row that frees space.
+const fn one_row(urgency: Urgency) -> Room {
+    Room {
+        batch_bytes: 0,
+        rows: 1,
+        urgency,
+    }
 }
 
 fn sync(world: &mut World) {
@@ -202,7 +224,9 @@ fn move_log_start(world: &mut World) {
     let offset = bounds
         .log_start
         .plus(world.random.below(length + more) as i64);
-    world.commit(vec![Entry::LogStart { partition, offset }]);
+    if reserve(world, one_row(Urgency::Upkeep)) {
+        world.commit(vec![Entry::LogStart { partition, offset }]);
+    }
 }
 
 /// Not beyond what is synced, so that what it takes is not in doubt.
@@ -217,6 +241,9 @@ fn move_witness_start(world: &mut World) {
 fn drop_partition(world: &mut World) {
     let at = world.random.below(world.live.len() as u64) as usize;
     let partition = PartitionId(world.live[at]);
+    if !reserve(world, one_row(Urgency::Command)) {
+        return;
+    }
     world.live[at] = world.next_partition;
     world.next_partition += 1;
     world.commit(vec![Entry::Drop { partition }]);

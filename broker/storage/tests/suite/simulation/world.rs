@@ -46,6 +46,8 @@ pub struct World {
     told: BTreeSet<usize>,
     /// Rows were written that no commit of the model stands for, and not synced since.
     pub in_doubt: bool,
+    /// The next commit has room.
+    pub reserved: bool,
     /// Something was there to be reported as a hole, which a rebuild reports again.
     pub holes_possible: bool,
     pub fuse: Fuse,
@@ -77,6 +79,7 @@ impl World {
             is_reported: false,
             told: BTreeSet::new(),
             in_doubt: false,
+            reserved: false,
             holes_possible: false,
             fuse: Fuse::default(),
             trace: Vec::new(),
@@ -142,6 +145,13 @@ impl World {
         };
         let commit = whole(of_model);
         let appended = self.store().append(whole(entries));
+        let was_reserved = std::mem::take(&mut self.reserved);
+        if let Err(Error::Full | Error::ReadOnly) = &appended {
+            assert!(
+                !was_reserved,
+                "what was reserved is not there: {appended:?}"
+            );
+        }
         match appended {
             Ok(_) => {
                 self.model.store.append(commit.clone()).unwrap();

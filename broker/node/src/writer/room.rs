@@ -1,0 +1,70 @@
+//! What a request may need of the log, so that it is reserved, or refused, before it is planned.
+
+use sedge_core::metadata::Command;
+use sedge_protocol::batch::Batch;
+use sedge_storage::{Room, Urgency};
+
+use super::{AppendPart, Request};
+use crate::broker::Broker;
+use crate::metadata_log;
+
+impl Request {
+    /// What it may need at the most. Of a command it is a guess: what that needs shows when it is
+    /// decided.
+    pub(super) fn room(&self) -> Room {
+        match self {
+            Self::Append { units, .. } => {
+                of_parts(units.iter().flat_map(|unit| &unit.parts)).unwrap_or(NOTHING)
+            }
+            Self::Metadata { command, .. } => Room {
+                batch_bytes: metadata_log::bytes_guess(command) as u64,
+                rows: 1,
+                urgency: urgency_of(command),
+            },
+            Self::DeleteRecords { .. } => rows_to_free(1, Urgency::Command),
+            Self::Retain { log_starts, .. } => rows_to_free(log_starts.len(), Urgency::Upkeep),
+            Self::Replace { entries, .. } => rows_to_free(entries.len(), Urgency::Upkeep),
+            Self::Probe { room } => *room,
+            // Nothing in the log.
+            Self::ExpireProducers { .. } | Self::Roll | Self::Flush | Self::Stop => NOTHING,
+        }
+    }
+
+    /// Whether it is a small write that a flush has to follow.
+    pub(super) fn is_flushed(&self, broker: &Broker) -> bool {
+        let is_sync = |part: &AppendPart| broker.is_sync(&part.topic.config);
+        match self {
+            Self::Append { units, .. } => units.iter().any(|unit| unit.parts.iter().any(is_sync)),
+            _ => false,
+        }
+    }
+}
+
+pub(super) const NOTHING: Room = rows_to_free(0, Urgency::Command);
+
+/// Room for the batches of parts; `None` without parts.
+pub(super) fn of_parts<'a>(parts: impl Iterator<Item = &'a AppendPart>) -> Option<Room> {
+    let of_part = |part: &AppendPart| {
+        let bytes = part.batch.as_ref().map(Batch::bytes);
+        Room::ordinary(bytes.unwrap_or(0) as u64, u64::from(bytes.is_some()))
+    };
+    parts.map(of_part).reduce(Room::and)
+}
+
+/// Room for rows without batches.
+pub(super) const fn rows_to_free(rows: usize, urgency: Urgency) -> Room {
+    Room {
+        batch_bytes: 0,
+        rows: rows as u64,
+        urgency,
+    }
+}
+
+/// What may free space, or is needed to start at all, goes where nothing else may.
+pub(super) fn urgency_of(command: &Command) -> Urgency {
+    if command.may_free_space() {
+        Urgency::Command
+    } else {
+        Urgency::Ordinary
+    }
+}

@@ -1,0 +1,348 @@
+//! The writer's rounds on a store in memory that takes nothing that was not reserved.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use async_channel::Receiver;
+use sedge_core::log::{AppendError, SequenceRange};
+use sedge_core::metadata::{Command, CommandReply, TopicName};
+use sedge_protocol::ErrorCode;
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
+use sedge_protocol::records::{BatchBuilder, Compression, Producer};
+use sedge_storage::{LogStore, MemoryStore, Room, Urgency, View, ViewReader, ViewUpdate};
+
+use super::commit::Round;
+use super::{AppendPart, AppendReply, Appended, Request, State, Unit};
+use crate::broker::{Broker, random_uuid};
+use crate::test_broker::on_store;
+
+const FULL: ErrorCode = ErrorCode::KafkaStorageError;
+
+struct Node {
+    store: Arc<MemoryStore>,
+    broker: Arc<Broker>,
+    state: State,
+    is_dirty: AtomicBool,
+}
+
+/// What is to be answered, and has been when the round is over.
+struct Asked<T>(Receiver<T>);
+
+impl<T> Asked<T> {
+    fn answer(&self) -> T {
+        self.0.try_recv().expect("it was answered")
+    }
+}
+
+impl Node {
+    fn new(store: MemoryStore) -> Self {
+        let store = Arc::new(store);
+        let (broker, state) = on_store(Arc::clone(&store) as Arc<dyn LogStore>);
+        Self {
+            store,
+            broker,
+            state,
+            is_dirty: AtomicBool::new(false),
+        }
+    }
+
+    /// All of them in one commit. How long the flush took, where there was one.
+    fn round(&mut self, requests: Vec<Request>) -> Option<Duration> {
+        let round = Round::new(&self.broker, &mut self.state, &self.is_dirty);
+        round.run(requests.into_iter())
+    }
+
+    fn append(&mut self, units: Vec<Unit>) -> AppendReply {
+        let (request, asked) = append(units);
+        self.round(vec![request]);
+        asked.answer()
+    }
+
+    fn command(&mut self, command: Command) -> Result<CommandReply, ErrorCode> {
+        let (request, asked) = metadata(command);
+        self.round(vec![request]);
+        asked.answer().map_err(|error| error.code)
+    }
+
+    fn create(&mut self, name: &str, partitions: i32) -> Result<CommandReply, ErrorCode> {
+        self.command(Command::CreateTopic {
+            name: name.to_owned(),
+            id: random_uuid(),
+            partitions,
+            configs: Vec::new(),
+            validate_only: false,
+        })
+    }
+
+    fn alter(&mut self, key: &str, value: &str) -> Result<CommandReply, ErrorCode> {
+        self.command(Command::AlterTopicConfigs {
+            name: "t".to_owned(),
+            changes: vec![(key.to_owned(), Some(value.to_owned()))],
+        })
+    }
+
+    fn delete_records(&mut self, id: PartitionId) -> Result<Offset, ErrorCode> {
+        let (done, reply) = async_channel::bounded(1);
+        self.round(vec![Request::DeleteRecords {
+            partition: id,
+            before: None,
+            done,
+        }]);
+        Asked(reply).answer().map_err(|error| error.code)
+    }
+
+    fn retain(&mut self, log_starts: Vec<(PartitionId, Offset)>) -> usize {
+        let (done, reply) = async_channel::bounded(1);
+        self.round(vec![Request::Retain { log_starts, done }]);
+        Asked(reply).answer()
+    }
+
+    fn partitions(&self, topic: &str) -> Vec<PartitionId> {
+        let topic = self.state.metadata.image().topic(topic).unwrap();
+        topic.partitions().collect()
+    }
+
+    fn part(&self, topic: &str, index: usize, batch: Batch) -> AppendPart {
+        let found = self.state.metadata.image().topic(topic).unwrap();
+        AppendPart {
+            partition: self.partitions(topic)[index],
+            topic: Arc::clone(found),
+            sequence: SequenceRange::of(&batch.header),
+            batch: Some(batch),
+        }
+    }
+
+    fn end(&self, id: PartitionId) -> Offset {
+        self.store.bounds(id).unwrap().next_offset
+    }
+}
+
+fn append(units: Vec<Unit>) -> (Request, Asked<AppendReply>) {
+    let (done, reply) = async_channel::bounded(1);
+    (Request::Append { units, done }, Asked(reply))
+}
+
+fn metadata(
+    command: Command,
+) -> (
+    Request,
+    Asked<Result<CommandReply, sedge_core::metadata::CommandError>>,
+) {
+    let (done, reply) = async_channel::bounded(1);
+    (Request::Metadata { command, done }, Asked(reply))
+}
+
+fn alone(part: AppendPart) -> Unit {
+    Unit {
+        parts: vec![part],
+        updates: Vec::new(),
+    }
+}
+
+fn batch(bytes: usize) -> Batch {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(1, None, Some(&vec![7; bytes]), &[]);
+    builder.build().unwrap()
+}
+
+fn of_producer(sequence: i32) -> Batch {
+    let mut builder = BatchBuilder::new(Compression::None).producer(Producer {
+        id: ProducerId(7),
+        epoch: ProducerEpoch(0),
+        base_sequence: sequence,
+    });
+    builder.push(1, None, Some(b"x"), &[]);
+    builder.build().unwrap()
+}
+
+fn codes(reply: &[Result<Appended, AppendError>]) -> Vec<Option<ErrorCode>> {
+    let code = |of: &Result<Appended, AppendError>| of.as_ref().err().map(|error| error.code);
+    reply.iter().map(code).collect()
+}
+
+/// The store fails the test where more is written than was reserved.
+#[test]
+fn a_full_disk_refuses_and_what_frees_space_goes_on() {
+    const PARTITIONS: usize = 600;
+    let mut node = Node::new(MemoryStore::with_room(1 << 20));
+    node.create("t", PARTITIONS as i32).unwrap();
+    let ids = node.partitions("t");
+    // Many small parts, of which the rows are a large share.
+    let full = loop {
+        let parts = (0..PARTITIONS).map(|index| alone(node.part("t", index, batch(10))));
+        let reply = node.append(parts.collect());
+        if let Some(Err(refused)) = reply.into_iter().find(Result::is_err) {
+            break refused;
+        }
+    };
+    assert_eq!(full.code, FULL);
+    assert_eq!(node.broker.storage.refusing(), Some("the disk is full"));
+    for (id, active) in ids.iter().map(|id| (*id, node.end(*id))) {
+        let published = node.broker.partitions.get(&*node.store, id).unwrap();
+        assert_eq!(
+            published.high_watermark(),
+            active,
+            "nothing is half applied"
+        );
+    }
+
+    assert_eq!(node.create("u", 600), Err(FULL));
+    let growing = node.command(Command::CreatePartitions {
+        name: "t".to_owned(),
+        total: 1_200,
+        assigned: None,
+        validate_only: false,
+    });
+    assert_eq!(growing, Err(FULL));
+    assert_eq!(node.alter("max.message.bytes", "1000"), Err(FULL));
+    let mut log_starts: Vec<_> = ids.iter().map(|id| (*id, node.end(*id))).collect();
+    let first = log_starts.remove(0).0;
+    assert_eq!(node.delete_records(first), Ok(node.end(first)));
+    assert_eq!(node.alter("retention.ms", "1000"), Ok(CommandReply::Done));
+    assert_eq!(node.retain(log_starts.clone()), log_starts.len());
+    assert_eq!(node.retain(log_starts), 599, "they are there already");
+    let topic = TopicName::Name("t".to_owned());
+    let deleted = node.command(Command::DeleteTopic { topic }).unwrap();
+    assert!(matches!(deleted, CommandReply::Deleted { partitions, .. } if partitions == ids));
+    assert!(node.state.must_free);
+    assert_eq!(
+        node.broker.storage.refusing(),
+        Some("the disk is full"),
+        "that these go says nothing of produce"
+    );
+}
+
+/// As far as it goes, for what is more than its share of the headroom.
+#[test]
+fn retention_moves_what_there_is_room_for_and_leaves_some_to_commands() {
+    let mut node = Node::new(MemoryStore::with_room(256 << 10));
+    node.create("t", 900).unwrap();
+    let ids = node.partitions("t");
+    let parts = (0..900).map(|index| alone(node.part("t", index, batch(1))));
+    let parts: Vec<Unit> = parts.collect();
+    assert_eq!(codes(&node.append(parts)), vec![None; 900]);
+    let fill = |node: &Node| alone(node.part("t", 0, batch(1)));
+    while codes(&node.append(vec![fill(&node)])) == [None] {}
+    let log_starts: Vec<_> = ids.iter().map(|id| (*id, Offset(1))).collect();
+    let moved = node.retain(log_starts.clone());
+    assert!(moved > 100 && moved < 900, "{moved}");
+    for (id, offset) in &log_starts {
+        let start = node.store.bounds(*id).unwrap().log_start;
+        let active = node.state.partitions.known(*id).log.log_start();
+        assert_eq!(start, active, "{id:?}");
+        assert_eq!(start == *offset, id.get() - ids[0].get() < moved as u32);
+    }
+    assert_eq!(node.delete_records(ids[899]), Ok(Offset(1)));
+}
+
+#[test]
+fn one_request_that_is_refused_refuses_no_other() {
+    let mut node = Node::new(MemoryStore::with_room(64 << 10));
+    node.create("t", 2).unwrap();
+    let (large, large_asked) = append(vec![alone(node.part("t", 0, batch(1 << 20)))]);
+    let (small, small_asked) = append(vec![alone(node.part("t", 1, batch(10)))]);
+    node.round(vec![large, small]);
+    assert_eq!(codes(&large_asked.answer()), [Some(FULL)]);
+    assert_eq!(codes(&small_asked.answer()), [None]);
+    // A part of a request neither.
+    let units = [1 << 20, 10].map(|bytes| alone(node.part("t", 1, batch(bytes))));
+    assert_eq!(codes(&node.append(units.into())), [Some(FULL), None]);
+    assert_eq!(node.end(node.partitions("t")[1]), Offset(2));
+}
+
+#[test]
+fn a_unit_of_which_a_part_is_refused_changes_nothing() {
+    let mut node = Node::new(MemoryStore::new());
+    node.create("t", 1).unwrap();
+    node.create("gone", 1).unwrap();
+    let id = node.partitions("t")[0];
+    let key = b"offset".to_vec();
+    let unit = |node: &Node| Unit {
+        parts: vec![node.part("t", 0, batch(1)), node.part("gone", 0, batch(1))],
+        updates: vec![ViewUpdate {
+            view: View::Offsets,
+            key: key.clone(),
+            value: Some(b"1".to_vec()),
+        }],
+    };
+    let (late, asked) = append(vec![unit(&node)]);
+    let whole = unit(&node);
+    let topic = TopicName::Name("gone".to_owned());
+    node.command(Command::DeleteTopic { topic }).unwrap();
+    node.round(vec![late]);
+    let unknown = Some(ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(codes(&asked.answer()), [unknown, unknown]);
+    assert_eq!(node.end(id), Offset(0));
+    assert_eq!(node.store.view_get(View::Offsets, &key).unwrap(), None);
+    let parts = whole.parts.into_iter().take(1).collect();
+    let updates = whole.updates;
+    assert_eq!(codes(&node.append(vec![Unit { parts, updates }])), [None]);
+    assert!(node.store.view_get(View::Offsets, &key).unwrap().is_some());
+}
+
+#[test]
+fn a_partition_that_was_dropped_leaves_nothing_in_the_writer() {
+    let mut node = Node::new(MemoryStore::new());
+    node.create("t", 1).unwrap();
+    let id = node.partitions("t")[0];
+    let (appending, asked) = append(vec![alone(node.part("t", 0, batch(1)))]);
+    let topic = TopicName::Name("t".to_owned());
+    let (deleting, deleted) = metadata(Command::DeleteTopic { topic });
+    node.round(vec![appending, deleting]);
+    assert_eq!(codes(&asked.answer()), [None]);
+    assert!(deleted.answer().is_ok());
+    assert!(node.state.partitions.find(id).is_none());
+    // Nor does what retention or a client had asked for before.
+    assert_eq!(node.retain(vec![(id, Offset(1))]), 1);
+    assert_eq!(node.delete_records(id), Ok(Offset(0)));
+    assert!(node.state.partitions.find(id).is_none());
+}
+
+#[test]
+fn a_repeat_is_flushed_where_the_topic_asks_for_it_by_now() {
+    let mut node = Node::new(MemoryStore::new());
+    node.create("t", 1).unwrap();
+    node.alter("sedge.durability", "interval").unwrap();
+    let (first, asked) = append(vec![alone(node.part("t", 0, of_producer(0)))]);
+    assert_eq!(node.round(vec![first]), None);
+    assert_eq!(codes(&asked.answer()), [None]);
+    // As one that was on its way when the topic was changed: the change itself is flushed.
+    let mut repeat = node.part("t", 0, of_producer(0));
+    node.alter("sedge.durability", "sync").unwrap();
+    node.is_dirty = AtomicBool::new(true);
+    let (again, asked) = append(vec![alone(repeat.clone())]);
+    repeat.topic = Arc::clone(node.state.metadata.image().topic("t").unwrap());
+    assert_eq!(node.round(vec![again]), None);
+    assert_eq!(asked.answer()[0].as_ref().unwrap().base_offset, Offset(0));
+    let (again, asked) = append(vec![alone(repeat)]);
+    assert!(node.round(vec![again]).is_some(), "it is not flushed");
+    assert_eq!(asked.answer()[0].as_ref().unwrap().base_offset, Offset(0));
+}
+
+#[test]
+fn a_repeat_needs_no_room() {
+    let mut node = Node::new(MemoryStore::with_room(64 << 10));
+    node.create("t", 1).unwrap();
+    let part = node.part("t", 0, of_producer(0));
+    assert_eq!(codes(&node.append(vec![alone(part.clone())])), [None]);
+    let fill = |node: &Node| alone(node.part("t", 0, batch(1)));
+    while codes(&node.append(vec![fill(&node)])) == [None] {}
+    assert_eq!(codes(&node.append(vec![alone(part)])), [None]);
+}
+
+#[test]
+fn a_probe_learns_whether_produce_goes_again() {
+    let mut node = Node::new(MemoryStore::with_room(64 << 10));
+    node.create("t", 1).unwrap();
+    let large = alone(node.part("t", 0, batch(1 << 20)));
+    assert_eq!(codes(&node.append(vec![large])), [Some(FULL)]);
+    let room = node.broker.storage.probe_room().unwrap();
+    assert_eq!(room.urgency, Urgency::Ordinary);
+    node.round(vec![Request::Probe { room }]);
+    assert!(node.broker.storage.refusing().is_some());
+    let room = Room::ordinary(10, 1);
+    node.round(vec![Request::Probe { room }]);
+    assert_eq!(node.broker.storage.refusing(), None);
+}
