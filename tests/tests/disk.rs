@@ -9,5 +9,7 @@ mod clock;
 mod full;
 #[path = "disk/recycle.rs"]
 mod recycle;
+#[path = "disk/volume.rs"]
+mod volume;
 #[path = "disk/wear.rs"]
 mod wear;

@@ -1,4 +1,5 @@
-//! The disk cap: what goes first when all partitions together take more than they may.
+//! The disk cap: what goes first when all partitions together take more than they may, or than the
+//! volume has room for, as others fill it too.
 //!
 //! It stands above the topics' own retention, and takes slices in this order, the oldest of the
 //! append clock first:
@@ -32,34 +33,64 @@ pub enum Class {
 pub struct Room {
     /// What the data directory takes.
     pub used_bytes: u64,
-    /// What it may take.
-    pub cap_bytes: u64,
+    /// What it may take, whatever the volume has.
+    pub cap: Cap,
+    /// What it may take as things stand: what is free is shared with others. `None` where the
+    /// volume does not say.
+    pub volume: Option<Cap>,
     /// What the next segment will take on top.
     pub next_bytes: u64,
     /// Dead bytes that are given back without another record going.
     pub reclaimable_bytes: u64,
-    /// Below this no cap goes: the views and a few segments.
+}
+
+/// A bound of what the data directory takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cap {
+    pub bytes: u64,
+    /// Below this the bound does not go: the views and some segments.
     pub floor_bytes: u64,
 }
 
+/// Which of the bounds is the tighter one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    Cap,
+    Volume,
+}
+
 impl Room {
-    /// Bytes of records that have to go.
+    /// Bytes of records that have to go, and for which bound.
     ///
     /// A cap that the views alone break is one by mistake, and does not empty the topics.
     #[must_use]
-    pub fn excess_bytes(&self) -> u64 {
-        self.over_bytes().saturating_sub(self.reclaimable_bytes)
+    pub fn excess_bytes(&self) -> (u64, Limit) {
+        let (over, limit) = self.over_bytes();
+        (over.saturating_sub(self.reclaimable_bytes), limit)
     }
 
     /// Whether dead bytes have to be given back, if no record is to go.
     #[must_use]
     pub fn is_short(&self) -> bool {
-        self.over_bytes() > 0
+        self.over_bytes().0 > 0
     }
 
-    fn over_bytes(&self) -> u64 {
-        let cap = self.cap_bytes.max(self.floor_bytes);
-        (self.used_bytes + self.next_bytes).saturating_sub(cap)
+    /// What the data directory may take.
+    #[must_use]
+    pub fn cap_bytes(&self) -> u64 {
+        let volume = self.volume.map_or(u64::MAX, |volume| volume.bytes);
+        self.cap.bytes.min(volume)
+    }
+
+    fn over_bytes(&self) -> (u64, Limit) {
+        let wanted = self.used_bytes.saturating_add(self.next_bytes);
+        let over = |cap: Cap| wanted.saturating_sub(cap.bytes.max(cap.floor_bytes));
+        let (cap, volume) = (over(self.cap), self.volume.map_or(0, over));
+        if volume > cap {
+            (volume, Limit::Volume)
+        } else {
+            (cap, Limit::Cap)
+        }
     }
 }
 
@@ -286,59 +317,71 @@ mod tests {
 
     #[test]
     fn the_excess() {
-        let check = |room: Room, expected| assert_eq!(room.excess_bytes(), expected, "{room:?}");
+        let check = |room: Room, expected| {
+            assert_eq!(room.excess_bytes(), (expected, Limit::Cap), "{room:?}");
+        };
+        let cap = |bytes| Cap {
+            bytes,
+            floor_bytes: 300,
+        };
         let room = Room {
             used_bytes: 1_000,
-            cap_bytes: 1_000,
-            floor_bytes: 300,
+            cap: cap(1_000),
             ..Room::default()
         };
         check(room, 0);
-        check(
-            Room {
-                next_bytes: 100,
-                ..room
-            },
-            100,
-        );
-        check(
-            Room {
-                next_bytes: 100,
-                reclaimable_bytes: 40,
-                ..room
-            },
-            60,
-        );
-        check(
-            Room {
-                next_bytes: 100,
-                reclaimable_bytes: 400,
-                ..room
-            },
-            0,
-        );
-        check(
-            Room {
-                cap_bytes: 700,
-                ..room
-            },
-            300,
-        );
+        let next = Room {
+            next_bytes: 100,
+            ..room
+        };
+        check(next, 100);
+        let reclaiming = |reclaimable_bytes| Room {
+            reclaimable_bytes,
+            ..next
+        };
+        check(reclaiming(40), 60);
+        check(reclaiming(400), 0);
+        let of = |room: Room, bytes| Room {
+            cap: cap(bytes),
+            ..room
+        };
+        check(of(room, 700), 300);
         // A cap that cannot be kept.
-        check(
-            Room {
-                cap_bytes: 1,
-                next_bytes: 100,
-                ..room
+        check(of(next, 1), 800);
+        check(of(room, u64::MAX), 0);
+    }
+
+    #[test]
+    fn the_tighter_bound_counts() {
+        let room = |cap: u64, volume: u64| Room {
+            used_bytes: 1_000,
+            next_bytes: 100,
+            cap: Cap {
+                bytes: cap,
+                floor_bytes: 300,
             },
-            800,
-        );
-        check(
-            Room {
-                cap_bytes: u64::MAX,
-                ..room
-            },
-            0,
-        );
+            volume: Some(Cap {
+                bytes: volume,
+                floor_bytes: 200,
+            }),
+            ..Room::default()
+        };
+        let check = |room: Room, excess, limit, cap_bytes| {
+            assert_eq!(room.excess_bytes(), (excess, limit), "{room:?}");
+            assert_eq!(room.cap_bytes(), cap_bytes, "{room:?}");
+        };
+        check(room(2_000, 3_000), 0, Limit::Cap, 2_000);
+        check(room(900, 3_000), 200, Limit::Cap, 900);
+        // Others have filled the volume.
+        check(room(2_000, 950), 150, Limit::Volume, 950);
+        check(room(900, 800), 300, Limit::Volume, 800);
+        check(room(800, 900), 300, Limit::Cap, 800);
+        // What they take beyond the floor is no reason to let everything go.
+        check(room(u64::MAX, 0), 900, Limit::Volume, 0);
+        let unknown = Room {
+            volume: None,
+            ..room(2_000, 0)
+        };
+        check(unknown, 0, Limit::Cap, 2_000);
     }
 }

@@ -1,15 +1,20 @@
-//! The device-wide disk cap: `sedge.disk.max.bytes` over all topics.
+//! The device-wide disk cap: `sedge.disk.max.bytes` over all topics, and what the volume has room
+//! for, as others fill it too.
 //!
-//! Looked at every second while something is written, so that it holds between two rounds of
-//! retention. What goes first is decided by [`sedge_core::disk_cap`]; here are the figures, and
-//! what of each topic its links have upstream already. Whatever goes is logged and counted.
+//! Looked at every second while something is written, when a segment is begun and when a request
+//! finds no room, so that it holds between two rounds of retention. While no room is wanted, what
+//! others do to the volume lets no record go. What goes first is decided by
+//! [`sedge_core::disk_cap`]; here are the figures, and what of each topic its links have upstream
+//! already. Whatever goes is logged and counted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_io::Timer;
+use event_listener::EventListener;
+use futures_lite::future;
 use log::{info, warn};
-use sedge_core::disk_cap::{CapPlan, CapSlice, Class, Dropped, Room};
+use sedge_core::disk_cap::{Cap, CapPlan, CapSlice, Class, Dropped, Limit, Room};
 use sedge_core::metadata::Topic;
 use sedge_core::offsets::Offsets;
 use sedge_protocol::ids::{Offset, PartitionId, PartitionIndex};
@@ -17,7 +22,8 @@ use sedge_storage::Usage;
 
 use crate::broker::Broker;
 use crate::limits::{
-    DISK_CAP_CHECK_EVERY, DISK_CAP_DEFAULT_PERCENT, DISK_CAP_IDLE_CHECKS, DISK_CAP_SEGMENTS_MIN,
+    DISK_CAP_CHECK_EVERY, DISK_CAP_DEFAULT_PERCENT, DISK_CAP_IDLE_CHECKS, DISK_CAP_KEPT_SHARE,
+    DISK_CAP_PAUSE, DISK_CAP_SEGMENTS_MIN, DISK_CAP_VOLUME_SEGMENTS_MIN,
 };
 use crate::mirror::{LinkTopics, metadata_of};
 
@@ -25,33 +31,47 @@ use crate::mirror::{LinkTopics, metadata_of};
 pub async fn run(broker: Arc<Broker>, links: Vec<LinkTopics>) {
     let links = Arc::new(links);
     let (mut commits, mut idle) = (0, 0);
+    let mut wanted = broker.storage.wanted.listen();
     loop {
-        Timer::after(DISK_CAP_CHECK_EVERY).await;
+        let is_wanted = wait(wanted).await;
+        wanted = broker.storage.wanted.listen();
         let written = broker.metrics.commits.get();
-        idle = if written == commits { idle + 1 } else { 0 };
+        let is_idle = written == commits && !is_wanted;
+        idle = if is_idle { idle + 1 } else { 0 };
         commits = written;
         if idle % DISK_CAP_IDLE_CHECKS != 0 {
             continue;
         }
         let (planning, links) = (Arc::clone(&broker), Arc::clone(&links));
-        let dropped = blocking::unblock(move || plan(&planning, &links)).await;
+        let (dropped, limit) = blocking::unblock(move || plan(&planning, &links, is_idle)).await;
         if dropped.is_empty() {
             continue;
         }
         let log_starts = dropped.iter().map(|of| (of.partition, of.next_offset));
         match broker.writer.retain(log_starts.collect()).await {
-            Ok(count) => tell(&broker, dropped.get(..count).unwrap_or_default()),
+            Ok(count) => tell(&broker, dropped.get(..count).unwrap_or_default(), limit),
             Err(_) => return,
         }
     }
 }
 
-/// What the data directory may take; `None` without a cap.
+/// Until the next look, which is soon where room is wanted: whether it is.
+async fn wait(wanted: EventListener) -> bool {
+    Timer::after(DISK_CAP_PAUSE).await;
+    let wanted = async {
+        wanted.await;
+        true
+    };
+    let over = async {
+        Timer::after(DISK_CAP_CHECK_EVERY).await;
+        false
+    };
+    future::or(wanted, over).await
+}
+
+/// What the data directory may take as things stand; `None` without a cap.
 pub fn cap_bytes(broker: &Broker, usage: &Usage) -> Option<u64> {
-    match broker.config.disk.max_bytes {
-        Some(max) => u64::try_from(max).ok(),
-        None => Some(usage.volume_bytes? / 100 * DISK_CAP_DEFAULT_PERCENT),
-    }
+    Some(room(broker, usage)?.cap_bytes())
 }
 
 /// What the data directory takes.
@@ -65,33 +85,55 @@ pub fn is_room_short(broker: &Broker) -> bool {
     let is_volume_full = usage
         .volume_free_bytes
         .is_some_and(|free| free < usage.segment_bytes * DISK_CAP_SEGMENTS_MIN);
-    is_volume_full
-        || cap_bytes(broker, &usage).is_some_and(|cap_bytes| room(&usage, cap_bytes).is_short())
+    is_volume_full || room(broker, &usage).is_some_and(|room| room.is_short())
 }
 
-fn room(usage: &Usage, cap_bytes: u64) -> Room {
-    Room {
+/// `None` without a cap.
+fn room(broker: &Broker, usage: &Usage) -> Option<Room> {
+    let cap_bytes = match broker.config.disk.max_bytes {
+        Some(max) => u64::try_from(max).ok()?,
+        None => usage.volume_bytes? / 100 * DISK_CAP_DEFAULT_PERCENT,
+    };
+    let segments = |count| usage.view_disk_bytes + count * usage.segment_bytes;
+    Some(Room {
         // Files that wait to be used again give way to records.
         used_bytes: usage.disk_bytes + usage.view_disk_bytes,
-        cap_bytes,
+        cap: Cap {
+            bytes: cap_bytes,
+            floor_bytes: segments(DISK_CAP_SEGMENTS_MIN),
+        },
+        volume: volume_bytes(usage).map(|bytes| Cap {
+            bytes,
+            floor_bytes: segments(DISK_CAP_VOLUME_SEGMENTS_MIN),
+        }),
         next_bytes: usage.segment_bytes,
         reclaimable_bytes: usage.reclaimable_bytes,
-        floor_bytes: usage.view_disk_bytes + DISK_CAP_SEGMENTS_MIN * usage.segment_bytes,
-    }
+    })
 }
 
-fn plan(broker: &Broker, links: &[LinkTopics]) -> Vec<Dropped> {
+/// What the data directory can take of the volume beside others, who keep a little.
+fn volume_bytes(usage: &Usage) -> Option<u64> {
+    let most = DISK_CAP_SEGMENTS_MIN * usage.segment_bytes;
+    let kept = most.min(usage.volume_bytes? / DISK_CAP_KEPT_SHARE);
+    Some((used_bytes(usage) + usage.volume_free_bytes?).saturating_sub(kept))
+}
+
+/// What goes, and for which bound. What others do to the volume counts while room is wanted.
+fn plan(broker: &Broker, links: &[LinkTopics], is_idle: bool) -> (Vec<Dropped>, Limit) {
     let usage = broker.store.usage();
-    let Some(cap_bytes) = cap_bytes(broker, &usage) else {
-        return Vec::new();
+    let Some(mut room) = room(broker, &usage) else {
+        return (Vec::new(), Limit::Cap);
     };
-    let spare_bytes_max = cap_bytes.saturating_sub(usage.disk_bytes + usage.view_disk_bytes);
+    if is_idle {
+        room.volume = None;
+    }
+    let spare_bytes_max = room.cap_bytes().saturating_sub(room.used_bytes);
     if let Err(failure) = broker.store.limit_spares(spare_bytes_max) {
         warn!(target: "sedge::retention", "spare segment files stay: {failure}");
     }
-    let excess = room(&usage, cap_bytes).excess_bytes();
+    let (excess, limit) = room.excess_bytes();
     if excess == 0 {
-        return Vec::new();
+        return (Vec::new(), limit);
     }
     let image = broker.metadata.load();
     let mut plan = CapPlan::new(excess);
@@ -120,7 +162,7 @@ fn plan(broker: &Broker, links: &[LinkTopics]) -> Vec<Dropped> {
             plan.add(id, topic.config.retention_priority(), copied, slices);
         }
     }
-    plan.finish()
+    (plan.finish(), limit)
 }
 
 fn may_go(topic: &Topic) -> bool {
@@ -139,7 +181,11 @@ fn copied(links: &[&LinkTopics], offsets: &Offsets, topic: &Topic, index: i32) -
     all?.into_iter().min()
 }
 
-fn tell(broker: &Broker, dropped: &[Dropped]) {
+fn tell(broker: &Broker, dropped: &[Dropped], limit: Limit) {
+    let why = match limit {
+        Limit::Cap => "the disk cap is reached",
+        Limit::Volume => "the volume is short of room",
+    };
     let image = broker.metadata.load();
     let ids: HashSet<PartitionId> = dropped.iter().map(|of| of.partition).collect();
     let mut names = HashMap::new();
@@ -151,8 +197,7 @@ fn tell(broker: &Broker, dropped: &[Dropped]) {
     for of in dropped {
         let name = names.get(&of.partition).map_or("?", String::as_str);
         let (first, next, bytes) = (of.first_offset, of.next_offset, of.bytes);
-        let what =
-            format!("{name}: offsets {first} to {next} go, {bytes} bytes: the disk cap is reached");
+        let what = format!("{name}: offsets {first} to {next} go, {bytes} bytes: {why}");
         match of.class {
             Class::Copied => info!(target: "sedge::retention", "{what}; upstream has them"),
             _ => warn!(target: "sedge::retention", "{what}"),

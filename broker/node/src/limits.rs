@@ -129,6 +129,17 @@ pub const DISK_CAP_DEFAULT_PERCENT: u64 = 85;
 /// something to read.
 pub const DISK_CAP_SEGMENTS_MIN: u64 = 4;
 
+/// The same where it is the volume that is short: the active segment, and the next one. With less,
+/// produce would be refused for as long as others hold the rest.
+pub const DISK_CAP_VOLUME_SEGMENTS_MIN: u64 = 2;
+
+/// Share of the volume that stays free for others, and so that the next segment is begun before
+/// there is no room for it; on a large one it is [`DISK_CAP_SEGMENTS_MIN`] segments.
+pub const DISK_CAP_KEPT_SHARE: u64 = 20;
+
+/// Between two looks, however much room is wanted: what the last one let go comes back meanwhile.
+pub const DISK_CAP_PAUSE: Duration = Duration::from_millis(50);
+
 /// How often the logbook is looked at.
 pub const LOGBOOK_ENTER_EVERY: Duration = Duration::from_mins(1);
 

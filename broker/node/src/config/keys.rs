@@ -57,8 +57,8 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
     long("sedge.disk.endurance.bytes", None, Takes::AtLeast(1),
         "Bytes that may be written to the device in its life, as its maker says; for years left"),
     long("sedge.disk.max.bytes", None, Takes::AtLeast(-1),
-        "What the data directory may take: above it records go (sedge.retention.priority); \
-         85 % of the volume where it is not set, -1 for no cap"),
+        "What the data directory may take: above it records go (sedge.retention.priority), and where \
+         others leave less of the volume; 85 % of the volume where it is not set, -1 for no cap"),
     long("sedge.disk.write.budget.bytes.per.day", None, Takes::AtLeast(1),
         "Bytes written to the device in a day above which the log warns, and compaction and cleaning \
          that can wait do"),

@@ -224,7 +224,7 @@ impl Writer {
     }
 
     /// Moves log starts, some at once, and waits until that is durable; segments are freed in
-    /// between. Returns how many were moved, the first ones: fewer where the disk takes no more, and
+    /// between. Returns how many were moved, the first ones: fewer if the disk takes no more, and
     /// the next round asks for the rest.
     ///
     /// # Errors
