@@ -20,12 +20,20 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// For the environment.
     pub variables: Vec<(String, String)>,
+    /// Files and sockets that the process may have open, as `ulimit -n` says.
+    pub open_files: Option<u64>,
 }
 
 impl Options {
     #[must_use]
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.push((key.into(), value.to_string()));
+        self
+    }
+
+    #[must_use]
+    pub fn open_files(mut self, limit: u64) -> Self {
+        self.open_files = Some(limit);
         self
     }
 
@@ -49,7 +57,15 @@ pub struct Sedge {
 
 /// The command line of `sedge serve`, without the streams set up.
 pub fn serve(data: &Path, listen: &str, options: &Options) -> Command {
-    let mut command = Command::new(tools::sedge());
+    let mut command = match options.open_files {
+        Some(limit) => {
+            let mut shell = Command::new("sh");
+            let limited = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+            shell.arg("-c").arg(limited).arg(tools::sedge());
+            shell
+        }
+        None => Command::new(tools::sedge()),
+    };
     // A broker takes its settings from variables like those of the tests.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SEDGE_") {

@@ -4,6 +4,8 @@
 //! `SEDGE_TEST_BROKER=kafka` runs what concerns the protocol against Apache Kafka, whose answers
 //! they are.
 
+#[path = "bad_input/idle_connections.rs"]
+mod idle_connections;
 #[path = "bad_input/refused_start.rs"]
 mod refused_start;
 #[path = "bad_input/support.rs"]

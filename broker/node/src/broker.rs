@@ -1,7 +1,6 @@
 //! The broker: what all handlers share, and nothing that decides.
 
 use std::fmt;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::logbook::Logbook;
 use crate::metrics::Metrics;
 use crate::net::connection::Peer;
 use crate::net::gate::MemoryGate;
+use crate::net::open_connections::OpenConnections;
 use crate::net::pipes::Pipes;
 use crate::openers::Openers;
 use crate::partitions::Partitions;
@@ -55,7 +55,7 @@ pub struct Broker {
     pub groups: Groups,
     pub plugins: Plugins,
     pub metrics: Arc<Metrics>,
-    pub connections: AtomicUsize,
+    pub connections: Arc<OpenConnections>,
     /// A high watermark moved, some partition's.
     pub grown: Event,
     /// Log starts moved, or partitions went: some segment may be sparse now.
@@ -150,7 +150,7 @@ impl Broker {
             groups: Groups::new(groups),
             plugins,
             metrics,
-            connections: AtomicUsize::new(0),
+            connections: OpenConnections::new(config.max_connections),
             grown: Event::new(),
             shrunk: Event::new(),
             storage: StorageState::default(),

@@ -13,6 +13,7 @@ pub mod config;
 pub mod console;
 pub mod coordinator;
 pub mod demo;
+pub mod descriptors;
 pub mod disk_cap;
 pub mod exit;
 pub mod handlers;

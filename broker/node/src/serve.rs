@@ -18,6 +18,7 @@ use crate::cli::Failure;
 use crate::config::{Config, Durability};
 use crate::console;
 use crate::coordinator;
+use crate::descriptors;
 use crate::disk_cap;
 use crate::limits::{LOGBOOK_ENTER_EVERY, SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
 use crate::mirror::{LinkTopics, Mirror, MirrorConfig};
@@ -34,8 +35,9 @@ use crate::start::{Opened, ServeError, Started};
 ///
 /// # Errors
 /// The broker cannot start.
-pub fn run(config: Config) -> Result<(), Failure> {
+pub fn run(mut config: Config) -> Result<(), Failure> {
     let started = Instant::now();
+    descriptors::share_out(&mut config);
     let mut signals = Signals::install().map_err(|source| ServeError::System {
         doing: "handle signals",
         source,

@@ -1,7 +1,5 @@
 //! The broker as the console shows it.
 
-use std::sync::atomic::Ordering;
-
 use sedge_core::groups::Coordinator;
 use sedge_core::metadata::Topic;
 use sedge_storage::Usage;
@@ -21,7 +19,7 @@ impl Source for Broker {
         let usage = self.store.usage();
         self.metrics
             .connections
-            .set(self.connections.load(Ordering::Relaxed) as i64);
+            .set(self.connections.count() as i64);
         self.metrics.fsyncs.set(usage.syncs);
         self.metrics.view_flushes.set(usage.view_flushes);
         let mut measured = 0;

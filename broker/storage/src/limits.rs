@@ -21,6 +21,13 @@ pub const SEGMENT_BYTES_A_MARK: u64 = 4 << 10;
 /// Open segment files.
 pub const OPEN_FILES_MAX: usize = 48;
 
+/// Segment files beside those that replies in flight still hold: consumers far apart from each
+/// other read different ones.
+pub const LENT_FILES: usize = 64;
+/// File descriptors that a store needs: with the views, their journals, and what cleaning, the
+/// scrub and the start of a segment open.
+pub const DESCRIPTORS_MAX: usize = OPEN_FILES_MAX + LENT_FILES + FJALL_FILES_MAX + 32;
+
 /// Files of freed segments that are kept: the next one, and one more where two are filled while
 /// readers hold the first. Their space is nobody else's meanwhile.
 pub const SPARE_SEGMENTS_MAX: usize = 2;

@@ -65,7 +65,10 @@ fn check(options: &Options) {
     let metric = |name: &str| http::metric(sedge.console(), name) as i64;
     let gone = metric("sedge_retention_records_total{reason=\"cap-normal\"}");
     let first = wire::offset_for_time(&mut connection, "t", 0, EARLIEST);
-    assert!(gone > 0 && first == gone, "{gone} are counted, {first} are gone");
+    assert!(
+        gone > 0 && first == gone,
+        "{gone} are counted, {first} are gone"
+    );
     let used = metric("sedge_disk_used_bytes");
     let cap = metric("sedge_disk_cap_bytes");
     let most = (DISK_MIB - OTHERS_MIB) << 20;

@@ -130,7 +130,9 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     idle("log.roll.ms", Long, None, AtLeast(1), TOPICS),
     idle("log.segment.bytes", Int, Some("1073741824"), AtLeast(14), TOPICS),
     idle("log.segment.delete.delay.ms", Long, Some("60000"), AtLeast(0), TOPICS),
-    fixed("max.connections", Int, Some("1024"), Between(1, 1_000_000), "Connections open at once"),
+    fixed("max.connections", Int, Some("1024"), Between(1, 1_000_000),
+        "Connections open at once; when there are so many, a new one takes the place of that which was \
+         silent for longest"),
     dynamic("message.max.bytes", Int, Some("1048588"), AtLeast(0), TOPICS),
     idle("min.insync.replicas", Int, Some("1"), AtLeast(1), TOPICS),
     fixed("node.id", Int, Some("1"), AtLeast(0), "This broker's number"),

@@ -7,7 +7,7 @@
 //! **Invariant:** what a client can make it hold is bounded: connections, bytes of a request, time.
 
 mod disk;
-mod limits;
+pub(crate) mod limits;
 mod page;
 mod series;
 mod server;

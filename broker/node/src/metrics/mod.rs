@@ -38,6 +38,8 @@ pub struct Metrics {
     pub connections_accepted: Counter,
     /// Kafka connections refused for a limit.
     pub connections_refused: Counter,
+    /// Kafka connections that gave their place to a new one.
+    pub connections_displaced: Counter,
     /// Kafka connections broken off from here: bytes that are no request, or silence for too long.
     pub connections_broken_off: Counter,
     /// Records in accepted produce requests, before filters.
@@ -82,6 +84,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             connections_refused: Counter::default(),
+            connections_displaced: Counter::default(),
             connections_broken_off: Counter::default(),
             produce_records: Counter::default(),
             produce_bytes: Counter::default(),
@@ -190,6 +193,11 @@ impl Metrics {
                 "sedge_kafka_connections_refused_total",
                 "Connections refused for a limit.",
                 &self.connections_refused,
+            ),
+            (
+                "sedge_kafka_connections_displaced_total",
+                "Connections closed because they were silent for longest when a new one came.",
+                &self.connections_displaced,
             ),
             (
                 "sedge_kafka_connections_broken_off_total",

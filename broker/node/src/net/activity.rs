@@ -6,7 +6,7 @@
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use futures_lite::{AsyncRead, AsyncWrite, future};
 pub struct Activity {
     opened: Instant,
     last_ms: AtomicU64,
+    has_spoken: AtomicBool,
 }
 
 impl Default for Activity {
@@ -25,6 +26,7 @@ impl Default for Activity {
         Self {
             opened: Instant::now(),
             last_ms: AtomicU64::new(0),
+            has_spoken: AtomicBool::new(false),
         }
     }
 }
@@ -33,6 +35,24 @@ impl Activity {
     fn note(&self) {
         self.last_ms
             .store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// A byte came from the peer.
+    pub fn note_heard(&self) {
+        self.has_spoken.store(true, Ordering::Relaxed);
+        self.note();
+    }
+
+    /// Orders connections by their use: those whose peer has never said anything first, and of
+    /// either kind the longest silent first.
+    pub fn last_use(&self) -> (bool, Instant) {
+        let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+        let has_spoken = self.has_spoken.load(Ordering::Relaxed);
+        (has_spoken, self.opened + last)
+    }
+
+    pub fn silent_for(&self) -> Duration {
+        self.last_use().1.elapsed()
     }
 
     /// Returns when no byte was read or written for `idle_ms`.
@@ -96,7 +116,11 @@ impl AsyncRead for WatchedSocket<'_> {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let mut stream = self.stream;
-        self.seen(Pin::new(&mut stream).poll_read(context, buffer))
+        let read = Pin::new(&mut stream).poll_read(context, buffer);
+        if let Poll::Ready(Ok(1..)) = read {
+            self.activity.note_heard();
+        }
+        read
     }
 }
 

@@ -3,16 +3,18 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_io::{Async, Timer};
+use futures_lite::future;
 use log::{debug, warn};
 use rustix::net::sockopt;
 
-use super::activity::{Activity, WatchedSocket};
+use super::activity::WatchedSocket;
 use super::connection::{self, Peer};
+use super::open_connections::{Closed, Place};
 use super::reply::PlainSocket;
+use super::when_woken::WhenWoken;
 use crate::broker::Broker;
 use crate::config::SocketBuffers;
 
@@ -74,31 +76,55 @@ fn is_paced() -> bool {
 pub async fn accept(listener: Listener, broker: Arc<Broker>) {
     loop {
         match listener.socket.accept().await {
-            Ok((stream, remote)) => welcome(stream, remote, listener.fills_packets, &broker),
+            Ok((stream, remote)) => match admit(remote, &broker).await {
+                Some(place) => welcome(stream, place, remote, listener.fills_packets, &broker),
+                None => refuse(remote, &broker),
+            },
             Err(error) => {
                 warn!(target: "sedge::net", "accept failed: {error}; trying again");
+                // Where descriptors or memory are short, a silent one gives back some.
+                if let Some(closed) = broker.connections.close_silent() {
+                    tell(&closed, "a new one cannot be accepted", &broker);
+                }
                 Timer::after(ACCEPT_BACKOFF).await;
             }
         }
     }
 }
 
+async fn admit(remote: SocketAddr, broker: &Arc<Broker>) -> Option<Place> {
+    let connections = &broker.connections;
+    let why = || format!("max.connections={} are open", connections.max());
+    connections
+        .admit(remote, |closed| tell(closed, &why(), broker))
+        .await
+}
+
+fn tell(closed: &Closed, why: &str, broker: &Broker) {
+    broker.metrics.connections_displaced.increment();
+    let Closed { remote, silent_for } = closed;
+    warn!(
+        target: "sedge::net",
+        "peer={remote} closed after {} s of silence: {why}", silent_for.as_secs()
+    );
+}
+
+fn refuse(remote: SocketAddr, broker: &Broker) {
+    broker.metrics.connections_refused.increment();
+    warn!(
+        target: "sedge::net",
+        "peer={remote} refused: max.connections={} are open and at work",
+        broker.connections.max()
+    );
+}
+
 fn welcome(
     stream: Async<TcpStream>,
+    place: Place,
     remote: SocketAddr,
     fills_packets: bool,
     broker: &Arc<Broker>,
 ) {
-    let open = broker.connections.fetch_add(1, Ordering::Relaxed);
-    let guard = OpenConnection(Arc::clone(broker));
-    if open >= broker.config.max_connections {
-        broker.metrics.connections_refused.increment();
-        warn!(
-            target: "sedge::net",
-            "peer={remote} refused: max.connections={} are open", broker.config.max_connections
-        );
-        return;
-    }
     let local = match stream
         .get_ref()
         .set_nodelay(true)
@@ -115,22 +141,18 @@ fn welcome(
     let runtime = broker.runtime.clone();
     runtime
         .spawn(async move {
-            let _open = guard;
             let pipes = fills_packets.then(|| Arc::clone(&broker.pipes));
-            let activity = Activity::default();
-            let socket = WatchedSocket::new(&stream, &activity);
+            let activity = place.activity();
+            let socket = WatchedSocket::new(&stream, activity);
             let writer = PlainSocket::new(socket, pipes);
-            connection::serve(socket, writer, &activity, Peer { remote, local }, broker).await;
+            let peer = Peer { remote, local };
+            let serve = connection::serve(socket, writer, activity, peer, broker);
+            future::or(WhenWoken::new(serve), WhenWoken::new(place.wanted())).await;
+            // The socket first: who gets the place may need its descriptor.
+            drop(stream);
+            drop(place);
         })
         .detach();
-}
-
-struct OpenConnection(Arc<Broker>);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,84 @@
+//! File descriptors, of which clients can use up as many as they open connections: how many the
+//! process may have, and how many of them are for clients.
+
+use log::{info, warn};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::Config;
+use crate::limits::{CONNECTIONS_SHARE_MIN, DESCRIPTORS_OWN, LINK_DESCRIPTORS};
+
+/// Raises what the process may open to what it is allowed to raise it to, and lowers
+/// `max.connections` to what is left for clients.
+pub fn share_out(config: &mut Config) {
+    let limit = raise();
+    let wanted = config.max_connections;
+    let left = connections_max(limit, config.mirrors.len());
+    if left < wanted {
+        warn!(
+            target: "sedge::net",
+            "max.connections is {left} instead of {wanted}: the process may open {limit} files and \
+             sockets; raise its limit (`ulimit -n`, LimitNOFILE=) to {}",
+            needed(wanted, config.mirrors.len())
+        );
+        config.max_connections = left;
+    }
+}
+
+/// How many the process may have open from now on.
+fn raise() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return current.unwrap_or(u64::MAX);
+    }
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => maximum.unwrap_or(u64::MAX),
+        Err(error) => {
+            let limit = current.unwrap_or(u64::MAX);
+            info!(
+                target: "sedge::net",
+                "the process may open {limit} files and sockets; that cannot be raised: {error}"
+            );
+            limit
+        }
+    }
+}
+
+/// Connections where the process may have `limit` descriptors.
+fn connections_max(limit: u64, links: usize) -> usize {
+    let left = limit.saturating_sub(own(links));
+    // With very few there is no right way to share them; nothing breaks when they are used up.
+    let most = left.max(limit / CONNECTIONS_SHARE_MIN).max(1);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+/// What it takes to have so many connections.
+fn needed(connections: usize, links: usize) -> u64 {
+    connections as u64 + own(links)
+}
+
+fn own(links: usize) -> u64 {
+    DESCRIPTORS_OWN + links as u64 * LINK_DESCRIPTORS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_get_what_the_broker_does_not_need() {
+        let check = |limit, links, expected| {
+            assert_eq!(connections_max(limit, links), expected, "{limit}, {links}");
+        };
+        let own = DESCRIPTORS_OWN as usize;
+        check(1024, 0, 1024 - own);
+        check(1024, 2, 1024 - own - 2 * LINK_DESCRIPTORS as usize);
+        check(u64::MAX, 0, usize::MAX - own);
+        check(64, 0, 16);
+        check(1, 0, 1);
+        assert_eq!(connections_max(needed(5000, 3), 3), 5000);
+    }
+}
