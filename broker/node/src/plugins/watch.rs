@@ -75,8 +75,10 @@ pub fn end(broker: &Broker) -> Option<(PartitionId, Offset)> {
 
 #[cfg(test)]
 mod tests {
-    use futures_lite::future;
-    use sedge_core::metadata::{Command, TopicName};
+    use sedge_core::config::BrokerDefaults;
+    use sedge_core::machine::Machine as _;
+    use sedge_core::metadata::{Command, MetadataMachine};
+    use sedge_protocol::ids::NodeId;
 
     use super::*;
     use crate::plugin_topic::{Change, batch_of};
@@ -99,6 +101,20 @@ mod tests {
         known.map(str::to_owned).collect()
     }
 
+    /// As the controller would.
+    fn create(machine: &mut MetadataMachine, name: &str, partitions: i32) {
+        let command = Command::CreateTopic {
+            name: name.to_owned(),
+            id: crate::broker::random_uuid(),
+            partitions,
+            configs: Vec::new(),
+            validate_only: false,
+        };
+        for record in machine.decide(command).unwrap().records {
+            machine.apply(Offset::ZERO, &record);
+        }
+    }
+
     /// Takes what there is, as the task does.
     fn follow(node: &TestBroker) {
         assert!(node.broker.plugins.is_behind(&node.broker));
@@ -117,13 +133,19 @@ mod tests {
         assert_eq!(deployed(&node), ["one", "two"]);
         let before = node.broker.plugins.registry.place("one");
 
-        let topic = TopicName::Name(TOPIC.to_owned());
-        let delete = node.broker.writer.metadata(Command::DeleteTopic { topic });
-        future::block_on(delete).unwrap().unwrap();
+        // Clients cannot delete it; a version that let them may have written this metadata.
+        let mut machine = MetadataMachine::new(NodeId(1), BrokerDefaults::default());
+        create(&mut machine, "others", 5);
+        node.broker
+            .metadata
+            .publish(Arc::new(machine.image().clone()));
         follow(&node);
         assert_eq!(deployed(&node), [""; 0], "no topic, no plugins");
 
-        node.create_topic(TOPIC, &[]);
+        create(&mut machine, TOPIC, 1);
+        node.broker
+            .metadata
+            .publish(Arc::new(machine.image().clone()));
         change(&node, "one", Some(b"no component"));
         change(&node, "three", Some(b"gone at once"));
         change(&node, "three", None);
