@@ -23,6 +23,8 @@ mod pipelined;
 mod producers;
 #[path = "protocol/topics.rs"]
 mod topics;
+#[path = "protocol/unconfigured.rs"]
+mod unconfigured;
 
 type Check = (&'static str, fn(&mut Asked));
 
@@ -137,6 +139,8 @@ const CHECKS: &[Check] = &[
         "a first join is told its member id",
         groups::member_id_required,
     ),
+    ("ACLs without an authorizer", unconfigured::acls),
+    ("quotas, where there are none", unconfigured::quotas),
     (
         "an idempotent producer over a restart",
         data::idempotence_over_a_restart,

@@ -32,6 +32,7 @@ use crate::published::Published;
 use crate::purgatory::Parking;
 use crate::runtime::Runtime;
 use crate::storage_state::StorageState;
+use crate::told::Told;
 use crate::writer::Writer;
 
 /// Everything that lives as long as the process serves.
@@ -52,6 +53,8 @@ pub struct Broker {
     pub parking: Arc<Parking>,
     pub fetch_sessions: Mutex<Sessions>,
     pub producer_ids: ProducerIds,
+    /// Clients that asked for transactions.
+    pub told_transactions: Told,
     pub groups: Groups,
     pub plugins: Plugins,
     pub metrics: Arc<Metrics>,
@@ -147,6 +150,7 @@ impl Broker {
             parking: Arc::default(),
             fetch_sessions: Mutex::new(Sessions::new(crate::limits::FETCH_SESSIONS_MAX)),
             producer_ids: ProducerIds::default(),
+            told_transactions: Told::default(),
             groups: Groups::new(groups),
             plugins,
             metrics,

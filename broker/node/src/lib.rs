@@ -47,4 +47,5 @@ pub mod status;
 pub mod storage_state;
 #[cfg(test)]
 mod test_broker;
+pub mod told;
 pub mod writer;

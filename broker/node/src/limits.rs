@@ -173,6 +173,12 @@ pub const COORDINATOR_LOG_GROWTH_MAX: u64 = 4;
 /// on top.
 pub const COORDINATOR_BATCH_BYTES: usize = 256 << 10;
 
+/// Client ids that one kind of warning names. More are those of a client that makes them up.
+pub const TOLD_NAMES_MAX: usize = 64;
+
+/// Characters of a client id in a warning.
+pub const TOLD_NAME_CHARS: usize = 80;
+
 /// Bytes of one append to `__consumer_offsets`, before its last record. Whatever has gathered, and
 /// whatever a trim writes again, goes in so many appends.
 pub const COORDINATOR_APPEND_BYTES: usize = 4 << 20;

@@ -84,6 +84,9 @@ apis! {
         now offset_for_leader_epoch(
             offset_for_leader_epoch_request::OffsetForLeaderEpochRequestData
         );
+    DescribeAcls: InTurn, now describe_acls(describe_acls_request::DescribeAclsRequestData);
+    CreateAcls: InTurn, now create_acls(create_acls_request::CreateAclsRequestData);
+    DeleteAcls: InTurn, now delete_acls(delete_acls_request::DeleteAclsRequestData);
     DescribeConfigs: InTurn,
         now describe_configs(describe_configs_request::DescribeConfigsRequestData);
     AlterConfigs: InTurn, now alter_configs(alter_configs_request::AlterConfigsRequestData);
@@ -106,6 +109,8 @@ apis! {
             list_partition_reassignments_request::ListPartitionReassignmentsRequestData
         );
     OffsetDelete: InTurn, now offset_delete(offset_delete_request::OffsetDeleteRequestData);
+    DescribeClientQuotas: InTurn,
+        now describe_client_quotas(describe_client_quotas_request::DescribeClientQuotasRequestData);
     DescribeCluster: InTurn,
         now describe_cluster(describe_cluster_request::DescribeClusterRequestData);
     ListConfigResources: InTurn,

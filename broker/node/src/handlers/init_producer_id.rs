@@ -18,6 +18,13 @@ pub async fn handle(
     };
     if message.transactional_id.is_some() {
         // No coordinator of transactions runs here: the client must not go on as if one did.
+        if let Some(client) = request.broker.told_transactions.first(request.client_id()) {
+            log::warn!(
+                target: "sedge::producers",
+                "client {client} asks for transactions, which sedge does not have yet; configure \
+                 it without a transactional id"
+            );
+        }
         return refused(ErrorCode::TransactionalIdAuthorizationFailed);
     }
     match request

@@ -31,11 +31,15 @@ mod alter_partition_reassignments;
 mod api_versions;
 mod apis;
 mod configs;
+mod create_acls;
 mod create_partitions;
 mod create_topics;
+mod delete_acls;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_acls;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
@@ -61,6 +65,9 @@ mod offset_for_leader_epoch;
 mod produce;
 mod repeats;
 mod sync_group;
+
+/// Kafka's words for requests about ACLs.
+const NO_AUTHORIZER: &str = "No Authorizer is configured.";
 
 /// A request's surroundings.
 #[derive(Debug)]
