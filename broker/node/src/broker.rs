@@ -21,7 +21,7 @@ use crate::coordinator::Groups;
 use crate::logbook::Logbook;
 use crate::metrics::Metrics;
 use crate::net::connection::Peer;
-use crate::net::gate::MemoryGate;
+use crate::net::memory::Memory;
 use crate::net::open_connections::OpenConnections;
 use crate::net::pipes::Pipes;
 use crate::openers::Openers;
@@ -47,7 +47,7 @@ pub struct Broker {
     pub metadata: Published<Image>,
     pub partitions: Partitions,
     pub writer: Writer,
-    pub gate: Arc<MemoryGate>,
+    pub memory: Memory,
     pub pipes: Arc<Pipes>,
     pub openers: Arc<Openers>,
     pub parking: Arc<Parking>,
@@ -146,7 +146,7 @@ impl Broker {
             writer,
             pipes: Arc::default(),
             openers: Arc::default(),
-            gate: MemoryGate::new(config.queued_max_request_bytes),
+            memory: Memory::new(config.queued_max_request_bytes, config.answer_bytes),
             parking: Arc::default(),
             fetch_sessions: Mutex::new(Sessions::new(crate::limits::FETCH_SESSIONS_MAX)),
             producer_ids: ProducerIds::default(),

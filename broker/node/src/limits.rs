@@ -17,6 +17,44 @@ pub const CONNECTION_IN_FLIGHT_MAX: usize = 16;
 /// First read of a connection: most requests but produces fit, so they cost one system call.
 pub const CONNECTION_READ_BYTES: usize = 8 << 10;
 
+/// An answer of so many bytes is charged to no pool: each connection has memory for one.
+pub const CONNECTION_ANSWER_BYTES: usize = 8 << 10;
+
+/// What a connection holds besides what the pools have: its read buffer, an answer, and the state
+/// of its two halves.
+pub const CONNECTION_BYTES: usize = CONNECTION_READ_BYTES + CONNECTION_ANSWER_BYTES + (16 << 10);
+
+/// Bytes of a request that are charged and read at once: several times what a socket's buffer
+/// gives, so that large requests cost few system calls.
+pub const REQUEST_PIECE_BYTES: usize = 128 << 10;
+
+/// The share of the pool of requests that is for small ones, one in so many: what is half read does
+/// not take it.
+pub const SMALL_PART: usize = 8;
+
+/// While others wait for memory, a connection that has it moves on within this time (with the next
+/// piece of its request, or with taking its answer), or is closed.
+pub const STALLED_AFTER: Duration = Duration::from_secs(1);
+
+/// How often those that wait for memory look whether a connection stands.
+pub const MEMORY_CHECK_EVERY: Duration = Duration::from_millis(100);
+
+/// The pool of answers has at least so many.
+pub const ANSWER_BYTES_MIN: usize = 4 << 20;
+
+/// A fetch gets one in so many of the bytes that are free for answers: there is always something
+/// left for the next.
+pub const ANSWER_SHARE: usize = 16;
+
+/// Bytes of records that a fetch gathers in memory (batches of small commits), where there is room.
+/// A round trip costs little beside reading so much; a consumer that is slow holds no more.
+pub const FETCH_MEMORY_MAX: usize = 1 << 20;
+
+/// Bytes that a fetch has read from flash into the page cache, of each partition: what a card reads
+/// in a tenth of a second, so that a slow consumer does not have the cache filled with what comes
+/// to its turn much later.
+pub const FETCH_COLD_BYTES_MAX: usize = 4 << 20;
+
 /// What a pipe between segments and a socket holds: a few times a socket's buffer, so that packets
 /// are filled over the ends of commits.
 pub const PIPE_BYTES: usize = 256 << 10;

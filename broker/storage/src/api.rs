@@ -126,6 +126,36 @@ pub enum Wait {
     Never,
 }
 
+/// How much [`LogStore::locate`] may give. Each bound is kept but for the first batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Bytes of batches, wherever they are.
+    pub bytes_max: usize,
+    /// Bytes of memory that the chunks hold.
+    pub memory_max: usize,
+    /// Bytes of batches that are left where they are and are not in the page cache yet.
+    pub cold_max: usize,
+}
+
+impl ReadLimits {
+    /// At most `bytes_max` of batches, wherever they are.
+    pub const fn of(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            memory_max: usize::MAX,
+            cold_max: usize::MAX,
+        }
+    }
+}
+
+/// What [`LogStore::locate`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Located {
+    pub chunks: Vec<Chunk>,
+    /// There is more, and `bytes_max` has room for it: `memory_max` or `cold_max` ended it.
+    pub is_cut: bool,
+}
+
 /// One or more whole batches of a partition, in memory or where they lie.
 #[derive(Clone, Debug)]
 pub enum Chunk {
@@ -156,6 +186,11 @@ impl Piece for Chunk {
 }
 
 impl Chunk {
+    /// Bytes of memory that it holds.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.in_memory().map_or(0, <[u8]>::len)
+    }
+
     /// The batches themselves.
     pub fn read(self) -> Result<Bytes, Error> {
         match self {
@@ -199,16 +234,32 @@ impl Placed {
     }
 
     pub fn read(&self) -> Result<Bytes, Error> {
+        self.read_part(0, self.bytes)
+    }
+
+    /// Has the operating system read it into memory.
+    pub(crate) fn warm(&self) -> Result<(), Error> {
+        let mut at = 0;
+        while at < self.bytes {
+            let bytes = (self.bytes - at).min(limits::WARM_READ_BYTES);
+            self.read_part(at, bytes)?;
+            at += bytes;
+        }
+        Ok(())
+    }
+
+    fn read_part(&self, at: usize, bytes: usize) -> Result<Bytes, Error> {
+        let position = self.position + at as u64;
         let read = self
             .file
-            .read_at(self.position, self.bytes)
+            .read_at(position, bytes)
             .map_err(|source| io_error("read a segment", source))?;
-        if read.len() == self.bytes {
+        if read.len() == bytes {
             Ok(read)
         } else {
             Err(Error::Corrupt {
                 segment: self.segment,
-                position: self.position,
+                position,
                 what: "the segment ends within a commit",
             })
         }
@@ -338,19 +389,23 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
         until: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Bytes>, Error>;
-    /// The same for what is only passed on: batches of large commits stay where they are, if the
-    /// operating system has them in memory, and are looked into by nobody on the way.
+    /// The same for what is only passed on: batches of large commits stay where they are. What the
+    /// operating system does not have in memory is read into its page cache, through a small
+    /// buffer, so that a place that cannot be read is found here.
     fn locate(
         &self,
         partition: PartitionId,
         from: Offset,
         until: Offset,
-        bytes_max: usize,
+        limits: ReadLimits,
         wait: Wait,
-    ) -> Result<Vec<Chunk>, Error> {
+    ) -> Result<Located, Error> {
         let _ = wait;
-        let read = self.read(partition, from, until, bytes_max)?;
-        Ok(read.into_iter().map(Chunk::Read).collect())
+        let read = self.read(partition, from, until, limits.bytes_max)?;
+        Ok(Located {
+            chunks: read.into_iter().map(Chunk::Read).collect(),
+            is_cut: false,
+        })
     }
     /// The first batch that holds records at or after `from` and the log start, begins below
     /// `until`, and whose header has a largest timestamp at or after `timestamp`. Which of its

@@ -47,9 +47,9 @@ mod walk;
 mod write;
 
 pub use api::{
-    Chunk, Commit, Entry, Freed, Hole, Identity, LogBounds, LogStore, LostRange, NoViews,
-    OpenReport, Options, Placed, Recovery, SegmentId, SegmentUse, Sequence, Slice, TornTail, Usage,
-    View, ViewReader, ViewUpdate, Wait,
+    Chunk, Commit, Entry, Freed, Hole, Identity, Located, LogBounds, LogStore, LostRange, NoViews,
+    OpenReport, Options, Placed, ReadLimits, Recovery, SegmentId, SegmentUse, Sequence, Slice,
+    TornTail, Usage, View, ViewReader, ViewUpdate, Wait,
 };
 pub use cold::{Cold, ColdSegment};
 pub use error::{Error, Missing};

@@ -125,6 +125,9 @@ pub const RECENT_HEADS_FOR: Duration = Duration::from_secs(1);
 /// Batches of a commit are sent from where they lie from this many bytes on: for fewer, reading
 /// many at once is cheaper than sending each.
 pub const PLACE_BYTES_MIN: u64 = 4 << 10;
+/// What is to be sent from its place is read into the page cache through a buffer of this size:
+/// large enough for the disk, small enough for the processor's cache.
+pub const WARM_READ_BYTES: usize = 128 << 10;
 /// Reads of dense stretches and of scans.
 pub const SCAN_READ_BYTES: u64 = 256 << 10;
 /// A batch's header and what may lie before it is read at once.

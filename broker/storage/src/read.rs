@@ -1,7 +1,8 @@
 //! Reads: from marks near the end of a log, otherwise by runs, whose frames are walked.
 //!
 //! What is only passed on is not read at all: [`locate`] gives places in segments, from which the
-//! kernel sends.
+//! kernel sends. Only batches of small commits are gathered in memory, since sending each from its
+//! place costs more than a copy.
 
 use std::cell::LazyCell;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use sedge_protocol::batch::BatchHeader;
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::{Chunk, LostRange, Placed, Wait};
+use crate::api::{Chunk, Located, LostRange, Placed, ReadLimits, Wait};
 use crate::catalog::Mark;
 use crate::disk::SegmentFile;
 use crate::error::Error;
@@ -35,7 +36,13 @@ struct Reading {
     from: Offset,
     until: Offset,
     left: usize,
+    /// Of [`ReadLimits::memory_max`] and [`ReadLimits::cold_max`].
+    memory_left: usize,
+    cold_left: usize,
+    /// Small batches, one behind the other, that become a chunk of their own.
+    gathered: Vec<u8>,
     done: bool,
+    is_cut: bool,
 }
 
 /// What a read does with a batch.
@@ -48,15 +55,70 @@ enum Fate {
 }
 
 impl Reading {
-    fn new(from: Offset, until: Offset, bytes_max: usize) -> Self {
+    fn new(from: Offset, until: Offset, limits: ReadLimits) -> Self {
         Self {
             chunks: Vec::new(),
             in_place: false,
             wait: Wait::ForDisk,
             from,
             until,
-            left: bytes_max,
+            left: limits.bytes_max,
+            memory_left: limits.memory_max,
+            cold_left: limits.cold_max,
+            gathered: Vec::new(),
             done: false,
+            is_cut: false,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.gathered.is_empty()
+    }
+
+    /// Bytes that may be read into memory at once.
+    fn read_max(&self) -> u64 {
+        self.left.min(self.memory_left) as u64
+    }
+
+    /// Whether `bytes` more fit what is `left` of memory or cold bytes. If not, the read is over.
+    fn fits(&mut self, bytes: usize, left: usize, is_first: bool) -> bool {
+        if bytes > left && !is_first {
+            self.done = true;
+            self.is_cut = true;
+        }
+        !self.done
+    }
+
+    /// Takes batches that are in memory.
+    fn take(&mut self, batches: Bytes) {
+        self.memory_left = self.memory_left.saturating_sub(batches.len());
+        if self.in_place && (batches.len() as u64) < limits::PLACE_BYTES_MIN {
+            self.gathered.extend_from_slice(&batches);
+        } else {
+            self.push(Chunk::Read(batches));
+        }
+    }
+
+    fn push(&mut self, chunk: Chunk) {
+        self.seal();
+        self.memory_left = self.memory_left.saturating_sub(size_of::<Chunk>());
+        self.chunks.push(chunk);
+    }
+
+    /// Makes a chunk of what was gathered.
+    fn seal(&mut self) {
+        if !self.gathered.is_empty() {
+            let mut gathered = std::mem::take(&mut self.gathered);
+            gathered.shrink_to_fit();
+            self.chunks.push(Chunk::Read(Bytes::from(gathered)));
+        }
+    }
+
+    fn into_located(mut self) -> Located {
+        self.seal();
+        Located {
+            chunks: self.chunks,
+            is_cut: self.is_cut,
         }
     }
 
@@ -86,9 +148,9 @@ pub(crate) fn read(
     until: Offset,
     bytes_max: usize,
 ) -> Result<Vec<Bytes>, Error> {
-    let reading = Reading::new(from, until, bytes_max);
-    let chunks = gather(store, partition, reading)?;
-    chunks.into_iter().map(Chunk::read).collect()
+    let reading = Reading::new(from, until, ReadLimits::of(bytes_max));
+    let found = gather(store, partition, reading)?;
+    found.chunks.into_iter().map(Chunk::read).collect()
 }
 
 /// See [`crate::LogStore::locate`].
@@ -96,27 +158,23 @@ pub(crate) fn locate(
     store: &Store,
     partition: PartitionId,
     (from, until): (Offset, Offset),
-    bytes_max: usize,
+    limits: ReadLimits,
     wait: Wait,
-) -> Result<Vec<Chunk>, Error> {
+) -> Result<Located, Error> {
     let reading = Reading {
         in_place: true,
         wait,
-        ..Reading::new(from, until, bytes_max)
+        ..Reading::new(from, until, limits)
     };
     gather(store, partition, reading)
 }
 
-fn gather(
-    store: &Store,
-    partition: PartitionId,
-    mut reading: Reading,
-) -> Result<Vec<Chunk>, Error> {
+fn gather(store: &Store, partition: PartitionId, mut reading: Reading) -> Result<Located, Error> {
     let bounds = store.catalog.bounds(partition)?.log;
     reading.until = reading.until.min(bounds.next_offset);
     let (from, until) = (reading.from, reading.until);
     if from < bounds.log_start {
-        return Ok(Vec::new());
+        return Ok(reading.into_located());
     }
     let mut lookups = 0;
     while !reading.done && reading.from < until {
@@ -154,7 +212,7 @@ fn gather(
             }
         }
     }
-    Ok(reading.chunks)
+    Ok(reading.into_located())
 }
 
 /// False where a segment is gone.
@@ -214,7 +272,7 @@ fn read_marks_of(
             rest = &rest[1..];
             continue;
         }
-        let count = close_marks(rest, reading.left as u64, reading.in_place);
+        let count = close_marks(rest, reading.read_max(), reading.in_place);
         let sound = rest[1..count].iter().position(is_damaged);
         let count = sound.map_or(count, |sound| 1 + sound);
         let (group, behind) = rest.split_at(count);
@@ -282,7 +340,7 @@ fn walk_run(
     reading: &mut Reading,
 ) -> Result<bool, Error> {
     let dense = u64::from(run.bytes) * 2 >= u64::from(run.span);
-    let all = reading.left as u64 + limits::HEAD_READ_BYTES;
+    let all = reading.read_max() + limits::HEAD_READ_BYTES;
     let in_place = reading.in_place;
     // Where commits are large enough to be left where they are, only their heads are read.
     let ahead = |last: Option<&FrameHead>| {
@@ -344,8 +402,8 @@ fn read_on(file: &dyn SegmentFile, run: &Run, left: u64) {
     }
 }
 
-/// Takes what is wanted of an extent, the offsets `base..next`, without reading it, where the
-/// operating system has it in memory. False where it must be read.
+/// Takes what is wanted of an extent, the offsets `base..next`, without reading it into memory.
+/// False where it must be.
 fn take_in_place(
     file: &Arc<dyn SegmentFile>,
     extent: Extent,
@@ -353,23 +411,36 @@ fn take_in_place(
     is_cached: &dyn Fn() -> bool,
     reading: &mut Reading,
 ) -> Result<bool, Error> {
-    if !reading.in_place || extent.bytes < limits::PLACE_BYTES_MIN || !is_cached() {
+    if !reading.in_place || extent.bytes < limits::PLACE_BYTES_MIN {
         return Ok(false);
     }
+    let is_cold = !is_cached();
+    if is_cold && reading.wait == Wait::Never {
+        return Ok(false);
+    }
+    if !reading.fits(size_of::<Chunk>(), reading.memory_left, reading.is_empty()) {
+        return Ok(true);
+    }
     let (mut start, mut bytes) = (extent.position, 0);
-    if base >= reading.from && next <= reading.until && extent.bytes <= reading.left as u64 {
+    let is_whole =
+        base >= reading.from && next <= reading.until && extent.bytes <= reading.left as u64;
+    if is_whole && !is_cold {
         // The commit's table, which has its own checksum, says where the batches end.
         bytes = extent.bytes as usize;
         reading.count(next, bytes);
     } else {
         each_header_of(&**file, extent, reading.wait, &mut |header, at| {
-            let is_first = reading.chunks.is_empty() && bytes == 0;
-            match reading.judge(&header, at.bytes as usize, is_first) {
+            let is_first = reading.is_empty() && bytes == 0;
+            let size = at.bytes as usize;
+            match reading.judge(&header, size, is_first) {
                 Fate::Skip => start = at.position + at.bytes,
                 Fate::Stop => return false,
                 Fate::Take => {
-                    bytes += at.bytes as usize;
-                    reading.count(header.next_offset(), at.bytes as usize);
+                    if is_cold && !reading.fits(bytes + size, reading.cold_left, is_first) {
+                        return false;
+                    }
+                    bytes += size;
+                    reading.count(header.next_offset(), size);
                 }
             }
             true
@@ -377,7 +448,11 @@ fn take_in_place(
     }
     if bytes > 0 {
         let placed = Placed::new(file.clone(), extent.segment, start, bytes);
-        reading.chunks.push(Chunk::Placed(placed));
+        if is_cold {
+            placed.warm()?;
+            reading.cold_left = reading.cold_left.saturating_sub(bytes);
+        }
+        reading.push(Chunk::Placed(placed));
     }
     Ok(true)
 }
@@ -418,13 +493,18 @@ fn select(bytes: &Bytes, extent: Extent, reading: &mut Reading) -> Result<Select
         };
         let whole =
             check_header(&header, extent).ok_or_else(|| corrupt(extent, at as u64, "no batch"))?;
-        let is_first = reading.chunks.is_empty() && taken.is_none();
+        let is_first = reading.is_empty() && taken.is_none();
         match reading.judge(&header, whole, is_first) {
             Fate::Skip => {
                 at += whole;
                 continue;
             }
             Fate::Stop => break,
+            Fate::Take
+                if !reading.fits(taken_bytes(taken) + whole, reading.memory_left, is_first) =>
+            {
+                break;
+            }
             Fate::Take if at + whole > bytes.len() => {
                 cut = Some((at, Some((whole, header))));
                 break;
@@ -436,16 +516,20 @@ fn select(bytes: &Bytes, extent: Extent, reading: &mut Reading) -> Result<Select
         at += whole;
     }
     if let Some((from, to)) = taken {
-        reading.chunks.push(Chunk::Read(bytes.slice(from..to)));
+        reading.take(bytes.slice(from..to));
     }
     Ok(Selected { cut, at })
+}
+
+fn taken_bytes(taken: Option<(usize, usize)>) -> usize {
+    taken.map_or(0, |(from, to)| to - from)
 }
 
 /// Takes what is wanted of an extent on disk without reading more than about what is asked for.
 fn read_extent(file: &dyn SegmentFile, extent: Extent, reading: &mut Reading) -> Result<(), Error> {
     let mut at = 0;
     while at < extent.bytes && !reading.done {
-        let want = (extent.bytes - at).min(reading.left.max(limits::BATCH_READ_BYTES) as u64);
+        let want = (extent.bytes - at).min(reading.read_max().max(limits::BATCH_READ_BYTES as u64));
         let here = Extent {
             position: extent.position + at,
             bytes: extent.bytes - at,
@@ -467,7 +551,7 @@ fn read_extent(file: &dyn SegmentFile, extent: Extent, reading: &mut Reading) ->
                     return Err(corrupt(batch, 0, "a batch reaches over its commit"));
                 }
                 let batch = read_at(file, batch, whole as u64, reading.wait)?;
-                reading.chunks.push(Chunk::Read(batch));
+                reading.take(batch);
                 reading.count(header.next_offset(), whole);
                 at += (cut + whole) as u64;
             }
@@ -530,7 +614,7 @@ fn pass_over(lost: &LostRange, reading: &mut Reading) {
         let instead = empty_batch(lost.base_offset, lost.next_offset);
         reading.left = reading.left.saturating_sub(instead.len());
         reading.done = reading.left == 0;
-        reading.chunks.push(Chunk::Read(instead));
+        reading.take(instead);
     }
     reading.from = lost.next_offset;
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{
-    Chunk, Commit, Freed, Identity, LogBounds, LogStore, OpenReport, Options, Recovery, SegmentId,
-    SegmentUse, Sequence, Slice, Usage, View, ViewReader, Wait,
+    Commit, Freed, Identity, Located, LogBounds, LogStore, OpenReport, Options, ReadLimits,
+    Recovery, SegmentId, SegmentUse, Sequence, Slice, Usage, View, ViewReader, Wait,
 };
 use crate::catalog::Catalog;
 use crate::cold::{self, ColdSegment};
@@ -280,10 +280,10 @@ impl LogStore for Store {
         partition: PartitionId,
         from: Offset,
         until: Offset,
-        bytes_max: usize,
+        limits: ReadLimits,
         wait: Wait,
-    ) -> Result<Vec<Chunk>, Error> {
-        let located = read::locate(self, partition, (from, until), bytes_max, wait);
+    ) -> Result<Located, Error> {
+        let located = read::locate(self, partition, (from, until), limits, wait);
         self.note_failed(partition, from, located)
     }
 

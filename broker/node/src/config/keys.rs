@@ -62,6 +62,10 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
     long("sedge.disk.write.budget.bytes.per.day", None, Takes::AtLeast(1),
         "Bytes written to the device in a day above which the log warns, and compaction and cleaning \
          that can wait do"),
+    long("sedge.memory.max.bytes", None, Takes::AtLeast(MIB),
+        "What requests, answers, connections and the views may take of memory together: small 64 MiB, \
+         standard 320 MiB, or more where the other keys ask for more; plugins, links and the cleaner \
+         come on top"),
     long("sedge.scrub.bytes.per.second", Some("2097152"), Takes::Between(0, GIB),
         "How fast what is stored is read again to find bit rot; 0: not at all"),
     long("sedge.scrub.interval.ms", Some("604800000"), Takes::Between(1_000, 31_536_000_000),

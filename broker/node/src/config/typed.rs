@@ -8,6 +8,7 @@ use sedge_core::config::ConfigKey;
 use super::error::Problem;
 use super::values::{self, HostPort, Listener};
 use super::{Setting, Settings, Source, keys};
+use crate::limits::{ANSWER_BYTES_MIN, CONNECTION_BYTES};
 use crate::mirror::MirrorConfig;
 
 /// Presets for the sizes of things.
@@ -123,9 +124,11 @@ pub struct Config {
     pub num_network_threads: usize,
     /// Bytes of requests in the process at once.
     pub queued_max_request_bytes: usize,
-    /// Largest request.
+    /// Bytes of answers in the process at once: what is left of `sedge.memory.max.bytes`.
+    pub answer_bytes: usize,
     /// Of connections.
     pub socket_buffers: SocketBuffers,
+    /// Largest request.
     pub socket_request_max_bytes: usize,
     /// Connections open at once.
     pub max_connections: usize,
@@ -188,6 +191,7 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
         num_network_threads: reader.number("num.network.threads", sized(1, 2)) as usize,
         queued_max_request_bytes: reader.number("queued.max.request.bytes", sized(16, 128) * MIB)
             as usize,
+        answer_bytes: 0,
         socket_buffers: SocketBuffers {
             send: reader.text("socket.send.buffer.bytes").parse().ok(),
             receive: reader.text("socket.receive.buffer.bytes").parse().ok(),
@@ -206,8 +210,27 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
         broker: broker_keys(&settings),
         settings: Settings::default(),
     };
+    // A request that does not fit the pool would be let in alone, over its size.
+    config.socket_request_max_bytes = config
+        .socket_request_max_bytes
+        .min(config.queued_max_request_bytes);
+    config.answer_bytes = reader.answer_bytes(&config, sized(64, 320) * MIB);
     config.settings = settings;
     config
+}
+
+impl Config {
+    /// What of `sedge.memory.max.bytes` answers cannot have.
+    fn memory_besides_answers(&self) -> u64 {
+        let requests = self.queued_max_request_bytes + self.socket_request_max_bytes;
+        let connections = self.max_connections * CONNECTION_BYTES;
+        (requests + connections) as u64 + self.storage.cache_bytes + self.storage.views_flush_bytes
+    }
+
+    /// The most memory that requests, answers, connections and the views take.
+    pub fn memory_max_bytes(&self) -> u64 {
+        self.memory_besides_answers() + self.answer_bytes as u64
+    }
 }
 
 fn problem(key: &str, setting: &Setting, why: String) -> Problem {
@@ -361,6 +384,26 @@ impl Reader<'_> {
         }
     }
 
+    /// What `sedge.memory.max.bytes` leaves for answers. Not set, it is `by_profile`, or what the
+    /// other keys ask for.
+    fn answer_bytes(&mut self, config: &Config, by_profile: u64) -> usize {
+        const KEY: &str = "sedge.memory.max.bytes";
+        let besides = config.memory_besides_answers();
+        let least = besides + ANSWER_BYTES_MIN as u64;
+        let memory = self.number(KEY, by_profile.max(least));
+        if memory < least
+            && let Some(setting) = self.settings.get(KEY)
+        {
+            let why = format!(
+                "it is less than {least}: queued.max.request.bytes and one request more, \
+                 {CONNECTION_BYTES} bytes for each of max.connections, sedge.cache.bytes, \
+                 sedge.views.flush.bytes, and {ANSWER_BYTES_MIN} for answers"
+            );
+            self.problems.push(problem(KEY, setting, why));
+        }
+        memory.saturating_sub(besides) as usize
+    }
+
     fn listeners(&mut self) -> Vec<Listener> {
         let listeners = self
             .parsed("listeners", parse_listeners)
@@ -399,6 +442,7 @@ impl Config {
         match key {
             "num.network.threads" => Some(self.num_network_threads as u64),
             "queued.max.request.bytes" => Some(self.queued_max_request_bytes as u64),
+            "sedge.memory.max.bytes" => Some(self.memory_max_bytes()),
             "sedge.cache.bytes" => Some(self.storage.cache_bytes),
             "sedge.segment.bytes" => Some(self.storage.segment_bytes),
             "sedge.views.flush.bytes" => Some(self.storage.views_flush_bytes),

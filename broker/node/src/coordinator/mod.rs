@@ -12,7 +12,7 @@
 //! **Invariant:** a reply that depends on records leaves after they, and all before them, are
 //! durable.
 //! **Bound:** the outbox holds what open requests and one tick produced; requests are bounded by
-//! the memory gate.
+//! the pool of requests.
 
 mod log;
 mod trim;

@@ -38,7 +38,7 @@ pub fn refuse(request: &Request) -> Result<Answer, Disconnect> {
     )
     .map_err(|error| request.malformed(error))?;
     request.answered();
-    Ok(Answer::Now(vec![frame.into()]))
+    Ok(Answer::Now(vec![frame.into()].into()))
 }
 
 fn entry(api: Api) -> ApiVersion {

@@ -25,6 +25,14 @@ macro_rules! apis {
             }
         }
 
+        /// Whether the handler gives the whole answer, as opposed to a future of it.
+        pub fn answers_at_once(api_key: i16) -> bool {
+            match ApiKey::from_i16(api_key) {
+                $(Some(ApiKey::$key) => is_now!($form),)*
+                _ => false,
+            }
+        }
+
         /// Decodes the message, calls its handler, and encodes what that gives.
         pub async fn route(request: Request, mut body: Bytes) -> Result<Answer, Disconnect> {
             let version = request.version();
@@ -42,6 +50,15 @@ macro_rules! apis {
                 _ => Err(request.unsupported()),
             }
         }
+    };
+}
+
+macro_rules! is_now {
+    (now) => {
+        true
+    };
+    (later) => {
+        false
     };
 }
 

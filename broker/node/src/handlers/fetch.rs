@@ -1,5 +1,7 @@
 //! Fetch (key 1): whole batches as stored, from the published ends; waits in the purgatory where
-//! there is too little. Large ones are not read here: the kernel sends them from their segment.
+//! there is too little. Large ones are not read here: the kernel sends them from their segment. An
+//! answer holds small ones in memory, as far as the pool of answers has a share for it; it ends
+//! there, and the next fetch goes on.
 //!
 //! KIP-227 sessions say which partitions; KIP-74 says that the first batch is returned however
 //! large it is.
@@ -16,13 +18,17 @@ use sedge_protocol::kafka::generated::fetch_response::{
 };
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 use sedge_protocol::{ErrorCode, fetch};
-use sedge_storage::{Chunk, Error, LogStore, Wait};
+use sedge_storage::{Chunk, Error, Located, LogStore, ReadLimits, Wait};
 
 use super::Request;
-use crate::limits::{FETCH_PARTITIONS_AT_ONCE, FETCH_RESPONSE_BYTES_MAX};
-use crate::net::connection::{Answer, Disconnect};
-use crate::net::reply::Frame;
+use crate::limits::{
+    CONNECTION_ANSWER_BYTES, FETCH_COLD_BYTES_MAX, FETCH_MEMORY_MAX, FETCH_PARTITIONS_AT_ONCE,
+    FETCH_RESPONSE_BYTES_MAX,
+};
+use crate::net::connection::{Answer, Disconnect, Reply};
+use crate::net::memory::Admission;
 use crate::partitions::Partition;
+use crate::purgatory::Parked;
 
 const READ_COMMITTED: i8 = 1;
 const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 13;
@@ -33,7 +39,7 @@ pub async fn handle(request: Request, message: FetchRequestData) -> Result<Answe
     })))
 }
 
-async fn answer(request: &Request, message: FetchRequestData) -> Result<Frame, Disconnect> {
+async fn answer(request: &Request, message: FetchRequestData) -> Result<Reply, Disconnect> {
     let broker = &request.broker;
     let wait = Duration::from_millis(u64::try_from(message.max_wait_ms).unwrap_or(0));
     let deadline = request.received + wait;
@@ -41,6 +47,7 @@ async fn answer(request: &Request, message: FetchRequestData) -> Result<Frame, D
         bytes_max: usize::try_from(message.max_bytes)
             .unwrap_or(0)
             .min(FETCH_RESPONSE_BYTES_MAX),
+        memory_max: CONNECTION_ANSWER_BYTES,
         is_read_committed: message.isolation_level == READ_COMMITTED,
     };
     // More than fits is never there: waiting for it would be for all of `max_wait_ms`.
@@ -57,16 +64,34 @@ async fn answer(request: &Request, message: FetchRequestData) -> Result<Frame, D
     };
     loop {
         let targets = resolve(request, &context);
+        let memory = broker.memory.answers.take_share(FETCH_MEMORY_MAX);
+        let limits = Limits {
+            memory_max: memory.bytes().max(CONNECTION_ANSWER_BYTES),
+            ..limits
+        };
         let partitions = read(request, targets, limits).await;
         let bytes: usize = partitions.iter().map(Read::bytes).sum();
         let outcomes: Vec<Outcome> = partitions.iter().map(Read::outcome).collect();
         let is_enough = bytes >= bytes_min
+            || partitions.iter().any(|partition| partition.is_cut)
             || partitions
                 .iter()
                 .any(|partition| partition.data.error_code != 0)
             || Instant::now() >= deadline;
-        if is_enough || !park(request, &partitions, bytes_min - bytes, deadline).await {
-            return finish(request, &context, partitions, &outcomes, limits);
+        let parked = if is_enough {
+            None
+        } else {
+            park(request, &partitions, bytes_min - bytes)
+        };
+        let Some(parked) = parked else {
+            return finish(request, &context, partitions, &outcomes, memory);
+        };
+        // What came between the reading and the parking wakes nobody.
+        let has_grown = partitions.iter().any(Read::has_grown);
+        // They are read again: while it waits, it holds no records.
+        drop((partitions, memory));
+        if !has_grown {
+            parked.wait(deadline).await;
         }
     }
 }
@@ -74,6 +99,7 @@ async fn answer(request: &Request, message: FetchRequestData) -> Result<Frame, D
 #[derive(Clone, Copy)]
 struct Limits {
     bytes_max: usize,
+    memory_max: usize,
     is_read_committed: bool,
 }
 
@@ -168,12 +194,23 @@ struct Read {
     wanted: Wanted,
     data: PartitionData,
     chunks: Vec<Chunk>,
+    /// There was more, but for the limits of memory and of cold data.
+    is_cut: bool,
     partition: Option<Arc<Partition>>,
 }
 
 impl Read {
     fn bytes(&self) -> usize {
         fetch::frame_bytes(&self.chunks)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.chunks.iter().map(Chunk::memory_bytes).sum()
+    }
+
+    fn has_grown(&self) -> bool {
+        let end = self.partition.as_ref().map(|it| it.high_watermark().get());
+        end.is_some_and(|end| end > self.data.high_watermark)
     }
 
     fn outcome(&self) -> Outcome {
@@ -210,18 +247,21 @@ fn read_all(
     wait: Wait,
 ) -> Option<Vec<Read>> {
     let mut left = limits.bytes_max;
+    let mut memory_left = limits.memory_max;
     let mut is_first = true;
     targets
         .iter()
         .map(|target| {
             let room = Room {
                 left,
+                memory_left,
                 is_first,
                 wait,
             };
             let read = read_one(store, target, limits, room)?;
             let bytes = read.bytes();
             left = left.saturating_sub(bytes);
+            memory_left = memory_left.saturating_sub(read.memory_bytes());
             is_first &= bytes == 0;
             Some(read)
         })
@@ -232,6 +272,7 @@ fn read_all(
 #[derive(Clone, Copy)]
 struct Room {
     left: usize,
+    memory_left: usize,
     /// Nothing was read yet.
     is_first: bool,
     wait: Wait,
@@ -244,7 +285,7 @@ fn read_one(store: &dyn LogStore, target: &Target, limits: Limits, room: Room) -
         .with_high_watermark(-1)
         .with_last_stable_offset(-1)
         .with_log_start_offset(-1);
-    let mut chunks = Vec::new();
+    let mut located = Located::default();
     let mut partition = None;
     match found {
         Err(error) => data.error_code = error.code(),
@@ -256,7 +297,7 @@ fn read_one(store: &dyn LogStore, target: &Target, limits: Limits, room: Room) -
                 data.aborted_transactions = Some(Vec::new());
             }
             match read_records(store, found, wanted, room)? {
-                Ok(found) => chunks = found,
+                Ok(found) => located = found,
                 Err(error) => data.error_code = error.code(),
             }
             partition = Some(Arc::clone(found));
@@ -265,7 +306,8 @@ fn read_one(store: &dyn LogStore, target: &Target, limits: Limits, room: Room) -
     Some(Read {
         wanted: wanted.clone(),
         data,
-        chunks,
+        chunks: located.chunks,
+        is_cut: located.is_cut,
         partition,
     })
 }
@@ -275,7 +317,7 @@ fn read_records(
     partition: &Partition,
     wanted: &Wanted,
     room: Room,
-) -> Option<Result<Vec<Chunk>, ErrorCode>> {
+) -> Option<Result<Located, ErrorCode>> {
     let until = partition.high_watermark();
     let Some(from) = Offset::from_wire(wanted.fetch_offset)
         .filter(|from| (partition.log_start()..=until).contains(from))
@@ -286,14 +328,24 @@ fn read_records(
         .unwrap_or(0)
         .min(room.left);
     if from == until || (!room.is_first && bytes_max == 0) {
-        return Some(Ok(Vec::new()));
+        return Some(Ok(Located::default()));
     }
-    match store.locate(partition.id, from, until, bytes_max, room.wait) {
+    let limits = ReadLimits {
+        bytes_max,
+        memory_max: room.memory_left,
+        cold_max: FETCH_COLD_BYTES_MAX,
+    };
+    match store.locate(partition.id, from, until, limits, room.wait) {
         // KIP-74: only the first batch of the answer may break the limits.
-        Ok(chunks) if !room.is_first && fetch::frame_bytes(&chunks) > bytes_max => {
-            Some(Ok(Vec::new()))
+        Ok(located) if !room.is_first && fetch::frame_bytes(&located.chunks) > bytes_max => {
+            Some(Ok(Located::default()))
         }
-        Ok(chunks) => Some(Ok(chunks)),
+        // The same for memory: the next fetch has room for it.
+        Ok(located) if !room.is_first && is_over(&located, room.memory_left) => Some(Ok(Located {
+            chunks: Vec::new(),
+            is_cut: true,
+        })),
+        Ok(located) => Some(Ok(located)),
         Err(Error::NotCached) => None,
         Err(error) => {
             log::error!(target: "sedge::fetch", "partition {} at {from}: {error}", partition.id);
@@ -302,30 +354,18 @@ fn read_records(
     }
 }
 
-/// Waits for `bytes_wanted` more bytes. False where there is no room to wait.
-async fn park(
-    request: &Request,
-    partitions: &[Read],
-    bytes_wanted: usize,
-    deadline: Instant,
-) -> bool {
+fn is_over(located: &Located, memory_left: usize) -> bool {
+    let held: usize = located.chunks.iter().map(Chunk::memory_bytes).sum();
+    held > memory_left
+}
+
+/// A place to wait for `bytes_wanted` more bytes; `None` where there is none.
+fn park(request: &Request, partitions: &[Read], bytes_wanted: usize) -> Option<Parked> {
     let watched = partitions
         .iter()
         .filter_map(|read| Some(read.partition.as_ref()?.id))
         .collect();
-    let Some(parked) = request.broker.parking.park(watched, bytes_wanted as u64) else {
-        return false;
-    };
-    // What came between the reading and the parking wakes nobody.
-    let has_grown = partitions.iter().any(|read| {
-        read.partition
-            .as_ref()
-            .is_some_and(|partition| partition.high_watermark().get() > read.data.high_watermark)
-    });
-    if !has_grown {
-        parked.wait(deadline).await;
-    }
-    true
+    request.broker.parking.park(watched, bytes_wanted as u64)
 }
 
 fn finish(
@@ -333,8 +373,8 @@ fn finish(
     context: &Context,
     partitions: Vec<Read>,
     outcomes: &[Outcome],
-    limits: Limits,
-) -> Result<Frame, Disconnect> {
+    memory: Admission,
+) -> Result<Reply, Disconnect> {
     let broker = &request.broker;
     let now = broker.clock.now().monotonic_ms;
     let finished = broker
@@ -363,9 +403,10 @@ fn finish(
         topic.partitions.push(read.data);
         chunks.push(read.chunks);
     }
-    debug_assert!(limits.bytes_max <= FETCH_RESPONSE_BYTES_MAX);
     broker.metrics.fetch_bytes.add(bytes as u64);
-    encode(request, &response, &chunks)
+    let mut reply = encode(request, &response, &chunks)?;
+    reply.memory = Some(memory.of_answer(&reply.frame));
+    Ok(reply)
 }
 
 fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
@@ -377,7 +418,7 @@ fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
     }
 }
 
-fn whole_error(request: &Request, error: ErrorCode) -> Result<Frame, Disconnect> {
+fn whole_error(request: &Request, error: ErrorCode) -> Result<Reply, Disconnect> {
     request.broker.metrics.request_error(request.key, error);
     encode(
         request,
@@ -390,10 +431,10 @@ fn encode(
     request: &Request,
     response: &FetchResponseData,
     chunks: &[Vec<Chunk>],
-) -> Result<Frame, Disconnect> {
+) -> Result<Reply, Disconnect> {
     let correlation_id = request.header.correlation_id;
     let frame = fetch::encode_fetch_response(response, chunks, request.version(), correlation_id)
         .map_err(|error| request.malformed(error))?;
     request.answered();
-    Ok(frame)
+    Ok(frame.into())
 }

@@ -1,12 +1,12 @@
 //! JoinGroup (key 11): the answer comes with the rebalance.
 
 use sedge_core::groups::{JoinReply, JoinRequest, Protocol, ReplyBody};
-use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::join_group_request::JoinGroupRequestData;
 use sedge_protocol::kafka::generated::join_group_response::{
     JoinGroupResponseData, JoinGroupResponseMember,
 };
+use sedge_protocol::{Bytes, ErrorCode};
 
 use super::Request;
 use crate::broker::random_uuid;
@@ -44,7 +44,8 @@ fn read(request: &Request, message: JoinGroupRequestData) -> JoinRequest {
     };
     let protocols = message.protocols.into_iter().map(|protocol| Protocol {
         name: protocol.name.to_string(),
-        metadata: protocol.metadata,
+        // The group keeps it, and is not to keep the whole request.
+        metadata: Bytes::copy_from_slice(&protocol.metadata),
     });
     JoinRequest {
         group_id: message.group_id.to_string(),

@@ -17,13 +17,12 @@ use sedge_protocol::kafka::generated::ApiKey;
 use sedge_protocol::kafka::{self, KafkaString, KafkaUuid};
 use sedge_protocol::{Bytes, BytesMut, ErrorCode};
 
-pub use apis::start_of;
+pub use apis::{answers_at_once, start_of};
 
 pub use crate::broker::Refusal;
 
 use crate::broker::Broker;
-use crate::net::connection::{Answer, Disconnect, Peer};
-use crate::net::reply::Frame;
+use crate::net::connection::{Answer, Disconnect, Peer, Reply};
 use crate::partitions::Partition;
 
 mod alter_configs;
@@ -95,7 +94,7 @@ impl Request {
     pub fn encode(
         &self,
         write: impl FnOnce(&mut BytesMut, i16) -> kafka::Result<()>,
-    ) -> Result<Frame, Disconnect> {
+    ) -> Result<Reply, Disconnect> {
         let RequestHeader {
             api_version,
             correlation_id,
@@ -106,7 +105,7 @@ impl Request {
         })
         .map_err(|error| self.malformed(error))?;
         self.answered();
-        Ok(vec![frame.into()])
+        Ok(Reply::from(vec![frame.into()]))
     }
 
     /// Counts the request: its answer is ready to leave.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use sedge_core::log::{AppendError, SequenceRange, check_header};
 use sedge_core::metadata::Topic;
-use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::produce_request::ProduceRequestData;
 use sedge_protocol::kafka::generated::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponseData, TopicProduceResponse,
 };
+use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 use sedge_protocol::{Bytes, ErrorCode};
 
 use super::Request;
@@ -93,7 +93,8 @@ async fn admit(
         };
         let mut pending = PendingTopic {
             response: TopicProduceResponse::default()
-                .with_name(data.name)
+                // A name of its own: the request's bytes go when they are written.
+                .with_name(KafkaString::from(data.name.to_string()))
                 .with_topic_id(data.topic_id),
             slots: Vec::with_capacity(data.partition_data.len()),
         };

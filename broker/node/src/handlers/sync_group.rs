@@ -1,6 +1,7 @@
 //! SyncGroup (key 14): the leader brings the assignment, the others wait for it.
 
 use sedge_core::groups::{ReplyBody, SyncRequest};
+use sedge_protocol::Bytes;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::sync_group_request::SyncGroupRequestData;
 use sedge_protocol::kafka::generated::sync_group_response::SyncGroupResponseData;
@@ -18,7 +19,13 @@ pub async fn handle(request: Request, message: SyncGroupRequestData) -> Result<A
         protocol_type: message.protocol_type.map(|name| name.to_string()),
         protocol_name: message.protocol_name.map(|name| name.to_string()),
         assignments: assignments
-            .map(|one| (one.member_id.to_string(), one.assignment))
+            // The group keeps it, and is not to keep the whole request.
+            .map(|one| {
+                (
+                    one.member_id.to_string(),
+                    Bytes::copy_from_slice(&one.assignment),
+                )
+            })
             .collect(),
     };
     let answered = request.broker.groups.sync(request.broker.clock.now(), sync);

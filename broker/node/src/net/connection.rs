@@ -29,19 +29,33 @@ use sedge_protocol::fetch::frame_bytes;
 use sedge_protocol::frame::{self, OtherProtocol};
 
 use super::activity::Activity;
-use super::gate::Admission;
+use super::memory::{Admission, Closer, Part, Pool};
 use super::reply::{Frame, ReplySocket, write_frame};
 use super::when_woken::WhenWoken;
 use crate::broker::Broker;
 use crate::handlers;
-use crate::limits::{CONNECTION_IN_FLIGHT_MAX, CONNECTION_READ_BYTES};
+use crate::limits::{CONNECTION_IN_FLIGHT_MAX, CONNECTION_READ_BYTES, REQUEST_PIECE_BYTES};
+
+/// A reply, and the memory that it holds, where the handler has charged it already.
+#[derive(Debug)]
+pub struct Reply {
+    pub frame: Frame,
+    pub memory: Option<Admission>,
+}
+
+impl From<Frame> for Reply {
+    fn from(frame: Frame) -> Self {
+        let memory = None;
+        Self { frame, memory }
+    }
+}
 
 /// What a handler makes of a request.
 pub enum Answer {
     /// The reply is here.
-    Now(Frame),
+    Now(Reply),
     /// The reply comes when the future does. `None` means that there is none (acks=0).
-    Later(Pin<Box<dyn Future<Output = Result<Option<Frame>, Disconnect>> + Send>>),
+    Later(Pin<Box<dyn Future<Output = Result<Option<Reply>, Disconnect>> + Send>>),
 }
 
 /// When a request starts, seen from those before it on its connection that are not answered yet.
@@ -79,7 +93,9 @@ pub enum Disconnect {
     },
     /// An API, or a version of one, that this broker does not speak.
     Unsupported { api_key: i16, api_version: i16 },
-    /// acks=0 and the write failed: closing is the only answer (gotcha 5).
+    /// Others wait for the memory that its half-sent request or its unread answer holds.
+    Stalled,
+    /// acks=0 and the write failed: closing is the only answer.
     UnacknowledgedFailure,
     /// No byte was read or written for `connections.max.idle.ms`.
     Idle { idle_ms: u64 },
@@ -94,7 +110,8 @@ impl fmt::Display for Disconnect {
         match self {
             Self::FrameLength { bytes, bytes_max } => write!(
                 f,
-                "a frame of {bytes} bytes is not between 0 and socket.request.max.bytes={bytes_max}"
+                "a frame of {bytes} bytes is not between 0 and {bytes_max}, the smaller of \
+                 socket.request.max.bytes and queued.max.request.bytes"
             ),
             Self::TlsOnPlaintext => f.write_str(
                 "TLS on a plaintext listener: set the client's security.protocol=PLAINTEXT",
@@ -116,6 +133,10 @@ impl fmt::Display for Disconnect {
             } => {
                 write!(f, "api {api_key} v{api_version} is not supported")
             }
+            Self::Stalled => f.write_str(
+                "others wait for memory, and it neither went on sending its request nor took its \
+                 answer (sedge.memory.max.bytes, queued.max.request.bytes)",
+            ),
             Self::UnacknowledgedFailure => f.write_str("a produce with acks=0 failed"),
             Self::Idle { idle_ms } => {
                 write!(
@@ -154,15 +175,22 @@ pub async fn serve(
     let (answers, queue) = async_channel::bounded(CONNECTION_IN_FLIGHT_MAX);
     let remote = peer.remote;
     let unanswered = Unanswered::default();
-    let read = read_requests(reader, peer, Arc::clone(&broker), answers, &unanswered);
-    let write = write_replies(writer, queue, &broker, &unanswered);
+    let closer = Arc::new(Closer::default());
+    let of_both = (&unanswered, &closer);
+    let read = read_requests(reader, peer, Arc::clone(&broker), answers, of_both);
+    let write = write_replies(writer, queue, &broker, of_both);
     let idle_ms = broker.config.connections_max_idle_ms;
     let idle = async {
         activity.wait_until_idle(idle_ms).await;
         Err(Disconnect::Idle { idle_ms })
     };
+    let closed = async {
+        closer.wait().await;
+        Err(Disconnect::Stalled)
+    };
+    let idle_or_closed = future::or(WhenWoken::new(idle), WhenWoken::new(closed));
     let read_or_write = future::or(WhenWoken::new(read), WhenWoken::new(write));
-    match future::or(read_or_write, WhenWoken::new(idle)).await {
+    match future::or(read_or_write, idle_or_closed).await {
         Ok(()) => {}
         Err(Disconnect::Io(error)) => debug!(target: "sedge::net", "peer={remote} closed: {error}"),
         Err(idle @ Disconnect::Idle { .. }) => {
@@ -177,7 +205,9 @@ pub async fn serve(
 
 struct Queued {
     answer: Answer,
-    admission: Admission,
+    api_key: i16,
+    /// For an answer that is here.
+    room: Option<Admission>,
 }
 
 async fn read_requests(
@@ -185,23 +215,34 @@ async fn read_requests(
     peer: Peer,
     broker: Arc<Broker>,
     answers: Sender<Queued>,
-    unanswered: &Unanswered,
+    (unanswered, closer): (&Unanswered, &Arc<Closer>),
 ) -> Result<(), Disconnect> {
     let mut frames = FrameReader::new(reader, broker.config.socket_request_max_bytes);
     let mut before = Start::Pipelined;
     while let Some(bytes) = frames.next_length().await? {
         frames.begin(bytes).await?;
-        let start = handlers::start_of(frames.api_key(bytes));
+        let api_key = frames.api_key(bytes);
+        let start = handlers::start_of(api_key);
         if (before, start) != (Start::Pipelined, Start::Pipelined) {
             unanswered.wait_for_none().await;
         }
         before = start;
-        let admission = broker.gate.admit(bytes).await;
-        let frame = frames.frame(bytes).await?;
+        // Before its body is read, so that it holds nothing while it waits.
+        let room = if handlers::answers_at_once(api_key) {
+            broker.memory.room_for_answer(api_key).await
+        } else {
+            None
+        };
+        let frame = frames.frame(bytes, &broker.memory.requests, closer).await?;
         broker.metrics.bytes_in.add(frame.len() as u64 + 4);
         let answer = handlers::dispatch(&broker, &peer, frame).await?;
         unanswered.add();
-        if answers.send(Queued { answer, admission }).await.is_err() {
+        let queued = Queued {
+            answer,
+            api_key,
+            room,
+        };
+        if answers.send(queued).await.is_err() {
             break;
         }
     }
@@ -214,18 +255,22 @@ async fn write_replies(
     mut writer: impl ReplySocket,
     queue: Receiver<Queued>,
     broker: &Broker,
-    unanswered: &Unanswered,
+    (unanswered, closer): (&Unanswered, &Arc<Closer>),
 ) -> Result<(), Disconnect> {
-    while let Ok(Queued { answer, admission }) = queue.recv().await {
-        let frame = match answer {
-            Answer::Now(frame) => Some(frame),
+    while let Ok(queued) = queue.recv().await {
+        let (api_key, room) = (queued.api_key, queued.room);
+        let reply = match queued.answer {
+            Answer::Now(reply) => Some(reply),
             Answer::Later(future) => future.await?,
         };
-        if let Some(frame) = frame {
+        if let Some(Reply { frame, memory }) = reply {
+            let mut memory =
+                memory.unwrap_or_else(|| broker.memory.charge_answer(api_key, &frame, room));
+            // It is held until the client has taken the answer.
+            memory.depends_on(closer);
             write_frame(&mut writer, &frame).await?;
             broker.metrics.bytes_out.add(frame_bytes(&frame) as u64);
         }
-        drop(admission);
         unanswered.remove();
     }
     Ok(())
@@ -349,16 +394,57 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         key.map_or(-1, |key| i16::from_be_bytes(*key))
     }
 
-    /// The frame whose length was read last.
-    async fn frame(&mut self, bytes: usize) -> Result<Bytes, Disconnect> {
-        let mut frame = vec![0; bytes];
+    /// The frame whose length was read last. Its bytes are charged as they come, until the last
+    /// reference to any of them is gone.
+    async fn frame(
+        &mut self,
+        bytes: usize,
+        pool: &Arc<Pool>,
+        closer: &Arc<Closer>,
+    ) -> Result<Bytes, Disconnect> {
         let buffered = bytes.min(self.end - self.start);
-        frame[..buffered].copy_from_slice(&self.buffer[self.start..self.start + buffered]);
+        let mut admission = if buffered == bytes {
+            pool.take(bytes, Part::Any).await
+        } else {
+            let first = bytes.min(REQUEST_PIECE_BYTES);
+            let mut admission = pool.take(first, Part::AllButSmall).await;
+            admission.depends_on(closer);
+            admission
+        };
+        // Memory that is not written to yet is only promised.
+        let mut frame = Vec::with_capacity(bytes);
+        frame.extend_from_slice(&self.buffer[self.start..self.start + buffered]);
         self.start += buffered;
-        self.reader.read_exact(&mut frame[buffered..]).await?;
-        Ok(Bytes::from(frame))
+        while frame.len() < bytes {
+            if frame.len() == admission.bytes() {
+                let piece = REQUEST_PIECE_BYTES.min(bytes - frame.len());
+                admission.grow(piece).await;
+            }
+            let filled = frame.len();
+            frame.resize(admission.bytes(), 0);
+            self.reader.read_exact(&mut frame[filled..]).await?;
+        }
+        admission.settle();
+        Ok(Bytes::from_owner(Admitted {
+            frame,
+            _admission: admission,
+        }))
     }
 }
+
+/// A request's bytes, and what they are charged to.
+struct Admitted {
+    frame: Vec<u8>,
+    _admission: Admission,
+}
+
+impl AsRef<[u8]> for Admitted {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+const _: () = assert!(REQUEST_PIECE_BYTES > CONNECTION_READ_BYTES);
 
 #[cfg(test)]
 mod tests {
@@ -366,13 +452,17 @@ mod tests {
     use futures_lite::future::block_on;
     use futures_lite::io::Cursor;
 
+    const FRAME_MAX: usize = 300_000;
+
     fn frames_of(stream: Vec<u8>) -> Result<Vec<Vec<u8>>, Disconnect> {
         block_on(async {
-            let mut frames = FrameReader::new(Cursor::new(stream), 100_000);
+            let pool = Pool::new(1 << 20);
+            let mut frames = FrameReader::new(Cursor::new(stream), FRAME_MAX);
             let mut found = Vec::new();
             while let Some(bytes) = frames.next_length().await? {
                 frames.begin(bytes).await?;
-                found.push(frames.frame(bytes).await?.to_vec());
+                let frame = frames.frame(bytes, &pool, &Arc::default()).await?;
+                found.push(frame.to_vec());
             }
             Ok(found)
         })
@@ -386,7 +476,9 @@ mod tests {
 
     #[test]
     fn frames_of_all_sizes_are_cut_where_they_end() {
-        let sizes = [0, 1, 5, 8_180, 8_188, 8_189, 70_000, 3];
+        let sizes = [
+            0, 1, 5, 8_180, 8_188, 8_189, 70_000, 3, 131_072, 131_073, 300_000, 1,
+        ];
         let stream = sizes.iter().flat_map(|bytes| framed(*bytes)).collect();
         let found = frames_of(stream).unwrap();
         assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), sizes);
@@ -397,7 +489,7 @@ mod tests {
 
     #[test]
     fn forged_lengths_are_refused_before_anything_is_allocated() {
-        for length in [-1_i32, i32::MIN, i32::MAX, 100_001] {
+        for length in [-1_i32, i32::MIN, i32::MAX, FRAME_MAX as i32 + 1] {
             let refused = frames_of(length.to_be_bytes().to_vec());
             assert!(
                 matches!(refused, Err(Disconnect::FrameLength { .. })),

@@ -1,10 +1,10 @@
 //! Sockets: the listener, the connections and how many there may be, the order of replies, and the
-//! gate that bounds request memory.
+//! bounds of their memory.
 
 mod activity;
 pub mod connection;
-pub mod gate;
 pub mod listener;
+pub mod memory;
 pub mod open_connections;
 pub mod pipes;
 pub mod reply;

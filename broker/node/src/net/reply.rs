@@ -244,7 +244,7 @@ mod tests {
     use sedge_protocol::fetch::frame_bytes;
     use sedge_protocol::ids::{Offset, PartitionId};
     use sedge_protocol::records::{BatchBuilder, Compression};
-    use sedge_storage::{Commit, Entry, LogStore, NoViews, Options, Store, Wait};
+    use sedge_storage::{Commit, Entry, LogStore, NoViews, Options, ReadLimits, Store, Wait};
 
     use super::super::activity::Activity;
     use super::*;
@@ -306,8 +306,15 @@ mod tests {
                 self.store.append(commit).unwrap();
             }
             self.store
-                .locate(partition, Offset(0), Offset(20), 1 << 20, Wait::ForDisk)
+                .locate(
+                    partition,
+                    Offset(0),
+                    Offset(20),
+                    ReadLimits::of(1 << 20),
+                    Wait::ForDisk,
+                )
                 .unwrap()
+                .chunks
         }
     }
 

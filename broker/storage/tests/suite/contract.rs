@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::memory::MemoryDisk;
 use sedge_storage::views::memory_base::MemoryBase;
-use sedge_storage::{Entry, Error, LogStore, MemoryStore, View, ViewUpdate, Wait};
+use sedge_storage::{Entry, Error, LogStore, MemoryStore, ReadLimits, View, ViewUpdate, Wait};
 
 use crate::bytes_of::{append, batch, commit, whole};
 use crate::stores::{Directory, in_memory, on_disk, small};
@@ -116,12 +116,13 @@ fn places_hold_what_a_read_gives() {
             ] {
                 let bounds = (Offset(from), Offset(until.min(next)));
                 let read = store.read(P, bounds.0, bounds.1, bytes_max).unwrap();
-                let locate = |wait| store.locate(P, bounds.0, bounds.1, bytes_max, wait);
+                let locate =
+                    |wait| store.locate(P, bounds.0, bounds.1, ReadLimits::of(bytes_max), wait);
                 let placed = match locate(Wait::Never) {
                     Err(Error::NotCached) => locate(Wait::ForDisk).unwrap(),
                     placed => placed.unwrap(),
                 };
-                let places = placed.into_iter().map(|chunk| chunk.read().unwrap());
+                let places = placed.chunks.into_iter().map(|chunk| chunk.read().unwrap());
                 let placed = joined(&places.collect::<Vec<_>>());
                 assert!(
                     placed == joined(&read),

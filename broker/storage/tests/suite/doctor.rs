@@ -6,7 +6,7 @@ use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::doctor::{Doctor, Inspect, Kind, Repair, Report};
 use sedge_storage::scan::Found;
-use sedge_storage::{Chunk, Entry, Error, LogStore, Store, Wait, scan_segment};
+use sedge_storage::{Chunk, Entry, Error, LogStore, ReadLimits, Store, Wait, scan_segment};
 
 use crate::bytes_of::{append, batch, commit, whole};
 use crate::stores::{Directory, on_disk, small};
@@ -403,8 +403,9 @@ fn accepted_damage_is_passed_over_and_does_not_come_back() {
         assert!(read(40) == expect(40, &lost));
         assert!(read(100) == expect(100, &lost));
         let located = store
-            .locate(P, Offset(40), Offset(41), 1, Wait::ForDisk)
-            .unwrap();
+            .locate(P, Offset(40), Offset(41), ReadLimits::of(1), Wait::ForDisk)
+            .unwrap()
+            .chunks;
         let [Chunk::Read(instead)] = &located[..] else {
             panic!("{located:?}")
         };

@@ -4,7 +4,7 @@ use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::memory::{Faults, MemoryDisk};
 use sedge_storage::views::memory_base::MemoryBase;
 use sedge_storage::{
-    Entry, Error, LogStore, Options, Room, SegmentId, Store, Urgency, Usage, Wait,
+    Entry, Error, LogStore, Options, ReadLimits, Room, SegmentId, Store, Urgency, Usage, Wait,
 };
 
 use crate::bytes_of::{append, batch, commit, whole};
@@ -289,7 +289,7 @@ fn a_file_is_not_written_over_while_it_is_read_or_has_another_name() {
             P,
             second.first_offset,
             second.next_offset,
-            usize::MAX >> 1,
+            ReadLimits::of(usize::MAX >> 1),
             Wait::ForDisk,
         )
         .unwrap();
@@ -303,6 +303,7 @@ fn a_file_is_not_written_over_while_it_is_read_or_has_another_name() {
     assert!(store.usage().segments_recycled > 0, "{:?}", store.usage());
     assert!(std::fs::read(&backup).unwrap() == bytes);
     let read: Vec<_> = held
+        .chunks
         .into_iter()
         .map(|chunk| chunk.read().unwrap())
         .collect();

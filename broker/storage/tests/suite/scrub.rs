@@ -7,7 +7,8 @@ use sedge_storage::disk::memory::MemoryDisk;
 use sedge_storage::scan::Found;
 use sedge_storage::views::memory_base::MemoryBase;
 use sedge_storage::{
-    Chunk, Entry, Error, LogStore, ScrubCursor, Scrubbed, SegmentId, Store, Wait, scan_segment,
+    Chunk, Entry, Error, LogStore, ReadLimits, ScrubCursor, Scrubbed, SegmentId, Store, Wait,
+    scan_segment,
 };
 
 use crate::bytes_of::{append, batch, commit, whole};
@@ -112,8 +113,9 @@ fn a_flipped_bit_costs_its_batch_and_is_told_once() {
     assert_eq!(round(&store, &mut cursor).1, [], "once");
     // What is only passed on has an empty batch there.
     let chunks = store
-        .locate(P, Offset(40), FAR, 1000, Wait::ForDisk)
-        .unwrap();
+        .locate(P, Offset(40), FAR, ReadLimits::of(1000), Wait::ForDisk)
+        .unwrap()
+        .chunks;
     let first = chunks.into_iter().next().map(Chunk::read);
     let header = BatchHeader::read(&first.unwrap().unwrap()).unwrap();
     assert_eq!(
@@ -193,8 +195,9 @@ fn a_page_that_cannot_be_read_costs_what_lies_in_it() {
     cursor.is_resting = false;
     assert_eq!(round(&store, &mut cursor).1, [], "once");
     let mut behind = store
-        .locate(P, Offset(of_p[0]), FAR, 400, Wait::ForDisk)
-        .unwrap();
+        .locate(P, Offset(of_p[0]), FAR, ReadLimits::of(400), Wait::ForDisk)
+        .unwrap()
+        .chunks;
     let header = BatchHeader::read(&behind.remove(0).read().unwrap()).unwrap();
     assert_eq!(
         (header.base_offset().0, header.record_count()),

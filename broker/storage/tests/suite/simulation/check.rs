@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::ids::{Offset, PartitionId};
-use sedge_storage::{Chunk, Entry, LogBounds, LogStore, Store, View, Wait};
+use sedge_storage::{Chunk, Entry, LogBounds, LogStore, ReadLimits, Store, View, Wait};
 
 use super::model::{Model, WITNESS};
 use super::random::Random;
@@ -151,8 +151,9 @@ fn compare_read(
         batches(&want)
     );
     let located = store
-        .locate(partition, from, until, bytes, Wait::ForDisk)
-        .unwrap();
+        .locate(partition, from, until, ReadLimits::of(bytes), Wait::ForDisk)
+        .unwrap()
+        .chunks;
     let read: Vec<_> = located
         .into_iter()
         .map(|chunk| Chunk::read(chunk).unwrap())

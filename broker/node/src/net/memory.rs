@@ -1,0 +1,553 @@
+//! The memory that connections hold for requests and for answers, and whose turn it is when it is
+//! short.
+//!
+//! There are two pools. Requests are charged to theirs as their bytes come, a piece at a time,
+//! until their handler is done with them. Answers are charged to theirs until they are written.
+//! What a connection needs anyway (its read buffer, an answer of [`CONNECTION_ANSWER_BYTES`]) is
+//! charged to none: `sedge.memory.max.bytes` has it set aside for each.
+//!
+//! - Those that wait are served in the order in which they came.
+//! - A request that was begun may be completed: when there is no room for its next piece, the one
+//!   that waits longest goes on, over the pool's size. So half-read requests never wait for each
+//!   other for ever, and the pool is exceeded by one request at most.
+//! - The last [`SMALL_PART`] of the pool of requests is for those that are whole.
+//! - While any waits, connections are closed that hold memory and have not moved on for
+//!   [`STALLED_AFTER`], the one that stands longest first.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use async_io::Timer;
+use async_lock::MutexGuardArc;
+use event_listener::Event;
+use futures_lite::future;
+use sedge_storage::Chunk;
+
+use crate::limits::{
+    ANSWER_SHARE, CONNECTION_ANSWER_BYTES, MEMORY_CHECK_EVERY, SMALL_PART, STALLED_AFTER,
+};
+
+/// The pools of a broker.
+#[derive(Debug)]
+pub struct Memory {
+    pub requests: Arc<Pool>,
+    pub answers: Arc<Pool>,
+    expected: Expected,
+}
+
+impl Memory {
+    pub fn new(request_bytes: usize, answer_bytes: usize) -> Self {
+        Self {
+            requests: Pool::new(request_bytes),
+            answers: Pool::new(answer_bytes),
+            expected: Expected::default(),
+        }
+    }
+
+    /// Waits for room for an answer to a request of this kind, as large as they are of late. `None`
+    /// where it is small enough to need none.
+    pub async fn room_for_answer(&self, api_key: i16) -> Option<Admission> {
+        match self.expected.bytes(api_key) {
+            0 => None,
+            bytes => Some(self.answers.take(bytes, Part::Any).await),
+        }
+    }
+
+    /// Charges an answer, now that its size is known, to `room` or to the pool.
+    pub fn charge_answer(
+        &self,
+        api_key: i16,
+        frame: &[Chunk],
+        room: Option<Admission>,
+    ) -> Admission {
+        self.expected.note(api_key, charged(frame));
+        let room = room.unwrap_or_else(|| Admission::none(&self.answers));
+        room.of_answer(frame)
+    }
+}
+
+/// What an answer is charged: nothing where it is as small as each connection has memory for.
+fn charged(frame: &[Chunk]) -> usize {
+    let bytes = frame.iter().map(Chunk::memory_bytes).sum();
+    if bytes > CONNECTION_ANSWER_BYTES {
+        bytes
+    } else {
+        0
+    }
+}
+
+/// How large answers are, by API: the largest of late.
+#[derive(Debug)]
+struct Expected([AtomicUsize; Self::KEYS]);
+
+impl Default for Expected {
+    fn default() -> Self {
+        Self([const { AtomicUsize::new(0) }; Self::KEYS])
+    }
+}
+
+impl Expected {
+    const KEYS: usize = 128;
+
+    fn of(&self, api_key: i16) -> Option<&AtomicUsize> {
+        self.0.get(usize::try_from(api_key).ok()?)
+    }
+
+    fn bytes(&self, api_key: i16) -> usize {
+        self.of(api_key)
+            .map_or(0, |bytes| bytes.load(Ordering::Relaxed))
+    }
+
+    fn note(&self, api_key: i16, bytes: usize) {
+        if let Some(expected) = self.of(api_key) {
+            let before = expected.load(Ordering::Relaxed);
+            let fading =
+                Some(before - before / 8).filter(|before| *before > CONNECTION_ANSWER_BYTES);
+            expected.store(bytes.max(fading.unwrap_or(0)), Ordering::Relaxed);
+        }
+    }
+}
+
+/// What of a pool may be taken. Those that wait for one part do not wait behind those that wait for
+/// the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Any,
+    /// All but what is for small requests.
+    AllButSmall,
+}
+
+/// Memory for one purpose.
+#[derive(Debug)]
+pub struct Pool {
+    inner: Mutex<Inner>,
+    total: usize,
+    freed: Event,
+    /// Of those that wait for their first bytes, by [`Part`].
+    lines: [Line; 2],
+    /// Held by the one request that may go over the pool's size.
+    over: Arc<async_lock::Mutex<()>>,
+}
+
+/// Those that wait for the same.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: AtomicUsize,
+    /// Held by the one that is the next to get its bytes.
+    next: async_lock::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Below 0 while more than the pool is held.
+    free: isize,
+    stands: BTreeMap<u64, Stand>,
+    next_stand: u64,
+}
+
+/// Memory that is held until a client moves on.
+#[derive(Debug)]
+struct Stand {
+    since: Instant,
+    bytes: usize,
+    closer: Arc<Closer>,
+}
+
+impl Pool {
+    pub fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::new(Inner {
+                free: isize::try_from(bytes).unwrap_or(isize::MAX),
+                stands: BTreeMap::new(),
+                next_stand: 0,
+            }),
+            total: bytes,
+            freed: Event::new(),
+            lines: Default::default(),
+            over: Arc::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for `bytes`. More than the whole pool is given when all of it is free.
+    pub async fn take(self: &Arc<Self>, bytes: usize, part: Part) -> Admission {
+        let mut admission = Admission::none(self);
+        let line = &self.lines[part as usize];
+        if line.waiting.load(Ordering::Acquire) > 0 || !admission.try_grow(bytes, part) {
+            let _waiting = Waiting::new(line);
+            let _next = line.next.lock().await;
+            loop {
+                let freed = self.freed.listen();
+                if admission.try_grow(bytes, part) {
+                    break;
+                }
+                self.close_stalled(bytes);
+                either(freed).await;
+            }
+        }
+        admission
+    }
+
+    /// Takes a share of what is free, `bytes_max` at most, without waiting; perhaps nothing.
+    pub fn take_share(self: &Arc<Self>, bytes_max: usize) -> Admission {
+        let mut admission = Admission::none(self);
+        let free = usize::try_from(self.lock().free).unwrap_or(0);
+        admission.set(bytes_max.min(free / ANSWER_SHARE));
+        admission
+    }
+
+    fn keep(&self, part: Part) -> isize {
+        match part {
+            Part::Any => 0,
+            Part::AllButSmall => (self.total / SMALL_PART) as isize,
+        }
+    }
+
+    /// Closes connections that have not moved on for long, until they give `bytes` back.
+    fn close_stalled(&self, bytes: usize) {
+        let mut inner = self.lock();
+        let mut closed = 0;
+        while closed < bytes {
+            let longest = inner.stands.iter().min_by_key(|(_, stand)| stand.since);
+            let Some((id, _)) = longest.filter(|(_, s)| s.since.elapsed() >= STALLED_AFTER) else {
+                return;
+            };
+            let id = *id;
+            if let Some(stand) = inner.stands.remove(&id) {
+                closed += stand.bytes;
+                stand.closer.close();
+            }
+        }
+    }
+}
+
+/// Waits for memory, or until it is time to look again.
+async fn either(freed: event_listener::EventListener) {
+    let tick = async {
+        Timer::after(MEMORY_CHECK_EVERY).await;
+    };
+    future::or(freed, tick).await;
+}
+
+/// Counts one that waits.
+struct Waiting<'a>(&'a Line);
+
+impl<'a> Waiting<'a> {
+    fn new(line: &'a Line) -> Self {
+        line.waiting.fetch_add(1, Ordering::AcqRel);
+        Self(line)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Bytes taken from a pool. Dropping gives them back.
+#[derive(Debug)]
+pub struct Admission {
+    pool: Arc<Pool>,
+    bytes: usize,
+    /// Those of them that are over the pool's size.
+    over_bytes: usize,
+    over: Option<MutexGuardArc<()>>,
+    stand: Option<u64>,
+}
+
+impl Admission {
+    fn none(pool: &Arc<Pool>) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            bytes: 0,
+            over_bytes: 0,
+            over: None,
+            stand: None,
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes `bytes` more for a request that was begun.
+    pub async fn grow(&mut self, bytes: usize) {
+        if self.over.is_some() {
+            return self.grow_over(bytes);
+        }
+        if self.try_grow(bytes, Part::AllButSmall) {
+            return;
+        }
+        let pool = Arc::clone(&self.pool);
+        let mut over = pin!(pool.over.lock_arc());
+        loop {
+            let freed = pool.freed.listen();
+            if self.try_grow(bytes, Part::AllButSmall) {
+                return;
+            }
+            pool.close_stalled(bytes);
+            let mine = async { Some((&mut over).await) };
+            let looked = async {
+                either(freed).await;
+                None
+            };
+            if let Some(mine) = future::or(mine, looked).await {
+                self.over = Some(mine);
+                return self.grow_over(bytes);
+            }
+        }
+    }
+
+    fn grow_over(&mut self, bytes: usize) {
+        self.over_bytes += bytes;
+        self.bytes += bytes;
+        self.moved(&mut self.pool.lock());
+    }
+
+    fn try_grow(&mut self, bytes: usize, part: Part) -> bool {
+        let mut inner = self.pool.lock();
+        let wanted = bytes.min(self.pool.total) as isize;
+        let keep = self.pool.keep(part).min(self.pool.total as isize - wanted);
+        if inner.free - wanted < keep {
+            return false;
+        }
+        inner.free -= bytes as isize;
+        self.bytes += bytes;
+        self.moved(&mut inner);
+        true
+    }
+
+    /// Sets what is charged, also where that is more than the pool has.
+    pub fn set(&mut self, bytes: usize) {
+        let mut inner = self.pool.lock();
+        let over_bytes = self.over_bytes.min(bytes);
+        let charged = (self.bytes - self.over_bytes) as isize;
+        inner.free += charged - (bytes - over_bytes) as isize;
+        let has_freed = bytes < self.bytes;
+        (self.bytes, self.over_bytes) = (bytes, over_bytes);
+        self.moved(&mut inner);
+        drop(inner);
+        if has_freed {
+            self.pool.freed.notify(usize::MAX);
+        }
+    }
+
+    fn moved(&self, inner: &mut Inner) {
+        if let Some(stand) = self.stand.and_then(|id| inner.stands.get_mut(&id)) {
+            stand.since = Instant::now();
+            stand.bytes = self.bytes;
+        }
+    }
+
+    /// What it is charged once the answer is known that it was taken for.
+    #[must_use]
+    pub fn of_answer(mut self, frame: &[Chunk]) -> Self {
+        self.set(charged(frame));
+        self
+    }
+
+    /// From here on it is the client that must move on: `closer` closes it where it does not.
+    pub fn depends_on(&mut self, closer: &Arc<Closer>) {
+        if self.bytes == 0 {
+            return;
+        }
+        let mut inner = self.pool.lock();
+        let id = inner.next_stand;
+        inner.next_stand += 1;
+        let stand = Stand {
+            since: Instant::now(),
+            bytes: self.bytes,
+            closer: Arc::clone(closer),
+        };
+        inner.stands.insert(id, stand);
+        self.stand = Some(id);
+    }
+
+    /// The client has done its part.
+    pub fn settle(&mut self) {
+        if let Some(id) = self.stand.take() {
+            self.pool.lock().stands.remove(&id);
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.settle();
+        self.set(0);
+    }
+}
+
+/// Closes a connection that holds memory which others need.
+#[derive(Debug, Default)]
+pub struct Closer {
+    is_closed: AtomicBool,
+    closed: Event,
+}
+
+impl Closer {
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.closed.notify(usize::MAX);
+    }
+
+    /// Returns when the connection is to be closed.
+    pub async fn wait(&self) {
+        while !self.is_closed.load(Ordering::Acquire) {
+            let closed = self.closed.listen();
+            if !self.is_closed.load(Ordering::Acquire) {
+                closed.await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+
+    #[test]
+    fn those_that_wait_are_served_in_order() {
+        block_on(async {
+            let pool = Pool::new(10);
+            let first = pool.take(8, Part::Any).await;
+            let mut large = Box::pin(pool.take(9, Part::Any));
+            assert!(poll_once(&mut large).await.is_none());
+            let mut small = Box::pin(pool.take(1, Part::Any));
+            assert!(poll_once(&mut small).await.is_none(), "it overtakes");
+            drop(first);
+            let large = large.await;
+            assert_eq!(large.bytes(), 9);
+            assert_eq!(small.await.bytes(), 1);
+        });
+    }
+
+    #[test]
+    fn more_than_the_whole_pool_is_let_in_alone() {
+        block_on(async {
+            let pool = Pool::new(10);
+            let large = pool.take(100, Part::AllButSmall).await;
+            assert!(poll_once(Box::pin(pool.take(1, Part::Any))).await.is_none());
+            drop(large);
+            assert!(
+                poll_once(Box::pin(pool.take(10, Part::Any)))
+                    .await
+                    .is_some()
+            );
+        });
+    }
+
+    #[test]
+    fn half_read_requests_do_not_wait_for_each_other_for_ever() {
+        block_on(async {
+            let pool = Pool::new(80);
+            let mut all = Vec::new();
+            for _ in 0..7 {
+                all.push(pool.take(10, Part::AllButSmall).await);
+            }
+            assert!(
+                poll_once(Box::pin(pool.take(10, Part::AllButSmall)))
+                    .await
+                    .is_none()
+            );
+            assert!(
+                poll_once(Box::pin(pool.take(10, Part::Any)))
+                    .await
+                    .is_some()
+            );
+            // All want more, and one gets it.
+            let mut second = all.pop().unwrap();
+            let mut first = all.pop().unwrap();
+            first.grow(50).await;
+            assert_eq!(first.bytes(), 60);
+            assert!(poll_once(Box::pin(second.grow(50))).await.is_none());
+            first.grow(50).await;
+            first.settle();
+            assert!(poll_once(Box::pin(second.grow(50))).await.is_none());
+            // What is over the pool's size leaves the part for small requests alone.
+            assert!(
+                poll_once(Box::pin(pool.take(10, Part::Any)))
+                    .await
+                    .is_some()
+            );
+            drop(first);
+            second.grow(50).await;
+            assert_eq!(second.bytes(), 60);
+            drop((second, all));
+            assert!(
+                poll_once(Box::pin(pool.take(80, Part::Any)))
+                    .await
+                    .is_some()
+            );
+        });
+    }
+
+    #[test]
+    fn who_stands_longest_is_closed_when_others_wait() {
+        block_on(async {
+            let pool = Pool::new(30);
+            let closers = [(); 3].map(|()| Arc::new(Closer::default()));
+            let mut held = Vec::new();
+            for closer in &closers {
+                let mut admission = pool.take(10, Part::Any).await;
+                admission.depends_on(closer);
+                held.push(admission);
+            }
+            held[0].set(10);
+            let mut waiting = Box::pin(pool.take(5, Part::Any));
+            let closed = future::or(
+                async {
+                    (&mut waiting).await;
+                    false
+                },
+                async {
+                    closers[1].wait().await;
+                    true
+                },
+            );
+            assert!(closed.await, "the one that stands longest");
+            for (at, is_closed) in [(0, false), (2, false)] {
+                let closed = poll_once(Box::pin(closers[at].wait())).await.is_some();
+                assert_eq!(closed, is_closed, "{at}");
+            }
+            drop(held.remove(1));
+            assert_eq!(waiting.await.bytes(), 5);
+        });
+    }
+
+    #[test]
+    fn a_share_leaves_something_for_the_next() {
+        let pool = Pool::new(1600);
+        let shares: Vec<_> = (0..1000).map(|_| pool.take_share(1 << 20)).collect();
+        assert_eq!(shares[0].bytes(), 100);
+        assert!(pool.lock().free > 0);
+        assert_eq!(pool.take_share(0).bytes(), 0);
+    }
+
+    #[test]
+    fn room_for_an_answer_follows_how_large_they_are() {
+        block_on(async {
+            let memory = Memory::new(1 << 20, 1 << 20);
+            assert!(memory.room_for_answer(3).await.is_none());
+            let frame = |bytes| [Chunk::Read(vec![0; bytes].into())];
+            let answer = memory.charge_answer(3, &frame(300_000), None);
+            assert!(answer.bytes() >= 300_000);
+            let room = memory.room_for_answer(3).await;
+            assert!(room.as_ref().is_some_and(|room| room.bytes() >= 300_000));
+            assert_eq!(memory.charge_answer(3, &frame(100), room).bytes(), 0);
+            for _ in 0..40 {
+                memory.charge_answer(3, &frame(100), None);
+            }
+            assert!(memory.room_for_answer(3).await.is_none());
+        });
+    }
+}
