@@ -6,3 +6,5 @@ mod age;
 mod deleted_topics;
 #[path = "groups/internal_topics.rs"]
 mod internal_topics;
+#[path = "groups/memory.rs"]
+mod memory;
