@@ -16,6 +16,7 @@ pub mod retention;
 pub mod scale;
 pub mod start;
 pub mod throughput;
+pub mod validation;
 pub mod write_amplification;
 
 pub use figures::Spread;

@@ -88,8 +88,15 @@ impl Load {
 
     /// Produces for `time` or until `bytes` were sent, whatever comes first.
     pub fn produce(&self, time: Duration, bytes: u64) -> Outcome {
+        let count = (self.batch_bytes / self.record_bytes).max(1);
+        let batch = Batch::filled(count, self.record_bytes).encode();
+        self.produce_encoded(&batch, time, bytes)
+    }
+
+    /// Produces this batch over and over.
+    pub fn produce_encoded(&self, batch: &[u8], time: Duration, bytes: u64) -> Outcome {
         self.on_each_partition(|partition| {
-            self.produce_one(partition, time, bytes / self.partitions as u64)
+            self.produce_one(partition, batch, time, bytes / self.partitions as u64)
         })
     }
 
@@ -117,10 +124,8 @@ impl Load {
         total
     }
 
-    fn produce_one(&self, partition: i32, time: Duration, bytes: u64) -> Outcome {
-        let count = (self.batch_bytes / self.record_bytes).max(1);
-        let batch = Batch::filled(count, self.record_bytes).encode();
-        let body = produce_request(&self.topic, partition, -1, &batch);
+    fn produce_one(&self, partition: i32, batch: &[u8], time: Duration, bytes: u64) -> Outcome {
+        let body = produce_request(&self.topic, partition, -1, batch);
         let request = frame(key::PRODUCE, PRODUCE_VERSION, partition, &body);
         let mut connection = Connection::open(&self.bootstrap);
         let mut sent: VecDeque<Instant> = VecDeque::new();

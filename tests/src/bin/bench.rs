@@ -1,11 +1,12 @@
-//! `bench kafka|start|memory|retention|scale|write-amp|compaction|catch-up`: measurements, with the
-//! commit and the spread of several runs.
+//! `bench kafka|start|memory|retention|scale|write-amp|compaction|catch-up|validation`:
+//! measurements, with the commit and the spread of several runs.
 
 #![allow(clippy::print_stdout, reason = "the table is the output")]
 
 use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
-    catch_up, compaction, heading, memory, retention, scale, start, throughput, write_amplification,
+    catch_up, compaction, heading, memory, retention, scale, start, throughput, validation,
+    write_amplification,
 };
 
 const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT]
@@ -16,6 +17,7 @@ const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
        bench write-amp [--alone]
        bench compaction [--alone]
        bench catch-up [--alone]
+       bench validation [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT]
 --alone leaves Apache Kafka out; TEXT is part of a cell's name, as in 'interval 64K'";
 
 fn main() {
@@ -44,6 +46,7 @@ fn main() {
         "write-amp",
         "compaction",
         "catch-up",
+        "validation",
     ];
     if !known.contains(&what) {
         println!("{USAGE}");
@@ -61,6 +64,17 @@ fn main() {
                 ..default
             };
             println!("{}", throughput::run(&plan, &|line| println!("{line}")));
+        }
+        "validation" => {
+            let default = validation::Plan::default();
+            let plan = validation::Plan {
+                rounds: number("--rounds", default.rounds as u64) as usize,
+                seconds: number("--seconds", default.seconds),
+                warm_bytes: number("--warm-mb", default.warm_bytes / 1_000_000) * 1_000_000,
+                cells: text("--cells").unwrap_or_default(),
+                ..default
+            };
+            println!("{}", validation::run(&plan, &|line| println!("{line}")));
         }
         "start" => {
             let rounds = number("--rounds", 5) as usize;
