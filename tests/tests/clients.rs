@@ -4,11 +4,13 @@
 //!
 //! `SEDGE_TEST_BROKER=kafka` runs the same against Apache Kafka.
 
+use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sedge_tests::broker::Broker;
 use sedge_tests::client::{self, Client, Topic, check_all_in_order};
 use sedge_tests::report;
+use sedge_tests::wire::{self, Batch, Codec, Connection};
 
 const PARTITIONS: i64 = 4;
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
@@ -168,3 +170,89 @@ fn now_ms() -> i64 {
         .expect("the clock is set");
     since.as_millis() as i64
 }
+
+/// Bodies that are rare and right: what is acknowledged is read by other clients too.
+#[test]
+fn unusual_bodies_are_read() {
+    let broker = Broker::start("unusual", &[("group.initial.rebalance.delay.ms", "0")]);
+    let mut connection = Connection::open(&broker.bootstrap());
+    for (what, codec, pack) in UNUSUAL {
+        let topic = Topic {
+            bootstrap: broker.bootstrap(),
+            name: what.replace(' ', "-"),
+            partitions: 1,
+            base_ms: now_ms(),
+        };
+        wire::create_topic(&mut connection, &topic.name, 1, &[]);
+        wire::wait_known(&mut connection, &topic.name, 0);
+        let record = |n: i64| {
+            let (key, value) = (format!("k{n}"), client::value(n));
+            (key.into_bytes(), Some(value.into_bytes()))
+        };
+        let records: Vec<_> = (0..COUNT).map(record).collect();
+        let batch = Batch::keyed(&records);
+        let packed = pack(&batch.payload);
+        let bytes = batch.compressed(*codec, packed).encode();
+        let answer = wire::produce(&mut connection, &topic.name, 0, &bytes);
+        assert_eq!(answer.error, 0, "{what}: {answer:?}");
+        for client in [client::KCAT, client::KAFKA_PYTHON, client::JAVA] {
+            // librdkafka's decoder ends after the first member, whichever broker sent it.
+            if what.contains("members") && client.name == client::KCAT.name {
+                continue;
+            }
+            report::line(format_args!("{what}: {}", client.name));
+            let mut reader = client.join(&topic, client.name);
+            reader.wait_records(COUNT as usize);
+            check_all_in_order(&reader.close(), 0..COUNT, &topic);
+        }
+    }
+}
+
+type Pack = fn(&[u8]) -> Vec<u8>;
+
+const UNUSUAL: &[(&str, Codec, Pack)] = &[
+    ("gzip of three members", Codec::Gzip, |plain| {
+        let members = plain.chunks(plain.len() / 3 + 1).map(|part| {
+            let level = flate2::Compression::new(6);
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+            encoder.write_all(part).expect("into a Vec");
+            encoder.finish().expect("into a Vec")
+        });
+        members.flatten().collect()
+    }),
+    ("raw snappy", Codec::Snappy, |plain| {
+        let packed = snap::raw::Encoder::new().compress_vec(plain);
+        packed.expect("it is small")
+    }),
+    ("snappy in blocks of 1 KiB", Codec::Snappy, |plain| {
+        let mut packed = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
+        for block in plain.chunks(1 << 10) {
+            let block = snap::raw::Encoder::new().compress_vec(block);
+            let block = block.expect("it is small");
+            packed.extend((block.len() as u32).to_be_bytes());
+            packed.extend(block);
+        }
+        packed
+    }),
+    ("lz4 with checksums", Codec::Lz4, |plain| {
+        use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+        let info = FrameInfo::new()
+            .block_mode(BlockMode::Independent)
+            .block_size(BlockSize::Max256KB)
+            .block_checksums(true)
+            .content_checksum(true);
+        let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+        encoder.write_all(plain).expect("into a Vec");
+        encoder.finish().expect("into a Vec")
+    }),
+    ("zstd with a checksum", Codec::Zstd, |plain| {
+        let mut context = zstd_safe::CCtx::create();
+        let checksum = zstd_safe::CParameter::ChecksumFlag(true);
+        context.set_parameter(checksum).expect("it is known");
+        let mut packed = Vec::with_capacity(zstd_safe::compress_bound(plain.len()));
+        context
+            .compress2(&mut packed, plain)
+            .expect("there is room");
+        packed
+    }),
+];
