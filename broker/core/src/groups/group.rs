@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use sedge_protocol::ErrorCode;
 
+use super::limits::MEMBER_BYTES;
 use super::messages::{JoinedMember, Protocol, Token};
 use super::subscription;
 use crate::machine::Now;
@@ -141,6 +142,8 @@ pub(super) struct Group {
     supported: BTreeMap<String, usize>,
     /// What the coordinator's schedule has for this group; may be early, never late.
     pub scheduled_at: Option<u64>,
+    /// What the coordinator has counted of [`Group::bytes`].
+    pub counted_bytes: usize,
 }
 
 impl Group {
@@ -164,6 +167,7 @@ impl Group {
             prepares_from_empty: false,
             supported: BTreeMap::new(),
             scheduled_at: None,
+            counted_bytes: 0,
         }
     }
 
@@ -383,6 +387,16 @@ impl Group {
 
     pub fn metadata_bytes(&self) -> usize {
         self.members.values().map(Member::metadata_bytes).sum()
+    }
+
+    /// What the members hold, as [`GROUPS_BYTES_MAX`](super::limits::GROUPS_BYTES_MAX) counts.
+    pub fn bytes(&self) -> usize {
+        self.members.len() * MEMBER_BYTES + self.metadata_bytes() + self.assignment_bytes()
+    }
+
+    pub fn assignment_bytes(&self) -> usize {
+        let assignments = self.members.values().map(|member| member.assignment.len());
+        assignments.sum()
     }
 
     /// The longest of the members' rebalance timeouts.

@@ -48,13 +48,8 @@ pub(super) fn check_request(request: &JoinRequest, config: &GroupConfig) -> Resu
     if !timeouts.contains(&request.session_timeout_ms) {
         return Err(ErrorCode::InvalidSessionTimeout);
     }
-    let metadata: usize = request
-        .protocols
-        .iter()
-        .map(|offered| offered.metadata.len())
-        .sum();
     if request.protocols.len() > limits::MEMBER_PROTOCOLS_MAX
-        || metadata > limits::MEMBER_METADATA_BYTES_MAX
+        || request.metadata_bytes() > limits::MEMBER_METADATA_BYTES_MAX
     {
         return Err(ErrorCode::InvalidRequest);
     }

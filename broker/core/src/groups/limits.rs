@@ -28,6 +28,19 @@ pub const GROUP_ASSIGNMENT_BYTES_MAX: usize = 4 << 20;
 /// Bytes of protocol metadata that one group may hold, over all its members.
 pub const GROUP_METADATA_BYTES_MAX: usize = 8 << 20;
 
+/// Bytes of members with their metadata and assignments that all groups may hold. Bounds memory,
+/// the view, and what a trim writes.
+pub const GROUPS_BYTES_MAX: usize = 32 << 20;
+
+/// What a member takes up beside its metadata and its assignment.
+pub const MEMBER_BYTES: usize = 512;
+
+const _: () = assert!(
+    GROUP_METADATA_BYTES_MAX + MEMBER_METADATA_BYTES_MAX + GROUP_ASSIGNMENT_BYTES_MAX
+        <= GROUPS_BYTES_MAX,
+    "the largest group fits"
+);
+
 /// Topics read out of one member's subscription, where the coordinator looks into it.
 pub const SUBSCRIPTION_TOPICS_MAX: usize = 100_000;
 

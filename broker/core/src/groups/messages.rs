@@ -154,6 +154,15 @@ pub struct JoinRequest {
     pub supports_skipping_assignment: bool,
 }
 
+impl JoinRequest {
+    /// Of the protocols' metadata.
+    #[must_use]
+    pub fn metadata_bytes(&self) -> usize {
+        let metadata = self.protocols.iter().map(|offered| offered.metadata.len());
+        metadata.sum()
+    }
+}
+
 pub type JoinReply = Result<Joined, JoinRefused>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

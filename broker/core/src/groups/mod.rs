@@ -21,6 +21,7 @@
 //! **Invariant:** every token given in is answered once, unless its member waits.
 //! **Invariant:** `schedule` has an entry for each group with a deadline, at that deadline or
 //! before it.
+//! **Invariant:** `groups_bytes` is the sum of the groups' `counted_bytes`.
 //!
 //! What it is not: KIP-848 groups, share groups and transactional offset commits have their own
 //! machines, later.
@@ -78,6 +79,8 @@ pub struct Coordinator {
     /// each group.
     in_flight: BTreeMap<String, usize>,
     in_flight_total: InFlight,
+    /// Of all groups, each as it was when it was settled last.
+    groups_bytes: usize,
     next_expiry: u64,
     /// Where the round of expiry under way goes on.
     expiry_from: Option<Arc<str>>,
@@ -97,6 +100,7 @@ impl Coordinator {
             schedule: BTreeSet::new(),
             in_flight: BTreeMap::new(),
             in_flight_total: InFlight::default(),
+            groups_bytes: 0,
             next_expiry,
             expiry_from: None,
         }
@@ -173,6 +177,16 @@ impl Coordinator {
                 return actions;
             }
         }
+        let known = self.groups.get(&group_id);
+        let known = known.and_then(|group| group.members.get(&request.member_id));
+        let grows = match known {
+            Some(member) => request.metadata_bytes() > member.metadata_bytes(),
+            None => true,
+        };
+        if grows && self.groups_bytes + request.metadata_bytes() > limits::GROUPS_BYTES_MAX {
+            actions.join_refused(token, ErrorCode::GroupMaxSizeReached, &request.member_id);
+            return actions;
+        }
         let config = &self.config;
         let new_group = || Group::new(Arc::clone(&group_id), now.append_ms);
         let group = self
@@ -195,10 +209,17 @@ impl Coordinator {
     pub fn handle_sync(&mut self, now: Now, request: SyncRequest, token: Token) -> Actions {
         let mut actions = Actions::default();
         let group_id = request.group_id.clone();
-        if let Err(error) = self
-            .known(&group_id)
-            .map(|group| group.sync(now, request, token, &mut actions))
-        {
+        let bytes: usize = request.assignments.iter().map(|(_, of)| of.len()).sum();
+        let others = self.groups_bytes;
+        let synced = self.known(&group_id).and_then(|group| {
+            let before = group.assignment_bytes();
+            if bytes > before && others + bytes - before > limits::GROUPS_BYTES_MAX {
+                return Err(ErrorCode::GroupMaxSizeReached);
+            }
+            group.sync(now, request, token, &mut actions);
+            Ok(())
+        });
+        if let Err(error) = synced {
             actions.sync(token, Err(error));
         }
         self.settle_group(&group_id);
@@ -496,9 +517,11 @@ impl Coordinator {
     }
 
     fn forget(&mut self, group_id: &str) {
-        if let Some(group) = self.groups.remove(group_id)
-            && let Some(at) = group.scheduled_at
-        {
+        let Some(group) = self.groups.remove(group_id) else {
+            return;
+        };
+        self.groups_bytes -= group.counted_bytes;
+        if let Some(at) = group.scheduled_at {
             self.schedule.remove(&(at, group.id));
         }
     }
@@ -515,6 +538,9 @@ impl Coordinator {
             self.forget(group_id);
             return;
         }
+        self.groups_bytes -= group.counted_bytes;
+        group.counted_bytes = group.bytes();
+        self.groups_bytes += group.counted_bytes;
         let next = group.next_deadline();
         let is_covered = match (next, group.scheduled_at) {
             (Some(next), Some(scheduled)) => scheduled <= next,

@@ -1396,3 +1396,65 @@ fn a_repeated_commit_is_written_once_unless_something_is_on_its_way() {
     let again = coordinator.handle_offset_commit(now, &outsider(), commit(1));
     assert!(again.actions.is_empty(), "nothing is any more");
 }
+
+#[test]
+fn all_groups_together_hold_so_much_and_no_more() {
+    let mut bench = Bench::new(config());
+    let client = |number: usize, bytes: usize| {
+        let mut client = Client::new("a");
+        client.request.group_id = alloc::format!("g{number}");
+        client.request.protocols = vec![Protocol {
+            name: "range".to_string(),
+            metadata: vec![0; bytes].into(),
+        }];
+        client
+    };
+    let large = 1 << 20;
+    let mut members = Vec::new();
+    loop {
+        assert!(members.len() * large < limits::GROUPS_BYTES_MAX, "no bound");
+        let token = bench.join(&client(members.len(), large));
+        match bench.replies.remove(&token) {
+            Some(ReplyBody::Join(Ok(joined))) => members.push(joined),
+            Some(ReplyBody::Join(Err(refused))) => {
+                assert_eq!(refused.error, ErrorCode::GroupMaxSizeReached);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(members.len(), limits::GROUPS_BYTES_MAX / large - 1);
+    // A member may join again, and an assignment is refused that has no room.
+    let token = bench.join(&client(0, large).named(&members[0].member_id));
+    bench.joined(token);
+    let sync = |bench: &mut Bench, bytes: usize| {
+        let request = SyncRequest {
+            group_id: "g1".to_string(),
+            generation_id: members[1].generation_id,
+            member_id: members[1].member_id.clone(),
+            group_instance_id: None,
+            protocol_type: None,
+            protocol_name: None,
+            assignments: vec![(members[1].member_id.clone(), vec![0; bytes].into())],
+        };
+        let token = bench.token();
+        let actions = bench.coordinator.handle_sync(bench.now, request, token);
+        bench.take(actions);
+        bench.synced(token)
+    };
+    assert_eq!(
+        sync(&mut bench, 2 << 20),
+        Err(ErrorCode::GroupMaxSizeReached)
+    );
+    assert!(sync(&mut bench, 1 << 10).is_ok());
+    let held = |bench: &Bench| {
+        let groups = bench.coordinator.groups.values();
+        groups.map(Group::bytes).sum::<usize>()
+    };
+    assert_eq!(bench.coordinator.groups_bytes, held(&bench));
+    // Sessions end, and all of it is free again.
+    bench.wait(2 * MINUTE);
+    assert_eq!(bench.coordinator.groups_bytes, 0);
+    let token = bench.join(&client(0, large));
+    bench.joined(token);
+}
