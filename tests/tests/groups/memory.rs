@@ -52,13 +52,49 @@ fn committed_offsets_are_bounded_and_a_start_does_not_write_them_again() {
     check_resident(&mut sedge, "a start");
 }
 
+#[test]
+fn a_large_content_is_trimmed_in_parts() {
+    let directory = TempDir::new("offsets-trim");
+    let mut sedge = Sedge::start(&directory.join("data"), Options::default());
+    let mut at = Connection::open(&sedge.bootstrap());
+    wire::create_topic(&mut at, "t", PARTITIONS, &[]);
+    // Two groups of which one is written again and again.
+    let groups = ["still", "moving"];
+    for group in groups {
+        commit_all(&mut at, group, 1);
+    }
+    let mut offset = 1;
+    while wire::fetch(&mut at, "__consumer_offsets", 0, 0).error == error::NONE {
+        offset += 1;
+        commit_all(&mut at, "moving", offset);
+        assert!(offset < 20, "the log is never trimmed");
+    }
+    check_resident(&mut sedge, "a trim");
+    for is_rebuilt in [false, true] {
+        sedge.kill();
+        if is_rebuilt {
+            let views = directory.join("data/views");
+            std::fs::remove_dir_all(views).expect("the views are there");
+        }
+        sedge.start_again();
+        let mut at = Connection::open(&sedge.bootstrap());
+        for partition in [0, 1, PARTITIONS / 2, PARTITIONS - 1] {
+            assert_eq!(committed(&mut at, "still", "t", partition), Some(1));
+            assert_eq!(committed(&mut at, "moving", "t", partition), Some(offset));
+        }
+        // What the view has not is told it before the first append.
+        assert_eq!(Commit::of("small", "t", 1).ask(&mut at), error::NONE);
+        check_resident(&mut sedge, "a start");
+    }
+}
+
 /// Commits offsets with much metadata until one is refused. Returns how many were taken.
 fn fill(at: &mut Connection) -> usize {
     let mut taken = 0;
     for group in 0.. {
         let group = format!("g{group}");
         for first in (0..PARTITIONS).step_by(AT_ONCE as usize) {
-            let codes = commit(at, &group, first);
+            let codes = commit(at, &group, first, 7);
             taken += codes.iter().filter(|code| **code == error::NONE).count();
             if let Some(refused) = codes.iter().find(|code| **code != error::NONE) {
                 assert_eq!(*refused, INVALID_COMMIT_OFFSET_SIZE);
@@ -70,13 +106,21 @@ fn fill(at: &mut Connection) -> usize {
     taken
 }
 
-/// Commits 7 for [`AT_ONCE`] partitions (`OffsetCommit` v4).
-fn commit(at: &mut Connection, group: &str, first: i32) -> Vec<i16> {
+/// Commits an offset for all partitions.
+fn commit_all(at: &mut Connection, group: &str, offset: i64) {
+    for first in (0..PARTITIONS).step_by(AT_ONCE as usize) {
+        let codes = commit(at, group, first, offset);
+        assert!(codes.iter().all(|code| *code == error::NONE), "{codes:?}");
+    }
+}
+
+/// Commits an offset for [`AT_ONCE`] partitions (`OffsetCommit` v4).
+fn commit(at: &mut Connection, group: &str, first: i32, offset: i64) -> Vec<i16> {
     let metadata = "m".repeat(METADATA_BYTES);
     let mut body = Encoder::default().string(group).i32(-1).string("").i64(-1);
     body = body.i32(1).string("t").i32(AT_ONCE);
     for partition in first..first + AT_ONCE {
-        body = body.i32(partition).i64(7).string(&*metadata);
+        body = body.i32(partition).i64(offset).string(&*metadata);
     }
     let reply = at.ask(key::OFFSET_COMMIT, 4, &body.0);
     let mut d = Decoder(&reply);
