@@ -16,6 +16,7 @@ pub mod client;
 pub mod http;
 pub mod kafka_tools;
 pub mod limits;
+pub mod link;
 pub mod metrics;
 pub mod plugin;
 pub mod ports;

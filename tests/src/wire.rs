@@ -12,7 +12,7 @@ pub use groups::{Commit, commit_error, committed};
 pub use requests::{
     FETCH_VERSION, Fetched, PRODUCE_VERSION, Produced, alter_topic, commit_offset, create_topic,
     delete_records, delete_topic, fetch, fetch_request, fetched, offset_for_time, produce,
-    produce_request, produced, try_create_topic, wait_known, wait_leader,
+    produce_request, produced, topic_config, try_create_topic, wait_known, wait_leader,
 };
 
 /// Error codes that the tests name.

@@ -1,105 +1,14 @@
 //! What a link makes of topics: those that are created again, their times, their configuration.
 //! Each case against Apache Kafka and against a second sedge.
 
-use std::time::Instant;
+use sedge_tests::link::Site;
+use sedge_tests::sedge::Options;
+use sedge_tests::soak;
+use sedge_tests::wire::{self, Batch};
 
-use sedge_tests::apache_kafka::ApacheKafka;
-use sedge_tests::sedge::{Options, Sedge};
-use sedge_tests::temp_dir::TempDir;
-use sedge_tests::wire::{self, Batch, Connection, error};
-use sedge_tests::{limits, soak};
-
+const ROUNDS: usize = 20;
+const ROUNDS_LONG: usize = 500;
 const DAY_MS: i64 = 86_400_000;
-
-/// A broker with a link named `hq` to an upstream.
-struct Site {
-    here: Connection,
-    there: Connection,
-    sedge: Sedge,
-    // Last, so that the processes end before their directories go.
-    _upstream: Upstream,
-    _directory: TempDir,
-}
-
-enum Upstream {
-    Kafka(ApacheKafka),
-    Sedge(Sedge),
-}
-
-impl Upstream {
-    fn bootstrap(&self) -> String {
-        match self {
-            Self::Kafka(kafka) => kafka.bootstrap(),
-            Self::Sedge(sedge) => sedge.bootstrap(),
-        }
-    }
-}
-
-impl Site {
-    fn with_kafka() -> Self {
-        Self::start(|directory| Upstream::Kafka(ApacheKafka::start(&directory.join("kafka"), &[])))
-    }
-
-    fn with_sedge() -> Self {
-        Self::start(|directory| {
-            Upstream::Sedge(Sedge::start(&directory.join("hq"), Options::default()))
-        })
-    }
-
-    fn start(upstream: impl FnOnce(&TempDir) -> Upstream) -> Self {
-        let directory = TempDir::new("mirror-topics");
-        let upstream = upstream(&directory);
-        let bootstrap = upstream.bootstrap();
-        let config =
-            format!("[mirror.hq]\nbootstrap.servers = \"{bootstrap}\"\ntopics = [\".*\"]\n");
-        let sedge = Sedge::start(&directory.join("edge"), Options::default().config(config));
-        Self {
-            here: Connection::open(&sedge.bootstrap()),
-            there: Connection::open(&bootstrap),
-            sedge,
-            _upstream: upstream,
-            _directory: directory,
-        }
-    }
-
-    fn produce(&mut self, topic: &str, batch: &Batch) {
-        let produced = wire::produce(&mut self.here, topic, 0, &batch.encode());
-        assert_eq!(produced.error, error::NONE, "produce to {topic}");
-    }
-
-    /// Batches of one record each.
-    fn produce_values(&mut self, topic: &str, values: &[String]) {
-        for value in values {
-            self.produce(topic, &Batch::of(&[value.clone().into_bytes()]));
-        }
-    }
-
-    /// Waits until `values` are upstream, in their order.
-    fn wait_upstream(&mut self, topic: &str, values: &[String]) {
-        let deadline = Instant::now() + limits::CONDITION;
-        loop {
-            let there = self.upstream(topic);
-            if there == values {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{topic} upstream has {there:?}, not {values:?}\n{}",
-                self.sedge.process().tail()
-            );
-            std::thread::sleep(limits::POLL);
-        }
-    }
-
-    fn upstream(&mut self, topic: &str) -> Vec<String> {
-        if wire::fetch(&mut self.there, topic, 0, 0).error != error::NONE {
-            return Vec::new();
-        }
-        let records = soak::read_partition(&mut self.there, topic, 0);
-        let text = |record: wire::Record| String::from_utf8_lossy(&record.value).into_owned();
-        records.into_iter().map(text).collect()
-    }
-}
 
 fn values(topic: &str, round: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{topic} {round} {n}")).collect()
@@ -133,21 +42,12 @@ fn a_topic_that_was_created_again_upstream_goes_on(site: &mut Site) {
     wire::delete_topic(&mut site.there, TOPIC);
     let new = values(TOPIC, "new", 3);
     site.produce_values(TOPIC, &new);
-    let deadline = Instant::now() + limits::CONDITION;
-    loop {
+    site.wait("the new topic upstream has the new records", |site| {
         let mut there = site.upstream(TOPIC);
-        // One batch may be sent twice: its first acknowledgement is not believed.
+        // A batch may be sent twice: its first acknowledgement is not believed.
         there.dedup();
-        if there == new {
-            return;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "{there:?}\n{}",
-            site.sedge.process().tail()
-        );
-        std::thread::sleep(limits::POLL);
-    }
+        there == new
+    });
 }
 
 /// Consumers upstream see the time that consumers here see, whatever the producer's clock said: an
@@ -187,18 +87,90 @@ fn first_time(batches: &[u8]) -> i64 {
     }
 }
 
+/// A compacted topic that is not compacted upstream loses its quiet keys there, and a limit that is
+/// lower there stops the link. A key that the upstream does not know costs that key alone.
+fn topics_are_created_upstream_with_their_configuration(site: &mut Site) {
+    const TOPIC: &str = "configured";
+    let configs = [
+        ("cleanup.policy", "compact"),
+        ("max.message.bytes", "5000000"),
+        ("message.timestamp.type", "LogAppendTime"),
+        ("sedge.retention.priority", "high"),
+        // Kafka calls it otherwise.
+        ("remote.copy.disable", "false"),
+    ];
+    wire::create_topic(&mut site.here, TOPIC, 1, &configs);
+    let record = (b"key".to_vec(), Some(vec![b'x'; 2_000_000]));
+    site.produce(TOPIC, &Batch::keyed(&[record]));
+    site.wait("a batch of 2 MB is upstream", |site| {
+        wire::fetch(&mut site.there, TOPIC, 0, 0).high_watermark == 1
+    });
+    let mut check = |key: &str, expected: &str| {
+        let value = wire::topic_config(&mut site.there, TOPIC, key);
+        assert_eq!(value.as_deref(), Some(expected), "{key} upstream");
+    };
+    check("cleanup.policy", "compact");
+    check("max.message.bytes", "5000000");
+    check("message.timestamp.type", "CreateTime");
+}
+
+/// Upstream is a topic whose name differs by a dot. It is said once, with what to do.
+fn a_topic_that_the_upstream_refuses_is_said_once(site: &mut Site) {
+    wire::create_topic(&mut site.there, "co.lide", 1, &[]);
+    wire::create_topic(&mut site.here, "co_lide", 1, &[]);
+    site.wait("the refused topic is described", |site| {
+        let described = site.describe();
+        let rows = described["partitions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        rows.iter().any(|row| {
+            let state = row["state"].as_str().unwrap_or_default();
+            row["topic"] == "co_lide" && state.contains("topics.exclude")
+        })
+    });
+    assert_eq!(site.metric("sedge_mirror_link_up"), 1);
+    // Each change of topics has the link look at all of them again.
+    for other in ["other-1", "other-2", "other-3"] {
+        wire::create_topic(&mut site.here, other, 1, &[]);
+        let values = values(other, "", 1);
+        site.produce_values(other, &values);
+        site.wait_upstream(other, &values);
+    }
+    assert_eq!(site.logged("co_lide is held"), 1);
+    assert_eq!(site.logged("created co_lide"), 0);
+}
+
 #[test]
 fn to_apache_kafka() {
-    let mut site = Site::with_kafka();
-    records_of_a_topic_that_was_created_again_arrive(&mut site);
-    a_topic_that_was_created_again_upstream_goes_on(&mut site);
-    records_of_an_append_time_topic_have_the_append_time(&mut site);
+    check_all(&mut Site::with_kafka("", Options::default()));
 }
 
 #[test]
 fn to_sedge() {
-    let mut site = Site::with_sedge();
-    records_of_a_topic_that_was_created_again_arrive(&mut site);
-    a_topic_that_was_created_again_upstream_goes_on(&mut site);
-    records_of_an_append_time_topic_have_the_append_time(&mut site);
+    check_all(&mut Site::with_sedge("", Options::default()));
+}
+
+/// Deleted as soon as all of it is upstream, over and over.
+#[test]
+fn a_topic_that_is_created_again_and_again_arrives_whole() {
+    const TOPIC: &str = "rounds";
+    let mut site = Site::with_sedge("", Options::default());
+    let mut all = Vec::new();
+    for round in 0..if soak::is_long() { ROUNDS_LONG } else { ROUNDS } {
+        wire::create_topic(&mut site.here, TOPIC, 1, &[]);
+        let new = values(TOPIC, &round.to_string(), 1 + round % 4);
+        site.produce_values(TOPIC, &new);
+        all.extend(new);
+        site.wait_upstream(TOPIC, &all);
+        wire::delete_topic(&mut site.here, TOPIC);
+    }
+}
+
+fn check_all(site: &mut Site) {
+    records_of_a_topic_that_was_created_again_arrive(site);
+    a_topic_that_was_created_again_upstream_goes_on(site);
+    records_of_an_append_time_topic_have_the_append_time(site);
+    topics_are_created_upstream_with_their_configuration(site);
+    a_topic_that_the_upstream_refuses_is_said_once(site);
 }

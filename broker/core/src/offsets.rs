@@ -108,8 +108,14 @@ impl Offsets {
             .filter(|value| value.topic_id == Some(topic_id))
     }
 
-    /// Whatever topic of the name it is of.
-    fn find(&self, group_id: &str, topic: &str, partition: PartitionIndex) -> Option<&OffsetValue> {
+    /// What a group has committed of the newest topic with this name: it may be gone.
+    #[must_use]
+    pub fn find(
+        &self,
+        group_id: &str,
+        topic: &str,
+        partition: PartitionIndex,
+    ) -> Option<&OffsetValue> {
         let value = self.groups.get(group_id)?.get(topic)?.get(&partition)?;
         Some(value)
     }

@@ -25,7 +25,7 @@ use crate::limits::{
     DISK_CAP_CHECK_EVERY, DISK_CAP_DEFAULT_PERCENT, DISK_CAP_IDLE_CHECKS, DISK_CAP_KEPT_SHARE,
     DISK_CAP_PAUSE, DISK_CAP_SEGMENTS_MIN, DISK_CAP_VOLUME_SEGMENTS_MIN,
 };
-use crate::mirror::{LinkTopics, metadata_of};
+use crate::mirror::{LinkTopics, Origin};
 
 /// Runs until the task is dropped.
 pub async fn run(broker: Arc<Broker>, links: Vec<LinkTopics>) {
@@ -174,7 +174,7 @@ fn copied(links: &[&LinkTopics], offsets: &Offsets, topic: &Topic, index: i32) -
     let cursor = |link: &&LinkTopics| {
         let saved = offsets.get(&link.group, &topic.name, topic.id, PartitionIndex(index))?;
         // The cursor may be one of a topic of the same name that was here before.
-        let is_same = saved.metadata.is_empty() || *saved.metadata == *metadata_of(topic.id);
+        let is_same = Origin::read(&saved.metadata).is_of(topic.id);
         is_same.then_some(saved.offset)
     };
     let all: Option<Vec<Offset>> = links.iter().map(cursor).collect();

@@ -56,7 +56,7 @@ pub fn run(mut config: Config) -> Result<(), Failure> {
 struct Running {
     broker: Arc<Broker>,
     writer: JoinHandle<()>,
-    mirror: Option<Mirror>,
+    mirror: Mirror,
     kafka: String,
     console: String,
     tasks: Vec<async_executor::Task<()>>,
@@ -134,7 +134,7 @@ impl Running {
             tasks.push(broker.runtime.spawn(async move { match serving.await {} }));
             address.map_or_else(|_| String::new(), |address| address.to_string())
         });
-        let mirror = local.map(|local| Mirror::start(&broker, links, local));
+        let mirror = Mirror::start(&broker, links);
         Ok(Self {
             broker,
             writer,
@@ -168,10 +168,8 @@ impl Running {
             tasks,
             ..
         } = self;
-        // The links commit their cursors through a listener.
-        if let Some(mirror) = mirror {
-            mirror.stop().await;
-        }
+        // The links commit their cursors, for which the coordinator has to run.
+        mirror.stop().await;
         drop(tasks);
         let stopped = async {
             broker.writer.stop().await;

@@ -213,6 +213,24 @@ pub fn alter_topic(at: &mut Connection, name: &str, (key, value): (&str, &str)) 
     assert_eq!(d.i16(), error::NONE, "{key} of {name}: {:?}", d.string());
 }
 
+/// The value of one config of a topic (`DescribeConfigs` v1).
+pub fn topic_config(at: &mut Connection, name: &str, key: &str) -> Option<String> {
+    const TOPIC: i8 = 2;
+    let body = Encoder::default().i32(1).i8(TOPIC).string(name);
+    let body = body.i32(1).string(key).i8(0).0;
+    let reply = at.ask(key::DESCRIBE_CONFIGS, 1, &body);
+    let mut d = Decoder(&reply);
+    d.i32();
+    d.i32();
+    assert_eq!(d.i16(), error::NONE, "{key} of {name}: {:?}", d.string());
+    d.string();
+    d.take(1);
+    d.string();
+    assert_eq!(d.i32(), 1, "{key} of {name} is one config");
+    d.string();
+    d.string()
+}
+
 /// Fetches until the partition answers for itself: a new one takes Kafka a moment.
 pub fn wait_known(at: &mut Connection, topic: &str, partition: i32) {
     let deadline = Instant::now() + limits::CONDITION;

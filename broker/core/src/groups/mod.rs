@@ -52,6 +52,7 @@ use core::ops::Bound;
 use sedge_protocol::ErrorCode;
 
 use crate::machine::{Machine, Now};
+use crate::mirror;
 use crate::offsets::{self, InFlight, OffsetToCommit, Offsets, OffsetsCommand};
 pub use config::GroupConfig;
 use group::Group;
@@ -347,14 +348,17 @@ impl Coordinator {
 
     /// Topics may have been deleted: removes the offsets of those that are not there any more, by
     /// name and id. Nobody is answered with them anyhow. Those of a group with commits on their way
-    /// are left for the next call, since a removal would come behind the commits.
+    /// are left for the next call, since a removal would come behind the commits. The cursors of a
+    /// link stay, by which it knows a topic that was created again; the link has them expire.
     pub fn handle_deleted_topics(
         &mut self,
         now: Now,
         is_there: impl Fn(&str, Option<KafkaUuid>) -> bool,
     ) -> Actions {
         let mut keys = Vec::new();
-        let settled = |group_id: &&str| !self.in_flight.contains_key(*group_id);
+        let settled = |group_id: &&str| {
+            !self.in_flight.contains_key(*group_id) && !group_id.starts_with(mirror::GROUP_PREFIX)
+        };
         for group_id in self.offsets.group_ids().filter(settled) {
             let offsets = self.offsets.of_group(group_id);
             let gone = offsets.filter(|(topic, _, value)| !is_there(topic, value.topic_id));

@@ -1142,6 +1142,22 @@ fn a_clock_that_was_never_set_expires_nothing() {
     assert_eq!(bench.coordinator.offsets().len(), 1);
 }
 
+/// They say of which topic they are, and that its successor is not that.
+#[test]
+fn a_deleted_topic_leaves_the_cursors_of_links() {
+    let mut bench = Bench::new(config());
+    let link = Committer {
+        group_id: "sedge-mirror-hq".to_string(),
+        ..outsider()
+    };
+    bench.commit(&link, "t", 1).unwrap();
+    let actions = bench
+        .coordinator
+        .handle_deleted_topics(bench.now, |_, _| false);
+    bench.take(actions);
+    assert_eq!(bench.coordinator.offsets().len(), 1);
+}
+
 #[test]
 fn the_wall_clock_ages_neither_offsets_nor_groups() {
     let year = 365 * 24 * 60 * MINUTE as i64;

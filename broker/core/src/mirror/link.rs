@@ -351,7 +351,7 @@ impl Link {
             let batch = match prepared.batch.transpose() {
                 Ok(batch) => batch,
                 Err(error) => {
-                    end = ReadEnd::Unfit(error);
+                    end = ReadEnd::Unfit(error, prepared.next);
                     break;
                 }
             };
@@ -386,12 +386,13 @@ impl Link {
         stream.waits_for_flight = !has_more && !stream.in_flight.is_empty();
         if !has_more && stream.in_flight.is_empty() {
             match end {
-                ReadEnd::Unfit(error) => {
-                    self.fail(read.partition, Trouble::Unfit(error), now_ms, 0);
+                ReadEnd::Unfit(error, until) => {
+                    let until = Some(until);
+                    self.fail(read.partition, Trouble::Unfit(error), until, now_ms, 0);
                 }
                 ReadEnd::OtherProducer => self.retire_producer(read.partition),
                 // There should have been something: not at once again.
-                ReadEnd::Nothing => self.fail(read.partition, Trouble::Unread, now_ms, 0),
+                ReadEnd::Nothing => self.fail(read.partition, Trouble::Unread, None, now_ms, 0),
             }
         }
         self.settle(read.partition);
@@ -436,7 +437,7 @@ impl Link {
             Outcome::Refused(code) => (judge(code), Trouble::Refused(code)),
             Outcome::Lost => (Verdict::Retry, Trouble::NoAnswer),
         };
-        self.fail(partition, trouble, now_ms, random);
+        self.fail(partition, trouble, None, now_ms, random);
         if matches!(verdict, Verdict::NewProducer | Verdict::Disbelieved) {
             self.retire_producer(partition);
         }
@@ -446,16 +447,18 @@ impl Link {
     /// A read failed: nothing was in flight for it.
     pub fn handle_read_failure(&mut self, read: &Read, now_ms: u64, random: u64) {
         if self.is_current(read.partition, read.generation) {
-            self.fail(read.partition, Trouble::Unread, now_ms, random);
+            self.fail(read.partition, Trouble::Unread, None, now_ms, random);
         }
     }
 
-    /// Cursors to commit.
+    /// Cursors to commit: not of partitions that wait for a decision, which a restart is to find as
+    /// they are.
     #[must_use]
     pub fn uncommitted(&self) -> Vec<(PartitionId, Offset)> {
         let cursor = |partition: &PartitionId| {
             let stream = self.streams.get(partition)?;
-            (stream.committed != Some(stream.cursor)).then_some((*partition, stream.cursor))
+            let is_due = !stream.is_paused && stream.committed != Some(stream.cursor);
+            is_due.then_some((*partition, stream.cursor))
         };
         self.dirty.iter().filter_map(cursor).collect()
     }
@@ -527,13 +530,20 @@ impl Link {
 
     /// Reads again from the cursor after a while: soon and then later, or, where retries do not
     /// help, late.
-    fn fail(&mut self, partition: PartitionId, trouble: Trouble, now_ms: u64, random: u64) {
+    fn fail(
+        &mut self,
+        partition: PartitionId,
+        trouble: Trouble,
+        until: Option<Offset>,
+        now_ms: u64,
+        random: u64,
+    ) {
         let held_after_ms = self.limits.held_after_ms;
         let Some(stream) = self.streams.get_mut(&partition) else {
             return;
         };
         let backoff_ms = stream.backoff.fail(random);
-        stream.fail(trouble, held_after_ms, now_ms);
+        stream.fail(trouble, until, held_after_ms, now_ms);
         let wait_ms = if trouble.is_lasting() {
             HOLD_MS
         } else {
@@ -560,8 +570,8 @@ impl Link {
 /// What stands behind the batches of a read that could be used.
 enum ReadEnd {
     Nothing,
-    /// The next batch cannot be sent on.
-    Unfit(super::StampError),
+    /// The next batch, which ends there, cannot be sent on.
+    Unfit(super::StampError, Offset),
     /// The next batch cannot go under this producer.
     OtherProducer,
 }

@@ -46,6 +46,8 @@ pub use stamp::{Prepared, StampError};
 pub use stream::Hold;
 pub use verdict::{Outcome, Side, Trouble, Verdict, judge};
 
+/// Before the name of a link in that of the group whose committed offsets are its cursors.
+pub const GROUP_PREFIX: &str = "sedge-mirror-";
 /// Batches of one partition in flight: what brokers remember of an idempotent producer.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 5;
 /// How long a partition waits for its next retry where retries do not help before something is

@@ -15,6 +15,8 @@ pub struct Hold {
     pub trouble: Trouble,
     /// The first offset that is not upstream.
     pub at: Offset,
+    /// Where the batch ends that is in the way, if it is known.
+    pub next: Option<Offset>,
 }
 
 /// A batch that was read and not acknowledged.
@@ -59,11 +61,13 @@ pub(super) struct Stream {
     pub backoff: Backoff,
     pub resume_at_ms: Option<u64>,
     trouble: Option<Trouble>,
+    /// Where the batch ends that it is about.
+    stuck_until: Offset,
     /// When it last got on, since it failed.
     failing_since_ms: u64,
     is_held: bool,
     /// It waits for a decision, without retries.
-    is_paused: bool,
+    pub is_paused: bool,
     /// What was read last cannot go before what is in flight has come back.
     pub waits_for_flight: bool,
     /// The largest timestamp of the first batch above the cursor, once it was read.
@@ -91,6 +95,7 @@ impl Stream {
             backoff,
             resume_at_ms: None,
             trouble: None,
+            stuck_until: Offset::ZERO,
             failing_since_ms: 0,
             is_held: false,
             is_paused: false,
@@ -221,12 +226,14 @@ impl Stream {
         bytes
     }
 
-    /// Goes on at `to`, under another producer. Gives the bytes that left the window.
+    /// Goes on at `to`, under another producer, and has that committed. Gives the bytes that left
+    /// the window.
     pub fn seek(&mut self, to: Offset) -> usize {
         let bytes = self.rewind();
         self.drop_producer();
         self.cursor = to;
         self.read = to;
+        self.committed = None;
         self.oldest_timestamp = None;
         self.is_paused = false;
         self.get_on();
@@ -248,8 +255,17 @@ impl Stream {
         self.unsure.clear();
     }
 
-    /// Notes a failure. A partition that has failed for `held_after_ms` is held.
-    pub fn fail(&mut self, trouble: Trouble, held_after_ms: u64, now_ms: u64) {
+    /// Notes a failure of the batch that ends at `until`. A partition that has failed for
+    /// `held_after_ms` is held.
+    pub fn fail(
+        &mut self,
+        trouble: Trouble,
+        until: Option<Offset>,
+        held_after_ms: u64,
+        now_ms: u64,
+    ) {
+        let until = until.or_else(|| self.in_flight.front().map(|sent| sent.next));
+        self.stuck_until = until.unwrap_or(self.stuck_until);
         if self.trouble.is_none() {
             self.failing_since_ms = now_ms;
         }
@@ -276,8 +292,12 @@ impl Stream {
 
     pub fn hold(&self) -> Option<Hold> {
         let trouble = self.trouble.filter(|_| self.is_held)?;
-        let at = self.cursor;
-        Some(Hold { trouble, at })
+        let (at, next) = (self.cursor, Some(self.stuck_until));
+        Some(Hold {
+            trouble,
+            at,
+            next: next.filter(|next| *next > at),
+        })
     }
 
     pub fn lag(&self) -> i64 {

@@ -1,5 +1,6 @@
 //! What a link does, event by event. Batches are real ones.
 
+use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use std::string::ToString;
@@ -286,8 +287,9 @@ fn what_the_upstream_refuses_holds_the_partition_and_nothing_else() {
     );
     let held: Vec<_> = link.holds().collect();
     let trouble = Trouble::Refused(ErrorCode::MessageTooLarge);
-    let at = Offset(10);
-    assert_eq!(held, [(P, Hold { trouble, at })]);
+    let (at, next) = (Offset(10), Some(Offset(20)));
+    let hold = Hold { trouble, at, next };
+    assert_eq!(held, [(P, hold)]);
     answer(&mut link, other, ErrorCode::None, 0);
     assert_eq!(link.cursor(Q), Some(Offset(10)));
     // Somebody raised the limit.
@@ -312,11 +314,9 @@ fn a_corrupt_batch_holds_the_partition_once_it_is_next() {
     let plan = link.poll_read(0).unwrap();
     assert!(handle_read(&mut link, &plan, vec![rotten], 0).is_empty());
     let trouble = Trouble::Unfit(StampError::Corrupt);
-    let at = Offset(20);
-    assert_eq!(
-        link.holds().collect::<Vec<_>>(),
-        [(P, Hold { trouble, at })]
-    );
+    let (at, next) = (Offset(20), Some(Offset(30)));
+    let hold = Hold { trouble, at, next };
+    assert_eq!(link.holds().collect::<Vec<_>>(), [(P, hold)]);
     assert_eq!(link.cursor(P), Some(Offset(20)));
     assert_eq!(link.poll_read(0), None);
 }
@@ -489,6 +489,19 @@ fn verdicts() {
     check(ErrorCode::TopicAuthorizationFailed, Verdict::Hold);
 }
 
+#[test]
+fn a_refusal_names_the_error_as_kafka_does() {
+    let check = |code, expected: &str| {
+        let said = Trouble::Refused(code).to_string();
+        assert_eq!(
+            said,
+            format!("the upstream refuses a batch with {expected}")
+        );
+    };
+    check(ErrorCode::NotEnoughReplicas, "NOT_ENOUGH_REPLICAS");
+    check(ErrorCode::MessageTooLarge, "MESSAGE_TOO_LARGE");
+}
+
 /// The upstream still knows the five newest batches of the producer, and would take the new topic's
 /// for those repeated.
 #[test]
@@ -595,20 +608,15 @@ fn a_partition_that_fails_for_a_minute_is_held_until_it_gets_on() {
         now_ms += 100;
     }
     let trouble = Trouble::Refused(ErrorCode::UnknownServerError);
-    let at = Offset(10);
-    assert_eq!(
-        link.holds().collect::<Vec<_>>(),
-        [(P, Hold { trouble, at })]
-    );
+    let (at, next) = (Offset(10), Some(Offset(20)));
+    let hold = Hold { trouble, at, next };
+    assert_eq!(link.holds().collect::<Vec<_>>(), [(P, hold)]);
     let held_at_ms = held_at_ms.unwrap();
     assert!((60_000..63_000).contains(&held_at_ms), "{held_at_ms}");
     // No answer says less than the error before.
     let sent = read(&mut link, now_ms + 2000);
     tell(&mut link, &sent[0], Outcome::Lost, now_ms + 2000);
-    assert_eq!(
-        link.holds().collect::<Vec<_>>(),
-        [(P, Hold { trouble, at })]
-    );
+    assert_eq!(link.holds().collect::<Vec<_>>(), [(P, hold)]);
     let sent = read(&mut link, now_ms + 4000);
     answer(&mut link, &sent[0], ErrorCode::None, now_ms + 4000);
     assert_eq!(link.holds().count(), 0);
@@ -649,14 +657,13 @@ fn a_paused_partition_waits_for_a_seek() {
     let mut link = proven(60);
     let trouble = Trouble::CreatedAgain(Side::Here);
     link.pause(P, trouble);
+    assert_eq!(link.uncommitted(), [], "a restart finds it as it is");
     assert_eq!(link.poll_read(1_000_000), None);
     link.handle_bounds(P, Offset(0), Offset(90));
     assert_eq!(link.poll_read(2_000_000), None);
-    let at = Offset(10);
-    assert_eq!(
-        link.holds().collect::<Vec<_>>(),
-        [(P, Hold { trouble, at })]
-    );
+    let (at, next) = (Offset(10), None);
+    let hold = Hold { trouble, at, next };
+    assert_eq!(link.holds().collect::<Vec<_>>(), [(P, hold)]);
     link.seek(P, Offset(0));
     link.handle_producer(ProducerId(51), ProducerEpoch(0));
     assert_eq!(link.poll_read(2_000_000).unwrap().from, Offset(0));

@@ -1,6 +1,7 @@
 //! What an upstream's answer to one batch means, and what keeps a partition from getting on.
 
-use core::fmt;
+use alloc::format;
+use core::fmt::{self, Write as _};
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::Offset;
@@ -71,7 +72,9 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(code) => write!(f, "the upstream refuses a batch: {code}"),
+            Self::Refused(code) => {
+                write!(f, "the upstream refuses a batch with {}", Name(*code))
+            }
             Self::Disbelieved => {
                 f.write_str("the upstream acknowledges batches at offsets that it gave before")
             }
@@ -83,6 +86,22 @@ impl fmt::Display for Trouble {
                 f.write_str("the topic upstream was deleted or created again")
             }
         }
+    }
+}
+
+/// An error by Kafka's name for it, such as `NOT_ENOUGH_REPLICAS`.
+struct Name(ErrorCode);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = format!("{:?}", self.0);
+        for (at, letter) in words.char_indices() {
+            if at > 0 && letter.is_ascii_uppercase() {
+                f.write_char('_')?;
+            }
+            f.write_char(letter.to_ascii_uppercase())?;
+        }
+        Ok(())
     }
 }
 

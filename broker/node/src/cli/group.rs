@@ -109,7 +109,7 @@ pub async fn offsets_table(
 }
 
 /// Ends of the partitions that still exist: a deleted topic's committed offsets outlive it.
-async fn log_ends(
+pub async fn log_ends(
     client: &Client,
     committed: &CommittedOffsets,
 ) -> Result<BTreeMap<(String, i32), i64>, Failure> {

@@ -1,22 +1,27 @@
-//! `sedge mirror`: how far links have come, by the offsets they commit.
+//! `sedge mirror`: how far links have come, by the offsets they commit, what keeps them from
+//! getting on, and how to go past it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
+use sedge_core::mirror::GROUP_PREFIX;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::ids::Offset;
 use serde_json::json;
 
 use super::Failure;
 use super::connect::Connect;
 use super::failure::Exit;
-use super::group::offsets_table;
-use super::output::Table;
-use crate::client::Client;
+use super::group::{log_ends, offsets_table};
+use super::output::{self, Output, Table};
+use crate::client::groups::CommittedOffset;
+use crate::client::records::{EARLIEST, LATEST};
+use crate::client::topics::Resource;
+use crate::client::{Client, Error};
+use crate::handlers::link_state;
+use crate::mirror::{Origin, group_of};
 
-/// A link commits how far it has come as a group of this name, so that Kafka's tools show its lag
-/// too.
-const GROUP_PREFIX: &str = "sedge-mirror-";
-
-/// List and describe mirror links.
+/// List and describe mirror links, and move their cursors.
 #[derive(Debug, Args)]
 pub struct MirrorCommand {
     #[command(flatten)]
@@ -29,8 +34,22 @@ pub struct MirrorCommand {
 enum Verb {
     /// List the links that have copied something, with their lag in records
     List,
-    /// Show how far a link has come in each partition
-    Describe { link: String },
+    /// Show what a link does, how far each partition has come, and what is held
+    Describe {
+        /// The link's name
+        link: String,
+    },
+    /// Have a link go on at another offset: what is between is not copied, and counted
+    Skip {
+        /// The link's name
+        link: String,
+        /// The partition, such as sensors:0
+        #[arg(value_name = "TOPIC:PARTITION", value_parser = partition)]
+        partition: (String, i32),
+        /// The next offset to copy
+        #[arg(long, value_name = "OFFSET")]
+        to: i64,
+    },
 }
 
 impl MirrorCommand {
@@ -39,16 +58,72 @@ impl MirrorCommand {
     /// # Errors
     /// The broker cannot be reached or refuses.
     pub fn run(&self) -> Result<(), Failure> {
-        let table = self.connect.run(async |client| match &self.verb {
-            Verb::List => list(&client).await,
-            Verb::Describe { link } => describe(&client, link).await,
-        })?;
-        table.print(self.connect.output)
+        let output = self.connect.output;
+        self.connect.run(async |client| match &self.verb {
+            Verb::List => list(&client).await?.print(output),
+            Verb::Describe { link } => describe(&client, link, output).await,
+            Verb::Skip {
+                link,
+                partition,
+                to,
+            } => skip(&client, link, partition, *to).await?.print(output),
+        })
     }
 }
 
+fn partition(text: &str) -> Result<(String, i32), String> {
+    let parsed = text.rsplit_once(':').and_then(|(topic, index)| {
+        let index = index.parse().ok()?;
+        Some((topic.to_owned(), index))
+    });
+    parsed.ok_or_else(|| "a partition is TOPIC:NUMBER, such as sensors:0".to_owned())
+}
+
+/// What the broker says of a link that it runs.
+#[derive(Debug, Default)]
+struct State {
+    name: String,
+    why: Option<String>,
+    held: u64,
+    /// Why, by `TOPIC-INDEX`.
+    partitions: BTreeMap<String, String>,
+    /// Why, by topic.
+    not_begun: BTreeMap<String, String>,
+}
+
+/// `None` if the broker runs no such link.
+async fn state(client: &Client, link: &str) -> Result<Option<State>, Failure> {
+    let group = group_of(link);
+    let entries = match client.describe_configs(Resource::Group, &group).await {
+        Ok(entries) => entries,
+        // A broker that knows of no state.
+        Err(Error::Broker {
+            code: ErrorCode::InvalidRequest,
+            ..
+        }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut state = State::default();
+    for entry in entries {
+        let value = entry.value.unwrap_or_default();
+        if let Some(partition) = entry.name.strip_prefix(link_state::HELD_PREFIX) {
+            state.partitions.insert(partition.to_owned(), value);
+        } else if let Some(topic) = entry.name.strip_prefix(link_state::NOT_BEGUN_PREFIX) {
+            state.not_begun.insert(topic.to_owned(), value);
+        } else {
+            match entry.name.as_str() {
+                link_state::STATE => state.name = value,
+                link_state::WHY => state.why = Some(value),
+                link_state::HELD => state.held = value.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+    Ok(Some(state).filter(|state| !state.name.is_empty()))
+}
+
 async fn list(client: &Client) -> Result<Table, Failure> {
-    let mut table = Table::new(&["link", "topics", "partitions", "lag"]);
+    let mut table = Table::new(&["link", "state", "held", "topics", "partitions", "lag"]);
     for group in client.list_groups().await? {
         let Some(link) = group.name.strip_prefix(GROUP_PREFIX) else {
             continue;
@@ -56,8 +131,11 @@ async fn list(client: &Client) -> Result<Table, Failure> {
         let committed = client.committed_offsets(&group.name).await?;
         let topics: BTreeSet<&str> = committed.keys().map(|(topic, _)| topic.as_str()).collect();
         let (_, lag) = offsets_table(client, &committed).await?;
+        let state = state(client, link).await?;
         table.row([
             json!(link),
+            json!(state.as_ref().map(|state| state.name.as_str())),
+            json!(state.as_ref().map(|state| state.held)),
             json!(topics.len()),
             json!(committed.len()),
             json!(lag),
@@ -66,15 +144,165 @@ async fn list(client: &Client) -> Result<Table, Failure> {
     Ok(table)
 }
 
-async fn describe(client: &Client, link: &str) -> Result<Table, Failure> {
-    let committed = client
-        .committed_offsets(&format!("{GROUP_PREFIX}{link}"))
-        .await?;
-    if committed.is_empty() {
-        let what = format!("no link called {link} has copied anything from this broker");
-        return Err(Failure::new(Exit::Unavailable, what).advise(
-            "`sedge mirror list` lists those that have; a link is configured as [mirror.NAME]",
-        ));
+async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Failure> {
+    let committed = client.committed_offsets(&group_of(link)).await?;
+    let state = state(client, link).await?;
+    if committed.is_empty() && state.is_none() {
+        return Err(unknown(link));
     }
-    Ok(offsets_table(client, &committed).await?.0)
+    let is_run = state.is_some();
+    let mut state = state.unwrap_or_default();
+    let ends = log_ends(client, &committed).await?;
+    let mut table = Table::new(&["topic", "partition", "committed", "log_end", "lag", "state"]);
+    for (key, saved) in &committed {
+        let (topic, index) = key;
+        let end = ends.get(key).copied();
+        let lag = end.map(|end| (end - saved.offset.get()).max(0));
+        let held = state.partitions.remove(&format!("{topic}-{index}"));
+        let is_again = Origin::read(&saved.metadata).is_created_again;
+        let what = match (held, lag) {
+            (Some(why), _) => format!("held {why}"),
+            (None, None) => "the topic is gone".to_owned(),
+            (None, Some(_)) if is_again => {
+                "created again: behind the records of an earlier topic upstream".to_owned()
+            }
+            (None, Some(0)) => "copied".to_owned(),
+            (None, Some(_)) => "to be copied".to_owned(),
+        };
+        table.row([
+            json!(topic),
+            json!(index),
+            json!(saved.offset.get()),
+            json!(end),
+            json!(lag),
+            json!(what),
+        ]);
+    }
+    // What is held and was never committed.
+    for (partition, why) in &state.partitions {
+        let (topic, index) = partition.rsplit_once('-').unwrap_or((partition, ""));
+        let index: Option<i32> = index.parse().ok();
+        let none = json!(null);
+        let held = json!(format!("held {why}"));
+        table.row([
+            json!(topic),
+            json!(index),
+            none.clone(),
+            none.clone(),
+            none,
+            held,
+        ]);
+    }
+    for (topic, why) in &state.not_begun {
+        let none = || json!(null);
+        let what = json!(format!("not begun: {why}"));
+        table.row([json!(topic), none(), none(), none(), none(), what]);
+    }
+    let name = if is_run {
+        state.name.as_str()
+    } else {
+        "not run by this broker"
+    };
+    match output {
+        Output::Json => output::json(&json!({
+            "link": link,
+            "state": is_run.then_some(name),
+            "why": state.why,
+            "held": state.held,
+            "partitions": table.json(),
+        })),
+        Output::Text => {
+            let why = state.why.map(|why| format!(", {why}"));
+            let held = (state.held > 0).then(|| format!("; {} held", state.held));
+            output::line(format_args!(
+                "link {link}: {name}{}{}",
+                why.unwrap_or_default(),
+                held.unwrap_or_default()
+            ))?;
+            table.print(output)
+        }
+    }
+}
+
+/// Moves the committed offset. The link follows it.
+async fn skip(
+    client: &Client,
+    link: &str,
+    (topic, index): &(String, i32),
+    to: i64,
+) -> Result<Table, Failure> {
+    let group = group_of(link);
+    let committed = client.committed_offsets(&group).await?;
+    if state(client, link).await?.is_none() && committed.is_empty() {
+        return Err(unknown(link));
+    }
+    let topics = client.describe(&[topic]).await?.topics;
+    let known = topics
+        .get(topic)
+        .filter(|known| known.partitions.contains_key(index))
+        .ok_or_else(|| {
+            let what = format!("there is no partition {index} of a topic {topic} here");
+            Failure::new(Exit::Unavailable, what).advise("`sedge topic list` lists the topics")
+        })?;
+    let key = (topic.clone(), *index);
+    let bounds = [EARLIEST, LATEST].map(|which| [(topic.as_str(), *index, which)]);
+    let [start, end] = [
+        client.list_offsets(&bounds[0]).await?,
+        client.list_offsets(&bounds[1]).await?,
+    ]
+    .map(|found| found.get(&key).copied().flatten().map_or(0, Offset::get));
+    if !(start..=end).contains(&to) {
+        let what = format!("the log of {topic}-{index} has {start} to {end}, not {to}");
+        return Err(Failure::new(Exit::Usage, what).advise("--to names the next offset to copy"));
+    }
+    let from = committed
+        .get(&key)
+        .filter(|saved| Origin::read(&saved.metadata).is_of(known.id))
+        .map(|saved| saved.offset.get());
+    let origin = Origin {
+        topic: Some(known.id.to_string()),
+        ..Origin::default()
+    };
+    let cursor = CommittedOffset {
+        offset: Offset(to),
+        metadata: origin.write(),
+    };
+    client
+        .commit_offsets(&group, &[(key, cursor)].into())
+        .await?;
+    let mut table = Table::new(&["link", "topic", "partition", "from", "to"]);
+    table.row([
+        json!(link),
+        json!(topic),
+        json!(index),
+        json!(from),
+        json!(to),
+    ]);
+    Ok(table)
+}
+
+fn unknown(link: &str) -> Failure {
+    let what = format!("this broker runs no link called {link}, and none has copied anything");
+    Failure::new(Exit::Unavailable, what)
+        .advise("`sedge mirror list` lists the links; a link is configured as [mirror.NAME]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_a_topic_and_a_number() {
+        let check = |text: &str, expected: Option<(&str, i32)>| {
+            let parsed = partition(text).ok();
+            let parsed = parsed
+                .as_ref()
+                .map(|(topic, index)| (topic.as_str(), *index));
+            assert_eq!(parsed, expected, "{text}");
+        };
+        check("sensors:0", Some(("sensors", 0)));
+        check("sensors.temperature:12", Some(("sensors.temperature", 12)));
+        check("sensors", None);
+        check("sensors:x", None);
+    }
 }

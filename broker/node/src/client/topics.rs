@@ -45,6 +45,7 @@ pub struct ConfigEntry {
 pub enum Resource {
     Topic = 2,
     Broker = 4,
+    Group = 32,
 }
 
 /// `CONFIG_SOURCE` numbers from which a value counts as set: dynamic ones and the broker's own
@@ -54,6 +55,22 @@ const SOURCE_DEFAULT: i8 = 5;
 impl Client {
     /// Creates topics; one result a topic, in their order.
     pub async fn create_topics(&self, topics: &[NewTopic]) -> Result<Outcomes, Error> {
+        self.create_or_validate(topics, false).await
+    }
+
+    /// Whether the topic could be created.
+    pub async fn validate_topic(&self, topic: &NewTopic) -> Result<(), Error> {
+        let topics = std::slice::from_ref(topic);
+        let results = self.create_or_validate(topics, true).await?;
+        let first = results.into_iter().next();
+        first.map_or(Ok(()), |(_, result)| result)
+    }
+
+    async fn create_or_validate(
+        &self,
+        topics: &[NewTopic],
+        validate_only: bool,
+    ) -> Result<Outcomes, Error> {
         let creatable = topics.iter().map(|topic| {
             let configs = topic.configs.iter().map(|(name, value)| {
                 CreatableTopicConfig::default()
@@ -68,6 +85,7 @@ impl Client {
         });
         let request = CreateTopicsRequestData::default()
             .with_topics(creatable.collect())
+            .with_validate_only(validate_only)
             .with_timeout_ms(self.timeout_ms());
         self.retry(|| async {
             let response = self

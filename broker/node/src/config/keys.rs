@@ -97,9 +97,17 @@ const fn link(name: &'static str, doc: &'static str) -> LinkKey {
 /// The keys of a link that are not a Kafka client's.
 pub const LINK_KEYS: &[LinkKey] = &[
     link("buffer.memory", "Bytes in flight of the link"),
+    link(
+        "delivery.timeout.ms",
+        "How long a partition may fail before the link says that it is held",
+    ),
     link("direction", "push: from here to the upstream"),
     link("max.request.size", "Bytes of one request to the upstream"),
     link("mode", "at-least-once"),
+    link(
+        "on.topic.recreated",
+        "append: a topic that was created again goes behind the old one's records; hold: it waits",
+    ),
     link(
         "replication.factor",
         "Of topics created upstream; -1: as the upstream likes",

@@ -213,6 +213,7 @@ fn links(page: &mut String, metrics: &Metrics) -> fmt::Result {
     let head = [
         "Link",
         "State",
+        "#Held",
         "#Records to send",
         "#Bytes to send",
         "#Behind",
@@ -228,13 +229,29 @@ fn links(page: &mut String, metrics: &Metrics) -> fmt::Result {
         vec![
             name.clone(),
             state,
+            link.held.get().to_string(),
             link.lag_records.get().to_string(),
             Bytes(link.lag_bytes.get().max(0) as u64).to_string(),
             format!("{:.1} s", link.lag_ms.get() as f64 / 1e3),
             link.sent_records.get().to_string(),
         ]
     });
-    table(page, "Mirror links", "none is configured", &head, rows)
+    table(page, "Mirror links", "none is configured", &head, rows)?;
+    let mut held = Vec::new();
+    for (name, link) in &links {
+        let holds = link.holds();
+        let partitions = holds.partitions.into_iter();
+        held.extend(partitions.map(|(what, why)| vec![name.clone(), what, format!("held {why}")]));
+        let topics = holds.topics.into_iter();
+        held.extend(
+            topics.map(|(what, why)| vec![name.clone(), what, format!("not begun: {why}")]),
+        );
+    }
+    if held.is_empty() {
+        return Ok(());
+    }
+    let head = ["Link", "Topic or partition", "Why"];
+    table(page, "What links do not copy", "", &head, held.into_iter())
 }
 
 /// A table; a heading that begins with `#` is of numbers.

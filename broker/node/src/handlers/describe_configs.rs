@@ -16,7 +16,7 @@ use sedge_protocol::kafka::generated::describe_configs_response::{
 };
 
 use super::configs::{Owner, WITHOUT_CONFIGS};
-use super::{Refusal, Request};
+use super::{Refusal, Request, link_state};
 use crate::plugins::FILTER_STATE_KEY;
 
 pub async fn handle(
@@ -31,6 +31,12 @@ pub async fn handle(
             let result = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());
+            if resource.resource_type == link_state::GROUP
+                && let Some(entries) =
+                    link_state::describe(request, resource.resource_name.as_str())
+            {
+                return result.with_configs(entries);
+            }
             if WITHOUT_CONFIGS.contains(&resource.resource_type) {
                 return result;
             }

@@ -52,6 +52,7 @@ mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+pub(crate) mod link_state;
 mod list_config_resources;
 mod list_groups;
 mod list_offsets;

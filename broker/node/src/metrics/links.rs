@@ -17,7 +17,7 @@ pub enum LinkState {
     Connecting,
     /// It copies, or has nothing to copy.
     Running,
-    /// The upstream failed, and it waits before it tries again.
+    /// The upstream failed, and the link waits before it tries again.
     BackingOff {
         /// What failed.
         why: String,
@@ -69,12 +69,37 @@ pub struct LinkMetrics {
     pub lost_to_retention: Counter,
     /// Records of topics that were deleted before they were acknowledged.
     pub lost_to_deletion: Counter,
+    /// Records that the cursors were moved over from outside.
+    pub skipped: Counter,
+    /// Partitions that do not get on, and topics that were not begun for as long.
+    pub held: Gauge,
+    holds: Mutex<Holds>,
+}
+
+/// What does not get on, as far as it is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// Partitions, as `TOPIC-INDEX at OFFSET`, and why.
+    pub partitions: Vec<(String, String)>,
+    /// Topics that were not begun, and why.
+    pub topics: Vec<(String, String)>,
 }
 
 impl LinkMetrics {
     /// Says what the link is doing now.
     pub fn set_state(&self, state: LinkState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Says what does not get on.
+    pub fn set_holds(&self, holds: Holds) {
+        *self.holds.lock().unwrap_or_else(PoisonError::into_inner) = holds;
+    }
+
+    /// What does not get on.
+    pub fn holds(&self) -> Holds {
+        let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        holds.clone()
     }
 
     /// What the link is doing.
@@ -113,12 +138,18 @@ impl Links {
         if all.is_empty() {
             return;
         }
-        let families: [(&str, &str, &str, Field); 9] = [
+        let families: [(&str, &str, &str, Field); 11] = [
             (
                 "sedge_mirror_link_up",
                 "gauge",
                 "1 while the upstream answers.",
                 |link| f64::from(u8::from(link.state() == LinkState::Running)),
+            ),
+            (
+                "sedge_mirror_held_partitions",
+                "gauge",
+                "Partitions that do not get on, and topics not begun.",
+                |link| link.held.get() as f64,
             ),
             (
                 "sedge_mirror_lag_records",
@@ -167,6 +198,12 @@ impl Links {
                 "counter",
                 "Records of topics that were deleted before they were acknowledged.",
                 |link| link.lost_to_deletion.get() as f64,
+            ),
+            (
+                "sedge_mirror_records_skipped_total",
+                "counter",
+                "Records that a cursor was moved over from outside.",
+                |link| link.skipped.get() as f64,
             ),
         ];
         for (family, kind, help, field) in families {

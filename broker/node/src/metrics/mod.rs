@@ -19,7 +19,7 @@ use sedge_protocol::kafka::generated::ApiKey;
 
 pub use cleaner::CleanerMetrics;
 pub use exposition::Exposition;
-pub use links::{LinkMetrics, LinkState};
+pub use links::{Holds, LinkMetrics, LinkState};
 pub use plugins::PluginMetrics;
 pub use primitive::{Counter, Gauge, Histogram};
 pub use retention::RetentionMetrics;

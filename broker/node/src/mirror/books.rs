@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sedge_core::mirror::Hold;
 use sedge_protocol::batch::BatchHeader;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::LogStore;
 
-use crate::metrics::LinkState;
-
+use super::cursors::{Cursor, Origin};
 use super::limits;
 use super::link::Link;
 
@@ -22,21 +20,35 @@ struct Behind {
 }
 
 impl Link {
-    /// Commits the cursors that have moved.
+    /// Commits the cursors that have moved, after those that were moved from outside.
     pub(super) async fn commit(&mut self) {
         self.commit_at = Instant::now() + limits::COMMIT_EVERY;
+        self.follow_moves();
         let cursors = self.plan.uncommitted();
         if cursors.is_empty() {
             return;
         }
-        let named: Vec<_> = cursors
-            .iter()
-            .filter_map(|(partition, offset)| {
-                let to = self.destinations.get(partition)?;
-                Some((to.topic.to_string(), to.index, to.topic_id, *offset))
+        let image = self.broker.metadata.load();
+        let named = cursors.iter().filter_map(|(partition, offset)| {
+            let to = self.destinations.get(partition)?;
+            // That of a deleted topic would stand in for its successor's.
+            let is_there = image
+                .topic(&to.topic)
+                .is_some_and(|it| it.id == to.topic_id);
+            let origin = Origin {
+                topic: Some(to.topic_id.to_string()),
+                upstream: to.upstream_id.clone(),
+                is_created_again: to.is_created_again,
+            };
+            is_there.then(|| Cursor {
+                topic: to.topic.to_string(),
+                topic_id: to.topic_id,
+                index: to.index,
+                offset: *offset,
+                origin,
             })
-            .collect();
-        match self.cursors.commit(&named).await {
+        });
+        match self.cursors.commit(named.collect()).await {
             Ok(()) => self.plan.handle_committed(&cursors),
             // The link goes on: what is sent twice after a crash is more, nothing is lost.
             Err(error) => {
@@ -51,6 +63,7 @@ impl Link {
         self.measure_at = Instant::now() + limits::MEASURE_EVERY;
         self.look_at_bounds();
         self.count();
+        self.report_holds();
         let unopened = self.unopened();
         let opened: i64 = self.plan.lag();
         let waiting: i64 = unopened.iter().map(Behind::records).sum();
@@ -101,6 +114,7 @@ impl Link {
         }
         self.metrics.lost_to_retention.set(counts.lost_to_retention);
         self.metrics.lost_to_deletion.set(counts.lost_to_deletion);
+        self.metrics.skipped.set(counts.skipped);
     }
 
     /// Selected partitions that wait for their upstream: it has not answered since the start, or
@@ -118,10 +132,12 @@ impl Link {
                 let Ok(partition) = self.broker.partitions.get(&*self.broker.store, id) else {
                     continue;
                 };
-                let cursor = self.cursors.get(&topic.name, index as i32, topic.id);
+                let cursor = self.cursors.get(&topic.name, index as i32);
+                let cursor = cursor.filter(|(_, origin)| origin.is_of(topic.id));
+                let offset = cursor.map_or(Offset::ZERO, |(offset, _)| offset);
                 let behind = Behind {
                     partition: id,
-                    cursor: cursor.unwrap_or(Offset::ZERO).max(partition.log_start()),
+                    cursor: offset.max(partition.log_start()),
                     end: partition.high_watermark(),
                 };
                 if behind.records() > 0 {
@@ -132,23 +148,38 @@ impl Link {
         unopened
     }
 
-    /// Running, or blocked where anything is held.
-    pub(super) fn tell_state(&self) {
-        let held = self.plan.holds().next().and_then(|(partition, hold)| {
-            let to = self.destinations.get(&partition)?;
-            let Hold { trouble, at } = hold;
-            Some(format!("{}-{} at {at}: {trouble}", to.topic, to.index))
-        });
-        let refused = || {
-            self.refused
-                .iter()
-                .next()
-                .map(|(topic, why)| format!("{topic}: {why}"))
-        };
-        self.metrics.set_state(match held.or_else(refused) {
-            Some(why) => LinkState::Blocked { why },
-            None => LinkState::Running,
-        });
+    /// Moves the cursors that someone has moved: `sedge mirror skip`, or Kafka's tools.
+    fn follow_moves(&mut self) {
+        let image = self.broker.metadata.load();
+        for moved in self.cursors.take_moved() {
+            let Some(topic) = image.topic(&moved.topic) else {
+                continue;
+            };
+            let Some(id) = usize::try_from(moved.index)
+                .ok()
+                .and_then(|index| topic.partitions().nth(index))
+            else {
+                continue;
+            };
+            let (Some(from), Some(to)) = (self.plan.cursor(id), self.destinations.get_mut(&id))
+            else {
+                continue;
+            };
+            if !moved.origin.is_of(topic.id) {
+                continue;
+            }
+            // It was said whatever the topic upstream is; that is looked at again.
+            to.upstream_id = None;
+            self.is_stale = true;
+            let skipped = self.plan.seek(id, moved.offset);
+            let (link, topic, index) = (&self.config.name, &moved.topic, moved.index);
+            log::warn!(
+                target: "sedge::mirror",
+                "{link}: the cursor of {topic}-{index} was moved from {from} to {}; {skipped} records \
+                 are skipped",
+                moved.offset
+            );
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A link as its `[mirror.NAME]` table has it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::client::ClientConfig;
 use crate::client::config::ConfigError;
@@ -19,6 +20,18 @@ pub struct MirrorConfig {
     pub replication_factor: i16,
     pub window_bytes: usize,
     pub request_bytes: usize,
+    pub on_topic_recreated: OnTopicRecreated,
+    /// How long a partition may fail before it is held.
+    pub held_after: Duration,
+}
+
+/// What follows when a topic was deleted and created again, here or upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTopicRecreated {
+    /// The new topic's records go behind what the upstream has.
+    Append,
+    /// Its partitions wait until their cursors are set.
+    Hold,
 }
 
 impl MirrorConfig {
@@ -72,8 +85,25 @@ impl MirrorConfig {
             take("max.request.size"),
             limits::REQUEST_BYTES,
         )?;
+        let on_topic_recreated = match take("on.topic.recreated").as_deref().map(str::trim) {
+            None | Some("append") => OnTopicRecreated::Append,
+            Some("hold") => OnTopicRecreated::Hold,
+            Some(other) => {
+                return Err(ConfigError::new(
+                    "on.topic.recreated",
+                    format!("{other:?} is neither append nor hold"),
+                ));
+            }
+        };
+        let held_after_ms = number(
+            "delivery.timeout.ms",
+            take("delivery.timeout.ms"),
+            limits::HELD_AFTER.as_millis() as u64,
+        )?;
         Ok(Self {
             name: table.name.clone(),
+            on_topic_recreated,
+            held_after: Duration::from_millis(held_after_ms),
             client: client(&table.name, properties)?,
             selection,
             replication_factor,
@@ -86,7 +116,7 @@ impl MirrorConfig {
 /// What is left of the table are client keys.
 fn client(link: &str, properties: BTreeMap<String, String>) -> Result<ClientConfig, ConfigError> {
     let mut defaults = properties;
-    let ms = |duration: std::time::Duration| duration.as_millis().to_string();
+    let ms = |duration: Duration| duration.as_millis().to_string();
     let backoff = ms(limits::RETRY_BACKOFF);
     let backoff_max = ms(limits::RETRY_BACKOFF_MAX);
     let api_timeout = ms(limits::API_TIMEOUT);
@@ -172,6 +202,8 @@ mod tests {
         check("topics", "a(");
         check("topics", "");
         check("replication.factor", "many");
+        check("on.topic.recreated", "drop");
+        check("delivery.timeout.ms", "soon");
         check("unknown.key", "1");
     }
 }

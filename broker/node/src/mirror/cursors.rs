@@ -1,99 +1,277 @@
 //! Where a link's cursors are kept: committed offsets of a group of this broker.
 //!
-//! The commits go the way of any client's, over a connection to this broker, and ask never to
-//! expire: a link may be without traffic for longer than `offsets.retention.minutes`.
+//! The coordinator is asked in process, so that a broker whose listeners are full, or want to know
+//! who asks, does not lock out its own links. The commits never expire: a link may be without
+//! traffic for longer than `offsets.retention.minutes`. Those of a topic that is gone do.
+//!
+//! The metadata of an offset says whose it is, in words behind each other: `topic=ID` here,
+//! `upstream=ID` there, and `created-again` where the topic upstream has records of an earlier
+//! topic of this name before this one's. Kafka's tools, and `sedge mirror skip`, move a cursor:
+//! what the link did not write itself moves the link.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use async_executor::Executor;
-use sedge_protocol::ids::Offset;
+use sedge_core::groups::Committer;
+use sedge_core::metadata::Image;
+use sedge_core::offsets::OffsetToCommit;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::coordinator::OffsetValue;
+use sedge_protocol::ids::{Offset, PartitionIndex};
 use sedge_protocol::kafka::KafkaUuid;
 
-use crate::client::connection::Connection;
-use crate::client::groups::{self, CommittedOffset, CommittedOffsets};
-use crate::client::{ClientConfig, Error};
+use crate::broker::Broker;
 
-use super::group_of;
+use super::{group_of, limits};
 
-/// OffsetCommit requests up to this version may ask for a retention of their own.
-const COMMIT_VERSION_MAX: i16 = 4;
-
-pub struct Cursors {
-    executor: Arc<Executor<'static>>,
-    config: ClientConfig,
-    group: String,
-    connection: Option<Arc<Connection>>,
-    saved: CommittedOffsets,
+/// What a cursor's metadata says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The topic's id, here.
+    pub topic: Option<String>,
+    /// The topic's id, upstream.
+    pub upstream: Option<String>,
+    pub is_created_again: bool,
 }
 
-/// The topic's identity goes into the offset's metadata: a topic of the same name that was created
-/// later has other records.
-pub(crate) fn metadata_of(topic_id: KafkaUuid) -> String {
-    format!("topic={topic_id}")
+impl Origin {
+    pub fn read(metadata: &str) -> Self {
+        let mut origin = Self::default();
+        for word in metadata.split(' ') {
+            match word.split_once('=') {
+                Some(("topic", id)) => origin.topic = Some(id.to_owned()),
+                Some(("upstream", id)) => origin.upstream = Some(id.to_owned()),
+                _ => origin.is_created_again |= word == CREATED_AGAIN,
+            }
+        }
+        origin
+    }
+
+    pub fn write(&self) -> String {
+        let topic = self.topic.iter().map(|id| format!("topic={id}"));
+        let upstream = self.upstream.iter().map(|id| format!("upstream={id}"));
+        let again = self.is_created_again.then(|| CREATED_AGAIN.to_owned());
+        let words: Vec<String> = topic.chain(upstream).chain(again).collect();
+        words.join(" ")
+    }
+
+    /// That of a committed offset. Kafka's tools leave no metadata, and an offset is of the topic
+    /// that had the name when it was committed.
+    fn of(saved: &OffsetValue) -> Self {
+        let mut origin = Self::read(&saved.metadata);
+        if origin.topic.is_none() {
+            origin.topic = saved.topic_id.map(|id| id.to_string());
+        }
+        origin
+    }
+
+    /// Whether the cursor is of this topic, and not of an earlier one of its name.
+    pub fn is_of(&self, topic_id: KafkaUuid) -> bool {
+        let is_same = |id: &String| *id == topic_id.to_string();
+        self.topic.as_ref().is_none_or(is_same)
+    }
+}
+
+const CREATED_AGAIN: &str = "created-again";
+
+/// A cursor to commit.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    pub topic: String,
+    pub topic_id: KafkaUuid,
+    pub index: i32,
+    pub offset: Offset,
+    pub origin: Origin,
+}
+
+pub(super) struct Cursors {
+    broker: Arc<Broker>,
+    group: String,
+    /// Offset and metadata of each cursor as this link wrote or saw it last.
+    seen: BTreeMap<(String, i32), (Offset, String)>,
 }
 
 impl Cursors {
-    pub fn new(executor: Arc<Executor<'static>>, link: &str, local: SocketAddr) -> Self {
-        let mut config = ClientConfig::new(vec![local.to_string()]);
-        config.client_id = group_of(link);
+    pub fn new(broker: Arc<Broker>, link: &str) -> Self {
         Self {
-            executor,
-            config,
+            broker,
             group: group_of(link),
-            connection: None,
-            saved: CommittedOffsets::new(),
+            seen: BTreeMap::new(),
         }
     }
 
-    /// Reads what was committed.
-    pub async fn load(&mut self) -> Result<(), Error> {
-        let request = groups::offset_fetch(&self.group);
-        let response = self.connection().await?.call(&request).await?;
-        self.saved = groups::committed(&response)?;
-        Ok(())
+    /// The cursor of a partition, whichever topic of that name it is of.
+    pub fn get(&self, topic: &str, index: i32) -> Option<(Offset, Origin)> {
+        self.broker.groups.with(|groups| {
+            let saved = groups
+                .offsets()
+                .find(&self.group, topic, PartitionIndex(index))?;
+            Some((saved.offset, Origin::of(saved)))
+        })
     }
 
-    /// The cursor of a partition, unless it is another topic's of the same name.
-    pub fn get(&self, topic: &str, index: i32, topic_id: KafkaUuid) -> Option<Offset> {
-        let saved = self.saved.get(&(topic.to_owned(), index))?;
-        // Kafka's tools, with which a cursor may be set, leave no metadata.
-        let is_same = saved.metadata.is_empty() || saved.metadata == metadata_of(topic_id);
-        is_same.then_some(saved.offset)
+    /// Takes the cursor of a partition for known: what differs from it later was moved.
+    pub fn see(&mut self, topic: &str, index: i32) {
+        let saved = self.broker.groups.with(|groups| {
+            let saved = groups
+                .offsets()
+                .find(&self.group, topic, PartitionIndex(index))?;
+            Some((saved.offset, saved.metadata.clone()))
+        });
+        if let Some(saved) = saved {
+            self.seen.insert((topic.to_owned(), index), saved);
+        }
+    }
+
+    /// Cursors that someone else has written since.
+    pub fn take_moved(&mut self) -> Vec<Cursor> {
+        let (seen, group) = (&self.seen, &self.group);
+        let moved: Vec<(String, i32, OffsetValue)> = self.broker.groups.with(|groups| {
+            let is_moved = |topic: &str, index: PartitionIndex, saved: &OffsetValue| {
+                let known = seen.get(&(topic.to_owned(), index.get()));
+                known.is_none_or(|known| known.0 != saved.offset || known.1 != saved.metadata)
+            };
+            let all = groups.offsets().of_group(group);
+            all.filter(|(topic, index, saved)| is_moved(topic, *index, saved))
+                .map(|(topic, index, saved)| (topic.to_owned(), index.get(), saved.clone()))
+                .collect()
+        });
+        let mut cursors = Vec::new();
+        for (topic, index, saved) in moved {
+            let origin = Origin::of(&saved);
+            let offset = saved.offset;
+            self.seen
+                .insert((topic.clone(), index), (offset, saved.metadata));
+            cursors.push(Cursor {
+                topic,
+                topic_id: saved.topic_id.unwrap_or(KafkaUuid::ZERO),
+                index,
+                offset,
+                origin,
+            });
+        }
+        cursors
     }
 
     /// Makes cursors durable.
-    pub async fn commit(
-        &mut self,
-        cursors: &[(String, i32, KafkaUuid, Offset)],
-    ) -> Result<(), Error> {
-        let offsets: BTreeMap<_, _> = cursors
+    ///
+    /// # Errors
+    /// What the coordinator answers.
+    pub async fn commit(&mut self, cursors: Vec<Cursor>) -> Result<(), ErrorCode> {
+        let offsets = cursors
             .iter()
-            .map(|(topic, index, id, offset)| {
-                let committed = CommittedOffset {
-                    offset: *offset,
-                    metadata: metadata_of(*id),
-                };
-                ((topic.clone(), *index), committed)
-            })
+            .map(|cursor| to_commit(cursor, i64::MAX))
             .collect();
-        let request = groups::offset_commit(&self.group, &offsets).with_retention_time_ms(i64::MAX);
-        let connection = self.connection().await?;
-        let response = connection
-            .call_at_most(&request, COMMIT_VERSION_MAX)
-            .await?;
-        groups::check_commit(&response)?;
-        self.saved.extend(offsets);
-        Ok(())
+        let results = self.write(offsets).await?;
+        for (cursor, result) in cursors.into_iter().zip(&results) {
+            if result.is_ok() {
+                let saved = (cursor.offset, cursor.origin.write());
+                self.seen.insert((cursor.topic, cursor.index), saved);
+            }
+        }
+        results.into_iter().collect()
     }
 
-    async fn connection(&mut self) -> Result<Arc<Connection>, Error> {
-        if let Some(connection) = self.connection.as_ref().filter(|c| !c.is_closed()) {
-            return Ok(Arc::clone(connection));
+    /// Lets cursors of topics that are gone expire. Until then a topic of the same name is known
+    /// for one that was created again.
+    pub async fn let_expire(&mut self, image: &Image) -> Result<(), ErrorCode> {
+        const KEEP_MS: i64 = limits::GONE_TOPIC_KEPT.as_millis() as i64;
+        let last_ms = self.broker.clock.now().append_ms.saturating_add(KEEP_MS);
+        let gone: Vec<OffsetToCommit> = self.broker.groups.with(|groups| {
+            let all = groups.offsets().of_group(&self.group);
+            all.filter(|(topic, _, saved)| {
+                let origin = Origin::of(saved);
+                let is_there = image.topic(topic).is_some_and(|it| origin.is_of(it.id));
+                !is_there && saved.expire_ms.is_none_or(|expire_ms| expire_ms > last_ms)
+            })
+            .map(|(topic, index, saved)| {
+                let cursor = Cursor {
+                    topic: topic.to_owned(),
+                    topic_id: saved.topic_id.unwrap_or(KafkaUuid::ZERO),
+                    index: index.get(),
+                    offset: saved.offset,
+                    origin: Origin::of(saved),
+                };
+                to_commit(&cursor, KEEP_MS)
+            })
+            .collect()
+        });
+        for commit in &gone {
+            self.seen
+                .remove(&(commit.topic.clone(), commit.partition.get()));
         }
-        let address = &self.config.bootstrap_servers[0];
-        let opened = Connection::open(&self.executor, &self.config, address).await?;
-        Ok(Arc::clone(self.connection.insert(Arc::new(opened))))
+        self.write(gone).await?.into_iter().collect()
+    }
+
+    /// Each offset's result, once those that were taken are durable.
+    async fn write(
+        &self,
+        offsets: Vec<OffsetToCommit>,
+    ) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
+        if offsets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let committer = Committer {
+            group_id: self.group.clone(),
+            generation_id: -1,
+            member_id: String::new(),
+            group_instance_id: None,
+            knows_group_id_not_found: true,
+        };
+        let now = self.broker.clock.now();
+        let (results, written) = self
+            .broker
+            .groups
+            .plan(|groups| groups.handle_offset_commit(now, &committer, offsets));
+        let written = written.recv().await;
+        written.unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))?;
+        Ok(results)
+    }
+}
+
+fn to_commit(cursor: &Cursor, retention_ms: i64) -> OffsetToCommit {
+    OffsetToCommit {
+        topic: cursor.topic.clone(),
+        topic_id: cursor.topic_id,
+        partition: PartitionIndex(cursor.index),
+        offset: cursor.offset,
+        leader_epoch: None,
+        metadata: cursor.origin.write(),
+        retention_ms: Some(retention_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_cursor_says_of_its_topics_is_read_back() {
+        let check = |topic: Option<&str>, upstream: Option<&str>, is_created_again, text: &str| {
+            let origin = Origin {
+                topic: topic.map(str::to_owned),
+                upstream: upstream.map(str::to_owned),
+                is_created_again,
+            };
+            assert_eq!(origin.write(), text);
+            assert_eq!(Origin::read(text), origin, "{text:?}");
+        };
+        check(None, None, false, "");
+        check(Some("A-b_1"), None, false, "topic=A-b_1");
+        check(Some("A"), Some("B"), false, "topic=A upstream=B");
+        check(
+            Some("A"),
+            Some("B"),
+            true,
+            "topic=A upstream=B created-again",
+        );
+    }
+
+    #[test]
+    fn a_cursor_of_an_earlier_topic_of_the_name_is_not_of_this_one() {
+        let id = KafkaUuid::ZERO;
+        assert!(Origin::read("").is_of(id));
+        assert!(Origin::read(&format!("topic={id} upstream=X")).is_of(id));
+        assert!(!Origin::read("topic=AAAAAAAAAAAAAAAAAAAAAQ").is_of(id));
     }
 }

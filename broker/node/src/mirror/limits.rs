@@ -15,8 +15,8 @@ pub const COMMIT_EVERY: Duration = Duration::from_secs(1);
 pub const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How often a topic that the upstream does not take is tried again.
 pub const RECHECK_EVERY: Duration = Duration::from_secs(30);
-/// How long a partition may fail before it is held, which is said in the log, the state and the
-/// metrics. Longer than a change of leaders takes.
+/// `delivery.timeout.ms`: how long a partition may fail before it is held, which is said in the
+/// log, the state and the metrics. Longer than a change of leaders takes.
 pub const HELD_AFTER: Duration = Duration::from_mins(1);
 /// How long a shutdown waits for the last commit of cursors.
 pub const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -26,6 +26,14 @@ pub const RETRY_BACKOFF: Duration = Duration::from_millis(250);
 pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// For one call with its retries: short, because the link has a backoff of its own.
 pub const API_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the cursor of a topic that is gone is kept, by which a topic of the same name is known
+/// for one that was created again. Kafka's default for offsets of groups that are gone.
+pub const GONE_TOPIC_KEPT: Duration = Duration::from_hours(7 * 24);
+/// Partitions that are held, and topics that wait, of which a link says why: the others are
+/// counted.
+pub const HELD_SHOWN_MAX: usize = 256;
+/// Partitions of which one look at the link logs that they are held.
+pub const HELD_LOGGED_MAX: usize = 16;
 /// Patterns of one link.
 pub const PATTERNS_MAX: usize = 256;
 /// Answers that wait to be looked at: more than a link can have in flight.

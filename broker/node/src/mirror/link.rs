@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +34,18 @@ pub(super) struct Destination {
     pub(super) topic: Arc<str>,
     pub(super) index: i32,
     pub(super) topic_id: KafkaUuid,
+    /// The topic's id upstream, where that says one.
+    pub(super) upstream_id: Option<String>,
+    /// The topic upstream has records of an earlier topic here.
+    pub(super) is_created_again: bool,
+}
+
+/// A topic that has no place upstream yet.
+pub(super) struct Waiting {
+    pub(super) since: Instant,
+    pub(super) why: String,
+    /// Nothing but a change helps.
+    pub(super) is_refused: bool,
 }
 
 /// What the tasks that wait for answers report.
@@ -71,8 +82,10 @@ pub struct Link {
     /// The topics here as last looked at.
     pub(super) image: Option<Arc<Image>>,
     pub(super) destinations: HashMap<PartitionId, Destination>,
-    /// Topics that the upstream does not take, and why.
-    pub(super) refused: BTreeMap<String, String>,
+    /// Topics that were not begun, and why.
+    pub(super) waiting: BTreeMap<String, Waiting>,
+    /// Holds that the log has.
+    pub(super) told: BTreeMap<String, String>,
     lanes: Lanes,
     answers: (Sender<Answered>, Receiver<Answered>),
     stopping: Receiver<()>,
@@ -92,12 +105,7 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    pub fn new(
-        broker: Arc<Broker>,
-        config: MirrorConfig,
-        local: SocketAddr,
-        stopping: Receiver<()>,
-    ) -> Self {
+    pub fn new(broker: Arc<Broker>, config: MirrorConfig, stopping: Receiver<()>) -> Self {
         let executor = broker.runtime.executor();
         let backoff = Backoff::new(
             config.client.retry_backoff.as_millis() as u64,
@@ -106,18 +114,19 @@ impl Link {
         let plan = plan::Link::new(plan::Limits {
             window_bytes: config.window_bytes,
             read_bytes: limits::READ_BYTES,
-            held_after_ms: limits::HELD_AFTER.as_millis() as u64,
+            held_after_ms: config.held_after.as_millis() as u64,
             backoff,
         });
         Self {
-            client: Client::new(Arc::clone(&executor), config.client.clone()),
-            cursors: Cursors::new(executor, &config.name, local),
+            client: Client::new(executor, config.client.clone()),
+            cursors: Cursors::new(Arc::clone(&broker), &config.name),
             plan,
             backoff,
             metrics: broker.metrics.link(&config.name),
             image: None,
             destinations: HashMap::new(),
-            refused: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            told: BTreeMap::new(),
             lanes: Lanes::default(),
             answers: async_channel::bounded(limits::EVENTS_MAX),
             stopping,
@@ -134,9 +143,6 @@ impl Link {
     pub async fn run(mut self) {
         let name = self.config.name.clone();
         self.metrics.set_state(LinkState::Connecting);
-        if !self.load_cursors().await {
-            return;
-        }
         loop {
             let pause = match self.prepare().await {
                 Ok(()) => {
@@ -144,7 +150,7 @@ impl Link {
                         log::info!(target: "sedge::mirror", "{name}: the upstream answers again");
                     }
                     self.backoff.succeed();
-                    self.tell_state();
+                    self.metrics.set_state(LinkState::Running);
                     self.copy().await
                 }
                 Err(error) => Pause::Failed(error),
@@ -161,25 +167,6 @@ impl Link {
         }
         self.commit().await;
         log::info!(target: "sedge::mirror", "{name}: stopped");
-    }
-
-    /// Without its cursors a link would begin at the start: it waits for them. False where it is to
-    /// stop.
-    async fn load_cursors(&mut self) -> bool {
-        let mut is_said = false;
-        loop {
-            let Err(error) = self.cursors.load().await else {
-                return true;
-            };
-            if !is_said && !error.is_retriable() {
-                is_said = true;
-                let name = &self.config.name;
-                log::warn!(target: "sedge::mirror", "{name}: its cursors cannot be read: {error}");
-            }
-            if self.pause(limits::RETRY_BACKOFF).await {
-                return false;
-            }
-        }
     }
 
     /// Waits; true where the link is to stop.
@@ -257,7 +244,6 @@ impl Link {
             }
             if Instant::now() >= self.measure_at {
                 self.measure().await;
-                self.tell_state();
             }
         }
     }
@@ -486,20 +472,15 @@ impl Link {
             return;
         };
         let link = &self.config.name;
-        match (verdict, outcome) {
-            (Some(Verdict::Hold), Outcome::Refused(code)) => log::warn!(
-                target: "sedge::mirror",
-                "{link}: the upstream refuses {}-{} at {base}: {code}; trying again in {} s",
-                to.topic, to.index, plan::HOLD_MS / 1000
-            ),
-            (Some(Verdict::Disbelieved), _) => log::warn!(
+        if verdict == Some(Verdict::Disbelieved) {
+            log::warn!(
                 target: "sedge::mirror",
                 "{link}: the upstream acknowledges {}-{} at {base} with an offset that it gave \
                  before: its topic was created again or lost records; sent again under a new \
                  producer id",
                 to.topic, to.index
-            ),
-            _ => {}
+            );
+            self.is_stale = true;
         }
     }
 }

@@ -14,15 +14,19 @@
 //! | `link` | the task that runs a link |
 //! | `sides` | both sides' topics brought together |
 //! | `books` | its cursors and metrics |
+//! | `holds` | what does not get on, and what to do about it |
 //!
 //! **Invariant:** a link reads below the high watermark and writes nothing here but its cursors: an
 //! upstream that is down touches neither produce nor readiness.
+//! **Invariant:** a link needs no listener of this broker: its cursors go to the coordinator in
+//! process ([`cursors`]).
 //! **Invariant:** a cursor is committed after the upstream has acknowledged what is below it. What
 //! was acknowledged after the last commit before a crash is sent again (at least once).
 
 mod books;
 pub mod config;
 mod cursors;
+mod holds;
 mod lanes;
 pub mod limits;
 mod link;
@@ -30,7 +34,6 @@ mod selection;
 mod sides;
 mod upstream;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use async_channel::Sender;
@@ -41,11 +44,11 @@ use futures_lite::FutureExt;
 use crate::broker::Broker;
 
 pub use config::MirrorConfig;
-pub(crate) use cursors::metadata_of;
+pub(crate) use cursors::Origin;
 
 /// The group under which a link's cursors are committed.
 pub fn group_of(link: &str) -> String {
-    format!("sedge-mirror-{link}")
+    format!("{}{link}", sedge_core::mirror::GROUP_PREFIX)
 }
 
 /// What a link copies, and the group that says how far it got.
@@ -76,12 +79,11 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Starts a task a link. `local` is where this broker listens: cursors are committed there.
-    pub fn start(broker: &Arc<Broker>, configs: Vec<MirrorConfig>, local: SocketAddr) -> Self {
-        let local = reachable(local);
+    /// Starts a task a link.
+    pub fn start(broker: &Arc<Broker>, configs: Vec<MirrorConfig>) -> Self {
         let (stop, stopping) = async_channel::bounded(1);
         let links = configs.into_iter().map(|config| {
-            let link = link::Link::new(Arc::clone(broker), config, local, stopping.clone());
+            let link = link::Link::new(Arc::clone(broker), config, stopping.clone());
             broker.runtime.spawn(link.run())
         });
         Self {
@@ -103,14 +105,4 @@ impl Mirror {
         };
         ended.or(over).await;
     }
-}
-
-/// A listener on every address is reached by the loopback.
-fn reachable(listener: SocketAddr) -> SocketAddr {
-    let ip = match listener.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listener.port())
 }

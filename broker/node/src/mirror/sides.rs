@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sedge_core::metadata::Image;
-use sedge_core::mirror::Position;
+use sedge_core::metadata::{Image, Topic};
+use sedge_core::mirror::{Position, Side, Trouble};
 use sedge_protocol::ids::PartitionId;
+use sedge_protocol::kafka::KafkaUuid;
 
 use crate::client::Error;
 
+use super::config::OnTopicRecreated;
 use super::limits;
-use super::link::{Destination, Link};
-use super::upstream::{self, Twin};
+use super::link::{Destination, Link, Waiting};
+use super::upstream::{self, Twin, Wanted};
 
 impl Link {
     /// Brings both sides' topics together, opens the partitions that can be copied, and gets a
@@ -21,43 +23,96 @@ impl Link {
     pub(super) async fn prepare(&mut self) -> Result<(), Error> {
         self.is_stale = false;
         let image = self.broker.metadata.load();
-        let topics: BTreeMap<String, i32> = image
-            .topics()
-            .filter(|topic| !topic.is_internal && self.config.selection.takes(&topic.name))
-            .map(|topic| (topic.name.clone(), topic.partition_count()))
-            .collect();
         self.close_gone(&image);
+        if let Err(error) = self.cursors.let_expire(&image).await {
+            let link = &self.config.name;
+            log::warn!(target: "sedge::mirror", "{link}: cursors of deleted topics stay: {error}");
+        }
         self.image = Some(Arc::clone(&image));
         self.client.refresh(&[]).await?;
         if self.client.known_cluster_id().as_deref() == Some(&self.broker.cluster_id) {
             return Err(Error::Itself);
         }
+        let topics = self.wanted(&image);
         let replication_factor = self.config.replication_factor;
-        let twins = upstream::prepare(&self.client, &topics, replication_factor).await?;
+        let link = &self.config.name;
+        let twins = upstream::prepare(link, &self.client, &topics, replication_factor).await?;
         self.recheck_at = None;
-        let mut refused = BTreeMap::new();
+        let mut waiting = BTreeMap::new();
         for (name, twin) in twins {
-            match twin {
-                Twin::Ready => self.open(&image, &name),
-                Twin::NotYet => self.recheck_within(limits::RETRY_BACKOFF),
-                Twin::Refused(error) => {
-                    refused.insert(name, error.to_string());
-                    self.recheck_within(limits::RECHECK_EVERY);
+            let Some(topic) = image.topic(&name) else {
+                continue;
+            };
+            let (why, is_refused) = match twin {
+                Twin::Ready => {
+                    self.open(topic, false);
+                    continue;
                 }
-            }
+                Twin::Gone => {
+                    self.open(topic, true);
+                    self.recheck_within(limits::RECHECK_EVERY);
+                    continue;
+                }
+                Twin::NotYet(error) => {
+                    self.recheck_within(limits::RETRY_BACKOFF);
+                    let asked = "the upstream was asked to create it".to_owned();
+                    (error.map_or(asked, |error| error.to_string()), false)
+                }
+                Twin::Refused(error) => {
+                    self.recheck_within(limits::RECHECK_EVERY);
+                    let advice = upstream::advice(&error);
+                    (format!("{error}; {advice}"), true)
+                }
+            };
+            let before = self.waiting.get(&name);
+            let since = before.map_or_else(Instant::now, |before| before.since);
+            let state = Waiting {
+                since,
+                why,
+                is_refused,
+            };
+            waiting.insert(name, state);
         }
-        for (topic, why) in &refused {
-            if self.refused.get(topic) != Some(why) {
-                let name = &self.config.name;
-                log::warn!(target: "sedge::mirror", "{name}: {topic} is not copied: {why}");
-            }
-        }
-        self.refused = refused;
+        self.waiting = waiting;
         if self.plan.needs_producer() {
             let (id, epoch) = self.client.init_producer_id().await?;
             self.plan.handle_producer(id, epoch);
         }
         Ok(())
+    }
+
+    /// The selected topics.
+    fn wanted(&self, image: &Image) -> BTreeMap<String, Wanted> {
+        let selected = image
+            .topics()
+            .filter(|topic| !topic.is_internal && self.config.selection.takes(&topic.name));
+        let wanted = |topic: &Arc<Topic>| Wanted {
+            partitions: topic.partition_count(),
+            configs: upstream::copied(&topic.overrides, image.defaults()),
+            was_there: self.is_to_hold() && self.was_there(topic),
+        };
+        selected
+            .map(|topic| (topic.name.clone(), wanted(topic)))
+            .collect()
+    }
+
+    fn is_to_hold(&self) -> bool {
+        self.config.on_topic_recreated == OnTopicRecreated::Hold
+    }
+
+    /// Whether something of this topic was copied to a topic upstream that had an id.
+    fn was_there(&self, topic: &Topic) -> bool {
+        topic.partitions().enumerate().any(|(index, id)| {
+            self.destinations.get(&id).map_or_else(
+                || {
+                    let saved = self.cursors.get(&topic.name, index as i32);
+                    saved.is_some_and(|(_, origin)| {
+                        origin.is_of(topic.id) && origin.upstream.is_some()
+                    })
+                },
+                |to| to.upstream_id.is_some(),
+            )
+        })
     }
 
     fn recheck_within(&mut self, duration: Duration) {
@@ -98,43 +153,96 @@ impl Link {
         }
     }
 
-    /// Takes a topic's partitions up where they stopped.
-    fn open(&mut self, image: &Image, name: &str) {
-        let Some(topic) = image.topic(name) else {
-            return;
-        };
+    /// Takes a topic's partitions up where they stopped, and looks whether the topic upstream is
+    /// still the same.
+    fn open(&mut self, topic: &Topic, is_gone_upstream: bool) {
+        let known = self.client.known_topic(&topic.name);
+        // Zero from brokers before 2.8, which give topics no ids.
+        let there = known.filter(|there| there.id != KafkaUuid::ZERO);
+        let there = there.map(|there| there.id.to_string());
+        let mut moved = 0;
         for (index, id) in topic.partitions().enumerate() {
-            if self.plan.has(id) {
+            if !self.plan.has(id) && !self.open_partition(topic, index as i32, id) {
+                self.recheck_within(limits::RECHECK_EVERY);
                 continue;
             }
-            let partition = match self.broker.partitions.get(&*self.broker.store, id) {
-                Ok(partition) => partition,
-                Err(error) => {
-                    log::error!(target: "sedge::mirror", "{name}-{index} cannot be read: {error}");
-                    self.recheck_within(limits::RECHECK_EVERY);
-                    continue;
-                }
+            let is_to_hold = self.is_to_hold();
+            let Some(to) = self.destinations.get_mut(&id) else {
+                continue;
             };
-            let index = index as i32;
-            let position = Position {
-                cursor: self.cursors.get(name, index, topic.id),
-                log_start: partition.log_start(),
-                high_watermark: partition.high_watermark(),
+            let is_other = match (&to.upstream_id, &there) {
+                (Some(before), Some(now)) => before != now,
+                (Some(_), None) => is_gone_upstream,
+                (None, _) => false,
             };
-            let link = &self.config.name;
-            let (start, end) = (position.log_start, position.high_watermark);
-            let from = position.cursor.unwrap_or(start);
-            log::info!(
-                target: "sedge::mirror",
-                "{link}: {name}-{index} is copied from {from} on; the log has {start} to {end}"
-            );
-            let to = Destination {
-                topic: name.into(),
-                index,
-                topic_id: topic.id,
-            };
-            self.destinations.insert(id, to);
-            self.plan.open(id, position);
+            if is_other && is_to_hold {
+                self.plan.pause(id, Trouble::CreatedAgain(Side::Upstream));
+                continue;
+            }
+            if is_other {
+                moved += 1;
+                self.plan.begin_again(id);
+            }
+            if there.is_some() {
+                to.upstream_id.clone_from(&there);
+            }
         }
+        if moved > 0 {
+            let (link, name) = (&self.config.name, &topic.name);
+            log::warn!(
+                target: "sedge::mirror",
+                "{link}: {name} was created again upstream: {moved} of its partitions go on in the \
+                 new topic, which lacks what was copied to the one before"
+            );
+        }
+    }
+
+    /// False if the partition cannot be read.
+    fn open_partition(&mut self, topic: &Topic, index: i32, id: PartitionId) -> bool {
+        let (link, name) = (&self.config.name, &topic.name);
+        let partition = match self.broker.partitions.get(&*self.broker.store, id) {
+            Ok(partition) => partition,
+            Err(error) => {
+                log::error!(target: "sedge::mirror", "{name}-{index} cannot be read: {error}");
+                return false;
+            }
+        };
+        let saved = self.cursors.get(name, index);
+        self.cursors.see(name, index);
+        let is_successor = saved
+            .as_ref()
+            .is_some_and(|(_, origin)| !origin.is_of(topic.id));
+        let saved = saved.filter(|(_, origin)| origin.is_of(topic.id));
+        let position = Position {
+            cursor: saved.as_ref().map(|(offset, _)| *offset),
+            log_start: partition.log_start(),
+            high_watermark: partition.high_watermark(),
+        };
+        let (start, end) = (position.log_start, position.high_watermark);
+        let from = position.cursor.unwrap_or(start);
+        log::info!(
+            target: "sedge::mirror",
+            "{link}: {name}-{index} is copied from {from} on; the log has {start} to {end}"
+        );
+        let origin = saved.map(|(_, origin)| origin).unwrap_or_default();
+        let to = Destination {
+            topic: name.as_str().into(),
+            index,
+            topic_id: topic.id,
+            upstream_id: origin.upstream,
+            is_created_again: origin.is_created_again || is_successor,
+        };
+        self.destinations.insert(id, to);
+        self.plan.open(id, position);
+        if is_successor && self.is_to_hold() {
+            self.plan.pause(id, Trouble::CreatedAgain(Side::Here));
+        } else if is_successor {
+            log::warn!(
+                target: "sedge::mirror",
+                "{link}: {name} was created again: what is in {name}-{index} now goes behind what the \
+                 upstream has of the topic before"
+            );
+        }
+        true
     }
 }

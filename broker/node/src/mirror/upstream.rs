@@ -1,51 +1,107 @@
-//! The other side's topics: there is one for each of ours, with at least as many partitions.
+//! The other side's topics: there is one for each of ours, with at least as many partitions. Those
+//! that are missing are created with the configuration that the topic has here.
 
 use std::collections::BTreeMap;
 
+use sedge_core::config::{BrokerDefaults, Described, Source, describe_topic};
 use sedge_protocol::ErrorCode;
 
 use crate::client::topics::NewTopic;
 use crate::client::{Client, Error};
+
+/// A topic here, as it is to be upstream.
+#[derive(Debug)]
+pub struct Wanted {
+    pub partitions: i32,
+    pub configs: BTreeMap<String, String>,
+    /// It is not to be created again where it was deleted upstream.
+    pub was_there: bool,
+}
 
 /// What became of a topic upstream.
 #[derive(Debug)]
 pub enum Twin {
     Ready,
     /// Not now: it was only just created, or the upstream is not itself.
-    NotYet,
-    /// The upstream does not take it, until somebody changes something.
+    NotYet(Option<Error>),
+    /// It was there and is not any more.
+    Gone,
+    /// The upstream does not take it before something is changed.
     Refused(Error),
 }
 
-/// Creates and grows what is missing; `topics` are names with their numbers of partitions here.
+/// Keys that stay here: what is about this broker's disk and replicas, and the kind of timestamp.
+/// Records are sent with the time that consumers here see, and an upstream with `LogAppendTime`
+/// would write its own over it. As MirrorMaker, whose list `config.properties.exclude` is.
+const NOT_COPIED: &[&str] = &[
+    "file.delete.delay.ms",
+    "flush.messages",
+    "flush.ms",
+    "follower.replication.throttled.replicas",
+    "leader.replication.throttled.replicas",
+    "message.timestamp.type",
+    "min.insync.replicas",
+    "preallocate",
+    "unclean.leader.election.enable",
+];
+
+/// Keys that are copied as well where the broker sets them for all its topics: without them records
+/// that are here would not be taken or kept upstream.
+const COPIED_FROM_BROKER: &[&str] = &["cleanup.policy", "max.message.bytes"];
+
+/// The configuration that a topic has here and is to have upstream.
+pub fn copied(
+    overrides: &BTreeMap<String, String>,
+    defaults: &BrokerDefaults,
+) -> BTreeMap<String, String> {
+    let is_copied = |entry: &Described| {
+        let key = entry.name.as_str();
+        let is_set = match entry.source {
+            Source::Topic => true,
+            Source::Default => false,
+            _ => COPIED_FROM_BROKER.contains(&key),
+        };
+        is_set && !key.starts_with("sedge.") && !NOT_COPIED.contains(&key)
+    };
+    describe_topic(overrides, defaults)
+        .into_iter()
+        .filter(is_copied)
+        .filter_map(|entry| Some((entry.name, entry.value?)))
+        .collect()
+}
+
+/// Creates and grows what is missing. `link` is for the log.
 ///
 /// # Errors
 /// The upstream cannot be asked.
 pub async fn prepare(
+    link: &str,
     client: &Client,
-    topics: &BTreeMap<String, i32>,
+    topics: &BTreeMap<String, Wanted>,
     replication_factor: i16,
 ) -> Result<BTreeMap<String, Twin>, Error> {
     let names: Vec<&str> = topics.keys().map(String::as_str).collect();
     client.refresh(&names).await?;
     let mut twins = BTreeMap::new();
     let mut missing = Vec::new();
-    for (name, partitions) in topics {
+    for (name, wanted) in topics {
+        let partitions = wanted.partitions;
         let twin = match client.known_topic(name) {
-            None => Twin::NotYet,
+            None => Twin::NotYet(None),
             Some(topic) => match topic.error {
-                ErrorCode::None if (topic.partitions.len() as i32) < *partitions => {
-                    settle(client.create_partitions(name, *partitions).await)?
+                ErrorCode::None if (topic.partitions.len() as i32) < partitions => {
+                    settle(client.create_partitions(name, partitions).await)?
                 }
                 ErrorCode::None => Twin::Ready,
+                ErrorCode::UnknownTopicOrPartition if wanted.was_there => Twin::Gone,
                 ErrorCode::UnknownTopicOrPartition => {
                     missing.push(NewTopic {
                         name: name.clone(),
-                        partitions: Some(*partitions),
+                        partitions: Some(partitions),
                         replication_factor: Some(replication_factor),
-                        configs: BTreeMap::new(),
+                        configs: wanted.configs.clone(),
                     });
-                    Twin::NotYet
+                    Twin::NotYet(None)
                 }
                 code => settle(Err(Error::Broker {
                     api: sedge_protocol::ApiKey::Metadata,
@@ -57,29 +113,136 @@ pub async fn prepare(
         twins.insert(name.clone(), twin);
     }
     if !missing.is_empty() {
-        for (name, result) in client.create_topics(&missing).await? {
-            log::info!(target: "sedge::mirror", "created {name} upstream: {}", told(&result));
+        for (name, result) in create(link, client, missing).await? {
             twins.insert(name, settle(result)?);
         }
     }
     Ok(twins)
 }
 
-fn told(result: &Result<(), Error>) -> String {
-    result
-        .as_ref()
-        .map_or_else(ToString::to_string, |()| "done".to_owned())
+/// Creates topics, those whose configuration the upstream refuses without the keys that it refuses.
+async fn create(
+    link: &str,
+    client: &Client,
+    topics: Vec<NewTopic>,
+) -> Result<Vec<(String, Result<(), Error>)>, Error> {
+    let mut results = client.create_topics(&topics).await?;
+    for topic in topics {
+        let Some((name, result)) = results.iter_mut().find(|(name, _)| *name == topic.name) else {
+            continue;
+        };
+        let mut created = topic;
+        if is_about_configs(result) && !created.configs.is_empty() {
+            created = without_refused(link, client, created).await?;
+            let again = client.create_topics(std::slice::from_ref(&created)).await?;
+            *result = again
+                .into_iter()
+                .next()
+                .map_or(Ok(()), |(_, result)| result);
+        }
+        if result.is_ok() {
+            let configs: Vec<String> = created
+                .configs
+                .iter()
+                .map(|(key, value)| format!(" {key}={value}"))
+                .collect();
+            log::info!(
+                target: "sedge::mirror",
+                "{link}: created {name} upstream{}{}",
+                if configs.is_empty() { "" } else { " with" }, configs.concat()
+            );
+        }
+    }
+    Ok(results)
+}
+
+/// The topic with those keys that the upstream takes. An answer names no key, so each is asked
+/// about.
+async fn without_refused(
+    link: &str,
+    client: &Client,
+    mut topic: NewTopic,
+) -> Result<NewTopic, Error> {
+    for (key, value) in topic.configs.clone() {
+        let alone = NewTopic {
+            configs: BTreeMap::from([(key.clone(), value)]),
+            ..topic.clone()
+        };
+        let result = client.validate_topic(&alone).await;
+        if !is_about_configs(&result) {
+            continue;
+        }
+        topic.configs.remove(&key);
+        if let Err(error) = result {
+            let name = &topic.name;
+            log::warn!(
+                target: "sedge::mirror",
+                "{link}: {name} is created upstream without {key}, which the upstream refuses: {error}"
+            );
+        }
+    }
+    Ok(topic)
+}
+
+fn is_about_configs(result: &Result<(), Error>) -> bool {
+    let code = result.as_ref().err().and_then(Error::code);
+    matches!(
+        code,
+        Some(ErrorCode::InvalidConfig | ErrorCode::PolicyViolation)
+    )
 }
 
 /// A change is seen in the metadata some moments later.
 fn settle(result: Result<(), Error>) -> Result<Twin, Error> {
     let Err(error) = result else {
-        return Ok(Twin::NotYet);
+        return Ok(Twin::NotYet(None));
     };
     match error.code() {
         None => Err(error),
-        Some(ErrorCode::TopicAlreadyExists) => Ok(Twin::NotYet),
-        Some(_) if error.is_retriable() => Ok(Twin::NotYet),
+        Some(ErrorCode::TopicAlreadyExists) => Ok(Twin::NotYet(None)),
+        Some(_) if error.is_retriable() => Ok(Twin::NotYet(Some(error))),
         Some(_) => Ok(Twin::Refused(error)),
+    }
+}
+
+/// What to do about a topic that the upstream refuses.
+pub fn advice(error: &Error) -> &'static str {
+    match error.code() {
+        Some(ErrorCode::InvalidTopicException) => {
+            "name it in topics.exclude, or rename one of the two topics"
+        }
+        Some(ErrorCode::TopicAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed) => {
+            "let the link create topics upstream, or create the topic there"
+        }
+        Some(ErrorCode::InvalidReplicationFactor) => {
+            "set replication.factor of the link to what the upstream has brokers for"
+        }
+        Some(ErrorCode::PolicyViolation) => "create the topic upstream as its policy wants it",
+        _ => "create the topic upstream, or name it in topics.exclude",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_the_records_is_copied_and_what_is_about_this_broker_is_not() {
+        let check = |key: &str, value: &str, expected: bool| {
+            let overrides = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+            let copied = copied(&overrides, &BrokerDefaults::default());
+            assert_eq!(!copied.is_empty(), expected, "{key}: {copied:?}");
+        };
+        check("cleanup.policy", "compact", true);
+        check("compression.type", "zstd", true);
+        check("max.message.bytes", "5000000", true);
+        check("retention.ms", "1000", true);
+        check("retention.bytes", "1000", true);
+        check("message.timestamp.after.max.ms", "1", true);
+        check("message.timestamp.type", "LogAppendTime", false);
+        check("min.insync.replicas", "2", false);
+        check("flush.messages", "1", false);
+        check("sedge.filter", "x", false);
+        check("sedge.plugin.x.max", "1", false);
     }
 }

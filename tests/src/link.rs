@@ -1,0 +1,159 @@
+//! A broker with a link to an upstream, and what both have.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::apache_kafka::ApacheKafka;
+use crate::process::{Finished, Process};
+use crate::sedge::{Options, Sedge};
+use crate::temp_dir::TempDir;
+use crate::wire::{self, Batch, Connection, Decoder, Encoder, error, key};
+use crate::{limits, soak, tools};
+
+/// A broker with a link named `hq` to an upstream, which copies all topics.
+#[derive(Debug)]
+pub struct Site {
+    pub here: Connection,
+    pub there: Connection,
+    pub sedge: Sedge,
+    // Last, so that the processes end before their directories go.
+    _upstream: Upstream,
+    _directory: TempDir,
+}
+
+#[derive(Debug)]
+enum Upstream {
+    Kafka(ApacheKafka),
+    Sedge(Sedge),
+}
+
+impl Upstream {
+    fn bootstrap(&self) -> String {
+        match self {
+            Self::Kafka(kafka) => kafka.bootstrap(),
+            Self::Sedge(sedge) => sedge.bootstrap(),
+        }
+    }
+}
+
+impl Site {
+    /// To Apache Kafka. `link` are more lines of the link's table, `options` the edge's.
+    pub fn with_kafka(link: &str, options: Options) -> Self {
+        let start = |directory: &TempDir| {
+            Upstream::Kafka(ApacheKafka::start(&directory.join("kafka"), &[]))
+        };
+        Self::start(link, options, start)
+    }
+
+    /// To a second sedge.
+    pub fn with_sedge(link: &str, options: Options) -> Self {
+        let start = |directory: &TempDir| {
+            Upstream::Sedge(Sedge::start(&directory.join("hq"), Options::default()))
+        };
+        Self::start(link, options, start)
+    }
+
+    fn start(link: &str, options: Options, upstream: impl FnOnce(&TempDir) -> Upstream) -> Self {
+        let directory = TempDir::new("link");
+        let upstream = upstream(&directory);
+        let bootstrap = upstream.bootstrap();
+        let config = format!(
+            "[mirror.hq]\nbootstrap.servers = \"{bootstrap}\"\ntopics = [\".*\"]\n{link}\n"
+        );
+        let sedge = Sedge::start(&directory.join("edge"), options.config(config));
+        Self {
+            here: Connection::open(&sedge.bootstrap()),
+            there: Connection::open(&bootstrap),
+            sedge,
+            _upstream: upstream,
+            _directory: directory,
+        }
+    }
+
+    /// `kill -9` and a start.
+    pub fn kill_and_start(&mut self) {
+        self.sedge.kill();
+        self.sedge.start_again();
+        self.here = Connection::open(&self.sedge.bootstrap());
+    }
+
+    pub fn produce(&mut self, topic: &str, batch: &Batch) {
+        let produced = wire::produce(&mut self.here, topic, 0, &batch.encode());
+        assert_eq!(produced.error, error::NONE, "produce to {topic}");
+    }
+
+    /// Batches of one record each.
+    pub fn produce_values(&mut self, topic: &str, values: &[String]) {
+        for value in values {
+            self.produce(topic, &Batch::of(&[value.clone().into_bytes()]));
+        }
+    }
+
+    /// Waits until `values` are upstream, in their order.
+    pub fn wait_upstream(&mut self, topic: &str, values: &[String]) {
+        self.wait(&format!("{values:?} of {topic} upstream"), |site| {
+            site.upstream(topic) == values
+        });
+    }
+
+    /// Waits until `is_so`.
+    pub fn wait(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + limits::CONDITION;
+        while !is_so(self) {
+            let tail = self.sedge.process().tail();
+            assert!(Instant::now() < deadline, "not so: {what}\n{tail}");
+            std::thread::sleep(limits::POLL);
+        }
+    }
+
+    /// The values that a topic has upstream.
+    pub fn upstream(&mut self, topic: &str) -> Vec<String> {
+        if wire::fetch(&mut self.there, topic, 0, 0).error != error::NONE {
+            return Vec::new();
+        }
+        let records = soak::read_partition(&mut self.there, topic, 0);
+        let text = |record: wire::Record| String::from_utf8_lossy(&record.value).into_owned();
+        records.into_iter().map(text).collect()
+    }
+
+    /// The cursor that the link has committed.
+    pub fn cursor(&mut self, topic: &str) -> Option<i64> {
+        let body = Encoder::default().string("sedge-mirror-hq").i32(1);
+        let body = body.string(topic).i32(1).i32(0).0;
+        let reply = self.here.ask(key::OFFSET_FETCH, 3, &body);
+        let mut d = Decoder(&reply);
+        d.i32();
+        assert_eq!(d.i32(), 1, "one topic");
+        d.string();
+        d.i32();
+        d.i32();
+        Some(d.i64()).filter(|offset| *offset >= 0)
+    }
+
+    /// `sedge mirror ARGUMENTS` at the edge.
+    pub fn mirror(&self, arguments: &[&str]) -> Finished {
+        let mut command = Command::new(tools::sedge());
+        command.args(["mirror", "--bootstrap-server", &self.sedge.bootstrap()]);
+        command.args(arguments);
+        Process::run("sedge mirror", &mut command, b"", limits::COMMAND)
+    }
+
+    /// `sedge mirror describe hq`.
+    pub fn describe(&self) -> serde_json::Value {
+        let described = tools::must(self.mirror(&["describe", "hq", "-o", "json"]), "describe");
+        serde_json::from_str(&described.stdout).expect("-o json is JSON")
+    }
+
+    /// A metric of the link that counts something.
+    pub fn metric(&self, name: &str) -> i64 {
+        let name = format!("{name}{{link=\"hq\"}}");
+        crate::http::metric(self.sedge.console(), &name) as i64
+    }
+
+    /// Lines of the edge's log with `text` in them.
+    pub fn logged(&mut self, text: &str) -> usize {
+        let output = self.sedge.process().output();
+        let lines = output.stderr.iter();
+        lines.filter(|line| line.contains(text)).count()
+    }
+}
