@@ -89,3 +89,69 @@ impl Openers {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::block_on;
+    use sedge_protocol::ErrorCode;
+    use sedge_protocol::records::{BatchBuilder, Compression};
+
+    use super::*;
+    use crate::test_broker::TestBroker;
+
+    const CODECS: [Compression; 5] = [
+        Compression::None,
+        Compression::Gzip,
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd,
+    ];
+
+    /// Records of 100 bytes that a codec makes little less of, or next to nothing.
+    fn batch(codec: Compression, records: u64, is_noise: bool) -> Batch {
+        let mut builder = BatchBuilder::new(codec);
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..records {
+            let value: Vec<u8> = (0..100)
+                .map(|_| {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    if is_noise { state as u8 } else { 0 }
+                })
+                .collect();
+            builder.push(-1, None, Some(&value), &[]);
+        }
+        builder.build().unwrap()
+    }
+
+    /// Where they are, handed over, and begun where they are and handed over then: the answer is
+    /// the same, and few openers are kept after many checks at once.
+    #[test]
+    fn bodies_are_judged_alike_wherever_they_are_opened() {
+        let node = TestBroker::start(&[]);
+        node.create_topic("t", &[]);
+        let image = node.broker.metadata.load();
+        let topic = image.topic("t").unwrap();
+        let openers = &node.broker.openers;
+        let sizes = [(10, true), (2000, true), (10_000, false), (30_000, true)];
+        std::thread::scope(|scope| {
+            for codec in CODECS {
+                for (records, is_noise) in sizes {
+                    scope.spawn(move || {
+                        let good = batch(codec, records, is_noise);
+                        let checked = block_on(openers.check(good.clone(), topic, 0)).unwrap();
+                        assert_eq!(checked.header, good.header);
+                        let mut cut = good;
+                        cut.body = cut.body.slice(..cut.body.len() - 9);
+                        let refused = block_on(openers.check(cut, topic, 0)).unwrap_err();
+                        let code = refused.code;
+                        assert_eq!(code, ErrorCode::InvalidRecord, "{codec:?} {records}");
+                    });
+                }
+            }
+        });
+        let kept = openers.free.lock().unwrap().len();
+        assert!((1..=openers.kept_max).contains(&kept), "{kept}");
+    }
+}

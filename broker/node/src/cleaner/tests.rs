@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sedge_protocol::batch::Batch;
+use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
 use sedge_protocol::records::{BatchBuilder, Compression, Producer, Records};
 
@@ -221,6 +221,32 @@ fn an_open_transaction_holds_compaction_back() {
 }
 
 const BUDGET: &str = "sedge.disk.write.budget.bytes.per.day";
+
+/// One such batch, of an older version or under `sedge.produce.validation=relaxed`, had all of its
+/// partition set aside until the next start.
+#[test]
+fn a_batch_that_cannot_be_read_does_not_stop_compaction() {
+    let mut log = Log::new(&[]);
+    log.write(&[("a", "1"), ("b", "1")]);
+    let mut poisoned = batch(None, &[("a", "unread")]).build().unwrap();
+    let mut header = *poisoned.header.as_bytes();
+    // Says gzip, and is none.
+    header[22] = 1;
+    poisoned.header = BatchHeader::read(&header)
+        .unwrap()
+        .with_computed_crc(&poisoned.body);
+    log.node.write_past(log.id, poisoned.clone());
+    log.write(&[("b", "2")]).write(&[("z", "1")]);
+    log.compact();
+    let batches = log.batches();
+    assert_eq!(batches[1].body, poisoned.body, "it stays as it is");
+    assert_eq!(batches[1].header.crc(), poisoned.header.crc());
+    let others = [&batches[0], &batches[2], &batches[3]];
+    let others: Vec<String> = others.into_iter().map(show).collect();
+    assert_eq!(others.join(" "), "[0:a=1] [3:b=2] [4:z=1]");
+    let metrics = &log.node.broker.metrics.cleaner;
+    assert_eq!(metrics.unreadable_batches.get(), 1);
+}
 
 fn set_budget(node: &mut TestBroker, bytes: &str) {
     node.settings.retain(|(key, _)| key != BUDGET);
