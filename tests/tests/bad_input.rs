@@ -10,6 +10,8 @@ mod idle_connections;
 mod refused_start;
 #[path = "bad_input/support.rs"]
 mod support;
+#[path = "bad_input/versions.rs"]
+mod versions;
 #[path = "bad_input/wrong_batches.rs"]
 mod wrong_batches;
 #[path = "bad_input/wrong_disk.rs"]

@@ -18,6 +18,8 @@ use sedge_storage::LogStore;
 use crate::clock::Clock;
 use crate::config::{Config, Durability};
 use crate::coordinator::Groups;
+use crate::disk_work::DiskWork;
+use crate::limits::DISK_WORK_AT_ONCE;
 use crate::logbook::Logbook;
 use crate::metrics::Metrics;
 use crate::net::connection::Peer;
@@ -46,8 +48,10 @@ pub struct Broker {
     pub store: Arc<dyn LogStore>,
     pub metadata: Published<Image>,
     pub partitions: Partitions,
+    pub disk_work: DiskWork,
     pub writer: Writer,
     pub memory: Memory,
+    pub told_unsupported: Told,
     pub pipes: Arc<Pipes>,
     pub openers: Arc<Openers>,
     pub parking: Arc<Parking>,
@@ -143,9 +147,11 @@ impl Broker {
             store,
             metadata: Published::new(image),
             partitions: Partitions::default(),
+            disk_work: DiskWork::new(DISK_WORK_AT_ONCE),
             writer,
             pipes: Arc::default(),
             openers: Arc::default(),
+            told_unsupported: Told::default(),
             memory: Memory::new(config.queued_max_request_bytes, config.answer_bytes),
             parking: Arc::default(),
             fetch_sessions: Mutex::new(Sessions::new(crate::limits::FETCH_SESSIONS_MAX)),

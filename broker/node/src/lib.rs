@@ -15,6 +15,7 @@ pub mod coordinator;
 pub mod demo;
 pub mod descriptors;
 pub mod disk_cap;
+mod disk_work;
 pub mod exit;
 pub mod handlers;
 pub mod inspection;

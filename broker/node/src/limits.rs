@@ -62,6 +62,10 @@ pub const PIPE_BYTES: usize = 256 << 10;
 /// Pipes at once, of two file descriptors each; further replies are sent without.
 pub const PIPES_MAX: usize = 16;
 
+/// Reads for clients that wait for the disk at once, each on a thread: as many as a card or an SSD
+/// works on side by side.
+pub const DISK_WORK_AT_ONCE: usize = 16;
+
 /// Requests that wait for the writer thread.
 pub const WRITER_QUEUE_MAX: usize = 1024;
 

@@ -64,18 +64,18 @@ impl Partitions {
         if let Some(partition) = found {
             return Ok(partition);
         }
-        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(partition) = table.get(&id) {
-            return Ok(Arc::clone(partition));
-        }
+        // Before the lock, which every produce and fetch takes, since it may have to be read. What
+        // was appended meanwhile is not in it: then the writer has put the partition in the table.
         let bounds = store.bounds(id)?;
-        let partition = Arc::new(Partition {
-            id,
-            log_start: AtomicI64::new(bounds.log_start.get()),
-            high_watermark: AtomicI64::new(bounds.next_offset.get()),
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let partition = table.entry(id).or_insert_with(|| {
+            Arc::new(Partition {
+                id,
+                log_start: AtomicI64::new(bounds.log_start.get()),
+                high_watermark: AtomicI64::new(bounds.next_offset.get()),
+            })
         });
-        table.insert(id, Arc::clone(&partition));
-        Ok(partition)
+        Ok(Arc::clone(partition))
     }
 
     /// Forgets a deleted partition.

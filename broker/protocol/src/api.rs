@@ -3,6 +3,8 @@
 //! **Invariant:** what is here works. Ranges are those of Apache Kafka 4.3; versions that its
 //! schemas mark unstable (ApiVersions 5, InitProducerId 6) are left out.
 
+use std::ops::RangeInclusive;
+
 use crate::kafka::generated::{ApiKey, client_api_info};
 
 /// One request kind and the versions of it that are answered.
@@ -70,8 +72,13 @@ impl Api {
     /// for Produce.
     #[must_use]
     pub fn answers(&self, version: i16) -> bool {
-        let min = self.min.max(client_api_info(self.key).min_version);
-        (min..=self.max).contains(&version)
+        self.answered().contains(&version)
+    }
+
+    /// The versions that are answered.
+    #[must_use]
+    pub fn answered(&self) -> RangeInclusive<i16> {
+        self.min.max(client_api_info(self.key).min_version)..=self.max
     }
 }
 

@@ -11,8 +11,18 @@ use sedge_protocol::kafka::generated::api_versions_response::{
 
 use super::Request;
 use crate::net::connection::{Answer, Disconnect};
+use crate::net::unsupported::shortened;
 
-pub async fn handle(_: &Request, _: ApiVersionsRequestData) -> ApiVersionsResponseData {
+pub async fn handle(request: &Request, message: ApiVersionsRequestData) -> ApiVersionsResponseData {
+    let (name, version) = (
+        &message.client_software_name,
+        &message.client_software_version,
+    );
+    if !name.as_str().is_empty() {
+        let software = shortened(&format!("{} {}", name.as_str(), version.as_str()));
+        // What it said first counts.
+        let _ = request.peer.software.set(software);
+    }
     ApiVersionsResponseData::default()
         .with_api_keys(APIS.iter().copied().map(entry).collect())
         // No feature is finalized: without `transaction.version` clients keep to what works here.

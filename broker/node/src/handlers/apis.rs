@@ -47,7 +47,7 @@ macro_rules! apis {
                     drop(body);
                     answer!($form, request, super::$handler::handle, message)
                 })*
-                _ => Err(request.unsupported()),
+                _ => Err(super::unsupported(&request.header, &request.peer)),
             }
         }
     };

@@ -1,5 +1,7 @@
 //! DescribeLogDirs (key 35): the one directory, and what each partition takes of it.
 
+use std::sync::Arc;
+
 use sedge_core::metadata::Topic;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::describe_log_dirs_request::DescribeLogDirsRequestData;
@@ -9,23 +11,33 @@ use sedge_protocol::kafka::generated::describe_log_dirs_response::{
 };
 
 use super::Request;
+use crate::broker::Broker;
 
 pub async fn handle(
     request: &Request,
     message: DescribeLogDirsRequestData,
 ) -> DescribeLogDirsResponseData {
-    let broker = &request.broker;
+    let broker = Arc::clone(&request.broker);
+    let disk_work = &request.broker.disk_work;
+    // Directories are listed, and the index is asked for each partition.
+    disk_work.run(move || describe_all(&broker, &message)).await
+}
+
+fn describe_all(
+    broker: &Broker,
+    message: &DescribeLogDirsRequestData,
+) -> DescribeLogDirsResponseData {
     let image = broker.metadata.load();
-    let topics = match message.topics {
+    let topics = match &message.topics {
         None => image
             .topics()
-            .map(|topic| describe(request, topic, 0..topic.partition_count()))
+            .map(|topic| describe(broker, topic, 0..topic.partition_count()))
             .collect(),
         Some(wanted) => wanted
             .iter()
             .filter_map(|wanted| {
                 let topic = image.topic(wanted.topic.as_str())?;
-                Some(describe(request, topic, wanted.partitions.iter().copied()))
+                Some(describe(broker, topic, wanted.partitions.iter().copied()))
             })
             .collect(),
     };
@@ -46,14 +58,14 @@ pub async fn handle(
 }
 
 fn describe(
-    request: &Request,
+    broker: &Broker,
     topic: &Topic,
     indices: impl Iterator<Item = i32>,
 ) -> DescribeLogDirsTopic {
     let partitions = indices
         .filter_map(|index| {
             let id = topic.partition(index)?;
-            let bytes = request.broker.store.partition_bytes(id).ok()?;
+            let bytes = broker.store.partition_bytes(id).ok()?;
             Some(
                 DescribeLogDirsPartition::default()
                     .with_partition_index(index)

@@ -233,10 +233,13 @@ async fn read(request: &Request, targets: Vec<Target>, limits: Limits) -> Vec<Re
     {
         return reads;
     }
-    blocking::unblock(move || {
-        read_all(&*store, &targets, limits, Wait::ForDisk).expect("it waits for what is not cached")
-    })
-    .await
+    let disk_work = &request.broker.disk_work;
+    disk_work
+        .run(move || {
+            read_all(&*store, &targets, limits, Wait::ForDisk)
+                .expect("it waits for what is not cached")
+        })
+        .await
 }
 
 /// `None` where something is not in memory and must not be waited for.

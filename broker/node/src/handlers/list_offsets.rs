@@ -71,7 +71,7 @@ fn find(
     wanted: &ListOffsetsPartition,
 ) -> Result<Arc<Partition>, ErrorCode> {
     super::check_leader_epoch(image, LeaderEpoch::from_wire(wanted.current_leader_epoch))?;
-    super::partition(request, image, topic, wanted.partition_index)
+    super::partition(&request.broker, image, topic, wanted.partition_index)
 }
 
 async fn lookup(
@@ -91,12 +91,13 @@ async fn lookup(
         until: end,
     };
     let store = Arc::clone(&request.broker.store);
+    let disk_work = &request.broker.disk_work;
     match timestamp {
         LATEST => Ok(Some((end, -1))),
         EARLIEST | EARLIEST_LOCAL => Ok(Some((span.from, -1))),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
-        MAX_TIMESTAMP => blocking::unblock(move || newest(&*store, span)).await,
-        time if time >= 0 => blocking::unblock(move || first_at(&*store, span, time)).await,
+        MAX_TIMESTAMP => disk_work.run(move || newest(&*store, span)).await,
+        time if time >= 0 => disk_work.run(move || first_at(&*store, span, time)).await,
         _ => Err(ErrorCode::InvalidRequest),
     }
 }

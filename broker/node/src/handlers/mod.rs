@@ -23,6 +23,7 @@ pub use crate::broker::Refusal;
 
 use crate::broker::Broker;
 use crate::net::connection::{Answer, Disconnect, Peer, Reply};
+use crate::net::unsupported::{Unsupported, shortened};
 use crate::partitions::Partition;
 
 mod alter_configs;
@@ -116,14 +117,6 @@ impl Request {
             .request(self.key, self.received.elapsed());
     }
 
-    /// The broker does not speak this version of the API.
-    fn unsupported(&self) -> Disconnect {
-        Disconnect::Unsupported {
-            api_key: self.header.api_key,
-            api_version: self.header.api_version,
-        }
-    }
-
     /// The request, or the answer to it, is not one that the protocol has.
     pub fn malformed(&self, error: impl std::fmt::Display) -> Disconnect {
         Disconnect::Malformed {
@@ -147,13 +140,12 @@ pub async fn dispatch(
         reason: error.to_string(),
     })?;
     let (api_key, api_version) = (header.api_key, header.api_version);
-    let unsupported = Disconnect::Unsupported {
-        api_key,
-        api_version,
-    };
     let Some(api) = api::supported(api_key) else {
-        return Err(unsupported);
+        return Err(unsupported(&header, peer));
     };
+    if !api.answers(api_version) && api.key != ApiKey::ApiVersions {
+        return Err(unsupported(&header, peer));
+    }
     let request = Request {
         broker: Arc::clone(broker),
         peer: peer.clone(),
@@ -162,15 +154,22 @@ pub async fn dispatch(
         received: Instant::now(),
     };
     if !api.answers(api_version) {
-        if api.key == ApiKey::ApiVersions {
-            return api_versions::refuse(&request);
-        }
-        return Err(unsupported);
+        return api_versions::refuse(&request);
     }
     if body.len() > frame::request_bytes_max(api_key, usize::MAX) {
         return Err(request.malformed("it is larger than any request of its kind"));
     }
     apis::route(request, body).await
+}
+
+fn unsupported(header: &RequestHeader, peer: &Peer) -> Disconnect {
+    let client_id = header.client_id.as_ref().map_or("", KafkaString::as_str);
+    Disconnect::Unsupported(Unsupported {
+        api_key: header.api_key,
+        api_version: header.api_version,
+        client_id: shortened(client_id),
+        software: peer.software.get().cloned(),
+    })
 }
 
 /// Gives the controller a command, in the terms of most responses.
@@ -196,7 +195,7 @@ fn check_partition(image: &Image, topic: &str, index: i32) -> Result<(), Refusal
 
 /// The published end of a topic's partition.
 fn partition(
-    request: &Request,
+    broker: &Broker,
     image: &Image,
     topic: &str,
     index: i32,
@@ -207,7 +206,6 @@ fn partition(
     let id = topic
         .partition(index)
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let broker = &request.broker;
     broker.partitions.get(&*broker.store, id).map_err(|error| {
         log::error!(target: "sedge::log", "partition {id} cannot be read: {error}");
         ErrorCode::KafkaStorageError

@@ -1,6 +1,8 @@
 //! OffsetForLeaderEpoch (key 23, KIP-101, KIP-320): where an epoch ended, by which a client notices
 //! that a tail was lost.
 
+use std::sync::Arc;
+
 use sedge_core::metadata::Image;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::LeaderEpoch;
@@ -12,13 +14,24 @@ use sedge_protocol::kafka::generated::offset_for_leader_epoch_response::{
 };
 
 use super::Request;
+use crate::broker::Broker;
 use crate::writer::partition::epochs;
 
 pub async fn handle(
     request: &Request,
     message: OffsetForLeaderEpochRequestData,
 ) -> OffsetForLeaderEpochResponseData {
-    let image = request.broker.metadata.load();
+    let broker = Arc::clone(&request.broker);
+    let disk_work = &request.broker.disk_work;
+    // The view is asked for each partition.
+    disk_work.run(move || find_all(&broker, message)).await
+}
+
+fn find_all(
+    broker: &Broker,
+    message: OffsetForLeaderEpochRequestData,
+) -> OffsetForLeaderEpochResponseData {
+    let image = broker.metadata.load();
     let topics = message
         .topics
         .into_iter()
@@ -29,7 +42,7 @@ pub async fn handle(
                 .iter()
                 .map(|wanted| {
                     let answer = EpochEndOffset::default().with_partition(wanted.partition);
-                    match end_of(request, &image, name, wanted) {
+                    match end_of(broker, &image, name, wanted) {
                         Ok((epoch, end)) => answer.with_leader_epoch(epoch).with_end_offset(end),
                         Err(error) => answer
                             .with_error_code(error.code())
@@ -47,13 +60,13 @@ pub async fn handle(
 }
 
 fn end_of(
-    request: &Request,
+    broker: &Broker,
     image: &Image,
     topic: &str,
     wanted: &OffsetForLeaderPartition,
 ) -> Result<(i32, i64), ErrorCode> {
     super::check_leader_epoch(image, LeaderEpoch::from_wire(wanted.current_leader_epoch))?;
-    let partition = super::partition(request, image, topic, wanted.partition)?;
+    let partition = super::partition(broker, image, topic, wanted.partition)?;
     let current = image.leader_epoch();
     let Some(asked) = LeaderEpoch::from_wire(wanted.leader_epoch).filter(|epoch| *epoch <= current)
     else {
@@ -62,7 +75,7 @@ fn end_of(
     if asked == current {
         return Ok((current.get(), partition.high_watermark().get()));
     }
-    let starts = epochs(&*request.broker.store, partition.id).map_err(|error| {
+    let starts = epochs(&*broker.store, partition.id).map_err(|error| {
         log::error!(target: "sedge::epochs", "partition {}: {error}", partition.id);
         ErrorCode::KafkaStorageError
     })?;

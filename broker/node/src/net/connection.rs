@@ -16,8 +16,8 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_channel::{Receiver, Sender};
 use event_listener::Event;
@@ -31,6 +31,7 @@ use sedge_protocol::frame::{self, OtherProtocol};
 use super::activity::Activity;
 use super::memory::{Admission, Closer, Part, Pool};
 use super::reply::{Frame, ReplySocket, write_frame};
+use super::unsupported::Unsupported;
 use super::when_woken::WhenWoken;
 use crate::broker::Broker;
 use crate::handlers;
@@ -92,7 +93,7 @@ pub enum Disconnect {
         reason: String,
     },
     /// An API, or a version of one, that this broker does not speak.
-    Unsupported { api_key: i16, api_version: i16 },
+    Unsupported(Unsupported),
     /// Others wait for the memory that its half-sent request or its unread answer holds.
     Stalled,
     /// acks=0 and the write failed: closing is the only answer.
@@ -127,12 +128,7 @@ impl fmt::Display for Disconnect {
                     "a request of api {api_key} v{api_version} cannot be decoded: {reason}"
                 )
             }
-            Self::Unsupported {
-                api_key,
-                api_version,
-            } => {
-                write!(f, "api {api_key} v{api_version} is not supported")
-            }
+            Self::Unsupported(request) => request.fmt(f),
             Self::Stalled => f.write_str(
                 "others wait for memory, and it neither went on sending its request nor took its \
                  answer (sedge.memory.max.bytes, queued.max.request.bytes)",
@@ -162,6 +158,22 @@ pub struct Peer {
     pub remote: SocketAddr,
     /// The address of ours that the client reached.
     pub local: SocketAddr,
+    /// What the client said of itself (KIP-511).
+    pub software: Arc<OnceLock<String>>,
+}
+
+impl Peer {
+    /// Whoever comes to a dual-stack listener by IPv4 is known by that address, and told ours as
+    /// such: a client without IPv6 cannot use the mapped form.
+    pub fn new(remote: SocketAddr, local: SocketAddr) -> Self {
+        let canonical =
+            |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self {
+            remote: canonical(remote),
+            local: canonical(local),
+            software: Arc::default(),
+        }
+    }
 }
 
 /// Serves a connection until it closes. `reader` and `writer` note in `activity` what they move.
@@ -195,6 +207,12 @@ pub async fn serve(
         Err(Disconnect::Io(error)) => debug!(target: "sedge::net", "peer={remote} closed: {error}"),
         Err(idle @ Disconnect::Idle { .. }) => {
             info!(target: "sedge::net", "peer={remote} closed: {idle}");
+        }
+        Err(Disconnect::Unsupported(request))
+            if broker.told_unsupported.first(&request.client_id).is_none() =>
+        {
+            broker.metrics.connections_broken_off.increment();
+            debug!(target: "sedge::net", "peer={remote} disconnected: {request}");
         }
         Err(reason) => {
             broker.metrics.connections_broken_off.increment();
@@ -472,6 +490,14 @@ mod tests {
         let mut frame = (bytes as i32).to_be_bytes().to_vec();
         frame.extend((0..bytes).map(|at| at as u8));
         frame
+    }
+
+    #[test]
+    fn a_client_by_ipv4_of_a_dual_stack_listener_has_no_mapped_address() {
+        let mapped = "[::ffff:192.0.2.1]:9092".parse().unwrap();
+        let peer = Peer::new(mapped, "[2001:db8::1]:9092".parse().unwrap());
+        assert_eq!(peer.remote.to_string(), "192.0.2.1:9092");
+        assert_eq!(peer.local.to_string(), "[2001:db8::1]:9092");
     }
 
     #[test]

@@ -145,7 +145,7 @@ fn welcome(
             let activity = place.activity();
             let socket = WatchedSocket::new(&stream, activity);
             let writer = PlainSocket::new(socket, pipes);
-            let peer = Peer { remote, local };
+            let peer = Peer::new(remote, local);
             let serve = connection::serve(socket, writer, activity, peer, broker);
             future::or(WhenWoken::new(serve), WhenWoken::new(place.wanted())).await;
             // The socket first: who gets the place may need its descriptor.

@@ -8,4 +8,5 @@ pub mod memory;
 pub mod open_connections;
 pub mod pipes;
 pub mod reply;
+pub mod unsupported;
 mod when_woken;

@@ -1,0 +1,70 @@
+//! Work for clients that waits for the disk: it runs on the threads of the `blocking` pool, and
+//! only so much of it at once. What waits for its turn is a future of its connection, so there is
+//! no more of it than there are connections.
+//!
+//! Background tasks go to the pool by themselves: there are a dozen of them, each with one piece of
+//! work at a time.
+
+use std::sync::Arc;
+
+use async_lock::Semaphore;
+
+/// The places on the pool.
+#[derive(Clone, Debug)]
+pub struct DiskWork(Arc<Semaphore>);
+
+impl DiskWork {
+    pub fn new(at_once: usize) -> Self {
+        Self(Arc::new(Semaphore::new(at_once)))
+    }
+
+    /// Runs `work` off the executor, when there is a place.
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let place = self.0.acquire_arc().await;
+        blocking::unblock(move || {
+            // Until it is done, also where nobody waits for it any more.
+            let _until_done = place;
+            work()
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+
+    #[test]
+    fn only_so_much_runs_at_once_also_when_nobody_waits_for_it() {
+        let disk_work = DiskWork::new(2);
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let work = || {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            let disk_work = disk_work.clone();
+            async move {
+                disk_work
+                    .run(move || {
+                        most.fetch_max(
+                            running.fetch_add(1, Ordering::SeqCst) + 1,
+                            Ordering::SeqCst,
+                        );
+                        std::thread::yield_now();
+                        running.fetch_sub(1, Ordering::SeqCst);
+                    })
+                    .await;
+            }
+        };
+        block_on(async {
+            for _ in 0..200 {
+                // Begun and given up.
+                let _ = poll_once(Box::pin(work())).await;
+                work().await;
+            }
+        });
+        assert!((1..=2).contains(&most.load(Ordering::SeqCst)));
+    }
+}
