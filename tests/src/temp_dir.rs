@@ -12,9 +12,17 @@ pub struct TempDir(PathBuf);
 impl TempDir {
     /// Creates `TMPDIR/sedge-test-NAME-PID-N`.
     pub fn new(name: &str) -> Self {
+        Self::new_in(&std::env::temp_dir(), name)
+    }
+
+    /// The same in `/var/tmp`, which is on a disk where `TMPDIR` may be a file system in memory.
+    pub fn on_disk(name: &str) -> Self {
+        Self::new_in(Path::new("/var/tmp"), name)
+    }
+
+    fn new_in(parent: &Path, name: &str) -> Self {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("sedge-test-{name}-{}-{n}", std::process::id()));
+        let path = parent.join(format!("sedge-test-{name}-{}-{n}", std::process::id()));
         std::fs::create_dir_all(&path).expect("the temporary directory is writable");
         Self(path)
     }

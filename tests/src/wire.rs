@@ -11,8 +11,9 @@ pub use connection::{Connection, Reply, frame};
 pub use groups::{Commit, commit_error, committed};
 pub use requests::{
     FETCH_VERSION, Fetched, PRODUCE_VERSION, Produced, alter_topic, commit_offset, create_topic,
-    delete_records, delete_topic, fetch, fetch_request, fetched, offset_for_time, produce,
-    produce_request, produced, topic_config, try_create_topic, wait_known, wait_leader,
+    delete_records, delete_topic, fetch, fetch_request, fetch_request_of, fetched, fetched_of,
+    offset_for_time, produce, produce_request, produced, topic_config, try_create_topic,
+    wait_known, wait_leader,
 };
 
 /// Error codes that the tests name.

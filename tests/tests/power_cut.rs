@@ -33,8 +33,6 @@ fn options() -> Options {
     Options::default()
         .set("sedge.profile", "small")
         .set("sedge.segment.bytes", "1048576")
-        // Written over within the load, but not while what was read of a file is on its way.
-        .set("sedge.segment.rest.ms", "1000")
         .set("sedge.segment.spares", "32")
         .set("log.cleaner.backoff.ms", "20")
         .set("log.retention.check.interval.ms", "200")

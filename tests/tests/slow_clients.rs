@@ -3,3 +3,5 @@
 
 #[path = "slow_clients/idle.rs"]
 mod idle;
+#[path = "slow_clients/lent.rs"]
+mod lent;

@@ -256,8 +256,13 @@ fn background(broker: &Arc<Broker>) -> Vec<async_executor::Task<()>> {
                 views.writer.probe(room);
             }
             let store = Arc::clone(&views.store);
-            if let Err(failure) = blocking::unblock(move || store.flush_views()).await {
+            let (flushed, evicted) =
+                blocking::unblock(move || (store.flush_views(), store.evict_spares())).await;
+            if let Err(failure) = flushed {
                 warn!(target: "sedge::views", "not flushed: {failure}; trying again");
+            }
+            if let Err(failure) = evicted {
+                warn!(target: "sedge::retention", "a spare segment file stays: {failure}");
             }
         }
     }));

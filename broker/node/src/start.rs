@@ -5,7 +5,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use sedge_core::config::BrokerDefaults;
 use sedge_core::groups::GroupConfig;
@@ -215,7 +214,6 @@ pub fn options(config: &Config) -> Options {
         cluster_id: config.cluster_id.clone(),
         node_id: config.node_id,
         spare_segments_max: storage.spare_segments_max,
-        sent_rest: Duration::from_millis(storage.sent_rest_ms),
     }
 }
 

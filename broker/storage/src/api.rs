@@ -2,7 +2,6 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use sedge_protocol::batch::Batch;
@@ -228,6 +227,11 @@ impl Placed {
         self.bytes
     }
 
+    /// The segment, and where in its file the bytes begin.
+    pub fn place(&self) -> (SegmentId, u64) {
+        (self.segment, self.position)
+    }
+
     /// File and position, to send from; `None` where the disk is not one of the operating system's.
     pub fn file(&self) -> Option<(BorrowedFd<'_>, u64)> {
         Some((self.file.descriptor()?, self.position))
@@ -444,6 +448,12 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
 
     /// Frees segments without live slices. Bounded work per call. Writer only.
     fn free_segments(&self) -> Result<Freed, Error>;
+    /// Takes freed files that wait to be used again out of the page cache, so that none of their
+    /// bytes is lent any more, and removes those where that does not come to an end. Call it every
+    /// second, from a thread that may wait for some milliseconds.
+    fn evict_spares(&self) -> Result<(), Error> {
+        Ok(())
+    }
     /// Files that wait to be used again take at most so much; what is more goes.
     fn limit_spares(&self, bytes_max: u64) -> Result<(), Error> {
         let _ = bytes_max;
@@ -529,8 +539,6 @@ pub struct Options {
     pub views_flush_bytes: usize,
     /// Files of freed segments that are kept to be used again.
     pub spare_segments_max: usize,
-    /// How long such a file is left alone after bytes of it were sent.
-    pub sent_rest: Duration,
     /// The cluster that the directory must belong to. A new directory takes it, or makes up one.
     pub cluster_id: Option<String>,
     pub node_id: i32,
@@ -543,7 +551,6 @@ impl Default for Options {
             cache_bytes: 1 << 20,
             views_flush_bytes: 512 << 10,
             spare_segments_max: limits::SPARE_SEGMENTS_MAX,
-            sent_rest: limits::SENT_REST,
             cluster_id: None,
             node_id: 0,
         }

@@ -379,6 +379,12 @@ impl Taking {
                 _ => return Err(failed(error)),
             },
         }
+        // The broker looks for other names of a file after the segment has lost its own. So a link
+        // is seen that was made while the segment had its name, as it has if it has it now.
+        if !self.from_folder.join(&name).try_exists().map_err(failed)? {
+            remove_if_there(&new).map_err(failed)?;
+            return Err(Missed::Gone);
+        }
         log::debug!(
             "segment {} of generation {} is linked",
             id.0,

@@ -31,9 +31,9 @@ pub const DESCRIPTORS_MAX: usize = OPEN_FILES_MAX + LENT_FILES + FJALL_FILES_MAX
 /// Files of freed segments that are kept: the next one, and one more where two are filled while
 /// readers hold the first. Their space is nobody else's meanwhile.
 pub const SPARE_SEGMENTS_MAX: usize = 2;
-/// How long bytes that were sent may be sent again: as long as a client may say nothing before its
-/// connection is closed (10 minutes by default), and what the kernel then still tries for.
-pub const SENT_REST: Duration = Duration::from_mins(15);
+/// Looks, one a second, at a freed file whose bytes are still being sent, before it is unlinked: a
+/// client that reads has them by then, and one that has stalled is not waited for.
+pub const SPARE_LOOKS_MAX: u32 = 60;
 
 /// Share of each segment that [`reserve`](crate::LogStore::reserve) leaves to commits that free
 /// space, so that a full disk can be emptied: 26,000 rows of a segment of 16 MiB. What nobody took

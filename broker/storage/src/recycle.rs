@@ -13,12 +13,15 @@
 //!   what is not is wiped. Here a torn frame cannot be told from old bytes, so nothing is written
 //!   behind it: the process that finds such a segment unsealed cuts it at its last frame and
 //!   begins another one. A process that ends in order seals it.
-//! - **Nobody reads a file that is written over.** A spare is taken up when its last handle is gone
-//!   (there is one a segment, which readers share) and, where bytes of it were sent from the page
-//!   cache, when the network must be done with them: the kernel sends the pages as they are at that
-//!   moment, again and again until the peer has them.
+//! - **No byte changes that a reader was given.** Readers share one handle of a segment, and a
+//!   reply keeps it until all of it is with the kernel. The kernel may still have pages of the
+//!   file in a pipe or in a socket's queue then, for as long as the peer likes, and sends what
+//!   is in them at that moment. So a spare is written over when its last handle is gone and no
+//!   page of it is in the page cache any more: `disk/page_cache.rs` says why that is enough.
+//!   One that keeps pages is looked at again each second, [`limits::SPARE_LOOKS_MAX`] times,
+//!   and then unlinked, so that nothing is written to them.
 //! - **Another name keeps its bytes**: a file with a second hard link (a backup's) is unlinked.
-//! - **Its old bytes are not read again**: the page cache forgets them, and a frame that ends
+//! - **Its old bytes are not read again**: the page cache has none of them, and a frame that ends
 //!   inside a page is written with zeros up to the page's end. Otherwise the kernel would read that
 //!   page first, which a commit would wait for; and where it still has the file in large pieces, it
 //!   counts the whole of each that a commit touches as written by this process.
@@ -27,12 +30,12 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use crate::api::SegmentId;
-use crate::disk::SegmentFile;
+use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
 use crate::format::{PAGE_BYTES, SegmentHeader};
+use crate::limits;
 use crate::scan;
 use crate::store::Store;
 
@@ -52,7 +55,12 @@ pub(crate) struct Spare {
     bytes: u64,
     /// The handle that readers may still share.
     file: Option<Arc<dyn SegmentFile>>,
-    rests_until: Option<Instant>,
+    /// No page of the file is in the page cache, and no handle of it is left to bring one there.
+    is_evicted: bool,
+    /// Pages of it stayed in the page cache at the last look.
+    is_lent: bool,
+    /// How many times it was found in use.
+    looks: u32,
 }
 
 /// All of them.
@@ -75,6 +83,13 @@ impl Spares {
     fn bytes(&self) -> u64 {
         self.files.iter().map(|spare| spare.bytes).sum()
     }
+
+    /// One that may be written over. The writer does not ask the kernel twice of the same.
+    fn free(&mut self, disk: &dyn Disk) -> Option<usize> {
+        let may_be_used =
+            |spare: &mut Spare| spare.is_evicted || !spare.is_lent && spare.look(disk);
+        self.files.iter_mut().position(may_be_used)
+    }
 }
 
 /// One that is used again, and what its frames so far are told by.
@@ -84,12 +99,38 @@ pub(crate) struct Reused {
 }
 
 impl Spare {
-    fn is_free(&self) -> bool {
-        let unread = self
-            .file
-            .as_ref()
-            .is_none_or(|file| Arc::strong_count(file) == 1);
-        unread && self.rests_until.is_none_or(|until| until <= Instant::now())
+    fn new(id: SegmentId, bytes: u64, file: Option<Arc<dyn SegmentFile>>) -> Self {
+        Self {
+            id,
+            bytes,
+            file,
+            is_evicted: false,
+            is_lent: false,
+            looks: 0,
+        }
+    }
+
+    /// Whether no reader has a handle. There will be none again: the file has lost its name.
+    fn is_unread(&mut self) -> bool {
+        // What a reader did with its handle before it let go of it happened before this.
+        self.file.take_if(|file| Arc::get_mut(file).is_some());
+        self.file.is_none()
+    }
+
+    /// Whether it may be written over. Takes some milliseconds.
+    fn look(&mut self, disk: &dyn Disk) -> bool {
+        if !self.is_evicted {
+            self.looks += 1;
+            if self.is_unread() {
+                self.is_evicted = disk.evict_spare(self.id).unwrap_or_else(|error| {
+                    log::warn!("segment {} is not used again: {error}", self.id.0);
+                    self.looks = limits::SPARE_LOOKS_MAX;
+                    false
+                });
+                self.is_lent = !self.is_evicted;
+            }
+        }
+        self.is_evicted
     }
 }
 
@@ -109,12 +150,8 @@ impl Store {
                 }
                 continue;
             }
-            spares.files.push(Spare {
-                id,
-                bytes,
-                file: None,
-                rests_until: disk.rests_until(id),
-            });
+            // The kernel may still send what an earlier process gave it.
+            spares.files.push(Spare::new(id, bytes, None));
         }
         Ok(())
     }
@@ -137,14 +174,32 @@ impl Store {
         if !fits || !wanted || disk.is_shared(id) {
             return self.files.remove(id);
         }
-        let rests_until = disk.rests_until(id);
         let file = self.files.retire(id)?;
-        spares.files.push(Spare {
-            id,
-            bytes,
-            file,
-            rests_until,
-        });
+        spares.files.push(Spare::new(id, bytes, file));
+        Ok(())
+    }
+
+    /// See [`crate::LogStore::evict_spares`].
+    pub(crate) fn evict_spare_files(&self) -> Result<(), Error> {
+        let waiting: Vec<SegmentId> = {
+            let spares = self.lock_spares();
+            let waiting = spares.files.iter().filter(|spare| !spare.is_evicted);
+            waiting.map(|spare| spare.id).collect()
+        };
+        for id in waiting {
+            // Locked for one look at a time: the writer waits for no more.
+            let mut spares = self.lock_spares();
+            let Some(at) = spares.files.iter().position(|spare| spare.id == id) else {
+                continue;
+            };
+            let disk = &*self.files.disk;
+            let spare = &mut spares.files[at];
+            if !spare.look(disk) && spare.looks >= limits::SPARE_LOOKS_MAX {
+                log::debug!("segment {} is not used again: its bytes are in use", id.0);
+                spares.files.swap_remove(at);
+                disk.remove_spare(id)?;
+            }
+        }
         Ok(())
     }
 
@@ -155,7 +210,7 @@ impl Store {
         }
         let disk = &self.files.disk;
         let mut spares = self.lock_spares();
-        while let Some(at) = spares.files.iter().position(Spare::is_free) {
+        while let Some(at) = spares.free(&**disk) {
             let spare = spares.files.swap_remove(at).id;
             let taken = disk.reuse(spare, id, bytes).and_then(|file| {
                 let Some(file) = file else { return Ok(None) };

@@ -83,7 +83,7 @@ pub fn open(
     backup::check_whole(directory)?;
     let identity = meta::check_or_write(directory, &options)?;
     let segments = crate::disk::directory::Directory::open(&directory.join("segments"))?;
-    let disk = Arc::new(segments.resting(options.sent_rest));
+    let disk = Arc::new(segments);
     let damage = DamageList::load(directory)?;
     let views = directory.join("views");
     let cache_bytes = options.cache_bytes;
@@ -336,6 +336,10 @@ impl LogStore for Store {
 
     fn free_segments(&self) -> Result<Freed, Error> {
         free::free_segments(self)
+    }
+
+    fn evict_spares(&self) -> Result<(), Error> {
+        self.evict_spare_files()
     }
 
     fn limit_spares(&self, bytes_max: u64) -> Result<(), Error> {

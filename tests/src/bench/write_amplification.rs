@@ -27,12 +27,11 @@ const SECTOR_BYTES: u64 = 512;
 /// Of all partitions.
 const KEPT_BYTES: u64 = 4 << 20;
 
-/// Little is kept, and freed files may be written over at once.
+/// Little is kept, so that freed files are soon written over.
 const RECYCLING: &[(&str, &str)] = &[
     ("sedge.profile", "small"),
     ("log.retention.check.interval.ms", "500"),
     ("sedge.segment.bytes", "8388608"),
-    ("sedge.segment.rest.ms", "0"),
 ];
 
 /// One way to produce.

@@ -68,51 +68,68 @@ pub fn produce(to: &mut Connection, topic: &str, partition: i32, batch: &[u8]) -
 
 /// A fetch of one partition without a session.
 pub fn fetch_request(topic: &str, partition: i32, offset: i64, bytes_max: i32) -> Vec<u8> {
-    let body = Encoder::default()
+    fetch_request_of(topic, &[(partition, offset, bytes_max)])
+}
+
+/// A fetch of some partitions of a topic, each with an offset and a limit, without a session.
+pub fn fetch_request_of(topic: &str, partitions: &[(i32, i64, i32)]) -> Vec<u8> {
+    let bytes_max = partitions.iter().map(|(.., bytes_max)| bytes_max).sum();
+    let mut body = Encoder::default()
         .i32(-1)
         .i32(500)
         .i32(1)
         .i32(bytes_max)
         .i8(0)
         .i32(0)
-        .i32(-1);
-    let body = body
+        .i32(-1)
         .i32(1)
         .string(topic)
-        .i32(1)
-        .i32(partition)
-        .i32(-1)
-        .i64(offset)
-        .i64(-1);
-    body.i32(bytes_max).i32(0).string("").0
+        .i32(partitions.len() as i32);
+    for (partition, offset, bytes_max) in partitions {
+        body = body.i32(*partition).i32(-1).i64(*offset).i64(-1);
+        body = body.i32(*bytes_max);
+    }
+    body.i32(0).string("").0
 }
 
+/// The answer for the one partition that was asked for, or for the request.
 pub fn fetched(reply: &[u8]) -> Fetched {
+    match fetched_of(reply) {
+        Ok(mut partitions) => partitions.swap_remove(0).1,
+        Err(error) => Fetched {
+            error,
+            high_watermark: -1,
+            records: Vec::new(),
+        },
+    }
+}
+
+/// The answers for partitions of a topic, or the error of the request.
+pub fn fetched_of(reply: &[u8]) -> Result<Vec<(i32, Fetched)>, i16> {
     let mut d = Decoder(reply);
     d.i32();
     let whole = d.i16();
     d.i32();
     if whole != error::NONE || d.i32() == 0 {
-        return Fetched {
-            error: whole,
-            high_watermark: -1,
-            records: Vec::new(),
-        };
+        return Err(whole);
     }
     d.string();
-    d.i32();
-    d.i32();
-    let (error, high_watermark) = (d.i16(), d.i64());
-    d.take(16);
-    for _ in 0..d.i32().max(0) {
+    let partition = |d: &mut Decoder<'_>| {
+        let partition = d.i32();
+        let (error, high_watermark) = (d.i16(), d.i64());
         d.take(16);
-    }
-    d.i32();
-    Fetched {
-        error,
-        high_watermark,
-        records: d.bytes().to_vec(),
-    }
+        for _ in 0..d.i32().max(0) {
+            d.take(16);
+        }
+        d.i32();
+        let fetched = Fetched {
+            error,
+            high_watermark,
+            records: d.bytes().to_vec(),
+        };
+        (partition, fetched)
+    };
+    Ok((0..d.i32()).map(|_| partition(&mut d)).collect())
 }
 
 pub fn fetch(from: &mut Connection, topic: &str, partition: i32, offset: i64) -> Fetched {

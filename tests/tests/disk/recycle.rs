@@ -19,10 +19,9 @@ fn kills_over_recycled_segments_lose_nothing() {
     }
     let mut random = Random::new();
     sedge_tests::report::line(format_args!("recycle: SEDGE_SEED={}", random.seed()));
-    let directory = TempDir::new("recycle");
+    let directory = TempDir::on_disk("recycle");
     let options = Options::default()
         .set("sedge.segment.bytes", "1048576")
-        .set("sedge.segment.rest.ms", "0")
         .set("log.retention.bytes", "2500000")
         .set("log.retention.check.interval.ms", "20");
     let mut sedge = Sedge::start(&directory.join("data"), options);

@@ -37,7 +37,6 @@ const fn long(
 const KIB: i64 = 1 << 10;
 const MIB: i64 = 1 << 20;
 const GIB: i64 = 1 << 30;
-const YEAR_MS: i64 = 365 * 86_400_000;
 
 /// Keys that are the process's alone: memory, files, plugins. `DescribeConfigs` does not show them.
 #[rustfmt::skip]
@@ -72,9 +71,6 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
         "Time from the beginning of one such round to that of the next"),
     long("sedge.segment.bytes", None, Takes::Between(MIB, GIB),
         "Size of a segment file: small 16 MiB, standard 64 MiB"),
-    long("sedge.segment.rest.ms", Some("900000"), Takes::Between(0, YEAR_MS),
-        "How long a freed segment file is not written over after bytes of it were sent: a client \
-         that takes them slowly is still sent what is in the file"),
     long("sedge.segment.spares", Some("2"), Takes::Between(0, 64),
         "Freed segment files that are kept to be written over, which wears flash least"),
     long("sedge.views.flush.bytes", None, Takes::Between(64 * KIB, 256 * MIB),

@@ -40,8 +40,6 @@ pub struct Storage {
     pub views_flush_bytes: u64,
     /// Freed segment files that are kept to be written over.
     pub spare_segments_max: usize,
-    /// How long such a file is left alone after bytes of it were sent.
-    pub sent_rest_ms: u64,
 }
 
 /// What the device may be asked for.
@@ -177,7 +175,6 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
             cache_bytes: reader.number("sedge.cache.bytes", sized(1, 16) * MIB),
             views_flush_bytes: reader.number("sedge.views.flush.bytes", sized(1, 4) * MIB),
             spare_segments_max: reader.number("sedge.segment.spares", 0) as usize,
-            sent_rest_ms: reader.number("sedge.segment.rest.ms", 0),
         },
         disk: Disk {
             max_bytes: reader.parsed("sedge.disk.max.bytes", parse_number),

@@ -1,6 +1,7 @@
 //! The bytes of one file of the disk in memory, with what a power cut may still undo.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::format::PAGE_BYTES;
 
@@ -20,6 +21,20 @@ pub(super) struct Contents {
     cut: Vec<u8>,
     /// Pages that cannot be read until they are written again.
     unreadable: BTreeSet<usize>,
+    /// What was lent of it, and from where. The kernel's queues outlive a process.
+    loans: Vec<(usize, Weak<Mutex<Vec<u8>>>)>,
+}
+
+/// Bytes of a file on their way to a peer: the file's own pages. Dropped when the peer has them.
+#[derive(Debug)]
+pub struct Loan(Arc<Mutex<Vec<u8>>>);
+
+impl Loan {
+    /// What the peer gets if they leave now.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        lock(&self.0).clone()
+    }
 }
 
 impl Contents {
@@ -47,6 +62,30 @@ impl Contents {
             self.unsynced.entry(sector).or_default().push(old);
         }
         self.bytes[position..end].copy_from_slice(bytes);
+        for (from, loan) in self.lent() {
+            let mut lent = lock(&loan);
+            let (first, last) = (from.max(position), end.min(from + lent.len()));
+            if first < last {
+                let written = &bytes[first - position..last - position];
+                lent[first - from..last - from].copy_from_slice(written);
+            }
+        }
+    }
+
+    pub fn lend(&mut self, position: usize, bytes: usize) -> Loan {
+        let lent = Arc::new(Mutex::new(self.bytes[position..position + bytes].to_vec()));
+        self.loans.retain(|(_, loan)| loan.strong_count() > 0);
+        self.loans.push((position, Arc::downgrade(&lent)));
+        Loan(lent)
+    }
+
+    pub fn is_evictable(&self) -> bool {
+        self.lent().next().is_none()
+    }
+
+    fn lent(&self) -> impl Iterator<Item = (usize, Arc<Mutex<Vec<u8>>>)> {
+        let loans = self.loans.iter();
+        loans.filter_map(|(from, loan)| Some((*from, loan.upgrade()?)))
     }
 
     pub fn make_unreadable(&mut self, position: usize) {
@@ -63,6 +102,8 @@ impl Contents {
             self.cut = cut;
         }
         self.bytes.resize(bytes, 0);
+        // Pages behind the end are the file's no more.
+        self.loans.retain(|(from, _)| *from < bytes);
     }
 
     pub fn sync(&mut self) {
@@ -83,6 +124,7 @@ impl Contents {
     /// newest: for the length, and for each sector by itself, so that writes reach the disk in any
     /// order, in part, and the older of two to one place alone.
     pub fn after_power_cut(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
+        self.loans.clear();
         let cut = std::mem::take(&mut self.cut);
         if !cut.is_empty() && choose(2) == 0 {
             self.bytes.extend(cut);
@@ -110,6 +152,10 @@ impl Contents {
             }
         }
     }
+}
+
+fn lock(lent: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
+    lent.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The pages of a stretch, which is not empty.

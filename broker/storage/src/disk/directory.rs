@@ -1,23 +1,20 @@
 //! Segments as files of a directory.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::fs::{Advice, FallocateFlags, OFlags, StatVfsMountFlags, fadvise, fcntl_setfl};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{Disk, SegmentFile, direct};
+use super::{Disk, SegmentFile, direct, page_cache};
 use crate::api::SegmentId;
 use crate::error::Error;
-use crate::limits;
 
 const SUFFIX: &str = ".seg";
 /// Of a segment's file that waits to be used again.
@@ -29,27 +26,10 @@ const WRITE_PARTS_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    opened: Instant,
-    sent_rest: Duration,
-    sent: Arc<Sent>,
-}
-
-/// When bytes were last sent from a segment's file. A process knows nothing of those before it.
-#[derive(Debug, Default)]
-struct Sent(Mutex<HashMap<SegmentId, Instant>>);
-
-impl Sent {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SegmentId, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[derive(Debug)]
-struct OpenFile {
-    file: File,
-    id: SegmentId,
-    sent: Arc<Sent>,
-}
+struct OpenFile(File);
 
 impl Directory {
     /// Makes the directory where it is missing.
@@ -58,25 +38,13 @@ impl Directory {
             .map_err(|source| io_error("create the segments folder", source))?;
         Ok(Self {
             path: path.to_owned(),
-            opened: Instant::now(),
-            sent_rest: limits::SENT_REST,
-            sent: Arc::default(),
         })
-    }
-
-    /// What was sent from a file may be sent again for `sent_rest`.
-    #[must_use]
-    pub fn resting(self, sent_rest: Duration) -> Self {
-        Self { sent_rest, ..self }
     }
 
     /// One that is only looked at: it is not made.
     pub fn existing(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            opened: Instant::now(),
-            sent_rest: Duration::ZERO,
-            sent: Arc::default(),
         }
     }
 
@@ -91,22 +59,17 @@ impl Directory {
 
     /// A file of `bytes` that is not yet a segment by its name.
     pub(crate) fn create_at(path: &Path, bytes: u64) -> io::Result<Arc<dyn SegmentFile>> {
-        Ok(Arc::new(OpenFile {
-            file: Self::try_create(path, bytes)?,
-            id: SegmentId::default(),
-            sent: Arc::default(),
-        }))
+        Ok(Arc::new(OpenFile(Self::try_create(path, bytes)?)))
     }
 
     fn spare(&self, id: SegmentId) -> PathBuf {
         self.path.join(format!("{:010}{SPARE_SUFFIX}", id.0))
     }
 
-    fn handle(&self, id: SegmentId, file: File) -> Arc<dyn SegmentFile> {
-        let sent = Arc::clone(&self.sent);
+    fn handle(file: File) -> Arc<dyn SegmentFile> {
         // Reading is no reason to write. Only the owner may say so.
         let _ = fcntl_setfl(&file, OFlags::NOATIME);
-        Arc::new(OpenFile { file, id, sent })
+        Arc::new(OpenFile(file))
     }
 
     /// Numbers and sizes of the files with this suffix.
@@ -141,8 +104,6 @@ impl Directory {
             return Ok(None);
         }
         allocate(&file, bytes)?;
-        // Nobody reads what it held any more. Only advice: where it is not taken, nothing breaks.
-        let _ = fadvise(&file, 0, None, Advice::DontNeed);
         std::fs::rename(path, self.file(id))?;
         self.sync_names()?;
         Ok(Some(file))
@@ -175,7 +136,7 @@ impl Disk for Directory {
             Ok(file)
         });
         match made {
-            Ok(file) => Ok(self.handle(id, file)),
+            Ok(file) => Ok(Self::handle(file)),
             Err(source) => {
                 // Half a file is worse than none; where this fails too, the scan sees an empty
                 // segment.
@@ -193,7 +154,7 @@ impl Disk for Directory {
             opened => opened,
         };
         match opened {
-            Ok(file) => Ok(Some(self.handle(id, file))),
+            Ok(file) => Ok(Some(Self::handle(file))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(io_error("open a segment", source)),
         }
@@ -209,7 +170,6 @@ impl Disk for Directory {
     }
 
     fn remove(&self, id: SegmentId) -> Result<(), Error> {
-        self.sent.lock().remove(&id);
         match std::fs::remove_file(self.file(id)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(io_error("remove a segment", error))
@@ -223,13 +183,7 @@ impl Disk for Directory {
         std::fs::metadata(self.file(id)).map_or(true, |of| of.nlink() > 1)
     }
 
-    fn rests_until(&self, id: SegmentId) -> Option<Instant> {
-        let sent = self.sent.lock().get(&id).copied().unwrap_or(self.opened);
-        Some(sent + self.sent_rest)
-    }
-
     fn retire(&self, id: SegmentId) -> Result<(), Error> {
-        self.sent.lock().remove(&id);
         std::fs::rename(self.file(id), self.spare(id))
             .map_err(|source| io_error("put a segment aside", source))
     }
@@ -245,8 +199,18 @@ impl Disk for Directory {
         bytes: u64,
     ) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
         self.try_reuse(spare, id, bytes)
-            .map(|file| file.map(|file| self.handle(id, file)))
+            .map(|file| file.map(Self::handle))
             .map_err(|source| io_error("use a segment again", source))
+    }
+
+    fn evict_spare(&self, spare: SegmentId) -> Result<bool, Error> {
+        let opened = File::options()
+            .read(true)
+            .write(true)
+            .open(self.spare(spare));
+        opened
+            .and_then(|file| page_cache::evict(&file))
+            .map_err(|source| io_error("see whether a segment is still being sent", source))
     }
 
     fn remove_spare(&self, spare: SegmentId) -> Result<(), Error> {
@@ -281,7 +245,7 @@ impl SegmentFile for OpenFile {
             let mut left = &mut group[..];
             IoSlice::advance_slices(&mut left, 0);
             while !left.is_empty() {
-                match rustix::io::pwritev(&self.file, left, position) {
+                match rustix::io::pwritev(&self.0, left, position) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(written) => {
                         position += written as u64;
@@ -299,7 +263,7 @@ impl SegmentFile for OpenFile {
         let mut buffer = Vec::with_capacity(bytes);
         while buffer.len() < bytes {
             let at = position + buffer.len() as u64;
-            match rustix::io::pread(&self.file, rustix::buffer::spare_capacity(&mut buffer), at) {
+            match rustix::io::pread(&self.0, rustix::buffer::spare_capacity(&mut buffer), at) {
                 Ok(0) => break,
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -310,7 +274,7 @@ impl SegmentFile for OpenFile {
     }
 
     fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
-        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(from)) {
+        match rustix::fs::seek(&self.0, rustix::fs::SeekFrom::Data(from)) {
             Ok(at) => Ok(Some(at)),
             Err(Errno::NXIO) => Ok(None),
             // Not every file system knows its holes.
@@ -322,7 +286,7 @@ impl SegmentFile for OpenFile {
     fn read_cached(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
         let mut buffer = vec![0; bytes];
         let into = &mut [IoSliceMut::new(&mut buffer)];
-        let read = match rustix::io::preadv2(&self.file, into, position, ReadWriteFlags::NOWAIT) {
+        let read = match rustix::io::preadv2(&self.0, into, position, ReadWriteFlags::NOWAIT) {
             Ok(read) => read,
             Err(Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS) => 0,
             Err(error) => return Err(error.into()),
@@ -339,34 +303,28 @@ impl SegmentFile for OpenFile {
         let at = position + bytes.saturating_sub(1);
         let into = &mut [IoSliceMut::new(&mut last)];
         // File systems that cannot say answer with an error.
-        rustix::io::preadv2(&self.file, into, at, ReadWriteFlags::NOWAIT) == Ok(1)
+        rustix::io::preadv2(&self.0, into, at, ReadWriteFlags::NOWAIT) == Ok(1)
     }
 
     fn read_soon(&self, position: u64, bytes: u64) {
         // Only advice: where it is not taken, the read waits.
-        let _ = fadvise(
-            &self.file,
-            position,
-            NonZeroU64::new(bytes),
-            Advice::WillNeed,
-        );
+        let _ = fadvise(&self.0, position, NonZeroU64::new(bytes), Advice::WillNeed);
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.sent.lock().insert(self.id, Instant::now());
-        Some(self.file.as_fd())
+        Some(self.0.as_fd())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.0.sync_data()
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
+        self.0.set_len(bytes)
     }
 
     fn bytes(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.0.metadata()?.len())
     }
 }
 

@@ -9,12 +9,14 @@
 //! - **Damage**: any byte may change, synced or not, and any page become unreadable.
 //! - **Refusals**: full, read-only; a write that fails, having written all, a part or nothing; a
 //!   sync that fails, after which nothing that it should have kept is ever safe.
+//! - **Loans**: what is sent of a file is not copied. A write to the file changes it there, until
+//!   the peer has it or the machine is off; a file of which nothing is lent can be evicted.
 //! - **A fuse** stops everything in the middle: the moment of a crash.
 //!
 //! Not modelled: bytes that a read gives wrong once and right the next time, files that get each
 //! other's bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +25,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 
 use super::contents::Contents;
+pub use super::contents::Loan;
 use super::directory::io_error;
 use super::{Disk, SegmentFile};
 use crate::api::SegmentId;
@@ -78,6 +81,8 @@ struct State {
     spares: BTreeMap<SegmentId, Contents>,
     /// What has lost its name since one was made, oldest first; `None` where its file is a spare.
     removed: Vec<(SegmentId, Option<Contents>)>,
+    /// Those whose file another segment has now.
+    written_over: BTreeSet<SegmentId>,
     bytes_read: u64,
 }
 
@@ -167,6 +172,21 @@ impl MemoryDisk {
         if let Some(contents) = self.state().files.get_mut(&id) {
             contents.make_unreadable(position as usize);
         }
+    }
+
+    /// Sends from the file of a segment that was located before, and has since lost its name
+    /// perhaps. `None` if the file is gone, as nothing writes to it then.
+    #[must_use]
+    pub fn lend(&self, id: SegmentId, position: u64, bytes: usize) -> Option<Loan> {
+        let mut state = self.state();
+        assert!(
+            !state.written_over.contains(&id),
+            "the file of segment {} was written over while a reader had it",
+            id.0
+        );
+        let state = &mut *state;
+        let contents = state.files.get_mut(&id).or(state.spares.get_mut(&id))?;
+        Some(contents.lend(position as usize, bytes))
     }
 
     /// Bytes that were asked for so far.
@@ -304,11 +324,17 @@ impl Disk for MemoryDisk {
             return Ok(None);
         };
         contents.bytes.resize(bytes as usize, 0);
+        state.written_over.insert(spare);
         state.files.insert(id, contents);
         state.removed.clear();
         drop(state);
         let disk = self.clone();
         Ok(Some(Arc::new(OpenFile { disk, id })))
+    }
+
+    fn evict_spare(&self, spare: SegmentId) -> Result<bool, Error> {
+        let state = self.state();
+        Ok(state.spares.get(&spare).is_some_and(Contents::is_evictable))
     }
 
     fn remove_spare(&self, spare: SegmentId) -> Result<(), Error> {
@@ -392,6 +418,10 @@ impl SegmentFile for OpenFile {
             }
             Ok(Bytes::copy_from_slice(&held[from..to]))
         })
+    }
+
+    fn is_cached(&self, _position: u64, _bytes: u64) -> bool {
+        true
     }
 
     fn sync_data(&self) -> io::Result<()> {

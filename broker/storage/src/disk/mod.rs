@@ -5,12 +5,12 @@ mod contents;
 mod direct;
 pub mod directory;
 pub mod memory;
+mod page_cache;
 pub(crate) mod unreadable;
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -37,11 +37,6 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
         let _ = id;
         false
     }
-    /// Until when bytes that were sent from the segment's file may be sent again.
-    fn rests_until(&self, id: SegmentId) -> Option<Instant> {
-        let _ = id;
-        None
-    }
     /// Takes the segment's name from its file, which becomes a spare. Open handles keep its bytes
     /// until it is reused.
     fn retire(&self, id: SegmentId) -> Result<(), Error>;
@@ -55,6 +50,10 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
         id: SegmentId,
         bytes: u64,
     ) -> Result<Option<Arc<dyn SegmentFile>>, Error>;
+    /// Takes a spare that no handle is left of out of the operating system's memory. Returns
+    /// whether all of it is gone: what stays may be lent to a peer, who would see what is written
+    /// over it.
+    fn evict_spare(&self, spare: SegmentId) -> Result<bool, Error>;
     /// Removing what is not there is no error.
     fn remove_spare(&self, spare: SegmentId) -> Result<(), Error>;
     /// `None` where the volume does not say.

@@ -14,7 +14,6 @@ use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use rustix::io::Errno;
@@ -228,10 +227,6 @@ impl Disk for Guarded {
         self.disk.is_shared(id)
     }
 
-    fn rests_until(&self, id: SegmentId) -> Option<Instant> {
-        self.disk.rests_until(id)
-    }
-
     fn retire(&self, id: SegmentId) -> Result<(), Error> {
         self.disk.retire(id)
     }
@@ -248,6 +243,10 @@ impl Disk for Guarded {
     ) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
         let file = self.disk.reuse(spare, id, bytes)?;
         Ok(file.map(|file| self.guard(id, file)))
+    }
+
+    fn evict_spare(&self, spare: SegmentId) -> Result<bool, Error> {
+        self.disk.evict_spare(spare)
     }
 
     fn remove_spare(&self, spare: SegmentId) -> Result<(), Error> {

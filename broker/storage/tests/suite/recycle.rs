@@ -1,10 +1,14 @@
 //! Segments that are written over freed ones.
 
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::memory::{Faults, MemoryDisk};
 use sedge_storage::views::memory_base::MemoryBase;
 use sedge_storage::{
-    Entry, Error, LogStore, Options, ReadLimits, Room, SegmentId, Store, Urgency, Usage, Wait,
+    Chunk, Entry, Error, LogStore, ReadLimits, Room, SegmentId, Store, Urgency, Usage, Wait, limits,
 };
 
 use crate::bytes_of::{append, batch, commit, whole};
@@ -13,6 +17,10 @@ use crate::stores::{Directory, in_memory, on_disk, small};
 
 const P: PartitionId = PartitionId(5);
 const FAR: Offset = Offset(i64::MAX);
+/// Body of a commit that is sent from where it lies.
+const LARGE: usize = 5000;
+/// Only a test that fails waits this long.
+const LOOKS: Duration = Duration::from_secs(10);
 
 fn body_bytes(offset: i64) -> usize {
     500 + (offset as usize * 37) % 1500
@@ -268,12 +276,8 @@ fn a_start_on_a_full_disk_has_room_to_free() {
 #[test]
 fn a_file_is_not_written_over_while_it_is_read_or_has_another_name() {
     let directory = Directory::new();
-    let options = || Options {
-        sent_rest: std::time::Duration::ZERO,
-        ..small()
-    };
-    let (store, _) = on_disk(directory.path(), options());
-    append_from(&store, 0, 200);
+    let (store, _) = on_disk(directory.path(), small());
+    append_large(&store, 0, 60);
     // Footers are written by the first, and what it wrote is synced by the second.
     store.sync().unwrap();
     store.sync().unwrap();
@@ -293,13 +297,18 @@ fn a_file_is_not_written_over_while_it_is_read_or_has_another_name() {
             Wait::ForDisk,
         )
         .unwrap();
+    assert!(
+        held.chunks
+            .iter()
+            .all(|chunk| matches!(chunk, Chunk::Placed(_)))
+    );
     let expected: Vec<u8> = (second.first_offset.0..second.next_offset.0)
-        .flat_map(|offset| whole(&batch(offset, 1, offset, body_bytes(offset))))
+        .flat_map(|offset| whole(&batch(offset, 1, offset, LARGE)))
         .collect();
-    delete_before(&store, 195);
-    append_from(&store, 200, 400);
-    delete_before(&store, 395);
-    append_from(&store, 400, 600);
+    delete_before(&store, 55);
+    append_from(&store, 60, 260);
+    delete_before(&store, 255);
+    append_from(&store, 260, 460);
     assert!(store.usage().segments_recycled > 0, "{:?}", store.usage());
     assert!(std::fs::read(&backup).unwrap() == bytes);
     let read: Vec<_> = held
@@ -308,23 +317,128 @@ fn a_file_is_not_written_over_while_it_is_read_or_has_another_name() {
         .map(|chunk| chunk.read().unwrap())
         .collect();
     assert!(read.concat() == expected);
-    check(&store, 395, 600);
+    check(&store, 255, 460);
     store.close().unwrap();
     drop(store);
-    let (store, report) = on_disk(directory.path(), options());
+    let (store, report) = on_disk(directory.path(), small());
     assert!(report.holes.is_empty() && report.torn_tail.is_none());
-    check(&store, 395, 600);
+    check(&store, 255, 460);
+}
+
+/// A peer that has not read what it was sent, and what that was.
+struct Peer {
+    reads: TcpStream,
+    /// The socket of ours.
+    _sends: TcpStream,
+    sent: Vec<u8>,
+}
+
+impl Peer {
+    /// Sends the first batches of a partition from where they lie, as a reply does.
+    fn of(store: &Store, bytes: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let reads = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (sends, _) = listener.accept().unwrap();
+        let mut sent = Vec::new();
+        let start = store.bounds(P).unwrap().log_start;
+        let limits = ReadLimits::of(bytes);
+        let located = store.locate(P, start, FAR, limits, Wait::ForDisk).unwrap();
+        for chunk in located.chunks {
+            let Chunk::Placed(placed) = chunk else {
+                continue;
+            };
+            sent.extend(placed.read().unwrap());
+            let (file, mut at) = placed.file().unwrap();
+            let end = at + placed.bytes() as u64;
+            while at < end {
+                let left = (end - at) as usize;
+                assert!(rustix::fs::sendfile(&sends, file, Some(&mut at), left).unwrap() > 0);
+            }
+        }
+        assert!(!sent.is_empty(), "something is in the page cache");
+        Self {
+            reads,
+            _sends: sends,
+            sent,
+        }
+    }
+
+    fn check(mut self) {
+        let mut read = vec![0; self.sent.len()];
+        self.reads.read_exact(&mut read).unwrap();
+        assert!(read == self.sent, "a peer gets bytes of another segment");
+    }
+}
+
+/// Larger commits are sent from where they lie.
+fn append_large(store: &dyn LogStore, from: i64, until: i64) {
+    for offset in from..until {
+        let batches = vec![batch(offset, 1, offset, LARGE)];
+        let append = append(P.0, batches);
+        store.append(commit(vec![append], offset)).unwrap();
+    }
+}
+
+/// The store of a directory with three segments, the first two of them freed after a peer was sent
+/// what is in the first.
+fn freed_while_sent(directory: &Directory) -> (Store, Peer) {
+    let (store, _) = on_disk(directory.path(), small());
+    append_large(&store, 0, 15);
+    store.sync().unwrap();
+    store.sync().unwrap();
+    let peer = Peer::of(&store, 20_000);
+    delete_before(&store, 14);
+    assert_eq!(store.usage().spare_segments, 2);
+    (store, peer)
 }
 
 #[test]
-fn what_was_sent_of_late_rests() {
+fn what_a_peer_was_sent_is_not_written_over() {
     let directory = Directory::new();
+    let (store, peer) = freed_while_sent(&directory);
+    append_large(&store, 15, 60);
+    // The second was lent to nobody.
+    assert_eq!(store.usage().segments_recycled, 1);
+    assert_eq!(store.usage().spare_segments, 1);
+    peer.check();
+    let looks_until = Instant::now() + LOOKS;
+    let mut next = 60;
+    while store.usage().segments_recycled == 1 {
+        assert!(
+            Instant::now() < looks_until,
+            "it is used when nobody has it"
+        );
+        store.evict_spares().unwrap();
+        assert_eq!(store.usage().spare_segments, 1, "not yet given up");
+        append_large(&store, next, next + 10);
+        next += 10;
+        // The kernel lets go of a socket's pages some time after they were read.
+        std::thread::sleep(LOOKS / 50);
+    }
+}
+
+#[test]
+fn what_a_killed_process_sent_is_not_written_over() {
+    let directory = Directory::new();
+    let (store, peer) = freed_while_sent(&directory);
+    // The kernel goes on sending what the process gave it.
+    drop(store);
     let (store, _) = on_disk(directory.path(), small());
-    append_from(&store, 0, 200);
-    delete_before(&store, 195);
-    append_from(&store, 200, 300);
-    // An earlier process may have sent from any of them.
-    assert_eq!(store.usage().segments_recycled, 0);
-    assert_eq!(store.usage().spare_segments, 2);
-    check(&store, 195, 300);
+    append_large(&store, 15, 60);
+    assert_eq!(store.usage().segments_recycled, 1);
+    peer.check();
+}
+
+#[test]
+fn a_spare_is_unlinked_when_its_bytes_stay_lent() {
+    let directory = Directory::new();
+    let (store, peer) = freed_while_sent(&directory);
+    for _ in 0..limits::SPARE_LOOKS_MAX {
+        assert_eq!(store.usage().spare_segments, 2);
+        store.evict_spares().unwrap();
+    }
+    assert_eq!(store.usage().spare_segments, 1);
+    append_large(&store, 15, 60);
+    assert_eq!(store.usage().segments_recycled, 1);
+    peer.check();
 }

@@ -17,7 +17,8 @@ impl Directory {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("sedge-storage-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        // Not where a file system in memory may be: there no page leaves the cache.
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }

@@ -15,6 +15,7 @@ use sedge_storage::{
 };
 
 use super::check;
+use super::lending;
 use super::model::{Hit, WITNESS};
 use super::replacing;
 use super::world::World;
@@ -35,7 +36,7 @@ pub struct Action {
     pub act: fn(&mut World),
 }
 
-const fn action(weight: u64, name: &'static str, act: fn(&mut World)) -> Action {
+pub const fn action(weight: u64, name: &'static str, act: fn(&mut World)) -> Action {
     Action { name, weight, act }
 }
 
@@ -57,6 +58,10 @@ pub const ACTIONS: &[Action] = &[
     action(2, "mend", mend),
     action(1, "flip", flip_a_bit),
     action(1, "scrub", scrub),
+    action(3, "locate", lending::locate),
+    action(6, "send", lending::send),
+    action(5, "receive", lending::receive),
+    action(3, "evict spares", lending::evict),
 ];
 
 fn append_some(world: &mut World) {
@@ -109,7 +114,7 @@ const fn one_row(urgency: Urgency) -> Room {
     }
 }
 
-fn sync(world: &mut World) {
+pub fn sync(world: &mut World) {
     let synced = world.store().sync();
     match synced {
         Ok(()) => {
@@ -120,7 +125,7 @@ fn sync(world: &mut World) {
     }
 }
 
-fn flush_views(world: &mut World) {
+pub fn flush_views(world: &mut World) {
     // Not each call flushes.
     for _ in 0..=world.random.below(31) {
         let flushed = world.store().flush_views();
@@ -130,7 +135,7 @@ fn flush_views(world: &mut World) {
     }
 }
 
-fn free_segments(world: &mut World) {
+pub fn free_segments(world: &mut World) {
     let freed = world.store().free_segments();
     match freed {
         Ok(freed) => world.note(format!("  {freed:?}")),
@@ -255,7 +260,7 @@ fn read_some(world: &mut World) {
     check::compare_some(store, &world.model, &mut world.random, partition);
 }
 
-fn break_something(world: &mut World) {
+pub fn break_something(world: &mut World) {
     let used: u64 = world
         .disk
         .list()
@@ -304,7 +309,7 @@ fn break_something(world: &mut World) {
 
 /// A sync or a write that failed stays so until the process ends; the rest is over when there is
 /// room again.
-fn mend(world: &mut World) {
+pub fn mend(world: &mut World) {
     world.base.set_failing(false);
     if !world.faults.sync_fails && !world.faults.write_fails {
         world.set_faults(Faults::default());
@@ -337,6 +342,8 @@ fn flip_a_bit(world: &mut World) {
         "  in segment {} at {at}, in {:?}",
         id.0, head.entries
     ));
+    // Pages that are lent stay in memory as they are, and the device is not asked for them.
+    lending::receive_all(world);
     world.disk.flip(id, at, 1 << world.random.below(8));
     world
         .model

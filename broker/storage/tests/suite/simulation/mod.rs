@@ -8,6 +8,7 @@
 //! - commits are whole: all of their parts, or none;
 //! - what was deleted or dropped does not come back, nor does what an earlier crash took;
 //! - offsets and bytes are the model's, from any offset, by any bound, by time;
+//! - what a reader was given reaches its peer unchanged, however late;
 //! - no open is refused, and no hole is reported where there is none;
 //! - a flipped bit costs the batches of the commit that it hit and nothing else, and where they are
 //!   lost the report says so.
@@ -26,6 +27,7 @@
 
 mod actions;
 mod check;
+mod lending;
 mod model;
 mod random;
 mod regressions;
@@ -36,30 +38,41 @@ use world::World;
 
 /// Seeds that each run of the tests tries.
 const SEEDS: u64 = 2000;
+/// The same of histories in which segments are freed and written over all the time.
+const SEEDS_OF_LENDING: u64 = 200;
 
 #[test]
 fn simulation_by_seeds() {
+    by_seeds("simulation_by_seeds", SEEDS, World::new);
+}
+
+#[test]
+fn lending_by_seeds() {
+    by_seeds("lending_by_seeds", SEEDS_OF_LENDING, lending::world);
+}
+
+fn by_seeds(test: &str, seeds: u64, world: fn(u64) -> World) {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     let seeds = match number("SEDGE_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SEDGE_SEEDS").unwrap_or(SEEDS),
+        None => 0..number("SEDGE_SEEDS").unwrap_or(seeds),
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for first in 0..threads {
             let seeds = seeds.clone().skip(first).step_by(threads);
-            scope.spawn(|| seeds.for_each(replay));
+            scope.spawn(move || seeds.for_each(|seed| replay(test, seed, world)));
         }
     });
 }
 
 /// One history. Its trace is printed where it fails.
-fn replay(seed: u64) {
-    let mut world = World::new(seed);
+fn replay(test: &str, seed: u64, world: fn(u64) -> World) {
+    let mut world = world(seed);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
     assert!(
         outcome.is_ok(),
-        "{}\nSEDGE_SEED={seed} cargo test -p sedge-storage simulation_by_seeds",
+        "{}\nSEDGE_SEED={seed} cargo test -p sedge-storage {test}",
         world.trace.join("\n")
     );
 }

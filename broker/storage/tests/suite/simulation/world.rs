@@ -8,8 +8,9 @@ use sedge_storage::disk::memory::{Faults, Fuse, MemoryDisk};
 use sedge_storage::views::memory_base::MemoryBase;
 use sedge_storage::{Entry, Error, LogStore, OpenReport, Options, Store, open_with};
 
-use super::actions::{self, ACTIONS};
+use super::actions::{self, ACTIONS, Action};
 use super::check;
+use super::lending::{self, Lent, Located};
 use super::model::{Model, WITNESS};
 use super::random::Random;
 use crate::bytes_of::{Derive, append, batch, commit};
@@ -36,6 +37,8 @@ pub struct World {
     pub next_partition: u32,
     pub faults: Faults,
     pub snapshot: Option<Snapshot>,
+    pub located: Vec<Located>,
+    pub lent: Vec<Lent>,
     /// The store has answered with an error that ends a process.
     pub ended: bool,
     /// The views are as the process before left them, and it lost nothing.
@@ -52,7 +55,8 @@ pub struct World {
     pub holes_possible: bool,
     pub fuse: Fuse,
     pub trace: Vec<String>,
-    options: Options,
+    pub options: Options,
+    pub actions: &'static [Action],
 }
 
 impl World {
@@ -74,6 +78,8 @@ impl World {
             next_partition: LIVE + 1,
             faults: Faults::default(),
             snapshot: None,
+            located: Vec::new(),
+            lent: Vec::new(),
             ended: false,
             views_kept: false,
             is_reported: false,
@@ -84,6 +90,7 @@ impl World {
             fuse: Fuse::default(),
             trace: Vec::new(),
             options,
+            actions: ACTIONS,
         }
     }
 
@@ -104,6 +111,7 @@ impl World {
             let safe = self.crash();
             self.open(safe);
         }
+        lending::receive_all(self);
         actions::vandalise(self);
     }
 
@@ -116,9 +124,9 @@ impl World {
     }
 
     fn act(&mut self) {
-        let total: u64 = ACTIONS.iter().map(|action| action.weight).sum();
+        let total: u64 = self.actions.iter().map(|action| action.weight).sum();
         let mut at = self.random.below(total);
-        for action in ACTIONS {
+        for action in self.actions {
             if at < action.weight {
                 self.note(action.name);
                 return (action.act)(self);
@@ -221,6 +229,7 @@ impl World {
         }
         // A cleaner leaves out what it cannot read, and says so.
         self.is_reported |= self.store().usage().damaged > 0;
+        self.located.clear();
         self.store = None;
         self.ended = false;
         self.faults = Faults::default();
@@ -244,6 +253,7 @@ impl World {
     }
 
     fn cut_power(&mut self) -> usize {
+        self.lent.clear();
         if self.random.one_in(8)
             && let Some(snapshot) = self.snapshot.take()
         {
