@@ -46,12 +46,14 @@ impl Move {
         let Self {
             name,
             offset,
+            records,
             bytes,
             ..
         } = self;
         info!(
             target: "sedge::retention",
-            "{name}: the log starts at {offset} now: {bytes} bytes go"
+            "{name}: {records} records ({bytes} bytes) are over their retention and deleted; the \
+             log starts at offset {offset}"
         );
         broker.metrics.retention.limits(self.records, self.bytes);
     }

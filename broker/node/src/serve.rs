@@ -46,7 +46,7 @@ pub fn run(mut config: Config) -> Result<(), Failure> {
     running.announce(started);
     future::block_on(async {
         let stop = signals.stop().await;
-        info!(target: "sedge", "{stop:?}: shutting down");
+        info!(target: "sedge", "{stop}: shutting down");
         signals.finish(running.stop()).await;
     });
     Ok(())
@@ -73,6 +73,7 @@ impl Running {
         let opened = Opened::read(config)?;
         tell(&opened.report);
         let listeners = bind(&opened.config)?;
+        warn_of_strangers(&listeners);
         let console = bind_console(&opened.config)?;
         let Started {
             broker,
@@ -214,6 +215,21 @@ fn bind(config: &Config) -> Result<Vec<Listener>, ServeError> {
     Ok(listeners)
 }
 
+/// There is no authentication yet, so whoever reaches a listener may do everything.
+fn warn_of_strangers(listeners: &[Listener]) {
+    let addresses = listeners.iter().filter_map(|of| of.local_addr().ok());
+    let open = addresses.filter(|address| !address.ip().is_loopback());
+    let open: Vec<String> = open.map(|address| address.to_string()).collect();
+    if !open.is_empty() {
+        warn!(
+            target: "sedge",
+            "listening on {} without authentication or encryption: whoever can connect can read, \
+             write and delete everything; keep it to a network of friends, or listen on 127.0.0.1",
+            open.join(", ")
+        );
+    }
+}
+
 fn bind_console(
     config: &Config,
 ) -> Result<Option<async_io::Async<std::net::TcpListener>>, ServeError> {
@@ -301,10 +317,15 @@ fn tell(report: &OpenReport) {
         );
     }
     for hole in &report.holes {
+        let lost = hole.lost.iter().map(|lost| {
+            let (from, to) = (lost.base_offset, lost.next_offset);
+            format!("offsets {from} up to {to} of partition {}", lost.partition)
+        });
+        let lost: Vec<String> = lost.collect();
         error!(
             target: "sedge::log",
-            "segment {} is damaged at {}, {} bytes: records are lost: {:?}",
-            hole.segment.0, hole.position, hole.bytes, hole.lost
+            "segment {} is damaged at {}, {} bytes; lost: {}",
+            hole.segment.0, hole.position, hole.bytes, lost.join(", ")
         );
     }
     for id in &report.damaged_headers {

@@ -1,5 +1,6 @@
 //! SIGTERM and SIGINT as a controlled shutdown; a second SIGINT ends the process at once.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 
@@ -16,6 +17,15 @@ pub enum Stop {
     Terminated,
     /// SIGINT: Ctrl-C.
     Interrupted,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Terminated => "SIGTERM",
+            Self::Interrupted => "SIGINT",
+        })
+    }
 }
 
 /// The signals that this process takes. Install it before anything slow, so that no signal is

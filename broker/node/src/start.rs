@@ -2,6 +2,7 @@
 //! listeners and no tasks yet.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -63,11 +64,24 @@ impl fmt::Display for ServeError {
             ),
             Self::Store(error) => error.fmt(f),
             Self::Metadata(error) => error.fmt(f),
-            Self::Listen { address, source } => write!(
-                f,
-                "cannot listen on {address}: {source}; stop what listens there, or choose another \
-                 address with --listen or --console"
-            ),
+            Self::Listen { address, source } => {
+                let what_to_do = match source.kind() {
+                    ErrorKind::AddrInUse => "stop what listens there, or choose another address",
+                    ErrorKind::AddrNotAvailable => {
+                        "this machine has no such address: choose one that it has, or 0.0.0.0 for \
+                         all of them,"
+                    }
+                    ErrorKind::PermissionDenied => {
+                        "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE): choose a higher \
+                         one"
+                    }
+                    _ => "choose another address",
+                };
+                write!(
+                    f,
+                    "cannot listen on {address}: {source}; {what_to_do} with --listen or --console"
+                )
+            }
             Self::System { doing, source } => write!(f, "cannot {doing}: {source}"),
             Self::LeaderEpoch(why) => write!(f, "cannot raise the leader epoch: {why}"),
             Self::Mirror(error) => error.fmt(f),
@@ -225,4 +239,23 @@ pub struct Started {
     pub report: OpenReport,
     /// Of committed offsets and groups.
     pub unwritten: Unwritten,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_fits_why_an_address_cannot_be_listened_on() {
+        let check = |kind: ErrorKind, part: &str| {
+            let address = "10.9.8.7:9092".to_owned();
+            let source = kind.into();
+            let said = ServeError::Listen { address, source }.to_string();
+            assert!(said.contains(part), "{said}");
+        };
+        check(ErrorKind::AddrInUse, "stop what listens there");
+        check(ErrorKind::AddrNotAvailable, "has no such address");
+        check(ErrorKind::PermissionDenied, "ports below 1024");
+        check(ErrorKind::Other, "choose another address");
+    }
 }

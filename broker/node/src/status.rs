@@ -1,10 +1,13 @@
 //! The broker as the console shows it.
 
+use std::net::UdpSocket;
+
 use sedge_core::groups::Coordinator;
 use sedge_core::metadata::Topic;
 use sedge_storage::Usage;
 
 use crate::broker::Broker;
+use crate::config::Listener;
 use crate::console::{
     DiskStatus, FilterStatus, GroupStatus, Source, Status, StorageStatus, TopicStatus,
 };
@@ -31,18 +34,7 @@ impl Source for Broker {
         Status {
             node_id: self.config.node_id,
             cluster_id: self.cluster_id.clone(),
-            listeners: self
-                .config
-                .listeners
-                .iter()
-                .map(|listener| {
-                    listener
-                        .advertised
-                        .as_ref()
-                        .unwrap_or(&listener.address)
-                        .to_string()
-                })
-                .collect(),
+            listeners: self.config.listeners.iter().map(reachable).collect(),
             data: self.config.data.display().to_string(),
             topics: topics.collect(),
             groups: self.group_statuses(),
@@ -83,6 +75,28 @@ impl Source for Broker {
             warnings.push(format!("and {more} more"));
         }
         warnings
+    }
+}
+
+/// An address that clients can use: a wildcard is none. The network's own comes from the route that
+/// a packet would take; none is sent.
+fn reachable(listener: &Listener) -> String {
+    if let Some(advertised) = &listener.advertised {
+        return advertised.to_string();
+    }
+    if !listener.address.is_wildcard() {
+        return listener.address.to_string();
+    }
+    let port = listener.address.port;
+    let outward = || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        // RFC 5737: an address that nobody has.
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    };
+    match outward() {
+        Ok(address) => format!("{}:{port}, or any address of this machine", address.ip()),
+        Err(_) => format!("any address of this machine, port {port}"),
     }
 }
 

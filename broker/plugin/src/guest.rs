@@ -32,6 +32,8 @@ pub enum Toolchain {
 pub enum BuildError {
     /// No compiler on this machine makes WebAssembly.
     NoToolchain,
+    /// There is no crate in the folder, or no folder.
+    NoCrate { directory: PathBuf },
     /// A program could not be run.
     Run { program: String, source: io::Error },
     /// Cargo failed; what it said is on standard error.
@@ -77,6 +79,11 @@ pub fn build(
     directory: &Path,
     target_directory: Option<&Path>,
 ) -> Result<Vec<u8>, BuildError> {
+    if !directory.join("Cargo.toml").is_file() {
+        return Err(BuildError::NoCrate {
+            directory: directory.to_owned(),
+        });
+    }
     let module = compile(toolchain, directory, target_directory)?;
     let bytes = std::fs::read(&module).map_err(|source| BuildError::Module {
         path: module,
@@ -277,6 +284,11 @@ impl fmt::Display for BuildError {
                 f,
                 "no compiler here makes WebAssembly; run `rustup target add {TARGET}`, or on \
                  Debian `apt-get install rustc-web rust-web-src lld`"
+            ),
+            Self::NoCrate { directory } => write!(
+                f,
+                "there is no {}; name the folder of a plugin's crate",
+                directory.join("Cargo.toml").display()
             ),
             Self::Run { program, source } => write!(f, "cannot run {program}: {source}"),
             Self::Cargo => write!(f, "cargo failed, see above"),

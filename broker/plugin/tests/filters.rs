@@ -70,7 +70,11 @@ fn readings_out_of_range_are_dropped() {
             br#"{"celsius": -40 ,"sensor":"roof-3"}"#,
             br#"{"celsius":-40.5}"#,
             br#"{"sensor":"roof-3"}"#,
+            b"21.4\n",
+            b"30.1",
+            b"not a reading",
             b"\xff\xfe",
+            b"",
         ],
     );
     let outcome = filter.filter(&INFO, &records).expect("answers");
@@ -78,7 +82,9 @@ fn readings_out_of_range_are_dropped() {
         .verdicts()
         .map(|verdict| verdict == Verdict::Keep)
         .collect();
-    assert_eq!(kept, [true, false, true, false, false, false]);
+    assert_eq!(kept[..5], [true, false, true, false, false], "JSON");
+    assert_eq!(kept[5..7], [true, false], "bare numbers");
+    assert_eq!(kept[7..], [true, true, true], "what is no reading stays");
     assert!(!outcome.keeps_all());
 }
 

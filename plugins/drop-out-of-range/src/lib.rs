@@ -1,5 +1,6 @@
-//! Drops readings like `{"sensor":"roof-3","celsius":21.4}` whose `field` (`celsius`) is not within
-//! `min` (-40) and `max` (85), or is no number. Settings: `sedge.plugin.NAME.min` and so on.
+//! Drops readings whose number is not within `min` (-40) and `max` (85): that of the member `field`
+//! (`celsius`) of JSON like `{"sensor":"roof-3","celsius":21.4}`, or a bare `21.4`. JSON without it
+//! goes too; what is neither stays. Settings: `sedge.plugin.NAME.min` and so on.
 #![no_std]
 use core::ops::RangeInclusive;
 use sedge_plugin_sdk::{Config, Filter, Record, String, ToOwned, Verdict, filter, json};
@@ -17,10 +18,19 @@ impl Filter for DropOutOfRange {
     }
 
     fn filter(&mut self, record: &Record<'_>) -> Verdict {
-        let number = json::number(record.value().unwrap_or_default(), &self.field);
+        let value = record.value().unwrap_or_default().trim_ascii();
+        let is_json = value.starts_with(b"{");
+        let number = if is_json {
+            json::number(value, &self.field)
+        } else {
+            core::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse().ok())
+        };
         match number {
-            Some(number) if self.range.contains(&number) => Verdict::Keep,
-            _ => Verdict::Drop,
+            Some(number) if !self.range.contains(&number) => Verdict::Drop,
+            None if is_json => Verdict::Drop,
+            _ => Verdict::Keep,
         }
     }
 }

@@ -63,7 +63,6 @@ const fn idle(
 }
 
 const LONG_MAX: Option<&str> = Some("9223372036854775807");
-const TOPICS: &str = "Of topics that do not set it";
 
 /// In the order of their names.
 #[rustfmt::skip]
@@ -72,11 +71,15 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("auto.create.topics.enable", Boolean, Some("true"), Anything,
         "Whether a topic that a client names comes to be"),
     fixed("cluster.id", Text, None, Anything, "Identity of the cluster"),
-    idle("compression.gzip.level", Int, Some("-1"), Between(-1, 9), TOPICS),
-    idle("compression.lz4.level", Int, Some("9"), Between(1, 17), TOPICS),
+    idle("compression.gzip.level", Int, Some("-1"), Between(-1, 9),
+        "Level of gzip where the broker compresses"),
+    idle("compression.lz4.level", Int, Some("9"), Between(1, 17),
+        "Level of lz4 where the broker compresses"),
     idle("compression.type", Text, Some("producer"),
-        OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), TOPICS),
-    idle("compression.zstd.level", Int, Some("3"), Between(-131_072, 22), TOPICS),
+        OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
+        "Batches stay as the producer compressed them, whatever this says"),
+    idle("compression.zstd.level", Int, Some("3"), Between(-131_072, 22),
+        "Level of zstd where the broker compresses"),
     fixed("connections.max.idle.ms", Long, Some("600000"), AtLeast(1),
         "A connection that says nothing for so long is closed"),
     fixed("default.replication.factor", Int, Some("1"), OneOf(&["1"]), "Replicas of a new topic"),
@@ -97,44 +100,75 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "How long the cleaner sleeps when there is nothing to clean"),
     dynamic("log.cleaner.dedupe.buffer.size", Long, Some("8388608"), AtLeast(98_304),
         "Memory for the keys of a compaction; room for 25,000 keys a MiB"),
-    dynamic("log.cleaner.delete.retention.ms", Long, Some("86400000"), AtLeast(0), TOPICS),
+    dynamic("log.cleaner.delete.retention.ms", Long, Some("86400000"), AtLeast(0),
+        "How long a removal stays readable in a compacted topic. For topics without a \
+         delete.retention.ms"),
     fixed("log.cleaner.enable", Boolean, Some("true"), Anything,
         "Whether compacted topics are compacted"),
     dynamic("log.cleaner.io.max.bytes.per.second", Double, Some("1.7976931348623157E308"),
         AtLeast(1), "What the cleaner reads and writes in a second, at most"),
-    dynamic("log.cleaner.max.compaction.lag.ms", Long, LONG_MAX, AtLeast(1), TOPICS),
-    dynamic("log.cleaner.min.cleanable.ratio", Double, Some("0.5"), Between(0, 1), TOPICS),
-    dynamic("log.cleaner.min.compaction.lag.ms", Long, Some("0"), AtLeast(0), TOPICS),
-    dynamic("log.cleanup.policy", List, Some("delete"), OneOf(&["delete", "compact"]), TOPICS),
+    dynamic("log.cleaner.max.compaction.lag.ms", Long, LONG_MAX, AtLeast(1),
+        "A record is compacted after so long at the latest. For topics without a \
+         max.compaction.lag.ms"),
+    dynamic("log.cleaner.min.cleanable.ratio", Double, Some("0.5"), Between(0, 1),
+        "Share of a compacted topic that is new before it is compacted. For topics without a \
+         min.cleanable.dirty.ratio"),
+    dynamic("log.cleaner.min.compaction.lag.ms", Long, Some("0"), AtLeast(0),
+        "A record is not compacted before it is so old. For topics without a \
+         min.compaction.lag.ms"),
+    dynamic("log.cleanup.policy", List, Some("delete"), OneOf(&["delete", "compact"]),
+        "delete: old records go by retention; compact: the latest value of each key stays. For \
+         topics without a cleanup.policy"),
     fixed("log.dirs", List, Some("sedge-data"), Anything, "The data directory"),
-    dynamic("log.flush.interval.messages", Long, LONG_MAX, AtLeast(1), TOPICS),
-    idle("log.flush.interval.ms", Long, None, AtLeast(0), TOPICS),
-    idle("log.index.interval.bytes", Int, Some("4096"), AtLeast(0), TOPICS),
-    idle("log.index.size.max.bytes", Int, Some("10485760"), AtLeast(4), TOPICS),
-    idle("log.local.retention.bytes", Long, Some("-2"), AtLeast(-2), TOPICS),
-    idle("log.local.retention.ms", Long, Some("-2"), AtLeast(-2), TOPICS),
-    dynamic("log.message.timestamp.after.max.ms", Long, Some("3600000"), AtLeast(0), TOPICS),
-    dynamic("log.message.timestamp.before.max.ms", Long, LONG_MAX, AtLeast(0), TOPICS),
+    dynamic("log.flush.interval.messages", Long, LONG_MAX, AtLeast(1),
+        "1: each commit is on flash before it is answered, whatever the broker's durability. For \
+         topics without a flush.messages"),
+    idle("log.flush.interval.ms", Long, None, AtLeast(0),
+        "The broker's own flush.ms holds for all topics"),
+    idle("log.index.interval.bytes", Int, Some("4096"), AtLeast(0), "The index is not by segment"),
+    idle("log.index.size.max.bytes", Int, Some("10485760"), AtLeast(4),
+        "The index is not by segment"),
+    idle("log.local.retention.bytes", Long, Some("-2"), AtLeast(-2), "There is no remote tier"),
+    idle("log.local.retention.ms", Long, Some("-2"), AtLeast(-2), "There is no remote tier"),
+    dynamic("log.message.timestamp.after.max.ms", Long, Some("3600000"), AtLeast(0),
+        "How far a record's time may lie ahead of the broker's. For topics without a \
+         message.timestamp.after.max.ms"),
+    dynamic("log.message.timestamp.before.max.ms", Long, LONG_MAX, AtLeast(0),
+        "How far a record's time may lie behind the broker's. For topics without a \
+         message.timestamp.before.max.ms"),
     dynamic("log.message.timestamp.type", Text, Some("CreateTime"),
-        OneOf(&["CreateTime", "LogAppendTime"]), TOPICS),
-    idle("log.preallocate", Boolean, Some("false"), Anything, TOPICS),
-    dynamic("log.retention.bytes", Long, Some("-1"), AtLeast(-1), TOPICS),
+        OneOf(&["CreateTime", "LogAppendTime"]),
+        "Whose clock a record's time is of: the producer's or the broker's. For topics without a \
+         message.timestamp.type"),
+    idle("log.preallocate", Boolean, Some("false"), Anything,
+        "Segments are always allocated ahead"),
+    dynamic("log.retention.bytes", Long, Some("-1"), AtLeast(-1),
+        "Bytes of a partition above which its oldest are deleted; -1 for no limit. For topics \
+         without a retention.bytes"),
     fixed("log.retention.check.interval.ms", Long, Some("300000"), AtLeast(1),
         "How often old records are looked for"),
-    fixed("log.retention.hours", Int, Some("168"), AtLeast(-1), TOPICS),
-    fixed("log.retention.minutes", Int, None, AtLeast(-1), TOPICS),
-    dynamic("log.retention.ms", Long, None, AtLeast(-1), TOPICS),
-    idle("log.roll.hours", Int, Some("168"), AtLeast(1), TOPICS),
-    idle("log.roll.jitter.hours", Int, Some("0"), AtLeast(0), TOPICS),
-    idle("log.roll.jitter.ms", Long, None, AtLeast(0), TOPICS),
-    idle("log.roll.ms", Long, None, AtLeast(1), TOPICS),
-    idle("log.segment.bytes", Int, Some("1073741824"), AtLeast(14), TOPICS),
-    idle("log.segment.delete.delay.ms", Long, Some("60000"), AtLeast(0), TOPICS),
+    fixed("log.retention.hours", Int, Some("168"), AtLeast(-1),
+        "Age in hours at which records are deleted; -1 for never. log.retention.ms and .minutes \
+         come before it"),
+    fixed("log.retention.minutes", Int, None, AtLeast(-1),
+        "Age in minutes at which records are deleted; -1 for never. log.retention.ms comes before \
+         it"),
+    dynamic("log.retention.ms", Long, None, AtLeast(-1),
+        "Age at which records are deleted; -1 for never. For topics without a retention.ms"),
+    idle("log.roll.hours", Int, Some("168"), AtLeast(1), "Segments are not rolled by time"),
+    idle("log.roll.jitter.hours", Int, Some("0"), AtLeast(0), "Segments are not rolled by time"),
+    idle("log.roll.jitter.ms", Long, None, AtLeast(0), "Segments are not rolled by time"),
+    idle("log.roll.ms", Long, None, AtLeast(1), "Segments are not rolled by time"),
+    idle("log.segment.bytes", Int, Some("1073741824"), AtLeast(14),
+        "Segments hold all topics; their size is the broker's"),
+    idle("log.segment.delete.delay.ms", Long, Some("60000"), AtLeast(0),
+        "Segments are freed when they are no longer read"),
     fixed("max.connections", Int, Some("1024"), Between(1, 1_000_000),
         "Connections open at once; when there are so many, a new one takes the place of that which was \
          silent for longest"),
-    dynamic("message.max.bytes", Int, Some("1048588"), AtLeast(0), TOPICS),
-    idle("min.insync.replicas", Int, Some("1"), AtLeast(1), TOPICS),
+    dynamic("message.max.bytes", Int, Some("1048588"), AtLeast(0),
+        "Largest record batch. For topics without a max.message.bytes"),
+    idle("min.insync.replicas", Int, Some("1"), AtLeast(1), "There is one replica"),
     fixed("node.id", Int, Some("1"), AtLeast(0), "This broker's number"),
     fixed("num.network.threads", Int, None, Between(1, 64), "Threads of the executor"),
     fixed("num.partitions", Int, Some("1"), AtLeast(1),
@@ -158,7 +192,8 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("sedge.console", Text, Some("127.0.0.1:9644"), Anything,
         "Address of the console and of /metrics, or off"),
     dynamic("sedge.produce.validation", Text, Some("strict"), OneOf(&["strict", "relaxed"]),
-        TOPICS),
+        "strict: every record is checked; relaxed: not those of compressed batches. For topics \
+         without a sedge.produce.validation"),
     fixed("sedge.profile", Text, Some("standard"), OneOf(&["small", "standard"]),
         "small: for little memory and flash"),
     // Kafka has 102400: of five pipelined batches most wait in the client then, and each packet of
@@ -169,7 +204,8 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("socket.send.buffer.bytes", Int, Some("102400"), AtLeast(-1),
         "SO_SNDBUF of connections; -1: as the operating system likes"),
     fixed("ssl.key.password", Password, None, Anything, "Not supported yet"),
-    idle("unclean.leader.election.enable", Boolean, Some("false"), Anything, TOPICS),
+    idle("unclean.leader.election.enable", Boolean, Some("false"), Anything,
+        "There is one replica"),
 ];
 
 /// The key of that name.

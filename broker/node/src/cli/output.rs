@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
 use super::Failure;
 use super::failure::Exit;
+use crate::logging;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -22,6 +24,8 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Table {
     columns: &'static [&'static str],
+    /// The columns whose numbers are milliseconds since 1970: dates, for eyes.
+    dates: &'static [&'static str],
     rows: Vec<Vec<Value>>,
 }
 
@@ -30,8 +34,15 @@ impl Table {
     pub fn new(columns: &'static [&'static str]) -> Self {
         Self {
             columns,
+            dates: &[],
             rows: Vec::new(),
         }
+    }
+
+    /// With columns that are dates. Their names end in `_ms`, as which JSON has them.
+    #[must_use]
+    pub fn with_dates(self, dates: &'static [&'static str]) -> Self {
+        Self { dates, ..self }
     }
 
     /// Adds a row, in the order of the columns.
@@ -54,12 +65,25 @@ impl Table {
         let heads: Vec<String> = self
             .columns
             .iter()
+            .map(|name| {
+                if self.dates.contains(name) {
+                    name.trim_end_matches("_ms")
+                } else {
+                    name
+                }
+            })
             .map(|name| name.replace('_', " ").to_uppercase())
             .collect();
+        let shown = |(name, value): (&&str, &Value)| match value.as_u64() {
+            Some(ms) if self.dates.contains(name) => {
+                logging::timestamp(UNIX_EPOCH + Duration::from_millis(ms))
+            }
+            _ => cell(value),
+        };
         let cells: Vec<Vec<String>> = self
             .rows
             .iter()
-            .map(|row| row.iter().map(cell).collect())
+            .map(|row| self.columns.iter().zip(row).map(shown).collect())
             .collect();
         let mut lines = String::new();
         let width = |column: usize| {
@@ -75,7 +99,11 @@ impl Table {
         let is_number = |column: usize| {
             let values = self.rows.iter().filter_map(|row| row.get(column));
             let mut known = values.filter(|value| !value.is_null()).peekable();
-            known.peek().is_some() && known.all(Value::is_number)
+            let is_date = self
+                .columns
+                .get(column)
+                .is_some_and(|of| self.dates.contains(of));
+            !is_date && known.peek().is_some() && known.all(Value::is_number)
         };
         let numbers: Vec<bool> = (0..heads.len()).map(is_number).collect();
         for row in std::iter::once(&heads).chain(&cells) {
@@ -161,6 +189,19 @@ pub fn note(text: fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_date_is_for_eyes_and_a_number_for_programs() {
+        let mut table = Table::new(&["name", "deployed_ms"]).with_dates(&["deployed_ms"]);
+        table.row([Value::from("a"), Value::from(1_795_686_130_648_u64)]);
+        table.row([Value::from("b"), Value::Null]);
+        assert_eq!(
+            table.text(),
+            "NAME  DEPLOYED\na     2026-11-26T09:42:10.648Z\nb     -\n"
+        );
+        let json = table.json().to_string();
+        assert!(json.contains("1795686130648"), "{json}");
+    }
 
     #[test]
     fn a_table_lines_up() {

@@ -235,7 +235,8 @@ async fn deployed(client: &Client) -> Result<BTreeMap<String, Deployed>, Failure
 }
 
 async fn list(client: Client) -> Result<Table, Failure> {
-    let mut table = Table::new(&["name", "bytes", "offset", "deployed_ms"]);
+    let columns = &["name", "bytes", "offset", "deployed_ms"];
+    let mut table = Table::new(columns).with_dates(&["deployed_ms"]);
     for (name, plugin) in deployed(&client).await? {
         table.row([
             json!(name),

@@ -59,7 +59,9 @@ impl Build {
         use sedge_plugin::guest::{self, BuildError};
         let failed = |error: BuildError| {
             let exit = match error {
-                BuildError::NoToolchain => Exit::Unavailable,
+                BuildError::NoToolchain | BuildError::NoCrate { .. } | BuildError::Run { .. } => {
+                    Exit::Unavailable
+                }
                 _ => Exit::Data,
             };
             let directory = self.directory.display();

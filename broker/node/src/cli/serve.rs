@@ -12,7 +12,8 @@ use crate::logging;
 /// What the configuration may be told on the command line.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigFlags {
-    /// Configuration file [default: $SEDGE_CONFIG, /etc/sedge/sedge.toml]
+    /// Configuration file, TOML or NAME.properties [default: $SEDGE_CONFIG,
+    /// /etc/sedge/sedge.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Data directory [key: log.dirs]

@@ -99,7 +99,7 @@ impl fmt::Display for Problem {
                 write!(f, "{source}: unknown key `{key}`")?;
                 match nearest {
                     Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
-                    None => write!(f, "; `sedge config dump` lists the known keys"),
+                    None => write!(f, "; `sedge config dump --effective` lists the known keys"),
                 }
             }
             Self::Value {

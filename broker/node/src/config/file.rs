@@ -1,5 +1,6 @@
-//! Keys from a TOML file. A dotted key, a quoted one and a nested table say the same thing:
-//! `"log.retention.ms" = 1`, `log.retention.ms = 1` and `[log.retention]` with `ms = 1`.
+//! Keys from a file, which is TOML unless its name says that it is of properties. A dotted key, a
+//! quoted one and a nested table say the same thing: `"log.retention.ms" = 1`,
+//! `log.retention.ms = 1` and `[log.retention]` with `ms = 1`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Problem;
-use super::{Settings, Source};
+use super::{Settings, Source, properties};
 
 /// A configuration is written by hand; what is larger than this is not one.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -16,6 +17,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Reads the file into the settings; what is wrong with it joins the problems.
 pub fn read(path: &Path, settings: &mut Settings, problems: &mut Vec<Problem>) {
     match read_text(path) {
+        Ok(text) if properties::is_named_so(path) => {
+            properties::parse(path, &text, settings, problems);
+        }
         Ok(text) => parse(path, &text, settings, problems),
         Err(error) => problems.push(Problem::Read {
             path: path.to_path_buf(),
@@ -39,7 +43,14 @@ pub fn parse(path: &Path, text: &str, settings: &mut Settings, problems: &mut Ve
         Ok(table) => table,
         Err(error) => {
             let line = line_of(text, error.span().map_or(0, |span| span.start));
-            let message = error.message().to_owned();
+            let message = match properties_line(text, line) {
+                Some((key, value)) => format!(
+                    "{}: the file is TOML, where this reads \"{key}\" = {value}; a file that is \
+                     called NAME.properties is read as Kafka's",
+                    error.message()
+                ),
+                None => error.message().to_owned(),
+            };
             problems.push(Problem::Syntax {
                 path: path.to_path_buf(),
                 line,
@@ -53,9 +64,45 @@ pub fn parse(path: &Path, text: &str, settings: &mut Settings, problems: &mut Ve
         text,
         settings,
         problems,
-        lines: BTreeMap::new(),
+        lines: Lines::default(),
     };
     reader.table("", table.get_ref());
+}
+
+/// A line as Kafka's properties have it, with its value as TOML has it.
+fn properties_line(text: &str, line: usize) -> Option<(&str, toml::Value)> {
+    let (key, value) = text.lines().nth(line.checked_sub(1)?)?.split_once('=')?;
+    let (key, value) = (key.trim().trim_matches('"'), value.trim());
+    let is_key = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
+    let is_one = !key.is_empty() && key.chars().all(is_key);
+    let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', '{']);
+    (is_one && is_bare).then(|| (key, toml::Value::from(value)))
+}
+
+/// The line that each key was met in.
+#[derive(Debug, Default)]
+pub struct Lines(BTreeMap<String, usize>);
+
+impl Lines {
+    /// Whether a key is met for the first time. Where it is not, that is a problem.
+    pub fn is_new(
+        &mut self,
+        key: &str,
+        line: usize,
+        path: &Path,
+        problems: &mut Vec<Problem>,
+    ) -> bool {
+        let Some(before) = self.0.insert(key.to_owned(), line) else {
+            return true;
+        };
+        problems.push(Problem::Twice {
+            key: key.to_owned(),
+            path: path.to_path_buf(),
+            first_line: before.min(line),
+            second_line: before.max(line),
+        });
+        false
+    }
 }
 
 struct Reader<'a> {
@@ -63,8 +110,7 @@ struct Reader<'a> {
     text: &'a str,
     settings: &'a mut Settings,
     problems: &'a mut Vec<Problem>,
-    /// The line each key was met in.
-    lines: BTreeMap<String, usize>,
+    lines: Lines,
 }
 
 impl Reader<'_> {
@@ -78,12 +124,12 @@ impl Reader<'_> {
             let line = line_of(self.text, name.span().start);
             match value.get_ref() {
                 DeValue::Table(inner) => self.table(&key, inner),
-                value => self.value(key, line, value),
+                value => self.value(&key, line, value),
             }
         }
     }
 
-    fn value(&mut self, key: String, line: usize, value: &DeValue<'_>) {
+    fn value(&mut self, key: &str, line: usize, value: &DeValue<'_>) {
         if key.is_empty() {
             self.problems.push(Problem::Syntax {
                 path: self.path.to_path_buf(),
@@ -92,15 +138,7 @@ impl Reader<'_> {
             });
             return;
         }
-        if let Some(first_line) = self.lines.insert(key.clone(), line) {
-            let (first_line, second_line) = (first_line.min(line), first_line.max(line));
-            let path = self.path.to_path_buf();
-            self.problems.push(Problem::Twice {
-                key,
-                path,
-                first_line,
-                second_line,
-            });
+        if !self.lines.is_new(key, line, self.path, self.problems) {
             return;
         }
         match text_of(value) {
@@ -109,7 +147,7 @@ impl Reader<'_> {
                     path: self.path.to_path_buf(),
                     line,
                 };
-                self.settings.put(&key, &text, source);
+                self.settings.put(key, &text, source);
             }
             Err(kind) => self.problems.push(Problem::Syntax {
                 path: self.path.to_path_buf(),

@@ -115,26 +115,43 @@ pub const LINK_KEYS: &[LinkKey] = &[
     link("topics.exclude", "Topics that are not copied all the same"),
 ];
 
-/// Keys of Kafka that a server.properties brings along and that mean nothing here.
-const WITHOUT_EFFECT: &[&str] = &[
-    "broker.id",
-    "controller.listener.names",
-    "controller.quorum.bootstrap.servers",
-    "controller.quorum.voters",
-    "inter.broker.listener.name",
-    "listener.security.protocol.map",
-    "log.cleaner.threads",
-    "num.io.threads",
-    "num.recovery.threads.per.data.dir",
-    "num.replica.fetchers",
-    "process.roles",
+/// Keys of Kafka that a server.properties brings along and that mean nothing here, with why.
+#[rustfmt::skip]
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("broker.id", "the broker's number is node.id"),
+    ("controller.listener.names", INSIDE),
+    ("controller.quorum.bootstrap.servers", INSIDE),
+    ("controller.quorum.voters", INSIDE),
+    ("group.coordinator.rebalance.protocols", "groups speak the classic protocol"),
+    ("inter.broker.listener.name", ALONE),
+    ("listener.security.protocol.map", "every listener is plaintext as yet"),
+    ("log.cleaner.threads", "there is one cleaner"),
+    ("log.dir", "the data directory is log.dirs"),
+    ("num.io.threads", "requests are run by num.network.threads"),
+    ("num.recovery.threads.per.data.dir", "a start replays one log"),
+    ("num.replica.fetchers", ALONE),
+    ("offsets.topic.replication.factor", ALONE),
+    ("process.roles", INSIDE),
+    ("replica.lag.time.max.ms", ALONE),
+    ("share.coordinator.state.topic.min.isr", NO_SHARES),
+    ("share.coordinator.state.topic.replication.factor", NO_SHARES),
+    ("transaction.state.log.min.isr", NO_TRANSACTIONS),
+    ("transaction.state.log.replication.factor", NO_TRANSACTIONS),
+    ("zookeeper.connect", NO_ZOOKEEPER),
+    ("zookeeper.connection.timeout.ms", NO_ZOOKEEPER),
 ];
+
+const ALONE: &str = "there is one broker, without replicas";
+const INSIDE: &str = "the controller is inside the broker";
+const NO_SHARES: &str = "there are no share groups yet";
+const NO_TRANSACTIONS: &str = "there are no transactions yet";
+const NO_ZOOKEEPER: &str = "the controller is inside the broker, and there is no ZooKeeper";
 
 /// Whether a configuration may have this key.
 pub fn is_known(key: &str) -> bool {
     match split_mirror(key) {
         Some((_, rest)) => is_link_key(rest),
-        None => find(key).is_some() || broker::is_plugin_key(key) || WITHOUT_EFFECT.contains(&key),
+        None => find(key).is_some() || broker::is_plugin_key(key) || left_out(key).is_some(),
     }
 }
 
@@ -144,9 +161,15 @@ fn is_link_key(key: &str) -> bool {
     security || LINK_KEYS.iter().any(|link| link.name == key) || client::KEYS.contains(&key)
 }
 
-/// Whether the key is Kafka's and means nothing here.
-pub fn is_without_effect(key: &str) -> bool {
-    WITHOUT_EFFECT.contains(&key) || broker::broker_key(key).is_some_and(|key| !key.has_effect)
+fn left_out(key: &str) -> Option<&'static str> {
+    let found = WITHOUT_EFFECT.iter().find(|(name, _)| *name == key);
+    found.map(|(_, why)| *why)
+}
+
+/// Why a key of Kafka's means nothing here; `None` for any other.
+pub fn why_without_effect(key: &str) -> Option<&'static str> {
+    let idle = broker::broker_key(key).filter(|key| !key.has_effect);
+    left_out(key).or_else(|| idle.map(|key| key.doc))
 }
 
 /// Whether the key is one of the broker's, which topics fall back to and `DescribeConfigs` shows.
@@ -186,7 +209,7 @@ pub fn names_like(key: &str) -> Vec<String> {
         .chain(PROCESS_KEYS)
         .map(|key| key.name);
     broker
-        .chain(WITHOUT_EFFECT.iter().copied())
+        .chain(WITHOUT_EFFECT.iter().map(|(name, _)| *name))
         .map(str::to_owned)
         .collect()
 }
@@ -212,8 +235,22 @@ mod tests {
                 pair[1].name
             );
         }
-        for name in WITHOUT_EFFECT {
+        for (name, _) in WITHOUT_EFFECT {
             assert!(find(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_key_is_told_in_words_of_its_own() {
+        let mut told = std::collections::BTreeMap::new();
+        for key in all() {
+            let before = told.insert(key.doc, key.name);
+            let both_buffers = key.doc.starts_with("SO_");
+            assert!(
+                before.is_none() || both_buffers,
+                "{before:?} and {}",
+                key.name
+            );
         }
     }
 

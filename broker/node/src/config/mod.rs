@@ -1,4 +1,5 @@
-//! What the process was told: one TOML file, the environment, and flags.
+//! What the process was told: one file (TOML, or the form of Kafka's `server.properties`), the
+//! environment, and flags.
 //!
 //! Keys are Kafka's `server.properties` names wherever Kafka has one, and sedge's own otherwise
 //! ([`keys`]). A file is overridden by `SEDGE_*` variables, and those by flags. Every value keeps
@@ -14,6 +15,7 @@ pub mod error;
 pub mod file;
 pub mod keys;
 pub mod nearest;
+pub mod properties;
 pub mod settings;
 pub mod typed;
 pub mod values;
@@ -61,6 +63,7 @@ fn load_from(
     let path = named.or_else(|| system_file.exists().then(|| system_file.to_path_buf()));
     if let Some(path) = path {
         file::read(&path, &mut settings, &mut problems);
+        settings.file = Some(path);
     }
     environment::apply(environment, &mut settings);
     for (key, value) in &flags.values {

@@ -52,6 +52,8 @@ pub struct Setting {
 #[derive(Debug, Default, Clone)]
 pub struct Settings {
     values: BTreeMap<String, Setting>,
+    /// The file that was read, where there is one.
+    pub file: Option<PathBuf>,
     /// Things worth saying that are no errors.
     pub warnings: Vec<String>,
 }
@@ -115,9 +117,9 @@ impl Settings {
             }
         }
         for (key, setting) in &self.values {
-            if keys::is_without_effect(key) {
+            if let Some(why) = keys::why_without_effect(key) {
                 self.warnings.push(format!(
-                    "{}: `{key}` is Kafka's and has no effect in sedge",
+                    "{}: `{key}` is Kafka's and has no effect in sedge: {why}",
                     setting.source
                 ));
             }

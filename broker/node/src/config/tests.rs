@@ -130,6 +130,15 @@ fn what_is_wrong_is_said() {
     check("log.dirs = [\"a\", \"b\"]", &["one directory"]);
     check("node.id = 1979-05-27", &["a date"]);
     check("node.id = ", &["f.toml:1"]);
+    check(
+        "node.id=1\nlog.dirs=/var/lib/kafka\n",
+        &[
+            "f.toml:2",
+            "\"log.dirs\" = \"/var/lib/kafka\"",
+            "NAME.properties",
+        ],
+    );
+    check("zookeper = \"x\"", &["config dump --effective"]);
     check("\"flush.ms\" = 1\n[flush]\nms = 2", &["flush.ms", "line 1"]);
     check(
         "[mirror.hq]\ntopcis = \"a\"",
@@ -151,6 +160,47 @@ fn a_variable_that_is_no_key_is_a_warning() {
     // Kubernetes sets SEDGE_PORT in every pod that has a service called sedge beside it.
     let config = load_text("", &[("SEDGE_PORT", "tcp://10.0.0.1:9092")], &[]).unwrap();
     assert!(config.settings.warnings[0].contains("SEDGE_PORT"));
+}
+
+/// The keys that Kafka 4.3's own `config/server.properties` sets.
+#[test]
+fn a_server_properties_is_read() {
+    let text = "# comment\nprocess.roles=broker,controller\nnode.id=7\n\
+        controller.quorum.bootstrap.servers=localhost:9093\nlisteners=PLAINTEXT://:9092\n\
+        inter.broker.listener.name=PLAINTEXT\nadvertised.listeners=PLAINTEXT://localhost:9092\n\
+        controller.listener.names=CONTROLLER\n\
+        listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+        num.network.threads=3\nnum.io.threads=8\nsocket.send.buffer.bytes=102400\n\
+        socket.receive.buffer.bytes=102400\nsocket.request.max.bytes=104857600\n\
+        log.dirs=/tmp/kraft-combined-logs\nnum.partitions=1\n\
+        num.recovery.threads.per.data.dir=1\noffsets.topic.replication.factor=1\n\
+        share.coordinator.state.topic.replication.factor=1\n\
+        share.coordinator.state.topic.min.isr=1\ntransaction.state.log.replication.factor=1\n\
+        transaction.state.log.min.isr=1\nlog.retention.hours=168\n\
+        log.segment.bytes=1073741824\nlog.retention.check.interval.ms=300000\n";
+    let name = format!("sedge-{}-server.properties", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, text).unwrap();
+    let flags = Flags {
+        file: Some(path.clone()),
+        values: Vec::new(),
+    };
+    let config = load_from(&flags, Path::new("/nonexistent"), std::iter::empty());
+    std::fs::remove_file(&path).unwrap();
+    let config = config.unwrap();
+    assert_eq!((config.node_id, config.num_network_threads), (7, 3));
+    assert_eq!(config.data, Path::new("/tmp/kraft-combined-logs"));
+    assert_eq!(config.settings.file, Some(path));
+    let roles = config
+        .settings
+        .warnings
+        .iter()
+        .find(|of| of.contains("process.roles"));
+    assert!(
+        roles
+            .unwrap()
+            .contains("the controller is inside the broker")
+    );
 }
 
 #[test]

@@ -426,7 +426,7 @@ impl Config {
             let (value, source) = default();
             Setting { value, source }
         });
-        if keys::is_secret(key.name) {
+        if keys::is_secret(key.name) && !setting.value.is_empty() {
             return Setting {
                 value: "(hidden)".to_owned(),
                 ..setting

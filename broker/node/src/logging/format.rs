@@ -85,7 +85,7 @@ fn priority(level: Level) -> u8 {
 }
 
 /// RFC 3339 with milliseconds, in UTC. A clock before 1970 reads as 1970.
-fn timestamp(now: SystemTime) -> String {
+pub fn timestamp(now: SystemTime) -> String {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = date(days);

@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime};
 
 use log::{Log, Metadata, Record};
 
-pub use format::Format;
+pub use format::{Format, timestamp};
 
 use filter::Filter;
 use repeats::Repeats;

@@ -38,7 +38,9 @@ fn spin() -> ! {
 /// Some tenths of a second of steps that hang on each other, so that none can be left out.
 fn work() {
     let steps = 0..core::hint::black_box(200_000_000_u64);
-    let sum = steps.fold(1_u64, |sum, step| (sum ^ step).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let sum = steps.fold(1_u64, |sum, step| {
+        (sum ^ step).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    });
     if sum == 0 {
         log::info("a sum of 0");
     }
