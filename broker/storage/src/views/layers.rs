@@ -142,7 +142,8 @@ impl Layers {
                 return (removed, Some((key, value)));
             }
             removed.insert(key);
-            high.offset = key.offset - 1;
+            let Some(before) = key.before() else { break };
+            high = before;
         }
         (removed, None)
     }
@@ -217,7 +218,7 @@ impl<L: HasLayers> Merged<'_, L> {
         found.map(|value| decode(key, &value)).transpose()
     }
 
-    /// The largest key in `low..=high`, which differ in the offset only.
+    /// The largest key in `low..=high`, which are of one table.
     pub fn last(&self, low: LogKey, mut high: LogKey) -> Result<Option<(LogKey, LogValue)>, Error> {
         let (removed, layered) = self
             .layers
@@ -233,7 +234,8 @@ impl<L: HasLayers> Merged<'_, L> {
             if !removed.contains(&key) {
                 return Ok(Some((key, value)));
             }
-            high.offset = key.offset - 1;
+            let Some(before) = key.before() else { break };
+            high = before;
         }
         Ok(layered)
     }

@@ -106,6 +106,17 @@ impl LogKey {
         }
     }
 
+    /// The largest key of its table that is smaller. Offsets are not negative.
+    pub fn before(self) -> Option<Self> {
+        if self.offset > 0 {
+            let offset = self.offset - 1;
+            return Some(Self { offset, ..self });
+        }
+        let id = self.id.checked_sub(1)?;
+        let offset = i64::MAX;
+        Some(Self { id, offset, ..self })
+    }
+
     pub fn encode(self) -> [u8; 17] {
         let mut out = [0; 17];
         out[0] = self.table as u8;
