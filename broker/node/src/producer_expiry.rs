@@ -13,7 +13,7 @@ use async_io::Timer;
 use log::{debug, warn};
 use sedge_core::log::producers::{self, ProducerEntry};
 use sedge_protocol::ids::{PartitionId, ProducerId};
-use sedge_storage::{Error, View};
+use sedge_storage::{Error, View, ViewReader};
 
 use crate::broker::Broker;
 use crate::limits::PRODUCERS_EXPIRED_AT_ONCE;
@@ -38,50 +38,71 @@ pub async fn run(broker: Arc<Broker>) {
 /// Forgets who has not written since `until_ms`, and says how many that were.
 async fn expire(broker: &Arc<Broker>, until_ms: i64) -> Result<usize, Stopped> {
     let mut count = 0;
-    loop {
+    let mut next = Some(Vec::new());
+    while let Some(from) = next {
         let looking = Arc::clone(broker);
-        let found = match blocking::unblock(move || silent(&looking, until_ms)).await {
-            Ok(found) => found,
+        let look = move || silent(&*looking.store, &from, until_ms);
+        let page = match blocking::unblock(look).await {
+            Ok(page) => page,
             Err(failure) => {
                 warn!(target: "sedge::log", "producers cannot be looked through: {failure}");
                 return Ok(count);
             }
         };
-        let is_all = found.len() < PRODUCERS_EXPIRED_AT_ONCE;
-        if found.is_empty() {
-            return Ok(count);
+        next = page.next;
+        if page.silent.is_empty() {
+            continue;
         }
-        let forgotten = broker.writer.expire_producers(found, until_ms).await?;
+        let forgotten = broker
+            .writer
+            .expire_producers(page.silent, until_ms)
+            .await?;
         count += forgotten;
-        // None: they have written since, or the disk is full. The next look is soon enough.
-        if is_all || forgotten == 0 {
-            return Ok(count);
+        // They have written since, or the disk is full. The next look is soon enough.
+        if forgotten == 0 {
+            break;
         }
     }
+    Ok(count)
 }
 
 /// Some of those who have been silent.
-fn silent(broker: &Broker, until_ms: i64) -> Result<Vec<(PartitionId, ProducerId)>, Error> {
-    let mut found = Vec::new();
-    let store = &broker.store;
-    store.view_scan(View::Producers, &[], &mut |key, value| {
-        let is_silent = |entry: ProducerEntry| entry.last_ms() <= until_ms;
-        if found.len() < PRODUCERS_EXPIRED_AT_ONCE
-            && ProducerEntry::decode(value).is_some_and(is_silent)
-        {
-            found.extend(producers::parse_view_key(key));
+#[derive(Debug)]
+struct Page {
+    silent: Vec<(PartitionId, ProducerId)>,
+    /// The key where the look goes on, unless it came to the end.
+    next: Option<Vec<u8>>,
+}
+
+/// The first who have been silent, from the key `from` on.
+fn silent(views: &(impl ViewReader + ?Sized), from: &[u8], until_ms: i64) -> Result<Page, Error> {
+    let mut silent = Vec::new();
+    let mut next = None;
+    views.view_scan_from(View::Producers, &[], from, &mut |key, value| {
+        if silent.len() == PRODUCERS_EXPIRED_AT_ONCE {
+            next = Some(key.to_vec());
+            return false;
         }
+        let is_silent = |entry: ProducerEntry| entry.last_ms() <= until_ms;
+        if ProducerEntry::decode(value).is_some_and(is_silent) {
+            silent.extend(producers::parse_view_key(key));
+        }
+        true
     })?;
-    Ok(found)
+    Ok(Page { silent, next })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+
     use futures_lite::future;
-    use sedge_core::log::SequenceRange;
+    use sedge_core::log::{Producers, SequenceRange};
     use sedge_protocol::ErrorCode;
     use sedge_protocol::ids::{Offset, ProducerEpoch};
     use sedge_protocol::records::{BatchBuilder, Compression, Producer};
+    use sedge_storage::{Commit, ViewUpdate};
 
     use super::*;
     use crate::test_broker::TestBroker;
@@ -164,11 +185,108 @@ mod tests {
         let node = TestBroker::start(&[]);
         node.create_topic("t", &[]);
         produce(&node, 7, 0).unwrap();
-        let found = silent(&node.broker, i64::MAX).unwrap();
-        assert_eq!(found, [(node.partition("t"), ProducerId(7))]);
+        let page = silent(&*node.broker.store, &[], i64::MAX).unwrap();
+        assert_eq!(page.silent, [(node.partition("t"), ProducerId(7))]);
+        assert_eq!(page.next, None);
         // As if it had written behind the look.
-        let forgotten = node.broker.writer.expire_producers(found, 0);
+        let forgotten = node.broker.writer.expire_producers(page.silent, 0);
         assert_eq!(future::block_on(forgotten).unwrap(), 0);
         assert_eq!(known(&node), [7]);
+    }
+
+    /// The entry of a producer that wrote last at `last_ms`.
+    fn entry(producer: i64, last_ms: i64) -> Vec<u8> {
+        let range = SequenceRange {
+            producer_id: ProducerId(producer),
+            epoch: ProducerEpoch(0),
+            first: 0,
+            last: 0,
+            is_filtered: false,
+        };
+        let mut producers = Producers::default();
+        producers.apply(&range, Offset::ZERO, 0, last_ms);
+        producers.get(range.producer_id).unwrap().encode()
+    }
+
+    /// A view of producers that counts what is looked at.
+    struct Counted {
+        entries: BTreeMap<Vec<u8>, Vec<u8>>,
+        looked_at: Cell<usize>,
+    }
+
+    impl ViewReader for Counted {
+        fn view_get(&self, _: View, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+            Ok(self.entries.get(key).cloned())
+        }
+
+        fn view_scan_from(
+            &self,
+            _: View,
+            prefix: &[u8],
+            from: &[u8],
+            each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+        ) -> Result<(), Error> {
+            for (key, value) in self.entries.range(from.to_vec()..) {
+                self.looked_at.set(self.looked_at.get() + 1);
+                if !key.starts_with(prefix) || !each(key, value) {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    /// All of them were looked at again for each few that were forgotten.
+    #[test]
+    fn each_producer_is_looked_at_once() {
+        const PRODUCERS: i64 = 10 * PRODUCERS_EXPIRED_AT_ONCE as i64;
+        let key = |producer| producers::view_key(PartitionId(1), ProducerId(producer));
+        // Every other one has written since.
+        let entries = (0..PRODUCERS).map(|id| (key(id), entry(id, id % 2)));
+        let mut views = Counted {
+            entries: entries.collect(),
+            looked_at: Cell::new(0),
+        };
+        let (mut pages, mut forgotten) = (0, 0);
+        let mut next = Some(Vec::new());
+        while let Some(from) = next {
+            let page = silent(&views, &from, 0).unwrap();
+            next = page.next;
+            pages += 1;
+            forgotten += page.silent.len();
+            for (partition, producer) in page.silent {
+                let key = producers::view_key(partition, producer);
+                assert!(views.entries.remove(&key).is_some(), "{producer} again");
+            }
+        }
+        assert_eq!(forgotten, PRODUCERS as usize / 2);
+        let looked_at = views.looked_at.get();
+        assert!(
+            looked_at <= PRODUCERS as usize + pages,
+            "{looked_at} of {PRODUCERS} in {pages} looks"
+        );
+    }
+
+    #[test]
+    fn more_than_one_look_finds_are_forgotten() {
+        const PRODUCERS: i64 = 2 * PRODUCERS_EXPIRED_AT_ONCE as i64 + 1;
+        let node = TestBroker::start(&[]);
+        let id = node.create_topic("t", &[]);
+        // The last of each three has written since.
+        let updates = (0..PRODUCERS * 3).map(|producer| ViewUpdate {
+            view: View::Producers,
+            key: producers::view_key(id, ProducerId(producer)),
+            value: Some(entry(producer, producer % 3)),
+        });
+        let commit = Commit {
+            entries: Vec::new(),
+            updates: updates.collect(),
+            append_ms: node.broker.clock.append_ms(),
+        };
+        node.broker.store.append(commit).unwrap();
+        assert_eq!(expire_until(&node, 1), PRODUCERS as usize * 2);
+        let left: Vec<i64> = (0..PRODUCERS).map(|number| number * 3 + 2).collect();
+        assert_eq!(known(&node), left);
+        assert_eq!(expire_until(&node, 1), 0);
     }
 }
