@@ -69,6 +69,10 @@ pub const DISK_WORK_AT_ONCE: usize = 16;
 /// Requests that wait for the writer thread.
 pub const WRITER_QUEUE_MAX: usize = 1024;
 
+/// The cleaner waits for the writer to end a segment: for the commits before that, and a flush. On
+/// a card that takes longer, the next round finds the segment ended.
+pub const ROLL_WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// Requests that go into one commit.
 pub const COMMIT_REQUESTS_MAX: usize = 256;
 

@@ -51,6 +51,12 @@ pub fn round(pace: &Pace, set_aside: &mut SetAside) {
     let mut undecided = BTreeSet::new();
     loop {
         let mut found = look(pace, set_aside);
+        if may_roll && found.needs_roll {
+            may_roll = false;
+            pace.broker.writer.roll();
+            // What that made due is overdue already, and does not wait for the next round.
+            found = look(pace, set_aside);
+        }
         let only_overdue = budget::is_spent(pace);
         found
             .due
@@ -58,10 +64,6 @@ pub fn round(pace: &Pace, set_aside: &mut SetAside) {
         metrics
             .dirtiest_percent
             .set((found.dirtiest * 100.0) as i64);
-        if may_roll && found.needs_roll {
-            pace.broker.writer.roll();
-            may_roll = false;
-        }
         if found.due.is_empty() {
             return;
         }

@@ -220,6 +220,27 @@ fn an_open_transaction_holds_compaction_back() {
     assert_eq!((empty.base_offset(), empty.base_sequence()), (Offset(4), 1));
 }
 
+/// What was overdue in the active segment waited for the backoff once more after the segment had
+/// been ended.
+#[test]
+fn what_is_overdue_in_the_active_segment_is_compacted_in_the_round_that_ends_it() {
+    let mut log = Log::new(&[("max.compaction.lag.ms", "1")]);
+    log.write(&[("a", "1")]).write(&[("a", "2")]);
+    let clock = &log.node.broker.clock;
+    let written_ms = clock.append_ms();
+    while clock.append_ms() <= written_ms + 1 {
+        std::thread::yield_now();
+    }
+    let written_to = log.node.broker.store.active_segment();
+    compaction::round(&log.pace, &mut log.set_aside);
+    assert_ne!(log.node.broker.store.active_segment(), written_to);
+    assert_eq!(log.show(), "[1:a=2]");
+    // What was rolled once is not rolled for nothing.
+    let written_to = log.node.broker.store.active_segment();
+    compaction::round(&log.pace, &mut log.set_aside);
+    assert_eq!(log.node.broker.store.active_segment(), written_to);
+}
+
 const BUDGET: &str = "sedge.disk.write.budget.bytes.per.day";
 
 /// One such batch, of an older version or under `sedge.produce.validation=relaxed`, had all of its

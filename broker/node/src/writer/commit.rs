@@ -116,7 +116,7 @@ pub(super) struct Round<'a> {
     dropped: Vec<PartitionId>,
     metadata_changed: bool,
     pub(super) must_sync: bool,
-    must_roll: bool,
+    rolls: Vec<Done<()>>,
 }
 
 impl<'a> Round<'a> {
@@ -144,7 +144,7 @@ impl<'a> Round<'a> {
             dropped: Vec::new(),
             metadata_changed: false,
             must_sync: false,
-            must_roll: false,
+            rolls: Vec::new(),
         }
     }
 
@@ -165,9 +165,7 @@ impl<'a> Round<'a> {
         let flush = self.persist();
         self.publish();
         self.acknowledge();
-        if self.must_roll {
-            self.roll();
-        }
+        self.roll();
         let segment = self.broker.store.active_segment();
         if self.state.segment != segment {
             self.state.segment = segment;
@@ -263,7 +261,7 @@ impl<'a> Round<'a> {
                 let count = self.plan_expiry(&silent, until_ms);
                 self.replies.push(Reply::ExpireProducers(done, count));
             }
-            Request::Roll => self.must_roll = true,
+            Request::Roll { done } => self.rolls.push(done),
             Request::Flush => self.must_sync |= self.is_dirty.load(Ordering::Acquire),
             // What came with it was reserved as well, or each for itself.
             Request::Probe { room } if self.reserved.is_none() => {
@@ -461,13 +459,20 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn roll(&self) {
+    /// Ends the segment that the commit went to, where that was asked for.
+    fn roll(&mut self) {
+        if self.rolls.is_empty() {
+            return;
+        }
         match self.broker.store.roll() {
             Ok(()) => {}
             Err(refusal) if refusal.is_refusal() => {
                 warn!(target: "sedge::cleaner", "the segment is not ended: {refusal}");
             }
             Err(failure) => exit::fatal("begin a segment", &failure),
+        }
+        for done in self.rolls.drain(..) {
+            let _ = done.try_send(());
         }
     }
 }

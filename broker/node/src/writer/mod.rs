@@ -26,6 +26,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use async_channel::{Receiver, Sender, TrySendError};
+use async_io::Timer;
+use futures_lite::future;
 use sedge_core::log::{AppendError, SequenceRange};
 use sedge_core::metadata::{Command, CommandError, CommandReply, Topic};
 use sedge_protocol::batch::Batch;
@@ -34,7 +36,7 @@ use sedge_storage::limits::FREEING_ROWS_MAX;
 use sedge_storage::{Entry, Room, ViewUpdate};
 
 use crate::broker::Broker;
-use crate::limits::{WRITER_QUEUE_MAX, WRITER_STACK_BYTES};
+use crate::limits::{ROLL_WAIT_MAX, WRITER_QUEUE_MAX, WRITER_STACK_BYTES};
 
 /// Where a reply goes. Dropping it without one means that the broker stops.
 pub type Done<T> = Sender<T>;
@@ -106,7 +108,7 @@ pub enum Request {
         done: Done<usize>,
     },
     /// Ends the active segment, so that it can be cleaned.
-    Roll,
+    Roll { done: Done<()> },
     /// Flushes what interval durability has acknowledged already.
     Flush,
     /// Reserves room without writing, to learn whether the disk accepts writes again.
@@ -274,9 +276,19 @@ impl Writer {
         self.requests.send_blocking(request).is_ok() && reply.recv_blocking().is_ok()
     }
 
-    /// Ends the active segment, some time; from a thread that may wait.
+    /// Ends the active segment; from a thread that may wait. A full disk may refuse that, and a
+    /// writer that is very busy may do it later than is waited for.
     pub fn roll(&self) {
-        let _ = self.requests.send_blocking(Request::Roll);
+        let (done, reply) = async_channel::bounded(1);
+        let asked = async {
+            if self.requests.send(Request::Roll { done }).await.is_ok() {
+                let _ = reply.recv().await;
+            }
+        };
+        let over = async {
+            Timer::after(ROLL_WAIT_MAX).await;
+        };
+        future::block_on(future::or(asked, over));
     }
 
     /// Frees segments, some time; from a thread that may wait.

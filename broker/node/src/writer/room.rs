@@ -26,7 +26,7 @@ impl Request {
             Self::Replace { entries, .. } => rows_to_free(entries.len(), Urgency::Upkeep),
             Self::Probe { room } => *room,
             // Nothing in the log.
-            Self::ExpireProducers { .. } | Self::Roll | Self::Flush | Self::Stop => NOTHING,
+            Self::ExpireProducers { .. } | Self::Roll { .. } | Self::Flush | Self::Stop => NOTHING,
         }
     }
 
