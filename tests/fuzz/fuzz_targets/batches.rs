@@ -45,9 +45,15 @@ fn split(input: &[u8]) {
 fn read(header: BatchHeader, body: &[u8]) {
     let mut opener = Opener::new();
     let mut facts = Vec::new();
-    let checked = check_records(&header, body, &mut opener, DECOMPRESSED_BYTES_MAX, |record| {
-        facts.push((record.timestamp_delta, record.has_key));
-    });
+    let checked = check_records(
+        &header,
+        body,
+        &mut opener,
+        DECOMPRESSED_BYTES_MAX,
+        |record| {
+            facts.push((record.timestamp_delta, record.has_key));
+        },
+    );
     let Ok(body) = decompress(&header, body, DECOMPRESSED_BYTES_MAX) else {
         assert!(checked.is_err(), "what is taken can be decompressed");
         return;
