@@ -121,7 +121,7 @@ mod tests {
             partition: node.partition("t"),
             topic: Arc::clone(node.broker.metadata.load().topic("t").unwrap()),
             sequence: SequenceRange::of(&batch.header),
-            batch: Some(batch),
+            batch: Ok(Some(batch)),
         };
         let reply = future::block_on(node.broker.writer.append(vec![part], Vec::new()));
         let outcome = reply.unwrap().remove(0);

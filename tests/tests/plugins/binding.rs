@@ -1,7 +1,7 @@
 //! What a topic may be bound to, and what is told of a binding that cannot work.
 
 use sedge_tests::sedge::Options;
-use sedge_tests::wire::{self, Batch, error};
+use sedge_tests::wire::{self, Batch, Connection, error};
 use sedge_tests::{http, plugin};
 
 use crate::support::{APPEND, MISBEHAVE, Place, RANGE, SET, alter, command, replace, validate};
@@ -127,6 +127,38 @@ fn a_topic_whose_plugin_was_deleted_says_so_everywhere() {
         http::get(place.sedge.console(), "/readyz"),
         (200, "ok\n".into())
     );
+}
+
+/// A batch behind one that the missing filter had refused took its place, and that one was out of
+/// order for good.
+#[test]
+fn after_a_restart_no_batch_passes_one_that_the_missing_filter_refused() {
+    let mut place = Place::start("passed", Options::default());
+    place.deploy("range", RANGE);
+    let mut at = place.connect();
+    wire::create_topic(&mut at, "t", 1, &[("sedge.filter", "range")]);
+    plugin::wait_filtered(&mut at, "t");
+    let produce = |at: &mut Connection, sequence: i32| {
+        let batch = Batch {
+            producer_id: 7,
+            producer_epoch: 0,
+            base_sequence: sequence,
+            ..Batch::of(&[br#"{"celsius":1}"#.to_vec()])
+        };
+        wire::produce(at, "t", 0, &batch.encode()).error
+    };
+    assert_eq!(produce(&mut at, 0), error::NONE);
+    plugin::delete(&place.sedge.bootstrap(), "range");
+    place.sedge.terminate();
+    place.sedge.start_again();
+    let mut at = place.connect();
+    assert_eq!(produce(&mut at, 1), error::NOT_ENOUGH_REPLICAS);
+    place.deploy("range", RANGE);
+    plugin::wait_filtered(&mut at, "t");
+    assert_eq!(produce(&mut at, 2), error::OUT_OF_ORDER_SEQUENCE);
+    for sequence in [1, 2] {
+        assert_eq!(produce(&mut at, sequence), error::NONE, "{sequence}");
+    }
 }
 
 #[test]

@@ -8,6 +8,9 @@
 //! *last* sequences of what was sent, so a replay of the headers leads to the same next sequence;
 //! and a batch sent again is known by its last sequence, with a first one that is not above the
 //! stored.
+//!
+//! Where the sequence to come is not known for sure (a producer that nobody remembers; a filtered
+//! topic after a restart) the first batch that comes is taken, unless an earlier one was refused.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -60,6 +63,10 @@ impl SequenceRange {
         }
     }
 
+    fn contains(&self, sequence: i32) -> bool {
+        distance(self.first, sequence) <= distance(self.first, self.last)
+    }
+
     /// The first sequence of a batch that has the last `kept` sequences of this range.
     #[must_use]
     pub fn first_of_last(&self, kept: i32) -> i32 {
@@ -104,9 +111,21 @@ pub enum SequenceVerdict {
     Duplicate(WrittenBatch),
 }
 
+/// A batch that was refused, not for its sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RefusedBatch {
+    epoch: ProducerEpoch,
+    first: i32,
+}
+
 /// The producers of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Producers(BTreeMap<i64, ProducerEntry>);
+pub struct Producers {
+    known: BTreeMap<i64, ProducerEntry>,
+    /// The earliest batch that was refused of a producer whose next sequence is not known for sure.
+    /// That batch comes again, and a later one must not have taken its place.
+    refused: BTreeMap<i64, RefusedBatch>,
+}
 
 impl Producers {
     /// # Errors
@@ -114,8 +133,8 @@ impl Producers {
     pub fn check(&self, range: &SequenceRange) -> Result<SequenceVerdict, AppendError> {
         // A producer that nobody remembers (its records are gone, or it expired) may begin
         // anywhere.
-        let Some(entry) = self.0.get(&range.producer_id.get()) else {
-            return Ok(SequenceVerdict::Next);
+        let Some(entry) = self.known.get(&range.producer_id.get()) else {
+            return self.judge_gap(range);
         };
         if range.epoch < entry.epoch {
             return Err(AppendError::new(
@@ -128,9 +147,13 @@ impl Producers {
                 ),
             ));
         }
+        let takes_gap = entry.is_restored && range.is_filtered;
         if range.epoch > entry.epoch {
             if range.first == 0 {
                 return Ok(SequenceVerdict::Next);
+            }
+            if takes_gap {
+                return self.judge_gap(range);
             }
             return Err(out_of_order(range, "a new epoch begins at 0"));
         }
@@ -138,21 +161,50 @@ impl Producers {
             .batches
             .iter()
             .rev()
-            .find(|batch| batch.last == range.last && batch.first >= range.first)
+            .find(|batch| batch.last == range.last && range.contains(batch.first))
         {
             return Ok(SequenceVerdict::Duplicate(*written));
         }
         let last = entry.batches.last().map_or(-1, |batch| batch.last);
-        if last < 0 || range.first == step(last, 1) {
+        if last >= 0 && range.first == step(last, 1) {
             return Ok(SequenceVerdict::Next);
         }
-        if entry.is_restored && range.is_filtered && is_ahead(range.first, last) {
-            return Ok(SequenceVerdict::Next);
+        if last < 0 || (takes_gap && is_ahead(range.first, last)) {
+            return self.judge_gap(range);
         }
         Err(out_of_order(
             range,
             &alloc::format!("the last one seen is {last}"),
         ))
+    }
+
+    /// A batch where the sequence to come is not known is the next one, unless an earlier one was
+    /// refused.
+    fn judge_gap(&self, range: &SequenceRange) -> Result<SequenceVerdict, AppendError> {
+        let refused = self.refused.get(&range.producer_id.get());
+        let earlier = refused
+            .filter(|refused| refused.epoch == range.epoch && is_ahead(range.first, refused.first));
+        earlier.map_or(Ok(SequenceVerdict::Next), |refused| {
+            let why = alloc::format!("{} was refused and comes first", refused.first);
+            Err(out_of_order(range, &why))
+        })
+    }
+
+    /// Takes a batch that is refused, for another reason than its sequence.
+    pub fn refuse(&mut self, range: &SequenceRange) {
+        let id = range.producer_id.get();
+        let is_sure = |entry: &ProducerEntry| !entry.is_restored;
+        // Where the sequence to come is known, no later one is taken anyway.
+        if self.known.get(&id).is_some_and(is_sure)
+            || self.check(range) != Ok(SequenceVerdict::Next)
+        {
+            return;
+        }
+        if self.refused.len() >= PRODUCERS_PER_PARTITION_MAX && !self.refused.contains_key(&id) {
+            self.refused.pop_first();
+        }
+        let (epoch, first) = (range.epoch, range.first);
+        self.refused.insert(id, RefusedBatch { epoch, first });
     }
 
     /// Takes a written batch. What is forgotten for it, because there are too many producers, is
@@ -165,19 +217,20 @@ impl Producers {
         now_ms: i64,
     ) -> Option<ProducerId> {
         let id = range.producer_id.get();
-        let forgotten = if self.0.len() >= PRODUCERS_PER_PARTITION_MAX && !self.0.contains_key(&id)
-        {
-            self.forget_oldest()
-        } else {
-            None
-        };
-        let entry = self.0.entry(id).or_insert_with(|| ProducerEntry {
+        let forgotten =
+            if self.known.len() >= PRODUCERS_PER_PARTITION_MAX && !self.known.contains_key(&id) {
+                self.forget_oldest()
+            } else {
+                None
+            };
+        let entry = self.known.entry(id).or_insert_with(|| ProducerEntry {
             is_restored: false,
             epoch: range.epoch,
             batches: Vec::new(),
             last_ms: now_ms,
         });
         entry.is_restored = false;
+        self.refused.remove(&id);
         if entry.epoch != range.epoch {
             entry.epoch = range.epoch;
             entry.batches.clear();
@@ -197,46 +250,52 @@ impl Producers {
 
     fn forget_oldest(&mut self) -> Option<ProducerId> {
         let oldest = self
-            .0
+            .known
             .iter()
             .min_by_key(|(_, entry)| entry.last_ms)
             .map(|(id, _)| *id)?;
-        self.0.remove(&oldest);
+        self.known.remove(&oldest);
         Some(ProducerId(oldest))
     }
 
     /// Forgets a producer, unless it has written since `until_ms`; whether it did.
     pub fn expire(&mut self, id: ProducerId, until_ms: i64) -> bool {
-        let entry = self.0.get(&id.get());
+        let entry = self.known.get(&id.get());
         let is_silent = entry.is_some_and(|entry| entry.last_ms <= until_ms);
         if is_silent {
-            self.0.remove(&id.get());
+            self.known.remove(&id.get());
         }
         is_silent
     }
 
     #[must_use]
     pub fn get(&self, id: ProducerId) -> Option<&ProducerEntry> {
-        self.0.get(&id.get())
+        self.known.get(&id.get())
     }
 
     /// Puts back what [`ProducerEntry::encode`] saved. Of too many, the ones that wrote last stay.
     pub fn restore(&mut self, id: ProducerId, entry: ProducerEntry) {
-        self.0.insert(id.get(), entry);
-        if self.0.len() > PRODUCERS_PER_PARTITION_MAX {
+        self.known.insert(id.get(), entry);
+        if self.known.len() > PRODUCERS_PER_PARTITION_MAX {
             self.forget_oldest();
         }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &ProducerEntry)> {
-        self.0.iter().map(|(id, entry)| (ProducerId(*id), entry))
+        self.known
+            .iter()
+            .map(|(id, entry)| (ProducerId(*id), entry))
     }
+}
+
+/// How far `to` comes after `from`.
+fn distance(from: i32, to: i32) -> i64 {
+    (i64::from(to) - i64::from(from)).rem_euclid(SEQUENCES)
 }
 
 /// Whether `sequence` comes after `last`, on the shorter way around.
 fn is_ahead(sequence: i32, last: i32) -> bool {
-    let ahead = (i64::from(sequence) - i64::from(last)).rem_euclid(SEQUENCES);
-    (1..SEQUENCES / 2).contains(&ahead)
+    (1..SEQUENCES / 2).contains(&distance(last, sequence))
 }
 
 fn out_of_order(range: &SequenceRange, why: &str) -> AppendError {
@@ -481,6 +540,109 @@ mod tests {
         );
         restarted.apply(&later, Offset(10), 0, 0);
         assert!(!check(&restarted, range(0, 50, 10).filtered(true)));
+    }
+
+    fn restarted(producers: &Producers) -> Producers {
+        let mut restarted = Producers::default();
+        for (id, entry) in producers.iter() {
+            restarted.restore(id, ProducerEntry::decode(&entry.encode()).unwrap());
+        }
+        restarted
+    }
+
+    /// Batch B, in flight behind A, was taken where A had been refused, and A was out of order for
+    /// good.
+    #[test]
+    fn what_was_refused_comes_before_what_is_behind_it() {
+        let (first, second, third) = (range(0, 30, 10), range(0, 40, 10), range(0, 50, 10));
+        let tables = [
+            (
+                "a filtered topic after a restart",
+                restarted(&after(&[range(0, 0, 10)])),
+            ),
+            (
+                "right behind the last one",
+                restarted(&after(&[range(0, 0, 30)])),
+            ),
+            ("a producer that nobody remembers", Producers::default()),
+        ];
+        for (name, mut producers) in tables {
+            let check = |producers: &Producers, range: SequenceRange| {
+                producers
+                    .check(&range.filtered(true))
+                    .map_err(|error| error.code)
+            };
+            let next = Ok(SequenceVerdict::Next);
+            let out_of_order = Err(ErrorCode::OutOfOrderSequenceNumber);
+            // An earlier one may be refused as well.
+            producers.refuse(&second.filtered(true));
+            assert_eq!(check(&producers, third), out_of_order, "{name}");
+            assert_eq!(check(&producers, first), next, "{name}");
+            producers.refuse(&first.filtered(true));
+            producers.refuse(&third.filtered(true));
+            assert_eq!(check(&producers, second), out_of_order, "{name}");
+            // Another epoch has nothing to do with that.
+            assert_eq!(check(&producers, range(1, 0, 1)), next, "{name}");
+            for (at, sent) in [first, second, third].into_iter().enumerate() {
+                assert_eq!(check(&producers, sent), next, "{name}: {sent:?}");
+                producers.apply(&sent, Offset(100 + at as i64), 0, 0);
+            }
+        }
+    }
+
+    /// What a filter dropped may be all that a new epoch began with.
+    #[test]
+    fn a_gap_where_a_new_epoch_begins_is_taken_as_any_other() {
+        let live = after(&[range(0, 0, 10)]);
+        let (first, second) = (range(1, 0, 10), range(1, 10, 10));
+        let later = |producers: &Producers| producers.check(&second.filtered(true)).is_ok();
+        assert!(!later(&live), "nothing is taken while it runs");
+        let mut restarted = restarted(&live);
+        assert!(restarted.check(&second).is_err(), "without a filter");
+        assert!(later(&restarted));
+        restarted.refuse(&first.filtered(true));
+        assert!(!later(&restarted), "the first one comes again");
+    }
+
+    #[test]
+    fn what_was_refused_for_its_sequence_holds_nothing_back() {
+        let mut producers = restarted(&after(&[range(0, 20, 10)]));
+        producers.refuse(&range(0, 5, 3).filtered(true));
+        let later = range(0, 50, 10).filtered(true);
+        assert_eq!(producers.check(&later).unwrap(), SequenceVerdict::Next);
+    }
+
+    #[test]
+    fn refused_producers_are_bounded() {
+        let mut producers = Producers::default();
+        for id in 0..PRODUCERS_PER_PARTITION_MAX as i64 + 10 {
+            producers.refuse(&SequenceRange {
+                producer_id: ProducerId(id),
+                ..range(0, 0, 1)
+            });
+        }
+        assert_eq!(producers.refused.len(), PRODUCERS_PER_PARTITION_MAX);
+    }
+
+    /// It was out of order for good where its sequences go around and a filter left the last few.
+    #[test]
+    fn a_filtered_batch_is_known_again_where_sequences_go_around() {
+        let sent = range(0, i32::MAX - 49, 100);
+        for kept in [1, 40, 60, 100] {
+            let stored = SequenceRange {
+                first: sent.first_of_last(kept),
+                ..sent
+            };
+            let producers = restarted(&after(&[stored]));
+            let verdict = producers.check(&sent.filtered(true));
+            assert!(
+                matches!(verdict, Ok(SequenceVerdict::Duplicate(_))),
+                "{kept} kept: {verdict:?}"
+            );
+            // More than that was never sent so.
+            let shorter = range(0, sent.first_of_last(kept - 1), kept - 1);
+            assert!(kept == 1 || producers.check(&shorter.filtered(true)).is_err());
+        }
     }
 
     #[test]

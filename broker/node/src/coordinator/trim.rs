@@ -172,7 +172,7 @@ async fn append(
         partition: id,
         topic: Arc::clone(topic),
         sequence: None,
-        batch: Some(batch),
+        batch: Ok(Some(batch)),
     });
     let appended = broker.writer.append(parts.collect(), updates).await;
     let outcomes = appended.map_err(|_| "the broker is shutting down".to_owned())?;

@@ -167,7 +167,7 @@ async fn append(
             partition: id,
             topic: Arc::clone(&topic),
             sequence: None,
-            batch: Some(batch),
+            batch: Ok(Some(batch)),
         }));
     }
     let outcomes = broker.writer.append(parts, updates).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sedge_core::log::{AppendError, SequenceRange, check_header};
 use sedge_core::metadata::Topic;
+use sedge_protocol::batch::Batch;
 use sedge_protocol::kafka::generated::produce_request::ProduceRequestData;
 use sedge_protocol::kafka::generated::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponseData, TopicProduceResponse,
@@ -140,45 +141,53 @@ async fn admit_partition(
     }
     let now_ms = request.broker.clock.now().wall_ms;
     let records = records.unwrap_or_default();
-    let checked = match check_header(records, request.version(), &topic.config) {
-        Ok(batch) => request.broker.openers.check(batch, topic, now_ms).await,
-        Err(error) => Err(error),
-    };
-    let batch = match checked {
+    let batch = match check_header(records, request.version(), &topic.config) {
         Ok(batch) => batch,
         Err(error) => return Slot::Done(Err(error)),
     };
+    // What was sent counts for the producer's sequence, also where a filter leaves less of it.
+    let sequence =
+        SequenceRange::of(&batch.header).map(|range| range.filtered(topic.config.has_filter()));
+    let checked = request.broker.openers.check(batch, topic, now_ms).await;
+    let batch = match checked {
+        Ok(batch) => admit_batch(request, topic, index, batch).await,
+        Err(error) => Err(error),
+    };
+    match (batch, sequence) {
+        (Err(error), None) => Slot::Done(Err(error)),
+        (Ok(None), None) => Slot::Emptied,
+        (batch, sequence) => {
+            parts.push(AppendPart {
+                partition,
+                topic: Arc::clone(topic),
+                sequence,
+                batch,
+            });
+            Slot::Queued(parts.len() - 1)
+        }
+    }
+}
+
+/// What the topic's filters leave of a batch that is fit to be written.
+async fn admit_batch(
+    request: &Request,
+    topic: &Arc<Topic>,
+    index: i32,
+    batch: Batch,
+) -> Result<Option<Batch>, AppendError> {
     let metrics = &request.broker.metrics;
     metrics
         .produce_records
         .add(batch.header.record_count().max(0) as u64);
     metrics.produce_bytes.add(batch.bytes() as u64);
-    // What was sent counts for the producer's sequence, also where a filter leaves less of it.
-    let sequence =
-        SequenceRange::of(&batch.header).map(|range| range.filtered(topic.config.has_filter()));
-    let batch = if topic.config.has_filter() {
-        let (metadata, client_id) = (&request.broker.metadata, request.client_id());
-        let plugins = &request.broker.plugins;
-        match plugins
-            .filter(metadata, topic, index, client_id, batch)
-            .await
-        {
-            Ok(batch) => batch,
-            Err(error) => return Slot::Done(Err(error)),
-        }
-    } else {
-        Some(batch)
-    };
-    if batch.is_none() && sequence.is_none() {
-        return Slot::Emptied;
+    if !topic.config.has_filter() {
+        return Ok(Some(batch));
     }
-    parts.push(AppendPart {
-        partition,
-        topic: Arc::clone(topic),
-        sequence,
-        batch,
-    });
-    Slot::Queued(parts.len() - 1)
+    let (metadata, client_id) = (&request.broker.metadata, request.client_id());
+    let plugins = &request.broker.plugins;
+    plugins
+        .filter(metadata, topic, index, client_id, batch)
+        .await
 }
 
 impl Slot {

@@ -15,7 +15,10 @@ impl Round<'_> {
         let Unit { parts, updates } = unit;
         let planned = match self.judge(&parts) {
             Ok(planned) => planned,
-            Err(error) => return parts.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => {
+                self.refuse(&parts);
+                return parts.iter().map(|_| Err(error.clone())).collect();
+            }
         };
         let with_verdicts = parts.into_iter().zip(planned);
         let outcomes = with_verdicts.map(|(part, planned)| self.apply(part, &planned));
@@ -43,11 +46,22 @@ impl Round<'_> {
             // Deleted while the batch was on its way.
             return Err(ErrorCode::UnknownTopicOrPartition.into());
         }
-        self.state
-            .partitions
-            .get(self.broker, part.partition)
-            .map_err(|error| partition::storage_error(&error))?
-            .plan(part.sequence.as_ref())
+        let partition = self.state.partitions.get(self.broker, part.partition);
+        let partition = partition.map_err(|error| partition::storage_error(&error))?;
+        match &part.batch {
+            Ok(_) => partition.plan(part.sequence.as_ref()),
+            Err(refused) => Err(refused.clone()),
+        }
+    }
+
+    /// What their producers sent behind them may not come before them.
+    fn refuse(&mut self, parts: &[AppendPart]) {
+        for part in parts {
+            let partition = self.state.partitions.find(part.partition);
+            if let Some((partition, range)) = partition.zip(part.sequence.as_ref()) {
+                partition.log.producers.refuse(range);
+            }
+        }
     }
 
     fn apply(&mut self, part: AppendPart, planned: &Planned) -> Appended {
@@ -72,7 +86,8 @@ impl Round<'_> {
         }
         let base_offset = partition.log.next_offset();
         let mut log_append_time_ms = None;
-        let batch = batch.map(|mut batch| {
+        // One that was refused is not planned.
+        let batch = batch.ok().flatten().map(|mut batch| {
             batch.header.set_base_offset(base_offset);
             batch.header.set_leader_epoch(epoch);
             if is_log_append_time {

@@ -48,8 +48,10 @@ pub struct AppendPart {
     pub topic: Arc<Topic>,
     /// The sequences that the producer sent, where it is idempotent.
     pub sequence: Option<SequenceRange>,
-    /// `None` where a filter dropped every record: only the sequence advances.
-    pub batch: Option<Batch>,
+    /// `None` where a filter dropped every record: only the sequence advances. Why it is refused
+    /// where it is already: that is noted in the order in which batches came, so that a later one
+    /// does not take its place.
+    pub batch: Result<Option<Batch>, AppendError>,
 }
 
 /// What became of an [`AppendPart`].

@@ -32,7 +32,7 @@ impl Request {
 
     /// Whether it is a small write that a flush has to follow.
     pub(super) fn is_flushed(&self, broker: &Broker) -> bool {
-        let is_sync = |part: &AppendPart| broker.is_sync(&part.topic.config);
+        let is_sync = |part: &AppendPart| part.batch.is_ok() && broker.is_sync(&part.topic.config);
         match self {
             Self::Append { units, .. } => units.iter().any(|unit| unit.parts.iter().any(is_sync)),
             _ => false,
@@ -45,7 +45,8 @@ pub(super) const NOTHING: Room = rows_to_free(0, Urgency::Command);
 /// Room for the batches of parts; `None` without parts.
 pub(super) fn of_parts<'a>(parts: impl Iterator<Item = &'a AppendPart>) -> Option<Room> {
     let of_part = |part: &AppendPart| {
-        let bytes = part.batch.as_ref().map(Batch::bytes);
+        let batch = part.batch.as_ref().ok().and_then(Option::as_ref);
+        let bytes = batch.map(Batch::bytes);
         Room::ordinary(bytes.unwrap_or(0) as u64, u64::from(bytes.is_some()))
     };
     parts.map(of_part).reduce(Room::and)

@@ -110,7 +110,7 @@ impl Node {
             partition: self.partitions(topic)[index],
             topic: Arc::clone(found),
             sequence: SequenceRange::of(&batch.header),
-            batch: Some(batch),
+            batch: Ok(Some(batch)),
         }
     }
 
@@ -148,12 +148,16 @@ fn batch(bytes: usize) -> Batch {
 }
 
 fn of_producer(sequence: i32) -> Batch {
+    of_producer_with(sequence, 1)
+}
+
+fn of_producer_with(sequence: i32, bytes: usize) -> Batch {
     let mut builder = BatchBuilder::new(Compression::None).producer(Producer {
         id: ProducerId(7),
         epoch: ProducerEpoch(0),
         base_sequence: sequence,
     });
-    builder.push(1, None, Some(b"x"), &[]);
+    builder.push(1, None, Some(&vec![7; bytes]), &[]);
     builder.build().unwrap()
 }
 
@@ -330,6 +334,44 @@ fn a_repeat_needs_no_room() {
     let fill = |node: &Node| alone(node.part("t", 0, batch(1)));
     while codes(&node.append(vec![fill(&node)])) == [None] {}
     assert_eq!(codes(&node.append(vec![alone(part)])), [None]);
+}
+
+/// A batch of the same producer that there was room for took the place of one that there was none
+/// for, and that one was out of order for good.
+#[test]
+fn a_full_disk_lets_no_batch_pass_the_one_before_it() {
+    let mut node = Node::new(MemoryStore::with_room(64 << 10));
+    node.create("t", 1).unwrap();
+    let large = node.part("t", 0, of_producer_with(0, 1 << 20));
+    let small = node.part("t", 0, of_producer(1));
+    let out_of_order = Some(ErrorCode::OutOfOrderSequenceNumber);
+    let both = [large, small.clone()].map(alone);
+    assert_eq!(codes(&node.append(both.into())), [Some(FULL), out_of_order]);
+    let smaller = node.part("t", 0, of_producer(0));
+    let both = [smaller, small].map(alone);
+    assert_eq!(codes(&node.append(both.into())), [None, None]);
+}
+
+/// The same, of one that is refused before it comes here: its filter was not ready.
+#[test]
+fn a_batch_that_is_refused_before_lets_none_pass() {
+    let mut node = Node::new(MemoryStore::new());
+    node.create("t", 1).unwrap();
+    let [first, second] = [0, 1].map(|sequence| node.part("t", 0, of_producer(sequence)));
+    let mut refused = first.clone();
+    let not_ready = ErrorCode::NotEnoughReplicas;
+    refused.batch = Err(not_ready.into());
+    let out_of_order = Some(ErrorCode::OutOfOrderSequenceNumber);
+    let both = [refused.clone(), second.clone()].map(alone);
+    let answered = codes(&node.append(both.into()));
+    assert_eq!(answered, [Some(not_ready), out_of_order]);
+    assert_eq!(node.end(first.partition), Offset(0));
+    let both = [first, second.clone()].map(alone);
+    assert_eq!(codes(&node.append(both.into())), [None, None]);
+    // What is in the log is not taken back.
+    let both = [refused, second].map(alone);
+    assert_eq!(codes(&node.append(both.into())), [Some(not_ready), None]);
+    assert_eq!(node.end(node.partitions("t")[0]), Offset(2));
 }
 
 #[test]
