@@ -6,3 +6,7 @@
 mod metadata;
 #[path = "damage/offline.rs"]
 mod offline;
+#[path = "damage/segments.rs"]
+mod segments;
+#[path = "damage/views.rs"]
+mod views;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use log::{error, info, warn};
-use sedge_core::metadata::{Facts, METADATA_PARTITION, Salvage, Topic};
+use sedge_core::metadata::{Facts, Image, METADATA_PARTITION, Salvage, Topic};
 use sedge_protocol::ids::{NodeId, Offset, PartitionId};
 use sedge_protocol::metadata_records::MetadataRecord;
 use sedge_storage::{Damaged, LostRange, ScrubCursor, Scrubbed};
@@ -100,7 +100,7 @@ fn tell(broker: &Broker, done: &Scrubbed) {
 
 fn tell_damaged(broker: &Broker, damaged: &Damaged) {
     let (segment, at) = (damaged.segment.0, damaged.position);
-    let bytes = damaged.end - at;
+    let bytes = damaged.bytes();
     if damaged.lost.is_empty() {
         error!(
             target: "sedge::scrub",
@@ -117,10 +117,13 @@ fn tell_damaged(broker: &Broker, damaged: &Damaged) {
         let last = lost.next_offset.plus(-1);
         error!(
             target: "sedge::scrub",
-            "{}: offsets {} to {last} are damaged on disk (segment {segment} at {at}, {bytes} \
-             bytes): reads pass over them",
+            "{}: offsets {} to {last} are damaged on disk ({}): reads pass over them",
             name(broker, lost.partition),
-            lost.base_offset
+            lost.base_offset,
+            match segment {
+                0 => "their segment is gone".to_owned(),
+                _ => format!("segment {segment} at {at}, {bytes} bytes"),
+            }
         );
     }
     info!(target: "sedge::scrub", "what else is in segment {segment} is served on");
@@ -178,7 +181,14 @@ fn only_in_memory(broker: &Broker) -> Result<Vec<String>, sedge_storage::Error> 
 }
 
 fn name(broker: &Broker, id: PartitionId) -> String {
-    let image = broker.metadata.load();
+    name_in(&broker.metadata.load(), id)
+}
+
+/// `TOPIC-INDEX`, or what is left where no topic has it.
+pub fn name_in(image: &Image, id: PartitionId) -> String {
+    if id == METADATA_PARTITION {
+        return "__cluster_metadata".to_owned();
+    }
     let found = image.topics().find_map(|topic| {
         let index = topic.partitions().position(|of| of == id)?;
         Some(format!("{}-{index}", topic.name))

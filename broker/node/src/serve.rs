@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use async_io::Timer;
 use futures_lite::future;
 use log::{error, info, warn};
-use sedge_core::metadata::Command;
+use sedge_core::metadata::{Command, Image};
 use sedge_storage::OpenReport;
 
 use crate::broker::Broker;
@@ -71,7 +71,7 @@ impl Running {
             .collect::<Result<Vec<_>, _>>()
             .map_err(ServeError::Mirror)?;
         let opened = Opened::read(config)?;
-        tell(&opened.report);
+        tell(&opened.report, opened.image());
         let listeners = bind(&opened.config)?;
         warn_of_strangers(&listeners);
         let console = bind_console(&opened.config)?;
@@ -308,7 +308,7 @@ fn background(broker: &Arc<Broker>) -> Vec<async_executor::Task<()>> {
     tasks
 }
 
-fn tell(report: &OpenReport) {
+fn tell(report: &OpenReport, image: &Image) {
     if let Some(torn) = &report.torn_tail {
         info!(
             target: "sedge::log",
@@ -317,15 +317,38 @@ fn tell(report: &OpenReport) {
         );
     }
     for hole in &report.holes {
-        let lost = hole.lost.iter().map(|lost| {
-            let (from, to) = (lost.base_offset, lost.next_offset);
-            format!("offsets {from} up to {to} of partition {}", lost.partition)
-        });
-        let lost: Vec<String> = lost.collect();
+        let place = match (hole.segment.0, hole.bytes) {
+            (0, _) => "a segment is gone".to_owned(),
+            (segment, 0) => format!(
+                "segment {segment} ends or lacks something at {}",
+                hole.position
+            ),
+            (segment, bytes) => {
+                format!(
+                    "segment {segment} is damaged at {}, {bytes} bytes",
+                    hole.position
+                )
+            }
+        };
+        if hole.lost.is_empty() {
+            error!(target: "sedge::log", "{place}: what it had is not known");
+        }
+        for lost in &hole.lost {
+            error!(
+                target: "sedge::log",
+                "{place}: {}: offsets {} to {} are lost; reads pass over them",
+                scrub::name_in(image, lost.partition),
+                lost.base_offset,
+                lost.next_offset.plus(-1)
+            );
+        }
+    }
+    for id in &report.damaged_footers {
         error!(
             target: "sedge::log",
-            "segment {} is damaged at {}, {} bytes; lost: {}",
-            hole.segment.0, hole.position, hole.bytes, lost.join(", ")
+            "segment {} has a damaged footer, and all of its frames; \
+             `sedge doctor --repair footers` writes it again",
+            id.0
         );
     }
     for id in &report.damaged_headers {

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use sedge_core::config::BrokerDefaults;
 use sedge_core::groups::GroupConfig;
-use sedge_core::metadata::MetadataMachine;
+use sedge_core::metadata::{Image, MetadataMachine};
 use sedge_protocol::ids::NodeId;
 use sedge_storage::{OpenReport, Options, Store};
 
@@ -174,6 +174,11 @@ impl Opened {
             metadata,
             groups,
         })
+    }
+
+    /// The topics.
+    pub fn image(&self) -> &Image {
+        self.metadata.image()
     }
 
     /// Starts the threads.

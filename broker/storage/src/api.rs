@@ -599,6 +599,8 @@ pub struct OpenReport {
     pub holes: Vec<Hole>,
     /// Segments whose header is damaged, and which are read by what their frames say.
     pub damaged_headers: Vec<SegmentId>,
+    /// Cold segments of which the footer is damaged, and which have all of their frames.
+    pub damaged_footers: Vec<SegmentId>,
     /// The views were missing, unreadable or ahead of the log, and were made anew.
     pub views_rebuilt: bool,
     /// The log ended before what the views had seen: a disk that did not keep what it had synced.

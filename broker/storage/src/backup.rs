@@ -22,6 +22,7 @@ mod manifest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub(crate) use manifest::{check_whole, make_ordinary};
 pub const MANIFEST: &str = "backup.toml";
 const SEGMENTS: &str = "segments";
 const FIRST: &str = "segments.new";
+/// Why a segment is missed, mostly.
+const IS_GONE: &str = "its file is gone";
 
 /// How to take it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,11 +95,15 @@ struct New {
 }
 
 /// Why a segment could not be taken as it was listed.
+#[derive(Debug)]
 enum Missed {
     /// Freed since, or in use for something else.
-    Gone,
+    Gone(SegmentId, &'static str),
     Failed(Error),
 }
+
+/// What a listing was, and what of it was missed.
+type Try = (Vec<SegmentId>, Option<(SegmentId, &'static str)>);
 
 impl From<Error> for Missed {
     fn from(error: Error) -> Self {
@@ -225,25 +232,33 @@ struct Taking {
 impl Taking {
     /// Every segment of a listing during which none was lost.
     fn take_all(&mut self) -> Result<BTreeMap<SegmentId, Taken>, Error> {
+        let mut last: Option<Try> = None;
         for _ in 0..limits::BACKUP_LISTINGS_MAX {
-            if let Some(taken) = self.take_listed()? {
-                return Ok(taken);
+            let (ids, missed) = match self.take_listed()? {
+                Ok(taken) => return Ok(taken),
+                Err(missed) => missed,
+            };
+            let is_same = missed.is_some() && last.as_ref() == Some(&(ids.clone(), missed));
+            last = Some((ids, missed));
+            // Nobody has freed anything: it will not be otherwise the next time.
+            if is_same {
+                break;
             }
         }
-        Err(Error::Refused {
-            why: "segments are freed faster than they can be copied; try again",
-        })
+        let missed = last.and_then(|(_, missed)| missed);
+        let (segment, why) = missed.unzip();
+        Err(Error::NotTaken { segment, why })
     }
 
-    fn take_listed(&mut self) -> Result<Option<BTreeMap<SegmentId, Taken>>, Error> {
+    fn take_listed(&mut self) -> Result<Result<BTreeMap<SegmentId, Taken>, Try>, Error> {
         let ids = self.list()?;
         // A folder is not read at one moment. What is there twice was there in between.
         if ids != self.list()? {
-            return Ok(None);
+            return Ok(Err((ids, None)));
         }
         match self.take_each(&ids) {
-            Ok(taken) => Ok(Some(taken)),
-            Err(Missed::Gone) => Ok(None),
+            Ok(taken) => Ok(Ok(taken)),
+            Err(Missed::Gone(id, why)) => Ok(Err((ids, Some((id, why))))),
             Err(Missed::Failed(error)) => Err(error),
         }
     }
@@ -260,7 +275,7 @@ impl Taking {
         // What is still written comes first, while it says little that the listing does not know,
         // and gets its names last: at any moment the target's log has no hole before its end.
         for id in ids {
-            let file = self.from.open(*id)?.ok_or(Missed::Gone)?;
+            let file = self.from.open(*id)?.ok_or(Missed::Gone(*id, IS_GONE))?;
             let Some(header) = header_as(&*file, *id)? else {
                 // The newest one is about to be begun. Another one cannot be read by anybody.
                 if ids.last() != Some(id) {
@@ -269,8 +284,12 @@ impl Taking {
                 continue;
             };
             match scan::read_footer(&*file, *id, header.generation)? {
-                Some(_) => sealed.push(*id),
-                // A cleaner is at it, and nothing in the log points there yet.
+                Some(footer) => {
+                    let cold = footer.facts.iter().filter_map(EntryHead::cold_segment);
+                    self.pointed_at.extend(cold);
+                    sealed.push(*id);
+                }
+                // A cleaner is at it, or its footer is damaged, which the rows tell.
                 None if header.is_cold => {}
                 None => {
                     taken.insert(*id, self.copy(&*file, &header, None)?);
@@ -302,8 +321,16 @@ impl Taking {
                 continue;
             }
             match self.from.open(*id)? {
+                Some(file) if header_of(&*file, *id)?.is_none() => {
+                    log::error!(
+                        "segment {}, at which the log points, cannot be read, and is left out",
+                        id.0
+                    );
+                }
                 Some(_) => more.push(*id),
-                None if *id > newest || listed.contains(id) => return Err(Missed::Gone),
+                None if *id > newest || listed.contains(id) => {
+                    return Err(Missed::Gone(*id, IS_GONE));
+                }
                 None => {}
             }
         }
@@ -311,19 +338,22 @@ impl Taking {
     }
 
     fn take_sealed(&mut self, id: SegmentId) -> Result<Taken, Missed> {
-        let file = self.from.open(id)?.ok_or(Missed::Gone)?;
-        let header = header_as(&*file, id)?.ok_or(Missed::Gone)?;
-        let footer = scan::read_footer(&*file, id, header.generation)?.ok_or(Missed::Gone)?;
+        let file = self.from.open(id)?.ok_or(Missed::Gone(id, IS_GONE))?;
+        let other = Missed::Gone(id, "its file is another segment's by now");
+        let header = header_as(&*file, id)?.ok_or(other)?;
+        let Some(footer) = scan::read_footer(&*file, id, header.generation)? else {
+            return self.take_without_footer(&*file, &header);
+        };
         if let Some(kept) = self.kept(id, &header, &footer)? {
             return Ok(kept);
         }
         if !self.options.copy && self.link(id, &header)? {
-            let linked = self.into.open(id)?.ok_or(Missed::Gone)?;
+            let linked = self.into.open(id)?.ok_or(Missed::Gone(id, IS_GONE))?;
             let is_same = header_as(&*linked, id)?.is_some_and(|of| of == header)
                 && scan::read_footer(&*linked, id, header.generation)?.is_some();
             if !is_same {
                 self.into.remove(id)?;
-                return Err(Missed::Gone);
+                return Err(Missed::Gone(id, "its file was used for another segment"));
             }
             // What the broker has not yet synced of its footer.
             linked
@@ -340,6 +370,39 @@ impl Taking {
             return Ok(taken);
         }
         let taken = self.copy(&*file, &header, Some(&footer))?;
+        self.name(id)?;
+        Ok(taken)
+    }
+
+    /// A cold segment that something points at was whole before that, its footer included. Its
+    /// frames are taken as they are, with a footer made anew where all of them are there.
+    fn take_without_footer(
+        &mut self,
+        file: &dyn SegmentFile,
+        header: &SegmentHeader,
+    ) -> Result<Taken, Missed> {
+        let id = header.id;
+        if !header.is_cold {
+            return Err(Missed::Gone(id, "it has no footer any more"));
+        }
+        let mut taken = self.copy(file, header, None)?;
+        let listed = scan::list_frames(file, id, header.generation)?;
+        if listed.is_whole && listed.had_footer {
+            let (at, footer) = (listed.footer.frames_end, listed.footer.encode());
+            let failed = |source| io_error("write a segment's footer", source);
+            let to = File::options().write(true).open(self.unnamed(id));
+            let to = to.map_err(failed)?;
+            to.write_all_at(&footer, at).map_err(failed)?;
+            to.sync_data().map_err(failed)?;
+            taken.bytes = at + footer.len() as u64;
+            taken.last_sequence = listed.footer.last_sequence;
+        } else {
+            log::error!(
+                "segment {} ends before its footer: what it had behind {} is not in the backup",
+                id.0,
+                listed.footer.frames_end
+            );
+        }
         self.name(id)?;
         Ok(taken)
     }
@@ -371,7 +434,9 @@ impl Taking {
         remove_if_there(&new).map_err(failed)?;
         match std::fs::hard_link(self.from_folder.join(&name), &new) {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(Missed::Gone),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(Missed::Gone(id, IS_GONE));
+            }
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP) => {
                     return Ok(false);
@@ -383,7 +448,7 @@ impl Taking {
         // is seen that was made while the segment had its name, as it has if it has it now.
         if !self.from_folder.join(&name).try_exists().map_err(failed)? {
             remove_if_there(&new).map_err(failed)?;
-            return Err(Missed::Gone);
+            return Err(Missed::Gone(id, "it was freed while it was linked"));
         }
         log::debug!(
             "segment {} of generation {} is linked",
@@ -423,6 +488,7 @@ impl Taking {
             generation: header.generation,
             end: footer.map_or(bytes, |footer| footer.frames_end),
             footer,
+            is_full: footer.is_some(),
         };
         looked.look(
             SEGMENT_HEADER_BYTES,
@@ -447,7 +513,7 @@ impl Taking {
                 .read_at(at, (end - at).min(limits::COPY_BYTES) as usize)
                 .map_err(failed)?;
             if part.is_empty() {
-                return Err(Missed::Gone);
+                return Err(Missed::Gone(header.id, "it got shorter while it was read"));
             }
             to.write_at(at, &[IoSlice::new(&part)]).map_err(failed)?;
             at += part.len() as u64;
@@ -474,7 +540,7 @@ impl Taking {
         )?;
         if !is_same || !is_whole || damaged_again != damaged {
             remove_if_there(&new).map_err(failed)?;
-            return Err(Missed::Gone);
+            return Err(Missed::Gone(header.id, "it changed while it was read"));
         }
         let new = New {
             is_linked: false,
@@ -529,6 +595,7 @@ fn damaged_in(
         generation: header.generation,
         end: footer.frames_end,
         footer: Some(footer),
+        is_full: true,
     };
     let mut damaged = 0;
     looked.look(SEGMENT_HEADER_BYTES, u64::MAX >> 1, &mut |seen| {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sedge_protocol::batch::Batch;
-use sedge_protocol::ids::{LeaderEpoch, PartitionId};
+use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 
 use crate::api::{SegmentId, Sequence};
 use crate::disk::directory::io_error;
@@ -214,6 +214,40 @@ impl<'a> Writing<'a> {
             self.synced = self.position;
         }
         Ok(())
+    }
+}
+
+/// A cold segment that something points at and that ends before its footer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CutShort {
+    pub frames_end: u64,
+    /// A cold segment is written partition by partition, so what a partition before the last one
+    /// has is all there.
+    last_partition: Option<PartitionId>,
+}
+
+impl CutShort {
+    /// Of the footer that goes with the frames that are there.
+    pub fn of(footer: &Footer) -> Self {
+        Self {
+            frames_end: footer.frames_end,
+            last_partition: footer.runs.last().map(|of| of.partition),
+        }
+    }
+
+    /// From where on a stretch may lack something, of which the segment has batches up to `there`,
+    /// if any.
+    pub fn lacks_from(
+        &self,
+        partition: PartitionId,
+        base: Offset,
+        there: Option<Offset>,
+    ) -> Option<Offset> {
+        match there {
+            None => Some(base),
+            Some(there) if self.last_partition == Some(partition) => Some(there),
+            Some(_) => None,
+        }
     }
 }
 

@@ -67,6 +67,11 @@ pub enum Error {
         directory: PathBuf,
         missing: Missing,
     },
+    /// A backup that missed a segment each time: the last one, and why.
+    NotTaken {
+        segment: Option<SegmentId>,
+        why: Option<&'static str>,
+    },
     /// `meta.toml` cannot be understood.
     BadMeta { path: PathBuf, line: usize },
     /// A commit that cannot be stored: larger than 4 GiB or with a batch whose header lies.
@@ -176,6 +181,23 @@ impl std::fmt::Display for Error {
                 "{} is a backup that is not whole: {missing}; copy it again, or run `sedge backup` \
                  again; `sedge doctor --repair backup` has the next start take what is there",
                 directory.display()
+            ),
+            Self::NotTaken {
+                segment: Some(id),
+                why: Some(why),
+            } => write!(
+                f,
+                "the backup could not be taken: of segment {}, {why}; `sedge doctor` says what is \
+                 wrong with it; if segments are freed at this moment, try again",
+                id.0
+            ),
+            Self::NotTaken { .. } => {
+                f.write_str("segments are freed faster than they can be copied; try again")
+            }
+            Self::BadMeta { path, line: 0 } => write!(
+                f,
+                "{} is damaged: it is not as it was written; restore it from a backup",
+                path.display()
             ),
             Self::BadMeta { path, line } => write!(
                 f,

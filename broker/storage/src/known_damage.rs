@@ -25,7 +25,10 @@ use crate::limits;
 
 /// The name of the file in the data directory.
 pub(crate) const DAMAGE: &str = "damage";
-const FIRST_LINE: &str = "sedge damage 1";
+const FIRST_LINE: &str = "sedge damage 2";
+const FIRST_LINE_WITHOUT_SUMS: &str = "sedge damage 1";
+/// Between a line and its sum.
+const SUM: &str = " crc32c=";
 
 /// A stretch of a segment that cannot be trusted, and whose records lay there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,9 @@ pub struct Damaged {
     pub end: u64,
     pub lost: Vec<LostRange>,
 }
+
+/// The end of a place that reaches to where the file once ended, which it does not any more.
+pub(crate) const TO_THE_END: u64 = i64::MAX as u64;
 
 /// A stretch of batches, cut where it is damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,11 +75,29 @@ impl DamageList {
             ..Self::default()
         };
         let mut lines = text.lines();
-        if lines.next().is_some_and(|first| first != FIRST_LINE) {
-            log::warn!("the list of damage is itself damaged; the scrub makes it again");
-            return Ok(list);
+        let has_sums = lines.next() != Some(FIRST_LINE_WITHOUT_SUMS);
+        let read = |line: &str| match (has_sums, line.rsplit_once(SUM)) {
+            (false, _) => Damaged::read(line),
+            (true, Some((of, sum))) => {
+                let sum = u32::from_str_radix(sum, 16).ok()?;
+                Damaged::read(of).filter(|_| sum == crc32c::crc32c(of.as_bytes()))
+            }
+            (true, None) => None,
+        };
+        // What a line says is not there is not read, so a line that says something else than it
+        // did hides records.
+        let mut damaged = 0;
+        let places = lines.filter_map(|line| {
+            let place = read(line);
+            damaged += u32::from(place.is_none());
+            place
+        });
+        list.insert(places.collect());
+        if damaged > 0 {
+            log::warn!(
+                "{damaged} lines of the list of damage are damaged; the scrub makes them again"
+            );
         }
-        list.insert(lines.filter_map(Damaged::read).collect());
         Ok(list)
     }
 
@@ -84,6 +108,52 @@ impl DamageList {
             self.save()?;
         }
         Ok(new)
+    }
+
+    /// The same, with places for what is nowhere: each gets one of its own in segment 0, which
+    /// there is not. What is nowhere already is not added again.
+    pub fn accept(&self, found: Vec<Damaged>) -> Result<usize, Error> {
+        let nowhere: Vec<Damaged> = {
+            let places = self.read();
+            places.get(&SegmentId(0)).cloned().unwrap_or_default()
+        };
+        let mut last = nowhere.iter().map(|of| of.end).max().unwrap_or(0);
+        let mut placed = Vec::with_capacity(found.len());
+        for mut of in found {
+            if of.segment == SegmentId(0) {
+                if nowhere.iter().any(|known| known.lost == of.lost) {
+                    continue;
+                }
+                (of.position, of.end) = (last, last + 1);
+                last += 1;
+            }
+            placed.push(of);
+        }
+        self.add(placed)
+    }
+
+    /// Whether all of these offsets are in places that are known.
+    pub fn has_lost(&self, lost: &LostRange) -> bool {
+        if !self.is_any() {
+            return false;
+        }
+        let places = self.read();
+        let mut known: Vec<(Offset, Offset)> = places
+            .values()
+            .flatten()
+            .flat_map(|of| &of.lost)
+            .filter(|known| known.partition == lost.partition)
+            .map(|known| (known.base_offset, known.next_offset))
+            .collect();
+        known.sort_unstable();
+        let mut next = lost.base_offset;
+        for (base, until) in known {
+            if base > next {
+                break;
+            }
+            next = next.max(until);
+        }
+        next >= lost.next_offset
     }
 
     /// Segments that are gone take their damage with them: their numbers are not used again.
@@ -207,7 +277,11 @@ impl DamageList {
         };
         let mut text = format!("{FIRST_LINE}\n");
         for of in self.read().values().flatten() {
-            of.write(&mut text);
+            let mut line = String::new();
+            of.write(&mut line);
+            let line = line.trim_end();
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{line}{SUM}{:08x}", crc32c::crc32c(line.as_bytes()));
         }
         write_whole(path, text.as_bytes())
             .map_err(|source| io_error("write the list of damage", source))
@@ -227,6 +301,26 @@ impl DamageList {
 }
 
 impl Damaged {
+    /// Offsets that are missing, of which it is not known where they lay.
+    pub(crate) fn nowhere(lost: LostRange) -> Self {
+        Self {
+            segment: SegmentId(0),
+            generation: 0,
+            position: 0,
+            end: 0,
+            lost: vec![lost],
+        }
+    }
+
+    /// Bytes that are there and damaged.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self.end {
+            TO_THE_END => 0,
+            end => end - self.position,
+        }
+    }
+
     /// `SEGMENT GENERATION POSITION END [PARTITION:BASE-NEXT]…`
     fn write(&self, out: &mut String) {
         let (segment, generation) = (self.segment.0, self.generation);

@@ -108,6 +108,9 @@ pub const COLD_OVERHEAD_SHARE: u64 = 16;
 /// Slices that a rebuild of the views orders at once, in 24 bytes each: of more, it goes through
 /// the segments once for every so many.
 pub const REPLAY_PIECES_MAX: usize = 1 << 19;
+/// Slices that are held at once while what is lost is looked for, in some 80 bytes each, where a
+/// partition does not have more.
+pub const SLICES_AT_ONCE: usize = 1 << 16;
 /// A segment with so many slices that live is walked once for all of them; with fewer, along the
 /// index, which passes over what does not live.
 pub const WIDE_PIECES_MIN: usize = 4;
@@ -144,6 +147,9 @@ pub const ANSWERS_ASKED: usize = 4;
 pub const SUSPECTS_AT_ONCE: usize = 8;
 /// Findings that a report of the doctor keeps; the others are counted.
 pub const FINDINGS_MAX: usize = 10_000;
+/// Starts in a row that may end while they open the views, before these are made anew: one may have
+/// been killed.
+pub const VIEWS_OPENED_MAX: usize = 2;
 /// Cache of the views while the doctor looks at them: it goes through them about in order.
 pub const DOCTOR_CACHE_BYTES: u64 = 4 << 20;
 /// Times that a backup lists the segments anew because one was freed while it was at work.

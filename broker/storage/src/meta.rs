@@ -1,6 +1,7 @@
 //! Whose data directory it is: `meta.toml` (format, cluster, node) and the lock.
 
 use std::collections::hash_map::RandomState;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::hash::BuildHasher;
 use std::io::{Read, Seek, Write};
@@ -15,6 +16,10 @@ use crate::error::Error;
 /// The format of the directory as a whole.
 const FORMAT: u32 = 1;
 pub(crate) const META: &str = "meta.toml";
+const FIRST_LINE: &str = "# Written once, with its sum. Do not change.";
+const FIRST_LINE_WITHOUT_SUM: &str = "# Written once. Do not change.\n";
+/// Before the sum of all that comes before it.
+const SUM: &str = "crc32c = ";
 const LOCK: &str = "lock";
 /// A line of `meta.toml` in a backup: what it has to have is listed in `backup.toml`.
 const IS_BACKUP: &str = "backup = true";
@@ -59,7 +64,7 @@ impl DirectoryLock {
 
 /// Whose data this is, of a directory that was written before.
 pub(crate) fn read(directory: &Path) -> Result<Identity, Error> {
-    match std::fs::read_to_string(directory.join(META)) {
+    match read_text(directory) {
         Ok(text) => parse(directory, &text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let directory = directory.to_owned();
@@ -71,8 +76,7 @@ pub(crate) fn read(directory: &Path) -> Result<Identity, Error> {
 
 /// Reads `meta.toml` and compares, or writes it for a new directory.
 pub(crate) fn check_or_write(directory: &Path, options: &Options) -> Result<Identity, Error> {
-    let path = directory.join(META);
-    match std::fs::read_to_string(&path) {
+    match read_text(directory) {
         Ok(text) => check(directory, options, &text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let identity = Identity {
@@ -87,12 +91,34 @@ pub(crate) fn check_or_write(directory: &Path, options: &Options) -> Result<Iden
     }
 }
 
+/// Bytes that are no text are damage like any other.
+fn read_text(directory: &Path) -> std::io::Result<String> {
+    let bytes = std::fs::read(directory.join(META))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether the text is as it was written. One of a version that wrote no sum is taken as it is.
+fn is_whole(text: &str) -> bool {
+    // A flip in the first line does not make one without a sum of it.
+    if !text.contains(SUM) && text.starts_with(FIRST_LINE_WITHOUT_SUM) {
+        return true;
+    }
+    let Some((covered, sum)) = text.rsplit_once(SUM) else {
+        return false;
+    };
+    let sum = sum
+        .strip_suffix('\n')
+        .map(|sum| u32::from_str_radix(sum, 16));
+    sum == Some(Ok(crc32c::crc32c(covered.as_bytes())))
+}
+
 /// What `meta.toml` says.
 fn parse(directory: &Path, text: &str) -> Result<Identity, Error> {
     let bad = |line| Error::BadMeta {
         path: directory.join(META),
         line,
     };
+    let is_whole = is_whole(text);
     let (mut format, mut cluster_id, mut node_id) = (None, None, None);
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -110,13 +136,16 @@ fn parse(directory: &Path, text: &str) -> Result<Identity, Error> {
         }
     }
     let found = format.ok_or_else(|| bad(0))?;
-    let directory = directory.to_owned();
     if found > FORMAT {
         return Err(Error::NewerFormat {
-            directory,
+            directory: directory.to_owned(),
             found,
             known: FORMAT,
         });
+    }
+    // A newer one may have another sum.
+    if !is_whole {
+        return Err(bad(0));
     }
     Ok(Identity {
         cluster_id: cluster_id.ok_or_else(|| bad(0))?,
@@ -148,7 +177,7 @@ fn check(directory: &Path, options: &Options, text: &str) -> Result<Identity, Er
 
 /// Whether it says that this is a backup on which no broker was started.
 pub(crate) fn is_backup(directory: &Path) -> Result<bool, Error> {
-    match std::fs::read_to_string(directory.join(META)) {
+    match read_text(directory) {
         Ok(text) => Ok(text.lines().any(|line| line == IS_BACKUP)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(source) => Err(io_error("read meta.toml", source)),
@@ -161,13 +190,16 @@ pub(crate) fn write(directory: &Path, identity: &Identity, is_backup: bool) -> s
         node_id,
     } = identity;
     let mut text = format!(
-        "# Written once. Do not change.\n\
+        "{FIRST_LINE}\n\
          format = {FORMAT}\ncluster.id = \"{cluster_id}\"\nnode.id = {node_id}\n"
     );
     if is_backup {
         text.push_str(IS_BACKUP);
         text.push('\n');
     }
+    let sum = crc32c::crc32c(text.as_bytes());
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{SUM}{sum:08x}");
     let path = directory.join("meta.toml.new");
     let mut file = File::create(&path)?;
     file.write_all(text.as_bytes())?;

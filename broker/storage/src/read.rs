@@ -11,9 +11,9 @@ use bytes::Bytes;
 use sedge_protocol::batch::BatchHeader;
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::{Chunk, Located, LostRange, Placed, ReadLimits, Wait};
+use crate::api::{Chunk, Located, LostRange, Placed, ReadLimits, SegmentId, Wait};
 use crate::catalog::Mark;
-use crate::disk::SegmentFile;
+use crate::disk::{SegmentFile, bytes_of};
 use crate::error::Error;
 use crate::format::{FrameHead, Run};
 use crate::known_damage::{Stretch, empty_batch};
@@ -43,6 +43,8 @@ struct Reading {
     gathered: Vec<u8>,
     done: bool,
     is_cut: bool,
+    /// How long the file is that was looked at last.
+    file_end: Option<(SegmentId, u64)>,
 }
 
 /// What a read does with a batch.
@@ -68,6 +70,7 @@ impl Reading {
             gathered: Vec::new(),
             done: false,
             is_cut: false,
+            file_end: None,
         }
     }
 
@@ -134,6 +137,18 @@ impl Reading {
         Fate::Take
     }
 
+    /// Whether the file is as long as an extent needs it.
+    fn reaches(&mut self, file: &dyn SegmentFile, extent: Extent) -> Result<bool, Error> {
+        let end = extent.position + extent.bytes;
+        let known = self.file_end.filter(|(of, _)| *of == extent.segment);
+        if known.is_some_and(|(_, known)| end <= known) {
+            return Ok(true);
+        }
+        let bytes = bytes_of(file)?;
+        self.file_end = Some((extent.segment, bytes));
+        Ok(end <= bytes)
+    }
+
     fn count(&mut self, next: Offset, bytes: usize) {
         self.left = self.left.saturating_sub(bytes);
         self.from = next;
@@ -169,12 +184,38 @@ pub(crate) fn locate(
     gather(store, partition, reading)
 }
 
+/// **Invariant:** what is passed on up to the end of the log is never empty: in place of what is
+/// lost there is a batch without records, so that a consumer gets behind it.
 fn gather(store: &Store, partition: PartitionId, mut reading: Reading) -> Result<Located, Error> {
+    let from = reading.from;
+    gather_what_is_there(store, partition, &mut reading)?;
+    let until = reading.until;
+    if reading.in_place && reading.is_empty() && from < until {
+        let bounds = store.catalog.bounds(partition)?.log;
+        // The batch that ends a log stays, so nothing up to the end is a loss; nothing up to an
+        // offset before may be what compaction left. And it may have been deleted meanwhile.
+        if bounds.log_start <= from && until == bounds.next_offset {
+            let to = match reading.from {
+                to if to > from => to.min(until),
+                _ => until,
+            };
+            let instead = empty_batch(from, to);
+            reading.chunks.push(Chunk::Read(instead));
+        }
+    }
+    Ok(reading.into_located())
+}
+
+fn gather_what_is_there(
+    store: &Store,
+    partition: PartitionId,
+    reading: &mut Reading,
+) -> Result<(), Error> {
     let bounds = store.catalog.bounds(partition)?.log;
     reading.until = reading.until.min(bounds.next_offset);
     let (from, until) = (reading.from, reading.until);
     if from < bounds.log_start {
-        return Ok(reading.into_located());
+        return Ok(());
     }
     let mut lookups = 0;
     while !reading.done && reading.from < until {
@@ -197,22 +238,32 @@ fn gather(store: &Store, partition: PartitionId, mut reading: Reading) -> Result
             if reading.from >= until {
                 break;
             }
-            let there = walk_run(store, partition, &run, &mut reading)?;
+            let mut there = walk_run(store, partition, &run, reading)?;
+            if !there && lookups + 1 >= LOOKUPS_MAX {
+                // It was not freed: then the index would not name it any more.
+                let log_start = store.catalog.bounds(partition)?.log.log_start;
+                if log_start <= before {
+                    read_over::segment_is_gone(store, partition, &run);
+                    there = true;
+                }
+            }
             if there && !reading.done {
                 reading.from = reading.from.max(run.next);
             }
             there
         } else {
-            read_marks(store, partition, &marks, &mut reading)?
+            read_marks(store, partition, &marks, reading)?
         };
-        if !found {
+        if found {
+            lookups = 0;
+        } else {
             lookups += 1;
             if store.catalog.bounds(partition)?.log.log_start > before || lookups >= LOOKUPS_MAX {
                 break;
             }
         }
     }
-    Ok(reading.into_located())
+    Ok(())
 }
 
 /// False where a segment is gone.
@@ -420,6 +471,10 @@ fn take_in_place(
     }
     if !reading.fits(size_of::<Chunk>(), reading.memory_left, reading.is_empty()) {
         return Ok(true);
+    }
+    // What is sent from there cannot be taken back when the file ends too soon.
+    if !reading.reaches(&**file, extent)? {
+        return Err(corrupt(extent, 0, "the segment ends within a commit"));
     }
     let (mut start, mut bytes) = (extent.position, 0);
     let is_whole =

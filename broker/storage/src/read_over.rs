@@ -8,6 +8,7 @@ use sedge_protocol::ids::PartitionId;
 use crate::api::SegmentId;
 use crate::disk::SegmentFile;
 use crate::error::Error;
+use crate::format::Run;
 use crate::scan::{Found, Scanner};
 use crate::store::Store;
 
@@ -28,6 +29,17 @@ pub(crate) fn frame_behind(
         Found::Hole { end, .. } => Some(end),
         Found::End { .. } => None,
     })
+}
+
+/// The index names a segment that is not there, or whose file is not.
+pub(crate) fn segment_is_gone(store: &Store, partition: PartitionId, run: &Run) {
+    log::error!(
+        "partition {partition}: segment {}, which has the offsets before {}, is gone: read over",
+        run.segment.0,
+        run.next
+    );
+    store.counters.damaged.fetch_add(1, Ordering::Relaxed);
+    store.suspect(run.segment);
 }
 
 /// Whether a part of a commit could be read, with what was done about it where it could not.

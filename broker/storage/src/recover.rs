@@ -2,6 +2,7 @@
 //! it anew.
 
 mod end;
+mod lost;
 mod replay;
 mod report;
 mod segment;
@@ -13,15 +14,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::{Hole, OpenReport, Options, Recovery, SegmentId, Sequence, TornTail};
+use crate::api::{OpenReport, Options, Recovery, SegmentId, Sequence, TornTail};
 use crate::catalog::{Catalog, ColdRuns, FrameAt};
-use crate::disk::Disk;
-use crate::disk::directory::io_error;
 use crate::disk::unreadable::Guarded;
+use crate::disk::{Disk, SegmentFile};
 use crate::error::Error;
 use crate::files::Files;
-use crate::format::{EntryHead, EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
+use crate::format::{EntryHead, EntryKind, FooterRun, FrameHead, SEGMENT_HEADER_BYTES};
 use crate::header::header_of;
 use crate::known_damage::DamageList;
 use crate::limits;
@@ -31,6 +32,8 @@ use crate::views::Base;
 use crate::views::tables::Applied;
 use crate::write::Writer;
 use segment::Segment;
+
+use crate::cold::CutShort;
 
 pub(crate) fn open(
     disk: Arc<dyn Disk>,
@@ -46,7 +49,8 @@ pub(crate) fn open(
     let mut ids: Vec<SegmentId> = files.disk.list()?.into_iter().map(|(id, _)| id).collect();
     ids.sort_unstable();
     damage.keep_only(&ids);
-    let (catalog, applied) = open_catalog(open_views, &files, &ids, &mut report)?;
+    let mut ends = Vec::new();
+    let (catalog, applied) = open_catalog(open_views, &files, &ids, &mut report, &mut ends)?;
     catalog.write().set_marks_max(options.segment_bytes);
     let mut store = Store::assemble(options, catalog, files, damage, Writer::default());
     let opening = Opening {
@@ -57,6 +61,9 @@ pub(crate) fn open(
         report: &mut report,
         recovery,
         ended_in_hole: false,
+        gone: BTreeSet::new(),
+        cut_short: BTreeMap::new(),
+        ends,
     };
     match applied {
         Some(applied) => opening.catch_up(applied)?,
@@ -74,6 +81,7 @@ fn open_catalog(
     files: &Files,
     ids: &[SegmentId],
     report: &mut OpenReport,
+    ends: &mut Vec<(PartitionId, Offset)>,
 ) -> Result<(Catalog, Option<Applied>), Error> {
     let found = open_views(false).and_then(|base| {
         let catalog = Catalog::new(base);
@@ -90,6 +98,12 @@ fn open_catalog(
                 applied.sequence.0
             );
             report.lost_tail = true;
+            if let Ok(partitions) = catalog.partitions() {
+                for id in partitions {
+                    // Views that cannot be read are of no use for this either.
+                    ends.extend(catalog.bounds(id).map(|of| (id, of.log.next_offset)));
+                }
+            }
         }
         Ok((catalog, None)) if ids.is_empty() => return Ok((catalog, None)),
         Ok((catalog, None)) => {
@@ -130,6 +144,12 @@ struct Opening<'a> {
     recovery: &'a mut dyn Recovery,
     /// The last segment ended in a hole, which took the commits that are missing behind it.
     ended_in_hole: bool,
+    /// Segments in which something lives and that are not there.
+    gone: BTreeSet<SegmentId>,
+    /// Cold segments that something points at and that end before their footer.
+    cut_short: BTreeMap<SegmentId, CutShort>,
+    /// Where partitions ended by views that have seen more than the log has now.
+    ends: Vec<(PartitionId, Offset)>,
 }
 
 impl Opening<'_> {
@@ -168,6 +188,8 @@ impl Opening<'_> {
             last = Some((segment, end));
         }
         self.forget_missing_segments();
+        self.note_what_segments_lack()?;
+        self.remember_holes();
         self.finish(last, Sequence(expected.0 - 1))
     }
 
@@ -186,13 +208,7 @@ impl Opening<'_> {
                     id.0,
                     segment.live_bytes
                 );
-                let hole = Hole {
-                    segment: *id,
-                    position: 0,
-                    bytes: segment.live_bytes,
-                    lost: Vec::new(),
-                };
-                self.report.holes.push(hole);
+                self.gone.insert(*id);
             }
             self.store.catalog.write().forget_segment(*id);
         }
@@ -238,7 +254,7 @@ impl Opening<'_> {
 
     /// What the rows point at. A cold segment that is gone was freed when something later took its
     /// place, which the log says as well.
-    fn cold_runs(&self, rows: &[EntryHead]) -> Result<ColdRuns, Error> {
+    fn cold_runs(&mut self, rows: &[EntryHead]) -> Result<ColdRuns, Error> {
         let mut cold = ColdRuns::default();
         for id in rows.iter().filter_map(EntryHead::cold_segment) {
             if cold.has(id) {
@@ -246,13 +262,31 @@ impl Opening<'_> {
             }
             let generation = self.store.catalog.generation(id);
             if let (Some(generation), Some(file)) = (generation, self.store.files.get(id)?) {
-                let end = file
-                    .bytes()
-                    .map_err(|source| io_error("look at a segment", source))?;
-                cold.insert(id, scan::contents(&*file, id, generation, end)?.0);
+                let runs = match scan::read_footer(&*file, id, generation)? {
+                    Some(footer) => footer.runs,
+                    None => self.frames_of_cold(&*file, id, generation)?,
+                };
+                cold.insert(id, runs);
             }
         }
         Ok(cold)
+    }
+
+    /// Of a cold segment that is pointed at. It was whole, its footer included, before anything
+    /// pointed there.
+    fn frames_of_cold(
+        &mut self,
+        file: &dyn SegmentFile,
+        id: SegmentId,
+        generation: u64,
+    ) -> Result<Vec<FooterRun>, Error> {
+        let listed = scan::list_frames(file, id, generation)?;
+        if !listed.had_footer {
+            self.cut_short.insert(id, CutShort::of(&listed.footer));
+        } else if !self.report.damaged_footers.contains(&id) {
+            self.report.damaged_footers.push(id);
+        }
+        Ok(listed.footer.runs)
     }
 
     /// Applies the frames from `from` on and returns where they end.
@@ -448,6 +482,8 @@ impl Opening<'_> {
                 ..applied
             };
         }
+        self.note_gaps()?;
+        self.remember_holes();
         self.finish(last, sequence)?;
         if sequence > Sequence(0)
             && let Err(error) = self.store.flush(true)

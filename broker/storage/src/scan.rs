@@ -14,9 +14,9 @@ use std::io::{self, IoSlice};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::api::{SegmentId, Wait};
-use crate::disk::SegmentFile;
+use crate::api::{SegmentId, Sequence, Wait};
 use crate::disk::directory::io_error;
+use crate::disk::{SegmentFile, bytes_of};
 use crate::error::Error;
 use crate::format::{
     EntryHead, FRAME_HEAD_BYTES, FRAME_MAGIC, Footer, FooterRun, FrameHead, Run,
@@ -415,6 +415,64 @@ pub(crate) fn whole_contents(
     let (contents, is_whole) = listed(file, id, generation, end)?;
     Ok(is_whole.then_some(contents))
 }
+
+/// What the frames of a segment without a footer say.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// The one that goes with them.
+    pub footer: Footer,
+    /// None of them is damaged, as far as they go.
+    pub is_whole: bool,
+    /// Behind them lies what is left of the footer of a cold segment, so they are all there. A file
+    /// that was cut between two frames has nothing there, and one that was cut in a frame has
+    /// something else.
+    pub had_footer: bool,
+}
+
+/// The frames of a segment that was full once, and has no footer that can be read.
+pub(crate) fn list_frames(
+    file: &dyn SegmentFile,
+    id: SegmentId,
+    generation: u64,
+) -> Result<Listed, Error> {
+    let bytes = bytes_of(file)?;
+    let (mut runs, mut facts) = (Vec::new(), Vec::new());
+    let (mut is_whole, mut last_sequence) = (true, Sequence(0));
+    // The rows of a frame whose body is damaged are known, and so is where the next one begins.
+    let mut scanner = Scanner::new(file, generation, SEGMENT_HEADER_BYTES, bytes);
+    let frames_end = loop {
+        match scanner.next()? {
+            Found::Frame { position, head, .. } => {
+                last_sequence = head.sequence;
+                list_frame(id, position, &head, &mut runs, &mut facts);
+            }
+            Found::Hole { .. } => is_whole = false,
+            Found::End { position, .. } => break position,
+        }
+    };
+    let footer = Footer {
+        generation,
+        last_sequence,
+        frames_end,
+        runs,
+        facts,
+    };
+    let expected = footer.encode();
+    let rest = read(file, frames_end, expected.len() + 1, Wait::ForDisk)?;
+    let same = rest.iter().zip(&expected).filter(|(a, b)| a == b).count();
+    let is_footer = |rest: &Bytes| {
+        let share = rest.len() - rest.len() / FOOTER_DAMAGED_SHARE;
+        !rest.is_empty() && rest.len() <= expected.len() && same >= share
+    };
+    Ok(Listed {
+        had_footer: is_footer(&rest),
+        footer,
+        is_whole,
+    })
+}
+
+/// At most one byte in so many of what is taken for a footer is not as it was.
+const FOOTER_DAMAGED_SHARE: usize = 4;
 
 fn listed(
     file: &dyn SegmentFile,

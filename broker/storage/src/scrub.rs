@@ -5,22 +5,24 @@
 //! not what was sent, and what lies in pages that the device does not give. It reads past the page
 //! cache, so that readers keep what they have there, and sees what the device has.
 
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::PoisonError;
 
 use rustix::io::Errno;
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::SegmentId;
+use crate::api::{LostRange, SegmentId};
 use crate::disk::directory::io_error;
 use crate::disk::unreadable::{Patched, is_unreadable};
 use crate::disk::{SegmentFile, bytes_of};
 use crate::doctor::segment::{Looked, Seen};
 use crate::error::Error;
-use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::known_damage::{Damaged, rest_of};
+use crate::format::{FrameHead, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::known_damage::{Damaged, TO_THE_END, rest_of};
 use crate::store::Store;
-use crate::{free, limits, scan};
+use crate::views::tables::{LogKey, LogValue, Table};
+use crate::{free, limits, scan, walk};
 
 /// Where a round stands.
 #[derive(Clone, Debug, Default)]
@@ -81,11 +83,11 @@ pub(crate) fn scrub(
     };
     // Set when there is more to do in it.
     cursor.within = None;
-    let (Some(generation), Some(file)) = (
-        store.catalog.generation(id),
-        store.files.disk.open_direct(id)?,
-    ) else {
+    let Some(generation) = store.catalog.generation(id) else {
         return Ok(Scrubbed::default());
+    };
+    let Some(file) = store.files.disk.open_direct(id)? else {
+        return note_gone(store, id);
     };
     let place = Place {
         store,
@@ -140,29 +142,59 @@ struct Found {
 }
 
 impl Place<'_> {
-    /// `None` for a segment that is still written.
+    /// Of a segment that is still written, what was there at the start; `None` where that is
+    /// nothing.
     fn look(&self, bytes_max: u64) -> Result<Option<Found>, Error> {
         let (id, generation, from) = (self.id, self.generation, self.from);
         let file = Patched::new(self.file);
         let footer = scan::read_footer(&file, id, generation)?;
-        if footer.is_none() && free::in_use(self.store).contains(&id) {
-            return Ok(None);
-        }
         let file_bytes = bytes_of(&file)?;
+        let mut end = footer.as_ref().map(|of| of.frames_end);
+        let mut bytes_max = bytes_max;
+        let is_in_use = footer.is_none() && free::in_use(self.store).contains(&id);
+        if is_in_use {
+            let at_start = self.store.opened_at.filter(|(of, _)| *of == id);
+            let Some((_, until)) = at_start.filter(|(_, until)| *until > from) else {
+                return Ok(None);
+            };
+            end = Some(until.min(file_bytes));
+        }
+        if footer.is_none() {
+            // What it lacks is known only when all of it was seen.
+            bytes_max = u64::MAX >> 1;
+        }
         let looked = Looked {
             file: &file,
             id,
             generation,
-            end: footer.as_ref().map_or(file_bytes, |of| of.frames_end),
+            end: end.unwrap_or(file_bytes),
             footer: footer.as_ref(),
+            is_full: end.is_some(),
         };
+        let mut seen = There::default();
+        let mut frames_end = from;
         let nobody_s = |(from, to): (u64, u64)| looked.damaged(from, to, Vec::new());
         let mut damaged = Vec::new();
-        let next = looked.look(from, bytes_max, &mut |seen| {
-            if let Seen::Damaged { damaged: of, .. } = seen {
+        let next = looked.look(from, bytes_max, &mut |found| match found {
+            Seen::Damaged { damaged: of, .. } => {
+                of.lost.iter().for_each(|lost| seen.add_lost(lost));
                 damaged.push(of);
             }
+            Seen::Frame { head, .. } if footer.is_none() => seen.add(head),
+            Seen::End { position, .. } => frames_end = position,
+            _ => {}
         })?;
+        if footer.is_none() && from == SEGMENT_HEADER_BYTES {
+            let until = end.unwrap_or(TO_THE_END);
+            let lost = missing(self.store, id, &seen, until)?;
+            let nameless = damaged.iter_mut().find(|of| of.lost.is_empty());
+            match nameless {
+                // Without a footer only the index knows what was in a frame without a head.
+                Some(of) => of.lost = lost,
+                None if lost.is_empty() => {}
+                None => damaged.push(looked.damaged(frames_end, TO_THE_END, lost)),
+            }
+        }
         let is_first = from == SEGMENT_HEADER_BYTES;
         let is_another = |header: SegmentHeader| header.generation != generation;
         if is_first && scan::read_header(&file)?.is_none_or(is_another) {
@@ -179,9 +211,96 @@ impl Place<'_> {
         Ok(Some(Found {
             damaged,
             next,
-            bytes: next.unwrap_or(looked.end) - from,
+            bytes: next.unwrap_or(looked.end).saturating_sub(from),
         }))
     }
+}
+
+/// Offsets that the frames of a segment have.
+#[derive(Debug, Default)]
+struct There(HashMap<PartitionId, Vec<(Offset, Offset)>>);
+
+impl There {
+    fn add(&mut self, head: &FrameHead) {
+        for entry in head.entries.iter().filter(|entry| entry.has_batches()) {
+            let ranges = self.0.entry(entry.partition).or_default();
+            ranges.push((entry.base, entry.next));
+        }
+    }
+
+    fn add_lost(&mut self, lost: &LostRange) {
+        let ranges = self.0.entry(lost.partition).or_default();
+        ranges.push((lost.base_offset, lost.next_offset));
+    }
+}
+
+/// What the index says that a segment has before `until`, and none of its frames does.
+fn missing(
+    store: &Store,
+    id: SegmentId,
+    there: &There,
+    until: u64,
+) -> Result<Vec<LostRange>, Error> {
+    let low = LogKey::slice(PartitionId(0), Offset::ZERO);
+    let high = LogKey {
+        table: Table::Slices,
+        id: u64::MAX,
+        offset: i64::MAX,
+    };
+    let mut slices = Vec::new();
+    store.catalog.merged().scan(low, high, &mut |key, value| {
+        if let LogValue::Slice(slice) = value
+            && slice.segment == id
+        {
+            slices.push((PartitionId(key.id as u32), slice));
+        }
+        true
+    })?;
+    let mut lost = Vec::new();
+    for (partition, slice) in slices {
+        let mut ranges = there.0.get(&partition).cloned().unwrap_or_default();
+        ranges.sort_unstable();
+        for (base, run) in walk::runs_of(store, partition, &slice)? {
+            // A run may go on in what was written since.
+            if run.position + u64::from(run.span) > until {
+                continue;
+            }
+            let (mut next, end) = (base, run.next.min(slice.next_offset));
+            for (from, to) in ranges.iter().filter(|(_, to)| *to > base) {
+                if *from > next {
+                    break;
+                }
+                next = next.max(*to);
+            }
+            if next < end {
+                lost.push(LostRange {
+                    partition,
+                    base_offset: next,
+                    next_offset: end,
+                });
+            }
+        }
+    }
+    Ok(lost)
+}
+
+/// A segment whose file went while the process ran, though something lives in it.
+fn note_gone(store: &Store, id: SegmentId) -> Result<Scrubbed, Error> {
+    let lost = missing(store, id, &There::default(), TO_THE_END)?;
+    // Freed since it was chosen.
+    if lost.is_empty() || store.files.disk.list()?.iter().any(|(of, _)| *of == id) {
+        return Ok(Scrubbed::default());
+    }
+    let damaged: Vec<Damaged> = lost
+        .into_iter()
+        .filter(|lost| !store.damage.has_lost(lost))
+        .map(Damaged::nowhere)
+        .collect();
+    store.damage.accept(damaged.clone())?;
+    Ok(Scrubbed {
+        damaged,
+        ..Scrubbed::default()
+    })
 }
 
 /// Whether the device gives anything: one that is gone is no reason to give up what is on it.

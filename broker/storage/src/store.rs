@@ -48,6 +48,9 @@ pub struct Store {
     /// Segments in which a read found something else than the index says: the scrub looks there
     /// first.
     pub(crate) suspects: Mutex<BTreeSet<SegmentId>>,
+    /// The segment that was written to last before this start, and where it ended then: what lies
+    /// before was on the device while nothing ran.
+    pub(crate) opened_at: Option<(SegmentId, u64)>,
     syncing: Mutex<()>,
     poisoned: AtomicBool,
     identity: Identity,
@@ -87,14 +90,17 @@ pub fn open(
     let damage = DamageList::load(directory)?;
     let views = directory.join("views");
     let cache_bytes = options.cache_bytes;
-    let mut open_views = |anew: bool| -> Result<Box<dyn Base>, Error> {
+    let open_views = |anew: bool| -> Result<Box<dyn Base>, Error> {
         if anew && views.exists() {
             std::fs::remove_dir_all(&views)
                 .map_err(|source| io_error("remove the views", source))?;
         }
         Ok(Box::new(FjallBase::open(&views, cache_bytes)?))
     };
+    let views_opening = ViewsOpening::begin(directory)?;
+    let mut open_views = |anew: bool| open_views(anew || views_opening.has_failed());
     let (mut store, report) = recover::open(disk, damage, &mut open_views, options, recovery)?;
+    views_opening.end();
     match backup::make_ordinary(directory, &identity) {
         // It stays a backup then, and whole: nothing is written to it.
         Err(Error::Full | Error::ReadOnly) => {}
@@ -115,6 +121,35 @@ pub fn open_with(
     recovery: &mut dyn Recovery,
 ) -> Result<(Store, OpenReport), Error> {
     recover::open(disk, DamageList::default(), open_views, options, recovery)
+}
+
+/// Damaged views may end the process that opens them, as fjall asserts what it reads. This counts
+/// the starts that did not come to their end; behind two of them in a row, the views are made anew.
+struct ViewsOpening {
+    path: PathBuf,
+    failed: usize,
+}
+
+impl ViewsOpening {
+    fn begin(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join("views.opening");
+        let failed = std::fs::read(&path).map_or(0, |marks| marks.len());
+        match std::fs::write(&path, vec![b'.'; failed + 1])
+            .map_err(|source| io_error("note that the views are opened", source))
+        {
+            // Such a disk is opened too.
+            Ok(()) | Err(Error::Full | Error::ReadOnly) => Ok(Self { path, failed }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed >= limits::VIEWS_OPENED_MAX
+    }
+
+    fn end(&self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 impl Store {
@@ -141,6 +176,7 @@ impl Store {
             damage,
             recent_heads: RecentHeads::default(),
             suspects: Mutex::default(),
+            opened_at: None,
             syncing: Mutex::default(),
             poisoned: AtomicBool::new(false),
             identity,

@@ -9,12 +9,12 @@ use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, error};
 
-use crate::offline::{DATA_ERROR, doctor, flip_in, refused, segment, wrong};
+use crate::offline::{DATA_ERROR, copy, doctor, flip_in, refused, segment, wrong};
 
 const RECORDS: i64 = 300;
 const TOPICS: [&str; 2] = ["secret-topic", "second-topic"];
 
-fn options() -> Options {
+pub fn options() -> Options {
     Options::default()
         .set("sedge.segment.bytes", "1048576")
         .set("sedge.scrub.bytes.per.second", "0")
@@ -26,7 +26,7 @@ fn value(topic: &str, offset: i64) -> Vec<u8> {
     value
 }
 
-fn create_and_fill(connection: &mut Connection, topic: &str, records: i64) {
+pub fn create_and_fill(connection: &mut Connection, topic: &str, records: i64) {
     wire::create_topic(connection, topic, 1, &[]);
     fill(connection, topic, records);
 }
@@ -61,7 +61,7 @@ fn filled(directory: &TempDir) -> Sedge {
 }
 
 /// Which records of `topics` a topic has, with a place for each of them.
-fn read(connection: &mut Connection, topic: &str) -> BTreeSet<(String, i64)> {
+pub fn read(connection: &mut Connection, topic: &str) -> BTreeSet<(String, i64)> {
     let mut found = BTreeSet::new();
     let mut position = 0;
     loop {
@@ -220,17 +220,4 @@ fn the_scrub_names_the_topics_that_only_memory_has() {
     );
     sedge.terminate();
     refused(sedge.data(), &options);
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 use sedge_tests::limits;
 use sedge_tests::process::{Finished, Process};
 use sedge_tests::sedge::{Options, serve};
+use sedge_tests::temp_dir::TempDir;
 use sedge_tests::tools;
 use serde_json::Value;
 
@@ -23,7 +24,11 @@ pub fn doctor(data: &Path, arguments: &[&str]) -> (Value, i32) {
     }
     command.args(["doctor", "-o", "json", "--data"]).arg(data);
     command.args(arguments);
+    let copies = TempDir::new("copies");
+    command.env("TMPDIR", copies.path());
     let finished = Process::run("sedge", &mut command, b"", limits::CONDITION);
+    let left = std::fs::read_dir(copies.path()).unwrap().count();
+    assert_eq!(left, 0, "copies of the views are left behind");
     let code = finished.status.code();
     let said = serde_json::from_str(&finished.stdout).unwrap_or_else(|_| {
         panic!("the doctor ends with {code:?}: {}", finished.stderr);
@@ -61,4 +66,17 @@ pub fn flip_in(path: &Path, needle: &[u8]) {
     let at = at.unwrap_or_else(|| panic!("{} has it not", path.display())) + needle.len() / 2;
     let file = std::fs::File::options().write(true).open(path).unwrap();
     file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
+}
+
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }

@@ -1,10 +1,16 @@
 //! `sedge doctor`: checks a data directory while no broker has it.
+//!
+//! A child does the work, since fjall asserts what it reads: damaged views may end the process that
+//! looks at them. When they do, this process looks at everything else, and says so.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::{Command, ExitStatus};
 
 use clap::{Args, ValueEnum};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use sedge_protocol::ids::PartitionId;
-use sedge_storage::doctor::{Doctor, Finding, Repair, Report};
+use sedge_storage::doctor::{self, Doctor, Finding, Repair, Report};
 use serde_json::{Value, json};
 
 use super::Failure;
@@ -25,7 +31,13 @@ pub struct DoctorCommand {
     /// How to print
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Output,
+    /// This process may end by what it looks at: its parent goes on
+    #[arg(long, hide = true)]
+    for_parent: bool,
 }
+
+/// The exit code of a process that panicked, where a panic unwinds.
+const PANICKED: i32 = 101;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
@@ -37,6 +49,8 @@ enum What {
     Backup,
     /// Write damaged headers of segments again, from what their frames say
     Headers,
+    /// Write damaged footers of segments again, where all of their frames are there
+    Footers,
     /// Accept what is lost: reads pass over it, and it is not wrong any more
     Damage,
     /// Write the topics anew from what is left of `__cluster_metadata`; records of which the topic
@@ -51,6 +65,7 @@ impl From<What> for Repair {
             What::TornTail => Self::TornTail,
             What::Backup => Self::Backup,
             What::Headers => Self::Headers,
+            What::Footers => Self::Footers,
             What::Damage => Self::Damage,
             What::Metadata => Self::Metadata,
         }
@@ -63,10 +78,28 @@ impl DoctorCommand {
     /// # Errors
     /// The directory cannot be read, or something is wrong with it.
     pub fn run(&self) -> Result<(), Failure> {
+        if self.for_parent {
+            let _ = set_parent_process_death_signal(Some(Signal::KILL));
+            return self.look(None);
+        }
+        let Some(ended) = child() else {
+            return self.look(None);
+        };
+        match ended.code() {
+            Some(code) if code != PANICKED => std::process::exit(code),
+            _ => {
+                let why = format!("a look at them ended the process ({ended})");
+                self.look(Some(&why))
+            }
+        }
+    }
+
+    /// All of the work, without the views where there is a reason.
+    fn look(&self, views_unread: Option<&str>) -> Result<(), Failure> {
         let config = self.data.config()?;
         let directory = config.data.clone();
         let failed = |error: sedge_storage::Error| store_failure(&error);
-        let (mut inspection, mut report) = examine(&directory)?;
+        let (mut inspection, mut report) = examine(&directory, views_unread)?;
         let mut changes = Vec::new();
         if !self.repair.is_empty() {
             let doctor = Doctor::open(&directory).map_err(failed)?;
@@ -79,7 +112,7 @@ impl DoctorCommand {
                 let repaired = metadata_repair::repair(&config, inspection.seen(), &report);
                 changes = repaired.map_err(failed)?;
             }
-            (inspection, report) = examine(&directory)?;
+            (inspection, report) = examine(&directory, views_unread)?;
         }
         let changes: Vec<String> = changes.iter().map(metadata_repair::told).collect();
         match self.output {
@@ -128,8 +161,25 @@ impl DoctorCommand {
     }
 }
 
-fn examine(directory: &Path) -> Result<(Inspection, Report), Failure> {
-    let doctor = Doctor::open(directory).map_err(|error| store_failure(&error))?;
+/// This program with the same arguments, to its end. `None` where there can be no child.
+fn child() -> Option<ExitStatus> {
+    let mut command = Command::new(std::env::current_exe().ok()?);
+    command
+        .args(std::env::args_os().skip(1))
+        .arg("--for-parent");
+    let mut child = command.spawn().ok()?;
+    let ended = child.wait().ok()?;
+    if ended.signal().is_some() || ended.code() == Some(PANICKED) {
+        doctor::remove_copies_of(child.id());
+    }
+    Some(ended)
+}
+
+fn examine(directory: &Path, views_unread: Option<&str>) -> Result<(Inspection, Report), Failure> {
+    let mut doctor = Doctor::open(directory).map_err(|error| store_failure(&error))?;
+    if let Some(why) = views_unread {
+        doctor = doctor.without_views(why.to_owned());
+    }
     let mut inspection = Inspection::of(&doctor).map_err(|error| store_failure(&error))?;
     let report = doctor.examine(&mut inspection);
     Ok((inspection, report.map_err(|error| store_failure(&error))?))

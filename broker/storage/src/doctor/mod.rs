@@ -6,7 +6,8 @@
 //! findings, which are bounded.
 //!
 //! **Invariant:** nothing is changed but by [`Doctor::repair`]. The views are looked at in a copy:
-//! fjall writes when it opens.
+//! fjall writes when it opens. fjall also asserts what it reads, so that damaged views may end the
+//! process: look from one that may end, and then with [`Doctor::without_views`].
 
 mod footer;
 mod offsets;
@@ -25,13 +26,14 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{LostRange, SegmentId, Sequence, TornTail};
 use crate::backup;
+use crate::cold::CutShort;
 use crate::disk::directory::{Directory, io_error};
 use crate::disk::unreadable::Patched;
 use crate::disk::{Disk, bytes_of};
 use crate::error::Error;
 use crate::format::{EntryHead, EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
 use crate::header::{Known, header_of};
-use crate::known_damage::{DamageList, Damaged, rest_of};
+use crate::known_damage::{DamageList, Damaged, TO_THE_END, rest_of};
 use crate::limits;
 use crate::meta::{self, DirectoryLock};
 use crate::scan::{self, Found, Scanner};
@@ -42,6 +44,7 @@ use views::ViewsCheck;
 
 pub use repair::Repair;
 pub use report::{Finding, Kind, Report};
+pub use views::remove_copies_of;
 
 /// What the caller knows of the partitions.
 pub trait Inspect {
@@ -72,6 +75,8 @@ pub struct Held {
 pub struct Doctor {
     directory: PathBuf,
     disk: Arc<dyn Disk>,
+    /// Why the views are not looked at.
+    views_unread: Option<String>,
     _lock: DirectoryLock,
 }
 
@@ -91,8 +96,18 @@ impl Doctor {
         Ok(Self {
             directory: directory.to_owned(),
             disk,
+            views_unread: None,
             _lock: lock,
         })
+    }
+
+    /// One that does not look at the views, and says why: a look at them has ended a process.
+    #[must_use]
+    pub fn without_views(self, why: String) -> Self {
+        Self {
+            views_unread: Some(why),
+            ..self
+        }
     }
 
     /// One of segments that are elsewhere.
@@ -101,6 +116,7 @@ impl Doctor {
         Self {
             directory: directory.to_owned(),
             disk,
+            views_unread: None,
             _lock: DirectoryLock::take(directory).unwrap(),
         }
     }
@@ -164,21 +180,7 @@ impl Doctor {
         }
         let known = DamageList::load(&self.directory)?;
         let ids = self.segments()?;
-        let views = match ViewsCheck::open(&self.directory.join("views")) {
-            Ok(Some(views)) => Some(views),
-            Ok(None) if ids.is_empty() => None,
-            Ok(None) => {
-                let what = "there are none that are whole; the next start makes them";
-                report.note(Finding::new(Kind::NoViews, what));
-                None
-            }
-            Err(error @ (Error::Full | Error::ReadOnly | Error::Io { .. })) => return Err(error),
-            Err(error) => {
-                let what = format!("they cannot be opened: {error}");
-                report.note(Finding::new(Kind::Views, what));
-                None
-            }
-        };
+        let views = self.views(!ids.is_empty(), &mut report)?;
         let mut examination = Examination {
             disk: &*self.disk,
             known: &known,
@@ -191,12 +193,41 @@ impl Doctor {
             is_cold: false,
             generations: BTreeMap::new(),
             hurt: BTreeSet::new(),
+            unfinished: BTreeSet::new(),
         };
         for (index, id) in ids.iter().enumerate() {
             let behind = ids.get(index + 1..).unwrap_or_default();
-            examination.segment(*id, next_of_log(&*self.disk, behind)?)?;
+            let next = next_of_log(&*self.disk, behind)?;
+            examination.segment(*id, next, !behind.is_empty())?;
         }
         examination.finish()
+    }
+
+    fn views(&self, has_log: bool, report: &mut Report) -> Result<Option<ViewsCheck>, Error> {
+        let path = self.directory.join("views");
+        if let Some(why) = &self.views_unread
+            && path.exists()
+        {
+            report.note(Finding::new(
+                Kind::Views,
+                format!("they cannot be read: {why}"),
+            ));
+            return Ok(None);
+        }
+        match ViewsCheck::open(&path) {
+            Ok(None) if has_log => {
+                let what = "there are none that are whole; the next start makes them";
+                report.note(Finding::new(Kind::NoViews, what));
+                Ok(None)
+            }
+            Ok(views) => Ok(views),
+            Err(error @ (Error::Full | Error::ReadOnly | Error::Io { .. })) => Err(error),
+            Err(error) => {
+                let what = format!("they cannot be opened: {error}");
+                report.note(Finding::new(Kind::Views, what));
+                Ok(None)
+            }
+        }
     }
 
     fn segments(&self) -> Result<Vec<SegmentId>, Error> {
@@ -222,10 +253,17 @@ struct Examination<'a> {
     generations: BTreeMap<SegmentId, u64>,
     /// Partitions that lost something: what counts their bytes and offsets is not right then.
     hurt: BTreeSet<PartitionId>,
+    /// Cold segments without a footer.
+    unfinished: BTreeSet<SegmentId>,
 }
 
 impl Examination<'_> {
-    fn segment(&mut self, id: SegmentId, next: Option<SegmentId>) -> Result<(), Error> {
+    fn segment(
+        &mut self,
+        id: SegmentId,
+        next: Option<SegmentId>,
+        is_followed: bool,
+    ) -> Result<(), Error> {
         let Some(file) = self.disk.open(id)? else {
             return Ok(());
         };
@@ -243,9 +281,26 @@ impl Examination<'_> {
                 Found::End { torn_end, .. } => torn_end > 0,
                 _ => true,
             };
-            if is_begun {
-                let what = "nothing in the segment can be read";
-                self.note(Finding::new(Kind::Segment, what).at(id, 0, bytes));
+            // Only the newest one may have been made and not begun.
+            if is_begun || is_followed {
+                let what = if is_begun {
+                    "nothing in the segment can be read"
+                } else {
+                    "nothing is in the segment any more"
+                };
+                let is_known = self.known.end_at(id, 0).is_some();
+                let finding = Finding::new(Kind::Segment, what).at(id, 0, bytes);
+                self.note(Finding {
+                    is_known,
+                    ..finding
+                });
+                self.report.damaged.push(Damaged {
+                    segment: id,
+                    generation: 0,
+                    position: 0,
+                    end: bytes.max(1),
+                    lost: Vec::new(),
+                });
             }
             return Ok(());
         };
@@ -257,7 +312,8 @@ impl Examination<'_> {
         self.is_cold = header.is_cold;
         let footer = scan::read_footer(&file, id, header.generation)?;
         if header.is_cold && footer.is_none() && file.is_whole() {
-            // What a crash left of a cleaner's work: nothing points there.
+            // What a crash left of a cleaner's work, unless something points there.
+            self.unfinished.insert(id);
             return Ok(());
         }
         let looked = Looked {
@@ -266,6 +322,7 @@ impl Examination<'_> {
             generation: header.generation,
             end: footer.as_ref().map_or(bytes, |footer| footer.frames_end),
             footer: footer.as_ref(),
+            is_full: footer.is_some(),
         };
         let findings_before = self.report.findings.len();
         let mut contents = Contents::default();
@@ -446,6 +503,14 @@ impl Examination<'_> {
     }
 
     fn damaged(&mut self, damaged: Damaged, kind: Kind) {
+        let what = match kind {
+            Kind::Batch => "its bytes are not what was sent: the checksum does not hold",
+            _ => "bytes where commits should be",
+        };
+        self.lost(damaged, kind, what);
+    }
+
+    fn lost(&mut self, damaged: Damaged, kind: Kind, what: &str) {
         let is_known = self
             .known
             .end_at(damaged.segment, damaged.position)
@@ -455,11 +520,7 @@ impl Examination<'_> {
             self.hurt.insert(lost.partition);
         }
         self.is_behind_hole |= kind == Kind::Frame;
-        let what = match kind {
-            Kind::Batch => "its bytes are not what was sent: the checksum does not hold",
-            _ => "bytes where commits should be",
-        };
-        let bytes = damaged.end - damaged.position;
+        let bytes = damaged.bytes();
         let finding = Finding::new(kind, what).at(damaged.segment, damaged.position, bytes);
         self.note(Finding {
             is_known,
@@ -471,7 +532,68 @@ impl Examination<'_> {
         }
     }
 
+    /// A cold segment without a footer to which rows point: it was whole before they were written.
+    fn unfinished(&mut self, id: SegmentId, stretches: &[LostRange]) -> Result<(), Error> {
+        let Some(file) = self.disk.open(id)? else {
+            return Ok(());
+        };
+        let file = Patched::new(&*file);
+        let Some(Known { header, .. }) = header_of(&file, id)? else {
+            return Ok(());
+        };
+        let listed = scan::list_frames(&file, id, header.generation)?;
+        let looked = Looked {
+            file: &file,
+            id,
+            generation: header.generation,
+            end: listed.footer.frames_end,
+            footer: None,
+            is_full: true,
+        };
+        self.is_cold = true;
+        let (mut contents, mut error) = (Contents::default(), None);
+        looked.look(SEGMENT_HEADER_BYTES, u64::MAX >> 1, &mut |seen| {
+            if let Err(failed) = self.see(id, seen, &mut contents) {
+                error = error.take().or(Some(failed));
+            }
+        })?;
+        if let Some(error) = error {
+            return Err(error);
+        }
+        let at = looked.end;
+        if listed.had_footer {
+            let what = "the footer is damaged or not whole; the segment is scanned in its place";
+            let bytes = bytes_of(&file)? - at;
+            self.note(Finding::new(Kind::Footer, what).at(id, at, bytes));
+            return Ok(());
+        }
+        let cut = CutShort::of(&listed.footer);
+        let lacks = stretches.iter().filter_map(|of| {
+            let here = listed.footer.runs.iter().filter(|run| {
+                run.partition == of.partition
+                    && run.base < of.next_offset
+                    && run.run.next > of.base_offset
+            });
+            let there = here.map(|run| run.run.next).max();
+            let base_offset = cut.lacks_from(of.partition, of.base_offset, there)?;
+            let lost = LostRange { base_offset, ..*of };
+            (base_offset < of.next_offset).then_some(lost)
+        });
+        let lost: Vec<LostRange> = lacks.collect();
+        let damaged = looked.damaged(at, TO_THE_END, lost);
+        let what = "the segment ends before its footer: what it had behind is gone";
+        self.lost(damaged, Kind::Frame, what);
+        Ok(())
+    }
+
     fn finish(mut self) -> Result<Report, Error> {
+        let generations = self.generations.clone();
+        let pointed = self.offsets.settle(&|id| generations.contains_key(&id));
+        for id in std::mem::take(&mut self.unfinished) {
+            if let Some(stretches) = pointed.by_segment.get(&id) {
+                self.unfinished(id, stretches)?;
+            }
+        }
         self.report.dropped = self.offsets.dropped();
         self.report.newest_partition = self.offsets.newest();
         let held = self.offsets.held();
@@ -485,26 +607,31 @@ impl Examination<'_> {
                 self.hurt.insert(lost.partition);
             }
         }
+        let has_lost_frames = self.report.findings.iter().any(|of| {
+            let is_unknown = of.lost.is_empty() || of.kind == Kind::Segment;
+            is_unknown && matches!(of.kind, Kind::Frame | Kind::Segment | Kind::Commits)
+        });
         for partition in self.offsets.partitions() {
             self.report.partitions += 1;
-            if self.inspect.is_compacted(partition) {
-                continue;
-            }
+            let is_compacted = self.inspect.is_compacted(partition);
             for gap in self.offsets.gaps(partition) {
+                let of_gone = pointed.gone.iter().find(|(_, lost)| {
+                    lost.partition == partition
+                        && lost.base_offset < gap.next_offset
+                        && gap.base_offset < lost.next_offset
+                });
+                let what = match of_gone {
+                    Some((id, _)) => format!("segment {}, which had them, is gone", id.0),
+                    // Where frames are whole, compaction is a reason too.
+                    None if is_compacted && !has_lost_frames => continue,
+                    None => "offsets are missing, and nothing explains it".to_owned(),
+                };
                 self.hurt.insert(partition);
-                let what = "offsets are missing, and nothing explains it";
                 self.note(Finding {
                     lost: vec![gap],
                     ..Finding::new(Kind::Offsets, what)
                 });
-                let place = Damaged {
-                    segment: SegmentId(0),
-                    generation: 0,
-                    position: 0,
-                    end: 0,
-                    lost: vec![gap],
-                };
-                self.report.damaged.push(place);
+                self.report.damaged.push(Damaged::nowhere(gap));
             }
         }
         if let Some(views) = &self.views {

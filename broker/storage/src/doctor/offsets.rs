@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::Held;
-use crate::api::LostRange;
+use crate::api::{LostRange, SegmentId};
 use crate::format::{EntryHead, EntryKind};
 
 /// What the frames say of the partitions.
@@ -15,6 +15,17 @@ pub(crate) struct Offsets {
     partitions: HashMap<PartitionId, Partition>,
     dropped: BTreeSet<PartitionId>,
     newest: Option<PartitionId>,
+    /// Rows that point at cold segments, in the order of the log.
+    rows: HashMap<PartitionId, Vec<EntryHead>>,
+}
+
+/// What the rows that count say, when it is known which cold segments there are.
+#[derive(Debug, Default)]
+pub(crate) struct Pointed {
+    /// Stretches that each cold segment stands for.
+    pub by_segment: BTreeMap<SegmentId, Vec<LostRange>>,
+    /// Stretches of cold segments that are not there, with the segment.
+    pub gone: Vec<(SegmentId, LostRange)>,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +49,7 @@ impl Offsets {
             }
             EntryKind::Drop => {
                 self.partitions.remove(&entry.partition);
+                self.rows.remove(&entry.partition);
                 self.dropped.insert(entry.partition);
             }
             EntryKind::Append => {
@@ -49,7 +61,7 @@ impl Offsets {
             // Whatever is left of it, in a cold segment.
             EntryKind::Replaced | EntryKind::Compacted => {
                 partition.end = partition.end.max(entry.next);
-                partition.add(entry.base, entry.next);
+                self.rows.entry(entry.partition).or_default().push(*entry);
             }
             // It counts where a row says so.
             EntryKind::Moved => {}
@@ -61,6 +73,48 @@ impl Offsets {
     pub fn see_lost(&mut self, lost: &LostRange) {
         let partition = self.partitions.entry(lost.partition).or_default();
         partition.add(lost.base_offset, lost.next_offset);
+    }
+
+    /// All rows were seen. A row of which the cold segment is gone says nothing, as something later
+    /// took its place, or what was replaced is still there.
+    pub fn settle(&mut self, is_there: &dyn Fn(SegmentId) -> bool) -> Pointed {
+        let mut pointed = Pointed::default();
+        for (id, rows) in std::mem::take(&mut self.rows) {
+            let Some(partition) = self.partitions.get_mut(&id) else {
+                continue;
+            };
+            let mut counts: BTreeMap<Offset, (Offset, SegmentId)> = BTreeMap::new();
+            for row in &rows {
+                let Some(segment) = row.cold_segment() else {
+                    continue;
+                };
+                let base = row.base.max(partition.log_start);
+                if base >= row.next {
+                    continue;
+                }
+                if is_there(segment) {
+                    partition.add(base, row.next);
+                    carve(&mut counts, base, row.next);
+                    counts.insert(base, (row.next, segment));
+                } else {
+                    let lost = LostRange {
+                        partition: id,
+                        base_offset: base,
+                        next_offset: row.next,
+                    };
+                    pointed.gone.push((segment, lost));
+                }
+            }
+            for (base_offset, (next_offset, segment)) in counts {
+                let stretches = pointed.by_segment.entry(segment).or_default();
+                stretches.push(LostRange {
+                    partition: id,
+                    base_offset,
+                    next_offset,
+                });
+            }
+        }
+        pointed
     }
 
     /// The largest id that a row names.
@@ -124,6 +178,24 @@ impl Offsets {
     }
 }
 
+/// Takes a stretch out of what others stand for.
+fn carve(counts: &mut BTreeMap<Offset, (Offset, SegmentId)>, base: Offset, next: Offset) {
+    let touched: Vec<(Offset, (Offset, SegmentId))> = counts
+        .range(..next)
+        .filter(|(_, (until, _))| *until > base)
+        .map(|(from, of)| (*from, *of))
+        .collect();
+    for (from, (until, segment)) in touched {
+        counts.remove(&from);
+        if from < base {
+            counts.insert(from, (base, segment));
+        }
+        if until > next {
+            counts.insert(next, (until, segment));
+        }
+    }
+}
+
 impl Partition {
     fn add(&mut self, base: Offset, next: Offset) {
         let (mut from, mut to) = (base, next);
@@ -165,6 +237,7 @@ mod tests {
         for entry in entries {
             assert!(offsets.see(entry), "{entry:?}");
         }
+        offsets.settle(&|_| true);
         let found: Vec<(i64, i64)> = offsets
             .gaps(P)
             .iter()

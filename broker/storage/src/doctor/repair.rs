@@ -8,7 +8,7 @@ use crate::disk::directory::io_error;
 use crate::disk::unreadable::Patched;
 use crate::error::Error;
 use crate::header::{Known, header_of};
-use crate::known_damage::{DamageList, Damaged};
+use crate::known_damage::DamageList;
 use crate::meta;
 use crate::scan;
 
@@ -25,6 +25,8 @@ pub enum Repair {
     Backup,
     /// Writes damaged headers of segments again, from what their frames say.
     Headers,
+    /// Writes damaged footers of segments again, where all of the frames are there.
+    Footers,
     /// Accepts what is lost: damaged places and missing offsets are remembered, passed over by
     /// reads, and not reported as wrong again. Their bytes stay as they are.
     Damage,
@@ -35,11 +37,12 @@ pub enum Repair {
 
 impl Repair {
     /// Every one.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Views,
         Self::TornTail,
         Self::Backup,
         Self::Headers,
+        Self::Footers,
         Self::Damage,
         Self::Metadata,
     ];
@@ -51,6 +54,7 @@ impl Repair {
             Self::TornTail => "torn-tail",
             Self::Backup => "backup",
             Self::Headers => "headers",
+            Self::Footers => "footers",
             Self::Damage => "damage",
             Self::Metadata => "metadata",
         }
@@ -96,26 +100,34 @@ impl Doctor {
                     self.write_header(id)?;
                 }
             }
-            Repair::Damage => {
-                let known = DamageList::load(&self.directory)?;
-                // Missing offsets are nowhere. Each gets a place of its own in segment 0, which
-                // there is not.
-                let nowhere = known.all().iter().filter(|of| of.segment.0 == 0).count() as u64;
-                let mut gaps = nowhere;
-                let place = |of: &Damaged| {
-                    if of.segment.0 != 0 {
-                        return of.clone();
-                    }
-                    gaps += 1;
-                    let (position, end) = (gaps, gaps + 1);
-                    Damaged {
-                        position,
-                        end,
-                        ..of.clone()
-                    }
-                };
-                known.add(report.damaged.iter().map(place).collect())?;
+            Repair::Footers => {
+                let damaged = report.findings.iter().filter(|of| of.kind == Kind::Footer);
+                for id in damaged.filter_map(|of| of.segment) {
+                    self.write_footer(id)?;
+                }
             }
+            Repair::Damage => {
+                DamageList::load(&self.directory)?.accept(report.damaged.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_footer(&self, id: SegmentId) -> Result<(), Error> {
+        let Some(file) = self.disk.open(id)? else {
+            return Ok(());
+        };
+        let Some(Known { header, .. }) = header_of(&Patched::new(&*file), id)? else {
+            return Ok(());
+        };
+        let listed = scan::list_frames(&*file, id, header.generation)?;
+        if listed.is_whole {
+            let (at, footer) = (listed.footer.frames_end, listed.footer.encode());
+            let end = at + footer.len() as u64;
+            file.write_at(at, &[IoSlice::new(&footer)])
+                .and_then(|()| file.truncate(end))
+                .and_then(|()| file.sync_data())
+                .map_err(|source| io_error("write a segment's footer", source))?;
         }
         Ok(())
     }

@@ -84,8 +84,11 @@ impl Kind {
             Self::Views => Some(Repair::Views),
             Self::Backup => Some(Repair::Backup),
             Self::Header => Some(Repair::Headers),
+            Self::Footer => Some(Repair::Footers),
             Self::Metadata | Self::Orphan => Some(Repair::Metadata),
-            Self::Frame | Self::Batch | Self::Offsets | Self::Unreadable => Some(Repair::Damage),
+            Self::Segment | Self::Frame | Self::Batch | Self::Offsets | Self::Unreadable => {
+                Some(Repair::Damage)
+            }
             _ => None,
         }
     }

@@ -28,6 +28,8 @@ pub(crate) struct Looked<'a> {
     pub end: u64,
     /// Where there is one, it tells what was in a frame without a head.
     pub footer: Option<&'a Footer>,
+    /// Frames go on to `end`, whatever is found.
+    pub is_full: bool,
 }
 
 /// One thing seen.
@@ -82,8 +84,7 @@ impl Looked<'_> {
                 Found::End {
                     position, torn_end, ..
                 } => {
-                    if self.footer.is_some() && position < self.end {
-                        // A footer says that frames go on to its beginning.
+                    if self.is_full && position < self.end {
                         self.hole(position, self.end, each)?;
                         each(Seen::End {
                             position: self.end,

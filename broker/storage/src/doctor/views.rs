@@ -11,7 +11,7 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::offsets::Offsets;
 use super::{Finding, Kind};
-use crate::api::{SegmentId, Sequence, Slice};
+use crate::api::{LostRange, SegmentId, Sequence, Slice};
 use crate::catalog::Catalog;
 use crate::disk::directory::io_error;
 use crate::error::Error;
@@ -48,6 +48,23 @@ impl Drop for Copy {
     }
 }
 
+fn copy_prefix(process: u32) -> String {
+    format!("sedge-doctor-{process}-")
+}
+
+/// Removes what a process that looked at views, and ended by it, has left behind.
+pub fn remove_copies_of(process: u32) {
+    let prefix = copy_prefix(process);
+    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            drop(Copy(entry.path()));
+        }
+    }
+}
+
 impl ViewsCheck {
     /// `None` where there are none, or none that are whole: a rebuild was under way.
     pub fn open(path: &Path) -> Result<Option<Self>, Error> {
@@ -55,7 +72,7 @@ impl ViewsCheck {
             return Ok(None);
         }
         let number = COPIES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("sedge-doctor-{}-{number}", std::process::id());
+        let name = format!("{}{number}", copy_prefix(std::process::id()));
         let copy = Copy(std::env::temp_dir().join(name));
         copy_directory(path, &copy.0).map_err(|source| io_error("copy the views", source))?;
         let base = FjallBase::open(&copy.0, limits::DOCTOR_CACHE_BYTES)?;
@@ -178,6 +195,22 @@ impl ViewsCheck {
         }
         let mut live: BTreeMap<SegmentId, (u64, u64)> = BTreeMap::new();
         let partitions = self.catalog.partitions()?;
+        if self.applied.sequence > last {
+            for partition in &partitions {
+                let base_offset = offsets.bounds(*partition).map_or(Offset::ZERO, |of| of.1);
+                let next_offset = self.catalog.bounds(*partition)?.log.next_offset;
+                if base_offset < next_offset && !offsets.is_dropped(*partition) {
+                    let lost = vec![LostRange {
+                        partition: *partition,
+                        base_offset,
+                        next_offset,
+                    }];
+                    let what = "the log ends before these offsets, which the views have seen";
+                    let finding = Finding::new(Kind::Views, what);
+                    found.push(Finding { lost, ..finding });
+                }
+            }
+        }
         for partition in &partitions {
             let wrong = self.partition(*partition, offsets, last, hurt, &mut live)?;
             found.extend(wrong.map(|what| Finding::new(Kind::Views, what).of(Some(*partition))));
@@ -261,13 +294,14 @@ fn copy_directory(from: &Path, to: &Path) -> std::io::Result<()> {
 fn copy_sparse(from: &Path, to: &Path) -> std::io::Result<()> {
     let (mut from, mut to) = (File::open(from)?, File::create(to)?);
     let mut block = vec![0; limits::SCAN_READ_BYTES as usize];
+    let zeros = block.clone();
     let mut length = 0;
     loop {
         let bytes = from.read(&mut block)?;
         if bytes == 0 {
             break;
         }
-        if block[..bytes].iter().any(|byte| *byte != 0) {
+        if block[..bytes] != zeros[..bytes] {
             to.seek(SeekFrom::Start(length))?;
             to.write_all(&block[..bytes])?;
         }

@@ -1,12 +1,14 @@
 //! Where the log ends: what of it may not be on the disk yet, and where the writer goes on.
 
+use std::sync::PoisonError;
+
 use super::Opening;
 use super::segment::Segment;
 use crate::api::Sequence;
 use crate::disk::directory::io_error;
 use crate::error::Error;
 use crate::rewrite::rewrite;
-use crate::write::Active;
+use crate::write::{Active, Writer};
 
 impl Opening<'_> {
     /// What the process before this one wrote may be in the kernel's hands only, and not even on
@@ -38,20 +40,16 @@ impl Opening<'_> {
         {
             self.cut(segment, *position)?;
         }
-        let writer = self
-            .store
-            .writer
-            .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        writer.sequence = sequence;
-        writer.last_segment = self.ids.last().copied().unwrap_or_default();
         let newest = self.ids.iter().rev().find(|id| !self.cold.contains(id));
+        self.writer().sequence = sequence;
+        self.writer().last_segment = self.ids.last().copied().unwrap_or_default();
+        self.store.opened_at = last.as_ref().map(|(segment, end)| (segment.id, *end));
         if let Some((segment, position)) = last
             && segment.sealed_at.is_none()
             && !segment.is_recycled
             && Some(&segment.id) == newest
         {
-            writer.active = Some(Active {
+            self.writer().active = Some(Active {
                 id: segment.id,
                 generation: segment.generation,
                 file: segment.file,
@@ -61,6 +59,11 @@ impl Opening<'_> {
             });
         }
         Ok(())
+    }
+
+    fn writer(&mut self) -> &mut Writer {
+        let writer = self.store.writer.get_mut();
+        writer.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Behind the last frame there may be one that was torn, which nothing tells from the bytes of
