@@ -5,20 +5,39 @@ use log::{info, warn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
-use crate::limits::{CONNECTIONS_SHARE_MIN, DESCRIPTORS_OWN, LINK_DESCRIPTORS};
+use crate::console::limits::CONNECTIONS_MAX as CONSOLE_CONNECTIONS_MAX;
+use crate::limits::PIPES_MAX;
+
+/// File descriptors that are not for clients: those of the store, pipes, the console, and 64 for
+/// streams, listeners, polling, the directory's lock, compilers of plugins and what is open for a
+/// moment.
+const DESCRIPTORS_OWN: u64 =
+    (sedge_storage::limits::DESCRIPTORS_MAX + 2 * PIPES_MAX + CONSOLE_CONNECTIONS_MAX + 64) as u64;
+
+/// File descriptors of one link: connections to the upstream's brokers and, for its cursors, both
+/// ends of those to this one.
+const LINK_DESCRIPTORS: u64 = 16;
+
+/// The share of a very low limit that clients get all the same.
+const CONNECTIONS_SHARE_MIN: u64 = 4;
+
+const _: () = assert!(
+    DESCRIPTORS_OWN < 512,
+    "with 1024, which is the usual limit, clients get more than half"
+);
 
 /// Raises what the process may open to what it is allowed to raise it to, and lowers
 /// `max.connections` to what is left for clients.
 pub fn share_out(config: &mut Config) {
     let limit = raise();
     let wanted = config.max_connections;
-    let left = connections_max(limit, config.mirrors.len());
+    let left = connections_max(limit, config.links.len());
     if left < wanted {
         warn!(
             target: "sedge::net",
             "max.connections is {left} instead of {wanted}: the process may open {limit} files and \
              sockets; raise its limit (`ulimit -n`, LimitNOFILE=) to {}",
-            needed(wanted, config.mirrors.len())
+            needed(wanted, config.links.len())
         );
         config.max_connections = left;
     }

@@ -17,6 +17,7 @@ pub mod descriptors;
 pub mod disk_cap;
 mod disk_work;
 pub mod exit;
+pub mod failure;
 pub mod handlers;
 pub mod inspection;
 pub mod limits;
@@ -29,6 +30,7 @@ pub mod mirror;
 pub mod net;
 pub mod openers;
 pub mod orphans;
+pub mod output;
 pub mod partitions;
 pub mod plugin_topic;
 pub mod plugins;
@@ -50,3 +52,6 @@ pub mod storage_state;
 mod test_broker;
 pub mod told;
 pub mod writer;
+
+/// The version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -254,23 +254,3 @@ pub const CONNECTION_STAYS_FOR: Duration = Duration::from_secs(1);
 /// How long a new connection waits for the one whose place it takes to be closed, which takes some
 /// microseconds.
 pub const CLOSING_WAIT: Duration = Duration::from_secs(1);
-
-/// File descriptors that are not for clients: those of the store, pipes, the console, and 64 for
-/// streams, listeners, polling, the directory's lock, compilers of plugins and what is open for a
-/// moment.
-pub const DESCRIPTORS_OWN: u64 = (sedge_storage::limits::DESCRIPTORS_MAX
-    + 2 * PIPES_MAX
-    + crate::console::limits::CONNECTIONS_MAX
-    + 64) as u64;
-
-/// The same for each link: connections to the upstream's brokers and, for its cursors, both ends of
-/// those to this one.
-pub const LINK_DESCRIPTORS: u64 = 16;
-
-/// The share of a very low limit that clients get all the same.
-pub const CONNECTIONS_SHARE_MIN: u64 = 4;
-
-const _: () = assert!(
-    DESCRIPTORS_OWN < 512,
-    "with 1024, which is the usual limit, clients get more than half"
-);

@@ -14,14 +14,14 @@ use sedge_storage::OpenReport;
 
 use crate::broker::Broker;
 use crate::cleaner;
-use crate::cli::Failure;
 use crate::config::{Config, Durability};
 use crate::console;
 use crate::coordinator;
 use crate::descriptors;
 use crate::disk_cap;
+use crate::failure::Failure;
 use crate::limits::{LOGBOOK_ENTER_EVERY, SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
-use crate::mirror::{LinkTopics, Mirror, MirrorConfig};
+use crate::mirror::{LinkTopics, Mirror};
 use crate::net::listener::{self, Listener};
 use crate::orphans;
 use crate::plugins;
@@ -64,12 +64,6 @@ struct Running {
 
 impl Running {
     fn start(config: Config) -> Result<Self, ServeError> {
-        let links = config
-            .mirrors
-            .iter()
-            .map(MirrorConfig::from_table)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(ServeError::Mirror)?;
         let opened = Opened::read(config)?;
         tell(&opened.report, opened.image());
         let listeners = bind(&opened.config)?;
@@ -90,7 +84,7 @@ impl Running {
         let kafka = local.map_or_else(String::new, |address| address.to_string());
         plugins::watch::start(&broker).map_err(ServeError::Store)?;
         let mut tasks = background(&broker);
-        let copied = links.iter().map(LinkTopics::of).collect();
+        let copied = broker.config.links.iter().map(LinkTopics::of).collect();
         tasks.push(
             broker
                 .runtime
@@ -135,7 +129,7 @@ impl Running {
             tasks.push(broker.runtime.spawn(async move { match serving.await {} }));
             address.map_or_else(|_| String::new(), |address| address.to_string())
         });
-        let mirror = Mirror::start(&broker, links);
+        let mirror = Mirror::start(&broker);
         Ok(Self {
             broker,
             writer,

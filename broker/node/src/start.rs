@@ -14,10 +14,10 @@ use sedge_protocol::ids::NodeId;
 use sedge_storage::{OpenReport, Options, Store};
 
 use crate::broker::{Broker, Parts};
-use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::coordinator::{self, Restored, Unwritten};
+use crate::failure::{Exit, Failure};
 use crate::logbook::{self, Logbook};
 use crate::metadata_log;
 use crate::metrics::Metrics;
@@ -50,8 +50,6 @@ pub enum ServeError {
     },
     /// The leader epoch cannot be raised, because the disk takes nothing.
     LeaderEpoch(String),
-    /// A link is configured in a way that cannot work.
-    Mirror(crate::client::config::ConfigError),
 }
 
 impl fmt::Display for ServeError {
@@ -84,7 +82,6 @@ impl fmt::Display for ServeError {
             }
             Self::System { doing, source } => write!(f, "cannot {doing}: {source}"),
             Self::LeaderEpoch(why) => write!(f, "cannot raise the leader epoch: {why}"),
-            Self::Mirror(error) => error.fmt(f),
         }
     }
 }
@@ -108,7 +105,6 @@ impl From<ServeError> for Failure {
             }
             ServeError::Listen { .. } => Exit::Unavailable,
             ServeError::System { .. } => Exit::Software,
-            ServeError::Mirror(_) => Exit::Config,
         };
         let failure = Self::new(exit, error.to_string());
         match &error {

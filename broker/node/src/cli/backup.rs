@@ -6,10 +6,9 @@ use clap::Args;
 use sedge_storage::backup::{Backup, BackupOptions, back_up};
 use serde_json::json;
 
-use super::Failure;
 use super::data::{DataFlags, store_failure};
-use super::failure::Exit;
-use super::output::{self, Output};
+use crate::failure::{Exit, Failure};
+use crate::output::{self, Output};
 
 /// Copy a broker's data while it runs.
 #[derive(Debug, Args)]

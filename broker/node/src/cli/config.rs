@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 use sedge_core::config::{ConfigKey, ConfigType};
 
-use super::Failure;
-use super::output::{line, note};
-use super::serve::ConfigFlags;
+use super::flags::ConfigFlags;
 use crate::config::{Config, SYSTEM_FILE, keys};
+use crate::failure::Failure;
+use crate::output::{line, note};
 
 /// Check or show the configuration.
 #[derive(Debug, Args)]

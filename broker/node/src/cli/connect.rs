@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use async_executor::Executor;
 use clap::Args;
-use sedge_protocol::ErrorCode;
 
-use super::Failure;
-use super::failure::Exit;
-use super::output::Output;
 use crate::client::{self, Client, ClientConfig};
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
 
 /// How long a command tries: a person waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,49 +54,5 @@ impl Connect {
         let executor = Arc::new(Executor::new());
         let client = Client::new(Arc::clone(&executor), config);
         async_io::block_on(executor.run(work(client)))
-    }
-}
-
-impl From<client::Error> for Failure {
-    fn from(error: client::Error) -> Self {
-        use client::Error;
-        let exit = match &error {
-            Error::Address(_) => Exit::Usage,
-            Error::Broker { code, .. } => exit_of(*code),
-            Error::Malformed { .. }
-            | Error::NotKafka
-            | Error::TooLarge { .. }
-            | Error::Missing { .. } => Exit::Data,
-            Error::Unwritable { .. } => Exit::Software,
-            Error::Itself => Exit::Config,
-            Error::Connect { .. }
-            | Error::Io(_)
-            | Error::Closed
-            | Error::Timeout { .. }
-            | Error::Unsupported { .. }
-            | Error::NoBroker(_) => Exit::Unavailable,
-        };
-        let failure = Self::new(exit, error.to_string());
-        match error {
-            Error::Connect { .. } => failure.advise(
-                "Is a broker running there? Start one with `sedge serve`, or name another with --bootstrap-server",
-            ),
-            _ => failure,
-        }
-    }
-}
-
-fn exit_of(code: ErrorCode) -> Exit {
-    match code {
-        ErrorCode::UnknownTopicOrPartition
-        | ErrorCode::GroupIdNotFound
-        | ErrorCode::UnknownTopicId => Exit::Unavailable,
-        ErrorCode::TopicAlreadyExists => Exit::CannotCreate,
-        ErrorCode::TopicAuthorizationFailed
-        | ErrorCode::GroupAuthorizationFailed
-        | ErrorCode::ClusterAuthorizationFailed => Exit::Permission,
-        ErrorCode::KafkaStorageError => Exit::Io,
-        code if code.is_retriable() => Exit::Temporary,
-        _ => Exit::Data,
     }
 }

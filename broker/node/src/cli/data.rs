@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use sedge_storage::Error;
 
-use super::Failure;
-use super::failure::Exit;
 use crate::config::{self, Config, Flags};
+use crate::failure::{Exit, Failure};
 
 /// Which data directory.
 #[derive(Debug, Args)]

@@ -13,12 +13,11 @@ use sedge_protocol::ids::PartitionId;
 use sedge_storage::doctor::{self, Doctor, Finding, Repair, Report};
 use serde_json::{Value, json};
 
-use super::Failure;
 use super::data::{DataFlags, store_failure};
-use super::failure::Exit;
-use super::output::{self, Output, Table};
+use crate::failure::{Exit, Failure};
 use crate::inspection::Inspection;
 use crate::metadata_repair;
+use crate::output::{self, Output, Table};
 
 /// Check a data directory while no broker runs on it.
 #[derive(Debug, Args)]

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Failure;
 use super::connect::Connect;
-use super::output::{self, Output, Table};
 use crate::client::Client;
 use crate::client::groups::CommittedOffsets;
 use crate::client::records::LATEST;
+use crate::failure::Failure;
+use crate::output::{self, Output, Table};
 
 /// List and describe consumer groups.
 #[derive(Debug, Args)]

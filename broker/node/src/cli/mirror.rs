@@ -9,17 +9,16 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::Offset;
 use serde_json::json;
 
-use super::Failure;
 use super::connect::Connect;
-use super::failure::Exit;
 use super::group::{log_ends, offsets_table};
-use super::output::{self, Output, Table};
 use crate::client::groups::CommittedOffset;
 use crate::client::records::{EARLIEST, LATEST};
 use crate::client::topics::Resource;
 use crate::client::{Client, Error};
+use crate::failure::{Exit, Failure};
 use crate::handlers::link_state;
 use crate::mirror::{Origin, group_of};
+use crate::output::{self, Output, Table};
 
 /// List and describe mirror links, and move their cursors.
 #[derive(Debug, Args)]

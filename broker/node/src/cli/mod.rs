@@ -5,10 +5,9 @@ mod config;
 mod connect;
 mod data;
 mod doctor;
-mod failure;
+mod flags;
 mod group;
 mod mirror;
-pub(crate) mod output;
 mod plugin;
 mod plugin_code;
 mod serve;
@@ -18,8 +17,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use failure::{Exit, Failure};
-pub(crate) use plugin::deploy;
+use crate::failure::Exit;
+use crate::output;
 
 /// An edge broker that speaks Kafka.
 #[derive(Debug, Parser)]
@@ -77,7 +76,7 @@ pub fn main() -> ExitCode {
         Some(Command::Doctor(command)) => command.run(),
         Some(Command::Backup(command)) => command.run(),
         Some(Command::Config(command)) => command.run(),
-        Some(Command::Version) => output::line(format_args!("sedge {}", version())),
+        Some(Command::Version) => output::line(format_args!("sedge {}", crate::VERSION)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -86,11 +85,6 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.exit as u8)
         }
     }
-}
-
-/// The version of this build.
-pub fn version() -> &'static str {
-    env!("CARGO_PKG_VERSION")
 }
 
 fn usage(error: &clap::Error) -> ExitCode {

@@ -2,22 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use sedge_plugin::Artifact;
 use sedge_protocol::ids::Offset;
 use serde_json::json;
 
-use super::Failure;
 use super::connect::Connect;
-use super::failure::Exit;
-use super::output::Table;
 use super::plugin_code;
-use crate::client::Client;
 use crate::client::records::{EARLIEST, LATEST};
-use crate::client::topics::NewTopic;
-use crate::plugin_topic::{self, Change, TOPIC};
+use crate::client::{Client, plugins};
+use crate::failure::{Exit, Failure};
+use crate::output::Table;
+use crate::plugin_topic::{self, TOPIC};
 
 /// Build, compile, deploy, list and delete plugins.
 #[derive(Debug, Args)]
@@ -83,7 +80,7 @@ impl PluginCommand {
                 let content = plugin_code::read(file)?;
                 check_content(file, &content)?;
                 let table = connect.run(async |client| {
-                    let offset = deploy(&client, name, &content).await?;
+                    let offset = plugins::deploy(&client, name, &content).await?;
                     let mut table = Table::new(&["name", "bytes", "offset"]);
                     table.row([json!(name), json!(content.len()), json!(offset.get())]);
                     Ok(table)
@@ -116,69 +113,6 @@ fn check_content(file: &Path, content: &[u8]) -> Result<(), Failure> {
     sedge_plugin::inspect_filter(component, plugin_topic::CONTENT_BYTES_MAX)
         .map_err(|error| refused(error.to_string()))?;
     Ok(())
-}
-
-/// Deploys a plugin.
-///
-/// # Errors
-/// It is too large, or the broker refuses.
-pub async fn deploy(client: &Client, name: &str, content: &[u8]) -> Result<Offset, Failure> {
-    create_topic(client).await?;
-    change(client, name, Some(content)).await
-}
-
-async fn create_topic(client: &Client) -> Result<(), Failure> {
-    let configs = [
-        ("cleanup.policy", "compact".to_owned()),
-        (
-            "max.message.bytes",
-            plugin_topic::BATCH_BYTES_MAX.to_string(),
-        ),
-    ];
-    let topic = NewTopic {
-        name: TOPIC.to_owned(),
-        partitions: Some(1),
-        replication_factor: None,
-        configs: configs
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect(),
-    };
-    for (_, outcome) in client.create_topics(&[topic]).await? {
-        if let Err(error) = outcome
-            && error.code() != Some(sedge_protocol::ErrorCode::TopicAlreadyExists)
-        {
-            return Err(error.into());
-        }
-    }
-    Ok(())
-}
-
-async fn change(client: &Client, name: &str, content: Option<&[u8]>) -> Result<Offset, Failure> {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let change = Change {
-        name,
-        content,
-        timestamp_ms: since.as_millis() as i64,
-    };
-    let (bytes, max) = (
-        content.map_or(0, <[u8]>::len),
-        plugin_topic::CONTENT_BYTES_MAX,
-    );
-    if bytes > max {
-        let what = format!("plugin {name} has {bytes} bytes, and {max} are allowed");
-        let advice = "build it for size, and leave out what it does not need";
-        return Err(Failure::new(Exit::Data, what).advise(advice));
-    }
-    let batch = plugin_topic::batch_of(&change).map_err(|error| {
-        Failure::new(
-            Exit::Software,
-            format!("plugin {name} cannot be sent: {error}"),
-        )
-    })?;
-    Ok(client.produce(TOPIC, 0, &batch).await?)
 }
 
 /// A deployed plugin.
@@ -257,7 +191,7 @@ async fn delete(client: &Client, names: &[String]) -> Result<Table, Failure> {
     }
     let mut table = Table::new(&["name", "result"]);
     for name in names {
-        change(client, name, None).await?;
+        plugins::change(client, name, None).await?;
         table.row([json!(name), json!("deleted")]);
     }
     Ok(table)

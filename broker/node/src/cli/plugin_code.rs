@@ -8,9 +8,8 @@ use clap::Args;
 use sedge_plugin::{CodeCache, Limits};
 use serde_json::json;
 
-use super::Failure;
-use super::failure::Exit;
-use super::output::{Output, Table};
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, Table};
 
 /// Build a plugin from its source.
 #[cfg(feature = "jit")]

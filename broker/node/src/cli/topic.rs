@@ -3,14 +3,13 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::Failure;
 use super::connect::Connect;
-use super::failure::Exit;
-use super::output::{self, Output, Table};
-use super::serve::key_value;
+use super::flags::key_value;
 use crate::client::records::{EARLIEST, LATEST};
 use crate::client::topics::{NewTopic, Outcomes, Resource};
 use crate::client::{self, Client, TopicMetadata};
+use crate::failure::{Exit, Failure};
+use crate::output::{self, Output, Table};
 use crate::plugins::FILTER_STATE_KEY;
 
 /// List, describe, create, change and delete topics.

@@ -8,6 +8,8 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::ProtocolError;
 use sedge_protocol::kafka::generated::ApiKey;
 
+use crate::failure::{Exit, Failure};
+
 /// Why a call did not give what was asked for.
 #[derive(Debug)]
 pub enum Error {
@@ -160,5 +162,48 @@ impl From<io::Error> for Error {
             | io::ErrorKind::BrokenPipe => Self::Closed,
             _ => Self::Io(source),
         }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let exit = match &error {
+            Error::Address(_) => Exit::Usage,
+            Error::Broker { code, .. } => exit_of(*code),
+            Error::Malformed { .. }
+            | Error::NotKafka
+            | Error::TooLarge { .. }
+            | Error::Missing { .. } => Exit::Data,
+            Error::Unwritable { .. } => Exit::Software,
+            Error::Itself => Exit::Config,
+            Error::Connect { .. }
+            | Error::Io(_)
+            | Error::Closed
+            | Error::Timeout { .. }
+            | Error::Unsupported { .. }
+            | Error::NoBroker(_) => Exit::Unavailable,
+        };
+        let failure = Self::new(exit, error.to_string());
+        match error {
+            Error::Connect { .. } => failure.advise(
+                "Is a broker running there? Start one with `sedge serve`, or name another with --bootstrap-server",
+            ),
+            _ => failure,
+        }
+    }
+}
+
+fn exit_of(code: ErrorCode) -> Exit {
+    match code {
+        ErrorCode::UnknownTopicOrPartition
+        | ErrorCode::GroupIdNotFound
+        | ErrorCode::UnknownTopicId => Exit::Unavailable,
+        ErrorCode::TopicAlreadyExists => Exit::CannotCreate,
+        ErrorCode::TopicAuthorizationFailed
+        | ErrorCode::GroupAuthorizationFailed
+        | ErrorCode::ClusterAuthorizationFailed => Exit::Permission,
+        ErrorCode::KafkaStorageError => Exit::Io,
+        code if code.is_retriable() => Exit::Temporary,
+        _ => Exit::Data,
     }
 }

@@ -13,7 +13,7 @@
 //! | `versions` | what that broker speaks |
 //! | `request` | the messages this client sends, and the versions it stays within |
 //! | `cluster` | [`Client`]: metadata, a connection a broker, whom to ask and when to ask again |
-//! | `topics`, `groups`, `records` | the calls themselves |
+//! | `topics`, `groups`, `records`, `plugins` | the calls themselves |
 //!
 //! **Invariant:** nothing is allocated for a length off the wire before it is checked against
 //! `receive.message.max.bytes`, and no request waits longer than its time limit.
@@ -25,6 +25,7 @@ pub mod connection;
 pub mod error;
 pub mod groups;
 pub mod limits;
+pub mod plugins;
 pub mod records;
 pub mod request;
 pub mod topics;

@@ -14,8 +14,11 @@ pub mod environment;
 pub mod error;
 pub mod file;
 pub mod keys;
+pub mod limits;
+pub mod link;
 pub mod nearest;
 pub mod properties;
+pub mod selection;
 pub mod settings;
 pub mod typed;
 pub mod values;
@@ -23,8 +26,10 @@ pub mod values;
 use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, Problem};
+pub use link::{LinkConfig, OnTopicRecreated};
+pub use selection::Selection;
 pub use settings::{Setting, Settings, Source};
-pub use typed::{Config, Durability, MirrorTable, Plugin, Profile, Scrub, SocketBuffers, Storage};
+pub use typed::{Config, Durability, Plugin, Profile, Scrub, SocketBuffers, Storage};
 pub use values::{HostPort, Listener};
 
 /// Where a configuration is looked for when no flag and no variable names one.

@@ -105,9 +105,12 @@ fn a_profile_sets_sizes_that_a_key_overrides() {
 fn a_link_is_a_table() {
     let text = "[mirror.hq]\nbootstrap.servers = \"h:9092\"\ntopics = [\"a.*\", \"b\"]";
     let config = load_text(text, &[], &[]).unwrap();
-    assert_eq!(config.mirrors.len(), 1);
-    assert_eq!(config.mirrors[0].name, "hq");
-    assert_eq!(config.mirrors[0].properties["topics"], "a.*,b");
+    let [link] = &config.links[..] else {
+        panic!("{:?}", config.links);
+    };
+    assert_eq!(link.name, "hq");
+    let taken = ["a.b", "b", "b.c"].map(|topic| link.selection.takes(topic));
+    assert_eq!(taken, [true, true, false]);
 }
 
 #[test]

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use sedge_core::config::ConfigKey;
 
 use super::error::Problem;
+use super::link::{LinkConfig, LinkTable};
 use super::values::{self, HostPort, Listener};
 use super::{Setting, Settings, Source, keys};
+use crate::client::config as client;
 use crate::limits::{ANSWER_BYTES_MIN, CONNECTION_BYTES};
-use crate::mirror::MirrorConfig;
 
 /// Presets for the sizes of things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,15 +78,6 @@ pub struct Plugin {
     pub signing_key: Option<PathBuf>,
 }
 
-/// A link, as its table says. The mirror reads the properties.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MirrorTable {
-    /// The link's name.
-    pub name: String,
-    /// Its keys, without `mirror.NAME.`.
-    pub properties: BTreeMap<String, String>,
-}
-
 /// Bytes of the kernel's buffers of a connection; `None`: as the operating system likes.
 #[derive(Debug, Clone, Copy)]
 pub struct SocketBuffers {
@@ -134,8 +126,8 @@ pub struct Config {
     pub connections_max_idle_ms: u64,
     /// The limits of plugins.
     pub plugin: Plugin,
-    /// The links.
-    pub mirrors: Vec<MirrorTable>,
+    /// The links of the mirror.
+    pub links: Vec<LinkConfig>,
     /// The broker's Kafka keys that were set; topics fall back to them. Checked.
     pub broker: BTreeMap<String, String>,
     /// Everything that was set, with its source.
@@ -147,7 +139,7 @@ const MIB: u64 = 1 << 20;
 /// Checks every setting and builds the configuration. With problems the result is not to be used.
 pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
     check_values(&settings, problems);
-    check_links(&settings, problems);
+    let links = links(&settings, problems);
     let mut reader = Reader {
         settings: &settings,
         problems,
@@ -203,7 +195,7 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
             component_bytes_max: reader.number("plugin.component.bytes", 0),
             signing_key: reader.parsed("plugin.signing.key", |path| Ok(PathBuf::from(path))),
         },
-        mirrors: mirrors(&settings),
+        links,
         broker: broker_keys(&settings),
         settings: Settings::default(),
     };
@@ -260,45 +252,48 @@ fn check_values(settings: &Settings, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Has the mirror check its links.
-fn check_links(settings: &Settings, problems: &mut Vec<Problem>) {
-    for table in mirrors(settings) {
-        let Err(error) = MirrorConfig::from_table(&table) else {
-            continue;
-        };
-        let prefix = format!("mirror.{}.", table.name);
-        let of_link = |(key, _): &(&str, &Setting)| key.starts_with(&prefix);
-        let source = || {
-            let first = settings.iter().find(of_link);
-            first.map_or(Source::Default, |(_, setting)| setting.source.clone())
-        };
-        // What is missing has no place of its own; the link's first key says where its table is.
-        let setting = settings
-            .get(&error.key)
-            .cloned()
-            .unwrap_or_else(|| Setting {
-                value: "(not set)".to_owned(),
-                source: source(),
-            });
-        problems.push(problem(&error.key, &setting, error.reason));
+/// Reads the links that can be used, and says of each other one what is wrong with it.
+fn links(settings: &Settings, problems: &mut Vec<Problem>) -> Vec<LinkConfig> {
+    let mut links = Vec::new();
+    for table in link_tables(settings) {
+        match LinkConfig::from_table(&table) {
+            Ok(link) => links.push(link),
+            Err(error) => problems.push(link_problem(settings, &table, error)),
+        }
     }
+    links
 }
 
-fn mirrors(settings: &Settings) -> Vec<MirrorTable> {
-    let mut tables: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
+fn link_problem(settings: &Settings, table: &LinkTable, error: client::ConfigError) -> Problem {
+    let prefix = format!("mirror.{}.", table.name);
+    let of_link = |(key, _): &(&str, &Setting)| key.starts_with(&prefix);
+    let source = || {
+        let first = settings.iter().find(of_link);
+        first.map_or(Source::Default, |(_, setting)| setting.source.clone())
+    };
+    // A missing key has no place of its own; the link's first key says where its table is.
+    let setting = settings
+        .get(&error.key)
+        .cloned()
+        .unwrap_or_else(|| Setting {
+            value: "(not set)".to_owned(),
+            source: source(),
+        });
+    problem(&error.key, &setting, error.reason)
+}
+
+fn link_tables(settings: &Settings) -> Vec<LinkTable> {
+    let mut tables: BTreeMap<&str, LinkTable> = BTreeMap::new();
     for (key, setting) in settings.iter() {
         if let Some((name, key)) = keys::split_mirror(key) {
-            tables
-                .entry(name)
-                .or_default()
+            let table = tables.entry(name).or_default();
+            name.clone_into(&mut table.name);
+            table
+                .properties
                 .insert(key.to_owned(), setting.value.clone());
         }
     }
-    let table = |(name, properties): (&str, _)| MirrorTable {
-        name: name.to_owned(),
-        properties,
-    };
-    tables.into_iter().map(table).collect()
+    tables.into_values().collect()
 }
 
 fn broker_keys(settings: &Settings) -> BTreeMap<String, String> {

@@ -37,7 +37,7 @@ fn write(
     ready: Result<(), String>,
     metrics: &Metrics,
 ) -> fmt::Result {
-    writeln!(page, "<h1>sedge {}</h1>", Text(crate::cli::version()))?;
+    writeln!(page, "<h1>sedge {}</h1>", Text(crate::VERSION))?;
     match ready {
         Ok(()) => writeln!(page, "<p>ready</p>")?,
         Err(why) => writeln!(page, "<p class=bad>not ready: {}</p>", Text(&why))?,

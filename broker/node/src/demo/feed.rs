@@ -14,8 +14,8 @@ use sedge_protocol::records::{BatchBuilder, Compression, Producer, sequence_plus
 
 use super::readings::Readings;
 use super::{PARTITIONS, TOPIC, limits};
-use crate::cli::{Exit, Failure};
 use crate::client::Client;
+use crate::failure::{Exit, Failure};
 
 /// What was acknowledged.
 #[derive(Debug, Default)]

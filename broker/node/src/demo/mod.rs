@@ -22,9 +22,10 @@ use async_io::Timer;
 use clap::Args;
 use futures_lite::future;
 
-use crate::cli::{Exit, Failure};
 use crate::client::topics::NewTopic;
-use crate::client::{Client, ClientConfig};
+use crate::client::{Client, ClientConfig, plugins};
+use crate::failure::{Exit, Failure};
+use crate::output;
 use crate::signals::Signals;
 use feed::Feed;
 use screen::Screen;
@@ -106,7 +107,7 @@ impl Demo {
         });
         stage.stop();
         if place.keep {
-            crate::cli::output::line(format_args!("kept: {}", place.path.display()))?;
+            output::line(format_args!("kept: {}", place.path.display()))?;
         }
         said
     }
@@ -202,7 +203,7 @@ impl Stage {
             ..NewTopic::default()
         };
         if let Some(component) = component {
-            crate::cli::deploy(&self.edge_client, FILTER, component).await?;
+            plugins::deploy(&self.edge_client, FILTER, component).await?;
             topic
                 .configs
                 .insert("sedge.filter".to_owned(), FILTER.to_owned());

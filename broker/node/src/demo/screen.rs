@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::TOPIC;
 use super::server::Server;
 use super::sums::Sums;
-use crate::cli::{Exit, Failure};
 use crate::console::Bytes;
+use crate::failure::{Exit, Failure};
 
 /// How often a terminal is drawn anew, and how often a line is written elsewhere.
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(250);

@@ -7,9 +7,9 @@ use sedge_protocol::ids::Offset;
 use super::feed::Feed;
 use super::scrape::{Samples, scrape};
 use super::{FILTER, LINK, PARTITIONS, Stage, TOPIC};
-use crate::cli::Failure;
 use crate::client::Client;
 use crate::client::records::{EARLIEST, LATEST};
+use crate::failure::Failure;
 
 /// Looks at both brokers.
 pub struct Watch<'a> {

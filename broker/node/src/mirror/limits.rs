@@ -2,30 +2,16 @@
 
 use std::time::Duration;
 
-/// Bytes in flight of a link, all partitions together: they are held in memory. At 100 ms of round
-/// trip it allows 20 MB/s.
-pub const WINDOW_BYTES: usize = 2 << 20;
 /// Bytes of one read of a partition.
 pub const READ_BYTES: usize = 256 << 10;
-/// `max.request.size`, Kafka's default: brokers refuse requests over 100 MB, not over this.
-pub const REQUEST_BYTES: usize = 1 << 20;
 /// How often cursors are committed. What was acknowledged since is sent again after a crash.
 pub const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How often the lag and its bytes are measured.
 pub const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How often a topic that the upstream does not take is tried again.
 pub const RECHECK_EVERY: Duration = Duration::from_secs(30);
-/// `delivery.timeout.ms`: how long a partition may fail before it is held, which is said in the
-/// log, the state and the metrics. Longer than a change of leaders takes.
-pub const HELD_AFTER: Duration = Duration::from_mins(1);
 /// How long a shutdown waits for the last commit of cursors.
 pub const STOP_GRACE: Duration = Duration::from_secs(2);
-/// `retry.backoff.ms` and `retry.backoff.max.ms` of a link: longer than a client's, since a link
-/// that is down is expected and a thousand devices come back together.
-pub const RETRY_BACKOFF: Duration = Duration::from_millis(250);
-pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// For one call with its retries: short, because the link has a backoff of its own.
-pub const API_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the cursor of a topic that is gone is kept, by which a topic of the same name is known
 /// for one that was created again. Kafka's default for offsets of groups that are gone.
 pub const GONE_TOPIC_KEPT: Duration = Duration::from_hours(7 * 24);
@@ -34,8 +20,6 @@ pub const GONE_TOPIC_KEPT: Duration = Duration::from_hours(7 * 24);
 pub const HELD_SHOWN_MAX: usize = 256;
 /// Partitions of which one look at the link logs that they are held.
 pub const HELD_LOGGED_MAX: usize = 16;
-/// Patterns of one link.
-pub const PATTERNS_MAX: usize = 256;
 /// Answers that wait to be looked at: more than a link can have in flight.
 pub const EVENTS_MAX: usize = 1024;
 /// Partitions whose first batch is read to tell how old what waits is, where the plan does not

@@ -22,9 +22,9 @@ use crate::broker::Broker;
 use crate::client::cluster::Target;
 use crate::client::records::{Produce, is_about_leadership};
 use crate::client::{Client, Error};
+use crate::config::LinkConfig;
 use crate::metrics::{LinkMetrics, LinkState};
 
-use super::config::MirrorConfig;
 use super::cursors::Cursors;
 use super::lanes::{Lanes, Sent};
 use super::limits;
@@ -73,7 +73,7 @@ impl From<Error> for Pause {
 
 pub struct Link {
     pub(super) broker: Arc<Broker>,
-    pub(super) config: MirrorConfig,
+    pub(super) config: LinkConfig,
     pub(super) client: Client,
     pub(super) cursors: Cursors,
     pub(super) plan: plan::Link,
@@ -105,7 +105,7 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    pub fn new(broker: Arc<Broker>, config: MirrorConfig, stopping: Receiver<()>) -> Self {
+    pub fn new(broker: Arc<Broker>, config: LinkConfig, stopping: Receiver<()>) -> Self {
         let executor = broker.runtime.executor();
         let backoff = Backoff::new(
             config.client.retry_backoff.as_millis() as u64,

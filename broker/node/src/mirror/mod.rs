@@ -2,12 +2,10 @@
 //!
 //! What to read, what an answer means and when to try again is decided by [`sedge_core::mirror`];
 //! here are the sockets, the reads of the log, the upstream's topics and the places where cursors
-//! are kept.
+//! are kept. What a link is told is in [`LinkConfig`].
 //!
 //! | module | what |
 //! | --- | --- |
-//! | `config` | [`MirrorConfig`], from a `[mirror.NAME]` table |
-//! | `selection` | which topics a link takes |
 //! | `cursors` | committed offsets of the group `sedge-mirror-NAME`, so that Kafka's tools show the lag |
 //! | `upstream` | the topics on the other side: created, grown |
 //! | `lanes` | batches on their way to each upstream broker |
@@ -24,13 +22,11 @@
 //! was acknowledged after the last commit before a crash is sent again (at least once).
 
 mod books;
-pub mod config;
 mod cursors;
 mod holds;
 mod lanes;
 pub mod limits;
 mod link;
-mod selection;
 mod sides;
 mod upstream;
 
@@ -42,8 +38,8 @@ use async_io::Timer;
 use futures_lite::FutureExt;
 
 use crate::broker::Broker;
+use crate::config::{LinkConfig, Selection};
 
-pub use config::MirrorConfig;
 pub(crate) use cursors::Origin;
 
 /// The group under which a link's cursors are committed.
@@ -55,11 +51,11 @@ pub fn group_of(link: &str) -> String {
 #[derive(Debug)]
 pub struct LinkTopics {
     pub group: String,
-    selection: selection::Selection,
+    selection: Selection,
 }
 
 impl LinkTopics {
-    pub fn of(config: &MirrorConfig) -> Self {
+    pub fn of(config: &LinkConfig) -> Self {
         Self {
             group: group_of(&config.name),
             selection: config.selection.clone(),
@@ -80,10 +76,10 @@ pub struct Mirror {
 
 impl Mirror {
     /// Starts a task a link.
-    pub fn start(broker: &Arc<Broker>, configs: Vec<MirrorConfig>) -> Self {
+    pub fn start(broker: &Arc<Broker>) -> Self {
         let (stop, stopping) = async_channel::bounded(1);
-        let links = configs.into_iter().map(|config| {
-            let link = link::Link::new(Arc::clone(broker), config, stopping.clone());
+        let links = broker.config.links.iter().map(|config| {
+            let link = link::Link::new(Arc::clone(broker), config.clone(), stopping.clone());
             broker.runtime.spawn(link.run())
         });
         Self {

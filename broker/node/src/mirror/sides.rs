@@ -11,8 +11,9 @@ use sedge_protocol::ids::PartitionId;
 use sedge_protocol::kafka::KafkaUuid;
 
 use crate::client::Error;
+use crate::config::OnTopicRecreated;
+use crate::config::limits::RETRY_BACKOFF;
 
-use super::config::OnTopicRecreated;
 use super::limits;
 use super::link::{Destination, Link, Waiting};
 use super::upstream::{self, Twin, Wanted};
@@ -54,7 +55,7 @@ impl Link {
                     continue;
                 }
                 Twin::NotYet(error) => {
-                    self.recheck_within(limits::RETRY_BACKOFF);
+                    self.recheck_within(RETRY_BACKOFF);
                     let asked = "the upstream was asked to create it".to_owned();
                     (error.map_or(asked, |error| error.to_string()), false)
                 }

@@ -1,18 +1,16 @@
-//! A link as its `[mirror.NAME]` table has it.
+//! A link of the mirror, as its `[mirror.NAME]` table has it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::client::ClientConfig;
-use crate::client::config::ConfigError;
-use crate::config::MirrorTable;
-
 use super::limits;
 use super::selection::Selection;
+use crate::client::ClientConfig;
+use crate::client::config::ConfigError;
 
 /// One link, checked.
 #[derive(Clone, Debug)]
-pub struct MirrorConfig {
+pub struct LinkConfig {
     pub name: String,
     pub client: ClientConfig,
     pub selection: Selection,
@@ -34,19 +32,28 @@ pub enum OnTopicRecreated {
     Hold,
 }
 
-impl MirrorConfig {
+/// A link's table as the configuration has it, not yet checked.
+#[derive(Debug, Default)]
+pub(super) struct LinkTable {
+    /// The link's name.
+    pub name: String,
+    /// Its keys, without `mirror.NAME.`.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl LinkConfig {
     /// Checks a table.
     ///
     /// # Errors
     /// The key that cannot be used, with its whole name, and why.
-    pub fn from_table(table: &MirrorTable) -> Result<Self, ConfigError> {
+    pub(super) fn from_table(table: &LinkTable) -> Result<Self, ConfigError> {
         Self::read(table).map_err(|error| ConfigError {
             key: format!("mirror.{}.{}", table.name, error.key),
             reason: error.reason,
         })
     }
 
-    fn read(table: &MirrorTable) -> Result<Self, ConfigError> {
+    fn read(table: &LinkTable) -> Result<Self, ConfigError> {
         let mut properties = table.properties.clone();
         let mut take = |key: &str| properties.remove(key);
         match take("direction").as_deref().map(str::trim) {
@@ -164,12 +171,12 @@ fn number<T: std::str::FromStr>(
 mod tests {
     use super::*;
 
-    fn table(pairs: &[(&str, &str)]) -> MirrorTable {
+    fn table(pairs: &[(&str, &str)]) -> LinkTable {
         let base = [
             ("bootstrap.servers", "h:9092"),
             ("topics", "sensors.*, alarms"),
         ];
-        MirrorTable {
+        LinkTable {
             name: "hq".to_owned(),
             properties: base
                 .iter()
@@ -181,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_table_with_defaults() {
-        let config = MirrorConfig::from_table(&table(&[])).unwrap();
+        let config = LinkConfig::from_table(&table(&[])).unwrap();
         assert_eq!(config.name, "hq");
         assert_eq!(config.client.bootstrap_servers, ["h:9092"]);
         assert_eq!(config.client.client_id, "sedge-mirror-hq");
@@ -192,7 +199,7 @@ mod tests {
     #[test]
     fn what_does_not_work_is_refused_by_its_whole_name() {
         let check = |key: &str, value: &str| {
-            let error = MirrorConfig::from_table(&table(&[(key, value)])).unwrap_err();
+            let error = LinkConfig::from_table(&table(&[(key, value)])).unwrap_err();
             assert_eq!(error.key, format!("mirror.hq.{key}"), "{error}");
         };
         check("mode", "exactly-once");

@@ -1,0 +1,81 @@
+//! Plugins: deploying and deleting them, which is producing to `__sedge_plugins`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sedge_protocol::ids::Offset;
+
+use super::cluster::Client;
+use super::topics::NewTopic;
+use crate::failure::{Exit, Failure};
+use crate::plugin_topic::{self, Change, TOPIC};
+
+/// Deploys a plugin.
+///
+/// # Errors
+/// It is too large, or the broker refuses.
+pub async fn deploy(client: &Client, name: &str, content: &[u8]) -> Result<Offset, Failure> {
+    create_topic(client).await?;
+    change(client, name, Some(content)).await
+}
+
+async fn create_topic(client: &Client) -> Result<(), Failure> {
+    let configs = [
+        ("cleanup.policy", "compact".to_owned()),
+        (
+            "max.message.bytes",
+            plugin_topic::BATCH_BYTES_MAX.to_string(),
+        ),
+    ];
+    let topic = NewTopic {
+        name: TOPIC.to_owned(),
+        partitions: Some(1),
+        replication_factor: None,
+        configs: configs
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
+    };
+    for (_, outcome) in client.create_topics(&[topic]).await? {
+        if let Err(error) = outcome
+            && error.code() != Some(sedge_protocol::ErrorCode::TopicAlreadyExists)
+        {
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// Writes a change of what is deployed.
+///
+/// # Errors
+/// The content is too large, or the broker refuses.
+pub async fn change(
+    client: &Client,
+    name: &str,
+    content: Option<&[u8]>,
+) -> Result<Offset, Failure> {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let change = Change {
+        name,
+        content,
+        timestamp_ms: since.as_millis() as i64,
+    };
+    let (bytes, max) = (
+        content.map_or(0, <[u8]>::len),
+        plugin_topic::CONTENT_BYTES_MAX,
+    );
+    if bytes > max {
+        let what = format!("plugin {name} has {bytes} bytes, and {max} are allowed");
+        let advice = "build it for size, and leave out what it does not need";
+        return Err(Failure::new(Exit::Data, what).advise(advice));
+    }
+    let batch = plugin_topic::batch_of(&change).map_err(|error| {
+        Failure::new(
+            Exit::Software,
+            format!("plugin {name} cannot be sent: {error}"),
+        )
+    })?;
+    Ok(client.produce(TOPIC, 0, &batch).await?)
+}
