@@ -15,26 +15,26 @@ use sedge_protocol::ids::{NodeId, PartitionId};
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 use sedge_storage::LogStore;
 
-use crate::clock::Clock;
 use crate::config::{Config, Durability};
 use crate::coordinator::Groups;
 use crate::disk_work::DiskWork;
 use crate::limits::DISK_WORK_AT_ONCE;
-use crate::logbook::Logbook;
+use crate::log::clock::Clock;
+use crate::log::partitions::Partitions;
+use crate::log::published::Published;
+use crate::log::purgatory::Parking;
+use crate::log::storage_state::StorageState;
 use crate::metrics::Metrics;
 use crate::net::connection::Peer;
 use crate::net::memory::Memory;
 use crate::net::open_connections::OpenConnections;
 use crate::net::pipes::Pipes;
 use crate::openers::Openers;
-use crate::partitions::Partitions;
 use crate::plugins::Plugins;
 use crate::producer_ids::ProducerIds;
-use crate::published::Published;
-use crate::purgatory::Parking;
 use crate::runtime::Runtime;
-use crate::storage_state::StorageState;
 use crate::told::Told;
+use crate::upkeep::logbook::Logbook;
 use crate::writer::Writer;
 
 /// Everything that lives as long as the process serves.

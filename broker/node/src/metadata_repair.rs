@@ -12,10 +12,10 @@ use sedge_storage::doctor::Report;
 use sedge_storage::{Commit, Entry, Error, LogStore, Room, Store, Urgency};
 
 use crate::broker::random_uuid;
-use crate::clock::Clock;
 use crate::config::Config;
+use crate::log::clock::Clock;
+use crate::log::views::HeaderReplay;
 use crate::metadata_log;
-use crate::recovery::HeaderReplay;
 use crate::start;
 
 /// What whole batches say that is of use here.

@@ -18,18 +18,18 @@ use crate::config::{Config, Durability};
 use crate::console;
 use crate::coordinator;
 use crate::descriptors;
-use crate::disk_cap;
 use crate::failure::Failure;
 use crate::limits::{LOGBOOK_ENTER_EVERY, SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
 use crate::mirror::{LinkTopics, Mirror};
 use crate::net::listener::{self, Listener};
-use crate::orphans;
 use crate::plugins;
-use crate::producer_expiry;
-use crate::retention;
-use crate::scrub;
 use crate::signals::Signals;
 use crate::start::{Opened, ServeError, Started};
+use crate::upkeep::disk_cap;
+use crate::upkeep::orphans;
+use crate::upkeep::producer_expiry;
+use crate::upkeep::retention;
+use crate::upkeep::scrub;
 
 /// Serves until a signal, then shuts down in order.
 ///

@@ -14,16 +14,16 @@ use sedge_protocol::ids::NodeId;
 use sedge_storage::{OpenReport, Options, Store};
 
 use crate::broker::{Broker, Parts};
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::coordinator::{self, Restored, Unwritten};
 use crate::failure::{Exit, Failure};
-use crate::logbook::{self, Logbook};
+use crate::log::clock::Clock;
+use crate::log::views::HeaderReplay;
 use crate::metadata_log;
 use crate::metrics::Metrics;
 use crate::plugins::Plugins;
-use crate::recovery::HeaderReplay;
 use crate::runtime::Runtime;
+use crate::upkeep::logbook::{self, Logbook};
 use crate::writer::{ActivePartitions, State, Writer};
 
 /// Why the broker does not start.

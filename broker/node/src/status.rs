@@ -11,8 +11,8 @@ use crate::config::Listener;
 use crate::console::{
     DiskStatus, FilterStatus, GroupStatus, Source, Status, StorageStatus, TopicStatus,
 };
-use crate::disk_cap;
 use crate::limits::UNREADY_NAMED_MAX;
+use crate::upkeep::disk_cap;
 
 /// Partitions whose sizes are looked up for one answer. A page is not worth more reading than that.
 const PARTITIONS_MEASURED_MAX: u32 = 2_000;

@@ -15,15 +15,15 @@ use sedge_protocol::ids::{NodeId, PartitionId};
 use sedge_storage::{Commit, Entry, LogStore, Recovery as _};
 
 use crate::broker::{Broker, Parts};
-use crate::clock::Clock;
 use crate::config::{self, Config, Flags};
 use crate::coordinator;
-use crate::logbook::Logbook;
+use crate::log::clock::Clock;
+use crate::log::views::HeaderReplay;
 use crate::metrics::Metrics;
 use crate::plugins::Plugins;
-use crate::recovery::HeaderReplay;
 use crate::runtime::Runtime;
 use crate::start::{Opened, Started};
+use crate::upkeep::logbook::Logbook;
 use crate::writer::{ActivePartitions, State, Writer};
 
 /// See the module.

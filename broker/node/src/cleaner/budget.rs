@@ -7,7 +7,7 @@
 use log::{info, warn};
 
 use super::pace::Pace;
-use crate::disk_cap;
+use crate::upkeep::disk_cap;
 
 /// Whether more was written in the day under way than it may be. Said when it changes.
 pub fn is_spent(pace: &Pace) -> bool {

@@ -25,10 +25,10 @@ use crate::limits::{
     CONNECTION_ANSWER_BYTES, FETCH_COLD_BYTES_MAX, FETCH_MEMORY_MAX, FETCH_PARTITIONS_AT_ONCE,
     FETCH_RESPONSE_BYTES_MAX,
 };
+use crate::log::partitions::Partition;
+use crate::log::purgatory::Parked;
 use crate::net::connection::{Answer, Disconnect, Reply};
 use crate::net::memory::Admission;
-use crate::partitions::Partition;
-use crate::purgatory::Parked;
 
 const READ_COMMITTED: i8 = 1;
 const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 13;

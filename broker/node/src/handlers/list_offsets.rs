@@ -18,7 +18,7 @@ use sedge_storage::LogStore;
 
 use super::Request;
 use crate::limits::TIME_LOOKUP_BATCHES_MAX;
-use crate::partitions::Partition;
+use crate::log::partitions::Partition;
 
 const READ_COMMITTED: i8 = 1;
 const FIRST_VERSION_WITH_EPOCHS: i16 = 4;

@@ -22,9 +22,9 @@ pub use apis::{answers_at_once, start_of};
 pub use crate::broker::Refusal;
 
 use crate::broker::Broker;
+use crate::log::partitions::Partition;
 use crate::net::connection::{Answer, Disconnect, Peer, Reply};
 use crate::net::unsupported::{Unsupported, shortened};
-use crate::partitions::Partition;
 
 mod alter_configs;
 mod alter_partition_reassignments;

@@ -19,8 +19,8 @@ use sedge_protocol::kafka::KafkaUuid;
 use super::filter::Filter;
 use super::registry::{Place, Registry};
 use super::tally::Tally;
+use crate::log::published::Published;
 use crate::metrics::Metrics;
-use crate::published::Published;
 
 /// One filter of one topic.
 #[derive(Debug)]

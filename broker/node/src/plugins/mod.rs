@@ -33,8 +33,8 @@ use crate::config::Config;
 use crate::limits::{
     FILTER_RUNS_MAX, FILTER_WAITING_SHARE, FILTERS_WAITING_SHARE, UNREADY_NAMED_MAX,
 };
+use crate::log::published::Published;
 use crate::metrics::Metrics;
-use crate::published::Published;
 use bindings::{Bindings, WaitingBytes};
 use filter::{Filter, Rebuilt};
 use registry::{Place, Registry};

@@ -23,8 +23,8 @@ use super::room::{NOTHING, rows_to_free, urgency_of};
 use super::{AppendReply, Done, Request};
 use crate::broker::Broker;
 use crate::exit;
+use crate::log::views;
 use crate::metadata_log;
-use crate::recovery;
 
 /// What only the writer thread changes.
 #[derive(Debug)]
@@ -321,7 +321,7 @@ impl<'a> Round<'a> {
             for id in partitions {
                 self.commit
                     .updates
-                    .extend(recovery::removals(&*self.broker.store, *id));
+                    .extend(views::removals(&*self.broker.store, *id));
                 self.commit.entries.push(Entry::Drop { partition: *id });
                 self.state.partitions.remove(*id);
             }

@@ -13,7 +13,7 @@ use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerId};
 use sedge_storage::{Error, LogStore, View, ViewUpdate};
 
 use crate::broker::Broker;
-use crate::partitions::Partition;
+use crate::log::partitions::Partition;
 
 /// A partition that was written to, or may be.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use sedge_core::clock::SavedClock;
 use sedge_core::wear::{Budget, Wear};
 
 use crate::broker::Broker;
-use crate::clock::Clock;
 use crate::limits::LOGBOOK_SAVE_EVERY_MS;
+use crate::log::clock::Clock;
 use crate::process;
 
 const FILE: &str = "logbook";
