@@ -1,0 +1,149 @@
+//! `cargo xtask tidy`: the style rules that a machine can check.
+//!
+//! An *error* fails the task. A *note* is something to read with judgement, or what is on its way
+//! to become an error: see [`HELD`].
+
+mod circles;
+mod dependencies;
+mod files;
+mod imports;
+mod layers;
+mod lengths;
+mod modules;
+mod tokens;
+
+use std::{fs, path::Path, process::Command};
+
+use circles::Exception;
+use lengths::Functions;
+use modules::Tree;
+
+use crate::{
+    error::{Error, Result},
+    process,
+    workspace::Workspace,
+};
+
+/// Our crates, folders of `broker/`.
+const CRATES: [&str; 6] = ["protocol", "core", "storage", "plugin", "link", "node"];
+/// Crates of [`CRATES`] in which a circle is an error; in others, a note. To be all of them.
+const HELD: [&str; 1] = ["link"];
+/// Whether an import in node against the map in ARCHITECTURE.md is an error. To be true.
+const LAYERS_HELD: bool = false;
+/// Whether a file that is too long is an error. To be true.
+const FILES_HELD: bool = false;
+/// Circles that may be.
+const EXCEPTIONS: [Exception; 0] = [];
+
+/// Checks everything and prints what is wrong.
+pub fn run(workspace: &Workspace) -> Result<()> {
+    let mut findings = Findings::default();
+    check_files(workspace, &mut findings)?;
+    check_crates(workspace, &mut findings)?;
+    dependencies::check_no_std(workspace, &mut findings)?;
+    dependencies::check_arrows(workspace, &mut findings)?;
+    dependencies::check_linked(workspace, &mut findings)?;
+    findings.print();
+    match findings.errors.len() {
+        0 => Ok(()),
+        failed => Err(Error::Checks { failed }),
+    }
+}
+
+/// What was found, in the order of looking.
+#[derive(Debug, Default)]
+struct Findings {
+    errors: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Findings {
+    /// Adds what was found as errors if `held`, otherwise as notes.
+    fn add(&mut self, held: bool, found: Vec<String>) {
+        if held {
+            self.errors.extend(found);
+        } else {
+            self.notes.extend(found);
+        }
+    }
+
+    fn print(&self) {
+        for note in &self.notes {
+            println!("note: {note}");
+        }
+        for error in &self.errors {
+            println!("error: {error}");
+        }
+        println!(
+            "tidy: {} errors, {} notes",
+            self.errors.len(),
+            self.notes.len()
+        );
+    }
+}
+
+/// Names, columns and lengths of all files.
+fn check_files(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
+    let listed = listed_files(workspace)?;
+    files::check_top_level(&listed, findings);
+    for file in &listed {
+        files::check_name(file, findings);
+        if Path::new(file)
+            .extension()
+            .is_some_and(|extension| extension == "rs")
+        {
+            let text = read(workspace, file)?;
+            files::check_columns(file, &text, findings);
+            let lines = lengths::lines(&text);
+            if lines > lengths::FILE_LINES_MAX && !files::is_test(file) {
+                let told = format!("{file}: {lines} lines without its tests");
+                findings.add(FILES_HELD, vec![told]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The crates of the broker, without their tests: circles, the map of node, long functions.
+fn check_crates(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
+    let map = layers::read(&read(workspace, "ARCHITECTURE.md")?);
+    let mut functions = Functions::default();
+    for name in CRATES {
+        let folder = format!("broker/{name}/src");
+        let tree = Tree::read(&folder, &Tree::from_disk(&workspace.root))
+            .map_err(Error::file(workspace.root.join(folder)))?;
+        findings.errors.extend(tree.lost.iter().cloned());
+        let (circles, idle) = circles::find(name, &tree, &EXCEPTIONS);
+        findings.add(HELD.contains(&name), circles);
+        findings.errors.extend(idle);
+        if name == "node" {
+            match &map {
+                Some(map) => findings.add(LAYERS_HELD, layers::check(&tree, map)),
+                None => findings.errors.push(layers::lacking()),
+            }
+        }
+        for module in &tree.modules {
+            functions.count(&module.file, &read(workspace, &module.file)?);
+        }
+    }
+    let long = functions.told();
+    findings.add(!functions.are_short(), long);
+    Ok(())
+}
+
+fn read(workspace: &Workspace, file: &str) -> Result<String> {
+    let path = workspace.root.join(file);
+    fs::read_to_string(&path).map_err(Error::file(path))
+}
+
+/// Files that git knows or would take, as paths from the top.
+fn listed_files(workspace: &Workspace) -> Result<Vec<String>> {
+    let arguments = ["ls-files", "--cached", "--others", "--exclude-standard"];
+    let listed = process::output(
+        Command::new("git")
+            .args(arguments)
+            .current_dir(&workspace.root),
+    )?;
+    let there = |file: &&str| workspace.root.join(file).is_file();
+    Ok(listed.lines().filter(there).map(str::to_owned).collect())
+}
