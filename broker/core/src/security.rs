@@ -1,7 +1,25 @@
-//! Operations on resources, by Kafka's numbers (`AclOperation`, `ResourceType`): what a client may
-//! be allowed to do with a topic, a group, or the cluster.
+//! Principals, and operations on resources by Kafka's numbers (`AclOperation`, `ResourceType`):
+//! what a client may be allowed to do with a topic, a group, or the cluster.
 //!
 //! There are no access rules yet, so every client is allowed every operation.
+
+use alloc::borrow::Cow;
+use core::fmt;
+
+/// The identity of a client (`KafkaPrincipal` of type `User`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal(Cow<'static, str>);
+
+impl Principal {
+    /// A client that has not authenticated itself.
+    pub const ANONYMOUS: Self = Self(Cow::Borrowed("ANONYMOUS"));
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "User:{}", self.0)
+    }
+}
 
 /// `AclOperation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +92,14 @@ pub fn authorized_operations(resource: Resource) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
+
+    #[test]
+    fn a_client_without_a_name_is_kafka_s_anonymous() {
+        assert_eq!(Principal::ANONYMOUS.to_string(), "User:ANONYMOUS");
+    }
 
     #[test]
     fn operations_stand_at_kafka_s_bits() {

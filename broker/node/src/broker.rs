@@ -12,7 +12,7 @@ use sedge_core::groups::Coordinator;
 use sedge_core::metadata::{Command, Image};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{NodeId, PartitionId};
-use sedge_protocol::kafka::{KafkaString, KafkaUuid};
+use sedge_protocol::kafka::KafkaUuid;
 use sedge_storage::LogStore;
 
 use crate::config::{Config, Durability};
@@ -25,10 +25,7 @@ use crate::log::published::Published;
 use crate::log::purgatory::Parking;
 use crate::log::storage_state::StorageState;
 use crate::metrics::Metrics;
-use crate::net::connection::Peer;
-use crate::net::memory::Memory;
-use crate::net::open_connections::OpenConnections;
-use crate::net::pipes::Pipes;
+use crate::net::Net;
 use crate::openers::Openers;
 use crate::plugins::Plugins;
 use crate::producer_ids::ProducerIds;
@@ -50,9 +47,7 @@ pub struct Broker {
     pub partitions: Partitions,
     pub disk_work: DiskWork,
     pub writer: Writer,
-    pub memory: Memory,
-    pub told_unsupported: Told,
-    pub pipes: Arc<Pipes>,
+    pub net: Arc<Net>,
     pub openers: Arc<Openers>,
     pub parking: Arc<Parking>,
     pub fetch_sessions: Mutex<Sessions>,
@@ -62,7 +57,6 @@ pub struct Broker {
     pub groups: Groups,
     pub plugins: Plugins,
     pub metrics: Arc<Metrics>,
-    pub connections: Arc<OpenConnections>,
     /// A high watermark moved, some partition's.
     pub grown: Event,
     /// Log starts moved, or partitions went: some segment may be sparse now.
@@ -141,6 +135,7 @@ impl Broker {
         Self {
             node_id: NodeId(config.node_id),
             cluster_id,
+            net: Net::new(&config, Arc::clone(&metrics), runtime.clone()),
             runtime,
             clock,
             logbook,
@@ -149,10 +144,7 @@ impl Broker {
             partitions: Partitions::default(),
             disk_work: DiskWork::new(DISK_WORK_AT_ONCE),
             writer,
-            pipes: Arc::default(),
             openers: Arc::default(),
-            told_unsupported: Told::default(),
-            memory: Memory::new(config.queued_max_request_bytes, config.answer_bytes),
             parking: Arc::default(),
             fetch_sessions: Mutex::new(Sessions::new(crate::limits::FETCH_SESSIONS_MAX)),
             producer_ids: ProducerIds::default(),
@@ -160,42 +152,10 @@ impl Broker {
             groups: Groups::new(groups),
             plugins,
             metrics,
-            connections: OpenConnections::new(config.max_connections),
             grown: Event::new(),
             shrunk: Event::new(),
             storage: StorageState::default(),
             config,
-        }
-    }
-
-    /// Where clients are told to find this broker: what the listener advertises, or the address
-    /// that they came to.
-    pub fn advertised(&self, peer: &Peer) -> (KafkaString, i32) {
-        let port = peer.local.port();
-        let listeners = &self.config.listeners;
-        let listener = listeners
-            .iter()
-            .find(|listener| listener.address.port == port)
-            .or_else(|| listeners.first());
-        match listener {
-            Some(listener) => match &listener.advertised {
-                Some(advertised) => (
-                    KafkaString::from(advertised.host.clone()),
-                    i32::from(advertised.port),
-                ),
-                None if listener.address.is_wildcard() => (
-                    KafkaString::from(peer.local.ip().to_string()),
-                    i32::from(port),
-                ),
-                None => (
-                    KafkaString::from(listener.address.host.clone()),
-                    i32::from(port),
-                ),
-            },
-            None => (
-                KafkaString::from(peer.local.ip().to_string()),
-                i32::from(port),
-            ),
         }
     }
 

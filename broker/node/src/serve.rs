@@ -19,6 +19,7 @@ use crate::console;
 use crate::coordinator;
 use crate::descriptors;
 use crate::failure::Failure;
+use crate::handlers::Handlers;
 use crate::limits::{LOGBOOK_ENTER_EVERY, SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
 use crate::mirror::{LinkTopics, Mirror};
 use crate::net::listener::{self, Listener};
@@ -116,10 +117,11 @@ impl Running {
                 .spawn(coordinator::keep_time(Arc::clone(&broker))),
         );
         for listener in listeners {
+            let (net, service) = (Arc::clone(&broker.net), Handlers(Arc::clone(&broker)));
             tasks.push(
                 broker
                     .runtime
-                    .spawn(listener::accept(listener, Arc::clone(&broker))),
+                    .spawn(listener::accept(listener, net, service)),
             );
         }
         let console = console.map(|listener| {
@@ -204,7 +206,8 @@ fn bind(config: &Config) -> Result<Vec<Listener>, ServeError> {
             .into_iter()
             .next()
             .ok_or_else(|| refused(std::io::ErrorKind::AddrNotAvailable.into()))?;
-        listeners.push(Listener::bind(address, config.socket_buffers).map_err(refused)?);
+        let listener = Listener::bind(Arc::new(endpoint.clone()), address, config.socket_buffers);
+        listeners.push(listener.map_err(refused)?);
     }
     Ok(listeners)
 }

@@ -7,7 +7,7 @@ use sedge_core::metadata::Topic;
 use sedge_storage::Usage;
 
 use crate::broker::Broker;
-use crate::config::Listener;
+use crate::config::ListenerConfig;
 use crate::console::{
     DiskStatus, FilterStatus, GroupStatus, Source, Status, StorageStatus, TopicStatus,
 };
@@ -22,7 +22,7 @@ impl Source for Broker {
         let usage = self.store.usage();
         self.metrics
             .connections
-            .set(self.connections.count() as i64);
+            .set(self.net.open_connections() as i64);
         self.metrics.fsyncs.set(usage.syncs);
         self.metrics.view_flushes.set(usage.view_flushes);
         let mut measured = 0;
@@ -80,7 +80,7 @@ impl Source for Broker {
 
 /// An address that clients can use: a wildcard is none. The network's own comes from the route that
 /// a packet would take; none is sent.
-fn reachable(listener: &Listener) -> String {
+fn reachable(listener: &ListenerConfig) -> String {
     if let Some(advertised) = &listener.advertised {
         return advertised.to_string();
     }

@@ -30,7 +30,7 @@ pub use link::{LinkConfig, OnTopicRecreated};
 pub use selection::Selection;
 pub use settings::{Setting, Settings, Source};
 pub use typed::{Config, Durability, Plugin, Profile, Scrub, SocketBuffers, Storage};
-pub use values::{HostPort, Listener};
+pub use values::{HostPort, ListenerConfig};
 
 /// Where a configuration is looked for when no flag and no variable names one.
 pub const SYSTEM_FILE: &str = "/etc/sedge/sedge.toml";

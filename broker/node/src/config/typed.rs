@@ -7,7 +7,7 @@ use sedge_core::config::ConfigKey;
 
 use super::error::Problem;
 use super::link::{LinkConfig, LinkTable};
-use super::values::{self, HostPort, Listener};
+use super::values::{self, HostPort, ListenerConfig};
 use super::{Setting, Settings, Source, keys};
 use crate::client::config as client;
 use crate::limits::{ANSWER_BYTES_MIN, CONNECTION_BYTES};
@@ -97,7 +97,7 @@ pub struct Config {
     /// The data directory.
     pub data: PathBuf,
     /// At least one.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerConfig>,
     /// Address of the console, or none.
     pub console: Option<HostPort>,
     /// When a write counts as done.
@@ -396,7 +396,7 @@ impl Reader<'_> {
         memory.saturating_sub(besides) as usize
     }
 
-    fn listeners(&mut self) -> Vec<Listener> {
+    fn listeners(&mut self) -> Vec<ListenerConfig> {
         let listeners = self
             .parsed("listeners", parse_listeners)
             .unwrap_or_default();

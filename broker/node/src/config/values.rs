@@ -76,7 +76,7 @@ impl fmt::Display for HostPort {
 
 /// A Kafka listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
+pub struct ListenerConfig {
     /// Its name, `PLAINTEXT` unless it says otherwise.
     pub name: String,
     /// Where it binds.
@@ -127,7 +127,7 @@ pub fn parse_endpoints(text: &str) -> Result<Vec<(String, HostPort)>, String> {
 pub fn join_advertised(
     listeners: Vec<(String, HostPort)>,
     advertised: &[(String, HostPort)],
-) -> Result<Vec<Listener>, String> {
+) -> Result<Vec<ListenerConfig>, String> {
     for (name, address) in advertised {
         if !listeners.iter().any(|(listener, _)| listener == name) {
             return Err(format!("no listener is called {name}"));
@@ -139,7 +139,7 @@ pub fn join_advertised(
     let find = |name: &str| advertised.iter().find(|(other, _)| other == name);
     let join = |(name, address): (String, HostPort)| {
         let advertised = find(&name).map(|(_, address)| address.clone());
-        Listener {
+        ListenerConfig {
             name,
             address,
             advertised,
@@ -180,7 +180,7 @@ mod tests {
             let result = parse_endpoints(listeners)
                 .and_then(|listeners| join_advertised(listeners, &parse_endpoints(advertised)?));
             let shown = result.map(|listeners| {
-                let show = |l: &Listener| match &l.advertised {
+                let show = |l: &ListenerConfig| match &l.advertised {
                     Some(advertised) => format!("{} {} {advertised}", l.name, l.address),
                     None => format!("{} {}", l.name, l.address),
                 };

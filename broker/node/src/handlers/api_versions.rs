@@ -10,7 +10,7 @@ use sedge_protocol::kafka::generated::api_versions_response::{
 };
 
 use super::Request;
-use crate::net::connection::{Answer, Disconnect};
+use crate::net::service::{Answer, Answered, ClientSoftware, Disconnect, Reply};
 use crate::net::unsupported::shortened;
 
 pub async fn handle(request: &Request, message: ApiVersionsRequestData) -> ApiVersionsResponseData {
@@ -19,9 +19,11 @@ pub async fn handle(request: &Request, message: ApiVersionsRequestData) -> ApiVe
         &message.client_software_version,
     );
     if !name.as_str().is_empty() {
-        let software = shortened(&format!("{} {}", name.as_str(), version.as_str()));
         // What it said first counts.
-        let _ = request.peer.software.set(software);
+        let _ = request.session.client.set(ClientSoftware {
+            name: shortened(name.as_str()),
+            version: shortened(version.as_str()),
+        });
     }
     ApiVersionsResponseData::default()
         .with_api_keys(APIS.iter().copied().map(entry).collect())
@@ -48,7 +50,7 @@ pub fn refuse(request: &Request) -> Result<Answer, Disconnect> {
     )
     .map_err(|error| request.malformed(error))?;
     request.answered();
-    Ok(Answer::Now(vec![frame.into()].into()))
+    Ok(Answer::Now(Answered::from(Reply::from(vec![frame.into()]))))
 }
 
 fn entry(api: Api) -> ApiVersion {

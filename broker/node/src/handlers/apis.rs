@@ -9,7 +9,7 @@ use sedge_protocol::frame;
 use sedge_protocol::kafka::generated::{self as messages, ApiKey};
 
 use super::Request;
-use crate::net::connection::{Answer, Disconnect, Start};
+use crate::net::service::{Answer, Answered, Disconnect, Estimate, Rule, Start};
 
 /// `KEY: START, FORM MODULE(MESSAGE MODULE::MESSAGE)`. The form `now` is a handler that gives the
 /// response; `later` one that gives an [`Answer`].
@@ -17,19 +17,17 @@ macro_rules! apis {
     ($($key:ident: $start:ident, $form:ident $handler:ident($module:ident::$message:ident);)*) => {
         const ROWS: &[ApiKey] = &[$(ApiKey::$key),*];
 
-        /// When a request of this kind starts. Unknown kinds are refused in turn.
-        pub fn start_of(api_key: i16) -> Start {
+        /// Returns how requests of this kind are treated. Unknown kinds are refused in turn.
+        pub fn rule(api_key: i16) -> Rule {
             match ApiKey::from_i16(api_key) {
-                $(Some(ApiKey::$key) => Start::$start,)*
-                _ => Start::InTurn,
-            }
-        }
-
-        /// Whether the handler gives the whole answer, as opposed to a future of it.
-        pub fn answers_at_once(api_key: i16) -> bool {
-            match ApiKey::from_i16(api_key) {
-                $(Some(ApiKey::$key) => is_now!($form),)*
-                _ => false,
+                $(Some(ApiKey::$key) => Rule {
+                    start: Start::$start,
+                    estimate: estimate!($form),
+                },)*
+                _ => Rule {
+                    start: Start::InTurn,
+                    estimate: Estimate::Nothing,
+                },
             }
         }
 
@@ -47,18 +45,18 @@ macro_rules! apis {
                     drop(body);
                     answer!($form, request, super::$handler::handle, message)
                 })*
-                _ => Err(super::unsupported(&request.header, &request.peer)),
+                _ => Err(super::unsupported(&request.header, &request.session)),
             }
         }
     };
 }
 
-macro_rules! is_now {
+macro_rules! estimate {
     (now) => {
-        true
+        Estimate::Recent
     };
     (later) => {
-        false
+        Estimate::Nothing
     };
 }
 
@@ -67,7 +65,7 @@ macro_rules! answer {
         let response = $handler(&$request, $message).await;
         $request
             .encode(|buffer, version| response.write(buffer, version))
-            .map(Answer::Now)
+            .map(|reply| Answer::Now(Answered::from(reply)))
     }};
     (later, $request:ident, $handler:path, $message:ident) => {
         $handler($request, $message).await

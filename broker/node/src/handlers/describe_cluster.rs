@@ -19,7 +19,7 @@ pub async fn handle(
     } else {
         OPERATIONS_NOT_ASKED
     };
-    let (host, port) = broker.advertised(&request.peer);
+    let (host, port) = request.advertised();
     DescribeClusterResponseData::default()
         .with_endpoint_type(message.endpoint_type)
         .with_cluster_id(KafkaString::from(broker.cluster_id.clone()))

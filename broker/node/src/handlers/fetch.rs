@@ -27,15 +27,15 @@ use crate::limits::{
 };
 use crate::log::partitions::Partition;
 use crate::log::purgatory::Parked;
-use crate::net::connection::{Answer, Disconnect, Reply};
 use crate::net::memory::Admission;
+use crate::net::service::{Answer, Answered, Disconnect, Reply};
 
 const READ_COMMITTED: i8 = 1;
 const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 13;
 
 pub async fn handle(request: Request, message: FetchRequestData) -> Result<Answer, Disconnect> {
     Ok(Answer::Later(Box::pin(async move {
-        answer(&request, message).await.map(Some)
+        answer(&request, message).await.map(Answered::from)
     })))
 }
 
@@ -64,7 +64,7 @@ async fn answer(request: &Request, message: FetchRequestData) -> Result<Reply, D
     };
     loop {
         let targets = resolve(request, &context);
-        let memory = broker.memory.answers.take_share(FETCH_MEMORY_MAX);
+        let memory = broker.net.memory.answers.take_share(FETCH_MEMORY_MAX);
         let limits = Limits {
             memory_max: memory.bytes().max(CONNECTION_ANSWER_BYTES),
             ..limits

@@ -44,7 +44,7 @@ fn find(request: &Request, key_type: i8, key: KafkaString) -> Coordinator {
             .with_error_code(ErrorCode::InvalidRequest.code())
             .with_error_message(Some(KafkaString::from(message)));
     }
-    let (host, port) = request.broker.advertised(&request.peer);
+    let (host, port) = request.advertised();
     coordinator
         .with_node_id(request.broker.node_id.get())
         .with_host(host)

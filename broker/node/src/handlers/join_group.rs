@@ -10,7 +10,7 @@ use sedge_protocol::{Bytes, ErrorCode};
 
 use super::Request;
 use crate::broker::random_uuid;
-use crate::net::connection::{Answer, Disconnect};
+use crate::net::service::{Answer, Answered, Disconnect};
 
 /// KIP-394.
 const FIRST_VERSION_WITH_KNOWN_MEMBER_IDS: i16 = 4;
@@ -31,7 +31,7 @@ pub async fn handle(request: Request, message: JoinGroupRequestData) -> Result<A
         let response = respond(reply, request.version());
         request
             .encode(|buffer, version| response.write(buffer, version))
-            .map(Some)
+            .map(Answered::from)
     })))
 }
 
@@ -52,7 +52,7 @@ fn read(request: &Request, message: JoinGroupRequestData) -> JoinRequest {
         member_id: message.member_id.to_string(),
         group_instance_id: message.group_instance_id.map(|id| id.to_string()),
         client_id: request.client_id().to_owned(),
-        client_host: format!("/{}", request.peer.remote.ip()),
+        client_host: format!("/{}", request.session.remote.ip()),
         session_timeout_ms: message.session_timeout_ms,
         rebalance_timeout_ms,
         protocol_type: message.protocol_type.to_string(),

@@ -56,7 +56,7 @@ pub async fn handle(request: &Request, message: MetadataRequestData) -> Metadata
     } else {
         OPERATIONS_NOT_ASKED
     };
-    let (host, port) = broker.advertised(&request.peer);
+    let (host, port) = request.advertised();
     MetadataResponseData::default()
         .with_brokers(vec![
             MetadataResponseBroker::default()

@@ -17,13 +17,11 @@ use sedge_protocol::kafka::generated::ApiKey;
 use sedge_protocol::kafka::{self, KafkaString, KafkaUuid};
 use sedge_protocol::{Bytes, BytesMut, ErrorCode};
 
-pub use apis::{answers_at_once, start_of};
-
 pub use crate::broker::Refusal;
 
 use crate::broker::Broker;
 use crate::log::partitions::Partition;
-use crate::net::connection::{Answer, Disconnect, Peer, Reply};
+use crate::net::service::{Answer, Disconnect, Reply, Rule, Service, Session};
 use crate::net::unsupported::{Unsupported, shortened};
 
 mod alter_configs;
@@ -74,7 +72,7 @@ const NO_AUTHORIZER: &str = "No Authorizer is configured.";
 #[derive(Debug)]
 pub struct Request {
     pub broker: Arc<Broker>,
-    pub peer: Peer,
+    pub session: Arc<Session>,
     pub header: RequestHeader,
     pub key: ApiKey,
     pub received: Instant,
@@ -90,6 +88,12 @@ impl Request {
             .client_id
             .as_ref()
             .map_or("", KafkaString::as_str)
+    }
+
+    /// Returns where clients are told to find this broker.
+    pub fn advertised(&self) -> (KafkaString, i32) {
+        let (host, port) = self.session.advertised();
+        (KafkaString::from(host), i32::from(port))
     }
 
     /// A whole frame around a response that `write` encodes.
@@ -127,10 +131,24 @@ impl Request {
     }
 }
 
-/// Decodes a frame and starts its request. The requests of one connection are started in order.
-pub async fn dispatch(
+/// Answers the requests of clients with what a broker has.
+#[derive(Clone, Debug)]
+pub struct Handlers(pub Arc<Broker>);
+
+impl Service for Handlers {
+    fn rule(&self, api_key: i16) -> Rule {
+        apis::rule(api_key)
+    }
+
+    async fn call(&self, session: &Arc<Session>, frame: Bytes) -> Result<Answer, Disconnect> {
+        dispatch(&self.0, session, frame).await
+    }
+}
+
+/// Decodes a frame and starts its request.
+async fn dispatch(
     broker: &Arc<Broker>,
-    peer: &Peer,
+    session: &Arc<Session>,
     frame: Bytes,
 ) -> Result<Answer, Disconnect> {
     let mut body = frame;
@@ -141,14 +159,14 @@ pub async fn dispatch(
     })?;
     let (api_key, api_version) = (header.api_key, header.api_version);
     let Some(api) = api::supported(api_key) else {
-        return Err(unsupported(&header, peer));
+        return Err(unsupported(&header, session));
     };
     if !api.answers(api_version) && api.key != ApiKey::ApiVersions {
-        return Err(unsupported(&header, peer));
+        return Err(unsupported(&header, session));
     }
     let request = Request {
         broker: Arc::clone(broker),
-        peer: peer.clone(),
+        session: Arc::clone(session),
         header,
         key: api.key,
         received: Instant::now(),
@@ -162,13 +180,13 @@ pub async fn dispatch(
     apis::route(request, body).await
 }
 
-fn unsupported(header: &RequestHeader, peer: &Peer) -> Disconnect {
+fn unsupported(header: &RequestHeader, session: &Session) -> Disconnect {
     let client_id = header.client_id.as_ref().map_or("", KafkaString::as_str);
     Disconnect::Unsupported(Unsupported {
         api_key: header.api_key,
         api_version: header.api_version,
         client_id: shortened(client_id),
-        software: peer.software.get().cloned(),
+        software: session.client.get().map(ToString::to_string),
     })
 }
 

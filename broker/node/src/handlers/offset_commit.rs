@@ -13,7 +13,7 @@ use sedge_protocol::kafka::generated::offset_commit_response::{
 };
 
 use super::Request;
-use crate::net::connection::{Answer, Disconnect};
+use crate::net::service::{Answer, Answered, Disconnect};
 
 const FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND: i16 = 9;
 const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 10;
@@ -65,7 +65,7 @@ pub async fn handle(
         let response = respond(message, slots.iter().map(code));
         request
             .encode(|buffer, version| response.write(buffer, version))
-            .map(Some)
+            .map(Answered::from)
     })))
 }
 

@@ -2,6 +2,7 @@
 //! the writer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sedge_core::log::{AppendError, SequenceRange, check_header};
 use sedge_core::metadata::Topic;
@@ -14,7 +15,7 @@ use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 use sedge_protocol::{Bytes, ErrorCode};
 
 use super::Request;
-use crate::net::connection::{Answer, Disconnect};
+use crate::net::service::{Answer, Answered, Disconnect};
 use crate::writer::{AppendPart, AppendReply, Appended};
 
 /// What is known of one partition's produce before the writer has answered.
@@ -55,13 +56,16 @@ pub async fn handle(request: Request, produce: ProduceRequestData) -> Result<Ans
             return if failed {
                 Err(Disconnect::UnacknowledgedFailure)
             } else {
-                Ok(None)
+                Ok(Answered {
+                    reply: None,
+                    mute: Duration::ZERO,
+                })
             };
         }
         count_errors(&request, &response);
         request
             .encode(|buffer, version| response.write(buffer, version))
-            .map(Some)
+            .map(Answered::from)
     })))
 }
 

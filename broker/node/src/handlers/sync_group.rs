@@ -7,7 +7,7 @@ use sedge_protocol::kafka::generated::sync_group_request::SyncGroupRequestData;
 use sedge_protocol::kafka::generated::sync_group_response::SyncGroupResponseData;
 
 use super::Request;
-use crate::net::connection::{Answer, Disconnect};
+use crate::net::service::{Answer, Answered, Disconnect};
 
 pub async fn handle(request: Request, message: SyncGroupRequestData) -> Result<Answer, Disconnect> {
     let assignments = message.assignments.into_iter();
@@ -43,6 +43,6 @@ pub async fn handle(request: Request, message: SyncGroupRequestData) -> Result<A
         };
         request
             .encode(|buffer, version| response.write(buffer, version))
-            .map(Some)
+            .map(Answered::from)
     })))
 }

@@ -11,15 +11,13 @@
 //! **Invariant:** replies leave in the order of the requests, and no request starts before one in
 //! front of it, unless both are pipelined (`tests/protocol/pipelined.rs`).
 
-use std::fmt;
-use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
+use async_io::Timer;
 use event_listener::Event;
 use futures_lite::future;
 use futures_lite::{AsyncRead, AsyncReadExt};
@@ -28,172 +26,36 @@ use sedge_protocol::Bytes;
 use sedge_protocol::fetch::frame_bytes;
 use sedge_protocol::frame::{self, OtherProtocol};
 
-use super::activity::Activity;
+use super::Net;
 use super::memory::{Admission, Closer, Part, Pool};
-use super::reply::{Frame, ReplySocket, write_frame};
-use super::unsupported::Unsupported;
+use super::reply::{ReplySocket, write_frame};
+use super::service::{Answer, Disconnect, Estimate, Reply, Service, Session, Start};
 use super::when_woken::WhenWoken;
-use crate::broker::Broker;
-use crate::handlers;
 use crate::limits::{CONNECTION_IN_FLIGHT_MAX, CONNECTION_READ_BYTES, REQUEST_PIECE_BYTES};
 
-/// A reply, and the memory that it holds, where the handler has charged it already.
-#[derive(Debug)]
-pub struct Reply {
-    pub frame: Frame,
-    pub memory: Option<Admission>,
-}
-
-impl From<Frame> for Reply {
-    fn from(frame: Frame) -> Self {
-        let memory = None;
-        Self { frame, memory }
-    }
-}
-
-/// What a handler makes of a request.
-pub enum Answer {
-    /// The reply is here.
-    Now(Reply),
-    /// The reply comes when the future does. `None` means that there is none (acks=0).
-    Later(Pin<Box<dyn Future<Output = Result<Option<Reply>, Disconnect>> + Send>>),
-}
-
-/// When a request starts, seen from those before it on its connection that are not answered yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// At once behind requests that are pipelined too; otherwise in turn.
-    Pipelined,
-    /// When all of them are answered: it sees what they did.
-    InTurn,
-}
-
-impl fmt::Debug for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Now(_) => "Now",
-            Self::Later(_) => "Later",
-        })
-    }
-}
-
-/// Why the broker closes a connection. Each is one log line.
-#[derive(Debug)]
-pub enum Disconnect {
-    /// The length in front of a frame is negative or over `socket.request.max.bytes`.
-    FrameLength { bytes: i64, bytes_max: usize },
-    /// The first bytes are those of a TLS hello.
-    TlsOnPlaintext,
-    /// The first bytes are those of an HTTP request.
-    Http,
-    /// The frame cannot be decoded as the API and version that it names.
-    Malformed {
-        api_key: i16,
-        api_version: i16,
-        reason: String,
-    },
-    /// An API, or a version of one, that this broker does not speak.
-    Unsupported(Unsupported),
-    /// Others wait for the memory that its half-sent request or its unread answer holds.
-    Stalled,
-    /// acks=0 and the write failed: closing is the only answer.
-    UnacknowledgedFailure,
-    /// No byte was read or written for `connections.max.idle.ms`.
-    Idle { idle_ms: u64 },
-    /// The broker is shutting down.
-    ShuttingDown,
-    /// The socket failed.
-    Io(io::Error),
-}
-
-impl fmt::Display for Disconnect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::FrameLength { bytes, bytes_max } => write!(
-                f,
-                "a frame of {bytes} bytes is not between 0 and {bytes_max}, the smaller of \
-                 socket.request.max.bytes and queued.max.request.bytes"
-            ),
-            Self::TlsOnPlaintext => f.write_str(
-                "TLS on a plaintext listener: set the client's security.protocol=PLAINTEXT",
-            ),
-            Self::Http => f.write_str("HTTP on the Kafka listener: the console has its own port"),
-            Self::Malformed {
-                api_key,
-                api_version,
-                reason,
-            } => {
-                write!(
-                    f,
-                    "a request of api {api_key} v{api_version} cannot be decoded: {reason}"
-                )
-            }
-            Self::Unsupported(request) => request.fmt(f),
-            Self::Stalled => f.write_str(
-                "others wait for memory, and it neither went on sending its request nor took its \
-                 answer (sedge.memory.max.bytes, queued.max.request.bytes)",
-            ),
-            Self::UnacknowledgedFailure => f.write_str("a produce with acks=0 failed"),
-            Self::Idle { idle_ms } => {
-                write!(
-                    f,
-                    "no byte came or went for connections.max.idle.ms={idle_ms}"
-                )
-            }
-            Self::ShuttingDown => f.write_str("the broker is shutting down"),
-            Self::Io(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<io::Error> for Disconnect {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// Who asks.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    pub remote: SocketAddr,
-    /// The address of ours that the client reached.
-    pub local: SocketAddr,
-    /// What the client said of itself (KIP-511).
-    pub software: Arc<OnceLock<String>>,
-}
-
-impl Peer {
-    /// Whoever comes to a dual-stack listener by IPv4 is known by that address, and told ours as
-    /// such: a client without IPv6 cannot use the mapped form.
-    pub fn new(remote: SocketAddr, local: SocketAddr) -> Self {
-        let canonical =
-            |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self {
-            remote: canonical(remote),
-            local: canonical(local),
-            software: Arc::default(),
-        }
-    }
-}
-
-/// Serves a connection until it closes. `reader` and `writer` note in `activity` what they move.
+/// Serves a connection until it closes. `reader` and `writer` note in the session's activity what
+/// they move.
 pub async fn serve(
     reader: impl AsyncRead + Unpin,
     writer: impl ReplySocket,
-    activity: &Activity,
-    peer: Peer,
-    broker: Arc<Broker>,
+    session: Arc<Session>,
+    net: &Net,
+    service: &impl Service,
 ) {
     let (answers, queue) = async_channel::bounded(CONNECTION_IN_FLIGHT_MAX);
-    let remote = peer.remote;
-    let unanswered = Unanswered::default();
+    let remote = session.remote;
+    let turns = Turns::default();
     let closer = Arc::new(Closer::default());
-    let of_both = (&unanswered, &closer);
-    let read = read_requests(reader, peer, Arc::clone(&broker), answers, of_both);
-    let write = write_replies(writer, queue, &broker, of_both);
-    let idle_ms = broker.config.connections_max_idle_ms;
+    let connection = Connection {
+        net,
+        turns: &turns,
+        closer: &closer,
+    };
+    let read = connection.read_requests(reader, &session, service, answers);
+    let write = connection.write_replies(writer, queue);
+    let idle_ms = net.idle_ms;
     let idle = async {
-        activity.wait_until_idle(idle_ms).await;
+        session.activity.wait_until_idle(idle_ms).await;
         Err(Disconnect::Idle { idle_ms })
     };
     let closed = async {
@@ -209,13 +71,13 @@ pub async fn serve(
             info!(target: "sedge::net", "peer={remote} closed: {idle}");
         }
         Err(Disconnect::Unsupported(request))
-            if broker.told_unsupported.first(&request.client_id).is_none() =>
+            if net.told_unsupported.first(&request.client_id).is_none() =>
         {
-            broker.metrics.connections_broken_off.increment();
+            net.metrics.connections_broken_off.increment();
             debug!(target: "sedge::net", "peer={remote} disconnected: {request}");
         }
         Err(reason) => {
-            broker.metrics.connections_broken_off.increment();
+            net.metrics.connections_broken_off.increment();
             warn!(target: "sedge::net", "peer={remote} disconnected: {reason}");
         }
     }
@@ -228,96 +90,141 @@ struct Queued {
     room: Option<Admission>,
 }
 
-async fn read_requests(
-    reader: impl AsyncRead + Unpin,
-    peer: Peer,
-    broker: Arc<Broker>,
-    answers: Sender<Queued>,
-    (unanswered, closer): (&Unanswered, &Arc<Closer>),
-) -> Result<(), Disconnect> {
-    let mut frames = FrameReader::new(reader, broker.config.socket_request_max_bytes);
-    let mut before = Start::Pipelined;
-    while let Some(bytes) = frames.next_length().await? {
-        frames.begin(bytes).await?;
-        let api_key = frames.api_key(bytes);
-        let start = handlers::start_of(api_key);
-        if (before, start) != (Start::Pipelined, Start::Pipelined) {
-            unanswered.wait_for_none().await;
-        }
-        before = start;
-        // Before its body is read, so that it holds nothing while it waits.
-        let room = if handlers::answers_at_once(api_key) {
-            broker.memory.room_for_answer(api_key).await
-        } else {
-            None
-        };
-        let frame = frames.frame(bytes, &broker.memory.requests, closer).await?;
-        broker.metrics.bytes_in.add(frame.len() as u64 + 4);
-        let answer = handlers::dispatch(&broker, &peer, frame).await?;
-        unanswered.add();
-        let queued = Queued {
-            answer,
-            api_key,
-            room,
-        };
-        if answers.send(queued).await.is_err() {
-            break;
-        }
-    }
-    // The client has said all: it may still read what it asked for.
-    answers.close();
-    future::pending().await
+/// What the reading and the writing half share.
+#[derive(Clone, Copy)]
+struct Connection<'a> {
+    net: &'a Net,
+    turns: &'a Turns,
+    closer: &'a Arc<Closer>,
 }
 
-async fn write_replies(
-    mut writer: impl ReplySocket,
-    queue: Receiver<Queued>,
-    broker: &Broker,
-    (unanswered, closer): (&Unanswered, &Arc<Closer>),
-) -> Result<(), Disconnect> {
-    while let Ok(queued) = queue.recv().await {
-        let (api_key, room) = (queued.api_key, queued.room);
-        let reply = match queued.answer {
-            Answer::Now(reply) => Some(reply),
-            Answer::Later(future) => future.await?,
-        };
-        if let Some(Reply { frame, memory }) = reply {
-            let mut memory =
-                memory.unwrap_or_else(|| broker.memory.charge_answer(api_key, &frame, room));
-            // It is held until the client has taken the answer.
-            memory.depends_on(closer);
-            write_frame(&mut writer, &frame).await?;
-            broker.metrics.bytes_out.add(frame_bytes(&frame) as u64);
+impl Connection<'_> {
+    async fn read_requests(
+        self,
+        reader: impl AsyncRead + Unpin,
+        session: &Arc<Session>,
+        service: &impl Service,
+        answers: Sender<Queued>,
+    ) -> Result<(), Disconnect> {
+        let Self { net, turns, closer } = self;
+        let mut frames = FrameReader::new(reader, net.request_bytes_max);
+        let mut before = Start::Pipelined;
+        while let Some(bytes) = frames.next_length().await? {
+            frames.begin(bytes).await?;
+            let api_key = frames.api_key(bytes);
+            let rule = service.rule(api_key);
+            if (before, rule.start) != (Start::Pipelined, Start::Pipelined) {
+                turns.wait_for_none_unanswered().await;
+            }
+            turns.wait_until_unmuted().await;
+            before = rule.start;
+            // Before its body is read, so that it holds nothing while it waits.
+            let room = match rule.estimate {
+                Estimate::Recent => net.memory.room_for_answer(api_key).await,
+                Estimate::Nothing => None,
+            };
+            let frame = frames.frame(bytes, &net.memory.requests, closer).await?;
+            net.metrics.bytes_in.add(frame.len() as u64 + 4);
+            let answer = service.call(session, frame).await?;
+            turns.start();
+            let queued = Queued {
+                answer,
+                api_key,
+                room,
+            };
+            if answers.send(queued).await.is_err() {
+                break;
+            }
         }
-        unanswered.remove();
+        // The client has said all: it may still read what it asked for.
+        answers.close();
+        future::pending().await
     }
-    Ok(())
+
+    async fn write_replies(
+        self,
+        mut writer: impl ReplySocket,
+        queue: Receiver<Queued>,
+    ) -> Result<(), Disconnect> {
+        let Self { net, turns, closer } = self;
+        while let Ok(queued) = queue.recv().await {
+            let (api_key, room) = (queued.api_key, queued.room);
+            let answered = match queued.answer {
+                Answer::Now(answered) => answered,
+                Answer::Later(future) => future.await?,
+            };
+            turns.mute(answered.mute);
+            if let Some(Reply { frame, memory }) = answered.reply {
+                let mut memory =
+                    memory.unwrap_or_else(|| net.memory.charge_answer(api_key, &frame, room));
+                // It is held until the client has taken the answer.
+                memory.depends_on(closer);
+                write_frame(&mut writer, &frame).await?;
+                net.metrics.bytes_out.add(frame_bytes(&frame) as u64);
+            }
+            turns.end();
+        }
+        Ok(())
+    }
 }
 
-/// The requests of a connection that have started and whose replies are not written.
-#[derive(Debug, Default)]
-struct Unanswered {
-    count: AtomicUsize,
+/// What the next request of a connection waits for: those before it that have started and whose
+/// replies are not written, and the end of a mute (KIP-219).
+#[derive(Debug)]
+struct Turns {
+    unanswered: AtomicUsize,
     none: Event,
+    opened: Instant,
+    muted_until_ms: AtomicU64,
 }
 
-impl Unanswered {
-    fn add(&self) {
-        self.count.fetch_add(1, Ordering::Relaxed);
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            unanswered: AtomicUsize::new(0),
+            none: Event::new(),
+            opened: Instant::now(),
+            muted_until_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Turns {
+    fn start(&self) {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn remove(&self) {
-        if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+    fn end(&self) {
+        if self.unanswered.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.none.notify(usize::MAX);
         }
     }
 
-    async fn wait_for_none(&self) {
-        while self.count.load(Ordering::Acquire) > 0 {
+    async fn wait_for_none_unanswered(&self) {
+        while self.unanswered.load(Ordering::Acquire) > 0 {
             let listener = self.none.listen();
-            if self.count.load(Ordering::Acquire) > 0 {
+            if self.unanswered.load(Ordering::Acquire) > 0 {
                 listener.await;
             }
+        }
+    }
+
+    /// No request starts for this long. A longer mute that holds already stays.
+    fn mute(&self, mute: Duration) {
+        if !mute.is_zero() {
+            let until_ms = (self.opened.elapsed() + mute).as_millis() as u64 + 1;
+            self.muted_until_ms.fetch_max(until_ms, Ordering::AcqRel);
+        }
+    }
+
+    async fn wait_until_unmuted(&self) {
+        loop {
+            let until_ms = self.muted_until_ms.load(Ordering::Acquire);
+            let until = self.opened + Duration::from_millis(until_ms);
+            if until_ms == 0 || Instant::now() >= until {
+                return;
+            }
+            Timer::at(until).await;
         }
     }
 }
@@ -490,14 +397,6 @@ mod tests {
         let mut frame = (bytes as i32).to_be_bytes().to_vec();
         frame.extend((0..bytes).map(|at| at as u8));
         frame
-    }
-
-    #[test]
-    fn a_client_by_ipv4_of_a_dual_stack_listener_has_no_mapped_address() {
-        let mapped = "[::ffff:192.0.2.1]:9092".parse().unwrap();
-        let peer = Peer::new(mapped, "[2001:db8::1]:9092".parse().unwrap());
-        assert_eq!(peer.remote.to_string(), "192.0.2.1:9092");
-        assert_eq!(peer.local.to_string(), "[2001:db8::1]:9092");
     }
 
     #[test]

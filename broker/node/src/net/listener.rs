@@ -11,12 +11,12 @@ use log::{debug, warn};
 use rustix::net::sockopt;
 
 use super::activity::WatchedSocket;
-use super::connection::{self, Peer};
 use super::open_connections::{Closed, Place};
 use super::reply::PlainSocket;
+use super::service::{Service, Session};
 use super::when_woken::WhenWoken;
-use crate::broker::Broker;
-use crate::config::SocketBuffers;
+use super::{Net, connection};
+use crate::config::{ListenerConfig, SocketBuffers};
 
 /// How long accepting rests after the process ran out of file descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -28,16 +28,21 @@ const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 #[derive(Debug)]
 pub struct Listener {
     socket: Async<TcpListener>,
+    config: Arc<ListenerConfig>,
     /// Whether packets of its connections may wait for what comes next.
     fills_packets: bool,
 }
 
 impl Listener {
-    /// Binds it.
+    /// Binds the listener of `config` to `address`, which its host has resolved to.
     ///
     /// # Errors
     /// The address is taken, or is not one of this machine's.
-    pub fn bind(address: SocketAddr, buffers: SocketBuffers) -> io::Result<Self> {
+    pub fn bind(
+        config: Arc<ListenerConfig>,
+        address: SocketAddr,
+        buffers: SocketBuffers,
+    ) -> io::Result<Self> {
         let socket = Async::<TcpListener>::bind(address)?;
         // Accepted sockets inherit them.
         if let Some(bytes) = buffers.send {
@@ -46,12 +51,12 @@ impl Listener {
         if let Some(bytes) = buffers.receive {
             sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
         }
-        // Only this machine comes to loopback: there is nothing to pace. It is too late for that
-        // when a connection is there.
+        // Loopback needs no pacing. It is set before a connection is accepted, which inherits it.
         let is_unpaced = !is_paced()
             || (address.ip().is_loopback() && sockopt::set_tcp_congestion(&socket, "reno").is_ok());
         Ok(Self {
             socket,
+            config,
             fills_packets: is_unpaced,
         })
     }
@@ -72,19 +77,19 @@ fn is_paced() -> bool {
     by_default.is_ok_and(|name| name.starts_with("bbr"))
 }
 
-/// Accepts connections until the task is dropped.
-pub async fn accept(listener: Listener, broker: Arc<Broker>) {
+/// Accepts connections until the task is dropped, and has `service` answer what they ask.
+pub async fn accept(listener: Listener, net: Arc<Net>, service: impl Service) {
     loop {
         match listener.socket.accept().await {
-            Ok((stream, remote)) => match admit(remote, &broker).await {
-                Some(place) => welcome(stream, place, remote, listener.fills_packets, &broker),
-                None => refuse(remote, &broker),
+            Ok((stream, remote)) => match admit(remote, &net).await {
+                Some(place) => welcome(stream, place, remote, &listener, &net, &service),
+                None => refuse(remote, &net),
             },
             Err(error) => {
                 warn!(target: "sedge::net", "accept failed: {error}; trying again");
-                // Where descriptors or memory are short, a silent one gives back some.
-                if let Some(closed) = broker.connections.close_silent() {
-                    tell(&closed, "a new one cannot be accepted", &broker);
+                // If descriptors or memory are short, a silent connection gives back some.
+                if let Some(closed) = net.connections.close_silent() {
+                    tell(&closed, "a new one cannot be accepted", &net);
                 }
                 Timer::after(ACCEPT_BACKOFF).await;
             }
@@ -92,16 +97,16 @@ pub async fn accept(listener: Listener, broker: Arc<Broker>) {
     }
 }
 
-async fn admit(remote: SocketAddr, broker: &Arc<Broker>) -> Option<Place> {
-    let connections = &broker.connections;
+async fn admit(remote: SocketAddr, net: &Net) -> Option<Place> {
+    let connections = &net.connections;
     let why = || format!("max.connections={} are open", connections.max());
     connections
-        .admit(remote, |closed| tell(closed, &why(), broker))
+        .admit(remote, |closed| tell(closed, &why(), net))
         .await
 }
 
-fn tell(closed: &Closed, why: &str, broker: &Broker) {
-    broker.metrics.connections_displaced.increment();
+fn tell(closed: &Closed, why: &str, net: &Net) {
+    net.metrics.connections_displaced.increment();
     let Closed { remote, silent_for } = closed;
     warn!(
         target: "sedge::net",
@@ -109,12 +114,12 @@ fn tell(closed: &Closed, why: &str, broker: &Broker) {
     );
 }
 
-fn refuse(remote: SocketAddr, broker: &Broker) {
-    broker.metrics.connections_refused.increment();
+fn refuse(remote: SocketAddr, net: &Net) {
+    net.metrics.connections_refused.increment();
     warn!(
         target: "sedge::net",
         "peer={remote} refused: max.connections={} are open and at work",
-        broker.connections.max()
+        net.connections.max()
     );
 }
 
@@ -122,8 +127,9 @@ fn welcome(
     stream: Async<TcpStream>,
     place: Place,
     remote: SocketAddr,
-    fills_packets: bool,
-    broker: &Arc<Broker>,
+    listener: &Listener,
+    net: &Arc<Net>,
+    service: &impl Service,
 ) {
     let local = match stream
         .get_ref()
@@ -136,17 +142,16 @@ fn welcome(
             return;
         }
     };
-    broker.metrics.connections_accepted.increment();
-    let broker = Arc::clone(broker);
-    let runtime = broker.runtime.clone();
-    runtime
+    net.metrics.connections_accepted.increment();
+    let (config, activity) = (Arc::clone(&listener.config), Arc::clone(place.activity()));
+    let session = Arc::new(Session::new(remote, local, config, activity));
+    let pipes = listener.fills_packets.then(|| Arc::clone(&net.pipes));
+    let (shared, service) = (Arc::clone(net), service.clone());
+    net.runtime
         .spawn(async move {
-            let pipes = fills_packets.then(|| Arc::clone(&broker.pipes));
-            let activity = place.activity();
-            let socket = WatchedSocket::new(&stream, activity);
+            let socket = WatchedSocket::new(&stream, place.activity());
             let writer = PlainSocket::new(socket, pipes);
-            let peer = Peer::new(remote, local);
-            let serve = connection::serve(socket, writer, activity, peer, broker);
+            let serve = connection::serve(socket, writer, session, &shared, &service);
             future::or(WhenWoken::new(serve), WhenWoken::new(place.wanted())).await;
             // The socket first: who gets the place may need its descriptor.
             drop(stream);
@@ -158,6 +163,7 @@ fn welcome(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::HostPort;
 
     /// Whatever this machine uses elsewhere.
     #[test]
@@ -166,7 +172,13 @@ mod tests {
             send: None,
             receive: None,
         };
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), buffers).unwrap();
+        let config = Arc::new(ListenerConfig {
+            name: "PLAINTEXT".to_owned(),
+            address: HostPort::parse("127.0.0.1:0").unwrap(),
+            advertised: None,
+        });
+        let address = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(config, address, buffers).unwrap();
         assert!(listener.fills_packets);
         let used = sockopt::tcp_congestion(&listener.socket).unwrap();
         assert!(!used.starts_with("bbr"), "{used}");

@@ -38,7 +38,7 @@ struct Table {
 #[derive(Debug)]
 struct Open {
     remote: SocketAddr,
-    activity: Activity,
+    activity: Arc<Activity>,
     is_closing: AtomicBool,
     close: Event,
 }
@@ -132,7 +132,7 @@ impl OpenConnections {
         table.next += 1;
         let open = Arc::new(Open {
             remote,
-            activity: Activity::default(),
+            activity: Arc::default(),
             is_closing: AtomicBool::new(false),
             close: Event::new(),
         });
@@ -157,7 +157,7 @@ impl Open {
 }
 
 impl Place {
-    pub fn activity(&self) -> &Activity {
+    pub fn activity(&self) -> &Arc<Activity> {
         &self.open.activity
     }
 

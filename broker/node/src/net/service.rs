@@ -1,0 +1,294 @@
+//! What the sockets know of those that they work for: a [`Service`] turns requests into answers.
+//!
+//! **Invariant:** nothing in `net` knows a broker or a handler (`net/tests.rs` serves a made-up
+//! service).
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use sedge_core::security::Principal;
+use sedge_protocol::Bytes;
+
+use super::activity::Activity;
+use super::memory::Admission;
+use super::reply::Frame;
+use super::unsupported::Unsupported;
+use crate::config::ListenerConfig;
+
+/// Answers the requests of connections. A clone is a handle to the same service.
+pub trait Service: Clone + Send + Sync + 'static {
+    /// Returns how requests of this kind are treated before they are read.
+    fn rule(&self, api_key: i16) -> Rule;
+
+    /// Starts the request in `frame`. The requests of one connection are started in order.
+    ///
+    /// # Errors
+    /// Why the connection has to be closed.
+    fn call(
+        &self,
+        session: &Arc<Session>,
+        frame: Bytes,
+    ) -> impl Future<Output = Result<Answer, Disconnect>> + Send;
+}
+
+/// How requests of one kind are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub start: Start,
+    pub estimate: Estimate,
+}
+
+/// When a request starts, seen from those before it on its connection that are not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At once behind requests that are pipelined too; otherwise in turn.
+    Pipelined,
+    /// When all of them are answered: it sees what they did.
+    InTurn,
+}
+
+/// How much memory an answer is expected to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Estimate {
+    /// As much as answers of this kind took of late. The request's body is read when there is room.
+    Recent,
+    /// Nothing: answers of this kind are small, or the service charges them itself.
+    Nothing,
+}
+
+/// A connection, as its requests know it.
+#[derive(Debug)]
+pub struct Session {
+    pub remote: SocketAddr,
+    /// The address of this machine that the client reached.
+    pub local: SocketAddr,
+    pub listener: Arc<ListenerConfig>,
+    pub principal: Principal,
+    /// What the client said of itself first (KIP-511).
+    pub client: OnceLock<ClientSoftware>,
+    pub activity: Arc<Activity>,
+}
+
+impl Session {
+    /// A client that comes to a dual-stack listener by IPv4 is known by that address, and told ours
+    /// as such: a client without IPv6 cannot use the mapped form.
+    pub fn new(
+        remote: SocketAddr,
+        local: SocketAddr,
+        listener: Arc<ListenerConfig>,
+        activity: Arc<Activity>,
+    ) -> Self {
+        let canonical =
+            |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self {
+            remote: canonical(remote),
+            local: canonical(local),
+            listener,
+            principal: Principal::ANONYMOUS,
+            client: OnceLock::new(),
+            activity,
+        }
+    }
+
+    /// Returns the host and the port that the client is told to connect to: what its listener
+    /// advertises, or the address that it came to.
+    pub fn advertised(&self) -> (String, u16) {
+        let ListenerConfig {
+            address,
+            advertised,
+            ..
+        } = &*self.listener;
+        match advertised {
+            Some(advertised) => (advertised.host.clone(), advertised.port),
+            None if address.is_wildcard() => (self.local.ip().to_string(), self.local.port()),
+            None => (address.host.clone(), self.local.port()),
+        }
+    }
+}
+
+/// Name and version of a client, as it gave them in ApiVersions (KIP-511).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSoftware {
+    pub name: String,
+    pub version: String,
+}
+
+impl fmt::Display for ClientSoftware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
+/// What a service makes of a request.
+pub enum Answer {
+    Now(Answered),
+    /// Whatever the request waits for, the connection reads on.
+    Later(Pin<Box<dyn Future<Output = Result<Answered, Disconnect>> + Send>>),
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Now(_) => "Now",
+            Self::Later(_) => "Later",
+        })
+    }
+}
+
+/// The outcome of a request.
+#[derive(Debug)]
+pub struct Answered {
+    /// What is sent. `None` for a request that has no reply (acks=0).
+    pub reply: Option<Reply>,
+    /// How long no further request of the connection starts (KIP-219).
+    pub mute: Duration,
+}
+
+impl From<Reply> for Answered {
+    fn from(reply: Reply) -> Self {
+        Self {
+            reply: Some(reply),
+            mute: Duration::ZERO,
+        }
+    }
+}
+
+/// A reply, and the memory that it holds, if the service has charged it already.
+#[derive(Debug)]
+pub struct Reply {
+    pub frame: Frame,
+    pub memory: Option<Admission>,
+}
+
+impl From<Frame> for Reply {
+    fn from(frame: Frame) -> Self {
+        let memory = None;
+        Self { frame, memory }
+    }
+}
+
+/// Why the broker closes a connection. Each is one log line.
+#[derive(Debug)]
+pub enum Disconnect {
+    /// The length in front of a frame is negative or over `socket.request.max.bytes`.
+    FrameLength { bytes: i64, bytes_max: usize },
+    /// The first bytes are those of a TLS hello.
+    TlsOnPlaintext,
+    /// The first bytes are those of an HTTP request.
+    Http,
+    /// The frame cannot be decoded as the API and version that it names.
+    Malformed {
+        api_key: i16,
+        api_version: i16,
+        reason: String,
+    },
+    /// An API, or a version of one, that this broker does not speak.
+    Unsupported(Unsupported),
+    /// Others wait for the memory that its half-sent request or its unread answer holds.
+    Stalled,
+    /// acks=0 and the write failed: closing is the only answer.
+    UnacknowledgedFailure,
+    /// No byte was read or written for `connections.max.idle.ms`.
+    Idle { idle_ms: u64 },
+    /// The broker is shutting down.
+    ShuttingDown,
+    /// The socket failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for Disconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FrameLength { bytes, bytes_max } => write!(
+                f,
+                "a frame of {bytes} bytes is not between 0 and {bytes_max}, the smaller of \
+                 socket.request.max.bytes and queued.max.request.bytes"
+            ),
+            Self::TlsOnPlaintext => f.write_str(
+                "TLS on a plaintext listener: set the client's security.protocol=PLAINTEXT",
+            ),
+            Self::Http => f.write_str("HTTP on the Kafka listener: the console has its own port"),
+            Self::Malformed {
+                api_key,
+                api_version,
+                reason,
+            } => {
+                write!(
+                    f,
+                    "a request of api {api_key} v{api_version} cannot be decoded: {reason}"
+                )
+            }
+            Self::Unsupported(request) => request.fmt(f),
+            Self::Stalled => f.write_str(
+                "others wait for memory, and it neither went on sending its request nor took its \
+                 answer (sedge.memory.max.bytes, queued.max.request.bytes)",
+            ),
+            Self::UnacknowledgedFailure => f.write_str("a produce with acks=0 failed"),
+            Self::Idle { idle_ms } => {
+                write!(
+                    f,
+                    "no byte came or went for connections.max.idle.ms={idle_ms}"
+                )
+            }
+            Self::ShuttingDown => f.write_str("the broker is shutting down"),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for Disconnect {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HostPort;
+
+    fn session(remote: &str, local: &str, address: &str, advertised: Option<&str>) -> Session {
+        let parse = |text: &str| HostPort::parse(text).unwrap();
+        let listener = ListenerConfig {
+            name: "PLAINTEXT".to_owned(),
+            address: parse(address),
+            advertised: advertised.map(parse),
+        };
+        Session::new(
+            remote.parse().unwrap(),
+            local.parse().unwrap(),
+            Arc::new(listener),
+            Arc::default(),
+        )
+    }
+
+    #[test]
+    fn a_client_by_ipv4_of_a_dual_stack_listener_has_no_mapped_address() {
+        let mapped = "[::ffff:192.0.2.1]:9092";
+        let session = session(mapped, "[2001:db8::1]:9092", ":9092", None);
+        assert_eq!(session.remote.to_string(), "192.0.2.1:9092");
+        assert_eq!(session.local.to_string(), "[2001:db8::1]:9092");
+    }
+
+    #[test]
+    fn a_client_is_told_what_the_listener_that_it_came_by_advertises() {
+        let check = |local: &str, address: &str, advertised, expected: (&str, u16)| {
+            let session = session("192.0.2.1:1234", local, address, advertised);
+            let (host, port) = session.advertised();
+            assert_eq!((host.as_str(), port), expected, "{address} {advertised:?}");
+        };
+        check("10.0.0.1:9092", ":9092", None, ("10.0.0.1", 9092));
+        check("10.0.0.1:9092", "0.0.0.0:9092", None, ("10.0.0.1", 9092));
+        check("10.0.0.1:9092", "broker:9092", None, ("broker", 9092));
+        // Port 0 is any port: the client is told the one that was bound.
+        check("127.0.0.1:4321", "localhost:0", None, ("localhost", 4321));
+        let other = Some("outside.example:19092");
+        check("10.0.0.1:9092", ":9092", other, ("outside.example", 19_092));
+        check("10.0.0.1:4321", ":0", other, ("outside.example", 19_092));
+    }
+}

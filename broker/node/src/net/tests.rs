@@ -1,0 +1,251 @@
+//! Connections over loopback sockets, served by a made-up service.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_executor::Task;
+use sedge_protocol::Bytes;
+
+use super::Net;
+use super::listener::{Listener, accept};
+use super::service::{
+    Answer, Answered, Disconnect, Estimate, Reply, Rule, Service, Session, Start,
+};
+use crate::config::{self, Flags, HostPort, ListenerConfig, SocketBuffers};
+use crate::metrics::Metrics;
+use crate::runtime::Runtime;
+
+/// Kinds of requests.
+const NOW: i16 = 0;
+/// Pipelined, and answered when the test says so.
+const LATER: i16 = 1;
+const LARGE: i16 = 2;
+const MUTING: i16 = 3;
+const REFUSED: i16 = 4;
+
+/// More than the buffers of both sockets.
+const LARGE_BYTES: usize = 8 << 20;
+const MUTE: Duration = Duration::from_millis(300);
+
+/// A request that was started.
+struct Started {
+    number: u32,
+    at: Instant,
+    /// Lets its answer go, if it is answered later.
+    release: Option<async_channel::Sender<()>>,
+}
+
+/// Answers a request with its number; a large one with many bytes behind it.
+#[derive(Clone)]
+struct Echo(Arc<Mutex<Sender<Started>>>);
+
+impl Service for Echo {
+    fn rule(&self, api_key: i16) -> Rule {
+        Rule {
+            start: if api_key == LATER {
+                Start::Pipelined
+            } else {
+                Start::InTurn
+            },
+            estimate: if api_key == LARGE {
+                Estimate::Recent
+            } else {
+                Estimate::Nothing
+            },
+        }
+    }
+
+    async fn call(&self, _: &Arc<Session>, frame: Bytes) -> Result<Answer, Disconnect> {
+        let api_key = i16::from_be_bytes(*frame.first_chunk().unwrap());
+        let number = u32::from_be_bytes(*frame.last_chunk().unwrap());
+        let (release, released) = async_channel::bounded(1);
+        let started = Started {
+            number,
+            at: Instant::now(),
+            release: (api_key == LATER).then_some(release),
+        };
+        self.0.lock().unwrap().send(started).unwrap();
+        let bytes = if api_key == LARGE { LARGE_BYTES } else { 0 };
+        let mut answered = Answered::from(reply(number, bytes));
+        match api_key {
+            LATER => {
+                return Ok(Answer::Later(Box::pin(async move {
+                    released.recv().await.unwrap();
+                    Ok(answered)
+                })));
+            }
+            MUTING => answered.mute = MUTE,
+            REFUSED => return Err(Disconnect::UnacknowledgedFailure),
+            _ => {}
+        }
+        Ok(Answer::Now(answered))
+    }
+}
+
+fn reply(number: u32, bytes: usize) -> Reply {
+    let mut frame = (4 + bytes as u32).to_be_bytes().to_vec();
+    frame.extend(number.to_be_bytes());
+    frame.extend((0..bytes).map(|at| at as u8));
+    Reply::from(vec![Bytes::from(frame).into()])
+}
+
+struct Server {
+    address: SocketAddr,
+    started: Receiver<Started>,
+    net: Arc<Net>,
+    _accepting: Task<()>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let values = [("log.dirs", "/nonexistent"), ("sedge.console", "off")];
+        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        let flags = Flags {
+            file: None,
+            values: values.into_iter().map(owned).collect(),
+        };
+        let config = config::load(&flags).unwrap();
+        let runtime = Runtime::start(1).unwrap();
+        let net = Net::new(&config, Arc::new(Metrics::default()), runtime.clone());
+        let buffers = SocketBuffers {
+            send: Some(64 << 10),
+            receive: None,
+        };
+        let listener = ListenerConfig {
+            name: "PLAINTEXT".to_owned(),
+            address: HostPort::parse("127.0.0.1:0").unwrap(),
+            advertised: None,
+        };
+        let address = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(Arc::new(listener), address, buffers).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, started) = channel();
+        let service = Echo(Arc::new(Mutex::new(sender)));
+        Self {
+            address,
+            started,
+            _accepting: runtime.spawn(accept(listener, Arc::clone(&net), service)),
+            net,
+        }
+    }
+
+    fn connect(&self) -> Client {
+        Client(TcpStream::connect(self.address).unwrap())
+    }
+
+    /// Waits for the next request that is started.
+    fn started(&self, number: u32) -> Started {
+        let started = self.started.recv_timeout(Duration::from_mins(1)).unwrap();
+        assert_eq!(started.number, number);
+        started
+    }
+
+    /// No request is started but those that were seen, although others are served.
+    fn none_is_started(&self, other: &mut Client, number: u32) {
+        other.send(NOW, number);
+        assert_eq!(other.receive(), (number, 0));
+        self.started(number);
+        assert!(self.started.try_recv().is_err());
+    }
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    fn send(&mut self, api_key: i16, number: u32) {
+        let mut request = 6_u32.to_be_bytes().to_vec();
+        request.extend(api_key.to_be_bytes());
+        request.extend(number.to_be_bytes());
+        self.0.write_all(&request).unwrap();
+    }
+
+    /// Reads a reply slowly; returns its number, and how many bytes were behind that.
+    fn receive(&mut self) -> (u32, usize) {
+        let mut head = [0; 8];
+        self.0.read_exact(&mut head).unwrap();
+        let bytes = u32::from_be_bytes(*head.first_chunk().unwrap()) as usize - 4;
+        let mut at = 0;
+        let mut piece = [0; 10_007];
+        while at < bytes {
+            let room = piece.len().min(bytes - at);
+            let read = self.0.read(&mut piece[..room]).unwrap();
+            assert!(read > 0, "the reply ends at {at} of {bytes}");
+            assert!(
+                (at..)
+                    .zip(&piece[..read])
+                    .all(|(at, byte)| at as u8 == *byte)
+            );
+            at += read;
+        }
+        (u32::from_be_bytes(*head.last_chunk().unwrap()), bytes)
+    }
+}
+
+#[test]
+fn replies_leave_in_the_order_of_the_requests_whatever_is_ready_first() {
+    let server = Server::start();
+    let (mut client, mut other) = (server.connect(), server.connect());
+    for number in 0..5 {
+        client.send(LATER, number);
+    }
+    client.send(NOW, 5);
+    let mut releases: Vec<_> = (0..5)
+        .map(|number| server.started(number).release.unwrap())
+        .collect();
+    // What is in turn does not start before all of those are answered.
+    server.none_is_started(&mut other, 100);
+    let first = releases.remove(0);
+    for release in releases.iter().rev() {
+        release.send_blocking(()).unwrap();
+    }
+    server.none_is_started(&mut other, 101);
+    first.send_blocking(()).unwrap();
+    for number in 0..6 {
+        assert_eq!(client.receive(), (number, 0));
+    }
+    server.started(5);
+}
+
+#[test]
+fn no_request_starts_while_its_connection_is_muted() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.send(MUTING, 1);
+    client.send(LATER, 2);
+    client.send(NOW, 3);
+    let muting = server.started(1);
+    // The reply itself is not held back, nor is another connection.
+    assert_eq!(client.receive(), (1, 0));
+    let later = server.started(2);
+    let muted_for = later.at - muting.at;
+    assert!(muted_for >= MUTE, "{muted_for:?}");
+    later.release.unwrap().send_blocking(()).unwrap();
+    assert_eq!(client.receive(), (2, 0));
+    assert_eq!(client.receive(), (3, 0));
+}
+
+#[test]
+fn a_slow_reader_gets_all_of_it_and_holds_up_nobody_else() {
+    let server = Server::start();
+    let (mut slow, mut other) = (server.connect(), server.connect());
+    slow.send(LARGE, 1);
+    slow.send(LARGE, 2);
+    server.started(1);
+    // The client has not taken the first reply, which is larger than the buffers of the sockets.
+    server.none_is_started(&mut other, 100);
+    assert_eq!(slow.receive(), (1, LARGE_BYTES));
+    assert_eq!(slow.receive(), (2, LARGE_BYTES));
+    server.started(2);
+}
+
+#[test]
+fn a_service_that_refuses_a_request_has_the_connection_closed() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.send(REFUSED, 1);
+    assert_eq!(client.0.read(&mut [0; 1]).unwrap(), 0);
+    assert_eq!(server.net.metrics.connections_broken_off.get(), 1);
+}
