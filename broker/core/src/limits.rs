@@ -1,5 +1,5 @@
-//! Every bound of the log and the metadata, with its reason. Groups and fetches have their own
-//! beside them.
+//! Every bound of the log, the metadata and the committed offsets, with its reason. Groups and
+//! fetches have their own beside them.
 
 /// Batches remembered of a producer: as many as it may have in flight (KIP-98).
 pub const PRODUCER_BATCHES_KEPT: usize = 5;
@@ -25,3 +25,27 @@ pub const PARTITIONS_MAX: usize = 1_000_000;
 /// Producer ids that are left out when the record of those handed out may be lost: more than any
 /// broker hands out in its life, and little of the 63 bits that there are.
 pub const SALVAGED_PRODUCER_IDS_SKIPPED: i64 = 1 << 40;
+
+/// A wall clock before this (2020-01-01) is that of a device which was not told the time yet.
+pub const CLOCK_PLAUSIBLE_FROM_MS: i64 = 1_577_836_800_000;
+
+/// Committed offsets kept at once, over all groups.
+pub const OFFSETS_MAX: usize = 200_000;
+
+/// Bytes that all committed offsets may take up, as the costs below count them: metadata and a
+/// group's name may be thousands of bytes each. Bounds memory, the view, and what a trim writes.
+pub const OFFSETS_BYTES_MAX: usize = 32 << 20;
+
+/// What an offset takes up in the table, beside its metadata and the names in its record's key.
+pub const OFFSET_BYTES: usize = 128;
+
+/// What the first offset of a topic costs a group more.
+pub const OFFSET_TOPIC_BYTES: usize = 256;
+
+/// What a group's first offset costs more.
+pub const OFFSET_GROUP_BYTES: usize = 768;
+
+const _: () = assert!(
+    OFFSETS_MAX * OFFSET_BYTES <= OFFSETS_BYTES_MAX,
+    "as many offsets as are allowed fit where names are short and there is no metadata"
+);

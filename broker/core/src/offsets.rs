@@ -25,7 +25,7 @@ use sedge_protocol::coordinator::{CoordinatorRecord, OffsetKey, OffsetValue};
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionIndex};
 use sedge_protocol::kafka::KafkaUuid;
 
-use crate::groups::limits::{
+use crate::limits::{
     OFFSET_BYTES, OFFSET_GROUP_BYTES, OFFSET_TOPIC_BYTES, OFFSETS_BYTES_MAX, OFFSETS_MAX,
 };
 use crate::machine::{Machine, Now, Plan};

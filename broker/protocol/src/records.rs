@@ -11,6 +11,7 @@
 
 mod build;
 mod check;
+mod codec;
 mod compact;
 mod compress;
 mod open;
@@ -18,7 +19,8 @@ mod read;
 
 pub use build::{BatchBuilder, Kept, Producer, RecordHeader, rebuild, sequence_plus};
 pub use check::{RecordFacts, Unreadable, check_records, each_record};
+pub use codec::{Compression, compression_of};
 pub use compact::Compacted;
-pub use compress::{Compression, compress, compression_of, decompress};
+pub use compress::{compress, decompress};
 pub use open::{Opener, opened_bytes_max};
 pub use read::{Headers, RecordView, Records};

@@ -360,6 +360,24 @@ impl BrokerDefaults {
     }
 }
 
+impl Default for TopicConfig {
+    fn default() -> Self {
+        BrokerDefaults::default().topic().clone()
+    }
+}
+
+impl TopicConfig {
+    /// What `overrides`, the topic's own settings, come to above the broker's.
+    #[must_use]
+    pub fn effective(overrides: &BTreeMap<String, String>, defaults: &BrokerDefaults) -> Self {
+        let mut config = defaults.topic().clone();
+        for (name, value) in overrides {
+            config.set(name, value);
+        }
+        config
+    }
+}
+
 /// A broker's value in the unit of the topic's key: hours and minutes become ms.
 pub(super) fn in_topic_unit(synonym: &str, value: &str) -> Option<String> {
     let unit_ms = match synonym.rsplit('.').next() {

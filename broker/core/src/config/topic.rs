@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::ConfigType::{Boolean, Double, Int, List, Long, String as Text};
 use super::Takes::{Anything, AtLeast, Between, OneOf};
-use super::{BrokerDefaults, ConfigKey, ConfigType, Takes};
+use super::{ConfigKey, ConfigType, Takes};
 
 /// Before the keys that only a plugin knows: `sedge.plugin.NAME.KEY`.
 pub const PLUGIN_PREFIX: &str = "sedge.plugin.";
@@ -230,23 +230,7 @@ pub struct TopicConfig {
     plugins: BTreeMap<String, String>,
 }
 
-impl Default for TopicConfig {
-    fn default() -> Self {
-        BrokerDefaults::default().topic().clone()
-    }
-}
-
 impl TopicConfig {
-    /// What `overrides`, the topic's own settings, come to above the broker's.
-    #[must_use]
-    pub fn effective(overrides: &BTreeMap<String, String>, defaults: &BrokerDefaults) -> Self {
-        let mut config = defaults.topic().clone();
-        for (name, value) in overrides {
-            config.set(name, value);
-        }
-        config
-    }
-
     /// Before anything is set, defaults included.
     pub(super) const fn blank() -> Self {
         Self {

@@ -1,5 +1,7 @@
 //! What the group coordinator may hold: every bound in one place, each with its reason.
 
+use crate::limits::{OFFSET_BYTES, OFFSET_GROUP_BYTES, OFFSET_TOPIC_BYTES, OFFSETS_BYTES_MAX};
+
 /// Groups known at once. One costs some hundred bytes while it is empty; an edge device has tens.
 pub const GROUPS_MAX: usize = 10_000;
 
@@ -67,30 +69,7 @@ pub const COMMIT_REFRESH_MS: i64 = 60_000;
 /// `offset.metadata.max.bytes` at most: what a record can say.
 pub const OFFSET_METADATA_BYTES_MAX: usize = 16 << 10;
 
-/// Committed offsets kept at once, over all groups.
-pub const OFFSETS_MAX: usize = 200_000;
-
-/// Bytes that all committed offsets may take up, as the costs below count them: metadata and a
-/// group's name may be thousands of bytes each. Bounds memory, the view, and what a trim writes.
-pub const OFFSETS_BYTES_MAX: usize = 32 << 20;
-
-/// What an offset takes up in the table, beside its metadata and the names in its record's key.
-pub const OFFSET_BYTES: usize = 128;
-
-/// What the first offset of a topic costs a group more.
-pub const OFFSET_TOPIC_BYTES: usize = 256;
-
-/// What a group's first offset costs more.
-pub const OFFSET_GROUP_BYTES: usize = 768;
-
-const _: () = assert!(
-    OFFSETS_MAX * OFFSET_BYTES <= OFFSETS_BYTES_MAX,
-    "as many offsets as are allowed fit where names are short and there is no metadata"
-);
 const _: () = assert!(
     GROUPS_MAX * (OFFSET_GROUP_BYTES + OFFSET_TOPIC_BYTES + OFFSET_BYTES) <= OFFSETS_BYTES_MAX,
     "each group may commit"
 );
-
-/// A wall clock before this (2020-01-01) is that of a device which was not told the time yet.
-pub const CLOCK_PLAUSIBLE_FROM_MS: i64 = 1_577_836_800_000;

@@ -21,8 +21,7 @@ use sedge_protocol::records::{
 
 use super::{AppendError, RecordError};
 use crate::config::TopicConfig;
-use crate::groups::limits::CLOCK_PLAUSIBLE_FROM_MS;
-use crate::limits::RECORD_ERRORS_MAX;
+use crate::limits::{CLOCK_PLAUSIBLE_FROM_MS, RECORD_ERRORS_MAX};
 
 const MAGIC: i8 = 2;
 

@@ -2,7 +2,8 @@
 
 use bytes::{BufMut, Bytes};
 
-use super::compress::{Compression, compress, compression_of};
+use super::codec::{Compression, compression_of};
+use super::compress::compress;
 use super::read::Headers;
 use crate::batch::{Batch, BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES};
 use crate::error::{Error, Result};

@@ -7,7 +7,8 @@
 use bytes::Bytes;
 
 use super::build::{batch_length, put_front};
-use super::compress::{compress, compression_of};
+use super::codec::compression_of;
+use super::compress::compress;
 use super::read::RecordView;
 use crate::batch::{Batch, BatchHeader};
 use crate::error::Result;

@@ -1,22 +1,11 @@
-//! Codecs of batch bodies: which one a header names, and whole bodies in and out.
+//! Whole bodies of batches, in and out of their codec.
 
 use std::borrow::Cow;
 
+use super::codec::{Compression, compression_of};
 use super::open::Opener;
 use crate::batch::BatchHeader;
 use crate::error::{Error, Result};
-pub use crate::kafka::compression::Compression;
-
-/// The codec that a header names.
-///
-/// # Errors
-/// [`Error::Unknown`] for the unassigned numbers.
-pub fn compression_of(header: &BatchHeader) -> Result<Compression> {
-    Compression::from_attributes(header.attributes()).map_err(|_| Error::Unknown {
-        what: "compression type",
-        number: i64::from(header.compression()),
-    })
-}
 
 /// The records of a batch, decompressed where they are compressed.
 ///

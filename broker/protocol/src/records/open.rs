@@ -16,7 +16,7 @@ mod snappy;
 mod tests;
 mod zstd;
 
-use super::compress::{Compression, compression_of};
+use super::codec::{Compression, compression_of};
 use crate::batch::BatchHeader;
 use crate::error::{Error, Result};
 use crate::limits::{DECOMPRESSED_BYTES_MAX, OPENED_RATIO_MAX, OPENER_BYTES_KEPT};

@@ -1,0 +1,16 @@
+//! Which codec a batch's body is in.
+
+use crate::batch::BatchHeader;
+use crate::error::{Error, Result};
+pub use crate::kafka::compression::Compression;
+
+/// The codec that a header names.
+///
+/// # Errors
+/// [`Error::Unknown`] for the unassigned numbers.
+pub fn compression_of(header: &BatchHeader) -> Result<Compression> {
+    Compression::from_attributes(header.attributes()).map_err(|_| Error::Unknown {
+        what: "compression type",
+        number: i64::from(header.compression()),
+    })
+}
