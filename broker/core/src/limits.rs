@@ -49,3 +49,10 @@ const _: () = assert!(
     OFFSETS_MAX * OFFSET_BYTES <= OFFSETS_BYTES_MAX,
     "as many offsets as are allowed fit where names are short and there is no metadata"
 );
+
+/// Bytes after which a batch of a snapshot of the metadata ends: many records share its header, and
+/// one damaged batch takes little with it when partial copies are put together.
+pub const SNAPSHOT_BATCH_BYTES: usize = 64 << 10;
+
+/// Records of such a batch, for the same reason.
+pub const SNAPSHOT_BATCH_RECORDS_MAX: i32 = 1_000;

@@ -5,7 +5,6 @@
 
 use alloc::vec::Vec;
 
-use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::Offset;
 
 /// The clocks, as the caller read them.
@@ -31,16 +30,18 @@ pub trait Machine {
     type Command;
     type Record;
     type Reply;
+    /// Why a command is not carried out: what the client is answered with.
+    type Refusal;
 
     /// Decides, and changes nothing.
     ///
     /// # Errors
-    /// The code that the client is answered with.
+    /// The command is refused.
     fn plan(
         &self,
         now: Now,
         command: Self::Command,
-    ) -> Result<Plan<Self::Record, Self::Reply>, ErrorCode>;
+    ) -> Result<Plan<Self::Record, Self::Reply>, Self::Refusal>;
 
     /// Takes a record, new or replayed, that lies at `offset` of the machine's partition.
     fn apply(&mut self, offset: Offset, record: &Self::Record);

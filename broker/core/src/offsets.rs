@@ -305,6 +305,7 @@ impl Machine for Offsets {
     type Record = CoordinatorRecord;
     /// For each offset of a commit its result, in order; empty for the rest.
     type Reply = Vec<Result<(), ErrorCode>>;
+    type Refusal = ErrorCode;
 
     fn plan(
         &self,

@@ -100,7 +100,7 @@ pub fn repair(config: &Config, seen: &Seen, report: &Report) -> Result<Vec<Chang
     let salvage = seen.salvage(NodeId(config.node_id), bounds.log_start);
     let defaults = BrokerDefaults::new(&config.broker);
     let salvaged = salvage.finish(&facts, defaults, random_uuid);
-    let records = salvaged.machine.snapshot();
+    let records: Vec<MetadataRecord> = salvaged.machine.snapshot().collect();
     let clock = Clock::start(None, opened.newest_append_ms);
     let mut next = bounds.next_offset;
     let mut batches = Vec::new();

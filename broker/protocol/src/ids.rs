@@ -85,6 +85,17 @@ impl LeaderEpoch {
     }
 }
 
+impl PartitionId {
+    /// From here on no topic gets an id: these partitions are the broker's own.
+    pub const RESERVED_FROM: Self = Self(u32::MAX - 15);
+
+    /// Whether the id is for a partition of the broker's own, which no topic has.
+    #[must_use]
+    pub const fn is_reserved(self) -> bool {
+        self.0 >= Self::RESERVED_FROM.0
+    }
+}
+
 impl ProducerId {
     /// `None` for the wire's -1: not an idempotent producer.
     #[must_use]

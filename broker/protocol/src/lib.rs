@@ -14,6 +14,7 @@ pub mod ids;
 pub mod limits;
 pub mod metadata_records;
 pub mod records;
+pub mod snapshot_records;
 pub mod wire;
 
 pub use bytes::{Bytes, BytesMut};

@@ -380,7 +380,8 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
     /// Every partition that has bounds, in order.
     fn partitions(&self) -> Result<Vec<PartitionId>, Error>;
     /// The largest partition id that has bounds, or that a row named since the views were last
-    /// made: one that was dropped counts too.
+    /// made: one that was dropped counts too, and one that is
+    /// [reserved](PartitionId::is_reserved) does not.
     fn newest_partition(&self) -> Result<Option<PartitionId>, Error>;
     /// Whole batches as stored, from the batch that contains `from`, of batches that begin below
     /// `until`, at most `bytes_max` but at least one batch where there is one. Each `Bytes` holds

@@ -273,7 +273,7 @@ impl Catalog {
     pub fn newest_partition(&self) -> Result<Option<PartitionId>, Error> {
         let (low, high) = (
             LogKey::bounds(PartitionId(0)),
-            LogKey::bounds(PartitionId(u32::MAX)),
+            LogKey::bounds(PartitionId(PartitionId::RESERVED_FROM.get() - 1)),
         );
         let last = self.merged().last(low, high)?;
         let last = last.map(|(key, _)| PartitionId(key.id as u32));
@@ -540,7 +540,8 @@ impl State {
         }
         if drop_all {
             self.layers.remove(LogKey::bounds(fact.partition));
-            self.newest_partition = self.newest_partition.max(Some(fact.partition));
+            let dropped = Some(fact.partition).filter(|id| !id.is_reserved());
+            self.newest_partition = self.newest_partition.max(dropped);
             return Ok(());
         }
         let log = &mut tail.bounds.log;

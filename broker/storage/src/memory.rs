@@ -112,7 +112,8 @@ impl State {
         | Entry::LogStart { partition, .. }
         | Entry::Drop { partition }
         | Entry::Replace { partition, .. }) = &entry;
-        self.newest_partition = self.newest_partition.max(Some(*partition));
+        let named = Some(*partition).filter(|id| !id.is_reserved());
+        self.newest_partition = self.newest_partition.max(named);
         match entry {
             Entry::Append { partition, batches } => {
                 let of = self.partitions.entry(partition).or_default();

@@ -10,9 +10,11 @@
 mod image;
 mod names;
 mod salvage;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,8 +23,8 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, ProducerId};
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::metadata_records::{
-    ConfigRecord, MetadataRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord,
-    ResourceType, TopicRecord,
+    ConfigRecord, FeatureLevelRecord, MetadataRecord, PartitionRecord, ProducerIdsRecord,
+    RemoveTopicRecord, ResourceType, TopicRecord,
 };
 
 pub use image::{Image, Topic};
@@ -158,6 +160,8 @@ pub struct MetadataMachine {
     image: Image,
     next_partition_id: u32,
     next_producer_id: i64,
+    /// Levels of features, which are kept for whoever comes to ask for them.
+    features: BTreeMap<String, i16>,
 }
 
 impl MetadataMachine {
@@ -170,6 +174,7 @@ impl MetadataMachine {
             image: Image::new(defaults),
             next_partition_id: FIRST_PARTITION_ID,
             next_producer_id: 0,
+            features: BTreeMap::new(),
         }
     }
 
@@ -186,29 +191,39 @@ impl MetadataMachine {
     }
 
     /// Records that rebuild this state from nothing.
-    #[must_use]
-    pub fn snapshot(&self) -> Vec<MetadataRecord> {
-        let mut records = Vec::new();
-        for (name, value) in self.image.broker_configs() {
-            records.push(broker_config(name, Some(value)));
-        }
-        if self.image.leader_epoch() > LeaderEpoch(0) {
-            let epoch = format!("{}", self.image.leader_epoch());
-            records.push(broker_config(LEADER_EPOCH_KEY, Some(&epoch)));
-        }
-        for topic in self.image.topics() {
-            records.push(topic_record(&topic.name, topic.id));
-            for (index, id) in topic.partitions().enumerate() {
-                records.push(self.partition_record(topic.id, index as i32, id));
-            }
-            for (name, value) in &topic.overrides {
-                records.push(topic_config(&topic.name, name, Some(value)));
-            }
-        }
+    pub fn snapshot(&self) -> impl Iterator<Item = MetadataRecord> + '_ {
+        let settings = self.image.broker_configs();
+        let settings = settings.map(|(name, value)| broker_config(name, Some(value)));
+        let features = self.features.iter().map(|(name, level)| {
+            MetadataRecord::FeatureLevel(FeatureLevelRecord {
+                name: name.clone(),
+                level: *level,
+            })
+        });
+        let epoch = Some(self.image.leader_epoch()).filter(|epoch| *epoch > LeaderEpoch(0));
+        let epoch = epoch.map(|epoch| broker_config(LEADER_EPOCH_KEY, Some(&format!("{epoch}"))));
+        let topics = self.image.topics().flat_map(|topic| {
+            let partitions = (0..).zip(topic.partitions());
+            let partitions =
+                partitions.map(|(index, id)| self.partition_record(topic.id, index, id));
+            let overrides = topic.overrides.iter();
+            let overrides =
+                overrides.map(|(key, value)| topic_config(&topic.name, key, Some(value)));
+            core::iter::once(topic_record(&topic.name, topic.id))
+                .chain(partitions)
+                .chain(overrides)
+        });
         let next_partition = format!("{}", self.next_partition_id);
-        records.push(broker_config(NEXT_PARTITION_KEY, Some(&next_partition)));
-        records.push(self.producer_ids_record(self.next_producer_id));
-        records
+        let ids = [
+            broker_config(NEXT_PARTITION_KEY, Some(&next_partition)),
+            self.producer_ids_record(self.next_producer_id),
+        ];
+        // The ids first: a part of the snapshot, where that is all that is left, has them.
+        ids.into_iter()
+            .chain(epoch)
+            .chain(features)
+            .chain(settings)
+            .chain(topics)
     }
 
     fn plan_create(
@@ -271,7 +286,9 @@ impl MetadataMachine {
             ));
         }
         let all = self.image.partition_count() + new as usize;
-        if all > PARTITIONS_MAX || self.next_partition_id.checked_add(new as u32).is_none() {
+        let next = self.next_partition_id.checked_add(new as u32);
+        let are_ids_left = next.is_some_and(|next| next <= PartitionId::RESERVED_FROM.get());
+        if all > PARTITIONS_MAX || !are_ids_left {
             return Err(CommandError::new(
                 ErrorCode::PolicyViolation,
                 format!("There would be {all} partitions; the limit is {PARTITIONS_MAX}."),
@@ -415,43 +432,11 @@ impl Machine for MetadataMachine {
     type Command = Command;
     type Record = MetadataRecord;
     type Reply = CommandReply;
+    type Refusal = CommandError;
 
     fn plan(
         &self,
         _: Now,
-        command: Command,
-    ) -> Result<Plan<MetadataRecord, CommandReply>, ErrorCode> {
-        self.decide(command).map_err(|error| error.code)
-    }
-
-    fn apply(&mut self, _: Offset, record: &MetadataRecord) {
-        match record {
-            MetadataRecord::Topic(topic) => self.image.add_topic(&topic.name, topic.topic_id),
-            MetadataRecord::Partition(partition) => {
-                if let Some(id) = partition.storage_id {
-                    self.image.add_partition(partition.topic_id, id);
-                    self.next_partition_id = self.next_partition_id.max(id.get().saturating_add(1));
-                }
-            }
-            MetadataRecord::Config(config) => self.apply_config(config),
-            MetadataRecord::RemoveTopic(topic) => self.image.remove_topic(topic.topic_id),
-            MetadataRecord::ProducerIds(ids) => {
-                self.next_producer_id = self.next_producer_id.max(ids.next.get());
-            }
-            MetadataRecord::PartitionChange(_)
-            | MetadataRecord::FeatureLevel(_)
-            | MetadataRecord::NoOp => {}
-        }
-    }
-}
-
-impl MetadataMachine {
-    /// Decides on a command, with a message for who gave it.
-    ///
-    /// # Errors
-    /// Kafka's code for what is wrong, and why.
-    pub fn decide(
-        &self,
         command: Command,
     ) -> Result<Plan<MetadataRecord, CommandReply>, CommandError> {
         match command {
@@ -514,6 +499,32 @@ impl MetadataMachine {
                     reply: CommandReply::Done,
                 })
             }
+        }
+    }
+
+    fn apply(&mut self, _: Offset, record: &MetadataRecord) {
+        match record {
+            MetadataRecord::Topic(topic) => self.image.add_topic(&topic.name, topic.topic_id),
+            MetadataRecord::Partition(partition) => {
+                if let Some(id) = partition.storage_id {
+                    self.image.add_partition(partition.topic_id, id);
+                    self.next_partition_id = self.next_partition_id.max(id.get().saturating_add(1));
+                }
+            }
+            MetadataRecord::Config(config) => self.apply_config(config),
+            MetadataRecord::RemoveTopic(topic) => self.image.remove_topic(topic.topic_id),
+            MetadataRecord::ProducerIds(ids) => {
+                self.next_producer_id = self.next_producer_id.max(ids.next.get());
+            }
+            MetadataRecord::FeatureLevel(feature) => {
+                // FeatureLevelRecord.json: level 0 removes the feature.
+                if feature.level > 0 {
+                    self.features.insert(feature.name.clone(), feature.level);
+                } else {
+                    self.features.remove(&feature.name);
+                }
+            }
+            MetadataRecord::PartitionChange(_) | MetadataRecord::NoOp => {}
         }
     }
 }

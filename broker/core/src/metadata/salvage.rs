@@ -15,7 +15,9 @@ use alloc::vec::Vec;
 
 use sedge_protocol::ids::{LeaderEpoch, NodeId, PartitionId, ProducerId};
 use sedge_protocol::kafka::KafkaUuid;
-use sedge_protocol::metadata_records::{ConfigRecord, MetadataRecord, ResourceType};
+use sedge_protocol::metadata_records::{
+    ConfigRecord, FeatureLevelRecord, MetadataRecord, ResourceType,
+};
 
 use super::{
     FIRST_PARTITION_ID, LEADER_EPOCH_KEY, METADATA_PARTITION, MetadataMachine, NEXT_PARTITION_KEY,
@@ -79,6 +81,7 @@ pub struct Salvage {
     node: NodeId,
     topics: BTreeMap<[u8; 16], Known>,
     broker: BTreeMap<String, String>,
+    features: BTreeMap<String, i16>,
     leader_epoch: LeaderEpoch,
     next_partition: u32,
     next_producer: i64,
@@ -102,6 +105,7 @@ impl Salvage {
             node,
             topics: BTreeMap::new(),
             broker: BTreeMap::new(),
+            features: BTreeMap::new(),
             leader_epoch: LeaderEpoch(0),
             next_partition: FIRST_PARTITION_ID,
             next_producer: 0,
@@ -132,9 +136,10 @@ impl Salvage {
             MetadataRecord::ProducerIds(ids) => {
                 self.next_producer = self.next_producer.max(ids.next.get());
             }
-            MetadataRecord::PartitionChange(_)
-            | MetadataRecord::FeatureLevel(_)
-            | MetadataRecord::NoOp => {}
+            MetadataRecord::FeatureLevel(feature) => {
+                self.features.insert(feature.name.clone(), feature.level);
+            }
+            MetadataRecord::PartitionChange(_) | MetadataRecord::NoOp => {}
         }
     }
 
@@ -150,6 +155,9 @@ impl Salvage {
     }
 
     fn see_id(&mut self, id: PartitionId) {
+        if id.is_reserved() {
+            return;
+        }
         self.next_partition = self.next_partition.max(id.get().saturating_add(1));
     }
 
@@ -297,7 +305,8 @@ impl Salvage {
         let known: BTreeSet<PartitionId> = known.copied().collect();
         let mut taken = self.names();
         for partition in facts.held.difference(&known).copied() {
-            if partition == METADATA_PARTITION || facts.dropped.contains(&partition) {
+            let is_own = partition == METADATA_PARTITION || partition.is_reserved();
+            if is_own || facts.dropped.contains(&partition) {
                 continue;
             }
             let name = free_name(partition, &mut taken);
@@ -328,6 +337,12 @@ impl Salvage {
         let mut records = Vec::new();
         for (name, value) in &self.broker {
             records.push(broker_config(name, Some(value)));
+        }
+        for (name, level) in self.features {
+            records.push(MetadataRecord::FeatureLevel(FeatureLevelRecord {
+                name,
+                level,
+            }));
         }
         // What comes now can be told from what was lost.
         let epoch = self.leader_epoch.max(facts.leader_epoch).get() + 1;
@@ -382,6 +397,7 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+    use crate::machine::Now;
     use crate::metadata::{Command, TopicName};
 
     fn id(number: u64) -> KafkaUuid {
@@ -392,7 +408,7 @@ mod tests {
     fn records(commands: Vec<Command>) -> Vec<Vec<MetadataRecord>> {
         let mut machine = MetadataMachine::new(NodeId(1), BrokerDefaults::default());
         let planned = commands.into_iter().map(|command| {
-            let records = machine.decide(command).unwrap().records;
+            let records = machine.plan(Now::default(), command).unwrap().records;
             for record in &records {
                 machine.apply(sedge_protocol::ids::Offset(0), record);
             }
@@ -447,7 +463,10 @@ mod tests {
 
     fn next_id(salvaged: &Salvaged) -> u32 {
         let mut machine = salvaged.machine.clone();
-        let records = machine.decide(create("next", 999, 1)).unwrap().records;
+        let records = machine
+            .plan(Now::default(), create("next", 999, 1))
+            .unwrap()
+            .records;
         for record in &records {
             machine.apply(sedge_protocol::ids::Offset(0), record);
         }
@@ -552,7 +571,11 @@ mod tests {
         let salvaged = salvage(&[], &facts);
         assert_eq!(salvaged.machine.image().leader_epoch(), LeaderEpoch(9));
         let allocate = Command::AllocateProducerIds { count: 1 };
-        let reply = salvaged.machine.decide(allocate).unwrap().reply;
+        let reply = salvaged
+            .machine
+            .plan(Now::default(), allocate)
+            .unwrap()
+            .reply;
         assert!(
             matches!(reply, crate::metadata::CommandReply::ProducerIds { first }
                 if first.get() > 5_000 + SALVAGED_PRODUCER_IDS_SKIPPED),

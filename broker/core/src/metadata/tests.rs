@@ -1,11 +1,10 @@
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use super::*;
 
-fn machine() -> MetadataMachine {
+pub(super) fn machine() -> MetadataMachine {
     MetadataMachine::new(NodeId(1), BrokerDefaults::default())
 }
 
@@ -24,8 +23,12 @@ fn create(name: &str, number: u64, partitions: i32) -> Command {
 }
 
 /// Plans and applies, with the records through their bytes as the log has them.
-fn run(machine: &mut MetadataMachine, log: &mut Vec<Vec<u8>>, command: Command) -> CommandReply {
-    let plan = machine.decide(command).unwrap();
+pub(super) fn run(
+    machine: &mut MetadataMachine,
+    log: &mut Vec<Vec<u8>>,
+    command: Command,
+) -> CommandReply {
+    let plan = machine.plan(Now::default(), command).unwrap();
     for record in &plan.records {
         let bytes = record.encode();
         machine.apply(
@@ -38,18 +41,22 @@ fn run(machine: &mut MetadataMachine, log: &mut Vec<Vec<u8>>, command: Command) 
 }
 
 /// All that can be seen of a machine.
-fn seen(machine: &MetadataMachine) -> String {
+pub(super) fn seen(machine: &MetadataMachine) -> String {
     let image = machine.image();
     let topics: Vec<_> = image.topics().collect();
     let broker: BTreeMap<_, _> = image.broker_configs().collect();
     let next = (machine.next_partition_id, machine.next_producer_id);
-    format!("{topics:?} {broker:?} {} {next:?}", image.leader_epoch())
+    let features = &machine.features;
+    format!(
+        "{topics:?} {broker:?} {} {next:?} {features:?}",
+        image.leader_epoch()
+    )
 }
 
 fn refused(command: Command) -> ErrorCode {
     let mut machine = machine();
     run(&mut machine, &mut Vec::new(), create("there.is", 1, 3));
-    machine.decide(command).unwrap_err().code
+    machine.plan(Now::default(), command).unwrap_err().code
 }
 
 #[test]
@@ -113,7 +120,7 @@ fn the_brokers_own_topics_neither_go_nor_grow() {
             },
         ];
         for command in commands {
-            let refusal = machine.decide(command).unwrap_err();
+            let refusal = machine.plan(Now::default(), command).unwrap_err();
             assert_eq!(refusal.code, ErrorCode::InvalidRequest, "{refusal:?}");
         }
         let topic = machine.image().topic(name).unwrap();
@@ -131,62 +138,77 @@ fn to_validate_only_records_nothing() {
         configs: Vec::new(),
         validate_only: true,
     };
-    let plan = machine().decide(command).unwrap();
+    let plan = machine().plan(Now::default(), command).unwrap();
     assert_eq!(plan.records, []);
     assert_eq!(plan.reply, CommandReply::Created { partitions: 4 });
+}
+
+/// Numbers below a bound, by the seed.
+pub(super) fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut random = seed;
+    move |below| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    }
+}
+
+/// One that fits what is there, on most calls. `step` is a number that no call before had.
+pub(super) fn random_command(
+    next: &mut dyn FnMut(u64) -> u64,
+    live: &MetadataMachine,
+    step: u64,
+) -> Option<Command> {
+    let name = format!("topic-{}", next(20));
+    let known = live
+        .image()
+        .topic(&name)
+        .map(|topic| topic.partition_count());
+    Some(match (next(10), known) {
+        (0..=4, None) => create(&name, step, 1 + next(8) as i32),
+        (0, Some(_)) => Command::DeleteTopic {
+            topic: TopicName::Name(name),
+        },
+        (1, Some(_)) => {
+            let topic = TopicName::Id(live.image().topic(&name).unwrap().id);
+            Command::DeleteTopic { topic }
+        }
+        (2, Some(count)) => Command::CreatePartitions {
+            name,
+            total: count + 1 + next(3) as i32,
+            assigned: None,
+            validate_only: false,
+        },
+        (3..=5, Some(_)) => {
+            let value = (next(3) > 0).then(|| next(1000).to_string());
+            Command::AlterTopicConfigs {
+                name,
+                changes: [("retention.ms".into(), value)].into(),
+            }
+        }
+        (6, _) => {
+            let value = (next(3) > 0).then(|| next(1000).to_string());
+            Command::AlterBrokerConfigs {
+                changes: [("log.retention.ms".into(), value)].into(),
+            }
+        }
+        (7, _) => Command::AllocateProducerIds { count: 1000 },
+        (8, _) => Command::BumpLeaderEpoch,
+        _ => return None,
+    })
 }
 
 #[test]
 fn replay_equals_live_and_so_does_the_snapshot() {
     let seed = 0x51ed_9e37_u64;
-    let mut random = seed;
-    let mut next = |below: u64| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random % below
-    };
+    let mut next = random(seed);
     let mut live = machine();
     let mut log = Vec::new();
     for step in 0..2_000_u64 {
-        let name = format!("topic-{}", next(20));
-        let known = live
-            .image()
-            .topic(&name)
-            .map(|topic| topic.partition_count());
-        let command = match (next(10), known) {
-            (0..=4, None) => create(&name, step, 1 + next(8) as i32),
-            (0, Some(_)) => Command::DeleteTopic {
-                topic: TopicName::Name(name),
-            },
-            (1, Some(_)) => {
-                let topic = TopicName::Id(live.image().topic(&name).unwrap().id);
-                Command::DeleteTopic { topic }
-            }
-            (2, Some(count)) => Command::CreatePartitions {
-                name,
-                total: count + 1 + next(3) as i32,
-                assigned: None,
-                validate_only: false,
-            },
-            (3..=5, Some(_)) => {
-                let value = (next(3) > 0).then(|| next(1000).to_string());
-                Command::AlterTopicConfigs {
-                    name,
-                    changes: [("retention.ms".into(), value)].into(),
-                }
-            }
-            (6, _) => {
-                let value = (next(3) > 0).then(|| next(1000).to_string());
-                Command::AlterBrokerConfigs {
-                    changes: [("log.retention.ms".into(), value)].into(),
-                }
-            }
-            (7, _) => Command::AllocateProducerIds { count: 1000 },
-            (8, _) => Command::BumpLeaderEpoch,
-            _ => continue,
-        };
-        run(&mut live, &mut log, command);
+        if let Some(command) = random_command(&mut next, &live, step) {
+            run(&mut live, &mut log, command);
+        }
     }
 
     let rebuild = |records: &mut dyn Iterator<Item = MetadataRecord>| {
@@ -202,7 +224,7 @@ fn replay_equals_live_and_so_does_the_snapshot() {
             .map(|bytes| MetadataRecord::decode(bytes).unwrap()),
     );
     assert_eq!(seen(&replayed), seen(&live), "seed {seed:#x}");
-    let from_snapshot = rebuild(&mut live.snapshot().into_iter());
+    let from_snapshot = rebuild(&mut live.snapshot());
     assert_eq!(seen(&from_snapshot), seen(&live), "seed {seed:#x}");
     let counted: usize = live
         .image()
@@ -298,7 +320,7 @@ fn a_forged_record_does_no_harm() {
     };
     live.apply(Offset(0), &record(None));
     live.apply(Offset(0), &record(Some(PartitionId(u32::MAX))));
-    let error = live.decide(create("t", 1, 1)).unwrap_err();
+    let error = live.plan(Now::default(), create("t", 1, 1)).unwrap_err();
     assert_eq!(
         error.code,
         ErrorCode::PolicyViolation,

@@ -76,7 +76,7 @@ pub fn end(broker: &Broker) -> Option<(PartitionId, Offset)> {
 #[cfg(test)]
 mod tests {
     use sedge_core::config::BrokerDefaults;
-    use sedge_core::machine::Machine as _;
+    use sedge_core::machine::{Machine as _, Now};
     use sedge_core::metadata::{Command, MetadataMachine};
     use sedge_protocol::ids::NodeId;
 
@@ -110,7 +110,7 @@ mod tests {
             configs: Vec::new(),
             validate_only: false,
         };
-        for record in machine.decide(command).unwrap().records {
+        for record in machine.plan(Now::default(), command).unwrap().records {
             machine.apply(Offset::ZERO, &record);
         }
     }

@@ -278,7 +278,7 @@ impl<'a> Round<'a> {
 
     fn plan_metadata(&mut self, command: Command) -> Result<CommandReply, CommandError> {
         let urgency = urgency_of(&command);
-        let plan = self.state.metadata.decide(command)?;
+        let plan = self.state.metadata.plan(self.now, command)?;
         if plan.records.is_empty() {
             return Ok(plan.reply);
         }

@@ -40,7 +40,8 @@ struct Partition {
 impl Offsets {
     /// A row of a frame, in the order of the log. False where its offsets go back.
     pub fn see(&mut self, entry: &EntryHead) -> bool {
-        self.newest = self.newest.max(Some(entry.partition));
+        let named = Some(entry.partition).filter(|id| !id.is_reserved());
+        self.newest = self.newest.max(named);
         let partition = self.partitions.entry(entry.partition).or_default();
         match entry.kind {
             EntryKind::LogStart => {
