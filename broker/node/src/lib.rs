@@ -16,6 +16,7 @@ pub mod descriptors;
 mod disk_work;
 pub mod exit;
 pub mod failure;
+mod fetching;
 pub mod handlers;
 pub mod inspection;
 pub mod limits;

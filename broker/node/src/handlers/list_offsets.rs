@@ -17,10 +17,10 @@ use sedge_protocol::{Bytes, ErrorCode};
 use sedge_storage::LogStore;
 
 use super::Request;
+use crate::fetching::read::Isolation;
 use crate::limits::TIME_LOOKUP_BATCHES_MAX;
 use crate::log::partitions::Partition;
 
-const READ_COMMITTED: i8 = 1;
 const FIRST_VERSION_WITH_EPOCHS: i16 = 4;
 
 /// The wire's special timestamps.
@@ -36,7 +36,7 @@ const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 pub async fn handle(request: &Request, message: ListOffsetsRequestData) -> ListOffsetsResponseData {
     let image = request.broker.metadata.load();
-    let is_read_committed = message.isolation_level == READ_COMMITTED;
+    let isolation = Isolation::from_wire(message.isolation_level);
     let has_epochs = request.version() >= FIRST_VERSION_WITH_EPOCHS;
     let epoch = has_epochs.then_some(image.leader_epoch());
     let mut topics = Vec::with_capacity(message.topics.len());
@@ -45,9 +45,7 @@ pub async fn handle(request: &Request, message: ListOffsetsRequestData) -> ListO
         for wanted in &topic.partitions {
             let found = find(request, &image, topic.name.as_str(), wanted);
             let answer = match found {
-                Ok(partition) => {
-                    lookup(request, partition, wanted.timestamp, is_read_committed).await
-                }
+                Ok(partition) => lookup(request, partition, wanted.timestamp, isolation).await,
                 Err(error) => Err(error),
             };
             partitions.push(respond(wanted, answer, epoch));
@@ -70,21 +68,18 @@ fn find(
     topic: &str,
     wanted: &ListOffsetsPartition,
 ) -> Result<Arc<Partition>, ErrorCode> {
-    super::check_leader_epoch(image, LeaderEpoch::from_wire(wanted.current_leader_epoch))?;
-    super::partition(&request.broker, image, topic, wanted.partition_index)
+    let topic = super::topic(image, topic)?;
+    let known = LeaderEpoch::from_wire(wanted.current_leader_epoch);
+    super::partition_at(&request.broker, image, topic, wanted.partition_index, known)
 }
 
 async fn lookup(
     request: &Request,
     partition: Arc<Partition>,
     timestamp: i64,
-    is_read_committed: bool,
+    isolation: Isolation,
 ) -> Result<Found, ErrorCode> {
-    let end = if is_read_committed {
-        partition.last_stable_offset()
-    } else {
-        partition.high_watermark()
-    };
+    let end = isolation.end_of(&partition);
     let span = Span {
         id: partition.id,
         from: partition.log_start(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_channel::Receiver;
-use sedge_core::metadata::{Command, CommandReply, Image};
+use sedge_core::metadata::{Command, CommandReply, Image, Topic};
 use sedge_protocol::api;
 use sedge_protocol::frame::{self, RequestHeader};
 use sedge_protocol::ids::LeaderEpoch;
@@ -211,19 +211,27 @@ fn check_partition(image: &Image, topic: &str, index: i32) -> Result<(), Refusal
     }
 }
 
-/// The published end of a topic's partition.
-fn partition(
+fn topic<'a>(image: &'a Image, name: &str) -> Result<&'a Arc<Topic>, ErrorCode> {
+    image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
+fn topic_by_id(image: &Image, id: KafkaUuid) -> Result<&Arc<Topic>, ErrorCode> {
+    image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)
+}
+
+/// Returns the published end of a topic's partition. `known` is the leader epoch that the client
+/// knows, if any.
+fn partition_at(
     broker: &Broker,
     image: &Image,
-    topic: &str,
+    topic: &Topic,
     index: i32,
+    known: Option<LeaderEpoch>,
 ) -> Result<Arc<Partition>, ErrorCode> {
-    let topic = image
-        .topic(topic)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let id = topic
         .partition(index)
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    check_leader_epoch(image, known)?;
     broker.partitions.get(&*broker.store, id).map_err(|error| {
         log::error!(target: "sedge::log", "partition {id} cannot be read: {error}");
         ErrorCode::KafkaStorageError

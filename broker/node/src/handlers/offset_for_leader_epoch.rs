@@ -65,8 +65,9 @@ fn end_of(
     topic: &str,
     wanted: &OffsetForLeaderPartition,
 ) -> Result<(i32, i64), ErrorCode> {
-    super::check_leader_epoch(image, LeaderEpoch::from_wire(wanted.current_leader_epoch))?;
-    let partition = super::partition(broker, image, topic, wanted.partition)?;
+    let topic = super::topic(image, topic)?;
+    let known = LeaderEpoch::from_wire(wanted.current_leader_epoch);
+    let partition = super::partition_at(broker, image, topic, wanted.partition, known)?;
     let current = image.leader_epoch();
     let Some(asked) = LeaderEpoch::from_wire(wanted.leader_epoch).filter(|epoch| *epoch <= current)
     else {

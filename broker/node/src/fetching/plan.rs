@@ -1,0 +1,34 @@
+//! The partitions that a fetch reads.
+
+use std::sync::Arc;
+
+use sedge_core::fetch::session::Wanted;
+use sedge_protocol::ErrorCode;
+
+use super::read::Isolation;
+use crate::log::partitions::Partition;
+
+/// One partition of a fetch, found or not.
+pub struct Target {
+    pub wanted: Wanted,
+    pub found: Result<Arc<Partition>, ErrorCode>,
+}
+
+impl Target {
+    pub(super) fn has_data(&self, isolation: Isolation) -> bool {
+        let end = self.found.as_ref().map(|found| isolation.end_of(found));
+        end.is_ok_and(|end| end.get() > self.wanted.fetch_offset)
+    }
+}
+
+/// Looks each of the wanted partitions up with `find`, in their order.
+pub fn targets(
+    wanted: &[Wanted],
+    find: impl Fn(&Wanted) -> Result<Arc<Partition>, ErrorCode>,
+) -> Vec<Target> {
+    let target = |wanted: &Wanted| Target {
+        wanted: wanted.clone(),
+        found: find(wanted),
+    };
+    wanted.iter().map(target).collect()
+}

@@ -1,0 +1,241 @@
+//! Reading what there is of a fetch's partitions, up to the end that its isolation lets it see.
+//!
+//! Large batches are only located: the kernel sends them from their segment. Small ones are held in
+//! memory, as far as `memory_max` goes; a read that ends there is cut, and the next fetch goes on.
+//! KIP-74: the first batch is returned however large it is.
+
+use std::sync::Arc;
+
+use sedge_core::fetch::session::{Outcome, Wanted};
+use sedge_protocol::ids::Offset;
+use sedge_protocol::{ErrorCode, fetch};
+use sedge_storage::{Chunk, Error, Located, LogStore, ReadLimits, Wait};
+
+use super::Source;
+use super::plan::Target;
+use crate::limits::{FETCH_COLD_BYTES_MAX, FETCH_PARTITIONS_AT_ONCE};
+use crate::log::partitions::Partition;
+
+/// What a reader may see of transactions (`isolation.level`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+}
+
+impl Isolation {
+    /// Reads the wire's number. Numbers that Kafka does not have read as uncommitted.
+    pub fn from_wire(level: i8) -> Self {
+        match level {
+            1 => Self::ReadCommitted,
+            _ => Self::ReadUncommitted,
+        }
+    }
+
+    /// Returns the offset after the last record that the reader may see.
+    pub fn end_of(self, partition: &Partition) -> Offset {
+        match self {
+            Self::ReadUncommitted => partition.high_watermark(),
+            Self::ReadCommitted => partition.last_stable_offset(),
+        }
+    }
+}
+
+/// What the reads of one fetch may take together.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub bytes_max: usize,
+    pub memory_max: usize,
+    pub isolation: Isolation,
+}
+
+/// What was read of one partition.
+pub struct Read {
+    pub wanted: Wanted,
+    pub error: Option<ErrorCode>,
+    /// As it was before the read; `None` if the partition was not found.
+    pub ends: Option<Ends>,
+    pub chunks: Vec<Chunk>,
+    /// There was more, but for the limits of memory and of cold data.
+    pub is_cut: bool,
+    pub(super) partition: Option<Arc<Partition>>,
+}
+
+/// The published offsets of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    pub high_watermark: Offset,
+    pub last_stable_offset: Offset,
+    pub log_start: Offset,
+}
+
+impl Ends {
+    fn of(partition: &Partition) -> Self {
+        Self {
+            high_watermark: partition.high_watermark(),
+            last_stable_offset: partition.last_stable_offset(),
+            log_start: partition.log_start(),
+        }
+    }
+
+    fn visible(&self, isolation: Isolation) -> Offset {
+        match isolation {
+            Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted => self.last_stable_offset,
+        }
+    }
+}
+
+impl Read {
+    /// Returns the bytes of the batches that were read.
+    pub fn bytes(&self) -> usize {
+        fetch::frame_bytes(&self.chunks)
+    }
+
+    /// Returns what the session remembers of the partition.
+    pub fn outcome(&self) -> Outcome {
+        let wire = |end: Option<Offset>| end.map_or(-1, Offset::get);
+        Outcome {
+            high_watermark: wire(self.ends.map(|ends| ends.high_watermark)),
+            log_start_offset: wire(self.ends.map(|ends| ends.log_start)),
+            record_bytes: self.bytes(),
+            is_error: self.error.is_some(),
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.chunks.iter().map(Chunk::memory_bytes).sum()
+    }
+
+    /// Whether more became visible since.
+    pub(super) fn has_grown(&self, isolation: Isolation) -> bool {
+        let (Some(partition), Some(ends)) = (&self.partition, &self.ends) else {
+            return false;
+        };
+        isolation.end_of(partition) > ends.visible(isolation)
+    }
+}
+
+/// Reads what there is: at once if it is in memory, which two hand-offs to another thread would
+/// take longer than; otherwise off the executor, for it has to come from flash.
+pub async fn read(source: &Source<'_>, targets: Vec<Target>, limits: Limits) -> Vec<Read> {
+    let store = Arc::clone(source.store);
+    let has_data = |target: &&Target| target.has_data(limits.isolation);
+    let with_data = targets.iter().filter(has_data).count();
+    if with_data <= FETCH_PARTITIONS_AT_ONCE
+        && let Some(reads) = read_all(&*store, &targets, limits, Wait::Never)
+    {
+        return reads;
+    }
+    let work = move || {
+        read_all(&*store, &targets, limits, Wait::ForDisk).expect("it waits for what is not cached")
+    };
+    source.disk_work.run(work).await
+}
+
+/// Returns `None` if something is not in memory and must not be waited for.
+pub(super) fn read_all(
+    store: &dyn LogStore,
+    targets: &[Target],
+    limits: Limits,
+    wait: Wait,
+) -> Option<Vec<Read>> {
+    let mut room = Room {
+        left: limits.bytes_max,
+        memory_left: limits.memory_max,
+        is_first: true,
+        isolation: limits.isolation,
+        wait,
+    };
+    let read = |target: &Target| {
+        let read = read_one(store, target, room)?;
+        let bytes = read.bytes();
+        room.left = room.left.saturating_sub(bytes);
+        room.memory_left = room.memory_left.saturating_sub(read.memory_bytes());
+        room.is_first &= bytes == 0;
+        Some(read)
+    };
+    targets.iter().map(read).collect()
+}
+
+/// What a partition may still add to the answer.
+#[derive(Clone, Copy)]
+struct Room {
+    left: usize,
+    memory_left: usize,
+    /// Nothing was read yet.
+    is_first: bool,
+    isolation: Isolation,
+    wait: Wait,
+}
+
+fn read_one(store: &dyn LogStore, target: &Target, room: Room) -> Option<Read> {
+    let mut read = Read {
+        wanted: target.wanted.clone(),
+        error: None,
+        ends: None,
+        chunks: Vec::new(),
+        is_cut: false,
+        partition: None,
+    };
+    match &target.found {
+        Err(error) => read.error = Some(*error),
+        Ok(partition) => {
+            read.ends = Some(Ends::of(partition));
+            read.partition = Some(Arc::clone(partition));
+            match read_records(store, partition, &target.wanted, room)? {
+                Ok(Located { chunks, is_cut }) => (read.chunks, read.is_cut) = (chunks, is_cut),
+                Err(error) => read.error = Some(error),
+            }
+        }
+    }
+    Some(read)
+}
+
+fn read_records(
+    store: &dyn LogStore,
+    partition: &Partition,
+    wanted: &Wanted,
+    room: Room,
+) -> Option<Result<Located, ErrorCode>> {
+    let until = room.isolation.end_of(partition);
+    // Kafka: an offset between what the reader may see and the high watermark is no error.
+    let Some(from) = Offset::from_wire(wanted.fetch_offset)
+        .filter(|from| (partition.log_start()..=partition.high_watermark()).contains(from))
+    else {
+        return Some(Err(ErrorCode::OffsetOutOfRange));
+    };
+    let bytes_max = usize::try_from(wanted.partition_max_bytes)
+        .unwrap_or(0)
+        .min(room.left);
+    if from >= until || (!room.is_first && bytes_max == 0) {
+        return Some(Ok(Located::default()));
+    }
+    let limits = ReadLimits {
+        bytes_max,
+        memory_max: room.memory_left,
+        cold_max: FETCH_COLD_BYTES_MAX,
+    };
+    match store.locate(partition.id, from, until, limits, room.wait) {
+        // KIP-74: only the first batch of the answer may break the limits.
+        Ok(located) if !room.is_first && fetch::frame_bytes(&located.chunks) > bytes_max => {
+            Some(Ok(Located::default()))
+        }
+        // The same for memory: the next fetch has room for it.
+        Ok(located) if !room.is_first && is_over(&located, room.memory_left) => Some(Ok(Located {
+            chunks: Vec::new(),
+            is_cut: true,
+        })),
+        Ok(located) => Some(Ok(located)),
+        Err(Error::NotCached) => None,
+        Err(error) => {
+            log::error!(target: "sedge::fetch", "partition {} at {from}: {error}", partition.id);
+            Some(Err(ErrorCode::KafkaStorageError))
+        }
+    }
+}
+
+fn is_over(located: &Located, memory_left: usize) -> bool {
+    let held: usize = located.chunks.iter().map(Chunk::memory_bytes).sum();
+    held > memory_left
+}

@@ -1,0 +1,215 @@
+//! Fetches from a store in memory, without a request.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_lite::future::{block_on, poll_once};
+use sedge_core::fetch::session::{TopicKey, Wanted};
+use sedge_protocol::ErrorCode;
+use sedge_protocol::ids::PartitionId;
+use sedge_protocol::records::{BatchBuilder, Compression};
+use sedge_storage::{Commit, Entry, LogStore, MemoryStore};
+
+use super::Source;
+use super::plan::{Target, targets};
+use super::read::{Isolation, Read};
+use super::wait::{Fetched, Wish, fetch};
+use crate::disk_work::DiskWork;
+use crate::log::partitions::Partitions;
+use crate::log::purgatory::Parking;
+use crate::net::memory::Pool;
+
+/// Bytes of a batch of [`Log::append`].
+const BATCH_BYTES: usize = 1_000;
+
+struct Log {
+    store: Arc<dyn LogStore>,
+    partitions: Partitions,
+    disk_work: DiskWork,
+    parking: Arc<Parking>,
+    memory: Arc<Pool>,
+}
+
+impl Log {
+    fn new() -> Self {
+        Self {
+            store: Arc::new(MemoryStore::default()),
+            partitions: Partitions::default(),
+            disk_work: DiskWork::new(1),
+            parking: Arc::default(),
+            memory: Pool::new(1 << 20),
+        }
+    }
+
+    /// Appends a batch with one record, and publishes it, as the writer does.
+    fn append(&self, id: u32) {
+        let id = PartitionId(id);
+        let partition = self.partitions.get(&*self.store, id).unwrap();
+        let mut builder = BatchBuilder::new(Compression::None);
+        let overhead = 61 + 9;
+        builder.push(1, None, Some(&vec![7; BATCH_BYTES - overhead]), &[]);
+        let mut batch = builder.build().unwrap();
+        assert_eq!(batch.bytes(), BATCH_BYTES);
+        batch.header.set_base_offset(partition.high_watermark());
+        let next = batch.header.next_offset();
+        let commit = Commit {
+            entries: vec![Entry::Append {
+                partition: id,
+                batches: vec![batch],
+            }],
+            ..Commit::default()
+        };
+        self.store.append(commit).unwrap();
+        partition.publish_high_watermark(next);
+        self.parking.wake(id, BATCH_BYTES);
+    }
+
+    /// Partition 9 is not there.
+    fn targets(&self, wanted: &[Wanted]) -> Vec<Target> {
+        targets(wanted, |wanted| match wanted.partition {
+            9 => Err(ErrorCode::UnknownTopicOrPartition),
+            index => Ok(self
+                .partitions
+                .get(&*self.store, PartitionId(index as u32))
+                .unwrap()),
+        })
+    }
+
+    async fn fetch(&self, wish: Wish, wanted: &[Wanted]) -> Fetched {
+        let source = Source {
+            store: &self.store,
+            disk_work: &self.disk_work,
+            parking: &self.parking,
+            memory: &self.memory,
+        };
+        fetch(&source, wish, || self.targets(wanted)).await
+    }
+}
+
+fn wanted(partition: i32, fetch_offset: i64) -> Wanted {
+    Wanted {
+        topic: TopicKey::Name("t".into()),
+        partition,
+        current_leader_epoch: -1,
+        fetch_offset,
+        last_fetched_epoch: -1,
+        partition_max_bytes: 1 << 20,
+    }
+}
+
+fn wish(bytes_min: usize, bytes_max: usize, wait: Duration) -> Wish {
+    Wish {
+        bytes_min,
+        bytes_max,
+        deadline: Instant::now() + wait,
+        isolation: Isolation::ReadUncommitted,
+    }
+}
+
+const AT_ONCE: Duration = Duration::ZERO;
+const LONG: Duration = Duration::from_hours(1);
+
+fn batches(fetched: &Fetched) -> Vec<usize> {
+    let batches = |read: &Read| read.bytes() / BATCH_BYTES;
+    fetched.reads.iter().map(batches).collect()
+}
+
+#[test]
+fn only_the_first_batch_of_all_partitions_breaks_the_limits() {
+    let log = Log::new();
+    for partition in [1, 1, 2, 2] {
+        log.append(partition);
+    }
+    let check = |bytes_max: usize, expected: &[usize]| {
+        let all = [wanted(3, 0), wanted(1, 0), wanted(2, 0)];
+        let fetched = block_on(log.fetch(wish(1, bytes_max, AT_ONCE), &all));
+        assert_eq!(batches(&fetched), expected, "{bytes_max}");
+    };
+    check(0, &[0, 1, 0]);
+    check(1, &[0, 1, 0]);
+    check(2 * BATCH_BYTES, &[0, 2, 0]);
+    check(3 * BATCH_BYTES - 1, &[0, 2, 0]);
+    check(3 * BATCH_BYTES, &[0, 2, 1]);
+    check(1 << 20, &[0, 2, 2]);
+}
+
+#[test]
+fn an_offset_that_is_not_there_is_an_error_of_its_partition_alone() {
+    let log = Log::new();
+    log.append(1);
+    let all = [wanted(1, 2), wanted(1, -1), wanted(9, 0), wanted(1, 0)];
+    let fetched = block_on(log.fetch(wish(1, 1 << 20, LONG), &all));
+    let errors: Vec<_> = fetched.reads.iter().map(|read| read.error).collect();
+    let (beyond, unknown) = (
+        Some(ErrorCode::OffsetOutOfRange),
+        Some(ErrorCode::UnknownTopicOrPartition),
+    );
+    assert_eq!(errors, [beyond, beyond, unknown, None]);
+    assert_eq!(batches(&fetched), [0, 0, 0, 1]);
+    let outcomes: Vec<_> = fetched.reads.iter().map(Read::outcome).collect();
+    assert_eq!(outcomes[0].high_watermark, 1);
+    assert_eq!(outcomes[2].high_watermark, -1);
+    assert!(outcomes[2].is_error && !outcomes[3].is_error);
+}
+
+#[test]
+fn a_fetch_waits_for_what_it_wants_and_sees_what_came_while_it_parked() {
+    block_on(async {
+        let log = Log::new();
+        log.append(1);
+        let all = [wanted(1, 0), wanted(2, 0)];
+        let mut waiting = Box::pin(log.fetch(wish(2 * BATCH_BYTES, 1 << 20, LONG), &all));
+        assert!(poll_once(&mut waiting).await.is_none());
+        log.append(3);
+        assert!(poll_once(&mut waiting).await.is_none());
+        log.append(2);
+        assert_eq!(batches(&waiting.await), [1, 1]);
+        // Each look may miss what comes behind it: the next one is at once.
+        let (log, grown) = (Arc::new(Log::new()), Arc::new(std::sync::Barrier::new(2)));
+        let writer = {
+            let (log, grown) = (Arc::clone(&log), Arc::clone(&grown));
+            std::thread::spawn(move || {
+                for _ in 0..500 {
+                    grown.wait();
+                    log.append(1);
+                }
+            })
+        };
+        for offset in 0..500 {
+            grown.wait();
+            let fetched = log
+                .fetch(wish(1, 1 << 20, LONG), &[wanted(1, offset)])
+                .await;
+            assert_eq!(batches(&fetched), [1]);
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn what_never_fits_is_not_waited_for() {
+    let log = Log::new();
+    log.append(1);
+    log.append(1);
+    let wish = wish(10 * BATCH_BYTES, 2 * BATCH_BYTES, LONG);
+    let fetched = block_on(log.fetch(wish, &[wanted(1, 0)]));
+    assert_eq!(batches(&fetched), [2]);
+}
+
+#[test]
+fn a_fetch_with_too_little_is_answered_at_its_deadline() {
+    let log = Log::new();
+    log.append(1);
+    let wish = wish(1 << 20, 2 << 20, Duration::from_millis(20));
+    let fetched = block_on(log.fetch(wish, &[wanted(1, 0)]));
+    assert_eq!(batches(&fetched), [1]);
+    assert!(Instant::now() >= wish.deadline);
+}
+
+#[test]
+fn isolation_is_read_from_the_wire() {
+    let check = |level, expected| assert_eq!(Isolation::from_wire(level), expected);
+    check(0, Isolation::ReadUncommitted);
+    check(1, Isolation::ReadCommitted);
+    check(7, Isolation::ReadUncommitted);
+}
