@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use crate::api::SegmentId;
-use crate::disk::unreadable::is_unreadable;
+use crate::ids::SegmentId;
 
 /// An operating failure. `Full` and `ReadOnly` come before anything is written and leave the store
 /// as it was.
@@ -252,4 +251,29 @@ impl From<fjall::Error> for Error {
     fn from(source: fjall::Error) -> Self {
         Self::Views(source)
     }
+}
+
+/// What the operating system says, with a full and a read-only volume told apart.
+pub(crate) fn io_error(doing: &'static str, source: io::Error) -> Error {
+    match Errno::from_io_error(&source) {
+        Some(Errno::NOSPC | Errno::DQUOT) => Error::Full,
+        Some(Errno::ROFS) => Error::ReadOnly,
+        _ => Error::Io { doing, source },
+    }
+}
+
+/// Whether the device has not given what lies there, as opposed to a call that cannot work. Direct
+/// reads have the block layer's own words for it, and file systems with checksums theirs.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::IO
+                | Errno::NODATA
+                | Errno::ILSEQ
+                | Errno::REMOTEIO
+                | Errno::BADMSG
+                | Errno::UCLEAN
+        )
+    )
 }

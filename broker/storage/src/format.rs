@@ -6,7 +6,7 @@
 
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 
-use crate::api::{SegmentId, Sequence};
+use crate::ids::{SegmentId, Sequence};
 use crate::limits;
 
 /// Format of segments. A change that an older version cannot read moves it.
@@ -459,5 +459,26 @@ impl<'a> Reader<'a> {
 
     pub fn i64(&mut self) -> Option<i64> {
         self.array().map(i64::from_be_bytes)
+    }
+}
+
+/// Where a frame lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrameAt {
+    pub segment: SegmentId,
+    pub position: u64,
+}
+
+/// The run that one entry is by itself.
+pub(crate) fn run_of(at: FrameAt, head: &FrameHead, entry: &EntryHead, end: u64) -> Run {
+    Run {
+        segment: at.segment,
+        position: at.position,
+        span: (end - at.position) as u32,
+        bytes: entry.bytes,
+        next: entry.next,
+        max_timestamp: entry.max_timestamp,
+        append_ms: head.append_ms,
+        leader_epoch: entry.leader_epoch,
     }
 }

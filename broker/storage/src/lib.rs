@@ -18,44 +18,34 @@
 mod api;
 pub mod backup;
 mod catalog;
-mod clean;
-mod cold;
+mod damage;
 pub mod disk;
 pub mod doctor;
 mod error;
-mod files;
 pub mod format;
-mod free;
-mod header;
-mod known_damage;
+mod ids;
 pub mod limits;
+mod log_store;
 mod memory;
 mod meta;
 mod read;
-mod read_over;
-mod recent_heads;
 mod recover;
-mod recycle;
-mod rewrite;
-mod room;
-pub mod scan;
 mod scrub;
+mod segment;
+mod space;
 mod store;
-mod times;
 pub mod views;
-mod walk;
 mod write;
 
 pub use api::{
-    Chunk, Commit, Entry, Freed, Hole, Identity, Located, LogBounds, LogStore, LostRange, NoViews,
-    OpenReport, Options, Placed, ReadLimits, Recovery, SegmentId, SegmentUse, Sequence, Slice,
-    TornTail, Usage, View, ViewReader, ViewUpdate, Wait,
+    Chunk, Cold, ColdSegment, Commit, Damaged, Entry, Freed, Hole, Identity, Located, LogBounds,
+    LogStore, LostRange, NoViews, OpenReport, Options, ReadLimits, Recovery, Room, ScrubCursor,
+    Scrubbed, SegmentUse, Slice, TornTail, Urgency, Usage, View, ViewReader, ViewUpdate, Wait,
 };
-pub use cold::{Cold, ColdSegment};
+pub use disk::Placed;
 pub use error::{Error, Missing};
-pub use known_damage::Damaged;
+pub use ids::{SegmentId, Sequence};
+pub use log_store::{open, open_with};
 pub use memory::MemoryStore;
-pub use room::{Room, Urgency};
-pub use scan::scan_segment;
-pub use scrub::{ScrubCursor, Scrubbed};
-pub use store::{Store, open, open_with};
+pub use segment::{Found, scan_segment};
+pub use store::Store;

@@ -9,12 +9,11 @@ use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::api::{
-    Commit, Entry, Freed, LogBounds, LogStore, SegmentId, SegmentUse, Sequence, Slice, Usage, View,
-    ViewReader,
+    Cold, ColdSegment, Commit, Entry, Freed, LogBounds, LogStore, Room, SegmentUse, Slice, Usage,
+    View, ViewReader,
 };
-use crate::cold::{Cold, ColdSegment};
 use crate::error::Error;
-use crate::room::Room;
+use crate::ids::{SegmentId, Sequence};
 
 /// See the module.
 #[derive(Debug, Default)]

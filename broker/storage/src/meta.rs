@@ -10,8 +10,7 @@ use std::path::Path;
 use rustix::fs::FlockOperation;
 
 use crate::api::{Identity, Options};
-use crate::disk::directory::io_error;
-use crate::error::Error;
+use crate::error::{Error, io_error};
 
 /// The format of the directory as a whole.
 const FORMAT: u32 = 1;

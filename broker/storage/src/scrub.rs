@@ -12,59 +12,20 @@ use std::sync::PoisonError;
 use rustix::io::Errno;
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::{LostRange, SegmentId};
-use crate::disk::directory::io_error;
-use crate::disk::unreadable::{Patched, is_unreadable};
+use crate::api::{Damaged, LostRange, ScrubCursor, Scrubbed, TO_THE_END};
+use crate::damage::rest_of;
+use crate::disk::unreadable::Patched;
 use crate::disk::{SegmentFile, bytes_of};
-use crate::doctor::segment::{Looked, Seen};
-use crate::error::Error;
+use crate::error::{Error, io_error};
 use crate::format::{FrameHead, SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::known_damage::{Damaged, TO_THE_END, rest_of};
+use crate::ids::SegmentId;
+use crate::limits;
+use crate::read::walk;
+use crate::segment::examine::{Looked, Seen};
+use crate::segment::{listing, scan};
+use crate::space::free;
 use crate::store::Store;
 use crate::views::tables::{LogKey, LogValue, Table};
-use crate::{free, limits, scan, walk};
-
-/// Where a round stands.
-#[derive(Clone, Debug, Default)]
-pub struct ScrubCursor {
-    /// The segment of the round that was begun last.
-    behind: SegmentId,
-    /// Where to go on in a segment.
-    within: Option<(SegmentId, u64)>,
-    /// Where the first round begins, before that is known.
-    begin_at: Option<u64>,
-    /// Between rounds only what a read has complained of is looked at.
-    pub is_resting: bool,
-}
-
-/// What a step did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scrubbed {
-    /// Bytes that were read.
-    pub bytes: u64,
-    /// What was not known.
-    pub damaged: Vec<Damaged>,
-    /// There is nothing behind: the next step is the first of another round, or, at rest, there is
-    /// nothing to do.
-    pub is_done: bool,
-}
-
-impl ScrubCursor {
-    /// A round that begins with any segment (by a random number) and ends with the last. A device
-    /// that is switched off every evening would otherwise look at the first ones again and again.
-    #[must_use]
-    pub fn somewhere(random: u64) -> Self {
-        Self {
-            begin_at: Some(random),
-            ..Self::default()
-        }
-    }
-
-    /// The next step begins with another segment: this one cannot be read.
-    pub fn skip_segment(&mut self) {
-        self.within = None;
-    }
-}
 
 /// See [`crate::LogStore::scrub`].
 pub(crate) fn scrub(
@@ -147,7 +108,7 @@ impl Place<'_> {
     fn look(&self, bytes_max: u64) -> Result<Option<Found>, Error> {
         let (id, generation, from) = (self.id, self.generation, self.from);
         let file = Patched::new(self.file);
-        let footer = scan::read_footer(&file, id, generation)?;
+        let footer = listing::read_footer(&file, id, generation)?;
         let file_bytes = bytes_of(&file)?;
         let mut end = footer.as_ref().map(|of| of.frames_end);
         let mut bytes_max = bytes_max;
@@ -351,36 +312,4 @@ fn next_place(store: &Store, cursor: &mut ScrubCursor) -> Option<(SegmentId, u64
     let (id, _) = state.segments.range(behind).next()?;
     cursor.behind = *id;
     Some((*id, SEGMENT_HEADER_BYTES))
-}
-
-impl Store {
-    /// A read found something else in it than the index says.
-    pub(crate) fn suspect(&self, segment: SegmentId) {
-        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-        suspects.insert(segment);
-    }
-
-    /// Where a read from `from` on failed, the scrub looks next: what cannot be read is somewhere
-    /// in these.
-    pub(crate) fn note_failed<T>(
-        &self,
-        partition: PartitionId,
-        from: Offset,
-        read: Result<T, Error>,
-    ) -> Result<T, Error> {
-        let Err(Error::Io { source, .. }) = &read else {
-            return read;
-        };
-        if is_unreadable(source) {
-            let mut from = from;
-            for _ in 0..limits::SUSPECTS_AT_ONCE {
-                let Some((_, run)) = self.catalog.run_at(partition, from)? else {
-                    break;
-                };
-                self.suspect(run.segment);
-                from = run.next.max(from.plus(1));
-            }
-        }
-        read
-    }
 }

@@ -11,13 +11,13 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::{MANIFEST, SEGMENTS, Taken, remove_if_there};
-use crate::api::{Identity, SegmentId};
-use crate::disk::directory::{Directory, io_error};
-use crate::disk::{Disk as _, bytes_of};
-use crate::error::{Error, Missing};
-use crate::header::header_of;
-use crate::known_damage;
+use crate::api::Identity;
+use crate::disk::directory::Directory;
+use crate::disk::{Disk as _, bytes_of, write_whole};
+use crate::error::{Error, Missing, io_error};
+use crate::ids::SegmentId;
 use crate::meta;
+use crate::segment::header::header_of;
 
 /// What is listed of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(super) fn write(
             id.0, of.generation, of.bytes
         );
     }
-    known_damage::write_whole(&target.join(MANIFEST), text.as_bytes())
+    write_whole(&target.join(MANIFEST), text.as_bytes())
         .map_err(|source| io_error("write the backup's manifest", source))
 }
 

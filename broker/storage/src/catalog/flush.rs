@@ -4,8 +4,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::{Catalog, State};
-use crate::api::Sequence;
 use crate::error::Error;
+use crate::ids::Sequence;
 use crate::limits;
 use crate::views::layers::Layer;
 use crate::views::tables::{LogKey, LogValue};

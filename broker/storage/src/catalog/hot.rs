@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::{Mark, State};
-use crate::api::{SegmentId, Slice};
+use crate::api::Slice;
 use crate::error::Error;
 use crate::format::Run;
+use crate::ids::SegmentId;
 use crate::limits;
 use crate::views::Base;
 use crate::views::layers::Merged;

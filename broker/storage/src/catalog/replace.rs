@@ -9,9 +9,10 @@ use std::sync::RwLockWriteGuard;
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::{Catalog, State, Tail, slices_between};
-use crate::api::{SegmentId, Slice};
+use crate::api::Slice;
 use crate::error::Error;
 use crate::format::{EntryHead, EntryKind, FooterRun, FrameHead};
+use crate::ids::SegmentId;
 use crate::limits;
 use crate::views::Base;
 use crate::views::ahead::Ahead;

@@ -13,8 +13,8 @@ use rustix::fs::{Advice, FallocateFlags, OFlags, StatVfsMountFlags, fadvise, fcn
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Disk, SegmentFile, direct, page_cache};
-use crate::api::SegmentId;
-use crate::error::Error;
+use crate::error::{Error, io_error};
+use crate::ids::SegmentId;
 
 const SUFFIX: &str = ".seg";
 /// Of a segment's file that waits to be used again.
@@ -325,15 +325,6 @@ impl SegmentFile for OpenFile {
 
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
-    }
-}
-
-/// What the operating system says, with a full and a read-only volume told apart.
-pub(crate) fn io_error(doing: &'static str, source: io::Error) -> Error {
-    match Errno::from_io_error(&source) {
-        Some(Errno::NOSPC | Errno::DQUOT) => Error::Full,
-        Some(Errno::ROFS) => Error::ReadOnly,
-        _ => Error::Io { doing, source },
     }
 }
 

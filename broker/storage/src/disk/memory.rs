@@ -26,10 +26,10 @@ use rustix::io::Errno;
 
 use super::contents::Contents;
 pub use super::contents::Loan;
-use super::directory::io_error;
+
 use super::{Disk, SegmentFile};
-use crate::api::SegmentId;
-use crate::error::Error;
+use crate::error::{Error, io_error};
+use crate::ids::SegmentId;
 
 /// What to fail at.
 #[derive(Clone, Copy, Debug, Default)]

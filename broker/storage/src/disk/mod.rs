@@ -6,7 +6,9 @@ mod direct;
 pub mod directory;
 pub mod memory;
 mod page_cache;
+mod placed;
 pub(crate) mod unreadable;
+mod whole_file;
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -14,8 +16,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::api::SegmentId;
-use crate::error::Error;
+use crate::error::{Error, io_error};
+use crate::ids::SegmentId;
+
+pub use placed::Placed;
+pub(crate) use whole_file::write_whole;
 
 /// The folder of segments.
 pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
@@ -106,5 +111,5 @@ pub trait SegmentFile: std::fmt::Debug + Send + Sync {
 
 pub(crate) fn bytes_of(file: &dyn SegmentFile) -> Result<u64, Error> {
     file.bytes()
-        .map_err(|source| directory::io_error("look at a segment", source))
+        .map_err(|source| io_error("look at a segment", source))
 }

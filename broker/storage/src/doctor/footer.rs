@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::Sequence;
 use crate::format::{EntryHead, Footer, FooterRun, FrameHead};
+use crate::ids::Sequence;
 
 /// What the frames of one segment hold: as many entries as the segment has, so at most one for
 /// every 150 bytes of it.

@@ -13,7 +13,6 @@ mod footer;
 mod offsets;
 mod repair;
 mod report;
-pub(crate) mod segment;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,26 +23,25 @@ use rustix::io::Errno;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::{LostRange, SegmentId, Sequence, TornTail};
-use crate::backup;
-use crate::cold::CutShort;
-use crate::disk::directory::{Directory, io_error};
+use crate::api::{Damaged, LostRange, TO_THE_END, TornTail};
+use crate::damage::{DamageList, rest_of};
+use crate::disk::directory::Directory;
 use crate::disk::unreadable::Patched;
 use crate::disk::{Disk, bytes_of};
-use crate::error::Error;
+use crate::error::{Error, io_error};
 use crate::format::{EntryHead, EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
-use crate::header::{Known, header_of};
-use crate::known_damage::{DamageList, Damaged, TO_THE_END, rest_of};
-use crate::limits;
+use crate::ids::{SegmentId, Sequence};
 use crate::meta::{self, DirectoryLock};
-use crate::scan::{self, Found, Scanner};
+use crate::segment::examine::{Hit, Looked, Seen};
+use crate::segment::header::{Known, header_of};
+use crate::segment::listing::{self, CutShort};
+use crate::segment::scan::{Found, Scanner};
+use crate::{backup, limits};
 use footer::Contents;
 use offsets::Offsets;
-use segment::{Looked, Seen};
 use views::ViewsCheck;
 
-pub use repair::Repair;
-pub use report::{Finding, Kind, Report};
+pub use report::{Finding, Kind, Repair, Report};
 pub use views::remove_copies_of;
 
 /// What the caller knows of the partitions.
@@ -138,7 +136,7 @@ impl Doctor {
                 continue;
             };
             let (end, generation) = (bytes_of(&file)?, header.generation);
-            let (runs, facts) = scan::contents(&file, id, generation, end)?;
+            let (runs, facts) = listing::contents(&file, id, generation, end)?;
             let is_start =
                 |fact: &&EntryHead| fact.partition == partition && fact.kind == EntryKind::LogStart;
             let starts = facts.iter().filter(is_start).map(|fact| fact.base);
@@ -310,7 +308,7 @@ impl Examination<'_> {
         }
         self.generations.insert(id, header.generation);
         self.is_cold = header.is_cold;
-        let footer = scan::read_footer(&file, id, header.generation)?;
+        let footer = listing::read_footer(&file, id, header.generation)?;
         if header.is_cold && footer.is_none() && file.is_whole() {
             // What a crash left of a cleaner's work, unless something points there.
             self.unfinished.insert(id);
@@ -442,7 +440,13 @@ impl Examination<'_> {
                     });
                 }
             }
-            Seen::Damaged { damaged, kind } => self.damaged(damaged, kind),
+            Seen::Damaged { damaged, what } => self.damaged(
+                damaged,
+                match what {
+                    Hit::Batch => Kind::Batch,
+                    Hit::Frame => Kind::Frame,
+                },
+            ),
             Seen::Wrong {
                 position,
                 partition,
@@ -541,7 +545,7 @@ impl Examination<'_> {
         let Some(Known { header, .. }) = header_of(&file, id)? else {
             return Ok(());
         };
-        let listed = scan::list_frames(&file, id, header.generation)?;
+        let listed = listing::list_frames(&file, id, header.generation)?;
         let looked = Looked {
             file: &file,
             id,

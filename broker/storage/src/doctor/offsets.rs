@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::Held;
-use crate::api::{LostRange, SegmentId};
+use crate::api::LostRange;
 use crate::format::{EntryHead, EntryKind};
+use crate::ids::SegmentId;
 
 /// What the frames say of the partitions.
 #[derive(Debug, Default)]

@@ -2,64 +2,15 @@
 
 use std::io::IoSlice;
 
-use crate::api::SegmentId;
-use crate::backup;
-use crate::disk::directory::io_error;
+use crate::damage::DamageList;
 use crate::disk::unreadable::Patched;
-use crate::error::Error;
-use crate::header::{Known, header_of};
-use crate::known_damage::DamageList;
-use crate::meta;
-use crate::scan;
+use crate::error::{Error, io_error};
+use crate::ids::SegmentId;
+use crate::segment::header::{Known, header_of};
+use crate::segment::{listing, rewrite, scan};
+use crate::{backup, meta};
 
-use super::{Doctor, Kind, Report};
-
-/// A repair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Repair {
-    /// Throws the views away: the next start makes them anew from the log.
-    Views,
-    /// Cuts a last write that is not whole, as the next start would.
-    TornTail,
-    /// Makes an ordinary directory of a backup that is not whole, with what is there.
-    Backup,
-    /// Writes damaged headers of segments again, from what their frames say.
-    Headers,
-    /// Writes damaged footers of segments again, where all of the frames are there.
-    Footers,
-    /// Accepts what is lost: damaged places and missing offsets are remembered, passed over by
-    /// reads, and not reported as wrong again. Their bytes stay as they are.
-    Damage,
-    /// Writes the topics anew, as far as they can be told. The caller does it: the store does not
-    /// know what a topic is.
-    Metadata,
-}
-
-impl Repair {
-    /// Every one.
-    pub const ALL: [Self; 7] = [
-        Self::Views,
-        Self::TornTail,
-        Self::Backup,
-        Self::Headers,
-        Self::Footers,
-        Self::Damage,
-        Self::Metadata,
-    ];
-
-    /// As the command line names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Views => "views",
-            Self::TornTail => "torn-tail",
-            Self::Backup => "backup",
-            Self::Headers => "headers",
-            Self::Footers => "footers",
-            Self::Damage => "damage",
-            Self::Metadata => "metadata",
-        }
-    }
-}
+use super::{Doctor, Kind, Repair, Report};
 
 impl Doctor {
     /// Does it, for what a report of this doctor says.
@@ -87,7 +38,7 @@ impl Doctor {
                             .and_then(|()| file.sync_data())
                             .map_err(|source| io_error("cut a segment", source))?;
                     } else {
-                        scan::wipe(&*file, torn.position, torn.position + torn.bytes)?;
+                        rewrite::wipe(&*file, torn.position, torn.position + torn.bytes)?;
                     }
                 }
             }
@@ -120,7 +71,7 @@ impl Doctor {
         let Some(Known { header, .. }) = header_of(&Patched::new(&*file), id)? else {
             return Ok(());
         };
-        let listed = scan::list_frames(&*file, id, header.generation)?;
+        let listed = listing::list_frames(&*file, id, header.generation)?;
         if listed.is_whole {
             let (at, footer) = (listed.footer.frames_end, listed.footer.encode());
             let end = at + footer.len() as u64;

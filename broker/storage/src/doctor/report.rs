@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use sedge_protocol::ids::PartitionId;
 
-use super::repair::Repair;
-use crate::api::{Identity, LostRange, SegmentId, TornTail};
-use crate::known_damage::Damaged;
+use crate::api::{Damaged, Identity, LostRange, TornTail};
+use crate::ids::SegmentId;
 use crate::limits;
 
 /// What is wrong, or worth knowing.
@@ -175,6 +174,53 @@ impl Report {
             self.findings.push(finding);
         } else {
             self.findings_left_out += u64::from(finding.is_wrong());
+        }
+    }
+}
+
+/// A repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Repair {
+    /// Throws the views away: the next start makes them anew from the log.
+    Views,
+    /// Cuts a last write that is not whole, as the next start would.
+    TornTail,
+    /// Makes an ordinary directory of a backup that is not whole, with what is there.
+    Backup,
+    /// Writes damaged headers of segments again, from what their frames say.
+    Headers,
+    /// Writes damaged footers of segments again, where all of the frames are there.
+    Footers,
+    /// Accepts what is lost: damaged places and missing offsets are remembered, passed over by
+    /// reads, and not reported as wrong again. Their bytes stay as they are.
+    Damage,
+    /// Writes the topics anew, as far as they can be told. The caller does it: the store does not
+    /// know what a topic is.
+    Metadata,
+}
+
+impl Repair {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Views,
+        Self::TornTail,
+        Self::Backup,
+        Self::Headers,
+        Self::Footers,
+        Self::Damage,
+        Self::Metadata,
+    ];
+
+    /// As the command line names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Views => "views",
+            Self::TornTail => "torn-tail",
+            Self::Backup => "backup",
+            Self::Headers => "headers",
+            Self::Footers => "footers",
+            Self::Damage => "damage",
+            Self::Metadata => "metadata",
         }
     }
 }

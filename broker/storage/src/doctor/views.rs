@@ -11,11 +11,11 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::offsets::Offsets;
 use super::{Finding, Kind};
-use crate::api::{LostRange, SegmentId, Sequence, Slice};
+use crate::api::{LostRange, Slice};
 use crate::catalog::Catalog;
-use crate::disk::directory::io_error;
-use crate::error::Error;
+use crate::error::{Error, io_error};
 use crate::format::{EntryHead, EntryKind, FrameHead, Run};
+use crate::ids::{SegmentId, Sequence};
 use crate::limits;
 use crate::views::fjall_base::FjallBase;
 use crate::views::tables::{Applied, Bounds};

@@ -4,11 +4,10 @@ use std::sync::PoisonError;
 
 use super::Opening;
 use super::segment::Segment;
-use crate::api::Sequence;
-use crate::disk::directory::io_error;
-use crate::error::Error;
-use crate::rewrite::rewrite;
-use crate::write::{Active, Writer};
+use crate::error::{Error, io_error};
+use crate::ids::Sequence;
+use crate::segment::rewrite::rewrite;
+use crate::store::writer::{Active, Writer};
 
 impl Opening<'_> {
     /// What the process before this one wrote may be in the kernel's hands only, and not even on

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::Opening;
-use crate::api::{Hole, LostRange, SegmentId, Slice};
+use crate::api::{Damaged, Hole, LostRange, Slice, TO_THE_END};
 use crate::error::Error;
-use crate::known_damage::{Damaged, TO_THE_END};
+use crate::ids::SegmentId;
 use crate::limits;
+use crate::read::walk;
 use crate::views::tables::{LogKey, LogValue, Table};
-use crate::walk;
 
 /// What is missing, by the segment in which it was; 0 where that is not known.
 type Missing = BTreeMap<SegmentId, Vec<LostRange>>;

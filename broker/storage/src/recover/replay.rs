@@ -15,15 +15,16 @@ use sedge_protocol::ids::PartitionId;
 
 use super::Opening;
 use super::waves::{self, Piece};
-use crate::api::{SegmentId, Slice, Wait};
+use crate::api::{Slice, Wait};
 use crate::disk::SegmentFile;
 use crate::error::Error;
 use crate::format::{FrameHead, SEGMENT_HEADER_BYTES};
+use crate::ids::SegmentId;
 use crate::limits;
-use crate::read_over;
-use crate::scan::Window;
+use crate::read::damaged;
+use crate::read::walk::{self, Extent};
+use crate::segment::scan::Window;
 use crate::store::Store;
-use crate::walk::{self, Extent};
 
 /// Batches are handed to recovery in groups of about this size.
 const REPLAY_GROUP_BYTES: usize = 1 << 20;
@@ -202,7 +203,7 @@ impl<'a> Frames<'a> {
             }
             let next = match store.damage.end_at(self.segment, self.behind) {
                 Some(known_to) => Some(known_to),
-                None => read_over::frame_behind(
+                None => damaged::frame_behind(
                     store,
                     &**self.file,
                     self.segment,
@@ -232,7 +233,7 @@ impl<'a> Frames<'a> {
                     places.push((header, at));
                 }
             });
-            read_over::read_over(store, piece.partition, read)?;
+            damaged::read_over(store, piece.partition, read)?;
         }
         let mut batches = Vec::with_capacity(places.len());
         for (header, at) in places {

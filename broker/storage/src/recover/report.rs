@@ -1,9 +1,10 @@
 //! What is missing, in the log and in the report.
 
 use super::Opening;
-use crate::api::{Hole, LostRange, SegmentId, Sequence};
+use crate::api::{Hole, LostRange};
 use crate::error::Error;
 use crate::format::{EntryKind, FrameHead};
+use crate::ids::{SegmentId, Sequence};
 
 impl Opening<'_> {
     pub(super) fn note_gap(

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::Opening;
-use crate::api::{Hole, SegmentId, Sequence};
+use crate::api::Hole;
 use crate::disk::SegmentFile;
-use crate::disk::directory::io_error;
-use crate::error::Error;
-use crate::header::{Known, header_of};
-use crate::scan::{self, Found, Scanner};
+use crate::error::{Error, io_error};
+use crate::ids::{SegmentId, Sequence};
+use crate::segment::header::{Known, header_of};
+use crate::segment::listing;
+use crate::segment::scan::{Found, Scanner};
 
 /// What of a segment has to be read.
 pub(super) struct Segment {
@@ -69,7 +70,7 @@ impl Opening<'_> {
         }
         let generation = header.generation;
         let is_recycled = header.previous_generation.is_some();
-        let footer = scan::read_footer(&*file, id, generation)?;
+        let footer = listing::read_footer(&*file, id, generation)?;
         let sealed_at = footer.map(|footer| footer.frames_end);
         let (first_sequence, is_cold) = (header.first_sequence, header.is_cold);
         Ok(Some(Segment {

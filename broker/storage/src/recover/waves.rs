@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::SegmentId;
 use crate::catalog::Catalog;
 use crate::error::Error;
+use crate::ids::SegmentId;
 use crate::limits;
 use crate::views::tables::{LogKey, LogValue, Table};
 

@@ -8,6 +8,7 @@ pub(crate) mod ahead;
 pub mod fjall_base;
 pub mod layers;
 pub mod memory_base;
+pub(crate) mod opening;
 pub mod tables;
 
 use crate::api::View;

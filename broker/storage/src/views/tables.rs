@@ -10,8 +10,9 @@
 
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 
-use crate::api::{LogBounds, SegmentId, Sequence, Slice};
+use crate::api::{LogBounds, Slice};
 use crate::format::{Reader, Run, epoch_to_wire};
+use crate::ids::{SegmentId, Sequence};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]

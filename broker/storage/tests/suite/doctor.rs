@@ -4,8 +4,8 @@ use std::path::Path;
 
 use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::Found;
 use sedge_storage::doctor::{Doctor, Inspect, Kind, Repair, Report};
-use sedge_storage::scan::Found;
 use sedge_storage::{Chunk, Entry, Error, LogStore, ReadLimits, Store, Wait, scan_segment};
 
 use crate::bytes_of::{append, batch, commit, whole};

@@ -2,9 +2,9 @@
 
 use sedge_protocol::batch::BatchHeader;
 use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::Found;
 use sedge_storage::disk::Disk as _;
 use sedge_storage::disk::memory::MemoryDisk;
-use sedge_storage::scan::Found;
 use sedge_storage::views::memory_base::MemoryBase;
 use sedge_storage::{
     Chunk, Entry, Error, LogStore, ReadLimits, ScrubCursor, Scrubbed, SegmentId, Store, Wait,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::Found;
 use sedge_storage::disk::Disk;
 use sedge_storage::disk::memory::Faults;
 use sedge_storage::format::EntryKind;
-use sedge_storage::scan::Found;
 use sedge_storage::{
     Cold, Commit, Entry, Error, LogStore, Room, ScrubCursor, SegmentId, Slice, Store, Urgency,
     scan_segment,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::Found;
 use sedge_storage::disk::memory::{Faults, MemoryDisk};
 use sedge_storage::limits::FLUSH_CALLS;
-use sedge_storage::scan::Found;
 use sedge_storage::views::memory_base::MemoryBase;
 use sedge_storage::{
     Cold, Entry, Error, LogStore, Options, SegmentId, Store, View, ViewReader, scan_segment,

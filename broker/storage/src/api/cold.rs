@@ -1,0 +1,74 @@
+//! Cold segments as a cleaner sees them: written past the writer, then adopted by a commit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::PartitionId;
+
+use crate::disk::{Disk, SegmentFile};
+use crate::error::Error;
+use crate::format::FooterRun;
+use crate::ids::SegmentId;
+
+/// A cold segment that is being written.
+pub trait ColdSegment: Send {
+    /// A batch behind those pushed before: partitions together, each in offset order. `append_ms`
+    /// is when it was appended to the log.
+    fn push(&mut self, partition: PartitionId, batch: Batch, append_ms: i64) -> Result<(), Error>;
+
+    /// What is pushed next may be adopted without what was pushed before: an
+    /// [`Entry::Replace`](crate::Entry::Replace) begins and ends where this was called, or at
+    /// another partition.
+    fn cut(&mut self);
+
+    /// Bytes of its batches so far.
+    fn bytes(&self) -> u64;
+
+    /// Brings it to the disk.
+    fn finish(self: Box<Self>) -> Result<Cold, Error>;
+}
+
+/// A cold segment that is on the disk, for [`Entry::Replace`](crate::Entry::Replace). Dropped
+/// before that, it is removed.
+#[derive(Debug)]
+pub struct Cold {
+    pub(crate) segment: SegmentId,
+    pub(crate) generation: u64,
+    pub(crate) runs: Vec<FooterRun>,
+    pub(crate) file: Option<ColdFile>,
+    /// The batches themselves, where there is no file.
+    pub(crate) batches: Vec<(PartitionId, Batch, i64)>,
+}
+
+/// A file that goes unless it is adopted.
+#[derive(Debug)]
+pub(crate) struct ColdFile {
+    pub file: Arc<dyn SegmentFile>,
+    pub disk: Arc<dyn Disk>,
+    pub id: SegmentId,
+    pub is_adopted: AtomicBool,
+}
+
+impl ColdFile {
+    pub fn is_adopted(&self) -> bool {
+        self.is_adopted.load(Ordering::Acquire)
+    }
+
+    pub fn adopt(&self) {
+        self.is_adopted.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for ColdFile {
+    fn drop(&mut self) {
+        if !self.is_adopted()
+            && let Err(error) = self.disk.remove(self.id)
+        {
+            log::warn!(
+                "cold segment {} is removed at the next start: {error}",
+                self.id.0
+            );
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What is written: the parts of a commit, and the changes of views that go with it.
+
+use std::sync::Arc;
+
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
+
+use super::cold::Cold;
+
+/// One part of a commit.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// Batches of one partition whose offsets follow each other; offset and leader epoch are
+    /// patched in the headers already. Empty is nothing.
+    Append {
+        partition: PartitionId,
+        batches: Vec<Batch>,
+    },
+    /// Records before `offset` are gone (retention, DeleteRecords). Never moves back. Beyond the
+    /// log's end it moves the end as well.
+    LogStart {
+        partition: PartitionId,
+        offset: Offset,
+    },
+    /// The topic was deleted: the partition's records, its bounds, all of it. Its id is never used
+    /// again. The caller's own views of the partition go by `updates`.
+    Drop { partition: PartitionId },
+    /// What the partition has from `base` to `next` is now what a cold segment has of it, if
+    /// anything. Nothing, where the partition was dropped or all of it is below the log start.
+    Replace {
+        cold: Arc<Cold>,
+        partition: PartitionId,
+        base: Offset,
+        next: Offset,
+        /// That of the last batch before `next`, kept or not.
+        leader_epoch: Option<LeaderEpoch>,
+        /// Up to `next`, older values of keys were looked for.
+        is_compacted: bool,
+    },
+}
+
+/// A view that the caller derives from records and the store keeps. The index and the slices are
+/// the store's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum View {
+    Offsets = 1,
+    Producers = 2,
+    Epochs = 3,
+    Aborted = 4,
+    CompactionKeys = 5,
+    Metadata = 6,
+}
+
+/// One change of a view; `None` removes the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewUpdate {
+    pub view: View,
+    pub key: Vec<u8>,
+    pub value: Option<Vec<u8>>,
+}
+
+/// What is written, and becomes visible, at once.
+///
+/// `updates` are not in the log: they are what [`Recovery::replay`] would derive from `entries`.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    pub entries: Vec<Entry>,
+    pub updates: Vec<ViewUpdate>,
+    /// The broker's append clock, stored in the frame.
+    pub append_ms: i64,
+}

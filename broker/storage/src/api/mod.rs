@@ -1,0 +1,224 @@
+//! What the log promises: the types and the trait that the broker is written against.
+
+mod cold;
+mod commit;
+mod damage;
+mod opening;
+mod reading;
+mod room;
+mod usage;
+
+use bytes::Bytes;
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{Offset, PartitionId};
+
+use crate::error::Error;
+use crate::ids::{SegmentId, Sequence};
+
+pub(crate) use cold::ColdFile;
+pub use cold::{Cold, ColdSegment};
+pub use commit::{Commit, Entry, View, ViewUpdate};
+pub(crate) use damage::TO_THE_END;
+pub use damage::{Damaged, LostRange, ScrubCursor, Scrubbed};
+pub use opening::{Hole, Identity, OpenReport, Options, TornTail};
+pub use reading::{Chunk, Located, LogBounds, ReadLimits, Slice, Wait};
+pub(crate) use room::headroom_bytes;
+pub use room::{Room, Urgency};
+pub use usage::{Freed, SegmentUse, Usage};
+
+/// Reads of the caller's views: pending updates over what is flushed.
+pub trait ViewReader {
+    fn view_get(&self, view: View, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+    /// Keys with this prefix in ascending order, from `from` on, as long as `each` says to go on.
+    fn view_scan_from(
+        &self,
+        view: View,
+        prefix: &[u8],
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error>;
+    /// Keys with this prefix in ascending order.
+    fn view_scan(
+        &self,
+        view: View,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), Error> {
+        self.view_scan_from(view, prefix, prefix, &mut |key, value| {
+            each(key, value);
+            true
+        })
+    }
+}
+
+/// The log. One writer calls the methods marked so; everything else may be called from any thread
+/// at any time.
+pub trait LogStore: ViewReader + Send + Sync + 'static {
+    /// Makes room for a commit: rolls and preallocates as needed. An [`append`](LogStore::append)
+    /// of so much that follows finds it. How much of the segment's headroom it may take, so that a
+    /// full disk can be emptied, its urgency says. Writer only.
+    ///
+    /// # Errors
+    /// One that [`Error::is_refusal`] leaves the store as it was: ask again later.
+    fn reserve(&self, room: Room) -> Result<(), Error>;
+    /// One frame, one vectored write, atomic. Readable at once; durable after [`LogStore::sync`].
+    /// Writes nothing that was not reserved. An error other than `Full` and `ReadOnly` (which come
+    /// before anything is written, where nothing was reserved) is final.
+    /// Writer only.
+    fn append(&self, commit: Commit) -> Result<Sequence, Error>;
+    /// fdatasync of everything appended before the call. A failure is final: the caller ends the
+    /// process.
+    fn sync(&self) -> Result<(), Error>;
+
+    fn bounds(&self, partition: PartitionId) -> Result<LogBounds, Error>;
+    /// Every partition that has bounds, in order.
+    fn partitions(&self) -> Result<Vec<PartitionId>, Error>;
+    /// The largest partition id that has bounds, or that a row named since the views were last
+    /// made: one that was dropped counts too, and one that is
+    /// [reserved](PartitionId::is_reserved) does not.
+    fn newest_partition(&self) -> Result<Option<PartitionId>, Error>;
+    /// Whole batches as stored, from the batch that contains `from`, of batches that begin below
+    /// `until`, at most `bytes_max` but at least one batch where there is one. Each `Bytes` holds
+    /// one or more whole batches. Empty at or after the end, and before the log start. The CRCs are
+    /// not checked here.
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        until: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Bytes>, Error>;
+    /// The same for what is only passed on: batches of large commits stay where they are. What the
+    /// operating system does not have in memory is read into its page cache, through a small
+    /// buffer, so that a place that cannot be read is found here.
+    fn locate(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        until: Offset,
+        limits: ReadLimits,
+        wait: Wait,
+    ) -> Result<Located, Error> {
+        let _ = wait;
+        let read = self.read(partition, from, until, limits.bytes_max)?;
+        Ok(Located {
+            chunks: read.into_iter().map(Chunk::Read).collect(),
+            is_cut: false,
+        })
+    }
+    /// The first batch that holds records at or after `from` and the log start, begins below
+    /// `until`, and whose header has a largest timestamp at or after `timestamp`. Which of its
+    /// records has such a time, if any that is still there, is for the caller to see.
+    fn first_batch_at(
+        &self,
+        partition: PartitionId,
+        timestamp: i64,
+        from: Offset,
+        until: Offset,
+    ) -> Result<Option<Bytes>, Error>;
+    /// Of the batches that hold records at or after `from` and the log start and begin below
+    /// `until`: the first of those whose headers have the largest timestamp (ListOffsets -3).
+    fn max_timestamp_batch(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        until: Offset,
+    ) -> Result<Option<Bytes>, Error>;
+    /// Oldest first, those that hold records at or after the log start.
+    fn slices(&self, partition: PartitionId) -> Result<Vec<Slice>, Error>;
+    /// Bytes of the partition's live slices.
+    fn partition_bytes(&self, partition: PartitionId) -> Result<u64, Error>;
+
+    /// Begins a cold segment, with room for `bytes` of batches. From a cleaner's thread.
+    fn begin_cold(&self, bytes: u64) -> Result<Box<dyn ColdSegment + '_>, Error>;
+    /// The segment that is written to: what is in it stays where it is.
+    fn active_segment(&self) -> Option<SegmentId>;
+    /// Ends the active segment, where anything is in it: the next commit begins another one. Writer
+    /// only.
+    fn roll(&self) -> Result<(), Error>;
+    /// The segments that are full, or cold.
+    fn segments(&self) -> Result<Vec<SegmentUse>, Error>;
+    /// What lives in some of them, by partition, in the order of the offsets.
+    fn live_slices(&self, of: &[SegmentId]) -> Result<Vec<(PartitionId, Slice)>, Error>;
+
+    /// Frees segments without live slices. Bounded work per call. Writer only.
+    fn free_segments(&self) -> Result<Freed, Error>;
+    /// Takes freed files that wait to be used again out of the page cache, so that none of their
+    /// bytes is lent any more, and removes those where that does not come to an end. Call it every
+    /// second, from a thread that may wait for some milliseconds.
+    fn evict_spares(&self) -> Result<(), Error> {
+        Ok(())
+    }
+    /// Files that wait to be used again take at most so much; what is more goes.
+    fn limit_spares(&self, bytes_max: u64) -> Result<(), Error> {
+        let _ = bytes_max;
+        Ok(())
+    }
+    /// Reads on through the sealed segments, about `bytes_max` of them, without taking the place of
+    /// what is cached. What is damaged is passed over by every read from then on. From a background
+    /// thread.
+    fn scrub(&self, cursor: &mut ScrubCursor, bytes_max: u64) -> Result<Scrubbed, Error> {
+        let _ = (cursor, bytes_max);
+        Ok(Scrubbed {
+            is_done: true,
+            ..Scrubbed::default()
+        })
+    }
+    /// The places that are known to be damaged.
+    fn damaged(&self) -> Vec<Damaged> {
+        Vec::new()
+    }
+    /// Brings pending view updates to disk. From a background thread at intervals (a second or so);
+    /// append does it by itself where much is pending. A failure loses nothing and is retried by
+    /// the next call.
+    fn flush_views(&self) -> Result<(), Error>;
+    fn usage(&self) -> Usage;
+    /// Flushes the views and syncs. Nothing may be appended afterwards.
+    fn close(&self) -> Result<(), Error>;
+}
+
+/// What recovery hands to the caller: every batch that the views have not seen, so that the caller
+/// derives their updates again. Within a partition in offset order.
+pub trait Recovery {
+    /// The updates join the views before the next call, which sees them through `views`.
+    fn replay(
+        &mut self,
+        views: &dyn ViewReader,
+        partition: PartitionId,
+        batches: &[Batch],
+        append_ms: i64,
+    ) -> Vec<ViewUpdate>;
+    /// The partition was dropped: its keys in the views go.
+    fn dropped(&mut self, views: &dyn ViewReader, partition: PartitionId) -> Vec<ViewUpdate>;
+    /// Whether `replay` looks into this partition's bodies. Where it does not (user topics: the
+    /// producer state is in the headers), a rebuild of all views reads headers only and
+    /// `Batch::body` may be empty.
+    fn needs_bodies(&self, partition: PartitionId) -> bool {
+        let _ = partition;
+        true
+    }
+}
+
+/// For who keeps no views of the caller's own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoViews;
+
+impl Recovery for NoViews {
+    fn replay(
+        &mut self,
+        _: &dyn ViewReader,
+        _: PartitionId,
+        _: &[Batch],
+        _: i64,
+    ) -> Vec<ViewUpdate> {
+        Vec::new()
+    }
+
+    fn dropped(&mut self, _: &dyn ViewReader, _: PartitionId) -> Vec<ViewUpdate> {
+        Vec::new()
+    }
+
+    fn needs_bodies(&self, _: PartitionId) -> bool {
+        false
+    }
+}

@@ -1,0 +1,82 @@
+//! How a store is opened, and what opening found.
+
+use super::damage::LostRange;
+use crate::ids::SegmentId;
+use crate::limits;
+
+/// How to open.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Size of a segment file: 16 MiB in the small profile, 64 MiB otherwise.
+    pub segment_bytes: u64,
+    /// Block cache of the views.
+    pub cache_bytes: u64,
+    /// Pending view updates beyond this are flushed by `append` itself.
+    pub views_flush_bytes: usize,
+    /// Files of freed segments that are kept to be used again.
+    pub spare_segments_max: usize,
+    /// The cluster that the directory must belong to. A new directory takes it, or makes up one.
+    pub cluster_id: Option<String>,
+    pub node_id: i32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 16 << 20,
+            cache_bytes: 1 << 20,
+            views_flush_bytes: 512 << 10,
+            spare_segments_max: limits::SPARE_SEGMENTS_MAX,
+            cluster_id: None,
+            node_id: 0,
+        }
+    }
+}
+
+/// Whose data this is: what `meta.toml` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub cluster_id: String,
+    pub node_id: i32,
+}
+
+/// A last frame that was cut because it was not whole: nothing that was synced is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    pub segment: SegmentId,
+    pub position: u64,
+    pub bytes: u64,
+}
+
+/// Bytes that should be frames and are not, with valid frames behind them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hole {
+    pub segment: SegmentId,
+    pub position: u64,
+    pub bytes: u64,
+    /// What was in it, as far as its heads could be read or what follows tells.
+    pub lost: Vec<LostRange>,
+}
+
+/// What opening found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Commits after the views' applied sequence.
+    pub frames_replayed: u64,
+    pub torn_tail: Option<TornTail>,
+    pub holes: Vec<Hole>,
+    /// Segments whose header is damaged, and which are read by what their frames say.
+    pub damaged_headers: Vec<SegmentId>,
+    /// Cold segments of which the footer is damaged, and which have all of their frames.
+    pub damaged_footers: Vec<SegmentId>,
+    /// The views were missing, unreadable or ahead of the log, and were made anew.
+    pub views_rebuilt: bool,
+    /// The log ended before what the views had seen: a disk that did not keep what it had synced.
+    pub lost_tail: bool,
+    /// The largest append clock of the commits found; `None` in a new log.
+    pub newest_append_ms: Option<i64>,
+    /// The last segment was not closed in order, in a file that had held another one: what may have
+    /// been behind its last commit, unsynced, cannot be told.
+    pub tail_unknown: bool,
+    pub ms: u64,
+}

@@ -1,0 +1,586 @@
+//! What the log holds and where: the log's own views with their layers, and the hot state of active
+//! partitions.
+//!
+//! One lock guards the layers and the hot state together. A commit is applied while it is held for
+//! writing, so a flush takes whole commits only. Readers hold it for a look and read the base
+//! without it.
+
+mod flush;
+mod hot;
+mod replace;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use sedge_protocol::ids::{Offset, PartitionId};
+
+use crate::api::{Slice, View, ViewReader, ViewUpdate};
+use crate::error::Error;
+use crate::format::{EntryHead, EntryKind, FooterRun, FrameAt, FrameHead, Run, run_of};
+use crate::ids::SegmentId;
+use crate::views::layers::{HasLayers, Layers, Merged};
+use crate::views::tables::{Applied, Bounds, LogKey, LogValue, Segment, Table};
+use crate::views::{Base, caller_key};
+
+pub(crate) use replace::ColdRuns;
+
+use flush::FlushProgress;
+use hot::{OpenRun, Tail};
+
+/// A commit's batches of one partition, where a read near the end of the log finds them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub base: Offset,
+    pub next: Offset,
+    pub segment: SegmentId,
+    pub position: u64,
+    pub bytes: u32,
+}
+
+/// What the active segment holds, for its footer.
+#[derive(Debug, Default)]
+pub(crate) struct ActiveContents {
+    pub segment: SegmentId,
+    pub runs: BTreeMap<LogKey, Run>,
+    pub facts: Vec<EntryHead>,
+    frames: u32,
+    /// Seen from its first frame on; otherwise the footer is made from a scan.
+    pub complete: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    base: Box<dyn Base>,
+    state: RwLock<State>,
+    flushing: Mutex<FlushProgress>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub layers: Layers,
+    tails: HashMap<PartitionId, Tail>,
+    /// Those of all tails, counted again with each flush.
+    marks: usize,
+    marks_max: usize,
+    pub segments: BTreeMap<SegmentId, Segment>,
+    pub applied: Applied,
+    /// The same as the base has it: from here a restart reads.
+    flushed: Applied,
+    /// The same after a power cut.
+    pub kept: Applied,
+    pub active: ActiveContents,
+    /// While views are rebuilt nothing may say up to where they are right.
+    pub rebuilding: bool,
+    flush_round: u32,
+    log_bytes_unflushed: u64,
+    /// The largest id that a row named since the views were opened.
+    newest_partition: Option<PartitionId>,
+}
+
+/// Layers behind the catalog's lock.
+#[derive(Debug)]
+pub(crate) struct Locked<'a>(&'a RwLock<State>);
+
+impl HasLayers for Locked<'_> {
+    fn with_layers<T>(&self, look: impl FnOnce(&Layers) -> T) -> T {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner).layers)
+    }
+}
+
+impl Catalog {
+    pub fn new(base: Box<dyn Base>) -> Self {
+        Self {
+            base,
+            state: RwLock::default(),
+            flushing: Mutex::default(),
+        }
+    }
+
+    pub fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn merged(&self) -> Merged<'_, Locked<'_>> {
+        Merged {
+            layers: Locked(&self.state),
+            base: &*self.base,
+        }
+    }
+
+    /// Makes a frame's entries and the caller's updates visible, at once. `cold` has what its rows
+    /// point at.
+    pub fn apply(
+        &self,
+        at: FrameAt,
+        head: &FrameHead,
+        cold: &ColdRuns,
+        updates: Vec<ViewUpdate>,
+    ) -> Result<(), Error> {
+        let (mut state, base) = self.write_with_ahead(head)?;
+        state.apply_frame(&base, at, head, cold)?;
+        for update in updates {
+            state.layers.put_caller(update);
+        }
+        Ok(())
+    }
+
+    pub fn put_updates(&self, updates: Vec<ViewUpdate>) {
+        let mut state = self.write();
+        for update in updates {
+            state.layers.put_caller(update);
+        }
+    }
+
+    /// A run and facts as a footer lists them, while views are rebuilt.
+    pub fn apply_footer(
+        &self,
+        runs: &[FooterRun],
+        facts: &[EntryHead],
+        cold: &ColdRuns,
+    ) -> Result<(), Error> {
+        let mut state = self.write();
+        for of in runs {
+            state.apply_run(&*self.base, of)?;
+            state.applied.append_ms = state.applied.append_ms.max(of.run.append_ms);
+        }
+        for fact in facts {
+            state.apply_fact(&*self.base, fact, cold)?;
+        }
+        Ok(())
+    }
+
+    /// Of a footer whose frames are not all there: where logs ended, and what was deleted.
+    pub fn apply_ends(
+        &self,
+        runs: &[FooterRun],
+        facts: &[EntryHead],
+        cold: &ColdRuns,
+    ) -> Result<(), Error> {
+        let mut state = self.write();
+        for of in runs {
+            let mut tail = state.take_tail(&*self.base, of.partition)?;
+            if tail.bounds.log.next_offset < of.run.next {
+                tail.bounds.log.next_offset = of.run.next;
+                (tail.run, tail.slice) = (None, None);
+            }
+            state.put_tail(of.partition, tail);
+        }
+        facts
+            .iter()
+            .try_for_each(|fact| state.apply_fact(&*self.base, fact, cold))
+    }
+
+    pub fn bounds(&self, partition: PartitionId) -> Result<Bounds, Error> {
+        if let Some(tail) = self.read().tails.get(&partition) {
+            return Ok(tail.bounds);
+        }
+        match self.merged().get(LogKey::bounds(partition))? {
+            Some(LogValue::Bounds(bounds)) => Ok(bounds),
+            _ => Ok(Bounds::default()),
+        }
+    }
+
+    /// Marks from the one that holds `from`, up to `bytes_max` of batches but at least one. Empty
+    /// where the marks do not reach back so far.
+    pub fn marks(&self, partition: PartitionId, from: Offset, bytes_max: usize) -> Vec<Mark> {
+        let state = self.read();
+        let Some(tail) = state.tails.get(&partition) else {
+            return Vec::new();
+        };
+        let first = tail.marks.partition_point(|mark| mark.next <= from);
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        let mut next = from;
+        for mark in tail.marks.iter().skip(first) {
+            // What lies between is for the index to say.
+            if mark.base > next {
+                break;
+            }
+            next = mark.next;
+            found.push(*mark);
+            bytes += mark.bytes as usize;
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        found
+    }
+
+    /// The run that holds `offset`, or the first one behind it.
+    pub fn run_at(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<Option<(Offset, Run)>, Error> {
+        let merged = self.merged();
+        let at = LogKey::run(partition, offset);
+        let found = merged.last(LogKey::run(partition, Offset::ZERO), at)?;
+        if let Some((key, LogValue::Run(run))) = found
+            && run.next > offset
+        {
+            return Ok(Some((key.offset(), run)));
+        }
+        let behind = LogKey::run(partition, offset.plus(1));
+        match merged.first(behind, LogKey::run(partition, Offset(i64::MAX)))? {
+            Some((key, LogValue::Run(run))) => Ok(Some((key.offset(), run))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Oldest first.
+    pub fn slices(&self, partition: PartitionId) -> Result<Vec<Slice>, Error> {
+        slices_between(&self.merged(), partition, Offset::ZERO, Offset(i64::MAX))
+    }
+
+    pub fn generation(&self, segment: SegmentId) -> Option<u64> {
+        self.read()
+            .segments
+            .get(&segment)
+            .map(|segment| segment.generation)
+    }
+
+    /// Every partition that has bounds.
+    pub fn partitions(&self) -> Result<Vec<PartitionId>, Error> {
+        let low = LogKey {
+            table: Table::Bounds,
+            id: 0,
+            offset: 0,
+        };
+        let high = LogKey {
+            table: Table::Bounds,
+            id: u64::MAX,
+            offset: 0,
+        };
+        let mut found = Vec::new();
+        self.merged().scan(low, high, &mut |key, _| {
+            found.push(PartitionId(key.id as u32));
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// See [`crate::LogStore::newest_partition`].
+    pub fn newest_partition(&self) -> Result<Option<PartitionId>, Error> {
+        let (low, high) = (
+            LogKey::bounds(PartitionId(0)),
+            LogKey::bounds(PartitionId(PartitionId::RESERVED_FROM.get() - 1)),
+        );
+        let last = self.merged().last(low, high)?;
+        let last = last.map(|(key, _)| PartitionId(key.id as u32));
+        Ok(last.max(self.read().newest_partition))
+    }
+
+    /// What the base knows of segments and of how far it got. Where it has nothing, `None`.
+    pub fn load(&self) -> Result<Option<Applied>, Error> {
+        let Some(LogValue::Applied(applied)) = self.merged().get(LogKey::APPLIED)? else {
+            return Ok(None);
+        };
+        let low = LogKey::segment(SegmentId(0));
+        let high = LogKey::segment(SegmentId(u64::MAX));
+        let mut segments = BTreeMap::new();
+        self.merged().scan(low, high, &mut |key, value| {
+            if let LogValue::Segment(segment) = value {
+                segments.insert(SegmentId(key.id), segment);
+            }
+            true
+        })?;
+        let mut state = self.write();
+        state.segments = segments;
+        state.applied = applied;
+        state.flushed = applied;
+        Ok(Some(applied))
+    }
+
+    pub fn pending_bytes(&self) -> usize {
+        self.read().layers.bytes()
+    }
+}
+
+impl ViewReader for Catalog {
+    fn view_get(&self, view: View, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.merged().get_caller(&caller_key(view, key))
+    }
+
+    fn view_scan_from(
+        &self,
+        view: View,
+        prefix: &[u8],
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error> {
+        let (prefix, from) = (caller_key(view, prefix), caller_key(view, from));
+        self.merged()
+            .scan_caller(&prefix, &from, &mut |key, value| each(&key[1..], value))
+    }
+}
+
+impl State {
+    /// Runs end here: what follows is behind bytes that are no frames, over which a run cannot be
+    /// walked. A footer would not say that they are there.
+    pub fn end_runs(&mut self) {
+        self.active.complete = false;
+        for tail in self.tails.values_mut() {
+            tail.run = None;
+        }
+    }
+
+    /// A segment becomes the active one.
+    pub fn start_segment(&mut self, id: SegmentId, generation: u64) {
+        self.add_segment(id, generation, false);
+        self.active = ActiveContents {
+            segment: id,
+            complete: true,
+            ..ActiveContents::default()
+        };
+    }
+
+    pub fn add_segment(&mut self, id: SegmentId, generation: u64, is_cold: bool) {
+        let segment = Segment {
+            generation,
+            is_cold,
+            ..Segment::default()
+        };
+        self.segments.insert(id, segment);
+        self.layers
+            .put(LogKey::segment(id), LogValue::Segment(segment));
+    }
+
+    pub fn forget_segment(&mut self, id: SegmentId) {
+        self.segments.remove(&id);
+        self.layers.remove(LogKey::segment(id));
+        for tail in self.tails.values_mut() {
+            tail.forget_segment(id);
+        }
+    }
+
+    pub fn apply_frame(
+        &mut self,
+        base: &dyn Base,
+        at: FrameAt,
+        head: &FrameHead,
+        cold: &ColdRuns,
+    ) -> Result<(), Error> {
+        if self.active.segment != at.segment {
+            self.active = ActiveContents {
+                segment: at.segment,
+                ..ActiveContents::default()
+            };
+        }
+        self.active.frames += 1;
+        let end = at.position + head.frame_bytes();
+        let mut data = at.position + head.bytes();
+        for entry in &head.entries {
+            match entry.kind {
+                EntryKind::Append => self.apply_append(base, at, head, entry, data, end)?,
+                // Frames of cold segments are no commits.
+                EntryKind::Moved => {}
+                EntryKind::LogStart
+                | EntryKind::Drop
+                | EntryKind::Replaced
+                | EntryKind::Compacted => {
+                    self.apply_fact(base, entry, cold)?;
+                    self.active.facts.push(*entry);
+                }
+            }
+            data += u64::from(entry.bytes);
+        }
+        self.applied = Applied {
+            sequence: head.sequence,
+            segment: at.segment,
+            generation: head.generation,
+            position: at.position,
+            end,
+            append_ms: self.applied.append_ms.max(head.append_ms),
+        };
+        self.log_bytes_unflushed += head.frame_bytes();
+        Ok(())
+    }
+
+    fn note_run(&mut self, key: LogKey, run: Run) {
+        if self.active.complete {
+            self.active.runs.insert(key, run);
+        }
+    }
+
+    fn apply_append(
+        &mut self,
+        base: &dyn Base,
+        at: FrameAt,
+        head: &FrameHead,
+        entry: &EntryHead,
+        data: u64,
+        end: u64,
+    ) -> Result<(), Error> {
+        let frame = self.active.frames;
+        let one = run_of(at, head, entry, end);
+        let mut tail = self.take_tail(base, entry.partition)?;
+        let open = match tail.run {
+            Some(open) if open.takes(entry.base, &one, frame) => open.extended(&one),
+            _ => OpenRun {
+                base: entry.base,
+                run: one,
+                first_frame: frame,
+            },
+        };
+        tail.run = Some(open);
+        let key = LogKey::run(entry.partition, open.base);
+        self.layers.put(key, LogValue::Run(open.run));
+        self.note_run(key, open.run);
+        self.add_to_slice(&mut tail, entry.partition, entry.base, &one);
+        tail.bounds.log.next_offset = tail.bounds.log.next_offset.max(entry.next);
+        tail.bounds.log.leader_epoch = entry.leader_epoch.or(tail.bounds.log.leader_epoch);
+        let mark = Mark {
+            base: entry.base,
+            next: entry.next,
+            segment: at.segment,
+            position: data,
+            bytes: entry.bytes,
+        };
+        self.mark(&mut tail, mark);
+        self.put_tail(entry.partition, tail);
+        Ok(())
+    }
+
+    fn apply_run(&mut self, base: &dyn Base, of: &FooterRun) -> Result<(), Error> {
+        let mut tail = self.take_tail(base, of.partition)?;
+        self.layers
+            .put(LogKey::run(of.partition, of.base), LogValue::Run(of.run));
+        tail.run = None;
+        self.add_to_slice(&mut tail, of.partition, of.base, &of.run);
+        tail.bounds.log.next_offset = tail.bounds.log.next_offset.max(of.run.next);
+        tail.bounds.log.leader_epoch = of.run.leader_epoch.or(tail.bounds.log.leader_epoch);
+        self.put_tail(of.partition, tail);
+        Ok(())
+    }
+
+    fn add_to_slice(&mut self, tail: &mut Tail, partition: PartitionId, base: Offset, one: &Run) {
+        let bytes = u64::from(one.bytes);
+        let (slice, new) = match tail.slice {
+            Some(slice) if slice.segment == one.segment && slice.next_offset == base => {
+                let grown = Slice {
+                    next_offset: one.next,
+                    bytes: slice.bytes + bytes,
+                    max_timestamp: slice.max_timestamp.max(one.max_timestamp),
+                    append_ms: slice.append_ms.max(one.append_ms),
+                    ..slice
+                };
+                (grown, 0)
+            }
+            _ => (slice_of(base, one), 1),
+        };
+        tail.slice = Some(slice);
+        tail.bounds.live_bytes += bytes;
+        self.layers.put(
+            LogKey::slice(partition, slice.first_offset),
+            LogValue::Slice(slice),
+        );
+        self.count_live(one.segment, new, bytes as i64);
+    }
+
+    fn count_live(&mut self, id: SegmentId, slices: i64, bytes: i64) {
+        let Some(segment) = self.segments.get_mut(&id) else {
+            return;
+        };
+        segment.live_slices = segment.live_slices.saturating_add_signed(slices);
+        segment.live_bytes = segment.live_bytes.saturating_add_signed(bytes);
+        let segment = *segment;
+        self.layers
+            .put(LogKey::segment(id), LogValue::Segment(segment));
+    }
+
+    fn apply_fact(
+        &mut self,
+        base: &dyn Base,
+        fact: &EntryHead,
+        cold: &ColdRuns,
+    ) -> Result<(), Error> {
+        if fact.cold_segment().is_some() {
+            return self.apply_replaced(base, fact, cold);
+        }
+        let drop_all = fact.kind == EntryKind::Drop;
+        let start = if drop_all {
+            Offset(i64::MAX)
+        } else {
+            fact.base
+        };
+        let mut tail = self.take_tail(base, fact.partition)?;
+        let slices = slices_between(
+            &Merged {
+                layers: &self.layers,
+                base,
+            },
+            fact.partition,
+            Offset::ZERO,
+            start,
+        )?;
+        for slice in slices
+            .iter()
+            .filter(|slice| drop_all || slice.next_offset <= start)
+        {
+            self.layers
+                .remove(LogKey::slice(fact.partition, slice.first_offset));
+            self.count_live(slice.segment, -1, -(slice.bytes as i64));
+            tail.bounds.live_bytes = tail.bounds.live_bytes.saturating_sub(slice.bytes);
+            if tail
+                .slice
+                .is_some_and(|open| open.first_offset == slice.first_offset)
+            {
+                (tail.slice, tail.run) = (None, None);
+            }
+        }
+        if drop_all {
+            self.layers.remove(LogKey::bounds(fact.partition));
+            let dropped = Some(fact.partition).filter(|id| !id.is_reserved());
+            self.newest_partition = self.newest_partition.max(dropped);
+            return Ok(());
+        }
+        let log = &mut tail.bounds.log;
+        log.log_start = log.log_start.max(start);
+        if log.next_offset <= start {
+            log.next_offset = start;
+            log.leader_epoch = fact.leader_epoch.or(log.leader_epoch);
+            (tail.slice, tail.run) = (None, None);
+        }
+        self.put_tail(fact.partition, tail);
+        Ok(())
+    }
+}
+
+fn slice_of(base: Offset, run: &Run) -> Slice {
+    Slice {
+        segment: run.segment,
+        first_offset: base,
+        next_offset: run.next,
+        bytes: u64::from(run.bytes),
+        max_timestamp: run.max_timestamp,
+        append_ms: run.append_ms,
+        oldest_ms: run.append_ms,
+    }
+}
+
+/// Slices whose first offset is in `from..until`.
+fn slices_between<L: HasLayers>(
+    merged: &Merged<'_, L>,
+    partition: PartitionId,
+    from: Offset,
+    until: Offset,
+) -> Result<Vec<Slice>, Error> {
+    let mut found = Vec::new();
+    let (low, high) = (
+        LogKey::slice(partition, from),
+        LogKey::slice(partition, until),
+    );
+    merged.scan(low, high, &mut |key, value| {
+        if let LogValue::Slice(slice) = value
+            && key.offset() < until
+        {
+            found.push(slice);
+        }
+        true
+    })?;
+    Ok(found)
+}

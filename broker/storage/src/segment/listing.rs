@@ -1,0 +1,201 @@
+//! What a segment holds, by its footer or by a scan of its frames.
+
+use bytes::Bytes;
+use sedge_protocol::ids::{Offset, PartitionId};
+
+use super::scan::{Found, Scanner, read};
+use crate::api::Wait;
+use crate::disk::{SegmentFile, bytes_of};
+use crate::error::{Error, io_error};
+use crate::format::{
+    EntryHead, Footer, FooterRun, FrameAt, FrameHead, SEGMENT_HEADER_BYTES, TRAILER_BYTES, run_of,
+};
+use crate::ids::{SegmentId, Sequence};
+
+/// The footer of a segment file, where it is sealed and whole.
+pub(crate) fn read_footer(
+    file: &dyn SegmentFile,
+    id: SegmentId,
+    generation: u64,
+) -> Result<Option<Footer>, Error> {
+    let failed = |source| io_error("read a segment", source);
+    let length = file.bytes().map_err(failed)?;
+    let Some(trailer_at) = length.checked_sub(TRAILER_BYTES) else {
+        return Ok(None);
+    };
+    let trailer = file
+        .read_at(trailer_at, TRAILER_BYTES as usize)
+        .map_err(failed)?;
+    let Some(whole) = Footer::peek(&trailer) else {
+        return Ok(None);
+    };
+    let Some(at) = length.checked_sub(whole) else {
+        return Ok(None);
+    };
+    let bytes = file.read_at(at, whole as usize).map_err(failed)?;
+    let footer = Footer::decode(&bytes, id, generation);
+    Ok(footer.filter(|footer| footer.frames_end == at))
+}
+
+type Contents = (Vec<FooterRun>, Vec<EntryHead>);
+
+/// What a segment holds, from its footer or by a scan of its heads.
+pub(crate) fn contents(
+    file: &dyn SegmentFile,
+    id: SegmentId,
+    generation: u64,
+    end: u64,
+) -> Result<Contents, Error> {
+    if let Some(footer) = read_footer(file, id, generation)? {
+        return Ok((footer.runs, footer.facts));
+    }
+    Ok(listed(file, id, generation, end)?.0)
+}
+
+/// What frames up to `end` hold. `None` where some of them are damaged: a footer would hide that.
+pub(crate) fn whole_contents(
+    file: &dyn SegmentFile,
+    id: SegmentId,
+    generation: u64,
+    end: u64,
+) -> Result<Option<Contents>, Error> {
+    let (contents, is_whole) = listed(file, id, generation, end)?;
+    Ok(is_whole.then_some(contents))
+}
+
+/// What the frames of a segment without a footer say.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// The one that goes with them.
+    pub footer: Footer,
+    /// None of them is damaged, as far as they go.
+    pub is_whole: bool,
+    /// Behind them lies what is left of the footer of a cold segment, so they are all there. A file
+    /// that was cut between two frames has nothing there, and one that was cut in a frame has
+    /// something else.
+    pub had_footer: bool,
+}
+
+/// The frames of a segment that was full once, and has no footer that can be read.
+pub(crate) fn list_frames(
+    file: &dyn SegmentFile,
+    id: SegmentId,
+    generation: u64,
+) -> Result<Listed, Error> {
+    let bytes = bytes_of(file)?;
+    let (mut runs, mut facts) = (Vec::new(), Vec::new());
+    let (mut is_whole, mut last_sequence) = (true, Sequence(0));
+    // The rows of a frame whose body is damaged are known, and so is where the next one begins.
+    let mut scanner = Scanner::new(file, generation, SEGMENT_HEADER_BYTES, bytes);
+    let frames_end = loop {
+        match scanner.next()? {
+            Found::Frame { position, head, .. } => {
+                last_sequence = head.sequence;
+                list_frame(id, position, &head, &mut runs, &mut facts);
+            }
+            Found::Hole { .. } => is_whole = false,
+            Found::End { position, .. } => break position,
+        }
+    };
+    let footer = Footer {
+        generation,
+        last_sequence,
+        frames_end,
+        runs,
+        facts,
+    };
+    let expected = footer.encode();
+    let rest = read(file, frames_end, expected.len() + 1, Wait::ForDisk)?;
+    let same = rest.iter().zip(&expected).filter(|(a, b)| a == b).count();
+    let is_footer = |rest: &Bytes| {
+        let share = rest.len() - rest.len() / FOOTER_DAMAGED_SHARE;
+        !rest.is_empty() && rest.len() <= expected.len() && same >= share
+    };
+    Ok(Listed {
+        had_footer: is_footer(&rest),
+        footer,
+        is_whole,
+    })
+}
+
+/// At most one byte in so many of what is taken for a footer is not as it was.
+const FOOTER_DAMAGED_SHARE: usize = 4;
+
+fn listed(
+    file: &dyn SegmentFile,
+    id: SegmentId,
+    generation: u64,
+    end: u64,
+) -> Result<(Contents, bool), Error> {
+    let (mut runs, mut facts) = (Vec::new(), Vec::new());
+    let mut is_whole = true;
+    let mut scanner = Scanner::new(file, generation, SEGMENT_HEADER_BYTES, end);
+    loop {
+        match scanner.next()? {
+            Found::Frame { position, head, .. } => {
+                list_frame(id, position, &head, &mut runs, &mut facts);
+            }
+            Found::Hole { .. } => is_whole = false,
+            Found::End { position, .. } => {
+                return Ok(((runs, facts), is_whole && position == end));
+            }
+        }
+    }
+}
+
+fn list_frame(
+    segment: SegmentId,
+    position: u64,
+    head: &FrameHead,
+    runs: &mut Vec<FooterRun>,
+    facts: &mut Vec<EntryHead>,
+) {
+    let at = FrameAt { segment, position };
+    let end = position + head.frame_bytes();
+    for entry in &head.entries {
+        if entry.has_batches() {
+            let run = run_of(at, head, entry, end);
+            runs.push(FooterRun {
+                partition: entry.partition,
+                base: entry.base,
+                run,
+            });
+        } else {
+            facts.push(*entry);
+        }
+    }
+}
+
+/// A cold segment that something points at and that ends before its footer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CutShort {
+    pub frames_end: u64,
+    /// A cold segment is written partition by partition, so what a partition before the last one
+    /// has is all there.
+    last_partition: Option<PartitionId>,
+}
+
+impl CutShort {
+    /// Of the footer that goes with the frames that are there.
+    pub fn of(footer: &Footer) -> Self {
+        Self {
+            frames_end: footer.frames_end,
+            last_partition: footer.runs.last().map(|of| of.partition),
+        }
+    }
+
+    /// From where on a stretch may lack something, of which the segment has batches up to `there`,
+    /// if any.
+    pub fn lacks_from(
+        &self,
+        partition: PartitionId,
+        base: Offset,
+        there: Option<Offset>,
+    ) -> Option<Offset> {
+        match there {
+            None => Some(base),
+            Some(there) if self.last_partition == Some(partition) => Some(there),
+            Some(_) => None,
+        }
+    }
+}

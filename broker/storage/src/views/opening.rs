@@ -1,0 +1,35 @@
+//! Views that end the process which opens them.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, io_error};
+use crate::limits;
+
+/// Damaged views may end the process that opens them, as fjall asserts what it reads. This counts
+/// the starts that did not come to their end; behind two of them in a row, the views are made anew.
+pub(crate) struct ViewsOpening {
+    path: PathBuf,
+    failed: usize,
+}
+
+impl ViewsOpening {
+    pub fn begin(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join("views.opening");
+        let failed = std::fs::read(&path).map_or(0, |marks| marks.len());
+        match std::fs::write(&path, vec![b'.'; failed + 1])
+            .map_err(|source| io_error("note that the views are opened", source))
+        {
+            // Such a disk is opened too.
+            Ok(()) | Err(Error::Full | Error::ReadOnly) => Ok(Self { path, failed }),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.failed >= limits::VIEWS_OPENED_MAX
+    }
+
+    pub fn end(&self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
