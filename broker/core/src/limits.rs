@@ -56,3 +56,7 @@ pub const SNAPSHOT_BATCH_BYTES: usize = 64 << 10;
 
 /// Records of such a batch, for the same reason.
 pub const SNAPSHOT_BATCH_RECORDS_MAX: i32 = 1_000;
+
+/// Leader epochs remembered while headers are replayed: of as many partitions as a node has at
+/// most, in some MiB that are free again when the broker is ready.
+pub const REPLAYED_EPOCHS_MAX: usize = 1 << 17;

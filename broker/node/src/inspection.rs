@@ -13,10 +13,10 @@ use sedge_protocol::records::Records;
 use sedge_storage::doctor::{Doctor, Finding, Held, Inspect, Kind};
 use sedge_storage::{Error, LostRange};
 
-use crate::broker::random_uuid;
 use crate::coordinator::OFFSETS_TOPIC;
 use crate::metadata_repair::{self, Seen};
 use crate::plugin_topic;
+use crate::random::random_uuid;
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
 

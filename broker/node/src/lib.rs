@@ -33,6 +33,7 @@ pub mod plugin_topic;
 pub mod plugins;
 pub mod process;
 pub mod producer_ids;
+pub mod random;
 pub mod runtime;
 pub mod serve;
 pub mod signals;

@@ -96,10 +96,6 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// Bytes read at once when an internal topic is replayed.
 pub const REPLAY_READ_BYTES: usize = 1 << 20;
 
-/// Leader epochs remembered while the log is replayed: of as many partitions as a node has at most,
-/// in some MiB that are free again when it is ready.
-pub const REPLAYED_EPOCHS_MAX: usize = 1 << 17;
-
 /// Largest decompressed size of a batch that a filter sees. A bomb ends here.
 pub const FILTER_BATCH_BYTES_MAX: usize = 16 << 20;
 

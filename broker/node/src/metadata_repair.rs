@@ -11,11 +11,11 @@ use sedge_protocol::records::Records;
 use sedge_storage::doctor::Report;
 use sedge_storage::{Commit, Entry, Error, LogStore, Room, Store, Urgency};
 
-use crate::broker::random_uuid;
 use crate::config::Config;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
 use crate::metadata_log;
+use crate::random::random_uuid;
 use crate::start;
 
 /// What whole batches say that is of use here.

@@ -131,7 +131,7 @@ mod tests {
     fn bodies_are_judged_alike_wherever_they_are_opened() {
         let node = TestBroker::start(&[]);
         node.create_topic("t", &[]);
-        let image = node.broker.metadata.load();
+        let image = node.broker.log.metadata.load();
         let topic = image.topic("t").unwrap();
         let openers = &node.broker.openers;
         let sizes = [(10, true), (2000, true), (10_000, false), (30_000, true)];

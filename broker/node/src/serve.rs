@@ -4,8 +4,9 @@
 use std::io::Write as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use async_executor::Task;
 use async_io::Timer;
 use futures_lite::future;
 use log::{error, info, warn};
@@ -13,24 +14,20 @@ use sedge_core::metadata::{Command, Image};
 use sedge_storage::OpenReport;
 
 use crate::broker::Broker;
-use crate::cleaner;
+use crate::cleaner::{self, Pace};
 use crate::config::{Config, Durability};
 use crate::console;
-use crate::coordinator;
+use crate::coordinator::{self, Journal, Unwritten};
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::handlers::Handlers;
-use crate::limits::{LOGBOOK_ENTER_EVERY, SHUTDOWN_GRACE, VIEWS_FLUSH_EVERY};
-use crate::mirror::{LinkTopics, Mirror};
+use crate::limits::SHUTDOWN_GRACE;
+use crate::mirror::{Local, Mirror};
 use crate::net::listener::{self, Listener};
-use crate::plugins;
+use crate::plugins::watch;
 use crate::signals::Signals;
 use crate::start::{Opened, ServeError, Started};
-use crate::upkeep::disk_cap;
-use crate::upkeep::orphans;
-use crate::upkeep::producer_expiry;
-use crate::upkeep::retention;
-use crate::upkeep::scrub;
+use crate::upkeep::{self, scrub};
 
 /// Serves until a signal, then shuts down in order.
 ///
@@ -60,7 +57,7 @@ struct Running {
     mirror: Mirror,
     kafka: String,
     console: String,
-    tasks: Vec<async_executor::Task<()>>,
+    tasks: Vec<Task<()>>,
 }
 
 impl Running {
@@ -83,39 +80,8 @@ impl Running {
             .first()
             .and_then(|listener| listener.local_addr().ok());
         let kafka = local.map_or_else(String::new, |address| address.to_string());
-        plugins::watch::start(&broker).map_err(ServeError::Store)?;
-        let mut tasks = background(&broker);
-        let copied = broker.config.links.iter().map(LinkTopics::of).collect();
-        tasks.push(
-            broker
-                .runtime
-                .spawn(disk_cap::run(Arc::clone(&broker), copied)),
-        );
-        tasks.push(
-            broker
-                .runtime
-                .spawn(plugins::watch::run(Arc::clone(&broker))),
-        );
-        tasks.push(
-            broker
-                .runtime
-                .spawn(plugins::watch::release(Arc::clone(&broker))),
-        );
-        tasks.push(
-            broker
-                .runtime
-                .spawn(plugins::watch::tell(Arc::clone(&broker))),
-        );
-        tasks.push(
-            broker
-                .runtime
-                .spawn(coordinator::write(Arc::clone(&broker), unwritten)),
-        );
-        tasks.push(
-            broker
-                .runtime
-                .spawn(coordinator::keep_time(Arc::clone(&broker))),
-        );
+        watch::start(&broker.plugins, &broker.log).map_err(ServeError::Store)?;
+        let mut tasks = background(&broker, unwritten);
         for listener in listeners {
             let (net, service) = (Arc::clone(&broker.net), Handlers(Arc::clone(&broker)));
             tasks.push(
@@ -131,7 +97,7 @@ impl Running {
             tasks.push(broker.runtime.spawn(async move { match serving.await {} }));
             address.map_or_else(|_| String::new(), |address| address.to_string())
         });
-        let mirror = Mirror::start(&broker);
+        let mirror = mirror(&broker);
         Ok(Self {
             broker,
             writer,
@@ -179,9 +145,10 @@ impl Running {
         if future::or(stopped, over).await.is_err() {
             error!(target: "sedge", "the writer thread panicked");
         }
-        broker.logbook.enter(&broker);
-        broker.logbook.save(&broker.clock, broker.clock.append_ms());
-        let store = Arc::clone(&broker.store);
+        let log = &broker.log;
+        broker.logbook.enter(&log.clock, &*log.store);
+        broker.logbook.save(&log.clock, log.clock.append_ms());
+        let store = Arc::clone(&log.store);
         if let Err(failure) = blocking::unblock(move || store.close()).await {
             error!(
                 target: "sedge",
@@ -259,50 +226,44 @@ fn raise_leader_epoch(broker: &Broker) -> Result<(), ServeError> {
     }
 }
 
-fn background(broker: &Arc<Broker>) -> Vec<async_executor::Task<()>> {
-    let mut tasks = Vec::new();
-    let views = Arc::clone(broker);
-    tasks.push(broker.runtime.spawn(async move {
-        loop {
-            Timer::after(VIEWS_FLUSH_EVERY).await;
-            if let Some(room) = views.storage.probe_room() {
-                views.writer.probe(room);
-            }
-            let store = Arc::clone(&views.store);
-            let (flushed, evicted) =
-                blocking::unblock(move || (store.flush_views(), store.evict_spares())).await;
-            if let Err(failure) = flushed {
-                warn!(target: "sedge::views", "not flushed: {failure}; trying again");
-            }
-            if let Err(failure) = evicted {
-                warn!(target: "sedge::retention", "a spare segment file stays: {failure}");
-            }
-        }
-    }));
-    let flushing = Arc::clone(broker);
-    if broker.config.durability == Durability::Interval {
-        tasks.push(broker.runtime.spawn(async move {
-            loop {
-                Timer::after(Duration::from_millis(flushing.config.flush_ms)).await;
-                flushing.writer.flush_if_dirty();
-            }
-        }));
-    }
-    tasks.push(broker.runtime.spawn(retention::run(Arc::clone(broker))));
-    let keeping = Arc::clone(broker);
-    tasks.push(broker.runtime.spawn(async move {
-        loop {
-            Timer::after(LOGBOOK_ENTER_EVERY).await;
-            let broker = Arc::clone(&keeping);
-            blocking::unblock(move || broker.logbook.enter(&broker)).await;
-        }
-    }));
-    tasks.push(broker.runtime.spawn(cleaner::run(Arc::clone(broker))));
-    tasks.push(broker.runtime.spawn(scrub::run(Arc::clone(broker))));
-    tasks.push(broker.runtime.spawn(orphans::tell(Arc::clone(broker))));
-    let expiring = producer_expiry::run(Arc::clone(broker));
-    tasks.push(broker.runtime.spawn(expiring));
+/// Starts what runs beside the connections: the upkeep, the cleaner, plugins and the coordinator.
+fn background(broker: &Broker, unwritten: Unwritten) -> Vec<Task<()>> {
+    let Broker {
+        config,
+        runtime,
+        log,
+        writer,
+        logbook,
+        groups,
+        plugins,
+        ..
+    } = broker;
+    let with_log = || Arc::clone(log);
+    let pace = Pace::new(with_log(), writer.clone(), Arc::clone(logbook), config);
+    let journal = Journal {
+        log: with_log(),
+        writer: writer.clone(),
+    };
+    let mut tasks = upkeep::start(log, writer, groups, logbook, config, runtime);
+    tasks.extend([
+        runtime.spawn(cleaner::run(pace)),
+        runtime.spawn(watch::run(Arc::clone(plugins), with_log())),
+        runtime.spawn(watch::release(Arc::clone(plugins), with_log())),
+        runtime.spawn(watch::tell(Arc::clone(plugins))),
+        runtime.spawn(coordinator::write(Arc::clone(groups), journal, unwritten)),
+        runtime.spawn(coordinator::keep_time(Arc::clone(groups), with_log())),
+    ]);
     tasks
+}
+
+fn mirror(broker: &Broker) -> Mirror {
+    let local = Local {
+        log: Arc::clone(&broker.log),
+        groups: Arc::clone(&broker.groups),
+        runtime: broker.runtime.clone(),
+        cluster_id: broker.cluster_id.clone(),
+    };
+    Mirror::start(&broker.config.links, &local)
 }
 
 fn tell(report: &OpenReport, image: &Image) {

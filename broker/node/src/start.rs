@@ -17,11 +17,11 @@ use crate::broker::{Broker, Parts};
 use crate::config::Config;
 use crate::coordinator::{self, Restored, Unwritten};
 use crate::failure::{Exit, Failure};
+use crate::log::Log;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
 use crate::metadata_log;
 use crate::metrics::Metrics;
-use crate::plugins::Plugins;
 use crate::runtime::Runtime;
 use crate::upkeep::logbook::{self, Logbook};
 use crate::writer::{ActivePartitions, State, Writer};
@@ -153,7 +153,7 @@ impl Opened {
                 .map_err(ServeError::Store)?;
         let (saved, wear) = logbook::read(&config.data).unzip();
         let clock = Clock::start(saved.as_ref(), report.newest_append_ms);
-        let logbook = Logbook::start(&config.data, wear, &clock);
+        let logbook = Logbook::start(&config.data, &config.disk, wear, &clock);
         let defaults = BrokerDefaults::new(&config.broker);
         let mut metadata = MetadataMachine::new(NodeId(config.node_id), defaults);
         metadata_log::replay(&store, &mut metadata).map_err(ServeError::Metadata)?;
@@ -191,17 +191,20 @@ impl Opened {
         };
         let (writer, queue) = Writer::new();
         let metrics = Arc::new(Metrics::default());
+        let log = Arc::new(Log::new(
+            Arc::new(self.store),
+            metadata.image().clone(),
+            self.clock,
+            config.durability,
+            metrics,
+        ));
         let broker = Arc::new(Broker::new(Parts {
             cluster_id: self.cluster_id,
             runtime: Runtime::start(config.num_network_threads).map_err(system)?,
-            clock: self.clock,
+            log: Arc::clone(&log),
             logbook: self.logbook,
-            store: Arc::new(self.store),
-            image: metadata.image().clone(),
             groups: self.groups.coordinator,
-            writer,
-            plugins: Plugins::new(&config, Arc::clone(&metrics)),
-            metrics,
+            writer: writer.clone(),
             config,
         }));
         let state = State {
@@ -211,7 +214,7 @@ impl Opened {
             segment: None,
         };
         Ok(Started {
-            writer: Writer::start(Arc::clone(&broker), state, queue).map_err(system)?,
+            writer: writer.start(log, state, queue).map_err(system)?,
             broker,
             report: self.report,
             unwritten: self.groups.unwritten,

@@ -19,14 +19,14 @@ const PARTITIONS_MEASURED_MAX: u32 = 2_000;
 
 impl Source for Broker {
     fn status(&self) -> Status {
-        let usage = self.store.usage();
+        let usage = self.log.store.usage();
         self.metrics
             .connections
             .set(self.net.open_connections() as i64);
         self.metrics.fsyncs.set(usage.syncs);
         self.metrics.view_flushes.set(usage.view_flushes);
         let mut measured = 0;
-        let image = self.metadata.load();
+        let image = self.log.metadata.load();
         let topics = image.topics().map(|topic| {
             measured += topic.partition_count() as u32;
             self.topic_status(topic, measured <= PARTITIONS_MEASURED_MAX)
@@ -46,7 +46,7 @@ impl Source for Broker {
                 written_bytes: usage.log_bytes_written + usage.view_bytes_written,
                 payload_bytes: usage.payload_bytes_written,
                 disk: self.disk_status(&usage),
-                damaged_places: self.store.damaged().len() as u64,
+                damaged_places: self.log.store.damaged().len() as u64,
                 degraded: self.degraded(usage.degraded),
             },
         }
@@ -54,7 +54,7 @@ impl Source for Broker {
 
     fn ready(&self) -> Result<(), String> {
         // The console answers when the log is open and the listeners are bound.
-        match self.storage.refusing() {
+        match self.log.storage.refusing() {
             Some(what) => Err(format!("{what}: produce is refused, reads go on")),
             None => Ok(()),
         }
@@ -67,7 +67,7 @@ impl Source for Broker {
                         `sedge doctor --repair metadata`";
             warnings.push(what.to_owned());
         }
-        let unready = self.plugins.unready(&self.metadata.load());
+        let unready = self.plugins.unready(&self.log.metadata.load());
         let more = unready.len().saturating_sub(UNREADY_NAMED_MAX);
         let named = unready.iter().take(UNREADY_NAMED_MAX);
         warnings.extend(named.map(ToString::to_string));
@@ -102,11 +102,11 @@ fn reachable(listener: &ListenerConfig) -> String {
 
 impl Broker {
     fn disk_status(&self, usage: &Usage) -> DiskStatus {
-        let books = self.logbook.enter(self);
+        let books = self.logbook.enter(&self.log.clock, &*self.log.store);
         let produced = usage.payload_bytes_written;
         DiskStatus {
             used_bytes: disk_cap::used_bytes(usage),
-            cap_bytes: disk_cap::cap_bytes(self, usage),
+            cap_bytes: disk_cap::cap_bytes(usage, &self.config.disk),
             segments_recycled: usage.segments_recycled,
             written_bytes: books.wear.written_bytes,
             day_bytes: books.wear.day_bytes,
@@ -127,11 +127,11 @@ impl Broker {
         };
         // Asked of the store: the table of touched partitions is not to grow by looking.
         for partition in topic.partitions().filter(|_| measure) {
-            if let Ok(bounds) = self.store.bounds(partition) {
+            if let Ok(bounds) = self.log.store.bounds(partition) {
                 let records = bounds.next_offset.get() - bounds.log_start.get();
                 status.records += records.max(0) as u64;
             }
-            status.bytes += self.store.partition_bytes(partition).unwrap_or(0);
+            status.bytes += self.log.store.partition_bytes(partition).unwrap_or(0);
         }
         status
     }
@@ -164,7 +164,7 @@ impl Broker {
     }
 
     fn degraded(&self, views: bool) -> Option<String> {
-        if let Some(what) = self.storage.refusing() {
+        if let Some(what) = self.log.storage.refusing() {
             return Some(format!("{what}: produce is refused, reads go on"));
         }
         let what = "the views cannot be written: see the log; nothing is lost";

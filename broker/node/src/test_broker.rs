@@ -17,10 +17,10 @@ use sedge_storage::{Commit, Entry, LogStore, Recovery as _};
 use crate::broker::{Broker, Parts};
 use crate::config::{self, Config, Flags};
 use crate::coordinator;
+use crate::log::Log;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
 use crate::metrics::Metrics;
-use crate::plugins::Plugins;
 use crate::runtime::Runtime;
 use crate::start::{Opened, Started};
 use crate::upkeep::logbook::Logbook;
@@ -57,7 +57,7 @@ impl TestBroker {
     /// Stops, and starts on what is in the directory, with its views or without.
     pub fn restart(mut self, without_views: bool) -> Self {
         self.stop();
-        self.broker.store.close().unwrap();
+        self.broker.log.store.close().unwrap();
         let (directory, settings) = (Arc::clone(&self.directory), self.settings.clone());
         // The lock goes with the last who has the store.
         drop(self);
@@ -88,7 +88,7 @@ impl TestBroker {
     }
 
     pub fn partition(&self, topic: &str) -> PartitionId {
-        let image = self.broker.metadata.load();
+        let image = self.broker.log.metadata.load();
         let topic = image.topic(topic).unwrap();
         topic.partitions().next().unwrap()
     }
@@ -96,12 +96,12 @@ impl TestBroker {
     /// Writes a batch past the handlers and the writer, which refuse what no client may send yet,
     /// with the views that a start makes of it. To partitions to which nothing else writes.
     pub fn write_past(&self, id: PartitionId, mut batch: Batch) {
-        let store = &*self.broker.store;
+        let store = &*self.broker.log.store;
         batch
             .header
             .set_base_offset(store.bounds(id).unwrap().next_offset);
         let next = batch.header.next_offset();
-        let append_ms = self.broker.clock.append_ms();
+        let append_ms = self.broker.log.clock.append_ms();
         let updates =
             HeaderReplay::default().replay(store, id, std::slice::from_ref(&batch), append_ms);
         let commit = Commit {
@@ -114,7 +114,7 @@ impl TestBroker {
         };
         store.append(commit).unwrap();
         store.sync().unwrap();
-        let partition = self.broker.partitions.get(store, id).unwrap();
+        let partition = self.broker.log.partition(id).unwrap();
         partition.publish_high_watermark(next);
     }
 
@@ -140,18 +140,21 @@ pub fn on_store(store: Arc<dyn LogStore>) -> (Arc<Broker>, State) {
     let clock = Clock::start(None, None);
     let settings = GroupConfig::of(metadata.image().defaults());
     let groups = coordinator::restore(&*store, metadata.image(), settings, clock.now()).unwrap();
-    let metrics = Arc::new(Metrics::default());
+    let logbook = Logbook::start(&config.data, &config.disk, None, &clock);
+    let log = Log::new(
+        store,
+        metadata.image().clone(),
+        clock,
+        config.durability,
+        Arc::new(Metrics::default()),
+    );
     let broker = Broker::new(Parts {
         cluster_id: "test".to_owned(),
         runtime: Runtime::start(1).unwrap(),
-        logbook: Logbook::start(&config.data, None, &clock),
-        clock,
-        store,
-        image: metadata.image().clone(),
+        log: Arc::new(log),
+        logbook,
         groups: groups.coordinator,
         writer: Writer::new().0,
-        plugins: Plugins::new(&config, Arc::clone(&metrics)),
-        metrics,
         config,
     });
     let state = State {

@@ -2,6 +2,7 @@
 //! next, what its producers wrote.
 
 mod check;
+pub mod derive;
 pub mod producers;
 
 use alloc::string::String;

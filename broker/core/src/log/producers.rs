@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::BatchHeader;
-use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
+use sedge_protocol::ids::{Offset, ProducerEpoch, ProducerId};
 
 use super::AppendError;
 use crate::limits::{PRODUCER_BATCHES_KEPT, PRODUCERS_PER_PARTITION_MAX};
@@ -309,36 +309,8 @@ fn out_of_order(range: &SequenceRange, why: &str) -> AppendError {
     )
 }
 
-/// Bytes of a view's key: partition, then producer, both big-endian.
-const KEY_BYTES: usize = 4 + 8;
 const BATCH_BYTES: usize = 4 + 4 + 8 + 8;
 const HEAD_BYTES: usize = 2 + 8;
-
-/// The key of a producer's entry in the view.
-#[must_use]
-pub fn view_key(partition: PartitionId, producer: ProducerId) -> Vec<u8> {
-    let mut key = Vec::with_capacity(KEY_BYTES);
-    key.extend_from_slice(&partition.get().to_be_bytes());
-    key.extend_from_slice(&producer.get().to_be_bytes());
-    key
-}
-
-/// The producer that a view's key is of.
-#[must_use]
-pub fn producer_of_key(key: &[u8]) -> Option<ProducerId> {
-    parse_view_key(key).map(|(_, producer)| producer)
-}
-
-/// What [`view_key`] was made of.
-#[must_use]
-pub fn parse_view_key(key: &[u8]) -> Option<(PartitionId, ProducerId)> {
-    let (partition, producer) = key.split_first_chunk::<4>()?;
-    let producer = i64::from_be_bytes(*producer.first_chunk()?);
-    Some((
-        PartitionId(u32::from_be_bytes(*partition)),
-        ProducerId(producer),
-    ))
-}
 
 impl ProducerEntry {
     /// When it last wrote, by the append clock.
@@ -655,9 +627,6 @@ mod tests {
             assert_eq!(ProducerEntry::decode(&value[..cut]), None);
         }
         assert_eq!(ProducerEntry::decode(&value[..value.len() - 1]), None);
-        let key = view_key(PartitionId(3), ProducerId(7));
-        assert_eq!(parse_view_key(&key), Some((PartitionId(3), ProducerId(7))));
-        assert_eq!(parse_view_key(&key[..11]), None);
     }
 
     #[test]

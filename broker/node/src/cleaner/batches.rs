@@ -54,7 +54,7 @@ impl<'a> Batches<'a> {
             if self.next >= self.until {
                 return Ok(None);
             }
-            let store = &self.pace.broker.store;
+            let store = &self.pace.log.store;
             let read = store.read(self.partition, self.next, self.until, READ_BYTES)?;
             if read.is_empty() {
                 return Ok(None);

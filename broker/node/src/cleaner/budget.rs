@@ -11,12 +11,13 @@ use crate::upkeep::disk_cap;
 
 /// Whether more was written in the day under way than it may be. Said when it changes.
 pub fn is_spent(pace: &Pace) -> bool {
-    let broker = &pace.broker;
-    if broker.config.disk.budget_bytes.is_none() {
+    if pace.disk.budget_bytes.is_none() {
         return false;
     }
-    let is_spent = broker.logbook.enter(broker).is_budget_spent();
-    let waits = &broker.metrics.cleaner.waits_for_budget;
+    let log = &pace.log;
+    let books = pace.logbook.enter(&log.clock, &*log.store);
+    let is_spent = books.is_budget_spent();
+    let waits = &log.metrics.cleaner.waits_for_budget;
     let did_wait = waits.get() != 0;
     waits.set(i64::from(is_spent));
     match (did_wait, is_spent) {
@@ -33,5 +34,5 @@ pub fn is_spent(pace: &Pace) -> bool {
 
 /// Whether emptying segments has to wait.
 pub fn holds_sweep(pace: &Pace) -> bool {
-    is_spent(pace) && !disk_cap::is_room_short(&pace.broker)
+    is_spent(pace) && !disk_cap::is_room_short(&pace.log.store.usage(), &pace.disk)
 }

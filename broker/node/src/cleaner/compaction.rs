@@ -10,7 +10,7 @@ use sedge_core::cleaner::{
     Compactable, CompactionPolicy, Filter, Filtered, KeyOffsets, LastBatches, LogFacts, SliceFacts,
     TransactionScan, Transactions, assess, is_due,
 };
-use sedge_core::log::producers::{self, ProducerEntry};
+use sedge_core::log::derive;
 use sedge_core::metadata::Topic;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 use sedge_storage::{ColdSegment, Entry, Error, Slice, View};
@@ -45,7 +45,7 @@ struct Found {
 
 /// The dirtiest first, until none is due.
 pub fn round(pace: &Pace, set_aside: &mut SetAside) {
-    let metrics = &pace.broker.metrics.cleaner;
+    let metrics = &pace.log.metrics.cleaner;
     let mut may_roll = true;
     // Due for what lies behind an open transaction, which may stay open for long.
     let mut undecided = BTreeSet::new();
@@ -53,7 +53,7 @@ pub fn round(pace: &Pace, set_aside: &mut SetAside) {
         let mut found = look(pace, set_aside);
         if may_roll && found.needs_roll {
             may_roll = false;
-            pace.broker.writer.roll();
+            pace.writer.roll();
             // What that made due is overdue already, and does not wait for the next round.
             found = look(pace, set_aside);
         }
@@ -86,13 +86,13 @@ pub fn round(pace: &Pace, set_aside: &mut SetAside) {
                 Err(_) => return,
             }
         }
-        pace.broker.writer.free();
+        pace.writer.free();
     }
 }
 
 fn look(pace: &Pace, set_aside: &mut SetAside) -> Found {
-    let image = pace.broker.metadata.load();
-    let now_ms = pace.broker.clock.append_ms();
+    let image = pace.log.metadata.load();
+    let now_ms = pace.log.clock.append_ms();
     let mut found = Found::default();
     let mut still_aside = BTreeSet::new();
     // The coordinator trims its topic itself, with its views.
@@ -138,7 +138,7 @@ fn assessed(
     policy: &CompactionPolicy,
     now_ms: i64,
 ) -> Result<Option<Compactable>, Error> {
-    let store = &*pace.broker.store;
+    let store = &*pace.log.store;
     let bounds = store.bounds(id)?;
     if bounds.next_offset <= bounds.compacted_until.max(bounds.log_start) {
         return Ok(None);
@@ -161,7 +161,7 @@ fn assessed(
         slices: &slices,
         log_start: bounds.log_start,
         compacted_until: bounds.compacted_until,
-        last_stable_offset: pace.broker.partitions.get(store, id)?.last_stable_offset(),
+        last_stable_offset: pace.log.partition(id)?.last_stable_offset(),
     };
     Ok(Some(assess(&log, policy, now_ms)))
 }
@@ -170,7 +170,7 @@ fn assessed(
 fn compact(pace: &Pace, job: &Job) -> Result<bool, CleanError> {
     debug!(target: "sedge::cleaner", "compacting {job}");
     let dedupe_bytes = {
-        let image = pace.broker.metadata.load();
+        let image = pace.log.metadata.load();
         let bytes = image.defaults().number("log.cleaner.dedupe.buffer.size");
         usize::try_from(bytes).unwrap_or(0)
     };
@@ -193,8 +193,8 @@ fn compact(pace: &Pace, job: &Job) -> Result<bool, CleanError> {
         keys: &mapped.keys,
         transactions: mapped.transactions,
         last_batches: &last_batches,
-        log_end: pace.broker.store.bounds(job.id)?.next_offset,
-        now_ms: pace.broker.clock.append_ms(),
+        log_end: pace.log.store.bounds(job.id)?.next_offset,
+        now_ms: pace.log.clock.append_ms(),
         delete_retention_ms: job.topic.config.delete_retention_ms(),
         records_removed: 0,
         unreadable_batches: 0,
@@ -204,7 +204,7 @@ fn compact(pace: &Pace, job: &Job) -> Result<bool, CleanError> {
         job,
         end: mapped.end,
         filter,
-        segment_bytes: pace.broker.config.storage.segment_bytes,
+        segment_bytes: pace.segment_bytes,
         source_bytes: 0,
         kept_bytes: 0,
     }
@@ -257,11 +257,7 @@ fn map_keys(
 /// What became of the transactions from where the last compaction ended, and where the first one
 /// begins of which that is not known.
 fn transactions(pace: &Pace, job: &Job) -> Result<(Transactions, Option<Offset>), CleanError> {
-    let stable = pace
-        .broker
-        .partitions
-        .get(&*pace.broker.store, job.id)?
-        .last_stable_offset();
+    let stable = pace.log.partition(job.id)?.last_stable_offset();
     let mut scan = TransactionScan::default();
     let mut batches = Batches::new(pace, job.id, job.range.first_dirty, stable);
     while let Some(batch) = batches.next()? {
@@ -276,12 +272,11 @@ fn transactions(pace: &Pace, job: &Job) -> Result<(Transactions, Option<Offset>)
 /// The producers that the broker knows.
 fn last_batches(pace: &Pace, id: PartitionId) -> Result<LastBatches, Error> {
     let mut found = LastBatches::new();
-    let prefix = id.get().to_be_bytes();
-    pace.broker
+    let prefix = derive::prefix(id);
+    pace.log
         .store
         .view_scan(View::Producers, &prefix, &mut |key, value| {
-            let entry = producers::producer_of_key(key).zip(ProducerEntry::decode(value));
-            if let Some((producer, entry)) = entry {
+            if let Some((producer, entry)) = derive::producer_entry(key, value) {
                 found.insert(producer, entry.last_word());
             }
         })?;
@@ -313,7 +308,7 @@ type Row = (Offset, Offset, Option<LeaderEpoch>);
 impl Rewriting<'_> {
     fn run(mut self) -> Result<(), CleanError> {
         let pace = self.pace;
-        let store = &*pace.broker.store;
+        let store = &*pace.log.store;
         let groups = groups(&store.slices(self.job.id)?, self.end, self.segment_bytes);
         let mut left: u64 = groups.iter().map(|group| group.bytes).sum();
         let mut cold: Option<Box<dyn ColdSegment + '_>> = None;
@@ -338,14 +333,10 @@ impl Rewriting<'_> {
         }
         let (source, kept) = (self.source_bytes, self.kept_bytes);
         let removed = self.filter.records_removed;
-        pace.broker.metrics.cleaner.records_removed.add(removed);
+        pace.log.metrics.cleaner.records_removed.add(removed);
         let unreadable = self.filter.unreadable_batches;
         if unreadable > 0 {
-            pace.broker
-                .metrics
-                .cleaner
-                .unreadable_batches
-                .add(unreadable);
+            pace.log.metrics.cleaner.unreadable_batches.add(unreadable);
             warn!(
                 target: "sedge::cleaner",
                 "{}: {unreadable} batches stay as they are, because their records cannot be read; \
@@ -364,7 +355,7 @@ impl Rewriting<'_> {
     fn rewrite(&mut self, group: &Group, cold: &mut dyn ColdSegment) -> Result<Row, CleanError> {
         let (pace, id) = (self.pace, self.job.id);
         let mut epoch = None;
-        let log_start = pace.broker.store.bounds(id)?.log_start;
+        let log_start = pace.log.store.bounds(id)?.log_start;
         let mut batches = Batches::new(pace, id, group.base.max(log_start), group.next);
         cold.cut();
         while let Some(batch) = batches.next()? {
@@ -400,12 +391,7 @@ impl Rewriting<'_> {
         };
         debug!(target: "sedge::cleaner", "{}: {} rows", self.job, rows.len());
         for some in rows.chunks(COMMIT_ROWS_MAX) {
-            if !self
-                .pace
-                .broker
-                .writer
-                .replace(some.iter().map(entry).collect())
-            {
+            if !self.pace.writer.replace(some.iter().map(entry).collect()) {
                 return Err(CleanError::Refused);
             }
         }

@@ -26,8 +26,9 @@ use log::{debug, error, warn};
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::{Error, SegmentId};
 
-use crate::broker::Broker;
-use pace::{Pace, StopOnDrop};
+use crate::log::Log;
+pub use pace::Pace;
+use pace::StopOnDrop;
 
 /// Why something is not cleaned.
 #[derive(Debug)]
@@ -87,15 +88,15 @@ struct SetAside {
 }
 
 /// Runs until the task is dropped.
-pub async fn run(broker: Arc<Broker>) {
-    let pace = Arc::new(Pace::new(Arc::clone(&broker)));
+pub async fn run(pace: Pace) {
+    let pace = Arc::new(pace);
     let _stop = StopOnDrop(Arc::clone(&pace));
     let mut set_aside = SetAside::default();
-    let mut shrunk = broker.shrunk.listen();
+    let mut shrunk = pace.log.shrunk();
     loop {
-        wait(&broker, shrunk).await;
+        wait(&pace.log, shrunk).await;
         // Before the round, so that what goes during it has another one.
-        shrunk = broker.shrunk.listen();
+        shrunk = pace.log.shrunk();
         match on_a_thread(Arc::clone(&pace), set_aside).await {
             Some(remembered) => set_aside = remembered,
             None => {
@@ -107,8 +108,8 @@ pub async fn run(broker: Arc<Broker>) {
 
 /// Until `log.cleaner.backoff.ms` are over, or what retention or a client deleted left segments
 /// sparse: their space is wanted now.
-async fn wait(broker: &Broker, shrunk: EventListener) {
-    let backoff = broker.interval("log.cleaner.backoff.ms");
+async fn wait(log: &Log, shrunk: EventListener) {
+    let backoff = log.interval("log.cleaner.backoff.ms");
     let hurried = async {
         shrunk.await;
         Timer::after(limits::SHRUNK_PAUSE).await;
@@ -144,7 +145,7 @@ async fn on_a_thread(pace: Arc<Pace>, mut set_aside: SetAside) -> Option<SetAsid
 fn round(pace: &Pace, set_aside: &mut SetAside) {
     pace.begin_round();
     if pace
-        .broker
+        .log
         .metadata
         .load()
         .defaults()
@@ -155,7 +156,7 @@ fn round(pace: &Pace, set_aside: &mut SetAside) {
     sweep::round(pace, set_aside);
     let count = set_aside.partitions.len() + set_aside.segments.len();
     let count = i64::try_from(count).unwrap_or(i64::MAX);
-    pace.broker.metrics.cleaner.set_aside.set(count);
+    pace.log.metrics.cleaner.set_aside.set(count);
 }
 
 /// Says what is not cleaned any more, and why; whether it is to be set aside.

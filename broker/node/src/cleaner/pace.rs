@@ -9,11 +9,18 @@ use sedge_core::cleaner::Throttle;
 
 use super::CleanError;
 use super::limits::{PAUSE_MAX, PAUSE_MIN_MS};
-use crate::broker::Broker;
+use crate::config::{Config, Disk};
+use crate::log::Log;
+use crate::upkeep::logbook::Logbook;
+use crate::writer::Writer;
 
 /// What all that is cleaned has in common.
 pub struct Pace {
-    pub broker: Arc<Broker>,
+    pub log: Arc<Log>,
+    pub writer: Writer,
+    pub logbook: Arc<Logbook>,
+    pub disk: Disk,
+    pub segment_bytes: u64,
     throttle: Mutex<Throttle>,
     stops: AtomicBool,
 }
@@ -25,9 +32,13 @@ impl fmt::Debug for Pace {
 }
 
 impl Pace {
-    pub fn new(broker: Arc<Broker>) -> Self {
+    pub fn new(log: Arc<Log>, writer: Writer, logbook: Arc<Logbook>, config: &Config) -> Self {
         Self {
-            broker,
+            log,
+            writer,
+            logbook,
+            disk: config.disk.clone(),
+            segment_bytes: config.storage.segment_bytes,
             throttle: Mutex::new(Throttle::new(f64::INFINITY)),
             stops: AtomicBool::new(false),
         }
@@ -35,7 +46,7 @@ impl Pace {
 
     /// Takes the cap that holds now.
     pub fn begin_round(&self) {
-        let image = self.broker.metadata.load();
+        let image = self.log.metadata.load();
         let cap = image
             .defaults()
             .fraction("log.cleaner.io.max.bytes.per.second");
@@ -52,7 +63,7 @@ impl Pace {
     /// # Errors
     /// The broker stops.
     pub fn read(&self, bytes: u64) -> Result<(), CleanError> {
-        self.broker.metrics.cleaner.read_bytes.add(bytes);
+        self.log.metrics.cleaner.read_bytes.add(bytes);
         self.spend(bytes)
     }
 
@@ -61,7 +72,7 @@ impl Pace {
     /// # Errors
     /// The broker stops.
     pub fn written(&self, bytes: u64) -> Result<(), CleanError> {
-        self.broker.metrics.cleaner.written_bytes.add(bytes);
+        self.log.metrics.cleaner.written_bytes.add(bytes);
         self.spend(bytes)
     }
 
@@ -73,7 +84,7 @@ impl Pace {
     }
 
     fn spend(&self, bytes: u64) -> Result<(), CleanError> {
-        let now_ms = self.broker.clock.now().monotonic_ms;
+        let now_ms = self.log.clock.now().monotonic_ms;
         let mut wait_ms = {
             let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
             throttle.take(bytes, now_ms)

@@ -27,7 +27,7 @@ pub fn round(pace: &Pace, set_aside: &mut SetAside) {
                     };
                     set_aside.segments.insert(at);
                 }
-                pace.broker.writer.free();
+                pace.writer.free();
             }
             Err(error) => {
                 debug!(target: "sedge::cleaner", "segments are not emptied now: {error}");
@@ -46,7 +46,7 @@ impl std::fmt::Display for Named {
 }
 
 fn chosen(pace: &Pace, set_aside: &mut SetAside) -> Result<Vec<SegmentId>, CleanError> {
-    let segments = pace.broker.store.segments()?;
+    let segments = pace.log.store.segments()?;
     let there: BTreeSet<SegmentId> = segments.iter().map(|segment| segment.id).collect();
     set_aside.segments.retain(|id| there.contains(id));
     let segments: Vec<SegmentFacts> = segments
@@ -59,7 +59,7 @@ fn chosen(pace: &Pace, set_aside: &mut SetAside) -> Result<Vec<SegmentId>, Clean
             live_slices: segment.live_slices,
         })
         .collect();
-    let segment_bytes = pace.broker.config.storage.segment_bytes;
+    let segment_bytes = pace.segment_bytes;
     let chosen = choose_sparse(&segments, segment_bytes);
     Ok(chosen.into_iter().map(SegmentId).collect())
 }
@@ -72,13 +72,13 @@ type Failed = (Option<SegmentId>, CleanError);
 
 fn sweep(pace: &Pace, chosen: &[SegmentId]) -> Result<(), Failed> {
     debug!(target: "sedge::cleaner", "emptying {} segments", chosen.len());
-    let store = &*pace.broker.store;
+    let store = &*pace.log.store;
     let here = |at| move |error: CleanError| (at, error);
     let nowhere = |error: sedge_storage::Error| (None, CleanError::from(error));
     let slices = store.live_slices(chosen).map_err(nowhere)?;
     let mut left: u64 = slices.iter().map(|(_, slice)| slice.bytes).sum();
     let moved_bytes = left;
-    let segment_bytes = pace.broker.config.storage.segment_bytes;
+    let segment_bytes = pace.segment_bytes;
     let mut cold: Option<Box<dyn ColdSegment + '_>> = None;
     let mut rows = Vec::new();
     for (partition, slice) in slices {
@@ -100,7 +100,7 @@ fn sweep(pace: &Pace, chosen: &[SegmentId]) -> Result<(), Failed> {
     if let Some(writing) = cold {
         adopt(pace, writing, &rows).map_err(here(None))?;
     }
-    pace.broker
+    pace.log
         .metrics
         .cleaner
         .segments_emptied
@@ -118,7 +118,7 @@ fn copy(
     slice: &Slice,
     cold: &mut dyn ColdSegment,
 ) -> Result<Option<LeaderEpoch>, CleanError> {
-    let log_start = pace.broker.store.bounds(partition)?.log_start;
+    let log_start = pace.log.store.bounds(partition)?.log_start;
     let from = slice.first_offset.max(log_start);
     let mut epoch = None;
     let mut batches = Batches::new(pace, partition, from, slice.next_offset);
@@ -143,7 +143,7 @@ fn adopt(pace: &Pace, cold: Box<dyn ColdSegment + '_>, rows: &[Row]) -> Result<(
             leader_epoch: *leader_epoch,
             is_compacted: false,
         };
-        if !pace.broker.writer.replace(some.iter().map(entry).collect()) {
+        if !pace.writer.replace(some.iter().map(entry).collect()) {
             return Err(CleanError::Refused);
         }
     }

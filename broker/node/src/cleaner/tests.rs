@@ -40,6 +40,16 @@ struct Log {
     set_aside: SetAside,
 }
 
+fn pace_of(node: &TestBroker) -> Pace {
+    let broker = &node.broker;
+    Pace::new(
+        Arc::clone(&broker.log),
+        broker.writer.clone(),
+        Arc::clone(&broker.logbook),
+        &broker.config,
+    )
+}
+
 impl Log {
     fn new(configs: &[(&str, &str)]) -> Self {
         let node = TestBroker::start(&[]);
@@ -51,7 +61,7 @@ impl Log {
     fn of(node: TestBroker) -> Self {
         Self {
             id: node.partition("t"),
-            pace: Pace::new(Arc::clone(&node.broker)),
+            pace: pace_of(&node),
             set_aside: SetAside::default(),
             node,
         }
@@ -86,14 +96,14 @@ impl Log {
 
     /// One pass over all that is there.
     fn compact(&mut self) {
-        self.node.broker.store.roll().unwrap();
+        self.node.broker.log.store.roll().unwrap();
         self.pace.begin_round();
         compaction::round(&self.pace, &mut self.set_aside);
         assert!(self.set_aside.partitions.is_empty(), "it failed");
     }
 
     fn batches(&self) -> Vec<Batch> {
-        let store = &self.node.broker.store;
+        let store = &self.node.broker.log.store;
         let read = store.read(self.id, Offset::ZERO, Offset(i64::MAX), usize::MAX >> 1);
         let mut bytes = Bytes::from(read.unwrap().concat());
         std::iter::from_fn(|| Batch::split_from(&mut bytes)).collect()
@@ -203,7 +213,7 @@ fn an_open_transaction_holds_compaction_back() {
         log.compact();
         let expected = "[1:a=2] [2:a=open] [3:a=4] [4:b=open] [5:b=6]";
         assert_eq!(log.show(), expected);
-        let bounds = log.node.broker.store.bounds(log.id).unwrap();
+        let bounds = log.node.broker.log.store.bounds(log.id).unwrap();
         assert_eq!(
             bounds.compacted_until,
             Offset(2),
@@ -226,19 +236,19 @@ fn an_open_transaction_holds_compaction_back() {
 fn what_is_overdue_in_the_active_segment_is_compacted_in_the_round_that_ends_it() {
     let mut log = Log::new(&[("max.compaction.lag.ms", "1")]);
     log.write(&[("a", "1")]).write(&[("a", "2")]);
-    let clock = &log.node.broker.clock;
+    let clock = &log.node.broker.log.clock;
     let written_ms = clock.append_ms();
     while clock.append_ms() <= written_ms + 1 {
         std::thread::yield_now();
     }
-    let written_to = log.node.broker.store.active_segment();
+    let written_to = log.node.broker.log.store.active_segment();
     compaction::round(&log.pace, &mut log.set_aside);
-    assert_ne!(log.node.broker.store.active_segment(), written_to);
+    assert_ne!(log.node.broker.log.store.active_segment(), written_to);
     assert_eq!(log.show(), "[1:a=2]");
     // What was rolled once is not rolled for nothing.
-    let written_to = log.node.broker.store.active_segment();
+    let written_to = log.node.broker.log.store.active_segment();
     compaction::round(&log.pace, &mut log.set_aside);
-    assert_eq!(log.node.broker.store.active_segment(), written_to);
+    assert_eq!(log.node.broker.log.store.active_segment(), written_to);
 }
 
 const BUDGET: &str = "sedge.disk.write.budget.bytes.per.day";
@@ -265,7 +275,7 @@ fn a_batch_that_cannot_be_read_does_not_stop_compaction() {
     let others = [&batches[0], &batches[2], &batches[3]];
     let others: Vec<String> = others.into_iter().map(show).collect();
     assert_eq!(others.join(" "), "[0:a=1] [3:b=2] [4:z=1]");
-    let metrics = &log.node.broker.metrics.cleaner;
+    let metrics = &log.node.broker.log.metrics.cleaner;
     assert_eq!(metrics.unreadable_batches.get(), 1);
 }
 
@@ -276,7 +286,11 @@ fn set_budget(node: &mut TestBroker, bytes: &str) {
 
 /// Not every file system counts.
 fn counts_writes(node: &TestBroker) -> bool {
-    node.broker.logbook.enter(&node.broker).written_here_bytes > 0
+    node.broker
+        .logbook
+        .enter(&node.broker.log.clock, &*node.broker.log.store)
+        .written_here_bytes
+        > 0
 }
 
 #[test]
@@ -295,14 +309,22 @@ fn what_is_not_overdue_waits_when_the_budget_is_spent() {
     if !counts_writes(&log.node) {
         return;
     }
-    let compacted_until = |log: &Log, id| log.node.broker.store.bounds(id).unwrap().compacted_until;
+    let compacted_until = |log: &Log, id| {
+        log.node
+            .broker
+            .log
+            .store
+            .bounds(id)
+            .unwrap()
+            .compacted_until
+    };
     // Until it is overdue.
     while compacted_until(&log, overdue) == Offset::ZERO {
         log.compact();
     }
     assert_eq!(compacted_until(&log, log.id), Offset::ZERO);
     assert_eq!(log.show(), "[0:a=1] [1:a=2] [2:a=3]");
-    let waits = |log: &Log| log.node.broker.metrics.cleaner.waits_for_budget.get();
+    let waits = |log: &Log| log.node.broker.log.metrics.cleaner.waits_for_budget.get();
     assert_eq!(waits(&log), 1);
     set_budget(&mut log.node, "1000000000000");
     log = log.restart(false);
@@ -326,7 +348,7 @@ fn mixed_segments(settings: &[(&str, &str)]) -> (TestBroker, PartitionId, Partit
 }
 
 fn has_cold_segment(node: &TestBroker) -> bool {
-    let segments = node.broker.store.segments().unwrap();
+    let segments = node.broker.log.store.segments().unwrap();
     segments.iter().any(|segment| segment.is_cold)
 }
 
@@ -346,7 +368,7 @@ fn what_is_deleted_is_cleaned_up_after_at_once() {
         Timer::after(Duration::from_mins(1)).await;
         panic!("it waits for the backoff");
     };
-    let cleaning = run(Arc::clone(&node.broker));
+    let cleaning = run(pace_of(&node));
     future::block_on(future::or(cleaning, future::or(emptied, too_long)));
     assert!(has_cold_segment(&node), "the cleaner ended");
 }
@@ -358,7 +380,7 @@ fn segments_are_emptied_over_the_budget_only_where_room_is_short() {
         return;
     }
     let emptied = |node: &TestBroker| -> bool {
-        let pace = Pace::new(Arc::clone(&node.broker));
+        let pace = pace_of(node);
         pace.begin_round();
         sweep::round(&pace, &mut SetAside::default());
         has_cold_segment(node)
@@ -376,6 +398,7 @@ fn segments_are_emptied_over_the_budget_only_where_room_is_short() {
     assert!(emptied(&node), "the cap is reached");
     let read = node
         .broker
+        .log
         .store
         .read(stays, Offset::ZERO, Offset(i64::MAX), 1 << 20);
     let mut bytes = Bytes::from(read.unwrap().concat());

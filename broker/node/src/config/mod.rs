@@ -29,7 +29,7 @@ pub use error::{ConfigError, Problem};
 pub use link::{LinkConfig, OnTopicRecreated};
 pub use selection::Selection;
 pub use settings::{Setting, Settings, Source};
-pub use typed::{Config, Durability, Plugin, Profile, Scrub, SocketBuffers, Storage};
+pub use typed::{Config, Disk, Durability, Plugin, Profile, Scrub, SocketBuffers, Storage};
 pub use values::{HostPort, ListenerConfig};
 
 /// Where a configuration is looked for when no flag and no variable names one.

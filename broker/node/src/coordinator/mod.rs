@@ -14,6 +14,7 @@
 //! **Bound:** the outbox holds what open requests and one tick produced; requests are bounded by
 //! the pool of requests.
 
+mod journal;
 mod log;
 mod trim;
 mod write;
@@ -33,8 +34,9 @@ use sedge_core::machine::Now;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::coordinator::CoordinatorRecord;
 
-use crate::broker::Broker;
+use crate::log::Log;
 
+pub use journal::Journal;
 pub use log::{OFFSETS_TOPIC, Restored, Unwritten, restore};
 pub use write::{forget_deleted_topics, write};
 
@@ -250,16 +252,15 @@ impl Outbox {
 }
 
 /// Calls the machine at its deadlines, and tells it of the topics that there are, for ever.
-pub async fn keep_time(broker: Arc<Broker>) {
-    let groups = &broker.groups;
+pub async fn keep_time(groups: Arc<Groups>, log: Arc<Log>) {
     let mut topics_at = 0;
     loop {
         let hurried = groups.hurried.listen();
-        let now = broker.clock.now();
+        let now = log.clock.now();
         if now.monotonic_ms >= topics_at {
             // Whoever deleted a topic may have gone before its offsets were removed.
-            forget_deleted_topics(&broker);
-            let interval = broker.interval("offsets.retention.check.interval.ms");
+            forget_deleted_topics(&groups, &log);
+            let interval = log.interval("offsets.retention.check.interval.ms");
             let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
             topics_at = now.monotonic_ms.saturating_add(interval_ms);
         }
@@ -267,7 +268,7 @@ pub async fn keep_time(broker: Arc<Broker>) {
         let pause = {
             let mut inner = groups.lock();
             inner.sleeps_until = inner.machine.next_deadline();
-            let now = broker.clock.now().monotonic_ms;
+            let now = log.clock.now().monotonic_ms;
             Duration::from_millis(inner.sleeps_until.saturating_sub(now).max(1)).min(SLEEP_MAX)
         };
         let over = async {

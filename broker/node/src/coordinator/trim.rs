@@ -15,9 +15,10 @@ use sedge_core::metadata::Topic;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 
+use super::journal::Journal;
 use super::log::{ContentSize, OFFSETS_TOPIC, content, content_size, follows};
-use crate::broker::Broker;
 use crate::limits::{COORDINATOR_LOG_BYTES_MIN, COORDINATOR_LOG_GROWTH_MAX};
+use crate::log::Log;
 use crate::writer::AppendPart;
 
 /// How large each partition's log is, counted here: the store tells a log's size by segments, and
@@ -36,24 +37,24 @@ struct Size {
 
 impl Trim {
     /// A partition's log has grown.
-    pub fn grew(&mut self, broker: &Broker, id: PartitionId, bytes: u64) {
+    pub fn grew(&mut self, log: &Log, id: PartitionId, bytes: u64) {
         if let Some(size) = self.sizes.get_mut(&id) {
             size.bytes += bytes;
         } else {
-            let bytes = broker.store.partition_bytes(id).unwrap_or(bytes);
+            let bytes = log.store.partition_bytes(id).unwrap_or(bytes);
             let trimmed = None;
             self.sizes.insert(id, Size { bytes, trimmed });
         }
     }
 
     /// Trims what has grown too large.
-    pub async fn run(&mut self, broker: &Broker) {
-        let image = broker.metadata.load();
+    pub async fn run(&mut self, journal: &Journal) {
+        let image = journal.log.metadata.load();
         let Some(topic) = image.topic(OFFSETS_TOPIC) else {
             return;
         };
         for (id, size) in &mut self.sizes {
-            if let Err(reason) = size.look(broker, topic, *id).await {
+            if let Err(reason) = size.look(journal, topic, *id).await {
                 warn!(target: "sedge::groups", "{OFFSETS_TOPIC} is not trimmed: {reason}");
             }
         }
@@ -63,7 +64,7 @@ impl Trim {
 impl Size {
     async fn look(
         &mut self,
-        broker: &Broker,
+        journal: &Journal,
         topic: &Arc<Topic>,
         id: PartitionId,
     ) -> Result<(), String> {
@@ -71,7 +72,7 @@ impl Size {
             return Ok(());
         }
         if self.trimmed.is_none() {
-            self.measure(broker, id).await?;
+            self.measure(journal, id).await?;
         }
         if !self.is_too_large() {
             return Ok(());
@@ -80,7 +81,7 @@ impl Size {
         // After a failure, wait until the log has grown by the same factor again.
         self.trimmed = Some(before);
         let mut written = 0;
-        let trimmed = trim(broker, topic, id, &mut written).await;
+        let trimmed = trim(journal, topic, id, &mut written).await;
         if trimmed.is_err() {
             self.bytes += written;
             return trimmed;
@@ -96,8 +97,8 @@ impl Size {
 
     /// After a start: what an earlier process trimmed is not to be trimmed again at once. What it
     /// left behind still counts in the store's size, by records it does not.
-    async fn measure(&mut self, broker: &Broker, id: PartitionId) -> Result<(), String> {
-        let store = Arc::clone(&broker.store);
+    async fn measure(&mut self, journal: &Journal, id: PartitionId) -> Result<(), String> {
+        let store = Arc::clone(&journal.log.store);
         let measured = blocking::unblock(move || {
             let bounds = store.bounds(id)?;
             Ok::<_, sedge_storage::Error>((bounds, content_size(&*store, id)?))
@@ -128,24 +129,24 @@ impl ContentSize {
 
 /// `written` becomes the bytes that it has come to.
 async fn trim(
-    broker: &Broker,
+    journal: &Journal,
     topic: &Arc<Topic>,
     id: PartitionId,
     written: &mut u64,
 ) -> Result<(), String> {
-    let now_ms = broker.clock.now().wall_ms;
+    let now_ms = journal.log.clock.now().wall_ms;
     let mut begins_at = None;
     let mut from = Some(Vec::new());
     while let Some(key) = from {
-        let store = Arc::clone(&broker.store);
+        let store = Arc::clone(&journal.log.store);
         let page = blocking::unblock(move || content(&*store, id, &key, now_ms)).await?;
         let bytes: u64 = page.batches.iter().map(|batch| batch.bytes() as u64).sum();
-        let appended_at = append(broker, topic, id, page.batches).await?;
+        let appended_at = append(journal, topic, id, page.batches).await?;
         begins_at = begins_at.or(appended_at);
         *written += bytes;
         from = page.next;
     }
-    match broker.writer.delete_records(id, begins_at).await {
+    match journal.writer.delete_records(id, begins_at).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(format!("{error:?}")),
         Err(_) => Err("the broker is shutting down".to_owned()),
@@ -154,14 +155,14 @@ async fn trim(
 
 /// Where the batches begin; `None` where there are none, and so nothing to keep at all.
 async fn append(
-    broker: &Broker,
+    journal: &Journal,
     topic: &Arc<Topic>,
     id: PartitionId,
     batches: Vec<Batch>,
 ) -> Result<Option<Offset>, String> {
-    let end = broker
-        .partitions
-        .get(&*broker.store, id)
+    let end = journal
+        .log
+        .partition(id)
         .map_err(|error| error.to_string())?;
     let count: i64 = batches
         .iter()
@@ -174,7 +175,7 @@ async fn append(
         sequence: None,
         batch: Ok(Some(batch)),
     });
-    let appended = broker.writer.append(parts.collect(), updates).await;
+    let appended = journal.writer.append(parts.collect(), updates).await;
     let outcomes = appended.map_err(|_| "the broker is shutting down".to_owned())?;
     let mut begins_at = None;
     for outcome in outcomes {

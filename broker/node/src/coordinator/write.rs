@@ -3,32 +3,32 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sedge_core::metadata::{Image, Topic};
+use sedge_core::metadata::{CommandError, Image, Topic};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::coordinator::CoordinatorRecord;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_protocol::kafka::KafkaUuid;
 
-use super::Outbox;
+use super::journal::Journal;
 use super::log::{
     OFFSETS_TOPIC, Unwritten, batches, bytes_of, followed, follows, missed, partition_of,
 };
 use super::trim::Trim;
-use crate::broker::Broker;
+use super::{Groups, Outbox};
 use crate::limits::COORDINATOR_APPEND_BYTES;
-use crate::writer::AppendPart;
+use crate::log::Log;
+use crate::writer::{AppendPart, Stopped};
 
 /// Writes what the outbox holds, for ever, and first what a start found unwritten.
-pub async fn write(broker: Arc<Broker>, unwritten: Unwritten) {
+pub async fn write(groups: Arc<Groups>, journal: Journal, unwritten: Unwritten) {
     let Unwritten {
         adopted,
         mut behind,
     } = unwritten;
     // Where it cannot be told now, it is before the first append.
-    let _ = catch_up(&broker, &mut behind).await;
-    let groups = &broker.groups;
+    let _ = catch_up(&journal, &mut behind).await;
     groups.act(|_| adopted);
-    forget_deleted_topics(&broker);
+    forget_deleted_topics(&groups, &journal.log);
     let mut trim = Trim::default();
     loop {
         let filled = groups.filled.listen();
@@ -41,33 +41,33 @@ pub async fn write(broker: Arc<Broker>, unwritten: Unwritten) {
         let mut written = Ok(());
         while !rest.is_empty() && written.is_ok() {
             let (part, later) = rest.split_at(of_one_append(rest));
-            written = append(&broker, part, &mut behind, &mut trim).await;
+            written = append(&journal, part, &mut behind, &mut trim).await;
             if written.is_ok() {
-                groups.apply(broker.clock.now(), part);
+                groups.apply(journal.log.clock.now(), part);
                 rest = later;
             }
         }
         let has_grown = rest.len() < records.len();
-        groups.finish(broker.clock.now(), rest, releases, written);
+        groups.finish(journal.log.clock.now(), rest, releases, written);
         if has_grown {
             // A topic that went while its commits were on their way: whoever deleted it did not see
             // them.
-            let image = broker.metadata.load();
+            let image = journal.log.metadata.load();
             if records.iter().any(|record| is_of_no_topic(record, &image)) {
-                forget_deleted_topics(&broker);
+                forget_deleted_topics(&groups, &journal.log);
             }
-            trim.run(&broker).await;
+            trim.run(&journal).await;
         }
     }
 }
 
 /// Removes what groups have committed of topics that are not there any more. Their successors of
 /// the same name have other ids, so nobody is misled until then.
-pub fn forget_deleted_topics(broker: &Broker) {
-    let now = broker.clock.now();
-    broker.groups.act(|machine| {
+pub fn forget_deleted_topics(groups: &Groups, log: &Log) {
+    let now = log.clock.now();
+    groups.act(|machine| {
         // Loaded behind the lock, so it has every topic of which an offset was taken.
-        let image = broker.metadata.load();
+        let image = log.metadata.load();
         machine.handle_deleted_topics(now, |topic, id| is_there(&image, topic, id))
     });
 }
@@ -100,7 +100,7 @@ fn of_one_append(records: &[CoordinatorRecord]) -> usize {
 /// Tells the view what it misses of the log: until then nothing may be appended, since the view
 /// would say that it follows up to there.
 async fn catch_up(
-    broker: &Broker,
+    journal: &Journal,
     behind: &mut Vec<(PartitionId, Offset)>,
 ) -> Result<(), ErrorCode> {
     while let Some((id, from)) = behind.last_mut() {
@@ -108,16 +108,16 @@ async fn catch_up(
             log::error!(target: "sedge::groups", "{OFFSETS_TOPIC} cannot be read: {error}");
             ErrorCode::NotCoordinator
         };
-        if *from >= broker.store.bounds(*id).map_err(failed)?.next_offset {
+        if *from >= journal.log.store.bounds(*id).map_err(failed)?.next_offset {
             behind.pop();
             continue;
         }
-        let (store, at) = (Arc::clone(&broker.store), (*id, *from));
+        let (store, at) = (Arc::clone(&journal.log.store), (*id, *from));
         let missed = blocking::unblock(move || missed(&*store, at.0, at.1)).await;
         let (updates, next) = missed.map_err(failed)?;
-        let told = broker.writer.append(Vec::new(), updates).await;
+        let told = journal.writer.append(Vec::new(), updates).await;
         told.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
-        if followed(&*broker.store, *id).map_err(failed)? != Some(next) {
+        if followed(&*journal.log.store, *id).map_err(failed)? != Some(next) {
             // The disk takes nothing now.
             return Err(ErrorCode::NotCoordinator);
         }
@@ -130,13 +130,13 @@ async fn catch_up(
 /// What those are told whose request these records are part of. `NOT_COORDINATOR` lets clients look
 /// for the coordinator and ask again: it is what Kafka says when its disk fails it.
 async fn append(
-    broker: &Broker,
+    journal: &Journal,
     records: &[CoordinatorRecord],
     behind: &mut Vec<(PartitionId, Offset)>,
     trim: &mut Trim,
 ) -> Result<(), ErrorCode> {
-    catch_up(broker, behind).await?;
-    let topic = offsets_topic(broker).await?;
+    catch_up(journal, behind).await?;
+    let topic = offsets_topic(journal).await?;
     let mut by_partition: BTreeMap<PartitionId, Vec<&CoordinatorRecord>> = BTreeMap::new();
     for record in records {
         let id =
@@ -146,14 +146,14 @@ async fn append(
     let mut parts = Vec::new();
     let mut sizes = Vec::new();
     let mut updates = Vec::new();
-    let now_ms = broker.clock.now().wall_ms;
+    let now_ms = journal.log.clock.now().wall_ms;
     for (id, records) in by_partition {
         let built = batches(id, records.into_iter(), now_ms, &mut updates).map_err(|error| {
             log::error!(target: "sedge::groups", "a group cannot be written: {error}");
             ErrorCode::UnknownServerError
         })?;
         // Only this task appends there, so the end is where these batches begin.
-        let end = broker.partitions.get(&*broker.store, id).map_err(|error| {
+        let end = journal.log.partition(id).map_err(|error| {
             log::error!(target: "sedge::groups", "{OFFSETS_TOPIC} cannot be read: {error}");
             ErrorCode::NotCoordinator
         })?;
@@ -170,7 +170,7 @@ async fn append(
             batch: Ok(Some(batch)),
         }));
     }
-    let outcomes = broker.writer.append(parts, updates).await;
+    let outcomes = journal.writer.append(parts, updates).await;
     let outcomes = outcomes.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
     for outcome in outcomes {
         if let Err(error) = outcome {
@@ -179,7 +179,7 @@ async fn append(
         }
     }
     for (id, bytes) in sizes {
-        trim.grew(broker, id, bytes);
+        trim.grew(&journal.log, id, bytes);
     }
     Ok(())
 }
@@ -192,25 +192,27 @@ fn group_of(record: &CoordinatorRecord) -> &str {
 }
 
 /// The topic, made when it is first needed.
-async fn offsets_topic(broker: &Broker) -> Result<Arc<Topic>, ErrorCode> {
-    let image = broker.metadata.load();
+async fn offsets_topic(journal: &Journal) -> Result<Arc<Topic>, ErrorCode> {
+    let image = journal.log.metadata.load();
     if let Some(topic) = image.topic(OFFSETS_TOPIC) {
         return Ok(Arc::clone(topic));
     }
     let partitions = image.defaults().number("offsets.topic.num.partitions");
     let partitions = i32::try_from(partitions).unwrap_or(1).max(1);
     let configs = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
-    broker
+    let created = journal
+        .writer
         .create_topic(OFFSETS_TOPIC, partitions, configs)
-        .await
-        .map_err(|refusal| {
-            log::warn!(
-                target: "sedge::groups",
-                "{OFFSETS_TOPIC} cannot be created: {}", refusal.message
-            );
-            ErrorCode::CoordinatorNotAvailable
-        })?;
-    let image = broker.metadata.load();
+        .await;
+    match created {
+        Ok(Ok(())) => {}
+        Ok(Err(CommandError { message: why, .. })) => {
+            log::warn!(target: "sedge::groups", "{OFFSETS_TOPIC} cannot be created: {why}");
+            return Err(ErrorCode::CoordinatorNotAvailable);
+        }
+        Err(Stopped) => return Err(ErrorCode::CoordinatorNotAvailable),
+    }
+    let image = journal.log.metadata.load();
     image
         .topic(OFFSETS_TOPIC)
         .cloned()

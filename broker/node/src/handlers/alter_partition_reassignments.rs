@@ -17,7 +17,7 @@ pub async fn handle(
     request: &Request,
     message: AlterPartitionReassignmentsRequestData,
 ) -> AlterPartitionReassignmentsResponseData {
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let node = request.broker.node_id.get();
     let responses = message
         .topics

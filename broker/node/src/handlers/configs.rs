@@ -100,7 +100,7 @@ pub async fn alter(
     validate_only: bool,
     plan: impl FnOnce(Resource, &BTreeMap<String, String>, &BrokerDefaults) -> Result<Changes, Refusal>,
 ) -> Result<(), Refusal> {
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let owner = Owner::find(request, &image, resource_type, name)?;
     let changes = plan(owner.resource(), owner.overrides(&image), image.defaults())?;
     if let Owner::Topic(topic) = &owner {
@@ -139,7 +139,7 @@ pub async fn check_filters(
     let broker = Arc::clone(&request.broker);
     let checked = blocking::unblock(move || {
         let names = new.iter().map(String::as_str);
-        broker.plugins.check_bound(&broker, names)
+        broker.plugins.check_bound(&broker.log, names)
     });
     checked.await.map_err(|why| {
         Refusal::new(

@@ -61,14 +61,14 @@ async fn create(
             config.value.as_ref().map(KafkaString::as_str),
         )
     });
-    let configs = plan_new_topic(broker.metadata.load().defaults(), configs)?;
+    let configs = plan_new_topic(broker.log.metadata.load().defaults(), configs)?;
     if let Some(filters) = configs.get(FILTER_KEY) {
         check_filters(request, filters, &[]).await?;
     }
     let name = topic.name.to_string();
     let command = Command::CreateTopic {
         name: name.clone(),
-        id: crate::broker::random_uuid(),
+        id: crate::random::random_uuid(),
         partitions,
         configs: configs.into_iter().collect(),
         validate_only,
@@ -80,7 +80,7 @@ async fn create(
             "The controller gave no topic.",
         ));
     };
-    Ok((broker.metadata.load().topic(&name).cloned(), partitions))
+    Ok((broker.log.metadata.load().topic(&name).cloned(), partitions))
 }
 
 fn partition_count(request: &Request, topic: &CreatableTopic) -> Result<i32, Refusal> {
@@ -145,7 +145,7 @@ fn created(
     let Some(topic) = topic else {
         return result.with_configs(Some(Vec::new()));
     };
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let configs = describe_topic(&topic.overrides, image.defaults())
         .into_iter()
         .map(|entry| {

@@ -17,7 +17,7 @@ pub async fn handle(
         .iter()
         .map(ToString::to_string)
         .collect();
-    let now = request.broker.clock.now();
+    let now = request.broker.log.clock.now();
     let (results, written) = request
         .broker
         .groups

@@ -47,7 +47,7 @@ async fn delete(
         HIGH_WATERMARK => None,
         offset => Some(Offset::from_wire(offset).ok_or(ErrorCode::OffsetOutOfRange)?),
     };
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let found = image
         .topic(topic)
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;

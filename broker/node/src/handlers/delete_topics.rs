@@ -20,7 +20,7 @@ pub async fn handle(
     request: &Request,
     message: DeleteTopicsRequestData,
 ) -> DeleteTopicsResponseData {
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let by_name = message
         .topic_names
         .into_iter()
@@ -67,7 +67,16 @@ fn refused(result: DeletableTopicResult, refusal: Refusal) -> DeletableTopicResu
 async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicResult {
     let result = result(&wanted);
     let topic = match (&wanted.name, wanted.topic_id) {
-        _ if !request.broker.metadata.load().defaults().deletes_topics() => Err(disabled(request)),
+        _ if !request
+            .broker
+            .log
+            .metadata
+            .load()
+            .defaults()
+            .deletes_topics() =>
+        {
+            Err(disabled(request))
+        }
         (Some(name), KafkaUuid::ZERO) => Ok(TopicName::Name(name.to_string())),
         (None, id) if id != KafkaUuid::ZERO => Ok(TopicName::Id(id)),
         _ => Err(Refusal::new(
@@ -81,7 +90,7 @@ async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicRe
     };
     match outcome {
         Ok(CommandReply::Deleted { name, id, .. }) => {
-            coordinator::forget_deleted_topics(&request.broker);
+            coordinator::forget_deleted_topics(&request.broker.groups, &request.broker.log);
             result
                 .with_name(Some(KafkaString::from(name)))
                 .with_topic_id(id)

@@ -23,7 +23,7 @@ pub async fn handle(
     request: &Request,
     message: DescribeConfigsRequestData,
 ) -> DescribeConfigsResponseData {
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let results = message
         .resources
         .iter()

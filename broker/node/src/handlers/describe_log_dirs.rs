@@ -27,7 +27,7 @@ fn describe_all(
     broker: &Broker,
     message: &DescribeLogDirsRequestData,
 ) -> DescribeLogDirsResponseData {
-    let image = broker.metadata.load();
+    let image = broker.log.metadata.load();
     let topics = match &message.topics {
         None => image
             .topics()
@@ -41,7 +41,7 @@ fn describe_all(
             })
             .collect(),
     };
-    let usage = broker.store.usage();
+    let usage = broker.log.store.usage();
     let free = usage
         .volume_free_bytes
         .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -65,7 +65,7 @@ fn describe(
     let partitions = indices
         .filter_map(|index| {
             let id = topic.partition(index)?;
-            let bytes = broker.store.partition_bytes(id).ok()?;
+            let bytes = broker.log.store.partition_bytes(id).ok()?;
             Some(
                 DescribeLogDirsPartition::default()
                     .with_partition_index(index)

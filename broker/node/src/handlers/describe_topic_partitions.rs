@@ -17,7 +17,7 @@ pub async fn handle(
     request: &Request,
     message: DescribeTopicPartitionsRequestData,
 ) -> DescribeTopicPartitionsResponseData {
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let mut names: Vec<String> = if message.topics.is_empty() {
         image.topics().map(|topic| topic.name.clone()).collect()
     } else {

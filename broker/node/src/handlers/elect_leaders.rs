@@ -24,7 +24,7 @@ pub async fn handle(
     }
     // A request for all partitions hears of those alone whose leader changed.
     let wanted = message.topic_partitions.unwrap_or_default();
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let results = wanted.into_iter().map(|topic| elect(&image, topic));
     response.with_replica_election_results(results.collect())
 }

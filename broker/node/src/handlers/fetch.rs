@@ -40,19 +40,19 @@ async fn answer(request: &Request, message: FetchRequestData) -> Result<Reply, D
     let session = session_request(request, message);
     let begun = broker
         .sessions()
-        .begin(broker.clock.now().monotonic_ms, session);
+        .begin(broker.log.clock.now().monotonic_ms, session);
     let context = match begun {
         Ok(context) => context,
         Err(error) => return whole_error(request, error),
     };
     let source = Source {
-        store: &broker.store,
+        store: &broker.log.store,
         disk_work: &broker.disk_work,
-        parking: &broker.parking,
+        parking: &broker.log.parking,
         memory: &broker.net.memory.answers,
     };
     let fetched = fetch(&source, wish, || {
-        let image = broker.metadata.load();
+        let image = broker.log.metadata.load();
         targets(&context.partitions, |wanted| find(request, &image, wanted))
     });
     finish(request, &context, fetched.await, wish.isolation)
@@ -127,7 +127,7 @@ fn finish(
     let broker = &request.broker;
     let Fetched { reads, memory } = fetched;
     let outcomes: Vec<Outcome> = reads.iter().map(Read::outcome).collect();
-    let now = broker.clock.now().monotonic_ms;
+    let now = broker.log.clock.now().monotonic_ms;
     let finished = broker
         .sessions()
         .finish(now, context, &outcomes, fastrand::u32(..));

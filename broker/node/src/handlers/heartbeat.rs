@@ -14,7 +14,7 @@ pub async fn handle(request: &Request, message: HeartbeatRequestData) -> Heartbe
         member_id: message.member_id.to_string(),
         group_instance_id: message.group_instance_id.map(|id| id.to_string()),
     };
-    let now = request.broker.clock.now();
+    let now = request.broker.log.clock.now();
     let beat = request
         .broker
         .groups

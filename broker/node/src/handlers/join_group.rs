@@ -9,8 +9,8 @@ use sedge_protocol::kafka::generated::join_group_response::{
 use sedge_protocol::{Bytes, ErrorCode};
 
 use super::Request;
-use crate::broker::random_uuid;
 use crate::net::service::{Answer, Answered, Disconnect};
+use crate::random::random_uuid;
 
 /// KIP-394.
 const FIRST_VERSION_WITH_KNOWN_MEMBER_IDS: i16 = 4;
@@ -21,7 +21,7 @@ const NO_GENERATION: i32 = -1;
 
 pub async fn handle(request: Request, message: JoinGroupRequestData) -> Result<Answer, Disconnect> {
     let join = read(&request, message);
-    let now = request.broker.clock.now();
+    let now = request.broker.log.clock.now();
     let suffix = random_uuid().inner().to_string();
     let answered = request.broker.groups.join(now, join, &suffix);
     Ok(Answer::Later(Box::pin(async move {

@@ -31,7 +31,7 @@ pub async fn handle(request: &Request, message: LeaveGroupRequestData) -> LeaveG
         group_id: message.group_id.to_string(),
         members,
     };
-    let now = request.broker.clock.now();
+    let now = request.broker.log.clock.now();
     let (reply, written) = request
         .broker
         .groups

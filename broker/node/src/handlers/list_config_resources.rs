@@ -27,7 +27,7 @@ pub async fn handle(
     for resource_type in wanted {
         match resource_type {
             TOPIC => {
-                let image = request.broker.metadata.load();
+                let image = request.broker.log.metadata.load();
                 resources.extend(image.topics().map(|topic| resource(&topic.name, TOPIC)));
             }
             BROKER => {

@@ -35,7 +35,7 @@ const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 pub async fn handle(request: &Request, message: ListOffsetsRequestData) -> ListOffsetsResponseData {
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let isolation = Isolation::from_wire(message.isolation_level);
     let has_epochs = request.version() >= FIRST_VERSION_WITH_EPOCHS;
     let epoch = has_epochs.then_some(image.leader_epoch());
@@ -85,7 +85,7 @@ async fn lookup(
         from: partition.log_start(),
         until: end,
     };
-    let store = Arc::clone(&request.broker.store);
+    let store = Arc::clone(&request.broker.log.store);
     let disk_work = &request.broker.disk_work;
     match timestamp {
         LATEST => Ok(Some((end, -1))),

@@ -32,7 +32,7 @@ pub async fn handle(request: &Request, message: MetadataRequestData) -> Metadata
     };
     let mut topics: Vec<_> = match wanted {
         None => {
-            let image = broker.metadata.load();
+            let image = broker.log.metadata.load();
             image
                 .topics()
                 .map(|topic| describe(request, &image, topic))
@@ -75,7 +75,7 @@ async fn find(
     wanted: MetadataRequestTopic,
     may_create: bool,
 ) -> MetadataResponseTopic {
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let refused = MetadataResponseTopic::default();
     let Some(name) = wanted.name else {
         return match image.topic_by_id(wanted.topic_id) {
@@ -92,7 +92,7 @@ async fn find(
     let error = if may_create {
         match request.broker.auto_create(name.as_str()).await {
             Ok(()) => {
-                let image = request.broker.metadata.load();
+                let image = request.broker.log.metadata.load();
                 if let Some(topic) = image.topic(name.as_str()) {
                     return describe(request, &image, topic);
                 }

@@ -232,7 +232,7 @@ fn partition_at(
         .partition(index)
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     check_leader_epoch(image, known)?;
-    broker.partitions.get(&*broker.store, id).map_err(|error| {
+    broker.log.partition(id).map_err(|error| {
         log::error!(target: "sedge::log", "partition {id} cannot be read: {error}");
         ErrorCode::KafkaStorageError
     })

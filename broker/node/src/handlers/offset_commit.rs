@@ -36,7 +36,7 @@ pub async fn handle(
         group_instance_id: message.group_instance_id.as_ref().map(ToString::to_string),
         knows_group_id_not_found: request.version() >= FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND,
     };
-    let now = request.broker.clock.now();
+    let now = request.broker.log.clock.now();
     let ((slots, results), written) = request.broker.groups.plan(|machine| {
         // Behind the lock, so commits of a topic that is gone do not come behind those of its
         // successor.
@@ -71,7 +71,7 @@ pub async fn handle(
 
 /// Finds each partition's topic: by id from version 10, by name before.
 fn admit(request: &Request, message: &OffsetCommitRequestData) -> (Vec<Slot>, Vec<OffsetToCommit>) {
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let mut slots = Vec::new();
     let mut offsets = Vec::new();
     for topic in &message.topics {

@@ -25,7 +25,7 @@ pub async fn handle(
             (topic.name.to_string(), partitions.collect())
         })
         .collect();
-    let now = request.broker.clock.now();
+    let now = request.broker.log.clock.now();
     let group_id = message.group_id.as_str();
     let (reply, written) = request
         .broker
@@ -35,7 +35,7 @@ pub async fn handle(
         Ok(results) => results,
         Err(error) => return response.with_error_code(error.code()),
     };
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let topics = topics
         .into_iter()
         .zip(results)

@@ -24,7 +24,7 @@ const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 10;
 const FIRST_VERSION_WITH_ALL_TOPICS: i16 = 2;
 
 pub async fn handle(request: &Request, message: OffsetFetchRequestData) -> OffsetFetchResponseData {
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let by_id = request.version() >= FIRST_VERSION_WITH_TOPIC_IDS;
     let fetch = |wanted: OffsetFetchRequestGroup| {
         let groups = &request.broker.groups;

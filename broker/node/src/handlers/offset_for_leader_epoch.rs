@@ -15,7 +15,7 @@ use sedge_protocol::kafka::generated::offset_for_leader_epoch_response::{
 
 use super::Request;
 use crate::broker::Broker;
-use crate::writer::partition::epochs;
+use crate::log::views::epochs;
 
 pub async fn handle(
     request: &Request,
@@ -31,7 +31,7 @@ fn find_all(
     broker: &Broker,
     message: OffsetForLeaderEpochRequestData,
 ) -> OffsetForLeaderEpochResponseData {
-    let image = broker.metadata.load();
+    let image = broker.log.metadata.load();
     let topics = message
         .topics
         .into_iter()
@@ -76,7 +76,7 @@ fn end_of(
     if asked == current {
         return Ok((current.get(), partition.high_watermark().get()));
     }
-    let starts = epochs(&*broker.store, partition.id).map_err(|error| {
+    let starts = epochs(&*broker.log.store, partition.id).map_err(|error| {
         log::error!(target: "sedge::epochs", "partition {}: {error}", partition.id);
         ErrorCode::KafkaStorageError
     })?;

@@ -82,7 +82,7 @@ async fn admit(
     request: &Request,
     produce: ProduceRequestData,
 ) -> (Vec<PendingTopic>, Vec<AppendPart>) {
-    let image = request.broker.metadata.load();
+    let image = request.broker.log.metadata.load();
     let acks_are_valid = matches!(produce.acks, -1..=1);
     let mut parts = Vec::new();
     let mut topics = Vec::with_capacity(produce.topic_data.len());
@@ -143,7 +143,7 @@ async fn admit_partition(
         // Kafka: only the broker writes its own topics.
         return Slot::refused(ErrorCode::InvalidTopicException);
     }
-    let now_ms = request.broker.clock.now().wall_ms;
+    let now_ms = request.broker.log.clock.now().wall_ms;
     let records = records.unwrap_or_default();
     let batch = match check_header(records, request.version(), &topic.config) {
         Ok(batch) => batch,
@@ -187,7 +187,7 @@ async fn admit_batch(
     if !topic.config.has_filter() {
         return Ok(Some(batch));
     }
-    let (metadata, client_id) = (&request.broker.metadata, request.client_id());
+    let (metadata, client_id) = (&request.broker.log.metadata, request.client_id());
     let plugins = &request.broker.plugins;
     plugins
         .filter(metadata, topic, index, client_id, batch)

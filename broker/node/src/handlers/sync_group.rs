@@ -28,7 +28,10 @@ pub async fn handle(request: Request, message: SyncGroupRequestData) -> Result<A
             })
             .collect(),
     };
-    let answered = request.broker.groups.sync(request.broker.clock.now(), sync);
+    let answered = request
+        .broker
+        .groups
+        .sync(request.broker.log.clock.now(), sync);
     Ok(Answer::Later(Box::pin(async move {
         let Ok(ReplyBody::Sync(reply)) = answered.recv().await else {
             return Err(Disconnect::ShuttingDown);

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use sedge_protocol::ids::{Offset, PartitionId};
-use sedge_storage::{Error, LogStore};
+use sedge_storage::{Error, LogBounds, LogStore};
+
+use super::followers::{FollowedBy, Follower};
 
 /// The published end of a partition.
 #[derive(Debug)]
@@ -14,9 +16,19 @@ pub struct Partition {
     pub id: PartitionId,
     log_start: AtomicI64,
     high_watermark: AtomicI64,
+    pub(super) followers: FollowedBy,
 }
 
 impl Partition {
+    pub(super) fn new(id: PartitionId, bounds: &LogBounds) -> Self {
+        Self {
+            id,
+            log_start: AtomicI64::new(bounds.log_start.get()),
+            high_watermark: AtomicI64::new(bounds.next_offset.get()),
+            followers: FollowedBy::default(),
+        }
+    }
+
     pub fn log_start(&self) -> Offset {
         Offset(self.log_start.load(Ordering::Acquire))
     }
@@ -30,6 +42,11 @@ impl Partition {
     /// high watermark.
     pub fn last_stable_offset(&self) -> Offset {
         self.high_watermark()
+    }
+
+    /// Wakes `follower` from here on when this partition grows, until it is dropped.
+    pub fn add_follower(&self, follower: &Follower) {
+        follower.follow(&self.followers);
     }
 
     pub(crate) fn publish_log_start(&self, offset: Offset) {
@@ -68,21 +85,17 @@ impl Partitions {
         // was appended meanwhile is not in it: then the writer has put the partition in the table.
         let bounds = store.bounds(id)?;
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let partition = table.entry(id).or_insert_with(|| {
-            Arc::new(Partition {
-                id,
-                log_start: AtomicI64::new(bounds.log_start.get()),
-                high_watermark: AtomicI64::new(bounds.next_offset.get()),
-            })
-        });
+        let partition = table
+            .entry(id)
+            .or_insert_with(|| Arc::new(Partition::new(id, &bounds)));
         Ok(Arc::clone(partition))
     }
 
-    /// Forgets a deleted partition.
-    pub fn remove(&self, id: PartitionId) {
+    /// Forgets a deleted partition. Returns it if it was touched.
+    pub fn remove(&self, id: PartitionId) -> Option<Arc<Partition>> {
         self.0
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
+            .remove(&id)
     }
 }

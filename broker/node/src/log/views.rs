@@ -1,23 +1,72 @@
-//! What the broker derives from batches that the views had not seen when the process ended:
-//! producers and epochs, both from the headers alone.
+//! The views that follow from batches, as the store keeps them: the adapter between
+//! [`sedge_core::log::derive`] and [`sedge_storage::Recovery`].
 
-use std::collections::HashMap;
+use sedge_core::log::derive::{self, Change, Derived, Saved};
+use sedge_core::log::producers::{ProducerEntry, Producers};
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerId};
+use sedge_storage::{Error, Recovery, View, ViewReader, ViewUpdate};
 
-use sedge_core::log::producers::{self, ProducerEntry, Producers, SequenceRange};
-use sedge_protocol::batch::{Batch, BatchHeader};
-use sedge_protocol::ids::{LeaderEpoch, PartitionId};
-use sedge_storage::{Recovery, View, ViewReader, ViewUpdate};
+/// The views of which a partition has entries under its id.
+const OF_PARTITION: [View; 3] = [View::Producers, View::Epochs, View::Offsets];
 
-use crate::limits::REPLAYED_EPOCHS_MAX;
-use crate::writer::partition;
-
-/// Replays headers into the views of producers and epochs.
-#[derive(Debug, Default)]
-pub struct HeaderReplay {
-    /// The newest leader epochs of partitions that were replayed. The views have them too, but to
-    /// ask those for each batch took longer than everything else.
-    epochs: HashMap<PartitionId, Option<LeaderEpoch>>,
+/// A derived change, as the store takes it.
+pub fn update(change: Change) -> ViewUpdate {
+    let Change { view, key, value } = change;
+    let view = match view {
+        Derived::Epochs => View::Epochs,
+        Derived::Producers => View::Producers,
+    };
+    ViewUpdate { view, key, value }
 }
+
+/// The producers that a partition remembers.
+///
+/// # Errors
+/// The store cannot read the view.
+pub fn producers<R: ViewReader + ?Sized>(views: &R, id: PartitionId) -> Result<Producers, Error> {
+    let mut known = Producers::default();
+    views.view_scan(View::Producers, &derive::prefix(id), &mut |key, value| {
+        if let Some((producer, entry)) = derive::producer_entry(key, value) {
+            known.restore(producer, entry);
+        }
+    })?;
+    Ok(known)
+}
+
+/// The epochs of a partition, oldest first, each with the offset where it starts.
+///
+/// # Errors
+/// The store cannot read the view.
+pub fn epochs<R: ViewReader + ?Sized>(
+    views: &R,
+    id: PartitionId,
+) -> Result<Vec<(LeaderEpoch, Offset)>, Error> {
+    let mut found = Vec::new();
+    views.view_scan(View::Epochs, &derive::prefix(id), &mut |key, value| {
+        found.extend(derive::epoch_start(key, value));
+    })?;
+    Ok(found)
+}
+
+/// Takes all that the views know of a partition out of them.
+pub fn removals<R: ViewReader + ?Sized>(views: &R, partition: PartitionId) -> Vec<ViewUpdate> {
+    let mut updates = Vec::new();
+    for view in OF_PARTITION {
+        let _ = views.view_scan(view, &derive::prefix(partition), &mut |key, _| {
+            updates.push(ViewUpdate {
+                view,
+                key: key.to_vec(),
+                value: None,
+            });
+        });
+    }
+    updates
+}
+
+/// Derives views from batches that they had not seen when the process ended.
+#[derive(Debug, Default)]
+pub struct HeaderReplay(derive::HeaderReplay);
 
 impl Recovery for HeaderReplay {
     fn replay(
@@ -27,30 +76,15 @@ impl Recovery for HeaderReplay {
         batches: &[Batch],
         append_ms: i64,
     ) -> Vec<ViewUpdate> {
-        let mut updates = Vec::new();
-        let mut known = Producers::default();
-        let mut epoch = match self.epochs.get(&partition) {
-            Some(known) => *known,
-            None => newest_epoch(views, partition),
-        };
-        for Batch { header, .. } in batches {
-            updates.extend(partition::epoch_update(partition, header, epoch));
-            epoch = epoch.max(Some(header.leader_epoch()));
-            if let Some(range) = SequenceRange::of(header) {
-                replay_producer(views, partition, header, &range, append_ms, &mut known);
-                let value = known.get(range.producer_id).map(ProducerEntry::encode);
-                updates.push(partition::producer_update(partition, &range, value));
-            }
-        }
-        if self.epochs.len() >= REPLAYED_EPOCHS_MAX {
-            self.epochs.clear();
-        }
-        self.epochs.insert(partition, epoch);
-        updates
+        let headers = batches.iter().map(|batch| &batch.header);
+        let changes = self
+            .0
+            .replay(&FromViews(views), partition, headers, append_ms);
+        changes.into_iter().map(update).collect()
     }
 
     fn dropped(&mut self, views: &dyn ViewReader, partition: PartitionId) -> Vec<ViewUpdate> {
-        self.epochs.remove(&partition);
+        self.0.forget(partition);
         removals(views, partition)
     }
 
@@ -59,55 +93,23 @@ impl Recovery for HeaderReplay {
     }
 }
 
-fn replay_producer(
-    views: &dyn ViewReader,
-    partition: PartitionId,
-    header: &BatchHeader,
-    range: &SequenceRange,
-    append_ms: i64,
-    known: &mut Producers,
-) {
-    if known.get(range.producer_id).is_none() {
-        let key = producers::view_key(partition, range.producer_id);
-        let saved = views.view_get(View::Producers, &key).ok().flatten();
-        if let Some(entry) = saved.and_then(|value| ProducerEntry::decode(&value)) {
-            known.restore(range.producer_id, entry);
-        }
-    }
-    known.apply(
-        range,
-        header.base_offset(),
-        header.max_timestamp(),
-        append_ms,
-    );
-}
+/// The store's views. One that cannot be read is rebuilt by the store; until then it counts as
+/// empty, and an entry too many does no harm.
+struct FromViews<'a>(&'a dyn ViewReader);
 
-fn newest_epoch(views: &dyn ViewReader, partition: PartitionId) -> Option<LeaderEpoch> {
-    let mut newest = None;
-    // A view that cannot be read is rebuilt by the store; until then an entry too many does no
-    // harm.
-    let _ = views.view_scan(
-        View::Epochs,
-        &partition.get().to_be_bytes(),
-        &mut |key, _| {
-            let epoch = key.get(4..).and_then(|bytes| bytes.first_chunk::<4>());
-            newest = newest.max(epoch.map(|bytes| LeaderEpoch(i32::from_be_bytes(*bytes))));
-        },
-    );
-    newest
-}
-
-/// Takes all that the views know of a partition out of them.
-pub fn removals(views: &dyn ViewReader, partition: PartitionId) -> Vec<ViewUpdate> {
-    let mut updates = Vec::new();
-    for view in [View::Producers, View::Epochs, View::Offsets] {
-        let _ = views.view_scan(view, &partition.get().to_be_bytes(), &mut |key, _| {
-            updates.push(ViewUpdate {
-                view,
-                key: key.to_vec(),
-                value: None,
-            });
-        });
+impl Saved for FromViews<'_> {
+    fn newest_epoch(&self, partition: PartitionId) -> Option<LeaderEpoch> {
+        let mut newest = None;
+        let mut look = |key: &[u8], _: &[u8]| newest = newest.max(derive::epoch_of_key(key));
+        let _ = self
+            .0
+            .view_scan(View::Epochs, &derive::prefix(partition), &mut look);
+        newest
     }
-    updates
+
+    fn producer(&self, partition: PartitionId, producer: ProducerId) -> Option<ProducerEntry> {
+        let key = derive::producer_key(partition, producer);
+        let saved = self.0.view_get(View::Producers, &key).ok().flatten();
+        ProducerEntry::decode(&saved?)
+    }
 }

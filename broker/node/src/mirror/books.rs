@@ -28,7 +28,7 @@ impl Link {
         if cursors.is_empty() {
             return;
         }
-        let image = self.broker.metadata.load();
+        let image = self.local.log.metadata.load();
         let named = cursors.iter().filter_map(|(partition, offset)| {
             let to = self.destinations.get(partition)?;
             // That of a deleted topic would stand in for its successor's.
@@ -78,7 +78,7 @@ impl Link {
             )
             .collect();
         let known = self.plan.oldest_timestamp();
-        let store = Arc::clone(&self.broker.store);
+        let store = Arc::clone(&self.local.log.store);
         let (bytes, oldest) = blocking::unblock(move || {
             let bytes = |(partition, cursor): &(_, _)| bytes_from(&*store, *partition, *cursor);
             let first = unopened.iter().take(limits::OLDEST_READS_MAX);
@@ -91,7 +91,7 @@ impl Link {
         .await;
         self.metrics.lag_bytes.set(bytes);
         let age_ms = match oldest {
-            Some(oldest) if opened + waiting > 0 => self.broker.clock.now().wall_ms - oldest,
+            Some(oldest) if opened + waiting > 0 => self.local.log.clock.now().wall_ms - oldest,
             _ => 0,
         };
         self.metrics.lag_ms.set(age_ms.max(0));
@@ -120,7 +120,7 @@ impl Link {
     /// Selected partitions that wait for their upstream: it has not answered since the start, or
     /// refuses the topic.
     fn unopened(&self) -> Vec<Behind> {
-        let image = self.broker.metadata.load();
+        let image = self.local.log.metadata.load();
         let mut unopened = Vec::new();
         for topic in image.topics().filter(|topic| !topic.is_internal) {
             let partitions = topic.partitions().enumerate();
@@ -129,7 +129,7 @@ impl Link {
                 continue;
             }
             for (index, id) in waiting {
-                let Ok(partition) = self.broker.partitions.get(&*self.broker.store, id) else {
+                let Ok(partition) = self.local.log.partition(id) else {
                     continue;
                 };
                 let cursor = self.cursors.get(&topic.name, index as i32);
@@ -150,7 +150,7 @@ impl Link {
 
     /// Moves the cursors that someone has moved: `sedge mirror skip`, or Kafka's tools.
     fn follow_moves(&mut self) {
-        let image = self.broker.metadata.load();
+        let image = self.local.log.metadata.load();
         for moved in self.cursors.take_moved() {
             let Some(topic) = image.topic(&moved.topic) else {
                 continue;

@@ -10,7 +10,6 @@
 //! what the link did not write itself moves the link.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use sedge_core::groups::Committer;
 use sedge_core::metadata::Image;
@@ -20,9 +19,7 @@ use sedge_protocol::coordinator::OffsetValue;
 use sedge_protocol::ids::{Offset, PartitionIndex};
 use sedge_protocol::kafka::KafkaUuid;
 
-use crate::broker::Broker;
-
-use super::{group_of, limits};
+use super::{Local, group_of, limits};
 
 /// What a cursor's metadata says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,16 +82,16 @@ pub(super) struct Cursor {
 }
 
 pub(super) struct Cursors {
-    broker: Arc<Broker>,
+    local: Local,
     group: String,
     /// Offset and metadata of each cursor as this link wrote or saw it last.
     seen: BTreeMap<(String, i32), (Offset, String)>,
 }
 
 impl Cursors {
-    pub fn new(broker: Arc<Broker>, link: &str) -> Self {
+    pub fn new(local: Local, link: &str) -> Self {
         Self {
-            broker,
+            local,
             group: group_of(link),
             seen: BTreeMap::new(),
         }
@@ -102,7 +99,7 @@ impl Cursors {
 
     /// The cursor of a partition, whichever topic of that name it is of.
     pub fn get(&self, topic: &str, index: i32) -> Option<(Offset, Origin)> {
-        self.broker.groups.with(|groups| {
+        self.local.groups.with(|groups| {
             let saved = groups
                 .offsets()
                 .find(&self.group, topic, PartitionIndex(index))?;
@@ -112,7 +109,7 @@ impl Cursors {
 
     /// Takes the cursor of a partition for known: what differs from it later was moved.
     pub fn see(&mut self, topic: &str, index: i32) {
-        let saved = self.broker.groups.with(|groups| {
+        let saved = self.local.groups.with(|groups| {
             let saved = groups
                 .offsets()
                 .find(&self.group, topic, PartitionIndex(index))?;
@@ -126,7 +123,7 @@ impl Cursors {
     /// Cursors that someone else has written since.
     pub fn take_moved(&mut self) -> Vec<Cursor> {
         let (seen, group) = (&self.seen, &self.group);
-        let moved: Vec<(String, i32, OffsetValue)> = self.broker.groups.with(|groups| {
+        let moved: Vec<(String, i32, OffsetValue)> = self.local.groups.with(|groups| {
             let is_moved = |topic: &str, index: PartitionIndex, saved: &OffsetValue| {
                 let known = seen.get(&(topic.to_owned(), index.get()));
                 known.is_none_or(|known| known.0 != saved.offset || known.1 != saved.metadata)
@@ -176,8 +173,8 @@ impl Cursors {
     /// for one that was created again.
     pub async fn let_expire(&mut self, image: &Image) -> Result<(), ErrorCode> {
         const KEEP_MS: i64 = limits::GONE_TOPIC_KEPT.as_millis() as i64;
-        let last_ms = self.broker.clock.now().append_ms.saturating_add(KEEP_MS);
-        let gone: Vec<OffsetToCommit> = self.broker.groups.with(|groups| {
+        let last_ms = self.local.log.clock.now().append_ms.saturating_add(KEEP_MS);
+        let gone: Vec<OffsetToCommit> = self.local.groups.with(|groups| {
             let all = groups.offsets().of_group(&self.group);
             all.filter(|(topic, _, saved)| {
                 let origin = Origin::of(saved);
@@ -218,9 +215,9 @@ impl Cursors {
             group_instance_id: None,
             knows_group_id_not_found: true,
         };
-        let now = self.broker.clock.now();
+        let now = self.local.log.clock.now();
         let (results, written) = self
-            .broker
+            .local
             .groups
             .plan(|groups| groups.handle_offset_commit(now, &committer, offsets));
         let written = written.recv().await;

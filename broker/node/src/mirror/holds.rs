@@ -68,7 +68,7 @@ impl Link {
 
     /// Selected topics of which no partition has a place upstream.
     fn not_begun(&self) -> Vec<(String, String)> {
-        let image = self.broker.metadata.load();
+        let image = self.local.log.metadata.load();
         let not_begun = image.topics().filter(|topic| {
             !topic.is_internal
                 && self.config.selection.takes(&topic.name)

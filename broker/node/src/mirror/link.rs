@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use async_io::Timer;
+use event_listener::EventListener;
 use futures_lite::FutureExt;
 use sedge_core::backoff::Backoff;
 use sedge_core::metadata::Image;
@@ -18,13 +19,14 @@ use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::ProduceResponseData;
 
-use crate::broker::Broker;
 use crate::client::cluster::Target;
 use crate::client::records::{Produce, is_about_leadership};
 use crate::client::{Client, Error};
 use crate::config::LinkConfig;
+use crate::log::followers::Follower;
 use crate::metrics::{LinkMetrics, LinkState};
 
+use super::Local;
 use super::cursors::Cursors;
 use super::lanes::{Lanes, Sent};
 use super::limits;
@@ -72,7 +74,8 @@ impl From<Error> for Pause {
 }
 
 pub struct Link {
-    pub(super) broker: Arc<Broker>,
+    pub(super) local: Local,
+    pub(super) follower: Follower,
     pub(super) config: LinkConfig,
     pub(super) client: Client,
     pub(super) cursors: Cursors,
@@ -105,8 +108,8 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    pub fn new(broker: Arc<Broker>, config: LinkConfig, stopping: Receiver<()>) -> Self {
-        let executor = broker.runtime.executor();
+    pub fn new(local: Local, config: LinkConfig, stopping: Receiver<()>) -> Self {
+        let executor = local.runtime.executor();
         let backoff = Backoff::new(
             config.client.retry_backoff.as_millis() as u64,
             config.client.retry_backoff_max.as_millis() as u64,
@@ -119,10 +122,10 @@ impl Link {
         });
         Self {
             client: Client::new(executor, config.client.clone()),
-            cursors: Cursors::new(Arc::clone(&broker), &config.name),
+            cursors: Cursors::new(local.clone(), &config.name),
             plan,
             backoff,
-            metrics: broker.metrics.link(&config.name),
+            metrics: local.log.metrics.link(&config.name),
             image: None,
             destinations: HashMap::new(),
             waiting: BTreeMap::new(),
@@ -134,7 +137,8 @@ impl Link {
             recheck_at: None,
             commit_at: Instant::now(),
             measure_at: Instant::now(),
-            broker,
+            follower: local.log.follower(),
+            local,
             config,
         }
     }
@@ -218,8 +222,9 @@ impl Link {
     async fn copy(&mut self) -> Pause {
         loop {
             // Listens before it looks, so that nothing comes in between.
-            let growth = self.broker.listen_for_growth();
-            let image = self.broker.metadata.load();
+            let growth = self.follower.listen();
+            let changed = self.local.log.image_changed();
+            let image = self.local.log.metadata.load();
             let is_other = self
                 .image
                 .as_ref()
@@ -236,7 +241,7 @@ impl Link {
                 Ok(more) => more,
                 Err(error) => return Pause::Failed(error),
             };
-            if let Err(pause) = self.wait(growth, more).await {
+            if let Err(pause) = self.wait(growth, changed, more).await {
                 return pause;
             }
             if Instant::now() >= self.commit_at {
@@ -249,12 +254,12 @@ impl Link {
     }
 
     fn now_ms(&self) -> u64 {
-        self.broker.clock.now().monotonic_ms
+        self.local.log.clock.now().monotonic_ms
     }
 
     pub(super) fn look_at_bounds(&mut self) {
         for id in self.destinations.keys() {
-            if let Ok(partition) = self.broker.partitions.get(&*self.broker.store, *id) {
+            if let Ok(partition) = self.local.log.partition(*id) {
                 self.plan
                     .handle_bounds(*id, partition.log_start(), partition.high_watermark());
             }
@@ -264,7 +269,7 @@ impl Link {
     /// Reads what the plan asks for, and queues it for the brokers that lead.
     async fn read(&mut self) {
         while let Some(read) = self.plan.poll_read(self.now_ms()) {
-            let store = Arc::clone(&self.broker.store);
+            let store = Arc::clone(&self.local.log.store);
             let batches = blocking::unblock(move || {
                 let chunks = store.read(read.partition, read.from, read.until, read.bytes_max)?;
                 let batches = chunks
@@ -355,7 +360,7 @@ impl Link {
                                 })
                                 .await;
                         };
-                        self.broker.runtime.spawn(waiting).detach();
+                        self.local.runtime.spawn(waiting).detach();
                     }
                     Err(error) => {
                         for sent in batches {
@@ -372,7 +377,8 @@ impl Link {
     /// Waits for whatever comes first: an answer, growth here, a deadline, the end.
     async fn wait(
         &mut self,
-        growth: event_listener::EventListener,
+        growth: EventListener,
+        changed: EventListener,
         more: bool,
     ) -> Result<(), Pause> {
         let now_ms = self.now_ms();
@@ -390,7 +396,7 @@ impl Link {
         let answers = self.answers.1.clone();
         let answer = async { answers.recv().await.ok() };
         let grown = async {
-            growth.await;
+            growth.or(changed).await;
             None
         };
         let deadline = async {

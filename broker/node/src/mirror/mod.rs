@@ -37,8 +37,10 @@ use async_executor::Task;
 use async_io::Timer;
 use futures_lite::FutureExt;
 
-use crate::broker::Broker;
 use crate::config::{LinkConfig, Selection};
+use crate::coordinator::Groups;
+use crate::log::Log;
+use crate::runtime::Runtime;
 
 pub(crate) use cursors::Origin;
 
@@ -67,6 +69,16 @@ impl LinkTopics {
     }
 }
 
+/// This broker as links see it.
+#[derive(Clone, Debug)]
+pub struct Local {
+    pub log: Arc<Log>,
+    /// Where cursors are committed.
+    pub groups: Arc<Groups>,
+    pub runtime: Runtime,
+    pub cluster_id: String,
+}
+
 /// The links that run. Dropping it ends them at once.
 #[derive(Debug)]
 pub struct Mirror {
@@ -76,11 +88,11 @@ pub struct Mirror {
 
 impl Mirror {
     /// Starts a task a link.
-    pub fn start(broker: &Arc<Broker>) -> Self {
+    pub fn start(links: &[LinkConfig], local: &Local) -> Self {
         let (stop, stopping) = async_channel::bounded(1);
-        let links = broker.config.links.iter().map(|config| {
-            let link = link::Link::new(Arc::clone(broker), config.clone(), stopping.clone());
-            broker.runtime.spawn(link.run())
+        let links = links.iter().map(|config| {
+            let link = link::Link::new(local.clone(), config.clone(), stopping.clone());
+            local.runtime.spawn(link.run())
         });
         Self {
             links: links.collect(),

@@ -23,7 +23,7 @@ impl Link {
     /// producer id.
     pub(super) async fn prepare(&mut self) -> Result<(), Error> {
         self.is_stale = false;
-        let image = self.broker.metadata.load();
+        let image = self.local.log.metadata.load();
         self.close_gone(&image);
         if let Err(error) = self.cursors.let_expire(&image).await {
             let link = &self.config.name;
@@ -31,7 +31,7 @@ impl Link {
         }
         self.image = Some(Arc::clone(&image));
         self.client.refresh(&[]).await?;
-        if self.client.known_cluster_id().as_deref() == Some(&self.broker.cluster_id) {
+        if self.client.known_cluster_id().as_deref() == Some(&self.local.cluster_id) {
             return Err(Error::Itself);
         }
         let topics = self.wanted(&image);
@@ -201,7 +201,7 @@ impl Link {
     /// False if the partition cannot be read.
     fn open_partition(&mut self, topic: &Topic, index: i32, id: PartitionId) -> bool {
         let (link, name) = (&self.config.name, &topic.name);
-        let partition = match self.broker.partitions.get(&*self.broker.store, id) {
+        let partition = match self.local.log.partition(id) {
             Ok(partition) => partition,
             Err(error) => {
                 log::error!(target: "sedge::mirror", "{name}-{index} cannot be read: {error}");
@@ -234,6 +234,7 @@ impl Link {
             is_created_again: origin.is_created_again || is_successor,
         };
         self.destinations.insert(id, to);
+        partition.add_follower(&self.follower);
         self.plan.open(id, position);
         if is_successor && self.is_to_hold() {
             self.plan.pause(id, Trouble::CreatedAgain(Side::Here));

@@ -28,11 +28,11 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_storage::{Error, LogStore};
 
-use crate::broker::Broker;
 use crate::config::Config;
 use crate::limits::{
     FILTER_RUNS_MAX, FILTER_WAITING_SHARE, FILTERS_WAITING_SHARE, UNREADY_NAMED_MAX,
 };
+use crate::log::Log;
 use crate::log::published::Published;
 use crate::metrics::Metrics;
 use bindings::{Bindings, WaitingBytes};
@@ -199,10 +199,10 @@ impl Plugins {
     /// Why the first of them may not be.
     pub fn check_bound<'a>(
         &self,
-        broker: &Broker,
+        log: &Log,
         filters: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), String> {
-        self.read_on(broker)
+        self.read_on(log)
             .map_err(|error| format!("{} cannot be read: {error}", crate::plugin_topic::TOPIC))?;
         filters
             .into_iter()
@@ -236,19 +236,19 @@ impl Plugins {
     ///
     /// # Errors
     /// The topic cannot be read.
-    pub fn read_on(&self, broker: &Broker) -> Result<(), Error> {
-        let partition = watch::partition(broker);
-        self.wanted().read_on(&*broker.store, partition)
+    pub fn read_on(&self, log: &Log) -> Result<(), Error> {
+        let partition = watch::partition(log);
+        self.wanted().read_on(&*log.store, partition)
     }
 
     /// Whether `__sedge_plugins` has more than was read.
-    pub fn is_behind(&self, broker: &Broker) -> bool {
-        self.wanted().is_behind(watch::end(broker))
+    pub fn is_behind(&self, log: &Log) -> bool {
+        self.wanted().is_behind(watch::end(log))
     }
 
     /// Takes away and makes ready until what is deployed is what `__sedge_plugins` says. Blocks
     /// while it compiles.
-    pub fn settle(&self, broker: &Broker) {
+    pub fn settle(&self, log: &Log) {
         loop {
             let wanted = self.wanted();
             let gone = self.registry.retain(|name| wanted.place(name).is_some());
@@ -260,11 +260,11 @@ impl Plugins {
                 info!(target: "sedge::plugin", "{name} is taken away");
             }
             if let Some((name, place)) = &next {
-                self.deploy(&*broker.store, name, *place);
+                self.deploy(&*log.store, name, *place);
             }
-            self.release(broker);
+            self.release(log);
             if next.is_none() {
-                return self.tell_unready(&broker.metadata.load());
+                return self.tell_unready(&log.metadata.load());
             }
         }
     }
@@ -291,8 +291,8 @@ impl Plugins {
     }
 
     /// Lets go of bindings that are out of date.
-    pub fn release(&self, broker: &Broker) {
-        self.bindings.release(&broker.metadata, &self.registry);
+    pub fn release(&self, log: &Log) {
+        self.bindings.release(&log.metadata, &self.registry);
     }
 
     fn deploy(&self, store: &dyn LogStore, name: &str, place: Place) {

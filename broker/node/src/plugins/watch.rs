@@ -9,8 +9,8 @@ use log::warn;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::Error;
 
-use super::TELL_EVERY;
-use crate::broker::Broker;
+use super::{Plugins, TELL_EVERY};
+use crate::log::Log;
 use crate::plugin_topic::TOPIC;
 
 /// Makes ready what is deployed. Blocks while it compiles; called before clients are served, so
@@ -18,58 +18,62 @@ use crate::plugin_topic::TOPIC;
 ///
 /// # Errors
 /// The topic cannot be read.
-pub fn start(broker: &Broker) -> Result<(), Error> {
-    broker.plugins.read_on(broker)?;
-    broker.plugins.settle(broker);
+pub fn start(plugins: &Plugins, log: &Log) -> Result<(), Error> {
+    plugins.read_on(log)?;
+    plugins.settle(log);
     Ok(())
 }
 
 /// Takes changes as they come, until the task is dropped.
-pub async fn run(broker: Arc<Broker>) {
+pub async fn run(plugins: Arc<Plugins>, log: Arc<Log>) {
+    let follower = log.follower();
     loop {
-        let grown = broker.listen_for_growth();
-        let changed = broker.metadata.listen();
-        if broker.plugins.is_behind(&broker) {
-            let applying = Arc::clone(&broker);
-            blocking::unblock(move || apply(&applying)).await;
+        let grown = follower.listen();
+        let changed = log.image_changed();
+        if let Some(Ok(partition)) = partition(&log).map(|id| log.partition(id)) {
+            partition.add_follower(&follower);
+        }
+        if plugins.is_behind(&log) {
+            let applying = (Arc::clone(&plugins), Arc::clone(&log));
+            blocking::unblock(move || apply(&applying.0, &applying.1)).await;
         }
         future::or(grown, changed).await;
     }
 }
 
 /// Lets filters go that are bound no more, until the task is dropped.
-pub async fn release(broker: Arc<Broker>) {
+pub async fn release(plugins: Arc<Plugins>, log: Arc<Log>) {
     loop {
-        let changed = broker.metadata.listen();
-        broker.plugins.release(&broker);
+        let changed = log.image_changed();
+        plugins.release(&log);
         changed.await;
     }
 }
 
 /// Tells in the log what filters drop and refuse, until the task is dropped.
-pub async fn tell(broker: Arc<Broker>) {
+pub async fn tell(plugins: Arc<Plugins>) {
     loop {
         Timer::after(TELL_EVERY).await;
-        broker.plugins.tell();
+        plugins.tell();
     }
 }
 
-fn apply(broker: &Broker) {
-    if let Err(error) = broker.plugins.read_on(broker) {
+fn apply(plugins: &Plugins, log: &Log) {
+    if let Err(error) = plugins.read_on(log) {
         warn!(target: "sedge::plugin", "{TOPIC} cannot be read: {error}");
     }
-    broker.plugins.settle(broker);
+    plugins.settle(log);
 }
 
 /// The topic's partition.
-pub fn partition(broker: &Broker) -> Option<PartitionId> {
-    broker.metadata.load().topic(TOPIC)?.partition(0)
+pub fn partition(log: &Log) -> Option<PartitionId> {
+    log.metadata.load().topic(TOPIC)?.partition(0)
 }
 
 /// The topic's partition, and where it ends for readers.
-pub fn end(broker: &Broker) -> Option<(PartitionId, Offset)> {
-    let id = partition(broker)?;
-    let partition = broker.partitions.get(&*broker.store, id).ok()?;
+pub fn end(log: &Log) -> Option<(PartitionId, Offset)> {
+    let id = partition(log)?;
+    let partition = log.partition(id).ok()?;
     Some((id, partition.high_watermark()))
 }
 
@@ -105,7 +109,7 @@ mod tests {
     fn create(machine: &mut MetadataMachine, name: &str, partitions: i32) {
         let command = Command::CreateTopic {
             name: name.to_owned(),
-            id: crate::broker::random_uuid(),
+            id: crate::random::random_uuid(),
             partitions,
             configs: Vec::new(),
             validate_only: false,
@@ -117,15 +121,15 @@ mod tests {
 
     /// Takes what there is, as the task does.
     fn follow(node: &TestBroker) {
-        assert!(node.broker.plugins.is_behind(&node.broker));
-        apply(&node.broker);
-        assert!(!node.broker.plugins.is_behind(&node.broker));
+        assert!(node.broker.plugins.is_behind(&node.broker.log));
+        apply(&node.broker.plugins, &node.broker.log);
+        assert!(!node.broker.plugins.is_behind(&node.broker.log));
     }
 
     #[test]
     fn a_plugin_topic_that_is_made_again_is_read_from_its_start() {
         let node = TestBroker::start(&[]);
-        start(&node.broker).unwrap();
+        start(&node.broker.plugins, &node.broker.log).unwrap();
         node.create_topic(TOPIC, &[]);
         change(&node, "one", Some(b"no component"));
         change(&node, "two", Some(b"none either"));
@@ -137,6 +141,7 @@ mod tests {
         let mut machine = MetadataMachine::new(NodeId(1), BrokerDefaults::default());
         create(&mut machine, "others", 5);
         node.broker
+            .log
             .metadata
             .publish(Arc::new(machine.image().clone()));
         follow(&node);
@@ -144,6 +149,7 @@ mod tests {
 
         create(&mut machine, TOPIC, 1);
         node.broker
+            .log
             .metadata
             .publish(Arc::new(machine.image().clone()));
         change(&node, "one", Some(b"no component"));
@@ -163,7 +169,7 @@ mod tests {
         change(&node, "two", Some(b"none either"));
         change(&node, "two", None);
         node = node.restart(false);
-        start(&node.broker).unwrap();
+        start(&node.broker.plugins, &node.broker.log).unwrap();
         assert_eq!(deployed(&node), ["one"]);
     }
 }

@@ -8,6 +8,7 @@
 //! already. Whatever goes is logged and counted.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
 use async_io::Timer;
@@ -20,36 +21,65 @@ use sedge_core::offsets::Offsets;
 use sedge_protocol::ids::{Offset, PartitionId, PartitionIndex};
 use sedge_storage::Usage;
 
-use crate::broker::Broker;
+use crate::config::{Disk, LinkConfig};
+use crate::coordinator::Groups;
 use crate::limits::{
     DISK_CAP_CHECK_EVERY, DISK_CAP_DEFAULT_PERCENT, DISK_CAP_IDLE_CHECKS, DISK_CAP_KEPT_SHARE,
     DISK_CAP_PAUSE, DISK_CAP_SEGMENTS_MIN, DISK_CAP_VOLUME_SEGMENTS_MIN,
 };
+use crate::log::Log;
 use crate::mirror::{LinkTopics, Origin};
+use crate::writer::Writer;
+
+/// What the cap is decided by.
+pub struct DiskCap {
+    log: Arc<Log>,
+    groups: Arc<Groups>,
+    disk: Disk,
+    links: Vec<LinkTopics>,
+}
+
+impl fmt::Debug for DiskCap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskCap").finish_non_exhaustive()
+    }
+}
+
+impl DiskCap {
+    pub fn new(log: Arc<Log>, groups: Arc<Groups>, disk: &Disk, links: &[LinkConfig]) -> Self {
+        Self {
+            log,
+            groups,
+            disk: disk.clone(),
+            links: links.iter().map(LinkTopics::of).collect(),
+        }
+    }
+}
 
 /// Runs until the task is dropped.
-pub async fn run(broker: Arc<Broker>, links: Vec<LinkTopics>) {
-    let links = Arc::new(links);
+pub async fn run(cap: DiskCap, writer: Writer) {
+    let cap = Arc::new(cap);
+    let log = &cap.log;
     let (mut commits, mut idle) = (0, 0);
-    let mut wanted = broker.storage.wanted.listen();
+    let mut wanted = log.storage.wanted.listen();
     loop {
         let is_wanted = wait(wanted).await;
-        wanted = broker.storage.wanted.listen();
-        let written = broker.metrics.commits.get();
+        wanted = log.storage.wanted.listen();
+        let written = log.metrics.commits.get();
         let is_idle = written == commits && !is_wanted;
         idle = if is_idle { idle + 1 } else { 0 };
         commits = written;
         if idle % DISK_CAP_IDLE_CHECKS != 0 {
             continue;
         }
-        let (planning, links) = (Arc::clone(&broker), Arc::clone(&links));
-        let (dropped, limit) = blocking::unblock(move || plan(&planning, &links, is_idle)).await;
+        let planning = Arc::clone(&cap);
+        let (dropped, limit) = blocking::unblock(move || plan(&planning, is_idle)).await;
         if dropped.is_empty() {
             continue;
         }
         let log_starts = dropped.iter().map(|of| (of.partition, of.next_offset));
-        match broker.writer.retain(log_starts.collect()).await {
-            Ok(count) => tell(&broker, dropped.get(..count).unwrap_or_default(), limit),
+        match writer.retain(log_starts.collect()).await {
+            Ok(count) => tell(log, dropped.get(..count).unwrap_or_default(), limit),
             Err(_) => return,
         }
     }
@@ -70,8 +100,8 @@ async fn wait(wanted: EventListener) -> bool {
 }
 
 /// What the data directory may take as things stand; `None` without a cap.
-pub fn cap_bytes(broker: &Broker, usage: &Usage) -> Option<u64> {
-    Some(room(broker, usage)?.cap_bytes())
+pub fn cap_bytes(usage: &Usage, disk: &Disk) -> Option<u64> {
+    Some(room(usage, disk)?.cap_bytes())
 }
 
 /// What the data directory takes.
@@ -80,17 +110,16 @@ pub const fn used_bytes(usage: &Usage) -> u64 {
 }
 
 /// Whether the next segment breaks the cap, or hardly fits the volume, unless space comes back.
-pub fn is_room_short(broker: &Broker) -> bool {
-    let usage = broker.store.usage();
+pub fn is_room_short(usage: &Usage, disk: &Disk) -> bool {
     let is_volume_full = usage
         .volume_free_bytes
         .is_some_and(|free| free < usage.segment_bytes * DISK_CAP_SEGMENTS_MIN);
-    is_volume_full || room(broker, &usage).is_some_and(|room| room.is_short())
+    is_volume_full || room(usage, disk).is_some_and(|room| room.is_short())
 }
 
 /// `None` without a cap.
-fn room(broker: &Broker, usage: &Usage) -> Option<Room> {
-    let cap_bytes = match broker.config.disk.max_bytes {
+fn room(usage: &Usage, disk: &Disk) -> Option<Room> {
+    let cap_bytes = match disk.max_bytes {
         Some(max) => u64::try_from(max).ok()?,
         None => usage.volume_bytes? / 100 * DISK_CAP_DEFAULT_PERCENT,
     };
@@ -119,31 +148,33 @@ fn volume_bytes(usage: &Usage) -> Option<u64> {
 }
 
 /// What goes, and for which bound. What others do to the volume counts while room is wanted.
-fn plan(broker: &Broker, links: &[LinkTopics], is_idle: bool) -> (Vec<Dropped>, Limit) {
-    let usage = broker.store.usage();
-    let Some(mut room) = room(broker, &usage) else {
+fn plan(cap: &DiskCap, is_idle: bool) -> (Vec<Dropped>, Limit) {
+    let log = &cap.log;
+    let usage = log.store.usage();
+    let Some(mut room) = room(&usage, &cap.disk) else {
         return (Vec::new(), Limit::Cap);
     };
     if is_idle {
         room.volume = None;
     }
     let spare_bytes_max = room.cap_bytes().saturating_sub(room.used_bytes);
-    if let Err(failure) = broker.store.limit_spares(spare_bytes_max) {
+    if let Err(failure) = log.store.limit_spares(spare_bytes_max) {
         warn!(target: "sedge::retention", "spare segment files stay: {failure}");
     }
     let (excess, limit) = room.excess_bytes();
     if excess == 0 {
         return (Vec::new(), limit);
     }
-    let image = broker.metadata.load();
+    let image = log.metadata.load();
     let mut plan = CapPlan::new(excess);
     for topic in image.topics().filter(|topic| may_go(topic)) {
-        let links: Vec<&LinkTopics> = links
+        let links: Vec<&LinkTopics> = cap
+            .links
             .iter()
             .filter(|link| link.takes(&topic.name))
             .collect();
         for (index, id) in topic.partitions().enumerate() {
-            let Ok(slices) = broker.store.slices(id) else {
+            let Ok(slices) = log.store.slices(id) else {
                 continue;
             };
             let slices = slices
@@ -156,7 +187,7 @@ fn plan(broker: &Broker, links: &[LinkTopics], is_idle: bool) -> (Vec<Dropped>, 
                     bytes: slice.bytes,
                     append_ms: slice.append_ms,
                 });
-            let copied = broker
+            let copied = cap
                 .groups
                 .with(|groups| copied(&links, groups.offsets(), topic, index as i32));
             plan.add(id, topic.config.retention_priority(), copied, slices);
@@ -181,12 +212,12 @@ fn copied(links: &[&LinkTopics], offsets: &Offsets, topic: &Topic, index: i32) -
     all?.into_iter().min()
 }
 
-fn tell(broker: &Broker, dropped: &[Dropped], limit: Limit) {
+fn tell(log: &Log, dropped: &[Dropped], limit: Limit) {
     let why = match limit {
         Limit::Cap => "the disk cap is reached",
         Limit::Volume => "the volume is short of room",
     };
-    let image = broker.metadata.load();
+    let image = log.metadata.load();
     let ids: HashSet<PartitionId> = dropped.iter().map(|of| of.partition).collect();
     let mut names = HashMap::new();
     for topic in image.topics() {
@@ -202,6 +233,6 @@ fn tell(broker: &Broker, dropped: &[Dropped], limit: Limit) {
             Class::Copied => info!(target: "sedge::retention", "{what}; upstream has them"),
             _ => warn!(target: "sedge::retention", "{what}"),
         }
-        broker.metrics.retention.cap(of);
+        log.metrics.retention.cap(of);
     }
 }

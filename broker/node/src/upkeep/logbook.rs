@@ -12,8 +12,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use log::{debug, warn};
 use sedge_core::clock::SavedClock;
 use sedge_core::wear::{Budget, Wear};
+use sedge_storage::LogStore;
 
-use crate::broker::Broker;
+use crate::config::Disk;
 use crate::limits::LOGBOOK_SAVE_EVERY_MS;
 use crate::log::clock::Clock;
 use crate::process;
@@ -24,6 +25,7 @@ const FILE: &str = "logbook";
 #[derive(Debug)]
 pub struct Logbook {
     path: PathBuf,
+    disk: Disk,
     books: Mutex<Books>,
 }
 
@@ -60,10 +62,11 @@ pub fn read(data: &Path) -> Option<(SavedClock, Wear)> {
 
 impl Logbook {
     /// Goes on from what was read, and writes that down: the next process needs this one's boot.
-    pub fn start(data: &Path, read: Option<Wear>, clock: &Clock) -> Self {
+    pub fn start(data: &Path, disk: &Disk, read: Option<Wear>, clock: &Clock) -> Self {
         let now_ms = clock.append_ms();
         let book = Self {
             path: data.join(FILE),
+            disk: disk.clone(),
             books: Mutex::new(Books {
                 wear: read.unwrap_or_else(|| Wear::open(now_ms)),
                 entered_bytes: 0,
@@ -75,12 +78,12 @@ impl Logbook {
     }
 
     /// Enters what was written since the last time, and saves the book where that was long ago.
-    pub fn enter(&self, broker: &Broker) -> WearStatus {
-        let now_ms = broker.clock.append_ms();
-        let disk = &broker.config.disk;
+    pub fn enter(&self, clock: &Clock, store: &dyn LogStore) -> WearStatus {
+        let now_ms = clock.append_ms();
+        let disk = &self.disk;
         // The kernel counts all of it, the views' files too.
         let written = process::written_bytes().unwrap_or_else(|| {
-            let usage = broker.store.usage();
+            let usage = store.usage();
             usage.log_bytes_written + usage.view_bytes_written
         });
         let (wear, budget, is_due) = {
@@ -100,7 +103,7 @@ impl Logbook {
             );
         }
         if is_due {
-            self.save(&broker.clock, now_ms);
+            self.save(clock, now_ms);
         }
         WearStatus {
             wear,

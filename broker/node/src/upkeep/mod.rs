@@ -1,4 +1,15 @@
-//! What the broker does for its log by itself, now and then.
+//! Upkeep: what the broker does for its log by itself, now and then.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `retention` | moves log starts by the topics' limits |
+//! | `disk_cap` | the same by what the disk may take |
+//! | `producer_expiry` | forgets producers that are silent |
+//! | `scrub` | reads what is stored again, to find bit rot |
+//! | `orphans` | tells of partitions that no topic has |
+//! | `logbook` | the append clock and the device's wear, in a file |
+//!
+//! The cleaner has a folder of its own.
 
 pub mod disk_cap;
 pub mod logbook;
@@ -6,3 +17,84 @@ pub mod orphans;
 pub mod producer_expiry;
 pub mod retention;
 pub mod scrub;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_executor::Task;
+use async_io::Timer;
+use log::warn;
+use sedge_protocol::ids::NodeId;
+
+use crate::config::{Config, Durability};
+use crate::coordinator::Groups;
+use crate::limits::{LOGBOOK_ENTER_EVERY, VIEWS_FLUSH_EVERY};
+use crate::log::Log;
+use crate::runtime::Runtime;
+use crate::writer::Writer;
+use disk_cap::DiskCap;
+use logbook::Logbook;
+
+/// Starts the upkeep. It ends when the tasks are dropped.
+pub fn start(
+    log: &Arc<Log>,
+    writer: &Writer,
+    groups: &Arc<Groups>,
+    logbook: &Arc<Logbook>,
+    config: &Config,
+    runtime: &Runtime,
+) -> Vec<Task<()>> {
+    let with_log = || Arc::clone(log);
+    let cap = DiskCap::new(with_log(), Arc::clone(groups), &config.disk, &config.links);
+    let node_id = NodeId(config.node_id);
+    let mut tasks = vec![
+        runtime.spawn(flush_views(with_log(), writer.clone())),
+        runtime.spawn(retention::run(with_log(), writer.clone())),
+        runtime.spawn(disk_cap::run(cap, writer.clone())),
+        runtime.spawn(producer_expiry::run(with_log(), writer.clone())),
+        runtime.spawn(scrub::run(with_log(), config.scrub, node_id)),
+        runtime.spawn(orphans::tell(with_log())),
+        runtime.spawn(keep_logbook(Arc::clone(logbook), with_log())),
+    ];
+    if config.durability == Durability::Interval {
+        let every = Duration::from_millis(config.flush_ms);
+        tasks.push(runtime.spawn(flush(writer.clone(), every)));
+    }
+    tasks
+}
+
+/// Flushes the views each second, lets spare files go that are not to be kept, and asks whether a
+/// disk that refused writes accepts them again.
+async fn flush_views(log: Arc<Log>, writer: Writer) {
+    loop {
+        Timer::after(VIEWS_FLUSH_EVERY).await;
+        if let Some(room) = log.storage.probe_room() {
+            writer.probe(room);
+        }
+        let store = Arc::clone(&log.store);
+        let (flushed, evicted) =
+            blocking::unblock(move || (store.flush_views(), store.evict_spares())).await;
+        if let Err(failure) = flushed {
+            warn!(target: "sedge::views", "not flushed: {failure}; trying again");
+        }
+        if let Err(failure) = evicted {
+            warn!(target: "sedge::retention", "a spare segment file stays: {failure}");
+        }
+    }
+}
+
+/// Flushes what interval durability has acknowledged.
+async fn flush(writer: Writer, every: Duration) {
+    loop {
+        Timer::after(every).await;
+        writer.flush_if_dirty();
+    }
+}
+
+async fn keep_logbook(logbook: Arc<Logbook>, log: Arc<Log>) {
+    loop {
+        Timer::after(LOGBOOK_ENTER_EVERY).await;
+        let (logbook, log) = (Arc::clone(&logbook), Arc::clone(&log));
+        blocking::unblock(move || logbook.enter(&log.clock, &*log.store)).await;
+    }
+}

@@ -9,12 +9,12 @@ use sedge_core::metadata::METADATA_PARTITION;
 use sedge_protocol::ids::PartitionId;
 use sedge_storage::Error;
 
-use crate::broker::Broker;
 use crate::limits::ORPHANS_TOLD;
+use crate::log::Log;
 
 /// Looks for them, and tells.
-pub async fn tell(broker: Arc<Broker>) {
-    match blocking::unblock(move || find(&broker)).await {
+pub async fn tell(log: Arc<Log>) {
+    match blocking::unblock(move || find(&log)).await {
         Ok(orphans) if orphans.is_empty() => {}
         Ok(orphans) => {
             let bytes: u64 = orphans.iter().map(|(_, bytes)| bytes).sum();
@@ -22,7 +22,7 @@ pub async fn tell(broker: Arc<Broker>) {
             let first: Vec<String> = first.map(|(id, _)| id.to_string()).collect();
             warn!(
                 target: "sedge::log",
-                "{} partitions with {bytes} bytes belong to no topic ({}{}): stop the broker, and \
+                "{} partitions with {bytes} bytes belong to no topic ({}{}): stop the log, and \
                  `sedge doctor --repair metadata` makes topics of them, to read or to delete",
                 orphans.len(),
                 first.join(", "),
@@ -36,10 +36,10 @@ pub async fn tell(broker: Arc<Broker>) {
 }
 
 /// Each with its bytes.
-fn find(broker: &Broker) -> Result<Vec<(PartitionId, u64)>, Error> {
-    let partitions = broker.store.partitions()?;
+fn find(log: &Log) -> Result<Vec<(PartitionId, u64)>, Error> {
+    let partitions = log.store.partitions()?;
     // Loaded behind them: what is created meanwhile has its topic.
-    let image = broker.metadata.load();
+    let image = log.metadata.load();
     let known: HashSet<PartitionId> = image
         .topics()
         .flat_map(|topic| topic.partitions().collect::<Vec<_>>())
@@ -50,7 +50,7 @@ fn find(broker: &Broker) -> Result<Vec<(PartitionId, u64)>, Error> {
             continue;
         }
         // None where the topic was deleted meanwhile.
-        let bytes = broker.store.partition_bytes(id)?;
+        let bytes = log.store.partition_bytes(id)?;
         if bytes > 0 {
             orphans.push((id, bytes));
         }

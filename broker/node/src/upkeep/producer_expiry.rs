@@ -11,23 +11,24 @@ use std::time::Duration;
 
 use async_io::Timer;
 use log::{debug, warn};
-use sedge_core::log::producers::{self, ProducerEntry};
+use sedge_core::log::derive;
+use sedge_core::log::producers::ProducerEntry;
 use sedge_protocol::ids::{PartitionId, ProducerId};
-use sedge_storage::{Error, View, ViewReader};
+use sedge_storage::{Error, LogStore, View, ViewReader};
 
-use crate::broker::Broker;
 use crate::limits::PRODUCERS_EXPIRED_AT_ONCE;
-use crate::writer::Stopped;
+use crate::log::Log;
+use crate::writer::{Stopped, Writer};
 
 /// Runs until the task is dropped.
-pub async fn run(broker: Arc<Broker>) {
+pub async fn run(log: Arc<Log>, writer: Writer) {
     loop {
-        let number = |key: &str| broker.metadata.load().defaults().number(key);
+        let number = |key: &str| log.metadata.load().defaults().number(key);
         let interval = number("producer.id.expiration.check.interval.ms");
         Timer::after(Duration::from_millis(interval.max(1).cast_unsigned())).await;
         let expiration = number("producer.id.expiration.ms");
-        let until_ms = broker.clock.append_ms().saturating_sub(expiration);
-        match expire(&broker, until_ms).await {
+        let until_ms = log.clock.append_ms().saturating_sub(expiration);
+        match expire(&log.store, &writer, until_ms).await {
             Ok(0) => {}
             Ok(count) => debug!(target: "sedge::log", "{count} silent producers are forgotten"),
             Err(Stopped) => return,
@@ -36,12 +37,16 @@ pub async fn run(broker: Arc<Broker>) {
 }
 
 /// Forgets who has not written since `until_ms`, and says how many that were.
-async fn expire(broker: &Arc<Broker>, until_ms: i64) -> Result<usize, Stopped> {
+async fn expire(
+    store: &Arc<dyn LogStore>,
+    writer: &Writer,
+    until_ms: i64,
+) -> Result<usize, Stopped> {
     let mut count = 0;
     let mut next = Some(Vec::new());
     while let Some(from) = next {
-        let looking = Arc::clone(broker);
-        let look = move || silent(&*looking.store, &from, until_ms);
+        let store = Arc::clone(store);
+        let look = move || silent(&*store, &from, until_ms);
         let page = match blocking::unblock(look).await {
             Ok(page) => page,
             Err(failure) => {
@@ -53,10 +58,7 @@ async fn expire(broker: &Arc<Broker>, until_ms: i64) -> Result<usize, Stopped> {
         if page.silent.is_empty() {
             continue;
         }
-        let forgotten = broker
-            .writer
-            .expire_producers(page.silent, until_ms)
-            .await?;
+        let forgotten = writer.expire_producers(page.silent, until_ms).await?;
         count += forgotten;
         // They have written since, or the disk is full. The next look is soon enough.
         if forgotten == 0 {
@@ -85,7 +87,7 @@ fn silent(views: &(impl ViewReader + ?Sized), from: &[u8], until_ms: i64) -> Res
         }
         let is_silent = |entry: ProducerEntry| entry.last_ms() <= until_ms;
         if ProducerEntry::decode(value).is_some_and(is_silent) {
-            silent.extend(producers::parse_view_key(key));
+            silent.extend(derive::parse_producer_key(key));
         }
         true
     })?;
@@ -119,7 +121,7 @@ mod tests {
         let batch = builder.build().unwrap();
         let part = AppendPart {
             partition: node.partition("t"),
-            topic: Arc::clone(node.broker.metadata.load().topic("t").unwrap()),
+            topic: Arc::clone(node.broker.log.metadata.load().topic("t").unwrap()),
             sequence: SequenceRange::of(&batch.header),
             batch: Ok(Some(batch)),
         };
@@ -132,8 +134,8 @@ mod tests {
 
     fn known(node: &TestBroker) -> Vec<i64> {
         let mut known = Vec::new();
-        let mut each = |key: &[u8], _: &[u8]| known.extend(producers::parse_view_key(key));
-        let store = &node.broker.store;
+        let mut each = |key: &[u8], _: &[u8]| known.extend(derive::parse_producer_key(key));
+        let store = &node.broker.log.store;
         store.view_scan(View::Producers, &[], &mut each).unwrap();
         known
             .into_iter()
@@ -142,7 +144,12 @@ mod tests {
     }
 
     fn expire_until(node: &TestBroker, until_ms: i64) -> usize {
-        future::block_on(expire(&node.broker, until_ms)).unwrap()
+        future::block_on(expire(
+            &node.broker.log.store,
+            &node.broker.writer,
+            until_ms,
+        ))
+        .unwrap()
     }
 
     #[test]
@@ -150,12 +157,12 @@ mod tests {
         let mut node = TestBroker::start(&[]);
         node.create_topic("t", &[]);
         assert_eq!(produce(&node, 7, 0), Ok(Offset(0)));
-        let first_ms = node.broker.clock.append_ms();
+        let first_ms = node.broker.log.clock.append_ms();
         assert_eq!(expire_until(&node, first_ms - 3_600_000), 0);
         let out_of_order = Err(ErrorCode::OutOfOrderSequenceNumber);
         assert_eq!(produce(&node, 7, 55), out_of_order);
         // The clock goes on before the other one writes.
-        while node.broker.clock.append_ms() <= first_ms {
+        while node.broker.log.clock.append_ms() <= first_ms {
             std::thread::yield_now();
         }
         assert_eq!(produce(&node, 8, 0), Ok(Offset(1)));
@@ -174,7 +181,7 @@ mod tests {
             assert_eq!(known(&node), [7, 8], "without views: {without_views}");
             assert_eq!(expire_until(&node, first_ms), 0);
         }
-        let now_ms = node.broker.clock.append_ms();
+        let now_ms = node.broker.log.clock.append_ms();
         assert_eq!(expire_until(&node, now_ms), 2);
         assert_eq!(known(&node), [0; 0]);
         assert_eq!(produce(&node, 8, 99), Ok(Offset(3)));
@@ -185,7 +192,7 @@ mod tests {
         let node = TestBroker::start(&[]);
         node.create_topic("t", &[]);
         produce(&node, 7, 0).unwrap();
-        let page = silent(&*node.broker.store, &[], i64::MAX).unwrap();
+        let page = silent(&*node.broker.log.store, &[], i64::MAX).unwrap();
         assert_eq!(page.silent, [(node.partition("t"), ProducerId(7))]);
         assert_eq!(page.next, None);
         // As if it had written behind the look.
@@ -240,7 +247,7 @@ mod tests {
     #[test]
     fn each_producer_is_looked_at_once() {
         const PRODUCERS: i64 = 10 * PRODUCERS_EXPIRED_AT_ONCE as i64;
-        let key = |producer| producers::view_key(PartitionId(1), ProducerId(producer));
+        let key = |producer| derive::producer_key(PartitionId(1), ProducerId(producer));
         // Every other one has written since.
         let entries = (0..PRODUCERS).map(|id| (key(id), entry(id, id % 2)));
         let mut views = Counted {
@@ -255,7 +262,7 @@ mod tests {
             pages += 1;
             forgotten += page.silent.len();
             for (partition, producer) in page.silent {
-                let key = producers::view_key(partition, producer);
+                let key = derive::producer_key(partition, producer);
                 assert!(views.entries.remove(&key).is_some(), "{producer} again");
             }
         }
@@ -275,15 +282,15 @@ mod tests {
         // The last of each three has written since.
         let updates = (0..PRODUCERS * 3).map(|producer| ViewUpdate {
             view: View::Producers,
-            key: producers::view_key(id, ProducerId(producer)),
+            key: derive::producer_key(id, ProducerId(producer)),
             value: Some(entry(producer, producer % 3)),
         });
         let commit = Commit {
             entries: Vec::new(),
             updates: updates.collect(),
-            append_ms: node.broker.clock.append_ms(),
+            append_ms: node.broker.log.clock.append_ms(),
         };
-        node.broker.store.append(commit).unwrap();
+        node.broker.log.store.append(commit).unwrap();
         assert_eq!(expire_until(&node, 1), PRODUCERS as usize * 2);
         let left: Vec<i64> = (0..PRODUCERS).map(|number| number * 3 + 2).collect();
         assert_eq!(known(&node), left);

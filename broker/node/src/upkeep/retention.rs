@@ -11,21 +11,22 @@ use sedge_core::retention::{RetentionPolicy, SliceFacts, plan_retention};
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::Error;
 
-use crate::broker::Broker;
+use crate::log::Log;
+use crate::writer::Writer;
 
 const RETENTION_CHECK_INTERVAL: &str = "log.retention.check.interval.ms";
 
 /// Runs until the task is dropped.
-pub async fn run(broker: Arc<Broker>) {
+pub async fn run(log: Arc<Log>, writer: Writer) {
     let mut last = Instant::now();
     loop {
-        Timer::at(last + broker.interval(RETENTION_CHECK_INTERVAL)).await;
+        Timer::at(last + log.interval(RETENTION_CHECK_INTERVAL)).await;
         last = Instant::now();
-        let planning = Arc::clone(&broker);
+        let planning = Arc::clone(&log);
         let moves = blocking::unblock(move || plan(&planning)).await;
         let log_starts = moves.iter().map(|of| (of.partition, of.offset)).collect();
-        match broker.writer.retain(log_starts).await {
-            Ok(count) => moves.iter().take(count).for_each(|of| of.tell(&broker)),
+        match writer.retain(log_starts).await {
+            Ok(count) => moves.iter().take(count).for_each(|of| of.tell(&log)),
             Err(_) => return,
         }
     }
@@ -42,7 +43,7 @@ struct Move {
 }
 
 impl Move {
-    fn tell(&self, broker: &Broker) {
+    fn tell(&self, log: &Log) {
         let Self {
             name,
             offset,
@@ -55,20 +56,20 @@ impl Move {
             "{name}: {records} records ({bytes} bytes) are over their retention and deleted; the \
              log starts at offset {offset}"
         );
-        broker.metrics.retention.limits(self.records, self.bytes);
+        log.metrics.retention.limits(self.records, self.bytes);
     }
 }
 
-fn plan(broker: &Broker) -> Vec<Move> {
-    let image = broker.metadata.load();
-    let now_ms = broker.clock.append_ms();
+fn plan(log: &Log) -> Vec<Move> {
+    let image = log.metadata.load();
+    let now_ms = log.clock.append_ms();
     let mut moves = Vec::new();
     for topic in image
         .topics()
         .filter(|topic| !topic.is_internal && topic.config.is_deleted_by_retention())
     {
         for (index, partition) in topic.partitions().enumerate() {
-            match plan_partition(broker, topic, partition, now_ms) {
+            match plan_partition(log, topic, partition, now_ms) {
                 Ok(None) => {}
                 Ok(Some((offset, records, bytes))) => moves.push(Move {
                     partition,
@@ -88,7 +89,7 @@ fn plan(broker: &Broker) -> Vec<Move> {
 
 /// The new log start, and the records and bytes that go with it.
 fn plan_partition(
-    broker: &Broker,
+    log: &Log,
     topic: &Topic,
     id: PartitionId,
     now_ms: i64,
@@ -97,7 +98,7 @@ fn plan_partition(
     if policy == RetentionPolicy::default() {
         return Ok(None);
     }
-    let slices = broker.store.slices(id)?;
+    let slices = log.store.slices(id)?;
     let facts: Vec<SliceFacts> = slices
         .iter()
         .map(|slice| SliceFacts {

@@ -11,17 +11,18 @@ use sedge_protocol::ids::{NodeId, Offset, PartitionId};
 use sedge_protocol::metadata_records::MetadataRecord;
 use sedge_storage::{Damaged, LostRange, ScrubCursor, Scrubbed};
 
-use crate::broker::{Broker, random_uuid};
+use crate::config::Scrub;
 use crate::limits::{ORPHANS_TOLD, SCRUB_REST_CHECK, SCRUB_STEP_BYTES};
+use crate::log::Log;
 use crate::metadata_log;
+use crate::random::random_uuid;
 
 /// Runs until the task is dropped.
-pub async fn run(broker: Arc<Broker>) {
-    let settings = broker.config.scrub;
+pub async fn run(log: Arc<Log>, settings: Scrub, node_id: NodeId) {
     if settings.bytes_per_second == 0 {
         return;
     }
-    tell_known(&broker);
+    tell_known(&log);
     let mut cursor = ScrubCursor::somewhere(fastrand::u64(..));
     // It begins somewhere, so all of the log is read only by the one behind it.
     let mut is_first_round = true;
@@ -30,7 +31,7 @@ pub async fn run(broker: Arc<Broker>) {
     let mut is_failing = false;
     loop {
         let step = SCRUB_STEP_BYTES.min(settings.bytes_per_second);
-        let store = Arc::clone(&broker.store);
+        let store = Arc::clone(&log.store);
         let (back, result) = blocking::unblock(move || {
             let result = store.scrub(&mut cursor, step);
             (cursor, result)
@@ -41,20 +42,20 @@ pub async fn run(broker: Arc<Broker>) {
         match result {
             Ok(done) => {
                 is_failing = false;
-                tell(&broker, &done);
+                tell(&log, node_id, &done);
                 pause = pause_after(done.bytes, settings.bytes_per_second);
                 if done.is_done && !cursor.is_resting {
                     if is_first_round {
                         round_began = Instant::now();
                     } else {
-                        broker.metrics.scrub_rounds.increment();
+                        log.metrics.scrub_rounds.increment();
                         cursor.is_resting = true;
                     }
                     is_first_round = false;
                 }
             }
             Err(failure) => {
-                broker.metrics.scrub_failures.increment();
+                log.metrics.scrub_failures.increment();
                 if !is_failing {
                     error!(target: "sedge::scrub", "a segment cannot be read: {failure}");
                 }
@@ -79,8 +80,8 @@ fn pause_after(bytes: u64, bytes_per_second: u64) -> Duration {
 }
 
 /// What was found before this start.
-fn tell_known(broker: &Broker) {
-    let known = broker.store.damaged();
+fn tell_known(log: &Log) {
+    let known = log.store.damaged();
     if !known.is_empty() {
         warn!(
             target: "sedge::scrub",
@@ -91,14 +92,14 @@ fn tell_known(broker: &Broker) {
     }
 }
 
-fn tell(broker: &Broker, done: &Scrubbed) {
-    broker.metrics.scrub_bytes.add(done.bytes);
+fn tell(log: &Log, node_id: NodeId, done: &Scrubbed) {
+    log.metrics.scrub_bytes.add(done.bytes);
     for damaged in &done.damaged {
-        tell_damaged(broker, damaged);
+        tell_damaged(log, node_id, damaged);
     }
 }
 
-fn tell_damaged(broker: &Broker, damaged: &Damaged) {
+fn tell_damaged(log: &Log, node_id: NodeId, damaged: &Damaged) {
     let (segment, at) = (damaged.segment.0, damaged.position);
     let bytes = damaged.bytes();
     if damaged.lost.is_empty() {
@@ -109,16 +110,16 @@ fn tell_damaged(broker: &Broker, damaged: &Damaged) {
         );
     }
     for lost in &damaged.lost {
-        broker.metrics.scrub_lost_ranges.increment();
+        log.metrics.scrub_lost_ranges.increment();
         if lost.partition == METADATA_PARTITION {
-            tell_metadata(broker, lost, segment, at);
+            tell_metadata(log, node_id, lost, (segment, at));
             continue;
         }
         let last = lost.next_offset.plus(-1);
         error!(
             target: "sedge::scrub",
             "{}: offsets {} to {last} are damaged on disk ({}): reads pass over them",
-            name(broker, lost.partition),
+            name(log, lost.partition),
             lost.base_offset,
             match segment {
                 0 => "their segment is gone".to_owned(),
@@ -130,9 +131,9 @@ fn tell_damaged(broker: &Broker, damaged: &Damaged) {
 }
 
 /// The broker goes on from memory. The next start cannot.
-fn tell_metadata(broker: &Broker, lost: &LostRange, segment: u64, at: u64) {
-    broker.metrics.metadata_damaged.add(1);
-    let what = match only_in_memory(broker) {
+fn tell_metadata(log: &Log, node_id: NodeId, lost: &LostRange, (segment, at): (u64, u64)) {
+    log.metrics.metadata_damaged.add(1);
+    let what = match only_in_memory(log, node_id) {
         Ok(topics) if topics.is_empty() => "no topic is lost with them".to_owned(),
         Ok(topics) => {
             let more = topics.len().saturating_sub(ORPHANS_TOLD);
@@ -156,16 +157,16 @@ fn tell_metadata(broker: &Broker, lost: &LostRange, segment: u64, at: u64) {
 }
 
 /// Topics that are not, or not so, in what is left of the metadata on disk.
-fn only_in_memory(broker: &Broker) -> Result<Vec<String>, sedge_storage::Error> {
-    let mut salvage = Salvage::new(NodeId(broker.config.node_id));
-    let (store, id) = (&*broker.store, METADATA_PARTITION);
+fn only_in_memory(log: &Log, node_id: NodeId) -> Result<Vec<String>, sedge_storage::Error> {
+    let mut salvage = Salvage::new(node_id);
+    let (store, id) = (&*log.store, METADATA_PARTITION);
     metadata_log::for_each_record(store, id, Offset::ZERO, |_, _, value| {
         if let Ok(record) = MetadataRecord::decode(value.unwrap_or_default()) {
             salvage.take(&record);
         }
         Ok::<_, sedge_storage::Error>(())
     })?;
-    let image = broker.metadata.load();
+    let image = log.metadata.load();
     let defaults = image.defaults().clone();
     let left = salvage.finish(&Facts::default(), defaults, random_uuid);
     let is_there = |topic: &Topic| {
@@ -180,8 +181,8 @@ fn only_in_memory(broker: &Broker) -> Result<Vec<String>, sedge_storage::Error> 
     Ok(topics.map(|topic| topic.name.clone()).collect())
 }
 
-fn name(broker: &Broker, id: PartitionId) -> String {
-    name_in(&broker.metadata.load(), id)
+fn name(log: &Log, id: PartitionId) -> String {
+    name_in(&log.metadata.load(), id)
 }
 
 /// `TOPIC-INDEX`, or what is left where no topic has it.

@@ -46,7 +46,7 @@ impl Round<'_> {
             // Deleted while the batch was on its way.
             return Err(ErrorCode::UnknownTopicOrPartition.into());
         }
-        let partition = self.state.partitions.get(self.broker, part.partition);
+        let partition = self.state.partitions.get(self.log, part.partition);
         let partition = partition.map_err(|error| partition::storage_error(&error))?;
         match &part.batch {
             Ok(_) => partition.plan(part.sequence.as_ref()),
@@ -77,7 +77,7 @@ impl Round<'_> {
         let is_log_append_time = topic.config.is_log_append_time();
         if let Planned::Duplicate(written) = planned {
             // Acknowledged once more: it is as durable as the topic asks for by now.
-            self.must_sync |= self.broker.is_sync(&topic.config);
+            self.must_sync |= self.log.is_sync(&topic.config);
             return Appended {
                 base_offset: written.base_offset,
                 log_append_time_ms: is_log_append_time.then_some(written.timestamp_ms),
@@ -107,7 +107,7 @@ impl Round<'_> {
             &mut self.commit.updates,
         );
         if let Some(batch) = batch {
-            self.must_sync |= self.broker.is_sync(&topic.config);
+            self.must_sync |= self.log.is_sync(&topic.config);
             self.push_batch(id, batch);
         }
         Appended {

@@ -21,9 +21,8 @@ use super::gather::Gather;
 use super::partition::{self, ActivePartitions};
 use super::room::{NOTHING, rows_to_free, urgency_of};
 use super::{AppendReply, Done, Request};
-use crate::broker::Broker;
 use crate::exit;
-use crate::log::views;
+use crate::log::{Log, views};
 use crate::metadata_log;
 
 /// What only the writer thread changes.
@@ -38,12 +37,7 @@ pub struct State {
 }
 
 /// Runs until [`Request::Stop`] or until nobody can ask any more.
-pub fn run(
-    broker: &Arc<Broker>,
-    mut state: State,
-    queue: &Receiver<Request>,
-    is_dirty: &AtomicBool,
-) {
+pub fn run(log: &Log, mut state: State, queue: &Receiver<Request>, is_dirty: &AtomicBool) {
     let mut requests = Vec::new();
     let mut gather = Gather::default();
     let mut stopping = false;
@@ -57,13 +51,13 @@ pub fn run(
         match first {
             Ok(first) => {
                 gather.fill(first, queue, &mut requests, |request| {
-                    request.is_flushed(broker)
+                    request.is_flushed(log)
                 });
                 stopping = requests
                     .iter()
                     .any(|request| matches!(request, Request::Stop));
                 let waiting = requests.len();
-                let flush = Round::new(broker, &mut state, is_dirty).run(requests.drain(..));
+                let flush = Round::new(log, &mut state, is_dirty).run(requests.drain(..));
                 if let Some(took) = flush {
                     gather.handle_flush(waiting, took);
                 }
@@ -72,10 +66,10 @@ pub fn run(
             Err(TryRecvError::Closed) => break,
         }
         if state.must_free {
-            state.must_free = free(broker);
+            state.must_free = free(log);
         }
     }
-    if let Err(failure) = broker.store.sync() {
+    if let Err(failure) = log.store.sync() {
         exit::fatal("flush the log at shutdown", &failure);
     }
 }
@@ -98,7 +92,7 @@ enum Reply {
 
 /// One commit in the making.
 pub(super) struct Round<'a> {
-    pub(super) broker: &'a Arc<Broker>,
+    pub(super) log: &'a Log,
     pub(super) state: &'a mut State,
     is_dirty: &'a AtomicBool,
     pub(super) now: Now,
@@ -120,19 +114,15 @@ pub(super) struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    pub(super) fn new(
-        broker: &'a Arc<Broker>,
-        state: &'a mut State,
-        is_dirty: &'a AtomicBool,
-    ) -> Self {
-        let now = broker.clock.now();
+    pub(super) fn new(log: &'a Log, state: &'a mut State, is_dirty: &'a AtomicBool) -> Self {
+        let now = log.clock.now();
         Self {
-            broker,
+            log,
             state,
             is_dirty,
             now,
             commit: Commit {
-                append_ms: broker.clock.append_ms(),
+                append_ms: log.clock.append_ms(),
                 ..Commit::default()
             },
             taken: NOTHING,
@@ -157,7 +147,7 @@ impl<'a> Round<'a> {
             && self.reserve(all).is_ok()
         {
             self.reserved = Some(all);
-            self.broker.storage.accepts(all);
+            self.log.storage.accepts(all);
         }
         for request in requests {
             self.plan(request);
@@ -166,10 +156,10 @@ impl<'a> Round<'a> {
         self.publish();
         self.acknowledge();
         self.roll();
-        let segment = self.broker.store.active_segment();
+        let segment = self.log.store.active_segment();
         if self.state.segment != segment {
             self.state.segment = segment;
-            self.broker.storage.wanted.notify(1);
+            self.log.storage.wanted.notify(1);
         }
         flush
     }
@@ -185,8 +175,8 @@ impl<'a> Round<'a> {
         };
         if !self.reserved.is_some_and(has_room) {
             self.ask(taken).inspect_err(|refusal| {
-                self.broker.storage.refuses(refusal, more);
-                self.broker.storage.wanted.notify(1);
+                self.log.storage.refuses(refusal, more);
+                self.log.storage.wanted.notify(1);
             })?;
         }
         self.taken = taken;
@@ -210,7 +200,7 @@ impl<'a> Round<'a> {
     }
 
     fn reserve(&self, room: Room) -> Result<(), Error> {
-        let reserved = self.broker.store.reserve(room);
+        let reserved = self.log.store.reserve(room);
         if let Err(failure) = &reserved
             && !failure.is_refusal()
         {
@@ -266,7 +256,7 @@ impl<'a> Round<'a> {
             // What came with it was reserved as well, or each for itself.
             Request::Probe { room } if self.reserved.is_none() => {
                 if let Err(refusal) = self.reserve(room) {
-                    self.broker.storage.refuses(&refusal, room);
+                    self.log.storage.refuses(&refusal, room);
                     // What could not be freed may be by now.
                     self.state.must_free = true;
                 }
@@ -299,7 +289,7 @@ impl<'a> Round<'a> {
         };
         self.state
             .partitions
-            .get(self.broker, METADATA_PARTITION)
+            .get(self.log, METADATA_PARTITION)
             .map_err(refused)?;
         self.take(room).map_err(refused)?;
         let epoch = self.state.metadata.image().leader_epoch();
@@ -321,7 +311,7 @@ impl<'a> Round<'a> {
             for id in partitions {
                 self.commit
                     .updates
-                    .extend(views::removals(&*self.broker.store, *id));
+                    .extend(views::removals(&*self.log.store, *id));
                 self.commit.entries.push(Entry::Drop { partition: *id });
                 self.state.partitions.remove(*id);
             }
@@ -350,12 +340,12 @@ impl<'a> Round<'a> {
     ) -> Result<Offset, AppendError> {
         let failed = |error: Error| partition::storage_error(&error);
         let is_touched = self.state.partitions.find(id).is_some();
-        if !is_touched && self.broker.store.bounds(id).map_err(failed)? == LogBounds::default() {
+        if !is_touched && self.log.store.bounds(id).map_err(failed)? == LogBounds::default() {
             // Nothing in it yet, or it was dropped: then it is not to be remembered.
             let empty = PartitionLog::new(Offset::ZERO, Offset::ZERO, Producers::default());
             return empty.plan_delete_records(before);
         }
-        let partition = self.state.partitions.get(self.broker, id).map_err(failed)?;
+        let partition = self.state.partitions.get(self.log, id).map_err(failed)?;
         let offset = partition.log.plan_delete_records(before)?;
         if offset > partition.log.log_start() {
             self.take(rows_to_free(1, urgency)).map_err(failed)?;
@@ -376,7 +366,7 @@ impl<'a> Round<'a> {
         if self.take(NOTHING).is_err() {
             return 0;
         }
-        let store = &*self.broker.store;
+        let store = &*self.log.store;
         let partitions = &mut self.state.partitions;
         let expire = |(id, producer): &(PartitionId, ProducerId)| {
             partitions
@@ -392,14 +382,14 @@ impl<'a> Round<'a> {
     /// One write, and one flush where somebody waits for it. Memory is ahead of the disk here: a
     /// failure ends the process.
     fn persist(&mut self) -> Option<Duration> {
-        let store = &self.broker.store;
+        let store = &self.log.store;
         if !self.commit.entries.is_empty() || !self.commit.updates.is_empty() {
             let commit = std::mem::take(&mut self.commit);
             debug_assert!(is_within(&commit, self.taken), "more than was reserved");
             if let Err(failure) = store.append(commit) {
                 exit::fatal("write to the log", &failure);
             }
-            self.broker.metrics.commits.increment();
+            self.log.metrics.commits.increment();
             self.is_dirty.store(true, Ordering::Release);
         }
         if !self.must_sync || !self.is_dirty.load(Ordering::Acquire) {
@@ -415,10 +405,9 @@ impl<'a> Round<'a> {
 
     /// Lets readers see what now holds.
     fn publish(&mut self) {
-        let broker = self.broker;
+        let log = self.log;
         if self.metadata_changed {
-            broker
-                .metadata
+            log.metadata
                 .publish(Arc::new(self.state.metadata.image().clone()));
         }
         for (id, offset) in &self.log_starts {
@@ -432,15 +421,14 @@ impl<'a> Round<'a> {
                 partition
                     .published
                     .publish_high_watermark(partition.log.next_offset());
-                broker.appended(*id, *bytes);
+                log.appended(&partition.published, *bytes);
             }
         }
         for id in &self.dropped {
-            broker.partitions.remove(*id);
-            broker.appended(*id, 0);
+            log.dropped(*id);
         }
         if !self.log_starts.is_empty() || !self.dropped.is_empty() {
-            broker.shrunk.notify(usize::MAX);
+            log.has_shrunk();
         }
     }
 
@@ -464,7 +452,7 @@ impl<'a> Round<'a> {
         if self.rolls.is_empty() {
             return;
         }
-        match self.broker.store.roll() {
+        match self.log.store.roll() {
             Ok(()) => {}
             Err(refusal) if refusal.is_refusal() => {
                 warn!(target: "sedge::cleaner", "the segment is not ended: {refusal}");
@@ -478,11 +466,11 @@ impl<'a> Round<'a> {
 }
 
 /// Frees some segments; whether there are more.
-fn free(broker: &Broker) -> bool {
-    match broker.store.free_segments() {
+fn free(log: &Log) -> bool {
+    match log.store.free_segments() {
         Ok(freed) => {
             let segments = u64::from(freed.segments);
-            broker.metrics.segments_freed.add(segments);
+            log.metrics.segments_freed.add(segments);
             // Those that cannot be freed on a full disk stay: they are for the next round.
             freed.more && segments > 0
         }

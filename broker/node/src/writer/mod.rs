@@ -30,13 +30,15 @@ use async_io::Timer;
 use futures_lite::future;
 use sedge_core::log::{AppendError, SequenceRange};
 use sedge_core::metadata::{Command, CommandError, CommandReply, Topic};
+use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId, ProducerId};
 use sedge_storage::limits::FREEING_ROWS_MAX;
 use sedge_storage::{Entry, Room, ViewUpdate};
 
-use crate::broker::Broker;
 use crate::limits::{ROLL_WAIT_MAX, WRITER_QUEUE_MAX, WRITER_STACK_BYTES};
+use crate::log::Log;
+use crate::random::random_uuid;
 
 /// Where a reply goes. Dropping it without one means that the broker stops.
 pub type Done<T> = Sender<T>;
@@ -119,8 +121,8 @@ pub enum Request {
     Stop,
 }
 
-/// The handle by which everybody else asks.
-#[derive(Debug)]
+/// The handle by which everyone else asks. Clones are handles to the same writer.
+#[derive(Clone, Debug)]
 pub struct Writer {
     requests: Sender<Request>,
     is_dirty: Arc<AtomicBool>,
@@ -149,15 +151,16 @@ impl Writer {
     /// # Errors
     /// The operating system refuses a thread.
     pub fn start(
-        broker: Arc<Broker>,
+        &self,
+        log: Arc<Log>,
         state: commit::State,
         queue: Receiver<Request>,
     ) -> std::io::Result<JoinHandle<()>> {
-        let is_dirty = Arc::clone(&broker.writer.is_dirty);
+        let is_dirty = Arc::clone(&self.is_dirty);
         thread::Builder::new()
             .name("sedge-writer".to_owned())
             .stack_size(WRITER_STACK_BYTES)
-            .spawn(move || commit::run(&broker, state, &queue, &is_dirty))
+            .spawn(move || commit::run(&log, state, &queue, &is_dirty))
     }
 
     /// Appends all of the parts, with the changes of views, or nothing, and waits for the
@@ -206,6 +209,30 @@ impl Writer {
         let (done, reply) = async_channel::bounded(1);
         self.send(Request::Metadata { command, done }).await?;
         reply.recv().await.map_err(|_| Stopped)
+    }
+
+    /// Creates a topic where there is none of this name.
+    ///
+    /// # Errors
+    /// The broker is shutting down. In the result: the name or a configuration is not valid, or
+    /// the disk is full.
+    pub async fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        configs: Vec<(String, String)>,
+    ) -> Result<Result<(), CommandError>, Stopped> {
+        let command = Command::CreateTopic {
+            name: name.to_owned(),
+            id: random_uuid(),
+            partitions,
+            configs,
+            validate_only: false,
+        };
+        Ok(match self.metadata(command).await? {
+            Err(error) if error.code != ErrorCode::TopicAlreadyExists => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        })
     }
 
     /// Moves a log start (DeleteRecords).

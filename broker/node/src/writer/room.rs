@@ -5,7 +5,7 @@ use sedge_protocol::batch::Batch;
 use sedge_storage::{Room, Urgency};
 
 use super::{AppendPart, Request};
-use crate::broker::Broker;
+use crate::log::Log;
 use crate::metadata_log;
 
 impl Request {
@@ -31,8 +31,8 @@ impl Request {
     }
 
     /// Whether it is a small write that a flush has to follow.
-    pub(super) fn is_flushed(&self, broker: &Broker) -> bool {
-        let is_sync = |part: &AppendPart| part.batch.is_ok() && broker.is_sync(&part.topic.config);
+    pub(super) fn is_flushed(&self, log: &Log) -> bool {
+        let is_sync = |part: &AppendPart| part.batch.is_ok() && log.is_sync(&part.topic.config);
         match self {
             Self::Append { units, .. } => units.iter().any(|unit| unit.parts.iter().any(is_sync)),
             _ => false,

@@ -15,7 +15,8 @@ use sedge_storage::{LogStore, MemoryStore, Room, Urgency, View, ViewReader, View
 
 use super::commit::Round;
 use super::{AppendPart, AppendReply, Appended, Request, State, Unit};
-use crate::broker::{Broker, random_uuid};
+use crate::broker::Broker;
+use crate::random::random_uuid;
 use crate::test_broker::on_store;
 
 const FULL: ErrorCode = ErrorCode::KafkaStorageError;
@@ -50,7 +51,7 @@ impl Node {
 
     /// All of them in one commit. How long the flush took, where there was one.
     fn round(&mut self, requests: Vec<Request>) -> Option<Duration> {
-        let round = Round::new(&self.broker, &mut self.state, &self.is_dirty);
+        let round = Round::new(&self.broker.log, &mut self.state, &self.is_dirty);
         round.run(requests.into_iter())
     }
 
@@ -182,9 +183,9 @@ fn a_full_disk_refuses_and_what_frees_space_goes_on() {
         }
     };
     assert_eq!(full.code, FULL);
-    assert_eq!(node.broker.storage.refusing(), Some("the disk is full"));
+    assert_eq!(node.broker.log.storage.refusing(), Some("the disk is full"));
     for (id, active) in ids.iter().map(|id| (*id, node.end(*id))) {
-        let published = node.broker.partitions.get(&*node.store, id).unwrap();
+        let published = node.broker.log.partition(id).unwrap();
         assert_eq!(
             published.high_watermark(),
             active,
@@ -212,7 +213,7 @@ fn a_full_disk_refuses_and_what_frees_space_goes_on() {
     assert!(matches!(deleted, CommandReply::Deleted { partitions, .. } if partitions == ids));
     assert!(node.state.must_free);
     assert_eq!(
-        node.broker.storage.refusing(),
+        node.broker.log.storage.refusing(),
         Some("the disk is full"),
         "that these go says nothing of produce"
     );
@@ -380,11 +381,11 @@ fn a_probe_learns_whether_produce_goes_again() {
     node.create("t", 1).unwrap();
     let large = alone(node.part("t", 0, batch(1 << 20)));
     assert_eq!(codes(&node.append(vec![large])), [Some(FULL)]);
-    let room = node.broker.storage.probe_room().unwrap();
+    let room = node.broker.log.storage.probe_room().unwrap();
     assert_eq!(room.urgency, Urgency::Ordinary);
     node.round(vec![Request::Probe { room }]);
-    assert!(node.broker.storage.refusing().is_some());
+    assert!(node.broker.log.storage.refusing().is_some());
     let room = Room::ordinary(10, 1);
     node.round(vec![Request::Probe { room }]);
-    assert_eq!(node.broker.storage.refusing(), None);
+    assert_eq!(node.broker.log.storage.refusing(), None);
 }
