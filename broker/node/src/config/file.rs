@@ -2,13 +2,13 @@
 //! quoted one and a nested table say the same thing: `"log.retention.ms" = 1`,
 //! `log.retention.ms = 1` and `[log.retention]` with `ms = 1`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Problem;
+use super::lines::Lines;
 use super::{Settings, Source, properties};
 
 /// A configuration is written by hand; what is larger than this is not one.
@@ -77,32 +77,6 @@ fn properties_line(text: &str, line: usize) -> Option<(&str, toml::Value)> {
     let is_one = !key.is_empty() && key.chars().all(is_key);
     let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', '{']);
     (is_one && is_bare).then(|| (key, toml::Value::from(value)))
-}
-
-/// The line that each key was met in.
-#[derive(Debug, Default)]
-pub struct Lines(BTreeMap<String, usize>);
-
-impl Lines {
-    /// Whether a key is met for the first time. Where it is not, that is a problem.
-    pub fn is_new(
-        &mut self,
-        key: &str,
-        line: usize,
-        path: &Path,
-        problems: &mut Vec<Problem>,
-    ) -> bool {
-        let Some(before) = self.0.insert(key.to_owned(), line) else {
-            return true;
-        };
-        problems.push(Problem::Twice {
-            key: key.to_owned(),
-            path: path.to_path_buf(),
-            first_line: before.min(line),
-            second_line: before.max(line),
-        });
-        false
-    }
 }
 
 struct Reader<'a> {

@@ -15,7 +15,9 @@ pub mod error;
 pub mod file;
 pub mod keys;
 pub mod limits;
+mod lines;
 pub mod link;
+mod names;
 pub mod nearest;
 pub mod properties;
 pub mod selection;
@@ -74,7 +76,7 @@ fn load_from(
     for (key, value) in &flags.values {
         settings.put(key, value, Source::Flag);
     }
-    settings.check_names(&mut problems);
+    names::check(&mut settings, &mut problems);
     let config = typed::build(settings, &mut problems);
     if problems.is_empty() {
         Ok(config)

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::error::Problem;
-use super::file::Lines;
+use super::lines::Lines;
 use super::{Settings, Source};
 
 /// Whether a file of this name is read in this form.

@@ -4,9 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::error::Problem;
-use super::{keys, nearest};
-
 /// Where a value came from. Later ones override earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -82,47 +79,8 @@ impl Settings {
             .map(|(key, setting)| (key.as_str(), setting))
     }
 
-    /// Finds the keys that nothing knows. Variables are only warned of, because an environment is
-    /// shared: Kubernetes, for one, puts `SEDGE_PORT` beside a service of that name.
-    pub(super) fn check_names(&mut self, problems: &mut Vec<Problem>) {
-        let unknown: Vec<String> = self
-            .values
-            .keys()
-            .filter(|key| !keys::is_known(key))
-            .cloned()
-            .collect();
-        for key in unknown {
-            let Some(setting) = self.values.remove(&key) else {
-                continue;
-            };
-            let nearest = nearest::nearest(&key, &keys::names_like(&key));
-            if let Source::Environment(name) = setting.source {
-                let hint = nearest
-                    .map(|nearest| {
-                        format!(
-                            "; did you mean `{}`?",
-                            super::environment::name_of(&nearest)
-                        )
-                    })
-                    .unwrap_or_default();
-                self.warnings.push(format!(
-                    "the variable {name} names no key and is ignored{hint}"
-                ));
-            } else {
-                problems.push(Problem::Unknown {
-                    key,
-                    source: setting.source,
-                    nearest,
-                });
-            }
-        }
-        for (key, setting) in &self.values {
-            if let Some(why) = keys::why_without_effect(key) {
-                self.warnings.push(format!(
-                    "{}: `{key}` is Kafka's and has no effect in sedge: {why}",
-                    setting.source
-                ));
-            }
-        }
+    /// Takes a key out.
+    pub(super) fn take(&mut self, key: &str) -> Option<Setting> {
+        self.values.remove(key)
     }
 }

@@ -18,7 +18,7 @@ fn load_text(
     for (key, value) in flags {
         settings.put(key, value, Source::Flag);
     }
-    settings.check_names(&mut problems);
+    names::check(&mut settings, &mut problems);
     let config = typed::build(settings, &mut problems);
     if problems.is_empty() {
         Ok(config)
