@@ -6,7 +6,9 @@
 
 use std::{error::Error, fs, hint::black_box, time::Instant};
 
-use sedge_plugin::{BatchInfo, CodeCache, Engine, FilterStage, Limits, RecordBlob, Verdict};
+use sedge_plugin::{
+    BatchInfo, CodeCache, Engine, FilterStage, Limits, Plugin, RecordBlob, Verdict,
+};
 
 const ROUNDS: usize = 15;
 const BATCHES: usize = 2000;
@@ -22,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     cache.import(&artifact, &limits)?;
     let engine = Engine::new()?;
     let began = Instant::now();
-    let factory = cache.load(&engine, "range", &artifact, limits, None)?;
+    let Plugin::Filter(factory) = cache.load(&engine, "range", &artifact, limits, None)?;
     println!("load {} bytes: {:?}", artifact.len(), began.elapsed());
     fs::remove_dir_all(&directory)?;
     let began = Instant::now();

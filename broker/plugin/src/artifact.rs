@@ -19,8 +19,8 @@
 use crate::{
     component::ComponentHash,
     error::ArtifactError,
+    key::{SEAL_BYTES, SealKey, Sealer},
     limits::TARGET_BYTES_MAX,
-    seal::{SEAL_BYTES, SealKey, Sealer},
 };
 
 const MAGIC: &[u8; 8] = b"sedgeplg";

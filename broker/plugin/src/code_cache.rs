@@ -15,13 +15,13 @@ use std::{
 use crate::{
     artifact::Artifact,
     compile::compile_in_child,
-    component::{ComponentHash, inspect_filter},
+    component::{ComponentHash, inspect},
     config::host_target,
     engine::Engine,
     error::Error,
-    filter::FilterFactory,
+    key::{SealKey, Sealer},
     limits::Limits,
-    seal::{SealKey, Sealer},
+    plugin::Plugin,
 };
 
 /// The cache of one installation.
@@ -55,7 +55,7 @@ impl CodeCache {
         })
     }
 
-    /// Makes a filter of what was deployed: a component, or an artifact that the operator's key has
+    /// Makes a plugin of what was deployed: a component, or an artifact that the operator's key has
     /// sealed.
     ///
     /// `compiler` is the command that runs [`compile_for_parent`](crate::compile_for_parent), in
@@ -63,7 +63,7 @@ impl CodeCache {
     /// minute for Python.
     ///
     /// # Errors
-    /// When it is no filter, when there is no machine code and none can be made, or when the
+    /// When it is no plugin, when there is no machine code and none can be made, or when the
     /// artifact is not to be trusted.
     pub fn load(
         &self,
@@ -72,7 +72,7 @@ impl CodeCache {
         deployed: &[u8],
         limits: Limits,
         compiler: Option<Command>,
-    ) -> Result<FilterFactory, Error> {
+    ) -> Result<Plugin, Error> {
         let component = if Artifact::is_one(deployed) {
             let artifact = Artifact::read(deployed).map_err(Error::Artifact)?;
             if let Some(operator) = &self.operator
@@ -84,9 +84,9 @@ impl CodeCache {
         } else {
             deployed
         };
-        let hash = inspect_filter(component, limits.component_bytes_max)?;
+        let hash = inspect(component, limits.component_bytes_max)?;
         match self.cached(engine, name, hash, limits) {
-            Ok(Some(filter)) => return Ok(filter),
+            Ok(Some(plugin)) => return Ok(plugin),
             Ok(None) => {}
             Err(error) => log::info!(target: "plugin", "{name}: cached machine code: {error}"),
         }
@@ -114,10 +114,10 @@ impl CodeCache {
     /// machine itself. Whoever calls this vouches for where the artifact comes from.
     ///
     /// # Errors
-    /// When it is damaged, no filter, or for another kind of machine.
+    /// When it is damaged, no plugin, or for another kind of machine.
     pub fn import(&self, artifact: &[u8], limits: &Limits) -> Result<ComponentHash, Error> {
         let artifact = Artifact::read(artifact).map_err(Error::Artifact)?;
-        let hash = inspect_filter(artifact.component, limits.component_bytes_max)?;
+        let hash = inspect(artifact.component, limits.component_bytes_max)?;
         self.keep(&artifact)?;
         Ok(hash)
     }
@@ -151,7 +151,7 @@ impl CodeCache {
         name: &str,
         hash: ComponentHash,
         limits: Limits,
-    ) -> Result<Option<FilterFactory>, Error> {
+    ) -> Result<Option<Plugin>, Error> {
         let path = self.directory.join(file_name(hash));
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -165,7 +165,7 @@ impl CodeCache {
         if artifact.component_hash != hash {
             return Err(Error::Untrusted);
         }
-        engine.load(name, &code, limits).map(Some)
+        Plugin::load(engine, name, &code, limits).map(Some)
     }
 
     /// Seals the code with the installation's key and keeps it.

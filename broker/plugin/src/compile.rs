@@ -18,7 +18,7 @@ use crate::{
 /// with `key` or by nobody. What `sedge plugin compile` does.
 ///
 /// # Errors
-/// When it is no filter, not valid, or the target is not known.
+/// When it is no plugin, not valid, or the target is not known.
 #[cfg(feature = "jit")]
 pub fn compile_ahead(
     component: &[u8],
@@ -27,7 +27,7 @@ pub fn compile_ahead(
     key: Option<&crate::SealKey>,
 ) -> Result<Vec<u8>, Error> {
     use crate::{artifact::Artifact, config};
-    let hash = crate::component::inspect_filter(component, limits.component_bytes_max)?;
+    let hash = crate::component::inspect(component, limits.component_bytes_max)?;
     let target = match triple {
         None => config::host_target(),
         Some(triple) => config::target_family(triple).ok_or_else(|| Error::UnknownTarget {

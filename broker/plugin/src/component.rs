@@ -1,4 +1,4 @@
-//! Looks at a component before anything is done with it: is it one, and of our world?
+//! Looks at a component before anything is done with it: is it one, and of which world?
 
 use std::fmt;
 
@@ -7,10 +7,53 @@ use wasmparser::{Encoding, Parser, Payload};
 
 use crate::error::Error;
 
-/// What a plugin may import.
+/// What a plugin of any world may import.
 const IMPORTS: [&str; 1] = ["sedge:plugin/log@0.1"];
-/// What a filter has to export.
-const FILTER_EXPORTS: [&str; 2] = ["sedge:plugin/lifecycle@0.1", "sedge:plugin/filter@0.1"];
+/// What a plugin of any world exports.
+const LIFECYCLE: &str = "sedge:plugin/lifecycle@0.1";
+
+/// The worlds of `wit/` whose plugins this host runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    RecordFilter,
+}
+
+impl World {
+    const ALL: [Self; 1] = [Self::RecordFilter];
+
+    /// The interface that only components of this world export.
+    const fn export(self) -> &'static str {
+        match self {
+            Self::RecordFilter => "sedge:plugin/filter@0.1",
+        }
+    }
+
+    /// The world of a component with these imports and exports.
+    ///
+    /// # Errors
+    /// [`Error::ForbiddenImport`], [`Error::MissingExport`].
+    pub fn of<'a>(
+        imports: impl IntoIterator<Item = &'a str>,
+        exports: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, Error> {
+        for import in imports {
+            if !IMPORTS.iter().any(|allowed| is_version_of(import, allowed)) {
+                return Err(Error::ForbiddenImport {
+                    import: import.to_owned(),
+                });
+            }
+        }
+        let exports: Vec<&str> = exports.into_iter().collect();
+        let has = |wanted| exports.iter().any(|name| is_version_of(name, wanted));
+        if !has(LIFECYCLE) {
+            return Err(Error::MissingExport { export: LIFECYCLE });
+        }
+        let world = Self::ALL.into_iter().find(|world| has(world.export()));
+        world.ok_or(Error::MissingExport {
+            export: Self::RecordFilter.export(),
+        })
+    }
+}
 
 /// A component's SHA-256: its name in artifacts and in the cache.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,21 +78,20 @@ impl fmt::Debug for ComponentHash {
     }
 }
 
-/// Refuses what is no record-filter: something else, another world, or one that imports more than
-/// it may. Reads the outermost sections only; whether it is valid inside is found when it is
-/// compiled.
+/// Refuses what is no plugin: something else, another world, or a component that imports more than
+/// it may. Reads the outermost sections only; compiling finds what is not valid inside.
 ///
 /// # Errors
 /// [`Error::NotAComponent`], [`Error::CoreModule`], [`Error::ComponentTooLarge`],
 /// [`Error::ForbiddenImport`], [`Error::MissingExport`].
-pub fn inspect_filter(bytes: &[u8], component_bytes_max: usize) -> Result<ComponentHash, Error> {
+pub fn inspect(bytes: &[u8], component_bytes_max: usize) -> Result<ComponentHash, Error> {
     if bytes.len() > component_bytes_max {
         return Err(Error::ComponentTooLarge {
             bytes: bytes.len(),
             max: component_bytes_max,
         });
     }
-    let mut exported = [false; FILTER_EXPORTS.len()];
+    let (mut imported, mut exported) = (Vec::new(), Vec::new());
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
         let malformed = |_| Error::NotAComponent;
@@ -65,31 +107,19 @@ pub fn inspect_filter(bytes: &[u8], component_bytes_max: usize) -> Result<Compon
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(imports) if depth == 1 => {
                 for import in imports {
-                    let name = import.map_err(malformed)?.name.name;
-                    if !IMPORTS.iter().any(|allowed| is_version_of(name, allowed)) {
-                        return Err(Error::ForbiddenImport {
-                            import: name.to_owned(),
-                        });
-                    }
+                    imported.push(import.map_err(malformed)?.name.name);
                 }
             }
             Payload::ComponentExportSection(exports) if depth == 1 => {
                 for export in exports {
-                    let name = export.map_err(malformed)?.name.name;
-                    for (exported, wanted) in exported.iter_mut().zip(FILTER_EXPORTS) {
-                        *exported |= is_version_of(name, wanted);
-                    }
+                    exported.push(export.map_err(malformed)?.name.name);
                 }
             }
             _ => {}
         }
     }
-    match exported.iter().position(|exported| !exported) {
-        Some(missing) => Err(Error::MissingExport {
-            export: FILTER_EXPORTS[missing],
-        }),
-        None => Ok(ComponentHash::of(bytes)),
-    }
+    World::of(imported, exported)?;
+    Ok(ComponentHash::of(bytes))
 }
 
 /// Whether `name` is `interface` (with `major.minor`) in some patch version.

@@ -1,10 +1,15 @@
-//! The engine: one a process, shared by all plugins.
+//! The engine: one a process, shared by all plugins. It knows no world.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
+
+use wasmtime::component::Component;
 
 use crate::{
-    config, error::Error, filter::FilterFactory, limits::Limits, native, seal::Trusted,
-    ticker::Ticker,
+    config,
+    error::Error,
+    native,
+    seal::Trusted,
+    ticker::{Running, Ticker},
 };
 
 /// Runs plugins. Cheap to clone. Make it when the first plugin is bound: it holds a thread and
@@ -12,9 +17,9 @@ use crate::{
 #[derive(Clone)]
 pub struct Engine(Arc<Shared>);
 
-pub struct Shared {
-    pub engine: wasmtime::Engine,
-    pub ticker: Ticker,
+struct Shared {
+    engine: wasmtime::Engine,
+    ticker: Ticker,
 }
 
 impl Engine {
@@ -26,38 +31,34 @@ impl Engine {
         Ok(Self(Arc::new(Shared { engine, ticker })))
     }
 
-    /// Compiles a component in this process. That leaves some 10 MiB resident: a broker has it done
-    /// by a child, through [`CodeCache::load`](crate::CodeCache::load).
-    ///
-    /// # Errors
-    /// When it is no filter, or not valid.
-    #[cfg(feature = "jit")]
-    pub fn compile(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        limits: Limits,
-    ) -> Result<FilterFactory, Error> {
-        crate::component::inspect_filter(bytes, limits.component_bytes_max)?;
-        let component = wasmtime::component::Component::new(&self.0.engine, bytes)
-            .map_err(|source| Error::Invalid { source })?;
-        FilterFactory::new(Arc::clone(&self.0), name, &component, limits)
+    /// Whether the thread that watches deadlines sleeps, because no plugin was called for a while.
+    /// The next call wakes it.
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        self.0.ticker.is_asleep()
     }
 
-    pub(crate) fn load(
-        &self,
-        name: &str,
-        code: &Trusted<'_>,
-        limits: Limits,
-    ) -> Result<FilterFactory, Error> {
-        let component =
-            native::load(&self.0.engine, code).map_err(|source| Error::OtherEngine { source })?;
-        FilterFactory::new(Arc::clone(&self.0), name, &component, limits)
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.0.engine
+    }
+
+    /// Begins a call, whose deadline holds until the value is dropped.
+    pub(crate) fn begin(&self) -> Running<'_> {
+        self.0.ticker.begin()
+    }
+
+    #[cfg(feature = "jit")]
+    pub(crate) fn compile(&self, component: &[u8]) -> Result<Component, Error> {
+        Component::new(&self.0.engine, component).map_err(|source| Error::Invalid { source })
+    }
+
+    pub(crate) fn load(&self, code: &Trusted<'_>) -> Result<Component, Error> {
+        native::load(&self.0.engine, code).map_err(|source| Error::OtherEngine { source })
     }
 }
 
-impl std::fmt::Debug for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
             .field("ticker", &self.0.ticker)
             .finish_non_exhaustive()

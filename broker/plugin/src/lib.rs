@@ -1,8 +1,9 @@
 //! The WebAssembly host: everything of wasmtime is behind this crate, which is built for speed.
 //!
-//! What it is: an [`Engine`], components made ready as a [`FilterFactory`], [`FilterInstance`]s
-//! that a batch's records go through as a [`RecordBlob`] and come out of as an [`Outcome`]; machine
-//! code made, sealed and kept ([`CodeCache`]); guests built ([`guest`], with the feature `build`).
+//! What it is: an [`Engine`]; components made ready as a [`Plugin`], which is a [`FilterFactory`];
+//! [`FilterInstance`]s that a batch's records go through as a [`RecordBlob`] and come out of as an
+//! [`Outcome`]; machine code made, sealed and kept ([`CodeCache`]); guests built ([`guest`], with
+//! the feature `build`). Where another world goes is in `plugin.rs`.
 //!
 //! What it is not: it knows nothing of topics, batches on the wire or what follows a failure; the
 //! node composes it.
@@ -30,9 +31,12 @@ pub mod error;
 mod filter;
 #[cfg(feature = "build")]
 pub mod guest;
+mod host;
+mod key;
 pub mod limits;
 mod native;
 mod outcome;
+mod plugin;
 mod records;
 pub mod seal;
 mod ticker;
@@ -42,12 +46,13 @@ pub use code_cache::CodeCache;
 pub use compile::compile_in_child;
 #[cfg(feature = "jit")]
 pub use compile::{compile_ahead, compile_for_parent};
-pub use component::{ComponentHash, inspect_filter};
+pub use component::{ComponentHash, inspect};
 pub use config::{host_target, target_family};
 pub use engine::Engine;
 pub use error::{BadOutput, CallError, Error};
 pub use filter::{BatchInfo, FilterFactory, FilterInstance, FilterStage};
+pub use key::{SEAL_BYTES, SealKey, Sealer};
 pub use limits::Limits;
 pub use outcome::{Field, Outcome, Verdict};
+pub use plugin::Plugin;
 pub use records::{Needs, RecordBlob, TooLarge};
-pub use seal::SealKey;

@@ -44,6 +44,11 @@ impl Ticker {
         Ok(Self { state, thread })
     }
 
+    /// Whether the thread waits for the next call.
+    pub fn is_asleep(&self) -> bool {
+        self.state.asleep.load(Ordering::SeqCst)
+    }
+
     /// A call begins. It ends when the value is dropped.
     pub fn begin(&self) -> Running<'_> {
         self.state.running.fetch_add(1, Ordering::SeqCst);

@@ -10,7 +10,8 @@ use std::{
 
 use guests::{INFO, engine, instance, settings, values};
 use sedge_plugin::{
-    BadOutput, CallError, Error, Field, FilterFactory, Limits, Needs, RecordBlob, Verdict,
+    BadOutput, CallError, Engine, Error, Field, FilterFactory, Limits, Needs, Plugin, RecordBlob,
+    Verdict,
 };
 
 /// Deadlines are of wall time, and a machine that runs tests may let a thread wait for long.
@@ -21,13 +22,17 @@ const PATIENT: Limits = Limits {
     component_bytes_max: 8 << 20,
 };
 
+fn compiled(engine: &Engine, name: &str, component: &[u8], limits: Limits) -> FilterFactory {
+    let Plugin::Filter(filter) =
+        Plugin::compile(engine, name, component, limits).expect("compiles");
+    filter
+}
+
 fn out_of_range() -> &'static FilterFactory {
     static FILTER: OnceLock<FilterFactory> = OnceLock::new();
     FILTER.get_or_init(|| {
         let component = guests::drop_out_of_range();
-        engine()
-            .compile("range", component, PATIENT)
-            .expect("compiles")
+        compiled(engine(), "range", component, PATIENT)
     })
 }
 
@@ -35,9 +40,7 @@ fn misbehave() -> &'static FilterFactory {
     static FILTER: OnceLock<FilterFactory> = OnceLock::new();
     FILTER.get_or_init(|| {
         let component = guests::misbehave();
-        engine()
-            .compile("misbehave", component, PATIENT)
-            .expect("compiles")
+        compiled(engine(), "misbehave", component, PATIENT)
     })
 }
 
@@ -46,9 +49,7 @@ fn impatient() -> &'static FilterFactory {
     static FILTER: OnceLock<FilterFactory> = OnceLock::new();
     FILTER.get_or_init(|| {
         let component = guests::misbehave();
-        engine()
-            .compile("impatient", component, Limits::default())
-            .expect("compiles")
+        compiled(engine(), "impatient", component, Limits::default())
     })
 }
 
@@ -194,9 +195,18 @@ fn an_endless_loop_is_stopped_at_its_deadline() {
 
 #[test]
 fn the_deadline_holds_after_the_ticker_has_slept() {
-    let mut filter = instance(impatient(), &[]);
-    // Longer than the ticker stays up without calls.
-    thread::sleep(Duration::from_millis(400));
+    // An engine of its own, which no other test keeps awake.
+    let engine = Engine::new().expect("this machine runs plugins");
+    let filter = compiled(&engine, "slept", guests::misbehave(), Limits::default());
+    let mut filter = instance(&filter, &[]);
+    let began = Instant::now();
+    while !engine.is_asleep() {
+        assert!(
+            began.elapsed() < Duration::from_mins(1),
+            "the ticker stays up"
+        );
+        thread::sleep(Duration::from_millis(1));
+    }
     let error = filter
         .filter(&INFO, &values(&filter, &[b"loop"]))
         .expect_err("stopped");
@@ -308,9 +318,7 @@ fn component(text: &str) -> Vec<u8> {
 }
 
 fn refused(bytes: &[u8]) -> Error {
-    engine()
-        .compile("refused", bytes, Limits::default())
-        .expect_err("refused")
+    Plugin::compile(engine(), "refused", bytes, Limits::default()).expect_err("refused")
 }
 
 #[test]
@@ -334,11 +342,11 @@ fn what_is_no_filter_is_refused_with_the_reason() {
     assert!(matches!(refused(b""), Error::NotAComponent));
     let cut_off = guests::drop_out_of_range();
     let cut_off = &cut_off[..cut_off.len() - 20];
-    assert!(engine().compile("cut", cut_off, Limits::default()).is_err());
+    assert!(Plugin::compile(engine(), "cut", cut_off, Limits::default()).is_err());
     let limits = Limits {
         component_bytes_max: 100,
         ..Limits::default()
     };
-    let large = engine().compile("large", guests::drop_out_of_range(), limits);
+    let large = Plugin::compile(engine(), "large", guests::drop_out_of_range(), limits);
     assert!(matches!(large, Err(Error::ComponentTooLarge { .. })));
 }

@@ -11,7 +11,7 @@ use std::{
 
 use guests::{INFO, engine, instance, values};
 use sedge_plugin::{
-    Artifact, CodeCache, ComponentHash, Error, FilterFactory, Limits, SealKey, compile_ahead,
+    Artifact, CodeCache, ComponentHash, Error, Limits, Plugin, SealKey, compile_ahead,
     compile_for_parent, host_target,
 };
 
@@ -53,7 +53,8 @@ fn ahead(triple: Option<&str>, key: Option<&SealKey>) -> Vec<u8> {
     compile_ahead(guests::drop_out_of_range(), triple, &Limits::default(), key).expect("compiles")
 }
 
-fn works(filter: &FilterFactory) {
+fn works(plugin: &Plugin) {
+    let Plugin::Filter(filter) = plugin;
     let mut filter = instance(filter, &[]);
     let records = values(&filter, &[br#"{"celsius":400}"#, br#"{"celsius":4}"#]);
     let outcome = filter.filter(&INFO, &records).expect("answers");
@@ -66,7 +67,7 @@ fn works(filter: &FilterFactory) {
     );
 }
 
-fn load(cache: &CodeCache, deployed: &[u8]) -> Result<FilterFactory, Error> {
+fn load(cache: &CodeCache, deployed: &[u8]) -> Result<Plugin, Error> {
     cache.load(engine(), "range", deployed, Limits::default(), None)
 }
 

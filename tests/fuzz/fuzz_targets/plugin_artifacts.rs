@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sedge_fuzz::bounded;
-use sedge_plugin::{Artifact, ComponentHash, inspect_filter};
+use sedge_plugin::{Artifact, ComponentHash, inspect};
 
 /// Bytes of a component; larger ones are refused unread.
 const COMPONENT_BYTES_MAX: usize = 1 << 20;
@@ -17,7 +17,7 @@ fuzz_target!(|input: &[u8]| {
                 artifact.component_hash
             );
         }
-        let _ = inspect_filter(input, COMPONENT_BYTES_MAX);
+        let _ = inspect(input, COMPONENT_BYTES_MAX);
     });
     // The wrapping put around what the input is cannot break either.
     let hash = ComponentHash::of(input);

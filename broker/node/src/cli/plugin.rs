@@ -110,7 +110,7 @@ fn check_content(file: &Path, content: &[u8]) -> Result<(), Failure> {
     } else {
         content
     };
-    sedge_plugin::inspect_filter(component, plugin_topic::CONTENT_BYTES_MAX)
+    sedge_plugin::inspect(component, plugin_topic::CONTENT_BYTES_MAX)
         .map_err(|error| refused(error.to_string()))?;
     Ok(())
 }

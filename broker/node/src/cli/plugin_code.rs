@@ -68,7 +68,7 @@ impl Build {
         };
         let toolchain = guest::find_toolchain().map_err(failed)?;
         let component = guest::build(&toolchain, &self.directory, None).map_err(failed)?;
-        sedge_plugin::inspect_filter(&component, Limits::default().component_bytes_max)
+        sedge_plugin::inspect(&component, Limits::default().component_bytes_max)
             .map_err(|error| plugin_failure(&self.directory, &error))?;
         let name = || {
             let directory = std::path::absolute(&self.directory).unwrap_or_default();

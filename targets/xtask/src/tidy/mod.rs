@@ -27,7 +27,7 @@ use crate::{
 /// Our crates, folders of `broker/`.
 const CRATES: [&str; 6] = ["protocol", "core", "storage", "plugin", "link", "node"];
 /// Crates of [`CRATES`] in which a circle is an error; in others, a note. To be all of them.
-const HELD: [&str; 3] = ["protocol", "core", "link"];
+const HELD: [&str; 4] = ["protocol", "core", "plugin", "link"];
 /// Whether an import in node against the map in ARCHITECTURE.md is an error. To be true.
 const LAYERS_HELD: bool = false;
 /// Whether a file that is too long is an error. To be true.

@@ -1,0 +1,252 @@
+//! What plugins of all worlds share: their limits, their log, and how they are started and called.
+//!
+//! **Invariant**: an instance that failed is never called again. The next call makes a new one
+//! ([`Instance::run`]).
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use wasmtime::{ResourceLimiter, Store, Trap};
+
+use crate::{
+    bindings::sedge::plugin::log::{self as wire_log, Level},
+    engine::Engine,
+    error::{BadOutput, CallError},
+    limits::{
+        CORE_INSTANCES_MAX, LOG_LINES_PER_SECOND_MAX, Limits, MEMORIES_MAX, TABLE_ELEMENTS_MAX,
+        TABLES_MAX, TICK,
+    },
+    outcome::cut_off,
+};
+
+/// A plugin's name and limits, and the engine that runs it.
+#[derive(Debug)]
+pub struct Host {
+    engine: Engine,
+    name: String,
+    limits: Limits,
+}
+
+/// A running plugin. `B` is what `bindings.rs` has for its world.
+pub struct Live<B> {
+    host: Arc<Host>,
+    store: Store<State>,
+    bindings: B,
+}
+
+/// A plugin with its settings, which is started when it is called and is not running.
+pub struct Instance<B> {
+    config: Vec<(String, String)>,
+    live: Option<Live<B>>,
+}
+
+impl Host {
+    pub fn new(engine: &Engine, name: &str, limits: Limits) -> Self {
+        Self {
+            engine: engine.clone(),
+            name: name.to_owned(),
+            limits,
+        }
+    }
+
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+impl<B> Live<B> {
+    /// Starts a plugin: `instantiate` makes it, `configure` hands it its settings.
+    pub fn start(
+        host: &Arc<Host>,
+        instantiate: impl FnOnce(&mut Store<State>) -> wasmtime::Result<B>,
+        configure: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<Result<(), String>>,
+    ) -> Result<Self, CallError> {
+        let mut store = Store::new(host.engine.wasmtime(), State::new(host));
+        store.limiter(|state| &mut state.memory);
+        store.epoch_deadline_trap();
+        store.set_hostcall_fuel(host.limits.output_bytes_max);
+        store.set_epoch_deadline(deadline_ticks(host.limits.deadline_ms));
+        let running = host.engine.begin();
+        let bindings = match instantiate(&mut store) {
+            Ok(bindings) => bindings,
+            Err(error) => return Err(store.data().classify(&error)),
+        };
+        drop(running);
+        let mut live = Self {
+            host: Arc::clone(host),
+            store,
+            bindings,
+        };
+        live.call(configure)?.map_err(|mut reason| {
+            cut_off(&mut reason);
+            CallError::Configuration { reason }
+        })?;
+        Ok(live)
+    }
+
+    /// Calls the plugin once. Blocks for its deadline at most.
+    pub fn call<T>(
+        &mut self,
+        call: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<T>,
+    ) -> Result<T, CallError> {
+        self.store
+            .set_epoch_deadline(deadline_ticks(self.host.limits.deadline_ms));
+        let _running = self.host.engine.begin();
+        call(&self.bindings, &mut self.store).map_err(|error| self.store.data().classify(&error))
+    }
+}
+
+impl<B> Instance<B> {
+    pub const fn new(config: Vec<(String, String)>, live: Live<B>) -> Self {
+        let live = Some(live);
+        Self { config, live }
+    }
+
+    pub const fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Has `call` use the plugin, which `start` makes of the settings if it is not running. After
+    /// an error of either, it is not running.
+    pub fn run<T>(
+        &mut self,
+        start: impl FnOnce(&[(String, String)]) -> Result<Live<B>, CallError>,
+        call: impl FnOnce(&mut Live<B>) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let mut live = match self.live.take() {
+            Some(live) => live,
+            None => start(&self.config)?,
+        };
+        let answer = call(&mut live)?;
+        // Only after all went well.
+        self.live = Some(live);
+        Ok(answer)
+    }
+}
+
+/// The ticks that are surely more than `deadline_ms`: the first may come at once.
+fn deadline_ticks(deadline_ms: u32) -> u64 {
+    u64::from(deadline_ms).div_ceil(TICK.as_millis() as u64) + 1
+}
+
+/// What an instance holds on the broker's side: what it may use, and what it has written in the
+/// log.
+pub struct State {
+    host: Arc<Host>,
+    memory: Memory,
+    log_second: Instant,
+    log_lines: u32,
+}
+
+struct Memory {
+    bytes: usize,
+    bytes_max: usize,
+    refused: bool,
+}
+
+impl State {
+    fn new(host: &Arc<Host>) -> Self {
+        Self {
+            host: Arc::clone(host),
+            memory: Memory {
+                bytes: 0,
+                bytes_max: host.limits.memory_bytes_max,
+                refused: false,
+            },
+            log_second: Instant::now(),
+            log_lines: 0,
+        }
+    }
+
+    fn classify(&self, error: &wasmtime::Error) -> CallError {
+        if self.memory.refused {
+            return CallError::Memory;
+        }
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => CallError::Deadline,
+            Some(trap) => CallError::Trap {
+                what: trap.to_string(),
+            },
+            None => {
+                let what = format!("{error:#}");
+                CallError::BadOutput(BadOutput::Malformed { what })
+            }
+        }
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let bytes = self.bytes.saturating_add(desired.saturating_sub(current));
+        if bytes > self.bytes_max {
+            self.refused = true;
+            return Err(wasmtime::Error::msg("memory limit"));
+        }
+        self.bytes = bytes;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.refused |= desired > TABLE_ELEMENTS_MAX;
+        Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+
+    fn instances(&self) -> usize {
+        CORE_INSTANCES_MAX
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX
+    }
+}
+
+impl wire_log::Host for State {
+    fn log(&mut self, level: Level, mut message: String) {
+        let now = Instant::now();
+        if now.duration_since(self.log_second) >= Duration::from_secs(1) {
+            let left_out = self.log_lines.saturating_sub(LOG_LINES_PER_SECOND_MAX);
+            if left_out > 0 {
+                log::warn!(target: "plugin", "{}: {left_out} lines left out", self.host.name);
+            }
+            (self.log_second, self.log_lines) = (now, 0);
+        }
+        self.log_lines = self.log_lines.saturating_add(1);
+        if self.log_lines > LOG_LINES_PER_SECOND_MAX {
+            return;
+        }
+        cut_off(&mut message);
+        // One line, whatever the plugin puts in it.
+        let message = message.replace(char::is_control, " ");
+        let level = match level {
+            Level::Error => log::Level::Error,
+            Level::Warn => log::Level::Warn,
+            Level::Info => log::Level::Info,
+            Level::Debug => log::Level::Debug,
+        };
+        log::log!(target: "plugin", level, "{}: {message}", self.host.name);
+    }
+}
