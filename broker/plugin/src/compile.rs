@@ -38,11 +38,10 @@ pub fn compile_ahead(
         return Err(Error::HostOnly { target });
     }
     // For this machine all that its CPU can do is used, for another only what all of its kind can.
-    let engine =
-        config::engine(triple.map(|_| target)).map_err(|source| Error::Engine { source })?;
+    let engine = config::engine(triple.map(|_| target)).map_err(Error::engine)?;
     let code = engine
         .precompile_component(component)
-        .map_err(|source| Error::Invalid { source })?;
+        .map_err(Error::invalid)?;
     Ok(Artifact::write(target, hash, component, &code, key))
 }
 

@@ -26,7 +26,7 @@ impl Engine {
     /// # Errors
     /// When wasmtime does not know this machine, or no thread can be started.
     pub fn new() -> Result<Self, Error> {
-        let engine = config::engine(None).map_err(|source| Error::Engine { source })?;
+        let engine = config::engine(None).map_err(Error::engine)?;
         let ticker = Ticker::start(engine.weak()).map_err(|source| Error::Spawn { source })?;
         Ok(Self(Arc::new(Shared { engine, ticker })))
     }
@@ -49,11 +49,11 @@ impl Engine {
 
     #[cfg(feature = "jit")]
     pub(crate) fn compile(&self, component: &[u8]) -> Result<Component, Error> {
-        Component::new(&self.0.engine, component).map_err(|source| Error::Invalid { source })
+        Component::new(&self.0.engine, component).map_err(Error::invalid)
     }
 
     pub(crate) fn load(&self, code: &Trusted<'_>) -> Result<Component, Error> {
-        native::load(&self.0.engine, code).map_err(|source| Error::OtherEngine { source })
+        native::load(&self.0.engine, code).map_err(Error::other_engine)
     }
 }
 

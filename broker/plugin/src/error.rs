@@ -17,7 +17,7 @@ pub enum Error {
     /// Larger than its limit.
     ComponentTooLarge { bytes: usize, max: usize },
     /// wasmtime refuses the component.
-    Invalid { source: wasmtime::Error },
+    Invalid { source: EngineError },
     /// This build has no compiler, and there is no machine code for the component.
     NoMachineCode { component: String },
     /// This build has no compiler.
@@ -32,7 +32,7 @@ pub enum Error {
     OtherTarget { is: String, wanted: &'static str },
     /// The machine code was made by another version of the broker, or needs a CPU that is not this
     /// one.
-    OtherEngine { source: wasmtime::Error },
+    OtherEngine { source: EngineError },
     /// The artifact has not been sealed with a key that this installation trusts.
     Untrusted,
     /// A key file that others may read or write, or that holds too little.
@@ -49,10 +49,13 @@ pub enum Error {
     /// The plugin failed while it was being started.
     Start(CallError),
     /// The engine could not be set up.
-    Engine { source: wasmtime::Error },
+    Engine { source: EngineError },
     /// A thread or a process could not be started.
     Spawn { source: io::Error },
 }
+
+/// What wasmtime said. Its own type stays in this crate.
+pub struct EngineError(wasmtime::Error);
 
 /// What is wrong with an artifact's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +133,7 @@ impl fmt::Display for Error {
             Self::ComponentTooLarge { bytes, max } => {
                 write!(f, "it has {bytes} bytes, and {max} are allowed")
             }
-            Self::Invalid { source } => write!(f, "it is not a valid plugin: {source:#}"),
+            Self::Invalid { source } => write!(f, "it is not a valid plugin: {source}"),
             Self::NoMachineCode { component } => write!(
                 f,
                 "no machine code for component {component}, and this build has no compiler; run \
@@ -155,7 +158,7 @@ impl fmt::Display for Error {
             Self::OtherEngine { source } => write!(
                 f,
                 "the machine code was made by another version of sedge or for another CPU; \
-                 compile it again with this version ({source:#})"
+                 compile it again with this version ({source})"
             ),
             Self::Untrusted => write!(
                 f,
@@ -173,7 +176,7 @@ impl fmt::Display for Error {
             Self::Compiler { status: None, said } => write!(f, "the compiler: {said}"),
             Self::Configuration { reason } => write!(f, "it refuses its settings: {reason}"),
             Self::Start(error) => write!(f, "it failed when it was started: {error}"),
-            Self::Engine { source } => write!(f, "the plugin engine: {source:#}"),
+            Self::Engine { source } => write!(f, "the plugin engine: {source}"),
             Self::Spawn { source } => write!(f, "cannot start a thread or process: {source}"),
         }
     }
@@ -187,6 +190,36 @@ impl std::error::Error for Error {
             Self::Artifact(source) => Some(source),
             _ => None,
         }
+    }
+}
+
+impl Error {
+    pub(crate) fn invalid(source: wasmtime::Error) -> Self {
+        let source = EngineError(source);
+        Self::Invalid { source }
+    }
+
+    pub(crate) fn other_engine(source: wasmtime::Error) -> Self {
+        let source = EngineError(source);
+        Self::OtherEngine { source }
+    }
+
+    pub(crate) fn engine(source: wasmtime::Error) -> Self {
+        let source = EngineError(source);
+        Self::Engine { source }
+    }
+}
+
+/// With all of its causes.
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl fmt::Debug for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
     }
 }
 

@@ -55,12 +55,11 @@ pub enum FilterStage {
 
 impl FilterFactory {
     pub(crate) fn new(host: Host, component: &Component) -> Result<Self, Error> {
-        let invalid = |source| Error::Invalid { source };
         let mut linker = Linker::new(host.engine().wasmtime());
         RecordFilter::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)
-            .map_err(invalid)?;
-        let pre = linker.instantiate_pre(component).map_err(invalid)?;
-        let pre = RecordFilterPre::new(pre).map_err(invalid)?;
+            .map_err(Error::invalid)?;
+        let pre = linker.instantiate_pre(component).map_err(Error::invalid)?;
+        let pre = RecordFilterPre::new(pre).map_err(Error::invalid)?;
         let host = Arc::new(host);
         Ok(Self(Arc::new(Factory { host, pre })))
     }

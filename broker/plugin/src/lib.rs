@@ -49,7 +49,7 @@ pub use compile::{compile_ahead, compile_for_parent};
 pub use component::{ComponentHash, inspect};
 pub use config::{host_target, target_family};
 pub use engine::Engine;
-pub use error::{BadOutput, CallError, Error};
+pub use error::{BadOutput, CallError, EngineError, Error};
 pub use filter::{BatchInfo, FilterFactory, FilterInstance, FilterStage};
 pub use key::{SEAL_BYTES, SealKey, Sealer};
 pub use limits::Limits;

@@ -29,8 +29,8 @@ pub enum Error {
     },
     /// The bytes are not in memory, and the caller does not wait for the disk.
     NotCached,
-    /// fjall failed.
-    Views(fjall::Error),
+    /// The database of the views failed.
+    Views(ViewsError),
     /// fjall has more to write than it should; the next flush tries again.
     ViewsBusy,
     /// A view holds an entry that cannot be read.
@@ -76,6 +76,9 @@ pub enum Error {
     /// A commit that cannot be stored: larger than 4 GiB or with a batch whose header lies.
     Refused { why: &'static str },
 }
+
+/// What the database of the views says.
+pub struct ViewsError(fjall::Error);
 
 /// What an incomplete backup does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,9 +250,28 @@ impl std::error::Error for Error {
     }
 }
 
-impl From<fjall::Error> for Error {
-    fn from(source: fjall::Error) -> Self {
-        Self::Views(source)
+impl Error {
+    /// What fjall says. Its own type stays in this crate.
+    pub(crate) fn views(source: fjall::Error) -> Self {
+        Self::Views(ViewsError(source))
+    }
+}
+
+impl std::fmt::Display for ViewsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::fmt::Debug for ViewsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for ViewsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.0)
     }
 }
 

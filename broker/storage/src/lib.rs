@@ -43,7 +43,7 @@ pub use api::{
     Scrubbed, SegmentUse, Slice, TornTail, Urgency, Usage, View, ViewReader, ViewUpdate, Wait,
 };
 pub use disk::Placed;
-pub use error::{Error, Missing};
+pub use error::{Error, Missing, ViewsError};
 pub use ids::{SegmentId, Sequence};
 pub use log_store::{open, open_with};
 pub use memory::MemoryStore;

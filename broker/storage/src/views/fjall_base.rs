@@ -55,7 +55,9 @@ impl FjallBase {
 
     fn with<T>(&self, act: impl FnOnce(&Open) -> Result<T, Error>) -> Result<T, Error> {
         let held: RwLockReadGuard<'_, _> = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        act(held.as_ref().ok_or(fjall::Error::Poisoned)?)
+        act(held
+            .as_ref()
+            .ok_or_else(|| Error::views(fjall::Error::Poisoned))?)
     }
 
     fn reopen(&self) -> Result<(), Error> {
@@ -98,15 +100,16 @@ impl Open {
             .worker_threads(limits::FJALL_WORKERS)
             .max_cached_files(Some(limits::FJALL_FILES_MAX))
             .max_journaling_size(limits::JOURNAL_BYTES)
-            .open()?;
+            .open()
+            .map_err(Error::views)?;
         let options = || {
             let levels = Leveled::default().with_table_target_size(limits::TABLE_BYTES);
             KeyspaceCreateOptions::default()
                 .max_memtable_size(limits::MEMTABLE_BYTES)
                 .compaction_strategy(Arc::new(levels))
         };
-        let log = database.keyspace("log", options)?;
-        let caller = database.keyspace("caller", options)?;
+        let log = database.keyspace("log", options).map_err(Error::views)?;
+        let caller = database.keyspace("caller", options).map_err(Error::views)?;
         Ok(Self {
             log,
             caller,
@@ -130,13 +133,16 @@ impl Open {
                 None => batch.remove(keyspace, change.key),
             }
         }
-        Ok(batch.commit()?)
+        batch.commit().map_err(Error::views)
     }
 }
 
 impl Base for FjallBase {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.with(|open| Ok(open.keyspace(space).get(key)?.map(|value| value.to_vec())))
+        self.with(|open| {
+            let found = open.keyspace(space).get(key).map_err(Error::views)?;
+            Ok(found.map(|value| value.to_vec()))
+        })
     }
 
     fn last(&self, space: Space, low: &[u8], high: &[u8]) -> Result<Option<KeyValue>, Error> {
@@ -144,7 +150,7 @@ impl Base for FjallBase {
             let Some(found) = open.keyspace(space).range(low..=high).next_back() else {
                 return Ok(None);
             };
-            let (key, value) = found.into_inner()?;
+            let (key, value) = found.into_inner().map_err(Error::views)?;
             Ok(Some((key.to_vec(), value.to_vec())))
         })
     }
@@ -163,7 +169,7 @@ impl Base for FjallBase {
                 None => keyspace.range(low..),
             };
             for item in found {
-                let (key, value) = item.into_inner()?;
+                let (key, value) = item.into_inner().map_err(Error::views)?;
                 if !each(&key, &value) {
                     break;
                 }
@@ -194,6 +200,9 @@ impl Base for FjallBase {
     /// with them a full disk has room for the write that failed.
     fn sync(&self) -> Result<(), Error> {
         self.ensure_open()?;
-        self.with(|open| Ok(open.database.persist(PersistMode::SyncAll)?))
+        self.with(|open| {
+            let persisted = open.database.persist(PersistMode::SyncAll);
+            persisted.map_err(Error::views)
+        })
     }
 }
