@@ -469,6 +469,12 @@ pub(crate) struct FrameAt {
     pub position: u64,
 }
 
+impl FrameAt {
+    pub fn new(segment: SegmentId, position: u64) -> Self {
+        Self { segment, position }
+    }
+}
+
 /// The run that one entry is by itself.
 pub(crate) fn run_of(at: FrameAt, head: &FrameHead, entry: &EntryHead, end: u64) -> Run {
     Run {

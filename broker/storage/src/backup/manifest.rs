@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::{MANIFEST, SEGMENTS, Taken, remove_if_there};
+use super::taking::{Taken, remove_if_there};
+use super::{MANIFEST, SEGMENTS};
 use crate::api::Identity;
 use crate::disk::directory::Directory;
 use crate::disk::{Disk as _, bytes_of, write_whole};

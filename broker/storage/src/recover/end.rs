@@ -4,17 +4,51 @@ use std::sync::PoisonError;
 
 use super::Opening;
 use super::segment::Segment;
+use crate::api::TornTail;
 use crate::error::{Error, io_error};
+use crate::format::FrameHead;
 use crate::ids::Sequence;
-use crate::segment::rewrite::rewrite;
+use crate::segment::rewrite;
 use crate::store::writer::{Active, Writer};
 
 impl Opening<'_> {
+    /// Tells what is behind the last frame of a segment: a torn frame, which is cut, a hole, or the
+    /// beginning of a footer. `last` is the last commit so far. Returns whether it is a hole.
+    pub(super) fn end_frames(
+        &mut self,
+        segment: &Segment,
+        is_last: bool,
+        (position, torn_end): (u64, u64),
+        head: Option<&FrameHead>,
+        last: Sequence,
+    ) -> Result<bool, Error> {
+        let bytes = torn_end - position;
+        if bytes == 0 {
+            return Ok(false);
+        }
+        if is_last {
+            self.report.torn_tail = Some(TornTail {
+                segment: segment.id,
+                position,
+                bytes,
+            });
+            if !segment.is_recycled {
+                rewrite::wipe(&*segment.file, position, torn_end)?;
+            }
+            return Ok(false);
+        }
+        if self.goes_on_after(segment.id, last)? {
+            return Ok(false);
+        }
+        self.note_hole(segment.id, position, bytes, head);
+        Ok(true)
+    }
+
     /// What the process before this one wrote may be in the kernel's hands only, and not even on
     /// its way to the disk. A footer says that the frames before it are there.
     pub(super) fn write_again(&self, segment: &Segment, from: u64, to: u64) {
         if segment.sealed_at.is_none()
-            && let Err(source) = rewrite(&*segment.file, from, to)
+            && let Err(source) = rewrite::rewrite(&*segment.file, from, to)
         {
             let error = io_error("write a segment again", source);
             log::error!("segment {}: {error}", segment.id.0);

@@ -87,32 +87,27 @@ impl Store {
                     leader_epoch,
                     is_compacted,
                 } => {
-                    let log = self.catalog.bounds(partition)?.log;
-                    // Dropped meanwhile, or retention was quicker.
-                    let is_dropped = |part: &Part| {
-                        part.head.kind == EntryKind::Drop && part.head.partition == partition
-                    };
-                    let is_gone = next > log.next_offset
-                        || next <= log.log_start
-                        || base >= next
-                        || parts.iter().any(is_dropped);
-                    if is_gone || self.is_freed(&cold) {
-                        continue;
-                    }
-                    let kind = if is_compacted {
-                        EntryKind::Compacted
-                    } else {
-                        EntryKind::Replaced
-                    };
-                    parts.push(Part::row(EntryHead {
-                        kind,
+                    let row = EntryHead {
+                        kind: if is_compacted {
+                            EntryKind::Compacted
+                        } else {
+                            EntryKind::Replaced
+                        },
                         partition,
                         base,
                         next,
                         max_timestamp: cold.segment.0.cast_signed(),
                         bytes: 0,
                         leader_epoch,
-                    }));
+                    };
+                    // Dropped in this very commit.
+                    let is_dropped = |part: &Part| {
+                        part.head.kind == EntryKind::Drop && part.head.partition == partition
+                    };
+                    if parts.iter().any(is_dropped) || !self.is_to_replace(&row, &cold)? {
+                        continue;
+                    }
+                    parts.push(Part::row(row));
                     if !runs.has(cold.segment) {
                         runs.insert(cold.segment, cold.runs.clone());
                         adopted.push(cold);
@@ -231,6 +226,15 @@ impl Store {
             .log_bytes
             .fetch_add(frame_bytes, Ordering::Relaxed);
         Ok((at, head))
+    }
+
+    /// Whether a row that replaces something still does. The partition may have been dropped
+    /// meanwhile, or retention was quicker, or all that the segment had of use is gone again.
+    fn is_to_replace(&self, row: &EntryHead, cold: &Cold) -> Result<bool, Error> {
+        let log = self.catalog.bounds(row.partition)?.log;
+        let is_gone =
+            row.next > log.next_offset || row.next <= log.log_start || row.base >= row.next;
+        Ok(!is_gone && !self.is_freed(cold))
     }
 
     /// Whether an earlier commit adopted the segment and all that it said was of use is gone again.
