@@ -310,7 +310,10 @@ fn out_of_order(range: &SequenceRange, why: &str) -> AppendError {
 }
 
 const BATCH_BYTES: usize = 4 + 4 + 8 + 8;
-const HEAD_BYTES: usize = 2 + 8;
+/// Version, epoch, last use.
+const HEAD_BYTES: usize = 1 + 2 + 8;
+/// Version of a view's entry. An entry of another one is not read.
+const ENTRY_VERSION: u8 = 1;
 
 impl ProducerEntry {
     /// When it last wrote, by the append clock.
@@ -326,10 +329,11 @@ impl ProducerEntry {
         (self.epoch, last.map(|batch| batch.base_offset))
     }
 
-    /// The value of the view: epoch, last use, then the batches, all big-endian.
+    /// The value of the view: version (a byte), epoch, last use, then the batches, all big-endian.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut value = Vec::with_capacity(HEAD_BYTES + self.batches.len() * BATCH_BYTES);
+        value.push(ENTRY_VERSION);
         value.extend_from_slice(&self.epoch.get().to_be_bytes());
         value.extend_from_slice(&self.last_ms.to_be_bytes());
         for batch in &self.batches {
@@ -341,10 +345,14 @@ impl ProducerEntry {
         value
     }
 
-    /// `None` where the bytes are not what `encode` makes.
+    /// Returns `None` if the bytes are not what `encode` makes, or of another version.
     #[must_use]
     pub fn decode(value: &[u8]) -> Option<Self> {
         let (head, batches) = value.split_at_checked(HEAD_BYTES)?;
+        let (version, head) = head.split_first()?;
+        if *version != ENTRY_VERSION {
+            return None;
+        }
         let epoch = ProducerEpoch(i16::from_be_bytes(*head.first_chunk()?));
         let last_ms = i64::from_be_bytes(*head.last_chunk()?);
         if batches.len() % BATCH_BYTES != 0 || batches.len() / BATCH_BYTES > PRODUCER_BATCHES_KEPT {
@@ -627,6 +635,24 @@ mod tests {
             assert_eq!(ProducerEntry::decode(&value[..cut]), None);
         }
         assert_eq!(ProducerEntry::decode(&value[..value.len() - 1]), None);
+    }
+
+    /// The first entries had no version: a changed one would have been told by its length alone.
+    #[test]
+    fn an_entry_of_another_version_is_refused() {
+        let producers = after(&[range(2, 0, 10), range(2, 10, 1)]);
+        let value = producers.get(ProducerId(7)).unwrap().encode();
+        for version in (0..=u8::MAX).filter(|version| *version != ENTRY_VERSION) {
+            let mut other = value.clone();
+            other[0] = version;
+            assert_eq!(ProducerEntry::decode(&other), None, "{version}");
+        }
+        // Epochs whose first byte is that of a version, too.
+        for epoch in [0, 2, 256, 511, -1] {
+            let mut first = value[1..].to_vec();
+            first[..2].copy_from_slice(&i16::to_be_bytes(epoch));
+            assert_eq!(ProducerEntry::decode(&first), None, "{epoch}");
+        }
     }
 
     #[test]

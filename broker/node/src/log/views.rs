@@ -10,6 +10,10 @@ use sedge_storage::{Error, Recovery, View, ViewReader, ViewUpdate};
 /// The views of which a partition has entries under its id.
 const OF_PARTITION: [View; 3] = [View::Producers, View::Epochs, View::Offsets];
 
+/// Version of the broker's views. It moves when the keys or the values of one change (producers,
+/// epochs, committed offsets), so that the next start makes them anew from the log.
+const VIEWS_VERSION: u8 = 1;
+
 /// A derived change, as the store takes it.
 pub fn update(change: Change) -> ViewUpdate {
     let Change { view, key, value } = change;
@@ -88,6 +92,10 @@ impl Recovery for HeaderReplay {
         removals(views, partition)
     }
 
+    fn views_version(&self) -> u8 {
+        VIEWS_VERSION
+    }
+
     fn needs_bodies(&self, _: PartitionId) -> bool {
         false
     }
@@ -111,5 +119,104 @@ impl Saved for FromViews<'_> {
         let key = derive::producer_key(partition, producer);
         let saved = self.0.view_get(View::Producers, &key).ok().flatten();
         ProducerEntry::decode(&saved?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sedge_protocol::ids::ProducerEpoch;
+    use sedge_protocol::records::{BatchBuilder, Compression};
+    use sedge_storage::disk::memory::MemoryDisk;
+    use sedge_storage::views::memory_base::MemoryBase;
+    use sedge_storage::views::{Base, Change, Space};
+    use sedge_storage::{Commit, Entry, LogStore, OpenReport, Options, Store, open_with};
+
+    use super::*;
+
+    const P: PartitionId = PartitionId(5);
+    const PRODUCER: ProducerId = ProducerId(7);
+    const BATCHES: i32 = 9;
+
+    fn open(disk: &MemoryDisk, base: &MemoryBase) -> (Store, OpenReport) {
+        let mut views = |anew: bool| -> Result<Box<dyn Base>, _> {
+            if anew {
+                base.clear();
+            }
+            Ok(Box::new(base.clone()))
+        };
+        let (disk, mut replay) = (Arc::new(disk.clone()), HeaderReplay::default());
+        open_with(disk, &mut views, Options::default(), &mut replay).unwrap()
+    }
+
+    fn batch(sequence: i32) -> Batch {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(1, None, Some(b"value"), &[]);
+        let Batch { mut header, body } = builder.build().unwrap();
+        header.set_base_offset(Offset(sequence.into()));
+        header.set_producer(PRODUCER, ProducerEpoch(0), sequence, &body);
+        Batch { header, body }
+    }
+
+    fn known(store: &Store) -> Vec<u8> {
+        let key = derive::producer_key(P, PRODUCER);
+        store.view_get(View::Producers, &key).unwrap().unwrap()
+    }
+
+    /// As the views were before entries of producers had a version: their first byte is the view's.
+    fn without_versions(base: &MemoryBase) {
+        let mut changes = Vec::new();
+        let of_producers = [View::Producers as u8];
+        let mut each = |key: &[u8], value: &[u8]| {
+            let value = Some(value[1..].to_vec());
+            let (space, key) = (Space::Caller, key.to_vec());
+            let is_producer = key.starts_with(&of_producers);
+            changes.extend(is_producer.then_some(Change { space, key, value }));
+            is_producer
+        };
+        base.scan(Space::Caller, &of_producers, None, &mut each)
+            .unwrap();
+        assert_eq!(changes.len(), 1);
+        // What says up to where they are, under another key and without versions.
+        let [applied, before] = [6, 5].map(|table| [&[table][..], &[0; 16]].concat());
+        let value = base.get(Space::Log, &applied).unwrap().unwrap();
+        for (key, value) in [(applied, None), (before, Some(value[2..].to_vec()))] {
+            let space = Space::Log;
+            changes.push(Change { space, key, value });
+        }
+        base.write(changes).unwrap();
+    }
+
+    #[test]
+    fn producers_of_views_from_before_there_were_versions_are_known_again() {
+        let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+        let (store, _) = open(&disk, &base);
+        for sequence in 0..BATCHES {
+            let batches = vec![batch(sequence)];
+            let append_ms = i64::from(sequence);
+            let updates = HeaderReplay::default().replay(&store, P, &batches, append_ms);
+            let partition = P;
+            let entries = vec![Entry::Append { partition, batches }];
+            let commit = Commit {
+                entries,
+                updates,
+                append_ms,
+            };
+            store.append(commit).unwrap();
+        }
+        let before = known(&store);
+        store.close().unwrap();
+        drop(store);
+        let (disk, base) = (disk.after_kill(), base.copy());
+        without_versions(&base);
+
+        let (store, report) = open(&disk, &base);
+        assert!(report.views_rebuilt);
+        assert_eq!(known(&store), before);
+        let entry = ProducerEntry::decode(&known(&store)).unwrap();
+        let last = Some(Offset(i64::from(BATCHES) - 1));
+        assert_eq!(entry.last_word(), (ProducerEpoch(0), last));
+        assert_eq!(store.bounds(P).unwrap().next_offset.0, i64::from(BATCHES));
     }
 }

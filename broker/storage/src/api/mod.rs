@@ -190,6 +190,11 @@ pub trait Recovery {
     ) -> Vec<ViewUpdate>;
     /// The partition was dropped: its keys in the views go.
     fn dropped(&mut self, views: &dyn ViewReader, partition: PartitionId) -> Vec<ViewUpdate>;
+    /// Version of the keys and values that `replay` makes. Views of another version are thrown
+    /// away, and all batches are replayed.
+    fn views_version(&self) -> u8 {
+        0
+    }
     /// Whether `replay` looks into this partition's bodies. Where it does not (user topics: the
     /// producer state is in the headers), a rebuild of all views reads headers only and
     /// `Batch::body` may be empty.

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::ids::Sequence;
 use crate::limits;
 use crate::views::layers::Layer;
-use crate::views::tables::{LogKey, LogValue};
+use crate::views::tables::{LogKey, LogValue, ViewsVersion};
 
 #[derive(Debug, Default)]
 pub(super) struct FlushProgress {
@@ -48,7 +48,7 @@ impl Catalog {
         }
         // A second round where an earlier flush had failed and left its layer.
         for _ in 0..2 {
-            let (layer, newer) = self.write().next_layer();
+            let (layer, newer) = self.write().next_layer(self.version);
             let Some(layer) = layer else { break };
             sync_log()?;
             let changes = layer.changes();
@@ -112,7 +112,7 @@ impl Catalog {
 
 impl State {
     /// The layer to flush, and whether there is a newer one behind it.
-    fn next_layer(&mut self) -> (Option<Arc<Layer>>, bool) {
+    fn next_layer(&mut self, version: ViewsVersion) -> (Option<Arc<Layer>>, bool) {
         if let Some(layer) = &self.layers.flushing {
             return (Some(layer.clone()), true);
         }
@@ -121,7 +121,7 @@ impl State {
         }
         if !self.rebuilding && self.applied.sequence > Sequence(0) {
             self.layers
-                .put(LogKey::APPLIED, LogValue::Applied(self.applied));
+                .put(LogKey::APPLIED, LogValue::Applied(version, self.applied));
         }
         let layer = Arc::new(std::mem::take(&mut self.layers.pending));
         self.layers.flushing = Some(layer.clone());
@@ -132,7 +132,7 @@ impl State {
     fn layer_flushed(&mut self) {
         let layer = self.layers.flushing.take();
         let applied = layer.and_then(|layer| layer.log.get(&LogKey::APPLIED).copied().flatten());
-        if let Some(LogValue::Applied(applied)) = applied {
+        if let Some(LogValue::Applied(_, applied)) = applied {
             self.flushed = applied;
         }
         self.flush_round = self.flush_round.wrapping_add(1);

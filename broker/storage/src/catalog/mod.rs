@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::format::{EntryHead, FooterRun, FrameAt, FrameHead, Run};
 use crate::ids::SegmentId;
 use crate::views::layers::{HasLayers, Layers, Merged};
-use crate::views::tables::{Applied, Bounds, LogKey, LogValue, Segment, Table};
+use crate::views::tables::{Applied, Bounds, LogKey, LogValue, Segment, Table, ViewsVersion};
 use crate::views::{Base, caller_key};
 
 pub(crate) use replace::ColdRuns;
@@ -52,6 +52,7 @@ pub(crate) struct ActiveContents {
 #[derive(Debug)]
 pub(crate) struct Catalog {
     base: Box<dyn Base>,
+    version: ViewsVersion,
     state: RwLock<State>,
     flushing: Mutex<FlushProgress>,
 }
@@ -89,9 +90,11 @@ impl HasLayers for Locked<'_> {
 }
 
 impl Catalog {
-    pub fn new(base: Box<dyn Base>) -> Self {
+    /// Views of `version`, which is said of them when they are flushed.
+    pub fn new(base: Box<dyn Base>, version: ViewsVersion) -> Self {
         Self {
             base,
+            version,
             state: RwLock::default(),
             flushing: Mutex::default(),
         }
@@ -277,7 +280,7 @@ impl Catalog {
 
     /// What the base knows of segments and of how far it got. Where it has nothing, `None`.
     pub fn load(&self) -> Result<Option<Applied>, Error> {
-        let Some(LogValue::Applied(applied)) = self.merged().get(LogKey::APPLIED)? else {
+        let Some(LogValue::Applied(_, applied)) = self.merged().get(LogKey::APPLIED)? else {
             return Ok(None);
         };
         let low = LogKey::segment(SegmentId(0));

@@ -18,7 +18,7 @@ use crate::format::{EntryHead, EntryKind, FrameHead, Run};
 use crate::ids::{SegmentId, Sequence};
 use crate::limits;
 use crate::views::fjall_base::FjallBase;
-use crate::views::tables::{Applied, Bounds};
+use crate::views::tables::{Applied, Bounds, VERSION, ViewsVersion};
 
 /// Copies that this process made, for their names.
 static COPIES: AtomicU32 = AtomicU32::new(0);
@@ -66,7 +66,8 @@ pub fn remove_copies_of(process: u32) {
 }
 
 impl ViewsCheck {
-    /// `None` where there are none, or none that are whole: a rebuild was under way.
+    /// `None` if there are none, if they are not whole, as a rebuild was under way, or if another
+    /// version wrote them.
     pub fn open(path: &Path) -> Result<Option<Self>, Error> {
         if !path.exists() {
             return Ok(None);
@@ -76,7 +77,14 @@ impl ViewsCheck {
         let copy = Copy(std::env::temp_dir().join(name));
         copy_directory(path, &copy.0).map_err(|source| io_error("copy the views", source))?;
         let base = FjallBase::open(&copy.0, limits::DOCTOR_CACHE_BYTES)?;
-        let catalog = Catalog::new(Box::new(base));
+        let Some(version) = ViewsVersion::of(&base)? else {
+            return Ok(None);
+        };
+        // The next start makes such views anew.
+        if version.tables != VERSION {
+            return Ok(None);
+        }
+        let catalog = Catalog::new(Box::new(base), version);
         let Some(applied) = catalog.load()? else {
             return Ok(None);
         };

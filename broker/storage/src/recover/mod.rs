@@ -31,8 +31,8 @@ use crate::segment::scan::{Found, Scanner};
 use crate::store::Store;
 use crate::store::files::Files;
 use crate::store::writer::Writer;
-use crate::views::Base;
-use crate::views::tables::Applied;
+use crate::views::tables::{Applied, ViewsVersion};
+use crate::views::{self, Base};
 
 pub(crate) fn open(
     disk: Arc<dyn Disk>,
@@ -49,7 +49,9 @@ pub(crate) fn open(
     ids.sort_unstable();
     damage.keep_only(&ids);
     let mut ends = Vec::new();
-    let (catalog, applied) = open_catalog(open_views, &files, &ids, &mut report, &mut ends)?;
+    let version = ViewsVersion::with_caller(recovery.views_version());
+    let (catalog, applied) =
+        open_catalog(open_views, version, &files, &ids, &mut report, &mut ends)?;
     catalog.write().set_marks_max(options.segment_bytes);
     let mut store = Store::assemble(options, catalog, files, damage, Writer::default());
     let opening = Opening {
@@ -77,18 +79,26 @@ pub(crate) fn open(
 /// The views as they are, with the position they stand at; or empty ones.
 fn open_catalog(
     open_views: &mut dyn FnMut(bool) -> Result<Box<dyn Base>, Error>,
+    version: ViewsVersion,
     files: &Files,
     ids: &[SegmentId],
     report: &mut OpenReport,
     ends: &mut Vec<(PartitionId, Offset)>,
 ) -> Result<(Catalog, Option<Applied>), Error> {
     let found = open_views(false).and_then(|base| {
-        let catalog = Catalog::new(base);
+        let is_other = |of: &ViewsVersion| *of != version;
+        if let Some(other) = ViewsVersion::of(&*base)?.filter(is_other) {
+            log::warn!("the views are of version {other}, not {version}: they are made anew");
+            return Ok(None);
+        }
+        let is_empty = views::is_empty(&*base)?;
+        let catalog = Catalog::new(base, version);
         let applied = catalog.load()?;
-        Ok((catalog, applied))
+        Ok(Some((catalog, applied, is_empty)))
     });
     match found {
-        Ok((catalog, Some(applied))) => {
+        Ok(None) => {}
+        Ok(Some((catalog, Some(applied), _))) => {
             if is_there(files, &applied)? {
                 return Ok((catalog, Some(applied)));
             }
@@ -104,16 +114,18 @@ fn open_catalog(
                 }
             }
         }
-        Ok((catalog, None)) if ids.is_empty() => return Ok((catalog, None)),
-        Ok((catalog, None)) => {
+        Ok(Some((catalog, None, true))) if ids.is_empty() => return Ok((catalog, None)),
+        Ok(Some((catalog, None, _))) => {
             // Closed before it is removed.
             drop(catalog);
-            log::warn!("the views are missing or half made");
+            log::warn!(
+                "the views are missing or half made, or a version before this one wrote them"
+            );
         }
         Err(error) => log::warn!("the views are of no use: {error}"),
     }
     report.views_rebuilt = !ids.is_empty();
-    Ok((Catalog::new(open_views(true)?), None))
+    Ok((Catalog::new(open_views(true)?, version), None))
 }
 
 /// Whether the frame that the views saw last is in the log.

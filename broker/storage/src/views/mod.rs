@@ -53,6 +53,18 @@ pub trait Base: std::fmt::Debug + Send + Sync {
     fn sync(&self) -> Result<(), Error>;
 }
 
+/// Whether a base has no entries at all.
+pub(crate) fn is_empty(base: &dyn Base) -> Result<bool, Error> {
+    let mut is_empty = true;
+    for space in [Space::Log, Space::Caller] {
+        base.scan(space, &[], None, &mut |_, _| {
+            is_empty = false;
+            false
+        })?;
+    }
+    Ok(is_empty)
+}
+
 /// The caller's key as the base has it.
 pub(crate) fn caller_key(view: View, key: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(1 + key.len());

@@ -6,13 +6,19 @@
 //! | slices | partition | first offset | what a partition has in a segment |
 //! | bounds | partition | 0 | log start, end, epoch, live bytes, up to where compacted |
 //! | segments | segment | 0 | generation, whether cold, what lives in it |
-//! | applied | 0 | 0 | up to where the views have seen the log |
+//! | applied | 0 | 0 | which versions wrote the views, and up to where they have seen the log |
 
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 
+use super::{Base, Space};
 use crate::api::{LogBounds, Slice};
+use crate::error::Error;
 use crate::format::{Reader, Run, epoch_to_wire};
 use crate::ids::{SegmentId, Sequence};
+
+/// Version of the tables: moves when a key or a value changes. Views of another version are made
+/// anew.
+pub const VERSION: u8 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -21,7 +27,9 @@ pub enum Table {
     Slices = 2,
     Bounds = 3,
     Segments = 4,
-    Applied = 5,
+    /// It was 5 before the value began with versions: what reads the one does not find the other,
+    /// and makes the views anew.
+    Applied = 6,
 }
 
 /// 17 bytes: table, id, offset.
@@ -38,7 +46,7 @@ pub enum LogValue {
     Slice(Slice),
     Bounds(Bounds),
     Segment(Segment),
-    Applied(Applied),
+    Applied(ViewsVersion, Applied),
 }
 
 /// A partition's bounds and the bytes of its live slices.
@@ -56,6 +64,13 @@ pub struct Segment {
     pub live_bytes: u64,
 }
 
+/// What wrote the views: the version of the tables here, and that of the caller's entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewsVersion {
+    pub tables: u8,
+    pub caller: u8,
+}
+
 /// The last commit that the views have seen, and where its frame lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -66,6 +81,31 @@ pub struct Applied {
     pub end: u64,
     /// The largest append clock of all commits so far.
     pub append_ms: i64,
+}
+
+impl ViewsVersion {
+    /// The version of what is written now.
+    pub const fn with_caller(caller: u8) -> Self {
+        let tables = VERSION;
+        Self { tables, caller }
+    }
+
+    /// Returns what wrote the views in `base`; `None` if nothing says that they are whole.
+    pub fn of(base: &dyn Base) -> Result<Option<Self>, Error> {
+        let value = base.get(Space::Log, &LogKey::APPLIED.encode())?;
+        Ok(value.and_then(|value| Self::read(&mut Reader(&value))))
+    }
+
+    fn read(at: &mut Reader<'_>) -> Option<Self> {
+        let [tables, caller] = *at.take(2)?.first_chunk()?;
+        Some(Self { tables, caller })
+    }
+}
+
+impl std::fmt::Display for ViewsVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.tables, self.caller)
+    }
 }
 
 impl LogKey {
@@ -184,7 +224,8 @@ impl LogValue {
                 out.extend_from_slice(&segment.live_slices.to_be_bytes());
                 out.extend_from_slice(&segment.live_bytes.to_be_bytes());
             }
-            Self::Applied(applied) => {
+            Self::Applied(version, applied) => {
+                out.extend_from_slice(&[version.tables, version.caller]);
                 out.extend_from_slice(&applied.sequence.0.to_be_bytes());
                 out.extend_from_slice(&applied.segment.0.to_be_bytes());
                 out.extend_from_slice(&applied.generation.to_be_bytes());
@@ -234,14 +275,43 @@ impl LogValue {
                 live_slices: at.u64()?,
                 live_bytes: at.u64()?,
             }),
-            Table::Applied => Self::Applied(Applied {
-                sequence: Sequence(at.u64()?),
-                segment: SegmentId(at.u64()?),
-                generation: at.u64()?,
-                position: at.u64()?,
-                end: at.u64()?,
-                append_ms: at.i64()?,
-            }),
+            Table::Applied => {
+                let version = ViewsVersion::read(&mut at).filter(|of| of.tables == VERSION)?;
+                let applied = Applied {
+                    sequence: Sequence(at.u64()?),
+                    segment: SegmentId(at.u64()?),
+                    generation: at.u64()?,
+                    position: at.u64()?,
+                    end: at.u64()?,
+                    append_ms: at.i64()?,
+                };
+                Self::Applied(version, applied)
+            }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_version_has_applied_is_not_read() {
+        let applied = Applied {
+            sequence: Sequence(7),
+            segment: SegmentId(2),
+            generation: 3,
+            position: 64,
+            end: 4096,
+            append_ms: 5,
+        };
+        let value = LogValue::Applied(ViewsVersion::with_caller(9), applied);
+        let bytes = value.encode();
+        assert_eq!(LogValue::decode(LogKey::APPLIED, &bytes), Some(value));
+        for tables in (0..=u8::MAX).filter(|tables| *tables != VERSION) {
+            let mut other = bytes.clone();
+            other[0] = tables;
+            assert_eq!(LogValue::decode(LogKey::APPLIED, &other), None, "{tables}");
+        }
     }
 }

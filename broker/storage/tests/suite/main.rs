@@ -19,3 +19,4 @@ mod scrub;
 mod simulation;
 mod stores;
 mod threads;
+mod views_version;
