@@ -1,5 +1,5 @@
 //! The bytes of a segment: header, frames, footer. Pure functions; big-endian; the byte tables are
-//! in ARCHITECTURE.md, "The log on disk".
+//! in FORMAT.md.
 //!
 //! Nothing read here is trusted: lengths are checked against what is there before anything is
 //! allocated.
