@@ -1,4 +1,4 @@
-//! What can go wrong with the log.
+//! Errors of the log.
 
 use std::io;
 use std::path::PathBuf;
@@ -77,10 +77,10 @@ pub enum Error {
     Refused { why: &'static str },
 }
 
-/// What the database of the views says.
+/// An error of the database of the views.
 pub struct ViewsError(fjall::Error);
 
-/// What an incomplete backup does not have.
+/// The part that an incomplete backup lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Missing {

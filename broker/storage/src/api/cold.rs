@@ -13,24 +13,24 @@ use crate::ids::SegmentId;
 
 /// A cold segment that is being written.
 pub trait ColdSegment: Send {
-    /// A batch behind those pushed before: partitions together, each in offset order. `append_ms`
-    /// is when it was appended to the log.
+    /// Adds a batch: partitions together, each in the order of its offsets. `append_ms` is when the
+    /// batch was appended to the log.
     fn push(&mut self, partition: PartitionId, batch: Batch, append_ms: i64) -> Result<(), Error>;
 
-    /// What is pushed next may be adopted without what was pushed before: an
-    /// [`Entry::Replace`](crate::Entry::Replace) begins and ends where this was called, or at
-    /// another partition.
+    /// Separates what is pushed next from what was pushed before, so that one may be adopted
+    /// without the other: an [`Entry::Replace`](crate::Entry::Replace) begins and ends where this
+    /// was called, or at another partition.
     fn cut(&mut self);
 
-    /// Bytes of its batches so far.
+    /// Returns the bytes of its batches so far.
     fn bytes(&self) -> u64;
 
-    /// Brings it to the disk.
+    /// Brings the segment to the disk.
     fn finish(self: Box<Self>) -> Result<Cold, Error>;
 }
 
-/// A cold segment that is on the disk, for [`Entry::Replace`](crate::Entry::Replace). Dropped
-/// before that, it is removed.
+/// A cold segment that is on the disk, for [`Entry::Replace`](crate::Entry::Replace). If it is
+/// dropped before that, it is removed.
 #[derive(Debug)]
 pub struct Cold {
     pub(crate) segment: SegmentId,

@@ -1,4 +1,4 @@
-//! What is written: the parts of a commit, and the changes of views that go with it.
+//! Commits: their parts, and the changes of views that go with them.
 
 use std::sync::Arc;
 
@@ -25,16 +25,17 @@ pub enum Entry {
     /// The topic was deleted: the partition's records, its bounds, all of it. Its id is never used
     /// again. The caller's own views of the partition go by `updates`.
     Drop { partition: PartitionId },
-    /// What the partition has from `base` to `next` is now what a cold segment has of it, if
-    /// anything. Nothing, where the partition was dropped or all of it is below the log start.
+    /// Replaces what the partition has from `base` to `next` by what a cold segment has of it, if
+    /// anything. Nothing happens if the partition was dropped or all of the stretch is below the
+    /// log start.
     Replace {
         cold: Arc<Cold>,
         partition: PartitionId,
         base: Offset,
         next: Offset,
-        /// That of the last batch before `next`, kept or not.
+        /// Leader epoch of the last batch before `next`, kept or not.
         leader_epoch: Option<LeaderEpoch>,
-        /// Up to `next`, older values of keys were looked for.
+        /// Whether older values of keys were looked for up to `next`.
         is_compacted: bool,
     },
 }
@@ -60,9 +61,10 @@ pub struct ViewUpdate {
     pub value: Option<Vec<u8>>,
 }
 
-/// What is written, and becomes visible, at once.
+/// A unit that is written, and becomes visible, at once.
 ///
-/// `updates` are not in the log: they are what [`Recovery::replay`] would derive from `entries`.
+/// `updates` are not in the log: [`Recovery::replay`](crate::Recovery::replay) would derive them
+/// from `entries`.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     pub entries: Vec<Entry>,

@@ -1,10 +1,10 @@
-//! What is damaged or lost, and the scrub that looks for it.
+//! Damaged places, lost offsets, and the scrub that looks for them.
 
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::ids::SegmentId;
 
-/// Offsets of a partition that a hole took.
+/// Offsets of a partition that are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LostRange {
     pub partition: PartitionId,
@@ -47,16 +47,16 @@ impl Damaged {
     }
 }
 
-/// Where a round stands.
+/// The position of a scrub's round.
 #[derive(Clone, Debug, Default)]
 pub struct ScrubCursor {
     /// The segment of the round that was begun last.
     pub(crate) behind: SegmentId,
-    /// Where to go on in a segment.
+    /// The position at which to go on in a segment.
     pub(crate) within: Option<(SegmentId, u64)>,
-    /// Where the first round begins, before that is known.
+    /// Picks the segment with which the first round begins.
     pub(crate) begin_at: Option<u64>,
-    /// Between rounds only what a read has complained of is looked at.
+    /// Set between rounds: only segments of which a read has complained are looked at.
     pub is_resting: bool,
 }
 
@@ -71,20 +71,20 @@ impl ScrubCursor {
         }
     }
 
-    /// The next step begins with another segment: this one cannot be read.
+    /// Leaves the current segment, which cannot be read: the next step begins with another one.
     pub fn skip_segment(&mut self) {
         self.within = None;
     }
 }
 
-/// What a step did.
+/// The result of one step of the scrub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scrubbed {
     /// Bytes that were read.
     pub bytes: u64,
-    /// What was not known.
+    /// Places that were not known before.
     pub damaged: Vec<Damaged>,
-    /// There is nothing behind: the next step is the first of another round, or, at rest, there is
-    /// nothing to do.
+    /// The round has ended: the next step is the first of another round. At rest: there is nothing
+    /// to do.
     pub is_done: bool,
 }

@@ -1,4 +1,4 @@
-//! What the log promises: the types and the trait that the broker is written against.
+//! The interface of the log: the types and the trait that the broker is written against.
 
 mod cold;
 mod commit;
@@ -29,7 +29,8 @@ pub use usage::{Freed, SegmentUse, Usage};
 /// Reads of the caller's views: pending updates over what is flushed.
 pub trait ViewReader {
     fn view_get(&self, view: View, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
-    /// Keys with this prefix in ascending order, from `from` on, as long as `each` says to go on.
+    /// Calls `each` with the keys that have this prefix, in ascending order from `from` on, until
+    /// it returns false.
     fn view_scan_from(
         &self,
         view: View,
@@ -37,7 +38,7 @@ pub trait ViewReader {
         from: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Error>;
-    /// Keys with this prefix in ascending order.
+    /// Calls `each` with the keys that have this prefix, in ascending order.
     fn view_scan(
         &self,
         view: View,
@@ -61,26 +62,26 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
     /// # Errors
     /// One that [`Error::is_refusal`] leaves the store as it was: ask again later.
     fn reserve(&self, room: Room) -> Result<(), Error>;
-    /// One frame, one vectored write, atomic. Readable at once; durable after [`LogStore::sync`].
-    /// Writes nothing that was not reserved. An error other than `Full` and `ReadOnly` (which come
-    /// before anything is written, where nothing was reserved) is final.
-    /// Writer only.
+    /// Writes a commit as one frame, with one vectored write, all or nothing. It is readable at
+    /// once, and durable after [`LogStore::sync`]. Only what was reserved is written. An error
+    /// other than `Full` and `ReadOnly` is final; those two come before anything is written, if
+    /// nothing was reserved. Writer only.
     fn append(&self, commit: Commit) -> Result<Sequence, Error>;
-    /// fdatasync of everything appended before the call. A failure is final: the caller ends the
-    /// process.
+    /// Syncs everything that was appended before the call (fdatasync). A failure is final: the
+    /// caller ends the process.
     fn sync(&self) -> Result<(), Error>;
 
     fn bounds(&self, partition: PartitionId) -> Result<LogBounds, Error>;
-    /// Every partition that has bounds, in order.
+    /// Returns every partition that has bounds, in order.
     fn partitions(&self) -> Result<Vec<PartitionId>, Error>;
-    /// The largest partition id that has bounds, or that a row named since the views were last
-    /// made: one that was dropped counts too, and one that is
+    /// Returns the largest partition id that has bounds, or that a row named since the views were
+    /// last made. A partition that was dropped counts; one that is
     /// [reserved](PartitionId::is_reserved) does not.
     fn newest_partition(&self) -> Result<Option<PartitionId>, Error>;
-    /// Whole batches as stored, from the batch that contains `from`, of batches that begin below
-    /// `until`, at most `bytes_max` but at least one batch where there is one. Each `Bytes` holds
-    /// one or more whole batches. Empty at or after the end, and before the log start. The CRCs are
-    /// not checked here.
+    /// Returns whole batches as stored, from the batch that contains `from`, of those that begin
+    /// below `until`: at most `bytes_max`, but at least one batch if there is one. Each `Bytes`
+    /// holds one or more whole batches. The answer is empty at or after the end, and before the log
+    /// start. CRCs are not checked here.
     fn read(
         &self,
         partition: PartitionId,
@@ -88,9 +89,9 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
         until: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Bytes>, Error>;
-    /// The same for what is only passed on: batches of large commits stay where they are. What the
-    /// operating system does not have in memory is read into its page cache, through a small
-    /// buffer, so that a place that cannot be read is found here.
+    /// Like [`LogStore::read`], for batches that are only passed on: those of large commits stay
+    /// where they are. Bytes that the operating system does not have in memory are read into its
+    /// page cache, through a small buffer, so that a place that cannot be read is found here.
     fn locate(
         &self,
         partition: PartitionId,
@@ -106,9 +107,9 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
             is_cut: false,
         })
     }
-    /// The first batch that holds records at or after `from` and the log start, begins below
-    /// `until`, and whose header has a largest timestamp at or after `timestamp`. Which of its
-    /// records has such a time, if any that is still there, is for the caller to see.
+    /// Returns the first batch that holds records at or after `from` and the log start, begins
+    /// below `until`, and whose header has a largest timestamp at or after `timestamp`. The caller
+    /// looks which of its records has such a time, if any that is still there.
     fn first_batch_at(
         &self,
         partition: PartitionId,
@@ -116,46 +117,47 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
         from: Offset,
         until: Offset,
     ) -> Result<Option<Bytes>, Error>;
-    /// Of the batches that hold records at or after `from` and the log start and begin below
-    /// `until`: the first of those whose headers have the largest timestamp (ListOffsets -3).
+    /// Returns the batch with the largest timestamp in its header, the first one of several
+    /// (ListOffsets -3). Only batches count that hold records at or after `from` and the log start
+    /// and begin below `until`.
     fn max_timestamp_batch(
         &self,
         partition: PartitionId,
         from: Offset,
         until: Offset,
     ) -> Result<Option<Bytes>, Error>;
-    /// Oldest first, those that hold records at or after the log start.
+    /// Returns the slices that hold records at or after the log start, oldest first.
     fn slices(&self, partition: PartitionId) -> Result<Vec<Slice>, Error>;
-    /// Bytes of the partition's live slices.
+    /// Returns the bytes of the partition's live slices.
     fn partition_bytes(&self, partition: PartitionId) -> Result<u64, Error>;
 
-    /// Begins a cold segment, with room for `bytes` of batches. From a cleaner's thread.
+    /// Begins a cold segment with room for `bytes` of batches. Called from a cleaner's thread.
     fn begin_cold(&self, bytes: u64) -> Result<Box<dyn ColdSegment + '_>, Error>;
-    /// The segment that is written to: what is in it stays where it is.
+    /// Returns the segment that is written to. Its contents stay where they are.
     fn active_segment(&self) -> Option<SegmentId>;
-    /// Ends the active segment, where anything is in it: the next commit begins another one. Writer
+    /// Ends the active segment if anything is in it: the next commit begins another one. Writer
     /// only.
     fn roll(&self) -> Result<(), Error>;
-    /// The segments that are full, or cold.
+    /// Returns the segments that are full, or cold.
     fn segments(&self) -> Result<Vec<SegmentUse>, Error>;
-    /// What lives in some of them, by partition, in the order of the offsets.
+    /// Returns the live slices of some segments, by partition, in the order of the offsets.
     fn live_slices(&self, of: &[SegmentId]) -> Result<Vec<(PartitionId, Slice)>, Error>;
 
-    /// Frees segments without live slices. Bounded work per call. Writer only.
+    /// Frees segments without live slices. The work per call is bounded. Writer only.
     fn free_segments(&self) -> Result<Freed, Error>;
-    /// Takes freed files that wait to be used again out of the page cache, so that none of their
-    /// bytes is lent any more, and removes those where that does not come to an end. Call it every
-    /// second, from a thread that may wait for some milliseconds.
+    /// Evicts freed files that wait to be used again from the page cache, so that none of their
+    /// bytes is lent any more, and removes those for which that does not come to an end. Called
+    /// every second, from a thread that may wait for some milliseconds.
     fn evict_spares(&self) -> Result<(), Error> {
         Ok(())
     }
-    /// Files that wait to be used again take at most so much; what is more goes.
+    /// Limits the files that wait to be used again to `bytes_max`; the rest is removed.
     fn limit_spares(&self, bytes_max: u64) -> Result<(), Error> {
         let _ = bytes_max;
         Ok(())
     }
-    /// Reads on through the sealed segments, about `bytes_max` of them, without taking the place of
-    /// what is cached. What is damaged is passed over by every read from then on. From a background
+    /// Reads on through the sealed segments, about `bytes_max` of them, and leaves the page cache
+    /// as it is. Every read passes over what is damaged from then on. Called from a background
     /// thread.
     fn scrub(&self, cursor: &mut ScrubCursor, bytes_max: u64) -> Result<Scrubbed, Error> {
         let _ = (cursor, bytes_max);
@@ -164,21 +166,21 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
             ..Scrubbed::default()
         })
     }
-    /// The places that are known to be damaged.
+    /// Returns the places that are known to be damaged.
     fn damaged(&self) -> Vec<Damaged> {
         Vec::new()
     }
-    /// Brings pending view updates to disk. From a background thread at intervals (a second or so);
-    /// append does it by itself where much is pending. A failure loses nothing and is retried by
-    /// the next call.
+    /// Brings pending view updates to the disk. Called from a background thread, every second or
+    /// so; `append` does it by itself when much is pending. A failure loses nothing and is retried
+    /// by the next call.
     fn flush_views(&self) -> Result<(), Error>;
     fn usage(&self) -> Usage;
     /// Flushes the views and syncs. Nothing may be appended afterwards.
     fn close(&self) -> Result<(), Error>;
 }
 
-/// What recovery hands to the caller: every batch that the views have not seen, so that the caller
-/// derives their updates again. Within a partition in offset order.
+/// Recovery hands every batch that the views have not seen to the caller, who derives their updates
+/// again. The batches of a partition come in the order of their offsets.
 pub trait Recovery {
     /// The updates join the views before the next call, which sees them through `views`.
     fn replay(
@@ -188,14 +190,14 @@ pub trait Recovery {
         batches: &[Batch],
         append_ms: i64,
     ) -> Vec<ViewUpdate>;
-    /// The partition was dropped: its keys in the views go.
+    /// Returns the removal of a dropped partition's keys.
     fn dropped(&mut self, views: &dyn ViewReader, partition: PartitionId) -> Vec<ViewUpdate>;
-    /// Version of the keys and values that `replay` makes. Views of another version are thrown
-    /// away, and all batches are replayed.
+    /// Returns the version of the keys and values that `replay` makes. Views of another version are
+    /// thrown away, and all batches are replayed.
     fn views_version(&self) -> u8 {
         0
     }
-    /// Whether `replay` looks into this partition's bodies. Where it does not (user topics: the
+    /// Whether `replay` looks into this partition's bodies. If it does not (user topics: the
     /// producer state is in the headers), a rebuild of all views reads headers only and
     /// `Batch::body` may be empty.
     fn needs_bodies(&self, partition: PartitionId) -> bool {
@@ -204,7 +206,7 @@ pub trait Recovery {
     }
 }
 
-/// For who keeps no views of the caller's own.
+/// A `Recovery` for callers without views.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoViews;
 

@@ -33,7 +33,7 @@ impl Default for Options {
     }
 }
 
-/// Whose data this is: what `meta.toml` says.
+/// The owner of the data, as `meta.toml` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub cluster_id: String,
@@ -54,11 +54,11 @@ pub struct Hole {
     pub segment: SegmentId,
     pub position: u64,
     pub bytes: u64,
-    /// What was in it, as far as its heads could be read or what follows tells.
+    /// Offsets that it held, as far as its heads or later frames tell.
     pub lost: Vec<LostRange>,
 }
 
-/// What opening found and did.
+/// The result of opening: what was found and done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenReport {
     /// Commits after the views' applied sequence.

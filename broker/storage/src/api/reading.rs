@@ -1,4 +1,4 @@
-//! What is read: what a partition holds, how much of it is wanted, and what was found.
+//! Types of reads: what a partition holds, how much is wanted, what was found.
 
 use bytes::Bytes;
 use sedge_protocol::fetch::Piece;
@@ -8,15 +8,16 @@ use crate::disk::Placed;
 use crate::error::Error;
 use crate::ids::SegmentId;
 
-/// What a partition holds. An unknown partition holds 0..0.
+/// The offsets that a partition holds. An unknown partition holds 0..0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogBounds {
     pub log_start: Offset,
     /// The log end offset.
     pub next_offset: Offset,
-    /// That of the last batch.
+    /// Leader epoch of the last batch.
     pub leader_epoch: Option<LeaderEpoch>,
-    /// Up to here compaction has been. A hint: where it is lost, it begins anew.
+    /// The offset up to which the partition was compacted. A hint: if it is lost, compaction begins
+    /// anew.
     pub compacted_until: Offset,
 }
 
@@ -30,21 +31,22 @@ pub struct Slice {
     pub bytes: u64,
     /// The largest timestamp of its records.
     pub max_timestamp: i64,
-    /// The append clock at its newest batch.
+    /// Append clock of its newest batch.
     pub append_ms: i64,
-    /// And at its oldest, or, after a rebuild, somewhat later.
+    /// Append clock of its oldest batch; after a rebuild somewhat later.
     pub oldest_ms: i64,
 }
 
-/// Whether a look may take as long as the disk does.
+/// Whether a read may wait for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     ForDisk,
-    /// [`Error::NotCached`] instead. The index may still have to be read.
+    /// Returns [`Error::NotCached`] instead. The index may still have to be read.
     Never,
 }
 
-/// How much [`LogStore::locate`] may give. Each bound is kept but for the first batch.
+/// Bounds of what [`LogStore::locate`](crate::LogStore::locate) returns. The first batch may exceed
+/// each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadLimits {
     /// Bytes of batches, wherever they are.
@@ -66,11 +68,11 @@ impl ReadLimits {
     }
 }
 
-/// What [`LogStore::locate`] found.
+/// The result of [`LogStore::locate`](crate::LogStore::locate).
 #[derive(Clone, Debug, Default)]
 pub struct Located {
     pub chunks: Vec<Chunk>,
-    /// There is more, and `bytes_max` has room for it: `memory_max` or `cold_max` ended it.
+    /// `memory_max` or `cold_max` ended the read: there is more, and `bytes_max` has room for it.
     pub is_cut: bool,
 }
 
@@ -104,12 +106,12 @@ impl Piece for Chunk {
 }
 
 impl Chunk {
-    /// Bytes of memory that it holds.
+    /// Returns the bytes of memory that the chunk holds.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.in_memory().map_or(0, <[u8]>::len)
     }
 
-    /// The batches themselves.
+    /// Returns the batches themselves. Blocks if they are still on the disk.
     pub fn read(self) -> Result<Bytes, Error> {
         match self {
             Self::Read(bytes) => Ok(bytes),

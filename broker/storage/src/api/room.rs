@@ -1,9 +1,9 @@
-//! What a commit may need of the disk, asked for before anything is planned.
+//! The room that a commit may need on the disk, which is asked for before anything is planned.
 
 use crate::format::{ENTRY_BYTES, FRAME_HEAD_BYTES};
 use crate::limits;
 
-/// What a commit may need: its batches, and a row of its table for each part.
+/// The room that a commit may need: its batches, and a row of its table for each part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
     pub batch_bytes: u64,
@@ -11,21 +11,21 @@ pub struct Room {
     pub urgency: Urgency,
 }
 
-/// How much of the headroom, which each segment keeps so that a full disk can be emptied, a commit
-/// may take.
+/// The share of the headroom that a commit may take. Each segment keeps headroom so that a full
+/// disk can be emptied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// None of it: what does not free space.
+    /// None of it: the commit does not free space.
     #[default]
     Ordinary,
     /// Half of it: retention and cleaners, which come again and again by themselves.
     Upkeep,
-    /// All but a quarter, which freeing segments itself may need: what somebody has asked for.
+    /// All but a quarter, which freeing segments itself may need: commands of users.
     Command,
 }
 
 impl Room {
-    /// For batches that do not free space.
+    /// Room for batches that do not free space.
     #[must_use]
     pub const fn ordinary(batch_bytes: u64, rows: u64) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl Room {
 }
 
 impl Urgency {
-    /// What stays free behind the commit in a segment of this size.
+    /// Returns the bytes that stay free behind the commit in a segment of this size.
     pub(crate) const fn keeps_bytes(self, segment_bytes: u64) -> u64 {
         let headroom = headroom_bytes(segment_bytes);
         match self {
@@ -83,7 +83,7 @@ pub(crate) const fn headroom_bytes(segment_bytes: u64) -> u64 {
     segment_bytes / limits::HEADROOM_SHARE
 }
 
-/// Of the smallest segment of a configuration, and of the small profile's.
+/// Bytes of the smallest segment of a configuration, and of the small profile's.
 const SMALL_SEGMENT_BYTES: [u64; 2] = [1 << 20, 16 << 20];
 
 const fn chunk_bytes(rows: usize) -> u64 {

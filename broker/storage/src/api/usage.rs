@@ -1,8 +1,8 @@
-//! What the log takes up: of segments, of the volume, and since the start.
+//! Figures of the space that the log takes: of segments, of the volume, and since the start.
 
 use crate::ids::SegmentId;
 
-/// What [`LogStore::free_segments`] did.
+/// The result of [`LogStore::free_segments`](crate::LogStore::free_segments).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freed {
     pub bytes: u64,
@@ -11,7 +11,7 @@ pub struct Freed {
     pub more: bool,
 }
 
-/// How much of a segment is of use: what a cleaner chooses by.
+/// The live share of a segment, which a cleaner chooses by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentUse {
     pub id: SegmentId,
@@ -21,7 +21,7 @@ pub struct SegmentUse {
     pub is_cold: bool,
 }
 
-/// What the store takes up, for metrics and `DescribeLogDirs`.
+/// The space that the store takes, for metrics and `DescribeLogDirs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Bytes of the segment files.
@@ -33,11 +33,11 @@ pub struct Usage {
     pub payload_bytes_written: u64,
     /// Bytes of segments written since open: payload, frame heads, segment headers, footers.
     pub log_bytes_written: u64,
-    /// Of those, what went into cold segments.
+    /// Bytes of those that went into cold segments.
     pub cleaned_bytes_written: u64,
     /// Bytes of keys and values handed to the views since open.
     pub view_bytes_written: u64,
-    /// What the views take on disk.
+    /// Bytes that the views take on disk.
     pub view_disk_bytes: u64,
     /// Bytes of segment files that [`LogStore::free_segments`] gives back as things stand.
     pub reclaimable_bytes: u64,
@@ -46,7 +46,7 @@ pub struct Usage {
     pub spare_bytes: u64,
     /// Segments since open that were written over such a file.
     pub segments_recycled: u64,
-    /// Where commits go; its space comes back only when it is full.
+    /// The segment that commits go to; its space comes back only when it is full.
     pub active_segment: Option<SegmentId>,
     /// Size of a segment file before it is cut to what it holds.
     pub segment_bytes: u64,

@@ -50,7 +50,7 @@ pub struct BackupOptions {
     pub copy: bool,
 }
 
-/// What a backup is and what it took.
+/// The contents of a backup, and what it took to make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backup {
     pub cluster_id: String,
@@ -58,17 +58,16 @@ pub struct Backup {
     pub segments: u64,
     /// Bytes of all of them.
     pub bytes: u64,
-    /// Commits up to this one are in it.
+    /// The last commit that is in it.
     pub last_sequence: Sequence,
     pub linked_segments: u64,
     pub copied_segments: u64,
     pub copied_bytes: u64,
-    /// As the former backup had them.
+    /// Segments that the former backup had already.
     pub kept_segments: u64,
-    /// Not in the log any more.
+    /// Segments that were removed, as the log does not have them any more.
     pub removed_segments: u64,
-    /// Damaged places that were met while what is new was read: they are in the backup as they
-    /// are.
+    /// Damaged places that were met while what is new was read. They are in the backup as they are.
     pub damaged: u64,
 }
 

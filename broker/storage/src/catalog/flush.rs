@@ -1,4 +1,4 @@
-//! What is pending goes to the base: when, and what of it is on the disk then.
+//! Flushes: when pending changes go to the base, and which of them are on the disk then.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;

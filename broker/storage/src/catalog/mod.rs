@@ -1,5 +1,5 @@
-//! What the log holds and where: the log's own views with their layers, and the hot state of active
-//! partitions.
+//! The catalog: what the log holds and where. It has the log's own views with their layers, and the
+//! hot state of active partitions.
 //!
 //! One lock guards the layers and the hot state together. A commit is applied while it is held for
 //! writing, so a flush takes whole commits only. Readers hold it for a look and read the base

@@ -1,4 +1,4 @@
-//! What a partition has from one offset to another is now what a cold segment has of it.
+//! Replacements: a stretch of a partition is now what a cold segment has of it.
 //!
 //! **Invariant:** the slices of a partition cover what was replaced, holes included, so that a
 //! commit which is applied again, or later than others, takes nothing from those.

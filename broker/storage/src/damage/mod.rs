@@ -48,8 +48,8 @@ pub(crate) struct DamageList {
 }
 
 impl DamageList {
-    /// What the file of this data directory says. A line that cannot be read is left out: the
-    /// scrub finds its place again.
+    /// Reads the file of a data directory. A line that cannot be read is left out: the scrub finds
+    /// its place again.
     pub fn load(directory: &Path) -> Result<Self, Error> {
         let path = directory.join(DAMAGE);
         let text = match std::fs::read(&path) {
@@ -97,8 +97,8 @@ impl DamageList {
         Ok(new)
     }
 
-    /// The same, with places for what is nowhere: each gets one of its own in segment 0, which
-    /// there is not. What is nowhere already is not added again.
+    /// Like [`DamageList::add`], with places for offsets that lay nowhere: each gets one of its own
+    /// in segment 0, which does not exist. Offsets that are nowhere already are not added again.
     pub fn accept(&self, found: Vec<Damaged>) -> Result<usize, Error> {
         let nowhere: Vec<Damaged> = {
             let places = self.read();
@@ -191,7 +191,7 @@ impl DamageList {
         at >= to
     }
 
-    /// What was at `position` is there again. Whether it was on the list.
+    /// Removes the place at `position`, which is there again. Returns whether it was on the list.
     pub fn forget(&self, segment: SegmentId, position: u64) -> Result<bool, Error> {
         let mut is_known = false;
         if let Some(places) = self.write().get_mut(&segment) {
@@ -329,8 +329,8 @@ impl Damaged {
     }
 }
 
-/// What of these stretches, which cannot be read, no damaged one has: bytes that are nobody's, and
-/// are passed over all the same.
+/// Returns what of the unreadable stretches is in no damaged place: bytes that no partition has,
+/// and that are passed over as well.
 pub(crate) fn rest_of(unreadable: &[(u64, u64)], damaged: &[Damaged]) -> Vec<(u64, u64)> {
     let mut taken: Vec<(u64, u64)> = damaged.iter().map(|of| (of.position, of.end)).collect();
     taken.sort_unstable();

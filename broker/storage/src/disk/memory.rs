@@ -31,7 +31,7 @@ use super::{Disk, SegmentFile};
 use crate::error::{Error, io_error};
 use crate::ids::SegmentId;
 
-/// What to fail at.
+/// Faults that the disk is told to have.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     /// The volume's size.

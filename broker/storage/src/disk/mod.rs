@@ -1,4 +1,4 @@
-//! What the log asks of a disk: segment files that are written at positions, read at positions and
+//! The disk as the log needs it: segment files that are written at positions, read at positions and
 //! synced. [`directory`] is the real one; [`memory`] is one in memory that fails as told.
 
 mod contents;
@@ -31,7 +31,7 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     fn create(&self, id: SegmentId, bytes: u64) -> Result<Arc<dyn SegmentFile>, Error>;
     /// `None` where there is no such segment.
     fn open(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error>;
-    /// The same for one look at it that leaves the page cache as it is, where there is one.
+    /// Like [`Disk::open`], for one look that leaves the page cache as it is, if there is one.
     fn open_direct(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
         self.open(id)
     }
@@ -84,8 +84,8 @@ pub trait SegmentFile: std::fmt::Debug + Send + Sync {
     fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
         Ok((from < self.bytes()?).then_some(from))
     }
-    /// The same, of what the operating system has in memory; where that is less,
-    /// [`io::ErrorKind::WouldBlock`].
+    /// Like [`SegmentFile::read_at`], from what the operating system has in memory; if that is
+    /// less, [`io::ErrorKind::WouldBlock`].
     fn read_cached(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
         let _ = (position, bytes);
         Err(io::ErrorKind::WouldBlock.into())
@@ -96,7 +96,7 @@ pub trait SegmentFile: std::fmt::Debug + Send + Sync {
         let _ = (position, bytes);
         false
     }
-    /// These bytes will be read next: the operating system may begin with it.
+    /// Tells the operating system that these bytes will be read next.
     fn read_soon(&self, position: u64, bytes: u64) {
         let _ = (position, bytes);
     }

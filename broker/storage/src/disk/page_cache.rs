@@ -1,4 +1,4 @@
-//! What the page cache holds of a file.
+//! The page cache's hold on a file.
 //!
 //! A page that was given to a pipe or a socket without a copy stays a page of its file: the kernel
 //! keeps a reference to it, in the queue of the sender, of the network device or, on one machine,

@@ -52,7 +52,7 @@ impl Placed {
         self.read_part(0, self.bytes)
     }
 
-    /// Has the operating system read it into memory.
+    /// Reads the bytes into the page cache. Blocks.
     pub(crate) fn warm(&self) -> Result<(), Error> {
         let mut at = 0;
         while at < self.bytes {

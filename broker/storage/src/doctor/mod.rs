@@ -42,7 +42,7 @@ use views::ViewsCheck;
 pub use report::{Finding, Kind, Repair, Report};
 pub use views::remove_copies_of;
 
-/// What the caller knows of the partitions.
+/// The caller's knowledge of the partitions.
 pub trait Inspect {
     /// A batch that is what was sent, for a look at its records.
     ///
@@ -66,7 +66,7 @@ pub struct Held {
     pub end: Offset,
 }
 
-/// Has a data directory for itself while it lives.
+/// A data directory, held for as long as this lives.
 #[derive(Debug)]
 pub struct Doctor {
     directory: PathBuf,
@@ -97,7 +97,8 @@ impl Doctor {
         })
     }
 
-    /// One that does not look at the views, and says why: a look at them has ended a process.
+    /// Returns a doctor that does not look at the views, and says why: a look at them has ended a
+    /// process.
     #[must_use]
     pub fn without_views(self, why: String) -> Self {
         Self {

@@ -1,5 +1,5 @@
-//! Which offsets of each partition are there, in whatever order they are found, and which are
-//! missing without a reason. Pure.
+//! The offsets of each partition: which are there, in whatever order they are found, and which are
+//! missing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,4 +1,4 @@
-//! What the doctor may change, each only when it is told to.
+//! Repairs: the changes that the doctor makes, each only when it is told to.
 
 use std::io::IoSlice;
 

@@ -1,4 +1,4 @@
-//! What the doctor found.
+//! The doctor's report: findings, and the repairs that help.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::api::{Damaged, Identity, LostRange, TornTail};
 use crate::ids::SegmentId;
 use crate::limits;
 
-/// What is wrong, or worth knowing.
+/// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// The last write was not whole: nothing that was acknowledged with sync durability is in it.
@@ -48,7 +48,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As reports name it.
+    /// Returns the name that reports use.
     pub fn name(self) -> &'static str {
         match self {
             Self::TornTail => "torn-tail",
@@ -97,7 +97,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub kind: Kind,
-    /// It was found, or accepted, before, and is passed over by every read.
+    /// Whether it was found, or accepted, before: every read passes over it.
     pub is_known: bool,
     pub segment: Option<SegmentId>,
     pub position: u64,
@@ -136,17 +136,17 @@ impl Finding {
         Self { partition, ..self }
     }
 
-    /// Whether something is wrong that nobody has dealt with.
+    /// Whether the finding is something wrong that is not dealt with.
     pub fn is_wrong(&self) -> bool {
         !self.is_known && !self.kind.is_ordinary()
     }
 }
 
-/// What was looked at and what was found.
+/// The doctor's report: what was looked at and what was found.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     pub identity: Option<Identity>,
-    /// In the order of the log; at most [`limits::FINDINGS_MAX`].
+    /// Findings in the order of the log, at most [`limits::FINDINGS_MAX`].
     pub findings: Vec<Finding>,
     /// How many more there were.
     pub findings_left_out: u64,
@@ -164,7 +164,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether there is nothing that somebody has to deal with.
+    /// Whether nothing is left to deal with.
     pub fn is_clean(&self) -> bool {
         self.findings_left_out == 0 && !self.findings.iter().any(Finding::is_wrong)
     }
@@ -211,7 +211,7 @@ impl Repair {
         Self::Metadata,
     ];
 
-    /// As the command line names it.
+    /// Returns the name that the command line uses.
     pub fn name(self) -> &'static str {
         match self {
             Self::Views => "views",

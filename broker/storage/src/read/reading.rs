@@ -1,4 +1,4 @@
-//! What a read wants, what it has so far, and what it does with the next batch.
+//! The state of a read: what is wanted, what was found, and what happens to the next batch.
 
 use bytes::Bytes;
 use sedge_protocol::batch::BatchHeader;
@@ -11,7 +11,7 @@ use crate::ids::SegmentId;
 use crate::limits;
 use crate::read::walk::Extent;
 
-/// What a read has so far.
+/// The state of a read.
 pub(super) struct Reading {
     pub chunks: Vec<Chunk>,
     /// Places will do for what need not be looked into.
@@ -32,7 +32,7 @@ pub(super) struct Reading {
     pub file_end: Option<(SegmentId, u64)>,
 }
 
-/// What a read does with a batch.
+/// The decision on a batch.
 pub(super) enum Fate {
     /// It ends before what is wanted.
     Skip,

@@ -1,4 +1,4 @@
-//! From where the views stopped: frame by frame, the records with them.
+//! Catching up: the frames after those that the views have seen, one by one, with their records.
 
 use bytes::Bytes;
 use sedge_protocol::batch::Batch;

@@ -1,4 +1,4 @@
-//! Where the log ends: what of it may not be on the disk yet, and where the writer goes on.
+//! The end of the log: what of it may not be on the disk yet, and where the writer goes on.
 
 use std::sync::PoisonError;
 

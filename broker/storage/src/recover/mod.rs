@@ -1,5 +1,5 @@
-//! Opening: from where the views stopped, frame by frame, or, where the views are of no use, all of
-//! it anew.
+//! Opening. If the views are of use, the frames after those that they have seen are replayed;
+//! otherwise the views are made anew from the whole log.
 
 mod catch_up;
 mod cold;

@@ -1,4 +1,4 @@
-//! All of the views anew: the log's own from footers, the caller's from records.
+//! Rebuilding the views: the log's own from footers, the caller's from records.
 
 use super::Opening;
 use super::segment::Segment;

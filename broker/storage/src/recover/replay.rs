@@ -1,4 +1,4 @@
-//! All live records once more, for views that are made anew.
+//! Replaying all live records, for views that are made anew.
 //!
 //! The index says where a partition's batches are, but a walk to them passes over the frames of all
 //! others: partition by partition, a segment of a hundred thousand would be gone through as often.

@@ -1,4 +1,4 @@
-//! What is missing, in the log and in the report.
+//! Holes and gaps: how they are noted, in the log and in the report.
 
 use super::Opening;
 use crate::api::{Hole, LostRange};

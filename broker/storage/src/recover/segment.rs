@@ -11,7 +11,7 @@ use crate::segment::header::{Known, header_of};
 use crate::segment::listing;
 use crate::segment::scan::{Found, Scanner};
 
-/// What of a segment has to be read.
+/// A segment as a start finds it.
 pub(super) struct Segment {
     pub id: SegmentId,
     pub file: Arc<dyn SegmentFile>,
@@ -19,11 +19,12 @@ pub(super) struct Segment {
     /// Its file held another segment before.
     pub is_recycled: bool,
     pub is_cold: bool,
-    /// So its frames may be those of a segment before, were it not for their sequences.
+    /// The header is damaged, so the frames may be those of a segment before, were it not for their
+    /// sequences.
     pub is_header_damaged: bool,
     pub first_sequence: Sequence,
     pub file_bytes: u64,
-    /// Where its frames end, if it is sealed.
+    /// Position at which its frames end, if it is sealed.
     pub sealed_at: Option<u64>,
 }
 

@@ -15,15 +15,16 @@ use crate::ids::SegmentId;
 use crate::segment::listing;
 use crate::segment::scan::{self, Found, Scanner};
 
-/// What is known of a segment as a whole.
+/// A segment's header, and whether it is what is in the file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
     pub header: SegmentHeader,
-    /// It is not as it was written, and this is what the rest of the segment says.
+    /// The header in the file is damaged, and this is what the rest of the segment says.
     pub is_damaged: bool,
 }
 
-/// Of segment `id`. `None` where nothing was begun in the file, or nothing of it is whole.
+/// Returns the header of segment `id`; `None` if nothing was begun in the file, or nothing in it is
+/// whole.
 pub(crate) fn header_of(file: &dyn SegmentFile, id: SegmentId) -> Result<Option<Known>, Error> {
     if let Some(header) = scan::read_header(file)? {
         return Ok(Some(Known {
@@ -71,7 +72,7 @@ fn derive(file: &dyn SegmentFile, id: SegmentId) -> Result<Option<SegmentHeader>
     }))
 }
 
-/// By its own word for the generation, which its checksum covers.
+/// Returns the footer by its own word for the generation, which its checksum covers.
 fn footer_of(file: &dyn SegmentFile, id: SegmentId) -> Result<Option<Footer>, Error> {
     let Some(at) = bytes_of(file)?.checked_sub(TRAILER_BYTES) else {
         return Ok(None);

@@ -39,7 +39,7 @@ pub(crate) fn read_footer(
 
 type Contents = (Vec<FooterRun>, Vec<EntryHead>);
 
-/// What a segment holds, from its footer or by a scan of its heads.
+/// Returns what a segment holds, from its footer or by a scan of its heads.
 pub(crate) fn contents(
     file: &dyn SegmentFile,
     id: SegmentId,
@@ -52,7 +52,7 @@ pub(crate) fn contents(
     Ok(listed(file, id, generation, end)?.0)
 }
 
-/// What frames up to `end` hold. `None` where some of them are damaged: a footer would hide that.
+/// Returns what the frames up to `end` hold; `None` if some are damaged, which a footer would hide.
 pub(crate) fn whole_contents(
     file: &dyn SegmentFile,
     id: SegmentId,
@@ -63,7 +63,7 @@ pub(crate) fn whole_contents(
     Ok(is_whole.then_some(contents))
 }
 
-/// What the frames of a segment without a footer say.
+/// The contents of a segment without a footer, as its frames say.
 #[derive(Debug)]
 pub(crate) struct Listed {
     /// The one that goes with them.
@@ -176,7 +176,7 @@ pub(crate) struct CutShort {
 }
 
 impl CutShort {
-    /// Of the footer that goes with the frames that are there.
+    /// Takes the footer that goes with the frames that are there.
     pub fn of(footer: &Footer) -> Self {
         Self {
             frames_end: footer.frames_end,
@@ -184,8 +184,8 @@ impl CutShort {
         }
     }
 
-    /// From where on a stretch may lack something, of which the segment has batches up to `there`,
-    /// if any.
+    /// Returns the offset from which on a stretch may lack something, if it does. The segment has
+    /// batches of it up to `there`, if any.
     pub fn lacks_from(
         &self,
         partition: PartitionId,

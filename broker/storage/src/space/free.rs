@@ -135,9 +135,9 @@ pub(crate) fn contents(store: &Store, id: SegmentId, generation: u64) -> Result<
     Ok(contents)
 }
 
-/// What a rebuild of the views must still learn when the segments are gone: where logs start and
-/// end, which partitions were dropped while older data of theirs may be left, and what of cold
-/// segments counts. All of it or nothing, which leaves room for fewer.
+/// Appends what a rebuild of the views must still learn when the segments are gone: where logs
+/// start and end, which partitions were dropped while older data of theirs may be left, and what of
+/// cold segments counts. All of it or nothing, which leaves room for fewer.
 fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
     let (oldest_kept, said) = {
         let state = store.catalog.read();

@@ -1,4 +1,4 @@
-//! What a cleaner chooses by: how much of each segment lives, and what that is.
+//! The figures that a cleaner chooses by: how much of each segment lives, and what that is.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What the store takes up.
+//! The space that the store takes, in figures.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -112,7 +112,7 @@ impl Store {
         self.views.as_deref()
     }
 
-    /// Whose data this is.
+    /// Returns the owner of the data.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }

@@ -1,4 +1,4 @@
-//! What only the writer knows, behind its lock. The writing itself is in [`write`](crate::write).
+//! The writer's own state, behind its lock. The writing itself is in [`write`](crate::write).
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::disk::SegmentFile;
 use crate::format::{PAGE_BYTES, frame_starts};
 use crate::ids::{SegmentId, Sequence};
 
-/// What only the writer knows. Everything else is in the catalog.
+/// The writer's own state. Everything else is in the catalog.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     pub sequence: Sequence,
@@ -20,7 +20,7 @@ pub(crate) struct Active {
     pub id: SegmentId,
     pub generation: u64,
     pub file: Arc<dyn SegmentFile>,
-    /// Where the next frame goes.
+    /// Position of the next frame.
     pub position: u64,
     pub capacity: u64,
     /// Behind `position` are bytes of another segment.

@@ -1,4 +1,4 @@
-//! What of the views is not yet in the base, and reads that see both.
+//! Layers: changes of the views that are not yet in the base, and reads that see both.
 //!
 //! Two layers: `pending` takes changes; `flushing` is on its way to the base and stays until it is
 //! there, over failures too. Newest first: pending, flushing, base.

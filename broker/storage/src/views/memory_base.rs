@@ -30,7 +30,7 @@ impl MemoryBase {
         Self::default()
     }
 
-    /// From now on `write` fails, or works again.
+    /// Makes `write` fail from now on, or work again.
     pub fn set_failing(&self, failing: bool) {
         self.failing.store(failing, Ordering::SeqCst);
     }
@@ -39,7 +39,7 @@ impl MemoryBase {
         self.failing.load(Ordering::SeqCst)
     }
 
-    /// As if its directory had been removed.
+    /// Removes everything, as if the directory had been removed.
     pub fn clear(&self) {
         self.map().clear();
     }
@@ -51,7 +51,7 @@ impl MemoryBase {
         self
     }
 
-    /// What another process would find.
+    /// Returns what another process would find.
     #[must_use]
     pub fn copy(&self) -> Self {
         let map = self.map().clone();
@@ -61,8 +61,8 @@ impl MemoryBase {
         }
     }
 
-    /// What is left after a power cut: some of the flushes since the last sync may be undone;
-    /// `choose` picks one of so many states, of which the last is the newest.
+    /// Returns what is left after a power cut: some of the flushes since the last sync may be
+    /// undone. `choose` picks one of so many states, of which the last is the newest.
     #[must_use]
     pub fn cut_power(&self, choose: &mut dyn FnMut(usize) -> usize) -> Self {
         let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,7 +14,7 @@ pub mod tables;
 use crate::api::View;
 use crate::error::Error;
 
-/// Which of the two.
+/// One of the two spaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Space {
     /// Runs, slices, bounds, segments, applied: keys are [`tables::LogKey`]s.

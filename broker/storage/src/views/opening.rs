@@ -1,4 +1,4 @@
-//! Views that end the process which opens them.
+//! A guard against views that end the process which opens them.
 
 use std::path::{Path, PathBuf};
 

@@ -64,7 +64,7 @@ pub struct Segment {
     pub live_bytes: u64,
 }
 
-/// What wrote the views: the version of the tables here, and that of the caller's entries.
+/// The versions that wrote the views: of the tables here, and of the caller's entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ViewsVersion {
     pub tables: u8,

@@ -47,7 +47,7 @@ pub(crate) struct Writing<'a> {
 }
 
 impl<'a> Writing<'a> {
-    /// With room for `bytes` of batches; more may be pushed.
+    /// Begins a cold segment with room for `bytes` of batches; more may be pushed.
     pub fn begin(store: &'a Store, bytes: u64) -> Result<Self, Error> {
         store.check_health()?;
         let id = store.lock_writer().next_segment();

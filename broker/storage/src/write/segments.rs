@@ -28,7 +28,7 @@ impl Store {
         self.start_segment(writer, bytes, self.options.segment_bytes)
     }
 
-    /// The same as [`Store::make_room`] for what frees space, which does with less than a whole
+    /// Like [`Store::make_room`], for commits that free space. They do with less than a whole
     /// segment: a start on a full disk may have ended the one that had headroom.
     pub(crate) fn make_room_to_free(&self, writer: &mut Writer, bytes: u64) -> Result<(), Error> {
         let mut made = self.make_room(writer, bytes);
@@ -119,8 +119,8 @@ impl Store {
         Ok((created?, None))
     }
 
-    /// Nothing is written any more. What follows the last frame of a file that was used before
-    /// cannot be told from a torn frame, so its segment is sealed: the next process begins another.
+    /// Ends the writing. Bytes after the last frame of a file that was used before cannot be told
+    /// from a torn frame, so such a segment is sealed: the next process begins another one.
     pub(crate) fn close_writer(&self) {
         let mut writer = self.lock_writer();
         writer.closed = true;
