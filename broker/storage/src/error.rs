@@ -86,7 +86,7 @@ pub struct ViewsError(fjall::Error);
 pub enum Missing {
     /// `backup.toml` itself.
     Manifest,
-    /// Its line cannot be understood; 0 where it ends too soon.
+    /// A line that cannot be understood; 0 if the file ends too soon.
     Line(usize),
     Segment(SegmentId),
     /// The segment is shorter than it was.
@@ -212,7 +212,7 @@ impl std::fmt::Display for Error {
 }
 
 impl Error {
-    /// Whether it is worth asking again, where nothing was applied yet: the disk is full or
+    /// Whether it is worth asking again, if nothing was applied yet: the disk is full or
     /// read-only, the process or the machine is out of file descriptors or memory, or the commit
     /// is larger than one can be.
     #[must_use]
@@ -251,7 +251,7 @@ impl std::error::Error for Error {
 }
 
 impl Error {
-    /// What fjall says. Its own type stays in this crate.
+    /// Wraps an error of fjall, whose own type stays in this crate.
     pub(crate) fn views(source: fjall::Error) -> Self {
         Self::Views(ViewsError(source))
     }
@@ -275,7 +275,7 @@ impl std::error::Error for ViewsError {
     }
 }
 
-/// What the operating system says, with a full and a read-only volume told apart.
+/// Returns the error of a failed call, with a full and a read-only volume told apart.
 pub(crate) fn io_error(doing: &'static str, source: io::Error) -> Error {
     match Errno::from_io_error(&source) {
         Some(Errno::NOSPC | Errno::DQUOT) => Error::Full,

@@ -17,8 +17,8 @@ pub const FRAME_HEAD_BYTES: u64 = 48;
 pub const ENTRY_BYTES: u64 = 40;
 pub const RUN_BYTES: u64 = 64;
 pub const TRAILER_BYTES: u64 = 48;
-/// What a file system writes at least. A frame may begin at the next multiple of this instead of
-/// where the one before ends.
+/// Bytes that a file system writes at least. A frame may begin at the next multiple of this instead
+/// of where the one before ends.
 pub const PAGE_BYTES: u64 = 4096;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"SEDGESEG";
@@ -33,14 +33,15 @@ pub struct SegmentHeader {
     /// and from bytes that a producer made to look like a frame.
     pub generation: u64,
     pub first_sequence: Sequence,
-    /// Of the frames that the file held before and that are written over, if it held any.
+    /// Generation of the frames that the file held before and that are written over, if it held
+    /// any.
     pub previous_generation: Option<u64>,
     /// Written whole by a cleaner, and of no meaning before a commit in the log says so. Its frames
     /// are numbered from 1, and are no commits.
     pub is_cold: bool,
 }
 
-/// What a part of a commit is.
+/// The kind of a part of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum EntryKind {
@@ -49,9 +50,9 @@ pub enum EntryKind {
     Drop = 3,
     /// Batches in a cold segment, that were in the log before.
     Moved = 4,
-    /// What the partition has from `base` to `next` is now what a cold segment has of it.
+    /// A cold segment has now what the partition has from `base` to `next`.
     Replaced = 5,
-    /// The same, and up to `next` older values of keys were looked for.
+    /// Like `Replaced`, and older values of keys were looked for up to `next`.
     Compacted = 6,
 }
 
@@ -88,11 +89,11 @@ pub struct FrameHead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     pub segment: SegmentId,
-    /// Of the first frame.
+    /// Position of the first frame.
     pub position: u64,
-    /// From there to the end of the last frame.
+    /// Bytes from there to the end of the last frame.
     pub span: u32,
-    /// Of its own batches.
+    /// Bytes of its own batches.
     pub bytes: u32,
     pub next: Offset,
     pub max_timestamp: i64,
@@ -100,7 +101,7 @@ pub struct Run {
     pub leader_epoch: Option<LeaderEpoch>,
 }
 
-/// Where a frame may begin behind one that ends at `end`.
+/// Returns where a frame may begin after one that ends at `end`.
 pub fn frame_starts(end: u64) -> [u64; 2] {
     [end, end.next_multiple_of(PAGE_BYTES)]
 }
@@ -113,12 +114,12 @@ pub struct FooterRun {
     pub run: Run,
 }
 
-/// What a sealed segment ends in.
+/// The end of a sealed segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Footer {
     pub generation: u64,
     pub last_sequence: Sequence,
-    /// Where the frames end and the footer begins.
+    /// Position at which the frames end and the footer begins.
     pub frames_end: u64,
     pub runs: Vec<FooterRun>,
     /// Rows without batches, in their order.
@@ -199,7 +200,7 @@ impl FrameHead {
         at.u64()
     }
 
-    /// Bytes of head and table, from the first 48; `None` where they are not the head of a frame of
+    /// Bytes of head and table, from the first 48; `None` if they are not the head of a frame of
     /// this generation.
     pub fn peek(bytes: &[u8], generation: u64) -> Option<u64> {
         let mut at = Reader(bytes.get(..FRAME_HEAD_BYTES as usize)?);
@@ -325,7 +326,7 @@ impl Footer {
         out
     }
 
-    /// Bytes of the whole footer, from the last 48 of the file; `None` where they are not a
+    /// Bytes of the whole footer, from the last 48 of the file; `None` if they are not a
     /// trailer.
     pub fn peek(trailer: &[u8]) -> Option<u64> {
         let mut at = Reader(trailer);
@@ -462,7 +463,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where a frame lies.
+/// The place of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FrameAt {
     pub segment: SegmentId,

@@ -1,10 +1,10 @@
 //! The log and its views on disk.
 //!
 //! One log holds the record batches of all partitions, byte for byte as they were sent, in segment
-//! files; a
-//! *commit* is one frame in a segment and is all there or not at all. *Views* (the index, the
-//! slices, and what the broker derives from records: committed offsets, producers, …) are derived
-//! from the log, live in fjall, and may be thrown away: [`open`] rebuilds them.
+//! files; a *commit* is one frame in a segment and is all there or not at all. *Views* (the index,
+//! the slices, and what the broker derives from records: committed offsets, producers, …) are
+//! derived from the log, live in fjall, and may be thrown away: [`open`] rebuilds them. FORMAT.md,
+//! beside this crate's sources, has the bytes.
 //!
 //! This crate decides nothing about Kafka: offsets come patched in the batch headers, retention
 //! comes as [`Entry::LogStart`].

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const RUN_BYTES_MAX: u64 = 256 << 10;
 /// A run may cross this many frames…
 pub const RUN_FRAMES_MAX: u32 = 64;
-/// …or, where frames are small, this many bytes of the segment.
+/// …or, if frames are small, this many bytes of the segment.
 pub const RUN_SPAN_BYTES_MAX: u64 = 256 << 10;
 
 /// Partitions whose hot state is kept in memory; the others are loaded on their next append.
@@ -28,7 +28,7 @@ pub const LENT_FILES: usize = 64;
 /// scrub and the start of a segment open.
 pub const DESCRIPTORS_MAX: usize = OPEN_FILES_MAX + LENT_FILES + FJALL_FILES_MAX + 32;
 
-/// Files of freed segments that are kept: the next one, and one more where two are filled while
+/// Files of freed segments that are kept: the next one, and one more if two are filled while
 /// readers hold the first. Their space is nobody else's meanwhile.
 pub const SPARE_SEGMENTS_MAX: usize = 2;
 /// Looks, one a second, at a freed file whose bytes are still being sent, before it is unlinked: a
@@ -52,15 +52,15 @@ pub const FOOTER_ENTRIES_MAX: u32 = 1 << 22;
 
 /// Pending view updates beyond this are refused (as a full disk): the views cannot be flushed.
 pub const PENDING_BYTES_MAX: usize = 8 << 20;
-/// The same for commits that free space.
+/// Pending bytes of the views up to which commits that free space go on.
 pub const PENDING_BYTES_FREEING_MAX: usize = 2 * PENDING_BYTES_MAX;
-/// What an entry of the log's own views costs while it waits.
+/// Bytes that an entry of the log's own views counts for while it waits.
 pub const PENDING_ENTRY_BYTES: usize = 160;
 /// A flush that is not forced waits for so much log to replay…
 pub const FLUSH_LOG_BYTES: u64 = 16 << 20;
 /// …or so many pending bytes…
 pub const FLUSH_PENDING_BYTES: usize = 128 << 10;
-/// …or so many calls (seconds, where the caller calls every second).
+/// …or so many calls (seconds, if the caller calls every second).
 pub const FLUSH_CALLS: u32 = 30;
 
 /// Times that what a commit will ask of the views is read before it is applied; each time, a flush
@@ -121,14 +121,14 @@ pub const WIDE_PART_BYTES: u64 = 8 << 10;
 /// Reads of frame heads, one at a time.
 pub const HEAD_READ_BYTES: u64 = 512;
 /// Rows of the heads that are kept for the next consumer, in each of two generations: together some
-/// 256 KiB, and tens of megabytes of log where commits are large.
+/// 256 KiB, and tens of megabytes of log if commits are large.
 pub const RECENT_HEAD_ROWS_MAX: usize = 2048;
 /// How long a head is kept: what was in the operating system's memory then is there still.
 pub const RECENT_HEADS_FOR: Duration = Duration::from_secs(1);
 /// Batches of a commit are sent from where they lie from this many bytes on: for fewer, reading
 /// many at once is cheaper than sending each.
 pub const PLACE_BYTES_MIN: u64 = 4 << 10;
-/// What is to be sent from its place is read into the page cache through a buffer of this size:
+/// The buffer through which bytes that are sent from their place are read into the page cache:
 /// large enough for the disk, small enough for the processor's cache.
 pub const WARM_READ_BYTES: usize = 128 << 10;
 /// Reads of dense stretches and of scans.
@@ -139,7 +139,7 @@ pub const BATCH_READ_BYTES: usize = 4 << 10;
 /// Places of the list of damage: a disk with more of them is to be replaced, and the list is read
 /// at each start.
 pub const DAMAGED_PLACES_MAX: usize = 16 << 10;
-/// Other segments of which a page is asked for, where one cannot be read, to see whether the device
+/// Other segments of which a page is asked for if one cannot be read, to see whether the device
 /// gives anything at all.
 pub const ANSWERS_ASKED: usize = 4;
 /// Runs, from where a read that failed began, in whose segments the scrub looks for why: as much as

@@ -174,7 +174,7 @@ impl LogStore for Store {
     }
 }
 
-/// Opens the data directory, makes it where it is missing, and brings the views up to date.
+/// Opens the data directory, makes it if it is missing, and brings the views up to date.
 ///
 /// `directory` gets `meta.toml`, `lock`, `segments/` and `views/`.
 pub fn open(
@@ -214,7 +214,7 @@ pub fn open(
 }
 
 /// Opens on any disk with any base for the views: for tests with faults. `open_views` is called
-/// again, with true, where what it gave first is of no use.
+/// again, with true, if what it gave first is of no use.
 pub fn open_with(
     disk: Arc<dyn Disk>,
     open_views: &mut dyn FnMut(bool) -> Result<Box<dyn Base>, Error>,

@@ -111,7 +111,7 @@ fn is_whole(text: &str) -> bool {
     sum == Some(Ok(crc32c::crc32c(covered.as_bytes())))
 }
 
-/// What `meta.toml` says.
+/// Reads what `meta.toml` says.
 fn parse(directory: &Path, text: &str) -> Result<Identity, Error> {
     let bad = |line| Error::BadMeta {
         path: directory.join(META),

@@ -85,7 +85,7 @@ pub(crate) fn scrub(
     })
 }
 
-/// Where a step begins, in a file as the device has it.
+/// The beginning of a step, in a file as the device has it.
 struct Place<'a> {
     store: &'a Store,
     file: &'a dyn SegmentFile,
@@ -94,17 +94,17 @@ struct Place<'a> {
     from: u64,
 }
 
-/// What one look found.
+/// The result of one look.
 struct Found {
     damaged: Vec<Damaged>,
-    /// Where to go on in the segment.
+    /// Position at which to go on in the segment.
     next: Option<u64>,
     bytes: u64,
 }
 
 impl Place<'_> {
-    /// Of a segment that is still written, what was there at the start; `None` where that is
-    /// nothing.
+    /// Looks on through the segment. Of one that is still written, only what was there at the start
+    /// counts; `None` if that is nothing.
     fn look(&self, bytes_max: u64) -> Result<Option<Found>, Error> {
         let (id, generation, from) = (self.id, self.generation, self.from);
         let file = Patched::new(self.file);
@@ -195,7 +195,7 @@ impl There {
     }
 }
 
-/// What the index says that a segment has before `until`, and none of its frames does.
+/// Returns what the index says that a segment has before `until`, and none of its frames does.
 fn missing(
     store: &Store,
     id: SegmentId,
@@ -284,7 +284,7 @@ fn answers(store: &Store, id: SegmentId, seen: &Patched<'_>) -> Result<bool, Err
     Ok(false)
 }
 
-/// What a read complained of first, then where the round stands.
+/// Returns a segment of which a read complained, or else where the round stands.
 fn next_place(store: &Store, cursor: &mut ScrubCursor) -> Option<(SegmentId, u64)> {
     if let Some(within) = cursor.within {
         return Some(within);

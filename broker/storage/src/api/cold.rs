@@ -37,7 +37,7 @@ pub struct Cold {
     pub(crate) generation: u64,
     pub(crate) runs: Vec<FooterRun>,
     pub(crate) file: Option<ColdFile>,
-    /// The batches themselves, where there is no file.
+    /// The batches themselves, if there is no file.
     pub(crate) batches: Vec<(PartitionId, Batch, i64)>,
 }
 

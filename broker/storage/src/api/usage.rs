@@ -50,7 +50,7 @@ pub struct Usage {
     pub active_segment: Option<SegmentId>,
     /// Size of a segment file before it is cut to what it holds.
     pub segment_bytes: u64,
-    /// `None` where the volume does not say.
+    /// `None` if the volume does not say.
     pub volume_bytes: Option<u64>,
     pub volume_free_bytes: Option<u64>,
     /// Entries and bytes that wait for the next flush of the views.

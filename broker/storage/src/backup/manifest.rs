@@ -20,7 +20,7 @@ use crate::ids::SegmentId;
 use crate::meta;
 use crate::segment::header::header_of;
 
-/// What is listed of a segment.
+/// The line of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Listed {
     generation: u64,
@@ -103,7 +103,7 @@ pub(crate) fn make_ordinary(directory: &Path, identity: &Identity) -> Result<(),
         .map_err(|source| io_error("remove the backup's manifest", source))
 }
 
-/// What is listed, or the line that cannot be understood.
+/// Reads the list. Returns the number of the line that cannot be understood as the error.
 fn parse(text: &str) -> Result<BTreeMap<SegmentId, Listed>, usize> {
     let mut lines = text.lines().enumerate();
     if !lines.any(|(_, line)| line == "[segments]") {

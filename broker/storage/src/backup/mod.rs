@@ -1,7 +1,7 @@
 //! A copy of a data directory taken while a broker writes to it.
 //!
 //! It needs no help from the broker, for segments only grow: a sealed one is linked (or copied,
-//! where the target is on another file system), and one that is still written is copied up to its
+//! if the target is on another file system), and one that is still written is copied up to its
 //! last whole frame. What is copied is all that was in the log when the listing was made, and the
 //! beginning of what came since, so it is a state that the log was in: a broker started on it opens
 //! as after a kill. A segment of the listing that is gone before it was taken means that what lives
@@ -46,7 +46,7 @@ const FIRST: &str = "segments.new";
 /// How to take it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BackupOptions {
-    /// Copy also where a link would do: for a target that is to outlive the disk.
+    /// Copy also if a link would do: for a target that is to outlive the disk.
     pub copy: bool,
 }
 
@@ -75,8 +75,8 @@ pub struct Backup {
 /// use by a broker, `target` may not.
 ///
 /// # Errors
-/// [`Error::NoData`]; [`Error::Locked`] where something uses `target`; [`Error::OtherOwner`] where
-/// it is another broker's; [`Error::NoBackup`] where it is no backup; or the disks'.
+/// [`Error::NoData`]; [`Error::Locked`] if something uses `target`; [`Error::OtherOwner`] if
+/// it is another broker's; [`Error::NoBackup`] if it is no backup; or the disks'.
 pub fn back_up(data: &Path, target: &Path, options: BackupOptions) -> Result<Backup, Error> {
     let identity = meta::read(data)?;
     std::fs::create_dir_all(target)
@@ -178,7 +178,7 @@ fn check_target(target: &Path, identity: &Identity) -> Result<(), Error> {
     }
 }
 
-/// What is known to be damaged stays so in the copy.
+/// Copies the list of damage: places that are known to be damaged stay so in the copy.
 fn copy_damage(data: &Path, target: &Path) -> Result<(), Error> {
     let failed = |source| io_error("copy the list of damage", source);
     match std::fs::read(data.join(DAMAGE)) {

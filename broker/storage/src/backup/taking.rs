@@ -47,7 +47,7 @@ enum Missed {
     Failed(Error),
 }
 
-/// What a listing was, and what of it was missed.
+/// A listing, and the segment of it that was missed.
 type Try = (Vec<SegmentId>, Option<(SegmentId, &'static str)>);
 
 impl From<Error> for Missed {
@@ -213,7 +213,7 @@ impl Taking {
     }
 
     /// A cold segment that something points at was whole before that, its footer included. Its
-    /// frames are taken as they are, with a footer made anew where all of them are there.
+    /// frames are taken as they are, with a footer made anew if all of them are there.
     fn take_without_footer(
         &mut self,
         file: &dyn SegmentFile,
@@ -245,7 +245,7 @@ impl Taking {
         Ok(taken)
     }
 
-    /// What the target has of the segment, if that is all of it.
+    /// Returns the target's copy of the segment, if it is whole.
     fn kept(
         &self,
         id: SegmentId,
@@ -265,7 +265,7 @@ impl Taking {
         }
     }
 
-    /// False where this file system, or this pair of them, has no links.
+    /// False if this file system, or this pair of them, has no links.
     fn link(&self, id: SegmentId, header: &SegmentHeader) -> Result<bool, Missed> {
         let name = Directory::name(id);
         let new = self.unnamed(id);
@@ -308,7 +308,7 @@ impl Taking {
             .map_err(|source| io_error("name a segment", source))
     }
 
-    /// The frames that are whole, and the footer where there is one, without the segment's name.
+    /// The frames that are whole, and the footer if there is one, without the segment's name.
     fn copy(
         &mut self,
         file: &dyn SegmentFile,
@@ -391,8 +391,8 @@ impl Taking {
     }
 }
 
-/// What is in the file, if it is segment `id`; a damaged header is taken as it is, with what its
-/// frames say of it.
+/// Returns the header of a file, if it is that of segment `id`. A damaged header is taken as it is,
+/// with what its frames say of it.
 fn header_as(file: &dyn SegmentFile, id: SegmentId) -> Result<Option<SegmentHeader>, Error> {
     let known = header_of(file, id)?;
     Ok(known
@@ -423,7 +423,7 @@ fn copy_bytes(
     Ok(())
 }
 
-/// Where the frames end, and how many places in them are damaged.
+/// Returns where the frames end, and how many places in them are damaged.
 fn frames_of(looked: &Looked<'_>) -> Result<(Option<u64>, u64), Error> {
     let (mut end, mut damaged) = (None, 0);
     looked.look(

@@ -80,7 +80,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// What is flushed outlives a power cut from now on.
+    /// Makes what is flushed outlive a power cut.
     pub fn keep_flushed(&self) -> Result<(), Error> {
         let flushed = self.read().flushed;
         self.base.sync()?;

@@ -47,12 +47,12 @@ impl Tail {
 }
 
 impl State {
-    /// As many marks as go with segments of this size.
+    /// Keeps as many marks as go with segments of this size.
     pub fn set_marks_max(&mut self, segment_bytes: u64) {
         self.marks_max = (segment_bytes / limits::SEGMENT_BYTES_A_MARK) as usize;
     }
 
-    /// Remembers a commit: the newest few of each partition, and more where there is room.
+    /// Remembers a commit: the newest few of each partition, and more if there is room.
     pub(super) fn mark(&mut self, tail: &mut Tail, mark: Mark) {
         let is_full = self.marks >= self.marks_max;
         if is_full && tail.marks.len() >= limits::TAIL_MARKS_MAX {

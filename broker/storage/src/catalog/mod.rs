@@ -38,7 +38,7 @@ pub(crate) struct Mark {
     pub bytes: u32,
 }
 
-/// What the active segment holds, for its footer.
+/// The contents of the active segment, for its footer.
 #[derive(Debug, Default)]
 pub(crate) struct ActiveContents {
     pub segment: SegmentId,
@@ -66,9 +66,9 @@ pub(crate) struct State {
     marks_max: usize,
     pub segments: BTreeMap<SegmentId, Segment>,
     pub applied: Applied,
-    /// The same as the base has it: from here a restart reads.
+    /// Position that the base has: a restart reads from here.
     flushed: Applied,
-    /// The same after a power cut.
+    /// Position that outlives a power cut.
     pub kept: Applied,
     pub active: ActiveContents,
     /// While views are rebuilt nothing may say up to where they are right.
@@ -157,7 +157,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Of a footer whose frames are not all there: where logs ended, and what was deleted.
+    /// Takes where logs ended, and what was deleted, from a footer whose frames are not all there.
     pub fn apply_ends(
         &self,
         runs: &[FooterRun],
@@ -189,7 +189,7 @@ impl Catalog {
     }
 
     /// Marks from the one that holds `from`, up to `bytes_max` of batches but at least one. Empty
-    /// where the marks do not reach back so far.
+    /// if the marks do not reach back so far.
     pub fn marks(&self, partition: PartitionId, from: Offset, bytes_max: usize) -> Vec<Mark> {
         let state = self.read();
         let Some(tail) = state.tails.get(&partition) else {
@@ -278,7 +278,8 @@ impl Catalog {
         Ok(last.max(self.read().newest_partition))
     }
 
-    /// What the base knows of segments and of how far it got. Where it has nothing, `None`.
+    /// Reads what the base knows of segments and of how far it got. Returns `None` if it has
+    /// nothing.
     pub fn load(&self) -> Result<Option<Applied>, Error> {
         let Some(LogValue::Applied(_, applied)) = self.merged().get(LogKey::APPLIED)? else {
             return Ok(None);

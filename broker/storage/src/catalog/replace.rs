@@ -159,7 +159,7 @@ impl State {
         slice
     }
 
-    /// What of the slices lies in the row's range goes; what lies before and behind it stays.
+    /// Removes what of the slices lies in the row's range; what lies before and after it stays.
     /// Returns the bytes that are gone.
     fn carve_slices(&mut self, base: &dyn Base, row: &EntryHead) -> Result<u64, Error> {
         let partition = row.partition;
@@ -239,8 +239,8 @@ impl State {
         Ok(bytes)
     }
 
-    /// The same for the runs. A run that reaches over an end of the range stays for the rest of it:
-    /// its frames are walked, and what is not wanted is passed over.
+    /// Does the same to the runs. A run that reaches over an end of the range stays for the rest of
+    /// it: its frames are walked, and what is not wanted is passed over.
     fn carve_runs(&mut self, base: &dyn Base, row: &EntryHead) -> Result<(), Error> {
         let partition = row.partition;
         let merged = Merged {

@@ -1,6 +1,6 @@
 //! The disk behind the list of damage.
 //!
-//! The log is read through it: where a page cannot be read of which every byte is on the list of
+//! The log is read through it: if a page cannot be read of which every byte is on the list of
 //! damage, it sees bytes that are no frame and no batch, so that what lies around it is read. Any
 //! other failure is one.
 
@@ -65,7 +65,7 @@ impl Disk for Guarded {
         Ok(self.disk.open(id)?.map(|file| self.guard(id, file)))
     }
 
-    /// As the device has it.
+    /// Opens the file as the device has it.
     fn open_direct(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
         self.disk.open_direct(id)
     }

@@ -3,7 +3,7 @@
 //!
 //! Reads pass over them as over a hole, and so do recovery, cleaning and a rebuild of the views:
 //! what is in this list does not come back. It is a file of its own beside the segments, because
-//! it says something about their bytes that the log itself cannot say. Where it is lost the scrub
+//! it says something about their bytes that the log itself cannot say. If it is lost the scrub
 //! finds the places again.
 
 pub(crate) mod guarded;
@@ -30,7 +30,7 @@ const FIRST_LINE_WITHOUT_SUMS: &str = "sedge damage 1";
 /// Between a line and its sum.
 const SUM: &str = " crc32c=";
 
-/// A stretch of batches, cut where it is damaged.
+/// A stretch of batches, cut at its damage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stretch {
     Sound { position: u64, bytes: u64 },

@@ -5,23 +5,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::format::PAGE_BYTES;
 
-/// What a device writes whole or not at all.
+/// Bytes that a device writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Contents {
     pub bytes: Vec<u8>,
-    /// What each sector held at the last sync, and after each write since but the newest.
+    /// Versions of each sector: at the last sync, and after each write since but the newest.
     unsynced: BTreeMap<usize, Vec<Vec<u8>>>,
-    /// The same of sectors that a sync gave up: a later one says yes and writes nothing, unless
+    /// Versions of sectors that a sync gave up: a later sync says yes and writes nothing, unless
     /// they were written again.
     given_up: BTreeMap<usize, Vec<Vec<u8>>>,
-    /// What was cut off the end since the last sync.
+    /// Bytes that were cut off the end since the last sync.
     cut: Vec<u8>,
     /// Pages that cannot be read until they are written again.
     unreadable: BTreeSet<usize>,
-    /// What was lent of it, and from where. The kernel's queues outlive a process.
+    /// Bytes that were lent, and from where. The kernel's queues outlive a process.
     loans: Vec<(usize, Weak<Mutex<Vec<u8>>>)>,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Contents {
 pub struct Loan(Arc<Mutex<Vec<u8>>>);
 
 impl Loan {
-    /// What the peer gets if they leave now.
+    /// Returns the bytes that the peer gets if they leave now.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         lock(&self.0).clone()
@@ -120,9 +120,9 @@ impl Contents {
         }
     }
 
-    /// What a power cut leaves. `choose` picks one of so many states, of which the last is the
-    /// newest: for the length, and for each sector by itself, so that writes reach the disk in any
-    /// order, in part, and the older of two to one place alone.
+    /// Leaves what a power cut leaves. `choose` picks one of so many states, of which the last is
+    /// the newest: for the length, and for each sector by itself, so that writes reach the disk in
+    /// any order, in part, and the older of two to one place alone.
     pub fn after_power_cut(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
         self.loans.clear();
         let cut = std::mem::take(&mut self.cut);

@@ -19,7 +19,7 @@ const ALIGNMENT: usize = 4096;
 #[derive(Debug)]
 pub(super) struct DirectFile(File);
 
-/// `None` where the file system has no such reads.
+/// `None` if the file system has no such reads.
 pub(super) fn open(path: &Path) -> io::Result<Option<DirectFile>> {
     let opened = File::options()
         .read(true)

@@ -17,7 +17,7 @@ use crate::error::{Error, io_error};
 use crate::ids::SegmentId;
 
 const SUFFIX: &str = ".seg";
-/// Of a segment's file that waits to be used again.
+/// The suffix of a segment's file that waits to be used again.
 const SPARE_SUFFIX: &str = ".spare";
 /// The kernel takes no more in one call.
 const WRITE_PARTS_MAX: usize = 1024;
@@ -32,7 +32,7 @@ pub struct Directory {
 struct OpenFile(File);
 
 impl Directory {
-    /// Makes the directory where it is missing.
+    /// Makes the directory if it is missing.
     pub fn open(path: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(path)
             .map_err(|source| io_error("create the segments folder", source))?;

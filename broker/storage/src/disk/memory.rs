@@ -39,7 +39,7 @@ pub struct Faults {
     pub read_only: bool,
     pub sync_fails: bool,
     pub write_fails: bool,
-    /// So many bytes of a write that fails are written even so.
+    /// Bytes of a failing write that are written even so.
     pub write_keeps: usize,
 }
 
@@ -63,7 +63,7 @@ impl Fuse {
         self.0.load(Ordering::SeqCst) <= 0
     }
 
-    /// Counts a change; false where it must not happen.
+    /// Counts a change; false if it must not happen.
     pub fn burn(&self) -> bool {
         self.0.fetch_sub(1, Ordering::SeqCst) > 0
     }
@@ -79,7 +79,8 @@ struct State {
     fuse: Fuse,
     files: BTreeMap<SegmentId, Contents>,
     spares: BTreeMap<SegmentId, Contents>,
-    /// What has lost its name since one was made, oldest first; `None` where its file is a spare.
+    /// Segments that have lost their name since one was made, oldest first; `None` if the file is a
+    /// spare.
     removed: Vec<(SegmentId, Option<Contents>)>,
     /// Those whose file another segment has now.
     written_over: BTreeSet<SegmentId>,
@@ -110,15 +111,16 @@ impl MemoryDisk {
         self.state().faults = faults;
     }
 
-    /// What is on the disk after a power cut, where all that is in doubt is as it was or as it is:
-    /// `keep_new` says which.
+    /// Returns what is on the disk after a power cut, if all that is in doubt is as it was or as it
+    /// is: `keep_new` says which.
     #[must_use]
     pub fn after_power_cut(&self, keep_new: &mut dyn FnMut() -> bool) -> Self {
         self.cut_power(&mut |states| if keep_new() { states - 1 } else { 0 })
     }
 
-    /// The same with all that the fault model allows; `choose` picks one of so many states, of
-    /// which the last is the newest. Handles of before still see this disk, not the new one.
+    /// Returns what is on the disk after a power cut, with all that the fault model allows;
+    /// `choose` picks one of so many states, of which the last is the newest. Handles of before
+    /// still see this disk, not the new one.
     #[must_use]
     pub fn cut_power(&self, choose: &mut dyn FnMut(usize) -> usize) -> Self {
         let (mut files, mut spares, mut removed) = {
@@ -144,7 +146,7 @@ impl MemoryDisk {
         })))
     }
 
-    /// The same bytes, as another process would see them after this one was killed.
+    /// Returns the same bytes, as another process would see them after this one was killed.
     #[must_use]
     pub fn after_kill(&self) -> Self {
         let (files, spares) = {

@@ -29,7 +29,7 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     /// A new file of `bytes`, with room for them on the volume; the name is durable. On an error
     /// nothing stays.
     fn create(&self, id: SegmentId, bytes: u64) -> Result<Arc<dyn SegmentFile>, Error>;
-    /// `None` where there is no such segment.
+    /// `None` if there is no such segment.
     fn open(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error>;
     /// Like [`Disk::open`], for one look that leaves the page cache as it is, if there is one.
     fn open_direct(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
@@ -48,7 +48,7 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     /// The spares and their bytes.
     fn spares(&self) -> Result<Vec<(SegmentId, u64)>, Error>;
     /// The file of a spare as that of segment `id`, with room for `bytes`; the name is durable.
-    /// `None` where there is no such spare, or where its bytes must stay.
+    /// `None` if there is no such spare, or if its bytes must stay.
     fn reuse(
         &self,
         spare: SegmentId,
@@ -61,7 +61,7 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     fn evict_spare(&self, spare: SegmentId) -> Result<bool, Error>;
     /// Removing what is not there is no error.
     fn remove_spare(&self, spare: SegmentId) -> Result<(), Error>;
-    /// `None` where the volume does not say.
+    /// `None` if the volume does not say.
     fn free_bytes(&self) -> Option<u64>;
     /// Whether the volume is mounted read-only.
     fn is_read_only(&self) -> bool {
@@ -79,7 +79,7 @@ pub trait SegmentFile: std::fmt::Debug + Send + Sync {
     fn write_at(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()>;
     /// Fewer than `bytes` only at the end of the file.
     fn read_at(&self, position: u64, bytes: usize) -> io::Result<Bytes>;
-    /// The first position at or after `from` that may hold bytes other than zero; `None` where
+    /// The first position at or after `from` that may hold bytes other than zero; `None` if
     /// there are none.
     fn next_data(&self, from: u64) -> io::Result<Option<u64>> {
         Ok((from < self.bytes()?).then_some(from))

@@ -43,7 +43,7 @@ impl Placed {
         (self.segment, self.position)
     }
 
-    /// File and position, to send from; `None` where the disk is not one of the operating system's.
+    /// File and position, to send from; `None` if the disk is not one of the operating system's.
     pub fn file(&self) -> Option<(BorrowedFd<'_>, u64)> {
         Some((self.file.descriptor()?, self.position))
     }

@@ -3,7 +3,7 @@
 //! A read that fails is read again page by page, as the kernel's page cache does, and a page that
 //! fails alone is *unreadable*. Damage is looked for through [`Patched`]: in place of
 //! an unreadable page it has bytes that are no frame and no batch, and notes the page. The log is
-//! read through [`Guarded`](crate::damage::guarded::Guarded), which does so only where the damage
+//! read through [`Guarded`](crate::damage::guarded::Guarded), which does so only if the damage
 //! is known.
 
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ pub(crate) fn new_filling() -> [u8; 8] {
     new_generation().to_be_bytes()
 }
 
-/// The same as [`SegmentFile::read_at`], page by page, with `filling` in those that cannot be read,
+/// Reads like [`SegmentFile::read_at`], page by page, with `filling` in pages that cannot be read,
 /// each of which `may_miss` has to allow.
 pub(crate) fn read_pages(
     file: &dyn SegmentFile,
@@ -79,7 +79,7 @@ impl<'a> Patched<'a> {
         self.has_answered.load(Ordering::Acquire)
     }
 
-    /// What of `from..to` could not be read, page by page.
+    /// Returns what of `from..to` could not be read, page by page.
     pub fn unreadable(&self, from: u64, to: u64) -> Vec<(u64, u64)> {
         let first = from - from % PAGE_BYTES;
         let pages = self.lock();

@@ -29,7 +29,7 @@ pub(super) struct Examination<'a> {
     pub inspect: &'a mut dyn Inspect,
     pub report: Report,
     pub offsets: Offsets,
-    /// Of the last commit so far.
+    /// Sequence of the last commit so far.
     pub sequence: Sequence,
     /// Commits that are missing were in the stretch before.
     pub is_behind_hole: bool,
@@ -159,7 +159,7 @@ impl Examination<'_> {
         error.map_or(Ok(end), Err)
     }
 
-    /// What the device has not given, besides the batches that it cost.
+    /// Notes what the device has not given, besides the batches that it cost.
     fn unreadable(
         &mut self,
         looked: &Looked<'_>,

@@ -7,8 +7,8 @@ use sedge_protocol::ids::{Offset, PartitionId};
 use crate::format::{EntryHead, Footer, FooterRun, FrameHead};
 use crate::ids::Sequence;
 
-/// What the frames of one segment hold: as many entries as the segment has, so at most one for
-/// every 150 bytes of it.
+/// The contents of one segment by its frames: as many entries as the segment has, so at most one
+/// for every 150 bytes of it.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     parts: HashMap<PartitionId, Vec<PartAt>>,
@@ -44,8 +44,8 @@ impl Contents {
         }
     }
 
-    /// What of the footer is not as the frames have it. Frames that are damaged are not among the
-    /// contents, so with damage it is not to be asked.
+    /// Returns what of the footer is not as the frames have it. Damaged frames are not among the
+    /// contents, so this is not to be asked if there is damage.
     pub fn differs(&self, footer: &Footer) -> Option<(Option<PartitionId>, &'static str)> {
         if footer.last_sequence != self.last_sequence {
             return Some((None, "the footer's last commit is not that of the frames"));

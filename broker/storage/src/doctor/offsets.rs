@@ -10,7 +10,7 @@ use crate::api::LostRange;
 use crate::format::{EntryHead, EntryKind};
 use crate::ids::SegmentId;
 
-/// What the frames say of the partitions.
+/// The partitions as the frames have them.
 #[derive(Debug, Default)]
 pub(crate) struct Offsets {
     partitions: HashMap<PartitionId, Partition>,
@@ -20,7 +20,7 @@ pub(crate) struct Offsets {
     rows: HashMap<PartitionId, Vec<EntryHead>>,
 }
 
-/// What the rows that count say, when it is known which cold segments there are.
+/// The stretches that the rows that count speak of, when it is known which cold segments there are.
 #[derive(Debug, Default)]
 pub(crate) struct Pointed {
     /// Stretches that each cold segment stands for.
@@ -34,12 +34,12 @@ struct Partition {
     /// Stretches that are there, by their first offset: neighbours are one.
     there: BTreeMap<Offset, Offset>,
     log_start: Offset,
-    /// Of the last append, in the order of the log.
+    /// End of the last append, in the order of the log.
     end: Offset,
 }
 
 impl Offsets {
-    /// A row of a frame, in the order of the log. False where its offsets go back.
+    /// A row of a frame, in the order of the log. False if its offsets go back.
     pub fn see(&mut self, entry: &EntryHead) -> bool {
         let named = Some(entry.partition).filter(|id| !id.is_reserved());
         self.newest = self.newest.max(named);
@@ -159,7 +159,7 @@ impl Offsets {
         there
     }
 
-    /// What is missing between the log start and the end of a partition.
+    /// Returns what is missing between the log start and the end of a partition.
     pub fn gaps(&self, partition: PartitionId) -> Vec<LostRange> {
         let Some(found) = self.partitions.get(&partition) else {
             return Vec::new();

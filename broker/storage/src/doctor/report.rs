@@ -102,7 +102,7 @@ pub struct Finding {
     pub segment: Option<SegmentId>,
     pub position: u64,
     pub bytes: u64,
-    /// Whom it is about, where no offsets are lost.
+    /// Whom it is about, if no offsets are lost.
     pub partition: Option<PartitionId>,
     pub lost: Vec<LostRange>,
     pub what: String,
@@ -189,7 +189,7 @@ pub enum Repair {
     Backup,
     /// Writes damaged headers of segments again, from what their frames say.
     Headers,
-    /// Writes damaged footers of segments again, where all of the frames are there.
+    /// Writes damaged footers of segments again, if all of the frames are there.
     Footers,
     /// Accepts what is lost: damaged places and missing offsets are remembered, passed over by
     /// reads, and not reported as wrong again. Their bytes stay as they are.

@@ -31,7 +31,7 @@ pub(super) struct ViewsCheck {
     bounds: HashMap<PartitionId, Option<Bounds>>,
     /// The run of each partition that was looked up last: the next entries are mostly in it too.
     runs: HashMap<PartitionId, (Offset, Run)>,
-    /// Of partitions of which something was replaced.
+    /// Slices of partitions of which something was replaced.
     slices: HashMap<PartitionId, Vec<Slice>>,
     _copy: Copy,
 }
@@ -98,7 +98,7 @@ impl ViewsCheck {
         }))
     }
 
-    /// What is wrong with how the index has an entry of a frame.
+    /// Returns what is wrong with how the index has an entry of a frame.
     pub fn entry(
         &mut self,
         segment: SegmentId,
@@ -175,7 +175,7 @@ impl ViewsCheck {
         Ok(found)
     }
 
-    /// What can be told when all of the log was seen.
+    /// Returns what can be told when all of the log was seen.
     pub fn finish(
         &self,
         generations: &BTreeMap<SegmentId, u64>,

@@ -13,7 +13,7 @@ use crate::limits;
 use crate::segment::scan::{Found, Scanner};
 use crate::store::Store;
 
-/// Where the next whole frame begins behind one at `from` that is none, before `end`.
+/// Returns where the next whole frame begins after `from`, if that is no frame, before `end`.
 pub(crate) fn frame_behind(
     store: &Store,
     file: &dyn SegmentFile,
@@ -43,7 +43,7 @@ pub(crate) fn segment_is_gone(store: &Store, partition: PartitionId, run: &Run) 
     store.suspect(run.segment);
 }
 
-/// Whether a part of a commit could be read, with what was done about it where it could not.
+/// Whether a part of a commit could be read, with what was done about it if it could not.
 pub(crate) fn read_over(
     store: &Store,
     partition: PartitionId,
@@ -68,8 +68,8 @@ pub(crate) fn read_over(
 }
 
 impl Store {
-    /// Where a read from `from` on failed, the scrub looks next: what cannot be read is somewhere
-    /// in these.
+    /// Tells the scrub where to look next after a read from `from` on failed: what cannot be read
+    /// is somewhere in these segments.
     pub(crate) fn note_failed<T>(
         &self,
         partition: PartitionId,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sedge_protocol::batch::{BatchHeader, HEADER_BYTES};
 use sedge_protocol::ids::Offset;
 
-/// A batch without records over these offsets, as Kafka keeps one where compaction has taken all
+/// A batch without records over these offsets, as Kafka keeps one if compaction has taken all
 /// of a batch: consumers go on behind it, also at the end of the log.
 pub(crate) fn empty_batch(base: Offset, next: Offset) -> Bytes {
     let mut header = [0; HEADER_BYTES];

@@ -16,7 +16,7 @@ use crate::read::walk::{Extent, open};
 use crate::segment::scan::Window;
 use crate::store::Store;
 
-/// False where a segment is gone.
+/// False if a segment is gone.
 pub(super) fn read_marks(
     store: &Store,
     partition: PartitionId,

@@ -141,7 +141,7 @@ fn gather_what_is_there(
     Ok(())
 }
 
-/// False where the segment is gone.
+/// False if the segment is gone.
 fn walk_run(
     store: &Store,
     partition: PartitionId,
@@ -203,8 +203,8 @@ fn walk_run(
     )
 }
 
-/// Has the disk begin with what a catch-up will come to: in a cold segment, a partition's runs lie
-/// one behind the other, each no larger than a read.
+/// Tells the disk what a catch-up will come to: in a cold segment, a partition's runs lie one
+/// behind the other, each no larger than a read.
 fn read_on(file: &dyn SegmentFile, run: &Run, left: u64) {
     if left > u64::from(run.span) && !file.is_cached(run.position, u64::from(run.span)) {
         file.read_soon(run.position, left);

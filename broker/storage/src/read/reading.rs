@@ -21,7 +21,7 @@ pub(super) struct Reading {
     pub from: Offset,
     pub until: Offset,
     pub left: usize,
-    /// Of [`ReadLimits::memory_max`] and [`ReadLimits::cold_max`].
+    /// What is left of [`ReadLimits::memory_max`] and [`ReadLimits::cold_max`].
     pub memory_left: usize,
     pub cold_left: usize,
     /// Small batches, one behind the other, that become a chunk of their own.
@@ -34,7 +34,7 @@ pub(super) struct Reading {
 
 /// The decision on a batch.
 pub(super) enum Fate {
-    /// It ends before what is wanted.
+    /// The batch ends before what is wanted.
     Skip,
     Take,
     /// The read is over.
@@ -110,7 +110,7 @@ impl Reading {
         }
     }
 
-    /// Decides on the next batch, of `bytes`. `is_first` where nothing was taken yet.
+    /// Decides on the next batch, of `bytes`. `is_first` if nothing was taken yet.
     pub fn judge(&mut self, header: &BatchHeader, bytes: usize, is_first: bool) -> Fate {
         if header.next_offset() <= self.from {
             return Fate::Skip;

@@ -18,7 +18,7 @@ use crate::read::walk::{Extent, check_header, corrupt, each_header_of, read_at};
 use crate::store::Store;
 
 /// Takes what is wanted of an extent, the offsets `base..next`, without reading it into memory.
-/// False where it must be.
+/// False if it must be.
 pub(super) fn take_in_place(
     file: &Arc<dyn SegmentFile>,
     extent: Extent,
@@ -97,9 +97,9 @@ pub(super) fn take_whole(
 }
 
 struct Selected {
-    /// A batch that is not whole in the bytes begins here; its length where its header is whole.
+    /// A batch that is not whole in the bytes begins here; its length if its header is whole.
     cut: Option<(usize, Option<(usize, BatchHeader)>)>,
-    /// Where looking on would go on.
+    /// Position at which looking on would go on.
     at: usize,
 }
 

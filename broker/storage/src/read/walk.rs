@@ -33,7 +33,7 @@ pub(crate) type EachEntry<'a> =
     dyn FnMut(&Window<'_>, &Arc<dyn SegmentFile>, &EntryHead, Extent) -> Result<bool, Error> + 'a;
 
 /// The entries of a run's frames, until `each` says false; `ahead` says how much to read with the
-/// head of the next frame. False where the segment is gone.
+/// head of the next frame. False if the segment is gone.
 pub(crate) fn walk_frames(
     store: &Store,
     run: &Run,
@@ -139,7 +139,7 @@ pub(crate) fn next_frame(
     Ok(None)
 }
 
-/// The batch's length, where its header can be one of the extent's.
+/// The batch's length, if its header can be one of the extent's.
 pub(crate) fn check_header(header: &BatchHeader, extent: Extent) -> Option<usize> {
     let sane = header.magic() == 2
         && header.last_offset_delta() >= 0

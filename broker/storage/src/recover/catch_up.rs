@@ -53,7 +53,7 @@ impl Opening<'_> {
         self.finish(last, Sequence(expected.0 - 1))
     }
 
-    /// Segments that the views know and that are gone. Where the log has said that nothing in them
+    /// Segments that the views know and that are gone. If the log has said that nothing in them
     /// lives, they
     /// were freed.
     fn forget_missing_segments(&mut self) {
@@ -161,8 +161,8 @@ impl Opening<'_> {
         }
     }
 
-    /// What damaged frames of a sealed segment held is not there, but it was: its offsets are not
-    /// given out again, and what it deleted stays deleted.
+    /// Takes from the footer what damaged frames of a sealed segment held. It is not there, but it
+    /// was: its offsets are not given out again, and what it deleted stays deleted.
     fn take_from_footer(&mut self, segment: &Segment) -> Result<(), Error> {
         if segment.sealed_at.is_none() {
             return Ok(());

@@ -29,8 +29,8 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// What the rows point at. A cold segment that is gone was freed when something later took its
-    /// place, which the log says as well.
+    /// Returns what the rows point at. A cold segment that is gone was freed when something later
+    /// took its place, which the log says as well.
     pub(super) fn cold_runs(&mut self, rows: &[EntryHead]) -> Result<ColdRuns, Error> {
         let mut cold = ColdRuns::default();
         for id in rows.iter().filter_map(EntryHead::cold_segment) {
@@ -49,8 +49,8 @@ impl Opening<'_> {
         Ok(cold)
     }
 
-    /// Of a cold segment that is pointed at. It was whole, its footer included, before anything
-    /// pointed there.
+    /// Returns the runs of a cold segment without a footer to which a row points. It was whole, its
+    /// footer included, before anything pointed there.
     fn frames_of_cold(
         &mut self,
         file: &dyn SegmentFile,

@@ -44,8 +44,8 @@ impl Opening<'_> {
         Ok(true)
     }
 
-    /// What the process before this one wrote may be in the kernel's hands only, and not even on
-    /// its way to the disk. A footer says that the frames before it are there.
+    /// Writes again what the process before this one may have left in the kernel's hands only, and
+    /// not even on its way to the disk. A footer says that the frames before it are there.
     pub(super) fn write_again(&self, segment: &Segment, from: u64, to: u64) {
         if segment.sealed_at.is_none()
             && let Err(source) = rewrite::rewrite(&*segment.file, from, to)
@@ -99,9 +99,9 @@ impl Opening<'_> {
         writer.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Behind the last frame there may be one that was torn, which nothing tells from the bytes of
-    /// the segment before: all of it goes. Nothing is written there in any case, so a disk that
-    /// does not take that now is no reason to stop.
+    /// Cuts what follows the last frame of a file that was used before. A torn frame there cannot
+    /// be told from the bytes of the segment before, so all of it goes. Nothing is written there in
+    /// any case, so a disk that does not take that now is no reason to stop.
     fn cut(&mut self, segment: &Segment, position: u64) -> Result<(), Error> {
         if position >= segment.file_bytes {
             return Ok(());

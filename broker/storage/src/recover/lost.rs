@@ -13,13 +13,13 @@ use crate::limits;
 use crate::read::walk;
 use crate::views::tables::{LogKey, LogValue, Table};
 
-/// What is missing, by the segment in which it was; 0 where that is not known.
+/// Missing offsets, by the segment in which they were; 0 if that is not known.
 type Missing = BTreeMap<SegmentId, Vec<LostRange>>;
 
 type Slices = Vec<(PartitionId, Slice)>;
 
 impl Opening<'_> {
-    /// What segments that are gone had, and what lay behind the end of cold ones that were cut
+    /// Notes what segments that are gone had, and what lay after the end of cold ones that were cut
     /// short.
     pub(super) fn note_what_segments_lack(&mut self) -> Result<(), Error> {
         if self.gone.is_empty() && self.cut_short.is_empty() {
@@ -109,7 +109,7 @@ impl Opening<'_> {
         Ok((slices, next))
     }
 
-    /// What of a slice its segment does not have.
+    /// Returns what of a slice its segment does not have.
     fn lacks(
         &self,
         partition: PartitionId,
@@ -161,7 +161,8 @@ impl Opening<'_> {
         }
     }
 
-    /// What is lost is passed over by reads from now on, as what the scrub finds.
+    /// Puts what is lost on the list of damage: reads pass over it from now on, as over what the
+    /// scrub finds.
     pub(super) fn remember_holes(&mut self) {
         let mut found = Vec::new();
         for hole in &self.report.holes {
@@ -191,7 +192,8 @@ impl Opening<'_> {
     }
 }
 
-/// What follows on what was noted last is one stretch with that, whatever runs there were.
+/// Notes a missing stretch. If it follows on the one that was noted last, both are one stretch,
+/// whatever runs there were.
 fn note(missing: &mut Missing, id: SegmentId, partition: PartitionId, base: Offset, next: Offset) {
     if base >= next {
         return;

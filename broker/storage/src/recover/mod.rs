@@ -149,7 +149,7 @@ struct Opening<'a> {
     ids: &'a [SegmentId],
     /// Those that are no part of the log's order, as far as they were looked at.
     cold: BTreeSet<SegmentId>,
-    /// Where the frames of a segment end, if all of them are whole.
+    /// Position at which the frames of a segment end, if all of them are whole.
     frames_end: BTreeMap<SegmentId, u64>,
     report: &'a mut OpenReport,
     recovery: &'a mut dyn Recovery,
@@ -159,7 +159,7 @@ struct Opening<'a> {
     gone: BTreeSet<SegmentId>,
     /// Cold segments that something points at and that end before their footer.
     cut_short: BTreeMap<SegmentId, CutShort>,
-    /// Where partitions ended by views that have seen more than the log has now.
+    /// Ends of partitions by views that have seen more than the log has now.
     ends: Vec<(PartitionId, Offset)>,
 }
 

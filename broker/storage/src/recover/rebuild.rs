@@ -10,7 +10,7 @@ use crate::segment::scan::{Found, Scanner};
 use crate::views::tables::Applied;
 
 impl Opening<'_> {
-    /// Everything anew: the log's own views from footers where there are some, the caller's from
+    /// Everything anew: the log's own views from footers if there are some, the caller's from
     /// records.
     pub(super) fn rebuild(mut self) -> Result<(), Error> {
         self.store.catalog.write().rebuilding = true;
@@ -126,7 +126,7 @@ impl Opening<'_> {
         }
     }
 
-    /// What the views will say that they have seen.
+    /// Finds the last frame, which the views will say that they have seen.
     fn find_last_frame(&mut self) -> Result<Applied, Error> {
         let mut applied = Applied::default();
         for id in self.ids.iter().rev() {

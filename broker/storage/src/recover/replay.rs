@@ -272,7 +272,7 @@ impl<'a> Frames<'a> {
     }
 }
 
-/// Where parts are small, all of it is read; otherwise their heads.
+/// Returns how much to read ahead: all of it if parts are small, otherwise their heads.
 fn ahead_of(head: &FrameHead) -> u64 {
     let parts = head.entries.len().max(1) as u64;
     if u64::from(head.body_bytes) / parts < limits::WIDE_PART_BYTES {

@@ -16,7 +16,7 @@ pub(super) struct Segment {
     pub id: SegmentId,
     pub file: Arc<dyn SegmentFile>,
     pub generation: u64,
-    /// Its file held another segment before.
+    /// The file held another segment before.
     pub is_recycled: bool,
     pub is_cold: bool,
     /// The header is damaged, so the frames may be those of a segment before, were it not for their
@@ -29,7 +29,7 @@ pub(super) struct Segment {
 }
 
 impl Opening<'_> {
-    /// `None` for a file that was never begun, which is removed where nothing is in it.
+    /// `None` for a file that was never begun, which is removed if nothing is in it.
     pub(super) fn segment(&mut self, id: SegmentId) -> Result<Option<Segment>, Error> {
         let Some(file) = self.store.files.get(id)? else {
             return Ok(None);

@@ -2,7 +2,7 @@
 //! offsets.
 //!
 //! What a cold segment holds is older than what lies in the log's own segments, as a rule, and of
-//! those a later one has later offsets; so cold segments come first, and each kind by number. Where
+//! those a later one has later offsets; so cold segments come first, and each kind by number. If
 //! a partition needs them in another order, because a cold segment holds something from its middle,
 //! what comes after is left to the next *wave*.
 
@@ -16,7 +16,7 @@ use crate::ids::SegmentId;
 use crate::limits;
 use crate::views::tables::{LogKey, LogValue, Table};
 
-/// What one segment holds of a partition and counts.
+/// The stretch of a partition that one segment holds and that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub partition: PartitionId,
@@ -100,7 +100,7 @@ fn cold_ones(catalog: &Catalog) -> HashMap<SegmentId, bool> {
         .collect()
 }
 
-/// Of the partitions in `from..until` that have lost something.
+/// Returns the log starts of the partitions in `from..until` that have lost something.
 fn log_starts(
     catalog: &Catalog,
     from: PartitionId,
@@ -139,7 +139,7 @@ impl Planned {
         is_another && self.pieces >= limits::REPLAY_PIECES_MAX
     }
 
-    /// By partition and offset.
+    /// Adds a piece. They come by partition and offset.
     fn add(&mut self, segment: SegmentId, is_cold: bool, piece: Piece) {
         let mut visit = Visit {
             wave: 0,

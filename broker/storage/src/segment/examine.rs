@@ -2,7 +2,7 @@
 //! the backup have in common.
 //!
 //! Damage is found as small as it is: a frame whose checksum does not hold is looked at batch by
-//! batch, and only those whose own checksum does not hold are damaged. Where the head of a frame is
+//! batch, and only those whose own checksum does not hold are damaged. If the head of a frame is
 //! damaged, all of it is: nothing says whose its bytes are.
 
 use bytes::Bytes;
@@ -22,9 +22,9 @@ pub(crate) struct Looked<'a> {
     pub file: &'a dyn SegmentFile,
     pub id: SegmentId,
     pub generation: u64,
-    /// Where the frames end, or the file.
+    /// Position at which the frames end, or the file.
     pub end: u64,
-    /// Where there is one, it tells what was in a frame without a head.
+    /// The footer, if there is one: it tells what was in a frame without a head.
     pub footer: Option<&'a Footer>,
     /// Frames go on to `end`, whatever is found.
     pub is_full: bool,
@@ -42,7 +42,7 @@ pub(crate) enum Hit {
 /// One thing seen.
 #[derive(Debug)]
 pub(crate) enum Seen<'a> {
-    /// Its head is whole; of its batches some may be damaged.
+    /// A frame whose head is whole; some of its batches may be damaged.
     Frame { position: u64, head: &'a FrameHead },
     /// A batch that is what was sent.
     Batch {
@@ -235,8 +235,8 @@ impl Looked<'_> {
         });
     }
 
-    /// What a stretch without heads held: what its segment's footer lists and no frame around it
-    /// has.
+    /// Returns what a stretch without heads held: what its segment's footer lists and no frame
+    /// around it has.
     fn lost_between(&self, from: u64, to: u64) -> Result<Vec<LostRange>, Error> {
         let Some(footer) = self.footer else {
             return Ok(Vec::new());

@@ -9,7 +9,7 @@ use super::scan::{Found, Scanner, read_header};
 use crate::disk::SegmentFile;
 use crate::format::{Footer, SEGMENT_HEADER_BYTES, SegmentHeader};
 
-/// Everything in the bytes of a segment: what a fuzzer feeds. `None` where the header is no header.
+/// Everything in the bytes of a segment: what a fuzzer feeds. `None` if the header is no header.
 #[must_use]
 pub fn scan_segment(bytes: &[u8]) -> Option<(SegmentHeader, Vec<Found>, Option<Footer>)> {
     let file = BytesFile(Bytes::copy_from_slice(bytes));

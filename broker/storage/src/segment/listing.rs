@@ -12,7 +12,7 @@ use crate::format::{
 };
 use crate::ids::{SegmentId, Sequence};
 
-/// The footer of a segment file, where it is sealed and whole.
+/// The footer of a segment file, if it is sealed and whole.
 pub(crate) fn read_footer(
     file: &dyn SegmentFile,
     id: SegmentId,
@@ -70,9 +70,9 @@ pub(crate) struct Listed {
     pub footer: Footer,
     /// None of them is damaged, as far as they go.
     pub is_whole: bool,
-    /// Behind them lies what is left of the footer of a cold segment, so they are all there. A file
-    /// that was cut between two frames has nothing there, and one that was cut in a frame has
-    /// something else.
+    /// Behind the frames lies what is left of the footer of a cold segment, so they are all there.
+    /// A file that was cut between two frames has nothing there, and one that was cut in a frame
+    /// has something else.
     pub had_footer: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Frames of a segment, one after the other, as they are found on disk: what recovery, footers and
 //! the fuzzer read with.
 //!
-//! Bytes that are no frame are a *hole* where a valid frame of the same generation follows in the
+//! Bytes that are no frame are a *hole* if a valid frame of the same generation follows in the
 //! segment, and the *end* otherwise. What lies between the end and the last byte that is not zero
 //! is *torn*.
 //!
@@ -30,7 +30,8 @@ pub enum Found {
         head: FrameHead,
         body: Bytes,
     },
-    /// From `position` to `end`; its head where that is whole and only the body is damaged.
+    /// Bytes that are no frame, from `position` to `end`; with the head if it is whole and only the
+    /// body is damaged.
     Hole {
         position: u64,
         end: u64,
@@ -67,7 +68,7 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// `bytes` at `position`, having read `ahead` where they were not there; fewer at the end of
+    /// `bytes` at `position`, having read `ahead` if they were not there; fewer at the end of
     /// the file.
     pub fn get(&mut self, position: u64, bytes: u64, ahead: u64) -> Result<Bytes, Error> {
         if let Some(found) = self.held(position, bytes) {
@@ -80,7 +81,7 @@ impl<'a> Window<'a> {
         Ok(self.bytes.slice(..there))
     }
 
-    /// The same, where it is in the window already.
+    /// Returns `bytes` at `position` if they are in the window already.
     pub fn held(&self, position: u64, bytes: u64) -> Option<Bytes> {
         let from = usize::try_from(position.checked_sub(self.at)?).ok()?;
         let to = from.checked_add(usize::try_from(bytes).ok()?)?;
@@ -91,7 +92,7 @@ impl<'a> Window<'a> {
 /// Fewer than `bytes` at the end of the file.
 ///
 /// # Errors
-/// [`Error::NotCached`] where it may not wait and would have to.
+/// [`Error::NotCached`] if it may not wait and would have to.
 pub(crate) fn read(
     file: &dyn SegmentFile,
     position: u64,
@@ -178,12 +179,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Where the next whole frame begins at or behind `from`, whatever lies before it.
+    /// Returns where the next whole frame begins at or after `from`, whatever lies before it.
     pub fn find(&mut self, from: u64) -> Result<Option<u64>, Error> {
         self.find_frame(from, None)
     }
 
-    /// Of the segment that the file held before. Asked for where something is not as it should be.
+    /// Returns the generation of the segment that the file held before. Asked for if something is
+    /// not as it should be.
     fn previous_generation(&self) -> Result<Option<u64>, Error> {
         let header = read_header(self.file)?;
         let of_this = header.filter(|header| header.generation == self.generation);
@@ -198,7 +200,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Where a frame behind `position` would end that was begun and is not whole.
+    /// Returns where a frame after `position` would end that was begun and is not whole.
     fn begun_end(&mut self, position: u64, head: Option<&FrameHead>) -> Result<u64, Error> {
         if let Some(head) = head {
             return Ok(position + u64::from(head.padding) + head.frame_bytes());
@@ -314,8 +316,8 @@ impl<'a> Scanner<'a> {
 
 const ZEROS: [u8; 4096] = [0; 4096];
 
-/// Where the first frame may begin. The rest of a segment is zeros for the most part, and a file
-/// system that knows no holes has all of it read, so zeros are passed over a block at a time.
+/// Returns where the first frame may begin. The rest of a segment is zeros for the most part, and a
+/// file system that knows no holes has all of it read, so zeros are passed over a block at a time.
 fn find_magic(chunk: &[u8]) -> Option<usize> {
     let mut start = 0;
     while let Some(block) = chunk.get(start..(start + ZEROS.len()).min(chunk.len())) {
@@ -355,7 +357,7 @@ fn last_not_zero(chunk: &[u8]) -> Option<usize> {
     None
 }
 
-/// The header of a segment file, where it is whole.
+/// The header of a segment file, if it is whole.
 pub(crate) fn read_header(file: &dyn SegmentFile) -> Result<Option<SegmentHeader>, Error> {
     let bytes = file
         .read_at(0, SEGMENT_HEADER_BYTES as usize)

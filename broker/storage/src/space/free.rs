@@ -191,8 +191,8 @@ fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where logs start, as the segment says that is written to and stays: on a full disk, what was
-/// just moved.
+/// Returns where logs start by what the segment says that is written to and stays: on a full disk,
+/// what was just moved.
 fn said_again(facts: &[EntryHead]) -> HashMap<PartitionId, (Offset, Option<LeaderEpoch>)> {
     let starts = facts.iter().filter(|of| of.kind == EntryKind::LogStart);
     starts

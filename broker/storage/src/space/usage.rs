@@ -55,8 +55,8 @@ pub(crate) fn usage(store: &Store) -> Usage {
     }
 }
 
-/// What the files below `directory` take, so many folders deep: their blocks, as fjall allocates
-/// journals ahead.
+/// Returns the bytes that the files below `directory` take, so many folders deep: their blocks, as
+/// fjall allocates journals ahead.
 fn allocated_bytes(directory: &Path, depth: u32) -> u64 {
     const BLOCK_BYTES: u64 = 512;
     let Ok(entries) = std::fs::read_dir(directory) else {

@@ -31,7 +31,7 @@ impl Files {
         }
     }
 
-    /// `None` where the segment is gone.
+    /// `None` if the segment is gone.
     pub fn get(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
         // Opened under the lock: else two could open it, or one that is being retired.
         let mut open = self.lock();

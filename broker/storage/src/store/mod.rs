@@ -50,7 +50,7 @@ pub struct Store {
     syncing: Mutex<()>,
     poisoned: AtomicBool,
     identity: Identity,
-    /// Where the views are, on a real disk.
+    /// The folder of the views, on a real disk.
     views: Option<PathBuf>,
     /// Held for as long as the store is open.
     lock: Option<DirectoryLock>,
@@ -107,7 +107,7 @@ impl Store {
         self.lock = Some(lock);
     }
 
-    /// Where the views are, on a real disk.
+    /// Returns the folder of the views, on a real disk.
     pub(crate) fn views(&self) -> Option<&Path> {
         self.views.as_deref()
     }

@@ -16,7 +16,7 @@ use crate::limits::{PLACE_BYTES_MIN, RECENT_HEAD_ROWS_MAX, RECENT_HEADS_FOR};
 /// A segment, and where the frame before ended.
 type Behind = (SegmentId, u64);
 
-/// Where the frame begins, and its head.
+/// Position of a frame, and its head.
 type Found = (u64, Arc<FrameHead>);
 
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@
 //!
 //! - **Old bytes are told from new ones by the generation**, made up anew for each use. The header
 //!   names the generation of the use before, so that a [`Scanner`](crate::segment::scan::Scanner)
-//!   knows a frame of that one when it meets it: where it is whole, nothing was synced over it, and
+//!   knows a frame of that one when it meets it: if it is whole, nothing was synced over it, and
 //!   the search for what may lie behind damaged bytes ends there. Old bytes are therefore neither
 //!   reported as torn nor wiped.
 //! - **What was torn does not come back.** Behind the last frame of a new file there are zeros, and
@@ -23,7 +23,7 @@
 //! - **Another name keeps its bytes**: a file with a second hard link (a backup's) is unlinked.
 //! - **Its old bytes are not read again**: the page cache has none of them, and a frame that ends
 //!   inside a page is written with zeros up to the page's end. Otherwise the kernel would read that
-//!   page first, which a commit would wait for; and where it still has the file in large pieces, it
+//!   page first, which a commit would wait for; and if it still has the file in large pieces, it
 //!   counts the whole of each that a commit touches as written by this process.
 //! - Numbers are not used again: the file is renamed, which is durable before it is written to, and
 //!   a file whose header has another number was not begun.
@@ -41,8 +41,8 @@ use crate::store::Store;
 
 const ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
 
-/// What goes behind a frame that ends at `end` of a file of `capacity` that was used before: the
-/// next frame is written over it.
+/// Returns the zeros that go behind a frame that ends at `end` of a file of `capacity` that was
+/// used before: the next frame is written over them.
 pub(crate) fn rest_of_page(end: u64, capacity: u64) -> &'static [u8] {
     let rest = end.next_multiple_of(PAGE_BYTES).min(capacity) - end.min(capacity);
     ZEROS.get(..rest as usize).unwrap_or_default()
@@ -203,7 +203,7 @@ impl Store {
         Ok(())
     }
 
-    /// A spare as the file of segment `id`; `None` where none is free.
+    /// A spare as the file of segment `id`; `None` if none is free.
     pub(crate) fn reuse_file(&self, id: SegmentId, bytes: u64) -> Result<Option<Reused>, Error> {
         if bytes != self.options.segment_bytes {
             return Ok(None);

@@ -1,7 +1,7 @@
 //! The base in fjall.
 //!
 //! Facts that shape this (fjall 3.1): a write that fails poisons the database until it is reopened,
-//! so it is reopened here; a full queue of memtables stalls the writer, for ever where its workers
+//! so it is reopened here; a full queue of memtables stalls the writer, for ever if its workers
 //! have ended, so a flush does not begin then; `max_write_buffer_size` does nothing, so each
 //! keyspace caps its memtable.
 
@@ -196,7 +196,7 @@ impl Base for FjallBase {
         }
     }
 
-    /// What was written before a failure is kept as well: segments that it stands for can go, and
+    /// Keeps what was written before a failure as well: segments that it stands for can go, and
     /// with them a full disk has room for the write that failed.
     fn sync(&self) -> Result<(), Error> {
         self.ensure_open()?;

@@ -20,7 +20,7 @@ use crate::limits;
 #[derive(Debug, Default)]
 pub struct Layer {
     pub log: BTreeMap<LogKey, Option<LogValue>>,
-    /// By the key as the base has it.
+    /// Changes by the key as the base has it.
     pub caller: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     caller_bytes: usize,
 }
@@ -60,7 +60,7 @@ impl Layer {
         }
     }
 
-    /// As the base takes them.
+    /// Returns the changes as the base takes them.
     pub fn changes(&self) -> Vec<Change> {
         let log = self.log.iter().map(|(key, value)| Change {
             space: Space::Log,
@@ -191,7 +191,7 @@ impl Layers {
     }
 }
 
-/// Where the layers are: behind a lock that is taken for each look, or held already.
+/// A holder of layers: a lock that is taken for each look, or one that is held already.
 pub trait HasLayers {
     fn with_layers<T>(&self, look: impl FnOnce(&Layers) -> T) -> T;
 }

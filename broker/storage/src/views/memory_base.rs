@@ -11,14 +11,14 @@ use crate::error::Error;
 
 type Map = BTreeMap<(Space, Vec<u8>), Vec<u8>>;
 
-/// So many flushes a power cut may undo at most.
+/// Flushes that a power cut may undo at most.
 const UNDONE_MAX: usize = 4;
 
 /// Clones share the map.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryBase {
     map: Arc<Mutex<Map>>,
-    /// What it was before each of the last flushes.
+    /// The map before each of the last flushes.
     before: Arc<Mutex<VecDeque<Map>>>,
     failing: Arc<AtomicBool>,
     fuse: Fuse,

@@ -27,8 +27,8 @@ pub enum Table {
     Slices = 2,
     Bounds = 3,
     Segments = 4,
-    /// It was 5 before the value began with versions: what reads the one does not find the other,
-    /// and makes the views anew.
+    /// The number was 5 before the value began with versions: what reads the one does not find the
+    /// other, and makes the views anew.
     Applied = 6,
 }
 

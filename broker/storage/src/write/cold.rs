@@ -20,7 +20,7 @@ use crate::ids::{Sequence, new_generation};
 use crate::limits;
 use crate::store::{Store, spares};
 
-/// Of one frame, before it is written.
+/// The parts of one frame, before it is written.
 #[derive(Debug, Default)]
 struct Gathered {
     heads: Vec<EntryHead>,
@@ -42,7 +42,7 @@ pub(crate) struct Writing<'a> {
     gathered: Gathered,
     is_cut: bool,
     runs: Vec<FooterRun>,
-    /// Of a file that was used before, which is written over page by page.
+    /// Bytes of the file if it was used before, and is written over page by page.
     recycled_bytes: Option<u64>,
 }
 
