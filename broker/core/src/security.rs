@@ -6,6 +6,8 @@
 use alloc::borrow::Cow;
 use core::fmt;
 
+use sedge_protocol::ErrorCode;
+
 /// The identity of a client (`KafkaPrincipal` of type `User`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal(Cow<'static, str>);
@@ -75,6 +77,23 @@ impl Resource {
             ],
         }
     }
+
+    /// Returns the code that tells a client that it may not do something on such a resource.
+    #[must_use]
+    pub const fn refusal(self) -> ErrorCode {
+        match self {
+            Self::Topic => ErrorCode::TopicAuthorizationFailed,
+            Self::Group => ErrorCode::GroupAuthorizationFailed,
+            Self::Cluster => ErrorCode::ClusterAuthorizationFailed,
+        }
+    }
+}
+
+/// Returns whether the principal may do `operation` on the resource called `name`. As long as there
+/// are no access rules, each principal may do what the kind of resource has.
+#[must_use]
+pub fn is_allowed(_: &Principal, operation: Operation, resource: Resource, _name: &str) -> bool {
+    resource.operations().contains(&operation)
 }
 
 /// `authorized_operations` of a client that did not ask for them.
@@ -99,6 +118,19 @@ mod tests {
     #[test]
     fn a_client_without_a_name_is_kafka_s_anonymous() {
         assert_eq!(Principal::ANONYMOUS.to_string(), "User:ANONYMOUS");
+    }
+
+    #[test]
+    fn each_client_may_do_what_the_kind_of_resource_has() {
+        let check = |operation, resource, expected| {
+            let allowed = is_allowed(&Principal::ANONYMOUS, operation, resource, "any");
+            assert_eq!(allowed, expected, "{operation:?} on {resource:?}");
+        };
+        check(Operation::Write, Resource::Topic, true);
+        check(Operation::Write, Resource::Group, false);
+        check(Operation::Read, Resource::Group, true);
+        check(Operation::Read, Resource::Cluster, false);
+        check(Operation::IdempotentWrite, Resource::Cluster, true);
     }
 
     #[test]

@@ -127,22 +127,13 @@ impl Broker {
         }
     }
 
-    pub fn auto_creates_topics(&self) -> bool {
-        self.log.metadata.load().defaults().auto_creates_topics()
-    }
-
-    pub fn default_partitions(&self) -> i32 {
-        self.log.metadata.load().defaults().num_partitions()
-    }
-
     /// Creates a topic that a client named, with the broker's defaults.
     ///
     /// # Errors
     /// The name is not valid, or the disk is full.
     pub async fn auto_create(&self, name: &str) -> Result<(), Refusal> {
-        let created = self
-            .create_topic(name, self.default_partitions(), Vec::new())
-            .await;
+        let partitions = self.log.metadata.load().defaults().num_partitions();
+        let created = self.create_topic(name, partitions, Vec::new()).await;
         if created.is_ok() {
             info!(target: "sedge::metadata", "topic {name} created because a client asked for it");
         }

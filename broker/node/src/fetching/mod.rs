@@ -4,10 +4,8 @@
 
 use std::sync::Arc;
 
-use sedge_storage::LogStore;
-
 use crate::disk_work::DiskWork;
-use crate::log::purgatory::Parking;
+use crate::log::Log;
 use crate::net::memory::Pool;
 
 pub mod plan;
@@ -20,9 +18,8 @@ mod tests;
 /// Where records are read from, and what reading them may take.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
-    pub store: &'a Arc<dyn LogStore>,
+    pub log: &'a Log,
     pub disk_work: &'a DiskWork,
-    pub parking: &'a Arc<Parking>,
     /// Of the small batches that an answer holds in memory.
     pub memory: &'a Arc<Pool>,
 }

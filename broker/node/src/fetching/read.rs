@@ -119,7 +119,7 @@ impl Read {
 /// Reads what there is: at once if it is in memory, which two hand-offs to another thread would
 /// take longer than; otherwise off the executor, for it has to come from flash.
 pub async fn read(source: &Source<'_>, targets: Vec<Target>, limits: Limits) -> Vec<Read> {
-    let store = Arc::clone(source.store);
+    let store = Arc::clone(&source.log.store);
     let has_data = |target: &&Target| target.has_data(limits.isolation);
     let with_data = targets.iter().filter(has_data).count();
     if with_data <= FETCH_PARTITIONS_AT_ONCE

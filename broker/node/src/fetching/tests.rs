@@ -4,39 +4,42 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_lite::future::{block_on, poll_once};
+use sedge_core::config::BrokerDefaults;
 use sedge_core::fetch::session::{TopicKey, Wanted};
+use sedge_core::metadata::MetadataMachine;
 use sedge_protocol::ErrorCode;
-use sedge_protocol::ids::PartitionId;
+use sedge_protocol::ids::{NodeId, PartitionId};
 use sedge_protocol::records::{BatchBuilder, Compression};
-use sedge_storage::{Commit, Entry, LogStore, MemoryStore};
+use sedge_storage::{Commit, Entry, MemoryStore};
 
 use super::Source;
 use super::plan::{Target, targets};
 use super::read::{Isolation, Read};
 use super::wait::{Fetched, Wish, fetch};
+use crate::config::Durability;
 use crate::disk_work::DiskWork;
-use crate::log::partitions::Partitions;
-use crate::log::purgatory::Parking;
+use crate::log::Log;
+use crate::log::clock::Clock;
 use crate::net::memory::Pool;
 
-/// Bytes of a batch of [`Log::append`].
+/// Bytes of a batch of [`Fixture::append`].
 const BATCH_BYTES: usize = 1_000;
 
-struct Log {
-    store: Arc<dyn LogStore>,
-    partitions: Partitions,
+struct Fixture {
+    log: Log,
     disk_work: DiskWork,
-    parking: Arc<Parking>,
     memory: Arc<Pool>,
 }
 
-impl Log {
+impl Fixture {
     fn new() -> Self {
+        let store = Arc::new(MemoryStore::default());
+        let image = MetadataMachine::new(NodeId(0), BrokerDefaults::default());
+        let image = image.image().clone();
+        let clock = Clock::start(None, None);
         Self {
-            store: Arc::new(MemoryStore::default()),
-            partitions: Partitions::default(),
+            log: Log::new(store, image, clock, Durability::Sync, Arc::default()),
             disk_work: DiskWork::new(1),
-            parking: Arc::default(),
             memory: Pool::new(1 << 20),
         }
     }
@@ -44,7 +47,7 @@ impl Log {
     /// Appends a batch with one record, and publishes it, as the writer does.
     fn append(&self, id: u32) {
         let id = PartitionId(id);
-        let partition = self.partitions.get(&*self.store, id).unwrap();
+        let partition = self.log.partition(id).unwrap();
         let mut builder = BatchBuilder::new(Compression::None);
         let overhead = 61 + 9;
         builder.push(1, None, Some(&vec![7; BATCH_BYTES - overhead]), &[]);
@@ -59,27 +62,23 @@ impl Log {
             }],
             ..Commit::default()
         };
-        self.store.append(commit).unwrap();
+        self.log.store.append(commit).unwrap();
         partition.publish_high_watermark(next);
-        self.parking.wake(id, BATCH_BYTES);
+        self.log.appended(&partition, BATCH_BYTES);
     }
 
     /// Partition 9 is not there.
     fn targets(&self, wanted: &[Wanted]) -> Vec<Target> {
         targets(wanted, |wanted| match wanted.partition {
             9 => Err(ErrorCode::UnknownTopicOrPartition),
-            index => Ok(self
-                .partitions
-                .get(&*self.store, PartitionId(index as u32))
-                .unwrap()),
+            index => Ok(self.log.partition(PartitionId(index as u32)).unwrap()),
         })
     }
 
     async fn fetch(&self, wish: Wish, wanted: &[Wanted]) -> Fetched {
         let source = Source {
-            store: &self.store,
+            log: &self.log,
             disk_work: &self.disk_work,
-            parking: &self.parking,
             memory: &self.memory,
         };
         fetch(&source, wish, || self.targets(wanted)).await
@@ -116,7 +115,7 @@ fn batches(fetched: &Fetched) -> Vec<usize> {
 
 #[test]
 fn only_the_first_batch_of_all_partitions_breaks_the_limits() {
-    let log = Log::new();
+    let log = Fixture::new();
     for partition in [1, 1, 2, 2] {
         log.append(partition);
     }
@@ -135,7 +134,7 @@ fn only_the_first_batch_of_all_partitions_breaks_the_limits() {
 
 #[test]
 fn an_offset_that_is_not_there_is_an_error_of_its_partition_alone() {
-    let log = Log::new();
+    let log = Fixture::new();
     log.append(1);
     let all = [wanted(1, 2), wanted(1, -1), wanted(9, 0), wanted(1, 0)];
     let fetched = block_on(log.fetch(wish(1, 1 << 20, LONG), &all));
@@ -155,7 +154,7 @@ fn an_offset_that_is_not_there_is_an_error_of_its_partition_alone() {
 #[test]
 fn a_fetch_waits_for_what_it_wants_and_sees_what_came_while_it_parked() {
     block_on(async {
-        let log = Log::new();
+        let log = Fixture::new();
         log.append(1);
         let all = [wanted(1, 0), wanted(2, 0)];
         let mut waiting = Box::pin(log.fetch(wish(2 * BATCH_BYTES, 1 << 20, LONG), &all));
@@ -165,7 +164,10 @@ fn a_fetch_waits_for_what_it_wants_and_sees_what_came_while_it_parked() {
         log.append(2);
         assert_eq!(batches(&waiting.await), [1, 1]);
         // Each look may miss what comes behind it: the next one is at once.
-        let (log, grown) = (Arc::new(Log::new()), Arc::new(std::sync::Barrier::new(2)));
+        let (log, grown) = (
+            Arc::new(Fixture::new()),
+            Arc::new(std::sync::Barrier::new(2)),
+        );
         let writer = {
             let (log, grown) = (Arc::clone(&log), Arc::clone(&grown));
             std::thread::spawn(move || {
@@ -188,7 +190,7 @@ fn a_fetch_waits_for_what_it_wants_and_sees_what_came_while_it_parked() {
 
 #[test]
 fn what_never_fits_is_not_waited_for() {
-    let log = Log::new();
+    let log = Fixture::new();
     log.append(1);
     log.append(1);
     let wish = wish(10 * BATCH_BYTES, 2 * BATCH_BYTES, LONG);
@@ -198,7 +200,7 @@ fn what_never_fits_is_not_waited_for() {
 
 #[test]
 fn a_fetch_with_too_little_is_answered_at_its_deadline() {
-    let log = Log::new();
+    let log = Fixture::new();
     log.append(1);
     let wish = wish(1 << 20, 2 << 20, Duration::from_millis(20));
     let fetched = block_on(log.fetch(wish, &[wanted(1, 0)]));

@@ -67,5 +67,5 @@ fn park(source: &Source<'_>, reads: &[Read], bytes_wanted: usize) -> Option<Park
         .iter()
         .filter_map(|read| Some(read.partition.as_ref()?.id))
         .collect();
-    source.parking.park(watched, bytes_wanted as u64)
+    source.log.parking.park(watched, bytes_wanted as u64)
 }

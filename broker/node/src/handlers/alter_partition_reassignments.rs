@@ -1,7 +1,7 @@
 //! AlterPartitionReassignments (key 45, KIP-455): to this broker a partition is reassigned at once,
 //! and there is no other.
 
-use sedge_core::metadata::Image;
+use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequestData, ReassignableTopic,
@@ -11,28 +11,32 @@ use sedge_protocol::kafka::generated::alter_partition_reassignments_response::{
     ReassignableTopicResponse,
 };
 
-use super::{Refusal, Request};
+use super::{Refusal, Request, Topics};
 
 pub async fn handle(
     request: &Request,
     message: AlterPartitionReassignmentsRequestData,
 ) -> AlterPartitionReassignmentsResponseData {
-    let image = request.broker.log.metadata.load();
-    let node = request.broker.node_id.get();
+    let response = AlterPartitionReassignmentsResponseData::default();
+    let topics = match request.cluster(Operation::Alter) {
+        Ok(cluster) => cluster.topics(),
+        Err(error) => return response.with_error_code(error.code()),
+    };
+    let node = request.node_id();
     let responses = message
         .topics
         .into_iter()
-        .map(|topic| reassign(&image, node, topic));
-    AlterPartitionReassignmentsResponseData::default()
+        .map(|topic| reassign(&topics, node, topic));
+    response
         .with_allow_replication_factor_change(message.allow_replication_factor_change)
         .with_responses(responses.collect())
 }
 
-fn reassign(image: &Image, node: i32, topic: ReassignableTopic) -> ReassignableTopicResponse {
+fn reassign(topics: &Topics, node: i32, topic: ReassignableTopic) -> ReassignableTopicResponse {
     let partitions = topic.partitions.into_iter().map(|partition| {
         let index = partition.partition_index;
         let response = ReassignablePartitionResponse::default().with_partition_index(index);
-        let outcome = super::check_partition(image, topic.name.as_str(), index)
+        let outcome = super::check_partition(topics, topic.name.as_str(), index)
             .and_then(|()| check(node, partition.replicas.as_deref()));
         match outcome {
             Ok(()) => response,

@@ -2,7 +2,6 @@
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::api::{APIS, Api};
-use sedge_protocol::frame;
 use sedge_protocol::kafka::generated::ApiKey;
 use sedge_protocol::kafka::generated::api_versions_request::ApiVersionsRequestData;
 use sedge_protocol::kafka::generated::api_versions_response::{
@@ -10,7 +9,7 @@ use sedge_protocol::kafka::generated::api_versions_response::{
 };
 
 use super::Request;
-use crate::net::service::{Answer, Answered, ClientSoftware, Disconnect, Reply};
+use crate::net::service::{Answer, ClientSoftware, Disconnect};
 use crate::net::unsupported::shortened;
 
 pub async fn handle(request: &Request, message: ApiVersionsRequestData) -> ApiVersionsResponseData {
@@ -19,8 +18,7 @@ pub async fn handle(request: &Request, message: ApiVersionsRequestData) -> ApiVe
         &message.client_software_version,
     );
     if !name.as_str().is_empty() {
-        // What it said first counts.
-        let _ = request.session.client.set(ClientSoftware {
+        request.introduce(ClientSoftware {
             name: shortened(name.as_str()),
             version: shortened(version.as_str()),
         });
@@ -42,15 +40,9 @@ pub fn refuse(request: &Request) -> Result<Answer, Disconnect> {
     let response = ApiVersionsResponseData::default()
         .with_error_code(ErrorCode::UnsupportedVersion.code())
         .with_api_keys(own);
-    let frame = frame::encode_response(
-        ApiKey::ApiVersions,
-        0,
-        request.header.correlation_id,
-        |buffer| response.write(buffer, 0),
-    )
-    .map_err(|error| request.malformed(error))?;
-    request.answered();
-    Ok(Answer::Now(Answered::from(Reply::from(vec![frame.into()]))))
+    request
+        .encode_as(0, |buffer, version| response.write(buffer, version))
+        .map(Answer::Now)
 }
 
 fn entry(api: Api) -> ApiVersion {

@@ -1,20 +1,32 @@
-//! The table of requests: a row an API, with its handler and the rule by which a request starts.
+//! The table of requests: a row an API. From a row come its rule, its decoding, its needs, the call
+//! of its handler, the throttle time and the encoding of its answer.
 //!
 //! **Invariant:** the rows are those of [`sedge_protocol::api::APIS`], so what is advertised has a
 //! handler and a rule (the assertion at the end of this file).
 
+use sedge_core::security::{Operation, Resource};
 use sedge_protocol::Bytes;
+#[cfg(test)]
+use sedge_protocol::BytesMut;
 use sedge_protocol::api::APIS;
 use sedge_protocol::frame;
 use sedge_protocol::kafka::generated::{self as messages, ApiKey};
 
-use super::Request;
-use crate::net::service::{Answer, Answered, Disconnect, Estimate, Rule, Start};
+use super::request::{Need, Request};
+use crate::net::service::{Answer, Disconnect, Estimate, Rule, Start};
 
-/// `KEY: START, FORM MODULE(MESSAGE MODULE::MESSAGE)`. The form `now` is a handler that gives the
-/// response; `later` one that gives an [`Answer`].
+/// `KEY: START, FORM HANDLER(MESSAGE MODULE::MESSAGE), ESTIMATE, [NEEDS];`
+///
+/// - START: [`Start`].
+/// - FORM: the handler of a `now` has `handle`, which gives the response. That of a `later` has
+///   `start`, which runs in the order of the requests, and `finish`, which gives the response, if
+///   there is one. `around` is the same, but the response is encoded around batches.
+/// - ESTIMATE: [`Estimate`].
+/// - NEEDS: what the handler does on what, as `Resource Operation`.
 macro_rules! apis {
-    ($($key:ident: $start:ident, $form:ident $handler:ident($module:ident::$message:ident);)*) => {
+    ($($key:ident: $start:ident,
+        $form:ident $handler:ident($module:ident::$message:ident),
+        $estimate:ident, [$($resource:ident $operation:ident),*];)*) => {
         const ROWS: &[ApiKey] = &[$(ApiKey::$key),*];
 
         /// Returns how requests of this kind are treated. Unknown kinds are refused in turn.
@@ -22,7 +34,7 @@ macro_rules! apis {
             match ApiKey::from_i16(api_key) {
                 $(Some(ApiKey::$key) => Rule {
                     start: Start::$start,
-                    estimate: estimate!($form),
+                    estimate: Estimate::$estimate,
                 },)*
                 _ => Rule {
                     start: Start::InTurn,
@@ -31,109 +43,175 @@ macro_rules! apis {
             }
         }
 
+        /// Returns what requests of this kind do on what.
+        pub fn needs(key: ApiKey) -> &'static [Need] {
+            match key {
+                $(ApiKey::$key => &[$((Resource::$resource, Operation::$operation)),*],)*
+                _ => &[],
+            }
+        }
+
+        /// Encodes the message of a request of this kind that sets nothing.
+        #[cfg(test)]
+        pub fn default_message(key: ApiKey, version: i16) -> Vec<u8> {
+            let mut buffer = BytesMut::new();
+            match key {
+                $(ApiKey::$key => {
+                    let message = messages::$module::$message::default();
+                    message.write(&mut buffer, version).unwrap();
+                })*
+                _ => {}
+            }
+            buffer.to_vec()
+        }
+
         /// Decodes the message, calls its handler, and encodes what that gives.
         pub async fn route(request: Request, mut body: Bytes) -> Result<Answer, Disconnect> {
             let version = request.version();
-            if request.key == ApiKey::Produce {
+            if request.key() == ApiKey::Produce {
                 frame::check_produce(&body, version).map_err(|error| request.malformed(error))?;
             }
-            match request.key {
+            match request.key() {
                 $(ApiKey::$key => {
                     let message = messages::$module::$message::read(&mut body, version)
                         .map_err(|error| request.malformed(error))?;
                     // The message has what it needs of the frame.
                     drop(body);
-                    answer!($form, request, super::$handler::handle, message)
+                    answer!($form, request, super::$handler, message)
                 })*
-                _ => Err(super::unsupported(&request.header, &request.session)),
+                _ => Err(request.malformed("it has no handler")),
             }
         }
     };
 }
 
-macro_rules! estimate {
-    (now) => {
-        Estimate::Recent
-    };
-    (later) => {
-        Estimate::Nothing
-    };
-}
-
 macro_rules! answer {
-    (now, $request:ident, $handler:path, $message:ident) => {{
-        let response = $handler(&$request, $message).await;
+    (now, $request:ident, $($handler:ident)::+, $message:ident) => {{
+        let mut response = $($handler)::+::handle(&$request, $message).await;
+        response.throttle_time_ms = $request.throttle_time_ms();
         $request
             .encode(|buffer, version| response.write(buffer, version))
-            .map(|reply| Answer::Now(Answered::from(reply)))
+            .map(Answer::Now)
     }};
-    (later, $request:ident, $handler:path, $message:ident) => {
-        $handler($request, $message).await
-    };
+    (later, $request:ident, $($handler:ident)::+, $message:ident) => {{
+        let pending = $($handler)::+::start(&$request, $message).await?;
+        Ok(Answer::Later(Box::pin(async move {
+            let Some(mut response) = $($handler)::+::finish(&$request, pending).await? else {
+                return Ok($request.without_reply());
+            };
+            response.throttle_time_ms = $request.throttle_time_ms();
+            $request.encode(|buffer, version| response.write(buffer, version))
+        })))
+    }};
+    (around, $request:ident, $($handler:ident)::+, $message:ident) => {{
+        let pending = $($handler)::+::start(&$request, $message).await?;
+        Ok(Answer::Later(Box::pin(async move {
+            let (mut response, chunks, memory) =
+                $($handler)::+::finish(&$request, pending).await?;
+            response.throttle_time_ms = $request.throttle_time_ms();
+            $request.encode_around(&response, &chunks, memory)
+        })))
+    }};
 }
 
 // Produce alone is pipelined: produces that wait for their flush share it. Everything else sees
 // what the requests before it on its connection did, as with Apache Kafka.
 apis! {
-    Produce: Pipelined, later produce(produce_request::ProduceRequestData);
-    Fetch: InTurn, later fetch(fetch_request::FetchRequestData);
-    ListOffsets: InTurn, now list_offsets(list_offsets_request::ListOffsetsRequestData);
-    Metadata: InTurn, now metadata(metadata_request::MetadataRequestData);
-    OffsetCommit: InTurn, later offset_commit(offset_commit_request::OffsetCommitRequestData);
-    OffsetFetch: InTurn, now offset_fetch(offset_fetch_request::OffsetFetchRequestData);
+    Produce: Pipelined, later produce(produce_request::ProduceRequestData),
+        Nothing, [Topic Write];
+    Fetch: InTurn, around fetch(fetch_request::FetchRequestData),
+        Nothing, [Topic Read];
+    ListOffsets: InTurn, now list_offsets(list_offsets_request::ListOffsetsRequestData),
+        Recent, [Topic Describe];
+    Metadata: InTurn, now metadata(metadata_request::MetadataRequestData),
+        Recent, [Topic Describe, Topic Create];
+    OffsetCommit: InTurn, later offset_commit(offset_commit_request::OffsetCommitRequestData),
+        Nothing, [Group Read, Topic Read];
+    OffsetFetch: InTurn, now offset_fetch(offset_fetch_request::OffsetFetchRequestData),
+        Recent, [Group Describe, Topic Describe];
     FindCoordinator: InTurn,
-        now find_coordinator(find_coordinator_request::FindCoordinatorRequestData);
-    JoinGroup: InTurn, later join_group(join_group_request::JoinGroupRequestData);
-    Heartbeat: InTurn, now heartbeat(heartbeat_request::HeartbeatRequestData);
-    LeaveGroup: InTurn, now leave_group(leave_group_request::LeaveGroupRequestData);
-    SyncGroup: InTurn, later sync_group(sync_group_request::SyncGroupRequestData);
-    DescribeGroups: InTurn, now describe_groups(describe_groups_request::DescribeGroupsRequestData);
-    ListGroups: InTurn, now list_groups(list_groups_request::ListGroupsRequestData);
-    ApiVersions: InTurn, now api_versions(api_versions_request::ApiVersionsRequestData);
-    CreateTopics: InTurn, now create_topics(create_topics_request::CreateTopicsRequestData);
-    DeleteTopics: InTurn, now delete_topics(delete_topics_request::DeleteTopicsRequestData);
-    DeleteRecords: InTurn, now delete_records(delete_records_request::DeleteRecordsRequestData);
+        now find_coordinator(find_coordinator_request::FindCoordinatorRequestData),
+        Recent, [Group Describe];
+    JoinGroup: InTurn, later join_group(join_group_request::JoinGroupRequestData),
+        Nothing, [Group Read];
+    Heartbeat: InTurn, now heartbeat(heartbeat_request::HeartbeatRequestData),
+        Recent, [Group Read];
+    LeaveGroup: InTurn, now leave_group(leave_group_request::LeaveGroupRequestData),
+        Recent, [Group Read];
+    SyncGroup: InTurn, later sync_group(sync_group_request::SyncGroupRequestData),
+        Nothing, [Group Read];
+    DescribeGroups: InTurn, now describe_groups(describe_groups_request::DescribeGroupsRequestData),
+        Recent, [Group Describe];
+    ListGroups: InTurn, now list_groups(list_groups_request::ListGroupsRequestData),
+        Recent, [Group Describe];
+    ApiVersions: InTurn, now api_versions(api_versions_request::ApiVersionsRequestData),
+        Recent, [];
+    CreateTopics: InTurn, now create_topics(create_topics_request::CreateTopicsRequestData),
+        Recent, [Topic Create];
+    DeleteTopics: InTurn, now delete_topics(delete_topics_request::DeleteTopicsRequestData),
+        Recent, [Topic Delete];
+    DeleteRecords: InTurn, now delete_records(delete_records_request::DeleteRecordsRequestData),
+        Recent, [Topic Delete];
     InitProducerId: InTurn,
-        now init_producer_id(init_producer_id_request::InitProducerIdRequestData);
+        now init_producer_id(init_producer_id_request::InitProducerIdRequestData),
+        Recent, [Cluster IdempotentWrite];
     OffsetForLeaderEpoch: InTurn,
         now offset_for_leader_epoch(
             offset_for_leader_epoch_request::OffsetForLeaderEpochRequestData
-        );
-    DescribeAcls: InTurn, now describe_acls(describe_acls_request::DescribeAclsRequestData);
-    CreateAcls: InTurn, now create_acls(create_acls_request::CreateAclsRequestData);
-    DeleteAcls: InTurn, now delete_acls(delete_acls_request::DeleteAclsRequestData);
+        ),
+        Recent, [Topic Describe];
+    DescribeAcls: InTurn, now describe_acls(describe_acls_request::DescribeAclsRequestData),
+        Recent, [];
+    CreateAcls: InTurn, now create_acls(create_acls_request::CreateAclsRequestData),
+        Recent, [];
+    DeleteAcls: InTurn, now delete_acls(delete_acls_request::DeleteAclsRequestData),
+        Recent, [];
     DescribeConfigs: InTurn,
-        now describe_configs(describe_configs_request::DescribeConfigsRequestData);
-    AlterConfigs: InTurn, now alter_configs(alter_configs_request::AlterConfigsRequestData);
+        now describe_configs(describe_configs_request::DescribeConfigsRequestData),
+        Recent, [Topic DescribeConfigs, Cluster DescribeConfigs, Group DescribeConfigs];
+    AlterConfigs: InTurn, now alter_configs(alter_configs_request::AlterConfigsRequestData),
+        Recent, [Topic AlterConfigs, Cluster AlterConfigs];
     DescribeLogDirs: InTurn,
-        now describe_log_dirs(describe_log_dirs_request::DescribeLogDirsRequestData);
+        now describe_log_dirs(describe_log_dirs_request::DescribeLogDirsRequestData),
+        Recent, [Cluster Describe];
     CreatePartitions: InTurn,
-        now create_partitions(create_partitions_request::CreatePartitionsRequestData);
-    DeleteGroups: InTurn, now delete_groups(delete_groups_request::DeleteGroupsRequestData);
-    ElectLeaders: InTurn, now elect_leaders(elect_leaders_request::ElectLeadersRequestData);
+        now create_partitions(create_partitions_request::CreatePartitionsRequestData),
+        Recent, [Topic Alter];
+    DeleteGroups: InTurn, now delete_groups(delete_groups_request::DeleteGroupsRequestData),
+        Recent, [Group Delete];
+    ElectLeaders: InTurn, now elect_leaders(elect_leaders_request::ElectLeadersRequestData),
+        Recent, [Cluster Alter];
     IncrementalAlterConfigs: InTurn,
         now incremental_alter_configs(
             incremental_alter_configs_request::IncrementalAlterConfigsRequestData
-        );
+        ),
+        Recent, [Topic AlterConfigs, Cluster AlterConfigs];
     AlterPartitionReassignments: InTurn,
         now alter_partition_reassignments(
             alter_partition_reassignments_request::AlterPartitionReassignmentsRequestData
-        );
+        ),
+        Recent, [Cluster Alter];
     ListPartitionReassignments: InTurn,
         now list_partition_reassignments(
             list_partition_reassignments_request::ListPartitionReassignmentsRequestData
-        );
-    OffsetDelete: InTurn, now offset_delete(offset_delete_request::OffsetDeleteRequestData);
+        ),
+        Recent, [];
+    OffsetDelete: InTurn, now offset_delete(offset_delete_request::OffsetDeleteRequestData),
+        Recent, [Group Delete, Topic Read];
     DescribeClientQuotas: InTurn,
-        now describe_client_quotas(describe_client_quotas_request::DescribeClientQuotasRequestData);
+        now describe_client_quotas(describe_client_quotas_request::DescribeClientQuotasRequestData),
+        Recent, [];
     DescribeCluster: InTurn,
-        now describe_cluster(describe_cluster_request::DescribeClusterRequestData);
+        now describe_cluster(describe_cluster_request::DescribeClusterRequestData),
+        Recent, [];
     ListConfigResources: InTurn,
-        now list_config_resources(list_config_resources_request::ListConfigResourcesRequestData);
+        now list_config_resources(list_config_resources_request::ListConfigResourcesRequestData),
+        Recent, [Cluster DescribeConfigs];
     DescribeTopicPartitions: InTurn,
         now describe_topic_partitions(
             describe_topic_partitions_request::DescribeTopicPartitionsRequestData
-        );
+        ),
+        Recent, [Topic Describe];
 }
 
 const _: () = {

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sedge_core::config::{BrokerDefaults, ConfigError, FILTER_KEY, Resource, filter_names};
-use sedge_core::metadata::{Command, Image, Topic};
+use sedge_core::metadata::{Command, Topic};
+use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 
-use super::{Refusal, Request};
+use super::request::Cluster;
+use super::{Refusal, Request, Topics};
 
 /// `ConfigResource.Type` on the wire.
 pub const TOPIC: i8 = 2;
@@ -20,11 +22,11 @@ pub const WITHOUT_CONFIGS: [i8; 3] = [8, 16, 32];
 
 /// What configurations belong to.
 pub enum Owner {
-    Topic(Arc<Topic>),
+    Topic(Topics, Arc<Topic>),
     /// This broker by its number.
-    ThisBroker,
+    ThisBroker(Cluster),
     /// All brokers: the empty name.
-    AllBrokers,
+    AllBrokers(Cluster),
 }
 
 impl From<ConfigError> for Refusal {
@@ -34,27 +36,36 @@ impl From<ConfigError> for Refusal {
 }
 
 impl Owner {
-    /// The resource of a request.
+    /// Returns the resource of a request, for `operation`.
     pub fn find(
         request: &Request,
-        image: &Image,
+        operation: Operation,
         resource_type: i8,
         name: &str,
     ) -> Result<Self, Refusal> {
+        let cluster = || {
+            let cluster = request.cluster(operation);
+            cluster.map_err(|code| Refusal::new(code, "Cluster authorization failed."))
+        };
         match resource_type {
-            TOPIC => image.topic(name).cloned().map(Self::Topic).ok_or_else(|| {
-                Refusal::new(
-                    ErrorCode::UnknownTopicOrPartition,
-                    format!("The topic '{name}' does not exist."),
-                )
-            }),
-            BROKER if name.is_empty() => Ok(Self::AllBrokers),
-            BROKER if name == request.broker.node_id.to_string() => Ok(Self::ThisBroker),
+            TOPIC => {
+                let topics = request.topics(operation);
+                let found = topics.named(name).map(|topic| Arc::clone(&topic));
+                match found {
+                    Ok(topic) => Ok(Self::Topic(topics, topic)),
+                    Err(code) => Err(Refusal::new(
+                        code,
+                        format!("The topic '{name}' does not exist."),
+                    )),
+                }
+            }
+            BROKER if name.is_empty() => cluster().map(Self::AllBrokers),
+            BROKER if name == request.node_id().to_string() => cluster().map(Self::ThisBroker),
             BROKER => Err(Refusal::new(
                 ErrorCode::InvalidRequest,
                 format!(
                     "Unexpected broker id '{name}': this is broker {}.",
-                    request.broker.node_id
+                    request.node_id()
                 ),
             )),
             other => Err(Refusal::new(
@@ -68,15 +79,22 @@ impl Owner {
 
     fn resource(&self) -> Resource {
         match self {
-            Self::Topic(_) => Resource::Topic,
-            Self::ThisBroker | Self::AllBrokers => Resource::Broker,
+            Self::Topic(..) => Resource::Topic,
+            Self::ThisBroker(_) | Self::AllBrokers(_) => Resource::Broker,
         }
     }
 
-    fn overrides<'a>(&'a self, image: &'a Image) -> &'a BTreeMap<String, String> {
+    fn overrides(&self) -> &BTreeMap<String, String> {
         match self {
-            Self::Topic(topic) => &topic.overrides,
-            Self::ThisBroker | Self::AllBrokers => image.broker_overrides(),
+            Self::Topic(_, topic) => &topic.overrides,
+            Self::ThisBroker(cluster) | Self::AllBrokers(cluster) => cluster.overrides(),
+        }
+    }
+
+    fn defaults(&self) -> &BrokerDefaults {
+        match self {
+            Self::Topic(topics, _) => topics.defaults(),
+            Self::ThisBroker(cluster) | Self::AllBrokers(cluster) => cluster.defaults(),
         }
     }
 }
@@ -100,10 +118,9 @@ pub async fn alter(
     validate_only: bool,
     plan: impl FnOnce(Resource, &BTreeMap<String, String>, &BrokerDefaults) -> Result<Changes, Refusal>,
 ) -> Result<(), Refusal> {
-    let image = request.broker.log.metadata.load();
-    let owner = Owner::find(request, &image, resource_type, name)?;
-    let changes = plan(owner.resource(), owner.overrides(&image), image.defaults())?;
-    if let Owner::Topic(topic) = &owner {
+    let owner = Owner::find(request, Operation::AlterConfigs, resource_type, name)?;
+    let changes = plan(owner.resource(), owner.overrides(), owner.defaults())?;
+    if let Owner::Topic(_, topic) = &owner {
         let bound = changes.iter().find(|(name, _)| name == FILTER_KEY);
         if let Some((_, Some(filters))) = bound {
             check_filters(request, filters, topic.config.filters()).await?;
@@ -113,13 +130,13 @@ pub async fn alter(
         return Ok(());
     }
     let command = match owner {
-        Owner::Topic(topic) => Command::AlterTopicConfigs {
+        Owner::Topic(_, topic) => Command::AlterTopicConfigs {
             name: topic.name.clone(),
             changes,
         },
-        Owner::ThisBroker | Owner::AllBrokers => Command::AlterBrokerConfigs { changes },
+        Owner::ThisBroker(_) | Owner::AllBrokers(_) => Command::AlterBrokerConfigs { changes },
     };
-    super::command(request, command).await.map(|_| ())
+    request.command(command).await.map(|_| ())
 }
 
 /// Refuses to bind a topic to a filter that is not deployed: it would refuse whatever is produced.
@@ -136,12 +153,7 @@ pub async fn check_filters(
     if new.is_empty() {
         return Ok(());
     }
-    let broker = Arc::clone(&request.broker);
-    let checked = blocking::unblock(move || {
-        let names = new.iter().map(String::as_str);
-        broker.plugins.check_bound(&broker.log, names)
-    });
-    checked.await.map_err(|why| {
+    request.check_deployed(new).await.map_err(|why| {
         Refusal::new(
             ErrorCode::InvalidConfig,
             format!("Invalid value {filters} for configuration {FILTER_KEY}: {why}"),

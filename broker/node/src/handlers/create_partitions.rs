@@ -48,7 +48,7 @@ async fn grow(
     topic: CreatePartitionsTopic,
     validate_only: bool,
 ) -> Result<(), Refusal> {
-    let node = request.broker.node_id.get();
+    let node = request.node_id();
     if let Some(assignments) = &topic.assignments
         && !assignments
             .iter()
@@ -60,15 +60,11 @@ async fn grow(
         ));
     }
     let name = topic.name.to_string();
-    super::command(
-        request,
-        Command::CreatePartitions {
-            name,
-            total: topic.count,
-            assigned: topic.assignments.map(|assignments| assignments.len()),
-            validate_only,
-        },
-    )
-    .await
-    .map(|_| ())
+    let command = Command::CreatePartitions {
+        name,
+        total: topic.count,
+        assigned: topic.assignments.map(|assignments| assignments.len()),
+        validate_only,
+    };
+    request.command(command).await.map(|_| ())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sedge_core::config::{FILTER_KEY, describe_topic, plan_new_topic};
 use sedge_core::metadata::{Command, CommandReply, Topic};
+use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::create_topics_request::{
@@ -14,7 +15,7 @@ use sedge_protocol::kafka::generated::create_topics_response::{
 };
 
 use super::configs::check_filters;
-use super::{Refusal, Request, repeats};
+use super::{Refusal, Request, Topics, repeats};
 
 const BROKER_DEFAULT: i32 = -1;
 
@@ -53,15 +54,15 @@ async fn create(
     topic: CreatableTopic,
     validate_only: bool,
 ) -> Result<(Option<Arc<Topic>>, i32), Refusal> {
-    let broker = &request.broker;
-    let partitions = partition_count(request, &topic)?;
+    let topics = request.topics(Operation::Create);
+    let partitions = partition_count(request, &topics, &topic)?;
     let configs = topic.configs.iter().map(|config| {
         (
             config.name.as_str(),
             config.value.as_ref().map(KafkaString::as_str),
         )
     });
-    let configs = plan_new_topic(broker.log.metadata.load().defaults(), configs)?;
+    let configs = plan_new_topic(topics.defaults(), configs)?;
     if let Some(filters) = configs.get(FILTER_KEY) {
         check_filters(request, filters, &[]).await?;
     }
@@ -73,18 +74,24 @@ async fn create(
         configs: configs.into_iter().collect(),
         validate_only,
     };
-    let reply = super::command(request, command).await?;
+    let reply = request.command(command).await?;
     let CommandReply::Created { partitions } = reply else {
         return Err(Refusal::new(
             ErrorCode::UnknownServerError,
             "The controller gave no topic.",
         ));
     };
-    Ok((broker.log.metadata.load().topic(&name).cloned(), partitions))
+    let topics = request.topics(Operation::Create);
+    let created = topics.named(&name).ok().map(|topic| Arc::clone(&topic));
+    Ok((created, partitions))
 }
 
-fn partition_count(request: &Request, topic: &CreatableTopic) -> Result<i32, Refusal> {
-    let node = request.broker.node_id.get();
+fn partition_count(
+    request: &Request,
+    topics: &Topics,
+    topic: &CreatableTopic,
+) -> Result<i32, Refusal> {
+    let node = request.node_id();
     if topic.assignments.is_empty() {
         if !matches!(topic.replication_factor, -1 | 1) {
             return Err(Refusal::new(
@@ -96,7 +103,7 @@ fn partition_count(request: &Request, topic: &CreatableTopic) -> Result<i32, Ref
             ));
         }
         return Ok(match topic.num_partitions {
-            BROKER_DEFAULT => request.broker.default_partitions(),
+            BROKER_DEFAULT => topics.defaults().num_partitions(),
             count => count,
         });
     }
@@ -145,8 +152,8 @@ fn created(
     let Some(topic) = topic else {
         return result.with_configs(Some(Vec::new()));
     };
-    let image = request.broker.log.metadata.load();
-    let configs = describe_topic(&topic.overrides, image.defaults())
+    let topics = request.topics(Operation::Create);
+    let configs = describe_topic(&topic.overrides, topics.defaults())
         .into_iter()
         .map(|entry| {
             CreatableTopicConfigs::default()

@@ -1,6 +1,6 @@
 //! DeleteGroups (key 42): groups without members, with all that they have committed.
 
-use sedge_protocol::ErrorCode;
+use sedge_core::security::Operation;
 use sedge_protocol::kafka::generated::delete_groups_request::DeleteGroupsRequestData;
 use sedge_protocol::kafka::generated::delete_groups_response::{
     DeletableGroupResult, DeleteGroupsResponseData,
@@ -12,25 +12,28 @@ pub async fn handle(
     request: &Request,
     message: DeleteGroupsRequestData,
 ) -> DeleteGroupsResponseData {
-    let names: Vec<String> = message
-        .groups_names
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let now = request.broker.log.clock.now();
-    let (results, written) = request
-        .broker
-        .groups
-        .plan(|machine| machine.handle_delete_groups(now, &names));
-    let written: Result<(), ErrorCode> = super::written(written).await;
-    let results = message
-        .groups_names
-        .into_iter()
-        .zip(results)
-        .map(|(group_id, result)| {
+    let now = request.now();
+    // All are planned, and then waited for together.
+    let mut planned = Vec::with_capacity(message.groups_names.len());
+    for group_id in message.groups_names {
+        let group = request.group(Operation::Delete, group_id.as_str());
+        let deleted = group.map(|group| {
+            let id = group.id().to_owned();
+            group.plan(|machine| machine.handle_delete_groups(now, &[id]))
+        });
+        planned.push((group_id, deleted));
+    }
+    let mut results = Vec::with_capacity(planned.len());
+    for (group_id, deleted) in planned {
+        let result = match deleted {
+            Ok((result, written)) => written.wait().await.and(result.into_iter().collect()),
+            Err(error) => Err(error),
+        };
+        results.push(
             DeletableGroupResult::default()
                 .with_group_id(group_id)
-                .with_error_code(super::code_of(result.and(written)))
-        });
-    DeleteGroupsResponseData::default().with_results(results.collect())
+                .with_error_code(super::code_of(result)),
+        );
+    }
+    DeleteGroupsResponseData::default().with_results(results)
 }

@@ -1,5 +1,6 @@
 //! DeleteRecords (key 21): moves log starts.
 
+use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::Offset;
 use sedge_protocol::kafka::generated::delete_records_request::{
@@ -47,10 +48,8 @@ async fn delete(
         HIGH_WATERMARK => None,
         offset => Some(Offset::from_wire(offset).ok_or(ErrorCode::OffsetOutOfRange)?),
     };
-    let image = request.broker.log.metadata.load();
-    let found = image
-        .topic(topic)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let topics = request.topics(Operation::Delete);
+    let found = topics.named(topic)?;
     if found.is_internal {
         // As Kafka.
         return Err(ErrorCode::InvalidTopicException);
@@ -59,12 +58,5 @@ async fn delete(
         // Kafka: only topics whose cleanup.policy has delete.
         return Err(ErrorCode::PolicyViolation);
     }
-    let id = found
-        .partition(wanted.partition_index)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    match request.broker.writer.delete_records(id, before).await {
-        Ok(Ok(log_start)) => Ok(log_start),
-        Ok(Err(error)) => Err(error.code),
-        Err(_) => Err(ErrorCode::NotLeaderOrFollower),
-    }
+    found.delete_records(wanted.partition_index, before).await
 }

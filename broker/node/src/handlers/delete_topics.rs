@@ -1,6 +1,7 @@
 //! DeleteTopics (key 20): the records are gone with the reply.
 
 use sedge_core::metadata::{Command, CommandReply, TopicName};
+use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::delete_topics_request::{
     DeleteTopicState, DeleteTopicsRequestData,
@@ -11,7 +12,6 @@ use sedge_protocol::kafka::generated::delete_topics_response::{
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 
 use super::{Refusal, Request, repeats};
-use crate::coordinator;
 
 /// TOPIC_DELETION_DISABLED came with it.
 const FIRST_VERSION_WITH_DELETION_DISABLED: i16 = 3;
@@ -20,7 +20,7 @@ pub async fn handle(
     request: &Request,
     message: DeleteTopicsRequestData,
 ) -> DeleteTopicsResponseData {
-    let image = request.broker.log.metadata.load();
+    let topics = request.topics(Operation::Delete);
     let by_name = message
         .topic_names
         .into_iter()
@@ -29,12 +29,12 @@ pub async fn handle(
     // A topic that is named by its name and by its id is named twice.
     let topic = |wanted: &DeleteTopicState| {
         let topic = match &wanted.name {
-            Some(name) => image.topic(name.as_str()),
-            None => image.topic_by_id(wanted.topic_id),
+            Some(name) => topics.named(name.as_str()),
+            None => topics.by_id(wanted.topic_id),
         };
         match topic {
-            Some(topic) => (None, topic.id),
-            None => (wanted.name.clone(), wanted.topic_id),
+            Ok(topic) => (None, topic.id),
+            Err(_) => (wanted.name.clone(), wanted.topic_id),
         }
     };
     let named = repeats::part(wanted, topic);
@@ -68,10 +68,7 @@ async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicRe
     let result = result(&wanted);
     let topic = match (&wanted.name, wanted.topic_id) {
         _ if !request
-            .broker
-            .log
-            .metadata
-            .load()
+            .topics(Operation::Delete)
             .defaults()
             .deletes_topics() =>
         {
@@ -85,16 +82,13 @@ async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicRe
         )),
     };
     let outcome = match topic {
-        Ok(topic) => super::command(request, Command::DeleteTopic { topic }).await,
+        Ok(topic) => request.command(Command::DeleteTopic { topic }).await,
         Err(refusal) => Err(refusal),
     };
     match outcome {
-        Ok(CommandReply::Deleted { name, id, .. }) => {
-            coordinator::forget_deleted_topics(&request.broker.groups, &request.broker.log);
-            result
-                .with_name(Some(KafkaString::from(name)))
-                .with_topic_id(id)
-        }
+        Ok(CommandReply::Deleted { name, id, .. }) => result
+            .with_name(Some(KafkaString::from(name)))
+            .with_topic_id(id),
         Ok(_) => result.with_error_code(ErrorCode::UnknownServerError.code()),
         Err(refusal) => refused(result, refusal),
     }

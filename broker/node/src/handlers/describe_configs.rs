@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use sedge_core::config::{ConfigType, Described, Source, describe_broker, describe_topic};
-use sedge_core::metadata::{Image, Topic};
+use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::describe_configs_request::{
@@ -16,6 +16,7 @@ use sedge_protocol::kafka::generated::describe_configs_response::{
 };
 
 use super::configs::{Owner, WITHOUT_CONFIGS};
+use super::request::Topic;
 use super::{Refusal, Request, link_state};
 use crate::plugins::FILTER_STATE_KEY;
 
@@ -23,7 +24,6 @@ pub async fn handle(
     request: &Request,
     message: DescribeConfigsRequestData,
 ) -> DescribeConfigsResponseData {
-    let image = request.broker.log.metadata.load();
     let results = message
         .resources
         .iter()
@@ -32,15 +32,14 @@ pub async fn handle(
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());
             if resource.resource_type == link_state::GROUP
-                && let Some(entries) =
-                    link_state::describe(request, resource.resource_name.as_str())
+                && let Some(entries) = describe_link(request, resource.resource_name.as_str())
             {
                 return result.with_configs(entries);
             }
             if WITHOUT_CONFIGS.contains(&resource.resource_type) {
                 return result;
             }
-            match describe(request, &image, resource) {
+            match describe(request, resource) {
                 Ok(entries) => result
                     .with_error_code(ErrorCode::None.code())
                     .with_configs(entries.map(|entry| show(entry, &message)).collect()),
@@ -55,19 +54,22 @@ pub async fn handle(
 
 fn describe(
     request: &Request,
-    image: &Image,
     resource: &DescribeConfigsResource,
 ) -> Result<impl Iterator<Item = Described>, Refusal> {
     let name = resource.resource_name.as_str();
-    let entries = match Owner::find(request, image, resource.resource_type, name)? {
-        Owner::Topic(topic) => {
-            let mut entries = describe_topic(&topic.overrides, image.defaults());
-            entries.extend(filter_state(request, &topic));
+    let operation = Operation::DescribeConfigs;
+    let entries = match Owner::find(request, operation, resource.resource_type, name)? {
+        Owner::Topic(topics, _) => {
+            let topic = topics.named(name).map_err(|code| Refusal::new(code, ""))?;
+            let mut entries = describe_topic(&topic.overrides, topics.defaults());
+            entries.extend(filter_state(topic));
             entries
         }
-        Owner::ThisBroker => describe_broker(image.defaults(), Source::DynamicDefaultBroker),
-        Owner::AllBrokers => {
-            let mut entries = describe_broker(image.defaults(), Source::DynamicDefaultBroker);
+        Owner::ThisBroker(cluster) => {
+            describe_broker(cluster.defaults(), Source::DynamicDefaultBroker)
+        }
+        Owner::AllBrokers(cluster) => {
+            let mut entries = describe_broker(cluster.defaults(), Source::DynamicDefaultBroker);
             // Kafka: for all brokers only what was set while they ran.
             entries.retain(|entry| entry.source == Source::DynamicDefaultBroker);
             entries
@@ -84,9 +86,15 @@ fn describe(
     }))
 }
 
+/// Describes the link whose group this is, if it is one that the client may describe.
+fn describe_link(request: &Request, group: &str) -> Option<Vec<DescribeConfigsResourceResult>> {
+    let group = request.group(Operation::DescribeConfigs, group).ok()?;
+    link_state::describe(request.metrics(), group.id())
+}
+
 /// How it stands with a topic's filters, as a key that can be read alone.
-fn filter_state(request: &Request, topic: &Topic) -> Option<Described> {
-    let state = request.broker.plugins.described(topic)?;
+fn filter_state(topic: Topic<'_>) -> Option<Described> {
+    let state = topic.filter_state()?;
     Some(Described {
         name: FILTER_STATE_KEY.to_owned(),
         value: Some(state),

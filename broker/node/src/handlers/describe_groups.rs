@@ -1,7 +1,7 @@
 //! DescribeGroups (key 15): state, members and assignments.
 
 use sedge_core::groups::GroupDescription;
-use sedge_core::security::{OPERATIONS_NOT_ASKED, Resource, authorized_operations};
+use sedge_core::security::{OPERATIONS_NOT_ASKED, Operation, Resource, authorized_operations};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::describe_groups_request::DescribeGroupsRequestData;
@@ -26,17 +26,17 @@ pub async fn handle(
     };
     let groups = message.groups.into_iter().map(|group_id| {
         let found = request
-            .broker
-            .groups
-            .with(|machine| machine.describe(group_id.as_str()));
+            .group(Operation::Describe, group_id.as_str())
+            .map(|group| group.with(|machine| machine.describe(group.id())));
         let group = match found {
+            Err(error) => refused(error, None),
             _ if group_id.is_empty() => refused(ErrorCode::InvalidGroupId, None),
-            Some(found) => describe(found).with_authorized_operations(operations),
-            None if request.version() >= FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND => {
+            Ok(Some(found)) => describe(found).with_authorized_operations(operations),
+            Ok(None) if request.version() >= FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND => {
                 let message = format!("Group {group_id} not found.");
                 refused(ErrorCode::GroupIdNotFound, Some(message.into()))
             }
-            None => refused(ErrorCode::None, None),
+            Ok(None) => refused(ErrorCode::None, None),
         };
         group.with_group_id(group_id)
     });

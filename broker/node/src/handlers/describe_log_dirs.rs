@@ -1,8 +1,6 @@
 //! DescribeLogDirs (key 35): the one directory, and what each partition takes of it.
 
-use std::sync::Arc;
-
-use sedge_core::metadata::Topic;
+use sedge_core::security::Operation;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::describe_log_dirs_request::DescribeLogDirsRequestData;
 use sedge_protocol::kafka::generated::describe_log_dirs_response::{
@@ -10,38 +8,41 @@ use sedge_protocol::kafka::generated::describe_log_dirs_response::{
     DescribeLogDirsTopic,
 };
 
-use super::Request;
-use crate::broker::Broker;
+use super::request::{Cluster, Request, Topic, Topics};
 
 pub async fn handle(
     request: &Request,
     message: DescribeLogDirsRequestData,
 ) -> DescribeLogDirsResponseData {
-    let broker = Arc::clone(&request.broker);
-    let disk_work = &request.broker.disk_work;
+    let cluster = match request.cluster(Operation::Describe) {
+        Ok(cluster) => cluster,
+        Err(error) => return DescribeLogDirsResponseData::default().with_error_code(error.code()),
+    };
     // Directories are listed, and the index is asked for each partition.
-    disk_work.run(move || describe_all(&broker, &message)).await
+    let topics = cluster.topics();
+    let describe = move |topics: &Topics| describe_all(&cluster, topics, &message);
+    topics.off_executor(describe).await
 }
 
 fn describe_all(
-    broker: &Broker,
+    cluster: &Cluster,
+    topics: &Topics,
     message: &DescribeLogDirsRequestData,
 ) -> DescribeLogDirsResponseData {
-    let image = broker.log.metadata.load();
-    let topics = match &message.topics {
-        None => image
-            .topics()
-            .map(|topic| describe(broker, topic, 0..topic.partition_count()))
+    let described = match &message.topics {
+        None => topics
+            .all()
+            .map(|topic| describe(topics, topic, 0..topic.partition_count()))
             .collect(),
         Some(wanted) => wanted
             .iter()
             .filter_map(|wanted| {
-                let topic = image.topic(wanted.topic.as_str())?;
-                Some(describe(broker, topic, wanted.partitions.iter().copied()))
+                let topic = topics.named(wanted.topic.as_str()).ok()?;
+                Some(describe(topics, topic, wanted.partitions.iter().copied()))
             })
             .collect(),
     };
-    let usage = broker.log.store.usage();
+    let usage = cluster.usage();
     let free = usage
         .volume_free_bytes
         .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -50,22 +51,22 @@ fn describe_all(
         .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
     DescribeLogDirsResponseData::default().with_results(vec![
         DescribeLogDirsResult::default()
-            .with_log_dir(KafkaString::from(broker.config.data.display().to_string()))
-            .with_topics(topics)
+            .with_log_dir(KafkaString::from(cluster.log_dir()))
+            .with_topics(described)
             .with_total_bytes(total)
             .with_usable_bytes(free),
     ])
 }
 
 fn describe(
-    broker: &Broker,
-    topic: &Topic,
+    topics: &Topics,
+    topic: Topic<'_>,
     indices: impl Iterator<Item = i32>,
 ) -> DescribeLogDirsTopic {
     let partitions = indices
         .filter_map(|index| {
-            let id = topic.partition(index)?;
-            let bytes = broker.log.store.partition_bytes(id).ok()?;
+            let id = topic.partition_id(index).ok()?;
+            let bytes = topics.store().partition_bytes(id).ok()?;
             Some(
                 DescribeLogDirsPartition::default()
                     .with_partition_index(index)

@@ -1,7 +1,7 @@
 //! DescribeTopicPartitions (key 75, KIP-966): topics in pages.
 
 use sedge_core::metadata::Topic;
-use sedge_core::security::{Resource, authorized_operations};
+use sedge_core::security::{Operation, Resource, authorized_operations};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::describe_topic_partitions_request::DescribeTopicPartitionsRequestData;
@@ -17,9 +17,9 @@ pub async fn handle(
     request: &Request,
     message: DescribeTopicPartitionsRequestData,
 ) -> DescribeTopicPartitionsResponseData {
-    let image = request.broker.log.metadata.load();
+    let topics = request.topics(Operation::Describe);
     let mut names: Vec<String> = if message.topics.is_empty() {
-        image.topics().map(|topic| topic.name.clone()).collect()
+        topics.all().map(|topic| topic.name.clone()).collect()
     } else {
         message
             .topics
@@ -46,20 +46,19 @@ pub async fn handle(
             response.next_cursor = Some(Box::new(cursor(name, first)));
             break;
         }
-        let Some(topic) = image.topic(&name) else {
-            response.topics.push(unknown(name));
-            continue;
+        let topic = match topics.named(&name) {
+            Ok(topic) => topic,
+            Err(error) => {
+                response.topics.push(refused(name, error));
+                continue;
+            }
         };
         let last = topic.partition_count().min(first.saturating_add(left));
         left -= (last - first).max(0);
-        let epoch = image.leader_epoch().get();
-        response.topics.push(describe(
-            request.broker.node_id.get(),
-            epoch,
-            topic,
-            first,
-            last,
-        ));
+        let epoch = topics.leader_epoch().get();
+        response
+            .topics
+            .push(describe(request.node_id(), epoch, &topic, first, last));
         if last < topic.partition_count() {
             response.next_cursor = Some(Box::new(cursor(name, last)));
             break;
@@ -74,10 +73,10 @@ fn cursor(name: String, index: i32) -> Cursor {
         .with_partition_index(index)
 }
 
-fn unknown(name: String) -> DescribeTopicPartitionsResponseTopic {
+fn refused(name: String, error: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic::default()
         .with_name(Some(KafkaString::from(name)))
-        .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
+        .with_error_code(error.code())
 }
 
 fn describe(

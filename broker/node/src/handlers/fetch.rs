@@ -7,55 +7,46 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sedge_core::fetch::session::{Context, Outcome, SessionRequest, TopicKey, Wanted};
-use sedge_core::metadata::Image;
+use sedge_core::security::Operation;
+use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{LeaderEpoch, Offset};
 use sedge_protocol::kafka::generated::fetch_request::FetchRequestData;
 use sedge_protocol::kafka::generated::fetch_response::{
     FetchResponseData, FetchableTopicResponse, PartitionData,
 };
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
-use sedge_protocol::{ErrorCode, fetch};
 use sedge_storage::Chunk;
 
-use super::Request;
-use crate::fetching::Source;
-use crate::fetching::plan::targets;
+use super::{Request, Topics};
 use crate::fetching::read::{Isolation, Read};
-use crate::fetching::wait::{Fetched, Wish, fetch};
+use crate::fetching::wait::{self, Wish};
 use crate::limits::FETCH_RESPONSE_BYTES_MAX;
 use crate::log::partitions::Partition;
-use crate::net::service::{Answer, Answered, Disconnect, Reply};
+use crate::net::memory::Admission;
+use crate::net::service::Disconnect;
 
 const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 13;
 
-pub async fn handle(request: Request, message: FetchRequestData) -> Result<Answer, Disconnect> {
-    Ok(Answer::Later(Box::pin(async move {
-        answer(&request, message).await.map(Answered::from)
-    })))
+/// The answer, and its batches as they are stored.
+type Fetched = (FetchResponseData, Vec<Vec<Chunk>>, Option<Admission>);
+
+pub async fn start(_: &Request, message: FetchRequestData) -> Result<FetchRequestData, Disconnect> {
+    Ok(message)
 }
 
-async fn answer(request: &Request, message: FetchRequestData) -> Result<Reply, Disconnect> {
-    let broker = &request.broker;
+pub async fn finish(request: &Request, message: FetchRequestData) -> Result<Fetched, Disconnect> {
     let wish = wish(request, &message);
     let session = session_request(request, message);
-    let begun = broker
-        .sessions()
-        .begin(broker.log.clock.now().monotonic_ms, session);
+    let begun = request
+        .fetch_sessions()
+        .begin(request.now().monotonic_ms, session);
     let context = match begun {
         Ok(context) => context,
-        Err(error) => return whole_error(request, error),
+        Err(error) => return Ok(whole_error(request, error)),
     };
-    let source = Source {
-        store: &broker.log.store,
-        disk_work: &broker.disk_work,
-        parking: &broker.log.parking,
-        memory: &broker.net.memory.answers,
-    };
-    let fetched = fetch(&source, wish, || {
-        let image = broker.log.metadata.load();
-        targets(&context.partitions, |wanted| find(request, &image, wanted))
-    });
-    finish(request, &context, fetched.await, wish.isolation)
+    let topics = request.topics(Operation::Read);
+    let fetched = topics.fetch(&context.partitions, wish, find).await;
+    Ok(answer(request, &context, fetched, wish.isolation))
 }
 
 fn wish(request: &Request, message: &FetchRequestData) -> Wish {
@@ -64,7 +55,7 @@ fn wish(request: &Request, message: &FetchRequestData) -> Wish {
     Wish {
         bytes_min: bytes(message.min_bytes),
         bytes_max: bytes(message.max_bytes).min(FETCH_RESPONSE_BYTES_MAX),
-        deadline: request.received + wait,
+        deadline: request.received() + wait,
         isolation: Isolation::from_wire(message.isolation_level),
     }
 }
@@ -109,27 +100,26 @@ fn session_request(request: &Request, message: FetchRequestData) -> SessionReque
     }
 }
 
-fn find(request: &Request, image: &Image, wanted: &Wanted) -> Result<Arc<Partition>, ErrorCode> {
+fn find(topics: &Topics, wanted: &Wanted) -> Result<Arc<Partition>, ErrorCode> {
     let topic = match &wanted.topic {
-        TopicKey::Name(name) => super::topic(image, name)?,
-        TopicKey::Id(id) => super::topic_by_id(image, super::uuid(*id))?,
+        TopicKey::Name(name) => topics.named(name)?,
+        TopicKey::Id(id) => topics.by_id(super::uuid(*id))?,
     };
     let known = LeaderEpoch::from_wire(wanted.current_leader_epoch);
-    super::partition_at(&request.broker, image, topic, wanted.partition, known)
+    topic.published(wanted.partition, known)
 }
 
-fn finish(
+fn answer(
     request: &Request,
     context: &Context,
-    fetched: Fetched,
+    fetched: wait::Fetched,
     isolation: Isolation,
-) -> Result<Reply, Disconnect> {
-    let broker = &request.broker;
-    let Fetched { reads, memory } = fetched;
+) -> Fetched {
+    let wait::Fetched { reads, memory } = fetched;
     let outcomes: Vec<Outcome> = reads.iter().map(Read::outcome).collect();
-    let now = broker.log.clock.now().monotonic_ms;
-    let finished = broker
-        .sessions()
+    let now = request.now().monotonic_ms;
+    let finished = request
+        .fetch_sessions()
         .finish(now, context, &outcomes, fastrand::u32(..));
     let session = match finished {
         Ok(session) => session,
@@ -148,16 +138,13 @@ fn finish(
             response.responses.push(topic_response(&read.wanted.topic));
             topic_of_last = Some(read.wanted.topic.clone());
         }
-        let error = read.error.unwrap_or(ErrorCode::None);
-        broker.metrics.request_error(request.key, error);
+        request.count_error(read.error.unwrap_or(ErrorCode::None));
         let topic = response.responses.last_mut().expect("it was pushed above");
         topic.partitions.push(partition_data(&read, isolation));
         chunks.push(read.chunks);
     }
-    broker.metrics.fetch_bytes.add(bytes as u64);
-    let mut reply = encode(request, &response, &chunks)?;
-    reply.memory = Some(memory.of_answer(&reply.frame));
-    Ok(reply)
+    request.metrics().fetch_bytes.add(bytes as u64);
+    (response, chunks, Some(memory))
 }
 
 fn partition_data(read: &Read, isolation: Isolation) -> PartitionData {
@@ -182,23 +169,8 @@ fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
     }
 }
 
-fn whole_error(request: &Request, error: ErrorCode) -> Result<Reply, Disconnect> {
-    request.broker.metrics.request_error(request.key, error);
-    encode(
-        request,
-        &FetchResponseData::default().with_error_code(error.code()),
-        &[],
-    )
-}
-
-fn encode(
-    request: &Request,
-    response: &FetchResponseData,
-    chunks: &[Vec<Chunk>],
-) -> Result<Reply, Disconnect> {
-    let correlation_id = request.header.correlation_id;
-    let frame = fetch::encode_fetch_response(response, chunks, request.version(), correlation_id)
-        .map_err(|error| request.malformed(error))?;
-    request.answered();
-    Ok(frame.into())
+fn whole_error(request: &Request, error: ErrorCode) -> Fetched {
+    request.count_error(error);
+    let response = FetchResponseData::default().with_error_code(error.code());
+    (response, Vec::new(), None)
 }

@@ -1,5 +1,6 @@
 //! FindCoordinator (key 10): this broker, for every group.
 
+use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::find_coordinator_request::FindCoordinatorRequestData;
@@ -44,9 +45,17 @@ fn find(request: &Request, key_type: i8, key: KafkaString) -> Coordinator {
             .with_error_code(ErrorCode::InvalidRequest.code())
             .with_error_message(Some(KafkaString::from(message)));
     }
+    if key_type == GROUP
+        && let Err(error) = request.group(Operation::Describe, coordinator.key.as_str())
+    {
+        return coordinator
+            .with_node_id(-1)
+            .with_port(-1)
+            .with_error_code(error.code());
+    }
     let (host, port) = request.advertised();
     coordinator
-        .with_node_id(request.broker.node_id.get())
+        .with_node_id(request.node_id())
         .with_host(host)
         .with_port(port)
 }

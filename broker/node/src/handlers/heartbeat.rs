@@ -1,7 +1,7 @@
-//! Heartbeat (key 12): a member is alive, and hears whether its group goes round.
+//! Heartbeat (key 12): keeps the member's session alive and tells it when the group rebalances.
 
 use sedge_core::groups::HeartbeatRequest;
-use sedge_protocol::ErrorCode;
+use sedge_core::security::Operation;
 use sedge_protocol::kafka::generated::heartbeat_request::HeartbeatRequestData;
 use sedge_protocol::kafka::generated::heartbeat_response::HeartbeatResponseData;
 
@@ -14,10 +14,9 @@ pub async fn handle(request: &Request, message: HeartbeatRequestData) -> Heartbe
         member_id: message.member_id.to_string(),
         group_instance_id: message.group_instance_id.map(|id| id.to_string()),
     };
-    let now = request.broker.log.clock.now();
+    let now = request.now();
     let beat = request
-        .broker
-        .groups
-        .with(|machine| machine.handle_heartbeat(now, &heartbeat));
-    HeartbeatResponseData::default().with_error_code(beat.err().unwrap_or(ErrorCode::None).code())
+        .group(Operation::Read, &heartbeat.group_id)
+        .and_then(|group| group.with(|machine| machine.handle_heartbeat(now, &heartbeat)));
+    HeartbeatResponseData::default().with_error_code(super::code_of(beat))
 }

@@ -1,5 +1,6 @@
 //! InitProducerId (key 22): an id for an idempotent producer. Transactions come later.
 
+use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::init_producer_id_request::InitProducerIdRequestData;
 use sedge_protocol::kafka::generated::init_producer_id_response::InitProducerIdResponseData;
@@ -18,7 +19,7 @@ pub async fn handle(
     };
     if message.transactional_id.is_some() {
         // No coordinator of transactions runs here: the client must not go on as if one did.
-        if let Some(client) = request.broker.told_transactions.first(request.client_id()) {
+        if let Some(client) = request.told_transactions().first(request.client_id()) {
             log::warn!(
                 target: "sedge::producers",
                 "client {client} asks for transactions, which sedge does not have yet; configure \
@@ -27,12 +28,11 @@ pub async fn handle(
         }
         return refused(ErrorCode::TransactionalIdAuthorizationFailed);
     }
-    match request
-        .broker
-        .producer_ids
-        .next(&request.broker.writer)
-        .await
-    {
+    let next = match request.cluster(Operation::IdempotentWrite) {
+        Ok(cluster) => cluster.next_producer_id().await,
+        Err(error) => Err(error),
+    };
+    match next {
         Ok(id) => InitProducerIdResponseData::default()
             .with_producer_id(id.get())
             .with_producer_epoch(0),

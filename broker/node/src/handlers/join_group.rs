@@ -1,6 +1,8 @@
 //! JoinGroup (key 11): the answer comes with the rebalance.
 
-use sedge_core::groups::{JoinReply, JoinRequest, Protocol, ReplyBody};
+use async_channel::Receiver;
+use sedge_core::groups::{JoinRefused, JoinReply, JoinRequest, Protocol, ReplyBody};
+use sedge_core::security::Operation;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::join_group_request::JoinGroupRequestData;
 use sedge_protocol::kafka::generated::join_group_response::{
@@ -9,7 +11,7 @@ use sedge_protocol::kafka::generated::join_group_response::{
 use sedge_protocol::{Bytes, ErrorCode};
 
 use super::Request;
-use crate::net::service::{Answer, Answered, Disconnect};
+use crate::net::service::Disconnect;
 use crate::random::random_uuid;
 
 /// KIP-394.
@@ -19,20 +21,30 @@ const FIRST_VERSION_WITH_NO_PROTOCOL: i16 = 7;
 const FIRST_VERSION_WITH_SKIPPED_ASSIGNMENT: i16 = 9;
 const NO_GENERATION: i32 = -1;
 
-pub async fn handle(request: Request, message: JoinGroupRequestData) -> Result<Answer, Disconnect> {
-    let join = read(&request, message);
-    let now = request.broker.log.clock.now();
+pub async fn start(
+    request: &Request,
+    message: JoinGroupRequestData,
+) -> Result<Receiver<ReplyBody>, Disconnect> {
+    let join = read(request, message);
     let suffix = random_uuid().inner().to_string();
-    let answered = request.broker.groups.join(now, join, &suffix);
-    Ok(Answer::Later(Box::pin(async move {
-        let Ok(ReplyBody::Join(reply)) = answered.recv().await else {
-            return Err(Disconnect::ShuttingDown);
-        };
-        let response = respond(reply, request.version());
-        request
-            .encode(|buffer, version| response.write(buffer, version))
-            .map(Answered::from)
-    })))
+    let group_id = join.group_id.clone();
+    Ok(match request.group(Operation::Read, &group_id) {
+        Ok(group) => group.join(join, &suffix),
+        Err(error) => {
+            let member_id = join.member_id;
+            super::at_once(ReplyBody::Join(Err(JoinRefused { error, member_id })))
+        }
+    })
+}
+
+pub async fn finish(
+    request: &Request,
+    answered: Receiver<ReplyBody>,
+) -> Result<Option<JoinGroupResponseData>, Disconnect> {
+    let Ok(ReplyBody::Join(reply)) = answered.recv().await else {
+        return Err(Disconnect::ShuttingDown);
+    };
+    Ok(Some(respond(reply, request.version())))
 }
 
 fn read(request: &Request, message: JoinGroupRequestData) -> JoinRequest {
@@ -52,7 +64,7 @@ fn read(request: &Request, message: JoinGroupRequestData) -> JoinRequest {
         member_id: message.member_id.to_string(),
         group_instance_id: message.group_instance_id.map(|id| id.to_string()),
         client_id: request.client_id().to_owned(),
-        client_host: format!("/{}", request.session.remote.ip()),
+        client_host: format!("/{}", request.remote_ip()),
         session_timeout_ms: message.session_timeout_ms,
         rebalance_timeout_ms,
         protocol_type: message.protocol_type.to_string(),

@@ -1,6 +1,7 @@
-//! LeaveGroup (key 13): members go, by their own word or by an administrator's.
+//! LeaveGroup (key 13): removes members, at their own request or an administrator's.
 
 use sedge_core::groups::{LeaveRequest, LeavingMember};
+use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::leave_group_request::LeaveGroupRequestData;
 use sedge_protocol::kafka::generated::leave_group_response::{
@@ -31,13 +32,13 @@ pub async fn handle(request: &Request, message: LeaveGroupRequestData) -> LeaveG
         group_id: message.group_id.to_string(),
         members,
     };
-    let now = request.broker.log.clock.now();
-    let (reply, written) = request
-        .broker
-        .groups
-        .plan(|machine| machine.handle_leave(now, &leave));
+    let now = request.now();
     let response = LeaveGroupResponseData::default();
-    if let Err(error) = super::written(written).await {
+    let (reply, written) = match request.group(Operation::Read, &leave.group_id) {
+        Ok(group) => group.plan(|machine| machine.handle_leave(now, &leave)),
+        Err(error) => return response.with_error_code(error.code()),
+    };
+    if let Err(error) = written.wait().await {
         return response.with_error_code(error.code());
     }
     let mut results = match reply {

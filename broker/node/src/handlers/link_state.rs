@@ -6,7 +6,7 @@ use sedge_core::mirror;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::describe_configs_response::DescribeConfigsResourceResult;
 
-use super::Request;
+use crate::metrics::Metrics;
 
 /// `ConfigResource.Type` on the wire.
 pub const GROUP: i8 = 32;
@@ -22,9 +22,9 @@ pub const HELD_PREFIX: &str = "sedge.mirror.held.";
 pub const NOT_BEGUN_PREFIX: &str = "sedge.mirror.not.begun.";
 
 /// The state of the link whose group this is; `None` if it is none.
-pub fn describe(request: &Request, group: &str) -> Option<Vec<DescribeConfigsResourceResult>> {
+pub fn describe(metrics: &Metrics, group: &str) -> Option<Vec<DescribeConfigsResourceResult>> {
     let name = group.strip_prefix(mirror::GROUP_PREFIX)?;
-    let links = request.broker.metrics.links();
+    let links = metrics.links();
     let (_, link) = links.iter().find(|(known, _)| known == name)?;
     let state = link.state();
     let holds = link.holds();

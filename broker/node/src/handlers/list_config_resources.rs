@@ -1,5 +1,6 @@
 //! ListConfigResources (key 74, KIP-1142): what has configurations.
 
+use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::list_config_resources_request::ListConfigResourcesRequestData;
@@ -23,15 +24,19 @@ pub async fn handle(
         all if all.is_empty() => vec![TOPIC, BROKER],
         some => some,
     };
+    let cluster = match request.cluster(Operation::DescribeConfigs) {
+        Ok(cluster) => cluster,
+        Err(error) => return response.with_error_code(error.code()),
+    };
     let mut resources = Vec::new();
     for resource_type in wanted {
         match resource_type {
             TOPIC => {
-                let image = request.broker.log.metadata.load();
-                resources.extend(image.topics().map(|topic| resource(&topic.name, TOPIC)));
+                let topics = cluster.topics();
+                resources.extend(topics.all().map(|topic| resource(&topic.name, TOPIC)));
             }
             BROKER => {
-                let node = request.broker.node_id.to_string();
+                let node = request.node_id().to_string();
                 resources.push(resource(&node, BROKER));
             }
             other if WITHOUT_CONFIGS.contains(&other) => {}

@@ -11,10 +11,7 @@ pub async fn handle(request: &Request, message: ListGroupsRequestData) -> ListGr
         filter.into_iter().map(|text| text.to_string()).collect()
     };
     let (states, types) = (texts(message.states_filter), texts(message.types_filter));
-    let groups = request
-        .broker
-        .groups
-        .with(|machine| machine.list(&states, &types));
+    let groups = request.list_groups(&states, &types);
     let groups = groups.into_iter().map(|group| {
         ListedGroup::default()
             .with_group_id(group.group_id.into())

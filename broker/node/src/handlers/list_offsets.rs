@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use sedge_core::metadata::Image;
+use sedge_core::security::Operation;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 use sedge_protocol::kafka::generated::list_offsets_request::{
@@ -16,7 +16,7 @@ use sedge_protocol::records::{self, Opener, opened_bytes_max};
 use sedge_protocol::{Bytes, ErrorCode};
 use sedge_storage::LogStore;
 
-use super::Request;
+use super::{Request, Topics};
 use crate::fetching::read::Isolation;
 use crate::limits::TIME_LOOKUP_BATCHES_MAX;
 use crate::log::partitions::Partition;
@@ -35,46 +35,46 @@ const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 pub async fn handle(request: &Request, message: ListOffsetsRequestData) -> ListOffsetsResponseData {
-    let image = request.broker.log.metadata.load();
+    let topics = request.topics(Operation::Describe);
     let isolation = Isolation::from_wire(message.isolation_level);
     let has_epochs = request.version() >= FIRST_VERSION_WITH_EPOCHS;
-    let epoch = has_epochs.then_some(image.leader_epoch());
-    let mut topics = Vec::with_capacity(message.topics.len());
+    let epoch = has_epochs.then_some(topics.leader_epoch());
+    let mut answers = Vec::with_capacity(message.topics.len());
     for topic in message.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in &topic.partitions {
-            let found = find(request, &image, topic.name.as_str(), wanted);
+            let found = find(&topics, topic.name.as_str(), wanted);
             let answer = match found {
-                Ok(partition) => lookup(request, partition, wanted.timestamp, isolation).await,
+                Ok(partition) => lookup(&topics, partition, wanted.timestamp, isolation).await,
                 Err(error) => Err(error),
             };
             partitions.push(respond(wanted, answer, epoch));
         }
-        topics.push(
+        answers.push(
             ListOffsetsTopicResponse::default()
                 .with_name(topic.name)
                 .with_partitions(partitions),
         );
     }
-    ListOffsetsResponseData::default().with_topics(topics)
+    ListOffsetsResponseData::default().with_topics(answers)
 }
 
 /// Offset and timestamp of what was found.
 type Found = Option<(Offset, i64)>;
 
 fn find(
-    request: &Request,
-    image: &Image,
+    topics: &Topics,
     topic: &str,
     wanted: &ListOffsetsPartition,
 ) -> Result<Arc<Partition>, ErrorCode> {
-    let topic = super::topic(image, topic)?;
     let known = LeaderEpoch::from_wire(wanted.current_leader_epoch);
-    super::partition_at(&request.broker, image, topic, wanted.partition_index, known)
+    topics
+        .named(topic)?
+        .published(wanted.partition_index, known)
 }
 
 async fn lookup(
-    request: &Request,
+    topics: &Topics,
     partition: Arc<Partition>,
     timestamp: i64,
     isolation: Isolation,
@@ -85,14 +85,18 @@ async fn lookup(
         from: partition.log_start(),
         until: end,
     };
-    let store = Arc::clone(&request.broker.log.store);
-    let disk_work = &request.broker.disk_work;
     match timestamp {
         LATEST => Ok(Some((end, -1))),
         EARLIEST | EARLIEST_LOCAL => Ok(Some((span.from, -1))),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
-        MAX_TIMESTAMP => disk_work.run(move || newest(&*store, span)).await,
-        time if time >= 0 => disk_work.run(move || first_at(&*store, span, time)).await,
+        MAX_TIMESTAMP => {
+            let work = move |topics: &Topics| newest(topics.store(), span);
+            topics.off_executor(work).await
+        }
+        time if time >= 0 => {
+            let work = move |topics: &Topics| first_at(topics.store(), span, time);
+            topics.off_executor(work).await
+        }
         _ => Err(ErrorCode::InvalidRequest),
     }
 }

@@ -1,10 +1,7 @@
 //! Metadata (key 3): brokers and topics; creates topics that are asked for by name where that is
 //! allowed.
 
-use std::sync::Arc;
-
-use sedge_core::metadata::{Image, Topic};
-use sedge_core::security::{OPERATIONS_NOT_ASKED, Resource, authorized_operations};
+use sedge_core::security::{OPERATIONS_NOT_ASKED, Operation, Resource, authorized_operations};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::metadata_request::{
     MetadataRequestData, MetadataRequestTopic,
@@ -14,39 +11,36 @@ use sedge_protocol::kafka::generated::metadata_response::{
 };
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 
-use super::Request;
+use super::request::{Request, Topic, Topics};
 
 pub async fn handle(request: &Request, message: MetadataRequestData) -> MetadataResponseData {
-    let broker = &request.broker;
+    let topics = request.topics(Operation::Describe);
     // Version 0 has no null: none named is all.
     let wanted = match message.topics {
         Some(topics) if request.version() == 0 && topics.is_empty() => None,
         wanted => wanted,
     };
-    let may_create = broker.auto_creates_topics()
+    let may_create = topics.defaults().auto_creates_topics()
         && (message.allow_auto_topic_creation || request.version() < 4);
     let topic_operations = if message.include_topic_authorized_operations {
         authorized_operations(Resource::Topic)
     } else {
         OPERATIONS_NOT_ASKED
     };
-    let mut topics: Vec<_> = match wanted {
+    let mut described: Vec<_> = match wanted {
         None => {
-            let image = broker.log.metadata.load();
-            image
-                .topics()
-                .map(|topic| describe(request, &image, topic))
-                .collect()
+            let describe = |topic| describe(request, &topics, topic);
+            topics.all().map(describe).collect()
         }
         Some(wanted) => {
-            let mut topics = Vec::with_capacity(wanted.len());
+            let mut described = Vec::with_capacity(wanted.len());
             for topic in wanted {
-                topics.push(find(request, topic, may_create).await);
+                described.push(find(request, topic, may_create).await);
             }
-            topics
+            described
         }
     };
-    for topic in &mut topics {
+    for topic in &mut described {
         if topic.error_code == ErrorCode::None.code() {
             topic.topic_authorized_operations = topic_operations;
         }
@@ -60,13 +54,13 @@ pub async fn handle(request: &Request, message: MetadataRequestData) -> Metadata
     MetadataResponseData::default()
         .with_brokers(vec![
             MetadataResponseBroker::default()
-                .with_node_id(broker.node_id.get())
+                .with_node_id(request.node_id())
                 .with_host(host)
                 .with_port(port),
         ])
-        .with_cluster_id(Some(KafkaString::from(broker.cluster_id.clone())))
-        .with_controller_id(broker.node_id.get())
-        .with_topics(topics)
+        .with_cluster_id(Some(request.cluster_id()))
+        .with_controller_id(request.node_id())
+        .with_topics(described)
         .with_cluster_authorized_operations(cluster_operations)
 }
 
@@ -75,33 +69,32 @@ async fn find(
     wanted: MetadataRequestTopic,
     may_create: bool,
 ) -> MetadataResponseTopic {
-    let image = request.broker.log.metadata.load();
+    let topics = request.topics(Operation::Describe);
     let refused = MetadataResponseTopic::default();
     let Some(name) = wanted.name else {
-        return match image.topic_by_id(wanted.topic_id) {
-            Some(topic) => describe(request, &image, topic),
-            None => refused
+        return match topics.by_id(wanted.topic_id) {
+            Ok(topic) => describe(request, &topics, topic),
+            Err(error) => refused
                 .with_name(None)
                 .with_topic_id(wanted.topic_id)
-                .with_error_code(ErrorCode::UnknownTopicId.code()),
+                .with_error_code(error.code()),
         };
     };
-    if let Some(topic) = image.topic(name.as_str()) {
-        return describe(request, &image, topic);
-    }
-    let error = if may_create {
-        match request.broker.auto_create(name.as_str()).await {
-            Ok(()) => {
-                let image = request.broker.log.metadata.load();
-                if let Some(topic) = image.topic(name.as_str()) {
-                    return describe(request, &image, topic);
+    let error = match topics.named(name.as_str()) {
+        Ok(topic) => return describe(request, &topics, topic),
+        Err(ErrorCode::UnknownTopicOrPartition) if may_create => {
+            match request.auto_create(name.as_str()).await {
+                Ok(()) => {
+                    let topics = request.topics(Operation::Describe);
+                    if let Ok(topic) = topics.named(name.as_str()) {
+                        return describe(request, &topics, topic);
+                    }
+                    ErrorCode::LeaderNotAvailable
                 }
-                ErrorCode::LeaderNotAvailable
+                Err(error) => error,
             }
-            Err(error) => error.code,
         }
-    } else {
-        ErrorCode::UnknownTopicOrPartition
+        Err(error) => error,
     };
     refused
         .with_name(Some(name))
@@ -109,14 +102,14 @@ async fn find(
         .with_error_code(error.code())
 }
 
-fn describe(request: &Request, image: &Image, topic: &Arc<Topic>) -> MetadataResponseTopic {
-    let node = request.broker.node_id.get();
+fn describe(request: &Request, topics: &Topics, topic: Topic<'_>) -> MetadataResponseTopic {
+    let node = request.node_id();
     let partitions = (0..topic.partition_count())
         .map(|index| {
             MetadataResponsePartition::default()
                 .with_partition_index(index)
                 .with_leader_id(node)
-                .with_leader_epoch(image.leader_epoch().get())
+                .with_leader_epoch(topics.leader_epoch().get())
                 .with_replica_nodes(vec![node])
                 .with_isr_nodes(vec![node])
         })

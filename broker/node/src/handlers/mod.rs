@@ -1,28 +1,30 @@
-//! Requests to answers: one file an API. This file decodes the header, picks the handler and
-//! encodes the reply.
+//! Requests to answers: one file an API, and a row in the table of `apis.rs`. What a handler may
+//! reach is in `request`.
 //!
-//! A handler takes the decoded request and gives the response message, or, where the reply must
-//! wait while the connection reads on (produce, fetch, the parked joins), a future of it
-//! ([`Answer::Later`]).
+//! A handler takes the decoded request and gives the response message; or, if the reply must wait
+//! while the connection reads on (produce, fetch, the parked joins), starts it in the order of the
+//! requests and finishes it later.
+
+#![allow(
+    clippy::unused_async,
+    reason = "handlers have one shape, so that the table can call each of them"
+)]
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_channel::Receiver;
-use sedge_core::metadata::{Command, CommandReply, Image, Topic};
+use sedge_core::groups::ReplyBody;
 use sedge_protocol::api;
 use sedge_protocol::frame::{self, RequestHeader};
-use sedge_protocol::ids::LeaderEpoch;
+use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::ApiKey;
-use sedge_protocol::kafka::{self, KafkaString, KafkaUuid};
-use sedge_protocol::{Bytes, BytesMut, ErrorCode};
+use sedge_protocol::{Bytes, ErrorCode};
 
 pub use crate::broker::Refusal;
 
 use crate::broker::Broker;
-use crate::log::partitions::Partition;
-use crate::net::service::{Answer, Disconnect, Reply, Rule, Service, Session};
-use crate::net::unsupported::{Unsupported, shortened};
+use crate::net::service::{Answer, Disconnect, Rule, Service, Session};
+use request::{Request, Topics, unsupported};
 
 mod alter_configs;
 mod alter_partition_reassignments;
@@ -63,73 +65,13 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod repeats;
+mod request;
 mod sync_group;
+#[cfg(test)]
+mod tests;
 
 /// Kafka's words for requests about ACLs.
 const NO_AUTHORIZER: &str = "No Authorizer is configured.";
-
-/// A request's surroundings.
-#[derive(Debug)]
-pub struct Request {
-    pub broker: Arc<Broker>,
-    pub session: Arc<Session>,
-    pub header: RequestHeader,
-    pub key: ApiKey,
-    pub received: Instant,
-}
-
-impl Request {
-    pub fn version(&self) -> i16 {
-        self.header.api_version
-    }
-
-    pub fn client_id(&self) -> &str {
-        self.header
-            .client_id
-            .as_ref()
-            .map_or("", KafkaString::as_str)
-    }
-
-    /// Returns where clients are told to find this broker.
-    pub fn advertised(&self) -> (KafkaString, i32) {
-        let (host, port) = self.session.advertised();
-        (KafkaString::from(host), i32::from(port))
-    }
-
-    /// A whole frame around a response that `write` encodes.
-    pub fn encode(
-        &self,
-        write: impl FnOnce(&mut BytesMut, i16) -> kafka::Result<()>,
-    ) -> Result<Reply, Disconnect> {
-        let RequestHeader {
-            api_version,
-            correlation_id,
-            ..
-        } = self.header;
-        let frame = frame::encode_response(self.key, api_version, correlation_id, |buffer| {
-            write(buffer, api_version)
-        })
-        .map_err(|error| self.malformed(error))?;
-        self.answered();
-        Ok(Reply::from(vec![frame.into()]))
-    }
-
-    /// Counts the request: its answer is ready to leave.
-    pub fn answered(&self) {
-        self.broker
-            .metrics
-            .request(self.key, self.received.elapsed());
-    }
-
-    /// The request, or the answer to it, is not one that the protocol has.
-    pub fn malformed(&self, error: impl std::fmt::Display) -> Disconnect {
-        Disconnect::Malformed {
-            api_key: self.header.api_key,
-            api_version: self.header.api_version,
-            reason: error.to_string(),
-        }
-    }
-}
 
 /// Answers the requests of clients with what a broker has.
 #[derive(Clone, Debug)]
@@ -164,13 +106,7 @@ async fn dispatch(
     if !api.answers(api_version) && api.key != ApiKey::ApiVersions {
         return Err(unsupported(&header, session));
     }
-    let request = Request {
-        broker: Arc::clone(broker),
-        session: Arc::clone(session),
-        header,
-        key: api.key,
-        received: Instant::now(),
-    };
+    let request = Request::new(broker, session, header, api.key, apis::needs(api.key));
     if !api.answers(api_version) {
         return api_versions::refuse(&request);
     }
@@ -180,80 +116,23 @@ async fn dispatch(
     apis::route(request, body).await
 }
 
-fn unsupported(header: &RequestHeader, session: &Session) -> Disconnect {
-    let client_id = header.client_id.as_ref().map_or("", KafkaString::as_str);
-    Disconnect::Unsupported(Unsupported {
-        api_key: header.api_key,
-        api_version: header.api_version,
-        client_id: shortened(client_id),
-        software: session.client.get().map(ToString::to_string),
-    })
-}
-
-/// Gives the controller a command, in the terms of most responses.
-async fn command(request: &Request, command: Command) -> Result<CommandReply, Refusal> {
-    match request.broker.writer.metadata(command).await {
-        Ok(Ok(reply)) => Ok(reply),
-        Ok(Err(error)) => Err(Refusal::new(error.code, error.message)),
-        Err(_) => Err(Refusal::stopping()),
-    }
-}
-
 /// Checks that a topic has a partition, in Kafka's controller's words.
-fn check_partition(image: &Image, topic: &str, index: i32) -> Result<(), Refusal> {
-    let refused = |message| Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, message));
-    match image.topic(topic) {
-        None => refused(format!("No such topic as {topic}.")),
-        Some(found) if found.partition(index).is_none() => {
-            refused(format!("No such partition as {topic}-{index}."))
-        }
-        Some(_) => Ok(()),
-    }
+fn check_partition(topics: &Topics, topic: &str, index: i32) -> Result<(), Refusal> {
+    let refused = |message| Refusal::new(ErrorCode::UnknownTopicOrPartition, message);
+    let found = topics
+        .named(topic)
+        .map_err(|_| refused(format!("No such topic as {topic}.")))?;
+    found
+        .partition_id(index)
+        .map_err(|_| refused(format!("No such partition as {topic}-{index}.")))?;
+    Ok(())
 }
 
-fn topic<'a>(image: &'a Image, name: &str) -> Result<&'a Arc<Topic>, ErrorCode> {
-    image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)
-}
-
-fn topic_by_id(image: &Image, id: KafkaUuid) -> Result<&Arc<Topic>, ErrorCode> {
-    image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)
-}
-
-/// Returns the published end of a topic's partition. `known` is the leader epoch that the client
-/// knows, if any.
-fn partition_at(
-    broker: &Broker,
-    image: &Image,
-    topic: &Topic,
-    index: i32,
-    known: Option<LeaderEpoch>,
-) -> Result<Arc<Partition>, ErrorCode> {
-    let id = topic
-        .partition(index)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    check_leader_epoch(image, known)?;
-    broker.log.partition(id).map_err(|error| {
-        log::error!(target: "sedge::log", "partition {id} cannot be read: {error}");
-        ErrorCode::KafkaStorageError
-    })
-}
-
-/// KIP-320: a client that knows an older epoch is told to look again, one that knows a newer one to
-/// wait.
-fn check_leader_epoch(image: &Image, known: Option<LeaderEpoch>) -> Result<(), ErrorCode> {
-    match known {
-        Some(epoch) if epoch < image.leader_epoch() => Err(ErrorCode::FencedLeaderEpoch),
-        Some(epoch) if epoch > image.leader_epoch() => Err(ErrorCode::UnknownLeaderEpoch),
-        _ => Ok(()),
-    }
-}
-
-/// Waits until what a step of the coordinator wants written is durable.
-async fn written(written: Receiver<Result<(), ErrorCode>>) -> Result<(), ErrorCode> {
-    written
-        .recv()
-        .await
-        .unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))
+/// The reply of a step of the coordinator that is not taken.
+fn at_once(reply: ReplyBody) -> Receiver<ReplyBody> {
+    let (answer, answered) = async_channel::bounded(1);
+    let _ = answer.try_send(reply);
+    answered
 }
 
 fn code_of(result: Result<(), ErrorCode>) -> i16 {

@@ -1,8 +1,8 @@
 //! OffsetCommit (key 8): answered when the offsets are durable.
 
 use sedge_core::groups::{Committer, Planned};
-use sedge_core::metadata::{Image, Topic};
 use sedge_core::offsets::OffsetToCommit;
+use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionIndex};
 use sedge_protocol::kafka::generated::offset_commit_request::{
@@ -12,23 +12,32 @@ use sedge_protocol::kafka::generated::offset_commit_response::{
     OffsetCommitResponseData, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 
-use super::Request;
-use crate::net::service::{Answer, Answered, Disconnect};
+use super::request::{Request, Topic, Topics, Written};
+use crate::net::service::Disconnect;
 
 const FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND: i16 = 9;
 const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 10;
 
 /// One partition of the request, in its order.
 enum Slot {
-    /// Number so-and-so of those that the coordinator was asked to take.
+    /// Index into the coordinator's results.
     Asked(usize),
     Refused(ErrorCode),
 }
 
-pub async fn handle(
-    request: Request,
+/// A commit that the coordinator was asked for.
+pub struct Pending {
     message: OffsetCommitRequestData,
-) -> Result<Answer, Disconnect> {
+    slots: Vec<Slot>,
+    results: Vec<Result<(), ErrorCode>>,
+    /// `None` if the group may not be used.
+    written: Option<Written>,
+}
+
+pub async fn start(
+    request: &Request,
+    message: OffsetCommitRequestData,
+) -> Result<Pending, Disconnect> {
     let committer = Committer {
         group_id: message.group_id.to_string(),
         generation_id: message.generation_id_or_member_epoch,
@@ -36,57 +45,81 @@ pub async fn handle(
         group_instance_id: message.group_instance_id.as_ref().map(ToString::to_string),
         knows_group_id_not_found: request.version() >= FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND,
     };
-    let now = request.broker.log.clock.now();
-    let ((slots, results), written) = request.broker.groups.plan(|machine| {
+    let now = request.now();
+    let group = match request.group(Operation::Read, &committer.group_id) {
+        Ok(group) => group,
+        Err(error) => {
+            let partitions = message.topics.iter().flat_map(|topic| &topic.partitions);
+            return Ok(Pending {
+                slots: partitions.map(|_| Slot::Refused(error)).collect(),
+                message,
+                results: Vec::new(),
+                written: None,
+            });
+        }
+    };
+    let ((slots, results), written) = group.plan(|machine| {
         // Behind the lock, so commits of a topic that is gone do not come behind those of its
         // successor.
-        let (slots, offsets) = admit(&request, &message);
+        let (slots, offsets) = admit(request, &message);
         let Planned { reply, actions } = machine.handle_offset_commit(now, &committer, offsets);
         Planned {
             reply: (slots, reply),
             actions,
         }
     });
-    Ok(Answer::Later(Box::pin(async move {
-        let Ok(written) = written.recv().await else {
-            return Err(Disconnect::ShuttingDown);
-        };
-        let code = |slot: &Slot| match slot {
-            Slot::Refused(error) => error.code(),
-            Slot::Asked(number) => {
-                let result = results.get(*number).copied();
-                super::code_of(
-                    result
-                        .unwrap_or(Err(ErrorCode::UnknownServerError))
-                        .and(written),
-                )
-            }
-        };
-        let response = respond(message, slots.iter().map(code));
-        request
-            .encode(|buffer, version| response.write(buffer, version))
-            .map(Answered::from)
-    })))
+    Ok(Pending {
+        message,
+        slots,
+        results,
+        written: Some(written),
+    })
+}
+
+pub async fn finish(
+    _: &Request,
+    pending: Pending,
+) -> Result<Option<OffsetCommitResponseData>, Disconnect> {
+    let Pending {
+        message,
+        slots,
+        results,
+        written,
+    } = pending;
+    let written = match written {
+        Some(written) => written
+            .unless_stopped()
+            .await
+            .ok_or(Disconnect::ShuttingDown)?,
+        None => Ok(()),
+    };
+    let code = |slot: &Slot| match slot {
+        Slot::Refused(error) => error.code(),
+        Slot::Asked(number) => {
+            let result = results.get(*number).copied();
+            let result = result.unwrap_or(Err(ErrorCode::UnknownServerError));
+            super::code_of(result.and(written))
+        }
+    };
+    Ok(Some(respond(message, slots.iter().map(code))))
 }
 
 /// Finds each partition's topic: by id from version 10, by name before.
 fn admit(request: &Request, message: &OffsetCommitRequestData) -> (Vec<Slot>, Vec<OffsetToCommit>) {
-    let image = request.broker.log.metadata.load();
+    let topics = request.topics(Operation::Read);
     let mut slots = Vec::new();
     let mut offsets = Vec::new();
     for topic in &message.topics {
-        let found = find(request, &image, topic);
+        let found = find(request, &topics, topic);
         for partition in &topic.partitions {
             let found = found.and_then(|topic| {
-                let known = topic.partition(partition.partition_index);
-                known
-                    .map(|_| topic)
-                    .ok_or(ErrorCode::UnknownTopicOrPartition)
+                let known = topic.partition_id(partition.partition_index);
+                known.map(|_| topic)
             });
             slots.push(match found {
                 Err(error) => Slot::Refused(error),
                 Ok(topic) => {
-                    offsets.push(to_commit(topic, partition, message.retention_time_ms));
+                    offsets.push(to_commit(&topic, partition, message.retention_time_ms));
                     Slot::Asked(offsets.len() - 1)
                 }
             });
@@ -97,20 +130,18 @@ fn admit(request: &Request, message: &OffsetCommitRequestData) -> (Vec<Slot>, Ve
 
 fn find<'a>(
     request: &Request,
-    image: &'a Image,
+    topics: &'a Topics,
     topic: &OffsetCommitRequestTopic,
-) -> Result<&'a Topic, ErrorCode> {
-    let (found, error) = if request.version() < FIRST_VERSION_WITH_TOPIC_IDS {
-        let found = image.topic(topic.name.as_str());
-        (found, ErrorCode::UnknownTopicOrPartition)
+) -> Result<Topic<'a>, ErrorCode> {
+    if request.version() < FIRST_VERSION_WITH_TOPIC_IDS {
+        topics.named(topic.name.as_str())
     } else {
-        (image.topic_by_id(topic.topic_id), ErrorCode::UnknownTopicId)
-    };
-    found.map(|topic| &**topic).ok_or(error)
+        topics.by_id(topic.topic_id)
+    }
 }
 
 fn to_commit(
-    topic: &Topic,
+    topic: &Topic<'_>,
     partition: &OffsetCommitRequestPartition,
     retention_ms: i64,
 ) -> OffsetToCommit {

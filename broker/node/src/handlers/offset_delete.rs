@@ -1,7 +1,7 @@
 //! OffsetDelete (key 47): an administrator takes a group's offsets of topics away that it does not
 //! consume.
 
-use sedge_protocol::ErrorCode;
+use sedge_core::security::Operation;
 use sedge_protocol::kafka::generated::offset_delete_request::OffsetDeleteRequestData;
 use sedge_protocol::kafka::generated::offset_delete_response::{
     OffsetDeleteResponseData, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
@@ -25,29 +25,27 @@ pub async fn handle(
             (topic.name.to_string(), partitions.collect())
         })
         .collect();
-    let now = request.broker.log.clock.now();
+    let now = request.now();
     let group_id = message.group_id.as_str();
-    let (reply, written) = request
-        .broker
-        .groups
-        .plan(|machine| machine.handle_offset_delete(now, group_id, &topics));
-    let results = match super::written(written).await.and(reply) {
+    let (reply, written) = match request.group(Operation::Delete, group_id) {
+        Ok(group) => group.plan(|machine| machine.handle_offset_delete(now, group_id, &topics)),
+        Err(error) => return response.with_error_code(error.code()),
+    };
+    let results = match written.wait().await.and(reply) {
         Ok(results) => results,
         Err(error) => return response.with_error_code(error.code()),
     };
-    let image = request.broker.log.metadata.load();
+    let known = request.topics(Operation::Read);
     let topics = topics
         .into_iter()
         .zip(results)
         .map(|((name, partitions), results)| {
-            let topic = image.topic(&name);
+            let topic = known.named(&name);
             let partitions = partitions.into_iter().zip(results).map(|(index, result)| {
-                let known = topic.and_then(|topic| topic.partition(index));
-                let unknown = Err(ErrorCode::UnknownTopicOrPartition);
-                let known = if known.is_some() { result } else { unknown };
+                let found = topic.and_then(|topic| topic.partition_id(index));
                 OffsetDeleteResponsePartition::default()
                     .with_partition_index(index)
-                    .with_error_code(super::code_of(known))
+                    .with_error_code(super::code_of(found.and(result)))
             });
             OffsetDeleteResponseTopic::default()
                 .with_name(name.into())

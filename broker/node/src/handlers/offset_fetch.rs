@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use sedge_core::metadata::Image;
 use sedge_core::offsets::Offsets;
+use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::coordinator::OffsetValue;
 use sedge_protocol::ids::{LeaderEpoch, PartitionIndex};
@@ -17,25 +17,32 @@ use sedge_protocol::kafka::generated::offset_fetch_response::{
 };
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 
-use super::Request;
+use super::{Request, Topics};
 
 const FIRST_BATCHED_VERSION: i16 = 8;
 const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 10;
 const FIRST_VERSION_WITH_ALL_TOPICS: i16 = 2;
 
 pub async fn handle(request: &Request, message: OffsetFetchRequestData) -> OffsetFetchResponseData {
-    let image = request.broker.log.metadata.load();
+    let topics = request.topics(Operation::Describe);
     let by_id = request.version() >= FIRST_VERSION_WITH_TOPIC_IDS;
     let fetch = |wanted: OffsetFetchRequestGroup| {
-        let groups = &request.broker.groups;
-        groups.with(|machine| group(&image, machine.offsets(), wanted, by_id))
+        let group_id = wanted.group_id.clone();
+        let response = OffsetFetchResponseGroup::default().with_group_id(group_id.clone());
+        match request.group(Operation::Describe, group_id.as_str()) {
+            Ok(group) => {
+                let found = group.with(|m| find(&topics, m.offsets(), wanted, by_id));
+                response.with_topics(found)
+            }
+            Err(error) => response.with_error_code(error.code()),
+        }
     };
     if request.version() >= FIRST_BATCHED_VERSION {
         let groups = message.groups.into_iter().map(fetch).collect();
         return OffsetFetchResponseData::default().with_groups(groups);
     }
     // One group, and topics by name: the same in older words.
-    let topics = message.topics.map(|topics| {
+    let named = message.topics.map(|topics| {
         let topics = topics.into_iter().map(|topic| {
             OffsetFetchRequestTopics::default()
                 .with_name(topic.name)
@@ -43,64 +50,58 @@ pub async fn handle(request: &Request, message: OffsetFetchRequestData) -> Offse
         });
         topics.collect()
     });
-    let topics = match topics {
+    let named = match named {
         None if request.version() < FIRST_VERSION_WITH_ALL_TOPICS => Some(Vec::new()),
-        topics => topics,
+        named => named,
     };
     let wanted = OffsetFetchRequestGroup::default()
         .with_group_id(message.group_id)
-        .with_topics(topics);
+        .with_topics(named);
     let found = fetch(wanted);
     OffsetFetchResponseData::default()
         .with_error_code(found.error_code)
-        .with_topics(found.topics.into_iter().map(in_older_words).collect())
+        .with_topics(found.topics.into_iter().map(to_single_group).collect())
 }
 
-fn group(
-    image: &Image,
+fn find(
+    topics: &Topics,
     offsets: &Offsets,
     wanted: OffsetFetchRequestGroup,
     by_id: bool,
-) -> OffsetFetchResponseGroup {
+) -> Vec<OffsetFetchResponseTopics> {
     let group_id = wanted.group_id.as_str();
-    let topics = match wanted.topics {
-        None => all_topics(image, offsets, group_id, by_id),
-        Some(topics) => {
-            let found = topics
-                .into_iter()
-                .map(|topic| one(image, offsets, group_id, topic, by_id));
-            found.collect()
-        }
+    let Some(named) = wanted.topics else {
+        return all_topics(topics, offsets, group_id, by_id);
     };
-    OffsetFetchResponseGroup::default()
-        .with_group_id(wanted.group_id.clone())
-        .with_topics(topics)
+    let found = named
+        .into_iter()
+        .map(|topic| one(topics, offsets, group_id, topic, by_id));
+    found.collect()
 }
 
 fn one(
-    image: &Image,
+    topics: &Topics,
     offsets: &Offsets,
     group_id: &str,
     wanted: OffsetFetchRequestTopics,
     by_id: bool,
 ) -> OffsetFetchResponseTopics {
     let topic = if by_id {
-        image.topic_by_id(wanted.topic_id)
+        topics.by_id(wanted.topic_id)
     } else {
-        image.topic(wanted.name.as_str())
+        topics.named(wanted.name.as_str())
     };
     let partitions = wanted
         .partition_indexes
         .into_iter()
         .map(|index| match topic {
-            Some(topic) => partition(
+            Ok(topic) => partition(
                 index,
                 offsets.get(group_id, &topic.name, topic.id, PartitionIndex(index)),
             ),
-            None if by_id => {
-                partition(index, None).with_error_code(ErrorCode::UnknownTopicId.code())
-            }
-            None => partition(index, None),
+            // A topic that is not there by this name has no offset, which is no error.
+            Err(ErrorCode::UnknownTopicOrPartition) => partition(index, None),
+            Err(error) => partition(index, None).with_error_code(error.code()),
         });
     let topic = OffsetFetchResponseTopics::default().with_partitions(partitions.collect());
     named(topic, wanted.name, wanted.topic_id, by_id)
@@ -108,29 +109,29 @@ fn one(
 
 /// Of the topics that there are.
 fn all_topics(
-    image: &Image,
+    topics: &Topics,
     offsets: &Offsets,
     group_id: &str,
     by_id: bool,
 ) -> Vec<OffsetFetchResponseTopics> {
-    let mut topics: BTreeMap<&str, Vec<OffsetFetchResponsePartitions>> = BTreeMap::new();
+    let mut found: BTreeMap<&str, Vec<OffsetFetchResponsePartitions>> = BTreeMap::new();
     for (topic, index, value) in offsets.of_group(group_id) {
-        let id = image.topic(topic).map(|topic| topic.id);
+        let id = topics.named(topic).ok().map(|topic| topic.id);
         if id.is_none() || id != value.topic_id {
             continue;
         }
-        topics
+        found
             .entry(topic)
             .or_default()
             .push(partition(index.get(), Some(value)));
     }
-    let topics = topics.into_iter().filter_map(|(name, partitions)| {
-        let id = image.topic(name)?.id;
+    let found = found.into_iter().filter_map(|(name, partitions)| {
+        let id = topics.named(name).ok()?.id;
         let topic = OffsetFetchResponseTopics::default().with_partitions(partitions);
         let name = KafkaString::from(name.to_owned());
         Some(named(topic, name, id, by_id))
     });
-    topics.collect()
+    found.collect()
 }
 
 fn named(
@@ -160,7 +161,7 @@ fn partition(index: i32, value: Option<&OffsetValue>) -> OffsetFetchResponsePart
     }
 }
 
-fn in_older_words(topic: OffsetFetchResponseTopics) -> OffsetFetchResponseTopic {
+fn to_single_group(topic: OffsetFetchResponseTopics) -> OffsetFetchResponseTopic {
     let partitions = topic.partitions.into_iter().map(|partition| {
         OffsetFetchResponsePartition::default()
             .with_partition_index(partition.partition_index)

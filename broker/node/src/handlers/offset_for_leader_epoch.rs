@@ -1,9 +1,7 @@
 //! OffsetForLeaderEpoch (key 23, KIP-101, KIP-320): where an epoch ended, by which a client notices
 //! that a tail was lost.
 
-use std::sync::Arc;
-
-use sedge_core::metadata::Image;
+use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::LeaderEpoch;
 use sedge_protocol::kafka::generated::offset_for_leader_epoch_request::{
@@ -13,26 +11,25 @@ use sedge_protocol::kafka::generated::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderEpochResponseData, OffsetForLeaderTopicResult,
 };
 
-use super::Request;
-use crate::broker::Broker;
+use super::{Request, Topics};
 use crate::log::views::epochs;
 
 pub async fn handle(
     request: &Request,
     message: OffsetForLeaderEpochRequestData,
 ) -> OffsetForLeaderEpochResponseData {
-    let broker = Arc::clone(&request.broker);
-    let disk_work = &request.broker.disk_work;
+    let topics = request.topics(Operation::Describe);
     // The view is asked for each partition.
-    disk_work.run(move || find_all(&broker, message)).await
+    topics
+        .off_executor(move |topics| find_all(topics, message))
+        .await
 }
 
 fn find_all(
-    broker: &Broker,
+    topics: &Topics,
     message: OffsetForLeaderEpochRequestData,
 ) -> OffsetForLeaderEpochResponseData {
-    let image = broker.log.metadata.load();
-    let topics = message
+    let results = message
         .topics
         .into_iter()
         .map(|topic| {
@@ -42,7 +39,7 @@ fn find_all(
                 .iter()
                 .map(|wanted| {
                     let answer = EpochEndOffset::default().with_partition(wanted.partition);
-                    match end_of(broker, &image, name, wanted) {
+                    match end_of(topics, name, wanted) {
                         Ok((epoch, end)) => answer.with_leader_epoch(epoch).with_end_offset(end),
                         Err(error) => answer
                             .with_error_code(error.code())
@@ -56,19 +53,17 @@ fn find_all(
                 .with_partitions(partitions)
         })
         .collect();
-    OffsetForLeaderEpochResponseData::default().with_topics(topics)
+    OffsetForLeaderEpochResponseData::default().with_topics(results)
 }
 
 fn end_of(
-    broker: &Broker,
-    image: &Image,
+    topics: &Topics,
     topic: &str,
     wanted: &OffsetForLeaderPartition,
 ) -> Result<(i32, i64), ErrorCode> {
-    let topic = super::topic(image, topic)?;
     let known = LeaderEpoch::from_wire(wanted.current_leader_epoch);
-    let partition = super::partition_at(broker, image, topic, wanted.partition, known)?;
-    let current = image.leader_epoch();
+    let partition = topics.named(topic)?.published(wanted.partition, known)?;
+    let current = topics.leader_epoch();
     let Some(asked) = LeaderEpoch::from_wire(wanted.leader_epoch).filter(|epoch| *epoch <= current)
     else {
         return Ok((-1, -1));
@@ -76,7 +71,7 @@ fn end_of(
     if asked == current {
         return Ok((current.get(), partition.high_watermark().get()));
     }
-    let starts = epochs(&*broker.log.store, partition.id).map_err(|error| {
+    let starts = epochs(topics.store(), partition.id).map_err(|error| {
         log::error!(target: "sedge::epochs", "partition {}: {error}", partition.id);
         ErrorCode::KafkaStorageError
     })?;

@@ -2,10 +2,10 @@
 //! the writer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use async_channel::Receiver;
 use sedge_core::log::{AppendError, SequenceRange, check_header};
-use sedge_core::metadata::Topic;
+use sedge_core::security::Operation;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::kafka::generated::produce_request::ProduceRequestData;
 use sedge_protocol::kafka::generated::produce_response::{
@@ -14,13 +14,13 @@ use sedge_protocol::kafka::generated::produce_response::{
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 use sedge_protocol::{Bytes, ErrorCode};
 
-use super::Request;
-use crate::net::service::{Answer, Answered, Disconnect};
+use super::request::{Request, Topic, Topics};
+use crate::net::service::Disconnect;
 use crate::writer::{AppendPart, AppendReply, Appended};
 
 /// What is known of one partition's produce before the writer has answered.
 enum Slot {
-    /// Part number so-and-so of the append.
+    /// Index into the writer's results.
     Queued(usize),
     Done(Result<Appended, AppendError>),
     /// The filter dropped every record: nothing to write, and nothing to say but success.
@@ -32,69 +32,77 @@ struct PendingTopic {
     slots: Vec<Slot>,
 }
 
-pub async fn handle(request: Request, produce: ProduceRequestData) -> Result<Answer, Disconnect> {
+/// A produce whose batches are queued.
+pub struct Pending {
+    acks: i16,
+    topics: Vec<PendingTopic>,
+    /// `None` if nothing was queued.
+    reply: Option<Receiver<AppendReply>>,
+}
+
+pub async fn start(request: &Request, produce: ProduceRequestData) -> Result<Pending, Disconnect> {
     let acks = produce.acks;
-    let (topics, parts) = admit(&request, produce).await;
+    let writable = request.topics(Operation::Write);
+    let (topics, parts) = admit(request, &writable, produce).await;
     let reply = if parts.is_empty() {
         None
     } else {
-        let queued = request.broker.writer.start_append(parts).await;
+        let queued = writable.start_append(parts).await;
         Some(queued.map_err(|_| Disconnect::ShuttingDown)?)
     };
-    Ok(Answer::Later(Box::pin(async move {
-        let outcomes = match reply {
-            Some(reply) => reply.recv().await.map_err(|_| Disconnect::ShuttingDown)?,
-            None => AppendReply::new(),
+    Ok(Pending {
+        acks,
+        topics,
+        reply,
+    })
+}
+
+pub async fn finish(
+    request: &Request,
+    pending: Pending,
+) -> Result<Option<ProduceResponseData>, Disconnect> {
+    let outcomes = match pending.reply {
+        Some(reply) => reply.recv().await.map_err(|_| Disconnect::ShuttingDown)?,
+        None => AppendReply::new(),
+    };
+    let response = answer(pending.topics, &outcomes);
+    if pending.acks == 0 {
+        let failed = response
+            .responses
+            .iter()
+            .flat_map(|topic| &topic.partition_responses)
+            .any(|partition| partition.error_code != ErrorCode::None.code());
+        return if failed {
+            Err(Disconnect::UnacknowledgedFailure)
+        } else {
+            Ok(None)
         };
-        let response = answer(topics, &outcomes);
-        if acks == 0 {
-            let failed = response
-                .responses
-                .iter()
-                .flat_map(|topic| &topic.partition_responses)
-                .any(|partition| partition.error_code != ErrorCode::None.code());
-            return if failed {
-                Err(Disconnect::UnacknowledgedFailure)
-            } else {
-                Ok(Answered {
-                    reply: None,
-                    mute: Duration::ZERO,
-                })
-            };
-        }
-        count_errors(&request, &response);
-        request
-            .encode(|buffer, version| response.write(buffer, version))
-            .map(Answered::from)
-    })))
+    }
+    count_errors(request, &response);
+    Ok(Some(response))
 }
 
 fn count_errors(request: &Request, response: &ProduceResponseData) {
     let topics = response.responses.iter();
     for partition in topics.flat_map(|topic| &topic.partition_responses) {
-        let error = ErrorCode::from(partition.error_code);
-        request.broker.metrics.request_error(request.key, error);
+        request.count_error(ErrorCode::from(partition.error_code));
     }
 }
 
 /// Sorts the request's partitions into what the writer gets and what is answered without it.
 async fn admit(
     request: &Request,
+    writable: &Topics,
     produce: ProduceRequestData,
 ) -> (Vec<PendingTopic>, Vec<AppendPart>) {
-    let image = request.broker.log.metadata.load();
     let acks_are_valid = matches!(produce.acks, -1..=1);
     let mut parts = Vec::new();
     let mut topics = Vec::with_capacity(produce.topic_data.len());
     for data in produce.topic_data {
         let topic = if data.topic_id == KafkaUuid::ZERO {
-            image
-                .topic(data.name.as_str())
-                .ok_or(ErrorCode::UnknownTopicOrPartition)
+            writable.named(data.name.as_str())
         } else {
-            image
-                .topic_by_id(data.topic_id)
-                .ok_or(ErrorCode::UnknownTopicId)
+            writable.by_id(data.topic_id)
         };
         let mut pending = PendingTopic {
             response: TopicProduceResponse::default()
@@ -104,9 +112,9 @@ async fn admit(
             slots: Vec::with_capacity(data.partition_data.len()),
         };
         for partition in data.partition_data {
-            let slot = match &topic {
+            let slot = match topic {
                 _ if !acks_are_valid => Slot::refused(ErrorCode::InvalidRequiredAcks),
-                Err(error) => Slot::refused(*error),
+                Err(error) => Slot::refused(error),
                 Ok(topic) => {
                     admit_partition(
                         request,
@@ -131,19 +139,20 @@ async fn admit(
 
 async fn admit_partition(
     request: &Request,
-    topic: &Arc<Topic>,
+    topic: Topic<'_>,
     index: i32,
     records: Option<Bytes>,
     parts: &mut Vec<AppendPart>,
 ) -> Slot {
-    let Some(partition) = topic.partition(index) else {
-        return Slot::refused(ErrorCode::UnknownTopicOrPartition);
+    let partition = match topic.partition_id(index) {
+        Ok(partition) => partition,
+        Err(error) => return Slot::refused(error),
     };
     if !topic.takes_produce() {
         // Kafka: only the broker writes its own topics.
         return Slot::refused(ErrorCode::InvalidTopicException);
     }
-    let now_ms = request.broker.log.clock.now().wall_ms;
+    let now_ms = request.now().wall_ms;
     let records = records.unwrap_or_default();
     let batch = match check_header(records, request.version(), &topic.config) {
         Ok(batch) => batch,
@@ -152,7 +161,7 @@ async fn admit_partition(
     // What was sent counts for the producer's sequence, also where a filter leaves less of it.
     let sequence =
         SequenceRange::of(&batch.header).map(|range| range.filtered(topic.config.has_filter()));
-    let checked = request.broker.openers.check(batch, topic, now_ms).await;
+    let checked = request.openers().check(batch, &topic, now_ms).await;
     let batch = match checked {
         Ok(batch) => admit_batch(request, topic, index, batch).await,
         Err(error) => Err(error),
@@ -163,7 +172,7 @@ async fn admit_partition(
         (batch, sequence) => {
             parts.push(AppendPart {
                 partition,
-                topic: Arc::clone(topic),
+                topic: Arc::clone(&topic),
                 sequence,
                 batch,
             });
@@ -175,11 +184,11 @@ async fn admit_partition(
 /// What the topic's filters leave of a batch that is fit to be written.
 async fn admit_batch(
     request: &Request,
-    topic: &Arc<Topic>,
+    topic: Topic<'_>,
     index: i32,
     batch: Batch,
 ) -> Result<Option<Batch>, AppendError> {
-    let metrics = &request.broker.metrics;
+    let metrics = request.metrics();
     metrics
         .produce_records
         .add(batch.header.record_count().max(0) as u64);
@@ -187,11 +196,7 @@ async fn admit_batch(
     if !topic.config.has_filter() {
         return Ok(Some(batch));
     }
-    let (metadata, client_id) = (&request.broker.log.metadata, request.client_id());
-    let plugins = &request.broker.plugins;
-    plugins
-        .filter(metadata, topic, index, client_id, batch)
-        .await
+    topic.filter(index, request.client_id(), batch).await
 }
 
 impl Slot {

@@ -1,15 +1,20 @@
 //! SyncGroup (key 14): the leader brings the assignment, the others wait for it.
 
+use async_channel::Receiver;
 use sedge_core::groups::{ReplyBody, SyncRequest};
+use sedge_core::security::Operation;
 use sedge_protocol::Bytes;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::sync_group_request::SyncGroupRequestData;
 use sedge_protocol::kafka::generated::sync_group_response::SyncGroupResponseData;
 
 use super::Request;
-use crate::net::service::{Answer, Answered, Disconnect};
+use crate::net::service::Disconnect;
 
-pub async fn handle(request: Request, message: SyncGroupRequestData) -> Result<Answer, Disconnect> {
+pub async fn start(
+    request: &Request,
+    message: SyncGroupRequestData,
+) -> Result<Receiver<ReplyBody>, Disconnect> {
     let assignments = message.assignments.into_iter();
     let sync = SyncRequest {
         group_id: message.group_id.to_string(),
@@ -28,24 +33,26 @@ pub async fn handle(request: Request, message: SyncGroupRequestData) -> Result<A
             })
             .collect(),
     };
-    let answered = request
-        .broker
-        .groups
-        .sync(request.broker.log.clock.now(), sync);
-    Ok(Answer::Later(Box::pin(async move {
-        let Ok(ReplyBody::Sync(reply)) = answered.recv().await else {
-            return Err(Disconnect::ShuttingDown);
-        };
-        let response = SyncGroupResponseData::default();
-        let response = match reply {
-            Err(error) => response.with_error_code(error.code()),
-            Ok(synced) => response
-                .with_protocol_type(synced.protocol_type.map(KafkaString::from))
-                .with_protocol_name(synced.protocol_name.map(KafkaString::from))
-                .with_assignment(synced.assignment),
-        };
-        request
-            .encode(|buffer, version| response.write(buffer, version))
-            .map(Answered::from)
-    })))
+    let group_id = sync.group_id.clone();
+    Ok(match request.group(Operation::Read, &group_id) {
+        Ok(group) => group.sync(sync),
+        Err(error) => super::at_once(ReplyBody::Sync(Err(error))),
+    })
+}
+
+pub async fn finish(
+    _: &Request,
+    answered: Receiver<ReplyBody>,
+) -> Result<Option<SyncGroupResponseData>, Disconnect> {
+    let Ok(ReplyBody::Sync(reply)) = answered.recv().await else {
+        return Err(Disconnect::ShuttingDown);
+    };
+    let response = SyncGroupResponseData::default();
+    Ok(Some(match reply {
+        Err(error) => response.with_error_code(error.code()),
+        Ok(synced) => response
+            .with_protocol_type(synced.protocol_type.map(KafkaString::from))
+            .with_protocol_name(synced.protocol_name.map(KafkaString::from))
+            .with_assignment(synced.assignment),
+    }))
 }

@@ -1,0 +1,140 @@
+//! The cluster: the controller, the broker's own settings, the disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sedge_core::config::BrokerDefaults;
+use sedge_core::metadata::{Command, CommandReply, Image, TopicName};
+use sedge_core::security::{Operation, Resource};
+use sedge_protocol::ErrorCode;
+use sedge_protocol::ids::ProducerId;
+use sedge_storage::Usage;
+
+use super::access::Access;
+use super::{Request, Topics};
+use crate::broker::Refusal;
+use crate::coordinator;
+
+impl Request {
+    /// Returns the cluster, for one operation.
+    ///
+    /// # Errors
+    /// CLUSTER_AUTHORIZATION_FAILED.
+    pub fn cluster(&self, operation: Operation) -> Result<Cluster, ErrorCode> {
+        self.access.check(operation, Resource::Cluster, "")?;
+        Ok(Cluster {
+            access: self.access.clone(),
+            image: self.access.broker.log.metadata.load(),
+        })
+    }
+
+    /// Sends a command to the controller. What the client needs for it follows from the command.
+    ///
+    /// # Errors
+    /// The client may not, the controller refuses, or the broker stops.
+    pub async fn command(&self, command: Command) -> Result<CommandReply, Refusal> {
+        self.check_command(&command)?;
+        let broker = &self.access.broker;
+        match broker.writer.metadata(command).await {
+            Ok(Ok(reply)) => {
+                if let CommandReply::Deleted { .. } = reply {
+                    coordinator::forget_deleted_topics(&broker.groups, &broker.log);
+                }
+                Ok(reply)
+            }
+            Ok(Err(error)) => Err(Refusal::new(error.code, error.message)),
+            Err(_) => Err(Refusal::stopping()),
+        }
+    }
+
+    fn check_command(&self, command: &Command) -> Result<(), Refusal> {
+        let of_topic = |operation, name: &str| (operation, Resource::Topic, name.to_owned());
+        let (operation, resource, name) = match command {
+            Command::CreateTopic { name, .. } => of_topic(Operation::Create, name),
+            Command::CreatePartitions { name, .. } => of_topic(Operation::Alter, name),
+            Command::AlterTopicConfigs { name, .. } => of_topic(Operation::AlterConfigs, name),
+            Command::DeleteTopic { topic } => match topic {
+                TopicName::Name(name) => of_topic(Operation::Delete, name),
+                TopicName::Id(id) => {
+                    let image = self.access.broker.log.metadata.load();
+                    let name = image.topic_by_id(*id).map_or("", |topic| &topic.name);
+                    of_topic(Operation::Delete, name)
+                }
+            },
+            Command::AlterBrokerConfigs { .. } => {
+                (Operation::AlterConfigs, Resource::Cluster, String::new())
+            }
+            Command::AllocateProducerIds { .. } => {
+                (Operation::IdempotentWrite, Resource::Cluster, String::new())
+            }
+            Command::BumpLeaderEpoch => (Operation::Alter, Resource::Cluster, String::new()),
+        };
+        self.access
+            .check(operation, resource, &name)
+            .map_err(|code| Refusal::new(code, "Authorization failed."))
+    }
+
+    /// Creates a topic that the client named, with the broker's defaults.
+    ///
+    /// # Errors
+    /// The client may not, the name is not valid, or the disk is full.
+    pub async fn auto_create(&self, name: &str) -> Result<(), ErrorCode> {
+        self.access
+            .check(Operation::Create, Resource::Topic, name)?;
+        let created = self.access.broker.auto_create(name).await;
+        created.map_err(|refusal| refusal.code)
+    }
+
+    /// Checks that plugins of these names are deployed, or about to be.
+    ///
+    /// # Errors
+    /// Says which one is not, and why.
+    pub async fn check_deployed(&self, plugins: Vec<String>) -> Result<(), String> {
+        let broker = Arc::clone(&self.access.broker);
+        blocking::unblock(move || {
+            let names = plugins.iter().map(String::as_str);
+            broker.plugins.check_bound(&broker.log, names)
+        })
+        .await
+    }
+}
+
+/// The cluster, on which the client may do what the request does.
+pub struct Cluster {
+    access: Access,
+    image: Arc<Image>,
+}
+
+impl Cluster {
+    /// Returns all topics: what may be done on the cluster may be done on each of them.
+    pub fn topics(&self) -> Topics {
+        Topics::new(&self.access, None)
+    }
+
+    pub fn defaults(&self) -> &BrokerDefaults {
+        self.image.defaults()
+    }
+
+    /// Returns the configurations that were set while the broker ran.
+    pub fn overrides(&self) -> &BTreeMap<String, String> {
+        self.image.broker_overrides()
+    }
+
+    /// Returns a producer id that no producer had before.
+    ///
+    /// # Errors
+    /// The controller refuses, or the broker stops.
+    pub async fn next_producer_id(&self) -> Result<ProducerId, ErrorCode> {
+        let broker = &self.access.broker;
+        broker.producer_ids.next(&broker.writer).await
+    }
+
+    pub fn log_dir(&self) -> String {
+        self.access.broker.config.data.display().to_string()
+    }
+
+    /// Measures the disk. Blocks.
+    pub fn usage(&self) -> Usage {
+        self.access.broker.log.store.usage()
+    }
+}

@@ -1,0 +1,88 @@
+//! Groups, and what they have committed.
+
+use async_channel::Receiver;
+use sedge_core::groups::{Coordinator, GroupListing, JoinRequest, Planned, ReplyBody, SyncRequest};
+use sedge_core::security::{Operation, Resource};
+use sedge_protocol::ErrorCode;
+
+use super::Request;
+use super::access::Access;
+
+impl Request {
+    /// Returns the group of this id, whether or not it exists, for one operation.
+    ///
+    /// # Errors
+    /// GROUP_AUTHORIZATION_FAILED.
+    pub fn group<'a>(&'a self, operation: Operation, id: &'a str) -> Result<Group<'a>, ErrorCode> {
+        self.access.check(operation, Resource::Group, id)?;
+        Ok(Group {
+            access: &self.access,
+            id,
+        })
+    }
+
+    /// Lists the groups that the client may describe, in one of `states` and of one of `types`.
+    pub fn list_groups(&self, states: &[String], types: &[String]) -> Vec<GroupListing> {
+        let groups = &self.access.broker.groups;
+        let mut listed = groups.with(|machine| machine.list(states, types));
+        listed.retain(|group| {
+            let id = &group.group_id;
+            let checked = self.access.check(Operation::Describe, Resource::Group, id);
+            checked.is_ok()
+        });
+        listed
+    }
+}
+
+/// A group on which the client may do what the request does.
+#[derive(Clone, Copy)]
+pub struct Group<'a> {
+    access: &'a Access,
+    id: &'a str,
+}
+
+impl Group<'_> {
+    pub fn id(&self) -> &str {
+        self.id
+    }
+
+    /// Looks at the coordinator, or does what needs no writing.
+    pub fn with<R>(&self, step: impl FnOnce(&mut Coordinator) -> R) -> R {
+        self.access.broker.groups.with(step)
+    }
+
+    /// Takes a step of the coordinator. Its reply is good when what it wants written is durable.
+    pub fn plan<R>(&self, step: impl FnOnce(&mut Coordinator) -> Planned<R>) -> (R, Written) {
+        let (reply, written) = self.access.broker.groups.plan(step);
+        (reply, Written(written))
+    }
+
+    pub fn join(&self, request: JoinRequest, suffix: &str) -> Receiver<ReplyBody> {
+        let broker = &self.access.broker;
+        broker.groups.join(broker.log.clock.now(), request, suffix)
+    }
+
+    pub fn sync(&self, request: SyncRequest) -> Receiver<ReplyBody> {
+        let broker = &self.access.broker;
+        broker.groups.sync(broker.log.clock.now(), request)
+    }
+}
+
+/// Says when a step of the coordinator is durable.
+pub struct Written(Receiver<Result<(), ErrorCode>>);
+
+impl Written {
+    /// Waits until the step is durable.
+    ///
+    /// # Errors
+    /// It cannot be written, or the broker stops.
+    pub async fn wait(self) -> Result<(), ErrorCode> {
+        let written = self.unless_stopped().await;
+        written.unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))
+    }
+
+    /// The same; `None` if the broker stops.
+    pub async fn unless_stopped(self) -> Option<Result<(), ErrorCode>> {
+        self.0.recv().await.ok()
+    }
+}

@@ -1,0 +1,239 @@
+//! A request as its handler sees it: what the client said, and the ways to what the broker has.
+//!
+//! **Invariant:** a handler reaches topics, groups and the cluster only by naming the operation
+//! that it does on them ([`Request::topics`], [`Request::group`], [`Request::cluster`]), or by a
+//! command that says so ([`Request::command`]). The broker is a field of [`Access`], which nothing
+//! outside of this folder can see.
+//! **Invariant:** what a handler asks for stands in its row of `apis.rs`: an assertion in
+//! [`Access::check`], which each test of a handler runs.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+use sedge_core::fetch::session::Sessions;
+use sedge_core::machine::Now;
+use sedge_protocol::frame::{self, RequestHeader};
+use sedge_protocol::kafka::generated::ApiKey;
+use sedge_protocol::kafka::generated::fetch_response::FetchResponseData;
+use sedge_protocol::kafka::{self, KafkaString};
+use sedge_protocol::{BytesMut, ErrorCode, fetch};
+use sedge_storage::Chunk;
+
+pub use access::Need;
+pub use cluster::Cluster;
+pub use groups::Written;
+pub use topics::{Topic, Topics};
+
+use crate::broker::Broker;
+use crate::metrics::Metrics;
+use crate::net::memory::Admission;
+use crate::net::service::{Answered, ClientSoftware, Disconnect, Reply, Session};
+use crate::net::unsupported::{Unsupported, shortened};
+use crate::openers::Openers;
+use crate::told::Told;
+use access::Access;
+
+mod access;
+mod cluster;
+mod groups;
+mod topics;
+
+/// See the module.
+pub struct Request {
+    access: Access,
+    header: RequestHeader,
+    key: ApiKey,
+    received: Instant,
+    /// How long the client is to be quiet afterwards (KIP-219). There are no quotas yet.
+    throttle: Duration,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("key", &self.key)
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Request {
+    pub fn new(
+        broker: &Arc<Broker>,
+        session: &Arc<Session>,
+        header: RequestHeader,
+        key: ApiKey,
+        needs: &'static [Need],
+    ) -> Self {
+        Self {
+            access: Access::new(broker, session, needs),
+            header,
+            key,
+            received: Instant::now(),
+            throttle: Duration::ZERO,
+        }
+    }
+
+    pub fn key(&self) -> ApiKey {
+        self.key
+    }
+
+    pub fn version(&self) -> i16 {
+        self.header.api_version
+    }
+
+    pub fn client_id(&self) -> &str {
+        client_id(&self.header)
+    }
+
+    pub fn remote_ip(&self) -> IpAddr {
+        self.access.session.remote.ip()
+    }
+
+    pub fn received(&self) -> Instant {
+        self.received
+    }
+
+    pub fn now(&self) -> Now {
+        self.access.broker.log.clock.now()
+    }
+
+    /// Keeps what the client says of itself. What it said first counts.
+    pub fn introduce(&self, client: ClientSoftware) {
+        let _ = self.access.session.client.set(client);
+    }
+
+    /// Returns where clients are told to find this broker.
+    pub fn advertised(&self) -> (KafkaString, i32) {
+        let (host, port) = self.access.session.advertised();
+        (KafkaString::from(host), i32::from(port))
+    }
+
+    pub fn node_id(&self) -> i32 {
+        self.access.broker.node_id.get()
+    }
+
+    pub fn cluster_id(&self) -> KafkaString {
+        KafkaString::from(self.access.broker.cluster_id.clone())
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.access.broker.metrics
+    }
+
+    pub fn fetch_sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.access.broker.sessions()
+    }
+
+    pub fn openers(&self) -> &Arc<Openers> {
+        &self.access.broker.openers
+    }
+
+    /// Returns which clients were told that there are no transactions.
+    pub fn told_transactions(&self) -> &Told {
+        &self.access.broker.told_transactions
+    }
+
+    /// Counts an error that the answer names.
+    pub fn count_error(&self, error: ErrorCode) {
+        self.metrics().request_error(self.key, error);
+    }
+
+    /// `throttle_time_ms` of the answer.
+    pub fn throttle_time_ms(&self) -> i32 {
+        i32::try_from(self.throttle.as_millis()).unwrap_or(i32::MAX)
+    }
+
+    /// Returns the answer with a whole frame around a response that `write` encodes.
+    ///
+    /// # Errors
+    /// The response cannot be encoded in the version of the request.
+    pub fn encode(
+        &self,
+        write: impl FnOnce(&mut BytesMut, i16) -> kafka::Result<()>,
+    ) -> Result<Answered, Disconnect> {
+        self.encode_as(self.version(), write)
+    }
+
+    /// The same in another version, for a client that asked for one that is not known.
+    ///
+    /// # Errors
+    /// The response cannot be encoded in this version.
+    pub fn encode_as(
+        &self,
+        version: i16,
+        write: impl FnOnce(&mut BytesMut, i16) -> kafka::Result<()>,
+    ) -> Result<Answered, Disconnect> {
+        let correlation_id = self.header.correlation_id;
+        let frame = frame::encode_response(self.key, version, correlation_id, |buffer| {
+            write(buffer, version)
+        })
+        .map_err(|error| self.malformed(error))?;
+        Ok(self.answered(Some(Reply::from(vec![frame.into()]))))
+    }
+
+    /// The same around batches as they are stored, which hold `memory`.
+    ///
+    /// # Errors
+    /// The response cannot be encoded in the version of the request.
+    pub fn encode_around(
+        &self,
+        response: &FetchResponseData,
+        chunks: &[Vec<Chunk>],
+        memory: Option<Admission>,
+    ) -> Result<Answered, Disconnect> {
+        let (version, correlation_id) = (self.version(), self.header.correlation_id);
+        let frame = fetch::encode_fetch_response(response, chunks, version, correlation_id)
+            .map_err(|error| self.malformed(error))?;
+        let memory = memory.map(|memory| memory.of_answer(&frame));
+        Ok(self.answered(Some(Reply { frame, memory })))
+    }
+
+    /// Returns the answer without a reply (acks=0).
+    pub fn without_reply(&self) -> Answered {
+        Answered {
+            reply: None,
+            mute: self.throttle,
+        }
+    }
+
+    /// Counts the request: its answer is ready to leave.
+    fn answered(&self, reply: Option<Reply>) -> Answered {
+        self.metrics().request(self.key, self.received.elapsed());
+        Answered {
+            reply,
+            mute: self.throttle,
+        }
+    }
+
+    /// The request, or the answer to it, is not one that the protocol has.
+    pub fn malformed(&self, error: impl fmt::Display) -> Disconnect {
+        Disconnect::Malformed {
+            api_key: self.header.api_key,
+            api_version: self.header.api_version,
+            reason: error.to_string(),
+        }
+    }
+
+    #[cfg(test)]
+    pub fn throttled(mut self, throttle: Duration) -> Self {
+        self.throttle = throttle;
+        self
+    }
+}
+
+/// Why a connection is closed whose request no handler has.
+pub fn unsupported(header: &RequestHeader, session: &Session) -> Disconnect {
+    Disconnect::Unsupported(Unsupported {
+        api_key: header.api_key,
+        api_version: header.api_version,
+        client_id: shortened(client_id(header)),
+        software: session.client.get().map(ToString::to_string),
+    })
+}
+
+fn client_id(header: &RequestHeader) -> &str {
+    header.client_id.as_ref().map_or("", KafkaString::as_str)
+}

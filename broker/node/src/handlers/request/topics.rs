@@ -1,0 +1,239 @@
+//! Topics, their partitions and their records.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use async_channel::Receiver;
+use sedge_core::config::BrokerDefaults;
+use sedge_core::fetch::session::Wanted;
+use sedge_core::log::AppendError;
+use sedge_core::metadata::{self, Image};
+use sedge_core::security::{Operation, Resource};
+use sedge_protocol::ErrorCode;
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
+use sedge_protocol::kafka::KafkaUuid;
+use sedge_storage::LogStore;
+
+use super::Request;
+use super::access::Access;
+use crate::broker::Broker;
+use crate::fetching::Source;
+use crate::fetching::plan::targets;
+use crate::fetching::wait::{Fetched, Wish, fetch};
+use crate::log::partitions::Partition;
+use crate::writer::{AppendPart, AppendReply, Stopped};
+
+impl Request {
+    /// Returns the topics as they are now, for one operation.
+    pub fn topics(&self, operation: Operation) -> Topics {
+        Topics::new(&self.access, Some(operation))
+    }
+}
+
+/// The topics as they were when the request asked for them.
+#[derive(Clone)]
+pub struct Topics {
+    access: Access,
+    image: Arc<Image>,
+    /// What the request does with them. `None` if it may do it on the whole cluster.
+    operation: Option<Operation>,
+}
+
+impl Topics {
+    pub(super) fn new(access: &Access, operation: Option<Operation>) -> Self {
+        Self {
+            access: access.clone(),
+            image: access.broker.log.metadata.load(),
+            operation,
+        }
+    }
+
+    /// Returns the topic of this name.
+    ///
+    /// # Errors
+    /// TOPIC_AUTHORIZATION_FAILED, and UNKNOWN_TOPIC_OR_PARTITION if there is none.
+    pub fn named(&self, name: &str) -> Result<Topic<'_>, ErrorCode> {
+        self.check(name)?;
+        let topic = self.image.topic(name);
+        let topic = topic.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        Ok(Topic { of: self, topic })
+    }
+
+    /// Returns the topic of this id.
+    ///
+    /// # Errors
+    /// TOPIC_AUTHORIZATION_FAILED, and UNKNOWN_TOPIC_ID if there is none.
+    pub fn by_id(&self, id: KafkaUuid) -> Result<Topic<'_>, ErrorCode> {
+        let topic = self.image.topic_by_id(id);
+        let topic = topic.ok_or(ErrorCode::UnknownTopicId)?;
+        self.check(&topic.name)?;
+        Ok(Topic { of: self, topic })
+    }
+
+    /// Returns all topics that the client may do the operation on.
+    pub fn all(&self) -> impl Iterator<Item = Topic<'_>> {
+        let topics = self.image.topics();
+        let allowed = topics.filter(|topic| self.check(&topic.name).is_ok());
+        allowed.map(|topic| Topic { of: self, topic })
+    }
+
+    fn check(&self, name: &str) -> Result<(), ErrorCode> {
+        match self.operation {
+            Some(operation) => self.access.check(operation, Resource::Topic, name),
+            None => Ok(()),
+        }
+    }
+
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.image.leader_epoch()
+    }
+
+    pub fn defaults(&self) -> &BrokerDefaults {
+        self.image.defaults()
+    }
+
+    /// Reads what `wanted` names, and waits until it is as much as `wish` says. `find` finds a
+    /// partition among the topics as they are at each look.
+    pub async fn fetch(
+        &self,
+        wanted: &[Wanted],
+        wish: Wish,
+        find: impl Fn(&Self, &Wanted) -> Result<Arc<Partition>, ErrorCode>,
+    ) -> Fetched {
+        let broker = &self.access.broker;
+        let source = Source {
+            log: &broker.log,
+            disk_work: &broker.disk_work,
+            memory: &broker.net.memory.answers,
+        };
+        let look = || {
+            let topics = Self::new(&self.access, self.operation);
+            targets(wanted, |wanted| find(&topics, wanted))
+        };
+        fetch(&source, wish, look).await
+    }
+
+    /// Queues an append to the writer, whose reply comes when it is durable.
+    ///
+    /// # Errors
+    /// The writer has stopped.
+    pub async fn start_append(
+        &self,
+        parts: Vec<AppendPart>,
+    ) -> Result<Receiver<AppendReply>, Stopped> {
+        self.access.broker.writer.start_append(parts).await
+    }
+
+    /// Runs `work` where it may wait for the disk.
+    pub async fn off_executor<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
+        let topics = self.clone();
+        let disk_work = &self.access.broker.disk_work;
+        disk_work.run(move || work(&topics)).await
+    }
+
+    /// Returns the store of the topics' partitions, for work that may wait for the disk.
+    pub fn store(&self) -> &dyn LogStore {
+        &*self.access.broker.log.store
+    }
+}
+
+/// A topic on which the client may do what the request does.
+#[derive(Clone, Copy)]
+pub struct Topic<'a> {
+    of: &'a Topics,
+    topic: &'a Arc<metadata::Topic>,
+}
+
+impl Deref for Topic<'_> {
+    type Target = Arc<metadata::Topic>;
+
+    fn deref(&self) -> &Self::Target {
+        self.topic
+    }
+}
+
+impl Topic<'_> {
+    /// Returns the broker's number of a partition.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION if the topic has no such partition.
+    pub fn partition_id(&self, index: i32) -> Result<PartitionId, ErrorCode> {
+        let id = self.topic.partition(index);
+        id.ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
+    /// Returns the published end of a partition. `known` is the leader epoch that the client knows,
+    /// if any.
+    ///
+    /// # Errors
+    /// The topic has no such partition, the epoch is another one, or the store cannot be read.
+    pub fn published(
+        &self,
+        index: i32,
+        known: Option<LeaderEpoch>,
+    ) -> Result<Arc<Partition>, ErrorCode> {
+        let id = self.partition_id(index)?;
+        check_leader_epoch(self.of.leader_epoch(), known)?;
+        self.broker().log.partition(id).map_err(|error| {
+            log::error!(target: "sedge::log", "partition {id} cannot be read: {error}");
+            ErrorCode::KafkaStorageError
+        })
+    }
+
+    /// Runs the topic's filters over a batch. `None` if nothing is left of it.
+    ///
+    /// # Errors
+    /// A filter refuses the batch, or cannot run.
+    pub async fn filter(
+        &self,
+        index: i32,
+        client_id: &str,
+        batch: Batch,
+    ) -> Result<Option<Batch>, AppendError> {
+        let Broker { plugins, log, .. } = self.broker();
+        plugins
+            .filter(&log.metadata, self.topic, index, client_id, batch)
+            .await
+    }
+
+    /// Says of each filter of the topic whether it can run. `None` if the topic has none.
+    pub fn filter_state(&self) -> Option<String> {
+        self.broker().plugins.described(self.topic)
+    }
+
+    /// Moves the log start of a partition, to the high watermark if `before` is `None`. Returns the
+    /// new log start.
+    ///
+    /// # Errors
+    /// The topic has no such partition, or the writer refuses.
+    pub async fn delete_records(
+        &self,
+        index: i32,
+        before: Option<Offset>,
+    ) -> Result<Offset, ErrorCode> {
+        let id = self.partition_id(index)?;
+        match self.broker().writer.delete_records(id, before).await {
+            Ok(Ok(log_start)) => Ok(log_start),
+            Ok(Err(error)) => Err(error.code),
+            Err(_) => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    fn broker(&self) -> &Broker {
+        &self.of.access.broker
+    }
+}
+
+/// KIP-320: a client that knows an older epoch is told to look again, one that knows a newer one to
+/// wait.
+fn check_leader_epoch(own: LeaderEpoch, known: Option<LeaderEpoch>) -> Result<(), ErrorCode> {
+    match known {
+        Some(epoch) if epoch < own => Err(ErrorCode::FencedLeaderEpoch),
+        Some(epoch) if epoch > own => Err(ErrorCode::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}

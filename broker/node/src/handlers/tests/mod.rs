@@ -1,0 +1,7 @@
+//! The handlers, asked through the table without a process.
+
+mod client;
+mod groups;
+mod records;
+mod table;
+mod topics;
