@@ -4,21 +4,26 @@
 use std::collections::{HashMap, HashSet};
 
 use sedge_core::config::BrokerDefaults;
+use sedge_core::metadata::snapshot::SNAPSHOT_PARTITIONS;
 use sedge_core::metadata::{Facts, METADATA_PARTITION, MetadataMachine, Salvage};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::coordinator::CoordinatorRecord;
-use sedge_protocol::ids::{NodeId, Offset, PartitionId};
+use sedge_protocol::ids::{NodeId, PartitionId};
 use sedge_protocol::metadata_records::MetadataRecord;
 use sedge_protocol::records::Records;
+use sedge_protocol::snapshot_records::SnapshotRecord;
 use sedge_storage::doctor::{Doctor, Finding, Held, Inspect, Kind};
 use sedge_storage::{Error, LostRange};
 
 use crate::coordinator::OFFSETS_TOPIC;
-use crate::metadata_repair::{self, Seen};
+use crate::metadata_repair::{Seen, Starts};
 use crate::plugin_topic;
 use crate::random::random_uuid;
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
+
+/// Under this name the copies of the metadata's snapshots are told of.
+const SNAPSHOT_TOPIC: &str = "__cluster_metadata.snapshot";
 
 /// See the module.
 #[derive(Debug)]
@@ -36,8 +41,13 @@ impl Inspection {
     /// # Errors
     /// The disk's.
     pub fn of(doctor: &Doctor) -> Result<Self, Error> {
-        let batches = doctor.read_partition(METADATA_PARTITION)?;
-        let salvage = metadata_repair::salvage(NodeId(0), batches.iter(), Offset::ZERO);
+        let mut seen = Seen::default();
+        for id in SNAPSHOT_PARTITIONS.into_iter().chain([METADATA_PARTITION]) {
+            for batch in doctor.read_partition(id)? {
+                seen.batch(id, &batch);
+            }
+        }
+        let salvage = seen.salvage(NodeId(0), &Starts::default());
         let mut inspection = Self {
             places: HashMap::new(),
             compacted: HashSet::new(),
@@ -55,6 +65,10 @@ impl Inspection {
         inspection.places.clear();
         let metadata = (METADATA_TOPIC.to_owned(), 0);
         inspection.places.insert(METADATA_PARTITION, metadata);
+        for (copy, id) in (0..).zip(SNAPSHOT_PARTITIONS) {
+            let place = (SNAPSHOT_TOPIC.to_owned(), copy);
+            inspection.places.insert(id, place);
+        }
         let defaults = BrokerDefaults::new(&std::collections::BTreeMap::new());
         let salvaged = salvage.finish(&Facts::default(), defaults, random_uuid);
         for topic in salvaged.machine.image().topics() {
@@ -95,9 +109,15 @@ impl Inspection {
 
 impl Inspect for Inspection {
     fn batch(&mut self, partition: PartitionId, batch: &Batch) -> Result<(), String> {
-        self.seen.batch(&batch.header);
-        if partition == METADATA_PARTITION {
-            self.seen.metadata(batch);
+        self.seen.batch(partition, batch);
+        if SNAPSHOT_PARTITIONS.contains(&partition) && batch.header.is_control() {
+            for record in Records::new(&batch.header, &batch.body) {
+                let record = record.map_err(|error| error.to_string())?;
+                let (key, value) = (record.key, record.value);
+                SnapshotRecord::decode(key.unwrap_or_default(), value.unwrap_or_default())
+                    .map_err(|error| error.to_string())?;
+            }
+        } else if partition == METADATA_PARTITION || SNAPSHOT_PARTITIONS.contains(&partition) {
             for record in Records::new(&batch.header, &batch.body) {
                 let record = record.map_err(|error| error.to_string())?;
                 let value = record.value.unwrap_or_default();
@@ -120,13 +140,21 @@ impl Inspect for Inspection {
     }
 
     fn end(&mut self, partitions: &[Held], newest: Option<PartitionId>) -> Vec<Finding> {
-        let metadata = partitions
-            .iter()
-            .find(|of| of.partition == METADATA_PARTITION);
-        let (log_start, end) = metadata.map_or_else(Default::default, |of| (of.log_start, of.end));
-        let machine = self.name_all(self.seen.salvage(NodeId(0), log_start));
+        let bounds = |id: PartitionId| {
+            let held = partitions.iter().find(|of| of.partition == id);
+            held.map_or_else(Default::default, |of| (of.log_start, of.end))
+        };
+        let (log, end) = bounds(METADATA_PARTITION);
+        let copies = SNAPSHOT_PARTITIONS.map(|id| bounds(id).0);
+        let starts = Starts { log, copies };
+        let machine = self.name_all(self.seen.salvage(NodeId(0), &starts));
         let mut found = Vec::new();
-        let lost = self.seen.missing(log_start, end).into_iter();
+        if self.seen.lacks_snapshot(&starts) {
+            let what = "neither copy of the snapshot that the log goes on from is whole: no \
+                        broker starts so";
+            found.push(Finding::new(Kind::Metadata, what));
+        }
+        let lost = self.seen.missing(&starts, end).into_iter();
         let lost: Vec<LostRange> = lost
             .map(|(base_offset, next_offset)| LostRange {
                 partition: METADATA_PARTITION,

@@ -24,6 +24,8 @@ pub mod log;
 pub mod logging;
 pub mod metadata_log;
 pub mod metadata_repair;
+pub mod metadata_replay;
+pub mod metadata_snapshot;
 pub mod metrics;
 pub mod mirror;
 pub mod net;

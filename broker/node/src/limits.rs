@@ -204,6 +204,21 @@ pub const ORPHANS_TOLD: usize = 20;
 /// Metadata records in one batch of `__cluster_metadata`.
 pub const METADATA_BATCH_RECORDS_MAX: usize = 5_000;
 
+/// Bytes of a snapshot of `__cluster_metadata` in one append: what flash writes in some hundredths
+/// of a second, as long as what others produce may have to wait for it.
+pub const SNAPSHOT_APPEND_BYTES: usize = 512 << 10;
+
+/// Between two tries to write a snapshot of `__cluster_metadata`, where the disk refuses it.
+pub const SNAPSHOT_RETRY_EVERY: Duration = Duration::from_secs(10);
+
+/// Between damage to `__cluster_metadata` and the snapshot that mends it: what lies beside the
+/// first damage is found in the next moments, and one snapshot is enough for all of it.
+pub const SNAPSHOT_MEND_PAUSE: Duration = Duration::from_secs(2);
+
+/// Segments that there is room for on the volume before one is ended for a snapshot's second copy:
+/// a snapshot must not be what fills a disk.
+pub const SNAPSHOT_FREE_SEGMENTS_MIN: u64 = 3;
+
 /// Size from which `__consumer_offsets` is trimmed to what it says: days of commits of a few
 /// consumers.
 pub const COORDINATOR_LOG_BYTES_MIN: u64 = 1 << 20;

@@ -1,7 +1,6 @@
 //! `__cluster_metadata`: the metadata machine's records as batches of partition 0, and back.
 
-use sedge_core::machine::Machine as _;
-use sedge_core::metadata::{Command, METADATA_PARTITION, MetadataMachine};
+use sedge_core::metadata::Command;
 use sedge_protocol::batch::{Batch, HEADER_BYTES};
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_protocol::metadata_records::MetadataRecord;
@@ -12,23 +11,6 @@ use crate::limits::{LOST_RANGES_TOLD, METADATA_BATCH_RECORDS_MAX, REPLAY_READ_BY
 
 /// Bytes that one record takes at most, but for configuration values.
 const RECORD_BYTES_GUESS: usize = 512;
-
-/// Why `__cluster_metadata` cannot be replayed.
-#[derive(Debug)]
-pub enum ReplayError {
-    Store(sedge_storage::Error),
-    /// A record that this version does not understand, at this offset.
-    Record {
-        offset: Offset,
-        reason: String,
-    },
-    /// Records are missing, so what topics there are is not known.
-    Lost(Lost),
-    /// The log has a partition that no record speaks of, so records are missing.
-    Unknown {
-        partition: PartitionId,
-    },
-}
 
 /// What is missing of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,36 +64,6 @@ impl std::fmt::Display for Lost {
     }
 }
 
-impl std::fmt::Display for ReplayError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Store(error) => error.fmt(f),
-            Self::Record { offset, reason } => write!(
-                f,
-                "__cluster_metadata cannot be read at offset {offset}: {reason}; \
-                 start the version that wrote it, or restore a backup"
-            ),
-            Self::Lost(lost) => write!(
-                f,
-                "which topics there are is not known: __cluster_metadata has lost {lost}"
-            ),
-            Self::Unknown { partition } => write!(
-                f,
-                "which topics there are is not known: the log has partition {partition}, and the \
-                 record that created it is not in __cluster_metadata"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ReplayError {}
-
-impl From<sedge_storage::Error> for ReplayError {
-    fn from(error: sedge_storage::Error) -> Self {
-        Self::Store(error)
-    }
-}
-
 /// The records as batches with base offset 0, which the writer patches.
 pub fn batches(records: &[MetadataRecord], now_ms: i64) -> impl Iterator<Item = Batch> {
     records
@@ -158,38 +110,7 @@ pub fn bytes_guess(command: &Command) -> usize {
     (records + 1) * RECORD_BYTES_GUESS
 }
 
-/// Rebuilds the machine from the log, of which nothing may be missing.
-///
-/// **Invariant:** the machine has replayed every record, and the log has no partition that the
-/// machine has not heard of: so an id that it hands out was never used.
-///
-/// # Errors
-/// The log cannot be read, is not all there, or holds what this version does not know.
-pub fn replay(store: &dyn LogStore, machine: &mut MetadataMachine) -> Result<(), ReplayError> {
-    let read = for_each_record(
-        store,
-        METADATA_PARTITION,
-        Offset::ZERO,
-        |offset, _, value| {
-            let value = value.unwrap_or_default();
-            let record = MetadataRecord::decode(value).map_err(|error| ReplayError::Record {
-                offset,
-                reason: error.to_string(),
-            })?;
-            machine.apply(offset, &record);
-            Ok::<_, ReplayError>(())
-        },
-    )?;
-    if !read.lost.is_empty() {
-        return Err(ReplayError::Lost(read.lost));
-    }
-    match store.newest_partition()? {
-        Some(partition) if machine.has_missed(partition) => Err(ReplayError::Unknown { partition }),
-        _ => Ok(()),
-    }
-}
-
-/// What [`for_each_record`] has read.
+/// What [`for_each_batch`] has read.
 #[derive(Clone, Debug)]
 pub struct Read {
     /// The offset after the last.
@@ -210,6 +131,28 @@ pub fn for_each_record<E: From<sedge_storage::Error>>(
     from: Offset,
     mut each: impl FnMut(Offset, Option<&[u8]>, Option<&[u8]>) -> Result<(), E>,
 ) -> Result<Read, E> {
+    for_each_batch(store, partition, from, |batch| {
+        for record in Records::new(&batch.header, &batch.body).map_while(Result::ok) {
+            let offset = batch.header.base_offset();
+            let offset = offset.plus(i64::from(record.offset_delta));
+            if offset >= from {
+                each(offset, record.key, record.value)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The same by batches. The first may begin before `from`.
+///
+/// # Errors
+/// What reading gives, and what `each` gives.
+pub fn for_each_batch<E: From<sedge_storage::Error>>(
+    store: &dyn LogStore,
+    partition: PartitionId,
+    from: Offset,
+    mut each: impl FnMut(&Batch) -> Result<(), E>,
+) -> Result<Read, E> {
     let bounds = store.bounds(partition)?;
     let mut lost = Lost::default();
     let mut next = from.max(bounds.log_start);
@@ -222,27 +165,18 @@ pub fn for_each_record<E: From<sedge_storage::Error>>(
                 if base > next {
                     lost.note(next, base);
                 }
+                let from = next.max(base);
+                next = next.max(batch.header.next_offset());
                 if batch.header.computed_crc(&batch.body) != batch.header.crc() {
                     log::error!(
                         target: "sedge::log",
                         "partition {partition}: the batch at {base} is not what was written; it is \
                          passed over"
                     );
-                    let from = next.max(base);
-                    next = next.max(batch.header.next_offset());
                     lost.note(from, next);
                     continue;
                 }
-                for record in Records::new(&batch.header, &batch.body) {
-                    let Ok(record) = record else {
-                        break;
-                    };
-                    let offset = base.plus(i64::from(record.offset_delta));
-                    if offset >= next {
-                        each(offset, record.key, record.value)?;
-                    }
-                }
-                next = next.max(batch.header.next_offset());
+                each(&batch)?;
             }
         }
         if next == before {

@@ -1,11 +1,12 @@
 //! `__cluster_metadata` written anew from what is left of it, while no broker runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sedge_core::config::BrokerDefaults;
+use sedge_core::metadata::snapshot::{Frames, Place, SNAPSHOT_PARTITIONS};
 use sedge_core::metadata::{Change, Facts, METADATA_PARTITION, Salvage};
 use sedge_protocol::batch::Batch;
-use sedge_protocol::ids::{LeaderEpoch, NodeId, Offset, ProducerId};
+use sedge_protocol::ids::{LeaderEpoch, NodeId, Offset, PartitionId, ProducerId};
 use sedge_protocol::metadata_records::MetadataRecord;
 use sedge_protocol::records::Records;
 use sedge_storage::doctor::Report;
@@ -14,63 +15,113 @@ use sedge_storage::{Commit, Entry, Error, LogStore, Room, Store, Urgency};
 use crate::config::Config;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
-use crate::metadata_log;
+use crate::metadata_snapshot::{self, Snapshot, SnapshotError, SnapshotLog};
 use crate::random::random_uuid;
 use crate::start;
 
 /// What whole batches say that is of use here.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Of `__cluster_metadata`, by offset.
-    metadata: BTreeMap<Offset, Batch>,
+    /// Of the log of `__cluster_metadata`, by offset.
+    log: BTreeMap<Offset, Batch>,
+    /// Of the copies of its snapshots.
+    copies: [BTreeMap<Offset, Batch>; 2],
     leader_epoch: LeaderEpoch,
     producer: Option<ProducerId>,
 }
 
+/// Where the log of `__cluster_metadata` and the copies of its snapshots start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Starts {
+    pub log: Offset,
+    pub copies: [Offset; 2],
+}
+
 impl Seen {
     /// A batch of any partition.
-    pub fn batch(&mut self, header: &sedge_protocol::batch::BatchHeader) {
+    pub fn batch(&mut self, partition: PartitionId, batch: &Batch) {
+        let header = &batch.header;
         self.leader_epoch = self.leader_epoch.max(header.leader_epoch());
         self.producer = self.producer.max(header.producer_id());
+        let of_metadata = if partition == METADATA_PARTITION {
+            Some(&mut self.log)
+        } else {
+            let copy = SNAPSHOT_PARTITIONS.iter().position(|id| *id == partition);
+            copy.map(|copy| &mut self.copies[copy])
+        };
+        if let Some(batches) = of_metadata {
+            batches.insert(header.base_offset(), batch.clone());
+        }
     }
 
-    /// A batch of `__cluster_metadata`.
-    pub fn metadata(&mut self, batch: &Batch) {
-        let base = batch.header.base_offset();
-        self.metadata.insert(base, batch.clone());
+    /// The newest whole snapshot that the log goes on from, with its batches.
+    fn snapshot(&self, starts: &Starts) -> Option<(Place, Vec<&Batch>)> {
+        let copies = self.copies.iter().zip(starts.copies);
+        let whole = copies.filter_map(|(batches, start)| {
+            let mut frames = Frames::default();
+            for batch in batches.range(start..).map(|(_, batch)| batch) {
+                // What cannot be understood is told when the batch is looked at.
+                let _ = frames.take(batch);
+            }
+            let place = frames.whole().filter(|of| of.end_offset >= starts.log)?;
+            let batches = batches.range(place.first..place.next);
+            Some((place, batches.map(|(_, batch)| batch).collect()))
+        });
+        whole.max_by_key(|(place, _)| place.end_offset)
     }
 
-    /// The stretches of `from..to` that no batch of `__cluster_metadata` has.
-    pub fn missing(&self, from: Offset, to: Offset) -> Vec<(Offset, Offset)> {
+    /// Whether the log goes on from a snapshot of which no copy is whole.
+    pub fn lacks_snapshot(&self, starts: &Starts) -> bool {
+        let were_written =
+            self.copies.iter().any(|copy| !copy.is_empty()) || starts.copies != [Offset::ZERO; 2];
+        starts.log > Offset::ZERO && were_written && self.snapshot(starts).is_none()
+    }
+
+    /// The stretches of the log that are needed, up to `end`, and that no batch has.
+    pub fn missing(&self, starts: &Starts, end: Offset) -> Vec<(Offset, Offset)> {
         let mut missing = Vec::new();
-        let mut next = from;
-        for batch in self.metadata.values() {
-            let base = batch.header.base_offset().min(to);
+        let snapshot = self.snapshot(starts);
+        let mut next = snapshot.map_or(starts.log, |(place, _)| place.end_offset);
+        for batch in self.log.values() {
+            let base = batch.header.base_offset().min(end);
             if base > next {
                 missing.push((next, base));
             }
             next = next.max(batch.header.next_offset());
         }
-        if to > next {
-            missing.push((next, to));
+        if end > next {
+            missing.push((next, end));
         }
         missing
     }
 
-    /// The records from `log_start` on, as far as they are there.
-    pub fn salvage(&self, node: NodeId, log_start: Offset) -> Salvage {
-        salvage(node, self.metadata.values(), log_start)
+    /// The records as far as they are there: of the newest whole snapshot, or of what is left of
+    /// both copies, and of the log behind.
+    pub fn salvage(&self, node: NodeId, starts: &Starts) -> Salvage {
+        let mut salvage = Salvage::new(node);
+        let log_start = if let Some((place, batches)) = self.snapshot(starts) {
+            take_all(&mut salvage, batches.into_iter());
+            place.end_offset
+        } else {
+            // Settings are known only for topics that are: what one copy has lost of these comes
+            // from the other, so each is looked at behind the other.
+            for _ in 0..2 {
+                for (batches, start) in self.copies.iter().zip(starts.copies) {
+                    let batches = batches.range(start..);
+                    take_all(&mut salvage, batches.map(|(_, batch)| batch));
+                }
+            }
+            starts.log
+        };
+        let batches = self.log.values();
+        let batches = batches.filter(|of| of.header.next_offset() > log_start);
+        take_all(&mut salvage, batches);
+        salvage
     }
 }
 
-/// What batches of `__cluster_metadata` say from `log_start` on.
-pub fn salvage<'a>(
-    node: NodeId,
-    batches: impl Iterator<Item = &'a Batch>,
-    log_start: Offset,
-) -> Salvage {
-    let mut salvage = Salvage::new(node);
-    for batch in batches.filter(|of| of.header.next_offset() > log_start) {
+fn take_all<'a>(salvage: &mut Salvage, batches: impl Iterator<Item = &'a Batch>) {
+    for batch in batches.filter(|batch| !batch.header.is_control()) {
         for record in Records::new(&batch.header, &batch.body).map_while(Result::ok) {
             // What cannot be understood is told when the batch is looked at.
             if let Ok(record) = MetadataRecord::decode(record.value.unwrap_or_default()) {
@@ -78,18 +129,16 @@ pub fn salvage<'a>(
             }
         }
     }
-    salvage
 }
 
-/// Writes the topics as `seen` and the log have them, as one commit, and moves the log start of
-/// `__cluster_metadata` to it. Gives what is not as it was.
+/// Writes the topics as `seen` and the log have them as a snapshot, from which the log of
+/// `__cluster_metadata` goes on. Gives what is not as it was.
 ///
 /// # Errors
 /// The store cannot be opened or written.
-pub fn repair(config: &Config, seen: &Seen, report: &Report) -> Result<Vec<Change>, Error> {
+pub fn repair(config: &Config, seen: &Seen, report: &Report) -> Result<Vec<Change>, SnapshotError> {
     let mut replay = HeaderReplay::default();
     let (store, opened) = sedge_storage::open(&config.data, start::options(config), &mut replay)?;
-    let bounds = store.bounds(METADATA_PARTITION)?;
     let facts = Facts {
         dropped: report.dropped.clone(),
         held: held(&store)?,
@@ -97,45 +146,99 @@ pub fn repair(config: &Config, seen: &Seen, report: &Report) -> Result<Vec<Chang
         leader_epoch: seen.leader_epoch,
         producer: seen.producer,
     };
-    let salvage = seen.salvage(NodeId(config.node_id), bounds.log_start);
+    let [first, second] = SNAPSHOT_PARTITIONS;
+    let bounds = store.bounds(METADATA_PARTITION)?;
+    let starts = Starts {
+        log: bounds.log_start,
+        copies: [
+            store.bounds(first)?.log_start,
+            store.bounds(second)?.log_start,
+        ],
+    };
+    let salvage = seen.salvage(NodeId(config.node_id), &starts);
     let defaults = BrokerDefaults::new(&config.broker);
     let salvaged = salvage.finish(&facts, defaults, random_uuid);
-    let records: Vec<MetadataRecord> = salvaged.machine.snapshot().collect();
     let clock = Clock::start(None, opened.newest_append_ms);
-    let mut next = bounds.next_offset;
-    let mut batches = Vec::new();
-    for mut batch in metadata_log::batches(&records, clock.now().wall_ms) {
-        batch.header.set_base_offset(next);
-        let epoch = salvaged.machine.image().leader_epoch();
-        batch.header.set_leader_epoch(epoch);
-        next = batch.header.next_offset();
-        batches.push(batch);
-    }
-    let bytes: usize = batches.iter().map(Batch::bytes).sum();
-    // Without it there is no start, so it may take what is kept for what frees space.
-    store.reserve(Room {
-        batch_bytes: bytes as u64,
-        rows: 2,
-        urgency: Urgency::Command,
-    })?;
-    let (partition, offset) = (METADATA_PARTITION, bounds.next_offset);
-    store.append(Commit {
-        entries: vec![
-            Entry::LogStart { partition, offset },
-            Entry::Append { partition, batches },
-        ],
-        updates: Vec::new(),
+    let (end_offset, now_ms) = (bounds.next_offset, clock.now().wall_ms);
+    let mut snapshot = Snapshot::new(salvaged.machine, end_offset, now_ms);
+    let mut log = Direct {
+        store: &store,
         append_ms: opened.newest_append_ms.unwrap_or_default(),
-    })?;
-    store.sync()?;
+        // What is kept for what frees space: without the topics there is no start.
+        urgency: Urgency::Command,
+    };
+    // On a full disk both copies may lie in one segment, and the next
+    // start writes them anew when there is room.
+    snapshot.write(&mut log, false)?;
     store.close()?;
     Ok(salvaged.changes)
 }
 
-fn held(
-    store: &Store,
-) -> Result<std::collections::BTreeSet<sedge_protocol::ids::PartitionId>, Error> {
-    let mut held = std::collections::BTreeSet::new();
+/// To the store itself, while no broker runs.
+#[derive(Debug)]
+pub struct Direct<'a> {
+    pub store: &'a Store,
+    pub append_ms: i64,
+    pub urgency: Urgency,
+}
+
+impl Direct<'_> {
+    /// Writes one commit, and flushes it.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn commit(&self, entries: Vec<Entry>) -> Result<(), Error> {
+        let bytes_of = |entry: &Entry| match entry {
+            Entry::Append { batches, .. } => batches.iter().map(Batch::bytes).sum(),
+            _ => 0,
+        };
+        let bytes: usize = entries.iter().map(bytes_of).sum();
+        self.store.reserve(Room {
+            batch_bytes: bytes as u64,
+            rows: entries.len() as u64,
+            urgency: self.urgency,
+        })?;
+        self.store.append(Commit {
+            entries,
+            updates: Vec::new(),
+            append_ms: self.append_ms,
+        })?;
+        self.store.sync()
+    }
+}
+
+impl SnapshotLog for Direct<'_> {
+    fn store(&self) -> &dyn LogStore {
+        self.store
+    }
+
+    fn append(
+        &mut self,
+        partition: PartitionId,
+        batches: Vec<Batch>,
+    ) -> Result<Offset, SnapshotError> {
+        let base = self.store.bounds(partition)?.next_offset;
+        let batches = metadata_snapshot::patched(batches, base);
+        self.commit(vec![Entry::Append { partition, batches }])?;
+        Ok(base)
+    }
+
+    fn end_segment(&mut self) -> Result<(), SnapshotError> {
+        match self.store.roll() {
+            Err(refusal) if refusal.is_refusal() => Ok(()),
+            rolled => Ok(rolled?),
+        }
+    }
+
+    fn move_log_starts(&mut self, to: Vec<(PartitionId, Offset)>) -> Result<(), SnapshotError> {
+        let moved = to.into_iter();
+        let entries = moved.map(|(partition, offset)| Entry::LogStart { partition, offset });
+        Ok(self.commit(entries.collect())?)
+    }
+}
+
+fn held(store: &Store) -> Result<BTreeSet<PartitionId>, Error> {
+    let mut held = BTreeSet::new();
     for partition in store.partitions()? {
         if store.partition_bytes(partition)? > 0 {
             held.insert(partition);

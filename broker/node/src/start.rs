@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use log::error;
 use sedge_core::config::BrokerDefaults;
 use sedge_core::groups::GroupConfig;
 use sedge_core::metadata::{Image, MetadataMachine};
@@ -20,7 +21,7 @@ use crate::failure::{Exit, Failure};
 use crate::log::Log;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
-use crate::metadata_log;
+use crate::metadata_replay::{self, Copies, ReplayError, Replayed};
 use crate::metrics::Metrics;
 use crate::runtime::Runtime;
 use crate::upkeep::logbook::{self, Logbook};
@@ -37,7 +38,7 @@ pub enum ServeError {
     /// The data directory cannot be opened.
     Store(sedge_storage::Error),
     /// `__cluster_metadata` cannot be read.
-    Metadata(metadata_log::ReplayError),
+    Metadata(ReplayError),
     /// An address cannot be listened on.
     Listen {
         address: String,
@@ -113,7 +114,7 @@ impl From<ServeError> for Failure {
                  `--repair damage` a start goes around it",
             ),
             ServeError::Metadata(
-                metadata_log::ReplayError::Lost(_) | metadata_log::ReplayError::Unknown { .. },
+                ReplayError::Lost(_) | ReplayError::Snapshots { .. } | ReplayError::Unknown { .. },
             ) => failure.advise(
                 "restore a backup; or stay with what is left: `sedge doctor --repair metadata` \
                  writes the topics anew, with all records that are there, and says what it cannot \
@@ -133,7 +134,7 @@ pub struct Opened {
     store: Store,
     clock: Clock,
     logbook: Logbook,
-    metadata: MetadataMachine,
+    metadata: Replayed,
     groups: Restored,
 }
 
@@ -155,10 +156,14 @@ impl Opened {
         let clock = Clock::start(saved.as_ref(), report.newest_append_ms);
         let logbook = Logbook::start(&config.data, &config.disk, wear, &clock);
         let defaults = BrokerDefaults::new(&config.broker);
-        let mut metadata = MetadataMachine::new(NodeId(config.node_id), defaults);
-        metadata_log::replay(&store, &mut metadata).map_err(ServeError::Metadata)?;
-        let settings = GroupConfig::of(metadata.image().defaults());
-        let groups = coordinator::restore(&store, metadata.image(), settings, clock.now())
+        let blank = MetadataMachine::new(NodeId(config.node_id), defaults);
+        let metadata = metadata_replay::replay(&store, blank).map_err(ServeError::Metadata)?;
+        metadata
+            .extend_log(&store, clock.append_ms())
+            .map_err(ServeError::Store)?;
+        let image = metadata.machine.image();
+        let settings = GroupConfig::of(image.defaults());
+        let groups = coordinator::restore(&store, image, settings, clock.now())
             .map_err(ServeError::Store)?;
         Ok(Self {
             config,
@@ -174,7 +179,7 @@ impl Opened {
 
     /// The topics.
     pub fn image(&self) -> &Image {
-        self.metadata.image()
+        self.metadata.machine.image()
     }
 
     /// Starts the threads.
@@ -193,7 +198,7 @@ impl Opened {
         let metrics = Arc::new(Metrics::default());
         let log = Arc::new(Log::new(
             Arc::new(self.store),
-            metadata.image().clone(),
+            metadata.machine.image().clone(),
             self.clock,
             config.durability,
             metrics,
@@ -207,8 +212,10 @@ impl Opened {
             writer: writer.clone(),
             config,
         }));
+        log.metadata_growth.add(metadata.record_bytes);
+        tell_copies(&log, &metadata.copies);
         let state = State {
-            metadata,
+            metadata: metadata.machine,
             partitions: ActivePartitions::default(),
             must_free: false,
             segment: None,
@@ -219,6 +226,27 @@ impl Opened {
             report: self.report,
             unwritten: self.groups.unwritten,
         })
+    }
+}
+
+/// A damaged copy of the metadata's snapshot costs nothing as long as the other one is whole, and
+/// both are written anew soon.
+fn tell_copies(log: &Log, copies: &Copies) {
+    for (copy, lost) in copies.damaged() {
+        let what = if lost.is_empty() {
+            "is not there".to_owned()
+        } else {
+            format!("has lost {lost}")
+        };
+        error!(
+            target: "sedge::log",
+            "copy {copy} of the snapshot of __cluster_metadata {what}; nothing is lost, as there \
+             is another one: a new snapshot is written"
+        );
+        log.metrics.metadata_damaged.add(1);
+    }
+    if !copies.are_sound() {
+        log.metadata_growth.damaged();
     }
 }
 

@@ -63,7 +63,8 @@ impl Source for Broker {
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.metrics.metadata_damaged.get() > 0 {
-            let what = "__cluster_metadata is damaged on disk: the next start needs \
+            let what = "__cluster_metadata is damaged on disk, and a new snapshot is about to be \
+                        written: should the broker end before, the next start needs \
                         `sedge doctor --repair metadata`";
             warnings.push(what.to_owned());
         }

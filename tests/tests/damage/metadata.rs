@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sedge_tests::http;
 use sedge_tests::limits;
@@ -190,7 +191,7 @@ fn one_bit_of_a_topic_s_record_refuses_the_start_and_costs_its_name() {
 }
 
 #[test]
-fn the_scrub_names_the_topics_that_only_memory_has() {
+fn the_scrub_names_the_topics_that_only_memory_has_and_they_are_written_again() {
     let directory = TempDir::new("scrubbed-topic");
     let options = Options::default()
         .set("sedge.segment.bytes", "1048576")
@@ -202,22 +203,44 @@ fn the_scrub_names_the_topics_that_only_memory_has() {
     let console = sedge.console().to_owned();
     assert_eq!(http::get(&console, "/readyz"), (200, "ok\n".to_owned()));
     flip_in(&segment(sedge.data(), 1), b"second-topic");
+    wait_until("/readyz warns", || {
+        let (code, said) = http::get(&console, "/readyz");
+        assert_eq!(code, 200, "{said}");
+        said.contains("the next start needs")
+            && http::metric(&console, "sedge_metadata_damaged") > 0.0
+    });
     let told = "of second-topic only this process knows";
     sedge.process().wait_for(told, limits::CONDITION, |output| {
         let mut lines = output.stderr.iter();
         lines.find(|line| line.contains(told)).cloned()
     });
-    let (code, said) = http::get(&console, "/readyz");
-    assert!(
-        code == 200 && said.contains("the next start needs"),
-        "{said}"
-    );
-    assert!(http::metric(&console, "sedge_metadata_damaged") > 0.0);
-    // It goes on.
+    // It goes on, and writes all of the topics once more.
     assert_eq!(
         read(&mut connection, "second-topic"),
         all("second-topic", 0..RECORDS)
     );
-    sedge.terminate();
-    refused(sedge.data(), &options);
+    wait_until("the topics are on the disk again", || {
+        http::metric(&console, "sedge_metadata_damaged") == 0.0
+            && http::metric(&console, "sedge_metadata_snapshots_total") > 0.0
+    });
+    assert_eq!(http::get(&console, "/readyz"), (200, "ok\n".to_owned()));
+    sedge.kill();
+    let started = Sedge::start(sedge.data(), options);
+    let mut connection = Connection::open(&started.bootstrap());
+    for topic in TOPICS {
+        assert_eq!(read(&mut connection, topic), all(topic, 0..RECORDS));
+    }
+}
+
+/// Waits for a condition, as long as any may take.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limits::CONDITION;
+    while !is_so() {
+        assert!(
+            Instant::now() < deadline,
+            "{what}: not within {:?}",
+            limits::CONDITION
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

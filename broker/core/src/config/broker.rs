@@ -168,6 +168,12 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
          silent for longest"),
     dynamic("message.max.bytes", Int, Some("1048588"), AtLeast(0),
         "Largest record batch. For topics without a max.message.bytes"),
+    fixed("metadata.log.max.record.bytes.between.snapshots", Long, Some("1048576"), AtLeast(1),
+        "Bytes of records in __cluster_metadata after which a snapshot of it is made, or as many as \
+         the last snapshot has, if that is more"),
+    fixed("metadata.log.max.snapshot.interval.ms", Long, Some("3600000"), AtLeast(0),
+        "Age of the last snapshot of __cluster_metadata at which another one is made, if anything \
+         has changed; 0 for never"),
     idle("min.insync.replicas", Int, Some("1"), AtLeast(1), "There is one replica"),
     fixed("node.id", Int, Some("1"), AtLeast(0), "This broker's number"),
     fixed("num.network.threads", Int, None, Between(1, 64), "Threads of the executor"),

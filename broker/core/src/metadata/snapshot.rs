@@ -134,13 +134,6 @@ pub struct Reader {
     whole: Option<MetadataMachine>,
 }
 
-/// A whole snapshot, read.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    pub place: Place,
-    pub machine: MetadataMachine,
-}
-
 impl Reader {
     /// `blank` is the state without any records.
     #[must_use]
@@ -173,12 +166,10 @@ impl Reader {
         Ok(())
     }
 
-    /// The newest snapshot that is whole.
+    /// The state of the newest snapshot that is whole.
     #[must_use]
-    pub fn finish(self) -> Option<Snapshot> {
-        let place = self.frames.whole()?;
-        let machine = self.whole?;
-        Some(Snapshot { place, machine })
+    pub fn finish(self) -> Option<MetadataMachine> {
+        self.whole
     }
 }
 

@@ -1,5 +1,8 @@
 //! Segments in which little lives: what lives goes into cold ones, partition by partition, so that
 //! the space comes back and a partition is read in one go.
+//!
+//! **Invariant:** a cold segment with something of a reserved partition, which may be a copy of a
+//! snapshot of the metadata, has nothing else (`the_copies_of_a_snapshot_stay_apart`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -81,7 +84,14 @@ fn sweep(pace: &Pace, chosen: &[SegmentId]) -> Result<(), Failed> {
     let segment_bytes = pace.segment_bytes;
     let mut cold: Option<Box<dyn ColdSegment + '_>> = None;
     let mut rows = Vec::new();
+    // The two copies of a snapshot must not come together, so neither comes together with anything.
+    let mut is_alone = false;
     for (partition, slice) in slices {
+        if let Some(writing) = cold.take_if(|_| is_alone || partition.is_reserved()) {
+            adopt(pace, writing, &rows).map_err(here(None))?;
+            rows.clear();
+        }
+        is_alone = partition.is_reserved();
         let mut writing = match cold.take() {
             Some(writing) => writing,
             None => store.begin_cold(left.min(segment_bytes)).map_err(nowhere)?,

@@ -17,6 +17,7 @@ use super::data::{DataFlags, store_failure};
 use crate::failure::{Exit, Failure};
 use crate::inspection::Inspection;
 use crate::metadata_repair;
+use crate::metadata_snapshot::SnapshotError;
 use crate::output::{self, Output, Table};
 
 /// Check a data directory while no broker runs on it.
@@ -109,7 +110,7 @@ impl DoctorCommand {
             // Behind the others, since it opens the store.
             if self.repair.contains(&What::Metadata) {
                 let repaired = metadata_repair::repair(&config, inspection.seen(), &report);
-                changes = repaired.map_err(failed)?;
+                changes = repaired.map_err(|error| unrepaired(&error))?;
             }
             (inspection, report) = examine(&directory, views_unread)?;
         }
@@ -157,6 +158,17 @@ impl DoctorCommand {
                 repairs.join(" ")
             )),
         })
+    }
+}
+
+/// Why the metadata is not written anew.
+fn unrepaired(error: &SnapshotError) -> Failure {
+    match error {
+        SnapshotError::Store(error) => store_failure(error),
+        error => Failure::new(
+            Exit::Io,
+            format!("the topics are not written anew: {error}"),
+        ),
     }
 }
 

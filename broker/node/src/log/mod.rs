@@ -11,12 +11,14 @@
 //! | `followers` | tasks that wait for growth of some partitions |
 //! | `purgatory` | fetches that wait for bytes |
 //! | `published` | the metadata image |
+//! | `metadata_growth` | when `__cluster_metadata` needs a snapshot |
 //! | `storage_state` | whether the disk takes writes |
 //! | `clock` | the wall clock and the append clock |
 //! | `views` | views that follow from batches |
 
 pub mod clock;
 pub mod followers;
+pub mod metadata_growth;
 pub mod partitions;
 pub mod published;
 pub mod purgatory;
@@ -37,6 +39,7 @@ use crate::config::Durability;
 use crate::metrics::Metrics;
 use clock::Clock;
 use followers::{Follower, Followers};
+use metadata_growth::MetadataGrowth;
 use partitions::{Partition, Partitions};
 use published::Published;
 use purgatory::Parking;
@@ -49,6 +52,7 @@ pub struct Log {
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub storage: StorageState,
+    pub metadata_growth: MetadataGrowth,
     /// Fetches that wait for bytes.
     pub parking: Arc<Parking>,
     partitions: Partitions,
@@ -79,6 +83,7 @@ impl Log {
             clock,
             metrics,
             storage: StorageState::default(),
+            metadata_growth: MetadataGrowth::default(),
             parking: Arc::default(),
             partitions: Partitions::default(),
             followers: Arc::default(),

@@ -70,6 +70,8 @@ pub struct Metrics {
     pub scrub_lost_ranges: Counter,
     /// Of those, stretches of `__cluster_metadata`, since the start: the next start needs a repair.
     pub metadata_damaged: Gauge,
+    /// Snapshots of `__cluster_metadata` written.
+    pub metadata_snapshots: Counter,
     requests: requests::Requests,
     plugins: plugins::Plugins,
     links: links::Links,
@@ -100,6 +102,7 @@ impl Default for Metrics {
             scrub_failures: Counter::default(),
             scrub_lost_ranges: Counter::default(),
             metadata_damaged: Gauge::default(),
+            metadata_snapshots: Counter::default(),
             requests: requests::Requests::default(),
             plugins: plugins::Plugins::default(),
             links: links::Links::default(),
@@ -267,6 +270,11 @@ impl Metrics {
                 &self.scrub_failures,
             ),
             (
+                "sedge_metadata_snapshots_total",
+                "Snapshots of __cluster_metadata written, each of them twice.",
+                &self.metadata_snapshots,
+            ),
+            (
                 "sedge_scrub_damaged_ranges_total",
                 "Stretches of a partition's offsets found damaged.",
                 &self.scrub_lost_ranges,
@@ -276,7 +284,7 @@ impl Metrics {
         }
         out.gauge(
             "sedge_metadata_damaged",
-            "Stretches of __cluster_metadata found damaged: the next start needs a repair.",
+            "Stretches of __cluster_metadata found damaged, until a new snapshot has what was lost.",
             self.metadata_damaged.get(),
         );
     }

@@ -7,12 +7,14 @@
 //! | `producer_expiry` | forgets producers that are silent |
 //! | `scrub` | reads what is stored again, to find bit rot |
 //! | `orphans` | tells of partitions that no topic has |
+//! | `metadata_snapshots` | makes snapshots of `__cluster_metadata` |
 //! | `logbook` | the append clock and the device's wear, in a file |
 //!
 //! The cleaner has a folder of its own.
 
 pub mod disk_cap;
 pub mod logbook;
+pub mod metadata_snapshots;
 pub mod orphans;
 pub mod producer_expiry;
 pub mod retention;
@@ -54,6 +56,7 @@ pub fn start(
         runtime.spawn(producer_expiry::run(with_log(), writer.clone())),
         runtime.spawn(scrub::run(with_log(), config.scrub, node_id)),
         runtime.spawn(orphans::tell(with_log())),
+        runtime.spawn(metadata_snapshots::run(with_log(), writer.clone())),
         runtime.spawn(keep_logbook(Arc::clone(logbook), with_log())),
     ];
     if config.durability == Durability::Interval {

@@ -46,7 +46,7 @@ fn find(log: &Log) -> Result<Vec<(PartitionId, u64)>, Error> {
         .collect();
     let mut orphans = Vec::new();
     for id in partitions {
-        if id == METADATA_PARTITION || known.contains(&id) {
+        if id == METADATA_PARTITION || id.is_reserved() || known.contains(&id) {
             continue;
         }
         // None where the topic was deleted meanwhile.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use log::{error, info, warn};
+use sedge_core::metadata::snapshot::SNAPSHOT_PARTITIONS;
 use sedge_core::metadata::{Facts, Image, METADATA_PARTITION, Salvage, Topic};
 use sedge_protocol::ids::{NodeId, Offset, PartitionId};
 use sedge_protocol::metadata_records::MetadataRecord;
@@ -115,6 +116,10 @@ fn tell_damaged(log: &Log, node_id: NodeId, damaged: &Damaged) {
             tell_metadata(log, node_id, lost, (segment, at));
             continue;
         }
+        if SNAPSHOT_PARTITIONS.contains(&lost.partition) {
+            tell_snapshot(log, lost, (segment, at));
+            continue;
+        }
         let last = lost.next_offset.plus(-1);
         error!(
             target: "sedge::scrub",
@@ -130,7 +135,18 @@ fn tell_damaged(log: &Log, node_id: NodeId, damaged: &Damaged) {
     info!(target: "sedge::scrub", "what else is in segment {segment} is served on");
 }
 
-/// The broker goes on from memory. The next start cannot.
+/// The other copy is there for the next start, and two are soon.
+fn tell_snapshot(log: &Log, lost: &LostRange, (segment, at): (u64, u64)) {
+    log.metrics.metadata_damaged.add(1);
+    error!(
+        target: "sedge::scrub",
+        "{} is damaged on disk (segment {segment} at {at}): a new snapshot is written",
+        name(log, lost.partition)
+    );
+    log.metadata_growth.damaged();
+}
+
+/// The broker goes on from memory, and writes all of it again. Until then the next start cannot.
 fn tell_metadata(log: &Log, node_id: NodeId, lost: &LostRange, (segment, at): (u64, u64)) {
     log.metrics.metadata_damaged.add(1);
     let what = match only_in_memory(log, node_id) {
@@ -149,23 +165,27 @@ fn tell_metadata(log: &Log, node_id: NodeId, lost: &LostRange, (segment, at): (u
     error!(
         target: "sedge::scrub",
         "__cluster_metadata: offsets {} to {} are damaged on disk (segment {segment} at {at}): \
-         {what}; this process goes on, and the next start is refused: take a copy of what \
-         matters, or stop it and run `sedge doctor --repair metadata`",
+         {what}; this process goes on and writes a new snapshot: should it end before, the next \
+         start needs `sedge doctor --repair metadata`",
         lost.base_offset,
         lost.next_offset.plus(-1)
     );
+    log.metadata_growth.damaged();
 }
 
 /// Topics that are not, or not so, in what is left of the metadata on disk.
 fn only_in_memory(log: &Log, node_id: NodeId) -> Result<Vec<String>, sedge_storage::Error> {
     let mut salvage = Salvage::new(node_id);
-    let (store, id) = (&*log.store, METADATA_PARTITION);
-    metadata_log::for_each_record(store, id, Offset::ZERO, |_, _, value| {
-        if let Ok(record) = MetadataRecord::decode(value.unwrap_or_default()) {
-            salvage.take(&record);
-        }
-        Ok::<_, sedge_storage::Error>(())
-    })?;
+    let store = &*log.store;
+    for id in SNAPSHOT_PARTITIONS.into_iter().chain([METADATA_PARTITION]) {
+        metadata_log::for_each_record(store, id, Offset::ZERO, |_, key, value| {
+            let record = value.filter(|_| key.is_none()).map(MetadataRecord::decode);
+            if let Some(Ok(record)) = record {
+                salvage.take(&record);
+            }
+            Ok::<_, sedge_storage::Error>(())
+        })?;
+    }
     let image = log.metadata.load();
     let defaults = image.defaults().clone();
     let left = salvage.finish(&Facts::default(), defaults, random_uuid);
@@ -189,6 +209,9 @@ fn name(log: &Log, id: PartitionId) -> String {
 pub fn name_in(image: &Image, id: PartitionId) -> String {
     if id == METADATA_PARTITION {
         return "__cluster_metadata".to_owned();
+    }
+    if let Some(copy) = SNAPSHOT_PARTITIONS.iter().position(|of| *of == id) {
+        return format!("copy {} of the snapshot of __cluster_metadata", copy + 1);
     }
     let found = image.topics().find_map(|topic| {
         let index = topic.partitions().position(|of| of == id)?;

@@ -19,11 +19,12 @@ use sedge_storage::{Commit, Entry, Error, LogBounds, Room, SegmentId, Urgency};
 
 use super::gather::Gather;
 use super::partition::{self, ActivePartitions};
-use super::room::{NOTHING, rows_to_free, urgency_of};
-use super::{AppendReply, Done, Request};
+use super::room::{NOTHING, of_snapshot, rows_to_free, urgency_of};
+use super::{AppendReply, Done, MetadataState, Request};
 use crate::exit;
 use crate::log::{Log, views};
 use crate::metadata_log;
+use crate::metadata_snapshot;
 
 /// What only the writer thread changes.
 #[derive(Debug)]
@@ -82,6 +83,11 @@ enum Reply {
         Result<CommandReply, CommandError>,
     ),
     DeleteRecords(
+        Done<Result<Offset, AppendError>>,
+        Result<Offset, AppendError>,
+    ),
+    MetadataState(Done<Box<MetadataState>>, Box<MetadataState>),
+    Snapshot(
         Done<Result<Offset, AppendError>>,
         Result<Offset, AppendError>,
     ),
@@ -220,6 +226,20 @@ impl<'a> Round<'a> {
                 let outcome = self.plan_metadata(command);
                 self.replies.push(Reply::Metadata(done, outcome));
             }
+            Request::MetadataState { done } => {
+                // Without it the one who asks hears of it by the end of its reply.
+                if let Ok(state) = self.metadata_state() {
+                    self.replies.push(Reply::MetadataState(done, state));
+                }
+            }
+            Request::AppendSnapshot {
+                partition,
+                batches,
+                done,
+            } => {
+                let outcome = self.plan_snapshot(partition, batches);
+                self.replies.push(Reply::Snapshot(done, outcome));
+            }
             Request::DeleteRecords {
                 partition,
                 before,
@@ -304,6 +324,7 @@ impl<'a> Round<'a> {
                 batches: vec![batch],
             });
         }
+        self.log.metadata_growth.add(bytes as u64);
         for record in &plan.records {
             self.state.metadata.apply(Offset::ZERO, record);
         }
@@ -321,6 +342,37 @@ impl<'a> Round<'a> {
         self.metadata_changed = true;
         self.must_sync = true;
         Ok(plan.reply)
+    }
+
+    fn metadata_state(&mut self) -> Result<Box<MetadataState>, Error> {
+        let log = self.state.partitions.get(self.log, METADATA_PARTITION)?;
+        Ok(Box::new(MetadataState {
+            end_offset: log.log.next_offset(),
+            machine: self.state.metadata.clone(),
+            record_bytes: self.log.metadata_growth.record_bytes(),
+        }))
+    }
+
+    fn plan_snapshot(
+        &mut self,
+        id: PartitionId,
+        batches: Vec<Batch>,
+    ) -> Result<Offset, AppendError> {
+        let failed = |error: Error| partition::storage_error(&error);
+        self.state.partitions.get(self.log, id).map_err(failed)?;
+        self.take(of_snapshot(&batches)).map_err(failed)?;
+        let log = &mut self.state.partitions.known(id).log;
+        let base = log.next_offset();
+        let batches = metadata_snapshot::patched(batches, base);
+        if let Some(last) = batches.last() {
+            log.apply_append(last.header.next_offset());
+        }
+        self.commit.entries.push(Entry::Append {
+            partition: id,
+            batches,
+        });
+        self.must_sync = true;
+        Ok(base)
     }
 
     /// How many are moved, or need not be: up to the first that there is no room for.
@@ -438,7 +490,10 @@ impl<'a> Round<'a> {
             let _ = match reply {
                 Reply::Append(done, outcomes) => done.try_send(outcomes).is_ok(),
                 Reply::Metadata(done, outcome) => done.try_send(outcome).is_ok(),
-                Reply::DeleteRecords(done, outcome) => done.try_send(outcome).is_ok(),
+                Reply::MetadataState(done, state) => done.try_send(state).is_ok(),
+                Reply::DeleteRecords(done, outcome) | Reply::Snapshot(done, outcome) => {
+                    done.try_send(outcome).is_ok()
+                }
                 Reply::Replace(done) => done.try_send(()).is_ok(),
                 Reply::Retain(done, count) | Reply::ExpireProducers(done, count) => {
                     done.try_send(count).is_ok()

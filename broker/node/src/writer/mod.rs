@@ -29,7 +29,7 @@ use async_channel::{Receiver, Sender, TrySendError};
 use async_io::Timer;
 use futures_lite::future;
 use sedge_core::log::{AppendError, SequenceRange};
-use sedge_core::metadata::{Command, CommandError, CommandReply, Topic};
+use sedge_core::metadata::{Command, CommandError, CommandReply, MetadataMachine, Topic};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId, ProducerId};
@@ -89,6 +89,15 @@ pub enum Request {
         command: Command,
         done: Done<Result<CommandReply, CommandError>>,
     },
+    /// Gives a copy of the metadata machine, for a snapshot.
+    MetadataState { done: Done<Box<MetadataState>> },
+    /// Appends batches of a snapshot to one of the broker's own partitions, and flushes them. The
+    /// reply is the first offset.
+    AppendSnapshot {
+        partition: PartitionId,
+        batches: Vec<Batch>,
+        done: Done<Result<Offset, AppendError>>,
+    },
     /// DeleteRecords: moves the log start; `None` is the high watermark. The reply is the new log
     /// start.
     DeleteRecords {
@@ -119,6 +128,16 @@ pub enum Request {
     Probe { room: Room },
     /// Ends the thread after what is queued.
     Stop,
+}
+
+/// The metadata machine at a moment.
+#[derive(Debug)]
+pub struct MetadataState {
+    pub machine: MetadataMachine,
+    /// The machine has the log before this offset.
+    pub end_offset: Offset,
+    /// Bytes of records that no snapshot had when it was taken.
+    pub record_bytes: u64,
 }
 
 /// The handle by which everyone else asks. Clones are handles to the same writer.
@@ -208,6 +227,36 @@ impl Writer {
     ) -> Result<Result<CommandReply, CommandError>, Stopped> {
         let (done, reply) = async_channel::bounded(1);
         self.send(Request::Metadata { command, done }).await?;
+        reply.recv().await.map_err(|_| Stopped)
+    }
+
+    /// A copy of the metadata machine.
+    ///
+    /// # Errors
+    /// The broker is shutting down.
+    pub async fn metadata_state(&self) -> Result<Box<MetadataState>, Stopped> {
+        let (done, reply) = async_channel::bounded(1);
+        self.send(Request::MetadataState { done }).await?;
+        reply.recv().await.map_err(|_| Stopped)
+    }
+
+    /// Appends batches of a snapshot, with base offset 0, and waits until they are durable. The
+    /// first one gets the offset that is returned.
+    ///
+    /// # Errors
+    /// The broker is shutting down.
+    pub async fn append_snapshot(
+        &self,
+        partition: PartitionId,
+        batches: Vec<Batch>,
+    ) -> Result<Result<Offset, AppendError>, Stopped> {
+        let (done, reply) = async_channel::bounded(1);
+        let request = Request::AppendSnapshot {
+            partition,
+            batches,
+            done,
+        };
+        self.send(request).await?;
         reply.recv().await.map_err(|_| Stopped)
     }
 

@@ -21,12 +21,17 @@ impl Request {
                 rows: 1,
                 urgency: urgency_of(command),
             },
+            Self::AppendSnapshot { batches, .. } => of_snapshot(batches),
             Self::DeleteRecords { .. } => rows_to_free(1, Urgency::Command),
             Self::Retain { log_starts, .. } => rows_to_free(log_starts.len(), Urgency::Upkeep),
             Self::Replace { entries, .. } => rows_to_free(entries.len(), Urgency::Upkeep),
             Self::Probe { room } => *room,
             // Nothing in the log.
-            Self::ExpireProducers { .. } | Self::Roll { .. } | Self::Flush | Self::Stop => NOTHING,
+            Self::MetadataState { .. }
+            | Self::ExpireProducers { .. }
+            | Self::Roll { .. }
+            | Self::Flush
+            | Self::Stop => NOTHING,
         }
     }
 
@@ -50,6 +55,13 @@ pub(super) fn of_parts<'a>(parts: impl Iterator<Item = &'a AppendPart>) -> Optio
         Room::ordinary(bytes.unwrap_or(0) as u64, u64::from(bytes.is_some()))
     };
     parts.map(of_part).reduce(Room::and)
+}
+
+/// Room for batches of a snapshot: none of what is kept for what frees space, since a snapshot can
+/// wait.
+pub(super) fn of_snapshot(batches: &[Batch]) -> Room {
+    let bytes: usize = batches.iter().map(Batch::bytes).sum();
+    Room::ordinary(bytes as u64, 1)
 }
 
 /// Room for rows without batches.

@@ -1,0 +1,193 @@
+//! Writes snapshots of `__cluster_metadata`: two copies in different segments, then the log
+//! start.
+//!
+//! The order is what keeps the topics. Each copy is durable before the next thing begins, and the
+//! log of the records moves its start only when both copies are there and read whole. A crash in
+//! between leaves the snapshot before and the records behind it.
+//!
+//! **Invariant:** the two copies of a snapshot have no segment in common when the log start moves
+//! (`Copies::are_apart`), so one lost segment costs no topic.
+
+use std::fmt;
+
+use sedge_core::metadata::snapshot::{self, Place, SNAPSHOT_PARTITIONS, Times};
+use sedge_core::metadata::{METADATA_PARTITION, MetadataMachine};
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::LogStore;
+
+use crate::limits::SNAPSHOT_APPEND_BYTES;
+use crate::metadata_replay::{Copies, ReplayError, segments_of};
+
+/// What a snapshot is written to: a broker's writer, or the store where no broker runs.
+pub trait SnapshotLog {
+    fn store(&self) -> &dyn LogStore;
+    /// Appends batches with base offset 0 to a partition, and returns the offset that the first one
+    /// got, when they are durable.
+    ///
+    /// # Errors
+    /// Nothing was appended.
+    fn append(
+        &mut self,
+        partition: PartitionId,
+        batches: Vec<Batch>,
+    ) -> Result<Offset, SnapshotError>;
+    /// Ends the active segment, if there is room for another one.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    fn end_segment(&mut self) -> Result<(), SnapshotError>;
+    /// Moves log starts, all in one commit, and returns when that is durable.
+    ///
+    /// # Errors
+    /// There is no room for that now.
+    fn move_log_starts(&mut self, to: Vec<(PartitionId, Offset)>) -> Result<(), SnapshotError>;
+}
+
+/// Why a snapshot is not there yet. What was written of it stays, and the next try goes on from
+/// there.
+#[derive(Debug)]
+pub enum SnapshotError {
+    /// The disk takes nothing more now.
+    Refused(String),
+    /// The second copy would lie in a segment of the first: there is no room for another segment.
+    NoSegment,
+    /// A copy is not read as it was written.
+    NotWhole,
+    /// What was written cannot be understood.
+    Unread(ReplayError),
+    /// The log cannot be read or written.
+    Store(sedge_storage::Error),
+    /// The broker is shutting down.
+    Stopped,
+}
+
+impl fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) => f.write_str(why),
+            Self::NoSegment => f.write_str("there is no room for a segment for the second copy"),
+            Self::NotWhole => f.write_str("what was written is not read whole"),
+            Self::Unread(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
+            Self::Stopped => f.write_str("the broker is shutting down"),
+        }
+    }
+}
+
+impl std::error::Error for SnapshotError {}
+
+impl From<sedge_storage::Error> for SnapshotError {
+    fn from(error: sedge_storage::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// A snapshot on its way to the log.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub machine: MetadataMachine,
+    /// The machine has the log before this offset.
+    pub end_offset: Offset,
+    pub now_ms: i64,
+    copies: [Option<Place>; 2],
+}
+
+impl Snapshot {
+    /// None of it is written yet.
+    pub fn new(machine: MetadataMachine, end_offset: Offset, now_ms: i64) -> Self {
+        Self {
+            machine,
+            end_offset,
+            now_ms,
+            copies: [None, None],
+        }
+    }
+
+    /// Writes what is not written yet. Where `must_be_apart` is not set, two copies in one segment
+    /// are better than none.
+    ///
+    /// # Errors
+    /// It is to be tried again.
+    pub fn write(
+        &mut self,
+        log: &mut dyn SnapshotLog,
+        must_be_apart: bool,
+    ) -> Result<(), SnapshotError> {
+        if self.copies[0].is_none() {
+            self.copies[0] = Some(self.append_copy(log, 0)?);
+        }
+        if self.copies[1].is_none() {
+            let first = segments_of(log.store(), SNAPSHOT_PARTITIONS[0], self.copies[0].as_ref())?;
+            let is_in_first = |log: &dyn SnapshotLog| {
+                log.store()
+                    .active_segment()
+                    .is_some_and(|of| first.contains(&of))
+            };
+            if is_in_first(log) {
+                log.end_segment()?;
+            }
+            if must_be_apart && is_in_first(log) {
+                return Err(SnapshotError::NoSegment);
+            }
+            self.copies[1] = Some(self.append_copy(log, 1)?);
+        }
+        let [Some(first), Some(second)] = self.copies else {
+            return Err(SnapshotError::NotWhole);
+        };
+        let there = Copies::find(log.store()).map_err(SnapshotError::Unread)?;
+        if !there.are_at([first, second]) || (must_be_apart && !there.are_apart()) {
+            self.copies = [None, None];
+            return Err(SnapshotError::NotWhole);
+        }
+        let [one, other] = SNAPSHOT_PARTITIONS;
+        log.move_log_starts(vec![
+            (METADATA_PARTITION, self.end_offset),
+            (one, first.first),
+            (other, second.first),
+        ])
+    }
+
+    fn append_copy(&self, log: &mut dyn SnapshotLog, copy: usize) -> Result<Place, SnapshotError> {
+        let times = Times {
+            now_ms: self.now_ms,
+            last_record_ms: self.last_record_ms(log.store())?,
+        };
+        let batches = snapshot::batches(&self.machine, self.end_offset, times);
+        let mut place: Option<Place> = None;
+        for batches in snapshot::in_appends(batches, SNAPSHOT_APPEND_BYTES) {
+            let count = batches.iter().map(|batch| batch.header.next_offset().get());
+            let count = count.sum();
+            let base = log.append(SNAPSHOT_PARTITIONS[copy], batches)?;
+            place = Some(Place {
+                end_offset: self.end_offset,
+                first: place.map_or(base, |place| place.first),
+                next: base.plus(count),
+            });
+        }
+        place.ok_or(SnapshotError::NotWhole)
+    }
+
+    /// Of the newest record in the snapshot, as far as the log still has it.
+    fn last_record_ms(&self, store: &dyn LogStore) -> Result<i64, SnapshotError> {
+        let end = self.end_offset;
+        let last = store.read(METADATA_PARTITION, end.plus(-1), end, 1)?;
+        let last = last
+            .into_iter()
+            .find_map(|mut bytes| Batch::split_from(&mut bytes));
+        Ok(last.map_or(0, |batch| batch.header.max_timestamp()))
+    }
+}
+
+/// The batches as they go into a partition's log whose next offset is `next`.
+pub fn patched(batches: Vec<Batch>, mut next: Offset) -> Vec<Batch> {
+    let patch = |mut batch: Batch| {
+        batch.header.set_base_offset(next);
+        next = batch.header.next_offset();
+        batch
+    };
+    batches.into_iter().map(patch).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,435 @@
+//! A simulation: a controller on the real store, over a disk and views that fail as told. Commands,
+//! snapshots, other data, freed segments, crashes at any write, lost and flipped segments. Whatever
+//! happens, a start has the state of the model, or is refused; and one lost segment costs nothing
+//! where two copies are there and nothing else that is needed lay in it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sedge_core::config::BrokerDefaults;
+use sedge_core::machine::{Machine as _, Now};
+use sedge_core::metadata::{Command, TopicName};
+use sedge_protocol::ids::NodeId;
+use sedge_protocol::kafka::KafkaUuid;
+use sedge_protocol::records::{BatchBuilder, Compression};
+use sedge_storage::disk::Disk as _;
+use sedge_storage::disk::memory::{Faults, Fuse, MemoryDisk};
+use sedge_storage::views::Base;
+use sedge_storage::views::memory_base::MemoryBase;
+use sedge_storage::{Entry, Error, Options, SegmentId, Store, Urgency, open_with};
+
+use super::*;
+use crate::log::views::HeaderReplay;
+use crate::metadata_log;
+use crate::metadata_repair::Direct;
+use crate::metadata_replay::{self, Replayed};
+
+/// Other topics' data, which fill segments.
+const DATA: PartitionId = PartitionId(u32::MAX);
+
+struct World {
+    seed: u64,
+    random: fastrand::Rng,
+    disk: MemoryDisk,
+    base: MemoryBase,
+    options: Options,
+    fuse: Fuse,
+    /// What was acknowledged.
+    model: MetadataMachine,
+    /// What was asked for when everything stopped, and may be there.
+    in_flight: Option<MetadataMachine>,
+    started: Option<Snapshot>,
+    topics_made: u64,
+    snapshots: u64,
+}
+
+fn blank() -> MetadataMachine {
+    MetadataMachine::new(NodeId(1), BrokerDefaults::default())
+}
+
+/// All of it.
+fn seen(machine: &MetadataMachine) -> String {
+    format!("{machine:?}")
+}
+
+/// What a failure shows of it.
+fn short(machine: &MetadataMachine) -> String {
+    let topics = machine.image().topics();
+    let topics = topics.map(|topic| {
+        (
+            topic.name.as_str(),
+            topic.partition_count(),
+            &topic.overrides,
+        )
+    });
+    let topics: Vec<_> = topics.collect();
+    let settings = machine.image().broker_overrides();
+    let ids = machine.snapshot().take(3).collect::<Vec<_>>();
+    format!("{topics:?} {settings:?} {ids:?}")
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let options = Options {
+            segment_bytes: 8 << (10 + random.u64(..3)),
+            views_flush_bytes: 4 << (10 + random.usize(..4)),
+            spare_segments_max: random.usize(..3),
+            ..Options::default()
+        };
+        Self {
+            seed,
+            random,
+            disk: MemoryDisk::new(),
+            base: MemoryBase::new(),
+            options,
+            fuse: Fuse::default(),
+            model: blank(),
+            in_flight: None,
+            started: None,
+            topics_made: 0,
+            snapshots: 0,
+        }
+    }
+
+    fn run(&mut self) {
+        for _ in 0..6 {
+            let store = self.open();
+            self.check(&store);
+            self.fuse.set(i64::from(self.random.u32(..400)));
+            if self.random.u8(..4) == 0 {
+                let bytes = self.options.segment_bytes * self.random.u64(3..12);
+                self.disk.set_faults(Faults {
+                    capacity: Some(bytes),
+                    ..Faults::default()
+                });
+            }
+            for _ in 0..self.random.u32(..120) {
+                if self.step(&store).is_err() || self.fuse.is_blown() {
+                    break;
+                }
+            }
+            drop(store);
+            self.crash();
+        }
+        self.lose_segments();
+    }
+
+    fn open(&mut self) -> Store {
+        self.fuse = Fuse::default();
+        self.fuse.set(i64::MAX);
+        self.disk.set_faults(Faults::default());
+        self.disk.set_fuse(self.fuse.clone());
+        self.base = self.base.clone().with_fuse(self.fuse.clone());
+        open(&self.disk, &self.base, &self.options).expect("an undamaged disk is opened")
+    }
+
+    /// The state is the model's, with the command that was in flight or without.
+    fn check(&mut self, store: &Store) {
+        let found = restart(store).unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
+        let found = found.machine;
+        let is_ahead = |of: &MetadataMachine| seen(of) == seen(&found);
+        if seen(&found) != seen(&self.model) {
+            let is_there = self.in_flight.as_ref().is_some_and(is_ahead);
+            let (found, wanted) = (short(&found), short(&self.model));
+            assert!(
+                is_there,
+                "seed {}:\nfound  {found}\nwanted {wanted}",
+                self.seed
+            );
+        }
+        (self.model, self.in_flight) = (found, None);
+        // What a start reads may be in the page cache only: it is acknowledged when it is synced.
+        store.sync().expect("nothing fails while it starts");
+        // It is in the memory of the process that is gone.
+        self.started = None;
+    }
+
+    fn step(&mut self, store: &Store) -> Result<(), Error> {
+        match self.random.u8(..20) {
+            0..=9 => self.command(store),
+            10..=12 => {
+                let bytes = self.random.usize(..4_000);
+                let mut builder = BatchBuilder::new(Compression::None);
+                builder.push(0, None, Some(&vec![7; bytes]), &[]);
+                let batches = vec![builder.build().unwrap()];
+                let mut log = direct(store);
+                survives(SnapshotLog::append(&mut log, DATA, batches).map(drop))
+            }
+            13 | 14 => self.snapshot(store),
+            15 => refusable(store.roll()),
+            16 => refusable(store.free_segments().map(drop)),
+            17 => refusable(store.flush_views()),
+            18 => self.sweep(store),
+            _ => {
+                let end = store.bounds(DATA)?.next_offset;
+                survives(direct(store).move_log_starts(vec![(DATA, end)]))
+            }
+        }
+    }
+
+    fn command(&mut self, store: &Store) -> Result<(), Error> {
+        let Some(command) = self.random_command() else {
+            return Ok(());
+        };
+        let Ok(plan) = self.model.plan(Now::default(), command) else {
+            return Ok(());
+        };
+        let mut after = self.model.clone();
+        for record in &plan.records {
+            after.apply(Offset::ZERO, record);
+        }
+        self.in_flight = Some(after);
+        let batches = metadata_log::batches(&plan.records, 1).collect();
+        match SnapshotLog::append(&mut direct(store), METADATA_PARTITION, batches) {
+            Ok(_) => self.model = self.in_flight.take().expect("it was set above"),
+            Err(SnapshotError::Store(refusal)) if refusal.is_refusal() => self.in_flight = None,
+            failed => return survives(failed.map(drop)),
+        }
+        Ok(())
+    }
+
+    fn random_command(&mut self) -> Option<Command> {
+        let topics = self.model.image().topics();
+        let names: Vec<String> = topics.map(|topic| topic.name.clone()).collect();
+        let name = (!names.is_empty()).then(|| names[self.random.usize(..names.len())].clone());
+        Some(match (self.random.u8(..8), name) {
+            (0 | 1, _) | (_, None) => {
+                self.topics_made += 1;
+                Command::CreateTopic {
+                    name: format!("topic-{}", self.topics_made),
+                    id: KafkaUuid::from_parts(self.seed, self.topics_made),
+                    partitions: self.random.i32(1..4),
+                    configs: Vec::new(),
+                    validate_only: false,
+                }
+            }
+            (2, Some(name)) => Command::DeleteTopic {
+                topic: TopicName::Name(name),
+            },
+            (3, Some(name)) => Command::CreatePartitions {
+                total: self.model.image().topic(&name)?.partition_count() + 1,
+                name,
+                assigned: None,
+                validate_only: false,
+            },
+            (4, _) => Command::AllocateProducerIds { count: 1_000 },
+            (5, _) => Command::BumpLeaderEpoch,
+            (6, _) => Command::AlterBrokerConfigs {
+                changes: vec![(
+                    "log.retention.ms".into(),
+                    Some(self.random.u8(..).to_string()),
+                )],
+            },
+            (_, Some(name)) => Command::AlterTopicConfigs {
+                name,
+                changes: vec![("retention.ms".into(), Some(self.random.u8(..).to_string()))],
+            },
+        })
+    }
+
+    fn snapshot(&mut self, store: &Store) -> Result<(), Error> {
+        let end_offset = store.bounds(METADATA_PARTITION)?.next_offset;
+        let new = || Snapshot::new(self.model.clone(), end_offset, 1);
+        let mut snapshot = self.started.take().unwrap_or_else(new);
+        match snapshot.write(&mut direct(store), true) {
+            Ok(()) => {
+                let copies = Copies::find(store).expect("what was written is understood");
+                assert!(copies.are_sound(), "seed {}: {copies:?}", self.seed);
+                let log = store.bounds(METADATA_PARTITION)?;
+                assert_eq!(log.log_start, snapshot.end_offset, "older records go");
+                self.snapshots += 1;
+                Ok(())
+            }
+            Err(error) => {
+                self.started = Some(snapshot);
+                survives(Err(error))
+            }
+        }
+    }
+
+    /// What a sealed segment has of a copy goes into a cold one, as when it is sparse.
+    fn sweep(&mut self, store: &Store) -> Result<(), Error> {
+        let id = SNAPSHOT_PARTITIONS[self.random.usize(..2)];
+        let active = store.active_segment();
+        let mut slices = store.slices(id)?;
+        slices.retain(|slice| Some(slice.segment) != active);
+        if slices.is_empty() {
+            return Ok(());
+        }
+        let slice = slices[self.random.usize(..slices.len())];
+        let from = slice.first_offset.max(store.bounds(id)?.log_start);
+        let copied = || {
+            let mut cold = store.begin_cold(slice.bytes)?;
+            for mut bytes in store.read(id, from, slice.next_offset, usize::MAX >> 1)? {
+                while let Some(batch) = Batch::split_from(&mut bytes) {
+                    cold.push(id, batch, slice.append_ms)?;
+                }
+            }
+            cold.finish()
+        };
+        let cold = match copied() {
+            Ok(cold) => Arc::new(cold),
+            failed => return refusable(failed.map(drop)),
+        };
+        let entry = Entry::Replace {
+            cold,
+            partition: id,
+            base: slice.first_offset,
+            next: slice.next_offset,
+            leader_epoch: None,
+            is_compacted: false,
+        };
+        survives(
+            direct(store)
+                .commit(vec![entry])
+                .map_err(SnapshotError::from),
+        )
+    }
+
+    fn crash(&mut self) {
+        if self.random.bool() {
+            self.disk = self.disk.after_kill();
+            self.base = self.base.copy();
+        } else {
+            let random = &mut self.random;
+            let mut choose = |states: usize| random.usize(..states);
+            self.disk = self.disk.cut_power(&mut choose);
+            self.base = self.base.cut_power(&mut choose);
+        }
+        if self.random.u8(..5) == 0 {
+            self.base = MemoryBase::new();
+        }
+    }
+
+    /// Each segment in turn is lost, or has a flipped bit.
+    fn lose_segments(&mut self) {
+        let store = self.open();
+        self.check(&store);
+        let is_twice = self.snapshot_again(&store);
+        let needed = segments_of_the_log(&store);
+        let copies = Copies::find(&store).unwrap();
+        drop(store);
+        let ids: Vec<SegmentId> = self.disk.list().unwrap().iter().map(|of| of.0).collect();
+        for id in &ids {
+            for is_gone in [true, false] {
+                let disk = self.disk.after_kill();
+                if is_gone {
+                    disk.remove(*id).unwrap();
+                } else {
+                    let bytes = disk.contents(*id).unwrap().len() as u64;
+                    disk.flip(*id, self.random.u64(..bytes), 1 << self.random.u8(..8));
+                }
+                let base = if self.random.bool() {
+                    self.base.copy()
+                } else {
+                    MemoryBase::new()
+                };
+                let started = open(&disk, &base, &self.options).map(|store| {
+                    let found = restart(&store).map(|found| seen(&found.machine));
+                    found.map_err(|error| error.to_string())
+                });
+                let what = format!("seed {}, segment {}, gone {is_gone}", self.seed, id.0);
+                let is_last = ids.iter().max() == Some(id);
+                match started {
+                    Ok(Ok(found)) => {
+                        // Of a last segment that is gone nothing may be left, not even its name.
+                        assert!(found == seen(&self.model) || is_last, "{what}: {copies:?}");
+                    }
+                    refused if is_twice && !needed.contains(id) => {
+                        panic!("{what}: {refused:?}, {copies:?}, log in {needed:?}");
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Whether there are two copies, with something behind them that is no part of the metadata.
+    fn snapshot_again(&mut self, store: &Store) -> bool {
+        if self.snapshot(store).is_err() || self.started.is_some() {
+            return false;
+        }
+        refusable(store.roll()).unwrap();
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(0, None, Some(b"behind"), &[]);
+        let behind = vec![builder.build().unwrap()];
+        SnapshotLog::append(&mut direct(store), DATA, behind).is_ok() && store.sync().is_ok()
+    }
+}
+
+/// Those in which records lie that a start needs, and the rows that move log starts.
+fn segments_of_the_log(store: &Store) -> BTreeSet<SegmentId> {
+    let slices = store.slices(METADATA_PARTITION).unwrap();
+    slices.iter().map(|slice| slice.segment).collect()
+}
+
+fn direct(store: &Store) -> Direct<'_> {
+    Direct {
+        store,
+        append_ms: 1,
+        urgency: Urgency::Ordinary,
+    }
+}
+
+fn open(disk: &MemoryDisk, base: &MemoryBase, options: &Options) -> Result<Store, Error> {
+    let base = base.clone();
+    let mut views = |anew: bool| -> Result<Box<dyn Base>, Error> {
+        if anew {
+            base.clear();
+        }
+        Ok(Box::new(base.clone()))
+    };
+    let disk = Arc::new(disk.clone());
+    let opened = open_with(
+        disk,
+        &mut views,
+        options.clone(),
+        &mut HeaderReplay::default(),
+    );
+    opened.map(|(store, _)| store)
+}
+
+/// As a start does.
+fn restart(store: &Store) -> Result<Replayed, ReplayError> {
+    let replayed = metadata_replay::replay(store, blank())?;
+    replayed.extend_log(store, 1)?;
+    Ok(replayed)
+}
+
+/// A full disk is an answer.
+fn refusable(done: Result<(), Error>) -> Result<(), Error> {
+    match done {
+        Err(refusal) if refusal.is_refusal() => Ok(()),
+        done => done,
+    }
+}
+
+/// What has not come about is tried again; an error of the disk ends the process.
+fn survives(done: Result<(), SnapshotError>) -> Result<(), Error> {
+    match done {
+        Err(SnapshotError::Store(error)) => refusable(Err(error)),
+        Err(SnapshotError::NoSegment) | Ok(()) => Ok(()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// `SEDGE_METADATA_SEEDS=FROM..TO` runs others.
+#[test]
+fn a_start_has_the_state_of_the_model_by_seeds() {
+    let seeds = match std::env::var("SEDGE_METADATA_SEEDS") {
+        Ok(range) => {
+            let (from, to) = range.split_once("..").expect("FROM..TO");
+            from.parse().unwrap()..to.parse().unwrap()
+        }
+        Err(_) => 0..150,
+    };
+    let mut snapshots = 0;
+    for seed in seeds.clone() {
+        let mut world = World::new(seed);
+        world.run();
+        snapshots += world.snapshots;
+    }
+    let count: u64 = seeds.end - seeds.start;
+    assert!(snapshots >= count, "{snapshots} snapshots in {count} runs");
+}
