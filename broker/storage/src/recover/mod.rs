@@ -85,42 +85,45 @@ fn open_catalog(
     report: &mut OpenReport,
     ends: &mut Vec<(PartitionId, Offset)>,
 ) -> Result<(Catalog, Option<Applied>), Error> {
+    let mut other = None;
     let found = open_views(false).and_then(|base| {
-        let is_other = |of: &ViewsVersion| *of != version;
-        if let Some(other) = ViewsVersion::of(&*base)?.filter(is_other) {
-            log::warn!("the views are of version {other}, not {version}: they are made anew");
-            return Ok(None);
-        }
+        other = ViewsVersion::of(&*base)?.filter(|of| *of != version);
+        let can_be_read = other.is_none_or(|of| of.tables == version.tables);
         let is_empty = views::is_empty(&*base)?;
         let catalog = Catalog::new(base, version);
-        let applied = catalog.load()?;
-        Ok(Some((catalog, applied, is_empty)))
+        let applied = if can_be_read { catalog.load()? } else { None };
+        Ok((catalog, applied, is_empty))
     });
+    if let Some(other) = other {
+        log::warn!("the views are of version {other}, not {version}: they are made anew");
+    }
     match found {
-        Ok(None) => {}
-        Ok(Some((catalog, Some(applied), _))) => {
-            if is_there(files, &applied)? {
+        Ok((catalog, Some(applied), _)) => {
+            if !is_there(files, &applied)? {
+                log::error!(
+                    "the log ends before commit {}, which it had kept",
+                    applied.sequence.0
+                );
+                report.lost_tail = true;
+                if let Ok(partitions) = catalog.partitions() {
+                    for id in partitions {
+                        // Views that cannot be read are of no use for this either.
+                        ends.extend(catalog.bounds(id).map(|of| (id, of.log.next_offset)));
+                    }
+                }
+            } else if other.is_none() {
                 return Ok((catalog, Some(applied)));
             }
-            log::error!(
-                "the log ends before commit {}, which it had kept",
-                applied.sequence.0
-            );
-            report.lost_tail = true;
-            if let Ok(partitions) = catalog.partitions() {
-                for id in partitions {
-                    // Views that cannot be read are of no use for this either.
-                    ends.extend(catalog.bounds(id).map(|of| (id, of.log.next_offset)));
-                }
-            }
         }
-        Ok(Some((catalog, None, true))) if ids.is_empty() => return Ok((catalog, None)),
-        Ok(Some((catalog, None, _))) => {
+        Ok((catalog, None, true)) if ids.is_empty() => return Ok((catalog, None)),
+        Ok((catalog, None, _)) => {
             // Closed before it is removed.
             drop(catalog);
-            log::warn!(
-                "the views are missing or half made, or a version before this one wrote them"
-            );
+            if other.is_none() {
+                log::warn!(
+                    "the views are missing or half made, or a version before this one wrote them"
+                );
+            }
         }
         Err(error) => log::warn!("the views are of no use: {error}"),
     }

@@ -190,3 +190,27 @@ fn views_from_before_there_were_versions_do_not_outlive_their_log() {
         None
     );
 }
+
+/// Making views anew must not hide that the log lost what they had seen.
+#[test]
+fn views_of_another_caller_still_tell_of_a_tail_that_the_log_lost() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    let append_one = |offset: i64| {
+        let batches = vec![batch(offset, 1, offset, 700)];
+        store
+            .append(commit(vec![append(1, batches)], offset))
+            .unwrap();
+    };
+    (0..COMMITS / 2).for_each(append_one);
+    let before = disk.after_kill();
+    (COMMITS / 2..COMMITS).for_each(append_one);
+    store.close().unwrap();
+    let (_, report) = reopen(&before, &base, &mut Newer::default());
+    assert!(report.lost_tail && report.views_rebuilt);
+    let lost = report.holes.iter().flat_map(|hole| &hole.lost);
+    let lost: Vec<_> = lost
+        .map(|of| (of.base_offset.0, of.next_offset.0))
+        .collect();
+    assert_eq!(lost, [(COMMITS / 2, COMMITS)]);
+}
