@@ -39,7 +39,8 @@ pub struct Usage {
     pub view_bytes_written: u64,
     /// Bytes that the views take on disk.
     pub view_disk_bytes: u64,
-    /// Bytes of segment files that [`LogStore::free_segments`] gives back as things stand.
+    /// Bytes of segment files that [`LogStore::free_segments`](crate::LogStore::free_segments)
+    /// gives back as things stand.
     pub reclaimable_bytes: u64,
     /// Files of freed segments that wait to be used again, and their bytes.
     pub spare_segments: u64,

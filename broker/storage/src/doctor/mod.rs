@@ -213,7 +213,8 @@ impl Doctor {
         }
         match ViewsCheck::open(&path) {
             Ok(None) if has_log => {
-                let what = "there are none that are whole; the next start makes them";
+                let what =
+                    "there are none that are whole and of this version; the next start makes them";
                 report.note(Finding::new(Kind::NoViews, what));
                 Ok(None)
             }
