@@ -16,8 +16,8 @@ use crate::config::Config;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
 use crate::metadata_snapshot::{self, Snapshot, SnapshotError, SnapshotLog};
-use crate::random::random_uuid;
-use crate::start;
+use crate::process::random::random_uuid;
+use crate::serve::start;
 
 /// What whole batches say that is of use here.
 #[derive(Clone, Debug, Default)]

@@ -21,8 +21,8 @@ use crate::log::Log;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
 use crate::metrics::Metrics;
-use crate::runtime::Runtime;
-use crate::start::{Opened, Started};
+use crate::process::runtime::Runtime;
+use crate::serve::start::{Opened, Started};
 use crate::upkeep::logbook::Logbook;
 use crate::writer::{ActivePartitions, State, Writer};
 

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod ids;
 pub mod limits;
 pub mod metadata_records;
+pub mod plugin_records;
 pub mod records;
 pub mod snapshot_records;
 pub mod wire;

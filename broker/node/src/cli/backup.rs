@@ -7,8 +7,8 @@ use sedge_storage::backup::{Backup, BackupOptions, back_up};
 use serde_json::json;
 
 use super::data::{DataFlags, store_failure};
-use crate::failure::{Exit, Failure};
-use crate::output::{self, Output};
+use crate::process::failure::{Exit, Failure};
+use crate::process::output::{self, Output};
 
 /// Copy a broker's data while it runs.
 #[derive(Debug, Args)]

@@ -5,8 +5,8 @@ use sedge_core::config::{ConfigKey, ConfigType};
 
 use super::flags::ConfigFlags;
 use crate::config::{Config, SYSTEM_FILE, keys};
-use crate::failure::Failure;
-use crate::output::{line, note};
+use crate::process::failure::Failure;
+use crate::process::output::{line, note};
 
 /// Check or show the configuration.
 #[derive(Debug, Args)]

@@ -7,8 +7,8 @@ use async_executor::Executor;
 use clap::Args;
 
 use crate::client::{self, Client, ClientConfig};
-use crate::failure::{Exit, Failure};
-use crate::output::Output;
+use crate::process::failure::{Exit, Failure};
+use crate::process::output::Output;
 
 /// How long a command tries: a person waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);

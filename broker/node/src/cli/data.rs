@@ -6,7 +6,7 @@ use clap::Args;
 use sedge_storage::Error;
 
 use crate::config::{self, Config, Flags};
-use crate::failure::{Exit, Failure};
+use crate::process::failure::{Exit, Failure};
 
 /// Which data directory.
 #[derive(Debug, Args)]

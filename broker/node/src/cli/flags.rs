@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::config::{self, Config, Flags};
-use crate::failure::{Exit, Failure};
+use crate::process::failure::{Exit, Failure};
 
 /// What the configuration may be told on the command line.
 #[derive(Debug, Clone, Args)]

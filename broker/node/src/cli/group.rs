@@ -9,8 +9,8 @@ use super::connect::Connect;
 use crate::client::Client;
 use crate::client::groups::CommittedOffsets;
 use crate::client::records::LATEST;
-use crate::failure::Failure;
-use crate::output::{self, Output, Table};
+use crate::process::failure::Failure;
+use crate::process::output::{self, Output, Table};
 
 /// List and describe consumer groups.
 #[derive(Debug, Args)]

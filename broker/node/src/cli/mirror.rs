@@ -15,10 +15,10 @@ use crate::client::groups::CommittedOffset;
 use crate::client::records::{EARLIEST, LATEST};
 use crate::client::topics::Resource;
 use crate::client::{Client, Error};
-use crate::failure::{Exit, Failure};
 use crate::handlers::link_state;
 use crate::mirror::{Origin, group_of};
-use crate::output::{self, Output, Table};
+use crate::process::failure::{Exit, Failure};
+use crate::process::output::{self, Output, Table};
 
 /// List and describe mirror links, and move their cursors.
 #[derive(Debug, Args)]

@@ -17,8 +17,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::failure::Exit;
-use crate::output;
+use crate::process::failure::Exit;
+use crate::process::output;
 
 /// An edge broker that speaks Kafka.
 #[derive(Debug, Parser)]

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use sedge_core::metadata::PLUGINS_TOPIC as TOPIC;
 use sedge_plugin::Artifact;
 use sedge_protocol::ids::Offset;
+use sedge_protocol::plugin_records;
 use serde_json::json;
 
 use super::connect::Connect;
 use super::plugin_code;
 use crate::client::records::{EARLIEST, LATEST};
 use crate::client::{Client, plugins};
-use crate::failure::{Exit, Failure};
-use crate::output::Table;
-use crate::plugin_topic::{self, TOPIC};
+use crate::process::failure::{Exit, Failure};
+use crate::process::output::Table;
 
 /// Build, compile, deploy, list and delete plugins.
 #[derive(Debug, Args)]
@@ -76,7 +77,7 @@ impl PluginCommand {
                 file,
                 connect,
             } => {
-                plugin_topic::check_name(name).map_err(|why| Failure::new(Exit::Usage, why))?;
+                plugin_records::check_name(name).map_err(|why| Failure::new(Exit::Usage, why))?;
                 let content = plugin_code::read(file)?;
                 check_content(file, &content)?;
                 let table = connect.run(async |client| {
@@ -110,7 +111,7 @@ fn check_content(file: &Path, content: &[u8]) -> Result<(), Failure> {
     } else {
         content
     };
-    sedge_plugin::inspect(component, plugin_topic::CONTENT_BYTES_MAX)
+    sedge_plugin::inspect(component, plugin_records::CONTENT_BYTES_MAX)
         .map_err(|error| refused(error.to_string()))?;
     Ok(())
 }
@@ -138,14 +139,14 @@ async fn deployed(client: &Client) -> Result<BTreeMap<String, Deployed>, Failure
         return Ok(deployed);
     };
     while next < end {
-        let bytes_max = plugin_topic::BATCH_BYTES_MAX as i32;
+        let bytes_max = plugin_records::BATCH_BYTES_MAX as i32;
         let fetched = client.fetch(TOPIC, 0, next, bytes_max, 0).await?;
         let Some(last) = fetched.batches.last() else {
             break;
         };
         next = last.header.next_offset();
         for batch in &fetched.batches {
-            let read = plugin_topic::each_change(batch, |change| {
+            let read = plugin_records::each_change(batch, |change| {
                 let name = change.name.to_owned();
                 match change.content {
                     Some(content) => deployed.insert(

@@ -8,8 +8,8 @@ use clap::Args;
 use sedge_plugin::{CodeCache, Limits};
 use serde_json::json;
 
-use crate::failure::{Exit, Failure};
-use crate::output::{Output, Table};
+use crate::process::failure::{Exit, Failure};
+use crate::process::output::{Output, Table};
 
 /// Build a plugin from its source.
 #[cfg(feature = "jit")]

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use super::flags::ConfigFlags;
-use crate::failure::Failure;
 use crate::logging;
+use crate::process::failure::Failure;
 
 /// Run the broker.
 #[derive(Debug, Args)]

@@ -8,9 +8,9 @@ use super::flags::key_value;
 use crate::client::records::{EARLIEST, LATEST};
 use crate::client::topics::{NewTopic, Outcomes, Resource};
 use crate::client::{self, Client, TopicMetadata};
-use crate::failure::{Exit, Failure};
-use crate::output::{self, Output, Table};
 use crate::plugins::FILTER_STATE_KEY;
+use crate::process::failure::{Exit, Failure};
+use crate::process::output::{self, Output, Table};
 
 /// List, describe, create, change and delete topics.
 #[derive(Debug, Args)]

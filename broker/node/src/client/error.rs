@@ -8,7 +8,7 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::ProtocolError;
 use sedge_protocol::kafka::generated::ApiKey;
 
-use crate::failure::{Exit, Failure};
+use crate::process::failure::{Exit, Failure};
 
 /// Why a call did not give what was asked for.
 #[derive(Debug)]

@@ -2,12 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use sedge_core::metadata::PLUGINS_TOPIC as TOPIC;
 use sedge_protocol::ids::Offset;
+use sedge_protocol::plugin_records::{self, Change};
 
 use super::cluster::Client;
 use super::topics::NewTopic;
-use crate::failure::{Exit, Failure};
-use crate::plugin_topic::{self, Change, TOPIC};
+use crate::process::failure::{Exit, Failure};
 
 /// Deploys a plugin.
 ///
@@ -23,7 +24,7 @@ async fn create_topic(client: &Client) -> Result<(), Failure> {
         ("cleanup.policy", "compact".to_owned()),
         (
             "max.message.bytes",
-            plugin_topic::BATCH_BYTES_MAX.to_string(),
+            plugin_records::BATCH_BYTES_MAX.to_string(),
         ),
     ];
     let topic = NewTopic {
@@ -64,14 +65,14 @@ pub async fn change(
     };
     let (bytes, max) = (
         content.map_or(0, <[u8]>::len),
-        plugin_topic::CONTENT_BYTES_MAX,
+        plugin_records::CONTENT_BYTES_MAX,
     );
     if bytes > max {
         let what = format!("plugin {name} has {bytes} bytes, and {max} are allowed");
         let advice = "build it for size, and leave out what it does not need";
         return Err(Failure::new(Exit::Data, what).advise(advice));
     }
-    let batch = plugin_topic::batch_of(&change).map_err(|error| {
+    let batch = plugin_records::batch_of(&change).map_err(|error| {
         Failure::new(
             Exit::Software,
             format!("plugin {name} cannot be sent: {error}"),

@@ -98,7 +98,8 @@ fn broker(page: &mut String, status: &Status, metrics: &Metrics) -> fmt::Result 
         ),
         (
             "memory",
-            crate::process::resident_bytes().map_or("?".into(), |bytes| Bytes(bytes).to_string()),
+            crate::process::usage::resident_bytes()
+                .map_or("?".into(), |bytes| Bytes(bytes).to_string()),
         ),
         (
             "data",

@@ -15,7 +15,7 @@ use sedge_protocol::records::{BatchBuilder, Compression, Producer, sequence_plus
 use super::readings::Readings;
 use super::{PARTITIONS, TOPIC, limits};
 use crate::client::Client;
-use crate::failure::{Exit, Failure};
+use crate::process::failure::{Exit, Failure};
 
 /// What was acknowledged.
 #[derive(Debug, Default)]

@@ -24,9 +24,9 @@ use futures_lite::future;
 
 use crate::client::topics::NewTopic;
 use crate::client::{Client, ClientConfig, plugins};
-use crate::failure::{Exit, Failure};
-use crate::output;
-use crate::signals::Signals;
+use crate::process::failure::{Exit, Failure};
+use crate::process::output;
+use crate::process::signals::Signals;
 use feed::Feed;
 use screen::Screen;
 use server::Server;

@@ -7,7 +7,7 @@ use async_io::{Async, Timer};
 use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, future};
 
 use super::limits;
-use crate::failure::{Exit, Failure};
+use crate::process::failure::{Exit, Failure};
 
 /// Samples by their name and labels, as they stand in the text.
 pub type Samples = BTreeMap<String, f64>;

@@ -8,7 +8,7 @@ use super::TOPIC;
 use super::server::Server;
 use super::sums::Sums;
 use crate::console::Bytes;
-use crate::failure::{Exit, Failure};
+use crate::process::failure::{Exit, Failure};
 
 /// How often a terminal is drawn anew, and how often a line is written elsewhere.
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(250);

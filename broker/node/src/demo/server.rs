@@ -11,7 +11,7 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::limits;
-use crate::failure::{Exit, Failure};
+use crate::process::failure::{Exit, Failure};
 
 /// A broker that runs.
 #[derive(Debug)]

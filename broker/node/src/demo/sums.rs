@@ -9,7 +9,7 @@ use super::scrape::{Samples, scrape};
 use super::{FILTER, LINK, PARTITIONS, Stage, TOPIC};
 use crate::client::Client;
 use crate::client::records::{EARLIEST, LATEST};
-use crate::failure::Failure;
+use crate::process::failure::Failure;
 
 /// Looks at both brokers.
 pub struct Watch<'a> {

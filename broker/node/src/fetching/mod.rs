@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::disk_work::DiskWork;
 use crate::log::Log;
 use crate::net::memory::Pool;
+use crate::process::disk_work::DiskWork;
 
 pub mod plan;
 pub mod read;

@@ -17,10 +17,10 @@ use super::plan::{Target, targets};
 use super::read::{Isolation, Read};
 use super::wait::{Fetched, Wish, fetch};
 use crate::config::Durability;
-use crate::disk_work::DiskWork;
 use crate::log::Log;
 use crate::log::clock::Clock;
 use crate::net::memory::Pool;
+use crate::process::disk_work::DiskWork;
 
 /// Bytes of a batch of [`Fixture::append`].
 const BATCH_BYTES: usize = 1_000;

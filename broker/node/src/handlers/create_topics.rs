@@ -69,7 +69,7 @@ async fn create(
     let name = topic.name.to_string();
     let command = Command::CreateTopic {
         name: name.clone(),
-        id: crate::random::random_uuid(),
+        id: crate::process::random::random_uuid(),
         partitions,
         configs: configs.into_iter().collect(),
         validate_only,

@@ -12,7 +12,7 @@ use sedge_protocol::{Bytes, ErrorCode};
 
 use super::Request;
 use crate::net::service::Disconnect;
-use crate::random::random_uuid;
+use crate::process::random::random_uuid;
 
 /// KIP-394.
 const FIRST_VERSION_WITH_KNOWN_MEMBER_IDS: i16 = 4;

@@ -8,6 +8,7 @@
 mod filter;
 mod format;
 mod repeats;
+pub mod told;
 
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;

@@ -159,7 +159,7 @@ impl Metrics {
             "Seconds since the start.",
             self.uptime().as_secs_f64(),
         );
-        if let Some(bytes) = crate::process::resident_bytes() {
+        if let Some(bytes) = crate::process::usage::resident_bytes() {
             out.gauge(
                 "sedge_resident_memory_bytes",
                 "Resident memory of the process.",

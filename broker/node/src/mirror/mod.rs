@@ -40,7 +40,7 @@ use futures_lite::FutureExt;
 use crate::config::{LinkConfig, Selection};
 use crate::coordinator::Groups;
 use crate::log::Log;
-use crate::runtime::Runtime;
+use crate::process::runtime::Runtime;
 
 pub(crate) use cursors::Origin;
 

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::logging::told::Told;
 use crate::metrics::Metrics;
-use crate::runtime::Runtime;
-use crate::told::Told;
+use crate::process::runtime::Runtime;
 use memory::Memory;
 use open_connections::OpenConnections;
 use pipes::Pipes;

@@ -16,7 +16,7 @@ use super::service::{
 };
 use crate::config::{self, Flags, HostPort, ListenerConfig, SocketBuffers};
 use crate::metrics::Metrics;
-use crate::runtime::Runtime;
+use crate::process::runtime::Runtime;
 
 /// Kinds of requests.
 const NOW: i16 = 0;

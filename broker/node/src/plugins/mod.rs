@@ -23,7 +23,7 @@ use async_lock::Semaphore;
 use log::{info, warn};
 use sedge_core::config::OnFilterError;
 use sedge_core::log::AppendError;
-use sedge_core::metadata::{Image, Topic};
+use sedge_core::metadata::{Image, PLUGINS_TOPIC, Topic};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_storage::{Error, LogStore};
@@ -203,7 +203,7 @@ impl Plugins {
         filters: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), String> {
         self.read_on(log)
-            .map_err(|error| format!("{} cannot be read: {error}", crate::plugin_topic::TOPIC))?;
+            .map_err(|error| format!("{PLUGINS_TOPIC} cannot be read: {error}"))?;
         filters
             .into_iter()
             .try_for_each(|plugin| match self.standing(plugin) {

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use log::warn;
+use sedge_core::metadata::PLUGINS_TOPIC as TOPIC;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_protocol::plugin_records;
 use sedge_storage::{Error, LogStore};
 
 use super::registry::Place;
 use crate::limits::REPLAY_READ_BYTES;
-use crate::plugin_topic::{self, TOPIC};
 
 /// The topic as far as it was read.
 #[derive(Debug, Default)]
@@ -117,7 +118,7 @@ pub fn component(store: &dyn LogStore, name: &str, place: Place) -> Result<Optio
 }
 
 fn each_change(batch: &Batch, mut each: impl FnMut(&str, Option<&[u8]>)) {
-    let read = plugin_topic::each_change(batch, |change| each(change.name, change.content));
+    let read = plugin_records::each_change(batch, |change| each(change.name, change.content));
     if let Err(error) = read {
         let offset = batch.header.base_offset();
         warn!(target: "sedge::plugin", "{TOPIC} at offset {offset}: {error}; it is passed by");

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use async_io::Timer;
 use futures_lite::future;
 use log::warn;
+use sedge_core::metadata::PLUGINS_TOPIC as TOPIC;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::Error;
 
 use super::{Plugins, TELL_EVERY};
 use crate::log::Log;
-use crate::plugin_topic::TOPIC;
 
 /// Makes ready what is deployed. Blocks while it compiles; called before clients are served, so
 /// that no batch passes by a filter.
@@ -85,8 +85,8 @@ mod tests {
     use sedge_protocol::ids::NodeId;
 
     use super::*;
-    use crate::plugin_topic::{Change, batch_of};
     use crate::test_broker::TestBroker;
+    use sedge_protocol::plugin_records::{Change, batch_of};
 
     fn change(node: &TestBroker, name: &str, content: Option<&[u8]>) {
         let timestamp_ms = 1_795_311_182_000;
@@ -109,7 +109,7 @@ mod tests {
     fn create(machine: &mut MetadataMachine, name: &str, partitions: i32) {
         let command = Command::CreateTopic {
             name: name.to_owned(),
-            id: crate::random::random_uuid(),
+            id: crate::process::random::random_uuid(),
             partitions,
             configs: Vec::new(),
             validate_only: false,

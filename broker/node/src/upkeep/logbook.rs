@@ -17,7 +17,7 @@ use sedge_storage::LogStore;
 use crate::config::Disk;
 use crate::limits::LOGBOOK_SAVE_EVERY_MS;
 use crate::log::clock::Clock;
-use crate::process;
+use crate::process::usage;
 
 const FILE: &str = "logbook";
 
@@ -82,7 +82,7 @@ impl Logbook {
         let now_ms = clock.append_ms();
         let disk = &self.disk;
         // The kernel counts all of it, the views' files too.
-        let written = process::written_bytes().unwrap_or_else(|| {
+        let written = usage::written_bytes().unwrap_or_else(|| {
             let usage = store.usage();
             usage.log_bytes_written + usage.view_bytes_written
         });

@@ -9,9 +9,9 @@
 //! | `orphans` | tells of partitions that no topic has |
 //! | `metadata_snapshots` | makes snapshots of `__cluster_metadata` |
 //! | `logbook` | the append clock and the device's wear, in a file |
-//!
-//! The cleaner has a folder of its own.
+//! | `cleaner` | compacts topics, and empties segments in which little lives |
 
+pub mod cleaner;
 pub mod disk_cap;
 pub mod logbook;
 pub mod metadata_snapshots;
@@ -32,8 +32,9 @@ use crate::config::{Config, Durability};
 use crate::coordinator::Groups;
 use crate::limits::{LOGBOOK_ENTER_EVERY, VIEWS_FLUSH_EVERY};
 use crate::log::Log;
-use crate::runtime::Runtime;
+use crate::process::runtime::Runtime;
 use crate::writer::Writer;
+use cleaner::Pace;
 use disk_cap::DiskCap;
 use logbook::Logbook;
 
@@ -48,6 +49,7 @@ pub fn start(
 ) -> Vec<Task<()>> {
     let with_log = || Arc::clone(log);
     let cap = DiskCap::new(with_log(), Arc::clone(groups), &config.disk, &config.links);
+    let pace = Pace::new(with_log(), writer.clone(), Arc::clone(logbook), config);
     let node_id = NodeId(config.node_id);
     let mut tasks = vec![
         runtime.spawn(flush_views(with_log(), writer.clone())),
@@ -58,6 +60,7 @@ pub fn start(
         runtime.spawn(orphans::tell(with_log())),
         runtime.spawn(metadata_snapshots::run(with_log(), writer.clone())),
         runtime.spawn(keep_logbook(Arc::clone(logbook), with_log())),
+        runtime.spawn(cleaner::run(pace)),
     ];
     if config.durability == Durability::Interval {
         let every = Duration::from_millis(config.flush_ms);

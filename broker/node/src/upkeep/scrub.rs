@@ -16,7 +16,7 @@ use crate::config::Scrub;
 use crate::limits::{ORPHANS_TOLD, SCRUB_REST_CHECK, SCRUB_STEP_BYTES};
 use crate::log::Log;
 use crate::metadata_log;
-use crate::random::random_uuid;
+use crate::process::random::random_uuid;
 
 /// Runs until the task is dropped.
 pub async fn run(log: Arc<Log>, settings: Scrub, node_id: NodeId) {

@@ -21,10 +21,10 @@ use super::gather::Gather;
 use super::partition::{self, ActivePartitions};
 use super::room::{NOTHING, of_snapshot, rows_to_free, urgency_of};
 use super::{AppendReply, Done, MetadataState, Request};
-use crate::exit;
 use crate::log::{Log, views};
 use crate::metadata_log;
 use crate::metadata_snapshot;
+use crate::process::exit;
 
 /// What only the writer thread changes.
 #[derive(Debug)]

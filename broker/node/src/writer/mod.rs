@@ -38,7 +38,7 @@ use sedge_storage::{Entry, Room, ViewUpdate};
 
 use crate::limits::{ROLL_WAIT_MAX, WRITER_QUEUE_MAX, WRITER_STACK_BYTES};
 use crate::log::Log;
-use crate::random::random_uuid;
+use crate::process::random::random_uuid;
 
 /// Where a reply goes. Dropping it without one means that the broker stops.
 pub type Done<T> = Sender<T>;

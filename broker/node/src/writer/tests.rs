@@ -16,7 +16,7 @@ use sedge_storage::{LogStore, MemoryStore, Room, Urgency, View, ViewReader, View
 use super::commit::Round;
 use super::{AppendPart, AppendReply, Appended, Request, State, Unit};
 use crate::broker::Broker;
-use crate::random::random_uuid;
+use crate::process::random::random_uuid;
 use crate::test_broker::on_store;
 
 const FULL: ErrorCode = ErrorCode::KafkaStorageError;

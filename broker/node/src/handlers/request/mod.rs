@@ -27,12 +27,12 @@ pub use groups::Written;
 pub use topics::{Topic, Topics};
 
 use crate::broker::Broker;
+use crate::broker::openers::Openers;
+use crate::logging::told::Told;
 use crate::metrics::Metrics;
 use crate::net::memory::Admission;
 use crate::net::service::{Answered, ClientSoftware, Disconnect, Reply, Session};
 use crate::net::unsupported::{Unsupported, shortened};
-use crate::openers::Openers;
-use crate::told::Told;
 use access::Access;
 
 mod access;

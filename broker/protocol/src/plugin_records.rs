@@ -1,13 +1,12 @@
-//! `__sedge_plugins`: where deployed plugins live. Deploying is producing: the key is the plugin's
-//! name, the value its component (or an artifact of `sedge plugin compile`), and no value takes it
-//! away. The last of a name holds.
+//! Records of `__sedge_plugins`, a compacted topic of one partition, where deployed plugins live.
+//!
+//! Deploying is producing: the key is the plugin's name, the value its component (or an artifact of
+//! `sedge plugin compile`). A record without a value takes the plugin away. The last record of a
+//! name holds.
 
-use sedge_protocol::batch::Batch;
-use sedge_protocol::error::Result;
-use sedge_protocol::records::{BatchBuilder, Compression, Records, decompress};
-
-/// The topic. Compacted, of one partition.
-pub const TOPIC: &str = sedge_core::metadata::PLUGINS_TOPIC;
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::records::{BatchBuilder, Compression, Records, decompress};
 
 /// Largest batch in it: the largest component (`plugin.component.bytes`, 8 MiB) with its machine
 /// code, and still within what this client takes as an answer.

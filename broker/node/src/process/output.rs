@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use crate::failure::{Exit, Failure};
+use super::failure::{Exit, Failure};
 use crate::logging;
 
 /// How results are printed.

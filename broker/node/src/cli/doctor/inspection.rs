@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 
 use sedge_core::config::BrokerDefaults;
 use sedge_core::metadata::snapshot::SNAPSHOT_PARTITIONS;
-use sedge_core::metadata::{Facts, METADATA_PARTITION, MetadataMachine, Salvage};
+use sedge_core::metadata::{Facts, METADATA_PARTITION, MetadataMachine, PLUGINS_TOPIC, Salvage};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::coordinator::CoordinatorRecord;
 use sedge_protocol::ids::{NodeId, PartitionId};
 use sedge_protocol::metadata_records::MetadataRecord;
+use sedge_protocol::plugin_records;
 use sedge_protocol::records::Records;
 use sedge_protocol::snapshot_records::SnapshotRecord;
 use sedge_storage::doctor::{Doctor, Finding, Held, Inspect, Kind};
@@ -17,8 +18,7 @@ use sedge_storage::{Error, LostRange};
 
 use crate::coordinator::OFFSETS_TOPIC;
 use crate::metadata_repair::{Seen, Starts};
-use crate::plugin_topic;
-use crate::random::random_uuid;
+use crate::process::random::random_uuid;
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
@@ -80,7 +80,7 @@ impl Inspection {
                 }
                 match &*topic.name {
                     OFFSETS_TOPIC => inspection.offsets.insert(id),
-                    plugin_topic::TOPIC => inspection.plugins.insert(id),
+                    PLUGINS_TOPIC => inspection.plugins.insert(id),
                     _ => false,
                 };
             }
@@ -130,7 +130,7 @@ impl Inspect for Inspection {
                 CoordinatorRecord::decode(key, record.value).map_err(|error| error.to_string())?;
             }
         } else if self.plugins.contains(&partition) {
-            plugin_topic::each_change(batch, |_| {}).map_err(|error| error.to_string())?;
+            plugin_records::each_change(batch, |_| {}).map_err(|error| error.to_string())?;
         }
         Ok(())
     }

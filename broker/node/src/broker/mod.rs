@@ -1,6 +1,9 @@
 //! The broker: state shared by all handlers, and nothing that decides. Only handlers and the start
 //! take the whole of it.
 
+pub mod openers;
+pub mod producer_ids;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,18 +15,18 @@ use sedge_protocol::ids::NodeId;
 
 use crate::config::Config;
 use crate::coordinator::Groups;
-use crate::disk_work::DiskWork;
 use crate::limits::DISK_WORK_AT_ONCE;
 use crate::log::Log;
+use crate::logging::told::Told;
 use crate::metrics::Metrics;
 use crate::net::Net;
-use crate::openers::Openers;
 use crate::plugins::Plugins;
-use crate::producer_ids::ProducerIds;
-use crate::runtime::Runtime;
-use crate::told::Told;
+use crate::process::disk_work::DiskWork;
+use crate::process::runtime::Runtime;
 use crate::upkeep::logbook::Logbook;
 use crate::writer::Writer;
+use openers::Openers;
+use producer_ids::ProducerIds;
 
 /// State shared by all handlers.
 pub struct Broker {

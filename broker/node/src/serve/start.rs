@@ -17,13 +17,13 @@ use sedge_storage::{OpenReport, Options, Store};
 use crate::broker::{Broker, Parts};
 use crate::config::Config;
 use crate::coordinator::{self, Restored, Unwritten};
-use crate::failure::{Exit, Failure};
 use crate::log::Log;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
 use crate::metadata_replay::{self, Copies, ReplayError, Replayed};
 use crate::metrics::Metrics;
-use crate::runtime::Runtime;
+use crate::process::failure::{Exit, Failure};
+use crate::process::runtime::Runtime;
 use crate::upkeep::logbook::{self, Logbook};
 use crate::writer::{ActivePartitions, State, Writer};
 

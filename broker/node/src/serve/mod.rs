@@ -1,6 +1,10 @@
 //! `sedge serve`: starts the broker and the tasks around it, says when it is ready, and stops it in
 //! order.
 
+mod descriptors;
+pub mod start;
+mod status;
+
 use std::io::Write as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,20 +18,18 @@ use sedge_core::metadata::{Command, Image};
 use sedge_storage::OpenReport;
 
 use crate::broker::Broker;
-use crate::cleaner::{self, Pace};
 use crate::config::{Config, Durability};
 use crate::console;
 use crate::coordinator::{self, Journal, Unwritten};
-use crate::descriptors;
-use crate::failure::Failure;
 use crate::handlers::Handlers;
 use crate::limits::SHUTDOWN_GRACE;
 use crate::mirror::{Local, Mirror};
 use crate::net::listener::{self, Listener};
 use crate::plugins::watch;
-use crate::signals::Signals;
-use crate::start::{Opened, ServeError, Started};
+use crate::process::failure::Failure;
+use crate::process::signals::Signals;
 use crate::upkeep::{self, scrub};
+use start::{Opened, ServeError, Started};
 
 /// Serves until a signal, then shuts down in order.
 ///
@@ -226,7 +228,7 @@ fn raise_leader_epoch(broker: &Broker) -> Result<(), ServeError> {
     }
 }
 
-/// Starts what runs beside the connections: the upkeep, the cleaner, plugins and the coordinator.
+/// Starts what runs beside the connections: the upkeep, plugins and the coordinator.
 fn background(broker: &Broker, unwritten: Unwritten) -> Vec<Task<()>> {
     let Broker {
         config,
@@ -239,14 +241,12 @@ fn background(broker: &Broker, unwritten: Unwritten) -> Vec<Task<()>> {
         ..
     } = broker;
     let with_log = || Arc::clone(log);
-    let pace = Pace::new(with_log(), writer.clone(), Arc::clone(logbook), config);
     let journal = Journal {
         log: with_log(),
         writer: writer.clone(),
     };
     let mut tasks = upkeep::start(log, writer, groups, logbook, config, runtime);
     tasks.extend([
-        runtime.spawn(cleaner::run(pace)),
         runtime.spawn(watch::run(Arc::clone(plugins), with_log())),
         runtime.spawn(watch::release(Arc::clone(plugins), with_log())),
         runtime.spawn(watch::tell(Arc::clone(plugins))),

@@ -3,6 +3,8 @@
 //! A child does the work, since fjall asserts what it reads: damaged views may end the process that
 //! looks at them. When they do, this process looks at everything else, and says so.
 
+mod inspection;
+
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -14,11 +16,11 @@ use sedge_storage::doctor::{self, Doctor, Finding, Repair, Report};
 use serde_json::{Value, json};
 
 use super::data::{DataFlags, store_failure};
-use crate::failure::{Exit, Failure};
-use crate::inspection::Inspection;
 use crate::metadata_repair;
 use crate::metadata_snapshot::SnapshotError;
-use crate::output::{self, Output, Table};
+use crate::process::failure::{Exit, Failure};
+use crate::process::output::{self, Output, Table};
+use inspection::Inspection;
 
 /// Check a data directory while no broker runs on it.
 #[derive(Debug, Args)]
