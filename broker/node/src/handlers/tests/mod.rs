@@ -1,6 +1,8 @@
 //! The handlers, asked through the table without a process.
 
 mod client;
+mod cluster;
+mod configs;
 mod groups;
 mod records;
 mod table;

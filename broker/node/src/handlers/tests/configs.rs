@@ -1,0 +1,261 @@
+//! Configurations of topics, the broker and groups.
+
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::KafkaString;
+use sedge_protocol::kafka::generated::alter_configs_request::{
+    self, AlterConfigsRequestData, AlterableConfig,
+};
+use sedge_protocol::kafka::generated::alter_configs_response::AlterConfigsResponseData;
+use sedge_protocol::kafka::generated::describe_configs_request::{
+    DescribeConfigsRequestData, DescribeConfigsResource,
+};
+use sedge_protocol::kafka::generated::describe_configs_response::DescribeConfigsResponseData;
+use sedge_protocol::kafka::generated::incremental_alter_configs_request::{
+    self, IncrementalAlterConfigsRequestData,
+};
+use sedge_protocol::kafka::generated::incremental_alter_configs_response::IncrementalAlterConfigsResponseData;
+use sedge_protocol::kafka::generated::list_config_resources_request::ListConfigResourcesRequestData;
+use sedge_protocol::kafka::generated::list_config_resources_response::ListConfigResourcesResponseData;
+
+use super::client::{Client, ask};
+use crate::test_broker::TestBroker;
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+
+fn text(text: &str) -> KafkaString {
+    KafkaString::from(text.to_owned())
+}
+
+fn code(code: i16) -> ErrorCode {
+    ErrorCode::from(code)
+}
+
+fn started() -> (TestBroker, Client) {
+    let broker = TestBroker::start(&[]);
+    broker.create_topic("a", &[]);
+    let client = Client::new(&broker);
+    (broker, client)
+}
+
+/// Returns the error, and the keys with their values.
+fn describe(
+    client: &Client,
+    resource_type: i8,
+    name: &str,
+    keys: Option<&[&str]>,
+) -> (ErrorCode, Vec<(String, String)>) {
+    let keys = keys.map(|keys| keys.iter().map(|key| text(key)).collect());
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(resource_type)
+        .with_resource_name(text(name))
+        .with_configuration_keys(keys);
+    let request = DescribeConfigsRequestData::default().with_resources(vec![resource]);
+    let answer = ask!(client, DescribeConfigs 4, request => DescribeConfigsResponseData);
+    let answer = &answer.results[0];
+    assert_eq!(
+        (answer.resource_type, &answer.resource_name),
+        (resource_type, &text(name))
+    );
+    let entries = answer.configs.iter().map(|entry| {
+        let value = entry.value.as_ref().map(ToString::to_string);
+        (entry.name.to_string(), value.unwrap_or_default())
+    });
+    (code(answer.error_code), entries.collect())
+}
+
+fn retention(client: &Client) -> String {
+    let (error, mut entries) = describe(client, TOPIC, "a", Some(&["retention.ms"]));
+    assert_eq!((error, entries.len()), (ErrorCode::None, 1));
+    entries.remove(0).1
+}
+
+#[test]
+fn each_kind_of_resource_is_described_or_refused() {
+    let (broker, client) = started();
+    let node = broker.broker.node_id.to_string();
+    let check = |resource_type: i8, name: &str, expected: ErrorCode, has_entries: bool| {
+        let (error, entries) = describe(&client, resource_type, name, None);
+        assert_eq!(
+            (error, !entries.is_empty()),
+            (expected, has_entries),
+            "{name}"
+        );
+    };
+    check(TOPIC, "a", ErrorCode::None, true);
+    check(TOPIC, "none", ErrorCode::UnknownTopicOrPartition, false);
+    check(BROKER, &node, ErrorCode::None, true);
+    check(BROKER, "77", ErrorCode::InvalidRequest, false);
+    // Of all brokers only what was set while they ran.
+    check(BROKER, "", ErrorCode::None, false);
+    check(CLIENT_METRICS, "m", ErrorCode::None, false);
+    check(GROUP, "g", ErrorCode::None, false);
+    check(3, "a", ErrorCode::InvalidRequest, false);
+    let (_, entries) = describe(&client, TOPIC, "a", Some(&["retention.ms", "none"]));
+    assert_eq!(entries.len(), 1);
+}
+
+fn alter(
+    client: &Client,
+    resources: &[(i8, &str)],
+    key: &str,
+    op: i8,
+    value: &str,
+) -> Vec<ErrorCode> {
+    use incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    let config = AlterableConfig::default()
+        .with_name(text(key))
+        .with_config_operation(op)
+        .with_value(Some(text(value)));
+    let resource = |(resource_type, name): &(i8, &str)| {
+        AlterConfigsResource::default()
+            .with_resource_type(*resource_type)
+            .with_resource_name(text(name))
+            .with_configs(vec![config.clone()])
+    };
+    let request = IncrementalAlterConfigsRequestData::default()
+        .with_resources(resources.iter().map(resource).collect());
+    let answer = ask!(client, IncrementalAlterConfigs 1, request
+        => IncrementalAlterConfigsResponseData);
+    let responses = answer.responses.iter();
+    responses
+        .map(|resource| code(resource.error_code))
+        .collect()
+}
+
+#[test]
+fn a_configuration_is_set_and_taken_back() {
+    let (_broker, client) = started();
+    let before = retention(&client);
+    let alter_one = |resource, key, op, value| alter(&client, &[resource], key, op, value)[0];
+    let topic = (TOPIC, "a");
+    assert_eq!(
+        alter_one(topic, "retention.ms", SET, "1234"),
+        ErrorCode::None
+    );
+    assert_eq!(retention(&client), "1234");
+    assert_eq!(
+        alter_one(topic, "retention.ms", DELETE, ""),
+        ErrorCode::None
+    );
+    assert_eq!(retention(&client), before);
+    let policy = "cleanup.policy";
+    assert_eq!(alter_one(topic, policy, APPEND, "compact"), ErrorCode::None);
+    let (_, entries) = describe(&client, TOPIC, "a", Some(&[policy]));
+    assert_eq!(entries[0].1, "delete,compact");
+    assert_eq!(
+        alter_one(topic, policy, 9, "compact"),
+        ErrorCode::InvalidRequest
+    );
+    assert_eq!(
+        alter_one(topic, "retention.ms", APPEND, "1"),
+        ErrorCode::InvalidConfig
+    );
+    assert_eq!(
+        alter_one(topic, "retention.ms", SET, "much"),
+        ErrorCode::InvalidConfig
+    );
+    assert_eq!(alter_one(topic, "none", SET, "1"), ErrorCode::InvalidConfig);
+    assert_eq!(
+        alter_one(topic, "sedge.filter", SET, "none"),
+        ErrorCode::InvalidConfig
+    );
+    let unknown = ErrorCode::UnknownTopicOrPartition;
+    assert_eq!(
+        alter_one((TOPIC, "none"), "retention.ms", SET, "1"),
+        unknown
+    );
+    assert_eq!(
+        alter_one((GROUP, "g"), "retention.ms", SET, "1"),
+        ErrorCode::InvalidRequest
+    );
+    assert_eq!(
+        alter_one((BROKER, ""), "log.retention.ms", SET, "99"),
+        ErrorCode::None
+    );
+    let (_, entries) = describe(&client, BROKER, "", None);
+    assert_eq!(entries, [("log.retention.ms".to_owned(), "99".to_owned())]);
+    // What is named twice is not altered; what is named once is.
+    let resources = [topic, (BROKER, ""), topic];
+    let (twice, done) = (ErrorCode::InvalidRequest, ErrorCode::None);
+    let key = "sedge.none";
+    assert_eq!(
+        alter(&client, &resources[..1], key, SET, "1"),
+        [ErrorCode::InvalidConfig]
+    );
+    let codes = alter(&client, &resources, "log.retention.ms", SET, "98");
+    assert_eq!(codes, [twice, twice, done]);
+}
+
+#[test]
+fn an_older_tool_replaces_all_that_was_set() {
+    let (_broker, client) = started();
+    let before = retention(&client);
+    assert_eq!(
+        alter(&client, &[(TOPIC, "a")], "retention.ms", SET, "1234"),
+        [ErrorCode::None]
+    );
+    let replace = |names: &[&str], key: &str, validate_only: bool| -> Vec<ErrorCode> {
+        let config = AlterableConfig::default()
+            .with_name(text(key))
+            .with_value(Some(text("4321")));
+        let resource = |name: &&str| {
+            alter_configs_request::AlterConfigsResource::default()
+                .with_resource_type(TOPIC)
+                .with_resource_name(text(name))
+                .with_configs(vec![config.clone()])
+        };
+        let request = AlterConfigsRequestData::default()
+            .with_resources(names.iter().map(resource).collect())
+            .with_validate_only(validate_only);
+        let answer = ask!(client, AlterConfigs 2, request => AlterConfigsResponseData);
+        let responses = answer.responses.iter();
+        responses
+            .map(|resource| code(resource.error_code))
+            .collect()
+    };
+    assert_eq!(replace(&["a"], "segment.ms", true), [ErrorCode::None]);
+    assert_eq!(retention(&client), "1234");
+    assert_eq!(replace(&["a"], "none", false), [ErrorCode::InvalidConfig]);
+    assert_eq!(
+        replace(&["none"], "segment.ms", false),
+        [ErrorCode::UnknownTopicOrPartition]
+    );
+    let twice = ErrorCode::InvalidRequest;
+    assert_eq!(replace(&["a", "a"], "segment.ms", false), [twice, twice]);
+    assert_eq!(retention(&client), "1234");
+    assert_eq!(replace(&["a"], "segment.ms", false), [ErrorCode::None]);
+    assert_eq!(retention(&client), before);
+}
+
+#[test]
+fn what_has_configurations_is_listed_by_kind() {
+    let (broker, client) = started();
+    let node = broker.broker.node_id.to_string();
+    let list = |types: &[i8]| {
+        let request = ListConfigResourcesRequestData::default().with_resource_types(types.to_vec());
+        let answer = ask!(client, ListConfigResources 1, request
+            => ListConfigResourcesResponseData);
+        let resources = answer.config_resources.iter();
+        let names = resources.map(|resource| resource.resource_name.to_string());
+        (code(answer.error_code), names.collect::<Vec<_>>())
+    };
+    let here = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned());
+        (ErrorCode::None, names.collect::<Vec<_>>())
+    };
+    assert_eq!(list(&[]), here(&["a", &node]));
+    assert_eq!(list(&[TOPIC]), here(&["a"]));
+    assert_eq!(list(&[CLIENT_METRICS, GROUP]), here(&[]));
+    assert_eq!(list(&[TOPIC, 3]), (ErrorCode::UnsupportedVersion, vec![]));
+    // All that version 0 knows is client metrics, of which there are none.
+    let request = ListConfigResourcesRequestData::default();
+    let oldest = ask!(client, ListConfigResources 0, request => ListConfigResourcesResponseData);
+    assert!(oldest.config_resources.is_empty() && oldest.error_code == 0);
+}
