@@ -9,11 +9,10 @@ use libfuzzer_sys::{
 use sedge_fuzz::bounded;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 use sedge_storage::{
-    SegmentId, Sequence,
+    Found, SegmentId, Sequence,
     format::{
         EntryHead, EntryKind, Footer, FooterRun, FrameHead, Run, SegmentHeader, frame_starts,
     },
-    scan::Found,
     scan_segment,
 };
 
