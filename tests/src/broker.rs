@@ -4,6 +4,7 @@
 use crate::apache_kafka::ApacheKafka;
 use crate::limits;
 use crate::process::Process;
+use crate::report;
 use crate::sedge::{Options, Sedge};
 use crate::temp_dir::TempDir;
 
@@ -98,4 +99,14 @@ impl Broker {
 /// Whether the tests run against Apache Kafka.
 pub fn is_kafka() -> bool {
     std::env::var("SEDGE_TEST_BROKER").is_ok_and(|kind| kind == "kafka")
+}
+
+/// Whether the caller, a test of what only sedge has, is skipped because the tests run against
+/// Apache Kafka. Says so.
+pub fn is_skipped_on_kafka() -> bool {
+    let is_skipped = is_kafka();
+    if is_skipped {
+        report::line(format_args!("skipped: this is not asked of Apache Kafka"));
+    }
+    is_skipped
 }

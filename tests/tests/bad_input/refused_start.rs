@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sedge_tests::broker::is_kafka;
+use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::limits;
 use sedge_tests::process::{Finished, Process};
 use sedge_tests::sedge::{self, Options, Sedge};
@@ -37,7 +37,7 @@ fn check(said: &str, words: &[&str]) {
 
 #[test]
 fn a_directory_that_another_process_holds() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let directory = TempDir::new("locked");
@@ -59,7 +59,7 @@ fn a_directory_that_another_process_holds() {
 
 #[test]
 fn settings_that_nobody_knows() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let directory = TempDir::new("settings");
@@ -84,7 +84,7 @@ fn settings_that_nobody_knows() {
 
 #[test]
 fn a_directory_that_cannot_be_written() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let directory = TempDir::new("no-directory");
@@ -96,7 +96,7 @@ fn a_directory_that_cannot_be_written() {
 
 #[test]
 fn an_address_that_is_taken() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let directory = TempDir::new("address");
@@ -115,7 +115,7 @@ fn an_address_that_is_taken() {
 /// What `meta.toml` says is what the directory is.
 #[test]
 fn a_directory_of_a_newer_format_or_another_owner() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let directory = TempDir::new("owner");

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use sedge_tests::broker::is_kafka;
+use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::http;
 use sedge_tests::limits;
 use sedge_tests::process::Process;
@@ -19,7 +19,7 @@ const BATCH_BYTES: usize = 512 << 10;
 
 #[test]
 fn a_full_disk_refuses_produce_and_recovers() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let directory = TempDir::new("full");
@@ -83,7 +83,7 @@ fn a_full_disk_refuses_produce_and_recovers() {
 
 #[test]
 fn a_read_only_disk_refuses_produce_and_recovers() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let directory = TempDir::new("read-only");

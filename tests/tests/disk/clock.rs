@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use sedge_tests::broker::is_kafka;
+use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::limits;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
@@ -26,7 +26,7 @@ struct Site {
 
 #[test]
 fn a_clock_that_jumps_deletes_nothing_that_should_live() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let Some(mut site) = Site::start() else {
@@ -60,7 +60,7 @@ fn a_clock_that_jumps_deletes_nothing_that_should_live() {
 
 #[test]
 fn look_ups_by_time_work_after_the_first_synchronisation() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let Some(mut site) = Site::start() else {

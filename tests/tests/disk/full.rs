@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use sedge_tests::broker::is_kafka;
+use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::process::Process;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::small_disk::SmallDisk;
@@ -25,7 +25,7 @@ const LEFT_BYTES: u64 = 4 << 20;
 
 #[test]
 fn a_full_disk_of_thousands_of_partitions_is_emptied_and_goes_on() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let directory = TempDir::new("full");

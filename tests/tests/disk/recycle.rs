@@ -1,7 +1,7 @@
 //! Segments written over freed ones, under a broker that is killed: what retention has not taken is
 //! there, once, in order, and nothing of the segments before shows.
 
-use sedge_tests::broker::is_kafka;
+use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::http;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::soak::Random;
@@ -14,7 +14,7 @@ const EARLIEST: i64 = -2;
 
 #[test]
 fn kills_over_recycled_segments_lose_nothing() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let mut random = Random::new();

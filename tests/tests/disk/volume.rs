@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use sedge_tests::broker::is_kafka;
+use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::small_disk::SmallDisk;
 use sedge_tests::temp_dir::TempDir;
@@ -27,7 +27,7 @@ fn produce_goes_on_where_the_cap_is_beyond_what_others_leave() {
 }
 
 fn check(options: &Options) {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let directory = TempDir::new("volume");

@@ -1,6 +1,6 @@
 //! What is written to the device is counted over restarts, and a budget that is exceeded is said.
 
-use sedge_tests::broker::is_kafka;
+use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::http;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
@@ -11,7 +11,7 @@ const BATCHES: u64 = 20;
 
 #[test]
 fn what_is_written_is_counted_over_restarts() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let directory = TempDir::new("wear");

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use sedge_tests::broker::is_kafka;
+use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::limits;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
@@ -13,7 +13,7 @@ const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 
 #[test]
 fn a_silent_producer_is_forgotten_and_one_that_is_not_is_not() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let directory = TempDir::new("producers");
@@ -47,7 +47,7 @@ fn a_silent_producer_is_forgotten_and_one_that_is_not_is_not() {
 
 #[test]
 fn a_client_that_asks_for_transactions_is_told_of_once() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let directory = TempDir::new("transactions");

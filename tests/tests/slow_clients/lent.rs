@@ -6,7 +6,7 @@
 
 use std::io::Read;
 
-use sedge_tests::broker::is_kafka;
+use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, FETCH_VERSION, error, fetched_of, key};
@@ -45,7 +45,7 @@ const MANNERS: [Manner; 3] = [Manner::Slow, Manner::Stalled, Manner::Cut];
 
 #[test]
 fn slow_consumers_get_what_they_asked_for() {
-    if is_kafka() {
+    if is_skipped_on_kafka() {
         return;
     }
     let directory = TempDir::on_disk("lent");
