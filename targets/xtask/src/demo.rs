@@ -1,12 +1,13 @@
 //! `cargo xtask demo` and `cargo xtask bench`: build what they need, then hand over.
 
-use std::process::Command;
+use std::{process::Command, thread};
 
 use crate::{
     build::{self, Compiler, HOST_TRIPLE},
     error::Result,
     process,
-    setup::{self, Purpose},
+    setup::{self, Purpose, Std},
+    stages::Stages,
     target_file::Target,
     workspace::Workspace,
 };
@@ -16,31 +17,54 @@ const EXAMPLE_PLUGIN: &str = "drop-out-of-range";
 
 /// Builds the broker and the example plugin, and runs `sedge demo` with `arguments`.
 pub fn demo(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    setup::run(workspace, Purpose::Demo)?;
-    build::run(
-        workspace,
-        &Target::read(workspace, HOST_TRIPLE)?,
-        Compiler::In,
-    )?;
+    println!(
+        "The first start builds the broker, some minutes on two cores; the next takes seconds."
+    );
+    let mut stages = Stages::default();
+    let nothing = |(): &()| String::new();
+    let setup = || setup::run(workspace, Purpose::Demo);
+    stages.run("what the machine has (1 of 3)", setup, nothing)?;
+    let build = || {
+        thread::scope(|scope| {
+            scope.spawn(|| build_plugin_ahead(workspace));
+            build::for_demo(workspace)
+        })
+    };
+    let broker = stages.run("the broker (2 of 3)", build, |_| String::new())?;
     let component = workspace
         .target
         .join("plugins")
         .join(format!("{EXAMPLE_PLUGIN}.wasm"));
     let source = workspace.root.join("plugins").join(EXAMPLE_PLUGIN);
-    process::run(
-        Command::new(workspace.broker())
-            .args(["plugin", "build"])
-            .arg(source)
-            .arg("--output")
-            .arg(&component),
-    )?;
+    let plugin = || {
+        process::run(
+            Command::new(&broker)
+                .args(["plugin", "build"])
+                .arg(source)
+                .arg("--output")
+                .arg(&component),
+        )
+    };
+    stages.run("the example plugin (3 of 3)", plugin, nothing)?;
+    println!("\n{stages}\n");
     Err(process::become_one(
-        Command::new(workspace.broker())
+        Command::new(&broker)
             .arg("demo")
             .arg("--plugin")
             .arg(&component)
             .args(arguments),
     ))
+}
+
+/// Compiles what the example plugin is made of while the broker is built, which has not always work
+/// for two cores. `sedge plugin build` finds it; where this fails, it says why.
+fn build_plugin_ahead(workspace: &Workspace) {
+    let triple = "wasm32-unknown-unknown";
+    if setup::find_std(triple) == Some(Std::Rustup) {
+        let arguments = ["build", "--release", "--lib", "--target", triple];
+        let folder = workspace.root.join("plugins").join(EXAMPLE_PLUGIN);
+        process::succeeds(workspace.cargo(&arguments).current_dir(folder));
+    }
 }
 
 /// Runs a benchmark of the tests crate against the release broker.

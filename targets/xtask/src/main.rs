@@ -13,6 +13,7 @@ mod fuzz;
 mod process;
 mod setup;
 mod sizes;
+mod stages;
 mod tally;
 mod target_file;
 mod test;

@@ -7,14 +7,16 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
+    thread,
 };
 
 use crate::{
     build::{self, Compiler, HOST_TRIPLE},
     error::{Error, Result},
+    process,
     setup::{self, ARM_TEST_TRIPLE, Purpose},
     sizes,
+    stages::Stages,
     tally::{self, Tally},
     target_file::Target,
     workspace::Workspace,
@@ -48,20 +50,19 @@ pub fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
             })?]
         }
     };
-    prepare(workspace, &selected)?;
+    let mut stages = Stages::default();
+    prepare(workspace, &selected, &mut stages)?;
     let mut total = Tally::default();
-    let mut report = Vec::new();
-    for stage in selected {
-        println!("\n== {stage}");
-        let started = Instant::now();
-        let tally = run_stage(workspace, stage, selection.soak).unwrap_or_else(|error| {
+    for (at, name) in selected.iter().enumerate() {
+        let title = format!("{name} ({} of {})", at + 1, selected.len());
+        let work = || run_stage(workspace, name, selection.soak);
+        let ran = stages.run(&title, work, Tally::to_string);
+        total += ran.unwrap_or_else(|error| {
             println!("{error}");
             Tally::FAILED
         });
-        report.push((stage, tally, started.elapsed()));
-        total += tally;
     }
-    print_report(&report, total);
+    println!("\n== summary\n{stages}\n{total}");
     if total.failed == 0 {
         Ok(())
     } else {
@@ -99,8 +100,9 @@ fn test_name(path: &Path) -> Option<String> {
     }
 }
 
-/// Installs and builds what the selected stages share.
-fn prepare(workspace: &Workspace, selected: &[&String]) -> Result<()> {
+/// Installs and builds what the selected stages share. Building two things at once pays: the last
+/// minutes of a release build take one core.
+fn prepare(workspace: &Workspace, selected: &[&String], stages: &mut Stages) -> Result<()> {
     let only = |names: &[&str]| selected.iter().all(|stage| names.contains(&stage.as_str()));
     let purpose = if only(&[UNIT]) {
         Purpose::Demo
@@ -109,16 +111,44 @@ fn prepare(workspace: &Workspace, selected: &[&String]) -> Result<()> {
     } else {
         Purpose::Test
     };
-    setup::run(workspace, purpose)?;
-    if !only(&[UNIT]) {
-        println!("\n== the broker");
-        build::run(
-            workspace,
-            &Target::read(workspace, HOST_TRIPLE)?,
-            Compiler::In,
-        )?;
+    let nothing = |(): &()| String::new();
+    let setup = || setup::run(workspace, purpose);
+    stages.run("setup", setup, nothing)?;
+    let builds = || {
+        thread::scope(|scope| {
+            let tests = (!only(&[SIZES])).then(|| scope.spawn(|| build_tests(workspace)));
+            let brokers = build_brokers(workspace, selected);
+            let tests = tests.map_or(Ok(()), |tests| {
+                tests.join().expect("a build does not panic")
+            });
+            brokers.and(tests)
+        })
+    };
+    stages.run("builds", builds, nothing)
+}
+
+/// The release binaries that the selected stages run.
+fn build_brokers(workspace: &Workspace, selected: &[&String]) -> Result<()> {
+    if selected.iter().any(|stage| *stage != UNIT) {
+        let host = Target::read(workspace, HOST_TRIPLE)?;
+        build::run(workspace, &host, Compiler::In)?;
+    }
+    if selected
+        .iter()
+        .any(|stage| *stage == ARM || *stage == SIZES)
+    {
+        let arm = Target::read(workspace, ARM_TEST_TRIPLE)?;
+        // Its stages build it again and fail, and others go on.
+        if let Err(error) = build::run(workspace, &arm, Compiler::Out) {
+            println!("{error}");
+        }
     }
     Ok(())
+}
+
+/// All tests, of all packages together: their stages find them built.
+fn build_tests(workspace: &Workspace) -> Result<()> {
+    process::run(&mut workspace.cargo(&["test", "--workspace", "--no-run", "--quiet"]))
 }
 
 fn run_stage(workspace: &Workspace, stage: &str, soak: bool) -> Result<Tally> {
@@ -162,14 +192,8 @@ fn emulated(target: &Target, binary: &Path) -> Result<PathBuf> {
 
 /// One file of `tests/tests/` against the release broker.
 fn acceptance(workspace: &Workspace, file: &str, soak: bool) -> Command {
-    let arguments = [
-        "test",
-        "--package",
-        "sedge-tests",
-        "--no-fail-fast",
-        "--test",
-        file,
-    ];
+    // Named by the workspace and not by its package, which has other features of what all share.
+    let arguments = ["test", "--workspace", "--no-fail-fast", "--test", file];
     let mut command = workspace.cargo(&arguments);
     command
         .env("SEDGE_BIN", workspace.broker())
@@ -178,12 +202,4 @@ fn acceptance(workspace: &Workspace, file: &str, soak: bool) -> Command {
         command.env("SEDGE_SOAK", "1");
     }
     command
-}
-
-fn print_report(report: &[(&String, Tally, Duration)], total: Tally) {
-    println!("\n== summary");
-    for (stage, tally, took) in report {
-        println!("{stage}: {tally} in {:.0} s", took.as_secs_f64());
-    }
-    println!("{total}");
 }
