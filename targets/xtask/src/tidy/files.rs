@@ -5,8 +5,9 @@ use super::Findings;
 /// Columns of a comment; rustfmt keeps code to the same.
 const LINE_COLUMNS_MAX: usize = 100;
 /// What lies at the top of the repository, besides dotfiles. ARCHITECTURE.md says what each is.
-const TOP_LEVEL: [&str; 13] = [
+const TOP_LEVEL: [&str; 14] = [
     "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE",
