@@ -5,15 +5,64 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use sedge_protocol::ErrorCode;
 
 use super::group::{Group, GroupState};
-use super::messages::Committer;
+use super::messages::{Actions, Committer};
+use super::{Coordinator, limits};
 use crate::machine::Now;
-use crate::offsets::Offsets;
+use crate::offsets::{Offsets, OffsetsCommand};
 use sedge_protocol::coordinator::{OffsetKey, OffsetValue};
+
+impl Coordinator {
+    /// A part of a round over all groups; the next part follows a second later, the next round at
+    /// the check interval.
+    pub(super) fn expire_offsets(&mut self, now: Now, actions: &mut Actions) {
+        let from = self
+            .expiry_from
+            .take()
+            .map_or(Bound::Unbounded, Bound::Included);
+        let mut ids = self.groups.range::<Arc<str>, _>((from, Bound::Unbounded));
+        let part: Vec<Arc<str>> = ids
+            .by_ref()
+            .take(limits::EXPIRY_GROUPS_PER_TICK)
+            .map(|(id, _)| Arc::clone(id))
+            .collect();
+        self.expiry_from = ids.next().map(|(id, _)| Arc::clone(id));
+        let pause = match self.expiry_from {
+            Some(_) => 1_000,
+            None => self.config.retention_check_interval_ms.max(1_000),
+        };
+        self.next_expiry = now.monotonic_ms.saturating_add(pause);
+        for group_id in part {
+            self.expire_group(now, &group_id, actions);
+        }
+    }
+
+    fn expire_group(&mut self, now: Now, group_id: &str, actions: &mut Actions) {
+        let Some(group) = self.groups.get(group_id) else {
+            return;
+        };
+        if self.in_flight.contains_key(group_id) {
+            // A commit on its way makes an offset young, and a removal would come behind it.
+            return;
+        }
+        let retention = self.config.offsets_retention_ms;
+        let (keys, all) = group.expired_offsets(now, &self.offsets, retention);
+        if all && group.is(GroupState::Empty) && group.pending.is_empty() {
+            self.delete_group(now, group_id, actions);
+        } else if !keys.is_empty() {
+            actions.append(
+                self.plan_offsets(now, OffsetsCommand::Delete { keys })
+                    .actions,
+            );
+        }
+    }
+}
 
 impl Group {
     /// A commit from a member counts as a heartbeat.
