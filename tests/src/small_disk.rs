@@ -58,6 +58,16 @@ impl SmallDisk {
         while self.free_bytes() > left && file.write_all(&some).is_ok() {}
         path
     }
+
+    /// Removes the files of others whose names begin with `prefix`.
+    pub fn empty(&self, prefix: &str) {
+        for file in std::fs::read_dir(&self.0).expect("it is mounted") {
+            let file = file.expect("it can be listed");
+            if file.file_name().to_string_lossy().starts_with(prefix) {
+                std::fs::remove_file(file.path()).expect("it is there");
+            }
+        }
+    }
 }
 
 impl Drop for SmallDisk {

@@ -72,6 +72,17 @@ pub const FLUSH_RETRY: Duration = Duration::from_secs(1);
 
 /// Memtable of a fjall keyspace: there are two, and each may have another one on its way to disk.
 pub const MEMTABLE_BYTES: u64 = 512 << 10;
+/// Bytes of the volume that are set aside for views that cannot be flushed on a full disk.
+///
+/// An entry that waits counts `PENDING_ENTRY_BYTES` in memory and takes less than half of that in
+/// fjall's journal. Its tables take as much once more, memtable by memtable.
+pub const VIEWS_RESERVE_BYTES: u64 = 16 << 20;
+const _: () = assert!(VIEWS_RESERVE_BYTES >= PENDING_BYTES_FREEING_MAX as u64);
+/// Bytes of the volume that the log leaves to the views, and without which no flush begins: what
+/// fjall's workers write of memtables and compactions meanwhile.
+pub const VIEWS_FREE_BYTES_MIN: u64 = 4 << 20;
+const _: () =
+    assert!(VIEWS_FREE_BYTES_MIN >= 2 * (MEMTABLES_WAITING_MAX as u64 + 1) * MEMTABLE_BYTES);
 /// fjall's least.
 pub const JOURNAL_BYTES: u64 = 64 << 20;
 /// fjall's tables are cut at this size.

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::format::{EntryHead, FooterRun, FrameAt, FrameHead, Run};
 use crate::ids::SegmentId;
 use crate::views::layers::{HasLayers, Layers, Merged};
+use crate::views::reserve::Reserve;
 use crate::views::tables::{Applied, Bounds, LogKey, LogValue, Segment, Table, ViewsVersion};
 use crate::views::{Base, caller_key};
 
@@ -106,6 +107,11 @@ impl Catalog {
 
     pub fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is set aside of the volume for the views.
+    pub fn reserve(&self) -> Option<&Reserve> {
+        self.base.reserve()
     }
 
     pub fn merged(&self) -> Merged<'_, Locked<'_>> {

@@ -66,7 +66,7 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
     forget_runs(store, &emptied)?;
     // Syncs what was appended above before the views say that it counts. Views that a power cut
     // took back would need what is freed here: the caller's have not seen what was moved.
-    let flushed = store.flush(true);
+    let flushed = store.flush_to_free();
     let kept = store.catalog.keep_flushed();
     if let Err(error) = flushed.and(kept) {
         // Views may wait for the very space that is freed here. A restart reads from where they
@@ -86,6 +86,10 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
         store.catalog.write().forget_segment(candidate.id);
         freed.bytes += candidate.bytes;
         freed.segments += 1;
+    }
+    // Before others take what has come back.
+    if let Some(reserve) = store.catalog.reserve() {
+        reserve.keep();
     }
     Ok(freed)
 }

@@ -38,6 +38,7 @@ use crate::ids::SegmentId;
 use crate::limits;
 use crate::segment::scan;
 use crate::store::Store;
+use crate::views::reserve::Reserve;
 
 const ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
 
@@ -162,7 +163,8 @@ impl Store {
         (spares.files.len() as u64, spares.bytes())
     }
 
-    /// A segment in which nothing lives any more becomes a spare, or goes.
+    /// A segment in which nothing lives any more becomes a spare, or goes. The views' reserve comes
+    /// before spares.
     pub(crate) fn free_file(&self, id: SegmentId, bytes: u64) -> Result<(), Error> {
         let disk = &self.files.disk;
         let mut spares = self.lock_spares();
@@ -170,7 +172,8 @@ impl Store {
         // Of a short one little is saved, and a long one would stay so for ever.
         let fits = bytes <= full && bytes >= full / 2;
         let wanted = spares.files.len() < self.options.spare_segments_max
-            && spares.bytes() + bytes <= spares.bytes_max;
+            && spares.bytes() + bytes <= spares.bytes_max
+            && !self.catalog.reserve().is_some_and(Reserve::is_missing);
         if !fits || !wanted || disk.is_shared(id) {
             return self.files.remove(id);
         }

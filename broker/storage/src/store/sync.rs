@@ -83,4 +83,20 @@ impl Store {
     pub(crate) fn flush(&self, forced: bool) -> Result<(), Error> {
         self.catalog.flush(forced, &|| self.sync_log())
     }
+
+    /// Flushes the views for the sake of space that comes back then: with the bytes that are set
+    /// aside for them, if the volume has no others. No other flush may take these: on a full volume
+    /// they would be gone before they are needed.
+    pub(crate) fn flush_to_free(&self) -> Result<(), Error> {
+        let flushed = self.flush(true);
+        let Some(reserve) = self.catalog.reserve() else {
+            return flushed;
+        };
+        if flushed.is_ok() || !reserve.lend() {
+            return flushed;
+        }
+        let flushed = self.flush(true);
+        reserve.take_back();
+        flushed
+    }
 }

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::reserve::Reserve;
 use super::tables::LogKey;
 use super::{Base, Change, KeyValue, Space};
 use crate::error::Error;
@@ -130,6 +131,10 @@ impl Base for Ahead<'_> {
 
     fn sync(&self) -> Result<(), Error> {
         self.base.sync()
+    }
+
+    fn reserve(&self) -> Option<&Reserve> {
+        self.base.reserve()
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use fjall::compaction::Leveled;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+use super::reserve::Reserve;
 use super::{Base, Change, KeyValue, Space};
 use crate::error::Error;
 use crate::limits;
@@ -22,6 +23,7 @@ pub struct FjallBase {
     path: PathBuf,
     cache_bytes: u64,
     open: RwLock<Option<Open>>,
+    reserve: Reserve,
     /// Flushes in a row that found it busy.
     busy: AtomicU32,
 }
@@ -44,11 +46,18 @@ impl fmt::Debug for FjallBase {
 impl FjallBase {
     /// Opens, or makes, the database at `path`.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, Error> {
-        let open = Open::new(path, cache_bytes)?;
+        let reserve = Reserve::of(path);
+        let open = match Open::new(path, cache_bytes) {
+            Err(_) if reserve.lend() => Open::new(path, cache_bytes),
+            opened => opened,
+        };
+        reserve.take_back();
+        let open = open?;
         Ok(Self {
             path: path.to_owned(),
             cache_bytes,
             open: RwLock::new(Some(open)),
+            reserve,
             busy: AtomicU32::new(0),
         })
     }
@@ -179,21 +188,25 @@ impl Base for FjallBase {
     }
 
     fn write(&self, changes: Vec<Change>) -> Result<(), Error> {
+        let bytes = changes.iter().map(Change::bytes).sum();
+        if !self.reserve.has_room_for(bytes) {
+            return Err(Error::Full);
+        }
         self.ensure_open()?;
         if !self.has_room()? {
             self.busy.fetch_add(1, Ordering::Relaxed);
             return Err(Error::ViewsBusy);
         }
         self.busy.store(0, Ordering::Relaxed);
-        match self.with(|open| open.write(changes)) {
-            Err(error) => {
-                // The next write reopens: fjall takes no more after a failure.
-                self.busy
-                    .store(limits::BUSY_FLUSHES_MAX + 1, Ordering::Relaxed);
-                Err(error)
-            }
-            written => written,
+        let written = self.with(|open| open.write(changes));
+        if written.is_err() {
+            // The next write reopens: fjall takes no more after a failure.
+            self.busy
+                .store(limits::BUSY_FLUSHES_MAX + 1, Ordering::Relaxed);
+        } else {
+            self.reserve.keep();
         }
+        written
     }
 
     /// Keeps what was written before a failure as well: segments that it stands for can go, and
@@ -204,5 +217,8 @@ impl Base for FjallBase {
             let persisted = open.database.persist(PersistMode::SyncAll);
             persisted.map_err(Error::views)
         })
+    }
+    fn reserve(&self) -> Option<&Reserve> {
+        Some(&self.reserve)
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::reserve::Reserve;
 use super::{Base, Change, KeyValue, Space};
 use crate::disk::memory::Fuse;
 use crate::error::Error;
@@ -150,5 +151,9 @@ impl Base for MemoryBase {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         Ok(())
+    }
+
+    fn reserve(&self) -> Option<&Reserve> {
+        None
     }
 }

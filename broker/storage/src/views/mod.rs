@@ -9,10 +9,12 @@ pub mod fjall_base;
 pub mod layers;
 pub mod memory_base;
 pub(crate) mod opening;
+pub mod reserve;
 pub mod tables;
 
 use crate::api::View;
 use crate::error::Error;
+use reserve::Reserve;
 
 /// One of the two spaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +31,15 @@ pub struct Change {
     pub space: Space,
     pub key: Vec<u8>,
     pub value: Option<Vec<u8>>,
+}
+
+impl Change {
+    /// About what it takes in a journal or a table.
+    fn bytes(&self) -> u64 {
+        const HEAD_BYTES: usize = 32;
+        let value = self.value.as_ref().map_or(0, Vec::len);
+        (HEAD_BYTES + self.key.len() + value) as u64
+    }
 }
 
 pub type KeyValue = (Vec<u8>, Vec<u8>);
@@ -51,6 +62,8 @@ pub trait Base: std::fmt::Debug + Send + Sync {
     fn write(&self, changes: Vec<Change>) -> Result<(), Error>;
     /// Makes what was written outlive a power cut. For what the log is about to lose.
     fn sync(&self) -> Result<(), Error>;
+    /// What is set aside of the volume for flushes; `None` for a base that is not on a volume.
+    fn reserve(&self) -> Option<&Reserve>;
 }
 
 /// Whether a base has no entries at all.

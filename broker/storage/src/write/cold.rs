@@ -52,6 +52,7 @@ impl<'a> Writing<'a> {
         store.check_health()?;
         let id = store.lock_writer().next_segment();
         let room = SEGMENT_HEADER_BYTES + bytes + bytes / limits::COLD_OVERHEAD_SHARE;
+        store.ensure_reserve()?;
         let (file, previous_generation) = store.new_file(id, room)?;
         let file = ColdFile {
             file,

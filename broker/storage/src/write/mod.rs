@@ -50,17 +50,23 @@ impl Store {
     /// Too much waits for the views: they get one more chance, and then the disk counts as full.
     /// Views that cannot be flushed may wait for the very space that is to be freed.
     fn check_pending(&self, urgency: Urgency) -> Result<(), Error> {
-        let bytes_max = match urgency {
-            Urgency::Ordinary => limits::PENDING_BYTES_MAX,
-            Urgency::Upkeep | Urgency::Command => limits::PENDING_BYTES_FREEING_MAX,
+        let frees = urgency != Urgency::Ordinary;
+        let bytes_max = if frees {
+            limits::PENDING_BYTES_FREEING_MAX
+        } else {
+            limits::PENDING_BYTES_MAX
         };
-        if self.catalog.pending_bytes() > bytes_max {
-            if self.catalog.is_flush_hopeless() {
-                return Err(Error::Full);
-            }
-            self.flush(true).map_err(|_| Error::Full)?;
+        if self.catalog.pending_bytes() <= bytes_max {
+            return Ok(());
         }
-        Ok(())
+        let flushed = if frees {
+            self.flush_to_free()
+        } else if self.catalog.is_flush_hopeless() {
+            Err(Error::Full)
+        } else {
+            self.flush(true)
+        };
+        flushed.map_err(|_| Error::Full)
     }
 
     pub(crate) fn append_commit(&self, commit: Commit) -> Result<Sequence, Error> {

@@ -25,6 +25,7 @@ impl Store {
         {
             return Ok(());
         }
+        self.ensure_reserve()?;
         self.start_segment(writer, bytes, self.options.segment_bytes)
     }
 
@@ -49,9 +50,29 @@ impl Store {
             .as_ref()
             .is_some_and(|active| active.position > SEGMENT_HEADER_BYTES)
         {
+            self.ensure_reserve()?;
             self.start_segment(&mut writer, 0, self.options.segment_bytes)?;
         }
         Ok(())
+    }
+
+    /// Sets bytes aside for the views, if that is not done. No segment begins before, but for
+    /// commits that free space.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if the volume does not have them.
+    pub(crate) fn ensure_reserve(&self) -> Result<(), Error> {
+        let Some(reserve) = self.catalog.reserve() else {
+            return Ok(());
+        };
+        if reserve.is_missing() {
+            self.drop_spares()?;
+        }
+        if reserve.keep() {
+            Ok(())
+        } else {
+            Err(Error::Full)
+        }
     }
 
     /// Begins a segment of `segment_bytes`, or of what `bytes` of frames take, if that is more.

@@ -1,0 +1,125 @@
+//! Bytes of the volume that are set aside for the views.
+//!
+//! What frees space changes views: log starts move, rows of deleted partitions go. The log takes
+//! such a commit on a full disk, as each segment keeps headroom for it. fjall's journal and tables
+//! have no headroom of their own, and the segments that could go wait for the views. So the views
+//! own a file of bytes, which they give back to the volume when a flush lets segments go.
+//!
+//! fjall does not open a journal again whose last write met a full disk, so no flush begins without
+//! room for it.
+
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use crate::limits::{VIEWS_FREE_BYTES_MIN, VIEWS_RESERVE_BYTES};
+
+/// The file `views.reserve` beside the views.
+#[derive(Debug)]
+pub struct Reserve {
+    path: PathBuf,
+    /// A flush has the bytes: they are not set aside again before it is done.
+    is_lent: AtomicBool,
+    /// The file system cannot allocate ahead (FAT, NFS): there is no reserve.
+    is_unsupported: AtomicBool,
+}
+
+impl Reserve {
+    /// The reserve of the views at `views`. Creates nothing.
+    pub(crate) fn of(views: &Path) -> Self {
+        Self {
+            path: views.with_extension("reserve"),
+            is_lent: AtomicBool::new(false),
+            is_unsupported: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets the bytes aside, if they are not and the volume has them. Returns whether they are.
+    pub(crate) fn keep(&self) -> bool {
+        let missing_bytes = self.missing_bytes();
+        if missing_bytes == 0 {
+            return true;
+        }
+        let free = self.free_bytes();
+        let has_room = free.is_some_and(|free| free >= missing_bytes + VIEWS_FREE_BYTES_MIN);
+        if self.is_lent.load(Ordering::Relaxed) || !has_room {
+            return false;
+        }
+        match self.allocate() {
+            Ok(()) => true,
+            Err(error) => {
+                log::debug!("no bytes are set aside for the views: {error}");
+                let _ = std::fs::remove_file(&self.path);
+                let is_full = error.kind() == ErrorKind::StorageFull;
+                self.is_unsupported.store(!is_full, Ordering::Relaxed);
+                !is_full
+            }
+        }
+    }
+
+    fn allocate(&self) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        let file = options.open(&self.path)?;
+        Ok(fallocate(
+            file,
+            FallocateFlags::empty(),
+            0,
+            VIEWS_RESERVE_BYTES,
+        )?)
+    }
+
+    /// Lends the bytes to a flush, if the volume is full. Returns whether the views have more room
+    /// now; [`Reserve::take_back`] ends that.
+    pub(crate) fn lend(&self) -> bool {
+        let free = self.free_bytes();
+        if free.is_none_or(|free| free >= VIEWS_RESERVE_BYTES) {
+            return false;
+        }
+        self.is_lent.store(true, Ordering::Relaxed);
+        let is_lent = std::fs::remove_file(&self.path).is_ok();
+        self.is_lent.store(is_lent, Ordering::Relaxed);
+        if is_lent {
+            log::info!(
+                "the disk is full: {VIEWS_RESERVE_BYTES} bytes that were set aside for the views \
+                 are used now"
+            );
+        }
+        is_lent
+    }
+
+    /// Ends a [`Reserve::lend`]. The next segment that goes gives the bytes again.
+    pub(crate) fn take_back(&self) {
+        self.is_lent.store(false, Ordering::Relaxed);
+        self.keep();
+    }
+
+    /// Whether bytes are missing that can be set aside.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.missing_bytes() > 0
+    }
+
+    /// Bytes that a whole reserve has and this one has not.
+    fn missing_bytes(&self) -> u64 {
+        if self.is_unsupported.load(Ordering::Relaxed) {
+            return 0;
+        }
+        let kept = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        VIEWS_RESERVE_BYTES.saturating_sub(kept)
+    }
+
+    /// Whether the volume takes a flush of `bytes`: once in the journal, once in a table.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
+        let bytes = 2 * bytes + VIEWS_FREE_BYTES_MIN;
+        self.free_bytes().is_none_or(|free| free >= bytes)
+    }
+
+    /// `None` if the operating system does not say.
+    fn free_bytes(&self) -> Option<u64> {
+        let volume = statvfs(self.path.parent()?).ok()?;
+        Some(volume.f_bavail.saturating_mul(volume.f_frsize))
+    }
+}
