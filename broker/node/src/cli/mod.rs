@@ -4,7 +4,7 @@ mod backup;
 mod config;
 mod connect;
 mod data;
-mod doctor;
+pub(crate) mod doctor;
 mod flags;
 mod group;
 mod mirror;

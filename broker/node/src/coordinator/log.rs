@@ -17,7 +17,7 @@ use sedge_protocol::records::{BatchBuilder, Compression};
 use sedge_storage::{LogStore, View, ViewUpdate};
 
 use crate::limits::{COORDINATOR_APPEND_BYTES, COORDINATOR_BATCH_BYTES};
-use crate::metadata_log;
+use crate::metadata::log as metadata_log;
 
 /// Kafka's name of the topic.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";

@@ -8,6 +8,7 @@ use crate::log::Log;
 use crate::net::memory::Pool;
 use crate::process::disk_work::DiskWork;
 
+mod isolation;
 pub mod plan;
 pub mod read;
 pub mod wait;

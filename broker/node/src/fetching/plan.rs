@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sedge_core::fetch::session::Wanted;
 use sedge_protocol::ErrorCode;
 
-use super::read::Isolation;
+use super::isolation::Isolation;
 use crate::log::partitions::Partition;
 
 /// One partition of a fetch, found or not.

@@ -16,30 +16,7 @@ use super::plan::Target;
 use crate::limits::{FETCH_COLD_BYTES_MAX, FETCH_PARTITIONS_AT_ONCE};
 use crate::log::partitions::Partition;
 
-/// What a reader may see of transactions (`isolation.level`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isolation {
-    ReadUncommitted,
-    ReadCommitted,
-}
-
-impl Isolation {
-    /// Reads the wire's number. Numbers that Kafka does not have read as uncommitted.
-    pub fn from_wire(level: i8) -> Self {
-        match level {
-            1 => Self::ReadCommitted,
-            _ => Self::ReadUncommitted,
-        }
-    }
-
-    /// Returns the offset after the last record that the reader may see.
-    pub fn end_of(self, partition: &Partition) -> Offset {
-        match self {
-            Self::ReadUncommitted => partition.high_watermark(),
-            Self::ReadCommitted => partition.last_stable_offset(),
-        }
-    }
-}
+pub use super::isolation::Isolation;
 
 /// What the reads of one fetch may take together.
 #[derive(Clone, Copy, Debug)]

@@ -20,7 +20,7 @@ use crate::coordinator::{self, Restored, Unwritten};
 use crate::log::Log;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
-use crate::metadata_replay::{self, Copies, ReplayError, Replayed};
+use crate::metadata::replay::{self as metadata_replay, Copies, ReplayError, Replayed};
 use crate::metrics::Metrics;
 use crate::process::failure::{Exit, Failure};
 use crate::process::runtime::Runtime;

@@ -16,7 +16,7 @@ use sedge_storage::LogStore;
 
 use crate::limits::{SNAPSHOT_FREE_SEGMENTS_MIN, SNAPSHOT_MEND_PAUSE, SNAPSHOT_RETRY_EVERY};
 use crate::log::Log;
-use crate::metadata_snapshot::{Snapshot, SnapshotError, SnapshotLog};
+use crate::metadata::snapshot::{Snapshot, SnapshotError, SnapshotLog};
 use crate::writer::{Stopped, Writer};
 
 const RECORD_BYTES_MAX: &str = "metadata.log.max.record.bytes.between.snapshots";

@@ -15,7 +15,7 @@ use sedge_storage::{Damaged, LostRange, ScrubCursor, Scrubbed};
 use crate::config::Scrub;
 use crate::limits::{ORPHANS_TOLD, SCRUB_REST_CHECK, SCRUB_STEP_BYTES};
 use crate::log::Log;
-use crate::metadata_log;
+use crate::metadata::log as metadata_log;
 use crate::process::random::random_uuid;
 
 /// Runs until the task is dropped.

@@ -22,8 +22,8 @@ use super::partition::{self, ActivePartitions};
 use super::room::{NOTHING, of_snapshot, rows_to_free, urgency_of};
 use super::{AppendReply, Done, MetadataState, Request};
 use crate::log::{Log, views};
-use crate::metadata_log;
-use crate::metadata_snapshot;
+use crate::metadata::log as metadata_log;
+use crate::metadata::snapshot as metadata_snapshot;
 use crate::process::exit;
 
 /// What only the writer thread changes.

@@ -6,7 +6,7 @@ use sedge_storage::{Room, Urgency};
 
 use super::{AppendPart, Request};
 use crate::log::Log;
-use crate::metadata_log;
+use crate::metadata::log as metadata_log;
 
 impl Request {
     /// What it may need at the most. Of a command it is a guess: what that needs shows when it is

@@ -16,8 +16,8 @@ use sedge_protocol::snapshot_records::SnapshotRecord;
 use sedge_storage::doctor::{Doctor, Finding, Held, Inspect, Kind};
 use sedge_storage::{Error, LostRange};
 
+use super::metadata_repair::{Seen, Starts};
 use crate::coordinator::OFFSETS_TOPIC;
-use crate::metadata_repair::{Seen, Starts};
 use crate::process::random::random_uuid;
 
 const METADATA_TOPIC: &str = "__cluster_metadata";

@@ -4,6 +4,7 @@
 //! looks at them. When they do, this process looks at everything else, and says so.
 
 mod inspection;
+pub(crate) mod metadata_repair;
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -16,8 +17,7 @@ use sedge_storage::doctor::{self, Doctor, Finding, Repair, Report};
 use serde_json::{Value, json};
 
 use super::data::{DataFlags, store_failure};
-use crate::metadata_repair;
-use crate::metadata_snapshot::SnapshotError;
+use crate::metadata::snapshot::SnapshotError;
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::{self, Output, Table};
 use inspection::Inspection;

@@ -19,10 +19,10 @@ use sedge_storage::views::memory_base::MemoryBase;
 use sedge_storage::{Entry, Error, Options, SegmentId, Store, Urgency, open_with};
 
 use super::*;
+use crate::cli::doctor::metadata_repair::Direct;
 use crate::log::views::HeaderReplay;
-use crate::metadata_log;
-use crate::metadata_repair::Direct;
-use crate::metadata_replay::{self, Replayed};
+use crate::metadata::log as metadata_log;
+use crate::metadata::replay::{self as metadata_replay, Replayed};
 
 /// Other topics' data, which fill segments.
 const DATA: PartitionId = PartitionId(u32::MAX);

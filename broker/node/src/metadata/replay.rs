@@ -11,7 +11,7 @@ use sedge_protocol::metadata_records::MetadataRecord;
 use sedge_protocol::records::Records;
 use sedge_storage::{Commit, Entry, LogBounds, LogStore, Room, SegmentId, Urgency};
 
-use crate::metadata_log::{Lost, for_each_batch};
+use super::log::{Lost, for_each_batch};
 
 /// Why `__cluster_metadata` cannot be replayed.
 #[derive(Debug)]

@@ -16,8 +16,8 @@ use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::LogStore;
 
+use super::replay::{Copies, ReplayError, segments_of};
 use crate::limits::SNAPSHOT_APPEND_BYTES;
-use crate::metadata_replay::{Copies, ReplayError, segments_of};
 
 /// What a snapshot is written to: a broker's writer, or the store where no broker runs.
 pub trait SnapshotLog {

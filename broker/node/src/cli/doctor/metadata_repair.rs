@@ -15,7 +15,7 @@ use sedge_storage::{Commit, Entry, Error, LogStore, Room, Store, Urgency};
 use crate::config::Config;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
-use crate::metadata_snapshot::{self, Snapshot, SnapshotError, SnapshotLog};
+use crate::metadata::snapshot::{self as metadata_snapshot, Snapshot, SnapshotError, SnapshotLog};
 use crate::process::random::random_uuid;
 use crate::serve::start;
 
