@@ -12,6 +12,7 @@ mod beside_cleaner;
 pub mod catch_up;
 pub mod compaction;
 pub mod memory;
+pub mod metadata;
 pub mod retention;
 pub mod scale;
 pub mod start;

@@ -5,6 +5,7 @@ mod batch;
 mod connection;
 mod groups;
 mod requests;
+mod topics;
 
 pub use batch::{Batch, Codec, Record, next_offset, records, seal};
 pub use connection::{Connection, Reply, frame};
@@ -15,6 +16,7 @@ pub use requests::{
     offset_for_time, produce, produce_request, produced, topic_config, try_create_topic,
     wait_known, wait_leader,
 };
+pub use topics::{Topic, topics};
 
 /// Error codes that the tests name.
 pub mod error {

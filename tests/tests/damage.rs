@@ -8,5 +8,7 @@ mod metadata;
 mod offline;
 #[path = "damage/segments.rs"]
 mod segments;
+#[path = "damage/snapshots.rs"]
+mod snapshots;
 #[path = "damage/views.rs"]
 mod views;

@@ -52,7 +52,7 @@ const _: () = assert!(
 
 /// Bytes after which a batch of a snapshot of the metadata ends: many records share its header, and
 /// one damaged batch takes little with it when partial copies are put together.
-pub const SNAPSHOT_BATCH_BYTES: usize = 64 << 10;
+pub const SNAPSHOT_BATCH_BYTES: usize = 4 << 10;
 
 /// Records of such a batch, for the same reason.
 pub const SNAPSHOT_BATCH_RECORDS_MAX: i32 = 1_000;

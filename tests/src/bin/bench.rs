@@ -1,17 +1,18 @@
-//! `bench kafka|start|memory|retention|scale|write-amp|compaction|catch-up|validation`:
+//! `bench kafka|start|memory|metadata|retention|scale|write-amp|compaction|catch-up|validation`:
 //! measurements, with the commit and the spread of several runs.
 
 #![allow(clippy::print_stdout, reason = "the table is the output")]
 
 use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
-    catch_up, compaction, heading, memory, retention, scale, start, throughput, validation,
-    write_amplification,
+    catch_up, compaction, heading, memory, metadata, retention, scale, start, throughput,
+    validation, write_amplification,
 };
 
 const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT]
        bench start [--rounds N] [--partitions N] [--alone]
        bench memory [--alone]
+       bench metadata [--records N] [--rounds N] [--alone]
        bench retention [--alone]
        bench scale [--partitions N] [--mb N] [--rounds N] [--alone]
        bench write-amp [--alone]
@@ -41,6 +42,7 @@ fn main() {
         "kafka",
         "start",
         "memory",
+        "metadata",
         "retention",
         "scale",
         "write-amp",
@@ -91,6 +93,14 @@ fn main() {
                 with_kafka,
             };
             scale::run(plan, &|line| println!("{line}"));
+        }
+        "metadata" => {
+            let plan = metadata::Plan {
+                records: number("--records", 1_000_000),
+                rounds: number("--rounds", 5) as usize,
+                with_kafka,
+            };
+            metadata::run(plan, &|line| println!("{line}"));
         }
         "compaction" => println!("{}", compaction::run(with_kafka)),
         "catch-up" => println!("{}", catch_up::run(with_kafka)),

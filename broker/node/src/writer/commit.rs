@@ -57,10 +57,13 @@ pub fn run(log: &Log, mut state: State, queue: &Receiver<Request>, is_dirty: &At
                 stopping = requests
                     .iter()
                     .any(|request| matches!(request, Request::Stop));
-                let waiting = requests.len();
-                let flush = Round::new(log, &mut state, is_dirty).run(requests.drain(..));
-                if let Some(took) = flush {
-                    gather.handle_flush(waiting, took);
+                while !requests.is_empty() {
+                    let waiting = in_one_commit(&requests);
+                    let some = requests.drain(..waiting);
+                    let flush = Round::new(log, &mut state, is_dirty).run(some);
+                    if let Some(took) = flush {
+                        gather.handle_flush(waiting, took);
+                    }
                 }
             }
             Err(TryRecvError::Empty) => {}
@@ -73,6 +76,15 @@ pub fn run(log: &Log, mut state: State, queue: &Receiver<Request>, is_dirty: &At
     if let Err(failure) = log.store.sync() {
         exit::fatal("flush the log at shutdown", &failure);
     }
+}
+
+/// How many of the requests, of which there is one at least, go into one commit. What a snapshot
+/// has is alone in its: damage costs the commit that it is in, and a rotten copy must not take
+/// records with it.
+pub(super) fn in_one_commit(requests: &[Request]) -> usize {
+    let is_alone = |request: &Request| matches!(request, Request::AppendSnapshot { .. });
+    let before = requests.iter().position(is_alone);
+    before.unwrap_or(requests.len()).max(1)
 }
 
 /// A reply that waits for the commit.

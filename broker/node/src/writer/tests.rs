@@ -13,7 +13,7 @@ use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
 use sedge_protocol::records::{BatchBuilder, Compression, Producer};
 use sedge_storage::{LogStore, MemoryStore, Room, Urgency, View, ViewReader, ViewUpdate};
 
-use super::commit::Round;
+use super::commit::{Round, in_one_commit};
 use super::{AppendPart, AppendReply, Appended, Request, State, Unit};
 use crate::broker::Broker;
 use crate::process::random::random_uuid;
@@ -388,4 +388,26 @@ fn a_probe_learns_whether_produce_goes_again() {
     let room = Room::ordinary(10, 1);
     node.round(vec![Request::Probe { room }]);
     assert_eq!(node.broker.log.storage.refusing(), None);
+}
+
+#[test]
+fn a_rotten_copy_of_a_snapshot_takes_nothing_with_it_as_its_commit_has_nothing_else() {
+    let snapshot = || Request::AppendSnapshot {
+        partition: PartitionId::RESERVED_FROM,
+        batches: vec![batch(10)],
+        done: async_channel::bounded(1).0,
+    };
+    let mut requests = vec![
+        Request::Flush,
+        Request::Flush,
+        snapshot(),
+        snapshot(),
+        Request::Flush,
+    ];
+    let mut commits = Vec::new();
+    while !requests.is_empty() {
+        let count = in_one_commit(&requests);
+        commits.push(requests.drain(..count).count());
+    }
+    assert_eq!(commits, [2, 1, 1, 1]);
 }
