@@ -75,7 +75,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run a benchmark: kafka, start, memory, scale, write-amp, compaction, catch-up,
+    /// Run a benchmark: kafka, start, memory, metadata, scale, write-amp, compaction, catch-up,
     /// validation
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
