@@ -15,7 +15,7 @@ use crate::client::groups::CommittedOffset;
 use crate::client::records::{EARLIEST, LATEST};
 use crate::client::topics::Resource;
 use crate::client::{Client, Error};
-use crate::handlers::link_state;
+use crate::handlers::configs::link_state;
 use crate::mirror::{Origin, group_of};
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::{self, Output, Table};

@@ -15,7 +15,7 @@ use sedge_protocol::kafka::generated::{self as messages, ApiKey};
 use super::request::{Need, Request};
 use crate::net::service::{Answer, Disconnect, Estimate, Rule, Start};
 
-/// `KEY: START, FORM HANDLER(MESSAGE MODULE::MESSAGE), ESTIMATE, [NEEDS];`
+/// `KEY: START, FORM ROOM::HANDLER(MESSAGE MODULE::MESSAGE), ESTIMATE, [NEEDS];`
 ///
 /// - START: [`Start`].
 /// - FORM: the handler of a `now` has `handle`, which gives the response. That of a `later` has
@@ -25,7 +25,7 @@ use crate::net::service::{Answer, Disconnect, Estimate, Rule, Start};
 /// - NEEDS: what the handler does on what, as `Resource Operation`.
 macro_rules! apis {
     ($($key:ident: $start:ident,
-        $form:ident $handler:ident($module:ident::$message:ident),
+        $form:ident $room:ident::$handler:ident($module:ident::$message:ident),
         $estimate:ident, [$($resource:ident $operation:ident),*];)*) => {
         const ROWS: &[ApiKey] = &[$(ApiKey::$key),*];
 
@@ -77,7 +77,7 @@ macro_rules! apis {
                         .map_err(|error| request.malformed(error))?;
                     // The message has what it needs of the frame.
                     drop(body);
-                    answer!($form, request, super::$handler, message)
+                    answer!($form, request, super::$room::$handler, message)
                 })*
                 _ => Err(request.malformed("it has no handler")),
             }
@@ -117,98 +117,98 @@ macro_rules! answer {
 // Produce alone is pipelined: produces that wait for their flush share it. Everything else sees
 // what the requests before it on its connection did, as with Apache Kafka.
 apis! {
-    Produce: Pipelined, later produce(produce_request::ProduceRequestData),
+    Produce: Pipelined, later records::produce(produce_request::ProduceRequestData),
         Nothing, [Topic Write];
-    Fetch: InTurn, around fetch(fetch_request::FetchRequestData),
+    Fetch: InTurn, around records::fetch(fetch_request::FetchRequestData),
         Nothing, [Topic Read];
-    ListOffsets: InTurn, now list_offsets(list_offsets_request::ListOffsetsRequestData),
+    ListOffsets: InTurn, now records::list_offsets(list_offsets_request::ListOffsetsRequestData),
         Recent, [Topic Describe];
-    Metadata: InTurn, now metadata(metadata_request::MetadataRequestData),
+    Metadata: InTurn, now topics::metadata(metadata_request::MetadataRequestData),
         Recent, [Topic Describe, Topic Create];
-    OffsetCommit: InTurn, later offset_commit(offset_commit_request::OffsetCommitRequestData),
+    OffsetCommit: InTurn, later groups::offset_commit(offset_commit_request::OffsetCommitRequestData),
         Nothing, [Group Read, Topic Read];
-    OffsetFetch: InTurn, now offset_fetch(offset_fetch_request::OffsetFetchRequestData),
+    OffsetFetch: InTurn, now groups::offset_fetch(offset_fetch_request::OffsetFetchRequestData),
         Recent, [Group Describe, Topic Describe];
     FindCoordinator: InTurn,
-        now find_coordinator(find_coordinator_request::FindCoordinatorRequestData),
+        now groups::find_coordinator(find_coordinator_request::FindCoordinatorRequestData),
         Recent, [Group Describe];
-    JoinGroup: InTurn, later join_group(join_group_request::JoinGroupRequestData),
+    JoinGroup: InTurn, later groups::join_group(join_group_request::JoinGroupRequestData),
         Nothing, [Group Read];
-    Heartbeat: InTurn, now heartbeat(heartbeat_request::HeartbeatRequestData),
+    Heartbeat: InTurn, now groups::heartbeat(heartbeat_request::HeartbeatRequestData),
         Recent, [Group Read];
-    LeaveGroup: InTurn, now leave_group(leave_group_request::LeaveGroupRequestData),
+    LeaveGroup: InTurn, now groups::leave_group(leave_group_request::LeaveGroupRequestData),
         Recent, [Group Read];
-    SyncGroup: InTurn, later sync_group(sync_group_request::SyncGroupRequestData),
+    SyncGroup: InTurn, later groups::sync_group(sync_group_request::SyncGroupRequestData),
         Nothing, [Group Read];
-    DescribeGroups: InTurn, now describe_groups(describe_groups_request::DescribeGroupsRequestData),
+    DescribeGroups: InTurn, now groups::describe_groups(describe_groups_request::DescribeGroupsRequestData),
         Recent, [Group Describe];
-    ListGroups: InTurn, now list_groups(list_groups_request::ListGroupsRequestData),
+    ListGroups: InTurn, now groups::list_groups(list_groups_request::ListGroupsRequestData),
         Recent, [Group Describe];
-    ApiVersions: InTurn, now api_versions(api_versions_request::ApiVersionsRequestData),
+    ApiVersions: InTurn, now cluster::api_versions(api_versions_request::ApiVersionsRequestData),
         Recent, [];
-    CreateTopics: InTurn, now create_topics(create_topics_request::CreateTopicsRequestData),
+    CreateTopics: InTurn, now topics::create_topics(create_topics_request::CreateTopicsRequestData),
         Recent, [Topic Create];
-    DeleteTopics: InTurn, now delete_topics(delete_topics_request::DeleteTopicsRequestData),
+    DeleteTopics: InTurn, now topics::delete_topics(delete_topics_request::DeleteTopicsRequestData),
         Recent, [Topic Delete];
-    DeleteRecords: InTurn, now delete_records(delete_records_request::DeleteRecordsRequestData),
+    DeleteRecords: InTurn, now records::delete_records(delete_records_request::DeleteRecordsRequestData),
         Recent, [Topic Delete];
     InitProducerId: InTurn,
-        now init_producer_id(init_producer_id_request::InitProducerIdRequestData),
+        now records::init_producer_id(init_producer_id_request::InitProducerIdRequestData),
         Recent, [Cluster IdempotentWrite];
     OffsetForLeaderEpoch: InTurn,
-        now offset_for_leader_epoch(
+        now records::offset_for_leader_epoch(
             offset_for_leader_epoch_request::OffsetForLeaderEpochRequestData
         ),
         Recent, [Topic Describe];
-    DescribeAcls: InTurn, now describe_acls(describe_acls_request::DescribeAclsRequestData),
+    DescribeAcls: InTurn, now cluster::describe_acls(describe_acls_request::DescribeAclsRequestData),
         Recent, [];
-    CreateAcls: InTurn, now create_acls(create_acls_request::CreateAclsRequestData),
+    CreateAcls: InTurn, now cluster::create_acls(create_acls_request::CreateAclsRequestData),
         Recent, [];
-    DeleteAcls: InTurn, now delete_acls(delete_acls_request::DeleteAclsRequestData),
+    DeleteAcls: InTurn, now cluster::delete_acls(delete_acls_request::DeleteAclsRequestData),
         Recent, [];
     DescribeConfigs: InTurn,
-        now describe_configs(describe_configs_request::DescribeConfigsRequestData),
+        now configs::describe_configs(describe_configs_request::DescribeConfigsRequestData),
         Recent, [Topic DescribeConfigs, Cluster DescribeConfigs, Group DescribeConfigs];
-    AlterConfigs: InTurn, now alter_configs(alter_configs_request::AlterConfigsRequestData),
+    AlterConfigs: InTurn, now configs::alter_configs(alter_configs_request::AlterConfigsRequestData),
         Recent, [Topic AlterConfigs, Cluster AlterConfigs];
     DescribeLogDirs: InTurn,
-        now describe_log_dirs(describe_log_dirs_request::DescribeLogDirsRequestData),
+        now cluster::describe_log_dirs(describe_log_dirs_request::DescribeLogDirsRequestData),
         Recent, [Cluster Describe];
     CreatePartitions: InTurn,
-        now create_partitions(create_partitions_request::CreatePartitionsRequestData),
+        now topics::create_partitions(create_partitions_request::CreatePartitionsRequestData),
         Recent, [Topic Alter];
-    DeleteGroups: InTurn, now delete_groups(delete_groups_request::DeleteGroupsRequestData),
+    DeleteGroups: InTurn, now groups::delete_groups(delete_groups_request::DeleteGroupsRequestData),
         Recent, [Group Delete];
-    ElectLeaders: InTurn, now elect_leaders(elect_leaders_request::ElectLeadersRequestData),
+    ElectLeaders: InTurn, now topics::elect_leaders(elect_leaders_request::ElectLeadersRequestData),
         Recent, [Cluster Alter];
     IncrementalAlterConfigs: InTurn,
-        now incremental_alter_configs(
+        now configs::incremental_alter_configs(
             incremental_alter_configs_request::IncrementalAlterConfigsRequestData
         ),
         Recent, [Topic AlterConfigs, Cluster AlterConfigs];
     AlterPartitionReassignments: InTurn,
-        now alter_partition_reassignments(
+        now topics::alter_partition_reassignments(
             alter_partition_reassignments_request::AlterPartitionReassignmentsRequestData
         ),
         Recent, [Cluster Alter];
     ListPartitionReassignments: InTurn,
-        now list_partition_reassignments(
+        now topics::list_partition_reassignments(
             list_partition_reassignments_request::ListPartitionReassignmentsRequestData
         ),
         Recent, [];
-    OffsetDelete: InTurn, now offset_delete(offset_delete_request::OffsetDeleteRequestData),
+    OffsetDelete: InTurn, now groups::offset_delete(offset_delete_request::OffsetDeleteRequestData),
         Recent, [Group Delete, Topic Read];
     DescribeClientQuotas: InTurn,
-        now describe_client_quotas(describe_client_quotas_request::DescribeClientQuotasRequestData),
+        now cluster::describe_client_quotas(describe_client_quotas_request::DescribeClientQuotasRequestData),
         Recent, [];
     DescribeCluster: InTurn,
-        now describe_cluster(describe_cluster_request::DescribeClusterRequestData),
+        now cluster::describe_cluster(describe_cluster_request::DescribeClusterRequestData),
         Recent, [];
     ListConfigResources: InTurn,
-        now list_config_resources(list_config_resources_request::ListConfigResourcesRequestData),
+        now configs::list_config_resources(list_config_resources_request::ListConfigResourcesRequestData),
         Recent, [Cluster DescribeConfigs];
     DescribeTopicPartitions: InTurn,
-        now describe_topic_partitions(
+        now topics::describe_topic_partitions(
             describe_topic_partitions_request::DescribeTopicPartitionsRequestData
         ),
         Recent, [Topic Describe];

@@ -1,5 +1,5 @@
-//! Requests to answers: one file an API, and a row in the table of `apis.rs`. What a handler may
-//! reach is in `request`.
+//! Requests to answers: one file an API, in folders by subject, and a row in the table of
+//! `apis.rs`. What a handler may reach is in `request`.
 //!
 //! A handler takes the decoded request and gives the response message; or, if the reply must wait
 //! while the connection reads on (produce, fetch, the parked joins), starts it in the order of the
@@ -26,49 +26,16 @@ use crate::broker::Broker;
 use crate::net::service::{Answer, Disconnect, Rule, Service, Session};
 use request::{Request, Topics, unsupported};
 
-mod alter_configs;
-mod alter_partition_reassignments;
-mod api_versions;
 mod apis;
-mod configs;
-mod create_acls;
-mod create_partitions;
-mod create_topics;
-mod delete_acls;
-mod delete_groups;
-mod delete_records;
-mod delete_topics;
-mod describe_acls;
-mod describe_client_quotas;
-mod describe_cluster;
-mod describe_configs;
-mod describe_groups;
-mod describe_log_dirs;
-mod describe_topic_partitions;
-mod elect_leaders;
-mod fetch;
-mod find_coordinator;
-mod heartbeat;
-mod incremental_alter_configs;
-mod init_producer_id;
-mod join_group;
-mod leave_group;
-pub(crate) mod link_state;
-mod list_config_resources;
-mod list_groups;
-mod list_offsets;
-mod list_partition_reassignments;
-mod metadata;
-mod offset_commit;
-mod offset_delete;
-mod offset_fetch;
-mod offset_for_leader_epoch;
-mod produce;
+mod cluster;
+pub(crate) mod configs;
+mod groups;
+mod records;
 mod repeats;
 mod request;
-mod sync_group;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 /// Kafka's words for requests about ACLs.
 const NO_AUTHORIZER: &str = "No Authorizer is configured.";
@@ -108,7 +75,7 @@ async fn dispatch(
     }
     let request = Request::new(broker, session, header, api.key, apis::needs(api.key));
     if !api.answers(api_version) {
-        return api_versions::refuse(&request);
+        return cluster::api_versions::refuse(&request);
     }
     if body.len() > frame::request_bytes_max(api_key, usize::MAX) {
         return Err(request.malformed("it is larger than any request of its kind"));

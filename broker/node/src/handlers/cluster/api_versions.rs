@@ -1,0 +1,53 @@
+//! ApiVersions (key 18): what this broker answers to.
+
+use sedge_protocol::ErrorCode;
+use sedge_protocol::api::{APIS, Api};
+use sedge_protocol::kafka::generated::ApiKey;
+use sedge_protocol::kafka::generated::api_versions_request::ApiVersionsRequestData;
+use sedge_protocol::kafka::generated::api_versions_response::{
+    ApiVersion, ApiVersionsResponseData,
+};
+
+use crate::handlers::Request;
+use crate::net::service::{Answer, ClientSoftware, Disconnect};
+use crate::net::unsupported::shortened;
+
+pub async fn handle(request: &Request, message: ApiVersionsRequestData) -> ApiVersionsResponseData {
+    let (name, version) = (
+        &message.client_software_name,
+        &message.client_software_version,
+    );
+    if !name.as_str().is_empty() {
+        request.introduce(ClientSoftware {
+            name: shortened(name.as_str()),
+            version: shortened(version.as_str()),
+        });
+    }
+    ApiVersionsResponseData::default()
+        .with_api_keys(APIS.iter().copied().map(entry).collect())
+        // No feature is finalized: without `transaction.version` clients keep to what works here.
+        .with_finalized_features_epoch(-1)
+}
+
+/// KIP-511: a version above ours is answered in version 0, with our range of this one API.
+pub fn refuse(request: &Request) -> Result<Answer, Disconnect> {
+    let own = APIS
+        .iter()
+        .filter(|api| api.key == ApiKey::ApiVersions)
+        .copied()
+        .map(entry)
+        .collect();
+    let response = ApiVersionsResponseData::default()
+        .with_error_code(ErrorCode::UnsupportedVersion.code())
+        .with_api_keys(own);
+    request
+        .encode_as(0, |buffer, version| response.write(buffer, version))
+        .map(Answer::Now)
+}
+
+fn entry(api: Api) -> ApiVersion {
+    ApiVersion::default()
+        .with_api_key(api.key as i16)
+        .with_min_version(api.min)
+        .with_max_version(api.max)
+}

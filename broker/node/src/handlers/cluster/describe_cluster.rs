@@ -1,0 +1,32 @@
+//! DescribeCluster (key 60): this one broker, which is the controller as well.
+
+use sedge_core::security::{OPERATIONS_NOT_ASKED, Resource, authorized_operations};
+use sedge_protocol::kafka::generated::describe_cluster_request::DescribeClusterRequestData;
+use sedge_protocol::kafka::generated::describe_cluster_response::{
+    DescribeClusterBroker, DescribeClusterResponseData,
+};
+
+use crate::handlers::Request;
+
+pub async fn handle(
+    request: &Request,
+    message: DescribeClusterRequestData,
+) -> DescribeClusterResponseData {
+    let operations = if message.include_cluster_authorized_operations {
+        authorized_operations(Resource::Cluster)
+    } else {
+        OPERATIONS_NOT_ASKED
+    };
+    let (host, port) = request.advertised();
+    DescribeClusterResponseData::default()
+        .with_endpoint_type(message.endpoint_type)
+        .with_cluster_id(request.cluster_id())
+        .with_controller_id(request.node_id())
+        .with_cluster_authorized_operations(operations)
+        .with_brokers(vec![
+            DescribeClusterBroker::default()
+                .with_broker_id(request.node_id())
+                .with_host(host)
+                .with_port(port),
+        ])
+}

@@ -1,0 +1,138 @@
+//! DescribeConfigs (key 32): every configuration with its value, where it comes from, and what
+//! stands behind it.
+
+use std::collections::BTreeSet;
+
+use sedge_core::config::{ConfigType, Described, Source, describe_broker, describe_topic};
+use sedge_core::security::Operation;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::KafkaString;
+use sedge_protocol::kafka::generated::describe_configs_request::{
+    DescribeConfigsRequestData, DescribeConfigsResource,
+};
+use sedge_protocol::kafka::generated::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResponseData, DescribeConfigsResult,
+    DescribeConfigsSynonym,
+};
+
+use crate::handlers::configs::link_state;
+use crate::handlers::configs::{Owner, WITHOUT_CONFIGS};
+use crate::handlers::request::Topic;
+use crate::handlers::{Refusal, Request};
+use crate::plugins::FILTER_STATE_KEY;
+
+pub async fn handle(
+    request: &Request,
+    message: DescribeConfigsRequestData,
+) -> DescribeConfigsResponseData {
+    let results = message
+        .resources
+        .iter()
+        .map(|resource| {
+            let result = DescribeConfigsResult::default()
+                .with_resource_type(resource.resource_type)
+                .with_resource_name(resource.resource_name.clone());
+            if resource.resource_type == link_state::GROUP
+                && let Some(entries) = describe_link(request, resource.resource_name.as_str())
+            {
+                return result.with_configs(entries);
+            }
+            if WITHOUT_CONFIGS.contains(&resource.resource_type) {
+                return result;
+            }
+            match describe(request, resource) {
+                Ok(entries) => result
+                    .with_error_code(ErrorCode::None.code())
+                    .with_configs(entries.map(|entry| show(entry, &message)).collect()),
+                Err(refusal) => result
+                    .with_error_code(refusal.code.code())
+                    .with_error_message(Some(refusal.message.into())),
+            }
+        })
+        .collect();
+    DescribeConfigsResponseData::default().with_results(results)
+}
+
+fn describe(
+    request: &Request,
+    resource: &DescribeConfigsResource,
+) -> Result<impl Iterator<Item = Described>, Refusal> {
+    let name = resource.resource_name.as_str();
+    let operation = Operation::DescribeConfigs;
+    let entries = match Owner::find(request, operation, resource.resource_type, name)? {
+        Owner::Topic(topics, _) => {
+            let topic = topics.named(name).map_err(|code| Refusal::new(code, ""))?;
+            let mut entries = describe_topic(&topic.overrides, topics.defaults());
+            entries.extend(filter_state(topic));
+            entries
+        }
+        Owner::ThisBroker(cluster) => {
+            describe_broker(cluster.defaults(), Source::DynamicDefaultBroker)
+        }
+        Owner::AllBrokers(cluster) => {
+            let mut entries = describe_broker(cluster.defaults(), Source::DynamicDefaultBroker);
+            // Kafka: for all brokers only what was set while they ran.
+            entries.retain(|entry| entry.source == Source::DynamicDefaultBroker);
+            entries
+        }
+    };
+    let wanted: Option<BTreeSet<String>> = resource
+        .configuration_keys
+        .as_ref()
+        .map(|keys| keys.iter().map(ToString::to_string).collect());
+    Ok(entries.into_iter().filter(move |entry| {
+        wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(&entry.name))
+    }))
+}
+
+/// Describes the link whose group this is, if it is one that the client may describe.
+fn describe_link(request: &Request, group: &str) -> Option<Vec<DescribeConfigsResourceResult>> {
+    let group = request.group(Operation::DescribeConfigs, group).ok()?;
+    link_state::describe(request.metrics(), group.id())
+}
+
+/// How it stands with a topic's filters, as a key that can be read alone.
+fn filter_state(topic: Topic<'_>) -> Option<Described> {
+    let state = topic.filter_state()?;
+    Some(Described {
+        name: FILTER_STATE_KEY.to_owned(),
+        value: Some(state),
+        source: Source::Default,
+        is_read_only: true,
+        is_sensitive: false,
+        kind: ConfigType::String,
+        doc: "Whether each filter of the topic can run",
+        synonyms: Vec::new(),
+    })
+}
+
+fn show(entry: Described, message: &DescribeConfigsRequestData) -> DescribeConfigsResourceResult {
+    let synonyms = if message.include_synonyms {
+        entry
+            .synonyms
+            .into_iter()
+            .map(|synonym| {
+                DescribeConfigsSynonym::default()
+                    .with_name(KafkaString::from(synonym.name))
+                    .with_value(synonym.value.map(KafkaString::from))
+                    .with_source(synonym.source.wire())
+            })
+            .collect()
+    } else {
+        Vec::new()
+    };
+    let doc = message
+        .include_documentation
+        .then(|| KafkaString::from_static(entry.doc));
+    DescribeConfigsResourceResult::default()
+        .with_name(KafkaString::from(entry.name))
+        .with_value(entry.value.map(KafkaString::from))
+        .with_read_only(entry.is_read_only)
+        .with_config_source(entry.source.wire())
+        .with_is_sensitive(entry.is_sensitive)
+        .with_synonyms(synonyms)
+        .with_config_type(entry.kind.wire())
+        .with_documentation(doc)
+}

@@ -1,0 +1,53 @@
+//! ListConfigResources (key 74, KIP-1142): what has configurations.
+
+use sedge_core::security::Operation;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::KafkaString;
+use sedge_protocol::kafka::generated::list_config_resources_request::ListConfigResourcesRequestData;
+use sedge_protocol::kafka::generated::list_config_resources_response::{
+    ConfigResource, ListConfigResourcesResponseData,
+};
+
+use crate::handlers::Request;
+use crate::handlers::configs::{BROKER, TOPIC, WITHOUT_CONFIGS};
+
+/// `ConfigResource.Type.CLIENT_METRICS`, which is all that version 0 asks for.
+const CLIENT_METRICS_RESOURCE: i8 = 16;
+
+pub async fn handle(
+    request: &Request,
+    message: ListConfigResourcesRequestData,
+) -> ListConfigResourcesResponseData {
+    let response = ListConfigResourcesResponseData::default();
+    let wanted = match message.resource_types {
+        _ if request.version() == 0 => vec![CLIENT_METRICS_RESOURCE],
+        all if all.is_empty() => vec![TOPIC, BROKER],
+        some => some,
+    };
+    let cluster = match request.cluster(Operation::DescribeConfigs) {
+        Ok(cluster) => cluster,
+        Err(error) => return response.with_error_code(error.code()),
+    };
+    let mut resources = Vec::new();
+    for resource_type in wanted {
+        match resource_type {
+            TOPIC => {
+                let topics = cluster.topics();
+                resources.extend(topics.all().map(|topic| resource(&topic.name, TOPIC)));
+            }
+            BROKER => {
+                let node = request.node_id().to_string();
+                resources.push(resource(&node, BROKER));
+            }
+            other if WITHOUT_CONFIGS.contains(&other) => {}
+            _ => return response.with_error_code(ErrorCode::UnsupportedVersion.code()),
+        }
+    }
+    response.with_config_resources(resources)
+}
+
+fn resource(name: &str, resource_type: i8) -> ConfigResource {
+    ConfigResource::default()
+        .with_resource_name(KafkaString::from(name.to_owned()))
+        .with_resource_type(resource_type)
+}

@@ -1,0 +1,168 @@
+//! What the three APIs of configurations share: which resource a request means, and how a change is
+//! made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sedge_core::config::{BrokerDefaults, ConfigError, FILTER_KEY, Resource, filter_names};
+use sedge_core::metadata::{Command, Topic};
+use sedge_core::security::Operation;
+use sedge_protocol::ErrorCode;
+
+use crate::handlers::request::Cluster;
+use crate::handlers::{Refusal, Request, Topics};
+
+pub mod alter_configs;
+pub mod describe_configs;
+pub mod incremental_alter_configs;
+pub(crate) mod link_state;
+pub mod list_config_resources;
+
+/// `ConfigResource.Type` on the wire.
+pub const TOPIC: i8 = 2;
+/// See [`TOPIC`].
+pub const BROKER: i8 = 4;
+/// Types of `ConfigResource.Type` that nothing here is configured by: broker loggers, client
+/// metrics, groups. They are described as empty, as Kafka does where nothing is set.
+pub const WITHOUT_CONFIGS: [i8; 3] = [8, 16, 32];
+
+/// What configurations belong to.
+pub enum Owner {
+    Topic(Topics, Arc<Topic>),
+    /// This broker by its number.
+    ThisBroker(Cluster),
+    /// All brokers: the empty name.
+    AllBrokers(Cluster),
+}
+
+impl From<ConfigError> for Refusal {
+    fn from(error: ConfigError) -> Self {
+        Self::new(error.code, error.message)
+    }
+}
+
+impl Owner {
+    /// Returns the resource of a request, for `operation`.
+    pub fn find(
+        request: &Request,
+        operation: Operation,
+        resource_type: i8,
+        name: &str,
+    ) -> Result<Self, Refusal> {
+        let cluster = || {
+            let cluster = request.cluster(operation);
+            cluster.map_err(|code| Refusal::new(code, "Cluster authorization failed."))
+        };
+        match resource_type {
+            TOPIC => {
+                let topics = request.topics(operation);
+                let found = topics.named(name).map(|topic| Arc::clone(&topic));
+                match found {
+                    Ok(topic) => Ok(Self::Topic(topics, topic)),
+                    Err(code) => Err(Refusal::new(
+                        code,
+                        format!("The topic '{name}' does not exist."),
+                    )),
+                }
+            }
+            BROKER if name.is_empty() => cluster().map(Self::AllBrokers),
+            BROKER if name == request.node_id().to_string() => cluster().map(Self::ThisBroker),
+            BROKER => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!(
+                    "Unexpected broker id '{name}': this is broker {}.",
+                    request.node_id()
+                ),
+            )),
+            other => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!(
+                    "Resource type {other} has no configurations here; topics (2) and brokers (4) have."
+                ),
+            )),
+        }
+    }
+
+    fn resource(&self) -> Resource {
+        match self {
+            Self::Topic(..) => Resource::Topic,
+            Self::ThisBroker(_) | Self::AllBrokers(_) => Resource::Broker,
+        }
+    }
+
+    fn overrides(&self) -> &BTreeMap<String, String> {
+        match self {
+            Self::Topic(_, topic) => &topic.overrides,
+            Self::ThisBroker(cluster) | Self::AllBrokers(cluster) => cluster.overrides(),
+        }
+    }
+
+    fn defaults(&self) -> &BrokerDefaults {
+        match self {
+            Self::Topic(topics, _) => topics.defaults(),
+            Self::ThisBroker(cluster) | Self::AllBrokers(cluster) => cluster.defaults(),
+        }
+    }
+}
+
+/// Why a resource is not altered that a request has twice.
+pub fn named_twice() -> Refusal {
+    Refusal::new(
+        ErrorCode::InvalidRequest,
+        "Each resource must appear at most once.",
+    )
+}
+
+/// Names of configurations with their new values; none is back to the default.
+pub type Changes = Vec<(String, Option<String>)>;
+
+/// Plans the changes of one resource with `plan`, and makes them.
+pub async fn alter(
+    request: &Request,
+    resource_type: i8,
+    name: &str,
+    validate_only: bool,
+    plan: impl FnOnce(Resource, &BTreeMap<String, String>, &BrokerDefaults) -> Result<Changes, Refusal>,
+) -> Result<(), Refusal> {
+    let owner = Owner::find(request, Operation::AlterConfigs, resource_type, name)?;
+    let changes = plan(owner.resource(), owner.overrides(), owner.defaults())?;
+    if let Owner::Topic(_, topic) = &owner {
+        let bound = changes.iter().find(|(name, _)| name == FILTER_KEY);
+        if let Some((_, Some(filters))) = bound {
+            check_filters(request, filters, topic.config.filters()).await?;
+        }
+    }
+    if validate_only || changes.is_empty() {
+        return Ok(());
+    }
+    let command = match owner {
+        Owner::Topic(_, topic) => Command::AlterTopicConfigs {
+            name: topic.name.clone(),
+            changes,
+        },
+        Owner::ThisBroker(_) | Owner::AllBrokers(_) => Command::AlterBrokerConfigs { changes },
+    };
+    request.command(command).await.map(|_| ())
+}
+
+/// Refuses to bind a topic to a filter that is not deployed: it would refuse whatever is produced.
+/// What is bound already stays.
+pub async fn check_filters(
+    request: &Request,
+    filters: &str,
+    bound: &[String],
+) -> Result<(), Refusal> {
+    let new: Vec<String> = filter_names(filters)
+        .filter(|name| !bound.iter().any(|bound| bound == name))
+        .map(str::to_owned)
+        .collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    request.check_deployed(new).await.map_err(|why| {
+        Refusal::new(
+            ErrorCode::InvalidConfig,
+            format!("Invalid value {filters} for configuration {FILTER_KEY}: {why}"),
+        )
+    })
+}

@@ -1,0 +1,178 @@
+//! Fetch (key 1): whole batches as stored, up to the published ends.
+//!
+//! KIP-227 sessions say which partitions; `fetching` reads them and waits. What is here turns a
+//! request into that, and what was read into an answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sedge_core::fetch::session::{Context, Outcome, SessionRequest, TopicKey, Wanted};
+use sedge_core::security::Operation;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::ids::{LeaderEpoch, Offset};
+use sedge_protocol::kafka::generated::fetch_request::FetchRequestData;
+use sedge_protocol::kafka::generated::fetch_response::{
+    FetchResponseData, FetchableTopicResponse, PartitionData,
+};
+use sedge_protocol::kafka::{KafkaString, KafkaUuid};
+use sedge_storage::Chunk;
+
+use crate::fetching::read::{Isolation, Read};
+use crate::fetching::wait::{self, Wish};
+use crate::handlers::{Request, Topics};
+use crate::limits::FETCH_RESPONSE_BYTES_MAX;
+use crate::log::partitions::Partition;
+use crate::net::memory::Admission;
+use crate::net::service::Disconnect;
+
+const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 13;
+
+/// The answer, and its batches as they are stored.
+type Fetched = (FetchResponseData, Vec<Vec<Chunk>>, Option<Admission>);
+
+pub async fn start(_: &Request, message: FetchRequestData) -> Result<FetchRequestData, Disconnect> {
+    Ok(message)
+}
+
+pub async fn finish(request: &Request, message: FetchRequestData) -> Result<Fetched, Disconnect> {
+    let wish = wish(request, &message);
+    let session = session_request(request, message);
+    let begun = request
+        .fetch_sessions()
+        .begin(request.now().monotonic_ms, session);
+    let context = match begun {
+        Ok(context) => context,
+        Err(error) => return Ok(whole_error(request, error)),
+    };
+    let topics = request.topics(Operation::Read);
+    let fetched = topics.fetch(&context.partitions, wish, find).await;
+    Ok(answer(request, &context, fetched, wish.isolation))
+}
+
+fn wish(request: &Request, message: &FetchRequestData) -> Wish {
+    let bytes = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+    let wait = Duration::from_millis(u64::try_from(message.max_wait_ms).unwrap_or(0));
+    Wish {
+        bytes_min: bytes(message.min_bytes),
+        bytes_max: bytes(message.max_bytes).min(FETCH_RESPONSE_BYTES_MAX),
+        deadline: request.received() + wait,
+        isolation: Isolation::from_wire(message.isolation_level),
+    }
+}
+
+fn session_request(request: &Request, message: FetchRequestData) -> SessionRequest {
+    let uses_topic_ids = request.version() >= FIRST_VERSION_WITH_TOPIC_IDS;
+    let key = |name: &KafkaString, id: KafkaUuid| {
+        if uses_topic_ids {
+            TopicKey::Id(id.to_bytes())
+        } else {
+            TopicKey::Name(name.as_str().into())
+        }
+    };
+    let mut wanted = Vec::new();
+    for topic in message.topics {
+        let topic_key = key(&topic.topic, topic.topic_id);
+        wanted.extend(topic.partitions.into_iter().map(|partition| Wanted {
+            topic: topic_key.clone(),
+            partition: partition.partition,
+            current_leader_epoch: partition.current_leader_epoch,
+            fetch_offset: partition.fetch_offset,
+            last_fetched_epoch: partition.last_fetched_epoch,
+            partition_max_bytes: partition.partition_max_bytes,
+        }));
+    }
+    let mut forgotten = Vec::new();
+    for topic in message.forgotten_topics_data {
+        let topic_key = key(&topic.topic, topic.topic_id);
+        forgotten.extend(
+            topic
+                .partitions
+                .into_iter()
+                .map(|index| (topic_key.clone(), index)),
+        );
+    }
+    SessionRequest {
+        session_id: message.session_id,
+        session_epoch: message.session_epoch,
+        uses_topic_ids,
+        wanted,
+        forgotten,
+    }
+}
+
+fn find(topics: &Topics, wanted: &Wanted) -> Result<Arc<Partition>, ErrorCode> {
+    let topic = match &wanted.topic {
+        TopicKey::Name(name) => topics.named(name)?,
+        TopicKey::Id(id) => topics.by_id(crate::handlers::uuid(*id))?,
+    };
+    let known = LeaderEpoch::from_wire(wanted.current_leader_epoch);
+    topic.published(wanted.partition, known)
+}
+
+fn answer(
+    request: &Request,
+    context: &Context,
+    fetched: wait::Fetched,
+    isolation: Isolation,
+) -> Fetched {
+    let wait::Fetched { reads, memory } = fetched;
+    let outcomes: Vec<Outcome> = reads.iter().map(Read::outcome).collect();
+    let now = request.now().monotonic_ms;
+    let finished = request
+        .fetch_sessions()
+        .finish(now, context, &outcomes, fastrand::u32(..));
+    let session = match finished {
+        Ok(session) => session,
+        Err(error) => return whole_error(request, error),
+    };
+    let mut response = FetchResponseData::default().with_session_id(session.session_id);
+    let mut chunks = Vec::new();
+    let mut bytes = 0;
+    let mut topic_of_last = None;
+    for (read, include) in reads.into_iter().zip(session.include) {
+        if !include {
+            continue;
+        }
+        bytes += read.bytes();
+        if topic_of_last.as_ref() != Some(&read.wanted.topic) {
+            response.responses.push(topic_response(&read.wanted.topic));
+            topic_of_last = Some(read.wanted.topic.clone());
+        }
+        request.count_error(read.error.unwrap_or(ErrorCode::None));
+        let topic = response.responses.last_mut().expect("it was pushed above");
+        topic.partitions.push(partition_data(&read, isolation));
+        chunks.push(read.chunks);
+    }
+    request.metrics().fetch_bytes.add(bytes as u64);
+    (response, chunks, Some(memory))
+}
+
+fn partition_data(read: &Read, isolation: Isolation) -> PartitionData {
+    let offset = |offset: Option<Offset>| offset.map_or(-1, Offset::get);
+    // No transaction was ever aborted: there are none yet.
+    let is_committed = isolation == Isolation::ReadCommitted && read.ends.is_some();
+    PartitionData::default()
+        .with_partition_index(read.wanted.partition)
+        .with_error_code(read.error.unwrap_or(ErrorCode::None).code())
+        .with_high_watermark(offset(read.ends.map(|ends| ends.high_watermark)))
+        .with_last_stable_offset(offset(read.ends.map(|ends| ends.last_stable_offset)))
+        .with_log_start_offset(offset(read.ends.map(|ends| ends.log_start)))
+        .with_aborted_transactions(is_committed.then(Vec::new))
+}
+
+fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
+    match topic {
+        TopicKey::Name(name) => {
+            FetchableTopicResponse::default().with_topic(KafkaString::from(name.to_string()))
+        }
+        TopicKey::Id(id) => {
+            FetchableTopicResponse::default().with_topic_id(crate::handlers::uuid(*id))
+        }
+    }
+}
+
+fn whole_error(request: &Request, error: ErrorCode) -> Fetched {
+    request.count_error(error);
+    let response = FetchResponseData::default().with_error_code(error.code());
+    (response, Vec::new(), None)
+}

@@ -1,0 +1,41 @@
+//! InitProducerId (key 22): an id for an idempotent producer. Transactions come later.
+
+use sedge_core::security::Operation;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::generated::init_producer_id_request::InitProducerIdRequestData;
+use sedge_protocol::kafka::generated::init_producer_id_response::InitProducerIdResponseData;
+
+use crate::handlers::Request;
+
+pub async fn handle(
+    request: &Request,
+    message: InitProducerIdRequestData,
+) -> InitProducerIdResponseData {
+    let refused = |error: ErrorCode| {
+        InitProducerIdResponseData::default()
+            .with_error_code(error.code())
+            .with_producer_id(-1)
+            .with_producer_epoch(-1)
+    };
+    if message.transactional_id.is_some() {
+        // No coordinator of transactions runs here: the client must not go on as if one did.
+        if let Some(client) = request.told_transactions().first(request.client_id()) {
+            log::warn!(
+                target: "sedge::producers",
+                "client {client} asks for transactions, which sedge does not have yet; configure \
+                 it without a transactional id"
+            );
+        }
+        return refused(ErrorCode::TransactionalIdAuthorizationFailed);
+    }
+    let next = match request.cluster(Operation::IdempotentWrite) {
+        Ok(cluster) => cluster.next_producer_id().await,
+        Err(error) => Err(error),
+    };
+    match next {
+        Ok(id) => InitProducerIdResponseData::default()
+            .with_producer_id(id.get())
+            .with_producer_epoch(0),
+        Err(error) => refused(error),
+    }
+}

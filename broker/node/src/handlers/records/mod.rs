@@ -1,0 +1,8 @@
+//! Records: produced, fetched, found by time and epoch, and deleted.
+
+pub mod delete_records;
+pub mod fetch;
+pub mod init_producer_id;
+pub mod list_offsets;
+pub mod offset_for_leader_epoch;
+pub mod produce;

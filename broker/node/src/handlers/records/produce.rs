@@ -1,0 +1,254 @@
+//! Produce (key 0): checks what needs no state, runs the topic's filters, and queues the batches to
+//! the writer.
+
+use std::sync::Arc;
+
+use async_channel::Receiver;
+use sedge_core::log::{AppendError, SequenceRange, check_header};
+use sedge_core::security::Operation;
+use sedge_protocol::batch::Batch;
+use sedge_protocol::kafka::generated::produce_request::ProduceRequestData;
+use sedge_protocol::kafka::generated::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponseData, TopicProduceResponse,
+};
+use sedge_protocol::kafka::{KafkaString, KafkaUuid};
+use sedge_protocol::{Bytes, ErrorCode};
+
+use crate::handlers::request::{Request, Topic, Topics};
+use crate::net::service::Disconnect;
+use crate::writer::{AppendPart, AppendReply, Appended};
+
+/// What is known of one partition's produce before the writer has answered.
+enum Slot {
+    /// Index into the writer's results.
+    Queued(usize),
+    Done(Result<Appended, AppendError>),
+    /// The filter dropped every record: nothing to write, and nothing to say but success.
+    Emptied,
+}
+
+struct PendingTopic {
+    response: TopicProduceResponse,
+    slots: Vec<Slot>,
+}
+
+/// A produce whose batches are queued.
+pub struct Pending {
+    acks: i16,
+    topics: Vec<PendingTopic>,
+    /// `None` if nothing was queued.
+    reply: Option<Receiver<AppendReply>>,
+}
+
+pub async fn start(request: &Request, produce: ProduceRequestData) -> Result<Pending, Disconnect> {
+    let acks = produce.acks;
+    let writable = request.topics(Operation::Write);
+    let (topics, parts) = admit(request, &writable, produce).await;
+    let reply = if parts.is_empty() {
+        None
+    } else {
+        let queued = writable.start_append(parts).await;
+        Some(queued.map_err(|_| Disconnect::ShuttingDown)?)
+    };
+    Ok(Pending {
+        acks,
+        topics,
+        reply,
+    })
+}
+
+pub async fn finish(
+    request: &Request,
+    pending: Pending,
+) -> Result<Option<ProduceResponseData>, Disconnect> {
+    let outcomes = match pending.reply {
+        Some(reply) => reply.recv().await.map_err(|_| Disconnect::ShuttingDown)?,
+        None => AppendReply::new(),
+    };
+    let response = answer(pending.topics, &outcomes);
+    if pending.acks == 0 {
+        let failed = response
+            .responses
+            .iter()
+            .flat_map(|topic| &topic.partition_responses)
+            .any(|partition| partition.error_code != ErrorCode::None.code());
+        return if failed {
+            Err(Disconnect::UnacknowledgedFailure)
+        } else {
+            Ok(None)
+        };
+    }
+    count_errors(request, &response);
+    Ok(Some(response))
+}
+
+fn count_errors(request: &Request, response: &ProduceResponseData) {
+    let topics = response.responses.iter();
+    for partition in topics.flat_map(|topic| &topic.partition_responses) {
+        request.count_error(ErrorCode::from(partition.error_code));
+    }
+}
+
+/// Sorts the request's partitions into what the writer gets and what is answered without it.
+async fn admit(
+    request: &Request,
+    writable: &Topics,
+    produce: ProduceRequestData,
+) -> (Vec<PendingTopic>, Vec<AppendPart>) {
+    let acks_are_valid = matches!(produce.acks, -1..=1);
+    let mut parts = Vec::new();
+    let mut topics = Vec::with_capacity(produce.topic_data.len());
+    for data in produce.topic_data {
+        let topic = if data.topic_id == KafkaUuid::ZERO {
+            writable.named(data.name.as_str())
+        } else {
+            writable.by_id(data.topic_id)
+        };
+        let mut pending = PendingTopic {
+            response: TopicProduceResponse::default()
+                // A name of its own: the request's bytes go when they are written.
+                .with_name(KafkaString::from(data.name.to_string()))
+                .with_topic_id(data.topic_id),
+            slots: Vec::with_capacity(data.partition_data.len()),
+        };
+        for partition in data.partition_data {
+            let slot = match topic {
+                _ if !acks_are_valid => Slot::refused(ErrorCode::InvalidRequiredAcks),
+                Err(error) => Slot::refused(error),
+                Ok(topic) => {
+                    admit_partition(
+                        request,
+                        topic,
+                        partition.index,
+                        partition.records,
+                        &mut parts,
+                    )
+                    .await
+                }
+            };
+            pending.slots.push(slot);
+            pending
+                .response
+                .partition_responses
+                .push(PartitionProduceResponse::default().with_index(partition.index));
+        }
+        topics.push(pending);
+    }
+    (topics, parts)
+}
+
+async fn admit_partition(
+    request: &Request,
+    topic: Topic<'_>,
+    index: i32,
+    records: Option<Bytes>,
+    parts: &mut Vec<AppendPart>,
+) -> Slot {
+    let partition = match topic.partition_id(index) {
+        Ok(partition) => partition,
+        Err(error) => return Slot::refused(error),
+    };
+    if !topic.takes_produce() {
+        // Kafka: only the broker writes its own topics.
+        return Slot::refused(ErrorCode::InvalidTopicException);
+    }
+    let now_ms = request.now().wall_ms;
+    let records = records.unwrap_or_default();
+    let batch = match check_header(records, request.version(), &topic.config) {
+        Ok(batch) => batch,
+        Err(error) => return Slot::Done(Err(error)),
+    };
+    // What was sent counts for the producer's sequence, also where a filter leaves less of it.
+    let sequence =
+        SequenceRange::of(&batch.header).map(|range| range.filtered(topic.config.has_filter()));
+    let checked = request.openers().check(batch, &topic, now_ms).await;
+    let batch = match checked {
+        Ok(batch) => admit_batch(request, topic, index, batch).await,
+        Err(error) => Err(error),
+    };
+    match (batch, sequence) {
+        (Err(error), None) => Slot::Done(Err(error)),
+        (Ok(None), None) => Slot::Emptied,
+        (batch, sequence) => {
+            parts.push(AppendPart {
+                partition,
+                topic: Arc::clone(&topic),
+                sequence,
+                batch,
+            });
+            Slot::Queued(parts.len() - 1)
+        }
+    }
+}
+
+/// What the topic's filters leave of a batch that is fit to be written.
+async fn admit_batch(
+    request: &Request,
+    topic: Topic<'_>,
+    index: i32,
+    batch: Batch,
+) -> Result<Option<Batch>, AppendError> {
+    let metrics = request.metrics();
+    metrics
+        .produce_records
+        .add(batch.header.record_count().max(0) as u64);
+    metrics.produce_bytes.add(batch.bytes() as u64);
+    if !topic.config.has_filter() {
+        return Ok(Some(batch));
+    }
+    topic.filter(index, request.client_id(), batch).await
+}
+
+impl Slot {
+    fn refused(error: ErrorCode) -> Self {
+        Self::Done(Err(AppendError::from(error)))
+    }
+}
+
+fn answer(topics: Vec<PendingTopic>, outcomes: &AppendReply) -> ProduceResponseData {
+    let responses = topics
+        .into_iter()
+        .map(
+            |PendingTopic {
+                 mut response,
+                 slots,
+             }| {
+                for (partition, slot) in response.partition_responses.iter_mut().zip(slots) {
+                    match slot {
+                        Slot::Queued(part) => fill(partition, &outcomes[part]),
+                        Slot::Done(outcome) => fill(partition, &outcome),
+                        Slot::Emptied => partition.base_offset = -1,
+                    }
+                }
+                response
+            },
+        )
+        .collect();
+    ProduceResponseData::default().with_responses(responses)
+}
+
+fn fill(partition: &mut PartitionProduceResponse, outcome: &Result<Appended, AppendError>) {
+    match outcome {
+        Ok(appended) => {
+            partition.base_offset = appended.base_offset.get();
+            partition.log_append_time_ms = appended.log_append_time_ms.unwrap_or(-1);
+            partition.log_start_offset = appended.log_start.get();
+        }
+        Err(error) => {
+            partition.error_code = error.code.code();
+            partition.base_offset = -1;
+            partition.log_append_time_ms = -1;
+            partition.log_start_offset = -1;
+            partition.error_message = error.message.clone().map(Into::into);
+            partition.record_errors = error
+                .record_errors
+                .iter()
+                .map(|record| {
+                    BatchIndexAndErrorMessage::default()
+                        .with_batch_index(record.index)
+                        .with_batch_index_error_message(record.message.clone().map(Into::into))
+                })
+                .collect();
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! CreatePartitions (key 37): a topic only grows.
+
+use sedge_core::metadata::Command;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::KafkaString;
+use sedge_protocol::kafka::generated::create_partitions_request::{
+    CreatePartitionsRequestData, CreatePartitionsTopic,
+};
+use sedge_protocol::kafka::generated::create_partitions_response::{
+    CreatePartitionsResponseData, CreatePartitionsTopicResult,
+};
+
+use crate::handlers::{Refusal, Request, repeats};
+
+pub async fn handle(
+    request: &Request,
+    message: CreatePartitionsRequestData,
+) -> CreatePartitionsResponseData {
+    let name = |topic: &CreatePartitionsTopic| topic.name.to_string();
+    let named = repeats::part(message.topics, name);
+    let mut results = Vec::with_capacity(named.once.len() + named.repeated.len());
+    for topic in repeats::first_mentions(named.repeated, name) {
+        let refusal = Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic in request.");
+        results.push(result(topic.name, Err(refusal)));
+    }
+    for topic in named.once {
+        let name = topic.name.clone();
+        results.push(result(
+            name,
+            grow(request, topic, message.validate_only).await,
+        ));
+    }
+    CreatePartitionsResponseData::default().with_results(results)
+}
+
+fn result(name: KafkaString, outcome: Result<(), Refusal>) -> CreatePartitionsTopicResult {
+    let result = CreatePartitionsTopicResult::default().with_name(name);
+    match outcome {
+        Ok(()) => result,
+        Err(refusal) => result
+            .with_error_code(refusal.code.code())
+            .with_error_message(Some(refusal.message.into())),
+    }
+}
+
+async fn grow(
+    request: &Request,
+    topic: CreatePartitionsTopic,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    let node = request.node_id();
+    if let Some(assignments) = &topic.assignments
+        && !assignments
+            .iter()
+            .all(|assignment| assignment.broker_ids == [node])
+    {
+        return Err(Refusal::new(
+            ErrorCode::InvalidReplicaAssignment,
+            format!("Replicas can only be assigned to broker {node}."),
+        ));
+    }
+    let name = topic.name.to_string();
+    let command = Command::CreatePartitions {
+        name,
+        total: topic.count,
+        assigned: topic.assignments.map(|assignments| assignments.len()),
+        validate_only,
+    };
+    request.command(command).await.map(|_| ())
+}

@@ -1,0 +1,106 @@
+//! DeleteTopics (key 20): the records are gone with the reply.
+
+use sedge_core::metadata::{Command, CommandReply, TopicName};
+use sedge_core::security::Operation;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::generated::delete_topics_request::{
+    DeleteTopicState, DeleteTopicsRequestData,
+};
+use sedge_protocol::kafka::generated::delete_topics_response::{
+    DeletableTopicResult, DeleteTopicsResponseData,
+};
+use sedge_protocol::kafka::{KafkaString, KafkaUuid};
+
+use crate::handlers::{Refusal, Request, repeats};
+
+/// TOPIC_DELETION_DISABLED came with it.
+const FIRST_VERSION_WITH_DELETION_DISABLED: i16 = 3;
+
+pub async fn handle(
+    request: &Request,
+    message: DeleteTopicsRequestData,
+) -> DeleteTopicsResponseData {
+    let topics = request.topics(Operation::Delete);
+    let by_name = message
+        .topic_names
+        .into_iter()
+        .map(|name| DeleteTopicState::default().with_name(Some(name)));
+    let wanted = by_name.chain(message.topics).collect();
+    // A topic that is named by its name and by its id is named twice.
+    let topic = |wanted: &DeleteTopicState| {
+        let topic = match &wanted.name {
+            Some(name) => topics.named(name.as_str()),
+            None => topics.by_id(wanted.topic_id),
+        };
+        match topic {
+            Ok(topic) => (None, topic.id),
+            Err(_) => (wanted.name.clone(), wanted.topic_id),
+        }
+    };
+    let named = repeats::part(wanted, topic);
+    let mut responses = Vec::with_capacity(named.once.len() + named.repeated.len());
+    for wanted in repeats::first_mentions(named.repeated, topic) {
+        let refusal = Refusal::new(
+            ErrorCode::InvalidRequest,
+            "Duplicate topic name or topic id.",
+        );
+        responses.push(refused(result(&wanted), refusal));
+    }
+    for wanted in named.once {
+        responses.push(delete(request, wanted).await);
+    }
+    DeleteTopicsResponseData::default().with_responses(responses)
+}
+
+fn result(wanted: &DeleteTopicState) -> DeletableTopicResult {
+    DeletableTopicResult::default()
+        .with_name(wanted.name.clone())
+        .with_topic_id(wanted.topic_id)
+}
+
+fn refused(result: DeletableTopicResult, refusal: Refusal) -> DeletableTopicResult {
+    result
+        .with_error_code(refusal.code.code())
+        .with_error_message(Some(refusal.message.into()))
+}
+
+async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicResult {
+    let result = result(&wanted);
+    let topic = match (&wanted.name, wanted.topic_id) {
+        _ if !request
+            .topics(Operation::Delete)
+            .defaults()
+            .deletes_topics() =>
+        {
+            Err(disabled(request))
+        }
+        (Some(name), KafkaUuid::ZERO) => Ok(TopicName::Name(name.to_string())),
+        (None, id) if id != KafkaUuid::ZERO => Ok(TopicName::Id(id)),
+        _ => Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            "A topic is named by its name or its id.",
+        )),
+    };
+    let outcome = match topic {
+        Ok(topic) => request.command(Command::DeleteTopic { topic }).await,
+        Err(refusal) => Err(refusal),
+    };
+    match outcome {
+        Ok(CommandReply::Deleted { name, id, .. }) => result
+            .with_name(Some(KafkaString::from(name)))
+            .with_topic_id(id),
+        Ok(_) => result.with_error_code(ErrorCode::UnknownServerError.code()),
+        Err(refusal) => refused(result, refusal),
+    }
+}
+
+/// The configuration says `delete.topic.enable=false`. Clients of older versions do not know the
+/// code that says so.
+fn disabled(request: &Request) -> Refusal {
+    let code = if request.version() < FIRST_VERSION_WITH_DELETION_DISABLED {
+        ErrorCode::InvalidRequest
+    } else {
+        ErrorCode::TopicDeletionDisabled
+    };
+    Refusal::new(code, "Topic deletion is disabled (delete.topic.enable).")
+}
