@@ -41,8 +41,9 @@ pub const LZ4_BLOCK_BYTES_MAX: usize = 4 << 20;
 pub const OPENER_BYTES_MAX: usize = DECOMPRESSED_BYTES_MAX + (1 << ZSTD_WINDOW_LOG_MAX) + (2 << 20);
 const _: () = assert!(OPENER_BYTES_MAX >= LZ4_BLOCK_BYTES_MAX + PIECE_BYTES);
 
-/// Bytes of each of an opener's buffers that stay for the next body.
-pub const OPENER_BYTES_KEPT: usize = 1 << 20;
+/// Bytes of each of an opener's buffers that stay for the next body. The window of zstd's level 3
+/// fits, which clients use by default: 2 MiB, if the body's size was not known when it began.
+pub const OPENER_BYTES_KEPT: usize = 3 << 20;
 const _: () = assert!(OPENER_BYTES_KEPT >= 2 * PIECE_BYTES);
 
 /// Headers of one record. Kafka has no such limit; a record of 1 MiB has room for half a million of
