@@ -49,6 +49,19 @@ fn decode(api: &Api, body: &[u8], version: i16) {
         ApiKey::OffsetForLeaderEpoch => {
             round_trip!(g::OffsetForLeaderEpochRequestData, body, version)
         }
+        ApiKey::DescribeAcls => round_trip!(g::DescribeAclsRequestData, body, version),
+        ApiKey::CreateAcls => round_trip!(g::CreateAclsRequestData, body, version),
+        ApiKey::DeleteAcls => round_trip!(g::DeleteAclsRequestData, body, version),
+        ApiKey::ElectLeaders => round_trip!(g::ElectLeadersRequestData, body, version),
+        ApiKey::AlterPartitionReassignments => {
+            round_trip!(g::AlterPartitionReassignmentsRequestData, body, version)
+        }
+        ApiKey::ListPartitionReassignments => {
+            round_trip!(g::ListPartitionReassignmentsRequestData, body, version)
+        }
+        ApiKey::DescribeClientQuotas => {
+            round_trip!(g::DescribeClientQuotasRequestData, body, version)
+        }
         ApiKey::DescribeConfigs => round_trip!(g::DescribeConfigsRequestData, body, version),
         ApiKey::AlterConfigs => round_trip!(g::AlterConfigsRequestData, body, version),
         ApiKey::DescribeLogDirs => round_trip!(g::DescribeLogDirsRequestData, body, version),

@@ -45,6 +45,19 @@ fn decode(api: &Api, body: &[u8], version: i16) {
         ApiKey::OffsetForLeaderEpoch => {
             round_trip!(g::OffsetForLeaderEpochResponseData, body, version)
         }
+        ApiKey::DescribeAcls => round_trip!(g::DescribeAclsResponseData, body, version),
+        ApiKey::CreateAcls => round_trip!(g::CreateAclsResponseData, body, version),
+        ApiKey::DeleteAcls => round_trip!(g::DeleteAclsResponseData, body, version),
+        ApiKey::ElectLeaders => round_trip!(g::ElectLeadersResponseData, body, version),
+        ApiKey::AlterPartitionReassignments => {
+            round_trip!(g::AlterPartitionReassignmentsResponseData, body, version)
+        }
+        ApiKey::ListPartitionReassignments => {
+            round_trip!(g::ListPartitionReassignmentsResponseData, body, version)
+        }
+        ApiKey::DescribeClientQuotas => {
+            round_trip!(g::DescribeClientQuotasResponseData, body, version)
+        }
         ApiKey::DescribeConfigs => round_trip!(g::DescribeConfigsResponseData, body, version),
         ApiKey::AlterConfigs => round_trip!(g::AlterConfigsResponseData, body, version),
         ApiKey::DescribeLogDirs => round_trip!(g::DescribeLogDirsResponseData, body, version),

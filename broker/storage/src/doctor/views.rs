@@ -76,7 +76,7 @@ impl ViewsCheck {
         let name = format!("{}{number}", copy_prefix(std::process::id()));
         let copy = Copy(std::env::temp_dir().join(name));
         copy_directory(path, &copy.0).map_err(|source| io_error("copy the views", source))?;
-        let base = FjallBase::open(&copy.0, limits::DOCTOR_CACHE_BYTES)?;
+        let base = FjallBase::open_copy(&copy.0, limits::DOCTOR_CACHE_BYTES)?;
         let Some(version) = ViewsVersion::of(&base)? else {
             return Ok(None);
         };

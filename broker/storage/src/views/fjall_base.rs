@@ -23,7 +23,8 @@ pub struct FjallBase {
     path: PathBuf,
     cache_bytes: u64,
     open: RwLock<Option<Open>>,
-    reserve: Reserve,
+    /// `None` for views that only are looked at.
+    reserve: Option<Reserve>,
     /// Flushes in a row that found it busy.
     busy: AtomicU32,
 }
@@ -44,7 +45,7 @@ impl fmt::Debug for FjallBase {
 }
 
 impl FjallBase {
-    /// Opens, or makes, the database at `path`.
+    /// Opens, or makes, the database at `path`, and sets bytes aside for it.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, Error> {
         let reserve = Reserve::of(path);
         let open = match Open::new(path, cache_bytes) {
@@ -52,14 +53,23 @@ impl FjallBase {
             opened => opened,
         };
         reserve.take_back();
-        let open = open?;
-        Ok(Self {
+        Ok(Self::new(path, cache_bytes, open?, Some(reserve)))
+    }
+
+    /// Opens a database that is only looked at: nothing is set aside for it.
+    pub fn open_copy(path: &Path, cache_bytes: u64) -> Result<Self, Error> {
+        let open = Open::new(path, cache_bytes)?;
+        Ok(Self::new(path, cache_bytes, open, None))
+    }
+
+    fn new(path: &Path, cache_bytes: u64, open: Open, reserve: Option<Reserve>) -> Self {
+        Self {
             path: path.to_owned(),
             cache_bytes,
             open: RwLock::new(Some(open)),
             reserve,
             busy: AtomicU32::new(0),
-        })
+        }
     }
 
     fn with<T>(&self, act: impl FnOnce(&Open) -> Result<T, Error>) -> Result<T, Error> {
@@ -189,7 +199,8 @@ impl Base for FjallBase {
 
     fn write(&self, changes: Vec<Change>) -> Result<(), Error> {
         let bytes = changes.iter().map(Change::bytes).sum();
-        if !self.reserve.has_room_for(bytes) {
+        let reserve = self.reserve.as_ref();
+        if reserve.is_some_and(|reserve| !reserve.has_room_for(bytes)) {
             return Err(Error::Full);
         }
         self.ensure_open()?;
@@ -203,8 +214,8 @@ impl Base for FjallBase {
             // The next write reopens: fjall takes no more after a failure.
             self.busy
                 .store(limits::BUSY_FLUSHES_MAX + 1, Ordering::Relaxed);
-        } else {
-            self.reserve.keep();
+        } else if let Some(reserve) = reserve {
+            reserve.keep();
         }
         written
     }
@@ -219,6 +230,6 @@ impl Base for FjallBase {
         })
     }
     fn reserve(&self) -> Option<&Reserve> {
-        Some(&self.reserve)
+        self.reserve.as_ref()
     }
 }
