@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use futures_lite::future::block_on;
+use sedge_protocol::ErrorCode;
 use sedge_protocol::api::is_flexible;
-use sedge_protocol::kafka;
 use sedge_protocol::kafka::generated::ApiKey;
+use sedge_protocol::kafka::{self, KafkaString};
 use sedge_protocol::{Bytes, BytesMut};
 
 use crate::config::{HostPort, ListenerConfig};
@@ -143,3 +144,11 @@ macro_rules! ask {
 }
 
 pub(super) use ask;
+
+pub fn text(text: &str) -> KafkaString {
+    KafkaString::from(text.to_owned())
+}
+
+pub fn code(code: i16) -> ErrorCode {
+    ErrorCode::from(code)
+}

@@ -2,7 +2,6 @@
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::api::APIS;
-use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::api_versions_request::ApiVersionsRequestData;
 use sedge_protocol::kafka::generated::api_versions_response::ApiVersionsResponseData;
 use sedge_protocol::kafka::generated::create_acls_request::{AclCreation, CreateAclsRequestData};
@@ -22,17 +21,9 @@ use sedge_protocol::kafka::generated::describe_log_dirs_request::{
 };
 use sedge_protocol::kafka::generated::describe_log_dirs_response::DescribeLogDirsResponseData;
 
-use super::client::{Client, ask};
+use super::client::{Client, ask, code, text};
 use crate::net::service::Disconnect;
 use crate::test_broker::TestBroker;
-
-fn text(text: &str) -> KafkaString {
-    KafkaString::from(text.to_owned())
-}
-
-fn code(code: i16) -> ErrorCode {
-    ErrorCode::from(code)
-}
 
 #[test]
 fn all_apis_are_advertised_and_a_client_is_known_by_what_it_said_first() {

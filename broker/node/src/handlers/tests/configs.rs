@@ -1,7 +1,6 @@
 //! Configurations of topics, the broker and groups.
 
 use sedge_protocol::ErrorCode;
-use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::alter_configs_request::{
     self, AlterConfigsRequestData, AlterableConfig,
 };
@@ -17,7 +16,7 @@ use sedge_protocol::kafka::generated::incremental_alter_configs_response::Increm
 use sedge_protocol::kafka::generated::list_config_resources_request::ListConfigResourcesRequestData;
 use sedge_protocol::kafka::generated::list_config_resources_response::ListConfigResourcesResponseData;
 
-use super::client::{Client, ask};
+use super::client::{Client, ask, code, text};
 use crate::test_broker::TestBroker;
 
 const TOPIC: i8 = 2;
@@ -28,14 +27,6 @@ const GROUP: i8 = 32;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
-
-fn text(text: &str) -> KafkaString {
-    KafkaString::from(text.to_owned())
-}
-
-fn code(code: i16) -> ErrorCode {
-    ErrorCode::from(code)
-}
 
 fn started() -> (TestBroker, Client) {
     let broker = TestBroker::start(&[]);

@@ -1,6 +1,7 @@
 //! Groups: members, and what groups have committed.
 
 use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::delete_groups_request::DeleteGroupsRequestData;
 use sedge_protocol::kafka::generated::delete_groups_response::DeleteGroupsResponseData;
 use sedge_protocol::kafka::generated::describe_groups_request::DescribeGroupsRequestData;
@@ -33,18 +34,9 @@ use sedge_protocol::kafka::generated::offset_fetch_request::{
 use sedge_protocol::kafka::generated::offset_fetch_response::OffsetFetchResponseData;
 use sedge_protocol::kafka::generated::sync_group_request::SyncGroupRequestData;
 use sedge_protocol::kafka::generated::sync_group_response::SyncGroupResponseData;
-use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 
-use super::client::{Client, ask};
+use super::client::{Client, ask, code, text};
 use crate::test_broker::TestBroker;
-
-fn text(text: &str) -> KafkaString {
-    KafkaString::from(text.to_owned())
-}
-
-fn code(code: i16) -> ErrorCode {
-    ErrorCode::from(code)
-}
 
 fn started() -> (TestBroker, Client) {
     let broker = TestBroker::start(&[("group.initial.rebalance.delay.ms", "0")]);

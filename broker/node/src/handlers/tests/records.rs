@@ -1,6 +1,7 @@
 //! Records: produced, fetched, found by time and epoch, and deleted.
 
 use sedge_protocol::batch::Batch;
+use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsRequestData, DeleteRecordsTopic,
 };
@@ -23,21 +24,12 @@ use sedge_protocol::kafka::generated::produce_request::{
     PartitionProduceData, ProduceRequestData, TopicProduceData,
 };
 use sedge_protocol::kafka::generated::produce_response::ProduceResponseData;
-use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 use sedge_protocol::records::{BatchBuilder, Compression};
 use sedge_protocol::{Bytes, BytesMut, ErrorCode};
 
-use super::client::{Client, ask};
+use super::client::{Client, ask, code, text};
 use crate::net::service::Disconnect;
 use crate::test_broker::TestBroker;
-
-fn text(text: &str) -> KafkaString {
-    KafkaString::from(text.to_owned())
-}
-
-fn code(code: i16) -> ErrorCode {
-    ErrorCode::from(code)
-}
 
 /// A batch with records of these times.
 fn batch(times: &[i64]) -> Bytes {

@@ -1,6 +1,7 @@
 //! Topics: what there are, and how they come, change and go.
 
 use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequestData, ReassignablePartition, ReassignableTopic,
 };
@@ -31,20 +32,11 @@ use sedge_protocol::kafka::generated::metadata_request::{
     MetadataRequestData, MetadataRequestTopic,
 };
 use sedge_protocol::kafka::generated::metadata_response::MetadataResponseData;
-use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 
-use super::client::{Client, ask};
+use super::client::{Client, ask, code, text};
 use crate::test_broker::TestBroker;
 
 const UNKNOWN: KafkaUuid = KafkaUuid::from_parts(7, 7);
-
-fn text(text: &str) -> KafkaString {
-    KafkaString::from(text.to_owned())
-}
-
-fn code(code: i16) -> ErrorCode {
-    ErrorCode::from(code)
-}
 
 fn topic(name: &str, partitions: i32, replicas: i16) -> CreatableTopic {
     CreatableTopic::default()
