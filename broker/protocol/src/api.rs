@@ -1,7 +1,7 @@
-//! What this broker answers to: the table that `ApiVersions` advertises.
+//! The requests that this broker answers: the table that `ApiVersions` advertises.
 //!
-//! **Invariant:** what is here works. Ranges are those of Apache Kafka 4.3; versions that its
-//! schemas mark unstable (ApiVersions 5, InitProducerId 6) are left out.
+//! **Invariant:** every listed version works. Ranges are those of Apache Kafka 4.3; versions that
+//! its schemas mark unstable (ApiVersions 5, InitProducerId 6) are left out.
 
 use std::ops::RangeInclusive;
 
@@ -19,10 +19,10 @@ const fn api(key: ApiKey, min: i16, max: i16) -> Api {
     Api { key, min, max }
 }
 
-/// In the order of their numbers.
+/// All answered requests, in the order of their numbers.
 pub const APIS: &[Api] = &[
     // KAFKA-18659: advertised from 0, because librdkafka before 2.11 infers its codecs from that;
-    // below 3 is refused.
+    // versions below 3 are refused.
     api(ApiKey::Produce, 0, 13),
     api(ApiKey::Fetch, 4, 18),
     api(ApiKey::ListOffsets, 1, 11),
@@ -61,29 +61,30 @@ pub const APIS: &[Api] = &[
     api(ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
-/// The entry of a request kind, where this broker has one.
+/// Returns the entry of a request kind, or `None` if this broker does not answer it.
 #[must_use]
 pub fn supported(key: i16) -> Option<&'static Api> {
     APIS.iter().find(|api| api.key as i16 == key)
 }
 
 impl Api {
-    /// Whether a request of `version` can be decoded and answered. Narrower than what is advertised
-    /// for Produce.
+    /// Returns whether a request of `version` can be decoded and answered. For Produce, narrower
+    /// than the advertised range.
     #[must_use]
     pub fn answers(&self, version: i16) -> bool {
         self.answered().contains(&version)
     }
 
-    /// The versions that are answered.
+    /// Returns the versions that are answered.
     #[must_use]
     pub fn answered(&self) -> RangeInclusive<i16> {
         self.min.max(client_api_info(self.key).min_version)..=self.max
     }
 }
 
-/// Whether `version` of `key` has the flexible format (KIP-482): compact lengths and tagged fields.
-/// Goes by the first flexible version, also above what is known.
+/// Returns whether `version` of `key` has the flexible format (KIP-482): compact lengths and tagged
+/// fields. Every version from the first flexible one counts, including versions above the known
+/// range.
 #[must_use]
 pub fn is_flexible(key: i16, version: i16) -> bool {
     ApiKey::from_i16(key).is_some_and(|key| version >= client_api_info(key).flexible_versions_start)

@@ -26,7 +26,7 @@ use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 pub const HEADER_BYTES: usize = 61;
 /// Bytes before the part that the batch length counts.
 pub const LOG_OVERHEAD_BYTES: usize = 12;
-/// Where the part that the CRC covers begins.
+/// Offset of the first byte that the CRC covers.
 pub const CRC_COVERS_FROM: usize = 21;
 
 const COMPRESSION_MASK: i16 = 0x07;
@@ -35,7 +35,7 @@ const TRANSACTIONAL_BIT: i16 = 1 << 4;
 const CONTROL_BIT: i16 = 1 << 5;
 const DELETE_HORIZON_BIT: i16 = 1 << 6;
 
-/// The 61 bytes. Nothing about them is trusted: the getters only read.
+/// The 61 bytes of the header. The getters only read the fields and trust none of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BatchHeader([u8; HEADER_BYTES]);
 
@@ -50,7 +50,7 @@ impl core::fmt::Debug for BatchHeader {
 }
 
 impl BatchHeader {
-    /// The header at the front of `bytes`; `None` where there are fewer than 61.
+    /// Reads the header at the front of `bytes`; `None` if there are fewer than 61.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         bytes.first_chunk::<HEADER_BYTES>().copied().map(Self)
@@ -76,8 +76,8 @@ impl BatchHeader {
         Offset(i64::from_be_bytes(self.at(0)))
     }
 
-    /// Bytes of the whole batch as its length field has it; `None` where that is less than a
-    /// header.
+    /// Returns the size of the whole batch in bytes, as its length field claims; `None` if the
+    /// claim is smaller than a header.
     #[must_use]
     pub fn batch_bytes(&self) -> Option<usize> {
         let length = usize::try_from(i32::from_be_bytes(self.at(8))).ok()?;
@@ -120,7 +120,7 @@ impl BatchHeader {
         i64::from_be_bytes(self.at(35))
     }
 
-    /// `None` for a producer that is not idempotent.
+    /// Returns the producer's id; `None` for a producer that is not idempotent.
     #[must_use]
     pub fn producer_id(&self) -> Option<ProducerId> {
         ProducerId::from_wire(i64::from_be_bytes(self.at(43)))
@@ -141,7 +141,7 @@ impl BatchHeader {
         i32::from_be_bytes(self.at(57))
     }
 
-    /// The codec's number: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd, 5 to 7 unassigned.
+    /// Returns the codec's number: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd, 5 to 7 unassigned.
     #[must_use]
     pub fn compression(&self) -> i16 {
         self.attributes() & COMPRESSION_MASK
@@ -167,29 +167,29 @@ impl BatchHeader {
         self.attributes() & DELETE_HORIZON_BIT != 0
     }
 
-    /// The offset of the batch's last record.
+    /// Returns the offset of the batch's last record.
     #[must_use]
     pub fn last_offset(&self) -> Offset {
         self.base_offset().plus(i64::from(self.last_offset_delta()))
     }
 
-    /// The offset after the batch's last record.
+    /// Returns the offset after the batch's last record.
     #[must_use]
     pub fn next_offset(&self) -> Offset {
         self.last_offset().plus(1)
     }
 
-    /// Not covered by the CRC.
+    /// Sets the base offset, which the CRC does not cover.
     pub fn set_base_offset(&mut self, offset: Offset) {
         self.put(0, offset.0.to_be_bytes());
     }
 
-    /// Not covered by the CRC.
+    /// Sets the leader epoch, which the CRC does not cover.
     pub fn set_leader_epoch(&mut self, epoch: LeaderEpoch) {
         self.put(12, epoch.0.to_be_bytes());
     }
 
-    /// Makes this a `LogAppendTime` batch of `now_ms`, with the CRC that belongs to it.
+    /// Makes this a `LogAppendTime` batch of `now_ms` and recomputes the CRC over `body`.
     pub fn set_log_append_time(&mut self, now_ms: i64, body: &[u8]) {
         let attributes = self.attributes() & !DELETE_HORIZON_BIT;
         self.put(21, (attributes | TIMESTAMP_TYPE_BIT).to_be_bytes());
@@ -197,7 +197,8 @@ impl BatchHeader {
         *self = self.with_computed_crc(body);
     }
 
-    /// Makes this a `CreateTime` batch with that largest timestamp, and the CRC that belongs to it.
+    /// Makes this a `CreateTime` batch with that largest timestamp and recomputes the CRC over
+    /// `body`.
     pub fn set_create_time(&mut self, max_timestamp: i64, body: &[u8]) {
         let attributes = self.attributes() & !(TIMESTAMP_TYPE_BIT | DELETE_HORIZON_BIT);
         self.put(21, attributes.to_be_bytes());
@@ -205,8 +206,8 @@ impl BatchHeader {
         *self = self.with_computed_crc(body);
     }
 
-    /// Takes another producer, epoch and base sequence, with the CRC that belongs to them. For what
-    /// is sent on under another producer's name.
+    /// Replaces producer, epoch and base sequence and recomputes the CRC. Used to forward a batch
+    /// under another producer's id.
     pub fn set_producer(
         &mut self,
         id: ProducerId,
@@ -220,14 +221,14 @@ impl BatchHeader {
         *self = self.with_computed_crc(body);
     }
 
-    /// Forgets what compaction noted, which producers do not send. The CRC is to be computed again
-    /// after it.
+    /// Clears the delete horizon, which compaction sets and producers do not send. The caller must
+    /// recompute the CRC.
     pub fn clear_delete_horizon(&mut self) {
         let attributes = self.attributes() & !DELETE_HORIZON_BIT;
         self.put(21, attributes.to_be_bytes());
     }
 
-    /// What is left of the batch after a compaction: the CRC is to be computed again.
+    /// Makes this the header of the compacted batch. The caller must recompute the CRC.
     pub(crate) fn compacted(
         mut self,
         batch_length: i32,
@@ -251,7 +252,7 @@ impl BatchHeader {
         self
     }
 
-    /// The same header with the CRC that belongs to it and `body`.
+    /// Returns the same header with the CRC over its fields and `body`.
     #[must_use]
     pub fn with_computed_crc(mut self, body: &[u8]) -> Self {
         let crc = self.computed_crc(body);
@@ -259,7 +260,8 @@ impl BatchHeader {
         self
     }
 
-    /// CRC-32C of what the header's CRC covers, with `body` as the bytes behind the header.
+    /// Computes the CRC-32C of the bytes that the header's CRC covers, with `body` as the bytes
+    /// behind the header.
     #[must_use]
     pub fn computed_crc(&self, body: &[u8]) -> u32 {
         crc32c::crc32c_append(crc32c::crc32c(&self.0[CRC_COVERS_FROM..]), body)
@@ -267,7 +269,7 @@ impl BatchHeader {
 }
 
 /// A whole batch on its way into the log: the header, which may have been patched, and the bytes
-/// behind it, which lie where the connection read them.
+/// behind it, which stay in the buffer that the connection read them into.
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub header: BatchHeader,
@@ -275,8 +277,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Splits one batch off the front of `bytes`. `None` where they are fewer than its length field
-    /// says.
+    /// Splits one batch off the front of `bytes`. Returns `None` if `bytes` is shorter than the
+    /// batch's length field claims.
     #[must_use]
     pub fn split_from(bytes: &mut Bytes) -> Option<Self> {
         let header = BatchHeader::read(bytes)?;
@@ -288,7 +290,7 @@ impl Batch {
         Some(Self { header, body })
     }
 
-    /// Bytes of header and body.
+    /// Returns the size of header and body in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         HEADER_BYTES + self.body.len()

@@ -5,10 +5,10 @@
 //! | offset | version 1 (also 0 is read): group, topic, partition | 0 to 4 | 4; without a topic id 3, 1 with an expiry |
 //! | group | version 2: group | 0 to 4 | 3 |
 //!
-//! A key begins with its version, which also tells the two apart; so does a value. No value is a
-//! tombstone. Version 4 is 3 in the flexible format, and an offset's has the topic's id as tagged
-//! field 0. An expiry has no place in it, so it is a tagged field of sedge's own, which others pass
-//! over.
+//! Keys and values both begin with their version; the version of a key also tells the two records
+//! apart. A record without a value is a tombstone. Version 4 of a value is version 3 in the
+//! flexible format; in an offset's value, tagged field 0 is the topic's id. Version 4 has no field
+//! for an expiry, so sedge writes it as a tagged field of its own, which other readers skip.
 //!
 //! Source: Kafka's `OffsetCommitKey.json`, `OffsetCommitValue.json`, `GroupMetadataKey.json`,
 //! `GroupMetadataValue.json`.
@@ -22,14 +22,14 @@ use bytes::BufMut as _;
 
 const OFFSET_KEY_VERSION: i16 = 1;
 const GROUP_KEY_VERSION: i16 = 2;
-/// The last version that is not flexible.
+/// The last value version that is not flexible.
 const VALUE_VERSION: i16 = 3;
-/// The one version of a committed offset that can expire by itself.
+/// The only version of a committed offset with an expiry timestamp of its own.
 const EXPIRY_VERSION: i16 = 1;
 const VALUE_VERSION_MAX: i16 = 4;
 const FLEXIBLE_FROM: i16 = 4;
 const TOPIC_ID_TAG: u32 = 0;
-/// Far from what Kafka numbers from 0: "sedg".
+/// Tag of the expiry, "sedg": far above the tags that Kafka numbers from 0.
 const EXPIRY_TAG: u32 = 0x7365_6467;
 
 /// One record of `__consumer_offsets`; a value of `None` removes.
@@ -45,7 +45,7 @@ pub enum CoordinatorRecord {
     },
 }
 
-/// Whose offset of what.
+/// Group, topic and partition of a committed offset.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OffsetKey {
     pub group: String,
@@ -58,11 +58,11 @@ pub struct OffsetKey {
 pub struct OffsetValue {
     pub offset: Offset,
     pub leader_epoch: Option<LeaderEpoch>,
-    /// What the client wants kept beside it.
+    /// Free text that the client stores with the offset.
     pub metadata: String,
-    /// When it was committed, by the clock that the broker tells ages by.
+    /// When the offset was committed, by the broker's append clock, from which ages are computed.
     pub commit_ms: i64,
-    /// When the offset expires by the client's own wish, by the same clock.
+    /// When the offset expires if the client asked for an expiry, by the same clock.
     pub expire_ms: Option<i64>,
     pub topic_id: Option<KafkaUuid>,
 }
@@ -74,7 +74,7 @@ pub struct GroupValue {
     pub generation: i32,
     pub protocol: Option<String>,
     pub leader: Option<String>,
-    /// When the group came into its state; `None` where the version does not say.
+    /// When the group entered its state; `None` if the version has no such field.
     pub state_ms: Option<i64>,
     pub members: Vec<GroupMember>,
 }
@@ -93,8 +93,10 @@ pub struct GroupMember {
 }
 
 impl CoordinatorRecord {
+    /// Decodes a record from its key and value.
+    ///
     /// # Errors
-    /// A key or value of a version that is not known, or one that is cut short.
+    /// An unknown version of the key or value, or one that is cut short.
     pub fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Self> {
         let mut key = Reader::new(key);
         let record = match key.i16("a coordinator key")? {
@@ -122,10 +124,10 @@ impl CoordinatorRecord {
         Ok(record)
     }
 
-    /// Key and value.
+    /// Encodes the record as key and value.
     ///
     /// # Errors
-    /// [`Error::TooMany`] where a text is longer than 32 KiB.
+    /// [`Error::TooMany`] if a string is longer than 32 KiB.
     pub fn encode(&self) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
         let mut bytes = Vec::new();
         let value = match self {
@@ -147,8 +149,10 @@ impl CoordinatorRecord {
 }
 
 impl OffsetValue {
+    /// Decodes a value of any version that is read.
+    ///
     /// # Errors
-    /// As [`CoordinatorRecord::decode`].
+    /// As for [`CoordinatorRecord::decode`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let (mut reader, version) = value_reader(bytes)?;
         let what = "a committed offset";
@@ -187,12 +191,12 @@ impl OffsetValue {
         })
     }
 
-    /// Version 4. Without a topic id version 3, or version 1 where there is an expiry, as Kafka
-    /// does: there the leader epoch has no place (the requests that ask for an expiry do not know
-    /// it either).
+    /// Encodes version 4. Without a topic id it encodes version 3, or version 1 if there is an
+    /// expiry, as Kafka does. Version 1 has no field for the leader epoch, and the requests that
+    /// ask for an expiry carry none.
     ///
     /// # Errors
-    /// As [`CoordinatorRecord::encode`].
+    /// As for [`CoordinatorRecord::encode`].
     pub fn encode(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(64 + self.metadata.len());
         let expire_ms = self.expire_ms.filter(|expire_ms| *expire_ms >= 0);
@@ -236,8 +240,10 @@ impl OffsetValue {
 }
 
 impl GroupValue {
+    /// Decodes a value of any version that is read.
+    ///
     /// # Errors
-    /// As [`CoordinatorRecord::decode`].
+    /// As for [`CoordinatorRecord::decode`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let (mut reader, version) = value_reader(bytes)?;
         let what = "a group";
@@ -271,10 +277,10 @@ impl GroupValue {
         })
     }
 
-    /// Version 3.
+    /// Encodes version 3.
     ///
     /// # Errors
-    /// As [`CoordinatorRecord::encode`].
+    /// As for [`CoordinatorRecord::encode`].
     pub fn encode(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         bytes.put_i16(VALUE_VERSION);
@@ -329,7 +335,7 @@ impl GroupMember {
             instance_id,
             client_id,
             client_host,
-            // Version 0 had one timeout for both.
+            // Version 0 had one timeout for both session and rebalance.
             rebalance_timeout_ms: if version >= 1 {
                 rebalance_timeout_ms
             } else {

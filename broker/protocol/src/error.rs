@@ -4,36 +4,36 @@ use core::fmt;
 
 use crate::kafka::{self, generated::ErrorCode};
 
-/// The number that goes on the wire.
+/// Returns an error code's number on the wire.
 #[must_use]
 pub fn wire(error: ErrorCode) -> i16 {
     error.code()
 }
 
-/// The number of a result whose success says nothing.
+/// Returns the wire's number for a result whose success carries no data.
 #[must_use]
 pub fn wire_of<T>(result: &Result<T, ErrorCode>) -> i16 {
     result.as_ref().err().map_or(0, ErrorCode::code)
 }
 
-/// Bytes that are not what they have to be, or a message that does not fit its format.
+/// Bytes that are malformed, or a message that does not fit its format.
 #[derive(Debug)]
 pub enum Error {
     /// The bytes end before the value does.
     Truncated { what: &'static str },
     /// Bytes are left over behind the value.
     Trailing { bytes: usize },
-    /// A variable-length number longer than its type allows.
+    /// A variable-length number is longer than its type allows.
     Varint,
-    /// A length below zero where null is not allowed.
+    /// A length is below zero in a field that cannot be null.
     Negative { what: &'static str },
-    /// More than the named limit.
+    /// The value exceeds the named limit.
     TooMany { what: &'static str, limit: usize },
-    /// Text that is not UTF-8.
+    /// A string is not UTF-8.
     NotText { what: &'static str },
-    /// A version or type of a record that this build does not know.
+    /// This build does not know this version or type of a record.
     Unknown { what: &'static str, number: i64 },
-    /// A value that its field cannot have.
+    /// The field cannot have this value.
     Invalid { what: &'static str },
     /// The generated codec refused the message.
     Message(kafka::ProtocolError),
@@ -70,5 +70,5 @@ impl From<kafka::ProtocolError> for Error {
     }
 }
 
-/// What reading and writing bytes gives.
+/// The result of reading or writing bytes.
 pub type Result<T, E = Error> = core::result::Result<T, E>;

@@ -1,8 +1,8 @@
-//! A Fetch response around record bytes that are not copied.
+//! Encodes a Fetch response around record bytes, without copying them.
 //!
-//! The generated codec writes everything but the records; those go between as they lie in the log,
-//! for a vectored write, or to be sent from there. Byte for byte the same as the codec's own
-//! encoding.
+//! The generated codec writes everything but the records. These are inserted as separate pieces,
+//! for a vectored write or to be sent from the log's files. The result is byte for byte the codec's
+//! own encoding.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -15,7 +15,7 @@ use crate::kafka::generated::fetch_response::{
 use crate::kafka::primitives::write_unsigned_varint;
 use crate::limits::SPLICE_BYTES_MIN;
 
-/// Bytes of what stands before the topics' array, the array's own count being that of none.
+/// Bytes before the topics' array. The array's own count is included, as one that is empty.
 const fn response_prefix_bytes(version: i16) -> usize {
     if version >= 7 { 10 } else { 4 }
 }
@@ -26,10 +26,10 @@ const fn empty_array_bytes(version: i16) -> usize {
 
 const FLEXIBLE_FROM: i16 = 12;
 
-/// A stretch of a response: bytes, or a place that has them.
+/// A stretch of a response: bytes in memory, or the place in a file that holds them.
 pub trait Piece: From<Bytes> + Clone {
     fn bytes(&self) -> usize;
-    /// `None` where they are elsewhere.
+    /// Returns the bytes, or `None` if they are not in memory.
     fn in_memory(&self) -> Option<&[u8]>;
 }
 
@@ -43,14 +43,15 @@ impl Piece for Bytes {
     }
 }
 
-/// The whole frame, length and header included, as parts to be written one after the other.
+/// Encodes the whole frame, length and header included, as parts to be written one after the other.
 ///
 /// `chunks` has the records of each partition of `response`, in order, as any number of pieces; a
 /// partition without pieces gets empty records. `records` in `response` itself must be `None` or
 /// empty.
 ///
 /// # Errors
-/// What the codec refuses, chunks that do not match the partitions, or a response above 2 GiB.
+/// A message that the codec refuses, chunks that do not match the partitions, or a response above 2
+/// GiB.
 pub fn encode_fetch_response<P: Piece>(
     response: &FetchResponseData,
     chunks: &[Vec<P>],
@@ -71,7 +72,7 @@ pub fn encode_fetch_response<P: Piece>(
     out.buffer.put_i32(0);
     put_response_header(&mut out.buffer, ApiKey::Fetch, version, correlation_id);
 
-    // What stands around an array is what stands around the empty one.
+    // The bytes around an array are those around an empty one.
     let bare = FetchResponseData {
         responses: Vec::new(),
         ..response.shallow()
@@ -89,7 +90,7 @@ pub fn encode_fetch_response<P: Piece>(
     out.finish()
 }
 
-/// Bytes of a frame in parts.
+/// Returns the size in bytes of a frame in parts.
 #[must_use]
 pub fn frame_bytes(parts: &[impl Piece]) -> usize {
     parts.iter().map(Piece::bytes).sum()
@@ -100,7 +101,7 @@ trait Shallow {
 }
 
 impl Shallow for FetchResponseData {
-    /// All but the topics.
+    /// Copies everything but the topics.
     fn shallow(&self) -> Self {
         Self {
             throttle_time_ms: self.throttle_time_ms,
@@ -160,7 +161,7 @@ fn put_partition<P: Piece>(
     let start = out.buffer.len();
     partition.write(&mut out.buffer, version)?;
     let records_at = start + bytes_before_records(partition, version)?;
-    // Null or empty compact bytes are one byte, others four.
+    // Null or empty records take one byte if they are compact, else four.
     let after_at = records_at + empty_array_bytes(version);
     let after = out.buffer.split_off(after_at);
     out.buffer.truncate(records_at);
@@ -215,7 +216,7 @@ fn put_array_count(buffer: &mut BytesMut, count: usize, version: i16) {
     }
 }
 
-/// What stands before and after an empty array that begins at `at`.
+/// Returns the bytes before and after an empty array that begins at `at`.
 fn split_around(bytes: &[u8], at: usize, version: i16) -> Result<(&[u8], &[u8])> {
     let before = bytes.get(..at);
     let after = bytes.get(at + empty_array_bytes(version)..);
@@ -224,7 +225,8 @@ fn split_around(bytes: &[u8], at: usize, version: i16) -> Result<(&[u8], &[u8])>
     })
 }
 
-/// Own bytes in one buffer, with the places where others go between.
+/// The frame under construction: its own bytes in one buffer, and the places at which other pieces
+/// go.
 struct Parts<P> {
     buffer: BytesMut,
     splices: Vec<(usize, P)>,

@@ -1,8 +1,8 @@
-//! The envelope of requests and responses: headers, the length in front, and what on a Kafka port
-//! is not Kafka.
+//! The envelope of requests and responses: headers, the length in front, and other protocols that
+//! are spoken to a Kafka port by mistake.
 //!
-//! Requests are decoded from the bytes behind the length; reading the length itself, and refusing
-//! one that is too large, is the connection's.
+//! Requests are decoded from the bytes behind the length. The connection reads the length itself
+//! and refuses one that is too large.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -15,7 +15,7 @@ use crate::limits::{
 };
 use crate::wire::Reader;
 
-/// What stands before each request.
+/// The header in front of each request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHeader {
     pub api_key: i16,
@@ -27,19 +27,19 @@ pub struct RequestHeader {
 impl RequestHeader {
     /// Takes the header off the front of `frame`, which then begins with the message.
     ///
-    /// Also of requests that are not supported, as far as an answer to them needs: the tagged
-    /// fields of a version that nobody knows stay where they are.
+    /// Decodes headers of unsupported requests as well, as far as an answer to them needs it: the
+    /// tagged fields of an unknown version are left in `frame`.
     ///
     /// # Errors
-    /// Truncated, a client id that is not UTF-8, too many tagged fields: the connection is to be
-    /// closed.
+    /// A truncated header, a client id that is not UTF-8, or too many tagged fields. The caller
+    /// must close the connection.
     pub fn decode(frame: &mut Bytes) -> Result<Self> {
         let mut reader = Reader::new(frame);
         let api_key = reader.i16("the request header")?;
         let api_version = reader.i16("the request header")?;
         let correlation_id = reader.i32("the request header")?;
-        // KIP-482: the client id keeps its two bytes of length in flexible headers, so that any
-        // header can be read.
+        // KIP-482: the client id keeps its two-byte length in flexible headers, so that any header
+        // can be read.
         let client_id = reader.nullable_string("the client id")?;
         let client_id = client_id.map(|text| {
             KafkaString::new(frame.slice_ref(text.as_bytes())).expect("checked to be UTF-8 above")
@@ -59,8 +59,8 @@ impl RequestHeader {
     }
 }
 
-/// The largest frame that a request of this kind may come in, where `socket_bytes_max` is the
-/// largest of any.
+/// Returns the largest frame, in bytes, that a request of this kind may have. `socket_bytes_max` is
+/// the largest frame of any kind.
 #[must_use]
 pub fn request_bytes_max(api_key: i16, socket_bytes_max: usize) -> usize {
     if api_key == ApiKey::Produce as i16 {
@@ -70,11 +70,11 @@ pub fn request_bytes_max(api_key: i16, socket_bytes_max: usize) -> usize {
     }
 }
 
-/// Walks a Produce request without decoding it, so that its claims cannot make the decoder
-/// allocate: topics and partitions are counted, and each is there.
+/// Walks a Produce request without decoding it, so that the counts that it claims cannot make the
+/// decoder allocate. Topics and partitions are counted, and the bytes of each must be present.
 ///
 /// # Errors
-/// Truncated, or more than the limits allow.
+/// A truncated request, or one that exceeds the limits.
 pub fn check_produce(body: &[u8], version: i16) -> Result<()> {
     let flexible = is_flexible(ApiKey::Produce as i16, version);
     let mut reader = Reader::new(body);
@@ -129,21 +129,21 @@ fn count(reader: &mut Reader<'_>, flexible: bool, what: &'static str) -> Result<
     }
 }
 
-/// Appends what stands before each response: the correlation id and, where the version is flexible,
-/// no tagged fields.
+/// Appends the header of a response: the correlation id and, if the version is flexible, an empty
+/// section of tagged fields.
 pub fn put_response_header(buffer: &mut BytesMut, key: ApiKey, version: i16, correlation_id: i32) {
     buffer.put_i32(correlation_id);
-    // KIP-511: a client reads the answer to ApiVersions before it knows what the broker can, so its
-    // header stays v0.
+    // KIP-511: a client reads the answer to ApiVersions before it knows which versions the broker
+    // speaks, so the header of this answer stays v0.
     if key != ApiKey::ApiVersions && is_flexible(key as i16, version) {
         buffer.put_u8(0);
     }
 }
 
-/// A whole response frame: length, header, and the message that `write` appends.
+/// Encodes a whole response frame: length, header, and the message that `write` appends.
 ///
 /// # Errors
-/// What `write` gives, or a response above 2 GiB.
+/// An error of `write`, or a response above 2 GiB.
 pub fn encode_response(
     key: ApiKey,
     version: i16,
@@ -159,7 +159,7 @@ pub fn encode_response(
     Ok(buffer.freeze())
 }
 
-/// What the four bytes in front of a frame say, where the frame has `whole` bytes with them.
+/// Returns the value of the four bytes in front of a frame that has `whole` bytes including them.
 pub(crate) fn frame_length(whole: usize) -> Result<i32> {
     i32::try_from(whole - 4).map_err(|_| Error::TooMany {
         what: "bytes of a response",
@@ -167,17 +167,17 @@ pub(crate) fn frame_length(whole: usize) -> Result<i32> {
     })
 }
 
-/// Another protocol, spoken to a port that expects Kafka's.
+/// Another protocol, spoken to a Kafka port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtherProtocol {
-    /// A TLS ClientHello, which reads as a frame of some 369 MB.
+    /// A TLS ClientHello. Read as Kafka's, its first bytes announce a frame of some 369 MB.
     Tls,
     /// A request line of HTTP.
     Http,
 }
 
-/// Whether the first bytes of a connection (four or more) are those of a protocol that people point
-/// at a Kafka port.
+/// Returns the protocol to which the first bytes of a connection (four or more) belong, if it is
+/// one that users point at a Kafka port by mistake.
 #[must_use]
 pub fn other_protocol(first: &[u8]) -> Option<OtherProtocol> {
     const METHODS: [&[u8; 4]; 8] = [
@@ -190,7 +190,7 @@ pub fn other_protocol(first: &[u8]) -> Option<OtherProtocol> {
     METHODS.contains(&method).then_some(OtherProtocol::Http)
 }
 
-/// RFC 8446 §5.1: a handshake record (22) of a version 3.x.
+/// RFC 8446 §5.1: a handshake record (22) of version 3.x.
 #[must_use]
 pub fn looks_like_tls_hello(first: &[u8]) -> bool {
     matches!(first, [0x16, 0x03, 0..=4, ..])

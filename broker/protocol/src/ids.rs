@@ -1,4 +1,4 @@
-//! Newtypes for what Kafka numbers. The wire's `-1` is an [`Option`] here and goes no further in.
+//! Newtypes for Kafka's numbers. The wire's `-1` becomes an [`Option`] here and goes no further in.
 
 use core::fmt;
 
@@ -9,7 +9,7 @@ macro_rules! newtype {
         pub struct $name(pub $inner);
 
         impl $name {
-            /// The number itself.
+            /// Returns the number itself.
             #[must_use]
             pub const fn get(self) -> $inner {
                 self.0
@@ -35,8 +35,8 @@ newtype! {
     Offset(i64)
 }
 newtype! {
-    /// The broker's own number of a partition: what the log and its views call it, never on the
-    /// wire. Handed out once by the metadata machine and never used again.
+    /// The broker's own number of a partition, used by the log and its views and never on the wire.
+    /// The metadata machine hands each one out once and never reuses it.
     PartitionId(u32)
 }
 newtype! {
@@ -44,7 +44,7 @@ newtype! {
     PartitionIndex(i32)
 }
 newtype! {
-    /// KIP-101: grows with each change of leader, here with each restart that lost a tail.
+    /// KIP-101: grows with each change of leader; here, with each restart that lost a tail.
     LeaderEpoch(i32)
 }
 newtype! {
@@ -64,13 +64,13 @@ impl Offset {
     /// The first offset of every log.
     pub const ZERO: Self = Self(0);
 
-    /// This offset moved on by `count` records.
+    /// Returns the offset `count` records later.
     #[must_use]
     pub const fn plus(self, count: i64) -> Self {
         Self(self.0 + count)
     }
 
-    /// `None` for the wire's negative special values.
+    /// Returns the offset; `None` for the wire's negative special values.
     #[must_use]
     pub const fn from_wire(offset: i64) -> Option<Self> {
         if offset < 0 { None } else { Some(Self(offset)) }
@@ -78,7 +78,8 @@ impl Offset {
 }
 
 impl LeaderEpoch {
-    /// `None` for the wire's -1: the client does not know, and nothing is checked.
+    /// Returns the epoch; `None` for the wire's -1: the client does not know it, and it is not
+    /// checked.
     #[must_use]
     pub const fn from_wire(epoch: i32) -> Option<Self> {
         if epoch < 0 { None } else { Some(Self(epoch)) }
@@ -86,10 +87,10 @@ impl LeaderEpoch {
 }
 
 impl PartitionId {
-    /// From here on no topic gets an id: these partitions are the broker's own.
+    /// The first of the ids that no topic gets: they are for the broker's own partitions.
     pub const RESERVED_FROM: Self = Self(u32::MAX - 15);
 
-    /// Whether the id is for a partition of the broker's own, which no topic has.
+    /// Returns whether the id is for one of the broker's own partitions, which belong to no topic.
     #[must_use]
     pub const fn is_reserved(self) -> bool {
         self.0 >= Self::RESERVED_FROM.0
@@ -97,7 +98,7 @@ impl PartitionId {
 }
 
 impl ProducerId {
-    /// `None` for the wire's -1: not an idempotent producer.
+    /// Returns the id; `None` for the wire's -1: not an idempotent producer.
     #[must_use]
     pub const fn from_wire(id: i64) -> Option<Self> {
         if id < 0 { None } else { Some(Self(id)) }

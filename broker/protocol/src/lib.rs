@@ -1,8 +1,8 @@
-//! Kafka's bytes to messages and back.
+//! Decodes Kafka's bytes into messages and encodes them back.
 //!
-//! Messages and their codecs are `kacrab-protocol`'s, re-exported as [`kafka`]; here are the
-//! newtypes, the record-batch header, what this broker answers to, and the limits on what a frame
-//! may ask for.
+//! Messages and their codecs come from `kacrab-protocol`, re-exported as [`kafka`]. This crate adds
+//! the newtypes, the record-batch header, the table of answered requests, and the limits on what a
+//! frame may ask for.
 
 pub mod api;
 pub mod batch;

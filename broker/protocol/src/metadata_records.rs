@@ -15,8 +15,8 @@
 //! | 15 | block of producer ids | 0 | 0 |
 //! | 20 | nothing | 0 | 0 |
 //!
-//! What the log calls a partition ([`PartitionId`]) has no place in Kafka's partition record; it is
-//! a tagged field of its own, [`STORAGE_ID_TAG`], which Kafka's readers pass over.
+//! The log's own number of a partition ([`PartitionId`]) has no field in Kafka's partition record.
+//! It is a tagged field of sedge's own, [`STORAGE_ID_TAG`], which Kafka's readers skip.
 //!
 //! Source: Kafka's `metadata/src/main/resources/common/metadata/*.json`, `MetadataRecordSerde`.
 
@@ -46,14 +46,14 @@ pub enum MetadataRecord {
     NoOp,
 }
 
-/// A topic came to be.
+/// A topic was created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicRecord {
     pub name: String,
     pub topic_id: KafkaUuid,
 }
 
-/// A partition of a topic came to be.
+/// A partition of a topic was created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionRecord {
     pub partition: PartitionIndex,
@@ -67,12 +67,12 @@ pub struct PartitionRecord {
     pub storage_id: Option<PartitionId>,
 }
 
-/// What a configuration belongs to: Kafka's resource types.
+/// Kafka's resource types: what a configuration belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceType {
     Topic,
     Broker,
-    /// Any other of Kafka's.
+    /// Any other of Kafka's types.
     Other(i8),
 }
 
@@ -100,14 +100,14 @@ impl ResourceType {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigRecord {
     pub resource_type: ResourceType,
-    /// A topic's name, a broker's number, or nothing for all brokers.
+    /// The topic's name, the broker's number, or empty for all brokers.
     pub resource_name: String,
     pub name: String,
     pub value: Option<String>,
 }
 
-/// A partition changed. Only the leader is looked at here; each change of it raises the leader
-/// epoch by one.
+/// A partition changed. Only the leader is read here; each change of leader raises the leader epoch
+/// by one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionChangeRecord {
     pub partition: PartitionIndex,
@@ -115,7 +115,7 @@ pub struct PartitionChangeRecord {
     pub leader: Option<NodeId>,
 }
 
-/// A topic is no more.
+/// A topic was deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoveTopicRecord {
     pub topic_id: KafkaUuid,
@@ -137,7 +137,8 @@ pub struct ProducerIdsRecord {
 }
 
 impl MetadataRecord {
-    /// Number, largest version that is read, version that is written.
+    /// Packs the record's number, the largest version that is read, and the version that is
+    /// written.
     const fn format(&self) -> u32 {
         match self {
             Self::Topic(_) => 2,
@@ -151,11 +152,10 @@ impl MetadataRecord {
         }
     }
 
-    /// From a record's value.
+    /// Decodes a record's value.
     ///
     /// # Errors
-    /// A type or version that this build does not know is [`Error::Unknown`] with its number: a
-    /// newer build wrote it.
+    /// An unknown type or version is [`Error::Unknown`] with its number: a newer build wrote it.
     pub fn decode(value: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(value);
         let frame = reader.unsigned_varint()?;
@@ -193,7 +193,7 @@ impl MetadataRecord {
         Ok(record)
     }
 
-    /// A record's value.
+    /// Encodes a record's value.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(64);
@@ -315,7 +315,7 @@ impl ConfigRecord {
 }
 
 impl PartitionChangeRecord {
-    /// PartitionChangeRecord.json: the leader is tagged field 1, without it (-2) the leader stays.
+    /// PartitionChangeRecord.json: the leader is tagged field 1; without it (-2) the leader stays.
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         let partition = PartitionIndex(reader.i32("a partition change")?);
         let topic_id = reader.uuid("a partition change")?;

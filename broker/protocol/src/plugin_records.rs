@@ -1,38 +1,38 @@
-//! Records of `__sedge_plugins`, a compacted topic of one partition, where deployed plugins live.
+//! Records of `__sedge_plugins`, a compacted topic of one partition that stores deployed plugins.
 //!
 //! Deploying is producing: the key is the plugin's name, the value its component (or an artifact of
-//! `sedge plugin compile`). A record without a value takes the plugin away. The last record of a
-//! name holds.
+//! `sedge plugin compile`). A record without a value removes the plugin. The last record of a name
+//! is the one that counts.
 
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::records::{BatchBuilder, Compression, Records, decompress};
 
-/// Largest batch in it: the largest component (`plugin.component.bytes`, 8 MiB) with its machine
-/// code, and still within what this client takes as an answer.
+/// Largest batch of the topic, in bytes: the largest component (`plugin.component.bytes`, 8 MiB)
+/// with its machine code, still small enough for the largest answer that sedge's client accepts.
 pub const BATCH_BYTES_MAX: usize = 24 << 20;
 
-/// Largest content: a batch of it fits also where it does not compress.
+/// Largest content, in bytes: its batch fits even if the content does not compress.
 pub const CONTENT_BYTES_MAX: usize = BATCH_BYTES_MAX - (64 << 10);
 
-/// Letters of a name. It stands in topic configurations and in labels of metrics.
+/// Longest name, in characters. It appears in topic configurations and in metric labels.
 const NAME_MAX: usize = 64;
 
-/// One change of what is deployed.
+/// One change of the deployed plugins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change<'a> {
     /// The plugin's name.
     pub name: &'a str,
-    /// What is deployed under it from here on; `None`: nothing.
+    /// The content that is deployed from now on; `None` removes the plugin.
     pub content: Option<&'a [u8]>,
-    /// When, by the clock of whoever deployed it.
+    /// When the change was made, in ms, by the clock of the client that deployed it.
     pub timestamp_ms: i64,
 }
 
 /// Checks a plugin's name.
 ///
 /// # Errors
-/// What a name may be.
+/// A text that says which names are allowed.
 pub fn check_name(name: &str) -> std::result::Result<(), String> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(fine) {
@@ -43,7 +43,7 @@ pub fn check_name(name: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// The changes that a batch holds, in order. Records whose key is no name are left out.
+/// Calls `each` with the changes in a batch, in order. Skips records whose key is not a valid name.
 ///
 /// # Errors
 /// The batch cannot be read.
@@ -70,10 +70,10 @@ pub fn each_change(batch: &Batch, mut each: impl FnMut(Change<'_>)) -> Result<()
     Ok(())
 }
 
-/// A batch that makes one change.
+/// Builds a batch that makes one change.
 ///
 /// # Errors
-/// It is larger than a batch can be.
+/// The change is larger than a batch can be.
 pub fn batch_of(change: &Change<'_>) -> Result<Batch> {
     // Machine code and components are compressible, and a link to a device is slow.
     let mut builder = BatchBuilder::new(Compression::Zstd);

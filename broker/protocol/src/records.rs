@@ -1,11 +1,11 @@
-//! The records of a batch (message format v2): read where they lie, checked, and built.
+//! The records of a batch (message format v2): read in place, checked, and built.
 //!
-//! A body is what follows the 61 bytes of the header. Uncompressed, it is the records one after the
-//! other: length, attributes (unused), timestamp delta, offset delta, key, value, headers; all
-//! lengths are varints. Compressed, it is one compressed block of the same.
+//! A body is the bytes behind the 61 bytes of the header. An uncompressed body is the records one
+//! after the other: length, attributes (unused), timestamp delta, offset delta, key, value,
+//! headers; all lengths are varints. A compressed body is one compressed block of the same.
 //!
-//! **Invariant:** what is read borrows from the body, and no length that the body claims is
-//! believed.
+//! **Invariant:** records that are read borrow from the body, and no length that the body claims is
+//! trusted.
 //!
 //! Source: Kafka's "Message format" page, `DefaultRecord`, `DefaultRecordBatch`.
 

@@ -9,9 +9,9 @@
 //! | 3 | header of a snapshot | version (i16, 0), timestamp of the last record in it (i64) |
 //! | 4 | footer of a snapshot | version (i16, 0) |
 //!
-//! `KRaft` has the end offset of a snapshot in the name of its file. Here a tagged field of the
-//! header has it, [`END_OFFSET_TAG`], and one of the footer too: both ends belong together. Kafka's
-//! readers pass over the field.
+//! `KRaft` has the end offset of a snapshot in the name of its file. Here it is a tagged field of
+//! the header, [`END_OFFSET_TAG`], and of the footer too, so that both ends are known to belong
+//! together. Kafka's readers skip the field.
 //!
 //! Source: Kafka's `SnapshotHeaderRecord.json`, `SnapshotFooterRecord.json`, `ControlRecordType`.
 
@@ -29,24 +29,24 @@ const HEADER_TYPE: i16 = 3;
 const FOOTER_TYPE: i16 = 4;
 const VALUE_VERSION: i16 = 0;
 
-/// An end of a snapshot.
+/// The record at either end of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotRecord {
     Header {
-        /// Of the newest record that the snapshot contains, ms; 0 without one.
+        /// Timestamp of the newest record that the snapshot contains, ms; 0 without one.
         last_contained_log_timestamp: i64,
         /// The snapshot contains the log before this offset.
         end_offset: Offset,
     },
     Footer {
-        /// That of the header.
+        /// The same end offset as in the header.
         end_offset: Offset,
     },
 }
 
 impl SnapshotRecord {
-    /// From a control record. `None` for one of another type, which a newer build may put beside
-    /// the header.
+    /// Decodes a control record. Returns `None` for other types, which a newer build may write
+    /// beside the header.
     ///
     /// # Errors
     /// A version that this build does not know, or a snapshot without an end offset.
@@ -90,7 +90,7 @@ impl SnapshotRecord {
         }))
     }
 
-    /// Key and value of the control record.
+    /// Encodes key and value of the control record.
     #[must_use]
     pub fn encode(&self) -> (Vec<u8>, Vec<u8>) {
         let mut key = Vec::new();

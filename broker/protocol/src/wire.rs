@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::kafka::KafkaUuid;
 use crate::limits::TAGGED_FIELDS_MAX;
 
-/// A slice that is read from its front.
+/// Reads a slice from its front.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
@@ -25,7 +25,7 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    /// What has not been read yet.
+    /// Returns the bytes that have not been read yet.
     #[must_use]
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
@@ -41,8 +41,10 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    /// Checks that all bytes were read.
+    ///
     /// # Errors
-    /// [`Error::Trailing`] where something is left.
+    /// [`Error::Trailing`] if bytes are left.
     pub fn finish(&self) -> Result<()> {
         if self.rest.is_empty() {
             Ok(())
@@ -93,7 +95,7 @@ impl<'a> Reader<'a> {
         Ok(KafkaUuid::from_parts(high, low))
     }
 
-    /// Up to five bytes, seven bits each, lowest first.
+    /// Reads up to five bytes, seven bits each, lowest first.
     #[inline]
     pub fn unsigned_varint(&mut self) -> Result<u32> {
         let mut value = 0_u32;
@@ -111,14 +113,14 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Zigzag.
+    /// Reads a zigzag number of up to five bytes.
     #[inline]
     pub fn varint(&mut self) -> Result<i32> {
         let value = self.unsigned_varint()?;
         Ok((value >> 1).cast_signed() ^ (value & 1).cast_signed().wrapping_neg())
     }
 
-    /// Zigzag, up to ten bytes.
+    /// Reads a zigzag number of up to ten bytes.
     #[inline]
     pub fn varlong(&mut self) -> Result<i64> {
         let mut value = 0_u64;
@@ -140,7 +142,7 @@ impl<'a> Reader<'a> {
         core::str::from_utf8(bytes).map_err(|_| Error::NotText { what })
     }
 
-    /// Length of two bytes, -1 for null.
+    /// Reads a string with a length of two bytes, -1 for null.
     pub fn nullable_string(&mut self, what: &'static str) -> Result<Option<&'a str>> {
         match usize::try_from(self.i16(what)?) {
             Ok(length) => Self::text(self.take(length, what)?, what).map(Some),
@@ -152,7 +154,7 @@ impl<'a> Reader<'a> {
         self.nullable_string(what)?.ok_or(Error::Negative { what })
     }
 
-    /// Length of four bytes, -1 for null.
+    /// Reads bytes with a length of four bytes, -1 for null.
     pub fn nullable_bytes(&mut self, what: &'static str) -> Result<Option<&'a [u8]>> {
         match usize::try_from(self.i32(what)?) {
             Ok(length) => self.take(length, what).map(Some),
@@ -164,7 +166,7 @@ impl<'a> Reader<'a> {
         self.nullable_bytes(what)?.ok_or(Error::Negative { what })
     }
 
-    /// Length plus one as an unsigned varint, 0 for null.
+    /// Reads bytes with their length plus one as an unsigned varint, 0 for null.
     pub fn compact_nullable_bytes(&mut self, what: &'static str) -> Result<Option<&'a [u8]>> {
         match self.unsigned_varint()?.checked_sub(1) {
             Some(length) => self.take(length as usize, what).map(Some),
@@ -189,7 +191,7 @@ impl<'a> Reader<'a> {
             .ok_or(Error::Negative { what })
     }
 
-    /// Number of elements, with four bytes; at most `limit`. Null counts as none.
+    /// Reads a four-byte number of elements, at most `limit`. Null counts as none.
     pub fn count(&mut self, what: &'static str, limit: usize) -> Result<usize> {
         let count = usize::try_from(self.i32(what)?).unwrap_or(0);
         if count > limit {
@@ -199,7 +201,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Number of elements, compact; at most `limit`. Null counts as none.
+    /// Reads a compact number of elements, at most `limit`. Null counts as none.
     pub fn compact_count(&mut self, what: &'static str, limit: usize) -> Result<usize> {
         let count = self.unsigned_varint()?.saturating_sub(1) as usize;
         if count > limit {
@@ -209,7 +211,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Hands each tagged field to `each`; unknown ones are for it to pass over.
+    /// Calls `each` with each tagged field; `each` must skip unknown ones.
     pub fn tagged_fields(
         &mut self,
         mut each: impl FnMut(u32, Reader<'a>) -> Result<()>,
@@ -236,13 +238,13 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Passes over a section of tagged fields.
+    /// Skips a section of tagged fields.
     pub fn skip_tagged_fields(&mut self) -> Result<()> {
         self.tagged_fields(|_, _| Ok(()))
     }
 }
 
-/// Appends Kafka's primitive types, beside the fixed numbers that [`BufMut`] has.
+/// Appends Kafka's primitive types; [`BufMut`] has the fixed-size numbers.
 pub trait Write: BufMut {
     fn put_uuid(&mut self, value: KafkaUuid) {
         self.put_slice(&value.to_bytes());
@@ -269,8 +271,10 @@ pub trait Write: BufMut {
         self.put_slice(&[value as u8]);
     }
 
+    /// Appends a string with a two-byte length.
+    ///
     /// # Errors
-    /// [`Error::TooMany`] where the text is longer than its two bytes of length can say.
+    /// [`Error::TooMany`] if the string is longer than two bytes of length can say.
     fn put_string(&mut self, text: &str) -> Result<()> {
         let length = i16::try_from(text.len()).map_err(|_| Error::TooMany {
             what: "bytes of text",
@@ -281,8 +285,10 @@ pub trait Write: BufMut {
         Ok(())
     }
 
+    /// Appends a nullable string with a two-byte length.
+    ///
     /// # Errors
-    /// As [`Write::put_string`].
+    /// As for [`Write::put_string`].
     fn put_nullable_string(&mut self, text: Option<&str>) -> Result<()> {
         if let Some(text) = text {
             return self.put_string(text);
@@ -291,8 +297,10 @@ pub trait Write: BufMut {
         Ok(())
     }
 
+    /// Appends bytes with a four-byte length.
+    ///
     /// # Errors
-    /// [`Error::TooMany`] where the bytes are more than four bytes of length can say.
+    /// [`Error::TooMany`] if there are more bytes than four bytes of length can say.
     fn put_sized_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         let length = i32::try_from(bytes.len()).map_err(|_| Error::TooMany {
             what: "bytes",
@@ -303,7 +311,8 @@ pub trait Write: BufMut {
         Ok(())
     }
 
-    /// The count of a compact array or the length of compact bytes: one more than it is.
+    /// Appends the count of a compact array or the length of compact bytes: one more than the
+    /// value.
     fn put_compact_count(&mut self, count: usize) {
         let count = u32::try_from(count).expect("nothing that is written has 4 G elements");
         self.put_unsigned_varint(count + 1);
@@ -328,7 +337,7 @@ pub trait Write: BufMut {
 
 impl<T: BufMut + ?Sized> Write for T {}
 
-/// Bytes that [`Write::put_varlong`] takes.
+/// Returns the bytes that [`Write::put_varlong`] appends.
 #[must_use]
 pub const fn varlong_bytes(value: i64) -> usize {
     let value = ((value << 1) ^ (value >> 63)).cast_unsigned();
@@ -336,7 +345,7 @@ pub const fn varlong_bytes(value: i64) -> usize {
     bits.div_ceil(7)
 }
 
-/// Bytes that [`Write::put_varint`] takes.
+/// Returns the bytes that [`Write::put_varint`] appends.
 #[must_use]
 pub const fn varint_bytes(value: i32) -> usize {
     varlong_bytes(value as i64)

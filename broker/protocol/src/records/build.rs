@@ -1,4 +1,4 @@
-//! Building batches: from nothing, and again from what a filter kept of one.
+//! Builds batches: new ones, and those that a filter has removed records from.
 
 use bytes::{BufMut, Bytes};
 
@@ -13,7 +13,7 @@ use crate::wire::{Write as _, varint_bytes, varlong_bytes};
 /// A header of a record: key and value.
 pub type RecordHeader<'a> = (&'a str, Option<&'a [u8]>);
 
-/// Who wrote a batch, and the sequence of its first record.
+/// The producer of a batch, and the sequence of the batch's first record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Producer {
     pub id: ProducerId,
@@ -21,7 +21,7 @@ pub struct Producer {
     pub base_sequence: i32,
 }
 
-/// Collects records into one batch, base offset 0 and leader epoch -1, which the log sets.
+/// Collects records into one batch with base offset 0 and leader epoch -1; the log sets both.
 #[derive(Debug)]
 pub struct BatchBuilder {
     codec: Compression,
@@ -78,7 +78,7 @@ impl BatchBuilder {
         self.count == 0
     }
 
-    /// Bytes of the batch, before compression.
+    /// Returns the size of the batch in bytes, before compression.
     #[must_use]
     pub fn bytes(&self) -> usize {
         HEADER_BYTES + self.records.len()
@@ -99,7 +99,7 @@ impl BatchBuilder {
         self.push_raw(timestamp_ms, 0, key, value, headers.len(), &raw);
     }
 
-    /// A record whose headers are as they lie in another one.
+    /// Appends a record whose headers are copied as they are from another one.
     pub fn push_with(
         &mut self,
         timestamp_ms: i64,
@@ -141,10 +141,10 @@ impl BatchBuilder {
         self.count += 1;
     }
 
-    /// The batch.
+    /// Builds the batch.
     ///
     /// # Errors
-    /// Without a record, or above 2 GiB.
+    /// No record was pushed, or the batch is above 2 GiB.
     pub fn build(self) -> Result<Batch> {
         let base_timestamp = self.base_timestamp.ok_or(Error::Invalid {
             what: "an empty batch",
@@ -176,7 +176,7 @@ impl BatchBuilder {
     }
 }
 
-/// A record that stays in a batch: as it was, or with what replaced it.
+/// A record that stays in a batch: unchanged, or with a replaced value.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept<'a> {
     pub timestamp_delta: i64,
@@ -185,14 +185,15 @@ pub struct Kept<'a> {
     pub headers: Headers<'a>,
 }
 
-/// The batch of `header` with only `kept` in it: same codec, timestamps, producer and epoch;
-/// offsets without a gap. `None` where nothing is kept.
+/// Rebuilds the batch of `header` with only the records `kept`: same codec, timestamps, producer
+/// and epoch; offsets without a gap. Returns `None` if no record is kept.
 ///
-/// The sequence of the *last* record stays what it was, so that what a restart reads from the log
-/// continues where the producer does; the base sequence moves up by as many as are gone.
+/// The sequence of the *last* record stays the same, so that a restart reads from the log the
+/// sequence at which the producer continues. The base sequence moves up by the number of removed
+/// records.
 ///
 /// # Errors
-/// What building gives.
+/// Those of building a batch.
 pub fn rebuild<'a>(
     header: &BatchHeader,
     kept: impl IntoIterator<Item = Kept<'a>>,
@@ -231,10 +232,10 @@ pub const fn sequence_plus(sequence: i32, count: i32) -> i32 {
     }) as i32
 }
 
-/// What the header of a batch with this body says of its length.
+/// Returns the value of the batch-length field for a batch with this body.
 ///
 /// # Errors
-/// Above 2 GiB.
+/// The batch is above 2 GiB.
 pub(super) fn batch_length(body: &[u8]) -> Result<i32> {
     let length = HEADER_BYTES - LOG_OVERHEAD_BYTES + body.len();
     i32::try_from(length).map_err(|_| Error::TooMany {
@@ -243,7 +244,8 @@ pub(super) fn batch_length(body: &[u8]) -> Result<i32> {
     })
 }
 
-/// The front of a record, up to its key, of which so many bytes follow.
+/// Appends the front of a record, up to its key, with the length that counts the bytes from the key
+/// on.
 pub(super) fn put_front(
     out: &mut Vec<u8>,
     attributes: i8,
@@ -259,7 +261,7 @@ pub(super) fn put_front(
     out.put_varint(offset_delta);
 }
 
-/// Of a varint.
+/// Largest size of a varint.
 const LENGTH_BYTES_MAX: usize = 5;
 
 fn length(count: usize) -> i32 {
@@ -402,7 +404,8 @@ mod tests {
         }
     }
 
-    /// The fuzzer: its 8 MiB blocks were allocated for a body of ten bytes.
+    /// Found by fuzzing: legacy frames have blocks of 8 MiB, which were allocated for a body of ten
+    /// bytes.
     #[test]
     fn legacy_lz4_frames_are_refused() {
         let block = lz4_flex::block::compress(&batch(Compression::None).body);

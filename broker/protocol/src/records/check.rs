@@ -1,6 +1,6 @@
-//! Passing over the records of a body as it is opened, without keeping any of it.
+//! Walks the records of a body while it is decompressed, without keeping any of it.
 //!
-//! Most records lie whole within a piece, and are passed over in it; one that does not, because
+//! Most records lie within one piece and are walked there. A record that spans pieces, because
 //! pieces end anywhere or because it is larger than any, is read field by field.
 
 use core::ops::ControlFlow;
@@ -10,7 +10,7 @@ use crate::batch::BatchHeader;
 use crate::error::{Error, Result};
 use crate::limits::RECORD_HEADERS_MAX;
 
-/// What a record says of itself, in front of its bytes.
+/// The fields of a record in front of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordFacts {
     pub timestamp_delta: i64,
@@ -18,15 +18,15 @@ pub struct RecordFacts {
     pub has_key: bool,
 }
 
-/// Why records cannot be read.
+/// Reason why records cannot be read.
 #[derive(Debug)]
 pub enum Unreadable {
     /// The body cannot be decompressed.
     Body(Error),
-    /// More comes out of the body than `bytes_max`, or than a codec may need at once.
+    /// The body decompresses to more than `bytes_max`, or to more than a codec may need at once.
     TooLarge { bytes_max: usize },
-    /// The record of that index in the batch is not well-formed; the batch's number of records,
-    /// where something is left over behind all of them.
+    /// The record with that index in the batch is malformed. If bytes are left over behind all
+    /// records, the index is the batch's number of records.
     Record { index: i32, error: Error },
 }
 
@@ -63,11 +63,11 @@ impl Unreadable {
     }
 }
 
-/// Shows `visit` each record of a body until it breaks.
+/// Calls `visit` with each record of a body until it breaks.
 ///
 /// # Errors
-/// The first thing that is not well-formed: the body, a record, or their number. Of records that
-/// `visit` did not ask for nothing is known.
+/// The first malformed part: the body, a record, or the number of records. Records after a break of
+/// `visit` are not checked.
 pub fn each_record(
     header: &BatchHeader,
     body: &[u8],
@@ -97,11 +97,11 @@ pub fn each_record(
         .map_err(|wrong| wrong.of(header.record_count()))
 }
 
-/// Checks a body against its header: as many records as it says, offset deltas from 0 upwards
-/// without a gap, all lengths to the byte. Shows `visit` each record.
+/// Checks a body against its header: the number of records, offset deltas from 0 upwards without a
+/// gap, all lengths exact to the byte. Calls `visit` with each record.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// The first malformed part.
 pub fn check_records(
     header: &BatchHeader,
     body: &[u8],
@@ -134,7 +134,7 @@ pub fn check_records(
     Ok(())
 }
 
-/// What stops a [`Cursor`].
+/// Reason why a [`Cursor`] stopped.
 enum Wrong {
     Body(Error),
     Record(Error),
@@ -155,24 +155,25 @@ impl From<Error> for Wrong {
     }
 }
 
-/// A place in the opened body.
+/// A position in the decompressed body.
 struct Cursor<'a> {
     pieces: Pieces<'a>,
-    /// In the present piece.
+    /// Position within the current piece.
     at: usize,
-    /// Bytes of the pieces before it.
+    /// Bytes of the pieces before the current one.
     passed: u64,
 }
 
 impl Cursor<'_> {
-    /// The record here, if all of it lies in the present piece and is well-formed.
+    /// Returns the record at this position, if all of it lies in the current piece and is
+    /// well-formed.
     #[inline]
     fn whole_record(&mut self) -> Option<RecordFacts> {
         let piece = self.pieces.piece();
         let mut at = self.at;
         let length = usize::try_from(varint(piece, &mut at)?).ok()?;
         let end = at.checked_add(length)?;
-        // All that follows reads within the record, so that a record cannot borrow from the next.
+        // All reads below stay within the record, so that a record cannot borrow from the next.
         let record = piece.get(..end)?;
         at += 1;
         let timestamp_delta = varlong(record, &mut at)?;
@@ -200,7 +201,7 @@ impl Cursor<'_> {
         })
     }
 
-    /// The record here, wherever its bytes lie.
+    /// Reads the record at this position, even if it spans pieces.
     #[cold]
     fn record(&mut self) -> Result<RecordFacts, Wrong> {
         let length = self.varint(u64::MAX)?;
@@ -238,7 +239,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// Nothing is left over, and the codec's own end is right.
+    /// Checks that nothing is left over and that the codec's own end is right.
     fn finish(&mut self) -> Result<(), Wrong> {
         let mut bytes = self.pieces.piece().len() - self.at;
         if bytes == 0 && self.refill()? {
@@ -260,7 +261,7 @@ impl Cursor<'_> {
         self.pieces.advance().map_err(Wrong::Body)
     }
 
-    /// A byte of what ends at `end`.
+    /// Reads one byte of a field that ends at `end`.
     fn byte(&mut self, end: u64) -> Result<u8, Wrong> {
         const WHAT: &str = "a number";
         if self.position() >= end {
@@ -296,7 +297,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// Passes over bytes with their length in front. False where they are null.
+    /// Skips length-prefixed bytes. Returns false if they are null.
     fn skip_nullable(&mut self, end: u64, what: &'static str) -> Result<bool, Wrong> {
         match self.varint(end)? {
             -1 => Ok(false),
@@ -333,7 +334,7 @@ impl Cursor<'_> {
     }
 }
 
-/// Passes over bytes with their length in front; whether they are not null.
+/// Skips length-prefixed bytes. Returns whether they are present, not null.
 #[inline]
 fn skip_nullable(bytes: &[u8], at: &mut usize) -> Option<bool> {
     let length = varint(bytes, at)?;
@@ -411,7 +412,7 @@ mod tests {
             (self.next() >> 8) % bound
         }
 
-        /// Of any length up to some pieces, mostly short, half of it compressible.
+        /// Returns bytes of any length up to some pieces; mostly short, half of them compressible.
         fn bytes(&mut self) -> Vec<u8> {
             let bits = self.below(19);
             let length = self.below(1 << bits) as usize;
@@ -434,16 +435,17 @@ mod tests {
         builder
     }
 
-    /// The header for a body of these bytes by the codec.
+    /// Returns the header of a body of these bytes, in this codec.
     fn coded(header: &BatchHeader, codec: Compression) -> BatchHeader {
         let mut bytes = *header.as_bytes();
         bytes[22] = codec as u8;
         BatchHeader::read(&bytes).unwrap()
     }
 
-    /// Whatever the check takes, the readers read, and say the same of; whatever it refuses, they
-    /// refuse, or its offset deltas have a gap. With any codec, wherever its pieces end, and with
-    /// an opener that has seen other bodies, broken ones among them.
+    /// The readers read all that the check accepts, with the same facts. They refuse all that the
+    /// check refuses, except bodies whose offset deltas have a gap. Holds for every codec, wherever
+    /// its pieces end, and for an opener that has been used for other bodies, broken ones among
+    /// them.
     #[test]
     fn what_is_taken_can_be_read() {
         let mut random = Random(0x9e37_79b9_7f4a_7c15);

@@ -1,10 +1,10 @@
-//! Which codec a batch's body is in.
+//! Names the codec of a batch's body.
 
 use crate::batch::BatchHeader;
 use crate::error::{Error, Result};
 pub use crate::kafka::compression::Compression;
 
-/// The codec that a header names.
+/// Returns the codec that a header names.
 ///
 /// # Errors
 /// [`Error::Unknown`] for the unassigned numbers.

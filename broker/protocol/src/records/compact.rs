@@ -1,8 +1,8 @@
-//! What compaction leaves of a batch: the same offsets, sequences and producer, with fewer records,
-//! or none.
+//! Builds the compacted form of a batch: the same offsets, sequences and producer, with fewer
+//! records or none.
 //!
-//! Unlike [`rebuild`](super::rebuild) for filters, nothing moves up: base offset and last offset
-//! delta stay, so that what a restart reads of the producer's sequence is what it wrote.
+//! Unlike in [`rebuild`](super::rebuild) for filters, offsets do not close up: base offset and last
+//! offset delta stay, so that a restart reads the producer's sequence as it was written.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use super::read::RecordView;
 use crate::batch::{Batch, BatchHeader};
 use crate::error::Result;
 
-/// Builds what is left of one batch, by the same codec.
+/// Builds the compacted form of one batch, in the same codec.
 #[derive(Debug)]
 pub struct Compacted<'a> {
     header: &'a BatchHeader,
@@ -25,8 +25,9 @@ pub struct Compacted<'a> {
 }
 
 impl<'a> Compacted<'a> {
-    /// KIP-534: with a delete horizon, which is when removals and markers in it may go, the base
-    /// timestamp is that. A horizon that the batch has stays.
+    /// Starts the compacted batch. KIP-534: with a delete horizon, the time after which tombstones
+    /// and markers of this batch may be removed, the base timestamp is that time. A horizon that
+    /// the batch already has stays.
     #[must_use]
     pub fn new(header: &'a BatchHeader, delete_horizon_ms: Option<i64>) -> Self {
         let base_timestamp = match delete_horizon_ms {
@@ -48,7 +49,7 @@ impl<'a> Compacted<'a> {
         self.count == 0
     }
 
-    /// A record of the batch, as it is.
+    /// Appends a record of the batch unchanged.
     pub fn keep(&mut self, record: &RecordView<'_>) {
         let timestamp = self
             .header
@@ -68,12 +69,12 @@ impl<'a> Compacted<'a> {
         self.count += 1;
     }
 
-    /// The batch.
+    /// Builds the batch.
     ///
     /// # Errors
     /// A codec that does not exist.
     pub fn build(self) -> Result<Batch> {
-        // Without records there is no body at all, so no codec either, and nothing to wait for.
+        // A batch without records has no body, hence no codec and no delete horizon.
         let is_empty = self.is_empty();
         let body = if is_empty {
             Vec::new()

@@ -1,4 +1,4 @@
-//! Whole bodies of batches, in and out of their codec.
+//! Compresses and decompresses whole bodies of batches.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use super::open::Opener;
 use crate::batch::BatchHeader;
 use crate::error::{Error, Result};
 
-/// The records of a batch, decompressed where they are compressed.
+/// Returns the records of a batch, decompressed if they are compressed.
 ///
 /// # Errors
 /// More than `bytes_max`, a codec that does not exist, or bytes that are not the codec's.
@@ -28,10 +28,10 @@ pub fn decompress<'a>(
     Ok(Cow::Owned(records))
 }
 
-/// `records` by the codec, at its usual level.
+/// Compresses `records` with the codec, at its default level.
 ///
 /// # Errors
-/// What the codec refuses; none does in practice.
+/// Those of the codec; none occurs in practice.
 pub fn compress(codec: Compression, records: Vec<u8>) -> Result<Vec<u8>> {
     match codec {
         Compression::None => Ok(records),

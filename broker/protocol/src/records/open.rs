@@ -1,7 +1,8 @@
-//! Opening bodies: decompressed piece by piece, with bounded memory whatever the body says.
+//! Decompresses bodies piece by piece, with bounded memory whatever the body claims.
 //!
-//! All codecs are here once: checking a produced batch, looking records up, compacting, filtering
-//! and mirroring read bodies through [`Opener`] and thereby agree on what can be read.
+//! All codecs are implemented here once: checking a produced batch, looking records up, compacting,
+//! filtering and mirroring read bodies through [`Opener`] and so agree on which bodies are
+//! readable.
 //!
 //! **Invariant:** an opener holds at most [`OPENER_BYTES_MAX`], and keeps at most
 //! [`OPENER_BYTES_KEPT`] between two bodies.
@@ -21,7 +22,8 @@ use crate::batch::BatchHeader;
 use crate::error::{Error, Result};
 use crate::limits::{DECOMPRESSED_BYTES_MAX, OPENED_RATIO_MAX, OPENER_BYTES_KEPT};
 
-/// Bytes that a body of `body_bytes` may open to where each is looked at and none is kept.
+/// Returns the bytes that a body of `body_bytes` may decompress to if it is only walked and not
+/// held.
 #[must_use]
 pub const fn opened_bytes_max(body_bytes: usize) -> usize {
     let by_ratio = body_bytes.saturating_mul(OPENED_RATIO_MAX);
@@ -32,7 +34,7 @@ pub const fn opened_bytes_max(body_bytes: usize) -> usize {
     }
 }
 
-/// What a body is opened with: the codecs' states and one buffer, kept for the next body.
+/// State for decompressing bodies: the codecs' states and one buffer, reused for the next body.
 #[derive(Debug, Default)]
 pub struct Opener {
     piece: Vec<u8>,
@@ -48,7 +50,7 @@ impl Opener {
         Self::default()
     }
 
-    /// Begins a body, of which at most `bytes_max` may come out.
+    /// Begins a body that may decompress to at most `bytes_max`.
     ///
     /// # Errors
     /// A codec that does not exist.
@@ -99,7 +101,7 @@ impl Opener {
         })
     }
 
-    /// Lets go of what an unusual body needed.
+    /// Frees the memory that an unusually large body needed.
     pub fn trim(&mut self) {
         let Self {
             piece, lz4, zstd, ..
@@ -117,18 +119,18 @@ impl Opener {
     }
 }
 
-/// One opened body, as pieces: each is there until the next is asked for.
+/// One body as decompressed pieces; each is valid until the next is asked for.
 #[derive(Debug)]
 pub(super) struct Pieces<'a> {
-    /// The only piece, of a body that is not compressed.
+    /// The only piece of a body that is not compressed.
     plain: &'a [u8],
     input: &'a [u8],
     piece: &'a mut Vec<u8>,
     codec: Codec<'a>,
-    /// The present piece, within `piece`.
+    /// Bounds of the current piece within `piece`.
     start: usize,
     end: usize,
-    /// Bytes that may still come out, of so many.
+    /// Bytes that may still come out, and the limit they are counted from.
     left: usize,
     bytes_max: usize,
 }
@@ -152,10 +154,10 @@ impl Pieces<'_> {
         }
     }
 
-    /// Puts the next piece, which is not empty, in the place of the present one. False at the end.
+    /// Replaces the current piece with the next, which is not empty. Returns false at the end.
     ///
     /// # Errors
-    /// [`Error::TooMany`] where more comes out than may; bytes that are not the codec's, or that
+    /// [`Error::TooMany`] if more comes out than allowed; bytes that are not the codec's, or that
     /// end too early.
     pub(super) fn advance(&mut self) -> Result<bool> {
         loop {
@@ -183,7 +185,8 @@ impl Pieces<'_> {
     }
 }
 
-/// The first `bytes` of a buffer that only grows: what is there already is not cleared again.
+/// Returns the first `bytes` of a buffer that only grows, so that its existing bytes are not
+/// cleared again.
 fn room(buffer: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
     if buffer.len() < bytes {
         buffer.resize(bytes, 0);
@@ -202,7 +205,7 @@ const fn wrong(what: &'static str) -> Error {
     Error::Invalid { what }
 }
 
-/// Takes `count` bytes off the front.
+/// Takes `count` bytes off the front of `input`.
 fn take<'a>(input: &mut &'a [u8], count: usize, what: &'static str) -> Result<&'a [u8]> {
     let (front, rest) = input
         .split_at_checked(count)

@@ -1,4 +1,4 @@
-//! Reading records, and checking that they are what the header says.
+//! Reads records and checks them against the batch's header.
 
 use core::ops::Range;
 
@@ -16,14 +16,14 @@ pub struct RecordView<'a> {
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub headers: Headers<'a>,
-    /// Where the record lies in the body, its length in front included.
+    /// Range of the record in the body, its length field included.
     pub whole: Range<usize>,
-    /// From the key's length on.
+    /// The record's bytes from the key's length on.
     rest: &'a [u8],
 }
 
 impl<'a> RecordView<'a> {
-    /// The record's bytes behind its offset delta: key, value and headers as they lie there.
+    /// Returns the record's bytes behind its offset delta: key, value and headers, as encoded.
     #[must_use]
     pub const fn after_offset_delta(&self) -> &'a [u8] {
         self.rest
@@ -38,10 +38,10 @@ pub struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    /// Headers from the bytes of their entries, as [`Headers::raw`] gives them.
+    /// Returns headers from the bytes of their entries, as [`Headers::raw`] gives them.
     ///
     /// # Errors
-    /// Where the entries are not `count` well-formed ones, to the byte.
+    /// The bytes are not exactly `count` well-formed entries.
     pub fn from_raw(count: usize, entries: &'a [u8]) -> Result<Self> {
         let mut reader = Reader::new(entries);
         for _ in 0..count {
@@ -56,14 +56,14 @@ impl<'a> Headers<'a> {
         self.count
     }
 
-    /// The entries as they lie in the record, without the count in front: for each, length and
-    /// bytes of the key, length (-1 for null) and bytes of the value; lengths are zigzag varints.
+    /// Returns the encoded entries without the count in front: for each, length and bytes of the
+    /// key, length (-1 for null) and bytes of the value; lengths are zigzag varints.
     #[must_use]
     pub const fn raw(&self) -> &'a [u8] {
         self.entries
     }
 
-    /// Appends the whole section as it lies in the record: the count, then the entries.
+    /// Appends the whole section as encoded: the count, then the entries.
     pub fn write_section(&self, bytes: &mut Vec<u8>) {
         let mut count = (self.count as u32) << 1;
         while count >= 0x80 {
@@ -74,7 +74,7 @@ impl<'a> Headers<'a> {
         bytes.extend_from_slice(self.entries);
     }
 
-    /// Key and value of each header.
+    /// Returns an iterator over the key and value of each header.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
         let mut reader = Reader::new(self.entries);
         (0..self.count).map_while(move |_| {
@@ -85,19 +85,19 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// The records of one uncompressed body, in order. Ends after the first error.
+/// Iterator over the records of one uncompressed body, in order. Ends after the first error.
 ///
-/// The last thing that it checks, in place of a further record, is that nothing is left over.
+/// After the last record it checks that no bytes are left over.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     reader: Reader<'a>,
     body_bytes: usize,
-    /// How many the header says there are still; `None` when done.
+    /// Records still to come, by the header's count; `None` when done.
     left: Option<u32>,
 }
 
 impl<'a> Records<'a> {
-    /// `body` is uncompressed: see [`super::decompress`].
+    /// Starts at the first record of `body`, which must be uncompressed: see [`super::decompress`].
     #[must_use]
     pub fn new(header: &BatchHeader, body: &'a [u8]) -> Self {
         let left = u32::try_from(header.record_count()).unwrap_or(0);
@@ -173,7 +173,7 @@ fn skip_header(reader: &mut Reader<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Headers are the last part of a record, to its last byte.
+/// Reads the headers, the last part of a record, up to the record's last byte.
 fn read_headers<'a>(reader: &mut Reader<'a>) -> Result<Headers<'a>> {
     let count = reader.varint()?;
     let count = usize::try_from(count).map_err(|_| Error::Negative { what: "headers" })?;

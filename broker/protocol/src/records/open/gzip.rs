@@ -1,4 +1,4 @@
-//! Gzip: members one behind the other, which are one stream.
+//! Gzip: one or more members that together are one stream.
 
 use std::ops::Range;
 
@@ -87,7 +87,7 @@ impl Gzip {
     }
 }
 
-/// RFC 1952, 2.3: ten bytes, and what the flags say follows.
+/// RFC 1952, 2.3: ten bytes, then the optional fields that the flags announce.
 fn skip_header(input: &mut &[u8]) -> Result<()> {
     let [magic_0, magic_1, method, flags, ..] = take_array::<10>(input, WHAT)?;
     if [magic_0, magic_1] != MAGIC || method != DEFLATE || flags & RESERVED != 0 {

@@ -1,8 +1,8 @@
-//! The LZ4 frame format, whole: clients differ in block sizes, linked blocks and checksums.
+//! The whole LZ4 frame format: clients differ in block sizes, linked blocks and checksums.
 //!
-//! The format of before (another magic, blocks of 8 MiB, no checksum over its header) is refused,
-//! as Kafka does. So is what follows behind the frame's end, which Kafka passes over and other
-//! clients do not agree on.
+//! The legacy format (another magic, blocks of 8 MiB, no checksum over its header) is refused, as
+//! in Kafka. Bytes behind the frame's end are refused too; Kafka skips them, and other clients do
+//! not agree on them.
 
 use std::ops::Range;
 
@@ -28,14 +28,14 @@ const HAS_CONTENT_CHECKSUM: u8 = 1 << 2;
 const RESERVED_FLAG: u8 = 1 << 1;
 const HAS_DICTIONARY: u8 = 1;
 
-/// Of a block's length: the block is not compressed.
+/// Flag in a block's length: the block is not compressed.
 const IS_STORED: u32 = 1 << 31;
 
 #[derive(Debug, Default)]
 pub(super) struct Lz4 {
     frame: Option<Frame>,
     is_over: bool,
-    /// The last bytes that came out, for linked blocks.
+    /// The last decompressed bytes, for linked blocks.
     history: Vec<u8>,
 }
 
@@ -123,7 +123,7 @@ impl Lz4 {
     }
 }
 
-/// Keeps the newest `HISTORY_BYTES`.
+/// Keeps the newest `HISTORY_BYTES` of the decompressed bytes.
 fn remember(history: &mut Vec<u8>, out: &[u8]) {
     let newest = out.get(out.len().saturating_sub(HISTORY_BYTES)..);
     let newest = newest.unwrap_or_default();

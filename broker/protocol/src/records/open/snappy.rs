@@ -1,4 +1,4 @@
-//! Snappy: xerial's blocks with their lengths in front, or one raw block.
+//! Snappy: xerial's length-prefixed blocks, or one raw block.
 
 use std::ops::Range;
 
@@ -61,7 +61,8 @@ impl Snappy {
         self.block(block, piece, bytes_max).map(Some)
     }
 
-    /// A block is a whole: the length that it claims is bounded before there is room for it.
+    /// Decompresses one whole block. The length that it claims is bounded before memory is
+    /// allocated for it.
     fn block(
         &mut self,
         block: &[u8],

@@ -1,4 +1,4 @@
-//! What clients send, each codec's oddities and broken forms.
+//! Tests with bodies as clients send them: each codec's oddities and broken forms.
 
 use std::io::Write as _;
 
@@ -17,7 +17,8 @@ const CODECS: [Compression; 4] = [
 
 const BYTES_MAX: usize = DECOMPRESSED_BYTES_MAX;
 
-/// Forty records of 5,000 bytes: more than a piece, and than a block of most.
+/// Builds forty records of 5,000 bytes: more than one piece, and more than one block of most
+/// codecs.
 fn batch(codec: Compression) -> Batch {
     let mut builder = BatchBuilder::new(codec);
     for n in 0..40_u8 {
@@ -27,7 +28,7 @@ fn batch(codec: Compression) -> Batch {
     builder.build().unwrap()
 }
 
-/// The check and the readers take `body`, and see the same records.
+/// Checks that the check and the readers accept `body` and see the same records.
 fn taken(codec: Compression, body: &[u8], what: &str) {
     let header = batch(codec).header;
     let plain = batch(Compression::None).body;
@@ -140,7 +141,7 @@ fn zstd_comes_in_several_frames_and_with_wide_windows() {
             context.set_parameter(parameter).unwrap();
         }
         if !has_size {
-            // As a stream does, whose size is not known when it begins.
+            // A streaming encoder does not know the size when it begins.
             let mut out = Vec::with_capacity(2 * bytes.len() + 1000);
             let mut to = zstd_safe::OutBuffer::around(&mut out);
             for half in bytes.chunks(bytes.len() / 2 + 1) {
@@ -174,7 +175,7 @@ fn zstd_comes_in_several_frames_and_with_wide_windows() {
             );
         }
     }
-    // A frame to be skipped, as some libraries put in front.
+    // A skippable frame, which some libraries put in front.
     let skipped = [
         &[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3][..],
         &frame(&plain, 17, true),
@@ -204,7 +205,7 @@ fn lz4_blocks_are_linked_checked_and_of_all_sizes() {
                     .block_checksums(checksum)
                     .content_size(checksum.then_some(plain.len() as u64));
                 let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
-                // In odd parts: an encoder makes a block of each that it is flushed after.
+                // Parts of an odd size: the encoder ends a block with each flush.
                 for part in plain.chunks(33_333) {
                     encoder.write_all(part).unwrap();
                     encoder.flush().unwrap();
@@ -224,7 +225,7 @@ fn lz4_blocks_are_linked_checked_and_of_all_sizes() {
     }
 }
 
-/// A body that ends early is never taken, wherever it ends: also where a block does.
+/// A body that is cut short is never accepted, not even if the cut is at the end of a block.
 #[test]
 fn what_is_cut_short_is_refused() {
     let plain = batch(Compression::None).body;
@@ -239,7 +240,7 @@ fn what_is_cut_short_is_refused() {
                 assert!(checked.is_err(), "{codec:?} cut to {length}");
                 match decompress(&whole.header, cut, BYTES_MAX) {
                     Err(_) => {}
-                    // Snappy has no end: what is missing are records.
+                    // Snappy has no end mark: the missing records show the cut.
                     Ok(read) => assert!(
                         codec == Compression::Snappy && read.len() < plain.len(),
                         "{codec:?} cut to {length}"
@@ -248,7 +249,7 @@ fn what_is_cut_short_is_refused() {
             }
         }
     }
-    // An lz4 frame without its end mark is whole blocks.
+    // An lz4 frame without its end mark consists of whole blocks.
     let whole = batch(Compression::Lz4).body;
     refused(Compression::Lz4, &whole[..whole.len() - 4], "no end mark");
 }
@@ -264,7 +265,7 @@ fn an_opener_keeps_little_of_an_unusual_body() {
         check_records(&large.header, &large.body, &mut opener, 1 << 30, |_| ()).unwrap();
         opener.trim();
         assert!(opener.piece.capacity() <= OPENER_BYTES_KEPT, "{codec:?}");
-        // Right after it, one as they are.
+        // An ordinary body right after it is read.
         let usual = batch(codec);
         check_records(&usual.header, &usual.body, &mut opener, BYTES_MAX, |_| ()).unwrap();
     }

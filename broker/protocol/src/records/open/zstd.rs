@@ -1,4 +1,4 @@
-//! Zstandard: frames one behind the other.
+//! Zstandard: one or more frames in sequence.
 
 use std::ops::Range;
 
@@ -66,7 +66,7 @@ impl Zstd {
         let (read, written) = (from.pos(), to.pos());
         match step {
             Ok(hint) => self.is_within_frame = hint != 0,
-            // A frame with a wider window is decompressed at once, without one.
+            // A frame with a wider window is decompressed at once, without a window.
             Err(_) if is_first && wants_wide_window(input) => {
                 return self.whole(input, piece, bytes_max).map(Some);
             }
@@ -79,7 +79,7 @@ impl Zstd {
         Ok(Some(0..written))
     }
 
-    /// All frames at once, into a buffer which is their window as well.
+    /// Decompresses all frames at once, into a buffer that serves as their window.
     fn whole(
         &mut self,
         input: &mut &[u8],
@@ -100,13 +100,13 @@ impl Zstd {
     }
 }
 
-/// RFC 8878, 3.1.1.1: the window's size, in a frame that has its own byte for it.
+/// RFC 8878, 3.1.1.1: reads the window size of a frame that has its own byte for it.
 fn wants_wide_window(body: &[u8]) -> bool {
     const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
     const SINGLE_SEGMENT: u8 = 1 << 5;
     let Some([descriptor, window, ..]) = body.strip_prefix(&MAGIC) else {
         return false;
     };
-    // A frame of one segment is its own window: as large as its content.
+    // A frame of a single segment is its own window: as large as its content.
     descriptor & SINGLE_SEGMENT != 0 || u32::from(window >> 3) + 10 >= ZSTD_WINDOW_LOG_MAX
 }
