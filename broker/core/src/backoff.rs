@@ -1,8 +1,8 @@
-//! Waiting longer after each failure, with jitter, as Kafka's clients do (KIP-580).
+//! Backoff that grows with each failure, with jitter, as in Kafka's clients (KIP-580).
 //!
 //! Pure: the random number comes in as an argument.
 
-/// Grows by a factor of two from `initial_ms` to `max_ms`.
+/// A delay that doubles with each failure, from `initial_ms` to `max_ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     initial_ms: u64,
@@ -20,14 +20,14 @@ impl Backoff {
         }
     }
 
-    /// Failures since the last success.
+    /// Returns the number of failures since the last success.
     #[must_use]
     pub const fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Counts a failure; gives the milliseconds to wait, within a fifth either way of the step (so
-    /// that a thousand devices that lost the same upstream do not come back as one).
+    /// Counts a failure. Returns the milliseconds to wait: the step give or take a fifth, so that a
+    /// thousand devices that lost the same upstream do not all reconnect at once.
     pub fn fail(&mut self, random: u64) -> u64 {
         let doubled = self.initial_ms.saturating_mul(1 << self.failures.min(32));
         let step = doubled.min(self.max_ms).max(1);
@@ -36,7 +36,7 @@ impl Backoff {
         step - spread + random % (2 * spread + 1)
     }
 
-    /// The next failure waits the shortest time again.
+    /// Resets the backoff: the next failure waits `initial_ms` again.
     pub const fn succeed(&mut self) {
         self.failures = 0;
     }

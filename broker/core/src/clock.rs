@@ -1,39 +1,39 @@
-//! The append clock: what retention and compaction take for the age of records.
+//! The append clock, from which retention and compaction take the age of records.
 //!
-//! It runs with the kernel's clock of the boot, which counts from the start of the machine, goes
-//! on while it sleeps, and is moved by nobody. The wall clock has no part in it but for its first
-//! reading in a new data directory, so that its times can be read: a device that boots in 1970, a
-//! wall clock that jumps by years in either direction and producers with absurd timestamps delete
-//! nothing.
+//! It advances with the kernel's boot clock, which counts from the start of the machine, continues
+//! during sleep, and cannot be set. The wall clock is used only for the first reading in a new data
+//! directory, to make the times readable. So a device that boots in 1970, a wall clock that jumps
+//! by years in either direction, and producers with absurd timestamps delete nothing.
 //!
-//! Within a boot the two differ by a constant, which is kept on disk: a process that is started
-//! again knows exactly how long it was away. How long the machine was off is not to be known, so
-//! it counts as no time at all: records may live longer than `retention.ms`, never shorter.
+//! Within a boot the two clocks differ by a constant, which is saved on disk: a restarted process
+//! knows exactly how long it was down. How long the machine was off cannot be known and counts as
+//! zero: records may live longer than `retention.ms`, never shorter.
 //!
-//! **Invariant:** it is never behind the newest commit of the log, and never goes back.
+//! **Invariant:** the append clock is never behind the newest commit of the log and never goes
+//! back.
 
 use alloc::string::String;
 
-/// The machine since it was started.
+/// The current boot of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
-    /// Another one at each start of the machine; `None` where the system does not say.
+    /// Identifies the boot; `None` if the system does not say.
     pub id: Option<String>,
-    /// Milliseconds since then.
+    /// Milliseconds since the boot.
     pub up_ms: i64,
 }
 
-/// What an earlier process left on disk.
+/// The clock as an earlier process saved it on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SavedClock {
     pub boot_id: Option<String>,
-    /// The append clock less the clock of that boot.
+    /// The append clock minus the boot clock, ms.
     pub offset_ms: i64,
-    /// Where the append clock stood.
+    /// The append clock's time at the save.
     pub append_ms: i64,
 }
 
-/// See the module.
+/// The append clock; see the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendClock {
     boot_id: Option<String>,
@@ -41,8 +41,8 @@ pub struct AppendClock {
 }
 
 impl AppendClock {
-    /// The clock of a process that starts. `newest_append_ms` is that of the newest commit, and
-    /// `wall_ms` counts only where there is nothing to go on from.
+    /// Returns the clock of a starting process. `newest_append_ms` is that of the newest commit;
+    /// `wall_ms` is used only if there is neither a commit nor a saved clock.
     #[must_use]
     pub fn start(
         boot: Boot,
@@ -60,13 +60,13 @@ impl AppendClock {
         }
     }
 
-    /// The time, so many milliseconds after the start of the machine.
+    /// Returns the append clock's time at `up_ms` milliseconds after the boot.
     #[must_use]
     pub const fn at(&self, up_ms: i64) -> i64 {
         self.offset_ms.saturating_add(up_ms)
     }
 
-    /// What the next process needs.
+    /// Returns what the next process needs to continue the clock.
     #[must_use]
     pub fn save(&self, up_ms: i64) -> SavedClock {
         SavedClock {
@@ -124,16 +124,16 @@ mod tests {
             assert_eq!(clock.at(up_ms), expected, "{id} {up_ms} {newest:?}");
         };
         check("a", 61_000, Some(NOW_MS), NOW_MS + 60_000);
-        // Killed long after it was saved.
+        // The process was killed long after the save.
         check("a", 61_000, Some(NOW_MS + 50_000), NOW_MS + 60_000);
-        // Never behind the newest commit, whatever was saved.
+        // The clock is never behind the newest commit, whatever was saved.
         check("a", 61_000, Some(NOW_MS + 90_000), NOW_MS + 90_000);
-        // Another boot: nothing passed since what is known last.
+        // Another boot: the clock continues from the last known time.
         check("b", 61_000, Some(NOW_MS), NOW_MS + 1_000);
         check("b", 5, Some(NOW_MS + 90_000), NOW_MS + 90_000);
-        // A system that does not tell its boots apart.
+        // A system that does not identify its boots.
         check("", 61_000, None, NOW_MS + 1_000);
-        // The boot's clock went back: that is another boot with the same name.
+        // The boot clock went back, so this is another boot with the same id.
         check("a", 5, Some(NOW_MS + 40_000), NOW_MS + 40_000);
     }
 

@@ -1,16 +1,16 @@
-//! The disk cap: what goes first when all partitions together take more than they may, or than the
-//! volume has room for, as others fill it too.
+//! The disk cap: selects the records to delete when all partitions together exceed the cap, or the
+//! room that the volume has left, which others use too.
 //!
-//! It stands above the topics' own retention, and takes slices in this order, the oldest of the
-//! append clock first:
+//! It overrides the topics' own retention, and deletes slices in this order, within each class the
+//! oldest by the append clock first:
 //!
 //! 1. topics with `sedge.retention.priority=low`;
-//! 2. what every link that copies the topic has upstream, so that nothing is lost;
-//! 3. other topics that are not marked;
+//! 2. records that every link copying the topic has upstream, so that nothing is lost;
+//! 3. other topics with the default priority;
 //! 4. topics with `high`.
 //!
-//! Topics with `keep`, those whose old records are not deleted (`cleanup.policy` without `delete`)
-//! and internal ones are never touched.
+//! Topics with `keep`, topics whose old records are not deleted (`cleanup.policy` without `delete`)
+//! and internal topics are never touched.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -19,7 +19,7 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::config::RetentionPriority;
 
-/// Why a slice goes when it goes.
+/// The class of a slice, which decides when it is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     Low,
@@ -28,31 +28,31 @@ pub enum Class {
     High,
 }
 
-/// Bytes on the volume.
+/// Bytes used and available on the volume.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
-    /// What the data directory takes.
+    /// Bytes that the data directory uses.
     pub used_bytes: u64,
-    /// What it may take, whatever the volume has.
+    /// The configured bound on the data directory, whatever the volume has free.
     pub cap: Cap,
-    /// What it may take as things stand: what is free is shared with others. `None` where the
-    /// volume does not say.
+    /// The bound from the volume's free space, which is shared with others. `None` if the volume
+    /// does not report its free space.
     pub volume: Option<Cap>,
-    /// What the next segment will take on top.
+    /// Bytes that the next segment will use.
     pub next_bytes: u64,
-    /// Dead bytes that are given back without another record going.
+    /// Dead bytes that can be freed without deleting another record.
     pub reclaimable_bytes: u64,
 }
 
-/// A bound of what the data directory takes.
+/// A bound on the bytes that the data directory uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cap {
     pub bytes: u64,
-    /// Below this the bound does not go: the views and some segments.
+    /// The bound does not go below this: the views and some segments.
     pub floor_bytes: u64,
 }
 
-/// Which of the bounds is the tighter one.
+/// The tighter one of the two bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     Cap,
@@ -60,22 +60,23 @@ pub enum Limit {
 }
 
 impl Room {
-    /// Bytes of records that have to go, and for which bound.
+    /// Returns the bytes of records that have to be deleted, and the bound that requires it.
     ///
-    /// A cap that the views alone break is one by mistake, and does not empty the topics.
+    /// A cap that is smaller than the views alone must be a mistake, so it does not empty the
+    /// topics.
     #[must_use]
     pub fn excess_bytes(&self) -> (u64, Limit) {
         let (over, limit) = self.over_bytes();
         (over.saturating_sub(self.reclaimable_bytes), limit)
     }
 
-    /// Whether dead bytes have to be given back, if no record is to go.
+    /// Returns whether dead bytes have to be freed to avoid deleting records.
     #[must_use]
     pub fn is_short(&self) -> bool {
         self.over_bytes().0 > 0
     }
 
-    /// What the data directory may take.
+    /// Returns the bytes that the data directory may use.
     #[must_use]
     pub fn cap_bytes(&self) -> u64 {
         let volume = self.volume.map_or(u64::MAX, |volume| volume.bytes);
@@ -94,7 +95,7 @@ impl Room {
     }
 }
 
-/// What one segment holds of a partition.
+/// A partition's part of one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CapSlice {
     pub first_offset: Offset,
@@ -103,7 +104,7 @@ pub struct CapSlice {
     pub append_ms: i64,
 }
 
-/// Records that go.
+/// Records to delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dropped {
     pub partition: PartitionId,
@@ -116,8 +117,8 @@ pub struct Dropped {
 
 type Order = (Class, i64, PartitionId, Offset);
 
-/// Collects the slices that go first, of one partition after the other, and holds hardly more of
-/// them than are wanted.
+/// Collects the slices that are deleted first, partition by partition. Holds hardly more slices
+/// than are needed.
 #[derive(Debug)]
 pub struct CapPlan {
     wanted_bytes: u64,
@@ -137,8 +138,8 @@ impl CapPlan {
         }
     }
 
-    /// A partition's slices that may go, oldest first. `copied` is where what upstream does not
-    /// have begins, where links copy the topic.
+    /// Adds a partition's slices that may be deleted, oldest first. `copied` is the first offset
+    /// that is not upstream, if links copy the topic.
     pub fn add(
         &mut self,
         partition: PartitionId,
@@ -146,7 +147,8 @@ impl CapPlan {
         copied: Option<Offset>,
         slices: impl IntoIterator<Item = CapSlice>,
     ) {
-        // A partition goes from its start on, so no slice goes before the one in front of it.
+        // A partition is deleted from its start on, so no slice is deleted before the one in front
+        // of it.
         let mut floor = (Class::Low, i64::MIN);
         for slice in slices {
             let is_copied = copied.is_some_and(|copied| slice.next_offset <= copied);
@@ -184,7 +186,7 @@ impl CapPlan {
         }
     }
 
-    /// What goes, a class of a partition as one.
+    /// Returns what to delete, with the slices of a partition and class merged.
     #[must_use]
     pub fn finish(self) -> Vec<Dropped> {
         let mut dropped: BTreeMap<(PartitionId, Class), Dropped> = BTreeMap::new();
@@ -212,7 +214,7 @@ mod tests {
     use Class as C;
     use RetentionPriority::{High, Keep, Low, Unmarked};
 
-    /// Ten records and a hundred bytes in each slice.
+    /// Builds slices of ten records and a hundred bytes each.
     fn slices(append_ms: &[i64]) -> Vec<CapSlice> {
         let slice = |(at, append_ms): (usize, &i64)| CapSlice {
             first_offset: Offset(at as i64 * 10),
@@ -225,7 +227,7 @@ mod tests {
 
     type Partition<'a> = (RetentionPriority, Option<i64>, &'a [i64]);
 
-    /// (partition, new log start) of what goes, in the order of the partitions.
+    /// Returns (partition, new log start) for each deletion, in the order of the partitions.
     fn plan(wanted_bytes: u64, partitions: &[Partition<'_>]) -> Vec<(u32, Class, i64)> {
         let mut plan = CapPlan::new(wanted_bytes);
         for (id, (priority, copied, times)) in partitions.iter().enumerate() {
@@ -253,13 +255,14 @@ mod tests {
         check(0, &[]);
         check(1, &[(5, C::Low, 10)]);
         check(200, &[(5, C::Low, 20)]);
-        // What upstream has, whatever the priority, oldest first.
+        // Records that upstream has, whatever the priority, oldest first.
         check(400, &[(3, C::Copied, 10), (5, C::Low, 30)]);
         check(
             600,
             &[(3, C::Copied, 20), (4, C::Copied, 10), (5, C::Low, 30)],
         );
-        // Then what is not marked, and what is lost of the high ones last.
+        // Then topics with the default priority; records of high ones that are not upstream come
+        // last.
         check(
             800,
             &[
@@ -280,7 +283,7 @@ mod tests {
                 (5, C::Low, 30),
             ],
         );
-        // All but what is kept.
+        // Everything but the topics with `keep`.
         let gone = plan(u64::MAX, all);
         assert!(
             gone.iter().all(|(partition, ..)| *partition != 0),
@@ -291,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_partition_goes_from_its_start() {
-        // A clock that went back, as one before the append clock did.
+        // A clock that went back, as one could before the append clock.
         let partitions: &[Partition<'_>] = &[(Unmarked, None, &[9, 1, 9]), (Unmarked, None, &[5])];
         assert_eq!(plan(100, partitions), [(1, Class::Unmarked, 10)]);
         let expected = [(0, Class::Unmarked, 10), (1, Class::Unmarked, 10)];
@@ -346,7 +349,7 @@ mod tests {
             ..room
         };
         check(of(room, 700), 300);
-        // A cap that cannot be kept.
+        // A cap that cannot be met.
         check(of(next, 1), 800);
         check(of(room, u64::MAX), 0);
     }
@@ -376,7 +379,7 @@ mod tests {
         check(room(2_000, 950), 150, Limit::Volume, 950);
         check(room(900, 800), 300, Limit::Volume, 800);
         check(room(800, 900), 300, Limit::Cap, 800);
-        // What they take beyond the floor is no reason to let everything go.
+        // Even if they use more than the floor, the topics are not emptied.
         check(room(u64::MAX, 0), 900, Limit::Volume, 0);
         let unknown = Room {
             volume: None,

@@ -1,5 +1,5 @@
-//! Every decision of the broker and no I/O: state machines that are given time, randomness and
-//! bytes, and give back what to do.
+//! Makes every decision of the broker and does no I/O: state machines that take time, randomness
+//! and bytes as input and return what to do.
 //!
 //! **Invariant:** no clock, no thread, no file, no random source; with `no_std` they do not
 //! compile.

@@ -1,7 +1,7 @@
-//! One shape for all replayed state: plan, apply, persist, acknowledge.
+//! The common shape of all replayed state: plan, apply, persist, acknowledge.
 //!
-//! `plan` looks and decides, `apply` changes. Recovery is read and apply: the same function. A
-//! reply waits until the plan's records are durable.
+//! `plan` reads the state and decides; `apply` changes the state. Recovery reads the records and
+//! calls the same `apply`. A reply waits until the plan's records are durable.
 
 use alloc::vec::Vec;
 
@@ -10,15 +10,15 @@ use sedge_protocol::ids::Offset;
 /// The clocks, as the caller read them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds since 1970, as good as the device knows it; may jump.
+    /// Milliseconds since 1970, as far as the device knows; may jump.
     pub wall_ms: i64,
-    /// Milliseconds since some start; only grows. All deadlines are on this one.
+    /// Milliseconds since an arbitrary start; never decreases. All deadlines use this clock.
     pub monotonic_ms: u64,
-    /// The append clock ([`crate::clock`]), which alone tells how old something on disk is.
+    /// The append clock ([`crate::clock`]), the only clock for the age of anything on disk.
     pub append_ms: i64,
 }
 
-/// What a command comes to: records to persist, then the reply.
+/// The outcome of a command: records to persist, then the reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan<Record, Reply> {
     pub records: Vec<Record>,
@@ -30,10 +30,10 @@ pub trait Machine {
     type Command;
     type Record;
     type Reply;
-    /// Why a command is not carried out: what the client is answered with.
+    /// The reason for refusing a command; becomes the answer to the client.
     type Refusal;
 
-    /// Decides, and changes nothing.
+    /// Decides without changing the state.
     ///
     /// # Errors
     /// The command is refused.
@@ -43,6 +43,6 @@ pub trait Machine {
         command: Self::Command,
     ) -> Result<Plan<Self::Record, Self::Reply>, Self::Refusal>;
 
-    /// Takes a record, new or replayed, that lies at `offset` of the machine's partition.
+    /// Applies a record, new or replayed, at `offset` of the machine's partition.
     fn apply(&mut self, offset: Offset, record: &Self::Record);
 }

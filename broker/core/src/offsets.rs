@@ -1,18 +1,17 @@
-//! The offsets that groups have committed: the state behind OffsetCommit, OffsetFetch and
-//! OffsetDelete.
+//! Committed offsets of groups: the state behind OffsetCommit, OffsetFetch and OffsetDelete.
 //!
-//! A [`Machine`]: `plan` decides and yields records of `__consumer_offsets`, `apply` takes them
-//! when they are durable (in the log's order), and a restart applies the same records. Who may
-//! commit is the group's question, not asked here.
+//! A [`Machine`]: `plan` decides and returns records of `__consumer_offsets`; `apply` takes them
+//! when they are durable, in the log's order; a restart applies the same records. The group decides
+//! who may commit; this module does not ask.
 //!
 //! An offset belongs to the topic whose id it has. A topic that was created again has another id,
-//! so it has none of them, whatever still lies under its name.
+//! so none of the offsets under its name belong to it.
 //!
-//! The times of an offset (`commit_ms`, `expire_ms`) are times of the append clock: its age goes
-//! with it through restarts and trims, and no wall clock moves it.
+//! The times of an offset (`commit_ms`, `expire_ms`) are by the append clock: an offset's age
+//! survives restarts and trims, and no wall clock changes it.
 //!
 //! **Invariant:** only `apply` changes the table.
-//! **Invariant:** `count` is the number of offsets held, `bytes` what they cost.
+//! **Invariant:** `count` is the number of offsets held, `bytes` their total cost.
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -35,7 +34,7 @@ use crate::machine::{Machine, Now, Plan};
 type Partitions = BTreeMap<PartitionIndex, Box<OffsetValue>>;
 type Topics = BTreeMap<String, Partitions>;
 
-/// The table.
+/// The table of committed offsets.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Offsets {
     groups: BTreeMap<String, Topics>,
@@ -44,28 +43,28 @@ pub struct Offsets {
     metadata_bytes_max: usize,
 }
 
-/// Records that were planned, and are neither applied nor given up.
+/// Records that were planned, and neither applied nor given up yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InFlight {
     pub records: usize,
-    /// What they may cost, from above.
+    /// An upper bound on their cost.
     pub bytes: usize,
 }
 
-/// What can be done to the table.
+/// A command to the table.
 #[derive(Clone, Debug)]
 pub enum OffsetsCommand {
     Commit {
         group_id: String,
         offsets: Vec<OffsetToCommit>,
-        /// Leave out what is as it was, and was said less than so long ago. Only while nothing
-        /// planned for the group waits to be applied.
+        /// Leave out offsets that are unchanged and were committed less than this ago, in ms. Only
+        /// allowed if no planned record of the group waits to be applied.
         refresh_ms: Option<i64>,
         in_flight: InFlight,
     },
-    /// Those of `keys` that are there.
+    /// Removes those of `keys` that exist.
     Delete { keys: Vec<OffsetKey> },
-    /// All that the group has.
+    /// Removes all offsets of the group.
     DeleteGroup { group_id: String },
 }
 
@@ -78,13 +77,13 @@ pub struct OffsetToCommit {
     pub offset: Offset,
     pub leader_epoch: Option<LeaderEpoch>,
     pub metadata: String,
-    /// Versions 2 to 4 could ask for a retention of their own.
+    /// The retention that requests of versions 2 to 4 could ask for, ms.
     pub retention_ms: Option<i64>,
 }
 
 impl Offsets {
-    /// An empty table that takes metadata of up to `metadata_bytes_max`
-    /// (`offset.metadata.max.bytes`) an offset.
+    /// Creates an empty table that accepts metadata of up to `metadata_bytes_max`
+    /// (`offset.metadata.max.bytes`) per offset.
     #[must_use]
     pub const fn new(metadata_bytes_max: usize) -> Self {
         Self {
@@ -95,7 +94,7 @@ impl Offsets {
         }
     }
 
-    /// What a group has committed of the topic with this name and id.
+    /// Returns a group's committed offset for the topic with this name and id.
     #[must_use]
     pub fn get(
         &self,
@@ -108,7 +107,8 @@ impl Offsets {
             .filter(|value| value.topic_id == Some(topic_id))
     }
 
-    /// What a group has committed of the newest topic with this name: it may be gone.
+    /// Returns a group's committed offset for the newest topic with this name, which may have been
+    /// deleted.
     #[must_use]
     pub fn find(
         &self,
@@ -120,8 +120,8 @@ impl Offsets {
         Some(value)
     }
 
-    /// All that a group has committed, by topic name and partition, also of topics that are gone:
-    /// the value says by its id of which topic.
+    /// Returns all offsets of a group, by topic name and partition, including those of deleted
+    /// topics: the topic id in the value tells which topic is meant.
     pub fn of_group(
         &self,
         group_id: &str,
@@ -137,7 +137,7 @@ impl Offsets {
             })
     }
 
-    /// Those that a version wrote which did not keep the topic's id.
+    /// Returns the offsets written by a version that did not store the topic's id.
     pub(crate) fn without_topic_id(&self) -> Vec<(OffsetKey, OffsetValue)> {
         let mut found = Vec::new();
         for group_id in self.group_ids() {
@@ -174,7 +174,7 @@ impl Offsets {
         self.count == 0
     }
 
-    /// What the offsets cost, as [`OFFSETS_BYTES_MAX`] counts.
+    /// Returns the total cost of the offsets, as [`OFFSETS_BYTES_MAX`] counts.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
@@ -193,7 +193,7 @@ impl Offsets {
         let mut room = OFFSETS_MAX.saturating_sub(self.count + in_flight.records);
         let mut bytes_room = OFFSETS_BYTES_MAX.saturating_sub(self.bytes + in_flight.bytes);
         let mut new_topics = BTreeSet::new();
-        // Of two in one commit the second counts, whatever the table has.
+        // If one commit names a partition twice, the second counts, whatever the table has.
         let refresh_ms = refresh_ms.filter(|_| !names_one_twice(&offsets));
         for commit in offsets {
             let known = self.find(group_id, &commit.topic, commit.partition);
@@ -222,7 +222,7 @@ impl Offsets {
         }
     }
 
-    /// By how much a commit makes the table dearer, behind others of its request that were the
+    /// Returns by how much a commit raises the cost, behind others of its request that were the
     /// first of `new_topics`.
     fn growth(
         &self,
@@ -287,12 +287,12 @@ impl Offsets {
     }
 }
 
-/// Of one offset, wherever it is.
+/// Returns the cost of one offset, independent of the rest of the table.
 const fn cost(group_id: &str, topic: &str, metadata: &str) -> usize {
     OFFSET_BYTES + group_id.len() + topic.len() + metadata.len()
 }
 
-/// What a record costs at most when it is applied.
+/// Returns the highest cost that a record can have when it is applied.
 #[must_use]
 pub fn cost_max(key: &OffsetKey, value: Option<&OffsetValue>) -> usize {
     value.map_or(0, |value| {
@@ -303,7 +303,7 @@ pub fn cost_max(key: &OffsetKey, value: Option<&OffsetValue>) -> usize {
 impl Machine for Offsets {
     type Command = OffsetsCommand;
     type Record = CoordinatorRecord;
-    /// For each offset of a commit its result, in order; empty for the rest.
+    /// The result of each offset of a commit, in order; empty for the other commands.
     type Reply = Vec<Result<(), ErrorCode>>;
     type Refusal = ErrorCode;
 
@@ -360,7 +360,7 @@ fn names_one_twice(offsets: &[OffsetToCommit]) -> bool {
     keys.len() < offsets.len()
 }
 
-/// Whether the table has what the commit says, and since not so long ago.
+/// Returns whether the same offset was committed less than `refresh_ms` ago.
 fn is_said(
     now: Now,
     known: &OffsetValue,
@@ -386,8 +386,8 @@ fn commit_record(now: Now, group_id: &str, commit: OffsetToCommit) -> Coordinato
         },
         value: Some(OffsetValue {
             offset: commit.offset,
-            // Requests that ask for a retention know no leader epoch, and their record has no place
-            // for one.
+            // Requests that ask for a retention carry no leader epoch, and their record has no
+            // field for one.
             leader_epoch: commit
                 .leader_epoch
                 .filter(|_| commit.retention_ms.is_none()),

@@ -1,13 +1,13 @@
-//! Retention: where a log shall start, by the age and the bytes of its slices.
+//! Retention: decides where a log starts, by the age and the bytes of its slices.
 //!
-//! A slice is what one segment holds of a partition, and goes as a whole. Age is by the broker's
-//! append clock, never by the records' own times: a device that boots in 1970 deletes nothing.
+//! A slice is a partition's part of one segment, and is deleted as a whole. Age is by the broker's
+//! append clock, never by the records' own timestamps: a device that boots in 1970 deletes nothing.
 
 use sedge_protocol::ids::Offset;
 
 use crate::config::TopicConfig;
 
-/// What one segment holds of a partition.
+/// A partition's part of one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SliceFacts {
     /// The offset after its last record.
@@ -17,17 +17,17 @@ pub struct SliceFacts {
     pub append_ms: i64,
 }
 
-/// What is kept.
+/// The limits of what is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetentionPolicy {
-    /// `None` for ever.
+    /// `None` means for ever.
     pub ms: Option<i64>,
-    /// `None` for no limit.
+    /// `None` means no limit.
     pub bytes: Option<i64>,
 }
 
 impl RetentionPolicy {
-    /// What the topic asks for; nothing where its old records are not deleted.
+    /// Returns the topic's limits; none if its old records are not deleted.
     #[must_use]
     pub fn of(config: &TopicConfig) -> Self {
         if config.is_deleted_by_retention() {
@@ -40,16 +40,16 @@ impl RetentionPolicy {
         }
     }
 
-    /// Whether everything is kept.
+    /// Returns whether everything is kept.
     #[must_use]
     pub const fn keeps_all(&self) -> bool {
         self.ms.is_none() && self.bytes.is_none()
     }
 }
 
-/// The new start of a log whose slices are given oldest first; `None` where it stays.
+/// Returns the new start of a log whose slices are given oldest first; `None` if the start stays.
 ///
-/// As Kafka does, a slice goes by its bytes only where what is left is still `retention.bytes`.
+/// As in Kafka, a slice is deleted for its bytes only if the rest still has `retention.bytes`.
 #[must_use]
 pub fn plan_retention(
     slices: &[SliceFacts],

@@ -1,5 +1,5 @@
-//! Principals, and operations on resources by Kafka's numbers (`AclOperation`, `ResourceType`):
-//! what a client may be allowed to do with a topic, a group, or the cluster.
+//! Principals, and operations on resources under Kafka's numbers (`AclOperation`, `ResourceType`):
+//! what a client may do with a topic, a group, or the cluster.
 //!
 //! There are no access rules yet, so every client is allowed every operation.
 
@@ -47,7 +47,7 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// The operations that this kind of resource has (KIP-430).
+    /// Returns the operations that this kind of resource has (KIP-430).
     #[must_use]
     pub const fn operations(self) -> &'static [Operation] {
         use Operation::{
@@ -78,7 +78,7 @@ impl Resource {
         }
     }
 
-    /// Returns the code that tells a client that it may not do something on such a resource.
+    /// Returns the error code for a client that may not use such a resource.
     #[must_use]
     pub const fn refusal(self) -> ErrorCode {
         match self {
@@ -89,18 +89,18 @@ impl Resource {
     }
 }
 
-/// Returns whether the principal may do `operation` on the resource called `name`. As long as there
-/// are no access rules, each principal may do what the kind of resource has.
+/// Returns whether the principal may perform `operation` on the resource called `name`. Without
+/// access rules, every principal may perform each operation that the kind of resource has.
 #[must_use]
 pub fn is_allowed(_: &Principal, operation: Operation, resource: Resource, _name: &str) -> bool {
     resource.operations().contains(&operation)
 }
 
-/// `authorized_operations` of a client that did not ask for them.
+/// `authorized_operations` for a client that did not ask for them.
 pub const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 
-/// Returns the `authorized_operations` of a response: a bit for each operation that the client may
-/// use, at the operation's number (KIP-430).
+/// Returns the `authorized_operations` of a response: one bit for each operation that the client
+/// may perform, at the operation's number (KIP-430).
 #[must_use]
 pub fn authorized_operations(resource: Resource) -> i32 {
     resource

@@ -1,37 +1,37 @@
-//! What was written to flash: by the day, in all, and how long the device lasts at that rate.
+//! Flash wear: bytes written by day and in total, and the device's life at that rate.
 //!
-//! Days are those of the append clock, which counts no time that the device was off: a rate of
+//! Days are those of the append clock, which does not count time that the device was off: a rate of
 //! a day is one of a day in use.
 
 const DAY_MS: i64 = 86_400_000;
 const DAYS_A_YEAR: f64 = 365.25;
 
-/// A rate is told from so much time on: what is written at a start says little.
+/// Time before a rate is computed, ms: writes during a start are not representative.
 const RATE_FROM_MS: i64 = 600_000;
 
-/// The books of a data directory. Kept on disk by the caller.
+/// The account of a data directory. The caller keeps it on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wear {
-    /// The append clock when the books were opened.
+    /// The append clock when the account was opened, ms.
     pub since_ms: i64,
     /// Bytes written since then.
     pub written_bytes: u64,
-    /// The day under way, in days since 1970, and the bytes written in it.
+    /// The current day, in days since 1970, and the bytes written in it.
     pub day: i64,
     pub day_bytes: u64,
 }
 
-/// What became of the day's budget.
+/// The state of the day's budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
     Kept,
-    /// The last write went over it: to be said once a day.
+    /// The last write exceeded the budget: report it once a day.
     JustExceeded,
     Exceeded,
 }
 
 impl Wear {
-    /// New books.
+    /// Opens a new account.
     #[must_use]
     pub const fn open(append_ms: i64) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Wear {
         }
     }
 
-    /// Enters what was written since the last call.
+    /// Records the bytes written since the last call.
     pub fn handle_written(&mut self, bytes: u64, append_ms: i64, budget: Option<u64>) -> Budget {
         let day = append_ms.div_euclid(DAY_MS);
         if day > self.day {
@@ -58,7 +58,8 @@ impl Wear {
         }
     }
 
-    /// Bytes a day since the books were opened; `None` while that is too short to tell.
+    /// Returns the bytes written a day since the account was opened; `None` while that is too
+    /// short.
     #[must_use]
     pub fn bytes_a_day(&self, append_ms: i64) -> Option<f64> {
         let time_ms = append_ms.saturating_sub(self.since_ms);
@@ -66,7 +67,7 @@ impl Wear {
             .then(|| self.written_bytes as f64 * DAY_MS as f64 / time_ms as f64)
     }
 
-    /// Years in use until `endurance_bytes`, what the device's maker promises, are written.
+    /// Returns the years of use until `endurance_bytes`, the maker's promise, are written.
     #[must_use]
     pub fn years_left(&self, endurance_bytes: u64, append_ms: i64) -> Option<f64> {
         let a_day = self.bytes_a_day(append_ms)?;
@@ -109,7 +110,7 @@ mod tests {
             "{years:?}"
         );
         assert_eq!(wear.years_left(GIB, 1_000 + 2 * DAY_MS), Some(0.0));
-        // Too short to tell, or nothing written.
+        // Too short a time, or nothing written.
         assert_eq!(wear.years_left(GIB, 2_000), None);
         assert_eq!(Wear::open(0).years_left(GIB, 9 * DAY_MS), None);
     }

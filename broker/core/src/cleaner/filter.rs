@@ -1,4 +1,4 @@
-//! What stays of each batch.
+//! Filters the records of each batch in a compaction.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -12,45 +12,45 @@ use sedge_protocol::records::{Compacted, RecordView, Records, decompress};
 use super::keys::KeyOffsets;
 use super::transactions::Transactions;
 
-/// What becomes of a batch.
+/// The outcome for a batch.
 #[derive(Clone, Debug)]
 pub enum Filtered {
-    /// It stays as it is, byte for byte.
+    /// The batch stays as it is, byte for byte.
     Whole,
-    /// This stays of it.
+    /// This part of the batch stays.
     Part(Batch),
-    /// Nothing of it stays.
+    /// The whole batch is removed.
     Nothing,
 }
 
-/// Of each producer that is still known: its epoch, and where its last data batch begins, if it
-/// has any. That batch is kept, empty if need be, because a restart reads the producer's sequence
-/// from it.
+/// The epoch of each producer that is still known, and the base offset of its last data batch, if
+/// it has one. That batch is kept, even if it is empty, because a restart reads the producer's
+/// sequence from it.
 pub type LastBatches = BTreeMap<ProducerId, (ProducerEpoch, Option<Offset>)>;
 
-/// One pass over a partition; it is shown all batches from the log start on, in order.
+/// One pass over a partition. The caller passes it all batches from the log start on, in order.
 #[derive(Debug)]
 pub struct Filter<'a> {
     pub keys: &'a KeyOffsets,
     pub transactions: Transactions,
     pub last_batches: &'a LastBatches,
-    /// Where the log ends: the batch before it stays too, empty if need be, so that a consumer
-    /// which reads on gets there.
+    /// The log end offset. The batch before it stays too, even if it is empty, so that a consumer
+    /// that reads on reaches the end of the log.
     pub log_end: Offset,
-    /// By the append clock.
+    /// The time by the append clock.
     pub now_ms: i64,
     pub delete_retention_ms: i64,
-    /// Records that went.
+    /// Records that were removed.
     pub records_removed: u64,
-    /// Batches that stay as they are because their records cannot be read.
+    /// Batches that were left as they are because their records cannot be read.
     pub unreadable_batches: u64,
 }
 
 impl Filter<'_> {
-    /// What stays of the batch: all of it, where its records cannot be read.
+    /// Filters one batch. A batch whose records cannot be read stays whole.
     ///
     /// # Errors
-    /// What building gives.
+    /// Those of building a batch.
     pub fn filter(&mut self, batch: &Batch) -> Result<Filtered> {
         let header = &batch.header;
         let can_go = self.transactions.is_discarded(batch);
@@ -83,7 +83,7 @@ impl Filter<'_> {
         if counts.kept == 0 && !is_last {
             return Ok(Filtered::Nothing);
         }
-        // KIP-534: when this is over, removals and empty markers may go.
+        // KIP-534: tombstones and empty markers may be removed when the delete horizon has passed.
         let starts_clock = (counts.has_removals || (header.is_control() && can_go))
             && counts.kept > 0
             && !header.has_delete_horizon();
@@ -105,7 +105,7 @@ impl Filter<'_> {
         if batch.header.is_control() {
             return true;
         }
-        // Refused on produce; written before the topic was compacted.
+        // Produce refuses such records now; this one was written before the topic became compacted.
         let Some(key) = record.key else { return false };
         let offset = batch.header.base_offset().plus(record.offset_delta.into());
         let is_newest = self.keys.get(key).is_none_or(|newest| offset >= newest);
@@ -119,7 +119,7 @@ impl Filter<'_> {
             .and_then(|producer| self.last_batches.get(&producer));
         match of {
             Some((_, Some(base))) => header.base_offset() == *base,
-            // The producer's last word was a marker, which has its epoch.
+            // The producer's newest batch was a marker, which has its epoch.
             Some((epoch, None)) => header.is_control() && header.producer_epoch() == *epoch,
             None => false,
         }
@@ -145,10 +145,10 @@ impl Counts {
 }
 
 impl KeyOffsets {
-    /// Takes the keys of a batch. False where it has no room for all of them: the batch is for the
-    /// next pass then. (What it took of it does no harm: those records are behind all that this
-    /// pass looks at.) A batch that cannot be read hides nothing: consumers do not see what is in
-    /// it either.
+    /// Adds the keys of a batch. Returns false if the map has no room for all of them: the batch is
+    /// then left to the next pass. (The keys added from it do no harm: those records lie behind all
+    /// that this pass filters.) An unreadable batch supersedes no record, because consumers cannot
+    /// read its records either.
     pub fn put_batch(&mut self, batch: &Batch, transactions: &mut Transactions) -> bool {
         let header = &batch.header;
         let is_discarded = transactions.is_discarded(batch);
@@ -170,8 +170,8 @@ impl KeyOffsets {
     }
 }
 
-/// The uncompressed body of a batch, if every record in it can be read and lies at an offset that
-/// is the batch's own. Older versions did not look at that, and
+/// Returns the uncompressed body of a batch, if every record in it can be read and lies at one of
+/// the batch's own offsets. Older versions did not check that, and
 /// `sedge.produce.validation=relaxed` does not.
 fn readable(batch: &Batch) -> Option<Cow<'_, [u8]>> {
     let header = &batch.header;
@@ -187,10 +187,10 @@ fn readable(batch: &Batch) -> Option<Cow<'_, [u8]>> {
     Some(body)
 }
 
-/// A batch is what its checksum says.
+/// Checks the checksum of a batch.
 ///
 /// # Errors
-/// It is not.
+/// The checksum does not match.
 pub fn check_crc(batch: &Batch) -> Result<()> {
     if batch.header.computed_crc(&batch.body) == batch.header.crc() {
         Ok(())

@@ -1,8 +1,8 @@
 //! The newest offset of each key, in bounded memory: Kafka's `SkimpyOffsetMap`.
 //!
-//! A key is known by a hash of 128 bits, so its length does not matter, and two keys are taken for
-//! one with a chance of 1 in 10^27 among a million. The seed is the caller's random number, so
-//! nobody can prepare keys that meet.
+//! A key is represented by a hash of 128 bits, so its length does not matter. Among a million keys,
+//! two collide with a probability of 1 in 10^27. The caller passes a random seed, so clients cannot
+//! prepare keys that collide.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -12,12 +12,12 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::limits::{KEY_LOAD_PERCENT, KEY_SLOTS_MIN};
 
-/// Hash, and the offset plus 1: 0 is an empty slot.
+/// The hash, and the offset plus 1; 0 marks an empty slot.
 type Slot = [u64; 3];
 
 const SLOT_BYTES: usize = size_of::<Slot>();
 
-/// See the module.
+/// A map from keys to offsets; see the module.
 #[derive(Debug)]
 pub struct KeyOffsets {
     slots: Vec<Slot>,
@@ -27,11 +27,11 @@ pub struct KeyOffsets {
 }
 
 impl KeyOffsets {
-    /// Of at most `bytes_max`, also while it grows, but with room for some thousand keys.
+    /// Creates a map of at most `bytes_max`, including while it grows, but with room for at least
+    /// some thousand keys.
     #[must_use]
     pub fn new(bytes_max: usize, seed: u64) -> Self {
-        // When it grows the last time, it is there twice: as it was, half as large, and as it will
-        // be.
+        // During the last growth the old table, half the size, and the new one are both in memory.
         let slots_max = (bytes_max / SLOT_BYTES * 2 / 3).max(KEY_SLOTS_MIN);
         Self {
             slots: vec![[0; 3]; KEY_SLOTS_MIN],
@@ -51,8 +51,8 @@ impl KeyOffsets {
         self.keys == 0
     }
 
-    /// Remembers that the key has a record at `offset`; offsets come in order. False where there
-    /// is no room for another key.
+    /// Records that the key has a record at `offset`; offsets must come in ascending order. Returns
+    /// false if there is no room for another key.
     pub fn put(&mut self, key: &[u8], offset: Offset) -> bool {
         let hash = self.hash(key);
         let mut at = self.find(hash);
@@ -69,7 +69,7 @@ impl KeyOffsets {
         true
     }
 
-    /// The newest offset that was put for the key.
+    /// Returns the newest offset of the key.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<Offset> {
         let slot = self.slots.get(self.find(self.hash(key)))?;
@@ -81,10 +81,10 @@ impl KeyOffsets {
         [hash as u64, (hash >> 64) as u64]
     }
 
-    /// The slot of the hash, or the free one where it would go. There is always a free one.
+    /// Returns the slot of the hash, or the free slot for it. There always is a free slot.
     fn find(&self, hash: [u64; 2]) -> usize {
         let count = self.slots.len();
-        // The high half of the product: an even share of the slots for any number of them.
+        // The high half of the product spreads hashes evenly over any number of slots.
         let mut at = ((u128::from(hash[0]) * count as u128) >> 64) as usize;
         while self
             .slots

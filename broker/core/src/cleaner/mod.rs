@@ -1,12 +1,13 @@
-//! Cleaning: which partitions are compacted and what stays of their batches, and which segments are
-//! emptied because little in them lives.
+//! Decides on cleaning: which partitions are compacted, which records of their batches stay, and
+//! which segments are emptied because little in them is live.
 //!
-//! The rules are Kafka's `LogCleaner`, `Cleaner`, `LogCleanerManager` and
-//! `CleanedTransactionMetadata`. What differs: the segments hold all partitions, so a partition's
-//! part of one, its *slice*, stands for Kafka's segment; and ages are by the broker's append clock.
+//! The rules are those of Kafka's `LogCleaner`, `Cleaner`, `LogCleanerManager` and
+//! `CleanedTransactionMetadata`, with two differences. Segments hold all partitions, so a
+//! partition's part of a segment, its *slice*, stands for Kafka's segment. Ages are by the broker's
+//! append clock.
 //!
-//! **Invariant:** a record goes only where one of the same key lies behind it, or where its time to
-//! be read as a removal is over.
+//! **Invariant:** a record is removed only if a newer one of the same key exists, or if it is a
+//! tombstone whose `delete.retention.ms` has passed.
 
 mod filter;
 mod keys;

@@ -1,35 +1,35 @@
-//! Which partition is compacted next, and how far: Kafka's `LogCleanerManager`.
+//! Selects the partition that is compacted next, and how far: Kafka's `LogCleanerManager`.
 
 use sedge_protocol::ids::Offset;
 
 use crate::config::TopicConfig;
 
-/// What one segment holds of a partition.
+/// A partition's part of one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SliceFacts {
     pub first_offset: Offset,
     pub next_offset: Offset,
     pub bytes: u64,
-    /// When its oldest and its newest record was appended, by the append clock.
+    /// When the oldest and the newest record of the slice were appended, by the append clock.
     pub oldest_ms: i64,
     pub newest_ms: i64,
-    /// It is in the segment that is written to.
+    /// The slice is in the active segment.
     pub is_active: bool,
 }
 
-/// A partition as its log has it.
+/// The state of a partition's log.
 #[derive(Clone, Copy, Debug)]
 pub struct LogFacts<'a> {
-    /// Oldest first.
+    /// All slices, oldest first.
     pub slices: &'a [SliceFacts],
     pub log_start: Offset,
-    /// Where the last compaction ended.
+    /// The offset at which the last compaction ended.
     pub compacted_until: Offset,
-    /// Below it every record may be read and every transaction is decided.
+    /// Every record below this offset may be read, and every transaction there is decided.
     pub last_stable_offset: Offset,
 }
 
-/// What the topic asks for.
+/// The topic's configuration for compaction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CompactionPolicy {
     pub min_dirty_ratio: f64,
@@ -48,25 +48,25 @@ impl CompactionPolicy {
     }
 }
 
-/// What a compaction of a partition would look at.
+/// The range that a compaction of a partition would cover.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Compactable {
-    /// From here batches are looked at…
+    /// First offset of the batches that are read…
     pub start: Offset,
-    /// …from here their keys are new…
+    /// …the first whose keys are new…
     pub first_dirty: Offset,
-    /// …and here it ends.
+    /// …and the end of the range.
     pub end: Offset,
     pub clean_bytes: u64,
     pub dirty_bytes: u64,
-    /// KIP-354: `max.compaction.lag.ms` is over for some of it.
+    /// KIP-354: `max.compaction.lag.ms` has passed for some record of the range.
     pub is_overdue: bool,
-    /// The same, but for what lies in the active segment, which has to end first.
+    /// The lag has passed for a record in the active segment, which has to be rolled first.
     pub needs_roll: bool,
 }
 
 impl Compactable {
-    /// The share of it that is new.
+    /// Returns the share of the range that is new.
     #[must_use]
     pub fn dirty_ratio(&self) -> f64 {
         let total = self.clean_bytes + self.dirty_bytes;
@@ -77,7 +77,7 @@ impl Compactable {
     }
 }
 
-/// What there is to compact.
+/// Returns the range to compact.
 #[must_use]
 pub fn assess(log: &LogFacts<'_>, policy: &CompactionPolicy, append_now_ms: i64) -> Compactable {
     let start = log
@@ -114,7 +114,7 @@ pub fn assess(log: &LogFacts<'_>, policy: &CompactionPolicy, append_now_ms: i64)
     }
 }
 
-/// Whether it is worth it now.
+/// Returns whether the range is worth compacting now.
 #[must_use]
 pub fn is_due(of: &Compactable, policy: &CompactionPolicy) -> bool {
     of.dirty_bytes > 0 && (of.is_overdue || of.dirty_ratio() > policy.min_dirty_ratio)

@@ -1,5 +1,5 @@
-//! Which segments are written again together, so that their space comes back and each partition's
-//! part of them lies in one piece.
+//! Selects segments that are rewritten together, to free their dead space and merge each
+//! partition's part of them into one piece.
 
 use alloc::vec::Vec;
 
@@ -7,7 +7,7 @@ use super::limits::{
     SMALL_SEGMENTS_MIN, SMALL_SHARE, SPARSE_LIVE_PERCENT, SPARSE_SEGMENTS_MAX, SPARSE_SLICES_MAX,
 };
 
-/// What is known of a segment that is full, or cold.
+/// Facts about a full or cold segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentFacts {
     pub id: u64,
@@ -22,8 +22,9 @@ impl SegmentFacts {
     }
 }
 
-/// The segments to empty: those in which the least lives, and small ones where there are many.
-/// Ascending; none where nothing is worth it. Dead ones need no copy and are not among them.
+/// Returns the segments to empty: those with the smallest live share, and small ones if there are
+/// many. Ascending; empty if none is worth it. Segments without live bytes need no copy and are not
+/// included.
 #[must_use]
 pub fn choose_sparse(segments: &[SegmentFacts], segment_bytes: u64) -> Vec<u64> {
     let alive = segments.iter().filter(|segment| segment.live_slices > 0);
@@ -37,7 +38,7 @@ pub fn choose_sparse(segments: &[SegmentFacts], segment_bytes: u64) -> Vec<u64> 
     if small.len() >= SMALL_SEGMENTS_MIN {
         sparse.extend(small);
     }
-    // Cross-multiplied: live bytes by bytes.
+    // Cross-multiplied: live bytes of one by bytes of the other.
     sparse.sort_by(|one, other| {
         let ratio = |a: &SegmentFacts, b: &SegmentFacts| {
             u128::from(a.live_bytes) * u128::from(b.file_bytes)
@@ -91,7 +92,7 @@ mod tests {
             ],
             &[2, 3],
         );
-        // The least live first, where there are many.
+        // If there are many, those with the fewest live bytes come first.
         let many: Vec<_> = (0..40).map(|id| segment(id, 16 * MIB, 45 - id)).collect();
         let expected: Vec<u64> = (24..40).collect();
         check(&many, &expected);
@@ -104,7 +105,7 @@ mod tests {
         assert_eq!(choose_sparse(&small(8), 16 * MIB).len(), 8);
     }
 
-    /// Else it would be written again for ever.
+    /// If the result could be chosen again, it would be rewritten for ever.
     #[test]
     fn what_comes_out_is_not_chosen_again() {
         let mut segments: Vec<_> = (0..100).map(|id| segment(id, 16 * MIB, 30)).collect();

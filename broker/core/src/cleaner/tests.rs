@@ -1,4 +1,4 @@
-//! Whole passes over small logs, and what is chosen for one.
+//! Tests whole passes over small logs, and the selection of what a pass covers.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -14,10 +14,10 @@ use super::*;
 
 const RETENTION_MS: i64 = 1000;
 
-/// A record: key, and value or removal.
+/// A record: its key, and its value or a tombstone.
 type Record<'a> = (&'a str, Option<&'a str>);
 
-/// A log that is compacted again and again.
+/// A log that is compacted repeatedly.
 struct Log {
     batches: Vec<Batch>,
     end: i64,
@@ -70,7 +70,7 @@ impl Log {
         self.put(builder)
     }
 
-    /// Compacts with a map of so many bytes, and returns how far it came.
+    /// Compacts with a map of `bytes_max` bytes and returns the offset it reached.
     fn compact(&mut self, now_ms: i64, bytes_max: usize) -> i64 {
         let dirty = |batch: &&Batch| batch.header.base_offset().get() >= self.compacted_until;
         let mut scan = TransactionScan::default();
@@ -118,7 +118,7 @@ impl Log {
         end
     }
 
-    /// Batches as `base..next[offset:key=value,…]`, markers as `!`.
+    /// Renders batches as `base..next[offset:key=value,…]`, markers as `!`.
     fn show(&self) -> String {
         let mut text = Vec::new();
         for Batch { header, body } in &self.batches {
@@ -242,7 +242,7 @@ fn a_small_map_takes_more_passes_and_comes_to_the_same() {
     let mut passes = 0;
     while many.compacted_until < many.end {
         let before = many.compacted_until;
-        // Some 3,700 keys.
+        // The map holds some 3,700 keys.
         assert!(many.compact(0, 1) > before, "each pass gets on");
         passes += 1;
     }
@@ -306,7 +306,7 @@ fn aborted_data_goes_and_markers_outlive_it() {
         .marker(8, true)
         .write(&[("z", Some("1"))]);
     log.compact(0, AMPLE);
-    // The aborted value hid nothing; both markers had data before them in this pass.
+    // The aborted value superseded nothing; both markers had data before them in this pass.
     assert_eq!(log.show(), "[0:a=1] [2:b=committed] [3:!] [4:!] [5:z=1]");
     assert!(
         log.batches
@@ -315,7 +315,7 @@ fn aborted_data_goes_and_markers_outlive_it() {
     );
     log.write(&[("b", Some("2"))]);
     log.compact(10, AMPLE);
-    // The abort marker's time runs; the commit marker's data was there until just now.
+    // The abort marker's horizon has started; the commit marker still had data in the last pass.
     assert_eq!(log.show(), "[0:a=1] [3:!] [4:!] [5:z=1] [6:b=2]");
     let clocks = |log: &Log| -> Vec<bool> {
         let markers = log.batches.iter().filter(|batch| batch.header.is_control());
@@ -388,7 +388,7 @@ fn a_damaged_batch_is_an_error() {
         records_removed: 0,
         unreadable_batches: 0,
     };
-    // The checksum is looked at before; with a right one, a batch like this stays.
+    // The checksum is checked earlier; with a correct one, a batch like this stays.
     assert!(matches!(filter.filter(batch), Ok(Filtered::Whole)));
     assert_eq!(filter.unreadable_batches, 1);
 }
@@ -493,11 +493,11 @@ fn the_longest_lag_forces_a_compaction_or_a_new_segment() {
     assert_eq!(assessed(&slices, 46), (false, true));
 }
 
-/// One such batch had the whole partition set aside until the next start.
+/// A single such batch once excluded the whole partition from compaction until the next start.
 #[test]
 fn a_batch_that_cannot_be_read_stays_and_hides_nothing() {
     let break_body: [fn(&mut Batch); 3] = [
-        // Not what the codec wrote; all but its end; offsets of batches that come later.
+        // Not the codec's format; cut short; offsets that belong to later batches.
         |batch| batch.body = alloc::vec![0x5a; 40].into(),
         |batch| batch.body = batch.body.slice(..batch.body.len() - 5),
         |batch| {

@@ -1,18 +1,19 @@
-//! A cap on bytes a second, with a memory of what was taken too much.
+//! Limits bytes a second, and carries over what was taken in excess.
 
-/// See the module. Time comes in, and the wait goes out.
+/// A rate limit. The caller passes the time and gets the wait back.
 #[derive(Clone, Copy, Debug)]
 pub struct Throttle {
     bytes_per_second: f64,
-    /// When what was taken so far is paid for, in ms.
+    /// The time, in ms, at which all bytes taken so far are within the rate.
     paid_at_ms: f64,
 }
 
-/// What may be taken at once after a pause.
+/// Milliseconds' worth of bytes that may be taken at once after a pause.
 const BURST_MS: f64 = 100.0;
 
 impl Throttle {
-    /// Kafka's `log.cleaner.io.max.bytes.per.second`; infinite is no cap.
+    /// Creates a throttle for Kafka's `log.cleaner.io.max.bytes.per.second`; infinite means no
+    /// limit.
     #[must_use]
     pub const fn new(bytes_per_second: f64) -> Self {
         Self {
@@ -21,12 +22,12 @@ impl Throttle {
         }
     }
 
-    /// Another cap; what was taken stays taken.
+    /// Changes the rate. Bytes already taken still count.
     pub const fn set_rate(&mut self, bytes_per_second: f64) {
         self.bytes_per_second = bytes_per_second;
     }
 
-    /// Takes `bytes`; how long to wait before the next ones.
+    /// Takes `bytes`. Returns the milliseconds to wait before taking more.
     pub fn take(&mut self, bytes: u64, now_ms: u64) -> u64 {
         if !self.bytes_per_second.is_finite() {
             return 0;

@@ -1,5 +1,5 @@
-//! Transactions in the part of a log that is compacted (KIP-98): which were aborted, which are
-//! open, and which markers still have data before them.
+//! Transactions in the compacted part of a log (KIP-98): which were aborted, which are open, and
+//! which markers still have data before them.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -15,7 +15,7 @@ use super::limits::ABORTED_TRANSACTIONS_MAX;
 enum Marker {
     Abort,
     Commit,
-    /// Of KRaft, or newer than this build.
+    /// A marker of KRaft, or one newer than this build.
     Other,
 }
 
@@ -38,18 +38,18 @@ struct Aborted {
     last: Offset,
 }
 
-/// Gathers what [`Transactions`] needs: it is shown all batches from where the last compaction
-/// ended up to the high watermark.
+/// Collects what [`Transactions`] needs. The caller passes it all batches from the end of the last
+/// compaction up to the high watermark.
 #[derive(Debug, Default)]
 pub struct TransactionScan {
     open: BTreeMap<i64, Offset>,
     aborted: Vec<Aborted>,
-    /// Where it stopped, because there were too many.
+    /// The offset at which the scan stopped, because there were too many transactions.
     full_at: Option<Offset>,
 }
 
 impl TransactionScan {
-    /// False where nothing more is taken: the scan ends here.
+    /// Takes a batch. Returns false if no more are taken: the scan ends here.
     pub fn see(&mut self, batch: &Batch) -> bool {
         let header = &batch.header;
         let Some(producer) = header.producer_id() else {
@@ -76,8 +76,8 @@ impl TransactionScan {
         true
     }
 
-    /// The last stable offset, if an open transaction holds it back: what lies behind it is not
-    /// decided.
+    /// Returns the last stable offset, if an open transaction holds it back: batches behind it are
+    /// undecided.
     #[must_use]
     pub fn first_undecided(&self) -> Option<Offset> {
         let open = self.open.values().copied().min();
@@ -97,20 +97,20 @@ impl TransactionScan {
     }
 }
 
-/// What is known at one batch of a pass over the log; it is shown them in order. Kafka's
+/// The transactions at one batch of a pass over the log; batches come in order. Kafka's
 /// `CleanedTransactionMetadata`.
 #[derive(Clone, Debug, Default)]
 pub struct Transactions {
     to_come: VecDeque<Aborted>,
-    /// By producer: the marker's offset, and whether data of it was met.
+    /// By producer: the marker's offset, and whether data of the transaction was seen.
     aborted: BTreeMap<i64, (Offset, bool)>,
-    /// Producers of whose current transaction data was met.
+    /// Producers whose current transaction had data in this pass.
     committed: BTreeSet<i64>,
 }
 
 impl Transactions {
-    /// Whether the batch has nothing to say: data of an aborted transaction, or a marker without
-    /// data before it.
+    /// Returns whether the batch can be discarded: data of an aborted transaction, or a marker
+    /// without data before it.
     pub(super) fn is_discarded(&mut self, batch: &Batch) -> bool {
         let header = &batch.header;
         let Some(producer) = header.producer_id() else {
@@ -131,7 +131,7 @@ impl Transactions {
         false
     }
 
-    /// Aborted transactions that have begun by the end of this batch.
+    /// Activates aborted transactions that have begun by the end of this batch.
     fn advance(&mut self, header: &BatchHeader) {
         while let Some(next) = self.to_come.front().copied()
             && next.first <= header.last_offset()
@@ -143,7 +143,7 @@ impl Transactions {
 
     fn is_empty_marker(&mut self, producer: ProducerId, batch: &Batch) -> bool {
         match marker_of(batch) {
-            // The marker stays as long as this pass still met data of the transaction.
+            // The marker stays as long as a pass still sees data of the transaction.
             Marker::Abort => {
                 let of = self.aborted.remove(&producer.get());
                 !of.is_some_and(|(_, met)| met)

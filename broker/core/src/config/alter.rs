@@ -1,4 +1,4 @@
-//! Changes of configurations: checked, and turned into what is to be recorded.
+//! Checks changes of configurations and turns them into the changes to record.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -10,11 +10,11 @@ use super::{
     broker_key, is_plugin_key, parts, topic_key,
 };
 
-/// Bytes of one value. A list of plugins or a plugin's setting has room; a record of the metadata
-/// stays small.
+/// Bytes of one value: enough for a list of plugins or a plugin's setting, while a record of the
+/// metadata stays small.
 const VALUE_BYTES_MAX: usize = 32 << 10;
 
-/// What IncrementalAlterConfigs does to a key.
+/// An operation of IncrementalAlterConfigs on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlterOp {
     Set,
@@ -38,10 +38,10 @@ impl AlterOp {
     }
 }
 
-/// A key with its new value, or none to go back to the default.
+/// A key with its new value, or `None` to go back to the default.
 pub type Change = (String, Option<String>);
 
-/// What is configured.
+/// The kind of resource that is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     Topic,
@@ -49,8 +49,8 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// Checks that a key may be removed. A name that no table has may be: another version set it,
-    /// and removing is how tools get rid of it.
+    /// Checks that a key may be removed. Unknown names may be: another version set them, and tools
+    /// get rid of them by removing them.
     fn check_removal(self, name: &str) -> Result<(), ConfigError> {
         let is_known = match self {
             Self::Topic => topic_key(name).is_some(),
@@ -125,11 +125,11 @@ impl Resource {
     }
 }
 
-/// Checks the configurations that a new topic comes with, and returns them.
+/// Checks the configurations of a new topic and returns them.
 ///
 /// # Errors
-/// INVALID_CONFIG for an unknown key (with the nearest one), a null value, a value that the key
-/// does not take, or values that contradict each other.
+/// INVALID_CONFIG for an unknown key (naming the nearest one), a null value, a value that the key
+/// does not accept, or values that contradict each other.
 pub fn plan_new_topic<'a>(
     broker: &BrokerDefaults,
     configs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
@@ -148,12 +148,13 @@ pub fn plan_new_topic<'a>(
     Ok(settings)
 }
 
-/// IncrementalAlterConfigs of one resource that sets `current` itself: key, what to do, value.
+/// Plans an IncrementalAlterConfigs of one resource whose own settings are `current`. Each change
+/// has a key, an operation and a value.
 ///
 /// # Errors
-/// INVALID_CONFIG for setting an unknown key, a value that is not taken, values that contradict
-/// each other, or parts for what is not a list; INVALID_REQUEST for a key named twice, a value that
-/// is missing, or a key that only the configuration file can set.
+/// INVALID_CONFIG for setting an unknown key, a value that is not accepted, values that contradict
+/// each other, or appending to a key that is not a list; INVALID_REQUEST for a key named twice, a
+/// missing value, or a key that only the configuration file can set.
 pub fn plan_alter<'a>(
     resource: Resource,
     current: &BTreeMap<String, String>,
@@ -197,7 +198,7 @@ pub fn plan_alter<'a>(
     Ok(changes)
 }
 
-/// `current` after `changes`.
+/// Returns `current` after `changes`.
 fn changed(current: &BTreeMap<String, String>, changes: &[Change]) -> BTreeMap<String, String> {
     let mut settings = current.clone();
     for (name, value) in changes {
@@ -209,10 +210,10 @@ fn changed(current: &BTreeMap<String, String>, changes: &[Change]) -> BTreeMap<S
     settings
 }
 
-/// AlterConfigs of one resource: what is not named goes back to its default.
+/// Plans an AlterConfigs of one resource: keys that are not named go back to their defaults.
 ///
 /// # Errors
-/// As [`plan_alter`].
+/// As for [`plan_alter`].
 pub fn plan_replace<'a>(
     resource: Resource,
     current: &BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! The keys of the broker, and what topics take from it.
+//! The broker's configuration keys, and the defaults that topics take from them.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -11,7 +11,7 @@ use super::{
     topic_key,
 };
 
-/// Can be set while the broker runs.
+/// A key that can be set while the broker runs.
 const fn dynamic(
     name: &'static str,
     kind: ConfigType,
@@ -32,7 +32,7 @@ const fn dynamic(
     }
 }
 
-/// Only from the configuration file.
+/// A key that only the configuration file can set.
 const fn fixed(
     name: &'static str,
     kind: ConfigType,
@@ -47,7 +47,7 @@ const fn fixed(
     }
 }
 
-/// Known, checked and shown, but without meaning here.
+/// A key that is known, checked and shown, but has no effect here.
 const fn idle(
     name: &'static str,
     kind: ConfigType,
@@ -64,7 +64,7 @@ const fn idle(
 
 const LONG_MAX: Option<&str> = Some("9223372036854775807");
 
-/// In the order of their names.
+/// All keys of the broker, in the order of their names.
 #[rustfmt::skip]
 pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("advertised.listeners", List, None, Anything, "Addresses that clients are told"),
@@ -202,8 +202,8 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
          without a sedge.produce.validation"),
     fixed("sedge.profile", Text, Some("standard"), OneOf(&["small", "standard"]),
         "small: for little memory and flash"),
-    // Kafka has 102400: of five pipelined batches most wait in the client then, and each packet of
-    // theirs is asked for one by one, which costs a fifth of the CPU of a produce.
+    // Kafka's default is 102400. With it most of five pipelined batches wait in the client, and the
+    // broker requests their packets one by one, which costs a fifth of the CPU of a produce.
     fixed("socket.receive.buffer.bytes", Int, Some("262144"), AtLeast(-1),
         "SO_RCVBUF of connections; -1: as the operating system likes"),
     fixed("socket.request.max.bytes", Int, Some("104857600"), AtLeast(1024), "Largest request"),
@@ -214,7 +214,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "There is one replica"),
 ];
 
-/// The key of that name.
+/// Returns the key of that name.
 #[must_use]
 pub fn broker_key(name: &str) -> Option<&'static ConfigKey> {
     let at = BROKER_KEYS
@@ -223,11 +223,11 @@ pub fn broker_key(name: &str) -> Option<&'static ConfigKey> {
     BROKER_KEYS.get(at)
 }
 
-/// Checks a setting of the broker, from wherever it comes.
+/// Checks a setting of the broker, from the file or from a request.
 ///
 /// # Errors
-/// INVALID_CONFIG for an unknown key, with the nearest that is known, or a value that the key does
-/// not take.
+/// INVALID_CONFIG for an unknown key, naming the nearest known one, or for a value that the key
+/// does not accept.
 pub fn check_broker_value(name: &str, value: &str) -> Result<(), ConfigError> {
     match broker_key(name) {
         Some(key) => key.check(value),
@@ -239,12 +239,12 @@ pub fn check_broker_value(name: &str, value: &str) -> Result<(), ConfigError> {
     }
 }
 
-/// The broker's settings: from the file, and above them those set while it runs.
+/// The broker's settings: those of the file, overridden by those set while it runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerDefaults {
     file: BTreeMap<String, String>,
     dynamic: BTreeMap<String, String>,
-    /// What holds for a topic that sets nothing itself, made once for all.
+    /// The configuration of a topic without settings of its own, computed once.
     topic: TopicConfig,
 }
 
@@ -255,13 +255,14 @@ impl Default for BrokerDefaults {
 }
 
 impl BrokerDefaults {
-    /// From the configuration file, checked by [`check_broker_value`].
+    /// Creates the defaults from the configuration file's settings, which [`check_broker_value`]
+    /// has checked.
     #[must_use]
     pub fn new(file: &BTreeMap<String, String>) -> Self {
         Self::of(file.clone(), BTreeMap::new())
     }
 
-    /// The same file with these settings above it.
+    /// Returns the same file settings, overridden by `dynamic`.
     #[must_use]
     pub fn with(&self, dynamic: &BTreeMap<String, String>) -> Self {
         Self::of(self.file.clone(), dynamic.clone())
@@ -299,7 +300,7 @@ impl BrokerDefaults {
         self.file.get(name).map(String::as_str)
     }
 
-    /// What is set for a broker's key, or its default.
+    /// Returns a key's value, or its default.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.dynamic_value(name)
@@ -307,7 +308,7 @@ impl BrokerDefaults {
             .or_else(|| broker_key(name)?.default)
     }
 
-    /// A number that is set for a broker's key, or its default; 0 where neither is one.
+    /// Returns a numeric key's value, or its default; 0 if there is neither.
     #[must_use]
     pub fn number(&self, name: &str) -> i64 {
         let default = || broker_key(name)?.default?.parse().ok();
@@ -317,7 +318,7 @@ impl BrokerDefaults {
             .unwrap_or(0)
     }
 
-    /// The same for a key of type Double; infinite where neither is one.
+    /// Returns the value or default of a key of type Double; infinite if there is neither.
     #[must_use]
     pub fn fraction(&self, name: &str) -> f64 {
         let value = self.get(name).and_then(|value| value.trim().parse().ok());
@@ -326,7 +327,7 @@ impl BrokerDefaults {
             .unwrap_or(f64::INFINITY)
     }
 
-    /// Whether a boolean key is true.
+    /// Returns whether a boolean key is true.
     #[must_use]
     pub fn is_on(&self, name: &str) -> bool {
         self.get(name).and_then(boolean) == Some(true)
@@ -352,7 +353,7 @@ impl BrokerDefaults {
         self.number("num.partitions") as i32
     }
 
-    /// What a topic's key has where the topic does not set it.
+    /// Returns a topic key's value for topics that do not set it.
     #[must_use]
     pub fn topic_default(&self, name: &str) -> Option<String> {
         let key = topic_key(name)?;
@@ -373,7 +374,8 @@ impl Default for TopicConfig {
 }
 
 impl TopicConfig {
-    /// What `overrides`, the topic's own settings, come to above the broker's.
+    /// Returns the effective configuration of a topic: `overrides`, its own settings, over the
+    /// broker's.
     #[must_use]
     pub fn effective(overrides: &BTreeMap<String, String>, defaults: &BrokerDefaults) -> Self {
         let mut config = defaults.topic().clone();
@@ -384,7 +386,7 @@ impl TopicConfig {
     }
 }
 
-/// A broker's value in the unit of the topic's key: hours and minutes become ms.
+/// Converts a broker's value to the unit of the topic's key: hours and minutes become ms.
 pub(super) fn in_topic_unit(synonym: &str, value: &str) -> Option<String> {
     let unit_ms = match synonym.rsplit('.').next() {
         Some("hours") => 3_600_000,

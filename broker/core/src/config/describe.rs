@@ -1,5 +1,5 @@
-//! What DescribeConfigs says: every key with its value, where that comes from, and what stands
-//! behind it.
+//! Builds what DescribeConfigs answers: every key with its value, the source of the value, and its
+//! synonyms.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -8,20 +8,20 @@ use alloc::vec::Vec;
 use super::broker::in_topic_unit;
 use super::{BROKER_KEYS, BrokerDefaults, ConfigKey, ConfigType, TOPIC_KEYS, broker_key};
 
-/// Where a value comes from: Kafka's `ConfigSource`.
+/// The source of a value: Kafka's `ConfigSource`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     Topic,
     DynamicBroker,
-    /// Set while the cluster runs, for all brokers.
+    /// The value was set for all brokers while the cluster ran.
     DynamicDefaultBroker,
-    /// From the configuration file.
+    /// The value is from the configuration file.
     StaticBroker,
     Default,
 }
 
 impl Source {
-    /// The number in a DescribeConfigs response.
+    /// Returns the number in a DescribeConfigs response.
     #[must_use]
     pub const fn wire(self) -> i8 {
         match self {
@@ -34,11 +34,11 @@ impl Source {
     }
 }
 
-/// One of the places that a value could come from.
+/// A key and place from which the value could come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Synonym {
     pub name: String,
-    /// `None` where it is not to be shown.
+    /// `None` if the value must not be shown.
     pub value: Option<String>,
     pub source: Source,
 }
@@ -47,18 +47,18 @@ pub struct Synonym {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
     pub name: String,
-    /// `None` for no value, and where it is not to be shown.
+    /// `None` if there is no value or it must not be shown.
     pub value: Option<String>,
     pub source: Source,
     pub is_read_only: bool,
     pub is_sensitive: bool,
     pub kind: ConfigType,
     pub doc: &'static str,
-    /// All places where it is set, the one that holds first.
+    /// All places at which the key is set; the first one is in effect.
     pub synonyms: Vec<Synonym>,
 }
 
-/// Every key of a topic that sets `overrides` itself.
+/// Describes every key of a topic whose own settings are `overrides`.
 #[must_use]
 pub fn describe_topic(
     overrides: &BTreeMap<String, String>,
@@ -72,7 +72,7 @@ pub fn describe_topic(
                 synonyms.push(synonym(key.name, value, Source::Topic));
             }
             for name in key.synonyms {
-                // Values stay in the broker's own unit here, as Kafka shows them.
+                // Values stay in the unit of the broker's key here, as in Kafka.
                 push_broker(&mut synonyms, name, broker, Source::DynamicDefaultBroker);
             }
             let holding = synonyms
@@ -85,8 +85,8 @@ pub fn describe_topic(
     described
 }
 
-/// Every key of the broker. `dynamic` is where those set while it runs are said to come from: a
-/// request for this broker is answered with its own, one for all brokers with the default.
+/// Describes every key of the broker. `dynamic` is the source reported for keys that were set while
+/// it runs: a request for this broker gets its own source, a request for all brokers the default's.
 #[must_use]
 pub fn describe_broker(broker: &BrokerDefaults, dynamic: Source) -> Vec<Described> {
     BROKER_KEYS

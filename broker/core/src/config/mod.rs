@@ -1,13 +1,13 @@
-//! Configuration by Kafka's names: what keys there are for topics and for the broker, what values
-//! they take, what holds where nothing is set, and how changes are checked.
+//! Configuration under Kafka's names: the keys of topics and of the broker, the values they accept,
+//! their defaults, and the checks of a change.
 //!
-//! A topic's key falls back to the broker's synonym of it (`retention.ms` to `log.retention.ms` and
-//! on to `log.retention.hours`), and that to its default. The file's settings for the broker stand
-//! below those set while it runs.
+//! A topic's key falls back to the broker's synonym for it (`retention.ms` to `log.retention.ms`
+//! and then to `log.retention.hours`), and that to its default. Settings made while the broker runs
+//! override those of its file.
 //!
-//! Keys that Kafka knows and that mean nothing here (tiering, index files, throttled replicas) are
-//! taken, checked and shown, so that tools which set them work; [`ConfigKey::has_effect`] tells
-//! them apart. Unknown keys are errors.
+//! Keys that Kafka knows and that have no effect here (tiering, index files, throttled replicas)
+//! are accepted, checked and shown, so that tools that set them work; [`ConfigKey::has_effect`]
+//! tells them apart. Unknown keys are errors.
 
 mod alter;
 mod broker;
@@ -42,7 +42,7 @@ pub enum ConfigType {
 }
 
 impl ConfigType {
-    /// The number in a DescribeConfigs response.
+    /// Returns the number in a DescribeConfigs response.
     #[must_use]
     pub const fn wire(self) -> i8 {
         match self {
@@ -69,29 +69,29 @@ impl ConfigType {
     }
 }
 
-/// What values of its type a key takes.
+/// Restricts the values that a key accepts, beyond its type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Takes {
     Anything,
     AtLeast(i64),
     Between(i64, i64),
-    /// For a list, each of its parts.
+    /// One of these; for a list, each of its parts.
     OneOf(&'static [&'static str]),
 }
 
-/// One key.
+/// One configuration key.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigKey {
     pub name: &'static str,
     pub kind: ConfigType,
-    /// `None` for no value.
+    /// `None` if the key has no default.
     pub default: Option<&'static str>,
     pub takes: Takes,
-    /// Broker keys that a topic's key falls back to, first to last.
+    /// Broker keys that a topic's key falls back to, in that order.
     pub synonyms: &'static [&'static str],
-    /// Whether it can be set while the broker runs.
+    /// Whether the key can be set while the broker runs.
     pub is_dynamic: bool,
-    /// Whether this broker does anything by it.
+    /// Whether the key has an effect on this broker.
     pub has_effect: bool,
     pub doc: &'static str,
 }
@@ -102,11 +102,11 @@ impl ConfigKey {
         self.kind == ConfigType::Password
     }
 
-    /// Checks a value as Kafka's `ConfigDef` does: there may be spaces around it, and a boolean may
-    /// be in any case.
+    /// Checks a value as Kafka's `ConfigDef` does: spaces around it are ignored, and so is the case
+    /// of a boolean.
     ///
     /// # Errors
-    /// INVALID_CONFIG, with what would be right.
+    /// INVALID_CONFIG with the values that are accepted.
     pub fn check(&self, value: &str) -> Result<(), ConfigError> {
         let value = value.trim();
         let refused = |why: &str| {
@@ -165,7 +165,7 @@ pub(crate) fn boolean(value: &str) -> Option<bool> {
     }
 }
 
-/// The parts of a list, or the one value of anything else.
+/// Returns the parts of a list, or the one value of any other type.
 fn parts(kind: ConfigType, value: &str) -> impl Iterator<Item = &str> {
     let separator = move |letter| kind == ConfigType::List && letter == ',';
     value
@@ -174,7 +174,7 @@ fn parts(kind: ConfigType, value: &str) -> impl Iterator<Item = &str> {
         .filter(move |part| kind != ConfigType::List || !part.is_empty())
 }
 
-/// Why a configuration is refused.
+/// Reason why a configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     pub code: ErrorCode,

@@ -1,13 +1,13 @@
-//! The known name that an unknown one was probably meant to be.
+//! Guesses the known name that an unknown one was probably meant to be.
 
 use alloc::vec::Vec;
 
-/// Names further away than this are not worth a guess.
+/// Largest distance at which a name is suggested.
 const DISTANCE_MAX: usize = 5;
-/// Longer names are not compared: the work grows with the product of the lengths.
+/// Longer names are not compared, because the work grows with the product of the lengths.
 const NAME_BYTES_MAX: usize = 128;
 
-/// The candidate with the fewest letters to change, if it is near enough to be meant.
+/// Returns the candidate with the fewest letters to change, if it is within the largest distance.
 #[must_use]
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > NAME_BYTES_MAX {
@@ -20,7 +20,7 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance, one row at a time.
+/// Computes the Levenshtein distance, one row at a time.
 fn distance(one: &[u8], other: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (index, letter) in one.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The keys of topics, and what holds for one topic.
+//! The configuration keys of topics, and the effective configuration of one topic.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -8,13 +8,13 @@ use super::ConfigType::{Boolean, Double, Int, List, Long, String as Text};
 use super::Takes::{Anything, AtLeast, Between, OneOf};
 use super::{ConfigKey, ConfigType, Takes};
 
-/// Before the keys that only a plugin knows: `sedge.plugin.NAME.KEY`.
+/// Prefix of the keys that only a plugin understands: `sedge.plugin.NAME.KEY`.
 pub const PLUGIN_PREFIX: &str = "sedge.plugin.";
 
-/// The filters of a topic.
+/// The key that names the filters of a topic.
 pub const FILTER_KEY: &str = "sedge.filter";
 
-/// The names in a value of [`FILTER_KEY`].
+/// Returns the names in a value of [`FILTER_KEY`].
 pub fn filter_names(value: &str) -> impl Iterator<Item = &str> {
     super::parts(List, value)
 }
@@ -41,7 +41,7 @@ const fn key(
     }
 }
 
-/// Known, checked and shown, but without meaning here.
+/// A key that is known, checked and shown, but has no effect here.
 const fn idle(
     name: &'static str,
     kind: ConfigType,
@@ -57,7 +57,7 @@ const fn idle(
     }
 }
 
-/// In the order of their names.
+/// All keys of topics, in the order of their names.
 #[rustfmt::skip]
 pub const TOPIC_KEYS: &[ConfigKey] = &[
     key("cleanup.policy", List, Some("delete"), OneOf(&["delete", "compact"]),
@@ -155,14 +155,14 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         &["unclean.leader.election.enable"], "There is one replica"),
 ];
 
-/// The key of that name.
+/// Returns the key of that name.
 #[must_use]
 pub fn topic_key(name: &str) -> Option<&'static ConfigKey> {
     let at = TOPIC_KEYS.binary_search_by(|key| key.name.cmp(name)).ok()?;
     TOPIC_KEYS.get(at)
 }
 
-/// Whether the name is `sedge.plugin.NAME.KEY`.
+/// Returns whether the name is a `sedge.plugin.NAME.KEY`.
 #[must_use]
 pub fn is_plugin_key(name: &str) -> bool {
     name.strip_prefix(PLUGIN_PREFIX)
@@ -170,33 +170,33 @@ pub fn is_plugin_key(name: &str) -> bool {
         .is_some_and(|(plugin, key)| !plugin.is_empty() && !key.is_empty())
 }
 
-/// When a filter fails.
+/// What happens to a batch when a filter fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFilterError {
-    /// The batch is written as it came.
+    /// The batch is written unfiltered.
     FailOpen,
     /// The batch is refused.
     #[default]
     FailClosed,
-    /// The batch is written as it came, and the filter is not called again until it is bound anew.
+    /// The batch is written unfiltered, and the filter is not called again until it is bound anew.
     Quarantine,
 }
 
-/// When a topic's records go, where all topics together take too much.
+/// The order in which topics lose records if all topics together exceed the disk cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RetentionPriority {
-    /// Before anything else.
+    /// First.
     Low,
-    /// `normal`: what is upstream already first.
+    /// `normal`: next, records that are already upstream before others.
     #[default]
     Unmarked,
-    /// After the others, except for what is upstream already.
+    /// After the other topics, except for records that are already upstream.
     High,
     /// Never.
     Keep,
 }
 
-/// What a topic asks for before a batch is answered.
+/// The durability that a topic requires before a batch is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     #[default]
@@ -205,7 +205,7 @@ pub enum Durability {
     Interval,
 }
 
-/// What holds for one topic. Small, because there may be a hundred thousand.
+/// The effective configuration of one topic. Small, because there may be a hundred thousand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
     retention_ms: i64,
@@ -226,12 +226,12 @@ pub struct TopicConfig {
     retention_priority: RetentionPriority,
     on_filter_error: OnFilterError,
     filters: Vec<String>,
-    /// `NAME.KEY` and value.
+    /// Keys of the form `NAME.KEY`, with their values.
     plugins: BTreeMap<String, String>,
 }
 
 impl TopicConfig {
-    /// Before anything is set, defaults included.
+    /// The configuration before any setting or default is applied.
     pub(super) const fn blank() -> Self {
         Self {
             retention_ms: 0,
@@ -256,14 +256,14 @@ impl TopicConfig {
         }
     }
 
-    /// Takes one setting. A value that cannot be read was refused when it was set; one that another
-    /// build wrote leaves what was there.
+    /// Applies one setting. An invalid value is ignored: settings are checked when they are made,
+    /// so another build must have written it.
     pub(super) fn set(&mut self, name: &str, value: &str) {
         if let Some(setting) = name.strip_prefix(PLUGIN_PREFIX) {
             self.plugins.insert(setting.into(), value.into());
             return;
         }
-        // The check of a value leaves the spaces around it out.
+        // The check of a value ignores the spaces around it.
         let value = value.trim();
         match name {
             "retention.ms" => number(&mut self.retention_ms, value),
@@ -311,13 +311,13 @@ impl TopicConfig {
         }
     }
 
-    /// `None` for ever.
+    /// Returns `retention.ms`; `None` means for ever.
     #[must_use]
     pub fn retention_ms(&self) -> Option<i64> {
         (self.retention_ms >= 0).then_some(self.retention_ms)
     }
 
-    /// `None` for no limit.
+    /// Returns `retention.bytes`; `None` means no limit.
     #[must_use]
     pub fn retention_bytes(&self) -> Option<i64> {
         (self.retention_bytes >= 0).then_some(self.retention_bytes)
@@ -363,7 +363,7 @@ impl TopicConfig {
         self.is_compacted
     }
 
-    /// Whether retention deletes old records; a topic that is only compacted keeps them.
+    /// Returns whether retention deletes old records; a topic that is only compacted keeps them.
     #[must_use]
     pub const fn is_deleted_by_retention(&self) -> bool {
         self.is_deleted
@@ -379,13 +379,14 @@ impl TopicConfig {
         self.is_log_append_time
     }
 
-    /// Whether the records of a compressed batch are taken as its producer sent them, unopened.
+    /// Returns whether compressed batches are accepted without opening them.
     #[must_use]
     pub const fn trusts_compressed(&self) -> bool {
         self.trusts_compressed
     }
 
-    /// Whether a batch is on flash before it is answered; `None` where the broker's setting holds.
+    /// Returns whether a batch must be on flash before it is acknowledged; `None` if the broker's
+    /// setting applies.
     #[must_use]
     pub const fn is_sync(&self) -> Option<bool> {
         match self.durability {
@@ -401,7 +402,7 @@ impl TopicConfig {
         !self.filters.is_empty()
     }
 
-    /// Names of the filter plugins, first to last.
+    /// Returns the names of the filter plugins, in the order in which they run.
     #[must_use]
     pub fn filters(&self) -> &[String] {
         &self.filters
@@ -412,7 +413,7 @@ impl TopicConfig {
         self.on_filter_error
     }
 
-    /// The settings of one plugin, as `sedge.plugin.NAME.KEY` gives them: key and value.
+    /// Returns the settings of one plugin, from `sedge.plugin.NAME.KEY`, as key and value.
     pub fn plugin_settings<'a>(
         &'a self,
         plugin: &'a str,

@@ -1,5 +1,5 @@
-//! What a Fetch asks for over time: [`session`] remembers what a client wants so that it need not
-//! repeat it, [`purgatory`] remembers who waits for data.
+//! State of Fetch requests: [`session`] remembers which partitions a client wants, so that the
+//! client need not repeat them; [`purgatory`] remembers which fetches wait for data.
 
 pub mod limits;
 pub mod purgatory;

@@ -1,9 +1,8 @@
-//! Fetches that wait for data: who waits on which partitions, for how many bytes, until when.
+//! Fetches that wait for data: on which partitions, for how many bytes, until when.
 //!
-//! It only counts. A woken fetch is read again by the caller, who may park it again with the same
-//! deadline. Bytes that arrive between the reading and the parking are not seen here: the caller
-//! parks first and then looks at the high watermarks again, or parks under the lock that guards
-//! them.
+//! The purgatory only counts. The caller reads a woken fetch again, and may park it again with the
+//! same deadline. Bytes that arrive between reading and parking are not counted here: the caller
+//! parks first and then checks the high watermarks again, or parks under the lock that guards them.
 //!
 //! **Invariant:** each parked fetch has exactly one entry in `deadlines` and one in each of its
 //! partitions' watcher lists.
@@ -15,11 +14,11 @@ use sedge_protocol::ids::PartitionId;
 
 use super::limits::{PARKED_MAX, WATCHES_MAX};
 
-/// Names a parked fetch; given out once.
+/// The id of a parked fetch, used only once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchId(pub u64);
 
-/// No room to park: answer with what there is.
+/// There is no room to park the fetch: answer with the data that there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -61,7 +60,7 @@ impl Purgatory {
         self.parked.is_empty()
     }
 
-    /// When to call [`tick`](Self::tick) next, on the monotonic clock.
+    /// Returns when to call [`tick`](Self::tick) next, on the monotonic clock.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
@@ -71,6 +70,7 @@ impl Purgatory {
     /// `deadline`.
     ///
     /// # Errors
+    /// [`Full`]; the fetch is not parked.
     /// [`Full`], and nothing is parked.
     pub fn park(
         &mut self,
@@ -101,8 +101,8 @@ impl Purgatory {
         Ok(id)
     }
 
-    /// `bytes` more can be read from a partition. The fetches that have enough by that are no
-    /// longer parked.
+    /// Counts `bytes` that became readable in a partition. Returns the fetches that have enough
+    /// now; they are no longer parked.
     pub fn wake(&mut self, partition: PartitionId, bytes: u64) -> Vec<FetchId> {
         let Some(watchers) = self.watchers.get(&partition) else {
             return Vec::new();
@@ -122,8 +122,8 @@ impl Purgatory {
         woken
     }
 
-    /// Something other than data has happened to a partition (deleted, new leader epoch): all who
-    /// watch it look again.
+    /// Wakes all fetches that watch a partition, after something other than data happened to it
+    /// (deletion, new leader epoch). They must look at it again.
     pub fn wake_all(&mut self, partition: PartitionId) -> Vec<FetchId> {
         let watchers = self.watchers.get(&partition);
         let woken: Vec<FetchId> = watchers.into_iter().flatten().copied().collect();
@@ -133,7 +133,7 @@ impl Purgatory {
         woken
     }
 
-    /// The fetches whose time is over; no longer parked.
+    /// Returns the fetches whose deadline has passed; they are no longer parked.
     pub fn tick(&mut self, now: u64) -> Vec<FetchId> {
         let due = self
             .deadlines
@@ -146,7 +146,7 @@ impl Purgatory {
         expired
     }
 
-    /// The client is gone. False where the fetch was not parked any more.
+    /// Removes a fetch whose client has gone. Returns false if it was no longer parked.
     pub fn cancel(&mut self, id: FetchId) -> bool {
         let Some(parked) = self.parked.remove(&id) else {
             return false;

@@ -1,14 +1,14 @@
-//! Fetch sessions (KIP-227): a client names its partitions once, then only what changes; and is
-//! answered only what changed.
+//! Fetch sessions (KIP-227): a client names its partitions once, then only changes to them, and the
+//! answers contain only what changed.
 //!
-//! The way of a Fetch through here: [`Sessions::begin`] turns the request into a [`Context`] with
-//! the partitions to read, in order; the caller reads them; [`Sessions::finish`] takes what came of
-//! each and says which belong into the answer, and under which session id.
+//! [`Sessions::begin`] turns a request into a [`Context`] with the partitions to read, in order.
+//! The caller reads them. [`Sessions::finish`] takes the outcome of each and returns which belong
+//! into the answer, and the session id of the answer.
 //!
-//! Topics are named by the request's own means: by name before version 13, by id (KIP-516) from
-//! there. A session sticks to one. What an id means now is the caller's question: an id that is not
-//! known any more is `UNKNOWN_TOPIC_ID` for that partition, and is never resolved to another topic
-//! of the same name, so that `INCONSISTENT_TOPIC_ID` cannot come up.
+//! A session names topics as its request does: by name before version 13, by id (KIP-516) from
+//! there on, and never both. The caller resolves ids. An id that is no longer known gives
+//! `UNKNOWN_TOPIC_ID` for that partition and is never resolved to another topic of the same name,
+//! so `INCONSISTENT_TOPIC_ID` cannot occur.
 //!
 //! **Invariant:** `order` and `index` of a session hold the same partitions.
 //! **Invariant:** `partitions` of the cache is the sum over its sessions.
@@ -22,14 +22,14 @@ use sedge_protocol::ErrorCode;
 
 use super::limits::{SESSION_EVICTION_MS, SESSION_PARTITIONS_MAX, SESSIONS_PARTITIONS_MAX};
 
-/// The wire's id of no session.
+/// The wire's session id for no session.
 pub const NO_SESSION: i32 = 0;
 /// The epoch of a full fetch that asks for a new session.
 const INITIAL_EPOCH: i32 = 0;
-/// The epoch of a full fetch outside any session; closes the one it names.
+/// The epoch of a full fetch outside any session; closes the session that it names.
 const FINAL_EPOCH: i32 = -1;
 
-/// How the request names a topic.
+/// A topic as the request names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TopicKey {
     Name(Arc<str>),
@@ -41,7 +41,7 @@ pub enum TopicKey {
 pub struct Wanted {
     pub topic: TopicKey,
     pub partition: i32,
-    /// As on the wire, -1 for unknown.
+    /// The epoch as on the wire, -1 for unknown.
     pub current_leader_epoch: i32,
     pub fetch_offset: i64,
     pub last_fetched_epoch: i32,
@@ -53,13 +53,13 @@ pub struct Wanted {
 pub struct SessionRequest {
     pub session_id: i32,
     pub session_epoch: i32,
-    /// From version 13.
+    /// Whether topics are named by id: from version 13.
     pub uses_topic_ids: bool,
     pub wanted: Vec<Wanted>,
     pub forgotten: Vec<(TopicKey, i32)>,
 }
 
-/// What to read, in this order, and what to remember until [`Sessions::finish`].
+/// The partitions to read, in this order, and the state to keep until [`Sessions::finish`].
 #[derive(Clone, Debug)]
 pub struct Context {
     kind: Kind,
@@ -74,28 +74,28 @@ enum Kind {
     Incremental { session_id: i32, epoch: i32 },
 }
 
-/// What came of one partition, in the order of [`Context::partitions`].
+/// The outcome of one partition, in the order of [`Context::partitions`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     pub high_watermark: i64,
     pub log_start_offset: i64,
     pub record_bytes: usize,
-    /// An error, or a diverging epoch.
+    /// Whether the outcome is an error or a diverging epoch.
     pub is_error: bool,
 }
 
-/// How to answer.
+/// The shape of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub session_id: i32,
-    /// For each partition of the context, whether the answer names it.
+    /// For each partition of the context, whether the answer includes it.
     pub include: Vec<bool>,
 }
 
 #[derive(Debug)]
 struct Cached {
     wanted: Wanted,
-    /// What the client was last told; -1 is nothing.
+    /// The value that the client was last told; -1 if none.
     high_watermark: i64,
     log_start_offset: i64,
 }
@@ -106,8 +106,8 @@ struct Session {
     uses_topic_ids: bool,
     created: u64,
     last_used: u64,
-    /// Those that had data go to the end, so that each gets its turn within the request's byte
-    /// limit.
+    /// Partitions that had data move to the end, so that each gets its turn within the request's
+    /// byte limit.
     order: BTreeMap<u64, Cached>,
     index: BTreeMap<(TopicKey, i32), u64>,
     next_place: u64,
@@ -123,8 +123,8 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// A cache of `slots` (`max.incremental.fetch.session.cache.slots`); 0 keeps no sessions at
-    /// all.
+    /// Creates a cache of `slots` sessions (`max.incremental.fetch.session.cache.slots`); 0
+    /// disables sessions.
     #[must_use]
     pub const fn new(slots: usize) -> Self {
         Self {
@@ -145,18 +145,20 @@ impl Sessions {
         self.by_id.is_empty()
     }
 
-    /// Partitions over all sessions, for metrics.
+    /// Returns the number of partitions over all sessions, for metrics.
     #[must_use]
     pub const fn partitions(&self) -> usize {
         self.partitions
     }
 
-    /// Sessions that had to make room, for metrics.
+    /// Returns the number of evicted sessions, for metrics.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.evicted
     }
 
+    /// Begins a fetch.
+    ///
     /// # Errors
     /// `FETCH_SESSION_ID_NOT_FOUND`, `INVALID_FETCH_SESSION_EPOCH`, `FETCH_SESSION_TOPIC_ID_ERROR`:
     /// the whole answer is that code, with session id 0 and no topics. The client begins anew with
@@ -223,11 +225,11 @@ impl Sessions {
         })
     }
 
-    /// `id_seed` is random: where a new session is made, it gives the id.
+    /// Ends a fetch with its outcomes. `id_seed` is random; a new session's id is derived from it.
     ///
     /// # Errors
-    /// `INVALID_FETCH_SESSION_EPOCH` where another request of the same session came in between,
-    /// `FETCH_SESSION_ID_NOT_FOUND` where the session went.
+    /// `INVALID_FETCH_SESSION_EPOCH` if another request of the same session came in between,
+    /// `FETCH_SESSION_ID_NOT_FOUND` if the session is gone.
     pub fn finish(
         &mut self,
         now: u64,
@@ -259,8 +261,8 @@ impl Sessions {
         }
     }
 
-    /// Whether an answer now would name any partition: a parked incremental fetch with nothing to
-    /// say goes on waiting.
+    /// Returns whether an answer now would include any partition. A parked incremental fetch
+    /// without news keeps waiting.
     #[must_use]
     pub fn has_news(&self, context: &Context, outcomes: &[Outcome]) -> bool {
         let Kind::Incremental { session_id, .. } = context.kind else {
@@ -273,14 +275,14 @@ impl Sessions {
         outcomes.any(|(wanted, outcome)| session.is_news(wanted, outcome))
     }
 
-    /// Ends a session; nothing where there is none of this id.
+    /// Closes a session, if one of this id exists.
     pub fn close(&mut self, session_id: i32) {
         if let Some(session) = self.by_id.remove(&session_id) {
             self.partitions -= session.order.len();
         }
     }
 
-    /// The session is empty or too large: it ends, and its partitions are answered without one.
+    /// Ends a session that is empty or too large. Its partitions are answered without a session.
     fn leave_session(&mut self, session_id: i32, uses_topic_ids: bool) -> Context {
         let session = self.by_id.remove(&session_id);
         let partitions: Vec<Wanted> = session
@@ -320,8 +322,8 @@ impl Sessions {
         session_id
     }
 
-    /// A free slot, or one taken from a session that is stale, or older than the protected time and
-    /// smaller than the new one.
+    /// Finds a free slot, or evicts a session that is stale, or that is older than the protected
+    /// time and smaller than the new one.
     fn make_room(&mut self, now: u64, size: usize) -> bool {
         if self.slots == 0 || self.partitions + size > SESSIONS_PARTITIONS_MAX {
             return false;
@@ -399,7 +401,7 @@ impl Session {
         cached.is_some_and(|cached| cached.is_news(outcome))
     }
 
-    /// Whether the client is told, and remembers that it was.
+    /// Records the outcome. Returns whether the client is to be told of it.
     fn note(&mut self, wanted: &Wanted, outcome: Outcome) -> bool {
         let key = (wanted.topic.clone(), wanted.partition);
         let Some(place) = self.index.get(&key).copied() else {
@@ -409,8 +411,8 @@ impl Session {
             return false;
         };
         let is_news = cached.is_news(&outcome);
-        // An error counts as "was told nothing": when it is over, the client hears of the partition
-        // again.
+        // An error resets what the client was told, so that when the error is over the answer
+        // includes the partition again.
         cached.high_watermark = if outcome.is_error {
             -1
         } else {
@@ -444,7 +446,7 @@ fn everything(context: &Context, session_id: i32) -> Answer {
     }
 }
 
-/// 1, 2, … and 1 again behind the largest: 0 and -1 have meanings of their own.
+/// Epochs run from 1 to the largest number and then from 1 again: 0 and -1 have special meanings.
 const fn next_epoch(epoch: i32) -> i32 {
     if epoch == i32::MAX { 1 } else { epoch + 1 }
 }

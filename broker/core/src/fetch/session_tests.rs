@@ -44,7 +44,7 @@ fn data(high_watermark: i64) -> Outcome {
     }
 }
 
-/// A session over `a-0` and `a-1`, both told of a high watermark of 5.
+/// Opens a session over `a-0` and `a-1`; the client was told a high watermark of 5 for both.
 fn opened(sessions: &mut Sessions, now: u64) -> i32 {
     let context = sessions.begin(now, request(0, 0, vec![want("a", 0, 5), want("a", 1, 5)]));
     let answer = sessions

@@ -1,11 +1,12 @@
-//! What of a produced batch can be judged without the partition's state (gotchas 13 to 15; Kafka's
+//! Checks produced batches as far as the partition's state is not needed (Kafka's
 //! `ProduceRequest.validateRecords` and `LogValidator`).
 //!
-//! In two steps, because the second may take long: the header and the checksum, then the records.
+//! There are two steps, because the second may take long: first the header and the checksum, then
+//! the records.
 //!
-//! **Invariant:** what passes here can be read by everything that reads bodies, as all of it opens
-//! them with the same [`Opener`]; with `sedge.produce.validation=relaxed` the records of a
-//! compressed body are the producer's word.
+//! **Invariant:** a batch that passes can be read by everything that reads bodies, since all of it
+//! opens them with the same [`Opener`]. With `sedge.produce.validation=relaxed` the records of a
+//! compressed body are not opened here, and the producer is trusted.
 
 use alloc::format;
 use alloc::string::String;
@@ -25,10 +26,10 @@ use crate::limits::{CLOCK_PLAUSIBLE_FROM_MS, RECORD_ERRORS_MAX};
 
 const MAGIC: i8 = 2;
 
-/// Kafka 2.1 brought zstd with Produce v7; older clients cannot mean it.
+/// Kafka 2.1 introduced zstd with Produce v7; older clients cannot mean it.
 const FIRST_PRODUCE_VERSION_WITH_ZSTD: i16 = 7;
 
-/// The one batch of a partition in a Produce request, where its header is fit to be written.
+/// Returns the one batch of a partition in a Produce request, if its header is valid.
 ///
 /// # Errors
 /// INVALID_RECORD, CORRUPT_MESSAGE, MESSAGE_TOO_LARGE, UNSUPPORTED_COMPRESSION_TYPE,
@@ -39,7 +40,7 @@ pub fn check_header(
     config: &TopicConfig,
 ) -> Result<Batch, AppendError> {
     let batch = split_one(&mut records, config)?;
-    // Before anything that the CRC covers is judged: CORRUPT_MESSAGE has the producer send again.
+    // Checked before any field that the CRC covers: after CORRUPT_MESSAGE the producer sends again.
     if batch.header.computed_crc(&batch.body) != batch.header.crc() {
         return Err(corrupt(
             "Record is corrupt: the stored CRC does not match the computed one.",
@@ -49,29 +50,29 @@ pub fn check_header(
     Ok(batch)
 }
 
-/// Whether [`check_body`] opens the batch.
+/// Returns whether [`check_body`] opens the batch.
 #[must_use]
 pub fn is_opened(batch: &Batch, config: &TopicConfig) -> bool {
     batch.header.compression() == 0 || config.is_compacted() || !config.trusts_compressed()
 }
 
-/// How far [`check_body`] came.
+/// How far [`check_body`] got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// The batch is fit to be written, and its header says what its records do.
+    /// The batch is valid, and its header agrees with its records.
     Fit,
-    /// More comes out of the body than was asked for. Nothing is known yet.
+    /// The body decompresses to more than `bytes_max`. Its records have not been judged.
     TooMuch,
 }
 
-/// Checks the records of a batch, decompressing at most `bytes_max` bytes of them, and makes the
-/// header say what they do: their largest timestamp, and that it is the producer's.
+/// Checks the records of a batch, decompressing at most `bytes_max` bytes of them, and corrects the
+/// header to agree with them: their largest timestamp, and that timestamps are the producer's.
 ///
-/// With `bytes_max` of `None` it goes as far as a body may.
+/// With `bytes_max` of `None` it decompresses as much as a body may contain.
 ///
 /// # Errors
-/// INVALID_RECORD, also for what cannot be decompressed: unlike CORRUPT_MESSAGE, clients take it as
-/// final, and the same bytes would fail again. INVALID_TIMESTAMP.
+/// INVALID_RECORD, also for a body that cannot be decompressed: unlike CORRUPT_MESSAGE, clients
+/// treat it as final, and the same bytes would fail again. INVALID_TIMESTAMP.
 pub fn check_body(
     batch: &mut Batch,
     config: &TopicConfig,
@@ -91,7 +92,7 @@ pub fn check_body(
         return Ok(Checked::Fit);
     }
     let most = if config.is_compacted() {
-        // The cleaner has to hold it whole.
+        // The cleaner has to hold the whole body.
         DECOMPRESSED_BYTES_MAX
     } else {
         opened_bytes_max(batch.body.len())
@@ -131,8 +132,8 @@ pub fn check_body(
     Ok(Checked::Fit)
 }
 
-/// Makes the header of a CreateTime batch say so, with its largest timestamp, as Kafka does. (The
-/// writer does it for LogAppendTime.)
+/// Sets CreateTime and the largest timestamp in the header, as Kafka does. (For LogAppendTime the
+/// writer does it.)
 fn put_right(batch: &mut Batch, largest: i64, config: &TopicConfig) {
     let header = &mut batch.header;
     let is_right = header.max_timestamp() == largest
@@ -143,10 +144,10 @@ fn put_right(batch: &mut Batch, largest: i64, config: &TopicConfig) {
     }
 }
 
-/// A record that is refused: why, which, and what to say.
+/// A refused record: error code, index, and message.
 type Refused = (ErrorCode, i32, String);
 
-/// Of the first records that are refused; how many more there are is not worth their memory.
+/// Errors of the first refused records. The others are not worth their memory.
 #[derive(Default)]
 struct Errors {
     found: Vec<Refused>,
@@ -169,7 +170,7 @@ fn keyless(index: i32) -> Refused {
     )
 }
 
-/// The times that a topic takes.
+/// The timestamps that a topic accepts.
 #[derive(Clone, Copy)]
 struct Window {
     earliest: i64,
@@ -178,7 +179,7 @@ struct Window {
 
 impl Window {
     fn of(config: &TopicConfig, now_ms: i64) -> Self {
-        // A device whose clock was not set yet cannot judge anybody else's.
+        // A device whose clock has not been set cannot judge timestamps.
         if config.is_log_append_time() || now_ms < CLOCK_PLAUSIBLE_FROM_MS {
             return Self {
                 earliest: i64::MIN,
@@ -191,7 +192,7 @@ impl Window {
         }
     }
 
-    /// -1 is "no timestamp", and stands outside of any window.
+    /// -1 means "no timestamp" and is outside every window.
     const fn excludes(self, time: i64) -> bool {
         (time < self.earliest || time > self.latest) && time != -1
     }
@@ -209,7 +210,7 @@ impl Window {
     }
 }
 
-/// The answer for a batch with these records, of which there is one at least: the first says which
+/// Builds the answer for a batch with these refused records, at least one. The first decides the
 /// code, as in Kafka.
 fn refused(records: Vec<Refused>) -> AppendError {
     let code = records
@@ -231,7 +232,7 @@ fn refused(records: Vec<Refused>) -> AppendError {
 
 fn split_one(records: &mut Bytes, config: &TopicConfig) -> Result<Batch, AppendError> {
     let Some(header) = BatchHeader::read(records) else {
-        // Formats 0 and 1 have shorter headers, with the magic at the same place.
+        // Formats 0 and 1 have shorter headers, with the magic at the same offset.
         return Err(match records.get(16) {
             Some(magic) if *magic != MAGIC as u8 => wrong_magic(*magic as i8),
             _ if records.is_empty() => {
@@ -351,7 +352,7 @@ mod tests {
         bytes(builder(Compression::None))
     }
 
-    /// With bytes put at a place, and the CRC made good again.
+    /// Returns a batch with `field` written at `at` and the CRC recomputed.
     fn forged(at: usize, field: &[u8]) -> Vec<u8> {
         let mut forged = plain();
         forged[at..at + field.len()].copy_from_slice(field);
@@ -396,7 +397,7 @@ mod tests {
         Compression::Zstd,
     ];
 
-    /// A batch of these records, each from its length on, under a header that says what it likes.
+    /// A batch of raw records, each including its length, under a header that may lie.
     struct Raw {
         codec: Compression,
         body: Vec<u8>,
@@ -437,7 +438,7 @@ mod tests {
         }
     }
 
-    /// Length, attributes, timestamp delta, offset delta, key `k`, value `v`, header count.
+    /// Builds length, attributes, timestamp delta, offset delta, key `k`, value `v`, header count.
     fn record(offset_delta: u8, headers: &[u8]) -> Vec<u8> {
         let mut fields = alloc::vec![0, 0, 2 * offset_delta, 2, b'k', 2, b'v'];
         fields.extend(headers);
@@ -477,7 +478,7 @@ mod tests {
                     assert_eq!(error.code, ErrorCode::InvalidRecord, "{codec:?} {what}");
                     assert!(error.message.is_some());
                 }
-                // The operator's word for the producer's.
+                // The operator chose to trust the producer.
                 let relaxed = &[("sedge.produce.validation", "relaxed")];
                 assert!(
                     check_with(raw.bytes(), 9, relaxed).is_ok(),
@@ -487,7 +488,7 @@ mod tests {
             let mut far = builder(codec);
             far.push(NOW_MS + 1_000_000_000, None, None, &[]);
             let mut far = bytes(far);
-            // The header says now.
+            // The header claims the current time.
             far[35..43].copy_from_slice(&NOW_MS.to_be_bytes());
             let body = far.split_off(HEADER_BYTES);
             let header = BatchHeader::read(&far).unwrap().with_computed_crc(&body);
@@ -508,14 +509,14 @@ mod tests {
             let max_bytes = &[("max.message.bytes", "100000000")][..];
             let compacted = &[max_bytes[0], ("cleanup.policy", "compact")];
             let whole = [built.header.as_bytes().as_slice(), &built.body].concat();
-            // What the cleaner could not hold is not taken where it has to.
+            // A compacted topic refuses a batch that the cleaner could not hold.
             let error = check_with(whole.clone(), 9, compacted).unwrap_err();
             assert_eq!(error.code, ErrorCode::InvalidRecord);
             let taken = check_with(whole.clone(), 9, max_bytes);
             let is_bomb = opened_bytes_max(built.body.len()) <= zeros.len();
-            // A block of snappy's is opened at once; xerial's are small.
+            // A snappy block is opened at once; xerial's blocks are small.
             assert_eq!(taken.is_err(), is_bomb, "{codec:?}: {taken:?}");
-            // A first look that ends early says nothing yet.
+            // A first check that ends early has judged nothing yet.
             let config = TopicConfig::default();
             let mut batch = Batch {
                 header: built.header,
@@ -532,7 +533,7 @@ mod tests {
         }
     }
 
-    /// Some clients leave it unset, or set the last record's.
+    /// Some clients leave the field unset, or set the last record's timestamp.
     #[test]
     fn the_header_gets_its_records_largest_timestamp() {
         for codec in CODECS {
@@ -573,7 +574,7 @@ mod tests {
         }
     }
 
-    /// Kafka 4.3 takes such a batch as if the bits were not set.
+    /// Kafka 4.3 accepts such a batch and ignores the bits.
     #[test]
     fn a_producer_s_word_for_the_broker_s_clock_is_passed_over() {
         const LOG_APPEND_TIME: i16 = 1 << 3;

@@ -1,8 +1,8 @@
-//! What views say of a partition's batches, derived from their headers alone: where each leader
-//! epoch starts (KIP-101), and what each producer last wrote (KIP-98).
+//! Derives view entries from the headers of a partition's batches alone: where each leader epoch
+//! starts (KIP-101), and what each producer last wrote (KIP-98).
 //!
-//! The writer derives changes of views as it appends. A start derives those that the views had not
-//! seen when the process ended ([`HeaderReplay`]).
+//! The writer derives view changes as it appends. A start derives the changes that the views did
+//! not yet have when the process ended ([`HeaderReplay`]).
 //!
 //! All keys begin with the partition's id, and all numbers in them are big-endian:
 //!
@@ -20,14 +20,14 @@ use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerId};
 use super::producers::{ProducerEntry, Producers, SequenceRange};
 use crate::limits::REPLAYED_EPOCHS_MAX;
 
-/// A view that follows from headers.
+/// A view that is derived from headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Derived {
     Epochs,
     Producers,
 }
 
-/// A change of a view; without a value, the key is removed.
+/// A change of a view. Without a value, the key is removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub view: Derived,
@@ -35,14 +35,14 @@ pub struct Change {
     pub value: Option<Vec<u8>>,
 }
 
-/// What the keys of a partition begin with, in every view.
+/// Returns the prefix of a partition's keys, the same in every view.
 #[must_use]
 pub const fn prefix(partition: PartitionId) -> [u8; 4] {
     partition.get().to_be_bytes()
 }
 
-/// The start of a leader epoch, if a batch is the first one of it. `before` is the epoch of the
-/// batch before.
+/// Returns the change for the start of a leader epoch, if a batch is the first of its epoch.
+/// `before` is the epoch of the batch before.
 #[must_use]
 pub fn epoch_change(
     partition: PartitionId,
@@ -62,21 +62,21 @@ pub fn epoch_change(
     })
 }
 
-/// The leader epoch that a key of the view of epochs is of.
+/// Returns the leader epoch in a key of the epochs view.
 #[must_use]
 pub fn epoch_of_key(key: &[u8]) -> Option<LeaderEpoch> {
     let (_, epoch) = key.split_first_chunk::<4>()?;
     Some(LeaderEpoch(i32::from_be_bytes(*epoch.first_chunk()?)))
 }
 
-/// An entry of the view of epochs: the epoch, and its first offset.
+/// Decodes an entry of the epochs view: the epoch, and its first offset.
 #[must_use]
 pub fn epoch_start(key: &[u8], value: &[u8]) -> Option<(LeaderEpoch, Offset)> {
     let offset = Offset(i64::from_be_bytes(*value.first_chunk()?));
     Some((epoch_of_key(key)?, offset))
 }
 
-/// The key of a producer's entry.
+/// Returns the key of a producer's entry.
 #[must_use]
 pub fn producer_key(partition: PartitionId, producer: ProducerId) -> Vec<u8> {
     let mut key = prefix(partition).to_vec();
@@ -84,7 +84,7 @@ pub fn producer_key(partition: PartitionId, producer: ProducerId) -> Vec<u8> {
     key
 }
 
-/// What [`producer_key`] was made of.
+/// Splits a key of [`producer_key`] into its parts.
 #[must_use]
 pub fn parse_producer_key(key: &[u8]) -> Option<(PartitionId, ProducerId)> {
     let (partition, producer) = key.split_first_chunk::<4>()?;
@@ -95,14 +95,15 @@ pub fn parse_producer_key(key: &[u8]) -> Option<(PartitionId, ProducerId)> {
     ))
 }
 
-/// An entry of the view of producers; `None` if the bytes are none.
+/// Decodes an entry of the producers view; `None` if the bytes are invalid.
 #[must_use]
 pub fn producer_entry(key: &[u8], value: &[u8]) -> Option<(ProducerId, ProducerEntry)> {
     let (_, producer) = parse_producer_key(key)?;
     Some((producer, ProducerEntry::decode(value)?))
 }
 
-/// The entry of a producer as it stands in `known`; removed if `known` lacks the producer.
+/// Returns the change that saves a producer's entry as in `known`, or removes the entry if `known`
+/// lacks the producer.
 #[must_use]
 pub fn producer_change(partition: PartitionId, producer: ProducerId, known: &Producers) -> Change {
     Change {
@@ -112,24 +113,24 @@ pub fn producer_change(partition: PartitionId, producer: ProducerId, known: &Pro
     }
 }
 
-/// The views as far as a replay reads them.
+/// The views, as far as a replay reads them.
 pub trait Saved {
-    /// The newest leader epoch of a partition that the view of epochs has.
+    /// Returns the newest leader epoch of a partition in the epochs view.
     fn newest_epoch(&self, partition: PartitionId) -> Option<LeaderEpoch>;
-    /// A producer's entry in the view of producers.
+    /// Returns a producer's entry in the producers view.
     fn producer(&self, partition: PartitionId, producer: ProducerId) -> Option<ProducerEntry>;
 }
 
-/// Derives changes of views from headers that the views had not seen.
+/// Derives view changes from headers that the views do not have yet.
 #[derive(Debug, Default)]
 pub struct HeaderReplay {
-    /// The newest leader epochs of partitions that were replayed. The views have them too, but to
-    /// ask those for each batch took longer than everything else.
+    /// The newest leader epochs of replayed partitions. The views have them too, but asking the
+    /// views for each batch took longer than everything else.
     epochs: BTreeMap<PartitionId, Option<LeaderEpoch>>,
 }
 
 impl HeaderReplay {
-    /// Returns the changes that a partition's next batches lead to. `append_ms` is the append clock
+    /// Returns the changes from a partition's next batches. `append_ms` is the append clock's time
     /// of their commit.
     pub fn replay<'a>(
         &mut self,
@@ -181,7 +182,7 @@ mod tests {
 
     const PARTITION: PartitionId = PartitionId(3);
 
-    /// A batch of one record; without a producer where `sequence` is none.
+    /// Builds the header of a batch of one record; without a producer if `sequence` is `None`.
     fn header(epoch: i32, base_offset: i64, sequence: Option<(i64, i32)>) -> BatchHeader {
         let mut builder = BatchBuilder::new(Compression::None);
         if let Some((id, base_sequence)) = sequence {
@@ -211,7 +212,7 @@ mod tests {
         assert_eq!(epoch_of_key(&change.key[..7]), None);
     }
 
-    /// Both views, as the changes leave them.
+    /// Both views, after the changes so far.
     #[derive(Debug, Default, PartialEq)]
     struct Views(BTreeMap<(Derived, Vec<u8>), Vec<u8>>);
 
@@ -238,7 +239,7 @@ mod tests {
         }
     }
 
-    /// A start may find the views anywhere behind the log.
+    /// At a start, the views may lag behind the log by any amount.
     #[test]
     fn a_replay_from_anywhere_leads_to_what_the_writer_derived() {
         let headers = [

@@ -1,5 +1,5 @@
-//! One partition's log, as far as it is decided and not stored: where it starts, what offset comes
-//! next, what its producers wrote.
+//! The decisions about one partition's log, without its storage: where the log starts, which offset
+//! comes next, and what its producers wrote.
 
 mod check;
 pub mod derive;
@@ -14,15 +14,15 @@ use sedge_protocol::ids::Offset;
 pub use check::{Checked, check_body, check_header, is_opened};
 pub use producers::{Producers, SequenceRange, SequenceVerdict, WrittenBatch};
 
-/// One record of a batch that is refused.
+/// A refused record of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordError {
-    /// Its number within the batch, from 0.
+    /// Index of the record within the batch, from 0.
     pub index: i32,
     pub message: Option<String>,
 }
 
-/// Why a batch is refused, in the terms of the Produce response.
+/// Reason why a batch is refused, as in the Produce response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendError {
     pub code: ErrorCode,
@@ -50,16 +50,16 @@ impl From<ErrorCode> for AppendError {
     }
 }
 
-/// What to do with a batch.
+/// The decision about a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planned {
     /// Write it at this offset.
     Append { base_offset: Offset },
-    /// It is there already.
+    /// The batch was written already.
     Duplicate(WrittenBatch),
 }
 
-/// The state of one partition that the next batch is judged by.
+/// The state of one partition against which the next batch is judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionLog {
     log_start: Offset,
@@ -82,14 +82,14 @@ impl PartitionLog {
         self.log_start
     }
 
-    /// The log end offset.
+    /// Returns the log end offset.
     #[must_use]
     pub const fn next_offset(&self) -> Offset {
         self.next_offset
     }
 
-    /// Judges a batch by its producer's sequence, which is the one that was sent, also where a
-    /// filter left less.
+    /// Judges a batch by its producer's sequence. The sequence is the one that the producer sent,
+    /// even if a filter removed records.
     ///
     /// # Errors
     /// INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER.
@@ -105,16 +105,17 @@ impl PartitionLog {
         })
     }
 
-    /// Takes records up to `next_offset`.
+    /// Moves the log end to `next_offset`.
     pub fn apply_append(&mut self, next_offset: Offset) {
         debug_assert!(next_offset >= self.next_offset, "offsets only grow");
         self.next_offset = next_offset;
     }
 
-    /// The new log start for a request to delete what is before `before` (all of it where `None`).
+    /// Returns the new log start for a request to delete the records before `before` (all records
+    /// if `None`).
     ///
     /// # Errors
-    /// OFFSET_OUT_OF_RANGE beyond the end of the log.
+    /// OFFSET_OUT_OF_RANGE if `before` is beyond the end of the log.
     pub fn plan_delete_records(&self, before: Option<Offset>) -> Result<Offset, AppendError> {
         match before {
             None => Ok(self.next_offset),

@@ -1,16 +1,16 @@
-//! Idempotence (KIP-98): what each producer last wrote to a partition.
+//! Idempotence (KIP-98): the batches that each producer last wrote to a partition.
 //!
-//! Kafka's `ProducerAppendInfo` and `ProducerStateEntry`: the last five batches of each producer
-//! are kept, because a producer may have five in flight; one of them again is answered with the
-//! offsets that it got.
+//! Like Kafka's `ProducerAppendInfo` and `ProducerStateEntry`, this keeps the last five batches of
+//! each producer, because a producer may have five in flight. If one of them is sent again, it is
+//! answered with the offsets that it got.
 //!
 //! A filter may store fewer records than the producer sent. The stored batch then carries the
-//! *last* sequences of what was sent, so a replay of the headers leads to the same next sequence;
-//! and a batch sent again is known by its last sequence, with a first one that is not above the
-//! stored.
+//! *last* sequences of those sent, so that replaying the headers leads to the same next sequence. A
+//! resent batch is recognised by its last sequence, together with a first sequence that is not
+//! above the stored one.
 //!
-//! Where the sequence to come is not known for sure (a producer that nobody remembers; a filtered
-//! topic after a restart) the first batch that comes is taken, unless an earlier one was refused.
+//! If the next sequence is not known for sure (an unknown producer; a filtered topic after a
+//! restart), the first batch that comes is accepted, unless an earlier one was refused.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -22,21 +22,21 @@ use sedge_protocol::ids::{Offset, ProducerEpoch, ProducerId};
 use super::AppendError;
 use crate::limits::{PRODUCER_BATCHES_KEPT, PRODUCERS_PER_PARTITION_MAX};
 
-/// The sequence numbers that a batch of an idempotent producer takes.
+/// The sequence numbers of a batch from an idempotent producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequenceRange {
     pub producer_id: ProducerId,
     pub epoch: ProducerEpoch,
     pub first: i32,
     pub last: i32,
-    /// Whether the topic binds a filter. What a filter dropped whole left nothing in the log, so
-    /// what a restart reads from it may be behind the producer.
+    /// Whether the topic binds a filter. A batch of which a filter dropped every record left no
+    /// trace in the log, so the state that a restart reads may lag behind the producer.
     pub is_filtered: bool,
 }
 
 impl SequenceRange {
-    /// `None` for a batch of a producer that is not idempotent, and for control batches, which have
-    /// no sequence.
+    /// Returns the range of a batch; `None` if its producer is not idempotent or it is a control
+    /// batch, which has no sequence.
     #[must_use]
     pub fn of(header: &BatchHeader) -> Option<Self> {
         let producer_id = header.producer_id()?;
@@ -54,7 +54,7 @@ impl SequenceRange {
         })
     }
 
-    /// The same range, of a batch to a topic that binds a filter or does not.
+    /// Returns the same range with `is_filtered` set.
     #[must_use]
     pub const fn filtered(self, is_filtered: bool) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl SequenceRange {
         distance(self.first, sequence) <= distance(self.first, self.last)
     }
 
-    /// The first sequence of a batch that has the last `kept` sequences of this range.
+    /// Returns the first sequence of a batch that has the last `kept` sequences of this range.
     #[must_use]
     pub fn first_of_last(&self, kept: i32) -> i32 {
         let first = i64::from(self.last) - i64::from(kept) + 1;
@@ -82,7 +82,7 @@ fn step(sequence: i32, by: i32) -> i32 {
     ((i64::from(sequence) + i64::from(by.max(0))) % SEQUENCES) as i32
 }
 
-/// One batch that a producer wrote.
+/// A batch that a producer wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrittenBatch {
     pub first: i32,
@@ -91,27 +91,27 @@ pub struct WrittenBatch {
     pub timestamp_ms: i64,
 }
 
-/// What is remembered of a producer in a partition.
+/// The state of a producer in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerEntry {
-    /// Whether this is what a restart read, with nothing written since.
+    /// Whether a restart read this entry and the producer has not written since.
     is_restored: bool,
     epoch: ProducerEpoch,
     /// Oldest first, at most [`PRODUCER_BATCHES_KEPT`].
     batches: Vec<WrittenBatch>,
-    /// When it last wrote, by the append clock.
+    /// When the producer last wrote, by the append clock.
     last_ms: i64,
 }
 
-/// What a batch is to its producer's sequence.
+/// The verdict on a batch by its producer's sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequenceVerdict {
     Next,
-    /// It was written already.
+    /// The batch was written already.
     Duplicate(WrittenBatch),
 }
 
-/// A batch that was refused, not for its sequence.
+/// A batch that was refused for a reason other than its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RefusedBatch {
     epoch: ProducerEpoch,
@@ -122,17 +122,18 @@ struct RefusedBatch {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Producers {
     known: BTreeMap<i64, ProducerEntry>,
-    /// The earliest batch that was refused of a producer whose next sequence is not known for sure.
-    /// That batch comes again, and a later one must not have taken its place.
+    /// By producer, the earliest refused batch, if the producer's next sequence is not known for
+    /// sure. That batch will be sent again, and a later one must not take its place.
     refused: BTreeMap<i64, RefusedBatch>,
 }
 
 impl Producers {
+    /// Judges a batch by its sequence.
+    ///
     /// # Errors
     /// INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER.
     pub fn check(&self, range: &SequenceRange) -> Result<SequenceVerdict, AppendError> {
-        // A producer that nobody remembers (its records are gone, or it expired) may begin
-        // anywhere.
+        // An unknown producer (its records were deleted, or it expired) may begin at any sequence.
         let Some(entry) = self.known.get(&range.producer_id.get()) else {
             return self.judge_gap(range);
         };
@@ -178,8 +179,8 @@ impl Producers {
         ))
     }
 
-    /// A batch where the sequence to come is not known is the next one, unless an earlier one was
-    /// refused.
+    /// Judges a batch whose expected sequence is not known: it is the next one, unless an earlier
+    /// one was refused.
     fn judge_gap(&self, range: &SequenceRange) -> Result<SequenceVerdict, AppendError> {
         let refused = self.refused.get(&range.producer_id.get());
         let earlier = refused
@@ -190,11 +191,11 @@ impl Producers {
         })
     }
 
-    /// Takes a batch that is refused, for another reason than its sequence.
+    /// Records a batch that was refused for a reason other than its sequence.
     pub fn refuse(&mut self, range: &SequenceRange) {
         let id = range.producer_id.get();
         let is_sure = |entry: &ProducerEntry| !entry.is_restored;
-        // Where the sequence to come is known, no later one is taken anyway.
+        // If the next sequence is known, no later batch is accepted anyway.
         if self.known.get(&id).is_some_and(is_sure)
             || self.check(range) != Ok(SequenceVerdict::Next)
         {
@@ -207,8 +208,8 @@ impl Producers {
         self.refused.insert(id, RefusedBatch { epoch, first });
     }
 
-    /// Takes a written batch. What is forgotten for it, because there are too many producers, is
-    /// returned.
+    /// Records a written batch. Returns the producers that were forgotten because there were too
+    /// many.
     pub fn apply(
         &mut self,
         range: &SequenceRange,
@@ -258,7 +259,8 @@ impl Producers {
         Some(ProducerId(oldest))
     }
 
-    /// Forgets a producer, unless it has written since `until_ms`; whether it did.
+    /// Forgets a producer that last wrote at or before `until_ms`. Returns whether it was
+    /// forgotten.
     pub fn expire(&mut self, id: ProducerId, until_ms: i64) -> bool {
         let entry = self.known.get(&id.get());
         let is_silent = entry.is_some_and(|entry| entry.last_ms <= until_ms);
@@ -273,7 +275,8 @@ impl Producers {
         self.known.get(&id.get())
     }
 
-    /// Puts back what [`ProducerEntry::encode`] saved. Of too many, the ones that wrote last stay.
+    /// Restores an entry that [`ProducerEntry::encode`] saved. If there are too many, those that
+    /// wrote last are kept.
     pub fn restore(&mut self, id: ProducerId, entry: ProducerEntry) {
         self.known.insert(id.get(), entry);
         if self.known.len() > PRODUCERS_PER_PARTITION_MAX {
@@ -288,12 +291,12 @@ impl Producers {
     }
 }
 
-/// How far `to` comes after `from`.
+/// Returns how far `to` is after `from`.
 fn distance(from: i32, to: i32) -> i64 {
     (i64::from(to) - i64::from(from)).rem_euclid(SEQUENCES)
 }
 
-/// Whether `sequence` comes after `last`, on the shorter way around.
+/// Returns whether `sequence` is after `last`, on the shorter way around.
 fn is_ahead(sequence: i32, last: i32) -> bool {
     (1..SEQUENCES / 2).contains(&distance(last, sequence))
 }
@@ -310,26 +313,27 @@ fn out_of_order(range: &SequenceRange, why: &str) -> AppendError {
 }
 
 const BATCH_BYTES: usize = 4 + 4 + 8 + 8;
-/// Version, epoch, last use.
+/// Bytes of version, epoch and time of the last write.
 const HEAD_BYTES: usize = 1 + 2 + 8;
-/// Version of a view's entry. An entry of another one is not read.
+/// Version of an entry in the view. Entries of other versions are not read.
 const ENTRY_VERSION: u8 = 1;
 
 impl ProducerEntry {
-    /// When it last wrote, by the append clock.
+    /// Returns when the producer last wrote, by the append clock.
     #[must_use]
     pub const fn last_ms(&self) -> i64 {
         self.last_ms
     }
 
-    /// The producer's epoch, and where its newest batch begins.
+    /// Returns the producer's epoch and the base offset of its newest batch.
     #[must_use]
     pub fn last_word(&self) -> (ProducerEpoch, Option<Offset>) {
         let last = self.batches.last();
         (self.epoch, last.map(|batch| batch.base_offset))
     }
 
-    /// The value of the view: version (a byte), epoch, last use, then the batches, all big-endian.
+    /// Encodes the view's value: version (a byte), epoch, time of the last write, then the batches,
+    /// all big-endian.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut value = Vec::with_capacity(HEAD_BYTES + self.batches.len() * BATCH_BYTES);
@@ -345,7 +349,7 @@ impl ProducerEntry {
         value
     }
 
-    /// Returns `None` if the bytes are not what `encode` makes, or of another version.
+    /// Decodes the view's value. Returns `None` for malformed bytes or another version.
     #[must_use]
     pub fn decode(value: &[u8]) -> Option<Self> {
         let (head, batches) = value.split_at_checked(HEAD_BYTES)?;
@@ -382,7 +386,7 @@ impl ProducerEntry {
 mod tests {
     use super::*;
 
-    /// What was written, what comes, and the offset of the duplicate that it is, if it is one.
+    /// The batches written, the batch to judge, and the offset of its duplicate, if it is one.
     type Case<'a> = (
         &'a [SequenceRange],
         SequenceRange,
@@ -530,8 +534,8 @@ mod tests {
         restarted
     }
 
-    /// Batch B, in flight behind A, was taken where A had been refused, and A was out of order for
-    /// good.
+    /// Batch B, in flight behind A, was accepted although A had been refused, and A stayed out of
+    /// order for ever.
     #[test]
     fn what_was_refused_comes_before_what_is_behind_it() {
         let (first, second, third) = (range(0, 30, 10), range(0, 40, 10), range(0, 50, 10));
@@ -561,7 +565,7 @@ mod tests {
             producers.refuse(&first.filtered(true));
             producers.refuse(&third.filtered(true));
             assert_eq!(check(&producers, second), out_of_order, "{name}");
-            // Another epoch has nothing to do with that.
+            // Another epoch is not affected.
             assert_eq!(check(&producers, range(1, 0, 1)), next, "{name}");
             for (at, sent) in [first, second, third].into_iter().enumerate() {
                 assert_eq!(check(&producers, sent), next, "{name}: {sent:?}");
@@ -570,7 +574,7 @@ mod tests {
         }
     }
 
-    /// What a filter dropped may be all that a new epoch began with.
+    /// A filter may have dropped every batch with which a new epoch began.
     #[test]
     fn a_gap_where_a_new_epoch_begins_is_taken_as_any_other() {
         let live = after(&[range(0, 0, 10)]);
@@ -604,7 +608,8 @@ mod tests {
         assert_eq!(producers.refused.len(), PRODUCERS_PER_PARTITION_MAX);
     }
 
-    /// It was out of order for good where its sequences go around and a filter left the last few.
+    /// Such a batch stayed out of order for ever if its sequences wrapped and a filter kept the
+    /// last few.
     #[test]
     fn a_filtered_batch_is_known_again_where_sequences_go_around() {
         let sent = range(0, i32::MAX - 49, 100);
@@ -619,7 +624,7 @@ mod tests {
                 matches!(verdict, Ok(SequenceVerdict::Duplicate(_))),
                 "{kept} kept: {verdict:?}"
             );
-            // More than that was never sent so.
+            // A longer range was never sent.
             let shorter = range(0, sent.first_of_last(kept - 1), kept - 1);
             assert!(kept == 1 || producers.check(&shorter.filtered(true)).is_err());
         }
@@ -637,7 +642,7 @@ mod tests {
         assert_eq!(ProducerEntry::decode(&value[..value.len() - 1]), None);
     }
 
-    /// The first entries had no version: a changed one would have been told by its length alone.
+    /// The first entries had no version: a changed format could have been told only by its length.
     #[test]
     fn an_entry_of_another_version_is_refused() {
         let producers = after(&[range(2, 0, 10), range(2, 10, 1)]);
@@ -647,7 +652,7 @@ mod tests {
             other[0] = version;
             assert_eq!(ProducerEntry::decode(&other), None, "{version}");
         }
-        // Epochs whose first byte is that of a version, too.
+        // Includes epochs whose first byte equals a version.
         for epoch in [0, 2, 256, 511, -1] {
             let mut first = value[1..].to_vec();
             first[..2].copy_from_slice(&i16::to_be_bytes(epoch));

@@ -1,4 +1,4 @@
-//! What the metadata machine knows, in the form that readers ask.
+//! The metadata machine's state, in the form that readers query.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -16,24 +16,25 @@ use crate::config::{BrokerDefaults, TopicConfig};
 pub struct Topic {
     pub name: String,
     pub id: KafkaUuid,
-    /// The broker keeps its own state in it, so clients do not delete it, nor what is in it.
+    /// Whether the broker keeps its own state in the topic, so that clients may not delete the
+    /// topic or its records.
     pub is_internal: bool,
-    /// What the topic sets itself.
+    /// The topic's own settings.
     pub overrides: BTreeMap<String, String>,
-    /// What holds for it: its own settings over the broker's.
+    /// The effective configuration: the topic's own settings over the broker's.
     pub config: TopicConfig,
-    /// By partition index.
+    /// Partition ids, by partition index.
     partitions: Vec<PartitionId>,
 }
 
 impl Topic {
-    /// The broker's number of a partition.
+    /// Returns the broker's own id of a partition.
     #[must_use]
     pub fn partition(&self, index: i32) -> Option<PartitionId> {
         self.partitions.get(usize::try_from(index).ok()?).copied()
     }
 
-    /// In the order of their indices.
+    /// Returns the partition ids, in the order of their indices.
     pub fn partitions(&self) -> impl Iterator<Item = PartitionId> + '_ {
         self.partitions.iter().copied()
     }
@@ -43,23 +44,23 @@ impl Topic {
         self.partitions.len() as i32
     }
 
-    /// Whether clients may produce to it.
+    /// Returns whether clients may produce to the topic.
     #[must_use]
     pub fn takes_produce(&self) -> bool {
         names::takes_produce(&self.name)
     }
 }
 
-/// All topics at one moment. A clone costs a pointer a topic.
+/// All topics at one moment. Cloning copies one pointer per topic.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// Names are shared between the maps, so that a clone of the image allocates no text.
+    /// The maps share the names, so that cloning the image allocates no strings.
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
     by_id: BTreeMap<[u8; 16], Arc<str>>,
     by_collision_form: BTreeMap<Arc<str>, Arc<str>>,
     partition_count: usize,
     broker_configs: BTreeMap<String, String>,
-    /// From the configuration file; `broker_configs` stand above them.
+    /// Settings of the configuration file, which `broker_configs` override.
     file_defaults: BrokerDefaults,
     defaults: BrokerDefaults,
     leader_epoch: LeaderEpoch,
@@ -89,7 +90,7 @@ impl Image {
         self.topics.get(self.by_id.get(&id.to_bytes())?)
     }
 
-    /// In the order of their names.
+    /// Returns all topics, in the order of their names.
     pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
         self.topics.values()
     }
@@ -104,13 +105,13 @@ impl Image {
         self.partition_count
     }
 
-    /// The epoch of this leader, for every partition (KIP-101).
+    /// Returns the epoch of this leader, the same for every partition (KIP-101).
     #[must_use]
     pub const fn leader_epoch(&self) -> LeaderEpoch {
         self.leader_epoch
     }
 
-    /// What was set for the broker while it ran.
+    /// Returns the settings that were made while the broker ran.
     pub fn broker_configs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.broker_configs
             .iter()
@@ -122,7 +123,7 @@ impl Image {
         &self.broker_configs
     }
 
-    /// What topics take for what they do not set.
+    /// Returns the defaults for settings that topics do not have.
     #[must_use]
     pub const fn defaults(&self) -> &BrokerDefaults {
         &self.defaults

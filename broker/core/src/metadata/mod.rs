@@ -1,11 +1,11 @@
 //! The metadata machine: topics, their partitions and configurations, producer ids, the leader
-//! epoch. In one process it is the controller; its records are `__cluster_metadata`.
+//! epoch. It is the controller of the one-node cluster; its records are `__cluster_metadata`.
 //!
-//! It decides and remembers; it neither writes records nor makes ids: whoever commands brings the
-//! topic id.
+//! The machine decides and remembers. It does not write records or create ids: the caller of a
+//! command brings the topic id.
 //!
 //! **Invariant:** a [`PartitionId`] is handed out once, in the order of the records, and never
-//! again.
+//! reused.
 
 mod image;
 mod names;
@@ -35,43 +35,44 @@ use crate::config::BrokerDefaults;
 use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, TOPICS_MAX};
 use crate::machine::{Machine, Now, Plan};
 
-/// The broker's setting under which the leader epoch is kept. Never shown, never set by a client.
+/// The broker setting that stores the leader epoch. Never shown, and never set by a client.
 const LEADER_EPOCH_KEY: &str = "sedge.leader.epoch";
 
-/// The setting under which a snapshot keeps the next partition id: the topic with the largest may
-/// be gone. As the one above.
+/// The setting in which a snapshot stores the next partition id: the topic with the largest id may
+/// have been deleted. Never shown or set by a client either.
 const NEXT_PARTITION_KEY: &str = "sedge.partition.next";
 
 /// The first partition id that a topic gets; 0 is `__cluster_metadata`.
 const FIRST_PARTITION_ID: u32 = 1;
 
-/// `__cluster_metadata`, which lies in the log like every partition.
+/// The partition id of `__cluster_metadata`, which is in the log like every partition.
 pub const METADATA_PARTITION: PartitionId = PartitionId(0);
 
-/// What the controller can be told.
+/// A command to the controller.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     CreateTopic {
         name: String,
-        /// Random, of version 4: two topics of one name are told apart by it (gotcha 9).
+        /// A random UUID, version 4. It tells two topics of one name apart.
         id: KafkaUuid,
         partitions: i32,
-        /// Checked by the caller, in pairs of name and value.
+        /// Pairs of name and value, checked by the caller.
         configs: Vec<(String, String)>,
         validate_only: bool,
     },
     DeleteTopic {
         topic: TopicName,
     },
-    /// `total` is the number that there shall be. `assigned` is the number of partitions that come
-    /// with replicas assigned by hand, if any do.
+    /// `total` is the requested number of partitions. `assigned` is the number of new partitions
+    /// for which the request assigns replicas, if it assigns any.
     CreatePartitions {
         name: String,
         total: i32,
         assigned: Option<usize>,
         validate_only: bool,
     },
-    /// Sets each to its value, or where there is none back to its default. Checked by the caller.
+    /// Sets each key to its value, or back to its default if the value is `None`. Checked by the
+    /// caller.
     AlterTopicConfigs {
         name: String,
         changes: Vec<(String, Option<String>)>,
@@ -79,17 +80,17 @@ pub enum Command {
     AlterBrokerConfigs {
         changes: Vec<(String, Option<String>)>,
     },
-    /// Hands out `count` producer ids that nobody had.
+    /// Hands out `count` producer ids that were never handed out before.
     AllocateProducerIds {
         count: i64,
     },
-    /// KIP-101: what comes from now on can be told from a tail that a restart lost.
+    /// KIP-101: distinguishes new records from a tail that a restart lost.
     BumpLeaderEpoch,
 }
 
 impl Command {
-    /// Whether it gives space back, or may have retention do so; or is what a start needs to come
-    /// so far. It must be possible on a full disk.
+    /// Returns whether the command must be possible on a full disk: it frees space, may have
+    /// retention free space, or is what a start needs to get that far.
     #[must_use]
     pub fn may_free_space(&self) -> bool {
         match self {
@@ -104,7 +105,7 @@ impl Command {
     }
 }
 
-/// Of topics, and of the broker for topics that do not set it.
+/// Returns whether the key, of a topic or as the broker's default, decides what is deleted.
 fn decides_what_goes(key: &str) -> bool {
     key.starts_with("retention.")
         || key.starts_with("log.retention.")
@@ -113,14 +114,14 @@ fn decides_what_goes(key: &str) -> bool {
         || key == "sedge.retention.priority"
 }
 
-/// A topic by either of its names.
+/// A topic by name or id.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TopicName {
     Name(String),
     Id(KafkaUuid),
 }
 
-/// What came of a [`Command`].
+/// The result of a [`Command`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum CommandReply {
     Done,
@@ -137,7 +138,7 @@ pub enum CommandReply {
     },
 }
 
-/// Why a command is refused.
+/// Reason why a command is refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommandError {
     pub code: ErrorCode,
@@ -160,13 +161,13 @@ pub struct MetadataMachine {
     image: Image,
     next_partition_id: u32,
     next_producer_id: i64,
-    /// Levels of features, which are kept for whoever comes to ask for them.
+    /// Feature levels, kept for requests that ask for them.
     features: BTreeMap<String, i16>,
 }
 
 impl MetadataMachine {
-    /// A cluster of this one node and without topics, which take `defaults` for what they do not
-    /// set.
+    /// Creates the state of a one-node cluster without topics. `defaults` are the settings of
+    /// topics that do not set their own.
     #[must_use]
     pub fn new(node: NodeId, defaults: BrokerDefaults) -> Self {
         Self {
@@ -183,14 +184,14 @@ impl MetadataMachine {
         &self.image
     }
 
-    /// Whether the machine has never heard of a partition id that the log has: then records of it
-    /// are lost.
+    /// Returns whether the log has a partition id that the machine has never handed out: then
+    /// records of the metadata are lost.
     #[must_use]
     pub const fn has_missed(&self, newest: PartitionId) -> bool {
         newest.get() >= self.next_partition_id
     }
 
-    /// Records that rebuild this state from nothing.
+    /// Returns records that rebuild this state from nothing.
     pub fn snapshot(&self) -> impl Iterator<Item = MetadataRecord> + '_ {
         let settings = self.image.broker_configs();
         let settings = settings.map(|(name, value)| broker_config(name, Some(value)));
@@ -218,7 +219,7 @@ impl MetadataMachine {
             broker_config(NEXT_PARTITION_KEY, Some(&next_partition)),
             self.producer_ids_record(self.next_producer_id),
         ];
-        // The ids first: a part of the snapshot, where that is all that is left, has them.
+        // The ids come first, so that even a partial snapshot has them.
         ids.into_iter()
             .chain(epoch)
             .chain(features)
@@ -274,7 +275,7 @@ impl MetadataMachine {
         Ok(Plan { records, reply })
     }
 
-    /// A topic of `total` partitions, of which `new` are to be made.
+    /// Checks a topic's count of `total` partitions, of which `new` are to be created.
     fn check_partition_count(&self, total: i32, new: i32) -> Result<(), CommandError> {
         if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&total) {
             return Err(CommandError::new(
@@ -310,7 +311,7 @@ impl MetadataMachine {
         }
     }
 
-    /// This node leads, and is the whole set of replicas in sync.
+    /// This node is the leader and the only in-sync replica.
     fn partition_record(
         &self,
         topic_id: KafkaUuid,
@@ -529,7 +530,7 @@ impl Machine for MetadataMachine {
     }
 }
 
-/// What the broker keeps in its own topics must neither go nor move to another partition.
+/// The broker's own state in internal topics must not be deleted or move to another partition.
 fn check_not_internal(topic: &Topic, what: &str) -> Result<(), CommandError> {
     if topic.is_internal {
         return Err(CommandError::new(

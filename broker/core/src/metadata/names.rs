@@ -1,4 +1,4 @@
-//! What a topic may be called (Kafka's `Topic.validate`).
+//! Checks topic names (Kafka's `Topic.validate`).
 
 use alloc::format;
 use alloc::string::String;
@@ -10,8 +10,10 @@ use super::CommandError;
 /// Kafka's limit: a name and a partition number fit into a file name.
 pub const NAME_BYTES_MAX: usize = 249;
 
+/// Checks a topic name.
+///
 /// # Errors
-/// INVALID_TOPIC_EXCEPTION, with what is wrong.
+/// INVALID_TOPIC_EXCEPTION with the reason.
 pub fn check(name: &str) -> Result<(), CommandError> {
     let wrong = if name.is_empty() {
         Some("is empty")
@@ -39,10 +41,11 @@ pub fn check(name: &str) -> Result<(), CommandError> {
     }
 }
 
-/// The log of the metadata has no topic, so that a topic of its name would stand beside it.
+/// Refuses the name of the metadata log, which is not a topic: a topic of that name would exist
+/// beside it.
 ///
 /// # Errors
-/// INVALID_REQUEST, as Kafka's controller says.
+/// INVALID_REQUEST, as Kafka's controller answers.
 pub fn check_not_the_log_of_metadata(name: &str) -> Result<(), CommandError> {
     if name == "__cluster_metadata" {
         return Err(CommandError::new(
@@ -53,15 +56,16 @@ pub fn check_not_the_log_of_metadata(name: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Two names with the same form would have the same metrics in Kafka, so only one may exist.
+/// Returns the form in which colliding names are equal. Two names with the same form would have the
+/// same metrics in Kafka, so only one may exist.
 pub fn collision_form(name: &str) -> String {
     name.replace('.', "_")
 }
 
-/// Where deployed plugins live.
+/// The topic that stores deployed plugins.
 pub const PLUGINS_TOPIC: &str = "__sedge_plugins";
 
-/// Topics that the broker keeps its own state in.
+/// Returns whether the broker keeps its own state in the topic.
 pub fn is_internal(name: &str) -> bool {
     matches!(
         name,
@@ -69,7 +73,7 @@ pub fn is_internal(name: &str) -> bool {
     )
 }
 
-/// Whether clients may produce to the topic. Deploying a plugin is producing.
+/// Returns whether clients may produce to the topic. Deploying a plugin is producing.
 pub fn takes_produce(name: &str) -> bool {
     !is_internal(name) || name == PLUGINS_TOPIC
 }

@@ -1,11 +1,12 @@
-//! What can be told of the topics where records of `__cluster_metadata` are lost.
+//! Reconstructs topics when records of `__cluster_metadata` are lost.
 //!
-//! Replay takes each record as the next of an unbroken row: a partition gets the index after the
-//! one before it, and the next id is one above the last. Behind a hole neither holds. Here each
+//! Replay takes each record as the next of an unbroken sequence: a partition gets the index after
+//! the one before it, and the next id is one above the last. Behind a hole neither holds. Here each
 //! partition keeps the index that its record names, and what the log itself says of partitions
-//! decides where the records are silent.
+//! decides wherever records are missing.
 //!
-//! **Invariant:** a partition is given to a topic only by a record that says so, or where no other
+//! **Invariant:** a partition is given to a topic only if a record says so, or if no other id can
+//! be at its index. A partition with data and without a topic gets a topic with an unused name.
 //! id can be at its index; what is left with data and without a topic gets a name that nobody used.
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -27,55 +28,56 @@ use crate::config::BrokerDefaults;
 use crate::limits::SALVAGED_PRODUCER_IDS_SKIPPED;
 use crate::machine::Machine as _;
 
-/// Settings of a topic that was recovered: what its own ones were is not known, and nothing of it
-/// goes before somebody has looked.
+/// Settings of a recovered topic: its own ones are unknown, so nothing is deleted from it before an
+/// operator has looked.
 const RECOVERED_CONFIGS: [(&str, &str); 3] = [
     ("retention.ms", "-1"),
     ("retention.bytes", "-1"),
     ("sedge.retention.priority", "keep"),
 ];
 
-/// What the log says of partitions, whatever the metadata says.
+/// Facts about partitions from the log, independent of the metadata.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// Deleted, by a row of the log.
+    /// Partitions that a row of the log deletes.
     pub dropped: BTreeSet<PartitionId>,
     /// Partitions with records.
     pub held: BTreeSet<PartitionId>,
-    /// The largest id that any row names.
+    /// The largest partition id in any row.
     pub newest: Option<PartitionId>,
-    /// The largest of all batches.
+    /// The largest leader epoch of all batches.
     pub leader_epoch: LeaderEpoch,
-    /// The largest of all batches.
+    /// The largest producer id of all batches.
     pub producer: Option<ProducerId>,
 }
 
-/// Something that is not as it was.
+/// A difference from the state before the loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Its records are there, and which topic had it is not known.
+    /// The partition's records exist, but the topic that it belonged to is not known.
     Recovered {
         topic: String,
         partition: PartitionId,
     },
-    /// Its name is not known, and what it is called now.
+    /// The topic's name is lost; this is its new name.
     Renamed { topic: String, id: KafkaUuid },
-    /// The record of its deletion is lost; that its partitions were deleted is not.
+    /// The record of the topic's deletion is lost, but the log shows that its partitions were
+    /// deleted.
     Deleted { topic: String },
-    /// Another one of that name was created later.
+    /// Another topic of that name was created later.
     Superseded { topic: String },
-    /// What the topic had at this index is not known: it is a new partition, without records.
+    /// The topic's partition at this index is not known: it is a new one, without records.
     NewPartition { topic: String, index: i32 },
 }
 
-/// The state that is left.
+/// The reconstructed state.
 #[derive(Debug)]
 pub struct Salvaged {
     pub machine: MetadataMachine,
     pub changes: Vec<Change>,
 }
 
-/// Takes records as far as they are there.
+/// Collects the records that still exist.
 #[derive(Debug)]
 pub struct Salvage {
     node: NodeId,
@@ -92,7 +94,8 @@ pub struct Salvage {
 struct Known {
     id: KafkaUuid,
     name: Option<String>,
-    /// Which record came with it: of two with one name the later one holds.
+    /// Number of the record that created the topic: of two topics with one name the later one
+    /// counts.
     order: u64,
     partitions: BTreeMap<i32, PartitionId>,
     configs: BTreeMap<String, String>,
@@ -113,7 +116,7 @@ impl Salvage {
         }
     }
 
-    /// The next record that is whole.
+    /// Takes the next undamaged record.
     pub fn take(&mut self, record: &MetadataRecord) {
         self.records += 1;
         match record {
@@ -168,7 +171,7 @@ impl Salvage {
                 let of_name = |known: &&mut Known| {
                     known.name.as_deref() == Some(config.resource_name.as_str())
                 };
-                // Of two with that name, the later one is meant.
+                // Of two topics with that name, the later one is meant.
                 let named = self.topics.values_mut().filter(of_name);
                 if let Some(known) = named.max_by_key(|known| known.order) {
                     set(&mut known.configs, name, config.value.as_deref());
@@ -189,7 +192,7 @@ impl Salvage {
         }
     }
 
-    /// What they and the log come to. `new_id` gives ids for topics.
+    /// Reconstructs the state from the records and the log. `new_id` returns ids for topics.
     #[must_use]
     pub fn finish(
         mut self,
@@ -211,7 +214,7 @@ impl Salvage {
         }
     }
 
-    /// Partitions are dropped with their topic only.
+    /// A partition is dropped only together with its topic.
     fn forget_deleted(&mut self, facts: &Facts, changes: &mut Vec<Change>) {
         self.topics.retain(|_, known| {
             let mut ids = known.partitions.values();
@@ -223,7 +226,7 @@ impl Salvage {
         });
     }
 
-    /// A name is used again only when the topic that had it was deleted.
+    /// A name is reused only after the topic that had it was deleted.
     fn forget_superseded(&mut self, changes: &mut Vec<Change>) {
         let mut newest: BTreeMap<String, u64> = BTreeMap::new();
         for known in self.topics.values() {
@@ -245,7 +248,7 @@ impl Salvage {
         });
     }
 
-    /// An index without a partition gets the one id that can be there, or a new one.
+    /// An index without a partition gets the only id that can be there, or a new one.
     fn fill_partitions(&mut self, changes: &mut Vec<Change>) {
         let mut next = self.next_partition;
         for known in self.topics.values_mut() {
@@ -253,8 +256,8 @@ impl Salvage {
             let mut filled = Vec::new();
             for (index, id) in &known.partitions {
                 let first = before.map_or(0, |(before, _)| before + 1);
-                // Ids are handed out in the order of the indices: where no more of them lie
-                // between two than indices do, each is its own.
+                // Ids are handed out in the order of the indices. If there are only as many ids
+                // between two partitions as indices, each index has its id.
                 let is_certain = before.is_some_and(|(before_index, before_id)| {
                     i64::from(id.get()) - i64::from(before_id.get())
                         == i64::from(index - before_index)
@@ -276,7 +279,7 @@ impl Salvage {
             known.partitions.extend(filled);
         }
         self.next_partition = next;
-        // Nothing of them is known but that there were some.
+        // Nothing is known of these topics except that they existed.
         self.topics.retain(|_, known| !known.partitions.is_empty());
     }
 
@@ -344,7 +347,7 @@ impl Salvage {
                 level,
             }));
         }
-        // What comes now can be told from what was lost.
+        // Records from now on can be told from those that were lost.
         let epoch = self.leader_epoch.max(facts.leader_epoch).get() + 1;
         records.push(broker_config(LEADER_EPOCH_KEY, Some(&format!("{epoch}"))));
         let next = format!("{}", self.next_partition);
@@ -404,7 +407,7 @@ mod tests {
         KafkaUuid::from_parts(7, number)
     }
 
-    /// The records of commands, a list each.
+    /// Returns the records of each command as a list.
     fn records(commands: Vec<Command>) -> Vec<Vec<MetadataRecord>> {
         let mut machine = MetadataMachine::new(NodeId(1), BrokerDefaults::default());
         let planned = commands.into_iter().map(|command| {
@@ -499,7 +502,7 @@ mod tests {
                 .topic(&format!("recovered-{orphan}"));
             assert_eq!(topic.unwrap().overrides["retention.ms"], "-1");
         }
-        // Nothing at all is left of the metadata.
+        // No record of the metadata is left.
         let salvaged = salvage(&[], &held(&[1, 3]));
         assert_eq!(salvaged.changes.len(), 2);
         assert_eq!(next_id(&salvaged), 4);
@@ -523,7 +526,7 @@ mod tests {
         );
         assert_eq!(salvaged.changes, []);
 
-        // Another topic came between, so which of the two had what cannot be told.
+        // Another topic was created in between, so the partitions cannot be told apart.
         let log = records(vec![create("t", 1, 1), more(2), create("u", 2, 1), more(3)]);
         let left = log[0].iter().chain(&log[3]);
         let salvaged = salvage(left, &held(&[1, 2, 3, 4]));
@@ -554,7 +557,7 @@ mod tests {
             topics(&salvage(&log[0], &facts)),
             [("recovered-2".into(), vec![2])]
         );
-        // The row is lost with the record: the name is the later topic's.
+        // The log's row is lost with the record: the name belongs to the later topic.
         assert_eq!(
             topics(&salvage(left(), &held(&[1, 2]))),
             [("recovered-1".into(), vec![1]), ("t".into(), vec![2])]

@@ -1,16 +1,17 @@
-//! Snapshots of `__cluster_metadata`: all of the state as batches of records, so that the records
-//! before need not be kept.
+//! Snapshots of `__cluster_metadata`: the whole state as batches of records, so that earlier
+//! records can be deleted.
 //!
-//! As in `KRaft`, a snapshot lies beside the log and not in it. It has an *end offset*, contains
-//! the log before that offset, and is a stretch of batches: a control record as its header, the
-//! same records as in the log, a control record as its footer. Where `KRaft` has a file, the log
-//! here has a partition of the broker's own, [`SNAPSHOT_PARTITIONS`]; there are two, and each
-//! snapshot is written to both. A partition may hold several snapshots one behind the other; a
-//! snapshot without its footer, or with a hole, counts for nothing.
+//! As in `KRaft`, a snapshot is kept beside the log, not in it. A snapshot has an *end offset*,
+//! contains the log before that offset, and is a sequence of batches: a control record as its
+//! header, the same records as in the log, a control record as its footer. `KRaft` writes a file;
+//! sedge writes to a partition of the broker's own. There are two such partitions,
+//! [`SNAPSHOT_PARTITIONS`], and each snapshot is written to both. A partition may hold several
+//! snapshots in sequence; a snapshot without its footer, or with a hole, is ignored.
 //!
-//! What is written where, and when, is the caller's business: no clock and no disk is here.
+//! The caller decides when snapshots are written and writes them: this module has no clock and no
+//! disk.
 //!
-//! **Invariant:** a snapshot counts only if each of its offsets is there, from its header to its
+//! **Invariant:** a snapshot counts only if each of its offsets exists, from its header to its
 //! footer (`Frames`).
 
 use alloc::vec::Vec;
@@ -26,20 +27,20 @@ use super::MetadataMachine;
 use crate::limits::{SNAPSHOT_BATCH_BYTES, SNAPSHOT_BATCH_RECORDS_MAX};
 use crate::machine::Machine as _;
 
-/// Where the two copies of each snapshot are.
+/// The partitions that hold the two copies of each snapshot.
 pub const SNAPSHOT_PARTITIONS: [PartitionId; 2] = [
     PartitionId::RESERVED_FROM,
     PartitionId(PartitionId::RESERVED_FROM.0 + 1),
 ];
 
-/// Where a whole snapshot lies in its partition.
+/// The position of a whole snapshot in its partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The snapshot contains the log before this offset.
     pub end_offset: Offset,
     /// Offset of its header.
     pub first: Offset,
-    /// The offset behind its footer.
+    /// The offset after its footer.
     pub next: Offset,
 }
 
@@ -50,16 +51,16 @@ pub struct Frames {
     whole: Option<Place>,
 }
 
-/// What a batch is to the snapshots around it.
+/// The part that a batch plays among the snapshots around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// A snapshot begins.
+    /// The batch begins a snapshot.
     Header,
-    /// Records of the snapshot that has begun.
+    /// The batch has records of the snapshot that has begun.
     Records,
-    /// The snapshot is whole.
+    /// The batch completes a snapshot.
     Footer,
-    /// Of a snapshot that is not whole.
+    /// The batch belongs to a snapshot that is not whole.
     Stray,
 }
 
@@ -67,13 +68,13 @@ impl Frames {
     /// Takes the next batch, in the order of the offsets. A damaged one counts as missing.
     ///
     /// # Errors
-    /// The batch is undamaged, and this version does not understand it.
+    /// The batch is undamaged, but this version does not understand it.
     pub fn take(&mut self, batch: &Batch) -> Result<Part, Error> {
         let header = &batch.header;
         if header.computed_crc(&batch.body) != header.crc() {
             return Ok(Part::Stray);
         }
-        // What is missing in between has closed it.
+        // A gap ends the open snapshot.
         let open = self.open.take();
         let open = open.filter(|open| open.next == header.base_offset());
         let control = if header.is_control() {
@@ -106,7 +107,7 @@ impl Frames {
         })
     }
 
-    /// The newest snapshot that is whole.
+    /// Returns the newest whole snapshot.
     #[must_use]
     pub const fn whole(&self) -> Option<Place> {
         self.whole
@@ -135,7 +136,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// `blank` is the state without any records.
+    /// Starts a reader. `blank` is the state without any records.
     #[must_use]
     pub fn new(blank: MetadataMachine) -> Self {
         Self {
@@ -146,10 +147,10 @@ impl Reader {
         }
     }
 
-    /// See [`Frames::take`].
+    /// Takes the next batch; see [`Frames::take`].
     ///
     /// # Errors
-    /// The batch is undamaged, and this version does not understand it.
+    /// The batch is undamaged, but this version does not understand it.
     pub fn take(&mut self, batch: &Batch) -> Result<(), Error> {
         match self.frames.take(batch)? {
             Part::Header => self.open = Some(self.blank.clone()),
@@ -166,7 +167,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The state of the newest snapshot that is whole.
+    /// Returns the state of the newest whole snapshot.
     #[must_use]
     pub fn finish(self) -> Option<MetadataMachine> {
         self.whole
@@ -181,17 +182,17 @@ fn apply_all(machine: &mut MetadataMachine, batch: &Batch) -> Result<(), Error> 
     Ok(())
 }
 
-/// When a snapshot is made.
+/// The timestamps of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
-    /// The snapshot's, ms.
+    /// The time at which the snapshot is made, ms.
     pub now_ms: i64,
-    /// Of the newest record before the end offset, ms; 0 without one.
+    /// The time of the newest record before the end offset, ms; 0 without one.
     pub last_record_ms: i64,
 }
 
-/// The batches of a snapshot of `machine`, which contains the log before `end_offset`. Each has
-/// base offset 0, which whoever appends patches.
+/// Returns the batches of a snapshot of `machine`, which contains the log before `end_offset`. Each
+/// has base offset 0, which the appender patches.
 pub fn batches(
     machine: &MetadataMachine,
     end_offset: Offset,
@@ -237,24 +238,24 @@ fn build(builder: BatchBuilder, machine: &MetadataMachine) -> Batch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     pub record_bytes_max: u64,
-    /// `None`: the time is no reason.
+    /// `None`: snapshots are not made for their age.
     pub interval_ms: Option<u64>,
 }
 
-/// What has happened since the last snapshot.
+/// Counts since the last snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Since {
     /// Bytes of records in the log.
     pub record_bytes: u64,
-    /// Bytes of the last snapshot, of one copy.
+    /// Bytes of one copy of the last snapshot.
     pub snapshot_bytes: u64,
     pub ms: u64,
 }
 
 impl Policy {
-    /// Whether a snapshot is to be made. Without new records there is no reason for one; and one
-    /// that is larger than all records behind it saves nothing, so flash is written at most three
-    /// times for a byte of records.
+    /// Returns whether a snapshot is due. Without new records none is. A snapshot larger than all
+    /// records behind it would save nothing, so none is due then either; flash is written at most
+    /// three times for a byte of records.
     #[must_use]
     pub fn is_due(&self, since: &Since) -> bool {
         let enough = self.record_bytes_max.max(since.snapshot_bytes);
@@ -263,7 +264,7 @@ impl Policy {
     }
 }
 
-/// The batches in groups of up to about `bytes`: what one append takes.
+/// Groups the batches into appends of up to about `bytes`.
 pub fn in_appends(
     batches: impl Iterator<Item = Batch>,
     bytes: usize,

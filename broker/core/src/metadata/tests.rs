@@ -22,7 +22,7 @@ fn create(name: &str, number: u64, partitions: i32) -> Command {
     }
 }
 
-/// Plans and applies, with the records through their bytes as the log has them.
+/// Plans and applies a command; its records go through their encoding, as in the log.
 pub(super) fn run(
     machine: &mut MetadataMachine,
     log: &mut Vec<Vec<u8>>,
@@ -40,7 +40,7 @@ pub(super) fn run(
     plan.reply
 }
 
-/// All that can be seen of a machine.
+/// Renders all visible state of a machine.
 pub(super) fn seen(machine: &MetadataMachine) -> String {
     let image = machine.image();
     let topics: Vec<_> = image.topics().collect();
@@ -143,7 +143,7 @@ fn to_validate_only_records_nothing() {
     assert_eq!(plan.reply, CommandReply::Created { partitions: 4 });
 }
 
-/// Numbers below a bound, by the seed.
+/// Returns a generator of numbers below a bound, from the seed.
 pub(super) fn random(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut random = seed;
     move |below| {
@@ -154,7 +154,8 @@ pub(super) fn random(seed: u64) -> impl FnMut(u64) -> u64 {
     }
 }
 
-/// One that fits what is there, on most calls. `step` is a number that no call before had.
+/// Returns a command that is valid in the current state on most calls. `step` must differ in each
+/// call.
 pub(super) fn random_command(
     next: &mut dyn FnMut(u64) -> u64,
     live: &MetadataMachine,

@@ -1,4 +1,4 @@
-//! All partitions of a link.
+//! Plans all partitions of a link.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -14,29 +14,29 @@ use super::stream::{Hold, Sent, Stream};
 use super::verdict::{Outcome, Trouble, Verdict, judge};
 use crate::backoff::Backoff;
 
-/// What a link may hold and how it waits.
+/// Bounds of a link's memory and waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes in flight, all partitions together.
+    /// Bytes in flight, over all partitions.
     pub window_bytes: usize,
     /// Bytes of one read.
     pub read_bytes: usize,
-    /// How long a partition may fail before it is held.
+    /// How long a partition may fail before it is held, ms.
     pub held_after_ms: u64,
     pub backoff: Backoff,
 }
 
-/// Where a partition stands when a link takes it up.
+/// The position of a partition when a link opens it.
 #[derive(Clone, Copy, Debug)]
 pub struct Position {
-    /// As last committed; `None` begins at the log start.
+    /// The last committed cursor; `None` begins at the log start.
     pub cursor: Option<Offset>,
     pub log_start: Offset,
     pub high_watermark: Offset,
 }
 
-/// Read batches of `partition` from `from` on, below `until`; give at most `batches_max` of them
-/// back.
+/// A read to perform: batches of `partition` from `from` on, below `until`; return at most
+/// `batches_max` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Read {
     pub partition: PartitionId,
@@ -47,27 +47,27 @@ pub struct Read {
     pub batches_max: usize,
 }
 
-/// Send this to the partition's upstream twin, behind everything that came out before it.
+/// A batch to send to the partition's upstream twin, behind all that came out before it.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     pub partition: PartitionId,
     pub generation: u32,
-    /// The offset here: names the batch in [`Link::handle_outcome`].
+    /// The offset in the local log; it names the batch in [`Link::handle_outcome`].
     pub base: Offset,
     pub batch: Batch,
 }
 
-/// Sums since the link began.
+/// Totals since the link began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub sent_records: u64,
     pub sent_bytes: u64,
-    /// Batches that are sent again.
+    /// Batches that were sent again.
     pub retries: u64,
     pub lost_to_retention: u64,
-    /// Records of topics that were deleted here before they were acknowledged.
+    /// Records of local topics that were deleted before the records were acknowledged.
     pub lost_to_deletion: u64,
-    /// Records that the cursor was moved over from outside.
+    /// Records that the cursor was moved past from outside.
     pub skipped: u64,
 }
 
@@ -78,7 +78,7 @@ pub struct Link {
     streams: BTreeMap<PartitionId, Stream>,
     /// Partitions that may have something to read.
     ready: BTreeSet<PartitionId>,
-    /// Partitions that wait, by the time they wait for.
+    /// Waiting partitions, by the time until which they wait.
     waiting: BTreeSet<(u64, PartitionId)>,
     /// Partitions whose cursor has moved since it was committed.
     dirty: BTreeSet<PartitionId>,
@@ -132,7 +132,7 @@ impl Link {
         self.streams.keys().copied()
     }
 
-    /// Whether batches of this generation still matter.
+    /// Returns whether batches of this generation still matter.
     #[must_use]
     pub fn is_current(&self, partition: PartitionId, generation: u32) -> bool {
         self.streams
@@ -140,38 +140,38 @@ impl Link {
             .is_some_and(|stream| stream.generation == generation)
     }
 
-    /// Everything below is upstream.
+    /// Returns the cursor: all records below it are upstream.
     #[must_use]
     pub fn cursor(&self, partition: PartitionId) -> Option<Offset> {
         self.streams.get(&partition).map(|stream| stream.cursor)
     }
 
-    /// Records here and not upstream.
+    /// Returns the number of local records that are not upstream.
     #[must_use]
     pub fn lag(&self) -> i64 {
         self.streams.values().map(Stream::lag).sum()
     }
 
-    /// The partitions that lag, with their cursors.
+    /// Returns the partitions that lag, with their cursors.
     pub fn lagging(&self) -> impl Iterator<Item = (PartitionId, Offset)> + '_ {
         let lagging = self.streams.iter().filter(|(_, stream)| stream.lag() > 0);
         lagging.map(|(partition, stream)| (*partition, stream.cursor))
     }
 
-    /// The smallest known timestamp of a batch that is not upstream.
+    /// Returns the smallest known timestamp of a batch that is not upstream.
     #[must_use]
     pub fn oldest_timestamp(&self) -> Option<i64> {
         let lagging = self.streams.values().filter(|stream| stream.lag() > 0);
         lagging.filter_map(|stream| stream.oldest_timestamp).min()
     }
 
-    /// Partitions that are held, and why.
+    /// Returns the partitions that are held, with the reasons.
     pub fn holds(&self) -> impl Iterator<Item = (PartitionId, Hold)> + '_ {
         let held = |(id, stream): (&PartitionId, &Stream)| Some((*id, stream.hold()?));
         self.streams.iter().filter_map(held)
     }
 
-    /// Whether anything has to be sent and there is no producer id for it.
+    /// Returns whether there is something to send and no producer id for it.
     #[must_use]
     pub fn needs_producer(&self) -> bool {
         self.producer.is_none()
@@ -181,15 +181,15 @@ impl Link {
                 .any(|p| self.streams.get(p).is_some_and(Stream::wants_read))
     }
 
-    /// When the next waiting partition may go on.
+    /// Returns when the next waiting partition may continue.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
         self.waiting.first().map(|(at_ms, _)| *at_ms)
     }
 
-    // What happened.
+    // Events.
 
-    /// Takes a partition up where it stopped. A cursor above the end (a log that lost its tail)
+    /// Opens a partition at its last position. A cursor above the end (the log lost its tail)
     /// becomes the end.
     pub fn open(&mut self, partition: PartitionId, position: Position) {
         let cursor = position
@@ -202,9 +202,10 @@ impl Link {
         self.settle(partition);
     }
 
-    /// Lets a partition go whose topic was deleted. Gives the records that were not acknowledged.
+    /// Closes a partition whose topic was deleted. Returns the number of records that were not
+    /// acknowledged.
     pub fn close(&mut self, partition: PartitionId) -> i64 {
-        // Another partition may go to the same one upstream, at sequence 0.
+        // Another partition may be sent to the same one upstream, starting at sequence 0.
         self.retire_producer(partition);
         let mut lost = 0;
         if let Some(mut stream) = self.streams.remove(&partition) {
@@ -220,8 +221,8 @@ impl Link {
         lost
     }
 
-    /// Moves the cursor, up or down, as someone outside has decided. Gives the records that are
-    /// skipped.
+    /// Moves the cursor up or down, on a decision from outside. Returns the number of skipped
+    /// records.
     pub fn seek(&mut self, partition: PartitionId, to: Offset) -> i64 {
         self.retire_producer(partition);
         let Some(stream) = self.streams.get_mut(&partition) else {
@@ -238,14 +239,15 @@ impl Link {
         skipped
     }
 
-    /// The partition upstream is a new one: what is sent is sent to that, from the cursor on.
+    /// Begins again with a new upstream partition: everything from the cursor on is sent to that
+    /// one.
     pub fn begin_again(&mut self, partition: PartitionId) {
         if let Some(cursor) = self.cursor(partition) {
             self.seek(partition, cursor);
         }
     }
 
-    /// Holds a partition until [`Link::seek`] says where to go on.
+    /// Holds a partition until [`Link::seek`] says where to continue.
     pub fn pause(&mut self, partition: PartitionId, trouble: Trouble) {
         if let Some(stream) = self.streams.get_mut(&partition) {
             self.bytes_in_flight -= stream.rewind();
@@ -254,7 +256,7 @@ impl Link {
         }
     }
 
-    /// The log has grown, or retention has moved its start.
+    /// Records that the log has grown, or that retention has moved its start.
     pub fn handle_bounds(
         &mut self,
         partition: PartitionId,
@@ -271,12 +273,12 @@ impl Link {
         }
     }
 
-    /// A producer id that nobody has used yet.
+    /// Takes a producer id that was never used.
     pub fn handle_producer(&mut self, id: ProducerId, epoch: ProducerEpoch) {
         self.producer = Some((id, epoch));
     }
 
-    /// The next read, of each partition in turn, as long as the window has room.
+    /// Returns the next read, of each partition in turn, as long as the window has room.
     pub fn poll_read(&mut self, now_ms: u64) -> Option<Read> {
         self.wake(now_ms);
         self.producer?;
@@ -298,8 +300,8 @@ impl Link {
                 self.dirty.insert(partition);
             }
             let batches_max = stream.room(now_ms);
-            // Below the log start there is nothing to read; what is in flight comes back first, and
-            // makes the partition ready again.
+            // There is nothing to read below the log start. The batches in flight come back first,
+            // and make the partition ready again.
             if !stream.wants_read() || batches_max == 0 || stream.read < stream.log_start {
                 continue;
             }
@@ -317,8 +319,8 @@ impl Link {
         None
     }
 
-    /// What a read brought: whole batches, the first of which contains `read.from`. Those that come
-    /// out are to be sent in their order; more than `batches_max` are left for the next read.
+    /// Takes the result of a read: whole batches, the first of which contains `read.from`. Returns
+    /// the batches to send, in order. Batches above `batches_max` are left for the next read.
     pub fn handle_read(
         &mut self,
         read: &Read,
@@ -382,7 +384,7 @@ impl Link {
             }
         }
         let has_more = stream.read > before && matches!(end, ReadEnd::Nothing);
-        // What is in flight comes back before anything is done about the next batch.
+        // The next batch is not handled before all batches in flight have come back.
         stream.waits_for_flight = !has_more && !stream.in_flight.is_empty();
         if !has_more && stream.in_flight.is_empty() {
             match end {
@@ -391,7 +393,7 @@ impl Link {
                     self.fail(read.partition, Trouble::Unfit(error), until, now_ms, 0);
                 }
                 ReadEnd::OtherProducer => self.retire_producer(read.partition),
-                // There should have been something: not at once again.
+                // The read should have found a batch: do not repeat it at once.
                 ReadEnd::Nothing => self.fail(read.partition, Trouble::Unread, None, now_ms, 0),
             }
         }
@@ -399,7 +401,7 @@ impl Link {
         outgoing
     }
 
-    /// How the sending of a batch ended. `random` is for the backoff's jitter.
+    /// Takes the outcome of sending a batch. `random` is for the backoff's jitter.
     pub fn handle_outcome(
         &mut self,
         partition: PartitionId,
@@ -414,7 +416,7 @@ impl Link {
             return None;
         }
         let outcome = match outcome {
-            // Some brokers say so instead of the offset.
+            // Some brokers answer this instead of the offset.
             Outcome::Refused(ErrorCode::DuplicateSequenceNumber) if stream.is_resent(base) => {
                 Outcome::Acknowledged(None)
             }
@@ -444,15 +446,15 @@ impl Link {
         Some(verdict)
     }
 
-    /// A read failed: nothing was in flight for it.
+    /// Records that a read failed.
     pub fn handle_read_failure(&mut self, read: &Read, now_ms: u64, random: u64) {
         if self.is_current(read.partition, read.generation) {
             self.fail(read.partition, Trouble::Unread, None, now_ms, random);
         }
     }
 
-    /// Cursors to commit: not of partitions that wait for a decision, which a restart is to find as
-    /// they are.
+    /// Returns the cursors to commit. Partitions that wait for a decision are left out, so that a
+    /// restart finds them unchanged.
     #[must_use]
     pub fn uncommitted(&self) -> Vec<(PartitionId, Offset)> {
         let cursor = |partition: &PartitionId| {
@@ -463,7 +465,7 @@ impl Link {
         self.dirty.iter().filter_map(cursor).collect()
     }
 
-    /// These cursors are durable.
+    /// Records that these cursors are durable.
     pub fn handle_committed(&mut self, cursors: &[(PartitionId, Offset)]) {
         for (partition, cursor) in cursors {
             let Some(stream) = self.streams.get_mut(partition) else {
@@ -476,16 +478,16 @@ impl Link {
         }
     }
 
-    // Private.
+    // Private functions.
 
-    /// The ready partition after the one that was read last, in a circle.
+    /// Returns the ready partition after the last one read, in a circle.
     fn next_ready(&self) -> Option<PartitionId> {
         let last = self.last_read.map_or(Bound::Unbounded, Bound::Excluded);
         let behind = self.ready.range((last, Bound::Unbounded)).next();
         behind.or_else(|| self.ready.first()).copied()
     }
 
-    /// Waiting partitions whose time has come may go on.
+    /// Makes waiting partitions ready when their time has come.
     fn wake(&mut self, now_ms: u64) {
         while let Some((at_ms, partition)) = self.waiting.first().copied() {
             if at_ms > now_ms {
@@ -499,7 +501,7 @@ impl Link {
         }
     }
 
-    /// After something has left or entered the partition's window.
+    /// Updates the partition's state after its window has changed.
     fn settle(&mut self, partition: PartitionId) {
         let Some(stream) = self.streams.get_mut(&partition) else {
             return;
@@ -528,8 +530,8 @@ impl Link {
         self.ready.remove(&partition);
     }
 
-    /// Reads again from the cursor after a while: soon and then later, or, where retries do not
-    /// help, late.
+    /// Reads again from the cursor after a delay: a growing one or, if retries do not help, a long
+    /// one.
     fn fail(
         &mut self,
         partition: PartitionId,
@@ -552,8 +554,8 @@ impl Link {
         self.again(partition, now_ms + wait_ms);
     }
 
-    /// The partition takes another producer for what it sends next, and so does whatever has none
-    /// yet.
+    /// Gives the partition another producer for what it sends next, and so does every partition
+    /// that has none yet.
     fn retire_producer(&mut self, partition: PartitionId) {
         if let Some(stream) = self.streams.get_mut(&partition)
             && let Some(producer) = stream.producer
@@ -567,11 +569,11 @@ impl Link {
     }
 }
 
-/// What stands behind the batches of a read that could be used.
+/// What follows the usable batches of a read.
 enum ReadEnd {
     Nothing,
-    /// The next batch, which ends there, cannot be sent on.
+    /// The next batch, which ends at this offset, cannot be sent.
     Unfit(super::StampError, Offset),
-    /// The next batch cannot go under this producer.
+    /// The next batch cannot be sent under this producer.
     OtherProducer,
 }

@@ -1,10 +1,11 @@
-//! A link against an upstream that fails, loses replies, delivers late and forgets, over restarts
-//! that resume from the last committed cursor. Topics are deleted and created again here, retention
-//! and compaction take batches away. Seeded: `SEDGE_SEED=N` runs one seed.
+//! Simulates a link against an upstream that fails, loses replies, delivers late and forgets
+//! producers, over restarts that resume from the last committed cursor. Local topics are deleted
+//! and created again; retention and compaction remove batches. Seeded: `SEDGE_SEED=N` runs one
+//! seed.
 //!
-//! Checked: every record below a cursor arrives unless retention or compaction took it, first
-//! arrivals are in the log's order, and without restarts and forgotten producers every record
-//! arrives once.
+//! Checks that every record below a cursor arrives unless retention or compaction removed it, that
+//! first arrivals are in the log's order, and that, without restarts and forgotten producers, every
+//! record arrives once.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -41,7 +42,7 @@ impl Random {
     }
 }
 
-/// A record: the partition here that had it, and its offset there.
+/// A record: the local partition that had it, and its offset there.
 type Name = (PartitionId, i64);
 
 /// One upstream partition, with what Kafka remembers of producers.
@@ -50,13 +51,14 @@ struct Upstream {
     arrived: Vec<Name>,
     /// First and last sequence and offset of the newest batches of each producer.
     producers: BTreeMap<i64, VecDeque<(i32, i32, i64)>>,
-    /// What the topics of this name held that were deleted upstream.
+    /// Records of the deleted upstream topics of this name.
     gone: Vec<Name>,
     is_again: bool,
 }
 
 impl Upstream {
-    /// Appends a batch, or knows it again; gives its offset, as Kafka does in both cases.
+    /// Appends a batch or recognises it as a duplicate. Returns its offset in both cases, as Kafka
+    /// does.
     fn append(&mut self, sent: &Outgoing) -> Result<i64, ErrorCode> {
         let header = &sent.batch.header;
         let id = header.producer_id().unwrap().get();
@@ -69,7 +71,7 @@ impl Upstream {
         if let Some((.., offset)) = known {
             return Ok(*offset);
         }
-        // A producer that is not known may begin anywhere.
+        // An unknown producer may begin at any sequence.
         if remembered
             .back()
             .is_some_and(|(_, last, _)| advance(*last, 1) != first)
@@ -87,7 +89,7 @@ impl Upstream {
         Ok(offset)
     }
 
-    /// The topic is deleted and created again.
+    /// Deletes the topic and creates it again.
     fn create_again(&mut self) {
         self.gone.append(&mut self.arrived);
         self.is_again = true;
@@ -99,17 +101,17 @@ impl Upstream {
     }
 }
 
-/// A partition here.
+/// A local partition.
 struct Local {
-    /// Its number upstream, which those have in common that were created again.
+    /// Its upstream number, shared by topics that were created again.
     twin: u32,
     log_start: i64,
-    /// Each batch: base, end, and whether compaction left its records.
+    /// Each batch: base, end, and whether compaction left records in it.
     batches: Vec<(i64, i64, bool)>,
-    /// Where the link was when the topic was deleted.
+    /// The cursor when the topic was deleted.
     closed_at: Option<i64>,
-    /// Retention or compaction took a batch, perhaps one of which the link did not know whether it
-    /// had arrived: what is behind that may arrive twice.
+    /// Retention or compaction removed a batch whose arrival the link may not have known; records
+    /// behind it may arrive twice.
     is_thinned: bool,
 }
 
@@ -129,7 +131,7 @@ impl Local {
     }
 }
 
-/// A batch that compaction left without records.
+/// Builds a batch that compaction left without records.
 fn emptied(base: i64, records: i64) -> Batch {
     let whole = batch_at(base, records);
     Compacted::new(&whole.header, None).build().unwrap()
@@ -140,15 +142,15 @@ struct World {
     link: Link,
     now_ms: u64,
     local: BTreeMap<PartitionId, Local>,
-    /// The partition here that goes to each partition upstream.
+    /// The local partition that is sent to each upstream partition.
     current: Vec<PartitionId>,
     upstream: Vec<Upstream>,
     committed: BTreeMap<PartitionId, Offset>,
-    /// The connection: sent and not delivered. A broken one may deliver late.
+    /// Requests sent and not delivered. A broken connection may deliver late.
     connection: VecDeque<Outgoing>,
     broken: Vec<VecDeque<Outgoing>>,
     next_producer: i64,
-    /// Restarts, forgotten producers, topics created again upstream: after these a record may
+    /// Restarts, forgotten producers, upstream topics created again: after these a record may
     /// arrive twice.
     interruptions: u32,
 }
@@ -211,7 +213,7 @@ impl World {
         self.link.handle_bounds(partition, log_start, end);
     }
 
-    /// Retention takes batches of a partition.
+    /// Lets retention remove batches of a partition.
     fn retain(&mut self) {
         let partition = self.any();
         let upto = self.random.next() as usize;
@@ -226,7 +228,7 @@ impl World {
         }
     }
 
-    /// Compaction takes the records of a batch, whose offsets stay.
+    /// Lets compaction remove the records of a batch; its offsets stay.
     fn compact(&mut self) {
         let partition = self.any();
         let chosen = self.random.next() as usize;
@@ -238,7 +240,7 @@ impl World {
         }
     }
 
-    /// The topic is deleted and created again.
+    /// Deletes the topic and creates it again.
     fn create_again(&mut self) {
         let partition = self.any();
         let local = self.local.get_mut(&partition).unwrap();
@@ -251,7 +253,7 @@ impl World {
         self.open(successor);
     }
 
-    /// The topic upstream is deleted and created again, with what is on its way.
+    /// Deletes the upstream topic and creates it again; requests in flight go to the new one.
     fn create_again_upstream(&mut self) {
         let twin = self.random.below(PARTITIONS.into()) as usize;
         self.upstream[twin].create_again();
@@ -303,7 +305,7 @@ impl World {
             return;
         };
         let answer = match self.random.below(15) {
-            // Not appended, and what is behind it goes wrong.
+            // The batch is not appended, and those behind it fail too.
             0 => Err(ErrorCode::NotEnoughReplicas),
             1 => {
                 let _ = self.arrive(&sent);
@@ -314,7 +316,7 @@ impl World {
         self.tell(&sent, outcome_of(answer));
     }
 
-    /// The connection breaks: everything in it has no answer, and some of it may arrive later.
+    /// Breaks the connection: no request in it is answered, and some may arrive later.
     fn cut(&mut self) {
         let lost = core::mem::take(&mut self.connection);
         for sent in &lost {
@@ -344,7 +346,7 @@ impl World {
         }
     }
 
-    /// kill -9: what is in the connection may still arrive.
+    /// Restarts after kill -9: requests in the connection may still arrive.
     fn restart(&mut self) {
         self.interruptions += 1;
         let lost = core::mem::take(&mut self.connection);
@@ -412,8 +414,8 @@ impl World {
                     first_arrivals.push(*record);
                 }
             }
-            // What retention took may still arrive late, and a new topic upstream, which knows no
-            // producer, takes what was sent behind a refused batch.
+            // Batches that retention removed may still arrive late, and a new upstream topic, which
+            // knows no producer, accepts batches sent behind a refused one.
             let may_overtake = local.is_thinned || upstream.is_again;
             assert!(
                 first_arrivals.is_sorted() || may_overtake,

@@ -1,4 +1,4 @@
-//! Making a batch from the log one of the link's own producer.
+//! Rewrites the header of a batch from the log for the link's own producer.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -8,14 +8,15 @@ use sedge_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use sedge_protocol::limits::DECOMPRESSED_BYTES_MAX;
 use sedge_protocol::records::{Kept, RecordView, Records, decompress, rebuild};
 
-/// Why a batch cannot be sent on as it is.
+/// Reason why a batch cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StampError {
-    /// Its bytes are not what was written (CRC): a new CRC would hide that.
+    /// The bytes are not those that were written (CRC): a new CRC would hide that.
     Corrupt,
-    /// Its records cannot be read, so a batch with other times or offsets cannot be built of them.
+    /// The records cannot be read, so no batch with other timestamps or offsets can be built from
+    /// them.
     Unreadable,
-    /// Part of a transaction; whether it was committed is not known here yet.
+    /// The batch is part of a transaction; whether it was committed is not known here yet.
     Transactional,
 }
 
@@ -29,20 +30,20 @@ impl fmt::Display for StampError {
     }
 }
 
-/// A batch of the log, looked at and made fit to be sent on.
+/// A batch of the log, checked and prepared for sending.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub(super) base: Offset,
     pub(super) next: Offset,
     pub(super) max_timestamp: i64,
-    /// `None` for one that is passed by: control batches are the upstream's own affair, and of some
-    /// compaction left nothing.
+    /// `None` for a batch that is skipped: a control batch, which belongs to the local log only, or
+    /// one of which compaction left no record.
     pub(super) batch: Option<Result<Batch, StampError>>,
 }
 
 impl Prepared {
-    /// Checks a batch, and builds it again where an upstream would not take it or see it as
-    /// consumers here do. Decompresses such a batch, so not for an executor's threads.
+    /// Checks a batch, and rebuilds one that an upstream would refuse or show differently from what
+    /// consumers see here. Rebuilding decompresses, so do not call it on the executor's threads.
     #[must_use]
     pub fn new(batch: Batch) -> Self {
         let header = batch.header;
@@ -56,13 +57,13 @@ impl Prepared {
     }
 }
 
-/// The batch as a producer could have sent it.
+/// Returns the batch as a producer could have sent it.
 ///
-/// Brokers refuse offsets with holes from a producer, so the records of a batch of which compaction
-/// has left less close up. Brokers take no `LogAppendTime` from a producer either: the records
-/// become `CreateTime` ones of the time that the header gives to all of them, which is what
-/// consumers here see. (Their first producer's clock may be years off, and an upstream would act on
-/// it.)
+/// Brokers refuse offsets with holes from a producer, so the offsets of a compacted batch are
+/// closed up. Brokers do not accept `LogAppendTime` from a producer either: the records become
+/// `CreateTime` ones with the timestamp that the header gives to all of them, which is what
+/// consumers here see. (The first producer's clock may be years off, and an upstream would act on
+/// its timestamps.)
 fn fit(batch: Batch) -> Result<Batch, StampError> {
     let header = &batch.header;
     if header.computed_crc(&batch.body) != header.crc() {
@@ -93,7 +94,7 @@ fn fit(batch: Batch) -> Result<Batch, StampError> {
     rebuilt.ok_or(StampError::Unreadable)
 }
 
-/// Puts the link's producer into the header of a batch that is fit, as a producer would send it.
+/// Writes the link's producer into the header of a prepared batch, as a producer would send it.
 pub(super) fn stamp(batch: &mut Batch, (id, epoch): (ProducerId, ProducerEpoch), sequence: i32) {
     let header = &mut batch.header;
     header.set_base_offset(Offset::ZERO);
@@ -102,7 +103,7 @@ pub(super) fn stamp(batch: &mut Batch, (id, epoch): (ProducerId, ProducerEpoch),
     header.set_producer(id, epoch, sequence, &batch.body);
 }
 
-/// The sequence after `count` records from `sequence` on: wraps to 0 behind the largest (KIP-98).
+/// Returns the sequence `count` records after `sequence`; wraps to 0 after the largest (KIP-98).
 #[must_use]
 pub fn advance(sequence: i32, count: i32) -> i32 {
     let next = (i64::from(sequence) + i64::from(count)) % (i64::from(i32::MAX) + 1);

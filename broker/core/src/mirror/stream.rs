@@ -1,4 +1,4 @@
-//! One partition of a link: its cursor and what is in flight above it.
+//! One partition of a link: its cursor and the batches in flight above it.
 
 use alloc::collections::VecDeque;
 
@@ -9,13 +9,13 @@ use super::verdict::Trouble;
 use super::{BATCHES_IN_FLIGHT_MAX, FAILURES_MIN, PRODUCER_IDLE_MS};
 use crate::backoff::Backoff;
 
-/// A partition that does not get on.
+/// A partition that makes no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hold {
     pub trouble: Trouble,
     /// The first offset that is not upstream.
     pub at: Offset,
-    /// Where the batch ends that is in the way, if it is known.
+    /// The end of the batch that is in the way, if known.
     pub next: Option<Offset>,
 }
 
@@ -26,21 +26,21 @@ pub(super) struct Sent {
     pub next: Offset,
     pub bytes: usize,
     pub sequence: i32,
-    /// Records that are sent: 0 for a batch that is passed by.
+    /// Records that are sent: 0 for a batch that is skipped.
     pub count: i32,
     pub max_timestamp: i64,
-    /// It was sent before under the same sequence.
+    /// The batch was sent before under the same sequence.
     pub is_resent: bool,
     pub done: bool,
-    /// Its offset upstream, once acknowledged, if the upstream says so.
+    /// The upstream offset, once acknowledged, if the upstream reports it.
     pub there: Option<Offset>,
 }
 
 #[derive(Debug)]
 pub(super) struct Stream {
-    /// Everything below is upstream.
+    /// All records below this offset are upstream.
     pub cursor: Offset,
-    /// The next to read.
+    /// The next offset to read.
     pub read: Offset,
     pub log_start: Offset,
     pub end: Offset,
@@ -49,30 +49,30 @@ pub(super) struct Stream {
     /// Batches that were sent under this producer and are read again. The upstream may have them,
     /// so their sequences belong to them.
     unsure: VecDeque<Sent>,
-    /// Answers and batches of an earlier generation are nobody's.
+    /// Answers and batches of an earlier generation are ignored.
     pub generation: u32,
     pub next_sequence: i32,
     pub producer: Option<(ProducerId, ProducerEpoch)>,
-    /// The upstream has taken a batch from this producer, not too long ago.
+    /// The upstream has accepted a batch from this producer, recently enough to still know it.
     proven: bool,
-    /// The offset upstream of the newest batch below the cursor, from this producer.
+    /// The upstream offset of the newest batch below the cursor, from this producer.
     floor: Option<Offset>,
     last_ack_ms: u64,
     pub backoff: Backoff,
     pub resume_at_ms: Option<u64>,
     trouble: Option<Trouble>,
-    /// Where the batch ends that it is about.
+    /// The end of the batch that the trouble is about.
     stuck_until: Offset,
-    /// When it last got on, since it failed.
+    /// When the partition last made progress before it began to fail.
     failing_since_ms: u64,
     is_held: bool,
-    /// It waits for a decision, without retries.
+    /// The partition waits for a decision, without retries.
     pub is_paused: bool,
-    /// What was read last cannot go before what is in flight has come back.
+    /// The batch that was read last cannot be sent before those in flight have come back.
     pub waits_for_flight: bool,
-    /// The largest timestamp of the first batch above the cursor, once it was read.
+    /// The largest timestamp of the first batch above the cursor, once read.
     pub oldest_timestamp: Option<i64>,
-    /// A read is under way.
+    /// A read is in progress.
     pub reading: bool,
 }
 
@@ -105,7 +105,7 @@ impl Stream {
         }
     }
 
-    /// Batches that may be read now.
+    /// Returns the number of batches that may be read now.
     pub fn room(&self, now_ms: u64) -> usize {
         let proven = self.proven && now_ms.saturating_sub(self.last_ack_ms) < PRODUCER_IDLE_MS;
         let most = if proven { BATCHES_IN_FLIGHT_MAX } else { 1 };
@@ -121,7 +121,7 @@ impl Stream {
             && self.read < self.end
     }
 
-    /// Goes over what retention took; gives how many records that were.
+    /// Moves past records that retention deleted. Returns their number.
     pub fn skip_lost(&mut self) -> i64 {
         if self.read >= self.log_start || !self.in_flight.is_empty() {
             return 0;
@@ -133,8 +133,8 @@ impl Stream {
         lost
     }
 
-    /// Puts a batch in flight, if it may go: a sequence that the upstream may have seen goes to the
-    /// batch that it was first given to and to no other.
+    /// Puts a batch in flight, if it may be sent. A sequence that the upstream may have seen is
+    /// given only to the batch that first had it.
     pub fn push(&mut self, mut sent: Sent) -> Option<Sent> {
         if sent.count > 0 {
             sent.sequence = self.next_sequence;
@@ -157,14 +157,14 @@ impl Stream {
         Some(sent)
     }
 
-    /// Whether the upstream may have had this batch before.
+    /// Returns whether the upstream may have received this batch before.
     pub fn is_resent(&self, base: Offset) -> bool {
         let sent = self.in_flight.iter().find(|sent| sent.base == base);
         sent.is_none_or(|sent| sent.is_resent)
     }
 
-    /// Whether the upstream can have given `there` to the batch at `base`: offsets of a partition
-    /// rise in the order of sequences.
+    /// Returns whether the upstream can have given offset `there` to the batch at `base`: the
+    /// offsets of a partition rise in the order of sequences.
     pub fn is_believable(&self, base: Offset, there: Option<Offset>) -> bool {
         let Some(at) = self.in_flight.iter().position(|sent| sent.base == base) else {
             return true;
@@ -178,7 +178,8 @@ impl Stream {
         self.floor.into_iter().chain(before).all(|it| it < there) && behind.all(|it| there < it)
     }
 
-    /// Marks a batch as upstream; gives the bytes that left the window, and the records.
+    /// Marks a batch as upstream. Returns the bytes that left the window, and the number of
+    /// records.
     pub fn acknowledge(
         &mut self,
         base: Offset,
@@ -195,7 +196,7 @@ impl Stream {
         self.pass_done()
     }
 
-    /// Moves the cursor over what is done at the front.
+    /// Moves the cursor past finished batches at the front.
     pub fn pass_done(&mut self) -> (usize, i64) {
         let (mut bytes, mut records) = (0, 0);
         while let Some(sent) = self.in_flight.front().filter(|sent| sent.done) {
@@ -209,7 +210,8 @@ impl Stream {
         (bytes, records)
     }
 
-    /// Back to the cursor: what is in flight is read again. Gives the bytes that left the window.
+    /// Goes back to the cursor: batches in flight are read again. Returns the bytes that left the
+    /// window.
     pub fn rewind(&mut self) -> usize {
         self.generation = self.generation.wrapping_add(1);
         self.read = self.cursor;
@@ -226,8 +228,8 @@ impl Stream {
         bytes
     }
 
-    /// Goes on at `to`, under another producer, and has that committed. Gives the bytes that left
-    /// the window.
+    /// Continues at `to`, under another producer, and has the new cursor committed. Returns the
+    /// bytes that left the window.
     pub fn seek(&mut self, to: Offset) -> usize {
         let bytes = self.rewind();
         self.drop_producer();
@@ -240,14 +242,14 @@ impl Stream {
         bytes
     }
 
-    /// The next batch goes under a producer that is not known upstream yet.
+    /// Takes a producer that is not known upstream yet for the next batch.
     pub fn take_producer(&mut self, producer: (ProducerId, ProducerEpoch)) {
         self.drop_producer();
         self.producer = Some(producer);
         self.next_sequence = 0;
     }
 
-    /// Nothing is sent under it any more.
+    /// Stops sending under the current producer.
     pub fn drop_producer(&mut self) {
         self.producer = None;
         self.proven = false;
@@ -255,7 +257,7 @@ impl Stream {
         self.unsure.clear();
     }
 
-    /// Notes a failure of the batch that ends at `until`. A partition that has failed for
+    /// Records a failure of the batch that ends at `until`. A partition that has failed for
     /// `held_after_ms` is held.
     pub fn fail(
         &mut self,

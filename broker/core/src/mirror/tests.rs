@@ -1,4 +1,4 @@
-//! What a link does, event by event. Batches are real ones.
+//! Tests a link event by event, with real batches.
 
 use alloc::format;
 use alloc::vec;
@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 
 const P: PartitionId = PartitionId(7);
 
-/// A batch of `records` records as the log holds it, at `base`.
+/// Builds a batch of `records` records as the log holds it, at `base`.
 pub(super) fn batch_at(base: i64, records: i64) -> Batch {
     let mut builder = BatchBuilder::new(Compression::None);
     for number in base..base + records {
@@ -78,7 +78,7 @@ fn handle_read(link: &mut Link, read: &Read, batches: Vec<Batch>, now_ms: u64) -
     )
 }
 
-/// `ErrorCode::None` is an acknowledgement at the offset that the batch has here.
+/// Answers a batch. `ErrorCode::None` acknowledges it at its local offset.
 fn answer(link: &mut Link, sent: &Outgoing, code: ErrorCode, now_ms: u64) -> Option<Verdict> {
     let outcome = match code {
         ErrorCode::None => Outcome::Acknowledged(Some(sent.base)),
@@ -104,7 +104,7 @@ fn sequences(sent: &[Outgoing]) -> Vec<i32> {
         .collect()
 }
 
-/// A link whose producer is known upstream: the first batch went through alone.
+/// Returns a link whose producer is known upstream: the first batch went through alone.
 fn proven(end: i64) -> Link {
     let mut link = link(end);
     let first = read(&mut link, 0);
@@ -118,7 +118,7 @@ fn proven(end: i64) -> Link {
     link
 }
 
-/// As the upstream gets it.
+/// Returns the batch as the upstream receives it.
 fn sent_on(batch: Batch) -> Result<Batch, StampError> {
     let mut batch = Prepared::new(batch).batch.unwrap()?;
     stamp(&mut batch, (ProducerId(5), ProducerEpoch(2)), 1234);
@@ -237,7 +237,7 @@ fn what_got_no_answer_goes_again_with_the_same_sequences() {
     );
     let at_ms = link.next_deadline_ms().unwrap();
     assert!((80..=120).contains(&at_ms), "{at_ms}");
-    // Answers to what was sent before are nobody's.
+    // Answers to earlier sends are ignored.
     answer(&mut link, &sent[2], ErrorCode::OutOfOrderSequenceNumber, 0);
     answer(&mut link, &sent[3], ErrorCode::None, 0);
     let again = read(&mut link, at_ms);
@@ -292,7 +292,7 @@ fn what_the_upstream_refuses_holds_the_partition_and_nothing_else() {
     assert_eq!(held, [(P, hold)]);
     answer(&mut link, other, ErrorCode::None, 0);
     assert_eq!(link.cursor(Q), Some(Offset(10)));
-    // Somebody raised the limit.
+    // The limit was raised upstream.
     let again = read(&mut link, HOLD_MS);
     assert_eq!(sequences(&again)[0], 10);
     answer(&mut link, &again[0], ErrorCode::None, HOLD_MS);
@@ -431,7 +431,7 @@ fn control_batches_are_passed_over() {
     assert_eq!(link.cursor(P), Some(Offset(20)));
 }
 
-/// Of records 10 to 19, compaction has left the fourth and the sixth; of 20 to 29 none.
+/// Compaction has removed the fourth and the sixth of the records 10 to 19, and all of 20 to 29.
 #[test]
 fn what_compaction_left_closes_up() {
     let mut link = proven(40);
@@ -503,7 +503,7 @@ fn a_refusal_names_the_error_as_kafka_does() {
 }
 
 /// The upstream still knows the five newest batches of the producer, and would take the new topic's
-/// for those repeated.
+/// batches for those, repeated.
 #[test]
 fn a_topic_that_was_created_again_goes_under_another_producer() {
     const AGAIN: PartitionId = PartitionId(9);
@@ -546,7 +546,7 @@ fn an_acknowledgement_at_an_offset_given_before_is_not_believed() {
     let again = read(&mut link, 1000);
     assert_eq!(sequences(&again), [0]);
     assert_eq!(again[0].base, Offset(20));
-    // Nothing is repeated under a new producer, so this is where the upstream has it.
+    // A new producer repeats nothing, so this is the batch's real upstream offset.
     let there = Outcome::Acknowledged(Some(Offset(0)));
     assert_eq!(
         tell(&mut link, &again[0], there, 1000),
@@ -576,8 +576,8 @@ fn only_what_was_sent_twice_can_be_a_duplicate() {
     assert_eq!(link.cursor(P), Some(Offset(10)));
 }
 
-/// The upstream has the batch at 10, and its answer got lost. What is next must not go under its
-/// sequence.
+/// The upstream has the batch at 10, but its answer was lost. The next batch must not be sent under
+/// its sequence.
 #[test]
 fn a_sequence_is_not_given_to_another_batch_when_retention_takes_the_first() {
     let mut link = proven(60);
@@ -632,7 +632,7 @@ fn a_link_that_was_down_for_an_hour_is_not_held_after_one_more_failure() {
     assert_eq!(link.holds().count(), 0);
 }
 
-/// An upstream that never takes a batch: someone decides that the link goes on behind it.
+/// The upstream never accepts a batch, so an operator has the link continue behind it.
 #[test]
 fn a_seek_goes_past_a_batch_and_counts_what_is_skipped() {
     let mut link = proven(60);
@@ -646,7 +646,7 @@ fn a_seek_goes_past_a_batch_and_counts_what_is_skipped() {
     link.handle_producer(ProducerId(51), ProducerEpoch(0));
     let sent = read(&mut link, 0);
     assert_eq!((sent[0].base, sequences(&sent)[0]), (Offset(20), 0));
-    // Back is possible too, and skips nothing.
+    // Seeking back is possible too, and skips nothing.
     assert_eq!(link.seek(P, Offset(0)), 0);
     assert_eq!(link.cursor(P), Some(Offset(0)));
     assert_eq!(link.bytes_in_flight(), 0);

@@ -1,4 +1,4 @@
-//! What an upstream's answer to one batch means, and what keeps a partition from getting on.
+//! Judges an upstream's answer to one batch, and names what keeps a partition from making progress.
 
 use alloc::format;
 use core::fmt::{self, Write as _};
@@ -11,54 +11,54 @@ use super::stamp::StampError;
 /// How the sending of one batch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The upstream has it. `None` from an upstream that does not say at which offset.
+    /// The upstream has the batch. `None` if the upstream does not report an offset.
     Acknowledged(Option<Offset>),
     /// The upstream answered with an error.
     Refused(ErrorCode),
-    /// No answer: it may or may not be there.
+    /// There was no answer: the upstream may or may not have the batch.
     Lost,
 }
 
-/// What to do about it.
+/// What to do after an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Acknowledged,
     /// The acknowledgement cannot be true: send again under a new producer id.
     Disbelieved,
-    /// Send again, same sequences.
+    /// Send again with the same sequences.
     Retry,
     /// Send again under a new producer id.
     NewProducer,
-    /// Retries do not help before something is changed, here or upstream.
+    /// Hold the partition: retries do not help before something is changed, here or upstream.
     Hold,
 }
 
-/// Which side a topic is on.
+/// The side of the link that a topic is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     Here,
     Upstream,
 }
 
-/// What keeps a partition from getting on.
+/// What keeps a partition from making progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// The upstream answers with an error.
     Refused(ErrorCode),
-    /// The upstream acknowledges what it cannot have.
+    /// The upstream acknowledges a batch that it cannot have.
     Disbelieved,
-    /// There is no answer.
+    /// The upstream does not answer.
     NoAnswer,
-    /// The log here cannot be read.
+    /// The local log cannot be read.
     Unread,
-    /// A batch cannot be sent on.
+    /// A batch cannot be sent.
     Unfit(StampError),
-    /// The topic was created again on that side, and the link is to wait for a decision.
+    /// The topic was created again on that side, and the link is configured to wait for a decision.
     CreatedAgain(Side),
 }
 
 impl Trouble {
-    /// Whether retries do not help before something is changed.
+    /// Returns whether retries do not help before something is changed.
     #[must_use]
     pub const fn is_lasting(self) -> bool {
         match self {
@@ -89,7 +89,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// An error by Kafka's name for it, such as `NOT_ENOUGH_REPLICAS`.
+/// An error under Kafka's name for it, such as `NOT_ENOUGH_REPLICAS`.
 struct Name(ErrorCode);
 
 impl fmt::Display for Name {
@@ -105,8 +105,8 @@ impl fmt::Display for Name {
     }
 }
 
-/// The table of the module's documentation, for errors. An error that the table does not name is
-/// retried: nothing is dropped.
+/// Judges an error by the table of the module's documentation. An error that the table does not
+/// name is retried, so that no record is dropped.
 #[must_use]
 pub const fn judge(code: ErrorCode) -> Verdict {
     match code {

@@ -13,7 +13,7 @@ const TIMES: Times = Times {
     last_record_ms: 1_795_311_181_000,
 };
 
-/// Of so many random commands.
+/// Returns a machine after `commands` random commands.
 fn grown(seed: u64, commands: u64) -> MetadataMachine {
     let mut next = random(seed);
     let mut grown = machine();
@@ -30,8 +30,8 @@ fn grown(seed: u64, commands: u64) -> MetadataMachine {
     grown
 }
 
-/// A snapshot's batches as they lie in the log from `first` on, a few records each, so that there
-/// are many.
+/// Returns a snapshot's batches as they are in the log from `first` on. Each has only a few
+/// records, so that there are many batches.
 fn laid(machine: &MetadataMachine, end_offset: i64, first: i64) -> Vec<Batch> {
     let mut next = Offset(first);
     let mut batches = Vec::new();
@@ -66,7 +66,7 @@ fn batches_of_few(machine: &MetadataMachine, end_offset: Offset) -> Vec<Batch> {
     batches
 }
 
-/// End offset and content of what is found.
+/// Returns end offset and content of the snapshot that is found.
 fn read(batches: &[Batch]) -> Option<(i64, String)> {
     let mut reader = Reader::new(machine());
     for batch in batches {
@@ -111,7 +111,7 @@ fn a_snapshot_that_lacks_a_batch_or_has_a_damaged_one_counts_for_nothing() {
         damaged[at].body = Bytes::from(body);
         assert_eq!(read(&damaged), Some((10, seen(&old))), "damage in {at}");
     }
-    // Torn at every place, and nothing before it.
+    // The snapshot is torn at every place, with no other before it.
     for end in 0..second.len() {
         assert_eq!(read(&second[..end]), None, "torn at {end}");
     }
@@ -166,7 +166,7 @@ fn a_snapshot_is_due_by_bytes_or_by_time_and_never_for_nothing() {
     };
     check(policy(1000, None), (999, 0, u64::MAX), false);
     check(policy(1000, None), (1000, 0, 0), true);
-    // A large snapshot waits for as many records.
+    // A large snapshot waits for as many bytes of records.
     check(policy(1000, None), (1000, 5000, 0), false);
     check(policy(1000, None), (5000, 5000, 0), true);
     check(policy(1000, Some(60)), (1, 5000, 60), true);
