@@ -1,5 +1,5 @@
-//! What the store costs: throughput, bytes written for a byte appended, memory when idle, time to
-//! open.
+//! Measures the store's costs: throughput, bytes written for each byte appended, memory when idle,
+//! time to open.
 //!
 //! `cargo run --release -p sedge-storage --example measure -- DIR [MEGABYTES]`
 #![allow(clippy::print_stdout, reason = "its output is its purpose")]
@@ -17,7 +17,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const BATCH_BYTES: usize = 16 << 10;
 const SYNC_COMMITS: u64 = 2000;
-/// As often as the broker calls `flush_views`, and syncs in interval mode.
+/// The interval at which the broker calls `flush_views`, and syncs in interval mode.
 const TICK: Duration = Duration::from_secs(1);
 
 static BODY: [u8; BATCH_BYTES - HEADER_BYTES] = [0x5A; BATCH_BYTES - HEADER_BYTES];
@@ -174,7 +174,7 @@ fn resident_mib() -> Outcome<f64> {
     Ok(proc_field("status", "VmRSS:")? as f64 / 1024.0)
 }
 
-/// Bytes that the kernel has to write on this process's behalf.
+/// Returns the bytes that the kernel has to write for this process.
 fn written() -> Outcome<u64> {
     proc_field("io", "write_bytes:")
 }

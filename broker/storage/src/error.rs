@@ -7,33 +7,33 @@ use rustix::io::Errno;
 
 use crate::ids::SegmentId;
 
-/// An operating failure. `Full` and `ReadOnly` come before anything is written and leave the store
-/// as it was.
+/// An operating failure. `Full` and `ReadOnly` occur before anything is written and leave the store
+/// unchanged.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// No room on the volume, or too many view updates wait for it.
+    /// There is no room on the volume, or too many view updates are pending.
     Full,
     /// The volume is mounted read-only.
     ReadOnly,
-    /// The operating system refused; `doing` says what was tried.
+    /// The operating system refused a call; `doing` says which.
     Io {
         doing: &'static str,
         source: io::Error,
     },
-    /// Bytes of the log are not what was written.
+    /// Bytes of the log are not those that were written.
     Corrupt {
         segment: SegmentId,
         position: u64,
         what: &'static str,
     },
-    /// The bytes are not in memory, and the caller does not wait for the disk.
+    /// The bytes are not in memory, and the caller does not want to wait for the disk.
     NotCached,
     /// The database of the views failed.
     Views(ViewsError),
-    /// fjall has more to write than it should; the next flush tries again.
+    /// fjall has too much left to write; the next flush tries again.
     ViewsBusy,
-    /// A view holds an entry that cannot be read.
+    /// A view has an entry that cannot be decoded.
     ViewEntry { view: &'static str },
     /// An earlier write or sync failed: the process must end.
     Poisoned,
@@ -55,18 +55,18 @@ pub enum Error {
         found: String,
         asked: String,
     },
-    /// There is no `meta.toml`: the directory is none of ours.
+    /// There is no `meta.toml`: it is not a data directory.
     NoData { directory: PathBuf },
-    /// A directory for a backup that holds something else, or that a broker ran on.
+    /// A directory for a backup holds something else, or a broker ran on it.
     NoBackup { directory: PathBuf },
-    /// A backup that was broken off before it was one.
+    /// A first backup that was interrupted.
     UnfinishedBackup { directory: PathBuf },
-    /// A backup that does not have what its list says.
+    /// A backup lacks something that its list names.
     IncompleteBackup {
         directory: PathBuf,
         missing: Missing,
     },
-    /// A backup that missed a segment each time: the last one, and why.
+    /// Taking a backup missed a segment at each try: the last one, and why.
     NotTaken {
         segment: Option<SegmentId>,
         why: Option<&'static str>,
@@ -77,7 +77,7 @@ pub enum Error {
     Refused { why: &'static str },
 }
 
-/// An error of the database of the views.
+/// An error of the database of the views, fjall.
 pub struct ViewsError(fjall::Error);
 
 /// The part that an incomplete backup lacks.
@@ -86,12 +86,12 @@ pub struct ViewsError(fjall::Error);
 pub enum Missing {
     /// `backup.toml` itself.
     Manifest,
-    /// A line that cannot be understood; 0 if the file ends too soon.
+    /// A line that cannot be parsed; 0 if the file ends too soon.
     Line(usize),
     Segment(SegmentId),
-    /// The segment is shorter than it was.
+    /// The segment is shorter than listed.
     Bytes(SegmentId),
-    /// The file is another segment than the one that was taken.
+    /// The file is another segment than the listed one.
     Generation(SegmentId),
 }
 
@@ -212,9 +212,9 @@ impl std::fmt::Display for Error {
 }
 
 impl Error {
-    /// Whether it is worth asking again, if nothing was applied yet: the disk is full or
-    /// read-only, the process or the machine is out of file descriptors or memory, or the commit
-    /// is larger than one can be.
+    /// Returns whether the call may be retried later, if nothing was applied yet: the disk is full
+    /// or read-only, the process or the machine is out of file descriptors or memory, or the commit
+    /// is too large.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
@@ -224,15 +224,15 @@ impl Error {
         }
     }
 
-    /// Whether the device has not given what lies somewhere in the log. The doctor says where, and
-    /// what is accepted as lost is read around.
+    /// Returns whether the device failed to read bytes somewhere in the log. The doctor says where;
+    /// reads skip losses that were accepted.
     #[must_use]
     pub fn is_unreadable(&self) -> bool {
         matches!(self, Self::Io { source, .. } if is_unreadable(source))
     }
 }
 
-/// Whether the operating system is out of something that is given back by others.
+/// Returns whether the operating system is out of a resource that others may release.
 fn is_shortage(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -275,7 +275,7 @@ impl std::error::Error for ViewsError {
     }
 }
 
-/// Returns the error of a failed call, with a full and a read-only volume told apart.
+/// Returns the error of a failed call; a full and a read-only volume have variants of their own.
 pub(crate) fn io_error(doing: &'static str, source: io::Error) -> Error {
     match Errno::from_io_error(&source) {
         Some(Errno::NOSPC | Errno::DQUOT) => Error::Full,
@@ -284,8 +284,8 @@ pub(crate) fn io_error(doing: &'static str, source: io::Error) -> Error {
     }
 }
 
-/// Whether the device has not given what lies there, as opposed to a call that cannot work. Direct
-/// reads have the block layer's own words for it, and file systems with checksums theirs.
+/// Returns whether the device failed to read the bytes, as opposed to a call that cannot work.
+/// Direct reads fail with codes of the block layer, and file systems with checksums have their own.
 pub(crate) fn is_unreadable(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),

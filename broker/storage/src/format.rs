@@ -1,15 +1,15 @@
 //! The bytes of a segment: header, frames, footer. Pure functions; big-endian; the byte tables are
 //! in FORMAT.md.
 //!
-//! Nothing read here is trusted: lengths are checked against what is there before anything is
-//! allocated.
+//! Bytes read here are not trusted: lengths are checked against the available bytes before memory
+//! is allocated.
 
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 
 use crate::ids::{SegmentId, Sequence};
 use crate::limits;
 
-/// Format of segments. A change that an older version cannot read moves it.
+/// Version of the segment format. A change that older versions cannot read increments it.
 pub const VERSION: u8 = 1;
 
 pub const SEGMENT_HEADER_BYTES: u64 = 64;
@@ -17,8 +17,8 @@ pub const FRAME_HEAD_BYTES: u64 = 48;
 pub const ENTRY_BYTES: u64 = 40;
 pub const RUN_BYTES: u64 = 64;
 pub const TRAILER_BYTES: u64 = 48;
-/// Bytes that a file system writes at least. A frame may begin at the next multiple of this instead
-/// of where the one before ends.
+/// The smallest unit that a file system writes. A frame begins where the one before ends, or at the
+/// next multiple of this.
 pub const PAGE_BYTES: u64 = 4096;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"SEDGESEG";
@@ -29,15 +29,14 @@ const TRAILER_MAGIC: &[u8; 8] = b"SEDGEEND";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
     pub id: SegmentId,
-    /// Made up anew for each use of a file, and not to be guessed: it tells frames from old bytes
-    /// and from bytes that a producer made to look like a frame.
+    /// Random, and new for each use of a file: it tells frames from old bytes and from bytes that a
+    /// producer crafted to look like a frame.
     pub generation: u64,
     pub first_sequence: Sequence,
-    /// Generation of the frames that the file held before and that are written over, if it held
-    /// any.
+    /// Generation of the earlier frames in a reused file, which are being overwritten.
     pub previous_generation: Option<u64>,
-    /// Written whole by a cleaner, and of no meaning before a commit in the log says so. Its frames
-    /// are numbered from 1, and are no commits.
+    /// The segment was written whole by a cleaner, and counts only after a commit in the log refers
+    /// to it. Its frames are numbered from 1 and are not commits.
     pub is_cold: bool,
 }
 
@@ -48,11 +47,11 @@ pub enum EntryKind {
     Append = 1,
     LogStart = 2,
     Drop = 3,
-    /// Batches in a cold segment, that were in the log before.
+    /// Batches in a cold segment that were in the log before.
     Moved = 4,
-    /// A cold segment has now what the partition has from `base` to `next`.
+    /// A cold segment now holds the partition's range from `base` to `next`.
     Replaced = 5,
-    /// Like `Replaced`, and older values of keys were looked for up to `next`.
+    /// Like `Replaced`; in addition the range was compacted up to `next`.
     Compacted = 6,
 }
 
@@ -74,7 +73,7 @@ pub struct EntryHead {
 /// The head of a frame and its table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameHead {
-    /// Bytes before it, from the end of the frame before, that belong to none: they bring it to a
+    /// Unused bytes between the end of the frame before and this one, which make it begin at a
     /// page. Less than [`PAGE_BYTES`].
     pub padding: u16,
     pub generation: u64,
@@ -85,7 +84,7 @@ pub struct FrameHead {
     pub entries: Vec<EntryHead>,
 }
 
-/// A stretch of one partition's batches in one segment, over one or more frames.
+/// Consecutive batches of one partition in one segment, over one or more frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     pub segment: SegmentId,
@@ -93,7 +92,7 @@ pub struct Run {
     pub position: u64,
     /// Bytes from there to the end of the last frame.
     pub span: u32,
-    /// Bytes of its own batches.
+    /// Bytes of the partition's own batches.
     pub bytes: u32,
     pub next: Offset,
     pub max_timestamp: i64,
@@ -101,7 +100,7 @@ pub struct Run {
     pub leader_epoch: Option<LeaderEpoch>,
 }
 
-/// Returns where a frame may begin after one that ends at `end`.
+/// Returns the positions at which a frame may begin after one that ends at `end`.
 pub fn frame_starts(end: u64) -> [u64; 2] {
     [end, end.next_multiple_of(PAGE_BYTES)]
 }
@@ -161,12 +160,12 @@ impl SegmentHeader {
 }
 
 impl FrameHead {
-    /// Bytes of head and table.
+    /// Returns the bytes of head and table.
     pub fn bytes(&self) -> u64 {
         FRAME_HEAD_BYTES + self.entries.len() as u64 * ENTRY_BYTES
     }
 
-    /// Bytes of the whole frame.
+    /// Returns the bytes of the whole frame.
     pub fn frame_bytes(&self) -> u64 {
         self.bytes() + u64::from(self.body_bytes)
     }
@@ -191,8 +190,8 @@ impl FrameHead {
         out
     }
 
-    /// The generation that the first 48 bytes name, if they look like the head of a frame. Only
-    /// [`FrameHead::decode`] with it tells whether they are.
+    /// Returns the generation in the first 48 bytes, if they look like the head of a frame. Only
+    /// [`FrameHead::decode`] with that generation tells whether they are one.
     pub fn generation(bytes: &[u8]) -> Option<u64> {
         let mut at = Reader(bytes);
         (at.take(4)? == FRAME_MAGIC).then_some(())?;
@@ -200,8 +199,8 @@ impl FrameHead {
         at.u64()
     }
 
-    /// Bytes of head and table, from the first 48; `None` if they are not the head of a frame of
-    /// this generation.
+    /// Returns the bytes of head and table, from the first 48; `None` if they are not the head of a
+    /// frame of this generation.
     pub fn peek(bytes: &[u8], generation: u64) -> Option<u64> {
         let mut at = Reader(bytes.get(..FRAME_HEAD_BYTES as usize)?);
         if at.take(4)? != FRAME_MAGIC || at.take(4)?.first() != Some(&VERSION) {
@@ -216,8 +215,8 @@ impl FrameHead {
             .then(|| FRAME_HEAD_BYTES + u64::from(entries) * ENTRY_BYTES)
     }
 
-    /// Head and table off the front of `bytes`, with their checksum and the sum of the parts
-    /// checked.
+    /// Decodes head and table at the front of `bytes` and checks their checksum and the sum of the
+    /// parts.
     pub fn decode(bytes: &[u8], generation: u64) -> Option<Self> {
         let whole = usize::try_from(Self::peek(bytes, generation)?).ok()?;
         let bytes = bytes.get(..whole)?;
@@ -274,12 +273,12 @@ impl EntryHead {
         })
     }
 
-    /// Whether it has batches.
+    /// Returns whether the row has batches.
     pub fn has_batches(&self) -> bool {
         matches!(self.kind, EntryKind::Append | EntryKind::Moved)
     }
 
-    /// The cold segment that a `Replaced` or `Compacted` row points at.
+    /// Returns the cold segment that a `Replaced` or `Compacted` row points at.
     pub fn cold_segment(&self) -> Option<SegmentId> {
         matches!(self.kind, EntryKind::Replaced | EntryKind::Compacted)
             .then_some(SegmentId(self.max_timestamp.cast_unsigned()))
@@ -302,7 +301,7 @@ impl EntryKind {
 }
 
 impl Footer {
-    /// Bytes that the footer takes.
+    /// Returns the size of a footer in bytes.
     pub fn bytes(runs: usize, facts: usize) -> u64 {
         runs as u64 * RUN_BYTES + facts as u64 * ENTRY_BYTES + TRAILER_BYTES
     }
@@ -326,8 +325,8 @@ impl Footer {
         out
     }
 
-    /// Bytes of the whole footer, from the last 48 of the file; `None` if they are not a
-    /// trailer.
+    /// Returns the size of the whole footer, from the last 48 bytes of the file; `None` if they are
+    /// not a trailer.
     pub fn peek(trailer: &[u8]) -> Option<u64> {
         let mut at = Reader(trailer);
         if trailer.len() != TRAILER_BYTES as usize || at.take(8)? != TRAILER_MAGIC {
@@ -339,14 +338,14 @@ impl Footer {
             .then(|| Self::bytes(runs as usize, facts as usize))
     }
 
-    /// The generation that a trailer names. Only [`Footer::decode`] with it tells whether it is
-    /// one.
+    /// Returns the generation in a trailer. Only [`Footer::decode`] with that generation tells
+    /// whether it is one.
     pub fn generation(trailer: &[u8]) -> Option<u64> {
         Self::peek(trailer)?;
         Reader(trailer.get(8..)?).u64()
     }
 
-    /// A whole footer of segment `id`.
+    /// Decodes a whole footer of segment `id`.
     pub fn decode(bytes: &[u8], id: SegmentId, generation: u64) -> Option<Self> {
         let trailer_at = bytes.len().checked_sub(TRAILER_BYTES as usize)?;
         let trailer = bytes.get(trailer_at..)?;
@@ -426,7 +425,7 @@ fn head_crc(head: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&head[..44]), &head[48..])
 }
 
-/// Big-endian numbers off the front of a slice.
+/// Reads big-endian numbers off the front of a slice.
 pub(crate) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -476,7 +475,7 @@ impl FrameAt {
     }
 }
 
-/// The run that one entry is by itself.
+/// Returns a run of one entry.
 pub(crate) fn run_of(at: FrameAt, head: &FrameHead, entry: &EntryHead, end: u64) -> Run {
     Run {
         segment: at.segment,

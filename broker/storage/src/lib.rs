@@ -1,19 +1,19 @@
 //! The log and its views on disk.
 //!
 //! One log holds the record batches of all partitions, byte for byte as they were sent, in segment
-//! files; a *commit* is one frame in a segment and is all there or not at all. *Views* (the index,
-//! the slices, and what the broker derives from records: committed offsets, producers, …) are
-//! derived from the log, live in fjall, and may be thrown away: [`open`] rebuilds them. FORMAT.md,
-//! beside this crate's sources, has the bytes.
+//! files; a *commit* is one frame in a segment and is either complete or not there at all. *Views*
+//! (the index, the slices, and what the broker derives from records: committed offsets, producers,
+//! …) are derived from the log, stored in fjall, and may be deleted: [`open`] rebuilds them.
+//! FORMAT.md, beside this crate's sources, documents the bytes.
 //!
-//! This crate decides nothing about Kafka: offsets come patched in the batch headers, retention
-//! comes as [`Entry::LogStart`].
+//! This crate decides nothing about Kafka: offsets are patched into the batch headers by the
+//! caller, and retention arrives as [`Entry::LogStart`].
 //!
 //! **Invariant:** a byte of a batch is written to flash once, and again only by a cleaner.
-//! **Invariant:** views are flushed only up to what has been synced, so they are never ahead of the
-//! log.
+//! **Invariant:** views are flushed only up to the synced end of the log, so they are never ahead
+//! of the log.
 //! **Invariant:** after a failed write or sync the store refuses everything but reads; the process
-//! must end and the restart replays.
+//! must end, and the restart replays.
 
 mod api;
 pub mod backup;

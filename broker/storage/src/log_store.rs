@@ -1,4 +1,4 @@
-//! The store as [`LogStore`] has it: everything that it can do, each from the room that does it.
+//! Implements [`LogStore`] for the store: each method calls the module that does the work.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -168,13 +168,13 @@ impl LogStore for Store {
     fn close(&self) -> Result<(), Error> {
         self.close_writer();
         self.sync_log()?;
-        // The footer that the first one wrote, where it wrote one.
+        // The footer written by the first sync, if it wrote one.
         self.sync_log()?;
         self.flush(true)
     }
 }
 
-/// Opens the data directory, makes it if it is missing, and brings the views up to date.
+/// Opens the data directory, creates it if it is missing, and brings the views up to date.
 ///
 /// `directory` gets `meta.toml`, `lock`, `segments/` and `views/`.
 pub fn open(
@@ -205,7 +205,7 @@ pub fn open(
     let (mut store, report) = recover::open(disk, damage, &mut open_views, options, recovery)?;
     views_opening.end();
     match backup::make_ordinary(directory, &identity) {
-        // It stays a backup then, and whole: nothing is written to it.
+        // The directory stays a backup then, and complete: nothing is written to it.
         Err(Error::Full | Error::ReadOnly) => {}
         made => made?,
     }
@@ -213,8 +213,8 @@ pub fn open(
     Ok((store, report))
 }
 
-/// Opens on any disk with any base for the views: for tests with faults. `open_views` is called
-/// again, with true, if what it gave first is of no use.
+/// Opens a store on any disk with any base for the views: for tests with faults. `open_views` is
+/// called again, with true, if what it returned first is unusable.
 pub fn open_with(
     disk: Arc<dyn Disk>,
     open_views: &mut dyn FnMut(bool) -> Result<Box<dyn Base>, Error>,

@@ -1,5 +1,5 @@
-//! The log as plain maps in memory: the simplest thing that keeps the contract. It is what the real
-//! store is compared with in tests, and a store for tests of others. Nothing survives it.
+//! The log as plain maps in memory: the simplest implementation of the contract. Tests compare the
+//! real store with it, and other crates' tests use it as their store. Nothing is persisted.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,11 +15,11 @@ use crate::api::{
 use crate::error::Error;
 use crate::ids::{SegmentId, Sequence};
 
-/// See the module.
+/// The log in memory; see the module.
 #[derive(Debug, Default)]
 pub struct MemoryStore(Mutex<State>);
 
-/// A disk on which nothing is freed, as one segment of a store has it.
+/// A disk on which nothing is freed, like one segment of a store.
 #[derive(Debug)]
 struct Volume {
     bytes: u64,
@@ -39,8 +39,10 @@ impl Volume {
         Ok(())
     }
 
+    /// Takes the room of a commit.
+    ///
     /// # Panics
-    /// More is written than was reserved.
+    /// If more is written than was reserved.
     fn take(&mut self, commit: &Commit) {
         let bytes_of = |entry: &Entry| match entry {
             Entry::Append { batches, .. } => batches.iter().map(|of| of.bytes() as u64).sum(),
@@ -88,7 +90,7 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// One with room for so many bytes of frames, which takes none that were not reserved.
+    /// Creates a store with room for `bytes` of frames, which accepts only reserved commits.
     #[must_use]
     pub fn with_room(bytes: u64) -> Self {
         let store = Self::default();

@@ -1,4 +1,4 @@
-//! Whose data directory it is: `meta.toml` (format, cluster, node) and the lock.
+//! The owner of a data directory: `meta.toml` (format, cluster, node) and the lock.
 
 use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
@@ -17,13 +17,13 @@ const FORMAT: u32 = 1;
 pub(crate) const META: &str = "meta.toml";
 const FIRST_LINE: &str = "# Written once, with its sum. Do not change.";
 const FIRST_LINE_WITHOUT_SUM: &str = "# Written once. Do not change.\n";
-/// Before the sum of all that comes before it.
+/// Begins the last line, the checksum of everything before it.
 const SUM: &str = "crc32c = ";
 const LOCK: &str = "lock";
-/// A line of `meta.toml` in a backup: what it has to have is listed in `backup.toml`.
+/// A line of `meta.toml` in a backup: `backup.toml` lists what the backup must contain.
 const IS_BACKUP: &str = "backup = true";
 
-/// Held by one process; let go when it ends, however it ends.
+/// The lock of a directory, held by one process; released when the process ends in any way.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
     _file: File,
@@ -48,8 +48,8 @@ impl DirectoryLock {
                 process,
             });
         }
-        // Who holds it, for the message of whoever comes next. A full disk takes not even that, and
-        // must be read all the same.
+        // Names the holder, for the error message of the next process. The name is optional: a full
+        // disk does not take even that, and must be readable all the same.
         let told = file
             .set_len(0)
             .and_then(|()| file.rewind())
@@ -61,7 +61,7 @@ impl DirectoryLock {
     }
 }
 
-/// Whose data this is, of a directory that was written before.
+/// Returns the owner of a directory that was written before.
 pub(crate) fn read(directory: &Path) -> Result<Identity, Error> {
     match read_text(directory) {
         Ok(text) => parse(directory, &text),
@@ -73,7 +73,7 @@ pub(crate) fn read(directory: &Path) -> Result<Identity, Error> {
     }
 }
 
-/// Reads `meta.toml` and compares, or writes it for a new directory.
+/// Reads and compares `meta.toml`, or writes it for a new directory.
 pub(crate) fn check_or_write(directory: &Path, options: &Options) -> Result<Identity, Error> {
     match read_text(directory) {
         Ok(text) => check(directory, options, &text),
@@ -90,15 +90,15 @@ pub(crate) fn check_or_write(directory: &Path, options: &Options) -> Result<Iden
     }
 }
 
-/// Bytes that are no text are damage like any other.
+/// Reads `meta.toml`. Bytes that are not text are damage like any other.
 fn read_text(directory: &Path) -> std::io::Result<String> {
     let bytes = std::fs::read(directory.join(META))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Whether the text is as it was written. One of a version that wrote no sum is taken as it is.
+/// Returns whether the text is unchanged. A version without a checksum is accepted as it is.
 fn is_whole(text: &str) -> bool {
-    // A flip in the first line does not make one without a sum of it.
+    // A flipped bit in the first line must not turn the file into one without a checksum.
     if !text.contains(SUM) && text.starts_with(FIRST_LINE_WITHOUT_SUM) {
         return true;
     }
@@ -111,7 +111,7 @@ fn is_whole(text: &str) -> bool {
     sum == Some(Ok(crc32c::crc32c(covered.as_bytes())))
 }
 
-/// Reads what `meta.toml` says.
+/// Parses `meta.toml`.
 fn parse(directory: &Path, text: &str) -> Result<Identity, Error> {
     let bad = |line| Error::BadMeta {
         path: directory.join(META),
@@ -130,7 +130,7 @@ fn parse(directory: &Path, text: &str) -> Result<Identity, Error> {
             "format" => format = Some(value.parse::<u32>().map_err(|_| bad(number + 1))?),
             "cluster.id" => cluster_id = Some(value.trim_matches('"').to_owned()),
             "node.id" => node_id = Some(value.parse::<i32>().map_err(|_| bad(number + 1))?),
-            // A newer version's key is no reason to refuse where the format is the same.
+            // An unknown key of a newer version is ignored if the format is the same.
             _ => {}
         }
     }
@@ -142,7 +142,7 @@ fn parse(directory: &Path, text: &str) -> Result<Identity, Error> {
             known: FORMAT,
         });
     }
-    // A newer one may have another sum.
+    // A newer version may have another checksum.
     if !is_whole {
         return Err(bad(0));
     }
@@ -174,7 +174,7 @@ fn check(directory: &Path, options: &Options, text: &str) -> Result<Identity, Er
     Ok(identity)
 }
 
-/// Whether it says that this is a backup on which no broker was started.
+/// Returns whether the directory is a backup on which no broker was started.
 pub(crate) fn is_backup(directory: &Path) -> Result<bool, Error> {
     match read_text(directory) {
         Ok(text) => Ok(text.lines().any(|line| line == IS_BACKUP)),
@@ -207,7 +207,7 @@ pub(crate) fn write(directory: &Path, identity: &Identity, is_backup: bool) -> s
     File::open(directory)?.sync_all()
 }
 
-/// 16 random bytes in base64 for URLs without padding, as Kafka writes its ids; never beginning
+/// Returns 16 random bytes in unpadded base64 for URLs, as Kafka writes its ids; never beginning
 /// with `-`.
 fn new_cluster_id() -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -217,7 +217,7 @@ fn new_cluster_id() -> String {
     ];
     let bits = (u128::from(halves[0]) << 64) | u128::from(halves[1]);
     let letter = |at: u32| {
-        // 21 letters of 6 bits, and the last 2 bits in front of four zeros.
+        // 21 letters of 6 bits, then the last 2 bits followed by four zeros.
         let six = if at < 21 {
             bits >> (122 - 6 * at)
         } else {

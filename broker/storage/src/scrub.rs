@@ -1,9 +1,9 @@
-//! Sealed segments read again and again, slowly, while the broker runs: bit rot is found before a
-//! consumer does, and costs the batches that it hit.
+//! Reads sealed segments repeatedly and slowly while the broker runs: bit rot is found before a
+//! consumer meets it, and costs only the batches that it hit.
 //!
-//! What is found goes to the list of damage, and from then on reads pass over it: batches that are
-//! not what was sent, and what lies in pages that the device does not give. It reads past the page
-//! cache, so that readers keep what they have there, and sees what the device has.
+//! Damaged places go on the list of damage, and reads skip them from then on: batches whose bytes
+//! are not those that were sent, and bytes in pages that the device cannot read. The scrub reads
+//! past the page cache, so that it does not evict what readers use, and sees what the device has.
 
 use std::collections::HashMap;
 use std::ops::Bound;
@@ -42,7 +42,7 @@ pub(crate) fn scrub(
             ..Scrubbed::default()
         });
     };
-    // Set when there is more to do in it.
+    // Set again below if there is more to do in the segment.
     cursor.within = None;
     let Some(generation) = store.catalog.generation(id) else {
         return Ok(Scrubbed::default());
@@ -61,7 +61,7 @@ pub(crate) fn scrub(
         return Ok(Scrubbed::default());
     };
     if !found.damaged.is_empty() {
-        // A second look: what went wrong may have been the reading.
+        // A second look: the read itself may have gone wrong.
         found = place.look(bytes_max)?.unwrap_or(found);
     }
     cursor.within = found.next.map(|next| (id, next));
@@ -71,7 +71,7 @@ pub(crate) fn scrub(
         known.is_none_or(|end| end < of.end)
     };
     damaged.retain(is_new);
-    // Freed while it was read: then these are another segment's bytes.
+    // If the segment was freed during the read, these are another segment's bytes.
     if store.catalog.generation(id) != Some(generation) {
         damaged.clear();
     }
@@ -85,7 +85,7 @@ pub(crate) fn scrub(
     })
 }
 
-/// The beginning of a step, in a file as the device has it.
+/// The start of a step, in a file opened past the page cache.
 struct Place<'a> {
     store: &'a Store,
     file: &'a dyn SegmentFile,
@@ -97,14 +97,14 @@ struct Place<'a> {
 /// The result of one look.
 struct Found {
     damaged: Vec<Damaged>,
-    /// Position at which to go on in the segment.
+    /// Position at which to continue in the segment.
     next: Option<u64>,
     bytes: u64,
 }
 
 impl Place<'_> {
-    /// Looks on through the segment. Of one that is still written, only what was there at the start
-    /// counts; `None` if that is nothing.
+    /// Examines the next part of the segment. Of one that is still being written, only what was
+    /// there at the start of the process counts; returns `None` if that is nothing.
     fn look(&self, bytes_max: u64) -> Result<Option<Found>, Error> {
         let (id, generation, from) = (self.id, self.generation, self.from);
         let file = Patched::new(self.file);
@@ -121,7 +121,7 @@ impl Place<'_> {
             end = Some(until.min(file_bytes));
         }
         if footer.is_none() {
-            // What it lacks is known only when all of it was seen.
+            // Missing frames are known only after all of the segment was seen.
             bytes_max = u64::MAX >> 1;
         }
         let looked = Looked {
@@ -150,7 +150,7 @@ impl Place<'_> {
             let lost = missing(self.store, id, &seen, until)?;
             let nameless = damaged.iter_mut().find(|of| of.lost.is_empty());
             match nameless {
-                // Without a footer only the index knows what was in a frame without a head.
+                // Without a footer, only the index knows the contents of a frame without a head.
                 Some(of) => of.lost = lost,
                 None if lost.is_empty() => {}
                 None => damaged.push(looked.damaged(frames_end, TO_THE_END, lost)),
@@ -177,7 +177,7 @@ impl Place<'_> {
     }
 }
 
-/// Offsets that the frames of a segment have.
+/// Offsets that the frames of a segment hold.
 #[derive(Debug, Default)]
 struct There(HashMap<PartitionId, Vec<(Offset, Offset)>>);
 
@@ -195,7 +195,7 @@ impl There {
     }
 }
 
-/// Returns what the index says that a segment has before `until`, and none of its frames does.
+/// Returns what the index has in a segment before `until` that none of its frames holds.
 fn missing(
     store: &Store,
     id: SegmentId,
@@ -222,7 +222,7 @@ fn missing(
         let mut ranges = there.0.get(&partition).cloned().unwrap_or_default();
         ranges.sort_unstable();
         for (base, run) in walk::runs_of(store, partition, &slice)? {
-            // A run may go on in what was written since.
+            // A run may continue in frames written since.
             if run.position + u64::from(run.span) > until {
                 continue;
             }
@@ -245,10 +245,10 @@ fn missing(
     Ok(lost)
 }
 
-/// A segment whose file went while the process ran, though something lives in it.
+/// Handles a segment with live data whose file disappeared while the process ran.
 fn note_gone(store: &Store, id: SegmentId) -> Result<Scrubbed, Error> {
     let lost = missing(store, id, &There::default(), TO_THE_END)?;
-    // Freed since it was chosen.
+    // The segment was freed after it was chosen.
     if lost.is_empty() || store.files.disk.list()?.iter().any(|(of, _)| *of == id) {
         return Ok(Scrubbed::default());
     }
@@ -264,7 +264,7 @@ fn note_gone(store: &Store, id: SegmentId) -> Result<Scrubbed, Error> {
     })
 }
 
-/// Whether the device gives anything: one that is gone is no reason to give up what is on it.
+/// Returns whether the device answers at all: the data of a missing device must not be given up.
 fn answers(store: &Store, id: SegmentId, seen: &Patched<'_>) -> Result<bool, Error> {
     let others: Vec<SegmentId> = {
         let state = store.catalog.read();
@@ -284,7 +284,7 @@ fn answers(store: &Store, id: SegmentId, seen: &Patched<'_>) -> Result<bool, Err
     Ok(false)
 }
 
-/// Returns a segment of which a read complained, or else where the round stands.
+/// Returns a segment in which a read reported damage, or else the position of the round.
 fn next_place(store: &Store, cursor: &mut ScrubCursor) -> Option<(SegmentId, u64)> {
     if let Some(within) = cursor.within {
         return Some(within);

@@ -22,7 +22,7 @@ pub trait ColdSegment: Send {
     /// was called, or at another partition.
     fn cut(&mut self);
 
-    /// Returns the bytes of its batches so far.
+    /// Returns the bytes of the segment's batches so far.
     fn bytes(&self) -> u64;
 
     /// Brings the segment to the disk.
@@ -37,11 +37,11 @@ pub struct Cold {
     pub(crate) generation: u64,
     pub(crate) runs: Vec<FooterRun>,
     pub(crate) file: Option<ColdFile>,
-    /// The batches themselves, if there is no file.
+    /// The batches themselves, if the store has no files.
     pub(crate) batches: Vec<(PartitionId, Batch, i64)>,
 }
 
-/// A file that goes unless it is adopted.
+/// The file of a cold segment, removed on drop unless a commit adopted it.
 #[derive(Debug)]
 pub(crate) struct ColdFile {
     pub file: Arc<dyn SegmentFile>,

@@ -11,7 +11,7 @@ use super::cold::Cold;
 #[derive(Clone, Debug)]
 pub enum Entry {
     /// Batches of one partition whose offsets follow each other; offset and leader epoch are
-    /// patched in the headers already. Empty is nothing.
+    /// already patched in the headers. No batches append nothing.
     Append {
         partition: PartitionId,
         batches: Vec<Batch>,
@@ -22,8 +22,8 @@ pub enum Entry {
         partition: PartitionId,
         offset: Offset,
     },
-    /// The topic was deleted: the partition's records, its bounds, all of it. Its id is never used
-    /// again. The caller's own views of the partition go by `updates`.
+    /// The topic was deleted: removes the partition's records and bounds. Its id is never used
+    /// again. The caller's own views of the partition are removed by `updates`.
     Drop { partition: PartitionId },
     /// Replaces what the partition has from `base` to `next` by what a cold segment has of it, if
     /// anything. Nothing happens if the partition was dropped or all of the stretch is below the
@@ -35,7 +35,7 @@ pub enum Entry {
         next: Offset,
         /// Leader epoch of the last batch before `next`, kept or not.
         leader_epoch: Option<LeaderEpoch>,
-        /// Whether older values of keys were looked for up to `next`.
+        /// Whether records superseded by newer ones of the same key were removed up to `next`.
         is_compacted: bool,
     },
 }

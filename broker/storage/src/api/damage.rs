@@ -12,7 +12,7 @@ pub struct LostRange {
     pub next_offset: Offset,
 }
 
-/// A stretch of a segment that cannot be trusted, and whose records lay there.
+/// A stretch of a segment that cannot be trusted, and the offsets that it held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged {
     pub segment: SegmentId,
@@ -22,11 +22,11 @@ pub struct Damaged {
     pub lost: Vec<LostRange>,
 }
 
-/// The end of a place that reaches to where the file once ended, which it does not any more.
+/// The end of a damaged place that reached to the end of a file that is shorter now.
 pub(crate) const TO_THE_END: u64 = i64::MAX as u64;
 
 impl Damaged {
-    /// Offsets that are missing, of which it is not known where they lay.
+    /// Returns a damaged place for missing offsets whose position is not known.
     pub(crate) fn nowhere(lost: LostRange) -> Self {
         Self {
             segment: SegmentId(0),
@@ -37,7 +37,7 @@ impl Damaged {
         }
     }
 
-    /// Bytes that are there and damaged.
+    /// Returns the number of damaged bytes that are still in the file.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         match self.end {
@@ -50,19 +50,19 @@ impl Damaged {
 /// The position of a scrub's round.
 #[derive(Clone, Debug, Default)]
 pub struct ScrubCursor {
-    /// The segment of the round that was begun last.
+    /// The newest segment that the current round has begun.
     pub(crate) behind: SegmentId,
     /// The position at which to go on in a segment.
     pub(crate) within: Option<(SegmentId, u64)>,
     /// Picks the segment with which the first round begins.
     pub(crate) begin_at: Option<u64>,
-    /// Set between rounds: only segments of which a read has complained are looked at.
+    /// Set between rounds: only segments in which a read reported damage are checked.
     pub is_resting: bool,
 }
 
 impl ScrubCursor {
-    /// A round that begins with any segment (by a random number) and ends with the last. A device
-    /// that is switched off every evening would otherwise look at the first ones again and again.
+    /// Returns a round that begins with a random segment and ends with the last one. Otherwise, a
+    /// device that is switched off every evening would check the first segments again and again.
     #[must_use]
     pub fn somewhere(random: u64) -> Self {
         Self {
@@ -84,7 +84,7 @@ pub struct Scrubbed {
     pub bytes: u64,
     /// Places that were not known before.
     pub damaged: Vec<Damaged>,
-    /// The round has ended: the next step is the first of another round. At rest: there is nothing
-    /// to do.
+    /// The round has ended: the next step begins another round. While resting: there is nothing to
+    /// do.
     pub is_done: bool,
 }

@@ -52,15 +52,16 @@ pub trait ViewReader {
     }
 }
 
-/// The log. One writer calls the methods marked so; everything else may be called from any thread
-/// at any time.
+/// The log. One writer calls the methods marked "Writer only"; the others may be called from any
+/// thread at any time.
 pub trait LogStore: ViewReader + Send + Sync + 'static {
-    /// Makes room for a commit: rolls and preallocates as needed. An [`append`](LogStore::append)
-    /// of so much that follows finds it. How much of the segment's headroom it may take, so that a
-    /// full disk can be emptied, its urgency says. Writer only.
+    /// Reserves room for a commit: rolls and preallocates as needed. A following
+    /// [`append`](LogStore::append) of that size finds the room. Each segment keeps headroom so
+    /// that a full disk can be emptied; the urgency says how much of it the commit may take. Writer
+    /// only.
     ///
     /// # Errors
-    /// One that [`Error::is_refusal`] leaves the store as it was: ask again later.
+    /// If [`Error::is_refusal`], the store is unchanged and the call may be retried later.
     fn reserve(&self, room: Room) -> Result<(), Error>;
     /// Writes a commit as one frame, with one vectored write, all or nothing. It is readable at
     /// once, and durable after [`LogStore::sync`]. Only what was reserved is written. An error
@@ -89,9 +90,9 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
         until: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Bytes>, Error>;
-    /// Like [`LogStore::read`], for batches that are only passed on: those of large commits stay
-    /// where they are. Bytes that the operating system does not have in memory are read into its
-    /// page cache, through a small buffer, so that a place that cannot be read is found here.
+    /// Like [`LogStore::read`], for batches that are only passed on: batches of large commits are
+    /// returned as places in the file. Bytes that are not in memory are read into the operating
+    /// system's page cache, through a small buffer, so that an unreadable place is detected here.
     fn locate(
         &self,
         partition: PartitionId,
@@ -109,7 +110,7 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
     }
     /// Returns the first batch that holds records at or after `from` and the log start, begins
     /// below `until`, and whose header has a largest timestamp at or after `timestamp`. The caller
-    /// looks which of its records has such a time, if any that is still there.
+    /// finds the record with such a timestamp, if it has not been deleted.
     fn first_batch_at(
         &self,
         partition: PartitionId,
@@ -133,32 +134,31 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
 
     /// Begins a cold segment with room for `bytes` of batches. Called from a cleaner's thread.
     fn begin_cold(&self, bytes: u64) -> Result<Box<dyn ColdSegment + '_>, Error>;
-    /// Returns the segment that is written to. Its contents stay where they are.
+    /// Returns the active segment. It is never rewritten while it is active.
     fn active_segment(&self) -> Option<SegmentId>;
-    /// Ends the active segment if anything is in it: the next commit begins another one. Writer
+    /// Ends the active segment if it holds any commit: the next commit begins another one. Writer
     /// only.
     fn roll(&self) -> Result<(), Error>;
-    /// Returns the segments that are full, or cold.
+    /// Returns the segments that are full or cold.
     fn segments(&self) -> Result<Vec<SegmentUse>, Error>;
     /// Returns the live slices of some segments, by partition, in the order of the offsets.
     fn live_slices(&self, of: &[SegmentId]) -> Result<Vec<(PartitionId, Slice)>, Error>;
 
     /// Frees segments without live slices. The work per call is bounded. Writer only.
     fn free_segments(&self) -> Result<Freed, Error>;
-    /// Evicts freed files that wait to be used again from the page cache, so that none of their
-    /// bytes is lent any more, and removes those for which that does not come to an end. Called
-    /// every second, from a thread that may wait for some milliseconds.
+    /// Evicts freed files that wait for reuse from the page cache, so that none of their bytes is
+    /// lent to a socket any more. Removes files whose pages stay lent for too long. Called every
+    /// second, from a thread that may block for some milliseconds.
     fn evict_spares(&self) -> Result<(), Error> {
         Ok(())
     }
-    /// Limits the files that wait to be used again to `bytes_max`; the rest is removed.
+    /// Limits the files that wait for reuse to `bytes_max`; the others are removed.
     fn limit_spares(&self, bytes_max: u64) -> Result<(), Error> {
         let _ = bytes_max;
         Ok(())
     }
-    /// Reads on through the sealed segments, about `bytes_max` of them, and leaves the page cache
-    /// as it is. Every read passes over what is damaged from then on. Called from a background
-    /// thread.
+    /// Reads about `bytes_max` more of the sealed segments, past the page cache. Afterwards every
+    /// read skips the damage that was found. Called from a background thread.
     fn scrub(&self, cursor: &mut ScrubCursor, bytes_max: u64) -> Result<Scrubbed, Error> {
         let _ = (cursor, bytes_max);
         Ok(Scrubbed {
@@ -179,8 +179,8 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
     fn close(&self) -> Result<(), Error>;
 }
 
-/// Recovery hands every batch that the views have not seen to the caller, who derives their updates
-/// again. The batches of a partition come in the order of their offsets.
+/// Derives view updates during recovery: it is given every batch that the views do not have yet.
+/// The batches of a partition come in the order of their offsets.
 pub trait Recovery {
     /// The updates join the views before the next call, which sees them through `views`.
     fn replay(
@@ -193,7 +193,7 @@ pub trait Recovery {
     /// Returns the removal of a dropped partition's keys.
     fn dropped(&mut self, views: &dyn ViewReader, partition: PartitionId) -> Vec<ViewUpdate>;
     /// Returns the version of the keys and values that `replay` makes. Views of another version are
-    /// thrown away, and all batches are replayed.
+    /// discarded, and all batches are replayed.
     fn views_version(&self) -> u8 {
         0
     }

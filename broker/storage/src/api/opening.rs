@@ -4,7 +4,7 @@ use super::damage::LostRange;
 use crate::ids::SegmentId;
 use crate::limits;
 
-/// How to open.
+/// Options for opening a store.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Size of a segment file: 16 MiB in the small profile, 64 MiB otherwise.
@@ -15,7 +15,8 @@ pub struct Options {
     pub views_flush_bytes: usize,
     /// Files of freed segments that are kept to be used again.
     pub spare_segments_max: usize,
-    /// The cluster that the directory must belong to. A new directory takes it, or makes up one.
+    /// The cluster that the directory must belong to. A new directory takes this id, or a generated
+    /// one if it is `None`.
     pub cluster_id: Option<String>,
     pub node_id: i32,
 }
@@ -40,7 +41,7 @@ pub struct Identity {
     pub node_id: i32,
 }
 
-/// A last frame that was cut because it was not whole: nothing that was synced is in it.
+/// A last frame that was cut off because it was incomplete: it held nothing that was synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TornTail {
     pub segment: SegmentId,
@@ -65,18 +66,19 @@ pub struct OpenReport {
     pub frames_replayed: u64,
     pub torn_tail: Option<TornTail>,
     pub holes: Vec<Hole>,
-    /// Segments whose header is damaged, and which are read by what their frames say.
+    /// Segments whose header is damaged; they are read by the information in their frames.
     pub damaged_headers: Vec<SegmentId>,
-    /// Cold segments of which the footer is damaged, and which have all of their frames.
+    /// Cold segments whose footer is damaged, but which have all of their frames.
     pub damaged_footers: Vec<SegmentId>,
-    /// The views were missing, unreadable or ahead of the log, and were made anew.
+    /// The views were missing, unreadable or ahead of the log, and were rebuilt.
     pub views_rebuilt: bool,
-    /// The log ended before what the views had seen: a disk that did not keep what it had synced.
+    /// The log ended before the commits that the views had seen: the disk did not keep what it had
+    /// synced.
     pub lost_tail: bool,
     /// The largest append clock of the commits found; `None` in a new log.
     pub newest_append_ms: Option<i64>,
-    /// The last segment was not closed in order, in a file that had held another one: what may have
-    /// been behind its last commit, unsynced, cannot be told.
+    /// The last segment was not sealed and reuses a file of another one, so unsynced commits behind
+    /// its last frame, if any, cannot be detected.
     pub tail_unknown: bool,
     pub ms: u64,
 }

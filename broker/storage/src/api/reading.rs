@@ -1,4 +1,4 @@
-//! Types of reads: what a partition holds, how much is wanted, what was found.
+//! Types of reads: the contents of a partition, the limits of a read, and its result.
 
 use bytes::Bytes;
 use sedge_protocol::fetch::Piece;
@@ -21,7 +21,7 @@ pub struct LogBounds {
     pub compacted_until: Offset,
 }
 
-/// A stretch of one partition's records in one segment: what retention counts and frees.
+/// A partition's part of one segment: the unit that retention counts and frees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
     pub segment: SegmentId,
@@ -49,16 +49,16 @@ pub enum Wait {
 /// each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadLimits {
-    /// Bytes of batches, wherever they are.
+    /// Bytes of batches, in memory or as places.
     pub bytes_max: usize,
     /// Bytes of memory that the chunks hold.
     pub memory_max: usize,
-    /// Bytes of batches that are left where they are and are not in the page cache yet.
+    /// Bytes of batches that are returned as places and are not in the page cache yet.
     pub cold_max: usize,
 }
 
 impl ReadLimits {
-    /// At most `bytes_max` of batches, wherever they are.
+    /// Returns limits of `bytes_max` bytes of batches, in memory or as places.
     pub const fn of(bytes_max: usize) -> Self {
         Self {
             bytes_max,
@@ -76,7 +76,7 @@ pub struct Located {
     pub is_cut: bool,
 }
 
-/// One or more whole batches of a partition, in memory or where they lie.
+/// One or more whole batches of a partition, in memory or as a place in a file.
 #[derive(Clone, Debug)]
 pub enum Chunk {
     Read(Bytes),

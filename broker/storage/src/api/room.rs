@@ -1,4 +1,4 @@
-//! The room that a commit may need on the disk, which is asked for before anything is planned.
+//! The room on disk that a commit may need, reserved before the commit is planned.
 
 use crate::format::{ENTRY_BYTES, FRAME_HEAD_BYTES};
 use crate::limits;
@@ -25,7 +25,7 @@ pub enum Urgency {
 }
 
 impl Room {
-    /// Room for batches that do not free space.
+    /// Returns the room for batches that do not free space.
     #[must_use]
     pub const fn ordinary(batch_bytes: u64, rows: u64) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Room {
         }
     }
 
-    /// Room for both in one commit.
+    /// Returns the room for both in one commit.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -45,13 +45,13 @@ impl Room {
         }
     }
 
-    /// Whether nothing is written to the log.
+    /// Returns whether the commit writes nothing to the log.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.batch_bytes == 0 && self.rows == 0
     }
 
-    /// Bytes of the frame.
+    /// Returns the size of the frame in bytes.
     #[must_use]
     pub const fn frame_bytes(&self) -> u64 {
         let table_bytes = self.rows.saturating_mul(ENTRY_BYTES);
@@ -60,7 +60,7 @@ impl Room {
             .saturating_add(self.batch_bytes)
     }
 
-    /// Whether one frame can hold it.
+    /// Returns whether one frame can hold the commit.
     pub(crate) fn fits_a_frame(&self) -> bool {
         self.batch_bytes <= limits::COMMIT_BYTES_MAX
             && self.rows <= u64::from(limits::COMMIT_ENTRIES_MAX)
@@ -68,7 +68,7 @@ impl Room {
 }
 
 impl Urgency {
-    /// Returns the bytes that stay free behind the commit in a segment of this size.
+    /// Returns the bytes that must stay free behind the commit in a segment of this size.
     pub(crate) const fn keeps_bytes(self, segment_bytes: u64) -> u64 {
         let headroom = headroom_bytes(segment_bytes);
         match self {
@@ -83,7 +83,7 @@ pub(crate) const fn headroom_bytes(segment_bytes: u64) -> u64 {
     segment_bytes / limits::HEADROOM_SHARE
 }
 
-/// Bytes of the smallest segment of a configuration, and of the small profile's.
+/// Sizes of the smallest segment that can be configured, and of the small profile's.
 const SMALL_SEGMENT_BYTES: [u64; 2] = [1 << 20, 16 << 20];
 
 const fn chunk_bytes(rows: usize) -> u64 {

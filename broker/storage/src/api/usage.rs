@@ -1,4 +1,4 @@
-//! Figures of the space that the log takes: of segments, of the volume, and since the start.
+//! Space figures: of segments, of the volume, and since the start.
 
 use crate::ids::SegmentId;
 
@@ -11,7 +11,7 @@ pub struct Freed {
     pub more: bool,
 }
 
-/// The live share of a segment, which a cleaner chooses by.
+/// The live share of a segment, by which a cleaner chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentUse {
     pub id: SegmentId,
@@ -40,27 +40,28 @@ pub struct Usage {
     /// Bytes that the views take on disk.
     pub view_disk_bytes: u64,
     /// Bytes of segment files that [`LogStore::free_segments`](crate::LogStore::free_segments)
-    /// gives back as things stand.
+    /// would free now.
     pub reclaimable_bytes: u64,
-    /// Files of freed segments that wait to be used again, and their bytes.
+    /// Files of freed segments that wait for reuse, and their bytes.
     pub spare_segments: u64,
     pub spare_bytes: u64,
-    /// Segments since open that were written over such a file.
+    /// Segments since open that reused such a file.
     pub segments_recycled: u64,
-    /// The segment that commits go to; its space comes back only when it is full.
+    /// The active segment; its space can be freed only after it is full.
     pub active_segment: Option<SegmentId>,
-    /// Size of a segment file before it is cut to what it holds.
+    /// Size of a segment file before it is cut to its contents.
     pub segment_bytes: u64,
-    /// `None` if the volume does not say.
+    /// `None` if the volume does not report it.
     pub volume_bytes: Option<u64>,
     pub volume_free_bytes: Option<u64>,
     /// Entries and bytes that wait for the next flush of the views.
     pub pending_entries: u64,
     pub pending_bytes: u64,
-    /// The views could not be flushed last time; appends go on while there is room for what waits.
+    /// The last flush of the views failed; appends continue while there is room for pending
+    /// updates.
     pub degraded: bool,
     pub view_flushes: u64,
     pub syncs: u64,
-    /// Commits, or parts of them, that reads found damaged and passed over since open.
+    /// Commits, or parts of them, that reads found damaged and skipped since open.
     pub damaged: u64,
 }

@@ -1,9 +1,8 @@
-//! `backup.toml`: what a backup has to have, and whether it has it.
+//! `backup.toml`: the list of what a backup must contain, and the check that it does.
 //!
-//! A copy of a backup may have stopped half way, and nothing in the segments says so: one that is
-//! missing at the end looks like a log that ended before. `meta.toml` of a backup says that it is
-//! one, so that a list that is missing is missed too. A start that finds all of it makes an
-//! ordinary data directory of it.
+//! Copying a backup may stop half way without a trace in the segments: a missing last segment looks
+//! like a log that ended earlier. `meta.toml` of a backup says that it is one, so a missing list is
+//! noticed too. A start that finds the backup complete turns it into an ordinary data directory.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -52,10 +51,10 @@ pub(super) fn write(
         .map_err(|source| io_error("write the backup's manifest", source))
 }
 
-/// Whether all of a backup is there; of any other directory, nothing is asked.
+/// Checks that all of a backup is there; any other directory passes.
 ///
 /// # Errors
-/// [`Error::IncompleteBackup`], or the disk's.
+/// [`Error::IncompleteBackup`], or an error of the disk.
 pub(crate) fn check_whole(directory: &Path) -> Result<(), Error> {
     if !meta::is_backup(directory)? {
         return Ok(());
@@ -80,7 +79,7 @@ pub(crate) fn check_whole(directory: &Path) -> Result<(), Error> {
         let Some(file) = disk.open(id)? else {
             return Err(incomplete(Missing::Segment(id)));
         };
-        // A later backup that was broken off may have brought more of it.
+        // A later backup that was interrupted may have made the file longer.
         if bytes_of(&*file)? < of.bytes {
             return Err(incomplete(Missing::Bytes(id)));
         }
@@ -92,8 +91,8 @@ pub(crate) fn check_whole(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// A start has found all of it, or what is missing was accepted: from now on it is a log like any
-/// other, of which segments go.
+/// Turns the backup into an ordinary log, whose segments may be removed. Called when a start has
+/// found it complete, or when its missing parts were accepted.
 pub(crate) fn make_ordinary(directory: &Path, identity: &Identity) -> Result<(), Error> {
     if meta::is_backup(directory)? {
         meta::write(directory, identity, false)

@@ -1,21 +1,20 @@
 //! A copy of a data directory taken while a broker writes to it.
 //!
-//! It needs no help from the broker, for segments only grow: a sealed one is linked (or copied,
-//! if the target is on another file system), and one that is still written is copied up to its
-//! last whole frame. What is copied is all that was in the log when the listing was made, and the
+//! The broker need not help, because segments only grow: a sealed one is linked (or copied, if the
+//! target is on another file system), and one that is still being written is copied up to its last
+//! whole frame. The copy has all that was in the log when the segments were listed, and the
 //! beginning of what came since, so it is a state that the log was in: a broker started on it opens
-//! as after a kill. A segment of the listing that is gone before it was taken means that what lives
-//! in it lies elsewhere by now, perhaps in one that the listing does not have; then the listing is
-//! made again.
+//! as after a kill. If a listed segment is gone before it was taken, its live data has been moved,
+//! perhaps to a segment that is not in the list; then the segments are listed again.
 //!
-//! Views are derived, and stay behind. What the target has already of a former backup, by number,
-//! generation and footer, is not taken again.
+//! Views are derived and not copied. A segment that the target has from an earlier backup, by
+//! number, generation and footer, is not copied again.
 //!
-//! **Invariant:** the manifest is written behind all that it lists, over the former one. Until then
-//! the target is as it was, or its log goes further than the manifest says: whole either way. The
-//! first backup builds in a folder that no broker looks into, and renames it last.
-//! **Invariant:** a link is trusted only after the linked file was looked at: by then it has a name
-//! of ours, and a file with a second name is not written again.
+//! **Invariant:** the manifest is written after everything that it lists, replacing the earlier
+//! one. Until then the target is unchanged, or its log continues beyond the manifest: complete
+//! either way. The first backup is built in a folder that no broker opens, and renamed last.
+//! **Invariant:** a link is trusted only if the linked file was checked after linking: by then it
+//! has a second name, and a file with a second name is never overwritten.
 
 mod manifest;
 mod taking;
@@ -43,14 +42,14 @@ pub const MANIFEST: &str = "backup.toml";
 const SEGMENTS: &str = "segments";
 const FIRST: &str = "segments.new";
 
-/// How to take it.
+/// Options for taking a backup.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BackupOptions {
-    /// Copy also if a link would do: for a target that is to outlive the disk.
+    /// Copy even if a link is possible: for a target that has to survive the disk.
     pub copy: bool,
 }
 
-/// The contents of a backup, and what it took to make.
+/// The contents of a backup, and the work that it took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backup {
     pub cluster_id: String,
@@ -58,25 +57,26 @@ pub struct Backup {
     pub segments: u64,
     /// Bytes of all of them.
     pub bytes: u64,
-    /// The last commit that is in it.
+    /// The last commit in the backup.
     pub last_sequence: Sequence,
     pub linked_segments: u64,
     pub copied_segments: u64,
     pub copied_bytes: u64,
-    /// Segments that the former backup had already.
+    /// Segments that an earlier backup had already copied.
     pub kept_segments: u64,
-    /// Segments that were removed, as the log does not have them any more.
+    /// Segments that were removed because the log no longer has them.
     pub removed_segments: u64,
-    /// Damaged places that were met while what is new was read. They are in the backup as they are.
+    /// Damaged places found while new segments were read. They are copied as they are.
     pub damaged: u64,
 }
 
-/// Brings `target` to what the log in `data` is, at least, when this is called. `data` may be in
-/// use by a broker, `target` may not.
+/// Brings `target` at least up to the state of the log in `data` at the time of the call. A broker
+/// may be using `data`, but not `target`.
 ///
 /// # Errors
-/// [`Error::NoData`]; [`Error::Locked`] if something uses `target`; [`Error::OtherOwner`] if
-/// it is another broker's; [`Error::NoBackup`] if it is no backup; or the disks'.
+/// [`Error::NoData`]; [`Error::Locked`] if a process uses `target`; [`Error::OtherOwner`] if it
+/// belongs to another broker; [`Error::NoBackup`] if it is not a backup; or an error of either
+/// disk.
 pub fn back_up(data: &Path, target: &Path, options: BackupOptions) -> Result<Backup, Error> {
     let identity = meta::read(data)?;
     std::fs::create_dir_all(target)
@@ -90,7 +90,7 @@ pub fn back_up(data: &Path, target: &Path, options: BackupOptions) -> Result<Bac
     };
     let into = Directory::open(&folder)?;
     let from = Directory::existing(&data.join(SEGMENTS));
-    // What is known to be lost is no reason not to take the rest.
+    // Known damage does not prevent copying the rest.
     let from = Guarded::new(Arc::new(from), Arc::new(DamageList::load(data)?));
     let mut taking = Taking {
         from_folder: data.join(SEGMENTS),
@@ -137,7 +137,7 @@ pub fn back_up(data: &Path, target: &Path, options: BackupOptions) -> Result<Bac
     })
 }
 
-/// Whether `directory` holds a first backup that did not come to its end: not to be started on.
+/// Checks that `directory` is not an unfinished first backup, on which no broker may start.
 pub(crate) fn check_finished(directory: &Path) -> Result<(), Error> {
     if directory.join(FIRST).exists() && !directory.join(SEGMENTS).exists() {
         let directory = directory.to_owned();
@@ -146,7 +146,8 @@ pub(crate) fn check_finished(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Empty, or a former backup of the same broker on which none was started.
+/// Checks that the target is empty, or an earlier backup of the same broker on which no broker was
+/// started.
 fn check_target(target: &Path, identity: &Identity) -> Result<(), Error> {
     let refused = || Error::NoBackup {
         directory: target.to_owned(),
@@ -178,7 +179,7 @@ fn check_target(target: &Path, identity: &Identity) -> Result<(), Error> {
     }
 }
 
-/// Copies the list of damage: places that are known to be damaged stay so in the copy.
+/// Copies the list of damage: known damaged places stay known in the copy.
 fn copy_damage(data: &Path, target: &Path) -> Result<(), Error> {
     let failed = |source| io_error("copy the list of damage", source);
     match std::fs::read(data.join(DAMAGE)) {

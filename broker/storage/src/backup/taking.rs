@@ -1,4 +1,4 @@
-//! Segments on their way into a backup: linked, copied, or kept as the former backup has them.
+//! Takes segments into a backup: by link, by copy, or by keeping those of an earlier backup.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -21,7 +21,7 @@ use crate::segment::examine::{Looked, Seen};
 use crate::segment::header::header_of;
 use crate::segment::listing;
 
-/// Why a segment is missed, mostly.
+/// The most frequent reason for missing a segment.
 const IS_GONE: &str = "its file is gone";
 
 /// A segment in the target.
@@ -39,15 +39,15 @@ pub(super) struct New {
     pub damaged: u64,
 }
 
-/// Why a segment could not be taken as it was listed.
+/// Reason why a segment could not be taken as it was listed.
 #[derive(Debug)]
 enum Missed {
-    /// Freed since, or in use for something else.
+    /// The segment was freed, or its file was reused.
     Gone(SegmentId, &'static str),
     Failed(Error),
 }
 
-/// A listing, and the segment of it that was missed.
+/// A listing, and the segment of it that was missed, if any.
 type Try = (Vec<SegmentId>, Option<(SegmentId, &'static str)>);
 
 impl From<Error> for Missed {
@@ -63,12 +63,12 @@ pub(super) struct Taking {
     pub into: Directory,
     pub options: BackupOptions,
     pub new: BTreeMap<SegmentId, New>,
-    /// Cold segments that the copies of what is still written point at.
+    /// Cold segments that rows in the copied, unsealed segments point at.
     pub pointed_at: BTreeSet<SegmentId>,
 }
 
 impl Taking {
-    /// Every segment of a listing during which none was lost.
+    /// Takes every segment of a listing, and lists again until none of it was missed.
     pub fn take_all(&mut self) -> Result<BTreeMap<SegmentId, Taken>, Error> {
         let mut last: Option<Try> = None;
         for _ in 0..limits::BACKUP_LISTINGS_MAX {
@@ -78,7 +78,7 @@ impl Taking {
             };
             let is_same = missed.is_some() && last.as_ref() == Some(&(ids.clone(), missed));
             last = Some((ids, missed));
-            // Nobody has freed anything: it will not be otherwise the next time.
+            // No segment was freed in between, so another try would end the same.
             if is_same {
                 break;
             }
@@ -90,7 +90,7 @@ impl Taking {
 
     fn take_listed(&mut self) -> Result<Result<BTreeMap<SegmentId, Taken>, Try>, Error> {
         let ids = self.list()?;
-        // A folder is not read at one moment. What is there twice was there in between.
+        // Reading a directory is not atomic. If two listings agree, that was its state in between.
         if ids != self.list()? {
             return Ok(Err((ids, None)));
         }
@@ -110,12 +110,13 @@ impl Taking {
     fn take_each(&mut self, ids: &[SegmentId]) -> Result<BTreeMap<SegmentId, Taken>, Missed> {
         let mut taken = BTreeMap::new();
         let mut sealed = Vec::new();
-        // What is still written comes first, while it says little that the listing does not know,
-        // and gets its names last: at any moment the target's log has no hole before its end.
+        // Unsealed segments are copied first, while they say little that the listing does not know,
+        // and get their names last: at any moment the target's log has no hole before its end.
         for id in ids {
             let file = self.from.open(*id)?.ok_or(Missed::Gone(*id, IS_GONE))?;
             let Some(header) = header_as(&*file, *id)? else {
-                // The newest one is about to be begun. Another one cannot be read by anybody.
+                // The newest segment may not have begun yet. Any other one is unreadable for the
+                // broker too.
                 if ids.last() != Some(id) {
                     log::error!("segment {} has no header, and is left out", id.0);
                 }
@@ -127,7 +128,7 @@ impl Taking {
                     self.pointed_at.extend(cold);
                     sealed.push(*id);
                 }
-                // A cleaner is at it, or its footer is damaged, which the rows tell.
+                // A cleaner is writing it, or its footer is damaged, which the rows will tell.
                 None if header.is_cold => {}
                 None => {
                     taken.insert(*id, self.copy(&*file, &header, None)?);
@@ -145,8 +146,9 @@ impl Taking {
         Ok(taken)
     }
 
-    /// Cold segments that came into use between the listing and the copy of what is still written.
-    /// One that went again meanwhile is missed; what went before the listing is of no use any more.
+    /// Takes cold segments that came into use between the listing and the copy of the unsealed
+    /// segments. One that is gone again counts as missed; one that was gone before the listing is
+    /// no longer needed.
     fn cold_of_tail(
         &self,
         listed: &[SegmentId],
@@ -193,7 +195,7 @@ impl Taking {
                 self.into.remove(id)?;
                 return Err(Missed::Gone(id, "its file was used for another segment"));
             }
-            // What the broker has not yet synced of its footer.
+            // The part of the footer that the broker has not yet synced.
             linked
                 .sync_data()
                 .map_err(|source| io_error("sync a segment", source))?;
@@ -212,8 +214,8 @@ impl Taking {
         Ok(taken)
     }
 
-    /// A cold segment that something points at was whole before that, its footer included. Its
-    /// frames are taken as they are, with a footer made anew if all of them are there.
+    /// Takes a cold segment that a row points at: it was complete before that, its footer included.
+    /// Copies its frames as they are, and rebuilds the footer if all of them are there.
     fn take_without_footer(
         &mut self,
         file: &dyn SegmentFile,
@@ -265,7 +267,7 @@ impl Taking {
         }
     }
 
-    /// False if this file system, or this pair of them, has no links.
+    /// Links a segment's file. Returns false if the file systems do not support it.
     fn link(&self, id: SegmentId, header: &SegmentHeader) -> Result<bool, Missed> {
         let name = Directory::name(id);
         let new = self.unnamed(id);
@@ -283,8 +285,8 @@ impl Taking {
                 _ => return Err(failed(error)),
             },
         }
-        // The broker looks for other names of a file after the segment has lost its own. So a link
-        // is seen that was made while the segment had its name, as it has if it has it now.
+        // The broker checks a file for other names after it has removed the segment's own name. So
+        // it sees every link made while the segment still had its name, which this check confirms.
         if !self.from_folder.join(&name).try_exists().map_err(failed)? {
             remove_if_there(&new).map_err(failed)?;
             return Err(Missed::Gone(id, "it was freed while it was linked"));
@@ -302,13 +304,14 @@ impl Taking {
         self.folder.join(format!("{}.new", Directory::name(id)))
     }
 
-    /// Gives what was taken its name.
+    /// Gives the taken file its name.
     fn name(&self, id: SegmentId) -> Result<(), Error> {
         std::fs::rename(self.unnamed(id), self.folder.join(Directory::name(id)))
             .map_err(|source| io_error("name a segment", source))
     }
 
-    /// The frames that are whole, and the footer if there is one, without the segment's name.
+    /// Copies the whole frames, and the footer if there is one, to a file without the segment's
+    /// name.
     fn copy(
         &mut self,
         file: &dyn SegmentFile,
@@ -347,8 +350,7 @@ impl Taking {
         remove_if_there(&new).map_err(failed)?;
         let to = Directory::create_at(&new, end).map_err(failed)?;
         copy_bytes(header.id, file, &*to, end)?;
-        // The file may have been freed and used again while it was read; and what was written is
-        // read once more.
+        // The file may have been freed and reused while it was read. The copy itself is read again.
         let is_same = header_as(&*to, header.id)?.is_some_and(|of| of == *header);
         let again = Looked {
             file: &*to,
@@ -372,7 +374,7 @@ impl Taking {
         })
     }
 
-    /// Segments that were freed since the former backup.
+    /// Removes the segments that were freed since the earlier backup.
     pub fn remove_all_but(&self, taken: &BTreeMap<SegmentId, Taken>) -> Result<u64, Error> {
         let mut removed = 0;
         for (id, _) in self.into.list()? {
@@ -391,8 +393,8 @@ impl Taking {
     }
 }
 
-/// Returns the header of a file, if it is that of segment `id`. A damaged header is taken as it is,
-/// with what its frames say of it.
+/// Returns the header of a file, if it is that of segment `id`. A damaged header is accepted,
+/// completed with what the frames say.
 fn header_as(file: &dyn SegmentFile, id: SegmentId) -> Result<Option<SegmentHeader>, Error> {
     let known = header_of(file, id)?;
     Ok(known
@@ -400,7 +402,7 @@ fn header_as(file: &dyn SegmentFile, id: SegmentId) -> Result<Option<SegmentHead
         .filter(|header| header.id == id))
 }
 
-/// The bytes up to `end`, brought to the disk.
+/// Copies the bytes up to `end` and syncs them.
 fn copy_bytes(
     id: SegmentId,
     from: &dyn SegmentFile,
@@ -423,7 +425,7 @@ fn copy_bytes(
     Ok(())
 }
 
-/// Returns where the frames end, and how many places in them are damaged.
+/// Returns where the frames end, and the number of damaged places in them.
 fn frames_of(looked: &Looked<'_>) -> Result<(Option<u64>, u64), Error> {
     let (mut end, mut damaged) = (None, 0);
     looked.look(
@@ -438,7 +440,7 @@ fn frames_of(looked: &Looked<'_>) -> Result<(Option<u64>, u64), Error> {
     Ok((end, damaged))
 }
 
-/// How many places are damaged in a segment that was linked.
+/// Returns the number of damaged places in a segment that was linked.
 fn damaged_in(
     file: &dyn SegmentFile,
     header: &SegmentHeader,

@@ -1,4 +1,4 @@
-//! What a commit changes: the rows of its frame, one after the other.
+//! Applies a commit to the catalog: the rows of its frame, one after the other.
 
 use sedge_protocol::ids::{Offset, PartitionId};
 
@@ -32,7 +32,7 @@ impl State {
         for entry in &head.entries {
             match entry.kind {
                 EntryKind::Append => self.apply_append(base, at, head, entry, data, end)?,
-                // Frames of cold segments are no commits.
+                // Frames of cold segments are not commits.
                 EntryKind::Moved => {}
                 EntryKind::LogStart
                 | EntryKind::Drop

@@ -1,4 +1,4 @@
-//! Flushes: when pending changes go to the base, and which of them are on the disk then.
+//! Flushes: writes pending changes to the base, and tracks which of them are durable.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -20,7 +20,7 @@ pub(super) struct FlushProgress {
 }
 
 impl Catalog {
-    /// (entries, bytes, failing, flushes, bytes flushed)
+    /// Returns (entries, bytes, failing, flushes, bytes flushed).
     pub fn flush_figures(&self) -> (u64, u64, bool, u64, u64) {
         let (entries, bytes) = {
             let state = self.read();
@@ -36,7 +36,7 @@ impl Catalog {
         )
     }
 
-    /// Brings the layers to the base, having synced the log up to them.
+    /// Syncs the log up to the layers, then writes the layers to the base.
     pub fn flush(
         &self,
         forced: bool,
@@ -46,7 +46,7 @@ impl Catalog {
         if !forced && !self.is_flush_due(&mut progress) {
             return Ok(());
         }
-        // A second round where an earlier flush had failed and left its layer.
+        // A second round is needed if an earlier flush failed and left its layer.
         for _ in 0..2 {
             let (layer, newer) = self.write().next_layer(self.version);
             let Some(layer) = layer else { break };
@@ -80,7 +80,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Makes what is flushed outlive a power cut.
+    /// Makes the flushed changes durable.
     pub fn keep_flushed(&self) -> Result<(), Error> {
         let flushed = self.read().flushed;
         self.base.sync()?;
@@ -88,7 +88,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether a flush that failed was so short ago that an append should not try another one.
+    /// Returns whether a flush failed so recently that an append should not try another one.
     pub fn is_flush_hopeless(&self) -> bool {
         let progress = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         progress.failing
@@ -111,7 +111,7 @@ impl Catalog {
 }
 
 impl State {
-    /// The layer to flush, and whether there is a newer one behind it.
+    /// Returns the layer to flush, and whether there is a newer one behind it.
     fn next_layer(&mut self, version: ViewsVersion) -> (Option<Arc<Layer>>, bool) {
         if let Some(layer) = &self.layers.flushing {
             return (Some(layer.clone()), true);

@@ -1,4 +1,4 @@
-//! The hot state of partitions that are written to.
+//! The hot state of recently written partitions.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use crate::views::Base;
 use crate::views::layers::Merged;
 use crate::views::tables::{Bounds, LogKey, LogValue};
 
-/// The hot state of a partition. A cache: everything in it is in the layers or the base too.
+/// The hot state of a partition. A cache: all of it is in the layers or the base too.
 #[derive(Debug)]
 pub(super) struct Tail {
     pub bounds: Bounds,
@@ -32,7 +32,7 @@ pub(super) struct OpenRun {
 }
 
 impl Tail {
-    /// Marks are in the order of the log, and there may be thousands.
+    /// Forgets the marks of a segment. Marks are in log order, and there may be thousands.
     pub fn forget_segment(&mut self, id: SegmentId) {
         let from = self.marks.partition_point(|mark| mark.segment < id);
         let to = self.marks.partition_point(|mark| mark.segment <= id);
@@ -47,12 +47,12 @@ impl Tail {
 }
 
 impl State {
-    /// Keeps as many marks as go with segments of this size.
+    /// Sets the number of marks that fit segments of this size.
     pub fn set_marks_max(&mut self, segment_bytes: u64) {
         self.marks_max = (segment_bytes / limits::SEGMENT_BYTES_A_MARK) as usize;
     }
 
-    /// Remembers a commit: the newest few of each partition, and more if there is room.
+    /// Adds a commit's mark: the newest few of each partition are kept, and more if there is room.
     pub(super) fn mark(&mut self, tail: &mut Tail, mark: Mark) {
         let is_full = self.marks >= self.marks_max;
         if is_full && tail.marks.len() >= limits::TAIL_MARKS_MAX {
@@ -114,8 +114,8 @@ impl State {
         self.tails.insert(partition, tail);
     }
 
-    /// Tails not touched since the flush before the last one, when there are many, and most of
-    /// their marks, when others have use for them.
+    /// Evicts tails not touched since the flush before the last one, if there are many, and most of
+    /// their marks, if other partitions need them.
     pub(super) fn let_tails_go(&mut self) {
         let round = self.flush_round;
         let is_idle = |tail: &Tail| round.wrapping_sub(tail.touched_round) > 1;
@@ -239,7 +239,7 @@ mod tests {
             (limits::TAIL_MARKS_MAX, 100 - limits::TAIL_MARKS_MAX as i64)
         );
 
-        // The first is idle meanwhile.
+        // The first partition is idle meanwhile.
         state.flush_round = 2;
         push(&mut state, 2, 1);
         state.let_tails_go();

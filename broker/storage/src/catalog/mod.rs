@@ -1,8 +1,8 @@
-//! The catalog: what the log holds and where. It has the log's own views with their layers, and the
-//! hot state of active partitions.
+//! The catalog: the log's contents and their places. It holds the log's own views with their
+//! layers, and the hot state of active partitions.
 //!
-//! One lock guards the layers and the hot state together. A commit is applied while it is held for
-//! writing, so a flush takes whole commits only. Readers hold it for a look and read the base
+//! One lock guards the layers and the hot state together. A commit is applied under the write lock,
+//! so a flush takes whole commits only. Readers hold the lock for a look-up and read the base
 //! without it.
 
 mod apply;
@@ -29,7 +29,7 @@ pub(crate) use replace::ColdRuns;
 use flush::FlushProgress;
 use hot::Tail;
 
-/// A commit's batches of one partition, where a read near the end of the log finds them.
+/// A commit's batches of one partition, by which a read near the end of the log finds them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     pub base: Offset,
@@ -46,7 +46,8 @@ pub(crate) struct ActiveContents {
     pub runs: BTreeMap<LogKey, Run>,
     pub facts: Vec<EntryHead>,
     frames: u32,
-    /// Seen from its first frame on; otherwise the footer is made from a scan.
+    /// Whether the segment was observed from its first frame on; otherwise the footer is made from
+    /// a scan.
     pub complete: bool,
 }
 
@@ -62,25 +63,25 @@ pub(crate) struct Catalog {
 pub(crate) struct State {
     pub layers: Layers,
     tails: HashMap<PartitionId, Tail>,
-    /// Those of all tails, counted again with each flush.
+    /// The marks of all tails, counted again at each flush.
     marks: usize,
     marks_max: usize,
     pub segments: BTreeMap<SegmentId, Segment>,
     pub applied: Applied,
-    /// Position that the base has: a restart reads from here.
+    /// The position that the base has: a restart reads from here.
     flushed: Applied,
-    /// Position that outlives a power cut.
+    /// The position that survives a power cut.
     pub kept: Applied,
     pub active: ActiveContents,
-    /// While views are rebuilt nothing may say up to where they are right.
+    /// While views are rebuilt, no position may be stored up to which they are complete.
     pub rebuilding: bool,
     flush_round: u32,
     log_bytes_unflushed: u64,
-    /// The largest id that a row named since the views were opened.
+    /// The largest partition id that a row named since the views were opened.
     newest_partition: Option<PartitionId>,
 }
 
-/// Layers behind the catalog's lock.
+/// Access to the layers through the catalog's lock.
 #[derive(Debug)]
 pub(crate) struct Locked<'a>(&'a RwLock<State>);
 
@@ -91,7 +92,7 @@ impl HasLayers for Locked<'_> {
 }
 
 impl Catalog {
-    /// Views of `version`, which is said of them when they are flushed.
+    /// Creates views of `version`, which is stored when they are flushed.
     pub fn new(base: Box<dyn Base>, version: ViewsVersion) -> Self {
         Self {
             base,
@@ -109,7 +110,7 @@ impl Catalog {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is set aside of the volume for the views.
+    /// Returns the bytes reserved on the volume for the views.
     pub fn reserve(&self) -> Option<&Reserve> {
         self.base.reserve()
     }
@@ -121,8 +122,8 @@ impl Catalog {
         }
     }
 
-    /// Makes a frame's entries and the caller's updates visible, at once. `cold` has what its rows
-    /// point at.
+    /// Makes a frame's entries and the caller's updates visible, atomically. `cold` has the runs
+    /// that its rows point at.
     pub fn apply(
         &self,
         at: FrameAt,
@@ -145,7 +146,7 @@ impl Catalog {
         }
     }
 
-    /// A run and facts as a footer lists them, while views are rebuilt.
+    /// Adds a run and the facts that a footer lists, while views are rebuilt.
     pub fn apply_footer(
         &self,
         runs: &[FooterRun],
@@ -163,7 +164,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Takes where logs ended, and what was deleted, from a footer whose frames are not all there.
+    /// Takes log ends and deletions from a footer whose frames are not all there.
     pub fn apply_ends(
         &self,
         runs: &[FooterRun],
@@ -194,8 +195,8 @@ impl Catalog {
         }
     }
 
-    /// Marks from the one that holds `from`, up to `bytes_max` of batches but at least one. Empty
-    /// if the marks do not reach back so far.
+    /// Returns marks from the one that holds `from`, up to `bytes_max` of batches but at least one.
+    /// Empty if the marks do not reach back to `from`.
     pub fn marks(&self, partition: PartitionId, from: Offset, bytes_max: usize) -> Vec<Mark> {
         let state = self.read();
         let Some(tail) = state.tails.get(&partition) else {
@@ -206,7 +207,7 @@ impl Catalog {
         let mut bytes = 0;
         let mut next = from;
         for mark in tail.marks.iter().skip(first) {
-            // What lies between is for the index to say.
+            // The index has what lies between the marks.
             if mark.base > next {
                 break;
             }
@@ -220,7 +221,7 @@ impl Catalog {
         found
     }
 
-    /// The run that holds `offset`, or the first one behind it.
+    /// Returns the run that holds `offset`, or the first one behind it.
     pub fn run_at(
         &self,
         partition: PartitionId,
@@ -241,7 +242,7 @@ impl Catalog {
         }
     }
 
-    /// Oldest first.
+    /// Returns the partition's slices, oldest first.
     pub fn slices(&self, partition: PartitionId) -> Result<Vec<Slice>, Error> {
         slices_between(&self.merged(), partition, Offset::ZERO, Offset(i64::MAX))
     }
@@ -253,7 +254,7 @@ impl Catalog {
             .map(|segment| segment.generation)
     }
 
-    /// Every partition that has bounds.
+    /// Returns every partition that has bounds.
     pub fn partitions(&self) -> Result<Vec<PartitionId>, Error> {
         let low = LogKey {
             table: Table::Bounds,
@@ -284,8 +285,7 @@ impl Catalog {
         Ok(last.max(self.read().newest_partition))
     }
 
-    /// Reads what the base knows of segments and of how far it got. Returns `None` if it has
-    /// nothing.
+    /// Loads segments and the applied position from the base. Returns `None` if the base is empty.
     pub fn load(&self) -> Result<Option<Applied>, Error> {
         let Some(LogValue::Applied(_, applied)) = self.merged().get(LogKey::APPLIED)? else {
             return Ok(None);
@@ -330,8 +330,8 @@ impl ViewReader for Catalog {
 }
 
 impl State {
-    /// Runs end here: what follows is behind bytes that are no frames, over which a run cannot be
-    /// walked. A footer would not say that they are there.
+    /// Ends all open runs: what follows is behind bytes that are no frames, and a run cannot be
+    /// walked across them. A footer would not show them.
     pub fn end_runs(&mut self) {
         self.active.complete = false;
         for tail in self.tails.values_mut() {
@@ -339,7 +339,7 @@ impl State {
         }
     }
 
-    /// A segment becomes the active one.
+    /// Makes a segment the active one.
     pub fn start_segment(&mut self, id: SegmentId, generation: u64) {
         self.add_segment(id, generation, false);
         self.active = ActiveContents {
@@ -369,7 +369,7 @@ impl State {
     }
 }
 
-/// Slices whose first offset is in `from..until`.
+/// Returns the slices whose first offset is in `from..until`.
 fn slices_between<L: HasLayers>(
     merged: &Merged<'_, L>,
     partition: PartitionId,

@@ -1,7 +1,7 @@
-//! Replacements: a stretch of a partition is now what a cold segment has of it.
+//! Replacements: a range of a partition moves to a cold segment.
 //!
-//! **Invariant:** the slices of a partition cover what was replaced, holes included, so that a
-//! commit which is applied again, or later than others, takes nothing from those.
+//! **Invariant:** the slices of a partition cover the replaced range, holes included, so that a
+//! commit that is applied again, or later than others, removes nothing from those.
 
 use std::collections::BTreeMap;
 use std::sync::RwLockWriteGuard;
@@ -33,8 +33,8 @@ impl ColdRuns {
         self.0.insert(id, runs);
     }
 
-    /// Those of the row's partition in the row's range. A row that was cut since may begin or end
-    /// within a run: its frames are walked, and what is not wanted is passed over.
+    /// Returns the runs of the row's partition in the row's range. A row that was cut since may
+    /// begin or end within a run: its frames are walked, and batches outside the range are skipped.
     fn of(&self, row: &EntryHead) -> Vec<FooterRun> {
         let id = row.cold_segment().unwrap_or_default();
         let runs = self.0.get(&id).map(Vec::as_slice).unwrap_or_default();
@@ -54,8 +54,8 @@ impl ColdRuns {
 }
 
 impl Catalog {
-    /// The state, locked for a commit, and the base with what the commit's replaced rows will ask
-    /// of it: that may be much, and nobody is to wait for it.
+    /// Returns the state, locked for writing, and the base with everything that the commit's
+    /// replaced rows will read from it. That may be much, and is read before the lock is taken.
     pub(super) fn write_with_ahead(
         &self,
         head: &FrameHead,
@@ -75,7 +75,7 @@ impl Catalog {
                 }
             }
             let state = self.write();
-            // What went from the layers to the base since is in neither.
+            // Changes flushed from the layers to the base since would be in neither.
             if state.flush_round == round {
                 return Ok((state, ahead));
             }
@@ -105,8 +105,8 @@ impl State {
         tail: &mut Tail,
     ) -> Result<(), Error> {
         let log = &mut tail.bounds.log;
-        // Retention was quicker; or the cold segment is gone, because something later took its
-        // place, or because a backup was listed before there was one, and has what was replaced.
+        // Retention may have been faster. Or the cold segment is gone: something later replaced it,
+        // or a backup was listed before it existed and has the range that was replaced.
         let is_there = row.cold_segment().is_some_and(|id| cold.has(id));
         if row.next <= log.log_start || !is_there {
             return Ok(());
@@ -114,17 +114,17 @@ impl State {
         if row.kind == EntryKind::Compacted {
             log.compacted_until = log.compacted_until.max(row.next);
         }
-        // A rebuild from segments of which the last is a cold one.
+        // A rebuild whose last segment is a cold one.
         let last = cold.of(row).last().and_then(|of| of.run.leader_epoch);
         let epoch = row.leader_epoch.or(last);
         if row.next > log.next_offset {
             log.next_offset = row.next;
             log.leader_epoch = epoch.or(log.leader_epoch);
         } else if row.next == log.next_offset {
-            // An earlier row said the same, and what it pointed at is gone.
+            // An earlier row had the same range, and the segment that it pointed at is gone.
             log.leader_epoch = log.leader_epoch.or(epoch);
         }
-        // What is appended now is behind the range, as a rule.
+        // Batches appended from now on are normally behind the range.
         tail.slice = tail.slice.filter(|open| open.first_offset >= row.next);
         tail.run = tail.run.filter(|open| open.base >= row.next);
         tail.forget_range(row.base, row.next);
@@ -135,7 +135,7 @@ impl State {
         Ok(())
     }
 
-    /// The slice that the row makes, with its runs.
+    /// Creates the slice that the row describes, with its runs.
     fn put_runs(&mut self, row: &EntryHead, runs: &[FooterRun]) -> Slice {
         let mut slice = Slice {
             segment: row.cold_segment().unwrap_or_default(),
@@ -159,8 +159,8 @@ impl State {
         slice
     }
 
-    /// Removes what of the slices lies in the row's range; what lies before and after it stays.
-    /// Returns the bytes that are gone.
+    /// Removes the row's range from the slices; what is before and after it stays. Returns the
+    /// bytes removed.
     fn carve_slices(&mut self, base: &dyn Base, row: &EntryHead) -> Result<u64, Error> {
         let partition = row.partition;
         let merged = Merged {
@@ -205,7 +205,7 @@ impl State {
         Ok(gone)
     }
 
-    /// Bytes of the runs in a range; one that reaches into it counts whole.
+    /// Returns the bytes of the runs in a range; a run that reaches into it counts as a whole.
     fn run_bytes(
         &self,
         base: &dyn Base,
@@ -239,8 +239,8 @@ impl State {
         Ok(bytes)
     }
 
-    /// Does the same to the runs. A run that reaches over an end of the range stays for the rest of
-    /// it: its frames are walked, and what is not wanted is passed over.
+    /// Removes the row's range from the runs. A run that reaches over an end of the range stays for
+    /// the rest of it: its frames are walked, and batches in the range are skipped.
     fn carve_runs(&mut self, base: &dyn Base, row: &EntryHead) -> Result<(), Error> {
         let partition = row.partition;
         let merged = Merged {

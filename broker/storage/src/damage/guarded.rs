@@ -1,8 +1,8 @@
-//! The disk behind the list of damage.
+//! The disk, guarded by the list of damage.
 //!
-//! The log is read through it: if a page cannot be read of which every byte is on the list of
-//! damage, it sees bytes that are no frame and no batch, so that what lies around it is read. Any
-//! other failure is one.
+//! The log is read through it. If a page cannot be read and every byte of it is on the list of
+//! damage, the reader gets filler bytes that are neither a frame nor a batch, so that the data
+//! around the page can be read. Any other read failure stays an error.
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -17,7 +17,7 @@ use crate::error::{Error, is_unreadable};
 use crate::format::PAGE_BYTES;
 use crate::ids::SegmentId;
 
-/// The disk behind the list of damage. See the module.
+/// The disk, guarded by the list of damage; see the module.
 #[derive(Debug)]
 pub(crate) struct Guarded {
     disk: Arc<dyn Disk>,
@@ -65,7 +65,7 @@ impl Disk for Guarded {
         Ok(self.disk.open(id)?.map(|file| self.guard(id, file)))
     }
 
-    /// Opens the file as the device has it.
+    /// Opens the file past the page cache.
     fn open_direct(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
         self.disk.open_direct(id)
     }
@@ -126,7 +126,7 @@ impl SegmentFile for GuardedFile {
         match self.file.read_at(position, bytes) {
             Err(error) if is_unreadable(&error) && self.damage.is_any() => {
                 let end = self.file.bytes()?;
-                // Sound bytes in such a page are not for anybody to make up.
+                // Sound bytes in such a page must not be replaced by filler.
                 read_pages(&*self.file, position, bytes, self.filling, &mut |page| {
                     let to = end.min(page + PAGE_BYTES);
                     self.damage.covers(self.id, page, to)
@@ -185,7 +185,7 @@ mod tests {
 
     const P: PartitionId = PartitionId(3);
 
-    /// Without views, so all of it is read.
+    /// Opens a store without views, so that all of the log is read.
     fn open(disk: &MemoryDisk, damaged: Vec<Damaged>) -> Result<Store, Error> {
         let damage = DamageList::default();
         damage.add(damaged).unwrap();
@@ -213,7 +213,7 @@ mod tests {
         batches.map(|batch| batch.header.base_offset().0).collect()
     }
 
-    /// 200 batches in segments of which four have a page that cannot be read.
+    /// Builds 200 batches in segments of which four have an unreadable page.
     fn spoiled() -> (MemoryDisk, Store) {
         let disk = MemoryDisk::new();
         let store = open(&disk, Vec::new()).unwrap();

@@ -1,10 +1,10 @@
-//! Places of the log that are known to be damaged: what bit rot has taken, found by the scrub, or
-//! accepted with `sedge doctor --repair damage`.
+//! Places of the log that are known to be damaged: bit rot found by the scrub, or losses accepted
+//! with `sedge doctor --repair damage`.
 //!
-//! Reads pass over them as over a hole, and so do recovery, cleaning and a rebuild of the views:
-//! what is in this list does not come back. It is a file of its own beside the segments, because
-//! it says something about their bytes that the log itself cannot say. If it is lost the scrub
-//! finds the places again.
+//! Reads skip them like a hole, and so do recovery, cleaning and a rebuild of the views: a place on
+//! this list stays lost. The list is a file of its own beside the segments, because it says
+//! something about their bytes that the log itself cannot say. If the file is lost, the scrub finds
+//! the places again.
 
 pub(crate) mod guarded;
 
@@ -27,10 +27,10 @@ use crate::limits;
 pub(crate) const DAMAGE: &str = "damage";
 const FIRST_LINE: &str = "sedge damage 2";
 const FIRST_LINE_WITHOUT_SUMS: &str = "sedge damage 1";
-/// Between a line and its sum.
+/// Separates a line from its checksum.
 const SUM: &str = " crc32c=";
 
-/// A stretch of batches, cut at its damage.
+/// A stretch of batches, split at its damage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stretch {
     Sound { position: u64, bytes: u64 },
@@ -40,16 +40,16 @@ pub(crate) enum Stretch {
 /// The list, in memory and in its file.
 #[derive(Debug, Default)]
 pub(crate) struct DamageList {
-    /// `None` for a store that is not in a directory: it forgets.
+    /// `None` for a store without a directory: the list is not saved.
     path: Option<PathBuf>,
     places: RwLock<BTreeMap<SegmentId, Vec<Damaged>>>,
-    /// Readers look here first: on a healthy disk they do nothing more.
+    /// Checked first: readers of an undamaged log do nothing more.
     is_any: AtomicBool,
 }
 
 impl DamageList {
-    /// Reads the file of a data directory. A line that cannot be read is left out: the scrub finds
-    /// its place again.
+    /// Reads the list of a data directory. An unreadable line is ignored: the scrub finds its place
+    /// again.
     pub fn load(directory: &Path) -> Result<Self, Error> {
         let path = directory.join(DAMAGE);
         let text = match std::fs::read(&path) {
@@ -71,8 +71,7 @@ impl DamageList {
             }
             (true, None) => None,
         };
-        // What a line says is not there is not read, so a line that says something else than it
-        // did hides records.
+        // Places on the list are not read, so a line with flipped bits would hide sound records.
         let mut damaged = 0;
         let places = lines.filter_map(|line| {
             let place = read(line);
@@ -88,7 +87,7 @@ impl DamageList {
         Ok(list)
     }
 
-    /// Adds what is new, durably, and says how many places that were.
+    /// Adds new places, durably. Returns their number.
     pub fn add(&self, found: Vec<Damaged>) -> Result<usize, Error> {
         let new = self.insert(found);
         if new > 0 {
@@ -97,8 +96,9 @@ impl DamageList {
         Ok(new)
     }
 
-    /// Like [`DamageList::add`], with places for offsets that lay nowhere: each gets one of its own
-    /// in segment 0, which does not exist. Offsets that are nowhere already are not added again.
+    /// Like [`DamageList::add`], with places for offsets whose position is not known: each gets a
+    /// place of its own in segment 0, which does not exist. Offsets that have such a place already
+    /// are not added again.
     pub fn accept(&self, found: Vec<Damaged>) -> Result<usize, Error> {
         let nowhere: Vec<Damaged> = {
             let places = self.read();
@@ -119,7 +119,7 @@ impl DamageList {
         self.add(placed)
     }
 
-    /// Whether all of these offsets are in places that are known.
+    /// Returns whether all of these offsets are in known places.
     pub fn has_lost(&self, lost: &LostRange) -> bool {
         if !self.is_any() {
             return false;
@@ -143,19 +143,19 @@ impl DamageList {
         next >= lost.next_offset
     }
 
-    /// Segments that are gone take their damage with them: their numbers are not used again.
+    /// Drops the places of segments that no longer exist: segment numbers are not reused.
     pub fn keep_only(&self, ids: &[SegmentId]) {
-        // What was missing and accepted is in no segment, and stays.
+        // Accepted losses without a position are in no segment, and stay.
         self.write()
             .retain(|id, _| id.0 == 0 || ids.binary_search(id).is_ok());
     }
 
-    /// Every place, by segment and position.
+    /// Returns every place, by segment and position.
     pub fn all(&self) -> Vec<Damaged> {
         self.read().values().flatten().cloned().collect()
     }
 
-    /// The end of the damage that holds `position`.
+    /// Returns the end of the damage that covers `position`.
     pub fn end_at(&self, segment: SegmentId, position: u64) -> Option<u64> {
         if !self.is_any() {
             return None;
@@ -174,13 +174,13 @@ impl DamageList {
                 .is_some_and(|places| places.iter().any(overlaps))
     }
 
-    /// Whether every byte of a stretch is damaged.
+    /// Returns whether every byte of a stretch is damaged.
     pub fn covers(&self, segment: SegmentId, from: u64, to: u64) -> bool {
         let mut at = from;
         if self.is_any()
             && let Some(places) = self.read().get(&segment)
         {
-            // They are in order.
+            // Places are in ascending order.
             for of in places {
                 if of.position > at {
                     break;
@@ -191,7 +191,8 @@ impl DamageList {
         at >= to
     }
 
-    /// Removes the place at `position`, which is there again. Returns whether it was on the list.
+    /// Removes the place at `position`, which has been repaired. Returns whether it was on the
+    /// list.
     pub fn forget(&self, segment: SegmentId, position: u64) -> Result<bool, Error> {
         let mut is_known = false;
         if let Some(places) = self.write().get_mut(&segment) {
@@ -205,7 +206,7 @@ impl DamageList {
         Ok(is_known)
     }
 
-    /// The bytes from `position` on, in order.
+    /// Splits the bytes from `position` on into sound and damaged stretches, in order.
     pub fn cut(&self, segment: SegmentId, position: u64, bytes: u64) -> Vec<Stretch> {
         let end = position + bytes;
         let mut at = position;
@@ -257,7 +258,7 @@ impl DamageList {
         new
     }
 
-    /// The whole file anew: it is short, and so it is all there or not at all.
+    /// Writes the whole file again: it is short, and is replaced atomically.
     fn save(&self) -> Result<(), Error> {
         let Some(path) = &self.path else {
             return Ok(());
@@ -329,8 +330,8 @@ impl Damaged {
     }
 }
 
-/// Returns what of the unreadable stretches is in no damaged place: bytes that no partition has,
-/// and that are passed over as well.
+/// Returns the parts of the unreadable stretches that are in no damaged place: bytes that belong to
+/// no partition and are skipped as well.
 pub(crate) fn rest_of(unreadable: &[(u64, u64)], damaged: &[Damaged]) -> Vec<(u64, u64)> {
     let mut taken: Vec<(u64, u64)> = damaged.iter().map(|of| (of.position, of.end)).collect();
     taken.sort_unstable();

@@ -1,4 +1,4 @@
-//! The bytes of one file of the disk in memory, with what a power cut may still undo.
+//! The bytes of one file of the disk in memory, with the changes that a power cut may still undo.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -8,29 +8,31 @@ use crate::format::PAGE_BYTES;
 /// Bytes that a device writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
 
-/// See the module.
+/// The contents of a file; see the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Contents {
     pub bytes: Vec<u8>,
-    /// Versions of each sector: at the last sync, and after each write since but the newest.
+    /// Versions of each sector: at the last sync, and after each write since, except the newest.
     unsynced: BTreeMap<usize, Vec<Vec<u8>>>,
-    /// Versions of sectors that a sync gave up: a later sync says yes and writes nothing, unless
-    /// they were written again.
+    /// Versions of sectors that a failed sync gave up: a later sync succeeds without writing them,
+    /// unless they were written again.
     given_up: BTreeMap<usize, Vec<Vec<u8>>>,
     /// Bytes that were cut off the end since the last sync.
     cut: Vec<u8>,
     /// Pages that cannot be read until they are written again.
     unreadable: BTreeSet<usize>,
-    /// Bytes that were lent, and from where. The kernel's queues outlive a process.
+    /// Bytes that were lent to the kernel, and from which position. The kernel's queues outlive a
+    /// process.
     loans: Vec<(usize, Weak<Mutex<Vec<u8>>>)>,
 }
 
-/// Bytes of a file on their way to a peer: the file's own pages. Dropped when the peer has them.
+/// Bytes of a file on their way to a peer: the file's own pages. Drop it when the peer has received
+/// them.
 #[derive(Debug)]
 pub struct Loan(Arc<Mutex<Vec<u8>>>);
 
 impl Loan {
-    /// Returns the bytes that the peer gets if they leave now.
+    /// Returns the bytes that the peer would get now.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         lock(&self.0).clone()
@@ -102,7 +104,7 @@ impl Contents {
             self.cut = cut;
         }
         self.bytes.resize(bytes, 0);
-        // Pages behind the end are the file's no more.
+        // Pages behind the new end no longer belong to the file.
         self.loans.retain(|(from, _)| *from < bytes);
     }
 
@@ -120,9 +122,10 @@ impl Contents {
         }
     }
 
-    /// Leaves what a power cut leaves. `choose` picks one of so many states, of which the last is
-    /// the newest: for the length, and for each sector by itself, so that writes reach the disk in
-    /// any order, in part, and the older of two to one place alone.
+    /// Reduces the contents to what survives a power cut. `choose` picks one of the given number of
+    /// states, the last of which is the newest: for the length, and for each sector separately, so
+    /// that writes reach the disk in any order, in part, and possibly the older of two to one
+    /// place.
     pub fn after_power_cut(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
         self.loans.clear();
         let cut = std::mem::take(&mut self.cut);
@@ -158,7 +161,7 @@ fn lock(lent: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
     lent.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The pages of a stretch, which is not empty.
+/// Returns the pages of a stretch, which must not be empty.
 fn pages(from: usize, to: usize) -> std::ops::RangeInclusive<usize> {
     let page = PAGE_BYTES as usize;
     from / page..=(to - 1) / page

@@ -1,5 +1,5 @@
-//! A segment read past the page cache: what is read once leaves there what readers have, and what
-//! comes is what the device has.
+//! Reads a segment past the page cache: data that is read once does not evict what readers use, and
+//! what is read is what the device has.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -12,14 +12,14 @@ use rustix::io::Errno;
 
 use super::SegmentFile;
 
-/// Positions, lengths and buffers of direct reads are multiples of it. Few devices have larger
-/// blocks; with those the first read fails, and the page cache is used.
+/// Alignment of positions, lengths and buffers of direct reads. Few devices have larger blocks;
+/// there the first read fails, and the page cache is used.
 const ALIGNMENT: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct DirectFile(File);
 
-/// `None` if the file system has no such reads.
+/// Opens a file for direct reads. Returns `None` if the file system does not support them.
 pub(super) fn open(path: &Path) -> io::Result<Option<DirectFile>> {
     let opened = File::options()
         .read(true)
@@ -31,7 +31,7 @@ pub(super) fn open(path: &Path) -> io::Result<Option<DirectFile>> {
     };
     match file.read_at(0, 1) {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(None),
-        // One that fails otherwise is for who reads there to see.
+        // Any other failure is reported by the read itself.
         _ => Ok(Some(file)),
     }
 }
@@ -46,7 +46,7 @@ impl SegmentFile for DirectFile {
         let from = position - skew as u64;
         let length = (skew + bytes).next_multiple_of(ALIGNMENT);
         let mut buffer = vec![0; length + ALIGNMENT];
-        // Where in it a block may begin.
+        // The first aligned position in the buffer.
         let start = buffer.as_ptr().align_offset(ALIGNMENT);
         let mut filled = 0;
         while filled < length {
@@ -54,7 +54,7 @@ impl SegmentFile for DirectFile {
             match rustix::io::pread(&self.0, into, from + filled as u64) {
                 Ok(read) => {
                     filled += read;
-                    // Less than a block is the end of the file.
+                    // A read that ends within a block is the end of the file.
                     if read == 0 || !filled.is_multiple_of(ALIGNMENT) {
                         break;
                     }
@@ -91,7 +91,7 @@ mod tests {
         std::fs::write(&path, &all).unwrap();
         let opened = open(&path);
         std::fs::remove_file(&path).unwrap();
-        // A file system in memory has none.
+        // A file system in memory has no direct reads.
         let Some(file) = opened.unwrap() else { return };
         for from in [0, 1, 4095, 4096, 5000, 9999, 10_000, 20_000] {
             for bytes in [0, 1, 4096, 5000, 12_000] {

@@ -17,9 +17,9 @@ use crate::error::{Error, io_error};
 use crate::ids::SegmentId;
 
 const SUFFIX: &str = ".seg";
-/// The suffix of a segment's file that waits to be used again.
+/// The suffix of a segment file that waits for reuse.
 const SPARE_SUFFIX: &str = ".spare";
-/// The kernel takes no more in one call.
+/// The most parts that the kernel takes in one call.
 const WRITE_PARTS_MAX: usize = 1024;
 
 /// The real disk.
@@ -32,7 +32,7 @@ pub struct Directory {
 struct OpenFile(File);
 
 impl Directory {
-    /// Makes the directory if it is missing.
+    /// Opens the directory, and creates it if it is missing.
     pub fn open(path: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(path)
             .map_err(|source| io_error("create the segments folder", source))?;
@@ -41,7 +41,7 @@ impl Directory {
         })
     }
 
-    /// One that is only looked at: it is not made.
+    /// Opens a directory for inspection, without creating it.
     pub fn existing(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -52,12 +52,12 @@ impl Directory {
         self.path.join(Self::name(id))
     }
 
-    /// The name of a segment's file.
+    /// Returns the name of a segment's file.
     pub(crate) fn name(id: SegmentId) -> String {
         format!("{:010}{SUFFIX}", id.0)
     }
 
-    /// A file of `bytes` that is not yet a segment by its name.
+    /// Creates a file of `bytes` under a path that is not yet a segment's name.
     pub(crate) fn create_at(path: &Path, bytes: u64) -> io::Result<Arc<dyn SegmentFile>> {
         Ok(Arc::new(OpenFile(Self::try_create(path, bytes)?)))
     }
@@ -67,12 +67,12 @@ impl Directory {
     }
 
     fn handle(file: File) -> Arc<dyn SegmentFile> {
-        // Reading is no reason to write. Only the owner may say so.
+        // Reads should not write an access time. Only the owner may set this flag.
         let _ = fcntl_setfl(&file, OFlags::NOATIME);
         Arc::new(OpenFile(file))
     }
 
-    /// Numbers and sizes of the files with this suffix.
+    /// Returns numbers and sizes of the files with this suffix.
     fn list_files(&self, suffix: &str) -> Result<Vec<(SegmentId, u64)>, Error> {
         let failed = |source| io_error("list the segments", source);
         let mut found = Vec::new();
@@ -85,7 +85,7 @@ impl Directory {
             let Some(id) = id else { continue };
             match entry.metadata() {
                 Ok(metadata) => found.push((SegmentId(id), metadata.len())),
-                // Freed since.
+                // The segment was freed since the listing.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(failed(source)),
             }
@@ -99,7 +99,8 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
-        // Under its segment's name it may have got another one until that was taken from it.
+        // The file may have got another name (a backup's link) while it still had its segment's
+        // name.
         if file.metadata()?.nlink() > 1 {
             return Ok(None);
         }
@@ -138,7 +139,7 @@ impl Disk for Directory {
         match made {
             Ok(file) => Ok(Self::handle(file)),
             Err(source) => {
-                // Half a file is worse than none; where this fails too, the scan sees an empty
+                // A partial file is worse than none. If this fails too, the scan finds an empty
                 // segment.
                 let _ = std::fs::remove_file(&path);
                 Err(io_error("create a segment", source))
@@ -179,7 +180,7 @@ impl Disk for Directory {
     }
 
     fn is_shared(&self, id: SegmentId) -> bool {
-        // Where nobody can say, it is left alone.
+        // If the number of names is unknown, treat the file as shared.
         std::fs::metadata(self.file(id)).map_or(true, |of| of.nlink() > 1)
     }
 
@@ -277,7 +278,7 @@ impl SegmentFile for OpenFile {
         match rustix::fs::seek(&self.0, rustix::fs::SeekFrom::Data(from)) {
             Ok(at) => Ok(Some(at)),
             Err(Errno::NXIO) => Ok(None),
-            // Not every file system knows its holes.
+            // Not every file system reports holes.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((from < self.bytes()?).then_some(from)),
             Err(error) => Err(error.into()),
         }
@@ -302,12 +303,12 @@ impl SegmentFile for OpenFile {
         let mut last = [0];
         let at = position + bytes.saturating_sub(1);
         let into = &mut [IoSliceMut::new(&mut last)];
-        // File systems that cannot say answer with an error.
+        // File systems without this flag answer with an error.
         rustix::io::preadv2(&self.0, into, at, ReadWriteFlags::NOWAIT) == Ok(1)
     }
 
     fn read_soon(&self, position: u64, bytes: u64) {
-        // Only advice: where it is not taken, the read waits.
+        // Best effort: without the advice the read itself waits.
         let _ = fadvise(&self.0, position, NonZeroU64::new(bytes), Advice::WillNeed);
     }
 
@@ -328,8 +329,8 @@ impl SegmentFile for OpenFile {
     }
 }
 
-/// Room on the volume. File systems that cannot promise it (FAT, NFS) get the length only: there a
-/// full disk shows at the write, which ends the process.
+/// Allocates room on the volume. On file systems that cannot guarantee it (FAT, NFS), only the
+/// length is set: a full disk then shows at the write, which ends the process.
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {

@@ -1,20 +1,20 @@
-//! A disk in memory that fails as told. The fault model:
+//! A disk in memory with injected faults. The fault model:
 //!
 //! - **A write** is in the file at once, for this process and for one after a kill.
 //! - **A power cut** keeps, of each sector of 512 bytes, any of the states it had since the last
-//!   sync of its file, each sector for itself: writes are lost, torn and out of order. A file that
-//!   was cut shorter since then may be long again.
-//! - **Names** are durable when they are made. Those that were removed since the last one was made
-//!   may come back, the last removed first: a journal keeps their order.
-//! - **Damage**: any byte may change, synced or not, and any page become unreadable.
-//! - **Refusals**: full, read-only; a write that fails, having written all, a part or nothing; a
-//!   sync that fails, after which nothing that it should have kept is ever safe.
-//! - **Loans**: what is sent of a file is not copied. A write to the file changes it there, until
-//!   the peer has it or the machine is off; a file of which nothing is lent can be evicted.
-//! - **A fuse** stops everything in the middle: the moment of a crash.
+//!   sync of its file, independently of other sectors: writes are lost, torn and out of order. A
+//!   file that was cut shorter since then may be long again.
+//! - **Names** are durable when they are made. Names removed since the last one was made may come
+//!   back, the last removed first: a journal keeps their order.
+//! - **Damage**: any byte may change, synced or not, and any page may become unreadable.
+//! - **Refusals**: full, read-only; a write that fails after writing all, a part or nothing; a sync
+//!   that fails, after which nothing that it should have kept is ever safe.
+//! - **Loans**: bytes sent from a file are not copied. A write to the file changes them until the
+//!   peer has received them or the machine is off; a file of which nothing is lent can be evicted.
+//! - **A fuse** stops all changes at any point: the moment of a crash.
 //!
-//! Not modelled: bytes that a read gives wrong once and right the next time, files that get each
-//! other's bytes.
+//! Not modelled: reads that return wrong bytes once and right ones the next time, files that get
+//! each other's bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
@@ -31,7 +31,7 @@ use super::{Disk, SegmentFile};
 use crate::error::{Error, io_error};
 use crate::ids::SegmentId;
 
-/// Faults that the disk is told to have.
+/// Faults to inject.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     /// The volume's size.
@@ -39,12 +39,12 @@ pub struct Faults {
     pub read_only: bool,
     pub sync_fails: bool,
     pub write_fails: bool,
-    /// Bytes of a failing write that are written even so.
+    /// Bytes of a failing write that are written nevertheless.
     pub write_keeps: usize,
 }
 
-/// After so many changes to disk and views nothing changes any more: the moment of a crash. Clones
-/// are the same fuse.
+/// Stops all changes after a given number of changes to disk and views: the moment of a crash.
+/// Clones are the same fuse.
 #[derive(Clone, Debug)]
 pub struct Fuse(Arc<AtomicI64>);
 
@@ -63,13 +63,13 @@ impl Fuse {
         self.0.load(Ordering::SeqCst) <= 0
     }
 
-    /// Counts a change; false if it must not happen.
+    /// Counts a change. Returns false if the change must not happen.
     pub fn burn(&self) -> bool {
         self.0.fetch_sub(1, Ordering::SeqCst) > 0
     }
 }
 
-/// See the module. Clones are the same disk.
+/// A disk in memory; see the module. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk(Arc<Mutex<State>>);
 
@@ -79,10 +79,10 @@ struct State {
     fuse: Fuse,
     files: BTreeMap<SegmentId, Contents>,
     spares: BTreeMap<SegmentId, Contents>,
-    /// Segments that have lost their name since one was made, oldest first; `None` if the file is a
-    /// spare.
+    /// Segments whose name was removed since a name was last made, oldest first; `None` if the file
+    /// is a spare.
     removed: Vec<(SegmentId, Option<Contents>)>,
-    /// Those whose file another segment has now.
+    /// Removed segments whose file another segment has reused.
     written_over: BTreeSet<SegmentId>,
     bytes_read: u64,
 }
@@ -111,16 +111,16 @@ impl MemoryDisk {
         self.state().faults = faults;
     }
 
-    /// Returns what is on the disk after a power cut, if all that is in doubt is as it was or as it
-    /// is: `keep_new` says which.
+    /// Returns the disk after a power cut at which each uncertain state is either the old or the
+    /// newest one, as `keep_new` says.
     #[must_use]
     pub fn after_power_cut(&self, keep_new: &mut dyn FnMut() -> bool) -> Self {
         self.cut_power(&mut |states| if keep_new() { states - 1 } else { 0 })
     }
 
-    /// Returns what is on the disk after a power cut, with all that the fault model allows;
-    /// `choose` picks one of so many states, of which the last is the newest. Handles of before
-    /// still see this disk, not the new one.
+    /// Returns the disk after a power cut, with all that the fault model allows. `choose` picks one
+    /// of the given number of states, the last of which is the newest. Handles from before still
+    /// see this disk, not the new one.
     #[must_use]
     pub fn cut_power(&self, choose: &mut dyn FnMut(usize) -> usize) -> Self {
         let (mut files, mut spares, mut removed) = {
@@ -146,7 +146,7 @@ impl MemoryDisk {
         })))
     }
 
-    /// Returns the same bytes, as another process would see them after this one was killed.
+    /// Returns the same bytes, as another process sees them after this one was killed.
     #[must_use]
     pub fn after_kill(&self) -> Self {
         let (files, spares) = {
@@ -169,15 +169,15 @@ impl MemoryDisk {
         }
     }
 
-    /// The page that holds `position` cannot be read until it is written again.
+    /// Makes the page at `position` unreadable until it is written again.
     pub fn make_unreadable(&self, id: SegmentId, position: u64) {
         if let Some(contents) = self.state().files.get_mut(&id) {
             contents.make_unreadable(position as usize);
         }
     }
 
-    /// Sends from the file of a segment that was located before, and has since lost its name
-    /// perhaps. `None` if the file is gone, as nothing writes to it then.
+    /// Sends from the file of a segment that was located before and may have lost its name since.
+    /// Returns `None` if the file is gone, as nothing writes to it then.
     #[must_use]
     pub fn lend(&self, id: SegmentId, position: u64, bytes: usize) -> Option<Loan> {
         let mut state = self.state();
@@ -191,12 +191,12 @@ impl MemoryDisk {
         Some(contents.lend(position as usize, bytes))
     }
 
-    /// Bytes that were asked for so far.
+    /// Returns the bytes read so far.
     pub fn bytes_read(&self) -> u64 {
         self.state().bytes_read
     }
 
-    /// The bytes of a segment.
+    /// Returns the bytes of a segment.
     #[must_use]
     pub fn contents(&self, id: SegmentId) -> Option<Vec<u8>> {
         self.state()
@@ -228,7 +228,7 @@ impl State {
             return Err(Error::ReadOnly);
         }
         match self.faults.capacity {
-            // What is there already may be written over.
+            // Existing bytes may be overwritten.
             Some(capacity) if more > 0 && self.used() + more > capacity => Err(Error::Full),
             _ => Ok(()),
         }
@@ -345,7 +345,7 @@ impl Disk for MemoryDisk {
             .burn()
             .map_err(|source| io_error("remove a segment", source))?;
         let contents = state.spares.remove(&spare);
-        // Where the name that it had before may come back, it comes back with its bytes.
+        // If the file's earlier name may come back, it comes back with its bytes.
         let before = state.removed.iter_mut().find(|(id, _)| *id == spare);
         if let Some((_, before)) = before {
             *before = contents;
@@ -371,7 +371,7 @@ impl Disk for MemoryDisk {
 }
 
 impl OpenFile {
-    /// A file without a name is of no use to anybody, so what happens to it is left out.
+    /// Returns whether the file has lost its name; faults in it have no effect then.
     fn is_removed(&self) -> bool {
         !self.disk.state().files.contains_key(&self.id)
     }

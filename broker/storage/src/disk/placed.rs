@@ -1,4 +1,4 @@
-//! Bytes of a segment that are left where they lie.
+//! Bytes of a segment that stay in their file.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::error::{Error, io_error};
 use crate::ids::SegmentId;
 use crate::limits;
 
-/// A place in a segment. It keeps the file, so its bytes stay when the segment is freed.
+/// A place in a segment. It holds the file, so its bytes stay when the segment is freed.
 #[derive(Clone, Debug)]
 pub struct Placed {
     file: Arc<dyn SegmentFile>,
@@ -38,12 +38,12 @@ impl Placed {
         self.bytes
     }
 
-    /// The segment, and where in its file the bytes begin.
+    /// Returns the segment, and the position of the bytes in its file.
     pub fn place(&self) -> (SegmentId, u64) {
         (self.segment, self.position)
     }
 
-    /// File and position, to send from; `None` if the disk is not one of the operating system's.
+    /// Returns file and position, to send from; `None` if the disk has no descriptors.
     pub fn file(&self) -> Option<(BorrowedFd<'_>, u64)> {
         Some((self.file.descriptor()?, self.position))
     }

@@ -1,10 +1,9 @@
-//! Pages that a device does not give: what lies in them is lost, and nothing else.
+//! Pages that a device cannot read: only the bytes in them are lost.
 //!
-//! A read that fails is read again page by page, as the kernel's page cache does, and a page that
-//! fails alone is *unreadable*. Damage is looked for through [`Patched`]: in place of
-//! an unreadable page it has bytes that are no frame and no batch, and notes the page. The log is
-//! read through [`Guarded`](crate::damage::guarded::Guarded), which does so only if the damage
-//! is known.
+//! A read that fails is repeated page by page, as the kernel's page cache reads, and a page that
+//! fails alone is *unreadable*. Damage is looked for through [`Patched`]: it returns filler that is
+//! neither a frame nor a batch instead of an unreadable page, and notes the page. The log is read
+//! through [`Guarded`](crate::damage::guarded::Guarded), which does so only if the damage is known.
 
 use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
@@ -18,13 +17,13 @@ use crate::error::is_unreadable;
 use crate::format::PAGE_BYTES;
 use crate::ids::new_generation;
 
-/// Bytes in place of those that cannot be read: nobody can have written them.
+/// Returns filler for unreadable bytes: random, so that no producer can have written it.
 pub(crate) fn new_filling() -> [u8; 8] {
     new_generation().to_be_bytes()
 }
 
-/// Reads like [`SegmentFile::read_at`], page by page, with `filling` in pages that cannot be read,
-/// each of which `may_miss` has to allow.
+/// Reads like [`SegmentFile::read_at`], page by page, with `filling` in unreadable pages, each of
+/// which `may_miss` has to allow.
 pub(crate) fn read_pages(
     file: &dyn SegmentFile,
     position: u64,
@@ -39,7 +38,7 @@ pub(crate) fn read_pages(
         let page = at - at % PAGE_BYTES;
         let to = end.min(page + PAGE_BYTES);
         match file.read_at(at, (to - at) as usize) {
-            // Cut shorter meanwhile.
+            // The file was cut shorter meanwhile.
             Ok(part) if part.is_empty() => break,
             Ok(part) => read.extend_from_slice(&part),
             Err(error) if !is_unreadable(&error) || !may_miss(page) => return Err(error),
@@ -50,7 +49,7 @@ pub(crate) fn read_pages(
     Ok(read.freeze())
 }
 
-/// A file for one look at all of it. See the module.
+/// A file for one look through all of it; see the module.
 #[derive(Debug)]
 pub(crate) struct Patched<'a> {
     file: &'a dyn SegmentFile,
@@ -69,17 +68,17 @@ impl<'a> Patched<'a> {
         }
     }
 
-    /// Whether everything that was asked for was read.
+    /// Returns whether everything that was asked for was read.
     pub fn is_whole(&self) -> bool {
         self.lock().is_empty()
     }
 
-    /// Whether anything at all was read.
+    /// Returns whether anything at all was read.
     pub fn has_answered(&self) -> bool {
         self.has_answered.load(Ordering::Acquire)
     }
 
-    /// Returns what of `from..to` could not be read, page by page.
+    /// Returns the pages of `from..to` that could not be read.
     pub fn unreadable(&self, from: u64, to: u64) -> Vec<(u64, u64)> {
         let first = from - from % PAGE_BYTES;
         let pages = self.lock();

@@ -1,10 +1,10 @@
-//! Files that are replaced as a whole.
+//! Files that are replaced atomically.
 
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
-/// A file that is all there or not at all.
+/// Writes a file that is either complete or not there at all.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension("new");
     let mut file = File::create(&new)?;

@@ -1,4 +1,4 @@
-//! One look at everything: segment by segment, then what the whole of it says.
+//! Examines everything once: segment by segment, then the whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,12 +31,12 @@ pub(super) struct Examination<'a> {
     pub offsets: Offsets,
     /// Sequence of the last commit so far.
     pub sequence: Sequence,
-    /// Commits that are missing were in the stretch before.
+    /// Commits are missing in the stretch before this one.
     pub is_behind_hole: bool,
-    /// The segment that is looked at.
+    /// Whether the current segment is cold.
     pub is_cold: bool,
     pub generations: BTreeMap<SegmentId, u64>,
-    /// Partitions that lost something: what counts their bytes and offsets is not right then.
+    /// Partitions that lost something: their byte and offset counts are wrong then.
     pub hurt: BTreeSet<PartitionId>,
     /// Cold segments without a footer.
     pub unfinished: BTreeSet<SegmentId>,
@@ -58,7 +58,7 @@ impl Examination<'_> {
         self.report.bytes += bytes;
         let known = header_of(&file, id)?;
         if known.is_some_and(|known| known.header.id != id) {
-            // It was to be used again: the next start removes it.
+            // The file was about to be reused: the next start removes it.
             return Ok(());
         }
         let Some(Known { header, is_damaged }) = known else {
@@ -72,7 +72,7 @@ impl Examination<'_> {
         self.is_cold = header.is_cold;
         let footer = listing::read_footer(&file, id, header.generation)?;
         if header.is_cold && footer.is_none() && file.is_whole() {
-            // What a crash left of a cleaner's work, unless something points there.
+            // Left by a crash of a cleaner, unless a row points there.
             self.unfinished.insert(id);
             return Ok(());
         }
@@ -104,7 +104,7 @@ impl Examination<'_> {
         Ok(())
     }
 
-    /// A segment of which nothing is whole that would say what it is.
+    /// Handles a segment without a valid header or any frame that would replace it.
     fn without_header(
         &mut self,
         id: SegmentId,
@@ -116,7 +116,7 @@ impl Examination<'_> {
             Found::End { torn_end, .. } => torn_end > 0,
             _ => true,
         };
-        // Only the newest one may have been made and not begun.
+        // Only the newest segment may have been created and not begun.
         if !is_begun && !is_followed {
             return Ok(());
         }
@@ -141,7 +141,7 @@ impl Examination<'_> {
         Ok(())
     }
 
-    /// All frames of a segment. Returns where they end, and up to where there are bytes.
+    /// Examines all frames of a segment. Returns where they end, and where non-zero bytes end.
     fn frames(
         &mut self,
         looked: &Looked<'_>,
@@ -159,7 +159,7 @@ impl Examination<'_> {
         error.map_or(Ok(end), Err)
     }
 
-    /// Notes what the device has not given, besides the batches that it cost.
+    /// Notes stretches that the device could not read, besides the batches lost with them.
     fn unreadable(
         &mut self,
         looked: &Looked<'_>,
@@ -185,7 +185,7 @@ impl Examination<'_> {
         Ok(())
     }
 
-    /// Bytes behind the last whole frame of a segment without a footer.
+    /// Examines the bytes behind the last whole frame of a segment without a footer.
     fn tail(
         &mut self,
         looked: &Looked<'_>,
@@ -269,8 +269,8 @@ impl Examination<'_> {
             return self.entries(id, position, head);
         }
         self.report.commits += 1;
-        // Commits before a segment may have gone with one that was freed. Whether something that
-        // lives went with them, the offsets tell.
+        // Commits before a segment may have been freed with another one. The offsets tell whether
+        // live data went with them.
         let is_first = position <= crate::format::PAGE_BYTES && head.sequence > self.sequence;
         let is_told = std::mem::take(&mut self.is_behind_hole) || is_first;
         if head.sequence.0 != self.sequence.0 + 1 && !is_told {
@@ -340,7 +340,8 @@ impl Examination<'_> {
         }
     }
 
-    /// A cold segment without a footer to which rows point: it was whole before they were written.
+    /// Handles a cold segment without a footer to which rows point: it was complete before they
+    /// were written.
     fn unfinished(&mut self, id: SegmentId, stretches: &[LostRange]) -> Result<(), Error> {
         let Some(file) = self.disk.open(id)? else {
             return Ok(());
@@ -422,7 +423,7 @@ impl Examination<'_> {
                 });
                 let what = match of_gone {
                     Some((id, _)) => format!("segment {}, which had them, is gone", id.0),
-                    // Where frames are whole, compaction is a reason too.
+                    // If the frames are whole, compaction can be the reason for a gap.
                     None if is_compacted && !has_lost_frames => continue,
                     None => "offsets are missing, and nothing explains it".to_owned(),
                 };
@@ -444,7 +445,7 @@ impl Examination<'_> {
         Ok(self.report)
     }
 
-    /// Offsets before a log start, and those of partitions that were dropped, nobody misses.
+    /// Drops lost offsets before a log start, and those of dropped partitions.
     fn accept_what_is_gone(&mut self) {
         let starts: BTreeMap<PartitionId, Offset> = {
             let held = self.offsets.held().into_iter();
@@ -468,7 +469,7 @@ impl Examination<'_> {
     }
 }
 
-/// The next segment that is not cold.
+/// Returns the next segment that is not cold.
 pub(super) fn next_of_log(
     disk: &dyn Disk,
     behind: &[SegmentId],

@@ -1,4 +1,4 @@
-//! A footer against the frames that it lists. Pure.
+//! Checks a footer against the frames that it lists. Pure.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use sedge_protocol::ids::{Offset, PartitionId};
 use crate::format::{EntryHead, Footer, FooterRun, FrameHead};
 use crate::ids::Sequence;
 
-/// The contents of one segment by its frames: as many entries as the segment has, so at most one
-/// for every 150 bytes of it.
+/// The contents of one segment by its frames: as many entries as the segment has rows, so at most
+/// one for every 150 bytes of it.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     parts: HashMap<PartitionId, Vec<PartAt>>,
@@ -44,8 +44,8 @@ impl Contents {
         }
     }
 
-    /// Returns what of the footer is not as the frames have it. Damaged frames are not among the
-    /// contents, so this is not to be asked if there is damage.
+    /// Returns a difference between the footer and the frames. Damaged frames are not in the
+    /// contents, so the result is meaningless if there is damage.
     pub fn differs(&self, footer: &Footer) -> Option<(Option<PartitionId>, &'static str)> {
         if footer.last_sequence != self.last_sequence {
             return Some((None, "the footer's last commit is not that of the frames"));
@@ -83,7 +83,7 @@ impl Contents {
         };
         let run = &of.run;
         let end = run.position + u64::from(run.span);
-        // They are in the order of the segment.
+        // Parts are in the order of the segment.
         let from = parts.partition_point(|part| part.position < run.position);
         let inside: Vec<&PartAt> = parts[from..]
             .iter()

@@ -1,13 +1,13 @@
-//! A data directory looked through while no broker has it: frames and their checksums, batches and
-//! theirs, footers, views, and whether every offset is accounted for.
+//! Examines a data directory that no broker uses: frames and their checksums, batches and theirs,
+//! footers, views, and whether every offset is accounted for.
 //!
-//! It does not open the store, because opening mends. It streams segment by segment; what it holds
-//! is one segment's table of contents, a stretch of offsets or two for each partition, and the
+//! The doctor does not open the store, because opening repairs. It reads segment by segment and
+//! holds one segment's table of contents, an offset range or two for each partition, and the
 //! findings, which are bounded.
 //!
-//! **Invariant:** nothing is changed but by [`Doctor::repair`]. The views are looked at in a copy:
-//! fjall writes when it opens. fjall also asserts what it reads, so that damaged views may end the
-//! process: look from one that may end, and then with [`Doctor::without_views`].
+//! **Invariant:** only [`Doctor::repair`] changes anything. The views are opened in a copy, because
+//! fjall writes when it opens. fjall also asserts on what it reads, so that damaged views may end
+//! the process: examine in a process that may end, and then with [`Doctor::without_views`].
 
 mod examination;
 mod footer;
@@ -42,23 +42,23 @@ use views::ViewsCheck;
 pub use report::{Finding, Kind, Repair, Report};
 pub use views::remove_copies_of;
 
-/// The caller's knowledge of the partitions.
+/// What the caller knows about partitions.
 pub trait Inspect {
-    /// A batch that is what was sent, for a look at its records.
+    /// Checks the records of a batch whose checksum is correct.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// A description of what is wrong with them.
     fn batch(&mut self, partition: PartitionId, batch: &Batch) -> Result<(), String>;
-    /// Whether records may be missing because newer ones of their key took their place.
+    /// Returns whether records may be missing because newer ones of their key replaced them.
     fn is_compacted(&self, partition: PartitionId) -> bool;
-    /// All batches were seen: what is wrong with the partitions as a whole.
+    /// Returns findings about partitions as a whole, after all batches were seen.
     fn end(&mut self, partitions: &[Held], newest: Option<PartitionId>) -> Vec<Finding> {
         let _ = (partitions, newest);
         Vec::new()
     }
 }
 
-/// A partition that was not dropped, as the rows of the log have it.
+/// A partition that was not dropped, by the rows of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     pub partition: PartitionId,
@@ -66,21 +66,21 @@ pub struct Held {
     pub end: Offset,
 }
 
-/// A data directory, held for as long as this lives.
+/// A data directory, locked for the lifetime of this value.
 #[derive(Debug)]
 pub struct Doctor {
     directory: PathBuf,
     disk: Arc<dyn Disk>,
-    /// Why the views are not looked at.
+    /// Reason why the views are not examined.
     views_unread: Option<String>,
     _lock: DirectoryLock,
 }
 
 impl Doctor {
-    /// Takes the directory's lock.
+    /// Locks the directory.
     ///
     /// # Errors
-    /// [`Error::NoData`], [`Error::Locked`], or the disk's.
+    /// [`Error::NoData`], [`Error::Locked`], or an error of the disk.
     pub fn open(directory: &Path) -> Result<Self, Error> {
         let segments = directory.join("segments");
         if !directory.join(meta::META).exists() && !segments.exists() {
@@ -97,8 +97,7 @@ impl Doctor {
         })
     }
 
-    /// Returns a doctor that does not look at the views, and says why: a look at them has ended a
-    /// process.
+    /// Returns a doctor that skips the views and reports why: examining them has ended a process.
     #[must_use]
     pub fn without_views(self, why: String) -> Self {
         Self {
@@ -107,7 +106,7 @@ impl Doctor {
         }
     }
 
-    /// One of segments that are elsewhere.
+    /// Creates a doctor over segments on another disk.
     #[cfg(test)]
     pub(crate) fn over(directory: &Path, disk: Arc<dyn Disk>) -> Self {
         Self {
@@ -118,11 +117,11 @@ impl Doctor {
         }
     }
 
-    /// The batches of one partition that are whole, by offset. For internal topics, which are
+    /// Returns the undamaged batches of one partition, by offset. For internal topics, which are
     /// small.
     ///
     /// # Errors
-    /// The disk's.
+    /// Those of the disk.
     pub fn read_partition(&self, partition: PartitionId) -> Result<Vec<Batch>, Error> {
         let mut batches = BTreeMap::new();
         let mut log_start = Offset::ZERO;
@@ -159,10 +158,10 @@ impl Doctor {
         Ok(batches.filter(is_there).collect())
     }
 
-    /// Looks at everything.
+    /// Examines everything.
     ///
     /// # Errors
-    /// The disk's. What is wrong with the data is in the report.
+    /// Those of the disk. Whatever is wrong with the data is in the report.
     pub fn examine(&self, inspect: &mut dyn Inspect) -> Result<Report, Error> {
         let mut report = Report::default();
         match meta::read(&self.directory) {

@@ -1,5 +1,4 @@
-//! The offsets of each partition: which are there, in whatever order they are found, and which are
-//! missing.
+//! Tracks the offsets of each partition, in whatever order they are found, and which are missing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,7 +9,7 @@ use crate::api::LostRange;
 use crate::format::{EntryHead, EntryKind};
 use crate::ids::SegmentId;
 
-/// The partitions as the frames have them.
+/// The partitions, as seen in the frames.
 #[derive(Debug, Default)]
 pub(crate) struct Offsets {
     partitions: HashMap<PartitionId, Partition>,
@@ -20,26 +19,26 @@ pub(crate) struct Offsets {
     rows: HashMap<PartitionId, Vec<EntryHead>>,
 }
 
-/// The stretches that the rows that count speak of, when it is known which cold segments there are.
+/// The offset ranges of the rows that count, once it is known which cold segments exist.
 #[derive(Debug, Default)]
 pub(crate) struct Pointed {
-    /// Stretches that each cold segment stands for.
+    /// The ranges that each cold segment holds.
     pub by_segment: BTreeMap<SegmentId, Vec<LostRange>>,
-    /// Stretches of cold segments that are not there, with the segment.
+    /// The ranges of missing cold segments, with the segment.
     pub gone: Vec<(SegmentId, LostRange)>,
 }
 
 #[derive(Debug, Default)]
 struct Partition {
-    /// Stretches that are there, by their first offset: neighbours are one.
+    /// Ranges that exist, by first offset; adjacent ranges are merged.
     there: BTreeMap<Offset, Offset>,
     log_start: Offset,
-    /// End of the last append, in the order of the log.
+    /// End of the last append, in log order.
     end: Offset,
 }
 
 impl Offsets {
-    /// A row of a frame, in the order of the log. False if its offsets go back.
+    /// Takes a row of a frame, in log order. Returns false if its offsets go back.
     pub fn see(&mut self, entry: &EntryHead) -> bool {
         let named = Some(entry.partition).filter(|id| !id.is_reserved());
         self.newest = self.newest.max(named);
@@ -60,25 +59,25 @@ impl Offsets {
                 partition.add(entry.base, entry.next);
                 return goes_on;
             }
-            // Whatever is left of it, in a cold segment.
+            // Ranges of a dropped partition may be left in a cold segment.
             EntryKind::Replaced | EntryKind::Compacted => {
                 partition.end = partition.end.max(entry.next);
                 self.rows.entry(entry.partition).or_default().push(*entry);
             }
-            // It counts where a row says so.
+            // It counts only if a row points at it.
             EntryKind::Moved => {}
         }
         true
     }
 
-    /// Offsets that are known to be gone are as good as there.
+    /// Takes offsets that are known to be lost: they count as present.
     pub fn see_lost(&mut self, lost: &LostRange) {
         let partition = self.partitions.entry(lost.partition).or_default();
         partition.add(lost.base_offset, lost.next_offset);
     }
 
-    /// All rows were seen. A row of which the cold segment is gone says nothing, as something later
-    /// took its place, or what was replaced is still there.
+    /// Ends the rows. A row whose cold segment is gone is ignored: something later replaced it, or
+    /// the original batches are still there.
     pub fn settle(&mut self, is_there: &dyn Fn(SegmentId) -> bool) -> Pointed {
         let mut pointed = Pointed::default();
         for (id, rows) in std::mem::take(&mut self.rows) {
@@ -119,7 +118,7 @@ impl Offsets {
         pointed
     }
 
-    /// The largest id that a row names.
+    /// Returns the largest partition id in any row.
     pub fn newest(&self) -> Option<PartitionId> {
         self.newest
     }
@@ -128,7 +127,7 @@ impl Offsets {
         self.dropped.clone()
     }
 
-    /// Partitions that were not dropped, in order.
+    /// Returns the partitions that were not dropped, in order.
     pub fn held(&self) -> Vec<Held> {
         let held = |partition| {
             let (log_start, end) = self.bounds(partition)?;
@@ -145,13 +144,13 @@ impl Offsets {
         self.dropped.contains(&partition)
     }
 
-    /// Log start and end of a partition.
+    /// Returns log start and end of a partition.
     pub fn bounds(&self, partition: PartitionId) -> Option<(Offset, Offset)> {
         let found = self.partitions.get(&partition)?;
         Some((found.log_start, found.end))
     }
 
-    /// Partitions that were not dropped, in order.
+    /// Returns the partitions that were not dropped, in order.
     pub fn partitions(&self) -> Vec<PartitionId> {
         let there = self.partitions.keys().copied();
         let mut there: Vec<_> = there.filter(|id| !self.is_dropped(*id)).collect();
@@ -159,7 +158,7 @@ impl Offsets {
         there
     }
 
-    /// Returns what is missing between the log start and the end of a partition.
+    /// Returns the missing ranges between the log start and the end of a partition.
     pub fn gaps(&self, partition: PartitionId) -> Vec<LostRange> {
         let Some(found) = self.partitions.get(&partition) else {
             return Vec::new();
@@ -180,7 +179,7 @@ impl Offsets {
     }
 }
 
-/// Takes a stretch out of what others stand for.
+/// Removes a range from those of other rows.
 fn carve(counts: &mut BTreeMap<Offset, (Offset, SegmentId)>, base: Offset, next: Offset) {
     let touched: Vec<(Offset, (Offset, SegmentId))> = counts
         .range(..next)
@@ -201,7 +200,7 @@ fn carve(counts: &mut BTreeMap<Offset, (Offset, SegmentId)>, base: Offset, next:
 impl Partition {
     fn add(&mut self, base: Offset, next: Offset) {
         let (mut from, mut to) = (base, next);
-        // What reaches up to it, and what begins in it, become part of it.
+        // Ranges that reach up to it or begin in it are merged with it.
         if let Some((before, until)) = self.there.range(..=from).next_back()
             && *until >= from
         {

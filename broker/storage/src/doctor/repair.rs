@@ -1,4 +1,4 @@
-//! Repairs: the changes that the doctor makes, each only when it is told to.
+//! Repairs: the doctor makes each change only on request.
 
 use std::io::IoSlice;
 
@@ -13,10 +13,10 @@ use crate::{backup, meta};
 use super::{Doctor, Kind, Repair, Report};
 
 impl Doctor {
-    /// Does it, for what a report of this doctor says.
+    /// Carries out a repair, for a report of this doctor.
     ///
     /// # Errors
-    /// The disk's.
+    /// Those of the disk.
     pub fn repair(&self, repair: Repair, report: &Report) -> Result<(), Error> {
         match repair {
             Repair::Metadata => {}
@@ -33,7 +33,7 @@ impl Doctor {
                 {
                     let header = scan::read_header(&*file)?;
                     if header.is_some_and(|header| header.previous_generation.is_some()) {
-                        // What is torn cannot be told from what was there before.
+                        // A torn frame cannot be told from the file's old bytes.
                         file.truncate(torn.position)
                             .and_then(|()| file.sync_data())
                             .map_err(|source| io_error("cut a segment", source))?;
@@ -95,7 +95,7 @@ impl Doctor {
             file.write_at(0, &[IoSlice::new(&header.encode())])
                 .and_then(|()| file.sync_data())
                 .map_err(|source| io_error("write a segment's header", source))?;
-            // The scrub may have been there before.
+            // The scrub may have listed the segment before.
             DamageList::load(&self.directory)?.forget(id, 0)?;
         }
         Ok(())

@@ -11,39 +11,39 @@ use crate::limits;
 /// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// The last write was not whole: nothing that was acknowledged with sync durability is in it.
+    /// The last write was incomplete: it held nothing that was acknowledged with sync durability.
     TornTail,
-    /// There are no views: the next start makes them.
+    /// There are no views: the next start rebuilds them.
     NoViews,
     /// `meta.toml` cannot be used.
     Meta,
-    /// A backup does not have what its list says.
+    /// A backup lacks something that its list names.
     Backup,
-    /// A segment's header is damaged; what it said is known from its frames.
+    /// A segment's header is damaged; its contents are known from the frames.
     Header,
     /// Nothing in a segment can be read.
     Segment,
-    /// The device does not give bytes that no partition has.
+    /// The device cannot read bytes that belong to no partition.
     Unreadable,
     /// A stretch without frames, where frames should be.
     Frame,
-    /// A batch whose bytes are not what was sent.
+    /// A batch's bytes are not those that were sent.
     Batch,
-    /// A frame's table says something else than its batches.
+    /// A frame's table contradicts its batches.
     Table,
     /// Commits are missing between others.
     Commits,
-    /// A footer is damaged, or is not what the frames say.
+    /// A footer is damaged, or contradicts the frames.
     Footer,
-    /// Offsets are missing, and nothing explains it.
+    /// Offsets are missing without an explanation.
     Offsets,
-    /// The views are not what the log says.
+    /// The views contradict the log.
     Views,
-    /// A record of an internal topic cannot be understood.
+    /// A record of an internal topic cannot be decoded.
     Record,
-    /// Records are lost that say which topics there are.
+    /// Records that define topics are lost.
     Metadata,
-    /// A partition with records that no topic has.
+    /// A partition with records that belongs to no topic.
     Orphan,
 }
 
@@ -71,12 +71,12 @@ impl Kind {
         }
     }
 
-    /// Whether the next start puts it right without any loss.
+    /// Returns whether the next start repairs it without loss.
     pub fn is_ordinary(self) -> bool {
         matches!(self, Self::TornTail | Self::NoViews)
     }
 
-    /// The repair that does away with it.
+    /// Returns the repair that removes the finding.
     pub fn repair(self) -> Option<Repair> {
         match self {
             Self::TornTail => Some(Repair::TornTail),
@@ -93,23 +93,23 @@ impl Kind {
     }
 }
 
-/// One thing found.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub kind: Kind,
-    /// Whether it was found, or accepted, before: every read passes over it.
+    /// Whether it was known or accepted before: every read skips it.
     pub is_known: bool,
     pub segment: Option<SegmentId>,
     pub position: u64,
     pub bytes: u64,
-    /// Whom it is about, if no offsets are lost.
+    /// The partition that it is about, if no offsets are lost.
     pub partition: Option<PartitionId>,
     pub lost: Vec<LostRange>,
     pub what: String,
 }
 
 impl Finding {
-    /// A finding about nothing in particular yet.
+    /// Creates a finding without further details.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
         Self {
             kind,
@@ -136,7 +136,7 @@ impl Finding {
         Self { partition, ..self }
     }
 
-    /// Whether the finding is something wrong that is not dealt with.
+    /// Returns whether the finding is a problem that has not been dealt with.
     pub fn is_wrong(&self) -> bool {
         !self.is_known && !self.kind.is_ordinary()
     }
@@ -148,23 +148,23 @@ pub struct Report {
     pub identity: Option<Identity>,
     /// Findings in the order of the log, at most [`limits::FINDINGS_MAX`].
     pub findings: Vec<Finding>,
-    /// How many more there were.
+    /// Number of further findings.
     pub findings_left_out: u64,
     pub segments: u64,
     pub bytes: u64,
     pub commits: u64,
     pub batches: u64,
     pub partitions: u64,
-    /// Partitions that a row dropped.
+    /// Partitions dropped by a row.
     pub dropped: BTreeSet<PartitionId>,
-    /// The largest partition id that a row names.
+    /// The largest partition id in any row.
     pub newest_partition: Option<PartitionId>,
     pub(super) torn_tail: Option<TornTail>,
     pub(super) damaged: Vec<Damaged>,
 }
 
 impl Report {
-    /// Whether nothing is left to deal with.
+    /// Returns whether there is nothing left to deal with.
     pub fn is_clean(&self) -> bool {
         self.findings_left_out == 0 && !self.findings.iter().any(Finding::is_wrong)
     }
@@ -181,26 +181,26 @@ impl Report {
 /// A repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Repair {
-    /// Throws the views away: the next start makes them anew from the log.
+    /// Deletes the views: the next start rebuilds them from the log.
     Views,
-    /// Cuts a last write that is not whole, as the next start would.
+    /// Cuts off an incomplete last write, as the next start would.
     TornTail,
-    /// Makes an ordinary directory of a backup that is not whole, with what is there.
+    /// Makes an ordinary directory of an incomplete backup, with what is there.
     Backup,
-    /// Writes damaged headers of segments again, from what their frames say.
+    /// Rewrites damaged segment headers, from what the frames say.
     Headers,
-    /// Writes damaged footers of segments again, if all of the frames are there.
+    /// Rewrites damaged segment footers, if all frames are there.
     Footers,
-    /// Accepts what is lost: damaged places and missing offsets are remembered, passed over by
-    /// reads, and not reported as wrong again. Their bytes stay as they are.
+    /// Accepts losses: damaged places and missing offsets are remembered, skipped by reads, and not
+    /// reported as wrong again. Their bytes stay as they are.
     Damage,
-    /// Writes the topics anew, as far as they can be told. The caller does it: the store does not
-    /// know what a topic is.
+    /// Reconstructs the topics as far as possible. The caller does this: the store does not know
+    /// topics.
     Metadata,
 }
 
 impl Repair {
-    /// Every one.
+    /// Every repair.
     pub const ALL: [Self; 7] = [
         Self::Views,
         Self::TornTail,

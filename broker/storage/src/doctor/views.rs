@@ -1,4 +1,4 @@
-//! The views against the log.
+//! Checks the views against the log.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{DirBuilder, File};
@@ -20,7 +20,7 @@ use crate::limits;
 use crate::views::fjall_base::FjallBase;
 use crate::views::tables::{Applied, Bounds, VERSION, ViewsVersion};
 
-/// Copies that this process made, for their names.
+/// Number of copies made by this process, used in their names.
 static COPIES: AtomicU32 = AtomicU32::new(0);
 
 /// Views opened in a copy.
@@ -29,14 +29,15 @@ pub(super) struct ViewsCheck {
     catalog: Catalog,
     applied: Applied,
     bounds: HashMap<PartitionId, Option<Bounds>>,
-    /// The run of each partition that was looked up last: the next entries are mostly in it too.
+    /// The run of each partition that was looked up last: the next entries are mostly in the same
+    /// run.
     runs: HashMap<PartitionId, (Offset, Run)>,
-    /// Slices of partitions of which something was replaced.
+    /// Slices of partitions with replaced ranges.
     slices: HashMap<PartitionId, Vec<Slice>>,
     _copy: Copy,
 }
 
-/// Goes with its owner.
+/// A copy on disk, removed on drop.
 #[derive(Debug)]
 struct Copy(PathBuf);
 
@@ -52,7 +53,7 @@ fn copy_prefix(process: u32) -> String {
     format!("sedge-doctor-{process}-")
 }
 
-/// Removes what a process that looked at views, and ended by it, has left behind.
+/// Removes the copy left behind by a process that ended while it examined views.
 pub fn remove_copies_of(process: u32) {
     let prefix = copy_prefix(process);
     let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
@@ -66,8 +67,8 @@ pub fn remove_copies_of(process: u32) {
 }
 
 impl ViewsCheck {
-    /// `None` if there are none, if they are not whole, as a rebuild was under way, or if another
-    /// version wrote them.
+    /// Opens a copy of the views. Returns `None` if there are none, if they are incomplete because
+    /// a rebuild was in progress, or if another version wrote them.
     pub fn open(path: &Path) -> Result<Option<Self>, Error> {
         if !path.exists() {
             return Ok(None);
@@ -80,7 +81,7 @@ impl ViewsCheck {
         let Some(version) = ViewsVersion::of(&base)? else {
             return Ok(None);
         };
-        // The next start makes such views anew.
+        // The next start rebuilds such views.
         if version.tables != VERSION {
             return Ok(None);
         }
@@ -98,7 +99,7 @@ impl ViewsCheck {
         }))
     }
 
-    /// Returns what is wrong with how the index has an entry of a frame.
+    /// Compares the index with an entry of a frame. Returns the difference, if any.
     pub fn entry(
         &mut self,
         segment: SegmentId,
@@ -112,7 +113,7 @@ impl ViewsCheck {
             return Ok(None);
         }
         let Some(bounds) = self.bounds_of(entry.partition)? else {
-            // Dropped, or missing altogether, which the end of the log tells.
+            // Dropped, or missing altogether, which the check of the log's end reports.
             return Ok(None);
         };
         if entry.next <= bounds.log.log_start {
@@ -137,7 +138,7 @@ impl ViewsCheck {
         let is_here = run.segment == segment
             && run.position <= position
             && end <= run.position + u64::from(run.span);
-        // What was replaced is in a cold segment by now; what a cold segment has need not count.
+        // Replaced batches are in a cold segment now; batches in a cold segment need not count.
         let is_elsewhere = run.segment != segment && (is_cold || self.is_cold(run.segment));
         Ok(
             (!is_here && !is_elsewhere)
@@ -145,7 +146,8 @@ impl ViewsCheck {
         )
     }
 
-    /// Whether what was there may have gone when it was replaced: the slices cover holes too.
+    /// Returns whether the batches there may have been removed by a replacement: the slices cover
+    /// holes too.
     fn is_replaced(&mut self, partition: PartitionId, offset: Offset) -> Result<bool, Error> {
         if !self.slices.contains_key(&partition) {
             let slices = self.catalog.slices(partition)?;
@@ -175,7 +177,7 @@ impl ViewsCheck {
         Ok(found)
     }
 
-    /// Returns what can be told when all of the log was seen.
+    /// Returns the differences that show only after the whole log was seen.
     pub fn finish(
         &self,
         generations: &BTreeMap<SegmentId, u64>,
@@ -268,7 +270,7 @@ impl ViewsCheck {
         if sum != bounds.live_bytes {
             wrong = Some("its live bytes are not the sum of its slices");
         }
-        // They may be behind the log, which is no harm, and then the log says more than they do.
+        // The views may be behind the log, which does no harm; then the log has more than they do.
         if self.applied.sequence == last && !hurt.contains(&partition) {
             let (log_start, end) = offsets.bounds(partition).unwrap_or_default();
             let log = bounds.log;
@@ -284,7 +286,7 @@ impl ViewsCheck {
     }
 }
 
-/// All of a directory, with zeros left out: fjall's journal is 64 MiB of mostly nothing.
+/// Copies a whole directory as sparse files: fjall's journal is 64 MiB, mostly zeros.
 fn copy_directory(from: &Path, to: &Path) -> std::io::Result<()> {
     DirBuilder::new().mode(0o700).create(to)?;
     for entry in std::fs::read_dir(from)? {

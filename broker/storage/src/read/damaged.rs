@@ -1,5 +1,4 @@
-//! Reading on behind bytes of a segment that are not what was written: they cost the commit that
-//! they are in, and no other.
+//! Continues reading behind damaged bytes: they cost only the commit that they are in.
 
 use std::sync::atomic::Ordering;
 
@@ -13,7 +12,8 @@ use crate::limits;
 use crate::segment::scan::{Found, Scanner};
 use crate::store::Store;
 
-/// Returns where the next whole frame begins after `from`, if that is no frame, before `end`.
+/// Returns the position of the next whole frame after `from`, before `end`, if there is no frame at
+/// `from`.
 pub(crate) fn frame_behind(
     store: &Store,
     file: &dyn SegmentFile,
@@ -32,7 +32,7 @@ pub(crate) fn frame_behind(
     })
 }
 
-/// The index names a segment that is not there, or whose file is not.
+/// Handles a run in a segment that does not exist, or whose file does not.
 pub(crate) fn segment_is_gone(store: &Store, partition: PartitionId, run: &Run) {
     log::error!(
         "partition {partition}: segment {}, which has the offsets before {}, is gone: read over",
@@ -43,7 +43,7 @@ pub(crate) fn segment_is_gone(store: &Store, partition: PartitionId, run: &Run) 
     store.suspect(run.segment);
 }
 
-/// Whether a part of a commit could be read, with what was done about it if it could not.
+/// Returns whether a part of a commit could be read. If not, its damage has been recorded.
 pub(crate) fn read_over(
     store: &Store,
     partition: PartitionId,
@@ -68,8 +68,8 @@ pub(crate) fn read_over(
 }
 
 impl Store {
-    /// Tells the scrub where to look next after a read from `from` on failed: what cannot be read
-    /// is somewhere in these segments.
+    /// Tells the scrub which segments to check after a read from `from` failed: the unreadable
+    /// place is in one of them.
     pub(crate) fn note_failed<T>(
         &self,
         partition: PartitionId,

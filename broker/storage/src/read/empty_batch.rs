@@ -1,11 +1,11 @@
-//! A batch in place of what is lost.
+//! A batch that stands in for lost ones.
 
 use bytes::Bytes;
 use sedge_protocol::batch::{BatchHeader, HEADER_BYTES};
 use sedge_protocol::ids::Offset;
 
-/// A batch without records over these offsets, as Kafka keeps one if compaction has taken all
-/// of a batch: consumers go on behind it, also at the end of the log.
+/// Returns a batch without records over these offsets, as Kafka keeps one if compaction has removed
+/// all records of a batch: consumers continue behind it, also at the end of the log.
 pub(crate) fn empty_batch(base: Offset, next: Offset) -> Bytes {
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(&base.0.to_be_bytes());

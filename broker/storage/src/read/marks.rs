@@ -1,4 +1,4 @@
-//! Reads near the end of a log, where marks say in which places its batches lie.
+//! Reads near the end of a log, where marks give the places of its batches.
 
 use std::cell::LazyCell;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::read::walk::{Extent, open};
 use crate::segment::scan::Window;
 use crate::store::Store;
 
-/// False if a segment is gone.
+/// Reads the marked batches. Returns false if a segment is gone.
 pub(super) fn read_marks(
     store: &Store,
     partition: PartitionId,
@@ -35,7 +35,7 @@ pub(super) fn read_marks(
     Ok(true)
 }
 
-/// Marks of one segment, as few reads: those close together in one.
+/// Reads the marks of one segment in as few reads as possible: close ones in one.
 fn read_marks_of(
     store: &Store,
     partition: PartitionId,
@@ -44,7 +44,7 @@ fn read_marks_of(
     reading: &mut Reading,
 ) -> Result<(), Error> {
     let mut rest = marks;
-    // What lies between two places that are in memory is there too: it was read or written with
+    // If two places are in the page cache, so is what lies between: it was read or written with
     // them.
     let are_ends_cached = LazyCell::new(|| {
         let is_cached = |mark: &Mark| file.is_cached(mark.position, u64::from(mark.bytes));
@@ -102,7 +102,7 @@ fn read_marks_of(
     Ok(())
 }
 
-/// How many of the marks lie so close together that one read of all is the cheaper way.
+/// Returns how many of the marks are so close together that one read of all is cheaper.
 fn close_marks(marks: &[Mark], left: u64, in_place: bool) -> usize {
     let mut count = 1;
     while let [before, after] = marks.get(count - 1..=count).unwrap_or_default() {

@@ -1,8 +1,8 @@
-//! Reads: from marks near the end of a log, otherwise by runs, whose frames are walked.
+//! Reads: by marks near the end of a log, otherwise by runs, whose frames are walked.
 //!
-//! What is only passed on is not read at all: [`locate`] gives places in segments, from which the
-//! kernel sends. Only batches of small commits are gathered in memory, since sending each from its
-//! place costs more than a copy.
+//! Batches that are only passed on are not read at all: [`locate`] returns places in segments, from
+//! which the kernel sends. Only batches of small commits are gathered in memory, since sending each
+//! from its file costs more than a copy.
 
 pub(crate) mod damaged;
 mod empty_batch;
@@ -27,7 +27,7 @@ use marks::read_marks;
 use reading::Reading;
 use take::{is_damaged, read_around, read_extent, take_in_place, take_whole};
 
-/// Tries to look a place up again after its segment was freed under the reader.
+/// Look-ups of a place before giving up, if its segment is freed each time.
 const LOOKUPS_MAX: u32 = 3;
 
 /// See [`crate::LogStore::read`].
@@ -59,16 +59,17 @@ pub(crate) fn locate(
     gather(store, partition, reading)
 }
 
-/// **Invariant:** what is passed on up to the end of the log is never empty: in place of what is
-/// lost there is a batch without records, so that a consumer gets behind it.
+/// **Invariant:** the result up to the end of the log is never empty: a batch without records
+/// stands in for lost ones, so that a consumer gets past them.
 fn gather(store: &Store, partition: PartitionId, mut reading: Reading) -> Result<Located, Error> {
     let from = reading.from;
     gather_what_is_there(store, partition, &mut reading)?;
     let until = reading.until;
     if reading.in_place && reading.is_empty() && from < until {
         let bounds = store.catalog.bounds(partition)?.log;
-        // The batch that ends a log stays, so nothing up to the end is a loss; nothing up to an
-        // offset before may be what compaction left. And it may have been deleted meanwhile.
+        // Compaction never removes the last batch of a log, so an empty result up to the end is a
+        // loss; up to an earlier offset it may be compaction. Or the partition was deleted
+        // meanwhile.
         if bounds.log_start <= from && until == bounds.next_offset {
             let to = match reading.from {
                 to if to > from => to.min(until),
@@ -101,9 +102,8 @@ fn gather_what_is_there(
                 break;
             };
             if base > reading.from {
-                // Offsets between runs were never there, or lie in a hole; or the log start moved
-                // past them
-                // while this read was on its way.
+                // There were never batches at offsets between runs, or they lie in a hole; or the
+                // log start moved past them during this read.
                 let log_start = store.catalog.bounds(partition)?.log.log_start;
                 if log_start > reading.from {
                     break;
@@ -115,7 +115,7 @@ fn gather_what_is_there(
             }
             let mut there = walk_run(store, partition, &run, reading)?;
             if !there && lookups + 1 >= LOOKUPS_MAX {
-                // It was not freed: then the index would not name it any more.
+                // The segment was not freed: then the index would no longer name it.
                 let log_start = store.catalog.bounds(partition)?.log.log_start;
                 if log_start <= before {
                     damaged::segment_is_gone(store, partition, &run);
@@ -141,7 +141,7 @@ fn gather_what_is_there(
     Ok(())
 }
 
-/// False if the segment is gone.
+/// Reads a run. Returns false if the segment is gone.
 fn walk_run(
     store: &Store,
     partition: PartitionId,
@@ -151,7 +151,7 @@ fn walk_run(
     let dense = u64::from(run.bytes) * 2 >= u64::from(run.span);
     let all = reading.read_max() + limits::HEAD_READ_BYTES;
     let in_place = reading.in_place;
-    // Where commits are large enough to be left where they are, only their heads are read.
+    // If commits are large enough to be sent from their file, only their heads are read.
     let ahead = |last: Option<&FrameHead>| {
         let is_small = last.is_some_and(|last| last.frame_bytes() < limits::PLACE_BYTES_MIN);
         if dense && (is_small || !in_place) {
@@ -184,7 +184,7 @@ fn walk_run(
                 read_around(store, partition, &**file, extent, reading)?;
                 return Ok(!reading.done);
             }
-            // A head that was in memory a moment ago speaks for what lies behind it.
+            // If a head was in the page cache a moment ago, so are the bytes behind it.
             let is_cached = || wait == Wait::Never || file.is_cached(extent.position, extent.bytes);
             let offsets = (entry.base, entry.next);
             let read = match take_in_place(file, extent, offsets, &is_cached, reading) {
@@ -203,8 +203,8 @@ fn walk_run(
     )
 }
 
-/// Tells the disk what a catch-up will come to: in a cold segment, a partition's runs lie one
-/// behind the other, each no larger than a read.
+/// Tells the disk what a consumer that catches up will read next: in a cold segment, a partition's
+/// runs are consecutive, each no larger than one read.
 fn read_on(file: &dyn SegmentFile, run: &Run, left: u64) {
     if left > u64::from(run.span) && !file.is_cached(run.position, u64::from(run.span)) {
         file.read_soon(run.position, left);

@@ -1,4 +1,4 @@
-//! The state of a read: what is wanted, what was found, and what happens to the next batch.
+//! The state of a read: what is wanted, what was found, and the decision on the next batch.
 
 use bytes::Bytes;
 use sedge_protocol::batch::BatchHeader;
@@ -14,27 +14,27 @@ use crate::read::walk::Extent;
 /// The state of a read.
 pub(super) struct Reading {
     pub chunks: Vec<Chunk>,
-    /// Places will do for what need not be looked into.
+    /// Whether places are enough for batches that need not be decoded.
     pub in_place: bool,
     pub wait: Wait,
     /// The next offset wanted.
     pub from: Offset,
     pub until: Offset,
     pub left: usize,
-    /// What is left of [`ReadLimits::memory_max`] and [`ReadLimits::cold_max`].
+    /// The remainder of [`ReadLimits::memory_max`] and [`ReadLimits::cold_max`].
     pub memory_left: usize,
     pub cold_left: usize,
-    /// Small batches, one behind the other, that become a chunk of their own.
+    /// Small consecutive batches that become one chunk.
     pub gathered: Vec<u8>,
     pub done: bool,
     pub is_cut: bool,
-    /// How long the file is that was looked at last.
+    /// The length of the file that was used last.
     pub file_end: Option<(SegmentId, u64)>,
 }
 
 /// The decision on a batch.
 pub(super) enum Fate {
-    /// The batch ends before what is wanted.
+    /// The batch ends before the wanted offsets.
     Skip,
     Take,
     /// The read is over.
@@ -63,12 +63,13 @@ impl Reading {
         self.chunks.is_empty() && self.gathered.is_empty()
     }
 
-    /// Bytes that may be read into memory at once.
+    /// Returns the bytes that may be read into memory at once.
     pub fn read_max(&self) -> u64 {
         self.left.min(self.memory_left) as u64
     }
 
-    /// Whether `bytes` more fit what is `left` of memory or cold bytes. If not, the read is over.
+    /// Returns whether `bytes` more fit what is `left` of memory or cold bytes. If not, the read is
+    /// over.
     pub fn fits(&mut self, bytes: usize, left: usize, is_first: bool) -> bool {
         if bytes > left && !is_first {
             self.done = true;
@@ -93,7 +94,7 @@ impl Reading {
         self.chunks.push(chunk);
     }
 
-    /// Makes a chunk of what was gathered.
+    /// Makes a chunk of the gathered batches.
     pub fn seal(&mut self) {
         if !self.gathered.is_empty() {
             let mut gathered = std::mem::take(&mut self.gathered);
@@ -122,7 +123,7 @@ impl Reading {
         Fate::Take
     }
 
-    /// Whether the file is as long as an extent needs it.
+    /// Returns whether the file is long enough for an extent.
     pub fn reaches(&mut self, file: &dyn SegmentFile, extent: Extent) -> Result<bool, Error> {
         let end = extent.position + extent.bytes;
         let known = self.file_end.filter(|(of, _)| *of == extent.segment);

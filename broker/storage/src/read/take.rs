@@ -1,4 +1,4 @@
-//! Taking batches: where they lie, out of memory, or around what is damaged.
+//! Takes batches: as places, from memory, or around damaged ones.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::read::damaged;
 use crate::read::walk::{Extent, check_header, corrupt, each_header_of, read_at};
 use crate::store::Store;
 
-/// Takes what is wanted of an extent, the offsets `base..next`, without reading it into memory.
-/// False if it must be.
+/// Takes the wanted offsets `base..next` of an extent without reading it into memory. Returns false
+/// if it must be read.
 pub(super) fn take_in_place(
     file: &Arc<dyn SegmentFile>,
     extent: Extent,
@@ -36,7 +36,7 @@ pub(super) fn take_in_place(
     if !reading.fits(size_of::<Chunk>(), reading.memory_left, reading.is_empty()) {
         return Ok(true);
     }
-    // What is sent from there cannot be taken back when the file ends too soon.
+    // Once sending has begun, the batches cannot be withdrawn if the file ends too soon.
     if !reading.reaches(&**file, extent)? {
         return Err(corrupt(extent, 0, "the segment ends within a commit"));
     }
@@ -76,7 +76,7 @@ pub(super) fn take_in_place(
     Ok(true)
 }
 
-/// Takes what is wanted of an extent that is in memory.
+/// Takes the wanted batches of an extent that is in memory.
 pub(super) fn take_whole(
     bytes: &Bytes,
     extent: Extent,
@@ -97,14 +97,15 @@ pub(super) fn take_whole(
 }
 
 struct Selected {
-    /// A batch that is not whole in the bytes begins here; its length if its header is whole.
+    /// The first batch that is incomplete in the bytes; with its length and header if the header is
+    /// whole.
     cut: Option<(usize, Option<(usize, BatchHeader)>)>,
-    /// Position at which looking on would go on.
+    /// Position at which the search would continue.
     at: usize,
 }
 
-/// Whole batches of `bytes` from the one that holds `reading.from`, while they are below `until`
-/// and there is room. Each header is checked against what is expected there.
+/// Returns the whole batches of `bytes` from the one that holds `reading.from`, while they are
+/// below `until` and there is room. Each header is checked against what the index expects there.
 fn select(bytes: &Bytes, extent: Extent, reading: &mut Reading) -> Result<Selected, Error> {
     let mut at = 0;
     let mut taken: Option<(usize, usize)> = None;
@@ -148,7 +149,7 @@ fn taken_bytes(taken: Option<(usize, usize)>) -> usize {
     taken.map_or(0, |(from, to)| to - from)
 }
 
-/// Takes what is wanted of an extent on disk without reading more than about what is asked for.
+/// Takes the wanted batches of an extent on disk, reading little more than what is asked for.
 pub(super) fn read_extent(
     file: &dyn SegmentFile,
     extent: Extent,
@@ -165,7 +166,7 @@ pub(super) fn read_extent(
         let bytes = read_at(file, here, want, reading.wait)?;
         let selected = select(&bytes, here, reading)?;
         match selected.cut {
-            // Batches that were skipped may end behind what was read.
+            // Skipped batches may end behind the bytes that were read.
             None => at += selected.at as u64,
             Some((cut, None)) if cut > 0 => at += cut as u64,
             Some((_, None)) => return Err(corrupt(here, 0, "less than a batch's header")),
@@ -193,8 +194,8 @@ pub(super) fn is_damaged(store: &Store, extent: Extent) -> bool {
         .touches(extent.segment, extent.position, extent.bytes)
 }
 
-/// Takes what is wanted of an extent in which batches are known to be damaged. What is passed on
-/// gets batches without records in their place, so that consumers get behind them.
+/// Takes the wanted batches of an extent with known damage. For a read that passes batches on,
+/// batches without records stand in for damaged ones, so that consumers get past them.
 pub(super) fn read_around(
     store: &Store,
     partition: PartitionId,

@@ -1,4 +1,4 @@
-//! Looking batches up by the time of their records: by slice, then by run, then by header.
+//! Finds batches by the timestamps of their records: by slice, then by run, then by header.
 
 use bytes::Bytes;
 use sedge_protocol::ids::{Offset, PartitionId};

@@ -1,4 +1,4 @@
-//! Walking: the frames of a run, the batches of a part of a commit, by their heads.
+//! Walks the frames of a run, and the batches of a commit's part, by their heads.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,13 +18,13 @@ use crate::read::damaged;
 use crate::segment::scan::{self, Window};
 use crate::store::Store;
 
-/// Batches of one partition next to each other on disk.
+/// Consecutive batches of one partition on disk.
 #[derive(Clone, Copy)]
 pub(crate) struct Extent {
     pub segment: SegmentId,
     pub position: u64,
     pub bytes: u64,
-    /// The offsets that the commit's table gives them.
+    /// The offsets of the batches, by the commit's table.
     pub base: Offset,
     pub next: Offset,
 }
@@ -32,8 +32,8 @@ pub(crate) struct Extent {
 pub(crate) type EachEntry<'a> =
     dyn FnMut(&Window<'_>, &Arc<dyn SegmentFile>, &EntryHead, Extent) -> Result<bool, Error> + 'a;
 
-/// The entries of a run's frames, until `each` says false; `ahead` says how much to read with the
-/// head of the next frame. False if the segment is gone.
+/// Calls `each` with the entries of a run's frames until it returns false; `ahead` returns how much
+/// to read with the head of the next frame. Returns false if the segment is gone.
 pub(crate) fn walk_frames(
     store: &Store,
     run: &Run,
@@ -87,7 +87,7 @@ pub(crate) fn walk_frames(
     Ok(true)
 }
 
-/// The entries of the frame at `position`, each with where its batches lie.
+/// Returns the entries of the frame at `position`, each with the place of its batches.
 pub(crate) fn parts_of(
     segment: SegmentId,
     position: u64,
@@ -107,8 +107,8 @@ pub(crate) fn parts_of(
     })
 }
 
-/// The frame behind one that ended at `behind`, or the one at `anchor`. `was_padded` says where it
-/// is looked for first.
+/// Returns the frame behind one that ended at `behind`, or the one at `anchor`. `was_padded`
+/// decides at which place it is looked for first.
 pub(crate) fn next_frame(
     window: &mut Window<'_>,
     generation: u64,
@@ -129,7 +129,7 @@ pub(crate) fn next_frame(
         };
         let bytes = window.get(start, whole, ahead)?;
         let head = FrameHead::decode(&bytes, generation);
-        // That one is where the index or a scan says, whatever lies before it.
+        // The index or a scan gives the anchor, independent of what lies before it.
         let follows =
             |head: &FrameHead| start == anchor || u64::from(head.padding) == start - behind;
         if let Some(head) = head.filter(follows) {
@@ -139,7 +139,7 @@ pub(crate) fn next_frame(
     Ok(None)
 }
 
-/// The batch's length, if its header can be one of the extent's.
+/// Returns the batch's length, if its header can belong to the extent.
 pub(crate) fn check_header(header: &BatchHeader, extent: Extent) -> Option<usize> {
     let sane = header.magic() == 2
         && header.last_offset_delta() >= 0
@@ -176,8 +176,8 @@ pub(crate) fn open(
     store.files.get(segment)
 }
 
-/// The runs that make up a slice, in order, each with the offset from which it counts: what its
-/// frames hold before that was replaced.
+/// Returns the runs of a slice, in order, each with the first offset that counts: its frames'
+/// batches before that were replaced.
 pub(crate) fn runs_of(
     store: &Store,
     partition: PartitionId,
@@ -200,8 +200,8 @@ pub(crate) fn runs_of(
     Ok(runs)
 }
 
-/// The headers of the partition's batches in the entries that are `wanted`, until `each` says
-/// false.
+/// Calls `each` with the headers of the partition's batches in the `wanted` entries, until it
+/// returns false.
 pub(crate) fn each_header(
     store: &Store,
     partition: PartitionId,
@@ -269,8 +269,8 @@ pub(crate) fn read_batch(store: &Store, at: Extent) -> Result<Option<Bytes>, Err
     }
 }
 
-/// All batches of a run that reach beyond `from`, for recovery and for moving: whole, or headers
-/// only.
+/// Calls `each` with all batches of a run that reach beyond `from`, for recovery and for moving:
+/// whole, or headers only.
 pub(crate) fn batches_of_run(
     store: &Store,
     partition: PartitionId,
@@ -297,7 +297,7 @@ pub(crate) fn batches_of_run(
     Ok(())
 }
 
-/// The parts of an extent that are not damaged.
+/// Returns the undamaged parts of an extent.
 pub(crate) fn sound_parts(store: &Store, extent: Extent) -> Vec<Extent> {
     let cut = store
         .damage

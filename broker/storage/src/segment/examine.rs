@@ -1,9 +1,9 @@
-//! One segment looked through, frame by frame and batch by batch: what the doctor, the scrub and
-//! the backup have in common.
+//! Examines one segment, frame by frame and batch by batch, for the doctor, the scrub and the
+//! backup.
 //!
-//! Damage is found as small as it is: a frame whose checksum does not hold is looked at batch by
-//! batch, and only those whose own checksum does not hold are damaged. If the head of a frame is
-//! damaged, all of it is: nothing says whose its bytes are.
+//! Damage is kept as small as it is: if a frame's checksum does not match, its batches are checked
+//! one by one, and only those whose own checksum does not match are damaged. If the head of a frame
+//! is damaged, the whole frame is: its bytes cannot be attributed to partitions.
 
 use bytes::Bytes;
 use sedge_protocol::batch::{Batch, BatchHeader, HEADER_BYTES};
@@ -16,7 +16,7 @@ use crate::format::{EntryHead, EntryKind, FRAME_HEAD_BYTES, Footer, FrameHead};
 use crate::ids::SegmentId;
 use crate::segment::scan::{Found, Scanner};
 
-/// A stretch of a segment to look through.
+/// A stretch of a segment to examine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Looked<'a> {
     pub file: &'a dyn SegmentFile,
@@ -24,45 +24,46 @@ pub(crate) struct Looked<'a> {
     pub generation: u64,
     /// Position at which the frames end, or the file.
     pub end: u64,
-    /// The footer, if there is one: it tells what was in a frame without a head.
+    /// The footer, if there is one: it tells the contents of a frame without a head.
     pub footer: Option<&'a Footer>,
-    /// Frames go on to `end`, whatever is found.
+    /// Whether frames must reach up to `end`.
     pub is_full: bool,
 }
 
-/// How much a damaged stretch is.
+/// The extent of a damaged stretch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hit {
-    /// A batch whose bytes are not what was sent.
+    /// A batch whose bytes are not those that were sent.
     Batch,
     /// A stretch without frames, where frames should be.
     Frame,
 }
 
-/// One thing seen.
+/// One result of the examination.
 #[derive(Debug)]
 pub(crate) enum Seen<'a> {
     /// A frame whose head is whole; some of its batches may be damaged.
     Frame { position: u64, head: &'a FrameHead },
-    /// A batch that is what was sent.
+    /// A batch whose checksum matches.
     Batch {
         entry: &'a EntryHead,
         batch: &'a Batch,
     },
-    /// A batch, or a stretch without frames.
+    /// A damaged batch, or a stretch without frames.
     Damaged { damaged: Damaged, what: Hit },
-    /// The table of a frame says something else than its batches.
+    /// The table of a frame contradicts its batches.
     Wrong {
         position: u64,
         partition: PartitionId,
         what: &'static str,
     },
-    /// No more frames; up to `torn_end` there are bytes that are not zero.
+    /// There are no more frames; non-zero bytes reach up to `torn_end`.
     End { position: u64, torn_end: u64 },
 }
 
 impl Looked<'_> {
-    /// Looks on from `from` for about `bytes_max` and says where to go on, `None` at the end.
+    /// Examines about `bytes_max` from `from`. Returns the position at which to continue, `None` at
+    /// the end.
     pub fn look(
         &self,
         from: u64,
@@ -109,7 +110,7 @@ impl Looked<'_> {
         }
     }
 
-    /// Bytes between whole frames: frames whose body is damaged, or that have no head.
+    /// Examines bytes between whole frames: frames whose body is damaged, or that have no head.
     pub fn hole(&self, from: u64, end: u64, each: &mut dyn FnMut(Seen<'_>)) -> Result<(), Error> {
         let mut position = from;
         while position < end {
@@ -137,7 +138,7 @@ impl Looked<'_> {
         Ok(())
     }
 
-    /// Whether the frame at `end` says that what is before it belongs to none.
+    /// Returns whether the frame at `end` declares the bytes before it to be padding.
     fn is_left_out(&self, position: u64, end: u64) -> Result<bool, Error> {
         let front = self.read(end, FRAME_HEAD_BYTES)?;
         let Some(whole) = FrameHead::peek(&front, self.generation) else {
@@ -165,7 +166,7 @@ impl Looked<'_> {
         Ok(None)
     }
 
-    /// The parts of a frame against its table.
+    /// Checks the parts of a frame against its table.
     fn batches(
         &self,
         position: u64,
@@ -203,7 +204,7 @@ impl Looked<'_> {
                 continue;
             }
             is_damaged = true;
-            // The next batch that can be trusted says where this one's harm ends.
+            // The next batch that can be trusted limits the damage of this one.
             let behind = (1..rest.len()).find_map(|skip| {
                 let batch = sound_batch(&rest.slice(skip..), entry, next)?;
                 Some((skip, batch.header.base_offset()))
@@ -235,8 +236,8 @@ impl Looked<'_> {
         });
     }
 
-    /// Returns what a stretch without heads held: what its segment's footer lists and no frame
-    /// around it has.
+    /// Returns the contents of a stretch without heads: what the segment's footer lists and no
+    /// frame around the stretch has.
     fn lost_between(&self, from: u64, to: u64) -> Result<Vec<LostRange>, Error> {
         let Some(footer) = self.footer else {
             return Ok(Vec::new());
@@ -252,8 +253,8 @@ impl Looked<'_> {
             let mut there = Vec::new();
             let mut position = of.run.position;
             while position < run_end {
-                // Inside the stretch there is nothing; what a frame on its way reaches is as good
-                // as its head.
+                // There are no heads inside the stretch; a position that frames walk across counts
+                // like a head.
                 if (from..to).contains(&position) {
                     position = to;
                     continue;
@@ -312,8 +313,8 @@ impl Looked<'_> {
     }
 }
 
-/// The batch at the front of `bytes`, if it is one that `entry` may hold at or behind `next`, and
-/// its own checksum holds.
+/// Returns the batch at the front of `bytes`, if `entry` may hold it at or behind `next` and its
+/// own checksum matches.
 fn sound_batch(bytes: &Bytes, entry: &EntryHead, next: Offset) -> Option<Batch> {
     let header = BatchHeader::read(bytes)?;
     let sane = header.magic() == 2

@@ -1,8 +1,9 @@
-//! The header of a segment, and what stands in for one that is damaged.
+//! The header of a segment, and its substitute if the header is damaged.
 //!
-//! What a header says is said again elsewhere: every frame, and the footer, has the generation, the
-//! frames have their sequences, and what kind of segment it is shows in their rows. Only what the
-//! file held before is nowhere else, so nothing is ever written behind what is found there.
+//! The contents of a header are repeated elsewhere: every frame and the footer have the generation,
+//! the frames have their sequences, and their rows show the kind of segment. Only the generation of
+//! the file's earlier use is nowhere else, so nothing is ever written behind the frames of such a
+//! segment.
 
 use crate::api::Wait;
 use crate::disk::{SegmentFile, bytes_of};
@@ -15,15 +16,15 @@ use crate::ids::SegmentId;
 use crate::segment::listing;
 use crate::segment::scan::{self, Found, Scanner};
 
-/// A segment's header, and whether it is what is in the file.
+/// A segment's header, and whether it was read from the file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
     pub header: SegmentHeader,
-    /// The header in the file is damaged, and this is what the rest of the segment says.
+    /// The header in the file is damaged; this one was derived from the rest of the segment.
     pub is_damaged: bool,
 }
 
-/// Returns the header of segment `id`; `None` if nothing was begun in the file, or nothing in it is
+/// Returns the header of segment `id`; `None` if the file was never begun or nothing in it is
 /// whole.
 pub(crate) fn header_of(file: &dyn SegmentFile, id: SegmentId) -> Result<Option<Known>, Error> {
     if let Some(header) = scan::read_header(file)? {
@@ -65,14 +66,14 @@ fn derive(file: &dyn SegmentFile, id: SegmentId) -> Result<Option<SegmentHeader>
         id,
         generation,
         first_sequence: first.sequence,
-        // What is not sealed is taken for one that was written over another: what lies behind its
-        // frames is not looked at, and nothing is written there.
+        // An unsealed segment is treated as one in a reused file: bytes behind its frames are
+        // ignored, and nothing is written there.
         previous_generation: sealed.is_none().then_some(!generation),
         is_cold: !first.entries.is_empty() && first.entries.iter().all(|of| is_moved(of.kind)),
     }))
 }
 
-/// Returns the footer by its own word for the generation, which its checksum covers.
+/// Returns the footer, taking the generation from the footer itself; its checksum covers it.
 fn footer_of(file: &dyn SegmentFile, id: SegmentId) -> Result<Option<Footer>, Error> {
     let Some(at) = bytes_of(file)?.checked_sub(TRAILER_BYTES) else {
         return Ok(None);
@@ -84,7 +85,7 @@ fn footer_of(file: &dyn SegmentFile, id: SegmentId) -> Result<Option<Footer>, Er
     }
 }
 
-/// The first frame lies where no batch can: what is there was not made by a producer.
+/// Reads the generation of the first frame: no producer's batch can be at that position.
 fn generation_of_first_frame(file: &dyn SegmentFile) -> Result<Option<u64>, Error> {
     for start in frame_starts(SEGMENT_HEADER_BYTES) {
         let front = scan::read(file, start, FRAME_HEAD_BYTES as usize, Wait::ForDisk)?;

@@ -1,4 +1,4 @@
-//! A segment that is bytes in memory: what a fuzzer feeds.
+//! A segment as bytes in memory, for the fuzzer.
 
 use std::io::{self, IoSlice};
 
@@ -9,7 +9,7 @@ use super::scan::{Found, Scanner, read_header};
 use crate::disk::SegmentFile;
 use crate::format::{Footer, SEGMENT_HEADER_BYTES, SegmentHeader};
 
-/// Everything in the bytes of a segment: what a fuzzer feeds. `None` if the header is no header.
+/// Scans the bytes of a segment, for the fuzzer. Returns `None` if the header is invalid.
 #[must_use]
 pub fn scan_segment(bytes: &[u8]) -> Option<(SegmentHeader, Vec<Found>, Option<Footer>)> {
     let file = BytesFile(Bytes::copy_from_slice(bytes));
@@ -30,7 +30,7 @@ pub fn scan_segment(bytes: &[u8]) -> Option<(SegmentHeader, Vec<Found>, Option<F
     }
 }
 
-/// Bytes in memory as a file that is only read.
+/// Bytes in memory as a read-only file.
 #[derive(Debug)]
 struct BytesFile(Bytes);
 

@@ -1,4 +1,4 @@
-//! What a segment holds, by its footer or by a scan of its frames.
+//! Lists the contents of a segment, by its footer or by a scan of its frames.
 
 use bytes::Bytes;
 use sedge_protocol::ids::{Offset, PartitionId};
@@ -12,7 +12,7 @@ use crate::format::{
 };
 use crate::ids::{SegmentId, Sequence};
 
-/// The footer of a segment file, if it is sealed and whole.
+/// Reads the footer of a segment file, if it is sealed and whole.
 pub(crate) fn read_footer(
     file: &dyn SegmentFile,
     id: SegmentId,
@@ -39,7 +39,7 @@ pub(crate) fn read_footer(
 
 type Contents = (Vec<FooterRun>, Vec<EntryHead>);
 
-/// Returns what a segment holds, from its footer or by a scan of its heads.
+/// Returns the contents of a segment, from its footer or by a scan of its heads.
 pub(crate) fn contents(
     file: &dyn SegmentFile,
     id: SegmentId,
@@ -52,7 +52,8 @@ pub(crate) fn contents(
     Ok(listed(file, id, generation, end)?.0)
 }
 
-/// Returns what the frames up to `end` hold; `None` if some are damaged, which a footer would hide.
+/// Returns the contents of the frames up to `end`; `None` if some are damaged, because a footer
+/// would hide that.
 pub(crate) fn whole_contents(
     file: &dyn SegmentFile,
     id: SegmentId,
@@ -63,20 +64,20 @@ pub(crate) fn whole_contents(
     Ok(is_whole.then_some(contents))
 }
 
-/// The contents of a segment without a footer, as its frames say.
+/// The contents of a segment without a footer, by its frames.
 #[derive(Debug)]
 pub(crate) struct Listed {
-    /// The one that goes with them.
+    /// A footer for these frames.
     pub footer: Footer,
-    /// None of them is damaged, as far as they go.
+    /// No frame is damaged, as far as they go.
     pub is_whole: bool,
-    /// Behind the frames lies what is left of the footer of a cold segment, so they are all there.
-    /// A file that was cut between two frames has nothing there, and one that was cut in a frame
-    /// has something else.
+    /// The rest of a cold segment's footer lies behind the frames, so all frames are there. A file
+    /// that was cut between two frames has nothing there, and one that was cut in a frame has other
+    /// bytes.
     pub had_footer: bool,
 }
 
-/// The frames of a segment that was full once, and has no footer that can be read.
+/// Lists the frames of a segment that was full once, and has no readable footer.
 pub(crate) fn list_frames(
     file: &dyn SegmentFile,
     id: SegmentId,
@@ -85,7 +86,8 @@ pub(crate) fn list_frames(
     let bytes = bytes_of(file)?;
     let (mut runs, mut facts) = (Vec::new(), Vec::new());
     let (mut is_whole, mut last_sequence) = (true, Sequence(0));
-    // The rows of a frame whose body is damaged are known, and so is where the next one begins.
+    // If only the body of a frame is damaged, its rows and the position of the next frame are
+    // known.
     let mut scanner = Scanner::new(file, generation, SEGMENT_HEADER_BYTES, bytes);
     let frames_end = loop {
         match scanner.next()? {
@@ -118,7 +120,7 @@ pub(crate) fn list_frames(
     })
 }
 
-/// At most one byte in so many of what is taken for a footer is not as it was.
+/// A stretch counts as a damaged footer if at most one byte in this many differs.
 const FOOTER_DAMAGED_SHARE: usize = 4;
 
 fn listed(
@@ -166,17 +168,17 @@ fn list_frame(
     }
 }
 
-/// A cold segment that something points at and that ends before its footer.
+/// A cold segment that rows point at and that ends before its footer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CutShort {
     pub frames_end: u64,
-    /// A cold segment is written partition by partition, so what a partition before the last one
-    /// has is all there.
+    /// A cold segment is written partition by partition, so the data of partitions before the last
+    /// one is complete.
     last_partition: Option<PartitionId>,
 }
 
 impl CutShort {
-    /// Takes the footer that goes with the frames that are there.
+    /// Takes the footer that was made for the existing frames.
     pub fn of(footer: &Footer) -> Self {
         Self {
             frames_end: footer.frames_end,
@@ -184,8 +186,8 @@ impl CutShort {
         }
     }
 
-    /// Returns the offset from which on a stretch may lack something, if it does. The segment has
-    /// batches of it up to `there`, if any.
+    /// Returns the offset from which a stretch may be incomplete, if it may. The segment has its
+    /// batches up to `there`, if any.
     pub fn lacks_from(
         &self,
         partition: PartitionId,

@@ -1,5 +1,5 @@
-//! One segment file: its header, its frames as they are found on disk, and what they hold. Nothing
-//! here knows of other segments, or of the store.
+//! One segment file: its header, its frames as they are on disk, and their contents. This module
+//! does not know other segments or the store.
 
 pub(crate) mod examine;
 pub(crate) mod header;

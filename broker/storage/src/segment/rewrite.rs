@@ -1,12 +1,11 @@
-//! What a start writes into a segment that is there already: zeros over a torn frame, and again
-//! what the process before this one may not have brought to the disk.
+//! Writes to existing segments at a start: zeros over a torn frame, and a second copy of data that
+//! the earlier process may not have made durable.
 //!
-//! After a sync that failed, Linux holds the pages for clean: they are in memory, a restart reads
-//! them, the next sync says yes to them, and they are not on the disk. (Measured by others as
-//! "fsyncgate"; ext4, XFS and btrfs all do it.) A producer that asks again would be told that its
-//! batch is there. So what lies behind the position up to which the views are flushed, which is all
-//! that was ever in doubt, is written over with itself when it is read at a start, and synced with
-//! the first commit.
+//! After a failed sync, Linux marks the pages as clean: they are in memory, a restart reads them,
+//! the next sync succeeds, and they are not on the disk. (Known as "fsyncgate"; ext4, XFS and btrfs
+//! all do it.) A producer that retries would be told that its batch is there. So everything behind
+//! the position up to which the views are flushed, which is all that was ever in doubt, is
+//! overwritten with itself when it is read at a start, and synced with the first commit.
 
 use std::io::{self, IoSlice};
 
@@ -17,7 +16,7 @@ use crate::error::{Error, io_error};
 use crate::format::SEGMENT_HEADER_BYTES;
 use crate::limits;
 
-/// The header, and `from..to`.
+/// Rewrites the header, and `from..to`.
 pub(crate) fn rewrite(file: &dyn SegmentFile, from: u64, to: u64) -> io::Result<()> {
     copy(file, 0, SEGMENT_HEADER_BYTES)?;
     let mut at = from;
@@ -34,7 +33,7 @@ fn copy(file: &dyn SegmentFile, at: u64, bytes: u64) -> io::Result<()> {
     file.write_at(at, &[IoSlice::new(&held)])
 }
 
-/// Zeros over `from..to`, so that what was there cannot come back.
+/// Writes zeros over `from..to`, so that the old bytes cannot come back.
 pub(crate) fn wipe(file: &dyn SegmentFile, from: u64, to: u64) -> Result<(), Error> {
     let failed = |source| io_error("cut a torn frame", source);
     let zeros = BytesMut::zeroed(limits::SCAN_READ_BYTES as usize);

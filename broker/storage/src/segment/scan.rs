@@ -1,14 +1,13 @@
-//! Frames of a segment, one after the other, as they are found on disk: what recovery, footers and
-//! the fuzzer read with.
+//! Scans the frames of a segment as they are on disk, for recovery, footers and the fuzzer.
 //!
 //! Bytes that are no frame are a *hole* if a valid frame of the same generation follows in the
 //! segment, and the *end* otherwise. What lies between the end and the last byte that is not zero
 //! is *torn*.
 //!
-//! In a file that was used before, the bytes behind the end are those of the segment before, and
-//! reading all of them at each start is dear. There the search for what may follow damaged bytes
-//! ends at the first whole frame of the generation before: what is synced has no gaps, so nothing
-//! that is lies behind one; and torn is only what has the beginning of a frame of this generation.
+//! In a reused file, the bytes behind the end are those of the earlier segment, and reading all of
+//! them at each start is expensive. There the search for frames behind damaged bytes ends at the
+//! first whole frame of the earlier generation: synced data has no gaps, so none of it lies behind
+//! one. Only bytes that begin like a frame of this generation count as torn.
 
 use std::io::{self};
 
@@ -22,7 +21,7 @@ use crate::format::{
 };
 use crate::limits;
 
-/// One thing found.
+/// One result of the scan.
 #[derive(Clone, Debug)]
 pub enum Found {
     Frame {
@@ -30,14 +29,14 @@ pub enum Found {
         head: FrameHead,
         body: Bytes,
     },
-    /// Bytes that are no frame, from `position` to `end`; with the head if it is whole and only the
-    /// body is damaged.
+    /// Bytes that are no frame, from `position` to `end`; with the head if the head is whole and
+    /// only the body is damaged.
     Hole {
         position: u64,
         end: u64,
         head: Option<FrameHead>,
     },
-    /// Frames end at `position`; up to `torn_end` there are bytes that are not zero.
+    /// Frames end at `position`; non-zero bytes reach up to `torn_end`.
     End {
         position: u64,
         torn_end: u64,
@@ -45,7 +44,7 @@ pub enum Found {
     },
 }
 
-/// Reads a file through a window, so that small reads next to each other are one call.
+/// Reads a file through a window, so that small adjacent reads become one call.
 #[derive(Debug)]
 pub(crate) struct Window<'a> {
     file: &'a dyn SegmentFile,
@@ -68,8 +67,8 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// `bytes` at `position`, having read `ahead` if they were not there; fewer at the end of
-    /// the file.
+    /// Returns `bytes` at `position`, reading `ahead` bytes if they are not in the window; fewer at
+    /// the end of the file.
     pub fn get(&mut self, position: u64, bytes: u64, ahead: u64) -> Result<Bytes, Error> {
         if let Some(found) = self.held(position, bytes) {
             return Ok(found);
@@ -81,7 +80,7 @@ impl<'a> Window<'a> {
         Ok(self.bytes.slice(..there))
     }
 
-    /// Returns `bytes` at `position` if they are in the window already.
+    /// Returns `bytes` at `position` if they are in the window.
     pub fn held(&self, position: u64, bytes: u64) -> Option<Bytes> {
         let from = usize::try_from(position.checked_sub(self.at)?).ok()?;
         let to = from.checked_add(usize::try_from(bytes).ok()?)?;
@@ -89,10 +88,10 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Fewer than `bytes` at the end of the file.
+/// Reads from the file; fewer than `bytes` at the end of the file.
 ///
 /// # Errors
-/// [`Error::NotCached`] if it may not wait and would have to.
+/// [`Error::NotCached`] if the read would have to wait and must not.
 pub(crate) fn read(
     file: &dyn SegmentFile,
     position: u64,
@@ -109,20 +108,20 @@ pub(crate) fn read(
     })
 }
 
-/// See the module.
+/// Scans frames; see the module.
 #[derive(Debug)]
 pub(crate) struct Scanner<'a> {
     window: Window<'a>,
     file: &'a dyn SegmentFile,
     generation: u64,
     position: u64,
-    /// A frame that begins here does so whatever lies before it.
+    /// Position of a frame that begins there independent of the bytes before it.
     anchor: u64,
     end: u64,
 }
 
 impl<'a> Scanner<'a> {
-    /// Frames from `position` to `end`.
+    /// Scans frames from `position` to `end`.
     pub fn new(file: &'a dyn SegmentFile, generation: u64, position: u64, end: u64) -> Self {
         Self {
             window: Window::new(file),
@@ -134,7 +133,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// After `End`, the same `End` again.
+    /// Returns the next result. After `End`, returns the same `End` again.
     pub fn next(&mut self) -> Result<Found, Error> {
         let (position, anchor) = (self.position, self.anchor);
         let mut head = None;
@@ -179,20 +178,20 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Returns where the next whole frame begins at or after `from`, whatever lies before it.
+    /// Returns where the next whole frame begins at or after `from`, independent of the bytes
+    /// before it.
     pub fn find(&mut self, from: u64) -> Result<Option<u64>, Error> {
         self.find_frame(from, None)
     }
 
-    /// Returns the generation of the segment that the file held before. Asked for if something is
-    /// not as it should be.
+    /// Returns the generation of the file's earlier segment. Needed only if something is wrong.
     fn previous_generation(&self) -> Result<Option<u64>, Error> {
         let header = read_header(self.file)?;
         let of_this = header.filter(|header| header.generation == self.generation);
         Ok(of_this.and_then(|header| header.previous_generation))
     }
 
-    /// Whether a whole frame of `generation` is there.
+    /// Returns whether a whole frame of `generation` is at the position.
     fn is_frame(&mut self, position: u64, generation: u64) -> Result<bool, Error> {
         match self.head_at(position, generation)? {
             Some(head) => Ok(self.body_of(position, &head)?.is_some()),
@@ -200,7 +199,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Returns where a frame after `position` would end that was begun and is not whole.
+    /// Returns the end of an incomplete frame that begins after `position`.
     fn begun_end(&mut self, position: u64, head: Option<&FrameHead>) -> Result<u64, Error> {
         if let Some(head) = head {
             return Ok(position + u64::from(head.padding) + head.frame_bytes());
@@ -245,7 +244,7 @@ impl<'a> Scanner<'a> {
         Ok(whole.then_some(body))
     }
 
-    /// The next valid frame at or after `from`, before one of the generation `previous`.
+    /// Returns the next valid frame at or after `from`, before any of the generation `previous`.
     fn find_frame(&mut self, from: u64, previous: Option<u64>) -> Result<Option<u64>, Error> {
         let mut from = from;
         loop {
@@ -278,7 +277,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The end of the last bytes behind `from` that are not zero.
+    /// Returns the end of the last non-zero bytes behind `from`.
     fn last_data(&mut self, from: u64) -> Result<u64, Error> {
         let mut last = from;
         let mut at = from;
@@ -316,8 +315,8 @@ impl<'a> Scanner<'a> {
 
 const ZEROS: [u8; 4096] = [0; 4096];
 
-/// Returns where the first frame may begin. The rest of a segment is zeros for the most part, and a
-/// file system that knows no holes has all of it read, so zeros are passed over a block at a time.
+/// Returns where the first frame may begin. The rest of a segment is mostly zeros, and a file
+/// system without holes has all of them read, so zeros are skipped a block at a time.
 fn find_magic(chunk: &[u8]) -> Option<usize> {
     let mut start = 0;
     while let Some(block) = chunk.get(start..(start + ZEROS.len()).min(chunk.len())) {
@@ -341,7 +340,7 @@ fn find_magic(chunk: &[u8]) -> Option<usize> {
     None
 }
 
-/// The last byte that is not zero.
+/// Returns the position of the last non-zero byte.
 fn last_not_zero(chunk: &[u8]) -> Option<usize> {
     let mut end = chunk.len();
     for block in chunk.rchunks(ZEROS.len()) {
@@ -357,7 +356,7 @@ fn last_not_zero(chunk: &[u8]) -> Option<usize> {
     None
 }
 
-/// The header of a segment file, if it is whole.
+/// Reads the header of a segment file, if it is whole.
 pub(crate) fn read_header(file: &dyn SegmentFile) -> Result<Option<SegmentHeader>, Error> {
     let bytes = file
         .read_at(0, SEGMENT_HEADER_BYTES as usize)
@@ -369,7 +368,8 @@ pub(crate) fn read_header(file: &dyn SegmentFile) -> Result<Option<SegmentHeader
 mod tests {
     use super::*;
 
-    /// Starting took 6 s in a development build: each byte of an empty segment was looked at alone.
+    /// A start took 6 s in a development build, because each byte of an empty segment was compared
+    /// alone.
     #[test]
     fn zeros_are_passed_over_and_nothing_in_them_is_missed() {
         for bytes in [0, 1, 3, 4096, 4097, 10_000] {

@@ -1,7 +1,7 @@
-//! Space that comes back: segments in which nothing lives are removed.
+//! Frees space: removes segments without live data.
 //!
-//! The order makes a crash at any point harmless: what must outlive the segment is appended, synced
-//! and in the views before the file goes.
+//! The order makes a crash at any point harmless: the rows that must outlive a segment are
+//! appended, synced and in the views before its file is removed.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,7 +18,7 @@ use crate::store::Store;
 use crate::views::tables::{LogKey, LogValue, Segment};
 use crate::write::part::Part;
 
-/// A segment that is to be removed, and what it says.
+/// A segment to be removed, and its rows.
 pub(crate) struct Contents {
     id: SegmentId,
     is_cold: bool,
@@ -37,8 +37,8 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
     let mut emptied = Vec::new();
     for (id, segment) in dead {
         let of = match contents(store, id, segment.generation) {
-            // Nothing in it lives, but what it says must outlive it. The scrub finds what of it
-            // cannot be read, and then it goes without that.
+            // The segment has no live data, but its rows must outlive it. The scrub finds the
+            // unreadable ones, and then the segment is freed without them.
             Err(Error::Io { doing, source }) if is_unreadable(&source) => {
                 log::error!("segment {} is not freed: cannot {doing}: {source}", id.0);
                 store.suspect(id);
@@ -54,7 +54,7 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
     if emptied.is_empty() {
         return Ok(freed);
     }
-    // Those that say little first: on a full disk they make room for what the others say.
+    // Segments with few rows come first: on a full disk they make room for the rows of the others.
     emptied.sort_by_key(|candidate| candidate.facts.len());
     while let Err(refusal) = carry_facts(store, &emptied) {
         emptied.pop();
@@ -64,14 +64,14 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
         freed.more = true;
     }
     forget_runs(store, &emptied)?;
-    // Syncs what was appended above before the views say that it counts. Views that a power cut
-    // took back would need what is freed here: the caller's have not seen what was moved.
+    // Syncs the rows appended above before the views count them. If a power cut reverted the views,
+    // they would need what is freed here: the caller's views have not seen what was moved.
     let flushed = store.flush_to_free();
     let kept = store.catalog.keep_flushed();
     if let Err(error) = flushed.and(kept) {
-        // Views may wait for the very space that is freed here. A restart reads from where they
-        // were kept and finds there what was appended above, so what lies before is not needed. A
-        // cold segment is needed by the commit that adopted it, wherever that is.
+        // Flushing the views may need the very space that is freed here. A restart reads from their
+        // durable position and finds the rows appended above, so nothing before is needed. A cold
+        // segment is needed by the commit that adopted it, wherever that is.
         store.check_health()?;
         store.sync_log()?;
         log::warn!("freeing segments while the views are not flushed: {error}");
@@ -87,7 +87,7 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
         freed.bytes += candidate.bytes;
         freed.segments += 1;
     }
-    // Before others take what has come back.
+    // Taken before others use the space that was freed.
     if let Some(reserve) = store.catalog.reserve() {
         reserve.keep();
     }
@@ -102,8 +102,8 @@ fn lives(store: &Store, id: SegmentId) -> bool {
         .is_some_and(|segment| segment.live_slices > 0)
 }
 
-/// The segment that is written to, and the one with the newest commit: it is what the applied
-/// position points at.
+/// Returns the active segment, and the one with the newest commit, which the applied position
+/// points at.
 pub(crate) fn in_use(store: &Store) -> BTreeSet<SegmentId> {
     let writer = store.lock_writer();
     let active = writer.active.as_ref().map(|active| active.id);
@@ -139,9 +139,9 @@ pub(crate) fn contents(store: &Store, id: SegmentId, generation: u64) -> Result<
     Ok(contents)
 }
 
-/// Appends what a rebuild of the views must still learn when the segments are gone: where logs
-/// start and end, which partitions were dropped while older data of theirs may be left, and what of
-/// cold segments counts. All of it or nothing, which leaves room for fewer.
+/// Appends the rows that a rebuild of the views still needs after the segments are gone: log starts
+/// and ends, dropped partitions whose older data may be left, and the ranges of cold segments that
+/// count. Appends all or none; with none, fewer segments are freed.
 fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
     let (oldest_kept, said) = {
         let state = store.catalog.read();
@@ -156,7 +156,7 @@ fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
         match fact.kind {
             EntryKind::LogStart if carried.insert((fact.kind as u8, fact.partition)) => {
                 let key = LogKey::bounds(fact.partition);
-                // Gone where the partition was dropped later.
+                // Absent if the partition was dropped later.
                 if let Some(LogValue::Bounds(bounds)) = store.catalog.merged().get(key)? {
                     let log = bounds.log;
                     let (kind, start) = (EntryKind::LogStart, log.log_start);
@@ -179,8 +179,8 @@ fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
         }
     }
     if !parts.is_empty() {
-        // Where logs start now may be what a commit says that a power cut takes, and that must not
-        // take effect without the rest of it.
+        // A current log start may come from a commit that a power cut would lose, and must not take
+        // effect without the rest of that commit.
         store.sync_log()?;
     }
     let rows = parts.len() as u64;
@@ -195,8 +195,8 @@ fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns where logs start by what the segment says that is written to and stays: on a full disk,
-/// what was just moved.
+/// Returns the log starts in the active segment, which stays: on a full disk, those that were just
+/// moved.
 fn said_again(facts: &[EntryHead]) -> HashMap<PartitionId, (Offset, Option<LeaderEpoch>)> {
     let starts = facts.iter().filter(|of| of.kind == EntryKind::LogStart);
     starts
@@ -204,7 +204,7 @@ fn said_again(facts: &[EntryHead]) -> HashMap<PartitionId, (Offset, Option<Leade
         .collect()
 }
 
-/// The slices are what of the row still holds.
+/// Carries the slices that the row still holds.
 fn carry_replaced(
     store: &Store,
     fact: &EntryHead,
@@ -231,11 +231,11 @@ fn carry_replaced(
     Ok(())
 }
 
-/// Takes the segments' runs out of the index, unless something else is at their place by now.
+/// Removes the segments' runs from the index, unless something else has taken their place.
 fn forget_runs(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
     for candidate in emptied.iter().filter(|of| !lives(store, of.id)) {
         for of in &candidate.runs {
-            // One of which the front was replaced is further behind.
+            // A run whose front was replaced has moved to a higher offset.
             let low = LogKey::run(of.partition, of.base);
             let high = LogKey::run(of.partition, of.run.next.plus(-1));
             let mut stale = Vec::new();

@@ -1,4 +1,4 @@
-//! The figures that a cleaner chooses by: how much of each segment lives, and what that is.
+//! Figures for a cleaner's choice: the live bytes of each segment, and its live slices.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! The space that the log takes: what of it lives, and what is given back.
+//! The space of the log: what is live, and what is freed.
 
 pub(crate) mod free;
 pub(crate) mod live;

@@ -1,4 +1,4 @@
-//! The space that the store takes, in figures.
+//! Figures of the space that the store uses.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -55,8 +55,8 @@ pub(crate) fn usage(store: &Store) -> Usage {
     }
 }
 
-/// Returns the bytes that the files below `directory` take, so many folders deep: their blocks, as
-/// fjall allocates journals ahead.
+/// Returns the allocated bytes of the files below `directory`, up to `depth` folders deep: blocks,
+/// not lengths, as fjall allocates journals ahead.
 fn allocated_bytes(directory: &Path, depth: u32) -> u64 {
     const BLOCK_BYTES: u64 = 512;
     let Ok(entries) = std::fs::read_dir(directory) else {

@@ -17,8 +17,8 @@ pub(crate) struct Files {
 #[derive(Debug, Default)]
 struct Open {
     files: HashMap<SegmentId, (Arc<dyn SegmentFile>, u64)>,
-    /// Handles that were let go here and that readers may still have. A segment has one handle at
-    /// a time, so that who wants to write over its file sees whether anybody reads it.
+    /// Handles evicted here that readers may still hold. A segment has one handle at a time, so
+    /// that the writer can see whether a reader still uses the file before it is overwritten.
     let_go: HashMap<SegmentId, Weak<dyn SegmentFile>>,
     uses: u64,
 }
@@ -31,9 +31,9 @@ impl Files {
         }
     }
 
-    /// `None` if the segment is gone.
+    /// Returns a segment's file; `None` if the segment is gone.
     pub fn get(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
-        // Opened under the lock: else two could open it, or one that is being retired.
+        // Opened under the lock, so that a file is not opened twice or while it is being retired.
         let mut open = self.lock();
         if let Some(file) = open.touch(id) {
             return Ok(Some(file));
@@ -54,7 +54,7 @@ impl Files {
         self.disk.remove(id)
     }
 
-    /// Takes the segment's name from its file. Who reads it shares the handle that is returned.
+    /// Removes the segment's name from its file. Readers share the handle that is returned.
     pub fn retire(&self, id: SegmentId) -> Result<Option<Arc<dyn SegmentFile>>, Error> {
         let mut open = self.lock();
         self.disk.retire(id)?;

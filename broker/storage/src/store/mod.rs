@@ -1,7 +1,7 @@
 //! The store: the catalog, the files, and the state of the one writer.
 //!
-//! Each room above this one ([`write`](crate::write), [`read`](crate::read),
-//! [`space`](crate::space), …) adds what it does; [`LogStore`](crate::LogStore) gathers all of it.
+//! Each module above this one ([`write`](crate::write), [`read`](crate::read),
+//! [`space`](crate::space), …) adds its methods; [`LogStore`](crate::LogStore) gathers all of them.
 
 pub(crate) mod files;
 pub(crate) mod recent_heads;
@@ -27,7 +27,7 @@ use crate::store::spares::Spares;
 use crate::store::sync::Sealing;
 use crate::store::writer::Writer;
 
-/// See the module.
+/// The store; see the module.
 #[derive(Debug)]
 pub struct Store {
     pub(crate) options: Options,
@@ -41,11 +41,10 @@ pub struct Store {
     pub(crate) spares: Mutex<Spares>,
     pub(crate) damage: Arc<DamageList>,
     pub(crate) recent_heads: RecentHeads,
-    /// Segments in which a read found something else than the index says: the scrub looks there
-    /// first.
+    /// Segments in which a read contradicted the index: the scrub checks them first.
     pub(crate) suspects: Mutex<BTreeSet<SegmentId>>,
-    /// The segment that was written to last before this start, and where it ended then: what lies
-    /// before was on the device while nothing ran.
+    /// The last active segment before this start, and its end then: everything before was on the
+    /// device while no process ran.
     pub(crate) opened_at: Option<(SegmentId, u64)>,
     syncing: Mutex<()>,
     poisoned: AtomicBool,
@@ -63,7 +62,7 @@ pub(crate) struct Counters {
     pub cleaned_bytes: AtomicU64,
     pub syncs: AtomicU64,
     pub recycled: AtomicU64,
-    /// Commits that a read found damaged and passed over.
+    /// Commits that reads found damaged and skipped.
     pub damaged: AtomicU64,
 }
 
@@ -100,7 +99,7 @@ impl Store {
         }
     }
 
-    /// Makes the store that of a data directory.
+    /// Makes this the store of a data directory.
     pub(crate) fn hold(&mut self, identity: Identity, views: PathBuf, lock: DirectoryLock) {
         self.identity = identity;
         self.views = Some(views);
@@ -133,13 +132,13 @@ impl Store {
         self.poisoned.store(true, Ordering::Release);
     }
 
-    /// A read found something else in it than the index says.
+    /// Records that a read of the segment contradicted the index.
     pub(crate) fn suspect(&self, segment: SegmentId) {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         suspects.insert(segment);
     }
 
-    /// Bytes of a cold segment.
+    /// Counts bytes written to a cold segment.
     pub(crate) fn count_cleaned(&self, bytes: u64) {
         self.counters.log_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.counters

@@ -1,8 +1,8 @@
-//! Heads of frames that a fetch read a moment ago. Consumers of a log catch up side by side, each
-//! with partitions of its own, and walk over the same frames.
+//! Caches heads of frames that a fetch read a moment ago. Consumers that catch up at the same time,
+//! each with its own partitions, walk the same frames.
 //!
-//! A head that lies here says as well that its frame is in the operating system's memory: that is
-//! where it was read from. So none is older than a second.
+//! A cached head also shows that its frame is in the page cache, from where it was read. So no head
+//! is kept longer than a second.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ type Found = (u64, Arc<FrameHead>);
 #[derive(Debug, Default)]
 pub(crate) struct RecentHeads(Mutex<Generations>);
 
-/// Two, of which the older goes as a whole when the younger is full.
+/// Two generations; the older is dropped as a whole when the younger is full.
 #[derive(Debug, Default)]
 struct Generations {
     young: HashMap<Behind, (Instant, Found)>,
@@ -31,8 +31,8 @@ struct Generations {
 }
 
 impl RecentHeads {
-    /// The frame behind one that ended at `behind`: as it was read a moment ago, or as `read` finds
-    /// it. That of a small frame is not kept, as it is read together with what lies behind it.
+    /// Returns the frame behind one that ended at `behind`: from the cache, or by calling `read`.
+    /// The head of a small frame is not cached, as it is read together with what lies behind it.
     pub fn get_or_read(
         &self,
         segment: SegmentId,
@@ -66,7 +66,7 @@ impl Generations {
     }
 
     fn put(&mut self, key: Behind, found: Found, now: Instant) {
-        // Its table, and the head itself.
+        // The rows of its table, and the head itself.
         let rows = found.1.entries.len() + 1;
         if self.young_rows + rows > RECENT_HEAD_ROWS_MAX {
             self.old = std::mem::take(&mut self.young);
@@ -96,7 +96,7 @@ mod tests {
         }
     }
 
-    /// Whether the frame behind `behind` has to be read.
+    /// Returns whether the frame behind `behind` has to be read.
     fn is_read(heads: &RecentHeads, behind: u64, body_bytes: u32, now: Instant) -> bool {
         let mut is_read = false;
         let read = || {

@@ -1,32 +1,32 @@
-//! Segment files that are used again: a freed one becomes a *spare*, and a new segment is written
-//! over it. On flash that is what wears least: its blocks are there already, so a commit is synced
-//! without the file system's journal.
+//! Reuse of segment files: a freed one becomes a *spare*, and a new segment overwrites it. On flash
+//! this wears least: the file's blocks are allocated already, so a commit is synced without the
+//! file system's journal.
 //!
-//! What this rests on:
+//! This relies on the following:
 //!
-//! - **Old bytes are told from new ones by the generation**, made up anew for each use. The header
-//!   names the generation of the use before, so that a [`Scanner`](crate::segment::scan::Scanner)
-//!   knows a frame of that one when it meets it: if it is whole, nothing was synced over it, and
-//!   the search for what may lie behind damaged bytes ends there. Old bytes are therefore neither
-//!   reported as torn nor wiped.
-//! - **What was torn does not come back.** Behind the last frame of a new file there are zeros, and
-//!   what is not is wiped. Here a torn frame cannot be told from old bytes, so nothing is written
-//!   behind it: the process that finds such a segment unsealed cuts it at its last frame and
-//!   begins another one. A process that ends in order seals it.
-//! - **No byte changes that a reader was given.** Readers share one handle of a segment, and a
-//!   reply keeps it until all of it is with the kernel. The kernel may still have pages of the
-//!   file in a pipe or in a socket's queue then, for as long as the peer likes, and sends what
-//!   is in them at that moment. So a spare is written over when its last handle is gone and no
-//!   page of it is in the page cache any more: `disk/page_cache.rs` says why that is enough.
-//!   One that keeps pages is looked at again each second, [`limits::SPARE_LOOKS_MAX`] times,
-//!   and then unlinked, so that nothing is written to them.
+//! - **Generations tell old bytes from new ones.** Each use of a file has a new generation. The
+//!   header names the generation of the use before, so that a
+//!   [`Scanner`](crate::segment::scan::Scanner) recognises a whole frame of that use: nothing was
+//!   synced over it, and the search for frames behind damaged bytes ends there. Old bytes are
+//!   therefore neither reported as torn nor wiped.
+//! - **A torn frame does not come back.** In a new file, zeros follow the last frame, and anything
+//!   else is wiped. In a reused file a torn frame cannot be told from old bytes, so nothing is
+//!   written behind it: the process that finds such a segment unsealed cuts it at its last frame
+//!   and begins another one. A process that ends in order seals it.
+//! - **Bytes given to a reader do not change.** Readers share one handle of a segment, and a reply
+//!   keeps it until all of it is with the kernel. Even then the kernel may have pages of the file
+//!   in a pipe or in a socket's queue, for as long as the peer likes, and sends what is in them at
+//!   that moment. So a spare is overwritten only when its last handle is gone and none of its pages
+//!   is in the page cache: `disk/page_cache.rs` says why that is enough. A spare that keeps pages
+//!   is checked again each second, [`limits::SPARE_LOOKS_MAX`] times, and then unlinked, so that
+//!   its pages are never overwritten.
 //! - **Another name keeps its bytes**: a file with a second hard link (a backup's) is unlinked.
-//! - **Its old bytes are not read again**: the page cache has none of them, and a frame that ends
-//!   inside a page is written with zeros up to the page's end. Otherwise the kernel would read that
-//!   page first, which a commit would wait for; and if it still has the file in large pieces, it
-//!   counts the whole of each that a commit touches as written by this process.
-//! - Numbers are not used again: the file is renamed, which is durable before it is written to, and
-//!   a file whose header has another number was not begun.
+//! - **Old bytes are not read again**: the page cache has none of them, and a frame that ends
+//!   inside a page is written with zeros up to the page's end. Otherwise the kernel would first
+//!   read that page, and a commit would wait for it; and if the kernel still has the file in large
+//!   pieces, it counts each whole piece that a commit touches as written by this process.
+//! - Segment numbers are not reused: the file is renamed, durably, before it is written to, and a
+//!   file whose header has another number was not begun.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -42,29 +42,29 @@ use crate::views::reserve::Reserve;
 
 const ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
 
-/// Returns the zeros that go behind a frame that ends at `end` of a file of `capacity` that was
-/// used before: the next frame is written over them.
+/// Returns the zeros to write behind a frame that ends at `end` of a reused file of `capacity`
+/// bytes: the next frame overwrites them.
 pub(crate) fn rest_of_page(end: u64, capacity: u64) -> &'static [u8] {
     let rest = end.next_multiple_of(PAGE_BYTES).min(capacity) - end.min(capacity);
     ZEROS.get(..rest as usize).unwrap_or_default()
 }
 
-/// A file that waits to be used again.
+/// A file that waits for reuse.
 #[derive(Debug)]
 pub(crate) struct Spare {
     id: SegmentId,
     bytes: u64,
     /// The handle that readers may still share.
     file: Option<Arc<dyn SegmentFile>>,
-    /// No page of the file is in the page cache, and no handle of it is left to bring one there.
+    /// No page of the file is in the page cache, and no handle is left that could load one.
     is_evicted: bool,
-    /// Pages of it stayed in the page cache at the last look.
+    /// Pages of the file were still in the page cache at the last check.
     is_lent: bool,
-    /// How many times it was found in use.
+    /// Number of checks that found it in use.
     looks: u32,
 }
 
-/// All of them.
+/// All spares.
 #[derive(Debug)]
 pub(crate) struct Spares {
     files: Vec<Spare>,
@@ -85,7 +85,8 @@ impl Spares {
         self.files.iter().map(|spare| spare.bytes).sum()
     }
 
-    /// One that may be written over. The writer does not ask the kernel twice of the same.
+    /// Returns a spare that may be overwritten. The writer does not ask the kernel twice about the
+    /// same one.
     fn free(&mut self, disk: &dyn Disk) -> Option<usize> {
         let may_be_used =
             |spare: &mut Spare| spare.is_evicted || !spare.is_lent && spare.look(disk);
@@ -93,7 +94,7 @@ impl Spares {
     }
 }
 
-/// One that is used again, and what its frames so far are told by.
+/// A file that is reused, and the generation of its old frames.
 pub(crate) struct Reused {
     pub file: Arc<dyn SegmentFile>,
     pub generation: u64,
@@ -111,14 +112,15 @@ impl Spare {
         }
     }
 
-    /// Whether no reader has a handle. There will be none again: the file has lost its name.
+    /// Returns whether no reader has a handle. No new handle can appear: the file has lost its
+    /// name.
     fn is_unread(&mut self) -> bool {
-        // What a reader did with its handle before it let go of it happened before this.
+        // Everything that a reader did with its handle happened before this.
         self.file.take_if(|file| Arc::get_mut(file).is_some());
         self.file.is_none()
     }
 
-    /// Whether it may be written over. Takes some milliseconds.
+    /// Checks whether the file may be overwritten. Takes some milliseconds.
     fn look(&mut self, disk: &dyn Disk) -> bool {
         if !self.is_evicted {
             self.looks += 1;
@@ -140,7 +142,7 @@ impl Store {
         self.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The spares that an earlier process left, as far as they are wanted.
+    /// Adopts the spares that an earlier process left, as far as they are wanted.
     pub(crate) fn find_spares(&self) -> Result<(), Error> {
         let disk = &self.files.disk;
         let mut spares = self.lock_spares();
@@ -151,25 +153,25 @@ impl Store {
                 }
                 continue;
             }
-            // The kernel may still send what an earlier process gave it.
+            // The kernel may still be sending bytes that an earlier process gave it.
             spares.files.push(Spare::new(id, bytes, None));
         }
         Ok(())
     }
 
-    /// Files that wait, and their bytes.
+    /// Returns the number of waiting files and their bytes.
     pub(crate) fn spare_figures(&self) -> (u64, u64) {
         let spares = self.lock_spares();
         (spares.files.len() as u64, spares.bytes())
     }
 
-    /// A segment in which nothing lives any more becomes a spare, or goes. The views' reserve comes
-    /// before spares.
+    /// Turns the file of a segment without live data into a spare, or removes it. The views'
+    /// reserve has priority over spares.
     pub(crate) fn free_file(&self, id: SegmentId, bytes: u64) -> Result<(), Error> {
         let disk = &self.files.disk;
         let mut spares = self.lock_spares();
         let full = self.options.segment_bytes;
-        // Of a short one little is saved, and a long one would stay so for ever.
+        // A short file saves little, and a long one would stay long for ever.
         let fits = bytes <= full && bytes >= full / 2;
         let wanted = spares.files.len() < self.options.spare_segments_max
             && spares.bytes() + bytes <= spares.bytes_max
@@ -190,7 +192,7 @@ impl Store {
             waiting.map(|spare| spare.id).collect()
         };
         for id in waiting {
-            // Locked for one look at a time: the writer waits for no more.
+            // Locked for one check at a time, so that the writer waits for no more than that.
             let mut spares = self.lock_spares();
             let Some(at) = spares.files.iter().position(|spare| spare.id == id) else {
                 continue;
@@ -206,7 +208,7 @@ impl Store {
         Ok(())
     }
 
-    /// A spare as the file of segment `id`; `None` if none is free.
+    /// Returns a spare as the file of segment `id`; `None` if none is free.
     pub(crate) fn reuse_file(&self, id: SegmentId, bytes: u64) -> Result<Option<Reused>, Error> {
         if bytes != self.options.segment_bytes {
             return Ok(None);
@@ -225,7 +227,7 @@ impl Store {
                     self.counters.recycled.fetch_add(1, Ordering::Relaxed);
                     return Ok(Some(taken));
                 }
-                // Without its generation its frames cannot be told; or a backup has it.
+                // Unusable: its generation cannot be read, or a backup holds it.
                 Ok(None) => {}
                 Err(error) => log::warn!("segment {} is not used again: {error}", spare.0),
             }
@@ -247,7 +249,7 @@ impl Store {
         Ok(())
     }
 
-    /// Gives the space of the spares back. Whether there was any.
+    /// Returns the space of the spares to the volume. Returns whether there were any.
     pub(crate) fn drop_spares(&self) -> Result<bool, Error> {
         let mut spares = self.lock_spares();
         let any = !spares.files.is_empty();

@@ -1,4 +1,4 @@
-//! Bringing to the disk what was written, and then the footers of segments that are full.
+//! Syncs what was written, then writes the footers of full segments.
 
 use std::io::IoSlice;
 use std::sync::atomic::Ordering;
@@ -26,7 +26,7 @@ impl Store {
         }
     }
 
-    /// Whether nothing was written since the last sync, or the one that is under way.
+    /// Returns whether nothing was written since the last sync, or the one in progress.
     pub(crate) fn is_synced(&self) -> bool {
         self.unsynced
             .lock()
@@ -37,14 +37,15 @@ impl Store {
     pub(crate) fn sync_log(&self) -> Result<(), Error> {
         let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_health()?;
-        // Before the files: all frames of these are among them, or synced already.
+        // Taken before the files: all frames of these segments are in the files or synced already.
         let sealing =
             std::mem::take(&mut *self.sealing.lock().unwrap_or_else(PoisonError::into_inner));
         let files =
             std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
         for file in files {
             file.sync_data().map_err(|source| {
-                // The kernel may have thrown the pages away: a second try would say yes to nothing.
+                // The kernel may have dropped the pages: a second sync would succeed without
+                // writing them.
                 self.poison();
                 Error::Io {
                     doing: "sync a segment",
@@ -59,7 +60,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a footer behind frames that are synced, and gives back the room that was not used.
+    /// Writes a footer behind synced frames, and returns unused room to the volume.
     fn write_footer(&self, of: &Sealing) {
         let bytes = of.footer.len() as u64;
         let written = of
@@ -73,8 +74,8 @@ impl Store {
             }
             Err(error) => {
                 log::warn!("segment {} stays without a footer: {error}", of.id.0);
-                // A full disk takes a part of it, which is of use to nobody. Where that cannot be
-                // cut off either, a scan passes over it.
+                // On a full disk, part of the footer may be written, which is useless. If it cannot
+                // be cut off, a scan skips it.
                 let _ = of.file.truncate(of.position);
             }
         }
@@ -84,9 +85,9 @@ impl Store {
         self.catalog.flush(forced, &|| self.sync_log())
     }
 
-    /// Flushes the views for the sake of space that comes back then: with the bytes that are set
-    /// aside for them, if the volume has no others. No other flush may take these: on a full volume
-    /// they would be gone before they are needed.
+    /// Flushes the views so that space can be freed, using the bytes reserved for them if the
+    /// volume has no others. No other flush may take these: on a full volume they would be gone
+    /// before they are needed.
     pub(crate) fn flush_to_free(&self) -> Result<(), Error> {
         let flushed = self.flush(true);
         let Some(reserve) = self.catalog.reserve() else {

@@ -23,12 +23,12 @@ pub(crate) struct Active {
     /// Position of the next frame.
     pub position: u64,
     pub capacity: u64,
-    /// The file holds bytes of another segment behind `position`.
+    /// The file has bytes of an earlier segment behind `position`.
     pub is_recycled: bool,
 }
 
 impl Writer {
-    /// A number for a segment. If the segment does not come to be, it is not used.
+    /// Returns the number for the next segment. It stays unused if the segment cannot be created.
     pub fn next_segment(&mut self) -> SegmentId {
         self.last_segment.0 += 1;
         self.last_segment
@@ -37,8 +37,8 @@ impl Writer {
 
 impl Active {
     /// Returns the bytes to leave free before the next frame. The last page is on the disk already,
-    /// and writing on in it writes it once more: a frame that fits into fewer pages of its own
-    /// begins on one.
+    /// and appending to it writes it once more: a frame that fits into fewer pages of its own
+    /// begins on a new one.
     pub fn padding(&self, frame_bytes: u64, is_synced: bool) -> u16 {
         let [packed, aligned] = frame_starts(self.position);
         let pages = |start: u64| (start + frame_bytes).div_ceil(PAGE_BYTES) - start / PAGE_BYTES;

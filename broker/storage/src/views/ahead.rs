@@ -1,10 +1,11 @@
-//! Stretches of the log's views, read from the base beforehand.
+//! Reads stretches of the log's views from the base in advance.
 //!
-//! Who changes a long stretch reads it first, under the lock that every reader looks in with. The
-//! base may be slow just then: fjall holds a lock of its own while it brings its list of tables to
+//! A commit that changes a long stretch reads it first, under the lock that every reader needs. The
+//! base may be slow just then: fjall holds a lock of its own while it writes its list of tables to
 //! the disk, with four fsyncs. So the stretch is read before the lock is taken.
 //!
-//! **Invariant:** the base must not have changed since: the caller checks that nothing was flushed.
+//! **Invariant:** the base must not have changed since the read: the caller checks that nothing was
+//! flushed.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +14,14 @@ use super::tables::LogKey;
 use super::{Base, Change, KeyValue, Space};
 use crate::error::Error;
 
-/// The base, with what was read of it.
+/// The base, with the stretches that were read from it.
 #[derive(Debug)]
 pub(crate) struct Ahead<'a> {
     base: &'a dyn Base,
     stretches: Vec<Stretch>,
 }
 
-/// All keys there are in `low..=high`.
+/// All keys in `low..=high`.
 #[derive(Debug)]
 struct Stretch {
     low: Vec<u8>,
@@ -42,8 +43,8 @@ impl<'a> Ahead<'a> {
         }
     }
 
-    /// Reads `low..=high`, and the last key before that is not below `floor`. They differ in the
-    /// offset only.
+    /// Reads `low..=high`, and the last key before that is not below `floor`. The three differ only
+    /// in the offset.
     pub fn read(&mut self, floor: LogKey, low: LogKey, high: LogKey) -> Result<(), Error> {
         let mut found = BTreeMap::new();
         self.base.scan(
@@ -75,7 +76,7 @@ impl<'a> Ahead<'a> {
         Ok(())
     }
 
-    /// The stretch that says what the base has in `low..=high`.
+    /// Returns the stretch that covers the base's keys in `low..=high`.
     fn of(&self, space: Space, low: &[u8], high: &[u8]) -> Option<&Stretch> {
         let mut stretches = self.stretches.iter();
         stretches.find(|stretch| space == Space::Log && stretch.covers(low, high))
@@ -91,7 +92,7 @@ impl Base for Ahead<'_> {
     }
 
     fn last(&self, space: Space, low: &[u8], high: &[u8]) -> Result<Option<KeyValue>, Error> {
-        // A stretch that has the key need not reach down to where the search would end.
+        // A stretch that has the key need not reach down to the end of the search.
         if let Some(stretch) = self.of(space, high, high) {
             let last = stretch.found.range(..=high.to_vec()).next_back();
             if let Some((key, value)) = last.filter(|(key, _)| ***key >= *low) {
@@ -151,7 +152,7 @@ mod tests {
         LogKey::run(PartitionId(partition), Offset(offset))
     }
 
-    /// Every third offset of three partitions.
+    /// Fills a base with every third offset of three partitions.
     fn base() -> MemoryBase {
         let base = MemoryBase::new();
         let offsets = KEYS.step_by(3);

@@ -1,9 +1,9 @@
 //! The base in fjall.
 //!
-//! Facts that shape this (fjall 3.1): a write that fails poisons the database until it is reopened,
-//! so it is reopened here; a full queue of memtables stalls the writer, for ever if its workers
-//! have ended, so a flush does not begin then; `max_write_buffer_size` does nothing, so each
-//! keyspace caps its memtable.
+//! Facts about fjall 3.1 that shape this: a write that fails poisons the database until it is
+//! reopened, so it is reopened here. A full queue of memtables stalls the writer, for ever if its
+//! workers have ended, so a flush does not begin then. `max_write_buffer_size` has no effect, so
+//! each keyspace caps its memtable.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,19 +18,19 @@ use super::{Base, Change, KeyValue, Space};
 use crate::error::Error;
 use crate::limits;
 
-/// See the module.
+/// The base in fjall; see the module.
 pub struct FjallBase {
     path: PathBuf,
     cache_bytes: u64,
     open: RwLock<Option<Open>>,
-    /// `None` for views that only are looked at.
+    /// `None` for views that are only inspected.
     reserve: Option<Reserve>,
-    /// Flushes in a row that found it busy.
+    /// Consecutive flushes that found fjall busy.
     busy: AtomicU32,
 }
 
 struct Open {
-    // Before the database, which waits for its keyspaces.
+    // Dropped before the database, which waits for its keyspaces.
     log: Keyspace,
     caller: Keyspace,
     database: Database,
@@ -45,7 +45,7 @@ impl fmt::Debug for FjallBase {
 }
 
 impl FjallBase {
-    /// Opens, or makes, the database at `path`, and sets bytes aside for it.
+    /// Opens or creates the database at `path`, and reserves bytes for it.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, Error> {
         let reserve = Reserve::of(path);
         let open = match Open::new(path, cache_bytes) {
@@ -56,7 +56,7 @@ impl FjallBase {
         Ok(Self::new(path, cache_bytes, open?, Some(reserve)))
     }
 
-    /// Opens a database that is only looked at: nothing is set aside for it.
+    /// Opens a database for inspection, without a reserve.
     pub fn open_copy(path: &Path, cache_bytes: u64) -> Result<Self, Error> {
         let open = Open::new(path, cache_bytes)?;
         Ok(Self::new(path, cache_bytes, open, None))
@@ -88,7 +88,7 @@ impl FjallBase {
         Ok(())
     }
 
-    /// Opens again what a failure has closed.
+    /// Reopens the database if a failure has closed it.
     fn ensure_open(&self) -> Result<(), Error> {
         let closed = self
             .open
@@ -101,7 +101,7 @@ impl FjallBase {
         Ok(())
     }
 
-    /// `false`: a write now would stall.
+    /// Returns false if a write now would stall.
     fn has_room(&self) -> Result<bool, Error> {
         self.with(|open| {
             Ok([&open.log, &open.caller].iter().all(|keyspace| {
@@ -211,7 +211,7 @@ impl Base for FjallBase {
         self.busy.store(0, Ordering::Relaxed);
         let written = self.with(|open| open.write(changes));
         if written.is_err() {
-            // The next write reopens: fjall takes no more after a failure.
+            // The next write reopens the database: fjall accepts no writes after a failure.
             self.busy
                 .store(limits::BUSY_FLUSHES_MAX + 1, Ordering::Relaxed);
         } else if let Some(reserve) = reserve {
@@ -220,8 +220,8 @@ impl Base for FjallBase {
         written
     }
 
-    /// Keeps what was written before a failure as well: segments that it stands for can go, and
-    /// with them a full disk has room for the write that failed.
+    /// Also syncs what was written before a failure: segments that depend on it can then be freed,
+    /// which on a full disk makes room for the write that failed.
     fn sync(&self) -> Result<(), Error> {
         self.ensure_open()?;
         self.with(|open| {

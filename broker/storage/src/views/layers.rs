@@ -1,9 +1,9 @@
-//! Layers: changes of the views that are not yet in the base, and reads that see both.
+//! Layers: view changes that are not yet in the base, and reads across layers and base.
 //!
-//! Two layers: `pending` takes changes; `flushing` is on its way to the base and stays until it is
-//! there, over failures too. Newest first: pending, flushing, base.
+//! There are two layers: `pending` takes changes; `flushing` is being written to the base and stays
+//! until it is there, even across failures. Newest first: pending, flushing, base.
 //!
-//! **Invariant:** a layer goes only after the base has what was in it, so a reader that looks at
+//! **Invariant:** a layer is dropped only after the base has its changes, so a reader that looks at
 //! the layers first and at the base afterwards misses nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,23 +16,23 @@ use crate::api::ViewUpdate;
 use crate::error::Error;
 use crate::limits;
 
-/// Changes, the last one of a key.
+/// Changes; for each key, the last one.
 #[derive(Debug, Default)]
 pub struct Layer {
     pub log: BTreeMap<LogKey, Option<LogValue>>,
-    /// Changes by the key as the base has it.
+    /// The caller's changes, by key in the base's form.
     pub caller: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     caller_bytes: usize,
 }
 
-/// Both.
+/// Both layers.
 #[derive(Debug, Default)]
 pub struct Layers {
     pub pending: Layer,
     pub flushing: Option<Arc<Layer>>,
 }
 
-/// Keys that are removed, up to one that is there.
+/// Removed keys, and the first one that is not removed.
 type Kept = (BTreeSet<LogKey>, Option<(LogKey, LogValue)>);
 
 impl Layer {
@@ -60,7 +60,7 @@ impl Layer {
         }
     }
 
-    /// Returns the changes as the base takes them.
+    /// Returns the changes in the form that the base takes.
     pub fn changes(&self) -> Vec<Change> {
         let log = self.log.iter().map(|(key, value)| Change {
             space: Space::Log,
@@ -97,7 +97,7 @@ impl Layers {
         self.pending.entries() + self.flushing.as_ref().map_or(0, |layer| layer.entries())
     }
 
-    /// `None`: the layers do not know; `Some(None)`: removed.
+    /// Returns `None` if the layers do not have the key, `Some(None)` if it is removed.
     #[expect(clippy::option_option, reason = "known at all, and known to be there")]
     fn get(&self, key: LogKey) -> Option<Option<LogValue>> {
         let flushing = self.flushing.as_ref();
@@ -118,7 +118,7 @@ impl Layers {
             .cloned()
     }
 
-    /// The largest key in the range, removed ones too.
+    /// Returns the largest key in the range, removed ones included.
     fn last(&self, low: LogKey, high: LogKey) -> Option<(LogKey, Option<LogValue>)> {
         let of = |layer: &Layer| layer.log.range(low..=high).next_back().map(|(key, _)| *key);
         let key = of(&self.pending).max(self.flushing.as_ref().and_then(|layer| of(layer)))?;
@@ -132,7 +132,7 @@ impl Layers {
         Some((key, self.get(key)?))
     }
 
-    /// The last key that is not removed, and the removed ones behind it.
+    /// Returns the last key that is not removed, and the removed ones behind it.
     fn last_kept(&self, low: LogKey, mut high: LogKey) -> Kept {
         let mut removed = BTreeSet::new();
         while low <= high
@@ -148,7 +148,7 @@ impl Layers {
         (removed, None)
     }
 
-    /// The first key that is not removed, and the removed ones before it.
+    /// Returns the first key that is not removed, and the removed ones before it.
     fn first_kept(&self, mut low: LogKey, high: LogKey) -> Kept {
         let mut removed = BTreeSet::new();
         while low <= high
@@ -191,7 +191,7 @@ impl Layers {
     }
 }
 
-/// A holder of layers: a lock that is taken for each look, or one that is held already.
+/// Access to layers: through a lock that is taken for each look-up, or one that is held already.
 pub trait HasLayers {
     fn with_layers<T>(&self, look: impl FnOnce(&Layers) -> T) -> T;
 }
@@ -202,7 +202,7 @@ impl HasLayers for &Layers {
     }
 }
 
-/// Reads over layers and base.
+/// Reads across layers and base.
 #[derive(Debug)]
 pub struct Merged<'a, L> {
     pub layers: L,
@@ -218,7 +218,7 @@ impl<L: HasLayers> Merged<'_, L> {
         found.map(|value| decode(key, &value)).transpose()
     }
 
-    /// The largest key in `low..=high`, which are of one table.
+    /// Returns the largest key in `low..=high`, which must be of one table.
     pub fn last(&self, low: LogKey, mut high: LogKey) -> Result<Option<(LogKey, LogValue)>, Error> {
         let (removed, layered) = self
             .layers
@@ -240,7 +240,7 @@ impl<L: HasLayers> Merged<'_, L> {
         Ok(layered)
     }
 
-    /// The smallest key in `low..=high`, which differ in the offset only.
+    /// Returns the smallest key in `low..=high`, which may differ only in the offset.
     pub fn first(&self, low: LogKey, high: LogKey) -> Result<Option<(LogKey, LogValue)>, Error> {
         let (removed, layered) = self
             .layers
@@ -266,7 +266,7 @@ impl<L: HasLayers> Merged<'_, L> {
         }
     }
 
-    /// All in `low..=high`, in order, until `each` says false.
+    /// Calls `each` with all keys in `low..=high`, in order, until it returns false.
     pub fn scan(
         &self,
         low: LogKey,
@@ -319,7 +319,8 @@ impl<L: HasLayers> Merged<'_, L> {
         }
     }
 
-    /// Keys as the base has them, from `from` on, as long as `each` says to go on.
+    /// Calls `each` with the caller's keys, in the base's form, from `from` on, until it returns
+    /// false.
     pub fn scan_caller(
         &self,
         prefix: &[u8],

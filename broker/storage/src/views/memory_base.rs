@@ -1,4 +1,4 @@
-//! A base in memory, for tests: it can be told to fail, and copied as if the disk had kept it.
+//! A base in memory, for tests: it can be made to fail, and copied as after a kill or a power cut.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -12,10 +12,10 @@ use crate::error::Error;
 
 type Map = BTreeMap<(Space, Vec<u8>), Vec<u8>>;
 
-/// Flushes that a power cut may undo at most.
+/// The most flushes that a power cut may undo.
 const UNDONE_MAX: usize = 4;
 
-/// Clones share the map.
+/// A base in memory. Clones share the map.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryBase {
     map: Arc<Mutex<Map>>,
@@ -40,7 +40,7 @@ impl MemoryBase {
         self.failing.load(Ordering::SeqCst)
     }
 
-    /// Removes everything, as if the directory had been removed.
+    /// Removes everything, like removing the directory.
     pub fn clear(&self) {
         self.map().clear();
     }
@@ -52,7 +52,7 @@ impl MemoryBase {
         self
     }
 
-    /// Returns what another process would find.
+    /// Returns the base as another process would find it.
     #[must_use]
     pub fn copy(&self) -> Self {
         let map = self.map().clone();
@@ -62,8 +62,8 @@ impl MemoryBase {
         }
     }
 
-    /// Returns what is left after a power cut: some of the flushes since the last sync may be
-    /// undone. `choose` picks one of so many states, of which the last is the newest.
+    /// Returns the base after a power cut: some of the flushes since the last sync may be undone.
+    /// `choose` picks one of the given number of states, the last of which is the newest.
     #[must_use]
     pub fn cut_power(&self, choose: &mut dyn FnMut(usize) -> usize) -> Self {
         let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,7 +102,7 @@ impl Base for MemoryBase {
         high: Option<&[u8]>,
         each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Error> {
-        // One at a time, so that `each` may call back in.
+        // One key at a time, so that `each` may call back in.
         let mut from = Bound::Included((space, low.to_vec()));
         loop {
             let found = {

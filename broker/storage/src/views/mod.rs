@@ -1,8 +1,8 @@
-//! The views: what is derived from the log, as keys and values. [`Layers`](layers::Layers) hold
-//! what is not yet on disk; a [`Base`] holds the rest: fjall, or a map in memory for tests.
+//! The views: keys and values derived from the log. [`Layers`](layers::Layers) hold the changes
+//! that are not yet on disk; a [`Base`] holds the rest: fjall, or a map in memory for tests.
 //!
-//! Two spaces, so that the log's own entries, which come in order and live long, and the caller's,
-//! which are written again and again, do not share tables.
+//! There are two spaces, so that the log's own entries, which come in order and live long, do not
+//! share tables with the caller's, which are rewritten often.
 
 pub(crate) mod ahead;
 pub mod fjall_base;
@@ -21,7 +21,7 @@ use reserve::Reserve;
 pub enum Space {
     /// Runs, slices, bounds, segments, applied: keys are [`tables::LogKey`]s.
     Log,
-    /// The caller's views: keys are a byte for the view and the caller's key.
+    /// The caller's views: a key is a byte for the view, then the caller's key.
     Caller,
 }
 
@@ -34,7 +34,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// About what it takes in a journal or a table.
+    /// Returns about the bytes that the change takes in a journal or a table.
     fn bytes(&self) -> u64 {
         const HEAD_BYTES: usize = 32;
         let value = self.value.as_ref().map_or(0, Vec::len);
@@ -44,13 +44,13 @@ impl Change {
 
 pub type KeyValue = (Vec<u8>, Vec<u8>);
 
-/// Ordered keys and values that survive the process, or do not: nothing depends on it.
+/// Ordered keys and values. They need not survive the process: correctness does not depend on it.
 pub trait Base: std::fmt::Debug + Send + Sync {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
-    /// The largest key in `low..=high`.
+    /// Returns the largest key in `low..=high`.
     fn last(&self, space: Space, low: &[u8], high: &[u8]) -> Result<Option<KeyValue>, Error>;
-    /// Keys in `low..=high` in order (to the end of the space without `high`), until `each` says
-    /// false.
+    /// Calls `each` with the keys in `low..=high` in order (to the end of the space without
+    /// `high`), until it returns false.
     fn scan(
         &self,
         space: Space,
@@ -58,15 +58,15 @@ pub trait Base: std::fmt::Debug + Send + Sync {
         high: Option<&[u8]>,
         each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Error>;
-    /// All or nothing, visible to all that read afterwards.
+    /// Writes all changes or none; visible to all reads afterwards.
     fn write(&self, changes: Vec<Change>) -> Result<(), Error>;
-    /// Makes what was written outlive a power cut. For what the log is about to lose.
+    /// Makes earlier writes durable, before the log drops the data that they stand for.
     fn sync(&self) -> Result<(), Error>;
-    /// What is set aside of the volume for flushes; `None` for a base that is not on a volume.
+    /// Returns the bytes reserved on the volume for flushes; `None` for a base without a volume.
     fn reserve(&self) -> Option<&Reserve>;
 }
 
-/// Whether a base has no entries at all.
+/// Returns whether a base has no entries at all.
 pub(crate) fn is_empty(base: &dyn Base) -> Result<bool, Error> {
     let mut is_empty = true;
     for space in [Space::Log, Space::Caller] {
@@ -78,7 +78,7 @@ pub(crate) fn is_empty(base: &dyn Base) -> Result<bool, Error> {
     Ok(is_empty)
 }
 
-/// The caller's key as the base has it.
+/// Returns the caller's key in the base's form.
 pub(crate) fn caller_key(view: View, key: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(1 + key.len());
     out.push(view as u8);

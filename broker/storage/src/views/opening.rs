@@ -1,12 +1,12 @@
-//! A guard against views that end the process which opens them.
+//! Guards against views that end the process that opens them.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, io_error};
 use crate::limits;
 
-/// Damaged views may end the process that opens them, as fjall asserts what it reads. This counts
-/// the starts that did not come to their end; behind two of them in a row, the views are made anew.
+/// Counts the starts that ended while opening the views. Damaged views may end the process, as
+/// fjall asserts on what it reads; after two such starts in a row, the views are rebuilt.
 pub(crate) struct ViewsOpening {
     path: PathBuf,
     failed: usize,
@@ -19,7 +19,7 @@ impl ViewsOpening {
         match std::fs::write(&path, vec![b'.'; failed + 1])
             .map_err(|source| io_error("note that the views are opened", source))
         {
-            // Such a disk is opened too.
+            // A full or read-only disk must be openable too.
             Ok(()) | Err(Error::Full | Error::ReadOnly) => Ok(Self { path, failed }),
             Err(error) => Err(error),
         }

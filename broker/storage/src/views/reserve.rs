@@ -1,12 +1,13 @@
-//! Bytes of the volume that are set aside for the views.
+//! Bytes of the volume that are reserved for the views.
 //!
-//! What frees space changes views: log starts move, rows of deleted partitions go. The log takes
-//! such a commit on a full disk, as each segment keeps headroom for it. fjall's journal and tables
-//! have no headroom of their own, and the segments that could go wait for the views. So the views
-//! own a file of bytes, which they give back to the volume when a flush lets segments go.
+//! Freeing space changes views: log starts move, rows of deleted partitions are removed. The log
+//! accepts such a commit on a full disk, as each segment keeps headroom for it. fjall's journal and
+//! tables have no headroom of their own, and the segments that could be freed wait for the views.
+//! So the views own a file that occupies space, which they give back to the volume when a flush
+//! lets segments be freed.
 //!
-//! fjall does not open a journal again whose last write met a full disk, so no flush begins without
-//! room for it.
+//! fjall cannot reopen a journal whose last write met a full disk, so no flush begins without room
+//! for it.
 
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
@@ -21,14 +22,14 @@ use crate::limits::{VIEWS_FREE_BYTES_MIN, VIEWS_RESERVE_BYTES};
 #[derive(Debug)]
 pub struct Reserve {
     path: PathBuf,
-    /// A flush has the bytes: they are not set aside again before it is done.
+    /// A flush uses the bytes: they are not reserved again before it is done.
     is_lent: AtomicBool,
     /// The file system cannot allocate ahead (FAT, NFS): there is no reserve.
     is_unsupported: AtomicBool,
 }
 
 impl Reserve {
-    /// The reserve of the views at `views`. Creates nothing.
+    /// Returns the reserve of the views at `views`. Creates nothing.
     pub(crate) fn of(views: &Path) -> Self {
         Self {
             path: views.with_extension("reserve"),
@@ -37,7 +38,8 @@ impl Reserve {
         }
     }
 
-    /// Sets the bytes aside, if they are not and the volume has them. Returns whether they are.
+    /// Reserves the bytes, if they are not reserved and the volume has them. Returns whether they
+    /// are.
     pub(crate) fn keep(&self) -> bool {
         let missing_bytes = self.missing_bytes();
         if missing_bytes == 0 {
@@ -73,7 +75,7 @@ impl Reserve {
     }
 
     /// Lends the bytes to a flush, if the volume is full. Returns whether the views have more room
-    /// now; [`Reserve::take_back`] ends that.
+    /// now; [`Reserve::take_back`] ends the loan.
     pub(crate) fn lend(&self) -> bool {
         let free = self.free_bytes();
         if free.is_none_or(|free| free >= VIEWS_RESERVE_BYTES) {
@@ -91,18 +93,18 @@ impl Reserve {
         is_lent
     }
 
-    /// Ends a [`Reserve::lend`]. The next segment that goes gives the bytes again.
+    /// Ends a [`Reserve::lend`]. The next segment that is freed provides the bytes again.
     pub(crate) fn take_back(&self) {
         self.is_lent.store(false, Ordering::Relaxed);
         self.keep();
     }
 
-    /// Whether bytes are missing that can be set aside.
+    /// Returns whether bytes are missing that could be reserved.
     pub(crate) fn is_missing(&self) -> bool {
         self.missing_bytes() > 0
     }
 
-    /// Bytes that a whole reserve has and this one has not.
+    /// Returns the bytes that are missing for a full reserve.
     fn missing_bytes(&self) -> u64 {
         if self.is_unsupported.load(Ordering::Relaxed) {
             return 0;
@@ -111,13 +113,14 @@ impl Reserve {
         VIEWS_RESERVE_BYTES.saturating_sub(kept)
     }
 
-    /// Whether the volume takes a flush of `bytes`: once in the journal, once in a table.
+    /// Returns whether the volume has room for a flush of `bytes`: once in the journal, once in a
+    /// table.
     pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
         let bytes = 2 * bytes + VIEWS_FREE_BYTES_MIN;
         self.free_bytes().is_none_or(|free| free >= bytes)
     }
 
-    /// `None` if the operating system does not say.
+    /// Returns the free bytes of the volume; `None` if the operating system does not report them.
     fn free_bytes(&self) -> Option<u64> {
         let volume = statvfs(self.path.parent()?).ok()?;
         Some(volume.f_bavail.saturating_mul(volume.f_frsize))

@@ -1,12 +1,12 @@
-//! The log's own views: what their keys and values are, in memory and as bytes (big-endian).
+//! The log's own views: their keys and values, in memory and as bytes (big-endian).
 //!
 //! | table | id | offset | value |
 //! | --- | --- | --- | --- |
-//! | runs | partition | base offset | where a stretch of batches lies |
-//! | slices | partition | first offset | what a partition has in a segment |
-//! | bounds | partition | 0 | log start, end, epoch, live bytes, up to where compacted |
-//! | segments | segment | 0 | generation, whether cold, what lives in it |
-//! | applied | 0 | 0 | which versions wrote the views, and up to where they have seen the log |
+//! | runs | partition | base offset | place of consecutive batches |
+//! | slices | partition | first offset | a partition's part of a segment |
+//! | bounds | partition | 0 | log start, end, epoch, live bytes, compacted up to |
+//! | segments | segment | 0 | generation, whether cold, live bytes |
+//! | applied | 0 | 0 | versions that wrote the views, last commit in them |
 
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 
@@ -16,8 +16,8 @@ use crate::error::Error;
 use crate::format::{Reader, Run, epoch_to_wire};
 use crate::ids::{SegmentId, Sequence};
 
-/// Version of the tables: moves when a key or a value changes. Views of another version are made
-/// anew.
+/// Version of the tables: incremented when a key or a value changes. Views of another version are
+/// rebuilt.
 pub const VERSION: u8 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,8 +27,8 @@ pub enum Table {
     Slices = 2,
     Bounds = 3,
     Segments = 4,
-    /// The number was 5 before the value began with versions: what reads the one does not find the
-    /// other, and makes the views anew.
+    /// The number was 5 before the value began with versions: code for one number does not find the
+    /// other, and rebuilds the views.
     Applied = 6,
 }
 
@@ -64,14 +64,14 @@ pub struct Segment {
     pub live_bytes: u64,
 }
 
-/// The versions that wrote the views: of the tables here, and of the caller's entries.
+/// The versions that wrote the views: of these tables, and of the caller's entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ViewsVersion {
     pub tables: u8,
     pub caller: u8,
 }
 
-/// The last commit that the views have seen, and where its frame lies.
+/// The last commit that the views contain, and the position of its frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     pub sequence: Sequence,
@@ -84,13 +84,13 @@ pub struct Applied {
 }
 
 impl ViewsVersion {
-    /// The version of what is written now.
+    /// Returns the version that is written now.
     pub const fn with_caller(caller: u8) -> Self {
         let tables = VERSION;
         Self { tables, caller }
     }
 
-    /// Returns what wrote the views in `base`; `None` if nothing says that they are whole.
+    /// Returns the version of the views in `base`; `None` if they are not marked as complete.
     pub fn of(base: &dyn Base) -> Result<Option<Self>, Error> {
         let value = base.get(Space::Log, &LogKey::APPLIED.encode())?;
         Ok(value.and_then(|value| Self::read(&mut Reader(&value))))
@@ -147,7 +147,7 @@ impl LogKey {
         }
     }
 
-    /// The largest key of its table that is smaller. Offsets are not negative.
+    /// Returns the next smaller key of the table. Offsets are not negative.
     pub fn before(self) -> Option<Self> {
         if self.offset > 0 {
             let offset = self.offset - 1;
@@ -237,7 +237,7 @@ impl LogValue {
         out
     }
 
-    /// `key` says what it is.
+    /// Decodes a value; `key` determines its type.
     pub fn decode(key: LogKey, bytes: &[u8]) -> Option<Self> {
         let mut at = Reader(bytes);
         Some(match key.table {

@@ -1,9 +1,9 @@
-//! Cold segments: batches that are in the log already, written again together, so that what they
-//! leave can be freed and what they are is read in one go.
+//! Cold segments: batches of the log written again together, so that the segments that they leave
+//! can be freed, and each partition's batches are read in one go.
 //!
-//! A cold segment is written by a cleaner's thread, past the writer, whole and synced, footer
-//! included. It is nothing before a commit with [`Entry::Replace`](crate::Entry::Replace) says what
-//! of it counts: a crash before leaves a file in which nothing lives, and the next start frees it.
+//! A cleaner's thread writes a cold segment, past the writer, complete and synced, footer included.
+//! It counts only after a commit with [`Entry::Replace`](crate::Entry::Replace) refers to it: a
+//! crash before leaves a file without live data, which the next start frees.
 
 use std::io::IoSlice;
 use std::sync::atomic::AtomicBool;
@@ -42,7 +42,7 @@ pub(crate) struct Writing<'a> {
     gathered: Gathered,
     is_cut: bool,
     runs: Vec<FooterRun>,
-    /// Bytes of the file if it was used before, and is written over page by page.
+    /// Bytes of a reused file, which is overwritten page by page.
     recycled_bytes: Option<u64>,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Writing<'a> {
             previous_generation,
             is_cold: true,
         };
-        // On the disk before anything else, so that what a crash leaves is known for what it is.
+        // Synced before anything else, so that the leftovers of a crash are recognised.
         file.file
             .write_at(0, &[IoSlice::new(&header.encode())])
             .and_then(|()| file.file.sync_data())
@@ -142,7 +142,7 @@ impl<'a> Writing<'a> {
         }
         self.position += head.frame_bytes();
         self.store.count_cleaned(head.frame_bytes());
-        // Little by little, so that no commit waits long behind it for the device.
+        // In small steps, so that no commit waits long behind it for the device.
         if self.position - self.synced >= limits::COLD_SYNC_BYTES {
             let synced = self.file.file.sync_data();
             synced.map_err(|source| io_error("sync a cold segment", source))?;
@@ -156,7 +156,7 @@ impl ColdSegment for Writing<'_> {
     fn push(&mut self, partition: PartitionId, batch: Batch, append_ms: i64) -> Result<(), Error> {
         self.bytes += batch.bytes() as u64;
         let is_cut = std::mem::take(&mut self.is_cut);
-        // A run is walked by whole frames, so a frame has one stretch of a partition at most.
+        // A run is walked by whole frames, so a frame has at most one stretch of a partition.
         if self.gathered.ends_with(partition, append_ms, is_cut) {
             self.write_frame()?;
         }
@@ -195,8 +195,8 @@ impl ColdSegment for Writing<'_> {
             .and_then(|()| file.sync_data())
             .map_err(|source| io_error("finish a cold segment", source))?;
         self.store.count_cleaned(bytes.len() as u64);
-        // The commits that are replaced are on the disk first: a copy of what a crash took would
-        // leave offsets with a gap before them.
+        // The replaced commits are synced first: if a crash took them, the copy would leave a gap
+        // in the offsets before it.
         self.store.sync_log()?;
         let this = *self;
         Ok(Cold {
@@ -210,7 +210,7 @@ impl ColdSegment for Writing<'_> {
 }
 
 impl Gathered {
-    /// Whether the last stretch is of the partition, and must not be made longer.
+    /// Returns whether the last stretch belongs to the partition and must not be extended.
     fn ends_with(&self, partition: PartitionId, append_ms: i64, is_cut: bool) -> bool {
         let last = self.heads.last().zip(self.append_ms.last());
         last.is_some_and(|(head, last_ms)| {

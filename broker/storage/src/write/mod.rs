@@ -1,4 +1,4 @@
-//! The writer: room for commits, commits into frames, one segment after the other.
+//! The writer: reserves room, writes commits as frames, and fills one segment after the other.
 
 pub(crate) mod cold;
 pub(crate) mod part;
@@ -28,8 +28,8 @@ impl Store {
                 why: "it is larger than a commit can be",
             });
         }
-        // A write that fails when it was planned already ends the process, so one that will is
-        // refused before: the active segment has room whatever the volume says.
+        // A write that fails after planning ends the process, so a write that is sure to fail is
+        // refused before. The active segment has room even if the volume has none.
         if self.files.disk.is_read_only() {
             return Err(Error::ReadOnly);
         }
@@ -47,7 +47,7 @@ impl Store {
         }
     }
 
-    /// Too much waits for the views: they get one more chance, and then the disk counts as full.
+    /// Handles too many pending view updates: flushes once more, and then the disk counts as full.
     /// Views that cannot be flushed may wait for the very space that is to be freed.
     fn check_pending(&self, urgency: Urgency) -> Result<(), Error> {
         let frees = urgency != Urgency::Ordinary;
@@ -129,13 +129,13 @@ impl Store {
             && !self.catalog.is_flush_hopeless()
             && let Err(error) = self.flush(true)
         {
-            // What is pending stays readable and is bounded by `reserve`.
+            // Pending updates stay readable and are bounded by `reserve`.
             self.check_health().map_err(|_| error)?;
         }
         Ok(sequence)
     }
 
-    /// One frame. Nothing is written before room is made.
+    /// Appends one frame. Nothing is written before room is made.
     pub(crate) fn append_parts(
         &self,
         mut parts: Vec<Part>,
@@ -171,7 +171,7 @@ impl Store {
             }
         }
         let (at, head) = self.write_frame(&mut writer, &parts, body_bytes, append_ms)?;
-        // Behind the write nothing may fail: a state half applied is as bad as half a write.
+        // After the write nothing may fail: half-applied state is as bad as half a write.
         self.catalog
             .apply(at, &head, cold, updates)
             .inspect_err(|_| self.poison())?;
@@ -234,8 +234,9 @@ impl Store {
         Ok((at, head))
     }
 
-    /// Whether a row that replaces something still does. The partition may have been dropped
-    /// meanwhile, or retention was quicker, or all that the segment had of use is gone again.
+    /// Returns whether a replacing row still takes effect. The partition may have been dropped
+    /// meanwhile, retention may have been faster, or all live data of the segment may be gone
+    /// again.
     fn is_to_replace(&self, row: &EntryHead, cold: &Cold) -> Result<bool, Error> {
         let log = self.catalog.bounds(row.partition)?.log;
         let is_gone =
@@ -243,13 +244,14 @@ impl Store {
         Ok(!is_gone && !self.is_freed(cold))
     }
 
-    /// Whether an earlier commit adopted the segment and all that it said was of use is gone again.
+    /// Returns whether an earlier commit adopted the segment and all of its live data is gone
+    /// again.
     fn is_freed(&self, cold: &Cold) -> bool {
         cold.file.as_ref().is_some_and(ColdFile::is_adopted)
             && self.catalog.generation(cold.segment) != Some(cold.generation)
     }
 
-    /// The segment is one of the log's: nothing lives in it until a commit says so.
+    /// Makes the segment one of the log's, without live data until a commit refers to it.
     fn adopt(&self, cold: &Cold) {
         let Some(file) = &cold.file else { return };
         self.files.keep(cold.segment, file.file.clone());

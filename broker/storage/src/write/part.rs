@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::format::{EntryHead, EntryKind};
 use crate::limits;
 
-/// A part of a frame: its row of the table, and its bytes as they lie about.
+/// A part of a frame: its row of the table, and its bytes as separate slices.
 pub(crate) struct Part {
     pub head: EntryHead,
     pub batches: Vec<Batch>,
@@ -82,7 +82,7 @@ impl Part {
         }
     }
 
-    /// A row without batches, as it is.
+    /// Returns a row without batches.
     pub fn row(head: EntryHead) -> Self {
         Self {
             head,

@@ -1,4 +1,4 @@
-//! The segment that is written to: begun, ended, and its footer.
+//! The active segment: beginning it, ending it, and its footer.
 
 use std::io::IoSlice;
 use std::sync::atomic::Ordering;
@@ -18,7 +18,7 @@ use crate::store::sync::Sealing;
 use crate::store::writer::{Active, Writer};
 
 impl Store {
-    /// Room for `bytes` of frames in the active segment, which may be a new one.
+    /// Makes room for `bytes` of frames in the active segment, which may be a new one.
     pub(crate) fn make_room(&self, writer: &mut Writer, bytes: u64) -> Result<(), Error> {
         if let Some(active) = &writer.active
             && active.position + bytes <= active.capacity
@@ -29,8 +29,8 @@ impl Store {
         self.start_segment(writer, bytes, self.options.segment_bytes)
     }
 
-    /// Like [`Store::make_room`], for commits that free space. They do with less than a whole
-    /// segment: a start on a full disk may have ended the one that had headroom.
+    /// Like [`Store::make_room`], for commits that free space. A segment smaller than the usual
+    /// size is enough: a start on a full disk may have ended the segment that had headroom.
     pub(crate) fn make_room_to_free(&self, writer: &mut Writer, bytes: u64) -> Result<(), Error> {
         let mut made = self.make_room(writer, bytes);
         for segment_bytes in [headroom_bytes(self.options.segment_bytes), 0] {
@@ -56,8 +56,8 @@ impl Store {
         Ok(())
     }
 
-    /// Sets bytes aside for the views, if that is not done. No segment begins before, but for
-    /// commits that free space.
+    /// Reserves bytes for the views, if they are not reserved yet. No segment begins before, except
+    /// for commits that free space.
     ///
     /// # Errors
     /// [`Error::Full`] if the volume does not have them.
@@ -75,7 +75,7 @@ impl Store {
         }
     }
 
-    /// Begins a segment of `segment_bytes`, or of what `bytes` of frames take, if that is more.
+    /// Begins a segment of `segment_bytes`, or larger if `bytes` of frames need more.
     fn start_segment(
         &self,
         writer: &mut Writer,
@@ -94,8 +94,8 @@ impl Store {
             previous_generation,
             is_cold: false,
         };
-        // Without its header nothing in a segment can be told from old bytes, so it is on the disk
-        // first.
+        // Without its header, frames of a segment cannot be told from old bytes, so the header is
+        // synced first.
         let begun = file
             .write_at(0, &[IoSlice::new(&header.encode())])
             .and_then(|()| file.sync_data());
@@ -123,7 +123,7 @@ impl Store {
         Ok(())
     }
 
-    /// One that was used before, if there is one, with the generation of what is still in it.
+    /// Returns a file: a reused one, if there is one, with the generation of its old frames.
     pub(crate) fn new_file(
         &self,
         id: SegmentId,
@@ -133,15 +133,15 @@ impl Store {
             return Ok((file, Some(generation)));
         }
         let created = match self.files.disk.create(id, capacity) {
-            // Files that may not be used yet take up room all the same.
+            // Spares that cannot be used yet occupy room.
             Err(Error::Full) if self.drop_spares()? => self.files.disk.create(id, capacity),
             created => created,
         };
         Ok((created?, None))
     }
 
-    /// Ends the writing. Bytes after the last frame of a file that was used before cannot be told
-    /// from a torn frame, so such a segment is sealed: the next process begins another one.
+    /// Ends writing. Bytes after the last frame of a reused file cannot be told from a torn frame,
+    /// so such a segment is sealed: the next process begins another one.
     pub(crate) fn close_writer(&self) {
         let mut writer = self.lock_writer();
         writer.closed = true;
@@ -154,9 +154,9 @@ impl Store {
         }
     }
 
-    /// Hands the footer to the next sync, which writes it when the frames are safe: views are
-    /// rebuilt from what it says. A segment that stays without a footer is scanned then: no reason
-    /// to stop.
+    /// Hands the footer to the next sync, which writes it when the frames are durable: views are
+    /// rebuilt from footers. A segment left without a footer is scanned instead, so a failure does
+    /// not stop the writer.
     fn seal(&self, full: &Active, last_sequence: Sequence) {
         match self.footer_of(full, last_sequence) {
             Ok(footer) => {
