@@ -1,7 +1,8 @@
-//! What a filter costs a record: batches of 100 records of 1 KiB, of which one in ten is dropped.
+//! Measures a filter's cost per record: batches of 100 records of 1 KiB, of which one in ten is
+//! dropped.
 //!
-//! `cargo run --release -p sedge-plugin --example filter_cost ARTIFACT`, where the artifact is what
-//! `sedge plugin compile` made of `plugins/drop-out-of-range` for the machine that runs this.
+//! `cargo run --release -p sedge-plugin --example filter_cost ARTIFACT`, where ARTIFACT is the
+//! output of `sedge plugin compile` for `plugins/drop-out-of-range` and this machine.
 #![allow(clippy::print_stdout, reason = "it is a program")]
 
 use std::{error::Error, fs, hint::black_box, time::Instant};
@@ -97,7 +98,7 @@ fn gather(
     Ok(())
 }
 
-/// Time that this thread has had on a processor: what others do meanwhile does not count.
+/// Returns this thread's processor time, which excludes what other threads do meanwhile.
 fn processor_nanos() -> Result<u64, Box<dyn Error>> {
     let text = fs::read_to_string("/proc/thread-self/schedstat")?;
     Ok(text.split(' ').next().unwrap_or_default().parse()?)

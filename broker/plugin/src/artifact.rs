@@ -1,16 +1,16 @@
-//! Machine code on its way from where it was compiled to where it runs, and in the cache.
+//! Artifacts: machine code in transport between machines, and in the cache.
 //!
 //! | at | bytes | field |
 //! | --- | --- | --- |
 //! | 0 | 8 | `sedgeplg` |
 //! | 8 | 2 | version, 1 |
-//! | 10 | 1 | sealer: 0 nobody, 1 the operator, 2 the installation |
+//! | 10 | 1 | sealer: 0 none, 1 the operator, 2 the installation |
 //! | 11 | 1 | bytes of the target's name |
 //! | 12 | 4 | bytes of the component; 0 in the cache, where only its hash is kept |
 //! | 16 | 4 | bytes of the machine code |
 //! | 20 | 32 | SHA-256 of the component |
 //! | 52 | | target's name, component, machine code |
-//! | | 32 | seal: HMAC-SHA256 of all before it; zeros where nobody sealed |
+//! | | 32 | seal: HMAC-SHA256 of all before it; zeros if there is no seal |
 //!
 //! Numbers are little-endian. What the seal means is in [`seal`](crate::seal).
 //!
@@ -27,11 +27,11 @@ const MAGIC: &[u8; 8] = b"sedgeplg";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 52;
 
-/// An artifact as it lies in memory.
+/// An artifact in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Artifact<'a> {
     pub sealer: Sealer,
-    /// What the code is for: see [`host_target`](crate::host_target).
+    /// The target of the code: see [`host_target`](crate::host_target).
     pub target: &'a str,
     pub component_hash: ComponentHash,
     /// Empty in the cache.
@@ -42,14 +42,16 @@ pub struct Artifact<'a> {
 }
 
 impl<'a> Artifact<'a> {
-    /// Whether the bytes begin like an artifact.
+    /// Returns whether the bytes begin like an artifact.
     #[must_use]
     pub fn is_one(bytes: &[u8]) -> bool {
         bytes.starts_with(MAGIC)
     }
 
+    /// Reads an artifact and checks its lengths and hash.
+    ///
     /// # Errors
-    /// What is wrong with the bytes.
+    /// The bytes are not a valid artifact.
     pub fn read(bytes: &'a [u8]) -> Result<Self, ArtifactError> {
         use ArtifactError::{Hash, Length, Magic, Version};
         if !Self::is_one(bytes) {
@@ -93,7 +95,7 @@ impl<'a> Artifact<'a> {
         })
     }
 
-    /// Puts an artifact together. `key` seals it; without one nobody does.
+    /// Builds an artifact and seals it with `key`, if there is one.
     #[must_use]
     pub fn write(
         target: &str,
@@ -165,7 +167,7 @@ mod tests {
         check(&|bytes| bytes[20] ^= 1, ArtifactError::Hash);
         check(&|bytes| bytes[60] ^= 1, ArtifactError::Hash);
         check(&|bytes| bytes.push(0), ArtifactError::Length);
-        // A component may only be absent under the installation's seal.
+        // The component may only be absent if the installation sealed the artifact.
         let bytes = Artifact::write("x", ComponentHash::of(b"component"), b"", b"code", None);
         assert_eq!(Artifact::read(&bytes).map(|_| ()), Err(ArtifactError::Hash));
         for length in 0..artifact().len() {

@@ -1,4 +1,4 @@
-//! What wasmtime makes of `wit/`.
+//! The bindings that wasmtime generates from `wit/`.
 #![allow(missing_debug_implementations, reason = "generated")]
 #![allow(clippy::pedantic, reason = "generated")]
 

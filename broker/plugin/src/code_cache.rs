@@ -1,8 +1,8 @@
-//! Machine code under the data directory, one file a component, each under the installation's seal.
+//! Machine code under the data directory, one file for each component, sealed by the installation.
 //!
-//! A file that is missing, damaged, forged or made by another version counts as not there: a build
-//! with the compiler makes it again, one without says what to do. What is trusted and why is in
-//! [`seal`](crate::seal).
+//! A file that is missing, damaged, forged or made by another version counts as absent: a build
+//! with the compiler makes it again, a build without reports what to do. [`seal`](crate::seal) says
+//! what is trusted and why.
 
 use std::{
     fs,
@@ -33,10 +33,11 @@ pub struct CodeCache {
 }
 
 impl CodeCache {
-    /// Opens the cache in `directory` (`DATA/plugin-cache`), making it and the installation's key
-    /// where they are not there yet. `operator` is the key in `plugin.signing.key`.
+    /// Opens the cache in `directory` (`DATA/plugin-cache`). Creates the directory and the
+    /// installation's key if they do not exist. `operator` is the key in `plugin.signing.key`.
     ///
     /// # Errors
+    /// The directory or the key cannot be created or read.
     /// When the directory or the key cannot be made or read.
     pub fn open(directory: &Path, operator: Option<SealKey>) -> Result<Self, Error> {
         fs::DirBuilder::new()
@@ -55,15 +56,16 @@ impl CodeCache {
         })
     }
 
-    /// Makes a plugin of what was deployed: a component, or an artifact that the operator's key has
-    /// sealed.
+    /// Makes a plugin from deployed content: a component, or an artifact that is sealed with the
+    /// operator's key.
     ///
     /// `compiler` is the command that runs [`compile_for_parent`](crate::compile_for_parent), in
     /// builds that have a compiler. Blocks while it runs: some 0.2 s for a Rust filter, half a
     /// minute for Python.
     ///
     /// # Errors
-    /// When it is no plugin, when there is no machine code and none can be made, or when the
+    /// The content is not a plugin, there is no machine code and none can be made, or the artifact
+    /// is not trusted.
     /// artifact is not to be trusted.
     pub fn load(
         &self,
@@ -110,10 +112,11 @@ impl CodeCache {
         }
     }
 
-    /// Takes over an artifact because the operator says so: what `sedge plugin import` does on the
-    /// machine itself. Whoever calls this vouches for where the artifact comes from.
+    /// Accepts an artifact on the operator's request: `sedge plugin import` does this on the
+    /// machine itself. The caller vouches for the artifact's origin.
     ///
     /// # Errors
+    /// The artifact is damaged, not a plugin, or for another kind of machine.
     /// When it is damaged, no plugin, or for another kind of machine.
     pub fn import(&self, artifact: &[u8], limits: &Limits) -> Result<ComponentHash, Error> {
         let artifact = Artifact::read(artifact).map_err(Error::Artifact)?;
@@ -125,7 +128,7 @@ impl CodeCache {
     /// Deletes the code of components that are no longer deployed.
     ///
     /// # Errors
-    /// When the directory cannot be read or a file not be deleted.
+    /// The directory cannot be read, or a file cannot be deleted.
     pub fn retain(&self, deployed: &[ComponentHash]) -> Result<(), Error> {
         let error = |source| Error::File {
             path: self.directory.clone(),
@@ -144,7 +147,7 @@ impl CodeCache {
         Ok(())
     }
 
-    /// The cached code, loaded; `None` where there is no file.
+    /// Loads cached code; returns `None` if there is no file.
     fn cached(
         &self,
         engine: &Engine,
@@ -159,7 +162,7 @@ impl CodeCache {
             Err(source) => return Err(Error::File { path, source }),
         };
         let artifact = Artifact::read(&bytes).map_err(Error::Artifact)?;
-        // The hash is under the seal: code for another component does not pass by renaming its
+        // The seal covers the hash: code for another component is not accepted after renaming its
         // file.
         let code = self.installation.trust(&artifact).ok_or(Error::Untrusted)?;
         if artifact.component_hash != hash {
@@ -168,7 +171,7 @@ impl CodeCache {
         Plugin::load(engine, name, &code, limits).map(Some)
     }
 
-    /// Seals the code with the installation's key and keeps it.
+    /// Seals the code with the installation's key and stores it.
     fn keep(&self, artifact: &Artifact<'_>) -> Result<(), Error> {
         if artifact.target != host_target() {
             let is = artifact.target.to_owned();
@@ -194,7 +197,7 @@ fn file_name(hash: ComponentHash) -> String {
     format!("{hash}.cwasm")
 }
 
-/// All of it or nothing, and on the disk: a device without a compiler cannot make it again.
+/// Writes a file atomically and durably: a device without a compiler cannot make it again.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension(format!("new-{}", std::process::id()));
     let mut file = fs::OpenOptions::new()

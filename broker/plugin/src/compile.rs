@@ -1,4 +1,4 @@
-//! Compiling ahead: for another machine, or for this one in a process that ends.
+//! Compiles ahead of time: for another machine, or for this one in a process that then ends.
 
 use std::{
     io::{Read, Write},
@@ -14,11 +14,11 @@ use crate::{
     },
 };
 
-/// Compiles a component for `triple` (this machine where there is none) into an artifact, sealed
-/// with `key` or by nobody. What `sedge plugin compile` does.
+/// Compiles a component for `triple` (this machine if it is `None`) into an artifact, sealed with
+/// `key` if there is one. `sedge plugin compile` calls this.
 ///
 /// # Errors
-/// When it is no plugin, not valid, or the target is not known.
+/// The component is not a valid plugin, or the target is unknown.
 #[cfg(feature = "jit")]
 pub fn compile_ahead(
     component: &[u8],
@@ -37,7 +37,8 @@ pub fn compile_ahead(
     if !cfg!(feature = "cross") && target != config::host_target() {
         return Err(Error::HostOnly { target });
     }
-    // For this machine all that its CPU can do is used, for another only what all of its kind can.
+    // For this machine the code uses all features of its CPU, for another only what all of its kind
+    // have.
     let engine = config::engine(triple.map(|_| target)).map_err(Error::engine)?;
     let code = engine
         .precompile_component(component)
@@ -45,10 +46,11 @@ pub fn compile_ahead(
     Ok(Artifact::write(target, hash, component, &code, key))
 }
 
-/// The child's side of [`compile_in_child`]: a component from `input`, an artifact to `output`.
+/// Runs the child's side of [`compile_in_child`]: reads a component from `input` and writes an
+/// artifact to `output`.
 ///
 /// # Errors
-/// As [`compile_ahead`], and when reading or writing fails.
+/// Those of [`compile_ahead`], and failed reads or writes.
 #[cfg(feature = "jit")]
 pub fn compile_for_parent(
     input: impl Read,
@@ -60,7 +62,7 @@ pub fn compile_for_parent(
         source,
     };
     let mut component = Vec::new();
-    // One more than allowed, so that too large is seen as such.
+    // One byte more than allowed, so that an oversized component is recognised.
     let bytes_max = limits.component_bytes_max as u64 + 1;
     input
         .take(bytes_max)
@@ -73,12 +75,12 @@ pub fn compile_for_parent(
         .map_err(file)
 }
 
-/// Has a component compiled by `command`, which runs [`compile_for_parent`] on its standard input
-/// and output. A child, because compiling leaves 10 MiB and more resident, and because it may need
-/// more memory than the machine has. Blocks; the child is killed when it takes too long.
+/// Compiles a component in a child process: `command` runs [`compile_for_parent`] on its standard
+/// input and output. A child is used because compiling leaves 10 MiB and more resident, and may
+/// need more memory than the machine has. Blocks; kills the child when it takes too long.
 ///
 /// # Errors
-/// When the child cannot be started, fails, or answers too much. Its standard error is the reason.
+/// The child cannot be started, fails, or answers too much. Its standard error is the reason.
 pub fn compile_in_child(mut command: Command, component: &[u8]) -> Result<Vec<u8>, Error> {
     let mut child = command
         .stdin(Stdio::piped())
@@ -88,7 +90,7 @@ pub fn compile_in_child(mut command: Command, component: &[u8]) -> Result<Vec<u8
         .map_err(|source| Error::Spawn { source })?;
     let answer = exchange(&mut child, component);
     if answer.is_none() {
-        // Gone already, perhaps.
+        // The child may have ended already.
         let _ = child.kill();
     }
     let status = child.wait().map_err(|source| Error::Spawn { source })?;
@@ -119,8 +121,7 @@ fn bytes_max(component: &[u8]) -> u64 {
         + CODE_BYTES_MIN_ALLOWED) as u64
 }
 
-/// Feeds the child and reads what it says on both of its pipes; `None` when it does not end in
-/// time.
+/// Feeds the child and reads both of its output pipes. Returns `None` if it does not end in time.
 fn exchange(child: &mut Child, component: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (mut stdin, stdout, stderr) = (
         child.stdin.take()?,
@@ -130,9 +131,9 @@ fn exchange(child: &mut Child, component: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let component_owned = component.to_vec();
     let answer_bytes_max = bytes_max(component) + 1;
     let (done, wait) = mpsc::channel();
-    // Threads of their own, not scoped: a child that hangs is killed, which ends their pipes.
+    // Unscoped threads: a child that hangs is killed, which ends its pipes and so the threads.
     thread::spawn(move || {
-        // A child that ends early says why on its standard error.
+        // A child that ends early reports the reason on its standard error.
         let _ = stdin.write_all(&component_owned);
     });
     let said = thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Looks at a component before anything is done with it: is it one, and of which world?
+//! Inspects a component before it is used: is it one, and of which world?
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use wasmparser::{Encoding, Parser, Payload};
 
 use crate::error::Error;
 
-/// What a plugin of any world may import.
+/// Interfaces that a plugin of any world may import.
 const IMPORTS: [&str; 1] = ["sedge:plugin/log@0.1"];
-/// What a plugin of any world exports.
+/// The interface that a plugin of every world exports.
 const LIFECYCLE: &str = "sedge:plugin/lifecycle@0.1";
 
 /// The worlds of `wit/` whose plugins this host runs.
@@ -28,7 +28,7 @@ impl World {
         }
     }
 
-    /// The world of a component with these imports and exports.
+    /// Returns the world of a component with these imports and exports.
     ///
     /// # Errors
     /// [`Error::ForbiddenImport`], [`Error::MissingExport`].
@@ -55,7 +55,7 @@ impl World {
     }
 }
 
-/// A component's SHA-256: its name in artifacts and in the cache.
+/// A component's SHA-256, which names it in artifacts and in the cache.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ComponentHash(pub [u8; 32]);
 
@@ -78,8 +78,8 @@ impl fmt::Debug for ComponentHash {
     }
 }
 
-/// Refuses what is no plugin: something else, another world, or a component that imports more than
-/// it may. Reads the outermost sections only; compiling finds what is not valid inside.
+/// Checks that bytes are a component of a known world without forbidden imports. Reads the
+/// outermost sections only; compiling finds what is invalid inside.
 ///
 /// # Errors
 /// [`Error::NotAComponent`], [`Error::CoreModule`], [`Error::ComponentTooLarge`],
@@ -122,7 +122,7 @@ pub fn inspect(bytes: &[u8], component_bytes_max: usize) -> Result<ComponentHash
     Ok(ComponentHash::of(bytes))
 }
 
-/// Whether `name` is `interface` (with `major.minor`) in some patch version.
+/// Returns whether `name` is `interface` (with `major.minor`) in some patch version.
 fn is_version_of(name: &str, interface: &str) -> bool {
     name.strip_prefix(interface)
         .is_some_and(|rest| rest.starts_with('.'))

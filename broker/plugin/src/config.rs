@@ -1,16 +1,16 @@
-//! The one place where wasmtime's settings are made.
+//! The only place at which wasmtime is configured.
 //!
-//! **Invariant**: compiling and loading use the same settings, whichever machine compiled. Machine
-//! code holds the settings it was made with, and does not load under others.
+//! **Invariant**: compiling and loading use the same settings on all machines. Machine code records
+//! the settings it was made with and does not load under others.
 
 use wasmtime::{Config, Engine, Result};
 
 use crate::limits::WASM_STACK_BYTES_MAX;
 
-/// An engine for this machine (`None`) or, to compile ahead, for another.
+/// Creates an engine for this machine (`None`) or, to compile ahead, for another.
 ///
-/// A `target` is a triple; libc and vendor make no difference to plugins. 32-bit ARM has no
-/// compiler backend and gets Pulley, wasmtime's interpreter.
+/// `target` is a triple; libc and vendor make no difference to plugins. 32-bit ARM has no compiler
+/// backend and uses Pulley, wasmtime's interpreter.
 pub fn engine(target: Option<&str>) -> Result<Engine> {
     let mut config = Config::new();
     config
@@ -22,8 +22,8 @@ pub fn engine(target: Option<&str>) -> Result<Engine> {
         .memory_reservation_for_growth(1 << 20)
         .wasm_memory64(false)
         .relaxed_simd_deterministic(true)
-        // Nobody walks a plugin's stack: without addresses and unwinding code is smaller and traps
-        // cheaper.
+        // A plugin's stack is never inspected: without addresses and unwinding, code is smaller and
+        // traps are cheaper.
         .generate_address_map(false)
         .native_unwind_info(false);
     if let Some(target) = target {
@@ -32,7 +32,7 @@ pub fn engine(target: Option<&str>) -> Result<Engine> {
     Engine::new(&config)
 }
 
-/// The triple this binary was built for, as artifacts name it.
+/// Returns the triple this binary was built for, in the form that artifacts use.
 #[must_use]
 pub fn host_target() -> &'static str {
     if cfg!(target_arch = "x86_64") {
@@ -46,7 +46,8 @@ pub fn host_target() -> &'static str {
     }
 }
 
-/// What of a triple matters to a plugin's machine code, as artifacts name it.
+/// Returns the part of a triple that matters to a plugin's machine code, in the form that artifacts
+/// use.
 #[must_use]
 pub fn target_family(triple: &str) -> Option<&'static str> {
     let arch = triple.split('-').next().unwrap_or(triple);

@@ -1,4 +1,4 @@
-//! The engine: one a process, shared by all plugins. It knows no world.
+//! The engine: one per process, shared by plugins of all worlds.
 
 use std::{fmt, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
     ticker::{Running, Ticker},
 };
 
-/// Runs plugins. Cheap to clone. Make it when the first plugin is bound: it holds a thread and
+/// Runs plugins. Cheap to clone. Create it when the first plugin is bound: it holds a thread and
 /// about 1 MiB.
 #[derive(Clone)]
 pub struct Engine(Arc<Shared>);
@@ -23,16 +23,18 @@ struct Shared {
 }
 
 impl Engine {
+    /// Creates the engine.
+    ///
     /// # Errors
-    /// When wasmtime does not know this machine, or no thread can be started.
+    /// wasmtime does not support this machine, or no thread can be started.
     pub fn new() -> Result<Self, Error> {
         let engine = config::engine(None).map_err(Error::engine)?;
         let ticker = Ticker::start(engine.weak()).map_err(|source| Error::Spawn { source })?;
         Ok(Self(Arc::new(Shared { engine, ticker })))
     }
 
-    /// Whether the thread that watches deadlines sleeps, because no plugin was called for a while.
-    /// The next call wakes it.
+    /// Returns whether the thread that watches deadlines is asleep, because no plugin was called
+    /// for a while. The next call wakes it.
     #[must_use]
     pub fn is_asleep(&self) -> bool {
         self.0.ticker.is_asleep()
@@ -42,7 +44,7 @@ impl Engine {
         &self.0.engine
     }
 
-    /// Begins a call, whose deadline holds until the value is dropped.
+    /// Begins a call, whose deadline applies until the value is dropped.
     pub(crate) fn begin(&self) -> Running<'_> {
         self.0.ticker.begin()
     }

@@ -1,20 +1,20 @@
-//! What can go wrong with a plugin: making it ready, and calling it.
+//! Errors of preparing and of calling a plugin.
 
 use std::{fmt, io, path::PathBuf, process::ExitStatus};
 
-/// Why a plugin cannot be made ready.
+/// Reason why a plugin cannot be prepared.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// Not WebAssembly and not one of our artifacts.
+    /// The bytes are neither WebAssembly nor an artifact.
     NotAComponent,
-    /// A core module, as compilers make them, instead of a component.
+    /// The bytes are a core module, as compilers make them, instead of a component.
     CoreModule,
-    /// It imports what no plugin may have.
+    /// The component imports an interface that plugins may not have.
     ForbiddenImport { import: String },
-    /// It lacks what its world asks for.
+    /// The component lacks an export that its world requires.
     MissingExport { export: &'static str },
-    /// Larger than its limit.
+    /// The component is larger than its limit.
     ComponentTooLarge { bytes: usize, max: usize },
     /// wasmtime refuses the component.
     Invalid { source: EngineError },
@@ -24,18 +24,17 @@ pub enum Error {
     NoCompiler,
     /// This build compiles for its own kind of machine only.
     HostOnly { target: &'static str },
-    /// Plugins cannot be compiled for this triple.
+    /// There is no compiler backend for this triple.
     UnknownTarget { triple: String },
     /// The artifact is damaged.
     Artifact(ArtifactError),
-    /// The artifact's machine code is for something else.
+    /// The artifact's machine code is for another target.
     OtherTarget { is: String, wanted: &'static str },
-    /// The machine code was made by another version of the broker, or needs a CPU that is not this
-    /// one.
+    /// The machine code was made by another version of the broker, or needs another CPU.
     OtherEngine { source: EngineError },
-    /// The artifact has not been sealed with a key that this installation trusts.
+    /// The artifact is not sealed with a key that this installation trusts.
     Untrusted,
-    /// A key file that others may read or write, or that holds too little.
+    /// A key file is accessible to others, or holds too few bytes.
     BadKey { path: PathBuf, why: &'static str },
     /// A file could not be read or written.
     File { path: PathBuf, source: io::Error },
@@ -54,39 +53,39 @@ pub enum Error {
     Spawn { source: io::Error },
 }
 
-/// What wasmtime said. Its own type stays in this crate.
+/// An error of wasmtime, whose own type stays in this crate.
 pub struct EngineError(wasmtime::Error);
 
-/// What is wrong with an artifact's bytes.
+/// A defect in an artifact's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArtifactError {
-    /// Not an artifact at all.
+    /// The bytes are not an artifact.
     Magic,
-    /// Of a version that this build does not know.
+    /// This build does not know the version.
     Version(u16),
-    /// Shorter or longer than its fields say.
+    /// The artifact is shorter or longer than its fields say.
     Length,
-    /// Its component is not the one that its hash names.
+    /// The component does not match the hash.
     Hash,
 }
 
-/// Why a call failed. The instance is gone, and the next call gets a new one.
+/// Reason why a call failed. The instance is discarded, and the next call gets a new one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CallError {
-    /// It ran longer than its deadline.
+    /// The call exceeded its deadline.
     Deadline,
-    /// It wanted more memory than its limit.
+    /// The plugin needed more memory than its limit.
     Memory,
-    /// It panicked, divided by zero, overflowed its stack, or the like.
+    /// The plugin panicked, divided by zero, overflowed its stack, or trapped otherwise.
     Trap { what: String },
-    /// Its answer is against the rules.
+    /// The plugin's answer breaks the rules.
     BadOutput(BadOutput),
-    /// It refused the settings that it accepted before.
+    /// The plugin refused settings that it accepted before.
     Configuration { reason: String },
 }
 
-/// What is wrong with an answer.
+/// A rule that an answer breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadOutput {
     VerdictCount {
@@ -103,9 +102,9 @@ pub enum BadOutput {
         wanted: usize,
     },
     ReplacementOutside,
-    /// More than the output limit.
+    /// The answer exceeds the output limit.
     TooMuch,
-    /// Pointers or texts that are not what they say.
+    /// A pointer or text in the answer is invalid.
     Malformed {
         what: String,
     },
@@ -210,7 +209,7 @@ impl Error {
     }
 }
 
-/// With all of its causes.
+/// Includes all causes.
 impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#}", self.0)

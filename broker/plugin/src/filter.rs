@@ -1,4 +1,4 @@
-//! Filters: the compiled component, the instances that batches go through, and their typed calls.
+//! Filters: the compiled component, the instances that process batches, and their typed calls.
 
 use std::{fmt, sync::Arc};
 
@@ -25,15 +25,15 @@ struct Factory {
     pre: RecordFilterPre<State>,
 }
 
-/// One instance: a plugin with its settings. One batch at a time; make one for each thread and
-/// topic.
+/// One instance: a plugin with its settings. Handles one batch at a time; create one for each
+/// thread and topic.
 pub struct FilterInstance {
     factory: FilterFactory,
     needs: Needs,
     instance: Instance<RecordFilter>,
 }
 
-/// What is common to a batch's records.
+/// Facts shared by a batch's records.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchInfo<'a> {
     pub topic: &'a str,
@@ -44,7 +44,7 @@ pub struct BatchInfo<'a> {
     pub principal: Option<&'a str>,
 }
 
-/// Where on its way a batch is.
+/// The point on a batch's way at which the filter runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterStage {
     Produce,
@@ -64,7 +64,7 @@ impl FilterFactory {
         Ok(Self(Arc::new(Factory { host, pre })))
     }
 
-    /// The plugin's name, as its log lines have it.
+    /// Returns the plugin's name, as in its log lines.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.host.name()
@@ -78,7 +78,7 @@ impl FilterFactory {
     /// Starts an instance with these settings (names without the prefix `sedge.plugin.NAME.`).
     ///
     /// # Errors
-    /// When the plugin refuses the settings, or fails while it starts.
+    /// The plugin refuses the settings, or fails while it starts.
     pub fn instantiate(&self, config: &[(String, String)]) -> Result<FilterInstance, Error> {
         let mut config = config.to_vec();
         config.sort_unstable();
@@ -115,7 +115,7 @@ impl FilterFactory {
 }
 
 impl FilterInstance {
-    /// The fields it reads. [`RecordBlob::start`] wants them.
+    /// Returns the fields that the plugin reads, for [`RecordBlob::start`].
     #[must_use]
     pub const fn needs(&self) -> Needs {
         self.needs
@@ -126,10 +126,10 @@ impl FilterInstance {
         &self.factory
     }
 
-    /// Runs the plugin over a batch. Blocks for the plugin's deadline at most.
+    /// Runs the plugin over a batch. Blocks at most for the plugin's deadline.
     ///
     /// # Errors
-    /// When the plugin failed. Nothing of its answer is used; the next call starts a new instance.
+    /// The plugin failed. Its answer is discarded; the next call starts a new instance.
     pub fn filter(
         &mut self,
         info: &BatchInfo<'_>,

@@ -1,9 +1,9 @@
-//! Builds a guest crate into a component: what `sedge plugin build DIR` does, and the tests.
+//! Builds a guest crate into a component, for `sedge plugin build DIR` and for tests.
 //!
-//! Cargo makes a core module for `wasm32-unknown-unknown`, with whichever compiler on this machine
-//! can: one that has that target installed (`rustup target add wasm32-unknown-unknown`), or
-//! Debian's `rustc-web` with `rust-web-src`, which builds the target's standard library first. Then
-//! the module is made a component here.
+//! Cargo makes a core module for `wasm32-unknown-unknown`, with a suitable compiler on this
+//! machine: one that has that target installed (`rustup target add wasm32-unknown-unknown`), or
+//! Debian's `rustc-web` with `rust-web-src`, which builds the target's standard library first. This
+//! module then turns the core module into a component.
 
 use std::{
     fmt,
@@ -21,22 +21,22 @@ const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
 /// A compiler for guests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Toolchain {
-    /// The one on the path, with the target installed.
+    /// The compiler on the path, with the target installed.
     Installed,
-    /// Debian's, which needs `linker` and builds the standard library from source.
+    /// Debian's compiler, which needs `linker` and builds the standard library from source.
     Debian { linker: PathBuf },
 }
 
-/// Why a guest was not built.
+/// Reason why a guest was not built.
 #[derive(Debug)]
 pub enum BuildError {
-    /// No compiler on this machine makes WebAssembly.
+    /// No compiler on this machine can make WebAssembly.
     NoToolchain,
     /// There is no crate in the folder, or no folder.
     NoCrate { directory: PathBuf },
     /// A program could not be run.
     Run { program: String, source: io::Error },
-    /// Cargo failed; what it said is on standard error.
+    /// Cargo failed; its messages are on standard error.
     Cargo,
     /// The crate makes no module: it lacks `crate-type = ["cdylib"]`.
     NoModule { directory: PathBuf },
@@ -44,14 +44,14 @@ pub enum BuildError {
     ManyModules { modules: Vec<PathBuf> },
     /// The module could not be read.
     Module { path: PathBuf, source: io::Error },
-    /// It cannot be made a component.
+    /// The module cannot be turned into a component.
     NotAPlugin { reason: String },
 }
 
 /// Finds a compiler for guests.
 ///
 /// # Errors
-/// [`BuildError::NoToolchain`], which says what to install.
+/// [`BuildError::NoToolchain`], whose text says what to install.
 pub fn find_toolchain() -> Result<Toolchain, BuildError> {
     let has_target = output(rustc().args(["--print", "target-libdir", "--target", TARGET]))
         .is_some_and(|libdir| has_core(Path::new(&libdir)));
@@ -70,10 +70,10 @@ pub fn find_toolchain() -> Result<Toolchain, BuildError> {
 /// Builds the crate in `directory` and returns the component. Cargo's own output goes to standard
 /// error.
 ///
-/// With `target_directory` all that is made goes there; otherwise where cargo puts it.
+/// All output files go to `target_directory`, or to cargo's default if it is `None`.
 ///
 /// # Errors
-/// When there is no compiler, when cargo fails, or when what it makes is no plugin.
+/// There is no compiler, cargo fails, or the result is not a plugin.
 pub fn build(
     toolchain: &Toolchain,
     directory: &Path,
@@ -92,10 +92,11 @@ pub fn build(
     componentize(&bytes)
 }
 
-/// Makes a component of a core module that `wit-bindgen` (of any language) has left its world in.
+/// Turns a core module into a component. `wit-bindgen` (of any language) has left a description of
+/// its world in it.
 ///
 /// # Errors
-/// When the module has none, or imports what its world does not.
+/// The module has no such description, or imports what its world does not have.
 pub fn componentize(module: &[u8]) -> Result<Vec<u8>, BuildError> {
     ComponentEncoder::default()
         .validate(true)
@@ -116,13 +117,13 @@ fn compile(
         .current_dir(directory)
         .args(["build", "--release", "--lib", "--target", TARGET])
         .arg("--message-format=json-render-diagnostics")
-        // The guest's profile, wherever its workspace is and whatever that says.
+        // The guest's profile, independent of the profiles in its workspace.
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3")
         .env("CARGO_PROFILE_RELEASE_LTO", "true")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
         .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
         .env("CARGO_PROFILE_RELEASE_STRIP", "true")
-        // What the caller's own build was told is not meant for guests.
+        // Flags of the caller's own build are not meant for guests.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("CARGO_BUILD_TARGET");
@@ -172,7 +173,7 @@ fn compile(
     }
 }
 
-/// The modules that one of cargo's messages tells of, where they belong to the crate in
+/// Returns the modules that one of cargo's messages lists, if they belong to the crate in
 /// `directory`.
 fn modules_in(message: &str, directory: &Path) -> Vec<PathBuf> {
     let Ok(message) = serde_json::from_str::<serde_json::Value>(message) else {
@@ -206,7 +207,7 @@ fn same(left: &Path, right: &Path) -> bool {
     }
 }
 
-/// Whether the crate's manifest says `[package.metadata.sedge] std = true`.
+/// Returns whether the crate's manifest says `[package.metadata.sedge] std = true`.
 fn wants_std(directory: &Path) -> bool {
     let Some(metadata) = output(cargo().current_dir(directory).args([
         "metadata",
@@ -240,7 +241,8 @@ fn has_core(libdir: &Path) -> bool {
     })
 }
 
-/// rustup's toolchains bring a linker for WebAssembly; `lld` of the distribution is another.
+/// Finds a linker for WebAssembly: rustup's toolchains bring one; the distribution's `lld` is
+/// another.
 fn find_linker() -> Option<PathBuf> {
     let sysroot = output(rustc().args(["--print", "sysroot"]));
     let host = output(rustc().args(["--print", "host-tuple"]));
@@ -261,7 +263,7 @@ fn rustc() -> Command {
     Command::new("rustc")
 }
 
-/// Cargo without what an outer cargo has set for its own build.
+/// Returns a command for cargo without the variables that an outer cargo set for its own build.
 fn cargo() -> Command {
     let mut cargo = Command::new("cargo");
     cargo

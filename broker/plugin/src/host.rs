@@ -1,6 +1,6 @@
-//! What plugins of all worlds share: their limits, their log, and how they are started and called.
+//! Parts shared by plugins of all worlds: their limits, their log, starting and calling them.
 //!
-//! **Invariant**: an instance that failed is never called again. The next call makes a new one
+//! **Invariant**: an instance that failed is never called again. The next call creates a new one
 //! ([`Instance::run`]).
 
 use std::{
@@ -29,14 +29,14 @@ pub struct Host {
     limits: Limits,
 }
 
-/// A running plugin. `B` is what `bindings.rs` has for its world.
+/// A running plugin. `B` is the type that `bindings.rs` has for its world.
 pub struct Live<B> {
     host: Arc<Host>,
     store: Store<State>,
     bindings: B,
 }
 
-/// A plugin with its settings, which is started when it is called and is not running.
+/// A plugin with its settings. A call starts it if it is not running.
 pub struct Instance<B> {
     config: Vec<(String, String)>,
     live: Option<Live<B>>,
@@ -65,7 +65,7 @@ impl Host {
 }
 
 impl<B> Live<B> {
-    /// Starts a plugin: `instantiate` makes it, `configure` hands it its settings.
+    /// Starts a plugin: `instantiate` creates it, `configure` passes it its settings.
     pub fn start(
         host: &Arc<Host>,
         instantiate: impl FnOnce(&mut Store<State>) -> wasmtime::Result<B>,
@@ -94,7 +94,7 @@ impl<B> Live<B> {
         Ok(live)
     }
 
-    /// Calls the plugin once. Blocks for its deadline at most.
+    /// Calls the plugin once. Blocks at most for its deadline.
     pub fn call<T>(
         &mut self,
         call: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<T>,
@@ -116,8 +116,8 @@ impl<B> Instance<B> {
         self.live.is_some()
     }
 
-    /// Has `call` use the plugin, which `start` makes of the settings if it is not running. After
-    /// an error of either, it is not running.
+    /// Calls the plugin with `call`, after `start` if it is not running. After an error of either,
+    /// it is not running.
     pub fn run<T>(
         &mut self,
         start: impl FnOnce(&[(String, String)]) -> Result<Live<B>, CallError>,
@@ -128,19 +128,18 @@ impl<B> Instance<B> {
             None => start(&self.config)?,
         };
         let answer = call(&mut live)?;
-        // Only after all went well.
+        // Stored only if everything went well.
         self.live = Some(live);
         Ok(answer)
     }
 }
 
-/// The ticks that are surely more than `deadline_ms`: the first may come at once.
+/// Returns the number of ticks that surely exceeds `deadline_ms`: the first tick may come at once.
 fn deadline_ticks(deadline_ms: u32) -> u64 {
     u64::from(deadline_ms).div_ceil(TICK.as_millis() as u64) + 1
 }
 
-/// What an instance holds on the broker's side: what it may use, and what it has written in the
-/// log.
+/// An instance's state on the broker's side: its limits, and the log lines it has written.
 pub struct State {
     host: Arc<Host>,
     memory: Memory,
@@ -239,7 +238,7 @@ impl wire_log::Host for State {
             return;
         }
         cut_off(&mut message);
-        // One line, whatever the plugin puts in it.
+        // Keeps the message on one line.
         let message = message.replace(char::is_control, " ");
         let level = match level {
             Level::Error => log::Level::Error,

@@ -1,4 +1,4 @@
-//! Keys: where they lie, and the seals that are made with them.
+//! Keys: their files, and the seals made with them.
 
 use std::{
     fmt, fs,
@@ -17,7 +17,7 @@ use crate::{
 /// Bytes of a seal.
 pub const SEAL_BYTES: usize = 32;
 
-/// Whose key a seal was made with.
+/// The owner of the key that a seal was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Sealer {
@@ -37,19 +37,19 @@ impl Sealer {
     }
 }
 
-/// A key to seal and to check with. Never shown, never logged.
+/// A key for making and checking seals. Never shown, never logged.
 pub struct SealKey {
     sealer: Sealer,
-    /// HMAC's two hashes, each with its padded key in it already.
+    /// HMAC's two hash states, each with its padded key already absorbed.
     inner: Sha256,
     outer: Sha256,
 }
 
 impl SealKey {
-    /// The installation's key in `file`, made if there is none yet.
+    /// Returns the installation's key in `file`, and creates it if it does not exist.
     ///
     /// # Errors
-    /// When the file cannot be read or made, or when others could have read it.
+    /// The file cannot be read or created, or other users could have read it.
     pub fn of_installation(file: &Path) -> Result<Self, Error> {
         let error = |source| Error::File {
             path: file.to_owned(),
@@ -64,10 +64,10 @@ impl SealKey {
         Ok(Self::new(Sealer::Installation, &read_key(file)?))
     }
 
-    /// The operator's key: all bytes of a file, white space around them aside.
+    /// Returns the operator's key: all bytes of a file, without surrounding white space.
     ///
     /// # Errors
-    /// When the file cannot be read, is short, or when others than its owner may read it.
+    /// The file cannot be read, is too short, or can be read by users other than its owner.
     pub fn of_operator(file: &Path) -> Result<Self, Error> {
         let bytes = read_key(file)?;
         let key = bytes.trim_ascii();
@@ -102,7 +102,7 @@ impl SealKey {
         self.sealer
     }
 
-    /// The seal for `bytes`.
+    /// Returns the seal for `bytes`.
     #[must_use]
     pub fn seal(&self, bytes: &[u8]) -> [u8; SEAL_BYTES] {
         let inner = self.inner.clone().chain_update(bytes).finalize();
@@ -118,7 +118,7 @@ impl fmt::Debug for SealKey {
     }
 }
 
-/// Makes a random key. Where two processes do so at once, the first one's stays.
+/// Creates a random key. If two processes do so at once, the first one's key stays.
 fn make_key(file: &Path) -> io::Result<()> {
     if let Some(directory) = file.parent() {
         fs::DirBuilder::new()
@@ -127,7 +127,7 @@ fn make_key(file: &Path) -> io::Result<()> {
             .create(directory)?;
     }
     let mut key = [0_u8; SEAL_BYTES];
-    // Waits until the kernel has gathered entropy, which at boot /dev/urandom does not.
+    // Blocks until the kernel has gathered entropy; at boot, /dev/urandom does not.
     fs::File::open("/dev/random")?.read_exact(&mut key)?;
     let new = file.with_extension(format!("new-{}", std::process::id()));
     let mut opened = fs::OpenOptions::new()

@@ -1,24 +1,25 @@
-//! The WebAssembly host: everything of wasmtime is behind this crate, which is built for speed.
+//! The WebAssembly host: all of wasmtime is behind this crate, which is built for speed.
 //!
-//! What it is: an [`Engine`]; components made ready as a [`Plugin`], which is a [`FilterFactory`];
-//! [`FilterInstance`]s that a batch's records go through as a [`RecordBlob`] and come out of as an
-//! [`Outcome`]; machine code made, sealed and kept ([`CodeCache`]); guests built ([`guest`], with
-//! the feature `build`). Where another world goes is in `plugin.rs`.
+//! The crate contains: an [`Engine`]; components prepared as a [`Plugin`], which is a
+//! [`FilterFactory`]; [`FilterInstance`]s, which take a batch's records as a [`RecordBlob`] and
+//! return an [`Outcome`]; a cache that makes, seals and stores machine code ([`CodeCache`]); and
+//! building of guests ([`guest`], with the feature `build`). `plugin.rs` says where to add another
+//! world.
 //!
-//! What it is not: it knows nothing of topics, batches on the wire or what follows a failure; the
-//! node composes it.
+//! The crate knows nothing of topics, of batches on the wire or of what follows a failure; the node
+//! combines it with those.
 //!
 //! **Invariants**
 //! - A plugin has a deadline, a memory limit and an output limit for each call, and imports `log`
 //!   and nothing else.
-//! - Everything a plugin answers has been checked before anybody sees it.
+//! - All of a plugin's answer has been checked before a caller sees it.
 //! - An instance that failed is never called again.
 //! - Machine code is loaded only under this installation's own seal ([`seal`]).
 //! - The public interface is not generic: wasmtime's copying is compiled here, where it is
 //!   optimised, and not in a crate that is built for size (25 times slower).
 //!
-//! Calls block, and run on the caller's stack, of which a thread needs
-//! [`limits::WASM_STACK_BYTES_MAX`] twice over.
+//! Calls block, and run on the caller's stack: the thread needs twice
+//! [`limits::WASM_STACK_BYTES_MAX`].
 
 pub mod artifact;
 mod bindings;

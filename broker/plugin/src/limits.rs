@@ -1,18 +1,18 @@
-//! Every bound of this crate, with its reason.
+//! Bounds of this crate, each with its reason.
 
 use std::time::Duration;
 
-/// How often a running call's deadline is looked at. A stray plugin holds a thread for its deadline
-/// and one tick; a tick costs one atomic addition and a wake-up, and only while plugins are being
-/// called.
+/// Interval at which a running call's deadline is checked. A plugin that hangs holds a thread for
+/// its deadline and one tick; a tick costs one atomic addition and a wake-up, and only while
+/// plugins are being called.
 pub const TICK: Duration = Duration::from_millis(5);
 
-/// Ticks without a call behind which the ticker goes to sleep. Waking it costs a system call, so it
-/// stays up through the gaps of ordinary traffic.
+/// Ticks without a call after which the ticker goes to sleep. Waking it costs a system call, so it
+/// stays awake through the gaps of ordinary traffic.
 pub const IDLE_TICKS_MAX: u32 = 40;
 
-/// Stack that a plugin may use of the calling thread's. A thread that calls plugins needs twice
-/// that.
+/// Bytes of the calling thread's stack that a plugin may use. A thread that calls plugins needs
+/// twice that.
 pub const WASM_STACK_BYTES_MAX: usize = 256 << 10;
 
 /// Linear memories of a component. Rust and C need one, QuickJS three.
@@ -25,40 +25,40 @@ pub const CORE_INSTANCES_MAX: usize = 32;
 pub const TABLES_MAX: usize = 16;
 pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 
-/// Log lines an instance may write in a second. The next ones are counted and left out.
+/// Log lines that an instance may write in a second. Further ones are counted and dropped.
 pub const LOG_LINES_PER_SECOND_MAX: u32 = 20;
 
-/// Bytes of a plugin's text for a person: a log line, a reason, a refusal.
+/// Bytes of a plugin's text for people: a log line, a reason, a refusal.
 pub const TEXT_BYTES_MAX: usize = 1024;
 
 /// Bytes a target's name may have in an artifact.
 pub const TARGET_BYTES_MAX: usize = 64;
 
-/// Machine code for each byte of component, at most, and what is allowed to the smallest. Cranelift
-/// makes 3 to 8 times; more than this is not what a compiler wrote.
+/// Bytes of machine code for each byte of component; the smallest component gets a fixed allowance.
+/// Cranelift makes 3 to 8 times as much; more than this limit does not come from a compiler.
 pub const CODE_BYTES_PER_COMPONENT_BYTE_MAX: usize = 32;
 pub const CODE_BYTES_MIN_ALLOWED: usize = 1 << 20;
 
-/// How long compiling may take in a child process. The largest known component (Python's
+/// Time that compiling may take in a child process. The largest known component (Python's
 /// interpreter, 18 MB) takes half a minute on two slow cores.
 pub const COMPILE_TIME_MAX: Duration = Duration::from_mins(3);
 
 /// Bytes of a key file: a random key, or an operator's in hexadecimal with a line end.
 pub const KEY_FILE_BYTES_MAX: u64 = 4096;
 
-/// Bytes an operator's key must have. Shorter ones can be guessed.
+/// Smallest operator's key, in bytes. Shorter ones can be guessed.
 pub const OPERATOR_KEY_BYTES_MIN: usize = 16;
 
-/// What a plugin may use. Set for each plugin; these are the values where nothing else is set.
+/// Resources that a plugin may use. Set for each plugin; these are the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Linear memory of an instance, all of its memories together.
+    /// Linear memory of an instance, all of its memories together, in bytes.
     pub memory_bytes_max: usize,
-    /// Time of one call. Rounded up to the next [`TICK`], and one tick is added.
+    /// Time of one call, in ms. Rounded up to the next [`TICK`], and one tick is added.
     pub deadline_ms: u32,
-    /// What one call may answer, and what its replacements may come to.
+    /// Bytes that one call may answer, and that its replacements may add up to.
     pub output_bytes_max: usize,
-    /// A component's size before it is compiled.
+    /// Bytes of a component before it is compiled.
     pub component_bytes_max: usize,
 }
 

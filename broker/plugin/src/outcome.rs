@@ -1,13 +1,13 @@
-//! What a plugin answered, after every count, index and length in it has been checked.
+//! A plugin's answer, after every count, index and length in it has been checked.
 
 use crate::limits::TEXT_BYTES_MAX;
 use crate::{bindings::exports::sedge::plugin::filter::Outcome as Answer, error::BadOutput};
 
-/// What became of a batch's records.
+/// The checked verdicts on a batch's records.
 ///
-/// **Invariant**: as many verdicts as records (or none, where all are kept), each one known; as
-/// many replacements and reasons as verdicts that want them; every replacement within the blob;
-/// what the replacements come to within the output limit.
+/// **Invariant**: there are as many verdicts as records (or none, if all records are kept), all of
+/// them known; as many replacements and reasons as verdicts that need them; every replacement is
+/// within the blob; the replacements together are within the output limit.
 #[derive(Debug)]
 pub struct Outcome {
     count: usize,
@@ -18,7 +18,7 @@ pub struct Outcome {
     kept: usize,
 }
 
-/// What becomes of one record.
+/// The verdict on one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict<'a> {
     Keep,
@@ -30,9 +30,9 @@ pub enum Verdict<'a> {
 /// A field of a replaced record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field<'a> {
-    /// As it was.
+    /// The field stays.
     Same,
-    /// Absent.
+    /// The field becomes null.
     Null,
     Bytes(&'a [u8]),
 }
@@ -105,8 +105,8 @@ impl Outcome {
                 }
             }
         }
-        // Replacements may share bytes of the blob; the batch that is made of them may not grow by
-        // that.
+        // Replacements may share bytes of the blob, but the batch that is made of them must not
+        // exceed the limit.
         if bytes > output_bytes_max {
             return Err(BadOutput::TooMuch);
         }
@@ -122,19 +122,19 @@ impl Outcome {
         })
     }
 
-    /// Whether the batch goes on byte for byte as it came.
+    /// Returns whether the batch stays byte for byte the same.
     #[must_use]
     pub const fn keeps_all(&self) -> bool {
         self.kept == self.count
     }
 
-    /// Whether any record is to be rejected.
+    /// Returns whether any record is rejected.
     #[must_use]
     pub const fn rejects_any(&self) -> bool {
         !self.reasons.is_empty()
     }
 
-    /// The verdicts, one a record, in order.
+    /// Returns the verdicts, one per record, in order.
     pub fn verdicts(&self) -> impl ExactSizeIterator<Item = Verdict<'_>> {
         let mut replacements = self.replacements.as_chunks::<REPLACEMENT_BYTES>().0.iter();
         let mut reasons = self.reasons.iter();
@@ -171,7 +171,7 @@ fn fields<'a>(entry: &[u8; REPLACEMENT_BYTES], blob: &'a [u8]) -> [Option<Field<
     })
 }
 
-/// Cuts a text for a person off at a length that fits in a reply.
+/// Truncates a text for people to a length that fits in a reply.
 pub fn cut_off(text: &mut String) {
     text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
 }

@@ -1,11 +1,11 @@
-//! What a component is: a plugin of one of the worlds.
+//! Plugins: a component of one of the worlds.
 //!
-//! A world is a variant here and of [`World`], a file beside `filter.rs` with its typed calls, and
-//! a `bindgen!` in `bindings.rs` that takes `log` from the filter's (its `with`), so that one
-//! `State` serves all of them. What plugins of any world share (memory, deadline, log, being made
-//! anew after a failure) is in `host.rs` already, and `component.rs` tells the worlds apart by what
-//! a component exports. Key partitioners and quota policies go there: what calls them matches on
-//! [`Plugin`], and does not compile before it says what it does with another variant.
+//! A world consists of a variant here and of [`World`], a file beside `filter.rs` with its typed
+//! calls, and a `bindgen!` in `bindings.rs` that takes `log` from the filter's (its `with`), so
+//! that one `State` serves all of them. The parts that plugins of any world share (memory,
+//! deadline, log, restart after a failure) are in `host.rs`; `component.rs` tells the worlds apart
+//! by a component's exports. Key partitioners and quota policies will be added this way: callers
+//! match on [`Plugin`], so they do not compile before they handle the new variant.
 
 use wasmtime::component::Component;
 
@@ -21,10 +21,11 @@ pub enum Plugin {
 }
 
 impl Plugin {
-    /// Compiles a component in this process. That leaves some 10 MiB resident: a broker has it done
-    /// by a child, through [`CodeCache::load`](crate::CodeCache::load).
+    /// Compiles a component in this process. That leaves some 10 MiB resident: a broker uses a
+    /// child process, through [`CodeCache::load`](crate::CodeCache::load).
     ///
     /// # Errors
+    /// The component is not a valid plugin.
     /// When it is no plugin, or not valid.
     #[cfg(feature = "jit")]
     pub fn compile(
@@ -48,8 +49,8 @@ impl Plugin {
         Self::new(Host::new(engine, name, limits), &component)
     }
 
-    /// Looks at the world once more, since machine code may come from elsewhere, and so that a
-    /// refusal is in plain words and not in those of wasmtime's linker.
+    /// Checks the world again, because machine code may come from another machine, and so that a
+    /// refusal is worded plainly and not by wasmtime's linker.
     fn new(host: Host, component: &Component) -> Result<Self, Error> {
         let engine = host.engine().wasmtime();
         let kind = component.component_type();

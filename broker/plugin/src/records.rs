@@ -1,5 +1,5 @@
-//! A batch's records on their way into a plugin: one flat run of bytes, and 32 bytes a record that
-//! say where its fields lie (the layout is in `wit/plugin.wit`).
+//! A batch's records as passed to a plugin: one flat run of bytes, and 32 bytes per record that
+//! give the places of its fields (`wit/plugin.wit` has the layout).
 
 use crate::limits::Limits;
 
@@ -14,9 +14,10 @@ pub struct Needs {
 const SPAN_BYTES: usize = 32;
 const NULL: u32 = u32::MAX;
 
-/// Gathers one batch after another. Keeps its buffers, so that a warm one allocates nothing.
+/// Collects the records of one batch after another. Keeps its buffers, so that it allocates nothing
+/// once warm.
 ///
-/// **Invariant**: every span lies within the blob, and there is one a record.
+/// **Invariant**: every span lies within the blob, and there is one per record.
 #[derive(Debug, Default)]
 pub struct RecordBlob {
     needs: Needs,
@@ -25,19 +26,19 @@ pub struct RecordBlob {
     bytes_max: usize,
 }
 
-/// A batch whose fields come to more than the plugin's memory could hold.
+/// The fields of a batch exceed the plugin's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge;
 
 impl RecordBlob {
-    /// An empty one. Fill it behind [`start`](Self::start).
+    /// Creates an empty blob. Fill it after [`start`](Self::start).
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins the next batch, for a plugin that reads `needs` and is bound by `limits`. Buffers
-    /// that one huge batch left behind are let go.
+    /// Begins the next batch, for a plugin that reads `needs` and is bound by `limits`. Frees
+    /// oversized buffers that one huge batch left behind.
     pub fn start(&mut self, needs: Needs, limits: &Limits) {
         self.needs = needs;
         // A plugin cannot hold more than its memory, and offsets have 32 bits.
@@ -48,11 +49,11 @@ impl RecordBlob {
         self.spans.shrink_to(limits.output_bytes_max);
     }
 
-    /// Adds a record. `headers` is the record's header section as it lies in the batch: the count,
-    /// then names and values.
+    /// Adds a record. `headers` is the record's encoded header section: the count, then names and
+    /// values.
     ///
     /// # Errors
-    /// When the batch no longer fits in the plugin's memory.
+    /// The batch no longer fits in the plugin's memory.
     pub fn push(
         &mut self,
         key: Option<&[u8]>,
@@ -87,7 +88,7 @@ impl RecordBlob {
         Ok(())
     }
 
-    /// How many records there are.
+    /// Returns the number of records.
     #[must_use]
     pub fn count(&self) -> usize {
         self.spans.len() / SPAN_BYTES

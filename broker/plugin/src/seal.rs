@@ -1,28 +1,28 @@
-//! Who vouches for machine code.
+//! Seals, which decide the machine code that is trusted.
 //!
-//! Machine code runs with the rights of the broker, so loading somebody else's is as bad as running
-//! his program. The decision:
+//! Machine code runs with the rights of the broker, so loading foreign code is as dangerous as
+//! running a foreign program. The rules:
 //!
 //! - **Only code under the installation's own seal is loaded** (HMAC-SHA256 with a random key that
 //!   is made on first use and readable by the broker's user alone). The seal is checked on the very
 //!   bytes that are then loaded.
-//! - The installation seals two things: what **its own compiler process** answers, and what **an
-//!   operator imports** on the machine. Importing needs the installation's key, which is to say the
-//!   data directory; who can write there owns the broker anyway.
+//! - The installation seals the output of **its own compiler process**, and artifacts that **an
+//!   operator imports** on the machine. Importing needs the installation's key, that is, access to
+//!   the data directory; anyone who can write there controls the broker anyway.
 //! - A device without a compiler that is reached over the network only is given **an operator's
 //!   key** (the setting `plugin.signing.key`): artifacts sealed with the same key elsewhere are
-//!   imported as they arrive. Without that setting an artifact that arrives by the network is
+//!   imported as they arrive. Without that setting, an artifact that arrives by the network is
 //!   refused, whoever sent it.
 //!
 //! Both keys are symmetric on purpose: one fleet, one operator. Signatures that a device can check
-//! without being able to make them are a later format version.
+//! without being able to make them need a later format version.
 
 use crate::{
     artifact::Artifact,
     key::{SealKey, Sealer},
 };
 
-/// Machine code of which the installation's seal has been checked. Only made by `SealKey::trust`.
+/// Machine code whose seal by this installation has been checked. Only made by `SealKey::trust`.
 #[derive(Debug)]
 pub struct Trusted<'a>(&'a [u8]);
 
@@ -33,11 +33,11 @@ impl Trusted<'_> {
 }
 
 impl SealKey {
-    /// Whether the artifact's seal was made with this key.
+    /// Returns whether the artifact's seal was made with this key.
     #[must_use]
     pub fn has_sealed(&self, artifact: &Artifact<'_>) -> bool {
         let seal = self.seal(artifact.sealed);
-        // All bytes are looked at, whichever differs first.
+        // Compares all bytes, so that the time does not depend on the first difference.
         let differ = seal
             .iter()
             .zip(artifact.seal)
@@ -45,7 +45,8 @@ impl SealKey {
         artifact.sealer == self.sealer() && std::hint::black_box(differ) == 0
     }
 
-    /// The artifact's code, if this is the installation's key and it has sealed it.
+    /// Returns the artifact's code, if this is the installation's key and the seal was made with
+    /// it.
     pub(crate) fn trust<'a>(&self, artifact: &Artifact<'a>) -> Option<Trusted<'a>> {
         (self.sealer() == Sealer::Installation && self.has_sealed(artifact))
             .then_some(Trusted(artifact.code))

@@ -1,8 +1,8 @@
 //! Advances the engine's epoch while plugins run, so that a call can be stopped at its deadline.
 //!
-//! One thread, which sleeps when no plugin has been called for a while.
+//! A single thread does this, and sleeps when no plugin has been called for a while.
 //!
-//! **Invariant**: while a [`Running`] lives the epoch advances.
+//! **Invariant**: while a [`Running`] exists, the epoch advances.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use wasmtime::EngineWeak;
 
 use crate::limits::{IDLE_TICKS_MAX, TICK};
 
-/// Dropped with the engine that it belongs to; its thread ends behind it.
+/// Drives the engine's epoch. Dropped with its engine; the thread then ends.
 #[derive(Debug)]
 pub struct Ticker {
     state: Arc<State>,
@@ -44,12 +44,12 @@ impl Ticker {
         Ok(Self { state, thread })
     }
 
-    /// Whether the thread waits for the next call.
+    /// Returns whether the thread waits for the next call.
     pub fn is_asleep(&self) -> bool {
         self.state.asleep.load(Ordering::SeqCst)
     }
 
-    /// A call begins. It ends when the value is dropped.
+    /// Begins a call, which ends when the value is dropped.
     pub fn begin(&self) -> Running<'_> {
         self.state.running.fetch_add(1, Ordering::SeqCst);
         if self.state.asleep.swap(false, Ordering::SeqCst) {
@@ -66,7 +66,7 @@ impl Drop for Ticker {
     }
 }
 
-/// A call under way.
+/// A call in progress.
 #[derive(Debug)]
 pub struct Running<'a>(&'a State);
 
@@ -99,15 +99,15 @@ fn tick(engine: &EngineWeak, state: &Weak<State>) {
     }
 }
 
-/// Sleeps until a call begins; false when the engine has gone meanwhile.
+/// Sleeps until a call begins. Returns false if the engine was dropped meanwhile.
 fn sleep(state: Arc<State>) -> bool {
     state.asleep.store(true, Ordering::SeqCst);
-    // A call that began before this saw the flag unset, and is seen here.
+    // A call that began before this saw the flag unset, and is noticed here.
     if state.running.load(Ordering::SeqCst) > 0 {
         state.asleep.store(false, Ordering::SeqCst);
         return true;
     }
-    // Only weakly held while asleep, so that the ticker can go.
+    // Holds only a weak reference while asleep, so that the ticker can be dropped.
     let weak = Arc::downgrade(&state);
     drop(state);
     loop {

@@ -1,4 +1,5 @@
-//! Real components, built from `plugins/`: what they answer, and what they cannot do to the host.
+//! Tests real components, built from `plugins/`: their answers, and what they cannot do to the
+//! host.
 
 mod guests;
 
@@ -14,7 +15,7 @@ use sedge_plugin::{
     Verdict,
 };
 
-/// Deadlines are of wall time, and a machine that runs tests may let a thread wait for long.
+/// Deadlines are wall time, and a machine that runs tests may keep a thread waiting for long.
 const PATIENT: Limits = Limits {
     memory_bytes_max: 16 << 20,
     deadline_ms: 60_000,
@@ -44,7 +45,7 @@ fn misbehave() -> &'static FilterFactory {
     })
 }
 
-/// The same with the deadline that plugins get where nothing else is set.
+/// Returns the same filter with the default deadline.
 fn impatient() -> &'static FilterFactory {
     static FILTER: OnceLock<FilterFactory> = OnceLock::new();
     FILTER.get_or_init(|| {
@@ -146,8 +147,8 @@ fn replacements_and_rejections_come_back() {
     );
 }
 
-/// Has a fresh instance do `what`, which fails; then the same instance, made anew inside, does
-/// well.
+/// Has a fresh instance do `what`, which fails; then checks that the same instance, restarted
+/// inside, works.
 fn fails_and_recovers(filter: &FilterFactory, what: &[u8]) -> CallError {
     let mut filter = instance(filter, &[]);
     let error = filter
@@ -195,7 +196,7 @@ fn an_endless_loop_is_stopped_at_its_deadline() {
 
 #[test]
 fn the_deadline_holds_after_the_ticker_has_slept() {
-    // An engine of its own, which no other test keeps awake.
+    // A separate engine, which no other test keeps awake.
     let engine = Engine::new().expect("this machine runs plugins");
     let filter = compiled(&engine, "slept", guests::misbehave(), Limits::default());
     let mut filter = instance(&filter, &[]);
@@ -225,7 +226,7 @@ fn a_memory_hog_is_stopped_at_its_limit() {
 fn a_chatterbox_is_heard_a_little() {
     let mut filter = instance(misbehave(), &[]);
     let outcome = filter.filter(&INFO, &values(&filter, &[b"chatter"]));
-    // Ten thousand lines are cheap because nearly all of them are left out.
+    // Ten thousand lines are cheap because nearly all of them are dropped.
     assert!(outcome.expect("answers").keeps_all());
 }
 
@@ -275,7 +276,7 @@ fn answers_against_the_rules_are_refused() {
 
 #[test]
 fn output_is_limited() {
-    // More bytes than the limit, and few bytes that would be written many times over.
+    // Too many bytes for the limit, and few bytes that would be written many times.
     for told in ["flood", "amplify"] {
         let mut filter = instance(misbehave(), &[("output", told)]);
         let records = values(&filter, &[b"a", b"b", b"c"]);

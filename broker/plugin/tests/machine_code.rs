@@ -1,4 +1,4 @@
-//! Machine code made ahead: what is loaded, and what never is.
+//! Tests which precompiled machine code is loaded, and which never is.
 
 mod guests;
 
@@ -15,7 +15,7 @@ use sedge_plugin::{
     compile_for_parent, host_target,
 };
 
-/// A directory that goes when the test ends.
+/// A directory that is removed when the test ends.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -82,7 +82,7 @@ fn imported_code_runs_without_a_compiler() {
         .cache()
         .import(&artifact, &Limits::default())
         .expect("for this machine");
-    // As after a restart, and by either of the two that may have been deployed.
+    // As after a restart, with either form that may have been deployed.
     works(&load(&directory.cache(), component).expect("loads"));
     works(&load(&directory.cache(), &artifact).expect("loads"));
     let mode = fs::metadata(directory.0.join("cache/key"))
@@ -114,12 +114,12 @@ fn an_artifact_from_the_network_needs_the_operators_seal() {
         assert!(matches!(load(&cache, &artifact), Err(Error::Untrusted)));
     }
     let sealed = ahead(None, Some(&key(&ours)));
-    // Not a byte of it may have changed.
+    // Not a byte of it may change.
     let mut forged = sealed.clone();
     let in_the_code = forged.len() - 40;
     forged[in_the_code] ^= 1;
     assert!(matches!(load(&cache, &forged), Err(Error::Untrusted)));
-    // An installation that has not been given the key trusts it no more than any other.
+    // An installation without the key does not trust it.
     let other = Directory::new("network-other");
     assert!(matches!(
         load(&other.cache(), &sealed),
@@ -149,14 +149,14 @@ fn forged_files_in_the_cache_are_not_loaded() {
     refused(&sealed[..sealed.len() - 1]);
     refused(&artifact);
     refused(b"");
-    // What another installation sealed is not ours either.
+    // Another installation's seal is not trusted either.
     let other = Directory::new("forged-other");
     other
         .cache()
         .import(&artifact, &Limits::default())
         .expect("imports");
     refused(&fs::read(other.code_file()).expect("is there"));
-    // Well sealed code of another component under this one's name.
+    // Properly sealed code of another component, under this one's name.
     let misbehave = compile_ahead(guests::misbehave(), None, &Limits::default(), None);
     let hash = cache
         .import(&misbehave.expect("compiles"), &Limits::default())
@@ -170,7 +170,7 @@ fn forged_files_in_the_cache_are_not_loaded() {
 #[test]
 fn code_for_other_machines_is_refused_by_name() {
     let directory = Directory::new("other");
-    // Code that says it is for another machine, whatever is in it.
+    // Code declared for another machine is refused, whatever it contains.
     let component = guests::drop_out_of_range();
     let hash = ComponentHash::of(component);
     let other = if host_target() == "aarch64" {
@@ -184,7 +184,7 @@ fn code_for_other_machines_is_refused_by_name() {
         .import(&artifact, &Limits::default())
         .expect_err("refused");
     assert!(error.to_string().contains(other), "{error}");
-    // And code that says it is for this one and is not code at all.
+    // So are bytes declared for this machine that are not code at all.
     let artifact = Artifact::write(host_target(), hash, component, b"code", None);
     directory
         .cache()
@@ -263,11 +263,11 @@ fn code_that_nobody_needs_is_deleted() {
     assert!(directory.0.join("cache/key").exists());
 }
 
-/// Not a test of its own: what the child of the next one runs.
+/// Not a test of its own: the child process of the next test runs it.
 #[test]
 fn child_that_compiles() {
     if env::var_os("SEDGE_TEST_COMPILE").is_some() {
-        // The test harness writes lines before and after; the pipe is handed over by number.
+        // The test harness writes lines before and after; the pipe is therefore passed by number.
         let output = fs::OpenOptions::new()
             .write(true)
             .open("/dev/fd/3")
@@ -276,7 +276,8 @@ fn child_that_compiles() {
     }
 }
 
-/// This test binary as a compiler: its harness talks on standard output, which therefore becomes 3.
+/// Returns this test binary as a compiler. Its harness writes to standard output, so the output
+/// becomes file descriptor 3.
 fn compiler() -> Command {
     let mut command = Command::new("/bin/sh");
     let test = env::current_exe().expect("known");
@@ -297,10 +298,10 @@ fn a_child_compiles_once() {
     let component = guests::drop_out_of_range();
     let load = |compiler| cache.load(engine(), "range", component, Limits::default(), compiler);
     works(&load(Some(compiler())).expect("compiled by the child"));
-    // From now on there is no need for one.
+    // From now on no compiler is needed.
     works(&load(Some(Command::new("/bin/false"))).expect("cached"));
     works(&load(None).expect("cached"));
-    // What was sealed by another version, or is damaged, is made again.
+    // A damaged file, or one sealed by another version, is made again.
     fs::write(directory.code_file(), b"damaged").expect("written");
     works(&load(Some(compiler())).expect("compiled again"));
 }

@@ -1,6 +1,7 @@
-//! Drops readings whose number is not within `min` (-40) and `max` (85): that of the member `field`
-//! (`celsius`) of JSON like `{"sensor":"roof-3","celsius":21.4}`, or a bare `21.4`. JSON without it
-//! goes too; what is neither stays. Settings: `sedge.plugin.NAME.min` and so on.
+//! Drops readings whose number is not within `min` (-40) and `max` (85). A reading is JSON with the
+//! member `field` (`celsius`), like `{"sensor":"roof-3","celsius":21.4}`, or a bare `21.4`. JSON
+//! without the member is dropped too; any other value is kept. Settings: `sedge.plugin.NAME.min`
+//! and so on.
 #![no_std]
 use core::ops::RangeInclusive;
 use sedge_plugin_sdk::{Config, Filter, Record, String, ToOwned, Verdict, filter, json};

@@ -1,7 +1,7 @@
-//! Records as they lie in the broker's flat bytes.
+//! Records as views of the broker's flat bytes.
 //!
-//! **Invariant**: nothing here copies. The broker writes spans that lie within the blob; a span
-//! that does not would end the instance by a panic, and never reads outside.
+//! **Invariant**: nothing here copies. The broker writes spans that lie within the blob; any other
+//! span ends the instance by a panic and is never read.
 
 use crate::bindings::exports::sedge::plugin::filter::BatchInfo;
 pub use crate::bindings::exports::sedge::plugin::filter::Stage;
@@ -9,32 +9,32 @@ pub use crate::bindings::exports::sedge::plugin::filter::Stage;
 pub(crate) const SPAN_BYTES: usize = 32;
 const NULL: u32 = u32::MAX;
 
-/// What is common to a batch's records.
+/// Facts shared by a batch's records.
 #[derive(Debug)]
 pub struct Batch(pub(crate) BatchInfo);
 
 impl Batch {
-    /// The topic that the batch is for.
+    /// Returns the topic of the batch.
     pub fn topic(&self) -> &str {
         &self.0.topic
     }
 
-    /// The partition that the batch is for.
+    /// Returns the partition of the batch.
     pub fn partition(&self) -> u32 {
         self.0.partition
     }
 
-    /// Where on its way the batch is.
+    /// Returns the point on the batch's way at which the filter runs.
     pub fn stage(&self) -> Stage {
         self.0.stage
     }
 
-    /// The client's name for itself.
+    /// Returns the client id that the client chose.
     pub fn client_id(&self) -> Option<&str> {
         self.0.client_id.as_deref()
     }
 
-    /// Who authenticated.
+    /// Returns the authenticated principal.
     pub fn principal(&self) -> Option<&str> {
         self.0.principal.as_deref()
     }
@@ -49,33 +49,33 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// What is common to the records of its batch.
+    /// Returns the facts shared by the records of its batch.
     pub fn batch(&self) -> &'a Batch {
         self.batch
     }
 
-    /// The key's bytes.
+    /// Returns the key's bytes.
     pub fn key(&self) -> Option<&'a [u8]> {
         self.field(0)
     }
 
-    /// The value's bytes; `None` is a tombstone.
+    /// Returns the value's bytes; `None` is a tombstone.
     pub fn value(&self) -> Option<&'a [u8]> {
         self.field(8)
     }
 
-    /// The value as text; `None` where it is null or not UTF-8.
+    /// Returns the value as text; `None` if it is null or not UTF-8.
     pub fn value_str(&self) -> Option<&'a str> {
         self.value()
             .and_then(|value| core::str::from_utf8(value).ok())
     }
 
-    /// The headers, in order.
+    /// Returns the headers, in order.
     pub fn headers(&self) -> Headers<'a> {
         Headers::new(self.field(16).unwrap_or_default())
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the timestamp in milliseconds since 1970.
     pub fn timestamp_ms(&self) -> i64 {
         let delta = self
             .span
@@ -97,13 +97,13 @@ impl<'a> Record<'a> {
 /// A record's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header<'a> {
-    /// Its name: UTF-8 by Kafka's protocol, but nobody has checked.
+    /// The header's name: UTF-8 by Kafka's protocol, but not checked.
     pub name: &'a [u8],
-    /// Its value.
+    /// The header's value.
     pub value: Option<&'a [u8]>,
 }
 
-/// Reads headers in Kafka's own encoding; ends where they are not well formed.
+/// Reads headers in Kafka's own encoding; ends at the first malformed one.
 #[derive(Clone, Debug)]
 pub struct Headers<'a> {
     left: i32,

@@ -1,14 +1,14 @@
-//! A plugin's settings: the topic's `sedge.plugin.NAME.*`, by what follows the last dot.
+//! A plugin's settings: the topic's `sedge.plugin.NAME.*`, by the part after the last dot.
 
 use alloc::{format, string::String, vec::Vec};
 use core::{fmt::Display, str::FromStr};
 
-/// Names and values as the broker handed them over.
+/// Names and values as the broker passed them.
 #[derive(Debug)]
 pub struct Config(pub(crate) Vec<(String, String)>);
 
 impl Config {
-    /// The setting's text.
+    /// Returns the setting's text.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
@@ -16,11 +16,11 @@ impl Config {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The setting as a number, a bool or whatever else can be parsed; `otherwise` where it is not
-    /// set.
+    /// Parses the setting as a number, a bool or any other parsable type; returns `otherwise` if it
+    /// is not set.
     ///
     /// # Errors
-    /// A text for whoever configured the topic, when the value cannot be parsed.
+    /// A text for the person who configured the topic: the value cannot be parsed.
     pub fn parse_or<T: FromStr<Err: Display>>(
         &self,
         name: &str,
@@ -33,7 +33,7 @@ impl Config {
         })
     }
 
-    /// All settings.
+    /// Returns all settings.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()

@@ -1,4 +1,4 @@
-//! The filter's trait, and how its answers are written down for the broker.
+//! The filter trait, and the encoding of its answers for the broker.
 
 use alloc::{string::String, vec::Vec};
 
@@ -9,36 +9,36 @@ use crate::{
     config::Config,
 };
 
-/// A filter. One instance sees one batch at a time.
+/// A filter. An instance handles one batch at a time.
 pub trait Filter: Sized {
-    /// The fields it reads; the others are not copied and come as `None`.
+    /// The fields that the filter reads; the others are not copied and are `None`.
     const NEEDS: Needs = Needs::VALUE;
 
-    /// Makes an instance of the topic's settings.
+    /// Creates an instance from the topic's settings.
     ///
     /// # Errors
-    /// A text for whoever configured the topic.
+    /// A text for the person who configured the topic.
     fn configure(config: &Config) -> Result<Self, String>;
 
-    /// What becomes of a record.
+    /// Decides on a record.
     fn filter(&mut self, record: &Record<'_>) -> Verdict;
 }
 
-/// What becomes of a record.
+/// The decision on a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It goes on as it is.
+    /// The record is written unchanged.
     Keep,
-    /// It goes no further; its producer is told that all is well.
+    /// The record is not written; the producer is told that it was.
     Drop,
-    /// It goes on with another key or value.
+    /// The record is written with another key or value.
     Replace { key: Field, value: Field },
-    /// Its producer gets `INVALID_RECORD` with this text.
+    /// The producer gets `INVALID_RECORD` with this text.
     Reject(String),
 }
 
 impl Verdict {
-    /// Another value, and the key as it was.
+    /// Replaces the value and leaves the key.
     pub fn value(bytes: impl Into<Vec<u8>>) -> Self {
         Self::Replace {
             key: Field::Same,
@@ -50,11 +50,11 @@ impl Verdict {
 /// A field of a replaced record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// As it was.
+    /// The field stays.
     Same,
-    /// Absent.
+    /// The field becomes null.
     Null,
-    /// These bytes.
+    /// The field becomes these bytes.
     Bytes(Vec<u8>),
 }
 
@@ -65,7 +65,7 @@ const DROP: u8 = 1;
 const REPLACE: u8 = 2;
 const REJECT: u8 = 3;
 
-/// The one instance that a component holds. What [`filter!`](crate::filter!) is made of.
+/// The only instance in a component; used by [`filter!`](crate::filter!).
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Running<F>(core::cell::RefCell<Option<F>>);
@@ -162,7 +162,7 @@ impl Answer {
     }
 }
 
-/// Makes the component export a [`Filter`].
+/// Exports a [`Filter`] from the component.
 #[macro_export]
 macro_rules! filter {
     ($filter:ty) => {

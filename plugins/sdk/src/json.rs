@@ -1,9 +1,9 @@
-//! A look into JSON without parsing it, for filters that want one number of each record.
+//! Finds a number in JSON without parsing it, for filters that need one number of each record.
 
-/// The number that the member `name` has.
+/// Returns the number of the member `name`.
 ///
-/// It looks for the first `"name":` and for nothing else: neither where it is nested nor whether
-/// the text is JSON at all. What is not a number there (a text, `null`) is `None`.
+/// Looks for the first `"name":` and for nothing else: neither the nesting nor the validity of the
+/// JSON is checked. Returns `None` if the value is not a number (a text, `null`).
 pub fn number(json: &[u8], name: &str) -> Option<f64> {
     let text = member(json, name.as_bytes())?.trim_ascii_start();
     let is_part = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
@@ -12,12 +12,13 @@ pub fn number(json: &[u8], name: &str) -> Option<f64> {
     core::str::from_utf8(number).ok()?.parse().ok()
 }
 
-/// What follows the first `"name":`.
+/// Returns what follows the first `"name":`.
 fn member<'a>(mut json: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     loop {
         let quote = find_quote(json)?;
         json = json.get(quote + 1..)?;
-        // The name's end first: it tells most other members apart without comparing texts.
+        // The name's end is compared first: it rules out most other members without comparing
+        // texts.
         let ends = json.get(name.len()) == Some(&b'"');
         let after = json
             .get(name.len() + 1..)
@@ -29,12 +30,13 @@ fn member<'a>(mut json: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// Where the first quotation mark is. Eight bytes a step: most of a record is passed over.
+/// Returns the position of the first quotation mark. Compares eight bytes per step, since most of a
+/// record is skipped.
 fn find_quote(json: &[u8]) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let (words, rest) = json.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        // A byte is zero where the quotation mark was; the lowest one found is always a true one.
+        // A quotation mark becomes a zero byte; the lowest zero byte found is always a true one.
         let zero = u64::from_le_bytes(*word) ^ (ONES * b'"' as u64);
         let found = zero.wrapping_sub(ONES) & !zero & (ONES << 7);
         if found != 0 {

@@ -18,9 +18,9 @@
 //! filter!(DropTombstones);
 //! ```
 //!
-//! It hides `wit/plugin.wit`: flat bytes come in, records are looked at where they lie, and
-//! verdicts go out in the cheapest form that says the same. A guest is built without `std`; one
-//! that needs it turns the feature `runtime` off and says `[package.metadata.sedge] std = true`.
+//! The SDK hides `wit/plugin.wit`: records are read in place from flat bytes, and verdicts are
+//! returned in the cheapest form that expresses them. A guest is built without `std`; one that
+//! needs it turns the feature `runtime` off and says `[package.metadata.sedge] std = true`.
 #![no_std]
 
 extern crate alloc;
@@ -38,7 +38,7 @@ pub use batch::{Batch, Header, Headers, Record, Stage};
 pub use config::Config;
 pub use filter::{Field, Filter, Needs, Verdict};
 
-/// What `wit-bindgen` makes of `wit/`. For plugins that want the bare interface.
+/// The bindings that `wit-bindgen` generates from `wit/`, for plugins that want the bare interface.
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
 pub mod bindings {
     wit_bindgen::generate!({
@@ -52,26 +52,26 @@ pub mod bindings {
 #[doc(hidden)]
 pub use filter::Running;
 
-/// A line in the broker's log, which cuts off long ones and drops those that are too many.
+/// Lines in the broker's log, which truncates long ones and drops those above its rate limit.
 pub mod log {
     use crate::bindings::sedge::plugin::log::{Level, log};
 
-    /// Something is wrong and somebody has to act.
+    /// Logs an error that needs action.
     pub fn error(message: &str) {
         log(Level::Error, message);
     }
 
-    /// Something is wrong, and the plugin goes on.
+    /// Logs a problem that does not stop the plugin.
     pub fn warn(message: &str) {
         log(Level::Warn, message);
     }
 
-    /// Something changed.
+    /// Logs a change of state.
     pub fn info(message: &str) {
         log(Level::Info, message);
     }
 
-    /// Only for who looks for a fault.
+    /// Logs details for debugging.
     pub fn debug(message: &str) {
         log(Level::Debug, message);
     }

@@ -1,4 +1,4 @@
-//! The guests under `plugins/`, built once a run through the same path as `sedge plugin build`.
+//! The guests under `plugins/`, built once per run in the same way as by `sedge plugin build`.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,7 +9,7 @@ use sedge_plugin::{
     BatchInfo, Engine, FilterFactory, FilterInstance, FilterStage, Limits, RecordBlob, guest,
 };
 
-/// The component of `plugins/FOLDER`.
+/// Builds `plugins/FOLDER` and returns the component.
 fn built(folder: &str) -> Vec<u8> {
     let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
     // One directory for all test binaries, so that the standard library is built once.
@@ -54,7 +54,7 @@ pub const INFO: BatchInfo<'static> = BatchInfo {
     principal: None,
 };
 
-/// Records of these values, without keys and headers.
+/// Returns records with these values, without keys and headers.
 pub fn values(instance: &FilterInstance, values: &[&[u8]]) -> RecordBlob {
     let mut records = RecordBlob::new();
     records.start(instance.needs(), &Limits::default());

@@ -1,5 +1,5 @@
-//! A filter that does what each record's value tells it, and what its setting `output` tells it to
-//! answer against the rules. For the host's tests.
+//! A filter for the host's tests: each record's value says what it does, and its setting `output`
+//! which rule its answers break.
 #![no_std]
 use sedge_plugin_sdk::{
     Config, Field, Filter, Needs as Fields, Record, Running, String, Vec, Verdict,
@@ -18,7 +18,7 @@ impl lifecycle::Guest for Component {
     fn configure(config: Vec<(String, String)>) -> Result<(), String> {
         for (name, value) in config {
             match name.as_str() {
-                // SAFETY: a component has one thread, and nothing else holds the text.
+                // SAFETY: a component has one thread, and no other reference to the text exists.
                 "output" => unsafe { OUTPUT = value },
                 "configure" if value == "panic" => panic!("told to panic"),
                 "configure" if value == "loop" => spin(),
@@ -35,7 +35,8 @@ fn spin() -> ! {
     }
 }
 
-/// Some tenths of a second of steps that hang on each other, so that none can be left out.
+/// Runs for some tenths of a second in steps that depend on each other, so that none is optimised
+/// away.
 fn work() {
     let steps = 0..core::hint::black_box(200_000_000_u64);
     let sum = steps.fold(1_u64, |sum, step| {
@@ -52,7 +53,7 @@ fn work() {
     reason = "what it is for"
 )]
 fn recurse(depth: u64) -> u64 {
-    // Or the compiler would make a loop of it.
+    // Otherwise the compiler would turn the recursion into a loop.
     core::hint::black_box(recurse(depth + 1)) + 1
 }
 
@@ -62,7 +63,7 @@ impl Guest for Component {
     }
 
     fn filter_batch(info: BatchInfo, blob: Vec<u8>, spans: Vec<u8>) -> Outcome {
-        // A record without headers ends in their number, where the host gives them.
+        // A record without headers ends in their count, if the host passes headers.
         match blob.strip_suffix(b"\0").unwrap_or(&blob) {
             b"panic" => panic!("told to panic"),
             b"loop" => spin(),
@@ -80,7 +81,7 @@ impl Guest for Component {
             b"chatter" => (0..10_000).for_each(|line| log::info(&format!("line {line}"))),
             _ => {}
         }
-        // SAFETY: a component has one thread, and it is not being configured.
+        // SAFETY: a component has one thread, and it is not being configured now.
         let told = unsafe { &*core::ptr::addr_of!(OUTPUT) };
         if told == "all-verdicts" {
             let filter = Running::<AllVerdicts>::new();
@@ -91,7 +92,7 @@ impl Guest for Component {
     }
 }
 
-/// A well-behaved filter, which the SDK speaks for.
+/// A well-behaved filter that is written with the SDK.
 struct AllVerdicts;
 
 impl Filter for AllVerdicts {
@@ -126,7 +127,7 @@ impl Filter for AllVerdicts {
     }
 }
 
-/// One answer against the rules for each text.
+/// Returns the answer that breaks the named rule.
 fn answer(told: &str, records: usize) -> Outcome {
     let mut outcome = Outcome {
         verdicts: Vec::new(),
@@ -152,7 +153,7 @@ fn answer(told: &str, records: usize) -> Outcome {
                 _ => [0, u32::MAX, 0, 8],
             });
         }
-        // Each replacement is all of the blob: little output that would make large batches.
+        // Each replacement is the whole blob: little output that would make large batches.
         "amplify" => {
             outcome.verdicts = vec![2; records];
             outcome.replacement_blob = vec![7; 1 << 20];
