@@ -1,8 +1,8 @@
-//! The node: everything around the decisions, composed into the process `sedge`.
+//! The node: composes everything around the decisions into the process `sedge`.
 //!
-//! A library only so that its modules are tested and linted as a whole; nothing imports it but the
-//! binary. `cli` is where the process starts, `config` what it was told, `console` and `metrics`
-//! what it says about itself.
+//! It is a library only so that its modules are tested and linted as a whole; only the binary
+//! imports it. The process starts in `cli`; `config` reads its configuration; `console` and
+//! `metrics` report on it.
 
 pub mod broker;
 pub mod cli;

@@ -1,93 +1,91 @@
-//! Every bound of the node, with its reason.
+//! Bounds of the node, each with its reason.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// Stack of a network thread: the deepest is the decoding of a request.
+/// Stack of a network thread: decoding a request needs most.
 pub const NETWORK_STACK_BYTES: usize = 512 << 10;
 
-/// Stack of the writer thread: planning recurses nowhere.
+/// Stack of the writer thread: planning does not recurse.
 pub const WRITER_STACK_BYTES: usize = 512 << 10;
 
-/// Requests of one connection that are answered later (produce, fetch): behind them its reader
-/// waits. Clients pipeline 5 (Java, for idempotence) to 1,000 (librdkafka); a small window keeps
-/// memory bounded.
+/// Pending requests of one connection (produce, fetch) before its reader waits. Clients pipeline 5
+/// (Java, for idempotence) to 1,000 (librdkafka); a small window keeps memory bounded.
 pub const CONNECTION_IN_FLIGHT_MAX: usize = 16;
 
 /// First read of a connection: most requests but produces fit, so they cost one system call.
 pub const CONNECTION_READ_BYTES: usize = 8 << 10;
 
-/// An answer of so many bytes is charged to no pool: each connection has memory for one.
+/// Bytes of an answer that are not charged to the pool: each connection has memory for one such
+/// answer.
 pub const CONNECTION_ANSWER_BYTES: usize = 8 << 10;
 
-/// What a connection holds besides what the pools have: its read buffer, an answer, and the state
-/// of its two halves.
+/// Memory of a connection on top of what the pools account for: its read buffer, an answer, and the
+/// state of its two halves.
 pub const CONNECTION_BYTES: usize = CONNECTION_READ_BYTES + CONNECTION_ANSWER_BYTES + (16 << 10);
 
-/// Bytes of a request that are charged and read at once: several times what a socket's buffer
-/// gives, so that large requests cost few system calls.
+/// Bytes of a request that are charged and read at once: several times what a socket buffer
+/// returns, so that large requests cost few system calls.
 pub const REQUEST_PIECE_BYTES: usize = 128 << 10;
 
-/// The share of the pool of requests that is for small ones, one in so many: what is half read does
-/// not take it.
+/// The share of the request pool reserved for small requests, one part in this many: large requests
+/// that are half read cannot take it.
 pub const SMALL_PART: usize = 8;
 
-/// While others wait for memory, a connection that has it moves on within this time (with the next
-/// piece of its request, or with taking its answer), or is closed.
+/// Time within which a connection that holds memory has to progress while others wait for memory
+/// (by the next piece of its request, or by taking its answer); otherwise it is closed.
 pub const STALLED_AFTER: Duration = Duration::from_secs(1);
 
-/// How often those that wait for memory look whether a connection stands.
+/// How often connections that wait for memory look for a stalled one.
 pub const MEMORY_CHECK_EVERY: Duration = Duration::from_millis(100);
 
-/// The pool of answers has at least so many.
+/// Smallest size of the answer pool.
 pub const ANSWER_BYTES_MIN: usize = 4 << 20;
 
-/// A fetch gets one in so many of the bytes that are free for answers: there is always something
-/// left for the next.
+/// A fetch gets one part in this many of the free answer bytes, so that some are left for the next.
 pub const ANSWER_SHARE: usize = 16;
 
-/// Bytes of records that a fetch gathers in memory (batches of small commits), where there is room.
-/// A round trip costs little beside reading so much; a consumer that is slow holds no more.
+/// Bytes of records that a fetch gathers in memory (batches of small commits), if there is room. A
+/// round trip costs little compared to reading this much; a slow consumer holds no more.
 pub const FETCH_MEMORY_MAX: usize = 1 << 20;
 
-/// Bytes that a fetch has read from flash into the page cache, of each partition: what a card reads
-/// in a tenth of a second, so that a slow consumer does not have the cache filled with what comes
-/// to its turn much later.
+/// Bytes that a fetch reads from flash into the page cache, per partition: what a card reads in a
+/// tenth of a second, so that a slow consumer does not fill the cache with data that it needs much
+/// later.
 pub const FETCH_COLD_BYTES_MAX: usize = 4 << 20;
 
-/// What a pipe between segments and a socket holds: a few times a socket's buffer, so that packets
-/// are filled over the ends of commits.
+/// Capacity of a pipe between segments and a socket: a few times a socket buffer, so that packets
+/// are filled across the ends of commits.
 pub const PIPE_BYTES: usize = 256 << 10;
 
-/// Pipes at once, of two file descriptors each; further replies are sent without.
+/// Pipes at once, of two file descriptors each; further replies are sent without a pipe.
 pub const PIPES_MAX: usize = 16;
 
-/// Reads for clients that wait for the disk at once, each on a thread: as many as a card or an SSD
-/// works on side by side.
+/// Concurrent reads from disk for clients, each on a thread: as many as a card or an SSD works on
+/// in parallel.
 pub const DISK_WORK_AT_ONCE: usize = 16;
 
 /// Requests that wait for the writer thread.
 pub const WRITER_QUEUE_MAX: usize = 1024;
 
-/// The cleaner waits for the writer to end a segment: for the commits before that, and a flush. On
-/// a card that takes longer, the next round finds the segment ended.
+/// Time that the cleaner waits for the writer to roll a segment, after the commits before it and a
+/// flush. If a card takes longer, the next round finds the segment rolled.
 pub const ROLL_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Requests that go into one commit.
 pub const COMMIT_REQUESTS_MAX: usize = 256;
 
-/// Bytes that go into one commit: enough to drown the cost of a flush, little enough for flash and
-/// memory.
+/// Bytes of one commit: enough to outweigh the cost of a flush, little enough for flash and memory.
 pub const COMMIT_BYTES_MAX: usize = 4 << 20;
 
-/// A commit of so many bytes waits for nobody: the pages and the flush that it costs beyond its
-/// own bytes are a third of it at most.
+/// A commit of this many bytes does not wait for further requests: the extra pages and the flush
+/// cost at most a third of its own bytes.
 pub const GATHER_BYTES: usize = 16 << 10;
 
-/// The longest that a small commit waits for others, where flushes are slower than this.
+/// Longest time that a small commit waits for further requests, if flushes are slower than this.
 pub const GATHER_WAIT_MAX: Duration = Duration::from_millis(2);
 
-/// Flushes over which company and flush times are smoothed.
+/// Flushes over which the number of joined requests and the flush times are averaged.
 pub const GATHER_FLUSHES: u32 = 8;
 
 /// How long a controlled shutdown waits for open requests.
@@ -96,21 +94,21 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// Bytes read at once when an internal topic is replayed.
 pub const REPLAY_READ_BYTES: usize = 1 << 20;
 
-/// Largest decompressed size of a batch that a filter sees. A bomb ends here.
+/// Largest decompressed size of a batch that a filter sees. Bounds decompression bombs.
 pub const FILTER_BATCH_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of a filter's reasons in the answer to a batch that it rejects; records beyond them are
-/// named without. A plugin may give 1 KiB for each record, however small that is.
+/// Bytes of a filter's reasons in the answer to a batch that it rejects; further records are named
+/// without a reason. A plugin may give 1 KiB for each record, however small the record is.
 pub const REJECTION_TEXT_BYTES_MAX: usize = 64 << 10;
 
-/// Filters that are not ready and named in one answer of `/readyz`, or in the log at once.
+/// Filters named in one answer of `/readyz`, or in one line of the log, because they are not ready.
 pub const UNREADY_NAMED_MAX: usize = 20;
 
-/// Threads of the pool for what may block: reads, flushes, filters, the console.
+/// Threads of the pool for blocking work: reads, flushes, filters, the console.
 pub const BLOCKING_THREADS_MAX: NonZeroUsize = NonZeroUsize::new(500).unwrap();
 
-/// Filters that run at once. They take processor time and nothing else, so more would end no
-/// sooner; with fewer, some slow ones would keep the quick ones of other topics waiting.
+/// Filters that run at once. They only take processor time, so more would finish no sooner; with
+/// fewer, some slow filters would delay the quick ones of other topics.
 pub const FILTER_RUNS_MAX: usize = 32;
 
 const _: () = assert!(
@@ -119,10 +117,10 @@ const _: () = assert!(
 );
 
 /// The share of `queued.max.request.bytes` that batches may take while they wait for one filter.
-/// What comes on top is refused, to be sent again.
+/// Further batches are refused, and clients retry.
 pub const FILTER_WAITING_SHARE: usize = 8;
 
-/// The share that they may take while they wait for filters at all: what has none goes on.
+/// The share that they may take while they wait for all filters: topics without one continue.
 pub const FILTERS_WAITING_SHARE: usize = 2;
 
 const _: () = assert!(
@@ -130,22 +128,22 @@ const _: () = assert!(
     "one slow filter leaves room for the others, and all of them for topics without"
 );
 
-/// Compressed bodies up to this are opened on the executor: handing one over costs some 20 us, and
-/// opening it takes zstd as long.
+/// Largest compressed body that is opened on the executor: handing it to another thread costs some
+/// 20 us, and zstd takes as long to open it.
 pub const INLINE_BODY_BYTES: usize = 32 << 10;
 
-/// Bytes that may come out of a body there: what gzip, the slowest, takes a millisecond for on a
-/// small processor. What has more is opened again elsewhere.
+/// Decompressed bytes of such a body: gzip, the slowest, takes a millisecond for them on a small
+/// processor. A body with more is opened again off the executor.
 pub const INLINE_OPENED_BYTES: usize = 256 << 10;
 
-/// Bodies that are not compressed are passed over on the executor up to this: some 100 us.
+/// Largest uncompressed body that is checked on the executor: some 100 us.
 pub const INLINE_PLAIN_BYTES: usize = 2 << 20;
 
-/// Bodies opened at once off the executor, where there are so many processors: each may hold
+/// Bodies opened at once off the executor, if there are that many processors: each may hold
 /// `sedge_protocol::limits::OPENER_BYTES_MAX`.
 pub const OPENERS_MAX: usize = 4;
 
-/// Bytes of records in one fetch response, whatever the client asks for (Kafka's
+/// Bytes of records in one fetch response, even if the client asks for more (Kafka's
 /// `fetch.max.bytes`).
 pub const FETCH_RESPONSE_BYTES_MAX: usize = 55 << 20;
 
@@ -155,113 +153,114 @@ pub const FETCH_SESSIONS_MAX: usize = 1_000;
 /// Partitions in one page of DescribeTopicPartitions (Kafka's `max.request.partition.size.limit`).
 pub const DESCRIBE_PARTITIONS_MAX: i32 = 2_000;
 
-/// How often the disk cap is looked at: a device writes little more than a segment in this time,
-/// and the cap leaves room for some.
+/// How often the disk cap is checked: a device writes little more than a segment in this time, and
+/// the cap leaves room for some.
 pub const DISK_CAP_CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// While nothing is committed, every so many of these looks is taken: others may fill the volume,
+/// While nothing is committed, only every n-th of these checks is made: others may fill the volume,
 /// and the cleaner writes too.
 pub const DISK_CAP_IDLE_CHECKS: u64 = 60;
 
-/// `sedge.disk.max.bytes` where it is not set, of the volume's size: the rest is for the file
-/// system, which slows down and wears flash when it is full, and for others.
+/// Default of `sedge.disk.max.bytes`, in percent of the volume's size: the rest is for others and
+/// for the file system, which slows down and wears flash when it is full.
 pub const DISK_CAP_DEFAULT_PERCENT: u64 = 85;
 
-/// Segments that the disk cap leaves at the least: the active one, one that is being freed, and
-/// something to read.
+/// Smallest disk cap, in segments: the active one, one that is being freed, and some data to read.
 pub const DISK_CAP_SEGMENTS_MIN: u64 = 4;
 
-/// The same where it is the volume that is short: the active segment, and the next one. With less,
+/// The same if the volume is short of space: the active segment, and the next one. With less,
 /// produce would be refused for as long as others hold the rest.
 pub const DISK_CAP_VOLUME_SEGMENTS_MIN: u64 = 2;
 
-/// Share of the volume that stays free for others, and so that the next segment is begun before
-/// there is no room for it; on a large one it is [`DISK_CAP_SEGMENTS_MIN`] segments.
+/// Share of the volume that stays free for others, so that the next segment is begun before its
+/// room is gone; on a large volume [`DISK_CAP_SEGMENTS_MIN`] segments.
 pub const DISK_CAP_KEPT_SHARE: u64 = 20;
 
-/// Between two looks, however much room is wanted: what the last one let go comes back meanwhile.
+/// Pause between two checks, however much room is needed: meanwhile the deletions of the last one
+/// free their space.
 pub const DISK_CAP_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often the logbook is looked at.
+/// How often the logbook is updated.
 pub const LOGBOOK_ENTER_EVERY: Duration = Duration::from_mins(1);
 
-/// How often it is written: what a power cut takes of it is so much time and so many bytes.
+/// How often the logbook is saved: a power cut loses at most this much time and the bytes written
+/// in it.
 pub const LOGBOOK_SAVE_EVERY_MS: i64 = 3_600_000;
 
-/// Producer ids that the broker takes from the controller at once, as Kafka's brokers do.
+/// Producer ids that the broker takes from the controller at a time, as Kafka's brokers do.
 pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 
-/// Silent producers that the writer is told to forget at once: some 50 us of its time for each that
-/// it has to look up.
+/// Idle producers that the writer is told to forget at once: each that it has to look up takes some
+/// 50 us of its time.
 pub const PRODUCERS_EXPIRED_AT_ONCE: usize = 200;
 
-/// Stretches of offsets that an error names; more of them help nobody.
+/// Ranges of offsets that an error names; more would not help.
 pub const LOST_RANGES_TOLD: usize = 8;
 
-/// Partitions without a topic, and topics that only the memory has, that a line of the log names.
+/// Partitions without a topic, and topics without a record, that one log line names.
 pub const ORPHANS_TOLD: usize = 20;
 
 /// Metadata records in one batch of `__cluster_metadata`.
 pub const METADATA_BATCH_RECORDS_MAX: usize = 5_000;
 
-/// Bytes of a snapshot of `__cluster_metadata` in one append: what flash writes in some hundredths
-/// of a second, as long as what others produce may have to wait for it.
+/// Bytes of a snapshot of `__cluster_metadata` in one append: flash writes them in some hundredths
+/// of a second, for which other appends may have to wait.
 pub const SNAPSHOT_APPEND_BYTES: usize = 512 << 10;
 
-/// Between two tries to write a snapshot of `__cluster_metadata`, where the disk refuses it.
+/// Pause before writing a snapshot of `__cluster_metadata` again after the disk refused it.
 pub const SNAPSHOT_RETRY_EVERY: Duration = Duration::from_secs(10);
 
-/// Between damage to `__cluster_metadata` and the snapshot that mends it: what lies beside the
-/// first damage is found in the next moments, and one snapshot is enough for all of it.
+/// Pause between damage to `__cluster_metadata` and the snapshot that repairs it: damage next to
+/// the first is found within moments, and one snapshot is enough for all of it.
 pub const SNAPSHOT_MEND_PAUSE: Duration = Duration::from_secs(2);
 
-/// Segments that there is room for on the volume before one is ended for a snapshot's second copy:
-/// a snapshot must not be what fills a disk.
+/// Free segments on the volume before one is rolled for a snapshot's second copy: a snapshot must
+/// not fill the disk.
 pub const SNAPSHOT_FREE_SEGMENTS_MIN: u64 = 3;
 
-/// Size from which `__consumer_offsets` is trimmed to what it says: days of commits of a few
+/// Size from which `__consumer_offsets` is trimmed to its live records: days of commits of a few
 /// consumers.
 pub const COORDINATOR_LOG_BYTES_MIN: u64 = 1 << 20;
 
-/// How many times of what it says it may take up before it is trimmed again.
+/// Growth, as a multiple of the live records, before it is trimmed again.
 pub const COORDINATOR_LOG_GROWTH_MAX: u64 = 4;
 
-/// Bytes of one batch of `__consumer_offsets`, before its last record: that of a large group comes
-/// on top.
+/// Bytes of one batch of `__consumer_offsets` before its last record, which may be that of a large
+/// group.
 pub const COORDINATOR_BATCH_BYTES: usize = 256 << 10;
 
-/// Client ids that one kind of warning names. More are those of a client that makes them up.
+/// Client ids that one kind of warning names. A client that exceeds this generates its ids.
 pub const TOLD_NAMES_MAX: usize = 64;
 
 /// Characters of a client id in a warning.
 pub const TOLD_NAME_CHARS: usize = 80;
 
-/// Bytes of one append to `__consumer_offsets`, before its last record. Whatever has gathered, and
-/// whatever a trim writes again, goes in so many appends.
+/// Bytes of one append to `__consumer_offsets` before its last record. Pending records, and the
+/// records that a trim writes again, are split into such appends.
 pub const COORDINATOR_APPEND_BYTES: usize = 4 << 20;
 
-/// Bytes that the scrub reads at once: a burst that a reader beside it does not notice.
+/// Bytes that the scrub reads at once: a burst that a concurrent reader does not notice.
 pub const SCRUB_STEP_BYTES: u64 = 512 << 10;
 
-/// How often the scrub looks, between its rounds, whether a read has complained of a segment.
+/// How often the scrub checks, between its rounds, whether a read reported damage in a segment.
 pub const SCRUB_REST_CHECK: Duration = Duration::from_secs(5);
 
-/// How often what the views have pending goes to disk. A crash replays what came since, which is
+/// How often pending view updates are flushed. After a crash, later ones are replayed, which is
 /// quick.
 pub const VIEWS_FLUSH_EVERY: Duration = Duration::from_secs(1);
 
-/// Batches that a lookup by time opens in which no record has such a time, though the header says
-/// so: one is ordinary, where the log start lies in it; more are of producers that wrote a wrong
-/// header, and some milliseconds each.
+/// Batches that a lookup by time opens in vain because no record has the time that the header
+/// claims. One is normal, if the log start lies in it; more come from producers that wrote a wrong
+/// header, and take some milliseconds each.
 pub const TIME_LOOKUP_BATCHES_MAX: usize = 1_000;
 
-/// Partitions with data that a fetch looks at on the executor: each may ask the index, some 50 us.
+/// Partitions with data that a fetch reads on the executor: each may ask the index, some 50 us.
 pub const FETCH_PARTITIONS_AT_ONCE: usize = 8;
 
-/// A connection that moved a byte so short ago keeps its place when all are taken. New ones get
-/// this long to say something, however many come.
+/// A connection that moved a byte within this time keeps its place when all are taken. New
+/// connections get this long to send their first bytes, however many connect.
 pub const CONNECTION_STAYS_FOR: Duration = Duration::from_secs(1);
 
-/// How long a new connection waits for the one whose place it takes to be closed, which takes some
-/// microseconds.
+/// How long a new connection waits for the closing of the one whose place it takes, which normally
+/// takes some microseconds.
 pub const CLOSING_WAIT: Duration = Duration::from_secs(1);

@@ -1,5 +1,5 @@
-//! A broker without listeners or background tasks, in a directory of its own: for tests of the node
-//! from inside, which say themselves when something is cleaned or expired.
+//! A broker without listeners or background tasks, in a directory of its own: for tests inside the
+//! node, which call cleaning and expiry themselves.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,11 +26,11 @@ use crate::serve::start::{Opened, Started};
 use crate::upkeep::logbook::Logbook;
 use crate::writer::{ActivePartitions, State, Writer};
 
-/// See the module.
+/// A broker for tests; see the module.
 pub struct TestBroker {
     pub broker: Arc<Broker>,
     writer: Option<JoinHandle<()>>,
-    /// For the next start.
+    /// Settings for the next start.
     pub settings: Vec<(String, String)>,
     directory: Arc<Directory>,
 }
@@ -44,7 +44,7 @@ impl Drop for Directory {
 }
 
 impl TestBroker {
-    /// In a new directory, with these settings above the defaults.
+    /// Starts a broker in a new directory, with these settings over the defaults.
     pub fn start(settings: &[(&str, &str)]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -54,12 +54,12 @@ impl TestBroker {
         Self::open(Arc::new(directory), settings.iter().map(owned).collect())
     }
 
-    /// Stops, and starts on what is in the directory, with its views or without.
+    /// Stops the broker and starts it on the same directory, with or without its views.
     pub fn restart(mut self, without_views: bool) -> Self {
         self.stop();
         self.broker.log.store.close().unwrap();
         let (directory, settings) = (Arc::clone(&self.directory), self.settings.clone());
-        // The lock goes with the last who has the store.
+        // The lock is released with the last reference to the store.
         drop(self);
         if without_views {
             std::fs::remove_dir_all(directory.0.join("views")).unwrap();
@@ -78,7 +78,7 @@ impl TestBroker {
         }
     }
 
-    /// A topic with one partition.
+    /// Creates a topic with one partition.
     pub fn create_topic(&self, name: &str, configs: &[(&str, &str)]) -> PartitionId {
         let configs = configs
             .iter()
@@ -93,8 +93,9 @@ impl TestBroker {
         topic.partitions().next().unwrap()
     }
 
-    /// Writes a batch past the handlers and the writer, which refuse what no client may send yet,
-    /// with the views that a start makes of it. To partitions to which nothing else writes.
+    /// Writes a batch past the handlers and the writer, which refuse batches that no client may
+    /// send yet, with the view updates that a start derives from it. Use it only for partitions
+    /// that nothing else writes to.
     pub fn write_past(&self, id: PartitionId, mut batch: Batch) {
         let store = &*self.broker.log.store;
         batch
@@ -132,7 +133,7 @@ impl Drop for TestBroker {
     }
 }
 
-/// A new broker on any store, and what its writer thread would change: no thread does.
+/// Returns a broker on any store, and the writer's state: no writer thread runs.
 pub fn on_store(store: Arc<dyn LogStore>) -> (Arc<Broker>, State) {
     let config = config(Path::new("/nonexistent"), &[]);
     let defaults = BrokerDefaults::new(&config.broker);

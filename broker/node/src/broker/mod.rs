@@ -1,5 +1,5 @@
-//! The broker: state shared by all handlers, and nothing that decides. Only handlers and the start
-//! take the whole of it.
+//! The broker: state shared by all handlers, without decisions. Only the handlers and the start
+//! take all of it.
 
 pub mod openers;
 pub mod producer_ids;
@@ -42,7 +42,7 @@ pub struct Broker {
     pub openers: Arc<Openers>,
     pub fetch_sessions: Mutex<Sessions>,
     pub producer_ids: ProducerIds,
-    /// Clients that asked for transactions.
+    /// Clients that were warned because they asked for transactions.
     pub told_transactions: Told,
     pub groups: Arc<Groups>,
     pub plugins: Arc<Plugins>,
@@ -57,7 +57,7 @@ impl fmt::Debug for Broker {
     }
 }
 
-/// Why the broker does not do what it was asked, in the terms of most responses.
+/// The error code and message of a refused request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     pub code: ErrorCode,
@@ -72,7 +72,7 @@ impl Refusal {
         }
     }
 
-    /// The broker is shutting down.
+    /// Returns the refusal while the broker shuts down.
     pub fn stopping() -> Self {
         Self::new(
             ErrorCode::BrokerNotAvailable,
@@ -81,7 +81,7 @@ impl Refusal {
     }
 }
 
-/// What a [`Broker`] is made of.
+/// The parts of a [`Broker`].
 pub struct Parts {
     pub config: Config,
     pub cluster_id: String,
@@ -133,7 +133,7 @@ impl Broker {
     /// Creates a topic that a client named, with the broker's defaults.
     ///
     /// # Errors
-    /// The name is not valid, or the disk is full.
+    /// The name is invalid, or the disk is full.
     pub async fn auto_create(&self, name: &str) -> Result<(), Refusal> {
         let partitions = self.log.metadata.load().defaults().num_partitions();
         let created = self.create_topic(name, partitions, Vec::new()).await;
@@ -143,10 +143,10 @@ impl Broker {
         created
     }
 
-    /// Creates a topic where there is none of this name.
+    /// Creates a topic if none of this name exists.
     ///
     /// # Errors
-    /// The name or a configuration is not valid, or the disk is full.
+    /// The name or a configuration is invalid, or the disk is full.
     pub async fn create_topic(
         &self,
         name: &str,

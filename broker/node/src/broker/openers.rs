@@ -1,7 +1,7 @@
-//! Checking the records of produced batches: small bodies at once, large ones off the executor, a
-//! few at a time.
+//! Checks the records of produced batches: small bodies at once, large ones off the executor, a few
+//! at a time.
 //!
-//! **Invariant:** at most [`OPENERS_MAX`] bodies are being opened off the executor, and no more
+//! **Invariant:** at most [`OPENERS_MAX`] bodies are opened off the executor at once, and no more
 //! openers are kept, whatever the number of connections; on the executor each check ends after
 //! [`INLINE_OPENED_BYTES`].
 
@@ -17,10 +17,10 @@ use sedge_protocol::records::Opener;
 
 use crate::limits::{INLINE_BODY_BYTES, INLINE_OPENED_BYTES, INLINE_PLAIN_BYTES, OPENERS_MAX};
 
-/// The openers of the broker, and who may use them.
+/// The broker's openers, and the permits to use them.
 #[derive(Debug)]
 pub struct Openers {
-    /// Those that nobody uses.
+    /// Openers that are not in use.
     free: Mutex<Vec<Opener>>,
     kept_max: usize,
     off_executor: Arc<Semaphore>,
@@ -39,10 +39,10 @@ impl Default for Openers {
 }
 
 impl Openers {
-    /// Checks the records of a batch, and puts its header right.
+    /// Checks the records of a batch, and corrects its header.
     ///
     /// # Errors
-    /// What [`check_body`] refuses.
+    /// Those of [`check_body`].
     pub async fn check(
         self: &Arc<Self>,
         mut batch: Batch,
@@ -60,7 +60,7 @@ impl Openers {
             let checked =
                 self.with(|opener| check_body(&mut batch, &topic.config, now_ms, opener, few));
             let checked = checked?;
-            // A request may have many partitions; other connections are served between them.
+            // A request may have many partitions; other connections are served in between.
             yield_now().await;
             if checked == Checked::Fit {
                 return Ok(batch);
@@ -76,7 +76,7 @@ impl Openers {
         .await
     }
 
-    /// Uses an opener that is free, or a new one.
+    /// Calls `check` with a free opener, or a new one.
     fn with<T>(&self, check: impl FnOnce(&mut Opener) -> T) -> T {
         let free = || self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let mut opener = free().pop().unwrap_or_default();
@@ -107,7 +107,7 @@ mod tests {
         Compression::Zstd,
     ];
 
-    /// Records of 100 bytes that a codec makes little less of, or next to nothing.
+    /// Builds records of 100 bytes that compress poorly, or very well.
     fn batch(codec: Compression, records: u64, is_noise: bool) -> Batch {
         let mut builder = BatchBuilder::new(codec);
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -125,8 +125,8 @@ mod tests {
         builder.build().unwrap()
     }
 
-    /// Where they are, handed over, and begun where they are and handed over then: the answer is
-    /// the same, and few openers are kept after many checks at once.
+    /// Bodies are checked on the executor, off it, or first on and then off it: the answer is the
+    /// same, and few openers are kept after many checks at once.
     #[test]
     fn bodies_are_judged_alike_wherever_they_are_opened() {
         let node = TestBroker::start(&[]);

@@ -7,14 +7,14 @@ use sedge_protocol::ids::ProducerId;
 use crate::limits::PRODUCER_ID_BLOCK;
 use crate::writer::Writer;
 
-/// What is left of the last block.
+/// The rest of the last block.
 #[derive(Debug, Default)]
 pub struct ProducerIds {
     block: async_lock::Mutex<(i64, i64)>,
 }
 
 impl ProducerIds {
-    /// An id that nobody had before, also not before a restart.
+    /// Returns an id that was never handed out before, not even before a restart.
     ///
     /// # Errors
     /// The controller cannot persist the next block.

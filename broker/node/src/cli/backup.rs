@@ -34,7 +34,7 @@ impl BackupCommand {
     /// Runs the command.
     ///
     /// # Errors
-    /// The backup cannot be made, or what it copied is damaged.
+    /// The backup cannot be made, or the data that it copied is damaged.
     pub fn run(&self) -> Result<(), Failure> {
         let data = self.data.directory()?;
         let options = BackupOptions { copy: self.copy };

@@ -54,7 +54,7 @@ impl ConfigCommand {
     }
 }
 
-/// Which file was read.
+/// Names the file that was read.
 fn read_from(config: &Config) -> String {
     match &config.settings.file {
         Some(path) => format!("{} was read", path.display()),
@@ -91,7 +91,8 @@ fn dump(config: &Config, effective: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A line of TOML. What is not set is a comment, so that the output can be read back.
+/// Returns a line of TOML. A key that is not set becomes a comment, so that the output can be read
+/// back.
 fn entry(name: &str, key: Option<&ConfigKey>, value: &str) -> String {
     let text = || toml::Value::from(value);
     let plain = value.trim();

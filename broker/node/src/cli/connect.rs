@@ -1,4 +1,4 @@
-//! How commands reach a broker: by the Kafka protocol, like any client.
+//! Connects commands to a broker, by the Kafka protocol, like any client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::client::{self, Client, ClientConfig};
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::Output;
 
-/// How long a command tries: a person waits for it.
+/// How long a command retries: a user is waiting for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which broker, and how to print.
@@ -40,7 +40,7 @@ impl Connect {
     /// Runs a command's work with a client of that broker.
     ///
     /// # Errors
-    /// The address is none, or the work fails.
+    /// The address is invalid, or the work fails.
     pub fn run<T>(
         &self,
         work: impl AsyncFnOnce(Client) -> Result<T, Failure>,

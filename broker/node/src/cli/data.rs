@@ -1,4 +1,4 @@
-//! Commands that work on a data directory and not on a broker.
+//! Flags of commands that work on a data directory and not on a broker.
 
 use std::path::PathBuf;
 
@@ -20,18 +20,18 @@ pub struct DataFlags {
 }
 
 impl DataFlags {
-    /// The directory that a broker with these flags would have.
+    /// Returns the directory that a broker with these flags would use.
     ///
     /// # Errors
-    /// The configuration is not valid.
+    /// The configuration is invalid.
     pub fn directory(&self) -> Result<PathBuf, Failure> {
         self.config().map(|config| config.data)
     }
 
-    /// The configuration of that broker.
+    /// Returns the configuration of that broker.
     ///
     /// # Errors
-    /// It is not valid.
+    /// The configuration is invalid.
     pub fn config(&self) -> Result<Config, Failure> {
         let named = self.data.clone();
         let values = named.map(|data| ("log.dirs".to_owned(), data));
@@ -49,7 +49,7 @@ impl DataFlags {
     }
 }
 
-/// A failure of the store as the command line tells it.
+/// Converts a failure of the store into one of the command line.
 pub fn store_failure(error: &Error) -> Failure {
     let exit = match error {
         Error::NoData { .. } => Exit::Unavailable,

@@ -32,7 +32,7 @@ impl ConfigFlags {
     /// Reads the configuration with these flags.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// All problems of the configuration.
     pub fn load(&self) -> Result<Config, Failure> {
         let named = [
             ("log.dirs", &self.data),
@@ -57,7 +57,7 @@ impl ConfigFlags {
     }
 }
 
-/// Reads `KEY=VALUE`.
+/// Parses `KEY=VALUE`.
 pub fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => {

@@ -1,4 +1,4 @@
-//! `sedge group`: thin; Kafka's own tools do the same.
+//! `sedge group`: a thin command; Kafka's own tools can do the same.
 
 use std::collections::BTreeMap;
 
@@ -84,7 +84,7 @@ async fn describe(client: &Client, name: &str, output: Output) -> Result<(), Fai
     }
 }
 
-/// Committed offsets beside the ends of their partitions, and the lag of all together.
+/// Returns committed offsets next to the ends of their partitions, and the total lag.
 pub async fn offsets_table(
     client: &Client,
     committed: &CommittedOffsets,
@@ -108,7 +108,8 @@ pub async fn offsets_table(
     Ok((table, total))
 }
 
-/// Ends of the partitions that still exist: a deleted topic's committed offsets outlive it.
+/// Returns the ends of the partitions that still exist: a deleted topic's committed offsets outlive
+/// it.
 pub async fn log_ends(
     client: &Client,
     committed: &CommittedOffsets,

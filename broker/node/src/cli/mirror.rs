@@ -1,5 +1,5 @@
-//! `sedge mirror`: how far links have come, by the offsets they commit, what keeps them from
-//! getting on, and how to go past it.
+//! `sedge mirror`: shows the progress of links by the offsets that they commit, what holds them up,
+//! and moves their cursors past it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,24 +78,24 @@ fn partition(text: &str) -> Result<(String, i32), String> {
     parsed.ok_or_else(|| "a partition is TOPIC:NUMBER, such as sensors:0".to_owned())
 }
 
-/// What the broker says of a link that it runs.
+/// The broker's report about a link that it runs.
 #[derive(Debug, Default)]
 struct State {
     name: String,
     why: Option<String>,
     held: u64,
-    /// Why, by `TOPIC-INDEX`.
+    /// Reasons why partitions are held, by `TOPIC-INDEX`.
     partitions: BTreeMap<String, String>,
-    /// Why, by topic.
+    /// Reasons why topics were not begun, by topic.
     not_begun: BTreeMap<String, String>,
 }
 
-/// `None` if the broker runs no such link.
+/// Returns the state of a link; `None` if the broker runs no such link.
 async fn state(client: &Client, link: &str) -> Result<Option<State>, Failure> {
     let group = group_of(link);
     let entries = match client.describe_configs(Resource::Group, &group).await {
         Ok(entries) => entries,
-        // A broker that knows of no state.
+        // The broker does not report link states.
         Err(Error::Broker {
             code: ErrorCode::InvalidRequest,
             ..
@@ -177,7 +177,7 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
             json!(what),
         ]);
     }
-    // What is held and was never committed.
+    // Partitions that are held and have never been committed.
     for (partition, why) in &state.partitions {
         let (topic, index) = partition.rsplit_once('-').unwrap_or((partition, ""));
         let index: Option<i32> = index.parse().ok();
@@ -223,7 +223,7 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
     }
 }
 
-/// Moves the committed offset. The link follows it.
+/// Moves the committed offset; the link follows it.
 async fn skip(
     client: &Client,
     link: &str,

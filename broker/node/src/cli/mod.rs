@@ -1,4 +1,4 @@
-//! The command line. Commands that are listed work.
+//! The command line. Every command that is listed works.
 
 mod backup;
 mod config;
@@ -88,7 +88,7 @@ pub fn main() -> ExitCode {
 }
 
 fn usage(error: &clap::Error) -> ExitCode {
-    // A reader that went away is no reason to fail.
+    // A reader that closed the pipe does not make the command fail.
     let _ = error.print();
     match error.exit_code() {
         0 => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! `sedge plugin`: what is deployed, deploying, and taking away.
+//! `sedge plugin`: lists, deploys and deletes plugins.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -97,7 +97,7 @@ impl PluginCommand {
     }
 }
 
-/// Refuses here what the broker would refuse later, where nobody looks.
+/// Refuses a plugin here that the broker would refuse later, less visibly.
 fn check_content(file: &Path, content: &[u8]) -> Result<(), Failure> {
     let refused = |why: String| {
         Failure::new(Exit::Data, format!("{}: {why}", file.display()))

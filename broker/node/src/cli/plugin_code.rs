@@ -52,6 +52,8 @@ pub struct Import {
 
 #[cfg(feature = "jit")]
 impl Build {
+    /// Builds the plugin.
+    ///
     /// # Errors
     /// There is no compiler for guests, or the source does not build.
     pub fn run(&self) -> Result<(), Failure> {
@@ -82,8 +84,10 @@ impl Build {
 
 #[cfg(feature = "jit")]
 impl Compile {
+    /// Compiles the component.
+    ///
     /// # Errors
-    /// The component is no plugin, or the target is not known.
+    /// The component is not a plugin, or the target is unknown.
     pub fn run(&self) -> Result<(), Failure> {
         let component = read(&self.component)?;
         let key = self
@@ -102,13 +106,14 @@ impl Compile {
     }
 }
 
-/// A broker's child: a component comes on standard input, machine code goes to standard output.
+/// Runs in a broker's child process: reads a component from standard input and writes machine code
+/// to standard output.
 ///
 /// # Errors
-/// The component is no plugin.
+/// The component is not a plugin.
 #[cfg(feature = "jit")]
 pub fn compile_for_parent() -> Result<(), Failure> {
-    // The parent has checked the size against its own limit.
+    // The parent has already checked the size against its own limit.
     let limits = Limits {
         component_bytes_max: 1 << 30,
         ..Limits::default()
@@ -118,8 +123,10 @@ pub fn compile_for_parent() -> Result<(), Failure> {
 }
 
 impl Import {
+    /// Imports the machine code.
+    ///
     /// # Errors
-    /// It is no machine code for this machine, or the data directory cannot be written.
+    /// The file is not machine code for this machine, or the data directory cannot be written.
     pub fn run(&self) -> Result<(), Failure> {
         if !self.data.is_dir() {
             let what = format!("there is no data directory {}", self.data.display());

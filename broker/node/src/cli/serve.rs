@@ -1,4 +1,4 @@
-//! `sedge serve`, which is also what `sedge` alone does.
+//! `sedge serve`, also the default command of `sedge`.
 
 use clap::Args;
 

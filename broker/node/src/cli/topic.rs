@@ -1,4 +1,4 @@
-//! `sedge topic`: thin; Kafka's own tools do the same.
+//! `sedge topic`: a thin command; Kafka's own tools can do the same.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -190,7 +190,7 @@ async fn describe(client: &Client, name: &str, output: Output) -> Result<(), Fai
     }
 }
 
-/// The topic, or why it cannot be shown.
+/// Returns the topic, or the reason why it cannot be shown.
 pub async fn topic_named(client: &Client, name: &str) -> Result<TopicMetadata, Failure> {
     let mut topics = client.describe(&[name]).await?.topics;
     let topic = topics.remove(name).ok_or_else(|| {
@@ -208,7 +208,7 @@ pub async fn topic_named(client: &Client, name: &str) -> Result<TopicMetadata, F
     }
 }
 
-/// Prints what became of each name; the first that failed makes the command fail.
+/// Prints the result for each name; the first failure makes the command fail.
 fn report(outcomes: Outcomes, done: &str, output: Output) -> Result<(), Failure> {
     let only_one = outcomes.len() == 1;
     let mut failure = None;

@@ -1,5 +1,5 @@
-//! A cluster as the client sees it: its metadata, a connection to each broker that is talked to,
-//! and the rule of whom to ask and when to ask again.
+//! A cluster as the client sees it: its metadata, a connection to each broker in use, and the rules
+//! for choosing a broker and for retrying.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,7 +23,7 @@ use super::error::Error;
 use super::limits::METADATA_MAX_AGE;
 use super::request::Request;
 
-/// Where a broker listens.
+/// The address on which a broker listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub host: String,
@@ -40,7 +40,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What one partition's entry said.
+/// One partition's entry in the metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionMetadata {
     pub leader: Option<i32>,
@@ -49,17 +49,17 @@ pub struct PartitionMetadata {
     pub isr: Vec<i32>,
 }
 
-/// What one topic's entry said; `error` is `None` (the code) for one that is there.
+/// One topic's entry in the metadata; `error` is `None` (the code) if the topic exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicMetadata {
     pub error: ErrorCode,
-    /// Zero from brokers before 2.8.
+    /// The topic's id; zero from brokers before 2.8.
     pub id: KafkaUuid,
     pub internal: bool,
     pub partitions: BTreeMap<i32, PartitionMetadata>,
 }
 
-/// What the cluster said about itself.
+/// The cluster's metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     pub cluster_id: Option<String>,
@@ -107,10 +107,10 @@ impl Metadata {
     }
 }
 
-/// Whom a request is for.
+/// The broker that a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
-    /// Whichever broker answers.
+    /// Any broker.
     Any,
     Controller,
     Broker(i32),
@@ -118,7 +118,7 @@ pub enum Target<'a> {
     Coordinator(&'a str),
 }
 
-/// One broker's place: at most one connection is opened at a time, and all share it.
+/// One broker's connection: at most one is opened at a time, and all callers share it.
 type Slot = Arc<smol::lock::Mutex<Option<Arc<Connection>>>>;
 
 struct Inner {
@@ -129,14 +129,14 @@ struct Inner {
     known: Mutex<Known>,
 }
 
-/// Metadata as last heard, for the topics that anyone asked about.
+/// The last received metadata, of the topics that callers asked about.
 #[derive(Default)]
 struct Known {
     metadata: Metadata,
     heard: BTreeMap<String, Instant>,
 }
 
-/// A handle to a cluster. Clones are handles to the same one.
+/// A handle to a cluster. Clones share the same client.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -151,7 +151,7 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Connects to nothing yet.
+    /// Creates a client. Does not connect yet.
     #[must_use]
     pub fn new(executor: Arc<Executor<'static>>, config: ClientConfig) -> Self {
         let inner = Inner {
@@ -171,8 +171,8 @@ impl Client {
         &self.inner.config
     }
 
-    /// Sends `request` to `target` and waits for its answer; connection troubles are tried again
-    /// until the call's time is over. Error codes inside the answer are the caller's.
+    /// Sends `request` to `target` and waits for its answer. Connection failures are retried until
+    /// the call's time is over. Error codes inside the answer are left to the caller.
     pub async fn call<R: Request>(
         &self,
         target: Target<'_>,
@@ -182,7 +182,7 @@ impl Client {
             .await
     }
 
-    /// Runs `attempt` until it succeeds, fails for good, or the call's time is over.
+    /// Runs `attempt` until it succeeds, fails finally, or the call's time is over.
     pub async fn retry<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
@@ -207,7 +207,7 @@ impl Client {
         }
     }
 
-    /// An open connection to `target`.
+    /// Returns an open connection to `target`.
     pub async fn connection(&self, target: Target<'_>) -> Result<Arc<Connection>, Error> {
         match target {
             Target::Any => self.any_connection().await,
@@ -225,7 +225,7 @@ impl Client {
         }
     }
 
-    /// Asks for metadata of `topics` now (of none: only of the brokers). Does not create topics.
+    /// Requests metadata of `topics` now (of the brokers only, if empty). Does not create topics.
     pub async fn refresh(&self, topics: &[&str]) -> Result<(), Error> {
         let named = |name: &&str| {
             MetadataRequestTopic::default().with_name(Some(KafkaString::from((*name).to_owned())))
@@ -235,12 +235,12 @@ impl Client {
             .map(drop)
     }
 
-    /// Metadata of every topic, as it is now.
+    /// Requests the metadata of every topic.
     pub async fn describe_all(&self) -> Result<Metadata, Error> {
         self.retry(|| self.fetch_metadata(None)).await
     }
 
-    /// Metadata of these topics, as it is now. Each has its own `error`.
+    /// Requests the metadata of these topics. Each has its own `error`.
     pub async fn describe(&self, topics: &[&str]) -> Result<Metadata, Error> {
         self.retry(|| async {
             self.refresh(topics).await?;
@@ -255,7 +255,7 @@ impl Client {
         .await
     }
 
-    /// The leader of a partition, from what is known where that is not too old.
+    /// Returns the leader of a partition, from the cached metadata if it is recent enough.
     pub async fn leader(&self, topic: &str, partition: i32) -> Result<i32, Error> {
         if let Some(leader) = self.known_leader(topic, partition) {
             return Ok(leader);
@@ -281,7 +281,7 @@ impl Client {
         })
     }
 
-    /// The leader by what is known; nothing is asked.
+    /// Returns the leader by the cached metadata, without a request.
     #[must_use]
     pub fn known_leader(&self, topic: &str, partition: i32) -> Option<i32> {
         self.with_known(|known| {
@@ -299,24 +299,24 @@ impl Client {
         })
     }
 
-    /// The cluster's id by what is known; nothing is asked.
+    /// Returns the cluster's id by the cached metadata, without a request.
     #[must_use]
     pub fn known_cluster_id(&self) -> Option<String> {
         self.with_known(|known| known.metadata.cluster_id.clone())
     }
 
-    /// A topic by what is known; nothing is asked.
+    /// Returns a topic by the cached metadata, without a request.
     #[must_use]
     pub fn known_topic(&self, topic: &str) -> Option<TopicMetadata> {
         self.with_known(|known| known.metadata.topics.get(topic).cloned())
     }
 
-    /// Forgets what is known about a topic: it was wrong.
+    /// Forgets the cached metadata of a topic, because it was wrong.
     pub fn forget(&self, topic: &str) {
         self.with_known(|known| known.heard.remove(topic));
     }
 
-    /// Brokers that have an open connection.
+    /// Returns the number of brokers with an open connection.
     #[must_use]
     pub fn open_connections(&self) -> usize {
         let slots: Vec<Slot> = lock(&self.inner.slots).values().cloned().collect();
@@ -360,15 +360,14 @@ impl Client {
         Ok(id)
     }
 
-    /// An open connection that is there already, or one to a known broker, or to a bootstrap
-    /// server.
+    /// Returns an existing connection, or opens one to a known broker or to a bootstrap server.
     async fn any_connection(&self) -> Result<Arc<Connection>, Error> {
         let slots: Vec<Slot> = lock(&self.inner.slots).values().cloned().collect();
         for slot in slots {
             if let Some(connection) = slot.try_lock().and_then(|slot| slot.clone())
                 && !connection.is_closed()
             {
-                // The one to the bootstrap server has done its work.
+                // The connection to the bootstrap server is no longer needed.
                 if let Some(mut bootstrap) = self.inner.bootstrap.try_lock() {
                     *bootstrap = None;
                 }
@@ -377,7 +376,7 @@ impl Client {
         }
         let mut addresses = self.config().bootstrap_servers.clone();
         fastrand::shuffle(&mut addresses);
-        // Where the bootstrap servers have all moved, the brokers heard of last may still answer.
+        // If all bootstrap servers have moved, the brokers that were last known may still answer.
         let mut brokers: Vec<String> = self.with_known(|known| {
             known
                 .metadata
@@ -401,7 +400,7 @@ impl Client {
         match self.open_first(&slot, &[endpoint.to_string()]).await {
             Ok(connection) => Ok(connection),
             Err(error) => {
-                // It may have moved: the next attempt asks for its address again.
+                // The broker may have moved: the next attempt asks for its address again.
                 self.with_known(|known| known.metadata.brokers.remove(&id));
                 Err(error)
             }
@@ -440,14 +439,15 @@ impl Client {
 }
 
 impl Known {
-    /// Takes what was heard. Topics that were asked for and are not in the answer are gone.
+    /// Updates the cached metadata. Requested topics that are missing in the answer are removed.
     fn learn(&mut self, heard: &Metadata, asked: &BTreeSet<String>, all: bool) {
         let now = Instant::now();
         self.metadata.cluster_id.clone_from(&heard.cluster_id);
         self.metadata.controller = heard.controller;
         self.metadata.brokers.clone_from(&heard.brokers);
         if all {
-            // Only what someone uses is kept: a large cluster's list is not worth holding.
+            // Only topics that callers use are kept: a large cluster's list is not worth the
+            // memory.
             let kept = |name: &String| heard.topics.contains_key(name);
             self.metadata.topics.retain(|name, _| kept(name));
             self.heard.retain(|name, _| kept(name));

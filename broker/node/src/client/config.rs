@@ -1,4 +1,4 @@
-//! What a client is told, by the names Kafka's own clients use.
+//! The client's configuration, under the names of Kafka's own clients.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::limits;
 
-/// The client keys that are understood; any other is refused by [`ClientConfig::from_properties`].
+/// The supported client keys; [`ClientConfig::from_properties`] refuses any other.
 pub const KEYS: &[&str] = &[
     "bootstrap.servers",
     "client.id",
@@ -20,15 +20,15 @@ pub const KEYS: &[&str] = &[
     "socket.connection.setup.timeout.ms",
 ];
 
-/// How a [`super::Client`] finds its cluster and how patient it is.
+/// The bootstrap servers, time limits and retry delays of a [`super::Client`].
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// `HOST:PORT`, tried in random order.
     pub bootstrap_servers: Vec<String>,
     pub client_id: String,
-    /// For one request.
+    /// Time limit of one request.
     pub request_timeout: Duration,
-    /// For one call with all its retries.
+    /// Time limit of one call with all its retries.
     pub api_timeout: Duration,
     pub connect_timeout: Duration,
     pub retry_backoff: Duration,
@@ -37,7 +37,7 @@ pub struct ClientConfig {
     pub response_bytes_max: usize,
 }
 
-/// A client key that cannot be used, and why.
+/// A client key that cannot be used, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     pub key: String,
@@ -62,7 +62,7 @@ impl ConfigError {
 }
 
 impl ClientConfig {
-    /// Kafka's defaults, with these servers.
+    /// Returns Kafka's defaults, with these servers.
     #[must_use]
     pub fn new(bootstrap_servers: Vec<String>) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl ClientConfig {
         }
     }
 
-    /// From Kafka's client keys.
+    /// Reads Kafka's client keys.
     pub fn from_properties(properties: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let servers = properties.get("bootstrap.servers").ok_or_else(|| {
             ConfigError::new("bootstrap.servers", "needed: HOST:PORT[,HOST:PORT]")
@@ -151,7 +151,7 @@ pub fn servers_from(text: &str) -> Result<Vec<String>, ConfigError> {
     Ok(servers)
 }
 
-/// Host and port of `HOST:PORT`, `[V6]:PORT`, also behind a `PROTOCOL://`.
+/// Splits `HOST:PORT` or `[V6]:PORT`, also after a `PROTOCOL://`, into host and port.
 #[must_use]
 pub fn split_address(text: &str) -> Option<(&str, u16)> {
     let address = text.split_once("://").map_or(text, |(_, address)| address);

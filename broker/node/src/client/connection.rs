@@ -1,7 +1,7 @@
 //! One connection to one broker: the handshake, then requests in flight and their answers in order.
 //!
-//! A task on the executor owns the stream; callers hand it whole frames. A request that is not
-//! answered in time closes the connection: answers come in order, so nothing behind it would be
+//! A task on the executor owns the stream; callers pass it whole frames. A request that is not
+//! answered in time closes the connection: answers come in order, so later requests would not be
 //! answered either.
 
 use std::collections::VecDeque;
@@ -27,7 +27,7 @@ use super::request::{Request, decode, encode};
 use super::transport::Transport;
 use super::versions::{Versions, own_range};
 
-/// A frame on its way out, and who waits for its answer.
+/// A frame to send, and the receiver of its answer.
 struct Outgoing {
     frame: Bytes,
     waiting: Waiting,
@@ -36,7 +36,7 @@ struct Outgoing {
 struct Waiting {
     correlation_id: i32,
     reply: Sender<Result<Bytes, Error>>,
-    /// The place in the window, given back when the answer is there.
+    /// The place in the window, released when the answer has arrived.
     _place: Place,
 }
 
@@ -46,11 +46,11 @@ pub struct Place(
     #[expect(dead_code, reason = "it is held, and given back when dropped")] SemaphoreGuardArc,
 );
 
-/// What the callers and the task share.
+/// State shared by the callers and the task.
 struct Shared {
-    /// Written and not answered, oldest first.
+    /// Requests written and not answered, oldest first.
     waiting: Mutex<VecDeque<Waiting>>,
-    /// Why the connection ended, for the first that asks.
+    /// Reason why the connection ended; the first caller that asks takes it.
     ended: Mutex<Option<Error>>,
 }
 
@@ -82,7 +82,7 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Connects to `address`, asks for the broker's versions, and starts the task.
+    /// Connects to `address`, negotiates versions with the broker, and starts the task.
     pub async fn open(
         executor: &Executor<'static>,
         config: &ClientConfig,
@@ -139,7 +139,7 @@ impl Connection {
         self.outbox.is_closed()
     }
 
-    /// Ends the connection; everything unanswered fails.
+    /// Ends the connection; all unanswered requests fail.
     pub fn close(&self) {
         self.outbox.close();
         self.closing.close();
@@ -150,7 +150,7 @@ impl Connection {
         self.call_at_most(request, i16::MAX).await
     }
 
-    /// As [`Connection::call`], at no later version than this.
+    /// Like [`Connection::call`], with a limit on the version.
     pub async fn call_at_most<R: Request>(
         self: &Arc<Self>,
         request: &R,
@@ -160,13 +160,13 @@ impl Connection {
         self.enqueue(request, version_max, place)?.wait().await
     }
 
-    /// A place in the window, for [`Connection::start`]; `None` where it is full.
+    /// Returns a place in the window, for [`Connection::start`]; `None` if it is full.
     #[must_use]
     pub fn place(&self) -> Option<Place> {
         self.window.try_acquire_arc().map(Place)
     }
 
-    /// Sends `request` now: it leaves behind everything that was started before it.
+    /// Queues `request` at once: it is sent after every request that was started before it.
     pub fn start<R: Request>(
         self: &Arc<Self>,
         request: &R,
@@ -193,7 +193,7 @@ impl Connection {
             reply,
             _place: place,
         };
-        // The queue has as many places as the window, so it is full only when it is closed.
+        // The queue has as many places as the window, so sending fails only if it is closed.
         self.outbox
             .try_send(Outgoing { frame, waiting })
             .map_err(|_| Error::Closed)?;
@@ -216,7 +216,7 @@ pub struct InFlight<R> {
 }
 
 impl<R: Request> InFlight<R> {
-    /// The answer, within the request timeout.
+    /// Returns the answer, within the request timeout.
     pub async fn wait(self) -> Result<R::Response, Error> {
         let limit = self.connection.request_timeout;
         let answer = async {
@@ -239,8 +239,8 @@ impl<R: Request> InFlight<R> {
     }
 }
 
-/// KIP-35 and KIP-511: the newest version first; a broker that does not know it answers error 35 in
-/// the form of version 0, with the range it does know.
+/// KIP-35 and KIP-511: tries the newest version first. A broker that does not know it answers error
+/// 35 in the form of version 0, with the range that it does know.
 async fn negotiate(transport: &mut Transport, config: &ClientConfig) -> Result<Versions, Error> {
     let request = ApiVersionsRequestData::default()
         .with_client_software_name(KafkaString::from_static("sedge"))
@@ -285,7 +285,7 @@ fn take_correlation_id(answer: &mut Bytes, expected: i32) -> Result<(), Error> {
     }
 }
 
-/// The task: writes what is queued and hands answers out until either side ends.
+/// The task: writes queued frames and passes on the answers until either side ends.
 async fn drive(
     transport: Transport,
     outgoing: Receiver<Outgoing>,
@@ -308,7 +308,7 @@ async fn drive(
     log::debug!("connection to {peer} ended: {error}");
     outgoing.close();
     *lock(&shared.ended) = Some(error);
-    // Their senders go, and whoever waits learns that there will be no answer.
+    // Dropping their senders tells waiting callers that there will be no answer.
     lock(&shared.waiting).clear();
     while outgoing.try_recv().is_ok() {}
 }
@@ -347,13 +347,14 @@ async fn read_answers(
         if let Err(error) = take_correlation_id(&mut answer, waiting.correlation_id) {
             return error;
         }
-        // Fails only where the caller has stopped waiting.
+        // Fails only if the caller has stopped waiting.
         let _ = waiting.reply.try_send(Ok(answer));
         future::yield_now().await;
     }
 }
 
-/// One answer without its length. Memory grows with what arrives, not with what was announced.
+/// Reads one answer without its length. Memory grows with the bytes received, not with the length
+/// announced.
 async fn read_frame(
     reader: &mut (impl AsyncRead + Unpin),
     bytes_max: usize,

@@ -1,4 +1,4 @@
-//! What can go wrong when talking to a broker.
+//! Errors of talking to a broker.
 
 use std::fmt;
 use std::io;
@@ -10,31 +10,31 @@ use sedge_protocol::kafka::generated::ApiKey;
 
 use crate::process::failure::{Exit, Failure};
 
-/// Why a call did not give what was asked for.
+/// Reason why a call failed.
 #[derive(Debug)]
 pub enum Error {
     /// A `HOST:PORT` that is not one.
     Address(String),
-    /// The host has no address, or the connection was refused.
+    /// The host has no address, or it refused the connection.
     Connect { address: String, source: io::Error },
     /// The connection broke.
     Io(io::Error),
     /// The connection was closed, by the broker or because an earlier request on it failed.
     Closed,
-    /// No answer in time. The connection is closed, because answers come in order.
+    /// There was no answer in time. The connection is closed, because answers come in order.
     Timeout {
         doing: &'static str,
         after: Duration,
     },
-    /// An answer that is larger than `receive.message.max.bytes`.
+    /// The answer is larger than `receive.message.max.bytes`.
     TooLarge { bytes: usize, bytes_max: usize },
-    /// An answer that cannot be read.
+    /// The answer cannot be decoded.
     Malformed { api: ApiKey, source: ProtocolError },
-    /// An answer that belongs to no question: the peer does not speak Kafka.
+    /// The answer belongs to no request: the peer does not speak Kafka.
     NotKafka,
-    /// A request that cannot be written at the version this broker speaks.
+    /// The request cannot be encoded at the version that this broker speaks.
     Unwritable { api: ApiKey, source: ProtocolError },
-    /// This broker does not know the request, or not at a version that this client speaks.
+    /// The broker does not support the request, or no version of it that this client speaks.
     Unsupported { api: ApiKey },
     /// The broker's answer is an error.
     Broker {
@@ -42,16 +42,16 @@ pub enum Error {
         code: ErrorCode,
         message: Option<String>,
     },
-    /// The cluster has no leader, coordinator or controller for it just now.
+    /// The cluster currently has no leader, coordinator or controller for the request.
     NoBroker(&'static str),
-    /// The cluster is the one that asks: copying to it would never end.
+    /// The cluster is the link's own: copying to it would never end.
     Itself,
-    /// The answer lacks what was asked for.
+    /// The answer lacks what the request asked for.
     Missing { api: ApiKey, what: &'static str },
 }
 
 impl Error {
-    /// Worth another try after a backoff; what is not will go wrong again.
+    /// Returns whether another try after a backoff may succeed.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
@@ -60,7 +60,7 @@ impl Error {
             | Self::Closed
             | Self::Timeout { .. }
             | Self::NoBroker(_)
-            // Retriable in Kafka's own clients too, which call it a metadata error.
+            // Kafka's own clients retry it too; they class it as a metadata error.
             | Self::Broker { code: ErrorCode::KafkaStorageError, .. } => true,
             Self::Broker { code, .. } => code.is_retriable(),
             Self::Address(_)
@@ -74,7 +74,7 @@ impl Error {
         }
     }
 
-    /// The error code, where a broker gave one.
+    /// Returns the error code, if a broker sent one.
     #[must_use]
     pub const fn code(&self) -> Option<ErrorCode> {
         match self {
@@ -83,7 +83,7 @@ impl Error {
         }
     }
 
-    /// `Ok` for code 0.
+    /// Returns `Ok` for code 0.
     pub fn check(api: ApiKey, code: i16, message: Option<&str>) -> Result<(), Self> {
         match ErrorCode::from(code) {
             ErrorCode::None => Ok(()),

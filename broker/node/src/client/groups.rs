@@ -1,4 +1,4 @@
-//! Consumer groups from outside: list, describe, their committed offsets.
+//! Consumer groups from outside: lists them, describes them, and reads their committed offsets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +13,12 @@ use sedge_protocol::{Bytes, ids::Offset};
 use super::cluster::{Client, Target};
 use super::error::Error;
 
-/// A group in a list.
+/// A group in the list of groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedGroup {
     pub name: String,
     pub protocol_type: String,
-    /// Empty from brokers before 2.6.
+    /// The state; empty from brokers before 2.6.
     pub state: String,
 }
 
@@ -28,7 +28,7 @@ pub struct Group {
     pub name: String,
     pub state: String,
     pub protocol_type: String,
-    /// The assignor that was agreed on.
+    /// The assignor that the members agreed on.
     pub protocol: String,
     pub members: Vec<GroupMember>,
 }
@@ -39,7 +39,7 @@ pub struct GroupMember {
     pub instance_id: Option<String>,
     pub client_id: String,
     pub host: String,
-    /// In the format of the group's protocol type.
+    /// The assignment, in the format of the group's protocol type.
     pub assignment: Bytes,
 }
 
@@ -54,7 +54,7 @@ pub struct CommittedOffset {
 pub type CommittedOffsets = BTreeMap<(String, i32), CommittedOffset>;
 
 impl Client {
-    /// Every group of every broker.
+    /// Lists every group of every broker.
     pub async fn list_groups(&self) -> Result<Vec<ListedGroup>, Error> {
         self.retry(|| self.refresh(&[])).await?;
         let brokers: BTreeSet<i32> = self.describe(&[]).await?.brokers.into_keys().collect();
@@ -73,8 +73,8 @@ impl Client {
         Ok(groups)
     }
 
-    /// One group with its members. A group that is not there is `Dead` before Kafka 4.0, an error
-    /// since.
+    /// Describes one group with its members. A group that does not exist is `Dead` before Kafka
+    /// 4.0, an error since.
     pub async fn describe_group(&self, name: &str) -> Result<Group, Error> {
         let request =
             DescribeGroupsRequestData::default().with_groups(vec![name.to_owned().into()]);
@@ -130,7 +130,7 @@ impl Client {
         .await
     }
 
-    /// Everything that a group committed.
+    /// Returns all offsets that a group has committed.
     pub async fn committed_offsets(&self, group: &str) -> Result<CommittedOffsets, Error> {
         let request = offset_fetch(group);
         self.retry(|| async {
@@ -163,7 +163,7 @@ impl Client {
     }
 }
 
-/// Asks for everything that a group committed.
+/// Builds a request for all offsets that a group has committed.
 #[must_use]
 pub fn offset_fetch(group: &str) -> OffsetFetchRequestData {
     OffsetFetchRequestData::default()
@@ -171,7 +171,7 @@ pub fn offset_fetch(group: &str) -> OffsetFetchRequestData {
         .with_topics(None)
 }
 
-/// What the answer to [`offset_fetch`] says.
+/// Reads the answer to [`offset_fetch`].
 pub fn committed(response: &OffsetFetchResponseData) -> Result<CommittedOffsets, Error> {
     let api = ApiKey::OffsetFetch;
     Error::check(api, response.error_code, None)?;
@@ -196,7 +196,7 @@ pub fn committed(response: &OffsetFetchResponseData) -> Result<CommittedOffsets,
     Ok(committed)
 }
 
-/// Commits offsets of a group that has no members.
+/// Builds a commit of offsets for a group without members.
 #[must_use]
 pub fn offset_commit(group: &str, offsets: &CommittedOffsets) -> OffsetCommitRequestData {
     let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
@@ -218,7 +218,7 @@ pub fn offset_commit(group: &str, offsets: &CommittedOffsets) -> OffsetCommitReq
         .with_topics(topics.collect())
 }
 
-/// The first partition's error, where one has one.
+/// Returns the first partition's error, if any has one.
 pub fn check_commit(response: &OffsetCommitResponseData) -> Result<(), Error> {
     let mut partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
     partitions

@@ -1,22 +1,23 @@
-//! What the client may take, and why.
+//! Bounds of the client, each with its reason.
 
 use std::time::Duration;
 
-/// Answers of more bytes than this close the connection (`receive.message.max.bytes`). Metadata of
-/// a cluster with 100,000 partitions is about 4 MB.
+/// Largest answer (`receive.message.max.bytes`), in bytes; a larger one closes the connection.
+/// Metadata of a cluster with 100,000 partitions is about 4 MB.
 pub const RESPONSE_BYTES_MAX: usize = 32 << 20;
-/// Memory taken at once for an answer, whatever its length field says; it grows with what arrives.
+/// Memory allocated at once for an answer, whatever its length field says; it grows with the bytes
+/// received.
 pub const RESPONSE_CHUNK_BYTES: usize = 64 << 10;
 /// Requests in flight on one connection (`max.in.flight.requests.per.connection`): an idempotent
-/// producer may have five batches a partition unanswered, because brokers remember five.
+/// producer may have five unanswered batches per partition, because brokers remember five.
 pub const IN_FLIGHT_MAX: usize = 5;
 /// `request.timeout.ms`, Kafka's default.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// `default.api.timeout.ms`: with all retries. Kafka's default.
+/// `default.api.timeout.ms`, for a call with all retries; Kafka's default.
 pub const API_TIMEOUT: Duration = Duration::from_mins(1);
-/// `socket.connection.setup.timeout.ms`, Kafka's default: also covers the handshake.
+/// `socket.connection.setup.timeout.ms`, Kafka's default; includes the handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// `metadata.max.age.ms` is five minutes in Kafka.
+/// `metadata.max.age.ms`; Kafka's default is five minutes.
 pub const METADATA_MAX_AGE: Duration = Duration::from_mins(5);
 /// `retry.backoff.ms` and `retry.backoff.max.ms`, Kafka's defaults.
 pub const RETRY_BACKOFF: Duration = Duration::from_millis(100);

@@ -1,23 +1,25 @@
-//! A small Kafka client: what the mirror, the command line and the demo speak to brokers with, ours
-//! or another vendor's from Kafka 2.1 on.
+//! A small Kafka client, with which the mirror, the command line and the demo speak to brokers:
+//! sedge's, or another vendor's from Kafka 2.1 on.
 //!
-//! It is a *request* client: typed requests, one connection a broker with requests in flight on it,
-//! versions negotiated, metadata kept and refreshed, retries with backoff. It is not a consumer (no
-//! groups joined, no fetch sessions) and does not batch records: callers bring whole batches.
+//! It is a *request* client: typed requests, one connection per broker with requests in flight on
+//! it, negotiated versions, cached and refreshed metadata, retries with backoff. It is not a
+//! consumer (it joins no groups and has no fetch sessions) and does not batch records: callers
+//! bring whole batches.
 //!
-//! | module | what |
+//! | module | contents |
 //! | --- | --- |
 //! | `config` | [`ClientConfig`], from Kafka's own client keys |
-//! | `transport` | a connected byte stream; the place where TLS comes in |
+//! | `transport` | a connected byte stream; the place to add TLS |
 //! | `connection` | one broker: handshake, requests in flight, answers matched, time limits |
-//! | `versions` | what that broker speaks |
-//! | `request` | the messages this client sends, and the versions it stays within |
-//! | `cluster` | [`Client`]: metadata, a connection a broker, whom to ask and when to ask again |
+//! | `versions` | the versions that a broker speaks |
+//! | `request` | the messages that this client sends, and their version limits |
+//! | `cluster` | [`Client`]: metadata, a connection per broker, choice of the broker, retries |
 //! | `topics`, `groups`, `records`, `plugins` | the calls themselves |
 //!
-//! **Invariant:** nothing is allocated for a length off the wire before it is checked against
-//! `receive.message.max.bytes`, and no request waits longer than its time limit.
-//! **Invariant:** requests started on one connection leave in the order they were started in.
+//! **Invariant:** a length off the wire is checked against `receive.message.max.bytes` before
+//! memory is allocated for it, and no request waits longer than its time limit.
+//! **Invariant:** requests started on one connection are sent in the order in which they were
+//! started.
 
 pub mod cluster;
 pub mod config;

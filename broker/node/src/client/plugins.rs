@@ -1,4 +1,4 @@
-//! Plugins: deploying and deleting them, which is producing to `__sedge_plugins`.
+//! Deploys and deletes plugins, which means producing to `__sedge_plugins`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use crate::process::failure::{Exit, Failure};
 /// Deploys a plugin.
 ///
 /// # Errors
-/// It is too large, or the broker refuses.
+/// The plugin is too large, or the broker refuses it.
 pub async fn deploy(client: &Client, name: &str, content: &[u8]) -> Result<Offset, Failure> {
     create_topic(client).await?;
     change(client, name, Some(content)).await
@@ -46,10 +46,10 @@ async fn create_topic(client: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a change of what is deployed.
+/// Writes a change of the deployed plugins.
 ///
 /// # Errors
-/// The content is too large, or the broker refuses.
+/// The content is too large, or the broker refuses it.
 pub async fn change(
     client: &Client,
     name: &str,

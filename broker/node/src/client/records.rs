@@ -1,4 +1,4 @@
-//! Records: produce whole batches, read them, and find offsets.
+//! Records: produces whole batches, reads them, and finds offsets.
 
 use std::collections::BTreeMap;
 
@@ -16,21 +16,21 @@ use sedge_protocol::{Bytes, BytesMut, ErrorCode};
 use super::cluster::{Client, Target};
 use super::error::Error;
 
-/// `ListOffsets` for the end of the log (the high watermark).
+/// `ListOffsets` timestamp for the end of the log (the high watermark).
 pub const LATEST: i64 = -1;
-/// `ListOffsets` for the log start offset.
+/// `ListOffsets` timestamp for the log start offset.
 pub const EARLIEST: i64 = -2;
 
-/// What a fetch brought.
+/// The result of a fetch.
 #[derive(Clone, Debug)]
 pub struct Fetched {
     pub high_watermark: Offset,
     pub log_start: Offset,
-    /// From the one that contains the offset that was asked for; the last may be cut short.
+    /// Batches from the one that contains the requested offset; the last may be cut short.
     pub batches: Vec<Batch>,
 }
 
-/// A produce request, put together a batch a partition.
+/// A produce request, assembled from one batch per partition.
 #[derive(Clone, Debug, Default)]
 pub struct Produce {
     topics: BTreeMap<String, Vec<PartitionProduceData>>,
@@ -38,7 +38,7 @@ pub struct Produce {
 }
 
 impl Produce {
-    /// Adds a batch; a partition may have one in a request (Produce version 3 and later).
+    /// Adds a batch; a request may have one per partition (Produce version 3 and later).
     pub fn add(&mut self, topic: &str, partition: i32, batch: &Batch) {
         let mut records = BytesMut::with_capacity(batch.bytes());
         records.extend_from_slice(batch.header.as_bytes());
@@ -50,7 +50,7 @@ impl Produce {
         self.topics.entry(topic.to_owned()).or_default().push(data);
     }
 
-    /// Bytes of all batches.
+    /// Returns the size of all batches in bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
@@ -61,7 +61,7 @@ impl Produce {
         self.topics.is_empty()
     }
 
-    /// The request: acknowledged by all in-sync replicas.
+    /// Returns the request, to be acknowledged by all in-sync replicas.
     #[must_use]
     pub fn into_request(self, timeout_ms: i32) -> ProduceRequestData {
         let topics = self.topics.into_iter().map(|(name, partitions)| {
@@ -78,7 +78,7 @@ impl Produce {
 }
 
 impl Client {
-    /// A producer id for an idempotent producer.
+    /// Requests a producer id for an idempotent producer.
     pub async fn init_producer_id(&self) -> Result<(ProducerId, ProducerEpoch), Error> {
         let request = InitProducerIdRequestData::default()
             .with_transactional_id(None)
@@ -96,8 +96,9 @@ impl Client {
         .await
     }
 
-    /// Produces one batch to one partition, acknowledged by all in-sync replicas; gives its offset.
-    /// Tried again until the call's time is over, so without a producer id it may be there twice.
+    /// Produces one batch to one partition, acknowledged by all in-sync replicas. Returns its
+    /// offset. Retries until the call's time is over, so without a producer id the batch may be
+    /// written twice.
     pub async fn produce(
         &self,
         topic: &str,
@@ -154,7 +155,7 @@ impl Client {
                     .with_topic(topic.to_owned().into())
                     .with_partitions(vec![entry]),
             ])
-            // No session (KIP-227).
+            // Without a session (KIP-227).
             .with_session_epoch(-1);
         let api = ApiKey::Fetch;
         self.retry(|| async {
@@ -185,7 +186,7 @@ impl Client {
         .await
     }
 
-    /// Offsets by time, or [`LATEST`] or [`EARLIEST`]; `None` where no record is that young.
+    /// Finds offsets by time, or [`LATEST`] or [`EARLIEST`]; `None` if no record is that new.
     pub async fn list_offsets(
         &self,
         wanted: &[(&str, i32, i64)],
@@ -245,7 +246,7 @@ impl Client {
         Ok(())
     }
 
-    /// Errors that say that the leader is another one make the next attempt ask who.
+    /// Forgets the leader if the error says that it has moved, so that the next attempt asks again.
     fn forget_if_moved(&self, topic: &str, result: Result<(), Error>) -> Result<(), Error> {
         if let Some(code) = result.as_ref().err().and_then(Error::code)
             && is_about_leadership(code)

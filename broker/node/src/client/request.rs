@@ -1,4 +1,4 @@
-//! The messages that this client sends, tied to their answers.
+//! The messages that this client sends, each with the type of its answer.
 
 use sedge_protocol::kafka::ProtocolError;
 use sedge_protocol::kafka::generated::{
@@ -20,7 +20,7 @@ use sedge_protocol::{Bytes, BytesMut};
 
 use super::error::Error;
 
-/// A request, and how its answer is read.
+/// A request, and how its answer is decoded.
 pub trait Request: Send + Sync {
     type Response: Send;
     const KEY: ApiKey;
@@ -73,7 +73,7 @@ requests! {
     Produce: ProduceRequestData => ProduceResponseData;
 }
 
-/// The whole frame: length, header, body.
+/// Encodes the whole frame: length, header, body.
 pub fn encode<R: Request>(
     request: &R,
     version: i16,
@@ -114,7 +114,7 @@ pub fn encode<R: Request>(
     Ok(frame.freeze())
 }
 
-/// Reads an answer's body; `frame` begins behind the correlation id.
+/// Decodes an answer's body; `frame` begins behind the correlation id.
 pub fn decode<R: Request>(mut frame: Bytes, version: i16) -> Result<R::Response, Error> {
     let malformed = |source| Error::Malformed {
         api: R::KEY,

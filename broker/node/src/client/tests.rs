@@ -1,4 +1,4 @@
-//! The client against brokers that misbehave: real sockets, answers by a script.
+//! Tests the client against misbehaving brokers: real sockets, scripted answers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,10 +25,10 @@ struct Asked {
     correlation_id: i32,
 }
 
-/// What the fake broker does with a request.
+/// The fake broker's reaction to a request.
 enum Answer {
     Body(BytesMut),
-    /// Bytes as they are, length included.
+    /// Raw bytes, length included.
     Raw(Vec<u8>),
     Silence,
     Close,
@@ -48,7 +48,8 @@ async fn read_request(stream: &mut TcpStream) -> Option<Asked> {
 
 type Script = Arc<Mutex<dyn FnMut(usize, &Asked) -> Answer + Send>>;
 
-/// Answers every connection by `script`, which gets the number of the request, counted over all.
+/// Answers every connection by `script`, which is passed the number of the request over all
+/// connections.
 async fn serve(executor: Arc<Executor<'static>>, listener: TcpListener, script: Script) {
     let number = Arc::new(AtomicUsize::new(0));
     while let Ok((stream, _)) = listener.accept().await {
@@ -109,7 +110,7 @@ fn versions(version: i16) -> Answer {
     body!(response, version)
 }
 
-/// Error 35 as KIP-511 has it: version 0, with the one range that helps.
+/// Returns error 35 as in KIP-511: version 0, with the one range that helps.
 fn version_too_new() -> Answer {
     let own = ApiVersion::default()
         .with_api_key(18)
@@ -121,7 +122,7 @@ fn version_too_new() -> Answer {
     body!(response, 0)
 }
 
-/// Runs `client` against a fake broker with this script; the port goes into the script by `port`.
+/// Runs `client` against a fake broker with this script; `port` passes the port to the script.
 fn run<T>(
     settings: impl FnOnce(&mut ClientConfig),
     script: impl FnMut(usize, &Asked) -> Answer + Send + 'static,
@@ -342,7 +343,7 @@ fn a_full_window_starts_nothing() {
 
 #[test]
 fn a_produce_follows_the_leader() {
-    // No leader at first; then one that says it is not; then it is.
+    // No leader at first; then a broker that denies being it; then the real one.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut asked_for_metadata = 0;
@@ -446,7 +447,7 @@ fn produce_response(code: ErrorCode, offset: i64) -> ProduceResponseData {
     ProduceResponseData::default().with_responses(vec![topic])
 }
 
-/// A header with nothing behind it: nobody here looks inside.
+/// Returns a header with nothing behind it: the fake broker does not decode it.
 fn empty_batch() -> Vec<u8> {
     let mut batch = vec![0; 61];
     batch[8..12].copy_from_slice(&49_i32.to_be_bytes());

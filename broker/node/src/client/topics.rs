@@ -1,4 +1,4 @@
-//! Topics: create, delete, grow, and their configuration.
+//! Topics: creates and deletes them, adds partitions, and configures them.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use sedge_protocol::kafka::generated::{
 use super::cluster::{Client, Target};
 use super::error::Error;
 
-/// A topic to create. `None` takes the broker's default (Kafka 2.4 and later).
+/// A topic to create. `None` stands for the broker's default (Kafka 2.4 and later).
 #[derive(Clone, Debug, Default)]
 pub struct NewTopic {
     pub name: String,
@@ -25,21 +25,21 @@ pub struct NewTopic {
     pub configs: BTreeMap<String, String>,
 }
 
-/// What became of each topic of a request.
+/// The result for each topic of a request.
 pub type Outcomes = Vec<(String, Result<(), Error>)>;
 
 /// One entry of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigEntry {
     pub name: String,
-    /// `None` where it is sensitive or unset.
+    /// `None` if the value is sensitive or unset.
     pub value: Option<String>,
-    /// Differs from the default: set on the topic or on the broker.
+    /// Whether the value was set on the topic or on the broker and differs from the default.
     pub is_set: bool,
     pub read_only: bool,
 }
 
-/// What a configuration belongs to, by Kafka's numbers.
+/// The kind of resource that a configuration belongs to, by Kafka's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i8)]
 pub enum Resource {
@@ -48,17 +48,17 @@ pub enum Resource {
     Group = 32,
 }
 
-/// `CONFIG_SOURCE` numbers from which a value counts as set: dynamic ones and the broker's own
+/// `CONFIG_SOURCE` numbers below this count as set: dynamic values, and those of the broker's own
 /// file.
 const SOURCE_DEFAULT: i8 = 5;
 
 impl Client {
-    /// Creates topics; one result a topic, in their order.
+    /// Creates topics. Returns one result per topic, in order.
     pub async fn create_topics(&self, topics: &[NewTopic]) -> Result<Outcomes, Error> {
         self.create_or_validate(topics, false).await
     }
 
-    /// Whether the topic could be created.
+    /// Checks whether the topic could be created.
     pub async fn validate_topic(&self, topic: &NewTopic) -> Result<(), Error> {
         let topics = std::slice::from_ref(topic);
         let results = self.create_or_validate(topics, true).await?;
@@ -107,7 +107,7 @@ impl Client {
         .await
     }
 
-    /// Deletes topics by name; one result a topic.
+    /// Deletes topics by name. Returns one result per topic.
     pub async fn delete_topics(&self, names: &[String]) -> Result<Outcomes, Error> {
         let api = ApiKey::DeleteTopics;
         self.retry(|| async {
@@ -145,7 +145,7 @@ impl Client {
         .await
     }
 
-    /// Grows a topic to `count` partitions.
+    /// Raises the number of a topic's partitions to `count`.
     pub async fn create_partitions(&self, topic: &str, count: i32) -> Result<(), Error> {
         let entry = CreatePartitionsTopic::default()
             .with_name(topic.to_owned().into())
@@ -173,7 +173,7 @@ impl Client {
         Ok(())
     }
 
-    /// The configuration of one topic or broker, defaults included.
+    /// Returns the configuration of one topic or broker, defaults included.
     pub async fn describe_configs(
         &self,
         resource: Resource,
@@ -237,7 +237,8 @@ impl Client {
     }
 }
 
-/// A broker answers for its own configuration; any broker answers for a topic's.
+/// Returns the target for a resource: a broker answers for its own configuration, any broker for a
+/// topic's.
 fn target_of(resource: Resource, name: &str) -> Target<'static> {
     match (resource, name.parse()) {
         (Resource::Broker, Ok(id)) => Target::Broker(id),
@@ -245,7 +246,8 @@ fn target_of(resource: Resource, name: &str) -> Target<'static> {
     }
 }
 
-/// `NOT_CONTROLLER` is about the whole request: ask again, at the new controller.
+/// Turns `NOT_CONTROLLER` into an error of the whole request, which is retried at the new
+/// controller.
 fn unless_moved(results: Outcomes) -> Result<Outcomes, Error> {
     let moved = |result: &Result<(), Error>| {
         result

@@ -1,4 +1,4 @@
-//! A connected byte stream to a broker. This is where TLS comes in: the rest sees two halves.
+//! A connected byte stream to a broker: the place to add TLS, as other modules see only its halves.
 
 use std::fmt;
 use std::io;
@@ -26,7 +26,7 @@ impl fmt::Debug for Transport {
 }
 
 impl Transport {
-    /// Plain TCP to `HOST:PORT`, at the first of the host's addresses that answers.
+    /// Connects by plain TCP to `HOST:PORT`, at the first of the host's addresses that answers.
     pub async fn connect(address: &str) -> Result<Self, Error> {
         let (host, port) =
             split_address(address).ok_or_else(|| Error::Address(address.to_owned()))?;
@@ -38,7 +38,7 @@ impl Transport {
         for peer in smol::net::resolve((host, port)).await.map_err(failed)? {
             match TcpStream::connect(peer).await {
                 Ok(stream) => {
-                    // A request is written at once; waiting for more only delays it.
+                    // A request is written in one piece; waiting for more only delays it.
                     stream.set_nodelay(true).map_err(failed)?;
                     return Ok(Self {
                         reader: Box::new(stream.clone()),

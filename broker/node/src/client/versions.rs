@@ -1,10 +1,10 @@
-//! The versions of each request that one broker speaks, and the one to use.
+//! The versions of each request that one broker speaks, and the choice among them.
 
 use std::collections::BTreeMap;
 
 use sedge_protocol::kafka::generated::{ApiKey, ApiVersionsResponseData, client_api_info};
 
-/// What a broker said to `ApiVersions`.
+/// A broker's answer to `ApiVersions`.
 #[derive(Clone, Debug, Default)]
 pub struct Versions {
     ranges: BTreeMap<i16, (i16, i16)>,
@@ -21,13 +21,13 @@ impl Versions {
         Self { ranges }
     }
 
-    /// The highest version that both sides speak; `None` where there is none.
+    /// Returns the highest version that both sides speak; `None` if there is none.
     #[must_use]
     pub fn choose(&self, key: ApiKey) -> Option<i16> {
         self.choose_at_most(key, i16::MAX)
     }
 
-    /// As [`Versions::choose`], and not above `most`.
+    /// Like [`Versions::choose`], but not above `most`.
     #[must_use]
     pub fn choose_at_most(&self, key: ApiKey, most: i16) -> Option<i16> {
         let (broker_min, broker_max) = *self.ranges.get(&(key as i16))?;
@@ -37,17 +37,17 @@ impl Versions {
     }
 }
 
-/// The versions that this client speaks.
+/// Returns the versions that this client speaks.
 #[must_use]
 pub fn own_range(key: ApiKey) -> (i16, i16) {
     let info = client_api_info(key);
     let own_max = match key {
-        // From 13 (10 for offsets) on a topic goes by its id; this client goes by name.
+        // From 13 (10 for offsets) on, topics are named by id; this client names them.
         ApiKey::Produce | ApiKey::Fetch => 12,
         ApiKey::OffsetCommit => 9,
-        // From 8 on there may be many groups in one request, which nobody here asks for.
+        // From 8 on, a request may have many groups, which this client does not need.
         ApiKey::OffsetFetch => 7,
-        // Likewise from 4 on.
+        // The same from 4 on.
         ApiKey::FindCoordinator => 3,
         // 6 is not stable (KIP-939).
         ApiKey::InitProducerId => 5,

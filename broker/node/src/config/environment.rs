@@ -1,5 +1,5 @@
-//! Keys from environment variables, by the rule of Kafka's images: `SEDGE_` before the key, in
-//! capitals, `.` as `_`, `_` as `__`, `-` as `___`.
+//! Keys from environment variables, by the rule of Kafka's images: `SEDGE_` and the key in
+//! capitals, with `_` for `.`, `__` for `_`, and `___` for `-`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::{Settings, Source};
 
 const PREFIX: &str = "SEDGE_";
 
-/// Variables with our prefix that are no keys: the file itself, the log filter, and what the
+/// Variables with our prefix that are not keys: the file itself, the log filter, and those that the
 /// project's own tests and tools pass to each other.
 const NOT_KEYS: &[&str] = &[
     "CONFIG",
@@ -21,7 +21,7 @@ const NOT_KEYS: &[&str] = &[
 ];
 const NOT_KEYS_PREFIX: &str = "TEST_";
 
-/// What the environment says.
+/// The configuration in the environment.
 #[derive(Debug, Default)]
 pub struct Environment {
     /// `SEDGE_CONFIG`.
@@ -31,7 +31,7 @@ pub struct Environment {
     warnings: Vec<String>,
 }
 
-/// Sorts out the variables that are ours.
+/// Selects the variables with our prefix.
 pub fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Environment {
     let mut environment = Environment::default();
     for (name, value) in variables {
@@ -42,7 +42,7 @@ pub fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Environmen
         if rest == "CONFIG" {
             environment.config_file = Some(PathBuf::from(value));
         } else if rest.is_empty() || NOT_KEYS.contains(&rest) || rest.starts_with(NOT_KEYS_PREFIX) {
-            // Another part of the program reads these.
+            // Other parts of the program read these.
         } else if let Ok(value) = value.into_string() {
             environment
                 .values
@@ -56,7 +56,7 @@ pub fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Environmen
     environment
 }
 
-/// Puts what was read over the file's settings.
+/// Applies the variables over the file's settings.
 pub fn apply(environment: Environment, settings: &mut Settings) {
     for (key, value, name) in environment.values {
         settings.put(&key, &value, Source::Environment(name));
@@ -64,7 +64,7 @@ pub fn apply(environment: Environment, settings: &mut Settings) {
     settings.warnings.extend(environment.warnings);
 }
 
-/// The variable that sets a key.
+/// Returns the variable that sets a key.
 pub fn name_of(key: &str) -> String {
     let mut name = String::from(PREFIX);
     for letter in key.chars() {
@@ -78,7 +78,7 @@ pub fn name_of(key: &str) -> String {
     name
 }
 
-/// The key that a variable sets, without the prefix.
+/// Returns the key that a variable sets; `variable` is without the prefix.
 fn key_of(variable: &str) -> String {
     let mut key = String::new();
     let mut rest = variable;

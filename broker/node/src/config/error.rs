@@ -1,37 +1,37 @@
-//! What can be wrong with a configuration.
+//! Problems of a configuration.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::Source;
 
-/// Everything wrong with a configuration, so that it can be put right in one go.
+/// All problems of a configuration, so that they can be corrected in one go.
 #[derive(Debug)]
 pub struct ConfigError {
-    /// At least one.
+    /// The problems, at least one.
     pub problems: Vec<Problem>,
 }
 
-/// One thing wrong with a configuration.
+/// One problem of a configuration.
 #[derive(Debug)]
 pub enum Problem {
     /// The file could not be read.
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: std::io::Error,
     },
-    /// The file is not TOML, or has a value that no key takes.
+    /// The file is not valid TOML, or has a value that no key accepts.
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// What the parser says.
+        /// The parser's message.
         message: String,
     },
-    /// The file says one key in two ways.
+    /// The file sets one key twice.
     Twice {
         /// The key.
         key: String,
@@ -39,25 +39,25 @@ pub enum Problem {
         path: PathBuf,
         /// The first line that has it.
         first_line: usize,
-        /// The second.
+        /// The second line that has it.
         second_line: usize,
     },
-    /// No such key.
+    /// The key does not exist.
     Unknown {
         /// The key as given.
         key: String,
-        /// Where it was given.
+        /// The place at which it was given.
         source: Source,
-        /// The known key that looks most like it.
+        /// The known key that is most similar to it.
         nearest: Option<String>,
     },
-    /// A value that its key does not take.
+    /// The key does not accept the value.
     Value {
         /// The key.
         key: String,
-        /// The value as given, hidden where it is a secret.
+        /// The value as given, hidden if it is a secret.
         value: String,
-        /// Where it was given.
+        /// The place at which it was given.
         source: Source,
         /// What is wrong with it, and what would be right.
         why: String,

@@ -1,6 +1,6 @@
-//! Keys from a file, which is TOML unless its name says that it is of properties. A dotted key, a
-//! quoted one and a nested table say the same thing: `"log.retention.ms" = 1`,
-//! `log.retention.ms = 1` and `[log.retention]` with `ms = 1`.
+//! Keys from a file: TOML, unless its name marks it as properties. A dotted key, a quoted one and a
+//! nested table are equivalent: `"log.retention.ms" = 1`, `log.retention.ms = 1` and
+//! `[log.retention]` with `ms = 1`.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use super::error::Problem;
 use super::lines::Lines;
 use super::{Settings, Source, properties};
 
-/// A configuration is written by hand; what is larger than this is not one.
+/// Largest file: a configuration is written by hand.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Reads the file into the settings; what is wrong with it joins the problems.
+/// Reads the file into the settings; its problems are added to `problems`.
 pub fn read(path: &Path, settings: &mut Settings, problems: &mut Vec<Problem>) {
     match read_text(path) {
         Ok(text) if properties::is_named_so(path) => {
@@ -37,7 +37,7 @@ fn read_text(path: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(path)
 }
 
-/// Takes the text of a file apart. Public for the fuzzer.
+/// Parses the text of a file. Public for the fuzzer.
 pub fn parse(path: &Path, text: &str, settings: &mut Settings, problems: &mut Vec<Problem>) {
     let table = match DeTable::parse(text) {
         Ok(table) => table,
@@ -69,7 +69,7 @@ pub fn parse(path: &Path, text: &str, settings: &mut Settings, problems: &mut Ve
     reader.table("", table.get_ref());
 }
 
-/// A line as Kafka's properties have it, with its value as TOML has it.
+/// Reads a line in the form of Kafka's properties whose value is TOML.
 fn properties_line(text: &str, line: usize) -> Option<(&str, toml::Value)> {
     let (key, value) = text.lines().nth(line.checked_sub(1)?)?.split_once('=')?;
     let (key, value) = (key.trim().trim_matches('"'), value.trim());
@@ -89,7 +89,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
-        // toml bounds the depth of tables, so the recursion is bounded too.
+        // The toml crate bounds the depth of tables, so the recursion is bounded too.
         for (name, value) in table {
             let key = match prefix {
                 "" => name.get_ref().to_string(),
@@ -134,7 +134,7 @@ impl Reader<'_> {
     }
 }
 
-/// A value the way Kafka's properties write it, or the name of a kind that no key takes.
+/// Returns a value in the form of Kafka's properties, or the name of a kind that no key accepts.
 fn text_of(value: &DeValue<'_>) -> Result<String, &'static str> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),
@@ -158,7 +158,7 @@ fn text_of(value: &DeValue<'_>) -> Result<String, &'static str> {
 fn element(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
     match value.get_ref() {
         DeValue::Array(_) => Err("a list of lists"),
-        // The comma is what joins them.
+        // The elements are joined with commas.
         DeValue::String(text) if text.contains(',') => Err("a list with a comma in an element"),
         value => text_of(value),
     }

@@ -1,5 +1,5 @@
-//! The keys of a configuration: the broker's are in `sedge_core::config`, those of the process
-//! alone here.
+//! The keys of a configuration: the broker's are in `sedge_core::config`; those of the process
+//! alone are here.
 
 use sedge_core::config::{self as broker, ConfigKey, ConfigType, Takes};
 
@@ -38,7 +38,7 @@ const KIB: i64 = 1 << 10;
 const MIB: i64 = 1 << 20;
 const GIB: i64 = 1 << 30;
 
-/// Keys that are the process's alone: memory, files, plugins. `DescribeConfigs` does not show them.
+/// Keys of the process alone: memory, files, plugins. `DescribeConfigs` does not show them.
 #[rustfmt::skip]
 pub const PROCESS_KEYS: &[ConfigKey] = &[
     long("plugin.component.bytes", Some("8388608"), Takes::Between(KIB, 64 * MIB),
@@ -77,12 +77,12 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
         "Changes of views kept in memory before they are written: small 1 MiB, standard 4 MiB"),
 ];
 
-/// A key of a link.
+/// A key of a mirror link.
 #[derive(Debug)]
 pub struct LinkKey {
     /// Its name after `mirror.NAME.`.
     pub name: &'static str,
-    /// One line.
+    /// One line of documentation.
     pub doc: &'static str,
 }
 
@@ -115,7 +115,8 @@ pub const LINK_KEYS: &[LinkKey] = &[
     link("topics.exclude", "Topics that are not copied all the same"),
 ];
 
-/// Keys of Kafka that a server.properties brings along and that mean nothing here, with why.
+/// Keys of Kafka that a server.properties may contain and that have no effect here, with the
+/// reason.
 #[rustfmt::skip]
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("broker.id", "the broker's number is node.id"),
@@ -147,7 +148,7 @@ const NO_SHARES: &str = "there are no share groups yet";
 const NO_TRANSACTIONS: &str = "there are no transactions yet";
 const NO_ZOOKEEPER: &str = "the controller is inside the broker, and there is no ZooKeeper";
 
-/// Whether a configuration may have this key.
+/// Returns whether a configuration may have this key.
 pub fn is_known(key: &str) -> bool {
     match split_mirror(key) {
         Some((_, rest)) => is_link_key(rest),
@@ -156,7 +157,7 @@ pub fn is_known(key: &str) -> bool {
 }
 
 fn is_link_key(key: &str) -> bool {
-    // The client itself refuses what it does not support yet, with a reason.
+    // The client itself refuses those that it does not support yet, with a reason.
     let security = key.starts_with("ssl.") || key.starts_with("sasl.");
     security || LINK_KEYS.iter().any(|link| link.name == key) || client::KEYS.contains(&key)
 }
@@ -166,23 +167,24 @@ fn left_out(key: &str) -> Option<&'static str> {
     found.map(|(_, why)| *why)
 }
 
-/// Why a key of Kafka's means nothing here; `None` for any other.
+/// Returns the reason why a key of Kafka's has no effect here; `None` for any other.
 pub fn why_without_effect(key: &str) -> Option<&'static str> {
     let idle = broker::broker_key(key).filter(|key| !key.has_effect);
     left_out(key).or_else(|| idle.map(|key| key.doc))
 }
 
-/// Whether the key is one of the broker's, which topics fall back to and `DescribeConfigs` shows.
+/// Returns whether the key is one of the broker's, which topics fall back to and `DescribeConfigs`
+/// shows.
 pub fn is_broker_key(key: &str) -> bool {
     broker::broker_key(key).is_some() || broker::is_plugin_key(key)
 }
 
-/// The key of that name.
+/// Returns the key of that name.
 pub fn find(key: &str) -> Option<&'static ConfigKey> {
     broker::broker_key(key).or_else(|| PROCESS_KEYS.iter().find(|known| known.name == key))
 }
 
-/// All keys that have an effect, in the order of their names.
+/// Returns all keys that have an effect, in the order of their names.
 pub fn all() -> Vec<&'static ConfigKey> {
     let with_effect = broker::BROKER_KEYS.iter().filter(|key| key.has_effect);
     let mut keys: Vec<_> = with_effect.chain(PROCESS_KEYS).collect();
@@ -190,12 +192,12 @@ pub fn all() -> Vec<&'static ConfigKey> {
     keys
 }
 
-/// `mirror.NAME.KEY` as (NAME, KEY). A link's name has no dot.
+/// Splits `mirror.NAME.KEY` into (NAME, KEY). A link's name has no dot.
 pub fn split_mirror(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix("mirror.")?.split_once('.')
 }
 
-/// The known names to compare an unknown one with: those of the same link, where it is a link's.
+/// Returns the known names to compare an unknown one with; for a link's key, those of that link.
 pub fn names_like(key: &str) -> Vec<String> {
     if let Some((name, _)) = split_mirror(key) {
         let keys = LINK_KEYS
@@ -214,7 +216,7 @@ pub fn names_like(key: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether the value is not to be shown.
+/// Returns whether the value must not be shown.
 pub fn is_secret(key: &str) -> bool {
     ["password", "secret", "jaas.config", "keystore.key"]
         .iter()

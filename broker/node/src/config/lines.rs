@@ -1,16 +1,16 @@
-//! The lines of a file by their keys, so that a key that comes twice is told with both.
+//! The line of each key in a file, so that the error for a repeated key names both lines.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::Problem;
 
-/// The line that each key was met in.
+/// The line in which each key was found.
 #[derive(Debug, Default)]
 pub struct Lines(BTreeMap<String, usize>);
 
 impl Lines {
-    /// Whether a key is met for the first time. Where it is not, that is a problem.
+    /// Returns whether a key is new; if not, adds a problem.
     pub fn is_new(
         &mut self,
         key: &str,

@@ -1,4 +1,4 @@
-//! A link of the mirror, as its `[mirror.NAME]` table has it.
+//! A mirror link, from its `[mirror.NAME]` table.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,8 @@ pub struct LinkConfig {
     pub name: String,
     pub client: ClientConfig,
     pub selection: Selection,
-    /// Of the topics that the link creates upstream; -1 is the upstream's default.
+    /// Replication factor of the topics that the link creates upstream; -1 is the upstream's
+    /// default.
     pub replication_factor: i16,
     pub window_bytes: usize,
     pub request_bytes: usize,
@@ -23,16 +24,16 @@ pub struct LinkConfig {
     pub held_after: Duration,
 }
 
-/// What follows when a topic was deleted and created again, here or upstream.
+/// The reaction to a topic that was deleted and created again, here or upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnTopicRecreated {
-    /// The new topic's records go behind what the upstream has.
+    /// The new topic's records are appended to what the upstream has.
     Append,
     /// Its partitions wait until their cursors are set.
     Hold,
 }
 
-/// A link's table as the configuration has it, not yet checked.
+/// A link's table in the configuration, not yet checked.
 #[derive(Debug, Default)]
 pub(super) struct LinkTable {
     /// The link's name.
@@ -45,7 +46,7 @@ impl LinkConfig {
     /// Checks a table.
     ///
     /// # Errors
-    /// The key that cannot be used, with its whole name, and why.
+    /// The key that cannot be used, with its whole name, and the reason.
     pub(super) fn from_table(table: &LinkTable) -> Result<Self, ConfigError> {
         Self::read(table).map_err(|error| ConfigError {
             key: format!("mirror.{}.{}", table.name, error.key),
@@ -120,7 +121,7 @@ impl LinkConfig {
     }
 }
 
-/// What is left of the table are client keys.
+/// The remaining keys of the table are client keys.
 fn client(link: &str, properties: BTreeMap<String, String>) -> Result<ClientConfig, ConfigError> {
     let mut defaults = properties;
     let ms = |duration: Duration| duration.as_millis().to_string();

@@ -1,13 +1,11 @@
-//! What the process was told: one file (TOML, or the form of Kafka's `server.properties`), the
-//! environment, and flags.
+//! The configuration of the process: one file (TOML, or the form of Kafka's `server.properties`),
+//! the environment, and flags.
 //!
-//! Keys are Kafka's `server.properties` names wherever Kafka has one, and sedge's own otherwise
-//! ([`keys`]). A file is overridden by `SEDGE_*` variables, and those by flags. Every value keeps
-//! the place it came from ([`Setting`]), so that `sedge config dump` and `DescribeConfigs` can name
-//! it.
+//! Keys have the names of Kafka's `server.properties` if Kafka has the key, and sedge's own
+//! otherwise ([`keys`]). `SEDGE_*` variables override a file, and flags override both. Every value
+//! keeps its source ([`Setting`]), so that `sedge config dump` and `DescribeConfigs` can name it.
 //!
-//! **Invariant:** a [`Config`] that exists has passed every check; the broker checks none of it
-//! again.
+//! **Invariant:** a [`Config`] that exists has passed every check; the broker repeats none of them.
 //! **Invariant:** an unknown key in a file or a flag is an error that names the nearest known one.
 
 pub mod environment;
@@ -34,15 +32,15 @@ pub use settings::{Setting, Settings, Source};
 pub use typed::{Config, Disk, Durability, Plugin, Profile, Scrub, SocketBuffers, Storage};
 pub use values::{HostPort, ListenerConfig};
 
-/// Where a configuration is looked for when no flag and no variable names one.
+/// The configuration file that is read if no flag and no variable names one.
 pub const SYSTEM_FILE: &str = "/etc/sedge/sedge.toml";
 
-/// What the command line says about the configuration.
+/// The configuration given on the command line.
 #[derive(Debug, Default, Clone)]
 pub struct Flags {
     /// `--config FILE`.
     pub file: Option<PathBuf>,
-    /// `--set KEY=VALUE` and the flags that stand for a key, in the order given.
+    /// `--set KEY=VALUE` and the flags that stand for a key, in the given order.
     pub values: Vec<(String, String)>,
 }
 

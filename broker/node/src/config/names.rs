@@ -1,11 +1,11 @@
-//! Checks that settings name keys that there are.
+//! Checks that settings name existing keys.
 
 use super::error::Problem;
 use super::nearest::nearest;
 use super::{Settings, Source, environment, keys};
 
-/// Takes out the keys that nothing knows. Variables are only warned of, because an environment is
-/// shared: Kubernetes, for one, puts `SEDGE_PORT` beside a service of that name.
+/// Removes unknown keys. Unknown variables are only warned about, because an environment is shared:
+/// Kubernetes, for one, sets `SEDGE_PORT` beside a service called sedge.
 pub fn check(settings: &mut Settings, problems: &mut Vec<Problem>) {
     let names = settings.iter().map(|(key, _)| key);
     let unknown = names.filter(|key| !keys::is_known(key)).map(str::to_owned);

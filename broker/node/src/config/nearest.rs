@@ -1,8 +1,8 @@
-//! The known name that looks most like a given one.
+//! Finds the known name that is most similar to a given one.
 
-/// The candidate with the smallest edit distance, if it is near enough to be what was meant.
+/// Returns the candidate with the smallest edit distance, if it is near enough to be meant.
 pub fn nearest(given: &str, candidates: &[String]) -> Option<String> {
-    // One slip in three letters; more is another word.
+    // One mistake per three letters; with more it is another word.
     let distance_max = (given.len() / 3).clamp(2, 8);
     candidates
         .iter()
@@ -12,7 +12,7 @@ pub fn nearest(given: &str, candidates: &[String]) -> Option<String> {
         .map(|(_, candidate)| candidate.clone())
 }
 
-/// Insertions, removals, replacements and swaps of neighbours that make `b` of `a`.
+/// Counts the insertions, removals, replacements and swaps of neighbours that turn `a` into `b`.
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().collect();
     let b: Vec<char> = b.chars().collect();

@@ -1,5 +1,5 @@
-//! Keys from a file in the form of Kafka's `server.properties`: `KEY=VALUE` a line, as Java's
-//! `Properties` reads it.
+//! Keys from a file in the form of Kafka's `server.properties`: one `KEY=VALUE` per line, as read
+//! by Java's `Properties`.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use super::error::Problem;
 use super::lines::Lines;
 use super::{Settings, Source};
 
-/// Whether a file of this name is read in this form.
+/// Returns whether a file of this name is read in this form.
 pub fn is_named_so(path: &Path) -> bool {
     path.extension().is_some_and(|of| of == "properties")
 }
 
-/// Takes the text of a file apart.
+/// Parses the text of a file.
 pub fn parse(path: &Path, text: &str, settings: &mut Settings, problems: &mut Vec<Problem>) {
     let mut seen = Lines::default();
     for (line, text) in logical_lines(text) {
@@ -38,8 +38,8 @@ pub fn parse(path: &Path, text: &str, settings: &mut Settings, problems: &mut Ve
     }
 }
 
-/// The lines that say something, with their numbers: a line that ends in an odd number of
-/// backslashes goes on in the next, without that one's leading space.
+/// Returns the lines with content, with their numbers. A line that ends in an odd number of
+/// backslashes continues in the next, without the next line's leading space.
 fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut lines: Vec<(usize, String)> = Vec::new();
     let mut goes_on = false;
@@ -64,7 +64,7 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// The key ends at the first `=`, `:` or space that no backslash stands before.
+/// Splits a line at the first `=`, `:` or space that has no backslash before it.
 fn split(line: &str) -> (&str, &str) {
     let mut is_escaped = false;
     let ends = |letter: char| {
@@ -79,7 +79,7 @@ fn split(line: &str) -> (&str, &str) {
     (key, rest.trim_start())
 }
 
-/// `None` for a `\u` that names no letter.
+/// Returns `None` for a `\u` that names no letter.
 fn unescape(text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
     let mut letters = text.chars();

@@ -1,9 +1,9 @@
-//! Which topics a link takes.
+//! Selects the topics that a link copies.
 
 use regex_lite::Regex;
 
-/// Regular expressions over whole names, as MirrorMaker's `topics` has them. Internal topics are
-/// never taken.
+/// Regular expressions over whole names, as in MirrorMaker's `topics`. Internal topics are never
+/// selected.
 #[derive(Clone, Debug)]
 pub struct Selection {
     included: Vec<Regex>,
@@ -11,8 +11,10 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Compiles the patterns.
+    ///
     /// # Errors
-    /// The pattern that is not a regular expression, and why.
+    /// The pattern that is not a regular expression, and the reason.
     pub fn new(included: &[String], excluded: &[String]) -> Result<Self, (String, String)> {
         Ok(Self {
             included: compile(included)?,

@@ -1,21 +1,21 @@
-//! Keys and values as text, each with the place it came from.
+//! Keys and values as text, each with its source.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from. Later ones override earlier ones.
+/// The source of a value. Later ones override earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// Built in.
     Default,
-    /// What the profile (`sedge.profile`) sets.
+    /// A default of the profile (`sedge.profile`).
     Profile,
     /// A line of the configuration file.
     File {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: usize,
     },
     /// An environment variable, by its name.
@@ -39,24 +39,24 @@ impl fmt::Display for Source {
 /// A value and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// As text, the way Kafka's properties have it; lists are joined with commas.
+    /// The text, in the form of Kafka's properties; lists are joined with commas.
     pub value: String,
-    /// Where it came from.
+    /// The source of the value.
     pub source: Source,
 }
 
-/// What was set, by key. What was not set is not in here.
+/// The values that were set, by key. Keys that were not set are absent.
 #[derive(Debug, Default, Clone)]
 pub struct Settings {
     values: BTreeMap<String, Setting>,
-    /// The file that was read, where there is one.
+    /// The file that was read, if any.
     pub file: Option<PathBuf>,
-    /// Things worth saying that are no errors.
+    /// Warnings, which are not errors.
     pub warnings: Vec<String>,
 }
 
 impl Settings {
-    /// Sets a key, over what was there.
+    /// Sets a key, replacing its value.
     pub fn put(&mut self, key: &str, value: &str, source: Source) {
         self.values.insert(
             key.to_owned(),
@@ -67,19 +67,19 @@ impl Settings {
         );
     }
 
-    /// What was set for the key.
+    /// Returns the value that was set for the key.
     pub fn get(&self, key: &str) -> Option<&Setting> {
         self.values.get(key)
     }
 
-    /// All that was set, in the order of the keys.
+    /// Returns all values, in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
         self.values
             .iter()
             .map(|(key, setting)| (key.as_str(), setting))
     }
 
-    /// Takes a key out.
+    /// Removes a key and returns its value.
     pub(super) fn take(&mut self, key: &str) -> Option<Setting> {
         self.values.remove(key)
     }

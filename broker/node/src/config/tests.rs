@@ -160,7 +160,7 @@ fn what_is_wrong_is_said() {
 
 #[test]
 fn a_variable_that_is_no_key_is_a_warning() {
-    // Kubernetes sets SEDGE_PORT in every pod that has a service called sedge beside it.
+    // Kubernetes sets SEDGE_PORT in every pod beside a service called sedge.
     let config = load_text("", &[("SEDGE_PORT", "tcp://10.0.0.1:9092")], &[]).unwrap();
     assert!(config.settings.warnings[0].contains("SEDGE_PORT"));
 }

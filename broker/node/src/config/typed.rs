@@ -1,4 +1,4 @@
-//! The configuration as the broker reads it: typed, checked, complete.
+//! The configuration in the form that the broker uses: typed, checked, complete.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,21 +12,21 @@ use super::{Setting, Settings, Source, keys};
 use crate::client::config as client;
 use crate::limits::{ANSWER_BYTES_MIN, CONNECTION_BYTES};
 
-/// Presets for the sizes of things.
+/// Presets for sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
     /// For a device with little memory and flash.
     Small,
-    /// For anything else.
+    /// For any other machine.
     Standard,
 }
 
-/// When a write counts as done.
+/// The condition for acknowledging a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// When it is on flash.
+    /// The write is on flash.
     Sync,
-    /// When the operating system has it; it is forced to flash every `flush.ms`.
+    /// The operating system has the write; it is flushed to flash every `flush.ms`.
     Interval,
 }
 
@@ -37,18 +37,18 @@ pub struct Storage {
     pub segment_bytes: u64,
     /// Cache of the views.
     pub cache_bytes: u64,
-    /// Changes of views kept in memory before they are written.
+    /// View updates kept in memory before they are flushed, in bytes.
     pub views_flush_bytes: u64,
-    /// Freed segment files that are kept to be written over.
+    /// Freed segment files that are kept for reuse.
     pub spare_segments_max: usize,
 }
 
-/// What the device may be asked for.
+/// Limits on the use of the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
-    /// What the data directory may take; below 0 no limit, `None` a share of the volume.
+    /// Bytes that the data directory may use; below 0 no limit, `None` a share of the volume.
     pub max_bytes: Option<i64>,
-    /// Bytes written in a day above which the log warns, and cleaning that can wait does.
+    /// Bytes written in a day above which the log warns, and cleaning is postponed if possible.
     pub budget_bytes: Option<u64>,
     /// Bytes that may be written to the device in its life.
     pub endurance_bytes: Option<u64>,
@@ -57,9 +57,9 @@ pub struct Disk {
 /// How stored data is read again to find bit rot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scrub {
-    /// 0: not at all.
+    /// Rate of the scrub; 0 disables it.
     pub bytes_per_second: u64,
-    /// From the beginning of a round to that of the next.
+    /// Time from the beginning of a round to that of the next.
     pub interval_ms: u64,
 }
 
@@ -74,11 +74,11 @@ pub struct Plugin {
     pub output_bytes_max: u64,
     /// Largest component.
     pub component_bytes_max: u64,
-    /// File with the key that seals machine code made elsewhere.
+    /// File with the key that seals machine code compiled elsewhere.
     pub signing_key: Option<PathBuf>,
 }
 
-/// Bytes of the kernel's buffers of a connection; `None`: as the operating system likes.
+/// Sizes of a connection's kernel buffers; `None` uses the system default.
 #[derive(Debug, Clone, Copy)]
 pub struct SocketBuffers {
     pub send: Option<usize>,
@@ -88,55 +88,56 @@ pub struct SocketBuffers {
 /// The whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Presets for the sizes of things.
+    /// Presets for sizes.
     pub profile: Profile,
     /// This broker's number.
     pub node_id: i32,
-    /// Identity of the cluster, where it is fixed by the configuration.
+    /// Identity of the cluster, if the configuration fixes it.
     pub cluster_id: Option<String>,
     /// The data directory.
     pub data: PathBuf,
-    /// At least one.
+    /// The listeners, at least one.
     pub listeners: Vec<ListenerConfig>,
-    /// Address of the console, or none.
+    /// Address of the console, if it is enabled.
     pub console: Option<HostPort>,
-    /// When a write counts as done.
+    /// The condition for acknowledging a write.
     pub durability: Durability,
-    /// How often data is forced to flash with [`Durability::Interval`].
+    /// How often data is flushed to flash with [`Durability::Interval`].
     pub flush_ms: u64,
     /// The sizes of the store.
     pub storage: Storage,
-    /// What the device may be asked for.
+    /// Limits on the use of the device.
     pub disk: Disk,
     /// How stored data is read again.
     pub scrub: Scrub,
     /// Threads of the executor.
     pub num_network_threads: usize,
-    /// Bytes of requests in the process at once.
+    /// Bytes of requests that the process holds at once.
     pub queued_max_request_bytes: usize,
-    /// Bytes of answers in the process at once: what is left of `sedge.memory.max.bytes`.
+    /// Bytes of answers that the process holds at once: what is left of `sedge.memory.max.bytes`.
     pub answer_bytes: usize,
-    /// Of connections.
+    /// Kernel buffers of connections.
     pub socket_buffers: SocketBuffers,
-    /// Largest request.
+    /// Largest request, in bytes.
     pub socket_request_max_bytes: usize,
-    /// Connections open at once.
+    /// Open connections at once.
     pub max_connections: usize,
-    /// A connection that says nothing for so long is closed.
+    /// Time after which an idle connection is closed.
     pub connections_max_idle_ms: u64,
     /// The limits of plugins.
     pub plugin: Plugin,
     /// The links of the mirror.
     pub links: Vec<LinkConfig>,
-    /// The broker's Kafka keys that were set; topics fall back to them. Checked.
+    /// The broker's Kafka keys that were set; topics fall back to them. Already checked.
     pub broker: BTreeMap<String, String>,
-    /// Everything that was set, with its source.
+    /// All values that were set, with their sources.
     pub settings: Settings,
 }
 
 const MIB: u64 = 1 << 20;
 
-/// Checks every setting and builds the configuration. With problems the result is not to be used.
+/// Checks every setting and builds the configuration. If there are problems, the result must not be
+/// used.
 pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
     check_values(&settings, problems);
     let links = links(&settings, problems);
@@ -199,7 +200,7 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
         broker: broker_keys(&settings),
         settings: Settings::default(),
     };
-    // A request that does not fit the pool would be let in alone, over its size.
+    // A request that does not fit the pool would be admitted alone, beyond the pool's size.
     config.socket_request_max_bytes = config
         .socket_request_max_bytes
         .min(config.queued_max_request_bytes);
@@ -209,14 +210,14 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
 }
 
 impl Config {
-    /// What of `sedge.memory.max.bytes` answers cannot have.
+    /// Returns the part of `sedge.memory.max.bytes` that answers cannot have.
     fn memory_besides_answers(&self) -> u64 {
         let requests = self.queued_max_request_bytes + self.socket_request_max_bytes;
         let connections = self.max_connections * CONNECTION_BYTES;
         (requests + connections) as u64 + self.storage.cache_bytes + self.storage.views_flush_bytes
     }
 
-    /// The most memory that requests, answers, connections and the views take.
+    /// Returns the most memory that requests, answers, connections and the views take.
     pub fn memory_max_bytes(&self) -> u64 {
         self.memory_besides_answers() + self.answer_bytes as u64
     }
@@ -237,11 +238,11 @@ fn problem(key: &str, setting: &Setting, why: String) -> Problem {
     }
 }
 
-/// Checks values by the table of keys.
+/// Checks values against the table of keys.
 fn check_values(settings: &Settings, problems: &mut Vec<Problem>) {
     for (key, setting) in settings.iter() {
         if let Some(Err(error)) = keys::find(key).map(|known| known.check(&setting.value)) {
-            // The key and the value are said anyway.
+            // The message names the key and the value itself.
             let marker = format!("configuration {key}: ");
             let why = error
                 .message
@@ -252,7 +253,7 @@ fn check_values(settings: &Settings, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Reads the links that can be used, and says of each other one what is wrong with it.
+/// Reads the valid links, and adds a problem for each invalid one.
 fn links(settings: &Settings, problems: &mut Vec<Problem>) -> Vec<LinkConfig> {
     let mut links = Vec::new();
     for table in link_tables(settings) {
@@ -271,7 +272,7 @@ fn link_problem(settings: &Settings, table: &LinkTable, error: client::ConfigErr
         let first = settings.iter().find(of_link);
         first.map_or(Source::Default, |(_, setting)| setting.source.clone())
     };
-    // A missing key has no place of its own; the link's first key says where its table is.
+    // A missing key has no source; the link's first key shows where its table is.
     let setting = settings
         .get(&error.key)
         .cloned()
@@ -304,7 +305,7 @@ fn broker_keys(settings: &Settings) -> BTreeMap<String, String> {
 }
 
 fn parse_cluster_id(text: &str) -> Result<String, String> {
-    // Kafka's ids are 16 bytes in base64; other systems' are words. Both travel as a string.
+    // Kafka's ids are 16 bytes in base64; other systems' are words. Both are sent as a string.
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if text.is_empty() || text.len() > 64 || !text.chars().all(fine) {
         return Err("a cluster id is 1 to 64 letters, digits, `-`, `_` and `.`".to_owned());
@@ -344,8 +345,8 @@ fn parse_console(text: &str) -> Result<Option<HostPort>, String> {
     }
 }
 
-/// Reads single values, and their defaults from the table of keys. Values of a key's type and range
-/// were checked before; what needs more is checked here.
+/// Reads single values, with defaults from the table of keys. Types and ranges were checked before;
+/// further conditions are checked here.
 struct Reader<'a> {
     settings: &'a Settings,
     problems: &'a mut Vec<Problem>,
@@ -357,7 +358,7 @@ impl Reader<'_> {
         set.or_else(|| keys::find(key)?.default).unwrap_or_default()
     }
 
-    /// `by_profile` is for keys that have no fixed default.
+    /// Returns a number. `by_profile` is the default of keys without a fixed one.
     fn number(&self, key: &str, by_profile: u64) -> u64 {
         self.text(key).parse().unwrap_or(by_profile)
     }
@@ -376,8 +377,8 @@ impl Reader<'_> {
         }
     }
 
-    /// What `sedge.memory.max.bytes` leaves for answers. Not set, it is `by_profile`, or what the
-    /// other keys ask for.
+    /// Returns what `sedge.memory.max.bytes` leaves for answers. If it is not set, returns
+    /// `by_profile`, or what the other keys require.
     fn answer_bytes(&mut self, config: &Config, by_profile: u64) -> usize {
         const KEY: &str = "sedge.memory.max.bytes";
         let besides = config.memory_besides_answers();
@@ -410,7 +411,7 @@ impl Reader<'_> {
 }
 
 impl Config {
-    /// The key's value and where it comes from, for showing; secrets are hidden.
+    /// Returns the key's value and source, for display; secrets are hidden.
     pub fn effective(&self, key: &ConfigKey) -> Setting {
         let default = || match self.by_profile(key.name) {
             Some(value) => (value.to_string(), Source::Profile),

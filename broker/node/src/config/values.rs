@@ -1,4 +1,4 @@
-//! Values that are more than a text or a number.
+//! Structured values: addresses and listeners.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -13,10 +13,10 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// Reads `HOST:PORT`, `[IPV6]:PORT` or `:PORT`.
+    /// Parses `HOST:PORT`, `[IPV6]:PORT` or `:PORT`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (host, port) = text
             .rsplit_once(':')
@@ -45,7 +45,7 @@ impl HostPort {
         })
     }
 
-    /// The addresses to bind or to connect to. An empty host is every IPv4 address.
+    /// Returns the addresses to bind or to connect to. An empty host is every IPv4 address.
     ///
     /// # Errors
     /// The name does not resolve.
@@ -58,7 +58,8 @@ impl HostPort {
         Ok((host, self.port).to_socket_addrs()?.collect())
     }
 
-    /// Whether the host stands for every address of the machine, which no client can connect to.
+    /// Returns whether the host stands for every address of the machine, to which no client can
+    /// connect.
     pub fn is_wildcard(&self) -> bool {
         matches!(self.host.as_str(), "" | "0.0.0.0" | "::")
     }

@@ -1,25 +1,25 @@
-//! What the device gives and what is asked of it: the cap, and the wear of its flash.
+//! The device's limits and use: the cap, and the wear of its flash.
 
 use crate::metrics::Exposition;
 
 /// The device at one moment.
 #[derive(Debug, Default, Clone)]
 pub struct DiskStatus {
-    /// What the data directory takes, views and all.
+    /// Bytes that the data directory uses, views included.
     pub used_bytes: u64,
-    /// What it may take; `None` without a cap.
+    /// The cap; `None` without one.
     pub cap_bytes: Option<u64>,
-    /// Segments since the start that were written over freed ones.
+    /// Segments since the start that reused freed files.
     pub segments_recycled: u64,
-    /// Written to the device since the data directory was made.
+    /// Bytes written to the device since the data directory was created.
     pub written_bytes: u64,
-    /// Written in the day under way.
+    /// Bytes written on the current day.
     pub day_bytes: u64,
     /// `sedge.disk.write.budget.bytes.per.day`.
     pub budget_bytes: Option<u64>,
-    /// At the rate so far, by `sedge.disk.endurance.bytes`.
+    /// Years left at the rate so far, by `sedge.disk.endurance.bytes`.
     pub years_left: Option<f64>,
-    /// Bytes written for each byte produced, both since the start; `None` before the first.
+    /// Bytes written for each byte produced, both since the start; `None` before the first produce.
     pub written_per_produced: Option<f64>,
 }
 
@@ -63,7 +63,7 @@ impl DiskStatus {
         }
     }
 
-    /// A line for the page.
+    /// Returns a line for the page.
     pub(super) fn wear(&self, bytes: impl Fn(u64) -> String) -> String {
         let day = bytes(self.day_bytes);
         let mut line = format!("{} in all, {day} today", bytes(self.written_bytes));

@@ -1,10 +1,11 @@
-//! The console: one HTTP port with a page, the metrics, and two answers for whoever watches over
-//! the process.
+//! The console: one HTTP port with a page, the metrics, and two answers for a supervisor of the
+//! process.
 //!
-//! It shows and changes nothing, has no sessions and loads nothing from elsewhere. It is not the
-//! admin interface: that is the Kafka protocol.
+//! It is read-only, has no sessions and loads nothing from elsewhere. It is not the admin
+//! interface: that is the Kafka protocol.
 //!
-//! **Invariant:** what a client can make it hold is bounded: connections, bytes of a request, time.
+//! **Invariant:** what a client can make the console hold is bounded: connections, bytes of a
+//! request, time.
 
 mod disk;
 pub(crate) mod limits;

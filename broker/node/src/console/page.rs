@@ -158,7 +158,7 @@ fn topics(page: &mut String, status: &Status) -> fmt::Result {
     )
 }
 
-/// Names of a topic's filters, with what keeps one from running.
+/// Returns the names of a topic's filters, each with the reason if it cannot run.
 fn filters(topic: &TopicStatus) -> String {
     let filters = topic.filters.iter().map(|filter| match &filter.unready {
         Some(why) => format!("{} ({why})", filter.name),
@@ -255,7 +255,7 @@ fn links(page: &mut String, metrics: &Metrics) -> fmt::Result {
     table(page, "What links do not copy", "", &head, held.into_iter())
 }
 
-/// A table; a heading that begins with `#` is of numbers.
+/// Writes a table; a heading that begins with `#` marks a column of numbers.
 fn table(
     page: &mut String,
     title: &str,
@@ -300,7 +300,7 @@ fn table(
     Ok(())
 }
 
-/// Text inside a document.
+/// Text, escaped for a document.
 struct Text<'a>(&'a str);
 
 impl fmt::Display for Text<'_> {
@@ -318,7 +318,7 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// A number of bytes for eyes.
+/// A number of bytes, formatted for people.
 #[derive(Debug, Clone, Copy)]
 pub struct Bytes(pub u64);
 

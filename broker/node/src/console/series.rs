@@ -1,4 +1,4 @@
-//! `/metrics`: what is counted, and how things stand.
+//! `/metrics`: counters, and gauges of the current state.
 
 use super::limits;
 use super::status::{FilterStatus, Status, TopicStatus};
@@ -86,7 +86,7 @@ fn topics(status: &Status, out: &mut Exposition) {
     }
 }
 
-/// Topics with filters: those that cannot run first, of whatever topic.
+/// Writes topics with filters; filters that cannot run come first, whatever their topic.
 fn filters(status: &Status, out: &mut Exposition) {
     let all = || {
         let topics = status.topics.iter();

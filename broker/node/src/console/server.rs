@@ -37,7 +37,7 @@ pub fn bind(address: &HostPort) -> io::Result<Async<TcpListener>> {
     Async::new(TcpListener::bind(addresses.as_slice())?)
 }
 
-/// Answers requests until it is dropped, and its connections with it.
+/// Answers requests until the future is dropped, which closes its connections.
 pub async fn serve(
     listener: Async<TcpListener>,
     source: Arc<dyn Source>,
@@ -74,12 +74,12 @@ struct Console {
     open: AtomicUsize,
 }
 
-/// One of the connections that may be open.
+/// A place among the connections that may be open.
 struct Place(Arc<Console>);
 
 impl Place {
     fn take(console: &Arc<Console>) -> Option<Self> {
-        // The place exists before the check, so that its drop gives back what was taken.
+        // The place exists before the check, so that dropping it releases the count.
         let open = console.open.fetch_add(1, Ordering::Relaxed);
         let place = Self(Arc::clone(console));
         (open < limits::CONNECTIONS_MAX).then_some(place)
@@ -133,7 +133,7 @@ impl Console {
             "/" => response(StatusCode::OK, HTML, self.page().await),
             "/metrics" => response(StatusCode::OK, PROMETHEUS, self.metrics().await),
             "/livez" => response(StatusCode::OK, TEXT, "ok\n".into()),
-            // Browsers ask for it by themselves.
+            // Browsers request it unasked.
             "/favicon.ico" => response(StatusCode::NO_CONTENT, TEXT, String::new()),
             "/healthz" => response(
                 StatusCode::NOT_FOUND,
@@ -161,7 +161,7 @@ impl Console {
         response
     }
 
-    /// The broker is ready, and what it warns of keeps no client away.
+    /// Answers that the broker is ready; warnings do not make it unready.
     async fn ready(self: &Arc<Self>) -> String {
         let console = Arc::clone(self);
         let warnings = blocking::unblock(move || console.source.warnings()).await;
@@ -198,7 +198,7 @@ fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Wh
     response
 }
 
-/// A body that is there as a whole.
+/// A body that is complete from the start.
 #[derive(Debug)]
 struct Whole(Option<Bytes>);
 

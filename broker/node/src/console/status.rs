@@ -1,20 +1,20 @@
-//! What the console shows, as the broker tells it at that moment.
+//! The state that the console shows, as reported by the broker on each request.
 
 use super::disk::DiskStatus;
 
-/// Tells the console how things stand. It is asked on a thread that may block.
+/// Reports the broker's state to the console. Called on a thread that may block.
 pub trait Source: Send + Sync + 'static {
-    /// A snapshot of everything.
+    /// Returns a snapshot of everything.
     fn status(&self) -> Status;
 
-    /// Whether clients are served; if not, why. An upstream that is down is no reason.
+    /// Returns whether clients are served. An upstream that is down does not count.
     ///
     /// # Errors
-    /// The reason, for whoever operates the broker.
+    /// The reason, for the operator.
     fn ready(&self) -> Result<(), String>;
 
-    /// What needs somebody though clients are served, a line each: damage that the next start will
-    /// meet, topics whose filters cannot run.
+    /// Returns warnings for the operator that do not stop clients from being served, one per line:
+    /// damage that the next start will find, topics whose filters cannot run.
     fn warnings(&self) -> Vec<String>;
 }
 
@@ -25,7 +25,7 @@ pub struct Status {
     pub node_id: i32,
     /// The cluster's identity.
     pub cluster_id: String,
-    /// Where Kafka clients connect.
+    /// The addresses to which Kafka clients connect.
     pub listeners: Vec<String>,
     /// The data directory.
     pub data: String,
@@ -42,9 +42,9 @@ pub struct Status {
 pub struct TopicStatus {
     /// Its name.
     pub name: String,
-    /// Whether it is the broker's own.
+    /// Whether the topic is internal.
     pub internal: bool,
-    /// How many partitions.
+    /// Number of partitions.
     pub partitions: u32,
     /// Offsets between the log start and the high watermark, of all partitions.
     pub records: u64,
@@ -54,12 +54,12 @@ pub struct TopicStatus {
     pub filters: Vec<FilterStatus>,
 }
 
-/// A plugin that a topic is bound to.
+/// A plugin that is bound to a topic.
 #[derive(Debug, Default, Clone)]
 pub struct FilterStatus {
     /// Its name.
     pub name: String,
-    /// Why it cannot run, if it cannot.
+    /// Reason why the plugin cannot run, if it cannot.
     pub unready: Option<String>,
 }
 
@@ -68,9 +68,9 @@ pub struct FilterStatus {
 pub struct GroupStatus {
     /// Its name.
     pub name: String,
-    /// Kafka's word for its state.
+    /// Its state, in Kafka's word.
     pub state: String,
-    /// How many members.
+    /// Number of members.
     pub members: usize,
 }
 
@@ -79,7 +79,7 @@ pub struct GroupStatus {
 pub struct StorageStatus {
     /// Bytes on disk.
     pub disk_bytes: u64,
-    /// Bytes of them that are still needed.
+    /// Bytes of live data among them.
     pub live_bytes: u64,
     /// Segment files.
     pub segments: u64,
@@ -89,10 +89,10 @@ pub struct StorageStatus {
     pub written_bytes: u64,
     /// Bytes of record batches among them.
     pub payload_bytes: u64,
-    /// The device under it.
+    /// The device that it is on.
     pub disk: DiskStatus,
     /// Places of the log that are known to be damaged.
     pub damaged_places: u64,
-    /// What is wrong with it, if something is.
+    /// What is degraded, if anything is.
     pub degraded: Option<String>,
 }

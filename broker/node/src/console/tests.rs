@@ -1,4 +1,4 @@
-//! The server by its socket.
+//! Tests the server through its socket.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -39,7 +39,7 @@ impl Source for Broker {
     }
 }
 
-/// A console on a free port; it lives as long as the test's process.
+/// Starts a console on a free port; it lives as long as the test's process.
 fn start() -> (SocketAddr, Arc<Broker>) {
     let listener = bind(&HostPort::parse("127.0.0.1:0").unwrap()).unwrap();
     let address = listener.get_ref().local_addr().unwrap();
@@ -61,7 +61,7 @@ fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = connect(address);
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
-    // A connection that is closed over unread bytes may end in a reset.
+    // Closing a connection with unread bytes may end it with a reset.
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8(answer).unwrap()
 }
@@ -130,7 +130,7 @@ fn connections_are_bounded_and_come_free_again() {
     let refused = one_more.read(&mut [0; 1]);
     assert!(matches!(refused, Ok(0) | Err(_)), "{refused:?}");
     drop(held);
-    // The server sees the ends of the held ones in its own time.
+    // The server notices that the held connections have ended at its own pace.
     while !get(address, "/livez").starts_with("HTTP/1.1 200") {
         std::thread::yield_now();
     }

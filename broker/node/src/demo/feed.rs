@@ -1,5 +1,5 @@
-//! Sends readings: a task a partition, each an idempotent producer of its own, so that nothing is
-//! there twice.
+//! Sends readings: one task per partition, each an idempotent producer, so that no reading is
+//! written twice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use super::{PARTITIONS, TOPIC, limits};
 use crate::client::Client;
 use crate::process::failure::{Exit, Failure};
 
-/// What was acknowledged.
+/// Counts of acknowledged readings.
 #[derive(Debug, Default)]
 struct Fed {
     readings: AtomicU64,
@@ -26,7 +26,7 @@ struct Fed {
     failed: AtomicBool,
 }
 
-/// The tasks that send.
+/// The sending tasks.
 #[derive(Debug)]
 pub struct Feed {
     fed: Arc<Fed>,
@@ -34,10 +34,11 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Starts sending `rate` readings a second. Comes back when the first batch was taken, which
+    /// Starts sending `rate` readings a second. Returns when the first batch was accepted, which
     /// waits for the filter.
     ///
     /// # Errors
+    /// The broker refuses.
     /// The broker refuses.
     pub async fn start(
         executor: &Arc<Executor<'static>>,
@@ -55,7 +56,7 @@ impl Feed {
                 partition,
                 producer: (id, epoch),
                 sequence: 0,
-                // Whole readings; what is left over is carried on.
+                // Only whole readings are sent; the fraction is carried over.
                 a_batch: f64::from(rate) * limits::BATCH_INTERVAL.as_secs_f64()
                     / f64::from(PARTITIONS),
                 owed: 0.0,
@@ -75,19 +76,19 @@ impl Feed {
         })
     }
 
-    /// Readings that the broker has acknowledged, and how many of them are faulty.
+    /// Returns the acknowledged readings, and how many of them are faulty.
     pub fn acknowledged(&self) -> (u64, u64) {
-        // The faulty first: they are never more than all.
+        // The faulty ones are read first, so that they never exceed the total.
         let faulty = self.fed.faulty.load(Ordering::Acquire);
         (self.fed.readings.load(Ordering::Acquire), faulty)
     }
 
-    /// Whether a task has ended early.
+    /// Returns whether a task has ended early.
     pub fn has_failed(&self) -> bool {
         self.fed.failed.load(Ordering::Relaxed)
     }
 
-    /// Ends sending; what was sent is acknowledged then.
+    /// Stops sending. All readings sent are acknowledged then.
     ///
     /// # Errors
     /// A task failed.
@@ -129,14 +130,15 @@ impl Sender {
                 self.client.produce(TOPIC, self.partition, &batch).await?;
                 self.acknowledged(count, faulty);
             }
-            // A broker that is slow is not flooded afterwards.
+            // After a slow phase of the broker, missed intervals are not made up for.
             next = (next + limits::BATCH_INTERVAL).max(Instant::now());
             Timer::at(next).await;
         }
         Ok(())
     }
 
-    /// A filter that is not compiled yet refuses batches for now; the refused one is sent again.
+    /// Sends the first batch. A filter that is not compiled yet refuses batches, so the batch is
+    /// sent again.
     async fn send_first(&mut self) -> Result<(), Failure> {
         let end = Instant::now() + limits::FILTER_TIME_MAX;
         let (batch, faulty) = self.batch(1)?;

@@ -2,32 +2,32 @@
 
 use std::time::Duration;
 
-/// How long a broker may take to be ready: a loaded machine is slow.
+/// Time for a broker to become ready: a loaded machine is slow.
 pub const START_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// How long one call to a broker is tried.
+/// Time for one call to a broker, with its retries.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the filter may take until it is compiled.
+/// Time for the filter to be compiled.
 pub const FILTER_TIME_MAX: Duration = Duration::from_mins(2);
 
-/// How long the link may take to copy what is left.
+/// Time for the link to copy the remaining readings.
 pub const SETTLE_TIME_MAX: Duration = Duration::from_mins(1);
 
-/// How often it is looked whether it has.
+/// How often the link's progress is checked.
 pub const SETTLE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long a broker may take to shut down before it is killed.
+/// Time for a broker to shut down before it is killed.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Largest answer of a console.
+/// Largest answer of a console, in bytes.
 pub const SCRAPE_BYTES_MAX: u64 = 4 << 20;
 
-/// How long a console may take to answer.
+/// Time for a console to answer.
 pub const SCRAPE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Lines of a broker's log that are shown when it fails.
 pub const LOG_LINES: usize = 5;
 
-/// How often each partition is sent a batch.
+/// Interval between two batches of a partition.
 pub const BATCH_INTERVAL: Duration = Duration::from_millis(50);

@@ -1,9 +1,9 @@
-//! `sedge demo`: an edge broker with a filter, mirrored to a second broker, fed with made-up sensor
-//! readings.
+//! `sedge demo`: an edge broker with a filter, mirrored to a second broker, fed with simulated
+//! sensor readings.
 //!
-//! Both brokers are processes of their own, in a temporary directory; everything goes over the
-//! Kafka protocol. At the end the numbers are added up from both brokers' offsets and metrics, and
-//! a sum that is off is a failure.
+//! Both brokers are separate processes, in a temporary directory; all communication is by the Kafka
+//! protocol. At the end the numbers from both brokers' offsets and metrics are compared, and a
+//! mismatch is a failure.
 
 mod feed;
 mod limits;
@@ -36,7 +36,7 @@ use sums::{Sums, Watch};
 const TOPIC: &str = "sensors";
 /// Its partitions.
 const PARTITIONS: i32 = 3;
-/// The name the filter is deployed under.
+/// The name under which the filter is deployed.
 const FILTER: &str = "range";
 /// The link to the second broker.
 const LINK: &str = "hq";
@@ -58,7 +58,7 @@ pub struct Demo {
     keep: bool,
 }
 
-/// Reads `20s`, `2m`, `500ms`.
+/// Parses `20s`, `2m`, `500ms`.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.get(digits.len()..).unwrap_or_default();
@@ -98,7 +98,7 @@ impl Demo {
         let ended =
             async_io::block_on(executor.run(stage.play(self, component.as_deref(), signals)));
         let said = ended.map_err(|failure| {
-            // The logs go with the directory.
+            // The logs are deleted with the directory.
             if place.keep {
                 failure
             } else {
@@ -126,7 +126,7 @@ fn client_of(executor: &Arc<Executor<'static>>, address: &str) -> Result<Client,
     Ok(Client::new(Arc::clone(executor), config))
 }
 
-/// The directory that everything lies in; removed at the end unless it is to be kept.
+/// The temporary directory; removed at the end unless it is to be kept.
 struct Place {
     path: PathBuf,
     keep: bool,
@@ -147,13 +147,13 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.keep {
-            // What is left behind is in a temporary directory.
+            // Best effort: whatever is left is in a temporary directory.
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }
 }
 
-/// Everything that runs.
+/// Everything that runs during the demo.
 struct Stage {
     executor: Arc<Executor<'static>>,
     edge: Server,
@@ -195,7 +195,7 @@ impl Stage {
         screen.close(&sums)
     }
 
-    /// Topic and filter.
+    /// Creates the topic and deploys the filter.
     async fn prepare(&self, component: Option<&[u8]>) -> Result<(), Failure> {
         let mut topic = NewTopic {
             name: TOPIC.to_owned(),

@@ -1,7 +1,7 @@
-//! Made-up temperatures: each sensor drifts around its own mean, and now and then one says what no
-//! sensor can.
+//! Simulated temperatures: each sensor drifts around its own mean, and now and then reports a value
+//! that no sensor can measure.
 
-/// Where the sensors hang, and the temperature there.
+/// Places of the sensors, and the temperature there.
 const PLACES: [(&str, f64); 8] = [
     ("roof", 14.0),
     ("cellar", 12.5),
@@ -16,24 +16,24 @@ const PLACES: [(&str, f64); 8] = [
 /// Sensors at each place.
 const SENSORS_A_PLACE: usize = 4;
 
-/// One reading in so many is faulty.
+/// One reading in this many is faulty.
 const FAULTY_ONE_IN: u64 = 40;
 
-/// What broken sensors say: a 1-wire bus without its sensor, a power-on value, a short circuit.
+/// Values of broken sensors: a 1-wire bus without its sensor, a power-on value, a short circuit.
 const FAULTS: [f64; 3] = [-127.0, 850.0, -273.15];
 
-/// A reading as it is sent.
+/// A reading to send.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// The sensor's name.
     pub sensor: String,
     /// `{"sensor":"roof-3","celsius":14.2}`.
     pub value: String,
-    /// Whether it lies outside what the filter lets through.
+    /// Whether the value is outside the filter's range.
     pub is_faulty: bool,
 }
 
-/// Makes readings, the same for the same seed.
+/// Generates readings, the same ones for the same seed.
 #[derive(Debug)]
 pub struct Readings {
     random: fastrand::Rng,
@@ -41,7 +41,7 @@ pub struct Readings {
 }
 
 impl Readings {
-    /// Readings of all sensors.
+    /// Creates a generator for all sensors.
     pub fn new(seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
         Self {
@@ -50,13 +50,13 @@ impl Readings {
         }
     }
 
-    /// The next one, of any sensor.
+    /// Returns the next reading, of any sensor.
     pub fn next(&mut self) -> Reading {
         let index = self.random.usize(..self.drift.len());
         let (place, mean) = PLACES[index % PLACES.len()];
         let sensor = format!("{place}-{}", index / PLACES.len() + 1);
         let drift = &mut self.drift[index];
-        // Back to the mean a little, and a step to either side.
+        // A little back to the mean, and a random step.
         *drift = *drift * 0.98 + (self.random.f64() - 0.5) * 0.4;
         let is_faulty = self.random.u64(..FAULTY_ONE_IN) == 0;
         let celsius = if is_faulty {

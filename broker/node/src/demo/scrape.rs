@@ -9,13 +9,13 @@ use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, future};
 use super::limits;
 use crate::process::failure::{Exit, Failure};
 
-/// Samples by their name and labels, as they stand in the text.
+/// Samples by name and labels, as in the text.
 pub type Samples = BTreeMap<String, f64>;
 
-/// Asks a console for its metrics.
+/// Requests a console's metrics.
 ///
 /// # Errors
-/// It does not answer.
+/// The console does not answer.
 pub async fn scrape(console: &str) -> Result<Samples, Failure> {
     let late = async {
         Timer::after(limits::SCRAPE_TIME_MAX).await;
@@ -43,7 +43,7 @@ async fn ask(console: &str) -> std::io::Result<String> {
     Ok(answer)
 }
 
-/// The lines that are samples; the head of the answer has none.
+/// Parses the lines that are samples; the head of the answer has none.
 fn parse(answer: &str) -> Samples {
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     let samples = body.lines().filter(|line| !line.starts_with('#'));

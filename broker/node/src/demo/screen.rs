@@ -1,4 +1,4 @@
-//! What the demo shows: a block that is drawn anew on a terminal, lines anywhere else.
+//! The demo's output: a block that is redrawn on a terminal, lines anywhere else.
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -10,22 +10,22 @@ use super::sums::Sums;
 use crate::console::Bytes;
 use crate::process::failure::{Exit, Failure};
 
-/// How often a terminal is drawn anew, and how often a line is written elsewhere.
+/// How often a terminal is redrawn, and how often a line is written elsewhere.
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(250);
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
 pub struct Screen {
     is_terminal: bool,
     started: Instant,
-    /// Lines of the block that stands on the terminal.
+    /// Lines of the block on the terminal.
     drawn: Cell<usize>,
     last_line: Cell<Option<Instant>>,
-    /// What the last line said was produced and mirrored: what stands still is not said again.
+    /// Produced and mirrored readings in the last line: an unchanged line is not repeated.
     last_said: Cell<(u64, u64)>,
 }
 
 impl Screen {
-    /// Says what runs where.
+    /// Says which processes run, and their addresses.
     pub fn open(
         edge: &Server,
         hq: &Server,
@@ -62,7 +62,7 @@ impl Screen {
         Ok(screen)
     }
 
-    /// How long to wait before the next look.
+    /// Returns the time until the next update.
     pub fn interval(&self) -> Duration {
         if self.is_terminal {
             TERMINAL_INTERVAL
@@ -93,7 +93,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Says whether the numbers add up.
+    /// Says whether the numbers match.
     pub fn close(&self, sums: &Sums) -> Result<(), Failure> {
         let mut text = String::from("\n");
         if !self.is_terminal && self.last_said.get() != (sums.produced, sums.at_hq) {

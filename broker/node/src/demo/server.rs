@@ -1,4 +1,4 @@
-//! A broker as a process of its own.
+//! A broker as a separate process.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -13,24 +13,24 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::limits;
 use crate::process::failure::{Exit, Failure};
 
-/// A broker that runs.
+/// A running broker.
 #[derive(Debug)]
 pub struct Server {
-    /// What it is called on the screen.
+    /// Its name on the screen.
     pub name: String,
-    /// Where clients connect.
+    /// The address for Kafka clients.
     pub kafka: String,
-    /// Where the console is.
+    /// The console's address.
     pub console: String,
     child: Child,
     log: PathBuf,
 }
 
 impl Server {
-    /// Starts this very program as a broker, on free ports, with settings as `KEY=VALUE`.
+    /// Starts this program as a broker, on free ports, with settings as `KEY=VALUE`.
     ///
     /// # Errors
-    /// It does not get ready.
+    /// The broker does not become ready.
     pub fn start(name: &str, directory: &Path, settings: &[&str]) -> Result<Self, Failure> {
         let log = directory.join(format!("{name}.log"));
         let data = directory.join(name);
@@ -52,14 +52,14 @@ impl Server {
             command.args(["--set", setting]);
         }
         let stderr = File::create(&log).map_err(|error| failed(&error))?;
-        // A group of its own, so that Ctrl-C reaches the demo alone, which then ends its brokers in
-        // order.
+        // A separate process group, so that Ctrl-C reaches only the demo, which then stops its
+        // brokers in order.
         command
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr);
-        // What the demo itself was configured with is not meant for its brokers.
+        // The demo's own configuration is not meant for its brokers.
         command.env_remove("SEDGE_CONFIG");
         let mut child = command.spawn().map_err(|error| failed(&error))?;
         let ready = wait_until_ready(&mut child);
@@ -84,7 +84,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The last lines of its log.
+    /// Returns the last lines of the broker's log.
     pub fn log_tail(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
@@ -94,7 +94,7 @@ impl Server {
         format!("the log of {} ends:\n{}", self.name, tail.join("\n"))
     }
 
-    /// Shuts it down.
+    /// Shuts the broker down.
     pub fn stop(mut self) {
         self.end();
     }
@@ -102,7 +102,7 @@ impl Server {
     fn end(&mut self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
-            // It may be gone already.
+            // The process may have ended already.
             let _ = kill_process(pid, Signal::TERM);
         }
         let end = Instant::now() + limits::STOP_TIME_MAX;
@@ -122,11 +122,12 @@ impl Drop for Server {
     }
 }
 
-/// The line that a broker says when it is ready, or nothing when it ends or takes too long.
+/// Returns the line that a broker prints when it is ready; `None` if the broker ends or takes too
+/// long.
 fn wait_until_ready(child: &mut Child) -> Option<String> {
     let stdout = child.stdout.take()?;
     let (send, receive) = mpsc::channel();
-    // A thread, because a pipe cannot be waited for with a limit. It ends with the broker.
+    // A thread, because reading a pipe has no timeout. It ends with the broker.
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             if line.starts_with("sedge ready:") {

@@ -1,4 +1,4 @@
-//! The numbers, from both brokers' offsets and metrics, and whether they add up.
+//! The numbers from both brokers' offsets and metrics, and whether they match.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::client::records::{EARLIEST, LATEST};
 use crate::process::failure::Failure;
 
-/// Looks at both brokers.
+/// Reads the numbers of both brokers.
 pub struct Watch<'a> {
     stage: &'a Stage,
     is_filtered: bool,
@@ -20,15 +20,15 @@ pub struct Watch<'a> {
 /// The numbers at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sums {
-    /// Whether the filter is in place.
+    /// Whether the filter is bound.
     pub is_filtered: bool,
     /// Readings that the edge broker has acknowledged.
     pub produced: u64,
-    /// How many of them the demo made faulty.
+    /// Number of them that the demo made faulty.
     pub faulty: u64,
-    /// What the filter says it let through.
+    /// Readings that the filter reports as kept.
     pub kept: u64,
-    /// What the filter says it took out.
+    /// Readings that the filter reports as dropped.
     pub dropped: u64,
     /// Records in the edge broker's log.
     pub at_edge: u64,
@@ -49,8 +49,8 @@ impl<'a> Watch<'a> {
         Self { stage, is_filtered }
     }
 
-    /// The numbers now. What is further down the way is read first, so that while readings flow
-    /// nothing seems to arrive before it was sent.
+    /// Reads the current numbers. The far end is read first, so that a reading never seems to
+    /// arrive before it was sent.
     pub async fn look(&self, feed: &Feed) -> Result<Sums, Failure> {
         let at_hq = records(&self.stage.hq_client).await?;
         let at_edge = records(&self.stage.edge_client).await?;
@@ -88,7 +88,7 @@ fn value(samples: &Samples, name: &str) -> f64 {
     samples.get(name).copied().unwrap_or(0.0)
 }
 
-/// Records in a broker's topic, by its offsets; none while there is no topic.
+/// Returns the records in a broker's topic, by its offsets; 0 while there is no topic.
 async fn records(client: &Client) -> Result<u64, Failure> {
     let topics = client.describe(&[TOPIC]).await?.topics;
     let exists = |topic: &crate::client::TopicMetadata| {
@@ -113,17 +113,17 @@ async fn records(client: &Client) -> Result<u64, Failure> {
 }
 
 impl Sums {
-    /// Records that the link has not copied yet.
+    /// Returns the records that the link has not copied yet.
     pub fn lag(&self) -> u64 {
         self.at_edge.saturating_sub(self.at_hq)
     }
 
-    /// Whether everything has arrived where it goes.
+    /// Returns whether every reading has arrived at its destination.
     pub fn has_settled(&self) -> bool {
         self.at_edge == self.at_hq && self.checks().iter().all(|check| check.1)
     }
 
-    /// What has to hold at the end, and whether it does.
+    /// Returns the conditions that must hold at the end, and whether they do.
     pub fn checks(&self) -> Vec<(String, bool)> {
         let Self {
             produced,

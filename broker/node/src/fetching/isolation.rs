@@ -1,4 +1,4 @@
-//! What a reader may see of transactions.
+//! The records of transactions that a reader may see.
 
 use sedge_protocol::ids::Offset;
 
@@ -12,7 +12,7 @@ pub enum Isolation {
 }
 
 impl Isolation {
-    /// Reads the wire's number. Numbers that Kafka does not have read as uncommitted.
+    /// Reads the wire's number. Unknown numbers count as uncommitted.
     pub fn from_wire(level: i8) -> Self {
         match level {
             1 => Self::ReadCommitted,

@@ -1,6 +1,5 @@
-//! Reading for consumers: which partitions ([`plan`]), what is there ([`read`]), and waiting until
-//! there is enough ([`wait`]). How a request says what it wants, and how an answer is encoded, is
-//! the handler's business.
+//! Reads for consumers: the partitions ([`plan`]), the records that exist ([`read`]), and waiting
+//! until there are enough ([`wait`]). The handler decodes requests and encodes answers.
 
 use std::sync::Arc;
 
@@ -16,11 +15,11 @@ pub mod wait;
 #[cfg(test)]
 mod tests;
 
-/// Where records are read from, and what reading them may take.
+/// The source of records, and the memory that reading may use.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
     pub log: &'a Log,
     pub disk_work: &'a DiskWork,
-    /// Of the small batches that an answer holds in memory.
+    /// The pool for small batches that an answer holds in memory.
     pub memory: &'a Arc<Pool>,
 }

@@ -1,8 +1,8 @@
-//! Reading what there is of a fetch's partitions, up to the end that its isolation lets it see.
+//! Reads the existing records of a fetch's partitions, up to the end that its isolation allows.
 //!
 //! Large batches are only located: the kernel sends them from their segment. Small ones are held in
-//! memory, as far as `memory_max` goes; a read that ends there is cut, and the next fetch goes on.
-//! KIP-74: the first batch is returned however large it is.
+//! memory, up to `memory_max`; a read that ends there is cut, and the next fetch continues. KIP-74:
+//! the first batch is returned however large it is.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::log::partitions::Partition;
 
 pub use super::isolation::Isolation;
 
-/// What the reads of one fetch may take together.
+/// Limits shared by all reads of one fetch.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub bytes_max: usize,
@@ -26,14 +26,14 @@ pub struct Limits {
     pub isolation: Isolation,
 }
 
-/// What was read of one partition.
+/// The result of reading one partition.
 pub struct Read {
     pub wanted: Wanted,
     pub error: Option<ErrorCode>,
-    /// As it was before the read; `None` if the partition was not found.
+    /// The offsets before the read; `None` if the partition was not found.
     pub ends: Option<Ends>,
     pub chunks: Vec<Chunk>,
-    /// There was more, but for the limits of memory and of cold data.
+    /// Whether the read ended at a limit of memory or of cold data.
     pub is_cut: bool,
     pub(super) partition: Option<Arc<Partition>>,
 }
@@ -69,7 +69,7 @@ impl Read {
         fetch::frame_bytes(&self.chunks)
     }
 
-    /// Returns what the session remembers of the partition.
+    /// Returns the outcome for the fetch session.
     pub fn outcome(&self) -> Outcome {
         let wire = |end: Option<Offset>| end.map_or(-1, Offset::get);
         Outcome {
@@ -84,7 +84,7 @@ impl Read {
         self.chunks.iter().map(Chunk::memory_bytes).sum()
     }
 
-    /// Whether more became visible since.
+    /// Returns whether more records became visible since the read.
     pub(super) fn has_grown(&self, isolation: Isolation) -> bool {
         let (Some(partition), Some(ends)) = (&self.partition, &self.ends) else {
             return false;
@@ -93,8 +93,8 @@ impl Read {
     }
 }
 
-/// Reads what there is: at once if it is in memory, which two hand-offs to another thread would
-/// take longer than; otherwise off the executor, for it has to come from flash.
+/// Reads the existing records: on this thread if they are in memory, where two hand-offs to another
+/// thread would take longer than the read; otherwise off the executor, as they come from flash.
 pub async fn read(source: &Source<'_>, targets: Vec<Target>, limits: Limits) -> Vec<Read> {
     let store = Arc::clone(&source.log.store);
     let has_data = |target: &&Target| target.has_data(limits.isolation);
@@ -110,7 +110,7 @@ pub async fn read(source: &Source<'_>, targets: Vec<Target>, limits: Limits) -> 
     source.disk_work.run(work).await
 }
 
-/// Returns `None` if something is not in memory and must not be waited for.
+/// Returns `None` if data is not in memory and the read must not wait.
 pub(super) fn read_all(
     store: &dyn LogStore,
     targets: &[Target],
@@ -135,12 +135,12 @@ pub(super) fn read_all(
     targets.iter().map(read).collect()
 }
 
-/// What a partition may still add to the answer.
+/// The room that a partition has in the answer.
 #[derive(Clone, Copy)]
 struct Room {
     left: usize,
     memory_left: usize,
-    /// Nothing was read yet.
+    /// Whether nothing was read yet.
     is_first: bool,
     isolation: Isolation,
     wait: Wait,
@@ -176,7 +176,8 @@ fn read_records(
     room: Room,
 ) -> Option<Result<Located, ErrorCode>> {
     let until = room.isolation.end_of(partition);
-    // Kafka: an offset between what the reader may see and the high watermark is no error.
+    // As in Kafka, an offset between the last visible record and the high watermark is not an
+    // error.
     let Some(from) = Offset::from_wire(wanted.fetch_offset)
         .filter(|from| (partition.log_start()..=partition.high_watermark()).contains(from))
     else {
@@ -198,7 +199,7 @@ fn read_records(
         Ok(located) if !room.is_first && fetch::frame_bytes(&located.chunks) > bytes_max => {
             Some(Ok(Located::default()))
         }
-        // The same for memory: the next fetch has room for it.
+        // The same applies to memory: the next fetch has room for it.
         Ok(located) if !room.is_first && is_over(&located, room.memory_left) => Some(Ok(Located {
             chunks: Vec::new(),
             is_cut: true,

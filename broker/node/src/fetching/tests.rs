@@ -1,4 +1,4 @@
-//! Fetches from a store in memory, without a request.
+//! Tests fetches from a store in memory, without a request.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ impl Fixture {
         }
     }
 
-    /// Appends a batch with one record, and publishes it, as the writer does.
+    /// Appends a batch with one record and publishes it, as the writer does.
     fn append(&self, id: u32) {
         let id = PartitionId(id);
         let partition = self.log.partition(id).unwrap();
@@ -67,7 +67,7 @@ impl Fixture {
         self.log.appended(&partition, BATCH_BYTES);
     }
 
-    /// Partition 9 is not there.
+    /// Returns the targets; partition 9 does not exist.
     fn targets(&self, wanted: &[Wanted]) -> Vec<Target> {
         targets(wanted, |wanted| match wanted.partition {
             9 => Err(ErrorCode::UnknownTopicOrPartition),
@@ -163,7 +163,7 @@ fn a_fetch_waits_for_what_it_wants_and_sees_what_came_while_it_parked() {
         assert!(poll_once(&mut waiting).await.is_none());
         log.append(2);
         assert_eq!(batches(&waiting.await), [1, 1]);
-        // Each look may miss what comes behind it: the next one is at once.
+        // Each read may miss what is appended after it: the next read is immediate.
         let (log, grown) = (
             Arc::new(Fixture::new()),
             Arc::new(std::sync::Barrier::new(2)),

@@ -1,4 +1,4 @@
-//! Reading until there is enough: a fetch with too little parks, and looks again when its
+//! Reads until there is enough: a fetch with too few bytes parks, and reads again when its
 //! partitions have grown or its time is over.
 
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::limits::{CONNECTION_ANSWER_BYTES, FETCH_MEMORY_MAX};
 use crate::log::purgatory::Parked;
 use crate::net::memory::Admission;
 
-/// What a fetch waits for.
+/// The conditions under which a fetch is answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish {
     pub bytes_min: usize,
@@ -19,16 +19,16 @@ pub struct Wish {
     pub isolation: Isolation,
 }
 
-/// What a fetch got, and the memory that it holds.
+/// The result of a fetch, and the memory that it holds.
 pub struct Fetched {
     pub reads: Vec<Read>,
     pub memory: Admission,
 }
 
-/// Reads the partitions that `targets` finds, again and again until what is there is enough for
-/// `wish`: `bytes_min`, an error, a read that was cut, or the deadline.
+/// Reads the partitions that `targets` finds, repeatedly, until the result is enough for `wish`:
+/// `bytes_min`, an error, a read that was cut, or the deadline.
 pub async fn fetch(source: &Source<'_>, wish: Wish, targets: impl Fn() -> Vec<Target>) -> Fetched {
-    // More than fits is never there: waiting for it would be for all of the time.
+    // More than `bytes_max` never fits: waiting for it would last until the deadline.
     let bytes_min = wish.bytes_min.min(wish.bytes_max);
     loop {
         let targets = targets();
@@ -51,9 +51,9 @@ pub async fn fetch(source: &Source<'_>, wish: Wish, targets: impl Fn() -> Vec<Ta
         let Some(parked) = parked else {
             return Fetched { reads, memory };
         };
-        // What came between the reading and the parking wakes nobody.
+        // Data that arrived between reading and parking does not wake the fetch.
         let has_grown = reads.iter().any(|read| read.has_grown(wish.isolation));
-        // They are read again: while it waits, it holds no records.
+        // Released here and read again later: a waiting fetch holds no records.
         drop((reads, memory));
         if !has_grown {
             parked.wait(wish.deadline).await;
@@ -61,7 +61,7 @@ pub async fn fetch(source: &Source<'_>, wish: Wish, targets: impl Fn() -> Vec<Ta
     }
 }
 
-/// A place to wait for `bytes_wanted` more bytes; `None` if there is none.
+/// Parks the fetch for `bytes_wanted` more bytes; `None` if there is no room.
 fn park(source: &Source<'_>, reads: &[Read], bytes_wanted: usize) -> Option<Parked> {
     let watched = reads
         .iter()

@@ -1,5 +1,5 @@
-//! What the node knows of a data directory that is looked through: partitions' names, and whether
-//! the records of the internal topics can be understood.
+//! The node's knowledge about a data directory under examination: names of partitions, and whether
+//! the records of internal topics can be decoded.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,10 +22,10 @@ use crate::process::random::random_uuid;
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
-/// Under this name the copies of the metadata's snapshots are told of.
+/// Name under which reports mention the copies of the metadata's snapshots.
 const SNAPSHOT_TOPIC: &str = "__cluster_metadata.snapshot";
 
-/// See the module.
+/// What the node adds to the store's examination; see the module.
 #[derive(Debug)]
 pub struct Inspection {
     places: HashMap<PartitionId, (String, i32)>,
@@ -36,10 +36,10 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// From the metadata in the directory, as far as it can be read.
+    /// Reads the metadata in the directory as far as possible.
     ///
     /// # Errors
-    /// The disk's.
+    /// Those of the disk.
     pub fn of(doctor: &Doctor) -> Result<Self, Error> {
         let mut seen = Seen::default();
         for id in SNAPSHOT_PARTITIONS.into_iter().chain([METADATA_PARTITION]) {
@@ -59,7 +59,7 @@ impl Inspection {
         Ok(inspection)
     }
 
-    /// Gives what the metadata comes to.
+    /// Names all partitions and returns the machine rebuilt from the metadata.
     fn name_all(&mut self, salvage: Salvage) -> MetadataMachine {
         let inspection = self;
         inspection.places.clear();
@@ -88,17 +88,17 @@ impl Inspection {
         salvaged.machine
     }
 
-    /// What batches say that a repair of the metadata needs.
+    /// Returns the batches that a repair of the metadata needs.
     pub fn seen(&self) -> &Seen {
         &self.seen
     }
 
-    /// Topic and index of a partition that was not deleted.
+    /// Returns topic and index of a partition that was not deleted.
     pub fn place(&self, id: PartitionId) -> Option<&(String, i32)> {
         self.places.get(&id)
     }
 
-    /// `TOPIC-INDEX`, or what is left where nobody knows it.
+    /// Returns `TOPIC-INDEX`, or the partition's number if its topic is unknown.
     pub fn name(&self, id: PartitionId) -> String {
         match self.place(id) {
             Some((topic, index)) => format!("{topic}-{index}"),

@@ -1,4 +1,4 @@
-//! `__cluster_metadata` written anew from what is left of it, while no broker runs.
+//! Rewrites `__cluster_metadata` from what is left of it, while no broker runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,18 +19,18 @@ use crate::metadata::snapshot::{self as metadata_snapshot, Snapshot, SnapshotErr
 use crate::process::random::random_uuid;
 use crate::serve::start;
 
-/// What whole batches say that is of use here.
+/// Facts from undamaged batches that a repair needs.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Of the log of `__cluster_metadata`, by offset.
+    /// Batches of the log of `__cluster_metadata`, by offset.
     log: BTreeMap<Offset, Batch>,
-    /// Of the copies of its snapshots.
+    /// Batches of the two copies of its snapshots.
     copies: [BTreeMap<Offset, Batch>; 2],
     leader_epoch: LeaderEpoch,
     producer: Option<ProducerId>,
 }
 
-/// Where the log of `__cluster_metadata` and the copies of its snapshots start.
+/// The log starts of `__cluster_metadata` and of the copies of its snapshots.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Starts {
     pub log: Offset,
@@ -38,7 +38,7 @@ pub struct Starts {
 }
 
 impl Seen {
-    /// A batch of any partition.
+    /// Takes a batch of any partition.
     pub fn batch(&mut self, partition: PartitionId, batch: &Batch) {
         let header = &batch.header;
         self.leader_epoch = self.leader_epoch.max(header.leader_epoch());
@@ -54,13 +54,13 @@ impl Seen {
         }
     }
 
-    /// The newest whole snapshot that the log goes on from, with its batches.
+    /// Returns the newest whole snapshot from which the log continues, with its batches.
     fn snapshot(&self, starts: &Starts) -> Option<(Place, Vec<&Batch>)> {
         let copies = self.copies.iter().zip(starts.copies);
         let whole = copies.filter_map(|(batches, start)| {
             let mut frames = Frames::default();
             for batch in batches.range(start..).map(|(_, batch)| batch) {
-                // What cannot be understood is told when the batch is looked at.
+                // Errors are reported when the batch itself is examined.
                 let _ = frames.take(batch);
             }
             let place = frames.whole().filter(|of| of.end_offset >= starts.log)?;
@@ -70,14 +70,14 @@ impl Seen {
         whole.max_by_key(|(place, _)| place.end_offset)
     }
 
-    /// Whether the log goes on from a snapshot of which no copy is whole.
+    /// Returns whether the log continues from a snapshot of which no copy is whole.
     pub fn lacks_snapshot(&self, starts: &Starts) -> bool {
         let were_written =
             self.copies.iter().any(|copy| !copy.is_empty()) || starts.copies != [Offset::ZERO; 2];
         starts.log > Offset::ZERO && were_written && self.snapshot(starts).is_none()
     }
 
-    /// The stretches of the log that are needed, up to `end`, and that no batch has.
+    /// Returns the ranges of the log that are needed, up to `end`, and missing.
     pub fn missing(&self, starts: &Starts, end: Offset) -> Vec<(Offset, Offset)> {
         let mut missing = Vec::new();
         let snapshot = self.snapshot(starts);
@@ -95,16 +95,16 @@ impl Seen {
         missing
     }
 
-    /// The records as far as they are there: of the newest whole snapshot, or of what is left of
-    /// both copies, and of the log behind.
+    /// Collects the records that still exist: those of the newest whole snapshot, or of what is
+    /// left of both copies, and those of the log behind.
     pub fn salvage(&self, node: NodeId, starts: &Starts) -> Salvage {
         let mut salvage = Salvage::new(node);
         let log_start = if let Some((place, batches)) = self.snapshot(starts) {
             take_all(&mut salvage, batches.into_iter());
             place.end_offset
         } else {
-            // Settings are known only for topics that are: what one copy has lost of these comes
-            // from the other, so each is looked at behind the other.
+            // Settings are accepted only for known topics. Each copy is read twice, so that
+            // settings in one copy are applied to topics that only the other still has.
             for _ in 0..2 {
                 for (batches, start) in self.copies.iter().zip(starts.copies) {
                     let batches = batches.range(start..);
@@ -123,7 +123,7 @@ impl Seen {
 fn take_all<'a>(salvage: &mut Salvage, batches: impl Iterator<Item = &'a Batch>) {
     for batch in batches.filter(|batch| !batch.header.is_control()) {
         for record in Records::new(&batch.header, &batch.body).map_while(Result::ok) {
-            // What cannot be understood is told when the batch is looked at.
+            // Errors are reported when the batch itself is examined.
             if let Ok(record) = MetadataRecord::decode(record.value.unwrap_or_default()) {
                 salvage.take(&record);
             }
@@ -131,8 +131,8 @@ fn take_all<'a>(salvage: &mut Salvage, batches: impl Iterator<Item = &'a Batch>)
     }
 }
 
-/// Writes the topics as `seen` and the log have them as a snapshot, from which the log of
-/// `__cluster_metadata` goes on. Gives what is not as it was.
+/// Writes the topics, as far as `seen` and the log tell, as a snapshot from which the log of
+/// `__cluster_metadata` continues. Returns the differences from the state before the loss.
 ///
 /// # Errors
 /// The store cannot be opened or written.
@@ -164,17 +164,17 @@ pub fn repair(config: &Config, seen: &Seen, report: &Report) -> Result<Vec<Chang
     let mut log = Direct {
         store: &store,
         append_ms: opened.newest_append_ms.unwrap_or_default(),
-        // What is kept for what frees space: without the topics there is no start.
+        // May take the room reserved for freeing space: without the topics the broker cannot start.
         urgency: Urgency::Command,
     };
-    // On a full disk both copies may lie in one segment, and the next
-    // start writes them anew when there is room.
+    // On a full disk both copies may be in one segment. The next start writes them again when there
+    // is room.
     snapshot.write(&mut log, false)?;
     store.close()?;
     Ok(salvaged.changes)
 }
 
-/// To the store itself, while no broker runs.
+/// Writes directly to the store, while no broker runs.
 #[derive(Debug)]
 pub struct Direct<'a> {
     pub store: &'a Store,
@@ -183,7 +183,7 @@ pub struct Direct<'a> {
 }
 
 impl Direct<'_> {
-    /// Writes one commit, and flushes it.
+    /// Writes one commit and flushes it.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -247,7 +247,7 @@ fn held(store: &Store) -> Result<BTreeSet<PartitionId>, Error> {
     Ok(held)
 }
 
-/// A change as it is told.
+/// Describes a change for the report.
 pub fn told(change: &Change) -> String {
     match change {
         Change::Recovered { topic, partition } => format!(

@@ -1,7 +1,7 @@
-//! `sedge doctor`: checks a data directory while no broker has it.
+//! `sedge doctor`: checks a data directory that no broker uses.
 //!
-//! A child does the work, since fjall asserts what it reads: damaged views may end the process that
-//! looks at them. When they do, this process looks at everything else, and says so.
+//! A child process does the work, since fjall asserts on what it reads: damaged views may end the
+//! process that opens them. In that case this process examines everything else and says so.
 
 mod inspection;
 pub(crate) mod metadata_repair;
@@ -38,7 +38,7 @@ pub struct DoctorCommand {
     for_parent: bool,
 }
 
-/// The exit code of a process that panicked, where a panic unwinds.
+/// The exit code of a process that panicked, if panics unwind.
 const PANICKED: i32 = 101;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -96,7 +96,7 @@ impl DoctorCommand {
         }
     }
 
-    /// All of the work, without the views where there is a reason.
+    /// Does all of the work, skipping the views if there is a reason to.
     fn look(&self, views_unread: Option<&str>) -> Result<(), Failure> {
         let config = self.data.config()?;
         let directory = config.data.clone();
@@ -109,7 +109,7 @@ impl DoctorCommand {
                 doctor.repair((*what).into(), &report).map_err(failed)?;
             }
             drop(doctor);
-            // Behind the others, since it opens the store.
+            // After the other repairs, since it opens the store.
             if self.repair.contains(&What::Metadata) {
                 let repaired = metadata_repair::repair(&config, inspection.seen(), &report);
                 changes = repaired.map_err(|error| unrepaired(&error))?;
@@ -163,7 +163,7 @@ impl DoctorCommand {
     }
 }
 
-/// Why the metadata is not written anew.
+/// Returns the failure for metadata that could not be repaired.
 fn unrepaired(error: &SnapshotError) -> Failure {
     match error {
         SnapshotError::Store(error) => store_failure(error),
@@ -174,7 +174,7 @@ fn unrepaired(error: &SnapshotError) -> Failure {
     }
 }
 
-/// This program with the same arguments, to its end. `None` where there can be no child.
+/// Runs this program with the same arguments to its end. Returns `None` if no child can be started.
 fn child() -> Option<ExitStatus> {
     let mut command = Command::new(std::env::current_exe().ok()?);
     command
@@ -284,10 +284,10 @@ fn as_json(inspection: &Inspection, report: &Report) -> Value {
     })
 }
 
-/// A partition and the offsets that it lost, to before the second.
+/// A partition, and the range of offsets that it lost: from the first to before the second.
 type Whose = (Option<PartitionId>, Option<(i64, i64)>);
 
-/// Whom a finding is about.
+/// Returns the partitions and offsets that a finding is about.
 fn whose(finding: &Finding) -> Vec<Whose> {
     if finding.lost.is_empty() {
         return vec![(finding.partition, None)];
