@@ -1,8 +1,8 @@
-//! The table of requests: a row an API. From a row come its rule, its decoding, its needs, the call
-//! of its handler, the throttle time and the encoding of its answer.
+//! The table of requests: one row per API. A row determines the API's rule, its decoding, its
+//! needs, the call of its handler, the throttle time and the encoding of its answer.
 //!
-//! **Invariant:** the rows are those of [`sedge_protocol::api::APIS`], so what is advertised has a
-//! handler and a rule (the assertion at the end of this file).
+//! **Invariant:** the rows are those of [`sedge_protocol::api::APIS`], so every advertised API has
+//! a handler and a rule (the assertion at the end of this file).
 
 use sedge_core::security::{Operation, Resource};
 use sedge_protocol::Bytes;
@@ -18,18 +18,18 @@ use crate::net::service::{Answer, Disconnect, Estimate, Rule, Start};
 /// `KEY: START, FORM ROOM::HANDLER(MESSAGE MODULE::MESSAGE), ESTIMATE, [NEEDS];`
 ///
 /// - START: [`Start`].
-/// - FORM: the handler of a `now` has `handle`, which gives the response. That of a `later` has
-///   `start`, which runs in the order of the requests, and `finish`, which gives the response, if
+/// - FORM: the handler of a `now` has `handle`, which returns the response. That of a `later` has
+///   `start`, which runs in the order of the requests, and `finish`, which returns the response, if
 ///   there is one. `around` is the same, but the response is encoded around batches.
 /// - ESTIMATE: [`Estimate`].
-/// - NEEDS: what the handler does on what, as `Resource Operation`.
+/// - NEEDS: the operations that the handler performs, as `Resource Operation`.
 macro_rules! apis {
     ($($key:ident: $start:ident,
         $form:ident $room:ident::$handler:ident($module:ident::$message:ident),
         $estimate:ident, [$($resource:ident $operation:ident),*];)*) => {
         const ROWS: &[ApiKey] = &[$(ApiKey::$key),*];
 
-        /// Returns how requests of this kind are treated. Unknown kinds are refused in turn.
+        /// Returns the rule for requests of this kind. Unknown kinds are refused, in their turn.
         pub fn rule(api_key: i16) -> Rule {
             match ApiKey::from_i16(api_key) {
                 $(Some(ApiKey::$key) => Rule {
@@ -43,7 +43,7 @@ macro_rules! apis {
             }
         }
 
-        /// Returns what requests of this kind do on what.
+        /// Returns the operations that requests of this kind perform.
         pub fn needs(key: ApiKey) -> &'static [Need] {
             match key {
                 $(ApiKey::$key => &[$((Resource::$resource, Operation::$operation)),*],)*
@@ -51,7 +51,7 @@ macro_rules! apis {
             }
         }
 
-        /// Encodes the message of a request of this kind that sets nothing.
+        /// Encodes a default message of this kind of request.
         #[cfg(test)]
         pub fn default_message(key: ApiKey, version: i16) -> Vec<u8> {
             let mut buffer = BytesMut::new();
@@ -65,7 +65,7 @@ macro_rules! apis {
             buffer.to_vec()
         }
 
-        /// Decodes the message, calls its handler, and encodes what that gives.
+        /// Decodes the message, calls its handler, and encodes the response.
         pub async fn route(request: Request, mut body: Bytes) -> Result<Answer, Disconnect> {
             let version = request.version();
             if request.key() == ApiKey::Produce {
@@ -75,7 +75,7 @@ macro_rules! apis {
                 $(ApiKey::$key => {
                     let message = messages::$module::$message::read(&mut body, version)
                         .map_err(|error| request.malformed(error))?;
-                    // The message has what it needs of the frame.
+                    // The message holds the parts of the frame that it needs.
                     drop(body);
                     answer!($form, request, super::$room::$handler, message)
                 })*
@@ -114,8 +114,8 @@ macro_rules! answer {
     }};
 }
 
-// Produce alone is pipelined: produces that wait for their flush share it. Everything else sees
-// what the requests before it on its connection did, as with Apache Kafka.
+// Only Produce is pipelined: produces that wait for a flush share it. All other requests see the
+// effects of the earlier requests on their connection, as in Apache Kafka.
 apis! {
     Produce: Pipelined, later records::produce(produce_request::ProduceRequestData),
         Nothing, [Topic Write];

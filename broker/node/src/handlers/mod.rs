@@ -1,9 +1,9 @@
-//! Requests to answers: one file an API, in folders by subject, and a row in the table of
-//! `apis.rs`. What a handler may reach is in `request`.
+//! Answers requests: one file per API, in folders by subject, and a row in the table of `apis.rs`.
+//! `request` defines what a handler may access.
 //!
-//! A handler takes the decoded request and gives the response message; or, if the reply must wait
-//! while the connection reads on (produce, fetch, the parked joins), starts it in the order of the
-//! requests and finishes it later.
+//! A handler takes the decoded request and returns the response message. If the reply must wait
+//! while the connection reads on (produce, fetch, parked joins), the handler starts the request in
+//! the order of arrival and finishes it later.
 
 #![allow(
     clippy::unused_async,
@@ -37,10 +37,10 @@ mod request;
 mod tests;
 mod topics;
 
-/// Kafka's words for requests about ACLs.
+/// Kafka's message for requests about ACLs.
 const NO_AUTHORIZER: &str = "No Authorizer is configured.";
 
-/// Answers the requests of clients with what a broker has.
+/// Answers clients' requests with the state of a broker.
 #[derive(Clone, Debug)]
 pub struct Handlers(pub Arc<Broker>);
 
@@ -83,7 +83,7 @@ async fn dispatch(
     apis::route(request, body).await
 }
 
-/// Checks that a topic has a partition, in Kafka's controller's words.
+/// Checks that a topic has a partition; the refusal has the message of Kafka's controller.
 fn check_partition(topics: &Topics, topic: &str, index: i32) -> Result<(), Refusal> {
     let refused = |message| Refusal::new(ErrorCode::UnknownTopicOrPartition, message);
     let found = topics
@@ -95,7 +95,7 @@ fn check_partition(topics: &Topics, topic: &str, index: i32) -> Result<(), Refus
     Ok(())
 }
 
-/// The reply of a step of the coordinator that is not taken.
+/// Returns the reply for a request that the coordinator refuses at once.
 fn at_once(reply: ReplyBody) -> Receiver<ReplyBody> {
     let (answer, answered) = async_channel::bounded(1);
     let _ = answer.try_send(reply);

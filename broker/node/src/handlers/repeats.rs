@@ -1,16 +1,16 @@
-//! Requests that name one thing twice. Kafka judges such a request as a whole: nothing is done with
+//! Requests that name one thing twice. Kafka judges the request as a whole: it does nothing with
 //! what is named twice.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-/// What a request names once, and all mentions of what it names more than once, in their order.
+/// The items that a request names once, and all mentions of the others, in their order.
 pub struct Named<T> {
     pub once: Vec<T>,
     pub repeated: Vec<T>,
 }
 
-/// Parts `items` by how often their keys occur.
+/// Splits `items` by how often their keys occur.
 pub fn part<T, K: Hash + Eq>(items: Vec<T>, key: impl Fn(&T) -> K) -> Named<T> {
     let mut times_named: HashMap<K, usize> = HashMap::with_capacity(items.len());
     for item in &items {
@@ -22,7 +22,7 @@ pub fn part<T, K: Hash + Eq>(items: Vec<T>, key: impl Fn(&T) -> K) -> Named<T> {
     Named { once, repeated }
 }
 
-/// The first mention of each thing, for responses that have what is named twice once.
+/// Returns the first mention of each item, for responses that list a repeated item once.
 pub fn first_mentions<T, K: Hash + Eq>(mut items: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
     let mut seen = HashSet::new();
     items.retain(|item| seen.insert(key(item)));

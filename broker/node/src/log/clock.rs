@@ -1,4 +1,4 @@
-//! The broker's clocks: the one on the wall, and the append clock, which only goes forward.
+//! The broker's clocks: the wall clock, and the append clock, which never goes back.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -6,6 +6,8 @@ use rustix::time::{ClockId, clock_gettime};
 use sedge_core::clock::{AppendClock, Boot, SavedClock};
 use sedge_core::machine::Now;
 
+/// The clocks.
+///
 /// **Invariant:** the append clock never goes back, and the wall clock moves neither it nor
 /// anything that is timed by `monotonic_ms`.
 #[derive(Debug)]
@@ -15,7 +17,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The clocks of a process whose log goes up to `newest_append_ms`.
+    /// Starts the clocks of a process whose newest commit is at `newest_append_ms`.
     pub fn start(saved: Option<&SavedClock>, newest_append_ms: Option<i64>) -> Self {
         let boot = Boot {
             id: boot_id(),
@@ -35,18 +37,19 @@ impl Clock {
         }
     }
 
-    /// What the next commit carries, and what ages are told by.
+    /// Returns the append clock's time, which the next commit carries and from which ages are
+    /// computed.
     pub fn append_ms(&self) -> i64 {
         self.append.at(up_ms())
     }
 
-    /// What the next process needs of the append clock.
+    /// Returns the state that the next process needs to continue the append clock.
     pub fn save(&self) -> SavedClock {
         self.append.save(up_ms())
     }
 }
 
-/// Since the machine was started, with the time that it slept.
+/// Returns the milliseconds since the machine was started, including sleep.
 fn up_ms() -> i64 {
     let up = clock_gettime(ClockId::Boottime);
     up.tv_sec

@@ -1,18 +1,19 @@
-//! Followers: tasks that go on when some partitions grow, such as links and the watch of plugins.
+//! Followers: tasks that wait until some partitions grow, such as links and the watch of plugins.
 //!
-//! A follower has a number, and each partition a bit for each number. So the writer learns who
-//! follows a partition by one load, without a lock, and a follower of many partitions listens once.
+//! A follower has a number, and each partition a bit for each number. So the writer finds a
+//! partition's followers by one load, without a lock, and a follower of many partitions needs only
+//! one listener.
 //!
-//! **Invariant:** a follower that listens and then looks at a high watermark sees what was
-//! published before, or is woken.
+//! **Invariant:** a follower that listens and then reads a high watermark sees what was published
+//! before, or is woken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use event_listener::{Event, EventListener};
 
-/// Followers of one log with a number of their own: one a link, one for plugins. More share
-/// numbers, and then hear of one another's partitions too.
+/// Followers of one log with a number of their own: one for each link, one for plugins. Further
+/// ones share numbers, and are then also woken for each other's partitions.
 const NUMBERS: usize = u64::BITS as usize;
 
 /// All followers of a log.
@@ -32,7 +33,7 @@ impl Default for Followers {
 }
 
 impl Followers {
-    /// Wakes the followers of a partition, whose high watermark was published before.
+    /// Wakes the followers of a partition. Call it after publishing the high watermark.
     pub fn wake(&self, partition: &FollowedBy) {
         let mut followers = partition.followers();
         while followers != 0 {
@@ -50,7 +51,8 @@ pub struct FollowedBy(AtomicU64);
 impl FollowedBy {
     fn add(&self, number: usize) {
         self.0.fetch_or(1 << number, Ordering::Relaxed);
-        // Pairs with that below: either the bit is seen there, or what was published here.
+        // Pairs with the fence below: either the bit is seen there, or the published value is seen
+        // here.
         fence(Ordering::SeqCst);
     }
 
@@ -73,12 +75,12 @@ impl Follower {
         Self { followers, number }
     }
 
-    /// Follows a partition from here on, until that is dropped.
+    /// Follows a partition from now on, until the partition is dropped.
     pub(super) fn follow(&self, partition: &FollowedBy) {
         partition.add(self.number);
     }
 
-    /// Hears when a followed partition grows or is dropped. Listen first, then look.
+    /// Returns a listener for growth or dropping of a followed partition. Listen first, then look.
     pub fn listen(&self) -> EventListener {
         self.followers.grown[self.number].listen()
     }

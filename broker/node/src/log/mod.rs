@@ -1,20 +1,20 @@
-//! The log as this node publishes it: what readers see of each partition, and whom to wake when
-//! they can see more.
+//! The log as this node publishes it: the readable part of each partition, and the waiters to wake
+//! when it grows.
 //!
-//! The writer alone changes it. Everyone else reads: handlers, coordinators, links, plugins, the
-//! cleaner and the upkeep take an `Arc<Log>`, and a [`Writer`](crate::writer::Writer) beside it if
-//! they write.
+//! Only the writer changes it. All others read: handlers, coordinators, links, plugins, the cleaner
+//! and the upkeep take an `Arc<Log>`, and in addition a [`Writer`](crate::writer::Writer) if they
+//! write.
 //!
-//! | module | what |
+//! | module | contents |
 //! | --- | --- |
 //! | `partitions` | log start and high watermark of each partition |
 //! | `followers` | tasks that wait for growth of some partitions |
 //! | `purgatory` | fetches that wait for bytes |
 //! | `published` | the metadata image |
 //! | `metadata_growth` | when `__cluster_metadata` needs a snapshot |
-//! | `storage_state` | whether the disk takes writes |
+//! | `storage_state` | whether the disk accepts writes |
 //! | `clock` | the wall clock and the append clock |
-//! | `views` | views that follow from batches |
+//! | `views` | views that are derived from batches |
 
 pub mod clock;
 pub mod followers;
@@ -45,7 +45,7 @@ use published::Published;
 use purgatory::Parking;
 use storage_state::StorageState;
 
-/// See the module.
+/// The log as this node publishes it; see the module.
 pub struct Log {
     pub store: Arc<dyn LogStore>,
     pub metadata: Published<Image>,
@@ -57,9 +57,9 @@ pub struct Log {
     pub parking: Arc<Parking>,
     partitions: Partitions,
     followers: Arc<Followers>,
-    /// Log starts moved, or partitions went: some segment may be sparse now.
+    /// Notified when log starts moved or partitions were dropped: some segment may be sparse now.
     shrunk: Event,
-    /// Of topics that do not say.
+    /// Durability of topics that do not set their own.
     durability: Durability,
 }
 
@@ -92,49 +92,49 @@ impl Log {
         }
     }
 
-    /// The published end of a partition.
+    /// Returns the published end of a partition.
     ///
     /// # Errors
-    /// The store cannot read its bounds.
+    /// The store cannot read the partition's bounds.
     pub fn partition(&self, id: PartitionId) -> Result<Arc<Partition>, Error> {
         self.partitions.get(&*self.store, id)
     }
 
-    /// Whether a write to the topic is flushed before it is acknowledged.
+    /// Returns whether a write to the topic is flushed before it is acknowledged.
     pub fn is_sync(&self, topic: &TopicConfig) -> bool {
         topic
             .is_sync()
             .unwrap_or(self.durability == Durability::Sync)
     }
 
-    /// How long lies between two rounds of something, by a key in milliseconds.
+    /// Returns the interval between two rounds of a background task, from a key in milliseconds.
     pub fn interval(&self, key: &str) -> Duration {
         let ms = self.metadata.load().defaults().number(key);
         Duration::from_millis(u64::try_from(ms).unwrap_or(0).max(1))
     }
 
-    /// A follower of no partition yet.
+    /// Creates a follower, which follows no partition yet.
     pub fn follower(&self) -> Follower {
         Follower::new(Arc::clone(&self.followers))
     }
 
-    /// Hears of the next change of the metadata. Listen first, then look.
+    /// Returns a listener for the next change of the metadata. Listen first, then look.
     pub fn image_changed(&self) -> EventListener {
         self.metadata.listen()
     }
 
-    /// Hears when log starts move or partitions go. Listen first, then look.
+    /// Returns a listener for moved log starts and dropped partitions. Listen first, then look.
     pub fn shrunk(&self) -> EventListener {
         self.shrunk.listen()
     }
 
-    /// The writer published `bytes` more of a partition: wakes its fetches and followers.
+    /// Wakes the fetches and followers of a partition of which the writer published `bytes` more.
     pub fn appended(&self, partition: &Partition, bytes: usize) {
         self.parking.wake(partition.id, bytes);
         self.followers.wake(&partition.followers);
     }
 
-    /// The writer dropped a partition: forgets it, and has its fetches and followers look again.
+    /// Forgets a partition that the writer dropped, and wakes its fetches and followers.
     pub fn dropped(&self, id: PartitionId) {
         let partition = self.partitions.remove(id);
         self.parking.wake(id, 0);
@@ -143,7 +143,7 @@ impl Log {
         }
     }
 
-    /// The writer moved log starts or dropped partitions.
+    /// Notifies that the writer moved log starts or dropped partitions.
     pub fn has_shrunk(&self) {
         self.shrunk.notify(usize::MAX);
     }

@@ -1,5 +1,5 @@
-//! What readers know of each partition that has been touched: its log start and its high watermark,
-//! published by the writer thread when the promised durability holds.
+//! The readers' view of each partition in use: its log start and its high watermark, published by
+//! the writer thread when the promised durability is reached.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -33,18 +33,18 @@ impl Partition {
         Offset(self.log_start.load(Ordering::Acquire))
     }
 
-    /// The offset after the last record that consumers may see.
+    /// Returns the offset after the last record that consumers may see.
     pub fn high_watermark(&self) -> Offset {
         Offset(self.high_watermark.load(Ordering::Acquire))
     }
 
-    /// KIP-98: below it every transaction is decided. There are no transactions yet, so it is the
-    /// high watermark.
+    /// KIP-98: returns the offset below which every transaction is decided. There are no
+    /// transactions yet, so it is the high watermark.
     pub fn last_stable_offset(&self) -> Offset {
         self.high_watermark()
     }
 
-    /// Wakes `follower` from here on when this partition grows, until it is dropped.
+    /// Wakes `follower` when this partition grows, from now until the partition is dropped.
     pub fn add_follower(&self, follower: &Follower) {
         follower.follow(&self.followers);
     }
@@ -59,18 +59,18 @@ impl Partition {
     }
 }
 
-/// The touched partitions. The first touch reads the store; nothing is done for the others.
+/// The partitions in use. The first use reads the store.
 ///
-/// **Invariant:** the writer has a partition in the table before it appends to it, so a reader that
-/// finds none may take the store's end as the high watermark.
+/// **Invariant:** the writer adds a partition to the table before it appends to it, so a reader
+/// that finds none may take the store's end as the high watermark.
 #[derive(Debug, Default)]
 pub struct Partitions(RwLock<HashMap<PartitionId, Arc<Partition>>>);
 
 impl Partitions {
-    /// The partition's published end.
+    /// Returns the partition's published end.
     ///
     /// # Errors
-    /// The store cannot read its bounds.
+    /// The store cannot read the partition's bounds.
     pub fn get(&self, store: &dyn LogStore, id: PartitionId) -> Result<Arc<Partition>, Error> {
         let found = self
             .0
@@ -81,8 +81,9 @@ impl Partitions {
         if let Some(partition) = found {
             return Ok(partition);
         }
-        // Before the lock, which every produce and fetch takes, since it may have to be read. What
-        // was appended meanwhile is not in it: then the writer has put the partition in the table.
+        // Read before taking the lock, which every produce and fetch takes, since the bounds may
+        // have to be read from disk. They lack what was appended meanwhile; but then the writer has
+        // already added the partition to the table.
         let bounds = store.bounds(id)?;
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let partition = table
@@ -91,7 +92,7 @@ impl Partitions {
         Ok(Arc::clone(partition))
     }
 
-    /// Forgets a deleted partition. Returns it if it was touched.
+    /// Forgets a deleted partition. Returns it if it was in use.
     pub fn remove(&self, id: PartitionId) -> Option<Arc<Partition>> {
         self.0
             .write()

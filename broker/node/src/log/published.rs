@@ -1,5 +1,5 @@
-//! A value that one thread replaces and many read: they take a reference to the whole of it and go
-//! on with that.
+//! A value that one thread replaces and many threads read: a reader takes a reference to the whole
+//! value and keeps using that.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -19,7 +19,7 @@ impl<T> Published<T> {
         }
     }
 
-    /// The newest value.
+    /// Returns the newest value.
     pub fn load(&self) -> Arc<T> {
         Arc::clone(&self.value.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -29,7 +29,7 @@ impl<T> Published<T> {
         self.changed.notify(usize::MAX);
     }
 
-    /// Hears of the next value. Listen first, then load.
+    /// Returns a listener for the next value. Listen first, then load.
     pub fn listen(&self) -> EventListener {
         self.changed.listen()
     }

@@ -1,4 +1,4 @@
-//! Fetches that wait for data: the core's [`Purgatory`] with somebody to wake.
+//! Fetches that wait for data: the core's [`Purgatory`], with wakers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,10 +10,10 @@ use futures_lite::future;
 use sedge_core::fetch::purgatory::{FetchId, Purgatory};
 use sedge_protocol::ids::PartitionId;
 
-/// The deadline is each fetch's own timer's business, so the purgatory needs none.
+/// Each fetch has its own timer for its deadline, so the purgatory needs none.
 const NO_DEADLINE: u64 = u64::MAX;
 
-/// Who waits, and how to wake them.
+/// The waiting fetches, and their wakers.
 #[derive(Debug, Default)]
 pub struct Parking {
     inner: Mutex<Inner>,
@@ -25,7 +25,7 @@ struct Inner {
     wakers: HashMap<FetchId, Sender<()>>,
 }
 
-/// A parked fetch. Dropping it takes it out.
+/// A parked fetch. Dropping it removes it from the purgatory.
 #[derive(Debug)]
 pub struct Parked {
     parking: Arc<Parking>,
@@ -34,9 +34,9 @@ pub struct Parked {
 }
 
 impl Parking {
-    /// Parks until `bytes_wanted` more bytes have come to the partitions. `None` where there is no
-    /// room: answer with what there is. Whoever parks looks at the high watermarks once more before
-    /// it waits.
+    /// Parks a fetch until `bytes_wanted` more bytes have come to the partitions. Returns `None` if
+    /// there is no room: answer with the data that there is. After parking, the caller reads the
+    /// high watermarks once more before it waits.
     pub fn park(
         self: &Arc<Self>,
         partitions: Vec<PartitionId>,
@@ -56,8 +56,8 @@ impl Parking {
         })
     }
 
-    /// A partition grew by `bytes`; with none, something else happened to it, and all who watch it
-    /// look again.
+    /// Counts `bytes` that were appended to a partition; with 0, something else happened to it, and
+    /// all fetches that watch it look again.
     pub fn wake(&self, partition: PartitionId, bytes: usize) {
         let mut inner = self.lock();
         if inner.wakers.is_empty() {
@@ -80,7 +80,7 @@ impl Parking {
 }
 
 impl Parked {
-    /// Waits to be woken, or until `deadline`.
+    /// Waits until woken, or until `deadline`.
     pub async fn wait(self, deadline: Instant) {
         let woken = async {
             let _ = self.woken.recv().await;

@@ -1,8 +1,8 @@
-//! Whether the disk takes writes: a full and a read-only one are ordinary states, in which produce
-//! is answered with KAFKA_STORAGE_ERROR and reads go on.
+//! The state of the disk: full and read-only are ordinary states, in which produce is answered with
+//! KAFKA_STORAGE_ERROR and reads continue.
 //!
-//! A refused write enters the state and an accepted one leaves it. So that it ends also where no
-//! client tries any more, the writer is asked every second whether it would go now.
+//! A refused write enters the state, and an accepted one leaves it. So that it also ends if no
+//! client tries any more, the writer is asked every second whether the write would succeed now.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,38 +10,38 @@ use event_listener::Event;
 use log::{info, warn};
 use sedge_storage::{Error, Room, Urgency};
 
-/// See the module.
+/// The state of the disk; see the module.
 #[derive(Debug, Default)]
 pub struct StorageState {
     refused: Mutex<Option<Refused>>,
-    /// A request found no room, or a segment was begun: more may be wanted soon.
+    /// Notified when a request found no room or a segment was begun: more room may be needed soon.
     pub wanted: Event,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Refused {
     what: &'static str,
-    /// What there was no room for.
+    /// The room that was refused.
     room: Room,
 }
 
 impl StorageState {
-    /// What is wrong with the disk, while it takes nothing.
+    /// Returns the reason why the disk refuses writes, while it does.
     pub fn refusing(&self) -> Option<&'static str> {
         self.lock().map(|refused| refused.what)
     }
 
-    /// How much to ask room for again; `None` where writes are taken.
+    /// Returns the room to ask for again; `None` if writes are accepted.
     pub fn probe_room(&self) -> Option<Room> {
         self.lock().map(|refused| refused.room)
     }
 
-    /// There was no room for `room`.
+    /// Records that the disk refused `room`.
     pub fn refuses(&self, refusal: &Error, room: Room) {
         let what = match refusal {
             Error::ReadOnly => "the disk is read-only",
             Error::Full => "the disk is full",
-            // No disk takes so much at once: what is smaller goes.
+            // No disk accepts a commit of this size: smaller ones may succeed.
             Error::Refused { .. } => return,
             _ => "the process is out of file descriptors or memory",
         };
@@ -49,13 +49,13 @@ impl StorageState {
         if state.is_none_or(|before| before.what != what) {
             warn!(target: "sedge::log", "produce is refused with KAFKA_STORAGE_ERROR: {refusal}");
         }
-        // A disk that refuses what frees space refuses everything.
+        // A disk that refuses commits that free space refuses everything.
         let room = Room::ordinary(room.batch_bytes.max(1), room.rows.max(1));
         *state = Some(Refused { what, room });
     }
 
-    /// There was room for `room`. A commit that frees space finds some on a full disk too, so it
-    /// says nothing.
+    /// Records that the disk accepted `room`. A commit that frees space is accepted on a full disk
+    /// too, so it does not count.
     pub fn accepts(&self, room: Room) {
         let is_ordinary = room.urgency == Urgency::Ordinary && !room.is_empty();
         if is_ordinary && self.lock().take().is_some() {
@@ -89,7 +89,7 @@ mod tests {
         state.refuses(&Error::Full, refused);
         assert_eq!(state.refusing(), Some("the disk is full"));
         assert_eq!(state.probe_room(), Some(refused));
-        // Retention on a full disk.
+        // Retention is accepted on a full disk.
         state.accepts(freeing(100));
         assert_eq!(state.probe_room(), Some(refused));
         state.refuses(&Error::ReadOnly, freeing(0));

@@ -1,5 +1,5 @@
-//! The views that follow from batches, as the store keeps them: the adapter between
-//! [`sedge_core::log::derive`] and [`sedge_storage::Recovery`].
+//! The views derived from batches, as the store keeps them: adapts [`sedge_core::log::derive`] to
+//! [`sedge_storage::Recovery`].
 
 use sedge_core::log::derive::{self, Change, Derived, Saved};
 use sedge_core::log::producers::{ProducerEntry, Producers};
@@ -7,14 +7,14 @@ use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerId};
 use sedge_storage::{Error, Recovery, View, ViewReader, ViewUpdate};
 
-/// The views of which a partition has entries under its id.
+/// The views in which a partition has entries under its id.
 const OF_PARTITION: [View; 3] = [View::Producers, View::Epochs, View::Offsets];
 
-/// Version of the broker's views. It moves when the keys or the values of one change (producers,
-/// epochs, committed offsets), so that the next start makes them anew from the log.
+/// Version of the broker's views. Incremented when the keys or the values of one change (producers,
+/// epochs, committed offsets), so that the next start rebuilds them from the log.
 const VIEWS_VERSION: u8 = 1;
 
-/// A derived change, as the store takes it.
+/// Converts a derived change for the store.
 pub fn update(change: Change) -> ViewUpdate {
     let Change { view, key, value } = change;
     let view = match view {
@@ -24,7 +24,7 @@ pub fn update(change: Change) -> ViewUpdate {
     ViewUpdate { view, key, value }
 }
 
-/// The producers that a partition remembers.
+/// Returns the producers that a partition remembers.
 ///
 /// # Errors
 /// The store cannot read the view.
@@ -38,7 +38,7 @@ pub fn producers<R: ViewReader + ?Sized>(views: &R, id: PartitionId) -> Result<P
     Ok(known)
 }
 
-/// The epochs of a partition, oldest first, each with the offset where it starts.
+/// Returns the epochs of a partition, oldest first, each with its first offset.
 ///
 /// # Errors
 /// The store cannot read the view.
@@ -53,7 +53,7 @@ pub fn epochs<R: ViewReader + ?Sized>(
     Ok(found)
 }
 
-/// Takes all that the views know of a partition out of them.
+/// Returns the removal of all view entries of a partition.
 pub fn removals<R: ViewReader + ?Sized>(views: &R, partition: PartitionId) -> Vec<ViewUpdate> {
     let mut updates = Vec::new();
     for view in OF_PARTITION {
@@ -68,7 +68,7 @@ pub fn removals<R: ViewReader + ?Sized>(views: &R, partition: PartitionId) -> Ve
     updates
 }
 
-/// Derives views from batches that they had not seen when the process ended.
+/// Derives the view updates of batches that the views did not have yet when the process ended.
 #[derive(Debug, Default)]
 pub struct HeaderReplay(derive::HeaderReplay);
 
@@ -101,8 +101,8 @@ impl Recovery for HeaderReplay {
     }
 }
 
-/// The store's views. One that cannot be read is rebuilt by the store; until then it counts as
-/// empty, and an entry too many does no harm.
+/// The store's views. The store rebuilds a view that cannot be read; until then it counts as empty,
+/// and a superfluous entry does no harm.
 struct FromViews<'a>(&'a dyn ViewReader);
 
 impl Saved for FromViews<'_> {
@@ -164,7 +164,8 @@ mod tests {
         store.view_get(View::Producers, &key).unwrap().unwrap()
     }
 
-    /// As the views were before entries of producers had a version: their first byte is the view's.
+    /// Turns the views into those of versions without a version in producers' entries: their first
+    /// byte is the view's.
     fn without_versions(base: &MemoryBase) {
         let mut changes = Vec::new();
         let of_producers = [View::Producers as u8];
@@ -178,7 +179,7 @@ mod tests {
         base.scan(Space::Caller, &of_producers, None, &mut each)
             .unwrap();
         assert_eq!(changes.len(), 1);
-        // What says up to where they are, under another key and without versions.
+        // The applied position had another key, and no versions.
         let [applied, before] = [6, 5].map(|table| [&[table][..], &[0; 16]].concat());
         let value = base.get(Space::Log, &applied).unwrap().unwrap();
         for (key, value) in [(applied, None), (before, Some(value[2..].to_vec()))] {

@@ -1,16 +1,16 @@
-//! Which lines are written: a level for everything, and levels for targets by their beginning.
+//! Selects the lines that are written: a default level, and levels for targets by prefix.
 
 use log::{Level, LevelFilter};
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Filter {
     level: LevelFilter,
-    /// Longest first, so that the first that fits is the nearest.
+    /// Longest first, so that the first match is the most specific.
     targets: Vec<(String, LevelFilter)>,
 }
 
 impl Filter {
-    /// Reads `LEVEL,TARGET=LEVEL,…`. What it cannot read it leaves out and says so.
+    /// Parses `LEVEL,TARGET=LEVEL,…`. Ignores invalid parts and returns a message about them.
     pub fn parse(text: &str) -> (Self, Option<String>) {
         let mut filter = Self {
             level: LevelFilter::Info,

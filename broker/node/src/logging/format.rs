@@ -1,4 +1,4 @@
-//! A record as a line.
+//! Formats a log record as a line.
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -55,7 +55,7 @@ impl Format {
     }
 }
 
-/// The text in quotes, on one line and without control characters; the escapes are JSON's.
+/// Returns the text in quotes, on one line and without control characters; the escapes are JSON's.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -84,7 +84,7 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// RFC 3339 with milliseconds, in UTC. A clock before 1970 reads as 1970.
+/// Returns the time in RFC 3339 with milliseconds, in UTC. A clock before 1970 becomes 1970.
 pub fn timestamp(now: SystemTime) -> String {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
@@ -94,8 +94,8 @@ pub fn timestamp(now: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
-/// Days since 1970 as year, month and day. Years begin in March here, so that the leap day is their
-/// last.
+/// Converts days since 1970 to year, month and day. Years begin in March here, so that the leap day
+/// is their last.
 fn date(days: u64) -> (u64, u64, u64) {
     const DAYS_TO_1970_FROM_MARCH_0000: u64 = 719_468;
     let days = days + DAYS_TO_1970_FROM_MARCH_0000;

@@ -1,9 +1,9 @@
-//! Log lines to standard error: logfmt, or JSON where asked; with priorities for journald where it
-//! listens.
+//! Writes log lines to standard error: logfmt by default, JSON on request, with priorities if
+//! journald is listening.
 //!
-//! The filter is `SEDGE_LOG`, or else `RUST_LOG`: `info,sedge::net=debug`. Lines about connections
-//! are held back when one place in the code repeats itself, because a client can make a broker say
-//! them as often as it likes.
+//! The filter is `SEDGE_LOG`, or else `RUST_LOG`: `info,sedge::net=debug`. Repeated lines about
+//! connections from one place in the code are held back, because a client can trigger them as often
+//! as it likes.
 
 mod filter;
 mod format;
@@ -22,10 +22,10 @@ pub use format::{Format, timestamp};
 use filter::Filter;
 use repeats::Repeats;
 
-/// What the views' store says in passing is for whoever works on it.
+/// Informational lines of the views' store are only for its developers.
 const DEFAULT: &str = "info,fjall=warn,lsm_tree=warn";
 
-/// The target whose lines a client can cause.
+/// The target whose lines clients can trigger.
 const HELD_BACK: &str = "sedge::net";
 
 /// Starts logging for the process. A second call does nothing.
@@ -84,7 +84,7 @@ impl Log for Logger {
             }
         }
         let line = self.format.line(record, SystemTime::now(), held_back);
-        // Whoever reads standard error may be gone; there is nowhere to say so.
+        // The reader of standard error may be gone; there is nowhere to report it.
         let _ = io::stderr().lock().write_all(line.as_bytes());
     }
 

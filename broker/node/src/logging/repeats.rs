@@ -1,12 +1,12 @@
-//! Holds lines back that one place in the code says again and again.
+//! Limits the lines that one place in the code may repeat.
 
-/// Places that are watched at once; two that fall together share a count.
+/// Places that are tracked at once; two places with the same hash share a count.
 const PLACES: usize = 64;
 
-/// Lines of one place in a window.
+/// Lines of one place per window.
 const LINES_MAX: u32 = 10;
 
-/// The window.
+/// Length of the window, in seconds.
 const WINDOW_SECONDS: u64 = 10;
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Default for Repeats {
 }
 
 impl Repeats {
-    /// Whether a line of this place passes now, and how many before it did not.
+    /// Returns whether a line of this place may pass now, and how many before it were held back.
     pub fn pass(&mut self, place: (&str, u32), now_seconds: u64) -> Option<u64> {
         let (file, line) = place;
         let hash = file.bytes().fold(line as usize, |hash, byte| {

@@ -1,17 +1,18 @@
-//! Whom a warning was about, so that it comes once a client and not once a retry.
+//! Remembers the clients that a warning named, so that it is logged once a client and not once a
+//! retry.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use crate::limits::{TOLD_NAME_CHARS, TOLD_NAMES_MAX};
 
-/// Names that clients gave themselves.
+/// Names that clients chose for themselves.
 #[derive(Debug, Default)]
 pub struct Told(Mutex<BTreeSet<String>>);
 
 impl Told {
-    /// The name as it may be logged, if it comes for the first time. `None` for a name that was
-    /// told of, and for all that are new once [`TOLD_NAMES_MAX`] are known.
+    /// Returns the name in a loggable form, if it is new. Returns `None` for a name that was
+    /// returned before, and for every new name once [`TOLD_NAMES_MAX`] are known.
     pub fn first(&self, name: &str) -> Option<String> {
         let name: String = name.escape_debug().take(TOLD_NAME_CHARS).collect();
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
-//! `__cluster_metadata`: the metadata machine's records as batches of partition 0, and back.
+//! `__cluster_metadata`: converts the metadata machine's records to batches of partition 0, and
+//! back.
 
 use sedge_core::metadata::Command;
 use sedge_protocol::batch::{Batch, HEADER_BYTES};
@@ -9,17 +10,17 @@ use sedge_storage::LogStore;
 
 use crate::limits::{LOST_RANGES_TOLD, METADATA_BATCH_RECORDS_MAX, REPLAY_READ_BYTES};
 
-/// Bytes that one record takes at most, but for configuration values.
+/// Largest size of one record in bytes, without configuration values.
 const RECORD_BYTES_GUESS: usize = 512;
 
-/// What is missing of a partition.
+/// The lost part of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// Stretches of offsets, each to before the second; the first of them.
+    /// Lost ranges of offsets, each from the first to before the second; only the first few.
     pub ranges: Vec<(Offset, Offset)>,
-    /// How many more there are.
+    /// Number of further ranges.
     pub more: u64,
-    /// Segments in which they lay, as far as that is known.
+    /// Segments that held them, as far as that is known.
     pub segments: Vec<u64>,
 }
 
@@ -33,7 +34,7 @@ impl Lost {
         }
     }
 
-    /// Whether nothing is missing.
+    /// Returns whether nothing is lost.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
@@ -64,7 +65,7 @@ impl std::fmt::Display for Lost {
     }
 }
 
-/// The records as batches with base offset 0, which the writer patches.
+/// Returns the records as batches with base offset 0, which the writer patches.
 pub fn batches(records: &[MetadataRecord], now_ms: i64) -> impl Iterator<Item = Batch> {
     records
         .chunks(METADATA_BATCH_RECORDS_MAX)
@@ -79,7 +80,7 @@ pub fn batches(records: &[MetadataRecord], now_ms: i64) -> impl Iterator<Item = 
         })
 }
 
-/// Bytes that a command may write, from above.
+/// Returns an upper bound on the bytes that a command writes.
 pub fn bytes_guess(command: &Command) -> usize {
     let records = match command {
         Command::CreateTopic {
@@ -110,21 +111,20 @@ pub fn bytes_guess(command: &Command) -> usize {
     (records + 1) * RECORD_BYTES_GUESS
 }
 
-/// What [`for_each_batch`] has read.
+/// The result of [`for_each_batch`].
 #[derive(Clone, Debug)]
 pub struct Read {
     /// The offset after the last.
     pub next: Offset,
-    /// Offsets that were not there, or not as they were written. What compaction takes away is
-    /// among them.
+    /// Offsets that were missing or damaged. Records removed by compaction are among them.
     pub lost: Lost,
 }
 
-/// Reads an internal topic's partition from `from` to its end, record by record, uncompressed as
-/// the broker wrote it. What is damaged is passed over, and told.
+/// Reads an internal topic's partition from `from` to its end, record by record; the broker wrote
+/// it uncompressed. Skips damaged parts and returns them.
 ///
 /// # Errors
-/// What reading gives, and what `each` gives.
+/// Errors of reading, and those of `each`.
 pub fn for_each_record<E: From<sedge_storage::Error>>(
     store: &dyn LogStore,
     partition: PartitionId,
@@ -143,10 +143,10 @@ pub fn for_each_record<E: From<sedge_storage::Error>>(
     })
 }
 
-/// The same by batches. The first may begin before `from`.
+/// Reads the partition batch by batch. The first batch may begin before `from`.
 ///
 /// # Errors
-/// What reading gives, and what `each` gives.
+/// Errors of reading, and those of `each`.
 pub fn for_each_batch<E: From<sedge_storage::Error>>(
     store: &dyn LogStore,
     partition: PartitionId,
@@ -180,7 +180,7 @@ pub fn for_each_batch<E: From<sedge_storage::Error>>(
             }
         }
         if next == before {
-            // Nothing where the index has something.
+            // The read returned nothing although the index has a batch.
             next = slice_behind(store, partition, before)?
                 .unwrap_or(bounds.next_offset)
                 .min(bounds.next_offset);
@@ -199,7 +199,7 @@ pub fn for_each_batch<E: From<sedge_storage::Error>>(
     })
 }
 
-/// Where what lies in another segment than the record at `offset` begins.
+/// Returns where the data begins that is in another segment than the record at `offset`.
 fn slice_behind(
     store: &dyn LogStore,
     partition: PartitionId,

@@ -1,6 +1,6 @@
-//! `__cluster_metadata` on disk: its records, snapshots of what they say, and the replay of both.
+//! `__cluster_metadata` on disk: its records, snapshots of their state, and the replay of both.
 //!
-//! What the records mean is decided in `sedge_core::metadata`; the writer appends them.
+//! `sedge_core::metadata` interprets the records; the writer appends them.
 
 pub mod log;
 pub mod replay;

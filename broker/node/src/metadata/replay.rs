@@ -1,4 +1,4 @@
-//! The metadata machine rebuilt at a start: from the newest whole snapshot and the log behind it.
+//! Rebuilds the metadata machine at a start: from the newest whole snapshot and the log behind it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,25 +13,25 @@ use sedge_storage::{Commit, Entry, LogBounds, LogStore, Room, SegmentId, Urgency
 
 use super::log::{Lost, for_each_batch};
 
-/// Why `__cluster_metadata` cannot be replayed.
+/// Reason why `__cluster_metadata` cannot be replayed.
 #[derive(Debug)]
 pub enum ReplayError {
     Store(sedge_storage::Error),
-    /// A record that this version does not understand, at this offset of a partition.
+    /// A record that this version cannot decode, at this offset of a partition.
     Record {
         partition: PartitionId,
         offset: Offset,
         reason: String,
     },
-    /// Records are missing, so what topics there are is not known.
+    /// Records are missing, so the topics are not known.
     Lost(Lost),
-    /// The log begins behind a snapshot of which neither copy is whole.
+    /// The log begins after a snapshot of which neither copy is whole.
     Snapshots {
         log_start: Offset,
-        /// Of the first copy, and of the second.
+        /// Lost parts of the first copy, and of the second.
         lost: Box<[Lost; 2]>,
     },
-    /// The log has a partition that no record speaks of, so records are missing.
+    /// The log has a partition that no record mentions, so records are missing.
     Unknown {
         partition: PartitionId,
     },
@@ -89,18 +89,18 @@ impl From<sedge_storage::Error> for ReplayError {
     }
 }
 
-/// What a start has read of `__cluster_metadata`.
+/// The state that a start has read from `__cluster_metadata`.
 #[derive(Debug)]
 pub struct Replayed {
     pub machine: MetadataMachine,
     pub copies: Copies,
-    /// Bytes of the records behind the snapshot.
+    /// Bytes of the records after the snapshot.
     pub record_bytes: u64,
 }
 
 impl Replayed {
-    /// Moves the end of the log to the end offset of the snapshot, where a disk has lost the
-    /// records before: otherwise those that come next would count as contained.
+    /// Moves the end of the log to the end offset of the snapshot, if the disk has lost the records
+    /// before it: otherwise the snapshot would seem to contain the next records.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -142,13 +142,13 @@ impl Replayed {
     }
 }
 
-/// Rebuilds the machine, of whose records nothing may be missing. `blank` is its state without any.
+/// Rebuilds the machine, none of whose records may be missing. `blank` is its state without any.
 ///
-/// **Invariant:** the machine has the newest whole snapshot and every record behind it, and the log
-/// has no partition that the machine has not heard of: so an id that it hands out was never used.
+/// **Invariant:** the machine has the newest whole snapshot and every record after it, and has
+/// handed out every partition id in the log: so an id that it hands out was never used.
 ///
 /// # Errors
-/// The log cannot be read, is not all there, or holds what this version does not know.
+/// The log cannot be read, is incomplete, or has records that this version cannot decode.
 pub fn replay(store: &dyn LogStore, blank: MetadataMachine) -> Result<Replayed, ReplayError> {
     let bounds = store.bounds(METADATA_PARTITION)?;
     let copies = Copies::find(store)?;
@@ -213,20 +213,20 @@ fn read_snapshot(
         let taken = reader.take(batch);
         taken.map_err(|error| not_understood(id, batch.header.base_offset(), &error))
     })?;
-    // The disk gave it a moment ago.
+    // The same snapshot was readable a moment ago.
     reader.finish().ok_or(ReplayError::Lost(read.lost))
 }
 
-/// What is there of the two copies of snapshots.
+/// The two copies of the snapshots, as far as they exist.
 #[derive(Clone, Debug)]
 pub struct Copies {
     found: [Found; 2],
-    /// Where the log of the records starts: snapshots that end before are of no use.
+    /// The log start of the records: snapshots that end before it are useless.
     log_start: Offset,
-    /// A log that starts behind its beginning without a snapshot begins with all of the state: a
-    /// repair by a version without snapshots wrote it so.
+    /// Whether the log needs a snapshot. Without one, a log that starts after offset 0 begins with
+    /// all of the state, written by a repair of a version without snapshots.
     were_written: bool,
-    /// Both lie in segments of their own.
+    /// Whether the copies have no segment in common.
     are_apart: bool,
 }
 
@@ -237,10 +237,10 @@ struct Found {
 }
 
 impl Copies {
-    /// Looks through both, batch by batch, and decodes no record.
+    /// Reads both copies batch by batch, without decoding records.
     ///
     /// # Errors
-    /// The log cannot be read, or holds what this version does not know.
+    /// The log cannot be read, or has batches that this version does not understand.
     pub fn find(store: &dyn LogStore) -> Result<Self, ReplayError> {
         let mut copies = Self {
             found: Default::default(),
@@ -266,17 +266,17 @@ impl Copies {
         Ok(copies)
     }
 
-    /// The newest whole snapshot, and the partition that it lies in.
+    /// Returns the newest whole snapshot, and the partition that holds it.
     #[must_use]
     pub fn newest(&self) -> Option<(PartitionId, Place)> {
         let found = SNAPSHOT_PARTITIONS.into_iter().zip(&self.found);
         let whole = found.filter_map(|(id, found)| Some((id, found.whole?)));
-        // Of equal ones the first.
+        // If both are equal, the first copy.
         whole.rev().max_by_key(|(_, place)| place.end_offset)
     }
 
-    /// What is wrong with a copy, its number in front: something of it is lost, or all that the
-    /// log needs. A snapshot that a crash has torn is not.
+    /// Returns the damaged copies with their numbers: a part of a copy is lost, or all of what the
+    /// log needs. A snapshot that was torn by a crash does not count.
     pub fn damaged(&self) -> impl Iterator<Item = (usize, &Lost)> {
         let needed = self.log_start > Offset::ZERO && self.were_written;
         let found = (1..).zip(&self.found);
@@ -286,20 +286,21 @@ impl Copies {
         damaged.map(|(copy, found)| (copy, &found.lost))
     }
 
-    /// Whether the newest whole snapshots of the two are at these places.
+    /// Returns whether the newest whole snapshots of the two copies are at these places.
     #[must_use]
     pub fn are_at(&self, places: [Place; 2]) -> bool {
         let [first, second] = &self.found;
         [first.whole, second.whole] == places.map(Some)
     }
 
-    /// Whether the two have no segment in common.
+    /// Returns whether the copies have no segment in common.
     #[must_use]
     pub const fn are_apart(&self) -> bool {
         self.are_apart
     }
 
-    /// Whether the newest snapshot is there twice, in different segments; or there is none yet.
+    /// Returns whether the newest snapshot exists twice, in different segments, or no snapshot
+    /// exists yet.
     #[must_use]
     pub fn are_sound(&self) -> bool {
         let [first, second] = &self.found;
@@ -309,7 +310,7 @@ impl Copies {
     }
 }
 
-/// Segments that hold something of a snapshot.
+/// Returns the segments that hold parts of a snapshot.
 ///
 /// # Errors
 /// The index cannot be read.

@@ -1,9 +1,9 @@
 //! Writes snapshots of `__cluster_metadata`: two copies in different segments, then the log
 //! start.
 //!
-//! The order is what keeps the topics. Each copy is durable before the next thing begins, and the
-//! log of the records moves its start only when both copies are there and read whole. A crash in
-//! between leaves the snapshot before and the records behind it.
+//! The order protects the topics. Each copy is durable before the next step begins, and the log of
+//! the records moves its start only when both copies exist and were read back whole. A crash in
+//! between leaves the earlier snapshot and the records after it.
 //!
 //! **Invariant:** the two copies of a snapshot have no segment in common when the log start moves
 //! (`Copies::are_apart`), so one lost segment costs no topic.
@@ -19,42 +19,43 @@ use sedge_storage::LogStore;
 use super::replay::{Copies, ReplayError, segments_of};
 use crate::limits::SNAPSHOT_APPEND_BYTES;
 
-/// What a snapshot is written to: a broker's writer, or the store where no broker runs.
+/// The destination of a snapshot: a broker's writer, or the store if no broker runs.
 pub trait SnapshotLog {
     fn store(&self) -> &dyn LogStore;
-    /// Appends batches with base offset 0 to a partition, and returns the offset that the first one
-    /// got, when they are durable.
+    /// Appends batches with base offset 0 to a partition. Blocks until they are durable; returns
+    /// the offset of the first one.
     ///
     /// # Errors
+    /// Nothing was appended.
     /// Nothing was appended.
     fn append(
         &mut self,
         partition: PartitionId,
         batches: Vec<Batch>,
     ) -> Result<Offset, SnapshotError>;
-    /// Ends the active segment, if there is room for another one.
+    /// Rolls the active segment, if there is room for another one.
     ///
     /// # Errors
     /// The log cannot be written.
     fn end_segment(&mut self) -> Result<(), SnapshotError>;
-    /// Moves log starts, all in one commit, and returns when that is durable.
+    /// Moves log starts, all in one commit. Blocks until that is durable.
     ///
     /// # Errors
-    /// There is no room for that now.
+    /// There is no room for the commit now.
     fn move_log_starts(&mut self, to: Vec<(PartitionId, Offset)>) -> Result<(), SnapshotError>;
 }
 
-/// Why a snapshot is not there yet. What was written of it stays, and the next try goes on from
-/// there.
+/// Reason why a snapshot is not complete. The part that was written stays, and the next try
+/// continues from there.
 #[derive(Debug)]
 pub enum SnapshotError {
-    /// The disk takes nothing more now.
+    /// The disk refuses further writes for now.
     Refused(String),
-    /// The second copy would lie in a segment of the first: there is no room for another segment.
+    /// The second copy would be in a segment of the first: there is no room for another segment.
     NoSegment,
-    /// A copy is not read as it was written.
+    /// Reading a copy back does not return what was written.
     NotWhole,
-    /// What was written cannot be understood.
+    /// A copy that was written cannot be decoded.
     Unread(ReplayError),
     /// The log cannot be read or written.
     Store(sedge_storage::Error),
@@ -83,18 +84,18 @@ impl From<sedge_storage::Error> for SnapshotError {
     }
 }
 
-/// A snapshot on its way to the log.
+/// A snapshot that is being written.
 #[derive(Debug)]
 pub struct Snapshot {
     pub machine: MetadataMachine,
-    /// The machine has the log before this offset.
+    /// The snapshot contains the log before this offset.
     pub end_offset: Offset,
     pub now_ms: i64,
     copies: [Option<Place>; 2],
 }
 
 impl Snapshot {
-    /// None of it is written yet.
+    /// Creates a snapshot of which nothing is written yet.
     pub fn new(machine: MetadataMachine, end_offset: Offset, now_ms: i64) -> Self {
         Self {
             machine,
@@ -104,10 +105,11 @@ impl Snapshot {
         }
     }
 
-    /// Writes what is not written yet. Where `must_be_apart` is not set, two copies in one segment
-    /// are better than none.
+    /// Writes the remaining parts. Unless `must_be_apart` is set, two copies in one segment are
+    /// accepted as better than none.
     ///
     /// # Errors
+    /// The call should be retried.
     /// It is to be tried again.
     pub fn write(
         &mut self,
@@ -168,7 +170,7 @@ impl Snapshot {
         place.ok_or(SnapshotError::NotWhole)
     }
 
-    /// Of the newest record in the snapshot, as far as the log still has it.
+    /// Returns the timestamp of the newest record in the snapshot, as far as the log still has it.
     fn last_record_ms(&self, store: &dyn LogStore) -> Result<i64, SnapshotError> {
         let end = self.end_offset;
         let last = store.read(METADATA_PARTITION, end.plus(-1), end, 1)?;
@@ -179,7 +181,7 @@ impl Snapshot {
     }
 }
 
-/// The batches as they go into a partition's log whose next offset is `next`.
+/// Returns the batches with the offsets of a partition whose next offset is `next`.
 pub fn patched(batches: Vec<Batch>, mut next: Offset) -> Vec<Batch> {
     let patch = |mut batch: Batch| {
         batch.header.set_base_offset(next);

@@ -1,27 +1,27 @@
-//! What the cleaner does.
+//! Counters of the cleaner.
 
 use super::{Counter, Exposition, Gauge};
 
-/// Its counters.
+/// Counters of the cleaner.
 #[derive(Debug, Default)]
 pub struct CleanerMetrics {
-    /// Partitions compacted, each time counted.
+    /// Compactions of partitions.
     pub compactions: Counter,
     /// Records that compaction removed.
     pub records_removed: Counter,
-    /// Batches that a compaction kept as they are, because their records cannot be read.
+    /// Batches that a compaction left as they are, because their records cannot be read.
     pub unreadable_batches: Counter,
-    /// Sparse segments of which the rest was copied elsewhere.
+    /// Sparse segments whose live data was moved elsewhere.
     pub segments_emptied: Counter,
-    /// Bytes of batches read to compact and to empty segments.
+    /// Bytes of batches read for compacting and for emptying segments.
     pub read_bytes: Counter,
     /// Bytes of batches written again.
     pub written_bytes: Counter,
-    /// Dirty ratio of the dirtiest partition, in percent, when it was last looked at.
+    /// Dirty ratio of the dirtiest partition, in percent, at the last check.
     pub dirtiest_percent: Gauge,
-    /// Partitions and segments that failed and are left alone until the next start.
+    /// Partitions and segments that failed and are skipped until the next start.
     pub set_aside: Gauge,
-    /// 1 while the day's write budget is spent, and what can wait does.
+    /// 1 while the day's write budget is spent and cleaning is postponed.
     pub waits_for_budget: Gauge,
 }
 

@@ -4,20 +4,20 @@ use std::fmt::{Display, Write as _};
 
 use super::primitive::{BUCKETS_MICROS, Histogram};
 
-/// The text as it grows.
+/// The text under construction.
 #[derive(Debug, Default)]
 pub struct Exposition {
     text: String,
 }
 
 impl Exposition {
-    /// Begins a family: its samples follow at once.
+    /// Begins a family; its samples must follow.
     pub fn family(&mut self, name: &str, kind: &str, help: &str) {
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    /// One sample.
+    /// Writes one sample.
     pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(name);
         for (index, (label, content)) in labels.iter().enumerate() {
@@ -33,19 +33,19 @@ impl Exposition {
         let _ = writeln!(self.text, " {value}");
     }
 
-    /// A family of one counter.
+    /// Writes a family of one counter.
     pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "counter", help);
         self.sample(name, &[], value);
     }
 
-    /// A family of one gauge.
+    /// Writes a family of one gauge.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "gauge", help);
         self.sample(name, &[], value);
     }
 
-    /// The samples of one histogram; its family has begun.
+    /// Writes the samples of one histogram, whose family has begun.
     pub fn histogram(&mut self, name: &str, label: (&str, &str), histogram: &Histogram) {
         let bucket = format!("{name}_bucket");
         let counts = histogram.cumulative();
@@ -59,7 +59,7 @@ impl Exposition {
         self.sample(&format!("{name}_count"), &[label], total);
     }
 
-    /// The whole text.
+    /// Returns the whole text.
     pub fn finish(self) -> String {
         self.text
     }

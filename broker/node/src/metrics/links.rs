@@ -1,36 +1,36 @@
-//! What mirror links do.
+//! Metrics of mirror links.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Counter, Exposition, Gauge};
 
-/// Links come from the configuration. Those above the bound share one line.
+/// Links are named in the configuration. Those above this bound share one series.
 const LINKS_MAX: usize = 64;
 const OTHERS: &str = "(others)";
 
-/// What a link is doing.
+/// The state of a link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum LinkState {
-    /// It looks for its upstream.
+    /// The link connects to its upstream.
     #[default]
     Connecting,
-    /// It copies, or has nothing to copy.
+    /// The link copies, or has nothing to copy.
     Running,
     /// The upstream failed, and the link waits before it tries again.
     BackingOff {
         /// What failed.
         why: String,
     },
-    /// It cannot go on before somebody puts something right.
+    /// The link cannot continue until an operator fixes something.
     Blocked {
-        /// What.
+        /// The reason.
         why: String,
     },
 }
 
 impl LinkState {
-    /// One word.
+    /// Returns the state as one word.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Connecting => "connecting",
@@ -40,7 +40,7 @@ impl LinkState {
         }
     }
 
-    /// What is in its way.
+    /// Returns the reason why the link does not run.
     pub fn why(&self) -> Option<&str> {
         match self {
             Self::Connecting | Self::Running => None,
@@ -53,11 +53,11 @@ impl LinkState {
 #[derive(Debug, Default)]
 pub struct LinkMetrics {
     state: Mutex<LinkState>,
-    /// Records that are here and not yet upstream.
+    /// Local records that are not upstream yet.
     pub lag_records: Gauge,
-    /// Bytes that are here and not yet upstream.
+    /// Local bytes that are not upstream yet.
     pub lag_bytes: Gauge,
-    /// Age of the oldest record that is not yet upstream, in milliseconds.
+    /// Age of the oldest record that is not upstream yet, in milliseconds.
     pub lag_ms: Gauge,
     /// Records that the upstream has acknowledged.
     pub sent_records: Counter,
@@ -65,44 +65,44 @@ pub struct LinkMetrics {
     pub sent_bytes: Counter,
     /// Requests sent again.
     pub retries: Counter,
-    /// Records that retention took before they were sent.
+    /// Records that retention deleted before they were sent.
     pub lost_to_retention: Counter,
     /// Records of topics that were deleted before they were acknowledged.
     pub lost_to_deletion: Counter,
-    /// Records that the cursors were moved over from outside.
+    /// Records that the cursors were moved past from outside.
     pub skipped: Counter,
-    /// Partitions that do not get on, and topics that were not begun for as long.
+    /// Held partitions, and topics that were not begun for as long.
     pub held: Gauge,
     holds: Mutex<Holds>,
 }
 
-/// What does not get on, as far as it is shown.
+/// What the link holds, as far as it is shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Holds {
-    /// Partitions, as `TOPIC-INDEX at OFFSET`, and why.
+    /// Held partitions, as `TOPIC-INDEX at OFFSET`, with the reason.
     pub partitions: Vec<(String, String)>,
-    /// Topics that were not begun, and why.
+    /// Topics that were not begun, with the reason.
     pub topics: Vec<(String, String)>,
 }
 
 impl LinkMetrics {
-    /// Says what the link is doing now.
+    /// Sets the link's state.
     pub fn set_state(&self, state: LinkState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    /// Says what does not get on.
+    /// Sets what the link holds.
     pub fn set_holds(&self, holds: Holds) {
         *self.holds.lock().unwrap_or_else(PoisonError::into_inner) = holds;
     }
 
-    /// What does not get on.
+    /// Returns what the link holds.
     pub fn holds(&self) -> Holds {
         let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
         holds.clone()
     }
 
-    /// What the link is doing.
+    /// Returns the link's state.
     pub fn state(&self) -> LinkState {
         self.state
             .lock()

@@ -1,8 +1,8 @@
-//! What the broker counts. One [`Metrics`] is shared by everything; counting is one atomic
+//! The broker's metrics. One [`Metrics`] is shared by all components; counting is one atomic
 //! addition.
 //!
-//! **Invariant:** nothing here grows with the traffic: names of plugins and links are bounded, and
-//! there are no series a client can invent.
+//! **Invariant:** memory here does not grow with the traffic: names of plugins and links are
+//! bounded, and clients cannot create series.
 
 mod cleaner;
 mod exposition;
@@ -24,7 +24,7 @@ pub use plugins::PluginMetrics;
 pub use primitive::{Counter, Gauge, Histogram};
 pub use retention::RetentionMetrics;
 
-/// Everything that is counted.
+/// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
     started: Instant,
@@ -36,11 +36,12 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Kafka connections accepted since the start.
     pub connections_accepted: Counter,
-    /// Kafka connections refused for a limit.
+    /// Kafka connections refused because of a limit.
     pub connections_refused: Counter,
-    /// Kafka connections that gave their place to a new one.
+    /// Kafka connections closed to make room for a new one.
     pub connections_displaced: Counter,
-    /// Kafka connections broken off from here: bytes that are no request, or silence for too long.
+    /// Kafka connections closed by the broker: for bytes that are not a request, or idle for too
+    /// long.
     pub connections_broken_off: Counter,
     /// Records in accepted produce requests, before filters.
     pub produce_records: Counter,
@@ -50,15 +51,15 @@ pub struct Metrics {
     pub fetch_bytes: Counter,
     /// Commits: frames written to the log.
     pub commits: Counter,
-    /// Times that the log was forced to flash.
+    /// Flushes of the log.
     pub fsyncs: Counter,
-    /// Times that the views were written.
+    /// Flushes of the views.
     pub view_flushes: Counter,
     /// Segments freed.
     pub segments_freed: Counter,
-    /// What retention deleted.
+    /// Records that retention deleted.
     pub retention: RetentionMetrics,
-    /// What the cleaner does.
+    /// Counters of the cleaner.
     pub cleaner: CleanerMetrics,
     /// Bytes that the scrub has read.
     pub scrub_bytes: Counter,
@@ -68,7 +69,7 @@ pub struct Metrics {
     pub scrub_failures: Counter,
     /// Stretches of a partition's offsets that the scrub found damaged.
     pub scrub_lost_ranges: Counter,
-    /// Of those, stretches of `__cluster_metadata`, since the start: the next start needs a repair.
+    /// Damaged ranges in `__cluster_metadata` since the start: the next start needs a repair.
     pub metadata_damaged: Gauge,
     /// Snapshots of `__cluster_metadata` written.
     pub metadata_snapshots: Counter,
@@ -111,42 +112,42 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a request that was answered after so long.
+    /// Counts a request that was answered after `latency`.
     pub fn request(&self, api: ApiKey, latency: Duration) {
         self.requests.answered(api, latency);
     }
 
-    /// Counts an error that a client was answered; `NONE` is not one.
+    /// Counts an error in an answer; `NONE` does not count.
     pub fn request_error(&self, api: ApiKey, error: ErrorCode) {
         self.requests.failed(api, error);
     }
 
-    /// The counters of a plugin. Keep the handle; the lookup takes a lock.
+    /// Returns the counters of a plugin. Keep the handle; the lookup takes a lock.
     pub fn plugin(&self, name: &str) -> std::sync::Arc<PluginMetrics> {
         self.plugins.of(name)
     }
 
-    /// The counters of a mirror link. Keep the handle; the lookup takes a lock.
+    /// Returns the counters of a mirror link. Keep the handle; the lookup takes a lock.
     pub fn link(&self, name: &str) -> std::sync::Arc<LinkMetrics> {
         self.links.of(name)
     }
 
-    /// How long the process runs.
+    /// Returns how long the process has been running.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// All plugins that were counted, by name.
+    /// Returns all plugins with counters, by name.
     pub fn plugins(&self) -> Vec<(String, std::sync::Arc<PluginMetrics>)> {
         self.plugins.all()
     }
 
-    /// All links that were counted, by name.
+    /// Returns all links with counters, by name.
     pub fn links(&self) -> Vec<(String, std::sync::Arc<LinkMetrics>)> {
         self.links.all()
     }
 
-    /// Writes everything in Prometheus' text format.
+    /// Writes all metrics in Prometheus' text format.
     pub fn expose(&self, out: &mut Exposition) {
         out.family("sedge_build_info", "gauge", "The version that runs.");
         out.sample(

@@ -1,35 +1,35 @@
-//! What plugins do.
+//! Metrics of plugins.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Counter, Exposition, Gauge};
 
-/// Names of plugins come from topic configurations, so they are bounded here too. Those above share
-/// one line.
+/// Names of plugins come from topic configurations, so they are bounded here too. Those above the
+/// bound share one series.
 const PLUGINS_MAX: usize = 256;
 const OTHERS: &str = "(others)";
 
 /// The counters of one plugin.
 #[derive(Debug, Default)]
 pub struct PluginMetrics {
-    /// Batches it was called for.
+    /// Calls of the plugin, one per batch.
     pub calls: Counter,
     /// Time spent in those calls.
     pub nanos: Counter,
-    /// Records it let through as they were.
+    /// Records that the plugin kept unchanged.
     pub kept: Counter,
-    /// Records it took out.
+    /// Records that the plugin dropped.
     pub dropped: Counter,
-    /// Records it changed.
+    /// Records that the plugin replaced.
     pub replaced: Counter,
-    /// Records it refused.
+    /// Records that the plugin rejected.
     pub rejected: Counter,
-    /// Calls that ended in a trap, or gave an answer that makes no sense.
+    /// Calls that ended in a trap, or returned an invalid answer.
     pub traps: Counter,
     /// Calls stopped at the deadline.
     pub deadlines: Counter,
-    /// Instances that are there.
+    /// Existing instances.
     pub instances: Gauge,
 }
 

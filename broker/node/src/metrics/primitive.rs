@@ -1,14 +1,14 @@
-//! Counters, gauges and histograms of atomics.
+//! Atomic counters, gauges and histograms.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A number that only grows.
+/// A number that only increases.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds to it.
+    /// Adds an amount.
     pub fn add(&self, amount: u64) {
         self.0.fetch_add(amount, Ordering::Relaxed);
     }
@@ -18,12 +18,12 @@ impl Counter {
         self.add(1);
     }
 
-    /// What it stands at.
+    /// Returns the count.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Takes over a count that is kept elsewhere.
+    /// Takes the value of a count that is kept elsewhere.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
@@ -34,17 +34,17 @@ impl Counter {
 pub struct Gauge(AtomicI64);
 
 impl Gauge {
-    /// Sets it.
+    /// Sets the value.
     pub fn set(&self, value: i64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// Adds to it, or takes from it.
+    /// Adds an amount, which may be negative.
     pub fn add(&self, amount: i64) {
         self.0.fetch_add(amount, Ordering::Relaxed);
     }
 
-    /// What it stands at.
+    /// Returns the value.
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -56,10 +56,10 @@ pub const BUCKETS_MICROS: [u64; 10] = [
     100, 250, 1_000, 2_500, 10_000, 50_000, 250_000, 1_000_000, 5_000_000, 30_000_000,
 ];
 
-/// How often durations fell into each bucket.
+/// A histogram of durations.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    /// The last is for what is above every bound.
+    /// One count per bucket; the last is for durations above every bound.
     counts: [AtomicU64; BUCKETS_MICROS.len() + 1],
     sum_micros: AtomicU64,
 }
@@ -75,7 +75,7 @@ impl Histogram {
         self.sum_micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// Counts per bucket, each including those below it; the last is the total.
+    /// Returns the count of each bucket, including those below it; the last is the total.
     pub fn cumulative(&self) -> Vec<u64> {
         let mut total = 0;
         let add = |count: &AtomicU64| {
@@ -85,7 +85,7 @@ impl Histogram {
         self.counts.iter().map(add).collect()
     }
 
-    /// All durations together.
+    /// Returns the sum of all durations, in seconds.
     pub fn sum_seconds(&self) -> f64 {
         self.sum_micros.load(Ordering::Relaxed) as f64 / 1e6
     }

@@ -12,7 +12,7 @@ use super::{Exposition, Histogram};
 /// One more than the largest API key that Kafka has.
 const API_KEYS: usize = 96;
 
-/// APIs times error codes are few, but a bound is a bound.
+/// Pairs of API and error code. There are few, but every table has a bound.
 const ERRORS_MAX: usize = 1024;
 
 #[derive(Debug)]

@@ -1,17 +1,17 @@
-//! What retention and the disk cap took.
+//! Counters of deletions by retention and the disk cap.
 
 use sedge_core::disk_cap::{Class, Dropped};
 
 use super::{Counter, Exposition};
 
-/// Records and bytes that went for one reason.
+/// Records and bytes that were deleted for one reason.
 #[derive(Debug, Default)]
 struct Gone {
     records: Counter,
     bytes: Counter,
 }
 
-/// Counters of what was deleted.
+/// Counters of deletions.
 #[derive(Debug, Default)]
 pub struct RetentionMetrics {
     limits: Gone,
@@ -29,12 +29,12 @@ impl Gone {
 }
 
 impl RetentionMetrics {
-    /// Counts what went by a topic's own limits.
+    /// Counts a deletion by a topic's own limits.
     pub fn limits(&self, records: i64, bytes: u64) {
         self.limits.add(records, bytes);
     }
 
-    /// Counts what went for the disk cap.
+    /// Counts a deletion for the disk cap.
     pub fn cap(&self, of: &Dropped) {
         let gone = match of.class {
             Class::Low => &self.low,

@@ -1,4 +1,4 @@
-//! What a link keeps books of: its cursors, and what its metrics say.
+//! A link's bookkeeping: its cursors, and its metrics.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +20,7 @@ struct Behind {
 }
 
 impl Link {
-    /// Commits the cursors that have moved, after those that were moved from outside.
+    /// Commits the cursors that have moved; cursors that were moved from outside are adopted first.
     pub(super) async fn commit(&mut self) {
         self.commit_at = Instant::now() + limits::COMMIT_EVERY;
         self.follow_moves();
@@ -31,7 +31,7 @@ impl Link {
         let image = self.local.log.metadata.load();
         let named = cursors.iter().filter_map(|(partition, offset)| {
             let to = self.destinations.get(partition)?;
-            // That of a deleted topic would stand in for its successor's.
+            // A deleted topic's cursor would be taken for its successor's.
             let is_there = image
                 .topic(&to.topic)
                 .is_some_and(|it| it.id == to.topic_id);
@@ -50,7 +50,7 @@ impl Link {
         });
         match self.cursors.commit(named.collect()).await {
             Ok(()) => self.plan.handle_committed(&cursors),
-            // The link goes on: what is sent twice after a crash is more, nothing is lost.
+            // The link continues: after a crash more is sent twice, and nothing is lost.
             Err(error) => {
                 let name = &self.config.name;
                 log::warn!(target: "sedge::mirror", "{name}: cursors are not committed: {error}");
@@ -58,7 +58,7 @@ impl Link {
         }
     }
 
-    /// Brings the metrics up to date.
+    /// Updates the metrics.
     pub(super) async fn measure(&mut self) {
         self.measure_at = Instant::now() + limits::MEASURE_EVERY;
         self.look_at_bounds();
@@ -117,8 +117,8 @@ impl Link {
         self.metrics.skipped.set(counts.skipped);
     }
 
-    /// Selected partitions that wait for their upstream: it has not answered since the start, or
-    /// refuses the topic.
+    /// Returns selected partitions that wait for their upstream: it has not answered since the
+    /// start, or refuses the topic.
     fn unopened(&self) -> Vec<Behind> {
         let image = self.local.log.metadata.load();
         let mut unopened = Vec::new();
@@ -148,7 +148,7 @@ impl Link {
         unopened
     }
 
-    /// Moves the cursors that someone has moved: `sedge mirror skip`, or Kafka's tools.
+    /// Adopts cursors that were moved from outside, by `sedge mirror skip` or Kafka's tools.
     fn follow_moves(&mut self) {
         let image = self.local.log.metadata.load();
         for moved in self.cursors.take_moved() {
@@ -168,7 +168,7 @@ impl Link {
             if !moved.origin.is_of(topic.id) {
                 continue;
             }
-            // It was said whatever the topic upstream is; that is looked at again.
+            // The cursor is valid for any topic upstream; the topic is checked again.
             to.upstream_id = None;
             self.is_stale = true;
             let skipped = self.plan.seek(id, moved.offset);
@@ -188,14 +188,14 @@ impl Behind {
         (self.end.get() - self.cursor.get()).max(0)
     }
 
-    /// That of the first batch that is not upstream.
+    /// Returns the timestamp of the first batch that is not upstream.
     fn timestamp(&self, store: &dyn LogStore) -> Option<i64> {
         let read = store.read(self.partition, self.cursor, self.end, 1).ok()?;
         Some(BatchHeader::read(read.first()?)?.max_timestamp())
     }
 }
 
-/// Bytes from `cursor` to the end, as the slices have them.
+/// Returns the bytes from `cursor` to the end, by the slices.
 fn bytes_from(store: &dyn LogStore, partition: PartitionId, cursor: Offset) -> i64 {
     let Ok(slices) = store.slices(partition) else {
         return 0;

@@ -1,13 +1,13 @@
-//! Where a link's cursors are kept: committed offsets of a group of this broker.
+//! The storage of a link's cursors: committed offsets of a group on this broker.
 //!
-//! The coordinator is asked in process, so that a broker whose listeners are full, or want to know
-//! who asks, does not lock out its own links. The commits never expire: a link may be without
-//! traffic for longer than `offsets.retention.minutes`. Those of a topic that is gone do.
+//! The link calls the coordinator in process, so that a broker whose listeners are full, or require
+//! authentication, does not lock out its own links. The commits never expire: a link may be without
+//! traffic for longer than `offsets.retention.minutes`. Those of deleted topics do.
 //!
-//! The metadata of an offset says whose it is, in words behind each other: `topic=ID` here,
-//! `upstream=ID` there, and `created-again` where the topic upstream has records of an earlier
-//! topic of this name before this one's. Kafka's tools, and `sedge mirror skip`, move a cursor:
-//! what the link did not write itself moves the link.
+//! The metadata of an offset identifies its topic, in words separated by spaces: `topic=ID` for the
+//! local one, `upstream=ID` for the upstream one, and `created-again` if the upstream topic has
+//! records of an earlier topic of this name before this one's. Kafka's tools, and `sedge mirror
+//! skip`, move a cursor: the link follows any commit that it did not write itself.
 
 use std::collections::BTreeMap;
 
@@ -21,12 +21,12 @@ use sedge_protocol::kafka::KafkaUuid;
 
 use super::{Local, group_of, limits};
 
-/// What a cursor's metadata says.
+/// The topics that a cursor belongs to, from its metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Origin {
-    /// The topic's id, here.
+    /// The local topic's id.
     pub topic: Option<String>,
-    /// The topic's id, upstream.
+    /// The upstream topic's id.
     pub upstream: Option<String>,
     pub is_created_again: bool,
 }
@@ -52,8 +52,8 @@ impl Origin {
         words.join(" ")
     }
 
-    /// That of a committed offset. Kafka's tools leave no metadata, and an offset is of the topic
-    /// that had the name when it was committed.
+    /// Reads a committed offset. Kafka's tools leave no metadata; then the offset belongs to the
+    /// topic that had the name when it was committed.
     fn of(saved: &OffsetValue) -> Self {
         let mut origin = Self::read(&saved.metadata);
         if origin.topic.is_none() {
@@ -62,7 +62,7 @@ impl Origin {
         origin
     }
 
-    /// Whether the cursor is of this topic, and not of an earlier one of its name.
+    /// Returns whether the cursor belongs to this topic, and not to an earlier one of its name.
     pub fn is_of(&self, topic_id: KafkaUuid) -> bool {
         let is_same = |id: &String| *id == topic_id.to_string();
         self.topic.as_ref().is_none_or(is_same)
@@ -84,7 +84,7 @@ pub(super) struct Cursor {
 pub(super) struct Cursors {
     local: Local,
     group: String,
-    /// Offset and metadata of each cursor as this link wrote or saw it last.
+    /// Offset and metadata of each cursor as this link last wrote or saw it.
     seen: BTreeMap<(String, i32), (Offset, String)>,
 }
 
@@ -97,7 +97,7 @@ impl Cursors {
         }
     }
 
-    /// The cursor of a partition, whichever topic of that name it is of.
+    /// Returns the cursor of a partition, for any topic of that name.
     pub fn get(&self, topic: &str, index: i32) -> Option<(Offset, Origin)> {
         self.local.groups.with(|groups| {
             let saved = groups
@@ -107,7 +107,7 @@ impl Cursors {
         })
     }
 
-    /// Takes the cursor of a partition for known: what differs from it later was moved.
+    /// Marks the cursor of a partition as seen: if it differs later, it was moved from outside.
     pub fn see(&mut self, topic: &str, index: i32) {
         let saved = self.local.groups.with(|groups| {
             let saved = groups
@@ -120,7 +120,7 @@ impl Cursors {
         }
     }
 
-    /// Cursors that someone else has written since.
+    /// Returns the cursors that were written from outside since.
     pub fn take_moved(&mut self) -> Vec<Cursor> {
         let (seen, group) = (&self.seen, &self.group);
         let moved: Vec<(String, i32, OffsetValue)> = self.local.groups.with(|groups| {
@@ -153,7 +153,7 @@ impl Cursors {
     /// Makes cursors durable.
     ///
     /// # Errors
-    /// What the coordinator answers.
+    /// The coordinator's error code.
     pub async fn commit(&mut self, cursors: Vec<Cursor>) -> Result<(), ErrorCode> {
         let offsets = cursors
             .iter()
@@ -169,8 +169,8 @@ impl Cursors {
         results.into_iter().collect()
     }
 
-    /// Lets cursors of topics that are gone expire. Until then a topic of the same name is known
-    /// for one that was created again.
+    /// Lets cursors of deleted topics expire. Until then a topic of the same name is recognised as
+    /// created again.
     pub async fn let_expire(&mut self, image: &Image) -> Result<(), ErrorCode> {
         const KEEP_MS: i64 = limits::GONE_TOPIC_KEPT.as_millis() as i64;
         let last_ms = self.local.log.clock.now().append_ms.saturating_add(KEEP_MS);
@@ -200,7 +200,7 @@ impl Cursors {
         self.write(gone).await?.into_iter().collect()
     }
 
-    /// Each offset's result, once those that were taken are durable.
+    /// Writes the offsets. Returns each one's result, when the accepted ones are durable.
     async fn write(
         &self,
         offsets: Vec<OffsetToCommit>,

@@ -1,5 +1,5 @@
-//! What of a link does not get on: said once in the log, and shown by the console, the metrics and
-//! `sedge mirror describe`.
+//! Reports what a link holds: once in the log, and through the console, the metrics and `sedge
+//! mirror describe`.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::limits;
 use super::link::{Destination, Link};
 
 impl Link {
-    /// Brings state and metrics up to date, and logs what is new.
+    /// Updates state and metrics, and logs new holds.
     pub(super) fn report_holds(&mut self) {
         let name = &self.config.name;
         let partitions: BTreeMap<String, String> = self
@@ -66,7 +66,7 @@ impl Link {
         }
     }
 
-    /// Selected topics of which no partition has a place upstream.
+    /// Returns selected topics of which no partition has an upstream twin.
     fn not_begun(&self) -> Vec<(String, String)> {
         let image = self.local.log.metadata.load();
         let not_begun = image.topics().filter(|topic| {
@@ -85,7 +85,7 @@ impl Link {
     }
 }
 
-/// What is wrong, and what to do.
+/// Says what is wrong, and what to do.
 fn reason(link: &str, to: &Destination, hold: Hold) -> String {
     let Hold { trouble, at, next } = hold;
     let (topic, index) = (&to.topic, to.index);

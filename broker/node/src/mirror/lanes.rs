@@ -1,11 +1,11 @@
-//! Batches on their way: a queue for each upstream broker, requests put together from its front.
+//! Queues of batches for each upstream broker, from whose front requests are assembled.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sedge_core::mirror::Outgoing;
 use sedge_protocol::ids::{Offset, PartitionId};
 
-/// One batch of a request, to match the answer with.
+/// One batch of a request, to be matched with the answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
     pub partition: PartitionId,
@@ -34,7 +34,7 @@ impl Lanes {
             .push_back(outgoing);
     }
 
-    /// Brokers with something to send and room in their window.
+    /// Returns the brokers with queued batches and room in their window.
     pub fn ready(&self, in_flight_max: usize) -> Vec<i32> {
         let ready = |lane: &Lane| !lane.queue.is_empty() && lane.in_flight < in_flight_max;
         self.lanes
@@ -44,8 +44,9 @@ impl Lanes {
             .collect()
     }
 
-    /// The batches of the next request to `broker`: the first of each partition, in the queue's
-    /// order, up to `bytes_max` but at least one. Those that are not `wanted` any more are dropped.
+    /// Takes the batches of the next request to `broker`: the first of each partition, in the
+    /// queue's order, up to `bytes_max` but at least one. Batches that are no longer `wanted` are
+    /// dropped.
     pub fn take(
         &mut self,
         broker: i32,
@@ -63,7 +64,8 @@ impl Lanes {
         for outgoing in lane.queue.drain(..).filter(wanted) {
             let size = outgoing.batch.bytes();
             is_full |= !taken.is_empty() && bytes + size > bytes_max;
-            // A partition's second batch waits for the next request, and so does all behind it.
+            // A partition's second batch waits for the next request, and so do all batches behind
+            // it.
             if is_full || !seen.insert(outgoing.partition) {
                 kept.push_back(outgoing);
             } else {
@@ -85,7 +87,7 @@ impl Lanes {
         }
     }
 
-    /// Empties a queue: its broker cannot be reached.
+    /// Empties the queue of a broker that cannot be reached.
     pub fn drain(&mut self, broker: i32) -> Vec<Outgoing> {
         self.lanes
             .get_mut(&broker)

@@ -1,5 +1,5 @@
-//! The task of one link: reads what the plan asks for, sends it, and tells the plan what became of
-//! it.
+//! The task of one link: performs the reads that the plan asks for, sends the batches, and reports
+//! the outcomes to the plan.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -31,35 +31,35 @@ use super::cursors::Cursors;
 use super::lanes::{Lanes, Sent};
 use super::limits;
 
-/// Where a partition goes.
+/// The upstream partition that a local one is copied to.
 pub(super) struct Destination {
     pub(super) topic: Arc<str>,
     pub(super) index: i32,
     pub(super) topic_id: KafkaUuid,
-    /// The topic's id upstream, where that says one.
+    /// The topic's id upstream, if the upstream has ids.
     pub(super) upstream_id: Option<String>,
-    /// The topic upstream has records of an earlier topic here.
+    /// Whether the upstream topic has records of an earlier local topic.
     pub(super) is_created_again: bool,
 }
 
-/// A topic that has no place upstream yet.
+/// A topic that has no upstream twin yet.
 pub(super) struct Waiting {
     pub(super) since: Instant,
     pub(super) why: String,
-    /// Nothing but a change helps.
+    /// Whether retries do not help before something is changed.
     pub(super) is_refused: bool,
 }
 
-/// What the tasks that wait for answers report.
+/// A report from a task that waits for an answer.
 struct Answered {
     broker: i32,
     batches: Vec<Sent>,
     result: Result<ProduceResponseData, Error>,
 }
 
-/// Why the copying stopped.
+/// Reason why the copying stopped.
 enum Pause {
-    /// The topics here have changed, or leaders are not known: prepare again.
+    /// The local topics have changed, or leaders are not known: prepare again.
     Prepare,
     /// The upstream fails.
     Failed(Error),
@@ -82,17 +82,17 @@ pub struct Link {
     pub(super) plan: plan::Link,
     backoff: Backoff,
     pub(super) metrics: Arc<LinkMetrics>,
-    /// The topics here as last looked at.
+    /// The local topics, as last checked.
     pub(super) image: Option<Arc<Image>>,
     pub(super) destinations: HashMap<PartitionId, Destination>,
-    /// Topics that were not begun, and why.
+    /// Topics that were not begun, with the reason.
     pub(super) waiting: BTreeMap<String, Waiting>,
-    /// Holds that the log has.
+    /// Holds that were logged.
     pub(super) told: BTreeMap<String, String>,
     lanes: Lanes,
     answers: (Sender<Answered>, Receiver<Answered>),
     stopping: Receiver<()>,
-    /// Leaders are to be asked for, or topics to be looked at again.
+    /// Whether leaders must be asked for, or topics checked again.
     pub(super) is_stale: bool,
     pub(super) recheck_at: Option<Instant>,
     pub(super) commit_at: Instant,
@@ -143,7 +143,7 @@ impl Link {
         }
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until the link is stopped.
     pub async fn run(mut self) {
         let name = self.config.name.clone();
         self.metrics.set_state(LinkState::Connecting);
@@ -173,7 +173,7 @@ impl Link {
         log::info!(target: "sedge::mirror", "{name}: stopped");
     }
 
-    /// Waits; true where the link is to stop.
+    /// Waits. Returns true if the link must stop.
     async fn pause(&self, duration: Duration) -> bool {
         let stop = async {
             let _ = self.stopping.recv().await;
@@ -186,7 +186,7 @@ impl Link {
         stop.or(over).await
     }
 
-    /// Backs off after a failure of the upstream; true where the link is to stop.
+    /// Backs off after a failure of the upstream. Returns true if the link must stop.
     async fn wait_after(&mut self, error: &Error) -> bool {
         let wait = Duration::from_millis(self.backoff.fail(fastrand::u64(..)));
         let name = &self.config.name;
@@ -202,7 +202,7 @@ impl Link {
             LinkState::Blocked { why }
         });
         let until = Instant::now() + wait;
-        // What is produced meanwhile shows as lag.
+        // Records that are produced meanwhile show as lag.
         loop {
             self.commit().await;
             self.measure().await;
@@ -218,10 +218,10 @@ impl Link {
 
     // Copying.
 
-    /// Copies until something has to be put right first.
+    /// Copies until an obstacle must be handled first.
     async fn copy(&mut self) -> Pause {
         loop {
-            // Listens before it looks, so that nothing comes in between.
+            // Listens before it looks, so that no event is missed in between.
             let growth = self.follower.listen();
             let changed = self.local.log.image_changed();
             let image = self.local.log.metadata.load();
@@ -266,7 +266,7 @@ impl Link {
         }
     }
 
-    /// Reads what the plan asks for, and queues it for the brokers that lead.
+    /// Reads what the plan asks for, and queues it for the leading brokers.
     async fn read(&mut self) {
         while let Some(read) = self.plan.poll_read(self.now_ms()) {
             let store = Arc::clone(&self.local.log.store);
@@ -305,8 +305,8 @@ impl Link {
         }
     }
 
-    /// Starts requests where brokers have room. True where something waits for a place that nobody
-    /// reports.
+    /// Starts requests to brokers that have room. Returns true if batches wait for a place of which
+    /// no event will tell.
     async fn send(&mut self) -> Result<bool, Error> {
         let mut more = false;
         let in_flight_max = self.config.client.in_flight_max;
@@ -374,7 +374,7 @@ impl Link {
         Ok(more)
     }
 
-    /// Waits for whatever comes first: an answer, growth here, a deadline, the end.
+    /// Waits for the first event: an answer, local growth, a deadline, the end.
     async fn wait(
         &mut self,
         growth: EventListener,
@@ -456,7 +456,7 @@ impl Link {
         Ok(())
     }
 
-    /// Tells the plan what became of a batch.
+    /// Reports the outcome of a batch to the plan.
     fn tell(&mut self, sent: Sent, outcome: Outcome) {
         if let Outcome::Refused(code) = outcome
             && is_about_leadership(code)

@@ -1,25 +1,25 @@
 //! The mirror: links that copy topics to an upstream Kafka of any vendor.
 //!
-//! What to read, what an answer means and when to try again is decided by [`sedge_core::mirror`];
-//! here are the sockets, the reads of the log, the upstream's topics and the places where cursors
-//! are kept. What a link is told is in [`LinkConfig`].
+//! [`sedge_core::mirror`] decides what to read, what an answer means and when to retry. This module
+//! has the sockets, the reads of the log, the upstream's topics and the storage of cursors.
+//! [`LinkConfig`] is a link's configuration.
 //!
-//! | module | what |
+//! | module | contents |
 //! | --- | --- |
 //! | `cursors` | committed offsets of the group `sedge-mirror-NAME`, so that Kafka's tools show the lag |
-//! | `upstream` | the topics on the other side: created, grown |
-//! | `lanes` | batches on their way to each upstream broker |
+//! | `upstream` | the upstream's topics: created, and extended by partitions |
+//! | `lanes` | batches queued for each upstream broker |
 //! | `link` | the task that runs a link |
-//! | `sides` | both sides' topics brought together |
-//! | `books` | its cursors and metrics |
-//! | `holds` | what does not get on, and what to do about it |
+//! | `sides` | matches the topics of both sides |
+//! | `books` | a link's cursors and metrics |
+//! | `holds` | what a link holds, and what to do about it |
 //!
-//! **Invariant:** a link reads below the high watermark and writes nothing here but its cursors: an
-//! upstream that is down touches neither produce nor readiness.
+//! **Invariant:** a link reads below the high watermark and writes nothing locally but its cursors:
+//! an upstream that is down affects neither produce nor readiness.
 //! **Invariant:** a link needs no listener of this broker: its cursors go to the coordinator in
 //! process ([`cursors`]).
-//! **Invariant:** a cursor is committed after the upstream has acknowledged what is below it. What
-//! was acknowledged after the last commit before a crash is sent again (at least once).
+//! **Invariant:** a cursor is committed after the upstream has acknowledged the records below it.
+//! Records acknowledged after the last commit before a crash are sent again (at least once).
 
 mod books;
 mod cursors;
@@ -44,12 +44,12 @@ use crate::process::runtime::Runtime;
 
 pub(crate) use cursors::Origin;
 
-/// The group under which a link's cursors are committed.
+/// Returns the group in which a link's cursors are committed.
 pub fn group_of(link: &str) -> String {
     format!("{}{link}", sedge_core::mirror::GROUP_PREFIX)
 }
 
-/// What a link copies, and the group that says how far it got.
+/// The topics that a link copies, and the group that stores its progress.
 #[derive(Debug)]
 pub struct LinkTopics {
     pub group: String,
@@ -69,17 +69,17 @@ impl LinkTopics {
     }
 }
 
-/// This broker as links see it.
+/// The local broker, as links see it.
 #[derive(Clone, Debug)]
 pub struct Local {
     pub log: Arc<Log>,
-    /// Where cursors are committed.
+    /// The group coordinator, for committing cursors.
     pub groups: Arc<Groups>,
     pub runtime: Runtime,
     pub cluster_id: String,
 }
 
-/// The links that run. Dropping it ends them at once.
+/// The running links. Dropping it ends them at once.
 #[derive(Debug)]
 pub struct Mirror {
     links: Vec<Task<()>>,
@@ -87,7 +87,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Starts a task a link.
+    /// Starts one task for each link.
     pub fn start(links: &[LinkConfig], local: &Local) -> Self {
         let (stop, stopping) = async_channel::bounded(1);
         let links = links.iter().map(|config| {
@@ -100,7 +100,8 @@ impl Mirror {
         }
     }
 
-    /// Ends the links in order: what was acknowledged is committed, so that it is not sent again.
+    /// Stops the links in order: acknowledged records are committed, so that they are not sent
+    /// again.
     pub async fn stop(self) {
         self.stop.close();
         let ended = async {

@@ -1,5 +1,5 @@
-//! The topics of both sides: what is selected here is made upstream, and its partitions are
-//! taken up.
+//! Matches the topics of both sides: selected local topics are created upstream, and their
+//! partitions are opened.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +19,7 @@ use super::link::{Destination, Link, Waiting};
 use super::upstream::{self, Twin, Wanted};
 
 impl Link {
-    /// Brings both sides' topics together, opens the partitions that can be copied, and gets a
-    /// producer id.
+    /// Matches the topics, opens the partitions that can be copied, and gets a producer id.
     pub(super) async fn prepare(&mut self) -> Result<(), Error> {
         self.is_stale = false;
         let image = self.local.log.metadata.load();
@@ -101,7 +100,7 @@ impl Link {
         self.config.on_topic_recreated == OnTopicRecreated::Hold
     }
 
-    /// Whether something of this topic was copied to a topic upstream that had an id.
+    /// Returns whether records of this topic were copied to an upstream topic with an id.
     fn was_there(&self, topic: &Topic) -> bool {
         topic.partitions().enumerate().any(|(index, id)| {
             self.destinations.get(&id).map_or_else(
@@ -121,7 +120,7 @@ impl Link {
         self.recheck_at = Some(self.recheck_at.map_or(at, |before| before.min(at)));
     }
 
-    /// Lets partitions go whose topic was deleted.
+    /// Closes partitions whose topic was deleted.
     fn close_gone(&mut self, image: &Image) {
         let gone: Vec<PartitionId> = self
             .destinations
@@ -154,11 +153,11 @@ impl Link {
         }
     }
 
-    /// Takes a topic's partitions up where they stopped, and looks whether the topic upstream is
-    /// still the same.
+    /// Opens a topic's partitions at their cursors, and checks whether the upstream topic is still
+    /// the same.
     fn open(&mut self, topic: &Topic, is_gone_upstream: bool) {
         let known = self.client.known_topic(&topic.name);
-        // Zero from brokers before 2.8, which give topics no ids.
+        // Zero from brokers before 2.8, which have no topic ids.
         let there = known.filter(|there| there.id != KafkaUuid::ZERO);
         let there = there.map(|there| there.id.to_string());
         let mut moved = 0;
@@ -198,7 +197,7 @@ impl Link {
         }
     }
 
-    /// False if the partition cannot be read.
+    /// Opens a partition. Returns false if it cannot be read.
     fn open_partition(&mut self, topic: &Topic, index: i32, id: PartitionId) -> bool {
         let (link, name) = (&self.config.name, &topic.name);
         let partition = match self.local.log.partition(id) {

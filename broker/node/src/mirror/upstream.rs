@@ -1,5 +1,5 @@
-//! The other side's topics: there is one for each of ours, with at least as many partitions. Those
-//! that are missing are created with the configuration that the topic has here.
+//! The upstream's topics: one for each local topic, with at least as many partitions. Missing ones
+//! are created with the local topic's configuration.
 
 use std::collections::BTreeMap;
 
@@ -9,30 +9,30 @@ use sedge_protocol::ErrorCode;
 use crate::client::topics::NewTopic;
 use crate::client::{Client, Error};
 
-/// A topic here, as it is to be upstream.
+/// A local topic, as it should exist upstream.
 #[derive(Debug)]
 pub struct Wanted {
     pub partitions: i32,
     pub configs: BTreeMap<String, String>,
-    /// It is not to be created again where it was deleted upstream.
+    /// Whether it must not be created again after it was deleted upstream.
     pub was_there: bool,
 }
 
-/// What became of a topic upstream.
+/// The state of a topic's upstream twin.
 #[derive(Debug)]
 pub enum Twin {
     Ready,
-    /// Not now: it was only just created, or the upstream is not itself.
+    /// Not ready yet: it was only just created, or the upstream has a transient failure.
     NotYet(Option<Error>),
-    /// It was there and is not any more.
+    /// It existed and was deleted.
     Gone,
-    /// The upstream does not take it before something is changed.
+    /// The upstream refuses it until something is changed.
     Refused(Error),
 }
 
-/// Keys that stay here: what is about this broker's disk and replicas, and the kind of timestamp.
-/// Records are sent with the time that consumers here see, and an upstream with `LogAppendTime`
-/// would write its own over it. As MirrorMaker, whose list `config.properties.exclude` is.
+/// Keys that are not copied: those about this broker's disk and replicas, and the kind of
+/// timestamp. Records are sent with the time that local consumers see, and an upstream with
+/// `LogAppendTime` would overwrite it. Follows MirrorMaker's list, `config.properties.exclude`.
 const NOT_COPIED: &[&str] = &[
     "file.delete.delay.ms",
     "flush.messages",
@@ -45,11 +45,11 @@ const NOT_COPIED: &[&str] = &[
     "unclean.leader.election.enable",
 ];
 
-/// Keys that are copied as well where the broker sets them for all its topics: without them records
-/// that are here would not be taken or kept upstream.
+/// Keys that are also copied if the broker sets them for all its topics: without them the upstream
+/// would refuse or not keep records that exist here.
 const COPIED_FROM_BROKER: &[&str] = &["cleanup.policy", "max.message.bytes"];
 
-/// The configuration that a topic has here and is to have upstream.
+/// Returns the part of a topic's configuration to copy upstream.
 pub fn copied(
     overrides: &BTreeMap<String, String>,
     defaults: &BrokerDefaults,
@@ -70,10 +70,10 @@ pub fn copied(
         .collect()
 }
 
-/// Creates and grows what is missing. `link` is for the log.
+/// Creates missing topics and partitions. `link` is for log lines.
 ///
 /// # Errors
-/// The upstream cannot be asked.
+/// The upstream cannot be reached.
 pub async fn prepare(
     link: &str,
     client: &Client,
@@ -120,7 +120,8 @@ pub async fn prepare(
     Ok(twins)
 }
 
-/// Creates topics, those whose configuration the upstream refuses without the keys that it refuses.
+/// Creates topics. If the upstream refuses a configuration, retries without the keys that it
+/// refuses.
 async fn create(
     link: &str,
     client: &Client,
@@ -156,8 +157,8 @@ async fn create(
     Ok(results)
 }
 
-/// The topic with those keys that the upstream takes. An answer names no key, so each is asked
-/// about.
+/// Returns the topic with the keys that the upstream accepts. An answer names no key, so each key
+/// is checked separately.
 async fn without_refused(
     link: &str,
     client: &Client,
@@ -192,7 +193,7 @@ fn is_about_configs(result: &Result<(), Error>) -> bool {
     )
 }
 
-/// A change is seen in the metadata some moments later.
+/// A change appears in the metadata some moments later.
 fn settle(result: Result<(), Error>) -> Result<Twin, Error> {
     let Err(error) = result else {
         return Ok(Twin::NotYet(None));
@@ -205,7 +206,7 @@ fn settle(result: Result<(), Error>) -> Result<Twin, Error> {
     }
 }
 
-/// What to do about a topic that the upstream refuses.
+/// Returns advice for a topic that the upstream refuses.
 pub fn advice(error: &Error) -> &'static str {
     match error.code() {
         Some(ErrorCode::InvalidTopicException) => {

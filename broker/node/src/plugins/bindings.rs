@@ -1,10 +1,10 @@
-//! What is bound: for each filter of a topic its instance, and the batches that wait for it.
+//! Bindings: for each filter of a topic its instance, and the batches that wait for it.
 //!
-//! A binding is of one deployment and one set of settings. Where either changes, the next batch
-//! gets a new binding, and batches that are under way end in the old one.
+//! A binding belongs to one deployment and one set of settings. If either changes, the next batch
+//! gets a new binding, and batches in progress finish in the old one.
 //!
-//! **Invariant:** a binding of the table is one that the newest metadata has, with the newest
-//! deployment, so no instance outlives its topic, its plugin or its settings.
+//! **Invariant:** every binding in the table matches the newest metadata and the newest deployment,
+//! so no instance outlives its topic, its plugin or its settings.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,14 +28,14 @@ pub struct Binding {
     plugin: String,
     deployed: Option<Place>,
     settings: Vec<(String, String)>,
-    /// Held by the batch that runs. Who waits for it waits without a thread.
+    /// Locked by the batch that runs. Waiting for the lock needs no thread.
     pub filter: Arc<async_lock::Mutex<Filter>>,
     /// Bytes of the batches that wait or run.
     pub waiting: WaitingBytes,
     pub tally: Tally,
 }
 
-/// All bindings that were used since they came to be.
+/// All bindings in use.
 #[derive(Debug, Default)]
 pub struct Bindings(Mutex<HashMap<Key, Arc<Binding>>>);
 
@@ -46,7 +46,7 @@ struct Key {
 }
 
 impl Bindings {
-    /// The binding of a topic and one of its filters.
+    /// Returns the binding of a topic and one of its filters.
     pub fn get(
         &self,
         metadata: &Published<Image>,
@@ -66,8 +66,8 @@ impl Bindings {
             return Arc::clone(binding);
         }
         let binding = Arc::new(Binding::new(registry, metrics, topic, plugin));
-        // A batch that came before a change of the metadata must not bring back what that took
-        // away: it gets a binding for itself.
+        // A batch that came before a change of the metadata must not restore a binding that the
+        // change removed: the batch gets a binding of its own.
         let image = metadata.load();
         let newest = image.topic_by_id(topic.id);
         if newest.is_some_and(|newest| binding.is_of(registry, newest)) {
@@ -76,7 +76,7 @@ impl Bindings {
         binding
     }
 
-    /// Lets go of what is bound no more, or was replaced.
+    /// Drops bindings that were unbound or replaced.
     pub fn release(&self, metadata: &Published<Image>, registry: &Registry) {
         let mut bindings = self.lock();
         let image = metadata.load();
@@ -86,7 +86,7 @@ impl Bindings {
         });
     }
 
-    /// Tells in the log what is due.
+    /// Logs the summaries that are due.
     pub fn tell(&self) {
         let bindings: Vec<_> = self.lock().values().cloned().collect();
         let now = Instant::now();
@@ -101,8 +101,8 @@ impl Bindings {
 }
 
 impl Binding {
-    /// Counts a batch that is to be sent again, for the log; what the producer did wrong itself is
-    /// told to the producer alone.
+    /// Counts a batch that the producer should send again, for the log. Errors of the producer
+    /// itself are only reported to the producer.
     pub fn refused(&self, error: AppendError) -> AppendError {
         if error.code == ErrorCode::NotEnoughReplicas {
             self.tally
@@ -131,7 +131,7 @@ impl Binding {
         }
     }
 
-    /// Whether the topic has this filter, with this deployment and these settings.
+    /// Returns whether the topic has this filter, with this deployment and these settings.
     fn is_of(&self, registry: &Registry, topic: &Topic) -> bool {
         topic.config.filters().contains(&self.plugin) && self.is_current(registry, topic)
     }
@@ -151,11 +151,11 @@ fn settings<'a>(
     topic.config.plugin_settings(plugin)
 }
 
-/// Bytes of batches that wait, up to a limit.
+/// Counts bytes of waiting batches, up to a limit.
 #[derive(Debug, Default)]
 pub struct WaitingBytes(AtomicUsize);
 
-/// A batch's part of them, until it is dropped.
+/// The bytes of one batch, released on drop.
 #[derive(Debug)]
 pub struct Waiting<'a> {
     of: &'a WaitingBytes,
@@ -163,10 +163,10 @@ pub struct Waiting<'a> {
 }
 
 impl WaitingBytes {
-    /// Adds a batch, unless there would be more than `bytes_max`. The first is taken whatever its
-    /// size.
+    /// Adds a batch, unless the total would exceed `bytes_max`. The first batch is accepted
+    /// whatever its size.
     pub fn join(&self, bytes: usize, bytes_max: usize) -> Option<Waiting<'_>> {
-        // It exists before the check, so that its drop gives back what was taken.
+        // Created before the check, so that dropping it releases the bytes.
         let before = self.0.fetch_add(bytes, Ordering::Relaxed);
         let waiting = Waiting { of: self, bytes };
         (before == 0 || before.saturating_add(bytes) <= bytes_max).then_some(waiting)

@@ -1,4 +1,4 @@
-//! One filter of one topic: its instance, and a batch on its way through.
+//! One filter of one topic: its instance, and running a batch through it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use super::registry::Deployed;
 use crate::limits::{FILTER_BATCH_BYTES_MAX, REJECTION_TEXT_BYTES_MAX};
 use crate::metrics::{Metrics, PluginMetrics};
 
-/// What a filter made of a batch.
+/// The result of filtering a batch.
 #[derive(Debug)]
 pub enum Filtered {
     AsItCame,
@@ -27,22 +27,22 @@ pub enum Filtered {
     Emptied,
 }
 
-/// A batch of which something was changed or dropped.
+/// A batch that the filter changed or dropped records from.
 #[derive(Debug)]
 pub struct Rebuilt {
     pub batch: Batch,
-    /// The numbers that its records had in the batch before.
+    /// Indexes of its records in the original batch.
     pub kept: Vec<i32>,
 }
 
-/// Why there is no outcome.
+/// Reason why there is no result.
 #[derive(Debug)]
 pub enum Failed {
-    /// The filter, or the batch itself, says no: the producer is told.
+    /// The filter, or the batch itself, caused a rejection: the producer is told.
     Rejected(AppendError),
-    /// The filter failed: the topic's policy says what follows.
+    /// The filter failed: the topic's policy decides.
     Plugin(String),
-    /// Nothing is deployed under its name, or what is there is still being compiled.
+    /// Nothing is deployed under its name, or the plugin is still being compiled.
     NotReady,
 }
 
@@ -53,13 +53,14 @@ pub struct Filter {
     deployed: Option<Deployed>,
     settings: Vec<(String, String)>,
     instance: Option<Instance>,
-    /// It failed under the policy `quarantine`; until it is deployed or bound anew it is passed by.
+    /// The filter failed under the policy `quarantine`; it is skipped until it is deployed or bound
+    /// anew.
     is_quarantined: bool,
     blob: RecordBlob,
     counters: Arc<PluginMetrics>,
 }
 
-/// An instance, counted while it lives.
+/// An instance; the count of instances follows its lifetime.
 #[derive(Debug)]
 struct Instance {
     filter: FilterInstance,
@@ -102,8 +103,8 @@ impl Filter {
         &self.plugin
     }
 
-    /// Runs a batch through. Blocks for the plugin's deadline at most, and as long again where its
-    /// instance is to be made.
+    /// Runs a batch through the filter. Blocks at most for the plugin's deadline, and for as long
+    /// again if its instance must be created.
     pub fn run(
         &mut self,
         topic: &Topic,
@@ -187,7 +188,8 @@ impl Filter {
         }
     }
 
-    /// The policy `quarantine`: the filter is passed by until something about it changes.
+    /// Applies the policy `quarantine`: the filter is skipped until its deployment or binding
+    /// changes.
     pub fn quarantine(&mut self, topic: &Topic, why: &str) {
         warn!(
             target: "sedge::plugin",
@@ -198,7 +200,7 @@ impl Filter {
         self.instance = None;
     }
 
-    /// Makes an instance where there is none.
+    /// Creates an instance if there is none.
     fn make_ready(&mut self) -> Result<(), Failed> {
         let Some(deployed) = &self.deployed else {
             return Err(Failed::NotReady);
@@ -275,7 +277,7 @@ fn is_reject(verdict: &Verdict<'_>) -> bool {
     matches!(verdict, Verdict::Reject { .. })
 }
 
-/// Names the rejected records, with their reasons as far as those are short.
+/// Names the rejected records, with as many of their reasons as the limit allows.
 fn rejection(plugin: &str, outcome: &Outcome) -> AppendError {
     let mut text_left = REJECTION_TEXT_BYTES_MAX;
     let rejected = (0..).zip(outcome.verdicts());

@@ -1,13 +1,13 @@
-//! Plugins in the broker: what is deployed, which topic it is bound to, and what follows a failure.
+//! Plugins in the broker: deployments, bindings to topics, and the handling of failures.
 //!
-//! `__sedge_plugins` says what is deployed ([`registry`]); `sedge.filter` of a topic says which
-//! filters its batches go through ([`bindings`]). Replacing a plugin takes effect between two
-//! batches.
+//! `__sedge_plugins` defines the deployed plugins ([`registry`]); `sedge.filter` of a topic names
+//! the filters that its batches go through ([`bindings`]). Replacing a plugin takes effect between
+//! two batches.
 //!
-//! **Invariant:** a plugin that fails touches the batch that it was called for, and no other
+//! **Invariant:** a plugin that fails affects only the batch that it was called for, and no other
 //! partition.
-//! **Invariant:** a slow plugin keeps those waiting who produce to its topics and nobody else:
-//! [`FILTER_RUNS_MAX`] bounds its threads, [`FILTERS_WAITING_SHARE`] its part of the memory.
+//! **Invariant:** a slow plugin delays only producers to its topics: [`FILTER_RUNS_MAX`] bounds its
+//! threads, [`FILTERS_WAITING_SHARE`] its part of the memory.
 
 mod bindings;
 mod filter;
@@ -42,12 +42,11 @@ pub use standing::{Standing, Unready};
 pub use tally::TELL_EVERY;
 use wanted::Wanted;
 
-/// What DescribeConfigs has of a topic with filters beside its configuration.
+/// The read-only key in which DescribeConfigs shows the state of a topic's filters.
 pub const FILTER_STATE_KEY: &str = "sedge.filter.state";
 
-/// The producer is to send again: the filter may be there any moment, and nothing may pass by it.
-/// Of Kafka's codes that every client takes so, this is the one that does not make it look for
-/// another broker.
+/// The producer must send again: the filter may be ready any moment, and no batch may bypass it.
+/// The only retriable code that does not make clients refresh their metadata.
 fn not_ready(plugin: &str) -> AppendError {
     AppendError::new(
         ErrorCode::NotEnoughReplicas,
@@ -55,7 +54,7 @@ fn not_ready(plugin: &str) -> AppendError {
     )
 }
 
-/// The producer is to send again: too much waits for the filter already.
+/// The producer must send again: too many bytes wait for the filter already.
 fn too_slow(plugin: &str, topic: &Topic, bytes_max: usize) -> AppendError {
     AppendError::new(
         ErrorCode::NotEnoughReplicas,
@@ -67,20 +66,20 @@ fn too_slow(plugin: &str, topic: &Topic, bytes_max: usize) -> AppendError {
     )
 }
 
-/// What is deployed, what is bound, and what runs.
+/// Deployed plugins, their bindings, and the filters that run.
 #[derive(Debug)]
 pub struct Plugins {
     registry: Registry,
     wanted: Mutex<Wanted>,
     bindings: Bindings,
-    /// One for each filter that may run at once.
+    /// One permit for each filter that may run at once.
     runs: Arc<Semaphore>,
     /// Bytes of batches that wait for any filter.
     waiting: WaitingBytes,
-    /// What they may come to, of all filters and of one.
+    /// Limits on these bytes: for all filters, and for one.
     waiting_bytes_max: usize,
     waiting_bytes_max_each: usize,
-    /// The filters that were not ready when that was said last.
+    /// The filters that were not ready at the last log line about them.
     told: Mutex<Vec<Unready>>,
     metrics: Arc<Metrics>,
 }
@@ -101,12 +100,13 @@ impl Plugins {
         }
     }
 
-    /// Runs a batch through the topic's filters, first to last. `None` where they leave nothing.
-    /// A batch waits for its turn without a thread; the filter itself runs where it may block.
+    /// Runs a batch through the topic's filters, first to last. Returns `None` if no record is
+    /// left. A batch waits for its turn without a thread; the filter itself runs on a thread that
+    /// may block.
     ///
     /// # Errors
-    /// INVALID_RECORD where a filter rejects records, POLICY_VIOLATION where one fails and the
-    /// topic is fail-closed, NOT_ENOUGH_REPLICAS where one is not ready or too much waits for it.
+    /// INVALID_RECORD if a filter rejects records, POLICY_VIOLATION if one fails and the topic is
+    /// fail-closed, NOT_ENOUGH_REPLICAS if one is not ready or too many bytes wait for it.
     pub async fn filter(
         &self,
         metadata: &Published<Image>,
@@ -131,7 +131,7 @@ impl Plugins {
                 return Err(binding.refused(error));
             };
             let mut filter = binding.filter.lock_arc().await;
-            // Taken last: who waits for one slow filter keeps no other from running.
+            // Acquired last: batches that wait for one slow filter keep no other from running.
             let run = self.runs.acquire_arc().await;
             let (of, client_id) = (Arc::clone(topic), client_id.to_owned());
             let records = batch.header.record_count().max(0) as usize;
@@ -166,7 +166,7 @@ impl Plugins {
         Ok(Some(batch))
     }
 
-    /// Whether a filter can run.
+    /// Returns whether a filter can run.
     pub fn standing(&self, plugin: &str) -> Standing {
         match self.registry.get(plugin).map(|deployed| deployed.factory) {
             Some(Ok(_)) => Standing::Ready,
@@ -176,7 +176,7 @@ impl Plugins {
         }
     }
 
-    /// The filters that topics are bound to and that cannot run.
+    /// Returns the filters that topics are bound to and that cannot run.
     pub fn unready(&self, image: &Image) -> Vec<Unready> {
         let bound = image.topics().flat_map(|topic| {
             let filters = topic.config.filters().iter();
@@ -193,10 +193,10 @@ impl Plugins {
         unready.collect()
     }
 
-    /// Checks that filters may be bound: what is deployed and not compiled yet may be. Blocks.
+    /// Checks that filters may be bound; one that is deployed and not compiled yet may be. Blocks.
     ///
     /// # Errors
-    /// Why the first of them may not be.
+    /// The reason why the first of them may not be bound.
     pub fn check_bound<'a>(
         &self,
         log: &Log,
@@ -218,7 +218,7 @@ impl Plugins {
             })
     }
 
-    /// How it stands with each filter of a topic, for an operator; `None` without filters.
+    /// Describes the state of each filter of a topic, for an operator; `None` without filters.
     pub fn described(&self, topic: &Topic) -> Option<String> {
         let filters = topic.config.filters().iter();
         let described: Vec<_> = filters
@@ -227,12 +227,12 @@ impl Plugins {
         (!described.is_empty()).then(|| described.join(", "))
     }
 
-    /// Tells in the log what bindings have dropped and refused, where that is due.
+    /// Logs due summaries of dropped records and refused batches.
     pub fn tell(&self) {
         self.bindings.tell();
     }
 
-    /// Reads on in `__sedge_plugins`. Blocks.
+    /// Reads the new records of `__sedge_plugins`. Blocks.
     ///
     /// # Errors
     /// The topic cannot be read.
@@ -241,13 +241,12 @@ impl Plugins {
         self.wanted().read_on(&*log.store, partition)
     }
 
-    /// Whether `__sedge_plugins` has more than was read.
+    /// Returns whether `__sedge_plugins` has records that were not read yet.
     pub fn is_behind(&self, log: &Log) -> bool {
         self.wanted().is_behind(watch::end(log))
     }
 
-    /// Takes away and makes ready until what is deployed is what `__sedge_plugins` says. Blocks
-    /// while it compiles.
+    /// Removes and loads plugins until they match `__sedge_plugins`. Blocks while it compiles.
     pub fn settle(&self, log: &Log) {
         loop {
             let wanted = self.wanted();
@@ -269,7 +268,7 @@ impl Plugins {
         }
     }
 
-    /// Says in the log which filters became unready, or ready again, since it was said last.
+    /// Logs the filters that became unready, or ready again, since the last such line.
     fn tell_unready(&self, image: &Image) {
         let now = self.unready(image);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -290,7 +289,7 @@ impl Plugins {
         *told = now;
     }
 
-    /// Lets go of bindings that are out of date.
+    /// Drops outdated bindings.
     pub fn release(&self, log: &Log) {
         self.bindings.release(&log.metadata, &self.registry);
     }
@@ -323,26 +322,26 @@ impl Plugins {
     }
 }
 
-/// What one filter has left of a batch.
+/// The result of one filter for a batch.
 enum Passed {
     AsItCame(Batch),
     Rebuilt(Rebuilt),
     Emptied,
 }
 
-/// The numbers of a batch's records before any filter, where `kept` are those before the last one.
+/// Returns the original indexes of a batch's records; `kept` are those before the last filter.
 fn numbered(before: Option<&[i32]>, kept: Vec<i32>) -> Vec<i32> {
     let first = |index: i32| number(before, index);
     kept.into_iter().map(first).collect()
 }
 
-/// The number that a record had before any filter.
+/// Returns the index that a record had before any filter.
 fn number(before: Option<&[i32]>, index: i32) -> i32 {
     let at = usize::try_from(index).unwrap_or(usize::MAX);
     before.map_or(index, |before| before.get(at).copied().unwrap_or(index))
 }
 
-/// Runs a batch through one filter. What follows a failure is the topic's. Blocks.
+/// Runs a batch through one filter, and applies the topic's policy if the filter fails. Blocks.
 fn pass(
     filter: &mut Filter,
     topic: &Topic,

@@ -1,4 +1,4 @@
-//! What is deployed: the newest component of each name, ready to be instantiated.
+//! The deployed plugins: the newest component of each name, ready to be instantiated.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,22 +10,22 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::config::Config;
 
-/// Where in `__sedge_plugins` a component was deployed. Partition ids are not used again, so a
-/// deployment is told from any other by its place.
+/// The place in `__sedge_plugins` at which a component was deployed. Partition ids are not reused,
+/// so the place identifies the deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub partition: PartitionId,
     pub offset: Offset,
 }
 
-/// A deployed plugin, or why it cannot run.
+/// A deployed plugin, or the reason why it cannot run.
 #[derive(Clone, Debug)]
 pub struct Deployed {
     pub place: Place,
     pub factory: Result<FilterFactory, Arc<str>>,
 }
 
-/// The deployed plugins. Nothing of the engine is made before the first of them.
+/// The deployed plugins. The engine is created with the first of them.
 #[derive(Debug)]
 pub struct Registry {
     cache_directory: PathBuf,
@@ -60,21 +60,21 @@ impl Registry {
         }
     }
 
-    /// What is deployed under a name.
+    /// Returns the plugin that is deployed under a name.
     pub fn get(&self, name: &str) -> Option<Deployed> {
         self.read().get(name).cloned()
     }
 
-    /// Where what is deployed under a name was deployed.
+    /// Returns the place of a name's deployment.
     pub fn place(&self, name: &str) -> Option<Place> {
         self.read().get(name).map(|deployed| deployed.place)
     }
 
-    /// Makes what was deployed ready. A failure takes the old one's place too: the operator asked
+    /// Loads a deployed plugin. If that fails, the old one is removed too, since the operator asked
     /// for the new one. Blocks while it compiles.
     ///
     /// # Errors
-    /// It is no filter, or there is no machine code for it.
+    /// The content is not a filter, or there is no machine code for it.
     pub fn load(&self, name: &str, place: Place, content: &[u8]) -> Result<(), Error> {
         let (factory, outcome) = match self.make(name, content) {
             Ok(factory) => (Ok(factory), Ok(())),
@@ -85,14 +85,14 @@ impl Registry {
         outcome
     }
 
-    /// What was deployed cannot be read back.
+    /// Records that a deployed component cannot be read back.
     pub fn fail(&self, name: &str, place: Place, why: &str) {
         let factory = Err(why.into());
         let deployed = Deployed { place, factory };
         self.write().insert(name.to_owned(), deployed);
     }
 
-    /// Takes away what `keep` does not want. Gives their names.
+    /// Removes the plugins that `keep` refuses. Returns their names.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) -> Vec<String> {
         let mut deployed = self.write();
         let gone = deployed.extract_if(|name, _| !keep(name));
@@ -132,8 +132,8 @@ impl Registry {
     }
 }
 
-/// This program as the compiler, where it has one: a child, so that what compiling takes is given
-/// back.
+/// Returns a command that runs this program as the compiler, if it has one: a child process, so
+/// that the memory for compiling is freed.
 fn compiler() -> Option<Command> {
     if !cfg!(feature = "jit") {
         return None;

@@ -1,17 +1,17 @@
-//! How it stands with the filters of a topic: whether each of them can run.
+//! The state of a topic's filters: whether each of them can run.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Whether a filter can run.
+/// The state of a filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     Ready,
-    /// It is deployed, and its machine code is being made.
+    /// The filter is deployed, and its machine code is being compiled.
     Compiling,
-    /// Nothing is deployed under its name.
+    /// No plugin is deployed under its name.
     Missing,
-    /// It is deployed, and cannot run.
+    /// The filter is deployed, and cannot run.
     Broken(Arc<str>),
 }
 

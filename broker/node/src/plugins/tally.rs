@@ -1,11 +1,11 @@
-//! What a binding tells in the log: at once, and then once a minute what came together since.
+//! Summaries that a binding logs: the first event at once, then once a minute the counts since.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-/// How often a binding says the same thing.
+/// How often a binding repeats a summary.
 pub const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// Counts of one binding.
@@ -17,7 +17,7 @@ pub struct Tally {
     refused: Mutex<Count>,
 }
 
-/// What came together since it was told.
+/// Counts since the last log line.
 #[derive(Debug, Default)]
 struct Count {
     told: Option<Instant>,
@@ -27,7 +27,7 @@ struct Count {
 }
 
 impl Count {
-    /// What is to be told now, which is counted anew then.
+    /// Returns the counts that are due for logging, and resets them.
     fn take(&mut self, now: Instant) -> Option<Self> {
         let is_due = |told| now.duration_since(told) >= TELL_EVERY;
         if self.some == 0 || !self.told.is_none_or(is_due) {
@@ -54,7 +54,7 @@ impl Tally {
         }
     }
 
-    /// The filter has taken `dropped` of `records` out.
+    /// Counts records of a batch, and those of them that the filter dropped.
     pub fn dropped(&self, dropped: usize, records: usize) {
         let mut count = lock(&self.dropped);
         count.some += dropped as u64;
@@ -62,7 +62,7 @@ impl Tally {
         self.tell_dropped(count, Instant::now());
     }
 
-    /// A batch was refused, to be sent again.
+    /// Counts a batch that was refused and should be sent again.
     pub fn refused(&self, why: &str) {
         let mut count = lock(&self.refused);
         count.some += 1;
@@ -70,7 +70,7 @@ impl Tally {
         self.tell_refused(count, Instant::now());
     }
 
-    /// Tells what is due.
+    /// Logs what is due.
     pub fn tell(&self, now: Instant) {
         self.tell_dropped(lock(&self.dropped), now);
         self.tell_refused(lock(&self.refused), now);

@@ -1,5 +1,5 @@
-//! What `__sedge_plugins` says is deployed, and where in it each component lies. Components are
-//! large, so only their places are kept.
+//! The deployments in `__sedge_plugins`, and the place of each component. Components are large, so
+//! only their places are kept.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +13,21 @@ use sedge_storage::{Error, LogStore};
 use super::registry::Place;
 use crate::limits::REPLAY_READ_BYTES;
 
-/// The topic as far as it was read.
+/// The topic's deployments, as far as they were read.
 #[derive(Debug, Default)]
 pub struct Wanted {
-    /// `None`: there is no such topic.
+    /// `None` if the topic does not exist.
     partition: Option<PartitionId>,
     next: Offset,
     plugins: BTreeMap<String, Offset>,
 }
 
 impl Wanted {
-    /// Reads on in the topic's partition, and from the start where it is another than before: the
-    /// topic was deleted, or created again. Blocks.
+    /// Reads the new records of the topic's partition; reads from the start if the partition has
+    /// changed, because the topic was deleted or created again. Blocks.
     ///
     /// # Errors
+    /// The topic cannot be read.
     /// The topic cannot be read.
     pub fn read_on(
         &mut self,
@@ -53,14 +54,14 @@ impl Wanted {
                 }
             }
             if self.next == before {
-                // Nothing where the index has something: a hole that the store has reported.
+                // The index has a batch that cannot be read: a hole that the store has reported.
                 break;
             }
         }
         Ok(())
     }
 
-    /// Whether the partition is another one, or has more than was read.
+    /// Returns whether the partition has changed, or has records that were not read yet.
     pub fn is_behind(&self, partition: Option<(PartitionId, Offset)>) -> bool {
         match partition {
             Some((id, end)) => self.partition != Some(id) || self.next < end,
@@ -68,14 +69,14 @@ impl Wanted {
         }
     }
 
-    /// Where the newest component of a name lies.
+    /// Returns the place of the newest component of a name.
     pub fn place(&self, name: &str) -> Option<Place> {
         let offset = *self.plugins.get(name)?;
         let partition = self.partition?;
         Some(Place { partition, offset })
     }
 
-    /// All names with the places of their newest components.
+    /// Returns all names with the places of their newest components.
     pub fn places(&self) -> impl Iterator<Item = (&str, Place)> {
         let partition = self.partition;
         self.plugins.iter().filter_map(move |(name, offset)| {
@@ -95,7 +96,7 @@ impl Wanted {
     }
 }
 
-/// The component of a name that lies at a place; `None` where there is none any more. Blocks.
+/// Reads the component of a name at a place; `None` if it is no longer there. Blocks.
 ///
 /// # Errors
 /// The topic cannot be read.

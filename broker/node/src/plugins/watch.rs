@@ -1,5 +1,5 @@
-//! Follows `__sedge_plugins`: what is there at the start, then each change, and the topic itself
-//! where it is deleted or created again.
+//! Follows `__sedge_plugins`: its content at the start, then each change, including the deletion
+//! and re-creation of the topic.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use sedge_storage::Error;
 use super::{Plugins, TELL_EVERY};
 use crate::log::Log;
 
-/// Makes ready what is deployed. Blocks while it compiles; called before clients are served, so
-/// that no batch passes by a filter.
+/// Loads the deployed plugins. Blocks while it compiles; called before clients are served, so that
+/// no batch bypasses a filter.
 ///
 /// # Errors
 /// The topic cannot be read.
@@ -24,7 +24,7 @@ pub fn start(plugins: &Plugins, log: &Log) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes changes as they come, until the task is dropped.
+/// Applies changes as they come, until the task is dropped.
 pub async fn run(plugins: Arc<Plugins>, log: Arc<Log>) {
     let follower = log.follower();
     loop {
@@ -41,7 +41,7 @@ pub async fn run(plugins: Arc<Plugins>, log: Arc<Log>) {
     }
 }
 
-/// Lets filters go that are bound no more, until the task is dropped.
+/// Drops filters that are no longer bound, until the task is dropped.
 pub async fn release(plugins: Arc<Plugins>, log: Arc<Log>) {
     loop {
         let changed = log.image_changed();
@@ -50,7 +50,7 @@ pub async fn release(plugins: Arc<Plugins>, log: Arc<Log>) {
     }
 }
 
-/// Tells in the log what filters drop and refuse, until the task is dropped.
+/// Logs summaries of what filters drop and refuse, until the task is dropped.
 pub async fn tell(plugins: Arc<Plugins>) {
     loop {
         Timer::after(TELL_EVERY).await;
@@ -65,12 +65,12 @@ fn apply(plugins: &Plugins, log: &Log) {
     plugins.settle(log);
 }
 
-/// The topic's partition.
+/// Returns the topic's partition.
 pub fn partition(log: &Log) -> Option<PartitionId> {
     log.metadata.load().topic(TOPIC)?.partition(0)
 }
 
-/// The topic's partition, and where it ends for readers.
+/// Returns the topic's partition, and its end for readers.
 pub fn end(log: &Log) -> Option<(PartitionId, Offset)> {
     let id = partition(log)?;
     let partition = log.partition(id).ok()?;
@@ -105,7 +105,7 @@ mod tests {
         known.map(str::to_owned).collect()
     }
 
-    /// As the controller would.
+    /// Creates a topic, as the controller would.
     fn create(machine: &mut MetadataMachine, name: &str, partitions: i32) {
         let command = Command::CreateTopic {
             name: name.to_owned(),
@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    /// Takes what there is, as the task does.
+    /// Applies pending changes, as the task does.
     fn follow(node: &TestBroker) {
         assert!(node.broker.plugins.is_behind(&node.broker.log));
         apply(&node.broker.plugins, &node.broker.log);
@@ -137,7 +137,8 @@ mod tests {
         assert_eq!(deployed(&node), ["one", "two"]);
         let before = node.broker.plugins.registry.place("one");
 
-        // Clients cannot delete it; a version that let them may have written this metadata.
+        // Clients cannot delete the topic; a version that allowed it may have written this
+        // metadata.
         let mut machine = MetadataMachine::new(NodeId(1), BrokerDefaults::default());
         create(&mut machine, "others", 5);
         node.broker

@@ -1,15 +1,15 @@
-//! Work for clients that waits for the disk: it runs on the threads of the `blocking` pool, and
-//! only so much of it at once. What waits for its turn is a future of its connection, so there is
-//! no more of it than there are connections.
+//! Work for clients that waits for the disk: runs on the threads of the `blocking` pool, with a
+//! limit on how much runs at once. Work that waits for its turn is a future of its connection, so
+//! the number of connections bounds it.
 //!
-//! Background tasks go to the pool by themselves: there are a dozen of them, each with one piece of
-//! work at a time.
+//! Background tasks use the pool directly: there are a dozen of them, each with one piece of work
+//! at a time.
 
 use std::sync::Arc;
 
 use async_lock::Semaphore;
 
-/// The places on the pool.
+/// The permits for work on the pool.
 #[derive(Clone, Debug)]
 pub struct DiskWork(Arc<Semaphore>);
 
@@ -18,11 +18,11 @@ impl DiskWork {
         Self(Arc::new(Semaphore::new(at_once)))
     }
 
-    /// Runs `work` off the executor, when there is a place.
+    /// Runs `work` off the executor, once there is a permit.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let place = self.0.acquire_arc().await;
         blocking::unblock(move || {
-            // Until it is done, also where nobody waits for it any more.
+            // Held until the work is done, even if its caller has given up.
             let _until_done = place;
             work()
         })
@@ -60,7 +60,7 @@ mod tests {
         };
         block_on(async {
             for _ in 0..200 {
-                // Begun and given up.
+                // Started and given up.
                 let _ = poll_once(Box::pin(work())).await;
                 work().await;
             }

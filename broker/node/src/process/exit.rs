@@ -1,11 +1,11 @@
-//! How the process ends, by sysexits(3).
+//! Exit codes for failures of the process, by sysexits(3).
 
 use std::fmt::Display;
 
 /// EX_IOERR: the disk failed.
 pub const IO_ERROR: i32 = 74;
 
-/// Ends the process: memory is ahead of the disk, and only a replay of the log puts that right.
+/// Ends the process: memory is ahead of the disk, and only a replay of the log corrects that.
 pub fn fatal(doing: &str, failure: &dyn Display) -> ! {
     log::error!(
         target: "sedge",

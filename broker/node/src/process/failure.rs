@@ -1,23 +1,23 @@
-//! How a command fails: what, why, what to do, and the exit code that says which kind.
+//! A command's failure: what, why, what to do, and the exit code for its kind.
 
 use std::fmt;
 
 /// sysexits(3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// The command line makes no sense.
+    /// The command line is invalid.
     Usage = 64,
-    /// Input data is not what it has to be.
+    /// Input data is invalid.
     Data = 65,
-    /// Something that is needed is not there: a broker, a tool, a topic.
+    /// A broker, a tool or a topic that is needed is not there.
     Unavailable = 69,
-    /// A promise of this program does not hold.
+    /// An internal promise of this program is broken.
     Software = 70,
-    /// An output cannot be made.
+    /// An output cannot be created.
     CannotCreate = 73,
     /// Reading or writing failed.
     Io = 74,
-    /// It may work later.
+    /// A later try may succeed.
     Temporary = 75,
     /// Not allowed.
     Permission = 77,
@@ -25,19 +25,19 @@ pub enum Exit {
     Config = 78,
 }
 
-/// The end of a command that did not do what it was asked.
+/// The failure of a command.
 #[derive(Debug)]
 pub struct Failure {
     /// The kind.
     pub exit: Exit,
-    /// What could not be done, and why.
+    /// What failed, and why.
     pub what: String,
-    /// What to do about it.
+    /// What the user can do about it.
     pub advice: Option<String>,
 }
 
 impl Failure {
-    /// A failure without advice.
+    /// Creates a failure without advice.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
         Self {
             exit,
@@ -46,14 +46,14 @@ impl Failure {
         }
     }
 
-    /// With what to do about it.
+    /// Adds advice.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
         self
     }
 
-    /// An input or output error, by its kind.
+    /// Creates the failure for an input or output error, by its kind.
     pub fn io(doing: &str, error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
         let exit = match error.kind() {

@@ -1,15 +1,15 @@
-//! What a process has of its own: threads and signals, exit codes, standard output, and what the
-//! operating system says of it. It knows nothing of brokers.
+//! Facilities of a process: threads and signals, exit codes, standard output, and figures from the
+//! operating system. Nothing here knows brokers.
 //!
-//! | module | what |
+//! | module | contents |
 //! | --- | --- |
 //! | `runtime` | the executor and its threads |
 //! | `disk_work` | work for clients that waits for the disk |
 //! | `signals` | SIGTERM and SIGINT |
-//! | `exit` | the end where memory is ahead of the disk |
-//! | `failure` | how a command fails, and its exit code |
-//! | `output` | what commands print |
-//! | `random` | ids for the core, which makes none itself |
+//! | `exit` | ends the process when memory is ahead of the disk |
+//! | `failure` | a command's failure, and its exit code |
+//! | `output` | prints commands' results |
+//! | `random` | ids for the core, which generates none itself |
 //! | `usage` | memory and bytes written |
 
 pub mod disk_work;

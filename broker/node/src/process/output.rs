@@ -1,4 +1,4 @@
-//! What commands print. Results go to standard output, everything else to standard error.
+//! Prints commands' results to standard output, and everything else to standard error.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -19,17 +19,17 @@ pub enum Output {
     Json,
 }
 
-/// Rows of values under columns. As JSON, a row is an object by the columns' names.
+/// Rows of values under columns. In JSON, a row is an object with the columns' names as keys.
 #[derive(Debug)]
 pub struct Table {
     columns: &'static [&'static str],
-    /// The columns whose numbers are milliseconds since 1970: dates, for eyes.
+    /// Columns whose numbers are milliseconds since 1970; the text form shows dates.
     dates: &'static [&'static str],
     rows: Vec<Vec<Value>>,
 }
 
 impl Table {
-    /// An empty table.
+    /// Creates an empty table.
     pub fn new(columns: &'static [&'static str]) -> Self {
         Self {
             columns,
@@ -38,7 +38,7 @@ impl Table {
         }
     }
 
-    /// With columns that are dates. Their names end in `_ms`, as which JSON has them.
+    /// Marks columns as dates. Their names end in `_ms`, since JSON has them as milliseconds.
     #[must_use]
     pub fn with_dates(self, dates: &'static [&'static str]) -> Self {
         Self { dates, ..self }
@@ -49,7 +49,7 @@ impl Table {
         self.rows.push(values.into());
     }
 
-    /// The rows as a JSON array.
+    /// Returns the rows as a JSON array.
     pub fn json(self) -> Value {
         let columns = self.columns;
         let object = |row: Vec<Value>| {
@@ -59,7 +59,7 @@ impl Table {
         Value::Array(self.rows.into_iter().map(object).collect())
     }
 
-    /// The rows as lines, with numbers to the right.
+    /// Returns the rows as lines, with numbers aligned to the right.
     pub fn text(&self) -> String {
         let heads: Vec<String> = self
             .columns
@@ -121,7 +121,7 @@ impl Table {
         lines
     }
 
-    /// Prints it.
+    /// Prints the table.
     ///
     /// # Errors
     /// Standard output cannot be written.
@@ -138,7 +138,7 @@ fn cell(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
-        // What comes from others may hold anything, and a terminal obeys.
+        // Text from others may contain control sequences, which a terminal would execute.
         Value::String(text) => text
             .chars()
             .map(|c| if c.is_control() { '?' } else { c })
@@ -158,7 +158,7 @@ pub fn json(value: &Value) -> Result<(), Failure> {
 /// Prints one line of a result.
 ///
 /// # Errors
-/// Standard output cannot be written. A reader that closed its end early is none.
+/// Standard output cannot be written. A reader that closed its end early does not count.
 pub fn line(text: fmt::Arguments<'_>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out
@@ -175,12 +175,12 @@ pub fn line(text: fmt::Arguments<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Prints why a command failed.
+/// Prints the reason why a command failed.
 pub fn error(failure: &Failure) {
     let _ = writeln!(io::stderr().lock(), "sedge: {failure}");
 }
 
-/// Prints something worth knowing that is no result.
+/// Prints a note that is not part of the result.
 pub fn note(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -2,7 +2,7 @@
 
 use sedge_protocol::kafka::KafkaUuid;
 
-/// A topic id: of version 4, never one that Kafka reserves.
+/// Returns a topic id: a UUID of version 4, never one that Kafka reserves.
 pub fn random_uuid() -> KafkaUuid {
     loop {
         let high = fastrand::u64(..) & !0xf000 | 0x4000;

@@ -1,5 +1,5 @@
 //! The executor: a few threads (`num.network.threads`), one on the smallest device. Sockets and
-//! timers are async-io's; work that may block goes to the `blocking` pool.
+//! timers use async-io; work that may block goes to the `blocking` pool.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use std::thread;
 
 use async_executor::{Executor, Task};
 
-/// A handle to the executor. Clones are handles to the same one.
+/// A handle to the executor. Clones share the same one.
 #[derive(Clone, Debug)]
 pub struct Runtime {
     executor: Arc<Executor<'static>>,
 }
 
 impl Runtime {
-    /// An executor with `threads` threads that live as long as the process.
+    /// Starts an executor with `threads` threads, which live as long as the process.
     ///
     /// # Errors
     /// The operating system refuses a thread.
@@ -27,14 +27,14 @@ impl Runtime {
                 .name(format!("sedge-net-{number}"))
                 .stack_size(crate::limits::NETWORK_STACK_BYTES)
                 .spawn(move || {
-                    // A thread with nothing to run waits for the sockets itself.
+                    // A thread without tasks waits for the sockets itself.
                     async_io::block_on(executor.run(std::future::pending::<()>()));
                 })?;
         }
         Ok(Self { executor })
     }
 
-    /// The executor itself, for what spawns by itself.
+    /// Returns the executor itself, for callers that spawn their own tasks.
     pub fn executor(&self) -> Arc<Executor<'static>> {
         Arc::clone(&self.executor)
     }

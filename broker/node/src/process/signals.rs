@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT as a controlled shutdown; a second SIGINT ends the process at once.
+//! Turns SIGTERM and SIGINT into a controlled shutdown; a second SIGINT ends the process at once.
 
 use std::fmt;
 use std::future::Future;
@@ -7,15 +7,15 @@ use std::io;
 use async_signal::Signal;
 use futures_lite::{StreamExt, future};
 
-/// What a shell shows for a process that SIGINT ended.
+/// The exit code that a shell shows for a process that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
-/// Asks for a controlled shutdown, as a word for the log.
+/// The cause of a controlled shutdown, as a word for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// SIGTERM: the service manager's.
+    /// SIGTERM, from the service manager.
     Terminated,
-    /// SIGINT: Ctrl-C.
+    /// SIGINT, from Ctrl-C.
     Interrupted,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for Stop {
     }
 }
 
-/// The signals that this process takes. Install it before anything slow, so that no signal is
+/// The signals that this process handles. Install them before anything slow, so that none is
 /// missed.
 #[derive(Debug)]
 pub struct Signals {
@@ -36,7 +36,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over from their default actions.
+    /// Replaces the signals' default actions.
     ///
     /// # Errors
     /// The operating system refuses.
@@ -45,7 +45,8 @@ impl Signals {
         Ok(Self { signals })
     }
 
-    /// Waits until the process is asked to stop. SIGHUP is kept for reloading and does nothing yet.
+    /// Waits until the process is asked to stop. SIGHUP is reserved for reloading and is ignored so
+    /// far.
     pub async fn stop(&mut self) -> Stop {
         loop {
             match self.signals.next().await {
@@ -59,8 +60,8 @@ impl Signals {
         }
     }
 
-    /// Runs the shutdown's work; another SIGINT ends the process in the middle of it. What was
-    /// acknowledged is on disk already, so that is as safe as a kill.
+    /// Runs the shutdown's work; another SIGINT ends the process in the middle of it. Acknowledged
+    /// writes are on disk already, so that is as safe as a kill.
     pub async fn finish<T>(&mut self, work: impl Future<Output = T>) -> T {
         let impatient = async {
             while self.stop().await != Stop::Interrupted {}

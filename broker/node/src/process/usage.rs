@@ -1,11 +1,11 @@
-//! What the operating system knows of this process.
+//! The operating system's figures about this process.
 
-/// Resident memory, where the system tells.
+/// Returns the resident memory, if the system reports it.
 pub fn resident_bytes() -> Option<u64> {
     resident_bytes_of("self")
 }
 
-/// Bytes that the kernel sent to a disk for this process, where it tells.
+/// Returns the bytes that the kernel sent to a disk for this process, if it reports them.
 pub fn written_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/io").ok()?;
     let line = text
@@ -14,7 +14,7 @@ pub fn written_bytes() -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// Resident memory of a process, by its number or `self`.
+/// Returns the resident memory of a process, by its number or `self`.
 pub fn resident_bytes_of(process: &str) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,5 +1,5 @@
-//! File descriptors, of which clients can use up as many as they open connections: how many the
-//! process may have, and how many of them are for clients.
+//! File descriptors, which clients can use up by opening connections: the process's limit, and the
+//! share for clients.
 
 use log::{info, warn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -9,16 +9,16 @@ use crate::console::limits::CONNECTIONS_MAX as CONSOLE_CONNECTIONS_MAX;
 use crate::limits::PIPES_MAX;
 
 /// File descriptors that are not for clients: those of the store, pipes, the console, and 64 for
-/// streams, listeners, polling, the directory's lock, compilers of plugins and what is open for a
-/// moment.
+/// streams, listeners, polling, the directory's lock, compilers of plugins and files that are open
+/// briefly.
 const DESCRIPTORS_OWN: u64 =
     (sedge_storage::limits::DESCRIPTORS_MAX + 2 * PIPES_MAX + CONSOLE_CONNECTIONS_MAX + 64) as u64;
 
 /// File descriptors of one link: connections to the upstream's brokers and, for its cursors, both
-/// ends of those to this one.
+/// ends of those to this broker.
 const LINK_DESCRIPTORS: u64 = 16;
 
-/// The share of a very low limit that clients get all the same.
+/// The share of a very low limit that clients get nevertheless.
 const CONNECTIONS_SHARE_MIN: u64 = 4;
 
 const _: () = assert!(
@@ -26,8 +26,8 @@ const _: () = assert!(
     "with 1024, which is the usual limit, clients get more than half"
 );
 
-/// Raises what the process may open to what it is allowed to raise it to, and lowers
-/// `max.connections` to what is left for clients.
+/// Raises the process's limit as far as it is allowed, and lowers `max.connections` to what is left
+/// for clients.
 pub fn share_out(config: &mut Config) {
     let limit = raise();
     let wanted = config.max_connections;
@@ -43,7 +43,7 @@ pub fn share_out(config: &mut Config) {
     }
 }
 
-/// How many the process may have open from now on.
+/// Raises the limit and returns it.
 fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
@@ -66,15 +66,15 @@ fn raise() -> u64 {
     }
 }
 
-/// Connections where the process may have `limit` descriptors.
+/// Returns the number of connections for a process with `limit` descriptors.
 fn connections_max(limit: u64, links: usize) -> usize {
     let left = limit.saturating_sub(own(links));
-    // With very few there is no right way to share them; nothing breaks when they are used up.
+    // With very few descriptors no split is right; running out of them breaks nothing.
     let most = left.max(limit / CONNECTIONS_SHARE_MIN).max(1);
     usize::try_from(most).unwrap_or(usize::MAX)
 }
 
-/// What it takes to have so many connections.
+/// Returns the descriptors needed for this many connections.
 fn needed(connections: usize, links: usize) -> u64 {
     connections as u64 + own(links)
 }

@@ -1,5 +1,5 @@
-//! `sedge serve`: starts the broker and the tasks around it, says when it is ready, and stops it in
-//! order.
+//! `sedge serve`: starts the broker and its background tasks, announces when it is ready, and stops
+//! it in order.
 
 mod descriptors;
 pub mod start;
@@ -52,7 +52,7 @@ pub fn run(mut config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A broker whose threads run.
+/// A broker with its running tasks.
 struct Running {
     broker: Arc<Broker>,
     writer: JoinHandle<()>,
@@ -110,7 +110,7 @@ impl Running {
         })
     }
 
-    /// The one line that says so.
+    /// Prints the one line that says that the broker is ready.
     fn announce(&self, started: Instant) {
         let line = format!(
             "sedge ready: kafka={} console={} data={} in {} ms\n",
@@ -120,11 +120,11 @@ impl Running {
             started.elapsed().as_millis()
         );
         let mut out = std::io::stdout().lock();
-        // Nobody reads it: then nobody waits for it either.
+        // A closed stdout means that no reader is waiting for this line.
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     }
 
-    /// No new connections, then the queued requests, then the disk.
+    /// Stops accepting connections, then finishes queued requests, then syncs the disk.
     async fn stop(self) {
         let Self {
             broker,
@@ -133,7 +133,7 @@ impl Running {
             tasks,
             ..
         } = self;
-        // The links commit their cursors, for which the coordinator has to run.
+        // The links commit their cursors, for which the coordinator must still run.
         mirror.stop().await;
         drop(tasks);
         let stopped = async {
@@ -181,7 +181,8 @@ fn bind(config: &Config) -> Result<Vec<Listener>, ServeError> {
     Ok(listeners)
 }
 
-/// There is no authentication yet, so whoever reaches a listener may do everything.
+/// Warns if a listener is reachable from other machines: without authentication, any client may do
+/// everything.
 fn warn_of_strangers(listeners: &[Listener]) {
     let addresses = listeners.iter().filter_map(|of| of.local_addr().ok());
     let open = addresses.filter(|address| !address.ip().is_loopback());
@@ -210,16 +211,16 @@ fn bind_console(
         })
 }
 
-/// Whether records that clients may have seen are gone.
+/// Returns whether records that clients may have seen are lost.
 fn may_have_lost_records(report: &OpenReport, config: &Config) -> bool {
-    // What interval durability has acknowledged need not be on flash when the power goes.
+    // Writes acknowledged with interval durability need not be on flash when the power fails.
     let is_tail_acknowledged = config.durability == Durability::Interval;
     report.lost_tail
         || !report.holes.is_empty()
         || (is_tail_acknowledged && (report.torn_tail.is_some() || report.tail_unknown))
 }
 
-/// KIP-101: clients must be able to tell what comes now from what was lost.
+/// KIP-101: clients must be able to tell new records from lost ones.
 fn raise_leader_epoch(broker: &Broker) -> Result<(), ServeError> {
     match future::block_on(broker.writer.metadata(Command::BumpLeaderEpoch)) {
         Ok(Ok(_)) => Ok(()),
@@ -228,7 +229,7 @@ fn raise_leader_epoch(broker: &Broker) -> Result<(), ServeError> {
     }
 }
 
-/// Starts what runs beside the connections: the upkeep, plugins and the coordinator.
+/// Starts the background tasks: the upkeep, plugins and the coordinator.
 fn background(broker: &Broker, unwritten: Unwritten) -> Vec<Task<()>> {
     let Broker {
         config,

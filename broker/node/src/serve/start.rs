@@ -1,5 +1,5 @@
-//! The start: what is read from the data directory, and the broker that is made of it. It has no
-//! listeners and no tasks yet.
+//! The start: reads the data directory and builds the broker from it. There are no listeners and no
+//! tasks yet.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -27,10 +27,10 @@ use crate::process::runtime::Runtime;
 use crate::upkeep::logbook::{self, Logbook};
 use crate::writer::{ActivePartitions, State, Writer};
 
-/// Why the broker does not start.
+/// Reason why the broker does not start.
 #[derive(Debug)]
 pub enum ServeError {
-    /// The data directory cannot be made.
+    /// The data directory cannot be created.
     Directory {
         path: PathBuf,
         source: std::io::Error,
@@ -39,7 +39,7 @@ pub enum ServeError {
     Store(sedge_storage::Error),
     /// `__cluster_metadata` cannot be read.
     Metadata(ReplayError),
-    /// An address cannot be listened on.
+    /// The broker cannot listen on an address.
     Listen {
         address: String,
         source: std::io::Error,
@@ -49,7 +49,7 @@ pub enum ServeError {
         doing: &'static str,
         source: std::io::Error,
     },
-    /// The leader epoch cannot be raised, because the disk takes nothing.
+    /// The leader epoch cannot be raised, because the disk refuses writes.
     LeaderEpoch(String),
 }
 
@@ -125,7 +125,7 @@ impl From<ServeError> for Failure {
     }
 }
 
-/// What the data directory says.
+/// The state read from the data directory.
 #[derive(Debug)]
 pub struct Opened {
     pub config: Config,
@@ -139,10 +139,10 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Opens the log and replays what is replayed.
+    /// Opens the log and replays the internal topics.
     ///
     /// # Errors
-    /// The data directory cannot be made, opened or read.
+    /// The data directory cannot be created, opened or read.
     pub fn read(config: Config) -> Result<Self, ServeError> {
         std::fs::create_dir_all(&config.data).map_err(|source| ServeError::Directory {
             path: config.data.clone(),
@@ -177,7 +177,7 @@ impl Opened {
         })
     }
 
-    /// The topics.
+    /// Returns the topics.
     pub fn image(&self) -> &Image {
         self.metadata.machine.image()
     }
@@ -185,7 +185,7 @@ impl Opened {
     /// Starts the threads.
     ///
     /// # Errors
-    /// The operating system refuses one.
+    /// The operating system refuses a thread.
     pub fn start(self) -> Result<Started, ServeError> {
         let Self {
             config, metadata, ..
@@ -229,8 +229,8 @@ impl Opened {
     }
 }
 
-/// A damaged copy of the metadata's snapshot costs nothing as long as the other one is whole, and
-/// both are written anew soon.
+/// Logs damage to copies of the metadata's snapshot. It costs nothing as long as one copy is whole;
+/// both are soon written again.
 fn tell_copies(log: &Log, copies: &Copies) {
     for (copy, lost) in copies.damaged() {
         let what = if lost.is_empty() {
@@ -250,7 +250,7 @@ fn tell_copies(log: &Log, copies: &Copies) {
     }
 }
 
-/// How the store of a broker with this configuration is opened.
+/// Returns the options with which a broker of this configuration opens its store.
 pub fn options(config: &Config) -> Options {
     let storage = &config.storage;
     Options {
@@ -263,13 +263,13 @@ pub fn options(config: &Config) -> Options {
     }
 }
 
-/// A broker whose threads run.
+/// A broker with running threads.
 #[derive(Debug)]
 pub struct Started {
     pub broker: Arc<Broker>,
     pub writer: JoinHandle<()>,
     pub report: OpenReport,
-    /// Of committed offsets and groups.
+    /// Records of committed offsets and groups that wait to be written.
     pub unwritten: Unwritten,
 }
 

@@ -1,4 +1,4 @@
-//! The broker as the console shows it.
+//! Collects the broker's state for the console.
 
 use std::net::UdpSocket;
 
@@ -14,7 +14,7 @@ use crate::console::{
 use crate::limits::UNREADY_NAMED_MAX;
 use crate::upkeep::disk_cap;
 
-/// Partitions whose sizes are looked up for one answer. A page is not worth more reading than that.
+/// Partitions whose sizes are looked up for one answer: a page is not worth more reads.
 const PARTITIONS_MEASURED_MAX: u32 = 2_000;
 
 impl Source for Broker {
@@ -53,7 +53,7 @@ impl Source for Broker {
     }
 
     fn ready(&self) -> Result<(), String> {
-        // The console answers when the log is open and the listeners are bound.
+        // The console only answers once the log is open and the listeners are bound.
         match self.log.storage.refusing() {
             Some(what) => Err(format!("{what}: produce is refused, reads go on")),
             None => Ok(()),
@@ -79,8 +79,8 @@ impl Source for Broker {
     }
 }
 
-/// An address that clients can use: a wildcard is none. The network's own comes from the route that
-/// a packet would take; none is sent.
+/// Returns an address that clients can use, replacing a wildcard. The network's own address is
+/// found from the route that a packet would take; none is sent.
 fn reachable(listener: &ListenerConfig) -> String {
     if let Some(advertised) = &listener.advertised {
         return advertised.to_string();
@@ -91,7 +91,7 @@ fn reachable(listener: &ListenerConfig) -> String {
     let port = listener.address.port;
     let outward = || {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
-        // RFC 5737: an address that nobody has.
+        // RFC 5737: an address that is never assigned.
         socket.connect("192.0.2.1:9")?;
         socket.local_addr()
     };
@@ -126,7 +126,8 @@ impl Broker {
             filters: self.filter_statuses(topic),
             ..TopicStatus::default()
         };
-        // Asked of the store: the table of touched partitions is not to grow by looking.
+        // Asks the store, so that showing partitions does not add them to the table of those in
+        // use.
         for partition in topic.partitions().filter(|_| measure) {
             if let Ok(bounds) = self.log.store.bounds(partition) {
                 let records = bounds.next_offset.get() - bounds.log_start.get();

@@ -1,11 +1,11 @@
-//! The device-wide disk cap: `sedge.disk.max.bytes` over all topics, and what the volume has room
-//! for, as others fill it too.
+//! The device-wide disk cap: `sedge.disk.max.bytes` over all topics, and the room that the volume
+//! has left, which others use too.
 //!
-//! Looked at every second while something is written, when a segment is begun and when a request
-//! finds no room, so that it holds between two rounds of retention. While no room is wanted, what
-//! others do to the volume lets no record go. What goes first is decided by
-//! [`sedge_core::disk_cap`]; here are the figures, and what of each topic its links have upstream
-//! already. Whatever goes is logged and counted.
+//! Checked every second while something is written, when a segment is begun and when a request
+//! finds no room, so that the cap holds between two rounds of retention. While no room is needed,
+//! other users of the volume cause no deletion. [`sedge_core::disk_cap`] decides what is deleted
+//! first; this module provides the figures, and the offsets that links have already copied. Every
+//! deletion is logged and counted.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -31,7 +31,7 @@ use crate::log::Log;
 use crate::mirror::{LinkTopics, Origin};
 use crate::writer::Writer;
 
-/// What the cap is decided by.
+/// The inputs of the cap's decisions.
 pub struct DiskCap {
     log: Arc<Log>,
     groups: Arc<Groups>,
@@ -85,7 +85,7 @@ pub async fn run(cap: DiskCap, writer: Writer) {
     }
 }
 
-/// Until the next look, which is soon where room is wanted: whether it is.
+/// Waits until the next check, which is soon if room is wanted. Returns whether it is.
 async fn wait(wanted: EventListener) -> bool {
     Timer::after(DISK_CAP_PAUSE).await;
     let wanted = async {
@@ -99,17 +99,18 @@ async fn wait(wanted: EventListener) -> bool {
     future::or(wanted, over).await
 }
 
-/// What the data directory may take as things stand; `None` without a cap.
+/// Returns the bytes that the data directory may use now; `None` without a cap.
 pub fn cap_bytes(usage: &Usage, disk: &Disk) -> Option<u64> {
     Some(room(usage, disk)?.cap_bytes())
 }
 
-/// What the data directory takes.
+/// Returns the bytes that the data directory uses.
 pub const fn used_bytes(usage: &Usage) -> u64 {
     usage.disk_bytes + usage.spare_bytes + usage.view_disk_bytes
 }
 
-/// Whether the next segment breaks the cap, or hardly fits the volume, unless space comes back.
+/// Returns whether the next segment would exceed the cap, or hardly fits the volume, unless space
+/// is freed.
 pub fn is_room_short(usage: &Usage, disk: &Disk) -> bool {
     let is_volume_full = usage
         .volume_free_bytes
@@ -117,7 +118,7 @@ pub fn is_room_short(usage: &Usage, disk: &Disk) -> bool {
     is_volume_full || room(usage, disk).is_some_and(|room| room.is_short())
 }
 
-/// `None` without a cap.
+/// Returns `None` without a cap.
 fn room(usage: &Usage, disk: &Disk) -> Option<Room> {
     let cap_bytes = match disk.max_bytes {
         Some(max) => u64::try_from(max).ok()?,
@@ -125,7 +126,7 @@ fn room(usage: &Usage, disk: &Disk) -> Option<Room> {
     };
     let segments = |count| usage.view_disk_bytes + count * usage.segment_bytes;
     Some(Room {
-        // Files that wait to be used again give way to records.
+        // Spare files give way to records.
         used_bytes: usage.disk_bytes + usage.view_disk_bytes,
         cap: Cap {
             bytes: cap_bytes,
@@ -140,14 +141,15 @@ fn room(usage: &Usage, disk: &Disk) -> Option<Room> {
     })
 }
 
-/// What the data directory can take of the volume beside others, who keep a little.
+/// Returns the bytes that the data directory can use of the volume, leaving some to others.
 fn volume_bytes(usage: &Usage) -> Option<u64> {
     let most = DISK_CAP_SEGMENTS_MIN * usage.segment_bytes;
     let kept = most.min(usage.volume_bytes? / DISK_CAP_KEPT_SHARE);
     Some((used_bytes(usage) + usage.volume_free_bytes?).saturating_sub(kept))
 }
 
-/// What goes, and for which bound. What others do to the volume counts while room is wanted.
+/// Returns what to delete, and the bound that requires it. The volume's bound counts only while
+/// room is wanted.
 fn plan(cap: &DiskCap, is_idle: bool) -> (Vec<Dropped>, Limit) {
     let log = &cap.log;
     let usage = log.store.usage();
@@ -179,7 +181,7 @@ fn plan(cap: &DiskCap, is_idle: bool) -> (Vec<Dropped>, Limit) {
             };
             let slices = slices
                 .iter()
-                // Its space does not come back yet.
+                // The space of the active segment is not freed yet.
                 .filter(|slice| Some(slice.segment) != usage.active_segment)
                 .map(|slice| CapSlice {
                     first_offset: slice.first_offset,
@@ -200,11 +202,12 @@ fn may_go(topic: &Topic) -> bool {
     !topic.is_internal && topic.config.is_deleted_by_retention()
 }
 
-/// Up to where every link that copies the topic has it upstream, as its committed cursor says.
+/// Returns the offset up to which every link that copies the topic has it upstream, by its
+/// committed cursor.
 fn copied(links: &[&LinkTopics], offsets: &Offsets, topic: &Topic, index: i32) -> Option<Offset> {
     let cursor = |link: &&LinkTopics| {
         let saved = offsets.get(&link.group, &topic.name, topic.id, PartitionIndex(index))?;
-        // The cursor may be one of a topic of the same name that was here before.
+        // The cursor may belong to an earlier topic of the same name.
         let is_same = Origin::read(&saved.metadata).is_of(topic.id);
         is_same.then_some(saved.offset)
     };

@@ -1,9 +1,9 @@
-//! `DATA/logbook`: where the append clock stands, and what was written to flash since the data
-//! directory was made.
+//! `DATA/logbook`: the state of the append clock, and the bytes written to flash since the data
+//! directory was created.
 //!
-//! It is written at the start, at the end and once an hour between, without a flush of its own. A
-//! book that is lost or damaged is begun anew: then the time that the process was away counts as
-//! none, and so does what was written before.
+//! It is written at the start, at the end and once an hour in between, without a flush of its own.
+//! A lost or damaged logbook is begun anew: then the time that the process was down counts as zero,
+//! and so do the bytes written before.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::process::usage;
 
 const FILE: &str = "logbook";
 
-/// See the module.
+/// The logbook; see the module.
 #[derive(Debug)]
 pub struct Logbook {
     path: PathBuf,
@@ -32,36 +32,36 @@ pub struct Logbook {
 #[derive(Debug)]
 struct Books {
     wear: Wear,
-    /// Bytes of this process that are entered.
+    /// Bytes written by this process that are already entered.
     entered_bytes: u64,
     saved_at_ms: i64,
 }
 
-/// How the books stand, for metrics.
+/// The logbook's figures, for metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct WearStatus {
     pub wear: Wear,
-    /// By this process.
+    /// Bytes written by this process.
     pub written_here_bytes: u64,
     pub budget_bytes: Option<u64>,
     pub years_left: Option<f64>,
 }
 
 impl WearStatus {
-    /// Whether the day under way has had more than its budget.
+    /// Returns whether more than the budget was written on the current day.
     pub fn is_budget_spent(&self) -> bool {
         let budget = self.budget_bytes;
         budget.is_some_and(|budget| self.wear.day_bytes > budget)
     }
 }
 
-/// What the file of an earlier process says; `None` where there is none, or one that is damaged.
+/// Reads the file of an earlier process; `None` if there is none, or it is damaged.
 pub fn read(data: &Path) -> Option<(SavedClock, Wear)> {
     decode(&std::fs::read_to_string(data.join(FILE)).ok()?)
 }
 
 impl Logbook {
-    /// Goes on from what was read, and writes that down: the next process needs this one's boot.
+    /// Continues from what was read, and saves it: the next process needs this one's boot.
     pub fn start(data: &Path, disk: &Disk, read: Option<Wear>, clock: &Clock) -> Self {
         let now_ms = clock.append_ms();
         let book = Self {
@@ -77,11 +77,12 @@ impl Logbook {
         book
     }
 
-    /// Enters what was written since the last time, and saves the book where that was long ago.
+    /// Enters the bytes written since the last call, and saves the logbook if the last save was
+    /// long ago.
     pub fn enter(&self, clock: &Clock, store: &dyn LogStore) -> WearStatus {
         let now_ms = clock.append_ms();
         let disk = &self.disk;
-        // The kernel counts all of it, the views' files too.
+        // The kernel counts all writes, including the views' files.
         let written = usage::written_bytes().unwrap_or_else(|| {
             let usage = store.usage();
             usage.log_bytes_written + usage.view_bytes_written
@@ -115,13 +116,13 @@ impl Logbook {
         }
     }
 
-    /// Writes the book down.
+    /// Saves the logbook.
     pub fn save(&self, clock: &Clock, now_ms: i64) {
         let mut books = self.lock();
         let text = encode(&clock.save(), &books.wear);
         match write(&self.path, &text) {
             Ok(()) => books.saved_at_ms = now_ms,
-            // A full or read-only disk is said elsewhere.
+            // A full or read-only disk is reported elsewhere.
             Err(failure) => debug!(target: "sedge::wear", "the logbook is not saved: {failure}"),
         }
     }
@@ -152,7 +153,7 @@ fn encode(clock: &SavedClock, wear: &Wear) -> String {
     format!("{text}crc32c = {:08x}\n", crc32c::crc32c(text.as_bytes()))
 }
 
-/// A clock that says what it should not deletes records, so the sum must be right.
+/// A wrong clock would delete records, so the checksum must match.
 fn decode(text: &str) -> Option<(SavedClock, Wear)> {
     let (covered, sum) = text.trim_end().rsplit_once("crc32c = ")?;
     if u32::from_str_radix(sum, 16).ok()? != crc32c::crc32c(covered.as_bytes()) {

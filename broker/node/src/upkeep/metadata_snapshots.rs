@@ -1,4 +1,4 @@
-//! Snapshots of `__cluster_metadata`: made when enough records have come
+//! Snapshots of `__cluster_metadata`: written when enough records were appended
 //! (`metadata.log.max.record.bytes.between.snapshots`), when the last one is old
 //! (`metadata.log.max.snapshot.interval.ms`), and soon after a copy was found damaged.
 
@@ -32,7 +32,7 @@ pub async fn run(log: Arc<Log>, writer: Writer) {
         let is_damaged = log.metadata_growth.is_damaged();
         if is_damaged {
             Timer::after(SNAPSHOT_MEND_PAUSE).await;
-            // What is found while it is written has another one.
+            // Damage found during the write triggers another snapshot.
             log.metadata_growth.take_damaged();
         } else if !policy.is_due(&since(&log, last)) {
             wait(changed, &policy, last).await;
@@ -81,7 +81,7 @@ fn policy(log: &Log) -> Policy {
 fn since(log: &Log, last: Instant) -> Since {
     Since {
         record_bytes: log.metadata_growth.record_bytes(),
-        // None is known where the index cannot be read: the rule without it holds then.
+        // `None` if the index cannot be read: then the rule without this size applies.
         snapshot_bytes: log
             .store
             .partition_bytes(SNAPSHOT_PARTITIONS[0])
@@ -96,14 +96,14 @@ async fn wait(changed: event_listener::EventListener, policy: &Policy, last: Ins
     let over = async {
         match left {
             Some(left) => drop(Timer::after(left).await),
-            // It is over, and nothing has come: then the next record is waited for.
+            // The interval has passed without new records: wait for the next record.
             None => future::pending().await,
         }
     };
     future::or(changed, over).await;
 }
 
-/// Goes on with the snapshot that was started, or starts one.
+/// Continues the snapshot that was started, or starts one.
 async fn write(
     log: &Arc<Log>,
     writer: &Writer,
@@ -152,7 +152,7 @@ async fn start(log: &Log, writer: &Writer) -> Result<(Snapshot, u64), SnapshotEr
     Ok((snapshot, state.record_bytes))
 }
 
-/// By the writer thread, from a thread that may wait.
+/// Writes through the writer thread, from a thread that may block.
 struct ThroughWriter {
     log: Arc<Log>,
     writer: Writer,
@@ -182,7 +182,7 @@ impl SnapshotLog for ThroughWriter {
         let wanted = usage
             .segment_bytes
             .saturating_mul(SNAPSHOT_FREE_SEGMENTS_MIN);
-        // Otherwise the next segment comes when others fill this one.
+        // Otherwise the next segment begins when other data fills this one.
         if usage.volume_free_bytes.is_none_or(|free| free >= wanted) {
             self.writer.roll();
         }

@@ -1,15 +1,15 @@
-//! Upkeep: what the broker does for its log by itself, now and then.
+//! Upkeep: background tasks that maintain the log.
 //!
-//! | module | what |
+//! | module | task |
 //! | --- | --- |
 //! | `retention` | moves log starts by the topics' limits |
-//! | `disk_cap` | the same by what the disk may take |
-//! | `producer_expiry` | forgets producers that are silent |
-//! | `scrub` | reads what is stored again, to find bit rot |
-//! | `orphans` | tells of partitions that no topic has |
-//! | `metadata_snapshots` | makes snapshots of `__cluster_metadata` |
-//! | `logbook` | the append clock and the device's wear, in a file |
-//! | `cleaner` | compacts topics, and empties segments in which little lives |
+//! | `disk_cap` | moves log starts by the limits of the disk |
+//! | `producer_expiry` | forgets idle producers |
+//! | `scrub` | reads stored data again, to find bit rot |
+//! | `orphans` | reports partitions that belong to no topic |
+//! | `metadata_snapshots` | writes snapshots of `__cluster_metadata` |
+//! | `logbook` | saves the append clock and the device's wear |
+//! | `cleaner` | compacts topics, and empties segments with little live data |
 
 pub mod cleaner;
 pub mod disk_cap;
@@ -69,7 +69,7 @@ pub fn start(
     tasks
 }
 
-/// Flushes the views each second, lets spare files go that are not to be kept, and asks whether a
+/// Flushes the views each second, drops spare files that should not be kept, and checks whether a
 /// disk that refused writes accepts them again.
 async fn flush_views(log: Arc<Log>, writer: Writer) {
     loop {
@@ -89,7 +89,7 @@ async fn flush_views(log: Arc<Log>, writer: Writer) {
     }
 }
 
-/// Flushes what interval durability has acknowledged.
+/// Flushes what was acknowledged with interval durability.
 async fn flush(writer: Writer, every: Duration) {
     loop {
         Timer::after(every).await;

@@ -1,5 +1,5 @@
-//! Partitions with records that no topic has. Nothing serves them, and no retention frees them, so
-//! each start tells of them once.
+//! Partitions with records that belong to no topic. They are not served, and retention does not
+//! free them, so each start reports them once.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use sedge_storage::Error;
 use crate::limits::ORPHANS_TOLD;
 use crate::log::Log;
 
-/// Looks for them, and tells.
+/// Finds and reports them.
 pub async fn tell(log: Arc<Log>) {
     match blocking::unblock(move || find(&log)).await {
         Ok(orphans) if orphans.is_empty() => {}
@@ -35,10 +35,10 @@ pub async fn tell(log: Arc<Log>) {
     }
 }
 
-/// Each with its bytes.
+/// Returns each with its bytes.
 fn find(log: &Log) -> Result<Vec<(PartitionId, u64)>, Error> {
     let partitions = log.store.partitions()?;
-    // Loaded behind them: what is created meanwhile has its topic.
+    // Loaded after them: a partition created meanwhile has its topic.
     let image = log.metadata.load();
     let known: HashSet<PartitionId> = image
         .topics()
@@ -49,7 +49,7 @@ fn find(log: &Log) -> Result<Vec<(PartitionId, u64)>, Error> {
         if id == METADATA_PARTITION || id.is_reserved() || known.contains(&id) {
             continue;
         }
-        // None where the topic was deleted meanwhile.
+        // 0 if the topic was deleted meanwhile.
         let bytes = log.store.partition_bytes(id)?;
         if bytes > 0 {
             orphans.push((id, bytes));

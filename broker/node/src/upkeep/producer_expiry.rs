@@ -1,10 +1,9 @@
-//! `producer.id.expiration.ms`: what a producer wrote last is forgotten when it has been silent for
-//! so long, by the append clock. One that comes back after that may go on with any sequence, as in
-//! Kafka.
+//! `producer.id.expiration.ms`: a producer that was idle for this long, by the append clock, is
+//! forgotten. If it comes back later, it may continue at any sequence, as in Kafka.
 //!
-//! The views are looked through, as they know every producer; the writer, which may know better,
-//! does it. A rebuild of the views brings forgotten producers back with the time of their records,
-//! and the next look takes them again.
+//! This task scans the views, which know every producer; the writer, which may know newer writes,
+//! does the forgetting. A rebuild of the views restores forgotten producers with the time of their
+//! records, and the next scan removes them again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +35,7 @@ pub async fn run(log: Arc<Log>, writer: Writer) {
     }
 }
 
-/// Forgets who has not written since `until_ms`, and says how many that were.
+/// Forgets the producers that have not written since `until_ms`. Returns their number.
 async fn expire(
     store: &Arc<dyn LogStore>,
     writer: &Writer,
@@ -60,7 +59,7 @@ async fn expire(
         }
         let forgotten = writer.expire_producers(page.silent, until_ms).await?;
         count += forgotten;
-        // They have written since, or the disk is full. The next look is soon enough.
+        // They have written since, or the disk is full. The next round is soon enough.
         if forgotten == 0 {
             break;
         }
@@ -68,15 +67,15 @@ async fn expire(
     Ok(count)
 }
 
-/// Some of those who have been silent.
+/// A page of idle producers.
 #[derive(Debug)]
 struct Page {
     silent: Vec<(PartitionId, ProducerId)>,
-    /// The key where the look goes on, unless it came to the end.
+    /// The key at which the scan continues, unless it reached the end.
     next: Option<Vec<u8>>,
 }
 
-/// The first who have been silent, from the key `from` on.
+/// Returns the first idle producers, from the key `from` on.
 fn silent(views: &(impl ViewReader + ?Sized), from: &[u8], until_ms: i64) -> Result<Page, Error> {
     let mut silent = Vec::new();
     let mut next = None;
@@ -110,7 +109,7 @@ mod tests {
     use crate::test_broker::TestBroker;
     use crate::writer::AppendPart;
 
-    /// The offset that a record of this sequence got, as a client's would.
+    /// Produces a record of this sequence as a client would, and returns its offset.
     fn produce(node: &TestBroker, producer: i64, sequence: i32) -> Result<Offset, ErrorCode> {
         let mut builder = BatchBuilder::new(Compression::None).producer(Producer {
             id: ProducerId(producer),
@@ -161,7 +160,7 @@ mod tests {
         assert_eq!(expire_until(&node, first_ms - 3_600_000), 0);
         let out_of_order = Err(ErrorCode::OutOfOrderSequenceNumber);
         assert_eq!(produce(&node, 7, 55), out_of_order);
-        // The clock goes on before the other one writes.
+        // The clock must advance before the other producer writes.
         while node.broker.log.clock.append_ms() <= first_ms {
             std::thread::yield_now();
         }
@@ -175,7 +174,8 @@ mod tests {
             "it may begin anywhere"
         );
 
-        // The partition is not in the writer's memory yet, and a rebuild knows all of them.
+        // The writer has not loaded the partition yet, and a rebuild of the views knows all
+        // producers.
         for without_views in [false, true] {
             node = node.restart(without_views);
             assert_eq!(known(&node), [7, 8], "without views: {without_views}");
@@ -195,13 +195,13 @@ mod tests {
         let page = silent(&*node.broker.log.store, &[], i64::MAX).unwrap();
         assert_eq!(page.silent, [(node.partition("t"), ProducerId(7))]);
         assert_eq!(page.next, None);
-        // As if it had written behind the look.
+        // As if the producer had written after the scan.
         let forgotten = node.broker.writer.expire_producers(page.silent, 0);
         assert_eq!(future::block_on(forgotten).unwrap(), 0);
         assert_eq!(known(&node), [7]);
     }
 
-    /// The entry of a producer that wrote last at `last_ms`.
+    /// Returns the entry of a producer that last wrote at `last_ms`.
     fn entry(producer: i64, last_ms: i64) -> Vec<u8> {
         let range = SequenceRange {
             producer_id: ProducerId(producer),
@@ -215,7 +215,7 @@ mod tests {
         producers.get(range.producer_id).unwrap().encode()
     }
 
-    /// A view of producers that counts what is looked at.
+    /// A view of producers that counts the entries that are read.
     struct Counted {
         entries: BTreeMap<Vec<u8>, Vec<u8>>,
         looked_at: Cell<usize>,
@@ -243,12 +243,12 @@ mod tests {
         }
     }
 
-    /// All of them were looked at again for each few that were forgotten.
+    /// All producers were scanned again for each few that were forgotten.
     #[test]
     fn each_producer_is_looked_at_once() {
         const PRODUCERS: i64 = 10 * PRODUCERS_EXPIRED_AT_ONCE as i64;
         let key = |producer| derive::producer_key(PartitionId(1), ProducerId(producer));
-        // Every other one has written since.
+        // Every other producer has written since.
         let entries = (0..PRODUCERS).map(|id| (key(id), entry(id, id % 2)));
         let mut views = Counted {
             entries: entries.collect(),
@@ -279,7 +279,7 @@ mod tests {
         const PRODUCERS: i64 = 2 * PRODUCERS_EXPIRED_AT_ONCE as i64 + 1;
         let node = TestBroker::start(&[]);
         let id = node.create_topic("t", &[]);
-        // The last of each three has written since.
+        // The last of every three producers has written since.
         let updates = (0..PRODUCERS * 3).map(|producer| ViewUpdate {
             view: View::Producers,
             key: derive::producer_key(id, ProducerId(producer)),

@@ -1,5 +1,5 @@
-//! Retention: every `log.retention.check.interval.ms` the log starts that `retention.ms` and
-//! `retention.bytes` ask for.
+//! Retention: every `log.retention.check.interval.ms`, moves log starts as `retention.ms` and
+//! `retention.bytes` require.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,10 +32,10 @@ pub async fn run(log: Arc<Log>, writer: Writer) {
     }
 }
 
-/// A log start that moves, and what goes with it.
+/// A log start to move, and what is deleted by that.
 struct Move {
     partition: PartitionId,
-    /// For the log.
+    /// The partition's name, for the log.
     name: String,
     offset: Offset,
     records: i64,
@@ -87,7 +87,7 @@ fn plan(log: &Log) -> Vec<Move> {
     moves
 }
 
-/// The new log start, and the records and bytes that go with it.
+/// Returns the new log start, and the records and bytes that are deleted.
 fn plan_partition(
     log: &Log,
     topic: &Topic,

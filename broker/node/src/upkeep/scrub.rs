@@ -1,4 +1,4 @@
-//! The background scrub: paces [`LogStore::scrub`](sedge_storage::LogStore::scrub) and tells what
+//! The background scrub: paces [`LogStore::scrub`](sedge_storage::LogStore::scrub) and reports what
 //! it finds.
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub async fn run(log: Arc<Log>, settings: Scrub, node_id: NodeId) {
     }
     tell_known(&log);
     let mut cursor = ScrubCursor::somewhere(fastrand::u64(..));
-    // It begins somewhere, so all of the log is read only by the one behind it.
+    // The first round begins at a random segment, so only the second one reads all of the log.
     let mut is_first_round = true;
     let every = Duration::from_millis(settings.interval_ms);
     let mut round_began = Instant::now();
@@ -80,7 +80,7 @@ fn pause_after(bytes: u64, bytes_per_second: u64) -> Duration {
     Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64)
 }
 
-/// What was found before this start.
+/// Reports damage that was found before this start.
 fn tell_known(log: &Log) {
     let known = log.store.damaged();
     if !known.is_empty() {
@@ -135,7 +135,7 @@ fn tell_damaged(log: &Log, node_id: NodeId, damaged: &Damaged) {
     info!(target: "sedge::scrub", "what else is in segment {segment} is served on");
 }
 
-/// The other copy is there for the next start, and two are soon.
+/// Reports damage to a snapshot: the next start uses the other copy, and soon there are two again.
 fn tell_snapshot(log: &Log, lost: &LostRange, (segment, at): (u64, u64)) {
     log.metrics.metadata_damaged.add(1);
     error!(
@@ -146,7 +146,8 @@ fn tell_snapshot(log: &Log, lost: &LostRange, (segment, at): (u64, u64)) {
     log.metadata_growth.damaged();
 }
 
-/// The broker goes on from memory, and writes all of it again. Until then the next start cannot.
+/// Reports damage to the metadata. The broker continues from memory and writes all of it again;
+/// until then the next start would fail.
 fn tell_metadata(log: &Log, node_id: NodeId, lost: &LostRange, (segment, at): (u64, u64)) {
     log.metrics.metadata_damaged.add(1);
     let what = match only_in_memory(log, node_id) {
@@ -173,7 +174,7 @@ fn tell_metadata(log: &Log, node_id: NodeId, lost: &LostRange, (segment, at): (u
     log.metadata_growth.damaged();
 }
 
-/// Topics that are not, or not so, in what is left of the metadata on disk.
+/// Returns topics that the metadata on disk lacks or has in another form.
 fn only_in_memory(log: &Log, node_id: NodeId) -> Result<Vec<String>, sedge_storage::Error> {
     let mut salvage = Salvage::new(node_id);
     let store = &*log.store;
@@ -205,7 +206,7 @@ fn name(log: &Log, id: PartitionId) -> String {
     name_in(&log.metadata.load(), id)
 }
 
-/// `TOPIC-INDEX`, or what is left where no topic has it.
+/// Returns `TOPIC-INDEX`, or the partition's number if no topic has it.
 pub fn name_in(image: &Image, id: PartitionId) -> String {
     if id == METADATA_PARTITION {
         return "__cluster_metadata".to_owned();

@@ -1,4 +1,4 @@
-//! ApiVersions (key 18): what this broker answers to.
+//! ApiVersions (key 18): lists the requests that this broker answers.
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::api::{APIS, Api};
@@ -25,11 +25,11 @@ pub async fn handle(request: &Request, message: ApiVersionsRequestData) -> ApiVe
     }
     ApiVersionsResponseData::default()
         .with_api_keys(APIS.iter().copied().map(entry).collect())
-        // No feature is finalized: without `transaction.version` clients keep to what works here.
+        // No feature is finalized: without `transaction.version`, clients only use what works here.
         .with_finalized_features_epoch(-1)
 }
 
-/// KIP-511: a version above ours is answered in version 0, with our range of this one API.
+/// KIP-511: answers a version above ours in version 0, with our range of this one API.
 pub fn refuse(request: &Request) -> Result<Answer, Disconnect> {
     let own = APIS
         .iter()

@@ -1,4 +1,4 @@
-//! CreateAcls (key 30): no authorizer is configured that would obey them, so each is refused.
+//! CreateAcls (key 30): refuses each ACL, because no authorizer is configured to enforce it.
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::create_acls_request::CreateAclsRequestData;

@@ -1,4 +1,4 @@
-//! DeleteAcls (key 31): no authorizer is configured, so each filter is refused.
+//! DeleteAcls (key 31): refuses each filter, because no authorizer is configured.
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::delete_acls_request::DeleteAclsRequestData;

@@ -1,4 +1,4 @@
-//! DescribeAcls (key 29): no authorizer is configured, so there are none to describe.
+//! DescribeAcls (key 29): refused, because no authorizer is configured.
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::describe_acls_request::DescribeAclsRequestData;

@@ -1,4 +1,4 @@
-//! DescribeClientQuotas (key 48, KIP-546): no quotas are configured, which is no error.
+//! DescribeClientQuotas (key 48, KIP-546): no quotas are configured, which is not an error.
 
 use sedge_protocol::kafka::generated::describe_client_quotas_request::DescribeClientQuotasRequestData;
 use sedge_protocol::kafka::generated::describe_client_quotas_response::DescribeClientQuotasResponseData;

@@ -1,4 +1,4 @@
-//! DescribeCluster (key 60): this one broker, which is the controller as well.
+//! DescribeCluster (key 60): returns this broker, which is the controller as well.
 
 use sedge_core::security::{OPERATIONS_NOT_ASKED, Resource, authorized_operations};
 use sedge_protocol::kafka::generated::describe_cluster_request::DescribeClusterRequestData;

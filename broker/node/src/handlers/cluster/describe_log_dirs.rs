@@ -1,4 +1,4 @@
-//! DescribeLogDirs (key 35): the one directory, and what each partition takes of it.
+//! DescribeLogDirs (key 35): returns the only directory, and the bytes of each partition in it.
 
 use sedge_core::security::Operation;
 use sedge_protocol::kafka::KafkaString;
@@ -18,7 +18,7 @@ pub async fn handle(
         Ok(cluster) => cluster,
         Err(error) => return DescribeLogDirsResponseData::default().with_error_code(error.code()),
     };
-    // Directories are listed, and the index is asked for each partition.
+    // Off the executor: this lists directories and asks the index for each partition.
     let topics = cluster.topics();
     let describe = move |topics: &Topics| describe_all(&cluster, topics, &message);
     topics.off_executor(describe).await

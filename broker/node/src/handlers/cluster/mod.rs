@@ -1,4 +1,4 @@
-//! The cluster: what is answered, who is in it, the disk, access rules and quotas.
+//! Handlers about the cluster: its APIs, its members, the disk, access rules and quotas.
 
 pub mod api_versions;
 pub mod create_acls;

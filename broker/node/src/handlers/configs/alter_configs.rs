@@ -1,4 +1,4 @@
-//! AlterConfigs (key 33), which older tools use: what is not named goes back to its default.
+//! AlterConfigs (key 33), used by older tools: keys that are not named go back to their defaults.
 
 use sedge_core::config::plan_replace;
 use sedge_protocol::kafka::KafkaString;

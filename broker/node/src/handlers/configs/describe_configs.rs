@@ -1,5 +1,5 @@
-//! DescribeConfigs (key 32): every configuration with its value, where it comes from, and what
-//! stands behind it.
+//! DescribeConfigs (key 32): returns every configuration with its value, the source, and its
+//! synonyms.
 
 use std::collections::BTreeSet;
 
@@ -71,7 +71,7 @@ fn describe(
         }
         Owner::AllBrokers(cluster) => {
             let mut entries = describe_broker(cluster.defaults(), Source::DynamicDefaultBroker);
-            // Kafka: for all brokers only what was set while they ran.
+            // As in Kafka, a request for all brokers returns only what was set while they ran.
             entries.retain(|entry| entry.source == Source::DynamicDefaultBroker);
             entries
         }
@@ -87,13 +87,13 @@ fn describe(
     }))
 }
 
-/// Describes the link whose group this is, if it is one that the client may describe.
+/// Describes the link whose group this is, if there is one that the client may describe.
 fn describe_link(request: &Request, group: &str) -> Option<Vec<DescribeConfigsResourceResult>> {
     let group = request.group(Operation::DescribeConfigs, group).ok()?;
     link_state::describe(request.metrics(), group.id())
 }
 
-/// How it stands with a topic's filters, as a key that can be read alone.
+/// Returns the state of a topic's filters, as a read-only key.
 fn filter_state(topic: Topic<'_>) -> Option<Described> {
     let state = topic.filter_state()?;
     Some(Described {

@@ -1,4 +1,4 @@
-//! IncrementalAlterConfigs (key 44, KIP-339): sets, removes, and changes lists.
+//! IncrementalAlterConfigs (key 44, KIP-339): sets and removes keys, and changes lists.
 
 use sedge_core::config::{AlterOp, plan_alter};
 use sedge_protocol::ErrorCode;

@@ -1,5 +1,6 @@
-//! What a mirror link does, as the configuration of its group: the one place where a group's name
-//! leads to keys and values, so that `sedge mirror describe` and Kafka's `kafka-configs` can ask.
+//! The state of a mirror link, as the configuration of its group: only there does Kafka's protocol
+//! return keys and values for a group's name, so that `sedge mirror describe` and Kafka's
+//! `kafka-configs` can ask for it.
 
 use sedge_core::config::{ConfigType, Source};
 use sedge_core::mirror;
@@ -12,16 +13,16 @@ use crate::metrics::Metrics;
 pub const GROUP: i8 = 32;
 /// `running`, `connecting`, `backing-off` or `blocked`.
 pub const STATE: &str = "sedge.mirror.state";
-/// What is in the link's way.
+/// The reason why the link does not run.
 pub const WHY: &str = "sedge.mirror.why";
-/// How many partitions are held, and topics not begun.
+/// The number of partitions that are held and topics that were not begun.
 pub const HELD: &str = "sedge.mirror.held";
-/// Before `TOPIC-INDEX` of a partition that is held; the value says why.
+/// Prefix of the `TOPIC-INDEX` of a held partition; the value is the reason.
 pub const HELD_PREFIX: &str = "sedge.mirror.held.";
-/// Before the name of a topic that was not begun; the value says why.
+/// Prefix of the name of a topic that was not begun; the value is the reason.
 pub const NOT_BEGUN_PREFIX: &str = "sedge.mirror.not.begun.";
 
-/// The state of the link whose group this is; `None` if it is none.
+/// Returns the state of the link whose group this is; `None` if there is none.
 pub fn describe(metrics: &Metrics, group: &str) -> Option<Vec<DescribeConfigsResourceResult>> {
     let name = group.strip_prefix(mirror::GROUP_PREFIX)?;
     let links = metrics.links();

@@ -1,4 +1,4 @@
-//! ListConfigResources (key 74, KIP-1142): what has configurations.
+//! ListConfigResources (key 74, KIP-1142): lists the resources that have configurations.
 
 use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
@@ -11,7 +11,7 @@ use sedge_protocol::kafka::generated::list_config_resources_response::{
 use crate::handlers::Request;
 use crate::handlers::configs::{BROKER, TOPIC, WITHOUT_CONFIGS};
 
-/// `ConfigResource.Type.CLIENT_METRICS`, which is all that version 0 asks for.
+/// `ConfigResource.Type.CLIENT_METRICS`, the only type that version 0 asks for.
 const CLIENT_METRICS_RESOURCE: i8 = 16;
 
 pub async fn handle(

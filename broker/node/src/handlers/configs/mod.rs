@@ -1,5 +1,5 @@
-//! What the three APIs of configurations share: which resource a request means, and how a change is
-//! made.
+//! Parts shared by the three configuration APIs: finding the resource of a request, and making a
+//! change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,11 +22,11 @@ pub mod list_config_resources;
 pub const TOPIC: i8 = 2;
 /// See [`TOPIC`].
 pub const BROKER: i8 = 4;
-/// Types of `ConfigResource.Type` that nothing here is configured by: broker loggers, client
-/// metrics, groups. They are described as empty, as Kafka does where nothing is set.
+/// Types of `ConfigResource.Type` without configurations here: broker loggers, client metrics,
+/// groups. They are described as empty, as Kafka describes them if nothing is set.
 pub const WITHOUT_CONFIGS: [i8; 3] = [8, 16, 32];
 
-/// What configurations belong to.
+/// The resource that configurations belong to.
 pub enum Owner {
     Topic(Topics, Arc<Topic>),
     /// This broker by its number.
@@ -105,7 +105,7 @@ impl Owner {
     }
 }
 
-/// Why a resource is not altered that a request has twice.
+/// Returns the refusal of a resource that a request names twice.
 pub fn named_twice() -> Refusal {
     Refusal::new(
         ErrorCode::InvalidRequest,
@@ -113,10 +113,10 @@ pub fn named_twice() -> Refusal {
     )
 }
 
-/// Names of configurations with their new values; none is back to the default.
+/// Names of configurations with their new values; `None` goes back to the default.
 pub type Changes = Vec<(String, Option<String>)>;
 
-/// Plans the changes of one resource with `plan`, and makes them.
+/// Plans the changes of one resource with `plan`, and applies them.
 pub async fn alter(
     request: &Request,
     resource_type: i8,
@@ -145,8 +145,8 @@ pub async fn alter(
     request.command(command).await.map(|_| ())
 }
 
-/// Refuses to bind a topic to a filter that is not deployed: it would refuse whatever is produced.
-/// What is bound already stays.
+/// Refuses to bind a topic to a filter that is not deployed, since the topic would then refuse
+/// every produce. Existing bindings stay.
 pub async fn check_filters(
     request: &Request,
     filters: &str,

@@ -1,4 +1,4 @@
-//! DeleteGroups (key 42): groups without members, with all that they have committed.
+//! DeleteGroups (key 42): deletes groups without members, with all of their committed offsets.
 
 use sedge_core::security::Operation;
 use sedge_protocol::kafka::generated::delete_groups_request::DeleteGroupsRequestData;
@@ -13,7 +13,7 @@ pub async fn handle(
     message: DeleteGroupsRequestData,
 ) -> DeleteGroupsResponseData {
     let now = request.now();
-    // All are planned, and then waited for together.
+    // All deletions are planned first, so that they are awaited together.
     let mut planned = Vec::with_capacity(message.groups_names.len());
     for group_id in message.groups_names {
         let group = request.group(Operation::Delete, group_id.as_str());

@@ -1,4 +1,4 @@
-//! DescribeGroups (key 15): state, members and assignments.
+//! DescribeGroups (key 15): returns state, members and assignments.
 
 use sedge_core::groups::GroupDescription;
 use sedge_core::security::{OPERATIONS_NOT_ASKED, Operation, Resource, authorized_operations};
@@ -11,7 +11,7 @@ use sedge_protocol::kafka::generated::describe_groups_response::{
 
 use crate::handlers::Request;
 
-/// KIP-1043: before, a group that is not there is one in the state `Dead`.
+/// KIP-1043: in earlier versions, a group that does not exist is in the state `Dead`.
 const FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND: i16 = 6;
 const DEAD: &str = "Dead";
 

@@ -1,4 +1,4 @@
-//! FindCoordinator (key 10): this broker, for every group.
+//! FindCoordinator (key 10): returns this broker, for every group.
 
 use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
@@ -11,8 +11,8 @@ use sedge_protocol::kafka::generated::find_coordinator_response::{
 use crate::handlers::Request;
 
 const GROUP: i8 = 0;
-/// There are no transactions yet. InitProducerId is where the client is told so, once it has found
-/// this broker.
+/// There are no transactions yet. A client that has found this broker learns so from
+/// InitProducerId.
 const TRANSACTION: i8 = 1;
 const FIRST_BATCHED_VERSION: i16 = 4;
 

@@ -1,4 +1,4 @@
-//! JoinGroup (key 11): the answer comes with the rebalance.
+//! JoinGroup (key 11): answered when the rebalance completes.
 
 use async_channel::Receiver;
 use sedge_core::groups::{JoinRefused, JoinReply, JoinRequest, Protocol, ReplyBody};
@@ -56,7 +56,7 @@ fn read(request: &Request, message: JoinGroupRequestData) -> JoinRequest {
     };
     let protocols = message.protocols.into_iter().map(|protocol| Protocol {
         name: protocol.name.to_string(),
-        // The group keeps it, and is not to keep the whole request.
+        // Copied, since the group keeps the metadata and must not keep the whole request alive.
         metadata: Bytes::copy_from_slice(&protocol.metadata),
     });
     JoinRequest {
@@ -75,7 +75,7 @@ fn read(request: &Request, message: JoinGroupRequestData) -> JoinRequest {
 }
 
 fn respond(reply: JoinReply, version: i16) -> JoinGroupResponseData {
-    // Before, there is no null.
+    // Earlier versions have no null.
     let named = |name: Option<String>| match name {
         None if version < FIRST_VERSION_WITH_NO_PROTOCOL => Some(KafkaString::default()),
         name => name.map(KafkaString::from),

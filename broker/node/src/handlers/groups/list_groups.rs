@@ -1,4 +1,4 @@
-//! ListGroups (key 16): all groups, or those in some states or of some types.
+//! ListGroups (key 16): lists all groups, or those in some states or of some types.
 
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::list_groups_request::ListGroupsRequestData;

@@ -1,4 +1,4 @@
-//! Groups: members, and what groups have committed.
+//! Handlers about groups: members, and committed offsets.
 
 pub mod delete_groups;
 pub mod describe_groups;

@@ -25,7 +25,7 @@ enum Slot {
     Refused(ErrorCode),
 }
 
-/// A commit that the coordinator was asked for.
+/// A commit that was passed to the coordinator.
 pub struct Pending {
     message: OffsetCommitRequestData,
     slots: Vec<Slot>,
@@ -59,8 +59,7 @@ pub async fn start(
         }
     };
     let ((slots, results), written) = group.plan(|machine| {
-        // Behind the lock, so commits of a topic that is gone do not come behind those of its
-        // successor.
+        // Under the lock, so that commits to a deleted topic do not follow those to its successor.
         let (slots, offsets) = admit(request, &message);
         let Planned { reply, actions } = machine.handle_offset_commit(now, &committer, offsets);
         Planned {

@@ -1,5 +1,5 @@
-//! OffsetDelete (key 47): an administrator takes a group's offsets of topics away that it does not
-//! consume.
+//! OffsetDelete (key 47): deletes a group's offsets in topics that it does not consume, for an
+//! administrator.
 
 use sedge_core::security::Operation;
 use sedge_protocol::kafka::generated::offset_delete_request::OffsetDeleteRequestData;

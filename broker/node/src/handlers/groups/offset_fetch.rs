@@ -1,5 +1,5 @@
-//! OffsetFetch (key 9): what groups have committed, and are sure of. A partition without an offset
-//! is -1 and no error.
+//! OffsetFetch (key 9): returns the durable committed offsets of groups. A partition without an
+//! offset gets -1, which is not an error.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub async fn handle(request: &Request, message: OffsetFetchRequestData) -> Offse
         let groups = message.groups.into_iter().map(fetch).collect();
         return OffsetFetchResponseData::default().with_groups(groups);
     }
-    // One group, and topics by name: the same in older words.
+    // Older versions: one group, and topics by name.
     let named = message.topics.map(|topics| {
         let topics = topics.into_iter().map(|topic| {
             OffsetFetchRequestTopics::default()
@@ -99,7 +99,7 @@ fn one(
                 index,
                 offsets.get(group_id, &topic.name, topic.id, PartitionIndex(index)),
             ),
-            // A topic that is not there by this name has no offset, which is no error.
+            // A topic that does not exist has no offset, which is not an error.
             Err(ErrorCode::UnknownTopicOrPartition) => partition(index, None),
             Err(error) => partition(index, None).with_error_code(error.code()),
         });
@@ -107,7 +107,7 @@ fn one(
     named(topic, wanted.name, wanted.topic_id, by_id)
 }
 
-/// Of the topics that there are.
+/// Returns all committed offsets of existing topics.
 fn all_topics(
     topics: &Topics,
     offsets: &Offsets,

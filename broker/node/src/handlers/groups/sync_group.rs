@@ -1,4 +1,4 @@
-//! SyncGroup (key 14): the leader brings the assignment, the others wait for it.
+//! SyncGroup (key 14): the leader sends the assignment, and the other members wait for it.
 
 use async_channel::Receiver;
 use sedge_core::groups::{ReplyBody, SyncRequest};
@@ -24,7 +24,8 @@ pub async fn start(
         protocol_type: message.protocol_type.map(|name| name.to_string()),
         protocol_name: message.protocol_name.map(|name| name.to_string()),
         assignments: assignments
-            // The group keeps it, and is not to keep the whole request.
+            // Copied, since the group keeps the assignment and must not keep the whole request
+            // alive.
             .map(|one| {
                 (
                     one.member_id.to_string(),

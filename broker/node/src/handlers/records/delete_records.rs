@@ -12,7 +12,7 @@ use sedge_protocol::kafka::generated::delete_records_response::{
 
 use crate::handlers::Request;
 
-/// The wire's "all that is there".
+/// The wire's value for all existing records.
 const HIGH_WATERMARK: i64 = -1;
 
 pub async fn handle(
@@ -51,11 +51,11 @@ async fn delete(
     let topics = request.topics(Operation::Delete);
     let found = topics.named(topic)?;
     if found.is_internal {
-        // As Kafka.
+        // As in Kafka.
         return Err(ErrorCode::InvalidTopicException);
     }
     if !found.config.is_deleted_by_retention() {
-        // Kafka: only topics whose cleanup.policy has delete.
+        // As in Kafka, only topics whose cleanup.policy has delete.
         return Err(ErrorCode::PolicyViolation);
     }
     found.delete_records(wanted.partition_index, before).await

@@ -1,7 +1,7 @@
 //! Fetch (key 1): whole batches as stored, up to the published ends.
 //!
-//! KIP-227 sessions say which partitions; `fetching` reads them and waits. What is here turns a
-//! request into that, and what was read into an answer.
+//! KIP-227 sessions determine the partitions; `fetching` reads them and waits. This module converts
+//! the request into a read, and the result into an answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::net::service::Disconnect;
 
 const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 13;
 
-/// The answer, and its batches as they are stored.
+/// The answer, and its batches as stored.
 type Fetched = (FetchResponseData, Vec<Vec<Chunk>>, Option<Admission>);
 
 pub async fn start(_: &Request, message: FetchRequestData) -> Result<FetchRequestData, Disconnect> {
@@ -149,7 +149,7 @@ fn answer(
 
 fn partition_data(read: &Read, isolation: Isolation) -> PartitionData {
     let offset = |offset: Option<Offset>| offset.map_or(-1, Offset::get);
-    // No transaction was ever aborted: there are none yet.
+    // No transaction was ever aborted, since there are none yet.
     let is_committed = isolation == Isolation::ReadCommitted && read.ends.is_some();
     PartitionData::default()
         .with_partition_index(read.wanted.partition)

@@ -1,4 +1,5 @@
-//! InitProducerId (key 22): an id for an idempotent producer. Transactions come later.
+//! InitProducerId (key 22): returns an id for an idempotent producer. Transactions are not
+//! supported yet.
 
 use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
@@ -18,7 +19,7 @@ pub async fn handle(
             .with_producer_epoch(-1)
     };
     if message.transactional_id.is_some() {
-        // No coordinator of transactions runs here: the client must not go on as if one did.
+        // There is no transaction coordinator: the client must not continue as if there were one.
         if let Some(client) = request.told_transactions().first(request.client_id()) {
             log::warn!(
                 target: "sedge::producers",

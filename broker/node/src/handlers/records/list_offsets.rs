@@ -1,4 +1,4 @@
-//! ListOffsets (key 2): the special timestamps, and the first record at or after a time.
+//! ListOffsets (key 2): finds the special timestamps, and the first record at or after a time.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -28,9 +28,9 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 /// KIP-734.
 const MAX_TIMESTAMP: i64 = -3;
-/// KIP-405: where there is no remote storage, what is local is all.
+/// KIP-405: without remote storage, the local log is all there is.
 const EARLIEST_LOCAL: i64 = -4;
-/// KIP-1005, KIP-1023: nothing is tiered here, so there is no such offset.
+/// KIP-1005, KIP-1023: without tiered storage, there is no such offset.
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
@@ -59,7 +59,7 @@ pub async fn handle(request: &Request, message: ListOffsetsRequestData) -> ListO
     ListOffsetsResponseData::default().with_topics(answers)
 }
 
-/// Offset and timestamp of what was found.
+/// Offset and timestamp of the record that was found.
 type Found = Option<(Offset, i64)>;
 
 fn find(
@@ -101,8 +101,8 @@ async fn lookup(
     }
 }
 
-/// The offsets of a partition that an answer may name. The first batch may begin below them:
-/// DeleteRecords cuts into batches.
+/// The offsets of a partition that an answer may name. The first batch may begin below them,
+/// because DeleteRecords may cut a batch.
 #[derive(Clone, Copy)]
 struct Span {
     id: PartitionId,
@@ -129,10 +129,10 @@ fn first_at(store: &dyn LogStore, mut span: Span, time: i64) -> Result<Found, Er
         if first.is_some() {
             return Ok(first);
         }
-        // The record that the header's time is of may lie below the log start.
+        // The record with the header's largest timestamp may be below the log start.
         span.from = batch.header.next_offset();
     }
-    // Nothing from there on is left out, so a consumer that begins there misses nothing.
+    // No record from this offset on is skipped, so a consumer that begins there misses none.
     Ok(Some((span.from, time)))
 }
 
@@ -155,8 +155,8 @@ fn newest(store: &dyn LogStore, span: Span) -> Result<Found, ErrorCode> {
     if !is_cut || newest.is_some_and(|(_, largest)| largest >= batch.header.max_timestamp()) {
         return Ok(newest);
     }
-    // The record that the header's time is of lies below the log start: others may be newer than
-    // what is left of the batch.
+    // The record with the header's largest timestamp is below the log start: other batches may have
+    // newer records than the rest of this one.
     let behind = Span {
         from: batch.header.next_offset(),
         ..span
@@ -173,15 +173,16 @@ fn whole(mut bytes: Bytes) -> Result<Batch, ErrorCode> {
     Batch::split_from(&mut bytes).ok_or(ErrorCode::CorruptMessage)
 }
 
-/// Offset and timestamp of each record of a batch from `from` on, until `visit` says false.
+/// Calls `visit` with offset and timestamp of each record of a batch from `from` on, until it
+/// returns false.
 ///
-/// Of records that cannot be read, the header is believed: a partition's lookups must not fail for
-/// one batch, and who begins at its first record misses none.
+/// If records cannot be read, the header is used instead: one batch must not make a partition's
+/// lookups fail, and a consumer that begins at its first record misses none.
 fn each_record(batch: &Batch, from: Offset, mut visit: impl FnMut(Offset, i64) -> bool) {
     let header = &batch.header;
     let first = header.base_offset().max(from);
     if header.is_log_append_time() {
-        // KIP-32: all its records were appended at once.
+        // KIP-32: all records of the batch were appended at once.
         visit(first, header.max_timestamp());
         return;
     }
@@ -237,8 +238,7 @@ mod tests {
 
     const P: PartitionId = PartitionId(5);
 
-    /// Batches of records with these times, one behind the other, whose headers say what `forge`
-    /// makes of them.
+    /// Builds consecutive batches of records with these timestamps; `forge` changes their headers.
     fn store(batches: &[&[i64]], forge: impl Fn(&mut Batch)) -> MemoryStore {
         let store = MemoryStore::default();
         let mut next = Offset(0);
@@ -286,7 +286,7 @@ mod tests {
         let store = store(&[&[10, 50, 20], &[30, 40]], |_| ());
         assert_eq!(at(&store, 0, 15), Some((1, 50)));
         assert_eq!(at(&store, 2, 15), Some((2, 20)));
-        // What the first batch's header says was of a record that is gone.
+        // The first batch's header refers to a record that was deleted.
         assert_eq!(at(&store, 2, 25), Some((3, 30)));
         assert_eq!(at(&store, 2, 45), None);
         assert_eq!(newest_from(&store, 0), Some((1, 50)));

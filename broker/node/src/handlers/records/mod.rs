@@ -1,4 +1,4 @@
-//! Records: produced, fetched, found by time and epoch, and deleted.
+//! Handlers about records: produces them, fetches them, finds them by time and epoch, deletes them.
 
 pub mod delete_records;
 pub mod fetch;

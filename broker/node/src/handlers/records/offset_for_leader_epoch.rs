@@ -1,5 +1,5 @@
-//! OffsetForLeaderEpoch (key 23, KIP-101, KIP-320): where an epoch ended, by which a client notices
-//! that a tail was lost.
+//! OffsetForLeaderEpoch (key 23, KIP-101, KIP-320): returns the end of an epoch, by which a client
+//! notices that a tail was lost.
 
 use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
@@ -19,7 +19,7 @@ pub async fn handle(
     message: OffsetForLeaderEpochRequestData,
 ) -> OffsetForLeaderEpochResponseData {
     let topics = request.topics(Operation::Describe);
-    // The view is asked for each partition.
+    // Off the executor: the view is asked for each partition.
     topics
         .off_executor(move |topics| find_all(topics, message))
         .await
@@ -75,7 +75,7 @@ fn end_of(
         log::error!(target: "sedge::epochs", "partition {}: {error}", partition.id);
         ErrorCode::KafkaStorageError
     })?;
-    // The largest epoch at or below what was asked, and where the next one starts.
+    // The largest epoch at or below the requested one, and the start of the next.
     let end = starts
         .iter()
         .find(|(epoch, _)| *epoch > asked)

@@ -1,5 +1,5 @@
-//! Produce (key 0): checks what needs no state, runs the topic's filters, and queues the batches to
-//! the writer.
+//! Produce (key 0): does the checks that need no state, runs the topic's filters, and queues the
+//! batches to the writer.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use crate::handlers::request::{Request, Topic, Topics};
 use crate::net::service::Disconnect;
 use crate::writer::{AppendPart, AppendReply, Appended};
 
-/// What is known of one partition's produce before the writer has answered.
+/// State of one partition's produce before the writer has answered.
 enum Slot {
     /// Index into the writer's results.
     Queued(usize),
     Done(Result<Appended, AppendError>),
-    /// The filter dropped every record: nothing to write, and nothing to say but success.
+    /// The filter dropped every record: nothing is written, and the answer is success.
     Emptied,
 }
 
@@ -89,7 +89,7 @@ fn count_errors(request: &Request, response: &ProduceResponseData) {
     }
 }
 
-/// Sorts the request's partitions into what the writer gets and what is answered without it.
+/// Sorts the request's partitions into those for the writer and those that are answered without it.
 async fn admit(
     request: &Request,
     writable: &Topics,
@@ -106,7 +106,7 @@ async fn admit(
         };
         let mut pending = PendingTopic {
             response: TopicProduceResponse::default()
-                // A name of its own: the request's bytes go when they are written.
+                // Copies the name, so that the request's bytes are freed once they are written.
                 .with_name(KafkaString::from(data.name.to_string()))
                 .with_topic_id(data.topic_id),
             slots: Vec::with_capacity(data.partition_data.len()),
@@ -149,7 +149,7 @@ async fn admit_partition(
         Err(error) => return Slot::refused(error),
     };
     if !topic.takes_produce() {
-        // Kafka: only the broker writes its own topics.
+        // As in Kafka, only the broker writes internal topics.
         return Slot::refused(ErrorCode::InvalidTopicException);
     }
     let now_ms = request.now().wall_ms;
@@ -158,7 +158,7 @@ async fn admit_partition(
         Ok(batch) => batch,
         Err(error) => return Slot::Done(Err(error)),
     };
-    // What was sent counts for the producer's sequence, also where a filter leaves less of it.
+    // The producer's sequence counts the records that were sent, even if a filter drops some.
     let sequence =
         SequenceRange::of(&batch.header).map(|range| range.filtered(topic.config.has_filter()));
     let checked = request.openers().check(batch, &topic, now_ms).await;
@@ -181,7 +181,7 @@ async fn admit_partition(
     }
 }
 
-/// What the topic's filters leave of a batch that is fit to be written.
+/// Returns what the topic's filters leave of a valid batch.
 async fn admit_batch(
     request: &Request,
     topic: Topic<'_>,

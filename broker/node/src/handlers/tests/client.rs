@@ -1,4 +1,4 @@
-//! A client without a socket: requests go through the table, as bytes, to a broker of the test.
+//! A client without a socket: passes requests through the table, as bytes, to a test broker.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::test_broker::TestBroker;
 
 const CORRELATION_ID: i32 = 7_654_321;
 
-/// See the module.
+/// A client without a socket; see the module.
 pub struct Client {
     handlers: Handlers,
     session: Arc<Session>,
@@ -31,7 +31,7 @@ impl Client {
         }
     }
 
-    /// Has the coordinator's task write what steps of groups want written.
+    /// Runs the coordinator's task, which writes the records of group operations.
     pub fn with_coordinator(self) -> Self {
         let broker = &self.handlers.0;
         let journal = Journal {
@@ -44,7 +44,7 @@ impl Client {
         self
     }
 
-    /// Asks, and waits for the answer. `None` is an answer without a reply.
+    /// Sends a request and waits for the answer. `None` is an answer without a reply.
     ///
     /// # Errors
     /// The connection would be closed.
@@ -70,7 +70,7 @@ impl Client {
         Ok((frame_of(&mut answered), answered))
     }
 
-    /// Asks, and returns the message behind the header of the reply.
+    /// Sends a request and returns the message behind the reply's header.
     pub fn reply(&self, key: ApiKey, version: i16, message: &[u8]) -> Bytes {
         let (reply, _) = self.send(key as i16, version, message).unwrap();
         let mut reply = reply.expect("a reply");
@@ -78,12 +78,12 @@ impl Client {
         assert_eq!(length as usize, reply.len() - 4, "{key:?} v{version}");
         let correlation_id = i32::from_be_bytes(*reply[4..].first_chunk().unwrap());
         assert_eq!(correlation_id, CORRELATION_ID, "{key:?} v{version}");
-        // KIP-511: the header of ApiVersions' answer is never flexible.
+        // KIP-511: the header of an ApiVersions answer is never flexible.
         let tagged = is_flexible(key as i16, version) && key != ApiKey::ApiVersions;
         reply.split_off(8 + usize::from(tagged))
     }
 
-    /// Asks with what `write` encodes, and decodes the answer with `read`.
+    /// Sends what `write` encodes, and decodes the answer with `read`.
     pub fn ask<T>(
         &self,
         (key, version): (ApiKey, i16),
@@ -116,7 +116,7 @@ pub fn frame_of(answered: &mut Answered) -> Option<Bytes> {
     Some(Bytes::from(chunks.collect::<Vec<Bytes>>().concat()))
 }
 
-/// A connection to a listener that advertises nothing.
+/// Returns a connection to a listener without an advertised address.
 pub fn session() -> Arc<Session> {
     let listener = ListenerConfig {
         name: "PLAINTEXT".to_owned(),

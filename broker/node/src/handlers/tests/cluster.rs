@@ -1,4 +1,5 @@
-//! The cluster: what is answered, who is in it, the disk, and the rights that nobody has set.
+//! Tests the handlers about the cluster: its APIs, its members, the disk, and access rules that are
+//! not set.
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::api::APIS;

@@ -1,4 +1,4 @@
-//! Configurations of topics, the broker and groups.
+//! Tests configurations of topics, the broker and groups.
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::alter_configs_request::{
@@ -83,7 +83,7 @@ fn each_kind_of_resource_is_described_or_refused() {
     check(TOPIC, "none", ErrorCode::UnknownTopicOrPartition, false);
     check(BROKER, &node, ErrorCode::None, true);
     check(BROKER, "77", ErrorCode::InvalidRequest, false);
-    // Of all brokers only what was set while they ran.
+    // For all brokers, only what was set while they ran.
     check(BROKER, "", ErrorCode::None, false);
     check(CLIENT_METRICS, "m", ErrorCode::None, false);
     check(GROUP, "g", ErrorCode::None, false);
@@ -172,7 +172,7 @@ fn a_configuration_is_set_and_taken_back() {
     );
     let (_, entries) = describe(&client, BROKER, "", None);
     assert_eq!(entries, [("log.retention.ms".to_owned(), "99".to_owned())]);
-    // What is named twice is not altered; what is named once is.
+    // A resource that is named twice is not altered; one that is named once is.
     let resources = [topic, (BROKER, ""), topic];
     let (twice, done) = (ErrorCode::InvalidRequest, ErrorCode::None);
     let key = "sedge.none";
@@ -245,7 +245,7 @@ fn what_has_configurations_is_listed_by_kind() {
     assert_eq!(list(&[TOPIC]), here(&["a"]));
     assert_eq!(list(&[CLIENT_METRICS, GROUP]), here(&[]));
     assert_eq!(list(&[TOPIC, 3]), (ErrorCode::UnsupportedVersion, vec![]));
-    // All that version 0 knows is client metrics, of which there are none.
+    // Version 0 only knows client metrics, of which there are none.
     let request = ListConfigResourcesRequestData::default();
     let oldest = ask!(client, ListConfigResources 0, request => ListConfigResourcesResponseData);
     assert!(oldest.config_resources.is_empty() && oldest.error_code == 0);

@@ -1,4 +1,4 @@
-//! Groups: members, and what groups have committed.
+//! Tests groups: members, and committed offsets.
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaUuid;
@@ -203,7 +203,7 @@ fn commit(client: &Client, group: &str, topic: &str, partition: i32) -> ErrorCod
     code(answer.topics[0].partitions[0].error_code)
 }
 
-/// Returns the offset and the metadata of the first partition that is answered, if any.
+/// Returns offset and metadata of the first partition in the answer, if any.
 fn committed(client: &Client, group: &str, topics: Option<&[&str]>) -> Option<(i64, String)> {
     let topic = |name: &&str| {
         OffsetFetchRequestTopics::default()

@@ -1,4 +1,4 @@
-//! The handlers, asked through the table without a process.
+//! Tests the handlers through the table, without a process.
 
 mod client;
 mod cluster;

@@ -1,4 +1,4 @@
-//! Records: produced, fetched, found by time and epoch, and deleted.
+//! Tests records: producing, fetching, finding by time and epoch, and deleting.
 
 use sedge_protocol::batch::Batch;
 use sedge_protocol::kafka::KafkaUuid;
@@ -31,7 +31,7 @@ use super::client::{Client, ask, code, text};
 use crate::net::service::Disconnect;
 use crate::test_broker::TestBroker;
 
-/// A batch with records of these times.
+/// Builds a batch of records with these timestamps.
 fn batch(times: &[i64]) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None);
     for time in times {
@@ -226,7 +226,7 @@ fn offsets_are_listed_by_time_and_by_the_special_times() {
     let unknown = refused(ErrorCode::UnknownTopicOrPartition);
     assert_eq!(list("a", 1, -1, -1), unknown);
     let current = broker.broker.log.metadata.load().leader_epoch().get();
-    // As with Kafka: what is not there is said before an epoch is looked at.
+    // As in Kafka, a missing partition is reported before the epoch is checked.
     assert_eq!(list("none", 0, -1, current + 1), unknown);
     assert_eq!(
         list("a", 0, -1, current + 1),

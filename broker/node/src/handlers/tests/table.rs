@@ -1,4 +1,4 @@
-//! What holds for every row of the table.
+//! Tests the properties of every row of the table.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn every_version_of_every_api_is_decoded_handled_and_encoded() {
             let message = apis::default_message(api.key, version);
             let (reply, answered) = client.send(api.key as i16, version, &message).unwrap();
             assert_eq!(answered.mute, Duration::ZERO);
-            // A default produce is one with acks=0.
+            // A default produce has acks=0.
             assert_eq!(
                 reply.is_some(),
                 api.key != ApiKey::Produce,
@@ -42,7 +42,7 @@ fn what_is_no_request_of_its_api_closes_the_connection() {
     let broker = TestBroker::start(&[]);
     let client = Client::new(&broker);
     for Api { key, max, .. } in APIS {
-        // The last byte is of a field, or says that there are no tagged ones.
+        // The last byte belongs to a field, or says that there are no tagged fields.
         let message = apis::default_message(*key, *max);
         if message.len() > 1 {
             let refused = client.send(*key as i16, *max, &message[..message.len() - 1]);
@@ -78,7 +78,7 @@ fn a_version_of_api_versions_that_is_not_known_is_answered_in_version_0() {
     assert_eq!(response.api_keys[0].api_key, ApiKey::ApiVersions as i16);
 }
 
-/// KIP-219: the client is told, and kept to it.
+/// KIP-219: the client is told the throttle time, and its connection is muted for that time.
 #[test]
 fn a_throttled_request_says_so_and_mutes_its_connection() {
     let broker = TestBroker::start(&[]);
@@ -109,6 +109,6 @@ fn a_throttled_request_says_so_and_mutes_its_connection() {
     let mut message = throttled(ApiKey::Fetch, 11).unwrap();
     let answered = FetchResponseData::read(&mut message, 11).unwrap();
     assert_eq!(answered.throttle_time_ms, 1_234);
-    // acks=0: there is nothing to say it in.
+    // With acks=0 there is no answer to carry the time.
     assert!(throttled(ApiKey::Produce, 9).is_none());
 }

@@ -1,4 +1,4 @@
-//! Topics: what there are, and how they come, change and go.
+//! Tests topics: listing, creating, changing and deleting them.
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaUuid;
@@ -115,7 +115,7 @@ fn metadata_names_what_is_there_and_creates_what_may_be() {
     assert_ne!(created.topics[0].topic_id, KafkaUuid::ZERO);
     let none = metadata(&client, Some(Vec::new()), true);
     assert!(none.topics.is_empty());
-    // Before null, none named was all.
+    // In versions before null, an empty list means all topics.
     let request = MetadataRequestData::default().with_topics(Some(Vec::new()));
     let all = ask!(client, Metadata 0, request => MetadataResponseData);
     assert_eq!(all.topics.len(), 3);

@@ -1,5 +1,5 @@
-//! AlterPartitionReassignments (key 45, KIP-455): to this broker a partition is reassigned at once,
-//! and there is no other.
+//! AlterPartitionReassignments (key 45, KIP-455): a reassignment to this broker is complete at
+//! once, and there is no other broker.
 
 use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
@@ -50,7 +50,7 @@ fn reassign(topics: &Topics, node: i32, topic: ReassignableTopic) -> Reassignabl
         .with_name(topic.name)
 }
 
-/// `None` cancels what is under way, and nothing ever is.
+/// `None` cancels a reassignment in progress, and there never is one.
 fn check(node: i32, replicas: Option<&[i32]>) -> Result<(), Refusal> {
     match replicas {
         None => Err(Refusal::new(

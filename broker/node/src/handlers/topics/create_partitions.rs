@@ -1,4 +1,4 @@
-//! CreatePartitions (key 37): a topic only grows.
+//! CreatePartitions (key 37): raises a topic's number of partitions, which never shrinks.
 
 use sedge_core::metadata::Command;
 use sedge_protocol::ErrorCode;

@@ -1,4 +1,4 @@
-//! CreateTopics (key 19).
+//! CreateTopics (key 19): creates topics with their configurations.
 
 use std::sync::Arc;
 

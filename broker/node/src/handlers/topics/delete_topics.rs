@@ -1,4 +1,4 @@
-//! DeleteTopics (key 20): the records are gone with the reply.
+//! DeleteTopics (key 20): the records are deleted before the reply is sent.
 
 use sedge_core::metadata::{Command, CommandReply, TopicName};
 use sedge_core::security::Operation;
@@ -13,7 +13,7 @@ use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 
 use crate::handlers::{Refusal, Request, repeats};
 
-/// TOPIC_DELETION_DISABLED came with it.
+/// The version that introduced TOPIC_DELETION_DISABLED.
 const FIRST_VERSION_WITH_DELETION_DISABLED: i16 = 3;
 
 pub async fn handle(
@@ -26,7 +26,7 @@ pub async fn handle(
         .into_iter()
         .map(|name| DeleteTopicState::default().with_name(Some(name)));
     let wanted = by_name.chain(message.topics).collect();
-    // A topic that is named by its name and by its id is named twice.
+    // A topic that is named by name and by id is named twice.
     let topic = |wanted: &DeleteTopicState| {
         let topic = match &wanted.name {
             Some(name) => topics.named(name.as_str()),
@@ -94,8 +94,8 @@ async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicRe
     }
 }
 
-/// The configuration says `delete.topic.enable=false`. Clients of older versions do not know the
-/// code that says so.
+/// Returns the refusal for `delete.topic.enable=false`. Older clients do not know the error code
+/// for that.
 fn disabled(request: &Request) -> Refusal {
     let code = if request.version() < FIRST_VERSION_WITH_DELETION_DISABLED {
         ErrorCode::InvalidRequest

@@ -1,4 +1,4 @@
-//! DescribeTopicPartitions (key 75, KIP-966): topics in pages.
+//! DescribeTopicPartitions (key 75, KIP-966): describes topics in pages.
 
 use sedge_core::metadata::Topic;
 use sedge_core::security::{Operation, Resource, authorized_operations};
@@ -103,6 +103,6 @@ fn describe(
         .with_topic_id(topic.id)
         .with_is_internal(topic.is_internal)
         .with_partitions(partitions)
-        // Never asked for in this request: Kafka answers them always.
+        // The request has no field to ask for them: Kafka always includes them.
         .with_topic_authorized_operations(authorized_operations(Resource::Topic))
 }

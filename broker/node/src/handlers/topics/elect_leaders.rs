@@ -11,7 +11,7 @@ use sedge_protocol::kafka::generated::elect_leaders_response::{
 
 use crate::handlers::{Refusal, Request, Topics};
 
-/// `ElectionType`: to the preferred leader, or to a replica that may have lost records.
+/// `ElectionType`: of the preferred leader, or of a replica that may have lost records.
 const ELECTION_TYPES: [i8; 2] = [0, 1];
 
 pub async fn handle(
@@ -26,7 +26,7 @@ pub async fn handle(
         Ok(cluster) => cluster.topics(),
         Err(error) => return response.with_error_code(error.code()),
     };
-    // A request for all partitions hears of those alone whose leader changed.
+    // A request for all partitions is answered only with those whose leader changed.
     let wanted = message.topic_partitions.unwrap_or_default();
     let results = wanted.into_iter().map(|topic| elect(&topics, topic));
     response.with_replica_election_results(results.collect())

@@ -1,5 +1,5 @@
-//! ListPartitionReassignments (key 46, KIP-455): a reassignment to the one broker is done at once,
-//! so none is ever under way.
+//! ListPartitionReassignments (key 46, KIP-455): a reassignment to the only broker completes at
+//! once, so none is ever in progress.
 
 use sedge_protocol::kafka::generated::list_partition_reassignments_request::ListPartitionReassignmentsRequestData;
 use sedge_protocol::kafka::generated::list_partition_reassignments_response::ListPartitionReassignmentsResponseData;

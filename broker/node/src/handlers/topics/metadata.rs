@@ -1,5 +1,5 @@
-//! Metadata (key 3): brokers and topics; creates topics that are asked for by name where that is
-//! allowed.
+//! Metadata (key 3): returns brokers and topics; creates topics that are asked for by name if that
+//! is allowed.
 
 use sedge_core::security::{OPERATIONS_NOT_ASKED, Operation, Resource, authorized_operations};
 use sedge_protocol::ErrorCode;
@@ -15,7 +15,7 @@ use crate::handlers::request::{Request, Topic, Topics};
 
 pub async fn handle(request: &Request, message: MetadataRequestData) -> MetadataResponseData {
     let topics = request.topics(Operation::Describe);
-    // Version 0 has no null: none named is all.
+    // Version 0 has no null: an empty list means all topics.
     let wanted = match message.topics {
         Some(topics) if request.version() == 0 && topics.is_empty() => None,
         wanted => wanted,

@@ -1,4 +1,4 @@
-//! Topics: what there are, and how they come, change and go.
+//! Handlers about topics: listing, creating, changing and deleting them.
 
 pub mod alter_partition_reassignments;
 pub mod create_partitions;

@@ -1,7 +1,7 @@
-//! A simulation: a controller on the real store, over a disk and views that fail as told. Commands,
-//! snapshots, other data, freed segments, crashes at any write, lost and flipped segments. Whatever
-//! happens, a start has the state of the model, or is refused; and one lost segment costs nothing
-//! where two copies are there and nothing else that is needed lay in it.
+//! A simulation: a controller on the real store, over a disk and views with injected faults. It
+//! mixes commands, snapshots, other data, freed segments, crashes at any write, and lost or flipped
+//! segments. In every case a start has the state of the model, or is refused. One lost segment
+//! costs nothing if two copies exist and the segment held nothing else that is needed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::log::views::HeaderReplay;
 use crate::metadata::log as metadata_log;
 use crate::metadata::replay::{self as metadata_replay, Replayed};
 
-/// Other topics' data, which fill segments.
+/// A partition of other topics' data, which fills segments.
 const DATA: PartitionId = PartitionId(u32::MAX);
 
 struct World {
@@ -34,9 +34,9 @@ struct World {
     base: MemoryBase,
     options: Options,
     fuse: Fuse,
-    /// What was acknowledged.
+    /// The acknowledged state.
     model: MetadataMachine,
-    /// What was asked for when everything stopped, and may be there.
+    /// The state with the command that was in progress at the crash, which may have been written.
     in_flight: Option<MetadataMachine>,
     started: Option<Snapshot>,
     topics_made: u64,
@@ -47,12 +47,12 @@ fn blank() -> MetadataMachine {
     MetadataMachine::new(NodeId(1), BrokerDefaults::default())
 }
 
-/// All of it.
+/// Renders all of the state.
 fn seen(machine: &MetadataMachine) -> String {
     format!("{machine:?}")
 }
 
-/// What a failure shows of it.
+/// Renders the state briefly, for a failure.
 fn short(machine: &MetadataMachine) -> String {
     let topics = machine.image().topics();
     let topics = topics.map(|topic| {
@@ -124,7 +124,7 @@ impl World {
         open(&self.disk, &self.base, &self.options).expect("an undamaged disk is opened")
     }
 
-    /// The state is the model's, with the command that was in flight or without.
+    /// Checks that the state is the model's, with or without the command that was in progress.
     fn check(&mut self, store: &Store) {
         let found = restart(store).unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
         let found = found.machine;
@@ -139,9 +139,10 @@ impl World {
             );
         }
         (self.model, self.in_flight) = (found, None);
-        // What a start reads may be in the page cache only: it is acknowledged when it is synced.
+        // The state that a start reads may only be in the page cache: it is acknowledged once
+        // synced.
         store.sync().expect("nothing fails while it starts");
-        // It is in the memory of the process that is gone.
+        // The started snapshot was in the memory of the killed process.
         self.started = None;
     }
 
@@ -248,7 +249,7 @@ impl World {
         }
     }
 
-    /// What a sealed segment has of a copy goes into a cold one, as when it is sparse.
+    /// Moves a copy's part of a sealed segment into a cold one, as for a sparse segment.
     fn sweep(&mut self, store: &Store) -> Result<(), Error> {
         let id = SNAPSHOT_PARTITIONS[self.random.usize(..2)];
         let active = store.active_segment();
@@ -302,7 +303,7 @@ impl World {
         }
     }
 
-    /// Each segment in turn is lost, or has a flipped bit.
+    /// Loses each segment in turn, or flips a bit in it.
     fn lose_segments(&mut self) {
         let store = self.open();
         self.check(&store);
@@ -333,7 +334,8 @@ impl World {
                 let is_last = ids.iter().max() == Some(id);
                 match started {
                     Ok(Ok(found)) => {
-                        // Of a last segment that is gone nothing may be left, not even its name.
+                        // If the last segment is gone, no trace of it may be left, not even its
+                        // name.
                         assert!(found == seen(&self.model) || is_last, "{what}: {copies:?}");
                     }
                     refused if is_twice && !needed.contains(id) => {
@@ -345,7 +347,7 @@ impl World {
         }
     }
 
-    /// Whether there are two copies, with something behind them that is no part of the metadata.
+    /// Returns whether there are two copies, followed by data that is not part of the metadata.
     fn snapshot_again(&mut self, store: &Store) -> bool {
         if self.snapshot(store).is_err() || self.started.is_some() {
             return false;
@@ -358,7 +360,7 @@ impl World {
     }
 }
 
-/// Those in which records lie that a start needs, and the rows that move log starts.
+/// Returns the segments that hold records needed by a start, or rows that move log starts.
 fn segments_of_the_log(store: &Store) -> BTreeSet<SegmentId> {
     let slices = store.slices(METADATA_PARTITION).unwrap();
     slices.iter().map(|slice| slice.segment).collect()
@@ -390,14 +392,14 @@ fn open(disk: &MemoryDisk, base: &MemoryBase, options: &Options) -> Result<Store
     opened.map(|(store, _)| store)
 }
 
-/// As a start does.
+/// Replays as a start does.
 fn restart(store: &Store) -> Result<Replayed, ReplayError> {
     let replayed = metadata_replay::replay(store, blank())?;
     replayed.extend_log(store, 1)?;
     Ok(replayed)
 }
 
-/// A full disk is an answer.
+/// Accepts a full disk as an answer.
 fn refusable(done: Result<(), Error>) -> Result<(), Error> {
     match done {
         Err(refusal) if refusal.is_refusal() => Ok(()),
@@ -405,7 +407,7 @@ fn refusable(done: Result<(), Error>) -> Result<(), Error> {
     }
 }
 
-/// What has not come about is tried again; an error of the disk ends the process.
+/// Accepts an incomplete snapshot, which is retried; an error of the disk ends the process.
 fn survives(done: Result<(), SnapshotError>) -> Result<(), Error> {
     match done {
         Err(SnapshotError::Store(error)) => refusable(Err(error)),
@@ -414,7 +416,7 @@ fn survives(done: Result<(), SnapshotError>) -> Result<(), Error> {
     }
 }
 
-/// `SEDGE_METADATA_SEEDS=FROM..TO` runs others.
+/// `SEDGE_METADATA_SEEDS=FROM..TO` runs other seeds.
 #[test]
 fn a_start_has_the_state_of_the_model_by_seeds() {
     let seeds = match std::env::var("SEDGE_METADATA_SEEDS") {

@@ -1,4 +1,4 @@
-//! The batches of a partition, one after the other, at the cleaner's pace.
+//! Reads the batches of a partition one after the other, at the cleaner's pace.
 
 use bytes::Bytes;
 use sedge_core::cleaner::check_crc;
@@ -9,7 +9,7 @@ use super::CleanError;
 use super::limits::READ_BYTES;
 use super::pace::Pace;
 
-/// From one offset to another.
+/// Batches from one offset to another.
 #[derive(Debug)]
 pub struct Batches<'a> {
     pace: &'a Pace,
@@ -32,10 +32,11 @@ impl<'a> Batches<'a> {
         }
     }
 
-    /// The next batch, whose checksum was checked: what is damaged is not written again as if it
-    /// were whole.
+    /// Returns the next batch, with a valid checksum: a damaged batch must not be written again as
+    /// if it were whole.
     ///
     /// # Errors
+    /// The batch cannot be read or is damaged, or the broker stops.
     /// It cannot be read, or is damaged, or the broker stops.
     pub fn next(&mut self) -> Result<Option<Batch>, CleanError> {
         loop {

@@ -1,15 +1,15 @@
-//! The day's write budget (`sedge.disk.write.budget.bytes.per.day`): once it is spent, what can
-//! wait does. Kafka's producers are never refused for it.
+//! The day's write budget (`sedge.disk.write.budget.bytes.per.day`): once it is spent, cleaning is
+//! postponed if possible. Produces are never refused for it.
 //!
-//! What can wait: a compaction that `max.compaction.lag.ms` does not ask for, and emptying segments
-//! while there is room. Where there is none, records would have to go in its place.
+//! Postponed are compactions that `max.compaction.lag.ms` does not require, and emptying segments
+//! while there is room. Without room, records would have to be deleted instead.
 
 use log::{info, warn};
 
 use super::pace::Pace;
 use crate::upkeep::disk_cap;
 
-/// Whether more was written in the day under way than it may be. Said when it changes.
+/// Returns whether more was written on the current day than the budget allows. Logs each change.
 pub fn is_spent(pace: &Pace) -> bool {
     if pace.disk.budget_bytes.is_none() {
         return false;
@@ -32,7 +32,7 @@ pub fn is_spent(pace: &Pace) -> bool {
     is_spent
 }
 
-/// Whether emptying segments has to wait.
+/// Returns whether emptying segments has to wait.
 pub fn holds_sweep(pace: &Pace) -> bool {
     is_spent(pace) && !disk_cap::is_room_short(&pace.log.store.usage(), &pace.disk)
 }

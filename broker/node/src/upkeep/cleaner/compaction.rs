@@ -1,5 +1,5 @@
-//! Compaction of a partition: the keys of what is new, then all of it once more without what they
-//! supersede.
+//! Compacts a partition in two passes: the first collects the keys of the new records, the second
+//! rewrites everything without the records that they supersede.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +21,7 @@ use super::pace::Pace;
 use super::{CleanError, SetAside, budget, report};
 use crate::coordinator::OFFSETS_TOPIC;
 
-/// A partition, and what there is to compact.
+/// A partition, and the range to compact.
 struct Job {
     topic: Arc<Topic>,
     index: usize,
@@ -35,7 +35,7 @@ impl fmt::Display for Job {
     }
 }
 
-/// What a look at all partitions of compacted topics found.
+/// The result of assessing all partitions of compacted topics.
 #[derive(Default)]
 struct Found {
     due: Vec<Job>,
@@ -43,18 +43,19 @@ struct Found {
     needs_roll: bool,
 }
 
-/// The dirtiest first, until none is due.
+/// Compacts the dirtiest partition first, until none is due.
 pub fn round(pace: &Pace, set_aside: &mut SetAside) {
     let metrics = &pace.log.metrics.cleaner;
     let mut may_roll = true;
-    // Due for what lies behind an open transaction, which may stay open for long.
+    // Partitions due for records behind an open transaction, which may stay open for long.
     let mut undecided = BTreeSet::new();
     loop {
         let mut found = look(pace, set_aside);
         if may_roll && found.needs_roll {
             may_roll = false;
             pace.writer.roll();
-            // What that made due is overdue already, and does not wait for the next round.
+            // Partitions that became due by this are overdue already, and do not wait for the next
+            // round.
             found = look(pace, set_aside);
         }
         let only_overdue = budget::is_spent(pace);
@@ -131,7 +132,7 @@ fn look(pace: &Pace, set_aside: &mut SetAside) -> Found {
     found
 }
 
-/// `None` where nothing came since the last compaction.
+/// Returns `None` if no records were appended since the last compaction.
 fn assessed(
     pace: &Pace,
     id: PartitionId,
@@ -144,7 +145,7 @@ fn assessed(
         return Ok(None);
     }
     let slices = store.slices(id)?;
-    // Behind the slices: what is in a segment that began since then is not among them.
+    // Read after the slices: the contents of a segment begun since then are not among them.
     let active = store.active_segment();
     let slices: Vec<SliceFacts> = slices
         .iter()
@@ -166,7 +167,7 @@ fn assessed(
     Ok(Some(assess(&log, policy, now_ms)))
 }
 
-/// False where nothing of what is new is decided.
+/// Returns false if all new records belong to undecided transactions.
 fn compact(pace: &Pace, job: &Job) -> Result<bool, CleanError> {
     debug!(target: "sedge::cleaner", "compacting {job}");
     let dedupe_bytes = {
@@ -177,7 +178,7 @@ fn compact(pace: &Pace, job: &Job) -> Result<bool, CleanError> {
     let keys = || KeyOffsets::new(dedupe_bytes, fastrand::u64(..));
     let mut mapped = map_keys(pace, job, keys(), None, job.range.end)?;
     if mapped.is_none() {
-        // Transactions: their fate is looked up first. What is undecided hides nothing.
+        // The fate of transactions is looked up first. Undecided records supersede none.
         let (transactions, undecided) = transactions(pace, job)?;
         let end = undecided.map_or(job.range.end, |undecided| undecided.min(job.range.end));
         mapped = map_keys(pace, job, keys(), Some(transactions), end)?;
@@ -212,15 +213,15 @@ fn compact(pace: &Pace, job: &Job) -> Result<bool, CleanError> {
     Ok(true)
 }
 
-/// The newest offset of each key of what is new, as far as the memory goes.
+/// The newest offset of each key of the new records, as far as the memory suffices.
 struct Mapped {
     keys: KeyOffsets,
     transactions: Transactions,
-    /// So far the keys are known.
+    /// The offset up to which the keys are known.
     end: Offset,
 }
 
-/// `None` where a batch belongs to a transaction, unless those are known.
+/// Returns `None` if a batch belongs to a transaction, unless `transactions` are known.
 fn map_keys(
     pace: &Pace,
     job: &Job,
@@ -254,8 +255,8 @@ fn map_keys(
     }))
 }
 
-/// What became of the transactions from where the last compaction ended, and where the first one
-/// begins of which that is not known.
+/// Returns the outcomes of transactions since the end of the last compaction, and the start of the
+/// first undecided one.
 fn transactions(pace: &Pace, job: &Job) -> Result<(Transactions, Option<Offset>), CleanError> {
     let stable = pace.log.partition(job.id)?.last_stable_offset();
     let mut scan = TransactionScan::default();
@@ -269,7 +270,7 @@ fn transactions(pace: &Pace, job: &Job) -> Result<(Transactions, Option<Offset>)
     Ok((scan.finish(), undecided))
 }
 
-/// The producers that the broker knows.
+/// Returns the producers that the broker knows.
 fn last_batches(pace: &Pace, id: PartitionId) -> Result<LastBatches, Error> {
     let mut found = LastBatches::new();
     let prefix = derive::prefix(id);
@@ -302,7 +303,7 @@ struct Rewriting<'a> {
     kept_bytes: u64,
 }
 
-/// A row to come: its range, and the leader epoch at its end.
+/// A planned row: its range, and the leader epoch at its end.
 type Row = (Offset, Offset, Option<LeaderEpoch>);
 
 impl Rewriting<'_> {
@@ -399,7 +400,7 @@ impl Rewriting<'_> {
     }
 }
 
-/// Slices up to `end`, put together up to the size of a segment: small ones become fewer.
+/// Groups slices up to `end`, each group up to the size of a segment: small slices are merged.
 fn groups(slices: &[Slice], end: Offset, segment_bytes: u64) -> Vec<Group> {
     let mut groups: Vec<(Group, usize)> = Vec::new();
     for slice in slices.iter().filter(|slice| slice.first_offset < end) {

@@ -1,12 +1,12 @@
-//! The cleaner: compacts the topics that ask for it, and empties segments in which little lives.
+//! The cleaner: compacts topics with `cleanup.policy=compact`, and empties segments with little
+//! live data.
 //!
-//! What to do is decided in `sedge_core::cleaner`; here it is read and written, on one thread
-//! that gives way to every other, at the pace that `log.cleaner.io.max.bytes.per.second` allows.
-//! What it writes are cold segments; the writer thread is asked only for the rows that say that
-//! they count.
+//! `sedge_core::cleaner` decides; this module reads and writes, on one thread of low priority, at
+//! the pace that `log.cleaner.io.max.bytes.per.second` allows. It writes cold segments itself; the
+//! writer thread only commits the rows that make them count.
 //!
 //! **Invariant:** one thing is cleaned at a time, so nothing that is read for it is replaced by
-//! anything else meanwhile.
+//! another cleaning meanwhile.
 
 mod batches;
 mod budget;
@@ -30,17 +30,17 @@ use crate::log::Log;
 pub use pace::Pace;
 use pace::StopOnDrop;
 
-/// Why something is not cleaned.
+/// Reason why something is not cleaned.
 #[derive(Debug)]
 pub enum CleanError {
     /// The log cannot be read or written.
     Store(Error),
-    /// A batch is not what it should be.
+    /// A batch is invalid.
     Batch {
         offset: Offset,
         source: sedge_protocol::error::Error,
     },
-    /// One batch has more keys than the memory for them.
+    /// One batch has more keys than the map has room for.
     TooManyKeys { offset: Offset },
     /// The writer has no room, or the broker is shutting down.
     Refused,
@@ -70,7 +70,8 @@ impl From<Error> for CleanError {
 }
 
 impl CleanError {
-    /// It is over when there is room again, and no fault of what is cleaned.
+    /// Returns whether the failure ends when there is room again, and is not caused by what is
+    /// cleaned.
     fn is_temporary(&self) -> bool {
         match self {
             Self::Refused | Self::Store(Error::ViewsBusy) => true,
@@ -80,7 +81,7 @@ impl CleanError {
     }
 }
 
-/// What is remembered from one round to the next.
+/// State that is kept from one round to the next.
 #[derive(Debug, Default)]
 struct SetAside {
     partitions: BTreeSet<PartitionId>,
@@ -95,7 +96,7 @@ pub async fn run(pace: Pace) {
     let mut shrunk = pace.log.shrunk();
     loop {
         wait(&pace.log, shrunk).await;
-        // Before the round, so that what goes during it has another one.
+        // Listens before the round, so that deletions during it trigger another one.
         shrunk = pace.log.shrunk();
         match on_a_thread(Arc::clone(&pace), set_aside).await {
             Some(remembered) => set_aside = remembered,
@@ -106,8 +107,8 @@ pub async fn run(pace: Pace) {
     }
 }
 
-/// Until `log.cleaner.backoff.ms` are over, or what retention or a client deleted left segments
-/// sparse: their space is wanted now.
+/// Waits until `log.cleaner.backoff.ms` have passed, or a deletion by retention or a client has
+/// left segments sparse: their space is wanted now.
 async fn wait(log: &Log, shrunk: EventListener) {
     let backoff = log.interval("log.cleaner.backoff.ms");
     let hurried = async {
@@ -120,14 +121,14 @@ async fn wait(log: &Log, shrunk: EventListener) {
     future::or(over, hurried).await;
 }
 
-/// One round on a thread of its own, which gives way to every other.
+/// Runs one round on a thread of its own, with low priority.
 async fn on_a_thread(pace: Arc<Pace>, mut set_aside: SetAside) -> Option<SetAside> {
     let (done, remembered) = async_channel::bounded(1);
     let thread = std::thread::Builder::new()
         .name("sedge-cleaner".into())
         .stack_size(limits::STACK_BYTES);
     let run = move || {
-        // Where it may not be set, the cleaner is as important as anybody.
+        // Best effort: without permission the cleaner runs at normal priority.
         let _ = rustix::process::setpriority_process(None, limits::NICE);
         round(&pace, &mut set_aside);
         let _ = done.send_blocking(set_aside);
@@ -141,7 +142,7 @@ async fn on_a_thread(pace: Arc<Pace>, mut set_aside: SetAside) -> Option<SetAsid
     }
 }
 
-/// All that is due, until nothing is.
+/// Cleans everything that is due.
 fn round(pace: &Pace, set_aside: &mut SetAside) {
     pace.begin_round();
     if pace
@@ -159,7 +160,7 @@ fn round(pace: &Pace, set_aside: &mut SetAside) {
     pace.log.metrics.cleaner.set_aside.set(count);
 }
 
-/// Says what is not cleaned any more, and why; whether it is to be set aside.
+/// Logs what is no longer cleaned, and why. Returns whether it must be set aside.
 fn report(what: &dyn fmt::Display, error: &CleanError) -> bool {
     if error.is_temporary() {
         debug!(target: "sedge::cleaner", "{what} waits: {error}");

@@ -1,4 +1,4 @@
-//! The cap on what the cleaner reads and writes, and the end of it when the broker stops.
+//! The cap on what the cleaner reads and writes, and its stop when the broker stops.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use crate::log::Log;
 use crate::upkeep::logbook::Logbook;
 use crate::writer::Writer;
 
-/// What all that is cleaned has in common.
+/// State shared by everything that is cleaned.
 pub struct Pace {
     pub log: Arc<Log>,
     pub writer: Writer,
@@ -44,7 +44,7 @@ impl Pace {
         }
     }
 
-    /// Takes the cap that holds now.
+    /// Applies the configured cap.
     pub fn begin_round(&self) {
         let image = self.log.metadata.load();
         let cap = image
@@ -58,7 +58,7 @@ impl Pace {
         self.stops.load(Ordering::Acquire)
     }
 
-    /// Counts bytes that were read, and waits as the cap wants.
+    /// Counts bytes that were read, and blocks as long as the cap requires.
     ///
     /// # Errors
     /// The broker stops.
@@ -67,7 +67,7 @@ impl Pace {
         self.spend(bytes)
     }
 
-    /// The same for bytes written.
+    /// Counts bytes that were written, and blocks as long as the cap requires.
     ///
     /// # Errors
     /// The broker stops.
@@ -76,9 +76,9 @@ impl Pace {
         self.spend(bytes)
     }
 
-    /// Lets others run who became ready meanwhile: a scheduler that grants a thread its time slice
-    /// (Linux' does, whatever the thread's nice value) makes a reader wait for the end of it, which
-    /// is milliseconds. Where nobody waits it costs next to nothing.
+    /// Yields to threads that became ready meanwhile: a scheduler that grants a thread its time
+    /// slice (Linux' does, whatever the thread's nice value) makes a reader wait for the end of it,
+    /// which is milliseconds. If no thread waits, it costs next to nothing.
     pub fn give_way() {
         std::thread::yield_now();
     }
@@ -105,7 +105,7 @@ impl Pace {
     }
 }
 
-/// Has the thread stop when the task does.
+/// Stops the thread when the task is dropped.
 #[derive(Debug)]
 pub struct StopOnDrop(pub Arc<Pace>);
 

@@ -1,7 +1,7 @@
-//! Segments in which little lives: what lives goes into cold ones, partition by partition, so that
-//! the space comes back and a partition is read in one go.
+//! Empties segments with little live data: moves the data into cold segments, partition by
+//! partition, so that the space is freed and a partition is read in one go.
 //!
-//! **Invariant:** a cold segment with something of a reserved partition, which may be a copy of a
+//! **Invariant:** a cold segment with data of a reserved partition, which may be a copy of a
 //! snapshot of the metadata, has nothing else (`the_copies_of_a_snapshot_stay_apart`).
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use super::limits::COMMIT_ROWS_MAX;
 use super::pace::Pace;
 use super::{CleanError, SetAside, budget, report};
 
-/// The sparsest together, until none is worth it.
+/// Empties the sparsest segments together, until none is worth it.
 pub fn round(pace: &Pace, set_aside: &mut SetAside) {
     while !budget::holds_sweep(pace) {
         match chosen(pace, set_aside) {
@@ -67,10 +67,10 @@ fn chosen(pace: &Pace, set_aside: &mut SetAside) -> Result<Vec<SegmentId>, Clean
     Ok(chosen.into_iter().map(SegmentId).collect())
 }
 
-/// A row to come, and the leader epoch at its end.
+/// A planned row, and the leader epoch at its end.
 type Row = (PartitionId, Slice, Option<LeaderEpoch>);
 
-/// Why it failed, and at which segment where it is that one's fault.
+/// Reason of a failure, and the segment that caused it, if one did.
 type Failed = (Option<SegmentId>, CleanError);
 
 fn sweep(pace: &Pace, chosen: &[SegmentId]) -> Result<(), Failed> {
@@ -84,7 +84,7 @@ fn sweep(pace: &Pace, chosen: &[SegmentId]) -> Result<(), Failed> {
     let segment_bytes = pace.segment_bytes;
     let mut cold: Option<Box<dyn ColdSegment + '_>> = None;
     let mut rows = Vec::new();
-    // The two copies of a snapshot must not come together, so neither comes together with anything.
+    // The two copies of a snapshot must not share a segment, so neither shares one with anything.
     let mut is_alone = false;
     for (partition, slice) in slices {
         if let Some(writing) = cold.take_if(|_| is_alone || partition.is_reserved()) {

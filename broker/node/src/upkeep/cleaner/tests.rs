@@ -1,5 +1,5 @@
-//! Compaction on a real log: of batches that no client may write yet, transactions and their
-//! markers; and what waits when the day's write budget is spent.
+//! Tests compaction on a real log: of batches that no client may write yet, transactions and their
+//! markers; and the cleaning that is postponed when the day's write budget is spent.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use sedge_protocol::records::{BatchBuilder, Compression, Producer, Records};
 use super::*;
 use crate::test_broker::TestBroker;
 
-/// Each pass looks at all that came since the last.
+/// Each pass covers everything appended since the last.
 const COMPACTED: [(&str, &str); 2] = [
     ("cleanup.policy", "compact"),
     ("min.cleanable.dirty.ratio", "0"),
@@ -87,15 +87,15 @@ impl Log {
         self.put(batch(Some((producer, sequence)), records).transactional())
     }
 
-    /// The end of a transaction: version and type are the key, and the coordinator's epoch is in
-    /// the value.
+    /// Appends the end of a transaction: version and type are the key, and the coordinator's epoch
+    /// is in the value.
     fn marker(&self, producer: i64, commits: bool) -> &Self {
         let mut builder = batch(Some((producer, -1)), &[]).transactional().control();
         builder.push(5, Some(&[0, 0, 0, u8::from(commits)]), Some(&[0; 6]), &[]);
         self.put(builder)
     }
 
-    /// One pass over all that is there.
+    /// Compacts everything once.
     fn compact(&mut self) {
         self.node.broker.log.store.roll().unwrap();
         self.pace.begin_round();
@@ -110,7 +110,8 @@ impl Log {
         std::iter::from_fn(|| Batch::split_from(&mut bytes)).collect()
     }
 
-    /// Batches as `[offset:key=value,…]`, a marker as `!`, or `!!` where its time runs (KIP-534).
+    /// Renders batches as `[offset:key=value,…]`, a marker as `!`, or `!!` if its delete horizon is
+    /// set (KIP-534).
     fn show(&self) -> String {
         let batches = self.batches();
         let shown: Vec<String> = batches.iter().map(show).collect();
@@ -134,8 +135,8 @@ fn show(batch: &Batch) -> String {
     format!("[{}]", records.join(","))
 }
 
-/// Producers 7 and 8 end a transaction each, 7 by aborting it, and go on with another one, so that
-/// the batches of the first are not their last, which would stay.
+/// Producers 7 and 8 end a transaction each, 7 by aborting it, and continue with another one, so
+/// that the batches of the first are not their last, which would stay.
 fn two_transactions(log: &Log) {
     log.write(&[("a", "1")])
         .transactional(7, 0, &[("a", "aborted")])
@@ -154,13 +155,13 @@ fn aborted_records_go_and_markers_outlive_them_for_their_time() {
     let mut log = Log::new(&[("delete.retention.ms", "3600000")]);
     two_transactions(&log);
     log.compact();
-    // The aborted value hid nothing, and each marker had data before it in this pass.
+    // The aborted value superseded nothing, and each marker had data before it in this pass.
     let rest = "[5:c=1] [6:d=1] [7:!] [8:!]";
     let expected = format!("[0:a=1] [2:b=committed] [3:!] [4:!] {rest} [9:z=1]");
     assert_eq!(log.show(), expected);
     log.write(&[("b", "2")]);
     log.compact();
-    // The abort marker's time runs; the commit marker's data was there until just now.
+    // The abort marker's horizon has started; the commit marker still had data in the last pass.
     let expected = format!("[0:a=1] [3:!!] [4:!] {rest} [9:z=1] [10:b=2]");
     assert_eq!(log.show(), expected);
     log.write(&[("z", "2")]);
@@ -185,7 +186,7 @@ fn markers_whose_time_is_over_go() {
     let mut log = Log::new(&[("delete.retention.ms", "0")]);
     two_transactions(&log);
     let expected = "[0:a=1] [5:c=1] [6:d=1] [7:!] [8:!]";
-    // A pass for what each of them waits for: the data, the clock, the end of it.
+    // One pass for each condition that they wait for: the data, the clock, and its end.
     for pass in 0..20 {
         log.write(&[("b", "2"), ("z", "2")]);
         log.compact();
@@ -225,14 +226,14 @@ fn an_open_transaction_holds_compaction_back() {
     }
     log.marker(7, false);
     log.compact();
-    // Its second batch is the last that the producer is known by, and stays without records.
+    // Its second batch is the producer's last, and stays without records.
     assert_eq!(log.show(), "[3:a=4] [] [5:b=6] [6:!]");
     let empty = &log.batches()[1].header;
     assert_eq!((empty.base_offset(), empty.base_sequence()), (Offset(4), 1));
 }
 
-/// What was overdue in the active segment waited for the backoff once more after the segment had
-/// been ended.
+/// After overdue records in the active segment had caused it to be rolled, they waited for the
+/// backoff once more.
 #[test]
 fn what_is_overdue_in_the_active_segment_is_compacted_in_the_round_that_ends_it() {
     let mut log = Log::new(&[("max.compaction.lag.ms", "1")]);
@@ -246,7 +247,7 @@ fn what_is_overdue_in_the_active_segment_is_compacted_in_the_round_that_ends_it(
     compaction::round(&log.pace, &mut log.set_aside);
     assert_ne!(log.node.broker.log.store.active_segment(), written_to);
     assert_eq!(log.show(), "[1:a=2]");
-    // What was rolled once is not rolled for nothing.
+    // A segment is not rolled again without a reason.
     let written_to = log.node.broker.log.store.active_segment();
     compaction::round(&log.pace, &mut log.set_aside);
     assert_eq!(log.node.broker.log.store.active_segment(), written_to);
@@ -254,15 +255,15 @@ fn what_is_overdue_in_the_active_segment_is_compacted_in_the_round_that_ends_it(
 
 const BUDGET: &str = "sedge.disk.write.budget.bytes.per.day";
 
-/// One such batch, of an older version or under `sedge.produce.validation=relaxed`, had all of its
-/// partition set aside until the next start.
+/// A single such batch, of an older version or under `sedge.produce.validation=relaxed`, excluded
+/// its whole partition from compaction until the next start.
 #[test]
 fn a_batch_that_cannot_be_read_does_not_stop_compaction() {
     let mut log = Log::new(&[]);
     log.write(&[("a", "1"), ("b", "1")]);
     let mut poisoned = batch(None, &[("a", "unread")]).build().unwrap();
     let mut header = *poisoned.header.as_bytes();
-    // Says gzip, and is none.
+    // The header says gzip, and the body is not.
     header[22] = 1;
     poisoned.header = BatchHeader::read(&header)
         .unwrap()
@@ -285,15 +286,15 @@ fn set_budget(node: &mut TestBroker, bytes: &str) {
     node.settings.push((BUDGET.to_owned(), bytes.to_owned()));
 }
 
-/// Whether the kernel counts what is written to the file system of the test, which tmpfs does not
-/// do. Without that no budget can be spent: the test is skipped, and says so.
+/// Returns whether the kernel counts writes to the test's file system; tmpfs does not. Without that
+/// no budget can be spent, so the test is skipped and says so.
 fn counts_writes(node: &TestBroker) -> bool {
     let logbook = &node.broker.logbook;
     let entry = logbook.enter(&node.broker.log.clock, &*node.broker.log.store);
     let counts = entry.written_here_bytes > 0;
     if !counts {
         let said = "skipped: the kernel counts nothing written to this file system";
-        // To standard error itself, which the test runner shows of tests that pass too.
+        // Written to standard error itself, which the test runner shows even for tests that pass.
         writeln!(std::io::stderr(), "{said}").unwrap();
     }
     counts
@@ -324,7 +325,7 @@ fn what_is_not_overdue_waits_when_the_budget_is_spent() {
             .unwrap()
             .compacted_until
     };
-    // Until it is overdue.
+    // It waits until it is overdue.
     while compacted_until(&log, overdue) == Offset::ZERO {
         log.compact();
     }
@@ -338,7 +339,7 @@ fn what_is_not_overdue_waits_when_the_budget_is_spent() {
     assert_eq!((log.show().as_str(), waits(&log)), ("[2:a=3]", 0));
 }
 
-/// Segments with a little of one topic, `stays`, and much of another, `goes`.
+/// Builds segments with a little of one topic, `stays`, and much of another, `goes`.
 fn mixed_segments(settings: &[(&str, &str)]) -> (TestBroker, PartitionId, PartitionId) {
     let segments = ("sedge.segment.bytes", "1048576");
     let settings: Vec<_> = settings.iter().copied().chain([segments]).collect();
@@ -358,8 +359,8 @@ fn has_cold_segment(node: &TestBroker) -> bool {
     segments.iter().any(|segment| segment.is_cold)
 }
 
-/// The space of what retention took came back up to `log.cleaner.backoff.ms` late, because a record
-/// of the metadata lay in the same segment.
+/// Space freed by retention was returned up to `log.cleaner.backoff.ms` late, because a record of
+/// the metadata was in the same segment.
 #[test]
 fn what_is_deleted_is_cleaned_up_after_at_once() {
     let (node, _, goes) = mixed_segments(&[("log.cleaner.backoff.ms", "86400000")]);
