@@ -12,24 +12,25 @@ use crate::{limits, ports, tools};
 
 const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 
-/// A running Apache Kafka, or one that was stopped and can be started again.
+/// An Apache Kafka that runs, or was stopped and can be started again.
 #[derive(Debug)]
 pub struct ApacheKafka {
     directory: PathBuf,
     port: u16,
     heap_mib: u32,
-    /// Flags that make a JVM start fast and run slow: for tests, not for benchmarks.
+    /// Whether to use flags that make a JVM start fast and run slowly: for tests, not for
+    /// benchmarks.
     quick: bool,
     process: Option<Process>,
 }
 
 impl ApacheKafka {
-    /// A small one for tests, with `settings` added to its `server.properties`.
+    /// Starts a small one for tests, with `settings` added to its `server.properties`.
     pub fn start(directory: &Path, settings: &[(String, String)]) -> Self {
         Self::start_as(directory, settings, 512, true)
     }
 
-    /// One with the JVM flags that Kafka's own scripts use, for benchmarks.
+    /// Starts one with the JVM flags of Kafka's own scripts, for benchmarks.
     pub fn start_full(directory: &Path, settings: &[(String, String)]) -> Self {
         Self::start_as(directory, settings, 1024, false)
     }
@@ -60,7 +61,7 @@ impl ApacheKafka {
         kafka
     }
 
-    /// Starts again on the same data and port; returns once requests are served.
+    /// Starts it again on the same data and port. Returns when it serves requests.
     pub fn start_again(&mut self) {
         self.launch();
         self.process()
@@ -73,7 +74,7 @@ impl ApacheKafka {
             });
     }
 
-    /// Starts the process and does not wait until it serves.
+    /// Starts the process without waiting until it serves requests.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "kafka is running");
         self.process = Some(Process::spawn("kafka", &mut self.command()));
@@ -94,13 +95,13 @@ impl ApacheKafka {
 
     pub fn terminate(&mut self) {
         self.process().signal(Signal::TERM);
-        // A JVM that SIGTERM ends reports 143.
+        // A JVM ended by SIGTERM exits with code 143.
         self.process()
             .wait_exit(limits::SHUTDOWN + Duration::from_mins(1));
         self.process = None;
     }
 
-    /// The folder of its partitions' logs.
+    /// Returns the folder of the partitions' logs.
     pub fn data(&self) -> PathBuf {
         self.directory.join("data")
     }

@@ -1,7 +1,7 @@
-//! What the benchmarks share: a load generator that costs little, and figures with their spread.
+//! Shared by the benchmarks: a load generator that costs little, and figures with their spread.
 //!
-//! The load shares the machine with the broker, so it sends requests that were encoded once and
-//! reads only what it must of the replies.
+//! The load runs on the same machine as the broker, so it sends requests that were encoded once and
+//! reads only the necessary parts of the replies.
 
 mod figures;
 mod load;
@@ -30,7 +30,7 @@ use crate::broker::is_kafka;
 use crate::process::Process;
 use crate::{limits, tools};
 
-/// The commit, the machine and the broker measured, for the head of every table.
+/// Returns the commit, the machine and the measured broker, for the head of every table.
 pub fn heading() -> String {
     let mut git = Command::new("git");
     git.current_dir(tools::root())

@@ -1,5 +1,5 @@
-//! The broker under test: sedge, or Apache Kafka where `SEDGE_TEST_BROKER=kafka` is set, which
-//! shows that a test asks for nothing but what Kafka does.
+//! The broker under test: sedge, or Apache Kafka if `SEDGE_TEST_BROKER=kafka` is set, which shows
+//! that a test asks for nothing but what Kafka does.
 
 use crate::apache_kafka::ApacheKafka;
 use crate::limits;
@@ -12,7 +12,7 @@ use crate::temp_dir::TempDir;
 #[derive(Debug)]
 pub struct Broker {
     kind: Kind,
-    // Last, so that the process ends before its directory goes.
+    // Last, so that the process ends before its directory is removed.
     _directory: TempDir,
 }
 
@@ -23,7 +23,7 @@ enum Kind {
 }
 
 impl Broker {
-    /// Starts one with `settings` by Kafka's names.
+    /// Starts a broker with `settings` under Kafka's names.
     pub fn start(name: &str, settings: &[(&str, &str)]) -> Self {
         let directory = TempDir::new(name);
         let owned = settings.iter().map(|(k, v)| ((*k).into(), (*v).into()));
@@ -53,7 +53,7 @@ impl Broker {
         }
     }
 
-    /// SIGTERM, then a start on the same data and port.
+    /// Sends SIGTERM, then starts it again on the same data and port.
     pub fn restart(&mut self) {
         match &mut self.kind {
             Kind::Sedge(sedge) => {
@@ -90,19 +90,19 @@ impl Broker {
         }
     }
 
-    /// The end of the broker's log.
+    /// Returns the end of the broker's log.
     pub fn tail(&mut self) -> String {
         self.process().tail()
     }
 }
 
-/// Whether the tests run against Apache Kafka.
+/// Returns whether the tests run against Apache Kafka.
 pub fn is_kafka() -> bool {
     std::env::var("SEDGE_TEST_BROKER").is_ok_and(|kind| kind == "kafka")
 }
 
-/// Whether the caller, a test of what only sedge has, is skipped because the tests run against
-/// Apache Kafka. Says so.
+/// Returns whether the caller, a test of what only sedge has, is skipped because the tests run
+/// against Apache Kafka. Prints a line if so.
 pub fn is_skipped_on_kafka() -> bool {
     let is_skipped = is_kafka();
     if is_skipped {

@@ -1,4 +1,4 @@
-//! The client programs of `tests/clients`, and kcat, behind one interface.
+//! Runs the client programs of `tests/clients`, and kcat, behind one interface.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::process::{Output, Process};
 use crate::{limits, tools};
 
-/// Seconds between the timestamps of two records, in milliseconds.
+/// Time between the timestamps of two records, in milliseconds.
 pub const STEP_MS: i64 = 1_000;
 
-/// A client library, through its program.
+/// A client library, used through its program.
 #[derive(Clone, Copy, Debug)]
 pub struct Client {
     pub name: &'static str,
@@ -52,7 +52,7 @@ pub const KCAT: Client = Client {
     command: || Command::new("kcat"),
 };
 
-/// A record as a consumer saw it.
+/// A record as a consumer received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub partition: i32,
@@ -63,7 +63,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// The number in the key, after a check that the value belongs to it.
+    /// Returns the number in the key, after checking that the value belongs to it.
     pub fn number(&self) -> i64 {
         let number = self.key.strip_prefix('k').and_then(|n| n.parse().ok());
         let number = number.unwrap_or_else(|| panic!("not one of our keys: {self:?}"));
@@ -72,12 +72,12 @@ impl Seen {
     }
 }
 
-/// The value of record `n`.
+/// Returns the value of record `n`.
 pub fn value(n: i64) -> String {
     format!("v{n}:{}", "x".repeat(100))
 }
 
-/// Where the records of a topic go: a topic, its partitions, the timestamp of record 0.
+/// The destination of records: a topic, its partitions, and the timestamp of record 0.
 #[derive(Clone, Debug)]
 pub struct Topic {
     pub bootstrap: String,
@@ -87,17 +87,17 @@ pub struct Topic {
 }
 
 impl Client {
-    /// kcat lets nobody choose a record's timestamp.
+    /// Returns whether the client can set a record's timestamp; kcat cannot.
     pub fn sets_timestamps(&self) -> bool {
         !self.is_kcat()
     }
 
-    /// kcat creates no topics: the broker does, when it is first asked for one.
+    /// Returns whether the client creates topics. kcat does not: the broker does on the first use.
     pub fn creates_topics(&self) -> bool {
         !self.is_kcat()
     }
 
-    /// `client=NAME version=VERSION`.
+    /// Returns `client=NAME version=VERSION`.
     pub fn version(&self) -> String {
         if self.is_kcat() {
             let said = self.run(&["-V"], b"");
@@ -171,7 +171,7 @@ impl Client {
         }
     }
 
-    /// A member of `group`, from the earliest offset where the group has none.
+    /// Starts a member of `group`, which begins at the earliest offset if the group has none.
     pub fn join(&self, topic: &Topic, group: &str) -> Member {
         let mut command = (self.command)();
         if self.is_kcat() {
@@ -203,7 +203,7 @@ impl Client {
         }
     }
 
-    /// The first record at or after `time` of each partition.
+    /// Returns the first record at or after `time` of each partition.
     pub fn seek(&self, topic: &Topic, time: i64) -> Vec<Seen> {
         if !self.is_kcat() {
             let said = self.run(
@@ -266,7 +266,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// Waits until its last word on the matter is an assignment of `count` partitions.
+    /// Waits until the last reported assignment has `count` partitions.
     pub fn wait_assigned(&mut self, count: usize) -> Vec<i32> {
         let is_kcat = self.client.is_kcat();
         let what = format!("an assignment of {count} partitions");
@@ -280,7 +280,8 @@ impl Member {
         })
     }
 
-    /// Waits until it has seen `count` records in all, and committed them where it says so.
+    /// Waits until it has received `count` records in all, and committed them if it reports
+    /// commits.
     pub fn wait_records(&mut self, count: usize) -> Vec<Seen> {
         let silent = [KCAT.name, SARAMA.name].contains(&self.client.name);
         let what = format!("{count} records, consumed and committed");
@@ -292,12 +293,12 @@ impl Member {
         })
     }
 
-    /// What it has seen so far.
+    /// Returns the records it has received so far.
     pub fn seen(&self) -> Vec<Seen> {
         records(&self.process.output())
     }
 
-    /// Lets it commit, leave and end; returns all that it saw.
+    /// Lets it commit, leave and end. Returns all records that it received.
     pub fn close(mut self) -> Vec<Seen> {
         if self.client.is_kcat() {
             self.process.signal(Signal::TERM);
@@ -318,7 +319,7 @@ impl Member {
     }
 }
 
-/// Checks that `records` are, partition by partition and in order, all of `numbers` and no others.
+/// Checks that `records` are, partition by partition and in order, exactly those of `numbers`.
 pub fn check_all_in_order(records: &[Seen], numbers: std::ops::Range<i64>, topic: &Topic) {
     let mut by_partition: BTreeMap<i64, Vec<&Seen>> = BTreeMap::new();
     for record in records {
@@ -391,7 +392,7 @@ fn assigned(output: &Output) -> Option<Vec<i32>> {
     )
 }
 
-/// `% Group G rebalanced (memberid M): assigned: TOPIC [0], TOPIC [1]`
+/// Parses `% Group G rebalanced (memberid M): assigned: TOPIC [0], TOPIC [1]`.
 fn kcat_assigned(output: &Output) -> Option<Vec<i32>> {
     let line = output
         .stderr

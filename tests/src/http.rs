@@ -1,9 +1,9 @@
-//! The console's port, as a monitor asks it.
+//! Requests to the console's port, as a monitor sends them.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-/// Status and body of a GET.
+/// Returns status and body of a GET.
 pub fn get(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the console answers");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -19,7 +19,7 @@ pub fn get(address: &str, path: &str) -> (u16, String) {
     (status.unwrap_or(0), body.to_string())
 }
 
-/// A sample of `/metrics` without labels, or with all of them in its name.
+/// Returns a sample of `/metrics`; `name` must include all of its labels.
 pub fn metric(address: &str, name: &str) -> f64 {
     let (_, text) = get(address, "/metrics");
     let line = text

@@ -1,10 +1,10 @@
-//! Kafka's command line tools by their usual names.
+//! Runs Kafka's command line tools by their usual names.
 
 use std::process::Command;
 
 use crate::tools;
 
-/// The tool's main class.
+/// Returns the tool's main class.
 pub fn main_class(tool: &str) -> &'static str {
     match tool {
         "kafka-broker-api-versions" => "org.apache.kafka.tools.BrokerApiVersionsCommand",
@@ -30,7 +30,7 @@ pub fn main_class(tool: &str) -> &'static str {
     }
 }
 
-/// `tool`, to which arguments can be added.
+/// Returns a command for `tool`, to which arguments can be added.
 pub fn command(tool: &str) -> Command {
     tools::java(main_class(tool), 256)
 }

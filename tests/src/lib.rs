@@ -1,11 +1,12 @@
 //! The harness of the acceptance tests: real brokers, real clients, real disks, links that can be
 //! cut.
 //!
-//! It knows the broker only from outside, by its command line, its ready line and the Kafka
-//! protocol, which it speaks with an encoder of its own ([`wire`]), so that a mistake in the
-//! broker's protocol crate cannot hide itself.
+//! The harness knows the broker only from outside, by its command line, its ready line and the
+//! Kafka protocol. It encodes the protocol itself ([`wire`]), so that a mistake in the broker's
+//! protocol crate cannot hide itself.
 //!
-//! - **Invariant:** whatever is started here ends with the value that started it, also in a panic.
+//! - **Invariant:** everything that is started here ends with the value that started it, also in a
+//!   panic.
 //! - **Invariant:** every wait is for a condition, bounded by a limit, and a wait that fails shows
 //!   the end of the logs concerned.
 

@@ -1,4 +1,4 @@
-//! A broker with a link to an upstream, and what both have.
+//! A broker with a link to an upstream, and the records on both sides.
 
 use std::process::Command;
 use std::time::Instant;
@@ -16,7 +16,7 @@ pub struct Site {
     pub here: Connection,
     pub there: Connection,
     pub sedge: Sedge,
-    // Last, so that the processes end before their directories go.
+    // Last, so that the processes end before their directories are removed.
     _upstream: Upstream,
     _directory: TempDir,
 }
@@ -37,7 +37,8 @@ impl Upstream {
 }
 
 impl Site {
-    /// To Apache Kafka. `link` are more lines of the link's table, `options` the edge's.
+    /// Starts a site with Apache Kafka as upstream. `link` has further lines of the link's table,
+    /// `options` are the edge's.
     pub fn with_kafka(link: &str, options: Options) -> Self {
         let start = |directory: &TempDir| {
             Upstream::Kafka(ApacheKafka::start(&directory.join("kafka"), &[]))
@@ -45,7 +46,7 @@ impl Site {
         Self::start(link, options, start)
     }
 
-    /// To a second sedge.
+    /// Starts a site with a second sedge as upstream.
     pub fn with_sedge(link: &str, options: Options) -> Self {
         let start = |directory: &TempDir| {
             Upstream::Sedge(Sedge::start(&directory.join("hq"), Options::default()))
@@ -70,7 +71,7 @@ impl Site {
         }
     }
 
-    /// `kill -9` and a start.
+    /// Kills the edge with `kill -9` and starts it again.
     pub fn kill_and_start(&mut self) {
         self.sedge.kill();
         self.sedge.start_again();
@@ -82,7 +83,7 @@ impl Site {
         assert_eq!(produced.error, error::NONE, "produce to {topic}");
     }
 
-    /// Batches of one record each.
+    /// Produces batches of one record each.
     pub fn produce_values(&mut self, topic: &str, values: &[String]) {
         for value in values {
             self.produce(topic, &Batch::of(&[value.clone().into_bytes()]));
@@ -106,7 +107,7 @@ impl Site {
         }
     }
 
-    /// The values that a topic has upstream.
+    /// Returns the values of a topic upstream.
     pub fn upstream(&mut self, topic: &str) -> Vec<String> {
         if wire::fetch(&mut self.there, topic, 0, 0).error != error::NONE {
             return Vec::new();
@@ -116,7 +117,7 @@ impl Site {
         records.into_iter().map(text).collect()
     }
 
-    /// The cursor that the link has committed.
+    /// Returns the cursor that the link has committed.
     pub fn cursor(&mut self, topic: &str) -> Option<i64> {
         let body = Encoder::default().string("sedge-mirror-hq").i32(1);
         let body = body.string(topic).i32(1).i32(0).0;
@@ -130,7 +131,7 @@ impl Site {
         Some(d.i64()).filter(|offset| *offset >= 0)
     }
 
-    /// `sedge mirror ARGUMENTS` at the edge.
+    /// Runs `sedge mirror ARGUMENTS` at the edge.
     pub fn mirror(&self, arguments: &[&str]) -> Finished {
         let mut command = Command::new(tools::sedge());
         command.args(["mirror", "--bootstrap-server", &self.sedge.bootstrap()]);
@@ -138,19 +139,19 @@ impl Site {
         Process::run("sedge mirror", &mut command, b"", limits::COMMAND)
     }
 
-    /// `sedge mirror describe hq`.
+    /// Returns the output of `sedge mirror describe hq`.
     pub fn describe(&self) -> serde_json::Value {
         let described = tools::must(self.mirror(&["describe", "hq", "-o", "json"]), "describe");
         serde_json::from_str(&described.stdout).expect("-o json is JSON")
     }
 
-    /// A metric of the link that counts something.
+    /// Returns a counting metric of the link.
     pub fn metric(&self, name: &str) -> i64 {
         let name = format!("{name}{{link=\"hq\"}}");
         crate::http::metric(self.sedge.console(), &name) as i64
     }
 
-    /// Lines of the edge's log with `text` in them.
+    /// Counts the lines of the edge's log that contain `text`.
     pub fn logged(&mut self, text: &str) -> usize {
         let output = self.sedge.process().output();
         let lines = output.stderr.iter();

@@ -1,9 +1,9 @@
-//! What a sedge says of itself at `/metrics`.
+//! Reads sedge's metrics at `/metrics`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-/// The sample of that name, without labels.
+/// Returns the sample of that name, without labels.
 pub fn sample(console: &str, name: &str) -> f64 {
     let mut stream = TcpStream::connect(console)
         .unwrap_or_else(|error| panic!("cannot connect to {console}: {error}"));

@@ -1,4 +1,4 @@
-//! Plugins, by the broker's own command line.
+//! Builds, deploys and deletes plugins by the broker's own command line.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,7 +35,7 @@ pub fn deploy(bootstrap: &str, name: &str, component: &Path) {
     );
 }
 
-/// Takes a plugin away.
+/// Deletes a plugin.
 pub fn delete(bootstrap: &str, name: &str) {
     let mut delete = Command::new(tools::sedge());
     delete.args(["plugin", "delete", name]);
@@ -46,14 +46,14 @@ pub fn delete(bootstrap: &str, name: &str) {
     );
 }
 
-/// Waits until `topic` goes through its filter. The reading that is sent is out of range, so that
+/// Waits until the filter of `topic` is active. The reading that is sent is out of range, so that
 /// it leaves no trace.
 pub fn wait_filtered(connection: &mut Connection, topic: &str) {
     wait_taken(connection, topic, br#"{"sensor":"s0","celsius":999}"#);
 }
 
-/// Waits until `topic` takes a record: until a deployed filter is compiled, its batches are
-/// refused.
+/// Waits until `topic` accepts a record: its batches are refused until a deployed filter is
+/// compiled.
 pub fn wait_taken(connection: &mut Connection, topic: &str, value: &[u8]) {
     let reading = Batch::of(&[value.to_vec()]).encode();
     let deadline = Instant::now() + limits::CONDITION;

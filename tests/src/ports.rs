@@ -1,4 +1,4 @@
-//! Ports for brokers that must come back on the same one after a restart.
+//! Ports for brokers that must come back on the same port after a restart.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -10,7 +10,8 @@ const COUNT: u16 = 8_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// A port that nothing listens on. Test processes that run at once start looking at different
+/// Returns a port on which nothing listens. Concurrent test processes start their search at
+/// different ports.
 /// places.
 pub fn free() -> u16 {
     let start = (std::process::id() % u32::from(COUNT)) as u16;

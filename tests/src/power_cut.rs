@@ -1,12 +1,12 @@
 //! Power cuts on a real file system, without a virtual machine.
 //!
 //! ext4 is mounted from a loop device whose backing file is served by this process over FUSE. So
-//! every write and every flush that the kernel sends to the "disk" is seen here, in order. Of them,
-//! any moment can be made into the disk that a power cut would have left: what was flushed is
-//! there, what came later is there, lost or torn, sector by sector. The kernel mounts that disk,
-//! which replays ext4's journal, and the broker starts on it.
+//! this process sees every write and every flush that the kernel sends to the "disk", in order.
+//! From them it can build, for any moment, the disk that a power cut would have left: flushed
+//! writes are there, later ones are there, lost or torn, sector by sector. The kernel mounts that
+//! disk, which replays ext4's journal, and the broker starts on it.
 //!
-//! It needs root, `/dev/fuse` and loop devices.
+//! This needs root, `/dev/fuse` and loop devices.
 
 mod disk;
 mod events;
@@ -21,7 +21,7 @@ pub use events::{Event, Events};
 use crate::limits;
 use crate::process::Process;
 
-/// Why it cannot be done here, if it cannot.
+/// Returns the reason why this is not possible here, if it is not.
 pub fn is_missing() -> Option<&'static str> {
     if !rustix::process::geteuid().is_root() {
         Some("it needs root, to mount")
@@ -34,7 +34,7 @@ pub fn is_missing() -> Option<&'static str> {
     }
 }
 
-/// Runs a command of the system, which has to succeed.
+/// Runs a system command, which must succeed.
 fn run(command: &mut Command) -> String {
     let finished = Process::run("a system command", command, b"", limits::COMMAND);
     assert!(

@@ -1,4 +1,4 @@
-//! What the kernel says of a process, and of files.
+//! The kernel's figures about a process, and about files.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -7,12 +7,12 @@ use std::time::Duration;
 /// Clock ticks a second in `/proc`: 100 on every Linux that runs here.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Resident memory in KiB (`VmRSS`).
+/// Returns the resident memory in KiB (`VmRSS`).
 pub fn resident_kib(pid: u32) -> u64 {
     field(&read(pid, "status"), "VmRSS:")
 }
 
-/// The most of it so far (`VmHWM`); 0 where it has ended.
+/// Returns the peak resident memory in KiB (`VmHWM`); 0 if the process has ended.
 pub fn resident_peak_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     if status.contains("VmHWM:") {
@@ -22,10 +22,10 @@ pub fn resident_peak_kib(pid: u32) -> u64 {
     }
 }
 
-/// Processor time used so far, in user and kernel mode.
+/// Returns the processor time used so far, in user and kernel mode.
 pub fn cpu(pid: u32) -> Duration {
     let stat = read(pid, "stat");
-    // The name in parentheses may hold anything, so count from its end.
+    // The name in parentheses may contain anything, so count from its end.
     let after = stat.rsplit(')').next().expect("rsplit gives one");
     let numbers: Vec<&str> = after.split_whitespace().collect();
     let ticks: f64 = [11, 12]
@@ -35,19 +35,19 @@ pub fn cpu(pid: u32) -> Duration {
     Duration::from_secs_f64(ticks / TICKS_PER_SECOND)
 }
 
-/// Bytes that the process caused to be written to storage.
+/// Returns the bytes that the process caused to be written to storage.
 pub fn written_bytes(pid: u32) -> u64 {
     field(&read(pid, "io"), "write_bytes:")
 }
 
-/// Files, sockets and the like that it has open.
+/// Returns the number of open file descriptors.
 pub fn open_files(pid: u32) -> usize {
     let path = format!("/proc/{pid}/fd");
     let list = std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     list.count()
 }
 
-/// What the files below a directory take on the disk. Files may go meanwhile.
+/// Returns the disk space of the files below a directory. Files may be removed meanwhile.
 pub fn allocated_bytes(directory: &Path) -> u64 {
     const BLOCK_BYTES: u64 = 512;
     let Ok(entries) = std::fs::read_dir(directory) else {

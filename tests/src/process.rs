@@ -39,7 +39,7 @@ pub struct Process {
     exit: Option<ExitStatus>,
 }
 
-/// What a program that has ended leaves.
+/// The result of a program that has ended.
 #[derive(Debug)]
 pub struct Finished {
     pub status: ExitStatus,
@@ -83,8 +83,8 @@ impl Process {
         if !input.is_empty() {
             let mut stdin = process.stdin.take().expect("not taken yet");
             let bytes = input.to_vec();
-            // In a thread of its own: a program may write before it has read everything. One that
-            // ends early closes the pipe; its exit code says why.
+            // In a thread of its own: a program may write before it has read everything. A program
+            // that ends early closes the pipe; its exit code says why.
             std::thread::spawn(move || drop(stdin.write_all(&bytes)));
         }
         process.close_stdin();
@@ -109,7 +109,7 @@ impl Process {
     pub fn signal(&self, signal: Signal) {
         if self.exit.is_none() {
             let pid = Pid::from_child(&self.child);
-            // It may have ended by itself a moment ago.
+            // The program may have ended by itself a moment ago.
             let _ = kill_process(pid, signal);
         }
     }
@@ -123,7 +123,7 @@ impl Process {
         }
     }
 
-    /// Whether it has ended, and how.
+    /// Returns the exit status if the program has ended.
     pub fn try_exit(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {
             self.exit = self.child.try_wait().expect("the child is ours");
@@ -146,7 +146,7 @@ impl Process {
         }
     }
 
-    /// Waits until `look` finds in the output what it is after.
+    /// Waits until `look` returns a value for the output.
     pub fn wait_for<T>(
         &mut self,
         what: &str,
@@ -170,18 +170,19 @@ impl Process {
                 self.fail(&format!("has not come to {what}"), limit);
             }
             let output = self.shared.lock();
-            // Other conditions than new output can end the wait, so look again now and then.
+            // The wait can also be ended by other conditions than new output, so check again now
+            // and then.
             let wait = (deadline - now).min(Duration::from_millis(200));
             drop(self.shared.changed.wait_timeout(output, wait));
         }
     }
 
-    /// A look at what it has written so far.
+    /// Returns a guard for the output so far.
     pub fn output(&self) -> MutexGuard<'_, Output> {
         self.shared.lock()
     }
 
-    /// The ends of its output, for a message.
+    /// Returns the ends of its output, for a message.
     pub fn tail(&self) -> String {
         let output = self.shared.lock();
         let end = |lines: &[String]| {

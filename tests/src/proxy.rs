@@ -26,8 +26,8 @@ struct Shared {
 }
 
 impl Proxy {
-    /// Listens, and accepts nothing until [`Proxy::forward_to`]: a broker behind it must know this
-    /// address before it starts.
+    /// Listens, and accepts nothing until [`Proxy::forward_to`]: a broker behind the proxy must
+    /// know this address before it starts.
     pub fn start() -> Self {
         let port = ports::free();
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
@@ -55,7 +55,7 @@ impl Proxy {
         *lock(&self.shared.target) = Some(target.into());
     }
 
-    /// Ends every connection, and lets none through until [`Proxy::restore`].
+    /// Closes every connection, and accepts none until [`Proxy::restore`].
     pub fn cut(&self) {
         self.shared.cut.store(true, Ordering::SeqCst);
         self.shared.close_all();
@@ -70,7 +70,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::SeqCst);
         self.shared.close_all();
-        // Wakes the accepting thread, which then sees that it is over.
+        // Wakes the accepting thread, which then ends.
         drop(TcpStream::connect(("127.0.0.1", self.port)));
     }
 }
@@ -93,7 +93,7 @@ impl Shared {
             std::thread::spawn(move || copy(from, to));
         }
         drop(open);
-        // A cut that came between the accept and the lock.
+        // A cut may have come between the accept and the lock.
         if self.cut.load(Ordering::SeqCst) {
             self.close_all();
         }
@@ -108,7 +108,7 @@ impl Shared {
 
 fn copy(mut from: TcpStream, mut to: TcpStream) {
     let mut buffer = vec![0; BUFFER_BYTES];
-    // A half-open connection that nobody uses must not keep a thread for ever.
+    // A half-open connection without traffic must not keep a thread for ever.
     drop(from.set_read_timeout(Some(Duration::from_mins(10))));
     while let Ok(n) = from.read(&mut buffer) {
         if n == 0 || to.write_all(&buffer[..n]).is_err() {

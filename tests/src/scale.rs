@@ -1,4 +1,4 @@
-//! Many partitions: topics of a thousand, written to by requests of many partitions each.
+//! Creates topics of a thousand partitions, and writes to many partitions with each request.
 
 use std::time::Instant;
 
@@ -7,17 +7,17 @@ use crate::wire::{self, Batch, Connection, Decoder, Encoder, error, key};
 
 /// Partitions of a topic.
 pub const TOPIC_PARTITIONS: i32 = 1000;
-/// Of a Produce request, so that its batches stay below the largest request.
+/// Bytes of a Produce request, so that its batches stay below the largest request.
 const REQUEST_BYTES_MAX: usize = 8 << 20;
 const METADATA_VERSION: i16 = 5;
 const TIMEOUT_MS: i32 = 30_000;
 
-/// The name of topic number `topic`.
+/// Returns the name of topic number `topic`.
 pub fn name(topic: i32) -> String {
     format!("scale-{topic:04}")
 }
 
-/// Creates topics until there are `partitions`.
+/// Creates topics until there are `partitions` in all.
 pub fn create(to: &mut Connection, partitions: i32) {
     for topic in 0..partitions / TOPIC_PARTITIONS {
         wire::create_topic(to, &name(topic), TOPIC_PARTITIONS, &[]);
@@ -54,7 +54,7 @@ pub fn produce_to_all(to: &mut Connection, topic: &str, partitions: i32, bytes: 
     }
 }
 
-/// The partitions that are not written, as Apache Kafka does not lead them yet.
+/// Returns the partitions that were not written, because Apache Kafka does not lead them yet.
 fn not_led(reply: &[u8], count: usize) -> Vec<i32> {
     let mut left = Vec::new();
     let mut d = Decoder(reply);
@@ -78,7 +78,8 @@ fn not_led(reply: &[u8], count: usize) -> Vec<i32> {
     left
 }
 
-/// All topics by `Metadata`: how many partitions there are, and the bytes that said so.
+/// Requests all topics by `Metadata`. Returns the number of partitions, and the bytes of the
+/// answer.
 pub fn describe(to: &mut Connection) -> (usize, usize) {
     let body = Encoder::default().i32(-1).i8(0).0;
     let reply = to.ask(key::METADATA, METADATA_VERSION, &body);

@@ -9,16 +9,16 @@ use rustix::process::Signal;
 use crate::process::Process;
 use crate::{limits, ports, tools};
 
-/// How a broker is started, so that it can be started again.
+/// Options for starting a broker, kept for starting it again.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// `--set KEY=VALUE`, with Kafka's names.
     pub settings: Vec<(String, String)>,
     /// The text of a configuration file.
     pub config: Option<String>,
-    /// Anything else for the command line.
+    /// Other arguments of the command line.
     pub arguments: Vec<String>,
-    /// For the environment.
+    /// Variables for the environment.
     pub variables: Vec<(String, String)>,
     /// Files and sockets that the process may have open, as `ulimit -n` says.
     pub open_files: Option<u64>,
@@ -55,7 +55,7 @@ pub struct Sedge {
     ready_in: Duration,
 }
 
-/// The command line of `sedge serve`, without the streams set up.
+/// Returns the command line of `sedge serve`, without the streams set up.
 pub fn serve(data: &Path, listen: &str, options: &Options) -> Command {
     let mut command = match options.open_files {
         Some(limit) => {
@@ -66,7 +66,7 @@ pub fn serve(data: &Path, listen: &str, options: &Options) -> Command {
         }
         None => Command::new(tools::sedge()),
     };
-    // A broker takes its settings from variables like those of the tests.
+    // A broker would read its settings from variables of the tests.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SEDGE_") {
             command.env_remove(name);
@@ -126,7 +126,7 @@ impl Sedge {
         );
     }
 
-    /// Starts the process and does not wait until it is ready.
+    /// Starts the process without waiting until it is ready.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "sedge is running");
         let mut command = serve(&self.data, &self.bootstrap(), &self.options);
@@ -134,7 +134,7 @@ impl Sedge {
         self.process = Some(Process::spawn("sedge", &mut command));
     }
 
-    /// Starts it and kills it `after` a while, ready or not.
+    /// Starts it and kills it `after` this time, ready or not.
     pub fn start_and_kill(&self, after: Duration) {
         let mut command = serve(&self.data, &self.bootstrap(), &self.options);
         command.args(["--console", "off"]);
@@ -147,7 +147,7 @@ impl Sedge {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// `HOST:PORT` of the console and the metrics.
+    /// Returns the address of the console and the metrics as `HOST:PORT`.
     pub fn console(&self) -> &str {
         &self.console
     }
@@ -156,7 +156,7 @@ impl Sedge {
         &self.data
     }
 
-    /// From the start of the process to its ready line, the last time.
+    /// Returns the time of the last start, from the process to its ready line.
     pub fn ready_in(&self) -> Duration {
         self.ready_in
     }
@@ -169,13 +169,13 @@ impl Sedge {
         self.process.as_mut().expect("sedge is running")
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.process().kill();
         self.process = None;
     }
 
-    /// SIGTERM, and waits for the controlled shutdown.
+    /// Sends SIGTERM, and waits for the controlled shutdown.
     pub fn terminate(&mut self) -> ExitStatus {
         self.process().signal(Signal::TERM);
         let status = self.process().wait_exit(limits::SHUTDOWN);
@@ -196,7 +196,7 @@ impl Sedge {
     }
 }
 
-/// The word after `name` in a ready line.
+/// Returns the word after `name` in a ready line.
 fn field(line: &str, name: &str) -> String {
     let from = line
         .find(name)

@@ -10,15 +10,15 @@ const IS_COLD_AT: usize = 40;
 const TRAILER_MAGIC: &[u8] = b"SEDGEEND";
 const TRAILER_BYTES: u64 = 48;
 
-/// Cold segments that are there.
+/// Counts of existing cold segments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cold {
     pub finished: usize,
-    /// Begun, and without their footer: the cleaner was at work.
+    /// Segments that were begun and have no footer: the cleaner was at work.
     pub unfinished: usize,
 }
 
-/// Counts them; none where nothing is there yet.
+/// Counts the cold segments; none if there is no data yet.
 pub fn cold(data: &Path) -> Cold {
     let mut found = Cold::default();
     let Ok(listed) = std::fs::read_dir(data.join("segments")) else {
@@ -26,7 +26,7 @@ pub fn cold(data: &Path) -> Cold {
     };
     let paths = listed.flatten().map(|entry| entry.path());
     for path in paths.filter(|path| path.extension().is_some_and(|of| of == "seg")) {
-        // It may be freed meanwhile.
+        // The segment may be freed meanwhile.
         match File::open(&path).ok().and_then(|file| is_finished(&file)) {
             Some(true) => found.finished += 1,
             Some(false) => found.unfinished += 1,
@@ -36,7 +36,7 @@ pub fn cold(data: &Path) -> Cold {
     found
 }
 
-/// `None` where it is no cold segment.
+/// Returns `None` if the file is not a cold segment.
 fn is_finished(file: &File) -> Option<bool> {
     let mut header = [0; 64];
     file.read_exact_at(&mut header, 0).ok()?;

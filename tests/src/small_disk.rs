@@ -1,4 +1,4 @@
-//! A small file system of its own, and others who fill it.
+//! A small file system for a test, and files of others that fill it.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -11,12 +11,13 @@ use crate::report;
 
 const FILL_AT_ONCE: usize = 64 << 10;
 
-/// A tmpfs, unmounted on drop. Whoever writes to it ends before.
+/// A tmpfs, unmounted on drop. End the processes that write to it before.
 #[derive(Debug)]
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// `None`, and a line that says so, where nothing can be mounted: that takes root.
+    /// Mounts a tmpfs. Returns `None`, after printing a line, if mounting is not possible: it needs
+    /// root.
     pub fn mount(at: &Path, mib: usize) -> Option<Self> {
         std::fs::create_dir_all(at).expect("the directory can be made");
         let mut mount = Command::new("mount");
@@ -43,14 +44,14 @@ impl SmallDisk {
         volume.f_bavail * volume.f_frsize
     }
 
-    /// A file of others with so many bytes.
+    /// Adds a file of others with this many bytes.
     pub fn add_file(&self, name: &str, bytes: usize) -> PathBuf {
         let path = self.0.join(name);
         std::fs::write(&path, vec![0_u8; bytes]).expect("it fits");
         path
     }
 
-    /// A file of others with all that there is but for `left` bytes.
+    /// Adds a file of others with all free bytes except `left`.
     pub fn fill(&self, name: &str, left: u64) -> PathBuf {
         let path = self.0.join(name);
         let mut file = File::create(&path).expect("a name takes no room");

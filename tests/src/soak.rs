@@ -1,4 +1,4 @@
-//! A producer of numbered records that goes on through kills and cuts, and what it was promised.
+//! A producer of numbered records that continues through kills and cuts, and its acknowledgements.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -40,7 +40,7 @@ impl Soak {
         Self::start_as("soak", producer, bootstrap, topic, partitions)
     }
 
-    /// With readings of sensors as values.
+    /// Starts a producer with readings of sensors as values.
     pub fn start_readings(bootstrap: &str, topic: &str, partitions: i32) -> Self {
         Self::start_as("readings", PRODUCERS[0], bootstrap, topic, partitions)
     }
@@ -60,7 +60,7 @@ impl Soak {
         }
     }
 
-    /// Lines so far: about the number of acknowledged records.
+    /// Returns the number of lines so far: about the number of acknowledged records.
     pub fn count(&self) -> usize {
         self.process.output().stdout.len()
     }
@@ -73,7 +73,7 @@ impl Soak {
         });
     }
 
-    /// Lets it send what it has, and returns all that was acknowledged. Fails where it gave up a
+    /// Lets it send its pending records, and returns all acknowledged ones. Fails if it gave up a
     /// record.
     pub fn finish(mut self) -> Vec<Acked> {
         self.process.close_stdin();
@@ -110,7 +110,7 @@ impl Soak {
     }
 }
 
-/// All records of a partition, read raw.
+/// Reads all records of a partition with the raw client.
 pub fn read_partition(from: &mut Connection, topic: &str, partition: i32) -> Vec<Record> {
     let mut all: Vec<Record> = Vec::new();
     loop {
@@ -129,8 +129,8 @@ pub fn read_partition(from: &mut Connection, topic: &str, partition: i32) -> Vec
     }
 }
 
-/// Checks that every acknowledged record is in `log` once, where it was acknowledged, and that each
-/// partition's numbers are in order without repeats. Returns how many records there are.
+/// Checks that every acknowledged record is in `log` exactly once, at its acknowledged place, and
+/// that each partition's numbers are in order without repeats. Returns the number of records.
 pub fn check(acked: &[Acked], log: &BTreeMap<i32, Vec<Record>>) -> usize {
     for (partition, records) in log {
         let mut last = -1;
@@ -161,7 +161,7 @@ pub fn check(acked: &[Acked], log: &BTreeMap<i32, Vec<Record>>) -> usize {
     log.values().map(Vec::len).sum()
 }
 
-/// The number of a record, after a check of its value.
+/// Returns the number of a record, after checking its value.
 pub fn number(record: &Record) -> i64 {
     let key = String::from_utf8_lossy(&record.key);
     let number = key.strip_prefix('k').and_then(|n| n.parse().ok());
@@ -174,8 +174,7 @@ pub fn number(record: &Record) -> i64 {
     number
 }
 
-/// The number of a reading that a filter for what is out of range keeps, after a check of its
-/// value.
+/// Returns the number of a reading that the range filter keeps, after checking its value.
 pub fn kept_reading(record: &Record) -> i64 {
     let key = String::from_utf8_lossy(&record.key);
     let number: i64 = key[1..].parse().expect("one of our keys");
@@ -190,12 +189,12 @@ pub fn kept_reading(record: &Record) -> i64 {
     number
 }
 
-/// Whether the long forms are wanted (`cargo xtask test --soak`).
+/// Returns whether the long variants are requested (`cargo xtask test --soak`).
 pub fn is_long() -> bool {
     std::env::var("SEDGE_SOAK").is_ok_and(|wanted| wanted != "0")
 }
 
-/// Numbers for random moments; the seed is printed by the tests, and `SEDGE_SEED` replays it.
+/// Random numbers for choosing moments; the tests print the seed, and `SEDGE_SEED` replays it.
 #[derive(Debug)]
 pub struct Random(u64);
 
@@ -210,7 +209,7 @@ impl Random {
         Self::of(given.unwrap_or(now))
     }
 
-    /// One of its own for a thread.
+    /// Creates a generator for one thread.
     pub fn of(seed: u64) -> Self {
         Self(seed | 1)
     }

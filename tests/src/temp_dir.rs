@@ -1,11 +1,11 @@
-//! Directories that go when their owner goes.
+//! Directories that are removed with their owner.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A fresh directory, removed on drop (kept where `SEDGE_TEST_KEEP` is set or the test panics).
+/// A fresh directory, removed on drop (kept if `SEDGE_TEST_KEEP` is set or the test panics).
 #[derive(Debug)]
 pub struct TempDir(PathBuf);
 
@@ -15,7 +15,7 @@ impl TempDir {
         Self::new_in(&std::env::temp_dir(), name)
     }
 
-    /// The same in `/var/tmp`, which is on a disk where `TMPDIR` may be a file system in memory.
+    /// Creates it in `/var/tmp`, which is on a disk even if `TMPDIR` is a file system in memory.
     pub fn on_disk(name: &str) -> Self {
         Self::new_in(Path::new("/var/tmp"), name)
     }
@@ -39,7 +39,7 @@ impl TempDir {
 impl Drop for TempDir {
     fn drop(&mut self) {
         if std::env::var_os("SEDGE_TEST_KEEP").is_none() {
-            // A directory that cannot be removed harms nobody.
+            // Best effort: a leftover directory does no harm.
             let _ = std::fs::remove_dir_all(&self.0);
         }
     }

@@ -1,4 +1,4 @@
-//! Where the programs under test and the clients are, and how they are built.
+//! Finds the programs under test and the clients, and builds them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,19 +7,19 @@ use std::sync::OnceLock;
 use crate::limits;
 use crate::process::{Finished, Process};
 
-/// The repository.
+/// Returns the top of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("tests/ is in the repository")
 }
 
-/// What `cargo xtask setup --for test` installed: `SEDGE_TOOLS`, else `target/tools`.
+/// Returns the directory of `cargo xtask setup --for test`: `SEDGE_TOOLS`, else `target/tools`.
 pub fn installed() -> PathBuf {
     std::env::var_os("SEDGE_TOOLS").map_or_else(|| root().join("target/tools"), PathBuf::from)
 }
 
-/// The broker: `SEDGE_BIN`, else the release build, else the debug build.
+/// Returns the broker: `SEDGE_BIN`, else the release build, else the debug build.
 pub fn sedge() -> PathBuf {
     if let Some(path) = std::env::var_os("SEDGE_BIN") {
         return path.into();
@@ -38,14 +38,14 @@ pub fn sedge() -> PathBuf {
     );
 }
 
-/// The folder of Apache Kafka's jars.
+/// Returns the folder of Apache Kafka's jars.
 pub fn kafka_lib() -> PathBuf {
     let lib =
         std::env::var_os("KAFKA_LIB").map_or_else(|| installed().join("kafka/lib"), PathBuf::from);
     need(&lib)
 }
 
-/// Java with `main_class` from Kafka's jars, quick to start and small.
+/// Returns a command for Java with `main_class` from Kafka's jars, quick to start and small.
 pub fn java(main_class: &str, heap_mib: u32) -> Command {
     let log = root().join("tests/kafka/log4j2.yaml");
     let mut command = Command::new("java");
@@ -67,16 +67,16 @@ pub fn java(main_class: &str, heap_mib: u32) -> Command {
     command
 }
 
-/// Python with the client libraries.
+/// Returns a command for Python with the client libraries.
 pub fn python(program: &str) -> Command {
     let mut command = Command::new(need(&installed().join("venv/bin/python")));
     command.arg(root().join("tests/clients/python").join(program));
-    // No bytecode beside the sources.
+    // Leaves no bytecode beside the sources.
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
-/// Node with the client libraries.
+/// Returns a command for Node with the client libraries.
 pub fn node(program: &str) -> Command {
     let mut command = Command::new("node");
     command.env("NODE_PATH", need(&installed().join("node/node_modules")));
@@ -85,10 +85,10 @@ pub fn node(program: &str) -> Command {
     command
 }
 
-/// A Go program of `tests/clients/go`, built on first use.
+/// Returns a command for a Go program of `tests/clients/go`, built on first use.
 pub fn go(program: &str) -> Command {
     static BUILT: OnceLock<()> = OnceLock::new();
-    // Where setup builds them too.
+    // Setup builds them in the same place.
     let out = installed().join("go");
     BUILT.get_or_init(|| {
         create(&out);
@@ -106,7 +106,7 @@ pub fn go(program: &str) -> Command {
     Command::new(out.join(program))
 }
 
-/// The Java client program, compiled on first use.
+/// Returns a command for the Java client program, compiled on first use.
 pub fn java_client() -> Command {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -128,7 +128,7 @@ pub fn java_client() -> Command {
     java("Client", 256)
 }
 
-/// Panics with the program's own words unless it succeeded.
+/// Panics with the program's own message unless it succeeded.
 pub fn must(finished: Finished, what: &str) -> Finished {
     assert!(
         finished.status.success(),

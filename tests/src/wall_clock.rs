@@ -1,5 +1,5 @@
 //! A wall clock that a test can move, for one process: a library that is loaded before the C
-//! library and adds to what that says.
+//! library and changes the times that it returns.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,7 +31,7 @@ int clock_gettime(clockid_t id, struct timespec *at) {
 }
 "#;
 
-/// See the module.
+/// A movable wall clock; see the module.
 #[derive(Debug)]
 pub struct WallClock {
     library: PathBuf,
@@ -39,7 +39,7 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// `None`, with a line that says so, where there is no C compiler.
+    /// Builds the library. Returns `None`, after printing a line, if there is no C compiler.
     pub fn build(directory: &TempDir) -> Option<Self> {
         let source = directory.join("clock.c");
         let clock = Self {
@@ -63,7 +63,7 @@ impl WallClock {
         Some(clock)
     }
 
-    /// What the process needs in its environment.
+    /// Returns the variables for the process's environment.
     pub fn variables(&self) -> [(String, String); 2] {
         let text = |path: &Path| path.display().to_string();
         [
@@ -72,9 +72,9 @@ impl WallClock {
         ]
     }
 
-    /// From now on it shows so many seconds more than the true one.
+    /// Moves the clock to `seconds` ahead of the true time.
     pub fn move_by(&self, seconds: i64) {
-        // Whoever reads it meanwhile sees the old or the new text, never half of it.
+        // Replaced atomically: a concurrent reader sees the old or the new text, never half of it.
         let new = self.moved_by.with_extension("new");
         std::fs::write(&new, seconds.to_string()).expect("the test's directory can be written");
         std::fs::rename(new, &self.moved_by).expect("the test's directory can be written");
@@ -85,7 +85,7 @@ fn has_compiler() -> bool {
     Command::new("cc").arg("--version").output().is_ok()
 }
 
-/// The true time.
+/// Returns the true time, in ms.
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.expect("it is after 1970").as_millis() as i64

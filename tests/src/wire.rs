@@ -1,5 +1,5 @@
 //! The Kafka protocol as far as the tests need it, written by hand from the protocol guide: the
-//! last non-flexible version of a few requests, and whatever bytes a test wants to send.
+//! last non-flexible version of a few requests, and arbitrary bytes.
 
 mod batch;
 mod connection;
@@ -89,7 +89,7 @@ impl Encoder {
         self
     }
 
-    /// A string with a 16-bit length; `None` is null.
+    /// Appends a string with a 16-bit length; `None` is null.
     #[must_use]
     pub fn string<'a>(self, text: impl Into<Option<&'a str>>) -> Self {
         match text.into() {
@@ -102,7 +102,7 @@ impl Encoder {
         }
     }
 
-    /// Bytes with a 32-bit length.
+    /// Appends bytes with a 32-bit length.
     #[must_use]
     pub fn bytes(self, bytes: &[u8]) -> Self {
         let mut this = self.i32(bytes.len() as i32);
@@ -111,7 +111,7 @@ impl Encoder {
     }
 }
 
-/// Reads a reply, big-endian. Panics where it is shorter than it claims.
+/// Reads a reply, big-endian. Panics if it is shorter than it claims.
 #[derive(Debug)]
 pub struct Decoder<'a>(pub &'a [u8]);
 

@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the broker for a target, as `targets/TRIPLE.toml` says.
+//! `cargo xtask build`: builds the broker for a target, as `targets/TRIPLE.toml` says.
 
 use std::{
     fs,
@@ -47,7 +47,7 @@ pub fn for_demo(workspace: &Workspace) -> Result<PathBuf> {
     Ok(workspace.target.join(profile).join("sedge"))
 }
 
-/// Builds the broker, release profile, and says where it is.
+/// Builds the broker in the release profile and reports where it is.
 pub fn run(workspace: &Workspace, target: &Target, compiler: Compiler) -> Result<Built> {
     let started = Instant::now();
     let mut command = cargo_for(workspace, target);
@@ -61,7 +61,7 @@ pub fn run(workspace: &Workspace, target: &Target, compiler: Compiler) -> Result
     ]);
     let mut features = target.features.clone();
     match compiler {
-        // Whoever has the compiler compiles for devices that have none.
+        // A machine with the compiler also compiles for devices without one.
         Compiler::In => features.push("cross".to_owned()),
         Compiler::Out => _ = command.arg("--no-default-features"),
     }
@@ -88,7 +88,7 @@ pub fn run(workspace: &Workspace, target: &Target, compiler: Compiler) -> Result
     })
 }
 
-/// `target/release/sedge` is the one with the compiler, for whoever looks there.
+/// Moves the binary. `target/release/sedge`, the usual place, is the one with the compiler.
 fn moved(from: &Path, to: &Path) -> Result<PathBuf> {
     let directory = to.parent().expect("a file in a directory");
     fs::create_dir_all(directory).map_err(Error::file(directory))?;
@@ -96,7 +96,7 @@ fn moved(from: &Path, to: &Path) -> Result<PathBuf> {
     Ok(to.to_path_buf())
 }
 
-/// `cargo build` or its like, with the environment that makes it build for `target`.
+/// Returns `cargo build` or an equivalent, with the environment for building for `target`.
 fn cargo_for(workspace: &Workspace, target: &Target) -> Command {
     let std = setup::find_std(&target.triple).unwrap_or(Std::Rustup);
     match target.how {
@@ -106,7 +106,7 @@ fn cargo_for(workspace: &Workspace, target: &Target) -> Command {
     }
 }
 
-/// Debian's cross compiler links; its standard library is used where rustup has none.
+/// Debian's cross compiler links; its standard library is used if rustup has none.
 fn debian_cargo(workspace: &Workspace, target: &Target, std: Std) -> Command {
     let prefix = setup::gnu_prefix(target);
     let triple = target.underscored();
@@ -129,7 +129,7 @@ fn debian_cargo(workspace: &Workspace, target: &Target, std: Std) -> Command {
     command
 }
 
-/// Zig compiles the C parts and links; the standard library is built from source where rustup has
+/// Zig compiles the C parts and links; the standard library is built from source if rustup has
 /// none.
 fn zig_cargo(workspace: &Workspace, target: &Target, std: Std) -> Command {
     let zig = Zig::new(workspace);
@@ -146,7 +146,7 @@ fn zig_cargo(workspace: &Workspace, target: &Target, std: Std) -> Command {
         let upper = target.underscored().to_uppercase();
         command
             .env("RUSTC", DEBIAN_RUSTC)
-            // -Zbuild-std is not stable; both toolchains have it.
+            // -Zbuild-std is unstable; with this variable both toolchains accept it.
             .env("RUSTC_BOOTSTRAP", "1")
             .env(format!("CARGO_TARGET_{upper}_RUSTFLAGS"), flags.join(" "))
             .arg("-Zbuild-std=std,panic_abort");

@@ -1,4 +1,5 @@
-//! `cargo xtask demo` and `cargo xtask bench`: build what they need, then hand over.
+//! `cargo xtask demo` and `cargo xtask bench`: build what the demo and the benchmarks need, then
+//! run them.
 
 use std::{process::Command, thread};
 
@@ -56,8 +57,8 @@ pub fn demo(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     ))
 }
 
-/// Compiles what the example plugin is made of while the broker is built, which has not always work
-/// for two cores. `sedge plugin build` finds it; where this fails, it says why.
+/// Compiles the example plugin's dependencies during the build of the broker, which does not always
+/// keep two cores busy. `sedge plugin build` finds them; if this fails, that command reports why.
 fn build_plugin_ahead(workspace: &Workspace) {
     let triple = "wasm32-unknown-unknown";
     if setup::find_std(triple) == Some(Std::Rustup) {

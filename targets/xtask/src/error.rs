@@ -1,35 +1,35 @@
-//! What can go wrong in a task, and what to do about it.
+//! Errors of a task, with what to do about them.
 
 use std::{fmt, io, path::PathBuf, process::ExitStatus};
 
 /// The result of a task.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a task stopped.
+/// Reason why a task stopped.
 #[derive(Debug)]
 pub enum Error {
-    /// A program ran and said no.
+    /// A program ran and failed.
     Failed { command: String, status: ExitStatus },
     /// A program could not be started.
     NotStarted { command: String, source: io::Error },
-    /// A file could not be read, written or made.
+    /// A file could not be read, written or created.
     File { path: PathBuf, source: io::Error },
-    /// A file of ours does not say what it should.
+    /// A file of the repository has invalid content.
     Content { path: PathBuf, wrong: String },
     /// The machine lacks something that a task cannot install itself.
     Missing { what: String, remedy: String },
-    /// No such target, test or fuzz target.
+    /// There is no such target, test or fuzz target.
     Unknown {
         kind: &'static str,
         name: String,
         known: Vec<String>,
     },
-    /// Checks ran, and some of them failed (they have been printed).
+    /// Checks ran, and some of them failed. They have already been printed.
     Checks { failed: usize },
 }
 
 impl Error {
-    /// For `map_err` after a file operation on `path`.
+    /// Returns a function for `map_err` after a file operation on `path`.
     pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { path, source }

@@ -1,10 +1,10 @@
-//! `cargo xtask fuzz`: libFuzzer over the decoders that take bytes from outside.
+//! `cargo xtask fuzz`: runs libFuzzer over the decoders of bytes from outside.
 //!
-//! Needs no nightly toolchain and no cargo-fuzz: coverage comes from LLVM passes that the stable
-//! compiler takes. There is no address sanitizer then, and none is missed, for the decoders have no
-//! unsafe code; what they allocate is capped by the fuzz crate's own allocator. Corpora are kept in
-//! `target/fuzz/corpus`, inputs that broke something in `target/fuzz/broke`, where the next run
-//! tries them first.
+//! It needs no nightly toolchain and no cargo-fuzz: coverage comes from LLVM passes that the stable
+//! compiler accepts. There is no address sanitizer then, and none is needed, because the decoders
+//! have no unsafe code; the fuzz crate's own allocator caps what they allocate. Corpora are kept in
+//! `target/fuzz/corpus`, inputs that broke something in `target/fuzz/broke`, which the next run
+//! tries first.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// What the compiler adds for libFuzzer: counters at edges, and the operands of comparisons.
+/// Compiler flags that libFuzzer needs: counters at edges, and the operands of comparisons.
 const COVERAGE_FLAGS: [&str; 10] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -32,17 +32,17 @@ const COVERAGE_FLAGS: [&str; 10] = [
     "--cfg=fuzzing",
     "-Clto=off",
 ];
-/// Longest input in bytes: past the limits that decoders keep to, and short enough to try many.
+/// Longest input in bytes: beyond the limits of the decoders, and short enough to try many.
 const INPUT_BYTES_MAX: u32 = 65_536;
 /// Seconds that one input may take before it counts as a hang.
 const INPUT_SECONDS_MAX: u32 = 5;
 /// Resident memory in MiB before it counts as a leak or a bomb.
 const RSS_MIB_MAX: u32 = 1024;
 
-/// Which decoders, and for how long each.
+/// The fuzz targets to run, and for how long each.
 #[derive(Debug)]
 pub struct Selection {
-    /// One target, or all.
+    /// One target; all if `None`.
     pub only: Option<String>,
     pub minutes: u32,
 }
@@ -85,7 +85,7 @@ pub fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     })
 }
 
-/// A file of `tests/fuzz/fuzz_targets` each.
+/// Returns the targets: each is a file of `tests/fuzz/fuzz_targets`.
 fn targets(workspace: &Workspace) -> Result<Vec<String>> {
     let directory = workspace.root.join("tests/fuzz/fuzz_targets");
     let mut names: Vec<String> = fs::read_dir(&directory)
@@ -108,7 +108,7 @@ fn home(workspace: &Workspace) -> PathBuf {
 }
 
 fn build(workspace: &Workspace) -> Result<()> {
-    // With --target the flags go to the targets only, and not to build scripts.
+    // With --target, the flags apply to the fuzz targets only, and not to build scripts.
     let arguments = [
         "build",
         "--release",

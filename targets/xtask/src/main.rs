@@ -1,5 +1,4 @@
-//! `cargo xtask`: setup, build, sizes, tests, demo, benchmarks and fuzzing, with nothing to
-//! remember.
+//! `cargo xtask`: setup, build, sizes, tests, demo, benchmarks and fuzzing, each as one command.
 //!
 //! Two of its tasks are all that a newcomer needs: `cargo xtask demo` and `cargo xtask test`. Both
 //! set the machine up first.

@@ -1,4 +1,4 @@
-//! Running programs: each is shown before it runs, and a failure names it.
+//! Runs programs: each command is shown before it runs, and a failure names it.
 
 use std::{
     os::unix::process::CommandExt,
@@ -13,7 +13,8 @@ pub fn run(command: &mut Command) -> Result<()> {
     run_quietly(command)
 }
 
-/// Becomes `command`, so that Ctrl-C and the exit code are its own. Returns only where it cannot.
+/// Replaces this process by `command`, so that Ctrl-C and the exit code are the command's own.
+/// Returns only on failure.
 pub fn become_one(command: &mut Command) -> Error {
     println!("  $ {}", line(command));
     let source = command.exec();
@@ -23,7 +24,7 @@ pub fn become_one(command: &mut Command) -> Error {
     }
 }
 
-/// Runs `command` without saying so.
+/// Runs `command` without showing it.
 pub fn run_quietly(command: &mut Command) -> Result<()> {
     let status = command.status().map_err(|source| Error::NotStarted {
         command: line(command),
@@ -39,7 +40,7 @@ pub fn run_quietly(command: &mut Command) -> Result<()> {
     }
 }
 
-/// Whether `command` succeeds; it says nothing.
+/// Returns whether `command` succeeds; its output is discarded.
 pub fn succeeds(command: &mut Command) -> bool {
     command
         .stdin(Stdio::null())
@@ -49,7 +50,7 @@ pub fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// What `command` prints on its standard output.
+/// Returns what `command` prints on its standard output.
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stderr(Stdio::inherit())
@@ -70,7 +71,8 @@ pub fn output(command: &mut Command) -> Result<String> {
     }
 }
 
-/// The command as it would be typed, without its environment and with a long path's last part only.
+/// Returns the command as it would be typed, without its environment, and with only the last part
+/// of a long path.
 fn line(command: &Command) -> String {
     let program = command.get_program().to_string_lossy();
     let name = program.rsplit('/').next().unwrap_or_default().to_owned();

@@ -1,8 +1,8 @@
-//! `cargo xtask setup`: checks what a task needs and installs what is lacking.
+//! `cargo xtask setup`: checks what a task needs and installs what is missing.
 //!
-//! Each step looks first and says what it does; with all there, none of them touches the network.
-//! Rust's own way comes first (`rustup target add`), then Debian's packages. Downloads go to
-//! `target/tools`, never into the repository.
+//! Each step checks first and says what it does; if nothing is missing, no step touches the
+//! network. Rust's own way comes first (`rustup target add`), then Debian's packages. Downloads go
+//! to `target/tools`, never into the repository.
 
 mod apt;
 mod clients;
@@ -23,16 +23,16 @@ use crate::{
     workspace::Workspace,
 };
 
-/// What the machine is set up for.
+/// The purpose for which the machine is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Purpose {
-    /// The broker and plugins (guests) for it.
+    /// Building the broker and plugins (guests) for it.
     Demo,
-    /// The broker for ARM, and running it under emulation.
+    /// Building the broker for ARM, and running it under emulation.
     Arm,
     /// The whole test suite with its clients.
     Test,
-    /// All targets too.
+    /// All of these, for all targets.
     All,
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask sizes`: the binary against its budget.
+//! `cargo xtask sizes`: checks the binary against its budget.
 
 use crate::{
     build::{self, Compiler, HOST_TRIPLE},
@@ -8,14 +8,15 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The host's binary without and with the plugin compiler, each against `targets/`.
+/// Checks the host's binary without and with the plugin compiler, each against `targets/`.
 pub fn run(workspace: &Workspace) -> Result<()> {
-    // With the compiler last: that one stays in target/release.
+    // The one with the compiler is built last, since it stays in target/release.
     let host = Target::read(workspace, HOST_TRIPLE)?;
     check_all(workspace, &[(&host, Compiler::Out), (&host, Compiler::In)])
 }
 
-/// The two that the tests build anyway: the host's with the compiler, ARM's without.
+/// Checks the two binaries that the tests build anyway: the host's with the compiler, ARM's
+/// without.
 pub fn run_as_tested(workspace: &Workspace) -> Result<()> {
     let host = Target::read(workspace, HOST_TRIPLE)?;
     let arm = Target::read(workspace, ARM_TEST_TRIPLE)?;
@@ -34,7 +35,7 @@ fn check_all(workspace: &Workspace, builds: &[(&Target, Compiler)]) -> Result<()
     }
 }
 
-/// Builds one and prints its size; whether it keeps to the budget.
+/// Builds a binary and prints its size. Returns whether it is within the budget.
 fn check(workspace: &Workspace, target: &Target, compiler: Compiler) -> Result<bool> {
     let (label, budget_mib) = match compiler {
         Compiler::Out => ("without compiler", target.budget.binary_max_mib),

@@ -1,4 +1,4 @@
-//! What a task is at, how long each stage of it took, and all of it at the end.
+//! Progress of a task: the current stage, the time of each stage, and a summary at the end.
 
 use std::{
     fmt,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::error::Result;
 
-/// The stages of a task that were run.
+/// The stages of a task that have run.
 #[derive(Debug, Default)]
 pub struct Stages {
     done: Vec<Stage>,
@@ -21,7 +21,7 @@ struct Stage {
 }
 
 impl Stages {
-    /// Runs one stage, with a line before and after it. `outcome` says what came of it in a few
+    /// Runs one stage, with a line before and after it. `outcome` summarises the result in a few
     /// words.
     pub fn run<T>(
         &mut self,
@@ -55,7 +55,7 @@ impl fmt::Display for Stage {
     }
 }
 
-/// A table, with the sum of the seconds in its last line.
+/// Formats a table whose last line has the sum of the seconds.
 impl fmt::Display for Stages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lengths = self.done.iter().map(|stage| stage.name.len());

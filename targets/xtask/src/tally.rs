@@ -1,4 +1,4 @@
-//! What `cargo test` prints, shown as it comes and counted.
+//! Shows the output of `cargo test` as it comes, and counts its tests.
 
 use std::{
     fmt,
@@ -29,7 +29,8 @@ impl Tally {
         ignored: 0,
     };
 
-    /// From a line like `test result: ok. 2 passed; 0 failed; 1 ignored; …`; `None` from any other.
+    /// Parses a line like `test result: ok. 2 passed; 0 failed; 1 ignored; …`; returns `None` for
+    /// any other.
     fn from_line(line: &str) -> Option<Self> {
         let numbers = line.strip_prefix("test result: ")?.split_once(". ")?.1;
         let count = |word| {
@@ -64,8 +65,8 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Runs a `cargo test`, passing its output on. One that fails without a failed test (it did not
-/// build, it was killed) counts as a failure.
+/// Runs a `cargo test`, passing its output on. A run that fails without a failed test (because it
+/// did not build, or was killed) counts as a failure.
 pub fn run(command: &mut Command) -> Result<Tally> {
     let shown = format!("{command:?}");
     let not_started = |source| Error::NotStarted {

@@ -1,4 +1,4 @@
-//! `targets/TRIPLE.toml`: how the broker is built for a machine, and what it may cost there.
+//! `targets/TRIPLE.toml`: how the broker is built for a machine, and its budget there.
 
 use std::fs;
 
@@ -13,39 +13,40 @@ use crate::{
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// Rust's name for it, which is the file's too.
+    /// Rust's name for the target, which is also the file's.
     pub triple: String,
-    /// The way to a C compiler, a linker and, where rustup lacks it, a standard library.
+    /// The source of a C compiler, a linker and, if rustup lacks it, a standard library.
     pub how: How,
     /// Debian's name for the architecture.
     pub deb_arch: String,
-    /// The user-mode emulator that runs its binaries elsewhere.
+    /// The user-mode emulator that runs its binaries on other machines.
     pub qemu_user: Option<String>,
-    /// The C library is linked in.
+    /// Whether the C library is linked statically.
     #[serde(default)]
     pub static_crt: bool,
-    /// The plugin compiler is built in unless the command line says otherwise.
+    /// Whether the plugin compiler is built in by default.
     #[serde(default)]
     pub compiler: bool,
-    /// Features of the broker beyond the compiler.
+    /// Features of the broker besides the compiler.
     #[serde(default)]
     pub features: Vec<String>,
     pub budget: Budget,
 }
 
-/// The way to a C compiler, a linker and a standard library.
+/// The source of a C compiler, a linker and a standard library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum How {
     /// This machine's own.
     Native,
-    /// Debian's cross compiler; Debian's prebuilt standard library where rustup has none.
+    /// Debian's cross compiler; Debian's prebuilt standard library if rustup has none.
     Debian,
-    /// Zig as C compiler, C library and linker; std from source where rustup has none.
+    /// Zig as C compiler, C library and linker; the standard library from source if rustup has
+    /// none.
     Zig,
 }
 
-/// What `xtask sizes` and the memory test hold the binary to.
+/// The budget that `xtask sizes` and the memory test check the binary against.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(
@@ -53,11 +54,11 @@ pub enum How {
     reason = "bounds and units go last, as everywhere here"
 )]
 pub struct Budget {
-    /// Stripped, without the plugin compiler.
+    /// Size of the stripped binary without the plugin compiler.
     pub binary_max_mib: f64,
-    /// Stripped, with the plugin compiler; absent where it is never built in.
+    /// Size of the stripped binary with the plugin compiler; absent if it is never built in.
     pub binary_with_jit_max_mib: Option<f64>,
-    /// Resident, idle, with 100 partitions.
+    /// Resident memory when idle, with 100 partitions.
     pub rss_idle_max_mib: f64,
 }
 
@@ -88,7 +89,7 @@ impl Target {
         }
     }
 
-    /// The triples that have a file.
+    /// Returns the triples that have a file.
     pub fn known(workspace: &Workspace) -> Vec<String> {
         let mut triples: Vec<String> = fs::read_dir(workspace.root.join("targets"))
             .into_iter()
@@ -106,7 +107,8 @@ impl Target {
         triples
     }
 
-    /// `x86_64_unknown_linux_gnu`: as in the names of environment variables.
+    /// Returns the triple as in the names of environment variables, such as
+    /// `x86_64_unknown_linux_gnu`.
     pub fn underscored(&self) -> String {
         self.triple.replace('-', "_")
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that shows that the broker works, on this machine, from nothing.
+//! `cargo xtask test`: runs all tests on this machine, from a clean checkout.
 //!
 //! Stages run in order, and a failed one does not stop the next: the last line counts them all.
 
@@ -22,21 +22,21 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Stages besides the files of `tests/tests/`, which are one each.
+/// Stages besides the files of `tests/tests/`, each of which is a stage of its own.
 const UNIT: &str = "unit";
 const SIZES: &str = "sizes";
 const ARM: &str = "arm";
 
-/// What to run.
+/// The tests to run.
 #[derive(Debug)]
 pub struct Selection {
-    /// One stage, or all.
+    /// One stage; all if `None`.
     pub only: Option<String>,
     /// The long variants of tests that have one.
     pub soak: bool,
 }
 
-/// Runs the selected stages; fails if one test did.
+/// Runs the selected stages. Fails if a test failed.
 pub fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     let stages = stages(workspace)?;
     let selected: Vec<&String> = match &selection.only {
@@ -72,7 +72,7 @@ pub fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
     }
 }
 
-/// The stages there are: unit tests first, for they fail fastest.
+/// Returns all stages: unit tests first, because they fail fastest.
 fn stages(workspace: &Workspace) -> Result<Vec<String>> {
     let directory = workspace.root.join("tests/tests");
     let mut names: Vec<String> = fs::read_dir(&directory)
@@ -90,7 +90,7 @@ fn stages(workspace: &Workspace) -> Result<Vec<String>> {
         .collect())
 }
 
-/// A file, or a folder with a `main.rs`, is one test for cargo.
+/// Returns the name of a test: for cargo, a file, or a folder with a `main.rs`, is one test.
 fn test_name(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     if path.join("main.rs").is_file() {
@@ -100,8 +100,8 @@ fn test_name(path: &Path) -> Option<String> {
     }
 }
 
-/// Installs and builds what the selected stages share. Building two things at once pays: the last
-/// minutes of a release build take one core.
+/// Installs and builds what the selected stages share. Two builds run at once, because the last
+/// minutes of a release build use only one core.
 fn prepare(workspace: &Workspace, selected: &[&String], stages: &mut Stages) -> Result<()> {
     let only = |names: &[&str]| selected.iter().all(|stage| names.contains(&stage.as_str()));
     let purpose = if only(&[UNIT]) {
@@ -127,7 +127,7 @@ fn prepare(workspace: &Workspace, selected: &[&String], stages: &mut Stages) -> 
     stages.run("builds", builds, nothing)
 }
 
-/// The release binaries that the selected stages run.
+/// Builds the release binaries that the selected stages run.
 fn build_brokers(workspace: &Workspace, selected: &[&String]) -> Result<()> {
     if selected.iter().any(|stage| *stage != UNIT) {
         let host = Target::read(workspace, HOST_TRIPLE)?;
@@ -138,7 +138,7 @@ fn build_brokers(workspace: &Workspace, selected: &[&String]) -> Result<()> {
         .any(|stage| *stage == ARM || *stage == SIZES)
     {
         let arm = Target::read(workspace, ARM_TEST_TRIPLE)?;
-        // Its stages build it again and fail, and others go on.
+        // The ARM stages build it again and fail; the others continue.
         if let Err(error) = build::run(workspace, &arm, Compiler::Out) {
             println!("{error}");
         }
@@ -146,7 +146,7 @@ fn build_brokers(workspace: &Workspace, selected: &[&String]) -> Result<()> {
     Ok(())
 }
 
-/// All tests, of all packages together: their stages find them built.
+/// Builds all tests, of all packages together, so that their stages find them built.
 fn build_tests(workspace: &Workspace) -> Result<()> {
     process::run(&mut workspace.cargo(&["test", "--workspace", "--no-run", "--quiet"]))
 }
@@ -172,14 +172,14 @@ fn run_stage(workspace: &Workspace, stage: &str, soak: bool) -> Result<Tally> {
                 .env("SEDGE_BIN", emulated(&target, &built.binary)?)
                 .env("SEDGE_HOST_BIN", workspace.broker())
                 .env("SEDGE_TARGET", &target.triple);
-            // Ignored by a plain `cargo test`, which has no ARM binary.
+            // A plain `cargo test`, which has no ARM binary, ignores these tests.
             tally::run(command.args(["--", "--ignored"]))
         }
         file => tally::run(&mut acceptance(workspace, file, soak)),
     }
 }
 
-/// A script beside `binary` that runs it under the target's emulator as if it were native.
+/// Writes a script beside `binary` that runs it under the target's emulator as if it were native.
 fn emulated(target: &Target, binary: &Path) -> Result<PathBuf> {
     let emulator = target.qemu_user.as_deref().unwrap_or_default();
     let script = binary.with_file_name("sedge-emulated");
@@ -190,9 +190,10 @@ fn emulated(target: &Target, binary: &Path) -> Result<PathBuf> {
     Ok(script)
 }
 
-/// One file of `tests/tests/` against the release broker.
+/// Returns the command that runs one file of `tests/tests/` against the release broker.
 fn acceptance(workspace: &Workspace, file: &str, soak: bool) -> Command {
-    // Named by the workspace and not by its package, which has other features of what all share.
+    // Selected by the workspace and not by the package, which would change the features of shared
+    // crates.
     let arguments = ["test", "--workspace", "--no-fail-fast", "--test", file];
     let mut command = workspace.cargo(&arguments);
     command

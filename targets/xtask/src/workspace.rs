@@ -1,4 +1,4 @@
-//! Where things are: the repository, cargo's target directory, the downloaded tools.
+//! Paths: the repository, cargo's target directory, the downloaded tools.
 
 use std::{
     env,
@@ -18,7 +18,7 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// The checkout that this xtask was built from.
+    /// Finds the checkout that this xtask was built from.
     pub fn find() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .ancestors()
@@ -33,7 +33,7 @@ impl Workspace {
         }
     }
 
-    /// `cargo ARGS` at the top of the repository, with the toolchain that runs this xtask.
+    /// Returns `cargo ARGS` at the top of the repository, with the toolchain that runs this xtask.
     pub fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.args(arguments).current_dir(&self.root);
@@ -49,13 +49,13 @@ impl Workspace {
         command
     }
 
-    /// The broker's release binary for the machine that xtask runs on.
+    /// Returns the broker's release binary for the machine that xtask runs on.
     pub fn broker(&self) -> PathBuf {
         self.target.join("release/sedge")
     }
 }
 
-/// The program `name` on `PATH`, if there is one.
+/// Returns the program `name` on `PATH`, if there is one.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
         .map(|directory| directory.join(name))

@@ -1,5 +1,5 @@
-//! Record batches as they come in a Produce request, back from an upstream, or off the disk: split,
-//! decompressed, checked, read, and built anew as a filter does.
+//! Fuzzes record batches, as they come in a Produce request, back from an upstream, or off the
+//! disk: splits, decompresses, checks and reads them, and rebuilds them as a filter does.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -11,7 +11,7 @@ use sedge_protocol::{
     records::{Kept, Opener, Records, check_records, decompress, rebuild},
 };
 
-/// Bytes that a body may decompress to; what is beyond is a bomb.
+/// Bytes that a body may decompress to; more counts as a bomb.
 const DECOMPRESSED_BYTES_MAX: usize = 256 << 10;
 
 fuzz_target!(|input: &[u8]| {
@@ -23,7 +23,7 @@ fuzz_target!(|input: &[u8]| {
     });
 });
 
-/// One batch after the other off the front, each patched as the log does.
+/// Splits batches off the front one by one, and patches each as the log does.
 fn split(input: &[u8]) {
     let mut rest = Bytes::copy_from_slice(input);
     let mut bytes = 0;
@@ -41,7 +41,7 @@ fn split(input: &[u8]) {
     assert_eq!(bytes + rest.len(), input.len());
 }
 
-/// A body that passes the check can be read to its end, and comes back from being built anew.
+/// Reads a body that passed the check to its end, and compares it after rebuilding.
 fn read(header: BatchHeader, body: &[u8]) {
     let mut opener = Opener::new();
     let mut facts = Vec::new();
@@ -60,7 +60,7 @@ fn read(header: BatchHeader, body: &[u8]) {
     };
     assert!(body.len() <= DECOMPRESSED_BYTES_MAX || header.compression() == 0);
     if checked.is_err() {
-        // What is wrong is found in reading too, and ends it.
+        // Errors are found in reading too, and end it.
         let _ = Records::new(&header, &body).count();
         return;
     }

@@ -1,4 +1,4 @@
-//! A configuration file, and what the typed configuration makes of it.
+//! Fuzzes a configuration file, and the typed configuration made from it.
 #![no_main]
 
 use std::path::Path;
@@ -18,7 +18,7 @@ fuzz_target!(|input: &[u8]| {
         for problem in &problems {
             assert!(!problem.to_string().is_empty());
         }
-        // What was taken up is text that can be shown again.
+        // Every accepted value is text that can be shown.
         for (key, setting) in settings.iter() {
             assert!(!key.is_empty());
             let _ = format!("{setting:?}");

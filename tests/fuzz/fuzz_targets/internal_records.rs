@@ -1,5 +1,5 @@
-//! Records of `__consumer_offsets` and `__cluster_metadata`, read back from a disk or written by
-//! another tool.
+//! Fuzzes records of `__consumer_offsets` and `__cluster_metadata`, read back from a disk or
+//! written by another tool.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -22,7 +22,7 @@ fn metadata(input: &[u8]) {
     }
 }
 
-/// The first byte is the length of the key; no value where the second is zero.
+/// The first byte is the length of the key; there is no value if the second is zero.
 fn coordinator(input: &[u8]) {
     let [key_bytes, has_value, rest @ ..] = input else {
         return;
@@ -32,7 +32,7 @@ fn coordinator(input: &[u8]) {
     let Ok(record) = CoordinatorRecord::decode(key, value) else {
         return;
     };
-    // A version that is read but not written any more may lose what only it had.
+    // A version that is no longer written may lose fields that only it had.
     let Ok((key, value)) = record.encode() else {
         return;
     };

@@ -1,4 +1,4 @@
-//! What clients send: every request that is advertised, in every version of it.
+//! Fuzzes requests of clients: every advertised request, in every version.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! What an upstream Kafka answers to the mirror and the command line.
+//! Fuzzes answers of an upstream Kafka to the mirror and the command line.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

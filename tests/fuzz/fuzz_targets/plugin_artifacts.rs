@@ -1,4 +1,4 @@
-//! What is deployed as a plugin: machine code in its wrapping, and components.
+//! Fuzzes deployed plugins: artifacts with machine code, and components.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -19,7 +19,7 @@ fuzz_target!(|input: &[u8]| {
         }
         let _ = inspect(input, COMPONENT_BYTES_MAX);
     });
-    // The wrapping put around what the input is cannot break either.
+    // Packing the input as an artifact's component must not break either.
     let hash = ComponentHash::of(input);
     let wrapped = Artifact::write("x86_64", hash, input, input, None);
     let read = Artifact::read(&wrapped).expect("wrapped by us");

@@ -1,4 +1,4 @@
-//! What the view of producers holds, read back from a disk.
+//! Fuzzes entries of the producers view, read back from a disk.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

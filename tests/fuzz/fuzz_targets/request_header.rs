@@ -1,4 +1,4 @@
-//! The first bytes of a connection: which protocol they are, and the header of a request.
+//! Fuzzes the first bytes of a connection: detecting the protocol, and the header of a request.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Segments as they come off a disk that lost power, or that somebody wrote to: any bytes, and well
-//! formed segments with damage.
+//! Fuzzes segments off a disk that lost power or was tampered with: arbitrary bytes, and
+//! well-formed segments with damage.
 #![no_main]
 
 use libfuzzer_sys::{
@@ -31,13 +31,13 @@ fuzz_target!(|input: &[u8]| {
     bounded(input, 1, |input| {
         let _ = scan_segment(input);
     });
-    // Frames that lie about themselves, with checksums that are right.
+    // Frames with false contents, and correct checksums.
     if let Ok((segment, damaged)) = make(&mut Unstructured::new(input)) {
         bounded(&segment, 1, |segment| check(segment, damaged));
     }
 });
 
-/// A scan ends, stays within the file, and finds frames in order.
+/// Checks that a scan ends, stays within the file, and finds frames in order.
 fn check(segment: &[u8], damaged: bool) {
     let Some((header, found, _)) = scan_segment(segment) else {
         return;
@@ -72,8 +72,8 @@ fn check(segment: &[u8], damaged: bool) {
     assert!(matches!(found.last(), Some(Found::End { .. })));
 }
 
-/// A segment of frames and perhaps a footer that `input` describes, and whether bytes of it were
-/// changed afterwards.
+/// Builds a segment of frames and possibly a footer, as described by `input`. Returns also whether
+/// bytes of it were changed afterwards.
 fn make(input: &mut Unstructured<'_>) -> Result<(Vec<u8>, bool)> {
     let header = SegmentHeader {
         id: SEGMENT,

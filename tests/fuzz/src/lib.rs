@@ -1,7 +1,7 @@
-//! What the fuzz targets share: an allocator that notices what a decoder asks for.
+//! Shared by the fuzz targets: an allocator that checks what a decoder allocates.
 //!
 //! **Invariant:** decoding `n` bytes never holds more than [`PER_BYTE`] times `n` and
-//! [`BASE_BYTES`] at once. A length or a count that a peer made up must not become memory.
+//! [`BASE_BYTES`] at once. A length or a count that a peer invents must not become memory.
 
 pub mod round_trip;
 
@@ -10,23 +10,23 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// Bytes in memory for a byte of input: an empty entry of an array takes one byte on the wire and
-/// some hundred as a struct.
+/// Bytes in memory for each byte of input: an empty entry of an array takes one byte on the wire
+/// and about a hundred as a struct.
 const PER_BYTE: usize = 512;
-/// Bytes that a decoder may need whatever it reads.
+/// Bytes that a decoder may need for any input.
 const BASE_BYTES: usize = 1 << 20;
 
 static HELD_BYTES: AtomicUsize = AtomicUsize::new(0);
 static LIMIT_BYTES: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Counts, and ends the process (which libFuzzer reports with the input) above the limit.
+/// Counts allocations, and ends the process above the limit; libFuzzer then reports the input.
 #[derive(Debug)]
 struct Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-// SAFETY: hands each call on to the system's allocator, unchanged.
+// SAFETY: passes each call on to the system's allocator, unchanged.
 #[allow(unsafe_code, reason = "an allocator cannot be written without")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -52,8 +52,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Runs `decode` on `input`, holding it to the invariant; `factor` widens it for a decoder that
-/// makes several copies.
+/// Runs `decode` on `input` and checks the invariant; `factor` relaxes it for a decoder that makes
+/// several copies.
 pub fn bounded<T>(input: &[u8], factor: usize, decode: impl FnOnce(&[u8]) -> T) -> T {
     let limit = BASE_BYTES + input.len() * PER_BYTE * factor;
     HELD_BYTES.store(0, Ordering::Relaxed);

@@ -1,13 +1,14 @@
-//! What a consumer and a producer notice of a cleaner that works as fast as it can.
+//! Measures how a cleaner at full speed affects a consumer and a producer.
 //!
-//! Both ask at a steady pace far below what the broker could do, so that their latency is not that
-//! of their own load. A latency is the client's: from before its request is sent until it has the
-//! reply, on the same cores as the broker, so that a thread that is woken late counts, whosoever it
-//! is. The consumer reads 64 KiB here and there of a log that is in memory; the producer writes a
-//! batch of 16 KiB, which is acknowledged before it is synced, as with Apache Kafka.
+//! Both clients send requests at a steady rate far below the broker's capacity, so that their
+//! latency is not caused by their own load. A latency is the client's: from before its request is
+//! sent until it has the reply, on the same cores as the broker, so that any thread that is woken
+//! late counts. The consumer reads 64 KiB at changing places of a log that is in memory; the
+//! producer writes a batch of 16 KiB, which is acknowledged before it is synced, as in Apache
+//! Kafka.
 //!
-//! A round fills compacted topics, measures while none of it may be compacted, lets the cleaner at
-//! it (`min.compaction.lag.ms`) without a cap on its bytes, and measures until it is done.
+//! A round fills compacted topics, measures while compaction is not allowed, then allows it
+//! (`min.compaction.lag.ms`) without a cap on its bytes, and measures until it is done.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ use super::{Load, Outcome, Peer, Spread};
 
 const ROUNDS: usize = 5;
 const TOPICS: u32 = 6;
-/// How often the cleaner looks, so that it begins soon.
+/// Interval of the cleaner's checks, short so that it begins soon.
 const BACKOFF_MS: &str = "50";
 const LAG: &str = "min.compaction.lag.ms";
 const NEVER_MS: &str = "86400000";
@@ -30,20 +31,20 @@ const NEVER_MS: &str = "86400000";
 const FETCH_EVERY: Duration = Duration::from_millis(4);
 const FETCH_BYTES: i32 = 64 << 10;
 const READ_BYTES: u64 = 64 << 20;
-/// Records that are there then, a few fewer than KiB.
+/// Records in the log then, slightly fewer than KiB.
 const READ_RECORDS: i64 = 60_000;
 const PRODUCE_EVERY: Duration = Duration::from_millis(10);
 const BATCH_BYTES: usize = 16 << 10;
 const FETCHES_IDLE: usize = 500;
-/// Fetches between two looks at the cleaner.
+/// Fetches between two checks of the cleaner.
 const LOOK_EVERY: usize = 25;
-/// Before anything is measured: a JVM compiles what it has run often.
+/// Fetches before measuring: a JVM compiles code that has run often.
 const FETCHES_BEFORE: usize = 5000;
 
-/// Settings that a broker needs to be measured so.
+/// Settings that a broker needs for this measurement.
 pub const SETTINGS: &[(&str, &str)] = &[("log.cleaner.backoff.ms", BACKOFF_MS)];
 
-/// What both clients saw.
+/// Latencies of both clients.
 #[derive(Debug, Default)]
 struct Seen {
     fetches: Outcome,
@@ -73,10 +74,11 @@ impl Seen {
     }
 }
 
-/// One broker's figures, and how many times the idle ones those beside the cleaner are.
+/// Returns one broker's figures, and the ratio of the figures beside the cleaner to the idle ones.
 pub fn run(peer: &mut Peer, updates: &Updates) -> String {
     let mut connection = Connection::open(&peer.bootstrap());
-    // Apache Kafka never compacts the active segment, so that is small; sedge's is the store's.
+    // Apache Kafka never compacts the active segment, so its segments are small; sedge's are the
+    // store's.
     let segments = match peer {
         Peer::Kafka(_) => Some(("segment.bytes", "16777216")),
         Peer::Sedge(_) => None,
@@ -100,7 +102,7 @@ pub fn run(peer: &mut Peer, updates: &Updates) -> String {
         for number in 0..TOPICS {
             updates.produce(&mut connection, &topic(number));
         }
-        // Ends the segment that sedge writes, and nothing of what was written waits for the disk.
+        // Rolls sedge's active segment, and leaves nothing that waits for the disk.
         load(peer, "read").produce(Duration::MAX, READ_BYTES);
         rustix::fs::sync();
         let bootstrap = peer.bootstrap();
@@ -160,7 +162,7 @@ fn load(peer: &Peer, topic: &str) -> Load {
     }
 }
 
-/// Partitions compacted so far.
+/// Returns the number of compactions so far.
 fn compactions(peer: &mut Peer) -> u64 {
     match peer {
         Peer::Sedge(sedge) => sample(sedge.console(), "sedge_cleaner_compactions_total") as u64,
@@ -174,7 +176,7 @@ fn compactions(peer: &mut Peer) -> u64 {
     }
 }
 
-/// Both clients at their pace, until the consumer has done enough.
+/// Runs both clients at their rate, until the consumer has done enough.
 fn measure(bootstrap: &str, is_enough: &mut dyn FnMut(usize) -> bool) -> (Outcome, Outcome) {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -187,7 +189,7 @@ fn measure(bootstrap: &str, is_enough: &mut dyn FnMut(usize) -> bool) -> (Outcom
     })
 }
 
-/// Ends the producer, also where the consumer fails.
+/// Stops the producer, even if the consumer fails.
 struct EndOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for EndOnDrop<'_> {

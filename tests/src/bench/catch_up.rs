@@ -1,5 +1,5 @@
-//! `bench catch-up`: reading one partition of a thousand from its start to its end, before and
-//! after its segments were cleaned, beside a log of one partition.
+//! `bench catch-up`: reads one partition of a thousand from start to end, before and after its
+//! segments were cleaned, and compares it with a log of one partition.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,10 +14,10 @@ use crate::wire::{self, Batch, Connection, error};
 use super::{Load, Peer, Spread};
 
 const PARTITIONS: i32 = 1000;
-/// Of each partition.
+/// Bytes of each partition.
 const BYTES: usize = 1 << 20;
 const BATCH_BYTES: usize = 8 << 10;
-/// Partitions that are read.
+/// Number of partitions that are read.
 const READS: i32 = 40;
 
 pub fn run(with_kafka: bool) -> String {
@@ -80,7 +80,7 @@ pub fn run(with_kafka: bool) -> String {
     text
 }
 
-/// Topics of one partition, each written and then read by itself.
+/// Reads topics of one partition, each written and then read alone.
 fn read_alone(bootstrap: &str, segments: &Path) -> Spread {
     let alone: Vec<Load> = (0..READS)
         .map(|number| load(bootstrap, &format!("alone-{number}"), 1))
@@ -113,8 +113,8 @@ fn create(of: &Load) {
     wire::wait_known(&mut connection, &of.topic, of.partitions - 1);
 }
 
-/// A batch to each partition in turn, and between them as much for a topic that will be deleted,
-/// so that half of each segment goes.
+/// Writes a batch to each partition in turn, and as much in between to a topic that will be
+/// deleted, so that half of each segment becomes dead.
 fn fill(sedge: &Sedge) {
     let batch = Batch::filled(BATCH_BYTES >> 10, 1 << 10).encode();
     let mut connection = Connection::open(&sedge.bootstrap());
@@ -137,7 +137,7 @@ fn fill(sedge: &Sedge) {
     }
 }
 
-/// Until the cleaner has written for a while and then stopped.
+/// Waits until the cleaner has written for a while and then stopped. Returns how long it took.
 fn settle(sedge: &Sedge) -> Duration {
     let written = || sample(sedge.console(), "sedge_cleaner_written_bytes_total");
     let began = Instant::now();
@@ -152,14 +152,14 @@ fn settle(sedge: &Sedge) -> Duration {
     changed - began
 }
 
-/// MB/s of a partition of which nothing is in memory.
+/// Measures the read speed, in MB/s, of a partition that is not in memory.
 fn read_one(segments: &Path, of: &Load, partition: i32, speeds: &mut Spread) {
     rustix::fs::sync();
     forget_cached(segments);
     speeds.add(of.fetch_one(partition).mb_per_second());
 }
 
-/// Takes the files below a directory out of the page cache.
+/// Evicts the files below a directory from the page cache.
 fn forget_cached(segments: &Path) {
     for entry in std::fs::read_dir(segments).expect("it is there").flatten() {
         let path = entry.path();

@@ -1,5 +1,5 @@
-//! `bench compaction`: how fast a compacted topic is compacted, in how much memory, what it writes
-//! for each byte produced, and what a consumer beside it notices.
+//! `bench compaction`: the speed and memory of compacting a topic, the bytes written for each byte
+//! produced, and the effect on a consumer beside it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::{Peer, beside_cleaner};
 
 const TOPIC: &str = "state";
 
-/// Long enough to look at the broker before the cleaner begins.
+/// Long enough to examine the broker before the cleaner begins.
 const BACKOFF: Duration = Duration::from_secs(3);
 
 pub fn run(with_kafka: bool) -> String {
@@ -32,7 +32,7 @@ pub fn run(with_kafka: bool) -> String {
     text
 }
 
-/// Beside the cleaner, one broker after the other.
+/// Measures clients beside the cleaner, one broker after the other.
 fn beside(updates: &Updates, with_kafka: bool) -> Vec<String> {
     let directory = TempDir::new("bench-beside");
     let mut starts: Vec<fn(&Path) -> Peer> =
@@ -56,7 +56,7 @@ fn options(cleans: bool) -> Options {
         .set("log.cleaner.backoff.ms", &BACKOFF.as_millis().to_string())
 }
 
-/// A topic of which all is compacted at once: what lies in the active segment too, because it is
+/// Creates a topic that is compacted completely, its active segment included, because it is
 /// overdue.
 fn create(connection: &mut Connection, topic: &str) {
     let configs = [
@@ -83,13 +83,13 @@ fn has_begun(sedge: &Sedge) -> bool {
     sample(sedge.console(), "sedge_cleaner_read_bytes_total") > 0.0
 }
 
-/// All but the last update of each key is gone.
+/// Returns whether all but the last update of each key is gone.
 fn is_over(sedge: &Sedge) -> bool {
     let removed = sample(sedge.console(), "sedge_cleaner_records_removed_total");
     removed >= (RECORDS - KEYS) as f64
 }
 
-/// A broker that has the records and has not cleaned, its cleaner about to begin.
+/// Returns a broker with uncleaned records, whose cleaner is about to begin.
 fn prepared(directory: &TempDir, updates: &Updates) -> Sedge {
     let sedge = Sedge::start(&directory.join("data"), options(false));
     let mut connection = Connection::open(&sedge.bootstrap());
@@ -138,7 +138,7 @@ fn amplification(updates: &Updates) -> String {
     let before = proc::written_bytes(pid);
     updates.produce(&mut connection, TOPIC);
     let produced = updates.bytes() as f64;
-    // What was written is written when the broker is done.
+    // Some writes reach the disk only later: wait until the broker is done.
     let mut last = proc::written_bytes(pid);
     loop {
         std::thread::sleep(BACKOFF);

@@ -1,6 +1,6 @@
-//! Several measurements of one thing.
+//! Statistics over several measurements of one thing.
 
-/// Median, smallest and largest.
+/// Measurements, with their median, smallest and largest value.
 #[derive(Clone, Debug, Default)]
 pub struct Spread(Vec<f64>);
 
@@ -27,7 +27,7 @@ impl Spread {
         self.0.last().copied().unwrap_or(f64::NAN)
     }
 
-    /// `median (min-max)` with `digits` after the point.
+    /// Returns `median (min-max)` with `digits` after the point.
     pub fn show(&self, digits: usize) -> String {
         let (median, min, max) = (self.median(), self.min(), self.max());
         format!("{median:.digits$} ({min:.digits$}-{max:.digits$})")

@@ -1,4 +1,4 @@
-//! A load of produce and fetch requests over a few connections, each kept full.
+//! A load of produce and fetch requests over a few connections, whose windows are kept full.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -9,10 +9,10 @@ use crate::wire::{
     produce_request, produced,
 };
 
-/// Bytes asked for by one fetch, as Kafka's own consumer does a partition.
+/// Bytes requested by one fetch, as much as Kafka's own consumer requests for a partition.
 const FETCH_BYTES: i32 = 1 << 20;
 
-/// What one run did.
+/// The result of one run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Bytes of record batches.
@@ -27,7 +27,7 @@ impl Outcome {
         self.bytes as f64 / 1e6 / self.took.as_secs_f64()
     }
 
-    /// The latency that `percent` of the requests did not exceed, in milliseconds.
+    /// Returns the latency that `percent` of the requests did not exceed, in milliseconds.
     pub fn latency_ms(&mut self, percent: f64) -> f64 {
         self.latencies.sort_unstable();
         let at = (self.latencies.len() as f64 * percent / 100.0) as usize;
@@ -44,7 +44,7 @@ impl Outcome {
         self.bytes += bytes as u64;
     }
 
-    /// Counts another one's requests too.
+    /// Adds the requests of a concurrent run.
     pub fn merge(&mut self, other: Self) {
         self.bytes += other.bytes;
         self.requests += other.requests;
@@ -52,7 +52,7 @@ impl Outcome {
         self.latencies.extend(other.latencies);
     }
 
-    /// Counts what came after it too.
+    /// Adds the requests of a later run.
     fn follow(&mut self, other: Self) {
         let took = self.took + other.took;
         self.merge(other);
@@ -60,20 +60,20 @@ impl Outcome {
     }
 }
 
-/// One connection a partition.
+/// A load with one connection per partition.
 #[derive(Clone, Debug)]
 pub struct Load {
     pub bootstrap: String,
     pub topic: String,
     pub partitions: i32,
-    /// Requests in flight a connection (Java's default is 5).
+    /// Requests in flight per connection (Java's default is 5).
     pub in_flight: usize,
     pub batch_bytes: usize,
     pub record_bytes: usize,
 }
 
 impl Load {
-    /// Creates the topic and waits until each partition takes a record.
+    /// Creates the topic and waits until each partition accepts a record.
     pub fn create(&self, configs: &[(&str, &str)]) {
         let mut connection = Connection::open(&self.bootstrap);
         wire::create_topic(&mut connection, &self.topic, self.partitions, configs);
@@ -86,21 +86,21 @@ impl Load {
         wire::delete_topic(&mut Connection::open(&self.bootstrap), &self.topic);
     }
 
-    /// Produces for `time` or until `bytes` were sent, whatever comes first.
+    /// Produces for `time` or until `bytes` were sent, whichever comes first.
     pub fn produce(&self, time: Duration, bytes: u64) -> Outcome {
         let count = (self.batch_bytes / self.record_bytes).max(1);
         let batch = Batch::filled(count, self.record_bytes).encode();
         self.produce_encoded(&batch, time, bytes)
     }
 
-    /// Produces this batch over and over.
+    /// Produces this batch repeatedly.
     pub fn produce_encoded(&self, batch: &[u8], time: Duration, bytes: u64) -> Outcome {
         self.on_each_partition(|partition| {
             self.produce_one(partition, batch, time, bytes / self.partitions as u64)
         })
     }
 
-    /// Fetches every partition from its start to its end, so many times.
+    /// Fetches every partition from start to end, `passes` times.
     pub fn fetch(&self, passes: u64) -> Outcome {
         self.on_each_partition(|partition| {
             let mut all = Outcome::default();
@@ -153,7 +153,7 @@ impl Load {
         outcome
     }
 
-    /// Fetches one partition from its start to its end.
+    /// Fetches one partition from start to end.
     pub fn fetch_one(&self, partition: i32) -> Outcome {
         let mut connection = Connection::open(&self.bootstrap);
         let mut outcome = Outcome::default();

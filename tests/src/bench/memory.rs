@@ -1,4 +1,4 @@
-//! `bench memory`: resident memory, idle, with a hundred partitions.
+//! `bench memory`: measures resident memory, idle, with a hundred partitions.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::temp_dir::TempDir;
 use crate::wire::{self, Connection};
 
 const PARTITIONS: i32 = 100;
-/// Looked at this often until two looks agree.
+/// Interval between two readings, until two readings agree.
 const SETTLE: Duration = Duration::from_secs(2);
 const LOOKS_MAX: usize = 30;
 const AGREE_KIB: u64 = 64;

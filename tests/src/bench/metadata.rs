@@ -1,5 +1,5 @@
-//! `bench metadata`: a start after a million records of metadata of which a thousand topics are
-//! left.
+//! `bench metadata`: measures a start after a million metadata records that leave a thousand
+//! topics.
 
 use std::fmt::Write as _;
 use std::net::TcpStream;
@@ -11,11 +11,12 @@ use crate::proc::allocated_bytes;
 use crate::temp_dir::TempDir;
 use crate::wire::{self, Connection, Decoder, Encoder, error, key};
 
-/// Topics that are left, and those that come and go.
+/// Topics that are left; others come and go.
 const TOPICS: usize = 1_000;
-/// In a request, so that it is one change of the controller and small beside a second.
+/// Topics in a request, so that it is one change of the controller and takes much less than a
+/// second.
 const TOPICS_AT_ONCE: usize = 50;
-/// Each change of one is a record.
+/// Configuration keys; each change of one is a record.
 const KEYS: [&str; 10] = [
     "delete.retention.ms",
     "file.delete.delay.ms",
@@ -28,22 +29,22 @@ const KEYS: [&str; 10] = [
     "segment.jitter.ms",
     "segment.ms",
 ];
-/// Topics that are created and deleted again, in every so many records.
+/// Records between two topics that are created and deleted again.
 const RECORDS_A_TOPIC: u64 = 1_000;
 const WRITERS: usize = 4;
-/// Restarts of Apache Kafka take seconds each.
+/// Rounds with Apache Kafka, whose restarts take seconds each.
 const KAFKA_ROUNDS: usize = 2;
 
-/// How many and how often.
+/// The amount of data, and the number of rounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub records: u64,
-    /// Of each kind of restart.
+    /// Rounds of each kind of restart.
     pub rounds: usize,
     pub with_kafka: bool,
 }
 
-/// Says each line as soon as it is measured.
+/// Runs the benchmark. Reports each line as soon as it is measured.
 pub fn run(plan: Plan, say: &dyn Fn(&str)) {
     let directory = TempDir::new("bench-metadata");
     say(&format!(
@@ -108,7 +109,7 @@ fn topic(number: usize) -> String {
     format!("kept-{number}")
 }
 
-/// Alters configurations, and creates and deletes topics now and then, for so many records.
+/// Alters configurations, and sometimes creates and deletes topics, until `records` are written.
 fn churn(address: &str, writer: usize, records: u64) {
     let mut connection = Connection::patient(address, limits::MANY_PARTITIONS);
     let own: Vec<usize> = (writer..TOPICS).step_by(WRITERS).collect();
@@ -123,7 +124,7 @@ fn churn(address: &str, writer: usize, records: u64) {
             written += count;
             since_a_topic += count;
             if since_a_topic >= RECORDS_A_TOPIC {
-                // A topic, its partition, its end.
+                // Records of a topic, its partition, and its deletion.
                 since_a_topic = 0;
                 written += 3;
                 let name = format!("passing-{writer}-{value}");
@@ -163,7 +164,7 @@ fn alter(at: &mut Connection, topics: &[usize], value: u64) {
     }
 }
 
-/// Starts the process; the time to the first produce.
+/// Starts the process. Returns the time to the first acknowledged produce.
 fn started(peer: &mut Peer) -> Duration {
     let began = Instant::now();
     peer.launch();

@@ -1,4 +1,4 @@
-//! The brokers that are compared, behind one interface.
+//! The compared brokers, behind one interface.
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,9 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// sedge as it is configured by default, but for `durability`. With `SEDGE_TEST_BROKER=kafka`
-    /// it is a second Apache Kafka, whose figures show how far apart equals are.
+    /// Starts sedge with its default configuration, except for `durability`. With
+    /// `SEDGE_TEST_BROKER=kafka` it is a second Apache Kafka, whose figures show the spread between
+    /// equal brokers.
     pub fn sedge(directory: &Path, durability: &str) -> Self {
         if is_kafka() {
             return Self::kafka(&directory.join("second"));
@@ -22,7 +23,7 @@ impl Peer {
         Self::sedge_set(directory, durability, &[])
     }
 
-    /// The same with some settings.
+    /// Starts sedge with further settings.
     pub fn sedge_set(directory: &Path, durability: &str, settings: &[(&str, &str)]) -> Self {
         let options = Options::default().config(format!("durability = \"{durability}\"\n"));
         let options = settings
@@ -31,14 +32,14 @@ impl Peer {
         Self::Sedge(Box::new(Sedge::start(&directory.join("sedge"), options)))
     }
 
-    /// Apache Kafka as it is configured by default, with the flags of its own scripts.
+    /// Starts Apache Kafka with its default configuration and the flags of its own scripts.
     pub fn kafka(directory: &Path) -> Self {
         Self::kafka_set(directory, &[])
     }
 
-    /// The same with some settings.
+    /// Starts Apache Kafka with further settings.
     pub fn kafka_set(directory: &Path, settings: &[(&str, &str)]) -> Self {
-        // Deleted topics shall not fill the disk while the benchmark goes on.
+        // Deleted topics must not fill the disk during the benchmark.
         let settings: Vec<(String, String)> = [("log.segment.delete.delay.ms", "500")]
             .iter()
             .chain(settings)
@@ -57,7 +58,7 @@ impl Peer {
         }
     }
 
-    /// `HOST:PORT` of the console.
+    /// Returns the console's address as `HOST:PORT`.
     pub fn console(&self) -> &str {
         match self {
             Self::Sedge(sedge) => sedge.console(),
@@ -72,7 +73,7 @@ impl Peer {
         }
     }
 
-    /// Where its segments are.
+    /// Returns the folder of the segments.
     pub fn segments(&self) -> PathBuf {
         match self {
             Self::Sedge(sedge) => sedge.data().join("segments"),
@@ -80,7 +81,7 @@ impl Peer {
         }
     }
 
-    /// The lines of its log so far.
+    /// Returns the lines of the log so far.
     pub fn log(&mut self) -> Vec<String> {
         let process = match self {
             Self::Sedge(sedge) => sedge.process(),

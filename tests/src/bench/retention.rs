@@ -1,5 +1,5 @@
-//! `bench retention`: how long after records may go their space is there, in blocks of the file
-//! system.
+//! `bench retention`: measures the time from the expiry of records until their space is free, in
+//! blocks of the file system.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use crate::proc::allocated_bytes;
 use crate::temp_dir::TempDir;
 
 const BYTES: u64 = 512 << 20;
-/// Longer than writing takes on a busy machine.
+/// Longer than the writing takes on a busy machine.
 const RETENTION: Duration = Duration::from_secs(20);
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// Each begins at another moment between two checks.
+/// Rounds, each of which begins at another moment between two checks.
 const ROUNDS: u32 = 4;
 const SEGMENT_BYTES: u64 = 16 << 20;
-/// The active segment, and files that wait to be used again, with a little for indexes.
+/// Bytes that may be left: the active segment and spare files, with a little for indexes.
 const LEFT_BYTES: u64 = 3 * SEGMENT_BYTES + SEGMENT_BYTES / 2;
 
 pub fn run(with_kafka: bool) -> String {
@@ -61,7 +61,7 @@ fn measure(mut peer: Peer) -> Spread {
         std::thread::sleep(CHECK_INTERVAL * round / ROUNDS);
         let began = Instant::now();
         load.produce(Duration::MAX, BYTES);
-        // Apache Kafka goes by the records' timestamps, which are of when the load was begun.
+        // Apache Kafka uses the records' timestamps, which are from the beginning of the load.
         let newest = match peer {
             Peer::Kafka(_) => began,
             Peer::Sedge(_) => Instant::now(),

@@ -1,6 +1,6 @@
-//! `bench scale`: creating, describing, writing, restarting and deleting with many partitions, what
-//! they take of memory and files, and what the doctor takes to look at it all. Before each restart
-//! a record is written to each partition.
+//! `bench scale`: creates, describes, writes, restarts and deletes many partitions, and measures
+//! their memory and files, and the doctor's time and memory. Before each restart a record is
+//! written to each partition.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -15,28 +15,29 @@ use crate::temp_dir::TempDir;
 use crate::tools;
 use crate::wire::{self, Connection};
 
-/// What all partitions hold together when the restarts are measured, unless told otherwise.
+/// Default size of all partitions together for the restarts, in MB.
 pub const DATA_MB: usize = 500;
-/// Written to each partition first.
+/// Bytes that are first written to each partition.
 const RECORD_BYTES: usize = 100;
 const DELETED_PARTITIONS: i32 = 10_000;
 
-/// Restarts of Apache Kafka, each of which takes minutes.
+/// Rounds with Apache Kafka, whose restarts take minutes each.
 const KAFKA_ROUNDS: usize = 2;
 
 type Stop = fn(&mut Peer);
 
-/// How many and how often.
+/// The number of partitions, and the number of rounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub partitions: i32,
     pub data_mb: usize,
-    /// Of each kind of restart.
+    /// Rounds of each kind of restart.
     pub rounds: usize,
     pub with_kafka: bool,
 }
 
-/// In topics of a thousand. Says each line as soon as it is measured.
+/// Runs the benchmark, in topics of a thousand partitions. Reports each line as soon as it is
+/// measured.
 pub fn run(plan: Plan, say: &dyn Fn(&str)) {
     let directory = TempDir::new("bench-scale");
     say(&format!(
@@ -66,7 +67,7 @@ pub fn run(plan: Plan, say: &dyn Fn(&str)) {
     }
 }
 
-/// What both are compared by.
+/// Figures by which the brokers are compared.
 type Figures = Vec<(String, f64)>;
 
 fn measure(peer: &mut Peer, plan: Plan, say: &dyn Fn(&str)) -> Figures {
@@ -133,7 +134,7 @@ fn measure(peer: &mut Peer, plan: Plan, say: &dyn Fn(&str)) -> Figures {
     for (how, stop) in stops {
         let (mut spread, mut memory) = (Spread::default(), Spread::default());
         for _ in 0..rounds {
-            // What a start has to catch up with.
+            // Records that a start has to catch up with.
             write_to_all(&mut patient(peer), partitions, RECORD_BYTES);
             stop(peer);
             let began = Instant::now();
@@ -153,7 +154,7 @@ fn measure(peer: &mut Peer, plan: Plan, say: &dyn Fn(&str)) -> Figures {
         figures.push((format!("restart after {how}"), spread.median()));
     }
 
-    // Apache Kafka refuses to make so many partitions in one request.
+    // Apache Kafka refuses to create so many partitions in one request.
     if let Peer::Kafka(_) = peer {
         return figures;
     }
@@ -176,12 +177,12 @@ fn measure(peer: &mut Peer, plan: Plan, say: &dyn Fn(&str)) -> Figures {
     figures
 }
 
-/// Apache Kafka takes its time over so many partitions.
+/// Returns a patient connection: Apache Kafka is slow with so many partitions.
 fn patient(peer: &Peer) -> Connection {
     Connection::patient(&peer.bootstrap(), limits::MANY_PARTITIONS)
 }
 
-/// How long it takes, and its memory at most in KiB.
+/// Returns the doctor's time in seconds, and its peak memory in KiB.
 fn doctor(data: &Path) -> (f64, u64) {
     let began = Instant::now();
     let mut command = Command::new(tools::sedge());
@@ -217,7 +218,7 @@ fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
 }
 
-/// Connects as soon as the port is there, and produces one record.
+/// Connects as soon as the port accepts, and produces one record.
 fn first_produce(peer: &Peer, began: Instant) {
     let address = peer.bootstrap();
     while TcpStream::connect(&address).is_err() {

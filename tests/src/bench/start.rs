@@ -1,4 +1,5 @@
-//! `bench start`: from the start of the process to the first acknowledged produce.
+//! `bench start`: measures the time from the start of the process to the first acknowledged
+//! produce.
 
 use std::fmt::Write as _;
 use std::net::TcpStream;
@@ -46,7 +47,7 @@ pub fn run(rounds: usize, partitions: i32, with_kafka: bool) -> String {
     text
 }
 
-/// Connects as soon as the port is there and produces one record; adds the seconds since `began`.
+/// Connects as soon as the port accepts and produces one record; adds the seconds since `began`.
 fn first_produce(peer: &Peer, began: Instant, create: Option<i32>, spread: &mut Spread) {
     let address = peer.bootstrap();
     while TcpStream::connect(&address).is_err() {

@@ -1,4 +1,4 @@
-//! `bench kafka`: produce and fetch beside Apache Kafka, in one run, at the same durability.
+//! `bench kafka`: compares produce and fetch with Apache Kafka, in one run, at the same durability.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use crate::bench::{Load, Outcome, Peer, Spread};
 use crate::proc;
 use crate::temp_dir::TempDir;
 
-/// How long and how often.
+/// The duration, and the number of rounds.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub rounds: usize,
     pub seconds: u64,
     pub warm_bytes: u64,
-    /// A cell ends early where it has written this much.
+    /// Bytes after which a cell ends early.
     pub cell_bytes: u64,
-    /// What is fetched, in several passes where less was written: processor time is told in
+    /// Bytes to fetch, in several passes if fewer were written: processor time is reported in
     /// hundredths of a second.
     pub fetch_bytes: u64,
-    /// Only cells in whose name this is.
+    /// Only cells whose name contains this.
     pub cells: String,
 }
 
@@ -140,7 +140,7 @@ fn measure(peer: &mut Peer, load: &Load, durability: &str, plan: &Plan, column: 
     column.produce_mb.add(produced.mb_per_second());
     column.produce_cpu.add(cpu / (produced.bytes as f64 / 1e9));
     column.produce_p99.add(produced.latency_ms(99.0));
-    // Fetch shall not pay for what is left of produce.
+    // The fetch must not pay for writes that the produce left pending.
     rustix::fs::sync();
     let passes = plan.fetch_bytes.div_ceil(produced.bytes);
     let (fetched, cpu) = with_cpu(pid, || load.fetch(passes));
@@ -151,7 +151,7 @@ fn measure(peer: &mut Peer, load: &Load, durability: &str, plan: &Plan, column: 
     column.fetch_mb.add(fetched.mb_per_second());
     column.fetch_cpu.add(cpu / (fetched.bytes as f64 / 1e9));
     load.delete();
-    // The next cell shall not pay for this one's pages.
+    // The next cell must not pay for pages of this one.
     rustix::fs::sync();
 }
 

@@ -1,24 +1,24 @@
-//! What the benchmarks of compaction write: updates of a few keys, in no order.
+//! The load of the compaction benchmarks: updates of a few keys, in random order.
 
 use crate::wire::{self, Batch, Connection, error, key};
 
 pub const KEYS: u64 = 10_000;
 pub const RECORDS: u64 = 1_000_000;
 pub const VALUE_BYTES: usize = 100;
-/// What a producer with `linger.ms=5` or so puts into one batch.
+/// Records that a producer with `linger.ms` of about 5 puts into one batch.
 pub const BATCH_RECORDS: u64 = 100;
 
-/// Java's default.
+/// Requests in flight, Java's default.
 const IN_FLIGHT: usize = 5;
 
-/// Encoded once, to be written to any topic.
+/// Updates that are encoded once and can be written to any topic.
 #[derive(Debug)]
 pub struct Updates {
     batches: Vec<Vec<u8>>,
 }
 
 impl Updates {
-    /// In no order, so that each key has its last one somewhere near the end.
+    /// Creates the updates in random order, so that each key's last one is somewhere near the end.
     pub fn make() -> Self {
         let mut state = 1_u64;
         let mut record = || {
@@ -42,7 +42,7 @@ impl Updates {
         self.batches.iter().map(|batch| batch.len() as u64).sum()
     }
 
-    /// Writes all of them to partition 0.
+    /// Writes all updates to partition 0.
     pub fn produce(&self, to: &mut Connection, topic: &str) {
         let mut in_flight = 0;
         for batch in &self.batches {

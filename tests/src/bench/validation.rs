@@ -1,5 +1,5 @@
-//! `bench validation`: processor time of a produce of compressed JSON, which both brokers open to
-//! check its records, beside Apache Kafka in one run.
+//! `bench validation`: measures the processor time of producing compressed JSON, which both brokers
+//! open to check its records, and compares it with Apache Kafka in one run.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -10,15 +10,15 @@ use crate::proc;
 use crate::temp_dir::TempDir;
 use crate::wire::{Batch, Codec};
 
-/// How long and how often.
+/// The duration, and the number of rounds.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub rounds: usize,
     pub seconds: u64,
     pub warm_bytes: u64,
-    /// A cell ends early where it has sent this much.
+    /// Bytes after which a cell ends early.
     pub cell_bytes: u64,
-    /// Only cells in whose name this is.
+    /// Only cells whose name contains this.
     pub cells: String,
 }
 
@@ -37,7 +37,8 @@ impl Default for Plan {
 const PARTITIONS: i32 = 4;
 const IN_FLIGHT: usize = 5;
 
-/// Of a batch as sent, about: one that sedge opens where it is, and one that it hands over.
+/// Approximate bytes of a batch as sent: one that sedge opens on the executor, and one that it
+/// hands over.
 const BATCH_BYTES: [usize; 2] = [12 << 10, 64 << 10];
 const CODECS: [Codec; 5] = [
     Codec::Lz4,
@@ -47,10 +48,10 @@ const CODECS: [Codec; 5] = [
     Codec::None,
 ];
 
-/// A name, a broker, and how its topic is configured.
+/// A name, a broker, and the configuration of its topic.
 type Column = (&'static str, usize, &'static [(&'static str, &'static str)]);
 
-/// What is measured in each cell.
+/// The columns of each cell.
 const COLUMNS: [Column; 3] = [
     ("kafka", 0, &[]),
     ("sedge", 1, &[]),
@@ -137,7 +138,7 @@ fn measure(
     let outcome = load.produce_encoded(&batch.bytes, time, plan.cell_bytes);
     let cpu = proc::cpu(pid).saturating_sub(before).as_secs_f64();
     load.delete();
-    // The next cell shall not pay for this one's pages.
+    // The next cell must not pay for pages of this one.
     rustix::fs::sync();
     (outcome, cpu)
 }
@@ -147,7 +148,7 @@ struct Encoded {
     opened_bytes: usize,
 }
 
-/// Readings as JSON, as many as make about so many bytes by the codec.
+/// Builds readings as JSON that the codec compresses to about `bytes`.
 fn batch(codec: Codec, bytes: usize) -> Encoded {
     let mut count = 64;
     loop {
@@ -162,7 +163,7 @@ fn batch(codec: Codec, bytes: usize) -> Encoded {
                 opened_bytes,
             };
         }
-        // Most of the way at once; the ratio changes little with the size.
+        // Most of the way in one step; the ratio changes little with the size.
         count = (count * bytes / packed.len()).max(count + 16);
     }
 }
@@ -193,7 +194,7 @@ fn reading(n: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// At each codec's usual level, framed as clients do.
+/// Compresses at each codec's default level, framed as clients frame it.
 fn compress(codec: Codec, plain: &[u8]) -> Vec<u8> {
     match codec {
         Codec::None => plain.to_vec(),

@@ -1,11 +1,11 @@
-//! `bench write-amp`: bytes that reach the disk for each byte produced, with commits of 16 KiB and
-//! about. The page cache writes whole pages, so where each commit is synced alone it matters how
-//! many it touches.
+//! `bench write-amp`: measures the bytes that reach the disk for each byte produced, with commits
+//! of about 16 KiB. The page cache writes whole pages, so the number of pages that a commit touches
+//! matters if each commit is synced alone.
 //!
-//! Two figures: what the kernel charges to the process, and, where a file system can be mounted,
-//! what its device was given (which has the file system's own journal in it). The device's is what
-//! wears flash. The process's is a guess of the kernel: it charges the whole folio that a write
-//! touches, which may be larger than a page, and not what the file system adds.
+//! There are two figures: what the kernel charges to the process, and, if a file system can be
+//! mounted, what its device received, including the file system's own journal. The device's figure
+//! is what wears flash. The process's figure is an estimate of the kernel: it charges the whole
+//! folio that a write touches, which may be larger than a page, and not what the file system adds.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,24 +17,24 @@ use crate::temp_dir::TempDir;
 use crate::{http, limits, proc};
 
 const BYTES: u64 = 256 << 20;
-/// A commit a KiB takes its time.
+/// Bytes for small commits; a commit for each KiB takes its time.
 const BYTES_OF_SMALL: u64 = 48 << 20;
-/// Apache Kafka writes only so much where it syncs each batch, which takes it minutes otherwise.
+/// Share that Apache Kafka writes if it syncs each batch, which would otherwise take it minutes.
 const KAFKA_SYNC_SHARE: u64 = 8;
 const DISK_MIB: u64 = 2048;
 const SECTOR_BYTES: u64 = 512;
 
-/// Of all partitions.
+/// Bytes that retention keeps of all partitions.
 const KEPT_BYTES: u64 = 4 << 20;
 
-/// Little is kept, so that freed files are soon written over.
+/// Little is kept, so that freed files are soon reused.
 const RECYCLING: &[(&str, &str)] = &[
     ("sedge.profile", "small"),
     ("log.retention.check.interval.ms", "500"),
     ("sedge.segment.bytes", "8388608"),
 ];
 
-/// One way to produce.
+/// One way of producing.
 struct Case {
     name: &'static str,
     durability: &'static str,
@@ -43,14 +43,15 @@ struct Case {
     records: usize,
     record_bytes: usize,
     bytes: u64,
-    /// Each segment is written over one that retention has freed.
+    /// Each segment reuses a file that retention has freed.
     recycled: bool,
 }
 
 const RECORDS: usize = 15;
-/// Fifteen of these make a batch that is 16 KiB with the head of its commit.
+/// Fifteen records of this size make a batch of 16 KiB including the head of its commit.
 const WHOLE_PAGES: usize = 1073;
-/// Fifteen of these make a batch that is 16 KiB without: each commit reaches into a fifth page.
+/// Fifteen records of this size make a batch of 16 KiB without it: each commit reaches into a fifth
+/// page.
 const A_PAGE_MORE: usize = 1080;
 
 const CASES: [Case; 8] = [
@@ -136,7 +137,7 @@ const CASES: [Case; 8] = [
     },
 ];
 
-/// Says each line as soon as it is measured.
+/// Runs the benchmark. Reports each line as soon as it is measured.
 pub fn run(with_kafka: bool, say: &dyn Fn(&str)) {
     say("bytes written for each byte produced");
     let directory = TempDir::new("bench-write");
@@ -150,7 +151,7 @@ pub fn run(with_kafka: bool, say: &dyn Fn(&str)) {
         let sedge = Peer::sedge_set(&at, case.durability, settings);
         let ours = measure(sedge, case, disk.as_ref());
         say(&format!("{}: {}", case.name, ours.text));
-        // It has nothing like freed segments.
+        // Apache Kafka does not reuse segments.
         if with_kafka && !case.recycled {
             let theirs = measure(Peer::kafka(&at), case, disk.as_ref());
             let ratio = ours.written / theirs.written;
@@ -159,13 +160,13 @@ pub fn run(with_kafka: bool, say: &dyn Fn(&str)) {
                 theirs.text
             ));
         }
-        // The next ones need the room.
+        // The next cases need the space.
         drop(std::fs::remove_dir_all(&at));
     }
 }
 
 struct Measured {
-    /// At the device, where that is measured.
+    /// Bytes at the device, if that is measured.
     written: f64,
     text: String,
 }
@@ -184,7 +185,7 @@ fn measure(mut peer: Peer, case: &Case, disk: Option<&LoopDisk>) -> Measured {
     if case.recycled {
         let kept = (KEPT_BYTES / u64::from(case.producers.unsigned_abs())).to_string();
         load.create(&[("retention.bytes", &kept)]);
-        // Until every file was used before.
+        // Until every file has been used before.
         load.produce(Duration::MAX, BYTES_OF_SMALL);
     } else if is_kafka && is_sync {
         load.create(&[("flush.messages", "1")]);
@@ -229,7 +230,7 @@ fn measure(mut peer: Peer, case: &Case, disk: Option<&LoopDisk>) -> Measured {
     }
 }
 
-/// An ext4 file system in a file, on a device of its own.
+/// An ext4 file system in a file, on a loop device.
 struct LoopDisk {
     mounted: PathBuf,
     device: String,

@@ -1,4 +1,4 @@
-//! Disks that are mounted: one whose every write is seen, and those that a power cut left.
+//! Mounted disks: one that logs every write, and those that a power cut left.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -20,7 +20,7 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Mounts an image, by a loop device that goes with it.
+    /// Mounts an image, through a loop device that is removed with it.
     pub fn new(image: &Path, at: &Path) -> Self {
         std::fs::create_dir_all(at).expect("the mount point can be made");
         run(Command::new("mount")
@@ -36,7 +36,7 @@ impl Mounted {
         &self.at
     }
 
-    /// Unmounts, and fails where something still uses it.
+    /// Unmounts. Fails if a process still uses it.
     pub fn unmount(&mut self) {
         self.is_mounted = false;
         run(Command::new("umount").arg(&self.at));
@@ -51,25 +51,25 @@ impl Drop for Mounted {
     }
 }
 
-/// An ext4 on a disk that keeps account of what it is told.
+/// An ext4 on a disk that logs every request.
 #[derive(Debug)]
 pub struct LoggedDisk {
     pub events: Events,
-    /// First, so that it goes before what it lies on.
+    /// First, so that it is dropped before the disk below it.
     mounted: Mounted,
     fuse_at: PathBuf,
     server: Option<JoinHandle<()>>,
 }
 
 impl LoggedDisk {
-    /// Makes a file system of `bytes` in `directory`, which keeps `base`, the image as it was
-    /// before the first event.
+    /// Creates a file system of `bytes` in `directory`, and keeps `base`, the image before the
+    /// first event.
     pub fn start(directory: &Path, bytes: u64) -> Self {
         let base = Self::base(directory);
         let image = directory.join("image");
         let file = File::create(&base).expect("the image can be made");
         file.set_len(bytes).expect("the image can be made");
-        // Nothing is left for the kernel to do in the background later.
+        // These options leave the kernel no work to do in the background later.
         run(Command::new("mke2fs")
             .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-J", "size=16"])
             .args(["-E", "lazy_itable_init=0,lazy_journal_init=0"])
@@ -109,7 +109,7 @@ impl LoggedDisk {
         }
     }
 
-    /// The image before the first event.
+    /// Returns the image before the first event.
     pub fn base(directory: &Path) -> PathBuf {
         directory.join("base")
     }
@@ -128,7 +128,7 @@ impl LoggedDisk {
     fn unmount_fuse(&mut self) {
         if let Some(server) = self.server.take() {
             let _ = unmount(&self.fuse_at, UnmountFlags::DETACH);
-            // It ends when the last user of the file is gone.
+            // The server ends when the last user of the file is gone.
             drop(server);
         }
     }

@@ -1,4 +1,4 @@
-//! What a disk was told, in order, and the disks that a power cut may leave of it.
+//! The requests to a disk, in order, and the disks that a power cut may leave.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -8,18 +8,18 @@ use crate::soak::Random;
 
 const SECTOR_BYTES: usize = 512;
 
-/// One thing that the disk was told.
+/// A request to the disk.
 #[derive(Debug)]
 pub enum Event {
     Write {
         at: u64,
         bytes: Vec<u8>,
     },
-    /// What was written before is on the disk when this is answered.
+    /// Earlier writes are on the disk when this is answered.
     Flush,
 }
 
-/// All of them so far. Clones share it.
+/// All requests so far. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Events(Arc<Mutex<Vec<Event>>>);
 
@@ -28,7 +28,7 @@ impl Events {
         self.lock().push(event);
     }
 
-    /// How many there are: a moment.
+    /// Returns the number of events, which identifies a moment.
     pub fn count(&self) -> usize {
         self.lock().len()
     }
@@ -38,7 +38,8 @@ impl Events {
         self.lock().iter().filter(is_flush).count()
     }
 
-    /// Where the last flush before `moment` is, as a number of events with it.
+    /// Returns the position of the last flush before `moment`, as the number of events including
+    /// it.
     pub fn flushed(&self, moment: usize) -> usize {
         let events = self.lock();
         let is_flush = |event: &Event| matches!(event, Event::Flush);
@@ -48,7 +49,7 @@ impl Events {
             .map_or(0, |at| at + 1)
     }
 
-    /// All writes of a range of events.
+    /// Applies all writes of a range of events.
     pub fn apply(&self, from: usize, to: usize, disk: &File) {
         for event in &self.lock()[from..to] {
             if let Event::Write { at, bytes } = event {
@@ -58,7 +59,7 @@ impl Events {
         }
     }
 
-    /// The same, of which each is there, lost or torn.
+    /// Applies the writes of a range of events, each of them whole, not at all, or torn.
     pub fn apply_in_doubt(&self, from: usize, to: usize, disk: &File, random: &mut Random) {
         for event in &self.lock()[from..to] {
             let Event::Write { at, bytes } = event else {

@@ -1,6 +1,6 @@
-//! A file system of one file, `disk`, spoken to the kernel by the FUSE protocol (version 7.31,
+//! A file system with one file, `disk`, for the kernel's FUSE protocol (version 7.31,
 //! `include/uapi/linux/fuse.h`), as far as a loop device needs it. All numbers are in the machine's
-//! order.
+//! byte order.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use super::events::{Event, Events};
 const IN_HEADER_BYTES: usize = 40;
 const OUT_HEADER_BYTES: u32 = 16;
 const WRITE_BYTES_MAX: u32 = 128 << 10;
-/// A write and its headers.
+/// Bytes of a write and its headers.
 const REQUEST_BYTES_MAX: usize = (WRITE_BYTES_MAX as usize) + 4096;
 
 const ROOT: u64 = 1;
@@ -24,7 +24,7 @@ const FILE_MODE: u32 = 0o100_600;
 const ENOENT: i32 = 2;
 const ENOSYS: i32 = 38;
 
-/// Not to be kept in the page cache: the loop device's own is enough.
+/// Bypasses the page cache: the loop device's own cache is enough.
 const OPEN_DIRECT_IO: u32 = 1;
 
 mod opcode {
@@ -46,12 +46,12 @@ mod opcode {
     pub const BATCH_FORGET: u32 = 42;
 }
 
-/// Answers until it is unmounted. `image` is what the file holds.
+/// Answers requests until unmounted. `image` has the contents of the file.
 pub fn serve(mut device: File, image: &File, bytes: u64, events: &Events) {
     let mut buffer = vec![0; REQUEST_BYTES_MAX];
     loop {
         let Ok(length) = device.read(&mut buffer) else {
-            // Unmounted.
+            // The file system was unmounted.
             return;
         };
         let request = Request(&buffer[..length]);
@@ -123,14 +123,14 @@ fn answer(request: &Request<'_>, image: &File, bytes: u64, events: &Events) -> R
 fn init(request: &Request<'_>) -> Out {
     let read_ahead = request.u32(8);
     let out = Out::default().u32(7).u32(31).u32(read_ahead).u32(0);
-    // Background requests, and where they count as many; a page of them is the least.
+    // Background requests, and their congestion threshold; a page of them is the minimum.
     let out = out.u32(16 | 12 << 16).u32(WRITE_BYTES_MAX).u32(1);
     let mut out = out.u32(0);
     out.0.resize(64, 0);
     out
 }
 
-/// What the kernel asks.
+/// A request of the kernel.
 struct Request<'a>(&'a [u8]);
 
 impl<'a> Request<'a> {
@@ -159,7 +159,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What it is told.
+/// An answer to the kernel.
 #[derive(Default)]
 struct Out(Vec<u8>);
 

@@ -1,8 +1,8 @@
-//! Record batches, right ones and wrong ones.
+//! Record batches, valid and invalid ones.
 
 use crate::wire::Decoder;
 
-/// Where the part that the CRC covers begins.
+/// Offset of the first byte that the CRC covers.
 const CRC_COVERS_FROM: usize = 21;
 const HEADER_BYTES: usize = 61;
 
@@ -15,33 +15,33 @@ pub enum Codec {
     Zstd = 4,
 }
 
-/// Of a record, either may be null.
+/// Key and value of a record; either may be null.
 pub type KeyAndValue = (Option<Vec<u8>>, Option<Vec<u8>>);
 
-/// A record batch to be encoded: what its header says is set apart from what it holds.
+/// A record batch to be encoded. Its header may contradict its contents.
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub magic: u8,
     pub codec: Codec,
-    /// Bits beside the codec's.
+    /// Attribute bits besides the codec's.
     pub attributes: i16,
     pub base_timestamp: i64,
-    /// What the header says; the first record's where `None`.
+    /// The header's largest timestamp; the first record's if `None`.
     pub max_timestamp: Option<i64>,
     pub producer_id: i64,
     pub producer_epoch: i16,
     pub base_sequence: i32,
-    /// What the header says; the truth where `None`.
+    /// The header's number of records; the true one if `None`.
     pub count: Option<i32>,
     pub last_offset_delta: Option<i32>,
-    /// What follows the header: records, or whatever a test puts there.
+    /// The bytes behind the header: records, or anything that a test wants.
     pub payload: Vec<u8>,
-    /// How many records `payload` holds.
+    /// The number of records in `payload`.
     pub records: i32,
 }
 
 impl Batch {
-    /// `values` as records without keys.
+    /// Creates records without keys from `values`.
     pub fn of(values: &[Vec<u8>]) -> Self {
         let mut payload = Vec::new();
         for (delta, value) in values.iter().enumerate() {
@@ -63,13 +63,13 @@ impl Batch {
         }
     }
 
-    /// Records with keys; without a value they are removals.
+    /// Creates records with keys; those without a value are tombstones.
     pub fn keyed(records: &[(Vec<u8>, Option<Vec<u8>>)]) -> Self {
         let some = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| (Some(key.clone()), value.clone());
         Self::some_keyed(&records.iter().map(some).collect::<Vec<_>>())
     }
 
-    /// Records of which some have keys.
+    /// Creates records of which some have keys.
     pub fn some_keyed(records: &[KeyAndValue]) -> Self {
         let mut payload = Vec::new();
         for (delta, (key, value)) in records.iter().enumerate() {
@@ -82,8 +82,7 @@ impl Batch {
         }
     }
 
-    /// Records without keys at these times after the first one's, which come at these offsets after
-    /// the first one's.
+    /// Creates records without keys, at these (timestamp, offset) deltas from the first.
     pub fn spread(records: &[(i64, i64)]) -> Self {
         let mut payload = Vec::new();
         for (time, offset) in records {
@@ -96,7 +95,7 @@ impl Batch {
         }
     }
 
-    /// The same records in a Zstandard frame of one raw block (RFC 8878, 3.1.1.2).
+    /// Puts the same records in a Zstandard frame of one raw block (RFC 8878, 3.1.1.2).
     #[must_use]
     pub fn framed(self) -> Self {
         let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 11 << 3];
@@ -106,13 +105,13 @@ impl Batch {
         self.compressed(Codec::Zstd, frame)
     }
 
-    /// `count` records of `bytes` each.
+    /// Creates `count` records of `bytes` each.
     pub fn filled(count: usize, bytes: usize) -> Self {
         let values: Vec<Vec<u8>> = (0..count).map(|n| noise(n as u64, bytes)).collect();
         Self::of(&values)
     }
 
-    /// Bytes already compressed in place of the records.
+    /// Replaces the records by compressed bytes.
     #[must_use]
     pub fn compressed(mut self, codec: Codec, payload: Vec<u8>) -> Self {
         self.codec = codec;
@@ -120,7 +119,7 @@ impl Batch {
         self
     }
 
-    /// The batch as bytes, with a right CRC.
+    /// Encodes the batch with a correct CRC.
     pub fn encode(&self) -> Vec<u8> {
         let count = self.count.unwrap_or(self.records);
         let delta = self.last_offset_delta.unwrap_or(self.records - 1);
@@ -145,7 +144,7 @@ impl Batch {
     }
 }
 
-/// Writes the CRC that the bytes of an encoded batch should have.
+/// Writes the correct CRC into an encoded batch.
 pub fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[CRC_COVERS_FROM..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
@@ -181,7 +180,7 @@ fn put_varint(out: &mut Vec<u8>, n: i64) {
     out.push(rest as u8);
 }
 
-/// Bytes that do not compress, the same for the same seed.
+/// Returns incompressible bytes, the same for the same seed.
 fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = move || {
@@ -198,7 +197,7 @@ fn now_ms() -> i64 {
     since.expect("the clock is set").as_millis() as i64
 }
 
-/// A record read back.
+/// A record that was read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub offset: i64,
@@ -206,8 +205,8 @@ pub struct Record {
     pub value: Vec<u8>,
 }
 
-/// The records of uncompressed batches, after a check of each batch's CRC. A batch cut off at the
-/// end, as a fetch may return it, is left out.
+/// Returns the records of uncompressed batches, after checking each batch's CRC. Ignores a batch
+/// that is cut off at the end, as a fetch may return it.
 pub fn records(mut bytes: &[u8]) -> Vec<Record> {
     let mut found = Vec::new();
     while bytes.len() > HEADER_BYTES {
@@ -232,7 +231,7 @@ pub fn records(mut bytes: &[u8]) -> Vec<Record> {
     found
 }
 
-/// The offset after the last whole batch; `None` where there is none.
+/// Returns the offset after the last whole batch; `None` if there is none.
 pub fn next_offset(mut bytes: &[u8]) -> Option<i64> {
     let mut next = None;
     while bytes.len() >= HEADER_BYTES {

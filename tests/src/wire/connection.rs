@@ -1,4 +1,4 @@
-//! A raw connection: frames out, frames in, and what a broker does instead of answering.
+//! A raw connection: sends and receives frames, and notices when the broker closes it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::limits;
 use crate::wire::Encoder;
 
-/// What came after a request.
+/// The broker's reaction to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The frame without its length: correlation id, header, body.
@@ -17,7 +17,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The frame's bytes. Panics where the connection was closed.
+    /// Returns the frame's bytes. Panics if the connection was closed.
     pub fn frame(self) -> Vec<u8> {
         match self {
             Self::Frame(bytes) => bytes,
@@ -37,7 +37,7 @@ impl Connection {
         Self::patient(address, limits::REPLY)
     }
 
-    /// One on which a reply may take so long.
+    /// Opens a connection on which a reply may take up to `reply_within`.
     pub fn patient(address: &str, reply_within: Duration) -> Self {
         let stream = TcpStream::connect(address)
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
@@ -53,12 +53,12 @@ impl Connection {
         }
     }
 
-    /// Sends bytes as they are. A broker that has closed the connection already is no failure here.
+    /// Sends raw bytes. Does not fail if the broker has already closed the connection.
     pub fn send_raw(&mut self, bytes: &[u8]) {
         drop(self.stream.write_all(bytes));
     }
 
-    /// Nothing more will be sent.
+    /// Ends the sending direction.
     pub fn end(&mut self) {
         drop(self.stream.shutdown(Shutdown::Write));
     }
@@ -111,7 +111,7 @@ impl Connection {
     }
 }
 
-/// A whole request frame, its length included.
+/// Returns a whole request frame, its length included.
 pub fn frame(key: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
     let header = Encoder::default()
         .i16(key)

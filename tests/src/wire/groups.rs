@@ -2,7 +2,7 @@
 
 use super::{Connection, Decoder, Encoder, key};
 
-/// The newest OffsetCommit with a retention of its own; -1 asks for the broker's.
+/// The newest OffsetCommit version with a retention; -1 asks for the broker's.
 const OFFSET_COMMIT_VERSION: i16 = 4;
 const OFFSET_FETCH_VERSION: i16 = 5;
 
@@ -14,7 +14,7 @@ pub struct Commit<'a> {
     pub partition: i32,
     pub offset: i64,
     pub metadata: &'a str,
-    /// Milliseconds after which the offset expires; -1 is the broker's setting.
+    /// Milliseconds after which the offset expires; -1 uses the broker's setting.
     pub retention_ms: i64,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Commit<'a> {
         }
     }
 
-    /// The request's body.
+    /// Returns the request's body.
     #[must_use]
     pub fn request(&self) -> Vec<u8> {
         let body = Encoder::default().string(self.group).i32(-1).string("");
@@ -40,18 +40,18 @@ impl<'a> Commit<'a> {
         body.string(self.metadata).0
     }
 
-    /// Sends it and does not wait for the reply, which [`commit_error`] reads.
+    /// Sends the request without waiting for the reply, which [`commit_error`] reads.
     pub fn send(&self, to: &mut Connection) -> i32 {
         to.send(key::OFFSET_COMMIT, OFFSET_COMMIT_VERSION, &self.request())
     }
 
-    /// The error code of the partition.
+    /// Sends the request and returns the error code of the partition.
     pub fn ask(&self, at: &mut Connection) -> i16 {
         commit_error(&at.ask(key::OFFSET_COMMIT, OFFSET_COMMIT_VERSION, &self.request()))
     }
 }
 
-/// The error code of the one partition of an OffsetCommit reply's body.
+/// Returns the error code of the only partition in an OffsetCommit reply's body.
 pub fn commit_error(reply: &[u8]) -> i16 {
     let mut reply = Decoder(reply);
     let _throttle_ms = reply.i32();
@@ -59,7 +59,7 @@ pub fn commit_error(reply: &[u8]) -> i16 {
     reply.i16()
 }
 
-/// What a group has committed of a partition; `None` where there is nothing.
+/// Returns a group's committed offset of a partition; `None` if there is none.
 pub fn committed(at: &mut Connection, group: &str, topic: &str, partition: i32) -> Option<i64> {
     let body = Encoder::default().string(group).i32(1).string(topic);
     let body = body.i32(1).i32(partition);

@@ -9,17 +9,17 @@ pub const PRODUCE_VERSION: i16 = 8;
 pub const FETCH_VERSION: i16 = 11;
 const TIMEOUT_MS: i32 = 30_000;
 
-/// The answer for the one partition of a Produce.
+/// The answer for the only partition of a Produce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Produced {
     pub error: i16,
     pub base_offset: i64,
-    /// Indices of the records that are named.
+    /// Indices of the records that the answer names.
     pub record_errors: Vec<i32>,
     pub message: Option<String>,
 }
 
-/// The answer for the one partition of a Fetch.
+/// The answer for the only partition of a Fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
     pub error: i16,
@@ -66,12 +66,13 @@ pub fn produce(to: &mut Connection, topic: &str, partition: i32, batch: &[u8]) -
     produced(&to.ask(key::PRODUCE, PRODUCE_VERSION, &body))
 }
 
-/// A fetch of one partition without a session.
+/// Builds a fetch of one partition without a session.
 pub fn fetch_request(topic: &str, partition: i32, offset: i64, bytes_max: i32) -> Vec<u8> {
     fetch_request_of(topic, &[(partition, offset, bytes_max)])
 }
 
-/// A fetch of some partitions of a topic, each with an offset and a limit, without a session.
+/// Builds a fetch of some partitions of a topic, each with an offset and a limit, without a
+/// session.
 pub fn fetch_request_of(topic: &str, partitions: &[(i32, i64, i32)]) -> Vec<u8> {
     let bytes_max = partitions.iter().map(|(.., bytes_max)| bytes_max).sum();
     let mut body = Encoder::default()
@@ -92,7 +93,7 @@ pub fn fetch_request_of(topic: &str, partitions: &[(i32, i64, i32)]) -> Vec<u8> 
     body.i32(0).string("").0
 }
 
-/// The answer for the one partition that was asked for, or for the request.
+/// Returns the answer for the requested partition, or for the request.
 pub fn fetched(reply: &[u8]) -> Fetched {
     match fetched_of(reply) {
         Ok(mut partitions) => partitions.swap_remove(0).1,
@@ -104,7 +105,7 @@ pub fn fetched(reply: &[u8]) -> Fetched {
     }
 }
 
-/// The answers for partitions of a topic, or the error of the request.
+/// Returns the answers for partitions of a topic, or the error of the request.
 pub fn fetched_of(reply: &[u8]) -> Result<Vec<(i32, Fetched)>, i16> {
     let mut d = Decoder(reply);
     d.i32();
@@ -137,7 +138,7 @@ pub fn fetch(from: &mut Connection, topic: &str, partition: i32, offset: i64) ->
     fetched(&from.ask(key::FETCH, FETCH_VERSION, &body))
 }
 
-/// The first offset at or after a time, -1 where there is none (`ListOffsets` v1).
+/// Returns the first offset at or after a time, -1 if there is none (`ListOffsets` v1).
 pub fn offset_for_time(at: &mut Connection, topic: &str, partition: i32, timestamp: i64) -> i64 {
     let body = Encoder::default().i32(-1).i32(1).string(topic);
     let body = body.i32(1).i32(partition).i64(timestamp).0;
@@ -191,7 +192,7 @@ pub fn create_topic(at: &mut Connection, name: &str, partitions: i32, configs: &
     assert_eq!(answer.0, error::NONE, "creating {name}: {:?}", answer.1);
 }
 
-/// Creates a topic; returns the error and its message.
+/// Creates a topic. Returns the error and its message.
 pub fn try_create_topic(
     at: &mut Connection,
     name: &str,
@@ -230,7 +231,7 @@ pub fn alter_topic(at: &mut Connection, name: &str, (key, value): (&str, &str)) 
     assert_eq!(d.i16(), error::NONE, "{key} of {name}: {:?}", d.string());
 }
 
-/// The value of one config of a topic (`DescribeConfigs` v1).
+/// Returns the value of one config of a topic (`DescribeConfigs` v1).
 pub fn topic_config(at: &mut Connection, name: &str, key: &str) -> Option<String> {
     const TOPIC: i8 = 2;
     let body = Encoder::default().i32(1).i8(TOPIC).string(name);
@@ -248,7 +249,7 @@ pub fn topic_config(at: &mut Connection, name: &str, key: &str) -> Option<String
     d.string()
 }
 
-/// Fetches until the partition answers for itself: a new one takes Kafka a moment.
+/// Fetches until the partition has an answer of its own: Kafka needs a moment for a new one.
 pub fn wait_known(at: &mut Connection, topic: &str, partition: i32) {
     let deadline = Instant::now() + limits::CONDITION;
     loop {
@@ -264,8 +265,8 @@ pub fn wait_known(at: &mut Connection, topic: &str, partition: i32) {
     }
 }
 
-/// Produces one record once the partition takes it: Kafka answers for a while that it knows no
-/// such partition, or does not lead it.
+/// Produces one record once the partition accepts it: Kafka answers for a while that it does not
+/// know the partition, or does not lead it.
 pub fn wait_leader(at: &mut Connection, topic: &str, partition: i32) {
     let deadline = Instant::now() + limits::CONDITION;
     let batch = Batch::filled(1, 100).encode();

@@ -1,4 +1,4 @@
-//! All topics with their ids (`Metadata` v12, the first flexible version that has them).
+//! Requests all topics with their ids (`Metadata` v12, the first flexible version that has them).
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub struct Topic {
     pub partitions: usize,
 }
 
-/// Topics by name.
+/// Returns all topics by name.
 pub fn topics(at: &mut Connection) -> BTreeMap<String, Topic> {
     // The end of a flexible header, all topics, none created, no authorised operations, no tags.
     let reply = at.ask(key::METADATA, 12, &[0, 0, 0, 0, 0]);
@@ -61,7 +61,7 @@ fn varint(d: &mut Decoder<'_>) -> usize {
     }
 }
 
-/// Of a compact array; none counts as empty.
+/// Reads the length of a compact array; null counts as empty.
 fn count(d: &mut Decoder<'_>) -> usize {
     varint(d).saturating_sub(1)
 }

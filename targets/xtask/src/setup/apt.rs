@@ -1,4 +1,4 @@
-//! Debian's packages, and what to say where there is no Debian or no right to install.
+//! Installs Debian's packages, or says what to do without Debian or without the right to install.
 
 use std::{
     path::Path,
@@ -12,7 +12,7 @@ use crate::{
     workspace::on_path,
 };
 
-/// Each (program, Debian package that has it).
+/// Installs missing programs, given as (program, Debian package that has it).
 pub fn ensure_programs(programs: &[(&str, &str)]) -> Result<()> {
     let lacking = programs
         .iter()
@@ -20,7 +20,7 @@ pub fn ensure_programs(programs: &[(&str, &str)]) -> Result<()> {
     install(&lacking.map(|(_, package)| *package).collect::<Vec<_>>())
 }
 
-/// Each (file, Debian package that has it).
+/// Installs missing files, given as (file, Debian package that has it).
 pub fn ensure_files(files: &[(&str, &str)]) -> Result<()> {
     let lacking = files.iter().filter(|(file, _)| !Path::new(file).exists());
     install(&lacking.map(|(_, package)| *package).collect::<Vec<_>>())
@@ -46,7 +46,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
     process::run(apt_get(root).args(options).args(packages)).map_err(|_| cannot("apt-get failed"))
 }
 
-/// How to become root: no need to, or by sudo.
+/// The way to become root: none needed, or sudo.
 #[derive(Clone, Copy)]
 enum Root {
     Already,
@@ -61,7 +61,7 @@ fn as_root() -> Option<Root> {
     }
 }
 
-/// The lists of packages are fetched once a run.
+/// Fetches the lists of packages, once per run.
 fn update(root: Root) -> Result<()> {
     static UPDATED: AtomicBool = AtomicBool::new(false);
     if UPDATED.swap(true, Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! The Kafka clients of the conformance tests, by each language's own package manager.
+//! Installs the Kafka clients of the conformance tests, by each language's own package manager.
 
 use std::{fs, process::Command};
 
@@ -13,8 +13,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Installs kcat, the Python and Node clients, and builds the Go ones, as `tests/clients/` lists
-/// them.
+/// Installs kcat and the Python and Node clients, and builds the Go ones, as listed in
+/// `tests/clients/`.
 pub fn ensure(workspace: &Workspace) -> Result<()> {
     apt::ensure_programs(&[("kcat", "kcat")])?;
     python(workspace)?;
@@ -59,7 +59,7 @@ fn node(workspace: &Workspace) -> Result<()> {
     stamp.write()
 }
 
-/// Go's own cache tells whether anything is to be done.
+/// Builds the Go clients; Go's own cache decides what has to be done.
 fn go(workspace: &Workspace) -> Result<()> {
     apt::ensure_programs(&[("go", "golang-go")])?;
     let programs = workspace.tools.join("go");

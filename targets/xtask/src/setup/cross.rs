@@ -1,4 +1,4 @@
-//! C compilers and linkers for other machines: Debian's, and Zig.
+//! C compilers and linkers for other machines: Debian's, and Zig's.
 
 use std::{
     env,
@@ -21,7 +21,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Zig comes from PyPI; cargo-zigbuild makes cargo use it as C compiler and linker.
+/// Zig comes from PyPI; cargo-zigbuild lets cargo use it as C compiler and linker.
 const ZIG_PACKAGES: [&str; 2] = ["ziglang==0.17.1", "cargo-zigbuild==0.24.0"];
 
 /// An environment with Zig and cargo-zigbuild.
@@ -41,12 +41,12 @@ impl Zig {
         self.program().exists() && self.directory.join("bin/cargo-zigbuild").exists()
     }
 
-    /// The `zig` that the PyPI package puts beside its Python.
+    /// Returns the `zig` that the PyPI package installs beside its Python.
     pub fn program(&self) -> PathBuf {
         self.directory.join("bin/python-zig")
     }
 
-    /// `PATH` with cargo-zigbuild on it.
+    /// Returns a `PATH` that includes cargo-zigbuild.
     pub fn path(&self) -> OsString {
         let mut path = OsString::from(self.directory.join("bin"));
         if let Some(rest) = env::var_os("PATH") {
@@ -57,7 +57,7 @@ impl Zig {
     }
 }
 
-/// Downloads Zig and cargo-zigbuild, if they are not there.
+/// Downloads Zig and cargo-zigbuild, if they are missing.
 pub fn ensure_zig(workspace: &Workspace) -> Result<()> {
     let zig = Zig::new(workspace);
     if zig.is_there() {
@@ -67,7 +67,7 @@ pub fn ensure_zig(workspace: &Workspace) -> Result<()> {
     venv::create(&zig.directory, &ZIG_PACKAGES)
 }
 
-/// Debian's cross compiler for `target` and, where rustup has no standard library, Debian's.
+/// Installs Debian's cross compiler for `target` and, if rustup has no standard library, Debian's.
 pub fn ensure_debian(workspace: &Workspace, target: &Target) -> Result<()> {
     let prefix = gnu_prefix(target);
     let arch = &target.deb_arch;
@@ -82,18 +82,18 @@ pub fn ensure_debian(workspace: &Workspace, target: &Target) -> Result<()> {
     }
 }
 
-/// `aarch64-linux-gnu`: how Debian calls its cross compilers.
+/// Returns the prefix of Debian's cross compilers, such as `aarch64-linux-gnu`.
 pub fn gnu_prefix(target: &Target) -> String {
     target.triple.replace("-unknown", "")
 }
 
-/// Where [`ensure_debian`] puts the standard library of `target`, a `--sysroot` for rustc.
+/// Returns where [`ensure_debian`] puts the standard library of `target`, a `--sysroot` for rustc.
 pub fn debian_sysroot(workspace: &Workspace, target: &Target) -> PathBuf {
     workspace.tools.join("sysroot").join(&target.triple)
 }
 
-/// Debian's own build of the standard library for another architecture must be of exactly its
-/// compiler's version.
+/// Installs Debian's own build of the standard library for another architecture, which must have
+/// exactly its compiler's version.
 fn ensure_debian_sysroot(workspace: &Workspace, target: &Target) -> Result<()> {
     let sysroot = debian_sysroot(workspace, target);
     let version = process::output(Command::new("dpkg-query").args([
@@ -129,8 +129,8 @@ fn ensure_debian_sysroot(workspace: &Workspace, target: &Target) -> Result<()> {
     fs::write(&stamp, version).map_err(Error::file(&stamp))
 }
 
-/// Downloads `package` of the foreign architecture `arch` from the repositories this machine uses,
-/// and unpacks it, without telling the machine's own package system about that architecture.
+/// Downloads `package` of the foreign architecture `arch` from the repositories that this machine
+/// uses, and unpacks it, without adding the architecture to the machine's own package system.
 fn fetch_foreign_package(directory: &Path, arch: &str, package: &str) -> Result<PathBuf> {
     for part in [
         "lists/partial",
@@ -180,7 +180,7 @@ fn fetch_foreign_package(directory: &Path, arch: &str, package: &str) -> Result<
     Ok(unpacked)
 }
 
-/// The lines of a sources.list for `arch` with all repositories of this machine.
+/// Returns the lines of a sources.list for `arch` with all repositories of this machine.
 fn sources_for(arch: &str) -> Result<String> {
     let format = "$(CREATED_BY) $(REPO_URI) $(RELEASE) $(COMPONENT)";
     let listed =

@@ -1,4 +1,5 @@
-//! Apache Kafka's jars from Maven Central: the upstream of the mirror tests, and the tools.
+//! Installs Apache Kafka's jars from Maven Central: the upstream of the mirror tests, and the
+//! tools.
 
 use std::process::Command;
 
@@ -8,9 +9,9 @@ use super::{
 };
 use crate::{error::Result, process, workspace::Workspace};
 
-/// Downloads what `tests/kafka/pom.xml` lists to `target/tools/kafka/lib`.
+/// Downloads the jars listed in `tests/kafka/pom.xml` to `target/tools/kafka/lib`.
 pub fn ensure(workspace: &Workspace) -> Result<()> {
-    // The compiler too: the Java client is run from its source.
+    // The compiler is needed because the Java client is run from its source.
     apt::ensure_programs(&[("javac", "openjdk-17-jdk-headless")])?;
     let pom = workspace.root.join("tests/kafka/pom.xml");
     let directory = workspace.tools.join("kafka");

@@ -1,4 +1,4 @@
-//! Downloads are made once for each content of the file that lists them.
+//! Stamps of downloads, which are repeated only when the file that lists them changes.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::error::{Error, Result};
 
-/// A copy of `manifest`, kept in the directory it was installed to, says for what content that was.
+/// A copy of `manifest` in the installation directory records the content that was installed.
 #[derive(Debug)]
 pub struct Stamp {
     manifest: PathBuf,
@@ -22,13 +22,13 @@ impl Stamp {
         }
     }
 
-    /// Whether what `manifest` says now was installed.
+    /// Returns whether the current content of `manifest` was installed.
     pub fn is_fresh(&self) -> Result<bool> {
         let wanted = fs::read(&self.manifest).map_err(Error::file(&self.manifest))?;
         Ok(fs::read(&self.copy).is_ok_and(|installed| installed == wanted))
     }
 
-    /// To be called when it has been installed.
+    /// Records the installation. Call it when everything has been installed.
     pub fn write(&self) -> Result<()> {
         fs::copy(&self.manifest, &self.copy)
             .map(drop)
@@ -36,7 +36,7 @@ impl Stamp {
     }
 }
 
-/// Removes `directory` with all in it and makes it anew.
+/// Removes `directory` with its contents and creates it again.
 pub fn empty_directory(directory: &Path) -> Result<()> {
     if directory.exists() {
         fs::remove_dir_all(directory).map_err(Error::file(directory))?;

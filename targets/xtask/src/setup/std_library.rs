@@ -1,16 +1,15 @@
-//! Rust's standard library for a target: rustup's, or Debian's compiler with the library's source.
+//! Rust's standard library for a target: rustup's, or built from source with Debian's compiler.
 
 use std::{env, path::Path, process::Command};
 
 use super::apt;
 use crate::{error::Result, process, workspace::on_path};
 
-/// Debian's second compiler: the one that its web browsers are built with, younger than the
-/// release's own.
+/// Debian's second compiler: the one for building its web browsers, newer than the release's own.
 pub const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_STD_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
 
-/// Where the standard library for a target comes from.
+/// The source of the standard library for a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Std {
     /// The toolchain in use has it.
@@ -19,7 +18,7 @@ pub enum Std {
     Debian,
 }
 
-/// What is there for `triple`, rustup's first.
+/// Returns the available source for `triple`, rustup's first.
 pub fn find(triple: &str) -> Option<Std> {
     if rustup_has(triple) {
         Some(Std::Rustup)
@@ -28,7 +27,7 @@ pub fn find(triple: &str) -> Option<Std> {
     }
 }
 
-/// Gets one for `triple`, if there is none.
+/// Installs one for `triple`, if there is none.
 pub fn ensure(triple: &str) -> Result<()> {
     if find(triple).is_some() {
         return Ok(());
@@ -43,7 +42,7 @@ pub fn ensure(triple: &str) -> Result<()> {
     apt::install(&["rustc-web", "rust-web-src"])
 }
 
-/// `SEDGE_NO_RUSTUP_TARGETS=1` tries the other way on a machine that has rustup's targets.
+/// `SEDGE_NO_RUSTUP_TARGETS=1` tests the other way on a machine that has rustup's targets.
 fn rustup_is_wanted() -> bool {
     env::var_os("SEDGE_NO_RUSTUP_TARGETS").is_none()
 }

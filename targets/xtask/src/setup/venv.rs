@@ -1,4 +1,4 @@
-//! A Python environment of our own under the tools directory.
+//! A Python environment under the tools directory.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,7 +8,7 @@ use std::{
 use super::{apt, stamp};
 use crate::{error::Result, process};
 
-/// Makes `directory` a new, empty environment and installs `arguments` into it by pip.
+/// Creates `directory` as a new environment and installs `arguments` into it by pip.
 pub fn create(directory: &Path, arguments: &[&str]) -> Result<()> {
     if !process::succeeds(Command::new("python3").args(["-c", "import ensurepip"])) {
         apt::install(&["python3", "python3-venv"])?;
@@ -25,7 +25,7 @@ pub fn create(directory: &Path, arguments: &[&str]) -> Result<()> {
     process::run(Command::new(python(directory)).args(quiet).args(arguments))
 }
 
-/// The environment's interpreter.
+/// Returns the environment's interpreter.
 pub fn python(directory: &Path) -> PathBuf {
     directory.join("bin/python")
 }

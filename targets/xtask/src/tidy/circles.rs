@@ -1,30 +1,31 @@
-//! No folder imports another one in a circle, and no file does, other than parent and child.
+//! Checks that no folder imports another one in a circle, and no file does, except parent and
+//! child.
 //!
-//! The files and folders that lie in one folder are *neighbours*; an import from anything in one
-//! neighbour to anything in another ties the two. Neighbours may not be tied in a circle. A parent
-//! (`mod.rs`, or `NAME.rs` beside `NAME/`) and what is in its folder are no neighbours: either may
-//! import the other.
+//! The files and folders in one folder are *neighbours*. An import from anything in one neighbour
+//! to anything in another ties the two, and neighbours may not be tied in a circle. A parent
+//! (`mod.rs`, or `NAME.rs` beside `NAME/`) and the contents of its folder are not neighbours:
+//! either may import the other.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::modules::{Import, Tree};
 
-/// An import from one neighbour to another that may go round in a circle.
+/// An import between neighbours that is allowed in a circle.
 #[derive(Debug)]
 pub struct Exception {
-    /// A crate's folder in `broker/`.
+    /// The crate's folder in `broker/`.
     pub of: &'static str,
     /// Modules, as `a::b`.
     pub from: &'static str,
     pub to: &'static str,
-    /// Why the circle is right.
+    /// Reason why the circle is right.
     pub reason: &'static str,
 }
 
-/// Each tie of a neighbour with the imports behind it.
+/// The ties of each neighbour, with the imports behind them.
 type Ties<'a> = BTreeMap<&'a [String], BTreeMap<&'a [String], Vec<&'a Import>>>;
 
-/// The circles of a crate's modules, one of each knot, told as a path; and the exceptions that
+/// Returns the circles of a crate's modules as paths, one for each knot, and the exceptions that
 /// excuse nothing.
 pub fn find(name: &str, tree: &Tree, exceptions: &[Exception]) -> (Vec<String>, Vec<String>) {
     let imports = tree.imports();
@@ -66,7 +67,7 @@ pub fn find(name: &str, tree: &Tree, exceptions: &[Exception]) -> (Vec<String>, 
     (circles, idle.into_iter().map(told).collect())
 }
 
-/// Takes the tie of `exception` out; whether it was there.
+/// Removes the tie of `exception`. Returns whether there was one.
 fn remove(ties: &mut Ties, exception: &Exception) -> bool {
     let mut removed = false;
     for (from, ends) in ties {
@@ -79,7 +80,7 @@ fn remove(ties: &mut Ties, exception: &Exception) -> bool {
     removed
 }
 
-/// Sets of more than one neighbour of which each reaches each other.
+/// Returns sets of more than one neighbour, in each of which every neighbour reaches every other.
 fn knots<'a>(ties: &Ties<'a>) -> Vec<BTreeSet<&'a [String]>> {
     let mut knots: Vec<BTreeSet<&[String]>> = Vec::new();
     for one in ties.keys().copied() {
@@ -98,7 +99,7 @@ fn knots<'a>(ties: &Ties<'a>) -> Vec<BTreeSet<&'a [String]>> {
     knots
 }
 
-/// What `from` imports, and what that imports, and so on.
+/// Returns what `from` imports, directly or over others.
 fn reached_from<'a>(ties: &Ties<'a>, from: &[String]) -> BTreeSet<&'a [String]> {
     let mut reached = BTreeSet::new();
     let mut open = vec![from];
@@ -112,7 +113,7 @@ fn reached_from<'a>(ties: &Ties<'a>, from: &[String]) -> BTreeSet<&'a [String]> 
     reached
 }
 
-/// The shortest circle of `knot` as text: the path, and an import behind each step.
+/// Describes the shortest circle of `knot`: the path, and an import behind each step.
 fn tell(
     name: &str,
     folder: &[String],
@@ -149,7 +150,7 @@ fn tell(
     lines.join("\n    ")
 }
 
-/// The shortest way from `one` back to itself, with `one` at both ends.
+/// Returns the shortest path from `one` back to itself, with `one` at both ends.
 fn shortest<'a>(ties: &Ties<'a>, one: &'a [String]) -> Vec<&'a [String]> {
     let mut came_from: BTreeMap<&[String], &[String]> = BTreeMap::new();
     let mut open = VecDeque::from([one]);

@@ -1,4 +1,4 @@
-//! What crates may depend on, from their manifests and from cargo.
+//! Checks the dependencies of crates, by their manifests and by cargo.
 
 use std::fs;
 
@@ -9,9 +9,9 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Crates that are `no_std`, so that a clock, a thread or a file there does not compile.
+/// Crates that are `no_std`, so that using a clock, a thread or a file does not compile.
 const NO_STD: [&str; 2] = ["broker/core/src/lib.rs", "broker/link/src/lib.rs"];
-/// What each of our crates may depend on of ours.
+/// For each of our crates, the crates of ours that it may depend on.
 const ARROWS: [(&str, &[&str]); 5] = [
     ("protocol", &[]),
     ("core", &["sedge-protocol"]),
@@ -19,8 +19,8 @@ const ARROWS: [(&str, &[&str]); 5] = [
     ("plugin", &[]),
     ("link", &[]),
 ];
-/// Crates that the broker does not link: an allocator costs 8 MiB when idle, another runtime or TLS
-/// library is a second of what there is.
+/// Crates that the broker must not link: an allocator costs 8 MiB when idle, and another runtime or
+/// TLS library would duplicate existing ones.
 const FORBIDDEN_CRATES: [&str; 5] = [
     "async-std",
     "mimalloc",
@@ -40,7 +40,7 @@ pub fn check_no_std(workspace: &Workspace, findings: &mut Findings) -> Result<()
     Ok(())
 }
 
-/// The crates' manifests keep to the map: who may import whom.
+/// Checks that the crates' manifests keep to the map of who may import whom.
 pub fn check_arrows(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
     for (name, allowed) in ARROWS {
         let path = workspace.root.join("broker").join(name).join("Cargo.toml");
@@ -62,8 +62,8 @@ pub fn check_arrows(workspace: &Workspace, findings: &mut Findings) -> Result<()
     Ok(())
 }
 
-/// What the broker links, all features on: nothing forbidden, and of tokio at most the channels
-/// that hyper uses.
+/// Checks what the broker links with all features: nothing forbidden, and of tokio at most the
+/// channels that hyper uses.
 pub fn check_linked(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
     let format = "{p}|{f}";
     let arguments = [

@@ -1,10 +1,10 @@
-//! Names of files, and lines of comments.
+//! Checks names of files, and lines of comments.
 
 use super::Findings;
 
-/// Columns of a comment; rustfmt keeps code to the same.
+/// Columns of a comment; rustfmt limits code to the same.
 const LINE_COLUMNS_MAX: usize = 100;
-/// What lies at the top of the repository, besides dotfiles. ARCHITECTURE.md says what each is.
+/// Entries at the top of the repository, besides dotfiles. ARCHITECTURE.md explains each.
 const TOP_LEVEL: [&str; 14] = [
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -21,7 +21,7 @@ const TOP_LEVEL: [&str; 14] = [
     "tests",
     "wit",
 ];
-/// Module names that say nothing about what is inside.
+/// Module names that say nothing about the contents.
 const EMPTY_NAMES: [&str; 8] = [
     "helper", "helpers", "util", "utils", "misc", "manager", "common", "stuff",
 ];
@@ -61,12 +61,13 @@ pub fn check_columns(file: &str, text: &str, findings: &mut Findings) {
     }
 }
 
-/// Whether a file of Rust has nothing but tests.
+/// Returns whether a Rust file has only tests.
 pub fn is_test(file: &str) -> bool {
     file.split('/').any(|folder| folder == "tests") || file.ends_with("tests.rs")
 }
 
-/// Code, which rustfmt breaks where it can be; a link; a row of a table.
+/// Returns whether a line cannot be broken: code, which rustfmt breaks if possible; a link; a row
+/// of a table.
 fn is_unbreakable(line: &str) -> bool {
     match line.trim_start().strip_prefix("//") {
         None => true,

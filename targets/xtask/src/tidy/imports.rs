@@ -1,26 +1,27 @@
-//! What a source file says of others: its `mod` lines, its `use` lines, and the paths in its code.
+//! Reads a source file's references to others: its `mod` lines, its `use` lines, and the paths in
+//! its code.
 
 use std::collections::BTreeSet;
 
 use super::tokens::{Kind, Token};
 
-/// A file's own words about modules.
+/// A file's references to modules.
 #[derive(Debug, Default)]
 pub struct Spoken {
-    /// Modules that it declares with `mod NAME;`, each with the modules of this file around it.
+    /// Modules declared with `mod NAME;`, each with the modules of this file around it.
     pub declared: Vec<Vec<String>>,
-    /// Paths that it names.
+    /// Paths that the file names.
     pub paths: Vec<Named>,
-    /// Names of its items.
+    /// Names of the file's items.
     pub defined: BTreeSet<String>,
 }
 
-/// A path as it stands in a file.
+/// A path in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// `crate`, `super` and `self` are among them.
+    /// The segments, which may include `crate`, `super` and `self`.
     pub segments: Vec<String>,
-    /// The modules of this file in which it stands.
+    /// The modules of this file around the path.
     pub inside: Vec<String>,
     pub line: usize,
     pub by: By,
@@ -28,7 +29,7 @@ pub struct Named {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum By {
-    /// A `use` line, under the name that it brings in.
+    /// A `use` line, with the name that it introduces.
     Use(String),
     /// A `use` line that ends in `*`.
     Glob,
@@ -36,7 +37,7 @@ pub enum By {
     Code,
 }
 
-/// Reads what `tokens` say.
+/// Reads the references in `tokens`.
 pub fn read(tokens: &[Token]) -> Spoken {
     let mut reader = Reader {
         tokens,
@@ -51,7 +52,7 @@ pub fn read(tokens: &[Token]) -> Spoken {
     reader.spoken
 }
 
-/// Words before the name of an item.
+/// Keywords before the name of an item.
 const DEFINING: [&str; 8] = [
     "struct", "enum", "union", "trait", "type", "fn", "const", "static",
 ];
@@ -61,7 +62,7 @@ struct Reader<'a> {
     tokens: &'a [Token<'a>],
     at: usize,
     spoken: Spoken,
-    /// Modules with a body around this place, and how deep their bodies lie.
+    /// Modules with a body around this place, and how deep their bodies are nested.
     inside: Vec<(String, usize)>,
     depth: usize,
 }
@@ -80,7 +81,7 @@ impl<'a> Reader<'a> {
                 self.at += 1;
             }
             Kind::Word("mod") => self.module(),
-            // `use<'a>` is a bound.
+            // `use<'a>` is a bound, not an import.
             Kind::Word("use") if self.kind(1) != Some(Kind::Mark('<')) => {
                 self.at += 1;
                 self.use_tree(&[]);
@@ -104,7 +105,7 @@ impl<'a> Reader<'a> {
         self.tokens.get(self.at + ahead).map(|token| token.kind)
     }
 
-    /// Whether no path goes on here.
+    /// Returns whether a path can begin here.
     fn is_first(&self) -> bool {
         let before = self.at.checked_sub(1).map(|at| self.tokens[at].kind);
         before != Some(Kind::Separator)
@@ -114,7 +115,7 @@ impl<'a> Reader<'a> {
         self.inside.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// `mod NAME;` declares a file, `mod NAME {` begins a module of this one.
+    /// Reads a module: `mod NAME;` declares a file, `mod NAME {` begins a module of this one.
     fn module(&mut self) {
         if let Some(Kind::Word(name)) = self.kind(1) {
             match self.kind(2) {
@@ -131,7 +132,7 @@ impl<'a> Reader<'a> {
         self.at += 1;
     }
 
-    /// One tree of a `use` line behind `before`, which is what stands in front of a group.
+    /// Reads one tree of a `use` line behind `before`, the path in front of a group.
     fn use_tree(&mut self, before: &[String]) {
         let mut segments = before.to_vec();
         let line = self.tokens.get(self.at).map_or(0, |token| token.line);
@@ -162,7 +163,7 @@ impl<'a> Reader<'a> {
                     self.at += 1;
                     return;
                 }
-                // `,`, `}` or `;`, or a mark of a macro: the path is over.
+                // `,`, `}` or `;`, or a mark of a macro, ends the path.
                 end => {
                     if segments.len() > before.len() {
                         self.name_last(segments, line);
@@ -177,7 +178,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A path that brings in its last segment; `a::{self}` brings in `a`.
+    /// Adds a path that introduces its last segment; `a::{self}` introduces `a`.
     fn name_last(&mut self, mut segments: Vec<String>, line: usize) {
         if segments.len() > 1 && segments.last().is_some_and(|last| last == "self") {
             segments.pop();

@@ -1,8 +1,8 @@
-//! The map of node in ARCHITECTURE.md is what `broker/node/src` keeps to.
+//! Checks that `broker/node/src` keeps to the map of node in ARCHITECTURE.md.
 //!
 //! The map is a block that begins with [`TITLE`]. Each of its lines names files and folders of
-//! `broker/node/src`, then two blanks and what they are. What a line names may import its
-//! neighbours of the same line and what lower lines name.
+//! `broker/node/src`, followed by two blanks and a description. The modules of a line may import
+//! each other, and the modules of lower lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,10 @@ use super::modules::Tree;
 /// The first words of the map.
 const TITLE: &str = "broker/node/src, from the top down";
 
-/// Where each module that lies in `src` stands: 0 is the top.
+/// The line of each module in `src`: 0 is the top.
 pub type Layers = BTreeMap<String, usize>;
 
-/// Reads the map out of `text`, which is ARCHITECTURE.md. `None` if there is none.
+/// Reads the map from `text`, the contents of ARCHITECTURE.md. Returns `None` if there is none.
 pub fn read(text: &str) -> Option<Layers> {
     let map = text.lines().skip_while(|line| !line.starts_with(TITLE));
     let lines = map.skip(1).take_while(|line| !line.starts_with("```"));
@@ -28,12 +28,12 @@ pub fn read(text: &str) -> Option<Layers> {
     (!layers.is_empty()).then_some(layers)
 }
 
-/// What to say where ARCHITECTURE.md has no map.
+/// Returns the finding for an ARCHITECTURE.md without a map.
 pub fn lacking() -> String {
     format!("ARCHITECTURE.md has no block that begins with `{TITLE}`")
 }
 
-/// What of `tree` does not keep to `layers`.
+/// Returns the imports of `tree` that break `layers`.
 pub fn check(tree: &Tree, layers: &Layers) -> Vec<String> {
     let mut wrong = Vec::new();
     let there: BTreeSet<&String> = tree

@@ -1,26 +1,26 @@
-//! A function fits a screen, a file a sitting. Tests are not counted.
+//! Checks lengths: a function fits a screen, a file a sitting. Tests are not counted.
 
 use super::tokens::{self, Kind, Token};
 
 /// Lines of a function, from `fn` to its last bracket.
 pub const FUNCTION_LINES_MAX: usize = 70;
-/// How many functions of a hundred may be longer: some tables and matches read best in one piece.
+/// Percentage of functions that may be longer: some tables and matches read best in one piece.
 pub const LONG_FUNCTIONS_PERCENT_MAX: usize = 1;
-/// Lines of a file.
+/// Lines of a file without its tests.
 pub const FILE_LINES_MAX: usize = 600;
 
-/// Lines of a file.
+/// Counts the lines of a file without its tests.
 pub fn lines(text: &str) -> usize {
     let (_, tests) = tokens::without_tests(&tokens::split(text));
     let of_tests: usize = tests.iter().map(|(from, to)| to + 1 - from).sum();
     text.lines().count() - of_tests
 }
 
-/// Functions of all files that were counted.
+/// The functions of all files that were counted.
 #[derive(Debug, Default)]
 pub struct Functions {
     pub counted: usize,
-    /// The long ones, as `FILE:LINE: NAME, N lines`, with N in front.
+    /// The long functions, as `FILE:LINE: NAME, N lines`, each with N in front.
     pub long: Vec<(usize, String)>,
 }
 
@@ -44,7 +44,7 @@ impl Functions {
         }
     }
 
-    /// The long ones, the longest first, under a line that counts them.
+    /// Returns the long functions, the longest first, under a line that counts them.
     pub fn told(&self) -> Vec<String> {
         if self.long.is_empty() {
             return Vec::new();
@@ -62,14 +62,14 @@ impl Functions {
         vec![lines.join("\n    ")]
     }
 
-    /// Whether no more of them are long than may be.
+    /// Returns whether no more functions are long than allowed.
     pub fn are_short(&self) -> bool {
         self.long.len() * 100 <= self.counted * LONG_FUNCTIONS_PERCENT_MAX
     }
 }
 
-/// The name of the function that `tokens` begin with, and the line on which it ends. A type
-/// (`fn(u8)`) has no name and a declaration no end.
+/// Returns the name of the function that `tokens` begin with, and the line on which it ends. A type
+/// (`fn(u8)`) has no name, and a declaration has no end.
 fn function<'a>(tokens: &[Token<'a>]) -> Option<(&'a str, usize)> {
     let Kind::Word(name) = tokens.get(1)?.kind else {
         return None;

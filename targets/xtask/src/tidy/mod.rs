@@ -1,7 +1,7 @@
 //! `cargo xtask tidy`: the style rules that a machine can check.
 //!
-//! An *error* fails the task. A *note* is something to read with judgement: a long function may be
-//! right to be long, and one of a hundred may.
+//! An *error* fails the task. A *note* needs judgement: a long function may be right, and one in a
+//! hundred is allowed.
 
 mod circles;
 mod dependencies;
@@ -26,10 +26,10 @@ use crate::{
 
 /// Our crates, folders of `broker/`.
 const CRATES: [&str; 6] = ["protocol", "core", "storage", "plugin", "link", "node"];
-/// Circles that may be.
+/// Circles that are allowed.
 const EXCEPTIONS: [Exception; 0] = [];
 
-/// Checks everything and prints what is wrong.
+/// Checks everything and prints the findings.
 pub fn run(workspace: &Workspace) -> Result<()> {
     let mut findings = Findings::default();
     check_files(workspace, &mut findings)?;
@@ -44,7 +44,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     }
 }
 
-/// What was found, in the order of looking.
+/// The findings, in the order of the checks.
 #[derive(Debug, Default)]
 struct Findings {
     errors: Vec<String>,
@@ -67,7 +67,7 @@ impl Findings {
     }
 }
 
-/// Names, columns and lengths of all files.
+/// Checks names, columns and lengths of all files.
 fn check_files(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
     let listed = listed_files(workspace)?;
     files::check_top_level(&listed, findings);
@@ -89,7 +89,7 @@ fn check_files(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-/// The crates of the broker, without their tests: circles, the map of node, long functions.
+/// Checks the broker's crates, without their tests: circles, the map of node, long functions.
 fn check_crates(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
     let map = layers::read(&read(workspace, "ARCHITECTURE.md")?);
     let mut functions = Functions::default();
@@ -124,7 +124,7 @@ fn read(workspace: &Workspace, file: &str) -> Result<String> {
     fs::read_to_string(&path).map_err(Error::file(path))
 }
 
-/// Files that git knows or would take, as paths from the top.
+/// Returns the files that git tracks or would add, as paths from the top.
 fn listed_files(workspace: &Workspace) -> Result<Vec<String>> {
     let arguments = ["ls-files", "--cached", "--others", "--exclude-standard"];
     let listed = process::output(
