@@ -1,5 +1,5 @@
-//! The segment files of a data directory, as far as a test looks into them: ARCHITECTURE.md, "The
-//! log on disk".
+//! The segment files of a data directory, as far as a test reads them: see
+//! `broker/storage/FORMAT.md`.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

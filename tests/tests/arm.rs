@@ -1,5 +1,5 @@
-//! The broker for 64-bit ARM, static and without the plugin compiler, under user-mode emulation: a
-//! filter that was compiled ahead for it on this machine, and a real client.
+//! Tests the broker for 64-bit ARM, static and without the plugin compiler, under user-mode
+//! emulation: with a filter that was compiled ahead for it on this machine, and a real client.
 //!
 //! `cargo xtask test --only arm` builds what it needs and sets `SEDGE_BIN` (the ARM broker, run by
 //! the emulator), `SEDGE_HOST_BIN` (this machine's, with the compiler) and `SEDGE_TARGET`.
@@ -18,7 +18,7 @@ use sedge_tests::{limits, plugin, report, tools};
 const TOPIC: &str = "readings";
 const FILTER: &str = "plausible";
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
-/// Readings a codec; every fifth is out of range.
+/// Readings per codec; every fifth is out of range.
 const COUNT: usize = 40;
 
 #[test]
@@ -70,7 +70,7 @@ fn reading(codec: &str, n: usize) -> String {
     format!("{{\"sensor\":\"{codec}-{n}\",\"celsius\":{celsius:.1}}}")
 }
 
-/// A key that only its owner reads, as both sides want it.
+/// Writes a key that only its owner can read, for both sides.
 fn signing_key(directory: &Path) -> PathBuf {
     let path = directory.join("signing.key");
     fs::write(&path, "an operator's key of this test alone").expect("a temporary file");
@@ -125,7 +125,7 @@ fn produce(sedge: &Sedge, codec: &str, readings: &[String]) {
     tools::must(said, "kcat produces");
 }
 
-/// All values of the topic, whose offsets must be without a gap.
+/// Returns all values of the topic, whose offsets must have no gap.
 fn consume(sedge: &Sedge) -> Vec<String> {
     let mut kcat = Command::new("kcat");
     kcat.args([

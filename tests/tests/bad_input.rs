@@ -1,8 +1,8 @@
-//! Bytes that no good client sends, and directories and settings that a broker must refuse. After
-//! each the broker still serves, and its memory is bounded.
+//! Tests bytes that no correct client sends, and directories and settings that a broker must
+//! refuse. After each, the broker still serves clients, and its memory is bounded.
 //!
-//! `SEDGE_TEST_BROKER=kafka` runs what concerns the protocol against Apache Kafka, whose answers
-//! they are.
+//! `SEDGE_TEST_BROKER=kafka` runs the protocol tests against Apache Kafka, which defines the
+//! expected answers.
 
 #[path = "bad_input/idle_connections.rs"]
 mod idle_connections;

@@ -1,5 +1,5 @@
-//! Real clients, unchanged, against a real broker: each produces with every codec, consumes by
-//! group with a rebalance between two members, commits, resumes after a restart of the broker and
+//! Tests real, unchanged clients against a real broker. Each produces with every codec, consumes as
+//! a group with a rebalance between two members, commits, resumes after a restart of the broker and
 //! seeks by time.
 //!
 //! `SEDGE_TEST_BROKER=kafka` runs the same against Apache Kafka.
@@ -14,7 +14,7 @@ use sedge_tests::wire::{self, Batch, Codec, Connection};
 
 const PARTITIONS: i64 = 4;
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
-/// Records a codec.
+/// Records per codec.
 const COUNT: i64 = 200;
 
 #[test]
@@ -80,16 +80,16 @@ fn check(client: Client) {
     seek_by_time(client, &topic, middle, middle_ms);
 }
 
-/// Produces with every codec. Returns a record in the middle, the first at or after a time, and the
-/// time.
+/// Produces with every codec. Returns a record in the middle, namely the first at or after a time,
+/// and that time.
 fn produce_each_codec(client: Client, topic: &Topic) -> (i64, i64) {
     let middle = 2 * COUNT;
     let mut middle_ms = topic.base_ms + middle * client::STEP_MS;
     for (i, codec) in CODECS.iter().enumerate() {
         let first = i as i64 * COUNT;
         if first == middle && !client.sets_timestamps() {
-            // Timestamps have millisecond steps: the next record's shall be later than the last
-            // one's.
+            // Timestamps have steps of a millisecond: the next record must be later than the last
+            // one.
             std::thread::sleep(Duration::from_millis(5));
             middle_ms = now_ms();
         }
@@ -98,7 +98,7 @@ fn produce_each_codec(client: Client, topic: &Topic) -> (i64, i64) {
     (middle, middle_ms)
 }
 
-/// Two members share the work and hand it over; after a restart the group goes on where it was.
+/// Two members share the work and hand it over; after a restart the group resumes where it was.
 fn rebalance_and_resume(client: Client, topic: &Topic, broker: &mut Broker) -> i64 {
     let mut produced = CODECS.len() as i64 * COUNT;
     let mut first = client.join(topic, "workers");
@@ -171,7 +171,7 @@ fn now_ms() -> i64 {
     since.as_millis() as i64
 }
 
-/// Bodies that are rare and right: what is acknowledged is read by other clients too.
+/// Rare but valid bodies: what is acknowledged, other clients can read too.
 #[test]
 fn unusual_bodies_are_read() {
     let broker = Broker::start("unusual", &[("group.initial.rebalance.delay.ms", "0")]);
@@ -196,7 +196,7 @@ fn unusual_bodies_are_read() {
         let answer = wire::produce(&mut connection, &topic.name, 0, &bytes);
         assert_eq!(answer.error, 0, "{what}: {answer:?}");
         for client in [client::KCAT, client::KAFKA_PYTHON, client::JAVA] {
-            // librdkafka's decoder ends after the first member, whichever broker sent it.
+            // librdkafka's decoder stops after the first member, whichever broker sent it.
             if what.contains("members") && client.name == client::KCAT.name {
                 continue;
             }

@@ -1,5 +1,5 @@
-//! Compaction and the emptying of sparse segments: the latest value of each key is there, where it
-//! was written, and nothing older than it comes back, whenever the broker is killed.
+//! Tests compaction and the emptying of sparse segments: the latest value of each key is there, at
+//! its original offset, and no older value comes back, whenever the broker is killed.
 
 #[path = "compaction/kills.rs"]
 mod kills;
@@ -20,7 +20,7 @@ fn options() -> Options {
         .set("log.retention.check.interval.ms", "100")
 }
 
-/// From the beginning, as a consumer reads.
+/// Reads from the beginning, as a consumer does.
 fn read_all(connection: &mut Connection, topic: &str, partition: i32) -> Vec<Record> {
     let mut found: Vec<Record> = Vec::new();
     let mut next = 0;
@@ -93,8 +93,8 @@ fn what_lives_in_sparse_segments_is_put_together() {
     );
 }
 
-/// Kafka's own tools, unchanged: the consumer sees each key's last value at the offset where it was
-/// written, and the others find the log as long as it was and as large as it is.
+/// Kafka's own tools, unchanged: the consumer sees each key's last value at its original offset,
+/// and the others find the log with its full length and correct size.
 #[test]
 fn kafka_s_tools_find_a_compacted_topic_as_it_should_be() {
     let directory = TempDir::new("compacted-tools");

@@ -1,6 +1,6 @@
-//! A topic that is deleted and created again, over and over, while groups commit, a producer and a
-//! consumer are at work, a filter is bound to it and a link copies it: nothing of the old topic is
-//! seen in the new one.
+//! Deletes a topic and creates it again repeatedly, while groups commit, a producer and a consumer
+//! are at work, a filter is bound to it and a link copies it: nothing of the old topic appears in
+//! the new one.
 
 use std::time::Instant;
 
@@ -16,12 +16,12 @@ const GROUPS: usize = 8;
 const RECORDS: usize = 5;
 const ROUNDS: usize = 25;
 const ROUNDS_LONG: usize = 500;
-/// The link is given the time to copy all of each so many-eth topic.
+/// In one round of this many, the link gets the time to copy the whole topic.
 const COPIED_EACH: usize = 5;
-/// The broker is killed in each so many-eth round.
+/// In one round of this many, the broker is killed.
 const KILLED_EACH: usize = 8;
 
-/// The broker, its upstream, and clients that know nothing of each other.
+/// The broker, its upstream, and clients that do not know each other.
 struct World {
     admin: Connection,
     upstream: Connection,
@@ -30,7 +30,7 @@ struct World {
     committers: Vec<Connection>,
     round: usize,
     sedge: Sedge,
-    // Last, so that the processes end before their directories go.
+    // Last, so that the processes end before their directories are removed.
     _hq: Sedge,
     _directory: TempDir,
 }
@@ -93,7 +93,7 @@ impl World {
         wire::create_topic(&mut self.admin, TOPIC, 1, &[("sedge.filter", FILTER)]);
     }
 
-    /// No group has committed, and there are no records.
+    /// Checks that no group has committed, and that there are no records.
     fn check_new(&mut self) {
         for number in 0..GROUPS {
             let found = committed(&mut self.admin, &group(number), TOPIC, 0);
@@ -104,8 +104,8 @@ impl World {
         assert_eq!(found, (error::NONE, 0, 0), "round {}", self.round);
     }
 
-    /// Records through the filter, which keeps those of this round that are plausible, and commits
-    /// of half of the groups.
+    /// Produces records through the filter, which keeps the plausible ones of this round, and
+    /// commits offsets for half of the groups.
     fn work(&mut self) {
         plugin::wait_filtered(&mut self.producer, TOPIC);
         let mut values = self.values();
@@ -138,8 +138,8 @@ impl World {
         }
     }
 
-    /// Deletes the topic while commits, a produce and a fetch are on their way. Returns how many of
-    /// the commits were taken.
+    /// Deletes the topic while commits, a produce and a fetch are in flight. Returns how many of
+    /// the commits were accepted.
     fn delete_under_requests(&mut self) -> usize {
         for (number, committer) in self.committers.iter_mut().enumerate() {
             Commit::of(&group(number), TOPIC, 1).send(committer);
@@ -177,7 +177,7 @@ impl World {
         self.committers = (0..GROUPS).map(|_| open()).collect();
     }
 
-    /// Waits until the link has copied all of this round.
+    /// Waits until the link has copied all records of this round.
     fn wait_copied(&mut self) {
         let deadline = Instant::now() + limits::CONDITION;
         let wanted = self.values();
@@ -199,7 +199,7 @@ impl World {
         texts(soak::read_partition(&mut self.upstream, TOPIC, 0))
     }
 
-    /// Upstream, no record of a topic is behind one of its successors.
+    /// Checks that upstream no record of a topic follows one of its successors.
     fn check_copies(&mut self) {
         let copies = self.copies();
         let rounds: Vec<usize> = copies.iter().map(|text| round_of(text)).collect();

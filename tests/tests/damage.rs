@@ -1,5 +1,5 @@
-//! Files of the data directory that are damaged, cut short or gone: nothing is served under a wrong
-//! name, what is lost is told, and there is a way to go on that works.
+//! Tests files of the data directory that are damaged, cut short or missing: nothing is served
+//! under a wrong name, losses are reported, and there is a working way to continue.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 #[path = "damage/metadata.rs"]

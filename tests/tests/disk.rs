@@ -1,5 +1,5 @@
-//! What a broker makes of its disk and of its clock: the cap over all topics, retention whatever
-//! the clock does, a disk that is full or read-only for a while.
+//! Tests the broker's handling of its disk and clock: the cap over all topics, retention whatever
+//! the clock does, a disk that is temporarily full or read-only.
 
 #[path = "disk/cap.rs"]
 mod cap;

@@ -1,4 +1,4 @@
-//! What groups have committed: how it ages, whose topic it is of, what it may take up.
+//! Tests committed offsets: their age, the topic that they belong to, and their memory.
 
 #[path = "groups/age.rs"]
 mod age;

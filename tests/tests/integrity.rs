@@ -1,5 +1,5 @@
-//! The data is what was sent: bit rot is found, by the doctor and while the broker runs, and costs
-//! the batches that it hit; a backup of a running broker has all that was acknowledged before.
+//! Tests integrity: bit rot is found, by the doctor and while the broker runs, and costs only the
+//! batches that it hit; a backup of a running broker has everything acknowledged before.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use sedge_tests::wire::{self, Batch, Connection, Decoder, error};
 use serde_json::Value;
 
 const BATCH_BYTES: usize = 16 << 10;
-/// Several segments of a mebibyte.
+/// Batches per partition: several segments of a mebibyte.
 const BATCHES: i64 = 200;
 const DATA_ERROR: i32 = 65;
 
@@ -25,7 +25,7 @@ fn small_segments() -> Options {
     Options::default().set("sedge.segment.bytes", "1048576")
 }
 
-/// The value of the one record of the batch at `offset` of a partition.
+/// Returns the value of the only record of the batch at `offset` of a partition.
 fn value(partition: i32, offset: i64) -> Vec<u8> {
     let mut value = format!("p{partition}o{offset}:").into_bytes();
     value.resize(BATCH_BYTES, b'a' + (offset % 26) as u8);
@@ -41,8 +41,8 @@ fn produce(connection: &mut Connection, partition: i32, offset: i64) {
     );
 }
 
-/// Reads a partition to its end, as a consumer does, and gives the offsets whose values are right.
-/// Nothing else may come.
+/// Reads a partition to its end, as a consumer does. Returns the offsets with correct values, and
+/// fails on any other value.
 fn read_all(connection: &mut Connection, partition: i32) -> BTreeSet<i64> {
     let mut there = BTreeSet::new();
     let mut position = 0;
@@ -63,7 +63,8 @@ fn read_all(connection: &mut Connection, partition: i32) -> BTreeSet<i64> {
     }
 }
 
-/// Behind the last whole batch: from its header, as a consumer takes it, also where it is empty.
+/// Returns the offset after the last whole batch, from its header as a consumer reads it, even for
+/// an empty batch.
 fn next_offset(mut batches: &[u8]) -> i64 {
     let mut next = -1;
     while batches.len() >= 61 {
@@ -79,7 +80,7 @@ fn next_offset(mut batches: &[u8]) -> i64 {
     next
 }
 
-/// Changes a bit in the middle of the value of a record, in whatever segment it lies.
+/// Flips a bit in the middle of a record's value, in whatever segment it is.
 fn rot(data: &Path, partition: i32, offset: i64) {
     let needle = value(partition, offset)[..40].to_vec();
     for entry in std::fs::read_dir(data.join("segments")).unwrap() {
@@ -96,10 +97,10 @@ fn rot(data: &Path, partition: i32, offset: i64) {
     panic!("{partition} has nothing at {offset}");
 }
 
-/// A command of the binary with `-o json`: what it says, and how it ends.
+/// Runs a command of the binary with `-o json`. Returns its output and exit status.
 fn command(arguments: &[&str]) -> (Value, ExitStatus) {
     let mut command = Command::new(tools::sedge());
-    // A broker takes its settings from variables like those of the tests.
+    // A broker would read its settings from variables of the tests.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SEDGE_") {
             command.env_remove(name);
@@ -122,7 +123,7 @@ fn backup(data: &Path, target: &Path) -> Value {
     said
 }
 
-/// A broker with `BATCHES` records in each of two partitions.
+/// Starts a broker with `BATCHES` records in each of two partitions.
 fn filled(directory: &TempDir, options: Options) -> Sedge {
     let sedge = Sedge::start(&directory.join("data"), options);
     let mut connection = Connection::open(&sedge.bootstrap());
@@ -234,7 +235,7 @@ fn a_backup_of_a_running_broker_has_what_was_acknowledged() {
     let first = backup(sedge.data(), &target);
     assert!(first["linked_segments"].as_u64() > Some(3), "{first}");
 
-    // The second one while somebody writes.
+    // The second backup is taken during writes.
     let bootstrap = sedge.bootstrap();
     let (sender, acknowledged) = std::sync::mpsc::channel();
     let writer = std::thread::spawn(move || {
@@ -245,7 +246,7 @@ fn a_backup_of_a_running_broker_has_what_was_acknowledged() {
             offset += 1;
         }
     });
-    // What is said to be next was acknowledged up to there.
+    // All records before this offset were acknowledged.
     let before = acknowledged.iter().nth(50).expect("the writer writes");
     let second = backup(sedge.data(), &target);
     drop(acknowledged);
@@ -265,7 +266,7 @@ fn a_backup_of_a_running_broker_has_what_was_acknowledged() {
     let least: BTreeSet<i64> = (0..before).collect();
     assert!(there.is_superset(&least), "{} of {before}", there.len());
     assert_eq!(read_all(&mut connection, 1), all_but(&[]));
-    // Both go on, each on its own.
+    // Both continue, each separately.
     produce(&mut connection, 1, BATCHES);
     sedge.assert_alive();
     let said = |data: &Path| std::fs::read_to_string(data.join("meta.toml")).unwrap();
@@ -284,7 +285,7 @@ fn a_segment_without_its_header_is_served_and_mended_when_asked() {
     let second = sedge.data().join("segments/0000000002.seg");
     let file = std::fs::File::options().write(true).open(&second).unwrap();
     file.write_all_at(&[0xA5; 64], 0).unwrap();
-    // A start that makes the views anew has need of it.
+    // A start that rebuilds the views needs it.
     std::fs::remove_dir_all(sedge.data().join("views")).unwrap();
     sedge.start_again();
     let mut connection = Connection::open(&sedge.bootstrap());
@@ -313,7 +314,7 @@ fn an_incomplete_backup_does_not_start_unless_it_is_accepted() {
     let sedge = filled(&directory, small_segments());
     let target = directory.join("backup");
     backup(sedge.data(), &target);
-    // The last ones: what is left looks like a log that ended before.
+    // The last segments are missing: what is left looks like a log that ended earlier.
     let listed = std::fs::read_dir(target.join("segments")).unwrap();
     let last = listed.map(|entry| entry.unwrap().path()).max().unwrap();
     std::fs::remove_file(&last).unwrap();
@@ -335,7 +336,7 @@ fn an_incomplete_backup_does_not_start_unless_it_is_accepted() {
     let (said, status) = doctor(&target);
     assert_eq!(status.code(), Some(DATA_ERROR));
     assert_eq!(said["findings"][0]["kind"], "backup", "{said}");
-    // Taken again, it has all of it.
+    // Another backup completes it.
     backup(sedge.data(), &target);
     let (said, status) = doctor(&target);
     assert!(status.success(), "{said}");

@@ -1,6 +1,6 @@
-//! Two producers write numbered records while the broker is killed again and again, at random, also
-//! while it starts, and once with its views deleted: every acknowledged record is there, once, in
-//! order.
+//! Two producers write numbered records while the broker is killed repeatedly at random moments,
+//! also while it starts, and once with its views deleted: every acknowledged record is there, once,
+//! in order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,7 +52,7 @@ fn check(durability: &str) {
     let kills = if soak::is_long() { KILLS_LONG } else { KILLS };
     let mut slowest = Duration::ZERO;
     for kill in 0..kills {
-        // Progress between the kills, then a random moment.
+        // Requires progress between the kills, then picks a random moment.
         let more = 10 + random.below(300) as usize;
         for (soak, _) in &mut soaks {
             let so_far = soak.count();

@@ -1,8 +1,8 @@
-//! Memory while many clients take their answers slowly or not at all, and many others send half a
-//! request: it stays within what the configuration says, and a client that behaves is served.
+//! Tests memory while many clients read their answers slowly or not at all, and many others send
+//! half a request: it stays within the configured limit, and a well-behaved client is served.
 //!
-//! `SEDGE_SOAK=1` has a thousand consumers that ask for 50 MiB each and two hundred producers, for
-//! both profiles; use a release build. Without, it is the same with fewer.
+//! `SEDGE_SOAK=1` uses a thousand consumers that ask for 50 MiB each and two hundred producers, for
+//! both profiles; use a release build. Without it, the test uses fewer of them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -21,14 +21,14 @@ use sedge_tests::wire::{
 use sedge_tests::{proc, report};
 
 const MIB: usize = 1 << 20;
-/// What a fetch asks for.
+/// Bytes that a fetch asks for.
 const ASKED: i32 = 50 << 20;
-/// What a slow consumer takes in [`TICK`]: 64 KB/s.
+/// Bytes that a slow consumer reads in each [`TICK`]: 64 KB/s.
 const SLOW_BYTES: usize = 16 << 10;
 const TICK: Duration = Duration::from_millis(250);
-/// What half-sent requests say they have, in turn.
+/// Sizes that half-sent requests announce, in turn.
 const CLAIMS: [usize; 3] = [64 << 10, MIB, 8 * MIB];
-/// What may come on top of the budget: the program itself.
+/// Memory on top of the budget: the program itself.
 const PROGRAM_BYTES: u64 = 16 << 20;
 
 struct Load {
@@ -49,7 +49,7 @@ fn memory_has_a_cap_whatever_clients_leave_unread_or_half_sent() {
         consumers: if long { 1_000 } else { 200 },
         producers: if long { 200 } else { 60 },
         time: Duration::from_secs(if long { 60 } else { 8 }),
-        // A machine that runs other tests, and a build for debugging.
+        // Allows for a machine that runs other tests, and for a debug build.
         p99_max: Duration::from_millis(if long { 50 } else { 1_000 }),
     };
     let mut loads = vec![load("small", 96 << 20)];
@@ -125,7 +125,7 @@ fn run(load: &Load) {
         ms(p99),
         ms(waits[waits.len() - 1]),
     ));
-    // A build for debugging is larger by itself.
+    // A debug build is larger by itself.
     let most = load.budget + PROGRAM_BYTES.max(program);
     assert!(peak <= most, "{} MiB of {}", in_mib(peak), in_mib(most));
     assert!(p99 <= load.p99_max, "{p99:?}");
@@ -136,7 +136,7 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// A topic of large commits, and one of small ones.
+/// Fills a topic of large commits, and one of small ones.
 fn fill(bootstrap: &str) {
     let mut connection = Connection::open(bootstrap);
     for (topic, commits, bytes) in [
@@ -163,7 +163,7 @@ fn drop_page_cache(data: &Path) {
     let segments = std::fs::read_dir(data.join("segments")).expect("the segments");
     for entry in segments.flatten() {
         if let Ok(file) = std::fs::File::open(entry.path()) {
-            // What is not written yet stays, which is the operating system's affair.
+            // Pages that are not written yet stay; that is up to the operating system.
             let _ = fadvise(&file, 0, None, Advice::DontNeed);
         }
     }
@@ -176,7 +176,7 @@ fn open(bootstrap: &str) -> TcpStream {
     stream
 }
 
-/// One that asks for much; every other one then takes it slowly, the others nothing.
+/// A consumer that asks for much. Every other one then reads slowly, the others not at all.
 struct Consumer {
     stream: TcpStream,
     request: Vec<u8>,
@@ -200,7 +200,7 @@ impl Consumer {
         consumer
     }
 
-    /// Twice, so that one waits behind the other.
+    /// Sends two requests, so that one waits behind the other.
     fn ask(&mut self) {
         for _ in 0..2 {
             drop(self.stream.write_all(&self.request));
@@ -227,7 +227,7 @@ impl Consumer {
     }
 }
 
-/// One that sends half of a request, and no more; when it is closed, it comes again.
+/// A client that sends half of a request; when its connection is closed, it reconnects.
 struct HalfSent {
     stream: TcpStream,
     half: Vec<u8>,
@@ -264,7 +264,7 @@ impl HalfSent {
     }
 }
 
-/// Produces a record and fetches it, again and again; how long each round took.
+/// Produces a record and fetches it, repeatedly. Returns the time of each round.
 fn behave(bootstrap: &str, over: &AtomicBool) -> Vec<Duration> {
     let mut connection = Connection::open(bootstrap);
     let batch = Batch::filled(1, 1_000).encode();

@@ -1,6 +1,5 @@
-//! A link to Apache Kafka that is cut while the broker is killed: what was acknowledged here
-//! arrives there, in order, in the same partitions; and where a filter is bound, what it keeps and
-//! nothing else.
+//! Tests a link to Apache Kafka that is cut while the broker is killed: acknowledged records arrive
+//! upstream, in order, in the same partitions; and with a filter, exactly those that it keeps.
 
 use std::collections::{BTreeMap, HashSet};
 use std::process::Command;
@@ -22,14 +21,14 @@ const PARTITIONS: i32 = 3;
 const ROUNDS: u64 = 6;
 const ROUNDS_LONG: u64 = 40;
 
-/// A broker with a link to an upstream that is known by the link's address only, so that all of the
-/// mirror's traffic goes that way.
+/// A broker with a link to an upstream that is reachable only through the proxy's address, so that
+/// all of the mirror's traffic passes through it.
 struct Site {
     sedge: Sedge,
     proxy: Proxy,
     kafka: ApacheKafka,
     random: Random,
-    // Last, so that the processes end before their directories go.
+    // Last, so that the processes end before their directories are removed.
     directory: TempDir,
 }
 
@@ -60,7 +59,7 @@ impl Site {
         }
     }
 
-    /// Cuts the link, kills the broker, or both, while `soak` goes on.
+    /// Cuts the link, kills the broker, or both, while `soak` continues.
     fn disturb(&mut self, soak: &mut Soak) {
         for round in 0..if soak::is_long() { ROUNDS_LONG } else { ROUNDS } {
             self.let_produce(soak);
@@ -71,7 +70,7 @@ impl Site {
                 self.sedge.kill();
                 self.sedge.start_again();
             }
-            // What is produced while the link is down is kept for later.
+            // Records that are produced while the link is down are copied later.
             self.let_produce(soak);
             std::thread::sleep(Duration::from_millis(self.random.below(300)));
             self.proxy.restore();
@@ -83,9 +82,8 @@ impl Site {
         soak.wait_count(so_far, 100 + self.random.below(1000) as usize);
     }
 
-    /// Waits until upstream holds all of `wanted`, in order where repeats are left out, since a
-    /// link that is at-least-once may send again what it had sent before a kill. Returns how many
-    /// records came.
+    /// Waits until upstream holds all of `wanted`, in order when repeats are ignored, since a link,
+    /// being at-least-once, may send records again after a kill. Returns the number of records.
     fn wait_upstream(
         &mut self,
         topic: &str,
@@ -172,7 +170,7 @@ fn the_filtered_set_arrives() {
     plugin::wait_filtered(&mut connection, FILTERED);
     let mut soak = Soak::start_readings(&site.sedge.bootstrap(), FILTERED, PARTITIONS);
     site.disturb(&mut soak);
-    // An offset that a producer works out for a record behind a dropped one means nothing.
+    // The offset that a producer computes for a record behind a dropped one is meaningless.
     let acked = soak.finish();
     let mut wanted: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
     for record in acked.iter().filter(|record| record.number % 5 != 0) {
@@ -194,7 +192,7 @@ fn the_filtered_set_arrives() {
     ));
 }
 
-/// The numbers in each partition.
+/// Returns the numbers in each partition.
 fn read(bootstrap: &str, topic: &str, number: fn(&Record) -> i64) -> BTreeMap<i32, Vec<i64>> {
     let mut connection = Connection::open(bootstrap);
     let numbers = |p| {
@@ -204,7 +202,7 @@ fn read(bootstrap: &str, topic: &str, number: fn(&Record) -> i64) -> BTreeMap<i3
     (0..PARTITIONS).map(numbers).collect()
 }
 
-/// `numbers` without those that came before.
+/// Returns `numbers` without repeats.
 fn arrivals(numbers: &[i64]) -> Vec<i64> {
     let mut seen = HashSet::new();
     numbers
@@ -214,7 +212,7 @@ fn arrivals(numbers: &[i64]) -> Vec<i64> {
         .collect()
 }
 
-/// Topics upstream with their partition counts, as kcat lists them.
+/// Returns topics upstream with their partition counts, as kcat lists them.
 fn upstream_topics(kafka: &ApacheKafka) -> BTreeMap<String, usize> {
     let mut kcat = Command::new("kcat");
     kcat.args(["-b", &kafka.bootstrap(), "-L", "-J"]);

@@ -1,4 +1,4 @@
-//! A link that does not get on says so, and there is a way past what is in its way.
+//! Tests that a link that makes no progress reports why, and that its obstacle can be skipped.
 
 use sedge_tests::link::Site;
 use sedge_tests::sedge::Options;
@@ -24,8 +24,8 @@ fn values(round: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{round} {n}")).collect()
 }
 
-/// A body that cannot be decompressed, which the edge is told not to look at. Kafka answers
-/// `UNKNOWN_SERVER_ERROR`, an error that usually passes, for ever.
+/// A body that cannot be decompressed, and that the edge is configured not to open. Kafka keeps
+/// answering `UNKNOWN_SERVER_ERROR`, an error that is usually transient.
 #[test]
 fn a_partition_that_never_gets_on_is_held_and_can_be_skipped() {
     let options = Options::default().set("sedge.produce.validation", "relaxed");
@@ -50,7 +50,7 @@ fn a_partition_that_never_gets_on_is_held_and_can_be_skipped() {
     let (_, page) = sedge_tests::http::get(site.sedge.console(), "/");
     let is_on_page = page.contains("held-0") && page.contains("UNKNOWN_SERVER_ERROR");
     assert!(is_on_page, "{page}");
-    // The others get on.
+    // The other partitions make progress.
     let others = values("other", 3);
     site.produce_values("other", &others);
     site.wait_upstream("other", &others);
@@ -91,8 +91,8 @@ fn a_skip_names_what_is_wrong_with_it() {
     check(&["skip", "hq", "held", "--to", "0"], "TOPIC:NUMBER");
 }
 
-/// With `on.topic.recreated = hold` someone decides what becomes of the new topic's records, also
-/// after a kill.
+/// With `on.topic.recreated = hold` an operator decides about the new topic's records, also after a
+/// kill.
 #[test]
 fn a_topic_that_was_created_again_waits_where_it_is_to() {
     let mut site = Site::with_sedge("on.topic.recreated = \"hold\"", Options::default());
@@ -118,8 +118,8 @@ fn a_topic_that_was_created_again_waits_where_it_is_to() {
     site.wait_upstream(TOPIC, &all);
 }
 
-/// The topic upstream is deleted while `on.topic.recreated = hold`: it is not created again without
-/// a word.
+/// The upstream topic is deleted with `on.topic.recreated = hold`: it is not silently created
+/// again.
 #[test]
 fn a_topic_that_was_deleted_upstream_waits_where_it_is_to() {
     let mut site = Site::with_sedge("on.topic.recreated = \"hold\"", Options::default());
@@ -142,7 +142,7 @@ fn a_topic_that_was_deleted_upstream_waits_where_it_is_to() {
     site.wait_upstream(TOPIC, &new);
 }
 
-/// One client has all the connections that the broker takes. Its links need none.
+/// One client has all the connections that the broker accepts. The broker's links need none.
 #[test]
 fn a_broker_without_free_connections_commits_its_cursors() {
     let options = Options::default().set("max.connections", "1");

@@ -1,5 +1,5 @@
-//! What a link makes of topics: those that are created again, their times, their configuration.
-//! Each case against Apache Kafka and against a second sedge.
+//! Tests a link's handling of topics: those that are created again, their timestamps, their
+//! configuration. Each case runs against Apache Kafka and against a second sedge.
 
 use sedge_tests::link::Site;
 use sedge_tests::sedge::Options;
@@ -14,8 +14,8 @@ fn values(topic: &str, round: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{topic} {round} {n}")).collect()
 }
 
-/// The upstream takes records of the new topic for those of the old one, where they come under the
-/// same producer and sequence: it acknowledges and drops them.
+/// The upstream would take the new topic's records for the old one's if they came under the same
+/// producer and sequence: it would acknowledge and drop them.
 fn records_of_a_topic_that_was_created_again_arrive(site: &mut Site) {
     for (old, new) in [(1, 1), (3, 3), (5, 8), (8, 3)] {
         let topic = format!("again-{old}-{new}");
@@ -32,7 +32,7 @@ fn records_of_a_topic_that_was_created_again_arrive(site: &mut Site) {
     }
 }
 
-/// The new topic upstream has what was produced since, without a loss.
+/// The new topic upstream has the records produced since, without a loss.
 fn a_topic_that_was_created_again_upstream_goes_on(site: &mut Site) {
     const TOPIC: &str = "again-upstream";
     wire::create_topic(&mut site.here, TOPIC, 1, &[]);
@@ -50,8 +50,8 @@ fn a_topic_that_was_created_again_upstream_goes_on(site: &mut Site) {
     });
 }
 
-/// Consumers upstream see the time that consumers here see, whatever the producer's clock said: an
-/// upstream's retention acts on it, and it refuses times that lie ahead.
+/// Consumers upstream see the timestamps that local consumers see, whatever the producer's clock
+/// said: an upstream's retention acts on them, and it refuses timestamps in the future.
 fn records_of_an_append_time_topic_have_the_append_time(site: &mut Site) {
     const TOPIC: &str = "append-time";
     let configs = [("message.timestamp.type", "LogAppendTime")];
@@ -75,20 +75,21 @@ fn records_of_an_append_time_topic_have_the_append_time(site: &mut Site) {
     }
 }
 
-/// The time of the first record of fetched batches, as consumers work it out.
+/// Computes the timestamp of the first record of fetched batches, as consumers do.
 fn first_time(batches: &[u8]) -> i64 {
     let number = |at: usize| i64::from_be_bytes(batches[at..at + 8].try_into().expect("8 bytes"));
     let is_append_time = batches[22] & 8 != 0;
     if is_append_time {
         number(35)
     } else {
-        // The first record of the batches that are produced here has a delta of 0.
+        // The first record of the batches produced here has a delta of 0.
         number(27)
     }
 }
 
-/// A compacted topic that is not compacted upstream loses its quiet keys there, and a limit that is
-/// lower there stops the link. A key that the upstream does not know costs that key alone.
+/// A compacted topic that is not compacted upstream would lose its unchanged keys there, and a
+/// lower limit there would stop the link. Of a key that the upstream does not know, only that key
+/// is dropped.
 fn topics_are_created_upstream_with_their_configuration(site: &mut Site) {
     const TOPIC: &str = "configured";
     let configs = [
@@ -96,7 +97,7 @@ fn topics_are_created_upstream_with_their_configuration(site: &mut Site) {
         ("max.message.bytes", "5000000"),
         ("message.timestamp.type", "LogAppendTime"),
         ("sedge.retention.priority", "high"),
-        // Kafka calls it otherwise.
+        // Kafka has another name for it.
         ("remote.copy.disable", "false"),
     ];
     wire::create_topic(&mut site.here, TOPIC, 1, &configs);
@@ -114,7 +115,8 @@ fn topics_are_created_upstream_with_their_configuration(site: &mut Site) {
     check("message.timestamp.type", "CreateTime");
 }
 
-/// Upstream is a topic whose name differs by a dot. It is said once, with what to do.
+/// The upstream has a topic whose name differs only by a dot. The conflict is logged once, with
+/// advice.
 fn a_topic_that_the_upstream_refuses_is_said_once(site: &mut Site) {
     wire::create_topic(&mut site.there, "co.lide", 1, &[]);
     wire::create_topic(&mut site.here, "co_lide", 1, &[]);
@@ -130,7 +132,7 @@ fn a_topic_that_the_upstream_refuses_is_said_once(site: &mut Site) {
         })
     });
     assert_eq!(site.metric("sedge_mirror_link_up"), 1);
-    // Each change of topics has the link look at all of them again.
+    // Each change of topics makes the link check all of them again.
     for other in ["other-1", "other-2", "other-3"] {
         wire::create_topic(&mut site.here, other, 1, &[]);
         let values = values(other, "", 1);
@@ -151,7 +153,7 @@ fn to_sedge() {
     check_all(&mut Site::with_sedge("", Options::default()));
 }
 
-/// Deleted as soon as all of it is upstream, over and over.
+/// The topic is deleted as soon as all of it is upstream, repeatedly.
 #[test]
 fn a_topic_that_is_created_again_and_again_arrives_whole() {
     const TOPIC: &str = "rounds";

@@ -1,4 +1,4 @@
-//! Filters that are slow, taken away, replaced or misbehave, in a real broker.
+//! Tests filters that are slow, deleted, replaced or misbehave, in a real broker.
 
 #[path = "plugins/binding.rs"]
 mod binding;

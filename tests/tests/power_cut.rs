@@ -1,11 +1,11 @@
-//! Power cuts on ext4: the broker runs on a disk whose every write and flush is seen; of that, the
-//! disks are made that a cut at random moments would have left, and on each of them the broker
-//! starts and is asked for what it acknowledged before that moment. Meanwhile topics are compacted,
-//! sparse segments emptied, records deleted by time, size and request, and freed files written
-//! over; what did not happen fails the test.
+//! Tests power cuts on ext4. The broker runs on a disk whose every write and flush is logged. From
+//! the log, the test builds the disks that a cut at random moments would have left; on each of them
+//! the broker starts and is asked for everything it acknowledged before that moment. Meanwhile
+//! topics are compacted, sparse segments emptied, records deleted by time, size and request, and
+//! freed files reused; if one of these did not happen, the test fails.
 //!
-//! Long, and it mounts: it runs where `SEDGE_SOAK` is set (`cargo xtask test --only power_cut
-//! --soak`), as root.
+//! The test is long and mounts file systems: it runs if `SEDGE_SOAK` is set (`cargo xtask test
+//! --only power_cut --soak`), as root.
 
 #[path = "power_cut/check.rs"]
 mod check;

@@ -1,5 +1,5 @@
-//! What breaks clients of brokers that are not Kafka, asked in raw bytes: each answer is Apache
-//! Kafka's, and `SEDGE_TEST_BROKER=kafka` shows that it is.
+//! Tests what breaks clients of brokers that are not Kafka, with raw bytes: each answer must be
+//! Apache Kafka's, and `SEDGE_TEST_BROKER=kafka` verifies that it is.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -147,10 +147,10 @@ const CHECKS: &[Check] = &[
     ),
 ];
 
-/// The coordinator is loading, not available, elsewhere: Kafka's answers until it is ready.
+/// The coordinator is loading, not available, or elsewhere: Kafka's answers until it is ready.
 const NOT_YET: [i16; 3] = [14, 15, 16];
 
-/// The broker that is asked, and a topic of its own for each check.
+/// The tested broker, and a topic for each check.
 #[derive(Debug)]
 pub struct Asked {
     pub broker: Broker,
@@ -159,7 +159,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// The broker's number, from Metadata v0.
+    /// Returns the broker's number, from Metadata v0.
     pub fn node(&mut self) -> i32 {
         let none = Encoder::default().i32(1).string(self.topic.as_str()).0;
         let reply = self.connection.ask(key::METADATA, 0, &none);

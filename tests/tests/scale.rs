@@ -1,5 +1,5 @@
-//! Ten thousand partitions: all that is done with few is done with many. How fast is
-//! `cargo xtask bench scale`.
+//! Tests ten thousand partitions: everything that is done with few is done with many. `cargo xtask
+//! bench scale` measures the speed.
 
 use sedge_tests::proc;
 use sedge_tests::scale::{self, TOPIC_PARTITIONS};
@@ -10,7 +10,7 @@ use sedge_tests::wire::{self, Connection, error};
 const PARTITIONS: i32 = 10_000;
 const RECORD_BYTES: usize = 100;
 const OPEN_FILES_MAX: usize = 200;
-/// Of a development build, whose code alone is much larger than a release's.
+/// Resident memory of a development build, whose code alone is much larger than a release's.
 const RESIDENT_KIB_MAX: u64 = 160 << 10;
 
 #[test]

@@ -1,5 +1,5 @@
-//! Clients that read and write slowly, stall or are cut, as on a radio line: what is on its way to
-//! them arrives whole and as it was written.
+//! Tests clients that read and write slowly, stall or are cut off, as on a radio link: what is in
+//! transit to them arrives complete and unchanged.
 
 #[path = "slow_clients/idle.rs"]
 mod idle;

@@ -1,5 +1,6 @@
-//! Kafka's own command line tools and Connect, unchanged, against a real broker: a table of
-//! commands and what they must say. `SEDGE_TEST_BROKER=kafka` runs the same against Apache Kafka.
+//! Tests Kafka's own command line tools and Connect, unchanged, against a real broker: a table of
+//! commands and their expected output. `SEDGE_TEST_BROKER=kafka` runs the same against Apache
+//! Kafka.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,9 +13,9 @@ use sedge_tests::report;
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::{kafka_tools, limits, ports};
 
-/// One command: its name here, the tool, its arguments, and what one line of its output must be
-/// like (fragments in order, `*` between them). `{b}` is the bootstrap address, `{w}` the work
-/// directory.
+/// One command: its name here, the tool, its arguments, and the pattern that one line of its output
+/// must match (fragments in order, `*` between them). `{b}` is the bootstrap address, `{w}` the
+/// work directory.
 struct Check {
     name: &'static str,
     tool: &'static str,
@@ -68,7 +69,7 @@ const CONFIGS: &str = "kafka-configs";
 const PERF: &str = "kafka-producer-perf-test";
 const BS: &str = "--bootstrap-server {b}";
 
-/// In the order in which they are run: later ones build on earlier ones.
+/// The commands in the order in which they run: later ones build on earlier ones.
 const CHECKS: &[Check] = &[
     check(
         "api-versions",
@@ -299,7 +300,7 @@ fn write_inputs(work: &Path) {
     write("in.txt", &lines());
 }
 
-/// A hundred records with keys, for the console producer and the file source.
+/// Returns a hundred records with keys, for the console producer and the file source.
 fn lines() -> String {
     let lines: Vec<String> = (1..=100)
         .map(|n| format!("k{n}:v{n} hello kafka world\n"))
@@ -338,7 +339,7 @@ fn run(check: &Check, bootstrap: &str, work: &Path) -> (f64, Result<(), String>)
     (seconds, Err(why))
 }
 
-/// Whether `line` holds the fragments of `pattern` in their order.
+/// Returns whether `line` contains the fragments of `pattern` in their order.
 fn is_like(line: &str, pattern: &str) -> bool {
     let mut rest = line;
     pattern.split('*').all(|fragment| {
@@ -348,7 +349,7 @@ fn is_like(line: &str, pattern: &str) -> bool {
     })
 }
 
-/// A file source and a file sink: lines go from one file through a topic to another.
+/// Runs a file source and a file sink: lines go from one file through a topic to another.
 fn connect_standalone(bootstrap: &str, work: &Path) -> (f64, Result<(), String>) {
     let began = Instant::now();
     let w = work.display();

@@ -1,4 +1,5 @@
-//! Strangers that open connections and say nothing, more than the process may have descriptors.
+//! Tests clients that open connections and send nothing, more than the process may have
+//! descriptors.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use sedge_tests::{http, limits, proc, report};
 
 const STRANGERS: usize = 5_000;
 const OPEN_FILES: u64 = 1_024;
-/// Some of them fill a segment.
+/// Large enough that a few of them fill a segment.
 const BATCH_BYTES: usize = 300 << 10;
 
 #[test]
@@ -35,7 +36,7 @@ fn idle_strangers_neither_end_the_process_nor_lock_clients_out() {
         "this test needs {enough} descriptors (`ulimit -n`): {current:?} of {maximum:?}"
     );
     let directory = TempDir::new("strangers");
-    // Segments are begun all the time: each needs a descriptor.
+    // Segments are begun constantly: each needs a descriptor.
     let options = Options::default()
         .set("sedge.segment.bytes", &(1 << 20).to_string())
         .open_files(OPEN_FILES);
@@ -57,7 +58,8 @@ fn idle_strangers_neither_end_the_process_nor_lock_clients_out() {
     let batch = Batch::filled(1, BATCH_BYTES).encode();
     let mut slowest = Duration::ZERO;
     let mut written = 0;
-    // The one that was there, and one that comes again each time; while they come, and after.
+    // An existing connection, and one that reconnects each time; while the others come, and
+    // afterwards.
     while !strangers.are_all_there() || written < 20 {
         for old in [true, false] {
             let began = Instant::now();
@@ -92,7 +94,7 @@ fn idle_strangers_neither_end_the_process_nor_lock_clients_out() {
     drop(strangers);
 }
 
-/// A connection that is tried again, as clients do, where it was refused.
+/// Opens a connection, retrying as clients do if it is refused.
 fn patient(address: &str) -> Connection {
     let began = Instant::now();
     loop {
@@ -109,7 +111,7 @@ fn patient(address: &str) -> Connection {
     }
 }
 
-/// Connections of a thread of its own, held open until they are dropped.
+/// Connections opened by a thread of their own, held open until they are dropped.
 struct Strangers(std::thread::JoinHandle<Vec<TcpStream>>);
 
 impl Strangers {

@@ -1,4 +1,4 @@
-//! Directories and settings with which a broker must not start, and says why.
+//! Tests directories and settings with which a broker must not start, and must say why.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use sedge_tests::process::{Finished, Process};
 use sedge_tests::sedge::{self, Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
 
-/// A start that must end by itself; returns what it said.
+/// Runs a start that must end by itself. Returns its message.
 fn refused(data: &Path, options: &Options) -> String {
     let mut command = sedge::serve(data, "127.0.0.1:0", options);
     command.args(["--console", "off"]);
@@ -112,7 +112,7 @@ fn an_address_that_is_taken() {
     check(&done.stderr, &["in use", &first.bootstrap()]);
 }
 
-/// What `meta.toml` says is what the directory is.
+/// `meta.toml` decides whose directory it is.
 #[test]
 fn a_directory_of_a_newer_format_or_another_owner() {
     if is_skipped_on_kafka() {

@@ -1,10 +1,10 @@
-//! A broker that is asked after each attack whether it still serves.
+//! A broker that is checked after each attack: does it still serve?
 
 use sedge_tests::broker::Broker;
 use sedge_tests::proc;
 use sedge_tests::wire::{self, Batch, Connection, error};
 
-/// Resident memory that an attack may add: read buffers and the allocator's slack.
+/// Resident memory that an attack may add, in KiB: read buffers and the allocator's slack.
 const GROWTH_KIB_MAX: u64 = 32 << 10;
 
 pub struct Target {
@@ -25,7 +25,7 @@ impl Target {
         }
     }
 
-    /// Takes the present memory as what is usual.
+    /// Takes the current memory as the baseline.
     pub fn settle(&mut self) {
         self.resident_kib = proc::resident_kib(self.broker.pid());
     }
@@ -34,7 +34,7 @@ impl Target {
         Connection::open(&self.broker.bootstrap())
     }
 
-    /// Produces and fetches over a new connection, and looks at the broker's memory.
+    /// Produces and fetches over a new connection, and checks the broker's memory.
     pub fn assert_serves(&mut self, after: &str) {
         let mut connection = self.connect();
         let offset = produce_one(&mut connection);

@@ -1,4 +1,4 @@
-//! Versions that are not answered: the log says once a client what is, and why.
+//! Tests versions that are not answered: the log says once per client which ones are, and why.
 
 use sedge_tests::limits;
 use sedge_tests::sedge::{Options, Sedge};
@@ -14,7 +14,7 @@ fn a_version_that_is_not_answered_is_told_of_once_a_client() {
         connection.send(key::FETCH, 3, &fetch_request("t", 0, 0, 1000));
         assert_eq!(connection.reply(), Reply::Closed);
     }
-    // Behind all that the five may have left.
+    // Comes after everything that the five may have left.
     let mut connection = Connection::open(&sedge.bootstrap());
     connection.send_raw(b"GET / HTTP/1.1\r\n\r\n");
     assert_eq!(connection.reply(), Reply::Closed);

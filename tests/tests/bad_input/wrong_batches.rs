@@ -1,4 +1,4 @@
-//! Record batches that lie.
+//! Tests record batches whose header does not match their contents.
 
 use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::plugin;
@@ -18,7 +18,7 @@ fn refuse(target: &mut Target, what: &str, bytes: &[u8], codes: &[i16]) {
     let mut connection = target.connect();
     let before = wire::fetch(&mut connection, "t", 0, 0).high_watermark;
     let produced = wire::produce(&mut connection, "t", 0, bytes);
-    // Kafka trips over a batch length near the largest number; its answer says no more than that.
+    // Kafka fails internally on a batch length near the largest number; its answer says no more.
     let tripped = produced.error == -1 && target.broker.is_kafka();
     assert!(
         tripped || codes.contains(&produced.error),
@@ -61,7 +61,7 @@ fn old_magic() {
 
 #[test]
 fn batch_lengths_that_lie() {
-    // A batch that claims more than `max.message.bytes` may be refused for just that.
+    // A batch that claims more than `max.message.bytes` may be refused for that alone.
     let codes = [REFUSED, &[error::MESSAGE_TOO_LARGE]].concat();
     let mut target = Target::start("batch-length");
     let good = Batch::filled(3, 100).encode();
@@ -109,7 +109,7 @@ fn counts_that_lie() {
         (Some(-1), Some(-2)),
         (Some(0), Some(-1)),
         (Some(i32::MAX), Some(i32::MAX - 1)),
-        // The header agrees with itself and not with the records.
+        // The header is consistent in itself and contradicts the records.
         (Some(4), Some(3)),
         (Some(2), Some(1)),
     ];
@@ -133,7 +133,7 @@ fn records_that_are_noise() {
     refuse(&mut target, "records that are noise", &batch, REFUSED);
 }
 
-/// A batch that is over `max.message.bytes` of its topic.
+/// A batch above the `max.message.bytes` of its topic.
 #[test]
 fn too_large() {
     let mut target = Target::start("too-large");
@@ -146,7 +146,7 @@ fn too_large() {
     );
 }
 
-/// Compressed bytes are looked at, and nothing may break by them.
+/// Compressed bytes are opened, and nothing may break by that.
 #[test]
 fn compressed_noise() {
     let mut target = Target::start("compressed-noise");
@@ -158,7 +158,7 @@ fn compressed_noise() {
     }
 }
 
-/// 33 KB that would have to be unpacked into a gigabyte to be checked.
+/// 33 KB that would have to be decompressed to a gigabyte for checking.
 #[test]
 fn a_decompression_bomb() {
     if is_skipped_on_kafka() {
@@ -178,7 +178,7 @@ fn a_decompression_bomb() {
     }
 }
 
-/// 33 KB that a filter would have to unpack into a gigabyte.
+/// 33 KB that a filter would have to decompress to a gigabyte.
 #[test]
 fn a_decompression_bomb_for_a_filter() {
     if is_skipped_on_kafka() {
@@ -219,7 +219,7 @@ fn reading() -> Batch {
     Batch::of(&[br#"{"sensor":"s1","celsius":21.4}"#.to_vec()])
 }
 
-/// A Zstandard frame of blocks that each repeat a zero 128 KiB times (RFC 8878, 3.1.1.2.2).
+/// Builds a Zstandard frame of blocks that each repeat a zero 128 KiB times (RFC 8878, 3.1.1.2.2).
 fn zstd_bomb(bytes: usize) -> Vec<u8> {
     const BLOCK_BYTES: usize = 128 << 10;
     // Magic, a descriptor without content size and checksum, a window of 2 MiB.

@@ -1,4 +1,4 @@
-//! A disk without room.
+//! Tests a full or read-only disk.
 
 use std::path::Path;
 use std::process::Command;
@@ -27,7 +27,7 @@ fn a_full_disk_refuses_produce_and_recovers() {
         return;
     };
     let filler = disk.add_file("filler", FILLER_MIB << 20);
-    // Else the oldest records go before the disk is full.
+    // Otherwise the oldest records would be deleted before the disk is full.
     let options = Options::default().set("sedge.disk.max.bytes", "-1");
     let mut sedge = Sedge::start(&disk.path().join("data"), options);
     let mut connection = Connection::open(&sedge.bootstrap());
@@ -59,7 +59,7 @@ fn a_full_disk_refuses_produce_and_recovers() {
     assert_eq!(status, 503, "{text}");
     assert!(text.contains("the disk is full"), "{text}");
 
-    // A disk that is full when it starts.
+    // The disk is full at the start.
     sedge.kill();
     sedge.start_again();
     let mut connection = Connection::open(&sedge.bootstrap());
@@ -76,7 +76,7 @@ fn a_full_disk_refuses_produce_and_recovers() {
     sedge.kill();
     sedge.start_again();
     read_all(&mut Connection::open(&sedge.bootstrap()), written);
-    // The broker ends before its disk goes.
+    // The broker ends before its disk is removed.
     drop(sedge);
     drop(disk);
 }
@@ -115,7 +115,7 @@ fn a_read_only_disk_refuses_produce_and_recovers() {
         read_all(&mut connection, written);
         sedge.assert_alive();
         drop(cover);
-        // It finds out by itself: nobody produces.
+        // The broker notices by itself, without a produce.
         wait_ready(&mut sedge);
         let produced = wire::produce(&mut connection, "t", 0, &batch);
         assert_eq!(produced.error, error::NONE, "{produced:?}");
@@ -129,8 +129,8 @@ fn a_read_only_disk_refuses_produce_and_recovers() {
     drop(disk);
 }
 
-/// The same file system, read-only, over itself: what is open stays open, as where a driver turns
-/// a file system read-only under its users.
+/// The same file system mounted read-only over itself. Open files stay open, as when a driver turns
+/// a file system read-only during use.
 struct ReadOnlyCover<'a>(&'a Path);
 
 impl<'a> ReadOnlyCover<'a> {

@@ -1,4 +1,4 @@
-//! Lengths, keys and versions that are not what they should be.
+//! Tests invalid lengths, keys and versions.
 
 use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::wire::{Decoder, Encoder, Reply, error, frame, key, produce_request};
@@ -26,7 +26,7 @@ fn forged_lengths() {
 #[test]
 fn many_large_claims_and_few_bytes() {
     if is_skipped_on_kafka() {
-        // It sets aside what a frame claims, and runs out of heap here.
+        // Kafka allocates what a frame claims, and runs out of heap here.
         return;
     }
     let mut target = Target::start("claims");
@@ -60,7 +60,7 @@ fn truncated_frames() {
         );
     }
     target.assert_serves("truncated frames");
-    // The length is right, and what it holds ends too early.
+    // The length is right, but the contents end too early.
     for body in [0, 1, 2, 7, 11, 15, 40] {
         let mut connection = target.connect();
         let request = produce_request("t", 0, -1, &[0; 200]);
@@ -116,14 +116,14 @@ fn unknown_keys_and_versions() {
     }
 }
 
-/// KIP-511: the answer to an `ApiVersions` that is too new has the oldest form and names what is
-/// supported.
+/// KIP-511: the answer to an `ApiVersions` that is too new has the oldest form and names the
+/// supported versions.
 #[test]
 fn api_versions_of_the_future() {
     let mut target = Target::start("future");
     let mut connection = target.connect();
-    // A flexible request header ends in its tagged fields, none here; what follows is of the
-    // future.
+    // A flexible request header ends in its tagged fields, none here; what follows is in a future
+    // format.
     let reply = connection.ask(key::API_VERSIONS, 99, &[0, 2, 3]);
     let mut d = Decoder(&reply);
     assert_eq!(d.i16(), error::UNSUPPORTED_VERSION);

@@ -1,5 +1,4 @@
-//! A broker that is killed within compactions and within the emptying of segments, as its log
-//! shows.
+//! Kills a broker during compactions and during the emptying of segments, timed by its log lines.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,30 +12,30 @@ use sedge_tests::{limits, report, segments};
 
 use super::{options, read_all};
 
-/// Kills that lie where they should, by what the cleaner is at then.
+/// Kills that must hit each kind of the cleaner's work.
 const KILLS: usize = 12;
 const KILLS_LONG: usize = 200;
-/// So many of all kills do at least.
+/// At least one kill in this many hits.
 const HIT_SHARE: usize = 4;
 /// The cleaner's backoff, and a little more.
 const CLEANER_ROUND: Duration = Duration::from_millis(40);
-/// Short against what a kill is to lie within.
+/// Short compared to the work that a kill has to hit.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 const KEYS: u64 = 300;
 const BATCHES_A_ROUND: u64 = 30;
 const VALUE_BYTES: usize = 1000;
 
-/// What was written to a partition: by offset, key and value.
+/// The records written to a partition: by offset, key and value.
 type Written = BTreeMap<i64, (Vec<u8>, Option<Vec<u8>>)>;
 
-/// What the cleaner is at.
+/// The cleaner's current work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
     Compaction,
     Emptying,
 }
 
-/// A line of the cleaner's that a kill follows, within so many microseconds.
+/// A log line of the cleaner that a kill follows within a number of microseconds.
 struct Aim {
     line: &'static str,
     within_us: u64,
@@ -46,22 +45,22 @@ const fn aim(line: &'static str, within_us: u64) -> Aim {
     Aim { line, within_us }
 }
 
-/// Where it reads and writes; where the rows that make it count are to be committed.
+/// During its reads and writes, and when the rows that make them count are about to be committed.
 const COMPACTION: [Aim; 3] = [
     aim("compacting state-", 1000),
     aim("compacting state-", 4000),
     aim(" rows", 1000),
 ];
 const EMPTYING: [Aim; 2] = [aim("emptying ", 1000), aim("emptying ", 6000)];
-/// Where segments are freed, which is within neither. One kill in so many goes there.
+/// While segments are freed, which is part of neither. A fixed share of the kills goes there.
 const FREEING: [Aim; 2] = [
     aim(" is compacted up to ", 3000),
     aim(" segments are emptied", 3000),
 ];
 const FREEING_SHARE: u64 = 6;
 
-/// Three topics share the segments: one is compacted, one goes by retention, so that segments get
-/// sparse, and one stays whole while it is put together.
+/// Three topics share the segments: one is compacted, one is deleted by retention, so that segments
+/// become sparse, and one must stay intact while its slices are merged.
 #[test]
 fn the_latest_values_outlive_kills_where_they_were_written() {
     let mut random = Random::new();
@@ -128,17 +127,17 @@ fn the_latest_values_outlive_kills_where_they_were_written() {
     sedge.terminate();
 }
 
-/// Kills it, and says what its cleaner was at, by its last words.
+/// Kills the broker. Returns the cleaner's work by its last log lines.
 fn kill(sedge: &mut Sedge) -> Option<Work> {
     sedge.process().kill();
-    // And what it wrote last is read.
+    // The last lines written are read, too.
     sedge.process().wait_exit(limits::SHUTDOWN);
     let work = work(&sedge.process().output());
     sedge.kill();
     work
 }
 
-/// Whether the cleaner says `line` within a round of its own.
+/// Returns whether the cleaner logs `line` within one of its rounds.
 fn says_soon(sedge: &mut Sedge, line: &str) -> bool {
     let seen = sedge.process().output().stderr.len();
     let until = Instant::now() + CLEANER_ROUND;
@@ -152,7 +151,7 @@ fn says_soon(sedge: &mut Sedge, line: &str) -> bool {
     false
 }
 
-/// What was begun last and is not over.
+/// Returns the work that was begun last and has not ended.
 fn work(output: &Output) -> Option<Work> {
     let lines = output.stderr.iter().rev();
     let found = lines
@@ -172,7 +171,7 @@ fn work(output: &Output) -> Option<Work> {
     found.flatten()
 }
 
-/// What was acknowledged.
+/// The acknowledged records.
 #[derive(Default)]
 struct Logs {
     written: Written,
@@ -180,7 +179,7 @@ struct Logs {
 }
 
 impl Logs {
-    /// Writes to all three until the broker says `line` once more.
+    /// Writes to all three topics until the broker logs `line` once more.
     fn write_until(
         &mut self,
         connection: &mut Connection,
@@ -192,7 +191,7 @@ impl Logs {
         for _ in 0..BATCHES_A_ROUND {
             self.write_some(connection, random);
         }
-        // What came before is not what is waited for.
+        // Earlier lines do not count.
         while !says_soon(sedge, line) {
             self.write_some(connection, random);
             assert!(Instant::now() < deadline, "it does not say {line:?}");
@@ -229,8 +228,8 @@ impl Logs {
         check_kept(&read_all(connection, "kept", 0), &self.kept);
     }
 
-    /// Until most is gone. Within a hole, what follows is read; and the log has its end where it
-    /// was.
+    /// Waits until most records are removed. A read within a hole continues behind it, and the log
+    /// end stays the same.
     fn wait_compacted(&self, connection: &mut Connection) {
         let written = &self.written;
         let end = written.keys().next_back().expect("much was written") + 1;
@@ -238,8 +237,7 @@ impl Logs {
         let left = loop {
             let left = read_all(connection, "state", 0);
             check_latest(&left, written);
-            // What the active segment holds is not compacted, and what is less than the dirty
-            // ratio.
+            // Records in the active segment are not compacted, nor are those below the dirty ratio.
             if left.len() < written.len() / 4 {
                 break left;
             }
@@ -254,7 +252,7 @@ impl Logs {
         self.check_hole(connection, left, end);
     }
 
-    /// Compactions go on: what is read in a hole is compared where the log is the same before and
+    /// Compactions continue: a read in a hole is compared only if the log is the same before and
     /// after.
     fn check_hole(&self, connection: &mut Connection, mut left: Vec<Record>, end: i64) {
         let deadline = Instant::now() + limits::CONDITION;

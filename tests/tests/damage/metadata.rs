@@ -1,4 +1,4 @@
-//! The file with the topics is lost, or one bit of it.
+//! Loses the file with the topics, or flips one bit in it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn fill(connection: &mut Connection, topic: &str, records: i64) {
     }
 }
 
-/// Both are created in the first segment.
+/// Creates both topics in the first segment.
 fn fill_both(connection: &mut Connection) {
     for topic in TOPICS {
         wire::create_topic(connection, topic, 1, &[]);
@@ -50,7 +50,7 @@ fn fill_both(connection: &mut Connection) {
     }
 }
 
-/// Two topics, and a third one whose creation is in a later segment.
+/// Creates two topics, and a third one in a later segment.
 fn filled(directory: &TempDir) -> Sedge {
     let mut sedge = Sedge::start(&directory.join("data"), options());
     let mut connection = Connection::open(&sedge.bootstrap());
@@ -61,7 +61,7 @@ fn filled(directory: &TempDir) -> Sedge {
     sedge
 }
 
-/// Which records of `topics` a topic has, with a place for each of them.
+/// Returns the records of a topic, each with the topic it was written for and its offset.
 pub fn read(connection: &mut Connection, topic: &str) -> BTreeSet<(String, i64)> {
     let mut found = BTreeSet::new();
     let mut position = 0;
@@ -81,12 +81,12 @@ pub fn read(connection: &mut Connection, topic: &str) -> BTreeSet<(String, i64)>
     }
 }
 
-/// Everything of a topic that is known.
+/// Returns all known records of a topic.
 fn all(topic: &str, offsets: impl Iterator<Item = i64>) -> BTreeSet<(String, i64)> {
     offsets.map(|offset| (topic.to_owned(), offset)).collect()
 }
 
-/// A new topic is empty, and what it takes is its own.
+/// Checks that a new topic is empty, and that what it accepts is its own.
 fn check_new(connection: &mut Connection, name: &str) {
     create_and_fill(connection, name, 2);
     assert_eq!(read(connection, name), all(name, 0..2));
@@ -114,7 +114,7 @@ fn a_start_without_the_segment_of_the_topics_is_refused_and_repaired() {
         if !with_views {
             std::fs::remove_dir_all(data.join("views")).unwrap();
         }
-        // A start that was refused does no harm, however often.
+        // A refused start does no harm, however often.
         for _ in 0..2 {
             let refused = refused(&data, &options());
             let said = refused.stderr;
@@ -131,7 +131,7 @@ fn a_start_without_the_segment_of_the_topics_is_refused_and_repaired() {
         repair(&data);
         let mut started = Sedge::start(&data, options());
         let mut connection = Connection::open(&started.bootstrap());
-        // Nothing of another topic is in a new one, under the old names as well.
+        // A new topic has no records of another one, even under the old names.
         for name in ["new", "secret-topic", "second-topic", "new2"] {
             check_new(&mut connection, name);
         }
@@ -139,7 +139,7 @@ fn a_start_without_the_segment_of_the_topics_is_refused_and_repaired() {
             read(&mut connection, "third-topic"),
             all("third-topic", 0..3)
         );
-        // What of the two is left is there, each by itself.
+        // The remaining records of the two are each in their own topic.
         let mut left = 0;
         for id in 1..20 {
             let name = format!("recovered-{id}");
@@ -214,7 +214,7 @@ fn the_scrub_names_the_topics_that_only_memory_has_and_they_are_written_again() 
         let mut lines = output.stderr.iter();
         lines.find(|line| line.contains(told)).cloned()
     });
-    // It goes on, and writes all of the topics once more.
+    // The broker continues, and writes all of the topics again.
     assert_eq!(
         read(&mut connection, "second-topic"),
         all("second-topic", 0..RECORDS)
@@ -232,7 +232,7 @@ fn the_scrub_names_the_topics_that_only_memory_has_and_they_are_written_again() 
     }
 }
 
-/// Waits for a condition, as long as any may take.
+/// Waits for a condition, up to the limit for conditions.
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + limits::CONDITION;
     while !is_so() {

@@ -1,4 +1,4 @@
-//! A data directory while no broker has it.
+//! Examines a data directory while no broker uses it.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use serde_json::Value;
 
 pub const DATA_ERROR: i32 = 65;
 
-/// What the doctor says with these arguments, and its exit code.
+/// Returns the doctor's output with these arguments, and its exit code.
 pub fn doctor(data: &Path, arguments: &[&str]) -> (Value, i32) {
     let mut command = Command::new(tools::sedge());
-    // A broker takes its settings from variables like those of the tests.
+    // A broker would read its settings from variables of the tests.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SEDGE_") {
             command.env_remove(name);
@@ -36,7 +36,7 @@ pub fn doctor(data: &Path, arguments: &[&str]) -> (Value, i32) {
     (said, code.expect("the doctor ends by itself"))
 }
 
-/// The kinds of what is wrong.
+/// Returns the kinds of problems.
 pub fn wrong(said: &Value) -> Vec<String> {
     let findings = said["findings"].as_array().expect("a list").iter();
     let wrong = findings.filter(|of| of["wrong"] == Value::Bool(true));
@@ -45,7 +45,7 @@ pub fn wrong(said: &Value) -> Vec<String> {
         .collect()
 }
 
-/// A start that has to be refused.
+/// Runs a start that must be refused.
 pub fn refused(data: &Path, options: &Options) -> Finished {
     let mut serve = serve(data, "127.0.0.1:0", options);
     serve.args(["--console", "off"]);
@@ -59,7 +59,7 @@ pub fn segment(data: &Path, id: u64) -> PathBuf {
     data.join(format!("segments/{id:010}.seg"))
 }
 
-/// Changes one bit of the file, in the middle of the first place where `needle` is.
+/// Flips one bit of the file, in the middle of the first occurrence of `needle`.
 pub fn flip_in(path: &Path, needle: &[u8]) {
     let bytes = std::fs::read(path).unwrap();
     let at = bytes.windows(needle.len()).position(|of| of == needle);

@@ -1,4 +1,5 @@
-//! A segment of records that is cut short or gone: consumers get past it, and what is lost is told.
+//! Tests a segment of records that is cut short or missing: consumers get past it, and losses are
+//! reported.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +40,7 @@ fn consumers_get_past_a_segment_that_is_cut_or_gone() {
             assert_eq!(code, DATA_ERROR, "{said}");
             let mut started = Sedge::start(&data, options());
             let mut connection = Connection::open(&started.bootstrap());
-            // `read` fails where a fetch gives nothing that a consumer could go on behind.
+            // `read` fails if a fetch returns nothing behind which a consumer could continue.
             let found = read(&mut connection, "t");
             let there: BTreeSet<i64> = found.into_iter().map(|(_, offset)| offset).collect();
             let lost: Vec<i64> = (0..RECORDS).filter(|at| !there.contains(at)).collect();
@@ -47,7 +48,7 @@ fn consumers_get_past_a_segment_that_is_cut_or_gone() {
             let (first, last) = (lost[0], lost[lost.len() - 1]);
             assert_eq!(lost.len() as i64, last + 1 - first, "one stretch");
             assert!(last < RECORDS - 1, "what lies behind is there");
-            // A start that reads what lies there tells; otherwise the doctor does.
+            // A start that reads the damage reports it; otherwise the doctor does.
             if share.is_none() || !with_views {
                 let told = format!("t-0: offsets {first} to {last} are lost");
                 let process = started.process();
@@ -56,7 +57,7 @@ fn consumers_get_past_a_segment_that_is_cut_or_gone() {
                     lines.find(|line| line.contains(&told)).cloned()
                 });
             }
-            // It goes on.
+            // Writing continues.
             let batch = wire::Batch::of(&[b"more".to_vec()]).encode();
             let produced = wire::produce(&mut connection, "t", 0, &batch);
             assert_eq!((produced.error, produced.base_offset), (0, RECORDS));

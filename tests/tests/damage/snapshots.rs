@@ -1,6 +1,6 @@
-//! Snapshots of the metadata: topics keep their ids, settings and records through churn, kills at
-//! any moment and the loss of one copy; where both are lost, the start is refused and there is a
-//! way out.
+//! Tests snapshots of the metadata: topics keep their ids, settings and records through churn,
+//! kills at any moment and the loss of one copy. If both copies are lost, the start is refused and
+//! there is a way out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt;
@@ -27,18 +27,18 @@ fn options() -> Options {
         .set("metadata.log.max.record.bytes.between.snapshots", "10000")
 }
 
-/// A row of a frame with batches, and where these are.
+/// A row of a frame with batches, and their place.
 #[derive(Clone, Debug)]
 struct Row {
     segment: u64,
     partition: u32,
     next: i64,
-    /// In the segment's file.
+    /// Position in the segment's file.
     at: u64,
     bytes: u64,
 }
 
-/// What the segments hold: rows with batches, and where partitions start.
+/// The contents of the segments: rows with batches, and log starts.
 #[derive(Debug, Default)]
 struct Held {
     rows: Vec<Row>,
@@ -57,7 +57,8 @@ impl Held {
         held
     }
 
-    /// ARCHITECTURE.md, "The log on disk": frames by their magic and the segment's generation.
+    /// Reads a segment by `broker/storage/FORMAT.md`: frames by their magic and the segment's
+    /// generation.
     fn read(&mut self, path: &Path) {
         let id = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
         let bytes = std::fs::read(path).unwrap();
@@ -100,7 +101,7 @@ impl Held {
         row.next > self.starts.get(&row.partition).copied().unwrap_or(0)
     }
 
-    /// Live rows of a partition.
+    /// Returns the live rows of a partition.
     fn live(&self, partition: u32) -> impl Iterator<Item = &Row> {
         let of_it = self
             .rows
@@ -114,7 +115,7 @@ impl Held {
     }
 }
 
-/// Changes one bit of what the segments hold of a partition, at so many percent of its bytes.
+/// Flips one bit in a partition's bytes in the segments, at `percent` of them.
 fn flip(data: &Path, partition: u32, percent: u64) {
     let held = Held::of(data);
     let live: Vec<&Row> = held.live(partition).collect();
@@ -151,7 +152,7 @@ struct Known {
 
 type Model = BTreeMap<String, Known>;
 
-/// What a broker says of its topics.
+/// Returns the broker's topics.
 fn seen(connection: &mut Connection, settings: &Model) -> Model {
     let mut found = Model::new();
     for (name, topic) in wire::topics(connection) {
@@ -159,7 +160,7 @@ fn seen(connection: &mut Connection, settings: &Model) -> Model {
             .get(&name)
             .is_none_or(|of| of.retention_ms.is_some());
         let value = wire::topic_config(connection, &name, "retention.ms");
-        // What there is, without waiting for more.
+        // Fetches what exists, without waiting for more.
         let mut body = wire::fetch_request(&name, 0, 0, 1 << 20);
         body[4..8].fill(0);
         let reply = connection.ask(key::FETCH, wire::FETCH_VERSION, &body);
@@ -253,7 +254,7 @@ fn topics_outlive_kills_and_a_rotten_copy_of_each_snapshot() {
             });
         }
         snapshots += http::metric(sedge.console(), "sedge_metadata_snapshots_total") as u64;
-        // A topic that is on its way when everything stops: it is there whole, or not at all.
+        // A topic being created at the stop: it is there completely, or not at all.
         churn.made += 1;
         let unsure = format!("topic-{}", churn.made);
         connection.send(key::CREATE_TOPICS, 4, &create(&unsure));
@@ -275,7 +276,7 @@ fn topics_outlive_kills_and_a_rotten_copy_of_each_snapshot() {
         }
         assert_eq!(found, churn.model, "round {round}");
         if is_rotten {
-            // There are two again soon.
+            // Soon there are two copies again.
             let console = sedge.console().to_owned();
             wait_until("what was rotten is written again", || {
                 http::metric(&console, "sedge_metadata_damaged") == 0.0
@@ -286,7 +287,7 @@ fn topics_outlive_kills_and_a_rotten_copy_of_each_snapshot() {
         snapshots >= rounds,
         "{snapshots} snapshots in {rounds} rounds"
     );
-    // It does not grow for ever: of the records little is left before the next snapshot.
+    // The log does not grow for ever: few of the records are left before the next snapshot.
     sedge.terminate();
     let held = Held::of(sedge.data());
     let left: u64 = held.live(LOG).map(|row| row.bytes).sum();
@@ -305,10 +306,10 @@ fn create(name: &str) -> Vec<u8> {
     body.i32(0).i32(0).i32(30_000).i8(0).0
 }
 
-/// More than a batch of a snapshot has.
+/// More topics than fit one batch of a snapshot.
 const TOPICS: usize = 100;
 
-/// A broker with some topics, snapshotted twice over, and everything else in segments behind.
+/// Starts a broker with some topics, two snapshots of them, and everything else in later segments.
 fn snapshotted(data: &Path) -> (Sedge, Model) {
     let often = options().set("metadata.log.max.snapshot.interval.ms", "200");
     let mut sedge = Sedge::start(data, often);
@@ -328,7 +329,7 @@ fn snapshotted(data: &Path) -> (Sedge, Model) {
     (sedge, model)
 }
 
-/// Starts on a copy of the data in which these segments are gone.
+/// Starts on a copy of the data without these segments.
 fn without(data: &Path, at: &Path, gone: &BTreeSet<u64>) -> PathBuf {
     copy(data, at);
     for id in gone {
@@ -347,7 +348,7 @@ fn either_copy_may_be_lost_with_its_segments_and_both_are_repaired_from_what_is_
     let needed = held.segments(LOG);
     let mut lost = 0;
     for (number, copy) in [&first, &second].into_iter().enumerate() {
-        // Where records of the log lie beside it, these alone refuse the start.
+        // If records of the log are in the same segments, their loss alone refuses the start.
         if !copy.is_disjoint(&needed) {
             continue;
         }
@@ -368,7 +369,8 @@ fn either_copy_may_be_lost_with_its_segments_and_both_are_repaired_from_what_is_
     }
     assert!(lost > 0, "{first:?}, {second:?} and the log in {needed:?}");
 
-    // Both are rotten: a start is refused, however often. What one has lost comes from the other.
+    // Both copies are damaged: a start is refused, however often. Records lost in one come from the
+    // other.
     let data = directory.join("both");
     copy(whole.data(), &data);
     for (copy, percent) in COPIES.into_iter().zip([25, 75]) {

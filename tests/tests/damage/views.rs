@@ -1,4 +1,4 @@
-//! Views that end the process that reads them.
+//! Tests views that end the process that reads them.
 
 use sedge_tests::sedge::Sedge;
 use sedge_tests::temp_dir::TempDir;
@@ -17,7 +17,7 @@ fn the_doctor_outlives_views_that_end_the_process_that_reads_them() {
     let mut connection = Connection::open(&broker.bootstrap());
     create_and_fill(&mut connection, "t", RECORDS);
     broker.terminate();
-    // The first words of what fjall knows of its tables, about which it is sure.
+    // The first bytes of fjall's list of tables, on which it asserts.
     let tables = data.join("views/keyspaces/0");
     for entry in std::fs::read_dir(tables).unwrap() {
         let entry = entry.unwrap();

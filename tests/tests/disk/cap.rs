@@ -1,4 +1,4 @@
-//! The disk cap: what goes first when there is no room for all.
+//! Tests the disk cap: what is deleted first when there is no room for all topics.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ const SEGMENT_BYTES: u64 = 1 << 20;
 /// Four of them fill a segment.
 const BATCH_BYTES: usize = 200 << 10;
 const BATCHES: i64 = 15;
-/// Above the cap by more than is expendable.
+/// Batches above the cap: more than can be deleted.
 const MORE: i64 = 25;
 
 #[test]
@@ -21,7 +21,7 @@ fn low_goes_first_then_what_is_upstream_and_never_what_is_kept() {
         return;
     }
     let directory = TempDir::new("cap");
-    // An upstream that never answers: its cursor is what the test commits.
+    // The upstream never answers: the test commits the cursor itself.
     let config = "[mirror.hq]\nbootstrap.servers = \"127.0.0.1:1\"\ntopics = [\"sensors.*\"]\n";
     let options = Options::default()
         .config(config)

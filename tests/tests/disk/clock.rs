@@ -1,8 +1,8 @@
-//! Retention with a clock that nobody should trust: a boot in 1970, jumps by years forward and
-//! back, records from any time.
+//! Tests retention with an unreliable clock: a boot in 1970, jumps by years forward and back,
+//! records from any time.
 //!
-//! A topic whose records live for a second shows that retention has run since; one whose records
-//! live for an hour must then still have them all.
+//! A topic whose records live for a second shows that retention has run; one whose records live for
+//! an hour must then still have all of them.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ struct Site {
     clock: WallClock,
     produced: i64,
     witnesses: i64,
-    // Last, so that the broker ends before its directory goes.
+    // Last, so that the broker ends before its directory is removed.
     _directory: TempDir,
 }
 
@@ -33,7 +33,7 @@ fn a_clock_that_jumps_deletes_nothing_that_should_live() {
         return;
     };
     let epoch = -now_ms() / 1000;
-    // Absurd times of producers: of the broker's 1970, the far future, the true present.
+    // Absurd producer timestamps: of the broker's 1970, the far future, the true present.
     for timestamp in [5_000, i64::MAX / 2, now_ms(), 0] {
         site.produce(timestamp);
     }
@@ -48,7 +48,7 @@ fn a_clock_that_jumps_deletes_nothing_that_should_live() {
         site.produce(now_ms() + years * YEAR * 1000);
         site.see_retention_run();
     }
-    // A boot in 1970 again, killed and not.
+    // Another boot in 1970, after a kill and after a stop.
     for kill in [true, false] {
         site.restart(kill, epoch);
         site.produce(1_000);
@@ -91,7 +91,7 @@ fn look_ups_by_time_work_after_the_first_synchronisation() {
 }
 
 impl Site {
-    /// A broker that boots in 1970.
+    /// Starts a broker that boots in 1970.
     fn start() -> Option<Self> {
         let directory = TempDir::new("clock");
         let clock = WallClock::build(&directory)?;
@@ -138,7 +138,8 @@ impl Site {
         self.produced += 1;
     }
 
-    /// Waits until a record that lives for a second is gone, and finds all that live for an hour.
+    /// Waits until a record that lives for a second is deleted, and checks that all that live for
+    /// an hour exist.
     fn see_retention_run(&mut self) {
         let mut connection = Connection::open(&self.sedge.bootstrap());
         let batch = Batch::filled(1, 100).encode();

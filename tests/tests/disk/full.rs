@@ -1,5 +1,5 @@
-//! A disk that is full with others' data while thousands of partitions have records in each
-//! segment: what frees space goes on.
+//! Tests a disk that others have filled while thousands of partitions have records in each segment:
+//! what frees space continues to work.
 
 use std::process::Command;
 use std::time::Instant;
@@ -12,15 +12,15 @@ use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, Decoder, Encoder, Produced, error, key};
 use sedge_tests::{limits, tools};
 
-/// The views' journals, and a few segments.
+/// Size of the disk: the views' journals, and a few segments.
 const DISK_MIB: usize = 320;
 const SEGMENT_BYTES: usize = 16 << 20;
 const TOPICS: usize = 6;
 const PARTITIONS: i32 = 1_000;
-/// 6,000 of them are more than a segment.
+/// 6,000 of these are more than a segment.
 const BATCH_BYTES: usize = 4 << 10;
 const KEPT: i64 = 4;
-/// Not a byte: the views have what is set aside for them.
+/// No byte is left free: the views have their reserve.
 const LEFT_BYTES: u64 = 0;
 
 #[test]
@@ -35,7 +35,7 @@ fn a_full_disk_of_thousands_of_partitions_is_emptied_and_goes_on() {
     let options = Options::default()
         .set("log.retention.check.interval.ms", "500")
         .set("sedge.segment.bytes", &SEGMENT_BYTES.to_string())
-        // Else the oldest records go before the disk is full.
+        // Otherwise the oldest records would be deleted before the disk is full.
         .set("sedge.disk.max.bytes", "-1");
     let mut sedge = Sedge::start(&disk.path().join("data"), options);
     let mut connection = Connection::patient(&sedge.bootstrap(), limits::COMMAND);
@@ -60,7 +60,7 @@ fn a_full_disk_of_thousands_of_partitions_is_emptied_and_goes_on() {
     }
     fill_up(&disk, "first-others", &mut connection, &mut sedge);
 
-    // Log starts of 6,000 partitions.
+    // Moves the log starts of 6,000 partitions.
     for topic in &topics {
         wire::alter_topic(&mut connection, topic, ("retention.ms", "1"));
     }
@@ -70,7 +70,7 @@ fn a_full_disk_of_thousands_of_partitions_is_emptied_and_goes_on() {
         wait_until_retired(&mut connection, topic, &mut sedge);
     }
 
-    // And a topic of a thousand partitions, from the command line; also after a kill.
+    // Deletes a topic of a thousand partitions, from the command line; also after a kill.
     for killed in [false, true] {
         let name = format!("deleted-{killed}");
         wire::create_topic(&mut connection, &name, PARTITIONS, &[]);
@@ -87,7 +87,7 @@ fn a_full_disk_of_thousands_of_partitions_is_emptied_and_goes_on() {
         );
         if killed {
             sedge.kill();
-            // What a kill gives back is others'.
+            // Others take the space that a kill frees.
             disk.fill("others-kill", LEFT_BYTES);
             sedge.start_again();
             connection = Connection::patient(&sedge.bootstrap(), limits::COMMAND);
@@ -96,14 +96,14 @@ fn a_full_disk_of_thousands_of_partitions_is_emptied_and_goes_on() {
         delete(&sedge, &name);
         wait_for_room(&mut connection, &mut sedge);
         read_kept(&mut connection);
-        // Each round has room for more than the one segment that is written to.
+        // Each round has room for more than just the active segment.
         disk.empty("others-");
     }
     sedge.kill();
     sedge.start_again();
     let mut connection = Connection::patient(&sedge.bootstrap(), limits::COMMAND);
     read_kept(&mut connection);
-    // The broker ends before its disk goes.
+    // The broker ends before its disk is removed.
     drop(sedge);
     drop(disk);
 }
@@ -112,7 +112,7 @@ fn kept_batch() -> Vec<u8> {
     Batch::filled(1, BATCH_BYTES).encode()
 }
 
-/// Others take what is left, and producers what is left of the segment.
+/// Lets others take the remaining space, and producers the rest of the segment.
 fn fill_up(disk: &SmallDisk, name: &str, connection: &mut Connection, sedge: &mut Sedge) {
     disk.fill(name, LEFT_BYTES);
     let batch = Batch::filled(1, 256 << 10).encode();
@@ -128,12 +128,12 @@ fn fill_up(disk: &SmallDisk, name: &str, connection: &mut Connection, sedge: &mu
             began.elapsed() < limits::CONDITION,
             "it is never full\n{tail}"
         );
-        // Where space came back meanwhile.
+        // Takes the space that was freed meanwhile.
         disk.fill(&format!("{name}-more"), LEFT_BYTES);
     }
 }
 
-/// Produce is taken again by itself.
+/// Waits until produce is accepted again, without help.
 fn wait_for_room(connection: &mut Connection, sedge: &mut Sedge) {
     let batch = Batch::filled(1, 256 << 10).encode();
     let began = Instant::now();
@@ -159,7 +159,7 @@ fn wait_for_room(connection: &mut Connection, sedge: &mut Sedge) {
     }
 }
 
-/// The retention of a topic comes to its last partition.
+/// Waits until the topic's retention has reached its last partition.
 fn wait_until_retired(connection: &mut Connection, topic: &str, sedge: &mut Sedge) {
     let began = Instant::now();
     while wire::fetch(connection, topic, PARTITIONS - 1, 0).error != error::OFFSET_OUT_OF_RANGE {
@@ -188,7 +188,7 @@ fn delete(sedge: &Sedge, topic: &str) {
     assert!(done.status.success(), "{}", done.stderr);
 }
 
-/// A batch to each partition. The first error among them.
+/// Produces a batch to each partition. Returns the first error.
 fn produce_to_all(connection: &mut Connection, topic: &str) -> i16 {
     let batch = Batch::filled(1, BATCH_BYTES).encode();
     let mut body = Encoder::default().string(None).i16(-1).i32(30_000);

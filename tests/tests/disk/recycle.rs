@@ -1,5 +1,5 @@
-//! Segments written over freed ones, under a broker that is killed: what retention has not taken is
-//! there, once, in order, and nothing of the segments before shows.
+//! Tests reused segment files while the broker is killed: records that retention has kept are there
+//! once, in order, and nothing of earlier segments appears.
 
 use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::http;
@@ -9,7 +9,7 @@ use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, error};
 
 const ROUNDS: u64 = 8;
-/// `ListOffsets`: the log start.
+/// `ListOffsets` timestamp of the log start.
 const EARLIEST: i64 = -2;
 
 #[test]
@@ -51,7 +51,7 @@ fn kills_over_recycled_segments_lose_nothing() {
     assert!(recycled > 10.0, "{recycled} segments were recycled");
 }
 
-/// 100,000 bytes that tell their number.
+/// Returns 100,000 bytes that identify their number.
 fn value(number: i64) -> Vec<u8> {
     number.to_be_bytes().repeat(12_500)
 }
@@ -63,7 +63,7 @@ fn check(sedge: &mut Sedge, next: i64) {
     while at < next {
         let fetched = wire::fetch(&mut connection, "t", 0, at);
         if fetched.error == wire::error::OFFSET_OUT_OF_RANGE {
-            // Retention went on meanwhile.
+            // Retention has continued meanwhile.
             let start = wire::offset_for_time(&mut connection, "t", 0, EARLIEST);
             assert!(
                 start > at,

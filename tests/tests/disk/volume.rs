@@ -1,5 +1,5 @@
-//! A volume that others fill as well, with the defaults: records go, the oldest first, and produce
-//! goes on.
+//! Tests a volume that others fill as well, with the defaults: the oldest records are deleted
+//! first, and produce continues.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ fn produce_goes_on_where_others_hold_half_of_the_volume() {
     check(&Options::default());
 }
 
-/// A cap that the volume has no room for is no better than none.
+/// A cap that exceeds the volume's room is no better than none.
 #[test]
 fn produce_goes_on_where_the_cap_is_beyond_what_others_leave() {
     check(&Options::default().set("sedge.disk.max.bytes", "1000000000000"));
@@ -48,7 +48,7 @@ fn check(options: &Options) {
                 assert_eq!(produced.base_offset, offset);
                 break;
             }
-            // Clients send it again, as it is retriable.
+            // The error is retriable, so clients send again.
             assert_eq!(produced.error, error::KAFKA_STORAGE_ERROR, "{produced:?}");
             refused += 1;
             let tail = sedge.process().tail();
@@ -81,10 +81,10 @@ fn check(options: &Options) {
     let log = sedge.process().output().stderr.join("\n");
     assert!(log.contains("the volume is short of room"), "{log}");
     assert!(!log.contains("the disk cap is reached"), "{log}");
-    // The broker ends before its disk goes.
+    // The broker ends before its disk is removed.
     drop(sedge);
     drop(disk);
 }
 
-/// ListOffsets' word for it.
+/// `ListOffsets` timestamp of the log start.
 const EARLIEST: i64 = -2;

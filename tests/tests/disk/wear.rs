@@ -1,4 +1,5 @@
-//! What is written to the device is counted over restarts, and a budget that is exceeded is said.
+//! Tests that bytes written to the device are counted over restarts, and that an exceeded budget is
+//! logged.
 
 use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::http;
@@ -47,11 +48,11 @@ fn what_is_written_is_counted_over_restarts() {
     produce(&sedge);
     let second = metric(&sedge, written);
     assert!(second >= first + produced, "{first} {second}");
-    // What a crash takes of the books is an hour's worth at most, and never what was there before.
+    // A crash loses at most an hour of the logbook, and never what was there before.
     sedge.kill();
     sedge.start_again();
     assert!(metric(&sedge, written) >= first);
-    // A book that nobody can read is begun anew.
+    // A logbook that cannot be read is begun anew.
     sedge.kill();
     std::fs::write(sedge.data().join("logbook"), b"append.ms = 9").expect("it can be written");
     sedge.start_again();

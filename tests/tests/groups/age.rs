@@ -1,5 +1,5 @@
-//! Committed offsets age by the append clock: neither a wall clock that jumps nor the time that the
-//! broker was off takes them away.
+//! Tests that committed offsets age by the append clock: neither a jump of the wall clock nor the
+//! time that the broker was off expires them.
 
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ fn the_wall_clock_expires_no_committed_offset() {
         see_expiry_run(&mut at);
         assert_eq!(committed(&mut at, KEEPER, "t", 0), Some(42), "{days} days");
     }
-    // Off for eight days, killed and stopped in order.
+    // Off for eight days, after a kill and after a stop.
     for (kill, days) in [(true, 8), (false, 16)] {
         if kill {
             sedge.kill();
@@ -46,7 +46,7 @@ fn the_wall_clock_expires_no_committed_offset() {
     }
 }
 
-/// Commits an offset that is to expire at once, and waits until it has.
+/// Commits an offset that expires at once, and waits until it has.
 fn see_expiry_run(at: &mut Connection) {
     let witness = Commit {
         retention_ms: 1,

@@ -1,4 +1,5 @@
-//! What is committed of a topic goes with it: a successor of the same name begins without.
+//! Tests that committed offsets are deleted with their topic: a successor of the same name has
+//! none.
 
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;

@@ -1,5 +1,5 @@
-//! The topics that the broker keeps its own state in: clients read them, and neither delete nor
-//! write them.
+//! Tests the topics in which the broker keeps its own state: clients may read them, but neither
+//! delete nor write them.
 
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
@@ -44,7 +44,7 @@ fn clients_read_the_brokers_own_topics_and_change_nothing_in_them() {
         assert_eq!(delete(&mut at, topic), INVALID_REQUEST, "{topic}");
         assert_eq!(delete_records(&mut at, topic), INVALID_TOPIC, "{topic}");
         assert_eq!(grow(&mut at, topic), INVALID_REQUEST, "{topic}");
-        // Whatever is set, the broker's retention leaves it alone.
+        // The broker's retention leaves the topic alone, whatever is configured.
         wire::alter_topic(&mut at, topic, ("cleanup.policy", "delete"));
         wire::alter_topic(&mut at, topic, ("retention.ms", "1"));
     }
@@ -56,7 +56,7 @@ fn clients_read_the_brokers_own_topics_and_change_nothing_in_them() {
     }
 }
 
-/// Waits until a record goes that may go at once.
+/// Waits until a record that expires at once is deleted.
 fn see_retention_run(at: &mut Connection) {
     wire::create_topic(at, "short", 1, &[("retention.ms", "1")]);
     let batch = Batch::filled(1, 10).encode();

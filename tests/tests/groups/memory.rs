@@ -1,5 +1,5 @@
-//! What committed offsets may take up: bounded in memory and on flash, whatever metadata clients
-//! keep with them.
+//! Tests the memory of committed offsets: bounded in RAM and on flash, whatever metadata clients
+//! store with them.
 
 use sedge_tests::metrics;
 use sedge_tests::proc;
@@ -12,9 +12,9 @@ const INVALID_COMMIT_OFFSET_SIZE: i16 = 28;
 const METADATA_BYTES: usize = 4_000;
 const PARTITIONS: i32 = 1_000;
 const AT_ONCE: i32 = 100;
-/// What the broker lets them be, in round numbers: 32 MiB.
+/// Number of offsets that the broker accepts, approximately: 32 MiB of them.
 const OFFSETS_MAX: usize = (32 << 20) / METADATA_BYTES;
-/// Of the process, with a table that is full. A debug build takes some 50 MiB of it by itself.
+/// Resident memory of the process with a full table. A debug build takes some 50 MiB by itself.
 const RESIDENT_MIB_MAX: u64 = 160;
 
 #[test]
@@ -28,7 +28,7 @@ fn committed_offsets_are_bounded_and_a_start_does_not_write_them_again() {
         (OFFSETS_MAX * 9 / 10..OFFSETS_MAX).contains(&taken),
         "{taken} offsets were taken"
     );
-    // What is known still moves, also where its metadata is as large.
+    // Existing offsets can still be changed, even with metadata of the same size.
     let metadata = "n".repeat(METADATA_BYTES);
     let moved = Commit {
         metadata: &metadata,
@@ -58,7 +58,7 @@ fn a_large_content_is_trimmed_in_parts() {
     let mut sedge = Sedge::start(&directory.join("data"), Options::default());
     let mut at = Connection::open(&sedge.bootstrap());
     wire::create_topic(&mut at, "t", PARTITIONS, &[]);
-    // Two groups of which one is written again and again.
+    // Two groups, one of which is written repeatedly.
     let groups = ["still", "moving"];
     for group in groups {
         commit_all(&mut at, group, 1);
@@ -82,13 +82,13 @@ fn a_large_content_is_trimmed_in_parts() {
             assert_eq!(committed(&mut at, "still", "t", partition), Some(1));
             assert_eq!(committed(&mut at, "moving", "t", partition), Some(offset));
         }
-        // What the view has not is told it before the first append.
+        // The first append adds what the view lacks.
         assert_eq!(Commit::of("small", "t", 1).ask(&mut at), error::NONE);
         check_resident(&mut sedge, "a start");
     }
 }
 
-/// Commits offsets with much metadata until one is refused. Returns how many were taken.
+/// Commits offsets with long metadata until one is refused. Returns how many were accepted.
 fn fill(at: &mut Connection) -> usize {
     let mut taken = 0;
     for group in 0.. {

@@ -1,4 +1,4 @@
-//! What a topic may be bound to, and what is told of a binding that cannot work.
+//! Tests what a topic may be bound to, and what is reported about a binding that cannot work.
 
 use sedge_tests::sedge::Options;
 use sedge_tests::wire::{self, Batch, Connection, error};
@@ -31,7 +31,7 @@ fn a_topic_is_not_bound_to_a_filter_that_is_not_deployed() {
         "a refused topic is not created"
     );
     place.deploy("range", RANGE);
-    // At once: it need not be compiled.
+    // At once: the filter is already compiled.
     wire::create_topic(&mut at, "t", 1, &[("sedge.filter", "range")]);
     for validate_only in [true, false] {
         let set = alter(
@@ -109,7 +109,7 @@ fn a_topic_whose_plugin_was_deleted_says_so_everywhere() {
         );
         let refused = after.matches("orders: 1 batch refused").count();
         assert_eq!(refused, 1, "once a minute, restarted: {restarted}\n{log}");
-        // What is bound may stay so, whatever else is altered.
+        // Existing bindings stay, whatever else is altered.
         for (name, value) in [("retention.ms", "1000000"), ("sedge.filter", "range")] {
             let altered = alter(&mut at, "orders", SET, (name, value), false);
             assert_eq!(altered, (error::NONE, String::new()));
@@ -129,8 +129,8 @@ fn a_topic_whose_plugin_was_deleted_says_so_everywhere() {
     );
 }
 
-/// A batch behind one that the missing filter had refused took its place, and that one was out of
-/// order for good.
+/// A batch behind one that the missing filter had refused took its place, and the refused one
+/// stayed out of order for ever.
 #[test]
 fn after_a_restart_no_batch_passes_one_that_the_missing_filter_refused() {
     let mut place = Place::start("passed", Options::default());
@@ -180,7 +180,7 @@ fn what_a_filter_drops_is_said_once_a_minute() {
     assert_eq!(log.matches("the filter range dropped").count(), 1, "{log}");
 }
 
-/// The second filter sees a batch that the first has taken records out of.
+/// The second filter sees a batch from which the first has dropped records.
 #[test]
 fn a_rejected_record_has_the_number_that_its_producer_knows() {
     let mut place = Place::start("rejected", Options::default());

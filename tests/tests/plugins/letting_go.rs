@@ -1,4 +1,4 @@
-//! Instances of filters that are bound no more, or replaced.
+//! Tests that instances of unbound or replaced filters are dropped.
 
 use sedge_tests::sedge::Options;
 use sedge_tests::wire::{self, Batch, Connection, error};
@@ -7,7 +7,7 @@ use sedge_tests::{http, plugin, proc, report};
 use crate::support::{MISBEHAVE, Place, RANGE};
 
 const TOPICS: usize = 12;
-/// What the guest has filled of its memory.
+/// Memory that the guest has filled, in KiB.
 const FILLED_KIB: u64 = 8 << 10;
 const INSTANCES: &str = r#"sedge_plugin_instances{plugin="held"}"#;
 
@@ -28,7 +28,7 @@ fn fill(place: &Place, connection: &mut Connection) {
     assert_eq!(instances(place) as usize, TOPICS, "one instance a topic");
 }
 
-/// Waits until instances and memory are down again.
+/// Waits until the number of instances and the memory are down again.
 fn wait_let_go(place: &mut Place, full_kib: u64, what: &str) {
     place.wait(what, |place| instances(place) == 0.0);
     let wanted = full_kib - TOPICS as u64 * FILLED_KIB * 3 / 4;
@@ -66,7 +66,7 @@ fn a_filter_of_a_deleted_topic_is_let_go() {
         wire::delete_topic(&mut connection, &topic);
     }
     wait_let_go(&mut place, full_kib, "deleted");
-    // Again, and with another binding.
+    // The same with another binding.
     let setting = ("sedge.plugin.held.output", "no-reason");
     let bound = ("sedge.filter", "held");
     wire::create_topic(&mut connection, "held-0", 1, &[bound, setting]);

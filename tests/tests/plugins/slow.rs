@@ -1,4 +1,4 @@
-//! A filter that is slow.
+//! Tests a slow filter.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -12,14 +12,15 @@ use sedge_tests::wire::{self, Batch, Connection, PRODUCE_VERSION, error, key};
 
 use crate::support::{MISBEHAVE, Place, RANGE};
 
-/// More than there are threads for what may block.
+/// More than there are threads for blocking work.
 const PRODUCERS: usize = 520;
 
-/// What anything else may take meanwhile: waiting behind the slow batches takes half a minute and
+/// Longest time of any other request meanwhile: waiting behind the slow batches takes half a minute
+/// or more.
 /// more.
 const LATENCY_MAX: Duration = Duration::from_secs(5);
 
-/// At the least; they go on until the slow filter has run meanwhile.
+/// Least number of rounds; they continue until the slow filter has run meanwhile.
 const ROUNDS: usize = 20;
 
 /// The filter takes tenths of a second for each batch, one after the other.
@@ -87,7 +88,7 @@ fn a_slow_filter_costs_its_own_topic_alone() {
     drop(producers);
 }
 
-/// Runs it, and keeps how long it took where that is the worst.
+/// Runs `what`, and records its time if it is the worst.
 fn timed<T>(worst: &mut Duration, what: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let done = what();
@@ -97,7 +98,7 @@ fn timed<T>(worst: &mut Duration, what: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Takes what is stored out of the page cache.
+/// Evicts stored data from the page cache.
 fn evict(place: &Place) {
     let listed = std::fs::read_dir(place.sedge.data().join("segments")).expect("there are some");
     for entry in listed.flatten() {

@@ -13,10 +13,10 @@ use sedge_tests::{limits, plugin, tools};
 
 /// The example filter.
 pub const RANGE: &str = "drop-out-of-range";
-/// The guest that does what a record's value tells it.
+/// The guest whose behaviour a record's value selects.
 pub const MISBEHAVE: &str = "test-guests/misbehave";
 
-/// A component, built once.
+/// Returns a component, which is built once.
 pub fn component(name: &str) -> PathBuf {
     static BUILT: OnceLock<TempDir> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
@@ -30,10 +30,10 @@ pub fn component(name: &str) -> PathBuf {
     built.path().join(format!("{file}.wasm"))
 }
 
-/// A broker in a directory of its own.
+/// A broker in its own directory.
 pub struct Place {
     pub sedge: Sedge,
-    // Last, so that the process ends before its directory goes.
+    // Last, so that the process ends before its directory is removed.
     _directory: TempDir,
 }
 
@@ -54,7 +54,7 @@ impl Place {
         plugin::deploy(&self.sedge.bootstrap(), name, &component(guest));
     }
 
-    /// Waits until `is_so`, and fails with the broker's log.
+    /// Waits until `is_so`; on a timeout, fails with the broker's log.
     pub fn wait(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
         let deadline = Instant::now() + limits::CONDITION;
         while !is_so(self) {
@@ -76,7 +76,7 @@ const TOPIC: i8 = 2;
 const ALTER_CONFIGS: i16 = 33;
 const TIMEOUT_MS: i32 = 30_000;
 
-/// Error and message of an answer that names one resource.
+/// Returns error and message of an answer that names one resource.
 fn answered(reply: &[u8]) -> (i16, String) {
     let mut d = Decoder(reply);
     d.i32();
@@ -84,7 +84,7 @@ fn answered(reply: &[u8]) -> (i16, String) {
     (d.i16(), d.string().unwrap_or_default())
 }
 
-/// IncrementalAlterConfigs v0 of one key of a topic.
+/// Sends IncrementalAlterConfigs v0 of one key of a topic.
 pub fn alter(
     at: &mut Connection,
     topic: &str,
@@ -98,14 +98,14 @@ pub fn alter(
     answered(&at.ask(key::INCREMENTAL_ALTER_CONFIGS, 0, &body))
 }
 
-/// AlterConfigs v0 of a topic, which sets what is not named back.
+/// Sends AlterConfigs v0 of a topic, which resets the other keys.
 pub fn replace(at: &mut Connection, topic: &str, (name, value): (&str, &str)) -> (i16, String) {
     let body = Encoder::default().i32(1).i8(TOPIC).string(topic).i32(1);
     let body = body.string(name).string(value).i8(0).0;
     answered(&at.ask(ALTER_CONFIGS, 0, &body))
 }
 
-/// CreateTopics v4, which only checks it.
+/// Sends CreateTopics v4 that is only validated.
 pub fn validate(at: &mut Connection, topic: &str, (name, value): (&str, &str)) -> (i16, String) {
     let body = Encoder::default().i32(1).string(topic).i32(1).i16(1).i32(0);
     let body = body.i32(1).string(name).string(value);
@@ -118,7 +118,7 @@ pub fn validate(at: &mut Connection, topic: &str, (name, value): (&str, &str)) -
     (d.i16(), d.string().unwrap_or_default())
 }
 
-/// Produces a batch, and gives the error and the records that the answer names.
+/// Produces a batch. Returns the error, and the records that the answer names.
 pub fn produce(at: &mut Connection, topic: &str, batch: &[u8]) -> (i16, Vec<(i32, String)>) {
     let body = wire::produce_request(topic, 0, -1, batch);
     let reply = at.ask(key::PRODUCE, wire::PRODUCE_VERSION, &body);
@@ -133,7 +133,7 @@ pub fn produce(at: &mut Connection, topic: &str, batch: &[u8]) -> (i16, Vec<(i32
     (error, named.collect())
 }
 
-/// What a command says, and whether it succeeded.
+/// Returns a command's output, and whether it succeeded.
 pub fn command(place: &Place, arguments: &[&str]) -> (bool, String) {
     let mut command = Command::new(tools::sedge());
     command.args(arguments);

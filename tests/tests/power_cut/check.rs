@@ -1,18 +1,18 @@
-//! What a start on the disk that a cut left must find.
+//! Checks the state after a start on the disk that a cut left.
 //!
-//! At a cut at moment *m*, of each partition, with *s* where its log starts and *e* where it ends
-//! then:
+//! For a cut at moment *m*, and for each partition with log start *s* and log end *e* after the
+//! start:
 //!
-//! - *e* is behind all that was acknowledged before *m*;
-//! - *s* is not before what was acknowledged as deleted or seen as the log start before *m*; where
-//!   only clients delete, not behind what they asked for; and where size decides, not so far that
-//!   less than `retention.bytes` is left;
+//! - *e* is behind everything acknowledged before *m*;
+//! - *s* is not before a log start that was acknowledged or seen before *m*; if only clients
+//!   delete, *s* is not behind what they asked for; and if retention is by size, at least
+//!   `retention.bytes` are left;
 //! - every record is, byte for byte, one that was written at its offset;
-//! - of a log that is not compacted, all offsets from *s* to *e* are there;
-//! - of a compacted one, a consumer from *s* comes to the keys and values that all that was written
-//!   up to *e* comes to, each at the offset where it was written. So no older value comes back, nor
-//!   a key that was removed;
-//! - of a compacted one, nothing is there that a client saw gone before *m*.
+//! - if the log is not compacted, all offsets from *s* to *e* are there;
+//! - if it is compacted, a consumer from *s* ends with the keys and values that result from
+//!   everything written up to *e*, each at its original offset. So no older value comes back, nor
+//!   does a removed key;
+//! - if it is compacted, no record is there that a client saw removed before *m*.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,13 +24,13 @@ use super::options;
 use super::promises::{Of, Promises, Written};
 use super::topics::{self, Loses, RETENTION_BYTES, Topic};
 
-/// `ListOffsets`: the log start, and the high watermark.
+/// `ListOffsets` timestamps of the log start and the high watermark.
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
-/// Of a record beside its value, at least.
+/// Least bytes of a record besides its value.
 const BATCH_BYTES: usize = 80;
 
-/// A partition as a consumer reads it.
+/// A partition as read by a consumer.
 #[derive(Debug)]
 pub struct Read {
     pub log_start: i64,
@@ -42,7 +42,7 @@ pub fn log_start(connection: &mut Connection, (topic, partition): Of) -> i64 {
     wire::offset_for_time(connection, topic, partition, EARLIEST)
 }
 
-/// From its start to its end. Retention may go on meanwhile.
+/// Reads from start to end. Retention may continue meanwhile.
 pub fn read(connection: &mut Connection, of: Of) -> Read {
     let (topic, partition) = of;
     let mut found = Read {
@@ -78,8 +78,8 @@ pub fn read(connection: &mut Connection, of: Of) -> Read {
     }
 }
 
-/// Starts on what a cut at `moment` left, and asks for all that was promised before it. Returns how
-/// many records that were.
+/// Starts on the disk that a cut at `moment` left, and checks everything promised before it.
+/// Returns the number of records.
 pub fn after_cut(data: &Path, moment: usize, promises: &Promises) -> usize {
     let mut sedge = Sedge::start(data, options());
     let mut connection = Connection::open(&sedge.bootstrap());
@@ -180,7 +180,7 @@ impl Check<'_> {
         missing.map_or(Ok(()), |offset| Err(format!("{offset} is lost")))
     }
 
-    /// The state that a consumer builds is the one that was written.
+    /// Checks that a consumer builds the state that was written.
     fn check_latest(&self, written: &BTreeMap<i64, Written>) -> Result<(), String> {
         let mut latest: BTreeMap<&[u8], (i64, &Written)> = BTreeMap::new();
         for (offset, record) in written.range(..self.found.end) {
@@ -203,7 +203,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What was seen to be compacted away stays away.
+    /// Checks that records seen as compacted away stay away.
     fn check_gone(&self) -> Result<(), String> {
         let Some((there, until)) = self.promises.last_read(self.of, self.moment) else {
             return Ok(());

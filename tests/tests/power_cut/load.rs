@@ -1,4 +1,4 @@
-//! The load: everything that writes, deletes, compacts and frees, on a disk that is seen.
+//! The load: everything that writes, deletes, compacts and frees, on a logged disk.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,17 +17,17 @@ use super::options;
 use super::promises::{Of, Promises, Seen, Shared, Written};
 use super::topics::{self, AGED, COMPACTED, MARKS, RETAINED, SHORTENED, STAYS};
 
-/// Holds some dozens of segments, as many that wait to be used again, and the journal of the views.
+/// Room for some dozens of segments, as many spares, and the journal of the views.
 const DISK_BYTES: u64 = 512 << 20;
 const SECONDS: u64 = 14;
-/// The values of what is not compacted.
+/// Sizes of values in topics that are not compacted.
 const VALUE_BYTES: [usize; 4] = [100, 1000, 5000, 30_000];
 const STAYING_BYTES: usize = 400;
-/// Few, so that most of what is written is superseded soon.
+/// Few keys, so that most records are soon superseded.
 const KEYS: u64 = 60;
 const KEYED_BYTES: usize = 300;
 const KEYED_RECORDS_MAX: u64 = 8;
-/// One record in so many removes its key.
+/// One record in this many removes its key.
 const REMOVALS: u64 = 6;
 const DELETE_RECORDS: i16 = 21;
 const DELETE_EVERY: u64 = 25;
@@ -43,7 +43,7 @@ const HAPPENED: [(&str, f64); 6] = [
     ("sedge_storage_segments_recycled_total", 20.0),
 ];
 
-/// What all of it shares.
+/// State shared by all parts of the load.
 struct Load<'a> {
     address: &'a str,
     events: &'a Events,
@@ -51,7 +51,7 @@ struct Load<'a> {
     over: &'a AtomicBool,
 }
 
-/// Runs all of it for a while.
+/// Runs the whole load for a while.
 pub fn run(directory: &Path, random: &mut Random) -> (Events, Promises) {
     let disk = LoggedDisk::start(directory, DISK_BYTES);
     let mut sedge = Sedge::start(&disk.path().join("data"), options());
@@ -74,7 +74,7 @@ pub fn run(directory: &Path, random: &mut Random) -> (Events, Promises) {
         scope.spawn(|| load.stay());
         scope.spawn(|| load.delete_topics());
         scope.spawn(|| load.look());
-        // So long is a length of the load, not a wait for anything.
+        // This is the length of the load, not a wait for a condition.
         std::thread::sleep(Duration::from_secs(SECONDS));
         over.store(true, Ordering::Relaxed);
     });
@@ -98,7 +98,7 @@ impl Load<'_> {
         !self.over.load(Ordering::Relaxed)
     }
 
-    /// Writes a batch and notes what it promises; returns its first offset.
+    /// Writes a batch and notes what its acknowledgement promises. Returns its first offset.
     fn write(&self, to: &mut Connection, of: Of, records: Vec<(Vec<u8>, Vec<u8>)>) -> i64 {
         let valued = records.iter().map(|(key, value)| {
             let value = (!value.is_empty()).then(|| value.clone());
@@ -116,7 +116,8 @@ impl Load<'_> {
         base
     }
 
-    /// What is deleted by time, by size and, in a topic of its own, on request.
+    /// Writes records that are deleted by time, by size and, in a topic for each producer, on
+    /// request.
     fn shorten(&self, producer: usize) {
         let mut connection = Connection::open(self.address);
         let mut n = 0_u64;
@@ -138,7 +139,7 @@ impl Load<'_> {
         }
     }
 
-    /// A little in every segment, and nothing of it goes.
+    /// Writes a little to every segment that is never deleted.
     fn stay(&self) {
         let mut connection = Connection::open(self.address);
         let mut n = 0_u64;
@@ -151,7 +152,7 @@ impl Load<'_> {
         }
     }
 
-    /// Few keys, again and again.
+    /// Writes few keys repeatedly.
     fn supersede(&self, topic: &'static str, mut random: Random) {
         let mut connection = Connection::open(self.address);
         let mut n = 0_u64;
@@ -212,8 +213,8 @@ impl Load<'_> {
         }
     }
 
-    /// Looks at what was deleted and compacted. It counts for what is durable when something that
-    /// was written later is.
+    /// Reads what was deleted and compacted. The result counts as durable once something written
+    /// later is durable.
     fn look(&self) {
         let mut connection = Connection::open(self.address);
         let mut n = 0;

@@ -1,11 +1,11 @@
-//! What the broker promised, each with the moment (a number of writes and flushes of the disk)
-//! before which it did.
+//! The broker's promises, each with the moment (a number of writes and flushes of the disk) before
+//! which it was made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A record; without a value it removes its key.
+/// A record. Without a value, it removes its key.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Written {
     pub moment: usize,
@@ -16,30 +16,30 @@ pub struct Written {
 /// A partition.
 pub type Of = (&'static str, i32);
 
-/// A partition as a client read it. What it did not have then, a cut after `moment` does not bring
-/// back: something was acknowledged after the read that lies behind all of it in the log.
+/// A partition as a client read it. What was missing then may not come back after a cut later than
+/// `moment`: a later write behind all of it in the log was acknowledged after the read.
 #[derive(Debug)]
 pub struct Seen {
     pub moment: usize,
     pub of: Of,
     pub log_start: i64,
-    /// Of a compacted topic, the offsets that were there, and up to where it was read.
+    /// For a compacted topic, the existing offsets, and the offset up to which it was read.
     pub records: Option<(BTreeSet<i64>, i64)>,
 }
 
 #[derive(Debug, Default)]
 pub struct Promises {
-    /// All that was written, by offset; each was acknowledged at last.
+    /// Everything that was written, by offset; each record was acknowledged in the end.
     pub logs: BTreeMap<Of, BTreeMap<i64, Written>>,
-    /// Log starts that were asked for.
+    /// Log starts that clients asked for.
     pub asked_starts: BTreeMap<Of, i64>,
     pub deletions: usize,
-    /// Log starts that were acknowledged, and what was read.
+    /// Log starts that were acknowledged, and partitions as read.
     pub seen: Vec<Seen>,
     pub deleted_topics: Vec<(usize, String)>,
 }
 
-/// Behind a lock.
+/// The promises, behind a lock.
 #[derive(Debug, Default)]
 pub struct Shared(Mutex<Promises>);
 
@@ -54,7 +54,7 @@ impl Shared {
 }
 
 impl Promises {
-    /// Notes records that were acknowledged from `base` on.
+    /// Records acknowledgements from offset `base` on.
     pub fn wrote(&mut self, of: Of, base: i64, records: impl IntoIterator<Item = Written>) {
         let log = self.logs.entry(of).or_default();
         for (offset, record) in (base..).zip(records) {
@@ -63,27 +63,27 @@ impl Promises {
         }
     }
 
-    /// When the first record was acknowledged.
+    /// Returns the moment of the first acknowledgement.
     pub fn first_moment(&self) -> usize {
         let moments = self.logs.values().flat_map(BTreeMap::values);
         let first = moments.map(|record| record.moment).min();
         first.expect("something was written")
     }
 
-    /// Where the log starts at least.
+    /// Returns the lowest permitted log start.
     pub fn log_start(&self, of: Of, moment: usize) -> i64 {
         let known = self.seen_of(of, moment).map(|seen| seen.log_start);
         known.max().unwrap_or(0)
     }
 
-    /// A compacted log as it was read last.
+    /// Returns the last read of a compacted log.
     pub fn last_read(&self, of: Of, moment: usize) -> Option<&(BTreeSet<i64>, i64)> {
         let read = self.seen_of(of, moment).filter(|of| of.records.is_some());
         read.max_by_key(|seen| seen.moment)
             .and_then(|seen| seen.records.as_ref())
     }
 
-    /// The end of what was acknowledged.
+    /// Returns the end of the acknowledged records.
     pub fn acknowledged_end(&self, of: Of, moment: usize) -> i64 {
         let log = self.logs.get(&of).into_iter().flatten();
         let acknowledged = log.filter(|(_, record)| record.moment <= moment);

@@ -1,19 +1,19 @@
-//! The topics of the load, and what their logs may lose.
+//! The topics of the load, and the records that their logs may lose.
 
 use sedge_tests::wire::{self, Connection};
 
-/// What takes records out of a log.
+/// How a log loses records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loses {
-    /// Only what a client deletes.
+    /// By requests of a client only.
     OnRequest,
-    /// What `retention.bytes` leaves: its newest bytes stay.
+    /// By `retention.bytes`: its newest bytes stay.
     BySize,
-    /// What `retention.ms` leaves.
+    /// By `retention.ms`.
     ByTime,
-    /// What a newer record of the same key takes the place of.
+    /// By compaction: newer records supersede those of the same key.
     ByKey,
-    /// That, and what `retention.ms` leaves.
+    /// By compaction and `retention.ms`.
     ByKeyAndTime,
 }
 
@@ -26,17 +26,17 @@ pub struct Topic {
     configs: &'static [(&'static str, &'static str)],
 }
 
-/// Bytes that [`Loses::BySize`] keeps.
+/// `retention.bytes` of topics with [`Loses::BySize`].
 pub const RETENTION_BYTES: usize = 1_000_000;
 
-/// One a producer, shortened by `DeleteRecords`.
+/// One topic per producer, shortened by `DeleteRecords`.
 pub const SHORTENED: [&str; 4] = ["load-0", "load-1", "load-2", "load-3"];
 pub const RETAINED: &str = "retained";
 pub const AGED: &str = "aged";
 pub const STAYS: &str = "stays";
-/// Compacted, each written to by one producer.
+/// Compacted topics, each written to by one producer.
 pub const COMPACTED: [&str; 2] = ["state", "fresh"];
-/// What is acknowledged here was written after all that was read before.
+/// A record acknowledged here was written after everything that was read before.
 pub const MARKS: &str = "marks";
 
 const fn kept(name: &'static str, partitions: i32) -> Topic {
@@ -53,7 +53,7 @@ pub const ALL: [Topic; 10] = [
     kept(SHORTENED[1], 4),
     kept(SHORTENED[2], 4),
     kept(SHORTENED[3], 4),
-    // A little of it in each segment, which gets sparse around it.
+    // A little in each segment, which becomes sparse around it.
     kept(STAYS, 20),
     kept(MARKS, 1),
     Topic {
@@ -85,7 +85,7 @@ pub const ALL: [Topic; 10] = [
         configs: &[
             ("cleanup.policy", "compact,delete"),
             ("min.cleanable.dirty.ratio", "0.1"),
-            // Ends the active segment, so that cleaning comes near the end of the log.
+            // Rolls the active segment, so that cleaning comes close to the end of the log.
             ("max.compaction.lag.ms", "700"),
             ("delete.retention.ms", "300"),
             ("retention.ms", "4000"),
@@ -105,7 +105,7 @@ pub fn create_all(connection: &mut Connection) {
     }
 }
 
-/// Each partition of each topic.
+/// Returns each partition of each topic.
 pub fn partitions() -> impl Iterator<Item = (&'static Topic, i32)> {
     ALL.iter()
         .flat_map(|topic| (0..topic.partitions).map(move |partition| (topic, partition)))

@@ -1,5 +1,5 @@
-//! Administration at its edges: what a request may not say, what is judged as a whole, and what one
-//! broker answers to requests about many.
+//! Tests edge cases of administration: what a request may not contain, what is judged as a whole,
+//! and what a single broker answers to requests about many.
 
 use super::{Asked, Decoder, Encoder, error, key, wire};
 
@@ -13,7 +13,7 @@ const SET: i8 = 0;
 const DELETE: i8 = 1;
 const TIMEOUT_MS: i32 = 30_000;
 
-/// The names and codes of a response that has them in an array.
+/// Returns the names and codes of a response that has them in an array.
 fn results(reply: &[u8], has_message: bool) -> Vec<(String, i16)> {
     let mut d = Decoder(reply);
     d.i32();
@@ -28,7 +28,7 @@ fn results(reply: &[u8], has_message: bool) -> Vec<(String, i16)> {
         .collect()
 }
 
-/// CreateTopics v4: topics with one configuration each.
+/// Sends CreateTopics v4: topics with one configuration each.
 fn create(asked: &mut Asked, topics: &[(&str, &str, Option<&str>)]) -> Vec<(String, i16)> {
     let mut body = Encoder::default().i32(topics.len() as i32);
     for (topic, name, value) in topics {
@@ -70,7 +70,7 @@ pub fn configurations_of_a_new_topic(asked: &mut Asked) {
     assert_eq!(refused.0, INVALID_REQUEST, "{refused:?}");
 }
 
-/// IncrementalAlterConfigs v0 of one topic.
+/// Sends IncrementalAlterConfigs v0 of one topic.
 fn alter(asked: &mut Asked, times: i32, name: &str, op: i8, value: Option<&str>) -> Vec<i16> {
     let mut body = Encoder::default().i32(times);
     for _ in 0..times {
@@ -111,7 +111,7 @@ pub fn configurations_of_a_topic(asked: &mut Asked) {
     );
 }
 
-/// CreatePartitions v1: a topic, how many it shall have, and how many assignments it brings.
+/// Sends CreatePartitions v1: each topic with its new count, and its number of assignments.
 fn grow(asked: &mut Asked, topics: &[(&str, i32, Option<i32>)]) -> Vec<(String, i16)> {
     let mut body = Encoder::default().i32(topics.len() as i32);
     for (topic, total, assigned) in topics {
@@ -201,7 +201,7 @@ pub fn elections_are_not_needed(asked: &mut Asked) {
 }
 
 pub fn resources_without_configurations(asked: &mut Asked) {
-    // Client metrics and groups, of which nothing is configured.
+    // Client metrics and groups have no configuration.
     for (resource_type, name) in [(16, "metrics"), (32, "group")] {
         let body = Encoder::default().i32(1).i8(resource_type).string(name);
         let body = body.i32(-1).i8(0).0;
@@ -223,7 +223,8 @@ pub fn authorized_operations(asked: &mut Asked) {
             let bytes = &reply[reply.len() - end..];
             i32::from_be_bytes(bytes[..4].try_into().expect("four bytes"))
         };
-        // The topic's operations end it, and the cluster's end the response.
+        // The topic's operations are its last field, and the cluster's are the last of the
+        // response.
         (last(8).count_ones(), last(4).count_ones())
     };
     let not_asked = i32::MIN.count_ones();

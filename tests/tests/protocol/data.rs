@@ -1,4 +1,4 @@
-//! Produce, Fetch, ListOffsets, InitProducerId.
+//! Tests Produce, Fetch, ListOffsets and InitProducerId.
 
 use super::{
     Asked, Batch, Codec, Connection, Decoder, Duration, Encoder, FETCH_VERSION, Instant, NOT_YET,
@@ -54,7 +54,7 @@ pub fn first_batch_over_the_limit(asked: &mut Asked) {
 
 pub fn replies_in_order(asked: &mut Asked) {
     asked.create(2, &[]);
-    // Waits for half a second, while the others have nothing to wait for.
+    // Waits for half a second, while the others need not wait.
     let slow = wire::fetch_request(&asked.topic, 0, 0, 1000);
     let quick = wire::produce_request(&asked.topic, 1, -1, &Batch::filled(1, 10).encode());
     let connection = &mut asked.connection;
@@ -136,7 +136,7 @@ pub fn unknown_leader_epoch(asked: &mut Asked) {
     assert_eq!(got.error, UNKNOWN_LEADER_EPOCH);
 }
 
-/// `ListOffsets` v5 for one time: the error, the timestamp, the offset.
+/// Sends `ListOffsets` v5 for one time. Returns the error, the timestamp, the offset.
 fn offset_at(asked: &mut Asked, time: i64) -> (i16, i64, i64) {
     let body = Encoder::default()
         .i32(-1)
@@ -254,7 +254,7 @@ pub fn log_append_time(asked: &mut Asked) {
     let produced = asked.produce(&batch);
     assert_eq!(produced.error, error::NONE, "{produced:?}");
     let got = wire::fetch(&mut asked.connection, &asked.topic, 0, 0).records;
-    // Checks the CRC, too.
+    // This checks the CRC, too.
     assert_eq!(wire::records(&got).len(), 1);
     assert_eq!(Decoder(&got[21..]).i16() & 8, 8, "the timestamp type");
     let max_timestamp = Decoder(&got[35..]).i64();
@@ -301,7 +301,7 @@ pub fn bodies_that_cannot_be_read(asked: &mut Asked) {
     for (what, batch) in cases {
         let produced = asked.produce(&batch);
         let codec = batch.codec;
-        // Kafka answers an unknown server error for what it cannot decompress.
+        // Kafka answers an unknown server error for a body that it cannot decompress.
         let tripped = produced.error == -1 && asked.broker.is_kafka();
         assert!(
             tripped || produced.error == error::INVALID_RECORD,
@@ -324,7 +324,7 @@ pub fn largest_timestamp_of_a_batch(asked: &mut Asked) {
             if is_compressed {
                 batch = batch.framed();
             }
-            // Each later than all before.
+            // Each one later than all before.
             let first = batch.base_timestamp - HOUR_MS + base * 10_000;
             batch.base_timestamp = first;
             batch.max_timestamp = Some(if said > 0 { first + said } else { said });
@@ -354,7 +354,7 @@ pub fn log_append_time_of_a_producer(asked: &mut Asked) {
     assert_eq!(wire::records(&got).len(), 2);
 }
 
-/// KIP-467: clients tell records apart by it.
+/// KIP-467: clients tell records apart by the index.
 pub fn every_bad_record_is_named(asked: &mut Asked) {
     asked.create(1, &[("cleanup.policy", "compact")]);
     for bad in [vec![], vec![7], (0..30).step_by(3).collect::<Vec<i32>>()] {
@@ -381,7 +381,7 @@ pub fn compacted_topic_needs_keys(asked: &mut Asked) {
     assert!(produced.message.is_some(), "it says why");
 }
 
-/// An id and an epoch, once the coordinator is ready.
+/// Returns an id and an epoch, once the coordinator is ready.
 fn init_producer_id(asked: &mut Asked) -> (i64, i16) {
     let body = Encoder::default().string(None).i32(60_000).0;
     let deadline = Instant::now() + Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! OffsetCommit, OffsetFetch, JoinGroup.
+//! Tests OffsetCommit, OffsetFetch and JoinGroup.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ pub fn wait_coordinator(asked: &mut Asked, group: &str) {
     }
 }
 
-/// `OffsetFetch` v3 of one partition: the error, the offset, the metadata.
+/// Sends `OffsetFetch` v3 of one partition. Returns the error, the offset, the metadata.
 fn offset_of(asked: &mut Asked, group: &str, topic: &str, partition: i32) -> (i16, i64, String) {
     let body = Encoder::default()
         .string(group)
@@ -69,7 +69,7 @@ pub fn commit_comes_back(asked: &mut Asked) {
         (0, -1, String::new()),
         "none yet"
     );
-    // A consumer without members: generation -1, no member id.
+    // A consumer outside any group: generation -1, no member id.
     let body = Encoder::default()
         .string("simple")
         .i32(-1)

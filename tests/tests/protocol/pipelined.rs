@@ -1,12 +1,12 @@
-//! Requests that are sent without waiting for the answers of those before them, each of which asks
-//! for what the one before it did: a broker works on the requests of a connection in their order.
+//! Tests pipelined requests, each of which asks for the effect of the one before: a broker
+//! processes the requests of a connection in their order.
 
 use super::{Asked, Batch, Decoder, Encoder, FETCH_VERSION, PRODUCE_VERSION, error, key, wire};
 
 const ROUNDS: i64 = 200;
 
-/// All in one write, so that the broker has the later ones when it begins with the first. The
-/// bodies of the replies.
+/// Sends all requests in one write, so that the broker has the later ones when it begins with the
+/// first. Returns the bodies of the replies.
 fn ask_at_once<const N: usize>(
     asked: &mut Asked,
     requests: &[(i16, i16, Vec<u8>); N],
@@ -33,7 +33,7 @@ fn produce(topic: &str, acks: i16) -> (i16, i16, Vec<u8>) {
     (key::PRODUCE, PRODUCE_VERSION, body)
 }
 
-/// `ListOffsets` v1 of the end.
+/// Builds a `ListOffsets` v1 of the end.
 fn end_of(topic: &str) -> (i16, i16, Vec<u8>) {
     let mut body = Encoder::default().i32(-1).0;
     body.extend(one_partition(topic).i64(-1).0);
@@ -108,7 +108,7 @@ pub fn a_fetch_sees_the_produce_before_it(asked: &mut Asked) {
     }
 }
 
-/// A produce may not start before what is in front of it either.
+/// A produce must not start before the requests ahead of it, either.
 pub fn a_produce_waits_for_what_is_before_it(asked: &mut Asked) {
     for round in 0..ROUNDS / 10 {
         let topic = format!("{}-{round}", asked.topic);
@@ -141,7 +141,7 @@ pub fn a_produce_waits_for_what_is_before_it(asked: &mut Asked) {
     }
 }
 
-/// Where only produces are on their way, they stay in order.
+/// If only produces are in flight, they stay in order.
 pub fn produces_keep_their_order(asked: &mut Asked) {
     asked.create(1, &[]);
     let topic = asked.topic.clone();

@@ -1,4 +1,4 @@
-//! Producers that are silent for `producer.id.expiration.ms`, and those that want transactions.
+//! Tests producers that are idle for `producer.id.expiration.ms`, and those that want transactions.
 
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ fn a_silent_producer_is_forgotten_and_one_that_is_not_is_not() {
     };
     wire::create_topic(&mut Connection::open(&sedge.bootstrap()), "t", 1, &[]);
     assert_eq!(produce(&sedge, 0), error::NONE);
-    // A day is not over, whatever is looked at.
+    // A day has not passed, whatever the wall clock says.
     sedge.terminate();
     sedge.start_again();
     assert_eq!(produce(&sedge, 55), OUT_OF_ORDER_SEQUENCE_NUMBER);

@@ -1,4 +1,4 @@
-//! CreateTopics, DeleteTopics, Metadata.
+//! Tests CreateTopics, DeleteTopics and Metadata.
 
 use super::{Asked, Batch, Decoder, Encoder, error, key, wire};
 
@@ -44,7 +44,7 @@ pub fn created_again(asked: &mut Asked) {
     );
 }
 
-/// The names that Metadata lists.
+/// Returns the names that Metadata lists.
 fn listed(asked: &mut Asked, version: i16, body: &[u8]) -> Vec<String> {
     let reply = asked.connection.ask(key::METADATA, version, body);
     let mut d = Decoder(&reply);

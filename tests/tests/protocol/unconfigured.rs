@@ -1,4 +1,4 @@
-//! What a broker answers about ACLs and quotas where none are configured.
+//! Tests a broker's answers about ACLs and quotas if none are configured.
 
 use super::{Asked, Decoder, Encoder, error, key};
 

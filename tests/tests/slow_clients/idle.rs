@@ -1,4 +1,4 @@
-//! Connections that are slow are not idle. Those that are silent are, and the log names them.
+//! Tests that slow connections are not idle, and that silent ones are closed and logged.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -11,9 +11,9 @@ use sedge_tests::wire::{
 };
 
 const IDLE: Duration = Duration::from_secs(2);
-/// A slow transfer moves one piece in this time, many in the idle limit.
+/// A slow transfer moves one piece in this time, many within the idle limit.
 const PACE: Duration = Duration::from_millis(50);
-/// As many as make a transfer take three times the idle limit.
+/// Enough pieces to make a transfer take three times the idle limit.
 const PIECES: usize = (3 * IDLE.as_millis() / PACE.as_millis()) as usize;
 
 const BATCHES: i64 = 30;
@@ -40,7 +40,7 @@ fn fill(sedge: &Sedge) {
     }
 }
 
-/// Asks for all that [`fill`] wrote, on a connection that takes little at once.
+/// Asks for everything that [`fill`] wrote, on a connection with a small window.
 fn ask_for_all(sedge: &Sedge) -> Connection {
     let mut connection = Connection::open(&sedge.bootstrap());
     rustix::net::sockopt::set_socket_recv_buffer_size(&connection.stream, 16 << 10)
@@ -86,7 +86,7 @@ fn a_slow_request_is_taken() {
     assert_eq!(wire::produced(&answer[4..]).error, error::NONE);
 }
 
-/// In the middle of a request, of an answer, and between them.
+/// Silent in the middle of a request, of an answer, and between them.
 #[test]
 fn a_silent_connection_is_closed_and_logged() {
     let directory = TempDir::new("silent");

@@ -1,8 +1,8 @@
-//! Consumers that take their time while the segments that they are sent from are freed, and other
-//! records are written over those files: they get what they asked for.
+//! Tests slow consumers while the segments that they are sent from are freed, and other records
+//! overwrite those files: they receive what they asked for.
 //!
-//! A reply is not copied. What of it the kernel has, in its queues on either side, are the pages of
-//! the segment's file.
+//! A reply is not copied. The part of it that the kernel holds, in its queues on either side,
+//! consists of pages of the segment's file.
 
 use std::io::Read;
 
@@ -15,25 +15,25 @@ use sedge_tests::{http, soak};
 const ROUNDS: usize = 20;
 const ROUNDS_LONG: usize = 200;
 const VALUE_BYTES: usize = 100_000;
-/// Written at a time: more than is kept.
+/// Batches written at a time: more than retention keeps.
 const BATCHES: usize = 40;
-/// What a slow consumer reads while a batch is written.
+/// Bytes that a slow consumer reads while a batch is written.
 const SLOW_BYTES: usize = 3_000;
-/// What is asked of `BUSY`: one piece of a segment, some that the kernel takes whole, and more than
-/// it takes at once. All of `SMALL` comes behind it.
+/// Bytes requested of `BUSY`: one piece of a segment, an amount that the kernel accepts at once,
+/// and more than that. All of `SMALL` follows.
 const ASKED: [i32; 3] = [100_000, 350_000, 1_200_000];
-/// The end of an answer: part of what comes of `SMALL`, and little enough for the kernel to hold.
+/// The end of an answer: a part of `SMALL`, small enough for the kernel to hold.
 const END_BYTES: usize = 150_000;
 
-/// The partition that segments are written for.
+/// The partition that fills the segments.
 const BUSY: i32 = 0;
-/// One with little in it, which is deleted while it is sent.
+/// A partition with little in it, which is deleted while it is sent.
 const SMALL: i32 = 1;
 const BATCHES_OF_SMALL: i64 = 2;
-/// `ListOffsets`: the log start.
+/// `ListOffsets` timestamp of the log start.
 const EARLIEST: i64 = -2;
 
-/// How a consumer reads.
+/// The way in which a consumer reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Manner {
     Slow,
@@ -74,7 +74,7 @@ fn slow_consumers_get_what_they_asked_for() {
             }
         };
         writing.produce_busy(&mut slowly);
-        // Now the broker may give the kernel the rest, of which the segment is freed.
+        // Now the broker may pass the rest to the kernel, and its segment is freed.
         consumer.read(consumer.bytes - consumer.read.len() - END_BYTES);
         writing.produce_busy(&mut || {});
         match manner {
@@ -89,7 +89,7 @@ fn slow_consumers_get_what_they_asked_for() {
     );
 }
 
-/// `VALUE_BYTES` that tell their partition and number.
+/// Returns `VALUE_BYTES` that identify their partition and number.
 fn value(partition: i32, number: i64) -> Vec<u8> {
     (i64::from(partition) << 32 | number)
         .to_be_bytes()
@@ -122,7 +122,7 @@ impl Writing {
 /// A consumer that has asked for the oldest records.
 struct Consumer {
     connection: Connection,
-    /// Of the answer, behind its length.
+    /// Bytes of the answer, without its length.
     bytes: usize,
     read: Vec<u8>,
 }
@@ -148,14 +148,14 @@ impl Consumer {
             if asked.bytes > BATCHES_OF_SMALL as usize * VALUE_BYTES + 10_000 {
                 return asked;
             }
-            // Retention has gone on before the records were found.
+            // Retention has deleted the records before they were found.
             asked.read(asked.bytes);
             let answer = fetched_of(&asked.read[4..]).expect("a fetch");
             assert!(answer[0].1.records.is_empty());
         }
     }
 
-    /// So much more of the answer, as far as there is any.
+    /// Reads up to `bytes_max` more of the answer.
     fn read(&mut self, bytes_max: usize) {
         let from = self.read.len();
         self.read.resize(self.bytes.min(from + bytes_max), 0);

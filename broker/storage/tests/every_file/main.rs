@@ -1,8 +1,9 @@
-//! Each kind of file cut at many lengths and flipped at many places: nothing damaged is called
-//! clean, no wrong record comes out, every consumer gets past, what is lost is named, and a start
+//! Cuts each kind of file at many lengths and flips it at many places. Damage is never called
+//! clean, no wrong record is returned, every consumer gets past it, losses are named, and a start
 //! that is refused has a way out.
 //!
-//! Not in the suite: while one thread starts a process, this process keeps locks a moment longer.
+//! This is not in the suite: while one thread starts a process, this process keeps locks a moment
+//! longer.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 #[path = "../suite/bytes_of.rs"]
@@ -33,18 +34,18 @@ use sedge_storage::{
 use bytes_of::{Derive, append, batch, commit, whole};
 use stores::{Directory, on_disk, small};
 
-/// Plain, of all segments.
+/// An ordinary partition, in all segments.
 const P: PartitionId = PartitionId(5);
-/// Some of its records were taken away by compaction.
+/// A partition from which compaction removed some records.
 const C: PartitionId = PartitionId(6);
-/// Its log start has moved.
+/// A partition whose log start has moved.
 const S: PartitionId = PartitionId(8);
 const ALL: [PartitionId; 3] = [P, C, S];
 const FAR: Offset = Offset(i64::MAX);
 const COMMITS: i64 = 260;
-/// Of the tests: the locks that one takes are those that the processes of another keep.
+/// Runs one test at a time: child processes of one test keep the locks that another takes.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-/// Cases: they wait for the disk most of the time.
+/// Cases that run at once: they mostly wait for the disk.
 const AT_ONCE: usize = 6;
 
 struct Compacts;
@@ -81,7 +82,7 @@ fn fill(store: &Store, from: i64, until: i64) {
     }
 }
 
-/// Batches of a partition at `from..to` into a cold segment.
+/// Moves the batches of a partition at `from..to` to a cold segment.
 fn replace(store: &Store, id: PartitionId, from: i64, to: i64, kept: fn(i64) -> bool) {
     let read = store.read(id, Offset(from), Offset(to), usize::MAX >> 1);
     let mut read = Bytes::from(read.unwrap().concat());
@@ -103,7 +104,7 @@ fn replace(store: &Store, id: PartitionId, from: i64, to: i64, kept: fn(i64) -> 
     store.append(commit(vec![entry], 0)).unwrap();
 }
 
-/// Ordinary segments, cold ones, spares, and one that is written to.
+/// Creates ordinary segments, cold ones, spares, and an active one.
 fn filled(path: &Path) {
     let (store, _) = on_disk(path, small());
     fill(&store, 0, COMMITS / 2);
@@ -125,7 +126,7 @@ fn filled(path: &Path) {
     store.close().unwrap();
 }
 
-/// What a consumer with small fetches sees: offsets with records. It gets to the end.
+/// Reads as a consumer with small fetches, up to the end. Returns the offsets of the records.
 fn consume(store: &Store, id: PartitionId) -> Result<BTreeSet<i64>, String> {
     let bounds = store.bounds(id).unwrap();
     let mut seen = BTreeSet::new();
@@ -144,7 +145,7 @@ fn consume(store: &Store, id: PartitionId) -> Result<BTreeSet<i64>, String> {
                 rest = &rest[bytes..];
                 let base = header.base_offset().0;
                 if header.record_count() > 0 {
-                    // The leader epoch is under the commit's checksum, and not under the batch's.
+                    // The commit's checksum covers the leader epoch, the batch's does not.
                     let mut there = one.to_vec();
                     let wanted = whole(&the_batch(id, base));
                     there[12..16].copy_from_slice(&wanted[12..16]);
@@ -169,9 +170,9 @@ fn consume(store: &Store, id: PartitionId) -> Result<BTreeSet<i64>, String> {
 
 type Seen = BTreeMap<PartitionId, BTreeSet<i64>>;
 
-/// All partitions, behind a scrub of all of it.
+/// Reads all partitions, after a scrub of everything.
 fn consume_all(store: &Store) -> Result<Seen, String> {
-    // As a consumer that is there before the scrub: it may meet a rotten batch, and nothing else.
+    // A consumer before the scrub may meet a rotten batch, and nothing else.
     for id in ALL {
         if let Err(what) = consume(store, id)
             && !what.contains("is not what was sent")
@@ -229,7 +230,7 @@ fn start(path: &Path) -> Result<Result<Started, String>, Error> {
     }))
 }
 
-/// Without what is named `views`, where that is said.
+/// Copies a directory, leaving out `views` unless `with_views` is set.
 fn copy(from: &Path, to: &Path, with_views: bool) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -243,7 +244,7 @@ fn copy(from: &Path, to: &Path, with_views: bool) {
     }
 }
 
-/// With its holes: fjall's journal is 64 MiB of mostly nothing.
+/// Copies a file with its holes: fjall's journal is 64 MiB, mostly zeros.
 fn copy_file(from: &Path, to: &Path) {
     let (from, to) = (File::open(from).unwrap(), File::create(to).unwrap());
     let bytes = from.metadata().unwrap().len();
@@ -282,7 +283,7 @@ fn harm(path: &Path, harm: Harm) {
     }
 }
 
-/// Every kind of file of a directory, one or two of each.
+/// Returns every kind of file of a directory, one or two of each.
 fn files(path: &Path) -> Vec<(String, PathBuf)> {
     let mut sealed = Vec::new();
     let mut cold = Vec::new();
@@ -317,7 +318,7 @@ fn files(path: &Path) -> Vec<(String, PathBuf)> {
     found
 }
 
-/// Places of a file: all over it, and its ends.
+/// Returns changes of a file: all over it, and at its ends.
 fn harms(bytes: usize, cuts: usize, flips: usize) -> Vec<Harm> {
     let mut harms = vec![Harm::Gone, Harm::Cut(0), Harm::Cut(bytes - 1)];
     harms.extend((1..cuts).map(|at| Harm::Cut(bytes * at / cuts)));
@@ -328,7 +329,7 @@ fn harms(bytes: usize, cuts: usize, flips: usize) -> Vec<Harm> {
         random ^= random << 17;
         harms.push(Harm::Flip((random % (bytes as u64 * 8)) as usize));
     }
-    // Header, first frame, footer.
+    // Positions in the header, the first frame and the footer.
     let special = [9, 20, 30, 45, 70, 90, 110, 130];
     let at_front = special.into_iter().filter(|at| *at < bytes);
     harms.extend(at_front.map(|at| Harm::Flip(at * 8)));
@@ -341,7 +342,8 @@ fn harms(bytes: usize, cuts: usize, flips: usize) -> Vec<Harm> {
     harms
 }
 
-/// All four ask the same directory. Gives what is wrong.
+/// Checks that scrub, consumers, doctor and start agree on one damaged directory. Returns what is
+/// wrong.
 fn case(origin: &Path, before: &Seen, file: &Path, what: Harm) -> Result<(), String> {
     let place = Directory::new();
     let hurt = place.path().join("hurt");
@@ -409,7 +411,7 @@ fn case(origin: &Path, before: &Seen, file: &Path, what: Harm) -> Result<(), Str
             }
         }
     }
-    // What the doctor advises does away with what it found.
+    // The doctor's advice repairs what it found.
     let doctor = Doctor::open(&hurt).unwrap();
     let mut repairs: Vec<Repair> = report
         .findings
@@ -432,10 +434,10 @@ fn case(origin: &Path, before: &Seen, file: &Path, what: Harm) -> Result<(), Str
     Ok(())
 }
 
-/// Does what the refusal says.
+/// Follows the advice of a refusal. Returns whether that helps.
 fn way_out(origin: &Path, refused: &Path, refusal: &Error) -> bool {
     match refusal {
-        // From a backup.
+        // Restoring from a backup helps.
         Error::BadMeta { .. } | Error::NewerFormat { .. } | Error::OtherOwner { .. } => {
             std::fs::copy(origin.join("meta.toml"), refused.join("meta.toml")).is_ok()
         }
@@ -447,7 +449,7 @@ fn way_out(origin: &Path, refused: &Path, refusal: &Error) -> bool {
     }
 }
 
-/// What is said by a process that may end by what it looks at: fjall asserts what it reads.
+/// Runs a look at the views in a child process, which may end: fjall asserts on what it reads.
 fn ask(what: &str, path: &Path) -> Option<String> {
     let said = path.with_extension("said");
     let status = Command::new(std::env::current_exe().unwrap())
@@ -495,14 +497,14 @@ fn a_process_of_its_own() {
 
 const CLEAN: &str = "clean";
 
-/// Nothing in the views is needed: whatever is wrong with them, everything is there, at the latest
-/// when the broker was started for the third time, as what watches over it does.
+/// Checks that the views are dispensable: with any damage to them everything is there, at the
+/// latest when the broker is started for the third time, as a supervisor does.
 fn views_case(origin: &Path, before: &Seen, file: &Path, what: Harm) -> Result<(), String> {
     let place = Directory::new();
     let hurt = place.path().join("hurt");
     copy(origin, &hurt, true);
     harm(&hurt.join(file.strip_prefix(origin).unwrap()), what);
-    // Where the process dies, `sedge doctor` says that the views cannot be read.
+    // If the process dies, `sedge doctor` says that the views cannot be read.
     let is_clean = ask("doctor", &hurt).is_some_and(|said| said == CLEAN);
     let started = place.path().join("started");
     copy(&hurt, &started, true);
@@ -527,7 +529,7 @@ fn views_case(origin: &Path, before: &Seen, file: &Path, what: Harm) -> Result<(
 
 type Case = fn(&Path, &Seen, &Path, Harm) -> Result<(), String>;
 
-/// One in `step` of the cases, but in a soak.
+/// Runs one in `step` of the cases, or all in a soak.
 fn check(origin: &Path, files: &[(String, PathBuf)], case: Case, step: usize) {
     let before = {
         let place = Directory::new();
@@ -549,7 +551,7 @@ fn check(origin: &Path, files: &[(String, PathBuf)], case: Case, step: usize) {
         }
         let bytes = std::fs::metadata(file).unwrap().len() as usize;
         let harms = harms(bytes, cuts, flips).into_iter();
-        // Those of the next file are the others.
+        // The next file uses the other offsets.
         let (skipped, step) = if is_long {
             (0, 1)
         } else {

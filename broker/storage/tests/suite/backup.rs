@@ -1,4 +1,4 @@
-//! Backups: what is in them, what they take again, and what they refuse.
+//! Tests backups: their contents, what a further backup copies again, and what is refused.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn take(data: &Directory, target: &Path) -> Backup {
     back_up(data.path(), target, BackupOptions::default()).unwrap()
 }
 
-/// Opens a backup and checks that its log is whole from `from` to at least `least`.
+/// Opens a backup and checks that its log is complete from `from` to at least `least`.
 fn check(target: &Path, from: i64, least: i64) {
     let report = Doctor::open(target).unwrap().examine(&mut Nothing).unwrap();
     assert!(report.is_clean(), "{:?}", report.findings);
@@ -40,7 +40,7 @@ fn check(target: &Path, from: i64, least: i64) {
         .flat_map(|n| whole(&batch(n, 1, n, 900)))
         .collect();
     assert!(chunks.concat() == want);
-    // It goes on where the log ended.
+    // The copy continues from the end of the log.
     fill(&store, end, end + 100);
     store.close().unwrap();
 }
@@ -78,7 +78,7 @@ fn a_backup_is_whole_and_the_next_takes_what_is_new() {
     let third = take(&data, &target);
     assert!(third.removed_segments > 3, "{third:?}");
     check(&target, 250, 300);
-    // The broker that ran on the copy harmed nothing of what it shares with the first.
+    // The broker on the copy has not harmed what it shares with the first.
     fill(&store, 300, 310);
     store.close().unwrap();
     drop(store);
@@ -163,7 +163,7 @@ fn what_is_no_backup_of_this_broker_is_refused() {
     assert!(matches!(error, Error::UnfinishedBackup { .. }), "{error}");
 }
 
-/// A backup in three segments or more, and what a start on it says.
+/// Returns a backup of three or more segments, and the result of a start on it.
 fn taken(target: &Directory) {
     let data = Directory::new();
     let (store, _) = on_disk(data.path(), small());
@@ -186,7 +186,7 @@ fn a_start_makes_an_ordinary_directory_of_a_backup() {
     drop(start(&target).unwrap());
     assert!(!target.path().join(MANIFEST).exists());
     assert!(!meta().contains("backup"), "{}", meta());
-    // What goes from it now is nobody's loss.
+    // Removing data from it now is not a loss.
     let store = start(&target).unwrap();
     let entry = Entry::LogStart {
         partition: P,
@@ -226,7 +226,7 @@ fn an_incomplete_backup_is_refused_until_what_is_there_is_accepted() {
         let Error::IncompleteBackup { missing, .. } = &refused else {
             panic!("{refused}")
         };
-        // Of two segments of a size, either may be the longer.
+        // If two segments have the same size, either may be the longer one.
         let is_short = *missing == Missing::Bytes(SegmentId(2));
         assert!(*missing == expected || is_short, "{refused}");
         assert!(refused.to_string().contains("copy it again"), "{refused}");
@@ -244,7 +244,7 @@ fn an_incomplete_backup_is_refused_until_what_is_there_is_accepted() {
         drop(doctor);
         start(&target).unwrap().close().unwrap();
     }
-    // A copy that stopped within a segment.
+    // A copy that was interrupted within a segment.
     let target = Directory::new();
     taken(&target);
     let file = std::fs::File::options()

@@ -1,12 +1,12 @@
-//! A writer beside whatever is tested.
+//! Runs a writer concurrently with the tested code.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-/// How far the writer is.
+/// The position of the writer.
 pub struct Written(AtomicI64);
 
 impl Written {
-    /// Waits until it is at `least`, and says where it is.
+    /// Waits until the position is at least `least`. Returns the position.
     pub fn wait_for(&self, least: i64) -> i64 {
         loop {
             let written = self.0.load(Ordering::Acquire);
@@ -26,11 +26,12 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Has `write` go on from where it says that it came, on a thread of its own, while `look` runs.
+/// Runs `write` repeatedly on a thread of its own, each time from the position that it returned,
+/// while `look` runs.
 pub fn write_beside(write: impl Fn(i64) -> i64 + Sync, look: impl FnOnce(&Written)) {
     let (written, done) = (Written(AtomicI64::new(0)), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        // Also where `look` fails: the writer would go on for ever.
+        // Stops the writer even if `look` fails.
         let _stop = Stop(&done);
         scope.spawn(|| {
             let mut from = 0;

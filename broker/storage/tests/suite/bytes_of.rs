@@ -38,7 +38,7 @@ pub fn append(partition: u32, batches: Vec<Batch>) -> Entry {
     }
 }
 
-/// With the updates that [`Derive`] makes of the same entries.
+/// Builds a commit, with the updates that [`Derive`] makes from the same entries.
 pub fn commit(entries: Vec<Entry>, append_ms: i64) -> Commit {
     let updates = entries.iter().filter_map(derived).collect();
     Commit {
@@ -74,7 +74,7 @@ fn removal_of(partition: PartitionId) -> ViewUpdate {
     }
 }
 
-/// A view that says where each partition ends.
+/// A view with the end of each partition.
 #[derive(Debug, Default)]
 pub struct Derive {
     pub batches: usize,

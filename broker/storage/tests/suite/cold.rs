@@ -1,5 +1,5 @@
-//! Cold segments: what replaces what, what a failure leaves, and what becomes of it when segments
-//! are freed and views rebuilt.
+//! Tests cold segments: replacing ranges, failures in between, and freeing segments and rebuilding
+//! views afterwards.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::stores::{in_memory, small};
 const P: PartitionId = PartitionId(5);
 const FAR: Offset = Offset(i64::MAX);
 
-/// Batches of one record and 1,061 bytes each, at `from..to`, a commit each, with another
-/// partition's between them.
+/// Writes batches of one record and 1,061 bytes at `from..to`, one per commit, with another
+/// partition's in between.
 fn fill(store: &Store, from: i64, to: i64) {
     for at in from..to {
         let entries = vec![
@@ -41,7 +41,7 @@ fn offsets(store: &Store, from: i64) -> Vec<i64> {
         .collect()
 }
 
-/// A cold segment of those batches at `from..to` that are `kept`.
+/// Writes a cold segment of those batches at `from..to` that are `kept`.
 fn cold(store: &Store, from: i64, to: i64, kept: impl Fn(i64) -> bool) -> Result<Arc<Cold>, Error> {
     let read = store
         .read(P, Offset(from), Offset(to), usize::MAX >> 1)
@@ -68,7 +68,7 @@ fn replace(store: &Store, cold: &Arc<Cold>, base: i64, next: i64) {
     store.append(commit(vec![entry], 0)).unwrap();
 }
 
-/// What is left of P in the segments before the active one.
+/// Returns the end of P's records in the segments before the active one.
 fn full_until(store: &Store) -> i64 {
     let active = store.active_segment();
     let slices = store.slices(P).unwrap();
@@ -117,7 +117,7 @@ fn what_is_replaced_is_read_looked_up_and_counted_as_what_it_is_now() {
         assert_eq!((slices[0].append_ms, slices[0].oldest_ms), (77, 77));
         let bytes: u64 = expected.len() as u64 * 1061;
         assert_eq!(store.partition_bytes(P).unwrap(), bytes);
-        // The other partition is where it was.
+        // The other partition has not changed.
         let other = store
             .read(PartitionId(9), Offset(0), FAR, usize::MAX >> 1)
             .unwrap();
@@ -136,7 +136,8 @@ fn what_is_replaced_is_read_looked_up_and_counted_as_what_it_is_now() {
     check(&store);
 }
 
-/// The segment that says what counts of a cold one is freed like any other: what it says goes on.
+/// The segment with the rows that adopt a cold one is freed like any other: the rows are carried
+/// on.
 #[test]
 fn a_cold_segment_outlives_the_segment_that_adopted_it() {
     let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
@@ -177,7 +178,7 @@ fn what_was_not_adopted_goes() {
     assert_eq!(count(), before + 1);
     drop(some);
     assert_eq!(count(), before);
-    // A process that ended before it could.
+    // A process that ended before it could remove the file.
     std::mem::forget(cold(&store, 0, 20, |_| true).unwrap());
     std::mem::forget(store.begin_cold(10_000).unwrap());
     assert_eq!(count(), before + 2);
@@ -243,7 +244,7 @@ fn a_partition_that_was_dropped_meanwhile_stays_dropped() {
     }
 }
 
-/// One that was replaced by another already must not be adopted again when it is gone.
+/// A segment that another one has already replaced must not be adopted again after it is gone.
 #[test]
 fn a_freed_cold_segment_is_not_adopted_again() {
     let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
@@ -265,8 +266,8 @@ fn a_freed_cold_segment_is_not_adopted_again() {
     assert!(store.live_slices(&[SegmentId(1)]).unwrap().len() == 2);
 }
 
-/// Compaction of a log, cut off at each of its writes and syncs: what stays is there at any time,
-/// what goes may be there or not, nothing changes places, and the log ends where it did.
+/// A compaction is cut off at each of its writes and syncs. Kept records are always there, removed
+/// ones may be there or not, offsets do not change, and the log ends where it did.
 #[test]
 fn a_crash_at_any_write_leaves_what_was_or_what_is() {
     for power_cut in [false, true] {
@@ -285,7 +286,7 @@ fn a_crash_at_any_write_leaves_what_was_or_what_is() {
             let is_done = compact(&store).is_ok() && !fuse.is_blown();
             drop(store);
             let disk = if power_cut {
-                // One write in three is lost, not always the same.
+                // One write in three is lost, varying from run to run.
                 let mut count = writes;
                 disk.after_power_cut(&mut || {
                     count += 1;
@@ -316,7 +317,7 @@ fn a_crash_at_any_write_leaves_what_was_or_what_is() {
     }
 }
 
-/// Keeps every tenth of what is in full segments, in two commits, and frees what is dead.
+/// Keeps every tenth record of the full segments, in two commits, and frees dead segments.
 fn compact(store: &Store) -> Result<(), Error> {
     let end = full_until(store).min(140);
     let middle = store.slices(P)?[0].next_offset.0;
@@ -337,7 +338,7 @@ fn compact(store: &Store) -> Result<(), Error> {
     store.close()
 }
 
-/// A backup may have the row and not the segment: then it has what was to be replaced.
+/// A backup may have the row and not the segment: then it has the range that was to be replaced.
 #[test]
 fn a_row_without_its_cold_segment_takes_nothing() {
     let (disk, base) = (MemoryDisk::new(), MemoryBase::new());

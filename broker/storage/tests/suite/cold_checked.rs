@@ -1,4 +1,4 @@
-//! Cold segments as the doctor and a backup see them.
+//! Tests how the doctor and a backup handle cold segments.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::stores::{Directory, on_disk, small};
 
 const P: PartitionId = PartitionId(5);
 const FAR: Offset = Offset(i64::MAX);
-/// Every so many batches one is kept.
+/// One batch in this many is kept.
 const KEPT: i64 = 7;
 
 fn fill(store: &Store, from: i64, to: i64) {
@@ -39,7 +39,7 @@ fn offsets(store: &Store, to: Offset) -> Vec<i64> {
         .collect()
 }
 
-/// Replaces all but the active segment's of `P` by what is kept of it, and frees what is dead.
+/// Replaces all of `P` before the active segment by the kept batches, and frees dead segments.
 fn compact(store: &Store) {
     let active = store.active_segment();
     let slices = store.slices(P).unwrap();

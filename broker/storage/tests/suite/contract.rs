@@ -1,4 +1,4 @@
-//! What every store keeps, whatever is behind it.
+//! Tests the contract of every store, independent of its implementation.
 
 use bytes::Bytes;
 use sedge_protocol::ids::{Offset, PartitionId};
@@ -88,8 +88,8 @@ fn a_read_keeps_its_bounds_but_gives_one_batch() {
     });
 }
 
-/// What is sent from where it lies must be what a read gives: with small and large commits, one
-/// batch and many, from each offset, under each bound.
+/// Batches sent from their file must equal those of a read: for small and large commits, one batch
+/// and many, from each offset, under each bound.
 #[test]
 fn places_hold_what_a_read_gives() {
     each_store(|store| {
@@ -337,7 +337,7 @@ fn views_take_updates_and_scan_in_order() {
     });
 }
 
-/// Enough pending updates for a flush that is not forced.
+/// Creates enough pending updates for an optional flush.
 trait FlushNow {
     fn close_views_for_test(&self);
 }

@@ -1,8 +1,8 @@
-//! Crashes at any moment, against the model: what was synced is there, commits are whole, nothing
-//! comes back that was deleted, and a restart reads what the run before it wrote.
+//! Crashes at any moment, against the model: synced data is there, commits are complete, deleted
+//! data does not come back, and a restart reads what the run before it wrote.
 //!
-//! Partition 0 gets a record in each commit, so that what survived can be told. A failing seed is
-//! printed; to run it alone: `SEDGE_SEED=N cargo test -p sedge-storage crash`.
+//! Partition 0 gets a record in each commit, which shows the commits that survived. A failing seed
+//! is printed; to run it alone: `SEDGE_SEED=N cargo test -p sedge-storage crash`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -47,12 +47,12 @@ fn synced_commits_outlive_crashes() {
 /// One history over several crashes.
 struct History {
     random: Random,
-    /// What was appended, by the offset of its witness; `None` for what a crash took.
+    /// The appended commits, by the offset of their witness; `None` for those that a crash took.
     commits: Vec<Option<Commit>>,
-    /// Of those, so many were written, and so many synced.
+    /// Number of them that were written, and number that were synced.
     written: usize,
     synced: usize,
-    /// So many must have outlived the last crash.
+    /// Number of commits that must have survived the last crash.
     safe: usize,
     next_partition: u32,
     live: Vec<u32>,
@@ -179,8 +179,8 @@ impl History {
         self.commit(store, vec![witness, Entry::LogStart { partition, offset }]);
     }
 
-    /// Some of the batches of a partition, or all of them, written again to a cold segment. The
-    /// last one stays, as a cleaner leaves it: it says where the log ends.
+    /// Writes some or all batches of a partition again to a cold segment. The last one stays, as a
+    /// cleaner keeps it: it marks the end of the log.
     fn append_replacement(&mut self, store: &Store) {
         let at = self.random.below(self.live.len() as u64) as usize;
         let partition = PartitionId(self.live[at]);
@@ -229,11 +229,11 @@ impl History {
         }
         let Ok(cold) = cold.finish() else { return };
         if self.random.below(10) == 0 {
-            // Never adopted.
+            // The segment is never adopted.
             return;
         }
         let (cold, copy) = (Arc::new(cold), Arc::new(copy.finish().unwrap()));
-        // In several commits at times, of which a crash may take the last ones.
+        // Sometimes in several commits, of which a crash may take the last ones.
         for slice in &slices {
             let until = slice.next_offset.min(next);
             if base >= until || (until < next && self.random.below(2) == 0) {
@@ -280,8 +280,8 @@ impl History {
         }
     }
 
-    /// What a crash left is whole commits, among them all that were synced; and it is what the
-    /// model makes of them.
+    /// Checks that a crash left complete commits, among them all synced ones, and that the state is
+    /// the one the model derives from them.
     fn check_survivors(&mut self, store: &Store) {
         let chunks = store
             .read(WITNESS, Offset(0), FAR, usize::MAX >> 1)
@@ -324,7 +324,7 @@ impl History {
 fn compare(store: &Store, model: &MemoryStore, partition: PartitionId) {
     let mut bounds = model.bounds(partition).unwrap();
     let found = store.bounds(partition).unwrap();
-    // Of what is gone again, a rebuild does not learn how far it was compacted.
+    // A rebuild does not learn how far removed records had been compacted.
     assert!(
         found.compacted_until <= bounds.compacted_until,
         "{partition}: {found:?}, not {bounds:?}"
@@ -379,13 +379,13 @@ fn compare(store: &Store, model: &MemoryStore, partition: PartitionId) {
     assert!(bytes >= model.partition_bytes(partition).unwrap());
     let key = partition.0.to_be_bytes();
     let end = |store: &dyn LogStore| store.view_get(View::Producers, &key).unwrap();
-    // A rebuild derives from what is left: of an empty log, nothing.
+    // A rebuild derives entries from the remaining batches: from an empty log, none.
     if end(store).is_some() || bounds.log_start < bounds.next_offset {
         assert_eq!(end(store), end(model), "view of {partition}");
     }
 }
 
-/// Where batches begin, and how large they are.
+/// Returns the offsets and sizes of batches.
 fn offsets(read: Vec<u8>) -> Vec<(i64, usize)> {
     let mut read = Bytes::from(read);
     std::iter::from_fn(|| Batch::split_from(&mut read))
@@ -393,7 +393,7 @@ fn offsets(read: Vec<u8>) -> Vec<(i64, usize)> {
         .collect()
 }
 
-/// SplitMix64: the same seed, the same run.
+/// SplitMix64: the same seed gives the same run.
 #[derive(Debug)]
 pub struct Random(pub u64);
 

@@ -1,4 +1,4 @@
-//! A real data directory: what survives a restart, and what is refused.
+//! Tests a real data directory: what survives a restart, and what is refused.
 
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::{Entry, Error, LogStore, Options, View, open};
@@ -56,7 +56,7 @@ fn a_restart_finds_everything() {
     assert_eq!(*store.identity(), identity);
     check(&store, 0, 100);
     fill(&store, 100, 130);
-    // Not closed, as after a kill.
+    // Dropped without a close, as after a kill.
     drop(store);
 
     let (store, report) = on_disk(directory.path(), small());

@@ -1,4 +1,4 @@
-//! The doctor finds each kind of damage, and no other.
+//! Tests that the doctor finds each kind of damage, and nothing else.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ fn examine(path: &Path) -> Report {
     Doctor::open(path).unwrap().examine(&mut Nothing).unwrap()
 }
 
-/// Kind, partition, first and next offset of what is wrong.
+/// Returns kind, partition, first and next offset of each problem.
 fn wrong(report: &Report) -> Vec<(Kind, Option<u32>, i64, i64)> {
     let mut all = Vec::new();
     for finding in report.findings.iter().filter(|of| of.is_wrong()) {
@@ -62,7 +62,7 @@ fn fill(store: &Store, from: i64, until: i64) {
     }
 }
 
-/// 200 commits over several segments, closed.
+/// Creates 200 commits over several segments, and closes the store.
 fn filled() -> Directory {
     let directory = Directory::new();
     let (store, _) = on_disk(directory.path(), small());
@@ -71,7 +71,7 @@ fn filled() -> Directory {
     directory
 }
 
-/// Where a batch lies: its segment's file, its position, and that of its frame.
+/// Returns a batch's segment file, its position, and that of its frame.
 fn find(directory: &Path, partition: PartitionId, offset: i64) -> (std::path::PathBuf, u64, u64) {
     for entry in std::fs::read_dir(directory.join("segments")).unwrap() {
         let path = entry.unwrap().path();
@@ -171,7 +171,7 @@ fn a_clean_directory_is_clean() {
 #[test]
 fn a_flipped_bit_costs_the_batch_it_is_in() {
     // The base offset, the length, the magic, the checksum, the attributes, the first byte of the
-    // records, the last but some.
+    // records, one of the last bytes.
     for (round, place) in [7, 9, 16, 18, 22, 61, 130].into_iter().enumerate() {
         for (partition, offset) in [[(P, 40), (Q, 20)], [(P, 41), (Q, 21)]][round % 2] {
             let directory = filled();
@@ -212,8 +212,8 @@ fn a_flipped_bit_in_the_head_costs_the_commit() {
     }
 }
 
-/// Commits that begin on pages of their own, each synced: what is left out before them is no
-/// damage, and a scan may begin with one.
+/// Commits that begin on pages of their own, each synced: the padding before them is not damage,
+/// and a scan may begin at one.
 #[test]
 fn what_is_left_out_before_a_page_is_no_damage() {
     let directory = Directory::new();
@@ -249,7 +249,7 @@ fn what_is_left_out_before_a_page_is_no_damage() {
 
 #[test]
 fn headers_footers_and_files_that_are_gone_are_missed() {
-    // What of the next segment is left is the end of its footer, without the trailer.
+    // The end of its footer, without the trailer, is left in the next segment.
     let directory = filled();
     change(&segment(directory.path(), 2), |bytes| {
         let end = bytes.len() - 10;
@@ -282,7 +282,7 @@ fn headers_footers_and_files_that_are_gone_are_missed() {
     };
     assert!(base <= 200 && 200 < next, "{base} to {next}");
 
-    // A file that was to be used again.
+    // A file that was about to be reused.
     let directory = filled();
     std::fs::copy(segment(directory.path(), 1), segment(directory.path(), 99)).unwrap();
     assert_eq!(examine(directory.path()).findings, []);
@@ -360,7 +360,7 @@ fn views_of_another_log_are_told_and_thrown_away_when_asked() {
     assert_eq!(kinds(&examine(directory.path())), [Kind::Views]);
 }
 
-/// What is read of `P` from `from` on, without the batches that `lost` says.
+/// Returns the expected batches of `P` from `from` on, without the `lost` ones.
 fn expect(from: i64, lost: &[i64]) -> Vec<u8> {
     (from..400)
         .filter(|offset| !lost.contains(offset))

@@ -1,4 +1,5 @@
-//! A disk that is full, read-only, damaged, or does not sync; views that cannot be written.
+//! Tests a disk that is full, read-only, damaged, or fails to sync, and views that cannot be
+//! written.
 
 use rustix::io::Errno;
 use sedge_protocol::ids::{Offset, PartitionId};
@@ -76,8 +77,8 @@ fn a_full_disk_is_an_answer_and_is_over_when_there_is_room() {
     assert_eq!(all(&store), 30);
 }
 
-/// Thousands of partitions in each segment, whose log starts take more rows than a page: what was
-/// reserved is there, and what is not is refused before anything is written.
+/// With thousands of partitions in each segment, the rows of log starts take more than a page: a
+/// reserved commit finds its room, and any other is refused before anything is written.
 #[test]
 fn a_full_disk_of_many_partitions_is_emptied_row_by_row() {
     const PARTITIONS: u32 = 6_000;
@@ -109,7 +110,7 @@ fn a_full_disk_of_many_partitions_is_emptied_row_by_row() {
     };
     assert!(matches!(full, Error::Full), "{full}");
     assert!(written >= 2, "each segment has some of each partition");
-    // One that asks for too many rows is refused, and what is in the log stays as it was.
+    // A commit with too many rows is refused, and the log stays unchanged.
     let usage = store.usage();
     let rows = usage.segment_bytes / 40;
     assert!(matches!(store.reserve(freeing(rows)), Err(Error::Full)));
@@ -128,7 +129,7 @@ fn a_full_disk_of_many_partitions_is_emptied_row_by_row() {
     let start = store.bounds(PartitionId(PARTITIONS)).unwrap().log_start;
     assert_eq!(start, Offset(written));
 
-    // The start after a kill has room too, whoever took what the kill gave back.
+    // The start after a kill has room too, even if others took the space that the kill freed.
     let disk = disk.after_kill();
     let used: u64 = disk.list().unwrap().iter().map(|(_, bytes)| bytes).sum();
     disk.set_faults(Faults {
@@ -203,7 +204,7 @@ fn a_read_only_volume_is_an_answer() {
         read_only: true,
         ..Faults::default()
     });
-    // Also where the active segment would have room.
+    // Refused even if the active segment would have room.
     for room in [
         Room::ordinary(100_000, 1),
         Room::ordinary(10, 1),
@@ -270,7 +271,7 @@ fn failing_views_stop_nothing_until_too_much_waits() {
     base.set_failing(true);
     let mut offset = 0;
     let error = loop {
-        // Runs of a new partition each time: much to remember.
+        // Runs of a new partition each time need many pending entries.
         let entries: Vec<_> = (0..500)
             .map(|n| append(offset as u32 * 500 + n, vec![batch(0, 1, 0, 1)]))
             .collect();
@@ -361,7 +362,7 @@ fn views_ahead_of_the_log_are_made_again() {
     }
     store.close().unwrap();
     drop(store);
-    // A disk that said it had synced, and had not.
+    // The disk claimed to have synced, and had not.
     for position in 64 + 2 * 1149..64 + 4 * 1149 {
         let byte = disk.contents(SegmentId(1)).unwrap()[position as usize];
         disk.flip(SegmentId(1), position, byte);
@@ -378,7 +379,7 @@ fn the_newest_append_clock_is_found_again() {
         let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
         let (store, report) = in_memory(&disk, &base, small());
         assert_eq!(report.newest_append_ms, None);
-        // The largest, not the last: what is moved keeps its time.
+        // The largest time and not the last: a moved batch keeps its time.
         for (offset, append_ms) in (0..).zip([5, 900, 7, 8]) {
             let entries = vec![append(P.0, vec![batch(offset, 1, 0, 20_000)])];
             store.append(commit(entries, append_ms)).unwrap();
@@ -400,7 +401,7 @@ fn a_record_that_looks_like_a_frame_is_no_frame() {
     append_one(&store, 0).unwrap();
     let frame = disk.contents(SegmentId(1)).unwrap()[64..64 + 1149].to_vec();
     drop(store);
-    // Somebody else's frame, as the body of a batch in a log whose generation is another.
+    // Another log's frame, as the body of a batch in a log with another generation.
     let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
     let (store, _) = in_memory(&disk, &base, small());
     let mut evil = batch(0, 1, 0, frame.len());

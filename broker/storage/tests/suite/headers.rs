@@ -1,4 +1,4 @@
-//! A segment whose header is damaged is read by what its frames and its footer say.
+//! Tests that a segment with a damaged header is read by its frames and its footer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ fn segments(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Takes the header away.
+/// Overwrites the header.
 fn behead(file: &Path) {
     let mut bytes = std::fs::read(file).unwrap();
     bytes[..HEADER_BYTES].fill(0xA5);
@@ -92,7 +92,7 @@ fn nothing_is_lost_with_a_header() {
             read(&store) == expect(200),
             "without views: {without_views}"
         );
-        // It goes on, in another segment than the last.
+        // Writing continues, in another segment than the last.
         fill(&store, 200, 260);
         assert!(read(&store) == expect(260));
         store.close().unwrap();
@@ -114,7 +114,7 @@ fn a_header_is_written_again_when_asked() {
     let second = &segments(path)[1];
     let before = std::fs::read(second).unwrap();
     behead(second);
-    // The scrub names it too.
+    // The scrub reports it too.
     let (store, report) = on_disk(path, small());
     assert_eq!(report.damaged_headers, [], "a start has no need of it");
     let mut cursor = ScrubCursor::default();
@@ -144,7 +144,8 @@ fn a_header_is_written_again_when_asked() {
     assert_eq!(store.damaged(), [], "it is not on the list any more");
 }
 
-/// Its first page is gone, with the header and some batches; the footer still says whose it is.
+/// The first page is gone, with the header and some batches; the footer still identifies the
+/// segment.
 #[test]
 fn a_first_page_costs_what_lies_in_it() {
     let directory = Directory::new();

@@ -1,4 +1,5 @@
-//! The log's promises: the same contract for every store, crashes at any moment, a real directory.
+//! Tests the log's promises: the same contract for every store, crashes at any moment, a real
+//! directory.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod backup;

@@ -1,4 +1,4 @@
-//! Frames that begin on a page, so that a synced page is not written again for them.
+//! Tests frames that begin on a page, so that a synced page is not written again for them.
 
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::memory::MemoryDisk;
@@ -11,7 +11,7 @@ use crate::stores::{Directory, in_memory, on_disk};
 
 const P: PartitionId = PartitionId(5);
 const FAR: Offset = Offset(i64::MAX);
-/// Of a batch whose frame is as many whole pages.
+/// Bytes of a batch without its records and of its frame's head and table: the rest of whole pages.
 const OF_PAGES: usize = 61 + FRAME_HEAD_BYTES as usize + ENTRY_BYTES as usize;
 
 fn options() -> Options {
@@ -21,8 +21,8 @@ fn options() -> Options {
     }
 }
 
-/// Commits of which every third is synced, some of them whole pages, over several segments. Returns
-/// what a read must give.
+/// Writes commits over several segments, of which every third is synced and some are whole pages.
+/// Returns the bytes that a read must return.
 fn fill(store: &Store, count: i64) -> Vec<u8> {
     let mut all = Vec::new();
     for n in 0..count {
@@ -79,7 +79,7 @@ fn a_synced_commit_of_whole_pages_is_written_in_so_many() {
             .unwrap();
         store.sync().unwrap();
     }
-    // The segment's header, and nothing between the frames but the rest of its page.
+    // The segment's header, and only padding to a page between the frames.
     let frames = store.usage().log_bytes_written - before;
     assert!(frames <= 8 * 4 * PAGE_BYTES + 64, "{frames}");
     let path = directory.path().join("segments/0000000001.seg");

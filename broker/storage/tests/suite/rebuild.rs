@@ -1,4 +1,4 @@
-//! Views that are made anew, of many partitions.
+//! Tests rebuilding the views of many partitions.
 
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::memory::MemoryDisk;
@@ -17,7 +17,7 @@ fn options() -> Options {
     }
 }
 
-/// One commit with a batch for each of `partitions`.
+/// Writes one commit with a batch for each of `partitions`.
 fn append_to_all(store: &Store, partitions: u32, offset: i64) {
     let entries = (1..=partitions)
         .map(|partition| append(partition, vec![batch(offset, 1, offset, BODY_BYTES)]))
@@ -27,7 +27,7 @@ fn append_to_all(store: &Store, partitions: u32, offset: i64) {
 }
 
 /// 100,000 partitions took more than half a minute: the table of a commit was read again for each
-/// partition that it has.
+/// of its partitions.
 #[test]
 fn each_commit_of_many_partitions_is_read_once_for_all_of_them() {
     const PARTITIONS: u32 = 400;
@@ -37,7 +37,7 @@ fn each_commit_of_many_partitions_is_read_once_for_all_of_them() {
     for offset in 0..COMMITS {
         append_to_all(&store, PARTITIONS, offset);
     }
-    // Some have lost their beginning, and one is gone.
+    // Some logs have lost their beginning, and one partition is dropped.
     let mut entries: Vec<Entry> = (1..10)
         .map(|partition| Entry::LogStart {
             partition: PartitionId(partition),

@@ -1,4 +1,4 @@
-//! Segments that are written over freed ones.
+//! Tests segments that reuse the files of freed ones.
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -17,9 +17,9 @@ use crate::stores::{Directory, in_memory, on_disk, small};
 
 const P: PartitionId = PartitionId(5);
 const FAR: Offset = Offset(i64::MAX);
-/// Body of a commit that is sent from where it lies.
+/// Bytes of a commit large enough to be sent from its file.
 const LARGE: usize = 5000;
-/// Only a test that fails waits this long.
+/// Only a failing test waits this long.
 const LOOKS: Duration = Duration::from_secs(10);
 
 fn body_bytes(offset: i64) -> usize {
@@ -54,7 +54,8 @@ fn check(store: &dyn LogStore, from: i64, until: i64) {
     assert!(got.concat() == want, "{from}..{until}");
 }
 
-/// A store whose active segment is written over another one, which holds up to `until`.
+/// Fills a store until its active segment reuses a file, whose old frames reach up to the returned
+/// offset.
 fn recycled(store: &Store) -> (SegmentId, i64) {
     let mut until = 0;
     while store.usage().segments_recycled == 0 {
@@ -84,7 +85,7 @@ fn freed_files_are_used_again() {
     let usage = store.usage();
     assert!(usage.segments_recycled > 15, "{usage:?}");
     drop(store);
-    // Killed: what was in the files before is nobody's loss, and the spares are still there.
+    // Killed: losing the old bytes in the files costs nothing, and the spares are still there.
     let (store, report) = in_memory(&disk.after_kill(), &base.copy(), small());
     assert_eq!((report.torn_tail, report.holes.len()), (None, 0));
     check(&store, 790, 800);
@@ -92,7 +93,7 @@ fn freed_files_are_used_again() {
     check(&store, 790, 860);
     assert!(store.usage().segments_recycled > 0);
     drop(store);
-    // And without the views.
+    // The same without the views.
     let (store, report) = in_memory(&disk.after_kill(), &MemoryBase::new(), small());
     assert!(report.views_rebuilt && report.holes.is_empty() && report.torn_tail.is_none());
     assert_eq!(store.bounds(P).unwrap().log_start, Offset(790));
@@ -116,7 +117,7 @@ fn old_bytes_are_neither_torn_nor_wiped() {
         assert_eq!((report.torn_tail, &report.holes[..]), (None, &[][..]));
         assert!(report.tail_unknown);
         check(&store, until - 5, until);
-        // Cut, not written over: nothing behind the last frame can come back.
+        // The file was cut and not overwritten: nothing behind the last frame can come back.
         let after = disk.contents(active).unwrap();
         assert!(after.len() < before.len() && before.starts_with(&after));
         append_from(&store, until, until + 40);
@@ -158,7 +159,7 @@ fn a_torn_frame_over_old_bytes_is_cut_and_does_not_come_back() {
         append_from(&store, next, next + 6);
         drop(store);
         let mut disk = disk.after_power_cut(&mut || random.below(2) == 0);
-        // Twice: what was left of the first crash must not show after the second.
+        // Twice: what the first crash left must not appear after the second.
         for _ in 0..2 {
             let (store, report) = in_memory(&disk, &base.copy(), small());
             let bounds = store.bounds(P).unwrap();
@@ -180,7 +181,7 @@ fn a_torn_frame_over_old_bytes_is_cut_and_does_not_come_back() {
     }
 }
 
-/// Each batch must be the one that was written at its offset.
+/// Returns the offsets of batches, checking that each is the one that was written there.
 fn offsets_of(mut bytes: &[u8]) -> Vec<i64> {
     let mut offsets = Vec::new();
     while let Some(base) = bytes.first_chunk::<8>() {
@@ -194,7 +195,7 @@ fn offsets_of(mut bytes: &[u8]) -> Vec<i64> {
     offsets
 }
 
-/// A store with two spares, and what it takes.
+/// Returns a store with two spares, and its usage.
 fn with_spares() -> (MemoryDisk, Store, Usage) {
     let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
     let (store, _) = in_memory(&disk, &base, small());
@@ -223,19 +224,19 @@ fn a_full_disk_takes_the_spares_first() {
         capacity: Some(usage.disk_bytes + usage.spare_bytes + 1000),
         ..Faults::default()
     });
-    // A commit that no spare is large enough for.
+    // No spare is large enough for this commit.
     store.reserve(Room::ordinary(40 << 10, 1)).unwrap();
     assert_eq!(store.usage().spare_segments, 0);
 }
 
-/// A start cuts the file that it does not know the end of, and with it the headroom goes.
+/// A start cuts a file whose end is unknown, and thereby loses its headroom.
 #[test]
 fn a_start_on_a_full_disk_has_room_to_free() {
     let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
     let (store, _) = in_memory(&disk, &base, small());
     append_from(&store, 0, 200);
     delete_before(&store, 195);
-    // Nobody writes to the freed ones any more.
+    // The freed files are no longer written to.
     store.sync().unwrap();
     store.sync().unwrap();
     append_from(&store, 200, 240);
@@ -278,7 +279,7 @@ fn a_file_is_not_written_over_while_it_is_read_or_has_another_name() {
     let directory = Directory::new();
     let (store, _) = on_disk(directory.path(), small());
     append_large(&store, 0, 60);
-    // Footers are written by the first, and what it wrote is synced by the second.
+    // The first sync writes footers, and the second syncs them.
     store.sync().unwrap();
     store.sync().unwrap();
     let segments = directory.path().join("segments");
@@ -286,7 +287,7 @@ fn a_file_is_not_written_over_while_it_is_read_or_has_another_name() {
     let bytes = std::fs::read(&first).unwrap();
     let backup = directory.path().join("backup");
     std::fs::hard_link(&first, &backup).unwrap();
-    // A reader of the second segment that takes its time.
+    // A slow reader of the second segment.
     let second = store.slices(P).unwrap()[1];
     let held = store
         .locate(
@@ -325,16 +326,16 @@ fn a_file_is_not_written_over_while_it_is_read_or_has_another_name() {
     check(&store, 255, 460);
 }
 
-/// A peer that has not read what it was sent, and what that was.
+/// A peer that has not read what it was sent, and the bytes that were sent.
 struct Peer {
     reads: TcpStream,
-    /// The socket of ours.
+    /// Our end of the connection.
     _sends: TcpStream,
     sent: Vec<u8>,
 }
 
 impl Peer {
-    /// Sends the first batches of a partition from where they lie, as a reply does.
+    /// Sends the first batches of a partition from their file, as a reply does.
     fn of(store: &Store, bytes: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let reads = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -370,7 +371,7 @@ impl Peer {
     }
 }
 
-/// Larger commits are sent from where they lie.
+/// Larger commits are sent from their file.
 fn append_large(store: &dyn LogStore, from: i64, until: i64) {
     for offset in from..until {
         let batches = vec![batch(offset, 1, offset, LARGE)];
@@ -379,8 +380,8 @@ fn append_large(store: &dyn LogStore, from: i64, until: i64) {
     }
 }
 
-/// The store of a directory with three segments, the first two of them freed after a peer was sent
-/// what is in the first.
+/// Returns the store of a directory with three segments, of which the first two were freed after
+/// the contents of the first were sent to a peer.
 fn freed_while_sent(directory: &Directory) -> (Store, Peer) {
     let (store, _) = on_disk(directory.path(), small());
     append_large(&store, 0, 15);
@@ -397,7 +398,7 @@ fn what_a_peer_was_sent_is_not_written_over() {
     let directory = Directory::new();
     let (store, peer) = freed_while_sent(&directory);
     append_large(&store, 15, 60);
-    // The second was lent to nobody.
+    // The second one was not lent.
     assert_eq!(store.usage().segments_recycled, 1);
     assert_eq!(store.usage().spare_segments, 1);
     peer.check();
@@ -412,7 +413,7 @@ fn what_a_peer_was_sent_is_not_written_over() {
         assert_eq!(store.usage().spare_segments, 1, "not yet given up");
         append_large(&store, next, next + 10);
         next += 10;
-        // The kernel lets go of a socket's pages some time after they were read.
+        // The kernel releases a socket's pages some time after they were read.
         std::thread::sleep(LOOKS / 50);
     }
 }
@@ -421,7 +422,7 @@ fn what_a_peer_was_sent_is_not_written_over() {
 fn what_a_killed_process_sent_is_not_written_over() {
     let directory = Directory::new();
     let (store, peer) = freed_while_sent(&directory);
-    // The kernel goes on sending what the process gave it.
+    // The kernel continues to send what the process gave it.
     drop(store);
     let (store, _) = on_disk(directory.path(), small());
     append_large(&store, 15, 60);

@@ -1,4 +1,4 @@
-//! Bit rot found while the store is open.
+//! Tests the detection of bit rot while the store is open.
 
 use sedge_protocol::batch::BatchHeader;
 use sedge_protocol::ids::{Offset, PartitionId};
@@ -31,7 +31,7 @@ fn filled(disk: &MemoryDisk, views: &MemoryBase) -> Store {
     store
 }
 
-/// A whole round, a little at a time.
+/// Runs a whole round, in small steps.
 fn round(store: &Store, cursor: &mut ScrubCursor) -> (u64, Vec<(u32, i64, i64)>) {
     let (mut bytes, mut lost) = (0, Vec::new());
     loop {
@@ -50,7 +50,7 @@ fn round(store: &Store, cursor: &mut ScrubCursor) -> (u64, Vec<(u32, i64, i64)>)
     }
 }
 
-/// Where the batch of `P` at `offset` lies, and its frame.
+/// Returns the position of the batch of `P` at `offset`, and that of its frame.
 fn find(disk: &MemoryDisk, offset: i64) -> (SegmentId, u64, u64) {
     for id in 1.. {
         let contents = disk.contents(SegmentId(id)).expect("it is somewhere");
@@ -103,7 +103,7 @@ fn a_flipped_bit_costs_its_batch_and_is_told_once() {
     let store = filled(&disk, &views);
     let (id, position, _) = find(&disk, 40);
     disk.flip(id, position + 300, 0x10);
-    // Nobody has noticed.
+    // The damage has not been noticed yet.
     assert!(read(&store, P) != expect(900, &[]));
     let mut cursor = ScrubCursor::default();
     assert_eq!(round(&store, &mut cursor).1, [(P.0, 40, 41)]);
@@ -111,7 +111,7 @@ fn a_flipped_bit_costs_its_batch_and_is_told_once() {
     assert!(read(&store, P) == expect(900, &[40]));
     assert!(read(&store, Q) == expect(80, &[]));
     assert_eq!(round(&store, &mut cursor).1, [], "once");
-    // What is only passed on has an empty batch there.
+    // A read that passes batches on has an empty batch there.
     let chunks = store
         .locate(P, Offset(40), FAR, ReadLimits::of(1000), Wait::ForDisk)
         .unwrap()
@@ -141,7 +141,7 @@ fn a_frame_that_reads_complain_of_is_looked_at_first() {
     assert!(read(&store, Q) == expect(80, &[40]));
 }
 
-/// The offsets of `partition` whose batch, of `bytes`, has to do with the page.
+/// Returns the offsets of `partition` whose batch, of `bytes`, overlaps the page.
 fn hit(disk: &MemoryDisk, id: SegmentId, page: u64, partition: PartitionId) -> Vec<i64> {
     let (_, found, _) = scan_segment(&disk.contents(id).unwrap()).unwrap();
     let is_hit = |from: u64, to: u64| from < page + PAGE && to > page;
@@ -179,7 +179,7 @@ fn a_page_that_cannot_be_read_costs_what_lies_in_it() {
         matches!(failed, Err(Error::Io { .. })),
         "nothing is made up"
     );
-    // The read that failed has it looked at first.
+    // The failed read makes the scrub check it first.
     let mut cursor = ScrubCursor::default();
     cursor.is_resting = true;
     let lost = round(&store, &mut cursor).1;

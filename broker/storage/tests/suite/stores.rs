@@ -1,4 +1,4 @@
-//! Stores to test, and directories that go away.
+//! Stores to test, and directories that are removed with their owner.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ impl Directory {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("sedge-storage-{}-{number}", std::process::id());
-        // Not where a file system in memory may be: there no page leaves the cache.
+        // Not in a place that may be a file system in memory, where no page leaves the cache.
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -34,7 +34,7 @@ impl Drop for Directory {
     }
 }
 
-/// Small segments, so that much happens at their ends.
+/// Returns options with small segments, so that their ends come often.
 pub fn small() -> Options {
     Options {
         segment_bytes: 32 << 10,

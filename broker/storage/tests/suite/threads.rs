@@ -1,4 +1,4 @@
-//! One writer, who also deletes and frees, and readers, a flusher and a syncer at the same time.
+//! Tests one writer, which also deletes and frees, with concurrent readers, a flusher and a syncer.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -18,7 +18,7 @@ fn readers_see_whole_batches_while_the_log_moves_on() {
     let directory = Directory::new();
     let (store, _) = on_disk(directory.path(), small());
     let store = &store;
-    // Written up to here; -1 when the writer has ended.
+    // The end of what was written; -1 when the writer has ended.
     let written = &AtomicI64::new(0);
     std::thread::scope(|scope| {
         scope.spawn(move || write(store, written));
@@ -59,7 +59,7 @@ fn write(store: &dyn LogStore, written: &AtomicI64) {
     written.store(-1, Ordering::Release);
 }
 
-/// Like a consumer at the end of the log: every record it is not too late for, once and in order.
+/// Reads like a consumer at the end of the log: every record that still exists, once and in order.
 fn follow(store: &dyn LogStore, written: &AtomicI64) {
     let mut next = 0;
     while_written(written, |end| {
@@ -69,7 +69,7 @@ fn follow(store: &dyn LogStore, written: &AtomicI64) {
     });
 }
 
-/// Like consumers anywhere in it.
+/// Reads like consumers anywhere in the log.
 fn read_back(store: &dyn LogStore, end: i64) {
     let start = log_start(store);
     for from in (start..end).step_by(37) {
@@ -81,7 +81,8 @@ fn log_start(store: &dyn LogStore) -> i64 {
     store.bounds(P).unwrap().log_start.0
 }
 
-/// Reads and compares; returns where to go on. `None` where the log start has passed `from`.
+/// Reads and compares. Returns the offset at which to continue, or `None` if the log start has
+/// passed `from`.
 fn check(store: &dyn LogStore, from: i64, until: i64, bytes_max: usize) -> Option<i64> {
     let chunks = store
         .read(P, Offset(from), Offset(until), bytes_max)

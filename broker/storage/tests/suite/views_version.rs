@@ -1,4 +1,4 @@
-//! Views that another version wrote: they are made anew, and nothing is lost.
+//! Tests views that another version wrote: they are rebuilt, and nothing is lost.
 
 use std::sync::Arc;
 
@@ -17,16 +17,16 @@ use crate::stores::{in_memory, small};
 const PARTITIONS: u32 = 4;
 const COMMITS: i64 = 60;
 
-/// Table, id, offset, as the store has its keys.
+/// Builds a key of table, id and offset, as the store does.
 fn key(table: u8) -> Vec<u8> {
     [&[table][..], &[0; 16]].concat()
 }
 
-/// Which table says up to where the views are, and which did before it began with versions.
+/// The table with the applied position, and the one that had it before versions were introduced.
 const APPLIED: u8 = 6;
 const APPLIED_BEFORE: u8 = 5;
 
-/// A caller whose entries are of another version.
+/// A caller whose entries have another version.
 #[derive(Default)]
 struct Newer(Derive);
 
@@ -50,7 +50,7 @@ impl Recovery for Newer {
     }
 }
 
-/// A log over several segments, with a log start, closed in order.
+/// Returns a log over several segments, with a log start, closed in order.
 fn written() -> (MemoryDisk, MemoryBase) {
     let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
     let (store, _) = in_memory(&disk, &base, small());
@@ -71,7 +71,7 @@ fn written() -> (MemoryDisk, MemoryBase) {
 /// Log start and end of a partition, its batches, and its entry in the caller's view.
 type Held = (i64, i64, Vec<u8>, Option<Vec<u8>>);
 
-/// All that a caller can read.
+/// Returns everything that a caller can read.
 fn contents(store: &Store) -> Vec<Held> {
     let of = |partition: u32| {
         let id = PartitionId(partition);
@@ -126,8 +126,8 @@ fn views_of_this_version_are_read() {
     assert_eq!(contents(&store), expected());
 }
 
-/// The first views said no version. This is what they had: the same entries, and the position under
-/// a key of its own.
+/// The first views had no version. This is their content: the same entries, and the position under
+/// another key.
 #[test]
 fn views_from_before_there_were_versions_are_made_anew() {
     let (disk, base) = written();
@@ -137,7 +137,7 @@ fn views_from_before_there_were_versions_are_made_anew() {
     let (store, report) = reopen(&disk, &base, &mut Derive::default());
     assert!(report.views_rebuilt && report.holes.is_empty() && !report.lost_tail);
     assert_eq!(contents(&store), expected());
-    // What read those finds nothing to go on from here, and makes them anew as well.
+    // An old version finds no position here, and rebuilds the views as well.
     assert!(applied(&base, APPLIED).is_some() && applied(&base, APPLIED_BEFORE).is_none());
 }
 
@@ -174,7 +174,7 @@ fn a_caller_of_another_version_replays_everything() {
     assert_eq!(contents(&store), expected());
 }
 
-/// Nothing of the log is there: the entries of such views must not speak for it.
+/// If the log is empty, the entries of such views must not stand in for it.
 #[test]
 fn views_from_before_there_were_versions_do_not_outlive_their_log() {
     let (_, base) = written();
@@ -191,7 +191,7 @@ fn views_from_before_there_were_versions_do_not_outlive_their_log() {
     );
 }
 
-/// Making views anew must not hide that the log lost what they had seen.
+/// Rebuilding the views must not hide that the log lost commits that they had.
 #[test]
 fn views_of_another_caller_still_tell_of_a_tail_that_the_log_lost() {
     let (disk, base) = (MemoryDisk::new(), MemoryBase::new());

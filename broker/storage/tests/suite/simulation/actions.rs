@@ -1,4 +1,4 @@
-//! What is done to the store, and how often.
+//! The actions on the store, with their weights.
 
 use std::sync::Arc;
 
@@ -21,17 +21,17 @@ use super::replacing;
 use super::world::World;
 use crate::bytes_of::{append, batch};
 
-/// For the batch that the world adds to each commit.
+/// Room for the batch that the world adds to each commit.
 const WITNESS_ROOM: Room = Room {
     batch_bytes: 62,
     rows: 1,
     urgency: Urgency::Command,
 };
 
-/// One thing to do.
+/// An action.
 pub struct Action {
     pub name: &'static str,
-    /// Of all weights together, so often.
+    /// The action's share of all weights together.
     pub weight: u64,
     pub act: fn(&mut World),
 }
@@ -40,7 +40,7 @@ pub const fn action(weight: u64, name: &'static str, act: fn(&mut World)) -> Act
     Action { name, weight, act }
 }
 
-/// See the module.
+/// All actions; see the module.
 pub const ACTIONS: &[Action] = &[
     action(24, "append", append_some),
     action(5, "sync", sync),
@@ -91,21 +91,21 @@ fn append_some(world: &mut World) {
         }
         entries.push(append(partition, batches));
     }
-    // The writer reserves; what does not, finds out when it appends.
+    // The writer normally reserves; otherwise the append finds out.
     let room = Room::ordinary(bytes as u64, entries.len() as u64);
     if world.random.one_in(4) || reserve(world, room) {
         world.commit(entries);
     }
 }
 
-/// Whether there is room for a commit.
+/// Returns whether there is room for a commit.
 fn reserve(world: &mut World, room: Room) -> bool {
     let reserved = world.store().reserve(room.and(WITNESS_ROOM));
     world.reserved = reserved.is_ok();
     reserved.map_err(|error| world.judge(error)).is_ok()
 }
 
-/// A commit of one row that frees space.
+/// Returns the room of a commit of one row that frees space.
 const fn one_row(urgency: Urgency) -> Room {
     Room {
         batch_bytes: 0,
@@ -126,7 +126,7 @@ pub fn sync(world: &mut World) {
 }
 
 pub fn flush_views(world: &mut World) {
-    // Not each call flushes.
+    // Not every call flushes.
     for _ in 0..=world.random.below(31) {
         let flushed = world.store().flush_views();
         if let Err(error) = flushed {
@@ -143,7 +143,7 @@ pub fn free_segments(world: &mut World) {
     }
 }
 
-/// What some full segments hold of a partition, written again to a cold one.
+/// Writes a partition's part of some full segments again to a cold one.
 fn put_together(world: &mut World) {
     let partition = if world.random.one_in(4) {
         WITNESS
@@ -159,7 +159,7 @@ fn put_together(world: &mut World) {
     }
     let count = 1 + world.random.below(slices.len() as u64) as usize;
     slices.truncate(count);
-    // Never adopted, now and then.
+    // Sometimes the segment is never adopted.
     let adopts = !world.random.one_in(10);
     let bytes = slices.iter().map(|slice| slice.bytes).sum();
     let copied = copy(world.store(), partition, &slices, bytes);
@@ -179,7 +179,7 @@ fn put_together(world: &mut World) {
         })
         .collect();
     world.note(format!("  {}", check::brief(&entries)));
-    // Of all records nothing changes, so the model does not know.
+    // The records do not change, so the model is not told.
     if adopts {
         let commit = Commit {
             entries,
@@ -224,7 +224,7 @@ fn move_log_start(world: &mut World) {
     let partition = PartitionId(*world.random.pick(&world.live));
     let bounds = world.store().bounds(partition).unwrap();
     let length = (bounds.next_offset.0 - bounds.log_start.0) as u64;
-    // Now and then beyond the end.
+    // Sometimes beyond the end.
     let more = if world.random.one_in(6) { 4 } else { 1 };
     let offset = bounds
         .log_start
@@ -234,7 +234,7 @@ fn move_log_start(world: &mut World) {
     }
 }
 
-/// Not beyond what is synced, so that what it takes is not in doubt.
+/// Stays within what is synced, so that the records it removes are not in doubt.
 fn move_witness_start(world: &mut World) {
     let start = world.store().bounds(WITNESS).unwrap().log_start.0 as usize;
     let most = world.model.synced.saturating_sub(start) as u64;
@@ -307,8 +307,8 @@ pub fn break_something(world: &mut World) {
     }
 }
 
-/// A sync or a write that failed stays so until the process ends; the rest is over when there is
-/// room again.
+/// Ends faults. A failed sync or write remains until the process ends; other faults end when there
+/// is room again.
 pub fn mend(world: &mut World) {
     world.base.set_failing(false);
     if !world.faults.sync_fails && !world.faults.write_fails {
@@ -316,7 +316,7 @@ pub fn mend(world: &mut World) {
     }
 }
 
-/// In a frame that holds batches only, so that what it costs is known.
+/// Flips a bit in a frame that holds only batches, so that the loss is known.
 fn flip_a_bit(world: &mut World) {
     let segments = world.disk.list().unwrap();
     if segments.is_empty() {
@@ -342,7 +342,7 @@ fn flip_a_bit(world: &mut World) {
         "  in segment {} at {at}, in {:?}",
         id.0, head.entries
     ));
-    // Pages that are lent stay in memory as they are, and the device is not asked for them.
+    // Pages that are lent stay unchanged in memory, and the device is not asked for them.
     lending::receive_all(world);
     world.disk.flip(id, at, 1 << world.random.below(8));
     world
@@ -355,7 +355,7 @@ fn flip_a_bit(world: &mut World) {
         }));
 }
 
-/// Finds damage, after which reads know of it.
+/// Finds damage, which reads skip from then on.
 fn scrub(world: &mut World) {
     let scrubbed = world.store().scrub(&mut ScrubCursor::default(), u64::MAX);
     match scrubbed {
@@ -364,8 +364,8 @@ fn scrub(world: &mut World) {
     }
 }
 
-/// Changes any byte of any segment, headers and footers too: there is no telling what it costs, but
-/// opening is not refused for it, and reads answer.
+/// Changes any byte of any segment, including headers and footers. The loss cannot be predicted,
+/// but opening must not be refused, and reads must answer.
 pub fn vandalise(world: &mut World) {
     world.store = None;
     let segments: Vec<SegmentId> = world.disk.list().unwrap().iter().map(|of| of.0).collect();
@@ -375,7 +375,7 @@ pub fn vandalise(world: &mut World) {
     for _ in 0..=world.random.below(3) {
         let id = *world.random.pick(&segments);
         let bytes = world.disk.contents(id).unwrap().len() as u64;
-        // The ends are where the headers and footers are.
+        // Headers and footers are at the ends.
         let at = match world.random.below(3) {
             0 => world.random.below(64),
             1 => bytes.saturating_sub(1 + world.random.below(400)),

@@ -1,4 +1,4 @@
-//! Whether the store holds what the model says.
+//! Compares the contents of the store with the model.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,11 @@ use super::model::{Model, WITNESS};
 use super::random::Random;
 
 const FAR: Offset = Offset(i64::MAX);
-/// A header and a byte.
+/// Bytes of a header and one byte of records.
 const WITNESS_BYTES: usize = 62;
 const ALL: usize = usize::MAX >> 1;
 
-/// The witnesses that are in the log, and those of them that cannot be read.
+/// Returns the witnesses in the log, and those of them that cannot be read.
 pub fn witnesses(store: &Store, bounds: LogBounds) -> (BTreeSet<usize>, BTreeSet<usize>) {
     let base =
         |bytes: &[u8]| BatchHeader::read(bytes).map(|header| header.base_offset().0 as usize);
@@ -41,7 +41,7 @@ pub fn witnesses(store: &Store, bounds: LogBounds) -> (BTreeSet<usize>, BTreeSet
     (there, damaged)
 }
 
-/// All of a partition.
+/// Compares all of a partition.
 pub fn compare(store: &Store, model: &Model, partition: PartitionId) {
     let want = model.store.bounds(partition).unwrap();
     let got = store.bounds(partition).unwrap();
@@ -57,11 +57,11 @@ pub fn compare(store: &Store, model: &Model, partition: PartitionId) {
     if model.has_hits(partition) {
         return compare_around_hits(store, model, partition);
     }
-    // A log start says the epoch, though a crash took the batches that it was of.
+    // A log start has the epoch of its batches, even if a crash took them.
     if want.leader_epoch.is_some() {
         assert_eq!(got.leader_epoch, want.leader_epoch, "epoch of {partition}");
     }
-    // Of what is gone again, a rebuild does not learn how far it was compacted.
+    // A rebuild does not learn how far removed records had been compacted.
     assert!(got.compacted_until <= want.compacted_until, "{partition}");
     compare_read(store, model, partition, (want.log_start, FAR), ALL);
     assert!(bytes >= model.store.partition_bytes(partition).unwrap());
@@ -81,8 +81,8 @@ pub fn compare(store: &Store, model: &Model, partition: PartitionId) {
     assert_eq!(largest(store), largest(&model.store), "{partition}");
     let key = partition.0.to_be_bytes();
     let end = |store: &dyn LogStore| store.view_get(View::Producers, &key).unwrap();
-    // A rebuild derives from what is left: of an empty log nothing, and of one whose last batches
-    // were damaged, after others before them were compacted away, what is before those.
+    // A rebuild derives entries from the remaining batches: none from an empty log, and if the last
+    // batches were damaged and others before them compacted away, those before.
     let (found, left) = (end(store), last_end(store, partition, want.log_start));
     if found.is_some() || want.log_start < want.next_offset {
         let is_of_what_is_left = left < want.next_offset && found == Some(view_of(left));
@@ -97,7 +97,7 @@ fn view_of(end: Offset) -> Vec<u8> {
     end.0.to_be_bytes().to_vec()
 }
 
-/// Where the last batch that is there ends.
+/// Returns the end of the last existing batch.
 fn last_end(store: &Store, partition: PartitionId, log_start: Offset) -> Offset {
     let read = store.read(partition, log_start, FAR, ALL).unwrap();
     let mut bytes = Bytes::from(read.concat());
@@ -106,7 +106,7 @@ fn last_end(store: &Store, partition: PartitionId, log_start: Offset) -> Offset 
     last.unwrap_or(log_start)
 }
 
-/// One read at random bounds.
+/// Compares one read at random bounds.
 pub fn compare_some(store: &Store, model: &Model, random: &mut Random, partition: PartitionId) {
     if model.has_hits(partition) {
         return compare_around_hits(store, model, partition);
@@ -161,7 +161,7 @@ fn compare_read(
     assert!(read.concat() == want.concat(), "located {partition} {from}");
 }
 
-/// Each batch that no bit was flipped in, by itself.
+/// Compares each batch without flipped bits separately.
 fn compare_around_hits(store: &Store, model: &Model, partition: PartitionId) {
     let log_start = model.store.bounds(partition).unwrap().log_start;
     let chunks = model.store.read(partition, log_start, FAR, ALL).unwrap();
@@ -171,7 +171,7 @@ fn compare_around_hits(store: &Store, model: &Model, partition: PartitionId) {
         let wanted = whole.split_to(batch.bytes());
         let (base, next) = (batch.header.base_offset(), batch.header.next_offset());
         if model.is_hit(partition, base, next) {
-            // Whatever it answers, it answers.
+            // Any answer is acceptable, as long as there is one.
             let _ = store.read(partition, base.max(log_start), next, 1);
             continue;
         }
@@ -194,7 +194,7 @@ fn batches(chunks: &[Bytes]) -> String {
     format!("{found:?}")
 }
 
-/// For the trace.
+/// Summarises entries for the trace.
 pub fn brief(entries: &[Entry]) -> String {
     let one = |entry: &Entry| match entry {
         Entry::Append { partition, batches } => {

@@ -1,5 +1,5 @@
-//! Replies on their way: what a reader was given does not change, whatever becomes of its segment,
-//! neither while the reply is put together nor while the kernel has its bytes for a slow peer.
+//! Replies in transit: bytes given to a reader do not change, whatever happens to their segment,
+//! neither while the reply is assembled nor while the kernel holds its bytes for a slow peer.
 
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::memory::Loan;
@@ -10,13 +10,13 @@ use super::model::WITNESS;
 use super::world::World;
 use crate::bytes_of::{append, batch};
 
-/// A place that a reader holds, and what was there.
+/// A place that a reader holds, and the bytes that were there.
 pub struct Located {
     placed: Placed,
     bytes: Vec<u8>,
 }
 
-/// Bytes that the kernel has, and what they were.
+/// Bytes in the kernel, and what they were.
 pub struct Lent {
     loan: Loan,
     bytes: Vec<u8>,
@@ -24,7 +24,7 @@ pub struct Lent {
 
 const BYTES_MAX: u64 = 50_000;
 
-/// So that each segment is sent from, dies soon and is written over.
+/// Weights by which each segment is sent from, soon freed, and reused.
 const ACTIONS: &[Action] = &[
     action(20, "append", append_placed),
     action(3, "sync", actions::sync),
@@ -38,7 +38,7 @@ const ACTIONS: &[Action] = &[
     action(3, "evict spares", evict),
 ];
 
-/// A world with one partition.
+/// Creates a world with one partition.
 pub fn world(seed: u64) -> World {
     let mut world = World::new(seed);
     world.live.truncate(1);
@@ -48,7 +48,7 @@ pub fn world(seed: u64) -> World {
     world
 }
 
-/// A commit that is sent from where it lies.
+/// Appends a commit that is sent from its file.
 fn append_placed(world: &mut World) {
     let partition = world.live[0];
     let next = world.store().bounds(PartitionId(partition)).unwrap();
@@ -57,7 +57,7 @@ fn append_placed(world: &mut World) {
     world.commit(vec![append(partition, vec![batch])]);
 }
 
-/// Nothing lives in the segments before the active one any more.
+/// Deletes everything in the segments before the active one.
 fn delete_all(world: &mut World) {
     actions::sync(world);
     for partition in [WITNESS, PartitionId(world.live[0])] {
@@ -79,7 +79,7 @@ pub fn locate(world: &mut World) {
     let bytes_max = world.random.below(BYTES_MAX) as usize;
     let until = Offset(i64::MAX);
     let store = world.store();
-    // What is damaged is none of this.
+    // Damaged batches are not part of this check.
     let limits = ReadLimits::of(bytes_max);
     let located = store.locate(partition, from, until, limits, Wait::ForDisk);
     for chunk in located.map(|located| located.chunks).unwrap_or_default() {
@@ -92,7 +92,7 @@ pub fn locate(world: &mut World) {
     }
 }
 
-/// The reply's next piece goes to the kernel, and its handle is let go.
+/// Passes the reply's next piece to the kernel, and drops its handle.
 pub fn send(world: &mut World) {
     if world.located.is_empty() {
         return;
@@ -119,7 +119,7 @@ pub fn receive(world: &mut World) {
     }
 }
 
-/// Every peer reads what it has still to get.
+/// Every peer reads the rest of its bytes.
 pub fn receive_all(world: &mut World) {
     world.lent.drain(..).for_each(|lent| check(&lent));
 }

@@ -1,29 +1,29 @@
-//! The store against a model, on a disk in memory that fails in every way that its module states,
-//! driven by a seed.
+//! Runs the store against a model, on a disk in memory that fails in all the ways that its module
+//! documents, driven by a seed.
 //!
-//! A history is some rounds; a round opens the store, does things to it, and ends in a close or a
-//! crash. What must hold:
+//! A history consists of rounds; a round opens the store, performs actions, and ends in a close or
+//! a crash. The following must hold:
 //!
-//! - what was synced is there after any crash, and what was written after any kill;
-//! - commits are whole: all of their parts, or none;
+//! - synced data is there after any crash, and written data after any kill;
+//! - commits are complete: all of their parts, or none;
 //! - what was deleted or dropped does not come back, nor does what an earlier crash took;
-//! - offsets and bytes are the model's, from any offset, by any bound, by time;
-//! - what a reader was given reaches its peer unchanged, however late;
-//! - no open is refused, and no hole is reported where there is none;
-//! - a flipped bit costs the batches of the commit that it hit and nothing else, and where they are
-//!   lost the report says so.
+//! - offsets and bytes are the model's, from any offset, with any bound, by time;
+//! - bytes given to a reader reach its peer unchanged, however late;
+//! - no open is refused, and no hole is reported if there is none;
+//! - a flipped bit costs only the batches of the commit that it hit, and if they are lost the
+//!   report says so.
 //!
 //! Partition 0 has a record in each commit, the *witness*: its offset is the commit's number in the
-//! model, so what a crash left can be told.
+//! model, so it shows which commits survived a crash.
 //!
-//! **A new action** is a function `fn(&mut World)` in `actions.rs` and a row, with its weight, of
-//! `ACTIONS`. What it does to records goes through `World::commit` (or, where the store writes by
-//! itself, changes nothing that the model knows of: moving, freeing, compacting that keeps all).
-//! A new fault is a field of `Faults` and a case of `actions::break_something`. What the store may
-//! answer to it is in `World::judge`.
+//! **A new action** is a function `fn(&mut World)` in `actions.rs` and a row, with its weight, in
+//! `ACTIONS`. It changes records through `World::commit` (or, if the store writes by itself,
+//! changes nothing in the model: moving, freeing, compacting that keeps all). A new fault is a
+//! field of `Faults` and a case of `actions::break_something`. `World::judge` lists the answers
+//! that the store may give to it.
 //!
-//! A failing seed is printed with what it did. `SEDGE_SEED=N` runs one, `SEDGE_SEEDS=COUNT` more
-//! than CI does: `SEDGE_SEEDS=100000 cargo test --release -p sedge-storage simulation`.
+//! A failing seed is printed with its trace. `SEDGE_SEED=N` runs one seed, `SEDGE_SEEDS=COUNT` more
+//! than CI runs: `SEDGE_SEEDS=100000 cargo test --release -p sedge-storage simulation`.
 
 mod actions;
 mod check;
@@ -36,9 +36,9 @@ mod world;
 
 use world::World;
 
-/// Seeds that each run of the tests tries.
+/// Seeds in each run of the tests.
 const SEEDS: u64 = 2000;
-/// The same of histories in which segments are freed and written over all the time.
+/// Seeds of histories in which segments are constantly freed and reused.
 const SEEDS_OF_LENDING: u64 = 200;
 
 #[test]
@@ -66,7 +66,7 @@ fn by_seeds(test: &str, seeds: u64, world: fn(u64) -> World) {
     });
 }
 
-/// One history. Its trace is printed where it fails.
+/// Runs one history. Prints its trace if it fails.
 fn replay(test: &str, seed: u64, world: fn(u64) -> World) {
     let mut world = world(seed);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));

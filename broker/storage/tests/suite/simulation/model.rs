@@ -1,4 +1,4 @@
-//! What the log must hold: the commits in order, and what faults may have taken of them.
+//! The expected contents of the log: the commits in order, and what faults may have taken of them.
 
 use std::collections::BTreeSet;
 
@@ -15,21 +15,21 @@ pub struct Hit {
     pub next: Offset,
 }
 
-/// See the module.
+/// The model; see the module.
 #[derive(Debug, Default)]
 pub struct Model {
-    /// By the offset of its witness; `None` for what a crash took.
+    /// Commits by the offset of their witness; `None` for those that a crash took.
     pub commits: Vec<Option<Commit>>,
-    /// So many were appended with success: all of them outlive a kill.
+    /// Number of successful appends: all of them survive a kill.
     pub written: usize,
-    /// So many were synced: all of them outlive a power cut.
+    /// Number of synced commits: all of them survive a power cut.
     pub synced: usize,
-    /// Parts of commits that a flipped bit cost: (commit, partition).
+    /// Parts of commits lost to a flipped bit: (commit, partition).
     gone: BTreeSet<(usize, PartitionId)>,
     pub hits: Vec<Hit>,
-    /// Commits that a restart took out of the log because of them.
+    /// Commits that a restart removed from the log because of flipped bits.
     lost: BTreeSet<usize>,
-    /// What the commits make.
+    /// The state that results from the commits.
     pub store: MemoryStore,
 }
 
@@ -60,7 +60,7 @@ impl Model {
         self.hits.iter().any(|hit| hit.partition == partition)
     }
 
-    /// What the commits make, anew.
+    /// Rebuilds the state from the commits.
     pub fn rebuild(&mut self) {
         self.store = MemoryStore::new();
         for (at, commit) in self.commits.iter().enumerate() {
@@ -79,9 +79,9 @@ impl Model {
         }
     }
 
-    /// A crash left the witnesses that are `there`, of those in the log's bounds, and took or
-    /// `damaged` the others; it may have taken what is not among the first `safe`. Returns the safe
-    /// ones that a flipped bit took.
+    /// Applies a crash. Of the witnesses within the log's bounds, those in `there` survived; the
+    /// others were taken, or are `damaged`. Commits beyond the first `safe` may be taken. Returns
+    /// the safe ones that a flipped bit took.
     pub fn survive(
         &mut self,
         safe: usize,
@@ -111,7 +111,7 @@ impl Model {
             if hit && !damaged.contains(&at) && self.lost.insert(at) && at < safe {
                 lost.push(at);
             }
-            // A hit one that is within the log may be there for all but its witness.
+            // A hit commit within the log may have survived except for its witness.
             if !hit {
                 *slot = None;
             }
@@ -126,8 +126,7 @@ impl Model {
         lost
     }
 
-    /// The partition ends at `next` after a restart: earlier than it should, where bits were
-    /// flipped.
+    /// Cuts the partition at `next` after a restart: earlier than expected, if bits were flipped.
     pub fn cut(&mut self, partition: PartitionId, next: Offset) {
         for (at, commit) in self.commits.iter().enumerate() {
             let entries = commit.iter().flat_map(|commit| &commit.entries);

@@ -1,6 +1,6 @@
-//! Chance from a seed.
+//! Random numbers from a seed.
 
-/// SplitMix64: the same seed, the same run.
+/// SplitMix64: the same seed gives the same run.
 #[derive(Debug)]
 pub struct Random(pub u64);
 
@@ -13,12 +13,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Less than `bound`, which is not 0.
+    /// Returns a number less than `bound`, which must not be 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    /// True in one of `of` cases.
+    /// Returns true in one of `of` cases.
     pub fn one_in(&mut self, of: u64) -> bool {
         self.below(of) == 0
     }

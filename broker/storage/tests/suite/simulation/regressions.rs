@@ -1,4 +1,4 @@
-//! What the simulation found, each as short as it can be told.
+//! Bugs that the simulation found, each reproduced as briefly as possible.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const Q: PartitionId = PartitionId(6);
 const FAR: Offset = Offset(i64::MAX);
 const FIRST: SegmentId = SegmentId(1);
 
-/// A batch of one record of each partition given.
+/// Appends a batch of one record to each of the partitions.
 fn append_to(store: &Store, offset: i64, partitions: &[PartitionId], bytes: usize) {
     let one = |of: &PartitionId| append(of.0, vec![batch(offset, 1, offset, bytes)]);
     let entries = partitions.iter().map(one).collect();
@@ -41,7 +41,7 @@ fn offsets(store: &Store, partition: PartitionId, bytes: usize) -> Vec<i64> {
     read.concat().chunks(61 + bytes).map(base).collect()
 }
 
-/// Where the frames of the first segment begin.
+/// Returns the positions of the frames in the first segment.
 fn frames(disk: &MemoryDisk) -> Vec<u64> {
     let (_, found, _) = scan_segment(&disk.contents(FIRST).unwrap()).unwrap();
     let position = |found: &Found| match found {
@@ -51,7 +51,7 @@ fn frames(disk: &MemoryDisk) -> Vec<u64> {
     found.iter().filter_map(position).collect()
 }
 
-/// What the partition has before `until`, in a cold segment.
+/// Writes a partition's batches before `until` to a cold segment.
 fn cold(store: &Store, partition: PartitionId, until: i64) -> Result<Cold, Error> {
     let mut writing = store.begin_cold(1000)?;
     let read = store.read(partition, Offset(0), Offset(until), usize::MAX >> 1)?;
@@ -123,7 +123,7 @@ fn what_a_failed_sync_gave_up_is_written_again_before_it_counts() {
     });
     store.sync().unwrap_err();
     drop(store);
-    // The next process reads it, and says that it is there.
+    // The next process reads it, and reports it as present.
     let disk = disk.after_kill();
     let (store, _) = in_memory(&disk, &base, small());
     assert_eq!(offsets(&store, P, 100), [0, 1]);
@@ -145,7 +145,7 @@ fn a_damaged_head_costs_its_commit_and_no_other() {
         let frame = frames(&disk)[at];
         store.close().unwrap();
         drop(store);
-        // The applied frame is looked at on opening; so these are opened with marks gone.
+        // Opening checks the applied frame; so these are opened without marks.
         let (store, _) = in_memory(&disk, &base, small());
         disk.flip(FIRST, frame + 20, 1);
         let left: Vec<i64> = (0..3).filter(|offset| *offset != lost).collect();
@@ -172,7 +172,7 @@ fn a_damaged_batch_header_does_not_take_the_offsets_behind_it() {
         let (store, _) = in_memory(&disk, &base, small());
         assert_eq!(offsets(&store, P, 1000), [0, 2], "{field}");
         drop(store);
-        // Reading all anew, that batch's length must not lead out of its commit.
+        // In a rebuild, that batch's length must not lead out of its commit.
         let (store, report) = in_memory(&disk, &MemoryBase::new(), small());
         assert_eq!(offsets(&store, P, 1000), [0, 2], "{field}");
         assert!(!report.holes.is_empty());
@@ -187,7 +187,7 @@ fn a_frame_behind_a_hole_begins_where_it_begins() {
         ..Options::default()
     };
     let (store, _) = in_memory(&disk, &base, options.clone());
-    // The last frame is a whole page, and so begins at one.
+    // The last frame is a whole page, so it begins at one.
     for (offset, bytes) in [(0, 1000), (1, 1000), (2, 4096 - 61 - 48 - 40)] {
         append_to(&store, offset, &[P], bytes);
         store.sync().unwrap();
@@ -252,7 +252,7 @@ fn a_replacement_that_a_later_one_cut_short_is_carried_with_the_rest_of_it() {
     for offset in 0..6 {
         append_to(&store, offset, &[P], 100);
     }
-    // All of it, and then the first half again.
+    // All of the range, and then its first half again.
     for next in [6, 3] {
         store.roll().unwrap();
         let mut cold = store.begin_cold(10_000).unwrap();

@@ -1,5 +1,5 @@
-//! What the compactor does: some batches of a partition, up to anywhere, written again to a cold
-//! segment, which then takes the place of what was there.
+//! Compaction in the simulation: writes some batches of a partition, up to any offset, to a cold
+//! segment, which then replaces the range.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use sedge_storage::{Cold, Entry, Error, LogStore, MemoryStore, Slice, Store};
 use super::random::Random;
 use super::world::World;
 
-/// A cold segment of the store, and the same for the model.
+/// A cold segment of the store, and its counterpart in the model.
 struct Pair {
     cold: Arc<Cold>,
     copy: Arc<Cold>,
 }
 
-/// The newest batch stays, as a cleaner leaves it: it says where the log ends.
+/// Replaces a range. The newest batch stays, as a cleaner keeps it: it marks the end of the log.
 pub fn replace(world: &mut World) {
     let partition = PartitionId(*world.random.pick(&world.live));
     let active = world.store().active_segment();
@@ -39,7 +39,7 @@ pub fn replace(world: &mut World) {
     if world.random.one_in(10) {
         return world.note("  never adopted");
     }
-    // In several commits at times, of which a crash may take the last ones.
+    // Sometimes in several commits, of which a crash may take the last ones.
     let is_compacted = world.random.one_in(2);
     let mut base = first.first_offset;
     for slice in &slices {

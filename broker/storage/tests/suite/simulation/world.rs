@@ -17,16 +17,16 @@ use crate::bytes_of::{Derive, append, batch, commit};
 
 const ROUNDS: u64 = 5;
 const ACTIONS_MAX: u64 = 50;
-/// The ids that are written to at a time.
+/// Partition ids that are written to at any one time.
 const LIVE: u32 = 8;
 
-/// The disk of an earlier moment, and what must be on it.
+/// The disk at an earlier moment, and what must be on it.
 pub struct Snapshot {
     disk: MemoryDisk,
     model: Model,
 }
 
-/// See the module.
+/// The store, its disk and the model; see the module.
 pub struct World {
     pub random: Random,
     pub model: Model,
@@ -39,19 +39,19 @@ pub struct World {
     pub snapshot: Option<Snapshot>,
     pub located: Vec<Located>,
     pub lent: Vec<Lent>,
-    /// The store has answered with an error that ends a process.
+    /// Whether the store has returned an error that ends a process.
     pub ended: bool,
-    /// The views are as the process before left them, and it lost nothing.
+    /// Whether the views are as the process before left them, without losses.
     views_kept: bool,
-    /// What is lost was said at an earlier start, whose views are still there.
+    /// Whether losses were reported at an earlier start whose views still exist.
     is_reported: bool,
     /// Commits that an open reported as lost.
     told: BTreeSet<usize>,
-    /// Rows were written that no commit of the model stands for, and not synced since.
+    /// Whether rows were written that no commit of the model represents, and not synced since.
     pub in_doubt: bool,
-    /// The next commit has room.
+    /// Whether the next commit has reserved room.
     pub reserved: bool,
-    /// Something was there to be reported as a hole, which a rebuild reports again.
+    /// Whether there was something to report as a hole, which a rebuild reports again.
     pub holes_possible: bool,
     pub fuse: Fuse,
     pub trace: Vec<String>,
@@ -135,12 +135,12 @@ impl World {
         }
     }
 
-    /// Appends `entries` with a witness, where there is room.
+    /// Appends `entries` with a witness, if there is room.
     pub fn commit(&mut self, entries: Vec<Entry>) {
         self.commit_as(entries.clone(), entries);
     }
 
-    /// The same, where the model is told in another way.
+    /// Appends `entries`, and tells the model `of_model` instead.
     pub fn commit_as(&mut self, entries: Vec<Entry>, of_model: Vec<Entry>) {
         let number = self.model.commits.len();
         let next = self.store().bounds(WITNESS).unwrap().next_offset;
@@ -169,14 +169,14 @@ impl World {
             Err(error) => {
                 self.judge(error);
                 if self.ended {
-                    // It may be on the disk all the same.
+                    // The commit may be on the disk nevertheless.
                     self.model.commits.push(Some(commit));
                 }
             }
         }
     }
 
-    /// What the store may answer to what was done to it.
+    /// Checks that the store may answer with this error.
     pub fn judge(&mut self, error: Error) {
         self.note(format!("  {error}"));
         let broken = self.fuse.is_blown()
@@ -186,14 +186,14 @@ impl World {
         match error {
             Error::Full => assert!(broken || self.faults.capacity.is_some() || self.views_fail()),
             Error::ReadOnly => assert!(self.faults.read_only, "read-only"),
-            // A segment that cannot be begun ends nothing.
+            // Failing to begin a segment does not end the process.
             Error::Io { doing, .. } if doing.contains("header") || doing.contains("create") => {
                 assert!(broken, "{error}");
             }
             Error::Io { .. } | Error::Poisoned => {
                 assert!(broken, "{error}");
                 self.ended = true;
-                // What the store was about to write by itself.
+                // Something that the store was about to write by itself.
                 self.holes_possible = true;
             }
             Error::Corrupt { .. } => assert!(!self.model.hits.is_empty(), "{error}"),
@@ -214,20 +214,20 @@ impl World {
         let mut model = self.model.clone();
         model.synced = model.written;
         self.snapshot = Some(Snapshot {
-            // As if all of it were synced.
+            // As if everything were synced.
             disk: self.disk.cut_power(&mut |states| states - 1),
             model,
         });
     }
 
-    /// Ends the round in one of many ways. Returns how many commits must be there afterwards.
+    /// Ends the round in one of several ways. Returns the number of commits that must survive.
     fn crash(&mut self) -> usize {
         let closed = !self.ended && self.random.one_in(6) && self.store().close().is_ok();
         if closed {
             self.model.synced = self.model.written;
             self.in_doubt = false;
         }
-        // A cleaner leaves out what it cannot read, and says so.
+        // A cleaner leaves out what it cannot read, and reports it.
         self.is_reported |= self.store().usage().damaged > 0;
         self.located.clear();
         self.store = None;
@@ -257,7 +257,7 @@ impl World {
         if self.random.one_in(8)
             && let Some(snapshot) = self.snapshot.take()
         {
-            // The views are ahead then.
+            // The views are ahead of the log then.
             self.note("power cut, and a disk that kept nothing for a while");
             self.disk = snapshot.disk;
             self.model = snapshot.model;
@@ -286,7 +286,7 @@ impl World {
         self.model.synced
     }
 
-    /// A fuse for a process to come.
+    /// Sets a fuse for the next process.
     fn arm(&mut self, changes: i64) {
         self.fuse = Fuse::default();
         self.fuse.set(changes);
@@ -294,7 +294,7 @@ impl World {
         self.base = self.base.clone().with_fuse(self.fuse.clone());
     }
 
-    /// Opens, and checks what is there: of the commits, at least the first `safe`. Sometimes the
+    /// Opens the store and checks that at least the first `safe` commits are there. Sometimes the
     /// process ends in the middle of that, and the next one opens.
     fn open(&mut self, safe: usize) {
         if self.store.is_some() {
@@ -350,7 +350,7 @@ impl World {
             self.told
                 .extend(of.base_offset.0 as usize..of.next_offset.0 as usize);
         }
-        // What is told stays in the log, as damage, until it is cleaned or deleted.
+        // A reported loss stays in the log, as damage, until it is cleaned or deleted.
         lost.retain(|commit| !self.told.contains(commit));
         for partition in (0..self.next_partition).map(PartitionId) {
             let found = store.bounds(partition).unwrap().next_offset;
