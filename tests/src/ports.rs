@@ -12,7 +12,6 @@ static NEXT: AtomicU16 = AtomicU16::new(0);
 
 /// Returns a port on which nothing listens. Concurrent test processes start their search at
 /// different ports.
-/// places.
 pub fn free() -> u16 {
     let start = (std::process::id() % u32::from(COUNT)) as u16;
     for _ in 0..COUNT {

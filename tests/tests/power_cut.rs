@@ -4,8 +4,8 @@
 //! topics are compacted, sparse segments emptied, records deleted by time, size and request, and
 //! freed files reused; if one of these did not happen, the test fails.
 //!
-//! The test is long and mounts file systems: it runs if `SEDGE_SOAK` is set (`cargo xtask test
-//! --only power_cut --soak`), as root.
+//! The test is long and mounts file systems: it runs if `SEDGE_SOAK` is set
+//! (`cargo xtask test --only power_cut --soak`), as root.
 
 #[path = "power_cut/check.rs"]
 mod check;

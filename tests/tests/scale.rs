@@ -1,5 +1,5 @@
-//! Tests ten thousand partitions: everything that is done with few is done with many. `cargo xtask
-//! bench scale` measures the speed.
+//! Tests ten thousand partitions: everything that is done with few is done with many.
+//! `cargo xtask bench scale` measures the speed.
 
 use sedge_tests::proc;
 use sedge_tests::scale::{self, TOPIC_PARTITIONS};

@@ -157,7 +157,7 @@ pub const DESCRIBE_PARTITIONS_MAX: i32 = 2_000;
 /// the cap leaves room for some.
 pub const DISK_CAP_CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// While nothing is committed, only every n-th of these checks is made: others may fill the volume,
+/// While nothing is committed, one in this many of these checks is made: others may fill the volume,
 /// and the cleaner writes too.
 pub const DISK_CAP_IDLE_CHECKS: u64 = 60;
 

@@ -38,7 +38,6 @@ impl CodeCache {
     ///
     /// # Errors
     /// The directory or the key cannot be created or read.
-    /// When the directory or the key cannot be made or read.
     pub fn open(directory: &Path, operator: Option<SealKey>) -> Result<Self, Error> {
         fs::DirBuilder::new()
             .recursive(true)
@@ -66,7 +65,6 @@ impl CodeCache {
     /// # Errors
     /// The content is not a plugin, there is no machine code and none can be made, or the artifact
     /// is not trusted.
-    /// artifact is not to be trusted.
     pub fn load(
         &self,
         engine: &Engine,
@@ -117,7 +115,6 @@ impl CodeCache {
     ///
     /// # Errors
     /// The artifact is damaged, not a plugin, or for another kind of machine.
-    /// When it is damaged, no plugin, or for another kind of machine.
     pub fn import(&self, artifact: &[u8], limits: &Limits) -> Result<ComponentHash, Error> {
         let artifact = Artifact::read(artifact).map_err(Error::Artifact)?;
         let hash = inspect(artifact.component, limits.component_bytes_max)?;

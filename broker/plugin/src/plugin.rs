@@ -26,7 +26,6 @@ impl Plugin {
     ///
     /// # Errors
     /// The component is not a valid plugin.
-    /// When it is no plugin, or not valid.
     #[cfg(feature = "jit")]
     pub fn compile(
         engine: &Engine,

@@ -1,5 +1,5 @@
-//! The records of `__cluster_metadata`, in Kafka's own schemas and framing, so that `kafka-dump-log
-//! --cluster-metadata-decoder` reads them.
+//! The records of `__cluster_metadata`, in Kafka's own schemas and framing, so that
+//! `kafka-dump-log --cluster-metadata-decoder` reads them.
 //!
 //! A record has no key. Its value: frame version (1), the record's number, its version (all
 //! unsigned varints), then the message in the flexible format.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 /// A run in the index ends when its own batches reach this size: the most that a cold read walks to
 /// find an offset.
-/// an offset.
 pub const RUN_BYTES_MAX: u64 = 256 << 10;
 /// A run may cross this many frames…
 pub const RUN_FRAMES_MAX: u32 = 64;

@@ -17,7 +17,6 @@ const PRODUCERS: usize = 520;
 
 /// Longest time of any other request meanwhile: waiting behind the slow batches takes half a minute
 /// or more.
-/// more.
 const LATENCY_MAX: Duration = Duration::from_secs(5);
 
 /// Least number of rounds; they continue until the slow filter has run meanwhile.

@@ -71,7 +71,6 @@ impl Purgatory {
     ///
     /// # Errors
     /// [`Full`]; the fetch is not parked.
-    /// [`Full`], and nothing is parked.
     pub fn park(
         &mut self,
         mut partitions: Vec<PartitionId>,

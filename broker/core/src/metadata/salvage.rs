@@ -7,7 +7,6 @@
 //!
 //! **Invariant:** a partition is given to a topic only if a record says so, or if no other id can
 //! be at its index. A partition with data and without a topic gets a topic with an unused name.
-//! id can be at its index; what is left with data and without a topic gets a name that nobody used.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;

@@ -39,7 +39,6 @@ impl Feed {
     ///
     /// # Errors
     /// The broker refuses.
-    /// The broker refuses.
     pub async fn start(
         executor: &Arc<Executor<'static>>,
         client: &Client,

@@ -27,7 +27,6 @@ pub trait SnapshotLog {
     ///
     /// # Errors
     /// Nothing was appended.
-    /// Nothing was appended.
     fn append(
         &mut self,
         partition: PartitionId,
@@ -110,7 +109,6 @@ impl Snapshot {
     ///
     /// # Errors
     /// The call should be retried.
-    /// It is to be tried again.
     pub fn write(
         &mut self,
         log: &mut dyn SnapshotLog,

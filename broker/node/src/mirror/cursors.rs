@@ -6,8 +6,8 @@
 //!
 //! The metadata of an offset identifies its topic, in words separated by spaces: `topic=ID` for the
 //! local one, `upstream=ID` for the upstream one, and `created-again` if the upstream topic has
-//! records of an earlier topic of this name before this one's. Kafka's tools, and `sedge mirror
-//! skip`, move a cursor: the link follows any commit that it did not write itself.
+//! records of an earlier topic of this name before this one's. Kafka's tools, and
+//! `sedge mirror skip`, move a cursor: the link follows any commit that it did not write itself.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Reports what a link holds: once in the log, and through the console, the metrics and `sedge
-//! mirror describe`.
+//! Reports what a link holds: once in the log, and through the console, the metrics and
+//! `sedge mirror describe`.
 
 use std::collections::BTreeMap;
 

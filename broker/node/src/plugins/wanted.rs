@@ -28,7 +28,6 @@ impl Wanted {
     ///
     /// # Errors
     /// The topic cannot be read.
-    /// The topic cannot be read.
     pub fn read_on(
         &mut self,
         store: &dyn LogStore,

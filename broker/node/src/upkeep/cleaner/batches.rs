@@ -37,7 +37,6 @@ impl<'a> Batches<'a> {
     ///
     /// # Errors
     /// The batch cannot be read or is damaged, or the broker stops.
-    /// It cannot be read, or is damaged, or the broker stops.
     pub fn next(&mut self) -> Result<Option<Batch>, CleanError> {
         loop {
             Pace::give_way();
