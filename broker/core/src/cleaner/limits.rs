@@ -19,7 +19,8 @@ pub const SPARSE_LIVE_PERCENT: u64 = 50;
 /// merged from.
 pub const SPARSE_SEGMENTS_MAX: usize = 16;
 
-/// A segment is small if it has at most 1/8 of the usual size, whatever share of it is live.
+/// A segment of at most one part in this many of the usual size is small, whatever share of it is
+/// live.
 pub const SMALL_SHARE: u64 = 8;
 
 /// Number of small segments that are merged into one. Fewer are not worth the writes.

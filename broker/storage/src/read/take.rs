@@ -105,7 +105,7 @@ struct Selected {
 }
 
 /// Returns the whole batches of `bytes` from the one that holds `reading.from`, while they are
-/// below `until` and there is room. Each header is checked against what the index expects there.
+/// below `until` and there is room. Each header is checked against the extent.
 fn select(bytes: &Bytes, extent: Extent, reading: &mut Reading) -> Result<Selected, Error> {
     let mut at = 0;
     let mut taken: Option<(usize, usize)> = None;
