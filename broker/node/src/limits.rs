@@ -157,8 +157,8 @@ pub const DESCRIBE_PARTITIONS_MAX: i32 = 2_000;
 /// the cap leaves room for some.
 pub const DISK_CAP_CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// While nothing is committed, one in this many of these checks is made: others may fill the volume,
-/// and the cleaner writes too.
+/// While nothing is committed, one in this many of these checks is made: others may fill the
+/// volume, and the cleaner writes too.
 pub const DISK_CAP_IDLE_CHECKS: u64 = 60;
 
 /// Default of `sedge.disk.max.bytes`, in percent of the volume's size: the rest is for others and

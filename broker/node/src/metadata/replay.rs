@@ -223,8 +223,8 @@ pub struct Copies {
     found: [Found; 2],
     /// The log start of the records: snapshots that end before it are useless.
     log_start: Offset,
-    /// Whether snapshots were ever written. If not, a log that starts after offset 0 begins with all
-    /// of the state: a repair by a version without snapshots wrote it so.
+    /// Whether snapshots were ever written. If not, a log that starts after offset 0 begins with
+    /// all of the state: a repair by a version without snapshots wrote it so.
     were_written: bool,
     /// Whether the copies have no segment in common.
     are_apart: bool,
