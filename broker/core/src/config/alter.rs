@@ -97,8 +97,8 @@ impl Resource {
                 table.iter().map(|key| key.name),
             )),
             Some(key) if !key.is_dynamic => Err(ConfigError::request(format!(
-                "Cannot update these configs dynamically: {name}; set it in the configuration \
-                 file and restart"
+                "Cannot update these configs dynamically: {name}; set it in the configuration file \
+                 and restart the broker"
             ))),
             some => Ok(some),
         }

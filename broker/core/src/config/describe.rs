@@ -131,7 +131,7 @@ fn plugin_settings(
         is_read_only: false,
         is_sensitive: false,
         kind: ConfigType::String,
-        doc: "A plugin's own setting",
+        doc: "Setting of a plugin",
         synonyms: alloc::vec![synonym(name, value, source)],
     })
 }

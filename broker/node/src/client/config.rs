@@ -81,7 +81,10 @@ impl ClientConfig {
     /// Reads Kafka's client keys.
     pub fn from_properties(properties: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let servers = properties.get("bootstrap.servers").ok_or_else(|| {
-            ConfigError::new("bootstrap.servers", "needed: HOST:PORT[,HOST:PORT]")
+            ConfigError::new(
+                "bootstrap.servers",
+                "this key is required; set HOST:PORT[,HOST:PORT]",
+            )
         })?;
         let mut config = Self::new(servers_from(servers)?);
         for (key, value) in properties {
@@ -109,16 +112,21 @@ impl ClientConfig {
             "security.protocol" => {
                 return Err(ConfigError::new(
                     key,
-                    format!("{value} does not work yet; only PLAINTEXT does"),
+                    format!("{value} is not supported yet; use PLAINTEXT"),
                 ));
             }
             _ if key.starts_with("ssl.") || key.starts_with("sasl.") => {
                 return Err(ConfigError::new(
                     key,
-                    "TLS and SASL do not work yet; leave it out",
+                    "TLS and SASL are not supported yet; remove the key",
                 ));
             }
-            _ => return Err(ConfigError::new(key, "is not a client key known here")),
+            _ => {
+                return Err(ConfigError::new(
+                    key,
+                    "it is not a client key that sedge knows",
+                ));
+            }
         }
         Ok(())
     }
@@ -137,7 +145,7 @@ pub fn servers_from(text: &str) -> Result<Vec<String>, ConfigError> {
         let most = limits::BOOTSTRAP_SERVERS_MAX;
         return Err(ConfigError::new(
             key,
-            format!("give 1 to {most} of HOST:PORT"),
+            format!("give 1 to {most} addresses, each HOST:PORT"),
         ));
     }
     for server in &servers {

@@ -31,7 +31,10 @@ pub fn read(path: &Path, settings: &mut Settings, problems: &mut Vec<Problem>) {
 fn read_text(path: &Path) -> std::io::Result<String> {
     let length = std::fs::metadata(path)?.len();
     if length > FILE_BYTES_MAX {
-        let why = format!("it has {length} bytes, and a configuration at most {FILE_BYTES_MAX}");
+        let why = format!(
+            "it has {length} bytes, more than the {FILE_BYTES_MAX} that a configuration file may \
+             have"
+        );
         return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why));
     }
     std::fs::read_to_string(path)
@@ -45,8 +48,8 @@ pub fn parse(path: &Path, text: &str, settings: &mut Settings, problems: &mut Ve
             let line = line_of(text, error.span().map_or(0, |span| span.start));
             let message = match properties_line(text, line) {
                 Some((key, value)) => format!(
-                    "{}: the file is TOML, where this reads \"{key}\" = {value}; a file that is \
-                     called NAME.properties is read as Kafka's",
+                    "{}: the file is read as TOML; write \"{key}\" = {value}, or name the file \
+                     NAME.properties to have it read as Kafka's",
                     error.message()
                 ),
                 None => error.message().to_owned(),
@@ -108,7 +111,7 @@ impl Reader<'_> {
             self.problems.push(Problem::Syntax {
                 path: self.path.to_path_buf(),
                 line,
-                message: "a key without a name".to_owned(),
+                message: "the key is empty; write a name before the `=`".to_owned(),
             });
             return;
         }
@@ -127,7 +130,7 @@ impl Reader<'_> {
                 path: self.path.to_path_buf(),
                 line,
                 message: format!(
-                    "`{key}` is {kind}; use a string, a number, true, false or a list"
+                    "`{key}` has {kind} as its value; use a string, a number, true, false or a list"
                 ),
             }),
         }
@@ -159,7 +162,7 @@ fn element(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
     match value.get_ref() {
         DeValue::Array(_) => Err("a list of lists"),
         // The elements are joined with commas.
-        DeValue::String(text) if text.contains(',') => Err("a list with a comma in an element"),
+        DeValue::String(text) if text.contains(',') => Err("a list with a comma inside an element"),
         value => text_of(value),
     }
 }

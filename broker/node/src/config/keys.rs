@@ -42,39 +42,43 @@ const GIB: i64 = 1 << 30;
 #[rustfmt::skip]
 pub const PROCESS_KEYS: &[ConfigKey] = &[
     long("plugin.component.bytes", Some("8388608"), Takes::Between(KIB, 64 * MIB),
-        "Largest plugin component"),
+        "Largest WebAssembly component of a plugin"),
     long("plugin.deadline.ms", Some("100"), Takes::Between(5, 60_000),
-        "Time a plugin has for one batch"),
+        "Most time that a plugin may take for one batch"),
     long("plugin.memory.bytes", Some("16777216"), Takes::Between(128 * KIB, 4 * GIB),
-        "Memory of one plugin instance"),
+        "Most memory of one plugin instance"),
     long("plugin.output.bytes", Some("16777216"), Takes::Between(KIB, GIB),
-        "Largest answer of a plugin to one batch"),
+        "Largest output of a plugin for one batch"),
     key("plugin.signing.key", ConfigType::String, None, Takes::Anything,
-        "File with the key that seals machine code made elsewhere: what it sealed is loaded here"),
+        "File with the key that seals machine code; code from elsewhere that this key sealed is \
+         loaded here"),
     long("sedge.cache.bytes", None, Takes::Between(256 * KIB, 4 * GIB),
         "Cache of the views: small 1 MiB, standard 16 MiB"),
     long("sedge.disk.endurance.bytes", None, Takes::AtLeast(1),
-        "Bytes that may be written to the device in its life, as its maker says; for years left"),
+        "Bytes that can be written to the device in its life, as rated by its maker; the years \
+         left are computed from it"),
     long("sedge.disk.max.bytes", None, Takes::AtLeast(-1),
-        "What the data directory may take: above it records go (sedge.retention.priority), and where \
-         others leave less of the volume; 85 % of the volume where it is not set, -1 for no cap"),
+        "Most bytes that the data directory may take; above it, or when other files leave less \
+         of the volume, records are deleted by sedge.retention.priority. If not set, 85 % of the \
+         volume; -1: no limit"),
     long("sedge.disk.write.budget.bytes.per.day", None, Takes::AtLeast(1),
-        "Bytes written to the device in a day above which the log warns, and compaction and cleaning \
-         that can wait do"),
+        "Bytes written to the device in a day above which the log warns, and compaction and \
+         cleaning that can wait are put off until the next day"),
     long("sedge.memory.max.bytes", None, Takes::AtLeast(MIB),
-        "What requests, answers, connections and the views may take of memory together: small 64 MiB, \
-         standard 320 MiB, or more where the other keys ask for more; plugins, links and the cleaner \
-         come on top"),
+        "Most memory of requests, answers, connections and the views together: small 64 MiB, \
+         standard 320 MiB, or more if the other keys ask for more; plugins, links and the \
+         cleaner are not counted"),
     long("sedge.scrub.bytes.per.second", Some("2097152"), Takes::Between(0, GIB),
-        "How fast what is stored is read again to find bit rot; 0: not at all"),
+        "How fast stored data is read again to find bit rot; 0: never"),
     long("sedge.scrub.interval.ms", Some("604800000"), Takes::Between(1_000, 31_536_000_000),
-        "Time from the beginning of one such round to that of the next"),
+        "Time from the start of one scrub of all stored data to the start of the next"),
     long("sedge.segment.bytes", None, Takes::Between(MIB, GIB),
         "Size of a segment file: small 16 MiB, standard 64 MiB"),
     long("sedge.segment.spares", Some("2"), Takes::Between(0, 64),
-        "Freed segment files that are kept to be written over, which wears flash least"),
+        "Freed segment files that are kept to be overwritten, which wears flash least"),
     long("sedge.views.flush.bytes", None, Takes::Between(64 * KIB, 256 * MIB),
-        "Changes of views kept in memory before they are written: small 1 MiB, standard 4 MiB"),
+        "Changes of the views that are kept in memory before they are written: small 1 MiB, \
+         standard 4 MiB"),
 ];
 
 /// A key of a mirror link.
@@ -92,44 +96,50 @@ const fn link(name: &'static str, doc: &'static str) -> LinkKey {
 
 /// The keys of a link that are not a Kafka client's.
 pub const LINK_KEYS: &[LinkKey] = &[
-    link("buffer.memory", "Bytes in flight of the link"),
+    link("buffer.memory", "Most bytes that the link has in flight"),
     link(
         "delivery.timeout.ms",
-        "How long a partition may fail before the link says that it is held",
+        "How long a partition may fail before the link reports it as held",
     ),
-    link("direction", "push: from here to the upstream"),
-    link("max.request.size", "Bytes of one request to the upstream"),
-    link("mode", "at-least-once"),
+    link(
+        "direction",
+        "push: copies records from here to the upstream",
+    ),
+    link("max.request.size", "Largest request to the upstream"),
+    link("mode", "at-least-once: a crash may send a record again"),
     link(
         "on.topic.recreated",
-        "append: a topic that was created again goes behind the old one's records; hold: it waits",
+        "append: records of a topic that was created again go behind the old ones; hold: they wait",
     ),
     link(
         "replication.factor",
-        "Of topics created upstream; -1: as the upstream likes",
+        "Replicas of topics that the link creates; -1 uses the upstream's default",
     ),
     link(
         "topics",
-        "Topics to copy: regular expressions over whole names",
+        "Topics to copy: regular expressions that match whole names",
     ),
-    link("topics.exclude", "Topics that are not copied all the same"),
+    link(
+        "topics.exclude",
+        "Topics to exclude: regular expressions that match whole names",
+    ),
 ];
 
 /// Keys of Kafka that a server.properties may contain and that have no effect here, with the
 /// reason.
 #[rustfmt::skip]
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("broker.id", "the broker's number is node.id"),
+    ("broker.id", "the broker's id is node.id"),
     ("controller.listener.names", INSIDE),
     ("controller.quorum.bootstrap.servers", INSIDE),
     ("controller.quorum.voters", INSIDE),
-    ("group.coordinator.rebalance.protocols", "groups speak the classic protocol"),
+    ("group.coordinator.rebalance.protocols", "groups use the classic protocol only"),
     ("inter.broker.listener.name", ALONE),
-    ("listener.security.protocol.map", "every listener is plaintext as yet"),
-    ("log.cleaner.threads", "there is one cleaner"),
+    ("listener.security.protocol.map", "every listener is plaintext"),
+    ("log.cleaner.threads", "the cleaner has one thread"),
     ("log.dir", "the data directory is log.dirs"),
     ("num.io.threads", "requests are run by num.network.threads"),
-    ("num.recovery.threads.per.data.dir", "a start replays one log"),
+    ("num.recovery.threads.per.data.dir", "one thread replays the log at the start"),
     ("num.replica.fetchers", ALONE),
     ("offsets.topic.replication.factor", ALONE),
     ("process.roles", INSIDE),
@@ -142,11 +152,11 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("zookeeper.connection.timeout.ms", NO_ZOOKEEPER),
 ];
 
-const ALONE: &str = "there is one broker, without replicas";
-const INSIDE: &str = "the controller is inside the broker";
-const NO_SHARES: &str = "there are no share groups yet";
-const NO_TRANSACTIONS: &str = "there are no transactions yet";
-const NO_ZOOKEEPER: &str = "the controller is inside the broker, and there is no ZooKeeper";
+const ALONE: &str = "there is one broker and no replication";
+const INSIDE: &str = "the controller runs inside the broker";
+const NO_SHARES: &str = "share groups are not supported yet";
+const NO_TRANSACTIONS: &str = "transactions are not supported yet";
+const NO_ZOOKEEPER: &str = "the controller runs inside the broker, and there is no ZooKeeper";
 
 /// Returns whether a configuration may have this key.
 pub fn is_known(key: &str) -> bool {

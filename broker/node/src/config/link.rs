@@ -62,7 +62,7 @@ impl LinkConfig {
             Some(other) => {
                 return Err(ConfigError::new(
                     "direction",
-                    format!("{other:?} does not work yet; only push does"),
+                    format!("{other:?} is not supported yet; use push"),
                 ));
             }
         }
@@ -71,7 +71,7 @@ impl LinkConfig {
             Some(other) => {
                 return Err(ConfigError::new(
                     "mode",
-                    format!("{other:?} does not work yet; only at-least-once does"),
+                    format!("{other:?} is not supported yet; use at-least-once"),
                 ));
             }
         }
@@ -79,12 +79,15 @@ impl LinkConfig {
         if topics.is_empty() {
             return Err(ConfigError::new(
                 "topics",
-                "needed: patterns of the topics to copy, such as [\"sensors.*\"]",
+                "this key is required; set patterns of the topics to copy, such as [\"sensors.*\"]",
             ));
         }
         let excluded = patterns("topics.exclude", take("topics.exclude"))?;
         let selection = Selection::new(&topics, &excluded).map_err(|(pattern, why)| {
-            ConfigError::new("topics", format!("{pattern:?} is not a pattern: {why}"))
+            ConfigError::new(
+                "topics",
+                format!("{pattern:?} is not a regular expression: {why}"),
+            )
         })?;
         let replication_factor = number("replication.factor", take("replication.factor"), -1)?;
         let window_bytes = number("buffer.memory", take("buffer.memory"), limits::WINDOW_BYTES)?;
@@ -149,7 +152,10 @@ fn patterns(key: &str, value: Option<String>) -> Result<Vec<String>, ConfigError
         .collect();
     if patterns.len() > limits::PATTERNS_MAX {
         let most = limits::PATTERNS_MAX;
-        return Err(ConfigError::new(key, format!("more than {most} patterns")));
+        return Err(ConfigError::new(
+            key,
+            format!("there are more than {most} patterns"),
+        ));
     }
     Ok(patterns)
 }
@@ -161,10 +167,9 @@ fn number<T: std::str::FromStr>(
 ) -> Result<T, ConfigError> {
     match value {
         None => Ok(default),
-        Some(text) => text
-            .trim()
-            .parse()
-            .map_err(|_| ConfigError::new(key, format!("{text:?} is not a number that fits"))),
+        Some(text) => text.trim().parse().map_err(|_| {
+            ConfigError::new(key, format!("{text:?} is not a number, or is out of range"))
+        }),
     }
 }
 

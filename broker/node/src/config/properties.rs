@@ -21,7 +21,8 @@ pub fn parse(path: &Path, text: &str, settings: &mut Settings, problems: &mut Ve
             problems.push(Problem::Syntax {
                 path: path.to_path_buf(),
                 line,
-                message: "a \\u without four hexadecimal digits of a letter".to_owned(),
+                message: "`\\u` needs the four hexadecimal digits of a character after it"
+                    .to_owned(),
             });
             continue;
         };
@@ -29,7 +30,7 @@ pub fn parse(path: &Path, text: &str, settings: &mut Settings, problems: &mut Ve
             problems.push(Problem::Syntax {
                 path: path.to_path_buf(),
                 line,
-                message: "a key without a name".to_owned(),
+                message: "the key is empty; write a name before the `=`".to_owned(),
             });
         } else if seen.is_new(&key, line, path, problems) {
             let path = path.to_path_buf();
@@ -157,7 +158,10 @@ mod tests {
             let said = read(text).unwrap_err();
             assert!(said.contains(part), "{text:?}: {said}");
         };
-        check("a=1\n\n=2", "s.properties:3: a key without a name");
+        check(
+            "a=1\n\n=2",
+            "s.properties:3: the key is empty; write a name before the `=`",
+        );
         check("a=\\u00g0", "s.properties:1");
         check("a=\\ud800", "s.properties:1");
         check(

@@ -330,7 +330,7 @@ fn parse_data(text: &str) -> Result<PathBuf, String> {
 fn parse_listeners(text: &str) -> Result<Vec<(String, HostPort)>, String> {
     let listeners = values::parse_endpoints(text)?;
     if listeners.is_empty() {
-        return Err("it names no address; write HOST:PORT, like 127.0.0.1:9092".to_owned());
+        return Err("no address is given; write HOST:PORT, like 127.0.0.1:9092".to_owned());
     }
     Ok(listeners)
 }
@@ -340,7 +340,7 @@ fn parse_console(text: &str) -> Result<Option<HostPort>, String> {
         "off" => Ok(None),
         text => match HostPort::parse(text) {
             Ok(address) => Ok(Some(address)),
-            Err(why) => Err(format!("{why}; or `off` for no console")),
+            Err(why) => Err(format!("{why}; write `off` for no console")),
         },
     }
 }
@@ -388,7 +388,7 @@ impl Reader<'_> {
             && let Some(setting) = self.settings.get(KEY)
         {
             let why = format!(
-                "it is less than {least}: queued.max.request.bytes and one request more, \
+                "the least is {least}: queued.max.request.bytes and one request more, \
                  {CONNECTION_BYTES} bytes for each of max.connections, sedge.cache.bytes, \
                  sedge.views.flush.bytes, and {ANSWER_BYTES_MIN} for answers"
             );

@@ -20,16 +20,16 @@ impl HostPort {
     pub fn parse(text: &str) -> Result<Self, String> {
         let (host, port) = text
             .rsplit_once(':')
-            .ok_or("it has no port; write HOST:PORT, like 127.0.0.1:9092")?;
+            .ok_or("the address has no port; write HOST:PORT, like 127.0.0.1:9092")?;
         let port = port
             .parse()
-            .map_err(|_| format!("`{port}` is no port (0 to 65535)"))?;
+            .map_err(|_| format!("`{port}` is not a port (0 to 65535)"))?;
         let bare = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
         if bare.is_none() && host.contains(':') {
             return Err(format!(
-                "an IPv6 address stands in brackets: [{host}]:{port}"
+                "write an IPv6 address in brackets: [{host}]:{port}"
             ));
         }
         let host = bare.unwrap_or(host);
@@ -37,7 +37,7 @@ impl HostPort {
             .chars()
             .any(|c| c.is_whitespace() || matches!(c, '/' | '[' | ']' | '@'))
         {
-            return Err(format!("`{host}` is no host name"));
+            return Err(format!("`{host}` is not a host name"));
         }
         Ok(Self {
             host: host.to_owned(),
@@ -113,7 +113,7 @@ pub fn parse_endpoints(text: &str) -> Result<Vec<(String, HostPort)>, String> {
         }
         if endpoints.iter().any(|(other, _)| *other == name) {
             return Err(format!(
-                "two listeners are called {name}; give them names: A://…,B://…"
+                "two listeners are named {name}; give each its own name: A://…,B://…"
             ));
         }
         endpoints.push((name, HostPort::parse(address)?));
@@ -131,7 +131,7 @@ pub fn join_advertised(
 ) -> Result<Vec<ListenerConfig>, String> {
     for (name, address) in advertised {
         if !listeners.iter().any(|(listener, _)| listener == name) {
-            return Err(format!("no listener is called {name}"));
+            return Err(format!("there is no listener named {name}"));
         }
         if address.is_wildcard() {
             return Err(format!("clients cannot connect to {address}; name a host"));
