@@ -19,19 +19,20 @@ const EXAMPLE_PLUGIN: &str = "drop-out-of-range";
 /// Builds the broker and the example plugin, and runs `sedge demo` with `arguments`.
 pub fn demo(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     println!(
-        "The first start builds the broker, some minutes on two cores; the next takes seconds."
+        "The first start builds the broker, which takes some minutes on two cores; the next start \
+         takes seconds."
     );
     let mut stages = Stages::default();
     let nothing = |(): &()| String::new();
     let setup = || setup::run(workspace, Purpose::Demo);
-    stages.run("what the machine has (1 of 3)", setup, nothing)?;
+    stages.run("check the tools (1 of 3)", setup, nothing)?;
     let build = || {
         thread::scope(|scope| {
             scope.spawn(|| build_plugin_ahead(workspace));
             build::for_demo(workspace)
         })
     };
-    let broker = stages.run("the broker (2 of 3)", build, |_| String::new())?;
+    let broker = stages.run("build the broker (2 of 3)", build, |_| String::new())?;
     let component = workspace
         .target
         .join("plugins")
@@ -46,7 +47,7 @@ pub fn demo(workspace: &Workspace, arguments: &[String]) -> Result<()> {
                 .arg(&component),
         )
     };
-    stages.run("the example plugin (3 of 3)", plugin, nothing)?;
+    stages.run("build the example plugin (3 of 3)", plugin, nothing)?;
     println!("\n{stages}\n");
     Err(process::become_one(
         Command::new(&broker)

@@ -72,11 +72,11 @@ pub fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
         }
     }
     if broken.is_empty() {
-        println!("\nfuzz: nothing found");
+        println!("\nfuzz: no failures");
         return Ok(());
     }
     println!(
-        "\nfuzz: broke {}; inputs in {}",
+        "\nfuzz: failures in {}; their inputs are in {}",
         broken.join(", "),
         home(workspace).join("broke").display()
     );

@@ -43,21 +43,21 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Check what this machine has, install what is lacking
+    /// Check which tools this machine has, and install those that are missing
     Setup {
         #[arg(long = "for", value_enum, default_value = "all")]
         purpose: Purpose,
     },
     /// Build the broker for a target (release profile)
     Build {
-        /// A file in targets/ without its .toml
+        /// Name of a file in targets/, without .toml
         #[arg(long, default_value = HOST_TRIPLE)]
         target: String,
-        /// Leave the plugin compiler out (always so on targets that do not name it)
+        /// Leave the plugin compiler out (targets without `compiler = true` never have it)
         #[arg(long)]
         no_jit: bool,
     },
-    /// Build with and without the plugin compiler and hold both to their budgets
+    /// Build with and without the plugin compiler, and check both sizes against their budgets
     Sizes,
     /// Set up, build, and run the unit tests, the tests with real clients, the ARM test and the
     /// sizes
@@ -65,11 +65,11 @@ enum Task {
         /// One stage: unit, arm, sizes, or a file of tests/tests
         #[arg(long)]
         only: Option<String>,
-        /// The long variants: many more kills, cuts and clients' rounds
+        /// Run the long variants, with many more kills, power cuts and rounds of the clients
         #[arg(long)]
         soak: bool,
     },
-    /// Set up, build, and run `sedge demo` with the arguments given here, such as `--for 20s`
+    /// Set up, build, and run `sedge demo` with the given arguments, such as `--for 20s`
     Demo {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -83,7 +83,7 @@ enum Task {
     /// Fuzz one decoder, or each in turn
     Fuzz {
         target: Option<String>,
-        /// Minutes for each
+        /// Minutes per decoder
         #[arg(long, default_value_t = 1)]
         minutes: u32,
     },
@@ -135,7 +135,7 @@ fn build_one(workspace: &Workspace, triple: &str, no_jit: bool) -> Result<()> {
     };
     let built = build::run(workspace, &target, compiler)?;
     println!(
-        "built {} in {:.0} s: {:.2} MiB; to stay under {} MiB resident when idle",
+        "built {} in {:.0} s: {:.2} MiB; its budget of resident memory when idle is {} MiB",
         built.binary.display(),
         built.took.as_secs_f64(),
         built.mib(),

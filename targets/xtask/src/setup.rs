@@ -26,13 +26,13 @@ use crate::{
 /// The purpose for which the machine is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Purpose {
-    /// Building the broker and plugins (guests) for it.
+    /// The broker and its plugins.
     Demo,
-    /// Building the broker for ARM, and running it under emulation.
+    /// The broker for ARM, and an emulator to run it.
     Arm,
     /// The whole test suite with its clients.
     Test,
-    /// All of these, for all targets.
+    /// The whole test suite and all targets.
     All,
 }
 
@@ -61,7 +61,7 @@ pub fn run(workspace: &Workspace, purpose: Purpose) -> Result<()> {
             for_tests(workspace)?;
         }
     }
-    println!("setup: all there");
+    println!("setup: done");
     Ok(())
 }
 

@@ -85,7 +85,10 @@ impl Target {
         if target.triple == triple {
             Ok(target)
         } else {
-            Err(wrong(format!("names itself {}", target.triple)))
+            Err(wrong(format!(
+                "its triple is {}, not the file's name",
+                target.triple
+            )))
         }
     }
 

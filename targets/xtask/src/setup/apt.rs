@@ -39,7 +39,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
     if on_path("apt-get").is_none() {
         return Err(cannot("there is no apt-get here"));
     }
-    let root = as_root().ok_or_else(|| cannot("not root, and sudo wants a password"))?;
+    let root = as_root().ok_or_else(|| cannot("this is not root, and sudo asks for a password"))?;
     update(root)?;
     println!("  installing {list}");
     let options = ["install", "-y", "-qq", "--no-install-recommends"];

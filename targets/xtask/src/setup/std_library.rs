@@ -37,7 +37,9 @@ pub fn ensure(triple: &str) -> Result<()> {
         if process::run(Command::new("rustup").args(["target", "add", triple])).is_ok() {
             return Ok(());
         }
-        println!("  rustup cannot; taking Debian's compiler and the library's source instead");
+        println!(
+            "  rustup cannot add it; using Debian's compiler and the source of the standard library"
+        );
     }
     apt::install(&["rustc-web", "rust-web-src"])
 }

@@ -60,7 +60,7 @@ pub fn find(name: &str, tree: &Tree, exceptions: &[Exception]) -> (Vec<String>, 
     }
     let told = |exception: &Exception| {
         format!(
-            "broker/{name}/src: the exception {} -> {} ({}) excuses no circle: strike it",
+            "broker/{name}/src: the exception {} -> {} ({}) excuses no circle: remove it",
             exception.from, exception.to, exception.reason
         )
     };

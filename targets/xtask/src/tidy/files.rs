@@ -44,9 +44,9 @@ pub fn check_top_level(files: &[String], findings: &mut Findings) {
 pub fn check_name(file: &str, findings: &mut Findings) {
     let empty = |part: &str| EMPTY_NAMES.contains(&part.strip_suffix(".rs").unwrap_or(part));
     if file.split('/').any(empty) {
-        findings
-            .errors
-            .push(format!("{file}: a name that does not say what is inside"));
+        findings.errors.push(format!(
+            "{file}: this name does not say what is in the file"
+        ));
     }
 }
 

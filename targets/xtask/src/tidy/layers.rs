@@ -42,7 +42,9 @@ pub fn check(tree: &Tree, layers: &Layers) -> Vec<String> {
         .filter_map(|module| module.path.first())
         .collect();
     for name in layers.keys().filter(|name| !there.contains(name)) {
-        wrong.push(format!("ARCHITECTURE.md names {name}, which is gone"));
+        wrong.push(format!(
+            "ARCHITECTURE.md names {name}, which does not exist"
+        ));
     }
     let unnamed: Vec<&str> = there
         .into_iter()
@@ -51,7 +53,7 @@ pub fn check(tree: &Tree, layers: &Layers) -> Vec<String> {
         .collect();
     if !unnamed.is_empty() {
         let names = unnamed.join(", ");
-        wrong.push(format!("ARCHITECTURE.md does not say where {names} stand"));
+        wrong.push(format!("ARCHITECTURE.md has no line for {names}"));
     }
     for import in tree.imports() {
         let module = |index: usize| &tree.modules[index];
@@ -103,8 +105,8 @@ mod tests {
         assert_eq!(
             told(&other),
             [
-                "ARCHITECTURE.md names c, which is gone",
-                "ARCHITECTURE.md does not say where e stand",
+                "ARCHITECTURE.md names c, which does not exist",
+                "ARCHITECTURE.md has no line for e",
             ]
         );
         assert_eq!(read("no map"), None);
