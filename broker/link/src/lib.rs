@@ -1,2 +1,2 @@
-//! Framing and messages for microcontrollers. Not used yet: the link comes with its own issue.
+//! Framing and messages for microcontrollers. Nothing uses them yet.
 #![no_std]

@@ -88,7 +88,12 @@ impl CodeCache {
         match self.cached(engine, name, hash, limits) {
             Ok(Some(plugin)) => return Ok(plugin),
             Ok(None) => {}
-            Err(error) => log::info!(target: "plugin", "{name}: cached machine code: {error}"),
+            Err(error) => {
+                log::info!(
+                    target: "plugin",
+                    "cached machine code of plugin {name} cannot be used: {error}"
+                );
+            }
         }
         match compiler {
             Some(compiler) => {

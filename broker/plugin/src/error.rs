@@ -120,26 +120,30 @@ impl fmt::Display for Error {
             ),
             Self::ForbiddenImport { import } => write!(
                 f,
-                "it imports {import}; a plugin may import sedge:plugin/log@0.1 and nothing else \
-                 (no WASI: build for wasm32-unknown-unknown, or stub it out)"
+                "the component imports {import}; a plugin may only import sedge:plugin/log@0.1 (no \
+                 WASI: build for wasm32-unknown-unknown, or stub the imports out)"
             ),
             Self::MissingExport { export } => {
                 write!(
                     f,
-                    "it does not export {export}, so it is not a record-filter"
+                    "the component does not export {export}, so it is not a record-filter"
                 )
             }
             Self::ComponentTooLarge { bytes, max } => {
-                write!(f, "it has {bytes} bytes, and {max} are allowed")
+                write!(
+                    f,
+                    "the component has {bytes} bytes, more than the {max} that are allowed"
+                )
             }
-            Self::Invalid { source } => write!(f, "it is not a valid plugin: {source}"),
+            Self::Invalid { source } => write!(f, "this is not a valid plugin: {source}"),
             Self::NoMachineCode { component } => write!(
                 f,
-                "no machine code for component {component}, and this build has no compiler; run \
-                 `sedge plugin compile --target {}` elsewhere and `sedge plugin import` here",
+                "there is no machine code for component {component}, and this build has no plugin \
+                 compiler; run `sedge plugin compile --target {}` on another machine and \
+                 `sedge plugin import` here",
                 crate::config::host_target()
             ),
-            Self::NoCompiler => write!(f, "this build has no compiler for plugins"),
+            Self::NoCompiler => write!(f, "this build has no plugin compiler"),
             Self::HostOnly { target } => write!(
                 f,
                 "this build compiles for {} only, not for {target}; build with `--features cross`",
@@ -147,22 +151,23 @@ impl fmt::Display for Error {
             ),
             Self::UnknownTarget { triple } => write!(
                 f,
-                "no plugins for target {triple}; known are x86_64-, aarch64- and \
-                 armv7-…-linux-…"
+                "plugins cannot be compiled for target {triple}; supported are x86_64-, aarch64- \
+                 and armv7-…-linux-…"
             ),
             Self::Artifact(error) => write!(f, "the artifact {error}"),
             Self::OtherTarget { is, wanted } => {
-                write!(f, "the artifact is for {is}, and this machine is {wanted}")
+                write!(f, "the artifact is for {is}, but this machine is {wanted}")
             }
             Self::OtherEngine { source } => write!(
                 f,
-                "the machine code was made by another version of sedge or for another CPU; \
+                "the machine code was compiled by another version of sedge or for another CPU; \
                  compile it again with this version ({source})"
             ),
             Self::Untrusted => write!(
                 f,
-                "nobody this installation trusts has sealed the artifact; import it on the device \
-                 with `sedge plugin import`, or seal it with the key in plugin.signing.key"
+                "the artifact is not sealed with a key that this installation trusts; import it on \
+                 the device with `sedge plugin import`, or seal it with the key in \
+                 plugin.signing.key"
             ),
             Self::BadKey { path, why } => write!(f, "key file {}: {why}", path.display()),
             Self::File { path, source } => write!(f, "{}: {source}", path.display()),
@@ -170,12 +175,14 @@ impl fmt::Display for Error {
                 status: Some(status),
                 said,
             } => {
-                write!(f, "the compiler ended with {status}: {said}")
+                write!(f, "the compiler exited with {status}: {said}")
             }
-            Self::Compiler { status: None, said } => write!(f, "the compiler: {said}"),
-            Self::Configuration { reason } => write!(f, "it refuses its settings: {reason}"),
-            Self::Start(error) => write!(f, "it failed when it was started: {error}"),
-            Self::Engine { source } => write!(f, "the plugin engine: {source}"),
+            Self::Compiler { status: None, said } => write!(f, "the compiler failed: {said}"),
+            Self::Configuration { reason } => {
+                write!(f, "the plugin refuses its settings: {reason}")
+            }
+            Self::Start(error) => write!(f, "the plugin failed at its start: {error}"),
+            Self::Engine { source } => write!(f, "the plugin engine failed: {source}"),
             Self::Spawn { source } => write!(f, "cannot start a thread or process: {source}"),
         }
     }
@@ -225,10 +232,12 @@ impl fmt::Debug for EngineError {
 impl fmt::Display for ArtifactError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Magic => write!(f, "does not begin like one"),
-            Self::Version(version) => write!(f, "is of version {version}, and 1 is known"),
-            Self::Length => write!(f, "is cut off or has bytes too many"),
-            Self::Hash => write!(f, "holds another component than it says"),
+            Self::Magic => write!(f, "does not begin with the mark of an artifact"),
+            Self::Version(version) => {
+                write!(f, "has version {version}, but only version 1 is known")
+            }
+            Self::Length => write!(f, "is cut off, or has too many bytes"),
+            Self::Hash => write!(f, "has another component than its header says"),
         }
     }
 }
@@ -239,9 +248,9 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deadline => write!(f, "ran longer than its deadline"),
-            Self::Memory => write!(f, "wanted more memory than its limit"),
+            Self::Memory => write!(f, "asked for more memory than its limit"),
             Self::Trap { what } => write!(f, "trapped: {what}"),
-            Self::BadOutput(bad) => write!(f, "answered against the rules: {bad}"),
+            Self::BadOutput(bad) => write!(f, "returned an invalid result: {bad}"),
             Self::Configuration { reason } => write!(f, "refused its settings: {reason}"),
         }
     }
@@ -255,7 +264,7 @@ impl fmt::Display for BadOutput {
             Self::VerdictCount { got, records } => {
                 write!(f, "{got} verdicts for {records} records")
             }
-            Self::UnknownVerdict(verdict) => write!(f, "unknown verdict {verdict}"),
+            Self::UnknownVerdict(verdict) => write!(f, "the verdict {verdict} is unknown"),
             Self::ReplacementBytes { got, wanted } => {
                 write!(
                     f,
@@ -265,8 +274,8 @@ impl fmt::Display for BadOutput {
             Self::ReasonCount { got, wanted } => {
                 write!(f, "{got} reasons for {wanted} rejected records")
             }
-            Self::ReplacementOutside => write!(f, "a replacement outside its blob"),
-            Self::TooMuch => write!(f, "more output than the limit"),
+            Self::ReplacementOutside => write!(f, "a replacement lies outside its blob"),
+            Self::TooMuch => write!(f, "the output is larger than the limit"),
             Self::Malformed { what } => write!(f, "{what}"),
         }
     }

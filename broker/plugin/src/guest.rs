@@ -156,7 +156,7 @@ fn compile(
         .stdout(Stdio::piped())
         .spawn()
         .map_err(run)?;
-    let stdout = child.stdout.take().expect("it was asked for");
+    let stdout = child.stdout.take().expect("standard output is piped");
     let mut modules = Vec::new();
     for line in BufReader::new(stdout).lines() {
         modules.extend(modules_in(&line.map_err(run)?, directory));
@@ -284,26 +284,28 @@ impl fmt::Display for BuildError {
         match self {
             Self::NoToolchain => write!(
                 f,
-                "no compiler here makes WebAssembly; run `rustup target add {TARGET}`, or on \
+                "there is no compiler for WebAssembly; run `rustup target add {TARGET}`, or on \
                  Debian `apt-get install rustc-web rust-web-src lld`"
             ),
             Self::NoCrate { directory } => write!(
                 f,
-                "there is no {}; name the folder of a plugin's crate",
+                "there is no {}; name the directory of a plugin's crate",
                 directory.join("Cargo.toml").display()
             ),
             Self::Run { program, source } => write!(f, "cannot run {program}: {source}"),
-            Self::Cargo => write!(f, "cargo failed, see above"),
+            Self::Cargo => write!(f, "cargo failed; its messages are above"),
             Self::NoModule { directory } => write!(
                 f,
-                "{} makes no module; its Cargo.toml needs `[lib] crate-type = [\"cdylib\"]`",
+                "{} builds no module; its Cargo.toml needs `[lib] crate-type = [\"cdylib\"]`",
                 directory.display()
             ),
-            Self::ManyModules { modules } => write!(f, "more than one module: {modules:?}"),
+            Self::ManyModules { modules } => {
+                write!(f, "the build made more than one module: {modules:?}")
+            }
             Self::Module { path, source } => write!(f, "{}: {source}", path.display()),
             Self::NotAPlugin { reason } => write!(
                 f,
-                "the module is no plugin (is there a `filter!` in it?): {reason}"
+                "the module is not a plugin (does it have a `filter!`?): {reason}"
             ),
         }
     }

@@ -229,7 +229,7 @@ impl wire_log::Host for State {
         if now.duration_since(self.log_second) >= Duration::from_secs(1) {
             let left_out = self.log_lines.saturating_sub(LOG_LINES_PER_SECOND_MAX);
             if left_out > 0 {
-                log::warn!(target: "plugin", "{}: {left_out} lines left out", self.host.name);
+                log::warn!(target: "plugin", "{}: {left_out} lines are left out", self.host.name);
             }
             (self.log_second, self.log_lines) = (now, 0);
         }

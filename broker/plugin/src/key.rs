@@ -72,7 +72,7 @@ impl SealKey {
         let bytes = read_key(file)?;
         let key = bytes.trim_ascii();
         if key.len() < OPERATOR_KEY_BYTES_MIN {
-            let why = "a key has at least 16 bytes; `openssl rand -hex 32` makes a good one";
+            let why = "a key needs at least 16 bytes; `openssl rand -hex 32` makes a good one";
             return Err(Error::BadKey {
                 path: file.to_owned(),
                 why,
@@ -163,9 +163,7 @@ fn read_key(file: &Path) -> Result<Vec<u8>, Error> {
         return bad("is not a file");
     }
     if metadata.mode() & 0o077 != 0 {
-        return bad(
-            "others than its owner may read or write it; `chmod 600` it, or make a new one",
-        );
+        return bad("other users can read or write it; `chmod 600` the file, or make a new one");
     }
     let mut key = Vec::new();
     opened

@@ -43,12 +43,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Truncated { what } => write!(f, "the bytes end within {what}"),
-            Self::Trailing { bytes } => write!(f, "{bytes} bytes are left over behind the value"),
+            Self::Trailing { bytes } => write!(f, "{bytes} bytes are left over after the value"),
             Self::Varint => f.write_str("a variable-length number does not end"),
             Self::Negative { what } => write!(f, "the length of {what} is negative"),
             Self::TooMany { what, limit } => write!(f, "more {what} than the limit of {limit}"),
             Self::NotText { what } => write!(f, "{what} is not UTF-8"),
-            Self::Unknown { what, number } => write!(f, "{what} {number} is not known"),
+            Self::Unknown { what, number } => write!(f, "{what} {number} is unknown"),
             Self::Invalid { what } => write!(f, "{what} is not valid"),
             Self::Message(error) => error.fmt(f),
         }

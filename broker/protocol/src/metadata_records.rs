@@ -468,12 +468,12 @@ mod tests {
         let error = |bytes: &[u8]| MetadataRecord::decode(bytes).unwrap_err().to_string();
         assert_eq!(
             error(&[2, 2, 0]),
-            "frame version of metadata record 2 is not known"
+            "frame version of metadata record 2 is unknown"
         );
-        assert_eq!(error(&[1, 99, 0]), "metadata record 99 is not known");
+        assert_eq!(error(&[1, 99, 0]), "metadata record 99 is unknown");
         assert_eq!(
             error(&[1, 2, 1]),
-            "version of a metadata record 1 is not known"
+            "version of a metadata record 1 is unknown"
         );
     }
 

@@ -100,10 +100,10 @@ impl std::fmt::Display for Missing {
         match self {
             Self::Manifest => f.write_str("backup.toml is missing"),
             Self::Line(0) => f.write_str("backup.toml is cut off"),
-            Self::Line(line) => write!(f, "line {line} of backup.toml cannot be understood"),
+            Self::Line(line) => write!(f, "line {line} of backup.toml cannot be parsed"),
             Self::Segment(id) => write!(f, "segment {} is missing", id.0),
-            Self::Bytes(id) => write!(f, "segment {} is shorter than it was", id.0),
-            Self::Generation(id) => write!(f, "segment {} is not the one that was taken", id.0),
+            Self::Bytes(id) => write!(f, "segment {} is shorter than when it was backed up", id.0),
+            Self::Generation(id) => write!(f, "segment {} is not the one that was backed up", id.0),
         }
     }
 }
@@ -112,7 +112,7 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Full => {
-                f.write_str("no room left on the volume; free some or lower the retention")
+                f.write_str("no space left on the volume; free some space or lower the retention")
             }
             Self::ReadOnly => f.write_str("the volume is read-only; remount it for writing"),
             Self::Io { doing, source } => write!(f, "cannot {doing}: {source}"),
@@ -123,13 +123,16 @@ impl std::fmt::Display for Error {
             } => {
                 write!(f, "segment {} is damaged at {position}: {what}", segment.0)
             }
-            Self::NotCached => f.write_str("not in memory; read it where waiting does no harm"),
-            Self::Views(source) => write!(f, "views: {source}"),
-            Self::ViewsBusy => f.write_str("views: busy; the next flush tries again"),
+            Self::NotCached => f.write_str(
+                "the bytes are not in the page cache; read them where blocking is allowed",
+            ),
+            Self::Views(source) => write!(f, "the views failed: {source}"),
+            Self::ViewsBusy => f.write_str("the views are busy; the next flush retries"),
             Self::ViewEntry { view } => {
                 write!(
                     f,
-                    "view {view} is damaged; delete the views directory to rebuild it"
+                    "view {view} is damaged; delete the directory DATA/views, and the next start \
+                     rebuilds it"
                 )
             }
             Self::Poisoned => f.write_str("an earlier write or sync failed; restart the broker"),
@@ -139,7 +142,7 @@ impl std::fmt::Display for Error {
                     Some(id) => write!(f, "process {id}")?,
                     None => f.write_str("another process")?,
                 }
-                f.write_str("; stop it or choose another directory")
+                f.write_str("; stop that process or choose another directory")
             }
             Self::NewerFormat {
                 directory,
@@ -147,8 +150,8 @@ impl std::fmt::Display for Error {
                 known,
             } => write!(
                 f,
-                "data directory {} has format {found}, this version knows {known}; \
-                 use the newer version that wrote it",
+                "data directory {} has format {found}, but this version only knows {known}; use \
+                 the newer version that wrote the data",
                 directory.display()
             ),
             Self::OtherOwner {
@@ -158,30 +161,30 @@ impl std::fmt::Display for Error {
                 asked,
             } => write!(
                 f,
-                "data directory {} has {key} {found}, the configuration asks for {asked}; \
-                 correct the configuration or choose another directory",
+                "data directory {} has {key} {found}, but the configuration has {asked}; correct \
+                 the configuration or choose another directory",
                 directory.display()
             ),
             Self::NoData { directory } => write!(
                 f,
-                "{} is no data directory: it has no meta.toml; name another with --data",
+                "{} is not a data directory: it has no meta.toml; name another with --data",
                 directory.display()
             ),
             Self::NoBackup { directory } => write!(
                 f,
-                "{} is not a backup that can be brought up to date: it holds something else, or a \
-                 broker has run on it; choose another directory",
+                "{} is not a backup that can be updated: it has other content, or a broker has run \
+                 on it; choose another directory",
                 directory.display()
             ),
             Self::UnfinishedBackup { directory } => write!(
                 f,
-                "{} is a backup that did not come to its end; run `sedge backup` again",
+                "{} is a backup that was interrupted; run `sedge backup` again",
                 directory.display()
             ),
             Self::IncompleteBackup { directory, missing } => write!(
                 f,
-                "{} is a backup that is not whole: {missing}; copy it again, or run `sedge backup` \
-                 again; `sedge doctor --repair backup` has the next start take what is there",
+                "{} is an incomplete backup: {missing}; copy it again, or run `sedge backup` \
+                 again; after `sedge doctor --repair backup` a broker starts with what is there",
                 directory.display()
             ),
             Self::NotTaken {
@@ -189,24 +192,24 @@ impl std::fmt::Display for Error {
                 why: Some(why),
             } => write!(
                 f,
-                "the backup could not be taken: of segment {}, {why}; `sedge doctor` says what is \
-                 wrong with it; if segments are freed at this moment, try again",
+                "the backup failed at segment {}: {why}; try again, as segments may be freed at \
+                 the moment; `sedge doctor` says if the segment is damaged",
                 id.0
             ),
-            Self::NotTaken { .. } => {
-                f.write_str("segments are freed faster than they can be copied; try again")
-            }
+            Self::NotTaken { .. } => f.write_str(
+                "the backup failed: segments are freed faster than they can be copied; try again",
+            ),
             Self::BadMeta { path, line: 0 } => write!(
                 f,
-                "{} is damaged: it is not as it was written; restore it from a backup",
+                "{} is damaged: its checksum does not match; restore it from a backup",
                 path.display()
             ),
             Self::BadMeta { path, line } => write!(
                 f,
-                "{} line {line} cannot be understood; restore it from a backup",
+                "{} line {line} cannot be parsed; restore the file from a backup",
                 path.display()
             ),
-            Self::Refused { why } => write!(f, "commit refused: {why}"),
+            Self::Refused { why } => write!(f, "the commit is refused: {why}"),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, io_error};
 /// The format of the directory as a whole.
 const FORMAT: u32 = 1;
 pub(crate) const META: &str = "meta.toml";
-const FIRST_LINE: &str = "# Written once, with its sum. Do not change.";
+const FIRST_LINE: &str = "# Written once, with its checksum. Do not change.";
 const FIRST_LINE_WITHOUT_SUM: &str = "# Written once. Do not change.\n";
 /// Begins the last line, the checksum of everything before it.
 const SUM: &str = "crc32c = ";
@@ -55,7 +55,7 @@ impl DirectoryLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()));
         if let Err(error) = told {
-            log::warn!("the lock does not say who holds it: {error}");
+            log::warn!("the process id cannot be written to the lock: {error}");
         }
         Ok(Self { _file: file })
     }

@@ -165,7 +165,7 @@ impl Place<'_> {
         let unreadable = file.unreadable(begin, next.unwrap_or(file_bytes));
         if !unreadable.is_empty() && !answers(self.store, id, &file)? {
             let source = Errno::IO.into();
-            return Err(io_error("read anything of the device", source));
+            return Err(io_error("read any bytes from the device", source));
         }
         let rest = rest_of(&unreadable, &damaged);
         damaged.extend(rest.into_iter().map(nobody_s));

@@ -25,7 +25,7 @@ fn a_version_that_is_not_answered_is_told_of_once_a_client() {
             is_there.then(|| output.stderr.clone())
         });
     // The log escapes the quotes around the client's name.
-    let said = r#"Fetch v3 of client \"sedge-tests\" is not supported: 4 to 18 are"#;
+    let said = r#"Fetch v3 of client \"sedge-tests\" is not supported: versions 4 to 18 are"#;
     let lines: Vec<_> = lines.iter().filter(|line| line.contains(said)).collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
 }

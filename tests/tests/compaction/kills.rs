@@ -162,7 +162,10 @@ fn work(output: &Output) -> Option<Work> {
                 Some(Some(Work::Compaction))
             } else if says("emptying ") {
                 Some(Some(Work::Emptying))
-            } else if says(" is compacted up to ") || says(" are emptied") || says("not emptied") {
+            } else if says(" is compacted up to ")
+                || says(" are emptied")
+                || says("cannot be emptied")
+            {
                 Some(None)
             } else {
                 None

@@ -209,7 +209,7 @@ fn the_scrub_names_the_topics_that_only_memory_has_and_they_are_written_again() 
         said.contains("the next start needs")
             && http::metric(&console, "sedge_metadata_damaged") > 0.0
     });
-    let told = "of second-topic only this process knows";
+    let told = "only in memory now: second-topic";
     sedge.process().wait_for(told, limits::CONDITION, |output| {
         let mut lines = output.stderr.iter();
         lines.find(|line| line.contains(told)).cloned()

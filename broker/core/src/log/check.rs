@@ -260,7 +260,7 @@ fn split_one(records: &mut Bytes, config: &TopicConfig) -> Result<Batch, AppendE
     }
     let Some(batch) = Batch::split_from(records) else {
         return Err(corrupt(
-            "The record batch's length exceeds the bytes that came.",
+            "The record batch's length exceeds the bytes that were received.",
         ));
     };
     if !records.is_empty() {
@@ -276,7 +276,7 @@ fn judge_header(batch: &Batch, produce_version: i16) -> Result<(), AppendError> 
     let count = header.record_count();
     if count <= 0 || header.last_offset_delta() != count - 1 {
         return Err(invalid(
-            "The record batch's count and its range of offsets do not agree.",
+            "The record batch's record count does not match its range of offsets.",
         ));
     }
     if header.is_control() {
@@ -290,7 +290,7 @@ fn judge_header(batch: &Batch, produce_version: i16) -> Result<(), AppendError> 
     if header.is_transactional() {
         return Err(AppendError::new(
             ErrorCode::InvalidTxnState,
-            "This broker does not take part in transactions yet.",
+            "Transactions are not supported yet.",
         ));
     }
     let codec = records::compression_of(header).map_err(|error| {
@@ -310,7 +310,7 @@ fn judge_header(batch: &Batch, produce_version: i16) -> Result<(), AppendError> 
 
 fn wrong_magic(magic: i8) -> AppendError {
     invalid(&format!(
-        "Only record batches of magic 2 are taken; this one has {magic}."
+        "Only record batches of magic 2 are accepted; this one has magic {magic}."
     ))
 }
 

@@ -156,7 +156,10 @@ impl Producers {
             if takes_gap {
                 return self.judge_gap(range);
             }
-            return Err(out_of_order(range, "a new epoch begins at 0"));
+            return Err(out_of_order(
+                range,
+                "the first sequence of a new epoch is 0",
+            ));
         }
         if let Some(written) = entry
             .batches
@@ -175,7 +178,7 @@ impl Producers {
         }
         Err(out_of_order(
             range,
-            &alloc::format!("the last one seen is {last}"),
+            &alloc::format!("the last sequence was {last}"),
         ))
     }
 
@@ -186,7 +189,7 @@ impl Producers {
         let earlier = refused
             .filter(|refused| refused.epoch == range.epoch && is_ahead(range.first, refused.first));
         earlier.map_or(Ok(SequenceVerdict::Next), |refused| {
-            let why = alloc::format!("{} was refused and comes first", refused.first);
+            let why = alloc::format!("sequence {} was refused and must come first", refused.first);
             Err(out_of_order(range, &why))
         })
     }
@@ -305,7 +308,7 @@ fn out_of_order(range: &SequenceRange, why: &str) -> AppendError {
     AppendError::new(
         ErrorCode::OutOfOrderSequenceNumber,
         alloc::format!(
-            "Out of order sequence number for producer {}: {} came, but {why}.",
+            "Out of order sequence number for producer {}: received {}, but {why}.",
             range.producer_id,
             range.first
         ),

@@ -247,15 +247,15 @@ impl MetadataMachine {
             return Err(CommandError::new(
                 ErrorCode::InvalidTopicException,
                 format!(
-                    "Topic '{name}' collides with the existing topic '{other}': '.' and '_' \
-                     count as the same."
+                    "Topic '{name}' collides with the existing topic '{other}': '.' and '_' count \
+                     as the same character."
                 ),
             ));
         }
         if self.image.topic_count() >= TOPICS_MAX {
             return Err(CommandError::new(
                 ErrorCode::PolicyViolation,
-                format!("There are {TOPICS_MAX} topics, which is the limit."),
+                format!("There are already {TOPICS_MAX} topics, which is the limit."),
             ));
         }
         self.check_partition_count(partitions, partitions)?;
@@ -292,7 +292,7 @@ impl MetadataMachine {
         if all > PARTITIONS_MAX || !are_ids_left {
             return Err(CommandError::new(
                 ErrorCode::PolicyViolation,
-                format!("There would be {all} partitions; the limit is {PARTITIONS_MAX}."),
+                format!("The cluster would have {all} partitions; the limit is {PARTITIONS_MAX}."),
             ));
         }
         Ok(())
@@ -371,7 +371,7 @@ impl MetadataMachine {
                 )
             })?,
         };
-        check_not_internal(found, "is not deleted")?;
+        check_not_internal(found, "it cannot be deleted")?;
         Ok(Plan {
             records: alloc::vec![MetadataRecord::RemoveTopic(RemoveTopicRecord {
                 topic_id: found.id,
@@ -392,7 +392,7 @@ impl MetadataMachine {
         validate_only: bool,
     ) -> Result<Plan<MetadataRecord, CommandReply>, CommandError> {
         let topic = self.image.topic(name).ok_or_else(|| unknown_topic(name))?;
-        check_not_internal(topic, "keeps the partitions that it has")?;
+        check_not_internal(topic, "its partitions cannot be changed")?;
         let present = topic.partition_count();
         if total <= present {
             return Err(CommandError::new(
@@ -535,7 +535,10 @@ fn check_not_internal(topic: &Topic, what: &str) -> Result<(), CommandError> {
     if topic.is_internal {
         return Err(CommandError::new(
             ErrorCode::InvalidRequest,
-            format!("The topic {} is the broker's own: it {what}.", topic.name),
+            format!(
+                "The topic {} is internal to the broker: {what}.",
+                topic.name
+            ),
         ));
     }
     Ok(())

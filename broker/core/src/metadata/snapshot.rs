@@ -227,7 +227,7 @@ pub fn batches(
 fn build(builder: BatchBuilder, machine: &MetadataMachine) -> Batch {
     let mut batch = builder
         .build()
-        .expect("it has a record, and is far below the limits of a batch");
+        .expect("the batch has a record, and is far below the limits of a batch");
     batch
         .header
         .set_leader_epoch(machine.image().leader_epoch());

@@ -23,9 +23,11 @@ pub enum StampError {
 impl fmt::Display for StampError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Corrupt => "a batch here is corrupt (CRC)",
-            Self::Unreadable => "the records of a batch here cannot be read",
-            Self::Transactional => "a batch here is transactional, which is not mirrored yet",
+            Self::Corrupt => "a batch in the log here is corrupt (CRC)",
+            Self::Unreadable => "the records of a batch in the log here cannot be read",
+            Self::Transactional => {
+                "a batch is transactional, and transactions are not mirrored yet"
+            }
         })
     }
 }

@@ -75,15 +75,17 @@ impl fmt::Display for Trouble {
             Self::Refused(code) => {
                 write!(f, "the upstream refuses a batch with {}", Name(*code))
             }
-            Self::Disbelieved => {
-                f.write_str("the upstream acknowledges batches at offsets that it gave before")
-            }
-            Self::NoAnswer => f.write_str("the upstream does not answer when it is sent a batch"),
+            Self::Disbelieved => f.write_str(
+                "the upstream acknowledges batches at offsets that it has already given to others",
+            ),
+            Self::NoAnswer => f.write_str("the upstream does not answer when a batch is sent"),
             Self::Unread => f.write_str("the log here cannot be read"),
             Self::Unfit(error) => error.fmt(f),
-            Self::CreatedAgain(Side::Here) => f.write_str("the topic here was created again"),
+            Self::CreatedAgain(Side::Here) => {
+                f.write_str("the topic here was deleted and created again")
+            }
             Self::CreatedAgain(Side::Upstream) => {
-                f.write_str("the topic upstream was deleted or created again")
+                f.write_str("the topic upstream was deleted, or deleted and created again")
             }
         }
     }

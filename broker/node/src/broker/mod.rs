@@ -138,7 +138,10 @@ impl Broker {
         let partitions = self.log.metadata.load().defaults().num_partitions();
         let created = self.create_topic(name, partitions, Vec::new()).await;
         if created.is_ok() {
-            info!(target: "sedge::metadata", "topic {name} created because a client asked for it");
+            info!(
+                target: "sedge::metadata",
+                "topic {name} is created, because a client asked for it"
+            );
         }
         created
     }

@@ -10,22 +10,23 @@ use super::data::{DataFlags, store_failure};
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::{self, Output};
 
-/// Copy a broker's data while it runs.
+/// Back up a broker's data while the broker runs.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "DIR is a data directory: `sedge serve --data DIR` restores by starting on it. \
-                  A second backup into the same DIR takes only what is new."
+    after_help = "To restore, start a broker on the backup: `sedge serve --data DIR`. A second \
+                  backup into the same DIR copies only what is new."
 )]
 pub struct BackupCommand {
-    /// Where to: a new directory, or a former backup of the same broker
+    /// Directory of the backup: a new one, or an earlier backup of the same broker
     #[arg(value_name = "DIR")]
     into: PathBuf,
     #[command(flatten)]
     data: DataFlags,
-    /// Copy also where links to the broker's own files would do: they go with the disk
+    /// Copy every segment file; otherwise a backup on the same file system has hard links, which
+    /// are lost with the disk
     #[arg(long)]
     copy: bool,
-    /// How to print
+    /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Output,
 }
@@ -45,11 +46,11 @@ impl BackupCommand {
         }
         if backup.damaged > 0 {
             let what = format!(
-                "the backup is complete, but {} places in what it took are damaged, as they are in {}",
+                "the backup is complete, but {} places in it are damaged, as they are in {}",
                 backup.damaged,
                 data.display()
             );
-            let advice = "`sedge doctor --data DIR` says which records that are";
+            let advice = "`sedge doctor --data DIR` on the backup names the damaged records";
             return Err(Failure::new(Exit::Data, what).advise(advice));
         }
         Ok(())

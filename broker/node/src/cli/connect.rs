@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Which broker, and how to print.
 #[derive(Debug, Clone, Args)]
 pub struct Connect {
-    /// The broker to ask
+    /// Address of the broker
     #[arg(
         long,
         global = true,
@@ -24,7 +24,7 @@ pub struct Connect {
         default_value = "127.0.0.1:9092"
     )]
     bootstrap_server: String,
-    /// How results are printed
+    /// Output format
     #[arg(
         short,
         long,

@@ -23,7 +23,7 @@ pub struct ConfigFlags {
     /// Address of the console and of /metrics, or off [key: sedge.console]
     #[arg(long, value_name = "HOST:PORT|off")]
     console: Option<String>,
-    /// Set any key of the configuration
+    /// Set a configuration key; can be given more than once
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
 }

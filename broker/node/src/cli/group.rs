@@ -25,7 +25,7 @@ pub struct GroupCommand {
 enum Verb {
     /// List the groups
     List,
-    /// Show a group's members and how far it has read
+    /// Show a group's members, its committed offsets and its lag
     Describe { name: String },
 }
 

@@ -33,19 +33,19 @@ pub struct MirrorCommand {
 enum Verb {
     /// List the links that have copied something, with their lag in records
     List,
-    /// Show what a link does, how far each partition has come, and what is held
+    /// Show a link's state, the cursor and lag of each partition, and what is held and why
     Describe {
-        /// The link's name
+        /// Name of the link
         link: String,
     },
-    /// Have a link go on at another offset: what is between is not copied, and counted
+    /// Move a link's cursor: records that it passes over are not copied, and are counted
     Skip {
-        /// The link's name
+        /// Name of the link
         link: String,
-        /// The partition, such as sensors:0
+        /// Partition, like sensors:0
         #[arg(value_name = "TOPIC:PARTITION", value_parser = partition)]
         partition: (String, i32),
-        /// The next offset to copy
+        /// Next offset to copy
         #[arg(long, value_name = "OFFSET")]
         to: i64,
     },
@@ -75,7 +75,7 @@ fn partition(text: &str) -> Result<(String, i32), String> {
         let index = index.parse().ok()?;
         Some((topic.to_owned(), index))
     });
-    parsed.ok_or_else(|| "a partition is TOPIC:NUMBER, such as sensors:0".to_owned())
+    parsed.ok_or_else(|| "write TOPIC:PARTITION, like sensors:0".to_owned())
 }
 
 /// The broker's report about a link that it runs.
@@ -161,9 +161,10 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
         let is_again = Origin::read(&saved.metadata).is_created_again;
         let what = match (held, lag) {
             (Some(why), _) => format!("held {why}"),
-            (None, None) => "the topic is gone".to_owned(),
+            (None, None) => "the topic is deleted".to_owned(),
             (None, Some(_)) if is_again => {
-                "created again: behind the records of an earlier topic upstream".to_owned()
+                "created again: its records go behind those of the earlier topic upstream"
+                    .to_owned()
             }
             (None, Some(0)) => "copied".to_owned(),
             (None, Some(_)) => "to be copied".to_owned(),
@@ -194,7 +195,7 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
     }
     for (topic, why) in &state.not_begun {
         let none = || json!(null);
-        let what = json!(format!("not begun: {why}"));
+        let what = json!(format!("not started: {why}"));
         table.row([json!(topic), none(), none(), none(), none(), what]);
     }
     let name = if is_run {
@@ -240,7 +241,7 @@ async fn skip(
         .get(topic)
         .filter(|known| known.partitions.contains_key(index))
         .ok_or_else(|| {
-            let what = format!("there is no partition {index} of a topic {topic} here");
+            let what = format!("there is no partition {index} of topic {topic} here");
             Failure::new(Exit::Unavailable, what).advise("`sedge topic list` lists the topics")
         })?;
     let key = (topic.clone(), *index);
@@ -251,8 +252,11 @@ async fn skip(
     ]
     .map(|found| found.get(&key).copied().flatten().map_or(0, Offset::get));
     if !(start..=end).contains(&to) {
-        let what = format!("the log of {topic}-{index} has {start} to {end}, not {to}");
-        return Err(Failure::new(Exit::Usage, what).advise("--to names the next offset to copy"));
+        let what = format!(
+            "offset {to} is outside the log of {topic}-{index}, which starts at {start} and ends \
+             at {end}"
+        );
+        return Err(Failure::new(Exit::Usage, what).advise("give --to the next offset to copy"));
     }
     let from = committed
         .get(&key)
@@ -281,7 +285,9 @@ async fn skip(
 }
 
 fn unknown(link: &str) -> Failure {
-    let what = format!("this broker runs no link called {link}, and none has copied anything");
+    let what = format!(
+        "this broker runs no link named {link}, and no link of that name has copied anything"
+    );
     Failure::new(Exit::Unavailable, what)
         .advise("`sedge mirror list` lists the links; a link is configured as [mirror.NAME]")
 }

@@ -20,13 +20,14 @@ use clap::{Parser, Subcommand};
 use crate::process::failure::Exit;
 use crate::process::output;
 
-/// An edge broker that speaks Kafka.
+/// A Kafka broker for the edge.
 #[derive(Debug, Parser)]
 #[command(
     name = "sedge",
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "Without a command, sedge serves: data in ./sedge-data, listening on 127.0.0.1:9092."
+    after_help = "Without a command, sedge runs the broker: data in ./sedge-data, listening on \
+                  127.0.0.1:9092."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -43,15 +44,15 @@ enum Command {
     Topic(topic::TopicCommand),
     /// List and describe consumer groups.
     Group(group::GroupCommand),
-    /// Show an edge broker, a filter and a mirror at work.
+    /// Run a demonstration: sensors, an edge broker with a filter, a mirror to a second broker.
     Demo(crate::demo::Demo),
-    /// Build, compile, deploy, list and delete plugins.
+    /// Build, compile, import, deploy, list and delete plugins.
     Plugin(plugin::PluginCommand),
-    /// List and describe mirror links.
+    /// List and describe mirror links, and move their cursors.
     Mirror(mirror::MirrorCommand),
     /// Check a data directory while no broker runs on it.
     Doctor(doctor::DoctorCommand),
-    /// Copy a broker's data while it runs.
+    /// Back up a broker's data while the broker runs.
     Backup(backup::BackupCommand),
     /// Check or show the configuration.
     Config(config::ConfigCommand),

@@ -17,7 +17,7 @@ use crate::client::{Client, plugins};
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::Table;
 
-/// Build, compile, deploy, list and delete plugins.
+/// Build, compile, import, deploy, list and delete plugins.
 #[derive(Debug, Args)]
 pub struct PluginCommand {
     #[command(subcommand)]
@@ -29,27 +29,28 @@ enum Verb {
     /// Build a plugin from its source
     #[cfg(feature = "jit")]
     Build(plugin_code::Build),
-    /// Compile a component ahead, for a device whose build has no compiler
+    /// Compile a component to machine code, for a device whose sedge has no plugin compiler
     #[cfg(feature = "jit")]
     Compile(plugin_code::Compile),
     #[cfg(feature = "jit")]
     #[command(hide = true)]
     CompileForParent,
-    /// Take over what `plugin compile` made, on the device itself
+    /// Import machine code that `plugin compile` made; run this on the device
     Import(plugin_code::Import),
-    /// Give a component to the broker, under a name that topics bind with sedge.filter=NAME
+    /// Deploy a component to the broker; topics use it with sedge.filter=NAME
     Deploy {
         name: String,
         file: PathBuf,
         #[command(flatten)]
         connect: Connect,
     },
-    /// List what is deployed
+    /// List the deployed plugins
     List {
         #[command(flatten)]
         connect: Connect,
     },
-    /// Take plugins away. Topics that are bound to them refuse what is produced
+    /// Delete plugins. A topic that is still bound to one refuses produce requests, unless its
+    /// sedge.filter.on.error says otherwise
     Delete {
         #[arg(required = true)]
         names: Vec<String>,
@@ -186,9 +187,9 @@ async fn list(client: Client) -> Result<Table, Failure> {
 async fn delete(client: &Client, names: &[String]) -> Result<Table, Failure> {
     let deployed = deployed(client).await?;
     if let Some(name) = names.iter().find(|name| !deployed.contains_key(*name)) {
-        let what = format!("no plugin called {name} is deployed, and nothing was deleted");
+        let what = format!("no plugin named {name} is deployed; nothing was deleted");
         return Err(Failure::new(Exit::Unavailable, what)
-            .advise("`sedge plugin list` lists what is deployed"));
+            .advise("`sedge plugin list` lists the deployed plugins"));
     }
     let mut table = Table::new(&["name", "result"]);
     for name in names {

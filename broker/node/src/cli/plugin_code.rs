@@ -15,37 +15,37 @@ use crate::process::output::{Output, Table};
 #[cfg(feature = "jit")]
 #[derive(Debug, Args)]
 pub struct Build {
-    /// The folder of a crate that uses sedge-plugin-sdk
+    /// Directory of a crate that uses sedge-plugin-sdk
     directory: PathBuf,
-    /// Where the component goes [default: the folder's name with .wasm, here]
+    /// File to write [default: the directory's name with .wasm, in the current directory]
     #[arg(short, long, visible_alias = "out", value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
-/// Compile a component ahead, for a device whose build has no compiler.
+/// Compile a component to machine code, for a device whose sedge has no plugin compiler.
 #[cfg(feature = "jit")]
 #[derive(Debug, Args)]
 pub struct Compile {
-    /// The component, as `plugin build` makes it
+    /// Component that `plugin build` made
     component: PathBuf,
-    /// The device, as a target triple [default: this machine]
+    /// Target triple of the device [default: this machine]
     #[arg(long, value_name = "TRIPLE")]
     target: Option<String>,
-    /// Where the result goes [default: the component's name with .splugin]
+    /// File to write [default: the component's name with .splugin]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// A key that the device has as plugin.signing.key: the result can then be deployed like any
-    /// plugin
+    /// File with the key that the device has as plugin.signing.key; the result can then be
+    /// deployed like any plugin
     #[arg(long, value_name = "FILE")]
     signing_key: Option<PathBuf>,
 }
 
-/// Take over what `compile` made, on the device itself.
+/// Import machine code that `compile` made; run this on the device.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// What `plugin compile` made. It is machine code: be sure of where it comes from
+    /// File that `plugin compile` made. It is machine code: import it only if you trust its source
     file: PathBuf,
-    /// The device's data directory
+    /// Data directory of the device's broker
     #[arg(long, value_name = "DIR", default_value = "sedge-data")]
     data: PathBuf,
 }
@@ -131,7 +131,7 @@ impl Import {
         if !self.data.is_dir() {
             let what = format!("there is no data directory {}", self.data.display());
             return Err(Failure::new(Exit::Unavailable, what)
-                .advise("name it with --data; a broker makes it when it first starts"));
+                .advise("name it with --data; the first start of a broker creates it"));
         }
         let artifact = read(&self.file)?;
         let failed = |error| plugin_failure(&self.file, &error);

@@ -11,7 +11,7 @@ use crate::process::failure::Failure;
 pub struct Serve {
     #[command(flatten)]
     config: ConfigFlags,
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: logging::Format,
 }

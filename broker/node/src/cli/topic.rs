@@ -25,33 +25,33 @@ pub struct TopicCommand {
 enum Verb {
     /// List the topics
     List {
-        /// Also the broker's own
+        /// Include the broker's internal topics
         #[arg(long)]
         internal: bool,
     },
-    /// Show a topic's partitions and what is set for it
+    /// Show a topic's partitions and its configuration
     Describe { name: String },
     /// Create a topic
     Create {
         name: String,
-        /// How many partitions [default: the broker's num.partitions]
+        /// Number of partitions [default: the broker's num.partitions]
         #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
         partitions: Option<i32>,
-        /// Configuration, like retention.ms=3600000 or sedge.filter=NAME
+        /// Set a configuration key, like retention.ms=3600000 or sedge.filter=NAME
         #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
         config: Vec<(String, String)>,
     },
     /// Change a topic's configuration
     Alter {
         name: String,
-        /// Set a key
+        /// Set a configuration key
         #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
         set: Vec<(String, String)>,
-        /// Set a key back to its default
+        /// Reset a configuration key to its default
         #[arg(long, value_name = "KEY")]
         unset: Vec<String>,
     },
-    /// Delete topics and everything in them
+    /// Delete topics and all their records
     Delete {
         #[arg(required = true)]
         names: Vec<String>,
@@ -194,10 +194,7 @@ async fn describe(client: &Client, name: &str, output: Output) -> Result<(), Fai
 pub async fn topic_named(client: &Client, name: &str) -> Result<TopicMetadata, Failure> {
     let mut topics = client.describe(&[name]).await?.topics;
     let topic = topics.remove(name).ok_or_else(|| {
-        Failure::new(
-            Exit::Unavailable,
-            format!("there is no topic called {name}"),
-        )
+        Failure::new(Exit::Unavailable, format!("there is no topic named {name}"))
     })?;
     match topic.error.code() {
         0 => Ok(topic),

@@ -202,7 +202,7 @@ impl Client {
             if !error.is_retriable() || Instant::now() + wait >= deadline {
                 return Err(error);
             }
-            log::debug!("trying again in {} ms: {error}", wait.as_millis());
+            log::debug!("retrying in {} ms: {error}", wait.as_millis());
             Timer::after(wait).await;
         }
     }

@@ -108,19 +108,23 @@ impl fmt::Display for Error {
             }
             Self::TooLarge { bytes, bytes_max } => write!(
                 f,
-                "an answer of {bytes} bytes is over receive.message.max.bytes ({bytes_max}); \
-                 is this a Kafka listener without TLS?"
+                "a response of {bytes} bytes is larger than receive.message.max.bytes \
+                 ({bytes_max}); is this a Kafka listener without TLS?"
             ),
-            Self::Malformed { api, source } => write!(f, "unreadable {api:?} answer: {source}"),
-            Self::NotKafka => f.write_str("the answer is not Kafka's; is this a Kafka listener?"),
+            Self::Malformed { api, source } => {
+                write!(f, "the {api:?} response cannot be decoded: {source}")
+            }
+            Self::NotKafka => {
+                f.write_str("the response is not of the Kafka protocol; is this a Kafka listener?")
+            }
             Self::Unwritable { api, source } => write!(
                 f,
-                "this {api:?} request cannot be put to a broker of this version: {source}"
+                "this {api:?} request cannot be encoded for a broker of this version: {source}"
             ),
             Self::Unsupported { api } => {
                 write!(
                     f,
-                    "the broker does not support {api:?} at a version known here"
+                    "the broker supports no version of {api:?} that sedge knows"
                 )
             }
             Self::Broker {
@@ -135,11 +139,12 @@ impl fmt::Display for Error {
             } => {
                 write!(f, "{api:?}: {code}: {message}")
             }
-            Self::NoBroker(whom) => write!(f, "the cluster has no {whom} just now"),
+            Self::NoBroker(whom) => write!(f, "the cluster has no {whom} at the moment"),
             Self::Itself => f.write_str(
-                "bootstrap.servers leads to this very cluster, by its id; name another one",
+                "bootstrap.servers leads to this broker's own cluster, as its id says; name \
+                 another cluster",
             ),
-            Self::Missing { api, what } => write!(f, "the {api:?} answer has no {what}"),
+            Self::Missing { api, what } => write!(f, "the {api:?} response has no {what}"),
         }
     }
 }
@@ -186,7 +191,8 @@ impl From<Error> for Failure {
         let failure = Self::new(exit, error.to_string());
         match error {
             Error::Connect { .. } => failure.advise(
-                "Is a broker running there? Start one with `sedge serve`, or name another with --bootstrap-server",
+                "Is a broker running there? Start one with `sedge serve`, or name another with \
+                 --bootstrap-server",
             ),
             _ => failure,
         }

@@ -68,8 +68,8 @@ pub async fn change(
         plugin_records::CONTENT_BYTES_MAX,
     );
     if bytes > max {
-        let what = format!("plugin {name} has {bytes} bytes, and {max} are allowed");
-        let advice = "build it for size, and leave out what it does not need";
+        let what = format!("plugin {name} has {bytes} bytes, more than the {max} that are allowed");
+        let advice = "build the plugin for size, and leave out what it does not need";
         return Err(Failure::new(Exit::Data, what).advise(advice));
     }
     let batch = plugin_records::batch_of(&change).map_err(|error| {

@@ -27,34 +27,34 @@ impl DiskStatus {
     pub(super) fn expose(&self, out: &mut Exposition) {
         out.gauge(
             "sedge_disk_used_bytes",
-            "What the data directory takes, views and all.",
+            "Bytes of the data directory, with the views.",
             self.used_bytes,
         );
         out.counter(
             "sedge_storage_segments_recycled_total",
-            "Segments that were written over freed ones.",
+            "Segments that reuse the file of a freed one.",
             self.segments_recycled,
         );
         out.counter(
             "sedge_disk_written_bytes_total",
-            "Written to the device since the data directory was made.",
+            "Bytes written to the device since the data directory was created.",
             self.written_bytes,
         );
         out.gauge(
             "sedge_disk_written_day_bytes",
-            "Written to the device in the day under way.",
+            "Bytes written to the device in the current day.",
             self.day_bytes,
         );
         if let Some(bytes) = self.cap_bytes {
-            let help = "What the data directory may take.";
+            let help = "Most bytes that the data directory may take.";
             out.gauge("sedge_disk_cap_bytes", help, bytes);
         }
         if let Some(bytes) = self.budget_bytes {
-            let help = "What may be written to the device in a day.";
+            let help = "Most bytes to write to the device in a day.";
             out.gauge("sedge_disk_write_budget_bytes_per_day", help, bytes);
         }
         if let Some(years) = self.years_left {
-            let help = "Years in use until the device's rated endurance is written.";
+            let help = "Years until the device's rated endurance is used up, at the rate so far.";
             out.gauge("sedge_disk_years_left", help, years);
         }
         if let Some(ratio) = self.written_per_produced {
@@ -66,7 +66,7 @@ impl DiskStatus {
     /// Returns a line for the page.
     pub(super) fn wear(&self, bytes: impl Fn(u64) -> String) -> String {
         let day = bytes(self.day_bytes);
-        let mut line = format!("{} in all, {day} today", bytes(self.written_bytes));
+        let mut line = format!("{} in total, {day} today", bytes(self.written_bytes));
         if let Some(budget) = self.budget_bytes {
             line = format!("{line} of {}", bytes(budget));
         }

@@ -58,7 +58,8 @@ fn write(
         let places = status.storage.damaged_places;
         writeln!(
             page,
-            "<p class=bad>storage: {places} damaged places are passed over; the log names them</p>"
+            "<p class=bad>storage: reads pass over {places} damaged places; the broker's log names \
+             them</p>"
         )?;
     }
     if let Some(degraded) = &status.storage.degraded {
@@ -105,13 +106,13 @@ fn broker(page: &mut String, status: &Status, metrics: &Metrics) -> fmt::Result 
             "data",
             format!("{} in {}", Bytes(storage.disk_bytes), status.data),
         ),
-        ("free on its volume", Bytes(storage.free_bytes).to_string()),
+        ("free on the volume", Bytes(storage.free_bytes).to_string()),
         (
-            "the data may take",
+            "limit of the data",
             storage
                 .disk
                 .cap_bytes
-                .map_or("all there is".into(), |bytes| Bytes(bytes).to_string()),
+                .map_or("none".into(), |bytes| Bytes(bytes).to_string()),
         ),
         (
             "written to the device",
@@ -152,7 +153,7 @@ fn topics(page: &mut String, status: &Status) -> fmt::Result {
     table(
         page,
         "Topics",
-        "no topics yet: they are made by the first client",
+        "no topics yet: a topic is created when a client first uses it",
         &head,
         rows,
     )
@@ -207,7 +208,13 @@ fn plugins(page: &mut String, metrics: &Metrics) -> fmt::Result {
         let counters = counters.iter().map(|counter| counter.get().to_string());
         std::iter::once(name.clone()).chain(counters).collect()
     });
-    table(page, "Plugins", "none was called yet", &head, rows)
+    table(
+        page,
+        "Plugins",
+        "no plugin has been called yet",
+        &head,
+        rows,
+    )
 }
 
 fn links(page: &mut String, metrics: &Metrics) -> fmt::Result {
@@ -237,7 +244,7 @@ fn links(page: &mut String, metrics: &Metrics) -> fmt::Result {
             link.sent_records.get().to_string(),
         ]
     });
-    table(page, "Mirror links", "none is configured", &head, rows)?;
+    table(page, "Mirror links", "no link is configured", &head, rows)?;
     let mut held = Vec::new();
     for (name, link) in &links {
         let holds = link.holds();
@@ -245,14 +252,14 @@ fn links(page: &mut String, metrics: &Metrics) -> fmt::Result {
         held.extend(partitions.map(|(what, why)| vec![name.clone(), what, format!("held {why}")]));
         let topics = holds.topics.into_iter();
         held.extend(
-            topics.map(|(what, why)| vec![name.clone(), what, format!("not begun: {why}")]),
+            topics.map(|(what, why)| vec![name.clone(), what, format!("not started: {why}")]),
         );
     }
     if held.is_empty() {
         return Ok(());
     }
     let head = ["Link", "Topic or partition", "Why"];
-    table(page, "What links do not copy", "", &head, held.into_iter())
+    table(page, "Not copied by links", "", &head, held.into_iter())
 }
 
 /// Writes a table; a heading that begins with `#` marks a column of numbers.

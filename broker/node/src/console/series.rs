@@ -23,7 +23,7 @@ fn storage(status: &Status, out: &mut Exposition) {
     );
     out.gauge(
         "sedge_storage_live_bytes",
-        "Bytes of it that are needed.",
+        "Bytes of the segment files that are live.",
         storage.live_bytes,
     );
     out.gauge("sedge_storage_segments", "Segment files.", storage.segments);
@@ -39,18 +39,18 @@ fn storage(status: &Status, out: &mut Exposition) {
     );
     out.counter(
         "sedge_storage_payload_bytes_total",
-        "Bytes of record batches among them.",
+        "Bytes of record batches written to flash.",
         storage.payload_bytes,
     );
     storage.disk.expose(out);
     out.gauge(
         "sedge_storage_damaged_places",
-        "Places of the log that are known to be damaged and passed over.",
+        "Damaged places of the log that reads pass over.",
         storage.damaged_places,
     );
     out.gauge(
         "sedge_storage_degraded",
-        "1 while something is wrong with the store.",
+        "1 while produce is refused or the views cannot be written.",
         u8::from(storage.degraded.is_some()),
     );
 }
@@ -67,7 +67,7 @@ fn topics(status: &Status, out: &mut Exposition) {
     out.family(
         "sedge_topic_bytes",
         "gauge",
-        "Bytes in the log, by topic; the first 200 topics.",
+        "Bytes in the log by topic; the first 200 topics.",
     );
     for topic in shown() {
         out.sample("sedge_topic_bytes", &[("topic", &topic.name)], topic.bytes);
@@ -75,7 +75,7 @@ fn topics(status: &Status, out: &mut Exposition) {
     out.family(
         "sedge_topic_records",
         "gauge",
-        "Offsets in the log, by topic; the first 200.",
+        "Offsets in the log by topic; the first 200 topics.",
     );
     for topic in shown() {
         out.sample(
@@ -96,7 +96,7 @@ fn filters(status: &Status, out: &mut Exposition) {
     let unready = all().filter(|bound| !is_ready(bound));
     let shown = unready.chain(all().filter(is_ready));
     let family = "sedge_topic_filter_ready";
-    let help = "1 where a filter of a topic can run, 0 where it cannot; the first 200.";
+    let help = "1 if a filter of a topic can run, 0 if it cannot; the first 200.";
     out.family(family, "gauge", help);
     for (topic, filter) in shown.take(limits::METRIC_TOPICS_MAX) {
         let labels = [("topic", &*topic.name), ("filter", &*filter.name)];

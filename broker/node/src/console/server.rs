@@ -59,7 +59,10 @@ pub async fn serve(
                     executor.spawn(converse(stream, place)).detach();
                 }
                 Err(error) => {
-                    log::warn!(target: "sedge::console", "accept failed: {error}; trying again");
+                    log::warn!(
+                        target: "sedge::console",
+                        "cannot accept a connection: {error}; retrying"
+                    );
                     Timer::after(limits::ACCEPT_BACKOFF).await;
                 }
             }
@@ -126,7 +129,7 @@ impl Console {
             return response(
                 StatusCode::METHOD_NOT_ALLOWED,
                 TEXT,
-                "only GET and HEAD\n".into(),
+                "use GET or HEAD\n".into(),
             );
         }
         let mut response = match request.uri().path() {
@@ -138,8 +141,7 @@ impl Console {
             "/healthz" => response(
                 StatusCode::NOT_FOUND,
                 TEXT,
-                "there are two: /livez (the process runs) and /readyz (clients are served)\n"
-                    .into(),
+                "use /livez (the process runs) or /readyz (clients are served)\n".into(),
             ),
             "/readyz" => match self.source.ready() {
                 Ok(()) => response(StatusCode::OK, TEXT, self.ready().await),

@@ -105,7 +105,7 @@ fn answers_what_it_has_and_refuses_the_rest() {
             "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
         ),
         "405",
-        "only GET",
+        "use GET or HEAD",
     );
     check(ask(address, "nonsense\r\n\r\n"), "400", "");
     let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(20_000));

@@ -81,7 +81,7 @@ fn restore_partition(
         // Of a newer version, or not ours: what it says is not for this one.
         Err(error) => ::log::warn!(
             target: "sedge::groups",
-            "a record of {OFFSETS_TOPIC} is skipped: {error}"
+            "a record of {OFFSETS_TOPIC} cannot be read and is skipped: {error}"
         ),
     };
     let prefix = id.get().to_be_bytes();

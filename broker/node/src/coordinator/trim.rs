@@ -55,7 +55,7 @@ impl Trim {
         };
         for (id, size) in &mut self.sizes {
             if let Err(reason) = size.look(journal, topic, *id).await {
-                warn!(target: "sedge::groups", "{OFFSETS_TOPIC} is not trimmed: {reason}");
+                warn!(target: "sedge::groups", "{OFFSETS_TOPIC} cannot be trimmed: {reason}");
             }
         }
     }
@@ -88,7 +88,7 @@ impl Size {
         }
         debug!(
             target: "sedge::groups",
-            "{OFFSETS_TOPIC} trimmed from {before} to {written} bytes"
+            "{OFFSETS_TOPIC} is trimmed from {before} to {written} bytes"
         );
         self.bytes = written;
         self.trimmed = Some(written);

@@ -149,7 +149,7 @@ async fn append(
     let now_ms = journal.log.clock.now().wall_ms;
     for (id, records) in by_partition {
         let built = batches(id, records.into_iter(), now_ms, &mut updates).map_err(|error| {
-            log::error!(target: "sedge::groups", "a group cannot be written: {error}");
+            log::error!(target: "sedge::groups", "a group cannot be encoded: {error}");
             ErrorCode::UnknownServerError
         })?;
         // Only this task appends there, so the end is where these batches begin.
@@ -174,7 +174,7 @@ async fn append(
     let outcomes = outcomes.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
     for outcome in outcomes {
         if let Err(error) = outcome {
-            log::warn!(target: "sedge::groups", "groups and offsets are not written: {error:?}");
+            log::warn!(target: "sedge::groups", "groups and offsets cannot be written: {error:?}");
             return Err(ErrorCode::NotCoordinator);
         }
     }

@@ -41,16 +41,16 @@ const FILTER: &str = "range";
 /// The link to the second broker.
 const LINK: &str = "hq";
 
-/// An edge broker, a filter, a mirror and made-up sensor readings.
+/// Run a demonstration: sensors, an edge broker with a filter, a mirror to a second broker.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// How long to feed, like 20s or 2m
+    /// How long to produce readings, like 20s or 2m
     #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = duration)]
     time: Duration,
-    /// Readings a second
+    /// Readings per second
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
-    /// The filter's component; without one nothing is filtered
+    /// Component of the filter; without one, nothing is filtered
     #[arg(long, value_name = "FILE")]
     plugin: Option<PathBuf>,
     /// Keep the data directories
@@ -70,7 +70,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         "" | "s" => Ok(Duration::from_secs(number)),
         "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
         "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
-        _ => Err(format!("`{unit}` is no unit of time; use ms, s, m or h")),
+        _ => Err(format!("`{unit}` is not a unit of time; use ms, s, m or h")),
     }
 }
 
@@ -80,7 +80,7 @@ impl Demo {
     /// # Errors
     /// A broker does not start or refuses, or the sums do not add up.
     pub fn run(&self) -> Result<(), Failure> {
-        let signals = Signals::install().map_err(|error| Failure::io("take signals", &error))?;
+        let signals = Signals::install().map_err(|error| Failure::io("handle signals", &error))?;
         let component = self.plugin.as_deref().map(read).transpose()?;
         let place = Place::make(self.keep)?;
         let hq = Server::start(LINK, &place.path, &[])?;
@@ -107,7 +107,10 @@ impl Demo {
         });
         stage.stop();
         if place.keep {
-            output::line(format_args!("kept: {}", place.path.display()))?;
+            output::line(format_args!(
+                "the data and logs are kept in {}",
+                place.path.display()
+            ))?;
         }
         said
     }
@@ -137,8 +140,9 @@ impl Place {
         let name = format!("sedge-demo-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).map_err(|error| {
-            let what = format!("cannot make the directory {}: {error}", path.display());
-            Failure::new(Exit::CannotCreate, what).advise("set TMPDIR to a place with room")
+            let what = format!("cannot create the directory {}: {error}", path.display());
+            Failure::new(Exit::CannotCreate, what)
+                .advise("set TMPDIR to a directory with free space")
         })?;
         Ok(Self { path, keep })
     }

@@ -42,15 +42,13 @@ impl Screen {
         let filter = if is_filtered {
             "a filter drops readings outside -40 to 85 °C"
         } else {
-            "nothing is filtered: give --plugin FILE for a filter"
+            "no filter: give one with --plugin FILE"
         };
         write(&format!(
-            "sensors -> edge broker ({filter}) -> mirror -> hq broker\n\n\
-             edge  {}  console http://{}/\n\
-             hq    {}  console http://{}/\n\n\
-             Join in:  kcat -C -b {} -t {TOPIC} -o end\n\
-             \x20         kcat -P -b {} -t another-topic\n\
-             Feeding for {} s; Ctrl-C ends it.\n\n",
+            "sensors -> edge broker ({filter}) -> mirror -> hq broker\n\nedge  {}  console \
+             http://{}/\nhq    {}  console http://{}/\n\nJoin in:  kcat -C -b {} -t {TOPIC} -o \
+             end\n\x20         kcat -P -b {} -t another-topic\nProducing for {} s; Ctrl-C ends the \
+             demo.\n\n",
             edge.kafka,
             edge.console,
             hq.kafka,
@@ -111,9 +109,9 @@ impl Screen {
         if checks.iter().all(|(_, holds)| *holds) {
             return write("the sums add up\n");
         }
-        let what = "the sums do not add up: records are missing or there twice";
+        let what = "the sums do not add up: records are missing or duplicated";
         Err(Failure::new(Exit::Software, what)
-            .advise("run it again with --keep and look at the logs beside the data"))
+            .advise("run the demo again with --keep, and read the logs beside the data"))
     }
 
     fn block(&self, sums: &Sums) -> String {

@@ -71,7 +71,7 @@ impl Server {
             log,
         };
         let Some(line) = ready else {
-            let what = format!("the broker {name} did not get ready");
+            let what = format!("the broker {name} did not become ready");
             return Err(Failure::new(Exit::Unavailable, what).advise(server.log_tail()));
         };
         for word in line.split(' ') {
@@ -91,7 +91,11 @@ impl Server {
         let tail = lines
             .get(lines.len().saturating_sub(limits::LOG_LINES)..)
             .unwrap_or_default();
-        format!("the log of {} ends:\n{}", self.name, tail.join("\n"))
+        format!(
+            "the last lines of {}'s log:\n{}",
+            self.name,
+            tail.join("\n")
+        )
     }
 
     /// Shuts the broker down.

@@ -141,16 +141,16 @@ impl Sums {
                 produced == kept + dropped,
             ));
             checks.push((
-                format!("dropped {dropped} = made faulty {faulty}"),
+                format!("dropped {dropped} = faulty when made {faulty}"),
                 dropped == faulty,
             ));
         }
         checks.push((
-            format!("in the edge's log {at_edge} = kept {kept}"),
+            format!("in the log of edge {at_edge} = kept {kept}"),
             at_edge == kept,
         ));
         checks.push((
-            format!("in the hq's log {at_hq} = in the edge's log {at_edge}"),
+            format!("in the log of hq {at_hq} = in the log of edge {at_edge}"),
             at_hq == at_edge,
         ));
         checks

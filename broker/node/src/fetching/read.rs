@@ -105,7 +105,8 @@ pub async fn read(source: &Source<'_>, targets: Vec<Target>, limits: Limits) -> 
         return reads;
     }
     let work = move || {
-        read_all(&*store, &targets, limits, Wait::ForDisk).expect("it waits for what is not cached")
+        read_all(&*store, &targets, limits, Wait::ForDisk)
+            .expect("a read with Wait::ForDisk is never NotCached")
     };
     source.disk_work.run(work).await
 }

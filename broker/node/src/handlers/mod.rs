@@ -88,10 +88,10 @@ fn check_partition(topics: &Topics, topic: &str, index: i32) -> Result<(), Refus
     let refused = |message| Refusal::new(ErrorCode::UnknownTopicOrPartition, message);
     let found = topics
         .named(topic)
-        .map_err(|_| refused(format!("No such topic as {topic}.")))?;
+        .map_err(|_| refused(format!("There is no topic {topic}.")))?;
     found
         .partition_id(index)
-        .map_err(|_| refused(format!("No such partition as {topic}-{index}.")))?;
+        .map_err(|_| refused(format!("There is no partition {topic}-{index}.")))?;
     Ok(())
 }
 

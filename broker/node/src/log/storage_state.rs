@@ -43,7 +43,7 @@ impl StorageState {
             Error::Full => "the disk is full",
             // No disk accepts a commit of this size: smaller ones may succeed.
             Error::Refused { .. } => return,
-            _ => "the process is out of file descriptors or memory",
+            _ => "the process has no file descriptors or memory left",
         };
         let mut state = self.lock();
         if state.is_none_or(|before| before.what != what) {

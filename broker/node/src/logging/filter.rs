@@ -28,7 +28,8 @@ impl Filter {
                 (target, Ok(level)) => filter.targets.push((target.to_owned(), level)),
                 (_, Err(_)) => {
                     complaint = Some(format!(
-                        "`{level}` is no level and is ignored; use off, error, warn, info, debug or trace"
+                        "`{level}` is not a log level and is ignored; use off, error, warn, info, \
+                         debug or trace"
                     ));
                 }
             }

@@ -11,7 +11,7 @@ pub enum Format {
     /// `ts=… level=info target=sedge msg="…"`.
     #[default]
     Logfmt,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// For journald: a priority, no time, for it has its own.
     #[value(skip)]

@@ -51,7 +51,7 @@ impl std::fmt::Display for Lost {
             }
         }
         if self.more > 0 {
-            write!(f, " and {} more stretches", self.more)?;
+            write!(f, " and {} more ranges", self.more)?;
         }
         for (at, segment) in self.segments.iter().enumerate() {
             let before = if at > 0 {
@@ -170,8 +170,8 @@ pub fn for_each_batch<E: From<sedge_storage::Error>>(
                 if batch.header.computed_crc(&batch.body) != batch.header.crc() {
                     log::error!(
                         target: "sedge::log",
-                        "partition {partition}: the batch at {base} is not what was written; it is \
-                         passed over"
+                        "partition {partition}: the batch at offset {base} has a wrong checksum \
+                         and is skipped"
                     );
                     lost.note(from, next);
                     continue;

@@ -53,19 +53,19 @@ impl fmt::Display for ReplayError {
                 };
                 write!(
                     f,
-                    "{what} cannot be read at offset {offset}: {reason}; start the version that \
-                     wrote it, or restore a backup"
+                    "{what} cannot be read at offset {offset}: {reason}; start the version of \
+                     sedge that wrote it, or restore a backup"
                 )
             }
             Self::Lost(lost) => write!(
                 f,
-                "which topics there are is not known: __cluster_metadata has lost {lost}"
+                "the list of topics is incomplete: __cluster_metadata has lost {lost}"
             ),
             Self::Snapshots { log_start, lost } => {
                 write!(
                     f,
-                    "which topics there are is not known: the log of __cluster_metadata starts at \
-                     offset {log_start}, and neither copy of the snapshot before is whole"
+                    "the list of topics is incomplete: __cluster_metadata starts at offset \
+                     {log_start}, and neither copy of the snapshot before that is whole"
                 )?;
                 for (copy, lost) in (1..).zip(&**lost).filter(|(_, lost)| !lost.is_empty()) {
                     write!(f, "; copy {copy} has lost {lost}")?;
@@ -74,8 +74,8 @@ impl fmt::Display for ReplayError {
             }
             Self::Unknown { partition } => write!(
                 f,
-                "which topics there are is not known: the log has partition {partition}, and the \
-                 record that created it is not in __cluster_metadata"
+                "the list of topics is incomplete: the log has partition {partition}, and \
+                 __cluster_metadata has no record of its creation"
             ),
         }
     }
@@ -126,7 +126,7 @@ impl Replayed {
         log::error!(
             target: "sedge::log",
             "__cluster_metadata ends at offset {end}, and its snapshot at {offset}: the disk lost \
-             records that the snapshot has; the log goes on behind the snapshot"
+             records that the snapshot contains; new records follow the snapshot"
         );
         store.reserve(Room {
             batch_bytes: 0,

@@ -66,8 +66,10 @@ impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(why) => f.write_str(why),
-            Self::NoSegment => f.write_str("there is no room for a segment for the second copy"),
-            Self::NotWhole => f.write_str("what was written is not read whole"),
+            Self::NoSegment => {
+                f.write_str("there is no room for another segment, which the second copy needs")
+            }
+            Self::NotWhole => f.write_str("the snapshot cannot be read back whole"),
             Self::Unread(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
             Self::Stopped => f.write_str("the broker is shutting down"),

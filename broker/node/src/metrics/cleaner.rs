@@ -30,7 +30,7 @@ impl CleanerMetrics {
         for (name, help, counter) in [
             (
                 "sedge_cleaner_compactions_total",
-                "Partitions compacted, each time counted.",
+                "Compactions of partitions.",
                 &self.compactions,
             ),
             (
@@ -40,22 +40,22 @@ impl CleanerMetrics {
             ),
             (
                 "sedge_cleaner_unreadable_batches_total",
-                "Batches that a compaction kept as they are: their records cannot be read.",
+                "Batches that compaction kept unchanged because their records cannot be read.",
                 &self.unreadable_batches,
             ),
             (
                 "sedge_cleaner_segments_emptied_total",
-                "Sparse segments of which the rest was copied elsewhere.",
+                "Sparse segments whose live batches were copied to another segment.",
                 &self.segments_emptied,
             ),
             (
                 "sedge_cleaner_read_bytes_total",
-                "Bytes of batches read to compact and to empty segments.",
+                "Bytes of batches that the cleaner read.",
                 &self.read_bytes,
             ),
             (
                 "sedge_cleaner_written_bytes_total",
-                "Bytes of batches written again.",
+                "Bytes of batches that the cleaner wrote.",
                 &self.written_bytes,
             ),
         ] {
@@ -68,12 +68,13 @@ impl CleanerMetrics {
         );
         out.gauge(
             "sedge_cleaner_set_aside",
-            "Partitions and segments that failed and are left alone until the next start.",
+            "Partitions and segments that could not be cleaned, and are left alone until the next \
+             start.",
             self.set_aside.get(),
         );
         out.gauge(
             "sedge_cleaner_waits_for_budget",
-            "1 while the day's write budget is spent: what is not overdue is not compacted.",
+            "1 while the day's write budget is spent and only overdue compactions run.",
             self.waits_for_budget.get(),
         );
     }

@@ -67,7 +67,7 @@ pub struct LinkMetrics {
     pub retries: Counter,
     /// Records that retention deleted before they were sent.
     pub lost_to_retention: Counter,
-    /// Records of topics that were deleted before they were acknowledged.
+    /// Records that the upstream had not acknowledged when their topic was deleted.
     pub lost_to_deletion: Counter,
     /// Records that the cursors were moved past from outside.
     pub skipped: Counter,
@@ -148,61 +148,61 @@ impl Links {
             (
                 "sedge_mirror_held_partitions",
                 "gauge",
-                "Partitions that do not get on, and topics not begun.",
+                "Partitions that are held, and topics that cannot be started.",
                 |link| link.held.get() as f64,
             ),
             (
                 "sedge_mirror_lag_records",
                 "gauge",
-                "Records not yet upstream.",
+                "Records that the upstream has not acknowledged yet.",
                 |link| link.lag_records.get() as f64,
             ),
             (
                 "sedge_mirror_lag_bytes",
                 "gauge",
-                "Bytes not yet upstream.",
+                "Bytes that the upstream has not acknowledged yet.",
                 |link| link.lag_bytes.get() as f64,
             ),
             (
                 "sedge_mirror_lag_seconds",
                 "gauge",
-                "Age of the oldest of them.",
+                "Age of the oldest record that the upstream has not acknowledged yet.",
                 |link| link.lag_ms.get() as f64 / 1e3,
             ),
             (
                 "sedge_mirror_records_sent_total",
                 "counter",
-                "Records acknowledged.",
+                "Records that the upstream acknowledged.",
                 |link| link.sent_records.get() as f64,
             ),
             (
                 "sedge_mirror_bytes_sent_total",
                 "counter",
-                "Bytes acknowledged.",
+                "Bytes that the upstream acknowledged.",
                 |link| link.sent_bytes.get() as f64,
             ),
             (
                 "sedge_mirror_retries_total",
                 "counter",
-                "Requests sent again.",
+                "Requests that were retried.",
                 |link| link.retries.get() as f64,
             ),
             (
                 "sedge_mirror_records_lost_to_retention_total",
                 "counter",
-                "Records that retention took before they were sent.",
+                "Records that retention deleted before they were sent.",
                 |link| link.lost_to_retention.get() as f64,
             ),
             (
                 "sedge_mirror_records_lost_to_deletion_total",
                 "counter",
-                "Records of topics that were deleted before they were acknowledged.",
+                "Records that the upstream had not acknowledged when their topic was deleted.",
                 |link| link.lost_to_deletion.get() as f64,
             ),
             (
                 "sedge_mirror_records_skipped_total",
                 "counter",
-                "Records that a cursor was moved over from outside.",
+                "Records that were skipped when a cursor was moved by hand.",
                 |link| link.skipped.get() as f64,
             ),
         ];

@@ -149,7 +149,7 @@ impl Metrics {
 
     /// Writes all metrics in Prometheus' text format.
     pub fn expose(&self, out: &mut Exposition) {
-        out.family("sedge_build_info", "gauge", "The version that runs.");
+        out.family("sedge_build_info", "gauge", "The version of the broker.");
         out.sample(
             "sedge_build_info",
             &[("version", env!("CARGO_PKG_VERSION"))],
@@ -195,17 +195,19 @@ impl Metrics {
             ),
             (
                 "sedge_kafka_connections_refused_total",
-                "Connections refused for a limit.",
+                "Connections refused because max.connections were open and none was idle.",
                 &self.connections_refused,
             ),
             (
                 "sedge_kafka_connections_displaced_total",
-                "Connections closed because they were silent for longest when a new one came.",
+                "Connections closed because they had been idle for longest when a new one needed \
+                 their place.",
                 &self.connections_displaced,
             ),
             (
                 "sedge_kafka_connections_broken_off_total",
-                "Connections closed from here: no requests, or silence for too long.",
+                "Connections that the broker broke off: unusable requests, stalled clients, failed \
+                 produces with acks=0.",
                 &self.connections_broken_off,
             ),
             (
@@ -215,7 +217,7 @@ impl Metrics {
             ),
             (
                 "sedge_produced_bytes_total",
-                "Bytes of their batches.",
+                "Bytes of batches in accepted produce requests, before filters.",
                 &self.produce_bytes,
             ),
             (
@@ -228,7 +230,7 @@ impl Metrics {
         }
         out.gauge(
             "sedge_kafka_connections",
-            "Connections that are open.",
+            "Open connections.",
             self.connections.get(),
         );
     }
@@ -237,17 +239,17 @@ impl Metrics {
         for (name, help, counter) in [
             (
                 "sedge_storage_commits_total",
-                "Frames written to the log.",
+                "Commits written to the log.",
                 &self.commits,
             ),
             (
                 "sedge_storage_fsyncs_total",
-                "Times the log was forced to flash.",
+                "Flushes of the log to flash.",
                 &self.fsyncs,
             ),
             (
                 "sedge_storage_view_flushes_total",
-                "Times the views were written.",
+                "Flushes of the views.",
                 &self.view_flushes,
             ),
             (
@@ -257,27 +259,27 @@ impl Metrics {
             ),
             (
                 "sedge_scrub_read_bytes_total",
-                "Bytes of stored segments read again to find bit rot.",
+                "Bytes of segments that the scrub read to find bit rot.",
                 &self.scrub_bytes,
             ),
             (
                 "sedge_scrub_rounds_total",
-                "Times that all of the log was read so.",
+                "Complete scrubs of the log.",
                 &self.scrub_rounds,
             ),
             (
                 "sedge_scrub_failures_total",
-                "Times that the disk refused to.",
+                "Scrubs of a segment that ended because the disk could not read it.",
                 &self.scrub_failures,
             ),
             (
                 "sedge_metadata_snapshots_total",
-                "Snapshots of __cluster_metadata written, each of them twice.",
+                "Snapshots of __cluster_metadata written; each has two copies.",
                 &self.metadata_snapshots,
             ),
             (
                 "sedge_scrub_damaged_ranges_total",
-                "Stretches of a partition's offsets found damaged.",
+                "Ranges of a partition's offsets that the scrub found damaged.",
                 &self.scrub_lost_ranges,
             ),
         ] {
@@ -285,7 +287,7 @@ impl Metrics {
         }
         out.gauge(
             "sedge_metadata_damaged",
-            "Stretches of __cluster_metadata found damaged, until a new snapshot has what was lost.",
+            "Damaged ranges of __cluster_metadata; 0 when a new snapshot has replaced them.",
             self.metadata_damaged.get(),
         );
     }

@@ -63,15 +63,17 @@ impl Plugins {
         let families: [(&str, &str, Field); 3] = [
             (
                 "sedge_plugin_calls_total",
-                "Batches a plugin was called for.",
+                "Batches that a plugin was called with.",
                 |p| p.calls.get(),
             ),
-            ("sedge_plugin_traps_total", "Calls that trapped.", |p| {
-                p.traps.get()
-            }),
+            (
+                "sedge_plugin_traps_total",
+                "Calls of a plugin that trapped.",
+                |p| p.traps.get(),
+            ),
             (
                 "sedge_plugin_deadlines_total",
-                "Calls stopped at the deadline.",
+                "Calls of a plugin that were stopped at the deadline.",
                 |p| p.deadlines.get(),
             ),
         ];
@@ -82,22 +84,18 @@ impl Plugins {
             }
         }
         let family = "sedge_plugin_instances";
-        let help = "Instances of a plugin: one for each topic that used it.";
+        let help = "Instances of a plugin, one for each topic that uses it.";
         out.family(family, "gauge", help);
         for (name, plugin) in &all {
             out.sample(family, &[("plugin", name)], plugin.instances.get());
         }
         let family = "sedge_plugin_duration_seconds_total";
-        out.family(family, "counter", "Time spent in plugins.");
+        out.family(family, "counter", "Time spent in calls of a plugin.");
         for (name, plugin) in &all {
             out.sample(family, &[("plugin", name)], plugin.nanos.get() as f64 / 1e9);
         }
         let family = "sedge_plugin_records_total";
-        out.family(
-            family,
-            "counter",
-            "Records by what the plugin said of them.",
-        );
+        out.family(family, "counter", "Records by the plugin's verdict.");
         let verdicts: [(&str, Field); 4] = [
             ("keep", |p| p.kept.get()),
             ("drop", |p| p.dropped.get()),

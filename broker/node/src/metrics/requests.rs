@@ -56,7 +56,7 @@ impl Requests {
         out.family(
             name,
             "histogram",
-            "Time from a request's last byte to its answer.",
+            "Time from a request's last byte to its response.",
         );
         for (key, histogram) in self.latency.iter().enumerate() {
             if histogram
@@ -71,7 +71,7 @@ impl Requests {
         out.family(
             name,
             "counter",
-            "Errors answered to produce and fetch requests, by partition.",
+            "Errors in produce and fetch responses, counted by partition.",
         );
         let errors = self
             .errors

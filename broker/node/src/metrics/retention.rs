@@ -57,13 +57,13 @@ impl RetentionMetrics {
         out.family(
             records,
             "counter",
-            "Records deleted by the limits of topics or for the disk cap, by reason.",
+            "Records deleted, by reason: the limits of topics or the disk cap.",
         );
         for (reason, gone) in all {
             out.sample(records, &[("reason", reason)], gone.records.get());
         }
         let bytes = "sedge_retention_bytes_total";
-        out.family(bytes, "counter", "Bytes of their batches.");
+        out.family(bytes, "counter", "Bytes of deleted batches, by reason.");
         for (reason, gone) in all {
             out.sample(bytes, &[("reason", reason)], gone.bytes.get());
         }

@@ -53,7 +53,7 @@ impl Link {
             // The link continues: after a crash more is sent twice, and nothing is lost.
             Err(error) => {
                 let name = &self.config.name;
-                log::warn!(target: "sedge::mirror", "{name}: cursors are not committed: {error}");
+                log::warn!(target: "sedge::mirror", "{name}: cursors cannot be committed: {error}");
             }
         }
     }
@@ -109,7 +109,7 @@ impl Link {
             let name = &self.config.name;
             log::error!(
                 target: "sedge::mirror",
-                "{name}: retention took {lost} records before they were copied"
+                "{name}: retention deleted {lost} records before they were copied"
             );
         }
         self.metrics.lost_to_retention.set(counts.lost_to_retention);
@@ -175,8 +175,8 @@ impl Link {
             let (link, topic, index) = (&self.config.name, &moved.topic, moved.index);
             log::warn!(
                 target: "sedge::mirror",
-                "{link}: the cursor of {topic}-{index} was moved from {from} to {}; {skipped} records \
-                 are skipped",
+                "{link}: the cursor of {topic}-{index} was moved from {from} to {}; {skipped} \
+                 records are skipped",
                 moved.offset
             );
         }

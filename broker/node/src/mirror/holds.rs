@@ -62,7 +62,7 @@ impl Link {
         }
         let released = self.told.keys().filter(|what| !holds.contains_key(*what));
         for what in released.take(limits::HELD_LOGGED_MAX) {
-            log::info!(target: "sedge::mirror", "{name}: {what} is not held any more");
+            log::info!(target: "sedge::mirror", "{name}: {what} is no longer held");
         }
     }
 
@@ -92,26 +92,28 @@ fn reason(link: &str, to: &Destination, hold: Hold) -> String {
     let skip = |offset: &str| format!("sedge mirror skip {link} {topic}:{index} --to {offset}");
     let past = skip(&next.map_or_else(|| "OFFSET".to_owned(), |next| next.to_string()));
     let advice = match trouble {
-        Trouble::Refused(ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge) => format!(
-            "raise max.message.bytes of the topic upstream, or leave the batch out: `{past}`"
-        ),
+        Trouble::Refused(ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge) => {
+            format!("raise max.message.bytes of the topic upstream, or skip the batch: `{past}`")
+        }
         Trouble::Refused(
             ErrorCode::TopicAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed,
-        ) => "let the link write to the topic upstream".to_owned(),
+        ) => "allow the link to write to the topic upstream".to_owned(),
         Trouble::Refused(_) | Trouble::NoAnswer => {
-            format!("look into the upstream's log; `{past}` leaves the batch out")
+            format!("look for the reason in the upstream's log; `{past}` skips the batch")
         }
-        Trouble::Disbelieved => "look into the upstream's log: it loses records".to_owned(),
+        Trouble::Disbelieved => {
+            "look for the reason in the upstream's log: the upstream loses records".to_owned()
+        }
         Trouble::Unread | Trouble::Unfit(_) => {
-            format!("`sedge doctor` says what is damaged; `{past}` leaves the batch out")
+            format!("`sedge doctor` names what is damaged; `{past}` skips the batch")
         }
         Trouble::CreatedAgain(Side::Here) => format!(
-            "`{}` puts its records behind those of the topic before, as on.topic.recreated = \
-             append does for all",
+            "`{}` puts its records behind those of the earlier topic, as on.topic.recreated = \
+             append does for all topics",
             skip("0")
         ),
         Trouble::CreatedAgain(Side::Upstream) => format!(
-            "`{}` goes on where the link was, `{}` copies all again",
+            "`{}` continues at the cursor, `{}` copies everything again",
             skip(&at.to_string()),
             skip("0")
         ),

@@ -191,9 +191,13 @@ impl Link {
         let wait = Duration::from_millis(self.backoff.fail(fastrand::u64(..)));
         let name = &self.config.name;
         if self.backoff.failures() == 1 {
-            log::warn!(target: "sedge::mirror", "{name}: the upstream fails: {error}; trying again");
+            log::warn!(target: "sedge::mirror", "{name}: the upstream fails: {error}; retrying");
         } else {
-            log::debug!(target: "sedge::mirror", "{name}: {error}; waiting {} ms", wait.as_millis());
+            log::debug!(
+                target: "sedge::mirror",
+                "{name}: {error}; retrying in {} ms",
+                wait.as_millis()
+            );
         }
         let why = error.to_string();
         self.metrics.set_state(if error.is_retriable() {
@@ -481,9 +485,9 @@ impl Link {
         if verdict == Some(Verdict::Disbelieved) {
             log::warn!(
                 target: "sedge::mirror",
-                "{link}: the upstream acknowledges {}-{} at {base} with an offset that it gave \
-                 before: its topic was created again or lost records; sent again under a new \
-                 producer id",
+                "{link}: the upstream acknowledges {}-{} at {base}, an offset that it has given \
+                 before: its topic was created again or lost records; the batch is sent again \
+                 under a new producer id",
                 to.topic, to.index
             );
             self.is_stale = true;

@@ -26,7 +26,10 @@ impl Link {
         self.close_gone(&image);
         if let Err(error) = self.cursors.let_expire(&image).await {
             let link = &self.config.name;
-            log::warn!(target: "sedge::mirror", "{link}: cursors of deleted topics stay: {error}");
+            log::warn!(
+                target: "sedge::mirror",
+                "{link}: cursors of deleted topics cannot be removed: {error}"
+            );
         }
         self.image = Some(Arc::clone(&image));
         self.client.refresh(&[]).await?;
@@ -55,7 +58,7 @@ impl Link {
                 }
                 Twin::NotYet(error) => {
                     self.recheck_within(RETRY_BACKOFF);
-                    let asked = "the upstream was asked to create it".to_owned();
+                    let asked = "the upstream is creating the topic".to_owned();
                     (error.map_or(asked, |error| error.to_string()), false)
                 }
                 Twin::Refused(error) => {
@@ -147,7 +150,7 @@ impl Link {
             } else {
                 log::info!(
                     target: "sedge::mirror",
-                    "{link}: {topic} was deleted; all of {topic}-{index} is upstream"
+                    "{link}: {topic} was deleted; the upstream has all of {topic}-{index}"
                 );
             }
         }
@@ -191,8 +194,8 @@ impl Link {
             let (link, name) = (&self.config.name, &topic.name);
             log::warn!(
                 target: "sedge::mirror",
-                "{link}: {name} was created again upstream: {moved} of its partitions go on in the \
-                 new topic, which lacks what was copied to the one before"
+                "{link}: {name} was created again upstream: {moved} of its partitions continue in \
+                 the new topic, which lacks what was copied to the earlier one"
             );
         }
     }
@@ -222,7 +225,8 @@ impl Link {
         let from = position.cursor.unwrap_or(start);
         log::info!(
             target: "sedge::mirror",
-            "{link}: {name}-{index} is copied from {from} on; the log has {start} to {end}"
+            "{link}: {name}-{index} is copied from offset {from}; its log starts at {start} and \
+             ends at {end}"
         );
         let origin = saved.map(|(_, origin)| origin).unwrap_or_default();
         let to = Destination {
@@ -240,8 +244,8 @@ impl Link {
         } else if is_successor {
             log::warn!(
                 target: "sedge::mirror",
-                "{link}: {name} was created again: what is in {name}-{index} now goes behind what the \
-                 upstream has of the topic before"
+                "{link}: {name} was created again: the records of {name}-{index} go behind those \
+                 that the upstream has of the earlier topic"
             );
         }
         true

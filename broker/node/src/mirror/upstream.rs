@@ -178,7 +178,8 @@ async fn without_refused(
             let name = &topic.name;
             log::warn!(
                 target: "sedge::mirror",
-                "{link}: {name} is created upstream without {key}, which the upstream refuses: {error}"
+                "{link}: {name} is created upstream without {key}, because the upstream refuses \
+                 that key: {error}"
             );
         }
     }
@@ -210,16 +211,16 @@ fn settle(result: Result<(), Error>) -> Result<Twin, Error> {
 pub fn advice(error: &Error) -> &'static str {
     match error.code() {
         Some(ErrorCode::InvalidTopicException) => {
-            "name it in topics.exclude, or rename one of the two topics"
+            "add the topic to topics.exclude, or rename one of the two topics"
         }
         Some(ErrorCode::TopicAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed) => {
-            "let the link create topics upstream, or create the topic there"
+            "allow the link to create topics upstream, or create the topic there"
         }
         Some(ErrorCode::InvalidReplicationFactor) => {
-            "set replication.factor of the link to what the upstream has brokers for"
+            "set the link's replication.factor to no more than the upstream's number of brokers"
         }
-        Some(ErrorCode::PolicyViolation) => "create the topic upstream as its policy wants it",
-        _ => "create the topic upstream, or name it in topics.exclude",
+        Some(ErrorCode::PolicyViolation) => "create the topic upstream, as its policy requires",
+        _ => "create the topic upstream, or add it to topics.exclude",
     }
 }
 

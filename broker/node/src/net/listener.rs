@@ -86,10 +86,10 @@ pub async fn accept(listener: Listener, net: Arc<Net>, service: impl Service) {
                 None => refuse(remote, &net),
             },
             Err(error) => {
-                warn!(target: "sedge::net", "accept failed: {error}; trying again");
+                warn!(target: "sedge::net", "cannot accept a connection: {error}; retrying");
                 // If descriptors or memory are short, a silent connection gives back some.
                 if let Some(closed) = net.connections.close_silent() {
-                    tell(&closed, "a new one cannot be accepted", &net);
+                    tell(&closed, "a new connection cannot be accepted", &net);
                 }
                 Timer::after(ACCEPT_BACKOFF).await;
             }
@@ -110,7 +110,7 @@ fn tell(closed: &Closed, why: &str, net: &Net) {
     let Closed { remote, silent_for } = closed;
     warn!(
         target: "sedge::net",
-        "peer={remote} closed after {} s of silence: {why}", silent_for.as_secs()
+        "peer={remote} closed after being idle for {} s: {why}", silent_for.as_secs()
     );
 }
 
@@ -118,7 +118,7 @@ fn refuse(remote: SocketAddr, net: &Net) {
     net.metrics.connections_refused.increment();
     warn!(
         target: "sedge::net",
-        "peer={remote} refused: max.connections={} are open and at work",
+        "peer={remote} refused: max.connections={} are open and none is idle",
         net.connections.max()
     );
 }
@@ -138,7 +138,7 @@ fn welcome(
     {
         Ok(local) => local,
         Err(error) => {
-            debug!(target: "sedge::net", "peer={remote} is gone already: {error}");
+            debug!(target: "sedge::net", "peer={remote} closed before it was served: {error}");
             return;
         }
     };

@@ -206,13 +206,15 @@ impl fmt::Display for Disconnect {
         match self {
             Self::FrameLength { bytes, bytes_max } => write!(
                 f,
-                "a frame of {bytes} bytes is not between 0 and {bytes_max}, the smaller of \
+                "a frame claims {bytes} bytes; allowed are 0 to {bytes_max}, the smaller of \
                  socket.request.max.bytes and queued.max.request.bytes"
             ),
             Self::TlsOnPlaintext => f.write_str(
-                "TLS on a plaintext listener: set the client's security.protocol=PLAINTEXT",
+                "TLS on a plaintext listener: set security.protocol=PLAINTEXT for the client",
             ),
-            Self::Http => f.write_str("HTTP on the Kafka listener: the console has its own port"),
+            Self::Http => {
+                f.write_str("HTTP on a Kafka listener: use the console's address (sedge.console)")
+            }
             Self::Malformed {
                 api_key,
                 api_version,
@@ -220,13 +222,14 @@ impl fmt::Display for Disconnect {
             } => {
                 write!(
                     f,
-                    "a request of api {api_key} v{api_version} cannot be decoded: {reason}"
+                    "a request of API {api_key} v{api_version} cannot be decoded: {reason}"
                 )
             }
             Self::Unsupported(request) => request.fmt(f),
             Self::Stalled => f.write_str(
-                "others wait for memory, and it neither went on sending its request nor took its \
-                 answer (sedge.memory.max.bytes, queued.max.request.bytes)",
+                "the client stalled while sending its request or reading its response, and other \
+                 connections waited for its memory (sedge.memory.max.bytes, \
+                 queued.max.request.bytes)",
             ),
             Self::UnacknowledgedFailure => f.write_str("a produce with acks=0 failed"),
             Self::Idle { idle_ms } => {

@@ -31,13 +31,14 @@ impl fmt::Display for Unsupported {
             return f.write_str(" is not supported, nor is any other version of it");
         };
         let (first, last) = (versions.start(), versions.end());
-        write!(f, " is not supported: {first} to {last} are; ")?;
+        write!(f, " is not supported: versions {first} to {last} are; ")?;
         if self.api_version < *first {
             return f.write_str(
-                "the client is older than Apache Kafka 2.1, or is set to speak as one: see KIP-896",
+                "the client is older than Apache Kafka 2.1, or is configured to behave so: see \
+                 KIP-896",
             );
         }
-        f.write_str("the client does not go by the answer to ApiVersions")
+        f.write_str("the client ignores the versions in the ApiVersions response")
     }
 }
 
@@ -67,18 +68,18 @@ mod tests {
         let check = |request: Unsupported, said: &str| assert_eq!(request.to_string(), said);
         check(
             request(1, 3, Some("sarama 1.38")),
-            "Fetch v3 of client \"Telegraf\" (sarama 1.38) is not supported: 4 to 18 are; the client \
-             is older than Apache Kafka 2.1, or is set to speak as one: see KIP-896",
+            "Fetch v3 of client \"Telegraf\" (sarama 1.38) is not supported: versions 4 to 18 are; \
+             the client is older than Apache Kafka 2.1, or is configured to behave so: see KIP-896",
         );
         check(
             request(0, 2, None),
-            "Produce v2 of client \"Telegraf\" is not supported: 3 to 13 are; the client is older \
-             than Apache Kafka 2.1, or is set to speak as one: see KIP-896",
+            "Produce v2 of client \"Telegraf\" is not supported: versions 3 to 13 are; the client \
+             is older than Apache Kafka 2.1, or is configured to behave so: see KIP-896",
         );
         check(
             request(3, 99, None),
-            "Metadata v99 of client \"Telegraf\" is not supported: 0 to 13 are; the client does not \
-             go by the answer to ApiVersions",
+            "Metadata v99 of client \"Telegraf\" is not supported: versions 0 to 13 are; the \
+             client ignores the versions in the ApiVersions response",
         );
         check(
             request(999, 0, None),

@@ -126,7 +126,7 @@ impl Filter {
             .collect::<Result<_, _>>()
             .map_err(|error| Failed::Rejected(unreadable(&error)))?;
         if views.len() != header.record_count().max(0) as usize {
-            let error = "the number of records is not what the header says";
+            let error = "the number of records differs from the header's";
             return Err(Failed::Rejected(unreadable(&error)));
         }
         fill(&mut self.blob, filter, &views)?;
@@ -193,7 +193,8 @@ impl Filter {
     pub fn quarantine(&mut self, topic: &Topic, why: &str) {
         warn!(
             target: "sedge::plugin",
-            "{} on {}: {why}; it is not called again until it is deployed or bound anew",
+            "the filter {} failed on topic {}: {why}; it is quarantined until it is deployed or \
+             bound again",
             self.plugin, topic.name
         );
         self.is_quarantined = true;

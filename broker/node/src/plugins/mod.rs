@@ -50,7 +50,9 @@ pub const FILTER_STATE_KEY: &str = "sedge.filter.state";
 fn not_ready(plugin: &str) -> AppendError {
     AppendError::new(
         ErrorCode::NotEnoughReplicas,
-        format!("The filter {plugin} is not ready: it is not deployed, or still being compiled."),
+        format!(
+            "The filter {plugin} is not ready: it is not deployed, or is still being compiled."
+        ),
     )
 }
 
@@ -59,8 +61,8 @@ fn too_slow(plugin: &str, topic: &Topic, bytes_max: usize) -> AppendError {
     AppendError::new(
         ErrorCode::NotEnoughReplicas,
         format!(
-            "The filter {plugin} is slower than what is produced to {}: {bytes_max} bytes wait \
-             for it already.",
+            "The filter {plugin} is slower than the producers of topic {}: {bytes_max} bytes \
+             already wait for it.",
             topic.name
         ),
     )
@@ -209,11 +211,11 @@ impl Plugins {
             .try_for_each(|plugin| match self.standing(plugin) {
                 Standing::Ready | Standing::Compiling => Ok(()),
                 Standing::Missing => Err(format!(
-                    "no plugin {plugin} is deployed; deploy it first, with `sedge plugin deploy \
-                     {plugin} FILE`"
+                    "no plugin named {plugin} is deployed; deploy one first, with \
+                     `sedge plugin deploy {plugin} FILE`"
                 )),
                 Standing::Broken(why) => Err(format!(
-                    "the plugin {plugin} is deployed and cannot run: {why}"
+                    "the plugin {plugin} is deployed but cannot run: {why}"
                 )),
             })
     }
@@ -256,7 +258,7 @@ impl Plugins {
             let next = next.map(|(name, place)| (name.to_owned(), place));
             drop(wanted);
             for name in gone {
-                info!(target: "sedge::plugin", "{name} is taken away");
+                info!(target: "sedge::plugin", "the plugin {name} is no longer deployed");
             }
             if let Some((name, place)) = &next {
                 self.deploy(&*log.store, name, *place);
@@ -284,7 +286,10 @@ impl Plugins {
         };
         for before in told.iter().filter(again).take(UNREADY_NAMED_MAX) {
             let Unready { topic, plugin, .. } = before;
-            info!(target: "sedge::plugin", "the filter {plugin} of topic {topic} is ready, or bound no more");
+            info!(
+                target: "sedge::plugin",
+                "the filter {plugin} of topic {topic} is ready, or no longer bound"
+            );
         }
         *told = now;
     }
@@ -298,21 +303,25 @@ impl Plugins {
         let content = match wanted::component(store, name, place) {
             Ok(Some(content)) => content,
             Ok(None) => {
-                let why = "its component cannot be read back; deploy it again";
-                warn!(target: "sedge::plugin", "{name} is deployed but cannot run: {why}");
+                let why = "its component cannot be read from the log; deploy it again";
+                warn!(target: "sedge::plugin", "the plugin {name} is deployed but cannot run: \
+                                                {why}");
                 return self.registry.fail(name, place, why);
             }
             Err(error) => {
-                warn!(target: "sedge::plugin", "{name} is deployed but cannot run: {error}");
+                warn!(target: "sedge::plugin", "the plugin {name} is deployed but cannot run: \
+                                                {error}");
                 return self.registry.fail(name, place, &error.to_string());
             }
         };
         match self.registry.load(name, place, &content) {
             Ok(()) => {
-                info!(target: "sedge::plugin", "{name} is deployed, {} bytes", content.len());
+                info!(target: "sedge::plugin", "the plugin {name} is deployed, {} \
+                                                bytes", content.len());
             }
             Err(error) => {
-                warn!(target: "sedge::plugin", "{name} is deployed but cannot run: {error}");
+                warn!(target: "sedge::plugin", "the plugin {name} is deployed but cannot run: \
+                                                {error}");
             }
         }
     }
@@ -359,11 +368,13 @@ fn pass(
     let plugin = filter.plugin().to_owned();
     match (topic.config.on_filter_error(), failed) {
         (OnFilterError::FailOpen, filter::Failed::Plugin(why)) => {
-            warn!(target: "sedge::plugin", "{plugin} on {}: {why}; the batch goes on as it came", topic.name);
+            warn!(target: "sedge::plugin", "the filter {plugin} failed on topic {}: {why}; the \
+                                            batch continues without this filter", topic.name);
         }
         (OnFilterError::FailOpen, _) => {}
         (OnFilterError::FailClosed, filter::Failed::Plugin(why)) => {
-            warn!(target: "sedge::plugin", "{plugin} on {}: {why}; the batch is refused", topic.name);
+            warn!(target: "sedge::plugin", "the filter {plugin} failed on topic {}: {why}; the \
+                                            batch is refused", topic.name);
             return Err(AppendError::new(
                 ErrorCode::PolicyViolation,
                 format!("The filter {plugin} failed: {why}."),

@@ -82,7 +82,7 @@ impl Tally {
         if let Some(Count { some, of, .. }) = due {
             info!(
                 target: "sedge::plugin",
-                "{}: the filter {} dropped {some} of {of} records (said once a minute)",
+                "{}: the filter {} dropped {some} of {of} records (logged once a minute)",
                 self.topic, self.plugin
             );
         }
@@ -95,7 +95,8 @@ impl Tally {
             let batches = if some == 1 { "batch" } else { "batches" };
             warn!(
                 target: "sedge::plugin",
-                "{}: {some} {batches} refused, to be sent again: {why} (said once a minute)",
+                "{}: {some} {batches} refused, for the producer to retry: {why} (logged once a \
+                 minute)",
                 self.topic
             );
         }

@@ -121,6 +121,9 @@ fn each_change(batch: &Batch, mut each: impl FnMut(&str, Option<&[u8]>)) {
     let read = plugin_records::each_change(batch, |change| each(change.name, change.content));
     if let Err(error) = read {
         let offset = batch.header.base_offset();
-        warn!(target: "sedge::plugin", "{TOPIC} at offset {offset}: {error}; it is passed by");
+        warn!(
+            target: "sedge::plugin",
+            "{TOPIC} at offset {offset}: {error}; the record is skipped"
+        );
     }
 }

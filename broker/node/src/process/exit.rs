@@ -9,8 +9,8 @@ pub const IO_ERROR: i32 = 74;
 pub fn fatal(doing: &str, failure: &dyn Display) -> ! {
     log::error!(
         target: "sedge",
-        "cannot {doing}: {failure}. The process ends, so that a restart replays what is on disk; \
-         check the disk before starting again"
+        "cannot {doing}: {failure}. The process exits, because only a restart, which replays the \
+         log, is safe now; check the disk before starting again"
     );
     log::logger().flush();
     std::process::exit(IO_ERROR);

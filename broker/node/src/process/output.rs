@@ -12,7 +12,7 @@ use crate::logging;
 /// How results are printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
-    /// For eyes.
+    /// For people.
     #[default]
     Text,
     /// For programs.

@@ -53,7 +53,10 @@ impl Signals {
                 Some(Ok(Signal::Term)) => return Stop::Terminated,
                 Some(Ok(Signal::Int)) | None => return Stop::Interrupted,
                 Some(Ok(_)) => {
-                    log::info!(target: "sedge", "SIGHUP: there is nothing to reload; restart to apply a new configuration");
+                    log::info!(
+                        target: "sedge",
+                        "SIGHUP reloads nothing; restart the broker to apply a new configuration"
+                    );
                 }
                 Some(Err(error)) => log::warn!(target: "sedge", "cannot read a signal: {error}"),
             }
@@ -65,7 +68,7 @@ impl Signals {
     pub async fn finish<T>(&mut self, work: impl Future<Output = T>) -> T {
         let impatient = async {
             while self.stop().await != Stop::Interrupted {}
-            log::warn!(target: "sedge", "second SIGINT: ending at once");
+            log::warn!(target: "sedge", "second SIGINT: exiting at once");
             std::process::exit(INTERRUPTED);
         };
         future::or(work, impatient).await

@@ -35,8 +35,8 @@ pub fn share_out(config: &mut Config) {
     if left < wanted {
         warn!(
             target: "sedge::net",
-            "max.connections is {left} instead of {wanted}: the process may open {limit} files and \
-             sockets; raise its limit (`ulimit -n`, LimitNOFILE=) to {}",
+            "max.connections is lowered from {wanted} to {left}: the process may open {limit} \
+             files and sockets; raise that limit (`ulimit -n`, LimitNOFILE=) to {}",
             needed(wanted, config.links.len())
         );
         config.max_connections = left;
@@ -59,7 +59,8 @@ fn raise() -> u64 {
             let limit = current.unwrap_or(u64::MAX);
             info!(
                 target: "sedge::net",
-                "the process may open {limit} files and sockets; that cannot be raised: {error}"
+                "the process may open {limit} files and sockets; the limit cannot be raised: \
+                 {error}"
             );
             limit
         }

@@ -154,7 +154,7 @@ impl Running {
         if let Err(failure) = blocking::unblock(move || store.close()).await {
             error!(
                 target: "sedge",
-                "the log is not closed in order: {failure}; the next start replays more"
+                "the log cannot be closed cleanly: {failure}; the next start replays more of it"
             );
         }
         info!(target: "sedge", "stopped");
@@ -190,8 +190,9 @@ fn warn_of_strangers(listeners: &[Listener]) {
     if !open.is_empty() {
         warn!(
             target: "sedge",
-            "listening on {} without authentication or encryption: whoever can connect can read, \
-             write and delete everything; keep it to a network of friends, or listen on 127.0.0.1",
+            "listening on {} without authentication or encryption: anyone who can connect can \
+             read, write and delete everything; listen on 127.0.0.1, or only on a network that you \
+             trust",
             open.join(", ")
         );
     }
@@ -225,7 +226,9 @@ fn raise_leader_epoch(broker: &Broker) -> Result<(), ServeError> {
     match future::block_on(broker.writer.metadata(Command::BumpLeaderEpoch)) {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(ServeError::LeaderEpoch(error.message)),
-        Err(_) => Err(ServeError::LeaderEpoch("the writer stopped".to_owned())),
+        Err(_) => Err(ServeError::LeaderEpoch(
+            "the writer thread stopped".to_owned(),
+        )),
     }
 }
 
@@ -271,7 +274,7 @@ fn tell(report: &OpenReport, image: &Image) {
     if let Some(torn) = &report.torn_tail {
         info!(
             target: "sedge::log",
-            "the last write was not whole and is cut: segment {} at {}, {} bytes",
+            "the last write was incomplete and is cut off: segment {} at {}, {} bytes",
             torn.segment.0, torn.position, torn.bytes
         );
     }
@@ -279,7 +282,7 @@ fn tell(report: &OpenReport, image: &Image) {
         let place = match (hole.segment.0, hole.bytes) {
             (0, _) => "a segment is gone".to_owned(),
             (segment, 0) => format!(
-                "segment {segment} ends or lacks something at {}",
+                "segment {segment} ends early, or lacks bytes, at {}",
                 hole.position
             ),
             (segment, bytes) => {
@@ -290,7 +293,7 @@ fn tell(report: &OpenReport, image: &Image) {
             }
         };
         if hole.lost.is_empty() {
-            error!(target: "sedge::log", "{place}: what it had is not known");
+            error!(target: "sedge::log", "{place}: its content is unknown");
         }
         for lost in &hole.lost {
             error!(
@@ -305,16 +308,16 @@ fn tell(report: &OpenReport, image: &Image) {
     for id in &report.damaged_footers {
         error!(
             target: "sedge::log",
-            "segment {} has a damaged footer, and all of its frames; \
-             `sedge doctor --repair footers` writes it again",
+            "segment {} has a damaged footer, but all of its frames; \
+             `sedge doctor --repair footers` rewrites the footer",
             id.0
         );
     }
     for id in &report.damaged_headers {
         error!(
             target: "sedge::log",
-            "segment {} has a damaged header, and is read by what its frames say; \
-             `sedge doctor --repair headers` writes it again",
+            "segment {} has a damaged header, and is read from its frames; \
+             `sedge doctor --repair headers` rewrites the header",
             id.0
         );
     }
@@ -322,6 +325,9 @@ fn tell(report: &OpenReport, image: &Image) {
         warn!(target: "sedge::views", "the views were rebuilt from the log");
     }
     if report.lost_tail {
-        warn!(target: "sedge::log", "the disk lost writes that it had confirmed");
+        warn!(
+            target: "sedge::log",
+            "the disk lost writes that it had confirmed; records that were acknowledged may be lost"
+        );
     }
 }

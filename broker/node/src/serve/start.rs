@@ -65,14 +65,16 @@ impl fmt::Display for ServeError {
             Self::Metadata(error) => error.fmt(f),
             Self::Listen { address, source } => {
                 let what_to_do = match source.kind() {
-                    ErrorKind::AddrInUse => "stop what listens there, or choose another address",
+                    ErrorKind::AddrInUse => {
+                        "stop the process that listens there, or choose another address"
+                    }
                     ErrorKind::AddrNotAvailable => {
-                        "this machine has no such address: choose one that it has, or 0.0.0.0 for \
-                         all of them,"
+                        "this machine does not have that address: choose one that it has, or \
+                         0.0.0.0 for all of them,"
                     }
                     ErrorKind::PermissionDenied => {
                         "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE): choose a higher \
-                         one"
+                         port"
                     }
                     _ => "choose another address",
                 };
@@ -110,15 +112,14 @@ impl From<ServeError> for Failure {
         let failure = Self::new(exit, error.to_string());
         match &error {
             ServeError::Store(unread) if unread.is_unreadable() => failure.advise(
-                "restore a backup, or see with `sedge doctor` what the device does not give: with \
-                 `--repair damage` a start goes around it",
+                "restore a backup, or let `sedge doctor` name what the device cannot read: after \
+                 `sedge doctor --repair damage` a start passes over it",
             ),
             ServeError::Metadata(
                 ReplayError::Lost(_) | ReplayError::Snapshots { .. } | ReplayError::Unknown { .. },
             ) => failure.advise(
-                "restore a backup; or stay with what is left: `sedge doctor --repair metadata` \
-                 writes the topics anew, with all records that are there, and says what it cannot \
-                 tell",
+                "restore a backup, or keep what is left: `sedge doctor --repair metadata` rewrites \
+                 the topics with all records that are there, and says what is unknown",
             ),
             _ => failure,
         }
@@ -234,14 +235,14 @@ impl Opened {
 fn tell_copies(log: &Log, copies: &Copies) {
     for (copy, lost) in copies.damaged() {
         let what = if lost.is_empty() {
-            "is not there".to_owned()
+            "is missing".to_owned()
         } else {
             format!("has lost {lost}")
         };
         error!(
             target: "sedge::log",
-            "copy {copy} of the snapshot of __cluster_metadata {what}; nothing is lost, as there \
-             is another one: a new snapshot is written"
+            "copy {copy} of the snapshot of __cluster_metadata {what}; nothing is lost, because \
+             the other copy is whole: a new snapshot is being written"
         );
         log.metrics.metadata_damaged.add(1);
     }
@@ -285,8 +286,8 @@ mod tests {
             let said = ServeError::Listen { address, source }.to_string();
             assert!(said.contains(part), "{said}");
         };
-        check(ErrorKind::AddrInUse, "stop what listens there");
-        check(ErrorKind::AddrNotAvailable, "has no such address");
+        check(ErrorKind::AddrInUse, "stop the process that listens there");
+        check(ErrorKind::AddrNotAvailable, "does not have that address");
         check(ErrorKind::PermissionDenied, "ports below 1024");
         check(ErrorKind::Other, "choose another address");
     }

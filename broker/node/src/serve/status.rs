@@ -55,7 +55,7 @@ impl Source for Broker {
     fn ready(&self) -> Result<(), String> {
         // The console only answers once the log is open and the listeners are bound.
         match self.log.storage.refusing() {
-            Some(what) => Err(format!("{what}: produce is refused, reads go on")),
+            Some(what) => Err(format!("{what}: produce is refused, reads continue")),
             None => Ok(()),
         }
     }
@@ -63,8 +63,8 @@ impl Source for Broker {
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.metrics.metadata_damaged.get() > 0 {
-            let what = "__cluster_metadata is damaged on disk, and a new snapshot is about to be \
-                        written: should the broker end before, the next start needs \
+            let what = "__cluster_metadata is damaged on disk, and a new snapshot is being \
+                        written: if the broker stops before that, the next start needs \
                         `sedge doctor --repair metadata`";
             warnings.push(what.to_owned());
         }
@@ -96,7 +96,10 @@ fn reachable(listener: &ListenerConfig) -> String {
         socket.local_addr()
     };
     match outward() {
-        Ok(address) => format!("{}:{port}, or any address of this machine", address.ip()),
+        Ok(address) => format!(
+            "{}:{port}, or any other address of this machine",
+            address.ip()
+        ),
         Err(_) => format!("any address of this machine, port {port}"),
     }
 }
@@ -167,9 +170,9 @@ impl Broker {
 
     fn degraded(&self, views: bool) -> Option<String> {
         if let Some(what) = self.log.storage.refusing() {
-            return Some(format!("{what}: produce is refused, reads go on"));
+            return Some(format!("{what}: produce is refused, reads continue"));
         }
-        let what = "the views cannot be written: see the log; nothing is lost";
+        let what = "the views cannot be written; nothing is lost, and the broker's log says why";
         views.then(|| what.to_owned())
     }
 }

@@ -161,7 +161,7 @@ fn plan(cap: &DiskCap, is_idle: bool) -> (Vec<Dropped>, Limit) {
     }
     let spare_bytes_max = room.cap_bytes().saturating_sub(room.used_bytes);
     if let Err(failure) = log.store.limit_spares(spare_bytes_max) {
-        warn!(target: "sedge::retention", "spare segment files stay: {failure}");
+        warn!(target: "sedge::retention", "spare segment files cannot be removed: {failure}");
     }
     let (excess, limit) = room.excess_bytes();
     if excess == 0 {
@@ -231,9 +231,9 @@ fn tell(log: &Log, dropped: &[Dropped], limit: Limit) {
     for of in dropped {
         let name = names.get(&of.partition).map_or("?", String::as_str);
         let (first, next, bytes) = (of.first_offset, of.next_offset, of.bytes);
-        let what = format!("{name}: offsets {first} to {next} go, {bytes} bytes: {why}");
+        let what = format!("{name}: offsets {first} to {next} are deleted, {bytes} bytes: {why}");
         match of.class {
-            Class::Copied => info!(target: "sedge::retention", "{what}; upstream has them"),
+            Class::Copied => info!(target: "sedge::retention", "{what}; the upstream has them"),
             _ => warn!(target: "sedge::retention", "{what}"),
         }
         log.metrics.retention.cap(of);

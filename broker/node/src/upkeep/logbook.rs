@@ -98,8 +98,8 @@ impl Logbook {
         if budget == Budget::JustExceeded {
             warn!(
                 target: "sedge::wear",
-                "{} bytes were written in a day: more than sedge.disk.write.budget.bytes.per.day; \
-                 cleaning that can wait does",
+                "{} bytes were written in a day, more than sedge.disk.write.budget.bytes.per.day; \
+                 cleaning that can wait is put off until the next day",
                 wear.day_bytes
             );
         }
@@ -123,7 +123,7 @@ impl Logbook {
         match write(&self.path, &text) {
             Ok(()) => books.saved_at_ms = now_ms,
             // A full or read-only disk is reported elsewhere.
-            Err(failure) => debug!(target: "sedge::wear", "the logbook is not saved: {failure}"),
+            Err(failure) => debug!(target: "sedge::wear", "the logbook cannot be saved: {failure}"),
         }
     }
 

@@ -44,13 +44,13 @@ pub async fn run(log: Arc<Log>, writer: Writer) {
                 Ok(()) => break,
                 Err(SnapshotError::Stopped) => return,
                 Err(error) if is_told => {
-                    debug!(target: "sedge::metadata", "no snapshot yet: {error}");
+                    debug!(target: "sedge::metadata", "still no snapshot: {error}");
                 }
                 Err(error) => {
                     warn!(
                         target: "sedge::metadata",
-                        "no snapshot of __cluster_metadata now: {error}; trying again, and nothing \
-                         is lost meanwhile"
+                        "a snapshot of __cluster_metadata cannot be written: {error}; nothing is \
+                         lost, retrying"
                     );
                     is_told = true;
                 }
@@ -60,7 +60,7 @@ pub async fn run(log: Arc<Log>, writer: Writer) {
         if is_damaged {
             info!(
                 target: "sedge::metadata",
-                "what was damaged of __cluster_metadata is on the disk again, in a new snapshot"
+                "a new snapshot replaces what was damaged of __cluster_metadata"
             );
             log.metrics.metadata_damaged.set(0);
         }
@@ -129,8 +129,8 @@ async fn write(
             log.metrics.metadata_snapshots.increment();
             info!(
                 target: "sedge::metadata",
-                "a snapshot of __cluster_metadata up to offset {}, {} topics, is written twice in \
-                 {} ms",
+                "both copies of a snapshot of __cluster_metadata up to offset {} with {} topics \
+                 are written in {} ms",
                 snapshot.end_offset,
                 snapshot.machine.image().topic_count(),
                 began.elapsed().as_millis()

@@ -81,10 +81,10 @@ async fn flush_views(log: Arc<Log>, writer: Writer) {
         let (flushed, evicted) =
             blocking::unblock(move || (store.flush_views(), store.evict_spares())).await;
         if let Err(failure) = flushed {
-            warn!(target: "sedge::views", "not flushed: {failure}; trying again");
+            warn!(target: "sedge::views", "cannot flush: {failure}; retrying");
         }
         if let Err(failure) = evicted {
-            warn!(target: "sedge::retention", "a spare segment file stays: {failure}");
+            warn!(target: "sedge::retention", "a spare segment file cannot be removed: {failure}");
         }
     }
 }

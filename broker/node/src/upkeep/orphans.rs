@@ -22,15 +22,16 @@ pub async fn tell(log: Arc<Log>) {
             let first: Vec<String> = first.map(|(id, _)| id.to_string()).collect();
             warn!(
                 target: "sedge::log",
-                "{} partitions with {bytes} bytes belong to no topic ({}{}): stop the log, and \
-                 `sedge doctor --repair metadata` makes topics of them, to read or to delete",
+                "{} partitions with {bytes} bytes belong to no topic ({}{}): stop the broker and \
+                 run `sedge doctor --repair metadata`, which makes topics of them to read or to \
+                 delete",
                 orphans.len(),
                 first.join(", "),
                 if orphans.len() > ORPHANS_TOLD { ", …" } else { "" }
             );
         }
         Err(failure) => {
-            error!(target: "sedge::log", "partitions without a topic are not looked for: {failure}");
+            error!(target: "sedge::log", "cannot look for partitions without a topic: {failure}");
         }
     }
 }

@@ -29,7 +29,7 @@ pub async fn run(log: Arc<Log>, writer: Writer) {
         let until_ms = log.clock.append_ms().saturating_sub(expiration);
         match expire(&log.store, &writer, until_ms).await {
             Ok(0) => {}
-            Ok(count) => debug!(target: "sedge::log", "{count} silent producers are forgotten"),
+            Ok(count) => debug!(target: "sedge::log", "{count} idle producers have expired"),
             Err(Stopped) => return,
         }
     }
@@ -49,7 +49,7 @@ async fn expire(
         let page = match blocking::unblock(look).await {
             Ok(page) => page,
             Err(failure) => {
-                warn!(target: "sedge::log", "producers cannot be looked through: {failure}");
+                warn!(target: "sedge::log", "cannot look for idle producers: {failure}");
                 return Ok(count);
             }
         };

@@ -53,8 +53,8 @@ impl Move {
         } = self;
         info!(
             target: "sedge::retention",
-            "{name}: {records} records ({bytes} bytes) are over their retention and deleted; the \
-             log starts at offset {offset}"
+            "{name}: retention deletes {records} records ({bytes} bytes); the log starts at offset \
+             {offset}"
         );
         log.metrics.retention.limits(self.records, self.bytes);
     }

@@ -86,7 +86,7 @@ fn tell_known(log: &Log) {
     if !known.is_empty() {
         warn!(
             target: "sedge::scrub",
-            "{} places of the log are known to be damaged: reads pass over them; \
+            "the log has {} places that are known to be damaged: reads pass over them; \
              `sedge doctor` names them",
             known.len()
         );
@@ -106,8 +106,8 @@ fn tell_damaged(log: &Log, node_id: NodeId, damaged: &Damaged) {
     if damaged.lost.is_empty() {
         error!(
             target: "sedge::scrub",
-            "segment {segment} is damaged at {at}, {bytes} bytes that no partition has; \
-             `sedge doctor` says what can be put right"
+            "segment {segment} is damaged at {at}, {bytes} bytes that belong to no partition; \
+             `sedge doctor` says what can be repaired"
         );
     }
     for lost in &damaged.lost {
@@ -132,7 +132,7 @@ fn tell_damaged(log: &Log, node_id: NodeId, damaged: &Damaged) {
             }
         );
     }
-    info!(target: "sedge::scrub", "what else is in segment {segment} is served on");
+    info!(target: "sedge::scrub", "the rest of segment {segment} is still served");
 }
 
 /// Reports damage to a snapshot: the next start uses the other copy, and soon there are two again.
@@ -140,7 +140,7 @@ fn tell_snapshot(log: &Log, lost: &LostRange, (segment, at): (u64, u64)) {
     log.metrics.metadata_damaged.add(1);
     error!(
         target: "sedge::scrub",
-        "{} is damaged on disk (segment {segment} at {at}): a new snapshot is written",
+        "{} is damaged on disk (segment {segment} at {at}): a new snapshot is being written",
         name(log, lost.partition)
     );
     log.metadata_growth.damaged();
@@ -159,15 +159,15 @@ fn tell_metadata(log: &Log, node_id: NodeId, lost: &LostRange, (segment, at): (u
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            format!("of {}{more} only this process knows", first.join(", "))
+            format!("only in memory now: {}{more}", first.join(", "))
         }
-        Err(failure) => format!("which topics are lost is not known: {failure}"),
+        Err(failure) => format!("which topics are lost is unknown: {failure}"),
     };
     error!(
         target: "sedge::scrub",
         "__cluster_metadata: offsets {} to {} are damaged on disk (segment {segment} at {at}): \
-         {what}; this process goes on and writes a new snapshot: should it end before, the next \
-         start needs `sedge doctor --repair metadata`",
+         {what}; the broker continues from memory and writes a new snapshot: if it stops before \
+         that, the next start needs `sedge doctor --repair metadata`",
         lost.base_offset,
         lost.next_offset.plus(-1)
     );

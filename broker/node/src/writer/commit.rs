@@ -522,7 +522,7 @@ impl<'a> Round<'a> {
         match self.log.store.roll() {
             Ok(()) => {}
             Err(refusal) if refusal.is_refusal() => {
-                warn!(target: "sedge::cleaner", "the segment is not ended: {refusal}");
+                warn!(target: "sedge::cleaner", "the segment cannot be rolled: {refusal}");
             }
             Err(failure) => exit::fatal("begin a segment", &failure),
         }
@@ -542,7 +542,7 @@ fn free(log: &Log) -> bool {
             freed.more && segments > 0
         }
         Err(refusal) if refusal.is_refusal() => {
-            warn!(target: "sedge::retention", "no segment was freed: {refusal}");
+            warn!(target: "sedge::retention", "segments cannot be freed: {refusal}");
             false
         }
         Err(failure) => exit::fatal("free segments", &failure),

@@ -47,7 +47,7 @@ impl ActivePartitions {
 
     /// The state of one that was [got](Self::get) in the same round.
     pub fn known(&mut self, id: PartitionId) -> &mut ActivePartition {
-        self.find(id).expect("it was touched before")
+        self.find(id).expect("the partition was touched before")
     }
 
     pub fn remove(&mut self, id: PartitionId) {

@@ -66,7 +66,7 @@ impl Drop for ColdFile {
             && let Err(error) = self.disk.remove(self.id)
         {
             log::warn!(
-                "cold segment {} is removed at the next start: {error}",
+                "cold segment {} cannot be removed now, and is removed at the next start: {error}",
                 self.id.0
             );
         }

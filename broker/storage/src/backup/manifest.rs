@@ -33,8 +33,8 @@ pub(super) fn write(
 ) -> Result<(), Error> {
     let last = taken.values().map(|of| of.last_sequence.0).max();
     let mut text = format!(
-        "# Written last: what is listed here is whole.\n\
-         format = 1\ncluster.id = \"{}\"\nnode.id = {}\nlast.commit = {}\n\n[segments]\n",
+        "# Written last: the segments listed here are complete.\nformat = 1\ncluster.id = \
+         \"{}\"\nnode.id = {}\nlast.commit = {}\n\n[segments]\n",
         identity.cluster_id,
         identity.node_id,
         last.unwrap_or(0)

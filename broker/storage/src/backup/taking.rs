@@ -22,7 +22,7 @@ use crate::segment::header::header_of;
 use crate::segment::listing;
 
 /// The most frequent reason for missing a segment.
-const IS_GONE: &str = "its file is gone";
+const IS_GONE: &str = "its file was removed during the backup";
 
 /// A segment in the target.
 pub(super) struct Taken {
@@ -118,7 +118,10 @@ impl Taking {
                 // The newest segment may not have begun yet. Any other one is unreadable for the
                 // broker too.
                 if ids.last() != Some(id) {
-                    log::error!("segment {} has no header, and is left out", id.0);
+                    log::error!(
+                        "segment {} has no header and is left out of the backup",
+                        id.0
+                    );
                 }
                 continue;
             };
@@ -163,7 +166,8 @@ impl Taking {
             match self.from.open(*id)? {
                 Some(file) if header_of(&*file, *id)?.is_none() => {
                     log::error!(
-                        "segment {}, at which the log points, cannot be read, and is left out",
+                        "segment {}, which the log refers to, cannot be read and is left out of \
+                         the backup",
                         id.0
                     );
                 }
@@ -179,7 +183,7 @@ impl Taking {
 
     fn take_sealed(&mut self, id: SegmentId) -> Result<Taken, Missed> {
         let file = self.from.open(id)?.ok_or(Missed::Gone(id, IS_GONE))?;
-        let other = Missed::Gone(id, "its file is another segment's by now");
+        let other = Missed::Gone(id, "its file was used for another segment");
         let header = header_as(&*file, id)?.ok_or(other)?;
         let Some(footer) = listing::read_footer(&*file, id, header.generation)? else {
             return self.take_without_footer(&*file, &header);
@@ -223,7 +227,7 @@ impl Taking {
     ) -> Result<Taken, Missed> {
         let id = header.id;
         if !header.is_cold {
-            return Err(Missed::Gone(id, "it has no footer any more"));
+            return Err(Missed::Gone(id, "its footer was removed during the backup"));
         }
         let mut taken = self.copy(file, header, None)?;
         let listed = listing::list_frames(file, id, header.generation)?;
@@ -238,7 +242,7 @@ impl Taking {
             taken.last_sequence = listed.footer.last_sequence;
         } else {
             log::error!(
-                "segment {} ends before its footer: what it had behind {} is not in the backup",
+                "segment {} ends before its footer: what followed position {} is not in the backup",
                 id.0,
                 listed.footer.frames_end
             );
@@ -289,7 +293,10 @@ impl Taking {
         // it sees every link made while the segment still had its name, which this check confirms.
         if !self.from_folder.join(&name).try_exists().map_err(failed)? {
             remove_if_there(&new).map_err(failed)?;
-            return Err(Missed::Gone(id, "it was freed while it was linked"));
+            return Err(Missed::Gone(
+                id,
+                "its segment was freed while the file was linked",
+            ));
         }
         log::debug!(
             "segment {} of generation {} is linked",
@@ -359,7 +366,10 @@ impl Taking {
         };
         if !is_same || frames_of(&again)? != (Some(frames_end), damaged) {
             remove_if_there(&new).map_err(failed)?;
-            return Err(Missed::Gone(header.id, "it changed while it was read"));
+            return Err(Missed::Gone(
+                header.id,
+                "its file changed while it was read",
+            ));
         }
         let new = New {
             is_linked: false,
@@ -416,7 +426,10 @@ fn copy_bytes(
             .read_at(at, (end - at).min(limits::COPY_BYTES) as usize)
             .map_err(failed)?;
         if part.is_empty() {
-            return Err(Missed::Gone(id, "it got shorter while it was read"));
+            return Err(Missed::Gone(
+                id,
+                "its file became shorter while it was read",
+            ));
         }
         to.write_at(at, &[IoSlice::new(&part)]).map_err(failed)?;
         at += part.len() as u64;

@@ -58,14 +58,14 @@ impl Catalog {
                 .sum();
             if let Err(error) = self.base.write(changes) {
                 if !progress.failing {
-                    log::warn!("views: not flushed, appends go on: {error}");
+                    log::warn!("the views cannot be flushed, appends continue: {error}");
                 }
                 progress.failing = true;
                 progress.failed_at = Some(Instant::now());
                 return Err(error);
             }
             if progress.failing {
-                log::info!("views: flushed again");
+                log::info!("the views are flushed again");
             }
             progress.failing = false;
             progress.calls_waited = 0;

@@ -81,7 +81,7 @@ impl DamageList {
         list.insert(places.collect());
         if damaged > 0 {
             log::warn!(
-                "{damaged} lines of the list of damage are damaged; the scrub makes them again"
+                "{damaged} lines of DATA/damage are damaged; the scrub finds those places again"
             );
         }
         Ok(list)

@@ -108,7 +108,7 @@ impl SegmentFile for Patched<'_> {
                 return read;
             }
         };
-        log::debug!("at {position}, {bytes} bytes: {read}; page by page");
+        log::debug!("cannot read {bytes} bytes at {position}: {read}; reading page by page");
         let end = self
             .file
             .bytes()?

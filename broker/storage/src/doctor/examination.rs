@@ -65,7 +65,7 @@ impl Examination<'_> {
             return self.without_header(id, &file, is_followed);
         };
         if is_damaged {
-            let what = "the header is damaged; what it said is known from the frames";
+            let what = "the header is damaged; its content is known from the frames";
             self.note(Finding::new(Kind::Header, what).at(id, 0, SEGMENT_HEADER_BYTES));
         }
         self.generations.insert(id, header.generation);
@@ -123,7 +123,7 @@ impl Examination<'_> {
         let what = if is_begun {
             "nothing in the segment can be read"
         } else {
-            "nothing is in the segment any more"
+            "the segment is empty"
         };
         let is_known = self.known.end_at(id, 0).is_some();
         let finding = Finding::new(Kind::Segment, what).at(id, 0, bytes);
@@ -167,7 +167,7 @@ impl Examination<'_> {
         bytes: u64,
     ) -> Result<(), Error> {
         if !file.has_answered() {
-            return Err(io_error("read anything of a segment", Errno::IO.into()));
+            return Err(io_error("read any bytes of a segment", Errno::IO.into()));
         }
         let here: Vec<Damaged> = {
             let known = self.known.all().into_iter();
@@ -175,7 +175,7 @@ impl Examination<'_> {
             found.filter(|of| of.segment == looked.id).collect()
         };
         for (from, to) in rest_of(&file.unreadable(0, bytes), &here) {
-            let what = "the device does not give these bytes, which no partition has";
+            let what = "the device cannot read these bytes, which belong to no partition";
             let finding = Finding::new(Kind::Unreadable, what).at(looked.id, from, to - from);
             self.note(finding);
             self.report
@@ -200,7 +200,7 @@ impl Examination<'_> {
                 bytes: to - from,
             };
             self.report.torn_tail = Some(torn);
-            let what = "the last write is not whole; the next start cuts it";
+            let what = "the last write is torn; the next start cuts it off";
             self.note(Finding::new(Kind::TornTail, what).at(looked.id, from, to - from));
             return Ok(());
         };
@@ -210,7 +210,7 @@ impl Examination<'_> {
         };
         let is_next = |known: Known| known.header.first_sequence.0 == self.sequence.0 + 1;
         if known.is_some_and(is_next) {
-            let what = "the footer is damaged or not whole; the segment is scanned in its place";
+            let what = "the footer is damaged or incomplete; the segment is scanned instead";
             self.note(Finding::new(Kind::Footer, what).at(looked.id, from, to - from));
             return Ok(());
         }
@@ -274,7 +274,10 @@ impl Examination<'_> {
         let is_first = position <= crate::format::PAGE_BYTES && head.sequence > self.sequence;
         let is_told = std::mem::take(&mut self.is_behind_hole) || is_first;
         if head.sequence.0 != self.sequence.0 + 1 && !is_told {
-            let what = format!("commit {} after {}", head.sequence.0, self.sequence.0);
+            let what = format!(
+                "commit {} follows commit {}",
+                head.sequence.0, self.sequence.0
+            );
             self.note(Finding::new(Kind::Commits, what).at(id, position, 0));
         }
         self.sequence = head.sequence;
@@ -284,7 +287,7 @@ impl Examination<'_> {
     fn entries(&mut self, id: SegmentId, position: u64, head: &FrameHead) -> Result<(), Error> {
         for entry in &head.entries {
             if !self.offsets.see(entry) {
-                let what = "the offsets go back";
+                let what = "the offsets go backwards";
                 let finding = Finding::new(Kind::Table, what).at(id, position, 0);
                 self.note(finding.of(Some(entry.partition)));
             }
@@ -312,8 +315,8 @@ impl Examination<'_> {
 
     fn damaged(&mut self, damaged: Damaged, kind: Kind) {
         let what = match kind {
-            Kind::Batch => "its bytes are not what was sent: the checksum does not hold",
-            _ => "bytes where commits should be",
+            Kind::Batch => "the batch's checksum does not match its bytes",
+            _ => "these bytes are not a commit",
         };
         self.lost(damaged, kind, what);
     }
@@ -363,7 +366,7 @@ impl Examination<'_> {
         self.frames(&looked, &mut Contents::default())?;
         let at = looked.end;
         if listed.had_footer {
-            let what = "the footer is damaged or not whole; the segment is scanned in its place";
+            let what = "the footer is damaged or incomplete; the segment is scanned instead";
             let bytes = bytes_of(&file)? - at;
             self.note(Finding::new(Kind::Footer, what).at(id, at, bytes));
             return Ok(());
@@ -382,7 +385,7 @@ impl Examination<'_> {
         });
         let lost: Vec<LostRange> = lacks.collect();
         let damaged = looked.damaged(at, TO_THE_END, lost);
-        let what = "the segment ends before its footer: what it had behind is gone";
+        let what = "the segment ends before its footer: the rest of it is lost";
         self.lost(damaged, Kind::Frame, what);
         Ok(())
     }
@@ -422,10 +425,13 @@ impl Examination<'_> {
                         && gap.base_offset < lost.next_offset
                 });
                 let what = match of_gone {
-                    Some((id, _)) => format!("segment {}, which had them, is gone", id.0),
+                    Some((id, _)) => format!(
+                        "these offsets are lost with segment {}, which is missing",
+                        id.0
+                    ),
                     // If the frames are whole, compaction can be the reason for a gap.
                     None if is_compacted && !has_lost_frames => continue,
-                    None => "offsets are missing, and nothing explains it".to_owned(),
+                    None => "these offsets are missing without an explanation".to_owned(),
                 };
                 self.hurt.insert(partition);
                 self.note(Finding {

@@ -48,7 +48,10 @@ impl Contents {
     /// contents, so the result is meaningless if there is damage.
     pub fn differs(&self, footer: &Footer) -> Option<(Option<PartitionId>, &'static str)> {
         if footer.last_sequence != self.last_sequence {
-            return Some((None, "the footer's last commit is not that of the frames"));
+            return Some((
+                None,
+                "the footer's last commit differs from that of the frames",
+            ));
         }
         let sorted = |facts: &[EntryHead]| {
             let key = |fact: &EntryHead| (fact.kind as u8, fact.partition, fact.base, fact.next);
@@ -57,12 +60,12 @@ impl Contents {
             keys
         };
         if sorted(&self.facts) != sorted(&footer.facts) {
-            return Some((None, "the footer's facts are not those of the frames"));
+            return Some((None, "the footer's facts differ from those of the frames"));
         }
         let mut covered: HashMap<PartitionId, u64> = HashMap::new();
         for of in &footer.runs {
             if !self.holds(of) {
-                let what = "the footer lists a run that the frames do not have";
+                let what = "the footer lists a run that is not in the frames";
                 return Some((Some(of.partition), what));
             }
             *covered.entry(of.partition).or_default() += u64::from(of.run.bytes);

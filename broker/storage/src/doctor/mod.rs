@@ -206,21 +206,21 @@ impl Doctor {
         {
             report.note(Finding::new(
                 Kind::Views,
-                format!("they cannot be read: {why}"),
+                format!("the views cannot be read: {why}"),
             ));
             return Ok(None);
         }
         match ViewsCheck::open(&path) {
             Ok(None) if has_log => {
                 let what =
-                    "there are none that are whole and of this version; the next start makes them";
+                    "there are no complete views of this version; the next start rebuilds them";
                 report.note(Finding::new(Kind::NoViews, what));
                 Ok(None)
             }
             Ok(views) => Ok(views),
             Err(error @ (Error::Full | Error::ReadOnly | Error::Io { .. })) => Err(error),
             Err(error) => {
-                let what = format!("they cannot be opened: {error}");
+                let what = format!("the views cannot be opened: {error}");
                 report.note(Finding::new(Kind::Views, what));
                 Ok(None)
             }

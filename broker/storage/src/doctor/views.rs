@@ -44,7 +44,7 @@ struct Copy(PathBuf);
 impl Drop for Copy {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            log::warn!("{} is left behind: {error}", self.0.display());
+            log::warn!("{} cannot be removed: {error}", self.0.display());
         }
     }
 }
@@ -131,7 +131,7 @@ impl ViewsCheck {
         };
         let Some((base, run)) = found else {
             let may_be_gone = is_cold || self.is_replaced(entry.partition, last)?;
-            return Ok((!may_be_gone).then_some("the index has nothing for batches that live"));
+            return Ok((!may_be_gone).then_some("the index lacks these live batches"));
         };
         self.runs.insert(entry.partition, (base, run));
         let end = position + head.frame_bytes();
@@ -140,10 +140,7 @@ impl ViewsCheck {
             && end <= run.position + u64::from(run.span);
         // Replaced batches are in a cold segment now; batches in a cold segment need not count.
         let is_elsewhere = run.segment != segment && (is_cold || self.is_cold(run.segment));
-        Ok(
-            (!is_here && !is_elsewhere)
-                .then_some("the index says that these batches are elsewhere"),
-        )
+        Ok((!is_here && !is_elsewhere).then_some("the index has these batches in another place"))
     }
 
     /// Returns whether the batches there may have been removed by a replacement: the slices cover
@@ -188,7 +185,8 @@ impl ViewsCheck {
         let mut found = Vec::new();
         if self.applied.sequence > last {
             let what = format!(
-                "they have seen commit {}, and the log ends with {}: what was synced is gone",
+                "the views contain commit {}, but the log ends at commit {}: commits that were \
+                 synced are lost",
                 self.applied.sequence.0, last.0
             );
             found.push(Finding::new(Kind::Views, what));
@@ -197,9 +195,9 @@ impl ViewsCheck {
         for (id, segment) in &known {
             let what = match generations.get(id) {
                 Some(generation) if *generation == segment.generation => continue,
-                Some(_) => "they know the segment with another generation",
+                Some(_) => "the views have another generation of this segment",
                 None if segment.live_slices == 0 => continue,
-                None => "the segment is not there, or not to be read, and something lives in it",
+                None => "the segment is missing or unreadable, and has live batches",
             };
             found.push(Finding::new(Kind::Views, what).at(*id, 0, segment.live_bytes));
         }
@@ -215,7 +213,7 @@ impl ViewsCheck {
                         base_offset,
                         next_offset,
                     }];
-                    let what = "the log ends before these offsets, which the views have seen";
+                    let what = "the log ends before these offsets, which the views contain";
                     let finding = Finding::new(Kind::Views, what);
                     found.push(Finding { lost, ..finding });
                 }
@@ -228,7 +226,7 @@ impl ViewsCheck {
         for (id, segment) in &known {
             let counted = live.get(id).copied().unwrap_or_default();
             if counted != (segment.live_slices, segment.live_bytes) {
-                let what = "what lives in the segment is not the sum of its slices";
+                let what = "the segment's live bytes differ from the sum of its slices";
                 found.push(Finding::new(Kind::Views, what).at(*id, 0, segment.live_bytes));
             }
         }
@@ -236,7 +234,7 @@ impl ViewsCheck {
             let known: BTreeSet<PartitionId> = partitions.into_iter().collect();
             for partition in offsets.partitions() {
                 if !known.contains(&partition) && !hurt.contains(&partition) {
-                    let what = "they do not know the partition";
+                    let what = "the views lack this partition";
                     found.push(Finding::new(Kind::Views, what).of(Some(partition)));
                 }
             }
@@ -264,22 +262,22 @@ impl ViewsCheck {
                 base <= slice.first_offset && run.segment == slice.segment
             });
             if !is_there && !self.is_cold(slice.segment) {
-                wrong = Some("a slice begins where the index has nothing");
+                wrong = Some("the index has no entry at the start of a slice");
             }
         }
         if sum != bounds.live_bytes {
-            wrong = Some("its live bytes are not the sum of its slices");
+            wrong = Some("the partition's live bytes differ from the sum of its slices");
         }
         // The views may be behind the log, which does no harm; then the log has more than they do.
         if self.applied.sequence == last && !hurt.contains(&partition) {
             let (log_start, end) = offsets.bounds(partition).unwrap_or_default();
             let log = bounds.log;
             if offsets.is_dropped(partition) {
-                wrong = Some("the partition was deleted, and they still know it");
+                wrong = Some("the views still have this deleted partition");
             } else if log.next_offset != end {
-                wrong = Some("its end is not that of the log");
+                wrong = Some("the partition's end offset differs from the log's");
             } else if log.log_start != log_start {
-                wrong = Some("its log start is not that of the log");
+                wrong = Some("the partition's log start offset differs from the log's");
             }
         }
         Ok(wrong)

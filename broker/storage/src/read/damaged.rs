@@ -22,7 +22,10 @@ pub(crate) fn frame_behind(
     from: u64,
     end: u64,
 ) -> Result<Option<u64>, Error> {
-    log::error!("segment {} is damaged at {from}: read over", segment.0);
+    log::error!(
+        "segment {} is damaged at {from}: reads pass over the damage",
+        segment.0
+    );
     store.counters.damaged.fetch_add(1, Ordering::Relaxed);
     store.suspect(segment);
     Ok(match Scanner::new(file, generation, from, end).next()? {
@@ -35,7 +38,8 @@ pub(crate) fn frame_behind(
 /// Handles a run in a segment that does not exist, or whose file does not.
 pub(crate) fn segment_is_gone(store: &Store, partition: PartitionId, run: &Run) {
     log::error!(
-        "partition {partition}: segment {}, which has the offsets before {}, is gone: read over",
+        "partition {partition}: segment {}, which had the offsets before {}, is missing: reads \
+         pass over them",
         run.segment.0,
         run.next
     );
@@ -56,7 +60,8 @@ pub(crate) fn read_over(
             what,
         }) => {
             log::error!(
-                "partition {partition}: segment {} is damaged at {position} ({what}): read over",
+                "partition {partition}: segment {} is damaged at {position} ({what}): reads pass \
+                 over the damage",
                 segment.0
             );
             store.counters.damaged.fetch_add(1, Ordering::Relaxed);

@@ -90,7 +90,7 @@ pub(super) fn take_whole(
         Some((at, _)) => Err(corrupt(
             extent,
             at as u64,
-            "a batch reaches over its commit",
+            "a batch extends beyond its commit",
         )),
         None => Ok(()),
     }
@@ -115,8 +115,8 @@ fn select(bytes: &Bytes, extent: Extent, reading: &mut Reading) -> Result<Select
             cut = Some((at, None));
             break;
         };
-        let whole =
-            check_header(&header, extent).ok_or_else(|| corrupt(extent, at as u64, "no batch"))?;
+        let whole = check_header(&header, extent)
+            .ok_or_else(|| corrupt(extent, at as u64, "these bytes are not a batch"))?;
         let is_first = reading.is_empty() && taken.is_none();
         match reading.judge(&header, whole, is_first) {
             Fate::Skip => {
@@ -169,14 +169,20 @@ pub(super) fn read_extent(
             // Skipped batches may end behind the bytes that were read.
             None => at += selected.at as u64,
             Some((cut, None)) if cut > 0 => at += cut as u64,
-            Some((_, None)) => return Err(corrupt(here, 0, "less than a batch's header")),
+            Some((_, None)) => {
+                return Err(corrupt(
+                    here,
+                    0,
+                    "the bytes are shorter than a batch's header",
+                ));
+            }
             Some((cut, Some((whole, header)))) => {
                 let batch = Extent {
                     position: here.position + cut as u64,
                     ..here
                 };
                 if cut as u64 + whole as u64 > here.bytes {
-                    return Err(corrupt(batch, 0, "a batch reaches over its commit"));
+                    return Err(corrupt(batch, 0, "a batch extends beyond its commit"));
                 }
                 let batch = read_at(file, batch, whole as u64, reading.wait)?;
                 reading.take(batch);

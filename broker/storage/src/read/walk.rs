@@ -253,7 +253,8 @@ pub(crate) fn each_header_of(
         let found = header
             .and_then(|header| Some((header, check_header(&header, here)? as u64)))
             .filter(|(_, bytes)| *bytes <= extent.bytes - at);
-        let (header, bytes) = found.ok_or_else(|| corrupt(here, 0, "no batch"))?;
+        let (header, bytes) =
+            found.ok_or_else(|| corrupt(here, 0, "these bytes are not a batch"))?;
         if !each(header, Extent { bytes, ..here }) {
             return Ok(false);
         }

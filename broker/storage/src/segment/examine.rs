@@ -223,9 +223,9 @@ impl Looked<'_> {
             next = until;
         }
         let wrong = if next != entry.next && entry.kind == EntryKind::Append {
-            "the table's end offset is not that of the batches"
+            "the table's end offset differs from that of the batches"
         } else if !is_damaged && largest != entry.max_timestamp {
-            "the table's largest timestamp is not that of the batches"
+            "the table's largest timestamp differs from that of the batches"
         } else {
             return;
         };

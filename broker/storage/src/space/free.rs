@@ -40,7 +40,7 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
             // The segment has no live data, but its rows must outlive it. The scrub finds the
             // unreadable ones, and then the segment is freed without them.
             Err(Error::Io { doing, source }) if is_unreadable(&source) => {
-                log::error!("segment {} is not freed: cannot {doing}: {source}", id.0);
+                log::error!("segment {} cannot be freed: cannot {doing}: {source}", id.0);
                 store.suspect(id);
                 continue;
             }
@@ -74,7 +74,7 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
         // segment is needed by the commit that adopted it, wherever that is.
         store.check_health()?;
         store.sync_log()?;
-        log::warn!("freeing segments while the views are not flushed: {error}");
+        log::warn!("segments are freed although the views cannot be flushed: {error}");
         let read_from = store.catalog.read().kept.segment;
         emptied.retain(|candidate| !candidate.is_cold && candidate.id < read_from);
     }

@@ -126,7 +126,10 @@ impl Spare {
             self.looks += 1;
             if self.is_unread() {
                 self.is_evicted = disk.evict_spare(self.id).unwrap_or_else(|error| {
-                    log::warn!("segment {} is not used again: {error}", self.id.0);
+                    log::warn!(
+                        "the file of segment {} cannot be reused: {error}",
+                        self.id.0
+                    );
                     self.looks = limits::SPARE_LOOKS_MAX;
                     false
                 });
@@ -149,7 +152,7 @@ impl Store {
         for (id, bytes) in disk.spares()? {
             if spares.files.len() >= self.options.spare_segments_max {
                 if let Err(error) = disk.remove_spare(id) {
-                    log::warn!("a spare segment file stays: {error}");
+                    log::warn!("a spare segment file cannot be removed: {error}");
                 }
                 continue;
             }
@@ -200,7 +203,10 @@ impl Store {
             let disk = &*self.files.disk;
             let spare = &mut spares.files[at];
             if !spare.look(disk) && spare.looks >= limits::SPARE_LOOKS_MAX {
-                log::debug!("segment {} is not used again: its bytes are in use", id.0);
+                log::debug!(
+                    "the file of segment {} cannot be reused: its pages are still being sent",
+                    id.0
+                );
                 spares.files.swap_remove(at);
                 disk.remove_spare(id)?;
             }
@@ -229,7 +235,9 @@ impl Store {
                 }
                 // Unusable: its generation cannot be read, or a backup holds it.
                 Ok(None) => {}
-                Err(error) => log::warn!("segment {} is not used again: {error}", spare.0),
+                Err(error) => {
+                    log::warn!("the file of segment {} cannot be reused: {error}", spare.0);
+                }
             }
             disk.remove_spare(spare)?;
             disk.remove(id)?;

@@ -73,7 +73,7 @@ impl Store {
                 self.note_unsynced(&of.file);
             }
             Err(error) => {
-                log::warn!("segment {} stays without a footer: {error}", of.id.0);
+                log::warn!("segment {} is left without a footer: {error}", of.id.0);
                 // On a full disk, part of the footer may be written, which is useless. If it cannot
                 // be cut off, a scan skips it.
                 let _ = of.file.truncate(of.position);

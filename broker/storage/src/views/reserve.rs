@@ -53,7 +53,7 @@ impl Reserve {
         match self.allocate() {
             Ok(()) => true,
             Err(error) => {
-                log::debug!("no bytes are set aside for the views: {error}");
+                log::debug!("no space can be reserved for the views: {error}");
                 let _ = std::fs::remove_file(&self.path);
                 let is_full = error.kind() == ErrorKind::StorageFull;
                 self.is_unsupported.store(!is_full, Ordering::Relaxed);
@@ -86,8 +86,8 @@ impl Reserve {
         self.is_lent.store(is_lent, Ordering::Relaxed);
         if is_lent {
             log::info!(
-                "the disk is full: {VIEWS_RESERVE_BYTES} bytes that were set aside for the views \
-                 are used now"
+                "the disk is full: the views now use the {VIEWS_RESERVE_BYTES} bytes that were \
+                 reserved for them"
             );
         }
         is_lent

@@ -30,12 +30,12 @@ impl Part {
         for batch in &batches {
             if batch.header.batch_bytes() != Some(HEADER_BYTES + batch.body.len()) {
                 return Err(Error::Refused {
-                    why: "a batch's length field does not match it",
+                    why: "the length field of a batch does not match its bytes",
                 });
             }
             if batch.header.base_offset() < expected || batch.header.next_offset() <= expected {
                 return Err(Error::Refused {
-                    why: "offsets of batches go back",
+                    why: "the offsets of its batches go backwards",
                 });
             }
             expected = batch.header.next_offset();

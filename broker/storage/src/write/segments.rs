@@ -173,7 +173,7 @@ impl Store {
                     .unwrap_or_else(PoisonError::into_inner)
                     .push(sealing);
             }
-            Err(error) => log::warn!("segment {} stays without a footer: {error}", full.id.0),
+            Err(error) => log::warn!("segment {} is left without a footer: {error}", full.id.0),
         }
     }
 
@@ -196,7 +196,7 @@ impl Store {
                 Error::Corrupt {
                     segment: full.id,
                     position: 0,
-                    what: "a frame of it is damaged",
+                    what: "one of its frames is damaged",
                 },
             )?
         };

@@ -147,7 +147,7 @@ fn what_a_newer_version_wrote_is_an_error_and_no_damage() {
     let mut reader = Reader::new(machine());
     let taken: Result<Vec<()>, Error> = batches.iter().map(|batch| reader.take(batch)).collect();
     let error = taken.unwrap_err().to_string();
-    assert_eq!(error, "metadata record 99 is not known");
+    assert_eq!(error, "metadata record 99 is unknown");
 }
 
 #[test]

@@ -150,8 +150,7 @@ impl Inspect for Inspection {
         let machine = self.name_all(self.seen.salvage(NodeId(0), &starts));
         let mut found = Vec::new();
         if self.seen.lacks_snapshot(&starts) {
-            let what = "neither copy of the snapshot that the log goes on from is whole: no \
-                        broker starts so";
+            let what = "neither copy of the snapshot before the log is whole: no broker can start";
             found.push(Finding::new(Kind::Metadata, what));
         }
         let lost = self.seen.missing(&starts, end).into_iter();
@@ -163,13 +162,13 @@ impl Inspect for Inspection {
             })
             .collect();
         if !lost.is_empty() || newest.is_some_and(|newest| machine.has_missed(newest)) {
-            let what = "records are lost that say which topics there are: no broker starts so";
+            let what = "records that define the topics are lost: no broker can start";
             let finding = Finding::new(Kind::Metadata, what);
             found.push(Finding { lost, ..finding });
         }
         for of in partitions {
             if of.log_start < of.end && !self.places.contains_key(&of.partition) {
-                let what = "no topic has these records";
+                let what = "these records belong to no topic";
                 let lost = vec![LostRange {
                     partition: of.partition,
                     base_offset: of.log_start,

@@ -251,23 +251,24 @@ fn held(store: &Store) -> Result<BTreeSet<PartitionId>, Error> {
 pub fn told(change: &Change) -> String {
     match change {
         Change::Recovered { topic, partition } => format!(
-            "{topic}: the records of partition {partition}, of which the topic is not known; \
-             nothing of it goes by retention, and `sedge topic delete {topic}` frees its space"
+            "{topic}: the records of partition {partition}, whose topic is unknown; retention \
+             deletes none of them, and `sedge topic delete {topic}` frees their space"
         ),
         Change::Renamed { topic, .. } => {
-            format!("{topic}: a topic of which the name and the settings are not known")
+            format!("{topic}: a topic whose name and settings are unknown")
         }
         Change::Deleted { topic } => {
-            format!("{topic}: deleted; the record of that was lost, and its data is gone")
+            format!("{topic}: deleted; the record of its deletion was lost, and its data is gone")
         }
         Change::Superseded { topic } => {
             format!(
-                "{topic}: an older topic of this name is gone, as another one was created later"
+                "{topic}: an older topic of this name is deleted, because another one was created \
+                 later"
             )
         }
         Change::NewPartition { topic, index } => format!(
-            "{topic}-{index}: empty, as what this partition had is not known; it may be a \
-             recovered topic"
+            "{topic}-{index}: empty, because the records of this partition are unknown; a \
+             recovered topic may hold them"
         ),
     }
 }

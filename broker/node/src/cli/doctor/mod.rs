@@ -27,10 +27,10 @@ use inspection::Inspection;
 pub struct DoctorCommand {
     #[command(flatten)]
     data: DataFlags,
-    /// Change something; without it nothing is changed. Can be given more than once
+    /// Repair WHAT; without this flag nothing is changed. Can be given more than once
     #[arg(long, value_enum, value_name = "WHAT")]
     repair: Vec<What>,
-    /// How to print
+    /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Output,
     /// This process may end by what it looks at: its parent goes on
@@ -43,20 +43,21 @@ const PANICKED: i32 = 101;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
-    /// Throw the views away: the next start makes them anew from the log
+    /// Delete the views; the next start rebuilds them from the log
     Views,
-    /// Cut a last write that is not whole
+    /// Cut off a last write that is incomplete
     TornTail,
-    /// Start with what is there of a backup that is not whole
+    /// Let a broker start on an incomplete backup, with what is there
     Backup,
-    /// Write damaged headers of segments again, from what their frames say
+    /// Rewrite damaged headers of segments from their frames
     Headers,
-    /// Write damaged footers of segments again, where all of their frames are there
+    /// Rewrite damaged footers of segments of which all frames are there
     Footers,
-    /// Accept what is lost: reads pass over it, and it is not wrong any more
+    /// Accept the loss of records: reads pass over them, and the doctor no longer reports them as
+    /// wrong
     Damage,
-    /// Write the topics anew from what is left of `__cluster_metadata`; records of which the topic
-    /// is not known become topics named recovered-N
+    /// Rewrite the topics from what is left of `__cluster_metadata`; records of unknown topics
+    /// become topics named recovered-N
     Metadata,
 }
 
@@ -90,7 +91,7 @@ impl DoctorCommand {
         match ended.code() {
             Some(code) if code != PANICKED => std::process::exit(code),
             _ => {
-                let why = format!("a look at them ended the process ({ended})");
+                let why = format!("reading them ended the process ({ended})");
                 self.look(Some(&why))
             }
         }
@@ -154,9 +155,9 @@ impl DoctorCommand {
             .map(|repair| format!("--repair {}", repair.name()))
             .collect();
         Err(match &repairs[..] {
-            [] => failure.advise("restore a backup; what can be read is still served"),
+            [] => failure.advise("restore a backup; a broker still serves what can be read"),
             repairs => failure.advise(format!(
-                "restore a backup, or accept it with {}",
+                "restore a backup, or repair with {}",
                 repairs.join(" ")
             )),
         })
@@ -167,10 +168,7 @@ impl DoctorCommand {
 fn unrepaired(error: &SnapshotError) -> Failure {
     match error {
         SnapshotError::Store(error) => store_failure(error),
-        error => Failure::new(
-            Exit::Io,
-            format!("the topics are not written anew: {error}"),
-        ),
+        error => Failure::new(Exit::Io, format!("the topics cannot be rewritten: {error}")),
     }
 }
 
@@ -206,7 +204,7 @@ fn print_text(inspection: &Inspection, report: &Report) -> Result<(), Failure> {
             let found = match (finding.is_wrong(), finding.is_known) {
                 (true, _) => kind.to_owned(),
                 (false, true) => format!("{kind} (known)"),
-                (false, false) => format!("{kind} (ordinary)"),
+                (false, false) => format!("{kind} (harmless)"),
             };
             let name = partition.map(|id| inspection.name(id));
             let offsets = offsets.map(|(base, next)| match next - base {

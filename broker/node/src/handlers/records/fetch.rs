@@ -139,7 +139,10 @@ fn answer(
             topic_of_last = Some(read.wanted.topic.clone());
         }
         request.count_error(read.error.unwrap_or(ErrorCode::None));
-        let topic = response.responses.last_mut().expect("it was pushed above");
+        let topic = response
+            .responses
+            .last_mut()
+            .expect("the topic was pushed above");
         topic.partitions.push(partition_data(&read, isolation));
         chunks.push(read.chunks);
     }

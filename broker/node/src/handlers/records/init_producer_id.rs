@@ -23,8 +23,8 @@ pub async fn handle(
         if let Some(client) = request.told_transactions().first(request.client_id()) {
             log::warn!(
                 target: "sedge::producers",
-                "client {client} asks for transactions, which sedge does not have yet; configure \
-                 it without a transactional id"
+                "client {client} asks for transactions, which are not supported yet; remove \
+                 transactional.id from its configuration"
             );
         }
         return refused(ErrorCode::TransactionalIdAuthorizationFailed);

@@ -60,7 +60,7 @@ fn check(node: i32, replicas: Option<&[i32]>) -> Result<(), Refusal> {
         Some([replica]) if *replica == node => Ok(()),
         Some(replicas) => Err(Refusal::new(
             ErrorCode::InvalidReplicaAssignment,
-            format!("Replicas can only be assigned to broker {node}, once; not to {replicas:?}."),
+            format!("A partition can only have one replica, on broker {node}; not {replicas:?}."),
         )),
     }
 }

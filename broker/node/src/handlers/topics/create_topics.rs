@@ -78,7 +78,7 @@ async fn create(
     let CommandReply::Created { partitions } = reply else {
         return Err(Refusal::new(
             ErrorCode::UnknownServerError,
-            "The controller gave no topic.",
+            "The controller returned no topic.",
         ));
     };
     let topics = request.topics(Operation::Create);
@@ -110,7 +110,8 @@ fn partition_count(
     if topic.num_partitions != BROKER_DEFAULT || topic.replication_factor != -1 {
         return Err(Refusal::new(
             ErrorCode::InvalidRequest,
-            "Partition count and replication factor must be -1 where replicas are assigned by hand.",
+            "The number of partitions and the replication factor must be -1 if replicas are \
+             assigned.",
         ));
     }
     let mut indices: Vec<i32> = topic
@@ -133,7 +134,8 @@ fn partition_count(
         Err(Refusal::new(
             ErrorCode::InvalidReplicaAssignment,
             format!(
-                "Replicas can only be assigned to broker {node}, partitions from 0 without a gap."
+                "Replicas can only be assigned to broker {node}, for partitions from 0 without a \
+                 gap."
             ),
         ))
     }

@@ -78,7 +78,7 @@ async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicRe
         (None, id) if id != KafkaUuid::ZERO => Ok(TopicName::Id(id)),
         _ => Err(Refusal::new(
             ErrorCode::InvalidRequest,
-            "A topic is named by its name or its id.",
+            "A topic needs a name or an id, and not both.",
         )),
     };
     let outcome = match topic {

@@ -37,7 +37,7 @@ fn elect(topics: &Topics, wanted: TopicPartitions) -> ReplicaElectionResult {
         let refusal = match crate::handlers::check_partition(topics, wanted.topic.as_str(), index) {
             Ok(()) => Refusal::new(
                 ErrorCode::ElectionNotNeeded,
-                "The leader is the preferred replica already.",
+                "The preferred replica is already the leader.",
             ),
             Err(refusal) => refusal,
         };

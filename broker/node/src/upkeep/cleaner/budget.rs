@@ -23,10 +23,15 @@ pub fn is_spent(pace: &Pace) -> bool {
     match (did_wait, is_spent) {
         (false, true) => warn!(
             target: "sedge::cleaner",
-            "the day's write budget is spent: only what is overdue is compacted, and segments are \
-             emptied only where room is short, until the day is over"
+            "the day's write budget is spent: until the day is over, only overdue partitions are \
+             compacted, and segments are emptied only if space is short"
         ),
-        (true, false) => info!(target: "sedge::cleaner", "the write budget is kept again"),
+        (true, false) => {
+            info!(
+                target: "sedge::cleaner",
+                "a new day's write budget has begun: compaction and cleaning resume"
+            );
+        }
         _ => {}
     }
     is_spent

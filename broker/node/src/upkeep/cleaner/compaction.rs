@@ -340,14 +340,15 @@ impl Rewriting<'_> {
             pace.log.metrics.cleaner.unreadable_batches.add(unreadable);
             warn!(
                 target: "sedge::cleaner",
-                "{}: {unreadable} batches stay as they are, because their records cannot be read; \
-                 consumers cannot read them either",
+                "{}: {unreadable} batches are kept unchanged, because their records cannot be \
+                 read; consumers cannot read them either",
                 self.job
             );
         }
         info!(
             target: "sedge::cleaner",
-            "{} is compacted up to {}: {source} bytes became {kept}, {removed} records went",
+            "{} is compacted up to offset {}: {source} bytes became {kept}, {removed} records were \
+             removed",
             self.job, self.end
         );
         Ok(())

@@ -50,13 +50,15 @@ impl fmt::Display for CleanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
-            Self::Batch { offset, source } => write!(f, "the batch at {offset}: {source}"),
+            Self::Batch { offset, source } => {
+                write!(f, "the batch at offset {offset} cannot be read: {source}")
+            }
             Self::TooManyKeys { offset } => write!(
                 f,
-                "the batch at {offset} has more keys than log.cleaner.dedupe.buffer.size has room \
-                 for; raise it"
+                "the batch at offset {offset} has more keys than log.cleaner.dedupe.buffer.size \
+                 has room for; raise that setting"
             ),
-            Self::Refused => f.write_str("there is no room for what it leaves"),
+            Self::Refused => f.write_str("there is no room for the cleaned segment"),
         }
     }
 }
@@ -101,7 +103,10 @@ pub async fn run(pace: Pace) {
         match on_a_thread(Arc::clone(&pace), set_aside).await {
             Some(remembered) => set_aside = remembered,
             None => {
-                return error!(target: "sedge::cleaner", "the cleaner ended; nothing is cleaned");
+                return error!(
+                    target: "sedge::cleaner",
+                    "the cleaner's thread panicked; nothing is cleaned until the next start"
+                );
             }
         }
     }
@@ -136,7 +141,8 @@ async fn on_a_thread(pace: Arc<Pace>, mut set_aside: SetAside) -> Option<SetAsid
     match thread.spawn(run) {
         Ok(_) => remembered.recv().await.ok(),
         Err(failure) => {
-            warn!(target: "sedge::cleaner", "no thread to clean on: {failure}");
+            warn!(target: "sedge::cleaner", "the cleaner cannot start a thread: {failure}; \
+                                             retrying later");
             Some(SetAside::default())
         }
     }
@@ -163,10 +169,11 @@ fn round(pace: &Pace, set_aside: &mut SetAside) {
 /// Logs what is no longer cleaned, and why. Returns whether it must be set aside.
 fn report(what: &dyn fmt::Display, error: &CleanError) -> bool {
     if error.is_temporary() {
-        debug!(target: "sedge::cleaner", "{what} waits: {error}");
+        debug!(target: "sedge::cleaner", "{what} cannot be cleaned now: {error}");
         return false;
     }
-    warn!(target: "sedge::cleaner", "{what} is not cleaned until the next start: {error}");
+    warn!(target: "sedge::cleaner", "{what} cannot be cleaned, and is left alone until the next \
+                                     start: {error}");
     true
 }
 

@@ -25,7 +25,7 @@ pub fn round(pace: &Pace, set_aside: &mut SetAside) {
             Ok(chosen) => {
                 if let Err((at, error)) = sweep(pace, &chosen) {
                     let Some(at) = at.filter(|at| report(&Named(*at), &error)) else {
-                        debug!(target: "sedge::cleaner", "segments are not emptied now: {error}");
+                        debug!(target: "sedge::cleaner", "segments cannot be emptied now: {error}");
                         return;
                     };
                     set_aside.segments.insert(at);
@@ -33,7 +33,7 @@ pub fn round(pace: &Pace, set_aside: &mut SetAside) {
                 pace.writer.free();
             }
             Err(error) => {
-                debug!(target: "sedge::cleaner", "segments are not emptied now: {error}");
+                debug!(target: "sedge::cleaner", "segments cannot be emptied now: {error}");
                 return;
             }
         }
@@ -117,7 +117,7 @@ fn sweep(pace: &Pace, chosen: &[SegmentId]) -> Result<(), Failed> {
         .add(chosen.len() as u64);
     info!(
         target: "sedge::cleaner",
-        "{} segments are emptied, {moved_bytes} bytes of them lived", chosen.len()
+        "{} segments are emptied; {moved_bytes} live bytes were moved", chosen.len()
     );
     Ok(())
 }
