@@ -74,8 +74,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run a benchmark: kafka, start, memory, metadata, scale, write-amp, compaction, catch-up,
-    /// validation
+    /// Run a benchmark: kafka, start, memory, metadata, retention, scale, write-amp, compaction,
+    /// catch-up, validation
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<String>,

@@ -59,7 +59,7 @@ pub fn run(with_kafka: bool) -> String {
     }
     writeln!(
         text,
-        "after cleaning: {:.0} % of that; {:.0} MB were written for it in {:.1} s",
+        "after cleaning: {:.0} % of that; the cleaner wrote {:.0} MB in {:.1} s",
         after.median() / single.median() * 100.0,
         cleaned / 1e6,
         cleaned_in.as_secs_f64()

@@ -23,7 +23,7 @@ pub fn run(with_kafka: bool) -> String {
     let check_ms = CHECK_INTERVAL.as_millis().to_string();
     let check = ("log.retention.check.interval.ms", &*check_ms);
     let mut text = format!(
-        "seconds until the space of {} MiB is back after the newest of them may go ({}={check_ms})\n",
+        "seconds until {} MiB are free after their newest record may be deleted ({}={check_ms})\n",
         BYTES >> 20,
         check.0,
     );

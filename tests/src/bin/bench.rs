@@ -30,7 +30,7 @@ fn main() {
             .map(|text| text.parse());
         value
             .unwrap_or(Ok(default))
-            .unwrap_or_else(|_| panic!("{name} wants a number\n{USAGE}"))
+            .unwrap_or_else(|_| panic!("{name} needs a number\n{USAGE}"))
     };
     let text = |name: &str| {
         let at = arguments.iter().position(|a| a == name)?;
