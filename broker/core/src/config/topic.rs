@@ -141,8 +141,8 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
     key("sedge.filter.on.error", Text, Some("fail-closed"),
         OneOf(&["fail-open", "fail-closed", "quarantine"]), &[],
         "If a filter fails: fail-open writes the batch as it came; fail-closed refuses it; \
-         quarantine writes it as it came, and calls the filter no more until it is deployed or \
-         bound again"),
+         quarantine writes it as it came, and does not call the filter again until it is deployed \
+         or bound anew"),
     key("sedge.produce.validation", Text, Some("strict"), OneOf(&["strict", "relaxed"]),
         &["sedge.produce.validation"],
         "strict: every record is checked; relaxed: the records of compressed batches are not"),

@@ -203,7 +203,7 @@ impl Window {
             ErrorCode::InvalidTimestamp,
             index,
             format!(
-                "Timestamp {time} of the record is out of range: the topic takes {earliest} to \
+                "Timestamp {time} of the record is out of range: the topic accepts {earliest} to \
                  {latest}."
             ),
         )

@@ -52,7 +52,7 @@ impl ConfigFlags {
                 Exit::Config,
                 format!("the configuration is not valid\n{error}"),
             )
-            .advise("`sedge config check` checks it without starting")
+            .advise("`sedge config check` checks the configuration without starting the broker")
         })
     }
 }

@@ -26,7 +26,10 @@ enum Verb {
     /// List the groups
     List,
     /// Show a group's members, its committed offsets and its lag
-    Describe { name: String },
+    Describe {
+        /// Name of the group
+        name: String,
+    },
 }
 
 impl GroupCommand {

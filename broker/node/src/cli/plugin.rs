@@ -39,7 +39,9 @@ enum Verb {
     Import(plugin_code::Import),
     /// Deploy a component to the broker; topics use it with sedge.filter=NAME
     Deploy {
+        /// Name of the plugin
         name: String,
+        /// File that `plugin build` or `plugin compile` made
         file: PathBuf,
         #[command(flatten)]
         connect: Connect,
@@ -52,6 +54,7 @@ enum Verb {
     /// Delete plugins. A topic that is still bound to one refuses produce requests, unless its
     /// sedge.filter.on.error says otherwise
     Delete {
+        /// Names of the plugins
         #[arg(required = true)]
         names: Vec<String>,
         #[command(flatten)]

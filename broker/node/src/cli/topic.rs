@@ -30,29 +30,36 @@ enum Verb {
         internal: bool,
     },
     /// Show a topic's partitions and its configuration
-    Describe { name: String },
+    Describe {
+        /// Name of the topic
+        name: String,
+    },
     /// Create a topic
     Create {
+        /// Name of the topic
         name: String,
         /// Number of partitions [default: the broker's num.partitions]
         #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
         partitions: Option<i32>,
-        /// Set a configuration key, like retention.ms=3600000 or sedge.filter=NAME
+        /// Set a configuration key, like retention.ms=3600000 or sedge.filter=NAME; can be given
+        /// more than once
         #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
         config: Vec<(String, String)>,
     },
     /// Change a topic's configuration
     Alter {
+        /// Name of the topic
         name: String,
-        /// Set a configuration key
+        /// Set a configuration key; can be given more than once
         #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
         set: Vec<(String, String)>,
-        /// Reset a configuration key to its default
+        /// Reset a configuration key to its default; can be given more than once
         #[arg(long, value_name = "KEY")]
         unset: Vec<String>,
     },
     /// Delete topics and all their records
     Delete {
+        /// Names of the topics
         #[arg(required = true)]
         names: Vec<String>,
     },

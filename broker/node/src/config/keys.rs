@@ -58,9 +58,9 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
         "Bytes that can be written to the device in its life, as rated by its maker; the years \
          left are computed from it"),
     long("sedge.disk.max.bytes", None, Takes::AtLeast(-1),
-        "Most bytes that the data directory may take; above it, or when other files leave less \
-         of the volume, records are deleted by sedge.retention.priority. If not set, 85 % of the \
-         volume; -1: no limit"),
+        "Most bytes that the data directory may take; above it, or when other files leave less of \
+         the volume, records are deleted in the order of sedge.retention.priority. If not set, 85 \
+         % of the volume; -1: no limit"),
     long("sedge.disk.write.budget.bytes.per.day", None, Takes::AtLeast(1),
         "Bytes written to the device in a day above which the log warns, and compaction and \
          cleaning that can wait are put off until the next day"),

@@ -96,7 +96,7 @@ fn filters(status: &Status, out: &mut Exposition) {
     let unready = all().filter(|bound| !is_ready(bound));
     let shown = unready.chain(all().filter(is_ready));
     let family = "sedge_topic_filter_ready";
-    let help = "1 if a filter of a topic can run, 0 if it cannot; the first 200.";
+    let help = "1 if a filter of a topic can run, 0 if it cannot; the first 200 filters.";
     out.family(family, "gauge", help);
     for (topic, filter) in shown.take(limits::METRIC_TOPICS_MAX) {
         let labels = [("topic", &*topic.name), ("filter", &*filter.name)];

@@ -175,7 +175,7 @@ async fn send(socket: &mut impl ReplySocket, placed: &Placed) -> io::Result<()> 
             .await?;
         if sent == 0 {
             // It was long enough when it was located: the next fetch sees that it is not.
-            log::error!(target: "sedge::log", "a segment was cut while it was sent from");
+            log::error!(target: "sedge::log", "a segment was cut while its bytes were being sent");
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }

@@ -384,7 +384,7 @@ fn pass(
         (OnFilterError::Quarantine, filter::Failed::Plugin(why)) => {
             filter.quarantine(topic, &why);
         }
-        (OnFilterError::Quarantine, _) => filter.quarantine(topic, "it is not deployed"),
+        (OnFilterError::Quarantine, _) => filter.quarantine(topic, "the plugin is not deployed"),
     }
     Ok(Passed::AsItCame(batch))
 }

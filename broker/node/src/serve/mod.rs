@@ -280,7 +280,7 @@ fn tell(report: &OpenReport, image: &Image) {
     }
     for hole in &report.holes {
         let place = match (hole.segment.0, hole.bytes) {
-            (0, _) => "a segment is gone".to_owned(),
+            (0, _) => "a segment is missing".to_owned(),
             (segment, 0) => format!(
                 "segment {segment} ends early, or lacks bytes, at {}",
                 hole.position

@@ -127,7 +127,7 @@ fn tell_damaged(log: &Log, node_id: NodeId, damaged: &Damaged) {
             name(log, lost.partition),
             lost.base_offset,
             match segment {
-                0 => "their segment is gone".to_owned(),
+                0 => "their segment is missing".to_owned(),
                 _ => format!("segment {segment} at {at}, {bytes} bytes"),
             }
         );

@@ -64,7 +64,7 @@ impl Opening<'_> {
             }
             if segment.live_slices > 0 {
                 log::error!(
-                    "segment {} is gone with {} live bytes",
+                    "segment {} is missing, and had {} live bytes",
                     id.0,
                     segment.live_bytes
                 );

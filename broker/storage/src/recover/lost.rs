@@ -187,7 +187,7 @@ impl Opening<'_> {
         if !found.is_empty()
             && let Err(error) = self.store.damage.accept(found)
         {
-            log::warn!("what is lost is not on the list of damage: {error}");
+            log::warn!("lost offsets cannot be added to the list of damage: {error}");
         }
     }
 }

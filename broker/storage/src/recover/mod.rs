@@ -95,13 +95,13 @@ fn open_catalog(
         Ok((catalog, applied, is_empty))
     });
     if let Some(other) = other {
-        log::warn!("the views are of version {other}, not {version}: they are made anew");
+        log::warn!("the views have version {other}, not {version}: they are rebuilt");
     }
     match found {
         Ok((catalog, Some(applied), _)) => {
             if !is_there(files, &applied)? {
                 log::error!(
-                    "the log ends before commit {}, which it had kept",
+                    "the log ends before commit {}, although that commit was synced",
                     applied.sequence.0
                 );
                 report.lost_tail = true;
@@ -121,11 +121,11 @@ fn open_catalog(
             drop(catalog);
             if other.is_none() {
                 log::warn!(
-                    "the views are missing or half made, or a version before this one wrote them"
+                    "the views are missing, incomplete, or of an older version: they are rebuilt"
                 );
             }
         }
-        Err(error) => log::warn!("the views are of no use: {error}"),
+        Err(error) => log::warn!("the views cannot be used and are rebuilt: {error}"),
     }
     report.views_rebuilt = !ids.is_empty();
     Ok((Catalog::new(open_views(true)?, version), None))

@@ -62,7 +62,7 @@ impl Opening<'_> {
         if sequence > Sequence(0)
             && let Err(error) = self.store.flush(true)
         {
-            log::warn!("views: not flushed after the rebuild: {error}");
+            log::warn!("the views cannot be flushed after the rebuild: {error}");
         }
         Ok(())
     }

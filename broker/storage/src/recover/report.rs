@@ -38,7 +38,7 @@ impl Opening<'_> {
         if self.store.damage.end_at(segment, position).is_some() {
             self.store.catalog.write().end_runs();
             log::info!(
-                "segment {} at {position}: known damage is passed over",
+                "segment {} at {position}: reads pass over known damage",
                 segment.0
             );
             return;

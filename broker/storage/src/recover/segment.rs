@@ -64,7 +64,7 @@ impl Opening<'_> {
         };
         if is_damaged && !self.report.damaged_headers.contains(&id) {
             log::error!(
-                "segment {} has a damaged header: its frames say what it said",
+                "segment {} has a damaged header: its content is taken from the frames",
                 id.0
             );
             self.report.damaged_headers.push(id);
