@@ -1,508 +1,160 @@
-//! One group of the classic protocol: its members and its state, without timers' policy or replies'
-//! wording.
+//! A group of any kind: what the coordinator, administrators, offsets and expiry ask of it.
 //!
-//! **Invariant:** a group with members has a leader, and the leader is a member.
-//! **Invariant:** `supported` counts, for each protocol name, the members that offer it.
-//! **Invariant:** a member of `static_members` is a member, under the id noted there.
-//! Source: Kafka's `ClassicGroup`.
+//! An id belongs to one group, and so to one kind. A new kind of group is a variant here, a folder
+//! beside `classic/`, and handlers of its own requests.
 
-use alloc::borrow::ToOwned;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
-use bytes::Bytes;
 use sedge_protocol::ErrorCode;
+use sedge_protocol::coordinator::GroupValue;
 
-use super::limits::MEMBER_BYTES;
-use super::messages::{JoinedMember, Protocol, Token};
-use super::subscription;
+use super::classic::{ClassicGroup, GroupState};
+use super::config::GroupConfig;
+use super::expiry::Expiry;
+use super::limits;
+use super::messages::{Actions, Committer, GroupDescription, GroupListing};
 use crate::machine::Now;
-use sedge_protocol::coordinator::{CoordinatorRecord, GroupMember, GroupValue};
 
-/// The protocol type of consumers, whose subscriptions the coordinator can read.
-const CONSUMER: &str = "consumer";
-
-/// Where a group is. Kafka's fifth state, `Dead`, is a group that is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GroupState {
-    /// No members; perhaps offsets.
-    Empty,
-    /// Waiting for the members to join again.
-    PreparingRebalance,
-    /// Waiting for the leader's assignment.
-    CompletingRebalance,
-    Stable,
-}
-
-impl GroupState {
-    /// Kafka's name of the state.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Empty => "Empty",
-            Self::PreparingRebalance => "PreparingRebalance",
-            Self::CompletingRebalance => "CompletingRebalance",
-            Self::Stable => "Stable",
-        }
-    }
-}
-
+/// A group, and what the coordinator notes of it.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub instance_id: Option<String>,
-    pub client_id: String,
-    pub client_host: String,
-    pub session_timeout_ms: i32,
-    pub rebalance_timeout_ms: i32,
-    pub protocols: Vec<Protocol>,
-    pub assignment: Bytes,
-    /// The JoinGroup that waits for the rebalance.
-    pub awaiting_join: Option<Token>,
-    /// The SyncGroup that waits for the leader.
-    pub awaiting_sync: Option<Token>,
-    /// Has not had its first answer yet, so it cannot send heartbeats.
-    pub is_new: bool,
-    /// When the member is taken for gone.
-    pub session_deadline: u64,
-}
-
-impl Member {
-    pub fn metadata(&self, protocol: &str) -> Bytes {
-        let found = self
-            .protocols
-            .iter()
-            .find(|offered| offered.name == protocol);
-        found
-            .map(|offered| offered.metadata.clone())
-            .unwrap_or_default()
-    }
-
-    pub fn metadata_bytes(&self) -> usize {
-        self.protocols
-            .iter()
-            .map(|offered| offered.metadata.len())
-            .sum()
-    }
-
-    /// A member that waits for the group is alive; a new one is bounded by its join timeout all the
-    /// same.
-    pub fn may_expire(&self) -> bool {
-        self.is_new || (self.awaiting_join.is_none() && self.awaiting_sync.is_none())
-    }
-
-    pub fn beat(&mut self, now: u64) {
-        self.session_deadline = now.saturating_add(millis(self.session_timeout_ms));
-    }
-}
-
-/// What ends the preparing of a rebalance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum JoinTimer {
-    /// KIP-134: the first rebalance of an empty group waits a little for more members, as long as
-    /// more come.
-    Initial { at: u64, delay: u64, remaining: u64 },
-    /// All members, or the rebalance timeout.
-    Rebalance { at: u64 },
-}
-
-impl JoinTimer {
-    pub const fn at(self) -> u64 {
-        match self {
-            Self::Initial { at, .. } | Self::Rebalance { at } => at,
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Group {
-    pub id: Arc<str>,
-    pub state: GroupState,
-    /// When the group came into its state, by the append clock.
-    pub state_timestamp_ms: Option<i64>,
-    pub protocol_type: Option<String>,
-    pub protocol_name: Option<String>,
-    pub generation: i32,
-    pub leader: Option<String>,
-    pub members: BTreeMap<String, Member>,
-    pub static_members: BTreeMap<String, String>,
-    /// KIP-394: ids that were given out and not used yet, and until when.
-    pub pending: BTreeMap<String, u64>,
-    /// Members that have not asked for their assignment in this generation.
-    pub pending_sync: BTreeSet<String>,
-    pub join_timer: Option<JoinTimer>,
-    pub sync_timer: Option<u64>,
-    /// When to offer the record again that could not be written.
-    pub save_at: Option<u64>,
-    /// A member came while the first rebalance waited.
-    pub new_member_added: bool,
-    /// The rebalance under way began at Empty.
-    pub prepares_from_empty: bool,
-    supported: BTreeMap<String, usize>,
-    /// What the coordinator's schedule has for this group; may be early, never late.
+pub struct Entry {
+    pub group: Group,
+    /// The group's time in the coordinator's schedule; may be early, never late.
     pub scheduled_at: Option<u64>,
     /// What the coordinator has counted of [`Group::bytes`].
     pub counted_bytes: usize,
 }
 
-impl Group {
-    pub fn new(id: Arc<str>, append_ms: i64) -> Self {
+impl Entry {
+    pub fn new(group: Group) -> Self {
         Self {
-            id,
-            state: GroupState::Empty,
-            state_timestamp_ms: Some(append_ms),
-            protocol_type: None,
-            protocol_name: None,
-            generation: 0,
-            leader: None,
-            members: BTreeMap::new(),
-            static_members: BTreeMap::new(),
-            pending: BTreeMap::new(),
-            pending_sync: BTreeSet::new(),
-            join_timer: None,
-            sync_timer: None,
-            save_at: None,
-            new_member_added: false,
-            prepares_from_empty: false,
-            supported: BTreeMap::new(),
+            group,
             scheduled_at: None,
             counted_bytes: 0,
         }
     }
+}
 
-    /// The group as its record has it: stable where it has members, whose sessions begin anew at
-    /// `now`.
-    pub fn restored(id: Arc<str>, metadata: &GroupValue, now: Now) -> Self {
-        let mut group = Self::new(id, 0);
-        // A version that wrote the wall clock may have been ahead.
-        group.state_timestamp_ms = metadata
-            .state_ms
-            .map(|state_ms| state_ms.min(now.append_ms));
-        group.protocol_type = Some(metadata.protocol_type.clone()).filter(|name| !name.is_empty());
-        group.protocol_name.clone_from(&metadata.protocol);
-        group.generation = metadata.generation;
-        for member in &metadata.members {
-            let restored = restored_member(metadata, member, now.monotonic_ms);
-            group.insert(member.id.clone(), restored);
-        }
-        if let Some(leader) = &metadata.leader
-            && group.members.contains_key(leader)
-        {
-            group.leader = Some(leader.clone());
-        }
-        if !group.members.is_empty() {
-            group.state = GroupState::Stable;
-        }
+/// A group, by its kind.
+#[derive(Debug)]
+pub enum Group {
+    Classic(ClassicGroup),
+}
+
+impl Group {
+    /// A group without members, which only keeps offsets. It is of the classic kind until members
+    /// of another one join.
+    pub fn new(id: Arc<str>, append_ms: i64) -> Self {
+        Self::Classic(ClassicGroup::new(id, append_ms))
+    }
+
+    /// The group as its record has it.
+    pub fn restored(id: Arc<str>, value: &GroupValue, now: Now) -> Self {
+        Self::Classic(ClassicGroup::restored(id, value, now))
+    }
+
+    pub fn id(&self) -> &Arc<str> {
+        let Self::Classic(group) = self;
+        &group.id
+    }
+
+    pub fn classic(&self) -> &ClassicGroup {
+        let Self::Classic(group) = self;
         group
     }
 
-    /// What `__consumer_offsets` remembers of the group.
-    pub fn record(&self) -> CoordinatorRecord {
-        let members = self.members.iter().map(|(id, member)| GroupMember {
-            id: id.clone(),
-            instance_id: member.instance_id.clone(),
-            client_id: member.client_id.clone(),
-            client_host: member.client_host.clone(),
-            rebalance_timeout_ms: member.rebalance_timeout_ms,
-            session_timeout_ms: member.session_timeout_ms,
-            subscription: member
-                .metadata(self.protocol_name.as_deref().unwrap_or_default())
-                .to_vec(),
-            assignment: member.assignment.to_vec(),
-        });
-        CoordinatorRecord::Group {
-            group: (*self.id).to_owned(),
-            value: Some(GroupValue {
-                protocol_type: self.protocol_type.clone().unwrap_or_default(),
-                generation: self.generation,
-                protocol: self.protocol_name.clone(),
-                leader: self.leader.clone(),
-                state_ms: self.state_timestamp_ms,
-                members: members.collect(),
-            }),
-        }
+    pub fn classic_mut(&mut self) -> &mut ClassicGroup {
+        let Self::Classic(group) = self;
+        group
     }
 
-    pub fn enter(&mut self, state: GroupState, append_ms: i64) {
-        self.state = state;
-        self.state_timestamp_ms = Some(append_ms);
+    // What administrators ask.
+
+    pub fn describe(&self) -> GroupDescription {
+        let Self::Classic(group) = self;
+        group.describe()
+    }
+
+    pub fn listing(&self) -> GroupListing {
+        let Self::Classic(group) = self;
+        group.listing()
     }
 
     pub fn is(&self, state: GroupState) -> bool {
-        self.state == state
+        let Self::Classic(group) = self;
+        group.is(state)
     }
 
-    pub fn is_leader(&self, member_id: &str) -> bool {
-        self.leader.as_deref() == Some(member_id)
+    /// Whether the group has no members: only then may it be deleted.
+    pub fn is_empty(&self) -> bool {
+        let Self::Classic(group) = self;
+        group.is(GroupState::Empty)
     }
 
-    pub fn uses_consumer_protocol(&self) -> bool {
-        self.protocol_type.as_deref() == Some(CONSUMER)
-    }
+    // What offsets and their expiry ask.
 
-    /// Whether a member that offers these could be a member: some protocol must be common to all.
-    pub fn supports(&self, protocol_type: &str, protocols: &[Protocol]) -> bool {
-        if self.is(GroupState::Empty) || self.members.is_empty() {
-            return !protocol_type.is_empty() && !protocols.is_empty();
-        }
-        self.protocol_type.as_deref() == Some(protocol_type)
-            && protocols
-                .iter()
-                .any(|offered| self.is_common(&offered.name))
-    }
-
-    fn is_common(&self, protocol: &str) -> bool {
-        self.supported.get(protocol) == Some(&self.members.len())
+    /// # Errors
+    /// The committer is not a member, or not of this generation; or a rebalance is under way.
+    pub fn check_commit(&mut self, now: Now, committer: &Committer) -> Result<(), ErrorCode> {
+        let Self::Classic(group) = self;
+        group.check_commit(now, committer)
     }
 
     /// # Errors
-    /// `UNKNOWN_MEMBER_ID`; `FENCED_INSTANCE_ID` where another member has taken the instance id
-    /// since (KIP-345).
-    pub fn validate(&self, member_id: &str, instance_id: Option<&str>) -> Result<(), ErrorCode> {
-        if let Some(instance_id) = instance_id {
-            match self.static_members.get(instance_id) {
-                None => return Err(ErrorCode::UnknownMemberId),
-                Some(current) if current != member_id => return Err(ErrorCode::FencedInstanceId),
-                Some(_) => {}
-            }
-        }
-        if self.members.contains_key(member_id) {
-            Ok(())
-        } else {
-            Err(ErrorCode::UnknownMemberId)
-        }
+    /// `NON_EMPTY_GROUP`: what the members consume is not known.
+    pub fn check_offset_delete(&self) -> Result<(), ErrorCode> {
+        let Self::Classic(group) = self;
+        group.check_offset_delete()
     }
 
-    pub fn insert(&mut self, member_id: String, member: Member) {
-        self.pending.remove(&member_id);
-        self.count_protocols(&member.protocols);
-        if let Some(instance_id) = &member.instance_id {
-            self.static_members
-                .insert(instance_id.clone(), member_id.clone());
-        }
-        self.leader.get_or_insert_with(|| member_id.clone());
-        self.members.insert(member_id, member);
-    }
-
-    /// Takes the member out, with its answers still owed in it.
-    pub fn remove(&mut self, member_id: &str) -> Option<Member> {
-        self.pending.remove(member_id);
-        self.pending_sync.remove(member_id);
-        let member = self.members.remove(member_id)?;
-        self.discount_protocols(&member.protocols);
-        if let Some(instance_id) = &member.instance_id
-            && self
-                .static_members
-                .get(instance_id)
-                .is_some_and(|id| id == member_id)
-        {
-            self.static_members.remove(instance_id);
-        }
-        if self.is_leader(member_id) {
-            self.leader = self.members.keys().next().cloned();
-        }
-        Some(member)
-    }
-
-    /// Gives a static member its next id. Returns the answers that the former holder of the id is
-    /// owed.
-    pub fn replace_static(
-        &mut self,
-        instance_id: &str,
-        old_id: &str,
-        new_id: &str,
-    ) -> (Option<Token>, Option<Token>) {
-        let Some(mut member) = self.members.remove(old_id) else {
-            return (None, None);
-        };
-        let owed = (member.awaiting_join.take(), member.awaiting_sync.take());
-        self.members.insert(new_id.to_owned(), member);
-        self.static_members
-            .insert(instance_id.to_owned(), new_id.to_owned());
-        if self.pending_sync.remove(old_id) {
-            self.pending_sync.insert(new_id.to_owned());
-        }
-        if self.is_leader(old_id) {
-            self.leader = Some(new_id.to_owned());
-        }
-        owed
-    }
-
-    pub fn set_protocols(&mut self, member_id: &str, protocols: Vec<Protocol>) {
-        if !self.members.contains_key(member_id) {
-            return;
-        }
-        self.count_protocols(&protocols);
-        let member = self.members.get_mut(member_id);
-        let former = member.map(|member| core::mem::replace(&mut member.protocols, protocols));
-        self.discount_protocols(&former.unwrap_or_default());
-    }
-
-    fn count_protocols(&mut self, protocols: &[Protocol]) {
-        for name in distinct(protocols) {
-            *self.supported.entry(name.to_owned()).or_default() += 1;
-        }
-    }
-
-    fn discount_protocols(&mut self, protocols: &[Protocol]) {
-        for name in distinct(protocols) {
-            if let Some(count) = self.supported.get_mut(name) {
-                *count -= 1;
-                if *count == 0 {
-                    self.supported.remove(name);
-                }
-            }
-        }
-    }
-
-    /// Each member votes for the first of its protocols that all have; most votes win, and the
-    /// first by name among equals.
-    pub fn select_protocol(&self) -> Option<String> {
-        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
-        for member in self.members.values() {
-            let vote = member
-                .protocols
-                .iter()
-                .find(|offered| self.is_common(&offered.name))?;
-            *votes.entry(&vote.name).or_default() += 1;
-        }
-        let most = votes.values().copied().max()?;
-        votes
-            .into_iter()
-            .find(|(_, count)| *count == most)
-            .map(|(name, _)| name.to_owned())
-    }
-
-    pub fn awaiting_join(&self) -> usize {
-        self.members
-            .values()
-            .filter(|member| member.awaiting_join.is_some())
-            .count()
-    }
-
-    pub fn has_all_joined(&self) -> bool {
-        self.pending.is_empty() && self.awaiting_join() == self.members.len()
-    }
-
-    pub fn metadata_bytes(&self) -> usize {
-        self.members.values().map(Member::metadata_bytes).sum()
-    }
-
-    /// What the members hold, as [`GROUPS_BYTES_MAX`](super::limits::GROUPS_BYTES_MAX) counts.
-    pub fn bytes(&self) -> usize {
-        self.members.len() * MEMBER_BYTES + self.metadata_bytes() + self.assignment_bytes()
-    }
-
-    pub fn assignment_bytes(&self) -> usize {
-        let assignments = self.members.values().map(|member| member.assignment.len());
-        assignments.sum()
-    }
-
-    /// The longest of the members' rebalance timeouts.
-    pub fn rebalance_timeout_ms(&self) -> u64 {
-        let timeouts = self
-            .members
-            .values()
-            .map(|member| millis(member.rebalance_timeout_ms));
-        timeouts.max().unwrap_or(0)
-    }
-
-    /// Makes one of those who wait the leader, unless the leader itself waits. False where nobody
-    /// waits.
-    pub fn elect_joined_leader(&mut self) -> bool {
-        let waits = |member: &Member| member.awaiting_join.is_some();
-        let leader = self
-            .leader
-            .as_ref()
-            .and_then(|leader| self.members.get(leader));
-        if leader.is_some_and(waits) {
-            return true;
-        }
-        let next = self.members.iter().find(|(_, member)| waits(member));
-        match next.map(|(id, _)| id.clone()) {
-            Some(id) => {
-                self.leader = Some(id);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// For the leader's answer: everyone, with the metadata for the chosen protocol.
-    pub fn joined_members(&self) -> Vec<JoinedMember> {
-        let protocol = self.protocol_name.as_deref().unwrap_or_default();
-        let members = self.members.iter().map(|(id, member)| JoinedMember {
-            member_id: id.clone(),
-            group_instance_id: member.instance_id.clone(),
-            metadata: member.metadata(protocol),
-        });
-        members.collect()
-    }
-
-    /// The topics that the members consume; `None` where that cannot be known.
+    /// Returns the topics that the members consume; `None` if that cannot be known.
     pub fn subscribed_topics(&self) -> Option<BTreeSet<String>> {
-        if self.members.is_empty() {
-            return Some(BTreeSet::new());
-        }
-        if !self.uses_consumer_protocol() {
-            return None;
-        }
-        let protocol = self.protocol_name.as_deref()?;
-        let mut topics = BTreeSet::new();
-        for member in self.members.values() {
-            topics.extend(subscription::topics(&member.metadata(protocol))?);
-        }
-        Some(topics)
+        let Self::Classic(group) = self;
+        group.subscribed_topics()
+    }
+
+    /// Returns how the group's offsets age; `None` if they do not while the group is as it is.
+    pub fn expiry(&self) -> Option<Expiry> {
+        let Self::Classic(group) = self;
+        group.expiry()
+    }
+
+    /// Whether the group has no members, and nobody is about to become one.
+    pub fn is_abandoned(&self) -> bool {
+        let Self::Classic(group) = self;
+        group.is(GroupState::Empty) && group.pending.is_empty()
+    }
+
+    /// Whether the group is abandoned and never had members.
+    pub fn came_to_nothing(&self) -> bool {
+        let Self::Classic(group) = self;
+        group.generation == 0 && self.is_abandoned()
+    }
+
+    // What the coordinator asks.
+
+    /// What the members hold, as [`limits::GROUPS_BYTES_MAX`] counts.
+    pub fn bytes(&self) -> usize {
+        let Self::Classic(group) = self;
+        group.bytes()
     }
 
     /// When the group next needs a tick.
     pub fn next_deadline(&self) -> Option<u64> {
-        let sessions = self.members.values().filter(|member| member.may_expire());
-        let sessions = sessions.map(|member| member.session_deadline);
-        let pending = self.pending.values().copied();
-        let timers = [
-            self.join_timer.map(JoinTimer::at),
-            self.sync_timer,
-            self.save_at,
-        ];
-        sessions
-            .chain(pending)
-            .chain(timers.into_iter().flatten())
-            .min()
+        let Self::Classic(group) = self;
+        group.next_deadline()
     }
-}
 
-fn restored_member(group: &GroupValue, member: &GroupMember, now: u64) -> Member {
-    let protocols = group.protocol.iter().map(|name| Protocol {
-        name: name.clone(),
-        metadata: Bytes::from(member.subscription.clone()),
-    });
-    let mut restored = Member {
-        instance_id: member.instance_id.clone(),
-        client_id: member.client_id.clone(),
-        client_host: member.client_host.clone(),
-        session_timeout_ms: member.session_timeout_ms,
-        rebalance_timeout_ms: member.rebalance_timeout_ms,
-        protocols: protocols.collect(),
-        assignment: Bytes::from(member.assignment.clone()),
-        awaiting_join: None,
-        awaiting_sync: None,
-        is_new: false,
-        session_deadline: 0,
-    };
-    restored.beat(now);
-    restored
-}
+    pub fn tick(&mut self, now: Now, config: &GroupConfig, actions: &mut Actions) {
+        let Self::Classic(group) = self;
+        group.tick(now, config, actions);
+    }
 
-/// A client may name a protocol twice; it counts once.
-fn distinct(protocols: &[Protocol]) -> BTreeSet<&str> {
-    protocols
-        .iter()
-        .map(|offered| offered.name.as_str())
-        .collect()
-}
-
-pub(super) fn millis(timeout_ms: i32) -> u64 {
-    u64::try_from(timeout_ms).unwrap_or(0)
+    /// The group's record could not be written: a later tick offers it again.
+    pub fn handle_save_failed(&mut self, now: Now) {
+        let Self::Classic(group) = self;
+        group.save_at = Some(now.monotonic_ms.saturating_add(limits::SAVE_RETRY_MS));
+    }
 }

@@ -1,5 +1,6 @@
 //! The group coordinator: which consumers are in which group, who leads, what was assigned, and
-//! which offsets they committed.
+//! which offsets they committed. A group is of one kind (`group`); the classic protocol is one
+//! (`classic/`).
 //!
 //! A sans-io state machine. It has no clock, no socket and no log: time comes in as [`Now`], the
 //! random part of a new member's id is given by the caller, and each step hands back [`Actions`].
@@ -23,22 +24,18 @@
 //! before it.
 //! **Invariant:** `groups_bytes` is the sum of the groups' `counted_bytes`.
 //!
-//! What it is not: KIP-848 groups, share groups and transactional offset commits have their own
-//! machines, later.
+//! What it is not: KIP-848 groups become another kind of group; share groups and transactions have
+//! machines of their own. None of them is there yet.
 
-mod admin;
-mod commits;
+mod classic;
 pub mod config;
+mod expiry;
 mod group;
-mod join;
 pub mod limits;
 pub mod messages;
-mod rebalance;
 mod restore;
 #[cfg(test)]
 mod simulation;
-mod subscription;
-mod sync;
 #[cfg(test)]
 mod tests;
 
@@ -53,10 +50,10 @@ use sedge_protocol::ErrorCode;
 use crate::machine::{Machine, Now};
 use crate::mirror;
 use crate::offsets::{self, InFlight, OffsetToCommit, Offsets, OffsetsCommand};
+pub use classic::GroupState;
+use classic::{ClassicGroup, Joining};
 pub use config::GroupConfig;
-use group::Group;
-pub use group::GroupState;
-use join::Joining;
+use group::{Entry, Group};
 pub use messages::{
     Actions, Committer, GroupDescription, GroupListing, HeartbeatRequest, JoinRefused, JoinReply,
     JoinRequest, Joined, JoinedMember, LeaveReply, LeaveRequest, LeavingMember, MemberDescription,
@@ -72,7 +69,7 @@ pub type OffsetDeleteReply = Result<Vec<Vec<Result<(), ErrorCode>>>, ErrorCode>;
 #[derive(Debug)]
 pub struct Coordinator {
     config: GroupConfig,
-    groups: BTreeMap<Arc<str>, Group>,
+    groups: BTreeMap<Arc<str>, Entry>,
     offsets: Offsets,
     schedule: BTreeSet<(u64, Arc<str>)>,
     /// Records of offsets that were handed out, and are neither durable nor given up: how many of
@@ -118,14 +115,15 @@ impl Coordinator {
     /// How many groups are in `state`, for metrics.
     #[must_use]
     pub fn count(&self, state: GroupState) -> usize {
-        self.groups.values().filter(|group| group.is(state)).count()
+        let groups = self.groups.values();
+        groups.filter(|entry| entry.group.is(state)).count()
     }
 
     /// `None`: there is no such group, which is the state `Dead` before version 6 and
     /// `GROUP_ID_NOT_FOUND` from there.
     #[must_use]
     pub fn describe(&self, group_id: &str) -> Option<GroupDescription> {
-        self.groups.get(group_id).map(Group::describe)
+        self.group(group_id).map(Group::describe)
     }
 
     /// The groups in one of `states` and of one of `types`, whatever the case; an empty filter lets
@@ -138,7 +136,7 @@ impl Coordinator {
                     .iter()
                     .any(|wanted| wanted.eq_ignore_ascii_case(value))
         };
-        let listings = self.groups.values().map(Group::listing);
+        let listings = self.groups.values().map(|entry| entry.group.listing());
         listings
             .filter(|group| passes(states, group.state) && passes(types, group.group_type))
             .collect()
@@ -163,7 +161,7 @@ impl Coordinator {
     ) -> Actions {
         let mut actions = Actions::default();
         let group_id: Arc<str> = request.group_id.as_str().into();
-        if let Err(error) = join::check_request(&request, &self.config) {
+        if let Err(error) = classic::check_request(&request, &self.config) {
             actions.join_refused(token, error, &request.member_id);
             return actions;
         }
@@ -177,7 +175,7 @@ impl Coordinator {
                 return actions;
             }
         }
-        let known = self.groups.get(&group_id);
+        let known = self.group(&group_id).map(Group::classic);
         let known = known.and_then(|group| group.members.get(&request.member_id));
         let grows = match known {
             Some(member) => request.metadata_bytes() > member.metadata_bytes(),
@@ -188,8 +186,8 @@ impl Coordinator {
             return actions;
         }
         let config = &self.config;
-        let new_group = || Group::new(Arc::clone(&group_id), now.append_ms);
-        let group = self
+        let new_group = || Entry::new(Group::new(Arc::clone(&group_id), now.append_ms));
+        let entry = self
             .groups
             .entry(Arc::clone(&group_id))
             .or_insert_with(new_group);
@@ -200,7 +198,7 @@ impl Coordinator {
             token,
             suffix,
         }
-        .run(group, &mut actions);
+        .run(entry.group.classic_mut(), &mut actions);
         self.settle_group(&group_id);
         actions
     }
@@ -286,7 +284,7 @@ impl Coordinator {
         group_id: &str,
         topics: &[(String, Vec<i32>)],
     ) -> Planned<OffsetDeleteReply> {
-        let Some(group) = self.groups.get(group_id) else {
+        let Some(group) = self.group(group_id) else {
             return Planned::only(Err(ErrorCode::GroupIdNotFound));
         };
         if let Err(error) = group.check_offset_delete() {
@@ -333,9 +331,9 @@ impl Coordinator {
         let mut actions = Actions::default();
         let reply = group_ids
             .iter()
-            .map(|group_id| match self.groups.get(group_id.as_str()) {
+            .map(|group_id| match self.group(group_id) {
                 None => Err(ErrorCode::GroupIdNotFound),
-                Some(group) if !group.is(GroupState::Empty) => Err(ErrorCode::NonEmptyGroup),
+                Some(group) if !group.is_empty() => Err(ErrorCode::NonEmptyGroup),
                 Some(_) => {
                     self.delete_group(now, group_id, &mut actions);
                     Ok(())
@@ -381,9 +379,9 @@ impl Coordinator {
         for entry in due {
             self.schedule.remove(&entry);
             let (_, group_id) = entry;
-            if let Some(group) = self.groups.get_mut(&group_id) {
-                group.scheduled_at = None;
-                group.tick(now, &self.config, &mut actions);
+            if let Some(entry) = self.groups.get_mut(&group_id) {
+                entry.scheduled_at = None;
+                entry.group.tick(now, &self.config, &mut actions);
             }
             self.settle_group(&group_id);
         }
@@ -405,8 +403,8 @@ impl Coordinator {
         {
             // The group went while its commit was on its way.
             let group_id: Arc<str> = key.group.as_str().into();
-            self.groups
-                .insert(Arc::clone(&group_id), Group::new(group_id, now.append_ms));
+            let group = Group::new(Arc::clone(&group_id), now.append_ms);
+            self.groups.insert(group_id, Entry::new(group));
         }
     }
 
@@ -418,9 +416,9 @@ impl Coordinator {
             if let CoordinatorRecord::Group {
                 group: group_id, ..
             } = record
-                && let Some(group) = self.groups.get_mut(group_id.as_str())
+                && let Some(entry) = self.groups.get_mut(group_id.as_str())
             {
-                group.save_at = Some(now.monotonic_ms.saturating_add(limits::SAVE_RETRY_MS));
+                entry.group.handle_save_failed(now);
                 self.settle_group(group_id);
             }
         }
@@ -428,18 +426,24 @@ impl Coordinator {
 
     // Private.
 
-    fn known(&mut self, group_id: &str) -> Result<&mut Group, ErrorCode> {
+    fn group(&self, group_id: &str) -> Option<&Group> {
+        self.groups.get(group_id).map(|entry| &entry.group)
+    }
+
+    /// The group that a member of the classic protocol names.
+    fn known(&mut self, group_id: &str) -> Result<&mut ClassicGroup, ErrorCode> {
         if group_id.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
         self.groups
             .get_mut(group_id)
+            .map(|entry| entry.group.classic_mut())
             .ok_or(ErrorCode::UnknownMemberId)
     }
 
     fn check_commit(&mut self, now: Now, committer: &Committer) -> Result<(), ErrorCode> {
-        if let Some(group) = self.groups.get_mut(committer.group_id.as_str()) {
-            return group.check_commit(now, committer);
+        if let Some(entry) = self.groups.get_mut(committer.group_id.as_str()) {
+            return entry.group.check_commit(now, committer);
         }
         if committer.group_id.len() > limits::TEXT_BYTES_MAX {
             return Err(ErrorCode::InvalidGroupId);
@@ -520,32 +524,30 @@ impl Coordinator {
     }
 
     fn forget(&mut self, group_id: &str) {
-        let Some(group) = self.groups.remove(group_id) else {
+        let Some((id, entry)) = self.groups.remove_entry(group_id) else {
             return;
         };
-        self.groups_bytes -= group.counted_bytes;
-        if let Some(at) = group.scheduled_at {
-            self.schedule.remove(&(at, group.id));
+        self.groups_bytes -= entry.counted_bytes;
+        if let Some(at) = entry.scheduled_at {
+            self.schedule.remove(&(at, id));
         }
     }
 
     /// After a step: the schedule follows the group's deadlines, and a group that came to nothing
     /// goes.
     fn settle_group(&mut self, group_id: &str) {
-        let Some(group) = self.groups.get_mut(group_id) else {
+        let Some(entry) = self.groups.get_mut(group_id) else {
             return;
         };
-        let came_to_nothing =
-            group.is(GroupState::Empty) && group.generation == 0 && group.pending.is_empty();
-        if came_to_nothing && !self.offsets.has_group(group_id) {
+        if entry.group.came_to_nothing() && !self.offsets.has_group(group_id) {
             self.forget(group_id);
             return;
         }
-        self.groups_bytes -= group.counted_bytes;
-        group.counted_bytes = group.bytes();
-        self.groups_bytes += group.counted_bytes;
-        let next = group.next_deadline();
-        let is_covered = match (next, group.scheduled_at) {
+        self.groups_bytes -= entry.counted_bytes;
+        entry.counted_bytes = entry.group.bytes();
+        self.groups_bytes += entry.counted_bytes;
+        let next = entry.group.next_deadline();
+        let is_covered = match (next, entry.scheduled_at) {
             (Some(next), Some(scheduled)) => scheduled <= next,
             (None, None) => true,
             _ => false,
@@ -553,12 +555,12 @@ impl Coordinator {
         if is_covered {
             return;
         }
-        if let Some(at) = group.scheduled_at.take() {
-            self.schedule.remove(&(at, Arc::clone(&group.id)));
+        if let Some(at) = entry.scheduled_at.take() {
+            self.schedule.remove(&(at, Arc::clone(entry.group.id())));
         }
         if let Some(at) = next {
-            group.scheduled_at = Some(at);
-            self.schedule.insert((at, Arc::clone(&group.id)));
+            entry.scheduled_at = Some(at);
+            self.schedule.insert((at, Arc::clone(entry.group.id())));
         }
     }
 }

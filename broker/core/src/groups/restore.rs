@@ -1,12 +1,10 @@
-//! The coordinator at start, and a group's share of a tick.
+//! The coordinator at start.
 
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Coordinator;
-use super::config::GroupConfig;
-use super::group::Group;
+use super::group::{Entry, Group};
 use super::messages::Actions;
 use crate::machine::{Machine, Now};
 use sedge_protocol::coordinator::{CoordinatorRecord, OffsetValue};
@@ -29,7 +27,7 @@ impl Coordinator {
                 let group_id: Arc<str> = group_id.as_str().into();
                 self.forget(&group_id);
                 let group = Group::restored(Arc::clone(&group_id), metadata, now);
-                self.groups.insert(group_id, group);
+                self.groups.insert(group_id, Entry::new(group));
             }
         }
     }
@@ -38,7 +36,7 @@ impl Coordinator {
     pub fn finish_restore(&mut self, now: Now) {
         let with_offsets: Vec<Arc<str>> = self.offsets.group_ids().map(Arc::from).collect();
         for group_id in with_offsets {
-            let new = || Group::new(Arc::clone(&group_id), now.append_ms);
+            let new = || Entry::new(Group::new(Arc::clone(&group_id), now.append_ms));
             self.groups.entry(Arc::clone(&group_id)).or_insert_with(new);
         }
         let all: Vec<Arc<str>> = self.groups.keys().cloned().collect();
@@ -46,9 +44,7 @@ impl Coordinator {
             self.settle_group(&group_id);
         }
     }
-}
 
-impl Coordinator {
     /// Offsets that an older version wrote say neither the topic's id nor their time by the append
     /// clock. They are taken for the topic that has the name now and for committed now; the actions
     /// write them so.
@@ -72,42 +68,5 @@ impl Coordinator {
             actions.persist.push(record);
         }
         actions
-    }
-}
-
-impl Group {
-    /// Ends what is over. Each removal may end or begin a rebalance, so that each is judged anew.
-    pub(super) fn tick(&mut self, now: Now, config: &GroupConfig, actions: &mut Actions) {
-        let at = now.monotonic_ms;
-        if self.save_at.is_some_and(|due| due <= at) {
-            self.save_at = None;
-            actions.persist.push(self.record());
-        }
-        let is_over = |deadline: u64| deadline <= at;
-        let pending: Vec<String> = (self.pending.iter())
-            .filter(|(_, deadline)| is_over(**deadline))
-            .map(|(id, _)| id.clone())
-            .collect();
-        let members: Vec<String> = (self.members.iter())
-            .filter(|(_, member)| is_over(member.session_deadline))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for member_id in pending {
-            self.expel(&member_id, now, config, actions);
-        }
-        for member_id in members {
-            let is_gone = |member: &super::group::Member| {
-                member.may_expire() && is_over(member.session_deadline)
-            };
-            if self.members.get(&member_id).is_some_and(is_gone) {
-                self.expel(&member_id, now, config, actions);
-            }
-        }
-        if self.join_timer.is_some_and(|timer| is_over(timer.at())) {
-            self.expire_join(now, config, actions);
-        }
-        if self.sync_timer.is_some_and(is_over) {
-            self.expire_sync(now, config, actions);
-        }
     }
 }

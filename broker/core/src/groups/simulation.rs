@@ -13,7 +13,6 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use sedge_protocol::ErrorCode;
 
-use super::group::Group;
 use super::*;
 use crate::machine::Now;
 
@@ -257,7 +256,7 @@ impl World {
     }
 
     fn check(&mut self) {
-        let Some(group) = self.coordinator.groups.get("g") else {
+        let Some(group) = self.coordinator.group("g").map(Group::classic) else {
             return;
         };
         let seed = self.seed;
@@ -331,7 +330,7 @@ impl World {
             restored.restore(self.now, record);
         }
         restored.finish_restore(self.now);
-        if let Some(group) = restored.groups.get("g") {
+        if let Some(group) = restored.group("g").map(Group::classic) {
             check_group(self.seed, group);
             let last = self.log.iter().rev().find_map(|record| match record {
                 CoordinatorRecord::Group {
@@ -360,7 +359,7 @@ impl Client {
     }
 }
 
-fn check_group(seed: u64, group: &Group) {
+fn check_group(seed: u64, group: &ClassicGroup) {
     let has_members = !group.members.is_empty();
     if let Some(leader) = &group.leader {
         assert!(

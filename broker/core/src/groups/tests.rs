@@ -1465,7 +1465,7 @@ fn all_groups_together_hold_so_much_and_no_more() {
     assert!(sync(&mut bench, 1 << 10).is_ok());
     let held = |bench: &Bench| {
         let groups = bench.coordinator.groups.values();
-        groups.map(Group::bytes).sum::<usize>()
+        groups.map(|entry| entry.group.bytes()).sum::<usize>()
     };
     assert_eq!(bench.coordinator.groups_bytes, held(&bench));
     // Sessions end, and all of it is free again.

@@ -3,16 +3,16 @@
 use alloc::borrow::ToOwned;
 use bytes::Bytes;
 
-use super::group::{Group, GroupState};
-use super::messages::{GroupDescription, GroupListing, MemberDescription};
+use super::group::{ClassicGroup, GroupState};
+use crate::groups::messages::{GroupDescription, GroupListing, MemberDescription};
 
 /// KIP-848's name of the type of group that this coordinator keeps.
 pub const CLASSIC: &str = "classic";
 
-impl Group {
+impl ClassicGroup {
     /// The protocol and its metadata are shown while they hold: in a stable group. An assignment is
     /// shown until the next rebalance is complete, as members work by it until then.
-    pub(super) fn describe(&self) -> GroupDescription {
+    pub fn describe(&self) -> GroupDescription {
         let is_stable = self.is(GroupState::Stable);
         let protocol = self
             .protocol_name
@@ -39,7 +39,7 @@ impl Group {
         }
     }
 
-    pub(super) fn listing(&self) -> GroupListing {
+    pub fn listing(&self) -> GroupListing {
         GroupListing {
             group_id: (*self.id).to_owned(),
             protocol_type: self.protocol_type.clone().unwrap_or_default(),

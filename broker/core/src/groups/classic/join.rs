@@ -10,14 +10,14 @@ use alloc::string::String;
 use bytes::Bytes;
 use sedge_protocol::ErrorCode;
 
-use super::config::GroupConfig;
-use super::group::{Group, GroupState, Member, millis};
-use super::limits;
-use super::messages::{Actions, JoinRequest, Joined, Token};
+use crate::groups::config::GroupConfig;
+use super::group::{ClassicGroup, GroupState, Member, millis};
+use crate::groups::limits;
+use crate::groups::messages::{Actions, JoinRequest, Joined, Token};
 use crate::machine::Now;
 
 /// One JoinGroup on its way through its group.
-pub(super) struct Joining<'a> {
+pub struct Joining<'a> {
     pub now: Now,
     pub config: &'a GroupConfig,
     pub request: JoinRequest,
@@ -27,7 +27,7 @@ pub(super) struct Joining<'a> {
 }
 
 /// What can be said without the group.
-pub(super) fn check_request(request: &JoinRequest, config: &GroupConfig) -> Result<(), ErrorCode> {
+pub fn check_request(request: &JoinRequest, config: &GroupConfig) -> Result<(), ErrorCode> {
     if request.group_id.is_empty() || request.group_id.len() > limits::TEXT_BYTES_MAX {
         return Err(ErrorCode::InvalidGroupId);
     }
@@ -57,7 +57,7 @@ pub(super) fn check_request(request: &JoinRequest, config: &GroupConfig) -> Resu
 }
 
 impl Joining<'_> {
-    pub fn run(self, group: &mut Group, actions: &mut Actions) {
+    pub fn run(self, group: &mut ClassicGroup, actions: &mut Actions) {
         if !self.accepts(group) {
             group.remove(&self.request.member_id);
             actions.join_refused(self.token, ErrorCode::GroupMaxSizeReached, "");
@@ -75,7 +75,7 @@ impl Joining<'_> {
     }
 
     /// `group.max.size`, and the bound on what all members' metadata may take.
-    fn accepts(&self, group: &Group) -> bool {
+    fn accepts(&self, group: &ClassicGroup) -> bool {
         let member = group.members.get(&self.request.member_id);
         let max = self.config.max_size.min(limits::GROUP_MEMBERS_MAX);
         let has_room = match group.state {
@@ -91,7 +91,7 @@ impl Joining<'_> {
         has_room && (member.is_some() || group.metadata_bytes() < limits::GROUP_METADATA_BYTES_MAX)
     }
 
-    fn join_new(self, group: &mut Group, actions: &mut Actions) {
+    fn join_new(self, group: &mut ClassicGroup, actions: &mut Actions) {
         let prefix = self
             .request
             .group_instance_id
@@ -119,7 +119,7 @@ impl Joining<'_> {
         }
     }
 
-    fn join_existing(self, group: &mut Group, actions: &mut Actions) {
+    fn join_existing(self, group: &mut ClassicGroup, actions: &mut Actions) {
         let member_id = self.request.member_id.clone();
         if group.pending.contains_key(&member_id) && self.request.group_instance_id.is_none() {
             self.add(group, member_id, actions);
@@ -148,7 +148,7 @@ impl Joining<'_> {
         }
     }
 
-    fn answer_again(self, group: &mut Group, actions: &mut Actions) {
+    fn answer_again(self, group: &mut ClassicGroup, actions: &mut Actions) {
         if let Some(member) = group.members.get_mut(&self.request.member_id) {
             member.beat(self.now.monotonic_ms);
         }
@@ -156,7 +156,7 @@ impl Joining<'_> {
         actions.join_then(self.token, Ok(joined));
     }
 
-    fn add(self, group: &mut Group, member_id: String, actions: &mut Actions) {
+    fn add(self, group: &mut ClassicGroup, member_id: String, actions: &mut Actions) {
         if group.is(GroupState::PreparingRebalance) && group.prepares_from_empty {
             group.new_member_added = true;
         }
@@ -184,7 +184,7 @@ impl Joining<'_> {
         group.rebalance_or_complete(self.now, self.config, actions);
     }
 
-    fn update(self, group: &mut Group, actions: &mut Actions) {
+    fn update(self, group: &mut ClassicGroup, actions: &mut Actions) {
         let member_id = self.request.member_id.clone();
         let (now, config) = (self.now, self.config);
         self.renew(group, &member_id, actions);
@@ -193,7 +193,7 @@ impl Joining<'_> {
 
     /// Takes the request's word for everything that a member may change, and lets it wait for the
     /// rebalance.
-    fn renew(self, group: &mut Group, member_id: &str, actions: &mut Actions) {
+    fn renew(self, group: &mut ClassicGroup, member_id: &str, actions: &mut Actions) {
         group.set_protocols(member_id, self.request.protocols);
         let Some(member) = group.members.get_mut(member_id) else {
             return;
@@ -213,7 +213,7 @@ impl Joining<'_> {
     /// self.
     fn replace_static(
         self,
-        group: &mut Group,
+        group: &mut ClassicGroup,
         instance_id: &str,
         old_id: &str,
         new_id: &str,
@@ -250,7 +250,7 @@ impl Joining<'_> {
 
 /// KIP-814: the static leader hears that it leads, with all members and nothing to assign. Before
 /// version 9 it would assign if it heard so, and is told that its former self leads.
-fn static_answer(group: &Group, new_id: &str, former_leader: &str, may_skip: bool) -> Joined {
+fn static_answer(group: &ClassicGroup, new_id: &str, former_leader: &str, may_skip: bool) -> Joined {
     let joined = group.joined(new_id);
     if may_skip {
         let skip_assignment = group.is_leader(new_id);

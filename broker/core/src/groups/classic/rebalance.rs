@@ -10,16 +10,16 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use sedge_protocol::ErrorCode;
 
-use super::config::GroupConfig;
-use super::group::{Group, GroupState, JoinTimer, Member};
-use super::limits;
-use super::messages::{Actions, Joined, Synced, Token};
+use crate::groups::config::GroupConfig;
+use super::group::{ClassicGroup, GroupState, JoinTimer, Member};
+use crate::groups::limits;
+use crate::groups::messages::{Actions, Joined, Synced, Token};
 use crate::machine::Now;
 
-impl Group {
+impl ClassicGroup {
     /// After a member came, changed or went: begins a rebalance, or ends the preparing where nobody
     /// is missing any more.
-    pub(super) fn rebalance_or_complete(
+    pub fn rebalance_or_complete(
         &mut self,
         now: Now,
         config: &GroupConfig,
@@ -33,7 +33,7 @@ impl Group {
     }
 
     /// From any state but PreparingRebalance.
-    pub(super) fn prepare_rebalance(
+    pub fn prepare_rebalance(
         &mut self,
         now: Now,
         config: &GroupConfig,
@@ -66,7 +66,7 @@ impl Group {
         }
     }
 
-    pub(super) fn maybe_complete_join(&mut self, now: Now, actions: &mut Actions) {
+    pub fn maybe_complete_join(&mut self, now: Now, actions: &mut Actions) {
         let waits_for_all = self.is(GroupState::PreparingRebalance) && !self.prepares_from_empty;
         if waits_for_all && self.has_all_joined() {
             self.complete_join(now, actions);
@@ -80,7 +80,7 @@ impl Group {
     }
 
     /// The join timer is over.
-    pub(super) fn expire_join(&mut self, now: Now, config: &GroupConfig, actions: &mut Actions) {
+    pub fn expire_join(&mut self, now: Now, config: &GroupConfig, actions: &mut Actions) {
         match self.join_timer {
             Some(JoinTimer::Initial {
                 delay, remaining, ..
@@ -152,7 +152,7 @@ impl Group {
     }
 
     /// The answer to a member of the current generation.
-    pub(super) fn joined(&self, member_id: &str) -> Joined {
+    pub fn joined(&self, member_id: &str) -> Joined {
         let is_leader = self.is_leader(member_id);
         Joined {
             generation_id: self.generation,
@@ -170,7 +170,7 @@ impl Group {
     }
 
     /// What a member of a stable group is told.
-    pub(super) fn synced(&self, assignment: Bytes) -> Synced {
+    pub fn synced(&self, assignment: Bytes) -> Synced {
         Synced {
             protocol_type: self.protocol_type.clone(),
             protocol_name: self.protocol_name.clone(),
@@ -180,7 +180,7 @@ impl Group {
 
     /// The leader has assigned: the group is stable, and everyone who waits is told once that is
     /// durable.
-    pub(super) fn settle(
+    pub fn settle(
         &mut self,
         now: Now,
         assignments: Vec<(String, Bytes)>,
@@ -222,7 +222,7 @@ impl Group {
     }
 
     /// Somebody never asked for an assignment: out, and round again (KAFKA-9752).
-    pub(super) fn expire_sync(&mut self, now: Now, config: &GroupConfig, actions: &mut Actions) {
+    pub fn expire_sync(&mut self, now: Now, config: &GroupConfig, actions: &mut Actions) {
         self.sync_timer = None;
         let missing = core::mem::take(&mut self.pending_sync);
         if missing.is_empty() {
@@ -238,7 +238,7 @@ impl Group {
         }
     }
 
-    pub(super) fn note_sync(&mut self, member_id: &str) {
+    pub fn note_sync(&mut self, member_id: &str) {
         self.pending_sync.remove(member_id);
         if self.pending_sync.is_empty() {
             self.sync_timer = None;
@@ -246,7 +246,7 @@ impl Group {
     }
 
     /// Takes a member out, whatever it waits for, and lets the others go on.
-    pub(super) fn expel(
+    pub fn expel(
         &mut self,
         member_id: &str,
         now: Now,
@@ -264,7 +264,7 @@ impl Group {
 
     /// The rest of a removal: a rebalance where a member is gone, or its end where only that one
     /// was missing.
-    pub(super) fn go_on_without(
+    pub fn go_on_without(
         &mut self,
         member_gone: bool,
         pending_gone: bool,
@@ -286,7 +286,7 @@ impl Group {
 
 /// Answers what a removed member still waits for, so that a client which is alive after all joins
 /// anew.
-pub(super) fn dismiss(member: &Member, actions: &mut Actions) {
+pub fn dismiss(member: &Member, actions: &mut Actions) {
     if let Some(token) = member.awaiting_join {
         actions.join_refused(token, ErrorCode::UnknownMemberId, "");
     }

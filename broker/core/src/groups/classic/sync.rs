@@ -7,15 +7,15 @@ use alloc::vec::Vec;
 
 use sedge_protocol::ErrorCode;
 
-use super::config::GroupConfig;
-use super::group::{Group, GroupState};
-use super::limits::GROUP_ASSIGNMENT_BYTES_MAX;
-use super::messages::{Actions, HeartbeatRequest, LeavingMember, SyncRequest, Token};
+use crate::groups::config::GroupConfig;
+use super::group::{ClassicGroup, GroupState};
+use crate::groups::limits::GROUP_ASSIGNMENT_BYTES_MAX;
+use crate::groups::messages::{Actions, HeartbeatRequest, LeavingMember, SyncRequest, Token};
 use super::rebalance::dismiss;
 use crate::machine::Now;
 
-impl Group {
-    pub(super) fn sync(
+impl ClassicGroup {
+    pub fn sync(
         &mut self,
         now: Now,
         request: SyncRequest,
@@ -82,7 +82,7 @@ impl Group {
         }
     }
 
-    pub(super) fn heartbeat(
+    pub fn heartbeat(
         &mut self,
         now: Now,
         request: &HeartbeatRequest,
@@ -102,7 +102,7 @@ impl Group {
     }
 
     /// Each member's result, in order; the group goes on once for all of them.
-    pub(super) fn leave(
+    pub fn leave(
         &mut self,
         now: Now,
         config: &GroupConfig,

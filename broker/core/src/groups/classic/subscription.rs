@@ -10,10 +10,10 @@
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 
-use super::limits::SUBSCRIPTION_TOPICS_MAX;
+use crate::groups::limits::SUBSCRIPTION_TOPICS_MAX;
 
 /// `None` where the bytes are not a subscription.
-pub(super) fn topics(metadata: &[u8]) -> Option<BTreeSet<String>> {
+pub fn topics(metadata: &[u8]) -> Option<BTreeSet<String>> {
     let mut rest = metadata;
     let _version = i16::from_be_bytes(take(&mut rest)?);
     let count = usize::try_from(i32::from_be_bytes(take(&mut rest)?)).ok()?;
