@@ -25,4 +25,5 @@ pub mod mirror;
 pub mod offsets;
 pub mod retention;
 pub mod security;
+pub mod shard;
 pub mod wear;

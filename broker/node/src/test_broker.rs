@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 
 use futures_lite::future;
 use sedge_core::config::BrokerDefaults;
-use sedge_core::groups::GroupConfig;
 use sedge_core::metadata::MetadataMachine;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{NodeId, PartitionId};
@@ -16,7 +15,7 @@ use sedge_storage::{Commit, Entry, LogStore, Recovery as _};
 
 use crate::broker::{Broker, Parts};
 use crate::config::{self, Config, Flags};
-use crate::coordinator;
+use crate::coordinator::{self, Coordinators, Journal};
 use crate::log::Log;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
@@ -29,6 +28,7 @@ use crate::writer::{ActivePartitions, State, Writer};
 /// A broker for tests; see the module.
 pub struct TestBroker {
     pub broker: Arc<Broker>,
+    pub journal: Journal,
     writer: Option<JoinHandle<()>>,
     /// Settings for the next start.
     pub settings: Vec<(String, String)>,
@@ -69,9 +69,15 @@ impl TestBroker {
 
     fn open(directory: Arc<Directory>, settings: Vec<(String, String)>) -> Self {
         let opened = Opened::read(config(&directory.0, &settings)).unwrap();
-        let Started { broker, writer, .. } = opened.start().unwrap();
+        let Started {
+            broker,
+            journal,
+            writer,
+            ..
+        } = opened.start().unwrap();
         Self {
             broker,
+            journal,
             writer: Some(writer),
             settings,
             directory,
@@ -139,8 +145,8 @@ pub fn on_store(store: Arc<dyn LogStore>) -> (Arc<Broker>, State) {
     let defaults = BrokerDefaults::new(&config.broker);
     let metadata = MetadataMachine::new(NodeId(config.node_id), defaults);
     let clock = Clock::start(None, None);
-    let settings = GroupConfig::of(metadata.image().defaults());
-    let groups = coordinator::restore(&*store, metadata.image(), settings, clock.now()).unwrap();
+    let restored = coordinator::restore(&*store, metadata.image(), clock.now());
+    let Coordinators { groups, .. } = restored.unwrap();
     let logbook = Logbook::start(&config.data, &config.disk, None, &clock);
     let log = Log::new(
         store,
@@ -154,7 +160,7 @@ pub fn on_store(store: Arc<dyn LogStore>) -> (Arc<Broker>, State) {
         runtime: Runtime::start(1).unwrap(),
         log: Arc::new(log),
         logbook,
-        groups: groups.coordinator,
+        groups,
         writer: Writer::new().0,
         config,
     });

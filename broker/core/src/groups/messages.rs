@@ -9,36 +9,20 @@ use sedge_protocol::ErrorCode;
 
 use sedge_protocol::coordinator::CoordinatorRecord;
 
-/// Names a request whose answer may come later (JoinGroup and SyncGroup). Given by the caller,
-/// returned in the [`Reply`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub u64);
+use crate::shard;
+
+pub use crate::shard::Token;
 
 /// Everything that a step of the coordinator wants done.
-///
-/// `now` replies leave at once. `then` replies leave when every record handed out so far, by this
-/// step *and by earlier ones*, is durable; where nothing is outstanding that is at once too.
-#[derive(Debug, Default)]
-pub struct Actions {
-    /// Records for `__consumer_offsets`, in order.
-    pub persist: Vec<CoordinatorRecord>,
-    pub then: Vec<Reply>,
-    pub now: Vec<Reply>,
-}
+pub type Actions = shard::Actions<CoordinatorRecord, ReplyBody>;
+
+/// An answer that is known at once, and what else the step wants done.
+pub type Planned<R> = shard::Planned<R, CoordinatorRecord, ReplyBody>;
+
+/// The late answer to a JoinGroup or a SyncGroup.
+pub type Reply = shard::Reply<ReplyBody>;
 
 impl Actions {
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.persist.is_empty() && self.then.is_empty() && self.now.is_empty()
-    }
-
-    /// Takes over what `other` wants, behind what is here.
-    pub fn append(&mut self, mut other: Self) {
-        self.persist.append(&mut other.persist);
-        self.then.append(&mut other.then);
-        self.now.append(&mut other.now);
-    }
-
     pub(super) fn join(&mut self, token: Token, reply: JoinReply) {
         self.now.push(Reply {
             token,
@@ -76,30 +60,6 @@ impl Actions {
             body: ReplyBody::Join(reply),
         });
     }
-}
-
-/// An answer that is known at once, and what else the step wants done. It leaves under the rule of
-/// [`Actions`]' `then`.
-#[derive(Debug)]
-pub struct Planned<R> {
-    pub reply: R,
-    pub actions: Actions,
-}
-
-impl<R> Planned<R> {
-    pub(super) fn only(reply: R) -> Self {
-        Self {
-            reply,
-            actions: Actions::default(),
-        }
-    }
-}
-
-/// The late answer to the request named by `token`.
-#[derive(Debug)]
-pub struct Reply {
-    pub token: Token,
-    pub body: ReplyBody,
 }
 
 #[derive(Debug)]

@@ -2,22 +2,15 @@
 //! which offsets they committed. A group is of one kind (`group`); the classic protocol is one
 //! (`classic/`).
 //!
-//! A sans-io state machine. It has no clock, no socket and no log: time comes in as [`Now`], the
-//! random part of a new member's id is given by the caller, and each step hands back [`Actions`].
-//! The caller
-//! - writes `persist` to `__consumer_offsets`, in order, and calls [`Coordinator::apply`] for each
-//!   record when it is durable;
-//! - sends `now` replies at once, and `then` replies (and the reply of a [`Planned`]) when every
-//!   record handed out so far is durable;
-//! - calls [`Coordinator::tick`] at [`Coordinator::next_deadline`], or later;
-//! - where records could not be written (disk full), answers those replies with an error and calls
-//!   [`Coordinator::handle_save_failed`].
+//! A sans-io state machine, and a [`Shard`](crate::shard::Shard) of the journal: its module says
+//! what the caller does with [`Actions`]. The random part of a new member's id is given by the
+//! caller.
 //!
 //! Groups change at once, offsets when they are durable: a group that the disk does not know costs
 //! its members a rebalance after a restart, an offset that the disk does not know would be a lie.
 //!
-//! At start, [`Coordinator::restore`] takes the records, and [`Coordinator::finish_restore`] starts
-//! the sessions of the members that are in them: they live through a restart.
+//! At start, the end of the restoring begins the sessions of the members that were restored: they
+//! live through a restart.
 //!
 //! **Invariant:** every token given in is answered once, unless its member waits.
 //! **Invariant:** `schedule` has an entry for each group with a deadline, at that deadline or
@@ -34,6 +27,7 @@ mod group;
 pub mod limits;
 pub mod messages;
 mod restore;
+mod shard;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -48,7 +42,6 @@ use alloc::vec::Vec;
 use sedge_protocol::ErrorCode;
 
 use crate::machine::{Machine, Now};
-use crate::mirror;
 use crate::offsets::{self, InFlight, OffsetToCommit, Offsets, OffsetsCommand};
 pub use classic::GroupState;
 use classic::{ClassicGroup, Joining};
@@ -61,7 +54,6 @@ pub use messages::{
 };
 use sedge_protocol::coordinator::{CoordinatorRecord, OffsetKey};
 use sedge_protocol::ids::{Offset, PartitionIndex};
-use sedge_protocol::kafka::KafkaUuid;
 
 /// For each topic of an OffsetDelete, each partition's result; or the group's error.
 pub type OffsetDeleteReply = Result<Vec<Vec<Result<(), ErrorCode>>>, ErrorCode>;
@@ -81,6 +73,8 @@ pub struct Coordinator {
     next_expiry: u64,
     /// Where the round of expiry under way goes on.
     expiry_from: Option<Arc<str>>,
+    /// Groups that may have offsets of topics that are gone, and from when they can be looked at.
+    with_gone: BTreeMap<String, u64>,
 }
 
 impl Coordinator {
@@ -100,6 +94,7 @@ impl Coordinator {
             groups_bytes: 0,
             next_expiry,
             expiry_from: None,
+            with_gone: BTreeMap::new(),
         }
     }
 
@@ -343,32 +338,6 @@ impl Coordinator {
         Planned { reply, actions }
     }
 
-    /// Topics may have been deleted: removes the offsets of those that are not there any more, by
-    /// name and id. Nobody is answered with them anyhow. Those of a group with commits on their way
-    /// are left for the next call, since a removal would come behind the commits. The cursors of a
-    /// link stay, by which it knows a topic that was created again; the link has them expire.
-    pub fn handle_deleted_topics(
-        &mut self,
-        now: Now,
-        is_there: impl Fn(&str, Option<KafkaUuid>) -> bool,
-    ) -> Actions {
-        let mut keys = Vec::new();
-        let settled = |group_id: &&str| {
-            !self.in_flight.contains_key(*group_id) && !group_id.starts_with(mirror::GROUP_PREFIX)
-        };
-        for group_id in self.offsets.group_ids().filter(settled) {
-            let offsets = self.offsets.of_group(group_id);
-            let gone = offsets.filter(|(topic, _, value)| !is_there(topic, value.topic_id));
-            keys.extend(gone.map(|(topic, partition, _)| OffsetKey {
-                group: group_id.to_owned(),
-                topic: topic.to_owned(),
-                partition,
-            }));
-        }
-        self.plan_offsets(now, OffsetsCommand::Delete { keys })
-            .actions
-    }
-
     // Time, and what became of the records.
 
     /// Ends sessions, rebalances and offsets whose time is over.
@@ -413,6 +382,7 @@ impl Coordinator {
     pub fn handle_save_failed(&mut self, now: Now, records: &[CoordinatorRecord]) {
         for record in records {
             self.landed(record);
+            self.mark_unremoved(now, record);
             if let CoordinatorRecord::Group {
                 group: group_id, ..
             } = record
@@ -476,10 +446,7 @@ impl Coordinator {
                 }
                 Planned {
                     reply: plan.reply,
-                    actions: Actions {
-                        persist: plan.records,
-                        ..Actions::default()
-                    },
+                    actions: Actions::persist(plan.records),
                 }
             }
             // The table refuses offsets one by one, never a command.

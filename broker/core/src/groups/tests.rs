@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::*;
 use sedge_protocol::coordinator::OffsetValue;
+use sedge_protocol::kafka::KafkaUuid;
 
 const MINUTE: u64 = 60_000;
 

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use log::info;
 use sedge_core::fetch::session::Sessions;
-use sedge_core::groups::Coordinator;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::NodeId;
 
@@ -88,7 +87,7 @@ pub struct Parts {
     pub runtime: Runtime,
     pub log: Arc<Log>,
     pub logbook: Logbook,
-    pub groups: Coordinator,
+    pub groups: Arc<Groups>,
     pub writer: Writer,
 }
 
@@ -123,7 +122,7 @@ impl Broker {
             fetch_sessions: Mutex::new(Sessions::new(crate::limits::FETCH_SESSIONS_MAX)),
             producer_ids: ProducerIds::default(),
             told_transactions: Told::default(),
-            groups: Arc::new(Groups::new(groups)),
+            groups,
             plugins: Arc::new(Plugins::new(&config, Arc::clone(&metrics))),
             metrics,
             config,

@@ -1,4 +1,5 @@
-//! `__consumer_offsets`: where a group's records go, their view, and the way back at start.
+//! A shard's topic, such as `__consumer_offsets`: its records, their view, and the way back at
+//! start.
 //!
 //! The view ([`View::Offsets`]) is the topic compacted: partition id (u32 BE) and the record's key
 //! -> the record's value. The partition id alone -> the offset (i64 BE) up to which the view
@@ -6,11 +7,10 @@
 //! (the view is behind) nor a lost view (there is no such entry: it is not read at all) changes
 //! what is known. What the view misses is told it in parts, each as large as an append.
 
-use sedge_core::groups::{Actions, Coordinator, GroupConfig};
 use sedge_core::machine::Now;
 use sedge_core::metadata::{Image, Topic};
+use sedge_core::shard::Shard;
 use sedge_protocol::batch::Batch;
-use sedge_protocol::coordinator::CoordinatorRecord;
 use sedge_protocol::error::Error;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_protocol::records::{BatchBuilder, Compression};
@@ -19,69 +19,51 @@ use sedge_storage::{LogStore, View, ViewUpdate};
 use crate::limits::{COORDINATOR_APPEND_BYTES, COORDINATOR_BATCH_BYTES};
 use crate::metadata::log as metadata_log;
 
-/// Kafka's name of the topic.
-pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
-
 /// Of a record in a batch, beside its key and value: lengths, deltas and a number of headers.
 const RECORD_FRAMING_BYTES: usize = 12;
 
-/// The coordinator as it was.
-#[derive(Debug)]
-pub struct Restored {
-    pub coordinator: Coordinator,
-    pub unwritten: Unwritten,
+/// A partition whose view is behind the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    pub topic: &'static str,
+    pub id: PartitionId,
+    /// Up to where the view follows.
+    pub from: Offset,
 }
 
-/// What a start found that is still to be written.
-#[derive(Debug, Default)]
-pub struct Unwritten {
-    /// What an older version wrote, as this one writes it.
-    pub adopted: Actions,
-    /// Partitions whose view is behind the log, and up to where it follows.
-    pub behind: Vec<(PartitionId, Offset)>,
-}
-
-/// Reads what groups there were and what they had committed.
+/// Has a shard take what its topic says. Returns the partitions whose view is behind.
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn restore(
+pub fn restore<S: Shard>(
     store: &dyn LogStore,
     image: &Image,
-    config: GroupConfig,
     now: Now,
-) -> Result<Restored, sedge_storage::Error> {
-    let mut coordinator = Coordinator::new(config, now);
+    shard: &mut S,
+) -> Result<Vec<Behind>, sedge_storage::Error> {
     let mut behind = Vec::new();
-    for id in image
-        .topic(OFFSETS_TOPIC)
-        .into_iter()
-        .flat_map(|topic| topic.partitions())
-    {
-        let follows = restore_partition(store, id, now, &mut coordinator)?;
-        behind.extend(follows.map(|offset| (id, offset)));
+    let topic = S::TOPIC.name;
+    let partitions = image.topic(topic).into_iter();
+    for id in partitions.flat_map(|topic| topic.partitions()) {
+        let follows = restore_partition(store, id, now, shard)?;
+        behind.extend(follows.map(|from| Behind { topic, id, from }));
     }
-    coordinator.finish_restore(now);
-    let adopted = coordinator.adopt(now, |topic| image.topic(topic).map(|topic| topic.id));
-    Ok(Restored {
-        coordinator,
-        unwritten: Unwritten { adopted, behind },
-    })
+    Ok(behind)
 }
 
 /// Up to where the partition's view follows the log, if it is behind.
-fn restore_partition(
+fn restore_partition<S: Shard>(
     store: &dyn LogStore,
     id: PartitionId,
     now: Now,
-    coordinator: &mut Coordinator,
+    shard: &mut S,
 ) -> Result<Option<Offset>, sedge_storage::Error> {
-    let mut take = |key: &[u8], value: Option<&[u8]>| match CoordinatorRecord::decode(key, value) {
-        Ok(record) => coordinator.restore(now, &record),
+    let mut take = |key: &[u8], value: Option<&[u8]>| match S::decode(key, value) {
+        Ok(record) => shard.restore(now, &record),
         // Of a newer version, or not ours: what it says is not for this one.
         Err(error) => ::log::warn!(
             target: "sedge::groups",
-            "a record of {OFFSETS_TOPIC} cannot be read and is skipped: {error}"
+            "a record of {} cannot be read and is skipped: {error}", S::TOPIC.name
         ),
     };
     let prefix = id.get().to_be_bytes();
@@ -158,7 +140,8 @@ impl From<sedge_storage::Error> for Stop {
     }
 }
 
-fn update(id: PartitionId, key: &[u8], value: Option<Vec<u8>>) -> ViewUpdate {
+/// What the view is told of a record.
+pub fn update(id: PartitionId, key: &[u8], value: Option<Vec<u8>>) -> ViewUpdate {
     let key = [&id.get().to_be_bytes(), key].concat();
     ViewUpdate {
         view: View::Offsets,
@@ -170,25 +153,6 @@ fn update(id: PartitionId, key: &[u8], value: Option<Vec<u8>>) -> ViewUpdate {
 /// The view follows the partition's log up to `next`.
 pub fn follows(id: PartitionId, next: Offset) -> ViewUpdate {
     update(id, &[], Some(next.get().to_be_bytes().to_vec()))
-}
-
-/// Records of one partition as batches, with the changes of the view that belong to them.
-///
-/// # Errors
-/// A text of a record is longer than Kafka's format can say.
-pub fn batches<'a>(
-    id: PartitionId,
-    records: impl Iterator<Item = &'a CoordinatorRecord>,
-    now_ms: i64,
-    updates: &mut Vec<ViewUpdate>,
-) -> Result<Vec<Batch>, Error> {
-    let mut gathered = Gathered::default();
-    for record in records {
-        let (key, value) = record.encode()?;
-        gathered.push(now_ms, &key, value.as_deref())?;
-        updates.push(update(id, &key, value));
-    }
-    gathered.finish()
 }
 
 /// A part of what a partition says.
@@ -260,35 +224,17 @@ pub fn content_size(
     Ok(size)
 }
 
-/// Bytes of a record that it takes up at most in an append, but for batch headers.
-pub fn bytes_of(record: &CoordinatorRecord) -> usize {
-    const NUMBERS_BYTES: usize = 64;
-    NUMBERS_BYTES
-        + match record {
-            CoordinatorRecord::Offset { key, value } => {
-                let metadata = value.as_ref().map_or(0, |value| value.metadata.len());
-                key.group.len() + key.topic.len() + metadata
-            }
-            CoordinatorRecord::Group { group, value } => {
-                let members = value.iter().flat_map(|value| &value.members);
-                let members = members.map(|member| {
-                    let names = member.id.len() + member.client_id.len();
-                    NUMBERS_BYTES + names + member.subscription.len() + member.assignment.len()
-                });
-                group.len() + members.sum::<usize>()
-            }
-        }
-}
-
 /// Records on their way into batches of a bounded size.
 #[derive(Default)]
-struct Gathered {
+pub struct Gathered {
     batches: Vec<Batch>,
     builder: Option<BatchBuilder>,
 }
 
 impl Gathered {
-    fn push(&mut self, now_ms: i64, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
+    /// # Errors
+    /// A batch is larger than Kafka's format can say.
+    pub fn push(&mut self, now_ms: i64, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
         let new = || BatchBuilder::new(Compression::None);
         let builder = self.builder.get_or_insert_with(new);
         builder.push(now_ms, Some(key), value, &[]);
@@ -300,7 +246,9 @@ impl Gathered {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<Batch>, Error> {
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn finish(mut self) -> Result<Vec<Batch>, Error> {
         if let Some(builder) = self.builder.take() {
             self.batches.push(builder.build()?);
         }
@@ -308,10 +256,11 @@ impl Gathered {
     }
 }
 
-/// The partition of the topic that keeps a group, as Kafka's clients and tools reckon it.
-pub fn partition_of(topic: &Topic, group_id: &str) -> Option<PartitionId> {
+/// The partition of a topic that keeps what has this key, such as a group's id, as Kafka's clients
+/// and tools reckon it.
+pub fn partition_of(topic: &Topic, key: &str) -> Option<PartitionId> {
     let count = topic.partition_count().max(1);
-    topic.partition(hash_code(group_id).checked_abs().unwrap_or(0) % count)
+    topic.partition(hash_code(key).checked_abs().unwrap_or(0) % count)
 }
 
 /// Java's `String.hashCode`.
@@ -324,7 +273,8 @@ fn hash_code(text: &str) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sedge_protocol::coordinator::{GroupValue, OffsetKey, OffsetValue};
+    use sedge_core::groups::{Coordinator, GroupConfig};
+    use sedge_protocol::coordinator::{CoordinatorRecord, GroupValue, OffsetKey, OffsetValue};
     use sedge_protocol::ids::PartitionIndex;
     use sedge_storage::{Commit, Entry, MemoryStore};
 
@@ -353,6 +303,20 @@ mod tests {
         }
     }
 
+    fn bytes_of(record: &CoordinatorRecord) -> usize {
+        Coordinator::bytes_of(record)
+    }
+
+    fn batches(records: &[CoordinatorRecord], updates: &mut Vec<ViewUpdate>) -> Vec<Batch> {
+        let mut gathered = Gathered::default();
+        for record in records {
+            let (key, value) = record.encode().unwrap();
+            gathered.push(NOW.wall_ms, &key, value.as_deref()).unwrap();
+            updates.push(update(ID, &key, value));
+        }
+        gathered.finish().unwrap()
+    }
+
     /// Appends as the writer would; the view gets what of `updates` is given.
     fn append(store: &MemoryStore, mut batches: Vec<Batch>, updates: Vec<ViewUpdate>) -> Offset {
         let mut next = store.bounds(ID).unwrap().next_offset;
@@ -375,7 +339,7 @@ mod tests {
 
     fn write(store: &MemoryStore, records: &[CoordinatorRecord], reaches_the_view: bool) {
         let mut updates = Vec::new();
-        let batches = batches(ID, records.iter(), NOW.wall_ms, &mut updates).unwrap();
+        let batches = batches(records, &mut updates);
         let next = store
             .bounds(ID)
             .unwrap()
@@ -534,7 +498,7 @@ mod tests {
         let records: Vec<CoordinatorRecord> = (0..count as i32)
             .map(|partition| offset(partition, Some(1)))
             .collect();
-        let built = batches(ID, records.iter(), NOW.wall_ms, &mut Vec::new()).unwrap();
+        let built = batches(&records, &mut Vec::new());
         assert!(built.len() > 1);
         let counted: i32 = built.iter().map(|batch| batch.header.record_count()).sum();
         assert_eq!(counted, count as i32);

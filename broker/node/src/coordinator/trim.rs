@@ -1,5 +1,5 @@
-//! Keeps `__consumer_offsets` small: when its log has grown to several times what it says, what it
-//! says is written once more, and the log start moves there.
+//! Keeps the coordinators' topics small: when the log of a partition has grown to several times
+//! what it says, what it says is written once more, and the log start moves there.
 //!
 //! It is what compaction comes to for a topic whose whole content is in a view, and does not need
 //! to read the log for it. Runs in the one task that appends there, so that nothing comes in
@@ -15,11 +15,9 @@ use sedge_core::metadata::Topic;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 
-use super::journal::Journal;
-use super::log::{ContentSize, OFFSETS_TOPIC, content, content_size, follows};
+use super::disk::{Disk, reason};
+use super::log::{ContentSize, content, content_size};
 use crate::limits::{COORDINATOR_LOG_BYTES_MIN, COORDINATOR_LOG_GROWTH_MAX};
-use crate::log::Log;
-use crate::writer::AppendPart;
 
 /// How large each partition's log is, counted here: the store tells a log's size by segments, and
 /// what a trim leaves behind in one is gone with that segment only.
@@ -30,6 +28,8 @@ pub struct Trim {
 
 #[derive(Debug)]
 struct Size {
+    /// As it was when the log last grew.
+    topic: Arc<Topic>,
     bytes: u64,
     /// After the last trim; at first what the content comes to. Not known before it is asked.
     trimmed: Option<u64>,
@@ -37,58 +37,59 @@ struct Size {
 
 impl Trim {
     /// A partition's log has grown.
-    pub fn grew(&mut self, log: &Log, id: PartitionId, bytes: u64) {
+    pub fn grew(&mut self, disk: &Disk, topic: &Arc<Topic>, id: PartitionId, bytes: u64) {
         if let Some(size) = self.sizes.get_mut(&id) {
             size.bytes += bytes;
+            size.topic = Arc::clone(topic);
         } else {
-            let bytes = log.store.partition_bytes(id).unwrap_or(bytes);
+            let bytes = disk.log.store.partition_bytes(id).unwrap_or(bytes);
+            let topic = Arc::clone(topic);
             let trimmed = None;
-            self.sizes.insert(id, Size { bytes, trimmed });
+            self.sizes.insert(
+                id,
+                Size {
+                    topic,
+                    bytes,
+                    trimmed,
+                },
+            );
         }
     }
 
     /// Trims what has grown too large.
-    pub async fn run(&mut self, journal: &Journal) {
-        let image = journal.log.metadata.load();
-        let Some(topic) = image.topic(OFFSETS_TOPIC) else {
-            return;
-        };
+    pub async fn run(&mut self, disk: &Disk) {
         for (id, size) in &mut self.sizes {
-            if let Err(reason) = size.look(journal, topic, *id).await {
-                warn!(target: "sedge::groups", "{OFFSETS_TOPIC} cannot be trimmed: {reason}");
+            if let Err(reason) = size.look(disk, *id).await {
+                let name = &size.topic.name;
+                warn!(target: "sedge::groups", "{name} cannot be trimmed: {reason}");
             }
         }
     }
 }
 
 impl Size {
-    async fn look(
-        &mut self,
-        journal: &Journal,
-        topic: &Arc<Topic>,
-        id: PartitionId,
-    ) -> Result<(), String> {
+    async fn look(&mut self, disk: &Disk, id: PartitionId) -> Result<(), String> {
         if self.bytes <= COORDINATOR_LOG_BYTES_MIN {
             return Ok(());
         }
         if self.trimmed.is_none() {
-            self.measure(journal, id).await?;
+            self.measure(disk, id).await?;
         }
-        if !self.is_too_large() {
+        if !is_too_large(self.bytes, self.trimmed.unwrap_or(0)) {
             return Ok(());
         }
         let before = self.bytes;
         // After a failure, wait until the log has grown by the same factor again.
         self.trimmed = Some(before);
         let mut written = 0;
-        let trimmed = trim(journal, topic, id, &mut written).await;
+        let trimmed = trim(disk, &self.topic, id, &mut written).await;
         if trimmed.is_err() {
             self.bytes += written;
             return trimmed;
         }
         debug!(
             target: "sedge::groups",
-            "{OFFSETS_TOPIC} is trimmed from {before} to {written} bytes"
+            "{} is trimmed from {before} to {written} bytes", self.topic.name
         );
         self.bytes = written;
         self.trimmed = Some(written);
@@ -97,8 +98,8 @@ impl Size {
 
     /// After a start: what an earlier process trimmed is not to be trimmed again at once. What it
     /// left behind still counts in the store's size, by records it does not.
-    async fn measure(&mut self, journal: &Journal, id: PartitionId) -> Result<(), String> {
-        let store = Arc::clone(&journal.log.store);
+    async fn measure(&mut self, disk: &Disk, id: PartitionId) -> Result<(), String> {
+        let store = Arc::clone(&disk.log.store);
         let measured = blocking::unblock(move || {
             let bounds = store.bounds(id)?;
             Ok::<_, sedge_storage::Error>((bounds, content_size(&*store, id)?))
@@ -110,12 +111,11 @@ impl Size {
         self.trimmed = Some(content.bytes);
         Ok(())
     }
+}
 
-    fn is_too_large(&self) -> bool {
-        let trimmed = self.trimmed.unwrap_or(0);
-        let grown = trimmed.saturating_mul(COORDINATOR_LOG_GROWTH_MAX);
-        self.bytes > grown.max(COORDINATOR_LOG_BYTES_MIN)
-    }
+fn is_too_large(bytes: u64, trimmed: u64) -> bool {
+    let grown = trimmed.saturating_mul(COORDINATOR_LOG_GROWTH_MAX);
+    bytes > grown.max(COORDINATOR_LOG_BYTES_MIN)
 }
 
 impl ContentSize {
@@ -129,57 +129,45 @@ impl ContentSize {
 
 /// `written` becomes the bytes that it has come to.
 async fn trim(
-    journal: &Journal,
+    disk: &Disk,
     topic: &Arc<Topic>,
     id: PartitionId,
     written: &mut u64,
 ) -> Result<(), String> {
-    let now_ms = journal.log.clock.now().wall_ms;
+    let now_ms = disk.log.clock.now().wall_ms;
     let mut begins_at = None;
     let mut from = Some(Vec::new());
     while let Some(key) = from {
-        let store = Arc::clone(&journal.log.store);
+        let store = Arc::clone(&disk.log.store);
         let page = blocking::unblock(move || content(&*store, id, &key, now_ms)).await?;
         let bytes: u64 = page.batches.iter().map(|batch| batch.bytes() as u64).sum();
-        let appended_at = append(journal, topic, id, page.batches).await?;
+        let appended_at = append(disk, topic, id, page.batches).await?;
         begins_at = begins_at.or(appended_at);
         *written += bytes;
         from = page.next;
     }
-    match journal.writer.delete_records(id, begins_at).await {
+    match disk.writer.delete_records(id, begins_at).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(format!("{error:?}")),
+        Ok(Err(refusal)) => Err(reason(&refusal)),
         Err(_) => Err("the broker is shutting down".to_owned()),
     }
 }
 
-/// Where the batches begin; `None` where there are none, and so nothing to keep at all.
+/// Where the batches begin; `None` if there are none, and so nothing to keep at all.
 async fn append(
-    journal: &Journal,
+    disk: &Disk,
     topic: &Arc<Topic>,
     id: PartitionId,
     batches: Vec<Batch>,
 ) -> Result<Option<Offset>, String> {
-    let end = journal
-        .log
-        .partition(id)
-        .map_err(|error| error.to_string())?;
-    let count: i64 = batches
-        .iter()
-        .map(|batch| i64::from(batch.header.record_count()))
-        .sum();
-    let updates = vec![follows(id, end.high_watermark().plus(count))];
-    let parts = batches.into_iter().map(|batch| AppendPart {
-        partition: id,
-        topic: Arc::clone(topic),
-        sequence: None,
-        batch: Ok(Some(batch)),
-    });
-    let appended = journal.writer.append(parts.collect(), updates).await;
+    let mut updates = Vec::new();
+    let parts = disk.parts(topic, id, batches, &mut updates);
+    let parts = parts.map_err(|error| error.to_string())?.collect();
+    let appended = disk.writer.append(parts, updates).await;
     let outcomes = appended.map_err(|_| "the broker is shutting down".to_owned())?;
     let mut begins_at = None;
     for outcome in outcomes {
-        let appended = outcome.map_err(|error| format!("{error:?}"))?;
+        let appended = outcome.map_err(|refusal| reason(&refusal))?;
         begins_at.get_or_insert(appended.base_offset);
     }
     Ok(begins_at)
@@ -193,11 +181,7 @@ mod tests {
     fn a_log_is_too_large_by_several_times_its_content() {
         let check = |bytes: u64, trimmed: u64, expected: bool| {
             assert_eq!(
-                Size {
-                    bytes,
-                    trimmed: Some(trimmed)
-                }
-                .is_too_large(),
+                is_too_large(bytes, trimmed),
                 expected,
                 "{bytes} of {trimmed}"
             );

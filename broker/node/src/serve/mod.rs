@@ -20,7 +20,7 @@ use sedge_storage::OpenReport;
 use crate::broker::Broker;
 use crate::config::{Config, Durability};
 use crate::console;
-use crate::coordinator::{self, Journal, Unwritten};
+use crate::coordinator::Journal;
 use crate::handlers::Handlers;
 use crate::limits::SHUTDOWN_GRACE;
 use crate::mirror::{Local, Mirror};
@@ -73,7 +73,7 @@ impl Running {
             broker,
             writer,
             report,
-            unwritten,
+            journal,
         } = opened.start()?;
         if may_have_lost_records(&report, &broker.config) {
             raise_leader_epoch(&broker)?;
@@ -83,7 +83,7 @@ impl Running {
             .and_then(|listener| listener.local_addr().ok());
         let kafka = local.map_or_else(String::new, |address| address.to_string());
         watch::start(&broker.plugins, &broker.log).map_err(ServeError::Store)?;
-        let mut tasks = background(&broker, unwritten);
+        let mut tasks = background(&broker, journal);
         for listener in listeners {
             let (net, service) = (Arc::clone(&broker.net), Handlers(Arc::clone(&broker)));
             tasks.push(
@@ -232,8 +232,8 @@ fn raise_leader_epoch(broker: &Broker) -> Result<(), ServeError> {
     }
 }
 
-/// Starts the background tasks: the upkeep, plugins and the coordinator.
-fn background(broker: &Broker, unwritten: Unwritten) -> Vec<Task<()>> {
+/// Starts the background tasks: the upkeep, plugins and the coordinators.
+fn background(broker: &Broker, journal: Journal) -> Vec<Task<()>> {
     let Broker {
         config,
         runtime,
@@ -245,17 +245,13 @@ fn background(broker: &Broker, unwritten: Unwritten) -> Vec<Task<()>> {
         ..
     } = broker;
     let with_log = || Arc::clone(log);
-    let journal = Journal {
-        log: with_log(),
-        writer: writer.clone(),
-    };
     let mut tasks = upkeep::start(log, writer, groups, logbook, config, runtime);
     tasks.extend([
         runtime.spawn(watch::run(Arc::clone(plugins), with_log())),
         runtime.spawn(watch::release(Arc::clone(plugins), with_log())),
         runtime.spawn(watch::tell(Arc::clone(plugins))),
-        runtime.spawn(coordinator::write(Arc::clone(groups), journal, unwritten)),
-        runtime.spawn(coordinator::keep_time(Arc::clone(groups), with_log())),
+        runtime.spawn(journal.clone().write(with_log(), writer.clone())),
+        runtime.spawn(journal.keep_time(with_log())),
     ]);
     tasks
 }

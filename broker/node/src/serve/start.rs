@@ -9,14 +9,13 @@ use std::thread::JoinHandle;
 
 use log::error;
 use sedge_core::config::BrokerDefaults;
-use sedge_core::groups::GroupConfig;
 use sedge_core::metadata::{Image, MetadataMachine};
 use sedge_protocol::ids::NodeId;
 use sedge_storage::{OpenReport, Options, Store};
 
 use crate::broker::{Broker, Parts};
 use crate::config::Config;
-use crate::coordinator::{self, Restored, Unwritten};
+use crate::coordinator::{self, Coordinators, Journal};
 use crate::log::Log;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
@@ -136,7 +135,7 @@ pub struct Opened {
     clock: Clock,
     logbook: Logbook,
     metadata: Replayed,
-    groups: Restored,
+    coordinators: Coordinators,
 }
 
 impl Opened {
@@ -163,9 +162,8 @@ impl Opened {
             .extend_log(&store, clock.append_ms())
             .map_err(ServeError::Store)?;
         let image = metadata.machine.image();
-        let settings = GroupConfig::of(image.defaults());
-        let groups = coordinator::restore(&store, image, settings, clock.now())
-            .map_err(ServeError::Store)?;
+        let coordinators =
+            coordinator::restore(&store, image, clock.now()).map_err(ServeError::Store)?;
         Ok(Self {
             config,
             report,
@@ -174,7 +172,7 @@ impl Opened {
             clock,
             logbook,
             metadata,
-            groups,
+            coordinators,
         })
     }
 
@@ -209,7 +207,7 @@ impl Opened {
             runtime: Runtime::start(config.num_network_threads).map_err(system)?,
             log: Arc::clone(&log),
             logbook: self.logbook,
-            groups: self.groups.coordinator,
+            groups: self.coordinators.groups,
             writer: writer.clone(),
             config,
         }));
@@ -225,7 +223,7 @@ impl Opened {
             writer: writer.start(log, state, queue).map_err(system)?,
             broker,
             report: self.report,
-            unwritten: self.groups.unwritten,
+            journal: self.coordinators.journal,
         })
     }
 }
@@ -270,8 +268,8 @@ pub struct Started {
     pub broker: Arc<Broker>,
     pub writer: JoinHandle<()>,
     pub report: OpenReport,
-    /// Records of committed offsets and groups that wait to be written.
-    pub unwritten: Unwritten,
+    /// The coordinators' records that wait to be written, and the task that writes them.
+    pub journal: Journal,
 }
 
 #[cfg(test)]

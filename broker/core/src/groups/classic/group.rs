@@ -15,9 +15,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use sedge_protocol::ErrorCode;
 
+use super::subscription;
 use crate::groups::limits::MEMBER_BYTES;
 use crate::groups::messages::{JoinedMember, Protocol, Token};
-use super::subscription;
 use crate::machine::Now;
 use sedge_protocol::coordinator::{CoordinatorRecord, GroupMember, GroupValue};
 

@@ -10,8 +10,8 @@ use alloc::string::String;
 use bytes::Bytes;
 use sedge_protocol::ErrorCode;
 
-use crate::groups::config::GroupConfig;
 use super::group::{ClassicGroup, GroupState, Member, millis};
+use crate::groups::config::GroupConfig;
 use crate::groups::limits;
 use crate::groups::messages::{Actions, JoinRequest, Joined, Token};
 use crate::machine::Now;
@@ -250,7 +250,12 @@ impl Joining<'_> {
 
 /// KIP-814: the static leader hears that it leads, with all members and nothing to assign. Before
 /// version 9 it would assign if it heard so, and is told that its former self leads.
-fn static_answer(group: &ClassicGroup, new_id: &str, former_leader: &str, may_skip: bool) -> Joined {
+fn static_answer(
+    group: &ClassicGroup,
+    new_id: &str,
+    former_leader: &str,
+    may_skip: bool,
+) -> Joined {
     let joined = group.joined(new_id);
     if may_skip {
         let skip_assignment = group.is_leader(new_id);

@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use sedge_protocol::ErrorCode;
 
-use crate::groups::config::GroupConfig;
 use super::group::{ClassicGroup, GroupState, JoinTimer, Member};
+use crate::groups::config::GroupConfig;
 use crate::groups::limits;
 use crate::groups::messages::{Actions, Joined, Synced, Token};
 use crate::machine::Now;
@@ -19,12 +19,7 @@ use crate::machine::Now;
 impl ClassicGroup {
     /// After a member came, changed or went: begins a rebalance, or ends the preparing where nobody
     /// is missing any more.
-    pub fn rebalance_or_complete(
-        &mut self,
-        now: Now,
-        config: &GroupConfig,
-        actions: &mut Actions,
-    ) {
+    pub fn rebalance_or_complete(&mut self, now: Now, config: &GroupConfig, actions: &mut Actions) {
         if self.is(GroupState::PreparingRebalance) {
             self.maybe_complete_join(now, actions);
         } else {
@@ -33,12 +28,7 @@ impl ClassicGroup {
     }
 
     /// From any state but PreparingRebalance.
-    pub fn prepare_rebalance(
-        &mut self,
-        now: Now,
-        config: &GroupConfig,
-        actions: &mut Actions,
-    ) {
+    pub fn prepare_rebalance(&mut self, now: Now, config: &GroupConfig, actions: &mut Actions) {
         if self.is(GroupState::CompletingRebalance) {
             self.reset_assignments(now, actions);
         }
@@ -180,12 +170,7 @@ impl ClassicGroup {
 
     /// The leader has assigned: the group is stable, and everyone who waits is told once that is
     /// durable.
-    pub fn settle(
-        &mut self,
-        now: Now,
-        assignments: Vec<(String, Bytes)>,
-        actions: &mut Actions,
-    ) {
+    pub fn settle(&mut self, now: Now, assignments: Vec<(String, Bytes)>, actions: &mut Actions) {
         for member in self.members.values_mut() {
             member.assignment = Bytes::new();
         }

@@ -7,21 +7,15 @@ use alloc::vec::Vec;
 
 use sedge_protocol::ErrorCode;
 
-use crate::groups::config::GroupConfig;
 use super::group::{ClassicGroup, GroupState};
+use super::rebalance::dismiss;
+use crate::groups::config::GroupConfig;
 use crate::groups::limits::GROUP_ASSIGNMENT_BYTES_MAX;
 use crate::groups::messages::{Actions, HeartbeatRequest, LeavingMember, SyncRequest, Token};
-use super::rebalance::dismiss;
 use crate::machine::Now;
 
 impl ClassicGroup {
-    pub fn sync(
-        &mut self,
-        now: Now,
-        request: SyncRequest,
-        token: Token,
-        actions: &mut Actions,
-    ) {
+    pub fn sync(&mut self, now: Now, request: SyncRequest, token: Token, actions: &mut Actions) {
         if let Err(error) = self.check_sync(&request) {
             actions.sync(token, Err(error));
             return;
@@ -82,11 +76,7 @@ impl ClassicGroup {
         }
     }
 
-    pub fn heartbeat(
-        &mut self,
-        now: Now,
-        request: &HeartbeatRequest,
-    ) -> Result<(), ErrorCode> {
+    pub fn heartbeat(&mut self, now: Now, request: &HeartbeatRequest) -> Result<(), ErrorCode> {
         self.validate(&request.member_id, request.group_instance_id.as_deref())?;
         if request.generation_id != self.generation {
             return Err(ErrorCode::IllegalGeneration);

@@ -29,9 +29,7 @@ impl ClassicGroup {
             self.expel(&member_id, now, config, actions);
         }
         for member_id in members {
-            let is_gone = |member: &Member| {
-                member.may_expire() && is_over(member.session_deadline)
-            };
+            let is_gone = |member: &Member| member.may_expire() && is_over(member.session_deadline);
             if self.members.get(&member_id).is_some_and(is_gone) {
                 self.expel(&member_id, now, config, actions);
             }

@@ -13,7 +13,6 @@ use sedge_storage::Usage;
 use super::access::Access;
 use super::{Request, Topics};
 use crate::broker::Refusal;
-use crate::coordinator;
 
 impl Request {
     /// Returns the cluster, for one operation.
@@ -36,12 +35,7 @@ impl Request {
         self.check_command(&command)?;
         let broker = &self.access.broker;
         match broker.writer.metadata(command).await {
-            Ok(Ok(reply)) => {
-                if let CommandReply::Deleted { .. } = reply {
-                    coordinator::forget_deleted_topics(&broker.groups, &broker.log);
-                }
-                Ok(reply)
-            }
+            Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(Refusal::new(error.code, error.message)),
             Err(_) => Err(Refusal::stopping()),
         }

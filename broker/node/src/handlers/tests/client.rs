@@ -10,7 +10,7 @@ use sedge_protocol::kafka::{self, KafkaString};
 use sedge_protocol::{Bytes, BytesMut};
 
 use crate::config::{HostPort, ListenerConfig};
-use crate::coordinator::{self, Journal, Unwritten};
+use crate::coordinator::Journal;
 use crate::handlers::Handlers;
 use crate::net::service::{Answer, Answered, Disconnect, Service, Session};
 use crate::test_broker::TestBroker;
@@ -21,6 +21,7 @@ const CORRELATION_ID: i32 = 7_654_321;
 pub struct Client {
     handlers: Handlers,
     session: Arc<Session>,
+    journal: Journal,
 }
 
 impl Client {
@@ -28,19 +29,18 @@ impl Client {
         Self {
             handlers: Handlers(Arc::clone(&broker.broker)),
             session: session(),
+            journal: broker.journal.clone(),
         }
     }
 
-    /// Runs the coordinator's task, which writes the records of group operations.
+    /// Runs the coordinators' tasks: one writes the records of group operations, one keeps time.
     pub fn with_coordinator(self) -> Self {
         let broker = &self.handlers.0;
-        let journal = Journal {
-            log: Arc::clone(&broker.log),
-            writer: broker.writer.clone(),
-        };
-        let groups = Arc::clone(&broker.groups);
-        let write = coordinator::write(groups, journal, Unwritten::default());
+        let log = || Arc::clone(&broker.log);
+        let write = self.journal.clone().write(log(), broker.writer.clone());
         broker.runtime.spawn(write).detach();
+        let keep_time = self.journal.clone().keep_time(log());
+        broker.runtime.spawn(keep_time).detach();
         self
     }
 

@@ -1,0 +1,214 @@
+//! Units on their way into the log: one append at a time, of as many as fit into it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use log::{error, warn};
+use sedge_core::metadata::{CommandError, Topic};
+use sedge_core::shard::StateTopic;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::error::Error;
+use sedge_protocol::ids::PartitionId;
+use sedge_storage::ViewUpdate;
+
+use super::disk::{Disk, reason};
+use super::log::{Behind, Gathered, followed, missed, partition_of, update};
+use super::outbox::Unit;
+use super::trim::Trim;
+use crate::limits::COORDINATOR_APPEND_BYTES;
+use crate::writer::Stopped;
+
+/// The journal's way into the log.
+pub struct Appender {
+    disk: Disk,
+    /// Partitions whose view is behind the log.
+    behind: Vec<Behind>,
+    trim: Trim,
+}
+
+/// One append in the making.
+#[derive(Default)]
+struct Append {
+    topics: BTreeMap<&'static str, Arc<Topic>>,
+    partitions: BTreeMap<PartitionId, (Arc<Topic>, Gathered)>,
+    updates: Vec<ViewUpdate>,
+}
+
+/// How many of the units go into the next append: one at least.
+pub fn of_one_append(units: &[Unit]) -> usize {
+    let mut bytes = 0;
+    let fits = |unit: &&Unit| {
+        let is_first = bytes == 0;
+        bytes += unit.bytes;
+        is_first || bytes <= COORDINATOR_APPEND_BYTES
+    };
+    units.iter().take_while(fits).count()
+}
+
+impl Appender {
+    pub fn new(disk: Disk, behind: Vec<Behind>) -> Self {
+        Self {
+            disk,
+            behind,
+            trim: Trim::default(),
+        }
+    }
+
+    /// Writes the units as one append.
+    ///
+    /// # Errors
+    /// What clients are told whose requests these units are part of. `NOT_COORDINATOR` lets clients
+    /// look for the coordinator and ask again: it is what Kafka says when its disk fails it.
+    pub async fn append(&mut self, units: &[Unit]) -> Result<(), ErrorCode> {
+        self.catch_up().await?;
+        let mut append = Append::default();
+        let now_ms = self.disk.log.clock.now().wall_ms;
+        for records in units.iter().flat_map(|unit| &unit.records) {
+            let topic = self.topic(records.topic(), &mut append.topics).await?;
+            let mut pushed = Ok(());
+            let encoded = records.encode(&mut |key, encoded| {
+                if pushed.is_ok() {
+                    pushed = append.push(&topic, key, encoded, now_ms);
+                }
+            });
+            encoded.map_err(|failure| not_encoded(&failure))?;
+            pushed?;
+        }
+        self.write(append).await
+    }
+
+    async fn write(&mut self, append: Append) -> Result<(), ErrorCode> {
+        let mut parts = Vec::new();
+        let mut sizes = Vec::new();
+        let mut updates = append.updates;
+        for (id, (topic, gathered)) in append.partitions {
+            let batches = gathered.finish().map_err(|failure| not_encoded(&failure))?;
+            let bytes = batches.iter().map(|batch| batch.bytes() as u64).sum();
+            sizes.push((Arc::clone(&topic), id, bytes));
+            let of_partition = self.disk.parts(&topic, id, batches, &mut updates);
+            parts.extend(of_partition.map_err(|failure| {
+                error!(target: "sedge::groups", "{} cannot be read: {failure}", topic.name);
+                ErrorCode::NotCoordinator
+            })?);
+        }
+        let outcomes = self.disk.writer.append(parts, updates).await;
+        let outcomes = outcomes.map_err(|Stopped| ErrorCode::CoordinatorNotAvailable)?;
+        // They are one unit of the writer: what refuses one refuses all.
+        if let Some(refusal) = outcomes.into_iter().find_map(Result::err) {
+            let why = reason(&refusal);
+            warn!(target: "sedge::groups", "groups and offsets cannot be written: {why}");
+            return Err(ErrorCode::NotCoordinator);
+        }
+        for (topic, id, bytes) in sizes {
+            self.trim.grew(&self.disk, &topic, id, bytes);
+        }
+        Ok(())
+    }
+
+    /// Trims what has grown too large.
+    pub async fn trim(&mut self) {
+        self.trim.run(&self.disk).await;
+    }
+
+    /// Tells the views what they miss of the log. Until then nothing may be appended, since a view
+    /// would say that it follows up to there.
+    ///
+    /// # Errors
+    /// The log cannot be read, or the disk takes nothing now.
+    pub async fn catch_up(&mut self) -> Result<(), ErrorCode> {
+        while let Some(Behind { topic, id, from }) = self.behind.last_mut() {
+            let failed = |failure: sedge_storage::Error| {
+                error!(target: "sedge::groups", "{topic} cannot be read: {failure}");
+                ErrorCode::NotCoordinator
+            };
+            let store = &self.disk.log.store;
+            if *from >= store.bounds(*id).map_err(failed)?.next_offset {
+                self.behind.pop();
+                continue;
+            }
+            let (at, of_task) = ((*id, *from), Arc::clone(store));
+            let missed = blocking::unblock(move || missed(&*of_task, at.0, at.1)).await;
+            let (updates, next) = missed.map_err(failed)?;
+            let told = self.disk.writer.append(Vec::new(), updates).await;
+            told.map_err(|Stopped| ErrorCode::CoordinatorNotAvailable)?;
+            if followed(&**store, *id).map_err(failed)? != Some(next) {
+                // The disk takes nothing now.
+                return Err(ErrorCode::NotCoordinator);
+            }
+            *from = next;
+        }
+        Ok(())
+    }
+
+    /// The topic, created when it is first needed.
+    async fn topic(
+        &self,
+        wanted: StateTopic,
+        known: &mut BTreeMap<&'static str, Arc<Topic>>,
+    ) -> Result<Arc<Topic>, ErrorCode> {
+        if let Some(topic) = known.get(wanted.name) {
+            return Ok(Arc::clone(topic));
+        }
+        let found = self.disk.log.metadata.load().topic(wanted.name).cloned();
+        let topic = match found {
+            Some(topic) => topic,
+            None => self.create(wanted).await?,
+        };
+        known.insert(wanted.name, Arc::clone(&topic));
+        Ok(topic)
+    }
+
+    async fn create(&self, wanted: StateTopic) -> Result<Arc<Topic>, ErrorCode> {
+        let StateTopic {
+            name,
+            partitions_key,
+        } = wanted;
+        let partitions = self
+            .disk
+            .log
+            .metadata
+            .load()
+            .defaults()
+            .number(partitions_key);
+        let partitions = i32::try_from(partitions).unwrap_or(1).max(1);
+        let configs = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
+        let created = self
+            .disk
+            .writer
+            .create_topic(name, partitions, configs)
+            .await;
+        if let Err(CommandError { message: why, .. }) =
+            created.map_err(|Stopped| ErrorCode::CoordinatorNotAvailable)?
+        {
+            warn!(target: "sedge::groups", "{name} cannot be created: {why}");
+            return Err(ErrorCode::CoordinatorNotAvailable);
+        }
+        let found = self.disk.log.metadata.load().topic(name).cloned();
+        found.ok_or(ErrorCode::CoordinatorNotAvailable)
+    }
+}
+
+impl Append {
+    /// # Errors
+    /// The topic has no partition for the record, or a text is too long.
+    fn push(
+        &mut self,
+        topic: &Arc<Topic>,
+        partition_key: &str,
+        (key, value): (Vec<u8>, Option<Vec<u8>>),
+        now_ms: i64,
+    ) -> Result<(), ErrorCode> {
+        let id = partition_of(topic, partition_key).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+        let new = || (Arc::clone(topic), Gathered::default());
+        let (_, gathered) = self.partitions.entry(id).or_insert_with(new);
+        let pushed = gathered.push(now_ms, &key, value.as_deref());
+        pushed.map_err(|failure| not_encoded(&failure))?;
+        self.updates.push(update(id, &key, value));
+        Ok(())
+    }
+}
+
+fn not_encoded(failure: &Error) -> ErrorCode {
+    error!(target: "sedge::groups", "a group cannot be encoded: {failure}");
+    ErrorCode::UnknownServerError
+}

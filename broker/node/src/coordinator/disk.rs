@@ -1,0 +1,52 @@
+//! The log that coordinators' records go to, and the writer that appends there.
+
+use std::sync::Arc;
+
+use sedge_core::log::AppendError;
+use sedge_core::metadata::Topic;
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::PartitionId;
+use sedge_storage::{Error, ViewUpdate};
+
+use super::log::follows;
+use crate::log::Log;
+use crate::writer::{AppendPart, Writer};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    pub log: Arc<Log>,
+    pub writer: Writer,
+}
+
+impl Disk {
+    /// Returns batches behind a partition's end as parts of an append, and tells the view in
+    /// `updates` up to where it follows then. Only the journal appends there, so its end stays.
+    ///
+    /// # Errors
+    /// The store cannot read the partition's bounds.
+    pub fn parts(
+        &self,
+        topic: &Arc<Topic>,
+        id: PartitionId,
+        batches: Vec<Batch>,
+        updates: &mut Vec<ViewUpdate>,
+    ) -> Result<impl Iterator<Item = AppendPart> + use<>, Error> {
+        let end = self.log.partition(id)?.high_watermark();
+        let records = batches.iter().map(|batch| batch.header.record_count());
+        updates.push(follows(id, end.plus(records.map(i64::from).sum())));
+        let topic = Arc::clone(topic);
+        Ok(batches.into_iter().map(move |batch| AppendPart {
+            partition: id,
+            topic: Arc::clone(&topic),
+            sequence: None,
+            batch: Ok(Some(batch)),
+        }))
+    }
+}
+
+/// Why the writer refuses, in words.
+pub fn reason(refusal: &AppendError) -> String {
+    let AppendError { code, message, .. } = refusal;
+    message.clone().unwrap_or_else(|| code.to_string())
+}

@@ -1,0 +1,255 @@
+//! A shard with its lock, its place in the outbox, and the clients that wait for it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_channel::{Receiver, Sender};
+use sedge_core::machine::Now;
+use sedge_core::metadata::Image;
+use sedge_core::shard::{Actions, ActionsOf, Encoded, Planned, Reply, Shard, StateTopic, Token};
+use sedge_protocol::ErrorCode;
+use sedge_protocol::error::Error;
+
+use super::outbox::{Outbox, Records, Release, Unit};
+use crate::limits::COORDINATOR_APPEND_BYTES;
+use crate::log::published::Published;
+
+/// See the module.
+pub struct Hosted<S: Shard> {
+    inner: Arc<Mutex<Inner<S>>>,
+    outbox: Arc<Outbox>,
+}
+
+pub(super) struct Inner<S: Shard> {
+    pub machine: S,
+    waiting: HashMap<Token, Sender<S::Body>>,
+    next_token: u64,
+    /// What the clock's task saw of the machine's deadlines.
+    sleeps_until: u64,
+    /// What the machine knows of the metadata.
+    image: Option<Arc<Image>>,
+}
+
+impl<S: Shard> fmt::Debug for Hosted<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hosted").finish_non_exhaustive()
+    }
+}
+
+impl<S> Hosted<S>
+where
+    S: Shard + Send + 'static,
+    S::Record: Send + Sync,
+    S::Body: Send,
+{
+    pub(super) fn new(machine: S, outbox: Arc<Outbox>) -> Self {
+        let inner = Inner {
+            machine,
+            waiting: HashMap::new(),
+            next_token: 0,
+            sleeps_until: 0,
+            image: None,
+        };
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+            outbox,
+        }
+    }
+
+    /// Looks at the machine, or does what needs no writing.
+    pub fn with<R>(&self, step: impl FnOnce(&mut S) -> R) -> R {
+        step(&mut self.lock().machine)
+    }
+
+    /// A step with an answer of its own. It is good when the receiver says so: when what the step
+    /// wants written is.
+    pub fn plan<R>(
+        &self,
+        step: impl FnOnce(&mut S) -> Planned<R, S::Record, S::Body>,
+    ) -> (R, Receiver<Result<(), ErrorCode>>) {
+        let (done, written) = async_channel::bounded(1);
+        let mut inner = self.lock();
+        let Planned { reply, actions } = step(&mut inner.machine);
+        // A client that does not wait any more has dropped the other end.
+        let release: Release = Box::new(move |written| {
+            let _ = done.try_send(written);
+        });
+        self.take(&mut inner, actions, Some(release));
+        (reply, written)
+    }
+
+    /// A step that nobody waits for.
+    pub fn act(&self, step: impl FnOnce(&mut S) -> ActionsOf<S>) {
+        let mut inner = self.lock();
+        let actions = step(&mut inner.machine);
+        self.take(&mut inner, actions, None);
+    }
+
+    /// A step whose answer may come much later.
+    pub fn ask(&self, step: impl FnOnce(&mut S, Token) -> ActionsOf<S>) -> Receiver<S::Body> {
+        let (answer, answered) = async_channel::bounded(1);
+        let mut inner = self.lock();
+        let token = Token(inner.next_token);
+        inner.next_token += 1;
+        inner.waiting.insert(token, answer);
+        let actions = step(&mut inner.machine, token);
+        self.take(&mut inner, actions, None);
+        answered
+    }
+
+    /// Does what a step wants done.
+    fn take(&self, inner: &mut Inner<S>, actions: ActionsOf<S>, release: Option<Release>) {
+        let Actions { persist, then, now } = actions;
+        for Reply { token, body } in now {
+            if let Some(answer) = inner.waiting.remove(&token) {
+                let _ = answer.try_send(body);
+            }
+        }
+        let then = then.into_iter();
+        let mut releases: Vec<Release> = then.filter_map(|reply| inner.release(reply)).collect();
+        releases.extend(release);
+        let units = units_of::<S>(persist)
+            .into_iter()
+            .map(|(records, bytes)| Unit {
+                records: vec![self.records(records)],
+                bytes,
+            });
+        self.outbox.put(units, releases);
+        inner.hurry(&self.outbox);
+    }
+
+    /// Records for the outbox, of which this shard hears.
+    pub(super) fn records(&self, records: Vec<S::Record>) -> Box<dyn Records> {
+        Box::new(Kept {
+            inner: Arc::clone(&self.inner),
+            outbox: Arc::clone(&self.outbox),
+            records,
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner<S>> {
+        lock(&self.inner)
+    }
+}
+
+impl<S> Inner<S>
+where
+    S: Shard,
+    S::Body: Send + 'static,
+{
+    /// After a step: wakes the clock's task if it sleeps past the machine's deadline.
+    fn hurry(&self, outbox: &Outbox) {
+        if self.machine.next_deadline() < self.sleeps_until {
+            outbox.hurry();
+        }
+    }
+
+    /// A reply that waits for records; `None` if nobody waits for the reply.
+    fn release(&mut self, reply: Reply<S::Body>) -> Option<Release> {
+        let Reply { token, body } = reply;
+        let answer = self.waiting.remove(&token)?;
+        Some(Box::new(move |written| {
+            let body = match written {
+                Ok(()) => body,
+                Err(error) => S::refuse(body, error),
+            };
+            let _ = answer.try_send(body);
+        }))
+    }
+}
+
+/// A shard of any kind, as the journal calls it.
+pub trait Member: Send + Sync {
+    /// Calls the machine at its deadline, and tells it if the metadata changed. Returns when to
+    /// call next, on the monotonic clock.
+    fn tick(&self, now: Now, metadata: &Published<Image>) -> u64;
+}
+
+impl<S> Member for Hosted<S>
+where
+    S: Shard + Send + 'static,
+    S::Record: Send + Sync,
+    S::Body: Send,
+{
+    fn tick(&self, now: Now, metadata: &Published<Image>) -> u64 {
+        let mut inner = self.lock();
+        // Loaded behind the lock, so it has every topic by which a step was decided.
+        let image = metadata.load();
+        let former = inner.image.replace(Arc::clone(&image));
+        let is_new = former
+            .as_ref()
+            .is_none_or(|former| !Arc::ptr_eq(former, &image));
+        let mut actions = ActionsOf::<S>::default();
+        if is_new {
+            actions = inner.machine.handle_image(now, former.as_deref(), &image);
+        }
+        actions.append(inner.machine.tick(now, &image));
+        self.take(&mut inner, actions, None);
+        inner.sleeps_until = inner.machine.next_deadline();
+        inner.sleeps_until
+    }
+}
+
+/// Records in the outbox, with the shard that they are of.
+struct Kept<S: Shard> {
+    inner: Arc<Mutex<Inner<S>>>,
+    outbox: Arc<Outbox>,
+    records: Vec<S::Record>,
+}
+
+impl<S> Records for Kept<S>
+where
+    S: Shard + Send,
+    S::Record: Send + Sync,
+    S::Body: Send + 'static,
+{
+    fn topic(&self) -> StateTopic {
+        S::TOPIC
+    }
+
+    fn encode(&self, each: &mut dyn FnMut(&str, Encoded)) -> Result<(), Error> {
+        for record in &self.records {
+            each(S::partition_key(record), S::encode(record)?);
+        }
+        Ok(())
+    }
+
+    fn apply(&self, now: Now) {
+        let mut inner = lock(&self.inner);
+        for record in &self.records {
+            inner.machine.apply(now, record);
+        }
+        inner.hurry(&self.outbox);
+    }
+
+    fn give_up(&self, now: Now) {
+        let mut inner = lock(&self.inner);
+        inner.machine.handle_save_failed(now, &self.records);
+        inner.hurry(&self.outbox);
+    }
+}
+
+fn lock<T>(inner: &Mutex<T>) -> MutexGuard<'_, T> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Cuts what a step wants written into what goes into one append each, with its bytes. Most of it
+/// goes into one.
+fn units_of<S: Shard>(mut records: Vec<S::Record>) -> Vec<(Vec<S::Record>, usize)> {
+    let mut units = Vec::new();
+    while !records.is_empty() {
+        let mut bytes = 0;
+        let fits = |record: &&S::Record| {
+            let more = S::bytes_of(record);
+            let fits = bytes == 0 || bytes + more <= COORDINATOR_APPEND_BYTES;
+            bytes += if fits { more } else { 0 };
+            fits
+        };
+        let count = records.iter().take_while(fits).count();
+        let rest = records.split_off(count);
+        units.push((mem::replace(&mut records, rest), bytes));
+    }
+    units
+}
