@@ -19,11 +19,12 @@ use crate::coordinator::{self, Coordinators, Journal};
 use crate::log::Log;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
+use crate::metadata::controller::Controller;
 use crate::metrics::Metrics;
 use crate::process::runtime::Runtime;
 use crate::serve::start::{Opened, Started};
 use crate::upkeep::logbook::Logbook;
-use crate::writer::{ActivePartitions, State, Writer};
+use crate::writer::{State, Writer};
 
 /// A broker for tests; see the module.
 pub struct TestBroker {
@@ -164,12 +165,7 @@ pub fn on_store(store: Arc<dyn LogStore>) -> (Arc<Broker>, State) {
         writer: Writer::new().0,
         config,
     });
-    let state = State {
-        metadata,
-        partitions: ActivePartitions::default(),
-        must_free: false,
-        segment: None,
-    };
+    let state = State::new(Controller::new(metadata));
     (Arc::new(broker), state)
 }
 

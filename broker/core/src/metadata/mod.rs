@@ -7,6 +7,7 @@
 //! **Invariant:** a [`PartitionId`] is handed out once, in the order of the records, and never
 //! reused.
 
+mod delta;
 mod image;
 mod names;
 mod salvage;
@@ -27,6 +28,7 @@ use sedge_protocol::metadata_records::{
     RemoveTopicRecord, ResourceType, TopicRecord,
 };
 
+pub use delta::Delta;
 pub use image::{Image, Topic};
 pub use names::PLUGINS_TOPIC;
 pub use salvage::{Change, Facts, Salvage, Salvaged};
@@ -125,17 +127,9 @@ pub enum TopicName {
 #[derive(Clone, Debug, PartialEq)]
 pub enum CommandReply {
     Done,
-    Created {
-        partitions: i32,
-    },
-    Deleted {
-        name: String,
-        id: KafkaUuid,
-        partitions: Vec<PartitionId>,
-    },
-    ProducerIds {
-        first: ProducerId,
-    },
+    Created { partitions: i32 },
+    Deleted { name: String, id: KafkaUuid },
+    ProducerIds { first: ProducerId },
 }
 
 /// Reason why a command is refused.
@@ -379,7 +373,6 @@ impl MetadataMachine {
             reply: CommandReply::Deleted {
                 name: found.name.clone(),
                 id: found.id,
-                partitions: found.partitions().collect(),
             },
         })
     }

@@ -19,12 +19,13 @@ use crate::coordinator::{self, Coordinators, Journal};
 use crate::log::Log;
 use crate::log::clock::Clock;
 use crate::log::views::HeaderReplay;
+use crate::metadata::controller::Controller;
 use crate::metadata::replay::{self as metadata_replay, Copies, ReplayError, Replayed};
 use crate::metrics::Metrics;
 use crate::process::failure::{Exit, Failure};
 use crate::process::runtime::Runtime;
 use crate::upkeep::logbook::{self, Logbook};
-use crate::writer::{ActivePartitions, State, Writer};
+use crate::writer::{State, Writer};
 
 /// Reason why the broker does not start.
 #[derive(Debug)]
@@ -213,12 +214,7 @@ impl Opened {
         }));
         log.metadata_growth.add(metadata.record_bytes);
         tell_copies(&log, &metadata.copies);
-        let state = State {
-            metadata: metadata.machine,
-            partitions: ActivePartitions::default(),
-            must_free: false,
-            segment: None,
-        };
+        let state = State::new(Controller::new(metadata.machine));
         Ok(Started {
             writer: writer.start(log, state, queue).map_err(system)?,
             broker,

@@ -6,8 +6,8 @@ use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::PartitionId;
 use sedge_storage::Entry;
 
-use super::commit::Round;
 use super::room::of_parts;
+use super::round::Round;
 use super::{AppendPart, AppendReply, Appended, Unit, partition};
 
 impl Round<'_> {
@@ -41,7 +41,7 @@ impl Round<'_> {
     }
 
     fn judge_part(&mut self, part: &AppendPart) -> Result<Planned, AppendError> {
-        let image = self.state.metadata.image();
+        let image = self.state.controller.image();
         if image.topic_by_id(part.topic.id).is_none() {
             // Deleted while the batch was on its way.
             return Err(ErrorCode::UnknownTopicOrPartition.into());
@@ -71,7 +71,7 @@ impl Round<'_> {
             sequence,
             batch,
         } = part;
-        let epoch = self.state.metadata.image().leader_epoch();
+        let epoch = self.state.controller.image().leader_epoch();
         let partition = self.state.partitions.known(id);
         let log_start = partition.log.log_start();
         let is_log_append_time = topic.config.is_log_append_time();
@@ -117,7 +117,7 @@ impl Round<'_> {
         }
     }
 
-    fn push_batch(&mut self, id: PartitionId, batch: Batch) {
+    pub(super) fn push_batch(&mut self, id: PartitionId, batch: Batch) {
         self.grown.push((id, batch.bytes()));
         match self.commit.entries.last_mut() {
             Some(Entry::Append { partition, batches }) if *partition == id => batches.push(batch),

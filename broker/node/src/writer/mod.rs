@@ -14,16 +14,19 @@
 //!   for.
 
 mod appends;
-mod commit;
 mod gather;
+mod metadata;
 pub mod partition;
 mod room;
+mod round;
 #[cfg(test)]
 mod tests;
+mod thread;
+mod upkeep;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use async_channel::{Receiver, Sender, TrySendError};
 use async_io::Timer;
@@ -172,14 +175,14 @@ impl Writer {
     pub fn start(
         &self,
         log: Arc<Log>,
-        state: commit::State,
+        state: State,
         queue: Receiver<Request>,
     ) -> std::io::Result<JoinHandle<()>> {
         let is_dirty = Arc::clone(&self.is_dirty);
-        thread::Builder::new()
+        std::thread::Builder::new()
             .name("sedge-writer".to_owned())
             .stack_size(WRITER_STACK_BYTES)
-            .spawn(move || commit::run(&log, state, &queue, &is_dirty))
+            .spawn(move || thread::run(&log, state, &queue, &is_dirty))
     }
 
     /// Appends all of the parts, with the changes of views, or nothing, and waits for the
@@ -404,5 +407,4 @@ impl Writer {
     }
 }
 
-pub use commit::State;
-pub use partition::ActivePartitions;
+pub use thread::State;

@@ -1,12 +1,11 @@
 //! What a request may need of the log, so that it is reserved, or refused, before it is planned.
 
-use sedge_core::metadata::Command;
 use sedge_protocol::batch::Batch;
 use sedge_storage::{Room, Urgency};
 
 use super::{AppendPart, Request};
 use crate::log::Log;
-use crate::metadata::log as metadata_log;
+use crate::metadata::controller;
 
 impl Request {
     /// What it may need at the most. Of a command it is a guess: what that needs shows when it is
@@ -16,11 +15,7 @@ impl Request {
             Self::Append { units, .. } => {
                 of_parts(units.iter().flat_map(|unit| &unit.parts)).unwrap_or(NOTHING)
             }
-            Self::Metadata { command, .. } => Room {
-                batch_bytes: metadata_log::bytes_guess(command) as u64,
-                rows: 1,
-                urgency: urgency_of(command),
-            },
+            Self::Metadata { command, .. } => controller::room_guess(command),
             Self::AppendSnapshot { batches, .. } => of_snapshot(batches),
             Self::DeleteRecords { .. } => rows_to_free(1, Urgency::Command),
             Self::Retain { log_starts, .. } => rows_to_free(log_starts.len(), Urgency::Upkeep),
@@ -70,14 +65,5 @@ pub(super) const fn rows_to_free(rows: usize, urgency: Urgency) -> Room {
         batch_bytes: 0,
         rows: rows as u64,
         urgency,
-    }
-}
-
-/// What may free space, or is needed to start at all, goes where nothing else may.
-pub(super) fn urgency_of(command: &Command) -> Urgency {
-    if command.may_free_space() {
-        Urgency::Command
-    } else {
-        Urgency::Ordinary
     }
 }

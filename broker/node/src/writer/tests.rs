@@ -11,9 +11,12 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
 use sedge_protocol::records::{BatchBuilder, Compression, Producer};
-use sedge_storage::{LogStore, MemoryStore, Room, Urgency, View, ViewReader, ViewUpdate};
+use sedge_storage::{
+    LogBounds, LogStore, MemoryStore, Room, Urgency, View, ViewReader, ViewUpdate,
+};
 
-use super::commit::{Round, in_one_commit};
+use super::round::Round;
+use super::thread::in_one_commit;
 use super::{AppendPart, AppendReply, Appended, Request, State, Unit};
 use crate::broker::Broker;
 use crate::process::random::random_uuid;
@@ -101,12 +104,12 @@ impl Node {
     }
 
     fn partitions(&self, topic: &str) -> Vec<PartitionId> {
-        let topic = self.state.metadata.image().topic(topic).unwrap();
+        let topic = self.state.controller.image().topic(topic).unwrap();
         topic.partitions().collect()
     }
 
     fn part(&self, topic: &str, index: usize, batch: Batch) -> AppendPart {
-        let found = self.state.metadata.image().topic(topic).unwrap();
+        let found = self.state.controller.image().topic(topic).unwrap();
         AppendPart {
             partition: self.partitions(topic)[index],
             topic: Arc::clone(found),
@@ -210,7 +213,10 @@ fn a_full_disk_refuses_and_what_frees_space_goes_on() {
     assert_eq!(node.retain(log_starts), 599, "they are there already");
     let topic = TopicName::Name("t".to_owned());
     let deleted = node.command(Command::DeleteTopic { topic }).unwrap();
-    assert!(matches!(deleted, CommandReply::Deleted { partitions, .. } if partitions == ids));
+    assert!(matches!(deleted, CommandReply::Deleted { name, .. } if name == "t"));
+    for id in ids {
+        assert_eq!(node.store.bounds(id).unwrap(), LogBounds::default());
+    }
     assert!(node.state.must_free);
     assert_eq!(
         node.broker.log.storage.refusing(),
@@ -318,7 +324,7 @@ fn a_repeat_is_flushed_where_the_topic_asks_for_it_by_now() {
     node.alter("sedge.durability", "sync").unwrap();
     node.is_dirty = AtomicBool::new(true);
     let (again, asked) = append(vec![alone(repeat.clone())]);
-    repeat.topic = Arc::clone(node.state.metadata.image().topic("t").unwrap());
+    repeat.topic = Arc::clone(node.state.controller.image().topic("t").unwrap());
     assert_eq!(node.round(vec![again]), None);
     assert_eq!(asked.answer()[0].as_ref().unwrap().base_offset, Offset(0));
     let (again, asked) = append(vec![alone(repeat)]);

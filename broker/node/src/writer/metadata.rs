@@ -1,0 +1,88 @@
+//! What a round does for `__cluster_metadata`: commands of the controller, and snapshots.
+
+use sedge_core::log::AppendError;
+use sedge_core::metadata::{Command, CommandError, CommandReply, METADATA_PARTITION};
+use sedge_protocol::ErrorCode;
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::{Entry, Error, Room};
+
+use super::room::of_snapshot;
+use super::round::Round;
+use super::{MetadataState, partition};
+use crate::log::views;
+
+impl Round<'_> {
+    /// Has the controller decide, appends what it decided, and carries out what that changes for
+    /// the log.
+    pub(super) fn plan_command(&mut self, command: Command) -> Result<CommandReply, CommandError> {
+        let decision = self.state.controller.plan(self.now, command)?;
+        if decision.is_empty() {
+            return Ok(decision.reply);
+        }
+        let refused = |refusal: Error| CommandError {
+            code: ErrorCode::KafkaStorageError,
+            message: refusal.to_string(),
+        };
+        self.make_room(METADATA_PARTITION, decision.room())
+            .map_err(refused)?;
+        self.log.metadata_growth.add(decision.bytes() as u64);
+        self.state.controller.apply(&decision.records);
+        self.push_own(METADATA_PARTITION, decision.batches);
+        for id in decision.delta.dropped {
+            self.push_drop(id);
+        }
+        Ok(decision.reply)
+    }
+
+    /// Everything of a partition goes with this commit.
+    fn push_drop(&mut self, id: PartitionId) {
+        let removals = views::removals(&*self.log.store, id);
+        self.commit.updates.extend(removals);
+        self.commit.entries.push(Entry::Drop { partition: id });
+        self.state.partitions.remove(id);
+        self.dropped.push(id);
+        self.state.must_free = true;
+    }
+
+    /// A copy of the metadata machine, and where it stands in the log.
+    pub(super) fn metadata_state(&mut self) -> Result<Box<MetadataState>, Error> {
+        let active = self.state.partitions.get(self.log, METADATA_PARTITION)?;
+        Ok(Box::new(MetadataState {
+            end_offset: active.log.next_offset(),
+            machine: self.state.controller.machine().clone(),
+            record_bytes: self.log.metadata_growth.record_bytes(),
+        }))
+    }
+
+    /// Appends batches of a snapshot, and returns the offset of the first one.
+    pub(super) fn plan_snapshot(
+        &mut self,
+        id: PartitionId,
+        batches: Vec<Batch>,
+    ) -> Result<Offset, AppendError> {
+        self.make_room(id, of_snapshot(&batches))
+            .map_err(|refusal| partition::storage_error(&refusal))?;
+        Ok(self.push_own(id, batches))
+    }
+
+    /// Touches a partition, and makes room for what goes to it.
+    fn make_room(&mut self, id: PartitionId, room: Room) -> Result<(), Error> {
+        self.state.partitions.get(self.log, id)?;
+        self.take(room)
+    }
+
+    /// Appends batches that the broker has made, to a partition for which there is room, and
+    /// returns the offset of the first one. They are flushed.
+    fn push_own(&mut self, id: PartitionId, batches: Vec<Batch>) -> Offset {
+        let base = self.state.partitions.known(id).log.next_offset();
+        for mut batch in batches {
+            let log = &mut self.state.partitions.known(id).log;
+            batch.header.set_base_offset(log.next_offset());
+            log.apply_append(batch.header.next_offset());
+            self.push_batch(id, batch);
+        }
+        self.must_sync = true;
+        base
+    }
+}

@@ -1,0 +1,302 @@
+//! One round: room is reserved, requests are planned and applied, and the commit is persisted,
+//! published and acknowledged, in this order.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sedge_core::log::AppendError;
+use sedge_core::machine::Now;
+use sedge_core::metadata::{CommandError, CommandReply};
+use sedge_protocol::batch::Batch;
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::{Commit, Entry, Error, Room, Urgency};
+
+use super::room::NOTHING;
+use super::thread::State;
+use super::{AppendReply, Done, MetadataState, Request};
+use crate::log::Log;
+use crate::process::exit;
+
+/// A reply that waits for the commit.
+enum Reply {
+    Append(Done<AppendReply>, AppendReply),
+    Metadata(
+        Done<Result<CommandReply, CommandError>>,
+        Result<CommandReply, CommandError>,
+    ),
+    DeleteRecords(
+        Done<Result<Offset, AppendError>>,
+        Result<Offset, AppendError>,
+    ),
+    MetadataState(Done<Box<MetadataState>>, Box<MetadataState>),
+    Snapshot(
+        Done<Result<Offset, AppendError>>,
+        Result<Offset, AppendError>,
+    ),
+    Retain(Done<usize>, usize),
+    Replace(Done<()>),
+    ExpireProducers(Done<usize>, usize),
+}
+
+/// One commit in the making.
+pub(super) struct Round<'a> {
+    pub(super) log: &'a Log,
+    pub(super) state: &'a mut State,
+    is_dirty: &'a AtomicBool,
+    pub(super) now: Now,
+    pub(super) commit: Commit,
+    /// What it may need as far as it is planned…
+    taken: Room,
+    /// …what there is room for…
+    reserved: Option<Room>,
+    /// …and the least that the disk was too full for.
+    refused: Option<Room>,
+    replies: Vec<Reply>,
+    /// Partitions that grew, with the bytes they grew by.
+    pub(super) grown: Vec<(PartitionId, usize)>,
+    pub(super) log_starts: Vec<(PartitionId, Offset)>,
+    pub(super) dropped: Vec<PartitionId>,
+    pub(super) must_sync: bool,
+    pub(super) rolls: Vec<Done<()>>,
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn new(log: &'a Log, state: &'a mut State, is_dirty: &'a AtomicBool) -> Self {
+        let now = log.clock.now();
+        Self {
+            log,
+            state,
+            is_dirty,
+            now,
+            commit: Commit {
+                append_ms: log.clock.append_ms(),
+                ..Commit::default()
+            },
+            taken: NOTHING,
+            reserved: None,
+            refused: None,
+            replies: Vec::new(),
+            grown: Vec::new(),
+            log_starts: Vec::new(),
+            dropped: Vec::new(),
+            must_sync: false,
+            rolls: Vec::new(),
+        }
+    }
+
+    /// How long the flush took, where there was one.
+    pub(super) fn run(mut self, requests: impl Iterator<Item = Request>) -> Option<Duration> {
+        let requests: Vec<Request> = requests.collect();
+        // One look at the disk for all of them. Where it is refused, each has one for itself.
+        let all = requests.iter().map(Request::room).reduce(Room::and);
+        if let Some(all) = all
+            && self.reserve(all).is_ok()
+        {
+            self.reserved = Some(all);
+            self.log.storage.accepts(all);
+        }
+        for request in requests {
+            self.plan(request);
+        }
+        let flush = self.persist();
+        self.publish();
+        self.acknowledge();
+        self.roll();
+        let segment = self.log.store.active_segment();
+        if self.state.segment != segment {
+            self.state.segment = segment;
+            self.log.storage.wanted.notify(1);
+        }
+        flush
+    }
+
+    /// Room for what comes on top of what is planned already. Nothing is applied before.
+    pub(super) fn take(&mut self, more: Room) -> Result<(), Error> {
+        let taken = Room {
+            urgency: more.urgency,
+            ..self.taken.and(more)
+        };
+        let has_room = |reserved: Room| {
+            taken.batch_bytes <= reserved.batch_bytes && taken.rows <= reserved.rows
+        };
+        if !self.reserved.is_some_and(has_room) {
+            self.ask(taken).inspect_err(|refusal| {
+                self.log.storage.refuses(refusal, more);
+                self.log.storage.wanted.notify(1);
+            })?;
+        }
+        self.taken = taken;
+        Ok(())
+    }
+
+    /// Asks the disk, unless less was too much for it a moment ago: a look at a full disk takes
+    /// its time, and a request may have thousands of parts.
+    fn ask(&mut self, room: Room) -> Result<(), Error> {
+        let is_more = |refused: Room| {
+            room.urgency <= refused.urgency && room.frame_bytes() >= refused.frame_bytes()
+        };
+        if self.refused.is_some_and(is_more) {
+            return Err(Error::Full);
+        }
+        let asked = self.reserve(room);
+        if let Err(Error::Full) = asked {
+            self.refused = Some(room);
+        }
+        asked
+    }
+
+    fn reserve(&self, room: Room) -> Result<(), Error> {
+        let reserved = self.log.store.reserve(room);
+        if let Err(failure) = &reserved
+            && !failure.is_refusal()
+        {
+            exit::fatal("make room in the log", failure);
+        }
+        reserved
+    }
+
+    fn plan(&mut self, request: Request) {
+        match request {
+            Request::Append { units, done } => {
+                let outcomes = units.into_iter().flat_map(|unit| self.plan_unit(unit));
+                let outcomes = outcomes.collect();
+                self.replies.push(Reply::Append(done, outcomes));
+            }
+            Request::Metadata { command, done } => {
+                let outcome = self.plan_command(command);
+                self.replies.push(Reply::Metadata(done, outcome));
+            }
+            Request::MetadataState { done } => {
+                // Without it the one who asks hears of it by the end of its reply.
+                if let Ok(state) = self.metadata_state() {
+                    self.replies.push(Reply::MetadataState(done, state));
+                }
+            }
+            Request::AppendSnapshot {
+                partition,
+                batches,
+                done,
+            } => {
+                let outcome = self.plan_snapshot(partition, batches);
+                self.replies.push(Reply::Snapshot(done, outcome));
+            }
+            Request::DeleteRecords {
+                partition,
+                before,
+                done,
+            } => {
+                let outcome = self.plan_log_start(partition, before, Urgency::Command);
+                self.replies.push(Reply::DeleteRecords(done, outcome));
+            }
+            Request::Retain { log_starts, done } => {
+                let count = self.plan_retain(&log_starts);
+                self.state.must_free = true;
+                self.replies.push(Reply::Retain(done, count));
+            }
+            Request::Replace { entries, done } => {
+                // A refused one hears of it by the end of its reply.
+                if self.plan_replace(entries) {
+                    self.replies.push(Reply::Replace(done));
+                }
+            }
+            Request::ExpireProducers {
+                silent,
+                until_ms,
+                done,
+            } => {
+                let count = self.plan_expiry(&silent, until_ms);
+                self.replies.push(Reply::ExpireProducers(done, count));
+            }
+            Request::Roll { done } => self.rolls.push(done),
+            Request::Flush => self.must_sync |= self.is_dirty.load(Ordering::Acquire),
+            // What came with it was reserved as well, or each for itself.
+            Request::Probe { room } if self.reserved.is_none() => {
+                if let Err(refusal) = self.reserve(room) {
+                    self.log.storage.refuses(&refusal, room);
+                    // What could not be freed may be by now.
+                    self.state.must_free = true;
+                }
+            }
+            Request::Probe { .. } => {}
+            Request::Stop => self.must_sync = true,
+        }
+    }
+
+    /// One write, and one flush where somebody waits for it. Memory is ahead of the disk here: a
+    /// failure ends the process.
+    fn persist(&mut self) -> Option<Duration> {
+        let store = &self.log.store;
+        if !self.commit.entries.is_empty() || !self.commit.updates.is_empty() {
+            let commit = std::mem::take(&mut self.commit);
+            debug_assert!(is_within(&commit, self.taken), "more than was reserved");
+            if let Err(failure) = store.append(commit) {
+                exit::fatal("write to the log", &failure);
+            }
+            self.log.metrics.commits.increment();
+            self.is_dirty.store(true, Ordering::Release);
+        }
+        if !self.must_sync || !self.is_dirty.load(Ordering::Acquire) {
+            return None;
+        }
+        let began = Instant::now();
+        if let Err(failure) = store.sync() {
+            exit::fatal("flush the log", &failure);
+        }
+        self.is_dirty.store(false, Ordering::Release);
+        Some(began.elapsed())
+    }
+
+    /// Lets readers see what now holds.
+    fn publish(&mut self) {
+        let log = self.log;
+        self.state.controller.publish(log);
+        for (id, offset) in &self.log_starts {
+            if let Some(partition) = self.state.partitions.find(*id) {
+                partition.published.publish_log_start(*offset);
+            }
+        }
+        for (id, bytes) in &self.grown {
+            // One that the same round dropped is gone.
+            if let Some(partition) = self.state.partitions.find(*id) {
+                partition
+                    .published
+                    .publish_high_watermark(partition.log.next_offset());
+                log.appended(&partition.published, *bytes);
+            }
+        }
+        for id in &self.dropped {
+            log.dropped(*id);
+        }
+        if !self.log_starts.is_empty() || !self.dropped.is_empty() {
+            log.has_shrunk();
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        // Who does not wait any more has dropped the other end.
+        for reply in self.replies.drain(..) {
+            let _ = match reply {
+                Reply::Append(done, outcomes) => done.try_send(outcomes).is_ok(),
+                Reply::Metadata(done, outcome) => done.try_send(outcome).is_ok(),
+                Reply::MetadataState(done, state) => done.try_send(state).is_ok(),
+                Reply::DeleteRecords(done, outcome) | Reply::Snapshot(done, outcome) => {
+                    done.try_send(outcome).is_ok()
+                }
+                Reply::Replace(done) => done.try_send(()).is_ok(),
+                Reply::Retain(done, count) | Reply::ExpireProducers(done, count) => {
+                    done.try_send(count).is_ok()
+                }
+            };
+        }
+    }
+}
+
+/// Whether no more is written than there was room for.
+fn is_within(commit: &Commit, room: Room) -> bool {
+    let bytes_of = |entry: &Entry| match entry {
+        Entry::Append { batches, .. } => batches.iter().map(Batch::bytes).sum(),
+        Entry::LogStart { .. } | Entry::Drop { .. } | Entry::Replace { .. } => 0,
+    };
+    let bytes: usize = commit.entries.iter().map(bytes_of).sum();
+    commit.entries.len() as u64 <= room.rows && bytes as u64 <= room.batch_bytes
+}

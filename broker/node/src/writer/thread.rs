@@ -1,0 +1,87 @@
+//! The writer thread's loop: gather requests, then one round for each commit.
+
+use std::sync::atomic::AtomicBool;
+
+use async_channel::{Receiver, TryRecvError};
+use sedge_storage::SegmentId;
+
+use super::gather::Gather;
+use super::partition::ActivePartitions;
+use super::round::Round;
+use super::{Request, upkeep};
+use crate::log::Log;
+use crate::metadata::controller::Controller;
+use crate::process::exit;
+
+/// What only the writer thread changes.
+#[derive(Debug)]
+pub struct State {
+    pub controller: Controller,
+    pub partitions: ActivePartitions,
+    /// Segments wait to be freed.
+    pub must_free: bool,
+    /// Segment that the last commit went to.
+    pub segment: Option<SegmentId>,
+}
+
+impl State {
+    /// The state after a start, which has touched no partition yet.
+    pub fn new(controller: Controller) -> Self {
+        Self {
+            controller,
+            partitions: ActivePartitions::default(),
+            must_free: false,
+            segment: None,
+        }
+    }
+}
+
+/// Runs until [`Request::Stop`], or until all handles are gone.
+pub fn run(log: &Log, mut state: State, queue: &Receiver<Request>, is_dirty: &AtomicBool) {
+    let mut requests = Vec::new();
+    let mut gather = Gather::default();
+    let mut stopping = false;
+    while !stopping {
+        // While segments wait to be freed, the thread waits for no request.
+        let first = if state.must_free {
+            queue.try_recv()
+        } else {
+            queue.recv_blocking().map_err(|_| TryRecvError::Closed)
+        };
+        match first {
+            Ok(first) => {
+                gather.fill(first, queue, &mut requests, |request| {
+                    request.is_flushed(log)
+                });
+                stopping = requests
+                    .iter()
+                    .any(|request| matches!(request, Request::Stop));
+                while !requests.is_empty() {
+                    let waiting = in_one_commit(&requests);
+                    let some = requests.drain(..waiting);
+                    let flush = Round::new(log, &mut state, is_dirty).run(some);
+                    if let Some(took) = flush {
+                        gather.handle_flush(waiting, took);
+                    }
+                }
+            }
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Closed) => break,
+        }
+        if state.must_free {
+            state.must_free = upkeep::free(log);
+        }
+    }
+    if let Err(failure) = log.store.sync() {
+        exit::fatal("flush the log at shutdown", &failure);
+    }
+}
+
+/// Returns how many of the requests go into the next commit. There is one request at least. A part
+/// of a snapshot has a commit of its own: damage costs the whole commit that it is in, and a rotten
+/// copy must not take records with it.
+pub(super) fn in_one_commit(requests: &[Request]) -> usize {
+    let is_alone = |request: &Request| matches!(request, Request::AppendSnapshot { .. });
+    let before = requests.iter().position(is_alone);
+    before.unwrap_or(requests.len()).max(1)
+}

@@ -1,0 +1,120 @@
+//! Upkeep of the log within a round: log starts move, producers expire, segments end and are freed.
+
+use log::warn;
+use sedge_core::log::producers::Producers;
+use sedge_core::log::{AppendError, PartitionLog};
+use sedge_protocol::ErrorCode;
+use sedge_protocol::ids::{Offset, PartitionId, ProducerId};
+use sedge_storage::{Entry, Error, LogBounds, Urgency};
+
+use super::partition;
+use super::room::{NOTHING, rows_to_free};
+use super::round::Round;
+use crate::log::Log;
+use crate::process::exit;
+
+impl Round<'_> {
+    /// How many are moved, or need not be: up to the first that there is no room for.
+    pub(super) fn plan_retain(&mut self, log_starts: &[(PartitionId, Offset)]) -> usize {
+        let has_room = |(partition, offset): &&(PartitionId, Offset)| {
+            let moved = self.plan_log_start(*partition, Some(*offset), Urgency::Upkeep);
+            !matches!(moved, Err(error) if error.code == ErrorCode::KafkaStorageError)
+        };
+        log_starts.iter().take_while(has_room).count()
+    }
+
+    pub(super) fn plan_log_start(
+        &mut self,
+        id: PartitionId,
+        before: Option<Offset>,
+        urgency: Urgency,
+    ) -> Result<Offset, AppendError> {
+        let failed = |error: Error| partition::storage_error(&error);
+        let is_touched = self.state.partitions.find(id).is_some();
+        if !is_touched && self.log.store.bounds(id).map_err(failed)? == LogBounds::default() {
+            // Nothing in it yet, or it was dropped: then it is not to be remembered.
+            let empty = PartitionLog::new(Offset::ZERO, Offset::ZERO, Producers::default());
+            return empty.plan_delete_records(before);
+        }
+        let partition = self.state.partitions.get(self.log, id).map_err(failed)?;
+        let offset = partition.log.plan_delete_records(before)?;
+        if offset > partition.log.log_start() {
+            self.take(rows_to_free(1, urgency)).map_err(failed)?;
+            let partition = self.state.partitions.known(id);
+            partition.log.apply_log_start(offset);
+            self.commit.entries.push(Entry::LogStart {
+                partition: id,
+                offset,
+            });
+            self.log_starts.push((id, offset));
+            self.must_sync = true;
+        }
+        Ok(offset)
+    }
+
+    /// How many are forgotten. What cannot be looked up is for the next time.
+    pub(super) fn plan_expiry(
+        &mut self,
+        silent: &[(PartitionId, ProducerId)],
+        until_ms: i64,
+    ) -> usize {
+        if self.take(NOTHING).is_err() {
+            return 0;
+        }
+        let store = &*self.log.store;
+        let partitions = &mut self.state.partitions;
+        let expire = |(id, producer): &(PartitionId, ProducerId)| {
+            partitions
+                .expire_producer(store, *id, *producer, until_ms)
+                .ok()
+                .flatten()
+        };
+        let before = self.commit.updates.len();
+        self.commit.updates.extend(silent.iter().filter_map(expire));
+        self.commit.updates.len() - before
+    }
+
+    /// Puts what a cleaner wrote in the place of what it was. Returns whether there is room for
+    /// that.
+    pub(super) fn plan_replace(&mut self, entries: Vec<Entry>) -> bool {
+        let has_room = self.take(rows_to_free(entries.len(), Urgency::Upkeep));
+        if has_room.is_ok() {
+            self.commit.entries.extend(entries);
+        }
+        has_room.is_ok()
+    }
+
+    /// Ends the segment that the commit went to, where that was asked for.
+    pub(super) fn roll(&mut self) {
+        if self.rolls.is_empty() {
+            return;
+        }
+        match self.log.store.roll() {
+            Ok(()) => {}
+            Err(refusal) if refusal.is_refusal() => {
+                warn!(target: "sedge::cleaner", "the segment cannot be rolled: {refusal}");
+            }
+            Err(failure) => exit::fatal("begin a segment", &failure),
+        }
+        for done in self.rolls.drain(..) {
+            let _ = done.try_send(());
+        }
+    }
+}
+
+/// Frees some segments. Returns whether there are more.
+pub(super) fn free(log: &Log) -> bool {
+    match log.store.free_segments() {
+        Ok(freed) => {
+            let segments = u64::from(freed.segments);
+            log.metrics.segments_freed.add(segments);
+            // Those that cannot be freed on a full disk stay: they are for the next round.
+            freed.more && segments > 0
+        }
+        Err(refusal) if refusal.is_refusal() => {
+            warn!(target: "sedge::retention", "segments cannot be freed: {refusal}");
+            false
+        }
+        Err(failure) => exit::fatal("free segments", &failure),
+    }
+}
