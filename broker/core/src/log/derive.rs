@@ -179,6 +179,8 @@ mod tests {
     use sedge_protocol::records::{BatchBuilder, Compression, Producer};
 
     use super::*;
+    use crate::log::{PartitionLog, Planned, Write};
+    use crate::machine::Now;
 
     const PARTITION: PartitionId = PartitionId(3);
 
@@ -251,18 +253,24 @@ mod tests {
             header(3, 5, Some((2, 1))),
             header(3, 6, None),
         ];
-        let (mut known, mut epoch) = (Producers::default(), None);
+        let mut log = PartitionLog::new(Offset(0), Offset(0), None, Producers::default());
+        let now = Now {
+            append_ms: 9,
+            ..Now::default()
+        };
         let mut live = Views::default();
         let mut so_far = Vec::new();
         for header in &headers {
             so_far.push(live.0.clone());
-            live.take(epoch_change(PARTITION, header, epoch));
-            epoch = Some(header.leader_epoch());
-            if let Some(range) = SequenceRange::of(header) {
-                known.apply(&range, header.base_offset(), header.max_timestamp(), 9);
-                live.take([producer_change(PARTITION, range.producer_id, &known)]);
-            }
+            let write = Write {
+                sequence: SequenceRange::of(header),
+            };
+            assert_eq!(log.plan(&write), Ok(Planned::Append));
+            log.apply(PARTITION, &write, Some(header), now, |change| {
+                live.take([change]);
+            });
         }
+        assert_eq!(log.next_offset(), Offset(headers.len() as i64));
         for (from, saved) in so_far.into_iter().enumerate() {
             for at_once in 1..=headers.len() {
                 let mut views = Views(saved.clone());

@@ -9,9 +9,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use sedge_protocol::ErrorCode;
-use sedge_protocol::ids::Offset;
+use sedge_protocol::batch::BatchHeader;
+use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
+
+use crate::machine::Now;
 
 pub use check::{Checked, check_body, check_header, is_opened};
+use derive::Change;
 pub use producers::{Producers, SequenceRange, SequenceVerdict, WrittenBatch};
 
 /// A refused record of a batch.
@@ -50,29 +54,46 @@ impl From<ErrorCode> for AppendError {
     }
 }
 
-/// The decision about a batch.
+/// A write to a partition, as far as its log judges it: records, and what their producer says of
+/// them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Write {
+    /// The sequences that the producer sent, also if a filter left fewer records. `None` if the
+    /// producer is not idempotent, or is the broker itself.
+    pub sequence: Option<SequenceRange>,
+}
+
+/// The decision about a [`Write`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planned {
-    /// Write it at this offset.
-    Append { base_offset: Offset },
+    /// Write it at the end of the log.
+    Append,
     /// The batch was written already.
     Duplicate(WrittenBatch),
 }
 
-/// The state of one partition against which the next batch is judged.
+/// The state of one partition against which the next write is judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionLog {
     log_start: Offset,
     next_offset: Offset,
+    /// Leader epoch of the last batch. The first batch of a later one is where that epoch starts.
+    leader_epoch: Option<LeaderEpoch>,
     pub producers: Producers,
 }
 
 impl PartitionLog {
     #[must_use]
-    pub fn new(log_start: Offset, next_offset: Offset, producers: Producers) -> Self {
+    pub const fn new(
+        log_start: Offset,
+        next_offset: Offset,
+        leader_epoch: Option<LeaderEpoch>,
+        producers: Producers,
+    ) -> Self {
         Self {
             log_start,
             next_offset,
+            leader_epoch,
             producers,
         }
     }
@@ -88,27 +109,54 @@ impl PartitionLog {
         self.next_offset
     }
 
-    /// Judges a batch by its producer's sequence. The sequence is the one that the producer sent,
-    /// even if a filter removed records.
+    /// Judges a write by its producer's sequence.
     ///
     /// # Errors
     /// INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER.
-    pub fn plan_append(&self, sequence: Option<&SequenceRange>) -> Result<Planned, AppendError> {
-        let verdict = sequence
-            .map(|range| self.producers.check(range))
-            .transpose()?;
-        Ok(match verdict {
+    pub fn plan(&self, write: &Write) -> Result<Planned, AppendError> {
+        let verdict = write.sequence.as_ref();
+        let verdict = verdict.map(|range| self.producers.check(range));
+        Ok(match verdict.transpose()? {
             Some(SequenceVerdict::Duplicate(written)) => Planned::Duplicate(written),
-            Some(SequenceVerdict::Next) | None => Planned::Append {
-                base_offset: self.next_offset,
-            },
+            Some(SequenceVerdict::Next) | None => Planned::Append,
         })
     }
 
-    /// Moves the log end to `next_offset`.
-    pub fn apply_append(&mut self, next_offset: Offset) {
-        debug_assert!(next_offset >= self.next_offset, "offsets only grow");
-        self.next_offset = next_offset;
+    /// Takes a planned write, and passes each change of the views of partition `id` to `changed`.
+    /// `header` is the batch's header as it lies in the log, or `None` if a filter left no record.
+    pub fn apply(
+        &mut self,
+        id: PartitionId,
+        write: &Write,
+        header: Option<&BatchHeader>,
+        now: Now,
+        mut changed: impl FnMut(Change),
+    ) {
+        let base_offset = self.next_offset;
+        if let Some(header) = header {
+            debug_assert!(header.base_offset() >= base_offset, "offsets only grow");
+            if let Some(change) = derive::epoch_change(id, header, self.leader_epoch) {
+                changed(change);
+            }
+            self.leader_epoch = Some(header.leader_epoch());
+            self.next_offset = header.next_offset();
+        }
+        if let Some(range) = &write.sequence {
+            let timestamp = header.map_or(now.wall_ms, BatchHeader::max_timestamp);
+            let known = &mut self.producers;
+            let forgotten = known.apply(range, base_offset, timestamp, now.append_ms);
+            for producer in [Some(range.producer_id), forgotten].into_iter().flatten() {
+                changed(derive::producer_change(id, producer, known));
+            }
+        }
+    }
+
+    /// Notes a write that is refused for another reason than its sequence: a later batch of its
+    /// producer must not take its place.
+    pub fn refuse(&mut self, write: &Write) {
+        if let Some(range) = &write.sequence {
+            self.producers.refuse(range);
+        }
     }
 
     /// Returns the new log start for a request to delete the records before `before` (all records

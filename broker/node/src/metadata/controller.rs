@@ -27,7 +27,7 @@ pub struct Controller {
 /// A command that is decided and not carried out yet.
 #[derive(Debug)]
 pub struct Decision {
-    /// What the command writes to `__cluster_metadata`. Base offsets are the writer's to set.
+    /// What the command writes to `__cluster_metadata`, with base offset 0.
     pub batches: Vec<Batch>,
     pub delta: Delta,
     pub reply: CommandReply,
@@ -60,12 +60,7 @@ impl Controller {
     pub fn plan(&self, now: Now, command: Command) -> Result<Decision, CommandError> {
         let urgency = urgency_of(&command);
         let plan = self.machine.plan(now, command)?;
-        let epoch = self.image().leader_epoch();
         let batches = metadata_log::batches(&plan.records, now.wall_ms);
-        let batches = batches.map(|mut batch| {
-            batch.header.set_leader_epoch(epoch);
-            batch
-        });
         Ok(Decision {
             batches: batches.collect(),
             delta: self.image().delta(&plan.records),

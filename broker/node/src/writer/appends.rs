@@ -1,6 +1,6 @@
 //! Appends: a unit is judged whole, and then applied or refused whole.
 
-use sedge_core::log::{AppendError, Planned};
+use sedge_core::log::{AppendError, Planned, Write};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::PartitionId;
@@ -9,6 +9,7 @@ use sedge_storage::Entry;
 use super::room::of_parts;
 use super::round::Round;
 use super::{AppendPart, AppendReply, Appended, Unit, partition};
+use crate::log::views;
 
 impl Round<'_> {
     pub(super) fn plan_unit(&mut self, unit: Unit) -> AppendReply {
@@ -33,7 +34,7 @@ impl Round<'_> {
         let planned: Vec<Planned> = planned.collect::<Result<_, _>>()?;
         // What is in the log already needs no room.
         let new = parts.iter().zip(&planned);
-        let new = new.filter(|(_, planned)| matches!(planned, Planned::Append { .. }));
+        let new = new.filter(|(_, planned)| matches!(planned, Planned::Append));
         let room = of_parts(new.map(|(part, _)| part));
         room.map_or(Ok(()), |room| self.take(room))
             .map_err(|refusal| partition::storage_error(&refusal))?;
@@ -49,7 +50,7 @@ impl Round<'_> {
         let partition = self.state.partitions.get(self.log, part.partition);
         let partition = partition.map_err(|error| partition::storage_error(&error))?;
         match &part.batch {
-            Ok(_) => partition.plan(part.sequence.as_ref()),
+            Ok(_) => partition.log.plan(&part.write()),
             Err(refused) => Err(refused.clone()),
         }
     }
@@ -57,59 +58,39 @@ impl Round<'_> {
     /// What their producers sent behind them may not come before them.
     fn refuse(&mut self, parts: &[AppendPart]) {
         for part in parts {
-            let partition = self.state.partitions.find(part.partition);
-            if let Some((partition, range)) = partition.zip(part.sequence.as_ref()) {
-                partition.log.producers.refuse(range);
+            if let Some(partition) = self.state.partitions.find(part.partition) {
+                partition.log.refuse(&part.write());
             }
         }
     }
 
     fn apply(&mut self, part: AppendPart, planned: &Planned) -> Appended {
-        let AppendPart {
-            partition: id,
-            topic,
-            sequence,
-            batch,
-        } = part;
-        let epoch = self.state.controller.image().leader_epoch();
-        let partition = self.state.partitions.known(id);
-        let log_start = partition.log.log_start();
-        let is_log_append_time = topic.config.is_log_append_time();
+        let (id, write) = (part.partition, part.write());
+        let config = &part.topic.config;
+        let log = &self.state.partitions.known(id).log;
+        let log_start = log.log_start();
+        let is_log_append_time = config.is_log_append_time();
+        // A repeat is acknowledged once more: it is as durable as the topic asks for by now.
+        let must_sync = self.log.is_sync(config);
         if let Planned::Duplicate(written) = planned {
-            // Acknowledged once more: it is as durable as the topic asks for by now.
-            self.must_sync |= self.log.is_sync(&topic.config);
+            self.must_sync |= must_sync;
             return Appended {
                 base_offset: written.base_offset,
                 log_append_time_ms: is_log_append_time.then_some(written.timestamp_ms),
                 log_start,
             };
         }
-        let base_offset = partition.log.next_offset();
-        let mut log_append_time_ms = None;
-        // One that was refused is not planned.
-        let batch = batch.ok().flatten().map(|mut batch| {
-            batch.header.set_base_offset(base_offset);
-            batch.header.set_leader_epoch(epoch);
-            if is_log_append_time {
-                batch
-                    .header
-                    .set_log_append_time(self.now.wall_ms, &batch.body);
-                log_append_time_ms = Some(self.now.wall_ms);
-            }
-            batch
+        let base_offset = log.next_offset();
+        // A batch that was refused is not planned.
+        let mut batch = part.batch.ok().flatten();
+        self.must_sync |= must_sync && batch.is_some();
+        let stamped = batch.as_mut().filter(|_| is_log_append_time);
+        let log_append_time_ms = stamped.map(|batch| {
+            let now_ms = self.now.wall_ms;
+            batch.header.set_log_append_time(now_ms, &batch.body);
+            now_ms
         });
-        let header = batch.as_ref().map(|batch| &batch.header);
-        partition.apply(
-            id,
-            sequence.as_ref(),
-            header,
-            (self.now, self.commit.append_ms),
-            &mut self.commit.updates,
-        );
-        if let Some(batch) = batch {
-            self.must_sync |= self.log.is_sync(&topic.config);
-            self.push_batch(id, batch);
-        }
+        self.write(id, &write, batch);
         Appended {
             base_offset,
             log_append_time_ms,
@@ -117,7 +98,26 @@ impl Round<'_> {
         }
     }
 
-    pub(super) fn push_batch(&mut self, id: PartitionId, batch: Batch) {
+    /// Gives a planned write its place at the end of a partition: its batch goes into the commit,
+    /// with what views say of it.
+    pub(super) fn write(&mut self, id: PartitionId, write: &Write, mut batch: Option<Batch>) {
+        let epoch = self.state.controller.image().leader_epoch();
+        let log = &mut self.state.partitions.known(id).log;
+        if let Some(batch) = &mut batch {
+            batch.header.set_base_offset(log.next_offset());
+            batch.header.set_leader_epoch(epoch);
+        }
+        let updates = &mut self.commit.updates;
+        let header = batch.as_ref().map(|batch| &batch.header);
+        log.apply(id, write, header, self.now, |change| {
+            updates.push(views::update(change));
+        });
+        if let Some(batch) = batch {
+            self.push_batch(id, batch);
+        }
+    }
+
+    fn push_batch(&mut self, id: PartitionId, batch: Batch) {
         self.grown.push((id, batch.bytes()));
         match self.commit.entries.last_mut() {
             Some(Entry::Append { partition, batches }) if *partition == id => batches.push(batch),

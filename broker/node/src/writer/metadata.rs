@@ -1,6 +1,6 @@
 //! What a round does for `__cluster_metadata`: commands of the controller, and snapshots.
 
-use sedge_core::log::AppendError;
+use sedge_core::log::{AppendError, Write};
 use sedge_core::metadata::{Command, CommandError, CommandReply, METADATA_PARTITION};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
@@ -27,8 +27,9 @@ impl Round<'_> {
         self.make_room(METADATA_PARTITION, decision.room())
             .map_err(refused)?;
         self.log.metadata_growth.add(decision.bytes() as u64);
-        self.state.controller.apply(&decision.records);
+        // Under the leader epoch from before the records.
         self.push_own(METADATA_PARTITION, decision.batches);
+        self.state.controller.apply(&decision.records);
         for id in decision.delta.dropped {
             self.push_drop(id);
         }
@@ -76,11 +77,8 @@ impl Round<'_> {
     /// returns the offset of the first one. They are flushed.
     fn push_own(&mut self, id: PartitionId, batches: Vec<Batch>) -> Offset {
         let base = self.state.partitions.known(id).log.next_offset();
-        for mut batch in batches {
-            let log = &mut self.state.partitions.known(id).log;
-            batch.header.set_base_offset(log.next_offset());
-            log.apply_append(batch.header.next_offset());
-            self.push_batch(id, batch);
+        for batch in batches {
+            self.write(id, &Write::default(), Some(batch));
         }
         self.must_sync = true;
         base

@@ -31,7 +31,7 @@ use std::thread::JoinHandle;
 use async_channel::{Receiver, Sender, TrySendError};
 use async_io::Timer;
 use futures_lite::future;
-use sedge_core::log::{AppendError, SequenceRange};
+use sedge_core::log::{AppendError, SequenceRange, Write};
 use sedge_core::metadata::{Command, CommandError, CommandReply, MetadataMachine, Topic};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
@@ -57,6 +57,15 @@ pub struct AppendPart {
     /// where it is already: that is noted in the order in which batches came, so that a later one
     /// does not take its place.
     pub batch: Result<Option<Batch>, AppendError>,
+}
+
+impl AppendPart {
+    /// The part as its partition's log judges it.
+    const fn write(&self) -> Write {
+        Write {
+            sequence: self.sequence,
+        }
+    }
 }
 
 /// What became of an [`AppendPart`].

@@ -5,11 +5,9 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use sedge_core::log::producers::ProducerEntry;
-use sedge_core::log::{AppendError, PartitionLog, Planned, SequenceRange, derive};
-use sedge_core::machine::Now;
+use sedge_core::log::{AppendError, PartitionLog, derive};
 use sedge_protocol::ErrorCode;
-use sedge_protocol::batch::BatchHeader;
-use sedge_protocol::ids::{LeaderEpoch, PartitionId, ProducerId};
+use sedge_protocol::ids::{PartitionId, ProducerId};
 use sedge_storage::{Error, LogStore, View, ViewUpdate};
 
 use crate::log::partitions::Partition;
@@ -20,8 +18,6 @@ use crate::log::{Log, views};
 pub struct ActivePartition {
     pub log: PartitionLog,
     pub published: Arc<Partition>,
-    /// Of the last batch; the first batch of a later one is where that epoch starts.
-    leader_epoch: Option<LeaderEpoch>,
 }
 
 /// The partitions touched since the start.
@@ -88,44 +84,14 @@ impl ActivePartition {
         let bounds = store.bounds(id)?;
         let known = views::producers(store, id)?;
         Ok(Self {
-            log: PartitionLog::new(bounds.log_start, bounds.next_offset, known),
+            log: PartitionLog::new(
+                bounds.log_start,
+                bounds.next_offset,
+                bounds.leader_epoch,
+                known,
+            ),
             published: log.partition(id)?,
-            leader_epoch: bounds.leader_epoch,
         })
-    }
-
-    /// What to do with a batch that a client sent with `sequence`.
-    ///
-    /// # Errors
-    /// Its sequence does not fit.
-    pub fn plan(&self, sequence: Option<&SequenceRange>) -> Result<Planned, AppendError> {
-        self.log.plan_append(sequence)
-    }
-
-    /// Takes what was planned. `header` is that of the batch in the log, patched; `None` where a
-    /// filter left nothing.
-    pub fn apply(
-        &mut self,
-        id: PartitionId,
-        sequence: Option<&SequenceRange>,
-        header: Option<&BatchHeader>,
-        (now, append_ms): (Now, i64),
-        updates: &mut Vec<ViewUpdate>,
-    ) {
-        let base_offset = self.log.next_offset();
-        if let Some(header) = header {
-            updates.extend(derive::epoch_change(id, header, self.leader_epoch).map(views::update));
-            self.leader_epoch = Some(header.leader_epoch());
-            self.log.apply_append(header.next_offset());
-        }
-        if let Some(range) = sequence {
-            let timestamp = header.map_or(now.wall_ms, BatchHeader::max_timestamp);
-            let known = &mut self.log.producers;
-            let forgotten = known.apply(range, base_offset, timestamp, append_ms);
-            let changed = [Some(range.producer_id), forgotten].into_iter().flatten();
-            let changes = changed.map(|producer| derive::producer_change(id, producer, known));
-            updates.extend(changes.map(views::update));
-        }
     }
 }
 

@@ -69,7 +69,7 @@ impl<'a> Round<'a> {
             is_dirty,
             now,
             commit: Commit {
-                append_ms: log.clock.append_ms(),
+                append_ms: now.append_ms,
                 ..Commit::default()
             },
             taken: NOTHING,

@@ -33,7 +33,7 @@ impl Round<'_> {
         let is_touched = self.state.partitions.find(id).is_some();
         if !is_touched && self.log.store.bounds(id).map_err(failed)? == LogBounds::default() {
             // Nothing in it yet, or it was dropped: then it is not to be remembered.
-            let empty = PartitionLog::new(Offset::ZERO, Offset::ZERO, Producers::default());
+            let empty = PartitionLog::new(Offset::ZERO, Offset::ZERO, None, Producers::default());
             return empty.plan_delete_records(before);
         }
         let partition = self.state.partitions.get(self.log, id).map_err(failed)?;
