@@ -202,10 +202,16 @@ fn what_never_fits_is_not_waited_for() {
 fn a_fetch_with_too_little_is_answered_at_its_deadline() {
     let log = Fixture::new();
     log.append(1);
-    let wish = wish(1 << 20, 2 << 20, Duration::from_millis(20));
-    let fetched = block_on(log.fetch(wish, &[wanted(1, 0)]));
-    assert_eq!(batches(&fetched), [1]);
-    assert!(Instant::now() >= wish.deadline);
+    let fetch = async |wait: Duration| {
+        let wish = wish(1 << 20, 2 << 20, wait);
+        let fetched = log.fetch(wish, &[wanted(1, 0)]).await;
+        batches(&fetched)
+    };
+    let before = Box::pin(fetch(LONG));
+    assert_eq!(block_on(poll_once(before)), None);
+    for wait in [AT_ONCE, Duration::from_millis(20)] {
+        assert_eq!(block_on(fetch(wait)), [1], "{wait:?}");
+    }
 }
 
 #[test]

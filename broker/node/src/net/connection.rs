@@ -374,7 +374,7 @@ const _: () = assert!(REQUEST_PIECE_BYTES > CONNECTION_READ_BYTES);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_lite::future::block_on;
+    use futures_lite::future::{block_on, poll_once};
     use futures_lite::io::Cursor;
 
     const FRAME_MAX: usize = 300_000;
@@ -441,5 +441,18 @@ mod tests {
         assert_eq!(frames_of(stream.clone()).unwrap().len(), 1);
         stream.truncate(9);
         assert!(matches!(frames_of(stream), Err(Disconnect::Io(_))));
+    }
+    #[test]
+    fn a_mute_lasts_as_long_as_the_longest_that_was_asked_for() {
+        let turns = Turns::default();
+        let is_muted = |turns: &Turns| block_on(poll_once(turns.wait_until_unmuted())).is_none();
+        assert!(!is_muted(&turns));
+        let mute = Duration::from_hours(1);
+        let least = turns.opened.elapsed() + mute;
+        turns.mute(mute);
+        turns.mute(Duration::from_millis(1));
+        let until_ms = turns.muted_until_ms.load(Ordering::Acquire);
+        assert!(Duration::from_millis(until_ms) >= least);
+        assert!(is_muted(&turns));
     }
 }
