@@ -161,6 +161,14 @@ impl LogStore for Store {
         self.flush(false)
     }
 
+    fn distrust_views(&self) {
+        let directory = self.views().and_then(Path::parent);
+        let noted = directory.map_or(Ok(()), ViewsOpening::distrust);
+        if let Err(error) = noted {
+            log::error!("the next start does not make the views anew by itself: {error}");
+        }
+    }
+
     fn usage(&self) -> Usage {
         usage::usage(self)
     }

@@ -1,11 +1,13 @@
 //! The views derived from batches, as the store keeps them: adapts [`sedge_core::log::derive`] to
 //! [`sedge_storage::Recovery`].
 
+use std::cell::Cell;
+
 use sedge_core::log::derive::{self, Change, Derived, Saved};
 use sedge_core::log::producers::{ProducerEntry, Producers};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerId};
-use sedge_storage::{Error, Recovery, View, ViewReader, ViewUpdate};
+use sedge_storage::{Error, LogStore, Recovery, View, ViewReader, ViewUpdate};
 
 /// The views in which a partition has entries under its id.
 const OF_PARTITION: [View; 3] = [View::Producers, View::Epochs, View::Offsets];
@@ -27,30 +29,79 @@ pub fn update(change: Change) -> ViewUpdate {
 /// Returns the producers that a partition remembers.
 ///
 /// # Errors
-/// The store cannot read the view.
-pub fn producers<R: ViewReader + ?Sized>(views: &R, id: PartitionId) -> Result<Producers, Error> {
+/// As [`each_producer`].
+pub fn producers(store: &dyn LogStore, id: PartitionId) -> Result<Producers, Error> {
     let mut known = Producers::default();
-    views.view_scan(View::Producers, &derive::prefix(id), &mut |key, value| {
-        if let Some((producer, entry)) = derive::producer_entry(key, value) {
-            known.restore(producer, entry);
-        }
-    })?;
+    each_producer(store, id, |producer, entry| known.restore(producer, entry))?;
     Ok(known)
+}
+
+/// Reads the entry of each producer that a partition remembers.
+///
+/// # Errors
+/// The store cannot read the view or an entry of it. A known producer must not be taken for an
+/// unknown one: the log would get its repeats a second time.
+pub fn each_producer(
+    store: &dyn LogStore,
+    id: PartitionId,
+    mut each: impl FnMut(ProducerId, ProducerEntry),
+) -> Result<(), Error> {
+    let parse = derive::producer_entry;
+    each_entry(store, View::Producers, id, parse, |(id, entry)| {
+        each(id, entry);
+    })
 }
 
 /// Returns the epochs of a partition, oldest first, each with its first offset.
 ///
 /// # Errors
-/// The store cannot read the view.
-pub fn epochs<R: ViewReader + ?Sized>(
-    views: &R,
-    id: PartitionId,
-) -> Result<Vec<(LeaderEpoch, Offset)>, Error> {
+/// The store cannot read the view or an entry of it.
+pub fn epochs(store: &dyn LogStore, id: PartitionId) -> Result<Vec<(LeaderEpoch, Offset)>, Error> {
     let mut found = Vec::new();
-    views.view_scan(View::Epochs, &derive::prefix(id), &mut |key, value| {
-        found.extend(derive::epoch_start(key, value));
+    each_entry(store, View::Epochs, id, derive::epoch_start, |start| {
+        found.push(start);
     })?;
     Ok(found)
+}
+
+fn each_entry<T>(
+    store: &dyn LogStore,
+    view: View,
+    id: PartitionId,
+    parse: impl Fn(&[u8], &[u8]) -> Option<T>,
+    mut each: impl FnMut(T),
+) -> Result<(), Error> {
+    let mut is_read = true;
+    store.view_scan(
+        view,
+        &derive::prefix(id),
+        &mut |key, value| match parse(key, value) {
+            Some(entry) => each(entry),
+            None => is_read = false,
+        },
+    )?;
+    if is_read {
+        Ok(())
+    } else {
+        Err(unreadable(store, view, id))
+    }
+}
+
+/// Logs that an entry of a view cannot be read, and has the next start rebuild the views. Returns
+/// the error.
+pub fn unreadable(store: &dyn LogStore, view: View, id: PartitionId) -> Error {
+    let view = match view {
+        View::Producers => "producers",
+        View::Epochs => "epochs",
+        _ => "of the broker",
+    };
+    log::error!(
+        target: "sedge::views",
+        "view {view}: an entry of partition {id} cannot be read; the broker refuses writes that \
+         need the entry; restart the broker to rebuild the views from the log"
+    );
+    store.distrust_views();
+    Error::ViewEntry { view }
 }
 
 /// Returns the removal of all view entries of a partition.
@@ -70,7 +121,18 @@ pub fn removals<R: ViewReader + ?Sized>(views: &R, partition: PartitionId) -> Ve
 
 /// Derives the view updates of batches that the views did not have yet when the process ended.
 #[derive(Debug, Default)]
-pub struct HeaderReplay(derive::HeaderReplay);
+pub struct HeaderReplay {
+    derived: derive::HeaderReplay,
+    has_unread: bool,
+}
+
+impl HeaderReplay {
+    /// Whether an entry of the views could not be read. The views must be rebuilt then: some updates
+    /// were derived without that entry.
+    pub const fn has_unread(&self) -> bool {
+        self.has_unread
+    }
+}
 
 impl Recovery for HeaderReplay {
     fn replay(
@@ -81,14 +143,17 @@ impl Recovery for HeaderReplay {
         append_ms: i64,
     ) -> Vec<ViewUpdate> {
         let headers = batches.iter().map(|batch| &batch.header);
-        let changes = self
-            .0
-            .replay(&FromViews(views), partition, headers, append_ms);
+        let saved = FromViews {
+            views,
+            has_unread: Cell::new(self.has_unread),
+        };
+        let changes = self.derived.replay(&saved, partition, headers, append_ms);
+        self.has_unread = saved.has_unread.get();
         changes.into_iter().map(update).collect()
     }
 
     fn dropped(&mut self, views: &dyn ViewReader, partition: PartitionId) -> Vec<ViewUpdate> {
-        self.0.forget(partition);
+        self.derived.forget(partition);
         removals(views, partition)
     }
 
@@ -101,24 +166,41 @@ impl Recovery for HeaderReplay {
     }
 }
 
-/// The store's views. The store rebuilds a view that cannot be read; until then it counts as empty,
-/// and a superfluous entry does no harm.
-struct FromViews<'a>(&'a dyn ViewReader);
+/// The store's views. An entry that cannot be read counts as missing and is noted: the views are
+/// rebuilt then.
+struct FromViews<'a> {
+    views: &'a dyn ViewReader,
+    has_unread: Cell<bool>,
+}
 
 impl Saved for FromViews<'_> {
     fn newest_epoch(&self, partition: PartitionId) -> Option<LeaderEpoch> {
         let mut newest = None;
-        let mut look = |key: &[u8], _: &[u8]| newest = newest.max(derive::epoch_of_key(key));
-        let _ = self
-            .0
-            .view_scan(View::Epochs, &derive::prefix(partition), &mut look);
+        let mut look = |key: &[u8], _: &[u8]| match derive::epoch_of_key(key) {
+            Some(epoch) => newest = newest.max(Some(epoch)),
+            None => self.has_unread.set(true),
+        };
+        let prefix = derive::prefix(partition);
+        if self
+            .views
+            .view_scan(View::Epochs, &prefix, &mut look)
+            .is_err()
+        {
+            self.has_unread.set(true);
+        }
         newest
     }
 
     fn producer(&self, partition: PartitionId, producer: ProducerId) -> Option<ProducerEntry> {
         let key = derive::producer_key(partition, producer);
-        let saved = self.0.view_get(View::Producers, &key).ok().flatten();
-        ProducerEntry::decode(&saved?)
+        let entry = match self.views.view_get(View::Producers, &key) {
+            Ok(saved) => ProducerEntry::decode(&saved?),
+            Err(_) => None,
+        };
+        if entry.is_none() {
+            self.has_unread.set(true);
+        }
+        entry
     }
 }
 
@@ -131,7 +213,7 @@ mod tests {
     use sedge_storage::disk::memory::MemoryDisk;
     use sedge_storage::views::memory_base::MemoryBase;
     use sedge_storage::views::{Base, Change, Space};
-    use sedge_storage::{Commit, Entry, LogStore, OpenReport, Options, Store, open_with};
+    use sedge_storage::{Commit, Entry, OpenReport, Options, Store, open_with};
 
     use super::*;
 
@@ -140,14 +222,38 @@ mod tests {
     const BATCHES: i32 = 9;
 
     fn open(disk: &MemoryDisk, base: &MemoryBase) -> (Store, OpenReport) {
+        open_by(disk, base, &mut HeaderReplay::default())
+    }
+
+    fn open_by(
+        disk: &MemoryDisk,
+        base: &MemoryBase,
+        replay: &mut HeaderReplay,
+    ) -> (Store, OpenReport) {
         let mut views = |anew: bool| -> Result<Box<dyn Base>, _> {
             if anew {
                 base.clear();
             }
             Ok(Box::new(base.clone()))
         };
-        let (disk, mut replay) = (Arc::new(disk.clone()), HeaderReplay::default());
-        open_with(disk, &mut views, Options::default(), &mut replay).unwrap()
+        let disk = Arc::new(disk.clone());
+        open_with(disk, &mut views, Options::default(), replay).unwrap()
+    }
+
+    /// Appends the batch of this sequence, with what `change` makes of the views' updates.
+    fn append(store: &Store, sequence: i32, change: impl Fn(&mut ViewUpdate)) {
+        let batches = vec![batch(sequence)];
+        let append_ms = i64::from(sequence);
+        let mut updates = HeaderReplay::default().replay(store, P, &batches, append_ms);
+        updates.iter_mut().for_each(change);
+        let partition = P;
+        let entries = vec![Entry::Append { partition, batches }];
+        let commit = Commit {
+            entries,
+            updates,
+            append_ms,
+        };
+        store.append(commit).unwrap();
     }
 
     fn batch(sequence: i32) -> Batch {
@@ -194,17 +300,7 @@ mod tests {
         let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
         let (store, _) = open(&disk, &base);
         for sequence in 0..BATCHES {
-            let batches = vec![batch(sequence)];
-            let append_ms = i64::from(sequence);
-            let updates = HeaderReplay::default().replay(&store, P, &batches, append_ms);
-            let partition = P;
-            let entries = vec![Entry::Append { partition, batches }];
-            let commit = Commit {
-                entries,
-                updates,
-                append_ms,
-            };
-            store.append(commit).unwrap();
+            append(&store, sequence, |_| ());
         }
         let before = known(&store);
         store.close().unwrap();
@@ -219,5 +315,36 @@ mod tests {
         let last = Some(Offset(i64::from(BATCHES) - 1));
         assert_eq!(entry.last_word(), (ProducerEpoch(0), last));
         assert_eq!(store.bounds(P).unwrap().next_offset.0, i64::from(BATCHES));
+    }
+    /// The batches behind the views were derived without the entry, and repeats of older batches were
+    /// written again.
+    #[test]
+    fn a_start_notices_entries_of_the_views_that_it_cannot_read() {
+        let check = |view: View, expected: bool| {
+            let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+            let (store, _) = open(&disk, &base);
+            append(&store, 0, |update| {
+                if update.view == view {
+                    update
+                        .key
+                        .truncate(if view == View::Epochs { 5 } else { 12 });
+                    update.value = Some(b"?".to_vec());
+                }
+            });
+            store.close().unwrap();
+            drop(store);
+            let (disk, before) = (disk.after_kill(), base.copy());
+            let (store, _) = open(&disk, &base.copy());
+            append(&store, 1, |_| ());
+            store.sync().unwrap();
+            let (disk, base) = (disk.after_kill(), before);
+            let mut replay = HeaderReplay::default();
+            let (_, report) = open_by(&disk, &base, &mut replay);
+            assert_eq!(report.frames_replayed, 1);
+            assert_eq!(replay.has_unread(), expected, "{view:?}");
+        };
+        check(View::Producers, true);
+        check(View::Epochs, true);
+        check(View::Offsets, false);
     }
 }

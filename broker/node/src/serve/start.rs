@@ -11,7 +11,7 @@ use log::error;
 use sedge_core::config::BrokerDefaults;
 use sedge_core::metadata::{Image, MetadataMachine};
 use sedge_protocol::ids::NodeId;
-use sedge_storage::{OpenReport, Options, Store};
+use sedge_storage::{LogStore as _, OpenReport, Options, Store};
 
 use crate::broker::{Broker, Parts};
 use crate::config::Config;
@@ -149,10 +149,7 @@ impl Opened {
             path: config.data.clone(),
             source,
         })?;
-        let options = options(&config);
-        let (store, report) =
-            sedge_storage::open(&config.data, options, &mut HeaderReplay::default())
-                .map_err(ServeError::Store)?;
+        let (store, report) = open_store(&config).map_err(ServeError::Store)?;
         let (saved, wear) = logbook::read(&config.data).unzip();
         let clock = Clock::start(saved.as_ref(), report.newest_append_ms);
         let logbook = Logbook::start(&config.data, &config.disk, wear, &clock);
@@ -243,6 +240,24 @@ fn tell_copies(log: &Log, copies: &Copies) {
     if !copies.are_sound() {
         log.metadata_growth.damaged();
     }
+}
+
+/// Opens the store, and rebuilds the views if an entry of them cannot be read.
+fn open_store(config: &Config) -> Result<(Store, OpenReport), sedge_storage::Error> {
+    let mut replay = HeaderReplay::default();
+    let opened = sedge_storage::open(&config.data, options(config), &mut replay)?;
+    if !replay.has_unread() {
+        return Ok(opened);
+    }
+    let (store, mut report) = opened;
+    error!(target: "sedge::views", "the views have an entry that cannot be read; they are rebuilt from the log");
+    store.distrust_views();
+    drop(store);
+    let mut replay = HeaderReplay::default();
+    let (store, again) = sedge_storage::open(&config.data, options(config), &mut replay)?;
+    report.views_rebuilt = again.views_rebuilt;
+    report.ms += again.ms;
+    Ok((store, report))
 }
 
 /// Returns the options with which a broker of this configuration opens its store.

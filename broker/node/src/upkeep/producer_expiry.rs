@@ -16,7 +16,7 @@ use sedge_protocol::ids::{PartitionId, ProducerId};
 use sedge_storage::{Error, LogStore, View, ViewReader};
 
 use crate::limits::PRODUCERS_EXPIRED_AT_ONCE;
-use crate::log::Log;
+use crate::log::{Log, views};
 use crate::writer::{Stopped, Writer};
 
 /// Runs until the task is dropped.
@@ -44,8 +44,8 @@ async fn expire(
     let mut count = 0;
     let mut next = Some(Vec::new());
     while let Some(from) = next {
-        let store = Arc::clone(store);
-        let look = move || silent(&*store, &from, until_ms);
+        let looked_at = Arc::clone(store);
+        let look = move || silent(&*looked_at, &from, until_ms);
         let page = match blocking::unblock(look).await {
             Ok(page) => page,
             Err(failure) => {
@@ -54,6 +54,9 @@ async fn expire(
             }
         };
         next = page.next;
+        if let Some(partition) = page.unread {
+            views::unreadable(&**store, View::Producers, partition);
+        }
         if page.silent.is_empty() {
             continue;
         }
@@ -71,6 +74,8 @@ async fn expire(
 #[derive(Debug)]
 struct Page {
     silent: Vec<(PartitionId, ProducerId)>,
+    /// A partition with an entry that cannot be read.
+    unread: Option<PartitionId>,
     /// The key at which the scan continues, unless it reached the end.
     next: Option<Vec<u8>>,
 }
@@ -78,19 +83,25 @@ struct Page {
 /// Returns the first idle producers, from the key `from` on.
 fn silent(views: &(impl ViewReader + ?Sized), from: &[u8], until_ms: i64) -> Result<Page, Error> {
     let mut silent = Vec::new();
-    let mut next = None;
+    let (mut unread, mut next) = (None, None);
     views.view_scan_from(View::Producers, &[], from, &mut |key, value| {
         if silent.len() == PRODUCERS_EXPIRED_AT_ONCE {
             next = Some(key.to_vec());
             return false;
         }
-        let is_silent = |entry: ProducerEntry| entry.last_ms() <= until_ms;
-        if ProducerEntry::decode(value).is_some_and(is_silent) {
-            silent.extend(derive::parse_producer_key(key));
+        let producer = derive::parse_producer_key(key);
+        match ProducerEntry::decode(value) {
+            Some(entry) if entry.last_ms() <= until_ms => silent.extend(producer),
+            Some(_) => {}
+            None => unread = producer.map(|(partition, _)| partition),
         }
         true
     })?;
-    Ok(Page { silent, next })
+    Ok(Page {
+        silent,
+        unread,
+        next,
+    })
 }
 
 #[cfg(test)]
@@ -149,6 +160,38 @@ mod tests {
             until_ms,
         ))
         .unwrap()
+    }
+
+    /// A producer whose entry could not be read counted as unknown, and what it sent again was
+    /// written again.
+    #[test]
+    fn a_producer_that_cannot_be_read_is_refused_until_a_start_has_read_the_log() {
+        let mut node = TestBroker::start(&[]);
+        node.create_topic("t", &[]);
+        for sequence in 0..3 {
+            assert_eq!(produce(&node, 7, sequence), Ok(Offset(sequence.into())));
+        }
+        // The writer reads the view when it first has need of it.
+        node = node.restart(false);
+        let update = ViewUpdate {
+            view: View::Producers,
+            key: derive::producer_key(node.partition("t"), ProducerId(7)),
+            value: Some(b"?".to_vec()),
+        };
+        let log = &node.broker.log;
+        let commit = Commit {
+            updates: vec![update],
+            append_ms: log.clock.append_ms(),
+            ..Commit::default()
+        };
+        log.store.append(commit).unwrap();
+        assert_eq!(expire_until(&node, 0), 0);
+        assert_eq!(produce(&node, 7, 2), Err(ErrorCode::KafkaStorageError));
+        assert_eq!(produce(&node, 8, 0), Err(ErrorCode::KafkaStorageError));
+        node = node.restart(false);
+        assert_eq!(produce(&node, 7, 2), Ok(Offset(2)), "a repeat is known");
+        assert_eq!(produce(&node, 7, 3), Ok(Offset(3)));
+        assert_eq!(produce(&node, 8, 0), Ok(Offset(4)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(crate) struct ViewsOpening {
 
 impl ViewsOpening {
     pub fn begin(directory: &Path) -> Result<Self, Error> {
-        let path = directory.join("views.opening");
+        let path = mark(directory);
         let failed = std::fs::read(&path).map_or(0, |marks| marks.len());
         match std::fs::write(&path, vec![b'.'; failed + 1])
             .map_err(|source| io_error("note that the views are opened", source))
@@ -25,6 +25,11 @@ impl ViewsOpening {
         }
     }
 
+    /// Counts as many starts as it takes to have the next one make the views anew.
+    pub fn distrust(directory: &Path) -> std::io::Result<()> {
+        std::fs::write(mark(directory), [b'.'; limits::VIEWS_OPENED_MAX])
+    }
+
     pub fn has_failed(&self) -> bool {
         self.failed >= limits::VIEWS_OPENED_MAX
     }
@@ -32,4 +37,8 @@ impl ViewsOpening {
     pub fn end(&self) {
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+fn mark(directory: &Path) -> PathBuf {
+    directory.join("views.opening")
 }

@@ -10,16 +10,16 @@ use sedge_core::cleaner::{
     Compactable, CompactionPolicy, Filter, Filtered, KeyOffsets, LastBatches, LogFacts, SliceFacts,
     TransactionScan, Transactions, assess, is_due,
 };
-use sedge_core::log::derive;
 use sedge_core::metadata::Topic;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
-use sedge_storage::{ColdSegment, Entry, Error, Slice, View};
+use sedge_storage::{ColdSegment, Entry, Error, Slice};
 
 use super::batches::Batches;
 use super::limits::{COMMIT_ROWS_MAX, ROOM_BYTES_MAX, ROW_SLICES_MAX};
 use super::pace::Pace;
 use super::{CleanError, SetAside, budget, report};
 use crate::coordinator::OFFSETS_TOPIC;
+use crate::log::views;
 
 /// A partition, and the range to compact.
 struct Job {
@@ -273,14 +273,9 @@ fn transactions(pace: &Pace, job: &Job) -> Result<(Transactions, Option<Offset>)
 /// Returns the producers that the broker knows.
 fn last_batches(pace: &Pace, id: PartitionId) -> Result<LastBatches, Error> {
     let mut found = LastBatches::new();
-    let prefix = derive::prefix(id);
-    pace.log
-        .store
-        .view_scan(View::Producers, &prefix, &mut |key, value| {
-            if let Some((producer, entry)) = derive::producer_entry(key, value) {
-                found.insert(producer, entry.last_word());
-            }
-        })?;
+    views::each_producer(&*pace.log.store, id, |producer, entry| {
+        found.insert(producer, entry.last_word());
+    })?;
     Ok(found)
 }
 
