@@ -2,6 +2,10 @@
 //! under a wrong name, losses are reported, and there is a working way to continue.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "damage/backups.rs"]
+mod backups;
+#[path = "damage/full_volume.rs"]
+mod full_volume;
 #[path = "damage/metadata.rs"]
 mod metadata;
 #[path = "damage/offline.rs"]

@@ -17,10 +17,10 @@ use crate::metadata::wait_until;
 use crate::offline::{copy, doctor, refused, segment, wrong};
 
 /// `__cluster_metadata`, and the partitions that hold the copies of its snapshots.
-const LOG: u32 = 0;
-const COPIES: [u32; 2] = [u32::MAX - 15, u32::MAX - 14];
+pub const LOG: u32 = 0;
+pub const COPIES: [u32; 2] = [u32::MAX - 15, u32::MAX - 14];
 
-fn options() -> Options {
+pub fn options() -> Options {
     Options::default()
         .set("sedge.segment.bytes", "1048576")
         .set("sedge.scrub.bytes.per.second", "0")
@@ -40,13 +40,13 @@ struct Row {
 
 /// The contents of the segments: rows with batches, and log starts.
 #[derive(Debug, Default)]
-struct Held {
+pub struct Held {
     rows: Vec<Row>,
     starts: BTreeMap<u32, i64>,
 }
 
 impl Held {
-    fn of(data: &Path) -> Self {
+    pub fn of(data: &Path) -> Self {
         let mut held = Self::default();
         for entry in std::fs::read_dir(data.join("segments")).unwrap() {
             let path = entry.unwrap().path();
@@ -110,7 +110,7 @@ impl Held {
         of_it.filter(|row| self.is_live(row))
     }
 
-    fn segments(&self, partition: u32) -> BTreeSet<u64> {
+    pub fn segments(&self, partition: u32) -> BTreeSet<u64> {
         self.live(partition).map(|row| row.segment).collect()
     }
 }
@@ -144,16 +144,16 @@ fn flip(data: &Path, partition: u32, percent: u64) {
 
 /// A topic as it was acknowledged.
 #[derive(Clone, Debug, PartialEq)]
-struct Known {
-    topic: Topic,
-    retention_ms: Option<String>,
-    records: Vec<String>,
+pub struct Known {
+    pub topic: Topic,
+    pub retention_ms: Option<String>,
+    pub records: Vec<String>,
 }
 
-type Model = BTreeMap<String, Known>;
+pub type Model = BTreeMap<String, Known>;
 
 /// Returns the broker's topics.
-fn seen(connection: &mut Connection, settings: &Model) -> Model {
+pub fn seen(connection: &mut Connection, settings: &Model) -> Model {
     let mut found = Model::new();
     for (name, topic) in wire::topics(connection) {
         let is_set = settings
@@ -329,8 +329,8 @@ fn snapshotted(data: &Path) -> (Sedge, Model) {
     (sedge, model)
 }
 
-/// Starts on a copy of the data without these segments.
-fn without(data: &Path, at: &Path, gone: &BTreeSet<u64>) -> PathBuf {
+/// Copies the data without these segments.
+pub fn without(data: &Path, at: &Path, gone: &BTreeSet<u64>) -> PathBuf {
     copy(data, at);
     for id in gone {
         std::fs::remove_file(segment(at, *id)).unwrap();

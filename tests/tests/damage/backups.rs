@@ -1,0 +1,96 @@
+//! Snapshots of the metadata through a backup that is taken while they are made.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc;
+
+use sedge_tests::http;
+use sedge_tests::limits;
+use sedge_tests::process::Process;
+use sedge_tests::sedge::Sedge;
+use sedge_tests::temp_dir::TempDir;
+use sedge_tests::tools;
+use sedge_tests::wire::{self, Batch, Connection};
+
+use crate::metadata::wait_until;
+use crate::offline::{doctor, wrong};
+use crate::snapshots::{COPIES, Held, Known, LOG, Model, options, seen, without};
+
+const TOPICS: usize = 30;
+/// Its setting changes as long as backups are taken.
+const CHANGING: &str = "changing";
+const BACKUPS: usize = 3;
+
+#[test]
+fn a_backup_that_is_taken_while_snapshots_are_made_has_every_topic() {
+    let directory = TempDir::new("backup-snapshots");
+    let often = options().set("metadata.log.max.snapshot.interval.ms", "100");
+    let sedge = Sedge::start(&directory.join("data"), often);
+    let mut connection = Connection::open(&sedge.bootstrap());
+    for number in 0..TOPICS {
+        let name = format!("topic-{number}");
+        wire::create_topic(&mut connection, &name, 2, &[]);
+        let batch = Batch::of(&[name.clone().into_bytes()]).encode();
+        assert_eq!(wire::produce(&mut connection, &name, 0, &batch).error, 0);
+    }
+    wire::create_topic(&mut connection, CHANGING, 1, &[("retention.ms", "1")]);
+    let mut model = seen(&mut connection, &Model::new());
+    let changing = model.remove(CHANGING).unwrap();
+
+    let (sender, acknowledged) = mpsc::channel();
+    let address = sedge.bootstrap();
+    let changes = std::thread::spawn(move || {
+        let mut connection = Connection::open(&address);
+        for value in 2_u64.. {
+            let setting = ("retention.ms", &*value.to_string());
+            wire::alter_topic(&mut connection, CHANGING, setting);
+            if sender.send(value).is_err() {
+                break;
+            }
+        }
+    });
+    let target = directory.join("backup");
+    for taken in 0..BACKUPS {
+        let snapshots = || http::metric(sedge.console(), "sedge_metadata_snapshots_total");
+        let before = snapshots();
+        wait_until("another snapshot is made", || snapshots() > before);
+        let least = acknowledged.try_iter().last().unwrap();
+        let mut command = Command::new(tools::sedge());
+        command.arg("backup").arg(&target);
+        command.arg("--data").arg(sedge.data());
+        let done = Process::run("sedge backup", &mut command, b"", limits::COMMAND);
+        assert!(done.status.success(), "{}", done.stderr);
+        let (said, _) = doctor(&target, &[]);
+        assert_eq!(wrong(&said), [] as [&str; 0], "backup {taken}: {said}");
+
+        // A start makes an ordinary directory of a backup: it is made on a copy. A copy of the
+        // snapshot may be lost, with the segments that have it.
+        let held = Held::of(&target);
+        let needed = held.segments(LOG);
+        let copies = COPIES.map(|copy| held.segments(copy)).into_iter();
+        let may_be_lost = copies.filter(|segments| segments.is_disjoint(&needed));
+        for (number, gone) in [BTreeSet::new()].into_iter().chain(may_be_lost).enumerate() {
+            let data = without(
+                &target,
+                &directory.join(&format!("{taken}-{number}")),
+                &gone,
+            );
+            restored(&data, &model, &changing, least);
+        }
+    }
+    drop(acknowledged);
+    changes.join().expect("changes are acknowledged");
+}
+
+/// Starts on a backup. It has all topics, and of the changing one a setting from `least` on.
+fn restored(data: &Path, model: &Model, changing: &Known, least: u64) {
+    let sedge = Sedge::start(data, options());
+    let mut connection = Connection::open(&sedge.bootstrap());
+    let mut found = seen(&mut connection, model);
+    let there = found.remove(CHANGING).expect("the topic is there");
+    assert_eq!(&found, model);
+    assert_eq!(there.topic, changing.topic);
+    let value: u64 = there.retention_ms.unwrap().parse().unwrap();
+    assert!(value >= least, "{value}, and {least} was acknowledged");
+}
