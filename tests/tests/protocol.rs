@@ -17,6 +17,8 @@ mod admin;
 mod data;
 #[path = "protocol/groups.rs"]
 mod groups;
+#[path = "protocol/offsets.rs"]
+mod offsets;
 #[path = "protocol/pipelined.rs"]
 mod pipelined;
 #[path = "protocol/producers.rs"]
@@ -69,6 +71,18 @@ const CHECKS: &[Check] = &[
     (
         "offsets by time, of a log that starts inside a batch",
         data::list_offsets_after_delete_records,
+    ),
+    (
+        "which error of ListOffsets comes first",
+        offsets::errors_of_list_offsets,
+    ),
+    (
+        "which error of OffsetForLeaderEpoch comes first",
+        offsets::errors_of_offset_for_leader_epoch,
+    ),
+    (
+        "a leader epoch that is over",
+        offsets::a_leader_epoch_that_is_over,
     ),
     (
         "a fetch of more bytes than it has room for",

@@ -29,6 +29,12 @@ pub fn first_mentions<T, K: Hash + Eq>(mut items: Vec<T>, key: impl Fn(&T) -> K)
     items
 }
 
+/// Returns the keys that occur more than once.
+pub fn repeated<K: Clone + Hash + Eq>(keys: impl Iterator<Item = K>) -> HashSet<K> {
+    let mut seen = HashSet::new();
+    keys.filter(|key| !seen.insert(key.clone())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +44,10 @@ mod tests {
         let named = part(vec!["a", "b", "a", "c", "b", "a"], |name| *name);
         assert_eq!(named.once, ["c"]);
         assert_eq!(named.repeated, ["a", "b", "a", "b", "a"]);
+        assert_eq!(
+            repeated(["a", "b", "a", "c", "b", "a"].into_iter()),
+            HashSet::from(["a", "b"])
+        );
         assert_eq!(first_mentions(named.repeated, |name| *name), ["a", "b"]);
     }
 }

@@ -7,7 +7,7 @@ use sedge_core::security::Operation;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
 use sedge_protocol::kafka::generated::list_offsets_request::{
-    ListOffsetsPartition, ListOffsetsRequestData,
+    ListOffsetsPartition, ListOffsetsRequestData, ListOffsetsTopic,
 };
 use sedge_protocol::kafka::generated::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponseData, ListOffsetsTopicResponse,
@@ -17,7 +17,7 @@ use sedge_protocol::{Bytes, ErrorCode};
 use sedge_storage::LogStore;
 
 use crate::fetching::read::Isolation;
-use crate::handlers::{Request, Topics};
+use crate::handlers::{Request, Topics, repeats};
 use crate::limits::TIME_LOOKUP_BATCHES_MAX;
 use crate::log::partitions::Partition;
 
@@ -39,11 +39,24 @@ pub async fn handle(request: &Request, message: ListOffsetsRequestData) -> ListO
     let isolation = Isolation::from_wire(message.isolation_level);
     let has_epochs = request.version() >= FIRST_VERSION_WITH_EPOCHS;
     let epoch = has_epochs.then_some(topics.leader_epoch());
+    let of_topic = |topic: &ListOffsetsTopic, wanted: &ListOffsetsPartition| {
+        (topic.name.clone(), wanted.partition_index)
+    };
+    let all = message.topics.iter().flat_map(|topic| {
+        let partitions = topic.partitions.iter();
+        partitions.map(move |wanted| of_topic(topic, wanted))
+    });
+    let named_twice = repeats::repeated(all);
     let mut answers = Vec::with_capacity(message.topics.len());
     for topic in message.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in &topic.partitions {
-            let found = find(&topics, topic.name.as_str(), wanted);
+            let found = if named_twice.contains(&of_topic(&topic, wanted)) {
+                Err(ErrorCode::InvalidRequest)
+            } else {
+                check_time(wanted.timestamp, request.version())
+                    .and_then(|()| find(&topics, topic.name.as_str(), wanted))
+            };
             let answer = match found {
                 Ok(partition) => lookup(&topics, partition, wanted.timestamp, isolation).await,
                 Err(error) => Err(error),
@@ -61,6 +74,23 @@ pub async fn handle(request: &Request, message: ListOffsetsRequestData) -> ListO
 
 /// Offset and timestamp of the record that was found.
 type Found = Option<(Offset, i64)>;
+
+/// Checks that the version of the request has the timestamp. Kafka says so before it looks at the
+/// topic or at an epoch.
+const fn check_time(timestamp: i64, version: i16) -> Result<(), ErrorCode> {
+    let first_version = match timestamp {
+        LATEST | EARLIEST | 0.. => 0,
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => return Err(ErrorCode::UnsupportedVersion),
+    };
+    if version < first_version {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
+    Ok(())
+}
 
 fn find(
     topics: &Topics,
@@ -93,11 +123,10 @@ async fn lookup(
             let work = move |topics: &Topics| newest(topics.store(), span);
             topics.off_executor(work).await
         }
-        time if time >= 0 => {
+        time => {
             let work = move |topics: &Topics| first_at(topics.store(), span, time);
             topics.off_executor(work).await
         }
-        _ => Err(ErrorCode::InvalidRequest),
     }
 }
 

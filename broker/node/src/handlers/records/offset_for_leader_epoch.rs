@@ -14,6 +14,9 @@ use sedge_protocol::kafka::generated::offset_for_leader_epoch_response::{
 use crate::handlers::{Request, Topics};
 use crate::log::views::epochs;
 
+/// The wire's value for a client that knows no epoch.
+const NO_EPOCH: LeaderEpoch = LeaderEpoch(-1);
+
 pub async fn handle(
     request: &Request,
     message: OffsetForLeaderEpochRequestData,
@@ -64,10 +67,10 @@ fn end_of(
     let known = LeaderEpoch::from_wire(wanted.current_leader_epoch);
     let partition = topics.named(topic)?.published(wanted.partition, known)?;
     let current = topics.leader_epoch();
-    let Some(asked) = LeaderEpoch::from_wire(wanted.leader_epoch).filter(|epoch| *epoch <= current)
-    else {
+    let asked = LeaderEpoch(wanted.leader_epoch);
+    if asked == NO_EPOCH || asked > current {
         return Ok((-1, -1));
-    };
+    }
     if asked == current {
         return Ok((current.get(), partition.high_watermark().get()));
     }
@@ -85,5 +88,7 @@ fn end_of(
         .rev()
         .map(|(epoch, _)| *epoch)
         .find(|epoch| *epoch <= asked);
-    Ok(found.map_or((-1, -1), |epoch| (epoch.get(), end.get())))
+    // An epoch before the first one ends where the first one starts.
+    let epoch = found.unwrap_or(asked);
+    Ok((epoch.get(), end.get()))
 }

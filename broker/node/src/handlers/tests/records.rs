@@ -1,5 +1,7 @@
 //! Tests records: producing, fetching, finding by time and epoch, and deleting.
 
+use futures_lite::future::block_on;
+use sedge_core::metadata::Command;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::delete_records_request::{
@@ -199,7 +201,7 @@ fn offsets_are_listed_by_time_and_by_the_special_times() {
     broker.create_topic("a", &[]);
     let client = Client::new(&broker);
     produce(&client, "a", 0, batch(&[10, 30, 20]));
-    let list = |topic: &str, partition: i32, time: i64, epoch: i32| {
+    let request = |topic: &str, partition: i32, time: i64, epoch: i32| {
         let partition = ListOffsetsPartition::default()
             .with_partition_index(partition)
             .with_timestamp(time)
@@ -207,10 +209,15 @@ fn offsets_are_listed_by_time_and_by_the_special_times() {
         let topic = ListOffsetsTopic::default()
             .with_name(text(topic))
             .with_partitions(vec![partition]);
-        let request = ListOffsetsRequestData::default().with_topics(vec![topic]);
-        let answer = ask!(client, ListOffsets 11, request => ListOffsetsResponseData);
+        ListOffsetsRequestData::default().with_topics(vec![topic])
+    };
+    let first = |answer: &ListOffsetsResponseData| {
         let found = &answer.topics[0].partitions[0];
         (code(found.error_code), found.offset, found.timestamp)
+    };
+    let list = |topic: &str, partition: i32, time: i64, epoch: i32| {
+        let request = request(topic, partition, time, epoch);
+        first(&ask!(client, ListOffsets 11, request => ListOffsetsResponseData))
     };
     let ok = |offset, time| (ErrorCode::None, offset, time);
     assert_eq!(list("a", 0, -1, -1), ok(3, -1));
@@ -222,7 +229,8 @@ fn offsets_are_listed_by_time_and_by_the_special_times() {
     assert_eq!(list("a", 0, 11, -1), ok(1, 30));
     assert_eq!(list("a", 0, 31, -1), ok(-1, -1));
     let refused = |code| (code, -1, -1);
-    assert_eq!(list("a", 0, -7, -1), refused(ErrorCode::InvalidRequest));
+    let unsupported = refused(ErrorCode::UnsupportedVersion);
+    assert_eq!(list("a", 0, -7, -1), unsupported);
     let unknown = refused(ErrorCode::UnknownTopicOrPartition);
     assert_eq!(list("a", 1, -1, -1), unknown);
     let current = broker.broker.log.metadata.load().leader_epoch().get();
@@ -232,6 +240,22 @@ fn offsets_are_listed_by_time_and_by_the_special_times() {
         list("a", 0, -1, current + 1),
         refused(ErrorCode::UnknownLeaderEpoch)
     );
+    // A version without a special time refuses that, before anything else is looked at.
+    let check = |answer: ListOffsetsResponseData, expected| {
+        assert_eq!(first(&answer), expected);
+    };
+    let answer = ask!(client, ListOffsets 6, request("none", 0, -3, current + 1)
+        => ListOffsetsResponseData);
+    check(answer, unsupported);
+    let answer = ask!(client, ListOffsets 7, request("a", 0, -3, -1) => ListOffsetsResponseData);
+    check(answer, ok(1, 30));
+    let answer = ask!(client, ListOffsets 10, request("a", 0, -6, -1) => ListOffsetsResponseData);
+    check(answer, unsupported);
+    // A partition that is named twice, in one topic or in two, is refused.
+    let mut twice = request("a", 0, -1, -1);
+    twice.topics.extend(request("a", 0, -2, -1).topics);
+    let answer = ask!(client, ListOffsets 11, twice => ListOffsetsResponseData);
+    check(answer, refused(ErrorCode::InvalidRequest));
 }
 
 #[test]
@@ -257,6 +281,9 @@ fn an_epoch_ends_where_the_log_does_if_it_is_the_current_one() {
     };
     assert_eq!(end("a", 0, current, -1), (ErrorCode::None, current, 2));
     assert_eq!(end("a", 0, current + 1, -1), (ErrorCode::None, -1, -1));
+    assert_eq!(end("a", 0, -1, -1), (ErrorCode::None, -1, -1));
+    // The first one begins at 0.
+    assert_eq!(end("a", 0, -2, -1), (ErrorCode::None, -2, 0));
     let refused = |code| (code, -1, -1);
     assert_eq!(
         end("a", 0, current, current + 1),
@@ -265,6 +292,66 @@ fn an_epoch_ends_where_the_log_does_if_it_is_the_current_one() {
     let unknown = refused(ErrorCode::UnknownTopicOrPartition);
     assert_eq!(end("a", 1, current, -1), unknown);
     assert_eq!(end("none", 0, current, current + 1), unknown);
+}
+
+/// What `tests/protocol/offsets.rs` has seen of Apache Kafka, whose epoch a restart moves.
+#[test]
+fn a_leader_epoch_that_is_over_is_refused_behind_what_is_not_there() {
+    let broker = TestBroker::start(&[]);
+    broker.create_topic("a", &[]);
+    let client = Client::new(&broker);
+    produce(&client, "a", 0, batch(&[1, 2, 3]));
+    let raised = block_on(broker.broker.writer.metadata(Command::BumpLeaderEpoch));
+    raised.unwrap().unwrap();
+    produce(&client, "a", 0, batch(&[4]));
+    let current = broker.broker.log.metadata.load().leader_epoch().get();
+    let before = current - 1;
+    let list = |partition: i32, time: i64, known: i32| {
+        let partition = ListOffsetsPartition::default()
+            .with_partition_index(partition)
+            .with_timestamp(time)
+            .with_current_leader_epoch(known);
+        let topic = ListOffsetsTopic::default()
+            .with_name(text("a"))
+            .with_partitions(vec![partition]);
+        let request = ListOffsetsRequestData::default().with_topics(vec![topic]);
+        let answer = ask!(client, ListOffsets 5, request => ListOffsetsResponseData);
+        code(answer.topics[0].partitions[0].error_code)
+    };
+    for time in [-1, -2, 0] {
+        assert_eq!(list(0, time, current), ErrorCode::None);
+        assert_eq!(list(0, time, before), ErrorCode::FencedLeaderEpoch);
+        assert_eq!(list(1, time, before), ErrorCode::UnknownTopicOrPartition);
+    }
+    assert_eq!(list(0, -7, before), ErrorCode::UnsupportedVersion);
+    let end = |partition: i32, asked: i32, known: i32| {
+        let partition = OffsetForLeaderPartition::default()
+            .with_partition(partition)
+            .with_leader_epoch(asked)
+            .with_current_leader_epoch(known);
+        let topic = OffsetForLeaderTopic::default()
+            .with_topic(text("a"))
+            .with_partitions(vec![partition]);
+        let request = OffsetForLeaderEpochRequestData::default().with_topics(vec![topic]);
+        let answer = ask!(client, OffsetForLeaderEpoch 3, request
+            => OffsetForLeaderEpochResponseData);
+        let found = &answer.topics[0].partitions[0];
+        (code(found.error_code), found.leader_epoch, found.end_offset)
+    };
+    for asked in [before, current, current + 9, -1] {
+        assert_eq!(
+            end(0, asked, before),
+            (ErrorCode::FencedLeaderEpoch, -1, -1)
+        );
+        assert_eq!(
+            end(1, asked, before),
+            (ErrorCode::UnknownTopicOrPartition, -1, -1)
+        );
+    }
+    for known in [-1, current] {
+        assert_eq!(end(0, before, known), (ErrorCode::None, before, 3));
+        assert_eq!(end(0, current, known), (ErrorCode::None, current, 4));
+    }
 }
 
 #[test]
