@@ -4,6 +4,7 @@ mod backup;
 mod config;
 mod connect;
 mod data;
+mod demo;
 pub(crate) mod doctor;
 mod flags;
 mod group;
@@ -45,7 +46,7 @@ enum Command {
     /// List and describe consumer groups.
     Group(group::GroupCommand),
     /// Run a demonstration: sensors, an edge broker with a filter, a mirror to a second broker.
-    Demo(crate::demo::Demo),
+    Demo(demo::Demo),
     /// Build, compile, import, deploy, list and delete plugins.
     Plugin(plugin::PluginCommand),
     /// List and describe mirror links, and move their cursors.

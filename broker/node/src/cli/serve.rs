@@ -3,8 +3,8 @@
 use clap::Args;
 
 use super::flags::ConfigFlags;
-use crate::logging;
 use crate::process::failure::Failure;
+use crate::process::logging;
 
 /// Run the broker.
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::logging::told::Told;
 use crate::metrics::Metrics;
+use crate::process::logging::told::Told;
 use crate::process::runtime::Runtime;
 use memory::Memory;
 use open_connections::OpenConnections;

@@ -1,4 +1,4 @@
-//! Facilities of a process: threads and signals, exit codes, standard output, and figures from the
+//! Facilities of a process: threads and signals, exit codes, output and logs, and figures from the
 //! operating system. Nothing here knows brokers.
 //!
 //! | module | contents |
@@ -8,6 +8,7 @@
 //! | `signals` | SIGTERM and SIGINT |
 //! | `exit` | ends the process when memory is ahead of the disk |
 //! | `failure` | a command's failure, and its exit code |
+//! | `logging` | log lines on standard error |
 //! | `output` | prints commands' results |
 //! | `random` | ids for the core, which generates none itself |
 //! | `usage` | memory and bytes written |
@@ -15,6 +16,7 @@
 pub mod disk_work;
 pub mod exit;
 pub mod failure;
+pub mod logging;
 pub mod output;
 pub mod random;
 pub mod runtime;

@@ -28,11 +28,11 @@ pub use topics::{Topic, Topics};
 
 use crate::broker::Broker;
 use crate::broker::openers::Openers;
-use crate::logging::told::Told;
 use crate::metrics::Metrics;
 use crate::net::memory::Admission;
 use crate::net::service::{Answered, ClientSoftware, Disconnect, Reply, Session};
 use crate::net::unsupported::{Unsupported, shortened};
+use crate::process::logging::told::Told;
 use access::Access;
 
 mod access;
