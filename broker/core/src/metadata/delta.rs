@@ -10,7 +10,7 @@ use super::Image;
 /// What follows from records once they are applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delta {
-    /// Partitions whose topics are gone.
+    /// Partitions whose topics are deleted, in ascending order.
     pub dropped: Vec<PartitionId>,
 }
 
@@ -22,8 +22,8 @@ impl Image {
             MetadataRecord::RemoveTopic(topic) => self.topic_by_id(topic.topic_id),
             _ => None,
         });
-        Delta {
-            dropped: removed.flat_map(|topic| topic.partitions()).collect(),
-        }
+        let mut dropped: Vec<PartitionId> = removed.flat_map(|topic| topic.partitions()).collect();
+        dropped.sort_unstable();
+        Delta { dropped }
     }
 }

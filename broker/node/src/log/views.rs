@@ -119,6 +119,13 @@ pub fn removals<R: ViewReader + ?Sized>(views: &R, partition: PartitionId) -> Ve
     updates
 }
 
+/// Returns the partition whose entry an update changes.
+pub fn partition_of(update: &ViewUpdate) -> Option<PartitionId> {
+    let (partition, _) = update.key.split_first_chunk()?;
+    let is_of_partition = OF_PARTITION.contains(&update.view);
+    is_of_partition.then(|| PartitionId(u32::from_be_bytes(*partition)))
+}
+
 /// Derives the view updates of batches that the views did not have yet when the process ended.
 #[derive(Debug, Default)]
 pub struct HeaderReplay {

@@ -30,19 +30,25 @@ impl Round<'_> {
         // Under the leader epoch from before the records.
         self.push_own(METADATA_PARTITION, decision.batches);
         self.state.controller.apply(&decision.records);
-        for id in decision.delta.dropped {
-            self.push_drop(id);
-        }
+        self.push_drops(decision.delta.dropped);
         Ok(decision.reply)
     }
 
-    /// Everything of a partition goes with this commit.
-    fn push_drop(&mut self, id: PartitionId) {
-        let removals = views::removals(&*self.log.store, id);
-        self.commit.updates.extend(removals);
-        self.commit.entries.push(Entry::Drop { partition: id });
-        self.state.partitions.remove(id);
-        self.dropped.push(id);
+    /// Drops everything of the partitions with this commit.
+    fn push_drops(&mut self, dropped: Vec<PartitionId>) {
+        if dropped.is_empty() {
+            return;
+        }
+        // The views do not have the updates of this commit yet.
+        let is_dropped = |id| dropped.binary_search(&id).is_ok();
+        let updates = &mut self.commit.updates;
+        updates.retain(|update| !views::partition_of(update).is_some_and(is_dropped));
+        for id in &dropped {
+            updates.extend(views::removals(&*self.log.store, *id));
+            self.commit.entries.push(Entry::Drop { partition: *id });
+            self.state.partitions.remove(*id);
+        }
+        self.dropped.extend(dropped);
         self.state.must_free = true;
     }
 

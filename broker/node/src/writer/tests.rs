@@ -19,6 +19,7 @@ use super::round::Round;
 use super::thread::in_one_commit;
 use super::{AppendPart, AppendReply, Appended, Request, State, Unit};
 use crate::broker::Broker;
+use crate::log::views;
 use crate::process::random::random_uuid;
 use crate::test_broker::on_store;
 
@@ -309,6 +310,26 @@ fn a_partition_that_was_dropped_leaves_nothing_in_the_writer() {
     assert_eq!(node.retain(vec![(id, Offset(1))]), 1);
     assert_eq!(node.delete_records(id), Ok(Offset(0)));
     assert!(node.state.partitions.find(id).is_none());
+}
+
+/// The views had entries of the partition for ever: the commit took out what they had before it,
+/// and not what it added itself.
+#[test]
+fn a_partition_that_is_dropped_by_the_commit_that_wrote_to_it_leaves_nothing_in_the_views() {
+    let mut node = Node::new(MemoryStore::new());
+    node.create("t", 1).unwrap();
+    node.create("stays", 1).unwrap();
+    let [id, stays] = ["t", "stays"].map(|topic| node.partitions(topic)[0]);
+    let units = ["t", "stays"].map(|topic| alone(node.part(topic, 0, of_producer(0))));
+    let (appending, asked) = append(units.into());
+    let topic = TopicName::Name("t".to_owned());
+    let (deleting, deleted) = metadata(Command::DeleteTopic { topic });
+    node.round(vec![appending, deleting]);
+    assert_eq!(codes(&asked.answer()), [None, None]);
+    assert!(deleted.answer().is_ok());
+    let left = |id| views::removals(&*node.store, id);
+    assert_eq!(left(id), []);
+    assert_eq!(left(stays).len(), 2, "its producer and its epoch");
 }
 
 #[test]
