@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_channel::Receiver;
+use futures_lite::future::{block_on, poll_once};
 use sedge_core::log::{AppendError, SequenceRange};
 use sedge_core::metadata::{Command, CommandReply, TopicName};
 use sedge_protocol::ErrorCode;
@@ -310,6 +311,31 @@ fn a_partition_that_was_dropped_leaves_nothing_in_the_writer() {
     assert_eq!(node.retain(vec![(id, Offset(1))]), 1);
     assert_eq!(node.delete_records(id), Ok(Offset(0)));
     assert!(node.state.partitions.find(id).is_none());
+}
+
+#[test]
+fn a_follower_hears_when_its_partition_grows_or_goes_and_of_no_other() {
+    let mut node = Node::new(MemoryStore::new());
+    node.create("t", 1).unwrap();
+    node.create("other", 1).unwrap();
+    let follower = node.broker.log.follower();
+    let partition = node.broker.log.partition(node.partitions("t")[0]);
+    partition.unwrap().add_follower(&follower);
+    let mut check = |act: &dyn Fn(&mut Node, &str)| {
+        let mut listener = follower.listen();
+        act(&mut node, "other");
+        assert!(block_on(poll_once(&mut listener)).is_none());
+        act(&mut node, "t");
+        assert!(block_on(poll_once(&mut listener)).is_some());
+    };
+    check(&|node, topic| {
+        let unit = alone(node.part(topic, 0, batch(1)));
+        assert_eq!(codes(&node.append(vec![unit])), [None]);
+    });
+    check(&|node, topic| {
+        let topic = TopicName::Name(topic.to_owned());
+        node.command(Command::DeleteTopic { topic }).unwrap();
+    });
 }
 
 /// The views had entries of the partition for ever: the commit took out what they had before it,

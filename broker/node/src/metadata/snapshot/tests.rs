@@ -435,3 +435,63 @@ fn a_start_has_the_state_of_the_model_by_seeds() {
     let count: u64 = seeds.end - seeds.start;
     assert!(snapshots >= count, "{snapshots} snapshots in {count} runs");
 }
+
+/// A log that has no room for another segment.
+struct OneSegment<'a>(Direct<'a>);
+
+impl SnapshotLog for OneSegment<'_> {
+    fn store(&self) -> &dyn LogStore {
+        self.0.store()
+    }
+
+    fn append(
+        &mut self,
+        partition: PartitionId,
+        batches: Vec<Batch>,
+    ) -> Result<Offset, SnapshotError> {
+        self.0.append(partition, batches)
+    }
+
+    fn end_segment(&mut self) -> Result<(), SnapshotError> {
+        Ok(())
+    }
+
+    fn move_log_starts(&mut self, to: Vec<(PartitionId, Offset)>) -> Result<(), SnapshotError> {
+        self.0.move_log_starts(to)
+    }
+}
+
+#[test]
+fn two_copies_in_one_segment_are_not_apart_and_move_no_log_start() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let store = open(&disk, &base, &Options::default()).unwrap();
+    let command = Command::BumpLeaderEpoch;
+    let plan = blank().plan(Now::default(), command).unwrap();
+    let batches = patched(
+        metadata_log::batches(&plan.records, 1).collect(),
+        Offset::ZERO,
+    );
+    let partition = METADATA_PARTITION;
+    let entry = Entry::Append { partition, batches };
+    direct(&store).commit(vec![entry]).unwrap();
+    let log_start = || store.bounds(partition).unwrap().log_start;
+    let machine = restart(&store).unwrap().machine;
+    let end_offset = store.bounds(partition).unwrap().next_offset;
+    let mut snapshot = Snapshot::new(machine.clone(), end_offset, 1);
+    let mut log = OneSegment(direct(&store));
+    let refused = snapshot.write(&mut log, true);
+    assert!(
+        matches!(refused, Err(SnapshotError::NoSegment)),
+        "{refused:?}"
+    );
+    assert_eq!(log_start(), Offset::ZERO);
+    // A repair takes them all the same. The broker writes them again when it finds them so.
+    snapshot.write(&mut log, false).unwrap();
+    assert_eq!(log_start(), end_offset);
+    let copies = Copies::find(&store).unwrap();
+    assert!(!copies.are_apart() && !copies.are_sound(), "{copies:?}");
+    let mut snapshot = Snapshot::new(machine, end_offset, 1);
+    snapshot.write(&mut direct(&store), true).unwrap();
+    let copies = Copies::find(&store).unwrap();
+    assert!(copies.are_apart() && copies.are_sound(), "{copies:?}");
+}
