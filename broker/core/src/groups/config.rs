@@ -1,4 +1,4 @@
-//! The settings that groups obey, by Kafka's names and with Kafka's defaults.
+//! The configuration of groups, under Kafka's names and with Kafka's defaults.
 
 use super::limits;
 use crate::config::BrokerDefaults;
@@ -22,7 +22,7 @@ pub struct GroupConfig {
 }
 
 impl GroupConfig {
-    /// From the broker's settings.
+    /// Reads the configuration from the broker's settings.
     #[must_use]
     pub fn of(settings: &BrokerDefaults) -> Self {
         let number = |name| settings.number(name).max(0);

@@ -1,20 +1,19 @@
-//! What the group coordinator may hold: every bound in one place, each with its reason.
+//! Bounds of the group coordinator, each with its reason.
 
 use crate::limits::{OFFSET_BYTES, OFFSET_GROUP_BYTES, OFFSET_TOPIC_BYTES, OFFSETS_BYTES_MAX};
 
-/// Groups known at once. One costs some hundred bytes while it is empty; an edge device has tens.
+/// Groups known at once. An empty one costs some hundred bytes; an edge device has tens.
 pub const GROUPS_MAX: usize = 10_000;
 
-/// Members of one group, whatever `group.max.size` says (Kafka's default is no bound at all): the
+/// Members of one group, even if `group.max.size` is larger (Kafka's default has no bound): the
 /// leader's answer carries every member's metadata, and the group's record must fit into one batch.
 pub const GROUP_MEMBERS_MAX: usize = 1_000;
 
-/// Members that were told their id and have not come back with it. Each lives for a session
-/// timeout, and a client that never comes back may ask again at once.
+/// Members that were told their id and have not joined with it yet. Each entry lives for a session
+/// timeout, and a client that never returns may ask again at once.
 pub const GROUP_PENDING_MEMBERS_MAX: usize = 1_000;
 
-/// Bytes of an id or a name that goes into a record, which can say 32 KiB at most. Requests could
-/// say more.
+/// Bytes of an id or a name in a record, whose format allows 32 KiB. Requests could carry more.
 pub const TEXT_BYTES_MAX: usize = 8 << 10;
 
 /// Protocols (assignors) that one member may offer. Real clients offer one to four.
@@ -24,17 +23,17 @@ pub const MEMBER_PROTOCOLS_MAX: usize = 64;
 /// tasks' state.
 pub const MEMBER_METADATA_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of what the leader assigns to all members together: they go into one record of the group.
+/// Bytes of the leader's assignments to all members together: they go into one record of the group.
 pub const GROUP_ASSIGNMENT_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes of protocol metadata that one group may hold, over all its members.
 pub const GROUP_METADATA_BYTES_MAX: usize = 8 << 20;
 
-/// Bytes of members with their metadata and assignments that all groups may hold. Bounds memory,
-/// the view, and what a trim writes.
+/// Bytes of members with their metadata and assignments, over all groups. Bounds memory, the view,
+/// and what a trim writes.
 pub const GROUPS_BYTES_MAX: usize = 32 << 20;
 
-/// What a member takes up beside its metadata and its assignment.
+/// Bytes counted for a member, in addition to its metadata and its assignment.
 pub const MEMBER_BYTES: usize = 512;
 
 const _: () = assert!(
@@ -43,7 +42,7 @@ const _: () = assert!(
     "the largest group fits"
 );
 
-/// Topics read out of one member's subscription, where the coordinator looks into it.
+/// Topics read from one member's subscription, if the coordinator decodes it.
 pub const SUBSCRIPTION_TOPICS_MAX: usize = 100_000;
 
 /// How long a new member's first JoinGroup may wait, whatever its session timeout: until it is
@@ -51,22 +50,22 @@ pub const SUBSCRIPTION_TOPICS_MAX: usize = 100_000;
 /// (`GroupCoordinator.NewMemberJoinTimeoutMs`).
 pub const NEW_MEMBER_JOIN_TIMEOUT_MS: u64 = 5 * 60 * 1_000;
 
-/// How long the coordinator waits before it offers a record again that could not be written.
+/// Delay before the coordinator retries writing a record that could not be written.
 pub const SAVE_RETRY_MS: u64 = 1_000;
 
-/// Groups that one round of expiry looks at, so that a tick stays short.
+/// Groups checked in one step of the expiry of offsets, so that a tick stays short.
 pub const EXPIRY_GROUPS_PER_TICK: usize = 256;
 
-/// The least that a rebalance waits for members to come back, so that a client's rebalance timeout
+/// Shortest time that a rebalance waits for members to rejoin, so that a client's rebalance timeout
 /// of 0 cannot make the coordinator spin.
 pub const REJOIN_WAIT_MS_MIN: u64 = 100;
 
-/// A commit that says what the one before it said is not written again within this time: consumers
-/// commit every five seconds whether they moved or not, and flash wears. Its only trace would be
+/// A commit that repeats the one before it is not written again within this time: consumers commit
+/// every five seconds whether they moved or not, and flash wears. The only loss is the accuracy of
 /// the time from which an unused offset expires after days.
 pub const COMMIT_REFRESH_MS: i64 = 60_000;
 
-/// `offset.metadata.max.bytes` at most: what a record can say.
+/// Largest `offset.metadata.max.bytes`: what a record can hold.
 pub const OFFSET_METADATA_BYTES_MAX: usize = 16 << 10;
 
 const _: () = assert!(

@@ -1,7 +1,7 @@
-//! When a connection last moved a byte, in either direction.
+//! Records when a connection last moved a byte, in either direction.
 //!
-//! Each read and write that moves bytes counts, also those inside a frame: a long answer over a
-//! slow line is a connection at work, and only silence is idle (`connections.max.idle.ms`).
+//! Every read and write that moves bytes counts, even inside a frame: a long answer over a slow
+//! line is an active connection, and only silence is idle (`connections.max.idle.ms`).
 
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
@@ -37,14 +37,14 @@ impl Activity {
             .store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// A byte came from the peer.
+    /// Notes a byte from the peer.
     pub fn note_heard(&self) {
         self.has_spoken.store(true, Ordering::Relaxed);
         self.note();
     }
 
-    /// Orders connections by their use: those whose peer has never said anything first, and of
-    /// either kind the longest silent first.
+    /// Orders connections by their use: first those whose peer has never sent anything, and within
+    /// each kind the longest silent first.
     pub fn last_use(&self) -> (bool, Instant) {
         let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
         let has_spoken = self.has_spoken.load(Ordering::Relaxed);
@@ -82,10 +82,10 @@ impl<'a> WatchedSocket<'a> {
         Self { stream, activity }
     }
 
-    /// Runs `write` when the socket takes bytes. `write` returns how many it gave.
+    /// Runs `write` when the socket accepts bytes. `write` returns the number of bytes written.
     ///
     /// # Errors
-    /// What `write` returns, except [`io::ErrorKind::WouldBlock`], after which it runs again.
+    /// Those of `write`, except [`io::ErrorKind::WouldBlock`], after which it runs again.
     pub async fn write_with(
         &self,
         write: impl FnMut(&TcpStream) -> io::Result<usize>,

@@ -1,18 +1,19 @@
-//! The memory that connections hold for requests and for answers, and whose turn it is when it is
-//! short.
+//! The memory that connections hold for requests and for answers, and the order in which they get
+//! it when it is short.
 //!
-//! There are two pools. Requests are charged to theirs as their bytes come, a piece at a time,
-//! until their handler is done with them. Answers are charged to theirs until they are written.
-//! What a connection needs anyway (its read buffer, an answer of [`CONNECTION_ANSWER_BYTES`]) is
-//! charged to none: `sedge.memory.max.bytes` has it set aside for each.
+//! There are two pools. Requests are charged to theirs as their bytes arrive, a piece at a time,
+//! until their handler is done with them. Answers are charged to theirs until they are written. The
+//! fixed needs of a connection (its read buffer, an answer of [`CONNECTION_ANSWER_BYTES`]) are
+//! charged to neither: `sedge.memory.max.bytes` reserves them for each connection.
 //!
-//! - Those that wait are served in the order in which they came.
-//! - A request that was begun may be completed: when there is no room for its next piece, the one
-//!   that waits longest goes on, over the pool's size. So half-read requests never wait for each
-//!   other for ever, and the pool is exceeded by one request at most.
-//! - The last [`SMALL_PART`] of the pool of requests is for those that are whole.
-//! - While any waits, connections are closed that hold memory and have not moved on for
-//!   [`STALLED_AFTER`], the one that stands longest first.
+//! - Waiters are served in the order in which they came.
+//! - A request that was begun can be completed: if there is no room for its next piece, the longest
+//!   waiting one continues, beyond the pool's size. So half-read requests never wait for each other
+//!   for ever, and the pool is exceeded by at most one request.
+//! - One part in [`SMALL_PART`] of the request pool is for small requests, which are already
+//!   completely in the read buffer.
+//! - While any request waits, connections that hold memory and have made no progress for
+//!   [`STALLED_AFTER`] are closed, the one that has stalled longest first.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -47,8 +48,8 @@ impl Memory {
         }
     }
 
-    /// Waits for room for an answer to a request of this kind, as large as they are of late. `None`
-    /// where it is small enough to need none.
+    /// Waits for room for an answer to a request of this kind, estimated from recent ones. Returns
+    /// `None` if the answer is small enough to need none.
     pub async fn room_for_answer(&self, api_key: i16) -> Option<Admission> {
         match self.expected.bytes(api_key) {
             0 => None,
@@ -56,7 +57,7 @@ impl Memory {
         }
     }
 
-    /// Charges an answer, now that its size is known, to `room` or to the pool.
+    /// Charges an answer, whose size is now known, to `room` or to the pool.
     pub fn charge_answer(
         &self,
         api_key: i16,
@@ -69,7 +70,7 @@ impl Memory {
     }
 }
 
-/// What an answer is charged: nothing where it is as small as each connection has memory for.
+/// Returns the charge of an answer: nothing if it fits the memory that each connection has.
 fn charged(frame: &[Chunk]) -> usize {
     let bytes = frame.iter().map(Chunk::memory_bytes).sum();
     if bytes > CONNECTION_ANSWER_BYTES {
@@ -79,7 +80,7 @@ fn charged(frame: &[Chunk]) -> usize {
     }
 }
 
-/// How large answers are, by API: the largest of late.
+/// The expected size of answers, by API: the largest recent one.
 #[derive(Debug)]
 struct Expected([AtomicUsize; Self::KEYS]);
 
@@ -111,12 +112,12 @@ impl Expected {
     }
 }
 
-/// What of a pool may be taken. Those that wait for one part do not wait behind those that wait for
-/// the other.
+/// The part of a pool that may be used. Waiters for one part do not wait behind those for the
+/// other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     Any,
-    /// All but what is for small requests.
+    /// All but the part for small requests.
     AllButSmall,
 }
 
@@ -126,29 +127,29 @@ pub struct Pool {
     inner: Mutex<Inner>,
     total: usize,
     freed: Event,
-    /// Of those that wait for their first bytes, by [`Part`].
+    /// Requests that wait for their first bytes, by [`Part`].
     lines: [Line; 2],
-    /// Held by the one request that may go over the pool's size.
+    /// Locked by the one request that may exceed the pool's size.
     over: Arc<async_lock::Mutex<()>>,
 }
 
-/// Those that wait for the same.
+/// Waiters for the same part.
 #[derive(Debug, Default)]
 struct Line {
     waiting: AtomicUsize,
-    /// Held by the one that is the next to get its bytes.
+    /// Locked by the next waiter to be served.
     next: async_lock::Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    /// Below 0 while more than the pool is held.
+    /// Free bytes; below 0 while more than the pool is held.
     free: isize,
     stands: BTreeMap<u64, Stand>,
     next_stand: u64,
 }
 
-/// Memory that is held until a client moves on.
+/// Memory that is held until a client makes progress.
 #[derive(Debug)]
 struct Stand {
     since: Instant,
@@ -175,7 +176,7 @@ impl Pool {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for `bytes`. More than the whole pool is given when all of it is free.
+    /// Waits for `bytes`. More than the whole pool is granted when all of it is free.
     pub async fn take(self: &Arc<Self>, bytes: usize, part: Part) -> Admission {
         let mut admission = Admission::none(self);
         let line = &self.lines[part as usize];
@@ -194,7 +195,7 @@ impl Pool {
         admission
     }
 
-    /// Takes a share of what is free, `bytes_max` at most, without waiting; perhaps nothing.
+    /// Takes a share of the free bytes, at most `bytes_max`, without waiting; possibly nothing.
     pub fn take_share(self: &Arc<Self>, bytes_max: usize) -> Admission {
         let mut admission = Admission::none(self);
         let free = usize::try_from(self.lock().free).unwrap_or(0);
@@ -209,7 +210,7 @@ impl Pool {
         }
     }
 
-    /// Closes connections that have not moved on for long, until they give `bytes` back.
+    /// Closes connections that have stalled for long, until they release `bytes`.
     fn close_stalled(&self, bytes: usize) {
         let mut inner = self.lock();
         let mut closed = 0;
@@ -227,7 +228,7 @@ impl Pool {
     }
 }
 
-/// Waits for memory, or until it is time to look again.
+/// Waits for memory, or until the time of the next check.
 async fn either(freed: event_listener::EventListener) {
     let tick = async {
         Timer::after(MEMORY_CHECK_EVERY).await;
@@ -235,7 +236,7 @@ async fn either(freed: event_listener::EventListener) {
     future::or(freed, tick).await;
 }
 
-/// Counts one that waits.
+/// Counts a waiter.
 struct Waiting<'a>(&'a Line);
 
 impl<'a> Waiting<'a> {
@@ -251,12 +252,12 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Bytes taken from a pool. Dropping gives them back.
+/// Bytes taken from a pool. Dropping returns them.
 #[derive(Debug)]
 pub struct Admission {
     pool: Arc<Pool>,
     bytes: usize,
-    /// Those of them that are over the pool's size.
+    /// The part of them that exceeds the pool's size.
     over_bytes: usize,
     over: Option<MutexGuardArc<()>>,
     stand: Option<u64>,
@@ -324,7 +325,7 @@ impl Admission {
         true
     }
 
-    /// Sets what is charged, also where that is more than the pool has.
+    /// Sets the charge, even to more than the pool has.
     pub fn set(&mut self, bytes: usize) {
         let mut inner = self.pool.lock();
         let over_bytes = self.over_bytes.min(bytes);
@@ -346,14 +347,15 @@ impl Admission {
         }
     }
 
-    /// What it is charged once the answer is known that it was taken for.
+    /// Adjusts the charge when the answer is known.
     #[must_use]
     pub fn of_answer(mut self, frame: &[Chunk]) -> Self {
         self.set(charged(frame));
         self
     }
 
-    /// From here on it is the client that must move on: `closer` closes it where it does not.
+    /// Marks that the client must make progress from now on; otherwise `closer` closes the
+    /// connection.
     pub fn depends_on(&mut self, closer: &Arc<Closer>) {
         if self.bytes == 0 {
             return;
@@ -370,7 +372,7 @@ impl Admission {
         self.stand = Some(id);
     }
 
-    /// The client has done its part.
+    /// Marks that the client has made its progress.
     pub fn settle(&mut self) {
         if let Some(id) = self.stand.take() {
             self.pool.lock().stands.remove(&id);
@@ -385,7 +387,7 @@ impl Drop for Admission {
     }
 }
 
-/// Closes a connection that holds memory which others need.
+/// Closes a connection that holds memory that others need.
 #[derive(Debug, Default)]
 pub struct Closer {
     is_closed: AtomicBool,
@@ -398,7 +400,7 @@ impl Closer {
         self.closed.notify(usize::MAX);
     }
 
-    /// Returns when the connection is to be closed.
+    /// Returns when the connection must be closed.
     pub async fn wait(&self) {
         while !self.is_closed.load(Ordering::Acquire) {
             let closed = self.closed.listen();
@@ -464,7 +466,7 @@ mod tests {
                     .await
                     .is_some()
             );
-            // All want more, and one gets it.
+            // All need more, and one gets it.
             let mut second = all.pop().unwrap();
             let mut first = all.pop().unwrap();
             first.grow(50).await;
@@ -473,7 +475,7 @@ mod tests {
             first.grow(50).await;
             first.settle();
             assert!(poll_once(Box::pin(second.grow(50))).await.is_none());
-            // What is over the pool's size leaves the part for small requests alone.
+            // The bytes that exceed the pool's size do not use the part for small requests.
             assert!(
                 poll_once(Box::pin(pool.take(10, Part::Any)))
                     .await

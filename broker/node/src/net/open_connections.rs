@@ -1,11 +1,12 @@
-//! The connections that are open, of which there are `max.connections` at the most.
+//! The open connections, at most `max.connections`.
 //!
-//! When all are taken, a new one takes the place of that which was silent for longest, as Kafka
-//! closes the least recently used: one that has never said anything before one that has. So idle
-//! strangers lock nobody out. One that moved a byte a moment ago stays, and the new one is refused.
+//! When all places are taken, a new connection displaces the longest silent one, as Kafka closes
+//! the least recently used: one that has never sent anything before one that has. So idle strangers
+//! cannot lock other clients out. A connection that moved a byte a moment ago stays, and the new
+//! one is refused.
 //!
-//! **Invariant:** no more than `max.connections` are open: a new one waits until the one whose
-//! place it takes is closed.
+//! **Invariant:** no more than `max.connections` are open: a new one waits until the one that it
+//! displaces is closed.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,12 +21,12 @@ use futures_lite::future;
 use super::activity::Activity;
 use crate::limits::{CLOSING_WAIT, CONNECTION_STAYS_FOR};
 
-/// See the module.
+/// The open connections; see the module.
 #[derive(Debug)]
 pub struct OpenConnections {
     max: usize,
     table: Mutex<Table>,
-    /// One was closed.
+    /// Notified when a connection was closed.
     left: Event,
 }
 
@@ -43,7 +44,7 @@ struct Open {
     close: Event,
 }
 
-/// A connection's place among those that are open, which it has until it is dropped.
+/// A connection's place among the open ones, held until it is dropped.
 #[derive(Debug)]
 pub struct Place {
     connections: Arc<OpenConnections>,
@@ -51,7 +52,7 @@ pub struct Place {
     open: Arc<Open>,
 }
 
-/// One that was closed for another.
+/// A connection that was closed for another one.
 #[derive(Debug)]
 pub struct Closed {
     pub remote: SocketAddr,
@@ -75,15 +76,15 @@ impl OpenConnections {
         self.max
     }
 
-    /// A place for a new connection; `None` where all are taken by others that are at work.
-    /// `closed` hears of one that has to go.
+    /// Takes a place for a new connection; `None` if all are taken by active ones. Calls `closed`
+    /// with a connection that is displaced.
     pub async fn admit(
         self: &Arc<Self>,
         remote: SocketAddr,
         closed: impl Fn(&Closed),
     ) -> Option<Place> {
         let deadline = Instant::now() + CLOSING_WAIT;
-        // Whose place it is to take.
+        // The connection that is displaced.
         let mut chosen = None;
         loop {
             let left = self.left.listen();
@@ -107,7 +108,7 @@ impl OpenConnections {
         }
     }
 
-    /// Closes that which was silent for longest, unless it was at work a moment ago.
+    /// Closes the longest silent connection, unless it was active a moment ago.
     pub fn close_silent(&self) -> Option<Closed> {
         let table = self.lock();
         let may_go = |open: &&Arc<Open>| {
@@ -161,7 +162,7 @@ impl Place {
         &self.open.activity
     }
 
-    /// Returns when the connection has to give its place to another.
+    /// Returns when the connection must give its place to another.
     pub async fn wanted(&self) {
         while !self.open.is_closing() {
             let close = self.open.close.listen();
@@ -191,7 +192,7 @@ mod tests {
         (place, closed.into_inner().unwrap())
     }
 
-    /// As the task of a connection does.
+    /// Leaves when displaced, as the task of a connection does.
     fn leave_when_wanted(place: Place) -> std::thread::JoinHandle<()> {
         std::thread::spawn(move || future::block_on(place.wanted()))
     }
@@ -214,7 +215,7 @@ mod tests {
         wait_until_it_may_go(&second);
         first.activity().note_heard();
         wait_until_it_may_go(&first);
-        // The first is silent for as long, but has said something.
+        // The first is silent for as long, but has sent something.
         let leaving = leave_when_wanted(second);
         let (third, closed) = admit(&connections, 3);
         assert_eq!((third.is_some(), closed), (true, vec![2]));

@@ -1,6 +1,6 @@
-//! Pipes through which pieces of segments go to a socket: the kernel takes them from the page cache
-//! without a copy, as `sendfile` does, but fills packets over the ends of pieces. A reply that
-//! gathers many small commits costs a third less so.
+//! Pipes from segments to a socket: the kernel takes the pieces from the page cache without a copy,
+//! as `sendfile` does, but fills packets across the ends of pieces. This makes a reply of many
+//! small commits a third cheaper.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +11,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 
 use crate::limits::{PIPE_BYTES, PIPES_MAX};
 
-/// Those of the process. A reply borrows one while it is written.
+/// The process's pipes. A reply borrows one while it is written.
 #[derive(Debug, Default)]
 pub struct Pipes(Mutex<Inner>);
 
@@ -30,14 +30,14 @@ struct Pipe {
 impl Pipe {
     fn new() -> io::Result<Self> {
         let (from, to) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // The kernel may refuse, and then it holds less.
+        // The kernel may refuse, and the pipe then holds less.
         let _ = fcntl_setpipe_size(&to, PIPE_BYTES);
         Ok(Self { from, to })
     }
 }
 
 impl Pipes {
-    /// One that is empty; `None` where all are lent, or the kernel gives none.
+    /// Lends an empty pipe; `None` if all are lent, or the kernel refuses one.
     pub fn lend(&self) -> Option<Lent<'_>> {
         let mut inner = self.lock();
         if inner.lent >= PIPES_MAX {
@@ -57,7 +57,7 @@ impl Pipes {
     }
 }
 
-/// A piece of a file, or what is left of it.
+/// A piece of a file, or the rest of one.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
     pub file: BorrowedFd<'a>,
@@ -65,22 +65,22 @@ pub struct Piece<'a> {
     pub bytes: usize,
 }
 
-/// A pipe that is used. One that holds anything when it is given back is closed.
+/// A borrowed pipe. If it is not empty when it is returned, it is closed.
 #[derive(Debug)]
 pub struct Lent<'a> {
     pipes: &'a Pipes,
-    /// Always there, but while this is dropped.
+    /// `None` only while this is dropped.
     pipe: Option<Pipe>,
     held: usize,
 }
 
 impl Lent<'_> {
-    /// Bytes that are in it.
+    /// Returns the bytes in the pipe.
     pub fn held(&self) -> usize {
         self.held
     }
 
-    /// Takes from `pieces` until it is full or they are at their end.
+    /// Fills the pipe from `pieces` until it is full or they end.
     ///
     /// # Errors
     /// The file cannot be read, or ends before the piece does.
@@ -107,11 +107,11 @@ impl Lent<'_> {
         Ok(())
     }
 
-    /// Gives the socket what it takes now and returns the bytes; if `more` comes soon, a packet may
-    /// wait for it.
+    /// Moves as many bytes to the socket as it accepts now, and returns their number; if `more`
+    /// follows soon, a packet may wait for it.
     ///
     /// # Errors
-    /// What the socket says; [`io::ErrorKind::WouldBlock`] where it takes nothing now.
+    /// Those of the socket; [`io::ErrorKind::WouldBlock`] if it accepts nothing now.
     pub fn empty_into(&mut self, socket: impl AsFd, more: bool) -> io::Result<usize> {
         let Some(pipe) = &self.pipe else {
             return Ok(0);

@@ -1,4 +1,4 @@
-//! Requests that are not answered because of their API or its version.
+//! Requests that are refused because of their API or its version.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use sedge_protocol::kafka::generated::ApiKey;
 
 use crate::limits::TOLD_NAME_CHARS;
 
-/// A request that is not answered.
+/// A refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
     pub api_key: i16,
     pub api_version: i16,
     pub client_id: String,
-    /// What the client said of itself in ApiVersions (KIP-511).
+    /// The client's name and version from ApiVersions (KIP-511).
     pub software: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Unsupported {
     }
 }
 
-/// A name that a client gave, short enough for the log.
+/// Returns a client's name, short enough for the log.
 pub fn shortened(name: &str) -> String {
     name.chars()
         .filter(|char| !char.is_control())

@@ -1,4 +1,4 @@
-//! Futures that share a task without being polled for each other.
+//! Lets futures share a task without being polled for each other's wakes.
 //!
 //! A connection reads and writes in one task. Each wake of the task would poll both halves, and a
 //! half that is polled for nothing costs a system call to learn that its socket is not ready.
@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use atomic_waker::AtomicWaker;
 
-/// A future that is polled only after what it waits for woke it.
+/// A future that is polled only after its own waker was called.
 pub struct WhenWoken<F> {
     future: Pin<Box<F>>,
     flag: Arc<Flag>,
@@ -38,7 +38,7 @@ impl Wake for Flag {
 impl<F: Future> WhenWoken<F> {
     pub fn new(future: F) -> Self {
         let flag = Arc::new(Flag::default());
-        // Nobody has polled it yet.
+        // The future has not been polled yet.
         flag.is_woken.store(true, Ordering::Release);
         Self {
             future: Box::pin(future),
@@ -52,7 +52,7 @@ impl<F: Future> Future for WhenWoken<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        // Registered before the flag is looked at, so that no wake falls between.
+        // Registered before the flag is read, so that no wake is missed in between.
         self.flag.task.register(context.waker());
         if !self.flag.is_woken.swap(false, Ordering::AcqRel) {
             return Poll::Pending;

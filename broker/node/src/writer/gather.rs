@@ -1,11 +1,10 @@
-//! Group commit: what goes into one commit, and how long a small one waits for company.
+//! Group commit: which requests form one commit, and how long a small one waits for others.
 //!
-//! While one flush runs, the next requests gather by themselves, and where flushes are slow that is
-//! all it takes. Where they are fast, few come in the meantime, and each small commit costs a page
-//! or two of flash and a flush of its own. So a commit that is small, and smaller than those
-//! before it were, waits for the others: at most as long as a flush takes, so that it is never
-//! more than twice as late, and not at all where nobody else has been there lately. One producer
-//! alone waits for nothing.
+//! While one flush runs, the next requests collect by themselves; with slow flushes that is enough.
+//! With fast flushes few requests collect in the meantime, and each small commit costs a page or
+//! two of flash and a flush. So a commit that is smaller than the recent ones waits for further
+//! requests: at most as long as a flush takes, so that its latency at most doubles, and not at all
+//! if there were no other requests lately. A single producer never waits.
 
 use std::time::{Duration, Instant};
 
@@ -18,31 +17,31 @@ use crate::limits::{
     COMMIT_BYTES_MAX, COMMIT_REQUESTS_MAX, GATHER_BYTES, GATHER_FLUSHES, GATHER_WAIT_MAX,
 };
 
-/// What the last commits tell about the next one.
+/// Statistics of recent commits.
 #[derive(Debug, Default)]
 pub struct Gather {
-    /// Requests that shared a flush of late: the most, forgotten slowly.
+    /// Requests that recently shared a flush: the maximum, decaying slowly.
     company: usize,
-    /// How long a flush took of late.
+    /// The recent duration of a flush.
     flush: Duration,
 }
 
 impl Gather {
-    /// How long to wait from the first of `requests` on, which have `bytes` together.
+    /// Returns how long to wait after the first of `requests`, which have `bytes` together.
     fn wait(&self, requests: usize, bytes: usize) -> Option<Duration> {
         let is_small = bytes < GATHER_BYTES && requests < self.company;
         is_small.then(|| self.flush.min(GATHER_WAIT_MAX))
     }
 
-    /// So many requests shared a flush that took so long.
+    /// Records that this many requests shared a flush of this duration.
     pub fn handle_flush(&mut self, requests: usize, took: Duration) {
         let forgotten = (self.company / GATHER_FLUSHES as usize).max(1);
         self.company = requests.max(self.company.saturating_sub(forgotten));
         self.flush = (self.flush * (GATHER_FLUSHES - 1) + took) / GATHER_FLUSHES;
     }
 
-    /// Takes what is there, and what comes while it is worth waiting, up to the bounds of a
-    /// commit. `waits` says whether a request waits for a flush.
+    /// Takes the queued requests, and those that arrive while waiting is worthwhile, up to the
+    /// bounds of a commit. `waits` returns whether a request waits for a flush.
     pub fn fill(
         &self,
         first: Request,
@@ -57,7 +56,7 @@ impl Gather {
         while requests.len() < COMMIT_REQUESTS_MAX && bytes < COMMIT_BYTES_MAX {
             let next = match queue.try_recv() {
                 Ok(next) => next,
-                // What does not wait for a flush is not for others to wait for.
+                // A request that does not wait for a flush does not make others wait.
                 Err(_) if waiting < requests.len() => break,
                 Err(_) => {
                     let until = self.wait(waiting, bytes).map(|wait| began + wait);
@@ -74,7 +73,7 @@ impl Gather {
     }
 }
 
-/// Of its part of the commit, rows included.
+/// Returns the bytes of a request's part of the commit, rows included.
 fn bytes_of(request: &Request) -> usize {
     let room = request.room();
     if room.is_empty() {
@@ -121,9 +120,9 @@ mod tests {
         check(&[10], 1, 1_000, true);
         check(&[10], 10, 1_000, false);
         check(&[10], 1, GATHER_BYTES, false);
-        // Every other commit is that of the one who came first: the others still count.
+        // Every other commit has only the first request: the others still count.
         check(&[99, 1, 99, 1], 1, 1_000, true);
-        // Those who left are forgotten.
+        // Producers that have left are forgotten.
         check(&[&[99][..], &[1; 60]].concat(), 1, 1_000, false);
     }
 
@@ -148,7 +147,8 @@ mod tests {
         let gather = after(&[10]);
         gather.fill(Request::Flush, &queue, &mut requests, |_| true);
         assert_eq!(requests.len(), 4);
-        // Nobody comes: it goes on all the same. Nor does it wait for what nobody waits for.
+        // No further request comes, and the wait ends. A request without a waiter is not waited
+        // for.
         gather.fill(Request::Stop, &queue, &mut requests, |_| false);
         assert_eq!(requests.len(), 5);
     }

@@ -1,4 +1,4 @@
-//! Cold segments, and what the rows of the log say of them.
+//! Cold segments, and the rows of the log that refer to them.
 
 use super::Opening;
 use crate::catalog::ColdRuns;
@@ -9,8 +9,8 @@ use crate::ids::SegmentId;
 use crate::segment::listing::{self, CutShort};
 
 impl Opening<'_> {
-    /// Cold segments from `from` on. What counts of those that the views do not know is for the
-    /// log to say; if it says nothing, they are dead.
+    /// Adds cold segments from `from` on. For those that the views do not know, the log says what
+    /// counts; if it says nothing, they are dead.
     pub(super) fn add_cold_segments(&mut self, from: SegmentId) -> Result<(), Error> {
         for id in self.ids.iter().filter(|id| **id >= from) {
             let Some(segment) = self.segment(*id)?.filter(|segment| segment.is_cold) else {
@@ -20,7 +20,7 @@ impl Opening<'_> {
             self.frames_end
                 .extend(segment.sealed_at.map(|end| (*id, end)));
             let mut state = self.store.catalog.write();
-            // The views may know one that had the number before, and was never of use.
+            // The views may know an earlier one with this number, which was never used.
             let known = state.segments.get(id);
             if known.is_none_or(|known| known.generation != segment.generation) {
                 state.add_segment(*id, segment.generation, true);
@@ -29,8 +29,8 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Returns what the rows point at. A cold segment that is gone was freed when something later
-    /// took its place, which the log says as well.
+    /// Returns the runs that the rows point at. A missing cold segment was freed because something
+    /// later replaced it, which the log says as well.
     pub(super) fn cold_runs(&mut self, rows: &[EntryHead]) -> Result<ColdRuns, Error> {
         let mut cold = ColdRuns::default();
         for id in rows.iter().filter_map(EntryHead::cold_segment) {
@@ -49,8 +49,8 @@ impl Opening<'_> {
         Ok(cold)
     }
 
-    /// Returns the runs of a cold segment without a footer to which a row points. It was whole, its
-    /// footer included, before anything pointed there.
+    /// Returns the runs of a cold segment without a footer to which a row points. It was complete,
+    /// its footer included, before any row pointed to it.
     fn frames_of_cold(
         &mut self,
         file: &dyn SegmentFile,

@@ -1,5 +1,5 @@
-//! Opening. If the views are of use, the frames after those that they have seen are replayed;
-//! otherwise the views are made anew from the whole log.
+//! Opens the log. If the views are usable, the frames after those that they have are replayed;
+//! otherwise the views are rebuilt from the whole log.
 
 mod catch_up;
 mod cold;
@@ -76,7 +76,7 @@ pub(crate) fn open(
     Ok((store, report))
 }
 
-/// The views as they are, with the position they stand at; or empty ones.
+/// Opens the views with their applied position; or empty ones.
 fn open_catalog(
     open_views: &mut dyn FnMut(bool) -> Result<Box<dyn Base>, Error>,
     version: ViewsVersion,
@@ -107,7 +107,7 @@ fn open_catalog(
                 report.lost_tail = true;
                 if let Ok(partitions) = catalog.partitions() {
                     for id in partitions {
-                        // Views that cannot be read are of no use for this either.
+                        // Views that cannot be read are useless for this too.
                         ends.extend(catalog.bounds(id).map(|of| (id, of.log.next_offset)));
                     }
                 }
@@ -131,7 +131,7 @@ fn open_catalog(
     Ok((Catalog::new(open_views(true)?, version), None))
 }
 
-/// Whether the frame that the views saw last is in the log.
+/// Returns whether the last frame that the views have is in the log.
 fn is_there(files: &Files, applied: &Applied) -> Result<bool, Error> {
     let Some(file) = files.get(applied.segment)? else {
         return Ok(false);
@@ -150,17 +150,17 @@ fn is_there(files: &Files, applied: &Applied) -> Result<bool, Error> {
 struct Opening<'a> {
     store: &'a mut Store,
     ids: &'a [SegmentId],
-    /// Those that are no part of the log's order, as far as they were looked at.
+    /// Segments examined so far that are not part of the log's order.
     cold: BTreeSet<SegmentId>,
-    /// Position at which the frames of a segment end, if all of them are whole.
+    /// The position at which a segment's frames end, if all of them are whole.
     frames_end: BTreeMap<SegmentId, u64>,
     report: &'a mut OpenReport,
     recovery: &'a mut dyn Recovery,
     /// The last segment ended in a hole, which took the commits that are missing behind it.
     ended_in_hole: bool,
-    /// Segments in which something lives and that are not there.
+    /// Missing segments that had live data.
     gone: BTreeSet<SegmentId>,
-    /// Cold segments that something points at and that end before their footer.
+    /// Cold segments to which rows point and that end before their footer.
     cut_short: BTreeMap<SegmentId, CutShort>,
     /// Ends of partitions by views that have seen more than the log has now.
     ends: Vec<(PartitionId, Offset)>,
@@ -171,8 +171,8 @@ impl Opening<'_> {
         self.store.catalog.pending_bytes() >= self.store.options.views_flush_bytes
     }
 
-    /// Keeps what is pending bounded while much is replayed. A failure here is not yet one of the
-    /// log.
+    /// Keeps pending updates bounded during a long replay. A failure here is not yet a failure of
+    /// the log.
     pub(super) fn relieve(&mut self) -> Result<(), Error> {
         if self.is_too_much_pending() {
             match self.store.flush(true) {

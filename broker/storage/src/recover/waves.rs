@@ -1,10 +1,10 @@
-//! In which order segments are read so that each partition's records come in the order of their
+//! The order in which segments are read so that each partition's records come in the order of their
 //! offsets.
 //!
-//! What a cold segment holds is older than what lies in the log's own segments, as a rule, and of
-//! those a later one has later offsets; so cold segments come first, and each kind by number. If
-//! a partition needs them in another order, because a cold segment holds something from its middle,
-//! what comes after is left to the next *wave*.
+//! The contents of a cold segment are normally older than those of the log's own segments, of which
+//! a later one has later offsets. So cold segments come first, and each kind is ordered by number.
+//! If a partition needs another order, because a cold segment holds something from its middle, the
+//! rest of the partition is left to the next *wave*.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,7 +16,7 @@ use crate::ids::SegmentId;
 use crate::limits;
 use crate::views::tables::{LogKey, LogValue, Table};
 
-/// The stretch of a partition that one segment holds and that counts.
+/// A live range of a partition in one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub partition: PartitionId,
@@ -24,11 +24,11 @@ pub(super) struct Piece {
     pub next: Offset,
 }
 
-/// A segment that is read, in the order in which they are.
+/// A visit to a segment; visits are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Visit {
     wave: u32,
-    /// Cold ones are first.
+    /// Whether the segment is one of the log's own; cold ones come first.
     is_of_log: bool,
     pub segment: SegmentId,
 }
@@ -36,7 +36,7 @@ pub(super) struct Visit {
 /// Pieces by partition and offset.
 pub(super) type Waves = BTreeMap<Visit, Vec<Piece>>;
 
-/// The live slices from a partition on, and the partition with which to go on.
+/// Returns the live slices from a partition on, and the partition to continue with.
 pub(super) fn plan(
     catalog: &Catalog,
     from: PartitionId,
@@ -81,7 +81,7 @@ pub(super) fn plan(
     Ok((waves, next))
 }
 
-/// The pieces that a part of a commit reaches into.
+/// Returns the pieces that a part of a commit overlaps.
 pub(super) fn touched(
     pieces: &[Piece],
     partition: PartitionId,
@@ -128,18 +128,18 @@ fn log_starts(
 struct Planned {
     waves: Waves,
     pieces: usize,
-    /// The partition that came last, and where its last piece is.
+    /// The last partition, and the visit of its last piece.
     last: Option<(PartitionId, Visit)>,
 }
 
 impl Planned {
-    /// Whether `partition` is for another plan.
+    /// Returns whether `partition` is left to another plan.
     fn is_full_before(&self, partition: PartitionId) -> bool {
         let is_another = self.last.is_none_or(|(last, _)| last != partition);
         is_another && self.pieces >= limits::REPLAY_PIECES_MAX
     }
 
-    /// Adds a piece. They come by partition and offset.
+    /// Adds a piece. Pieces come by partition and offset.
     fn add(&mut self, segment: SegmentId, is_cold: bool, piece: Piece) {
         let mut visit = Visit {
             wave: 0,
@@ -167,7 +167,8 @@ mod tests {
     /// Wave, segment, and the partitions and first offsets of its pieces.
     type Order = Vec<(u32, u64, Vec<(u32, i64)>)>;
 
-    /// Of (partition, segment, whether cold), each ten offsets behind the one before.
+    /// Returns the order for (partition, segment, whether cold), each ten offsets behind the one
+    /// before.
     fn order(slices: &[(u32, u64, bool)]) -> Order {
         let mut planned = Planned::default();
         let mut ends = HashMap::new();
@@ -198,12 +199,12 @@ mod tests {
             order(&[(1, 1, false), (1, 2, false), (2, 1, false)]),
             [(0, 1, vec![(1, 0), (2, 0)]), (0, 2, vec![(1, 10)])]
         );
-        // What was cleaned is older.
+        // Cleaned data is older.
         assert_eq!(
             order(&[(1, 5, true), (1, 4, false), (2, 4, false)]),
             [(0, 5, vec![(1, 0)]), (0, 4, vec![(1, 10), (2, 0)])]
         );
-        // What was cleaned lies between others: the last segment is read once more.
+        // Cleaned data is between others: the last segment is read once more.
         assert_eq!(
             order(&[
                 (1, 3, false),
