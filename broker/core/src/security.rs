@@ -15,6 +15,12 @@ pub struct Principal(Cow<'static, str>);
 impl Principal {
     /// A client that has not authenticated itself.
     pub const ANONYMOUS: Self = Self(Cow::Borrowed("ANONYMOUS"));
+
+    /// Returns the user of this name.
+    #[must_use]
+    pub fn user(name: &str) -> Self {
+        Self(Cow::Owned(name.into()))
+    }
 }
 
 impl fmt::Display for Principal {

@@ -1,0 +1,139 @@
+//! PEM (RFC 7468): blocks of base64 between lines that say what they are. As in Kafka's
+//! `ssl.keystore.key` and its like, a whole block may be one line.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// One block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// What stands behind `BEGIN`: `CERTIFICATE`, `PRIVATE KEY`.
+    pub label: String,
+    pub der: Vec<u8>,
+}
+
+/// Reads all blocks of `text`, whatever else stands between them.
+///
+/// # Errors
+/// What is wrong with the first bad one.
+pub fn blocks(text: &str) -> Result<Vec<Block>, &'static str> {
+    const BEGIN: &str = "-----BEGIN ";
+    let mut blocks = Vec::new();
+    let mut rest = text;
+    while let Some((_, behind)) = rest.split_once(BEGIN) {
+        let (label, behind) = behind
+            .split_once("-----")
+            .ok_or("a BEGIN line does not end in -----")?;
+        let (body, behind) = behind
+            .split_once("-----END ")
+            .ok_or("a block has no END line")?;
+        let (end, behind) = behind
+            .split_once("-----")
+            .ok_or("an END line does not end in -----")?;
+        if body.contains(BEGIN) || end != label {
+            return Err("a block has no END line of its own");
+        }
+        if body.contains(':') {
+            return Err(
+                "a key is encrypted in the way of before PKCS#8; write it anew with \
+                 `openssl pkcs8 -topk8 -v2 aes-256-cbc`",
+            );
+        }
+        blocks.push(Block {
+            label: label.into(),
+            der: base64(body).ok_or("a block is not base64")?,
+        });
+        rest = behind;
+    }
+    Ok(blocks)
+}
+
+/// RFC 4648, 4, with white space anywhere.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count, mut padding) = (0_u32, 0, 0);
+    for letter in text.bytes().filter(|letter| !letter.is_ascii_whitespace()) {
+        let value = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            b'=' => {
+                padding += 1;
+                continue;
+            }
+            _ => return None,
+        };
+        if padding > 0 {
+            return None;
+        }
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    // What is left of the last letter is zero, and padding fills up to four letters.
+    let is_whole = count < 6 && bits & ((1 << count) - 1) == 0 && padding == count / 2;
+    is_whole.then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read_as_it_is_written() {
+        let check = |text: &str, expected: Option<&[u8]>| {
+            assert_eq!(base64(text).as_deref(), expected, "{text}");
+        };
+        check("", Some(b""));
+        check("Zg==", Some(b"f"));
+        check("Zm8=", Some(b"fo"));
+        check("Zm9v\n", Some(b"foo"));
+        check("Zm9v YmFy", Some(b"foobar"));
+        check("+/+/", Some(&[0xfb, 0xff, 0xbf]));
+        for bad in ["Z", "Zg", "Zg=", "Zh==", "Zg==Zg==", "Zm9v=", "Zm9*"] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn blocks_are_read_in_one_line_and_in_many() {
+        let text = "a comment\n-----BEGIN CERTIFICATE-----\nZm9v\nYmFy\n-----END CERTIFICATE-----\n\
+                    subject=x\n-----BEGIN PRIVATE KEY----- Zm9v -----END PRIVATE KEY-----";
+        let found = blocks(text).unwrap();
+        let found: Vec<_> = found.iter().map(|of| (&*of.label, &*of.der)).collect();
+        assert_eq!(
+            found,
+            [
+                ("CERTIFICATE", &b"foobar"[..]),
+                ("PRIVATE KEY", &b"foo"[..])
+            ]
+        );
+        assert_eq!(blocks("nothing"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let check = |text: &str, part: &str| {
+            let why = blocks(text).unwrap_err();
+            assert!(why.contains(part), "{text}: {why}");
+        };
+        check("-----BEGIN A", "BEGIN line");
+        check("-----BEGIN A-----\nZm9v", "no END");
+        check("-----BEGIN A-----\nZm9v-----END A", "END line");
+        check("-----BEGIN A-----\nZm9v-----END B-----", "of its own");
+        check(
+            "-----BEGIN A-----\n-----BEGIN B-----\nZm9v-----END A-----",
+            "of its own",
+        );
+        check("-----BEGIN A-----\nZm9\n-----END A-----", "base64");
+        check(
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nZm9v\n-----END RSA PRIVATE KEY-----",
+            "pkcs8",
+        );
+    }
+}
