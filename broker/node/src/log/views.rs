@@ -134,8 +134,8 @@ pub struct HeaderReplay {
 }
 
 impl HeaderReplay {
-    /// Whether an entry of the views could not be read. The views must be rebuilt then: some updates
-    /// were derived without that entry.
+    /// Whether an entry of the views could not be read. The views must be rebuilt then: some
+    /// updates were derived without that entry.
     pub const fn has_unread(&self) -> bool {
         self.has_unread
     }
@@ -323,8 +323,8 @@ mod tests {
         assert_eq!(entry.last_word(), (ProducerEpoch(0), last));
         assert_eq!(store.bounds(P).unwrap().next_offset.0, i64::from(BATCHES));
     }
-    /// The batches behind the views were derived without the entry, and repeats of older batches were
-    /// written again.
+    /// The batches behind the views were derived without the entry, and repeats of older batches
+    /// were written again.
     #[test]
     fn a_start_notices_entries_of_the_views_that_it_cannot_read() {
         let check = |view: View, expected: bool| {

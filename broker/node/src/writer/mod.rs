@@ -19,6 +19,7 @@ mod metadata;
 pub mod partition;
 mod room;
 mod round;
+mod state;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -416,4 +417,4 @@ impl Writer {
     }
 }
 
-pub use thread::State;
+pub use state::State;

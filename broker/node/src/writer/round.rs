@@ -12,7 +12,7 @@ use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::{Commit, Entry, Error, Room, Urgency};
 
 use super::room::NOTHING;
-use super::thread::State;
+use super::state::State;
 use super::{AppendReply, Done, MetadataState, Request};
 use crate::log::Log;
 use crate::process::exit;

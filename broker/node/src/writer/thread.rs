@@ -3,38 +3,13 @@
 use std::sync::atomic::AtomicBool;
 
 use async_channel::{Receiver, TryRecvError};
-use sedge_storage::SegmentId;
 
 use super::gather::Gather;
-use super::partition::ActivePartitions;
 use super::round::Round;
+use super::state::State;
 use super::{Request, upkeep};
 use crate::log::Log;
-use crate::metadata::controller::Controller;
 use crate::process::exit;
-
-/// What only the writer thread changes.
-#[derive(Debug)]
-pub struct State {
-    pub controller: Controller,
-    pub partitions: ActivePartitions,
-    /// Segments wait to be freed.
-    pub must_free: bool,
-    /// Segment that the last commit went to.
-    pub segment: Option<SegmentId>,
-}
-
-impl State {
-    /// The state after a start, which has touched no partition yet.
-    pub fn new(controller: Controller) -> Self {
-        Self {
-            controller,
-            partitions: ActivePartitions::default(),
-            must_free: false,
-            segment: None,
-        }
-    }
-}
 
 /// Runs until [`Request::Stop`], or until all handles are gone.
 pub fn run(log: &Log, mut state: State, queue: &Receiver<Request>, is_dirty: &AtomicBool) {

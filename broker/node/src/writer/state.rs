@@ -1,0 +1,29 @@
+//! The state that only the writer thread changes.
+
+use sedge_storage::SegmentId;
+
+use super::partition::ActivePartitions;
+use crate::metadata::controller::Controller;
+
+/// The writer thread's own state.
+#[derive(Debug)]
+pub struct State {
+    pub controller: Controller,
+    pub partitions: ActivePartitions,
+    /// Segments wait to be freed.
+    pub must_free: bool,
+    /// Segment that the last commit went to.
+    pub segment: Option<SegmentId>,
+}
+
+impl State {
+    /// The state after a start, which has touched no partition yet.
+    pub fn new(controller: Controller) -> Self {
+        Self {
+            controller,
+            partitions: ActivePartitions::default(),
+            must_free: false,
+            segment: None,
+        }
+    }
+}
