@@ -1,4 +1,4 @@
-//! When offsets expire, whatever the kind of their group.
+//! Decides when offsets expire, for every kind of group.
 //!
 //! Source: Kafka's `OffsetExpirationCondition`; KIP-211.
 
@@ -16,8 +16,8 @@ use crate::offsets::{Offsets, OffsetsCommand};
 use sedge_protocol::coordinator::{OffsetKey, OffsetValue};
 
 impl Coordinator {
-    /// A part of a round over all groups; the next part follows a second later, the next round at
-    /// the check interval.
+    /// Checks a part of all groups for expired offsets. The next part follows a second later, the
+    /// next round at the check interval.
     pub(super) fn expire_offsets(&mut self, now: Now, actions: &mut Actions) {
         let from = self
             .expiry_from
@@ -45,7 +45,7 @@ impl Coordinator {
             return;
         };
         if self.in_flight.contains_key(group_id) {
-            // A commit on its way makes an offset young, and a removal would come behind it.
+            // A commit in flight renews its offset, and the removal would follow it.
             return;
         }
         let retention = self.config.offsets_retention_ms;
@@ -69,13 +69,13 @@ impl Coordinator {
 pub struct Expiry {
     /// Topics that the group consumes: their offsets do not expire.
     pub subscribed: BTreeSet<String>,
-    /// When the group lost its last member, by the append clock. `None` if it never had any, or has
-    /// some.
+    /// When the group lost its last member, by the append clock. `None` if it never had members, or
+    /// has some.
     pub emptied_ms: Option<i64>,
 }
 
 impl Expiry {
-    /// Returns the group's offsets that are expired, and whether those are all that it has.
+    /// Returns the group's expired offsets, and whether the group has no others.
     fn expired(
         &self,
         now: Now,
@@ -99,8 +99,8 @@ impl Expiry {
         (expired, all)
     }
 
-    /// The age counts from the commit, or from when a group that had members became empty, if that
-    /// came later. Both are times of the append clock.
+    /// Returns whether an offset has expired. The age counts from the commit or, if later, from the
+    /// time when a group that had members became empty. Both are times of the append clock.
     fn is_over(&self, now: Now, offset: &OffsetValue, retention_ms: i64) -> bool {
         if let Some(expire_ms) = offset.expire_ms {
             return now.append_ms >= expire_ms;

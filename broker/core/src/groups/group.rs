@@ -1,7 +1,8 @@
-//! A group of any kind: what the coordinator, administrators, offsets and expiry ask of it.
+//! A group of any kind: the operations that the coordinator, administrators, offsets and expiry
+//! need.
 //!
-//! An id belongs to one group, and so to one kind. A new kind of group is a variant here, a folder
-//! beside `classic/`, and handlers of its own requests.
+//! An id belongs to one group, and so to one kind. A new kind of group needs a variant here, a
+//! folder beside `classic/`, and handlers for its requests.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -17,13 +18,13 @@ use super::limits;
 use super::messages::{Actions, Committer, GroupDescription, GroupListing};
 use crate::machine::Now;
 
-/// A group, and what the coordinator notes of it.
+/// A group, with the coordinator's notes about it.
 #[derive(Debug)]
 pub struct Entry {
     pub group: Group,
     /// The group's time in the coordinator's schedule; may be early, never late.
     pub scheduled_at: Option<u64>,
-    /// What the coordinator has counted of [`Group::bytes`].
+    /// The last [`Group::bytes`] that the coordinator has counted.
     pub counted_bytes: usize,
 }
 
@@ -44,13 +45,13 @@ pub enum Group {
 }
 
 impl Group {
-    /// A group without members, which only keeps offsets. It is of the classic kind until members
-    /// of another one join.
+    /// Creates a group without members, which only stores offsets. It is of the classic kind until
+    /// members of another kind join.
     pub fn new(id: Arc<str>, append_ms: i64) -> Self {
         Self::Classic(ClassicGroup::new(id, append_ms))
     }
 
-    /// The group as its record has it.
+    /// Restores a group from its record.
     pub fn restored(id: Arc<str>, value: &GroupValue, now: Now) -> Self {
         Self::Classic(ClassicGroup::restored(id, value, now))
     }
@@ -70,7 +71,7 @@ impl Group {
         group
     }
 
-    // What administrators ask.
+    // For administrators.
 
     pub fn describe(&self) -> GroupDescription {
         let Self::Classic(group) = self;
@@ -87,61 +88,65 @@ impl Group {
         group.is(state)
     }
 
-    /// Whether the group has no members: only then may it be deleted.
+    /// Returns whether the group has no members. Only such a group may be deleted.
     pub fn is_empty(&self) -> bool {
         let Self::Classic(group) = self;
         group.is(GroupState::Empty)
     }
 
-    // What offsets and their expiry ask.
+    // For offsets and their expiry.
 
+    /// Checks a commit.
+    ///
     /// # Errors
-    /// The committer is not a member, or not of this generation; or a rebalance is under way.
+    /// The committer is not a member, or not of this generation; or a rebalance is in progress.
     pub fn check_commit(&mut self, now: Now, committer: &Committer) -> Result<(), ErrorCode> {
         let Self::Classic(group) = self;
         group.check_commit(now, committer)
     }
 
+    /// Checks that offsets may be deleted.
+    ///
     /// # Errors
-    /// `NON_EMPTY_GROUP`: what the members consume is not known.
+    /// `NON_EMPTY_GROUP`: the topics that the members consume are not known.
     pub fn check_offset_delete(&self) -> Result<(), ErrorCode> {
         let Self::Classic(group) = self;
         group.check_offset_delete()
     }
 
-    /// Returns the topics that the members consume; `None` if that cannot be known.
+    /// Returns the topics that the members consume; `None` if that cannot be determined.
     pub fn subscribed_topics(&self) -> Option<BTreeSet<String>> {
         let Self::Classic(group) = self;
         group.subscribed_topics()
     }
 
-    /// Returns how the group's offsets age; `None` if they do not while the group is as it is.
+    /// Returns how the group's offsets age; `None` if they do not age in its current state.
     pub fn expiry(&self) -> Option<Expiry> {
         let Self::Classic(group) = self;
         group.expiry()
     }
 
-    /// Whether the group has no members, and nobody is about to become one.
+    /// Returns whether the group has no members, and no client is about to join.
     pub fn is_abandoned(&self) -> bool {
         let Self::Classic(group) = self;
         group.is(GroupState::Empty) && group.pending.is_empty()
     }
 
-    /// Whether the group is abandoned and never had members.
+    /// Returns whether the group is abandoned and never had members.
     pub fn came_to_nothing(&self) -> bool {
         let Self::Classic(group) = self;
         group.generation == 0 && self.is_abandoned()
     }
 
-    // What the coordinator asks.
+    // For the coordinator.
 
-    /// What the members hold, as [`limits::GROUPS_BYTES_MAX`] counts.
+    /// Returns the bytes that the members hold, as [`limits::GROUPS_BYTES_MAX`] counts.
     pub fn bytes(&self) -> usize {
         let Self::Classic(group) = self;
         group.bytes()
     }
 
-    /// When the group next needs a tick.
+    /// Returns when the group next needs a tick.
     pub fn next_deadline(&self) -> Option<u64> {
         let Self::Classic(group) = self;
         group.next_deadline()
@@ -152,7 +157,7 @@ impl Group {
         group.tick(now, config, actions);
     }
 
-    /// The group's record could not be written: a later tick offers it again.
+    /// Schedules another try to write the group's record after a failure.
     pub fn handle_save_failed(&mut self, now: Now) {
         let Self::Classic(group) = self;
         group.save_at = Some(now.monotonic_ms.saturating_add(limits::SAVE_RETRY_MS));

@@ -1,5 +1,5 @@
-//! What goes into the coordinator and what comes out: plain data, free of API versions, which are
-//! the handlers'.
+//! Input and output of the coordinator: plain data, independent of API versions, which the handlers
+//! know.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,10 +16,10 @@ pub use crate::shard::Token;
 /// Everything that a step of the coordinator wants done.
 pub type Actions = shard::Actions<CoordinatorRecord, ReplyBody>;
 
-/// An answer that is known at once, and what else the step wants done.
+/// An answer that is known at once, and the step's effects.
 pub type Planned<R> = shard::Planned<R, CoordinatorRecord, ReplyBody>;
 
-/// The late answer to a JoinGroup or a SyncGroup.
+/// The deferred answer to a JoinGroup or a SyncGroup.
 pub type Reply = shard::Reply<ReplyBody>;
 
 impl Actions {
@@ -69,7 +69,7 @@ pub enum ReplyBody {
 }
 
 impl ReplyBody {
-    /// The answer where the records that this one depends on could not be written.
+    /// Turns the reply into an error, if the records that it depends on could not be written.
     #[must_use]
     pub fn into_refusal(self, error: ErrorCode) -> Self {
         match self {
@@ -95,27 +95,27 @@ pub struct Protocol {
 #[derive(Clone, Debug)]
 pub struct JoinRequest {
     pub group_id: String,
-    /// Empty for a new member.
+    /// The member's id; empty for a new member.
     pub member_id: String,
-    /// KIP-345: the static member's name.
+    /// KIP-345: the static member's name, if it has one.
     pub group_instance_id: Option<String>,
     pub client_id: String,
-    /// As `DescribeGroups` shows it: `/127.0.0.1`.
+    /// The client's host in the form that `DescribeGroups` shows: `/127.0.0.1`.
     pub client_host: String,
     pub session_timeout_ms: i32,
-    /// The session timeout where the request's version (0) has none.
+    /// The rebalance timeout; the session timeout if the request's version (0) has none.
     pub rebalance_timeout_ms: i32,
     pub protocol_type: String,
-    /// In the member's order of preference.
+    /// The protocols in the member's order of preference.
     pub protocols: Vec<Protocol>,
-    /// KIP-394, from version 4: a new dynamic member is told its id first.
+    /// KIP-394, from version 4: a new dynamic member is first told its id.
     pub requires_known_member_id: bool,
-    /// KIP-814, from version 9: a static leader that comes back need not assign.
+    /// KIP-814, from version 9: a returning static leader need not assign.
     pub supports_skipping_assignment: bool,
 }
 
 impl JoinRequest {
-    /// Of the protocols' metadata.
+    /// Returns the bytes of the protocols' metadata.
     #[must_use]
     pub fn metadata_bytes(&self) -> usize {
         let metadata = self.protocols.iter().map(|offered| offered.metadata.len());
@@ -133,7 +133,7 @@ pub struct Joined {
     pub leader: String,
     pub skip_assignment: bool,
     pub member_id: String,
-    /// For the leader only: everyone, with the metadata for the chosen protocol.
+    /// For the leader only: all members, with their metadata for the chosen protocol.
     pub members: Vec<JoinedMember>,
 }
 
@@ -156,10 +156,10 @@ pub struct SyncRequest {
     pub generation_id: i32,
     pub member_id: String,
     pub group_instance_id: Option<String>,
-    /// Both `None` before version 5: not checked.
+    /// Both are `None` before version 5: not checked.
     pub protocol_type: Option<String>,
     pub protocol_name: Option<String>,
-    /// From the leader: member id and assignment.
+    /// From the leader: member ids and assignments.
     pub assignments: Vec<(String, Bytes)>,
 }
 
@@ -183,13 +183,13 @@ pub struct HeartbeatRequest {
 #[derive(Clone, Debug)]
 pub struct LeaveRequest {
     pub group_id: String,
-    /// One before version 3.
+    /// The leaving members; one before version 3.
     pub members: Vec<LeavingMember>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeavingMember {
-    /// Empty where an administrator removes a static member by its instance id.
+    /// The member's id; empty if an administrator removes a static member by its instance id.
     pub member_id: String,
     pub group_instance_id: Option<String>,
 }
@@ -197,15 +197,17 @@ pub struct LeavingMember {
 /// The group's error, or each member's in the order of the request.
 pub type LeaveReply = Result<Vec<Result<(), ErrorCode>>, ErrorCode>;
 
-/// Who commits offsets: a member, or (all at their defaults) a consumer outside group management.
+/// The client that commits offsets: a member, or (all fields at their defaults) a consumer outside
+/// group management.
 #[derive(Clone, Debug)]
 pub struct Committer {
     pub group_id: String,
-    /// Negative: outside group management.
+    /// The generation; negative outside group management.
     pub generation_id: i32,
     pub member_id: String,
     pub group_instance_id: Option<String>,
-    /// From version 9 an unknown group is `GROUP_ID_NOT_FOUND`, before it is `ILLEGAL_GENERATION`.
+    /// From version 9 an unknown group gives `GROUP_ID_NOT_FOUND`, before that
+    /// `ILLEGAL_GENERATION`.
     pub knows_group_id_not_found: bool,
 }
 
@@ -225,7 +227,7 @@ pub struct MemberDescription {
     pub group_instance_id: Option<String>,
     pub client_id: String,
     pub client_host: String,
-    /// Empty unless the group is stable.
+    /// The member's metadata; empty unless the group is stable.
     pub metadata: Bytes,
     pub assignment: Bytes,
 }
@@ -236,6 +238,6 @@ pub struct GroupListing {
     pub group_id: String,
     pub protocol_type: String,
     pub state: &'static str,
-    /// `classic`: the only type of group there is so far.
+    /// `classic`, the only type of group so far.
     pub group_type: &'static str,
 }

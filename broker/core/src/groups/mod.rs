@@ -1,24 +1,23 @@
-//! The group coordinator: which consumers are in which group, who leads, what was assigned, and
-//! which offsets they committed. A group is of one kind (`group`); the classic protocol is one
+//! The group coordinator: members and leaders of consumer groups, their assignments, and their
+//! committed offsets. A group is of one kind (`group`); the classic protocol is one of them
 //! (`classic/`).
 //!
-//! A sans-io state machine, and a [`Shard`](crate::shard::Shard) of the journal: its module says
-//! what the caller does with [`Actions`]. The random part of a new member's id is given by the
-//! caller.
+//! A sans-io state machine, and a [`Shard`](crate::shard::Shard) of the journal, whose module says
+//! what the caller does with [`Actions`]. The caller provides the random part of a new member's id.
 //!
-//! Groups change at once, offsets when they are durable: a group that the disk does not know costs
-//! its members a rebalance after a restart, an offset that the disk does not know would be a lie.
+//! Groups change at once, offsets when they are durable. If a restart has lost a change of a group,
+//! its members rebalance. An offset that a restart would lose must not be acknowledged.
 //!
-//! At start, the end of the restoring begins the sessions of the members that were restored: they
-//! live through a restart.
+//! At start, the end of the restore begins the sessions of the restored members: they survive a
+//! restart.
 //!
-//! **Invariant:** every token given in is answered once, unless its member waits.
+//! **Invariant:** every token passed in is answered once, unless its member waits.
 //! **Invariant:** `schedule` has an entry for each group with a deadline, at that deadline or
 //! before it.
 //! **Invariant:** `groups_bytes` is the sum of the groups' `counted_bytes`.
 //!
-//! What it is not: KIP-848 groups become another kind of group; share groups and transactions have
-//! machines of their own. None of them is there yet.
+//! KIP-848 groups will be another kind of group; share groups and transactions will have state
+//! machines of their own. None of them exists yet.
 
 mod classic;
 pub mod config;
@@ -55,7 +54,7 @@ pub use messages::{
 use sedge_protocol::coordinator::{CoordinatorRecord, OffsetKey};
 use sedge_protocol::ids::{Offset, PartitionIndex};
 
-/// For each topic of an OffsetDelete, each partition's result; or the group's error.
+/// The result of each partition of each topic of an OffsetDelete; or the group's error.
 pub type OffsetDeleteReply = Result<Vec<Vec<Result<(), ErrorCode>>>, ErrorCode>;
 
 #[derive(Debug)]
@@ -64,16 +63,17 @@ pub struct Coordinator {
     groups: BTreeMap<Arc<str>, Entry>,
     offsets: Offsets,
     schedule: BTreeSet<(u64, Arc<str>)>,
-    /// Records of offsets that were handed out, and are neither durable nor given up: how many of
-    /// each group.
+    /// By group, the number of offset records that were handed out and are neither durable nor
+    /// given up.
     in_flight: BTreeMap<String, usize>,
     in_flight_total: InFlight,
-    /// Of all groups, each as it was when it was settled last.
+    /// The sum over all groups, each as it was when it was last settled.
     groups_bytes: usize,
     next_expiry: u64,
-    /// Where the round of expiry under way goes on.
+    /// The group with which the current round of expiry continues.
     expiry_from: Option<Arc<str>>,
-    /// Groups that may have offsets of topics that are gone, and from when they can be looked at.
+    /// Groups that may have offsets of deleted topics, with the time from which they can be
+    /// examined.
     with_gone: BTreeMap<String, u64>,
 }
 
@@ -100,29 +100,29 @@ impl Coordinator {
 
     // Getters.
 
-    /// The committed offsets, for OffsetFetch. A group that is not there has none, which is no
-    /// error.
+    /// Returns the committed offsets, for OffsetFetch. A group that does not exist has none, which
+    /// is not an error.
     #[must_use]
     pub const fn offsets(&self) -> &Offsets {
         &self.offsets
     }
 
-    /// How many groups are in `state`, for metrics.
+    /// Returns the number of groups in `state`, for metrics.
     #[must_use]
     pub fn count(&self, state: GroupState) -> usize {
         let groups = self.groups.values();
         groups.filter(|entry| entry.group.is(state)).count()
     }
 
-    /// `None`: there is no such group, which is the state `Dead` before version 6 and
-    /// `GROUP_ID_NOT_FOUND` from there.
+    /// Describes a group. `None` means that it does not exist: the state `Dead` before version 6
+    /// and `GROUP_ID_NOT_FOUND` from there on.
     #[must_use]
     pub fn describe(&self, group_id: &str) -> Option<GroupDescription> {
         self.group(group_id).map(Group::describe)
     }
 
-    /// The groups in one of `states` and of one of `types`, whatever the case; an empty filter lets
-    /// all pass.
+    /// Returns the groups in one of `states` and of one of `types`, ignoring case; an empty filter
+    /// accepts all.
     #[must_use]
     pub fn list(&self, states: &[String], types: &[String]) -> Vec<GroupListing> {
         let passes = |filter: &[String], value: &str| {
@@ -137,7 +137,7 @@ impl Coordinator {
             .collect()
     }
 
-    /// When to call [`tick`](Self::tick) next, on the monotonic clock.
+    /// Returns when to call [`tick`](Self::tick) next, on the monotonic clock.
     #[must_use]
     pub fn next_deadline(&self) -> u64 {
         let scheduled = self.schedule.first().map_or(u64::MAX, |(at, _)| *at);
@@ -146,7 +146,7 @@ impl Coordinator {
 
     // Requests.
 
-    /// JoinGroup. `suffix` makes a new member's id unique: a random UUID.
+    /// Handles JoinGroup. `suffix` makes a new member's id unique: a random UUID.
     pub fn handle_join(
         &mut self,
         now: Now,
@@ -198,7 +198,7 @@ impl Coordinator {
         actions
     }
 
-    /// SyncGroup.
+    /// Handles SyncGroup.
     pub fn handle_sync(&mut self, now: Now, request: SyncRequest, token: Token) -> Actions {
         let mut actions = Actions::default();
         let group_id = request.group_id.clone();
@@ -219,17 +219,17 @@ impl Coordinator {
         actions
     }
 
-    /// Heartbeat: known at once, and nothing to write.
+    /// Handles Heartbeat: the answer is known at once, and nothing is written.
     pub fn handle_heartbeat(
         &mut self,
         now: Now,
         request: &HeartbeatRequest,
     ) -> Result<(), ErrorCode> {
-        // A deadline that moves on needs no new entry in the schedule.
+        // A deadline that only moves later needs no new entry in the schedule.
         self.known(&request.group_id)?.heartbeat(now, request)
     }
 
-    /// LeaveGroup.
+    /// Handles LeaveGroup.
     pub fn handle_leave(&mut self, now: Now, request: &LeaveRequest) -> Planned<LeaveReply> {
         let mut actions = Actions::default();
         let config = self.config.clone();
@@ -237,7 +237,7 @@ impl Coordinator {
             .known(&request.group_id)
             .map(|group| group.leave(now, &config, &request.members, &mut actions));
         let reply = match reply {
-            // As Kafka does: each member is told, not the group.
+            // As in Kafka, the error is reported for each member, not for the group.
             Err(ErrorCode::UnknownMemberId) => {
                 let unknown = Err(ErrorCode::UnknownMemberId);
                 Ok(request.members.iter().map(|_| unknown).collect())
@@ -248,8 +248,8 @@ impl Coordinator {
         Planned { reply, actions }
     }
 
-    /// OffsetCommit: each offset's result, in order. The offsets hold when their records are
-    /// [applied](Self::apply).
+    /// Handles OffsetCommit. Returns each offset's result, in order. The offsets are visible when
+    /// their records are [applied](Self::apply).
     pub fn handle_offset_commit(
         &mut self,
         now: Now,
@@ -260,7 +260,7 @@ impl Coordinator {
             return Planned::only(offsets.iter().map(|_| Err(error)).collect());
         }
         let group_id = committer.group_id.clone();
-        // What is on its way could be what this commit takes back.
+        // A commit in flight could have changed the offset that this one repeats.
         let is_settled = !self.in_flight.contains_key(&group_id);
         let refresh_ms = limits::COMMIT_REFRESH_MS.min(self.config.offsets_retention_ms / 2);
         let command = OffsetsCommand::Commit {
@@ -272,7 +272,7 @@ impl Coordinator {
         self.plan_offsets(now, command)
     }
 
-    /// OffsetDelete, for topics that the group does not consume.
+    /// Handles OffsetDelete, for topics that the group does not consume.
     pub fn handle_offset_delete(
         &mut self,
         now: Now,
@@ -289,7 +289,7 @@ impl Coordinator {
         let mut keys = Vec::new();
         let mut results = Vec::new();
         for (topic, partitions) in topics {
-            // A group whose subscriptions cannot be read may consume anything.
+            // A group whose subscriptions cannot be decoded may consume anything.
             let is_subscribed = subscribed
                 .as_ref()
                 .is_none_or(|topics| topics.contains(topic));
@@ -317,7 +317,7 @@ impl Coordinator {
         }
     }
 
-    /// DeleteGroups: each group's result, in order.
+    /// Handles DeleteGroups. Returns each group's result, in order.
     pub fn handle_delete_groups(
         &mut self,
         now: Now,
@@ -338,9 +338,9 @@ impl Coordinator {
         Planned { reply, actions }
     }
 
-    // Time, and what became of the records.
+    // Time, and outcomes of records.
 
-    /// Ends sessions, rebalances and offsets whose time is over.
+    /// Ends sessions, rebalances and offsets whose deadline has passed.
     pub fn tick(&mut self, now: Now) -> Actions {
         let mut actions = Actions::default();
         let due = |(at, _): &&(u64, Arc<str>)| *at <= now.monotonic_ms;
@@ -360,7 +360,7 @@ impl Coordinator {
         actions
     }
 
-    /// A record is durable. In the order of the log.
+    /// Applies a durable record. Call it in the order of the log.
     pub fn apply(&mut self, now: Now, record: &CoordinatorRecord) {
         self.offsets.apply(Offset::ZERO, record);
         self.landed(record);
@@ -370,15 +370,15 @@ impl Coordinator {
         } = record
             && !self.groups.contains_key(key.group.as_str())
         {
-            // The group went while its commit was on its way.
+            // The group was deleted while its commit was in flight.
             let group_id: Arc<str> = key.group.as_str().into();
             let group = Group::new(Arc::clone(&group_id), now.append_ms);
             self.groups.insert(group_id, Entry::new(group));
         }
     }
 
-    /// These records could not be written. Offsets were never taken; groups are offered again until
-    /// they are.
+    /// Handles records that could not be written. Offsets were never applied; groups are retried
+    /// until they are written.
     pub fn handle_save_failed(&mut self, now: Now, records: &[CoordinatorRecord]) {
         for record in records {
             self.landed(record);
@@ -394,13 +394,13 @@ impl Coordinator {
         }
     }
 
-    // Private.
+    // Private functions.
 
     fn group(&self, group_id: &str) -> Option<&Group> {
         self.groups.get(group_id).map(|entry| &entry.group)
     }
 
-    /// The group that a member of the classic protocol names.
+    /// Returns the group that a member of the classic protocol names.
     fn known(&mut self, group_id: &str) -> Result<&mut ClassicGroup, ErrorCode> {
         if group_id.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
@@ -426,11 +426,11 @@ impl Coordinator {
             });
         }
         if self.groups.len() >= limits::GROUPS_MAX {
-            // What a JoinGroup is told by the same bound.
+            // The error that a JoinGroup gets for the same bound.
             return Err(ErrorCode::GroupMaxSizeReached);
         }
-        // A consumer outside group management, or an administrator: the group only keeps offsets.
-        // It comes to be with its first offset.
+        // A consumer outside group management, or an administrator: the group only stores offsets,
+        // and is created with its first one.
         Ok(())
     }
 
@@ -449,12 +449,12 @@ impl Coordinator {
                     actions: Actions::persist(plan.records),
                 }
             }
-            // The table refuses offsets one by one, never a command.
+            // The table refuses single offsets, never a whole command.
             Err(_) => Planned::only(Vec::new()),
         }
     }
 
-    /// A record is handed out.
+    /// Counts a record that was handed out.
     fn left(&mut self, record: &CoordinatorRecord) {
         if let CoordinatorRecord::Offset { key, value } = record {
             let of_group = self.in_flight.entry(key.group.clone()).or_default();
@@ -464,7 +464,7 @@ impl Coordinator {
         }
     }
 
-    /// It is durable, or it was given up.
+    /// Uncounts a record that became durable or was given up.
     fn landed(&mut self, record: &CoordinatorRecord) {
         if let CoordinatorRecord::Offset { key, value } = record
             && let Some(of_group) = self.in_flight.get_mut(&key.group)
@@ -500,8 +500,8 @@ impl Coordinator {
         }
     }
 
-    /// After a step: the schedule follows the group's deadlines, and a group that came to nothing
-    /// goes.
+    /// Settles a group after a step: updates the schedule, and removes a group that has become
+    /// empty.
     fn settle_group(&mut self, group_id: &str) {
         let Some(entry) = self.groups.get_mut(group_id) else {
             return;

@@ -12,7 +12,7 @@ use sedge_protocol::ids::Offset;
 use sedge_protocol::kafka::KafkaUuid;
 
 impl Coordinator {
-    /// A record found at start, in the log's order where it comes from the log.
+    /// Takes a record found at start. Records from the log come in the log's order.
     pub fn restore(&mut self, now: Now, record: &CoordinatorRecord) {
         match record {
             CoordinatorRecord::Offset { .. } => self.offsets.apply(Offset::ZERO, record),
@@ -32,7 +32,7 @@ impl Coordinator {
         }
     }
 
-    /// All records are in. Members have a whole session to show themselves.
+    /// Ends the restore. Members have a whole session to send a request.
     pub fn finish_restore(&mut self, now: Now) {
         let with_offsets: Vec<Arc<str>> = self.offsets.group_ids().map(Arc::from).collect();
         for group_id in with_offsets {
@@ -45,9 +45,9 @@ impl Coordinator {
         }
     }
 
-    /// Offsets that an older version wrote say neither the topic's id nor their time by the append
-    /// clock. They are taken for the topic that has the name now and for committed now; the actions
-    /// write them so.
+    /// Completes offsets that an older version wrote without the topic's id and without their time
+    /// by the append clock. They are assigned to the topic that has the name now, as if committed
+    /// now; the actions write them in that form.
     pub fn adopt(&mut self, now: Now, id_of: impl Fn(&str) -> Option<KafkaUuid>) -> Actions {
         let mut actions = Actions::default();
         for (key, former) in self.offsets.without_topic_id() {

@@ -1,4 +1,4 @@
-//! The group coordinator as a shard of the journal: its topic, and the topics that go.
+//! The group coordinator as a shard of the journal: its topic, and deleted topics.
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -77,8 +77,8 @@ impl Shard for Coordinator {
         self.handle_save_failed(now, records);
     }
 
-    /// If topics went, marks the groups that may have offsets of them, and forgets what can be
-    /// forgotten at once.
+    /// If topics were deleted, marks the groups that may have offsets of them, and removes the
+    /// offsets that can be removed at once.
     fn handle_image(&mut self, now: Now, former: Option<&Image>, image: &Image) -> Actions {
         if former.is_some_and(|former| !has_lost_a_topic(former, image)) {
             return Actions::default();
@@ -102,8 +102,7 @@ impl Shard for Coordinator {
 }
 
 impl Coordinator {
-    /// Topics may have been deleted: removes the offsets of those that are not there any more, now
-    /// or when their group has settled.
+    /// Removes the offsets of topics that no longer exist, now or when their group has settled.
     pub(super) fn handle_deleted_topics(
         &mut self,
         now: Now,
@@ -113,8 +112,8 @@ impl Coordinator {
         self.forget_gone(now, &is_there)
     }
 
-    /// Notes the groups that have offsets of topics that are gone, by name and id, or have commits
-    /// on their way, which may be of such topics.
+    /// Marks the groups that have offsets of deleted topics, by name and id, or have commits in
+    /// flight, which may be for such topics.
     fn mark_gone(&mut self, now: Now, is_there: impl Fn(&str, Option<KafkaUuid>) -> bool) {
         let at = now.monotonic_ms;
         let mut marked: Vec<String> = self.in_flight.keys().cloned().collect();
@@ -124,16 +123,16 @@ impl Coordinator {
                 marked.push(group_id.to_owned());
             }
         }
-        // The cursors of a link stay: by them it knows a topic that was created again, and it has
-        // them expire.
+        // The cursors of a link stay: by them the link recognises a topic that was created again,
+        // and it lets them expire.
         marked.retain(|group_id| !group_id.starts_with(mirror::GROUP_PREFIX));
         self.with_gone
             .extend(marked.into_iter().map(|group_id| (group_id, at)));
     }
 
-    /// Removes what marked groups have of topics that are not there any more. Nobody is answered
-    /// with those offsets anyhow. A group with commits on their way waits until they have landed,
-    /// since a removal would come behind the commits.
+    /// Removes the marked groups' offsets of topics that no longer exist. Those offsets are not
+    /// returned to any request anyhow. A group with commits in flight waits until they are written,
+    /// since the removal would follow the commits.
     fn forget_gone(
         &mut self,
         now: Now,
@@ -159,14 +158,15 @@ impl Coordinator {
             .actions
     }
 
-    /// When a marked group can be looked at.
+    /// Returns when a marked group can be examined.
     fn next_forgetting(&self) -> u64 {
         let settled = self.with_gone.iter();
         let settled = settled.filter(|(group_id, _)| !self.in_flight.contains_key(*group_id));
         settled.map(|(_, at)| *at).min().unwrap_or(u64::MAX)
     }
 
-    /// A removal could not be written: what it was to remove may be of a topic that is gone.
+    /// Marks the group of a removal that could not be written: the offset may belong to a deleted
+    /// topic.
     pub(super) fn mark_unremoved(&mut self, now: Now, record: &CoordinatorRecord) {
         if let CoordinatorRecord::Offset { key, value: None } = record
             && !key.group.starts_with(mirror::GROUP_PREFIX)

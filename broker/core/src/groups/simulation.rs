@@ -1,5 +1,5 @@
-//! Members that join, fall silent, crash and come back at random, against what must hold of a group
-//! at any time.
+//! Simulates members that join, fall silent, crash and come back at random, and checks what must
+//! always hold of a group.
 //!
 //! A failure names its seed: `SEDGE_SEED=… cargo test -p sedge-core groups::simulation`
 //! replays it.
@@ -33,7 +33,7 @@ impl Dice {
     }
 }
 
-/// A client as it sees itself.
+/// A client's own view of its membership.
 #[derive(Clone, Debug, Default)]
 struct Client {
     instance_id: Option<String>,
@@ -54,7 +54,7 @@ struct World {
     tokens: u64,
     log: Vec<CoordinatorRecord>,
     generation: i32,
-    /// Generation and who led it.
+    /// The leader of each generation.
     leaders: BTreeMap<i32, String>,
 }
 
@@ -246,7 +246,8 @@ impl World {
         self.take(planned.actions);
     }
 
-    /// The client forgets all but its configured name; what it waited for goes to nobody.
+    /// Crashes the client: it forgets all but its configured name, and its pending answers are
+    /// lost.
     fn crash(&mut self, number: usize) {
         let client = &mut self.clients[number];
         *client = Client {
@@ -296,7 +297,7 @@ impl World {
         );
     }
 
-    /// Silence: in the end all sessions are over and nothing waits.
+    /// Silences all clients: in the end all sessions have expired and no request waits.
     fn fall_silent(&mut self) {
         for _ in 0..2_000 {
             let next = self.coordinator.next_deadline();
@@ -323,7 +324,7 @@ impl World {
         );
     }
 
-    /// What is restored is what was last settled.
+    /// Checks that a restore yields the last settled state.
     fn check_restored(&self) {
         let mut restored = Coordinator::new(GroupConfig::default(), self.now);
         for record in &self.log {

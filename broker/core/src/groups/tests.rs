@@ -1,4 +1,4 @@
-//! The coordinator by example. Each test is one rule of Kafka's classic protocol.
+//! Tests the coordinator by example. Each test is one rule of Kafka's classic protocol.
 
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -10,7 +10,7 @@ use sedge_protocol::kafka::KafkaUuid;
 
 const MINUTE: u64 = 60_000;
 
-/// A coordinator with a hand-moved clock, whose records are durable at once.
+/// A coordinator with a manual clock, whose records are durable at once.
 struct Bench {
     coordinator: Coordinator,
     now: Now,
@@ -19,7 +19,7 @@ struct Bench {
     replies: BTreeMap<Token, ReplyBody>,
 }
 
-/// What a member does next in a test.
+/// A member's next request in a test.
 #[derive(Clone)]
 struct Client {
     request: JoinRequest,
@@ -216,7 +216,7 @@ impl Bench {
         planned.reply[0]
     }
 
-    /// Moves the clock, with a tick at each deadline on the way.
+    /// Advances the clock, with a tick at each deadline on the way.
     fn wait(&mut self, ms: u64) {
         let end = self.now.monotonic_ms + ms;
         loop {
@@ -243,7 +243,7 @@ impl Bench {
             .map_or("Dead", |group| group.state)
     }
 
-    /// One member alone, through to Stable.
+    /// Brings a single member through to Stable.
     fn settle(&mut self, client: &Client) -> Joined {
         let token = self.join(client);
         let joined = self.joined(token);
@@ -252,7 +252,7 @@ impl Bench {
         joined
     }
 
-    /// What a broker that starts now would know.
+    /// Returns the state of a broker that starts now.
     fn restarted(&self) -> Self {
         let mut next = Self::new(self.coordinator.config.clone());
         next.now = self.now;
@@ -341,7 +341,8 @@ fn a_reply_that_depends_on_a_record_waits_for_it() {
         (actions.persist.len(), actions.then.len(), actions.now.len()),
         (1, 1, 0)
     );
-    // The group is stable in memory now, and still the answer must not run ahead of the record.
+    // The group is stable in memory now, but the answer must not be sent before the record is
+    // durable.
     let actions = bench.coordinator.handle_sync(bench.now, request, Token(91));
     assert_eq!(
         (actions.persist.len(), actions.then.len(), actions.now.len()),
@@ -543,7 +544,7 @@ fn who_does_not_come_back_in_time_is_out() {
     for _ in 0..6 {
         assert!(bench.waits(second));
         bench.wait(5_000);
-        // Alive, but it never joins again.
+        // The member is alive, but it never joins again.
         let _ = bench.heartbeat(&first);
     }
     let second = bench.joined(second);
@@ -608,7 +609,7 @@ fn joining_again_unchanged_disturbs_nobody_unless_the_leader_does() {
     let second = bench.join(&Client::new("b"));
     let again = bench.join(&Client::new("a").named(&first.member_id));
     let (first, second) = (bench.joined(again), bench.joined(second));
-    // Before the assignment, the leader too.
+    // Before the assignment, this applies to the leader too.
     let again = bench.join(&Client::new("a").named(&first.member_id));
     assert_eq!(bench.joined(again), first);
     bench.sync(&first, &[]);
@@ -810,7 +811,7 @@ fn a_group_of_only_static_members_that_are_away_waits_for_them() {
 }
 
 impl Bench {
-    /// A dynamic member that joins the group of `first`, which comes back for it.
+    /// Joins a dynamic member to the group of `first`, which rejoins for that.
     fn settle_second(&mut self, first: &Client) -> String {
         let guest = self.join(&Client::new("guest"));
         let id = self.coordinator.describe("g").unwrap().members;
@@ -1093,7 +1094,7 @@ fn offsets_expire_when_nobody_uses_them() {
     bench.take(actions);
     bench.commit(&live, "used", 1).unwrap();
     bench.commit(&live, "left", 1).unwrap();
-    // Keeps the session alive over the days.
+    // Keeps the session alive for days.
     let beat = |bench: &mut Bench, ms: u64| {
         let request = HeartbeatRequest {
             group_id: "live".to_string(),
@@ -1143,7 +1144,7 @@ fn a_clock_that_was_never_set_expires_nothing() {
     assert_eq!(bench.coordinator.offsets().len(), 1);
 }
 
-/// They say of which topic they are, and that its successor is not that.
+/// The cursors name their topic, and that its successor is another one.
 #[test]
 fn a_deleted_topic_leaves_the_cursors_of_links() {
     let mut bench = Bench::new(config());
@@ -1238,7 +1239,7 @@ fn what_an_older_version_wrote_counts_from_now_and_gets_its_topics_id() {
             topic_id: None,
         }),
     };
-    // By a wall clock that was never set, and by one that is decades ahead.
+    // Committed by a wall clock that was never set, and by one that is decades ahead.
     let records = [
         old("past", 5_000, Some(65_000)),
         old("future", i64::MAX / 2, None),
@@ -1285,7 +1286,7 @@ fn a_commit_on_its_way_is_neither_expired_nor_taken_for_an_older_topics() {
     };
     let first = plan(&mut bench, old);
     bench.take(first);
-    // The topic is deleted and created again, and a commit of the new one is on its way.
+    // The topic is deleted and created again, and a commit to the new one is in flight.
     let is_there = |_: &str, id: Option<KafkaUuid>| id == Some(new);
     let second = plan(&mut bench, new);
     let removals = bench.coordinator.handle_deleted_topics(bench.now, is_there);
@@ -1313,7 +1314,7 @@ fn a_commit_on_its_way_is_neither_expired_nor_taken_for_an_older_topics() {
             .get("g", "t", old, PartitionIndex(0))
             .is_none()
     );
-    // A week later it is committed once more, and the round of expiry comes before that is durable.
+    // A week later it is committed once more, and the expiry round comes before that is durable.
     bench.now.append_ms += 8 * day as i64;
     let third = plan(&mut bench, new);
     bench.wait(20 * MINUTE);
@@ -1321,7 +1322,7 @@ fn a_commit_on_its_way_is_neither_expired_nor_taken_for_an_older_topics() {
     bench.take(third);
     bench.wait(20 * MINUTE);
     assert_eq!(bench.coordinator.offsets().len(), 1);
-    // And once that is gone, what is left of the old topic goes as well.
+    // Once that is durable, the rest of the old topic's offsets are removed as well.
     let fourth = plan(&mut bench, old);
     bench.take(fourth);
     let removals = bench.coordinator.handle_deleted_topics(bench.now, is_there);
@@ -1441,7 +1442,7 @@ fn all_groups_together_hold_so_much_and_no_more() {
         }
     }
     assert_eq!(members.len(), limits::GROUPS_BYTES_MAX / large - 1);
-    // A member may join again, and an assignment is refused that has no room.
+    // A member may rejoin, and an assignment that has no room is refused.
     let token = bench.join(&client(0, large).named(&members[0].member_id));
     bench.joined(token);
     let sync = |bench: &mut Bench, bytes: usize| {
@@ -1469,7 +1470,7 @@ fn all_groups_together_hold_so_much_and_no_more() {
         groups.map(|entry| entry.group.bytes()).sum::<usize>()
     };
     assert_eq!(bench.coordinator.groups_bytes, held(&bench));
-    // Sessions end, and all of it is free again.
+    // Sessions expire, and all of the memory is free again.
     bench.wait(2 * MINUTE);
     assert_eq!(bench.coordinator.groups_bytes, 0);
     let token = bench.join(&client(0, large));

@@ -1,4 +1,4 @@
-//! Units on their way into the log: one append at a time, of as many as fit into it.
+//! Appends units to the log: one append at a time, with as many units as fit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use super::trim::Trim;
 use crate::limits::COORDINATOR_APPEND_BYTES;
 use crate::writer::Stopped;
 
-/// The journal's way into the log.
+/// Appends the journal's records to the log.
 pub struct Appender {
     disk: Disk,
-    /// Partitions whose view is behind the log.
+    /// Partitions whose view lags behind the log.
     behind: Vec<Behind>,
     trim: Trim,
 }
 
-/// One append in the making.
+/// One append under construction.
 #[derive(Default)]
 struct Append {
     topics: BTreeMap<&'static str, Arc<Topic>>,
@@ -34,7 +34,7 @@ struct Append {
     updates: Vec<ViewUpdate>,
 }
 
-/// How many of the units go into the next append: one at least.
+/// Returns how many of the units go into the next append, at least one.
 pub fn of_one_append(units: &[Unit]) -> usize {
     let mut bytes = 0;
     let fits = |unit: &&Unit| {
@@ -57,8 +57,8 @@ impl Appender {
     /// Writes the units as one append.
     ///
     /// # Errors
-    /// What clients are told whose requests these units are part of. `NOT_COORDINATOR` lets clients
-    /// look for the coordinator and ask again: it is what Kafka says when its disk fails it.
+    /// The error code for the requests of these units. `NOT_COORDINATOR` makes clients look for the
+    /// coordinator and retry: Kafka answers it when its disk fails.
     pub async fn append(&mut self, units: &[Unit]) -> Result<(), ErrorCode> {
         self.catch_up().await?;
         let mut append = Append::default();
@@ -93,7 +93,7 @@ impl Appender {
         }
         let outcomes = self.disk.writer.append(parts, updates).await;
         let outcomes = outcomes.map_err(|Stopped| ErrorCode::CoordinatorNotAvailable)?;
-        // They are one unit of the writer: what refuses one refuses all.
+        // The parts are one unit of the writer, which refuses all of them or none.
         if let Some(refusal) = outcomes.into_iter().find_map(Result::err) {
             let why = reason(&refusal);
             warn!(target: "sedge::groups", "groups and offsets cannot be written: {why}");
@@ -110,11 +110,11 @@ impl Appender {
         self.trim.run(&self.disk).await;
     }
 
-    /// Tells the views what they miss of the log. Until then nothing may be appended, since a view
-    /// would say that it follows up to there.
+    /// Adds to the views what they lack of the log. Nothing may be appended before, since the
+    /// append would mark a view as following the log.
     ///
     /// # Errors
-    /// The log cannot be read, or the disk takes nothing now.
+    /// The log cannot be read, or the disk refuses writes now.
     pub async fn catch_up(&mut self) -> Result<(), ErrorCode> {
         while let Some(Behind { topic, id, from }) = self.behind.last_mut() {
             let failed = |failure: sedge_storage::Error| {
@@ -132,7 +132,7 @@ impl Appender {
             let told = self.disk.writer.append(Vec::new(), updates).await;
             told.map_err(|Stopped| ErrorCode::CoordinatorNotAvailable)?;
             if followed(&**store, *id).map_err(failed)? != Some(next) {
-                // The disk takes nothing now.
+                // The disk refuses writes now.
                 return Err(ErrorCode::NotCoordinator);
             }
             *from = next;
@@ -140,7 +140,7 @@ impl Appender {
         Ok(())
     }
 
-    /// The topic, created when it is first needed.
+    /// Returns the topic, and creates it when it is first needed.
     async fn topic(
         &self,
         wanted: StateTopic,
@@ -189,6 +189,8 @@ impl Appender {
 }
 
 impl Append {
+    /// Adds a record.
+    ///
     /// # Errors
     /// The topic has no partition for the record, or a text is too long.
     fn push(

@@ -1,4 +1,4 @@
-//! The log that coordinators' records go to, and the writer that appends there.
+//! The log of the coordinators' records, and the writer that appends to it.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::log::follows;
 use crate::log::Log;
 use crate::writer::{AppendPart, Writer};
 
-/// See the module.
+/// The log and its writer; see the module.
 #[derive(Clone, Debug)]
 pub struct Disk {
     pub log: Arc<Log>,
@@ -20,8 +20,9 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Returns batches behind a partition's end as parts of an append, and tells the view in
-    /// `updates` up to where it follows then. Only the journal appends there, so its end stays.
+    /// Returns batches behind a partition's end as parts of an append, and adds to `updates` the
+    /// offset up to which the view then follows. Only the journal appends to the partition, so its
+    /// end does not move.
     ///
     /// # Errors
     /// The store cannot read the partition's bounds.
@@ -45,7 +46,7 @@ impl Disk {
     }
 }
 
-/// Why the writer refuses, in words.
+/// Describes why the writer refuses.
 pub fn reason(refusal: &AppendError) -> String {
     let AppendError { code, message, .. } = refusal;
     message.clone().unwrap_or_else(|| code.to_string())

@@ -10,16 +10,16 @@ use super::hosted::Hosted;
 /// Kafka's name of the topic.
 pub const OFFSETS_TOPIC: &str = Coordinator::TOPIC.name;
 
-/// The coordinator of groups as handlers see it.
+/// The coordinator of groups, as handlers use it.
 pub type Groups = Hosted<Coordinator>;
 
 impl Groups {
-    /// JoinGroup; the answer may come much later.
+    /// Handles JoinGroup; the answer may come much later.
     pub fn join(&self, now: Now, request: JoinRequest, suffix: &str) -> Receiver<ReplyBody> {
         self.ask(|machine, token| machine.handle_join(now, request, token, suffix))
     }
 
-    /// SyncGroup; the answer may come much later.
+    /// Handles SyncGroup; the answer may come much later.
     pub fn sync(&self, now: Now, request: SyncRequest) -> Receiver<ReplyBody> {
         self.ask(|machine, token| machine.handle_sync(now, request, token))
     }

@@ -1,4 +1,4 @@
-//! A shard with its lock, its place in the outbox, and the clients that wait for it.
+//! A shard with its lock, its access to the outbox, and its waiting clients.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use super::outbox::{Outbox, Records, Release, Unit};
 use crate::limits::COORDINATOR_APPEND_BYTES;
 use crate::log::published::Published;
 
-/// See the module.
+/// A hosted shard; see the module.
 pub struct Hosted<S: Shard> {
     inner: Arc<Mutex<Inner<S>>>,
     outbox: Arc<Outbox>,
@@ -26,9 +26,9 @@ pub(super) struct Inner<S: Shard> {
     pub machine: S,
     waiting: HashMap<Token, Sender<S::Body>>,
     next_token: u64,
-    /// What the clock's task saw of the machine's deadlines.
+    /// The deadline until which the clock's task sleeps.
     sleeps_until: u64,
-    /// What the machine knows of the metadata.
+    /// The metadata that the machine has last seen.
     image: Option<Arc<Image>>,
 }
 
@@ -58,13 +58,13 @@ where
         }
     }
 
-    /// Looks at the machine, or does what needs no writing.
+    /// Calls the machine for a step that writes nothing.
     pub fn with<R>(&self, step: impl FnOnce(&mut S) -> R) -> R {
         step(&mut self.lock().machine)
     }
 
-    /// A step with an answer of its own. It is good when the receiver says so: when what the step
-    /// wants written is.
+    /// Takes a step with an answer of its own. The answer is valid when the receiver reports that
+    /// the step's records are durable.
     pub fn plan<R>(
         &self,
         step: impl FnOnce(&mut S) -> Planned<R, S::Record, S::Body>,
@@ -72,7 +72,7 @@ where
         let (done, written) = async_channel::bounded(1);
         let mut inner = self.lock();
         let Planned { reply, actions } = step(&mut inner.machine);
-        // A client that does not wait any more has dropped the other end.
+        // A client that gave up has dropped its receiver.
         let release: Release = Box::new(move |written| {
             let _ = done.try_send(written);
         });
@@ -80,14 +80,14 @@ where
         (reply, written)
     }
 
-    /// A step that nobody waits for.
+    /// Takes a step without a waiting client.
     pub fn act(&self, step: impl FnOnce(&mut S) -> ActionsOf<S>) {
         let mut inner = self.lock();
         let actions = step(&mut inner.machine);
         self.take(&mut inner, actions, None);
     }
 
-    /// A step whose answer may come much later.
+    /// Takes a step whose answer may come much later.
     pub fn ask(&self, step: impl FnOnce(&mut S, Token) -> ActionsOf<S>) -> Receiver<S::Body> {
         let (answer, answered) = async_channel::bounded(1);
         let mut inner = self.lock();
@@ -99,7 +99,7 @@ where
         answered
     }
 
-    /// Does what a step wants done.
+    /// Carries out the effects of a step.
     fn take(&self, inner: &mut Inner<S>, actions: ActionsOf<S>, release: Option<Release>) {
         let Actions { persist, then, now } = actions;
         for Reply { token, body } in now {
@@ -120,7 +120,7 @@ where
         inner.hurry(&self.outbox);
     }
 
-    /// Records for the outbox, of which this shard hears.
+    /// Wraps records for the outbox, which tells this shard their outcome.
     pub(super) fn records(&self, records: Vec<S::Record>) -> Box<dyn Records> {
         Box::new(Kept {
             inner: Arc::clone(&self.inner),
@@ -139,14 +139,14 @@ where
     S: Shard,
     S::Body: Send + 'static,
 {
-    /// After a step: wakes the clock's task if it sleeps past the machine's deadline.
+    /// Wakes the clock's task after a step, if it sleeps past the machine's deadline.
     fn hurry(&self, outbox: &Outbox) {
         if self.machine.next_deadline() < self.sleeps_until {
             outbox.hurry();
         }
     }
 
-    /// A reply that waits for records; `None` if nobody waits for the reply.
+    /// Returns a reply that waits for records; `None` if no client waits for the reply.
     fn release(&mut self, reply: Reply<S::Body>) -> Option<Release> {
         let Reply { token, body } = reply;
         let answer = self.waiting.remove(&token)?;
@@ -160,10 +160,10 @@ where
     }
 }
 
-/// A shard of any kind, as the journal calls it.
+/// A shard of any kind, as the journal uses it.
 pub trait Member: Send + Sync {
-    /// Calls the machine at its deadline, and tells it if the metadata changed. Returns when to
-    /// call next, on the monotonic clock.
+    /// Calls the machine at its deadline, and passes it the metadata if that has changed. Returns
+    /// when to call next, on the monotonic clock.
     fn tick(&self, now: Now, metadata: &Published<Image>) -> u64;
 }
 
@@ -175,7 +175,7 @@ where
 {
     fn tick(&self, now: Now, metadata: &Published<Image>) -> u64 {
         let mut inner = self.lock();
-        // Loaded behind the lock, so it has every topic by which a step was decided.
+        // Loaded under the lock, so it has every topic on which a step was decided.
         let image = metadata.load();
         let former = inner.image.replace(Arc::clone(&image));
         let is_new = former
@@ -192,7 +192,7 @@ where
     }
 }
 
-/// Records in the outbox, with the shard that they are of.
+/// Records in the outbox, with their shard.
 struct Kept<S: Shard> {
     inner: Arc<Mutex<Inner<S>>>,
     outbox: Arc<Outbox>,
@@ -235,8 +235,8 @@ fn lock<T>(inner: &Mutex<T>) -> MutexGuard<'_, T> {
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Cuts what a step wants written into what goes into one append each, with its bytes. Most of it
-/// goes into one.
+/// Splits a step's records into units that each fit one append, with their bytes. Most steps need
+/// only one.
 fn units_of<S: Shard>(mut records: Vec<S::Record>) -> Vec<(Vec<S::Record>, usize)> {
     let mut units = Vec::new();
     while !records.is_empty() {

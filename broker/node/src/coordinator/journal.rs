@@ -1,5 +1,5 @@
-//! The journal: what the coordinators' shards have in common. One outbox, one append at a time, one
-//! clock, restoring and trimming.
+//! The journal shared by the coordinators' shards: one outbox, one append at a time, one clock,
+//! restoring and trimming.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use super::outbox::{Outbox, Taken};
 use crate::log::Log;
 use crate::writer::Writer;
 
-/// The longest sleep between two looks at the shards.
+/// The longest sleep between two calls of the shards.
 const SLEEP_MAX: Duration = Duration::from_hours(1);
 
-/// See the module. Clones are the same journal.
+/// The journal; see the module. Clones share the same journal.
 #[derive(Clone, Default)]
 pub struct Journal {
     outbox: Arc<Outbox>,
     shards: Vec<Arc<dyn Member>>,
-    /// Partitions whose view a start found behind the log.
+    /// Partitions whose view lagged behind the log at the start.
     behind: Vec<Behind>,
 }
 
@@ -39,7 +39,7 @@ impl fmt::Debug for Journal {
 }
 
 impl Journal {
-    /// Restores a shard from its topic, and takes it in.
+    /// Restores a shard from its topic, and adds it to the journal.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -64,8 +64,8 @@ impl Journal {
         Ok(hosted)
     }
 
-    /// Writes what the outbox holds, for ever, and first tells the views what a start found that
-    /// they miss.
+    /// Writes the outbox until the task is dropped; first adds to the views what a start found
+    /// missing.
     pub async fn write(self, log: Arc<Log>, writer: Writer) {
         let now = {
             let log = Arc::clone(&log);
@@ -74,11 +74,11 @@ impl Journal {
         self.write_at(log, writer, now).await;
     }
 
-    /// The same, by any clock.
+    /// Does the same with any clock.
     pub(super) async fn write_at(self, log: Arc<Log>, writer: Writer, now: impl Fn() -> Now) {
         let Self { outbox, behind, .. } = self;
         let mut appender = Appender::new(Disk { log, writer }, behind);
-        // If the views cannot be told now, they are before the first append.
+        // If the views cannot be updated now, they are before the first append.
         let _ = appender.catch_up().await;
         loop {
             let filled = outbox.filled();
@@ -99,7 +99,7 @@ impl Journal {
         self.outbox.is_idle()
     }
 
-    /// Whether the views are told something before the first append.
+    /// Returns whether views must be updated before the first append.
     #[cfg(test)]
     pub(super) fn is_behind(&self) -> bool {
         !self.behind.is_empty()
@@ -110,8 +110,8 @@ impl Journal {
         &self.outbox
     }
 
-    /// Calls the shards at their deadlines, and tells them of each change of the metadata, for
-    /// ever.
+    /// Calls the shards at their deadlines, and passes them each change of the metadata, until the
+    /// task is dropped.
     pub async fn keep_time(self, log: Arc<Log>) {
         loop {
             let hurried = self.outbox.hurried();
@@ -126,7 +126,7 @@ impl Journal {
         }
     }
 
-    /// One look at all shards. Returns when to look next, on the monotonic clock.
+    /// Calls all shards. Returns when to call next, on the monotonic clock.
     pub(super) fn tick(&self, now: Now, log: &Log) -> u64 {
         let shards = self.shards.iter();
         let deadlines = shards.map(|shard| shard.tick(now, &log.metadata));
@@ -134,9 +134,9 @@ impl Journal {
     }
 }
 
-/// Writes units in order, in as few appends as they fit into, and lets replies go as soon as what
-/// they depend on is durable. What comes behind an append that fails is given up with it, so that
-/// the log has no record that its shard made after one that is lost. Returns whether the log has
+/// Writes units in order, in as few appends as they fit into, and sends replies as soon as the
+/// records that they depend on are durable. Units behind a failed append are given up with it, so
+/// that the log has no record that its shard made after a lost one. Returns whether the log has
 /// grown.
 async fn write_taken(appender: &mut Appender, mut taken: Taken, now: &impl Fn() -> Now) -> bool {
     let mut written = 0;

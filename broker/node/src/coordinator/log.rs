@@ -1,11 +1,12 @@
-//! A shard's topic, such as `__consumer_offsets`: its records, their view, and the way back at
+//! A shard's topic, such as `__consumer_offsets`: its records, their view, and restoring them at a
 //! start.
 //!
-//! The view ([`View::Offsets`]) is the topic compacted: partition id (u32 BE) and the record's key
-//! -> the record's value. The partition id alone -> the offset (i64 BE) up to which the view
-//! follows the log. At start the view is read and then the log from there, so that neither a crash
-//! (the view is behind) nor a lost view (there is no such entry: it is not read at all) changes
-//! what is known. What the view misses is told it in parts, each as large as an append.
+//! The view ([`View::Offsets`]) is the topic compacted. It maps the partition id (u32 BE) and the
+//! record's key to the record's value, and the partition id alone to the offset (i64 BE) up to
+//! which the view follows the log. A start reads the view and then the log from that offset, so
+//! that neither a crash (the view lags) nor a lost view (there is no such entry, and the whole log
+//! is read) changes the state. Records that the view lacks are added in parts, each as large as an
+//! append.
 
 use sedge_core::machine::Now;
 use sedge_core::metadata::{Image, Topic};
@@ -19,19 +20,20 @@ use sedge_storage::{LogStore, View, ViewUpdate};
 use crate::limits::{COORDINATOR_APPEND_BYTES, COORDINATOR_BATCH_BYTES};
 use crate::metadata::log as metadata_log;
 
-/// Of a record in a batch, beside its key and value: lengths, deltas and a number of headers.
+/// Bytes of a record in a batch besides its key and value: lengths, deltas and the number of
+/// headers.
 const RECORD_FRAMING_BYTES: usize = 12;
 
-/// A partition whose view is behind the log.
+/// A partition whose view lags behind the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Behind {
     pub topic: &'static str,
     pub id: PartitionId,
-    /// Up to where the view follows.
+    /// The offset up to which the view follows the log.
     pub from: Offset,
 }
 
-/// Has a shard take what its topic says. Returns the partitions whose view is behind.
+/// Restores a shard from its topic. Returns the partitions whose view lags behind.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -51,7 +53,7 @@ pub fn restore<S: Shard>(
     Ok(behind)
 }
 
-/// Up to where the partition's view follows the log, if it is behind.
+/// Restores a partition. Returns the offset up to which its view follows the log, if it lags.
 fn restore_partition<S: Shard>(
     store: &dyn LogStore,
     id: PartitionId,
@@ -60,7 +62,7 @@ fn restore_partition<S: Shard>(
 ) -> Result<Option<Offset>, sedge_storage::Error> {
     let mut take = |key: &[u8], value: Option<&[u8]>| match S::decode(key, value) {
         Ok(record) => shard.restore(now, &record),
-        // Of a newer version, or not ours: what it says is not for this one.
+        // The record is of a newer version, or not a coordinator's: this version ignores it.
         Err(error) => ::log::warn!(
             target: "sedge::groups",
             "a record of {} cannot be read and is skipped: {error}", S::TOPIC.name
@@ -85,7 +87,8 @@ fn restore_partition<S: Shard>(
     Ok(is_behind.then_some(from))
 }
 
-/// Up to where a partition's view follows the log; `None` where there is no view of it.
+/// Returns the offset up to which a partition's view follows the log; `None` if the partition has
+/// no view.
 ///
 /// # Errors
 /// The view cannot be read.
@@ -98,8 +101,8 @@ pub fn followed(
     Ok(offset.map(|bytes| Offset(i64::from_be_bytes(bytes))))
 }
 
-/// What the view of a partition that follows the log up to `from` is to be told next, and up to
-/// where it follows then.
+/// Returns the next updates for the view of a partition that follows the log up to `from`, and the
+/// offset up to which it follows the log after them.
 ///
 /// # Errors
 /// The log cannot be read.
@@ -128,7 +131,7 @@ pub fn missed(
     Ok((updates, next))
 }
 
-/// Why reading ends before the log does.
+/// Reason why reading ends before the end of the log.
 enum Stop {
     At(Offset),
     Failed(sedge_storage::Error),
@@ -140,7 +143,7 @@ impl From<sedge_storage::Error> for Stop {
     }
 }
 
-/// What the view is told of a record.
+/// Returns the view update for a record.
 pub fn update(id: PartitionId, key: &[u8], value: Option<Vec<u8>>) -> ViewUpdate {
     let key = [&id.get().to_be_bytes(), key].concat();
     ViewUpdate {
@@ -150,21 +153,21 @@ pub fn update(id: PartitionId, key: &[u8], value: Option<Vec<u8>>) -> ViewUpdate
     }
 }
 
-/// The view follows the partition's log up to `next`.
+/// Returns the update that says that the view follows the partition's log up to `next`.
 pub fn follows(id: PartitionId, next: Offset) -> ViewUpdate {
     update(id, &[], Some(next.get().to_be_bytes().to_vec()))
 }
 
-/// A part of what a partition says.
+/// A part of a partition's live records.
 #[derive(Debug)]
 pub struct Page {
     pub batches: Vec<Batch>,
-    /// Where the next part begins, unless this is the last.
+    /// The key at which the next part begins, unless this is the last.
     pub next: Option<Vec<u8>>,
 }
 
-/// What a partition says, by its view: the last value of each key, from the key `from` on, as much
-/// as goes into one append.
+/// Returns live records of a partition from its view: the last value of each key, from the key
+/// `from` on, as many as fit one append.
 ///
 /// # Errors
 /// The view cannot be read; as text.
@@ -200,13 +203,15 @@ pub fn content(
     Ok(Page { batches, next })
 }
 
-/// How large a partition's content is.
+/// The size of a partition's live records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ContentSize {
     pub records: u64,
     pub bytes: u64,
 }
 
+/// Computes the size of a partition's live records.
+///
 /// # Errors
 /// The view cannot be read.
 pub fn content_size(
@@ -224,7 +229,7 @@ pub fn content_size(
     Ok(size)
 }
 
-/// Records on their way into batches of a bounded size.
+/// Collects records into batches of a bounded size.
 #[derive(Default)]
 pub struct Gathered {
     batches: Vec<Batch>,
@@ -232,8 +237,10 @@ pub struct Gathered {
 }
 
 impl Gathered {
+    /// Adds a record.
+    ///
     /// # Errors
-    /// A batch is larger than Kafka's format can say.
+    /// A batch is larger than Kafka's format allows.
     pub fn push(&mut self, now_ms: i64, key: &[u8], value: Option<&[u8]>) -> Result<(), Error> {
         let new = || BatchBuilder::new(Compression::None);
         let builder = self.builder.get_or_insert_with(new);
@@ -246,8 +253,10 @@ impl Gathered {
         Ok(())
     }
 
+    /// Returns the batches.
+    ///
     /// # Errors
-    /// As [`push`](Self::push).
+    /// As for [`push`](Self::push).
     pub fn finish(mut self) -> Result<Vec<Batch>, Error> {
         if let Some(builder) = self.builder.take() {
             self.batches.push(builder.build()?);
@@ -256,14 +265,14 @@ impl Gathered {
     }
 }
 
-/// The partition of a topic that keeps what has this key, such as a group's id, as Kafka's clients
-/// and tools reckon it.
+/// Returns the partition of a topic for this key, such as a group's id, as Kafka's clients and
+/// tools compute it.
 pub fn partition_of(topic: &Topic, key: &str) -> Option<PartitionId> {
     let count = topic.partition_count().max(1);
     topic.partition(hash_code(key).checked_abs().unwrap_or(0) % count)
 }
 
-/// Java's `String.hashCode`.
+/// Computes Java's `String.hashCode`.
 fn hash_code(text: &str) -> i32 {
     text.encode_utf16().fold(0_i32, |hash, unit| {
         hash.wrapping_mul(31).wrapping_add(i32::from(unit))
@@ -317,7 +326,7 @@ mod tests {
         gathered.finish().unwrap()
     }
 
-    /// Appends as the writer would; the view gets what of `updates` is given.
+    /// Appends as the writer would; the view gets the given part of `updates`.
     fn append(store: &MemoryStore, mut batches: Vec<Batch>, updates: Vec<ViewUpdate>) -> Offset {
         let mut next = store.bounds(ID).unwrap().next_offset;
         for batch in &mut batches {
@@ -357,7 +366,7 @@ mod tests {
         );
     }
 
-    /// The offsets, and up to where the view follows, if it is behind.
+    /// Returns the offsets, and the offset up to which the view follows the log, if it lags.
     fn restored(store: &MemoryStore) -> (Vec<(i32, i64)>, Option<Offset>) {
         let mut coordinator = Coordinator::new(GroupConfig::default(), NOW);
         let behind = restore_partition(store, ID, NOW, &mut coordinator).unwrap();
@@ -367,7 +376,7 @@ mod tests {
         (offsets.collect(), behind)
     }
 
-    /// Tells the view what it misses, and returns in how many parts.
+    /// Updates the view with what it lacks. Returns the number of parts.
     fn catch_up(store: &MemoryStore, mut from: Offset) -> usize {
         let end = store.bounds(ID).unwrap().next_offset;
         let mut parts = 0;
@@ -482,7 +491,7 @@ mod tests {
             (bounds.log_start, bounds.next_offset),
             (begins_at, begins_at.plus(2))
         );
-        // The view is lost: the log alone has to do.
+        // The view is lost: the log alone must be enough.
         let prefix = ViewUpdate {
             view: View::Offsets,
             key: ID.get().to_be_bytes().to_vec(),

@@ -1,32 +1,32 @@
-//! The coordinators with their clock, their log and the clients that wait: what core's shards leave
-//! to their caller.
+//! The coordinators with their clock, their log and their waiting clients: everything that core's
+//! shards leave to their caller.
 //!
-//! A shard's machine is behind a lock, and a step of it takes microseconds. What a step wants
-//! written is put into the outbox, which all shards share; one task ([`Journal::write`]) takes
-//! everything that is in there, writes it to the shards' topics as one append (a large outbox as
-//! several), and then lets the replies go. While one append is flushed, the next steps gather.
-//! Another task ([`Journal::keep_time`]) calls the machines at their deadlines, and tells them of
-//! changed metadata.
+//! A lock guards each shard's machine, and a step takes microseconds. A step's records go into the
+//! outbox, which all shards share. One task ([`Journal::write`]) takes everything in the outbox,
+//! writes it to the shards' topics as one append (a large outbox as several), and then sends the
+//! replies. While one append is flushed, the next steps collect in the outbox. Another task
+//! ([`Journal::keep_time`]) calls the machines at their deadlines, and passes them changed
+//! metadata.
 //!
-//! | module | what |
+//! | module | contents |
 //! | --- | --- |
 //! | `groups` | the coordinator of groups and their offsets |
 //! | `hosted` | a shard with its lock and its clients |
-//! | `outbox` | what waits to be written, of all shards in one order |
+//! | `outbox` | records of all shards that wait to be written, in one order |
 //! | `journal` | the two tasks, and restoring |
 //! | `append` | one append to the shards' topics |
 //! | `trim` | keeps the topics small |
 //! | `log` | a shard's topic and its view |
 //! | `disk` | the log and its writer |
 //!
-//! **Invariant:** records reach the log in the order in which the outbox got them, one append at a
-//! time.
-//! **Invariant:** a reply that depends on records leaves after they, and all before them, are
+//! **Invariant:** records reach the log in the order in which they were put into the outbox, one
+//! append at a time.
+//! **Invariant:** a reply that depends on records is sent after they, and all before them, are
 //! durable.
-//! **Invariant:** a unit of the outbox is in one append: what it has of several shards is written
+//! **Invariant:** a unit of the outbox is in one append: its records of several shards are written
 //! all or not at all.
-//! **Bound:** the outbox holds what open requests and one tick of each shard produced; requests are
-//! bounded by the pool of requests.
+//! **Bound:** the outbox holds the output of open requests and of one tick of each shard; the
+//! request pool bounds requests.
 
 mod append;
 mod disk;
@@ -56,7 +56,7 @@ pub struct Coordinators {
     pub groups: Arc<Groups>,
 }
 
-/// Restores all coordinators as their topics have them.
+/// Restores all coordinators from their topics.
 ///
 /// # Errors
 /// The store cannot be read.

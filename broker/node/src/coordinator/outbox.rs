@@ -1,4 +1,5 @@
-//! What waits to be written, of all shards in one order, and who waits for that.
+//! The outbox: records of all shards that wait to be written, in one order, and the replies that
+//! wait for them.
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,38 +10,38 @@ use sedge_core::shard::{Encoded, StateTopic};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::error::Error;
 
-/// Records of one shard, which hears what becomes of them.
+/// Records of one shard, which is told their outcome.
 pub trait Records: Send + Sync {
     fn topic(&self) -> StateTopic;
 
-    /// Gives each record to `each`, encoded, with the text whose hash chooses its partition.
+    /// Calls `each` with each encoded record, and the text whose hash selects its partition.
     ///
     /// # Errors
-    /// A text of a record is longer than Kafka's format can say.
+    /// A text in a record is longer than Kafka's format allows.
     fn encode(&self, each: &mut dyn FnMut(&str, Encoded)) -> Result<(), Error>;
 
-    /// The records are durable.
+    /// Tells the shard that the records are durable.
     fn apply(&self, now: Now);
 
-    /// The records could not be written, and will not be.
+    /// Tells the shard that the records could not be written, and will not be.
     fn give_up(&self, now: Now);
 }
 
 /// What is written all or not at all.
 pub struct Unit {
     pub records: Vec<Box<dyn Records>>,
-    /// What the records take up, as [`sedge_core::shard::Shard::bytes_of`] estimates.
+    /// Bytes of the records, as estimated by [`sedge_core::shard::Shard::bytes_of`].
     pub bytes: usize,
 }
 
-/// Tells whoever waits: the records are durable, or why they could not be written.
+/// Tells the waiting client that the records are durable, or why they could not be written.
 pub type Release = Box<dyn FnOnce(Result<(), ErrorCode>) + Send>;
 
-/// What is taken from the outbox at once.
+/// Units taken from the outbox together.
 #[derive(Default)]
 pub struct Taken {
     pub units: Vec<Unit>,
-    /// Each with the number of units that come before it.
+    /// Replies, each with the number of units that precede it.
     pub releases: Vec<(usize, Release)>,
 }
 
@@ -55,13 +56,13 @@ pub struct Outbox {
 #[derive(Default)]
 struct Inner {
     waiting: Taken,
-    /// What was taken is on its way to the disk.
+    /// Whether units that were taken are being written.
     is_writing: bool,
 }
 
 impl Outbox {
-    /// Puts in what one step wants written, and who waits for that and for all before it. If
-    /// nothing is on its way to the disk, who waits for nothing hears at once.
+    /// Adds the records of one step, and the replies that wait for them and for all earlier ones.
+    /// If nothing is being written, replies without records are sent at once.
     ///
     /// **Invariant:** a shard calls this under its own lock, so that the order of its records here
     /// is the order of its steps.
@@ -85,13 +86,13 @@ impl Outbox {
         }
     }
 
-    /// Hears when something is put in. Listen first, then take.
+    /// Returns a listener for additions. Listen first, then take.
     pub fn filled(&self) -> EventListener {
         self.filled.listen()
     }
 
-    /// Takes everything; `None` if there is nothing. What comes later waits until
-    /// [`finish`](Self::finish), and then for the next one.
+    /// Takes everything; `None` if the outbox is empty. Later additions wait until
+    /// [`finish`](Self::finish), and then for the next call.
     pub fn take(&self) -> Option<Taken> {
         let mut inner = self.lock();
         if inner.waiting.is_empty() {
@@ -101,17 +102,17 @@ impl Outbox {
         Some(mem::take(&mut inner.waiting))
     }
 
-    /// What was taken is written, or given up, and whoever waited has heard.
+    /// Ends the writing of the units that were taken, after their replies were sent.
     pub fn finish(&self) {
         self.lock().is_writing = false;
     }
 
-    /// Has the clock's task look again: a deadline is earlier than it knows.
+    /// Makes the clock's task check again: a deadline is earlier than it knows.
     pub fn hurry(&self) {
         self.hurried.notify(1);
     }
 
-    /// Hears of an earlier deadline. Listen first, then look.
+    /// Returns a listener for an earlier deadline. Listen first, then look.
     pub fn hurried(&self) -> EventListener {
         self.hurried.listen()
     }
@@ -137,7 +138,7 @@ impl Taken {
         self.units.is_empty() && self.releases.is_empty()
     }
 
-    /// Tells those who wait for no more than the first `written` units.
+    /// Sends the replies that wait for no more than the first `written` units.
     pub fn release(&mut self, written: usize) {
         let waiting = self
             .releases
@@ -147,7 +148,8 @@ impl Taken {
         }
     }
 
-    /// Gives up the units from the one at `written` on, and tells all who still wait.
+    /// Gives up the units from the one at `written` on, and sends the error to all remaining
+    /// replies.
     pub fn give_up(&mut self, written: usize, now: Now, error: ErrorCode) {
         for unit in self.units.iter().skip(written) {
             for records in &unit.records {

@@ -1,11 +1,11 @@
-//! Keeps the coordinators' topics small: when the log of a partition has grown to several times
-//! what it says, what it says is written once more, and the log start moves there.
+//! Keeps the coordinators' topics small: when the log of a partition has grown to several times its
+//! live records, these are written once more, and the log start moves to them.
 //!
-//! It is what compaction comes to for a topic whose whole content is in a view, and does not need
-//! to read the log for it. Runs in the one task that appends there, so that nothing comes in
-//! between, and in parts, so that the content is never in memory as a whole. A crash in the middle
-//! leaves a longer log that says the same. Records are written again byte for byte, with the time
-//! of their commit in them, so a trim makes no offset younger or older.
+//! This has the effect of compaction, for a topic whose whole live content is in a view, and need
+//! not read the log. It runs in the only task that appends to the topics, so that no other append
+//! comes in between, and in parts, so that the content is never in memory as a whole. A crash in
+//! the middle leaves a longer log with the same content. Records are written again byte for byte,
+//! including their commit time, so a trim does not change an offset's age.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use super::disk::{Disk, reason};
 use super::log::{ContentSize, content, content_size};
 use crate::limits::{COORDINATOR_LOG_BYTES_MIN, COORDINATOR_LOG_GROWTH_MAX};
 
-/// How large each partition's log is, counted here: the store tells a log's size by segments, and
-/// what a trim leaves behind in one is gone with that segment only.
+/// The size of each partition's log, counted here: the store knows a log's size only by segment,
+/// and the records that a trim leaves behind in a segment are freed only with that segment.
 #[derive(Debug, Default)]
 pub struct Trim {
     sizes: BTreeMap<PartitionId, Size>,
@@ -28,15 +28,15 @@ pub struct Trim {
 
 #[derive(Debug)]
 struct Size {
-    /// As it was when the log last grew.
+    /// The topic, at the time when the log last grew.
     topic: Arc<Topic>,
     bytes: u64,
-    /// After the last trim; at first what the content comes to. Not known before it is asked.
+    /// The size after the last trim; at first the size of the content. `None` until it is computed.
     trimmed: Option<u64>,
 }
 
 impl Trim {
-    /// A partition's log has grown.
+    /// Counts growth of a partition's log.
     pub fn grew(&mut self, disk: &Disk, topic: &Arc<Topic>, id: PartitionId, bytes: u64) {
         if let Some(size) = self.sizes.get_mut(&id) {
             size.bytes += bytes;
@@ -56,7 +56,7 @@ impl Trim {
         }
     }
 
-    /// Trims what has grown too large.
+    /// Trims partitions that have grown too large.
     pub async fn run(&mut self, disk: &Disk) {
         for (id, size) in &mut self.sizes {
             if let Err(reason) = size.look(disk, *id).await {
@@ -96,8 +96,9 @@ impl Size {
         Ok(())
     }
 
-    /// After a start: what an earlier process trimmed is not to be trimmed again at once. What it
-    /// left behind still counts in the store's size, by records it does not.
+    /// Computes the size after a start, so that what an earlier process trimmed is not trimmed
+    /// again at once. The records that it left behind still count in the store's size, but not in
+    /// the number of records.
     async fn measure(&mut self, disk: &Disk, id: PartitionId) -> Result<(), String> {
         let store = Arc::clone(&disk.log.store);
         let measured = blocking::unblock(move || {
@@ -119,7 +120,7 @@ fn is_too_large(bytes: u64, trimmed: u64) -> bool {
 }
 
 impl ContentSize {
-    /// What so many records take up, if they are as large as those of the content.
+    /// Returns the bytes of this many records, if they are as large as those of the content.
     fn of_records(self, records: u64) -> u64 {
         let bytes = u128::from(self.bytes) * u128::from(records);
         let bytes = bytes.checked_div(u128::from(self.records));
@@ -127,7 +128,7 @@ impl ContentSize {
     }
 }
 
-/// `written` becomes the bytes that it has come to.
+/// Trims a partition. Sets `written` to the bytes written.
 async fn trim(
     disk: &Disk,
     topic: &Arc<Topic>,
@@ -153,7 +154,8 @@ async fn trim(
     }
 }
 
-/// Where the batches begin; `None` if there are none, and so nothing to keep at all.
+/// Returns the offset at which the batches begin; `None` if there are none, so that nothing has to
+/// be kept.
 async fn append(
     disk: &Disk,
     topic: &Arc<Topic>,

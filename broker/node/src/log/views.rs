@@ -87,7 +87,7 @@ fn each_entry<T>(
     }
 }
 
-/// Logs that an entry of a view cannot be read, and has the next start rebuild the views. Returns
+/// Logs that an entry of a view cannot be read, and makes the next start rebuild the views. Returns
 /// the error.
 pub fn unreadable(store: &dyn LogStore, view: View, id: PartitionId) -> Error {
     let view = match view {
@@ -173,7 +173,7 @@ impl Recovery for HeaderReplay {
     }
 }
 
-/// The store's views. An entry that cannot be read counts as missing and is noted: the views are
+/// The store's views. An entry that cannot be read counts as missing and is recorded: the views are
 /// rebuilt then.
 struct FromViews<'a> {
     views: &'a dyn ViewReader,
@@ -247,7 +247,7 @@ mod tests {
         open_with(disk, &mut views, Options::default(), replay).unwrap()
     }
 
-    /// Appends the batch of this sequence, with what `change` makes of the views' updates.
+    /// Appends the batch of this sequence, with the view updates changed by `change`.
     fn append(store: &Store, sequence: i32, change: impl Fn(&mut ViewUpdate)) {
         let batches = vec![batch(sequence)];
         let append_ms = i64::from(sequence);

@@ -1,8 +1,7 @@
-//! The controller: it decides commands, has the metadata machine, and publishes the image.
+//! The controller: decides commands, holds the metadata machine, and publishes the image.
 //!
-//! It writes nothing. The writer makes room for a [`Decision`], appends its batches, has the
-//! controller take its records, and carries out what they change for the log
-//! ([`Decision::delta`]).
+//! It writes nothing. The writer makes room for a [`Decision`], appends its batches, passes its
+//! records to the controller, and applies their effects on the log ([`Decision::delta`]).
 
 use std::sync::Arc;
 
@@ -16,18 +15,18 @@ use sedge_storage::{Room, Urgency};
 use super::log as metadata_log;
 use crate::log::Log;
 
-/// See the module.
+/// The controller; see the module.
 #[derive(Debug)]
 pub struct Controller {
     machine: MetadataMachine,
-    /// Readers have an image from before the machine's newest records.
+    /// Whether readers have an image from before the machine's newest records.
     is_unpublished: bool,
 }
 
-/// A command that is decided and not carried out yet.
+/// A command that was decided and not carried out yet.
 #[derive(Debug)]
 pub struct Decision {
-    /// What the command writes to `__cluster_metadata`, with base offset 0.
+    /// Batches of the command for `__cluster_metadata`, with base offset 0.
     pub batches: Vec<Batch>,
     pub delta: Delta,
     pub reply: CommandReply,
@@ -36,7 +35,7 @@ pub struct Decision {
 }
 
 impl Controller {
-    /// A controller whose image the log has published.
+    /// Creates a controller whose image the log has already published.
     pub const fn new(machine: MetadataMachine) -> Self {
         Self {
             machine,
@@ -48,12 +47,12 @@ impl Controller {
         &self.machine
     }
 
-    /// The topics as they are for the next request, published or not.
+    /// Returns the topics for the next request, published or not.
     pub const fn image(&self) -> &Image {
         self.machine.image()
     }
 
-    /// Decides, and changes nothing.
+    /// Decides without changing the state.
     ///
     /// # Errors
     /// The command is refused.
@@ -70,7 +69,7 @@ impl Controller {
         })
     }
 
-    /// Takes the records of a decision for which there is room.
+    /// Applies the records of a decision for which there is room.
     pub fn apply(&mut self, records: &[MetadataRecord]) {
         for record in records {
             self.machine.apply(Offset::ZERO, record);
@@ -78,7 +77,7 @@ impl Controller {
         self.is_unpublished = true;
     }
 
-    /// Gives readers the image if it has changed.
+    /// Publishes the image to readers if it has changed.
     pub fn publish(&mut self, log: &Log) {
         if std::mem::take(&mut self.is_unpublished) {
             log.metadata.publish(Arc::new(self.image().clone()));
@@ -87,7 +86,7 @@ impl Controller {
 }
 
 impl Decision {
-    /// Whether the command changes nothing.
+    /// Returns whether the command changes nothing.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
@@ -96,7 +95,7 @@ impl Decision {
         self.batches.iter().map(Batch::bytes).sum()
     }
 
-    /// Room for the batches, and for what the delta does to the log.
+    /// Returns the room for the batches, and for the delta's effects on the log.
     pub fn room(&self) -> Room {
         Room {
             batch_bytes: self.bytes() as u64,
@@ -106,8 +105,8 @@ impl Decision {
     }
 }
 
-/// Room that a command may need, from above but for partitions that it drops: what those need
-/// shows when the command is decided.
+/// Returns an upper bound on the room that a command needs, except for partitions that it drops:
+/// their room is known only when the command is decided.
 pub fn room_guess(command: &Command) -> Room {
     Room {
         batch_bytes: metadata_log::bytes_guess(command) as u64,
@@ -116,7 +115,7 @@ pub fn room_guess(command: &Command) -> Room {
     }
 }
 
-/// What may free space, or is needed to start at all, goes where nothing else may.
+/// Commands that may free space, or that a start needs, may use the headroom.
 fn urgency_of(command: &Command) -> Urgency {
     if command.may_free_space() {
         Urgency::Command

@@ -1,4 +1,4 @@
-//! Appends: a unit is judged whole, and then applied or refused whole.
+//! Appends: a unit is judged as a whole, and then applied or refused as a whole.
 
 use sedge_core::log::{AppendError, Planned, Write};
 use sedge_protocol::ErrorCode;
@@ -28,11 +28,11 @@ impl Round<'_> {
         outcomes
     }
 
-    /// What to do with each part, for which there is room; or why nothing is done with any.
+    /// Decides on each part and reserves room for all; or returns the reason why none is applied.
     fn judge(&mut self, parts: &[AppendPart]) -> Result<Vec<Planned>, AppendError> {
         let planned = parts.iter().map(|part| self.judge_part(part));
         let planned: Vec<Planned> = planned.collect::<Result<_, _>>()?;
-        // What is in the log already needs no room.
+        // Batches that are already in the log need no room.
         let new = parts.iter().zip(&planned);
         let new = new.filter(|(_, planned)| matches!(planned, Planned::Append));
         let room = of_parts(new.map(|(part, _)| part));
@@ -44,7 +44,7 @@ impl Round<'_> {
     fn judge_part(&mut self, part: &AppendPart) -> Result<Planned, AppendError> {
         let image = self.state.controller.image();
         if image.topic_by_id(part.topic.id).is_none() {
-            // Deleted while the batch was on its way.
+            // The topic was deleted while the batch was queued.
             return Err(ErrorCode::UnknownTopicOrPartition.into());
         }
         let partition = self.state.partitions.get(self.log, part.partition);
@@ -55,7 +55,7 @@ impl Round<'_> {
         }
     }
 
-    /// What their producers sent behind them may not come before them.
+    /// Records refused batches, so that later ones of their producers do not overtake them.
     fn refuse(&mut self, parts: &[AppendPart]) {
         for part in parts {
             if let Some(partition) = self.state.partitions.find(part.partition) {
@@ -70,7 +70,7 @@ impl Round<'_> {
         let log = &self.state.partitions.known(id).log;
         let log_start = log.log_start();
         let is_log_append_time = config.is_log_append_time();
-        // A repeat is acknowledged once more: it is as durable as the topic asks for by now.
+        // A repeat is acknowledged again, so it must now be as durable as the topic requires.
         let must_sync = self.log.is_sync(config);
         if let Planned::Duplicate(written) = planned {
             self.must_sync |= must_sync;
@@ -81,7 +81,7 @@ impl Round<'_> {
             };
         }
         let base_offset = log.next_offset();
-        // A batch that was refused is not planned.
+        // A refused batch is not planned.
         let mut batch = part.batch.ok().flatten();
         self.must_sync |= must_sync && batch.is_some();
         let stamped = batch.as_mut().filter(|_| is_log_append_time);
@@ -98,8 +98,8 @@ impl Round<'_> {
         }
     }
 
-    /// Gives a planned write its place at the end of a partition: its batch goes into the commit,
-    /// with what views say of it.
+    /// Writes a planned batch at the end of a partition: adds it to the commit, with its view
+    /// updates.
     pub(super) fn write(&mut self, id: PartitionId, write: &Write, mut batch: Option<Batch>) {
         let epoch = self.state.controller.image().leader_epoch();
         let log = &mut self.state.partitions.known(id).log;

@@ -1,4 +1,4 @@
-//! What a round does for `__cluster_metadata`: commands of the controller, and snapshots.
+//! The parts of a round for `__cluster_metadata`: commands of the controller, and snapshots.
 
 use sedge_core::log::{AppendError, Write};
 use sedge_core::metadata::{Command, CommandError, CommandReply, METADATA_PARTITION};
@@ -13,8 +13,7 @@ use super::{MetadataState, partition};
 use crate::log::views;
 
 impl Round<'_> {
-    /// Has the controller decide, appends what it decided, and carries out what that changes for
-    /// the log.
+    /// Lets the controller decide, appends its decision, and applies the effects on the log.
     pub(super) fn plan_command(&mut self, command: Command) -> Result<CommandReply, CommandError> {
         let decision = self.state.controller.plan(self.now, command)?;
         if decision.is_empty() {
@@ -27,7 +26,7 @@ impl Round<'_> {
         self.make_room(METADATA_PARTITION, decision.room())
             .map_err(refused)?;
         self.log.metadata_growth.add(decision.bytes() as u64);
-        // Under the leader epoch from before the records.
+        // Under the leader epoch from before these records.
         self.push_own(METADATA_PARTITION, decision.batches);
         self.state.controller.apply(&decision.records);
         self.push_drops(decision.delta.dropped);
@@ -52,7 +51,7 @@ impl Round<'_> {
         self.state.must_free = true;
     }
 
-    /// A copy of the metadata machine, and where it stands in the log.
+    /// Returns a copy of the metadata machine, with its position in the log.
     pub(super) fn metadata_state(&mut self) -> Result<Box<MetadataState>, Error> {
         let active = self.state.partitions.get(self.log, METADATA_PARTITION)?;
         Ok(Box::new(MetadataState {
@@ -62,7 +61,7 @@ impl Round<'_> {
         }))
     }
 
-    /// Appends batches of a snapshot, and returns the offset of the first one.
+    /// Appends batches of a snapshot. Returns the offset of the first one.
     pub(super) fn plan_snapshot(
         &mut self,
         id: PartitionId,
@@ -73,14 +72,14 @@ impl Round<'_> {
         Ok(self.push_own(id, batches))
     }
 
-    /// Touches a partition, and makes room for what goes to it.
+    /// Loads a partition, and makes room for its batches.
     fn make_room(&mut self, id: PartitionId, room: Room) -> Result<(), Error> {
         self.state.partitions.get(self.log, id)?;
         self.take(room)
     }
 
-    /// Appends batches that the broker has made, to a partition for which there is room, and
-    /// returns the offset of the first one. They are flushed.
+    /// Appends batches that the broker has made to a partition for which there is room. Returns the
+    /// offset of the first one. They are flushed.
     fn push_own(&mut self, id: PartitionId, batches: Vec<Batch>) -> Offset {
         let base = self.state.partitions.known(id).log.next_offset();
         for batch in batches {

@@ -1,17 +1,17 @@
-//! The one writer thread: it plans, applies, persists and acknowledges (ARCHITECTURE.md, "The way
-//! of a Produce").
+//! The only writer thread: plans, applies, persists and acknowledges (ARCHITECTURE.md, "The way of
+//! a Produce").
 //!
-//! Everything that changes the log comes here as a [`Request`] over a bounded queue. The thread
-//! drains what is there, plans all of it on its own state, and persists it as one commit: while one
-//! flush runs, the next requests gather, and small commits wait a little for company (`gather`), so
-//! many producers share a flush.
+//! Every change of the log comes here as a [`Request`] over a bounded queue. The thread takes all
+//! queued requests, plans them on its own state, and persists them as one commit. While one flush
+//! runs, the next requests collect, and small commits wait a little for others (`gather`), so many
+//! producers share a flush.
 //!
 //! **Invariants**
 //! - Nothing is applied before [`LogStore::reserve`] has made room for its batches and its rows: a
 //!   full disk is a reply.
 //! - A write or flush that fails after that ends the process: memory would be ahead of the disk.
-//! - High watermarks move, fetches wake and replies leave after the durability that the topics ask
-//!   for.
+//! - High watermarks move, fetches wake and replies are sent after the topics' durability is
+//!   reached.
 
 mod appends;
 mod gather;
@@ -44,7 +44,7 @@ use crate::limits::{ROLL_WAIT_MAX, WRITER_QUEUE_MAX, WRITER_STACK_BYTES};
 use crate::log::Log;
 use crate::process::random::random_uuid;
 
-/// Where a reply goes. Dropping it without one means that the broker stops.
+/// The sender of a reply. Dropping it without a reply means that the broker is stopping.
 pub type Done<T> = Sender<T>;
 
 /// One batch for one partition.
@@ -52,16 +52,16 @@ pub type Done<T> = Sender<T>;
 pub struct AppendPart {
     pub partition: PartitionId,
     pub topic: Arc<Topic>,
-    /// The sequences that the producer sent, where it is idempotent.
+    /// The sequences that the producer sent, if it is idempotent.
     pub sequence: Option<SequenceRange>,
-    /// `None` where a filter dropped every record: only the sequence advances. Why it is refused
-    /// where it is already: that is noted in the order in which batches came, so that a later one
-    /// does not take its place.
+    /// The batch; `None` if a filter dropped every record, so that only the sequence advances; or
+    /// the reason why it is refused already, which is recorded in the order of arrival, so that a
+    /// later batch does not take its place.
     pub batch: Result<Option<Batch>, AppendError>,
 }
 
 impl AppendPart {
-    /// The part as its partition's log judges it.
+    /// Returns the part in the form in which its partition's log judges it.
     const fn write(&self) -> Write {
         Write {
             sequence: self.sequence,
@@ -69,30 +69,30 @@ impl AppendPart {
     }
 }
 
-/// What became of an [`AppendPart`].
+/// The result of an [`AppendPart`].
 #[derive(Clone, Debug)]
 pub struct Appended {
     pub base_offset: Offset,
-    /// For `LogAppendTime` topics.
+    /// The append time, for `LogAppendTime` topics.
     pub log_append_time_ms: Option<i64>,
     pub log_start: Offset,
 }
 
-/// What is written all or not at all.
+/// Parts that are written completely or not at all.
 #[derive(Clone, Debug)]
 pub struct Unit {
     pub parts: Vec<AppendPart>,
-    /// Changes of views that go with the batches.
+    /// View updates that belong to the batches.
     pub updates: Vec<ViewUpdate>,
 }
 
-/// One outcome a part, in the order of the parts.
+/// One result per part, in the order of the parts.
 pub type AppendReply = Vec<Result<Appended, AppendError>>;
 
-/// What the writer thread is asked to do.
+/// A request to the writer thread.
 #[derive(Debug)]
 pub enum Request {
-    /// Appends batches, all in one commit. Each unit is judged for itself.
+    /// Appends batches, all in one commit. Each unit is judged separately.
     Append {
         units: Vec<Unit>,
         done: Done<AppendReply>,
@@ -102,7 +102,7 @@ pub enum Request {
         command: Command,
         done: Done<Result<CommandReply, CommandError>>,
     },
-    /// Gives a copy of the metadata machine, for a snapshot.
+    /// Returns a copy of the metadata machine, for a snapshot.
     MetadataState { done: Done<Box<MetadataState>> },
     /// Appends batches of a snapshot to one of the broker's own partitions, and flushes them. The
     /// reply is the first offset.
@@ -118,60 +118,59 @@ pub enum Request {
         before: Option<Offset>,
         done: Done<Result<Offset, AppendError>>,
     },
-    /// Retention: moves log starts, then frees segments. The reply is how many of them were moved:
-    /// the first ones.
+    /// Retention: moves log starts, then frees segments. The reply is the number of log starts that
+    /// were moved: the first ones.
     Retain {
         log_starts: Vec<(PartitionId, Offset)>,
         done: Done<usize>,
     },
-    /// What a cleaner wrote again takes the place of what it was. Where it cannot, `done` is
-    /// dropped.
+    /// Replaces ranges by what a cleaner has written. If that fails, `done` is dropped.
     Replace { entries: Vec<Entry>, done: Done<()> },
-    /// Forgets producers that have not written since `until_ms`. The reply is how many.
+    /// Forgets producers that have not written since `until_ms`. The reply is their number.
     ExpireProducers {
         silent: Vec<(PartitionId, ProducerId)>,
         until_ms: i64,
         done: Done<usize>,
     },
-    /// Ends the active segment, so that it can be cleaned.
+    /// Rolls the active segment, so that it can be cleaned.
     Roll { done: Done<()> },
-    /// Flushes what interval durability has acknowledged already.
+    /// Flushes what was acknowledged with interval durability.
     Flush,
     /// Reserves room without writing, to learn whether the disk accepts writes again.
     Probe { room: Room },
-    /// Ends the thread after what is queued.
+    /// Ends the thread after the queued requests.
     Stop,
 }
 
-/// The metadata machine at a moment.
+/// The metadata machine at one moment.
 #[derive(Debug)]
 pub struct MetadataState {
     pub machine: MetadataMachine,
-    /// The machine has the log before this offset.
+    /// The machine contains the log before this offset.
     pub end_offset: Offset,
-    /// Bytes of records that no snapshot had when it was taken.
+    /// Bytes of records that no snapshot contained at that time.
     pub record_bytes: u64,
 }
 
-/// The handle by which everyone else asks. Clones are handles to the same writer.
+/// The handle for requests. Clones share the same writer.
 #[derive(Clone, Debug)]
 pub struct Writer {
     requests: Sender<Request>,
     is_dirty: Arc<AtomicBool>,
 }
 
-/// The broker is shutting down: there is nobody to ask.
+/// The broker is shutting down: the writer no longer answers.
 #[derive(Debug)]
 pub struct Stopped;
 
 impl Writer {
-    /// The handle, and what the thread will take from.
+    /// Returns the handle, and the queue for the thread.
     pub fn new() -> (Self, Receiver<Request>) {
         let (requests, queue) = async_channel::bounded(WRITER_QUEUE_MAX);
         (
             Self {
                 requests,
-                // What the start read may not be on the disk yet.
+                // Data that the start read may not be on the disk yet.
                 is_dirty: Arc::new(AtomicBool::new(true)),
             },
             queue,
@@ -195,8 +194,8 @@ impl Writer {
             .spawn(move || thread::run(&log, state, &queue, &is_dirty))
     }
 
-    /// Appends all of the parts, with the changes of views, or nothing, and waits for the
-    /// durability that the topics ask for.
+    /// Appends all of the parts, with the view updates, or none. Waits for the durability that the
+    /// topics require.
     ///
     /// # Errors
     /// The broker is shutting down.
@@ -211,8 +210,8 @@ impl Writer {
         reply.recv().await.map_err(|_| Stopped)
     }
 
-    /// Queues an append of parts that are judged each for itself, so that the order of the calls is
-    /// the order in the log.
+    /// Queues an append whose parts are judged separately. The order of the calls is the order in
+    /// the log.
     ///
     /// # Errors
     /// The broker is shutting down.
@@ -230,7 +229,7 @@ impl Writer {
         Ok(reply)
     }
 
-    /// Gives the controller a command, and waits until its records are durable.
+    /// Sends a command to the controller, and waits until its records are durable.
     ///
     /// # Errors
     /// The broker is shutting down.
@@ -243,7 +242,7 @@ impl Writer {
         reply.recv().await.map_err(|_| Stopped)
     }
 
-    /// A copy of the metadata machine.
+    /// Returns a copy of the metadata machine.
     ///
     /// # Errors
     /// The broker is shutting down.
@@ -253,8 +252,8 @@ impl Writer {
         reply.recv().await.map_err(|_| Stopped)
     }
 
-    /// Appends batches of a snapshot, with base offset 0, and waits until they are durable. The
-    /// first one gets the offset that is returned.
+    /// Appends batches of a snapshot, with base offset 0, and waits until they are durable. Returns
+    /// the offset of the first one.
     ///
     /// # Errors
     /// The broker is shutting down.
@@ -273,11 +272,11 @@ impl Writer {
         reply.recv().await.map_err(|_| Stopped)
     }
 
-    /// Creates a topic where there is none of this name.
+    /// Creates a topic if none of this name exists.
     ///
     /// # Errors
-    /// The broker is shutting down. In the result: the name or a configuration is not valid, or
-    /// the disk is full.
+    /// The broker is shutting down. In the result: the name or a configuration is invalid, or the
+    /// disk is full.
     pub async fn create_topic(
         &self,
         name: &str,
@@ -316,15 +315,15 @@ impl Writer {
         reply.recv().await.map_err(|_| Stopped)
     }
 
-    /// Moves log starts, some at once, and waits until that is durable; segments are freed in
-    /// between. Returns how many were moved, the first ones: fewer if the disk takes no more, and
+    /// Moves log starts, some at a time, and waits until that is durable; segments are freed in
+    /// between. Returns how many were moved, the first ones: fewer if the disk refuses more, and
     /// the next round asks for the rest.
     ///
     /// # Errors
     /// The broker is shutting down.
     pub async fn retain(&self, log_starts: Vec<(PartitionId, Offset)>) -> Result<usize, Stopped> {
         let mut count = 0;
-        // One without any frees segments all the same.
+        // A request without log starts still frees segments.
         let mut rest = &log_starts[..];
         loop {
             let (some, more) = rest.split_at(rest.len().min(FREEING_ROWS_MAX));
@@ -340,7 +339,7 @@ impl Writer {
         }
     }
 
-    /// Forgets those of the producers that have not written since `until_ms`, and says how many.
+    /// Forgets those of the producers that have not written since `until_ms`. Returns their number.
     ///
     /// # Errors
     /// The broker is shutting down.
@@ -359,16 +358,16 @@ impl Writer {
         count.recv().await.map_err(|_| Stopped)
     }
 
-    /// Has what a cleaner wrote take the place of what it was; from a thread that may wait. False
-    /// where the disk is full, or the broker is shutting down.
+    /// Replaces the cleaned ranges. Blocks; returns false if the disk is full or the broker is
+    /// shutting down.
     pub fn replace(&self, entries: Vec<Entry>) -> bool {
         let (done, reply) = async_channel::bounded(1);
         let request = Request::Replace { entries, done };
         self.requests.send_blocking(request).is_ok() && reply.recv_blocking().is_ok()
     }
 
-    /// Ends the active segment; from a thread that may wait. A full disk may refuse that, and a
-    /// writer that is very busy may do it later than is waited for.
+    /// Rolls the active segment. Blocks. A full disk may refuse the roll, and a very busy writer
+    /// may do it after the wait has ended.
     pub fn roll(&self) {
         let (done, reply) = async_channel::bounded(1);
         let asked = async {
@@ -382,7 +381,7 @@ impl Writer {
         future::block_on(future::or(asked, over));
     }
 
-    /// Frees segments, some time; from a thread that may wait.
+    /// Queues the freeing of segments. Blocks while the queue is full.
     pub fn free(&self) {
         let (done, _) = async_channel::bounded(1);
         let log_starts = Vec::new();
@@ -390,7 +389,7 @@ impl Writer {
         let _ = self.requests.send_blocking(request);
     }
 
-    /// Asks for a flush where interval durability has something unflushed.
+    /// Queues a flush if interval durability has unflushed data.
     pub fn flush_if_dirty(&self) {
         if self.is_dirty.load(Ordering::Acquire) {
             match self.requests.try_send(Request::Flush) {
@@ -400,13 +399,13 @@ impl Writer {
         }
     }
 
-    /// Has the writer see whether there is room for so much.
+    /// Queues a check whether the disk has this room.
     pub fn probe(&self, room: Room) {
-        // A full queue is as good: what is in it shows the same.
+        // A full queue is as good: its requests show the same.
         let _ = self.requests.try_send(Request::Probe { room });
     }
 
-    /// Ends the thread after what is queued; everything that comes later is refused.
+    /// Ends the thread after the queued requests; later ones are refused.
     pub async fn stop(&self) {
         let _ = self.requests.send(Request::Stop).await;
         self.requests.close();

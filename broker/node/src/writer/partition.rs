@@ -1,4 +1,4 @@
-//! The writer's own state of the partitions that it has touched.
+//! The writer's own state of the partitions in use.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -20,12 +20,12 @@ pub struct ActivePartition {
     pub published: Arc<Partition>,
 }
 
-/// The partitions touched since the start.
+/// The partitions used since the start.
 #[derive(Debug, Default)]
 pub struct ActivePartitions(HashMap<PartitionId, ActivePartition>);
 
 impl ActivePartitions {
-    /// The partition's state, read from the store on the first touch.
+    /// Returns the partition's state, read from the store on first use.
     ///
     /// # Errors
     /// The store cannot read it.
@@ -36,12 +36,12 @@ impl ActivePartitions {
         }
     }
 
-    /// The partition's state, where it was touched.
+    /// Returns the partition's state, if it is in use.
     pub fn find(&mut self, id: PartitionId) -> Option<&mut ActivePartition> {
         self.0.get_mut(&id)
     }
 
-    /// The state of one that was [got](Self::get) in the same round.
+    /// Returns the state of a partition that was [got](Self::get) in the same round.
     pub fn known(&mut self, id: PartitionId) -> &mut ActivePartition {
         self.find(id).expect("the partition was touched before")
     }
@@ -50,8 +50,8 @@ impl ActivePartitions {
         self.0.remove(&id);
     }
 
-    /// Forgets a producer, unless it has written since `until_ms`; the change of the view where it
-    /// did.
+    /// Forgets a producer that last wrote at or before `until_ms`. Returns the change of the view
+    /// if it was forgotten.
     ///
     /// # Errors
     /// The store cannot read the view.
@@ -95,7 +95,7 @@ impl ActivePartition {
     }
 }
 
-/// What a client is told when the store cannot be read.
+/// Returns the error for a client when the store cannot be read.
 pub fn storage_error(error: &Error) -> AppendError {
     AppendError::new(ErrorCode::KafkaStorageError, error.to_string())
 }

@@ -1,4 +1,5 @@
-//! What a request may need of the log, so that it is reserved, or refused, before it is planned.
+//! The room that a request may need in the log, so that it can be reserved, or refused, before
+//! planning.
 
 use sedge_protocol::batch::Batch;
 use sedge_storage::{Room, Urgency};
@@ -8,8 +9,8 @@ use crate::log::Log;
 use crate::metadata::controller;
 
 impl Request {
-    /// What it may need at the most. Of a command it is a guess: what that needs shows when it is
-    /// decided.
+    /// Returns the most room that the request may need. For a command this is an estimate: its real
+    /// need is known only when it is decided.
     pub(super) fn room(&self) -> Room {
         match self {
             Self::Append { units, .. } => {
@@ -21,7 +22,7 @@ impl Request {
             Self::Retain { log_starts, .. } => rows_to_free(log_starts.len(), Urgency::Upkeep),
             Self::Replace { entries, .. } => rows_to_free(entries.len(), Urgency::Upkeep),
             Self::Probe { room } => *room,
-            // Nothing in the log.
+            // Writes nothing to the log.
             Self::MetadataState { .. }
             | Self::ExpireProducers { .. }
             | Self::Roll { .. }
@@ -30,7 +31,7 @@ impl Request {
         }
     }
 
-    /// Whether it is a small write that a flush has to follow.
+    /// Returns whether it is a small write that needs a flush.
     pub(super) fn is_flushed(&self, log: &Log) -> bool {
         let is_sync = |part: &AppendPart| part.batch.is_ok() && log.is_sync(&part.topic.config);
         match self {
@@ -42,7 +43,7 @@ impl Request {
 
 pub(super) const NOTHING: Room = rows_to_free(0, Urgency::Command);
 
-/// Room for the batches of parts; `None` without parts.
+/// Returns the room for the batches of parts; `None` without parts.
 pub(super) fn of_parts<'a>(parts: impl Iterator<Item = &'a AppendPart>) -> Option<Room> {
     let of_part = |part: &AppendPart| {
         let batch = part.batch.as_ref().ok().and_then(Option::as_ref);
@@ -52,14 +53,14 @@ pub(super) fn of_parts<'a>(parts: impl Iterator<Item = &'a AppendPart>) -> Optio
     parts.map(of_part).reduce(Room::and)
 }
 
-/// Room for batches of a snapshot: none of what is kept for what frees space, since a snapshot can
-/// wait.
+/// Returns the room for batches of a snapshot: without the headroom for freeing space, since a
+/// snapshot can wait.
 pub(super) fn of_snapshot(batches: &[Batch]) -> Room {
     let bytes: usize = batches.iter().map(Batch::bytes).sum();
     Room::ordinary(bytes as u64, 1)
 }
 
-/// Room for rows without batches.
+/// Returns the room for rows without batches.
 pub(super) const fn rows_to_free(rows: usize, urgency: Urgency) -> Room {
     Room {
         batch_bytes: 0,

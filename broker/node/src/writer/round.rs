@@ -38,18 +38,18 @@ enum Reply {
     ExpireProducers(Done<usize>, usize),
 }
 
-/// One commit in the making.
+/// One commit under construction.
 pub(super) struct Round<'a> {
     pub(super) log: &'a Log,
     pub(super) state: &'a mut State,
     is_dirty: &'a AtomicBool,
     pub(super) now: Now,
     pub(super) commit: Commit,
-    /// What it may need as far as it is planned…
+    /// The room needed by what is planned so far…
     taken: Room,
-    /// …what there is room for…
+    /// …the room that is reserved…
     reserved: Option<Room>,
-    /// …and the least that the disk was too full for.
+    /// …and the smallest room that the disk refused.
     refused: Option<Room>,
     replies: Vec<Reply>,
     /// Partitions that grew, with the bytes they grew by.
@@ -84,10 +84,10 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// How long the flush took, where there was one.
+    /// Runs the round. Returns how long the flush took, if there was one.
     pub(super) fn run(mut self, requests: impl Iterator<Item = Request>) -> Option<Duration> {
         let requests: Vec<Request> = requests.collect();
-        // One look at the disk for all of them. Where it is refused, each has one for itself.
+        // Asks the disk once for all requests. If that is refused, each is asked for separately.
         let all = requests.iter().map(Request::room).reduce(Room::and);
         if let Some(all) = all
             && self.reserve(all).is_ok()
@@ -110,7 +110,7 @@ impl<'a> Round<'a> {
         flush
     }
 
-    /// Room for what comes on top of what is planned already. Nothing is applied before.
+    /// Reserves room on top of what is planned already. Nothing is applied before.
     pub(super) fn take(&mut self, more: Room) -> Result<(), Error> {
         let taken = Room {
             urgency: more.urgency,
@@ -129,8 +129,8 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Asks the disk, unless less was too much for it a moment ago: a look at a full disk takes
-    /// its time, and a request may have thousands of parts.
+    /// Asks the disk, unless it refused less a moment ago: asking a full disk takes time, and a
+    /// request may have thousands of parts.
     fn ask(&mut self, room: Room) -> Result<(), Error> {
         let is_more = |refused: Room| {
             room.urgency <= refused.urgency && room.frame_bytes() >= refused.frame_bytes()
@@ -167,7 +167,7 @@ impl<'a> Round<'a> {
                 self.replies.push(Reply::Metadata(done, outcome));
             }
             Request::MetadataState { done } => {
-                // Without it the one who asks hears of it by the end of its reply.
+                // Otherwise the caller notices that its reply channel is closed.
                 if let Ok(state) = self.metadata_state() {
                     self.replies.push(Reply::MetadataState(done, state));
                 }
@@ -194,7 +194,7 @@ impl<'a> Round<'a> {
                 self.replies.push(Reply::Retain(done, count));
             }
             Request::Replace { entries, done } => {
-                // A refused one hears of it by the end of its reply.
+                // The caller of a refused one notices that its reply channel is closed.
                 if self.plan_replace(entries) {
                     self.replies.push(Reply::Replace(done));
                 }
@@ -209,11 +209,11 @@ impl<'a> Round<'a> {
             }
             Request::Roll { done } => self.rolls.push(done),
             Request::Flush => self.must_sync |= self.is_dirty.load(Ordering::Acquire),
-            // What came with it was reserved as well, or each for itself.
+            // The requests with it were reserved as well, or each for itself.
             Request::Probe { room } if self.reserved.is_none() => {
                 if let Err(refusal) = self.reserve(room) {
                     self.log.storage.refuses(&refusal, room);
-                    // What could not be freed may be by now.
+                    // Segments that could not be freed may be freeable now.
                     self.state.must_free = true;
                 }
             }
@@ -222,7 +222,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// One write, and one flush where somebody waits for it. Memory is ahead of the disk here: a
+    /// Writes once, and flushes once if a request waits for it. Memory is ahead of the disk here: a
     /// failure ends the process.
     fn persist(&mut self) -> Option<Duration> {
         let store = &self.log.store;
@@ -246,7 +246,7 @@ impl<'a> Round<'a> {
         Some(began.elapsed())
     }
 
-    /// Lets readers see what now holds.
+    /// Publishes the new offsets to readers.
     fn publish(&mut self) {
         let log = self.log;
         self.state.controller.publish(log);
@@ -256,7 +256,7 @@ impl<'a> Round<'a> {
             }
         }
         for (id, bytes) in &self.grown {
-            // One that the same round dropped is gone.
+            // A partition that the same round dropped is gone.
             if let Some(partition) = self.state.partitions.find(*id) {
                 partition
                     .published
@@ -273,7 +273,7 @@ impl<'a> Round<'a> {
     }
 
     fn acknowledge(&mut self) {
-        // Who does not wait any more has dropped the other end.
+        // A caller that gave up has dropped its receiver.
         for reply in self.replies.drain(..) {
             let _ = match reply {
                 Reply::Append(done, outcomes) => done.try_send(outcomes).is_ok(),
@@ -291,7 +291,7 @@ impl<'a> Round<'a> {
     }
 }
 
-/// Whether no more is written than there was room for.
+/// Returns whether the commit fits the room that was reserved.
 fn is_within(commit: &Commit, room: Room) -> bool {
     let bytes_of = |entry: &Entry| match entry {
         Entry::Append { batches, .. } => batches.iter().map(Batch::bytes).sum(),

@@ -1,4 +1,4 @@
-//! The writer's rounds on a store in memory that takes nothing that was not reserved.
+//! Tests the writer's rounds on a store in memory that accepts only what was reserved.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -33,7 +33,7 @@ struct Node {
     is_dirty: AtomicBool,
 }
 
-/// What is to be answered, and has been when the round is over.
+/// The receiver of a reply, which must have arrived when the round is over.
 struct Asked<T>(Receiver<T>);
 
 impl<T> Asked<T> {
@@ -54,7 +54,7 @@ impl Node {
         }
     }
 
-    /// All of them in one commit. How long the flush took, where there was one.
+    /// Runs all requests in one commit. Returns how long the flush took, if there was one.
     fn round(&mut self, requests: Vec<Request>) -> Option<Duration> {
         let round = Round::new(&self.broker.log, &mut self.state, &self.is_dirty);
         round.run(requests.into_iter())
@@ -172,14 +172,14 @@ fn codes(reply: &[Result<Appended, AppendError>]) -> Vec<Option<ErrorCode>> {
     reply.iter().map(code).collect()
 }
 
-/// The store fails the test where more is written than was reserved.
+/// The store makes the test fail if more is written than was reserved.
 #[test]
 fn a_full_disk_refuses_and_what_frees_space_goes_on() {
     const PARTITIONS: usize = 600;
     let mut node = Node::new(MemoryStore::with_room(1 << 20));
     node.create("t", PARTITIONS as i32).unwrap();
     let ids = node.partitions("t");
-    // Many small parts, of which the rows are a large share.
+    // Many small parts, whose rows are a large share.
     let full = loop {
         let parts = (0..PARTITIONS).map(|index| alone(node.part("t", index, batch(10))));
         let reply = node.append(parts.collect());
@@ -227,7 +227,7 @@ fn a_full_disk_refuses_and_what_frees_space_goes_on() {
     );
 }
 
-/// As far as it goes, for what is more than its share of the headroom.
+/// It moves as many as its share of the headroom allows.
 #[test]
 fn retention_moves_what_there_is_room_for_and_leaves_some_to_commands() {
     let mut node = Node::new(MemoryStore::with_room(256 << 10));
@@ -259,7 +259,7 @@ fn one_request_that_is_refused_refuses_no_other() {
     node.round(vec![large, small]);
     assert_eq!(codes(&large_asked.answer()), [Some(FULL)]);
     assert_eq!(codes(&small_asked.answer()), [None]);
-    // A part of a request neither.
+    // Nor is a part of a request.
     let units = [1 << 20, 10].map(|bytes| alone(node.part("t", 1, batch(bytes))));
     assert_eq!(codes(&node.append(units.into())), [Some(FULL), None]);
     assert_eq!(node.end(node.partitions("t")[1]), Offset(2));
@@ -338,8 +338,8 @@ fn a_follower_hears_when_its_partition_grows_or_goes_and_of_no_other() {
     });
 }
 
-/// The views had entries of the partition for ever: the commit took out what they had before it,
-/// and not what it added itself.
+/// The views kept entries of the partition for ever: the commit removed those from before it, and
+/// not those that it added itself.
 #[test]
 fn a_partition_that_is_dropped_by_the_commit_that_wrote_to_it_leaves_nothing_in_the_views() {
     let mut node = Node::new(MemoryStore::new());
@@ -366,7 +366,7 @@ fn a_repeat_is_flushed_where_the_topic_asks_for_it_by_now() {
     let (first, asked) = append(vec![alone(node.part("t", 0, of_producer(0)))]);
     assert_eq!(node.round(vec![first]), None);
     assert_eq!(codes(&asked.answer()), [None]);
-    // As one that was on its way when the topic was changed: the change itself is flushed.
+    // As for a batch in flight when the topic was changed: the change itself is flushed.
     let mut repeat = node.part("t", 0, of_producer(0));
     node.alter("sedge.durability", "sync").unwrap();
     node.is_dirty = AtomicBool::new(true);
@@ -390,8 +390,8 @@ fn a_repeat_needs_no_room() {
     assert_eq!(codes(&node.append(vec![alone(part)])), [None]);
 }
 
-/// A batch of the same producer that there was room for took the place of one that there was none
-/// for, and that one was out of order for good.
+/// A later batch of the same producer for which there was room took the place of one for which
+/// there was none, and the refused one stayed out of order for ever.
 #[test]
 fn a_full_disk_lets_no_batch_pass_the_one_before_it() {
     let mut node = Node::new(MemoryStore::with_room(64 << 10));
@@ -406,7 +406,8 @@ fn a_full_disk_lets_no_batch_pass_the_one_before_it() {
     assert_eq!(codes(&node.append(both.into())), [None, None]);
 }
 
-/// The same, of one that is refused before it comes here: its filter was not ready.
+/// The same for a batch that is refused before it reaches the writer, because its filter was not
+/// ready.
 #[test]
 fn a_batch_that_is_refused_before_lets_none_pass() {
     let mut node = Node::new(MemoryStore::new());
@@ -422,7 +423,7 @@ fn a_batch_that_is_refused_before_lets_none_pass() {
     assert_eq!(node.end(first.partition), Offset(0));
     let both = [first, second.clone()].map(alone);
     assert_eq!(codes(&node.append(both.into())), [None, None]);
-    // What is in the log is not taken back.
+    // What is in the log is not removed.
     let both = [refused, second].map(alone);
     assert_eq!(codes(&node.append(both.into())), [Some(not_ready), None]);
     assert_eq!(node.end(node.partitions("t")[0]), Offset(2));

@@ -14,7 +14,7 @@ use crate::log::Log;
 use crate::process::exit;
 
 impl Round<'_> {
-    /// How many are moved, or need not be: up to the first that there is no room for.
+    /// Returns how many log starts are moved or need not be, up to the first without room.
     pub(super) fn plan_retain(&mut self, log_starts: &[(PartitionId, Offset)]) -> usize {
         let has_room = |(partition, offset): &&(PartitionId, Offset)| {
             let moved = self.plan_log_start(*partition, Some(*offset), Urgency::Upkeep);
@@ -32,7 +32,7 @@ impl Round<'_> {
         let failed = |error: Error| partition::storage_error(&error);
         let is_touched = self.state.partitions.find(id).is_some();
         if !is_touched && self.log.store.bounds(id).map_err(failed)? == LogBounds::default() {
-            // Nothing in it yet, or it was dropped: then it is not to be remembered.
+            // A new or dropped partition is not kept in memory.
             let empty = PartitionLog::new(Offset::ZERO, Offset::ZERO, None, Producers::default());
             return empty.plan_delete_records(before);
         }
@@ -52,7 +52,8 @@ impl Round<'_> {
         Ok(offset)
     }
 
-    /// How many are forgotten. What cannot be looked up is for the next time.
+    /// Returns how many producers are forgotten. Those that cannot be looked up are left to the
+    /// next round.
     pub(super) fn plan_expiry(
         &mut self,
         silent: &[(PartitionId, ProducerId)],
@@ -74,8 +75,7 @@ impl Round<'_> {
         self.commit.updates.len() - before
     }
 
-    /// Puts what a cleaner wrote in the place of what it was. Returns whether there is room for
-    /// that.
+    /// Replaces ranges by what a cleaner wrote. Returns whether there is room for that.
     pub(super) fn plan_replace(&mut self, entries: Vec<Entry>) -> bool {
         let has_room = self.take(rows_to_free(entries.len(), Urgency::Upkeep));
         if has_room.is_ok() {
@@ -84,7 +84,7 @@ impl Round<'_> {
         has_room.is_ok()
     }
 
-    /// Ends the segment that the commit went to, where that was asked for.
+    /// Rolls the segment of the commit, if that was requested.
     pub(super) fn roll(&mut self) {
         if self.rolls.is_empty() {
             return;
@@ -108,7 +108,7 @@ pub(super) fn free(log: &Log) -> bool {
         Ok(freed) => {
             let segments = u64::from(freed.segments);
             log.metrics.segments_freed.add(segments);
-            // Those that cannot be freed on a full disk stay: they are for the next round.
+            // Segments that cannot be freed on a full disk are left to the next round.
             freed.more && segments > 0
         }
         Err(refusal) if refusal.is_refusal() => {

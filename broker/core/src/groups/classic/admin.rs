@@ -1,4 +1,4 @@
-//! DescribeGroups and ListGroups: groups as administrators see them.
+//! DescribeGroups and ListGroups: the administrators' view of groups.
 
 use alloc::borrow::ToOwned;
 use bytes::Bytes;
@@ -6,12 +6,12 @@ use bytes::Bytes;
 use super::group::{ClassicGroup, GroupState};
 use crate::groups::messages::{GroupDescription, GroupListing, MemberDescription};
 
-/// KIP-848's name of the type of group that this coordinator keeps.
+/// KIP-848's name for the type of group that this coordinator manages.
 pub const CLASSIC: &str = "classic";
 
 impl ClassicGroup {
-    /// The protocol and its metadata are shown while they hold: in a stable group. An assignment is
-    /// shown until the next rebalance is complete, as members work by it until then.
+    /// Describes the group. Protocol and metadata are shown only in a stable group. An assignment
+    /// is shown until the next rebalance is complete, because members use it until then.
     pub fn describe(&self) -> GroupDescription {
         let is_stable = self.is(GroupState::Stable);
         let protocol = self

@@ -1,4 +1,4 @@
-//! Who may commit, and delete, a classic group's offsets; how they age.
+//! Decides who may commit and delete a classic group's offsets, and how they age.
 //!
 //! Source: Kafka's `ClassicGroup.validateOffsetCommit`, `validateOffsetDelete`,
 //! `offsetExpirationCondition`; KIP-211 (expiry), KIP-496 (deletion).
@@ -11,7 +11,7 @@ use crate::groups::messages::Committer;
 use crate::machine::Now;
 
 impl ClassicGroup {
-    /// A commit from a member counts as a heartbeat.
+    /// Checks a commit. A member's commit counts as a heartbeat.
     pub fn check_commit(&mut self, now: Now, committer: &Committer) -> Result<(), ErrorCode> {
         let member_id = committer.member_id.as_str();
         let instance_id = committer.group_instance_id.as_deref();
@@ -45,7 +45,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Returns how the group's offsets age; `None` if they do not while the group is as it is.
+    /// Returns how the group's offsets age; `None` if they do not age in its current state.
     pub fn expiry(&self) -> Option<Expiry> {
         let is_idle = self.protocol_type.is_none() || self.is(GroupState::Empty);
         let subscribed = self.subscribed_topics();

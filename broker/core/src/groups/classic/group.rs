@@ -1,5 +1,5 @@
-//! One group of the classic protocol: its members and its state, without timers' policy or replies'
-//! wording.
+//! One group of the classic protocol: its members and its state. Other files decide on timers and
+//! the wording of replies.
 //!
 //! **Invariant:** a group with members has a leader, and the leader is a member.
 //! **Invariant:** `supported` counts, for each protocol name, the members that offer it.
@@ -24,10 +24,10 @@ use sedge_protocol::coordinator::{CoordinatorRecord, GroupMember, GroupValue};
 /// The protocol type of consumers, whose subscriptions the coordinator can read.
 const CONSUMER: &str = "consumer";
 
-/// Where a group is. Kafka's fifth state, `Dead`, is a group that is not there.
+/// The state of a group. Kafka's fifth state, `Dead`, is a group that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupState {
-    /// No members; perhaps offsets.
+    /// No members, possibly committed offsets.
     Empty,
     /// Waiting for the members to join again.
     PreparingRebalance,
@@ -58,13 +58,13 @@ pub struct Member {
     pub rebalance_timeout_ms: i32,
     pub protocols: Vec<Protocol>,
     pub assignment: Bytes,
-    /// The JoinGroup that waits for the rebalance.
+    /// The JoinGroup that waits for the rebalance, if any.
     pub awaiting_join: Option<Token>,
-    /// The SyncGroup that waits for the leader.
+    /// The SyncGroup that waits for the leader, if any.
     pub awaiting_sync: Option<Token>,
-    /// Has not had its first answer yet, so it cannot send heartbeats.
+    /// The member has not had its first answer yet, so it cannot send heartbeats.
     pub is_new: bool,
-    /// When the member is taken for gone.
+    /// When the member's session expires.
     pub session_deadline: u64,
 }
 
@@ -86,8 +86,8 @@ impl Member {
             .sum()
     }
 
-    /// A member that waits for the group is alive; a new one is bounded by its join timeout all the
-    /// same.
+    /// Returns whether the member's session may expire. A member that waits for the group is alive,
+    /// but a new one is still bounded by its join timeout.
     pub fn may_expire(&self) -> bool {
         self.is_new || (self.awaiting_join.is_none() && self.awaiting_sync.is_none())
     }
@@ -97,13 +97,13 @@ impl Member {
     }
 }
 
-/// What ends the preparing of a rebalance.
+/// The condition that ends the preparing of a rebalance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinTimer {
     /// KIP-134: the first rebalance of an empty group waits a little for more members, as long as
     /// more come.
     Initial { at: u64, delay: u64, remaining: u64 },
-    /// All members, or the rebalance timeout.
+    /// When all members have joined, or at the rebalance timeout.
     Rebalance { at: u64 },
 }
 
@@ -119,7 +119,7 @@ impl JoinTimer {
 pub struct ClassicGroup {
     pub id: Arc<str>,
     pub state: GroupState,
-    /// When the group came into its state, by the append clock.
+    /// When the group entered its state, by the append clock.
     pub state_timestamp_ms: Option<i64>,
     pub protocol_type: Option<String>,
     pub protocol_name: Option<String>,
@@ -127,17 +127,17 @@ pub struct ClassicGroup {
     pub leader: Option<String>,
     pub members: BTreeMap<String, Member>,
     pub static_members: BTreeMap<String, String>,
-    /// KIP-394: ids that were given out and not used yet, and until when.
+    /// KIP-394: ids that were handed out and not used yet, with their deadlines.
     pub pending: BTreeMap<String, u64>,
     /// Members that have not asked for their assignment in this generation.
     pub pending_sync: BTreeSet<String>,
     pub join_timer: Option<JoinTimer>,
     pub sync_timer: Option<u64>,
-    /// When to offer the record again that could not be written.
+    /// When to retry writing the record that could not be written.
     pub save_at: Option<u64>,
-    /// A member came while the first rebalance waited.
+    /// A member joined while the first rebalance waited.
     pub new_member_added: bool,
-    /// The rebalance under way began at Empty.
+    /// The current rebalance began in the state Empty.
     pub prepares_from_empty: bool,
     supported: BTreeMap<String, usize>,
 }
@@ -165,11 +165,11 @@ impl ClassicGroup {
         }
     }
 
-    /// The group as its record has it: stable where it has members, whose sessions begin anew at
+    /// Restores the group from its record: stable if it has members, whose sessions begin anew at
     /// `now`.
     pub fn restored(id: Arc<str>, metadata: &GroupValue, now: Now) -> Self {
         let mut group = Self::new(id, 0);
-        // A version that wrote the wall clock may have been ahead.
+        // A version that wrote the wall clock may have been ahead of the append clock.
         group.state_timestamp_ms = metadata
             .state_ms
             .map(|state_ms| state_ms.min(now.append_ms));
@@ -191,7 +191,7 @@ impl ClassicGroup {
         group
     }
 
-    /// What `__consumer_offsets` remembers of the group.
+    /// Returns the group's record for `__consumer_offsets`.
     pub fn record(&self) -> CoordinatorRecord {
         let members = self.members.iter().map(|(id, member)| GroupMember {
             id: id.clone(),
@@ -235,7 +235,8 @@ impl ClassicGroup {
         self.protocol_type.as_deref() == Some(CONSUMER)
     }
 
-    /// Whether a member that offers these could be a member: some protocol must be common to all.
+    /// Returns whether a member that offers these protocols may join: one protocol must be common
+    /// to all.
     pub fn supports(&self, protocol_type: &str, protocols: &[Protocol]) -> bool {
         if self.is(GroupState::Empty) || self.members.is_empty() {
             return !protocol_type.is_empty() && !protocols.is_empty();
@@ -250,9 +251,11 @@ impl ClassicGroup {
         self.supported.get(protocol) == Some(&self.members.len())
     }
 
+    /// Checks that a request comes from a current member.
+    ///
     /// # Errors
-    /// `UNKNOWN_MEMBER_ID`; `FENCED_INSTANCE_ID` where another member has taken the instance id
-    /// since (KIP-345).
+    /// `UNKNOWN_MEMBER_ID`; `FENCED_INSTANCE_ID` if another member has taken the instance id since
+    /// (KIP-345).
     pub fn validate(&self, member_id: &str, instance_id: Option<&str>) -> Result<(), ErrorCode> {
         if let Some(instance_id) = instance_id {
             match self.static_members.get(instance_id) {
@@ -279,7 +282,7 @@ impl ClassicGroup {
         self.members.insert(member_id, member);
     }
 
-    /// Takes the member out, with its answers still owed in it.
+    /// Removes and returns the member, including its unanswered requests.
     pub fn remove(&mut self, member_id: &str) -> Option<Member> {
         self.pending.remove(member_id);
         self.pending_sync.remove(member_id);
@@ -299,8 +302,8 @@ impl ClassicGroup {
         Some(member)
     }
 
-    /// Gives a static member its next id. Returns the answers that the former holder of the id is
-    /// owed.
+    /// Gives a static member its next id. Returns the unanswered requests of the former holder of
+    /// the instance id.
     pub fn replace_static(
         &mut self,
         instance_id: &str,
@@ -350,8 +353,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Each member votes for the first of its protocols that all have; most votes win, and the
-    /// first by name among equals.
+    /// Selects a protocol: each member votes for the first of its protocols that all members
+    /// support; the most votes win, and the first by name among equals.
     pub fn select_protocol(&self) -> Option<String> {
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
@@ -383,8 +386,8 @@ impl ClassicGroup {
         self.members.values().map(Member::metadata_bytes).sum()
     }
 
-    /// What the members hold, as [`GROUPS_BYTES_MAX`](crate::groups::limits::GROUPS_BYTES_MAX)
-    /// counts.
+    /// Returns the bytes that the members hold, as
+    /// [`GROUPS_BYTES_MAX`](crate::groups::limits::GROUPS_BYTES_MAX) counts.
     pub fn bytes(&self) -> usize {
         self.members.len() * MEMBER_BYTES + self.metadata_bytes() + self.assignment_bytes()
     }
@@ -394,7 +397,7 @@ impl ClassicGroup {
         assignments.sum()
     }
 
-    /// The longest of the members' rebalance timeouts.
+    /// Returns the longest of the members' rebalance timeouts.
     pub fn rebalance_timeout_ms(&self) -> u64 {
         let timeouts = self
             .members
@@ -403,8 +406,8 @@ impl ClassicGroup {
         timeouts.max().unwrap_or(0)
     }
 
-    /// Makes one of those who wait the leader, unless the leader itself waits. False where nobody
-    /// waits.
+    /// Makes one of the waiting members the leader, unless the leader itself is waiting. Returns
+    /// false if no member is waiting.
     pub fn elect_joined_leader(&mut self) -> bool {
         let waits = |member: &Member| member.awaiting_join.is_some();
         let leader = self
@@ -424,7 +427,7 @@ impl ClassicGroup {
         }
     }
 
-    /// For the leader's answer: everyone, with the metadata for the chosen protocol.
+    /// Returns all members with their metadata for the chosen protocol, for the leader's answer.
     pub fn joined_members(&self) -> Vec<JoinedMember> {
         let protocol = self.protocol_name.as_deref().unwrap_or_default();
         let members = self.members.iter().map(|(id, member)| JoinedMember {
@@ -435,7 +438,7 @@ impl ClassicGroup {
         members.collect()
     }
 
-    /// The topics that the members consume; `None` where that cannot be known.
+    /// Returns the topics that the members consume; `None` if that cannot be determined.
     pub fn subscribed_topics(&self) -> Option<BTreeSet<String>> {
         if self.members.is_empty() {
             return Some(BTreeSet::new());
@@ -490,7 +493,7 @@ fn restored_member(group: &GroupValue, member: &GroupMember, now: u64) -> Member
     restored
 }
 
-/// A client may name a protocol twice; it counts once.
+/// Returns the distinct names: a client may name a protocol twice, and it counts once.
 fn distinct(protocols: &[Protocol]) -> BTreeSet<&str> {
     protocols
         .iter()

@@ -1,4 +1,4 @@
-//! JoinGroup: who may come in, under which id, and whether that makes the group go round.
+//! JoinGroup: decides whether a member may join, under which id, and whether the group rebalances.
 //!
 //! Source: Kafka's `classicGroupJoinToClassicGroup` and what it calls; KIP-345 (static members),
 //! KIP-394 (known member ids), KIP-814 (static leaders skip the assignment).
@@ -16,17 +16,17 @@ use crate::groups::limits;
 use crate::groups::messages::{Actions, JoinRequest, Joined, Token};
 use crate::machine::Now;
 
-/// One JoinGroup on its way through its group.
+/// One JoinGroup being processed in its group.
 pub struct Joining<'a> {
     pub now: Now,
     pub config: &'a GroupConfig,
     pub request: JoinRequest,
     pub token: Token,
-    /// Makes a new member's id unique; random, given by the caller.
+    /// Random text from the caller that makes a new member's id unique.
     pub suffix: &'a str,
 }
 
-/// What can be said without the group.
+/// Checks a request as far as this is possible without the group.
 pub fn check_request(request: &JoinRequest, config: &GroupConfig) -> Result<(), ErrorCode> {
     if request.group_id.is_empty() || request.group_id.len() > limits::TEXT_BYTES_MAX {
         return Err(ErrorCode::InvalidGroupId);
@@ -74,7 +74,7 @@ impl Joining<'_> {
         actions.join_refused(self.token, error, &self.request.member_id);
     }
 
-    /// `group.max.size`, and the bound on what all members' metadata may take.
+    /// Checks `group.max.size` and the bound on all members' metadata.
     fn accepts(&self, group: &ClassicGroup) -> bool {
         let member = group.members.get(&self.request.member_id);
         let max = self.config.max_size.min(limits::GROUP_MEMBERS_MAX);
@@ -135,11 +135,11 @@ impl Joining<'_> {
             .get(&member_id)
             .is_some_and(|member| member.protocols == self.request.protocols);
         match group.state {
-            // The same again: the first answer may have been lost, and nothing changes for the
-            // others.
+            // A repeated request: the first answer may have been lost, and nothing changes for the
+            // other members.
             GroupState::CompletingRebalance if same => self.answer_again(group, actions),
-            // A leader that joins again asks for a rebalance (its subscription's partitions may
-            // have changed).
+            // A leader that joins again asks for a rebalance, because its subscription's partitions
+            // may have changed.
             GroupState::Stable if same && !group.is_leader(&member_id) => {
                 self.answer_again(group, actions);
             }
@@ -191,8 +191,7 @@ impl Joining<'_> {
         group.rebalance_or_complete(now, config, actions);
     }
 
-    /// Takes the request's word for everything that a member may change, and lets it wait for the
-    /// rebalance.
+    /// Updates everything that a member may change, and lets the member wait for the rebalance.
     fn renew(self, group: &mut ClassicGroup, member_id: &str, actions: &mut Actions) {
         group.set_protocols(member_id, self.request.protocols);
         let Some(member) = group.members.get_mut(member_id) else {
@@ -204,12 +203,12 @@ impl Joining<'_> {
         member.client_host = self.request.client_host;
         member.beat(self.now.monotonic_ms);
         if let Some(former) = member.awaiting_join.replace(self.token) {
-            // The client has given this request up and asked again.
+            // The client has given up this request and sent a new one.
             actions.join_refused(former, ErrorCode::RebalanceInProgress, member_id);
         }
     }
 
-    /// KIP-345: a static member is back after a restart. It gets a new id, which fences its former
+    /// KIP-345: a static member returns after a restart. It gets a new id, which fences its former
     /// self.
     fn replace_static(
         self,
@@ -233,7 +232,7 @@ impl Joining<'_> {
         let keeps_protocol = group.protocol_name == group.select_protocol();
         match group.state {
             GroupState::Stable if keeps_protocol => {
-                // Nothing changes for the others, so there is no rebalance.
+                // Nothing changes for the other members, so there is no rebalance.
                 if let Some(member) = group.members.get_mut(new_id) {
                     member.awaiting_join = None;
                 }
@@ -242,14 +241,14 @@ impl Joining<'_> {
                 actions.join_then(token, Ok(joined));
             }
             GroupState::PreparingRebalance => group.maybe_complete_join(now, actions),
-            // The leader may have been told the former id, and would assign to nobody.
+            // The leader may have been told the former id, and its assignment would be lost.
             _ => group.prepare_rebalance(now, config, actions),
         }
     }
 }
 
-/// KIP-814: the static leader hears that it leads, with all members and nothing to assign. Before
-/// version 9 it would assign if it heard so, and is told that its former self leads.
+/// KIP-814: the static leader is told that it leads, with all members and nothing to assign. Before
+/// version 9 it would then assign, so it is told that its former self leads.
 fn static_answer(
     group: &ClassicGroup,
     new_id: &str,

@@ -1,5 +1,5 @@
-//! How a group goes round: preparing, completing, stable. Every transition that touches more than
-//! one member.
+//! Rebalancing a group: preparing, completing, stable. Every transition that affects more than one
+//! member.
 //!
 //! Source: Kafka's `GroupMetadataManager` (`prepareRebalance`, `completeClassicGroupJoin`,
 //! `expirePendingSync`).
@@ -17,8 +17,8 @@ use crate::groups::messages::{Actions, Joined, Synced, Token};
 use crate::machine::Now;
 
 impl ClassicGroup {
-    /// After a member came, changed or went: begins a rebalance, or ends the preparing where nobody
-    /// is missing any more.
+    /// Continues after a member has joined, changed or left: begins a rebalance, or ends the
+    /// preparing if no member is missing any more.
     pub fn rebalance_or_complete(&mut self, now: Now, config: &GroupConfig, actions: &mut Actions) {
         if self.is(GroupState::PreparingRebalance) {
             self.maybe_complete_join(now, actions);
@@ -27,7 +27,7 @@ impl ClassicGroup {
         }
     }
 
-    /// From any state but PreparingRebalance.
+    /// Begins a rebalance from any state but PreparingRebalance.
     pub fn prepare_rebalance(&mut self, now: Now, config: &GroupConfig, actions: &mut Actions) {
         if self.is(GroupState::CompletingRebalance) {
             self.reset_assignments(now, actions);
@@ -88,8 +88,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Ends the preparing: those who did not come back are out (static members stay until their
-    /// session ends), the next generation begins, and everyone who waits is told.
+    /// Ends the preparing: members that did not rejoin are removed (static members stay until their
+    /// session ends), the next generation begins, and all waiting members are answered.
     fn complete_join(&mut self, now: Now, actions: &mut Actions) {
         self.join_timer = None;
         let gone: Vec<String> = self
@@ -102,8 +102,8 @@ impl ClassicGroup {
             self.remove(&member_id);
         }
         if !self.members.is_empty() && !self.elect_joined_leader() {
-            // Only static members are left, and none has come back: wait until one does or all
-            // sessions are over.
+            // Only static members are left, and none has rejoined: wait until one does or all
+            // sessions have expired.
             self.prepares_from_empty = false;
             self.wait_for_rejoin(now);
             return;
@@ -141,7 +141,7 @@ impl ClassicGroup {
         }
     }
 
-    /// The answer to a member of the current generation.
+    /// Returns the answer to a member of the current generation.
     pub fn joined(&self, member_id: &str) -> Joined {
         let is_leader = self.is_leader(member_id);
         Joined {
@@ -159,7 +159,7 @@ impl ClassicGroup {
         }
     }
 
-    /// What a member of a stable group is told.
+    /// Returns the answer to a member of a stable group.
     pub fn synced(&self, assignment: Bytes) -> Synced {
         Synced {
             protocol_type: self.protocol_type.clone(),
@@ -168,8 +168,8 @@ impl ClassicGroup {
         }
     }
 
-    /// The leader has assigned: the group is stable, and everyone who waits is told once that is
-    /// durable.
+    /// Applies the leader's assignment: the group is stable, and all waiting members are answered
+    /// once that is durable.
     pub fn settle(&mut self, now: Now, assignments: Vec<(String, Bytes)>, actions: &mut Actions) {
         for member in self.members.values_mut() {
             member.assignment = Bytes::new();
@@ -194,7 +194,7 @@ impl ClassicGroup {
         }
     }
 
-    /// The rebalance begins anew: nobody gets an assignment of this one.
+    /// Discards the assignments because the rebalance begins anew.
     fn reset_assignments(&mut self, now: Now, actions: &mut Actions) {
         for member in self.members.values_mut() {
             member.assignment = Bytes::new();
@@ -206,7 +206,7 @@ impl ClassicGroup {
         self.pending_sync.clear();
     }
 
-    /// Somebody never asked for an assignment: out, and round again (KAFKA-9752).
+    /// Removes members that never asked for their assignment, and rebalances again (KAFKA-9752).
     pub fn expire_sync(&mut self, now: Now, config: &GroupConfig, actions: &mut Actions) {
         self.sync_timer = None;
         let missing = core::mem::take(&mut self.pending_sync);
@@ -230,7 +230,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Takes a member out, whatever it waits for, and lets the others go on.
+    /// Removes a member, whatever it waits for, and lets the others continue.
     pub fn expel(
         &mut self,
         member_id: &str,
@@ -247,8 +247,8 @@ impl ClassicGroup {
         self.go_on_without(was_member, was_pending, now, config, actions);
     }
 
-    /// The rest of a removal: a rebalance where a member is gone, or its end where only that one
-    /// was missing.
+    /// Completes a removal: starts a rebalance, or ends the current one if only that member was
+    /// missing.
     pub fn go_on_without(
         &mut self,
         member_gone: bool,
@@ -269,7 +269,7 @@ impl ClassicGroup {
     }
 }
 
-/// Answers what a removed member still waits for, so that a client which is alive after all joins
+/// Answers a removed member's waiting requests, so that a client that is alive after all joins
 /// anew.
 pub fn dismiss(member: &Member, actions: &mut Actions) {
     if let Some(token) = member.awaiting_join {

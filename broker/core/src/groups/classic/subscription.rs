@@ -1,5 +1,5 @@
-//! Which topics a consumer's metadata subscribes to: the front of `ConsumerProtocolSubscription`,
-//! all versions alike.
+//! Reads the topics that a consumer's metadata subscribes to: the front of
+//! `ConsumerProtocolSubscription`, the same in all versions.
 //!
 //! | bytes | field |
 //! | --- | --- |
@@ -12,7 +12,7 @@ use alloc::string::String;
 
 use crate::groups::limits::SUBSCRIPTION_TOPICS_MAX;
 
-/// `None` where the bytes are not a subscription.
+/// Returns `None` if the bytes are not a subscription.
 pub fn topics(metadata: &[u8]) -> Option<BTreeSet<String>> {
     let mut rest = metadata;
     let _version = i16::from_be_bytes(take(&mut rest)?);

@@ -1,4 +1,4 @@
-//! SyncGroup, Heartbeat and LeaveGroup: the life of a member that has joined.
+//! SyncGroup, Heartbeat and LeaveGroup: the requests of a member that has joined.
 //!
 //! Source: Kafka's `classicGroupSyncToClassicGroup`, `classicGroupHeartbeatToClassicGroup`,
 //! `classicGroupLeaveToClassicGroup`.
@@ -71,7 +71,7 @@ impl ClassicGroup {
         if let Some(member) = self.members.get_mut(&request.member_id)
             && let Some(former) = member.awaiting_sync.replace(token)
         {
-            // The client has given this request up and asked again.
+            // The client has given up this request and sent a new one.
             actions.sync(former, Err(ErrorCode::RebalanceInProgress));
         }
     }
@@ -91,7 +91,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Each member's result, in order; the group goes on once for all of them.
+    /// Removes members. Returns each one's result, in order; the group continues once for all of
+    /// them.
     pub fn leave(
         &mut self,
         now: Now,
@@ -117,7 +118,7 @@ impl ClassicGroup {
         results
     }
 
-    /// An administrator names a static member by its instance id alone.
+    /// Returns a member's id; an administrator names a static member by its instance id alone.
     fn leaving_id(&self, leaving: &LeavingMember) -> Result<alloc::string::String, ErrorCode> {
         let instance_id = leaving.group_instance_id.as_deref();
         if leaving.member_id.is_empty() {

@@ -1,4 +1,4 @@
-//! A classic group's share of a tick.
+//! A classic group's part of a tick.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use crate::groups::messages::Actions;
 use crate::machine::Now;
 
 impl ClassicGroup {
-    /// Ends what is over. Each removal may end or begin a rebalance, so that each is judged anew.
+    /// Handles expired deadlines one by one, since each removal may end or begin a rebalance.
     pub fn tick(&mut self, now: Now, config: &GroupConfig, actions: &mut Actions) {
         let at = now.monotonic_ms;
         if self.save_at.is_some_and(|due| due <= at) {

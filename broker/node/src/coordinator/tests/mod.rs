@@ -1,5 +1,5 @@
-//! The journal without a broker: on a store in memory, with a real writer behind a gate at which
-//! the test says what becomes of each request.
+//! Tests the journal without a broker: on a store in memory, with a real writer behind a gate at
+//! which the test decides the outcome of each request.
 
 mod outages;
 mod shared;
@@ -35,28 +35,28 @@ const START: Now = Now {
     append_ms: 1_700_000_000_000,
 };
 
-/// What becomes of a request to the writer.
+/// The outcome of a request to the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// The writer gets it.
+    /// The writer gets the request.
     Write,
     /// The disk is full.
     Refuse,
-    /// The writer gets it, and the journal never hears.
+    /// The writer gets the request, and the journal never gets the reply.
     WriteUnheard,
 }
 
-/// A disk, and the writer that is its only one. It survives the journals on it.
+/// A disk and its only writer. It outlives the journals on it.
 struct Disk {
     store: Arc<MemoryStore>,
     log: Arc<Log>,
-    /// What the journals ask for.
+    /// The journals' requests.
     gate: Receiver<Request>,
     writer: Writer,
     real: Sender<Request>,
     thread: Option<JoinHandle<()>>,
     now: Arc<Mutex<Now>>,
-    /// Partitions of each append that was written, as often as they have batches in it.
+    /// Partitions of each written append, repeated for each of their batches.
     appends: Mutex<Vec<Vec<PartitionId>>>,
     _broker: Arc<Broker>,
 }
@@ -97,7 +97,7 @@ impl Disk {
         restore(&*self.store, &self.log.metadata.load(), self.now()).unwrap()
     }
 
-    /// The journal's writing task.
+    /// Returns the journal's writing task.
     fn task(&self, journal: &Journal) -> Pin<Box<dyn Future<Output = ()>>> {
         let clock = Arc::clone(&self.now);
         let now = move || *clock.lock().unwrap();
@@ -105,7 +105,7 @@ impl Disk {
         Box::pin(journal.clone().write_at(log, writer, now))
     }
 
-    /// Deals with the oldest request, if there is one.
+    /// Handles the oldest request, if there is one.
     fn serve(&self, verdict: Verdict) -> bool {
         let Ok(request) = self.gate.try_recv() else {
             return false;
@@ -132,7 +132,7 @@ impl Disk {
                     done.try_send(outcome).unwrap();
                 }
             }
-            // A trim.
+            // The request is part of a trim.
             Request::DeleteRecords { .. } => self.real.send_blocking(request).unwrap(),
             other => panic!("a journal does not ask for {other:?}"),
         }
@@ -175,8 +175,8 @@ impl Disk {
         self.command(Command::DeleteTopic { topic }).unwrap();
     }
 
-    /// Commits as the handler does: the topic is looked up behind the coordinator's lock. `None` if
-    /// the topic is not there, or the committer may not.
+    /// Commits as the handler does: the topic is looked up under the coordinator's lock. Returns
+    /// `None` if the topic does not exist, or the committer is refused.
     fn commit(
         &self,
         groups: &Groups,
@@ -229,7 +229,7 @@ struct Node<'a> {
     disk: &'a Disk,
     journal: Journal,
     groups: Arc<Groups>,
-    /// The views are behind, and the task has not asked the writer to tell them yet.
+    /// Whether the views lag, and the task has not asked the writer to update them yet.
     owes: bool,
     task: Pin<Box<dyn Future<Output = ()>>>,
 }
@@ -252,7 +252,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Lets the task get as far as it does without the writer.
+    /// Runs the task as far as it gets without the writer.
     fn run(&mut self) {
         loop {
             let _ = block_on(poll_once(&mut self.task));
@@ -261,12 +261,12 @@ impl<'a> Node<'a> {
             if waits_for_writer || (self.journal.is_idle() && !self.owes) {
                 return;
             }
-            // It waits for a thread that reads.
+            // The task waits for a thread that reads.
             thread::yield_now();
         }
     }
 
-    /// Has all be written.
+    /// Lets everything be written.
     fn settle(&mut self) {
         loop {
             self.run();
@@ -287,7 +287,7 @@ fn refused(units: &[Unit]) -> AppendReply {
     parts.map(|_| Err(full.clone())).collect()
 }
 
-/// A consumer outside group management.
+/// Returns a consumer outside group management.
 fn outsider(group: &str) -> Committer {
     Committer {
         group_id: group.to_owned(),

@@ -1,4 +1,4 @@
-//! Groups on a disk that is slow, that refuses, that fails once, and on which they restart.
+//! Tests groups on a disk that is slow, refuses, fails once, and on which they restart.
 
 use sedge_core::groups::{JoinRequest, Protocol, ReplyBody, SyncRequest};
 use sedge_protocol::Bytes;
@@ -24,7 +24,7 @@ fn join() -> JoinRequest {
     }
 }
 
-/// Has a member of generation 1 wait for its assignment, and returns who it is.
+/// Makes a member of generation 1 wait for its assignment. Returns its id and the pending answer.
 fn member(node: &mut Node) -> (String, Receiver<ReplyBody>) {
     let joined = node.groups.join(node.disk.now(), join(), "1");
     node.disk.wait(3_000);
@@ -44,7 +44,7 @@ fn member(node: &mut Node) -> (String, Receiver<ReplyBody>) {
     (joined.member_id, node.groups.sync(node.disk.now(), request))
 }
 
-/// Generation 1 of the member, as it commits.
+/// Returns the member of generation 1 as a committer.
 fn commits_as(member_id: &str) -> Committer {
     Committer {
         generation_id: 1,
@@ -71,7 +71,7 @@ fn nothing_is_answered_before_it_is_durable() {
     let written = disk
         .commit(&node.groups, &outsider("o"), ("t", 0), 7)
         .unwrap();
-    // A step that writes nothing waits for those before it all the same.
+    // A step without records still waits for those before it.
     let (_, empty) = node.groups.plan(|_| sedge_core::groups::Planned::only(()));
     for _ in 0..3 {
         node.run();
@@ -79,7 +79,7 @@ fn nothing_is_answered_before_it_is_durable() {
         assert!(empty.try_recv().is_err());
         assert_eq!(disk.committed(&node.groups, "o", "t", 0), None);
         assert!(!has_member(&restarted(&disk), &member_id));
-        // At first the topic is created.
+        // The topic is created first.
         assert!(disk.serve(Verdict::Write));
         if disk.appends.lock().unwrap().len() == 1 {
             break;
@@ -92,7 +92,7 @@ fn nothing_is_answered_before_it_is_durable() {
     let again = restarted(&disk);
     assert!(has_member(&again, &member_id));
     assert_eq!(disk.committed(&again, "o", "t", 0), Some(7));
-    // Nothing is on its way now.
+    // Nothing is being written now.
     let (_, empty) = node.groups.plan(|_| sedge_core::groups::Planned::only(()));
     assert_eq!(empty.try_recv(), Ok(Ok(())));
 }
@@ -171,7 +171,7 @@ fn a_group_that_could_not_be_written_is_written_later() {
     node.settle();
     let again = restarted(&disk);
     assert!(has_member(&again, &member_id));
-    // And the member works on with what it has.
+    // The member continues with its present state.
     let written = disk.commit(&node.groups, &commits_as(&member_id), ("t", 0), 9);
     node.settle();
     assert_eq!(written.unwrap().try_recv(), Ok(Ok(())));

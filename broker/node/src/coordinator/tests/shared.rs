@@ -1,4 +1,4 @@
-//! Two made-up shards in one journal.
+//! Tests two artificial shards in one journal.
 
 use std::marker::PhantomData;
 
@@ -12,7 +12,7 @@ use crate::coordinator::outbox::Unit;
 use crate::limits::COORDINATOR_APPEND_BYTES;
 use crate::metadata::log as metadata_log;
 
-/// What shards heard, in the order in which they heard it.
+/// The outcomes that shards were told, in order.
 type Heard = Arc<Mutex<Vec<(&'static str, &'static str, String)>>>;
 
 trait Name: Send + Sync + 'static {
@@ -147,7 +147,7 @@ impl<'a> Pair<'a> {
         }
     }
 
-    /// A step of both shards, as the end of a transaction is one.
+    /// Takes a step of both shards, like the end of a transaction.
     fn say_both(&self, text: &str) {
         let left = self.left.lock();
         let right = self.right.lock();
@@ -166,7 +166,7 @@ impl<'a> Pair<'a> {
     }
 }
 
-/// A step that says `text`.
+/// Takes a step that writes `text`.
 fn say<N: Name>(shard: &Hosted<Texts<N>>, text: &str) -> Receiver<Result<(), ErrorCode>> {
     let step = |_: &mut Texts<N>| Planned {
         reply: (),
@@ -175,7 +175,7 @@ fn say<N: Name>(shard: &Hosted<Texts<N>>, text: &str) -> Receiver<Result<(), Err
     shard.plan(step).1
 }
 
-/// What a topic says, in any order of its partitions.
+/// Returns the records of a topic, in any order of its partitions.
 fn content(disk: &Disk, topic: &str) -> Vec<String> {
     let image = disk.log.metadata.load();
     let mut texts = Vec::new();
@@ -197,7 +197,7 @@ fn two_shards_write_in_one_order() {
     let mut pair = Pair::start(&disk);
     let first = say(&pair.left, "0");
     pair.node.run();
-    // The topic is on its way. What is said meanwhile gathers.
+    // The topic is being created. Further steps collect meanwhile.
     let answers: Vec<_> = (1..9)
         .map(|number: i32| {
             let text = number.to_string();
@@ -241,7 +241,7 @@ fn a_unit_of_two_shards_is_never_cut() {
     disk.appends.lock().unwrap().clear();
     let _ = say(&pair.left, "held");
     pair.node.run();
-    // Each fits into an append with neither of its neighbours, and is itself larger than one.
+    // Each text shares an append with neither of its neighbours.
     let large = |letter: &str| letter.repeat(COORDINATOR_APPEND_BYTES * 2 / 3);
     let _ = say(&pair.left, &large("a"));
     pair.say_both(&large("b"));
@@ -271,7 +271,7 @@ fn a_unit_of_two_shards_is_written_all_or_not_at_all() {
     pair.say_both("begin");
     pair.node.settle();
     pair.take_heard();
-    // Of the two one would fit.
+    // One of the two would fit.
     let text = "x".repeat(room as usize * 5 / 8);
     pair.say_both(&text);
     pair.node.settle();

@@ -1,18 +1,18 @@
-//! Members and consumers at random, on a disk that is slow, refuses and crashes at random, against
-//! what must hold of what they were answered.
+//! Simulates members and consumers at random, on a disk that is slow, refuses and crashes at
+//! random, and checks the answers that they got.
 //!
 //! A failure names its seed: `SEDGE_SEED=… cargo test -p sedge --lib coordinator::tests` replays
 //! it.
 //!
 //! - Nothing is answered before it is durable, and nothing that was answered is lost: a start on
-//!   the disk as it is has at least the offset that was acknowledged last, and none that was not
+//!   the current disk has at least the offset that was acknowledged last, and none that was not
 //!   sent.
 //! - The generation of an assignment that a member was given is on the disk, unless the disk
-//!   refused it before: such a group is offered to the disk again, and until then it is ahead.
-//! - A member of the generation that is on the disk lives through a crash; a member of any other
-//!   one has to join again.
-//! - Every question is answered, unless the process ends before.
-//! - In the end no offset is left of a topic that went.
+//!   refused it before: writing such a group is retried, and until then memory is ahead.
+//! - A member of the generation on the disk survives a crash; a member of any other generation has
+//!   to rejoin.
+//! - Every request is answered, unless the process ends before.
+//! - In the end no offset of a deleted topic is left.
 
 use std::collections::BTreeMap;
 
@@ -45,18 +45,18 @@ impl Dice {
     }
 }
 
-/// A member of the group `g` as it sees itself.
+/// A member of the group `g`, with its own view of its membership.
 #[derive(Default)]
 struct Client {
     member_id: String,
     generation: i32,
     leads: Vec<String>,
     is_in: bool,
-    /// What it waits for; a SyncGroup with its generation.
+    /// The pending request; a SyncGroup with its generation.
     waits_for: Option<(Receiver<ReplyBody>, Option<i32>)>,
 }
 
-/// An OffsetCommit that is not answered yet.
+/// An unanswered OffsetCommit.
 struct Commits {
     of: Key,
     offset: i64,
@@ -66,7 +66,7 @@ struct Commits {
 /// A group, and a topic.
 type Key = (String, &'static str);
 
-/// What was sent of an offset last, and acknowledged.
+/// The offset that was last sent, and the one that was last acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
 struct Told {
     sent: i64,
@@ -86,11 +86,11 @@ struct World<'a> {
     generation: i32,
     /// The newest generation that a member has joined…
     joined: i32,
-    /// …and as it was when the disk last refused something: the group may be ahead of its record.
+    /// …and its value when the disk last refused something: the group may be ahead of its record.
     ahead: i32,
-    /// The view as it was some time ago.
+    /// An earlier state of the view.
     view: Vec<(Vec<u8>, Vec<u8>)>,
-    /// How often what happened.
+    /// Counts of events.
     crashes: u64,
     acknowledged: u64,
     assigned: u64,
@@ -230,7 +230,7 @@ impl<'a> World<'a> {
             .plan(|machine| machine.handle_leave(now, &request));
     }
 
-    /// As a member, or outside group management.
+    /// Commits as a member, or outside group management.
     fn commit(&mut self, number: usize) {
         let client = &self.clients[number];
         let committer = match self.dice.below(3) {
@@ -255,7 +255,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The topic goes, and another one of its name comes.
+    /// Deletes the topic, and creates another one of its name.
     fn create_again(&mut self) {
         let topic = TOPICS[self.dice.below(2) as usize];
         self.disk.delete_topic(topic);
@@ -264,7 +264,7 @@ impl<'a> World<'a> {
         self.commits.retain(|commit| commit.of.1 != topic);
     }
 
-    /// Clients hear what they are answered.
+    /// Lets clients receive their answers.
     fn hear(&mut self) {
         let seed = self.seed;
         let mut heard = false;
@@ -321,7 +321,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What holds of a start on the disk as it is.
+    /// Checks the state after a start on the current disk.
     fn check(&self, groups: &Groups) {
         let seed = self.seed;
         for ((group, topic), told) in &self.told {
@@ -354,7 +354,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The group `g` as its newest record has it.
+    /// Returns the group `g` from its newest record.
     fn written_group(&self) -> Option<GroupValue> {
         let image = self.disk.log.metadata.load();
         let mut newest = None;
@@ -381,7 +381,7 @@ impl<'a> World<'a> {
         entries
     }
 
-    /// The view is as it was some time ago.
+    /// Reverts the view to its earlier state.
     fn forget_view(&self) {
         let update = |key: Vec<u8>, value| ViewUpdate {
             view: View::Offsets,
@@ -399,8 +399,8 @@ impl<'a> World<'a> {
         self.disk.store.append(commit).unwrap();
     }
 
-    /// The process ends, with the disk and the writer's queue as they are. Clients come back with
-    /// what they know.
+    /// Ends the process, with the disk and the writer's queue as they are. Clients return with
+    /// their knowledge.
     fn crash(&mut self) {
         self.crashes += 1;
         (self.ahead, self.joined) = (0, 0);
@@ -419,7 +419,7 @@ impl<'a> World<'a> {
         self.check(&self.disk.coordinators().groups);
     }
 
-    /// The disk takes everything, and time passes.
+    /// Lets the disk accept everything, and time pass.
     fn end(&mut self) {
         for _ in 0..20 {
             self.node.settle();

@@ -1,8 +1,8 @@
-//! Topics that go, and what groups have committed of them.
+//! Tests deleted topics, and the offsets that groups have committed for them.
 
 use super::*;
 
-/// Offsets that a group has, of topics that are there or not.
+/// Counts the offsets of a group, including those of deleted topics.
 fn count(groups: &Groups) -> usize {
     groups.with(|machine| machine.offsets().len())
 }
@@ -22,7 +22,7 @@ fn a_deleted_topic_takes_its_offsets_along_without_being_asked() {
     let mut clock = Box::pin(node.journal.clone().keep_time(Arc::clone(&disk.log)));
     let _ = block_on(poll_once(&mut clock));
     assert_eq!(count(&node.groups), 2);
-    // The task sleeps, and is woken by the change of the metadata alone.
+    // The task sleeps, and only the change of the metadata wakes it.
     disk.delete_topic("t");
     let _ = block_on(poll_once(&mut clock));
     node.settle();
@@ -43,7 +43,7 @@ fn a_topic_created_again_has_no_offsets_and_keeps_its_own() {
     node.settle();
     disk.delete_topic("t");
     disk.create_topic("t");
-    // Before the coordinator has heard of it.
+    // The coordinator has not been told yet.
     assert_eq!(disk.committed(&node.groups, "o", "t", 0), None);
     disk.commit(&node.groups, &outsider("o"), ("t", 0), 2)
         .unwrap();
@@ -70,7 +70,7 @@ fn commits_on_their_way_while_their_topic_goes_are_forgotten_when_they_land() {
     assert!(node.tick() > disk.now().monotonic_ms, "nothing to do yet");
     node.settle();
     assert_eq!(count(&node.groups), 1, "it has landed");
-    // The next look is due at once, and no other change of the metadata is needed.
+    // The next check is due at once, without another change of the metadata.
     node.tick();
     node.settle();
     assert_eq!(count(&node.groups), 0);
@@ -107,7 +107,7 @@ fn a_start_forgets_the_offsets_of_topics_that_went_before() {
         .unwrap();
     node.settle();
     disk.delete_topic("t");
-    // The process ends before it has heard.
+    // The process ends before the coordinator was told.
     drop(node);
     let mut node = Node::start(&disk);
     node.settle();
