@@ -1,10 +1,10 @@
-//! `ssl.principal.mapping.rules`: from the distinguished name of a client's certificate to the name
+//! `ssl.principal.mapping.rules`: maps the distinguished name of a client's certificate to the name
 //! of its principal (KIP-371).
 //!
-//! Rules are a list of `DEFAULT`, which takes the name as it is, and of
-//! `RULE:PATTERN/REPLACEMENT/[LU]`, which takes a name that the pattern matches as a whole, puts
-//! its groups into the replacement, and puts the result in lower or upper case. The first rule that
-//! takes a name is the one. Patterns are compiled by the caller.
+//! Rules are a list of `DEFAULT`, which uses the name unchanged, and of
+//! `RULE:PATTERN/REPLACEMENT/[LU]`, which applies to a name that the pattern matches as a whole,
+//! inserts the pattern's groups into the replacement, and converts the result to lower or upper
+//! case. The first rule that applies is used. The caller compiles the patterns.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -12,13 +12,13 @@ use alloc::vec::Vec;
 
 /// A compiled regular expression.
 pub trait Pattern: Sized {
-    /// Compiles it.
+    /// Compiles a pattern.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the pattern.
     fn compile(text: &str) -> Result<Self, String>;
 
-    /// Matches the whole of `text`. Returns what the groups match, the whole first.
+    /// Matches the whole of `text`. Returns the matches of the groups, the whole match first.
     fn groups<'t>(&self, text: &'t str) -> Option<Vec<Option<&'t str>>>;
 }
 
@@ -46,10 +46,10 @@ enum Case {
 }
 
 impl<P: Pattern> MappingRules<P> {
-    /// Reads rules.
+    /// Parses rules.
     ///
     /// # Errors
-    /// What is wrong with the first bad one.
+    /// What is wrong with the first invalid one.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut rules = Vec::new();
         let mut rest = text.trim();
@@ -66,7 +66,7 @@ impl<P: Pattern> MappingRules<P> {
         Ok(Self { rules })
     }
 
-    /// Returns the name of the principal. `None` where no rule takes the name.
+    /// Returns the name of the principal. `None` if no rule applies.
     #[must_use]
     pub fn apply(&self, distinguished_name: &str) -> Option<String> {
         self.rules
@@ -79,7 +79,7 @@ fn unknown(text: &str) -> String {
     format!("`{text}` is neither DEFAULT nor RULE:PATTERN/REPLACEMENT/ with L, U or nothing behind")
 }
 
-/// A rule, `None` for an empty one, and what is behind it.
+/// Returns the first rule, or `None` if it is empty, and the text behind it.
 fn next_rule<P: Pattern>(text: &str) -> Result<(Option<Rule<P>>, &str), String> {
     if text.starts_with(',') {
         return Ok((None, text));
@@ -107,7 +107,7 @@ fn next_rule<P: Pattern>(text: &str) -> Result<(Option<Rule<P>>, &str), String> 
     Ok((Some(rule), behind))
 }
 
-/// At the first slash that no backslash stands before.
+/// Splits at the first slash that has no backslash before it.
 fn split_at_slash(text: &str) -> Option<(&str, &str)> {
     let mut is_escaped = false;
     let at = text.find(|letter: char| {
@@ -138,9 +138,8 @@ impl<P: Pattern> Rule<P> {
     }
 }
 
-/// Puts groups in the places of `$1`, `$2`, … as Java does: of several digits as many as there is a
-/// group for. A number that no group has stays as it is. A backslash takes the next letter as it
-/// is.
+/// Replaces `$1`, `$2`, … by groups, as Java does: of several digits, as many count as there is a
+/// group for. A number without a group stays unchanged. A backslash makes the next letter literal.
 fn fill_in(replacement: &str, groups: &[Option<&str>]) -> String {
     let mut name = String::new();
     let mut letters = replacement.chars().peekable();
@@ -172,8 +171,8 @@ fn fill_in(replacement: &str, groups: &[Option<&str>]) -> String {
 mod tests {
     use super::*;
 
-    /// `CN=(*),…` patterns of these tests, without an engine: `*` is a group of letters other than
-    /// a comma, and `.*` at the end is anything.
+    /// Patterns like `CN=(*),…` for these tests, without an engine: `*` is a group of letters other
+    /// than a comma, and `.*` at the end is any text.
     #[derive(Debug)]
     struct Glob(Vec<String>, bool);
 

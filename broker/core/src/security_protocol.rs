@@ -33,7 +33,7 @@ impl SecurityProtocol {
         }
     }
 
-    /// Reads a name, in capitals or not.
+    /// Parses a name in any case.
     ///
     /// # Errors
     /// There is no such protocol.
@@ -48,13 +48,13 @@ impl SecurityProtocol {
         })
     }
 
-    /// Whether connections are encrypted.
+    /// Returns whether connections are encrypted.
     #[must_use]
     pub const fn has_tls(self) -> bool {
         matches!(self, Self::Ssl | Self::SaslSsl)
     }
 
-    /// Whether clients log in by SASL.
+    /// Returns whether clients log in by SASL.
     #[must_use]
     pub const fn has_sasl(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
@@ -67,10 +67,11 @@ impl fmt::Display for SecurityProtocol {
     }
 }
 
-/// Reads a `listener.security.protocol.map`: `NAME:PROTOCOL,…`. Names are in capitals after that.
+/// Parses a `listener.security.protocol.map`: `NAME:PROTOCOL,…`. The returned names are in
+/// capitals.
 ///
 /// # Errors
-/// What is wrong with the first entry that is not one.
+/// What is wrong with the first invalid entry.
 pub fn parse_map(text: &str) -> Result<Vec<(String, SecurityProtocol)>, String> {
     let mut map: Vec<(String, SecurityProtocol)> = Vec::new();
     let entries = text.split(',').map(str::trim);

@@ -1,4 +1,4 @@
-//! A coordinator's machine as a shard of the journal that all coordinators write.
+//! A coordinator's machine as a shard of the journal, which all coordinators share.
 //!
 //! A shard decides and does no I/O. It has no clock, no socket and no log: each step is given the
 //! time and returns [`Actions`]. The journal
@@ -7,11 +7,11 @@
 //! - sends `now` replies at once, and `then` replies (and the reply of a [`Planned`]) when every
 //!   record handed out so far is durable;
 //! - calls [`Shard::tick`] at [`Shard::next_deadline`], or later;
-//! - tells the shard of each change of the metadata ([`Shard::handle_image`]);
+//! - passes each change of the metadata to the shard ([`Shard::handle_image`]);
 //! - if records could not be written (disk full), calls [`Shard::handle_save_failed`] and answers
 //!   those replies with an error.
 //!
-//! At start, [`Shard::restore`] takes the records, and [`Shard::finish_restore`] ends that.
+//! At start, [`Shard::restore`] takes the records, and [`Shard::finish_restore`] ends the restore.
 
 use alloc::vec::Vec;
 
@@ -21,18 +21,19 @@ use sedge_protocol::error::Error;
 use crate::machine::Now;
 use crate::metadata::Image;
 
-/// An internal topic that keeps the records of one shard.
+/// An internal topic that stores the records of one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateTopic {
     pub name: &'static str,
-    /// The broker's setting that says how many partitions the topic is created with.
+    /// The broker's setting for the number of partitions with which the topic is created.
     pub partitions_key: &'static str,
 }
 
 /// A record's key and its value; no value is a tombstone.
 pub type Encoded = (Vec<u8>, Option<Vec<u8>>);
 
-/// Names a request whose answer may come later. Given by the caller, returned in the [`Reply`].
+/// Identifies a request whose answer may come later. The caller chooses it, and the [`Reply`]
+/// returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
@@ -43,10 +44,10 @@ pub struct Reply<Body> {
     pub body: Body,
 }
 
-/// Everything that a step of a shard wants done.
+/// The effects of a step of a shard.
 ///
-/// `now` replies leave at once. `then` replies leave when every record handed out so far, by this
-/// step *and by earlier ones*, is durable; if nothing is outstanding that is at once too.
+/// `now` replies are sent at once. `then` replies are sent when every record handed out so far, by
+/// this step *and by earlier ones*, is durable; if none is outstanding, that is at once too.
 #[derive(Debug)]
 pub struct Actions<Record, Body> {
     /// Records for the shard's topic, in order.
@@ -66,7 +67,7 @@ impl<Record, Body> Default for Actions<Record, Body> {
 }
 
 impl<Record, Body> Actions<Record, Body> {
-    /// Actions that only write.
+    /// Returns actions that only write records.
     #[must_use]
     pub fn persist(records: Vec<Record>) -> Self {
         Self {
@@ -97,7 +98,7 @@ pub struct Planned<R, Record, Body> {
 }
 
 impl<R, Record, Body> Planned<R, Record, Body> {
-    /// An answer without anything else to do.
+    /// Returns an answer without other effects.
     pub fn only(reply: R) -> Self {
         Self {
             reply,
@@ -106,53 +107,56 @@ impl<R, Record, Body> Planned<R, Record, Body> {
     }
 }
 
-/// What a shard's steps want done.
+/// The effects of a shard's steps.
 pub type ActionsOf<S> = Actions<<S as Shard>::Record, <S as Shard>::Body>;
 
-/// A coordinator's machine. See the module.
+/// A coordinator's machine; see the module.
 pub trait Shard {
-    /// What is written to [`TOPIC`](Self::TOPIC).
+    /// A record in [`TOPIC`](Self::TOPIC).
     type Record;
-    /// A late answer.
+    /// A deferred answer.
     type Body;
 
     const TOPIC: StateTopic;
 
-    /// Returns the text whose hash chooses the record's partition.
+    /// Returns the text whose hash selects the record's partition.
     fn partition_key(record: &Self::Record) -> &str;
 
-    /// Returns the bytes that the record takes up in an append, estimated from above, but for the
-    /// headers of batches.
+    /// Returns an upper bound on the record's bytes in an append, without batch headers.
     fn bytes_of(record: &Self::Record) -> usize;
 
+    /// Encodes a record.
+    ///
     /// # Errors
-    /// A text is longer than Kafka's format can say.
+    /// A text is longer than Kafka's format allows.
     fn encode(record: &Self::Record) -> Result<Encoded, Error>;
 
+    /// Decodes a record.
+    ///
     /// # Errors
-    /// The record is of a newer version, or not one of this shard.
+    /// The record has a newer version, or is not one of this shard's.
     fn decode(key: &[u8], value: Option<&[u8]>) -> Result<Self::Record, Error>;
 
     /// Takes a record found at start, in the log's order if it comes from the log.
     fn restore(&mut self, now: Now, record: &Self::Record);
 
-    /// All records are in. The actions write what is to be written differently from now on.
+    /// Ends the restore. The actions write records whose form has changed since.
     fn finish_restore(&mut self, now: Now, image: &Image) -> ActionsOf<Self>;
 
-    /// Takes a record that is durable, in the log's order.
+    /// Applies a durable record, in the log's order.
     fn apply(&mut self, now: Now, record: &Self::Record);
 
-    /// These records could not be written, and will not be.
+    /// Handles records that could not be written, and will not be.
     fn handle_save_failed(&mut self, now: Now, records: &[Self::Record]);
 
-    /// The metadata changed from `former`, which is `None` at first. `image` is at least as new as
-    /// what any earlier step was decided by.
+    /// Handles a change of the metadata from `former`, which is `None` at first. `image` is at
+    /// least as new as the one on which any earlier step was decided.
     fn handle_image(&mut self, now: Now, former: Option<&Image>, image: &Image) -> ActionsOf<Self>;
 
     /// When to call [`tick`](Self::tick) next, on the monotonic clock.
     fn next_deadline(&self) -> u64;
 
-    /// Ends what is over. `image` is as new as in [`handle_image`](Self::handle_image).
+    /// Handles expired deadlines. `image` is as new as in [`handle_image`](Self::handle_image).
     fn tick(&mut self, now: Now, image: &Image) -> ActionsOf<Self>;
 
     /// Returns the answer if the records that `body` depends on could not be written.

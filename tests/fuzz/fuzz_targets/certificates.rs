@@ -1,4 +1,5 @@
-//! Files of certificates: PEM, DER and the names in them; and names in `ssl.principal.mapping.rules`.
+//! Fuzzes files of certificates (PEM, DER and the names in them) and names in
+//! `ssl.principal.mapping.rules`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,7 +7,7 @@ use sedge_core::principal_mapping::{MappingRules, Pattern};
 use sedge_core::x509::{Certificate, der, pem};
 use sedge_fuzz::bounded;
 
-/// Matches everything, with the whole as its only group.
+/// Matches everything, with the whole text as its only group.
 struct Anything;
 
 impl Pattern for Anything {

@@ -1,4 +1,4 @@
-//! Snapshots of the metadata through a backup that is taken while they are made.
+//! Tests snapshots of the metadata in a backup that is taken while they are written.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::offline::{doctor, wrong};
 use crate::snapshots::{COPIES, Held, Known, LOG, Model, options, seen, without};
 
 const TOPICS: usize = 30;
-/// Its setting changes as long as backups are taken.
+/// A topic whose setting changes while backups are taken.
 const CHANGING: &str = "changing";
 const BACKUPS: usize = 3;
 
@@ -64,8 +64,8 @@ fn a_backup_that_is_taken_while_snapshots_are_made_has_every_topic() {
         let (said, _) = doctor(&target, &[]);
         assert_eq!(wrong(&said), [] as [&str; 0], "backup {taken}: {said}");
 
-        // A start makes an ordinary directory of a backup: it is made on a copy. A copy of the
-        // snapshot may be lost, with the segments that have it.
+        // A start turns a backup into an ordinary directory, so it runs on a copy. Either copy of
+        // the snapshot may be lost, with its segments.
         let held = Held::of(&target);
         let needed = held.segments(LOG);
         let copies = COPIES.map(|copy| held.segments(copy)).into_iter();
@@ -83,7 +83,8 @@ fn a_backup_that_is_taken_while_snapshots_are_made_has_every_topic() {
     changes.join().expect("changes are acknowledged");
 }
 
-/// Starts on a backup. It has all topics, and of the changing one a setting from `least` on.
+/// Starts on a backup. Checks that it has all topics, and a setting of the changing one from
+/// `least` on.
 fn restored(data: &Path, model: &Model, changing: &Known, least: u64) {
     let sedge = Sedge::start(data, options());
     let mut connection = Connection::open(&sedge.bootstrap());

@@ -1,5 +1,5 @@
-//! Snapshots of the metadata on a volume that others have filled: they wait for room, and no topic
-//! is lost meanwhile.
+//! Tests snapshots of the metadata on a volume that others have filled: they wait for room, and no
+//! topic is lost meanwhile.
 
 use sedge_tests::http;
 use sedge_tests::limits;
@@ -12,11 +12,11 @@ use sedge_tests::wire::{self, Batch, Connection, Decoder, Encoder, error, key};
 use crate::metadata::wait_until;
 use crate::snapshots::{Model, options, seen};
 
-/// The views' journals, and room for many segments.
+/// Size of the volume: the views' journals, and room for many segments.
 const DISK_MIB: usize = 220;
 const TOPICS: usize = 20;
 const KILLS: usize = 6;
-/// Between two kills. Their records are more than one snapshot waits for.
+/// Changes between two kills. Their records exceed the size after which a snapshot is due.
 const CHANGES: usize = 100;
 
 #[test]
@@ -25,7 +25,7 @@ fn topics_outlive_kills_on_a_full_volume_and_snapshots_come_when_it_has_room() {
     let Some(disk) = SmallDisk::mount(&directory.join("disk"), DISK_MIB) else {
         return;
     };
-    // Else records go for what others take.
+    // Otherwise records would be deleted to make room for others' data.
     let options = options().set("sedge.disk.max.bytes", "-1");
     let mut sedge = Sedge::start(&disk.path().join("data"), options);
     let mut connection = Connection::patient(&sedge.bootstrap(), limits::COMMAND);
@@ -38,7 +38,7 @@ fn topics_outlive_kills_on_a_full_volume_and_snapshots_come_when_it_has_room() {
     }
     wire::create_topic(&mut connection, "filling", 1, &[]);
     let mut model = seen(&mut connection, &Model::new());
-    // Its records are of no interest.
+    // Its records are not checked.
     model.remove("filling");
 
     let mut refused = 0;
@@ -104,7 +104,7 @@ fn check(connection: &mut Connection, model: &Model, when: &str) {
     assert_eq!(&found, model, "{when}");
 }
 
-/// Others take what the volume has left, and a producer what the segment has.
+/// Lets others take the rest of the volume, and a producer the rest of the segment.
 fn fill(disk: &SmallDisk, name: &str, connection: &mut Connection) {
     let batch = Batch::of(&[vec![b'x'; 16 << 10]]).encode();
     wait_until("the volume is full", || {
@@ -114,7 +114,7 @@ fn fill(disk: &SmallDisk, name: &str, connection: &mut Connection) {
     });
 }
 
-/// Sets `retention.ms`, which goes on if the disk is full as far as there is room for it.
+/// Sets `retention.ms`, which is possible on a full disk as long as there is headroom for it.
 fn alter(at: &mut Connection, name: &str, retention_ms: &str) -> i16 {
     const TOPIC: i8 = 2;
     const SET: i8 = 0;

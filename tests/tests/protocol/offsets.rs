@@ -1,4 +1,4 @@
-//! `ListOffsets` and `OffsetForLeaderEpoch`: which error is answered if several apply.
+//! Tests which error `ListOffsets` and `OffsetForLeaderEpoch` answer if several apply.
 
 use std::collections::BTreeSet;
 
@@ -11,21 +11,21 @@ const UNKNOWN_LEADER_EPOCH: i16 = 75;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
-/// Times that versions above 5 brought: the largest timestamp, the earliest local offset, the
+/// Timestamps introduced after version 5: the largest timestamp, the earliest local offset, the
 /// latest tiered one, the earliest one to be uploaded.
 const OF_LATER_VERSIONS: [i64; 4] = [-3, -4, -5, -6];
-/// No version has it.
+/// A timestamp that no version has.
 const OF_NO_VERSION: i64 = -7;
 
-/// No epoch is checked.
+/// Disables the check of the epoch.
 const ANY: i32 = -1;
 const OF_THE_FUTURE: i32 = 1000;
 
-/// Each question names a topic and a partition, the leader epoch that the client knows, and a time
-/// or an epoch.
+/// A question names a topic and a partition, the leader epoch that the client knows, and a
+/// timestamp or an epoch.
 type Question<'a, What> = (&'a str, i32, i32, What);
 
-/// The topics of a request, each with one partition.
+/// Encodes the topics of a request, each with one partition.
 fn topics<What: Copy>(
     mut body: Encoder,
     questions: &[Question<'_, What>],
@@ -39,7 +39,8 @@ fn topics<What: Copy>(
     body
 }
 
-/// `ListOffsets` v5: for each answered partition the error, the offset and its leader epoch.
+/// Sends `ListOffsets` v5. Returns the error, the offset and its leader epoch for each answered
+/// partition.
 fn list(asked: &mut Asked, questions: &[Question<'_, i64>]) -> Vec<(i16, i64, i32)> {
     let body = topics(Encoder::default().i32(-1).i8(0), questions, Encoder::i64);
     let reply = asked.connection.ask(key::LIST_OFFSETS, 5, &body.0);
@@ -58,7 +59,8 @@ fn list(asked: &mut Asked, questions: &[Question<'_, i64>]) -> Vec<(i16, i64, i3
     answers
 }
 
-/// `OffsetForLeaderEpoch` v3: for each answered partition the error, the epoch and where it ends.
+/// Sends `OffsetForLeaderEpoch` v3. Returns the error, the epoch and its end for each answered
+/// partition.
 fn ends(asked: &mut Asked, questions: &[Question<'_, i32>]) -> Vec<(i16, i32, i64)> {
     let body = topics(Encoder::default().i32(-1), questions, Encoder::i32);
     let reply = asked.connection.ask(OFFSET_FOR_LEADER_EPOCH, 3, &body.0);
@@ -109,7 +111,7 @@ pub fn errors_of_list_offsets(asked: &mut Asked) {
         error::UNSUPPORTED_VERSION,
     );
 
-    // A partition that is named twice is refused whatever is asked of it, and no other is.
+    // A partition that is named twice is refused for any question, and no other partition is.
     for question in [
         (&*topic, 0, ANY, LATEST),
         (&topic, 0, OF_THE_FUTURE, OF_NO_VERSION),
@@ -148,15 +150,15 @@ pub fn errors_of_offset_for_leader_epoch(asked: &mut Asked) {
         check((&topic, 0, known_epoch, current), (0, current, 3));
         check((&topic, 0, known_epoch, OF_THE_FUTURE), (0, -1, -1));
         check((&topic, 0, known_epoch, -1), (0, -1, -1));
-        // Before the first epoch: it is where the first one begins.
+        // An epoch before the first one ends at the start of the first one.
         check((&topic, 0, known_epoch, -2), (0, -2, 0));
     }
     let twice = (&*topic, 0, ANY, current);
     assert_eq!(ends(asked, &[twice, twice]), [(0, current, 3); 2]);
 }
 
-/// A leader epoch that is over is refused, behind what is not there at all; what it wrote has an
-/// end.
+/// A past leader epoch is refused, but errors about what does not exist come first; the epoch's end
+/// is known.
 pub fn a_leader_epoch_that_is_over(asked: &mut Asked) {
     asked.create(1, &[]);
     asked.produce(&Batch::filled(3, 10));
@@ -168,7 +170,7 @@ pub fn a_leader_epoch_that_is_over(asked: &mut Asked) {
     let (_, end, current) = list(asked, &[(&topic, 0, ANY, LATEST)])[0];
     assert_eq!(end, 4);
     if !asked.broker.is_kafka() {
-        // The only replica has lost nothing, so its epoch goes on.
+        // The only replica has lost nothing, so its epoch continues.
         assert_eq!(current, before);
         let known = [(&*topic, 0, before, LATEST)];
         assert_eq!(list(asked, &known), [(error::NONE, 4, before)]);

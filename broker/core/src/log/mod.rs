@@ -58,7 +58,7 @@ impl From<ErrorCode> for AppendError {
 /// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Write {
-    /// The sequences that the producer sent, also if a filter left fewer records. `None` if the
+    /// The sequences that the producer sent, even if a filter left fewer records. `None` if the
     /// producer is not idempotent, or is the broker itself.
     pub sequence: Option<SequenceRange>,
 }
@@ -77,7 +77,7 @@ pub enum Planned {
 pub struct PartitionLog {
     log_start: Offset,
     next_offset: Offset,
-    /// Leader epoch of the last batch. The first batch of a later one is where that epoch starts.
+    /// Leader epoch of the last batch. The first batch with a later one starts that epoch.
     leader_epoch: Option<LeaderEpoch>,
     pub producers: Producers,
 }
@@ -122,8 +122,8 @@ impl PartitionLog {
         })
     }
 
-    /// Takes a planned write, and passes each change of the views of partition `id` to `changed`.
-    /// `header` is the batch's header as it lies in the log, or `None` if a filter left no record.
+    /// Applies a planned write, and passes each change of the views of partition `id` to `changed`.
+    /// `header` is that of the batch in the log, or `None` if a filter left no record.
     pub fn apply(
         &mut self,
         id: PartitionId,
@@ -151,7 +151,7 @@ impl PartitionLog {
         }
     }
 
-    /// Notes a write that is refused for another reason than its sequence: a later batch of its
+    /// Records a write that was refused for a reason other than its sequence: a later batch of its
     /// producer must not take its place.
     pub fn refuse(&mut self, write: &Write) {
         if let Some(range) = &write.sequence {

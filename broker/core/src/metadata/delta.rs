@@ -1,4 +1,4 @@
-//! What records of the metadata change for the log that has the partitions.
+//! The effects of metadata records on the log that holds the partitions.
 
 use alloc::vec::Vec;
 
@@ -7,7 +7,7 @@ use sedge_protocol::metadata_records::MetadataRecord;
 
 use super::Image;
 
-/// What follows from records once they are applied.
+/// The effects of records once they are applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delta {
     /// Partitions whose topics are deleted, in ascending order.
@@ -15,7 +15,7 @@ pub struct Delta {
 }
 
 impl Image {
-    /// Returns the changes that `records` bring if they are the next ones that this image takes.
+    /// Returns the effects of `records` if they are the next ones that this image applies.
     #[must_use]
     pub fn delta(&self, records: &[MetadataRecord]) -> Delta {
         let removed = records.iter().filter_map(|record| match record {

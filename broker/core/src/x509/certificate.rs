@@ -1,25 +1,25 @@
-//! A certificate (RFC 5280): whom it is for, and until when.
+//! A certificate (RFC 5280): its subject and its period of validity.
 
 use alloc::string::String;
 
 use super::der::{Reader, tag};
 use super::name;
 
-/// What is read of a certificate.
+/// The parsed fields of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// The subject, in the form of RFC 2253.
     pub subject: String,
-    /// The issuer, likewise.
+    /// The issuer, in the same form.
     pub issuer: String,
-    /// Seconds since 1970.
+    /// Start of validity, in seconds since 1970.
     pub not_before_s: i64,
-    /// Seconds since 1970.
+    /// End of validity, in seconds since 1970.
     pub not_after_s: i64,
 }
 
 impl Certificate {
-    /// Reads the DER of a certificate. `None` where it is none.
+    /// Parses a DER-encoded certificate. Returns `None` if it is invalid.
     #[must_use]
     pub fn parse(der: &[u8]) -> Option<Self> {
         let certificate = Reader::whole(der, tag::SEQUENCE)?;
@@ -59,7 +59,8 @@ fn time(reader: &mut Reader<'_>) -> Option<i64> {
     Some(((days * 24 + field(4)?) * 60 + field(6)?) * 60 + field(8)?)
 }
 
-/// Of the Gregorian calendar; months count from March, so that the leap day is a year's last.
+/// Counts days in the Gregorian calendar; months count from March, so that the leap day is a year's
+/// last.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 {
         (year, month - 3)
@@ -100,7 +101,7 @@ mod tests {
         check(tag::GENERALIZED_TIME, "700101000000Z", None);
     }
 
-    /// The texts are what `X500Principal.getName()` of Java 17 says of them.
+    /// The expected texts are those of Java 17's `X500Principal.getName()`.
     #[test]
     fn names_are_those_of_java() {
         for (text, subject) in samples::SUBJECTS {

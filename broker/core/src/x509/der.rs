@@ -1,7 +1,7 @@
-//! DER (X.690), as certificates, keys and PKCS#12 have it: values behind tags and lengths. Only the
-//! definite form is read, and tags of one byte.
+//! DER (X.690), the encoding of certificates, keys and PKCS#12: values behind tags and lengths.
+//! Only the definite form and one-byte tags are supported.
 
-/// Tags of X.690 8.1.2, those that are read here.
+/// Tags of X.690 8.1.2, as far as they are used here.
 pub mod tag {
     pub const INTEGER: u8 = 0x02;
     pub const OCTET_STRING: u8 = 0x04;
@@ -25,11 +25,11 @@ pub mod tag {
 pub struct Value<'a> {
     pub tag: u8,
     pub content: &'a [u8],
-    /// With its tag and length.
+    /// The value with its tag and length.
     pub whole: &'a [u8],
 }
 
-/// Values one behind the other.
+/// Reads consecutive values.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
@@ -41,7 +41,7 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    /// Reads the value that all of `bytes` is, which has this tag.
+    /// Returns the content of `bytes`, which must be a single value with this tag.
     #[must_use]
     pub fn whole(bytes: &'a [u8], tag: u8) -> Option<&'a [u8]> {
         let mut reader = Self::new(bytes);
@@ -49,11 +49,11 @@ impl<'a> Reader<'a> {
         reader.rest.is_empty().then_some(content)
     }
 
-    /// Reads the next value. `None` where it is not whole.
+    /// Reads the next value. Returns `None` if it is incomplete.
     #[must_use]
     pub fn value(&mut self) -> Option<Value<'a>> {
         let (tag, behind) = self.rest.split_first()?;
-        // Tags of several bytes appear in none of what is read here.
+        // Tags of several bytes do not occur in the supported structures.
         if tag & 0x1f == 0x1f {
             return None;
         }
@@ -79,14 +79,14 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads the next value, which has this tag.
+    /// Reads the next value, which must have this tag.
     #[must_use]
     pub fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         let value = self.value()?;
         (value.tag == tag).then_some(value.content)
     }
 
-    /// Reads the next value if it has this tag, and nothing otherwise.
+    /// Reads the next value if it has this tag, otherwise nothing.
     #[must_use]
     pub fn take_if(&mut self, tag: u8) -> Option<&'a [u8]> {
         let mut ahead = *self;

@@ -1,5 +1,5 @@
-//! What the broker reads of certificates itself: PEM, DER, a certificate's names and times. Whether
-//! a certificate is to be trusted is decided elsewhere.
+//! The parts of certificates that the broker reads itself: PEM, DER, and a certificate's names and
+//! times. Whether a certificate is trusted is decided elsewhere.
 
 mod certificate;
 pub mod der;

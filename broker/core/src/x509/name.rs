@@ -1,5 +1,5 @@
-//! Distinguished names as text, in the form of RFC 2253 that Java's `X500Principal.getName()` gives
-//! and Kafka's principals and access rules are written in.
+//! Distinguished names as text, in the form of RFC 2253 that Java's `X500Principal.getName()`
+//! returns and that Kafka's principals and access rules use.
 
 use alloc::format;
 use alloc::string::String;
@@ -8,7 +8,7 @@ use core::fmt::Write as _;
 
 use super::der::{Reader, tag};
 
-/// The attribute types that RFC 2253 names; all others are written by their numbers.
+/// The attribute types that RFC 2253 names; all others are written as numbers.
 const KEYWORDS: [(&[u8], &str); 9] = [
     (&[0x55, 4, 3], "CN"),
     (&[0x55, 4, 6], "C"),
@@ -30,14 +30,14 @@ const KEYWORDS: [(&[u8], &str); 9] = [
 /// UTF8String, PrintableString, T61String, IA5String, GeneralString, UniversalString, BMPString.
 const STRINGS: [u8; 7] = [0x0c, 0x13, 0x14, 0x16, 0x1b, 0x1c, 0x1e];
 
-/// Returns the text of a `Name`, of which `content` is what is in its sequence.
+/// Returns the text of a `Name`; `content` is the content of its sequence.
 pub fn text(content: &[u8]) -> Option<String> {
     let mut parts = Vec::new();
     let mut names = Reader::new(content);
     while !names.is_empty() {
         parts.push(relative(names.take(tag::SET)?)?);
     }
-    // RFC 2253, 2.1: beginning with the last.
+    // RFC 2253, 2.1: in reverse order.
     parts.reverse();
     Some(parts.join(","))
 }
@@ -75,7 +75,8 @@ fn attribute(content: &[u8]) -> Option<String> {
     }
 }
 
-/// As Java escapes: more than RFC 2253, 2.4 asks for, since `=` and `#` are anywhere.
+/// Escapes as Java does, which is more than RFC 2253, 2.4 requires: `=` and `#` are escaped
+/// everywhere.
 fn escaped(value: &str) -> String {
     let is_space = |letter: char| matches!(letter, ' ' | '\r');
     let lead = value.len() - value.trim_start_matches(is_space).len();
@@ -96,7 +97,7 @@ fn escaped(value: &str) -> String {
     text
 }
 
-/// An object identifier in digits.
+/// Returns an object identifier as dotted digits.
 fn dotted(oid: &[u8]) -> Option<String> {
     let mut arcs: Vec<u64> = Vec::new();
     let mut arc = 0_u64;

@@ -1,5 +1,5 @@
-//! PEM (RFC 7468): blocks of base64 between lines that say what they are. As in Kafka's
-//! `ssl.keystore.key` and its like, a whole block may be one line.
+//! PEM (RFC 7468): blocks of base64 between lines with their label. As in Kafka's
+//! `ssl.keystore.key` and similar keys, a whole block may be one line.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,15 +7,15 @@ use alloc::vec::Vec;
 /// One block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// What stands behind `BEGIN`: `CERTIFICATE`, `PRIVATE KEY`.
+    /// The text behind `BEGIN`: `CERTIFICATE`, `PRIVATE KEY`.
     pub label: String,
     pub der: Vec<u8>,
 }
 
-/// Reads all blocks of `text`, whatever else stands between them.
+/// Reads all blocks of `text`, ignoring what is between them.
 ///
 /// # Errors
-/// What is wrong with the first bad one.
+/// What is wrong with the first invalid one.
 pub fn blocks(text: &str) -> Result<Vec<Block>, &'static str> {
     const BEGIN: &str = "-----BEGIN ";
     let mut blocks = Vec::new();
@@ -48,7 +48,7 @@ pub fn blocks(text: &str) -> Result<Vec<Block>, &'static str> {
     Ok(blocks)
 }
 
-/// RFC 4648, 4, with white space anywhere.
+/// Decodes RFC 4648, 4, with white space anywhere.
 fn base64(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut count, mut padding) = (0_u32, 0, 0);
@@ -75,7 +75,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
             bytes.push((bits >> count) as u8);
         }
     }
-    // What is left of the last letter is zero, and padding fills up to four letters.
+    // The remaining bits of the last letter must be zero, and padding fills up to four letters.
     let is_whole = count < 6 && bits & ((1 << count) - 1) == 0 && padding == count / 2;
     is_whole.then_some(bytes)
 }

@@ -29,7 +29,7 @@ pub fn update(change: Change) -> ViewUpdate {
 /// Returns the producers that a partition remembers.
 ///
 /// # Errors
-/// As [`each_producer`].
+/// As for [`each_producer`].
 pub fn producers(store: &dyn LogStore, id: PartitionId) -> Result<Producers, Error> {
     let mut known = Producers::default();
     each_producer(store, id, |producer, entry| known.restore(producer, entry))?;
@@ -40,7 +40,7 @@ pub fn producers(store: &dyn LogStore, id: PartitionId) -> Result<Producers, Err
 ///
 /// # Errors
 /// The store cannot read the view or an entry of it. A known producer must not be taken for an
-/// unknown one: the log would get its repeats a second time.
+/// unknown one: the log would then accept its repeats again.
 pub fn each_producer(
     store: &dyn LogStore,
     id: PartitionId,
@@ -134,8 +134,8 @@ pub struct HeaderReplay {
 }
 
 impl HeaderReplay {
-    /// Whether an entry of the views could not be read. The views must be rebuilt then: some
-    /// updates were derived without that entry.
+    /// Returns whether an entry of the views could not be read. The views must be rebuilt then:
+    /// some updates were derived without that entry.
     pub const fn has_unread(&self) -> bool {
         self.has_unread
     }

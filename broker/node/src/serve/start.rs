@@ -279,7 +279,7 @@ pub struct Started {
     pub broker: Arc<Broker>,
     pub writer: JoinHandle<()>,
     pub report: OpenReport,
-    /// The coordinators' records that wait to be written, and the task that writes them.
+    /// The coordinators' records that wait to be written, with the task that writes them.
     pub journal: Journal,
 }
 

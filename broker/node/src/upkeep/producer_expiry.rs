@@ -162,8 +162,8 @@ mod tests {
         .unwrap()
     }
 
-    /// A producer whose entry could not be read counted as unknown, and what it sent again was
-    /// written again.
+    /// A producer whose entry could not be read counted as unknown, and its repeats were written
+    /// again.
     #[test]
     fn a_producer_that_cannot_be_read_is_refused_until_a_start_has_read_the_log() {
         let mut node = TestBroker::start(&[]);
@@ -171,7 +171,7 @@ mod tests {
         for sequence in 0..3 {
             assert_eq!(produce(&node, 7, sequence), Ok(Offset(sequence.into())));
         }
-        // The writer reads the view when it first has need of it.
+        // The writer reads the view on first use.
         node = node.restart(false);
         let update = ViewUpdate {
             view: View::Producers,

@@ -17,7 +17,7 @@ pub struct State {
 }
 
 impl State {
-    /// The state after a start, which has touched no partition yet.
+    /// Returns the state after a start, before any partition is used.
     pub fn new(controller: Controller) -> Self {
         Self {
             controller,

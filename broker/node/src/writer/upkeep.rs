@@ -1,4 +1,4 @@
-//! Upkeep of the log within a round: log starts move, producers expire, segments end and are freed.
+//! Upkeep of the log within a round: moves log starts, expires producers, rolls and frees segments.
 
 use log::warn;
 use sedge_core::log::producers::Producers;

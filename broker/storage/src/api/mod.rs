@@ -174,8 +174,8 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
     /// so; `append` does it by itself when much is pending. A failure loses nothing and is retried
     /// by the next call.
     fn flush_views(&self) -> Result<(), Error>;
-    /// Has the next start make the views anew. For a caller that found an entry of its own in them
-    /// that it cannot read.
+    /// Makes the next start rebuild the views. Called if an entry of the caller's views cannot be
+    /// read.
     fn distrust_views(&self) {}
     fn usage(&self) -> Usage;
     /// Flushes the views and syncs. Nothing may be appended afterwards.

@@ -25,7 +25,7 @@ impl ViewsOpening {
         }
     }
 
-    /// Counts as many starts as it takes to have the next one make the views anew.
+    /// Records as many failed starts as make the next one rebuild the views.
     pub fn distrust(directory: &Path) -> std::io::Result<()> {
         std::fs::write(mark(directory), [b'.'; limits::VIEWS_OPENED_MAX])
     }

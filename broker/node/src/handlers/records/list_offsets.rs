@@ -75,8 +75,8 @@ pub async fn handle(request: &Request, message: ListOffsetsRequestData) -> ListO
 /// Offset and timestamp of the record that was found.
 type Found = Option<(Offset, i64)>;
 
-/// Checks that the version of the request has the timestamp. Kafka says so before it looks at the
-/// topic or at an epoch.
+/// Checks that the version of the request has the timestamp. As in Kafka, this comes before the
+/// checks of topic and epoch.
 const fn check_time(timestamp: i64, version: i16) -> Result<(), ErrorCode> {
     let first_version = match timestamp {
         LATEST | EARLIEST | 0.. => 0,

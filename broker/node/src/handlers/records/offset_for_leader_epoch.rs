@@ -14,7 +14,7 @@ use sedge_protocol::kafka::generated::offset_for_leader_epoch_response::{
 use crate::handlers::{Request, Topics};
 use crate::log::views::epochs;
 
-/// The wire's value for a client that knows no epoch.
+/// The wire's value for an unknown epoch.
 const NO_EPOCH: LeaderEpoch = LeaderEpoch(-1);
 
 pub async fn handle(
@@ -88,7 +88,7 @@ fn end_of(
         .rev()
         .map(|(epoch, _)| *epoch)
         .find(|epoch| *epoch <= asked);
-    // An epoch before the first one ends where the first one starts.
+    // An epoch before the first one ends at the start of the first one.
     let epoch = found.unwrap_or(asked);
     Ok((epoch.get(), end.get()))
 }

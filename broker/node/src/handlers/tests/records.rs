@@ -240,7 +240,7 @@ fn offsets_are_listed_by_time_and_by_the_special_times() {
         list("a", 0, -1, current + 1),
         refused(ErrorCode::UnknownLeaderEpoch)
     );
-    // A version without a special time refuses that, before anything else is looked at.
+    // A version without a special timestamp refuses it before any other check.
     let check = |answer: ListOffsetsResponseData, expected| {
         assert_eq!(first(&answer), expected);
     };
@@ -294,7 +294,7 @@ fn an_epoch_ends_where_the_log_does_if_it_is_the_current_one() {
     assert_eq!(end("none", 0, current, current + 1), unknown);
 }
 
-/// What `tests/protocol/offsets.rs` has seen of Apache Kafka, whose epoch a restart moves.
+/// As `tests/protocol/offsets.rs` has observed with Apache Kafka, whose epoch a restart raises.
 #[test]
 fn a_leader_epoch_that_is_over_is_refused_behind_what_is_not_there() {
     let broker = TestBroker::start(&[]);

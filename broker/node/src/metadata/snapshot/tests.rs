@@ -485,7 +485,7 @@ fn two_copies_in_one_segment_are_not_apart_and_move_no_log_start() {
         "{refused:?}"
     );
     assert_eq!(log_start(), Offset::ZERO);
-    // A repair takes them all the same. The broker writes them again when it finds them so.
+    // A repair accepts them nevertheless. The broker writes them again when it finds them so.
     snapshot.write(&mut log, false).unwrap();
     assert_eq!(log_start(), end_offset);
     let copies = Copies::find(&store).unwrap();
