@@ -198,7 +198,8 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("offsets.retention.check.interval.ms", Long, Some("600000"), AtLeast(1),
         "Time between two checks for committed offsets that have expired"),
     fixed("offsets.retention.minutes", Int, Some("10080"), AtLeast(1),
-        "How long the committed offsets of an empty group are kept"),
+        "How long committed offsets are kept after their group lost its last member, or after \
+         the commit if the group has no members or no longer subscribes to the topic"),
     fixed("offsets.topic.num.partitions", Int, Some("1"), AtLeast(1),
         "Partitions of __consumer_offsets"),
     fixed("producer.id.expiration.check.interval.ms", Int, Some("600000"), AtLeast(1),
