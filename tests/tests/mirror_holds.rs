@@ -84,11 +84,14 @@ fn a_skip_names_what_is_wrong_with_it() {
     };
     check(
         &["skip", "nosuch", "held:0", "--to", "0"],
-        "no link called nosuch",
+        "no link named nosuch",
     );
     check(&["skip", "hq", "held:7", "--to", "0"], "no partition 7");
-    check(&["skip", "hq", "held:0", "--to", "9"], "0 to 0, not 9");
-    check(&["skip", "hq", "held", "--to", "0"], "TOPIC:NUMBER");
+    check(
+        &["skip", "hq", "held:0", "--to", "9"],
+        "offset 9 is outside the log of held-0, which starts at 0 and ends at 0",
+    );
+    check(&["skip", "hq", "held", "--to", "0"], "TOPIC:PARTITION");
 }
 
 /// With `on.topic.recreated = hold` an operator decides about the new topic's records, also after a

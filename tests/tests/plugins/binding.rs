@@ -19,7 +19,8 @@ fn a_topic_is_not_bound_to_a_filter_that_is_not_deployed() {
     let bound = ("sedge.filter", "nosuch");
     let refused = |(code, why): (i16, String), what: &str| {
         assert_eq!(code, INVALID_CONFIG, "{what}: {why}");
-        let says = why.contains("no plugin nosuch is deployed") && why.contains("plugin deploy");
+        let says =
+            why.contains("no plugin named nosuch is deployed") && why.contains("plugin deploy");
         assert!(says, "{what}: {why}");
     };
     let (code, why) = wire::try_create_topic(&mut at, "t", 1, &[bound]);
@@ -51,7 +52,7 @@ fn a_topic_is_not_bound_to_a_filter_that_is_not_deployed() {
         &["topic", "alter", "t", "--set", "sedge.filter=nosuch"],
     );
     assert!(
-        !done && said.contains("no plugin nosuch is deployed"),
+        !done && said.contains("no plugin named nosuch is deployed"),
         "{said}"
     );
     plugin::wait_filtered(&mut at, "t");
