@@ -72,7 +72,7 @@ fn nothing_is_answered_before_it_is_durable() {
         .commit(&node.groups, &outsider("o"), ("t", 0), 7)
         .unwrap();
     // A step without records still waits for those before it.
-    let (_, empty) = node.groups.plan(|_| sedge_core::groups::Planned::only(()));
+    let ((), empty) = node.groups.plan(|_| sedge_core::groups::Planned::only(()));
     for _ in 0..3 {
         node.run();
         assert!(synced.try_recv().is_err() && written.try_recv().is_err());
@@ -93,7 +93,7 @@ fn nothing_is_answered_before_it_is_durable() {
     assert!(has_member(&again, &member_id));
     assert_eq!(disk.committed(&again, "o", "t", 0), Some(7));
     // Nothing is being written now.
-    let (_, empty) = node.groups.plan(|_| sedge_core::groups::Planned::only(()));
+    let ((), empty) = node.groups.plan(|_| sedge_core::groups::Planned::only(()));
     assert_eq!(empty.try_recv(), Ok(Ok(())));
 }
 

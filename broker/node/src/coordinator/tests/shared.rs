@@ -32,7 +32,7 @@ impl Name for Right {
 
 /// A shard whose records are texts.
 struct Texts<N> {
-    texts: Vec<String>,
+    held: Vec<String>,
     heard: Heard,
     name: PhantomData<N>,
 }
@@ -40,7 +40,7 @@ struct Texts<N> {
 impl<N: Name> Texts<N> {
     fn new(heard: &Heard) -> Self {
         Self {
-            texts: Vec::new(),
+            held: Vec::new(),
             heard: Arc::clone(heard),
             name: PhantomData,
         }
@@ -78,7 +78,7 @@ impl<N: Name> Shard for Texts<N> {
     }
 
     fn restore(&mut self, _: Now, record: &String) {
-        self.texts.push(record.clone());
+        self.held.push(record.clone());
     }
 
     fn finish_restore(&mut self, _: Now, _: &Image) -> Actions<String, Self::Body> {
@@ -87,7 +87,7 @@ impl<N: Name> Shard for Texts<N> {
 
     fn apply(&mut self, _: Now, record: &String) {
         self.hear("applied", record);
-        self.texts.push(record.clone());
+        self.held.push(record.clone());
     }
 
     fn handle_save_failed(&mut self, _: Now, records: &[String]) {
@@ -227,8 +227,8 @@ fn two_shards_write_in_one_order() {
     assert_eq!(content(&disk, "left"), ["0", "3", "6"]);
     assert_eq!(content(&disk, "right"), ["1", "2", "4", "5", "7", "8"]);
     let again = Pair::start(&disk);
-    assert_eq!(again.left.with(|left| left.texts.len()), 3);
-    assert_eq!(again.right.with(|right| right.texts.len()), 6);
+    assert_eq!(again.left.with(|left| left.held.len()), 3);
+    assert_eq!(again.right.with(|right| right.held.len()), 6);
 }
 
 #[test]
