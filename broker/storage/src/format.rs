@@ -249,7 +249,33 @@ impl FrameHead {
     }
 }
 
+impl FrameHead {
+    /// Returns what the head says though the body is damaged, as rows without batches: where logs
+    /// ended, and what was deleted or replaced. A drop is left out: the record that says why was in
+    /// the body, so it is undone with that.
+    pub(crate) fn facts_of_damaged(&self) -> impl Iterator<Item = EntryHead> {
+        self.entries.iter().filter_map(|entry| match entry.kind {
+            EntryKind::Append => Some(EntryHead::end(entry.partition, entry.next)),
+            EntryKind::LogStart | EntryKind::Replaced | EntryKind::Compacted => Some(*entry),
+            EntryKind::Drop | EntryKind::Moved => None,
+        })
+    }
+}
+
 impl EntryHead {
+    /// A row that says no more than where the log of a partition ended.
+    pub(crate) const fn end(partition: PartitionId, next: Offset) -> Self {
+        Self {
+            kind: EntryKind::LogStart,
+            partition,
+            base: Offset::ZERO,
+            next,
+            max_timestamp: 0,
+            bytes: 0,
+            leader_epoch: None,
+        }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
         out.extend_from_slice(&self.partition.0.to_be_bytes());

@@ -190,6 +190,46 @@ fn one_bit_of_a_topic_s_record_refuses_the_start_and_costs_its_name() {
     }
 }
 
+/// The head of a commit is on the disk, the record of the topic is not, and a later commit of
+/// another partition is: so does a power cut leave it. Nothing of it was acknowledged as durable.
+#[test]
+fn a_command_that_a_power_cut_has_torn_refuses_no_start() {
+    let directory = TempDir::new("torn-command");
+    let mut whole = Sedge::start(&directory.join("data"), options());
+    let mut connection = Connection::open(&whole.bootstrap());
+    create_and_fill(&mut connection, "first-topic", 3);
+    wire::create_topic(&mut connection, "torn-topic", 1, &[]);
+    let batch = Batch::of(&[value("first-topic", 3)]).encode();
+    assert_eq!(
+        wire::produce(&mut connection, "first-topic", 0, &batch).error,
+        0
+    );
+    whole.kill();
+    for with_views in [true, false] {
+        let data = directory.join(&format!("views-{with_views}"));
+        copy(whole.data(), &data);
+        flip_in(&segment(&data, 1), b"torn-topic");
+        if !with_views {
+            std::fs::remove_dir_all(data.join("views")).unwrap();
+        }
+        let mut sedge = Sedge::start(&data, options());
+        for name in ["second-topic", "third-topic"] {
+            let mut connection = Connection::open(&sedge.bootstrap());
+            check_new(&mut connection, name);
+            let first = read(&mut connection, "first-topic");
+            assert_eq!(first, all("first-topic", 0..4));
+            let torn = wire::fetch(&mut connection, "torn-topic", 0, 0);
+            assert_eq!(torn.error, error::UNKNOWN_TOPIC);
+            sedge.kill();
+            sedge.start_again();
+        }
+        sedge.terminate();
+        // What is lost is on the list, and nothing else is wrong.
+        let (said, code) = doctor(&data, &[]);
+        assert_eq!((wrong(&said), code), (vec![], 0), "{said}");
+    }
+}
+
 #[test]
 fn the_scrub_names_the_topics_that_only_memory_has_and_they_are_written_again() {
     let directory = TempDir::new("scrubbed-topic");

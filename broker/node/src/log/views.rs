@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 use sedge_core::log::derive::{self, Change, Derived, Saved};
 use sedge_core::log::producers::{ProducerEntry, Producers};
+use sedge_core::metadata::METADATA_PARTITION;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerId};
 use sedge_storage::{Error, LogStore, Recovery, View, ViewReader, ViewUpdate};
@@ -171,6 +172,16 @@ impl Recovery for HeaderReplay {
     fn needs_bodies(&self, _: PartitionId) -> bool {
         false
     }
+
+    fn ends_at_whole_frames(&self, partition: PartitionId) -> bool {
+        ends_at_whole_frames(partition)
+    }
+}
+
+/// Commands are acknowledged when they are synced, and a start is refused where a record is missing:
+/// what a power cut left half of `__cluster_metadata` is not missing.
+pub fn ends_at_whole_frames(partition: PartitionId) -> bool {
+    partition == METADATA_PARTITION
 }
 
 /// The store's views. An entry that cannot be read counts as missing and is recorded: the views are

@@ -12,6 +12,26 @@ pub struct LostRange {
     pub next_offset: Offset,
 }
 
+impl LostRange {
+    /// Returns whether `others` together contain all of its offsets.
+    pub(crate) fn is_within<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> bool {
+        let mut others: Vec<(Offset, Offset)> = others
+            .into_iter()
+            .filter(|other| other.partition == self.partition)
+            .map(|other| (other.base_offset, other.next_offset))
+            .collect();
+        others.sort_unstable();
+        let mut next = self.base_offset;
+        for (base, until) in others {
+            if base > next {
+                break;
+            }
+            next = next.max(until);
+        }
+        next >= self.next_offset
+    }
+}
+
 /// A stretch of a segment that cannot be trusted, and the offsets that it held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged {

@@ -207,6 +207,13 @@ pub trait Recovery {
         let _ = partition;
         true
     }
+    /// Whether the log of this partition goes on behind its last whole frame, whatever the heads of
+    /// damaged frames behind it say. So it is where the caller acknowledges nothing that is not
+    /// synced, and misses offsets that a power cut left out.
+    fn ends_at_whole_frames(&self, partition: PartitionId) -> bool {
+        let _ = partition;
+        false
+    }
 }
 
 /// A `Recovery` for callers without views.

@@ -59,6 +59,19 @@ pub struct Hole {
     pub lost: Vec<LostRange>,
 }
 
+impl Hole {
+    /// Adds a range. Neighbours are one.
+    pub(crate) fn add_lost(&mut self, lost: LostRange) {
+        let mut of_it = self.lost.iter_mut().rev();
+        match of_it.find(|of| of.partition == lost.partition) {
+            Some(last) if last.next_offset == lost.base_offset => {
+                last.next_offset = lost.next_offset;
+            }
+            _ => self.lost.push(lost),
+        }
+    }
+}
+
 /// The result of opening: what was found and done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenReport {

@@ -201,6 +201,10 @@ impl State {
             log.leader_epoch = fact.leader_epoch.or(log.leader_epoch);
             (tail.slice, tail.run) = (None, None);
         }
+        if log.next_offset < fact.next {
+            log.next_offset = fact.next;
+            (tail.slice, tail.run) = (None, None);
+        }
         self.put_tail(fact.partition, tail);
         Ok(())
     }

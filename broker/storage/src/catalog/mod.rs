@@ -164,22 +164,9 @@ impl Catalog {
         Ok(())
     }
 
-    /// Takes log ends and deletions from a footer whose frames are not all there.
-    pub fn apply_ends(
-        &self,
-        runs: &[FooterRun],
-        facts: &[EntryHead],
-        cold: &ColdRuns,
-    ) -> Result<(), Error> {
+    /// Takes log ends, deletions and replacements that are known of frames that are not whole.
+    pub fn apply_facts(&self, facts: &[EntryHead], cold: &ColdRuns) -> Result<(), Error> {
         let mut state = self.write();
-        for of in runs {
-            let mut tail = state.take_tail(&*self.base, of.partition)?;
-            if tail.bounds.log.next_offset < of.run.next {
-                tail.bounds.log.next_offset = of.run.next;
-                (tail.run, tail.slice) = (None, None);
-            }
-            state.put_tail(of.partition, tail);
-        }
         facts
             .iter()
             .try_for_each(|fact| state.apply_fact(&*self.base, fact, cold))

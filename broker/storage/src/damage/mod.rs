@@ -125,22 +125,7 @@ impl DamageList {
             return false;
         }
         let places = self.read();
-        let mut known: Vec<(Offset, Offset)> = places
-            .values()
-            .flatten()
-            .flat_map(|of| &of.lost)
-            .filter(|known| known.partition == lost.partition)
-            .map(|known| (known.base_offset, known.next_offset))
-            .collect();
-        known.sort_unstable();
-        let mut next = lost.base_offset;
-        for (base, until) in known {
-            if base > next {
-                break;
-            }
-            next = next.max(until);
-        }
-        next >= lost.next_offset
+        lost.is_within(places.values().flatten().flat_map(|of| &of.lost))
     }
 
     /// Drops the places of segments that no longer exist: segment numbers are not reused.

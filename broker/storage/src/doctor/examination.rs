@@ -14,7 +14,7 @@ use crate::damage::{DamageList, rest_of};
 use crate::disk::unreadable::Patched;
 use crate::disk::{Disk, SegmentFile, bytes_of};
 use crate::error::{Error, io_error};
-use crate::format::{EntryHead, FrameHead, SEGMENT_HEADER_BYTES};
+use crate::format::{EntryHead, EntryKind, FrameHead, SEGMENT_HEADER_BYTES};
 use crate::ids::{SegmentId, Sequence};
 use crate::limits;
 use crate::segment::examine::{Hit, Looked, Seen};
@@ -225,9 +225,13 @@ impl Examination<'_> {
 
     fn see(&mut self, id: SegmentId, seen: Seen<'_>, contents: &mut Contents) -> Result<(), Error> {
         match seen {
-            Seen::Frame { position, head } => {
+            Seen::Frame {
+                position,
+                head,
+                is_whole,
+            } => {
                 contents.add(position, head);
-                self.frame(id, position, head)?;
+                self.frame(id, position, head, is_whole)?;
             }
             Seen::Batch { entry, batch } => {
                 self.report.batches += 1;
@@ -264,9 +268,15 @@ impl Examination<'_> {
         Ok(())
     }
 
-    fn frame(&mut self, id: SegmentId, position: u64, head: &FrameHead) -> Result<(), Error> {
+    fn frame(
+        &mut self,
+        id: SegmentId,
+        position: u64,
+        head: &FrameHead,
+        is_whole: bool,
+    ) -> Result<(), Error> {
         if self.is_cold {
-            return self.entries(id, position, head);
+            return self.entries(id, position, head, is_whole);
         }
         self.report.commits += 1;
         // Commits before a segment may have been freed with another one. The offsets tell whether
@@ -281,17 +291,35 @@ impl Examination<'_> {
             self.note(Finding::new(Kind::Commits, what).at(id, position, 0));
         }
         self.sequence = head.sequence;
-        self.entries(id, position, head)
+        self.entries(id, position, head, is_whole)
     }
 
-    fn entries(&mut self, id: SegmentId, position: u64, head: &FrameHead) -> Result<(), Error> {
+    fn entries(
+        &mut self,
+        id: SegmentId,
+        position: u64,
+        head: &FrameHead,
+        is_whole: bool,
+    ) -> Result<(), Error> {
         for entry in &head.entries {
-            if !self.offsets.see(entry) {
+            if !is_whole && entry.kind == EntryKind::Drop {
+                // Views from before the damage contain the drop, newer ones do not.
+                self.hurt.insert(entry.partition);
+            }
+            let goes_on = match is_whole {
+                true => self.offsets.see(entry),
+                false if self.inspect.ends_at_whole_frames(entry.partition) => true,
+                false => self.offsets.see_damaged(entry),
+            };
+            if !goes_on {
                 let what = "the offsets go backwards";
                 let finding = Finding::new(Kind::Table, what).at(id, position, 0);
                 self.note(finding.of(Some(entry.partition)));
             }
-            self.entry_in_views(id, position, head, entry)?;
+            // Views that were made since pass over the frame.
+            if is_whole {
+                self.entry_in_views(id, position, head, entry)?;
+            }
         }
         Ok(())
     }

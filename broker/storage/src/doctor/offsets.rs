@@ -46,7 +46,7 @@ impl Offsets {
         match entry.kind {
             EntryKind::LogStart => {
                 partition.log_start = partition.log_start.max(entry.base);
-                partition.end = partition.end.max(entry.base);
+                partition.end = partition.end.max(entry.base).max(entry.next);
             }
             EntryKind::Drop => {
                 self.partitions.remove(&entry.partition);
@@ -68,6 +68,12 @@ impl Offsets {
             EntryKind::Moved => {}
         }
         true
+    }
+
+    /// Takes a row of a frame that is not whole. Returns false if its offsets go backwards.
+    pub fn see_damaged(&mut self, entry: &EntryHead) -> bool {
+        // The record that explains a drop is lost with it.
+        entry.kind == EntryKind::Drop || self.see(entry)
     }
 
     /// Takes offsets that are known to be lost: they count as present.

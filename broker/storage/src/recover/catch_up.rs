@@ -6,7 +6,7 @@ use sedge_protocol::batch::Batch;
 use super::Opening;
 use super::segment::Segment;
 use crate::error::Error;
-use crate::format::{EntryKind, FrameAt, FrameHead, SEGMENT_HEADER_BYTES};
+use crate::format::{EntryHead, EntryKind, FrameAt, FrameHead, SEGMENT_HEADER_BYTES};
 use crate::ids::{SegmentId, Sequence};
 use crate::segment::listing;
 use crate::segment::scan::{Found, Scanner};
@@ -24,12 +24,13 @@ impl Opening<'_> {
             .copied()
             .filter(|id| *id >= applied.segment && !self.cold.contains(id))
             .collect();
+        let last_begun = self.last_begun()?;
         let mut last = None;
         for id in &rest {
             let Some(segment) = self.segment(*id)? else {
                 continue;
             };
-            if *id > applied.segment && self.is_of_before(&segment, expected) {
+            if *id > applied.segment && self.is_of_before(&segment, expected)? {
                 continue;
             }
             let from = if *id == applied.segment {
@@ -43,7 +44,7 @@ impl Opening<'_> {
                     .write()
                     .start_segment(*id, segment.generation);
             }
-            let is_last = rest.last() == Some(id);
+            let is_last = last_begun == Some(*id);
             let end = self.replay_segment(&segment, from, is_last, &mut expected)?;
             last = Some((segment, end));
         }
@@ -131,22 +132,17 @@ impl Opening<'_> {
                         self.relieve()?;
                     }
                 }
-                Found::Hole {
-                    position,
-                    end,
-                    head,
-                } => {
+                Found::Hole { position, end, .. } => {
                     (in_hole, is_whole) = (true, false);
-                    self.note_hole(id, position, end - position, head.as_ref());
+                    let heads = scanner.heads(position, end, Sequence(expected.0 - 1))?;
+                    self.note_hole(id, position, end - position, &heads)?;
                 }
                 Found::End {
-                    position,
-                    torn_end,
-                    head,
+                    position, torn_end, ..
                 } => {
                     let tail = (position, torn_end);
                     let before = Sequence(expected.0 - 1);
-                    if self.end_frames(segment, is_last, tail, head.as_ref(), before)? {
+                    if self.end_frames(segment, is_last, tail, before, &mut scanner)? {
                         (self.ended_in_hole, is_whole) = (true, false);
                     }
                     if !is_whole {
@@ -169,10 +165,11 @@ impl Opening<'_> {
         }
         match listing::read_footer(&*segment.file, segment.id, segment.generation)? {
             Some(footer) => {
-                let cold = self.cold_runs(&footer.facts)?;
-                self.store
-                    .catalog
-                    .apply_ends(&footer.runs, &footer.facts, &cold)
+                let ends = footer.runs.iter();
+                let ends = ends.map(|of| EntryHead::end(of.partition, of.run.next));
+                let facts: Vec<EntryHead> = ends.chain(footer.facts).collect();
+                let cold = self.cold_runs(&facts)?;
+                self.store.catalog.apply_facts(&facts, &cold)
             }
             None => Ok(()),
         }

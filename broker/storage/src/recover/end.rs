@@ -6,9 +6,9 @@ use super::Opening;
 use super::segment::Segment;
 use crate::api::TornTail;
 use crate::error::{Error, io_error};
-use crate::format::FrameHead;
 use crate::ids::Sequence;
 use crate::segment::rewrite;
+use crate::segment::scan::Scanner;
 use crate::store::writer::{Active, Writer};
 
 impl Opening<'_> {
@@ -19,28 +19,30 @@ impl Opening<'_> {
         segment: &Segment,
         is_last: bool,
         (position, torn_end): (u64, u64),
-        head: Option<&FrameHead>,
         last: Sequence,
+        scanner: &mut Scanner<'_>,
     ) -> Result<bool, Error> {
-        let bytes = torn_end - position;
-        if bytes == 0 {
-            return Ok(false);
-        }
         if is_last {
-            self.report.torn_tail = Some(TornTail {
-                segment: segment.id,
-                position,
-                bytes,
-            });
-            if !segment.is_recycled {
-                rewrite::wipe(&*segment.file, position, torn_end)?;
+            if torn_end > position {
+                self.report.torn_tail = Some(TornTail {
+                    segment: segment.id,
+                    position,
+                    bytes: torn_end - position,
+                });
+                if !segment.is_recycled {
+                    rewrite::wipe(&*segment.file, position, torn_end)?;
+                }
             }
             return Ok(false);
         }
-        if self.goes_on_after(segment.id, last)? {
+        // In a file that was used before, `torn_end` is that of the first frame at most.
+        let heads = scanner.heads(position, u64::MAX, last)?;
+        let heads_end = heads.last().map(|(at, head)| at + head.frame_bytes());
+        let end = torn_end.max(heads_end.unwrap_or_default());
+        if end == position || self.goes_on_after(segment.id, last)? {
             return Ok(false);
         }
-        self.note_hole(segment.id, position, bytes, head);
+        self.note_hole(segment.id, position, end - position, &heads)?;
         Ok(true)
     }
 

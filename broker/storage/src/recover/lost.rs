@@ -141,12 +141,8 @@ impl Opening<'_> {
         for (segment, mut lost) in missing {
             let reported = &self.report.holes;
             let is_told = |lost: &LostRange| {
-                let mut told = reported.iter().flat_map(|hole| &hole.lost);
-                told.any(|told| {
-                    told.partition == lost.partition
-                        && told.base_offset <= lost.base_offset
-                        && lost.next_offset <= told.next_offset
-                })
+                let told = reported.iter().flat_map(|hole| &hole.lost);
+                lost.is_within(told)
             };
             lost.retain(|lost| !is_told(lost) && !self.store.damage.has_lost(lost));
             if lost.is_empty() {

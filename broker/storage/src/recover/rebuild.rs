@@ -23,18 +23,19 @@ impl Opening<'_> {
             .copied()
             .filter(|id| !self.cold.contains(id))
             .collect();
+        let last_begun = self.last_begun()?;
         for id in &log {
             let Some(segment) = self.segment(*id)? else {
                 continue;
             };
-            if self.is_of_before(&segment, Sequence(sequence.0 + 1)) {
+            if self.is_of_before(&segment, Sequence(sequence.0 + 1))? {
                 continue;
             }
             self.store
                 .catalog
                 .write()
                 .start_segment(*id, segment.generation);
-            let is_last = log.last() == Some(id);
+            let is_last = last_begun == Some(*id);
             let end = self.list_segment(&segment, is_last, &mut sequence)?;
             sequence = sequence.max(Sequence(segment.first_sequence.0.saturating_sub(1)));
             self.write_again(&segment, SEGMENT_HEADER_BYTES, end);
@@ -102,22 +103,17 @@ impl Opening<'_> {
                     *sequence = head.sequence;
                     self.relieve()?;
                 }
-                Found::Hole {
-                    position,
-                    end,
-                    head,
-                } => {
+                Found::Hole { position, end, .. } => {
                     is_whole = false;
-                    self.note_hole(id, position, end - position, head.as_ref());
+                    let heads = scanner.heads(position, end, *sequence)?;
+                    self.note_hole(id, position, end - position, &heads)?;
                 }
                 Found::End {
-                    position,
-                    torn_end,
-                    head,
+                    position, torn_end, ..
                 } => {
                     let tail = (position, torn_end);
                     let ends_in_hole =
-                        self.end_frames(segment, is_last, tail, head.as_ref(), *sequence)?;
+                        self.end_frames(segment, is_last, tail, *sequence, &mut scanner)?;
                     is_whole &= !ends_in_hole;
                     self.frames_end.extend(is_whole.then_some((id, position)));
                     return Ok(position);

@@ -56,7 +56,7 @@ impl Opening<'_> {
             }
         }
         if self.store.counters.damaged.load(Ordering::Relaxed) > damaged {
-            self.note_hole(segment, SEGMENT_HEADER_BYTES, 0, None);
+            self.note_hole(segment, SEGMENT_HEADER_BYTES, 0, &[])?;
         }
         Ok(())
     }

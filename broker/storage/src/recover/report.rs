@@ -3,7 +3,7 @@
 use super::Opening;
 use crate::api::{Hole, LostRange};
 use crate::error::Error;
-use crate::format::{EntryKind, FrameHead};
+use crate::format::{EntryHead, EntryKind, FrameHead};
 use crate::ids::{SegmentId, Sequence};
 
 impl Opening<'_> {
@@ -28,51 +28,56 @@ impl Opening<'_> {
         });
     }
 
+    /// Notes a hole, and takes from the heads of its frames what they say: offsets that were given
+    /// out are not given out again.
     pub(super) fn note_hole(
         &mut self,
         segment: SegmentId,
         position: u64,
         bytes: u64,
-        head: Option<&FrameHead>,
-    ) {
-        if self.store.damage.end_at(segment, position).is_some() {
-            self.store.catalog.write().end_runs();
+        heads: &[(u64, FrameHead)],
+    ) -> Result<(), Error> {
+        self.store.catalog.write().end_runs();
+        let is_known = self.store.damage.end_at(segment, position).is_some();
+        if is_known {
             log::info!(
                 "segment {} at {position}: reads pass over known damage",
                 segment.0
             );
-            return;
+        } else {
+            log::error!(
+                "segment {} is damaged at {position}: {bytes} bytes",
+                segment.0
+            );
+            self.report.holes.push(Hole {
+                segment,
+                position,
+                bytes,
+                lost: Vec::new(),
+            });
         }
-        log::error!(
-            "segment {} is damaged at {position}: {bytes} bytes",
-            segment.0
-        );
-        self.store.catalog.write().end_runs();
-        let entries = head.map(|head| &head.entries[..]).unwrap_or_default();
-        let lost = entries
-            .iter()
-            .filter(|entry| entry.kind == EntryKind::Append)
-            .map(|entry| LostRange {
-                partition: entry.partition,
-                base_offset: entry.base,
-                next_offset: entry.next,
-            })
-            .collect();
-        self.report.holes.push(Hole {
-            segment,
-            position,
-            bytes,
-            lost,
-        });
+        for (_, head) in heads {
+            self.note_lost(head)?;
+            if !is_known && let Some(hole) = self.report.holes.last_mut() {
+                for entry in appends(head) {
+                    hole.add_lost(LostRange {
+                        partition: entry.partition,
+                        base_offset: entry.base,
+                        next_offset: entry.next,
+                    });
+                }
+            }
+            let mut facts: Vec<EntryHead> = head.facts_of_damaged().collect();
+            facts.retain(|fact| !self.recovery.ends_at_whole_frames(fact.partition));
+            let cold = self.cold_runs(&facts)?;
+            self.store.catalog.apply_facts(&facts, &cold)?;
+        }
+        Ok(())
     }
 
     /// Offsets that a partition jumps over lay in the last hole.
     pub(super) fn note_lost(&mut self, head: &FrameHead) -> Result<(), Error> {
-        for entry in head
-            .entries
-            .iter()
-            .filter(|entry| entry.kind == EntryKind::Append)
-        {
+        for entry in appends(head) {
             let Some(hole) = self.report.holes.last_mut() else {
                 return Ok(());
             };
@@ -83,19 +88,22 @@ impl Opening<'_> {
                 next_offset: entry.base,
             };
             if next < entry.base
-                && !hole
-                    .lost
-                    .iter()
-                    .any(|known| known.partition == lost.partition)
+                && !lost.is_within(&hole.lost)
+                && !self.store.damage.has_lost(&lost)
             {
                 log::error!(
                     "partition {}: offsets {next} to {} are lost",
                     lost.partition,
                     entry.base
                 );
-                hole.lost.push(lost);
+                hole.add_lost(lost);
             }
         }
         Ok(())
     }
+}
+
+fn appends(head: &FrameHead) -> impl Iterator<Item = &EntryHead> {
+    let entries = head.entries.iter();
+    entries.filter(|entry| entry.kind == EntryKind::Append)
 }

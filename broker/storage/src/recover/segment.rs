@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Opening;
 use crate::api::Hole;
-use crate::disk::SegmentFile;
+use crate::disk::{SegmentFile, bytes_of};
 use crate::error::{Error, io_error};
 use crate::ids::{SegmentId, Sequence};
 use crate::segment::header::{Known, header_of};
@@ -43,12 +43,7 @@ impl Opening<'_> {
             return Ok(None);
         }
         let Some(Known { header, is_damaged }) = known else {
-            // Frames cannot be told from other bytes without the generation.
-            let begun = match Scanner::new(&*file, 0, 0, file_bytes).next()? {
-                Found::End { torn_end, .. } => torn_end > 0,
-                _ => true,
-            };
-            if begun {
+            if has_data(&*file)? {
                 log::error!("segment {} has no header; the file is left alone", id.0);
                 let hole = Hole {
                     segment: id,
@@ -87,14 +82,36 @@ impl Opening<'_> {
         }))
     }
 
+    /// Returns the last segment of the log's order in which a commit may be. One may be made that
+    /// has no header yet, or the one of the segment that its file held before.
+    pub(super) fn last_begun(&self) -> Result<Option<SegmentId>, Error> {
+        for id in self.ids.iter().rev().filter(|id| !self.cold.contains(id)) {
+            let Some(file) = self.store.files.get(*id)? else {
+                continue;
+            };
+            let is_begun = match header_of(&*file, *id)? {
+                Some(known) => known.header.id == *id,
+                None => has_data(&*file)?,
+            };
+            if is_begun {
+                return Ok(Some(*id));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether what is in a segment with a damaged header was written before commit `expected`: a
     /// file that was to be used again.
-    pub(super) fn is_of_before(&mut self, segment: &Segment, expected: Sequence) -> bool {
+    pub(super) fn is_of_before(
+        &mut self,
+        segment: &Segment,
+        expected: Sequence,
+    ) -> Result<bool, Error> {
         let is_of_before = segment.is_header_damaged && segment.first_sequence < expected;
         if is_of_before {
-            self.note_hole(segment.id, 0, segment.file_bytes, None);
+            self.note_hole(segment.id, 0, segment.file_bytes, &[])?;
         }
-        is_of_before
+        Ok(is_of_before)
     }
 
     /// Whether the next segment begins with the commit after `last`: then what follows the frames
@@ -110,4 +127,13 @@ impl Opening<'_> {
         let known = header_of(&*file, *next)?;
         Ok(known.is_some_and(|known| known.header.first_sequence.0 == last.0 + 1))
     }
+}
+
+/// Whether a file without a header has anything: frames cannot be told from other bytes without the
+/// generation.
+fn has_data(file: &dyn SegmentFile) -> Result<bool, Error> {
+    Ok(match Scanner::new(file, 0, 0, bytes_of(file)?).next()? {
+        Found::End { torn_end, .. } => torn_end > 0,
+        _ => true,
+    })
 }

@@ -13,7 +13,7 @@ use crate::api::{Damaged, LostRange};
 use crate::disk::SegmentFile;
 use crate::error::{Error, io_error};
 use crate::format::{EntryHead, EntryKind, FRAME_HEAD_BYTES, Footer, FrameHead};
-use crate::ids::SegmentId;
+use crate::ids::{SegmentId, Sequence};
 use crate::segment::scan::{Found, Scanner};
 
 /// A stretch of a segment to examine.
@@ -42,8 +42,13 @@ pub(crate) enum Hit {
 /// One result of the examination.
 #[derive(Debug)]
 pub(crate) enum Seen<'a> {
-    /// A frame whose head is whole; some of its batches may be damaged.
-    Frame { position: u64, head: &'a FrameHead },
+    /// A frame whose head is whole. If the frame is not, some of its batches may be damaged, and of
+    /// its rows only [`FrameHead::facts_of_damaged`] count.
+    Frame {
+        position: u64,
+        head: &'a FrameHead,
+        is_whole: bool,
+    },
     /// A batch whose checksum matches.
     Batch {
         entry: &'a EntryHead,
@@ -81,6 +86,7 @@ impl Looked<'_> {
                     each(Seen::Frame {
                         position,
                         head: &head,
+                        is_whole: true,
                     });
                     self.batches(position, &head, &body, each);
                     position + head.frame_bytes()
@@ -119,7 +125,8 @@ impl Looked<'_> {
                     return Ok(());
                 }
                 let mut scanner = Scanner::new(self.file, self.generation, position, end);
-                let to = scanner.find(position + 1)?.unwrap_or(end);
+                let heads = scanner.heads(position + 1, end, Sequence(0))?;
+                let to = heads.first().map_or(end, |(at, _)| *at);
                 let damaged = self.damaged(position, to, self.lost_between(position, to)?);
                 let what = Hit::Frame;
                 each(Seen::Damaged { damaged, what });
@@ -131,6 +138,7 @@ impl Looked<'_> {
             each(Seen::Frame {
                 position: start,
                 head: &head,
+                is_whole: false,
             });
             self.batches(start, &head, &body, each);
             position = start + head.frame_bytes();

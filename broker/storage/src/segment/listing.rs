@@ -130,17 +130,27 @@ fn listed(
     end: u64,
 ) -> Result<(Contents, bool), Error> {
     let (mut runs, mut facts) = (Vec::new(), Vec::new());
-    let mut is_whole = true;
+    let (mut is_whole, mut last) = (true, Sequence(0));
     let mut scanner = Scanner::new(file, generation, SEGMENT_HEADER_BYTES, end);
     loop {
-        match scanner.next()? {
+        let (from, to) = match scanner.next()? {
             Found::Frame { position, head, .. } => {
+                last = head.sequence;
                 list_frame(id, position, &head, &mut runs, &mut facts);
+                continue;
             }
-            Found::Hole { .. } => is_whole = false,
-            Found::End { position, .. } => {
-                return Ok(((runs, facts), is_whole && position == end));
+            Found::Hole { position, end, .. } => (position, end),
+            Found::End { position, .. } if position == end => {
+                return Ok(((runs, facts), is_whole));
             }
+            Found::End { position, .. } => (position, end),
+        };
+        is_whole = false;
+        for (_, head) in scanner.heads(from, to, last)? {
+            facts.extend(head.facts_of_damaged());
+        }
+        if to == end {
+            return Ok(((runs, facts), is_whole));
         }
     }
 }

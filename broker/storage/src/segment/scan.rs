@@ -19,6 +19,7 @@ use crate::error::{Error, io_error};
 use crate::format::{
     FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, SEGMENT_HEADER_BYTES, SegmentHeader, frame_starts,
 };
+use crate::ids::Sequence;
 use crate::limits;
 
 /// One result of the scan.
@@ -178,10 +179,27 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Returns where the next whole frame begins at or after `from`, independent of the bytes
-    /// before it.
-    pub fn find(&mut self, from: u64) -> Result<Option<u64>, Error> {
-        self.find_frame(from, None)
+    /// Returns the whole frame heads in `from..to` that come after commit `last`, with their
+    /// positions. The body of such a frame may be damaged. A head whose sequence goes backwards is a
+    /// copy of an older frame, inside a record.
+    pub fn heads(
+        &mut self,
+        from: u64,
+        to: u64,
+        last: Sequence,
+    ) -> Result<Vec<(u64, FrameHead)>, Error> {
+        let (mut from, mut last) = (from, last);
+        let mut found = Vec::new();
+        while let Some(candidate) = self.next_magic(from)?.filter(|at| *at < to) {
+            from = candidate + 1;
+            let head = self.head_at(candidate, self.generation)?;
+            if let Some(head) = head.filter(|head| head.sequence > last) {
+                from = candidate + head.frame_bytes();
+                last = head.sequence;
+                found.push((candidate, head));
+            }
+        }
+        Ok(found)
     }
 
     /// Returns the generation of the file's earlier segment. Needed only if something is wrong.
@@ -247,6 +265,23 @@ impl<'a> Scanner<'a> {
     /// Returns the next valid frame at or after `from`, before any of the generation `previous`.
     fn find_frame(&mut self, from: u64, previous: Option<u64>) -> Result<Option<u64>, Error> {
         let mut from = from;
+        while let Some(candidate) = self.next_magic(from)? {
+            if self.is_frame(candidate, self.generation)? {
+                return Ok(Some(candidate));
+            }
+            if let Some(previous) = previous
+                && self.is_frame(candidate, previous)?
+            {
+                return Ok(None);
+            }
+            from = candidate + 1;
+        }
+        Ok(None)
+    }
+
+    /// Returns where the next frame at or after `from` may begin.
+    fn next_magic(&self, from: u64) -> Result<Option<u64>, Error> {
+        let mut from = from;
         loop {
             let Some(data) = self.next_data(from)? else {
                 return Ok(None);
@@ -257,20 +292,8 @@ impl<'a> Scanner<'a> {
             }
             let want = limits::SCAN_READ_BYTES.min(self.end - from);
             let chunk = self.read(from, want)?;
-            let magic = find_magic(&chunk);
-            match magic {
-                Some(at) => {
-                    let candidate = from + at as u64;
-                    if self.is_frame(candidate, self.generation)? {
-                        return Ok(Some(candidate));
-                    }
-                    if let Some(previous) = previous
-                        && self.is_frame(candidate, previous)?
-                    {
-                        return Ok(None);
-                    }
-                    from = candidate + 1;
-                }
+            match find_magic(&chunk) {
+                Some(at) => return Ok(Some(from + at as u64)),
                 None if chunk.len() < FRAME_MAGIC.len() => return Ok(None),
                 None => from += (chunk.len() - FRAME_MAGIC.len() + 1) as u64,
             }

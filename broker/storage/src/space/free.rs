@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId};
+use sedge_protocol::ids::{Offset, PartitionId};
 
-use crate::api::Freed;
+use crate::api::{Freed, LogBounds};
 use crate::catalog::ColdRuns;
 use crate::error::{Error, io_error, is_unreadable};
 use crate::format::{ENTRY_BYTES, EntryHead, EntryKind, FRAME_HEAD_BYTES, FooterRun};
@@ -25,6 +25,17 @@ pub(crate) struct Contents {
     bytes: u64,
     pub runs: Vec<FooterRun>,
     facts: Vec<EntryHead>,
+}
+
+impl Contents {
+    /// Returns the facts, and of a damaged segment where logs ended by the runs: of frames that
+    /// were damaged when they were replayed, only the footer tells.
+    fn says(&self, store: &Store) -> impl Iterator<Item = EntryHead> {
+        let is_damaged = store.damage.touches(self.id, 0, self.bytes);
+        let runs = self.runs.iter().filter(move |_| is_damaged);
+        let ends = runs.map(|of| EntryHead::end(of.partition, of.run.next));
+        self.facts.iter().copied().chain(ends)
+    }
 }
 
 pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
@@ -152,16 +163,22 @@ fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
     let mut carried = BTreeSet::new();
     let mut parts = Vec::new();
     let mut cold = ColdRuns::default();
-    for fact in emptied.iter().flat_map(|candidate| &candidate.facts) {
+    for fact in emptied.iter().flat_map(|of| of.says(store)) {
         match fact.kind {
-            EntryKind::LogStart if carried.insert((fact.kind as u8, fact.partition)) => {
+            EntryKind::LogStart if !carried.contains(&(fact.kind as u8, fact.partition)) => {
                 let key = LogKey::bounds(fact.partition);
                 // Absent if the partition was dropped later.
                 if let Some(LogValue::Bounds(bounds)) = store.catalog.merged().get(key)? {
                     let log = bounds.log;
                     let (kind, start) = (EntryKind::LogStart, log.log_start);
-                    if said.get(&fact.partition) != Some(&(start, log.leader_epoch)) {
-                        parts.push(Part::fact(kind, fact.partition, start, log.leader_epoch));
+                    let mut part = Part::fact(kind, fact.partition, start, log.leader_epoch);
+                    part.head.next = end_to_say(store, fact.partition, &log)?;
+                    if fact.base == Offset::ZERO && part.head.next == Offset::ZERO {
+                        continue;
+                    }
+                    carried.insert((fact.kind as u8, fact.partition));
+                    if said.get(&fact.partition) != Some(&part.head) {
+                        parts.push(part);
                     }
                 }
             }
@@ -173,7 +190,7 @@ fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
                 }
             }
             EntryKind::Replaced | EntryKind::Compacted => {
-                carry_replaced(store, fact, &mut cold, &mut parts)?;
+                carry_replaced(store, &fact, &mut cold, &mut parts)?;
             }
             EntryKind::LogStart | EntryKind::Drop | EntryKind::Append | EntryKind::Moved => {}
         }
@@ -197,11 +214,28 @@ fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
 
 /// Returns the log starts in the active segment, which stays: on a full disk, those that were just
 /// moved.
-fn said_again(facts: &[EntryHead]) -> HashMap<PartitionId, (Offset, Option<LeaderEpoch>)> {
+fn said_again(facts: &[EntryHead]) -> HashMap<PartitionId, EntryHead> {
     let starts = facts.iter().filter(|of| of.kind == EntryKind::LogStart);
-    starts
-        .map(|of| (of.partition, (of.base, of.leader_epoch)))
-        .collect()
+    starts.map(|of| (of.partition, *of)).collect()
+}
+
+/// Returns where a log ends, if no batch that stays says so: the last ones are lost, and only what
+/// the segment held tells that they were there. Zero otherwise.
+fn end_to_say(store: &Store, partition: PartitionId, log: &LogBounds) -> Result<Offset, Error> {
+    let key = |offset| LogKey::slice(partition, offset);
+    let last = store
+        .catalog
+        .merged()
+        .last(key(Offset::ZERO), key(Offset(i64::MAX)))?;
+    let is_said = match last {
+        Some((_, LogValue::Slice(last))) => log.next_offset <= last.next_offset,
+        _ => log.next_offset <= log.log_start,
+    };
+    Ok(if is_said {
+        Offset::ZERO
+    } else {
+        log.next_offset
+    })
 }
 
 /// Carries the slices that the row still holds.

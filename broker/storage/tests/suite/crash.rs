@@ -4,7 +4,7 @@
 //! Partition 0 gets a record in each commit, which shows the commits that survived. A failing seed
 //! is printed; to run it alone: `SEDGE_SEED=N cargo test -p sedge-storage crash`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use sedge_storage::views::memory_base::MemoryBase;
 use sedge_storage::{Cold, Commit, Entry, LogStore, MemoryStore, Options, Store, View};
 
 use crate::bytes_of::{append, batch, commit};
+use crate::holes::{self, Torn};
 use crate::stores::in_memory;
 
 const SEEDS: u64 = 200;
@@ -49,6 +50,9 @@ struct History {
     random: Random,
     /// The appended commits, by the offset of their witness; `None` for those that a crash took.
     commits: Vec<Option<Commit>>,
+    /// Torn commits whose heads are on the disk, with whole commits behind them: the head, and the
+    /// entries that count.
+    torn: BTreeMap<usize, (Torn, Commit)>,
     /// Number of them that were written, and number that were synced.
     written: usize,
     synced: usize,
@@ -62,6 +66,7 @@ fn run(seed: u64) {
     let mut history = History {
         random: Random(seed),
         commits: Vec::new(),
+        torn: BTreeMap::new(),
         written: 0,
         synced: 0,
         safe: 0,
@@ -79,8 +84,9 @@ fn run(seed: u64) {
         let fuse = Fuse::default();
         disk.set_fuse(fuse.clone());
         base = base.with_fuse(fuse.clone());
+        let torn = holes::torn(&disk);
         let (store, _) = in_memory(&disk, &base, options.clone());
-        history.check_survivors(&store);
+        history.check_survivors(&store, torn);
         if history.random.below(4) > 0 {
             fuse.set(history.random.below(150) as i64);
         }
@@ -112,8 +118,9 @@ fn run(seed: u64) {
             base.copy()
         };
     }
+    let torn = holes::torn(&disk);
     let (store, _) = in_memory(&disk, &base, options.clone());
-    history.check_survivors(&store);
+    history.check_survivors(&store, torn);
 }
 
 impl History {
@@ -282,7 +289,7 @@ impl History {
 
     /// Checks that a crash left complete commits, among them all synced ones, and that the state is
     /// the one the model derives from them.
-    fn check_survivors(&mut self, store: &Store) {
+    fn check_survivors(&mut self, store: &Store, torn: Vec<Torn>) {
         let chunks = store
             .read(WITNESS, Offset(0), FAR, usize::MAX >> 1)
             .unwrap();
@@ -292,7 +299,15 @@ impl History {
             .map(|bytes| i64::from_be_bytes(*bytes.first_chunk().unwrap()))
             .collect();
         let next = store.bounds(WITNESS).unwrap().next_offset.0 as usize;
+        for torn in torn {
+            let at = torn.commit().expect("rows without batches are not torn");
+            // One that was known before is on the disk still.
+            if let Some(Some(commit)) = self.commits.get(at) {
+                self.torn.insert(at, (torn, holes::left_of(commit)));
+            }
+        }
         self.commits.truncate(next);
+        self.torn.retain(|at, _| *at < next);
         self.written = next;
         for (at, slot) in self.commits.iter_mut().enumerate() {
             let there = witnesses.contains(&(at as i64));
@@ -312,17 +327,36 @@ impl History {
             self.safe
         );
         let model = MemoryStore::new();
-        for commit in self.commits.iter().flatten() {
-            model.append(commit.clone()).unwrap();
+        let mut ends: BTreeMap<PartitionId, Offset> = BTreeMap::new();
+        for (at, commit) in self.commits.iter().enumerate() {
+            if let Some(commit) = commit {
+                ends.retain(|id, _| !drops(commit, *id));
+                model.append(commit.clone()).unwrap();
+            } else if let Some((torn, left)) = self.torn.get(&at) {
+                model.append(left.clone()).unwrap();
+                for (partition, next) in torn.ends() {
+                    let end = ends.entry(partition).or_default();
+                    *end = next.max(*end);
+                }
+            }
         }
-        for partition in 0..self.next_partition {
-            compare(store, &model, PartitionId(partition));
+        for partition in (0..self.next_partition).map(PartitionId) {
+            let end = ends.get(&partition).copied().unwrap_or_default();
+            compare(store, &model, partition, end);
         }
     }
 }
 
-fn compare(store: &Store, model: &MemoryStore, partition: PartitionId) {
+fn drops(commit: &Commit, partition: PartitionId) -> bool {
+    let is_drop = |of: &Entry| matches!(of, Entry::Drop { partition: of } if *of == partition);
+    commit.entries.iter().any(is_drop)
+}
+
+/// `end` is where the log ends at least, by the heads of torn commits.
+fn compare(store: &Store, model: &MemoryStore, partition: PartitionId, end: Offset) {
     let mut bounds = model.bounds(partition).unwrap();
+    let is_empty = bounds.log_start >= bounds.next_offset;
+    bounds.next_offset = bounds.next_offset.max(end);
     let found = store.bounds(partition).unwrap();
     // A rebuild does not learn how far removed records had been compacted.
     assert!(
@@ -380,7 +414,7 @@ fn compare(store: &Store, model: &MemoryStore, partition: PartitionId) {
     let key = partition.0.to_be_bytes();
     let end = |store: &dyn LogStore| store.view_get(View::Producers, &key).unwrap();
     // A rebuild derives entries from the remaining batches: from an empty log, none.
-    if end(store).is_some() || bounds.log_start < bounds.next_offset {
+    if end(store).is_some() || !is_empty {
         assert_eq!(end(store), end(model), "view of {partition}");
     }
 }

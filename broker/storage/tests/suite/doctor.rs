@@ -27,7 +27,7 @@ impl Inspect for Nothing {
     }
 }
 
-fn examine(path: &Path) -> Report {
+pub fn examine(path: &Path) -> Report {
     Doctor::open(path).unwrap().examine(&mut Nothing).unwrap()
 }
 

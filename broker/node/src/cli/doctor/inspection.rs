@@ -18,6 +18,7 @@ use sedge_storage::{Error, LostRange};
 
 use super::metadata_repair::{Seen, Starts};
 use crate::coordinator::OFFSETS_TOPIC;
+use crate::log::views::ends_at_whole_frames;
 use crate::process::random::random_uuid;
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -137,6 +138,10 @@ impl Inspect for Inspection {
 
     fn is_compacted(&self, partition: PartitionId) -> bool {
         self.compacted.contains(&partition)
+    }
+
+    fn ends_at_whole_frames(&self, partition: PartitionId) -> bool {
+        ends_at_whole_frames(partition)
     }
 
     fn end(&mut self, partitions: &[Held], newest: Option<PartitionId>) -> Vec<Finding> {

@@ -1,9 +1,13 @@
 //! The expected contents of the log: the commits in order, and what faults may have taken of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sedge_protocol::ids::{Offset, PartitionId};
-use sedge_storage::{Commit, Entry, LogBounds, LogStore, MemoryStore};
+use sedge_storage::disk::Disk;
+use sedge_storage::disk::memory::MemoryDisk;
+use sedge_storage::{Commit, Entry, LogBounds, LogStore, MemoryStore, SegmentId};
+
+use crate::holes::{self, Torn};
 
 pub const WITNESS: PartitionId = PartitionId(0);
 
@@ -29,6 +33,13 @@ pub struct Model {
     pub hits: Vec<Hit>,
     /// Commits that a restart removed from the log because of flipped bits.
     lost: BTreeSet<usize>,
+    /// Frames of which the log has only the head, with something behind them: those on the disk, and
+    /// those of freed segments.
+    torn: Vec<Torn>,
+    /// The entries that count of torn commits, by the commit's number.
+    left: BTreeMap<usize, Commit>,
+    /// The lowest possible end of each log, by those heads.
+    ends: BTreeMap<PartitionId, Offset>,
     /// The state that results from the commits.
     pub store: MemoryStore,
 }
@@ -42,6 +53,9 @@ impl Clone for Model {
             gone: self.gone.clone(),
             hits: self.hits.clone(),
             lost: self.lost.clone(),
+            torn: self.torn.clone(),
+            left: self.left.clone(),
+            ends: BTreeMap::new(),
             store: MemoryStore::new(),
         };
         copy.rebuild();
@@ -63,10 +77,26 @@ impl Model {
     /// Rebuilds the state from the commits.
     pub fn rebuild(&mut self) {
         self.store = MemoryStore::new();
+        self.ends.clear();
+        let torn = self.torn.iter();
+        let torn = torn.filter_map(|torn| Some((torn.commit()?, torn)));
+        let torn: BTreeMap<usize, &Torn> = torn.collect();
         for (at, commit) in self.commits.iter().enumerate() {
+            if let Some(torn) = torn.get(&at) {
+                for (partition, next) in torn.ends() {
+                    let end = self.ends.entry(partition).or_default();
+                    *end = next.max(*end);
+                }
+            }
             let Some(mut commit) = commit.clone() else {
+                if torn.contains_key(&at)
+                    && let Some(left) = self.left.get(&at)
+                {
+                    self.store.append(left.clone()).unwrap();
+                }
                 continue;
             };
+            forget_dropped(&mut self.ends, &commit);
             commit.entries.retain(|entry| match entry {
                 Entry::Append { partition, .. } => !self.gone.contains(&(at, *partition)),
                 _ => true,
@@ -77,6 +107,35 @@ impl Model {
             });
             self.store.append(commit).unwrap();
         }
+    }
+
+    /// Appends a commit that was written.
+    pub fn append(&mut self, commit: Commit) {
+        forget_dropped(&mut self.ends, &commit);
+        self.store.append(commit.clone()).unwrap();
+        self.commits.push(Some(commit));
+        self.written = self.commits.len();
+    }
+
+    /// Looks for torn frames on the disk, before a start. The ends that freed segments said were
+    /// written again.
+    pub fn find_torn(&mut self, disk: &MemoryDisk) {
+        let there: Vec<SegmentId> = disk.list().unwrap().iter().map(|of| of.0).collect();
+        self.torn.retain(|torn| !there.contains(&torn.segment));
+        self.torn.extend(holes::torn(disk));
+        for at in self.torn.iter().filter_map(Torn::commit) {
+            if let Some(Some(commit)) = self.commits.get(at) {
+                self.left.insert(at, holes::left_of(commit));
+            }
+        }
+    }
+
+    /// Returns the bounds of a partition.
+    pub fn bounds(&self, partition: PartitionId) -> LogBounds {
+        let mut bounds = self.store.bounds(partition).unwrap();
+        let end = self.ends.get(&partition).copied().unwrap_or_default();
+        bounds.next_offset = bounds.next_offset.max(end);
+        bounds
     }
 
     /// Applies a crash. Of the witnesses within the log's bounds, those in `there` survived; the
@@ -128,6 +187,11 @@ impl Model {
 
     /// Cuts the partition at `next` after a restart: earlier than expected, if bits were flipped.
     pub fn cut(&mut self, partition: PartitionId, next: Offset) {
+        let end = self.ends.get(&partition).copied().unwrap_or_default();
+        assert!(
+            end <= next,
+            "partition {partition} ends at {next}, and a head says that it ended at {end}"
+        );
         for (at, commit) in self.commits.iter().enumerate() {
             let entries = commit.iter().flat_map(|commit| &commit.entries);
             for entry in entries {
@@ -165,5 +229,14 @@ impl Model {
             hit.next = hit.next.min(next);
         }
         self.hits.retain(|hit| hit.base < hit.next);
+    }
+}
+
+/// A partition that is dropped ends nowhere.
+fn forget_dropped(ends: &mut BTreeMap<PartitionId, Offset>, commit: &Commit) {
+    for entry in &commit.entries {
+        if let Entry::Drop { partition } = entry {
+            ends.remove(partition);
+        }
     }
 }

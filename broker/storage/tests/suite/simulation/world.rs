@@ -162,9 +162,7 @@ impl World {
         }
         match appended {
             Ok(_) => {
-                self.model.store.append(commit.clone()).unwrap();
-                self.model.commits.push(Some(commit));
-                self.model.written = self.model.commits.len();
+                self.model.append(commit);
             }
             Err(error) => {
                 self.judge(error);
@@ -310,6 +308,7 @@ impl World {
             self.base = self.base.copy();
         }
         self.arm(i64::MAX);
+        self.model.find_torn(&self.disk);
         let (store, report) = self.try_open().unwrap();
         self.note(format!("opened: {report:?}"));
         self.store = Some(store);
@@ -354,7 +353,7 @@ impl World {
         lost.retain(|commit| !self.told.contains(commit));
         for partition in (0..self.next_partition).map(PartitionId) {
             let found = store.bounds(partition).unwrap().next_offset;
-            let wanted = self.model.store.bounds(partition).unwrap().next_offset;
+            let wanted = self.model.bounds(partition).next_offset;
             if self.model.has_hits(partition) && found < wanted {
                 self.model.cut(partition, found);
             }

@@ -1,0 +1,103 @@
+//! Commits of which a disk has the head, and not the rest: what is behind them stays, so what the
+//! head says counts.
+//!
+//! The heads are looked for byte by byte, and not with what a start reads them with.
+
+use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_storage::disk::Disk;
+use sedge_storage::disk::memory::MemoryDisk;
+use sedge_storage::format::{EntryKind, FrameHead, SegmentHeader};
+use sedge_storage::{Commit, Entry, Found, SegmentId, Sequence, scan_segment};
+
+/// A partition whose row says which commit of a model a frame is.
+const WITNESS: PartitionId = PartitionId(0);
+
+/// A frame that is not whole, and has a whole head and something behind it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Torn {
+    pub segment: SegmentId,
+    head: FrameHead,
+}
+
+impl Torn {
+    /// The number of the commit in a model, if it has a witness.
+    pub fn commit(&self) -> Option<usize> {
+        let mut witnesses = self.ends().filter(|(partition, _)| *partition == WITNESS);
+        witnesses.next().map(|(_, next)| next.0 as usize - 1)
+    }
+
+    /// Where the logs of its appends ended.
+    pub fn ends(&self) -> impl Iterator<Item = (PartitionId, Offset)> {
+        let entries = self.head.entries.iter();
+        let appends = entries.filter(|entry| entry.kind == EntryKind::Append);
+        appends.map(|entry| (entry.partition, entry.next))
+    }
+}
+
+/// What of a torn commit counts, besides where its appends ended.
+pub fn left_of(commit: &Commit) -> Commit {
+    let counts = |entry: &&Entry| matches!(entry, Entry::LogStart { .. } | Entry::Replace { .. });
+    Commit {
+        entries: commit.entries.iter().filter(counts).cloned().collect(),
+        updates: Vec::new(),
+        append_ms: commit.append_ms,
+    }
+}
+
+/// In the order of the log.
+pub fn torn(disk: &MemoryDisk) -> Vec<Torn> {
+    let mut ids: Vec<SegmentId> = disk.list().unwrap().iter().map(|of| of.0).collect();
+    ids.sort_unstable();
+    let contents = |id: SegmentId| Some((id, disk.contents(id)?));
+    let log: Vec<_> = ids
+        .into_iter()
+        .filter_map(contents)
+        .filter_map(|(id, bytes)| Some((id, scan_segment(&bytes)?, bytes)))
+        .filter(|(id, (header, ..), _)| header.id == *id && !header.is_cold)
+        .collect();
+    let mut all = Vec::new();
+    for (index, (id, (header, found, footer), bytes)) in log.iter().enumerate() {
+        let next = log.get(index + 1).map(|(_, (header, ..), _)| header);
+        let mut last = Sequence(header.first_sequence.0 - 1);
+        for of in found {
+            let (from, to) = match of {
+                Found::Frame { head, .. } => {
+                    last = head.sequence;
+                    continue;
+                }
+                Found::Hole { position, end, .. } => (*position, *end),
+                Found::End { position, .. } if footer.is_some() => {
+                    let end = footer.as_ref().map_or(*position, |of| of.frames_end);
+                    (*position, end)
+                }
+                // The end of the log is cut, and what is left of a footer is no frame.
+                Found::End { .. } if next.is_none_or(|next| follows(next, last)) => break,
+                Found::End { position, .. } => (*position, bytes.len() as u64),
+            };
+            let heads = heads(bytes, header, (from, to), last);
+            all.extend(heads.map(|head| Torn { segment: *id, head }));
+        }
+    }
+    all
+}
+
+fn follows(next: &SegmentHeader, last: Sequence) -> bool {
+    next.first_sequence.0 == last.0 + 1
+}
+
+fn heads(
+    bytes: &[u8],
+    header: &SegmentHeader,
+    (from, to): (u64, u64),
+    last: Sequence,
+) -> impl Iterator<Item = FrameHead> {
+    let mut last = last;
+    (from..to).filter_map(move |at| {
+        let head = FrameHead::decode(bytes.get(at as usize..)?, header.generation)?;
+        let is_next = head.sequence > last && at + head.frame_bytes() <= bytes.len() as u64;
+        is_next.then(|| {
+            last = head.sequence;
+            head
+        })
+    })
+}
