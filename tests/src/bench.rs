@@ -8,6 +8,7 @@ mod load;
 mod peers;
 mod updates;
 
+pub mod acls;
 mod beside_cleaner;
 pub mod catch_up;
 pub mod compaction;

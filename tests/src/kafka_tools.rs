@@ -7,6 +7,7 @@ use crate::tools;
 /// Returns the tool's main class.
 pub fn main_class(tool: &str) -> &'static str {
     match tool {
+        "kafka-acls" => "org.apache.kafka.tools.AclCommand",
         "kafka-broker-api-versions" => "org.apache.kafka.tools.BrokerApiVersionsCommand",
         "kafka-cluster" => "org.apache.kafka.tools.ClusterTool",
         "kafka-configs" => "kafka.admin.ConfigCommand",

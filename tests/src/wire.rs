@@ -6,6 +6,7 @@ mod connection;
 mod groups;
 mod requests;
 mod topics;
+pub mod typed;
 
 pub use batch::{Batch, Codec, Record, next_offset, records, seal};
 pub use connection::{Connection, Reply, frame};

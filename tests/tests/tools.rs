@@ -65,6 +65,7 @@ const fn refused(mut check: Check) -> Check {
 
 const TOPICS: &str = "kafka-topics";
 const GROUPS: &str = "kafka-consumer-groups";
+const ACLS: &str = "kafka-acls";
 const CONFIGS: &str = "kafka-configs";
 const PERF: &str = "kafka-producer-perf-test";
 const BS: &str = "--bootstrap-server {b}";
@@ -186,6 +187,38 @@ const CHECKS: &[Check] = &[
         "num.partitions=",
     ),
     check(
+        "acls-add",
+        ACLS,
+        "--add --allow-principal User:bob --operation Read --topic t",
+        "principal=User:bob*operation=READ*ALLOW",
+    ),
+    check(
+        "acls-add-prefixed",
+        ACLS,
+        "--add --deny-principal User:bob --deny-host 10.0.0.1 --operation All --group g \
+         --resource-pattern-type prefixed",
+        "principal=User:bob*host=10.0.0.1*operation=ALL*DENY",
+    ),
+    check(
+        "acls-add-producer",
+        ACLS,
+        "--add --producer --allow-principal User:carol --topic t",
+        "principal=User:carol*operation=CREATE*ALLOW",
+    ),
+    check("acls-list", ACLS, "--list --topic t", "User:bob"),
+    check(
+        "acls-list-match",
+        ACLS,
+        "--list --group group-of-bob --resource-pattern-type match",
+        "User:bob*DENY",
+    ),
+    check(
+        "acls-remove",
+        ACLS,
+        "--remove --force --allow-principal User:bob --operation Read --topic t",
+        "",
+    ),
+    check(
         "delete-records",
         "kafka-delete-records",
         "--offset-json-file {w}/delete.json",
@@ -259,7 +292,16 @@ const CHECKS: &[Check] = &[
 
 #[test]
 fn every_tool() {
-    let broker = Broker::start("tools", &[("group.initial.rebalance.delay.ms", "0")]);
+    // The tools have no name, and may do everything.
+    let settings = [
+        ("group.initial.rebalance.delay.ms", "0"),
+        (
+            "authorizer.class.name",
+            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        ),
+        ("super.users", "User:ANONYMOUS"),
+    ];
+    let broker = Broker::start("tools", &settings);
     let work = TempDir::new("tools-work");
     write_inputs(work.path());
     let mut failures = String::new();

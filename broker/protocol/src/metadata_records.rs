@@ -13,6 +13,8 @@
 //! | 9 | removal of a topic | 0 | 0 |
 //! | 12 | level of a feature | 0 | 0 |
 //! | 15 | block of producer ids | 0 | 0 |
+//! | 18 | access rule | 0 | 0 |
+//! | 19 | removal of an access rule | 0 | 0 |
 //! | 20 | nothing | 0 | 0 |
 //!
 //! The log's own number of a partition ([`PartitionId`]) has no field in Kafka's partition record.
@@ -43,6 +45,8 @@ pub enum MetadataRecord {
     RemoveTopic(RemoveTopicRecord),
     FeatureLevel(FeatureLevelRecord),
     ProducerIds(ProducerIdsRecord),
+    AccessControlEntry(AccessControlEntryRecord),
+    RemoveAccessControlEntry(RemoveAccessControlEntryRecord),
     NoOp,
 }
 
@@ -136,6 +140,35 @@ pub struct ProducerIdsRecord {
     pub next: ProducerId,
 }
 
+/// An access rule came to be. Its numbers are those of Kafka's enums of the same names, and lie in
+/// [`ACL_NUMBERS`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessControlEntryRecord {
+    pub id: KafkaUuid,
+    pub resource_type: i8,
+    pub resource_name: String,
+    pub pattern_type: i8,
+    pub principal: String,
+    pub host: String,
+    pub operation: i8,
+    pub permission_type: i8,
+}
+
+/// An access rule is no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoveAccessControlEntryRecord {
+    pub id: KafkaUuid,
+}
+
+/// The numbers that a rule may have, with what they are of: a rule that cannot be understood must
+/// not be passed over, since it may deny something.
+pub const ACL_NUMBERS: [(&str, core::ops::RangeInclusive<i8>); 4] = [
+    ("resource type of an access rule", 2..=7),
+    ("pattern type of an access rule", 3..=4),
+    ("operation of an access rule", 2..=15),
+    ("permission type of an access rule", 2..=3),
+];
+
 impl MetadataRecord {
     /// Packs the record's number, the largest version that is read, and the version that is
     /// written.
@@ -148,6 +181,8 @@ impl MetadataRecord {
             Self::RemoveTopic(_) => 9,
             Self::FeatureLevel(_) => 12,
             Self::ProducerIds(_) => 15,
+            Self::AccessControlEntry(_) => 18,
+            Self::RemoveAccessControlEntry(_) => 19,
             Self::NoOp => 20,
         }
     }
@@ -166,7 +201,7 @@ impl MetadataRecord {
         let version = reader.unsigned_varint()?;
         let version_max = match number {
             3 | 5 => 2,
-            2 | 4 | 9 | 12 | 15 | 20 => 0,
+            2 | 4 | 9 | 12 | 15 | 18 | 19 | 20 => 0,
             _ => return Err(unknown("metadata record", number)),
         };
         if version > version_max {
@@ -184,6 +219,12 @@ impl MetadataRecord {
             }
             12 => Self::FeatureLevel(FeatureLevelRecord::read(&mut reader)?),
             15 => Self::ProducerIds(ProducerIdsRecord::read(&mut reader)?),
+            18 => Self::AccessControlEntry(AccessControlEntryRecord::read(&mut reader)?),
+            19 => {
+                let id = reader.uuid("the id of an access rule")?;
+                reader.skip_tagged_fields()?;
+                Self::RemoveAccessControlEntry(RemoveAccessControlEntryRecord { id })
+            }
             _ => {
                 reader.skip_tagged_fields()?;
                 Self::NoOp
@@ -223,6 +264,17 @@ impl MetadataRecord {
                 bytes.put_i64(record.broker_epoch);
                 bytes.put_i64(record.next.0);
             }
+            Self::AccessControlEntry(record) => {
+                bytes.put_uuid(record.id);
+                bytes.put_i8(record.resource_type);
+                bytes.put_compact_string(&record.resource_name);
+                bytes.put_i8(record.pattern_type);
+                bytes.put_compact_string(&record.principal);
+                bytes.put_compact_string(&record.host);
+                bytes.put_i8(record.operation);
+                bytes.put_i8(record.permission_type);
+            }
+            Self::RemoveAccessControlEntry(record) => bytes.put_uuid(record.id),
             Self::NoOp => {}
         }
         bytes.put_unsigned_varint(0);
@@ -369,6 +421,36 @@ impl ProducerIdsRecord {
     }
 }
 
+impl AccessControlEntryRecord {
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let what = "an access rule";
+        let record = Self {
+            id: reader.uuid(what)?,
+            resource_type: reader.i8(what)?,
+            resource_name: reader.compact_string("a resource name")?.to_owned(),
+            pattern_type: reader.i8(what)?,
+            principal: reader.compact_string("a principal")?.to_owned(),
+            host: reader.compact_string("a host")?.to_owned(),
+            operation: reader.i8(what)?,
+            permission_type: reader.i8(what)?,
+        };
+        reader.skip_tagged_fields()?;
+        let numbers = [
+            record.resource_type,
+            record.pattern_type,
+            record.operation,
+            record.permission_type,
+        ];
+        for (number, (what, known)) in numbers.into_iter().zip(ACL_NUMBERS) {
+            if !known.contains(&number) {
+                let number = i64::from(number);
+                return Err(Error::Unknown { what, number });
+            }
+        }
+        Ok(record)
+    }
+}
+
 fn unknown(what: &'static str, number: u32) -> Error {
     Error::Unknown {
         what,
@@ -443,8 +525,40 @@ mod tests {
                 broker_epoch: 9,
                 next: ProducerId(1000),
             }),
+            MetadataRecord::AccessControlEntry(access_rule()),
+            MetadataRecord::RemoveAccessControlEntry(RemoveAccessControlEntryRecord {
+                id: KafkaUuid::from_parts(5, 6),
+            }),
             MetadataRecord::NoOp,
         ]
+    }
+
+    fn access_rule() -> AccessControlEntryRecord {
+        AccessControlEntryRecord {
+            id: KafkaUuid::from_parts(5, 6),
+            resource_type: 2,
+            resource_name: "t".into(),
+            pattern_type: 4,
+            principal: "User:a".into(),
+            host: "*".into(),
+            operation: 3,
+            permission_type: 2,
+        }
+    }
+
+    #[test]
+    fn an_access_rule_is_not_read_as_another_one_than_it_is() {
+        let mut rule = access_rule();
+        rule.operation = 16;
+        let error = MetadataRecord::decode(&MetadataRecord::AccessControlEntry(rule).encode());
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "operation of an access rule 16 is not known"
+        );
+        let mut rule = access_rule();
+        rule.permission_type = 1;
+        let error = MetadataRecord::decode(&MetadataRecord::AccessControlEntry(rule).encode());
+        assert!(error.is_err());
     }
 
     #[test]

@@ -75,7 +75,7 @@ enum Task {
         arguments: Vec<String>,
     },
     /// Run a benchmark: kafka, start, memory, metadata, retention, scale, write-amp, compaction,
-    /// catch-up, validation
+    /// catch-up, validation, acls
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<String>,

@@ -1,11 +1,12 @@
-//! `bench kafka|start|memory|metadata|retention|scale|write-amp|compaction|catch-up|validation`:
+//! `bench
+//! kafka|start|memory|metadata|retention|scale|write-amp|compaction|catch-up|validation|acls`:
 //! measurements, with the commit and the spread of several runs.
 
 #![allow(clippy::print_stdout, reason = "the table is the output")]
 
 use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
-    catch_up, compaction, heading, memory, metadata, retention, scale, start, throughput,
+    acls, catch_up, compaction, heading, memory, metadata, retention, scale, start, throughput,
     validation, write_amplification,
 };
 
@@ -19,6 +20,7 @@ const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
        bench compaction [--alone]
        bench catch-up [--alone]
        bench validation [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT]
+       bench acls [--rules N] [--rounds N]
 --alone leaves Apache Kafka out; TEXT is part of a cell's name, as in 'interval 64K'";
 
 fn main() {
@@ -49,6 +51,7 @@ fn main() {
         "compaction",
         "catch-up",
         "validation",
+        "acls",
     ];
     if !known.contains(&what) {
         println!("{USAGE}");
@@ -101,6 +104,10 @@ fn main() {
                 with_kafka,
             };
             metadata::run(plan, &|line| println!("{line}"));
+        }
+        "acls" => {
+            let rules = number("--rules", 10_000).max(1) as usize;
+            println!("{}", acls::run(rules, number("--rounds", 5) as usize));
         }
         "compaction" => println!("{}", compaction::run(with_kafka)),
         "catch-up" => println!("{}", catch_up::run(with_kafka)),

@@ -1,8 +1,10 @@
 //! A raw connection: sends and receives frames, and notices when the broker closes it.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use crate::limits;
 use crate::wire::Encoder;
@@ -41,6 +43,24 @@ impl Connection {
     pub fn patient(address: &str, reply_within: Duration) -> Self {
         let stream = TcpStream::connect(address)
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        Self::over(stream, reply_within)
+    }
+
+    /// One whose client has this address: each of 127.0.0.0/8 is this machine's.
+    pub fn from_host(host: Ipv4Addr, address: &str) -> Self {
+        let connect = || -> rustix::io::Result<TcpStream> {
+            let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+            bind(&socket, &SocketAddrV4::new(host, 0))?;
+            let to: SocketAddrV4 = address.parse().expect("an IPv4 address and a port");
+            rustix::net::connect(&socket, &to)?;
+            Ok(TcpStream::from(socket))
+        };
+        let stream = connect()
+            .unwrap_or_else(|error| panic!("cannot connect from {host} to {address}: {error}"));
+        Self::over(stream, limits::REPLY)
+    }
+
+    fn over(stream: TcpStream, reply_within: Duration) -> Self {
         stream
             .set_nodelay(true)
             .expect("a connected socket takes options");

@@ -62,6 +62,9 @@ const fn idle(
     }
 }
 
+/// The one authorizer that there is, by the name of Kafka's class.
+pub const STANDARD_AUTHORIZER: &str = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+
 const LONG_MAX: Option<&str> = Some("9223372036854775807");
 
 /// All keys of the broker, in the order of their names.
@@ -70,6 +73,9 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("advertised.listeners", List, None, Anything,
         "Addresses that clients are told to connect to; if not set, the address that each client \
          came by"),
+    fixed("authorizer.class.name", Text, Some(""), OneOf(&["", STANDARD_AUTHORIZER]),
+        "The class name of Kafka's StandardAuthorizer: access rules say what clients may do; empty: \
+         every client may do everything"),
     fixed("auto.create.topics.enable", Boolean, Some("true"), Anything,
         "Whether a topic that does not exist is created when a client asks for it"),
     fixed("cluster.id", Text, None, Anything,

@@ -21,7 +21,9 @@ use alloc::string::String;
 use sedge_protocol::ErrorCode;
 
 pub use alter::{AlterOp, Change, Resource, plan_alter, plan_new_topic, plan_replace};
-pub use broker::{BROKER_KEYS, BrokerDefaults, broker_key, check_broker_value};
+pub use broker::{
+    BROKER_KEYS, BrokerDefaults, STANDARD_AUTHORIZER, broker_key, check_broker_value,
+};
 pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
 pub use nearest::nearest;
 pub use topic::{

@@ -10,6 +10,7 @@ use sedge_protocol::kafka::KafkaUuid;
 
 use super::names;
 use crate::config::{BrokerDefaults, TopicConfig};
+use crate::security::Acls;
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +52,7 @@ impl Topic {
     }
 }
 
-/// All topics at one moment. Cloning copies one pointer per topic.
+/// All topics and access rules at one moment. Cloning copies one pointer per topic.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// The maps share the names, so that cloning the image allocates no strings.
@@ -64,6 +65,7 @@ pub struct Image {
     file_defaults: BrokerDefaults,
     defaults: BrokerDefaults,
     leader_epoch: LeaderEpoch,
+    acls: Arc<Acls>,
 }
 
 impl Image {
@@ -77,7 +79,18 @@ impl Image {
             file_defaults: defaults.clone(),
             defaults,
             leader_epoch: LeaderEpoch(0),
+            acls: Arc::default(),
         }
+    }
+
+    /// The access rules.
+    #[must_use]
+    pub const fn acls(&self) -> &Arc<Acls> {
+        &self.acls
+    }
+
+    pub(super) fn acls_mut(&mut self) -> &mut Acls {
+        Arc::make_mut(&mut self.acls)
     }
 
     #[must_use]

@@ -1,5 +1,5 @@
-//! The metadata machine: topics, their partitions and configurations, producer ids, the leader
-//! epoch. It is the controller of the one-node cluster; its records are `__cluster_metadata`.
+//! The metadata machine: topics, their partitions and configurations, access rules, producer ids, the
+//! leader epoch. It is the controller of the one-node cluster; its records are `__cluster_metadata`.
 //!
 //! The machine decides and remembers. It does not write records or create ids: the caller of a
 //! command brings the topic id.
@@ -7,17 +7,19 @@
 //! **Invariant:** a [`PartitionId`] is handed out once, in the order of the records, and never
 //! reused.
 
+mod acls;
 mod delta;
 mod image;
 mod names;
 mod salvage;
 pub mod snapshot;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use sedge_protocol::ErrorCode;
@@ -36,6 +38,7 @@ pub use salvage::{Change, Facts, Salvage, Salvaged};
 use crate::config::BrokerDefaults;
 use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, TOPICS_MAX};
 use crate::machine::{Machine, Now, Plan};
+use crate::security::{AclBinding, AclFilter};
 
 /// The broker setting that stores the leader epoch. Never shown, and never set by a client.
 const LEADER_EPOCH_KEY: &str = "sedge.leader.epoch";
@@ -88,6 +91,14 @@ pub enum Command {
     },
     /// KIP-101: distinguishes new records from a tail that a restart lost.
     BumpLeaderEpoch,
+    /// Adds access rules, each under a random id. Checked by the caller, but for the limits.
+    CreateAcls {
+        rules: Vec<(KafkaUuid, AclBinding)>,
+    },
+    /// Removes the access rules that any of these matches.
+    DeleteAcls {
+        filters: Vec<AclFilter>,
+    },
 }
 
 impl Command {
@@ -102,7 +113,9 @@ impl Command {
             }
             Self::CreateTopic { .. }
             | Self::CreatePartitions { .. }
-            | Self::AllocateProducerIds { .. } => false,
+            | Self::AllocateProducerIds { .. }
+            | Self::CreateAcls { .. }
+            | Self::DeleteAcls { .. } => false,
         }
     }
 }
@@ -127,9 +140,20 @@ pub enum TopicName {
 #[derive(Clone, Debug, PartialEq)]
 pub enum CommandReply {
     Done,
-    Created { partitions: i32 },
-    Deleted { name: String, id: KafkaUuid },
-    ProducerIds { first: ProducerId },
+    Created {
+        partitions: i32,
+    },
+    Deleted {
+        name: String,
+        id: KafkaUuid,
+    },
+    ProducerIds {
+        first: ProducerId,
+    },
+    /// For each rule, whether it is there now.
+    AclsCreated(Vec<Result<(), CommandError>>),
+    /// For each filter, the rules that were there and that it matches.
+    AclsDeleted(Vec<Vec<Arc<AclBinding>>>),
 }
 
 /// Reason why a command is refused.
@@ -216,6 +240,7 @@ impl MetadataMachine {
         // The ids come first, so that even a partial snapshot has them.
         ids.into_iter()
             .chain(epoch)
+            .chain(acls::records(self.image.acls()))
             .chain(features)
             .chain(settings)
             .chain(topics)
@@ -493,6 +518,8 @@ impl Machine for MetadataMachine {
                     reply: CommandReply::Done,
                 })
             }
+            Command::CreateAcls { rules } => acls::plan_create(self.image.acls(), rules),
+            Command::DeleteAcls { filters } => acls::plan_delete(self.image.acls(), &filters),
         }
     }
 
@@ -518,6 +545,12 @@ impl Machine for MetadataMachine {
                     self.features.remove(&feature.name);
                 }
             }
+            MetadataRecord::AccessControlEntry(rule) => {
+                if let Some(binding) = acls::binding(rule) {
+                    self.image.acls_mut().add(rule.id, binding);
+                }
+            }
+            MetadataRecord::RemoveAccessControlEntry(rule) => self.image.acls_mut().remove(rule.id),
             MetadataRecord::PartitionChange(_) | MetadataRecord::NoOp => {}
         }
     }

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use sedge_protocol::ids::{LeaderEpoch, NodeId, PartitionId, ProducerId};
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::metadata_records::{
-    ConfigRecord, FeatureLevelRecord, MetadataRecord, ResourceType,
+    AccessControlEntryRecord, ConfigRecord, FeatureLevelRecord, MetadataRecord, ResourceType,
 };
 
 use super::{
@@ -83,6 +83,7 @@ pub struct Salvage {
     topics: BTreeMap<[u8; 16], Known>,
     broker: BTreeMap<String, String>,
     features: BTreeMap<String, i16>,
+    acls: BTreeMap<[u8; 16], AccessControlEntryRecord>,
     leader_epoch: LeaderEpoch,
     next_partition: u32,
     next_producer: i64,
@@ -108,6 +109,7 @@ impl Salvage {
             topics: BTreeMap::new(),
             broker: BTreeMap::new(),
             features: BTreeMap::new(),
+            acls: BTreeMap::new(),
             leader_epoch: LeaderEpoch(0),
             next_partition: FIRST_PARTITION_ID,
             next_producer: 0,
@@ -140,6 +142,12 @@ impl Salvage {
             }
             MetadataRecord::FeatureLevel(feature) => {
                 self.features.insert(feature.name.clone(), feature.level);
+            }
+            MetadataRecord::AccessControlEntry(rule) => {
+                self.acls.insert(rule.id.to_bytes(), rule.clone());
+            }
+            MetadataRecord::RemoveAccessControlEntry(rule) => {
+                self.acls.remove(&rule.id.to_bytes());
             }
             MetadataRecord::PartitionChange(_) | MetadataRecord::NoOp => {}
         }
@@ -355,6 +363,8 @@ impl Salvage {
         let next = self.next_producer.max(seen);
         let next = next.saturating_add(SALVAGED_PRODUCER_IDS_SKIPPED);
         records.push(machine.producer_ids_record(next));
+        let acls = self.acls.into_values();
+        records.extend(acls.map(MetadataRecord::AccessControlEntry));
         for known in self.topics.values() {
             let name = known.name.as_deref().unwrap_or_default();
             records.push(topic_record(name, known.id));

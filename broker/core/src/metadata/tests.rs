@@ -48,8 +48,9 @@ pub(super) fn seen(machine: &MetadataMachine) -> String {
     let broker: BTreeMap<_, _> = image.broker_configs().collect();
     let next = (machine.next_partition_id, machine.next_producer_id);
     let features = &machine.features;
+    let acls: Vec<_> = image.acls().iter().collect();
     format!(
-        "{topics:?} {broker:?} {} {next:?} {features:?}",
+        "{topics:?} {broker:?} {} {next:?} {features:?} {acls:?}",
         image.leader_epoch()
     )
 }
@@ -145,7 +146,7 @@ fn to_validate_only_records_nothing() {
 }
 
 /// Returns a generator of numbers below a bound, from the seed.
-pub(super) fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+pub(crate) fn random(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut random = seed;
     move |below| {
         random ^= random << 13;
@@ -197,6 +198,30 @@ pub(super) fn random_command(
         }
         (7, _) => Command::AllocateProducerIds { count: 1000 },
         (8, _) => Command::BumpLeaderEpoch,
+        (9, None) => {
+            let rules = (0..=next(3)).map(|number| {
+                let rule = crate::security::tests::random_rule(next);
+                (KafkaUuid::from_parts(8, step * 4 + number), rule)
+            });
+            let rules = rules.collect();
+            Command::CreateAcls { rules }
+        }
+        (9, Some(_)) => {
+            let found = live.image().acls().iter().nth(next(8) as usize);
+            let (_, rule) = found?;
+            let filters = [AclFilter {
+                resource: None,
+                pattern: crate::security::PatternFilter::Exactly(rule.pattern),
+                name: Some(rule.name.to_string()),
+                principal: None,
+                host: None,
+                operation: None,
+                permission: None,
+            }];
+            Command::DeleteAcls {
+                filters: filters.into(),
+            }
+        }
         _ => return None,
     })
 }

@@ -1,6 +1,7 @@
 //! The broker: state shared by all handlers, without decisions. Only the handlers and the start
 //! take all of it.
 
+pub mod audit;
 pub mod openers;
 pub mod producer_ids;
 
@@ -24,6 +25,7 @@ use crate::process::logging::told::Told;
 use crate::process::runtime::Runtime;
 use crate::upkeep::logbook::Logbook;
 use crate::writer::Writer;
+use audit::Audit;
 use openers::Openers;
 use producer_ids::ProducerIds;
 
@@ -43,6 +45,8 @@ pub struct Broker {
     pub producer_ids: ProducerIds,
     /// Clients that were warned because they asked for transactions.
     pub told_transactions: Told,
+    /// What clients were not allowed to do.
+    pub audit: Audit,
     pub groups: Arc<Groups>,
     pub plugins: Arc<Plugins>,
     pub metrics: Arc<Metrics>,
@@ -122,6 +126,7 @@ impl Broker {
             fetch_sessions: Mutex::new(Sessions::new(crate::limits::FETCH_SESSIONS_MAX)),
             producer_ids: ProducerIds::default(),
             told_transactions: Told::default(),
+            audit: Audit::default(),
             groups,
             plugins: Arc::new(Plugins::new(&config, Arc::clone(&metrics))),
             metrics,

@@ -41,6 +41,8 @@ const GIB: i64 = 1 << 30;
 /// Keys of the process alone: memory, files, plugins. `DescribeConfigs` does not show them.
 #[rustfmt::skip]
 pub const PROCESS_KEYS: &[ConfigKey] = &[
+    key("allow.everyone.if.no.acl.found", ConfigType::Boolean, Some("false"), Takes::Anything,
+        "Whether every client may do everything on a resource without access rules"),
     long("plugin.component.bytes", Some("8388608"), Takes::Between(KIB, 64 * MIB),
         "Largest WebAssembly component of a plugin"),
     long("plugin.deadline.ms", Some("100"), Takes::Between(5, 60_000),
@@ -79,6 +81,8 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
     long("sedge.views.flush.bytes", None, Takes::Between(64 * KIB, 256 * MIB),
         "Changes of the views that are kept in memory before they are written: small 1 MiB, \
          standard 4 MiB"),
+    key("super.users", ConfigType::String, Some(""), Takes::Anything,
+        "Principals that may do everything if an authorizer is set, like User:admin;User:operator"),
 ];
 
 /// A key of a mirror link.

@@ -1,9 +1,10 @@
 //! The configuration in the form that the broker uses: typed, checked, complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use sedge_core::config::ConfigKey;
+use sedge_core::config::{ConfigKey, STANDARD_AUTHORIZER};
+use sedge_core::security::{Authorizer, Principal};
 
 use super::error::Problem;
 use super::link::{LinkConfig, LinkTable};
@@ -124,6 +125,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Time after which an idle connection is closed.
     pub connections_max_idle_ms: u64,
+    /// Says what clients may do. `None`: everything.
+    pub authorizer: Option<Authorizer>,
     /// The limits of plugins.
     pub plugin: Plugin,
     /// The links of the mirror.
@@ -189,6 +192,7 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
         socket_request_max_bytes: reader.number("socket.request.max.bytes", 0) as usize,
         max_connections: reader.number("max.connections", 0) as usize,
         connections_max_idle_ms: reader.number("connections.max.idle.ms", 0),
+        authorizer: reader.authorizer(),
         plugin: Plugin {
             memory_bytes_max: reader.number("plugin.memory.bytes", 0),
             deadline_ms: reader.number("plugin.deadline.ms", 0),
@@ -335,6 +339,19 @@ fn parse_listeners(text: &str) -> Result<Vec<(String, HostPort)>, String> {
     Ok(listeners)
 }
 
+/// Kafka separates principals by semicolons, since names of certificates have commas.
+fn parse_super_users(text: &str) -> Result<BTreeSet<Principal>, String> {
+    let users = text.split(';').map(str::trim);
+    let users = users.filter(|user| !user.is_empty());
+    users
+        .map(|user| {
+            Principal::parse(user).ok_or_else(|| {
+                format!("`{user}` is no principal; write User:NAME, several with `;` between them")
+            })
+        })
+        .collect()
+}
+
 fn parse_console(text: &str) -> Result<Option<HostPort>, String> {
     match text {
         "off" => Ok(None),
@@ -395,6 +412,16 @@ impl Reader<'_> {
             self.problems.push(problem(KEY, setting, why));
         }
         memory.saturating_sub(besides) as usize
+    }
+
+    fn authorizer(&mut self) -> Option<Authorizer> {
+        let super_users = self.parsed("super.users", parse_super_users);
+        let everyone = self.text("allow.everyone.if.no.acl.found");
+        let authorizer = Authorizer {
+            allow_everyone_if_no_acl_found: everyone.eq_ignore_ascii_case("true"),
+            super_users: super_users.unwrap_or_default(),
+        };
+        (self.text("authorizer.class.name") == STANDARD_AUTHORIZER).then_some(authorizer)
     }
 
     fn listeners(&mut self) -> Vec<ListenerConfig> {

@@ -22,11 +22,14 @@ use crate::net::service::{Answer, Disconnect, Estimate, Rule, Start};
 ///   `start`, which runs in the order of the requests, and `finish`, which returns the response, if
 ///   there is one. `around` is the same, but the response is encoded around batches.
 /// - ESTIMATE: [`Estimate`].
-/// - NEEDS: the operations that the handler performs, as `Resource Operation`.
+/// - NEEDS: what the handler does on what, as `Resource Operation`; with `or Resource Operation` if
+///   that right on the cluster, or on any topic, does instead. The rows of Kafka's documentation
+///   ("Operations and Resources on Protocols"), against which `tests/needs.rs` holds them.
 macro_rules! apis {
     ($($key:ident: $start:ident,
         $form:ident $room:ident::$handler:ident($module:ident::$message:ident),
-        $estimate:ident, [$($resource:ident $operation:ident),*];)*) => {
+        $estimate:ident,
+        [$($resource:ident $operation:ident $(or $by:ident $by_operation:ident)?),*];)*) => {
         const ROWS: &[ApiKey] = &[$(ApiKey::$key),*];
 
         /// Returns the rule for requests of this kind. Unknown kinds are refused, in their turn.
@@ -46,7 +49,10 @@ macro_rules! apis {
         /// Returns the operations that requests of this kind perform.
         pub fn needs(key: ApiKey) -> &'static [Need] {
             match key {
-                $(ApiKey::$key => &[$((Resource::$resource, Operation::$operation)),*],)*
+                $(ApiKey::$key => &[$(Need {
+                    right: (Resource::$resource, Operation::$operation),
+                    or: either!($($by $by_operation)?),
+                }),*],)*
                 _ => &[],
             }
         }
@@ -82,6 +88,15 @@ macro_rules! apis {
                 _ => Err(request.malformed("it has no handler")),
             }
         }
+    };
+}
+
+macro_rules! either {
+    () => {
+        None
+    };
+    ($resource:ident $operation:ident) => {
+        Some((Resource::$resource, Operation::$operation))
     };
 }
 
@@ -124,14 +139,14 @@ apis! {
     ListOffsets: InTurn, now records::list_offsets(list_offsets_request::ListOffsetsRequestData),
         Recent, [Topic Describe];
     Metadata: InTurn, now topics::metadata(metadata_request::MetadataRequestData),
-        Recent, [Topic Describe, Topic Create];
+        Recent, [Topic Describe, Topic Create or Cluster Create, Cluster Describe];
     OffsetCommit: InTurn, later groups::offset_commit(offset_commit_request::OffsetCommitRequestData),
         Nothing, [Group Read, Topic Read];
     OffsetFetch: InTurn, now groups::offset_fetch(offset_fetch_request::OffsetFetchRequestData),
         Recent, [Group Describe, Topic Describe];
     FindCoordinator: InTurn,
         now groups::find_coordinator(find_coordinator_request::FindCoordinatorRequestData),
-        Recent, [Group Describe];
+        Recent, [Group Describe, TransactionalId Describe];
     JoinGroup: InTurn, later groups::join_group(join_group_request::JoinGroupRequestData),
         Nothing, [Group Read];
     Heartbeat: InTurn, now groups::heartbeat(heartbeat_request::HeartbeatRequestData),
@@ -143,34 +158,34 @@ apis! {
     DescribeGroups: InTurn, now groups::describe_groups(describe_groups_request::DescribeGroupsRequestData),
         Recent, [Group Describe];
     ListGroups: InTurn, now groups::list_groups(list_groups_request::ListGroupsRequestData),
-        Recent, [Group Describe];
+        Recent, [Group Describe or Cluster Describe];
     ApiVersions: InTurn, now cluster::api_versions(api_versions_request::ApiVersionsRequestData),
         Recent, [];
     CreateTopics: InTurn, now topics::create_topics(create_topics_request::CreateTopicsRequestData),
-        Recent, [Topic Create];
+        Recent, [Topic Create or Cluster Create, Topic DescribeConfigs];
     DeleteTopics: InTurn, now topics::delete_topics(delete_topics_request::DeleteTopicsRequestData),
-        Recent, [Topic Delete];
+        Recent, [Topic Delete or Cluster Delete, Topic Describe or Cluster Delete];
     DeleteRecords: InTurn, now records::delete_records(delete_records_request::DeleteRecordsRequestData),
         Recent, [Topic Delete];
     InitProducerId: InTurn,
         now records::init_producer_id(init_producer_id_request::InitProducerIdRequestData),
-        Recent, [Cluster IdempotentWrite];
+        Recent, [Cluster IdempotentWrite or Topic Write, TransactionalId Write];
     OffsetForLeaderEpoch: InTurn,
         now records::offset_for_leader_epoch(
             offset_for_leader_epoch_request::OffsetForLeaderEpochRequestData
         ),
-        Recent, [Topic Describe];
-    DescribeAcls: InTurn, now cluster::describe_acls(describe_acls_request::DescribeAclsRequestData),
-        Recent, [];
-    CreateAcls: InTurn, now cluster::create_acls(create_acls_request::CreateAclsRequestData),
-        Recent, [];
-    DeleteAcls: InTurn, now cluster::delete_acls(delete_acls_request::DeleteAclsRequestData),
-        Recent, [];
+        Recent, [Topic Describe or Cluster ClusterAction];
+    DescribeAcls: InTurn, now acls::describe_acls(describe_acls_request::DescribeAclsRequestData),
+        Recent, [Cluster Describe];
+    CreateAcls: InTurn, now acls::create_acls(create_acls_request::CreateAclsRequestData),
+        Recent, [Cluster Alter];
+    DeleteAcls: InTurn, now acls::delete_acls(delete_acls_request::DeleteAclsRequestData),
+        Recent, [Cluster Alter];
     DescribeConfigs: InTurn,
         now configs::describe_configs(describe_configs_request::DescribeConfigsRequestData),
         Recent, [Topic DescribeConfigs, Cluster DescribeConfigs, Group DescribeConfigs];
     AlterConfigs: InTurn, now configs::alter_configs(alter_configs_request::AlterConfigsRequestData),
-        Recent, [Topic AlterConfigs, Cluster AlterConfigs];
+        Recent, [Topic AlterConfigs, Cluster AlterConfigs, Group AlterConfigs];
     DescribeLogDirs: InTurn,
         now cluster::describe_log_dirs(describe_log_dirs_request::DescribeLogDirsRequestData),
         Recent, [Cluster Describe];
@@ -185,7 +200,7 @@ apis! {
         now configs::incremental_alter_configs(
             incremental_alter_configs_request::IncrementalAlterConfigsRequestData
         ),
-        Recent, [Topic AlterConfigs, Cluster AlterConfigs];
+        Recent, [Topic AlterConfigs, Cluster AlterConfigs, Group AlterConfigs];
     AlterPartitionReassignments: InTurn,
         now topics::alter_partition_reassignments(
             alter_partition_reassignments_request::AlterPartitionReassignmentsRequestData
@@ -195,15 +210,15 @@ apis! {
         now topics::list_partition_reassignments(
             list_partition_reassignments_request::ListPartitionReassignmentsRequestData
         ),
-        Recent, [];
+        Recent, [Cluster Describe];
     OffsetDelete: InTurn, now groups::offset_delete(offset_delete_request::OffsetDeleteRequestData),
         Recent, [Group Delete, Topic Read];
     DescribeClientQuotas: InTurn,
         now cluster::describe_client_quotas(describe_client_quotas_request::DescribeClientQuotasRequestData),
-        Recent, [];
+        Recent, [Cluster DescribeConfigs];
     DescribeCluster: InTurn,
         now cluster::describe_cluster(describe_cluster_request::DescribeClusterRequestData),
-        Recent, [];
+        Recent, [Cluster Describe];
     ListConfigResources: InTurn,
         now configs::list_config_resources(list_config_resources_request::ListConfigResourcesRequestData),
         Recent, [Cluster DescribeConfigs];

@@ -26,6 +26,7 @@ use crate::broker::Broker;
 use crate::net::service::{Answer, Disconnect, Rule, Service, Session};
 use request::{Request, Topics, unsupported};
 
+mod acls;
 mod apis;
 mod cluster;
 pub(crate) mod configs;
@@ -36,9 +37,6 @@ mod request;
 #[cfg(test)]
 mod tests;
 mod topics;
-
-/// Kafka's message for requests about ACLs.
-const NO_AUTHORIZER: &str = "No Authorizer is configured.";
 
 /// Answers clients' requests with the state of a broker.
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 //! back.
 
 use sedge_core::metadata::Command;
+use sedge_core::security::limits::ACLS_PER_REQUEST_MAX;
 use sedge_protocol::batch::{Batch, HEADER_BYTES};
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_protocol::metadata_records::MetadataRecord;
@@ -12,6 +13,9 @@ use crate::limits::{LOST_RANGES_TOLD, METADATA_BATCH_RECORDS_MAX, REPLAY_READ_BY
 
 /// Largest size of one record in bytes, without configuration values.
 const RECORD_BYTES_GUESS: usize = 512;
+
+/// Bytes that the record of an access rule's removal takes at most, with its share of the batch.
+const REMOVAL_BYTES_GUESS: usize = 48;
 
 /// The lost part of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +108,14 @@ pub fn bytes_guess(command: &Command) -> usize {
                 .sum();
             return changes.len() * RECORD_BYTES_GUESS + values;
         }
+        Command::CreateAcls { rules } => {
+            let texts = rules
+                .iter()
+                .map(|(_, rule)| rule.name.len() + rule.principal.len());
+            return (rules.len() + 1) * RECORD_BYTES_GUESS + texts.sum::<usize>();
+        }
+        // Sixteen bytes and a record's head each.
+        Command::DeleteAcls { .. } => return ACLS_PER_REQUEST_MAX * REMOVAL_BYTES_GUESS,
         Command::DeleteTopic { .. }
         | Command::AllocateProducerIds { .. }
         | Command::BumpLeaderEpoch => 1,

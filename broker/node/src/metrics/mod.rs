@@ -43,6 +43,8 @@ pub struct Metrics {
     /// Kafka connections closed by the broker: for bytes that are not a request, or idle for too
     /// long.
     pub connections_broken_off: Counter,
+    /// Operations that the access rules did not allow.
+    pub authorization_denied: Counter,
     /// Records in accepted produce requests, before filters.
     pub produce_records: Counter,
     /// Bytes of their batches.
@@ -89,6 +91,7 @@ impl Default for Metrics {
             connections_refused: Counter::default(),
             connections_displaced: Counter::default(),
             connections_broken_off: Counter::default(),
+            authorization_denied: Counter::default(),
             produce_records: Counter::default(),
             produce_bytes: Counter::default(),
             fetch_bytes: Counter::default(),
@@ -209,6 +212,11 @@ impl Metrics {
                 "Connections that the broker broke off: unusable requests, stalled clients, failed \
                  produces with acks=0.",
                 &self.connections_broken_off,
+            ),
+            (
+                "sedge_authorization_denied_total",
+                "Operations that were not allowed (Kafka: authorization-denied-rate-per-minute).",
+                &self.authorization_denied,
             ),
             (
                 "sedge_produced_records_total",

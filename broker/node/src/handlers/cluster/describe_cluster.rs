@@ -1,6 +1,5 @@
 //! DescribeCluster (key 60): returns this broker, which is the controller as well.
 
-use sedge_core::security::{OPERATIONS_NOT_ASKED, Resource, authorized_operations};
 use sedge_protocol::kafka::generated::describe_cluster_request::DescribeClusterRequestData;
 use sedge_protocol::kafka::generated::describe_cluster_response::{
     DescribeClusterBroker, DescribeClusterResponseData,
@@ -12,11 +11,7 @@ pub async fn handle(
     request: &Request,
     message: DescribeClusterRequestData,
 ) -> DescribeClusterResponseData {
-    let operations = if message.include_cluster_authorized_operations {
-        authorized_operations(Resource::Cluster)
-    } else {
-        OPERATIONS_NOT_ASKED
-    };
+    let operations = request.cluster_operations(message.include_cluster_authorized_operations);
     let (host, port) = request.advertised();
     DescribeClusterResponseData::default()
         .with_endpoint_type(message.endpoint_type)

@@ -15,8 +15,7 @@ use sedge_protocol::kafka::generated::describe_configs_response::{
     DescribeConfigsSynonym,
 };
 
-use crate::handlers::configs::link_state;
-use crate::handlers::configs::{Owner, WITHOUT_CONFIGS};
+use crate::handlers::configs::{self, Owner, WITHOUT_CONFIGS, link_state};
 use crate::handlers::request::Topic;
 use crate::handlers::{Refusal, Request};
 use crate::plugins::FILTER_STATE_KEY;
@@ -32,21 +31,20 @@ pub async fn handle(
             let result = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone());
-            if resource.resource_type == link_state::GROUP
-                && let Some(entries) = describe_link(request, resource.resource_name.as_str())
-            {
-                return result.with_configs(entries);
-            }
+            let name = resource.resource_name.as_str();
             if WITHOUT_CONFIGS.contains(&resource.resource_type) {
-                return result;
+                let operation = Operation::DescribeConfigs;
+                let kind = resource.resource_type;
+                return match configs::check_without_configs(request, operation, kind, name) {
+                    Ok(()) => result.with_configs(describe_link(request, kind, name)),
+                    Err(refusal) => refused(result, refusal),
+                };
             }
             match describe(request, resource) {
                 Ok(entries) => result
                     .with_error_code(ErrorCode::None.code())
                     .with_configs(entries.map(|entry| show(entry, &message)).collect()),
-                Err(refusal) => result
-                    .with_error_code(refusal.code.code())
-                    .with_error_message(Some(refusal.message.into())),
+                Err(refusal) => refused(result, refusal),
             }
         })
         .collect();
@@ -87,10 +85,19 @@ fn describe(
     }))
 }
 
-/// Describes the link whose group this is, if there is one that the client may describe.
-fn describe_link(request: &Request, group: &str) -> Option<Vec<DescribeConfigsResourceResult>> {
-    let group = request.group(Operation::DescribeConfigs, group).ok()?;
-    link_state::describe(request.metrics(), group.id())
+fn refused(result: DescribeConfigsResult, refusal: Refusal) -> DescribeConfigsResult {
+    result
+        .with_error_code(refusal.code.code())
+        .with_error_message(Some(refusal.message.into()))
+}
+
+/// Describes the link whose group this is. Other groups have nothing to describe.
+fn describe_link(request: &Request, kind: i8, group: &str) -> Vec<DescribeConfigsResourceResult> {
+    let described = match kind {
+        link_state::GROUP => link_state::describe(request.metrics(), group),
+        _ => None,
+    };
+    described.unwrap_or_default()
 }
 
 /// Returns the state of a topic's filters, as a read-only key.

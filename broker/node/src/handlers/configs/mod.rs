@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sedge_core::config::{BrokerDefaults, ConfigError, FILTER_KEY, Resource, filter_names};
 use sedge_core::metadata::{Command, Topic};
-use sedge_core::security::Operation;
+use sedge_core::security::{self, Operation};
 use sedge_protocol::ErrorCode;
 
 use crate::handlers::request::Cluster;
@@ -49,12 +49,13 @@ impl Owner {
         resource_type: i8,
         name: &str,
     ) -> Result<Self, Refusal> {
-        let cluster = || {
-            let cluster = request.cluster(operation);
-            cluster.map_err(|code| Refusal::new(code, "Cluster authorization failed."))
-        };
+        let refused = |code| Refusal::new(code, "Authorization failed.");
+        let cluster = || request.cluster(operation).map_err(refused);
         match resource_type {
             TOPIC => {
+                request
+                    .check(operation, security::Resource::Topic, name)
+                    .map_err(refused)?;
                 let topics = request.topics(operation);
                 let found = topics.named(name).map(|topic| Arc::clone(&topic));
                 match found {
@@ -65,21 +66,28 @@ impl Owner {
                     )),
                 }
             }
-            BROKER if name.is_empty() => cluster().map(Self::AllBrokers),
-            BROKER if name == request.node_id().to_string() => cluster().map(Self::ThisBroker),
-            BROKER => Err(Refusal::new(
-                ErrorCode::InvalidRequest,
-                format!(
-                    "Unexpected broker id '{name}': this is broker {}.",
-                    request.node_id()
-                ),
-            )),
-            other => Err(Refusal::new(
-                ErrorCode::InvalidRequest,
-                format!(
-                    "Resource type {other} has no configurations here; topics (2) and brokers (4) have."
-                ),
-            )),
+            BROKER => {
+                let cluster = cluster()?;
+                let node = request.node_id().to_string();
+                match name {
+                    "" => Ok(Self::AllBrokers(cluster)),
+                    name if name == node => Ok(Self::ThisBroker(cluster)),
+                    name => Err(Refusal::new(
+                        ErrorCode::InvalidRequest,
+                        format!("Unexpected broker id '{name}': this is broker {node}."),
+                    )),
+                }
+            }
+            other => {
+                check_without_configs(request, operation, other, name)?;
+                Err(Refusal::new(
+                    ErrorCode::InvalidRequest,
+                    format!(
+                        "Resource type {other} has no configurations here; topics (2) and brokers \
+                         (4) have."
+                    ),
+                ))
+            }
         }
     }
 
@@ -103,6 +111,21 @@ impl Owner {
             Self::ThisBroker(cluster) | Self::AllBrokers(cluster) => cluster.defaults(),
         }
     }
+}
+
+/// Checks that the client may do `operation` on what has no configurations here: it does not hear
+/// more of that than of the rest.
+pub fn check_without_configs(
+    request: &Request,
+    operation: Operation,
+    resource_type: i8,
+    name: &str,
+) -> Result<(), Refusal> {
+    let checked = match resource_type {
+        link_state::GROUP => request.check(operation, security::Resource::Group, name),
+        _ => request.cluster(operation).map(|_| ()),
+    };
+    checked.map_err(|code| Refusal::new(code, "Authorization failed."))
 }
 
 /// Returns the refusal of a resource that a request names twice.

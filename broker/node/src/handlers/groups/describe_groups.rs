@@ -1,7 +1,7 @@
 //! DescribeGroups (key 15): returns state, members and assignments.
 
 use sedge_core::groups::GroupDescription;
-use sedge_core::security::{OPERATIONS_NOT_ASKED, Operation, Resource, authorized_operations};
+use sedge_core::security::{OPERATIONS_NOT_ASKED, Operation, Resource};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::describe_groups_request::DescribeGroupsRequestData;
@@ -19,11 +19,9 @@ pub async fn handle(
     request: &Request,
     message: DescribeGroupsRequestData,
 ) -> DescribeGroupsResponseData {
-    let operations = if message.include_authorized_operations {
-        authorized_operations(Resource::Group)
-    } else {
-        OPERATIONS_NOT_ASKED
-    };
+    let asked = message.include_authorized_operations;
+    let operations =
+        |group: &KafkaString| request.authorized_operations(asked, Resource::Group, group.as_str());
     let groups = message.groups.into_iter().map(|group_id| {
         let found = request
             .group(Operation::Describe, group_id.as_str())
@@ -31,7 +29,7 @@ pub async fn handle(
         let group = match found {
             Err(error) => refused(error, None),
             _ if group_id.is_empty() => refused(ErrorCode::InvalidGroupId, None),
-            Ok(Some(found)) => describe(found).with_authorized_operations(operations),
+            Ok(Some(found)) => describe(found).with_authorized_operations(operations(&group_id)),
             Ok(None) if request.version() >= FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND => {
                 let message = format!("Group {group_id} not found.");
                 refused(ErrorCode::GroupIdNotFound, Some(message.into()))

@@ -1,6 +1,6 @@
 //! FindCoordinator (key 10): returns this broker, for every group.
 
-use sedge_core::security::Operation;
+use sedge_core::security::{Operation, Resource};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::find_coordinator_request::FindCoordinatorRequestData;
@@ -45,9 +45,12 @@ fn find(request: &Request, key_type: i8, key: KafkaString) -> Coordinator {
             .with_error_code(ErrorCode::InvalidRequest.code())
             .with_error_message(Some(KafkaString::from(message)));
     }
-    if key_type == GROUP
-        && let Err(error) = request.group(Operation::Describe, coordinator.key.as_str())
-    {
+    let resource = if key_type == GROUP {
+        Resource::Group
+    } else {
+        Resource::TransactionalId
+    };
+    if let Err(error) = request.check(Operation::Describe, resource, coordinator.key.as_str()) {
         return coordinator
             .with_node_id(-1)
             .with_port(-1)

@@ -34,7 +34,11 @@ pub async fn handle(request: &Request, message: OffsetFetchRequestData) -> Offse
                 let found = group.with(|m| find(&topics, m.offsets(), wanted, by_id));
                 response.with_topics(found)
             }
-            Err(error) => response.with_error_code(error.code()),
+            Err(error) => response.with_error_code(error.code()).with_topics(refused(
+                error,
+                wanted,
+                request.version(),
+            )),
         }
     };
     if request.version() >= FIRST_BATCHED_VERSION {
@@ -61,6 +65,26 @@ pub async fn handle(request: &Request, message: OffsetFetchRequestData) -> Offse
     OffsetFetchResponseData::default()
         .with_error_code(found.error_code)
         .with_topics(found.topics.into_iter().map(to_single_group).collect())
+}
+
+/// The first version has no place for an error but each partition.
+fn refused(
+    error: ErrorCode,
+    wanted: OffsetFetchRequestGroup,
+    version: i16,
+) -> Vec<OffsetFetchResponseTopics> {
+    if version >= FIRST_VERSION_WITH_ALL_TOPICS {
+        return Vec::new();
+    }
+    let topics = wanted.topics.unwrap_or_default().into_iter();
+    let topics = topics.map(|topic| {
+        let indices = topic.partition_indexes.into_iter();
+        let partitions = indices.map(|index| partition(index, None).with_error_code(error.code()));
+        OffsetFetchResponseTopics::default()
+            .with_name(topic.name)
+            .with_partitions(partitions.collect())
+    });
+    topics.collect()
 }
 
 fn find(

@@ -44,12 +44,12 @@ async fn delete(
     topic: &str,
     wanted: &DeleteRecordsPartition,
 ) -> Result<Offset, ErrorCode> {
+    let topics = request.topics(Operation::Delete);
+    let found = topics.named(topic)?;
     let before = match wanted.offset {
         HIGH_WATERMARK => None,
         offset => Some(Offset::from_wire(offset).ok_or(ErrorCode::OffsetOutOfRange)?),
     };
-    let topics = request.topics(Operation::Delete);
-    let found = topics.named(topic)?;
     if found.is_internal {
         // As in Kafka.
         return Err(ErrorCode::InvalidTopicException);

@@ -1,7 +1,7 @@
 //! InitProducerId (key 22): returns an id for an idempotent producer. Transactions are not
 //! supported yet.
 
-use sedge_core::security::Operation;
+use sedge_core::security::{Operation, Resource};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::init_producer_id_request::InitProducerIdRequestData;
 use sedge_protocol::kafka::generated::init_producer_id_response::InitProducerIdResponseData;
@@ -18,7 +18,11 @@ pub async fn handle(
             .with_producer_id(-1)
             .with_producer_epoch(-1)
     };
-    if message.transactional_id.is_some() {
+    if let Some(id) = &message.transactional_id {
+        if let Err(error) = request.check(Operation::Write, Resource::TransactionalId, id.as_str())
+        {
+            return refused(error);
+        }
         // There is no transaction coordinator: the client must not continue as if there were one.
         if let Some(client) = request.told_transactions().first(request.client_id()) {
             log::warn!(

@@ -113,8 +113,8 @@ async fn admit(
         };
         for partition in data.partition_data {
             let slot = match topic {
-                _ if !acks_are_valid => Slot::refused(ErrorCode::InvalidRequiredAcks),
                 Err(error) => Slot::refused(error),
+                Ok(_) if !acks_are_valid => Slot::refused(ErrorCode::InvalidRequiredAcks),
                 Ok(topic) => {
                     admit_partition(
                         request,

@@ -2,33 +2,52 @@
 
 use std::sync::Arc;
 
-use sedge_core::security::{Operation, Resource, is_allowed};
+use sedge_core::security::acl::CLUSTER_NAME;
+use sedge_core::security::{Operation, Resource, Subject, Verdict, bits};
 use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::generated::ApiKey;
 
 use crate::broker::Broker;
+use crate::broker::audit::Denial;
 use crate::net::service::Session;
 
+/// An operation on a kind of resource.
+pub type Right = (Resource, Operation);
+
 /// An operation that a kind of request does, and on what.
-pub type Need = (Resource, Operation);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    pub right: Right,
+    /// A right that does instead: on the cluster, or on any resource of another kind.
+    pub or: Option<Right>,
+}
 
 /// The broker, for those who say what they need of it.
 #[derive(Clone)]
 pub struct Access {
     pub(super) broker: Arc<Broker>,
     pub(super) session: Arc<Session>,
+    key: ApiKey,
     needs: &'static [Need],
 }
 
 impl Access {
-    pub fn new(broker: &Arc<Broker>, session: &Arc<Session>, needs: &'static [Need]) -> Self {
+    pub fn new(
+        broker: &Arc<Broker>,
+        session: &Arc<Session>,
+        key: ApiKey,
+        needs: &'static [Need],
+    ) -> Self {
         Self {
             broker: Arc::clone(broker),
             session: Arc::clone(session),
+            key,
             needs,
         }
     }
 
-    /// Checks that the client may do `operation` on the resource that is called `name`.
+    /// Checks that the client may do `operation` on the resource that is called `name`, and has the
+    /// audit log say if it may not.
     ///
     /// # Errors
     /// The code of the resource's kind, such as TOPIC_AUTHORIZATION_FAILED.
@@ -38,14 +57,89 @@ impl Access {
         resource: Resource,
         name: &str,
     ) -> Result<(), ErrorCode> {
+        let verdict = self.verdict(operation, resource, name);
+        if verdict.is_none_or(Verdict::is_allowed) || self.has_instead(operation, resource) {
+            return Ok(());
+        }
+        self.broker.metrics.authorization_denied.add(1);
+        if let Some(verdict) = verdict {
+            let denial = Denial {
+                principal: &self.session.principal,
+                host: self.session.remote.ip(),
+                operation,
+                resource,
+                name,
+                api: self.key,
+                verdict,
+            };
+            let now_ms = self.broker.log.clock.now().monotonic_ms;
+            self.broker.audit.denied(&denial, now_ms);
+        }
+        Err(resource.refusal())
+    }
+
+    /// The same for what the client did not name: it is left out, and the audit log says nothing.
+    pub fn allows(&self, operation: Operation, resource: Resource, name: &str) -> bool {
+        let verdict = self.verdict(operation, resource, name);
+        verdict.is_none_or(Verdict::is_allowed) || self.has_instead(operation, resource)
+    }
+
+    /// Returns `authorized_operations`: what the client may do on a resource (KIP-430).
+    pub fn operations(&self, resource: Resource, name: &str) -> i32 {
+        let operations = resource.operations().iter().copied();
+        bits(operations.filter(|operation| {
+            let verdict = self.ask(*operation, resource, name);
+            verdict.is_none_or(Verdict::is_allowed)
+        }))
+    }
+
+    /// Returns whether access rules are in force.
+    pub fn is_authorized(&self) -> bool {
+        self.broker.config.authorizer.is_some()
+    }
+
+    fn verdict(&self, operation: Operation, resource: Resource, name: &str) -> Option<Verdict> {
         debug_assert!(
-            self.needs.contains(&(resource, operation)),
-            "the API's row in apis.rs does not say that it needs {resource:?} {operation:?}"
+            self.need(operation, resource).is_some(),
+            "the row of {:?} in apis.rs does not say that it needs {resource:?} {operation:?}",
+            self.key
         );
-        if is_allowed(&self.session.principal, operation, resource, name) {
-            Ok(())
-        } else {
-            Err(resource.refusal())
+        self.ask(operation, resource, name)
+    }
+
+    /// Asks the authorizer. `None` if there is none.
+    fn ask(&self, operation: Operation, resource: Resource, name: &str) -> Option<Verdict> {
+        let authorizer = self.broker.config.authorizer.as_ref()?;
+        let image = self.broker.log.metadata.load();
+        Some(authorizer.authorize(image.acls(), self.subject(), operation, resource, name))
+    }
+
+    fn has_instead(&self, operation: Operation, resource: Resource) -> bool {
+        let need = self.need(operation, resource);
+        match need.and_then(|need| need.or) {
+            None => false,
+            Some((Resource::Cluster, operation)) => {
+                let verdict = self.ask(operation, Resource::Cluster, CLUSTER_NAME);
+                verdict.is_none_or(Verdict::is_allowed)
+            }
+            Some((resource, operation)) => {
+                self.broker.config.authorizer.as_ref().is_none_or(|of| {
+                    let image = self.broker.log.metadata.load();
+                    of.authorize_by_resource_type(image.acls(), self.subject(), operation, resource)
+                })
+            }
+        }
+    }
+
+    fn need(&self, operation: Operation, resource: Resource) -> Option<&Need> {
+        let mut needs = self.needs.iter();
+        needs.find(|need| need.right == (resource, operation))
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            principal: &self.session.principal,
+            host: self.session.remote.ip(),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use sedge_core::config::BrokerDefaults;
 use sedge_core::metadata::{Command, CommandReply, Image, TopicName};
-use sedge_core::security::{Operation, Resource};
+use sedge_core::security::acl::CLUSTER_NAME;
+use sedge_core::security::{Acls, Operation, Resource};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::ProducerId;
 use sedge_storage::Usage;
@@ -20,7 +21,8 @@ impl Request {
     /// # Errors
     /// CLUSTER_AUTHORIZATION_FAILED.
     pub fn cluster(&self, operation: Operation) -> Result<Cluster, ErrorCode> {
-        self.access.check(operation, Resource::Cluster, "")?;
+        self.access
+            .check(operation, Resource::Cluster, CLUSTER_NAME)?;
         Ok(Cluster {
             access: self.access.clone(),
             image: self.access.broker.log.metadata.load(),
@@ -42,30 +44,43 @@ impl Request {
     }
 
     fn check_command(&self, command: &Command) -> Result<(), Refusal> {
-        let of_topic = |operation, name: &str| (operation, Resource::Topic, name.to_owned());
-        let (operation, resource, name) = match command {
+        let of_topic = |operation, name: &str| self.access.check(operation, Resource::Topic, name);
+        let of_cluster = |operation| {
+            self.access
+                .check(operation, Resource::Cluster, CLUSTER_NAME)
+        };
+        let checked = match command {
             Command::CreateTopic { name, .. } => of_topic(Operation::Create, name),
             Command::CreatePartitions { name, .. } => of_topic(Operation::Alter, name),
             Command::AlterTopicConfigs { name, .. } => of_topic(Operation::AlterConfigs, name),
-            Command::DeleteTopic { topic } => match topic {
-                TopicName::Name(name) => of_topic(Operation::Delete, name),
-                TopicName::Id(id) => {
-                    let image = self.access.broker.log.metadata.load();
-                    let name = image.topic_by_id(*id).map_or("", |topic| &topic.name);
-                    of_topic(Operation::Delete, name)
-                }
-            },
-            Command::AlterBrokerConfigs { .. } => {
-                (Operation::AlterConfigs, Resource::Cluster, String::new())
+            Command::DeleteTopic { topic } => self.check_delete(topic),
+            Command::AlterBrokerConfigs { .. } => of_cluster(Operation::AlterConfigs),
+            Command::AllocateProducerIds { .. } => of_cluster(Operation::IdempotentWrite),
+            Command::BumpLeaderEpoch | Command::CreateAcls { .. } | Command::DeleteAcls { .. } => {
+                of_cluster(Operation::Alter)
             }
-            Command::AllocateProducerIds { .. } => {
-                (Operation::IdempotentWrite, Resource::Cluster, String::new())
-            }
-            Command::BumpLeaderEpoch => (Operation::Alter, Resource::Cluster, String::new()),
         };
-        self.access
-            .check(operation, resource, &name)
-            .map_err(|code| Refusal::new(code, "Authorization failed."))
+        checked.map_err(|code| Refusal::new(code, "Authorization failed."))
+    }
+
+    /// A client that may describe a topic, but not delete it, is told if there is none.
+    fn check_delete(&self, topic: &TopicName) -> Result<(), ErrorCode> {
+        let image = self.access.broker.log.metadata.load();
+        let check = |operation, name: &str| self.access.check(operation, Resource::Topic, name);
+        match topic {
+            TopicName::Name(name) => {
+                check(Operation::Describe, name)?;
+                match image.topic(name) {
+                    Some(_) => check(Operation::Delete, name),
+                    None => Ok(()),
+                }
+            }
+            // A client that knows the id may know that the topic is there.
+            TopicName::Id(id) => match image.topic_by_id(*id) {
+                Some(topic) => check(Operation::Delete, &topic.name),
+                None => Ok(()),
+            },
+        }
     }
 
     /// Creates a topic that the client named, with the broker's defaults.
@@ -107,6 +122,11 @@ impl Cluster {
 
     pub fn defaults(&self) -> &BrokerDefaults {
         self.image.defaults()
+    }
+
+    /// Returns the access rules.
+    pub fn acls(&self) -> &Acls {
+        self.image.acls()
     }
 
     /// Returns the configurations that were set while the broker ran.

@@ -27,8 +27,7 @@ impl Request {
         let mut listed = groups.with(|machine| machine.list(states, types));
         listed.retain(|group| {
             let id = &group.group_id;
-            let checked = self.access.check(Operation::Describe, Resource::Group, id);
-            checked.is_ok()
+            self.access.allows(Operation::Describe, Resource::Group, id)
         });
         listed
     }

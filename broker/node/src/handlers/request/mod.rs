@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use sedge_core::fetch::session::Sessions;
 use sedge_core::machine::Now;
+use sedge_core::security::acl::CLUSTER_NAME;
+use sedge_core::security::{OPERATIONS_NOT_ASKED, Operation, Resource};
 use sedge_protocol::frame::{self, RequestHeader};
 use sedge_protocol::kafka::generated::ApiKey;
 use sedge_protocol::kafka::generated::fetch_response::FetchResponseData;
@@ -68,12 +70,54 @@ impl Request {
         needs: &'static [Need],
     ) -> Self {
         Self {
-            access: Access::new(broker, session, needs),
+            access: Access::new(broker, session, key, needs),
             header,
             key,
             received: Instant::now(),
             throttle: Duration::ZERO,
         }
+    }
+
+    /// Checks a right that leads to nothing else here: on what is not there, or is only named.
+    ///
+    /// # Errors
+    /// The code of the resource's kind, such as TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+    pub fn check(
+        &self,
+        operation: Operation,
+        resource: Resource,
+        name: &str,
+    ) -> Result<(), ErrorCode> {
+        self.access.check(operation, resource, name)
+    }
+
+    /// Returns whether the client may do so, for what it did not name.
+    pub fn allows(&self, operation: Operation, resource: Resource, name: &str) -> bool {
+        self.access.allows(operation, resource, name)
+    }
+
+    /// Returns the `authorized_operations` of a resource, if the client `asked` for them.
+    pub fn authorized_operations(&self, asked: bool, resource: Resource, name: &str) -> i32 {
+        if asked {
+            self.access.operations(resource, name)
+        } else {
+            OPERATIONS_NOT_ASKED
+        }
+    }
+
+    /// Returns the `cluster_authorized_operations`, if the client `asked` for them: none if it may
+    /// not describe the cluster.
+    pub fn cluster_operations(&self, asked: bool) -> i32 {
+        let describe = |()| self.access.operations(Resource::Cluster, CLUSTER_NAME);
+        match asked.then(|| self.check(Operation::Describe, Resource::Cluster, CLUSTER_NAME)) {
+            None => OPERATIONS_NOT_ASKED,
+            Some(checked) => checked.map_or(0, describe),
+        }
+    }
+
+    /// Returns whether access rules are in force (`authorizer.class.name`).
+    pub fn has_authorizer(&self) -> bool {
+        self.access.is_authorized()
     }
 
     pub fn key(&self) -> ApiKey {

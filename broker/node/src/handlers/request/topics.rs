@@ -74,7 +74,7 @@ impl Topics {
     /// Returns all topics that the client may do the operation on.
     pub fn all(&self) -> impl Iterator<Item = Topic<'_>> {
         let topics = self.image.topics();
-        let allowed = topics.filter(|topic| self.check(&topic.name).is_ok());
+        let allowed = topics.filter(|topic| self.allows(&topic.name));
         allowed.map(|topic| Topic { of: self, topic })
     }
 
@@ -83,6 +83,11 @@ impl Topics {
             Some(operation) => self.access.check(operation, Resource::Topic, name),
             None => Ok(()),
         }
+    }
+
+    fn allows(&self, name: &str) -> bool {
+        let allows = |operation| self.access.allows(operation, Resource::Topic, name);
+        self.operation.is_none_or(allows)
     }
 
     pub fn leader_epoch(&self) -> LeaderEpoch {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_lite::future::block_on;
+use sedge_core::security::Principal;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::api::is_flexible;
 use sedge_protocol::kafka::generated::ApiKey;
@@ -30,6 +31,17 @@ impl Client {
             handlers: Handlers(Arc::clone(&broker.broker)),
             session: session(),
             journal: broker.journal.clone(),
+        }
+    }
+
+    /// Another connection to the same broker, of a client that has authenticated itself.
+    pub fn as_principal(&self, principal: Principal) -> Self {
+        let mut session = Arc::into_inner(session()).expect("nobody else has it");
+        session.principal = principal;
+        Self {
+            handlers: self.handlers.clone(),
+            session: Arc::new(session),
+            journal: self.journal.clone(),
         }
     }
 

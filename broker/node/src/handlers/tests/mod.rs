@@ -4,6 +4,7 @@ mod client;
 mod cluster;
 mod configs;
 mod groups;
+mod needs;
 mod records;
 mod table;
 mod topics;

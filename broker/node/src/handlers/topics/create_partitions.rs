@@ -1,6 +1,7 @@
 //! CreatePartitions (key 37): raises a topic's number of partitions, which never shrinks.
 
 use sedge_core::metadata::Command;
+use sedge_core::security::{Operation, Resource};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::create_partitions_request::{
@@ -48,6 +49,9 @@ async fn grow(
     topic: CreatePartitionsTopic,
     validate_only: bool,
 ) -> Result<(), Refusal> {
+    request
+        .check(Operation::Alter, Resource::Topic, topic.name.as_str())
+        .map_err(|code| Refusal::new(code, "Authorization failed."))?;
     let node = request.node_id();
     if let Some(assignments) = &topic.assignments
         && !assignments

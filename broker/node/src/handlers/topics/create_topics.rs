@@ -1,18 +1,18 @@
 //! CreateTopics (key 19): creates topics with their configurations.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use sedge_core::config::{FILTER_KEY, describe_topic, plan_new_topic};
-use sedge_core::metadata::{Command, CommandReply, Topic};
-use sedge_core::security::Operation;
+use sedge_core::metadata::{Command, CommandReply};
+use sedge_core::security::{Operation, Resource};
 use sedge_protocol::ErrorCode;
-use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::create_topics_request::{
     CreatableTopic, CreateTopicsRequestData,
 };
 use sedge_protocol::kafka::generated::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponseData,
 };
+use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 
 use crate::handlers::configs::check_filters;
 use crate::handlers::{Refusal, Request, Topics, repeats};
@@ -33,7 +33,7 @@ pub async fn handle(
     for topic in named.once {
         let name = topic.name.clone();
         results.push(match create(request, topic, message.validate_only).await {
-            Ok((topic, partitions)) => created(request, name, topic, partitions),
+            Ok(topic) => created(request, name, &topic),
             Err(refusal) => refused(name, refusal),
         });
     }
@@ -49,11 +49,23 @@ fn refused(name: KafkaString, refusal: Refusal) -> CreatableTopicResult {
         .with_error_message(Some(refusal.message.into()))
 }
 
+/// A topic that was created, or could be.
+struct Created {
+    /// [`KafkaUuid::ZERO`] if the topic was only checked.
+    id: KafkaUuid,
+    partitions: i32,
+    /// Those that it sets itself.
+    configs: BTreeMap<String, String>,
+}
+
 async fn create(
     request: &Request,
     topic: CreatableTopic,
     validate_only: bool,
-) -> Result<(Option<Arc<Topic>>, i32), Refusal> {
+) -> Result<Created, Refusal> {
+    request
+        .check(Operation::Create, Resource::Topic, topic.name.as_str())
+        .map_err(|code| Refusal::new(code, "Authorization failed."))?;
     let topics = request.topics(Operation::Create);
     let partitions = partition_count(request, &topics, &topic)?;
     let configs = topic.configs.iter().map(|config| {
@@ -66,12 +78,12 @@ async fn create(
     if let Some(filters) = configs.get(FILTER_KEY) {
         check_filters(request, filters, &[]).await?;
     }
-    let name = topic.name.to_string();
+    let id = crate::process::random::random_uuid();
     let command = Command::CreateTopic {
-        name: name.clone(),
-        id: crate::process::random::random_uuid(),
+        name: topic.name.to_string(),
+        id,
         partitions,
-        configs: configs.into_iter().collect(),
+        configs: configs.clone().into_iter().collect(),
         validate_only,
     };
     let reply = request.command(command).await?;
@@ -81,9 +93,11 @@ async fn create(
             "The controller returned no topic.",
         ));
     };
-    let topics = request.topics(Operation::Create);
-    let created = topics.named(&name).ok().map(|topic| Arc::clone(&topic));
-    Ok((created, partitions))
+    Ok(Created {
+        id: if validate_only { KafkaUuid::ZERO } else { id },
+        partitions,
+        configs,
+    })
 }
 
 fn partition_count(
@@ -141,21 +155,20 @@ fn partition_count(
     }
 }
 
-fn created(
-    request: &Request,
-    name: KafkaString,
-    topic: Option<Arc<Topic>>,
-    partitions: i32,
-) -> CreatableTopicResult {
+fn created(request: &Request, name: KafkaString, topic: &Created) -> CreatableTopicResult {
+    let is_described = request.allows(Operation::DescribeConfigs, Resource::Topic, name.as_str());
     let result = CreatableTopicResult::default()
         .with_name(name)
-        .with_num_partitions(partitions)
-        .with_replication_factor(1);
-    let Some(topic) = topic else {
-        return result.with_configs(Some(Vec::new()));
-    };
+        .with_topic_id(topic.id);
+    // KIP-525: what the topic is like is for clients that may describe its configuration.
+    if !is_described {
+        return result
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
+            .with_topic_config_error_code(ErrorCode::TopicAuthorizationFailed.code());
+    }
     let topics = request.topics(Operation::Create);
-    let configs = describe_topic(&topic.overrides, topics.defaults())
+    let configs = describe_topic(&topic.configs, topics.defaults())
         .into_iter()
         .map(|entry| {
             CreatableTopicConfigs::default()
@@ -166,5 +179,8 @@ fn created(
                 .with_is_sensitive(entry.is_sensitive)
         })
         .collect();
-    result.with_topic_id(topic.id).with_configs(Some(configs))
+    result
+        .with_num_partitions(topic.partitions)
+        .with_replication_factor(1)
+        .with_configs(Some(configs))
 }

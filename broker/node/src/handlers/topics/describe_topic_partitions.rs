@@ -1,7 +1,7 @@
 //! DescribeTopicPartitions (key 75, KIP-966): describes topics in pages.
 
 use sedge_core::metadata::Topic;
-use sedge_core::security::{Operation, Resource, authorized_operations};
+use sedge_core::security::{Operation, Resource};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::describe_topic_partitions_request::DescribeTopicPartitionsRequestData;
@@ -56,9 +56,11 @@ pub async fn handle(
         let last = topic.partition_count().min(first.saturating_add(left));
         left -= (last - first).max(0);
         let epoch = topics.leader_epoch().get();
-        response
-            .topics
-            .push(describe(request.node_id(), epoch, &topic, first, last));
+        let described = describe(request.node_id(), epoch, &topic, first, last);
+        // The request has no field to ask for them: Kafka always includes them.
+        let operations = request.authorized_operations(true, Resource::Topic, &topic.name);
+        let described = described.with_topic_authorized_operations(operations);
+        response.topics.push(described);
         if last < topic.partition_count() {
             response.next_cursor = Some(Box::new(cursor(name, last)));
             break;
@@ -103,6 +105,4 @@ fn describe(
         .with_topic_id(topic.id)
         .with_is_internal(topic.is_internal)
         .with_partitions(partitions)
-        // The request has no field to ask for them: Kafka always includes them.
-        .with_topic_authorized_operations(authorized_operations(Resource::Topic))
 }

@@ -19,17 +19,35 @@ pub async fn handle(
     message: ElectLeadersRequestData,
 ) -> ElectLeadersResponseData {
     let response = ElectLeadersResponseData::default();
+    let topics = match request.cluster(Operation::Alter) {
+        Ok(cluster) => cluster.topics(),
+        Err(error) => {
+            // Version 0 has no other place for it.
+            let wanted = message.topic_partitions.unwrap_or_default();
+            let refused = wanted.into_iter().map(|topic| refuse(error, topic));
+            return response
+                .with_error_code(error.code())
+                .with_replica_election_results(refused.collect());
+        }
+    };
     if !ELECTION_TYPES.contains(&message.election_type) {
         return response.with_error_code(ErrorCode::InvalidRequest.code());
     }
-    let topics = match request.cluster(Operation::Alter) {
-        Ok(cluster) => cluster.topics(),
-        Err(error) => return response.with_error_code(error.code()),
-    };
     // A request for all partitions is answered only with those whose leader changed.
     let wanted = message.topic_partitions.unwrap_or_default();
     let results = wanted.into_iter().map(|topic| elect(&topics, topic));
     response.with_replica_election_results(results.collect())
+}
+
+fn refuse(error: ErrorCode, wanted: TopicPartitions) -> ReplicaElectionResult {
+    let partitions = wanted.partitions.into_iter().map(|index| {
+        PartitionResult::default()
+            .with_partition_id(index)
+            .with_error_code(error.code())
+    });
+    ReplicaElectionResult::default()
+        .with_partition_result(partitions.collect())
+        .with_topic(wanted.topic)
 }
 
 fn elect(topics: &Topics, wanted: TopicPartitions) -> ReplicaElectionResult {

@@ -1,7 +1,7 @@
 //! Metadata (key 3): returns brokers and topics; creates topics that are asked for by name if that
 //! is allowed.
 
-use sedge_core::security::{OPERATIONS_NOT_ASKED, Operation, Resource, authorized_operations};
+use sedge_core::security::{Operation, Resource};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::metadata_request::{
     MetadataRequestData, MetadataRequestTopic,
@@ -22,11 +22,6 @@ pub async fn handle(request: &Request, message: MetadataRequestData) -> Metadata
     };
     let may_create = topics.defaults().auto_creates_topics()
         && (message.allow_auto_topic_creation || request.version() < 4);
-    let topic_operations = if message.include_topic_authorized_operations {
-        authorized_operations(Resource::Topic)
-    } else {
-        OPERATIONS_NOT_ASKED
-    };
     let mut described: Vec<_> = match wanted {
         None => {
             let describe = |topic| describe(request, &topics, topic);
@@ -42,14 +37,13 @@ pub async fn handle(request: &Request, message: MetadataRequestData) -> Metadata
     };
     for topic in &mut described {
         if topic.error_code == ErrorCode::None.code() {
-            topic.topic_authorized_operations = topic_operations;
+            let asked = message.include_topic_authorized_operations;
+            let name = topic.name.as_ref().map_or("", KafkaString::as_str);
+            topic.topic_authorized_operations =
+                request.authorized_operations(asked, Resource::Topic, name);
         }
     }
-    let cluster_operations = if message.include_cluster_authorized_operations {
-        authorized_operations(Resource::Cluster)
-    } else {
-        OPERATIONS_NOT_ASKED
-    };
+    let asked = message.include_cluster_authorized_operations;
     let (host, port) = request.advertised();
     MetadataResponseData::default()
         .with_brokers(vec![
@@ -61,7 +55,7 @@ pub async fn handle(request: &Request, message: MetadataRequestData) -> Metadata
         .with_cluster_id(Some(request.cluster_id()))
         .with_controller_id(request.node_id())
         .with_topics(described)
-        .with_cluster_authorized_operations(cluster_operations)
+        .with_cluster_authorized_operations(request.cluster_operations(asked))
 }
 
 async fn find(

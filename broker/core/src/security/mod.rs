@@ -1,0 +1,23 @@
+//! What a client may do: principals, operations on resources, access rules and how they are asked.
+//!
+//! The semantics are those of Kafka's `StandardAuthorizer`. Numbers and names are Kafka's too
+//! (`AclOperation`, `ResourceType`, `PatternType`, `AclPermissionType`).
+
+pub mod acl;
+mod authorizer;
+mod denials;
+mod filter;
+pub mod limits;
+mod operation;
+mod principal;
+mod rules;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use acl::{AclBinding, Host, PatternType, Permission};
+pub use authorizer::{Authorizer, Subject, Verdict};
+pub use denials::{Denials, Told};
+pub use filter::{AclFilter, PatternFilter};
+pub use operation::{OPERATIONS_NOT_ASKED, Operation, Resource, bits};
+pub use principal::Principal;
+pub use rules::Acls;

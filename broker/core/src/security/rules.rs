@@ -1,0 +1,354 @@
+//! All access rules, in an index: a check costs a few look-ups, however many rules there are.
+//!
+//! A resource type has its literal names, the wildcard, and its prefixes. Each of these patterns
+//! has its principals, and a principal has two sets of operations a host: allowed and denied. A
+//! prefix knows the longest other prefix that it begins with, so those of a name are a chain from
+//! the last one that is not behind the name.
+//!
+//! **Invariant:** the index is what the rules say (`tests.rs`, against a plain list).
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use core::net::IpAddr;
+use core::ops::Bound;
+
+use sedge_protocol::kafka::KafkaUuid;
+
+use super::acl::{AclBinding, EACH_USER, Host, PatternType, Permission, WILDCARD};
+use super::{Operation, Resource};
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Acls {
+    by_id: BTreeMap<[u8; 16], Arc<AclBinding>>,
+    ids: BTreeMap<Arc<AclBinding>, KafkaUuid>,
+    types: [OfType; Resource::EACH.len()],
+    bytes: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+struct OfType {
+    literal: BTreeMap<Arc<str>, Arc<Pattern>>,
+    any: Option<Arc<Pattern>>,
+    prefixed: BTreeMap<Arc<str>, Prefix>,
+}
+
+#[derive(Clone, Debug)]
+struct Prefix {
+    pattern: Arc<Pattern>,
+    /// The longest other prefix that this one begins with.
+    parent: Option<Arc<str>>,
+}
+
+/// The rules of one pattern.
+#[derive(Clone, Debug, Default)]
+struct Pattern {
+    count: usize,
+    principals: BTreeMap<Arc<str>, Hosts>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Hosts {
+    any: Sets,
+    addresses: BTreeMap<IpAddr, Sets>,
+}
+
+/// Operations by their bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sets {
+    pub allowed: u16,
+    pub denied: u16,
+}
+
+impl Sets {
+    fn add(&mut self, other: Self) {
+        self.allowed |= other.allowed;
+        self.denied |= other.denied;
+    }
+
+    fn set_mut(&mut self, permission: Permission) -> &mut u16 {
+        match permission {
+            Permission::Allow => &mut self.allowed,
+            Permission::Deny => &mut self.denied,
+        }
+    }
+}
+
+/// What the rules of one or more patterns come to for a principal on a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub sets: Sets,
+    /// Whether there is any rule for the resource, whoever it is for.
+    pub any: bool,
+}
+
+impl Found {
+    fn look(&mut self, pattern: &Pattern, principal: &str, host: IpAddr) {
+        self.any = true;
+        self.sets.add(pattern.sets(principal, host));
+    }
+}
+
+impl Pattern {
+    fn sets(&self, principal: &str, host: IpAddr) -> Sets {
+        let mut sets = Sets::default();
+        for principal in [principal, EACH_USER] {
+            if let Some(hosts) = self.principals.get(principal) {
+                sets.add(hosts.any);
+                if let Some(of_host) = hosts.addresses.get(&host) {
+                    sets.add(*of_host);
+                }
+            }
+        }
+        sets
+    }
+
+    fn add(&mut self, rule: &AclBinding) {
+        self.count += 1;
+        let hosts = self.principals.entry(Arc::clone(&rule.principal));
+        let hosts = hosts.or_default();
+        let sets = match &rule.host {
+            Host::Any => &mut hosts.any,
+            Host::Address(address) => hosts.addresses.entry(*address).or_default(),
+            Host::Name(_) => return,
+        };
+        *sets.set_mut(rule.permission) |= rule.operation.bit();
+    }
+
+    /// Returns whether a rule is left.
+    fn remove(&mut self, rule: &AclBinding) -> bool {
+        self.count -= 1;
+        if let Some(hosts) = self.principals.get_mut(&rule.principal) {
+            match &rule.host {
+                Host::Any => *hosts.any.set_mut(rule.permission) &= !rule.operation.bit(),
+                Host::Address(address) => {
+                    if let Some(sets) = hosts.addresses.get_mut(address) {
+                        *sets.set_mut(rule.permission) &= !rule.operation.bit();
+                        if *sets == Sets::default() {
+                            hosts.addresses.remove(address);
+                        }
+                    }
+                }
+                Host::Name(_) => {}
+            }
+            if hosts.any == Sets::default() && hosts.addresses.is_empty() {
+                self.principals.remove(&rule.principal);
+            }
+        }
+        self.count > 0
+    }
+}
+
+impl OfType {
+    fn find(&self, name: &str, principal: &str, host: IpAddr) -> Found {
+        let mut found = Found::default();
+        if let Some(pattern) = self.literal.get(name) {
+            found.look(pattern, principal, host);
+        }
+        if let Some(pattern) = &self.any {
+            found.look(pattern, principal, host);
+        }
+        for pattern in self.prefixes_of(name) {
+            found.look(pattern, principal, host);
+        }
+        found
+    }
+
+    /// Returns the prefixes that `name` begins with.
+    fn prefixes_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Pattern> {
+        let not_behind = (Bound::Unbounded, Bound::Included(name));
+        let mut next = self.prefixed.range::<str, _>(not_behind).next_back();
+        // What the name begins with lies not behind it, and all between the two begins with it too:
+        // it is on the chain.
+        core::iter::from_fn(move || {
+            loop {
+                let (prefix, of) = next?;
+                next = of
+                    .parent
+                    .as_ref()
+                    .and_then(|parent| self.prefixed.get_key_value(parent));
+                if name.starts_with(&**prefix) {
+                    return Some(&*of.pattern);
+                }
+            }
+        })
+    }
+
+    fn parent_of(&self, prefix: &str) -> Option<Arc<str>> {
+        let before = (Bound::Unbounded, Bound::Excluded(prefix));
+        let mut next = self.prefixed.range::<str, _>(before).next_back();
+        while let Some((other, of)) = next {
+            if prefix.starts_with(&**other) {
+                return Some(Arc::clone(other));
+            }
+            let parent = of.parent.as_ref();
+            next = parent.and_then(|parent| self.prefixed.get_key_value(parent));
+        }
+        None
+    }
+
+    /// Gives those whose parent is `from`, among the prefixes that begin with `prefix`, the parent
+    /// `to`.
+    fn move_children(&mut self, prefix: &str, from: Option<&str>, to: Option<&Arc<str>>) {
+        let behind = (Bound::Excluded(prefix), Bound::Unbounded);
+        for (other, of) in self.prefixed.range_mut::<str, _>(behind) {
+            if !other.starts_with(prefix) {
+                break;
+            }
+            if of.parent.as_deref() == from {
+                of.parent = to.cloned();
+            }
+        }
+    }
+
+    fn add(&mut self, rule: &AclBinding) {
+        let pattern = match rule.pattern {
+            PatternType::Literal if &*rule.name == WILDCARD => self.any.get_or_insert_default(),
+            PatternType::Literal => {
+                let entry = self.literal.entry(Arc::clone(&rule.name));
+                entry.or_default()
+            }
+            PatternType::Prefixed => self.prefix_mut(&rule.name),
+        };
+        Arc::make_mut(pattern).add(rule);
+    }
+
+    fn prefix_mut(&mut self, name: &Arc<str>) -> &mut Arc<Pattern> {
+        if !self.prefixed.contains_key(name) {
+            let parent = self.parent_of(name);
+            self.move_children(name, parent.as_deref(), Some(name));
+            let pattern = Arc::default();
+            self.prefixed
+                .insert(Arc::clone(name), Prefix { pattern, parent });
+        }
+        let prefix = self.prefixed.get_mut(name);
+        &mut prefix.expect("it is there or was inserted").pattern
+    }
+
+    fn remove(&mut self, rule: &AclBinding) {
+        match rule.pattern {
+            PatternType::Literal if &*rule.name == WILDCARD => {
+                if let Some(pattern) = &mut self.any
+                    && !Arc::make_mut(pattern).remove(rule)
+                {
+                    self.any = None;
+                }
+            }
+            PatternType::Literal => {
+                if let Some(pattern) = self.literal.get_mut(&rule.name)
+                    && !Arc::make_mut(pattern).remove(rule)
+                {
+                    self.literal.remove(&rule.name);
+                }
+            }
+            PatternType::Prefixed => {
+                if let Some(prefix) = self.prefixed.get_mut(&rule.name)
+                    && !Arc::make_mut(&mut prefix.pattern).remove(rule)
+                {
+                    let parent = prefix.parent.take();
+                    self.prefixed.remove(&rule.name);
+                    self.move_children(&rule.name, Some(&rule.name), parent.as_ref());
+                }
+            }
+        }
+    }
+
+    fn patterns(&self) -> impl Iterator<Item = (PatternType, &str, &Pattern)> {
+        let any = self.any.iter();
+        let any = any.map(|pattern| (PatternType::Literal, WILDCARD, &**pattern));
+        let literal = self.literal.iter();
+        let literal = literal.map(|(name, pattern)| (PatternType::Literal, &**name, &**pattern));
+        let prefixed = self.prefixed.iter();
+        let prefixed = prefixed.map(|(name, of)| (PatternType::Prefixed, &**name, &*of.pattern));
+        any.chain(literal).chain(prefixed)
+    }
+}
+
+impl Acls {
+    /// Adds a rule under its id. A rule that is there already stays under the id that it has.
+    pub fn add(&mut self, id: KafkaUuid, rule: AclBinding) {
+        if self.ids.contains_key(&rule) || self.by_id.contains_key(&id.to_bytes()) {
+            return;
+        }
+        let rule = Arc::new(rule);
+        self.bytes += rule.bytes();
+        self.types[rule.resource.index()].add(&rule);
+        self.by_id.insert(id.to_bytes(), Arc::clone(&rule));
+        self.ids.insert(rule, id);
+    }
+
+    /// Removes the rule of this id, if there is one.
+    pub fn remove(&mut self, id: KafkaUuid) {
+        let Some(rule) = self.by_id.remove(&id.to_bytes()) else {
+            return;
+        };
+        self.ids.remove(&rule);
+        self.bytes -= rule.bytes();
+        self.types[rule.resource.index()].remove(&rule);
+    }
+
+    #[must_use]
+    pub fn contains(&self, rule: &AclBinding) -> bool {
+        self.ids.contains_key(rule)
+    }
+
+    #[must_use]
+    pub fn has_id(&self, id: KafkaUuid) -> bool {
+        self.by_id.contains_key(&id.to_bytes())
+    }
+
+    /// All rules with their ids, those of one pattern beside each other.
+    pub fn iter(&self) -> impl Iterator<Item = (KafkaUuid, &Arc<AclBinding>)> {
+        self.ids.iter().map(|(rule, id)| (*id, rule))
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// What the rules take up, as [`super::limits::ACLS_BYTES_MAX`] counts it.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn find(
+        &self,
+        resource: Resource,
+        name: &str,
+        principal: &str,
+        host: IpAddr,
+    ) -> Found {
+        self.types[resource.index()].find(name, principal, host)
+    }
+
+    /// Returns whether there is a resource of this type, whether or not it exists, on which a rule
+    /// allows the operation and none denies it (`Authorizer.authorizeByResourceType`).
+    pub(super) fn allows_on_any(
+        &self,
+        resource: Resource,
+        operation: Operation,
+        principal: &str,
+        host: IpAddr,
+    ) -> bool {
+        let of_type = &self.types[resource.index()];
+        let has = |set: u16| set & (operation.bit() | Operation::All.bit()) != 0;
+        let is_denied = |pattern: &Pattern| has(pattern.sets(principal, host).denied);
+        if of_type.any.as_deref().is_some_and(is_denied) {
+            return false;
+        }
+        of_type.patterns().any(|(kind, name, pattern)| {
+            let sets = pattern.sets(principal, host);
+            let is_everything = kind == PatternType::Literal && name == WILDCARD;
+            has(sets.allowed)
+                && (is_everything
+                    || !(has(sets.denied) || of_type.prefixes_of(name).any(is_denied)))
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! CreateAcls (key 30): adds access rules. One that is there already is added, too.
+
+use sedge_core::metadata::{Command, CommandReply};
+use sedge_core::security::Operation;
+use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::generated::create_acls_request::CreateAclsRequestData;
+use sedge_protocol::kafka::generated::create_acls_response::{
+    AclCreationResult, CreateAclsResponseData,
+};
+
+use super::rule;
+use crate::handlers::{Refusal, Request};
+use crate::process::random::random_uuid;
+
+pub async fn handle(request: &Request, message: CreateAclsRequestData) -> CreateAclsResponseData {
+    let results = match super::check(request, Operation::Alter) {
+        Ok(()) => create(request, &message).await,
+        Err(refusal) => vec![Err(refusal); message.creations.len()],
+    };
+    let results = results.into_iter().map(|result| {
+        let created = AclCreationResult::default();
+        match result {
+            Ok(()) => created,
+            Err(refusal) => created
+                .with_error_code(refusal.code.code())
+                .with_error_message(Some(refusal.message.into())),
+        }
+    });
+    CreateAclsResponseData::default().with_results(results.collect())
+}
+
+async fn create(request: &Request, message: &CreateAclsRequestData) -> Vec<Result<(), Refusal>> {
+    let mut results: Vec<Result<(), Refusal>> = Vec::with_capacity(message.creations.len());
+    let mut rules = Vec::new();
+    for wanted in &message.creations {
+        results.push(rule(wanted).map(|rule| rules.push((random_uuid(), rule))));
+    }
+    if rules.is_empty() {
+        return results;
+    }
+    let valid = results.iter_mut().filter(|result| result.is_ok());
+    match request.command(Command::CreateAcls { rules }).await {
+        Ok(CommandReply::AclsCreated(created)) => {
+            for (result, created) in valid.zip(created) {
+                *result = created.map_err(|error| Refusal::new(error.code, error.message));
+            }
+        }
+        Ok(_) => {
+            let refusal = Refusal::new(
+                ErrorCode::UnknownServerError,
+                "The controller gave no access rules.",
+            );
+            valid.for_each(|result| *result = Err(refusal.clone()));
+        }
+        Err(refusal) => valid.for_each(|result| *result = Err(refusal.clone())),
+    }
+    results
+}

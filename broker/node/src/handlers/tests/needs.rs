@@ -1,0 +1,262 @@
+//! The needs of the table beside Kafka's documentation ("Operations and Resources on Protocols"),
+//! and what follows from them without a process.
+
+use std::collections::BTreeSet;
+
+use sedge_core::metadata::Command;
+use sedge_core::security::{
+    AclBinding, Host, Operation, PatternType, Permission, Principal, Resource,
+};
+use sedge_protocol::ErrorCode;
+use sedge_protocol::api::APIS;
+use sedge_protocol::kafka::KafkaUuid;
+use sedge_protocol::kafka::generated::metadata_request::MetadataRequestData;
+use sedge_protocol::kafka::generated::metadata_response::MetadataResponseData;
+use sedge_protocol::kafka::generated::offset_commit_request::{
+    OffsetCommitRequestData, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use sedge_protocol::kafka::generated::offset_commit_response::OffsetCommitResponseData;
+use sedge_protocol::kafka::generated::offset_delete_request::{
+    OffsetDeleteRequestData, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
+use sedge_protocol::kafka::generated::offset_delete_response::OffsetDeleteResponseData;
+use sedge_protocol::kafka::generated::offset_fetch_request::{
+    OffsetFetchRequestData, OffsetFetchRequestGroup,
+};
+use sedge_protocol::kafka::generated::offset_fetch_response::OffsetFetchResponseData;
+
+use super::client::{Client, ask, code, text};
+use crate::handlers::apis;
+use crate::test_broker::TestBroker;
+
+/// An API, and the operations on resources that it needs, in the order of the documentation.
+const DOCUMENTED: &[(&str, &[&str])] = &[
+    ("Produce", &["Write Topic"]),
+    ("Fetch", &["Read Topic"]),
+    ("ListOffsets", &["Describe Topic"]),
+    (
+        "Metadata",
+        &[
+            "Describe Topic",
+            "Create Cluster",
+            "Create Topic",
+            "Describe Cluster",
+        ],
+    ),
+    ("OffsetCommit", &["Read Group", "Read Topic"]),
+    ("OffsetFetch", &["Describe Group", "Describe Topic"]),
+    (
+        "FindCoordinator",
+        &["Describe Group", "Describe TransactionalId"],
+    ),
+    ("JoinGroup", &["Read Group"]),
+    ("Heartbeat", &["Read Group"]),
+    ("LeaveGroup", &["Read Group"]),
+    ("SyncGroup", &["Read Group"]),
+    ("DescribeGroups", &["Describe Group"]),
+    ("ListGroups", &["Describe Cluster", "Describe Group"]),
+    ("ApiVersions", &[]),
+    (
+        "CreateTopics",
+        &["Create Cluster", "Create Topic", "DescribeConfigs Topic"],
+    ),
+    (
+        "DeleteTopics",
+        &["Delete Topic", "Describe Topic", "Delete Cluster"],
+    ),
+    ("DeleteRecords", &["Delete Topic"]),
+    (
+        "InitProducerId",
+        &[
+            "Write TransactionalId",
+            "IdempotentWrite Cluster",
+            "Write Topic",
+        ],
+    ),
+    (
+        "OffsetForLeaderEpoch",
+        &["ClusterAction Cluster", "Describe Topic"],
+    ),
+    ("DescribeAcls", &["Describe Cluster"]),
+    ("CreateAcls", &["Alter Cluster"]),
+    ("DeleteAcls", &["Alter Cluster"]),
+    (
+        "DescribeConfigs",
+        &[
+            "DescribeConfigs Cluster",
+            "DescribeConfigs Topic",
+            "DescribeConfigs Group",
+        ],
+    ),
+    (
+        "AlterConfigs",
+        &[
+            "AlterConfigs Cluster",
+            "AlterConfigs Topic",
+            "AlterConfigs Group",
+        ],
+    ),
+    ("DescribeLogDirs", &["Describe Cluster"]),
+    ("CreatePartitions", &["Alter Topic"]),
+    ("DeleteGroups", &["Delete Group"]),
+    ("ElectLeaders", &["Alter Cluster"]),
+    (
+        "IncrementalAlterConfigs",
+        &[
+            "AlterConfigs Cluster",
+            "AlterConfigs Topic",
+            "AlterConfigs Group",
+        ],
+    ),
+    ("AlterPartitionReassignments", &["Alter Cluster"]),
+    ("ListPartitionReassignments", &["Describe Cluster"]),
+    ("OffsetDelete", &["Delete Group", "Read Topic"]),
+    ("DescribeClientQuotas", &["DescribeConfigs Cluster"]),
+    ("DescribeCluster", &["Describe Cluster"]),
+    ("ListConfigResources", &["DescribeConfigs Cluster"]),
+    ("DescribeTopicPartitions", &["Describe Topic"]),
+];
+
+#[test]
+fn needs_are_those_that_kafka_documents() {
+    assert_eq!(DOCUMENTED.len(), APIS.len());
+    for (api, (name, documented)) in APIS.iter().zip(DOCUMENTED) {
+        assert_eq!(format!("{:?}", api.key), *name);
+        let mut needs = BTreeSet::new();
+        for need in apis::needs(api.key) {
+            let rights = std::iter::once(need.right).chain(need.or);
+            needs.extend(rights.map(|(resource, operation)| format!("{operation:?} {resource:?}")));
+        }
+        let documented: BTreeSet<String> = documented.iter().map(ToString::to_string).collect();
+        assert_eq!(needs, documented, "{name}");
+    }
+}
+
+/// A broker with an authorizer, where the client, of a host with no name, may do `rights`.
+fn with_rights(rights: &[(Resource, &str, Operation)]) -> (TestBroker, Client) {
+    let broker = TestBroker::start(&[
+        (
+            "authorizer.class.name",
+            sedge_core::config::STANDARD_AUTHORIZER,
+        ),
+        ("super.users", "User:admin; User:operator"),
+    ]);
+    let rules = rights
+        .iter()
+        .zip(1..)
+        .map(|((resource, name, operation), number)| {
+            let rule = AclBinding {
+                resource: *resource,
+                pattern: PatternType::Literal,
+                name: (*name).into(),
+                principal: Principal::ANONYMOUS.as_str().into(),
+                host: Host::Address("192.0.2.1".parse().unwrap()),
+                operation: *operation,
+                permission: Permission::Allow,
+            };
+            (KafkaUuid::from_parts(1, number), rule)
+        });
+    let rules = rules.collect();
+    let made = broker.broker.writer.metadata(Command::CreateAcls { rules });
+    futures_lite::future::block_on(made).unwrap().unwrap();
+    let client = Client::new(&broker).with_coordinator();
+    (broker, client)
+}
+
+/// The offsets of a topic that a client may not read are not its to delete.
+#[test]
+fn offsets_of_a_topic_that_may_not_be_read_stay() {
+    let (broker, client) = with_rights(&[
+        (Resource::Group, "g", Operation::All),
+        (Resource::Topic, "mine", Operation::Read),
+        (Resource::Topic, "theirs", Operation::Describe),
+    ]);
+    broker.create_topic("mine", &[]);
+    broker.create_topic("theirs", &[]);
+    let admin = client.as_principal(Principal::user("admin"));
+    let commit = |topic: &str| {
+        OffsetCommitRequestTopic::default()
+            .with_name(text(topic))
+            .with_partitions(vec![
+                OffsetCommitRequestPartition::default()
+                    .with_committed_offset(7)
+                    .with_committed_metadata(Some(text(""))),
+            ])
+    };
+    let request = OffsetCommitRequestData::default()
+        .with_group_id(text("g"))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![commit("mine"), commit("theirs")]);
+    let answer = ask!(admin, OffsetCommit 8, request => OffsetCommitResponseData);
+    let codes = answer
+        .topics
+        .iter()
+        .map(|topic| topic.partitions[0].error_code);
+    assert_eq!(codes.collect::<Vec<_>>(), [0, 0]);
+
+    let delete = |topic: &str| {
+        OffsetDeleteRequestTopic::default()
+            .with_name(text(topic))
+            .with_partitions(vec![OffsetDeleteRequestPartition::default()])
+    };
+    let request = OffsetDeleteRequestData::default()
+        .with_group_id(text("g"))
+        .with_topics(vec![delete("theirs"), delete("mine"), delete("none")]);
+    let answer = ask!(client, OffsetDelete 0, request => OffsetDeleteResponseData);
+    let codes = answer
+        .topics
+        .iter()
+        .map(|topic| code(topic.partitions[0].error_code));
+    let refused = ErrorCode::TopicAuthorizationFailed;
+    assert_eq!(
+        codes.collect::<Vec<_>>(),
+        [refused, ErrorCode::None, refused]
+    );
+
+    let group = OffsetFetchRequestGroup::default()
+        .with_group_id(text("g"))
+        .with_topics(None);
+    let request = OffsetFetchRequestData::default().with_groups(vec![group]);
+    let answer = ask!(admin, OffsetFetch 8, request => OffsetFetchResponseData);
+    let left = answer.groups[0]
+        .topics
+        .iter()
+        .map(|topic| topic.name.to_string());
+    assert_eq!(left.collect::<Vec<_>>(), ["theirs"]);
+}
+
+#[test]
+fn denials_are_counted_and_what_is_left_out_of_a_list_is_not_one() {
+    let (broker, client) = with_rights(&[(Resource::Topic, "mine", Operation::Read)]);
+    broker.create_topic("mine", &[]);
+    broker.create_topic("theirs", &[]);
+    let denied = || broker.broker.metrics.authorization_denied.get();
+    let list = || {
+        let request = MetadataRequestData::default().with_topics(None);
+        let answer = ask!(client, Metadata 12, request => MetadataResponseData);
+        let names = answer.topics.into_iter().filter_map(|topic| topic.name);
+        names.map(|name| name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(list(), ["mine"]);
+    assert_eq!(denied(), 0);
+    let request = OffsetFetchRequestData::default().with_groups(vec![
+        OffsetFetchRequestGroup::default().with_group_id(text("g")),
+    ]);
+    let answer = ask!(client, OffsetFetch 8, request => OffsetFetchResponseData);
+    let found = code(answer.groups[0].error_code);
+    assert_eq!((found, denied()), (ErrorCode::GroupAuthorizationFailed, 1));
+}
+
+#[test]
+fn a_super_user_may_do_what_no_rule_allows() {
+    let (broker, client) = with_rights(&[]);
+    broker.create_topic("theirs", &[]);
+    let seen = |client: &Client| {
+        let request = MetadataRequestData::default().with_topics(None);
+        let answer = ask!(client, Metadata 12, request => MetadataResponseData);
+        answer.topics.len()
+    };
+    assert_eq!(seen(&client), 0);
+    assert_eq!(seen(&client.as_principal(Principal::user("operator"))), 1);
+    assert_eq!(seen(&client.as_principal(Principal::user("Operator"))), 0);
+}
