@@ -11,6 +11,7 @@ pub mod limits;
 mod operation;
 mod principal;
 mod rules;
+mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -1,20 +1,19 @@
 //! All access rules, in an index: a check costs a few look-ups, however many rules there are.
 //!
 //! A resource type has its literal names, the wildcard, and its prefixes. Each of these patterns
-//! has its principals, and a principal has two sets of operations a host: allowed and denied. A
-//! prefix knows the longest other prefix that it begins with, so those of a name are a chain from
-//! the last one that is not behind the name.
+//! has its principals, and a principal has two sets of operations a host: allowed and denied. The
+//! prefixes of a name are found by their lengths: one look-up for each length that a prefix has.
 //!
 //! **Invariant:** the index is what the rules say (`tests.rs`, against a plain list).
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::net::IpAddr;
-use core::ops::Bound;
 
 use sedge_protocol::kafka::KafkaUuid;
 
 use super::acl::{AclBinding, EACH_USER, Host, PatternType, Permission, WILDCARD};
+use super::table::Table;
 use super::{Operation, Resource};
 
 /// See the module.
@@ -28,23 +27,18 @@ pub struct Acls {
 
 #[derive(Clone, Debug, Default)]
 struct OfType {
-    literal: BTreeMap<Arc<str>, Arc<Pattern>>,
+    literal: Table<Arc<Pattern>>,
     any: Option<Arc<Pattern>>,
-    prefixed: BTreeMap<Arc<str>, Prefix>,
-}
-
-#[derive(Clone, Debug)]
-struct Prefix {
-    pattern: Arc<Pattern>,
-    /// The longest other prefix that this one begins with.
-    parent: Option<Arc<str>>,
+    prefixed: Table<Arc<Pattern>>,
+    /// How many prefixes have a length in bytes.
+    lengths: BTreeMap<usize, usize>,
 }
 
 /// The rules of one pattern.
 #[derive(Clone, Debug, Default)]
 struct Pattern {
     count: usize,
-    principals: BTreeMap<Arc<str>, Hosts>,
+    principals: Table<Hosts>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -93,7 +87,7 @@ impl Pattern {
     fn sets(&self, principal: &str, host: IpAddr) -> Sets {
         let mut sets = Sets::default();
         for principal in [principal, EACH_USER] {
-            if let Some(hosts) = self.principals.get(principal) {
+            if let Some(hosts) = self.principals.get(principal.as_bytes()) {
                 sets.add(hosts.any);
                 if let Some(of_host) = hosts.addresses.get(&host) {
                     sets.add(*of_host);
@@ -105,8 +99,7 @@ impl Pattern {
 
     fn add(&mut self, rule: &AclBinding) {
         self.count += 1;
-        let hosts = self.principals.entry(Arc::clone(&rule.principal));
-        let hosts = hosts.or_default();
+        let hosts = self.principals.get_or_default(&rule.principal);
         let sets = match &rule.host {
             Host::Any => &mut hosts.any,
             Host::Address(address) => hosts.addresses.entry(*address).or_default(),
@@ -142,112 +135,60 @@ impl Pattern {
 impl OfType {
     fn find(&self, name: &str, principal: &str, host: IpAddr) -> Found {
         let mut found = Found::default();
-        if let Some(pattern) = self.literal.get(name) {
-            found.look(pattern, principal, host);
-        }
-        if let Some(pattern) = &self.any {
-            found.look(pattern, principal, host);
-        }
-        for pattern in self.prefixes_of(name) {
+        let literal = self.literal.get(name.as_bytes());
+        let patterns = literal.into_iter().chain(&self.any);
+        for pattern in patterns.chain(self.prefixes_of(name)) {
             found.look(pattern, principal, host);
         }
         found
     }
 
-    /// Returns the prefixes that `name` begins with.
-    fn prefixes_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Pattern> {
-        let not_behind = (Bound::Unbounded, Bound::Included(name));
-        let mut next = self.prefixed.range::<str, _>(not_behind).next_back();
-        // What the name begins with lies not behind it, and all between the two begins with it too:
-        // it is on the chain.
-        core::iter::from_fn(move || {
-            loop {
-                let (prefix, of) = next?;
-                next = of
-                    .parent
-                    .as_ref()
-                    .and_then(|parent| self.prefixed.get_key_value(parent));
-                if name.starts_with(&**prefix) {
-                    return Some(&*of.pattern);
-                }
-            }
-        })
-    }
-
-    fn parent_of(&self, prefix: &str) -> Option<Arc<str>> {
-        let before = (Bound::Unbounded, Bound::Excluded(prefix));
-        let mut next = self.prefixed.range::<str, _>(before).next_back();
-        while let Some((other, of)) = next {
-            if prefix.starts_with(&**other) {
-                return Some(Arc::clone(other));
-            }
-            let parent = of.parent.as_ref();
-            next = parent.and_then(|parent| self.prefixed.get_key_value(parent));
-        }
-        None
-    }
-
-    /// Gives those whose parent is `from`, among the prefixes that begin with `prefix`, the parent
-    /// `to`.
-    fn move_children(&mut self, prefix: &str, from: Option<&str>, to: Option<&Arc<str>>) {
-        let behind = (Bound::Excluded(prefix), Bound::Unbounded);
-        for (other, of) in self.prefixed.range_mut::<str, _>(behind) {
-            if !other.starts_with(prefix) {
-                break;
-            }
-            if of.parent.as_deref() == from {
-                of.parent = to.cloned();
-            }
-        }
+    /// Returns the patterns of the prefixes that `name` begins with.
+    fn prefixes_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Arc<Pattern>> {
+        let lengths = self.lengths.range(..=name.len());
+        lengths.filter_map(|(length, _)| self.prefixed.get(name.as_bytes().get(..*length)?))
     }
 
     fn add(&mut self, rule: &AclBinding) {
         let pattern = match rule.pattern {
             PatternType::Literal if &*rule.name == WILDCARD => self.any.get_or_insert_default(),
-            PatternType::Literal => {
-                let entry = self.literal.entry(Arc::clone(&rule.name));
-                entry.or_default()
+            PatternType::Literal => self.literal.get_or_default(&rule.name),
+            PatternType::Prefixed => {
+                let pattern = self.prefixed.get_or_default(&rule.name);
+                if pattern.count == 0 {
+                    *self.lengths.entry(rule.name.len()).or_default() += 1;
+                }
+                pattern
             }
-            PatternType::Prefixed => self.prefix_mut(&rule.name),
         };
         Arc::make_mut(pattern).add(rule);
     }
 
-    fn prefix_mut(&mut self, name: &Arc<str>) -> &mut Arc<Pattern> {
-        if !self.prefixed.contains_key(name) {
-            let parent = self.parent_of(name);
-            self.move_children(name, parent.as_deref(), Some(name));
-            let pattern = Arc::default();
-            self.prefixed
-                .insert(Arc::clone(name), Prefix { pattern, parent });
-        }
-        let prefix = self.prefixed.get_mut(name);
-        &mut prefix.expect("it is there or was inserted").pattern
-    }
-
     fn remove(&mut self, rule: &AclBinding) {
+        let pattern = match rule.pattern {
+            PatternType::Literal if &*rule.name == WILDCARD => self.any.as_mut(),
+            PatternType::Literal => self.literal.get_mut(&rule.name),
+            PatternType::Prefixed => self.prefixed.get_mut(&rule.name),
+        };
+        let Some(pattern) = pattern else {
+            return;
+        };
+        if Arc::make_mut(pattern).remove(rule) {
+            return;
+        }
         match rule.pattern {
-            PatternType::Literal if &*rule.name == WILDCARD => {
-                if let Some(pattern) = &mut self.any
-                    && !Arc::make_mut(pattern).remove(rule)
-                {
-                    self.any = None;
-                }
-            }
+            PatternType::Literal if &*rule.name == WILDCARD => self.any = None,
             PatternType::Literal => {
-                if let Some(pattern) = self.literal.get_mut(&rule.name)
-                    && !Arc::make_mut(pattern).remove(rule)
-                {
-                    self.literal.remove(&rule.name);
-                }
+                self.literal.remove(&rule.name);
             }
             PatternType::Prefixed => {
-                if let Some(prefix) = self.prefixed.get_mut(&rule.name)
-                    && !Arc::make_mut(&mut prefix.pattern).remove(rule)
-                {
-                    let parent = prefix.parent.take();
-                    self.prefixed.remove(&rule.name);
-                    self.move_children(&rule.name, Some(&rule.name), parent.as_ref());
+                self.prefixed.remove(&rule.name);
+                let length = rule.name.len();
+                if let Some(count) = self.lengths.get_mut(&length) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.lengths.remove(&length);
+                    }
                 }
             }
         }
@@ -259,7 +200,7 @@ impl OfType {
         let literal = self.literal.iter();
         let literal = literal.map(|(name, pattern)| (PatternType::Literal, &**name, &**pattern));
         let prefixed = self.prefixed.iter();
-        let prefixed = prefixed.map(|(name, of)| (PatternType::Prefixed, &**name, &*of.pattern));
+        let prefixed = prefixed.map(|(name, pattern)| (PatternType::Prefixed, &**name, &**pattern));
         any.chain(literal).chain(prefixed)
     }
 }
@@ -348,7 +289,8 @@ impl Acls {
             let is_everything = kind == PatternType::Literal && name == WILDCARD;
             has(sets.allowed)
                 && (is_everything
-                    || !(has(sets.denied) || of_type.prefixes_of(name).any(is_denied)))
+                    || !(has(sets.denied)
+                        || of_type.prefixes_of(name).any(|prefix| is_denied(prefix))))
         })
     }
 }
