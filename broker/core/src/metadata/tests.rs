@@ -146,7 +146,7 @@ fn to_validate_only_records_nothing() {
 }
 
 /// Returns a generator of numbers below a bound, from the seed.
-pub(crate) fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+pub(super) fn random(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut random = seed;
     move |below| {
         random ^= random << 13;
@@ -209,7 +209,7 @@ pub(super) fn random_command(
         (9, Some(_)) => {
             let found = live.image().acls().iter().nth(next(8) as usize);
             let (_, rule) = found?;
-            let filters = [AclFilter {
+            let filters = [crate::security::AclFilter {
                 resource: None,
                 pattern: crate::security::PatternFilter::Exactly(rule.pattern),
                 name: Some(rule.name.to_string()),

@@ -345,6 +345,17 @@ fn is_for(rule: &AclBinding, principal: &str, host: IpAddr) -> bool {
         && (rule.host == Host::Any || rule.host == Host::Address(host))
 }
 
+/// Returns a generator of numbers below a bound, from the seed.
+fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut random = seed;
+    move |below| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    }
+}
+
 /// Few letters, so that names are prefixes of each other; of several bytes too.
 fn random_name(next: &mut dyn FnMut(u64) -> u64) -> String {
     let length = 1 + next(5);
@@ -372,7 +383,7 @@ pub(crate) fn random_rule(next: &mut dyn FnMut(u64) -> u64) -> AclBinding {
 #[test]
 fn the_index_answers_as_a_plain_list_does() {
     for seed in 1..=60_u64 {
-        let mut next = crate::metadata::tests::random(seed * 0x9e37_79b9);
+        let mut next = random(seed * 0x9e37_79b9);
         let (mut acls, mut naive) = (Acls::default(), Naive::default());
         let authorizer = Authorizer::default();
         let size = 1 + next(60);

@@ -1,0 +1,130 @@
+//! What the controller can be told, and what it answers.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use sedge_protocol::ErrorCode;
+use sedge_protocol::ids::ProducerId;
+use sedge_protocol::kafka::KafkaUuid;
+
+use crate::security::{AclBinding, AclFilter};
+
+/// A command to the controller.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    CreateTopic {
+        name: String,
+        /// A random UUID, version 4. It tells two topics of one name apart.
+        id: KafkaUuid,
+        partitions: i32,
+        /// Pairs of name and value, checked by the caller.
+        configs: Vec<(String, String)>,
+        validate_only: bool,
+    },
+    DeleteTopic {
+        topic: TopicName,
+    },
+    /// `total` is the requested number of partitions. `assigned` is the number of new partitions
+    /// for which the request assigns replicas, if it assigns any.
+    CreatePartitions {
+        name: String,
+        total: i32,
+        assigned: Option<usize>,
+        validate_only: bool,
+    },
+    /// Sets each key to its value, or back to its default if the value is `None`. Checked by the
+    /// caller.
+    AlterTopicConfigs {
+        name: String,
+        changes: Vec<(String, Option<String>)>,
+    },
+    AlterBrokerConfigs {
+        changes: Vec<(String, Option<String>)>,
+    },
+    /// Hands out `count` producer ids that were never handed out before.
+    AllocateProducerIds {
+        count: i64,
+    },
+    /// KIP-101: distinguishes new records from a tail that a restart lost.
+    BumpLeaderEpoch,
+    /// Adds access rules, each under a random id. Checked by the caller, but for the limits.
+    CreateAcls {
+        rules: Vec<(KafkaUuid, AclBinding)>,
+    },
+    /// Removes the access rules that any of these matches.
+    DeleteAcls {
+        filters: Vec<AclFilter>,
+    },
+}
+
+impl Command {
+    /// Returns whether the command must be possible on a full disk: it frees space, may have
+    /// retention free space, or is what a start needs to get that far.
+    #[must_use]
+    pub fn may_free_space(&self) -> bool {
+        match self {
+            Self::DeleteTopic { .. } | Self::BumpLeaderEpoch => true,
+            Self::AlterTopicConfigs { changes, .. } | Self::AlterBrokerConfigs { changes } => {
+                changes.iter().any(|(key, _)| decides_what_goes(key))
+            }
+            Self::CreateTopic { .. }
+            | Self::CreatePartitions { .. }
+            | Self::AllocateProducerIds { .. }
+            | Self::CreateAcls { .. }
+            | Self::DeleteAcls { .. } => false,
+        }
+    }
+}
+
+/// Returns whether the key, of a topic or as the broker's default, decides what is deleted.
+fn decides_what_goes(key: &str) -> bool {
+    key.starts_with("retention.")
+        || key.starts_with("log.retention.")
+        || key == "cleanup.policy"
+        || key == "log.cleanup.policy"
+        || key == "sedge.retention.priority"
+}
+
+/// A topic by name or id.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TopicName {
+    Name(String),
+    Id(KafkaUuid),
+}
+
+/// The result of a [`Command`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum CommandReply {
+    Done,
+    Created {
+        partitions: i32,
+    },
+    Deleted {
+        name: String,
+        id: KafkaUuid,
+    },
+    ProducerIds {
+        first: ProducerId,
+    },
+    /// For each rule, whether it is there now.
+    AclsCreated(Vec<Result<(), CommandError>>),
+    /// For each filter, the rules that were there and that it matches.
+    AclsDeleted(Vec<Vec<Arc<AclBinding>>>),
+}
+
+/// Reason why a command is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommandError {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+impl CommandError {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
