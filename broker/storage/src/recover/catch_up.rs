@@ -1,4 +1,4 @@
-//! Catching up: the frames after those that the views have seen, one by one, with their records.
+//! Catches up: applies the frames after those that the views have, one by one, with their records.
 
 use bytes::Bytes;
 use sedge_protocol::batch::Batch;
@@ -13,7 +13,7 @@ use crate::segment::scan::{Found, Scanner};
 use crate::views::tables::Applied;
 
 impl Opening<'_> {
-    /// Only what the views have not seen.
+    /// Applies only what the views do not have yet.
     pub(super) fn catch_up(mut self, applied: Applied) -> Result<(), Error> {
         self.add_unknown_segments(applied)?;
         let mut expected = Sequence(applied.sequence.0 + 1);
@@ -54,9 +54,8 @@ impl Opening<'_> {
         self.finish(last, Sequence(expected.0 - 1))
     }
 
-    /// Segments that the views know and that are gone. If the log has said that nothing in them
-    /// lives, they
-    /// were freed.
+    /// Forgets segments that the views know and that are gone. They were freed, if the log says
+    /// that they had no live data.
     fn forget_missing_segments(&mut self) {
         let known = self.store.catalog.read().segments.clone();
         for (id, segment) in &known {
@@ -75,7 +74,7 @@ impl Opening<'_> {
         }
     }
 
-    /// Segments that the views do not know: dead ones that were not yet removed.
+    /// Adds segments that the views do not know: dead ones that were not removed yet.
     fn add_unknown_segments(&mut self, applied: Applied) -> Result<(), Error> {
         let known = self.store.catalog.read().segments.clone();
         for id in self
@@ -93,7 +92,7 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Applies the frames from `from` on and returns where they end.
+    /// Applies the frames from `from` on. Returns where they end.
     fn replay_segment(
         &mut self,
         segment: &Segment,
@@ -125,7 +124,8 @@ impl Opening<'_> {
                     *expected = Sequence(head.sequence.0 + 1);
                     self.report.frames_replayed += 1;
                     if self.is_too_much_pending() {
-                        // Views are flushed up to here, so here must be on the disk.
+                        // The views are flushed up to this position, so the log must be on the disk
+                        // up to it.
                         let end = position + head.frame_bytes();
                         self.write_again(segment, again, end);
                         again = end;
@@ -149,7 +149,7 @@ impl Opening<'_> {
                         self.take_from_footer(segment)?;
                     }
                     self.write_again(segment, again, position);
-                    // Numbers that lost commits had are not given out again.
+                    // The numbers of lost commits are not reused.
                     *expected = (*expected).max(segment.first_sequence);
                     return Ok(position);
                 }
@@ -157,8 +157,8 @@ impl Opening<'_> {
         }
     }
 
-    /// Takes from the footer what damaged frames of a sealed segment held. It is not there, but it
-    /// was: its offsets are not given out again, and what it deleted stays deleted.
+    /// Takes the contents of a sealed segment's damaged frames from its footer. The records are
+    /// lost, but their offsets are not reused, and what the frames deleted stays deleted.
     fn take_from_footer(&mut self, segment: &Segment) -> Result<(), Error> {
         if segment.sealed_at.is_none() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The end of the log: what of it may not be on the disk yet, and where the writer goes on.
+//! The end of the log: the part that may not be on the disk yet, and the position of the writer.
 
 use std::sync::PoisonError;
 
@@ -12,8 +12,8 @@ use crate::segment::scan::Scanner;
 use crate::store::writer::{Active, Writer};
 
 impl Opening<'_> {
-    /// Tells what is behind the last frame of a segment: a torn frame, which is cut, a hole, or the
-    /// beginning of a footer. `last` is the last commit so far. Returns whether it is a hole.
+    /// Examines what is behind the last frame of a segment: a torn frame, which is cut, a hole, or
+    /// the beginning of a footer. `last` is the last commit so far. Returns whether it is a hole.
     pub(super) fn end_frames(
         &mut self,
         segment: &Segment,
@@ -46,15 +46,15 @@ impl Opening<'_> {
         Ok(true)
     }
 
-    /// Writes again what the process before this one may have left in the kernel's hands only, and
-    /// not even on its way to the disk. A footer says that the frames before it are there.
+    /// Rewrites what the earlier process may have left only in the kernel's memory, not even queued
+    /// for the disk. A footer shows that the frames before it are on the disk.
     pub(super) fn write_again(&self, segment: &Segment, from: u64, to: u64) {
         if segment.sealed_at.is_none()
             && let Err(source) = rewrite::rewrite(&*segment.file, from, to)
         {
             let error = io_error("write a segment again", source);
             log::error!("segment {}: {error}", segment.id.0);
-            // Where nothing can be written, nothing can be acknowledged either.
+            // If nothing can be written, nothing can be acknowledged either.
             if !matches!(error, Error::Full | Error::ReadOnly) {
                 self.store.poison();
             }
@@ -62,7 +62,7 @@ impl Opening<'_> {
         self.store.note_unsynced(&segment.file);
     }
 
-    /// The writer goes on where the log ends.
+    /// Sets the writer's position to the end of the log.
     pub(super) fn finish(
         &mut self,
         last: Option<(Segment, u64)>,
@@ -101,9 +101,9 @@ impl Opening<'_> {
         writer.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Cuts what follows the last frame of a file that was used before. A torn frame there cannot
-    /// be told from the bytes of the segment before, so all of it goes. Nothing is written there in
-    /// any case, so a disk that does not take that now is no reason to stop.
+    /// Cuts what follows the last frame of a reused file. A torn frame there cannot be told from
+    /// the bytes of the earlier segment, so all of it is cut. Nothing is written there in any case,
+    /// so a disk that refuses the cut does not stop the start.
     fn cut(&mut self, segment: &Segment, position: u64) -> Result<(), Error> {
         if position >= segment.file_bytes {
             return Ok(());

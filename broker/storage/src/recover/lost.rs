@@ -1,5 +1,5 @@
-//! Which offsets are not there, by what the slices say: they cover all that a partition has, holes
-//! of what was replaced included.
+//! Finds missing offsets by the slices, which cover everything that a partition has, including
+//! holes of replaced ranges.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use crate::limits;
 use crate::read::walk;
 use crate::views::tables::{LogKey, LogValue, Table};
 
-/// Missing offsets, by the segment in which they were; 0 if that is not known.
+/// Missing offsets, by the segment that held them; 0 if that is not known.
 type Missing = BTreeMap<SegmentId, Vec<LostRange>>;
 
 type Slices = Vec<(PartitionId, Slice)>;
 
 impl Opening<'_> {
-    /// Notes what segments that are gone had, and what lay after the end of cold ones that were cut
-    /// short.
+    /// Notes the contents of missing segments, and what was behind the end of cold ones that were
+    /// cut short.
     pub(super) fn note_what_segments_lack(&mut self) -> Result<(), Error> {
         if self.gone.is_empty() && self.cut_short.is_empty() {
             return Ok(());
@@ -38,7 +38,7 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// After a rebuild: what no segment has, as well.
+    /// After a rebuild, also notes offsets that no segment has.
     pub(super) fn note_gaps(&mut self) -> Result<(), Error> {
         let mut missing = Missing::new();
         let mut last = None;
@@ -81,7 +81,7 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Those of some partitions from `from` on, and the partition with which to go on.
+    /// Returns the slices of some partitions from `from` on, and the partition to continue with.
     fn slices_from(&self, from: PartitionId) -> Result<(Slices, Option<PartitionId>), Error> {
         let low = LogKey::slice(from, Offset::ZERO);
         let high = LogKey {
@@ -109,7 +109,7 @@ impl Opening<'_> {
         Ok((slices, next))
     }
 
-    /// Returns what of a slice its segment does not have.
+    /// Returns the part of a slice that its segment lacks.
     fn lacks(
         &self,
         partition: PartitionId,
@@ -124,7 +124,7 @@ impl Opening<'_> {
         } else if let Some(cut) = self.cut_short.get(&id) {
             let mut there = None;
             for (base, run) in walk::runs_of(self.store, partition, slice)? {
-                // Of views that saw it whole.
+                // The run comes from views that saw the segment whole.
                 if run.position + u64::from(run.span) > cut.frames_end {
                     note(missing, id, partition, base.max(first), run.next.min(next));
                 }
@@ -157,7 +157,7 @@ impl Opening<'_> {
         }
     }
 
-    /// Puts what is lost on the list of damage: reads pass over it from now on, as over what the
+    /// Adds the losses to the list of damage: reads skip them from now on, like damage that the
     /// scrub finds.
     pub(super) fn remember_holes(&mut self) {
         let mut found = Vec::new();
@@ -188,8 +188,8 @@ impl Opening<'_> {
     }
 }
 
-/// Notes a missing stretch. If it follows on the one that was noted last, both are one stretch,
-/// whatever runs there were.
+/// Notes a missing range. If it continues the one noted last, both become one range, independent of
+/// the runs.
 fn note(missing: &mut Missing, id: SegmentId, partition: PartitionId, base: Offset, next: Offset) {
     if base >= next {
         return;

@@ -1,4 +1,4 @@
-//! Rebuilding the views: the log's own from footers, the caller's from records.
+//! Rebuilds the views: the log's own from footers, the caller's from records.
 
 use super::Opening;
 use super::segment::Segment;
@@ -10,7 +10,7 @@ use crate::segment::scan::{Found, Scanner};
 use crate::views::tables::Applied;
 
 impl Opening<'_> {
-    /// Everything anew: the log's own views from footers if there are some, the caller's from
+    /// Rebuilds everything: the log's own views from footers if possible, the caller's from
     /// records.
     pub(super) fn rebuild(mut self) -> Result<(), Error> {
         self.store.catalog.write().rebuilding = true;
@@ -68,7 +68,7 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// One segment into the log's own views.
+    /// Adds one segment to the log's own views.
     fn list_segment(
         &mut self,
         segment: &Segment,
@@ -122,7 +122,7 @@ impl Opening<'_> {
         }
     }
 
-    /// Finds the last frame, which the views will say that they have seen.
+    /// Finds the last frame, which becomes the views' applied position.
     fn find_last_frame(&mut self) -> Result<Applied, Error> {
         let mut applied = Applied::default();
         for id in self.ids.iter().rev() {

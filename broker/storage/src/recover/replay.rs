@@ -1,9 +1,10 @@
-//! Replaying all live records, for views that are made anew.
+//! Replays all live records, for views that are rebuilt.
 //!
-//! The index says where a partition's batches are, but a walk to them passes over the frames of all
-//! others: partition by partition, a segment of a hundred thousand would be gone through as often.
-//! So a segment's frames are walked once for all of its partitions, as [`waves`] orders it; where
-//! few partitions live in it, or something in it is damaged, it is walked by the index.
+//! The index says where a partition's batches are, but a walk to them passes the frames of all
+//! other partitions: partition by partition, a segment of a hundred thousand partitions would be
+//! read that many times. So a segment's frames are walked once for all of its partitions, in the
+//! order of [`waves`]. If few partitions have live data in it, or something in it is damaged, it is
+//! walked by the index.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,11 +27,11 @@ use crate::read::walk::{self, Extent};
 use crate::segment::scan::Window;
 use crate::store::Store;
 
-/// Batches are handed to recovery in groups of about this size.
+/// Approximate bytes of a group of batches passed to recovery.
 const REPLAY_GROUP_BYTES: usize = 1 << 20;
 
 impl Opening<'_> {
-    /// Within a partition in offset order.
+    /// Replays all live records, each partition in the order of its offsets.
     pub(super) fn replay_live(&mut self) -> Result<(), Error> {
         let mut from = Some(PartitionId(0));
         while let Some(first) = from {
@@ -61,7 +62,7 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// All pieces together, frame by frame.
+    /// Replays all pieces together, frame by frame.
     fn replay_frames(
         &mut self,
         segment: SegmentId,
@@ -148,7 +149,7 @@ impl Opening<'_> {
     }
 }
 
-/// Whole, or its header only.
+/// Returns the whole batch, or its header only.
 fn batch_of(header: BatchHeader, whole: Option<Bytes>) -> Batch {
     let body = whole.map(|bytes| bytes.slice(HEADER_BYTES.min(bytes.len())..));
     Batch {
@@ -164,7 +165,7 @@ struct Frames<'a> {
     segment: SegmentId,
     generation: u64,
     behind: u64,
-    /// A frame that begins here does so whatever lies before it.
+    /// Position of a frame that begins there independent of the bytes before it.
     anchor: u64,
     end: u64,
     ahead: u64,
@@ -184,7 +185,7 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// Passes over what is damaged, which is counted.
+    /// Skips damaged frames, and counts them.
     fn next(&mut self, store: &Store) -> Result<Option<(u64, FrameHead)>, Error> {
         while self.behind < self.end {
             let at = (self.behind, self.anchor);
@@ -218,7 +219,7 @@ impl<'a> Frames<'a> {
         Ok(None)
     }
 
-    /// Those of a part of a frame that are of the piece.
+    /// Returns the batches of a part of a frame that belong to the piece.
     fn batches(
         &mut self,
         store: &Store,
@@ -272,7 +273,7 @@ impl<'a> Frames<'a> {
     }
 }
 
-/// Returns how much to read ahead: all of it if parts are small, otherwise their heads.
+/// Returns how much to read ahead: the whole frame if its parts are small, otherwise their heads.
 fn ahead_of(head: &FrameHead) -> u64 {
     let parts = head.entries.len().max(1) as u64;
     if u64::from(head.body_bytes) / parts < limits::WIDE_PART_BYTES {

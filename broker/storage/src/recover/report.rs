@@ -1,4 +1,4 @@
-//! Holes and gaps: how they are noted, in the log and in the report.
+//! Notes holes and gaps, in the log and in the report.
 
 use super::Opening;
 use crate::api::{Hole, LostRange};
@@ -75,7 +75,7 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Offsets that a partition jumps over lay in the last hole.
+    /// Notes that the offsets that a partition skips were in the last hole.
     pub(super) fn note_lost(&mut self, head: &FrameHead) -> Result<(), Error> {
         for entry in appends(head) {
             let Some(hole) = self.report.holes.last_mut() else {

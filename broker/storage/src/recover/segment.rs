@@ -1,4 +1,4 @@
-//! One segment as recovery finds it.
+//! One segment at a start.
 
 use std::sync::Arc;
 
@@ -11,25 +11,25 @@ use crate::segment::header::{Known, header_of};
 use crate::segment::listing;
 use crate::segment::scan::{Found, Scanner};
 
-/// A segment as a start finds it.
+/// A segment at a start.
 pub(super) struct Segment {
     pub id: SegmentId,
     pub file: Arc<dyn SegmentFile>,
     pub generation: u64,
-    /// The file held another segment before.
+    /// Whether the file held another segment before.
     pub is_recycled: bool,
     pub is_cold: bool,
-    /// The header is damaged, so the frames may be those of a segment before, were it not for their
-    /// sequences.
+    /// Whether the header is damaged. Then the frames may be those of an earlier segment, unless
+    /// their sequences say otherwise.
     pub is_header_damaged: bool,
     pub first_sequence: Sequence,
     pub file_bytes: u64,
-    /// Position at which its frames end, if it is sealed.
+    /// Position at which the frames end, if the segment is sealed.
     pub sealed_at: Option<u64>,
 }
 
 impl Opening<'_> {
-    /// `None` for a file that was never begun, which is removed if nothing is in it.
+    /// Returns `None` for a file that was never begun, which is removed if it is empty.
     pub(super) fn segment(&mut self, id: SegmentId) -> Result<Option<Segment>, Error> {
         let Some(file) = self.store.files.get(id)? else {
             return Ok(None);
@@ -38,7 +38,8 @@ impl Opening<'_> {
         let file_bytes = file.bytes().map_err(failed)?;
         let known = header_of(&*file, id)?;
         if known.is_some_and(|known| known.header.id != id) {
-            // A file that was to be used again: it has its new name, and what is in it is dead.
+            // A file that was about to be reused: it already has its new name, and its contents are
+            // dead.
             self.store.files.remove(id)?;
             return Ok(None);
         }
@@ -100,8 +101,8 @@ impl Opening<'_> {
         Ok(None)
     }
 
-    /// Whether what is in a segment with a damaged header was written before commit `expected`: a
-    /// file that was to be used again.
+    /// Returns whether the frames of a segment with a damaged header are older than commit
+    /// `expected`: then the file was about to be reused.
     pub(super) fn is_of_before(
         &mut self,
         segment: &Segment,
@@ -114,8 +115,8 @@ impl Opening<'_> {
         Ok(is_of_before)
     }
 
-    /// Whether the next segment begins with the commit after `last`: then what follows the frames
-    /// of `id` is the beginning of a footer, and nothing is missing.
+    /// Returns whether the next segment begins with the commit after `last`: then the bytes behind
+    /// the frames of `id` are the beginning of a footer, and nothing is missing.
     pub(super) fn goes_on_after(&self, id: SegmentId, last: Sequence) -> Result<bool, Error> {
         let is_next = |next: &&SegmentId| **next > id && !self.cold.contains(next);
         let Some(next) = self.ids.iter().find(is_next) else {

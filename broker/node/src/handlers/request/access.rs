@@ -1,4 +1,4 @@
-//! What a request may do.
+//! Access control of a request.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::net::service::Session;
 /// An operation on a kind of resource.
 pub type Right = (Resource, Operation);
 
-/// An operation that a kind of request does, and on what.
+/// An operation that a kind of request performs, and on what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
     pub right: Right,
@@ -22,7 +22,7 @@ pub struct Need {
     pub or: Option<Right>,
 }
 
-/// The broker, for those who say what they need of it.
+/// The broker, accessible to code that declares its operations.
 #[derive(Clone)]
 pub struct Access {
     pub(super) broker: Arc<Broker>,

@@ -29,10 +29,10 @@ impl Request {
         })
     }
 
-    /// Sends a command to the controller. What the client needs for it follows from the command.
+    /// Sends a command to the controller. The command determines the client's required permission.
     ///
     /// # Errors
-    /// The client may not, the controller refuses, or the broker stops.
+    /// The client lacks the permission, the controller refuses, or the broker stops.
     pub async fn command(&self, command: Command) -> Result<CommandReply, Refusal> {
         self.check_command(&command)?;
         let broker = &self.access.broker;
@@ -86,7 +86,7 @@ impl Request {
     /// Creates a topic that the client named, with the broker's defaults.
     ///
     /// # Errors
-    /// The client may not, the name is not valid, or the disk is full.
+    /// The client lacks the permission, the name is invalid, or the disk is full.
     pub async fn auto_create(&self, name: &str) -> Result<(), ErrorCode> {
         self.access
             .check(Operation::Create, Resource::Topic, name)?;
@@ -97,7 +97,7 @@ impl Request {
     /// Checks that plugins of these names are deployed, or about to be.
     ///
     /// # Errors
-    /// Says which one is not, and why.
+    /// A text about the one that is not, with the reason.
     pub async fn check_deployed(&self, plugins: Vec<String>) -> Result<(), String> {
         let broker = Arc::clone(&self.access.broker);
         blocking::unblock(move || {
@@ -108,14 +108,14 @@ impl Request {
     }
 }
 
-/// The cluster, on which the client may do what the request does.
+/// The cluster, for an operation that the client is allowed to perform.
 pub struct Cluster {
     access: Access,
     image: Arc<Image>,
 }
 
 impl Cluster {
-    /// Returns all topics: what may be done on the cluster may be done on each of them.
+    /// Returns all topics: an operation that is allowed on the cluster is allowed on each of them.
     pub fn topics(&self) -> Topics {
         Topics::new(&self.access, None)
     }
@@ -129,12 +129,12 @@ impl Cluster {
         self.image.acls()
     }
 
-    /// Returns the configurations that were set while the broker ran.
+    /// Returns the configurations that were set while the broker was running.
     pub fn overrides(&self) -> &BTreeMap<String, String> {
         self.image.broker_overrides()
     }
 
-    /// Returns a producer id that no producer had before.
+    /// Returns a producer id that was never handed out before.
     ///
     /// # Errors
     /// The controller refuses, or the broker stops.

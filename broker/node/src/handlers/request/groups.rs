@@ -1,4 +1,4 @@
-//! Groups, and what they have committed.
+//! Groups, and their committed offsets.
 
 use async_channel::Receiver;
 use sedge_core::groups::{Coordinator, GroupListing, JoinRequest, Planned, ReplyBody, SyncRequest};
@@ -33,7 +33,7 @@ impl Request {
     }
 }
 
-/// A group on which the client may do what the request does.
+/// A group, for an operation that the client is allowed to perform.
 #[derive(Clone, Copy)]
 pub struct Group<'a> {
     access: &'a Access,
@@ -45,12 +45,12 @@ impl Group<'_> {
         self.id
     }
 
-    /// Looks at the coordinator, or does what needs no writing.
+    /// Calls the coordinator for a step that writes nothing.
     pub fn with<R>(&self, step: impl FnOnce(&mut Coordinator) -> R) -> R {
         self.access.broker.groups.with(step)
     }
 
-    /// Takes a step of the coordinator. Its reply is good when what it wants written is durable.
+    /// Takes a step of the coordinator. Its reply is valid when the step's records are durable.
     pub fn plan<R>(&self, step: impl FnOnce(&mut Coordinator) -> Planned<R>) -> (R, Written) {
         let (reply, written) = self.access.broker.groups.plan(step);
         (reply, Written(written))
@@ -67,20 +67,20 @@ impl Group<'_> {
     }
 }
 
-/// Says when a step of the coordinator is durable.
+/// Waits for a step of the coordinator to be durable.
 pub struct Written(Receiver<Result<(), ErrorCode>>);
 
 impl Written {
     /// Waits until the step is durable.
     ///
     /// # Errors
-    /// It cannot be written, or the broker stops.
+    /// The records cannot be written, or the broker stops.
     pub async fn wait(self) -> Result<(), ErrorCode> {
         let written = self.unless_stopped().await;
         written.unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))
     }
 
-    /// The same; `None` if the broker stops.
+    /// Waits until the step is durable; `None` if the broker stops.
     pub async fn unless_stopped(self) -> Option<Result<(), ErrorCode>> {
         self.0.recv().await.ok()
     }

@@ -1,10 +1,10 @@
-//! A request as its handler sees it: what the client said, and the ways to what the broker has.
+//! A request as its handler sees it: the client's message, and access to the broker's data.
 //!
 //! **Invariant:** a handler reaches topics, groups and the cluster only by naming the operation
-//! that it does on them ([`Request::topics`], [`Request::group`], [`Request::cluster`]), or by a
-//! command that says so ([`Request::command`]). The broker is a field of [`Access`], which nothing
-//! outside of this folder can see.
-//! **Invariant:** what a handler asks for stands in its row of `apis.rs`: an assertion in
+//! that it performs on them ([`Request::topics`], [`Request::group`], [`Request::cluster`]), or by
+//! a command that implies it ([`Request::command`]). The broker is a private field of [`Access`],
+//! invisible outside this folder.
+//! **Invariant:** every operation that a handler names is in its row of `apis.rs`: an assertion in
 //! [`Access::check`], which each test of a handler runs.
 
 use std::fmt;
@@ -42,13 +42,13 @@ mod cluster;
 mod groups;
 mod topics;
 
-/// See the module.
+/// A request; see the module.
 pub struct Request {
     access: Access,
     header: RequestHeader,
     key: ApiKey,
     received: Instant,
-    /// How long the client is to be quiet afterwards (KIP-219). There are no quotas yet.
+    /// How long the client must be quiet afterwards (KIP-219). There are no quotas yet.
     throttle: Duration,
 }
 
@@ -144,12 +144,12 @@ impl Request {
         self.access.broker.log.clock.now()
     }
 
-    /// Keeps what the client says of itself. What it said first counts.
+    /// Stores the client's name and version. The first call counts.
     pub fn introduce(&self, client: ClientSoftware) {
         let _ = self.access.session.client.set(client);
     }
 
-    /// Returns where clients are told to find this broker.
+    /// Returns the address at which clients are told to find this broker.
     pub fn advertised(&self) -> (KafkaString, i32) {
         let (host, port) = self.access.session.advertised();
         (KafkaString::from(host), i32::from(port))
@@ -175,7 +175,7 @@ impl Request {
         &self.access.broker.openers
     }
 
-    /// Returns which clients were told that there are no transactions.
+    /// Returns the clients that were told that there are no transactions.
     pub fn told_transactions(&self) -> &Told {
         &self.access.broker.told_transactions
     }
@@ -185,7 +185,7 @@ impl Request {
         self.metrics().request_error(self.key, error);
     }
 
-    /// `throttle_time_ms` of the answer.
+    /// Returns `throttle_time_ms` of the answer.
     pub fn throttle_time_ms(&self) -> i32 {
         i32::try_from(self.throttle.as_millis()).unwrap_or(i32::MAX)
     }
@@ -201,7 +201,7 @@ impl Request {
         self.encode_as(self.version(), write)
     }
 
-    /// The same in another version, for a client that asked for one that is not known.
+    /// Returns the answer in another version, for a client that asked for an unknown one.
     ///
     /// # Errors
     /// The response cannot be encoded in this version.
@@ -218,7 +218,7 @@ impl Request {
         Ok(self.answered(Some(Reply::from(vec![frame.into()]))))
     }
 
-    /// The same around batches as they are stored, which hold `memory`.
+    /// Returns the answer with a frame around stored batches, which hold `memory`.
     ///
     /// # Errors
     /// The response cannot be encoded in the version of the request.
@@ -243,7 +243,7 @@ impl Request {
         }
     }
 
-    /// Counts the request: its answer is ready to leave.
+    /// Counts the request: its answer is ready to be sent.
     fn answered(&self, reply: Option<Reply>) -> Answered {
         self.metrics().request(self.key, self.received.elapsed());
         Answered {
@@ -252,7 +252,8 @@ impl Request {
         }
     }
 
-    /// The request, or the answer to it, is not one that the protocol has.
+    /// Returns the reason for closing the connection: the request, or its answer, violates the
+    /// protocol.
     pub fn malformed(&self, error: impl fmt::Display) -> Disconnect {
         Disconnect::Malformed {
             api_key: self.header.api_key,
@@ -268,7 +269,7 @@ impl Request {
     }
 }
 
-/// Why a connection is closed whose request no handler has.
+/// Returns the reason for closing the connection: no handler knows the request.
 pub fn unsupported(header: &RequestHeader, session: &Session) -> Disconnect {
     Disconnect::Unsupported(Unsupported {
         api_key: header.api_key,

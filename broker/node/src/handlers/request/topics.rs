@@ -25,18 +25,18 @@ use crate::log::partitions::Partition;
 use crate::writer::{AppendPart, AppendReply, Stopped};
 
 impl Request {
-    /// Returns the topics as they are now, for one operation.
+    /// Returns the current topics, for one operation.
     pub fn topics(&self, operation: Operation) -> Topics {
         Topics::new(&self.access, Some(operation))
     }
 }
 
-/// The topics as they were when the request asked for them.
+/// The topics at the time when the request asked for them.
 #[derive(Clone)]
 pub struct Topics {
     access: Access,
     image: Arc<Image>,
-    /// What the request does with them. `None` if it may do it on the whole cluster.
+    /// The operation on the topics. `None` if the request may perform it on the whole cluster.
     operation: Option<Operation>,
 }
 
@@ -71,7 +71,7 @@ impl Topics {
         Ok(Topic { of: self, topic })
     }
 
-    /// Returns all topics that the client may do the operation on.
+    /// Returns all topics on which the client may perform the operation.
     pub fn all(&self) -> impl Iterator<Item = Topic<'_>> {
         let topics = self.image.topics();
         let allowed = topics.filter(|topic| self.allows(&topic.name));
@@ -98,8 +98,8 @@ impl Topics {
         self.image.defaults()
     }
 
-    /// Reads what `wanted` names, and waits until it is as much as `wish` says. `find` finds a
-    /// partition among the topics as they are at each look.
+    /// Reads the `wanted` partitions, and waits until there is enough for `wish`. `find` looks up a
+    /// partition in the current topics at each read.
     pub async fn fetch(
         &self,
         wanted: &[Wanted],
@@ -119,7 +119,7 @@ impl Topics {
         fetch(&source, wish, look).await
     }
 
-    /// Queues an append to the writer, whose reply comes when it is durable.
+    /// Queues an append to the writer, which replies when it is durable.
     ///
     /// # Errors
     /// The writer has stopped.
@@ -130,7 +130,7 @@ impl Topics {
         self.access.broker.writer.start_append(parts).await
     }
 
-    /// Runs `work` where it may wait for the disk.
+    /// Runs `work` on a thread that may wait for the disk.
     pub async fn off_executor<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> T + Send + 'static,
@@ -146,7 +146,7 @@ impl Topics {
     }
 }
 
-/// A topic on which the client may do what the request does.
+/// A topic, for an operation that the client is allowed to perform.
 #[derive(Clone, Copy)]
 pub struct Topic<'a> {
     of: &'a Topics,
@@ -162,7 +162,7 @@ impl Deref for Topic<'_> {
 }
 
 impl Topic<'_> {
-    /// Returns the broker's number of a partition.
+    /// Returns the broker's own id of a partition.
     ///
     /// # Errors
     /// UNKNOWN_TOPIC_OR_PARTITION if the topic has no such partition.
@@ -175,7 +175,7 @@ impl Topic<'_> {
     /// if any.
     ///
     /// # Errors
-    /// The topic has no such partition, the epoch is another one, or the store cannot be read.
+    /// The topic has no such partition, the epoch differs, or the store cannot be read.
     pub fn published(
         &self,
         index: i32,
@@ -189,10 +189,10 @@ impl Topic<'_> {
         })
     }
 
-    /// Runs the topic's filters over a batch. `None` if nothing is left of it.
+    /// Runs the topic's filters over a batch. Returns `None` if no record is left.
     ///
     /// # Errors
-    /// A filter refuses the batch, or cannot run.
+    /// A filter rejects the batch, or cannot run.
     pub async fn filter(
         &self,
         index: i32,
@@ -205,7 +205,7 @@ impl Topic<'_> {
             .await
     }
 
-    /// Says of each filter of the topic whether it can run. `None` if the topic has none.
+    /// Describes whether each filter of the topic can run. `None` if the topic has none.
     pub fn filter_state(&self) -> Option<String> {
         self.broker().plugins.described(self.topic)
     }
@@ -233,8 +233,8 @@ impl Topic<'_> {
     }
 }
 
-/// KIP-320: a client that knows an older epoch is told to look again, one that knows a newer one to
-/// wait.
+/// KIP-320: tells a client that knows an older epoch to look again, and one that knows a newer one
+/// to wait.
 fn check_leader_epoch(own: LeaderEpoch, known: Option<LeaderEpoch>) -> Result<(), ErrorCode> {
     match known {
         Some(epoch) if epoch < own => Err(ErrorCode::FencedLeaderEpoch),
