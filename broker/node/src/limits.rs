@@ -265,5 +265,6 @@ pub const CONNECTION_STAYS_FOR: Duration = Duration::from_secs(1);
 /// takes some microseconds.
 pub const CLOSING_WAIT: Duration = Duration::from_secs(1);
 
-/// Characters of a principal's or a resource's name in a line of the audit log: a topic's name fits.
+/// Characters of a principal's or a resource's name in a line of the audit log: a topic's name
+/// fits.
 pub const AUDIT_NAME_CHARS: usize = 256;

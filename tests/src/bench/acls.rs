@@ -16,8 +16,8 @@ use crate::bench::Spread;
 /// Checks of one round. Each is of another rule than the one before, so that caches do not have it.
 const CHECKS: usize = 100_000;
 
-/// Returns the table: nanoseconds of a check, of which the one in the middle and the one at the 99th
-/// percentile count. What a clock costs is taken off.
+/// Returns the table: nanoseconds of a check, of which the one in the middle and the one at the
+/// 99th percentile count. What a clock costs is taken off.
 pub fn run(rules: usize, rounds: usize) -> String {
     let mut table = format!("{rules} rules, {CHECKS} checks a round; ns a check: median, p99\n");
     for shape in SHAPES {

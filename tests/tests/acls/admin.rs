@@ -30,8 +30,8 @@ pub const CLUSTER: i8 = 4;
 const ADMINISTRATOR: &str = "127.0.0.1";
 pub const ANONYMOUS: &str = "User:ANONYMOUS";
 
-/// A right as the tests write it: `Topic Write`, or `Topic Write NAME` for another resource than the
-/// usual one of its type.
+/// A right as the tests write it: `Topic Write`, or `Topic Write NAME` for another resource than
+/// the usual one of its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Right {
     pub resource: i8,

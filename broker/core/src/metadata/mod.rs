@@ -1,5 +1,6 @@
-//! The metadata machine: topics, their partitions and configurations, access rules, producer ids, the
-//! leader epoch. It is the controller of the one-node cluster; its records are `__cluster_metadata`.
+//! The metadata machine: topics, their partitions and configurations, access rules, producer ids,
+//! the leader epoch. It is the controller of the one-node cluster; its records are
+//! `__cluster_metadata`.
 //!
 //! The machine decides and remembers. It does not write records or create ids: the caller of a
 //! command brings the topic id.

@@ -45,8 +45,8 @@ impl Verdict {
 impl Authorizer {
     /// Returns whether `subject` may do `operation` on the resource called `name`.
     ///
-    /// Kafka's own scan passes over the rules of `*` for a resource whose name begins with `*`, also
-    /// those that deny. Here they hold for each name.
+    /// Kafka's own scan passes over the rules of `*` for a resource whose name begins with `*`,
+    /// also those that deny. Here they hold for each name.
     #[must_use]
     pub fn authorize(
         &self,

@@ -1,11 +1,11 @@
 //! Bounds of access rules, with their reasons.
 
-/// Access rules of the broker. An administrator of a fleet has hundreds; each is a record that every
-/// start reads.
+/// Access rules of the broker. An administrator of a fleet has hundreds; each is a record that
+/// every start reads.
 pub const ACLS_MAX: usize = 50_000;
 
-/// Bytes that all access rules may take up, as [`ACL_BYTES`] and their texts count them: a name or a
-/// principal may be thousands of bytes.
+/// Bytes that all access rules may take up, as [`ACL_BYTES`] and their texts count them: a name or
+/// a principal may be thousands of bytes.
 pub const ACLS_BYTES_MAX: usize = 32 << 20;
 
 /// What a rule takes up beside its texts: the rule, its id, and its places in the index.

@@ -58,8 +58,8 @@ impl Operation {
         1 << self as u16
     }
 
-    /// Returns the bits of the operations that allow this one, where a rule allows them. A rule that
-    /// denies one of them denies nothing else.
+    /// Returns the bits of the operations that allow this one, where a rule allows them. A rule
+    /// that denies one of them denies nothing else.
     pub(super) const fn allowed_by(self) -> u16 {
         let implied_by = match self {
             Self::Describe => {

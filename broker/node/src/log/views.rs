@@ -178,8 +178,8 @@ impl Recovery for HeaderReplay {
     }
 }
 
-/// Commands are acknowledged when they are synced, and a start is refused where a record is missing:
-/// what a power cut left half of `__cluster_metadata` is not missing.
+/// Commands are acknowledged when they are synced, and a start is refused where a record is
+/// missing: what a power cut left half of `__cluster_metadata` is not missing.
 pub fn ends_at_whole_frames(partition: PartitionId) -> bool {
     partition == METADATA_PARTITION
 }

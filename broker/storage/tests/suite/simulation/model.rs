@@ -33,8 +33,8 @@ pub struct Model {
     pub hits: Vec<Hit>,
     /// Commits that a restart removed from the log because of flipped bits.
     lost: BTreeSet<usize>,
-    /// Frames of which the log has only the head, with something behind them: those on the disk, and
-    /// those of freed segments.
+    /// Frames of which the log has only the head, with something behind them: those on the disk,
+    /// and those of freed segments.
     torn: Vec<Torn>,
     /// The entries that count of torn commits, by the commit's number.
     left: BTreeMap<usize, Commit>,
