@@ -22,6 +22,8 @@ pub struct Options {
     pub variables: Vec<(String, String)>,
     /// Files and sockets that the process may have open, as `ulimit -n` says.
     pub open_files: Option<u64>,
+    /// More listeners, beside the one for plaintext.
+    pub listeners: Vec<String>,
 }
 
 impl Options {
@@ -34,6 +36,12 @@ impl Options {
     #[must_use]
     pub fn open_files(mut self, limit: u64) -> Self {
         self.open_files = Some(limit);
+        self
+    }
+
+    #[must_use]
+    pub fn listener(mut self, listener: impl Into<String>) -> Self {
+        self.listeners.push(listener.into());
         self
     }
 
@@ -79,7 +87,10 @@ pub fn serve(data: &Path, listen: &str, options: &Options) -> Command {
         std::fs::write(&path, text).expect("the configuration can be written");
         command.arg("--config").arg(path);
     }
-    command.arg("--data").arg(data).args(["--listen", listen]);
+    let listeners = options.listeners.iter().map(String::as_str);
+    let listeners: Vec<&str> = std::iter::once(listen).chain(listeners).collect();
+    command.arg("--data").arg(data);
+    command.args(["--listen", &listeners.join(",")]);
     for (key, value) in &options.settings {
         command.arg("--set").arg(format!("{key}={value}"));
     }
@@ -120,8 +131,8 @@ impl Sedge {
         self.console = field(&line, "console=");
         let listen = self.bootstrap();
         assert_eq!(
-            field(&line, "kafka="),
-            listen,
+            field(&line, "kafka=").split(',').next(),
+            Some(&*listen),
             "the ready line names the listener: {line}"
         );
     }

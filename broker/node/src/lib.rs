@@ -23,6 +23,7 @@ pub mod process;
 pub mod serve;
 #[cfg(test)]
 mod test_broker;
+pub mod tls;
 pub mod upkeep;
 pub mod writer;
 

@@ -1,5 +1,7 @@
 //! Connects commands to a broker, by the Kafka protocol, like any client.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,23 +9,25 @@ use async_executor::Executor;
 use clap::Args;
 
 use crate::client::{self, Client, ClientConfig};
+use crate::config::file;
 use crate::process::failure::{Exit, Failure};
-use crate::process::output::Output;
+use crate::process::output::{self, Output};
 
 /// How long a command retries: a user is waiting for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The broker of commands that name none.
+const DEFAULT_SERVER: &str = "127.0.0.1:9092";
+
 /// Which broker, and how to print.
 #[derive(Debug, Clone, Args)]
 pub struct Connect {
-    /// Address of the broker
-    #[arg(
-        long,
-        global = true,
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:9092"
-    )]
-    bootstrap_server: String,
+    /// Address of the broker [default: 127.0.0.1:9092]
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    bootstrap_server: Option<String>,
+    /// File of Kafka's client keys, such as security.protocol and ssl.*, one KEY=VALUE per line
+    #[arg(long, global = true, value_name = "FILE")]
+    command_config: Option<PathBuf>,
     /// Output format
     #[arg(
         short,
@@ -45,14 +49,42 @@ impl Connect {
         &self,
         work: impl AsyncFnOnce(Client) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let servers = client::config::servers_from(&self.bootstrap_server).map_err(|error| {
-            Failure::new(Exit::Usage, format!("--bootstrap-server: {}", error.reason))
-        })?;
-        let mut config = ClientConfig::new(servers);
-        config.api_timeout = PATIENCE;
-        "sedge-cli".clone_into(&mut config.client_id);
+        let config = self.config()?;
         let executor = Arc::new(Executor::new());
         let client = Client::new(Arc::clone(&executor), config);
         async_io::block_on(executor.run(work(client)))
+    }
+
+    /// Flags stand over the file.
+    fn config(&self) -> Result<ClientConfig, Failure> {
+        let mut keys = match &self.command_config {
+            Some(path) => file::read_properties(path)
+                .map_err(|problems| Failure::new(Exit::Config, problems.to_string()))?,
+            None => BTreeMap::new(),
+        };
+        let in_file = keys.remove("bootstrap.servers");
+        let (key, servers) = match (&self.bootstrap_server, in_file) {
+            (Some(flag), _) => ("--bootstrap-server", flag.clone()),
+            (None, Some(in_file)) => ("bootstrap.servers", in_file),
+            (None, None) => ("--bootstrap-server", DEFAULT_SERVER.to_owned()),
+        };
+        let servers = client::config::servers_from(&servers)
+            .map_err(|error| Failure::new(Exit::Usage, format!("{key}: {}", error.reason)))?;
+        let mut config = ClientConfig::new(servers);
+        config.api_timeout = PATIENCE;
+        "sedge-cli".clone_into(&mut config.client_id);
+        // One file is for several tools, as with Kafka's: what is another client's is passed over.
+        let (known, others): (BTreeMap<_, _>, BTreeMap<_, _>) = keys
+            .into_iter()
+            .partition(|(key, _)| client::config::is_key(key));
+        for key in others.keys() {
+            output::note(format_args!(
+                "warning: {key} of --command-config is not used here"
+            ));
+        }
+        config
+            .apply(&known)
+            .map_err(|error| Failure::new(Exit::Config, format!("--command-config: {error}")))?;
+        Ok(config)
     }
 }

@@ -11,6 +11,7 @@ mod group;
 mod mirror;
 mod plugin;
 mod plugin_code;
+mod security;
 mod serve;
 mod topic;
 
@@ -55,6 +56,8 @@ enum Command {
     Doctor(doctor::DoctorCommand),
     /// Back up a broker's data while the broker runs.
     Backup(backup::BackupCommand),
+    /// Make certificates for listeners and clients.
+    Security(security::SecurityCommand),
     /// Check or show the configuration.
     Config(config::ConfigCommand),
     /// Print the version.
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Some(Command::Mirror(command)) => command.run(),
         Some(Command::Doctor(command)) => command.run(),
         Some(Command::Backup(command)) => command.run(),
+        Some(Command::Security(command)) => command.run(),
         Some(Command::Config(command)) => command.run(),
         Some(Command::Version) => output::line(format_args!("sedge {}", crate::VERSION)),
     };

@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sedge_core::security_protocol::SecurityProtocol;
+
 use super::limits;
+use crate::tls::settings as tls;
+use crate::tls::{ClientTls, KeyError};
 
 /// The supported client keys; [`ClientConfig::from_properties`] refuses any other.
 pub const KEYS: &[&str] = &[
@@ -20,7 +25,13 @@ pub const KEYS: &[&str] = &[
     "socket.connection.setup.timeout.ms",
 ];
 
-/// The bootstrap servers, time limits and retry delays of a [`super::Client`].
+/// Returns whether `key` is a client's, or looks like one of its security. A security key that is
+/// not supported is refused with a reason.
+pub fn is_key(key: &str) -> bool {
+    key.starts_with("ssl.") || key.starts_with("sasl.") || KEYS.contains(&key)
+}
+
+/// The bootstrap servers, time limits, retry delays and TLS of a [`super::Client`].
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// `HOST:PORT`, tried in random order.
@@ -35,6 +46,8 @@ pub struct ClientConfig {
     pub retry_backoff_max: Duration,
     pub in_flight_max: usize,
     pub response_bytes_max: usize,
+    /// For `security.protocol=SSL`; none for plaintext.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 /// A client key that cannot be used, and the reason.
@@ -61,6 +74,12 @@ impl ConfigError {
     }
 }
 
+impl From<KeyError> for ConfigError {
+    fn from(error: KeyError) -> Self {
+        Self::new(error.key, error.why)
+    }
+}
+
 impl ClientConfig {
     /// Returns Kafka's defaults, with these servers.
     #[must_use]
@@ -75,6 +94,7 @@ impl ClientConfig {
             retry_backoff_max: limits::RETRY_BACKOFF_MAX,
             in_flight_max: limits::IN_FLIGHT_MAX,
             response_bytes_max: limits::RESPONSE_BYTES_MAX,
+            tls: None,
         }
     }
 
@@ -87,15 +107,36 @@ impl ClientConfig {
             )
         })?;
         let mut config = Self::new(servers_from(servers)?);
-        for (key, value) in properties {
-            config.set(key, value.trim())?;
-        }
+        config.apply(properties)?;
         Ok(config)
+    }
+
+    /// Sets what `properties` have, by Kafka's client keys.
+    pub fn apply(&mut self, properties: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+        for (key, value) in properties {
+            self.set(key, value.trim())?;
+        }
+        let get = |key: &str| properties.get(key).map(|value| value.trim().to_owned());
+        let protocol =
+            get("security.protocol").map_or(Ok(SecurityProtocol::Plaintext), |text| {
+                SecurityProtocol::parse(&text)
+                    .map_err(|why| ConfigError::new("security.protocol", why))
+            })?;
+        self.tls = match protocol {
+            SecurityProtocol::Plaintext => None,
+            SecurityProtocol::Ssl => Some(Arc::new(ClientTls::read(&get)?)),
+            SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl => {
+                return Err(ConfigError::new(
+                    "security.protocol",
+                    format!("{protocol} does not work yet; only PLAINTEXT and SSL do"),
+                ));
+            }
+        };
+        Ok(())
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
         match key {
-            "bootstrap.servers" => {}
             "client.id" => value.clone_into(&mut self.client_id),
             "request.timeout.ms" => self.request_timeout = millis(key, value)?,
             "default.api.timeout.ms" => self.api_timeout = millis(key, value)?,
@@ -108,17 +149,13 @@ impl ClientConfig {
             "receive.message.max.bytes" => {
                 self.response_bytes_max = within(key, value, 1 << 10, i32::MAX as usize)?;
             }
-            "security.protocol" if value.eq_ignore_ascii_case("PLAINTEXT") => {}
-            "security.protocol" => {
+            // They are read together.
+            "bootstrap.servers" | "security.protocol" => {}
+            _ if tls::KEYS.contains(&key) || tls::CLIENT_KEYS.contains(&key) => {}
+            _ if key.starts_with("sasl.") => {
                 return Err(ConfigError::new(
                     key,
-                    format!("{value} is not supported yet; use PLAINTEXT"),
-                ));
-            }
-            _ if key.starts_with("ssl.") || key.starts_with("sasl.") => {
-                return Err(ConfigError::new(
-                    key,
-                    "TLS and SASL are not supported yet; remove the key",
+                    "SASL is not supported yet; remove the key",
                 ));
             }
             _ => {
@@ -239,11 +276,33 @@ mod tests {
         };
         check("security.protocol", "SASL_SSL");
         check("sasl.mechanism", "PLAIN");
-        check("ssl.truststore.location", "/x");
+        check("ssl.truststore.place", "/x");
+        check("security.protocol", "TLS");
         check("request.timeout.ms", "soon");
         check("max.in.flight.requests.per.connection", "6");
         check("no.such.key", "1");
         assert!(ClientConfig::from_properties(&BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn tls_has_kafka_s_keys() {
+        let read = |pairs: &[(&str, &str)]| {
+            let servers = [("bootstrap.servers", "a:1"), ("security.protocol", "SSL")];
+            ClientConfig::from_properties(&properties(&[&servers, pairs].concat()))
+        };
+        assert!(read(&[]).unwrap().tls.is_some());
+        assert!(read(&[("ssl.endpoint.identification.algorithm", "")]).is_ok());
+        let refused = read(&[("ssl.endpoint.identification.algorithm", "ldap")]).unwrap_err();
+        assert_eq!(refused.key, "ssl.endpoint.identification.algorithm");
+        let refused = read(&[("ssl.keystore.type", "JKS")]).unwrap_err();
+        assert_eq!(refused.key, "ssl.keystore.type");
+        // As Kafka's clients: without the protocol the files are not looked at.
+        let plain = [
+            ("bootstrap.servers", "a:1"),
+            ("ssl.truststore.location", "x"),
+        ];
+        let plain = ClientConfig::from_properties(&properties(&plain)).unwrap();
+        assert!(plain.tls.is_none());
     }
 
     #[test]

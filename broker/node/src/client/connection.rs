@@ -90,7 +90,7 @@ impl Connection {
     ) -> Result<Self, Error> {
         let limit = config.connect_timeout;
         let opening = async {
-            let mut transport = Transport::connect(address).await?;
+            let mut transport = Transport::connect(address, config.tls.as_ref()).await?;
             let versions = negotiate(&mut transport, config).await?;
             Ok((transport, versions))
         };
@@ -353,6 +353,9 @@ async fn read_answers(
     }
 }
 
+/// The first bytes of a TLS alert, which are no length of an answer.
+const TLS_ALERT: [u8; 2] = [21, 3];
+
 /// Reads one answer without its length. Memory grows with the bytes received, not with the length
 /// announced.
 async fn read_frame(
@@ -361,7 +364,10 @@ async fn read_frame(
 ) -> Result<Bytes, Error> {
     let mut length = [0; 4];
     reader.read_exact(&mut length).await?;
-    // Four bytes of text or of a TLS alert make a length far over the limit, or a negative one.
+    if length.starts_with(&TLS_ALERT) {
+        return Err(Error::TlsOnly);
+    }
+    // Four bytes of text make a length far over the limit, or a negative one.
     let bytes = usize::try_from(i32::from_be_bytes(length)).map_err(|_| Error::NotKafka)?;
     if bytes > bytes_max {
         return Err(Error::TooLarge { bytes, bytes_max });

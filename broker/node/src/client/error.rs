@@ -9,6 +9,8 @@ use sedge_protocol::kafka::ProtocolError;
 use sedge_protocol::kafka::generated::ApiKey;
 
 use crate::process::failure::{Exit, Failure};
+use crate::tls::KeyError;
+use crate::tls::words::{self, Peer};
 
 /// Reason why a call failed.
 #[derive(Debug)]
@@ -17,6 +19,14 @@ pub enum Error {
     Address(String),
     /// The host has no address, or it refused the connection.
     Connect { address: String, source: io::Error },
+    /// The TLS handshake failed, or the broker took back what it had agreed to.
+    Tls { why: String },
+    /// The connection ended in the TLS handshake.
+    Handshake { address: String, source: io::Error },
+    /// A certificate or a key of this side cannot be read.
+    Certificate(KeyError),
+    /// The broker speaks TLS, and this side does not.
+    TlsOnly,
     /// The connection broke.
     Io(io::Error),
     /// The connection was closed, by the broker or because an earlier request on it failed.
@@ -56,6 +66,7 @@ impl Error {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Connect { .. }
+            | Self::Handshake { .. }
             | Self::Io(_)
             | Self::Closed
             | Self::Timeout { .. }
@@ -64,6 +75,9 @@ impl Error {
             | Self::Broker { code: ErrorCode::KafkaStorageError, .. } => true,
             Self::Broker { code, .. } => code.is_retriable(),
             Self::Address(_)
+            | Self::Tls { .. }
+            | Self::Certificate(_)
+            | Self::TlsOnly
             | Self::TooLarge { .. }
             | Self::Malformed { .. }
             | Self::NotKafka
@@ -101,6 +115,17 @@ impl fmt::Display for Error {
         match self {
             Self::Address(text) => write!(f, "{text:?} is not HOST:PORT"),
             Self::Connect { address, source } => write!(f, "cannot connect to {address}: {source}"),
+            Self::Tls { why } => write!(f, "the TLS handshake failed: {why}"),
+            Self::Handshake { address, source } => write!(
+                f,
+                "the connection to {address} ended in the TLS handshake: {source}; is there TLS on \
+                 this port? (security.protocol)"
+            ),
+            Self::Certificate(error) => error.fmt(f),
+            Self::TlsOnly => f.write_str(
+                "the broker speaks TLS on this port: set security.protocol=SSL, and \
+                 ssl.truststore.* where its CA is not a public one",
+            ),
             Self::Io(source) => write!(f, "the connection broke: {source}"),
             Self::Closed => f.write_str("the broker closed the connection"),
             Self::Timeout { doing, after } => {
@@ -152,15 +177,29 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Connect { source, .. } | Self::Io(source) => Some(source),
+            Self::Connect { source, .. } | Self::Handshake { source, .. } | Self::Io(source) => {
+                Some(source)
+            }
+            Self::Certificate(source) => Some(source),
             Self::Malformed { source, .. } | Self::Unwritable { source, .. } => Some(source),
             _ => None,
         }
     }
 }
 
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        Self::Certificate(error)
+    }
+}
+
 impl From<io::Error> for Error {
     fn from(source: io::Error) -> Self {
+        // TLS 1.3: a broker refuses a client's certificate after the handshake.
+        if let Some(error) = words::of_io(&source) {
+            let why = words::explain(error, Peer::Broker).1;
+            return Self::Tls { why };
+        }
         match source.kind() {
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::ConnectionReset
@@ -180,8 +219,10 @@ impl From<Error> for Failure {
             | Error::TooLarge { .. }
             | Error::Missing { .. } => Exit::Data,
             Error::Unwritable { .. } => Exit::Software,
-            Error::Itself => Exit::Config,
+            Error::Itself | Error::Certificate(_) => Exit::Config,
+            Error::Tls { .. } | Error::TlsOnly => Exit::Permission,
             Error::Connect { .. }
+            | Error::Handshake { .. }
             | Error::Io(_)
             | Error::Closed
             | Error::Timeout { .. }

@@ -9,7 +9,7 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `config` | [`ClientConfig`], from Kafka's own client keys |
-//! | `transport` | a connected byte stream; the place to add TLS |
+//! | `transport` | a connected byte stream, with TLS or without |
 //! | `connection` | one broker: handshake, requests in flight, answers matched, time limits |
 //! | `versions` | the versions that a broker speaks |
 //! | `request` | the messages that this client sends, and their version limits |

@@ -1,14 +1,20 @@
-//! A connected byte stream to a broker: the place to add TLS, as other modules see only its halves.
+//! A connected byte stream to a broker, plain or with TLS: other modules see only its halves.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use futures_lite::io::split;
 use futures_lite::{AsyncRead, AsyncWrite};
+use futures_rustls::TlsConnector;
+use rustls::pki_types::ServerName;
 use smol::net::TcpStream;
 
 use super::config::split_address;
 use super::error::Error;
+use crate::tls::ClientTls;
+use crate::tls::words::{self, Peer};
 
 /// The two halves of a connected stream.
 pub struct Transport {
@@ -26,8 +32,9 @@ impl fmt::Debug for Transport {
 }
 
 impl Transport {
-    /// Connects by plain TCP to `HOST:PORT`, at the first of the host's addresses that answers.
-    pub async fn connect(address: &str) -> Result<Self, Error> {
+    /// Connects to `HOST:PORT`, at the first of the host's addresses that answers; with TLS if
+    /// there is a `tls`.
+    pub async fn connect(address: &str, tls: Option<&Arc<ClientTls>>) -> Result<Self, Error> {
         let (host, port) =
             split_address(address).ok_or_else(|| Error::Address(address.to_owned()))?;
         let failed = |source| Error::Connect {
@@ -40,6 +47,9 @@ impl Transport {
                 Ok(stream) => {
                     // A request is written in one piece; waiting for more only delays it.
                     stream.set_nodelay(true).map_err(failed)?;
+                    if let Some(tls) = tls {
+                        return Self::secure(stream, peer, (address, host), tls).await;
+                    }
                     return Ok(Self {
                         reader: Box::new(stream.clone()),
                         writer: Box::new(stream),
@@ -50,5 +60,35 @@ impl Transport {
             }
         }
         Err(failed(last))
+    }
+
+    async fn secure(
+        stream: TcpStream,
+        peer: SocketAddr,
+        (address, host): (&str, &str),
+        tls: &Arc<ClientTls>,
+    ) -> Result<Self, Error> {
+        let tls = Arc::clone(tls);
+        let config = blocking::unblock(move || tls.current()).await?;
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| Error::Address(address.to_owned()))?;
+        let connecting = TlsConnector::from(config).connect(name, stream);
+        let stream = connecting
+            .await
+            .map_err(|error| match words::of_io(&error) {
+                Some(error) => Error::Tls {
+                    why: words::explain(error, Peer::Broker).1,
+                },
+                None => Error::Handshake {
+                    address: address.to_owned(),
+                    source: error,
+                },
+            })?;
+        let (reader, writer) = split(stream);
+        Ok(Self {
+            reader: Box::new(reader),
+            writer: Box::new(writer),
+            peer,
+        })
     }
 }

@@ -2,12 +2,13 @@
 //! nested table are equivalent: `"log.retention.ms" = 1`, `log.retention.ms = 1` and
 //! `[log.retention]` with `ms = 1`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::Problem;
+use super::error::{ConfigError, Problem};
 use super::lines::Lines;
 use super::{Settings, Source, properties};
 
@@ -26,6 +27,28 @@ pub fn read(path: &Path, settings: &mut Settings, problems: &mut Vec<Problem>) {
             error,
         }),
     }
+}
+
+/// Reads a file of properties that is no configuration of a broker, such as that of a client.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
+    let (mut settings, mut problems) = (Settings::default(), Vec::new());
+    match read_text(path) {
+        Ok(text) => properties::parse(path, &text, &mut settings, &mut problems),
+        Err(error) => problems.push(Problem::Read {
+            path: path.to_path_buf(),
+            error,
+        }),
+    }
+    if !problems.is_empty() {
+        return Err(ConfigError { problems });
+    }
+    let all = settings.iter();
+    Ok(all
+        .map(|(key, setting)| (key.to_owned(), setting.value.clone()))
+        .collect())
 }
 
 fn read_text(path: &Path) -> std::io::Result<String> {

@@ -3,6 +3,7 @@
 
 use sedge_core::config::{self as broker, ConfigKey, ConfigType, Takes};
 
+use super::listeners::{is_listener_key, listener_keys, split_override};
 use crate::client::config as client;
 
 const fn key(
@@ -66,6 +67,9 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
     long("sedge.disk.write.budget.bytes.per.day", None, Takes::AtLeast(1),
         "Bytes written to the device in a day above which the log warns, and compaction and \
          cleaning that can wait are put off until the next day"),
+    key("sedge.insecure.listeners.allowed", ConfigType::Boolean, Some("false"), Takes::Anything,
+        "Whether a listener that other machines reach may be without authentication: anyone who can \
+         connect can read, write and delete everything"),
     long("sedge.memory.max.bytes", None, Takes::AtLeast(MIB),
         "Most memory of requests, answers, connections and the views together: small 64 MiB, \
          standard 320 MiB, or more if the other keys ask for more; plugins, links and the \
@@ -139,7 +143,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("controller.quorum.voters", INSIDE),
     ("group.coordinator.rebalance.protocols", "groups use the classic protocol only"),
     ("inter.broker.listener.name", ALONE),
-    ("listener.security.protocol.map", "every listener is plaintext"),
     ("log.cleaner.threads", "the cleaner has one thread"),
     ("log.dir", "the data directory is log.dirs"),
     ("num.io.threads", "requests are run by num.network.threads"),
@@ -148,6 +151,13 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("offsets.topic.replication.factor", ALONE),
     ("process.roles", INSIDE),
     ("replica.lag.time.max.ms", ALONE),
+    ("ssl.allow.dn.changes", FIXED),
+    ("ssl.allow.san.changes", FIXED),
+    ("ssl.engine.factory.class", RUSTLS),
+    ("ssl.keymanager.algorithm", RUSTLS),
+    ("ssl.provider", RUSTLS),
+    ("ssl.secure.random.implementation", RUSTLS),
+    ("ssl.trustmanager.algorithm", RUSTLS),
     ("share.coordinator.state.topic.min.isr", NO_SHARES),
     ("share.coordinator.state.topic.replication.factor", NO_SHARES),
     ("transaction.state.log.min.isr", NO_TRANSACTIONS),
@@ -158,12 +168,17 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 
 const ALONE: &str = "there is one broker and no replication";
 const INSIDE: &str = "the controller runs inside the broker";
+const FIXED: &str = "the names in a certificate may change whenever its files do";
+const RUSTLS: &str = "TLS is rustls, not Java's";
 const NO_SHARES: &str = "share groups are not supported yet";
 const NO_TRANSACTIONS: &str = "transactions are not supported yet";
 const NO_ZOOKEEPER: &str = "the controller runs inside the broker, and there is no ZooKeeper";
 
 /// Returns whether a configuration may have this key.
 pub fn is_known(key: &str) -> bool {
+    if let Some((_, key)) = split_override(key) {
+        return is_listener_key(key);
+    }
     match split_mirror(key) {
         Some((_, rest)) => is_link_key(rest),
         None => find(key).is_some() || broker::is_plugin_key(key) || left_out(key).is_some(),
@@ -171,9 +186,7 @@ pub fn is_known(key: &str) -> bool {
 }
 
 fn is_link_key(key: &str) -> bool {
-    // The client itself refuses those that it does not support yet, with a reason.
-    let security = key.starts_with("ssl.") || key.starts_with("sasl.");
-    security || LINK_KEYS.iter().any(|link| link.name == key) || client::KEYS.contains(&key)
+    LINK_KEYS.iter().any(|link| link.name == key) || client::is_key(key)
 }
 
 fn left_out(key: &str) -> Option<&'static str> {
@@ -219,6 +232,11 @@ pub fn names_like(key: &str) -> Vec<String> {
             .map(|link| link.name)
             .chain(client::KEYS.iter().copied());
         return keys.map(|key| format!("mirror.{name}.{key}")).collect();
+    }
+    if let Some((name, _)) = split_override(key) {
+        return listener_keys()
+            .map(|key| format!("listener.name.{name}.{key}"))
+            .collect();
     }
     let broker = broker::BROKER_KEYS
         .iter()
@@ -275,6 +293,8 @@ mod tests {
         let check = |key: &str, expected: bool| assert_eq!(is_known(key), expected, "{key}");
         check("listeners", true);
         check("listener", false);
+        check("listener.name.lan.ssl.keystore.location", true);
+        check("listener.name.lan.ssl.keystore.lokation", false);
         check("mirror.hq.topics", true);
         check("mirror.hq.topcis", false);
         check("mirror.topics", false);

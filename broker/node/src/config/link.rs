@@ -210,7 +210,8 @@ mod tests {
         };
         check("mode", "exactly-once");
         check("direction", "pull");
-        check("security.protocol", "SSL");
+        check("security.protocol", "SASL_SSL");
+        check("ssl.keystore.place", "/x");
         check("sasl.mechanism", "PLAIN");
         check("topics", "a(");
         check("topics", "");

@@ -15,6 +15,7 @@ pub mod keys;
 pub mod limits;
 mod lines;
 pub mod link;
+pub mod listeners;
 mod names;
 pub mod nearest;
 pub mod properties;
@@ -27,10 +28,11 @@ use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, Problem};
 pub use link::{LinkConfig, OnTopicRecreated};
+pub use listeners::ListenerConfig;
 pub use selection::Selection;
 pub use settings::{Setting, Settings, Source};
 pub use typed::{Config, Disk, Durability, Plugin, Profile, Scrub, SocketBuffers, Storage};
-pub use values::{HostPort, ListenerConfig};
+pub use values::HostPort;
 
 /// The configuration file that is read if no flag and no variable names one.
 pub const SYSTEM_FILE: &str = "/etc/sedge/sedge.toml";

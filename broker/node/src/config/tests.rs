@@ -128,7 +128,20 @@ fn what_is_wrong_is_said() {
     check("flush.ms = 0", &["flush.ms = 0", "at least 1"]);
     check("flush.ms = \"soon\"", &["Not a number"]);
     check("durability = \"never\"", &["sync, interval"]);
-    check("listeners = \"SSL://x:1\"", &["not supported yet"]);
+    check("listeners = \"SASL_SSL://x:1\"", &["not supported yet"]);
+    check("listeners = \"A://x:1\"", &["add A:PLAINTEXT"]);
+    check(
+        "listeners = \":9092\"",
+        &[
+            "0.0.0.0",
+            "listen on 127.0.0.1",
+            "sedge.insecure.listeners.allowed=true",
+        ],
+    );
+    check(
+        "listener.security.protocol.map = \"A:TLS\"",
+        &["`TLS` is no security protocol"],
+    );
     check("listeners = []", &["no address is given"]);
     check("log.dirs = [\"a\", \"b\"]", &["one directory"]);
     check("node.id = 1979-05-27", &["a date"]);
@@ -166,6 +179,22 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
+fn listeners_have_the_protocols_of_the_map() {
+    let text = "listeners = [\"IN://127.0.0.1:1\", \"out://127.0.0.1:2\"]\n\
+        listener.security.protocol.map = \"IN:PLAINTEXT,OUT:plaintext\"\n\
+        advertised.listeners = \"OUT://edge.example:9092\"";
+    let config = load_text(text, &[], &[]).unwrap();
+    let shown: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|of| (of.name.as_str(), of.protocol.name(), of.advertised.clone()))
+        .collect();
+    let outside = HostPort::parse("edge.example:9092").ok();
+    let expected = [("IN", "PLAINTEXT", None), ("OUT", "PLAINTEXT", outside)];
+    assert_eq!(shown, expected);
+}
+
+#[test]
 fn a_variable_that_is_no_key_is_a_warning() {
     // Kubernetes sets SEDGE_PORT in every pod beside a service called sedge.
     let config = load_text("", &[("SEDGE_PORT", "tcp://10.0.0.1:9092")], &[]).unwrap();
@@ -191,12 +220,23 @@ fn a_server_properties_is_read() {
     let name = format!("sedge-{}-server.properties", std::process::id());
     let path = std::env::temp_dir().join(name);
     std::fs::write(&path, text).unwrap();
-    let flags = Flags {
-        file: Some(path.clone()),
-        values: Vec::new(),
+    let load = |values: &[(&str, &str)]| {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let flags = Flags {
+            file: Some(path.clone()),
+            values: values.iter().map(owned).collect(),
+        };
+        load_from(&flags, Path::new("/nonexistent"), std::iter::empty())
     };
-    let config = load_from(&flags, Path::new("/nonexistent"), std::iter::empty());
+    // Kafka listens where all can connect.
+    let refused = load(&[]).unwrap_err();
+    let config = load(&[(listeners::INSECURE_ALLOWED, "true")]);
     std::fs::remove_file(&path).unwrap();
+    let [problem] = &refused.problems[..] else {
+        panic!("{refused}");
+    };
+    let refused = problem.to_string();
+    assert!(refused.contains(listeners::INSECURE_ALLOWED), "{refused}");
     let config = config.unwrap();
     assert_eq!((config.node_id, config.num_network_threads), (7, 3));
     assert_eq!(config.data, Path::new("/tmp/kraft-combined-logs"));

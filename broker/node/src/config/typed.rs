@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sedge_core::config::{ConfigKey, STANDARD_AUTHORIZER};
 use sedge_core::security::{Authorizer, Principal};
 
 use super::error::Problem;
 use super::link::{LinkConfig, LinkTable};
-use super::values::{self, HostPort, ListenerConfig};
+use super::listeners::{self, INSECURE_ALLOWED, ListenerConfig, split_override};
+use super::values::HostPort;
 use super::{Setting, Settings, Source, keys};
 use crate::client::config as client;
-use crate::limits::{ANSWER_BYTES_MIN, CONNECTION_BYTES};
+use crate::limits::{ANSWER_BYTES_MIN, CONNECTION_BYTES, TLS_CONNECTION_BYTES};
+use crate::tls::{KeyError, ServerTls};
 
 /// Presets for sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +102,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The listeners, at least one.
     pub listeners: Vec<ListenerConfig>,
+    /// Whether listeners that other machines reach may be without authentication.
+    pub insecure_listeners_allowed: bool,
     /// Address of the console, if it is enabled.
     pub console: Option<HostPort>,
     /// The condition for acknowledging a write.
@@ -160,6 +165,7 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
         cluster_id: reader.parsed("cluster.id", parse_cluster_id),
         data: reader.parsed("log.dirs", parse_data).unwrap_or_default(),
         listeners: reader.listeners(),
+        insecure_listeners_allowed: reader.is_on(INSECURE_ALLOWED),
         console: reader.parsed("sedge.console", parse_console).flatten(),
         durability: match reader.text("durability") {
             "interval" => Durability::Interval,
@@ -217,8 +223,14 @@ impl Config {
     /// Returns the part of `sedge.memory.max.bytes` that answers cannot have.
     fn memory_besides_answers(&self) -> u64 {
         let requests = self.queued_max_request_bytes + self.socket_request_max_bytes;
-        let connections = self.max_connections * CONNECTION_BYTES;
+        let connections = self.max_connections * self.connection_bytes();
         (requests + connections) as u64 + self.storage.cache_bytes + self.storage.views_flush_bytes
+    }
+
+    /// Returns the bytes reserved for each connection, of whichever listener.
+    fn connection_bytes(&self) -> usize {
+        let has_tls = self.listeners.iter().any(|of| of.protocol.has_tls());
+        CONNECTION_BYTES + if has_tls { TLS_CONNECTION_BYTES } else { 0 }
     }
 
     /// Returns the most memory that requests, answers, connections and the views take.
@@ -331,14 +343,6 @@ fn parse_data(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn parse_listeners(text: &str) -> Result<Vec<(String, HostPort)>, String> {
-    let listeners = values::parse_endpoints(text)?;
-    if listeners.is_empty() {
-        return Err("no address is given; write HOST:PORT, like 127.0.0.1:9092".to_owned());
-    }
-    Ok(listeners)
-}
-
 /// Kafka separates principals by semicolons, since names of certificates have commas.
 fn parse_super_users(text: &str) -> Result<BTreeSet<Principal>, String> {
     let users = text.split(';').map(str::trim);
@@ -380,6 +384,10 @@ impl Reader<'_> {
         self.text(key).parse().unwrap_or(by_profile)
     }
 
+    fn is_on(&self, key: &str) -> bool {
+        self.text(key).eq_ignore_ascii_case("true")
+    }
+
     fn parsed<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         match (self.settings.get(key), self.text(key)) {
             (None, "") => None,
@@ -406,8 +414,9 @@ impl Reader<'_> {
         {
             let why = format!(
                 "the least is {least}: queued.max.request.bytes and one request more, \
-                 {CONNECTION_BYTES} bytes for each of max.connections, sedge.cache.bytes, \
-                 sedge.views.flush.bytes, and {ANSWER_BYTES_MIN} for answers"
+                 {} bytes for each of max.connections, sedge.cache.bytes, \
+                 sedge.views.flush.bytes, and {ANSWER_BYTES_MIN} for answers",
+                config.connection_bytes()
             );
             self.problems.push(problem(KEY, setting, why));
         }
@@ -425,15 +434,83 @@ impl Reader<'_> {
     }
 
     fn listeners(&mut self) -> Vec<ListenerConfig> {
-        let listeners = self
-            .parsed("listeners", parse_listeners)
-            .unwrap_or_default();
-        let join = |text: &str| {
-            values::join_advertised(listeners.clone(), &values::parse_endpoints(text)?)
+        let map = self.parsed("listener.security.protocol.map", listeners::parse_protocols);
+        let map = map.unwrap_or_default();
+        let parse = |text: &str| listeners::parse_listeners(text, &map);
+        let mut listeners = self.parsed("listeners", parse).unwrap_or_default();
+        self.check_overrides(&listeners);
+        for listener in &mut listeners {
+            self.load_tls(listener);
+        }
+        // One whose TLS is not loaded has a problem already.
+        let mut loaded = listeners
+            .iter()
+            .filter(|of| of.protocol.has_tls() == of.tls.is_some());
+        let why = loaded.find_map(ListenerConfig::insecurity_as_written);
+        if let Some(why) = why
+            && !self.is_on(INSECURE_ALLOWED)
+            && let Some(setting) = self.settings.get("listeners")
+        {
+            self.problems.push(problem("listeners", setting, why));
+        }
+        self.parsed("advertised.listeners", |text| {
+            listeners::advertise(listeners.clone(), text)
+        })
+        .unwrap_or(listeners)
+    }
+
+    /// A key for one listener alone names one that there is.
+    fn check_overrides(&mut self, listeners: &[ListenerConfig]) {
+        for (key, setting) in self.settings.iter() {
+            let Some((name, _)) = split_override(key) else {
+                continue;
+            };
+            let is_there = |of: &ListenerConfig| of.name.eq_ignore_ascii_case(name);
+            if !listeners.iter().any(is_there) {
+                let why = format!("there is no listener named {}", name.to_uppercase());
+                self.problems.push(problem(key, setting, why));
+            }
+        }
+    }
+
+    /// Loads the certificates of a listener with TLS.
+    fn load_tls(&mut self, listener: &mut ListenerConfig) {
+        if !listener.protocol.has_tls() {
+            return;
+        }
+        let own = |key: &str| format!("listener.name.{}.{key}", listener.name.to_lowercase());
+        let get = |key: &str| {
+            let set = self
+                .settings
+                .get(&own(key))
+                .or_else(|| self.settings.get(key));
+            let set = set.map(|setting| setting.value.trim().to_owned());
+            set.filter(|value| !value.is_empty())
         };
-        self.parsed("advertised.listeners", join)
-            .or_else(|| values::join_advertised(listeners.clone(), &[]).ok())
-            .unwrap_or_default()
+        match ServerTls::load(&get) {
+            Ok(tls) => listener.tls = Some(Arc::new(tls)),
+            Err(KeyError { key, why }) => {
+                let own = own(key);
+                let set = self
+                    .settings
+                    .get(&own)
+                    .map(|setting| (own.as_str(), setting));
+                let set = set.or_else(|| self.settings.get(key).map(|setting| (key, setting)));
+                let unset = self.not_set("listeners");
+                let (key, setting) = set.unwrap_or((key, &unset));
+                let why = format!("listener {}: {why}", listener.name);
+                self.problems.push(problem(key, setting, why));
+            }
+        }
+    }
+
+    /// What is said of a key that is missing, with the place of the key that needs it.
+    fn not_set(&self, needed_by: &str) -> Setting {
+        let source = self.settings.get(needed_by);
+        Setting {
+            value: "(not set)".to_owned(),
+            source: source.map_or(Source::Default, |setting| setting.source.clone()),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod plugins;
 mod primitive;
 mod requests;
 mod retention;
+mod tls;
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ pub use links::{Holds, LinkMetrics, LinkState};
 pub use plugins::PluginMetrics;
 pub use primitive::{Counter, Gauge, Histogram};
 pub use retention::RetentionMetrics;
+pub use tls::{HandshakeFailure, TlsMetrics};
 
 /// All metrics.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub struct Metrics {
     pub metadata_damaged: Gauge,
     /// Snapshots of `__cluster_metadata` written.
     pub metadata_snapshots: Counter,
+    /// TLS of listeners.
+    pub tls: TlsMetrics,
     requests: requests::Requests,
     plugins: plugins::Plugins,
     links: links::Links,
@@ -107,6 +111,7 @@ impl Default for Metrics {
             scrub_lost_ranges: Counter::default(),
             metadata_damaged: Gauge::default(),
             metadata_snapshots: Counter::default(),
+            tls: TlsMetrics::default(),
             requests: requests::Requests::default(),
             plugins: plugins::Plugins::default(),
             links: links::Links::default(),
@@ -177,6 +182,7 @@ impl Metrics {
         self.requests.expose(out);
         self.plugins.expose(out);
         self.links.expose(out);
+        self.tls.expose(out);
     }
 
     fn expose_kafka(&self, out: &mut Exposition) {

@@ -24,6 +24,8 @@ fn every_family_is_declared_once_and_before_its_samples() {
     metrics.request_error(ApiKey::Produce, ErrorCode::OutOfOrderSequenceNumber);
     metrics.plugin("range").dropped.add(3);
     metrics.link("hq").set_state(LinkState::Running);
+    metrics.tls.failed(HandshakeFailure::Timeout);
+    metrics.tls.expires("SSL", 2_000_000_000);
     let mut out = Exposition::default();
     metrics.expose(&mut out);
     let text = out.finish();

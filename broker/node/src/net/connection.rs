@@ -12,6 +12,7 @@
 //! front of it, unless both are pipelined (`tests/protocol/pipelined.rs`).
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -51,7 +52,13 @@ pub async fn serve(
         turns: &turns,
         closer: &closer,
     };
-    let read = connection.read_requests(reader, &session, service, answers);
+    // Reading from a TLS session is no system call.
+    let idle_buffer = match writer.piece_bytes() {
+        None => IdleBuffer::Kept,
+        Some(_) => IdleBuffer::Freed,
+    };
+    let frames = FrameReader::new(reader, net.request_bytes_max, idle_buffer);
+    let read = connection.read_requests(frames, &session, service, answers);
     let write = connection.write_replies(writer, queue);
     let idle_ms = net.idle_ms;
     let idle = async {
@@ -64,19 +71,25 @@ pub async fn serve(
     };
     let idle_or_closed = future::or(WhenWoken::new(idle), WhenWoken::new(closed));
     let read_or_write = future::or(WhenWoken::new(read), WhenWoken::new(write));
-    match future::or(read_or_write, idle_or_closed).await {
-        Ok(()) => {}
-        Err(Disconnect::Io(error)) => debug!(target: "sedge::net", "peer={remote} closed: {error}"),
-        Err(idle @ Disconnect::Idle { .. }) => {
+    if let Err(reason) = future::or(read_or_write, idle_or_closed).await {
+        tell(remote, reason, net);
+    }
+}
+
+/// Says why a connection is closed.
+pub fn tell(remote: SocketAddr, reason: Disconnect, net: &Net) {
+    match reason {
+        Disconnect::Io(error) => debug!(target: "sedge::net", "peer={remote} closed: {error}"),
+        idle @ Disconnect::Idle { .. } => {
             info!(target: "sedge::net", "peer={remote} closed: {idle}");
         }
-        Err(Disconnect::Unsupported(request))
+        Disconnect::Unsupported(request)
             if net.told_unsupported.first(&request.client_id).is_none() =>
         {
             net.metrics.connections_broken_off.increment();
             debug!(target: "sedge::net", "peer={remote} disconnected: {request}");
         }
-        Err(reason) => {
+        reason => {
             net.metrics.connections_broken_off.increment();
             warn!(target: "sedge::net", "peer={remote} disconnected: {reason}");
         }
@@ -101,13 +114,12 @@ struct Connection<'a> {
 impl Connection<'_> {
     async fn read_requests(
         self,
-        reader: impl AsyncRead + Unpin,
+        mut frames: FrameReader<impl AsyncRead + Unpin>,
         session: &Arc<Session>,
         service: &impl Service,
         answers: Sender<Queued>,
     ) -> Result<(), Disconnect> {
         let Self { net, turns, closer } = self;
-        let mut frames = FrameReader::new(reader, net.request_bytes_max);
         let mut before = Start::Pipelined;
         while let Some(bytes) = frames.next_length().await? {
             frames.begin(bytes).await?;
@@ -159,6 +171,7 @@ impl Connection<'_> {
                     memory.unwrap_or_else(|| net.memory.charge_answer(api_key, &frame, room));
                 // It is held until the client has taken the answer.
                 memory.depends_on(closer);
+                let _copies = net.room_for_copies(&mut writer, &frame);
                 write_frame(&mut writer, &frame).await?;
                 net.metrics.bytes_out.add(frame_bytes(&frame) as u64);
             }
@@ -229,10 +242,21 @@ impl Turns {
     }
 }
 
+/// What becomes of the buffer of a connection that asks for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IdleBuffer {
+    /// The next request is read by one system call.
+    Kept,
+    /// It is taken again when the first bytes of the next request are there.
+    Freed,
+}
+
 /// Cuts the stream into frames. Allocates a frame only after its length is checked and admitted.
 struct FrameReader<R> {
     reader: R,
+    /// Empty while it is freed.
     buffer: Box<[u8]>,
+    idle_buffer: IdleBuffer,
     start: usize,
     end: usize,
     bytes_max: usize,
@@ -240,11 +264,12 @@ struct FrameReader<R> {
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    fn new(reader: R, bytes_max: usize) -> Self {
+    fn new(reader: R, bytes_max: usize, idle_buffer: IdleBuffer) -> Self {
         let buffer = vec![0; CONNECTION_READ_BYTES].into_boxed_slice();
         Self {
             reader,
             buffer,
+            idle_buffer,
             start: 0,
             end: 0,
             bytes_max,
@@ -257,6 +282,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
+            if self.idle_buffer == IdleBuffer::Freed && !self.refill().await? {
+                return Ok(None);
+            }
         } else if self.buffer.len() - self.start < 8 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -291,6 +319,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             })?;
         self.start += 4;
         Ok(Some(bytes))
+    }
+
+    /// Waits without a buffer until bytes come, and takes one for them. Returns whether some came.
+    async fn refill(&mut self) -> io::Result<bool> {
+        self.buffer = Box::default();
+        let mut first = [0; 16];
+        self.end = self.reader.read(&mut first).await?;
+        self.buffer = vec![0; CONNECTION_READ_BYTES].into_boxed_slice();
+        self.buffer[..self.end].copy_from_slice(&first[..self.end]);
+        Ok(self.end > 0)
     }
 
     /// Waits for the first bytes of a frame, as many as the buffer holds. A frame is admitted to
@@ -380,9 +418,16 @@ mod tests {
     const FRAME_MAX: usize = 300_000;
 
     fn frames_of(stream: Vec<u8>) -> Result<Vec<Vec<u8>>, Disconnect> {
+        let freed = frames_with(stream.clone(), IdleBuffer::Freed);
+        let kept = frames_with(stream, IdleBuffer::Kept);
+        assert!(format!("{freed:?}") == format!("{kept:?}"));
+        kept
+    }
+
+    fn frames_with(stream: Vec<u8>, idle_buffer: IdleBuffer) -> Result<Vec<Vec<u8>>, Disconnect> {
         block_on(async {
             let pool = Pool::new(1 << 20);
-            let mut frames = FrameReader::new(Cursor::new(stream), FRAME_MAX);
+            let mut frames = FrameReader::new(Cursor::new(stream), FRAME_MAX, idle_buffer);
             let mut found = Vec::new();
             while let Some(bytes) = frames.next_length().await? {
                 frames.begin(bytes).await?;
@@ -428,7 +473,7 @@ mod tests {
         let mut stream = 90_000_i32.to_be_bytes().to_vec();
         stream.extend([0; 1024]);
         let begun = block_on(async {
-            let mut frames = FrameReader::new(Cursor::new(stream), 100_000);
+            let mut frames = FrameReader::new(Cursor::new(stream), 100_000, IdleBuffer::Kept);
             let bytes = frames.next_length().await?.expect("a length");
             frames.begin(bytes).await
         });

@@ -9,13 +9,15 @@ use async_io::{Async, Timer};
 use futures_lite::future;
 use log::{debug, warn};
 use rustix::net::sockopt;
+use sedge_core::security::Principal;
 
 use super::activity::WatchedSocket;
 use super::open_connections::{Closed, Place};
+use super::pipes::Pipes;
 use super::reply::PlainSocket;
 use super::service::{Service, Session};
 use super::when_woken::WhenWoken;
-use super::{Net, connection};
+use super::{Net, connection, tls};
 use crate::config::{ListenerConfig, SocketBuffers};
 
 /// How long accepting rests after the process ran out of file descriptors or memory.
@@ -59,6 +61,10 @@ impl Listener {
             config,
             fills_packets: is_unpaced,
         })
+    }
+
+    pub fn config(&self) -> &ListenerConfig {
+        &self.config
     }
 
     /// Where it listens.
@@ -143,15 +149,14 @@ fn welcome(
         }
     };
     net.metrics.connections_accepted.increment();
-    let (config, activity) = (Arc::clone(&listener.config), Arc::clone(place.activity()));
-    let session = Arc::new(Session::new(remote, local, config, activity));
+    let config = Arc::clone(&listener.config);
     let pipes = listener.fills_packets.then(|| Arc::clone(&net.pipes));
     let (shared, service) = (Arc::clone(net), service.clone());
     net.runtime
         .spawn(async move {
+            let session = Session::new(remote, local, config, Arc::clone(place.activity()));
             let socket = WatchedSocket::new(&stream, place.activity());
-            let writer = PlainSocket::new(socket, pipes);
-            let serve = connection::serve(socket, writer, session, &shared, &service);
+            let serve = serve(socket, pipes, session, &shared, &service);
             future::or(WhenWoken::new(serve), WhenWoken::new(place.wanted())).await;
             // The socket first: who gets the place may need its descriptor.
             drop(stream);
@@ -160,8 +165,35 @@ fn welcome(
         .detach();
 }
 
+/// Serves a connection until it closes, behind a handshake if its listener has TLS.
+async fn serve(
+    socket: WatchedSocket<'_>,
+    pipes: Option<Arc<Pipes>>,
+    mut session: Session,
+    net: &Net,
+    service: &impl Service,
+) {
+    let Some(tls) = session.listener.tls.clone() else {
+        let writer = PlainSocket::new(socket, pipes);
+        return connection::serve(socket, writer, Arc::new(session), net, service).await;
+    };
+    match tls::handshake(socket, &tls, net).await {
+        Ok(secured) => {
+            if let Some(name) = &secured.principal {
+                session.principal = Principal::user(name);
+            }
+            let (reader, writer) = secured.halves();
+            connection::serve(reader, writer, Arc::new(session), net, service).await;
+            secured.close().await;
+        }
+        Err(reason) => connection::tell(session.remote, reason, net),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use sedge_core::security_protocol::SecurityProtocol;
+
     use super::*;
     use crate::config::HostPort;
 
@@ -174,6 +206,8 @@ mod tests {
         };
         let config = Arc::new(ListenerConfig {
             name: "PLAINTEXT".to_owned(),
+            protocol: SecurityProtocol::Plaintext,
+            tls: None,
             address: HostPort::parse("127.0.0.1:0").unwrap(),
             advertised: None,
         });

@@ -3,15 +3,21 @@
 
 use std::sync::Arc;
 
+use sedge_protocol::fetch::frame_bytes;
+use sedge_storage::Chunk;
+
 use crate::config::Config;
+use crate::limits::{CONNECTION_ANSWER_BYTES, TLS_PIECE_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::process::logging::told::Told;
 use crate::process::runtime::Runtime;
-use memory::Memory;
+use memory::{Admission, Memory};
 use open_connections::OpenConnections;
 use pipes::Pipes;
+use reply::ReplySocket;
 
 mod activity;
+pub mod certificates;
 mod connection;
 pub mod listener;
 pub mod memory;
@@ -19,6 +25,7 @@ mod open_connections;
 mod pipes;
 mod reply;
 pub mod service;
+mod tls;
 pub mod unsupported;
 mod when_woken;
 
@@ -51,6 +58,19 @@ impl Net {
             metrics,
             runtime,
         })
+    }
+
+    /// Takes memory for the copies of an answer that TLS makes, as far as some is free: with less
+    /// they are smaller.
+    fn room_for_copies(&self, socket: &mut impl ReplySocket, frame: &[Chunk]) -> Option<Admission> {
+        socket.piece_bytes()?;
+        if frame_bytes(frame) <= CONNECTION_ANSWER_BYTES {
+            return None;
+        }
+        // One is of what lies in a segment, the other is encrypted.
+        let room = self.memory.answers.take_share(2 * TLS_PIECE_BYTES_MAX);
+        socket.set_piece_bytes(room.bytes() / 2);
+        Some(room)
     }
 
     /// Returns how many connections are open.

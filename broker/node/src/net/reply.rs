@@ -27,6 +27,15 @@ pub trait ReplySocket: AsyncWrite + Unpin {
     fn plain(&self) -> Option<&PlainSocket<'_>> {
         None
     }
+
+    /// Bytes of an answer that it takes at once, where it copies them: what lies in a segment is
+    /// read in pieces of this size. `None` for a plain socket.
+    fn piece_bytes(&self) -> Option<usize> {
+        None
+    }
+
+    /// Sets the size of these pieces.
+    fn set_piece_bytes(&mut self, _bytes: usize) {}
 }
 
 /// A connection without TLS.
@@ -95,7 +104,8 @@ pub async fn write_frame(socket: &mut impl ReplySocket, frame: &[Chunk]) -> io::
         rest = &behind[places.len()..];
         send_all(socket, &places, !rest.is_empty()).await?;
     }
-    Ok(())
+    // What TLS has encrypted and the socket has not taken.
+    socket.flush().await
 }
 
 fn in_memory(piece: &Chunk) -> Option<&[u8]> {
@@ -155,7 +165,38 @@ async fn send_through(
     Ok(())
 }
 
+/// Reads what lies in a segment a piece at a time, for a socket that sends something else than what
+/// it is given.
+async fn copy(
+    socket: &mut impl ReplySocket,
+    piece: &Piece<'_>,
+    bytes_max: usize,
+) -> io::Result<()> {
+    let mut buffer = vec![0; bytes_max.min(piece.bytes)];
+    let end = piece.position + piece.bytes as u64;
+    let mut at = piece.position;
+    while at < end {
+        let wanted = buffer.len().min((end - at) as usize);
+        let read = rustix::io::pread(piece.file, &mut buffer[..wanted], at)?;
+        if read == 0 {
+            return Err(cut());
+        }
+        socket.write_all(&buffer[..read]).await?;
+        at += read as u64;
+    }
+    Ok(())
+}
+
+fn cut() -> io::Error {
+    // It was long enough when it was located: the next fetch sees that it is not.
+    log::error!(target: "sedge::log", "a segment was cut while its bytes were being sent");
+    io::ErrorKind::UnexpectedEof.into()
+}
+
 async fn send(socket: &mut impl ReplySocket, placed: &Placed) -> io::Result<()> {
+    if let (Some(bytes_max), Some(piece)) = (socket.piece_bytes(), piece_of(placed)) {
+        return copy(socket, &piece, bytes_max).await;
+    }
     let (Some(plain), Some(piece)) = (socket.plain(), piece_of(placed)) else {
         let placed = placed.clone();
         let bytes = blocking::unblock(move || placed.read())
@@ -174,9 +215,7 @@ async fn send(socket: &mut impl ReplySocket, placed: &Placed) -> io::Result<()> 
             })
             .await?;
         if sent == 0 {
-            // It was long enough when it was located: the next fetch sees that it is not.
-            log::error!(target: "sedge::log", "a segment was cut while its bytes were being sent");
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(cut());
         }
     }
     Ok(())
@@ -252,7 +291,10 @@ mod tests {
     use super::*;
 
     /// Takes three bytes at a time and knows nothing of files, like TLS.
-    struct Trickle(Vec<u8>);
+    struct Trickle {
+        taken: Vec<u8>,
+        piece_bytes: Option<usize>,
+    }
 
     impl AsyncWrite for Trickle {
         fn poll_write(
@@ -261,7 +303,7 @@ mod tests {
             bytes: &[u8],
         ) -> Poll<io::Result<usize>> {
             let taken = bytes.len().min(3);
-            self.0.extend_from_slice(&bytes[..taken]);
+            self.taken.extend_from_slice(&bytes[..taken]);
             Poll::Ready(Ok(taken))
         }
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -272,7 +314,11 @@ mod tests {
         }
     }
 
-    impl ReplySocket for Trickle {}
+    impl ReplySocket for Trickle {
+        fn piece_bytes(&self) -> Option<usize> {
+            self.piece_bytes
+        }
+    }
 
     /// A log on disk that goes when this goes.
     struct Log {
@@ -341,9 +387,15 @@ mod tests {
         let mut frame = vec![piece(b"hello"), piece(b""), piece(b" "), piece(b"world")];
         frame.extend(log.filled());
         frame.push(piece(b"!"));
-        let mut trickle = Trickle(Vec::new());
-        block_on(write_frame(&mut trickle, &frame)).unwrap();
-        assert!(trickle.0 == whole(&frame));
+        // The last is larger than what a commit has.
+        for piece_bytes in [None, Some(1), Some(8_192), Some(1 << 20)] {
+            let mut trickle = Trickle {
+                taken: Vec::new(),
+                piece_bytes,
+            };
+            block_on(write_frame(&mut trickle, &frame)).unwrap();
+            assert!(trickle.taken == whole(&frame), "{piece_bytes:?}");
+        }
     }
 
     #[test]

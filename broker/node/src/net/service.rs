@@ -19,6 +19,7 @@ use super::memory::Admission;
 use super::reply::Frame;
 use super::unsupported::Unsupported;
 use crate::config::ListenerConfig;
+use crate::metrics::HandshakeFailure;
 
 /// Answers the requests of connections. A clone is a handle to the same service.
 pub trait Service: Clone + Send + Sync + 'static {
@@ -181,6 +182,11 @@ pub enum Disconnect {
     TlsOnPlaintext,
     /// The first bytes are those of an HTTP request.
     Http,
+    /// The TLS handshake failed.
+    Handshake {
+        failure: HandshakeFailure,
+        why: String,
+    },
     /// The frame cannot be decoded as the API and version that it names.
     Malformed {
         api_key: i16,
@@ -210,11 +216,13 @@ impl fmt::Display for Disconnect {
                  socket.request.max.bytes and queued.max.request.bytes"
             ),
             Self::TlsOnPlaintext => f.write_str(
-                "TLS on a plaintext listener: set security.protocol=PLAINTEXT for the client",
+                "TLS on a plaintext listener: set security.protocol=PLAINTEXT for the client, or have \
+                 it connect to a listener with TLS",
             ),
             Self::Http => {
                 f.write_str("HTTP on a Kafka listener: use the console's address (sedge.console)")
             }
+            Self::Handshake { why, .. } => write!(f, "the TLS handshake failed: {why}"),
             Self::Malformed {
                 api_key,
                 api_version,
@@ -252,6 +260,8 @@ impl From<io::Error> for Disconnect {
 
 #[cfg(test)]
 mod tests {
+    use sedge_core::security_protocol::SecurityProtocol;
+
     use super::*;
     use crate::config::HostPort;
 
@@ -259,6 +269,8 @@ mod tests {
         let parse = |text: &str| HostPort::parse(text).unwrap();
         let listener = ListenerConfig {
             name: "PLAINTEXT".to_owned(),
+            protocol: SecurityProtocol::Plaintext,
+            tls: None,
             address: parse(address),
             advertised: advertised.map(parse),
         };

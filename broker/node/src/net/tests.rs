@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_executor::Task;
+use sedge_core::security_protocol::SecurityProtocol;
 use sedge_protocol::Bytes;
 
 use super::Net;
@@ -17,6 +18,9 @@ use super::service::{
 use crate::config::{self, Flags, HostPort, ListenerConfig, SocketBuffers};
 use crate::metrics::Metrics;
 use crate::process::runtime::Runtime;
+use crate::tls::ServerTls;
+
+mod tls;
 
 /// Kinds of requests.
 const NOW: i16 = 0;
@@ -37,6 +41,8 @@ const SILENCE: Duration = Duration::from_hours(1);
 /// A request that was started.
 struct Started {
     number: u32,
+    /// The client that asks.
+    principal: String,
     /// Lets its answer go, if it is answered later.
     release: Option<async_channel::Sender<()>>,
 }
@@ -61,12 +67,13 @@ impl Service for Echo {
         }
     }
 
-    async fn call(&self, _: &Arc<Session>, frame: Bytes) -> Result<Answer, Disconnect> {
+    async fn call(&self, session: &Arc<Session>, frame: Bytes) -> Result<Answer, Disconnect> {
         let api_key = i16::from_be_bytes(*frame.first_chunk().unwrap());
         let number = u32::from_be_bytes(*frame.last_chunk().unwrap());
         let (release, released) = async_channel::bounded(1);
         let started = Started {
             number,
+            principal: session.principal.to_string(),
             release: (api_key == LATER).then_some(release),
         };
         self.0.lock().unwrap().send(started).unwrap();
@@ -104,6 +111,10 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    fn start_with(tls: Option<Arc<ServerTls>>) -> Self {
         let values = [("log.dirs", "/nonexistent"), ("sedge.console", "off")];
         let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
         let flags = Flags {
@@ -119,6 +130,8 @@ impl Server {
         };
         let listener = ListenerConfig {
             name: "PLAINTEXT".to_owned(),
+            protocol: SecurityProtocol::Plaintext,
+            tls,
             address: HostPort::parse("127.0.0.1:0").unwrap(),
             advertised: None,
         };
@@ -155,9 +168,9 @@ impl Server {
     }
 }
 
-struct Client(TcpStream);
+struct Client<S = TcpStream>(S);
 
-impl Client {
+impl<S: Read + Write> Client<S> {
     fn send(&mut self, api_key: i16, number: u32) {
         let mut request = 6_u32.to_be_bytes().to_vec();
         request.extend(api_key.to_be_bytes());

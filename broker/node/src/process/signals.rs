@@ -45,9 +45,8 @@ impl Signals {
         Ok(Self { signals })
     }
 
-    /// Waits until the process is asked to stop. SIGHUP is reserved for reloading and is ignored so
-    /// far.
-    pub async fn stop(&mut self) -> Stop {
+    /// Waits until the process is asked to stop. `reload` is called for each SIGHUP.
+    pub async fn stop(&mut self, reload: impl Fn()) -> Stop {
         loop {
             match self.signals.next().await {
                 Some(Ok(Signal::Term)) => return Stop::Terminated,
@@ -55,8 +54,10 @@ impl Signals {
                 Some(Ok(_)) => {
                     log::info!(
                         target: "sedge",
-                        "SIGHUP reloads nothing; restart the broker to apply a new configuration"
+                        "SIGHUP: loading the certificates again; restart the broker to apply a new \
+                         configuration"
                     );
+                    reload();
                 }
                 Some(Err(error)) => log::warn!(target: "sedge", "cannot read a signal: {error}"),
             }
@@ -67,7 +68,7 @@ impl Signals {
     /// writes are on disk already, so that is as safe as a kill.
     pub async fn finish<T>(&mut self, work: impl Future<Output = T>) -> T {
         let impatient = async {
-            while self.stop().await != Stop::Interrupted {}
+            while self.stop(|| {}).await != Stop::Interrupted {}
             log::warn!(target: "sedge", "second SIGINT: exiting at once");
             std::process::exit(INTERRUPTED);
         };

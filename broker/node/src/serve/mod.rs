@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use async_channel::Sender;
 use async_executor::Task;
 use async_io::Timer;
 use futures_lite::future;
@@ -18,12 +19,14 @@ use sedge_core::metadata::{Command, Image};
 use sedge_storage::OpenReport;
 
 use crate::broker::Broker;
+use crate::config::listeners::INSECURE_ALLOWED;
 use crate::config::{Config, Durability};
 use crate::console;
 use crate::coordinator::Journal;
 use crate::handlers::Handlers;
 use crate::limits::SHUTDOWN_GRACE;
 use crate::mirror::{Local, Mirror};
+use crate::net::certificates::{self, Secure};
 use crate::net::listener::{self, Listener};
 use crate::plugins::watch;
 use crate::process::failure::Failure;
@@ -45,7 +48,11 @@ pub fn run(mut config: Config) -> Result<(), Failure> {
     let running = Running::start(config)?;
     running.announce(started);
     future::block_on(async {
-        let stop = signals.stop().await;
+        // One that is not taken yet is enough.
+        let reload = || {
+            let _ = running.reload.try_send(());
+        };
+        let stop = signals.stop(reload).await;
         info!(target: "sedge", "{stop}: shutting down");
         signals.finish(running.stop()).await;
     });
@@ -59,6 +66,8 @@ struct Running {
     mirror: Mirror,
     kafka: String,
     console: String,
+    /// Asks for certificates to be loaded again.
+    reload: Sender<()>,
     tasks: Vec<Task<()>>,
 }
 
@@ -78,12 +87,17 @@ impl Running {
         if may_have_lost_records(&report, &broker.config) {
             raise_leader_epoch(&broker)?;
         }
-        let local = listeners
-            .first()
-            .and_then(|listener| listener.local_addr().ok());
-        let kafka = local.map_or_else(String::new, |address| address.to_string());
+        let bound = listeners.iter().filter_map(|of| of.local_addr().ok());
+        let bound: Vec<String> = bound.map(|address| address.to_string()).collect();
+        let kafka = bound.join(",");
         watch::start(&broker.plugins, &broker.log).map_err(ServeError::Store)?;
         let mut tasks = background(&broker, journal);
+        let (reload, asked) = async_channel::bounded(1);
+        let (secure, metrics) = (secure(&listeners), Arc::clone(&broker.metrics));
+        if !secure.is_empty() {
+            let watch = certificates::watch(secure, metrics, asked);
+            tasks.push(broker.runtime.spawn(watch));
+        }
         for listener in listeners {
             let (net, service) = (Arc::clone(&broker.net), Handlers(Arc::clone(&broker)));
             tasks.push(
@@ -106,6 +120,7 @@ impl Running {
             mirror,
             kafka,
             console: console.unwrap_or_else(|| "off".to_owned()),
+            reload,
             tasks,
         })
     }
@@ -175,26 +190,31 @@ fn bind(config: &Config) -> Result<Vec<Listener>, ServeError> {
             .into_iter()
             .next()
             .ok_or_else(|| refused(std::io::ErrorKind::AddrNotAvailable.into()))?;
+        if let Some(why) = endpoint.insecurity(address.ip())
+            && !config.insecure_listeners_allowed
+        {
+            return Err(ServeError::Insecure(why));
+        }
         let listener = Listener::bind(Arc::new(endpoint.clone()), address, config.socket_buffers);
         listeners.push(listener.map_err(refused)?);
     }
     Ok(listeners)
 }
 
-/// Warns if a listener is reachable from other machines: without authentication, any client may do
-/// everything.
+/// Returns the listeners with TLS.
+fn secure(listeners: &[Listener]) -> Vec<Secure> {
+    let configs = listeners.iter().map(Listener::config);
+    let secure = configs.filter_map(|of| Some((of.name.clone(), of.tls.clone()?)));
+    secure.collect()
+}
+
+/// Warns of each listener that is open to all because `sedge.insecure.listeners.allowed` is set.
 fn warn_of_strangers(listeners: &[Listener]) {
-    let addresses = listeners.iter().filter_map(|of| of.local_addr().ok());
-    let open = addresses.filter(|address| !address.ip().is_loopback());
-    let open: Vec<String> = open.map(|address| address.to_string()).collect();
-    if !open.is_empty() {
-        warn!(
-            target: "sedge",
-            "listening on {} without authentication or encryption: anyone who can connect can \
-             read, write and delete everything; listen on 127.0.0.1, or only on a network that you \
-             trust",
-            open.join(", ")
-        );
+    for listener in listeners {
+        let address = listener.local_addr().ok();
+        if let Some(why) = address.and_then(|address| listener.config().insecurity(address.ip())) {
+            warn!(target: "sedge", "{INSECURE_ALLOWED}=true: {why}");
+        }
     }
 }
 

@@ -44,6 +44,8 @@ pub enum ServeError {
         address: String,
         source: std::io::Error,
     },
+    /// A listener that other machines reach asks nobody who they are.
+    Insecure(String),
     /// The operating system refuses a thread or a signal handler.
     System {
         doing: &'static str,
@@ -83,6 +85,7 @@ impl fmt::Display for ServeError {
                     "cannot listen on {address}: {source}; {what_to_do} with --listen or --console"
                 )
             }
+            Self::Insecure(why) => f.write_str(why),
             Self::System { doing, source } => write!(f, "cannot {doing}: {source}"),
             Self::LeaderEpoch(why) => write!(f, "cannot raise the leader epoch: {why}"),
         }
@@ -107,6 +110,7 @@ impl From<ServeError> for Failure {
                 Exit::Io
             }
             ServeError::Listen { .. } => Exit::Unavailable,
+            ServeError::Insecure(_) => Exit::Config,
             ServeError::System { .. } => Exit::Software,
         };
         let failure = Self::new(exit, error.to_string());

@@ -187,7 +187,7 @@ impl Stage {
             Ok::<_, Failure>(())
         };
         let interrupted = async {
-            signals.stop().await;
+            signals.stop(|| {}).await;
             Ok(())
         };
         future::or(shown, interrupted).await?;

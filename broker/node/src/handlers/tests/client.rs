@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_lite::future::block_on;
 use sedge_core::security::Principal;
+use sedge_core::security_protocol::SecurityProtocol;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::api::is_flexible;
 use sedge_protocol::kafka::generated::ApiKey;
@@ -132,6 +133,8 @@ pub fn frame_of(answered: &mut Answered) -> Option<Bytes> {
 pub fn session() -> Arc<Session> {
     let listener = ListenerConfig {
         name: "PLAINTEXT".to_owned(),
+        protocol: SecurityProtocol::Plaintext,
+        tls: None,
         address: HostPort::parse("broker.example:9092").unwrap(),
         advertised: None,
     };

@@ -1,0 +1,294 @@
+//! `sedge security init`: a CA of one's own, with certificates for the broker and its clients, and
+//! the properties that go with them.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+use zeroize::Zeroizing;
+
+use crate::process::failure::{Exit, Failure};
+use crate::process::output::{Output, Table};
+use crate::tls::authority::{Authority, Signed, Subject};
+
+/// Make certificates for listeners and clients.
+#[derive(Debug, Args)]
+pub struct SecurityCommand {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a local CA, a broker's certificate and clients' certificates; what is there stays
+    Init(Init),
+}
+
+#[derive(Debug, Args)]
+struct Init {
+    /// Directory for all of it
+    #[arg(long, value_name = "DIR", default_value = "sedge-security")]
+    dir: PathBuf,
+    /// Name or address by which clients reach the broker, as often as there are; with localhost
+    /// [default: this machine's name]
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
+    /// Name of a client, as often as there are [default: client]
+    #[arg(long, value_name = "NAME")]
+    client: Vec<String>,
+    /// How long the certificates hold; the CA's own holds for ten years
+    #[arg(long, value_name = "DAYS", default_value_t = 825, value_parser = clap::value_parser!(u64).range(1..=3650))]
+    days: u64,
+    /// Make the broker's certificate and those of the named clients again
+    #[arg(long)]
+    renew: bool,
+    /// How the result is printed
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Output,
+}
+
+impl SecurityCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The files cannot be written, or those of the CA not be read.
+    pub fn run(&self) -> Result<(), Failure> {
+        let Verb::Init(init) = &self.verb;
+        init.run()
+    }
+}
+
+/// What became of a file.
+enum Made {
+    Made,
+    Kept,
+}
+
+impl Init {
+    fn run(&self) -> Result<(), Failure> {
+        for name in &self.client {
+            check_name(name)?;
+        }
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now_s = now_s.map_or(0, |since| since.as_secs());
+        fs::create_dir_all(&self.dir)
+            .map_err(|error| Failure::io(&format!("make {}", self.dir.display()), &error))?;
+        // Absolute, so that the properties hold wherever they are used from.
+        let dir = fs::canonicalize(&self.dir)
+            .map_err(|error| Failure::io(&format!("find {}", self.dir.display()), &error))?;
+        let mut table = Table::new(&["file", "what", "for"]);
+        let mut say = |path: &Path, made: &Made, whom: &str| {
+            let made = match made {
+                Made::Made => "made",
+                Made::Kept => "kept",
+            };
+            table.row([path.display().to_string().into(), made.into(), whom.into()]);
+        };
+
+        let ca_path = dir.join("ca.pem");
+        let (authority, made) = authority(&ca_path, &dir.join("ca.key"), now_s)?;
+        say(&ca_path, &made, "everybody: the CA's certificate");
+        say(&dir.join("ca.key"), &made, "nobody: it signs certificates");
+
+        let hosts = self.hosts();
+        let broker_path = dir.join("broker.pem");
+        let broker = Subject::Broker { hosts: &hosts };
+        let made = self.identity(&authority, &broker_path, &broker, now_s)?;
+        say(
+            &broker_path,
+            &made,
+            &format!("the broker at {}", hosts.join(", ")),
+        );
+        let lines = broker_properties(&dir, &broker_path, &ca_path);
+        let path = dir.join("broker.properties");
+        say(&path, &text(&path, &lines)?, "sedge serve --config");
+
+        let default = ["client".to_owned()];
+        let clients = if self.client.is_empty() {
+            &default[..]
+        } else {
+            &self.client
+        };
+        for name in clients {
+            let path = dir.join(format!("{name}.pem"));
+            let made = self.identity(&authority, &path, &Subject::Client { name }, now_s)?;
+            say(&path, &made, &format!("User:CN={name}"));
+            let properties = dir.join(format!("{name}.properties"));
+            let lines = client_properties(&path, &ca_path);
+            let made = text(&properties, &lines)?;
+            say(
+                &properties,
+                &made,
+                "Java clients, Kafka's tools and sedge: --command-config",
+            );
+            let conf = dir.join(format!("{name}.kcat.conf"));
+            let made = text(&conf, &kcat_conf(&path, &ca_path))?;
+            say(&conf, &made, "kcat -F, and librdkafka's clients");
+        }
+        table.print(self.output)
+    }
+
+    /// What clients may call the broker.
+    fn hosts(&self) -> Vec<String> {
+        let mut hosts = self.host.clone();
+        if hosts.is_empty() {
+            let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            hosts.extend(Some(name.trim().to_owned()).filter(|name| !name.is_empty()));
+        }
+        for own in ["localhost", "127.0.0.1", "::1"] {
+            if !hosts.iter().any(|host| host == own) {
+                hosts.push(own.to_owned());
+            }
+        }
+        hosts
+    }
+
+    /// A certificate and its key in one file.
+    fn identity(
+        &self,
+        authority: &Authority,
+        path: &Path,
+        subject: &Subject<'_>,
+        now_s: u64,
+    ) -> Result<Made, Failure> {
+        if path.exists() && !self.renew {
+            return Ok(Made::Kept);
+        }
+        let signed = authority.sign(subject, now_s, self.days);
+        let Signed {
+            certificate_pem,
+            key_pem,
+        } = signed.map_err(|why| {
+            Failure::new(Exit::Data, format!("cannot make {}: {why}", path.display()))
+        })?;
+        let both = Zeroizing::new(format!("{}{certificate_pem}", *key_pem));
+        write(path, &both, 0o600)?;
+        Ok(Made::Made)
+    }
+}
+
+/// Writes a file that is nobody's secret, unless it is there.
+fn text(path: &Path, text: &str) -> Result<Made, Failure> {
+    if path.exists() {
+        return Ok(Made::Kept);
+    }
+    write(path, text, 0o644)?;
+    Ok(Made::Made)
+}
+
+/// The CA that is there, or a new one.
+fn authority(path: &Path, key_path: &Path, now_s: u64) -> Result<(Authority, Made), Failure> {
+    let wrong = |why: String| {
+        let what = format!(
+            "cannot use the CA of {} and {}: {why}",
+            path.display(),
+            key_path.display()
+        );
+        Failure::new(Exit::Data, what).advise("choose another directory with --dir for a new one")
+    };
+    let read = |path: &Path| {
+        let text = fs::read_to_string(path).map(Zeroizing::new);
+        text.map_err(|error| wrong(error.to_string()))
+    };
+    if path.exists() || key_path.exists() {
+        let (certificate, key) = (read(path)?, read(key_path)?);
+        let authority = Authority::read(&certificate, &key).map_err(wrong)?;
+        return Ok((authority, Made::Kept));
+    }
+    let (authority, key) = Authority::make(now_s).map_err(wrong)?;
+    write(key_path, &key, 0o600)?;
+    write(path, authority.certificate_pem(), 0o644)?;
+    Ok((authority, Made::Made))
+}
+
+/// It becomes part of names of files, and of the principal.
+fn check_name(name: &str) -> Result<(), Failure> {
+    let fine = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+    let is_taken = matches!(name, "ca" | "broker");
+    if is_taken
+        || name.is_empty()
+        || name.len() > 64
+        || name.starts_with('.')
+        || !name.chars().all(fine)
+    {
+        let what = format!(
+            "{name:?} cannot be a client's name: 1 to 64 letters, digits, `-`, `_` and `.`, and not \
+             ca or broker"
+        );
+        return Err(Failure::new(Exit::Usage, what));
+    }
+    Ok(())
+}
+
+/// Writes a file whole: what reads it sees the old one or the new one.
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::io(&format!("write {}", path.display()), &error);
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let _ = fs::remove_file(&beside);
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&beside)
+        .map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    fs::rename(&beside, path).map_err(failed)
+}
+
+fn broker_properties(dir: &Path, broker: &Path, ca: &Path) -> String {
+    format!(
+        "# sedge serve --config {}/broker.properties\n\
+         listeners=SSL://:9093\n\
+         ssl.keystore.location={}\n\
+         ssl.truststore.location={}\n\
+         ssl.client.auth=required\n\
+         # User:truck-7 instead of User:CN=truck-7\n\
+         #ssl.principal.mapping.rules=RULE:CN=([^,]+)/$1/,DEFAULT\n",
+        dir.display(),
+        broker.display(),
+        ca.display()
+    )
+}
+
+fn client_properties(client: &Path, ca: &Path) -> String {
+    let (client, ca) = (client.display(), ca.display());
+    format!(
+        "security.protocol=SSL\n\
+         ssl.keystore.type=PEM\n\
+         ssl.keystore.location={client}\n\
+         ssl.truststore.type=PEM\n\
+         ssl.truststore.location={ca}\n"
+    )
+}
+
+fn kcat_conf(client: &Path, ca: &Path) -> String {
+    let (client, ca) = (client.display(), ca.display());
+    format!(
+        "security.protocol=ssl\n\
+         ssl.ca.location={ca}\n\
+         ssl.certificate.location={client}\n\
+         ssl.key.location={client}\n\
+         ssl.endpoint.identification.algorithm=https\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_s_name_is_safe_in_a_path() {
+        for name in ["truck-7", "a.b_c", "X"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "../x", "a b", ".hidden", "ca", "broker", "a/b"] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+}

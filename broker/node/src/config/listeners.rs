@@ -1,0 +1,249 @@
+//! The Kafka listeners: `listeners`, the security protocol of each, what clients are told
+//! (`advertised.listeners`), and which of them need `sedge.insecure.listeners.allowed`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use sedge_core::security_protocol::{SecurityProtocol, parse_map};
+
+use super::values::HostPort;
+use crate::tls::ServerTls;
+use crate::tls::settings::{self as tls, ClientAuth};
+
+/// The key that lets a listener be without authentication.
+pub const INSECURE_ALLOWED: &str = "sedge.insecure.listeners.allowed";
+
+/// `listener.name.NAME.KEY` as (NAME, KEY): a key for one listener alone.
+pub fn split_override(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix("listener.name.")?.split_once('.')
+}
+
+/// Whether a listener may have this key for itself.
+pub fn is_listener_key(key: &str) -> bool {
+    tls::KEYS.contains(&key) || tls::LISTENER_KEYS.contains(&key)
+}
+
+/// All keys that a listener may have for itself.
+pub fn listener_keys() -> impl Iterator<Item = &'static str> {
+    tls::KEYS.iter().chain(tls::LISTENER_KEYS).copied()
+}
+
+/// A Kafka listener.
+#[derive(Debug, Clone)]
+pub struct ListenerConfig {
+    /// Its name, in capitals; `PLAINTEXT` if none is given.
+    pub name: String,
+    pub protocol: SecurityProtocol,
+    /// For a protocol with TLS: loaded.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Where it binds.
+    pub address: HostPort,
+    /// What clients are told; none: the address by which the client came.
+    pub advertised: Option<HostPort>,
+}
+
+impl ListenerConfig {
+    /// Whether a client has to show who it is.
+    pub fn authenticates(&self) -> bool {
+        let tls = self.tls.as_ref();
+        self.protocol.has_sasl() || tls.is_some_and(|of| of.client_auth() == ClientAuth::Required)
+    }
+
+    /// Says what is wrong with binding to `address`, which is not this machine's alone, without
+    /// authentication, and the ways out.
+    pub fn insecurity(&self, address: IpAddr) -> Option<String> {
+        if address.is_loopback() || self.authenticates() {
+            return None;
+        }
+        let Self { name, protocol, .. } = self;
+        Some(format!(
+            "listener {name} ({protocol}) on {address} can be reached from other machines and asks \
+             nobody who they are: whoever connects can read, write and delete everything; give it \
+             the protocol SSL and ssl.client.auth=required (`sedge security init` makes the \
+             certificates), listen on 127.0.0.1, or set {INSECURE_ALLOWED}=true if all who can \
+             connect may do so"
+        ))
+    }
+
+    /// The same, as far as it can be told before the host is resolved.
+    pub(super) fn insecurity_as_written(&self) -> Option<String> {
+        let host = match self.address.host.as_str() {
+            "" => "0.0.0.0",
+            host => host,
+        };
+        self.insecurity(host.parse().ok()?)
+    }
+}
+
+/// Reads a list of `[NAME://]HOST:PORT`.
+///
+/// # Errors
+/// What is wrong with the first bad one.
+pub fn parse_endpoints(text: &str) -> Result<Vec<(String, HostPort)>, String> {
+    let mut endpoints: Vec<(String, HostPort)> = Vec::new();
+    let items = text.split(',').map(str::trim);
+    for item in items.filter(|item| !item.is_empty()) {
+        let (name, address) = item.split_once("://").unwrap_or(("PLAINTEXT", item));
+        let (name, address) = (name.to_uppercase(), HostPort::parse(address)?);
+        if endpoints.iter().any(|(other, _)| *other == name) {
+            return Err(format!(
+                "two listeners are named {name}; give each its own name: A://…,B://…, and the names \
+                 protocols: listener.security.protocol.map=A:PLAINTEXT,B:PLAINTEXT"
+            ));
+        }
+        endpoints.push((name, address));
+    }
+    Ok(endpoints)
+}
+
+/// Reads `listeners`, with the protocols that `map` gives to their names.
+///
+/// # Errors
+/// What is wrong with the first bad one.
+pub fn parse_listeners(
+    text: &str,
+    map: &[(String, SecurityProtocol)],
+) -> Result<Vec<ListenerConfig>, String> {
+    let endpoints = parse_endpoints(text)?;
+    if endpoints.is_empty() {
+        return Err("no address is given; write HOST:PORT, like 127.0.0.1:9092".to_owned());
+    }
+    let mut listeners: Vec<ListenerConfig> = Vec::new();
+    for (name, address) in endpoints {
+        let same = listeners
+            .iter()
+            .find(|other| address.port != 0 && other.address == address);
+        if let Some(other) = same {
+            return Err(format!(
+                "{} and {name} both listen on {address}; give each its own port",
+                other.name
+            ));
+        }
+        listeners.push(ListenerConfig {
+            protocol: protocol_of(&name, map)?,
+            name,
+            tls: None,
+            address,
+            advertised: None,
+        });
+    }
+    Ok(listeners)
+}
+
+fn protocol_of(name: &str, map: &[(String, SecurityProtocol)]) -> Result<SecurityProtocol, String> {
+    if name == "CONTROLLER" {
+        let why = "sedge has its controller inside and needs no CONTROLLER listener";
+        return Err(format!("{why}; remove it"));
+    }
+    if let Some((_, protocol)) = map.iter().find(|(other, _)| other == name) {
+        return match protocol {
+            SecurityProtocol::Plaintext | SecurityProtocol::Ssl => Ok(*protocol),
+            SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl => Err(format!(
+                "{protocol}, the security protocol of listener {name}, is not supported yet; use \
+                     SSL or PLAINTEXT"
+            )),
+        };
+    }
+    Err(format!(
+        "nothing says which security protocol listener {name} has; add {name}:PLAINTEXT, or \
+         another, to listener.security.protocol.map"
+    ))
+}
+
+/// Puts what clients are told, an `advertised.listeners`, beside where the broker listens, by the
+/// listeners' names.
+///
+/// # Errors
+/// A name that no listener has, or an address that nobody can connect to.
+pub fn advertise(
+    mut listeners: Vec<ListenerConfig>,
+    advertised: &str,
+) -> Result<Vec<ListenerConfig>, String> {
+    for (name, address) in parse_endpoints(advertised)? {
+        if address.is_wildcard() || address.port == 0 {
+            return Err(format!(
+                "clients cannot connect to {address}; name a host and a port"
+            ));
+        }
+        let listener = listeners.iter_mut().find(|listener| listener.name == name);
+        let listener = listener.ok_or_else(|| format!("there is no listener named {name}"))?;
+        listener.advertised = Some(address);
+    }
+    Ok(listeners)
+}
+
+/// Reads a `listener.security.protocol.map`.
+///
+/// # Errors
+/// What is wrong with the first entry that is not one.
+pub fn parse_protocols(text: &str) -> Result<Vec<(String, SecurityProtocol)>, String> {
+    parse_map(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROTOCOLS: &str = "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,A:PLAINTEXT,B:PLAINTEXT,
+                             CONTROLLER:PLAINTEXT";
+
+    fn listeners(listeners: &str, advertised: &str) -> Result<Vec<ListenerConfig>, String> {
+        let map = parse_protocols(PROTOCOLS).unwrap();
+        advertise(parse_listeners(listeners, &map)?, advertised)
+    }
+
+    #[test]
+    fn reads_listeners() {
+        let check = |text: &str, advertised: &str, expected: Result<&[&str], &str>| {
+            let shown = listeners(text, advertised).map(|listeners| {
+                let show = |l: &ListenerConfig| match &l.advertised {
+                    Some(advertised) => format!("{} {} {advertised}", l.name, l.address),
+                    None => format!("{} {}", l.name, l.address),
+                };
+                listeners.iter().map(show).collect::<Vec<_>>()
+            });
+            match (shown, expected) {
+                (Ok(shown), Ok(expected)) => assert_eq!(shown, expected),
+                (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
+                (shown, expected) => panic!("{text}: {shown:?}, not {expected:?}"),
+            }
+        };
+        check("127.0.0.1:1", "", Ok(&["PLAINTEXT 127.0.0.1:1"]));
+        check("PLAINTEXT://:1", "h:2", Ok(&["PLAINTEXT :1 h:2"]));
+        check("A://x:1, B://y:2", "B://z:3", Ok(&["A x:1", "B y:2 z:3"]));
+        check("a://x:0,b://x:0", "", Ok(&["A x:0", "B x:0"]));
+        check("SASL_SSL://x:1", "", Err("not supported yet"));
+        check("CONTROLLER://x:1", "", Err("controller inside"));
+        check("x:1,y:2", "", Err("two listeners"));
+        check("A://x:1,B://x:1", "", Err("A and B both listen on x:1"));
+        check("C://x:1", "", Err("add C:PLAINTEXT"));
+        check("x:1", "C://y:2", Err("no listener"));
+        check("x:1", "0.0.0.0:1", Err("cannot connect"));
+        check("x:1", "y:0", Err("cannot connect"));
+        check("", "", Err("no address is given"));
+    }
+
+    #[test]
+    fn a_listener_that_others_reach_says_what_makes_it_safe() {
+        let check = |text: &str, insecure: bool| {
+            let listener = listeners(text, "").unwrap().remove(0);
+            let why = listener.insecurity_as_written();
+            assert_eq!(why.is_some(), insecure, "{text}");
+            if let Some(why) = why {
+                assert!(
+                    why.contains("listen on 127.0.0.1") && why.contains(INSECURE_ALLOWED),
+                    "{why}"
+                );
+            }
+        };
+        check("127.0.0.1:1", false);
+        check("127.9.9.9:1", false);
+        check("[::1]:1", false);
+        // It is known where a name leads when it is resolved.
+        check("localhost:1", false);
+        check(":1", true);
+        check("0.0.0.0:1", true);
+        check("[::]:1", true);
+        check("192.0.2.1:1", true);
+    }
+}

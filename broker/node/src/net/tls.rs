@@ -1,0 +1,261 @@
+//! TLS on a connection: the handshake, and the session that the reading and the writing half share.
+//!
+//! **Invariant:** before its handshake is done, a connection has `TLS_HANDSHAKE_BYTES_MAX` of
+//! memory, charged to the pool of requests, and `TLS_HANDSHAKE_TIME_MAX`.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_io::Timer;
+use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt, future};
+use futures_rustls::TlsAcceptor;
+use futures_rustls::server::TlsStream;
+use rustls::HandshakeKind;
+
+use super::Net;
+use super::activity::WatchedSocket;
+use super::memory::{Closer, Part};
+use super::reply::ReplySocket;
+use super::service::Disconnect;
+use crate::limits::{TLS_HANDSHAKE_BYTES_MAX, TLS_HANDSHAKE_TIME_MAX, TLS_PIECE_BYTES_MIN};
+use crate::metrics::HandshakeFailure;
+use crate::tls::ServerTls;
+use crate::tls::words::{self, Peer};
+
+/// A connection whose handshake is done.
+pub struct Secured<'a> {
+    stream: Mutex<TlsStream<Bounded<'a>>>,
+    /// Who the client is, by its certificate.
+    pub principal: Option<String>,
+}
+
+/// Agrees with the client on keys, and on who it is.
+///
+/// # Errors
+/// The connection has to be closed.
+pub async fn handshake<'a>(
+    socket: WatchedSocket<'a>,
+    tls: &ServerTls,
+    net: &Net,
+) -> Result<Secured<'a>, Disconnect> {
+    let closer = Arc::new(Closer::default());
+    let done = async {
+        let pool = &net.memory.requests;
+        let mut room = pool.take(TLS_HANDSHAKE_BYTES_MAX, Part::AllButSmall).await;
+        room.depends_on(&closer);
+        shake_hands(socket, tls).await
+    };
+    let stalled = async {
+        closer.wait().await;
+        Err(Disconnect::Stalled)
+    };
+    let late = async {
+        Timer::after(TLS_HANDSHAKE_TIME_MAX).await;
+        Err(Disconnect::Handshake {
+            failure: HandshakeFailure::Timeout,
+            why: format!("it took over {} s", TLS_HANDSHAKE_TIME_MAX.as_secs()),
+        })
+    };
+    let outcome = future::or(done, future::or(stalled, late)).await;
+    let metrics = &net.metrics.tls;
+    match &outcome {
+        Ok(secured) => {
+            metrics.handshakes.increment();
+            if secured.is_resumed() {
+                metrics.resumed.increment();
+            }
+        }
+        Err(Disconnect::Handshake { failure, .. }) => metrics.failed(*failure),
+        Err(Disconnect::Stalled) => metrics.failed(HandshakeFailure::Timeout),
+        Err(_) => metrics.failed(HandshakeFailure::Closed),
+    }
+    outcome
+}
+
+async fn shake_hands<'a>(
+    socket: WatchedSocket<'a>,
+    tls: &ServerTls,
+) -> Result<Secured<'a>, Disconnect> {
+    let socket = Bounded {
+        socket,
+        left: TLS_HANDSHAKE_BYTES_MAX,
+        is_bound: true,
+    };
+    let accepting = TlsAcceptor::from(tls.current())
+        .accept_with(socket, |session| {
+            session.set_buffer_limit(Some(TLS_PIECE_BYTES_MIN));
+        })
+        .into_fallible();
+    let mut stream = accepting.await.map_err(|(error, socket)| {
+        let is_silent = socket.left == TLS_HANDSHAKE_BYTES_MAX;
+        match words::of_io(&error) {
+            Some(error) => {
+                let (failure, why) = words::explain(error, Peer::Client);
+                Disconnect::Handshake { failure, why }
+            }
+            // Probes connect and say nothing.
+            None if is_silent => Disconnect::Io(error),
+            None => Disconnect::Handshake {
+                failure: HandshakeFailure::Closed,
+                why: format!("the client broke it off ({error})"),
+            },
+        }
+    })?;
+    stream.get_mut().0.is_bound = false;
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now_s = now_s.map_or(0, |since| since.as_secs() as i64);
+    let chain = stream.get_ref().1.peer_certificates();
+    let principal = tls.principal(chain, now_s).map_err(|refused| {
+        let (failure, why) = (HandshakeFailure::Certificate, refused.to_string());
+        Disconnect::Handshake { failure, why }
+    })?;
+    Ok(Secured {
+        stream: Mutex::new(stream),
+        principal,
+    })
+}
+
+impl<'a> Secured<'a> {
+    /// Both halves run in one task, so neither waits here for the other.
+    fn lock(&self) -> MutexGuard<'_, TlsStream<Bounded<'a>>> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_resumed(&self) -> bool {
+        self.lock().get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// The reading and the writing half.
+    pub fn halves(&self) -> (Half<'_, 'a>, Half<'_, 'a>) {
+        let half = || Half {
+            secured: self,
+            piece_bytes: TLS_PIECE_BYTES_MIN,
+        };
+        (half(), half())
+    }
+
+    /// Tells the client that nothing comes any more, if the socket takes that at once.
+    pub async fn close(&self) {
+        let mut half = self.halves().1;
+        let _ = future::poll_once(half.close()).await;
+    }
+}
+
+/// One direction of a connection.
+pub struct Half<'s, 'a> {
+    secured: &'s Secured<'a>,
+    piece_bytes: usize,
+}
+
+impl ReplySocket for Half<'_, '_> {
+    fn piece_bytes(&self) -> Option<usize> {
+        Some(self.piece_bytes)
+    }
+
+    fn set_piece_bytes(&mut self, bytes: usize) {
+        self.piece_bytes = bytes.max(TLS_PIECE_BYTES_MIN);
+        let limit = Some(self.piece_bytes);
+        self.secured.lock().get_mut().1.set_buffer_limit(limit);
+    }
+}
+
+impl AsyncRead for Half<'_, '_> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let read = Pin::new(&mut *self.secured.lock()).poll_read(context, buffer);
+        match read {
+            // A client that goes without a word of TLS's ends its stream as one without TLS does.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Poll::Ready(Ok(0))
+            }
+            read => read,
+        }
+    }
+}
+
+impl AsyncWrite for Half<'_, '_> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.secured.lock()).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.secured.lock()).poll_write_vectored(context, pieces)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.secured.lock()).poll_flush(context)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.secured.lock()).poll_close(context)
+    }
+}
+
+/// A socket that gives only so many bytes before the handshake is done.
+struct Bounded<'a> {
+    socket: WatchedSocket<'a>,
+    left: usize,
+    is_bound: bool,
+}
+
+impl AsyncRead for Bounded<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if !self.is_bound {
+            return Pin::new(&mut self.socket).poll_read(context, buffer);
+        }
+        let bytes = buffer.len().min(self.left);
+        if bytes == 0 {
+            let why = format!("more than {TLS_HANDSHAKE_BYTES_MAX} bytes");
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
+        let read = Pin::new(&mut self.socket).poll_read(context, &mut buffer[..bytes]);
+        if let Poll::Ready(Ok(read)) = &read {
+            self.left -= read;
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Bounded<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(context, pieces)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_close(context)
+    }
+}

@@ -1,0 +1,125 @@
+//! The files of certificates and keys: read with a bound, and looked at for changes.
+
+use std::fs::{self, File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use zeroize::Zeroizing;
+
+use crate::limits::{TLS_DIRECTORY_FILES_MAX, TLS_FILE_BYTES_MAX};
+
+/// Names that files in a directory of certificates have: others are passed over.
+const EXTENSIONS: [&str; 5] = ["pem", "crt", "cer", "key", "crl"];
+
+/// A file that was read.
+pub struct Contents {
+    pub path: PathBuf,
+    pub bytes: Zeroizing<Vec<u8>>,
+    mode: u32,
+}
+
+impl Contents {
+    /// Refuses a file with a key in it that others may read.
+    pub fn check_private(&self) -> Result<(), String> {
+        if !Mode::from_raw_mode(self.mode).intersects(Mode::RWXO) {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(format!(
+            "{path} has a private key, and mode {:o}, with which others can read it; \
+             `chmod 640 {path}`, with the broker's group",
+            self.mode & 0o777
+        ))
+    }
+}
+
+/// Reads `path`, or all that a directory has of certificates and keys, in the order of the names.
+pub fn read(path: &Path) -> Result<Vec<Contents>, String> {
+    paths(path)?.iter().map(|path| read_one(path)).collect()
+}
+
+fn read_one(path: &Path) -> Result<Contents, String> {
+    let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(format!("{} is not a file", path.display()));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(
+        metadata.len().min(TLS_FILE_BYTES_MAX) as usize
+    ));
+    let mut limited = file.take(TLS_FILE_BYTES_MAX + 1);
+    let read = limited.read_to_end(&mut bytes).map_err(failed)?;
+    if read as u64 > TLS_FILE_BYTES_MAX {
+        return Err(format!(
+            "{} has more than {TLS_FILE_BYTES_MAX} bytes, and certificates do not",
+            path.display()
+        ));
+    }
+    Ok(Contents {
+        path: path.to_path_buf(),
+        bytes,
+        mode: metadata.mode(),
+    })
+}
+
+/// `path` itself, or the files in it.
+fn paths(path: &Path) -> Result<Vec<PathBuf>, String> {
+    let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+    if !fs::metadata(path).map_err(failed)?.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let extension = path.extension().and_then(|of| of.to_str());
+        let is_named_so = extension.is_some_and(|of| EXTENSIONS.contains(&of));
+        // Kubernetes keeps the versions of a secret in directories, which hidden names lead to.
+        let is_file = fs::metadata(&path).is_ok_and(|of| of.is_file());
+        if is_named_so && is_file {
+            paths.push(path);
+        }
+        if paths.len() > TLS_DIRECTORY_FILES_MAX {
+            return Err(format!("more than {TLS_DIRECTORY_FILES_MAX} files"));
+        }
+    }
+    paths.sort();
+    if paths.is_empty() {
+        return Err(format!(
+            "{} has no file that ends in .pem, .crt, .cer, .key or .crl",
+            path.display()
+        ));
+    }
+    Ok(paths)
+}
+
+/// How files were when they were looked at: another is read again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamp(Vec<(PathBuf, Option<[i64; 6]>)>);
+
+impl Stamp {
+    pub fn of(of: &[&Path]) -> Self {
+        let files = of.iter().flat_map(|path| {
+            // What cannot be listed is there under its own name, with nothing.
+            paths(path).unwrap_or_else(|_| vec![path.to_path_buf()])
+        });
+        let look = |path: PathBuf| {
+            let metadata = fs::metadata(&path).ok();
+            (path, metadata.as_ref().map(identity))
+        };
+        Self(files.map(look).collect())
+    }
+}
+
+fn identity(of: &Metadata) -> [i64; 6] {
+    [
+        of.ino() as i64,
+        of.len() as i64,
+        of.mtime(),
+        of.mtime_nsec(),
+        of.ctime(),
+        of.ctime_nsec(),
+    ]
+}
