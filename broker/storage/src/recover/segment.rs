@@ -6,6 +6,7 @@ use super::Opening;
 use crate::api::Hole;
 use crate::disk::{SegmentFile, bytes_of};
 use crate::error::{Error, io_error};
+use crate::format::SEGMENT_HEADER_BYTES;
 use crate::ids::{SegmentId, Sequence};
 use crate::segment::header::{Known, header_of};
 use crate::segment::listing;
@@ -45,14 +46,16 @@ impl Opening<'_> {
         }
         let Some(Known { header, is_damaged }) = known else {
             if has_data(&*file)? {
-                log::error!("segment {} has no header; the file is left alone", id.0);
                 let hole = Hole {
                     segment: id,
                     position: 0,
                     bytes: file_bytes,
                     lost: Vec::new(),
                 };
-                self.report.holes.push(hole);
+                if !self.report.holes.contains(&hole) {
+                    log::error!("segment {} has no header; the file is left alone", id.0);
+                    self.report.holes.push(hole);
+                }
             } else {
                 self.store.files.remove(id)?;
             }
@@ -130,11 +133,12 @@ impl Opening<'_> {
     }
 }
 
-/// Whether a file without a header has anything: frames cannot be told from other bytes without the
-/// generation.
+/// Returns whether a file without a header has any bytes where frames are: frames cannot be told
+/// from other bytes without the generation. A piece of a header alone was written before any frame.
 fn has_data(file: &dyn SegmentFile) -> Result<bool, Error> {
-    Ok(match Scanner::new(file, 0, 0, bytes_of(file)?).next()? {
-        Found::End { torn_end, .. } => torn_end > 0,
+    let from = SEGMENT_HEADER_BYTES;
+    Ok(match Scanner::new(file, 0, from, bytes_of(file)?).next()? {
+        Found::End { torn_end, .. } => torn_end > from,
         _ => true,
     })
 }

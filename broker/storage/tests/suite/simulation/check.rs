@@ -86,7 +86,8 @@ pub fn compare(store: &Store, model: &Model, partition: PartitionId) {
     let (found, left) = (end(store), last_end(store, partition, want.log_start));
     let held = model.store.bounds(partition).unwrap();
     if found.is_some() || held.log_start < held.next_offset {
-        let is_of_what_is_left = left < want.next_offset && found == Some(view_of(left));
+        let is_of_what_is_left =
+            left.is_none_or(|left| left < want.next_offset) && found == left.map(view_of);
         assert!(
             is_of_what_is_left || found == end(&model.store),
             "view of {partition}: {found:?}"
@@ -98,13 +99,12 @@ fn view_of(end: Offset) -> Vec<u8> {
     end.0.to_be_bytes().to_vec()
 }
 
-/// Returns the end of the last existing batch.
-fn last_end(store: &Store, partition: PartitionId, log_start: Offset) -> Offset {
+/// Returns the end of the last existing batch; `None` if all are lost.
+fn last_end(store: &Store, partition: PartitionId, log_start: Offset) -> Option<Offset> {
     let read = store.read(partition, log_start, FAR, ALL).unwrap();
     let mut bytes = Bytes::from(read.concat());
     let batches = std::iter::from_fn(|| Batch::split_from(&mut bytes));
-    let last = batches.last().map(|batch| batch.header.next_offset());
-    last.unwrap_or(log_start)
+    batches.last().map(|batch| batch.header.next_offset())
 }
 
 /// Compares one read at random bounds.

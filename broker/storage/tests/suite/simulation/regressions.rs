@@ -296,3 +296,31 @@ fn a_log_start_is_carried_when_what_it_follows_from_is_synced() {
     store.free_segments().unwrap_err();
     assert_eq!(store.usage().log_bytes_written, before, "nothing carried");
 }
+
+#[test]
+fn a_piece_of_a_header_is_no_lost_segment() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    disk.set_faults(Faults {
+        write_fails: true,
+        write_keeps: 19,
+        ..Faults::default()
+    });
+    store
+        .append(commit(vec![append(P.0, vec![batch(0, 1, 0, 100)])], 0))
+        .unwrap_err();
+    drop(store);
+    // The power cut takes the removal of the file back, and keeps what was written of it.
+    let mut is_removal = true;
+    let cut = disk.cut_power(&mut |states| {
+        if std::mem::take(&mut is_removal) {
+            0
+        } else {
+            states - 1
+        }
+    });
+    let (store, report) = in_memory(&cut, &base, small());
+    assert_eq!(report.holes, []);
+    append_to(&store, 0, &[P], 100);
+    assert_eq!(offsets(&store, P, 100), [0]);
+}
