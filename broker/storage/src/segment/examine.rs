@@ -140,7 +140,19 @@ impl Looked<'_> {
                 head: &head,
                 is_whole: false,
             });
-            self.batches(start, &head, &body, each);
+            let mut is_told = false;
+            self.batches(start, &head, &body, &mut |seen| {
+                is_told |= matches!(seen, Seen::Damaged { .. } | Seen::Wrong { .. });
+                each(seen);
+            });
+            // A batch's own checksum leaves out its leader epoch.
+            if let Some(first) = head.entries.first().filter(|_| !is_told) {
+                each(Seen::Wrong {
+                    position: start,
+                    partition: first.partition,
+                    what: "the frame's checksum does not match, and those of its batches do",
+                });
+            }
             position = start + head.frame_bytes();
         }
         Ok(())

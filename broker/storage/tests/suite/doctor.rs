@@ -192,6 +192,18 @@ fn a_flipped_bit_costs_the_batch_it_is_in() {
 }
 
 #[test]
+fn a_frame_is_not_clean_if_only_its_own_checksum_does_not_match() {
+    let directory = filled();
+    let (file, position, _) = find(directory.path(), P, 40);
+    // A batch's own checksum leaves out its leader epoch.
+    flip(&file, position + 13);
+    let report = examine(directory.path());
+    assert!(!report.is_clean());
+    assert_eq!(report.findings[0].kind, Kind::Table);
+    assert_eq!(report.batches, 600, "each is still read");
+}
+
+#[test]
 fn a_flipped_bit_in_the_head_costs_the_commit() {
     for place in [0, 20, 46, 60] {
         let directory = filled();
