@@ -359,7 +359,10 @@ fn flip_a_bit(world: &mut World) {
 fn scrub(world: &mut World) {
     let scrubbed = world.store().scrub(&mut ScrubCursor::default(), u64::MAX);
     match scrubbed {
-        Ok(scrubbed) => world.note(format!("  {scrubbed:?}")),
+        Ok(scrubbed) => {
+            world.note(format!("  {scrubbed:?}"));
+            world.hear(scrubbed.damaged.iter().flat_map(|of| &of.lost));
+        }
         Err(error) => world.judge(error),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::memory::{Faults, Fuse, MemoryDisk};
 use sedge_storage::views::memory_base::MemoryBase;
-use sedge_storage::{Entry, Error, LogStore, OpenReport, Options, Store, open_with};
+use sedge_storage::{Entry, Error, LogStore, LostRange, OpenReport, Options, Store, open_with};
 
 use super::actions::{self, ACTIONS, Action};
 use super::check;
@@ -45,7 +45,7 @@ pub struct World {
     views_kept: bool,
     /// Whether losses were reported at an earlier start whose views still exist.
     is_reported: bool,
-    /// Commits that an open reported as lost.
+    /// Commits that an open or a scrub reported as lost.
     told: BTreeSet<usize>,
     /// Whether rows were written that no commit of the model represents, and not synced since.
     pub in_doubt: bool,
@@ -333,6 +333,14 @@ impl World {
         )
     }
 
+    /// Remembers commits that the store reported as lost.
+    pub fn hear<'a>(&mut self, lost: impl Iterator<Item = &'a LostRange>) {
+        for of in lost.filter(|of| of.partition == WITNESS) {
+            self.told
+                .extend(of.base_offset.0 as usize..of.next_offset.0 as usize);
+        }
+    }
+
     fn check_survivors(&mut self, safe: usize, report: &OpenReport) {
         if !self.holes_possible && self.model.hits.is_empty() {
             assert_eq!(report.holes, [], "nothing is lost that was not in doubt");
@@ -340,15 +348,11 @@ impl World {
         if self.views_kept && self.model.hits.is_empty() {
             assert!(!report.lost_tail, "nothing that the views saw is lost");
         }
+        self.hear(report.holes.iter().flat_map(|hole| &hole.lost));
         let store = self.store.as_ref().unwrap();
         let witness = store.bounds(WITNESS).unwrap();
         let (there, damaged) = check::witnesses(store, witness);
         let mut lost = self.model.survive(safe, witness, &there, &damaged);
-        let ranges = report.holes.iter().flat_map(|hole| &hole.lost);
-        for of in ranges.filter(|of| of.partition == WITNESS) {
-            self.told
-                .extend(of.base_offset.0 as usize..of.next_offset.0 as usize);
-        }
         // A reported loss stays in the log, as damage, until it is cleaned or deleted.
         lost.retain(|commit| !self.told.contains(commit));
         for partition in (0..self.next_partition).map(PartitionId) {
