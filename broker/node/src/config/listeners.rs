@@ -36,9 +36,9 @@ pub struct ListenerConfig {
     pub protocol: SecurityProtocol,
     /// For a protocol with TLS: loaded.
     pub tls: Option<Arc<ServerTls>>,
-    /// Where it binds.
+    /// The address to bind.
     pub address: HostPort,
-    /// What clients are told; none: the address by which the client came.
+    /// The address that clients are told; if it is `None`, the one that the client connected to.
     pub advertised: Option<HostPort>,
 }
 
@@ -75,10 +75,10 @@ impl ListenerConfig {
     }
 }
 
-/// Reads a list of `[NAME://]HOST:PORT`.
+/// Parses a list of `[NAME://]HOST:PORT`.
 ///
 /// # Errors
-/// What is wrong with the first bad one.
+/// What is wrong with the first invalid one.
 pub fn parse_endpoints(text: &str) -> Result<Vec<(String, HostPort)>, String> {
     let mut endpoints: Vec<(String, HostPort)> = Vec::new();
     let items = text.split(',').map(str::trim);

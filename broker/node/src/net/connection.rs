@@ -1,15 +1,15 @@
-//! One connection: frames in, replies out, in the order of the requests (the protocol guide's
-//! "Network").
+//! One connection: reads frames and sends replies, in the order of the requests (the protocol
+//! guide's "Network").
 //!
-//! The reader starts each request in order; what cannot be answered at once (a produce that waits
-//! for its flush, a fetch that waits for data) becomes a future that the writer half awaits in
-//! turn. Only produces start while others before them are not answered ([`Start`]), so they share
-//! flushes; the protocol guide promises that a connection's requests are processed in the order in
-//! which they were sent, and each sees what those before it did. A request that has to wait for its
-//! turn is left in the socket, but for its first bytes.
+//! The reader starts each request in order. A request that cannot be answered at once (a produce
+//! that waits for its flush, a fetch that waits for data) becomes a future that the writer half
+//! awaits in its turn. Only produces start while earlier ones are unanswered ([`Start`]), so that
+//! they share flushes. The protocol guide promises that a connection's requests are processed in
+//! the order in which they were sent, and each sees the effects of those before it. A request that
+//! has to wait for its turn is left in the socket, except for its first bytes.
 //!
-//! **Invariant:** replies leave in the order of the requests, and no request starts before one in
-//! front of it, unless both are pipelined (`tests/protocol/pipelined.rs`).
+//! **Invariant:** replies are sent in the order of the requests, and no request starts before an
+//! earlier one, unless both are pipelined (`tests/protocol/pipelined.rs`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,8 +34,8 @@ use super::service::{Answer, Disconnect, Estimate, Reply, Service, Session, Star
 use super::when_woken::WhenWoken;
 use crate::limits::{CONNECTION_IN_FLIGHT_MAX, CONNECTION_READ_BYTES, REQUEST_PIECE_BYTES};
 
-/// Serves a connection until it closes. `reader` and `writer` note in the session's activity what
-/// they move.
+/// Serves a connection until it closes. `reader` and `writer` note the bytes that they move in the
+/// session's activity.
 pub async fn serve(
     reader: impl AsyncRead + Unpin,
     writer: impl ReplySocket,
@@ -99,11 +99,11 @@ pub fn tell(remote: SocketAddr, reason: Disconnect, net: &Net) {
 struct Queued {
     answer: Answer,
     api_key: i16,
-    /// For an answer that is here.
+    /// Memory for an answer that is ready.
     room: Option<Admission>,
 }
 
-/// What the reading and the writing half share.
+/// State shared by the reading and the writing half.
 #[derive(Clone, Copy)]
 struct Connection<'a> {
     net: &'a Net,
@@ -130,7 +130,7 @@ impl Connection<'_> {
             }
             turns.wait_until_unmuted().await;
             before = rule.start;
-            // Before its body is read, so that it holds nothing while it waits.
+            // Before the body is read, so that the request holds no memory while it waits.
             let room = match rule.estimate {
                 Estimate::Recent => net.memory.room_for_answer(api_key).await,
                 Estimate::Nothing => None,
@@ -148,7 +148,7 @@ impl Connection<'_> {
                 break;
             }
         }
-        // The client has said all: it may still read what it asked for.
+        // The client will send nothing more, but may still read its answers.
         answers.close();
         future::pending().await
     }
@@ -169,7 +169,7 @@ impl Connection<'_> {
             if let Some(Reply { frame, memory }) = answered.reply {
                 let mut memory =
                     memory.unwrap_or_else(|| net.memory.charge_answer(api_key, &frame, room));
-                // It is held until the client has taken the answer.
+                // Held until the client has taken the answer.
                 memory.depends_on(closer);
                 let _copies = net.room_for_copies(&mut writer, &frame);
                 write_frame(&mut writer, &frame).await?;
@@ -181,8 +181,8 @@ impl Connection<'_> {
     }
 }
 
-/// What the next request of a connection waits for: those before it that have started and whose
-/// replies are not written, and the end of a mute (KIP-219).
+/// The conditions for starting the next request: earlier requests whose replies are not written,
+/// and the end of a mute (KIP-219).
 #[derive(Debug)]
 struct Turns {
     unanswered: AtomicUsize,
@@ -222,7 +222,7 @@ impl Turns {
         }
     }
 
-    /// No request starts for this long. A longer mute that holds already stays.
+    /// Starts no request for this long. A longer mute that is in force stays.
     fn mute(&self, mute: Duration) {
         if !mute.is_zero() {
             let until_ms = (self.opened.elapsed() + mute).as_millis() as u64 + 1;
@@ -277,7 +277,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// The length of the next frame, or `None` where the stream ends between frames.
+    /// Returns the length of the next frame, or `None` if the stream ends between frames.
     async fn next_length(&mut self) -> Result<Option<usize>, Disconnect> {
         if self.start == self.end {
             self.start = 0;
@@ -331,8 +331,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(self.end > 0)
     }
 
-    /// Waits for the first bytes of a frame, as many as the buffer holds. A frame is admitted to
-    /// memory only then: a length alone, which costs its sender nothing, takes nothing from others.
+    /// Waits for the first bytes of a frame, as many as the buffer holds. Memory is reserved for a
+    /// frame only then: a length costs the sender nothing, so it must not reserve memory.
     async fn begin(&mut self, bytes: usize) -> Result<(), Disconnect> {
         let first = bytes.min(self.buffer.len());
         if self.buffer.len() - self.start < first {
@@ -350,15 +350,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(())
     }
 
-    /// The API of the frame that was begun last; -1 where the frame is too short to say.
+    /// Returns the API of the current frame; -1 if the frame is too short to tell.
     fn api_key(&self, bytes: usize) -> i16 {
         let begun = &self.buffer[self.start..self.end];
         let key = begun.first_chunk().filter(|key| key.len() <= bytes);
         key.map_or(-1, |key| i16::from_be_bytes(*key))
     }
 
-    /// The frame whose length was read last. Its bytes are charged as they come, until the last
-    /// reference to any of them is gone.
+    /// Returns the frame whose length was read last. Its bytes are charged as they come, until the
+    /// last reference to any of them is dropped.
     async fn frame(
         &mut self,
         bytes: usize,
@@ -374,7 +374,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             admission.depends_on(closer);
             admission
         };
-        // Memory that is not written to yet is only promised.
+        // Memory that is not written to yet is not allocated by the kernel.
         let mut frame = Vec::with_capacity(bytes);
         frame.extend_from_slice(&self.buffer[self.start..self.start + buffered]);
         self.start += buffered;
@@ -395,7 +395,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// A request's bytes, and what they are charged to.
+/// A request's bytes, and their charge.
 struct Admitted {
     frame: Vec<u8>,
     _admission: Admission,

@@ -1,4 +1,4 @@
-//! The listening socket: accepts, counts, and hands connections to the executor.
+//! The listening socket: accepts connections, counts them, and passes them to the executor.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,10 +20,10 @@ use super::when_woken::WhenWoken;
 use super::{Net, connection, tls};
 use crate::config::{ListenerConfig, SocketBuffers};
 
-/// How long accepting rests after the process ran out of file descriptors or memory.
+/// Pause of accepting after the process ran out of file descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Where TCP's congestion control by default is told.
+/// The file with TCP's default congestion control.
 const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 
 /// A socket that listens.
@@ -31,12 +31,12 @@ const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 pub struct Listener {
     socket: Async<TcpListener>,
     config: Arc<ListenerConfig>,
-    /// Whether packets of its connections may wait for what comes next.
+    /// Whether packets of its connections may wait for further data.
     fills_packets: bool,
 }
 
 impl Listener {
-    /// Binds the listener of `config` to `address`, which its host has resolved to.
+    /// Binds the listener of `config` to `address`, to which its host has resolved.
     ///
     /// # Errors
     /// The address is taken, or is not one of this machine's.
@@ -46,14 +46,14 @@ impl Listener {
         buffers: SocketBuffers,
     ) -> io::Result<Self> {
         let socket = Async::<TcpListener>::bind(address)?;
-        // Accepted sockets inherit them.
+        // Accepted sockets inherit these options.
         if let Some(bytes) = buffers.send {
             sockopt::set_socket_send_buffer_size(&socket, bytes)?;
         }
         if let Some(bytes) = buffers.receive {
             sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
         }
-        // Loopback needs no pacing. It is set before a connection is accepted, which inherits it.
+        // Loopback needs no pacing. Set before accept: accepted sockets inherit it.
         let is_unpaced = !is_paced()
             || (address.ip().is_loopback() && sockopt::set_tcp_congestion(&socket, "reno").is_ok());
         Ok(Self {
@@ -67,23 +67,23 @@ impl Listener {
         &self.config
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Those of the operating system.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.get_ref().local_addr()
     }
 }
 
-/// Whether a packet that may wait for more costs a timer, which is dearer than the packets that are
-/// saved: so it is under BBR where TCP paces by itself.
+/// Returns whether a packet that waits for more data costs a timer, which is more expensive than
+/// the packets that are saved: true under BBR, for which TCP itself does the pacing.
 fn is_paced() -> bool {
     let by_default = std::fs::read_to_string(CONGESTION_CONTROL);
     by_default.is_ok_and(|name| name.starts_with("bbr"))
 }
 
-/// Accepts connections until the task is dropped, and has `service` answer what they ask.
+/// Accepts connections until the task is dropped; `service` answers their requests.
 pub async fn accept(listener: Listener, net: Arc<Net>, service: impl Service) {
     loop {
         match listener.socket.accept().await {
@@ -93,7 +93,7 @@ pub async fn accept(listener: Listener, net: Arc<Net>, service: impl Service) {
             },
             Err(error) => {
                 warn!(target: "sedge::net", "cannot accept a connection: {error}; retrying");
-                // If descriptors or memory are short, a silent connection gives back some.
+                // If descriptors or memory are short, closing a silent connection frees some.
                 if let Some(closed) = net.connections.close_silent() {
                     tell(&closed, "a new connection cannot be accepted", &net);
                 }
@@ -158,7 +158,7 @@ fn welcome(
             let socket = WatchedSocket::new(&stream, place.activity());
             let serve = serve(socket, pipes, session, &shared, &service);
             future::or(WhenWoken::new(serve), WhenWoken::new(place.wanted())).await;
-            // The socket first: who gets the place may need its descriptor.
+            // The socket is dropped first: the next holder of the place may need its descriptor.
             drop(stream);
             drop(place);
         })
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
     use crate::config::HostPort;
 
-    /// Whatever this machine uses elsewhere.
+    /// Whichever congestion control this machine uses elsewhere.
     #[test]
     fn connections_of_a_loopback_listener_are_not_paced() {
         let buffers = SocketBuffers {

@@ -1,5 +1,5 @@
-//! Sockets: the listeners, the connections and how many there may be, the order of replies, and the
-//! bounds of their memory. What is served is a [`service::Service`].
+//! Sockets: listeners, connections and their limit, the order of replies, and the bounds of their
+//! memory. A [`service::Service`] answers the requests.
 
 use std::sync::Arc;
 
@@ -32,13 +32,13 @@ mod when_woken;
 #[cfg(test)]
 mod tests;
 
-/// What the connections of all listeners share.
+/// State shared by the connections of all listeners.
 #[derive(Debug)]
 pub struct Net {
     pub memory: Memory,
     connections: Arc<OpenConnections>,
     pipes: Arc<Pipes>,
-    /// Clients that asked for what is not supported.
+    /// Clients that were logged because they asked for something unsupported.
     told_unsupported: Told,
     request_bytes_max: usize,
     idle_ms: u64,
@@ -73,7 +73,7 @@ impl Net {
         Some(room)
     }
 
-    /// Returns how many connections are open.
+    /// Returns the number of open connections.
     pub fn open_connections(&self) -> usize {
         self.connections.count()
     }

@@ -1,5 +1,5 @@
-//! Writing a reply: what is in memory by vectored writes, what lies in a segment by the kernel
-//! (splice or sendfile), which takes it from the page cache without a copy.
+//! Writes replies: parts in memory by vectored writes, parts in a segment by the kernel (splice or
+//! sendfile), which takes them from the page cache without a copy.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -18,12 +18,12 @@ use super::pipes::{Lent, Piece, Pipes};
 /// A whole response frame, length and header included, in pieces.
 pub type Frame = Vec<Chunk>;
 
-/// Most pieces in one system call; more are written by more calls.
+/// Most pieces in one system call; further ones need further calls.
 const PIECES_MAX: usize = 64;
 
-/// Where replies go.
+/// The destination of replies.
 pub trait ReplySocket: AsyncWrite + Unpin {
-    /// The socket, where what it is given is what it sends, so that the kernel may do it.
+    /// Returns the socket if it sends bytes unchanged, so that the kernel can send from files.
     fn plain(&self) -> Option<&PlainSocket<'_>> {
         None
     }
@@ -42,7 +42,8 @@ pub trait ReplySocket: AsyncWrite + Unpin {
 #[derive(Debug)]
 pub struct PlainSocket<'a> {
     socket: WatchedSocket<'a>,
-    /// To fill packets over the ends of pieces. Otherwise each piece leaves at once, small or not.
+    /// Pipes for filling packets across the ends of pieces. Without them each piece is sent at
+    /// once, however small.
     pipes: Option<Arc<Pipes>>,
 }
 
@@ -51,7 +52,7 @@ impl<'a> PlainSocket<'a> {
         Self { socket, pipes }
     }
 
-    /// A pipe for pieces that a packet may be filled over.
+    /// Lends a pipe for pieces across which packets may be filled.
     fn lend(&self) -> Option<Lent<'_>> {
         self.pipes.as_ref().and_then(|pipes| pipes.lend())
     }
@@ -92,8 +93,8 @@ impl AsyncWrite for PlainSocket<'_> {
 /// Writes all of `frame`.
 ///
 /// # Errors
-/// What the socket says, and a segment that cannot be read: half a frame is written then, and the
-/// connection must be closed.
+/// The socket fails, or a segment cannot be read. Half of a frame may have been written then, and
+/// the connection must be closed.
 pub async fn write_frame(socket: &mut impl ReplySocket, frame: &[Chunk]) -> io::Result<()> {
     let mut rest = frame;
     while !rest.is_empty() {
@@ -122,7 +123,7 @@ fn placed(piece: &Chunk) -> Option<&Placed> {
     }
 }
 
-/// Sends what lies in segments, and perhaps `more` comes behind it.
+/// Sends pieces from segments; `more` says whether further data follows.
 async fn send_all(socket: &mut impl ReplySocket, places: &[&Placed], more: bool) -> io::Result<()> {
     if (places.len() > 1 || more)
         && let Some(plain) = socket.plain()
@@ -188,7 +189,7 @@ async fn copy(
 }
 
 fn cut() -> io::Error {
-    // It was long enough when it was located: the next fetch sees that it is not.
+    // It was long enough when it was located: the next fetch notices that it no longer is.
     log::error!(target: "sedge::log", "a segment was cut while its bytes were being sent");
     io::ErrorKind::UnexpectedEof.into()
 }
@@ -290,7 +291,7 @@ mod tests {
     use super::super::activity::Activity;
     use super::*;
 
-    /// Takes three bytes at a time and knows nothing of files, like TLS.
+    /// Accepts three bytes at a time and cannot send from files, like TLS.
     struct Trickle {
         taken: Vec<u8>,
         piece_bytes: Option<usize>,
@@ -320,7 +321,7 @@ mod tests {
         }
     }
 
-    /// A log on disk that goes when this goes.
+    /// A log on disk that is removed on drop.
     struct Log {
         directory: PathBuf,
         store: Store,
@@ -335,7 +336,7 @@ mod tests {
             Self { directory, store }
         }
 
-        /// Twenty commits of 20 kB, and where they lie.
+        /// Writes twenty commits of 20 kB, and returns their places.
         fn filled(&self) -> Vec<Chunk> {
             let partition = PartitionId(1);
             for offset in 0..20 {

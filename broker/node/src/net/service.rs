@@ -1,6 +1,7 @@
-//! What the sockets know of those that they work for: a [`Service`] turns requests into answers.
+//! The interface between the sockets and the code that they serve: a [`Service`] turns requests
+//! into answers.
 //!
-//! **Invariant:** nothing in `net` knows a broker or a handler (`net/tests.rs` serves a made-up
+//! **Invariant:** nothing in `net` knows a broker or a handler (`net/tests.rs` serves a test
 //! service).
 
 use std::fmt;
@@ -23,13 +24,13 @@ use crate::metrics::HandshakeFailure;
 
 /// Answers the requests of connections. A clone is a handle to the same service.
 pub trait Service: Clone + Send + Sync + 'static {
-    /// Returns how requests of this kind are treated before they are read.
+    /// Returns the rule for requests of this kind, before they are read.
     fn rule(&self, api_key: i16) -> Rule;
 
     /// Starts the request in `frame`. The requests of one connection are started in order.
     ///
     /// # Errors
-    /// Why the connection has to be closed.
+    /// The reason for closing the connection.
     fn call(
         &self,
         session: &Arc<Session>,
@@ -37,47 +38,47 @@ pub trait Service: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Answer, Disconnect>> + Send;
 }
 
-/// How requests of one kind are treated.
+/// The rule for one kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub start: Start,
     pub estimate: Estimate,
 }
 
-/// When a request starts, seen from those before it on its connection that are not answered yet.
+/// When a request may start, relative to earlier unanswered ones on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// At once behind requests that are pipelined too; otherwise in turn.
+    /// At once, if the earlier ones are pipelined too; otherwise in turn.
     Pipelined,
-    /// When all of them are answered: it sees what they did.
+    /// When all of them are answered, so that it sees their effects.
     InTurn,
 }
 
-/// How much memory an answer is expected to take.
+/// The memory that an answer is expected to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Estimate {
-    /// As much as answers of this kind took of late. The request's body is read when there is room.
+    /// As much as recent answers of this kind. The request's body is read when there is room.
     Recent,
     /// Nothing: answers of this kind are small, or the service charges them itself.
     Nothing,
 }
 
-/// A connection, as its requests know it.
+/// A connection, as its requests see it.
 #[derive(Debug)]
 pub struct Session {
     pub remote: SocketAddr,
-    /// The address of this machine that the client reached.
+    /// This machine's address that the client connected to.
     pub local: SocketAddr,
     pub listener: Arc<ListenerConfig>,
     pub principal: Principal,
-    /// What the client said of itself first (KIP-511).
+    /// The client's name and version, as it first gave them (KIP-511).
     pub client: OnceLock<ClientSoftware>,
     pub activity: Arc<Activity>,
 }
 
 impl Session {
-    /// A client that comes to a dual-stack listener by IPv4 is known by that address, and told ours
-    /// as such: a client without IPv6 cannot use the mapped form.
+    /// Creates a session. A client that connects to a dual-stack listener by IPv4 is recorded by
+    /// its IPv4 address, and so is our address: a client without IPv6 cannot use the mapped form.
     pub fn new(
         remote: SocketAddr,
         local: SocketAddr,
@@ -96,8 +97,8 @@ impl Session {
         }
     }
 
-    /// Returns the host and the port that the client is told to connect to: what its listener
-    /// advertises, or the address that it came to.
+    /// Returns the host and the port that the client is told to connect to: those that its listener
+    /// advertises, or the address that it connected to.
     pub fn advertised(&self) -> (String, u16) {
         let ListenerConfig {
             address,
@@ -125,10 +126,10 @@ impl fmt::Display for ClientSoftware {
     }
 }
 
-/// What a service makes of a request.
+/// A service's answer to a request.
 pub enum Answer {
     Now(Answered),
-    /// Whatever the request waits for, the connection reads on.
+    /// The connection reads on, whatever the request waits for.
     Later(Pin<Box<dyn Future<Output = Result<Answered, Disconnect>> + Send>>),
 }
 
@@ -144,9 +145,9 @@ impl fmt::Debug for Answer {
 /// The outcome of a request.
 #[derive(Debug)]
 pub struct Answered {
-    /// What is sent. `None` for a request that has no reply (acks=0).
+    /// The reply; `None` for a request that has none (acks=0).
     pub reply: Option<Reply>,
-    /// How long no further request of the connection starts (KIP-219).
+    /// How long no further request of the connection may start (KIP-219).
     pub mute: Duration,
 }
 
@@ -159,7 +160,7 @@ impl From<Reply> for Answered {
     }
 }
 
-/// A reply, and the memory that it holds, if the service has charged it already.
+/// A reply, and the memory that it holds, if the service has already charged it.
 #[derive(Debug)]
 pub struct Reply {
     pub frame: Frame,
@@ -173,7 +174,7 @@ impl From<Frame> for Reply {
     }
 }
 
-/// Why the broker closes a connection. Each is one log line.
+/// Reason why the broker closes a connection. Each is logged as one line.
 #[derive(Debug)]
 pub enum Disconnect {
     /// The length in front of a frame is negative or over `socket.request.max.bytes`.
@@ -193,11 +194,11 @@ pub enum Disconnect {
         api_version: i16,
         reason: String,
     },
-    /// An API, or a version of one, that this broker does not speak.
+    /// The broker does not support the API, or its version.
     Unsupported(Unsupported),
     /// Others wait for the memory that its half-sent request or its unread answer holds.
     Stalled,
-    /// acks=0 and the write failed: closing is the only answer.
+    /// A write with acks=0 failed: closing the connection is the only possible answer.
     UnacknowledgedFailure,
     /// No byte was read or written for `connections.max.idle.ms`.
     Idle { idle_ms: u64 },
@@ -300,7 +301,7 @@ mod tests {
         check("10.0.0.1:9092", ":9092", None, ("10.0.0.1", 9092));
         check("10.0.0.1:9092", "0.0.0.0:9092", None, ("10.0.0.1", 9092));
         check("10.0.0.1:9092", "broker:9092", None, ("broker", 9092));
-        // Port 0 is any port: the client is told the one that was bound.
+        // Port 0 means any port: the client is told the port that was bound.
         check("127.0.0.1:4321", "localhost:0", None, ("localhost", 4321));
         let other = Some("outside.example:19092");
         check("10.0.0.1:9092", ":9092", other, ("outside.example", 19_092));

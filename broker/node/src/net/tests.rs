@@ -1,4 +1,4 @@
-//! Connections over loopback sockets, served by a made-up service.
+//! Tests connections over loopback sockets, served by a test service.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -24,7 +24,7 @@ mod tls;
 
 /// Kinds of requests.
 const NOW: i16 = 0;
-/// Pipelined, and answered when the test says so.
+/// A pipelined request, answered when the test says so.
 const LATER: i16 = 1;
 const LARGE: i16 = 2;
 /// Its answer mutes the connection for [`MUTE`].
@@ -33,17 +33,17 @@ const MUTING: i16 = 3;
 const SILENCING: i16 = 4;
 const REFUSED: i16 = 5;
 
-/// More than the buffers of both sockets.
+/// More than the buffers of both sockets hold.
 const LARGE_BYTES: usize = 8 << 20;
 const MUTE: Duration = Duration::from_millis(50);
 const SILENCE: Duration = Duration::from_hours(1);
 
-/// A request that was started.
+/// A request that has started.
 struct Started {
     number: u32,
     /// The client that asks.
     principal: String,
-    /// Lets its answer go, if it is answered later.
+    /// Releases its answer, if it is answered later.
     release: Option<async_channel::Sender<()>>,
 }
 
@@ -152,14 +152,14 @@ impl Server {
         Client(TcpStream::connect(self.address).unwrap())
     }
 
-    /// Waits for the next request that is started.
+    /// Waits for the next request to start.
     fn started(&self, number: u32) -> Started {
         let started = self.started.recv_timeout(Duration::from_mins(1)).unwrap();
         assert_eq!(started.number, number);
         started
     }
 
-    /// No request is started but those that were seen, although others are served.
+    /// Checks that no other request starts, although another client is served.
     fn none_is_started(&self, other: &mut Client, number: u32) {
         other.send(NOW, number);
         assert_eq!(other.receive(), (number, 0));
@@ -178,7 +178,7 @@ impl<S: Read + Write> Client<S> {
         self.0.write_all(&request).unwrap();
     }
 
-    /// Reads a reply slowly; returns its number, and how many bytes were behind that.
+    /// Reads a reply slowly. Returns its number, and the number of bytes behind it.
     fn receive(&mut self) -> (u32, usize) {
         let mut head = [0; 8];
         self.0.read_exact(&mut head).unwrap();
@@ -211,7 +211,7 @@ fn replies_leave_in_the_order_of_the_requests_whatever_is_ready_first() {
     let mut releases: Vec<_> = (0..5)
         .map(|number| server.started(number).release.unwrap())
         .collect();
-    // What is in turn does not start before all of those are answered.
+    // A request in turn does not start before all of those are answered.
     server.none_is_started(&mut other, 100);
     let first = releases.remove(0);
     for release in releases.iter().rev() {
@@ -233,7 +233,7 @@ fn no_request_starts_while_its_connection_is_muted() {
     client.send(LATER, 2);
     client.send(NOW, 3);
     server.started(1);
-    // The reply itself is not held back, nor is another connection.
+    // The reply itself is not delayed, nor is another connection.
     assert_eq!(client.receive(), (1, 0));
     for number in 100..120 {
         server.none_is_started(&mut other, number);
@@ -262,7 +262,7 @@ fn a_slow_reader_gets_all_of_it_and_holds_up_nobody_else() {
     slow.send(LARGE, 1);
     slow.send(LARGE, 2);
     server.started(1);
-    // The client has not taken the first reply, which is larger than the buffers of the sockets.
+    // The client has not read the first reply, which is larger than the sockets' buffers.
     server.none_is_started(&mut other, 100);
     assert_eq!(slow.receive(), (1, LARGE_BYTES));
     assert_eq!(slow.receive(), (2, LARGE_BYTES));
