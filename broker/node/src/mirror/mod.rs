@@ -14,6 +14,11 @@
 //! | `books` | a link's cursors and metrics |
 //! | `holds` | what a link holds, and what to do about it |
 //!
+//! A batch with holes from compaction is rebuilt without them, and a batch of a `LogAppendTime`
+//! topic with the append time, which consumers here see. Topics upstream get the same number of
+//! partitions and the same configuration, except for the keys about this broker's disk and
+//! replicas.
+//!
 //! **Invariant:** a link reads below the high watermark and writes nothing locally but its cursors:
 //! an upstream that is down affects neither produce nor readiness.
 //! **Invariant:** a link needs no listener of this broker: its cursors go to the coordinator in

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** the slices of a partition cover the replaced range, holes included, so that a
 //! commit that is applied again, or later than others, removes nothing from those.
+//! **Invariant:** a replacement reads from the views before it locks the catalog, because the views
+//! can be slow ([`Ahead`]).
 
 use std::collections::BTreeMap;
 use std::sync::RwLockWriteGuard;

@@ -5,8 +5,14 @@
 //! the pace that `log.cleaner.io.max.bytes.per.second` allows. It writes cold segments itself; the
 //! writer thread only commits the rows that make them count.
 //!
+//! Compaction reads the new batches for the newest offset of each key, until
+//! `log.cleaner.dedupe.buffer.size` is full, and then all batches up to there. The last batch of
+//! the log, and the last of a known producer, stay even without records. A batch whose records
+//! cannot be read is kept unchanged.
+//!
 //! **Invariant:** one thing is cleaned at a time, so nothing that is read for it is replaced by
 //! another cleaning meanwhile.
+//! **Invariant:** the cleaner holds no lock that readers or the writer wait for.
 
 mod batches;
 mod budget;
