@@ -39,7 +39,15 @@ impl Opening<'_> {
         let heads = scanner.heads(position, u64::MAX, last)?;
         let heads_end = heads.last().map(|(at, head)| at + head.frame_bytes());
         let end = torn_end.max(heads_end.unwrap_or_default());
-        if end == position || self.goes_on_after(segment.id, last)? {
+        if end == position {
+            return Ok(false);
+        }
+        if self.goes_on_after(segment.id, last)? {
+            // When the segments after this one are freed, nothing shows any more that the bytes
+            // mean nothing.
+            if !segment.is_recycled {
+                rewrite::wipe(&*segment.file, position, end)?;
+            }
             return Ok(false);
         }
         self.note_hole(segment.id, position, end - position, &heads)?;
