@@ -6,7 +6,7 @@
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::Disk;
 use sedge_storage::disk::memory::MemoryDisk;
-use sedge_storage::format::{EntryKind, FrameHead, SegmentHeader};
+use sedge_storage::format::{EntryKind, FrameHead, SEGMENT_HEADER_BYTES, SegmentHeader};
 use sedge_storage::{Commit, Entry, Found, SegmentId, Sequence, scan_segment};
 
 /// A partition whose row says which commit of a model a frame is.
@@ -49,12 +49,23 @@ pub fn torn(disk: &MemoryDisk) -> Vec<Torn> {
     let mut ids: Vec<SegmentId> = disk.list().unwrap().iter().map(|of| of.0).collect();
     ids.sort_unstable();
     let contents = |id: SegmentId| Some((id, disk.contents(id)?));
-    let log: Vec<_> = ids
-        .into_iter()
-        .filter_map(contents)
-        .filter_map(|(id, bytes)| Some((id, scan_segment(&bytes)?, bytes)))
+    let files: Vec<_> = ids.into_iter().filter_map(contents).collect();
+    let log: Vec<_> = files
+        .iter()
+        .filter_map(|(id, bytes)| Some((*id, scan_segment(bytes)?, bytes)))
         .filter(|(id, (header, ..), _)| header.id == *id && !header.is_cold)
         .collect();
+    // A segment whose header is lost is behind the others if it has anything.
+    let is_begun = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .skip(SEGMENT_HEADER_BYTES as usize)
+            .any(|of| *of != 0)
+    };
+    let headless = files
+        .iter()
+        .rev()
+        .find(|(_, bytes)| scan_segment(bytes).is_none() && is_begun(bytes));
     let mut all = Vec::new();
     for (index, (id, (header, found, footer), bytes)) in log.iter().enumerate() {
         let next = log.get(index + 1).map(|(_, (header, ..), _)| header);
@@ -71,7 +82,10 @@ pub fn torn(disk: &MemoryDisk) -> Vec<Torn> {
                     (*position, end)
                 }
                 // The end of the log is cut, and what is left of a footer is no frame.
-                Found::End { .. } if next.is_none_or(|next| follows(next, last)) => break,
+                Found::End { .. } if next.is_some_and(|next| follows(next, last)) => break,
+                Found::End { .. } if next.is_none() && headless.is_none_or(|(at, _)| at < id) => {
+                    break;
+                }
                 Found::End { position, .. } => (*position, bytes.len() as u64),
             };
             let heads = heads(bytes, header, (from, to), last);
