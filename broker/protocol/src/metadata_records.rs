@@ -553,7 +553,7 @@ mod tests {
         let error = MetadataRecord::decode(&MetadataRecord::AccessControlEntry(rule).encode());
         assert_eq!(
             error.unwrap_err().to_string(),
-            "operation of an access rule 16 is not known"
+            "operation of an access rule 16 is unknown"
         );
         let mut rule = access_rule();
         rule.permission_type = 1;
