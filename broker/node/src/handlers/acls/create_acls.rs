@@ -2,7 +2,6 @@
 
 use sedge_core::metadata::{Command, CommandReply};
 use sedge_core::security::Operation;
-use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::generated::create_acls_request::CreateAclsRequestData;
 use sedge_protocol::kafka::generated::create_acls_response::{
     AclCreationResult, CreateAclsResponseData,
@@ -38,21 +37,14 @@ async fn create(request: &Request, message: &CreateAclsRequestData) -> Vec<Resul
     if rules.is_empty() {
         return results;
     }
-    let valid = results.iter_mut().filter(|result| result.is_ok());
-    match request.command(Command::CreateAcls { rules }).await {
-        Ok(CommandReply::AclsCreated(created)) => {
-            for (result, created) in valid.zip(created) {
-                *result = created.map_err(|error| Refusal::new(error.code, error.message));
-            }
-        }
-        Ok(_) => {
-            let refusal = Refusal::new(
-                ErrorCode::UnknownServerError,
-                "The controller gave no access rules.",
-            );
-            valid.for_each(|result| *result = Err(refusal.clone()));
-        }
-        Err(refusal) => valid.for_each(|result| *result = Err(refusal.clone())),
-    }
+    let answers = match request.command(Command::CreateAcls { rules }).await {
+        Ok(CommandReply::AclsCreated(created)) => Ok(created
+            .into_iter()
+            .map(|created| created.map_err(|error| Refusal::new(error.code, error.message)))
+            .collect()),
+        Ok(_) => Err(super::no_rules()),
+        Err(refusal) => Err(refusal),
+    };
+    super::answer_valid(&mut results, answers);
     results
 }

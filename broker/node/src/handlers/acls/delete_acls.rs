@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use sedge_core::metadata::{Command, CommandReply};
 use sedge_core::security::{AclBinding, Operation};
-use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::delete_acls_request::{
     DeleteAclsFilter, DeleteAclsRequestData,
@@ -51,22 +50,12 @@ async fn delete(
     if filters.is_empty() {
         return results;
     }
-    let valid = results.iter_mut().filter(|result| result.is_ok());
-    match request.command(Command::DeleteAcls { filters }).await {
-        Ok(CommandReply::AclsDeleted(deleted)) => {
-            for (result, deleted) in valid.zip(deleted) {
-                *result = Ok(deleted);
-            }
-        }
-        Ok(_) => {
-            let refusal = Refusal::new(
-                ErrorCode::UnknownServerError,
-                "The controller gave no access rules.",
-            );
-            valid.for_each(|result| *result = Err(refusal.clone()));
-        }
-        Err(refusal) => valid.for_each(|result| *result = Err(refusal.clone())),
-    }
+    let answers = match request.command(Command::DeleteAcls { filters }).await {
+        Ok(CommandReply::AclsDeleted(deleted)) => Ok(deleted.into_iter().map(Ok).collect()),
+        Ok(_) => Err(super::no_rules()),
+        Err(refusal) => Err(refusal),
+    };
+    super::answer_valid(&mut results, answers);
     results
 }
 

@@ -30,6 +30,29 @@ fn check(request: &Request, operation: Operation) -> Result<(), Refusal> {
     Err(Refusal::new(ErrorCode::SecurityDisabled, message))
 }
 
+/// Puts the controller's answers in the places of the valid parts of a request, in order. A refusal
+/// of the whole command refuses each of them.
+fn answer_valid<T>(
+    results: &mut [Result<T, Refusal>],
+    answers: Result<Vec<Result<T, Refusal>>, Refusal>,
+) {
+    let valid = results.iter_mut().filter(|result| result.is_ok());
+    match answers {
+        Ok(answers) => {
+            for (result, answer) in valid.zip(answers) {
+                *result = answer;
+            }
+        }
+        Err(refusal) => valid.for_each(|result| *result = Err(refusal.clone())),
+    }
+}
+
+/// Returns the refusal for a controller that answers something else than access rules.
+fn no_rules() -> Refusal {
+    let message = "The controller gave no access rules.";
+    Refusal::new(ErrorCode::UnknownServerError, message)
+}
+
 /// Reads a rule that a client wants to be there.
 ///
 /// # Errors
