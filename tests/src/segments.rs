@@ -2,8 +2,9 @@
 //! `broker/storage/FORMAT.md`.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const HEADER_MAGIC: &[u8] = b"SEDGESEG";
 const IS_COLD_AT: usize = 40;
@@ -34,6 +35,29 @@ pub fn cold(data: &Path) -> Cold {
         }
     }
     found
+}
+
+/// Reads all segment files, sorted by path. If the broker adds, frees or recycles a segment
+/// meanwhile, reads all of them again.
+pub fn read_all(data: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let list = || {
+        let listed = std::fs::read_dir(data.join("segments")).expect("the data has segments");
+        let mut paths: Vec<PathBuf> = listed.flatten().map(|entry| entry.path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|of| of == "seg"));
+        paths.sort();
+        paths
+    };
+    loop {
+        let paths = list();
+        let read = |path: &PathBuf| Ok((path.clone(), std::fs::read(path)?));
+        match paths.iter().map(read).collect::<io::Result<Vec<_>>>() {
+            Ok(segments) if list() == paths => return segments,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                panic!("a segment cannot be read: {error}");
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Returns `None` if the file is not a cold segment.

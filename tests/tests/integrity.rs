@@ -4,13 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::Instant;
 
 use sedge_tests::limits;
 use sedge_tests::process::Process;
 use sedge_tests::sedge::{Options, Sedge, serve};
+use sedge_tests::segments;
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::tools;
 use sedge_tests::wire::{self, Batch, Connection, Decoder, error};
@@ -83,9 +84,7 @@ fn next_offset(mut batches: &[u8]) -> i64 {
 /// Flips a bit in the middle of a record's value, in whatever segment it is.
 fn rot(data: &Path, partition: i32, offset: i64) {
     let needle = value(partition, offset)[..40].to_vec();
-    for entry in std::fs::read_dir(data.join("segments")).unwrap() {
-        let path: PathBuf = entry.unwrap().path();
-        let bytes = std::fs::read(&path).unwrap();
+    for (path, bytes) in segments::read_all(data) {
         let Some(at) = bytes.windows(needle.len()).position(|of| of == needle) else {
             continue;
         };

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use sedge_tests::http;
 use sedge_tests::report;
 use sedge_tests::sedge::{Options, Sedge};
+use sedge_tests::segments;
 use sedge_tests::soak::{self, Random};
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, Topic, key};
@@ -48,20 +49,16 @@ pub struct Held {
 impl Held {
     pub fn of(data: &Path) -> Self {
         let mut held = Self::default();
-        for entry in std::fs::read_dir(data.join("segments")).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|of| of == "seg") {
-                held.read(&path);
-            }
+        for (path, bytes) in segments::read_all(data) {
+            held.read(&path, &bytes);
         }
         held
     }
 
     /// Reads a segment by `broker/storage/FORMAT.md`: frames by their magic and the segment's
     /// generation.
-    fn read(&mut self, path: &Path) {
+    fn read(&mut self, path: &Path, bytes: &[u8]) {
         let id = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-        let bytes = std::fs::read(path).unwrap();
         let number = |at: usize| i64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
         let small = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
         let mut at = 64;
