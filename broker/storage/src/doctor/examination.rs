@@ -89,6 +89,11 @@ impl Examination<'_> {
         if let Some((position, torn_end)) = self.frames(&looked, &mut contents)?
             && torn_end > position
         {
+            if !header.is_cold {
+                // The commits before the segment may be lost. Their numbers are not reused.
+                let before = header.first_sequence.0.saturating_sub(1);
+                self.sequence = self.sequence.max(Sequence(before));
+            }
             self.tail(&looked, next, (position, torn_end), &mut contents)?;
         }
         if !file.is_whole() {

@@ -35,6 +35,8 @@ impl Opening<'_> {
             }
             return Ok(false);
         }
+        // The commits between `last` and this segment are lost, and their numbers are not reused.
+        let last = last.max(Sequence(segment.first_sequence.0.saturating_sub(1)));
         // In a file that was used before, `torn_end` is that of the first frame at most.
         let heads = scanner.heads(position, u64::MAX, last)?;
         let heads_end = heads.last().map(|(at, head)| at + head.frame_bytes());

@@ -4,11 +4,13 @@ use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use rustix::thread::CpuSet;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::memory::{Faults, MemoryDisk};
 use sedge_storage::views::memory_base::MemoryBase;
 use sedge_storage::{
-    Chunk, Entry, Error, LogStore, ReadLimits, Room, SegmentId, Store, Urgency, Usage, Wait, limits,
+    Chunk, Entry, Error, Found, LogStore, LostRange, OpenReport, ReadLimits, Room, SegmentId,
+    Store, Urgency, Usage, Wait, limits, scan_segment,
 };
 
 use crate::bytes_of::{append, batch, commit, whole};
@@ -177,6 +179,61 @@ fn a_torn_frame_over_old_bytes_is_cut_and_does_not_come_back() {
             append_from(&store, next, next + 6);
             drop(store);
             disk = disk.after_power_cut(&mut || random.below(2) == 0);
+        }
+    }
+}
+
+/// A reused file whose first frame was torn is cut, and the next segment begins with the same
+/// commit. A power cut brings the torn frame back.
+#[test]
+fn a_torn_frame_that_was_written_again_loses_nothing_after_a_hole() {
+    for seed in 0..100 {
+        let mut random = Random(seed);
+        let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+        let (store, _) = in_memory(&disk, &base, small());
+        let mut next = 0;
+        while store.usage().segments_recycled == 0 {
+            append_from(&store, next, next + 1);
+            next += 1;
+            if next % 5 == 0 {
+                delete_before(&store, next - 3);
+            }
+        }
+        let last = store.usage().active_segment.unwrap();
+        let before = SegmentId(last.0 - 1);
+        store.sync().unwrap();
+        drop(store);
+        // The newest frame, and the one before it, without the footer that lists it.
+        disk.flip(last, 64 + 300, 0x10);
+        let contents = disk.contents(before).unwrap();
+        disk.flip(before, contents.len() as u64 - 3, 0x10);
+        let (_, found, _) = scan_segment(&contents).unwrap();
+        let frames = found.iter().filter_map(|of| match of {
+            Found::Frame { position, .. } => Some(*position),
+            _ => None,
+        });
+        disk.flip(before, frames.last().unwrap() + 300, 0x10);
+        next -= 1;
+        let lost = LostRange {
+            partition: P,
+            base_offset: Offset(next - 1),
+            next_offset: Offset(next),
+        };
+        let lost_of = |report: &OpenReport| -> Vec<LostRange> {
+            let holes = report.holes.iter().flat_map(|hole| &hole.lost);
+            holes.copied().collect()
+        };
+        let (store, report) = in_memory(&disk, &base.copy(), small());
+        assert!(report.tail_unknown && lost_of(&report) == [lost]);
+        assert_eq!(store.bounds(P).unwrap().next_offset, Offset(next));
+        append_from(&store, next, next + 1);
+        drop(store);
+        let disk = disk.after_power_cut(&mut || random.below(2) == 0);
+        for base in [base.copy(), MemoryBase::new()] {
+            let (store, report) = in_memory(&disk.after_kill(), &base, small());
+            assert_eq!(lost_of(&report), [lost], "seed {seed}: {report:?}");
+            let bounds = store.bounds(P).unwrap();
+            assert!(bounds.next_offset.0 <= next + 1, "seed {seed}");
         }
     }
 }
@@ -380,6 +437,14 @@ fn append_large(store: &dyn LogStore, from: i64, until: i64) {
     }
 }
 
+/// Keeps the thread on one processor. The kernel gives back what a socket was sent on the processor
+/// that sent it: if that is another one than the reader's, only when it next receives packets.
+fn stay_on_one_processor() {
+    let mut one = CpuSet::new();
+    one.set(rustix::thread::sched_getcpu());
+    rustix::thread::sched_setaffinity(None, &one).unwrap();
+}
+
 /// Returns the store of a directory with three segments, of which the first two were freed after
 /// the contents of the first were sent to a peer.
 fn freed_while_sent(directory: &Directory) -> (Store, Peer) {
@@ -395,6 +460,7 @@ fn freed_while_sent(directory: &Directory) -> (Store, Peer) {
 
 #[test]
 fn what_a_peer_was_sent_is_not_written_over() {
+    stay_on_one_processor();
     let directory = Directory::new();
     let (store, peer) = freed_while_sent(&directory);
     append_large(&store, 15, 60);
@@ -413,7 +479,7 @@ fn what_a_peer_was_sent_is_not_written_over() {
         assert_eq!(store.usage().spare_segments, 1, "not yet given up");
         append_large(&store, next, next + 10);
         next += 10;
-        // The kernel releases a socket's pages some time after they were read.
+        // The kernel gives back a socket's pages some time after they were read.
         std::thread::sleep(LOOKS / 50);
     }
 }
