@@ -40,6 +40,8 @@ pub struct Model {
     left: BTreeMap<usize, Commit>,
     /// The lowest possible end of each log, by those heads.
     ends: BTreeMap<PartitionId, Offset>,
+    /// The entries of the producers' view that the last start found or made.
+    pub entries: BTreeMap<PartitionId, Option<Vec<u8>>>,
     /// The state that results from the commits.
     pub store: MemoryStore,
 }
@@ -56,6 +58,7 @@ impl Clone for Model {
             torn: self.torn.clone(),
             left: self.left.clone(),
             ends: BTreeMap::new(),
+            entries: self.entries.clone(),
             store: MemoryStore::new(),
         };
         copy.rebuild();

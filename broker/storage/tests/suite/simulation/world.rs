@@ -372,6 +372,8 @@ impl World {
         }
         for partition in (0..self.next_partition).map(PartitionId) {
             check::compare(store, &self.model, partition);
+            let entry = check::entry_of(store, partition);
+            self.model.entries.insert(partition, entry);
         }
     }
 }
