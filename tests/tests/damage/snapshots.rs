@@ -18,8 +18,8 @@ use crate::metadata::wait_until;
 use crate::offline::{copy, doctor, refused, segment, wrong};
 
 /// `__cluster_metadata`, and the partitions that hold the copies of its snapshots.
-pub const LOG: u32 = 0;
-pub const COPIES: [u32; 2] = [u32::MAX - 15, u32::MAX - 14];
+const LOG: u32 = 0;
+const COPIES: [u32; 2] = [u32::MAX - 15, u32::MAX - 14];
 
 pub fn options() -> Options {
     Options::default()
@@ -41,13 +41,13 @@ struct Row {
 
 /// The contents of the segments: rows with batches, and log starts.
 #[derive(Debug, Default)]
-pub struct Held {
+struct Held {
     rows: Vec<Row>,
     starts: BTreeMap<u32, i64>,
 }
 
 impl Held {
-    pub fn of(data: &Path) -> Self {
+    fn of(data: &Path) -> Self {
         let mut held = Self::default();
         for (path, bytes) in segments::read_all(data) {
             held.read(&path, &bytes);
@@ -107,7 +107,7 @@ impl Held {
         of_it.filter(|row| self.is_live(row))
     }
 
-    pub fn segments(&self, partition: u32) -> BTreeSet<u64> {
+    fn segments(&self, partition: u32) -> BTreeSet<u64> {
         self.live(partition).map(|row| row.segment).collect()
     }
 }
@@ -238,19 +238,18 @@ fn topics_outlive_kills_and_a_rotten_copy_of_each_snapshot() {
     };
     let mut sedge = Sedge::start(&directory.join("data"), options());
     let rounds = if soak::is_long() { ROUNDS_LONG } else { ROUNDS };
-    let mut snapshots = 0;
     for round in 0..rounds {
         let mut connection = Connection::open(&sedge.bootstrap());
         for _ in 0..100 + churn.random.below(300) {
             churn.step(&mut connection);
         }
-        if round == 0 {
+        // In the other rounds, the kill may come while one is written.
+        if round % 2 == 0 {
             let console = sedge.console().to_owned();
             wait_until("a snapshot is made", || {
                 http::metric(&console, "sedge_metadata_snapshots_total") > 0.0
             });
         }
-        snapshots += http::metric(sedge.console(), "sedge_metadata_snapshots_total") as u64;
         // A topic being created at the stop: it is there completely, or not at all.
         churn.made += 1;
         let unsure = format!("topic-{}", churn.made);
@@ -280,10 +279,6 @@ fn topics_outlive_kills_and_a_rotten_copy_of_each_snapshot() {
             });
         }
     }
-    assert!(
-        snapshots >= rounds,
-        "{snapshots} snapshots in {rounds} rounds"
-    );
     // The log does not grow for ever: few of the records are left before the next snapshot.
     sedge.terminate();
     let held = Held::of(sedge.data());
@@ -327,7 +322,7 @@ fn snapshotted(data: &Path) -> (Sedge, Model) {
 }
 
 /// Copies the data without these segments.
-pub fn without(data: &Path, at: &Path, gone: &BTreeSet<u64>) -> PathBuf {
+fn without(data: &Path, at: &Path, gone: &BTreeSet<u64>) -> PathBuf {
     copy(data, at);
     for id in gone {
         std::fs::remove_file(segment(at, *id)).unwrap();
