@@ -24,6 +24,12 @@ pub const AUDIT_WINDOW_MS: u64 = 60_000;
 /// must not fill the disk.
 pub const AUDIT_LINES_MAX: usize = 500;
 
+/// Bytes of a `sasl.jaas.config`: a token in it may have some thousands.
+pub const JAAS_BYTES_MAX: usize = 64 << 10;
+
+/// Options of a login module: a listener's may name each user in one.
+pub const JAAS_OPTIONS_MAX: usize = 1_000;
+
 const _: () = assert!(
     ACLS_MAX * ACL_BYTES <= ACLS_BYTES_MAX,
     "as many rules as are allowed fit where their texts are short"

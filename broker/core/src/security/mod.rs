@@ -7,6 +7,7 @@ pub mod acl;
 mod authorizer;
 mod denials;
 mod filter;
+pub mod jaas;
 pub mod limits;
 mod operation;
 mod principal;

@@ -416,6 +416,9 @@ impl Client {
         if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(Arc::clone(connection));
         }
+        if let Some(connection) = slot.take() {
+            connection.finish().await;
+        }
         let mut last = Error::NoBroker("bootstrap server");
         for address in addresses {
             match Connection::open(&self.inner.executor, self.config(), address).await {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sedge_core::security_protocol::SecurityProtocol;
 
 use super::limits;
+use super::sasl::{self, Login};
 use crate::tls::settings as tls;
 use crate::tls::{ClientTls, KeyError};
 
@@ -21,6 +22,9 @@ pub const KEYS: &[&str] = &[
     "request.timeout.ms",
     "retry.backoff.max.ms",
     "retry.backoff.ms",
+    "sasl.jaas.config",
+    "sasl.mechanism",
+    "sasl.oauthbearer.token.endpoint.url",
     "security.protocol",
     "socket.connection.setup.timeout.ms",
 ];
@@ -31,7 +35,7 @@ pub fn is_key(key: &str) -> bool {
     key.starts_with("ssl.") || key.starts_with("sasl.") || KEYS.contains(&key)
 }
 
-/// The bootstrap servers, time limits, retry delays and TLS of a [`super::Client`].
+/// The bootstrap servers, time limits, retry delays, TLS and login of a [`super::Client`].
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// `HOST:PORT`, tried in random order.
@@ -46,8 +50,10 @@ pub struct ClientConfig {
     pub retry_backoff_max: Duration,
     pub in_flight_max: usize,
     pub response_bytes_max: usize,
-    /// For `security.protocol=SSL`; none for plaintext.
+    /// For a `security.protocol` with TLS.
     pub tls: Option<Arc<ClientTls>>,
+    /// For a `security.protocol` with SASL.
+    pub login: Option<Arc<Login>>,
 }
 
 /// A client key that cannot be used, and the reason.
@@ -95,6 +101,7 @@ impl ClientConfig {
             in_flight_max: limits::IN_FLIGHT_MAX,
             response_bytes_max: limits::RESPONSE_BYTES_MAX,
             tls: None,
+            login: None,
         }
     }
 
@@ -122,16 +129,15 @@ impl ClientConfig {
                 SecurityProtocol::parse(&text)
                     .map_err(|why| ConfigError::new("security.protocol", why))
             })?;
-        self.tls = match protocol {
-            SecurityProtocol::Plaintext => None,
-            SecurityProtocol::Ssl => Some(Arc::new(ClientTls::read(&get)?)),
-            SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl => {
-                return Err(ConfigError::new(
-                    "security.protocol",
-                    format!("{protocol} does not work yet; only PLAINTEXT and SSL do"),
-                ));
-            }
-        };
+        self.tls = None;
+        if protocol.has_tls() {
+            self.tls = Some(Arc::new(ClientTls::read(&get)?));
+        }
+        let set = |key: &str| get(key).filter(|value| !value.is_empty());
+        self.login = None;
+        if protocol.has_sasl() {
+            self.login = Some(Arc::new(Login::read(&set)?));
+        }
         Ok(())
     }
 
@@ -153,10 +159,7 @@ impl ClientConfig {
             "bootstrap.servers" | "security.protocol" => {}
             _ if tls::KEYS.contains(&key) || tls::CLIENT_KEYS.contains(&key) => {}
             _ if key.starts_with("sasl.") => {
-                return Err(ConfigError::new(
-                    key,
-                    "SASL is not supported yet; remove the key",
-                ));
+                sasl::check_key(key, value).map_err(|why| ConfigError::new(key, why))?;
             }
             _ => {
                 return Err(ConfigError::new(
@@ -274,8 +277,7 @@ mod tests {
             .unwrap_err();
             assert_eq!(error.key, key, "{error}");
         };
-        check("security.protocol", "SASL_SSL");
-        check("sasl.mechanism", "PLAIN");
+        check("sasl.mechanisms", "PLAIN");
         check("ssl.truststore.place", "/x");
         check("security.protocol", "TLS");
         check("request.timeout.ms", "soon");
@@ -303,6 +305,31 @@ mod tests {
         ];
         let plain = ClientConfig::from_properties(&properties(&plain)).unwrap();
         assert!(plain.tls.is_none());
+    }
+
+    #[test]
+    fn sasl_has_kafka_s_keys() {
+        let jaas = "org.apache.kafka.common.security.plain.PlainLoginModule required \
+                    username=\"alice\" password=\"s3cret\";";
+        let read = |protocol: &str, pairs: &[(&str, &str)]| {
+            let keys = [
+                ("bootstrap.servers", "a:1"),
+                ("security.protocol", protocol),
+            ];
+            ClientConfig::from_properties(&properties(&[&keys, pairs].concat()))
+        };
+        let login = [("sasl.mechanism", "PLAIN"), ("sasl.jaas.config", jaas)];
+        let config = read("SASL_SSL", &login).unwrap();
+        assert!(config.tls.is_some() && config.login.is_some());
+        assert!(!format!("{config:?}").contains("s3cret"));
+        let config = read("SASL_PLAINTEXT", &login).unwrap();
+        assert!(config.tls.is_none() && config.login.is_some());
+        assert!(read("PLAINTEXT", &login).unwrap().login.is_none());
+        let check = |pairs: &[(&str, &str)], key: &str| {
+            assert_eq!(read("SASL_SSL", pairs).unwrap_err().key, key);
+        };
+        check(&[], "sasl.mechanism");
+        check(&login[..1], "sasl.jaas.config");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A task on the executor owns the stream; callers pass it whole frames. A request that is not
 //! answered in time closes the connection: answers come in order, so later requests would not be
-//! answered either.
+//! answered either. Before the broker's time for a login is over (KIP-368), the connection takes no
+//! more requests and ends when all are answered: the next one logs in anew.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,18 +15,16 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use async_executor::Executor;
 use async_io::Timer;
-use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt, future};
-use sedge_protocol::kafka::KafkaString;
-use sedge_protocol::kafka::generated::{ApiKey, ApiVersionsRequestData, ApiVersionsResponseData};
-use sedge_protocol::{Bytes, ErrorCode};
+use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt, FutureExt, future};
+use sedge_protocol::Bytes;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 
 use super::config::ClientConfig;
 use super::error::Error;
-use super::limits::RESPONSE_CHUNK_BYTES;
 use super::request::{Request, decode, encode};
 use super::transport::Transport;
-use super::versions::{Versions, own_range};
+use super::versions::Versions;
+use super::{frame, handshake};
 
 /// A frame to send, and the receiver of its answer.
 struct Outgoing {
@@ -64,6 +63,8 @@ pub struct Connection {
     outbox: Sender<Outgoing>,
     /// Closed when the connection is to end.
     closing: Sender<()>,
+    /// Closed when the task has ended.
+    ended: Receiver<()>,
     shared: Arc<Shared>,
 }
 
@@ -91,8 +92,8 @@ impl Connection {
         let limit = config.connect_timeout;
         let opening = async {
             let mut transport = Transport::connect(address, config.tls.as_ref()).await?;
-            let versions = negotiate(&mut transport, config).await?;
-            Ok((transport, versions))
+            let (versions, lifetime) = handshake::shake(&mut transport, config).await?;
+            Ok((transport, versions, lifetime))
         };
         let late = async {
             Timer::after(limit).await;
@@ -101,21 +102,26 @@ impl Connection {
                 after: limit,
             })
         };
-        let (transport, versions) = opening.or(late).await?;
+        let (transport, versions, lifetime) = opening.or(late).await?;
 
         let (outbox, outgoing) = async_channel::bounded(config.in_flight_max);
         let (closing, closed) = async_channel::bounded::<()>(1);
+        let (ending, ended) = async_channel::bounded::<()>(1);
         let shared = Arc::new(Shared {
             waiting: Mutex::new(VecDeque::new()),
             ended: Mutex::new(None),
         });
         let task = drive(
             transport,
-            outgoing,
-            closed,
+            (outgoing, closed),
             Arc::clone(&shared),
             config.response_bytes_max,
+            lifetime.map(renewed_after),
         );
+        let task = async move {
+            task.await;
+            drop(ending);
+        };
         executor.spawn(task).detach();
         Ok(Self {
             versions,
@@ -125,6 +131,7 @@ impl Connection {
             window: Arc::new(Semaphore::new(config.in_flight_max)),
             outbox,
             closing,
+            ended,
             shared,
         })
     }
@@ -143,6 +150,20 @@ impl Connection {
     pub fn close(&self) {
         self.outbox.close();
         self.closing.close();
+    }
+
+    /// Waits until a connection that takes no more requests has its answers, so that what a later
+    /// one sends comes behind.
+    pub async fn finish(&self) {
+        let limit = self.request_timeout;
+        let ended = async {
+            let _ = self.ended.recv().await;
+        };
+        let late = async {
+            Timer::after(limit).await;
+            self.close();
+        };
+        ended.or(late).await;
     }
 
     /// Sends `request` when there is room in the window, and waits for its answer.
@@ -239,59 +260,19 @@ impl<R: Request> InFlight<R> {
     }
 }
 
-/// KIP-35 and KIP-511: tries the newest version first. A broker that does not know it answers error
-/// 35 in the form of version 0, with the range that it does know.
-async fn negotiate(transport: &mut Transport, config: &ClientConfig) -> Result<Versions, Error> {
-    let request = ApiVersionsRequestData::default()
-        .with_client_software_name(KafkaString::from_static("sedge"))
-        .with_client_software_version(KafkaString::from_static(env!("CARGO_PKG_VERSION")));
-    let (_, newest) = own_range(ApiKey::ApiVersions);
-    let mut version = newest;
-    for correlation_id in 0..2 {
-        let frame = encode(&request, version, correlation_id, &config.client_id)?;
-        transport.writer.write_all(&frame).await?;
-        transport.writer.flush().await?;
-        let mut answer = read_frame(&mut transport.reader, config.response_bytes_max).await?;
-        take_correlation_id(&mut answer, correlation_id)?;
-        if error_code_of(&answer) != Some(ErrorCode::UnsupportedVersion) {
-            let response = decode::<ApiVersionsRequestData>(answer, version)?;
-            Error::check(ApiKey::ApiVersions, response.error_code, None)?;
-            return Ok(Versions::from_response(&response));
-        }
-        let fallback: ApiVersionsResponseData = decode::<ApiVersionsRequestData>(answer, 0)?;
-        // Brokers before 2.4 give no range with this error; they all speak version 0.
-        version = Versions::from_response(&fallback)
-            .choose(ApiKey::ApiVersions)
-            .unwrap_or(0);
-    }
-    Err(Error::Unsupported {
-        api: ApiKey::ApiVersions,
-    })
-}
-
-fn error_code_of(answer: &Bytes) -> Option<ErrorCode> {
-    answer
-        .first_chunk::<2>()
-        .map(|code| ErrorCode::from(i16::from_be_bytes(*code)))
-}
-
-fn take_correlation_id(answer: &mut Bytes, expected: i32) -> Result<(), Error> {
-    match answer.first_chunk::<4>() {
-        Some(id) if i32::from_be_bytes(*id) == expected => {
-            let _ = answer.split_to(4);
-            Ok(())
-        }
-        _ => Err(Error::NotKafka),
-    }
+/// Returns when a login of this lifetime is to be renewed. As in Kafka's clients, at some point
+/// between 85 and 95 % of it: many clients that begin together do not come back together.
+fn renewed_after(lifetime: Duration) -> Duration {
+    lifetime.mul_f64(0.85 + 0.1 * fastrand::f64())
 }
 
 /// The task: writes queued frames and passes on the answers until either side ends.
 async fn drive(
     transport: Transport,
-    outgoing: Receiver<Outgoing>,
-    closed: Receiver<()>,
+    (outgoing, closed): (Receiver<Outgoing>, Receiver<()>),
     shared: Arc<Shared>,
     response_bytes_max: usize,
+    renewed_after: Option<Duration>,
 ) {
     let Transport {
         mut reader,
@@ -299,12 +280,20 @@ async fn drive(
         peer,
     } = transport;
     let writing = write_requests(&mut writer, &outgoing, &shared);
-    let reading = read_answers(&mut reader, &shared, response_bytes_max);
+    let reading = read_answers(&mut reader, &outgoing, &shared, response_bytes_max);
     let closing = async {
         let _ = closed.recv().await;
         Error::Closed
     };
-    let error = writing.or(reading).or(closing).await;
+    let renewing = async {
+        match renewed_after {
+            Some(after) => Timer::after(after).await,
+            None => future::pending().await,
+        };
+        outgoing.close();
+        future::pending().await
+    };
+    let error = closing.or(writing).or(reading).or(renewing).await;
     log::debug!("connection to {peer} ended: {error}");
     outgoing.close();
     *lock(&shared.ended) = Some(error);
@@ -328,56 +317,38 @@ async fn write_requests(
             return error.into();
         }
     }
+    if !lock(&shared.waiting).is_empty() {
+        // The last answer ends the connection.
+        future::pending::<()>().await;
+    }
     Error::Closed
 }
 
 async fn read_answers(
     reader: &mut (impl AsyncRead + Unpin),
+    outgoing: &Receiver<Outgoing>,
     shared: &Shared,
     bytes_max: usize,
 ) -> Error {
     loop {
-        let mut answer = match read_frame(reader, bytes_max).await {
+        let mut answer = match frame::read(reader, bytes_max).await {
             Ok(answer) => answer,
             Err(error) => return error,
         };
         let Some(waiting) = lock(&shared.waiting).pop_front() else {
             return Error::NotKafka;
         };
-        if let Err(error) = take_correlation_id(&mut answer, waiting.correlation_id) {
+        if let Err(error) = frame::take_correlation_id(&mut answer, waiting.correlation_id) {
             return error;
         }
         // Fails only if the caller has stopped waiting.
         let _ = waiting.reply.try_send(Ok(answer));
+        let is_last = outgoing.is_closed() && outgoing.is_empty();
+        if is_last && lock(&shared.waiting).is_empty() {
+            return Error::Closed;
+        }
         future::yield_now().await;
     }
-}
-
-/// The first bytes of a TLS alert, which are no length of an answer.
-const TLS_ALERT: [u8; 2] = [21, 3];
-
-/// Reads one answer without its length. Memory grows with the bytes received, not with the length
-/// announced.
-async fn read_frame(
-    reader: &mut (impl AsyncRead + Unpin),
-    bytes_max: usize,
-) -> Result<Bytes, Error> {
-    let mut length = [0; 4];
-    reader.read_exact(&mut length).await?;
-    if length.starts_with(&TLS_ALERT) {
-        return Err(Error::TlsOnly);
-    }
-    // Four bytes of text make a length far over the limit, or a negative one.
-    let bytes = usize::try_from(i32::from_be_bytes(length)).map_err(|_| Error::NotKafka)?;
-    if bytes > bytes_max {
-        return Err(Error::TooLarge { bytes, bytes_max });
-    }
-    let mut frame = Vec::with_capacity(bytes.min(RESPONSE_CHUNK_BYTES));
-    let got = reader.take(bytes as u64).read_to_end(&mut frame).await?;
-    if got < bytes {
-        return Err(Error::Closed);
-    }
-    Ok(frame.into())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -23,7 +23,12 @@ pub enum Error {
     Tls { why: String },
     /// The connection ended in the TLS handshake.
     Handshake { address: String, source: io::Error },
-    /// A certificate or a key of this side cannot be read.
+    /// The broker does not let this client in, or is not the one that it should be.
+    Login {
+        mechanism: &'static str,
+        why: String,
+    },
+    /// A certificate, a key or a token of this side cannot be read.
     Certificate(KeyError),
     /// The broker speaks TLS, and this side does not.
     TlsOnly,
@@ -76,6 +81,7 @@ impl Error {
             Self::Broker { code, .. } => code.is_retriable(),
             Self::Address(_)
             | Self::Tls { .. }
+            | Self::Login { .. }
             | Self::Certificate(_)
             | Self::TlsOnly
             | Self::TooLarge { .. }
@@ -121,9 +127,10 @@ impl fmt::Display for Error {
                 "the connection to {address} ended in the TLS handshake: {source}; is there TLS on \
                  this port? (security.protocol)"
             ),
+            Self::Login { mechanism, why } => write!(f, "the login by {mechanism} failed: {why}"),
             Self::Certificate(error) => error.fmt(f),
             Self::TlsOnly => f.write_str(
-                "the broker speaks TLS on this port: set security.protocol=SSL, and \
+                "the broker speaks TLS on this port: set security.protocol=SSL (or SASL_SSL), and \
                  ssl.truststore.* where its CA is not a public one",
             ),
             Self::Io(source) => write!(f, "the connection broke: {source}"),
@@ -220,7 +227,7 @@ impl From<Error> for Failure {
             | Error::Missing { .. } => Exit::Data,
             Error::Unwritable { .. } => Exit::Software,
             Error::Itself | Error::Certificate(_) => Exit::Config,
-            Error::Tls { .. } | Error::TlsOnly => Exit::Permission,
+            Error::Tls { .. } | Error::TlsOnly | Error::Login { .. } => Exit::Permission,
             Error::Connect { .. }
             | Error::Handshake { .. }
             | Error::Io(_)

@@ -10,7 +10,8 @@
 //! | --- | --- |
 //! | `config` | [`ClientConfig`], from Kafka's own client keys |
 //! | `transport` | a connected byte stream, with TLS or without |
-//! | `connection` | one broker: handshake, requests in flight, answers matched, time limits |
+//! | `handshake`, `sasl` | before any other request: the broker's versions, and the login |
+//! | `connection`, `frame` | one broker: requests in flight, answers matched, time limits |
 //! | `versions` | the versions that a broker speaks |
 //! | `request` | the messages that this client sends, and their version limits |
 //! | `cluster` | [`Client`]: metadata, a connection per broker, choice of the broker, retries |
@@ -25,11 +26,14 @@ pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod error;
+mod frame;
 pub mod groups;
+mod handshake;
 pub mod limits;
 pub mod plugins;
 pub mod records;
 pub mod request;
+pub mod sasl;
 pub mod topics;
 pub mod transport;
 pub mod versions;

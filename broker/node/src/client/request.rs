@@ -14,6 +14,8 @@ use sedge_protocol::kafka::generated::{
     ListGroupsResponseData, ListOffsetsRequestData, ListOffsetsResponseData, MetadataRequestData,
     MetadataResponseData, OffsetCommitRequestData, OffsetCommitResponseData,
     OffsetFetchRequestData, OffsetFetchResponseData, ProduceRequestData, ProduceResponseData,
+    SaslAuthenticateRequestData, SaslAuthenticateResponseData, SaslHandshakeRequestData,
+    SaslHandshakeResponseData,
 };
 use sedge_protocol::kafka::version::{request_header_version, response_header_version};
 use sedge_protocol::{Bytes, BytesMut};
@@ -71,6 +73,8 @@ requests! {
     OffsetCommit: OffsetCommitRequestData => OffsetCommitResponseData;
     OffsetFetch: OffsetFetchRequestData => OffsetFetchResponseData;
     Produce: ProduceRequestData => ProduceResponseData;
+    SaslAuthenticate: SaslAuthenticateRequestData => SaslAuthenticateResponseData;
+    SaslHandshake: SaslHandshakeRequestData => SaslHandshakeResponseData;
 }
 
 /// Encodes the whole frame: length, header, body.

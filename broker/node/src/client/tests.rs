@@ -23,11 +23,15 @@ struct Asked {
     key: i16,
     version: i16,
     correlation_id: i32,
+    /// All of it, with the header.
+    body: Vec<u8>,
 }
 
 /// The fake broker's reaction to a request.
 enum Answer {
     Body(BytesMut),
+    /// As soon as there is something to receive.
+    Held(async_channel::Receiver<()>, BytesMut),
     /// Raw bytes, length included.
     Raw(Vec<u8>),
     Silence,
@@ -43,6 +47,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<Asked> {
         key: i16::from_be_bytes([frame[0], frame[1]]),
         version: i16::from_be_bytes([frame[2], frame[3]]),
         correlation_id: i32::from_be_bytes([frame[4], frame[5], frame[6], frame[7]]),
+        body: frame,
     })
 }
 
@@ -63,6 +68,13 @@ async fn answer(mut stream: TcpStream, number: Arc<AtomicUsize>, script: Script)
     while let Some(asked) = read_request(&mut stream).await {
         let number = number.fetch_add(1, Ordering::Relaxed);
         let answer = (script.lock().unwrap())(number, &asked);
+        let answer = match answer {
+            Answer::Held(held, body) => {
+                held.recv().await.unwrap();
+                Answer::Body(body)
+            }
+            answer => answer,
+        };
         let bytes = match answer {
             Answer::Body(body) => {
                 let flexible = response_header_version(asked.key, asked.version) >= 1;
@@ -77,7 +89,7 @@ async fn answer(mut stream: TcpStream, number: Arc<AtomicUsize>, script: Script)
             }
             Answer::Raw(bytes) => bytes,
             Answer::Silence => continue,
-            Answer::Close => return,
+            Answer::Held(..) | Answer::Close => return,
         };
         if stream.write_all(&bytes).await.is_err() {
             return;
@@ -93,12 +105,16 @@ macro_rules! body {
     }};
 }
 
+mod login;
+
 fn versions(version: i16) -> Answer {
     let apis = [
         (ApiKey::Produce, 0, 9),
         (ApiKey::Metadata, 0, 12),
         (ApiKey::ApiVersions, 0, 3),
         (ApiKey::InitProducerId, 0, 4),
+        (ApiKey::SaslHandshake, 0, 1),
+        (ApiKey::SaslAuthenticate, 0, 2),
     ];
     let api = |(key, min, max): &(ApiKey, i16, i16)| {
         ApiVersion::default()

@@ -210,9 +210,9 @@ mod tests {
         };
         check("mode", "exactly-once");
         check("direction", "pull");
-        check("security.protocol", "SASL_SSL");
+        check("security.protocol", "TLS");
         check("ssl.keystore.place", "/x");
-        check("sasl.mechanism", "PLAIN");
+        check("sasl.mechanisms", "PLAIN");
         check("topics", "a(");
         check("topics", "");
         check("replication.factor", "many");

@@ -1,0 +1,101 @@
+//! The client's messages of one login.
+
+use std::fmt;
+
+use sedge_protocol::Bytes;
+
+/// The client's side of one login.
+pub struct Exchange {
+    /// Not yet sent.
+    first: Bytes,
+    state: State,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exchange")
+    }
+}
+
+enum State {
+    /// The broker has nothing to say but yes.
+    Sent,
+    /// The broker says why with a challenge, which the client has to answer.
+    SentToken,
+    /// The broker said so.
+    Refused(String),
+}
+
+/// What follows from a broker's message.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The client sends this.
+    Send(Bytes),
+    /// The client is logged in.
+    Done,
+}
+
+impl Exchange {
+    /// RFC 4616, without an authorization identity.
+    pub(super) fn plain(username: &str, password: &str) -> Self {
+        let parts = [b"\0", username.as_bytes(), b"\0", password.as_bytes()];
+        Self {
+            first: joined(&parts),
+            state: State::Sent,
+        }
+    }
+
+    /// RFC 7628, without an authorization identity.
+    pub(super) fn oauthbearer(token: &str, extensions: &[(String, String)]) -> Self {
+        let mut parts: Vec<&[u8]> = vec![b"n,,\x01auth=Bearer ", token.as_bytes(), b"\x01"];
+        for (name, value) in extensions {
+            parts.extend([name.as_bytes(), b"=", value.as_bytes(), b"\x01"]);
+        }
+        parts.push(b"\x01");
+        Self {
+            first: joined(&parts),
+            state: State::SentToken,
+        }
+    }
+
+    /// Returns the first message of the client.
+    pub fn first(&mut self) -> Bytes {
+        std::mem::take(&mut self.first)
+    }
+
+    /// Takes a message of the broker, which did not refuse the one before.
+    ///
+    /// # Errors
+    /// Why the client does not go on.
+    pub fn step(&mut self, challenge: &[u8]) -> Result<Step, String> {
+        match &self.state {
+            State::Refused(why) => Err(why.clone()),
+            State::Sent | State::SentToken if challenge.is_empty() => Ok(Step::Done),
+            State::Sent => Err("the broker asks for more than this mechanism has".to_owned()),
+            State::SentToken => {
+                let said = printable(&String::from_utf8_lossy(challenge));
+                self.state = State::Refused(format!("the broker refuses the token: {said}"));
+                Ok(Step::Send(Bytes::from_static(b"\x01")))
+            }
+        }
+    }
+}
+
+/// Joins the parts in memory of exactly that size: bytes that move would leave a copy.
+fn joined(parts: &[&[u8]]) -> Bytes {
+    let length = parts.iter().map(|part| part.len()).sum();
+    let mut message = Vec::with_capacity(length);
+    for part in parts {
+        message.extend_from_slice(part);
+    }
+    message.into()
+}
+
+/// Letters of a broker's words that an error shows.
+const SAID_MAX: usize = 500;
+
+/// Returns what a broker said, fit for an error.
+pub fn printable(said: &str) -> String {
+    let letters = said.chars().filter(|letter| !letter.is_control());
+    letters.take(SAID_MAX).collect()
+}
