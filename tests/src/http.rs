@@ -5,8 +5,18 @@ use std::net::TcpStream;
 
 /// Returns status and body of a GET.
 pub fn get(address: &str, path: &str) -> (u16, String) {
+    get_with(address, path, "")
+}
+
+/// Returns status and body of a GET with this token.
+pub fn get_as(address: &str, path: &str, token: &str) -> (u16, String) {
+    get_with(address, path, &format!("Authorization: Bearer {token}\r\n"))
+}
+
+fn get_with(address: &str, path: &str, lines: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the console answers");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{lines}Connection: close\r\n\r\n");
     stream
         .write_all(request.as_bytes())
         .expect("the console reads");

@@ -259,7 +259,7 @@ fn files_that_cannot_be_used_are_refused_at_the_start() {
     let open = directory.join("open.pem");
     std::fs::copy(file("broker.pem"), &open).unwrap();
     set_mode(&open, 0o644);
-    check(&keystore(&open), &["others can read it", "chmod 640"]);
+    check(&keystore(&open), &["others can read it", "`chmod 6"]);
     let junk = directory.join("junk.pem");
     write_private(
         &junk,

@@ -49,7 +49,8 @@ pub fn blocks(text: &str) -> Result<Vec<Block>, &'static str> {
 }
 
 /// Decodes RFC 4648, 4, with white space anywhere.
-fn base64(text: &str) -> Option<Vec<u8>> {
+#[must_use]
+pub fn base64(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut count, mut padding) = (0_u32, 0, 0);
     for letter in text.bytes().filter(|letter| !letter.is_ascii_whitespace()) {

@@ -72,7 +72,7 @@ fn dump(config: &Config, effective: bool) -> Result<(), Failure> {
             line(format_args!("# {}. [{}]", key.doc, setting.source))?;
             line(format_args!(
                 "{}",
-                entry(key.name, Some(key), &setting.value)
+                entry(key.name, Some(key), &setting.value.to_string())
             ))?;
         }
     }
@@ -80,12 +80,7 @@ fn dump(config: &Config, effective: bool) -> Result<(), Failure> {
         if effective && keys::find(key).is_some_and(|key| key.has_effect) {
             continue;
         }
-        let value = if keys::is_secret(key) {
-            "(hidden)"
-        } else {
-            &setting.value
-        };
-        let line_of = entry(key, keys::find(key), value);
+        let line_of = entry(key, keys::find(key), &setting.value.to_string());
         line(format_args!("{line_of} # {}", setting.source))?;
     }
     Ok(())

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::process::failure::Exit;
-use crate::process::output;
+use crate::process::{core_dumps, output};
 
 /// A Kafka broker for the edge.
 #[derive(Debug, Parser)]
@@ -66,6 +66,7 @@ enum Command {
 
 /// Runs the process.
 pub fn main() -> ExitCode {
+    core_dumps::refuse();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::{Output, Table};
+use crate::process::private_file;
 use crate::tls::authority::{Authority, Signed, Subject};
 
 /// Make certificates for listeners and clients.
@@ -194,6 +195,8 @@ fn authority(path: &Path, key_path: &Path, now_s: u64) -> Result<(Authority, Mad
         text.map_err(|error| wrong(error.to_string()))
     };
     if path.exists() || key_path.exists() {
+        let metadata = fs::metadata(key_path).map_err(|error| wrong(error.to_string()))?;
+        private_file::check(key_path, &metadata, "the CA's key").map_err(wrong)?;
         let (certificate, key) = (read(path)?, read(key_path)?);
         let authority = Authority::read(&certificate, &key).map_err(wrong)?;
         return Ok((authority, Made::Kept));

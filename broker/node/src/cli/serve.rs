@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::flags::ConfigFlags;
 use crate::process::failure::Failure;
-use crate::process::logging;
+use crate::process::{core_dumps, logging};
 
 /// Run the broker.
 #[derive(Debug, Args)]
@@ -24,6 +24,9 @@ impl Serve {
     pub fn run(&self) -> Result<(), Failure> {
         logging::start(self.log_format);
         let config = self.config.load()?;
+        if config.core_dumps_allowed {
+            core_dumps::allow();
+        }
         for warning in &config.settings.warnings {
             log::warn!(target: "sedge::config", "{warning}");
         }

@@ -7,26 +7,47 @@ use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
 
 use super::error::{ConfigError, Problem};
 use super::lines::Lines;
-use super::{Settings, Source, properties};
-
-/// Largest file: a configuration is written by hand.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+use super::settings::Value;
+use super::{Settings, Source, keys, properties, references, text_file};
+use crate::process::private_file;
 
 /// Reads the file into the settings; its problems are added to `problems`.
 pub fn read(path: &Path, settings: &mut Settings, problems: &mut Vec<Problem>) {
-    match read_text(path) {
-        Ok(text) if properties::is_named_so(path) => {
-            properties::parse(path, &text, settings, problems);
+    let (text, metadata) = match text_file::read(path) {
+        Ok(read) => read,
+        Err(error) => {
+            problems.push(Problem::Read {
+                path: path.to_path_buf(),
+                error,
+            });
+            return;
         }
-        Ok(text) => parse(path, &text, settings, problems),
-        Err(error) => problems.push(Problem::Read {
-            path: path.to_path_buf(),
-            error,
-        }),
+    };
+    if properties::is_named_so(path) {
+        properties::parse(path, &text, settings, problems);
+    } else {
+        parse(path, &text, settings, problems);
     }
+    if let Some(key) = secret_in(settings)
+        && let Err(why) = private_file::check(path, &metadata, &format!("a secret ({key})"))
+    {
+        let warning = format!("{why}; or write ${{file:PATH:KEY}} in its place");
+        settings.warnings.push(warning);
+    }
+}
+
+/// Returns a key whose secret is written out.
+fn secret_in(settings: &Settings) -> Option<&str> {
+    let mut all = settings.iter();
+    let found = all.find(|(_, setting)| match &setting.value {
+        Value::Secret(secret) => !references::has(secret.text()),
+        _ => false,
+    });
+    found.map(|(key, _)| key)
 }
 
 /// Reads a file of properties that is no configuration of a broker, such as that of a client.
@@ -35,32 +56,21 @@ pub fn read(path: &Path, settings: &mut Settings, problems: &mut Vec<Problem>) {
 /// Everything that is wrong with it.
 pub fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
     let (mut settings, mut problems) = (Settings::default(), Vec::new());
-    match read_text(path) {
-        Ok(text) => properties::parse(path, &text, &mut settings, &mut problems),
+    match text_file::read(path) {
+        Ok((text, _)) => properties::parse(path, &text, &mut settings, &mut problems),
         Err(error) => problems.push(Problem::Read {
             path: path.to_path_buf(),
             error,
         }),
     }
+    references::resolve(&mut settings, &mut problems);
     if !problems.is_empty() {
         return Err(ConfigError { problems });
     }
     let all = settings.iter();
     Ok(all
-        .map(|(key, setting)| (key.to_owned(), setting.value.clone()))
+        .map(|(key, setting)| (key.to_owned(), setting.value.text().to_owned()))
         .collect())
-}
-
-fn read_text(path: &Path) -> std::io::Result<String> {
-    let length = std::fs::metadata(path)?.len();
-    if length > FILE_BYTES_MAX {
-        let why = format!(
-            "it has {length} bytes, more than the {FILE_BYTES_MAX} that a configuration file may \
-             have"
-        );
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why));
-    }
-    std::fs::read_to_string(path)
 }
 
 /// Parses the text of a file. Public for the fuzzer.
@@ -71,9 +81,14 @@ pub fn parse(path: &Path, text: &str, settings: &mut Settings, problems: &mut Ve
             let line = line_of(text, error.span().map_or(0, |span| span.start));
             let message = match properties_line(text, line) {
                 Some((key, value)) => format!(
-                    "{}: the file is read as TOML; write \"{key}\" = {value}, or name the file \
+                    "{}: the file is read as TOML; write \"{key}\" = {}, or name the file \
                      NAME.properties to have it read as Kafka's",
-                    error.message()
+                    error.message(),
+                    if keys::is_secret(key) {
+                        "\"…\"".to_owned()
+                    } else {
+                        value.to_string()
+                    },
                 ),
                 None => error.message().to_owned(),
             };
@@ -143,6 +158,7 @@ impl Reader<'_> {
         }
         match text_of(value) {
             Ok(text) => {
+                let text = Zeroizing::new(text);
                 let source = Source::File {
                     path: self.path.to_path_buf(),
                     line,

@@ -57,6 +57,13 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
          loaded here"),
     long("sedge.cache.bytes", None, Takes::Between(256 * KIB, 4 * GIB),
         "Cache of the views: small 1 MiB, standard 16 MiB"),
+    key("sedge.console.metrics.token", ConfigType::Password, None, Takes::Anything,
+        "Token for /metrics alone, to be shown as Authorization: Bearer TOKEN"),
+    key("sedge.console.token", ConfigType::Password, None, Takes::Anything,
+        "Token without which the console shows nothing but /livez and /readyz: Authorization: \
+         Bearer TOKEN, or the password that a browser asks for"),
+    key("sedge.core.dumps.allowed", ConfigType::Boolean, Some("false"), Takes::Anything,
+        "Whether the system may keep the memory of a broker that crashed, with its keys and passwords"),
     long("sedge.disk.endurance.bytes", None, Takes::AtLeast(1),
         "Bytes that can be written to the device in its life, as rated by its maker; the years \
          left are computed from it"),
@@ -138,6 +145,10 @@ pub const LINK_KEYS: &[LinkKey] = &[
 #[rustfmt::skip]
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("broker.id", "the broker's id is node.id"),
+    ("config.providers", PROVIDERS),
+    ("config.providers.directory.class", PROVIDERS),
+    ("config.providers.env.class", PROVIDERS),
+    ("config.providers.file.class", PROVIDERS),
     ("controller.listener.names", INSIDE),
     ("controller.quorum.bootstrap.servers", INSIDE),
     ("controller.quorum.voters", INSIDE),
@@ -169,6 +180,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 const ALONE: &str = "there is one broker and no replication";
 const INSIDE: &str = "the controller runs inside the broker";
 const FIXED: &str = "the names in a certificate may change whenever its files do";
+const PROVIDERS: &str = "the providers file, directory and env are always there, as Kafka's";
 const RUSTLS: &str = "TLS is rustls, not Java's";
 const NO_SHARES: &str = "share groups are not supported yet";
 const NO_TRANSACTIONS: &str = "transactions are not supported yet";
@@ -248,11 +260,16 @@ pub fn names_like(key: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns whether the value must not be shown.
+/// Returns whether the value must not be shown: that of a password, by Kafka's kind of key; or one
+/// that its name gives away, such as a client's.
 pub fn is_secret(key: &str) -> bool {
-    ["password", "secret", "jaas.config", "keystore.key"]
-        .iter()
-        .any(|part| key.contains(part))
+    let own = split_override(key).or_else(|| split_mirror(key));
+    let own = own.map_or(key, |(_, own)| own);
+    let is_named_so = |part: &&str| own.contains(*part);
+    find(own).is_some_and(ConfigKey::is_sensitive)
+        || ["password", "secret", "jaas.config", "keystore.key"]
+            .iter()
+            .any(is_named_so)
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ pub enum OnTopicRecreated {
     Hold,
 }
 
-/// A link's table in the configuration, not yet checked.
-#[derive(Debug, Default)]
+/// A link's table in the configuration, not yet checked. It has secrets, and so no `Debug`.
+#[derive(Default)]
 pub(super) struct LinkTable {
     /// The link's name.
     pub name: String,

@@ -4,10 +4,12 @@
 //! Keys have the names of Kafka's `server.properties` if Kafka has the key, and sedge's own
 //! otherwise ([`keys`]). `SEDGE_*` variables override a file, and flags override both. Every value
 //! keeps its source ([`Setting`]), so that `sedge config dump` and `DescribeConfigs` can name it.
+//! What values refer to (`${file:…}`) is read at the end ([`references`]).
 //!
 //! **Invariant:** a [`Config`] that exists has passed every check; the broker repeats none of them.
 //! **Invariant:** an unknown key in a file or a flag is an error that names the nearest known one.
 
+pub mod console;
 pub mod environment;
 pub mod error;
 pub mod file;
@@ -19,18 +21,21 @@ pub mod listeners;
 mod names;
 pub mod nearest;
 pub mod properties;
+mod references;
 pub mod selection;
 pub mod settings;
+mod text_file;
 pub mod typed;
 pub mod values;
 
 use std::path::{Path, PathBuf};
 
+pub use console::ConsoleTokens;
 pub use error::{ConfigError, Problem};
 pub use link::{LinkConfig, OnTopicRecreated};
 pub use listeners::ListenerConfig;
 pub use selection::Selection;
-pub use settings::{Setting, Settings, Source};
+pub use settings::{Setting, Settings, Source, Value};
 pub use typed::{Config, Disk, Durability, Plugin, Profile, Scrub, SocketBuffers, Storage};
 pub use values::HostPort;
 
@@ -76,6 +81,7 @@ fn load_from(
     for (key, value) in &flags.values {
         settings.put(key, value, Source::Flag);
     }
+    references::resolve(&mut settings, &mut problems);
     names::check(&mut settings, &mut problems);
     let config = typed::build(settings, &mut problems);
     if problems.is_empty() {

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::error::Problem;
 use super::lines::Lines;
 use super::{Settings, Source};
@@ -16,8 +18,9 @@ pub fn is_named_so(path: &Path) -> bool {
 pub fn parse(path: &Path, text: &str, settings: &mut Settings, problems: &mut Vec<Problem>) {
     let mut seen = Lines::default();
     for (line, text) in logical_lines(text) {
+        let text = Zeroizing::new(text);
         let (key, value) = split(&text);
-        let (Some(key), Some(value)) = (unescape(key), unescape(value)) else {
+        let (Some(key), Some(value)) = (unescape(key), unescape(value).map(Zeroizing::new)) else {
             problems.push(Problem::Syntax {
                 path: path.to_path_buf(),
                 line,
@@ -124,7 +127,7 @@ mod tests {
         }
         let all = settings.iter();
         Ok(all
-            .map(|(key, setting)| (key.to_owned(), setting.value.clone()))
+            .map(|(key, setting)| (key.to_owned(), setting.value.text().to_owned()))
             .collect())
     }
 

@@ -43,7 +43,7 @@ fn the_defaults_shown_are_the_defaults_used() {
     let mut text = String::new();
     for key in keys::all() {
         use std::fmt::Write as _;
-        let value = nothing.effective(key).value;
+        let value = nothing.effective(key).value.to_string();
         if !value.is_empty() {
             writeln!(text, "\"{}\" = \"{value}\"", key.name).unwrap();
         }

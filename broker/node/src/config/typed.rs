@@ -7,13 +7,15 @@ use std::sync::Arc;
 use sedge_core::config::{ConfigKey, STANDARD_AUTHORIZER};
 use sedge_core::security::{Authorizer, Principal};
 
+use super::console::{self, ConsoleTokens};
 use super::error::Problem;
 use super::link::{LinkConfig, LinkTable};
 use super::listeners::{self, INSECURE_ALLOWED, ListenerConfig, split_override};
 use super::values::HostPort;
-use super::{Setting, Settings, Source, keys};
+use super::{Setting, Settings, Source, Value, keys};
 use crate::client::config as client;
 use crate::limits::{ANSWER_BYTES_MIN, CONNECTION_BYTES, TLS_CONNECTION_BYTES};
+use crate::process::secret::HIDDEN;
 use crate::tls::{KeyError, ServerTls};
 
 /// Presets for sizes.
@@ -106,6 +108,10 @@ pub struct Config {
     pub insecure_listeners_allowed: bool,
     /// Address of the console, if it is enabled.
     pub console: Option<HostPort>,
+    /// The tokens that open the console.
+    pub console_tokens: ConsoleTokens,
+    /// Whether the system may keep the memory of a broker that crashed.
+    pub core_dumps_allowed: bool,
     /// The condition for acknowledging a write.
     pub durability: Durability,
     /// How often data is flushed to flash with [`Durability::Interval`].
@@ -166,7 +172,11 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
         data: reader.parsed("log.dirs", parse_data).unwrap_or_default(),
         listeners: reader.listeners(),
         insecure_listeners_allowed: reader.is_on(INSECURE_ALLOWED),
-        console: reader.parsed("sedge.console", parse_console).flatten(),
+        core_dumps_allowed: reader.is_on("sedge.core.dumps.allowed"),
+        console: reader
+            .parsed("sedge.console", console::parse_address)
+            .flatten(),
+        console_tokens: reader.console_tokens(),
         durability: match reader.text("durability") {
             "interval" => Durability::Interval,
             _ => Durability::Sync,
@@ -240,24 +250,18 @@ impl Config {
 }
 
 fn problem(key: &str, setting: &Setting, why: String) -> Problem {
-    let value = if keys::is_secret(key) {
-        "(hidden)"
-    } else {
-        &setting.value
-    };
-    let (key, value) = (key.to_owned(), value.to_owned());
     Problem::Value {
-        key,
-        value,
+        key: key.to_owned(),
+        value: setting.value.to_string(),
         source: setting.source.clone(),
-        why,
+        why: setting.value.hide_in(why),
     }
 }
 
 /// Checks values against the table of keys.
 fn check_values(settings: &Settings, problems: &mut Vec<Problem>) {
     for (key, setting) in settings.iter() {
-        if let Some(Err(error)) = keys::find(key).map(|known| known.check(&setting.value)) {
+        if let Some(Err(error)) = keys::find(key).map(|known| known.check(setting.value.text())) {
             // The message names the key and the value itself.
             let marker = format!("configuration {key}: ");
             let why = error
@@ -293,7 +297,7 @@ fn link_problem(settings: &Settings, table: &LinkTable, error: client::ConfigErr
         .get(&error.key)
         .cloned()
         .unwrap_or_else(|| Setting {
-            value: "(not set)".to_owned(),
+            value: Value::Plain("(not set)".to_owned()),
             source: source(),
         });
     problem(&error.key, &setting, error.reason)
@@ -307,16 +311,21 @@ fn link_tables(settings: &Settings) -> Vec<LinkTable> {
             name.clone_into(&mut table.name);
             table
                 .properties
-                .insert(key.to_owned(), setting.value.clone());
+                .insert(key.to_owned(), setting.value.text().to_owned());
         }
     }
     tables.into_values().collect()
 }
 
+/// What topics fall back to and DescribeConfigs shows: that a secret is set, not what it is.
 fn broker_keys(settings: &Settings) -> BTreeMap<String, String> {
     let of_broker = settings.iter().filter(|(key, _)| keys::is_broker_key(key));
+    let shown = |key: &str, value: &Value| match keys::find(key) {
+        Some(known) if known.is_sensitive() => HIDDEN.to_owned(),
+        _ => value.text().to_owned(),
+    };
     of_broker
-        .map(|(key, setting)| (key.to_owned(), setting.value.clone()))
+        .map(|(key, setting)| (key.to_owned(), shown(key, &setting.value)))
         .collect()
 }
 
@@ -356,16 +365,6 @@ fn parse_super_users(text: &str) -> Result<BTreeSet<Principal>, String> {
         .collect()
 }
 
-fn parse_console(text: &str) -> Result<Option<HostPort>, String> {
-    match text {
-        "off" => Ok(None),
-        text => match HostPort::parse(text) {
-            Ok(address) => Ok(Some(address)),
-            Err(why) => Err(format!("{why}; write `off` for no console")),
-        },
-    }
-}
-
 /// Reads single values, with defaults from the table of keys. Types and ranges were checked before;
 /// further conditions are checked here.
 struct Reader<'a> {
@@ -375,7 +374,8 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn text(&self, key: &str) -> &str {
-        let set = self.settings.get(key).map(|setting| setting.value.trim());
+        let set = self.settings.get(key);
+        let set = set.map(|setting| setting.value.text().trim());
         set.or_else(|| keys::find(key)?.default).unwrap_or_default()
     }
 
@@ -433,6 +433,23 @@ impl Reader<'_> {
         (self.text("authorizer.class.name") == STANDARD_AUTHORIZER).then_some(authorizer)
     }
 
+    fn console_tokens(&mut self) -> ConsoleTokens {
+        const ADDRESS: &str = "sedge.console";
+        let tokens = ConsoleTokens {
+            viewer: self.parsed(console::TOKEN, console::parse_token),
+            metrics: self.parsed(console::METRICS_TOKEN, console::parse_token),
+        };
+        let address = console::parse_address(self.text(ADDRESS)).ok().flatten();
+        let why = address.and_then(|address| tokens.insecurity_as_written(&address));
+        if let Some(why) = why
+            && !self.is_on(INSECURE_ALLOWED)
+            && let Some(setting) = self.settings.get(ADDRESS)
+        {
+            self.problems.push(problem(ADDRESS, setting, why));
+        }
+        tokens
+    }
+
     fn listeners(&mut self) -> Vec<ListenerConfig> {
         let map = self.parsed("listener.security.protocol.map", listeners::parse_protocols);
         let map = map.unwrap_or_default();
@@ -484,7 +501,7 @@ impl Reader<'_> {
                 .settings
                 .get(&own(key))
                 .or_else(|| self.settings.get(key));
-            let set = set.map(|setting| setting.value.trim().to_owned());
+            let set = set.map(|setting| setting.value.text().trim().to_owned());
             set.filter(|value| !value.is_empty())
         };
         match ServerTls::load(&get) {
@@ -508,31 +525,25 @@ impl Reader<'_> {
     fn not_set(&self, needed_by: &str) -> Setting {
         let source = self.settings.get(needed_by);
         Setting {
-            value: "(not set)".to_owned(),
+            value: Value::Plain("(not set)".to_owned()),
             source: source.map_or(Source::Default, |setting| setting.source.clone()),
         }
     }
 }
 
 impl Config {
-    /// Returns the key's value and source, for display; secrets are hidden.
+    /// Returns the key's value and source.
     pub fn effective(&self, key: &ConfigKey) -> Setting {
         let default = || match self.by_profile(key.name) {
             Some(value) => (value.to_string(), Source::Profile),
             None => (key.default.unwrap_or_default().to_owned(), Source::Default),
         };
         let set = self.settings.get(key.name).cloned();
-        let setting = set.unwrap_or_else(|| {
+        set.unwrap_or_else(|| {
             let (value, source) = default();
+            let value = Value::Plain(value);
             Setting { value, source }
-        });
-        if keys::is_secret(key.name) && !setting.value.is_empty() {
-            return Setting {
-                value: "(hidden)".to_owned(),
-                ..setting
-            };
-        }
-        setting
+        })
     }
 
     fn by_profile(&self, key: &str) -> Option<u64> {

@@ -4,9 +4,12 @@
 //! It is read-only, has no sessions and loads nothing from elsewhere. It is not the admin
 //! interface: that is the Kafka protocol.
 //!
+//! **Invariant:** with a token set, a request without one learns no more than whether the broker
+//! serves (`a_stranger_learns_nothing` in the tests).
 //! **Invariant:** what a client can make the console hold is bounded: connections, bytes of a
 //! request, time.
 
+mod access;
 mod disk;
 pub(crate) mod limits;
 mod page;

@@ -13,15 +13,18 @@ use async_io::{Async, Timer};
 use bytes::Bytes;
 use futures_lite::future;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
+use super::access::{Access, Verdict, Wanted};
 use super::status::Source;
 use super::{limits, page, series};
-use crate::config::HostPort;
+use crate::config::{ConsoleTokens, HostPort};
 use crate::metrics::Metrics;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -42,10 +45,12 @@ pub async fn serve(
     listener: Async<TcpListener>,
     source: Arc<dyn Source>,
     metrics: Arc<Metrics>,
+    tokens: &ConsoleTokens,
 ) -> Infallible {
     let console = Arc::new(Console {
         source,
         metrics,
+        access: Access::new(tokens),
         open: AtomicUsize::new(0),
     });
     let executor = Executor::new();
@@ -74,6 +79,7 @@ pub async fn serve(
 struct Console {
     source: Arc<dyn Source>,
     metrics: Arc<Metrics>,
+    access: Access,
     open: AtomicUsize,
 }
 
@@ -132,7 +138,25 @@ impl Console {
                 "use GET or HEAD\n".into(),
             );
         }
-        let mut response = match request.uri().path() {
+        let path = request.uri().path();
+        let wanted = match path {
+            "/livez" | "/readyz" => Wanted::Alive,
+            "/metrics" => Wanted::Metrics,
+            _ => Wanted::Everything,
+        };
+        match self.access.check(request.headers(), wanted) {
+            Verdict::Allowed => {}
+            Verdict::Unknown => return self.unknown(),
+            Verdict::Denied => {
+                self.metrics.console_denied.increment();
+                let body = "this token is for /metrics alone\n";
+                return response(StatusCode::FORBIDDEN, TEXT, body.into());
+            }
+        }
+        // A stranger is told that something is wrong, but not of which topic.
+        let all = self.access.check(request.headers(), Wanted::Everything);
+        let is_known = all == Verdict::Allowed;
+        let mut response = match path {
             "/" => response(StatusCode::OK, HTML, self.page().await),
             "/metrics" => response(StatusCode::OK, PROMETHEUS, self.metrics().await),
             "/livez" => response(StatusCode::OK, TEXT, "ok\n".into()),
@@ -144,7 +168,11 @@ impl Console {
                 "use /livez (the process runs) or /readyz (clients are served)\n".into(),
             ),
             "/readyz" => match self.source.ready() {
-                Ok(()) => response(StatusCode::OK, TEXT, self.ready().await),
+                Ok(()) if is_known => response(StatusCode::OK, TEXT, self.ready().await),
+                Ok(()) => response(StatusCode::OK, TEXT, "ok\n".into()),
+                Err(_) if !is_known => {
+                    response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n".into())
+                }
                 Err(why) => response(
                     StatusCode::SERVICE_UNAVAILABLE,
                     TEXT,
@@ -160,6 +188,17 @@ impl Console {
         if head {
             response.body_mut().0 = None;
         }
+        response
+    }
+
+    /// Asks for a token; browsers ask their user for a name and a password.
+    fn unknown(&self) -> Response<Whole> {
+        self.metrics.console_denied.increment();
+        let body = "show a token: Authorization: Bearer TOKEN, or in a browser any name with the \
+                    token as the password\n";
+        let mut response = response(StatusCode::UNAUTHORIZED, TEXT, body.into());
+        let challenge = HeaderValue::from_static("Basic realm=\"sedge\", charset=\"UTF-8\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         response
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::config::HostPort;
+use crate::config::{ConsoleTokens, HostPort};
 use crate::metrics::Metrics;
 
 #[derive(Default)]
@@ -39,13 +39,20 @@ impl Source for Broker {
     }
 }
 
-/// Starts a console on a free port; it lives as long as the test's process.
+/// Starts a console that is open to all, as [`start_with`].
 fn start() -> (SocketAddr, Arc<Broker>) {
+    start_with(ConsoleTokens::default())
+}
+
+/// Starts a console on a free port; it lives as long as the test's process.
+fn start_with(tokens: ConsoleTokens) -> (SocketAddr, Arc<Broker>) {
     let listener = bind(&HostPort::parse("127.0.0.1:0").unwrap()).unwrap();
     let address = listener.get_ref().local_addr().unwrap();
     let broker = Arc::new(Broker::default());
     let source = Arc::clone(&broker) as Arc<dyn Source>;
-    std::thread::spawn(move || async_io::block_on(serve(listener, source, Arc::default())));
+    std::thread::spawn(move || {
+        async_io::block_on(serve(listener, source, Arc::default(), &tokens))
+    });
     (address, broker)
 }
 
@@ -110,6 +117,43 @@ fn answers_what_it_has_and_refuses_the_rest() {
     check(ask(address, "nonsense\r\n\r\n"), "400", "");
     let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(20_000));
     check(ask(address, &long), "431", "");
+}
+
+#[test]
+fn a_stranger_learns_nothing() {
+    let token = |text: &str| crate::config::console::parse_token(text).ok();
+    let (address, broker) = start_with(ConsoleTokens {
+        viewer: token("viewer-0123456789"),
+        metrics: token("metrics-0123456789"),
+    });
+    let check = |path: &str, token: &str, status: &str, shown: bool| {
+        let shows = match token {
+            "" => String::new(),
+            token => format!("authorization: Bearer {token}\r\n"),
+        };
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{shows}connection: close\r\n\r\n");
+        let answer = ask(address, &request);
+        let case = format!("{path} with {token:?}: {answer}");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{case}");
+        assert_eq!(answer.contains("sensors"), shown, "{case}");
+        assert!(!answer.contains("0123456789"), "{case}");
+    };
+    for path in ["/", "/metrics", "/x", "/?token=viewer-0123456789"] {
+        check(path, "", "401", false);
+        check(path, "viewer-1234567890", "401", false);
+    }
+    check("/livez", "", "200", false);
+    check("/readyz", "", "503", false);
+    broker.ready.store(true, Ordering::Relaxed);
+    check("/readyz", "", "200", false);
+    check("/readyz", "viewer-0123456789", "200", true);
+    check("/", "viewer-0123456789", "200", true);
+    check("/metrics", "viewer-0123456789", "200", true);
+    check("/metrics", "metrics-0123456789", "200", true);
+    check("/", "metrics-0123456789", "403", false);
+    check("/readyz", "metrics-0123456789", "200", false);
+    let challenge = "\r\nwww-authenticate: Basic realm=\"sedge\"";
+    assert!(get(address, "/").contains(challenge));
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub struct Metrics {
     pub metadata_damaged: Gauge,
     /// Snapshots of `__cluster_metadata` written.
     pub metadata_snapshots: Counter,
+    /// Requests to the console without the token that they need.
+    pub console_denied: Counter,
     /// TLS of listeners.
     pub tls: TlsMetrics,
     requests: requests::Requests,
@@ -111,6 +113,7 @@ impl Default for Metrics {
             scrub_lost_ranges: Counter::default(),
             metadata_damaged: Gauge::default(),
             metadata_snapshots: Counter::default(),
+            console_denied: Counter::default(),
             tls: TlsMetrics::default(),
             requests: requests::Requests::default(),
             plugins: plugins::Plugins::default(),
@@ -183,6 +186,11 @@ impl Metrics {
         self.plugins.expose(out);
         self.links.expose(out);
         self.tls.expose(out);
+        out.counter(
+            "sedge_console_denied_total",
+            "Requests to the console without the token that they need.",
+            self.console_denied.get(),
+        );
     }
 
     fn expose_kafka(&self, out: &mut Exposition) {

@@ -4,21 +4,27 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `runtime` | the executor and its threads |
+//! | `core_dumps` | none, as they would have secrets |
 //! | `disk_work` | work for clients that waits for the disk |
 //! | `signals` | SIGTERM and SIGINT |
 //! | `exit` | ends the process when memory is ahead of the disk |
 //! | `failure` | a command's failure, and its exit code |
 //! | `logging` | log lines on standard error |
 //! | `output` | prints commands' results |
+//! | `private_file` | who may read a file with a secret |
 //! | `random` | ids for the core, which generates none itself |
+//! | `secret` | text that is not shown |
 //! | `usage` | memory and bytes written |
 
+pub mod core_dumps;
 pub mod disk_work;
 pub mod exit;
 pub mod failure;
 pub mod logging;
 pub mod output;
+pub mod private_file;
 pub mod random;
 pub mod runtime;
+pub mod secret;
 pub mod signals;
 pub mod usage;

@@ -106,10 +106,12 @@ impl Running {
                     .spawn(listener::accept(listener, net, service)),
             );
         }
+        let opened_by = broker.config.console_tokens.clone();
         let console = console.map(|listener| {
             let address = listener.get_ref().local_addr();
             let source = Arc::clone(&broker) as Arc<dyn console::Source>;
-            let serving = console::serve(listener, source, Arc::clone(&broker.metrics));
+            let (metrics, tokens) = (Arc::clone(&broker.metrics), opened_by);
+            let serving = async move { console::serve(listener, source, metrics, &tokens).await };
             tasks.push(broker.runtime.spawn(async move { match serving.await {} }));
             address.map_or_else(|_| String::new(), |address| address.to_string())
         });
@@ -224,12 +226,19 @@ fn bind_console(
     let Some(address) = &config.console else {
         return Ok(None);
     };
-    console::bind(address)
-        .map(Some)
-        .map_err(|source| ServeError::Listen {
-            address: address.to_string(),
-            source,
-        })
+    let refused = |source| ServeError::Listen {
+        address: address.to_string(),
+        source,
+    };
+    let listener = console::bind(address).map_err(refused)?;
+    let bound = listener.get_ref().local_addr().map_err(refused)?;
+    if let Some(why) = config.console_tokens.insecurity(bound.ip()) {
+        if !config.insecure_listeners_allowed {
+            return Err(ServeError::Insecure(why));
+        }
+        warn!(target: "sedge", "{INSECURE_ALLOWED}=true: {why}");
+    }
+    Ok(Some(listener))
 }
 
 /// Returns whether records that clients may have seen are lost.

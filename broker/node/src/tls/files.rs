@@ -5,10 +5,10 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
 use zeroize::Zeroizing;
 
 use crate::limits::{TLS_DIRECTORY_FILES_MAX, TLS_FILE_BYTES_MAX};
+use crate::process::private_file;
 
 /// Names that files in a directory of certificates have: others are passed over.
 const EXTENSIONS: [&str; 5] = ["pem", "crt", "cer", "key", "crl"];
@@ -17,21 +17,13 @@ const EXTENSIONS: [&str; 5] = ["pem", "crt", "cer", "key", "crl"];
 pub struct Contents {
     pub path: PathBuf,
     pub bytes: Zeroizing<Vec<u8>>,
-    mode: u32,
+    metadata: Metadata,
 }
 
 impl Contents {
     /// Refuses a file with a key in it that others may read.
     pub fn check_private(&self) -> Result<(), String> {
-        if !Mode::from_raw_mode(self.mode).intersects(Mode::RWXO) {
-            return Ok(());
-        }
-        let path = self.path.display();
-        Err(format!(
-            "{path} has a private key, and mode {:o}, with which others can read it; \
-             `chmod 640 {path}`, with the broker's group",
-            self.mode & 0o777
-        ))
+        private_file::check(&self.path, &self.metadata, "a private key")
     }
 }
 
@@ -61,7 +53,7 @@ fn read_one(path: &Path) -> Result<Contents, String> {
     Ok(Contents {
         path: path.to_path_buf(),
         bytes,
-        mode: metadata.mode(),
+        metadata,
     })
 }
 

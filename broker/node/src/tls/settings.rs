@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
-use zeroize::Zeroizing;
 
 use super::files::Stamp;
+pub use crate::process::secret::Secret;
 
 /// What to do with a Java key store.
 pub const FROM_JKS: &str = "`keytool -importkeystore -srckeystore OLD.jks -destkeystore NEW.p12 \
@@ -56,26 +56,6 @@ impl fmt::Display for KeyError {
 }
 
 impl std::error::Error for KeyError {}
-
-/// A password or a key, which is not shown, and is wiped when it is let go.
-#[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-
-    pub fn text(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
 
 /// The value of a key, if it is set and not empty.
 pub type Get<'a> = &'a dyn Fn(&str) -> Option<String>;

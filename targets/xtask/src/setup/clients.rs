@@ -13,10 +13,10 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Installs kcat and the Python and Node clients, and builds the Go ones, as listed in
+/// Installs kcat, strace and the Python and Node clients, and builds the Go ones, as listed in
 /// `tests/clients/`.
 pub fn ensure(workspace: &Workspace) -> Result<()> {
-    apt::ensure_programs(&[("kcat", "kcat")])?;
+    apt::ensure_programs(&[("kcat", "kcat"), ("strace", "strace")])?;
     python(workspace)?;
     node(workspace)?;
     go(workspace)

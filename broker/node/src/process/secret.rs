@@ -1,0 +1,49 @@
+//! A password, a token or a key: not shown, and wiped when it is let go.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// What stands where a secret is not shown.
+pub const HIDDEN: &str = "(hidden)";
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text over.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// Returns the secret itself.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let secret = Secret::new("hunter2".to_owned());
+        let shown = format!("{secret} {secret:?} {:?}", Some(&secret));
+        assert_eq!(shown, "(hidden) (hidden) Some((hidden))");
+        assert_eq!(secret.text(), "hunter2");
+    }
+}
