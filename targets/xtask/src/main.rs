@@ -1,4 +1,5 @@
-//! `cargo xtask`: setup, build, sizes, tests, demo, benchmarks and fuzzing, each as one command.
+//! `cargo xtask`: setup, build, sizes, tests, demo, benchmarks, fuzzing and lists of parts, each as
+//! one command.
 //!
 //! Two of its tasks are all that a newcomer needs: `cargo xtask demo` and `cargo xtask test`. Both
 //! set the machine up first.
@@ -9,7 +10,9 @@ mod build;
 mod demo;
 mod error;
 mod fuzz;
+mod packages;
 mod process;
+mod sbom;
 mod setup;
 mod sizes;
 mod stages;
@@ -19,6 +22,7 @@ mod test;
 mod tidy;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -87,7 +91,16 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         minutes: u32,
     },
-    /// Check the style rules that a machine can check
+    /// List what the broker for a target is made of, as CycloneDX in JSON
+    Sbom {
+        /// Name of a file in targets/, without .toml
+        #[arg(long, default_value = HOST_TRIPLE)]
+        target: String,
+        /// File to write [default: sedge-TARGET.cdx.json in cargo's target directory]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Check the style rules, licences and sources that a machine can check
     Tidy,
 }
 
@@ -121,6 +134,10 @@ fn run(task: Task) -> Result<()> {
                 minutes,
             },
         ),
+        Task::Sbom { target, output } => {
+            let target = Target::read(&workspace, &target)?;
+            sbom::run(&workspace, &target, output.as_deref())
+        }
         Task::Tidy => tidy::run(&workspace),
     }
 }

@@ -9,14 +9,18 @@ mod files;
 mod imports;
 mod layers;
 mod lengths;
+mod licences;
 mod modules;
+mod service;
 mod tokens;
+mod unsafe_code;
 
 use std::{fs, path::Path, process::Command};
 
 use circles::Exception;
 use lengths::Functions;
 use modules::Tree;
+use unsafe_code::Blocks;
 
 use crate::{
     error::{Error, Result},
@@ -37,6 +41,8 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     dependencies::check_no_std(workspace, &mut findings)?;
     dependencies::check_arrows(workspace, &mut findings)?;
     dependencies::check_linked(workspace, &mut findings)?;
+    licences::check(workspace, &mut findings)?;
+    service::check(workspace, &mut findings);
     findings.print();
     match findings.errors.len() {
         0 => Ok(()),
@@ -71,6 +77,7 @@ impl Findings {
 fn check_files(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
     let listed = listed_files(workspace)?;
     files::check_top_level(&listed, findings);
+    let mut blocks = Blocks::default();
     for file in &listed {
         files::check_name(file, findings);
         if Path::new(file)
@@ -79,6 +86,7 @@ fn check_files(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
         {
             let text = read(workspace, file)?;
             files::check_columns(file, &text, findings);
+            blocks.count(file, &text, findings);
             let lines = lengths::lines(&text);
             if lines > lengths::FILE_LINES_MAX && !files::is_test(file) {
                 let told = format!("{file}: {lines} lines without its tests");
@@ -86,6 +94,7 @@ fn check_files(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
             }
         }
     }
+    blocks.compare(&read(workspace, unsafe_code::DOCUMENT)?, findings);
     Ok(())
 }
 
