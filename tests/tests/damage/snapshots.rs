@@ -243,7 +243,8 @@ fn topics_outlive_kills_and_a_rotten_copy_of_each_snapshot() {
         for _ in 0..100 + churn.random.below(300) {
             churn.step(&mut connection);
         }
-        // In the other rounds, the kill may come before a snapshot is begun, or while one is written.
+        // In the other rounds, the kill may come before a snapshot is begun, or while one is
+        // written.
         if round % 2 == 0 {
             let console = sedge.console().to_owned();
             wait_until("a snapshot is made", || {
