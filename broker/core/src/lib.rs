@@ -11,6 +11,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod backoff;
+pub mod base64;
 pub mod cleaner;
 pub mod clock;
 pub mod config;

@@ -11,11 +11,13 @@
 //! | 4 | config | 0 | 0 |
 //! | 5 | change of a partition | 0 to 2 | 0 |
 //! | 9 | removal of a topic | 0 | 0 |
+//! | 11 | SCRAM credential of a user | 0 | 0 |
 //! | 12 | level of a feature | 0 | 0 |
 //! | 15 | block of producer ids | 0 | 0 |
 //! | 18 | access rule | 0 | 0 |
 //! | 19 | removal of an access rule | 0 | 0 |
 //! | 20 | nothing | 0 | 0 |
+//! | 22 | removal of a SCRAM credential | 0 | 0 |
 //!
 //! The log's own number of a partition ([`PartitionId`]) has no field in Kafka's partition record.
 //! It is a tagged field of sedge's own, [`STORAGE_ID_TAG`], which Kafka's readers skip.
@@ -47,6 +49,8 @@ pub enum MetadataRecord {
     ProducerIds(ProducerIdsRecord),
     AccessControlEntry(AccessControlEntryRecord),
     RemoveAccessControlEntry(RemoveAccessControlEntryRecord),
+    UserScramCredential(UserScramCredentialRecord),
+    RemoveUserScramCredential(RemoveUserScramCredentialRecord),
     NoOp,
 }
 
@@ -160,6 +164,38 @@ pub struct RemoveAccessControlEntryRecord {
     pub id: KafkaUuid,
 }
 
+/// A SCRAM credential of a user was set. Its mechanism is one of [`SCRAM_MECHANISMS`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserScramCredentialRecord {
+    pub name: String,
+    pub mechanism: i8,
+    pub salt: Vec<u8>,
+    pub stored_key: Vec<u8>,
+    pub server_key: Vec<u8>,
+    pub iterations: i32,
+}
+
+/// Shows no secrets.
+impl core::fmt::Debug for UserScramCredentialRecord {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("UserScramCredentialRecord")
+            .field("name", &self.name)
+            .field("mechanism", &self.mechanism)
+            .field("iterations", &self.iterations)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A SCRAM credential of a user was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoveUserScramCredentialRecord {
+    pub name: String,
+    pub mechanism: i8,
+}
+
+/// SCRAM-SHA-256 and SCRAM-SHA-512.
+pub const SCRAM_MECHANISMS: core::ops::RangeInclusive<i8> = 1..=2;
+
 /// The numbers that a rule may have, with what they are of: a rule that cannot be understood must
 /// not be passed over, since it may deny something.
 pub const ACL_NUMBERS: [(&str, core::ops::RangeInclusive<i8>); 4] = [
@@ -184,6 +220,8 @@ impl MetadataRecord {
             Self::AccessControlEntry(_) => 18,
             Self::RemoveAccessControlEntry(_) => 19,
             Self::NoOp => 20,
+            Self::UserScramCredential(_) => 11,
+            Self::RemoveUserScramCredential(_) => 22,
         }
     }
 
@@ -201,7 +239,7 @@ impl MetadataRecord {
         let version = reader.unsigned_varint()?;
         let version_max = match number {
             3 | 5 => 2,
-            2 | 4 | 9 | 12 | 15 | 18 | 19 | 20 => 0,
+            2 | 4 | 9 | 11 | 12 | 15 | 18 | 19 | 20 | 22 => 0,
             _ => return Err(unknown("metadata record", number)),
         };
         if version > version_max {
@@ -216,6 +254,13 @@ impl MetadataRecord {
                 let topic_id = reader.uuid("a topic id")?;
                 reader.skip_tagged_fields()?;
                 Self::RemoveTopic(RemoveTopicRecord { topic_id })
+            }
+            11 => Self::UserScramCredential(UserScramCredentialRecord::read(&mut reader)?),
+            22 => {
+                let name = reader.compact_string("a user")?.to_owned();
+                let mechanism = read_mechanism(&mut reader)?;
+                reader.skip_tagged_fields()?;
+                Self::RemoveUserScramCredential(RemoveUserScramCredentialRecord { name, mechanism })
             }
             12 => Self::FeatureLevel(FeatureLevelRecord::read(&mut reader)?),
             15 => Self::ProducerIds(ProducerIdsRecord::read(&mut reader)?),
@@ -275,6 +320,18 @@ impl MetadataRecord {
                 bytes.put_i8(record.permission_type);
             }
             Self::RemoveAccessControlEntry(record) => bytes.put_uuid(record.id),
+            Self::UserScramCredential(record) => {
+                bytes.put_compact_string(&record.name);
+                bytes.put_i8(record.mechanism);
+                bytes.put_compact_bytes(&record.salt);
+                bytes.put_compact_bytes(&record.stored_key);
+                bytes.put_compact_bytes(&record.server_key);
+                bytes.put_i32(record.iterations);
+            }
+            Self::RemoveUserScramCredential(record) => {
+                bytes.put_compact_string(&record.name);
+                bytes.put_i8(record.mechanism);
+            }
             Self::NoOp => {}
         }
         bytes.put_unsigned_varint(0);
@@ -451,6 +508,33 @@ impl AccessControlEntryRecord {
     }
 }
 
+impl UserScramCredentialRecord {
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let what = "a SCRAM credential";
+        let record = Self {
+            name: reader.compact_string("a user")?.to_owned(),
+            mechanism: read_mechanism(reader)?,
+            salt: reader.compact_bytes(what)?.to_vec(),
+            stored_key: reader.compact_bytes(what)?.to_vec(),
+            server_key: reader.compact_bytes(what)?.to_vec(),
+            iterations: reader.i32(what)?,
+        };
+        reader.skip_tagged_fields()?;
+        Ok(record)
+    }
+}
+
+fn read_mechanism(reader: &mut Reader<'_>) -> Result<i8> {
+    let what = "SCRAM mechanism";
+    let number = reader.i8(what)?;
+    if SCRAM_MECHANISMS.contains(&number) {
+        Ok(number)
+    } else {
+        let number = i64::from(number);
+        Err(Error::Unknown { what, number })
+    }
+}
+
 fn unknown(what: &'static str, number: u32) -> Error {
     Error::Unknown {
         what,
@@ -528,6 +612,18 @@ mod tests {
             MetadataRecord::AccessControlEntry(access_rule()),
             MetadataRecord::RemoveAccessControlEntry(RemoveAccessControlEntryRecord {
                 id: KafkaUuid::from_parts(5, 6),
+            }),
+            MetadataRecord::UserScramCredential(UserScramCredentialRecord {
+                name: "u".into(),
+                mechanism: 2,
+                salt: vec![1, 2],
+                stored_key: vec![3; 64],
+                server_key: vec![4; 64],
+                iterations: 4096,
+            }),
+            MetadataRecord::RemoveUserScramCredential(RemoveUserScramCredentialRecord {
+                name: "u".into(),
+                mechanism: 1,
             }),
             MetadataRecord::NoOp,
         ]

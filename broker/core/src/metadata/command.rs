@@ -8,6 +8,7 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::ProducerId;
 use sedge_protocol::kafka::KafkaUuid;
 
+use super::CredentialChange;
 use crate::security::{AclBinding, AclFilter};
 
 /// A command to the controller.
@@ -56,6 +57,10 @@ pub enum Command {
     DeleteAcls {
         filters: Vec<AclFilter>,
     },
+    /// Sets or removes SCRAM credentials. No two changes are of one user.
+    AlterUserScramCredentials {
+        changes: Vec<CredentialChange>,
+    },
 }
 
 impl Command {
@@ -72,7 +77,8 @@ impl Command {
             | Self::CreatePartitions { .. }
             | Self::AllocateProducerIds { .. }
             | Self::CreateAcls { .. }
-            | Self::DeleteAcls { .. } => false,
+            | Self::DeleteAcls { .. }
+            | Self::AlterUserScramCredentials { .. } => false,
         }
     }
 }
@@ -111,6 +117,8 @@ pub enum CommandReply {
     AclsCreated(Vec<Result<(), CommandError>>),
     /// For each filter, the rules that were there and that it matches.
     AclsDeleted(Vec<Vec<Arc<AclBinding>>>),
+    /// For each change, its user and whether it is made.
+    CredentialsAltered(Vec<(String, Result<(), CommandError>)>),
 }
 
 /// Reason why a command is refused.

@@ -10,7 +10,7 @@ use sedge_protocol::kafka::KafkaUuid;
 
 use super::names;
 use crate::config::{BrokerDefaults, TopicConfig};
-use crate::security::Acls;
+use crate::security::{Acls, Users};
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +52,7 @@ impl Topic {
     }
 }
 
-/// All topics and access rules at one moment. Cloning copies one pointer per topic.
+/// All topics, access rules and users at one moment. Cloning copies one pointer per topic.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// The maps share the names, so that cloning the image allocates no strings.
@@ -66,6 +66,7 @@ pub struct Image {
     defaults: BrokerDefaults,
     leader_epoch: LeaderEpoch,
     acls: Arc<Acls>,
+    users: Arc<Users>,
 }
 
 impl Image {
@@ -80,6 +81,7 @@ impl Image {
             defaults,
             leader_epoch: LeaderEpoch(0),
             acls: Arc::default(),
+            users: Arc::default(),
         }
     }
 
@@ -87,6 +89,16 @@ impl Image {
     #[must_use]
     pub const fn acls(&self) -> &Arc<Acls> {
         &self.acls
+    }
+
+    /// The users with SCRAM credentials.
+    #[must_use]
+    pub const fn users(&self) -> &Arc<Users> {
+        &self.users
+    }
+
+    pub(super) fn users_mut(&mut self) -> &mut Users {
+        Arc::make_mut(&mut self.users)
     }
 
     pub(super) fn acls_mut(&mut self) -> &mut Acls {

@@ -1,5 +1,5 @@
-//! The metadata machine: topics, their partitions and configurations, access rules, producer ids,
-//! the leader epoch. It is the controller of the one-node cluster; its records are
+//! The metadata machine: topics, their partitions and configurations, access rules, users,
+//! producer ids, the leader epoch. It is the controller of the one-node cluster; its records are
 //! `__cluster_metadata`.
 //!
 //! The machine decides and remembers. It does not write records or create ids: the caller of a
@@ -17,6 +17,7 @@ mod salvage;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -36,10 +37,12 @@ pub use delta::Delta;
 pub use image::{Image, Topic};
 pub use names::PLUGINS_TOPIC;
 pub use salvage::{Change, Facts, Salvage, Salvaged};
+pub use users::CredentialChange;
 
 use crate::config::BrokerDefaults;
 use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, TOPICS_MAX};
 use crate::machine::{Machine, Now, Plan};
+use crate::security::scram::Mechanism;
 
 /// The broker setting that stores the leader epoch. Never shown, and never set by a client.
 const LEADER_EPOCH_KEY: &str = "sedge.leader.epoch";
@@ -122,6 +125,7 @@ impl MetadataMachine {
         // The ids come first, so that even a partial snapshot has them.
         ids.into_iter()
             .chain(epoch)
+            .chain(users::records(self.image.users()))
             .chain(acls::records(self.image.acls()))
             .chain(features)
             .chain(settings)
@@ -402,6 +406,9 @@ impl Machine for MetadataMachine {
             }
             Command::CreateAcls { rules } => acls::plan_create(self.image.acls(), rules),
             Command::DeleteAcls { filters } => acls::plan_delete(self.image.acls(), &filters),
+            Command::AlterUserScramCredentials { changes } => {
+                Ok(users::plan_alter(self.image.users(), changes))
+            }
         }
     }
 
@@ -433,6 +440,16 @@ impl Machine for MetadataMachine {
                 }
             }
             MetadataRecord::RemoveAccessControlEntry(rule) => self.image.acls_mut().remove(rule.id),
+            MetadataRecord::UserScramCredential(record) => {
+                if let Some(credential) = users::credential(record) {
+                    self.image.users_mut().set(&record.name, credential);
+                }
+            }
+            MetadataRecord::RemoveUserScramCredential(record) => {
+                if let Some(mechanism) = Mechanism::from_number(record.mechanism) {
+                    self.image.users_mut().remove(&record.name, mechanism);
+                }
+            }
             MetadataRecord::PartitionChange(_) | MetadataRecord::NoOp => {}
         }
     }

@@ -17,6 +17,7 @@ use sedge_protocol::ids::{LeaderEpoch, NodeId, PartitionId, ProducerId};
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::metadata_records::{
     AccessControlEntryRecord, ConfigRecord, FeatureLevelRecord, MetadataRecord, ResourceType,
+    UserScramCredentialRecord,
 };
 
 use super::{
@@ -84,6 +85,7 @@ pub struct Salvage {
     broker: BTreeMap<String, String>,
     features: BTreeMap<String, i16>,
     acls: BTreeMap<[u8; 16], AccessControlEntryRecord>,
+    credentials: BTreeMap<(String, i8), UserScramCredentialRecord>,
     leader_epoch: LeaderEpoch,
     next_partition: u32,
     next_producer: i64,
@@ -110,6 +112,7 @@ impl Salvage {
             broker: BTreeMap::new(),
             features: BTreeMap::new(),
             acls: BTreeMap::new(),
+            credentials: BTreeMap::new(),
             leader_epoch: LeaderEpoch(0),
             next_partition: FIRST_PARTITION_ID,
             next_producer: 0,
@@ -148,6 +151,13 @@ impl Salvage {
             }
             MetadataRecord::RemoveAccessControlEntry(rule) => {
                 self.acls.remove(&rule.id.to_bytes());
+            }
+            MetadataRecord::UserScramCredential(of) => {
+                let key = (of.name.clone(), of.mechanism);
+                self.credentials.insert(key, of.clone());
+            }
+            MetadataRecord::RemoveUserScramCredential(of) => {
+                self.credentials.remove(&(of.name.clone(), of.mechanism));
             }
             MetadataRecord::PartitionChange(_) | MetadataRecord::NoOp => {}
         }
@@ -363,6 +373,8 @@ impl Salvage {
         let next = self.next_producer.max(seen);
         let next = next.saturating_add(SALVAGED_PRODUCER_IDS_SKIPPED);
         records.push(machine.producer_ids_record(next));
+        let credentials = self.credentials.into_values();
+        records.extend(credentials.map(MetadataRecord::UserScramCredential));
         let acls = self.acls.into_values();
         records.extend(acls.map(MetadataRecord::AccessControlEntry));
         for known in self.topics.values() {

@@ -49,8 +49,9 @@ pub(super) fn seen(machine: &MetadataMachine) -> String {
     let next = (machine.next_partition_id, machine.next_producer_id);
     let features = &machine.features;
     let acls: Vec<_> = image.acls().iter().collect();
+    let users: Vec<_> = image.users().iter().collect();
     format!(
-        "{topics:?} {broker:?} {} {next:?} {features:?} {acls:?}",
+        "{topics:?} {broker:?} {} {next:?} {features:?} {acls:?} {users:?}",
         image.leader_epoch()
     )
 }

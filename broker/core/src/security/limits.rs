@@ -1,4 +1,4 @@
-//! Bounds of access rules, with their reasons.
+//! Bounds of access rules and of credentials, with their reasons.
 
 /// Access rules of the broker. An administrator of a fleet has hundreds; each is a record that
 /// every start reads.
@@ -29,6 +29,50 @@ pub const JAAS_BYTES_MAX: usize = 64 << 10;
 
 /// Options of a login module: a listener's may name each user in one.
 pub const JAAS_OPTIONS_MAX: usize = 1_000;
+
+/// Iterations of a SCRAM credential (`ScramMechanism.minIterations`).
+pub const SCRAM_ITERATIONS_MIN: i32 = 4_096;
+
+/// See [`SCRAM_ITERATIONS_MIN`] (`ScramCredentialUtils`): a client pays for them at each login.
+pub const SCRAM_ITERATIONS_MAX: i32 = 16_384;
+
+/// Iterations that another server may ask of a client of ours: a second of a small processor.
+pub const SCRAM_SERVER_ITERATIONS_MAX: i32 = 1_000_000;
+
+/// A message of SCRAM: names and nonces take some hundred bytes.
+pub const SCRAM_MESSAGE_BYTES_MAX: usize = 4 << 10;
+
+/// A message of PLAIN: two names and a password.
+pub const PLAIN_MESSAGE_BYTES_MAX: usize = 4 << 10;
+
+/// A client may authenticate again once in this time (`SaslServerAuthenticator`).
+pub const REAUTHENTICATION_PAUSE_MS: u64 = 1_000;
+
+/// A user's name. The message that brings it has room for the rest.
+pub const USER_NAME_BYTES_MAX: usize = 1 << 10;
+
+/// A salt, which a client makes; Kafka's have some 25 bytes.
+pub const SCRAM_SALT_BYTES_MAX: usize = 256;
+
+/// SCRAM credentials of the broker: each is a record that every start reads.
+pub const CREDENTIALS_MAX: usize = 10_000;
+
+/// Bytes that all credentials may take up, with their users' names.
+pub const CREDENTIALS_BYTES_MAX: usize = 8 << 20;
+
+/// What a credential takes up beside its user's name: salt, two keys, its places in the maps.
+pub const CREDENTIAL_BYTES: usize = 512;
+
+const _: () = assert!(
+    // A comma in a name becomes three letters.
+    SCRAM_MESSAGE_BYTES_MAX > 3 * USER_NAME_BYTES_MAX + 512,
+    "a user with the longest name can log in"
+);
+
+const _: () = assert!(
+    CREDENTIALS_MAX * CREDENTIAL_BYTES <= CREDENTIALS_BYTES_MAX,
+    "as many credentials as are allowed fit if names are short"
+);
 
 const _: () = assert!(
     ACLS_MAX * ACL_BYTES <= ACLS_BYTES_MAX,

@@ -1,4 +1,5 @@
-//! What a client may do: principals, operations on resources, access rules and how they are asked.
+//! Who a client is, and what it may do: users and SASL, principals, operations on resources, access
+//! rules and how they are asked.
 //!
 //! The semantics are those of Kafka's `StandardAuthorizer`. Numbers and names are Kafka's too
 //! (`AclOperation`, `ResourceType`, `PatternType`, `AclPermissionType`).
@@ -12,9 +13,12 @@ pub mod limits;
 mod operation;
 mod principal;
 mod rules;
+pub mod sasl;
+pub mod scram;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+mod users;
 
 pub use acl::{AclBinding, Host, PatternType, Permission};
 pub use authorizer::{Authorizer, Subject, Verdict};
@@ -23,3 +27,4 @@ pub use filter::{AclFilter, PatternFilter};
 pub use operation::{OPERATIONS_NOT_ASKED, Operation, Resource, bits};
 pub use principal::Principal;
 pub use rules::Acls;
+pub use users::Users;

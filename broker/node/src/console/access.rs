@@ -6,7 +6,7 @@
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
-use sedge_core::x509::pem;
+use sedge_core::base64;
 use zeroize::Zeroizing;
 
 use crate::config::ConsoleTokens;
@@ -83,7 +83,7 @@ fn token(headers: &HeaderMap) -> Option<Zeroizing<String>> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let both = Zeroizing::new(pem::base64(rest)?);
+    let both = Zeroizing::new(base64::decode_lines(rest)?);
     // Any user will do: the token says who it is.
     let (_, password) = std::str::from_utf8(&both).ok()?.split_once(':')?;
     Some(Zeroizing::new(password.to_owned()))

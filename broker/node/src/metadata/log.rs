@@ -2,7 +2,7 @@
 //! back.
 
 use sedge_core::metadata::Command;
-use sedge_core::security::limits::ACLS_PER_REQUEST_MAX;
+use sedge_core::security::limits::{ACLS_PER_REQUEST_MAX, SCRAM_SALT_BYTES_MAX};
 use sedge_protocol::batch::{Batch, HEADER_BYTES};
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_protocol::metadata_records::MetadataRecord;
@@ -113,6 +113,11 @@ pub fn bytes_guess(command: &Command) -> usize {
                 .iter()
                 .map(|(_, rule)| rule.name.len() + rule.principal.len());
             return (rules.len() + 1) * RECORD_BYTES_GUESS + texts.sum::<usize>();
+        }
+        Command::AlterUserScramCredentials { changes } => {
+            let names = changes.iter().map(|change| change.user.len());
+            let each = RECORD_BYTES_GUESS + SCRAM_SALT_BYTES_MAX;
+            return (changes.len() + 1) * each + names.sum::<usize>();
         }
         // Sixteen bytes and a record's head each.
         Command::DeleteAcls { .. } => return ACLS_PER_REQUEST_MAX * REMOVAL_BYTES_GUESS,

@@ -56,9 +56,10 @@ impl Request {
             Command::DeleteTopic { topic } => self.check_delete(topic),
             Command::AlterBrokerConfigs { .. } => of_cluster(Operation::AlterConfigs),
             Command::AllocateProducerIds { .. } => of_cluster(Operation::IdempotentWrite),
-            Command::BumpLeaderEpoch | Command::CreateAcls { .. } | Command::DeleteAcls { .. } => {
-                of_cluster(Operation::Alter)
-            }
+            Command::BumpLeaderEpoch
+            | Command::CreateAcls { .. }
+            | Command::DeleteAcls { .. }
+            | Command::AlterUserScramCredentials { .. } => of_cluster(Operation::Alter),
         };
         checked.map_err(|code| Refusal::new(code, "Authorization failed."))
     }
