@@ -187,6 +187,31 @@ const CHECKS: &[Check] = &[
         "num.partitions=",
     ),
     check(
+        "configs-scram",
+        CONFIGS,
+        "--alter --entity-type users --entity-name u \
+         --add-config SCRAM-SHA-256=[iterations=4096,password=pw]",
+        "Completed updating",
+    ),
+    check(
+        "configs-scram-512",
+        CONFIGS,
+        "--alter --entity-type users --entity-name u --add-config SCRAM-SHA-512=[password=pw]",
+        "Completed updating",
+    ),
+    check(
+        "configs-scram-describe",
+        CONFIGS,
+        "--describe --entity-type users --entity-name u",
+        "SCRAM-SHA-256=iterations=4096",
+    ),
+    check(
+        "configs-scram-delete",
+        CONFIGS,
+        "--alter --entity-type users --entity-name u --delete-config SCRAM-SHA-512",
+        "Completed updating",
+    ),
+    check(
         "acls-add",
         ACLS,
         "--add --allow-principal User:bob --operation Read --topic t",

@@ -269,6 +269,12 @@ pub const CLOSING_WAIT: Duration = Duration::from_secs(1);
 /// fits.
 pub const AUDIT_NAME_CHARS: usize = 256;
 
+/// Time that a client has to log in by SASL, after its TLS handshake.
+pub const AUTHENTICATION_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of a SCRAM nonce: 144 bits, which are 24 letters.
+pub const SCRAM_NONCE_BYTES: usize = 18;
+
 /// Time that a TLS handshake has: a client behind a slow radio link needs two.
 pub const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 

@@ -62,6 +62,14 @@ fn decode(api: &Api, body: &[u8], version: i16) {
         ApiKey::DescribeClientQuotas => {
             round_trip!(g::DescribeClientQuotasRequestData, body, version)
         }
+        ApiKey::DescribeUserScramCredentials => {
+            round_trip!(g::DescribeUserScramCredentialsRequestData, body, version)
+        }
+        ApiKey::AlterUserScramCredentials => {
+            round_trip!(g::AlterUserScramCredentialsRequestData, body, version)
+        }
+        ApiKey::SaslHandshake => round_trip!(g::SaslHandshakeRequestData, body, version),
+        ApiKey::SaslAuthenticate => round_trip!(g::SaslAuthenticateRequestData, body, version),
         ApiKey::DescribeConfigs => round_trip!(g::DescribeConfigsRequestData, body, version),
         ApiKey::AlterConfigs => round_trip!(g::AlterConfigsRequestData, body, version),
         ApiKey::DescribeLogDirs => round_trip!(g::DescribeLogDirsRequestData, body, version),

@@ -58,6 +58,14 @@ fn decode(api: &Api, body: &[u8], version: i16) {
         ApiKey::DescribeClientQuotas => {
             round_trip!(g::DescribeClientQuotasResponseData, body, version)
         }
+        ApiKey::DescribeUserScramCredentials => {
+            round_trip!(g::DescribeUserScramCredentialsResponseData, body, version)
+        }
+        ApiKey::AlterUserScramCredentials => {
+            round_trip!(g::AlterUserScramCredentialsResponseData, body, version)
+        }
+        ApiKey::SaslHandshake => round_trip!(g::SaslHandshakeResponseData, body, version),
+        ApiKey::SaslAuthenticate => round_trip!(g::SaslAuthenticateResponseData, body, version),
         ApiKey::DescribeConfigs => round_trip!(g::DescribeConfigsResponseData, body, version),
         ApiKey::AlterConfigs => round_trip!(g::AlterConfigsResponseData, body, version),
         ApiKey::DescribeLogDirs => round_trip!(g::DescribeLogDirsResponseData, body, version),

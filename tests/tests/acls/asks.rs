@@ -28,6 +28,10 @@ uses! {
         AlterPartitionReassignmentsRequestData, ReassignableTopic, ReassignablePartition
     };
     alter_partition_reassignments_response::{AlterPartitionReassignmentsResponseData};
+    alter_user_scram_credentials_request::{
+        AlterUserScramCredentialsRequestData, ScramCredentialDeletion
+    };
+    alter_user_scram_credentials_response::{AlterUserScramCredentialsResponseData};
     create_acls_request::{CreateAclsRequestData};
     create_acls_response::{CreateAclsResponseData};
     create_partitions_request::{CreatePartitionsRequestData, CreatePartitionsTopic};
@@ -55,6 +59,8 @@ uses! {
     describe_log_dirs_response::{DescribeLogDirsResponseData};
     describe_topic_partitions_request::{DescribeTopicPartitionsRequestData, TopicRequest};
     describe_topic_partitions_response::{DescribeTopicPartitionsResponseData};
+    describe_user_scram_credentials_request::{DescribeUserScramCredentialsRequestData, UserName};
+    describe_user_scram_credentials_response::{DescribeUserScramCredentialsResponseData};
     elect_leaders_request::{ElectLeadersRequestData, TopicPartitions};
     elect_leaders_response::{ElectLeadersResponseData};
     fetch_request::{FetchPartition, FetchRequestData, FetchTopic};
@@ -606,4 +612,25 @@ pub fn describe_topic_partitions(client: &mut Connection) -> Codes {
     let answer =
         ask!(client, DescribeTopicPartitions 0, request => DescribeTopicPartitionsResponseData);
     answer.topics.iter().map(|topic| topic.error_code).collect()
+}
+
+/// Of a user that is not there: what is asked is which error comes first.
+pub fn describe_user_scram_credentials(client: &mut Connection) -> Codes {
+    let user = UserName::default().with_name(text(MISSING));
+    let request = DescribeUserScramCredentialsRequestData::default().with_users(Some(vec![user]));
+    let answer = ask!(client, DescribeUserScramCredentials 0,
+        request => DescribeUserScramCredentialsResponseData);
+    let results = answer.results.iter().map(|result| result.error_code);
+    std::iter::once(answer.error_code).chain(results).collect()
+}
+
+pub fn alter_user_scram_credentials(client: &mut Connection) -> Codes {
+    let deletion = ScramCredentialDeletion::default()
+        .with_name(text(MISSING))
+        .with_mechanism(1);
+    let request = AlterUserScramCredentialsRequestData::default().with_deletions(vec![deletion]);
+    let answer = ask!(client, AlterUserScramCredentials 0,
+        request => AlterUserScramCredentialsResponseData);
+    let results = answer.results.iter();
+    results.map(|result| result.error_code).collect()
 }

@@ -8,7 +8,7 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::ProducerId;
 use sedge_protocol::kafka::KafkaUuid;
 
-use super::CredentialChange;
+use crate::security::scram::{Credential, Mechanism};
 use crate::security::{AclBinding, AclFilter};
 
 /// A command to the controller.
@@ -61,6 +61,14 @@ pub enum Command {
     AlterUserScramCredentials {
         changes: Vec<CredentialChange>,
     },
+}
+
+/// A change of a user's credential. The credential of a deletion is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialChange {
+    pub user: String,
+    pub mechanism: Mechanism,
+    pub credential: Option<Credential>,
 }
 
 impl Command {

@@ -32,12 +32,11 @@ use sedge_protocol::metadata_records::{
     RemoveTopicRecord, ResourceType, TopicRecord,
 };
 
-pub use command::{Command, CommandError, CommandReply, TopicName};
+pub use command::{Command, CommandError, CommandReply, CredentialChange, TopicName};
 pub use delta::Delta;
 pub use image::{Image, Topic};
 pub use names::PLUGINS_TOPIC;
 pub use salvage::{Change, Facts, Salvage, Salvaged};
-pub use users::CredentialChange;
 
 use crate::config::BrokerDefaults;
 use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, TOPICS_MAX};

@@ -2,7 +2,7 @@
 
 use alloc::borrow::ToOwned as _;
 use alloc::format;
-use alloc::string::{String, ToString as _};
+use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
 use sedge_protocol::ErrorCode;
@@ -10,21 +10,13 @@ use sedge_protocol::metadata_records::{
     MetadataRecord, RemoveUserScramCredentialRecord, UserScramCredentialRecord,
 };
 
-use super::{CommandError, CommandReply};
+use super::{CommandError, CommandReply, CredentialChange};
 use crate::machine::Plan;
 use crate::security::Users;
 use crate::security::limits::{
     CREDENTIALS_BYTES_MAX, CREDENTIALS_MAX, SCRAM_SALT_BYTES_MAX, USER_NAME_BYTES_MAX,
 };
 use crate::security::scram::{Credential, Mechanism, check_iterations};
-
-/// A change of a user's credential. The credential of a deletion is `None`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CredentialChange {
-    pub user: String,
-    pub mechanism: Mechanism,
-    pub credential: Option<Credential>,
-}
 
 /// Returns the credential of a record. `None` if its mechanism is not Kafka's, which no record that
 /// was decoded has.

@@ -27,9 +27,9 @@ impl Users {
         of_user.flat_map(BTreeMap::values)
     }
 
-    /// Returns what a login is checked against whose user does not exist: no password matches it. It
-    /// looks like the first user's, under whose secret key it is made, so that a stranger gets the
-    /// same answer each time and cannot compute it.
+    /// Returns what the login of a user that does not exist is checked against. No password matches
+    /// it. It looks like the first user's, under whose secret key it is made, so that a stranger
+    /// gets the same answer each time and cannot compute it.
     #[must_use]
     pub fn decoy(&self, user: &str, mechanism: Mechanism) -> Credential {
         let mut all = self.by_name.values().flat_map(BTreeMap::values);

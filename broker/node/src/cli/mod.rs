@@ -14,6 +14,7 @@ mod plugin_code;
 mod security;
 mod serve;
 mod topic;
+mod user;
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! `sedge security init`: a CA of one's own, with certificates for the broker and its clients, and
-//! the properties that go with them.
+//! `sedge security`: users ([`super::user`]), and `init`: a CA of one's own, with certificates for
+//! the broker and its clients, and the properties that go with them.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -10,12 +10,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
+use super::user::UserCommand;
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::{Output, Table};
 use crate::process::private_file;
 use crate::tls::authority::{Authority, Signed, Subject};
 
-/// Make certificates for listeners and clients.
+/// Make certificates for listeners and clients, and users.
 #[derive(Debug, Args)]
 pub struct SecurityCommand {
     #[command(subcommand)]
@@ -26,6 +27,8 @@ pub struct SecurityCommand {
 enum Verb {
     /// Make a local CA, a broker's certificate and clients' certificates; what is there stays
     Init(Init),
+    /// Users with passwords, in the data directory of a stopped broker
+    User(UserCommand),
 }
 
 #[derive(Debug, Args)]
@@ -55,10 +58,13 @@ impl SecurityCommand {
     /// Runs the command.
     ///
     /// # Errors
-    /// The files cannot be written, or those of the CA not be read.
+    /// The files cannot be written, or those of the CA not be read; or those of
+    /// [`UserCommand::run`].
     pub fn run(&self) -> Result<(), Failure> {
-        let Verb::Init(init) = &self.verb;
-        init.run()
+        match &self.verb {
+            Verb::Init(init) => init.run(),
+            Verb::User(user) => user.run(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use sedge_core::config::{self as broker, ConfigKey, ConfigType, Takes};
 
 use super::listeners::{is_listener_key, listener_keys, split_override};
+use super::sasl::DEFAULT_MECHANISMS;
 use crate::client::config as client;
 
 const fn key(
@@ -44,6 +45,10 @@ const GIB: i64 = 1 << 30;
 pub const PROCESS_KEYS: &[ConfigKey] = &[
     key("allow.everyone.if.no.acl.found", ConfigType::Boolean, Some("false"), Takes::Anything,
         "Whether every client may do everything on a resource without access rules"),
+    long("connection.failed.authentication.delay.ms", Some("100"), Takes::Between(0, 5_000),
+        "Time after which a client is told that its authentication failed"),
+    long("connections.max.reauth.ms", Some("0"), Takes::AtLeast(0),
+        "Time after which a client has to authenticate again by SASL; 0: never"),
     long("plugin.component.bytes", Some("8388608"), Takes::Between(KIB, 64 * MIB),
         "Largest WebAssembly component of a plugin"),
     long("plugin.deadline.ms", Some("100"), Takes::Between(5, 60_000),
@@ -55,6 +60,10 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
     key("plugin.signing.key", ConfigType::String, None, Takes::Anything,
         "File with the key that seals machine code; code from elsewhere that this key sealed is \
          loaded here"),
+    key("sasl.enabled.mechanisms", ConfigType::List, Some(DEFAULT_MECHANISMS), Takes::Anything,
+        "Mechanisms of listeners with SASL: SCRAM-SHA-512, SCRAM-SHA-256, PLAIN"),
+    long("sasl.server.max.receive.size", Some("524288"), Takes::Between(KIB, 16 * MIB),
+        "Largest frame that a client may send before it is authenticated"),
     long("sedge.cache.bytes", None, Takes::Between(256 * KIB, 4 * GIB),
         "Cache of the views: small 1 MiB, standard 16 MiB"),
     key("sedge.console.metrics.token", ConfigType::Password, None, Takes::Anything,
@@ -169,6 +178,9 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("ssl.provider", RUSTLS),
     ("ssl.secure.random.implementation", RUSTLS),
     ("ssl.trustmanager.algorithm", RUSTLS),
+    ("sasl.mechanism.controller.protocol", INSIDE),
+    ("sasl.mechanism.inter.broker.protocol", ALONE),
+    ("security.inter.broker.protocol", ALONE),
     ("share.coordinator.state.topic.min.isr", NO_SHARES),
     ("share.coordinator.state.topic.replication.factor", NO_SHARES),
     ("transaction.state.log.min.isr", NO_TRANSACTIONS),
@@ -312,6 +324,8 @@ mod tests {
         check("listener", false);
         check("listener.name.lan.ssl.keystore.location", true);
         check("listener.name.lan.ssl.keystore.lokation", false);
+        check("listener.name.lan.plain.sasl.jaas.config", true);
+        check("plain.sasl.jaas.config", false);
         check("mirror.hq.topics", true);
         check("mirror.hq.topcis", false);
         check("mirror.topics", false);

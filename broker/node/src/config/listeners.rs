@@ -4,8 +4,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use sedge_core::security::sasl::Mechanism;
 use sedge_core::security_protocol::{SecurityProtocol, parse_map};
 
+use super::sasl::{self, ListenerSasl};
 use super::values::HostPort;
 use crate::tls::ServerTls;
 use crate::tls::settings::{self as tls, ClientAuth};
@@ -20,12 +22,13 @@ pub fn split_override(key: &str) -> Option<(&str, &str)> {
 
 /// Whether a listener may have this key for itself.
 pub fn is_listener_key(key: &str) -> bool {
-    tls::KEYS.contains(&key) || tls::LISTENER_KEYS.contains(&key)
+    listener_keys().any(|known| known == key)
 }
 
 /// All keys that a listener may have for itself.
 pub fn listener_keys() -> impl Iterator<Item = &'static str> {
-    tls::KEYS.iter().chain(tls::LISTENER_KEYS).copied()
+    let tls = tls::KEYS.iter().chain(tls::LISTENER_KEYS);
+    tls.chain(sasl::LISTENER_KEYS).copied()
 }
 
 /// A Kafka listener.
@@ -36,6 +39,8 @@ pub struct ListenerConfig {
     pub protocol: SecurityProtocol,
     /// For a protocol with TLS: loaded.
     pub tls: Option<Arc<ServerTls>>,
+    /// For a protocol with SASL.
+    pub sasl: Option<Arc<ListenerSasl>>,
     /// The address to bind.
     pub address: HostPort,
     /// The address that clients are told; if it is `None`, the one that the client connected to.
@@ -60,8 +65,23 @@ impl ListenerConfig {
             "listener {name} ({protocol}) on {address} can be reached from other machines and asks \
              nobody who they are: whoever connects can read, write and delete everything; give it \
              the protocol SSL and ssl.client.auth=required (`sedge security init` makes the \
-             certificates), listen on 127.0.0.1, or set {INSECURE_ALLOWED}=true if all who can \
-             connect may do so"
+             certificates) or SASL_SSL (`sedge security user add` makes users), listen on \
+             127.0.0.1, or set {INSECURE_ALLOWED}=true if all who can connect may do so"
+        ))
+    }
+
+    /// Says that clients of other machines send their passwords to `address` in the clear.
+    pub fn shows_passwords(&self, address: IpAddr) -> Option<String> {
+        let sasl = self.sasl.as_ref()?;
+        let is_clear = !self.protocol.has_tls() && sasl.mechanisms.contains(&Mechanism::Plain);
+        if !is_clear || address.is_loopback() {
+            return None;
+        }
+        let Self { name, protocol, .. } = self;
+        Some(format!(
+            "listener {name} ({protocol}) on {address} takes PLAIN: passwords cross the network in \
+             the clear; give it the protocol SASL_SSL, or SCRAM instead of PLAIN in \
+             sasl.enabled.mechanisms"
         ))
     }
 
@@ -123,6 +143,7 @@ pub fn parse_listeners(
             protocol: protocol_of(&name, map)?,
             name,
             tls: None,
+            sasl: None,
             address,
             advertised: None,
         });
@@ -136,13 +157,7 @@ fn protocol_of(name: &str, map: &[(String, SecurityProtocol)]) -> Result<Securit
         return Err(format!("{why}; remove it"));
     }
     if let Some((_, protocol)) = map.iter().find(|(other, _)| other == name) {
-        return match protocol {
-            SecurityProtocol::Plaintext | SecurityProtocol::Ssl => Ok(*protocol),
-            SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl => Err(format!(
-                "{protocol}, the security protocol of listener {name}, is not supported yet; use \
-                     SSL or PLAINTEXT"
-            )),
-        };
+        return Ok(*protocol);
     }
     Err(format!(
         "nothing says which security protocol listener {name} has; add {name}:PLAINTEXT, or \
@@ -184,7 +199,8 @@ pub fn parse_protocols(text: &str) -> Result<Vec<(String, SecurityProtocol)>, St
 mod tests {
     use super::*;
 
-    const PROTOCOLS: &str = "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,A:PLAINTEXT,B:PLAINTEXT,
+    const PROTOCOLS: &str = "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,
+                             SASL_PLAINTEXT:SASL_PLAINTEXT,A:PLAINTEXT,B:PLAINTEXT,
                              CONTROLLER:PLAINTEXT";
 
     fn listeners(listeners: &str, advertised: &str) -> Result<Vec<ListenerConfig>, String> {
@@ -212,7 +228,7 @@ mod tests {
         check("PLAINTEXT://:1", "h:2", Ok(&["PLAINTEXT :1 h:2"]));
         check("A://x:1, B://y:2", "B://z:3", Ok(&["A x:1", "B y:2 z:3"]));
         check("a://x:0,b://x:0", "", Ok(&["A x:0", "B x:0"]));
-        check("SASL_SSL://x:1", "", Err("not supported yet"));
+        check("SASL_SSL://x:1", "", Ok(&["SASL_SSL x:1"]));
         check("CONTROLLER://x:1", "", Err("controller inside"));
         check("x:1,y:2", "", Err("two listeners"));
         check("A://x:1,B://x:1", "", Err("A and B both listen on x:1"));
@@ -245,5 +261,32 @@ mod tests {
         check("0.0.0.0:1", true);
         check("[::]:1", true);
         check("192.0.2.1:1", true);
+        check("SASL_SSL://192.0.2.1:1", false);
+    }
+
+    #[test]
+    fn plain_without_tls_is_warned_of_where_others_listen() {
+        let check = |protocol: &str, mechanisms: &str, address: &str, expected: bool| {
+            let get = |key: &str| match key {
+                "sasl.enabled.mechanisms" => Some(mechanisms.to_owned()),
+                "plain.sasl.jaas.config" => Some("PlainLoginModule required user_a=b;".to_owned()),
+                _ => None,
+            };
+            let mut listener = listeners(&format!("{protocol}://x:1"), "")
+                .unwrap()
+                .remove(0);
+            listener.sasl = Some(Arc::new(ListenerSasl::read(&get).unwrap()));
+            let warned = listener.shows_passwords(address.parse().unwrap());
+            assert_eq!(
+                warned.is_some(),
+                expected,
+                "{protocol} {mechanisms} {address}"
+            );
+        };
+        check("SASL_PLAINTEXT", "PLAIN", "192.0.2.1", true);
+        check("SASL_PLAINTEXT", "SCRAM-SHA-512,PLAIN", "192.0.2.1", true);
+        check("SASL_PLAINTEXT", "PLAIN", "127.0.0.1", false);
+        check("SASL_PLAINTEXT", "SCRAM-SHA-512", "192.0.2.1", false);
+        check("SASL_SSL", "PLAIN", "192.0.2.1", false);
     }
 }

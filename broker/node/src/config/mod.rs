@@ -22,6 +22,7 @@ mod names;
 pub mod nearest;
 pub mod properties;
 mod references;
+pub mod sasl;
 pub mod selection;
 pub mod settings;
 mod text_file;

@@ -128,7 +128,22 @@ fn what_is_wrong_is_said() {
     check("flush.ms = 0", &["flush.ms = 0", "at least 1"]);
     check("flush.ms = \"soon\"", &["Not a number"]);
     check("durability = \"never\"", &["sync, interval"]);
-    check("listeners = \"SASL_SSL://x:1\"", &["not supported yet"]);
+    check(
+        "listeners = \"SASL_PLAINTEXT://x:1\"\n\"sasl.enabled.mechanisms\" = \"PLAIN\"",
+        &[
+            "listener.name.sasl_plaintext.plain.sasl.jaas.config",
+            "user_NAME",
+        ],
+    );
+    check(
+        "listeners = \"SASL_SSL://x:1\"\n\"sasl.enabled.mechanisms\" = \"GSSAPI\"",
+        &[
+            "f.toml:2",
+            "ssl.keystore.location",
+            "GSSAPI",
+            "SCRAM-SHA-512",
+        ],
+    );
     check("listeners = \"A://x:1\"", &["add A:PLAINTEXT"]);
     check(
         "listeners = \":9092\"",

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sedge_core::config::{ConfigKey, STANDARD_AUTHORIZER};
 use sedge_core::security::{Authorizer, Principal};
@@ -11,6 +12,7 @@ use super::console::{self, ConsoleTokens};
 use super::error::Problem;
 use super::link::{LinkConfig, LinkTable};
 use super::listeners::{self, INSECURE_ALLOWED, ListenerConfig, split_override};
+use super::sasl::ListenerSasl;
 use super::values::HostPort;
 use super::{Setting, Settings, Source, Value, keys};
 use crate::client::config as client;
@@ -136,6 +138,10 @@ pub struct Config {
     pub max_connections: usize,
     /// Time after which an idle connection is closed.
     pub connections_max_idle_ms: u64,
+    /// Largest frame before authentication, in bytes.
+    pub sasl_server_max_receive_size: usize,
+    /// Time after which a client is told that its authentication failed.
+    pub failed_authentication_delay: Duration,
     /// Says what clients may do. `None`: everything.
     pub authorizer: Option<Authorizer>,
     /// The limits of plugins.
@@ -208,6 +214,10 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
         socket_request_max_bytes: reader.number("socket.request.max.bytes", 0) as usize,
         max_connections: reader.number("max.connections", 0) as usize,
         connections_max_idle_ms: reader.number("connections.max.idle.ms", 0),
+        sasl_server_max_receive_size: reader.number("sasl.server.max.receive.size", 0) as usize,
+        failed_authentication_delay: Duration::from_millis(
+            reader.number("connection.failed.authentication.delay.ms", 0),
+        ),
         authorizer: reader.authorizer(),
         plugin: Plugin {
             memory_bytes_max: reader.number("plugin.memory.bytes", 0),
@@ -365,6 +375,11 @@ fn parse_super_users(text: &str) -> Result<BTreeSet<Principal>, String> {
         .collect()
 }
 
+/// Returns the name of a listener's own key.
+fn own_key(listener: &ListenerConfig, key: &str) -> String {
+    format!("listener.name.{}.{key}", listener.name.to_lowercase())
+}
+
 /// Reads single values, with defaults from the table of keys. Types and ranges were checked before;
 /// further conditions are checked here.
 struct Reader<'a> {
@@ -458,6 +473,7 @@ impl Reader<'_> {
         self.check_overrides(&listeners);
         for listener in &mut listeners {
             self.load_tls(listener);
+            self.load_sasl(listener);
         }
         // One whose TLS is not loaded has a problem already.
         let mut loaded = listeners
@@ -492,33 +508,50 @@ impl Reader<'_> {
 
     /// Loads the certificates of a listener with TLS.
     fn load_tls(&mut self, listener: &mut ListenerConfig) {
-        if !listener.protocol.has_tls() {
-            return;
+        if listener.protocol.has_tls() {
+            let loaded = ServerTls::load(&|key| self.of_listener(listener, key));
+            listener.tls = self.loaded(listener, loaded);
         }
-        let own = |key: &str| format!("listener.name.{}.{key}", listener.name.to_lowercase());
-        let get = |key: &str| {
-            let set = self
-                .settings
-                .get(&own(key))
-                .or_else(|| self.settings.get(key));
-            let set = set.map(|setting| setting.value.text().trim().to_owned());
-            set.filter(|value| !value.is_empty())
+    }
+
+    /// Reads the mechanisms of a listener with SASL.
+    fn load_sasl(&mut self, listener: &mut ListenerConfig) {
+        if listener.protocol.has_sasl() {
+            let read = ListenerSasl::read(&|key| self.of_listener(listener, key));
+            listener.sasl = self.loaded(listener, read);
+        }
+    }
+
+    /// Returns the value of a key of a listener: its own, or the one of all.
+    fn of_listener(&self, listener: &ListenerConfig, key: &str) -> Option<String> {
+        let own = self.settings.get(&own_key(listener, key));
+        let set = own.or_else(|| self.settings.get(key));
+        let set = set.map(|setting| setting.value.text().trim().to_owned());
+        set.filter(|value| !value.is_empty())
+    }
+
+    fn loaded<T>(
+        &mut self,
+        listener: &ListenerConfig,
+        loaded: Result<T, KeyError>,
+    ) -> Option<Arc<T>> {
+        let KeyError { key, why } = match loaded {
+            Ok(loaded) => return Some(Arc::new(loaded)),
+            Err(error) => error,
         };
-        match ServerTls::load(&get) {
-            Ok(tls) => listener.tls = Some(Arc::new(tls)),
-            Err(KeyError { key, why }) => {
-                let own = own(key);
-                let set = self
-                    .settings
-                    .get(&own)
-                    .map(|setting| (own.as_str(), setting));
-                let set = set.or_else(|| self.settings.get(key).map(|setting| (key, setting)));
-                let unset = self.not_set("listeners");
-                let (key, setting) = set.unwrap_or((key, &unset));
-                let why = format!("listener {}: {why}", listener.name);
-                self.problems.push(problem(key, setting, why));
-            }
-        }
+        let own = own_key(listener, key);
+        let set = self
+            .settings
+            .get(&own)
+            .map(|setting| (own.as_str(), setting));
+        let set = set.or_else(|| self.settings.get(key).map(|setting| (key, setting)));
+        let unset = self.not_set("listeners");
+        // A key that only a listener has is missing under the listener's name.
+        let missing = if keys::is_known(key) { key } else { &own };
+        let (key, setting) = set.unwrap_or((missing, &unset));
+        let why = format!("listener {}: {why}", listener.name);
+        self.problems.push(problem(key, setting, why));
+        None
     }
 
     /// What is said of a key that is missing, with the place of the key that needs it.

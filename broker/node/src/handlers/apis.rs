@@ -20,7 +20,8 @@ use crate::net::service::{Answer, Disconnect, Estimate, Rule, Start};
 /// - START: [`Start`].
 /// - FORM: the handler of a `now` has `handle`, which returns the response. That of a `later` has
 ///   `start`, which runs in the order of the requests, and `finish`, which returns the response, if
-///   there is one. `around` is the same, but the response is encoded around batches.
+///   there is one. `around` is the same, but the response is encoded around batches. The `handle`
+///   of an `own` encodes its response itself.
 /// - ESTIMATE: [`Estimate`].
 /// - NEEDS: what the handler does on what, as `Resource Operation`; with `or Resource Operation` if
 ///   that right on the cluster, or on any topic, does instead. The rows of Kafka's documentation
@@ -108,6 +109,9 @@ macro_rules! answer {
             .encode(|buffer, version| response.write(buffer, version))
             .map(Answer::Now)
     }};
+    (own, $request:ident, $($handler:ident)::+, $message:ident) => {
+        $($handler)::+::handle(&$request, $message).await
+    };
     (later, $request:ident, $($handler:ident)::+, $message:ident) => {{
         let pending = $($handler)::+::start(&$request, $message).await?;
         Ok(Answer::Later(Box::pin(async move {
@@ -159,6 +163,8 @@ apis! {
         Recent, [Group Describe];
     ListGroups: InTurn, now groups::list_groups(list_groups_request::ListGroupsRequestData),
         Recent, [Group Describe or Cluster Describe];
+    SaslHandshake: InTurn, own sasl::sasl_handshake(sasl_handshake_request::SaslHandshakeRequestData),
+        Nothing, [];
     ApiVersions: InTurn, now cluster::api_versions(api_versions_request::ApiVersionsRequestData),
         Recent, [];
     CreateTopics: InTurn, now topics::create_topics(create_topics_request::CreateTopicsRequestData),
@@ -189,6 +195,9 @@ apis! {
     DescribeLogDirs: InTurn,
         now cluster::describe_log_dirs(describe_log_dirs_request::DescribeLogDirsRequestData),
         Recent, [Cluster Describe];
+    SaslAuthenticate: InTurn,
+        own sasl::sasl_authenticate(sasl_authenticate_request::SaslAuthenticateRequestData),
+        Nothing, [];
     CreatePartitions: InTurn,
         now topics::create_partitions(create_partitions_request::CreatePartitionsRequestData),
         Recent, [Topic Alter];
@@ -216,6 +225,16 @@ apis! {
     DescribeClientQuotas: InTurn,
         now cluster::describe_client_quotas(describe_client_quotas_request::DescribeClientQuotasRequestData),
         Recent, [Cluster DescribeConfigs];
+    DescribeUserScramCredentials: InTurn,
+        now users::describe_user_scram_credentials(
+            describe_user_scram_credentials_request::DescribeUserScramCredentialsRequestData
+        ),
+        Recent, [Cluster Describe];
+    AlterUserScramCredentials: InTurn,
+        now users::alter_user_scram_credentials(
+            alter_user_scram_credentials_request::AlterUserScramCredentialsRequestData
+        ),
+        Recent, [Cluster Alter];
     DescribeCluster: InTurn,
         now cluster::describe_cluster(describe_cluster_request::DescribeClusterRequestData),
         Recent, [Cluster Describe];

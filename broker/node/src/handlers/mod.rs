@@ -24,7 +24,7 @@ pub use crate::broker::Refusal;
 
 use crate::broker::Broker;
 use crate::net::service::{Answer, Disconnect, Rule, Service, Session};
-use request::{Request, Topics, unsupported};
+use request::{Request, Topics, login, unsupported};
 
 mod acls;
 mod apis;
@@ -34,9 +34,11 @@ mod groups;
 mod records;
 mod repeats;
 mod request;
+mod sasl;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod users;
 
 /// Answers clients' requests with the state of a broker.
 #[derive(Clone, Debug)]
@@ -58,6 +60,9 @@ async fn dispatch(
     session: &Arc<Session>,
     frame: Bytes,
 ) -> Result<Answer, Disconnect> {
+    if session.login().is_some_and(|login| login.expects_raw()) {
+        return sasl::raw(broker, session, &frame);
+    }
     let mut body = frame;
     let header = RequestHeader::decode(&mut body).map_err(|error| Disconnect::Malformed {
         api_key: -1,
@@ -65,6 +70,7 @@ async fn dispatch(
         reason: error.to_string(),
     })?;
     let (api_key, api_version) = (header.api_key, header.api_version);
+    login::check(broker, session, api_key)?;
     let Some(api) = api::supported(api_key) else {
         return Err(unsupported(&header, session));
     };

@@ -11,6 +11,7 @@ mod plugins;
 mod primitive;
 mod requests;
 mod retention;
+mod sasl;
 mod tls;
 
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub use links::{Holds, LinkMetrics, LinkState};
 pub use plugins::PluginMetrics;
 pub use primitive::{Counter, Gauge, Histogram};
 pub use retention::RetentionMetrics;
+pub use sasl::SaslMetrics;
 pub use tls::{HandshakeFailure, TlsMetrics};
 
 /// All metrics.
@@ -79,6 +81,8 @@ pub struct Metrics {
     pub metadata_snapshots: Counter,
     /// Requests to the console without the token that they need.
     pub console_denied: Counter,
+    /// Logins by SASL.
+    pub sasl: SaslMetrics,
     /// TLS of listeners.
     pub tls: TlsMetrics,
     requests: requests::Requests,
@@ -114,6 +118,7 @@ impl Default for Metrics {
             metadata_damaged: Gauge::default(),
             metadata_snapshots: Counter::default(),
             console_denied: Counter::default(),
+            sasl: SaslMetrics::default(),
             tls: TlsMetrics::default(),
             requests: requests::Requests::default(),
             plugins: plugins::Plugins::default(),
@@ -185,6 +190,7 @@ impl Metrics {
         self.requests.expose(out);
         self.plugins.expose(out);
         self.links.expose(out);
+        self.sasl.expose(out);
         self.tls.expose(out);
         out.counter(
             "sedge_console_denied_total",

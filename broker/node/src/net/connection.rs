@@ -30,9 +30,11 @@ use sedge_protocol::frame::{self, OtherProtocol};
 use super::Net;
 use super::memory::{Admission, Closer, Part, Pool};
 use super::reply::{ReplySocket, write_frame};
-use super::service::{Answer, Disconnect, Estimate, Reply, Service, Session, Start};
+use super::service::{Answer, Disconnect, Estimate, Reply, Rule, Service, Session, Start};
 use super::when_woken::WhenWoken;
-use crate::limits::{CONNECTION_IN_FLIGHT_MAX, CONNECTION_READ_BYTES, REQUEST_PIECE_BYTES};
+use crate::limits::{
+    AUTHENTICATION_TIME_MAX, CONNECTION_IN_FLIGHT_MAX, CONNECTION_READ_BYTES, REQUEST_PIECE_BYTES,
+};
 
 /// Serves a connection until it closes. `reader` and `writer` note the bytes that they move in the
 /// session's activity.
@@ -57,7 +59,21 @@ pub async fn serve(
         None => IdleBuffer::Kept,
         Some(_) => IdleBuffer::Freed,
     };
-    let frames = FrameReader::new(reader, net.request_bytes_max, idle_buffer);
+    let bytes_max = (net.request_bytes_max, net.login_bytes_max);
+    let frames = FrameReader::new(reader, bytes_max, idle_buffer);
+    let late = async {
+        if !session.is_authenticated() {
+            Timer::after(AUTHENTICATION_TIME_MAX).await;
+        }
+        if session.is_authenticated() {
+            future::pending().await
+        } else {
+            Err(Disconnect::Authentication {
+                mechanism: None,
+                why: format!("it took over {} s", AUTHENTICATION_TIME_MAX.as_secs()),
+            })
+        }
+    };
     let read = connection.read_requests(frames, &session, service, answers);
     let write = connection.write_replies(writer, queue);
     let idle_ms = net.idle_ms;
@@ -70,6 +86,7 @@ pub async fn serve(
         Err(Disconnect::Stalled)
     };
     let idle_or_closed = future::or(WhenWoken::new(idle), WhenWoken::new(closed));
+    let idle_or_closed = future::or(idle_or_closed, WhenWoken::new(late));
     let read_or_write = future::or(WhenWoken::new(read), WhenWoken::new(write));
     if let Err(reason) = future::or(read_or_write, idle_or_closed).await {
         tell(remote, reason, net);
@@ -121,10 +138,22 @@ impl Connection<'_> {
     ) -> Result<(), Disconnect> {
         let Self { net, turns, closer } = self;
         let mut before = Start::Pipelined;
-        while let Some(bytes) = frames.next_length().await? {
+        loop {
+            if !session.is_authenticated() {
+                // The answer of the last message decides what may come now.
+                turns.wait_for_none_unanswered().await;
+            }
+            let is_authenticated = session.is_authenticated();
+            let Some(bytes) = frames.next_length(is_authenticated).await? else {
+                break;
+            };
             frames.begin(bytes).await?;
             let api_key = frames.api_key(bytes);
-            let rule = service.rule(api_key);
+            let rule = if is_authenticated {
+                service.rule(api_key)
+            } else {
+                Rule::LOGIN
+            };
             if (before, rule.start) != (Start::Pipelined, Start::Pipelined) {
                 turns.wait_for_none_unanswered().await;
             }
@@ -165,6 +194,7 @@ impl Connection<'_> {
                 Answer::Now(answered) => answered,
                 Answer::Later(future) => future.await?,
             };
+            let close = answered.close;
             turns.mute(answered.mute);
             if let Some(Reply { frame, memory }) = answered.reply {
                 let mut memory =
@@ -174,6 +204,9 @@ impl Connection<'_> {
                 let _copies = net.room_for_copies(&mut writer, &frame);
                 write_frame(&mut writer, &frame).await?;
                 net.metrics.bytes_out.add(frame_bytes(&frame) as u64);
+            }
+            if let Some(reason) = close {
+                return Err(reason);
             }
             turns.end();
         }
@@ -259,12 +292,13 @@ struct FrameReader<R> {
     idle_buffer: IdleBuffer,
     start: usize,
     end: usize,
-    bytes_max: usize,
+    /// Of a frame, and of one before authentication.
+    bytes_max: (usize, usize),
     is_first: bool,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    fn new(reader: R, bytes_max: usize, idle_buffer: IdleBuffer) -> Self {
+    fn new(reader: R, bytes_max: (usize, usize), idle_buffer: IdleBuffer) -> Self {
         let buffer = vec![0; CONNECTION_READ_BYTES].into_boxed_slice();
         Self {
             reader,
@@ -278,7 +312,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// Returns the length of the next frame, or `None` if the stream ends between frames.
-    async fn next_length(&mut self) -> Result<Option<usize>, Disconnect> {
+    async fn next_length(&mut self, is_authenticated: bool) -> Result<Option<usize>, Disconnect> {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -310,12 +344,17 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.is_first = false;
         }
         let length = i32::from_be_bytes(*seen.first_chunk().expect("four bytes were read"));
+        let bytes_max = match self.bytes_max {
+            (authenticated, _) if is_authenticated => authenticated,
+            (_, before) => before,
+        };
         let bytes = usize::try_from(length)
             .ok()
-            .filter(|bytes| *bytes <= self.bytes_max)
+            .filter(|bytes| *bytes <= bytes_max)
             .ok_or(Disconnect::FrameLength {
                 bytes: i64::from(length),
-                bytes_max: self.bytes_max,
+                bytes_max,
+                is_authenticated,
             })?;
         self.start += 4;
         Ok(Some(bytes))
@@ -427,9 +466,9 @@ mod tests {
     fn frames_with(stream: Vec<u8>, idle_buffer: IdleBuffer) -> Result<Vec<Vec<u8>>, Disconnect> {
         block_on(async {
             let pool = Pool::new(1 << 20);
-            let mut frames = FrameReader::new(Cursor::new(stream), FRAME_MAX, idle_buffer);
+            let mut frames = FrameReader::new(Cursor::new(stream), (FRAME_MAX, 0), idle_buffer);
             let mut found = Vec::new();
-            while let Some(bytes) = frames.next_length().await? {
+            while let Some(bytes) = frames.next_length(true).await? {
                 frames.begin(bytes).await?;
                 let frame = frames.frame(bytes, &pool, &Arc::default()).await?;
                 found.push(frame.to_vec());
@@ -469,12 +508,28 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_before_authentication_is_small() {
+        let next_length = |bytes: i32, is_authenticated| {
+            let stream = Cursor::new(bytes.to_be_bytes().to_vec());
+            let mut frames = FrameReader::new(stream, (FRAME_MAX, 10), IdleBuffer::Kept);
+            block_on(frames.next_length(is_authenticated))
+        };
+        assert!(matches!(next_length(10, false), Ok(Some(10))));
+        assert!(matches!(next_length(11, true), Ok(Some(11))));
+        let refused = next_length(11, false).unwrap_err().to_string();
+        assert!(
+            refused.contains("sasl.server.max.receive.size"),
+            "{refused}"
+        );
+    }
+
+    #[test]
     fn a_large_claim_takes_no_memory_before_its_bytes_come() {
         let mut stream = 90_000_i32.to_be_bytes().to_vec();
         stream.extend([0; 1024]);
         let begun = block_on(async {
-            let mut frames = FrameReader::new(Cursor::new(stream), 100_000, IdleBuffer::Kept);
-            let bytes = frames.next_length().await?.expect("a length");
+            let mut frames = FrameReader::new(Cursor::new(stream), (100_000, 0), IdleBuffer::Kept);
+            let bytes = frames.next_length(true).await?.expect("a length");
             frames.begin(bytes).await
         });
         assert!(matches!(begun, Err(Disconnect::Io(_))), "{begun:?}");

@@ -169,7 +169,7 @@ fn welcome(
 async fn serve(
     socket: WatchedSocket<'_>,
     pipes: Option<Arc<Pipes>>,
-    mut session: Session,
+    session: Session,
     net: &Net,
     service: &impl Service,
 ) {
@@ -179,8 +179,11 @@ async fn serve(
     };
     match tls::handshake(socket, &tls, net).await {
         Ok(secured) => {
-            if let Some(name) = &secured.principal {
-                session.principal = Principal::user(name);
+            // With SASL, a certificate only lets a client come as far as the login.
+            if let Some(name) = &secured.principal
+                && !session.listener.protocol.has_sasl()
+            {
+                session.identify(Principal::user(name));
             }
             let (reader, writer) = secured.halves();
             connection::serve(reader, writer, Arc::new(session), net, service).await;
@@ -208,6 +211,7 @@ mod tests {
             name: "PLAINTEXT".to_owned(),
             protocol: SecurityProtocol::Plaintext,
             tls: None,
+            sasl: None,
             address: HostPort::parse("127.0.0.1:0").unwrap(),
             advertised: None,
         });

@@ -41,6 +41,8 @@ pub struct Net {
     /// Clients that were logged because they asked for something unsupported.
     told_unsupported: Told,
     request_bytes_max: usize,
+    /// Of a frame before authentication.
+    login_bytes_max: usize,
     idle_ms: u64,
     metrics: Arc<Metrics>,
     runtime: Runtime,
@@ -54,6 +56,7 @@ impl Net {
             pipes: Arc::default(),
             told_unsupported: Told::default(),
             request_bytes_max: config.socket_request_max_bytes,
+            login_bytes_max: config.sasl_server_max_receive_size,
             idle_ms: config.connections_max_idle_ms,
             metrics,
             runtime,

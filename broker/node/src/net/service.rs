@@ -9,10 +9,11 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sedge_core::security::Principal;
+use sedge_core::security::sasl::{Barred, Login, Mechanism};
 use sedge_protocol::Bytes;
 
 use super::activity::Activity;
@@ -45,6 +46,14 @@ pub struct Rule {
     pub estimate: Estimate,
 }
 
+impl Rule {
+    /// That of requests before authentication. Messages of a login may have no header.
+    pub const LOGIN: Self = Self {
+        start: Start::InTurn,
+        estimate: Estimate::Nothing,
+    };
+}
+
 /// When a request may start, relative to earlier unanswered ones on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -70,7 +79,10 @@ pub struct Session {
     /// This machine's address that the client connected to.
     pub local: SocketAddr,
     pub listener: Arc<ListenerConfig>,
-    pub principal: Principal,
+    /// The client's identity, as soon as it is known.
+    principal: OnceLock<Principal>,
+    /// On a listener with SASL.
+    login: Option<Mutex<Login>>,
     /// The client's name and version, as it first gave them (KIP-511).
     pub client: OnceLock<ClientSoftware>,
     pub activity: Arc<Activity>,
@@ -87,14 +99,40 @@ impl Session {
     ) -> Self {
         let canonical =
             |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let login = listener.sasl.as_ref().map(|sasl| {
+            let mechanisms = sasl.mechanisms.clone();
+            Mutex::new(Login::new(mechanisms, sasl.session_ms_max))
+        });
         Self {
             remote: canonical(remote),
             local: canonical(local),
             listener,
-            principal: Principal::ANONYMOUS,
+            principal: OnceLock::new(),
+            login,
             client: OnceLock::new(),
             activity,
         }
+    }
+
+    /// Returns the client's identity.
+    pub fn principal(&self) -> &Principal {
+        self.principal.get().unwrap_or(&Principal::ANONYMOUS)
+    }
+
+    /// Stores the client's identity. The first call counts: a connection keeps its principal.
+    pub fn identify(&self, principal: Principal) {
+        let _ = self.principal.set(principal);
+    }
+
+    /// Returns whether the client has shown who it is, as far as its listener asks.
+    pub fn is_authenticated(&self) -> bool {
+        self.login.is_none() || self.principal.get().is_some()
+    }
+
+    /// Returns the client's login. `None` if its listener has no SASL.
+    pub fn login(&self) -> Option<MutexGuard<'_, Login>> {
+        let login = self.login.as_ref()?;
+        Some(login.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns the host and the port that the client is told to connect to: those that its listener
@@ -149,6 +187,8 @@ pub struct Answered {
     pub reply: Option<Reply>,
     /// How long no further request of the connection may start (KIP-219).
     pub mute: Duration,
+    /// Closes the connection after the reply.
+    pub close: Option<Disconnect>,
 }
 
 impl From<Reply> for Answered {
@@ -156,6 +196,7 @@ impl From<Reply> for Answered {
         Self {
             reply: Some(reply),
             mute: Duration::ZERO,
+            close: None,
         }
     }
 }
@@ -177,8 +218,13 @@ impl From<Frame> for Reply {
 /// Reason why the broker closes a connection. Each is logged as one line.
 #[derive(Debug)]
 pub enum Disconnect {
-    /// The length in front of a frame is negative or over `socket.request.max.bytes`.
-    FrameLength { bytes: i64, bytes_max: usize },
+    /// The length in front of a frame is negative or over `socket.request.max.bytes`; before
+    /// authentication, over `sasl.server.max.receive.size`.
+    FrameLength {
+        bytes: i64,
+        bytes_max: usize,
+        is_authenticated: bool,
+    },
     /// The first bytes are those of a TLS hello.
     TlsOnPlaintext,
     /// The first bytes are those of an HTTP request.
@@ -188,6 +234,13 @@ pub enum Disconnect {
         failure: HandshakeFailure,
         why: String,
     },
+    /// The client did not show by SASL who it is.
+    Authentication {
+        mechanism: Option<Mechanism>,
+        why: String,
+    },
+    /// A request came that the client's login does not allow now.
+    Barred { barred: Barred, api_key: i16 },
     /// The frame cannot be decoded as the API and version that it names.
     Malformed {
         api_key: i16,
@@ -211,11 +264,21 @@ pub enum Disconnect {
 impl fmt::Display for Disconnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FrameLength { bytes, bytes_max } => write!(
-                f,
-                "a frame claims {bytes} bytes; allowed are 0 to {bytes_max}, the smaller of \
-                 socket.request.max.bytes and queued.max.request.bytes"
-            ),
+            Self::FrameLength {
+                bytes,
+                bytes_max,
+                is_authenticated,
+            } => {
+                let key = if *is_authenticated {
+                    "the smaller of socket.request.max.bytes and queued.max.request.bytes"
+                } else {
+                    "before authentication (sasl.server.max.receive.size)"
+                };
+                write!(
+                    f,
+                    "a frame claims {bytes} bytes; allowed are 0 to {bytes_max}, {key}"
+                )
+            }
             Self::TlsOnPlaintext => f.write_str(
                 "TLS on a plaintext listener: set security.protocol=PLAINTEXT for the client, or have \
                  it connect to a listener with TLS",
@@ -224,6 +287,25 @@ impl fmt::Display for Disconnect {
                 f.write_str("HTTP on a Kafka listener: use the console's address (sedge.console)")
             }
             Self::Handshake { why, .. } => write!(f, "the TLS handshake failed: {why}"),
+            Self::Authentication { mechanism, why } => match mechanism {
+                Some(mechanism) => write!(f, "SASL {mechanism} failed: {why}"),
+                None => write!(f, "SASL failed: {why}"),
+            },
+            Self::Barred { barred, api_key } => match barred {
+                Barred::Unauthenticated => write!(
+                    f,
+                    "a request of API {api_key} came before authentication: set \
+                     security.protocol=SASL_PLAINTEXT or SASL_SSL for the client"
+                ),
+                Barred::DuringExchange => write!(
+                    f,
+                    "a request of API {api_key} came during authentication"
+                ),
+                Barred::Expired => f.write_str(
+                    "its session expired (connections.max.reauth.ms, or its token), and the client \
+                     did not authenticate again",
+                ),
+            },
             Self::Malformed {
                 api_key,
                 api_version,
@@ -272,6 +354,7 @@ mod tests {
             name: "PLAINTEXT".to_owned(),
             protocol: SecurityProtocol::Plaintext,
             tls: None,
+            sasl: None,
             address: parse(address),
             advertised: advertised.map(parse),
         };

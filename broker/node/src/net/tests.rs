@@ -73,7 +73,7 @@ impl Service for Echo {
         let (release, released) = async_channel::bounded(1);
         let started = Started {
             number,
-            principal: session.principal.to_string(),
+            principal: session.principal().to_string(),
             release: (api_key == LATER).then_some(release),
         };
         self.0.lock().unwrap().send(started).unwrap();
@@ -132,6 +132,7 @@ impl Server {
             name: "PLAINTEXT".to_owned(),
             protocol: SecurityProtocol::Plaintext,
             tls,
+            sasl: None,
             address: HostPort::parse("127.0.0.1:0").unwrap(),
             advertised: None,
         };

@@ -217,6 +217,10 @@ fn warn_of_strangers(listeners: &[Listener]) {
         if let Some(why) = address.and_then(|address| listener.config().insecurity(address.ip())) {
             warn!(target: "sedge", "{INSECURE_ALLOWED}=true: {why}");
         }
+        let shown = address.and_then(|of| listener.config().shows_passwords(of.ip()));
+        if let Some(why) = shown {
+            warn!(target: "sedge", "{why}");
+        }
     }
 }
 

@@ -56,7 +56,9 @@ impl Server {
         if last.channel_binding != self.first.gs2_header.as_bytes() {
             return Err(ScramError::Malformed("channel binding"));
         }
-        if last.nonce != self.nonce {
+        // As in Kafka: librdkafka before 2.2 puts its own nonce in front once more. The proof
+        // covers the nonce as it came.
+        if !last.nonce.ends_with(&self.nonce) {
             return Err(ScramError::Malformed("nonce"));
         }
         let Credential {

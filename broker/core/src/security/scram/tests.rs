@@ -114,6 +114,25 @@ fn a_message_of_another_exchange_is_refused() {
     assert_eq!(server.finish(last.as_bytes()), binding);
 }
 
+/// What librdkafka before 2.2 sends.
+#[test]
+fn a_final_message_may_begin_with_the_client_s_nonce_once_more() {
+    let mechanism = Mechanism::Sha256;
+    let known = credential(mechanism, "password");
+    let first = "n,,n=alice,r=nonce";
+    let (server, said) = begin(first.as_bytes(), Some(&known));
+    let said = String::from_utf8(said).unwrap();
+    let iterations = NonZeroU32::new(ITERATIONS.cast_unsigned()).unwrap();
+    let salted = mechanism.salted_password("password", &known.salt, iterations);
+    let client_key = mechanism.client_key(&salted);
+    let without_proof = format!("c=biws,r=noncenonce{NONCE}");
+    let signed = format!("n=alice,r=nonce,{said},{without_proof}");
+    let signature = mechanism.hmac(&known.stored_key, signed.as_bytes());
+    let proof = base64::encode(&xor(client_key.as_ref(), signature.as_ref()));
+    let last = format!("{without_proof},p={proof}");
+    assert!(server.finish(last.as_bytes()).is_ok());
+}
+
 #[test]
 fn each_change_of_the_final_message_is_refused() {
     let known = credential(Mechanism::Sha256, "password");

@@ -64,7 +64,7 @@ impl Access {
         self.broker.metrics.authorization_denied.add(1);
         if let Some(verdict) = verdict {
             let denial = Denial {
-                principal: &self.session.principal,
+                principal: self.session.principal(),
                 host: self.session.remote.ip(),
                 operation,
                 resource,
@@ -138,7 +138,7 @@ impl Access {
 
     fn subject(&self) -> Subject<'_> {
         Subject {
-            principal: &self.session.principal,
+            principal: self.session.principal(),
             host: self.session.remote.ip(),
         }
     }

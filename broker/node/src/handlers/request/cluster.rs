@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sedge_core::config::BrokerDefaults;
 use sedge_core::metadata::{Command, CommandReply, Image, TopicName};
 use sedge_core::security::acl::CLUSTER_NAME;
-use sedge_core::security::{Acls, Operation, Resource};
+use sedge_core::security::{Acls, Operation, Resource, Users};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::ProducerId;
 use sedge_storage::Usage;
@@ -123,6 +123,11 @@ impl Cluster {
 
     pub fn defaults(&self) -> &BrokerDefaults {
         self.image.defaults()
+    }
+
+    /// Returns the users that have a password.
+    pub fn users(&self) -> &Users {
+        self.image.users()
     }
 
     /// Returns the access rules.

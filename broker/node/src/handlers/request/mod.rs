@@ -40,6 +40,7 @@ use access::Access;
 mod access;
 mod cluster;
 mod groups;
+pub mod login;
 mod topics;
 
 /// A request; see the module.
@@ -240,6 +241,7 @@ impl Request {
         Answered {
             reply: None,
             mute: self.throttle,
+            close: None,
         }
     }
 
@@ -249,6 +251,7 @@ impl Request {
         Answered {
             reply,
             mute: self.throttle,
+            close: None,
         }
     }
 

@@ -37,11 +37,11 @@ impl Client {
 
     /// Another connection to the same broker, of a client that has authenticated itself.
     pub fn as_principal(&self, principal: Principal) -> Self {
-        let mut session = Arc::into_inner(session()).expect("nobody else has it");
-        session.principal = principal;
+        let session = session();
+        session.identify(principal);
         Self {
             handlers: self.handlers.clone(),
-            session: Arc::new(session),
+            session,
             journal: self.journal.clone(),
         }
     }
@@ -135,6 +135,7 @@ pub fn session() -> Arc<Session> {
         name: "PLAINTEXT".to_owned(),
         protocol: SecurityProtocol::Plaintext,
         tls: None,
+        sasl: None,
         address: HostPort::parse("broker.example:9092").unwrap(),
         advertised: None,
     };
