@@ -169,7 +169,7 @@ fn no_secret_is_told() {
     let mut stranger = Connection::open(&ssl);
     stranger.send_raw(b"not TLS at all, and long enough to be told from it\r\n\r\n");
     stranger.end();
-    for part in ["the client speaks plaintext", "hq: the upstream fails"] {
+    for part in ["the client sent plaintext", "hq: the upstream fails"] {
         let what = format!("{part} in the log");
         sedge
             .process()

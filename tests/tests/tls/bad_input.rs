@@ -35,7 +35,7 @@ fn certificates_that_are_wrong_are_refused_with_the_reason_on_both_sides() {
     let of_other = properties(&path("a"), Some(&site.file("alice.pem")), &other_ca);
     let unknown = refusal(site.list_as(&of_other));
     check(&unknown, &["certificate of the broker", "ssl.truststore"]);
-    site.wait_log(&["TLS handshake failed", "does not know the CA"]);
+    site.wait_log(&["TLS handshake failed", "does not trust the CA"]);
     // The broker does not know the client's.
     let theirs = text(&other.join("alice.pem"));
     let stranger = properties(&path("b"), Some(&theirs), &ca);
@@ -49,9 +49,9 @@ fn certificates_that_are_wrong_are_refused_with_the_reason_on_both_sides() {
     let nobody = properties(&path("c"), None, &ca);
     check(
         &refusal(site.list_as(&nobody)),
-        &["wants a certificate", "ssl.keystore"],
+        &["requires a client certificate", "ssl.keystore"],
     );
-    site.wait_log(&["showed no certificate", "ssl.client.auth=required"]);
+    site.wait_log(&["sent no certificate", "ssl.client.auth=required"]);
     // It has expired.
     let expired = expired(&site);
     let expired = properties(&path("d"), Some(&expired), &ca);
@@ -150,7 +150,7 @@ fn tls_on_a_plain_port_and_plain_on_one_for_tls_say_so() {
     let mut rest = Vec::new();
     drop(client.stream.read_to_end(&mut rest));
     assert!(rest.len() < 16, "it is answered: {rest:x?}");
-    site.wait_log(&["plaintext on a listener with TLS", "security.protocol=SSL"]);
+    site.wait_log(&["plaintext to a TLS listener", "security.protocol=SSL"]);
     site.wait_failed_handshakes("not_tls", 2.0);
 
     let alice = site.file("alice.properties");

@@ -1,7 +1,8 @@
-//! TLS on a connection: the handshake, and the session that the reading and the writing half share.
+//! TLS on a connection: the handshake, and the session shared by the read and write halves.
 //!
-//! **Invariant:** before its handshake is done, a connection has `TLS_HANDSHAKE_BYTES_MAX` of
-//! memory, charged to the pool of requests, and `TLS_HANDSHAKE_TIME_MAX`.
+//! **Invariant:** until its handshake is complete, a connection uses at most
+//! `TLS_HANDSHAKE_BYTES_MAX` of memory, charged to the request pool, and at most
+//! `TLS_HANDSHAKE_TIME_MAX` of time.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -25,17 +26,17 @@ use crate::metrics::HandshakeFailure;
 use crate::tls::ServerTls;
 use crate::tls::words::{self, Peer};
 
-/// A connection whose handshake is done.
+/// A connection after a complete handshake.
 pub struct Secured<'a> {
     stream: Mutex<TlsStream<Bounded<'a>>>,
-    /// Who the client is, by its certificate.
+    /// The principal's name, from the client certificate. `None` if the client sent none.
     pub principal: Option<String>,
 }
 
-/// Agrees with the client on keys, and on who it is.
+/// Performs the TLS handshake and determines the client's principal.
 ///
 /// # Errors
-/// The connection has to be closed.
+/// The handshake failed, stalled or timed out; the caller closes the connection.
 pub async fn handshake<'a>(
     socket: WatchedSocket<'a>,
     tls: &ServerTls,
@@ -56,7 +57,7 @@ pub async fn handshake<'a>(
         Timer::after(TLS_HANDSHAKE_TIME_MAX).await;
         Err(Disconnect::Handshake {
             failure: HandshakeFailure::Timeout,
-            why: format!("it took over {} s", TLS_HANDSHAKE_TIME_MAX.as_secs()),
+            why: format!("not complete within {} s", TLS_HANDSHAKE_TIME_MAX.as_secs()),
         })
     };
     let outcome = future::or(done, future::or(stalled, late)).await;
@@ -96,11 +97,11 @@ async fn shake_hands<'a>(
                 let (failure, why) = words::explain(error, Peer::Client);
                 Disconnect::Handshake { failure, why }
             }
-            // Probes connect and say nothing.
+            // Health probes connect and send nothing.
             None if is_silent => Disconnect::Io(error),
             None => Disconnect::Handshake {
                 failure: HandshakeFailure::Closed,
-                why: format!("the client broke it off ({error})"),
+                why: format!("the client closed the connection ({error})"),
             },
         }
     })?;
@@ -119,7 +120,7 @@ async fn shake_hands<'a>(
 }
 
 impl<'a> Secured<'a> {
-    /// Both halves run in one task, so neither waits here for the other.
+    /// Locks the stream. Both halves run in one task, so the lock is never contended.
     fn lock(&self) -> MutexGuard<'_, TlsStream<Bounded<'a>>> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,7 +129,7 @@ impl<'a> Secured<'a> {
         self.lock().get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// The reading and the writing half.
+    /// Returns the read half and the write half.
     pub fn halves(&self) -> (Half<'_, 'a>, Half<'_, 'a>) {
         let half = || Half {
             secured: self,
@@ -137,7 +138,7 @@ impl<'a> Secured<'a> {
         (half(), half())
     }
 
-    /// Tells the client that nothing comes any more, if the socket takes that at once.
+    /// Sends the `close_notify` alert, if the socket accepts it without blocking.
     pub async fn close(&self) {
         let mut half = self.halves().1;
         let _ = future::poll_once(half.close()).await;
@@ -170,7 +171,7 @@ impl AsyncRead for Half<'_, '_> {
     ) -> Poll<io::Result<usize>> {
         let read = Pin::new(&mut *self.secured.lock()).poll_read(context, buffer);
         match read {
-            // A client that goes without a word of TLS's ends its stream as one without TLS does.
+            // Treat a missing `close_notify` as a normal end of stream.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Poll::Ready(Ok(0))
             }
@@ -205,7 +206,7 @@ impl AsyncWrite for Half<'_, '_> {
     }
 }
 
-/// A socket that gives only so many bytes before the handshake is done.
+/// A socket that limits the bytes read until the handshake is complete.
 struct Bounded<'a> {
     socket: WatchedSocket<'a>,
     left: usize,
@@ -223,7 +224,9 @@ impl AsyncRead for Bounded<'_> {
         }
         let bytes = buffer.len().min(self.left);
         if bytes == 0 {
-            let why = format!("more than {TLS_HANDSHAKE_BYTES_MAX} bytes");
+            let why = format!(
+                "the client sent more than {TLS_HANDSHAKE_BYTES_MAX} bytes in its handshake"
+            );
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
         }
         let read = Pin::new(&mut self.socket).poll_read(context, &mut buffer[..bytes]);

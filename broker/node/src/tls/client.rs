@@ -89,7 +89,8 @@ impl ClientTls {
             (Err(error), Some(loaded)) => {
                 warn!(
                     target: "sedge::tls",
-                    "changed files are not used: {error}; connections go on with what was loaded before"
+                    "changed certificate files not loaded: {error}; new connections still use the \
+                     previous ones; correct the files"
                 );
                 loaded.stamp = stamp;
                 Ok(Arc::clone(&loaded.config))

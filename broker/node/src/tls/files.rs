@@ -1,4 +1,4 @@
-//! The files of certificates and keys: read with a bound, and looked at for changes.
+//! Certificate and key files: bounded reads, and detection of changes.
 
 use std::fs::{self, File, Metadata};
 use std::io::Read;
@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 use crate::limits::{TLS_DIRECTORY_FILES_MAX, TLS_FILE_BYTES_MAX};
 use crate::process::private_file;
 
-/// Names that files in a directory of certificates have: others are passed over.
+/// Extensions that are read in a directory of certificates; other files are ignored.
 const EXTENSIONS: [&str; 5] = ["pem", "crt", "cer", "key", "crl"];
 
-/// A file that was read.
+/// The contents of one file, with its path and mode.
 pub struct Contents {
     pub path: PathBuf,
     pub bytes: Zeroizing<Vec<u8>>,
@@ -21,13 +21,16 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Refuses a file with a key in it that others may read.
+    /// Checks the mode of a file that contains a private key.
+    ///
+    /// # Errors
+    /// Users other than the owner and the group have access to the file.
     pub fn check_private(&self) -> Result<(), String> {
         private_file::check(&self.path, &self.metadata, "a private key")
     }
 }
 
-/// Reads `path`, or all that a directory has of certificates and keys, in the order of the names.
+/// Reads the file at `path`; in a directory, reads all certificate and key files by name order.
 pub fn read(path: &Path) -> Result<Vec<Contents>, String> {
     paths(path)?.iter().map(|path| read_one(path)).collect()
 }
@@ -46,7 +49,8 @@ fn read_one(path: &Path) -> Result<Contents, String> {
     let read = limited.read_to_end(&mut bytes).map_err(failed)?;
     if read as u64 > TLS_FILE_BYTES_MAX {
         return Err(format!(
-            "{} has more than {TLS_FILE_BYTES_MAX} bytes, and certificates do not",
+            "{} is larger than {TLS_FILE_BYTES_MAX} bytes, the limit for certificate files; check \
+             the path",
             path.display()
         ));
     }
@@ -57,7 +61,7 @@ fn read_one(path: &Path) -> Result<Contents, String> {
     })
 }
 
-/// `path` itself, or the files in it.
+/// Returns `path` itself, or the certificate and key files if it is a directory.
 fn paths(path: &Path) -> Result<Vec<PathBuf>, String> {
     let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
     if !fs::metadata(path).map_err(failed)?.is_dir() {
@@ -68,13 +72,15 @@ fn paths(path: &Path) -> Result<Vec<PathBuf>, String> {
         let path = entry.map_err(failed)?.path();
         let extension = path.extension().and_then(|of| of.to_str());
         let is_named_so = extension.is_some_and(|of| EXTENSIONS.contains(&of));
-        // Kubernetes keeps the versions of a secret in directories, which hidden names lead to.
+        // Kubernetes keeps the versions of a secret in hidden directories, linked by symlinks.
         let is_file = fs::metadata(&path).is_ok_and(|of| of.is_file());
         if is_named_so && is_file {
             paths.push(path);
         }
         if paths.len() > TLS_DIRECTORY_FILES_MAX {
-            return Err(format!("more than {TLS_DIRECTORY_FILES_MAX} files"));
+            return Err(format!(
+                "the directory has more than {TLS_DIRECTORY_FILES_MAX} certificate files, the limit"
+            ));
         }
     }
     paths.sort();
@@ -87,14 +93,14 @@ fn paths(path: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(paths)
 }
 
-/// How files were when they were looked at: another is read again.
+/// Inode, size and times of a set of files. A different stamp means that they have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stamp(Vec<(PathBuf, Option<[i64; 6]>)>);
 
 impl Stamp {
     pub fn of(of: &[&Path]) -> Self {
         let files = of.iter().flat_map(|path| {
-            // What cannot be listed is there under its own name, with nothing.
+            // A path that cannot be listed is recorded by itself, without metadata.
             paths(path).unwrap_or_else(|_| vec![path.to_path_buf()])
         });
         let look = |path: PathBuf| {

@@ -1,22 +1,23 @@
-//! TLS, for the broker's listeners and for its own clients alike: what the `ssl.*` keys say, the
-//! certificates and keys that they name, and the sessions that rustls makes of them.
+//! TLS for the broker's listeners and for sedge's own clients: the `ssl.*` keys, the certificate
+//! and key files that they name, and the rustls configurations built from them.
 //!
-//! | module | what |
+//! | module | contents |
 //! | --- | --- |
-//! | `settings` | the `ssl.*` keys, by Kafka's names |
-//! | `files` | the files that they name: read, bounded, and seen to change |
-//! | `store` | certificates, a key and revocation lists out of PEM and PKCS#12 |
-//! | `encrypted`, `pkcs12` | what a password opens |
-//! | `server` | a listener's certificate, whom it trusts, and the principal of a client |
-//! | `client` | whom a client trusts, and what it shows |
-//! | `authority` | a CA of one's own, and the certificates that it signs |
-//! | `words` | what went wrong in a handshake, and what to do |
+//! | `settings` | the `ssl.*` keys, under Kafka's names |
+//! | `files` | bounded reads of certificate and key files, and detection of changes |
+//! | `store` | certificates, private keys and revocation lists from PEM and PKCS#12 |
+//! | `encrypted`, `pkcs12` | decryption of private keys and PKCS#12 files |
+//! | `server` | a listener's certificate, its trusted CAs, and a client's principal |
+//! | `client` | a client's trusted CAs and certificate |
+//! | `authority` | a local certificate authority, which signs certificates |
+//! | `words` | explanations of handshake errors, with advice |
 //!
-//! It opens no connection: a socket and its deadlines are the caller's.
+//! This module opens no connections; sockets and deadlines belong to the caller.
 //!
-//! **Invariant:** a key file that others than its owner and its group may read is refused.
-//! **Invariant:** files that cannot be read again, or do not fit each other, change nothing: what
-//! was loaded before stays (`server`, `client`).
+//! **Invariant:** a key file is refused if users other than its owner and group have access
+//! (`files_that_cannot_be_used_are_refused_at_the_start`).
+//! **Invariant:** if changed files cannot be loaded or do not match, the previously loaded ones
+//! remain in use (`files_that_change_are_loaded_and_what_is_broken_is_not`).
 
 pub mod authority;
 pub mod client;
@@ -36,12 +37,12 @@ pub use client::ClientTls;
 pub use server::ServerTls;
 pub use settings::KeyError;
 
-/// The cryptography: ring's.
+/// Returns the cryptography provider, ring.
 fn provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
 
-/// `provider()` with the cipher suites of `settings`.
+/// Returns the provider with the cipher suites of `settings`.
 fn provider_of(settings: &settings::Handshake) -> Arc<CryptoProvider> {
     let mut provider = provider();
     if let Some(suites) = &settings.cipher_suites {

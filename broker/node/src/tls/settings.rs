@@ -1,4 +1,4 @@
-//! The `ssl.*` keys, by Kafka's names.
+//! The `ssl.*` configuration keys, under Kafka's names.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,11 +8,11 @@ use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 use super::files::Stamp;
 pub use crate::process::secret::Secret;
 
-/// What to do with a Java key store.
+/// Advice on converting a Java key store.
 pub const FROM_JKS: &str = "`keytool -importkeystore -srckeystore OLD.jks -destkeystore NEW.p12 \
-                            -deststoretype PKCS12` makes PKCS12 of JKS";
+                            -deststoretype PKCS12` converts JKS to PKCS12";
 
-/// Keys that listeners and clients have alike.
+/// Keys of both listeners and clients.
 pub const KEYS: &[&str] = &[
     "ssl.cipher.suites",
     "ssl.enabled.protocols",
@@ -29,13 +29,13 @@ pub const KEYS: &[&str] = &[
     "ssl.truststore.type",
 ];
 
-/// Keys of listeners alone.
+/// Keys of listeners only.
 pub const LISTENER_KEYS: &[&str] = &["ssl.client.auth", "ssl.principal.mapping.rules"];
 
-/// Keys of clients alone.
+/// Keys of clients only.
 pub const CLIENT_KEYS: &[&str] = &["ssl.endpoint.identification.algorithm"];
 
-/// A key that cannot be used, and why.
+/// A configuration key with an invalid value, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyError {
     pub key: &'static str,
@@ -57,20 +57,20 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
-/// The value of a key, if it is set and not empty.
+/// Returns the value of a key if it is set and not empty.
 pub type Get<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Where certificates and keys are.
+/// A keystore or truststore, as configured.
 #[derive(Clone, Debug)]
 pub struct Store {
     pub content: Content,
-    /// What the content is; none: what it looks like.
+    /// The format. `None` means that it is detected from the content.
     pub kind: Option<Kind>,
-    /// Of a PKCS#12 file.
+    /// The password of a PKCS#12 file.
     pub password: Option<Secret>,
-    /// Of the private key.
+    /// The password of an encrypted private key.
     pub key_password: Option<Secret>,
-    /// The key that says where, for errors.
+    /// The configuration key that locates the store, for errors.
     pub key: &'static str,
 }
 
@@ -78,7 +78,7 @@ pub struct Store {
 pub enum Content {
     /// A file, or a directory of files.
     Path(PathBuf),
-    /// PEM in the configuration itself.
+    /// PEM text in the configuration.
     Inline(Secret),
 }
 
@@ -89,15 +89,15 @@ pub enum Kind {
     Pkcs12,
 }
 
-/// What a handshake may agree on.
+/// TLS versions and cipher suites that may be negotiated.
 #[derive(Clone, Debug)]
 pub struct Handshake {
     pub versions: Vec<&'static SupportedProtocolVersion>,
-    /// None: all that are safe.
+    /// `None` means the default suites of rustls, all of which are considered secure.
     pub cipher_suites: Option<Vec<SupportedCipherSuite>>,
 }
 
-/// What listeners and clients have alike.
+/// TLS settings common to listeners and clients.
 #[derive(Clone, Debug)]
 pub struct TlsSettings {
     pub keystore: Option<Store>,
@@ -117,7 +117,7 @@ impl TlsSettings {
     /// Reads the keys.
     ///
     /// # Errors
-    /// The first key that cannot be used.
+    /// The first key with an invalid value.
     pub fn read(get: Get<'_>) -> Result<Self, KeyError> {
         Ok(Self {
             keystore: keystore(get)?,
@@ -129,7 +129,7 @@ impl TlsSettings {
         })
     }
 
-    /// Looks at the files that the keys name.
+    /// Returns the current stamp of the configured files.
     pub(super) fn stamp(&self) -> Stamp {
         let stores = [&self.keystore, &self.truststore].into_iter().flatten();
         let paths = stores.filter_map(|store| match &store.content {
@@ -143,7 +143,7 @@ impl TlsSettings {
 /// Reads `ssl.client.auth`.
 ///
 /// # Errors
-/// It is none of Kafka's values.
+/// The value is not `none`, `requested` or `required`.
 pub fn client_auth(get: Get<'_>) -> Result<ClientAuth, KeyError> {
     const KEY: &str = "ssl.client.auth";
     match get(KEY).as_deref() {
@@ -152,16 +152,16 @@ pub fn client_auth(get: Get<'_>) -> Result<ClientAuth, KeyError> {
         Some("required") => Ok(ClientAuth::Required),
         Some(other) => Err(KeyError::new(
             KEY,
-            format!("`{other}` is none of none, requested and required"),
+            format!("`{other}` is not valid; use none, requested or required"),
         )),
     }
 }
 
-/// Reads `ssl.endpoint.identification.algorithm`: whether a broker's certificate has to be for the
-/// host that was connected to. Set to nothing, it does not.
+/// Reads `ssl.endpoint.identification.algorithm`. Returns whether the host name in the broker's
+/// certificate is verified; an empty value turns the check off.
 ///
 /// # Errors
-/// It is another algorithm than https.
+/// The value is neither empty nor `https`.
 pub fn checks_host(set: Option<&str>) -> Result<bool, KeyError> {
     match set.map(str::trim) {
         Some("") => Ok(false),
@@ -169,7 +169,9 @@ pub fn checks_host(set: Option<&str>) -> Result<bool, KeyError> {
         Some(https) if https.eq_ignore_ascii_case("https") => Ok(true),
         Some(other) => Err(KeyError::new(
             "ssl.endpoint.identification.algorithm",
-            format!("`{other}` is not https; nothing at all turns the check off"),
+            format!(
+                "`{other}` is not supported; use https, or leave the value empty to skip the check"
+            ),
         )),
     }
 }
@@ -182,8 +184,18 @@ fn keystore(get: Get<'_>) -> Result<Option<Store>, KeyError> {
     let inline = match (get(KEY), get(CHAIN)) {
         (None, None) => None,
         (Some(key), Some(chain)) => Some(format!("{key}\n{chain}")),
-        (Some(_), None) => return Err(KeyError::new(CHAIN, "needed beside ssl.keystore.key")),
-        (None, Some(_)) => return Err(KeyError::new(KEY, "needed beside the certificates")),
+        (Some(_), None) => {
+            return Err(KeyError::new(
+                CHAIN,
+                "required with ssl.keystore.key; set it to the certificate chain",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(KeyError::new(
+                KEY,
+                "required with ssl.keystore.certificate.chain; set it to the private key",
+            ));
+        }
     };
     let at = (LOCATION, KEY, "ssl.keystore.type", "ssl.keystore.password");
     let store = store(get, at, inline)?;
@@ -204,7 +216,7 @@ fn truststore(get: Get<'_>) -> Result<Option<Store>, KeyError> {
     store(get, at, get(CERTIFICATES))
 }
 
-/// The keys of a store: where it is, where it is written out, its type and its password.
+/// The keys of a store: location, inline PEM, type and password.
 type StoreKeys = (&'static str, &'static str, &'static str, &'static str);
 
 fn store(
@@ -219,26 +231,29 @@ fn store(
         Some(kind) => {
             return Err(KeyError::new(
                 type_key,
-                format!("`{kind}` is neither PEM nor PKCS12; {FROM_JKS}"),
+                format!("`{kind}` is not supported; use PEM or PKCS12; {FROM_JKS}"),
             ));
         }
     };
     let password = get(password_key).map(Secret::new);
     if password.is_some() && (kind == Some(Kind::Pem) || inline.is_some()) {
-        let why = "a PEM store has no password; ssl.key.password is that of an encrypted key";
+        let why = "a PEM store has no password; for an encrypted private key, set ssl.key.password";
         return Err(KeyError::new(password_key, why));
     }
     let (content, key) = match (get(location), inline) {
         (None, None) => return Ok(None),
         (Some(path), None) => (Content::Path(PathBuf::from(path)), location),
         (None, Some(_)) if kind == Some(Kind::Pkcs12) => {
-            return Err(KeyError::new(inline_key, "is PEM, and the type is PKCS12"));
+            return Err(KeyError::new(
+                inline_key,
+                "inline stores must be PEM; set the type to PEM",
+            ));
         }
         (None, Some(text)) => (Content::Inline(Secret::new(text)), inline_key),
         (Some(_), Some(_)) => {
             return Err(KeyError::new(
                 location,
-                format!("{inline_key} is set as well; leave one of them out"),
+                format!("{inline_key} is also set; remove one of the two"),
             ));
         }
     };
@@ -251,7 +266,7 @@ fn store(
     }))
 }
 
-/// `ssl.enabled.protocols`, of which `ssl.protocol` is the newest.
+/// Reads `ssl.enabled.protocols`, limited to `ssl.protocol` and older versions.
 fn versions(get: Get<'_>) -> Result<Vec<&'static SupportedProtocolVersion>, KeyError> {
     const KEY: &str = "ssl.enabled.protocols";
     const NEWEST: &str = "ssl.protocol";
@@ -272,13 +287,16 @@ fn versions(get: Get<'_>) -> Result<Vec<&'static SupportedProtocolVersion>, KeyE
         }
     }
     if versions.is_empty() {
-        return Err(KeyError::new(KEY, "no version is left of it"));
+        return Err(KeyError::new(
+            KEY,
+            "no TLS version is enabled; ssl.protocol=TLSv1.2 excludes TLSv1.3",
+        ));
     }
     Ok(versions)
 }
 
 fn not_a_version(name: &str) -> String {
-    format!("`{name}` is neither TLSv1.2 nor TLSv1.3; older versions are broken")
+    format!("`{name}` is not supported; use TLSv1.2 or TLSv1.3 (older versions are insecure)")
 }
 
 fn cipher_suites(get: Get<'_>) -> Result<Option<Vec<SupportedCipherSuite>>, KeyError> {
@@ -292,7 +310,10 @@ fn cipher_suites(get: Get<'_>) -> Result<Option<Vec<SupportedCipherSuite>>, KeyE
         let suite = all.iter().find(|suite| java_name(**suite) == name);
         let suite = suite.ok_or_else(|| {
             let known: Vec<String> = all.iter().map(|suite| java_name(*suite)).collect();
-            let why = format!("`{name}` is not known; these are: {}", known.join(", "));
+            let why = format!(
+                "`{name}` is not supported; use one of: {}",
+                known.join(", ")
+            );
             KeyError::new(KEY, why)
         })?;
         suites.push(*suite);
@@ -300,7 +321,7 @@ fn cipher_suites(get: Get<'_>) -> Result<Option<Vec<SupportedCipherSuite>>, KeyE
     Ok(Some(suites).filter(|suites| !suites.is_empty()))
 }
 
-/// IANA's name, which is Java's.
+/// Returns the IANA name, which Java uses too.
 fn java_name(suite: SupportedCipherSuite) -> String {
     let name = format!("{:?}", suite.suite());
     name.replacen("TLS13_", "TLS_", 1)
@@ -353,11 +374,11 @@ mod tests {
             "ssl.keystore.type",
             "keytool",
         );
-        check(&[("ssl.protocol", "SSLv3")], "ssl.protocol", "broken");
+        check(&[("ssl.protocol", "SSLv3")], "ssl.protocol", "insecure");
         check(
             &[("ssl.enabled.protocols", "TLSv1.1")],
             "ssl.enabled.protocols",
-            "broken",
+            "insecure",
         );
         check(
             &[
@@ -365,7 +386,7 @@ mod tests {
                 ("ssl.protocol", "TLSv1.2"),
             ],
             "ssl.enabled.protocols",
-            "no version",
+            "no TLS version",
         );
         check(
             &[("ssl.cipher.suites", "TLS_RSA_WITH_RC4_128_MD5")],
@@ -375,7 +396,7 @@ mod tests {
         check(
             &[("ssl.keystore.key", "x")],
             "ssl.keystore.certificate.chain",
-            "needed",
+            "required",
         );
         check(
             &[
@@ -383,7 +404,7 @@ mod tests {
                 ("ssl.truststore.certificates", "b"),
             ],
             "ssl.truststore.location",
-            "leave one of them out",
+            "remove one of the two",
         );
         check(
             &[("ssl.keystore.type", "PEM"), ("ssl.keystore.password", "x")],

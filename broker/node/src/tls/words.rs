@@ -1,4 +1,4 @@
-//! What went wrong in a handshake, in words, and what to do about it.
+//! Explanations of handshake errors, with advice.
 
 use std::io;
 
@@ -6,29 +6,29 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerInco
 
 use crate::metrics::HandshakeFailure;
 
-/// The side that a problem is told of.
+/// The remote side of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Client,
     Broker,
 }
 
-/// TLS's error in an input or output error, if it is one.
+/// Returns the TLS error inside an I/O error, if there is one.
 pub fn of_io(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Sorts an error of a handshake, and says what it is and what to do.
+/// Classifies a handshake error. Returns the class and a message with advice.
 pub fn explain(error: &Error, peer: Peer) -> (HandshakeFailure, String) {
     let (whose, auth) = match peer {
         Peer::Client => ("the client", "ssl.client.auth=required"),
-        Peer::Broker => ("the broker", "the broker"),
+        Peer::Broker => ("the broker", "the protocol"),
     };
     match error {
         Error::InvalidCertificate(why) => (HandshakeFailure::Certificate, certificate(why, whose)),
         Error::NoCertificatesPresented => (
             HandshakeFailure::Certificate,
-            format!("{whose} showed no certificate, which {auth} asks for"),
+            format!("{whose} sent no certificate, but {auth} requires one"),
         ),
         Error::AlertReceived(alert) => (HandshakeFailure::Refused, refusal(*alert, whose)),
         Error::InvalidMessage(
@@ -37,12 +37,12 @@ pub fn explain(error: &Error, peer: Peer) -> (HandshakeFailure, String) {
             HandshakeFailure::NotTls,
             match peer {
                 Peer::Client => {
-                    "the client speaks plaintext on a listener with TLS: set its \
-                                 security.protocol=SSL, or have it connect to a plaintext listener"
+                    "the client sent plaintext to a TLS listener: set security.protocol=SSL \
+                                 for the client, or connect it to a plaintext listener"
                 }
                 Peer::Broker => {
-                    "the broker does not speak TLS on this port: set \
-                                 security.protocol=PLAINTEXT, or connect to its port for TLS"
+                    "the broker does not use TLS on this port: set \
+                                 security.protocol=PLAINTEXT, or connect to its TLS port"
                 }
             }
             .to_owned(),
@@ -59,8 +59,8 @@ pub fn explain(error: &Error, peer: Peer) -> (HandshakeFailure, String) {
         ) => (
             HandshakeFailure::Protocol,
             format!(
-                "{whose} has no TLS version and cipher suite in common with \
-                 ssl.enabled.protocols and ssl.cipher.suites ({error})"
+                "{whose} supports no TLS version or cipher suite that ssl.enabled.protocols and \
+                 ssl.cipher.suites allow ({error}); enable one that both sides support"
             ),
         ),
         other => (HandshakeFailure::Protocol, format!("{whose}: {other}")),
@@ -74,20 +74,21 @@ fn certificate(error: &CertificateError, whose: &str) -> String {
             format!("the certificate of {whose} has expired ({error}); renew it")
         }
         Of::NotValidYet | Of::NotValidYetContext { .. } => format!(
-            "the certificate of {whose} is not valid yet ({error}); look at the clocks of both sides"
+            "the certificate of {whose} is not valid yet ({error}); check the clocks on both sides"
         ),
         Of::UnknownIssuer => format!(
-            "the certificate of {whose} is signed by none that ssl.truststore.* has; add its CA, \
-             or use a certificate of one that is there"
+            "the certificate of {whose} is not signed by a CA in ssl.truststore.*; add its CA, or \
+             use a certificate from a trusted CA"
         ),
-        Of::Revoked => format!("the certificate of {whose} is revoked; give it another one"),
+        Of::Revoked => format!("the certificate of {whose} is revoked; issue a new one"),
         Of::NotValidForName | Of::NotValidForNameContext { .. } => format!(
-            "the certificate of {whose} is for another host ({error}); connect by a name that it \
-             has, or have it made for this one; ssl.endpoint.identification.algorithm= turns the \
-             check off"
+            "the certificate of {whose} is for another host ({error}); connect by a host name in \
+             the certificate, or issue one for this host; an empty \
+             ssl.endpoint.identification.algorithm turns this check off"
         ),
         Of::InvalidPurpose | Of::InvalidPurposeContext { .. } => format!(
-            "the certificate of {whose} is made for another purpose (extendedKeyUsage): {error}"
+            "the extendedKeyUsage of the certificate of {whose} does not allow this use: {error}; \
+             issue one that does"
         ),
         other => format!("the certificate of {whose} cannot be used: {other}"),
     }
@@ -97,21 +98,25 @@ fn refusal(alert: AlertDescription, whose: &str) -> String {
     use AlertDescription as Of;
     match alert {
         Of::UnknownCA => format!(
-            "{whose} does not know the CA of this side's certificate: its truststore lacks it"
+            "{whose} does not trust the CA of this side's certificate; add the CA to its truststore"
         ),
-        Of::CertificateExpired => format!("{whose} says that this side's certificate has expired"),
-        Of::CertificateRevoked => format!("{whose} says that this side's certificate is revoked"),
+        Of::CertificateExpired => {
+            format!("{whose} reports that this side's certificate has expired; renew it")
+        }
+        Of::CertificateRevoked => {
+            format!("{whose} reports that this side's certificate is revoked; issue a new one")
+        }
         Of::CertificateRequired => {
-            format!("{whose} wants a certificate: set ssl.keystore.*")
+            format!("{whose} requires a client certificate: set ssl.keystore.*")
         }
         Of::BadCertificate | Of::UnsupportedCertificate | Of::CertificateUnknown => format!(
-            "{whose} does not accept this side's certificate ({alert:?}): its host name, its CA or \
-             its purpose"
+            "{whose} rejected this side's certificate ({alert:?}); check its host name, its CA and \
+             its extendedKeyUsage"
         ),
-        Of::AccessDenied => format!("{whose} denies this certificate"),
+        Of::AccessDenied => format!("{whose} denied access to this side's certificate"),
         Of::ProtocolVersion | Of::InsufficientSecurity | Of::HandshakeFailure => format!(
-            "{whose} has nothing in common with this side ({alert:?}): TLS versions, cipher \
-             suites, or it wants a certificate"
+            "{whose} rejected the handshake ({alert:?}); check the TLS versions and cipher suites \
+             of both sides, and whether {whose} requires a certificate"
         ),
         other => format!("{whose} ended the handshake: {other:?}"),
     }
