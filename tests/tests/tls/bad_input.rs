@@ -245,7 +245,7 @@ fn files_that_cannot_be_used_are_refused_at_the_start() {
     check(&said, &["ssl.keystore.location", "cannot read", "nothing"]);
     check(
         &keystore(&file("ca.pem")),
-        &["there is no private key in it"],
+        &["the keystore has no private key"],
     );
     let key = std::fs::read_to_string(file("ca.key")).unwrap();
     let certificate = std::fs::read_to_string(file("bob.pem")).unwrap();
@@ -254,7 +254,7 @@ fn files_that_cannot_be_used_are_refused_at_the_start() {
     write_private(&mixed, &format!("{key}{certificate}"));
     check(
         &keystore(&mixed),
-        &["private key does not belong to its certificate"],
+        &["private key does not belong to any certificate"],
     );
     let open = directory.join("open.pem");
     std::fs::copy(file("broker.pem"), &open).unwrap();

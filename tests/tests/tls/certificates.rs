@@ -188,8 +188,8 @@ fn files_that_change_are_loaded_and_what_is_broken_is_not() {
     let good = std::fs::read(&broker).unwrap();
     std::fs::write(&broker, &good[..good.len() / 2]).unwrap();
     site.wait_log(&[
-        "changed certificate files are not used",
-        "what was loaded before stays",
+        "changed certificate files not loaded",
+        "the previous certificate remains in use",
     ]);
     assert_eq!(serial(&site), first);
     let failed = http::metric(site.sedge.console(), "sedge_tls_reloads_failed_total");
@@ -207,7 +207,7 @@ fn files_that_change_are_loaded_and_what_is_broken_is_not() {
     ]);
     tools::must(renewed, "sedge security init --renew");
     site.sedge.process().signal(Signal::HUP);
-    site.wait_log(&["certificate of", "loaded; open connections stay"]);
+    site.wait_log(&["certificate of", "loaded; open connections stay open"]);
     assert_ne!(serial(&site), first);
     produce(&site, "after");
     consumed("after");

@@ -1,5 +1,5 @@
-//! The audit log: what clients were not allowed to do, as lines of the logger that Kafka's has the
-//! same for.
+//! The audit log: denied operations, written to the same logger as in Kafka
+//! (`kafka.authorizer.logger`).
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -11,17 +11,17 @@ use sedge_protocol::kafka::generated::ApiKey;
 
 use crate::limits::AUDIT_NAME_CHARS;
 
-/// The target of its lines.
+/// The log target of the audit log.
 pub const TARGET: &str = "kafka.authorizer.logger";
 
-/// Says denials, each once in a while.
+/// Logs denials, rate-limited by [`Denials`].
 #[derive(Debug, Default)]
 pub struct Audit {
     keys: RandomState,
     denials: Mutex<Denials>,
 }
 
-/// Who was not allowed to do what.
+/// A denied operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Denial<'a> {
     pub principal: &'a Principal,
@@ -54,14 +54,14 @@ impl Audit {
             return;
         };
         if held_back > 0 {
-            log::info!(target: TARGET, "{held_back} more denials were not said one by one");
+            log::info!(target: TARGET, "{held_back} more denials were not logged individually");
         }
         let why = match verdict {
             Verdict::Denied => "a rule denies it",
             Verdict::NotAllowed => "no rule allows it",
-            _ => "no rule is for the resource",
+            _ => "the resource has no rules",
         };
-        // Clients choose them.
+        // Clients choose these names, so they are escaped and cut.
         let (principal, name) = (shown(principal.as_str()), shown(name));
         log::info!(
             target: TARGET,

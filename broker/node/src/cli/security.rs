@@ -1,5 +1,5 @@
-//! `sedge security`: users ([`super::user`]), and `init`: a CA of one's own, with certificates for
-//! the broker and its clients, and the properties that go with them.
+//! `sedge security`: users ([`super::user`]), and `init`, which creates a local CA, certificates for
+//! the broker and its clients, and the configuration files that use them.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::process::output::{Output, Table};
 use crate::process::private_file;
 use crate::tls::authority::{Authority, Signed, Subject};
 
-/// Make certificates for listeners and clients, and users.
+/// Create certificates for listeners and clients, and manage users.
 #[derive(Debug, Args)]
 pub struct SecurityCommand {
     #[command(subcommand)]
@@ -25,7 +25,7 @@ pub struct SecurityCommand {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make a local CA, a broker's certificate and clients' certificates; what is there stays
+    /// Create a local CA and certificates for the broker and clients; existing files are kept
     Init(Init),
     /// Users with passwords, in the data directory of a stopped broker
     User(UserCommand),
@@ -33,23 +33,23 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Init {
-    /// Directory for all of it
+    /// Directory of the created files
     #[arg(long, value_name = "DIR", default_value = "sedge-security")]
     dir: PathBuf,
-    /// Name or address by which clients reach the broker, as often as there are; with localhost
-    /// [default: this machine's name]
+    /// Host name or IP address of the broker, as clients use it; may be repeated; localhost is
+    /// always included [default: this machine's host name]
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
-    /// Name of a client, as often as there are [default: client]
+    /// Name of a client; may be repeated [default: client]
     #[arg(long, value_name = "NAME")]
     client: Vec<String>,
-    /// How long the certificates hold; the CA's own holds for ten years
+    /// Days until the certificates expire; the CA's own certificate is valid for ten years
     #[arg(long, value_name = "DAYS", default_value_t = 825, value_parser = clap::value_parser!(u64).range(1..=3650))]
     days: u64,
-    /// Make the broker's certificate and those of the named clients again
+    /// Replace the certificates of the broker and of the named clients by new ones
     #[arg(long)]
     renew: bool,
-    /// How the result is printed
+    /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Output,
 }
@@ -58,7 +58,7 @@ impl SecurityCommand {
     /// Runs the command.
     ///
     /// # Errors
-    /// The files cannot be written, or those of the CA not be read; or those of
+    /// The files cannot be written, or the existing CA cannot be read; or the errors of
     /// [`UserCommand::run`].
     pub fn run(&self) -> Result<(), Failure> {
         match &self.verb {
@@ -68,7 +68,7 @@ impl SecurityCommand {
     }
 }
 
-/// What became of a file.
+/// Whether a file was created or already existed.
 enum Made {
     Made,
     Kept,
@@ -82,8 +82,8 @@ impl Init {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH);
         let now_s = now_s.map_or(0, |since| since.as_secs());
         fs::create_dir_all(&self.dir)
-            .map_err(|error| Failure::io(&format!("make {}", self.dir.display()), &error))?;
-        // Absolute, so that the properties hold wherever they are used from.
+            .map_err(|error| Failure::io(&format!("create {}", self.dir.display()), &error))?;
+        // Absolute paths, so that the properties work from any directory.
         let dir = fs::canonicalize(&self.dir)
             .map_err(|error| Failure::io(&format!("find {}", self.dir.display()), &error))?;
         let mut table = Table::new(&["file", "what", "for"]);
@@ -97,8 +97,16 @@ impl Init {
 
         let ca_path = dir.join("ca.pem");
         let (authority, made) = authority(&ca_path, &dir.join("ca.key"), now_s)?;
-        say(&ca_path, &made, "everybody: the CA's certificate");
-        say(&dir.join("ca.key"), &made, "nobody: it signs certificates");
+        say(
+            &ca_path,
+            &made,
+            "the broker and all clients: the CA certificate",
+        );
+        say(
+            &dir.join("ca.key"),
+            &made,
+            "signing certificates; keep it secret",
+        );
 
         let hosts = self.hosts();
         let broker_path = dir.join("broker.pem");
@@ -129,16 +137,16 @@ impl Init {
             say(
                 &properties,
                 &made,
-                "Java clients, Kafka's tools and sedge: --command-config",
+                "--command-config of Kafka's tools and sedge; Java clients",
             );
             let conf = dir.join(format!("{name}.kcat.conf"));
             let made = text(&conf, &kcat_conf(&path, &ca_path))?;
-            say(&conf, &made, "kcat -F, and librdkafka's clients");
+            say(&conf, &made, "kcat -F; librdkafka clients");
         }
         table.print(self.output)
     }
 
-    /// What clients may call the broker.
+    /// Returns the host names and addresses in the broker's certificate.
     fn hosts(&self) -> Vec<String> {
         let mut hosts = self.host.clone();
         if hosts.is_empty() {
@@ -153,7 +161,8 @@ impl Init {
         hosts
     }
 
-    /// A certificate and its key in one file.
+    /// Writes a certificate and its private key to one file, unless the file exists and `--renew`
+    /// is not set.
     fn identity(
         &self,
         authority: &Authority,
@@ -169,7 +178,10 @@ impl Init {
             certificate_pem,
             key_pem,
         } = signed.map_err(|why| {
-            Failure::new(Exit::Data, format!("cannot make {}: {why}", path.display()))
+            Failure::new(
+                Exit::Data,
+                format!("cannot create {}: {why}", path.display()),
+            )
         })?;
         let both = Zeroizing::new(format!("{}{certificate_pem}", *key_pem));
         write(path, &both, 0o600)?;
@@ -177,7 +189,7 @@ impl Init {
     }
 }
 
-/// Writes a file that is nobody's secret, unless it is there.
+/// Writes a world-readable file, unless the file exists.
 fn text(path: &Path, text: &str) -> Result<Made, Failure> {
     if path.exists() {
         return Ok(Made::Kept);
@@ -186,15 +198,16 @@ fn text(path: &Path, text: &str) -> Result<Made, Failure> {
     Ok(Made::Made)
 }
 
-/// The CA that is there, or a new one.
+/// Loads the existing CA, or creates a new one.
 fn authority(path: &Path, key_path: &Path, now_s: u64) -> Result<(Authority, Made), Failure> {
     let wrong = |why: String| {
         let what = format!(
-            "cannot use the CA of {} and {}: {why}",
+            "cannot use the CA in {} and {}: {why}",
             path.display(),
             key_path.display()
         );
-        Failure::new(Exit::Data, what).advise("choose another directory with --dir for a new one")
+        Failure::new(Exit::Data, what)
+            .advise("to create a new CA, choose another directory with --dir")
     };
     let read = |path: &Path| {
         let text = fs::read_to_string(path).map(Zeroizing::new);
@@ -213,7 +226,7 @@ fn authority(path: &Path, key_path: &Path, now_s: u64) -> Result<(Authority, Mad
     Ok((authority, Made::Made))
 }
 
-/// It becomes part of names of files, and of the principal.
+/// Checks the name of a client, which becomes part of file names and of the principal.
 fn check_name(name: &str) -> Result<(), Failure> {
     let fine = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
     let is_taken = matches!(name, "ca" | "broker");
@@ -224,15 +237,15 @@ fn check_name(name: &str) -> Result<(), Failure> {
         || !name.chars().all(fine)
     {
         let what = format!(
-            "{name:?} cannot be a client's name: 1 to 64 letters, digits, `-`, `_` and `.`, and not \
-             ca or broker"
+            "{name:?} is not a valid client name; use 1 to 64 letters, digits, `-`, `_` and `.`, \
+             with no `.` at the start; ca and broker are reserved"
         );
         return Err(Failure::new(Exit::Usage, what));
     }
     Ok(())
 }
 
-/// Writes a file whole: what reads it sees the old one or the new one.
+/// Writes a file atomically, by a rename.
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::io(&format!("write {}", path.display()), &error);
     let mut beside = path.as_os_str().to_owned();
@@ -257,7 +270,7 @@ fn broker_properties(dir: &Path, broker: &Path, ca: &Path) -> String {
          ssl.keystore.location={}\n\
          ssl.truststore.location={}\n\
          ssl.client.auth=required\n\
-         # User:truck-7 instead of User:CN=truck-7\n\
+         # Uncomment for principals like User:truck-7 instead of User:CN=truck-7:\n\
          #ssl.principal.mapping.rules=RULE:CN=([^,]+)/$1/,DEFAULT\n",
         dir.display(),
         broker.display(),

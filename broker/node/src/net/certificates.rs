@@ -1,5 +1,5 @@
-//! The certificates of listeners as time goes by: files that change are loaded again, and the log
-//! warns before one expires.
+//! Background task for the listeners' certificates: reloads changed files, and warns before a
+//! certificate expires.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,10 +14,11 @@ use crate::metrics::Metrics;
 use crate::tls::ServerTls;
 use crate::tls::server::Reload;
 
-/// A listener's name, and its TLS.
+/// The name of a TLS listener, and its TLS settings.
 pub type Secure = (String, Arc<ServerTls>);
 
-/// Looks at the files of `listeners` for ever, and loads them whenever `asked` says so.
+/// Checks the files of `listeners` periodically. Each message in `asked` reloads them at once.
+/// Never returns.
 pub async fn watch(listeners: Vec<Secure>, metrics: Arc<Metrics>, asked: Receiver<()>) {
     let mut warned = Timer::interval(TLS_EXPIRY_WARN_EVERY);
     for (name, tls) in &listeners {
@@ -45,7 +46,7 @@ pub async fn watch(listeners: Vec<Secure>, metrics: Arc<Metrics>, asked: Receive
                     let certificate = tls.certificate();
                     info!(
                         target: "sedge::tls",
-                        "listener {name}: certificate of {:?} loaded; open connections stay",
+                        "listener {name}: certificate of {:?} loaded; open connections stay open",
                         certificate.subject
                     );
                 }
@@ -53,8 +54,9 @@ pub async fn watch(listeners: Vec<Secure>, metrics: Arc<Metrics>, asked: Receive
                     metrics.tls.reloads_failed.increment();
                     warn!(
                         target: "sedge::tls",
-                        "listener {name}: changed certificate files are not used: {error}; what was \
-                         loaded before stays; mend them and send SIGHUP, or write them again"
+                        "listener {name}: changed certificate files not loaded: {error}; the \
+                         previous certificate remains in use; correct the files, and they are \
+                         reloaded"
                     );
                 }
             }
@@ -65,7 +67,7 @@ pub async fn watch(listeners: Vec<Secure>, metrics: Arc<Metrics>, asked: Receive
     }
 }
 
-/// Sets the metric, and warns of what expires soon.
+/// Sets the metric of the expiry time, and warns if the certificate has expired or expires soon.
 fn tell(name: &str, tls: &ServerTls, metrics: &Metrics) {
     let certificate = tls.certificate();
     metrics.tls.expires(name, certificate.not_after_s);
@@ -76,14 +78,14 @@ fn tell(name: &str, tls: &ServerTls, metrics: &Metrics) {
     if left_s <= 0 {
         warn!(
             target: "sedge::tls",
-            "listener {name}: the certificate of {subject:?} has expired, and clients do not connect \
-             any more; renew it: the files are loaded when they change"
+            "listener {name}: the certificate of {subject:?} has expired, so clients refuse to \
+             connect; renew it and replace the files; they are reloaded"
         );
     } else if left_s < TLS_EXPIRY_WARN_SECONDS {
         warn!(
             target: "sedge::tls",
-            "listener {name}: the certificate of {subject:?} expires in {} days; renew it: the files \
-             are loaded when they change",
+            "listener {name}: the certificate of {subject:?} expires in {} days; renew it and \
+             replace the files; they are reloaded",
             left_s / 86_400
         );
     }

@@ -1,5 +1,5 @@
-//! A CA of one's own, for a laptop or a fleet, and the certificates that it signs. Keys are ECDSA
-//! on P-256, which every client reads.
+//! A local certificate authority (CA) for a laptop or a fleet, and the certificates that it signs.
+//! Keys are ECDSA P-256, which every client supports.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,31 +11,31 @@ use rcgen::{
 use sedge_core::x509::{Certificate, pem};
 use zeroize::Zeroizing;
 
-/// A CA holds for ten years: each client has to be given another one after that.
+/// Validity of the CA certificate: ten years. After that, every client needs a new CA certificate.
 const CA_DAYS: u64 = 3_650;
 
-/// Certificates hold from a day before they are made, for devices whose clocks are behind.
+/// Certificates are valid from one day before they are issued, for devices whose clocks are slow.
 const BEFORE: Duration = Duration::from_hours(24);
 
-/// Bytes of chance in the name of a CA, so that two are not taken for each other.
+/// Random hex digits in the name of a CA, which tell CAs apart.
 const NAME_DIGITS: usize = 8;
 
-/// Whom a certificate is for.
+/// The subject of a certificate.
 #[derive(Debug)]
 pub enum Subject<'a> {
-    /// A broker, by its names and addresses.
+    /// A broker, with its host names and IP addresses.
     Broker { hosts: &'a [String] },
-    /// A client, by the name that its principal has: `CN=NAME`.
+    /// A client, whose principal is `User:CN=NAME`.
     Client { name: &'a str },
 }
 
-/// A CA that signs.
+/// A CA with its private key.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate_pem: String,
 }
 
-/// A certificate with its key.
+/// A certificate and its private key, in PEM.
 pub struct Signed {
     pub certificate_pem: String,
     pub key_pem: Zeroizing<String>,
@@ -54,10 +54,11 @@ impl fmt::Debug for Signed {
 }
 
 impl Authority {
-    /// Makes a CA. `now_s` is in seconds since 1970.
+    /// Creates a CA. `now_s` is the current time in seconds since 1970. Returns the CA and its
+    /// private key in PEM.
     ///
     /// # Errors
-    /// What the cryptography says.
+    /// The cryptography library fails.
     pub fn make(now_s: u64) -> Result<(Self, Zeroizing<String>), String> {
         let number: String = (0..NAME_DIGITS)
             .map(|_| char::from_digit(fastrand::u32(..16), 16).unwrap_or('0'))
@@ -74,21 +75,21 @@ impl Authority {
         Ok((authority, key_pem))
     }
 
-    /// Takes up a CA that [`Authority::make`] made.
+    /// Loads a CA that was created by [`Authority::make`].
     ///
     /// # Errors
-    /// The certificate or the key is none of such a CA.
+    /// The certificate or the key cannot be read, or was not created by `sedge security init`.
     pub fn read(certificate_pem: &str, key_pem: &str) -> Result<Self, String> {
         let blocks = pem::blocks(certificate_pem)?;
-        let der = blocks.first().ok_or("there is no certificate in it")?;
-        let certificate = Certificate::parse(&der.der).ok_or("its certificate cannot be read")?;
+        let der = blocks.first().ok_or("the file has no certificate")?;
+        let certificate = Certificate::parse(&der.der).ok_or("the certificate cannot be parsed")?;
         let name = certificate.subject.strip_prefix("CN=").filter(|name| {
             let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == ' ';
             name.chars().all(plain)
         });
-        let name = name.ok_or("it was not made by `sedge security init`")?;
+        let name = name.ok_or("the CA was not created by `sedge security init`")?;
         let key = KeyPair::from_pem(key_pem).map_err(failed)?;
-        // The issuer's name and key identifier are what a signature takes of them.
+        // A signature uses only the issuer's name and key identifier from these parameters.
         let params = ca(name, 0)?;
         let issuer = Issuer::new(params, key);
         Ok(Self {
@@ -101,10 +102,10 @@ impl Authority {
         &self.certificate_pem
     }
 
-    /// Makes a certificate that holds for `days`.
+    /// Creates a key and a certificate that is valid for `days`.
     ///
     /// # Errors
-    /// A host is no name that a certificate can have, or what the cryptography says.
+    /// A host name is not valid in a certificate, or the cryptography library fails.
     pub fn sign(&self, subject: &Subject<'_>, now_s: u64, days: u64) -> Result<Signed, String> {
         let hosts = match subject {
             Subject::Broker { hosts } => hosts.to_vec(),
@@ -145,14 +146,17 @@ fn named(mut params: CertificateParams, name: &str) -> CertificateParams {
     params
 }
 
-/// Sets from when to when a certificate holds.
+/// Sets the validity of a certificate.
 fn hold(params: &mut CertificateParams, now_s: u64, days: u64) {
     let now = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(now_s);
     params.not_before = now - BEFORE;
     params.not_after = now + Duration::from_secs(days * 86_400);
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "`map_err` passes the error by value"
+)]
 fn failed(error: rcgen::Error) -> String {
     error.to_string()
 }

@@ -1,6 +1,5 @@
-//! A client's side of TLS: whom it trusts, what it shows, and whether the broker's certificate has
-//! to be for the host. Files are looked at for each new connection, and loaded again if they
-//! changed.
+//! The client side of TLS: its trusted CAs, its certificate, and verification of the broker's host
+//! name. Each new connection checks the files and reloads them if they have changed.
 
 use std::fmt;
 use std::path::Path;
@@ -22,7 +21,7 @@ use super::server::roots;
 use super::settings::{Get, KeyError, TlsSettings, checks_host};
 use super::store::{self, Found};
 
-/// Where operating systems keep the CAs that they trust.
+/// Paths of the CA bundles of common operating systems.
 const SYSTEM_BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -30,7 +29,7 @@ const SYSTEM_BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// See the module.
+/// The TLS settings of a client, with the most recently loaded files.
 pub struct ClientTls {
     settings: TlsSettings,
     checks_host: bool,
@@ -52,10 +51,11 @@ impl fmt::Debug for ClientTls {
 }
 
 impl ClientTls {
-    /// Reads a client's keys. `get` gives an empty `ssl.endpoint.identification.algorithm` as such.
+    /// Reads a client's keys. `get` must return `Some("")` for an empty
+    /// `ssl.endpoint.identification.algorithm`.
     ///
     /// # Errors
-    /// The first key that cannot be used.
+    /// The first key with an invalid value.
     pub fn read(get: Get<'_>) -> Result<Self, KeyError> {
         let set = |key: &str| get(key).filter(|value| !value.is_empty());
         Ok(Self {
@@ -65,10 +65,11 @@ impl ClientTls {
         })
     }
 
-    /// Returns what a new connection is made with. Blocks for as long as reading files takes.
+    /// Returns the configuration for a new connection. Blocks while it reads files.
     ///
     /// # Errors
-    /// The first key whose file cannot be used, unless it could before.
+    /// The first key whose file cannot be loaded. If an earlier load succeeded, its configuration
+    /// is returned instead.
     pub fn current(&self) -> Result<Arc<ClientConfig>, KeyError> {
         let stamp = self.settings.stamp();
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,25 +149,27 @@ fn load(settings: &TlsSettings, checks_host: bool) -> Result<ClientConfig, KeyEr
     })
 }
 
-/// What the operating system trusts, as Java's clients do with its own list.
+/// Returns the CAs that the operating system trusts. (Java's clients use Java's own list instead.)
 fn system_roots() -> Result<RootCertStore, String> {
     let set = std::env::var("SSL_CERT_FILE").ok();
     let paths = set.iter().map(String::as_str).chain(SYSTEM_BUNDLES);
     let path = paths.map(Path::new).find(|path| path.is_file()).ok_or(
-        "needed: the CA of the broker's certificate, as this machine has no list of its own",
+        "required, because this machine has no CA bundle; set it to the CA of the broker's \
+         certificate",
     )?;
     let mut roots = RootCertStore::empty();
     for file in files::read(path)? {
         let text = String::from_utf8_lossy(&file.bytes);
         for block in pem::blocks(&text)? {
-            // A list of hundreds has some that are not read here.
+            // System bundles contain a few certificates that rustls does not accept; skip them.
             let _ = roots.add(block.der.into());
         }
     }
     Ok(roots)
 }
 
-/// Trusts a certificate whatever host it is for: `ssl.endpoint.identification.algorithm=`.
+/// Verifies certificates without the host name, for an empty
+/// `ssl.endpoint.identification.algorithm`.
 #[derive(Debug)]
 struct AnyHost(Arc<WebPkiServerVerifier>);
 
@@ -183,7 +186,7 @@ impl ServerCertVerifier for AnyHost {
             self.0
                 .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
-            // The name is what is looked at last.
+            // The name is verified last, so everything else is valid.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

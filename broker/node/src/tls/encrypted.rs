@@ -1,6 +1,6 @@
-//! What a password encrypts by PBES2 (RFC 8018): private keys of PKCS#8, and the parts of a PKCS#12
-//! file. Read are PBKDF2 and AES in CBC mode, which OpenSSL 3 and Java 17 write; what is older is
-//! broken, and is refused with a way to write it anew.
+//! Decryption of PBES2 (RFC 8018), the password encryption of PKCS#8 private keys and PKCS#12
+//! files. PBKDF2 with AES-CBC is supported, which OpenSSL 3 and Java 17 write. Older schemes are
+//! insecure; the error tells how to convert the file.
 
 use std::num::NonZeroU32;
 
@@ -22,16 +22,16 @@ const AES_128_CBC: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, 2];
 const AES_192_CBC: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, 22];
 const AES_256_CBC: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, 42];
 
-const UNKNOWN: &str = "it is encrypted in a way that is not read, or that is broken: PBES2 with \
-                       PBKDF2 and AES is; write it anew with OpenSSL 3 (`openssl pkcs8 -topk8 -v2 \
+const UNKNOWN: &str = "the encryption scheme is not supported, or is insecure; convert the file to \
+                       PBES2 with PBKDF2 and AES-CBC, by OpenSSL 3 (`openssl pkcs8 -topk8 -v2 \
                        aes-256-cbc`, `openssl pkcs12 -export`) or keytool of Java 17";
 pub const WRONG_PASSWORD: &str = "the password is wrong, or the file is damaged";
-pub const NOT_WHOLE: &str = "it is damaged: it is not whole, or not DER";
+pub const NOT_WHOLE: &str = "the file is damaged: the DER encoding is incomplete or invalid";
 
 /// Decrypts a PKCS#8 `EncryptedPrivateKeyInfo`.
 ///
 /// # Errors
-/// What is wrong with it, or with the password.
+/// The encoding is invalid, the scheme is not supported, or the password is wrong.
 pub fn private_key(der: &[u8], password: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let parts = || {
         let mut info = Reader::new(Reader::whole(der, tag::SEQUENCE)?);
@@ -41,10 +41,10 @@ pub fn private_key(der: &[u8], password: &str) -> Result<Zeroizing<Vec<u8>>, Str
     decrypt(algorithm, encrypted, password)
 }
 
-/// Decrypts `encrypted`; `algorithm` is what is in its `AlgorithmIdentifier`.
+/// Decrypts `encrypted`. `algorithm` is the content of its `AlgorithmIdentifier`.
 ///
 /// # Errors
-/// What is wrong with it, or with the password.
+/// The encoding is invalid, the scheme is not supported, or the password is wrong.
 pub fn decrypt(
     algorithm: &[u8],
     encrypted: &[u8],
@@ -85,7 +85,7 @@ where
     Some(plain.len())
 }
 
-/// PBKDF2 with its parameters.
+/// The parameters of PBKDF2.
 struct Derivation {
     algorithm: pbkdf2::Algorithm,
     salt: Vec<u8>,
@@ -134,12 +134,16 @@ impl Derivation {
     }
 }
 
-/// Refuses what would take long: a damaged file may ask for hours.
+/// Checks the iteration count: a damaged file may ask for hours of work.
+///
+/// # Errors
+/// The count is zero or over [`TLS_PASSWORD_ROUNDS_MAX`].
 pub fn rounds(rounds: u32) -> Result<NonZeroU32, String> {
     let bounded = NonZeroU32::new(rounds).filter(|rounds| rounds.get() <= TLS_PASSWORD_ROUNDS_MAX);
     bounded.ok_or_else(|| {
         format!(
-            "its password is hashed {rounds} times, which is not 1 to {TLS_PASSWORD_ROUNDS_MAX}"
+            "the password is hashed with {rounds} iterations; allowed are 1 to \
+             {TLS_PASSWORD_ROUNDS_MAX}; write the file again with fewer"
         )
     })
 }

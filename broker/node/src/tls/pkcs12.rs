@@ -1,5 +1,5 @@
-//! PKCS#12 files (RFC 7292), as `openssl pkcs12` and keytool write them: certificates and a private
-//! key, encrypted with a password, and a checksum by the same password.
+//! PKCS#12 files (RFC 7292), as written by `openssl pkcs12` and keytool: certificates and a private
+//! key, encrypted with a password, and a MAC keyed with the same password.
 
 use ring::{digest, hmac};
 use sedge_core::x509::der::{Reader, tag};
@@ -18,28 +18,29 @@ const SHA256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
 const SHA384: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 2];
 const SHA512: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 3];
 
-/// What is in a file.
+/// The contents of a file.
 #[derive(Default)]
 pub struct Contents {
-    /// X.509, in the order of the file.
+    /// X.509 certificates in DER, in file order.
     pub certificates: Vec<Vec<u8>>,
-    /// PKCS#8.
+    /// Private keys in PKCS#8.
     pub keys: Vec<Zeroizing<Vec<u8>>>,
 }
 
-/// Reads a file. `key_password` is that of the private key, where it has its own.
+/// Reads a file. `password` is the password of the file, and `key_password` that of the private
+/// key.
 ///
 /// # Errors
-/// What is wrong with it, or with a password.
+/// The file is damaged or not supported, or a password is wrong.
 pub fn read(der: &[u8], password: &str, key_password: &str) -> Result<Contents, String> {
     let mut file = Reader::new(Reader::whole(der, tag::SEQUENCE).ok_or(NOT_WHOLE)?);
     if file.number() != Some(3) {
-        return Err("it is not PKCS#12 of version 3".to_owned());
+        return Err("the file is not PKCS#12 version 3".to_owned());
     }
     let safe = file.take(tag::SEQUENCE).and_then(plain).ok_or(NOT_WHOLE)?;
     let checksum = file
         .take(tag::SEQUENCE)
-        .ok_or("it has no checksum by a password, and is not trusted without")?;
+        .ok_or("the file has no MAC, so it cannot be verified; export it with a password")?;
     check(checksum, safe, password)?;
     let mut contents = Contents::default();
     let mut parts = Reader::new(Reader::whole(safe, tag::SEQUENCE).ok_or(NOT_WHOLE)?);
@@ -56,7 +57,7 @@ pub fn read(der: &[u8], password: &str, key_password: &str) -> Result<Contents, 
     Ok(contents)
 }
 
-/// What a `ContentInfo` of type data holds.
+/// Returns the content of a `ContentInfo` of type data.
 fn plain(content: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader::new(content);
     if reader.take(tag::OID)? != DATA {
@@ -65,7 +66,7 @@ fn plain(content: &[u8]) -> Option<&[u8]> {
     Reader::whole(reader.take(tag::context(0))?, tag::OCTET_STRING)
 }
 
-/// The algorithm and the bytes of a `ContentInfo` of type encryptedData.
+/// Returns the algorithm and the ciphertext of a `ContentInfo` of type encryptedData.
 fn encrypted_part(content: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut reader = Reader::new(content);
     if reader.take(tag::OID)? != ENCRYPTED_DATA {
@@ -96,7 +97,7 @@ impl Contents {
                     let certificate = certificate(value).ok_or(NOT_WHOLE)?;
                     self.certificates.push(certificate.to_vec());
                 }
-                // Secrets and bags in bags are not ours.
+                // Ignore secret bags, CRL bags and nested bags.
                 _ => {}
             }
         }
@@ -112,7 +113,7 @@ fn certificate(value: &[u8]) -> Option<&[u8]> {
     Reader::whole(bag.take(tag::context(0))?, tag::OCTET_STRING)
 }
 
-/// Compares the checksum (`MacData`) with that of `safe`.
+/// Verifies the MAC (`MacData`) of `safe`.
 fn check(checksum: &[u8], safe: &[u8], password: &str) -> Result<(), String> {
     let parts = || {
         let mut checksum = Reader::new(checksum);
@@ -136,21 +137,25 @@ fn check(checksum: &[u8], safe: &[u8], password: &str) -> Result<(), String> {
         SHA256 => (&digest::SHA256, hmac::HMAC_SHA256),
         SHA384 => (&digest::SHA384, hmac::HMAC_SHA384),
         SHA512 => (&digest::SHA512, hmac::HMAC_SHA512),
-        _ => return Err("its checksum is of a kind that is not read".to_owned()),
+        _ => {
+            return Err(
+                "the hash of the MAC is not supported; export the file with SHA-256".to_owned(),
+            );
+        }
     };
     let rounds = encrypted::rounds(rounds)?.get();
     let key = checksum_key(hash, salt, rounds, password);
     hmac::verify(&hmac::Key::new(keyed, &key), safe, sum).map_err(|_| WRONG_PASSWORD.to_owned())
 }
 
-/// RFC 7292, B.2, for a key of the hash's size, so that its first block is all of it.
+/// Derives the key of the MAC (RFC 7292, B.2). It has the size of the hash, so one block is enough.
 fn checksum_key(
     hash: &'static digest::Algorithm,
     salt: &[u8],
     rounds: u32,
     password: &str,
 ) -> Zeroizing<Vec<u8>> {
-    /// B.3: what the key is for.
+    /// RFC 7292, B.3: the purpose of the key is a MAC.
     const CHECKSUM: u8 = 3;
     let block = hash.block_len();
     let mut bytes = Zeroizing::new(vec![CHECKSUM; block]);

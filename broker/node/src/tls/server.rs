@@ -1,5 +1,5 @@
-//! A listener's side of TLS: its certificate, which clients' certificates it trusts, and the
-//! principal that one stands for. Files that change are loaded again while connections stay.
+//! The listener side of TLS: its certificate, the CAs that it trusts, and the mapping of a client
+//! certificate to a principal. Changed files are reloaded; open connections are not affected.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +36,7 @@ impl Pattern for WholeMatch {
     }
 }
 
-/// See the module.
+/// The TLS settings of a listener, with the most recently loaded files.
 pub struct ServerTls {
     settings: TlsSettings,
     client_auth: ClientAuth,
@@ -56,26 +56,26 @@ impl fmt::Debug for ServerTls {
 struct Loaded {
     config: Arc<ServerConfig>,
     certificate: Certificate,
-    /// Of the files when they were loaded, or when that failed last.
+    /// The stamp of the files at the last attempt to load them, successful or not.
     stamp: Stamp,
 }
 
-/// What came of looking at the files again.
+/// Result of a reload.
 #[derive(Debug)]
 pub enum Reload {
-    /// They are as they were.
+    /// The files have not changed.
     Unchanged,
     Loaded,
-    /// What was loaded before stays.
+    /// The files cannot be loaded; the previous ones remain in use.
     Failed(KeyError),
 }
 
-/// Why a client with a certificate is refused after all.
+/// Reason why a client with a trusted certificate is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoPrincipal {
-    /// No rule of `ssl.principal.mapping.rules` takes this name.
+    /// No rule of `ssl.principal.mapping.rules` matches this subject.
     Unmapped(String),
-    /// The session was begun before the certificate of this name expired.
+    /// The certificate with this subject expired after the session was first established.
     Expired(String),
     Unreadable,
 }
@@ -85,13 +85,13 @@ impl fmt::Display for NoPrincipal {
         match self {
             Self::Unmapped(name) => write!(
                 f,
-                "no rule of ssl.principal.mapping.rules takes the client's certificate {name:?}; \
+                "no rule of ssl.principal.mapping.rules matches the client's certificate {name:?}; \
                  add one, or DEFAULT at the end"
             ),
             Self::Expired(name) => {
                 write!(f, "the client's certificate {name:?} has expired; renew it")
             }
-            Self::Unreadable => f.write_str("the client's certificate cannot be read"),
+            Self::Unreadable => f.write_str("the client's certificate cannot be parsed"),
         }
     }
 }
@@ -100,7 +100,7 @@ impl ServerTls {
     /// Reads the keys of a listener, and the files that they name.
     ///
     /// # Errors
-    /// The first key that cannot be used, or whose file cannot.
+    /// The first key with an invalid value, or whose file cannot be loaded.
     pub fn load(get: Get<'_>) -> Result<Self, KeyError> {
         const RULES: &str = "ssl.principal.mapping.rules";
         let settings = TlsSettings::read(get)?;
@@ -120,7 +120,7 @@ impl ServerTls {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns what new connections are served with.
+    /// Returns the configuration for new connections.
     pub fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.lock().config)
     }
@@ -134,7 +134,8 @@ impl ServerTls {
         self.client_auth
     }
 
-    /// Loads the files again if they changed, or if `anyway`. Blocks for as long as reading takes.
+    /// Reloads the files if they have changed, or unconditionally if `anyway` is true. Blocks while
+    /// it reads files.
     pub fn reload(&self, anyway: bool) -> Reload {
         let stamp = self.settings.stamp();
         if !anyway && stamp == self.lock().stamp {
@@ -146,18 +147,19 @@ impl ServerTls {
                 Reload::Loaded
             }
             Err(error) => {
-                // It is not tried again, nor complained of, before the files change once more.
+                // Neither retry nor report again until the files change again.
                 self.lock().stamp = stamp;
                 Reload::Failed(error)
             }
         }
     }
 
-    /// Returns the name of the principal that a client's certificates stand for, at this time in
-    /// seconds since 1970; `None` where the client showed none.
+    /// Maps a client's certificate chain to the name of its principal. Returns `None` if the client
+    /// sent no certificate. `now_s` is the current time in seconds since 1970.
     ///
     /// # Errors
-    /// The client is to be refused.
+    /// The certificate has expired, cannot be parsed, or no mapping rule matches; the client must
+    /// be refused.
     pub fn principal(
         &self,
         chain: Option<&[CertificateDer<'_>]>,
@@ -178,13 +180,13 @@ impl ServerTls {
 
 fn load(settings: &TlsSettings, client_auth: ClientAuth) -> Result<Loaded, KeyError> {
     const KEYSTORE: &str = "ssl.keystore.location";
-    // Before the files are read: what changes meanwhile is seen the next time.
+    // Take the stamp before reading, so that the next check notices changes made meanwhile.
     let stamp = settings.stamp();
     let keystore = settings.keystore.as_ref().ok_or_else(|| {
         KeyError::new(
             KEYSTORE,
-            "needed: a PEM or PKCS12 file with the listener's certificate and its key; \
-             `sedge security init` makes one",
+            "required for a TLS listener; set it to a PEM or PKCS12 file with the listener's \
+             certificate and private key (`sedge security init` creates one)",
         )
     })?;
     let identity = store::identity(keystore)?;
@@ -200,8 +202,8 @@ fn load(settings: &TlsSettings, client_auth: ClientAuth) -> Result<Loaded, KeyEr
     };
     let resolver = Arc::new(SingleCertAndKey::from(identity.certified));
     let mut config = builder.with_cert_resolver(resolver);
-    // Sessions are resumed by tickets, which clients keep. Their keys are made anew with each load,
-    // so that a client that is no longer trusted does not come back by one.
+    // Clients resume sessions by tickets. Each load creates new ticket keys, so that a client that
+    // is no longer trusted cannot resume a session.
     config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(failed)?;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     Ok(Loaded {
@@ -222,7 +224,7 @@ fn verifier(
     let truststore = settings.truststore.as_ref().ok_or_else(|| {
         KeyError::new(
             "ssl.truststore.location",
-            "needed with ssl.client.auth: the CA of the clients' certificates",
+            "required if ssl.client.auth is set; set it to the CA of the clients' certificates",
         )
     })?;
     let failed = |why: String| KeyError::new(truststore.key, why);
@@ -244,22 +246,22 @@ fn verifier(
     }
     let verifier = builder.build().map_err(|error| {
         failed(format!(
-            "{error} (a list of revoked certificates has to be of version 2, with a number)"
+            "{error} (certificate revocation lists must be version 2 and have a CRL number)"
         ))
     })?;
     Ok(Some(verifier))
 }
 
-/// Certificates that are trusted.
+/// Builds a root store from trusted certificates.
 ///
 /// # Errors
-/// One is none.
+/// A certificate is not accepted by rustls.
 pub(super) fn roots(certificates: Vec<CertificateDer<'static>>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         roots
             .add(certificate)
-            .map_err(|error| format!("a certificate in it cannot be used: {error}"))?;
+            .map_err(|error| format!("a certificate in the truststore cannot be used: {error}"))?;
     }
     Ok(roots)
 }

@@ -1,5 +1,5 @@
-//! Certificates, private keys and revocation lists, out of PEM and PKCS#12, from a file, a
-//! directory or the configuration.
+//! Reads keystores and truststores: certificates, private keys and revocation lists, in PEM or
+//! PKCS#12, from a file, a directory or the configuration.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::settings::{Content, FROM_JKS, KeyError, Kind, Secret, Store};
 use super::{encrypted, files, pkcs12};
 
-/// All that a store has.
+/// The contents of a store.
 #[derive(Default)]
 pub struct Found {
     pub certificates: Vec<CertificateDer<'static>>,
@@ -23,29 +23,32 @@ pub struct Found {
     keys: Vec<PrivateKeyDer<'static>>,
 }
 
-/// A certificate with its key, and whom it is for.
+/// A certificate chain with its private key, and the parsed leaf certificate.
 pub struct Identity {
     pub certified: Arc<CertifiedKey>,
     pub certificate: Certificate,
 }
 
-/// Reads a store with a certificate and its key.
+/// Reads a keystore: a certificate chain and its private key.
 ///
 /// # Errors
-/// What is wrong, by the key that names the store.
+/// The reason, with the configuration key that names the store.
 pub fn identity(store: &Store) -> Result<Identity, KeyError> {
     let found = find(store)?;
     identity_of(found).map_err(|why| KeyError::new(store.key, why))
 }
 
-/// Reads a store with certificates that are trusted.
+/// Reads a truststore: trusted certificates and revocation lists.
 ///
 /// # Errors
-/// What is wrong, by the key that names the store.
+/// The reason, with the configuration key that names the store.
 pub fn trusted(store: &Store) -> Result<Found, KeyError> {
     let found = find(store)?;
     if found.certificates.is_empty() {
-        return Err(KeyError::new(store.key, "there is no certificate in it"));
+        return Err(KeyError::new(
+            store.key,
+            "the truststore has no certificate",
+        ));
     }
     Ok(found)
 }
@@ -78,9 +81,11 @@ impl Found {
     fn take_file(&mut self, bytes: &[u8], store: &Store) -> Result<(), String> {
         const JKS: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
         if bytes.starts_with(&JKS) {
-            return Err(format!("this is a JKS key store; {FROM_JKS}"));
+            return Err(format!(
+                "this is a JKS key store, which is not supported; {FROM_JKS}"
+            ));
         }
-        // DER begins with a sequence.
+        // PKCS#12 is a DER sequence.
         let looks_like = if bytes.first() == Some(&0x30) {
             Kind::Pkcs12
         } else {
@@ -88,12 +93,18 @@ impl Found {
         };
         match (store.kind.unwrap_or(looks_like), looks_like) {
             (Kind::Pem, Kind::Pem) => {
-                let text = std::str::from_utf8(bytes).map_err(|_| "this is not PEM".to_owned())?;
+                let text =
+                    std::str::from_utf8(bytes).map_err(|_| "this is not a PEM file".to_owned())?;
                 self.take_pem(text, store.key_password.as_ref())
             }
             (Kind::Pkcs12, Kind::Pkcs12) => self.take_pkcs12(bytes, store),
-            (Kind::Pem, Kind::Pkcs12) => Err("this is not PEM; is it PKCS12?".to_owned()),
-            (Kind::Pkcs12, Kind::Pem) => Err("this is not PKCS12; is it PEM?".to_owned()),
+            (Kind::Pem, Kind::Pkcs12) => Err(
+                "this is not a PEM file; if it is PKCS12, set the store's type to PKCS12"
+                    .to_owned(),
+            ),
+            (Kind::Pkcs12, Kind::Pem) => Err(
+                "this is not a PKCS12 file; if it is PEM, set the store's type to PEM".to_owned(),
+            ),
         }
     }
 
@@ -121,11 +132,11 @@ impl Found {
                 "EC PRIVATE KEY" => self.keys.push(PrivateSec1KeyDer::from(block.der).into()),
                 "ENCRYPTED PRIVATE KEY" => {
                     let password =
-                        password.ok_or("its private key is encrypted; set ssl.key.password")?;
+                        password.ok_or("the private key is encrypted; set ssl.key.password")?;
                     let key = encrypted::private_key(&block.der, password.text())?;
                     self.keys.push(pkcs8(&key));
                 }
-                // Parameters of curves, and what else OpenSSL puts beside.
+                // Ignore curve parameters and other blocks that OpenSSL writes.
                 _ => {}
             }
         }
@@ -144,17 +155,19 @@ fn identity_of(found: Found) -> Result<Identity, String> {
     let mut keys = keys.into_iter();
     let key = match (keys.next(), keys.next()) {
         (Some(key), None) => key,
-        (None, _) => return Err("there is no private key in it".to_owned()),
-        (Some(_), Some(_)) => return Err("there is more than one private key in it".to_owned()),
+        (None, _) => return Err("the keystore has no private key".to_owned()),
+        (Some(_), Some(_)) => {
+            return Err("the keystore has more than one private key; leave only one".to_owned());
+        }
     };
     let unreadable = |_| {
-        "its private key is none that is read: RSA of 2048 bits and more, ECDSA (P-256, \
-             P-384), Ed25519"
+        "the private key is not supported; use RSA with at least 2048 bits, ECDSA (P-256 or \
+             P-384) or Ed25519"
             .to_owned()
     };
     let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(unreadable)?;
     if certificates.is_empty() {
-        return Err("there is no certificate in it".to_owned());
+        return Err("the keystore has no certificate".to_owned());
     }
     let matches = |certificate: &CertificateDer<'static>| {
         let alone = CertifiedKey::new(vec![certificate.clone()], Arc::clone(&key));
@@ -165,18 +178,18 @@ fn identity_of(found: Found) -> Result<Identity, String> {
     for (at, certificate) in certificates.iter().enumerate() {
         match matches(certificate) {
             Ok(()) => leaf = Ok(at),
-            // One that cannot be read may be the one that was made for the key.
+            // A certificate that cannot be parsed may be the one that belongs to the key.
             Err(error) if leaf.is_err() && error != of_other => leaf = Err(error),
             Err(_) => {}
         }
     }
     let leaf = leaf.map_err(|error| {
         if error == of_other {
-            "its private key does not belong to its certificate; put the certificate that was made \
-             for the key beside it"
+            "the private key does not belong to any certificate in the keystore; add the \
+             certificate that was issued for this key"
                 .to_owned()
         } else {
-            format!("a certificate in it cannot be used: {error}; X.509 of version 3 can")
+            format!("a certificate in the keystore cannot be used: {error}; use X.509 version 3")
         }
     })?;
     let (chain, certificate) = chain(certificates, leaf)?;
@@ -186,13 +199,15 @@ fn identity_of(found: Found) -> Result<Identity, String> {
     })
 }
 
-/// The leaf and those that signed it, in order, whatever the order of the file.
+/// Sorts the certificates into a chain: the leaf first, then each issuer. Also returns the parsed
+/// leaf.
 fn chain(
     certificates: Vec<CertificateDer<'static>>,
     leaf: usize,
 ) -> Result<(Vec<CertificateDer<'static>>, Certificate), String> {
     let read = |der: &CertificateDer<'static>| {
-        Certificate::parse(der).ok_or_else(|| "a certificate in it cannot be read".to_owned())
+        Certificate::parse(der)
+            .ok_or_else(|| "a certificate in the keystore cannot be parsed".to_owned())
     };
     let mut left = certificates;
     let mut chain = vec![left.remove(leaf)];
