@@ -76,7 +76,7 @@ impl<P: Pattern> MappingRules<P> {
 }
 
 fn unknown(text: &str) -> String {
-    format!("`{text}` is neither DEFAULT nor RULE:PATTERN/REPLACEMENT/ with L, U or nothing behind")
+    format!("`{text}` is not a valid rule; write DEFAULT or RULE:PATTERN/REPLACEMENT/[LU]")
 }
 
 /// Returns the first rule, or `None` if it is empty, and the text behind it.
@@ -98,7 +98,7 @@ fn next_rule<P: Pattern>(text: &str) -> Result<(Option<Rule<P>>, &str), String> 
         _ => (Case::AsIs, behind),
     };
     let compiled = P::compile(pattern)
-        .map_err(|why| format!("`{pattern}` is no regular expression that is read here: {why}"))?;
+        .map_err(|why| format!("`{pattern}` is not a valid regular expression: {why}"))?;
     let rule = Rule::Replace {
         pattern: compiled,
         replacement: replacement.to_string(),
@@ -138,8 +138,9 @@ impl<P: Pattern> Rule<P> {
     }
 }
 
-/// Replaces `$1`, `$2`, … by groups, as Java does: of several digits, as many count as there is a
-/// group for. A number without a group stays unchanged. A backslash makes the next letter literal.
+/// Replaces `$1`, `$2`, … by groups. As in Java, the longest run of digits that is the number of a
+/// group counts. A number without a group stays unchanged. A backslash makes the next letter
+/// literal.
 fn fill_in(replacement: &str, groups: &[Option<&str>]) -> String {
     let mut name = String::new();
     let mut letters = replacement.chars().peekable();
@@ -221,7 +222,7 @@ mod tests {
             name,
             Some("sensor 7"),
         );
-        // It matches the whole name or not at all.
+        // A pattern must match the whole name.
         check("RULE:CN=*/$1/", name, None);
         check("RULE:CN=*,\\/x/a\\/$1\\$/", "CN=y,\\/x", Some("a/y$"));
     }
@@ -245,12 +246,12 @@ mod tests {
             let why = mapped(rules, "").unwrap_err();
             assert!(why.contains(part), "{rules}: {why}");
         };
-        check("default", "neither DEFAULT nor RULE");
-        check("RULE:a", "neither DEFAULT nor RULE");
-        check("RULE:a/b", "neither DEFAULT nor RULE");
-        check("RULE:a/b/X", "`X` is neither");
-        check("RULE:a/b/LU", "`U` is neither");
-        check("DEFAULT DEFAULT", "`DEFAULT` is neither");
-        check("RULE:(/b/", "no regular expression");
+        check("default", "write DEFAULT or RULE");
+        check("RULE:a", "write DEFAULT or RULE");
+        check("RULE:a/b", "write DEFAULT or RULE");
+        check("RULE:a/b/X", "`X` is not a valid rule");
+        check("RULE:a/b/LU", "`U` is not a valid rule");
+        check("DEFAULT DEFAULT", "`DEFAULT` is not a valid rule");
+        check("RULE:(/b/", "not a valid regular expression");
     }
 }

@@ -36,14 +36,15 @@ impl SecurityProtocol {
     /// Parses a name in any case.
     ///
     /// # Errors
-    /// There is no such protocol.
+    /// The name is not one of the four protocols.
     pub fn parse(text: &str) -> Result<Self, String> {
         let found = Self::ALL
             .into_iter()
             .find(|protocol| protocol.name().eq_ignore_ascii_case(text));
         found.ok_or_else(|| {
             format!(
-                "`{text}` is no security protocol: PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL are"
+                "`{text}` is not a security protocol; use PLAINTEXT, SSL, SASL_PLAINTEXT or \
+                 SASL_SSL"
             )
         })
     }
@@ -82,7 +83,7 @@ pub fn parse_map(text: &str) -> Result<Vec<(String, SecurityProtocol)>, String> 
         let name = name.trim().to_uppercase();
         let protocol = SecurityProtocol::parse(protocol.trim())?;
         if map.iter().any(|(other, _)| *other == name) {
-            return Err(format!("{name} is in it twice"));
+            return Err(format!("{name} is listed twice; remove one entry"));
         }
         map.push((name, protocol));
     }
@@ -128,7 +129,7 @@ mod tests {
             Ok(&[("INTERNAL", Plaintext), ("LAN", Ssl)]),
         );
         check("LAN", Err("not NAME:PROTOCOL"));
-        check("LAN:TLS", Err("no security protocol"));
+        check("LAN:TLS", Err("not a security protocol"));
         check("LAN:SSL,lan:PLAINTEXT", Err("twice"));
     }
 }

@@ -265,48 +265,48 @@ pub const CONNECTION_STAYS_FOR: Duration = Duration::from_secs(1);
 /// takes some microseconds.
 pub const CLOSING_WAIT: Duration = Duration::from_secs(1);
 
-/// Characters of a principal's or a resource's name in a line of the audit log: a topic's name
-/// fits.
+/// Most characters of a principal or a resource name in a line of the audit log; enough for any
+/// topic name.
 pub const AUDIT_NAME_CHARS: usize = 256;
 
-/// Time that a client has to log in by SASL, after its TLS handshake.
+/// Time limit of a SASL login, after the TLS handshake.
 pub const AUTHENTICATION_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes of a SCRAM nonce: 144 bits, which are 24 letters.
 pub const SCRAM_NONCE_BYTES: usize = 18;
 
-/// Time that a TLS handshake has: a client behind a slow radio link needs two.
+/// Time limit of a TLS handshake. A client behind a slow radio link needs two seconds.
 pub const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Bytes that a client may send before its handshake is done, which are charged to the pool of
-/// requests meanwhile: a chain of four large certificates takes 8 KiB, and as much again when it is
-/// in a ticket.
+/// Most bytes that a client may send before its handshake is complete, charged to the request pool
+/// until then. A chain of four large certificates takes 8 KiB, and as much again inside a ticket.
 pub const TLS_HANDSHAKE_BYTES_MAX: usize = 32 << 10;
 
-/// Bytes of records that are read from a segment and encrypted at once, where memory is short: a
-/// connection has as many for an answer anyway.
+/// Bytes that are read from a segment and encrypted at once when memory is short. A connection
+/// already reserves this much for an answer.
 pub const TLS_PIECE_BYTES_MIN: usize = CONNECTION_ANSWER_BYTES;
 
-/// The same where there is memory: four records of TLS, so that system calls are few.
+/// Bytes that are read from a segment and encrypted at once when memory is available: four TLS
+/// records, to save system calls.
 pub const TLS_PIECE_BYTES_MAX: usize = 64 << 10;
 
-/// What a connection holds more with TLS: a record that is half read (18 KiB), what is encrypted
-/// and not sent, and the session.
+/// Additional memory of a connection with TLS: an incomplete TLS record (18 KiB), encrypted bytes
+/// that are not sent yet, and the session.
 pub const TLS_CONNECTION_BYTES: usize = (18 << 10) + TLS_PIECE_BYTES_MIN + (8 << 10);
 
-/// Largest file of certificates: a list of all public CAs has 250 KB.
+/// Largest certificate file. A bundle of all public CAs has 250 KB.
 pub const TLS_FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Files in a directory of certificates.
+/// Most files in a directory of certificates.
 pub const TLS_DIRECTORY_FILES_MAX: usize = 1_000;
 
-/// Rounds of a password's hash: OpenSSL and Java write some thousands, and ten million take a
+/// Most PBKDF2 iterations of a password. OpenSSL and Java write some thousands; ten million take a
 /// small processor half a minute.
 pub const TLS_PASSWORD_ROUNDS_MAX: u32 = 10_000_000;
 
-/// How often the files of certificates are looked at: a few calls of the operating system.
+/// Time between two checks of the certificate files for changes. A check takes a few system calls.
 pub const TLS_FILES_CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// The log warns so long before a certificate expires, once a day.
+/// Time before the expiry of a certificate from which the log warns, once a day.
 pub const TLS_EXPIRY_WARN_SECONDS: i64 = 30 * 86_400;
 pub const TLS_EXPIRY_WARN_EVERY: Duration = Duration::from_hours(24);

@@ -1,4 +1,4 @@
-//! Fuzzes files of certificates (PEM, DER and the names in them) and names in
+//! Fuzzes the parsers of certificate files (PEM, DER, and distinguished names) and
 //! `ssl.principal.mapping.rules`.
 #![no_main]
 

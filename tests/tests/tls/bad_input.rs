@@ -144,7 +144,7 @@ fn tls_on_a_plain_port_and_plain_on_one_for_tls_say_so() {
     }
     let mut site = Site::start("tls-plain", |options| options);
     let on_tls = sedge(&["topic", "list", "--bootstrap-server", &site.ssl]);
-    check(&refusal(on_tls), &["speaks TLS", "security.protocol=SSL"]);
+    check(&refusal(on_tls), &["uses TLS", "security.protocol=SSL"]);
     let mut client = Connection::open(&site.ssl);
     client.send(key::METADATA, 0, &wire::Encoder::default().i32(0).0);
     let mut rest = Vec::new();

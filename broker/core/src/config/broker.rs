@@ -62,7 +62,7 @@ const fn idle(
     }
 }
 
-/// The one authorizer that there is, by the name of Kafka's class.
+/// The only supported authorizer, by the name of Kafka's class.
 pub const STANDARD_AUTHORIZER: &str = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
 
 const LONG_MAX: Option<&str> = Some("9223372036854775807");
@@ -71,10 +71,10 @@ const LONG_MAX: Option<&str> = Some("9223372036854775807");
 #[rustfmt::skip]
 pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("advertised.listeners", List, None, Anything,
-        "Addresses that clients are told to connect to; if not set, the address that each client \
-         came by"),
+        "Addresses that the broker gives to clients, each [NAME://]HOST:PORT; if not set, the \
+         address that each client connected to"),
     fixed("authorizer.class.name", Text, Some(""), OneOf(&["", STANDARD_AUTHORIZER]),
-        "The class name of Kafka's StandardAuthorizer: access rules say what clients may do; empty: \
+        "The class name of Kafka's StandardAuthorizer: access rules (ACLs) are enforced; empty: \
          every client may do everything"),
     fixed("auto.create.topics.enable", Boolean, Some("true"), Anything,
         "Whether a topic that does not exist is created when a client asks for it"),
@@ -109,7 +109,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "Shortest session timeout that a member may ask for"),
     fixed("listener.security.protocol.map", Text,
         Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), Anything,
-        "Security protocol of each listener, by the listener's name"),
+        "Security protocol of each listener name: NAME:PROTOCOL,…"),
     fixed("listeners", List, Some("127.0.0.1:9092"), Anything,
         "Addresses to listen on, each [NAME://]HOST:PORT"),
     dynamic("log.cleaner.backoff.ms", Long, Some("15000"), AtLeast(1),
@@ -237,38 +237,40 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("socket.send.buffer.bytes", Int, Some("102400"), AtLeast(-1),
         "SO_SNDBUF of each connection; -1 uses the system default"),
     fixed("ssl.cipher.suites", List, None, Anything,
-        "Cipher suites of TLS by Java's names, best first; not set: all that are safe"),
+        "TLS cipher suites, by Java's names, in order of preference; if not set, all supported \
+         suites"),
     fixed("ssl.client.auth", Text, Some("none"), OneOf(&["required", "requested", "none"]),
-        "Whether clients show a certificate of ssl.truststore.*"),
+        "Whether clients must authenticate with a certificate signed by a CA in ssl.truststore.*; \
+         requested: only if they have one"),
     fixed("ssl.enabled.protocols", List, Some("TLSv1.2,TLSv1.3"), OneOf(&["TLSv1.2", "TLSv1.3"]),
-        "Versions of TLS"),
+        "Enabled TLS versions"),
     fixed("ssl.key.password", Password, None, Anything,
-        "Password of the private key, where it is encrypted"),
+        "Password of the private key, if it is encrypted"),
     fixed("ssl.keystore.certificate.chain", Password, None, Anything,
-        "The listener's certificate and those that signed it, as PEM in the value itself"),
+        "The listener's certificate chain, in PEM, instead of ssl.keystore.location"),
     fixed("ssl.keystore.key", Password, None, Anything,
-        "The certificate's private key, as PEM in the value itself"),
+        "The private key of the listener's certificate, in PEM, instead of ssl.keystore.location"),
     fixed("ssl.keystore.location", Text, None, Anything,
-        "File, or directory, with the listener's certificate and private key; loaded again when it \
+        "File or directory with the listener's certificate and private key; reloaded when it \
          changes, and on SIGHUP"),
     fixed("ssl.keystore.password", Password, None, Anything,
-        "Password of a PKCS12 ssl.keystore.location"),
+        "Password of the file ssl.keystore.location, if it is PKCS12"),
     fixed("ssl.keystore.type", Text, None, Anything,
-        "PEM or PKCS12; not set: what ssl.keystore.location looks like"),
+        "PEM or PKCS12; if not set, detected from ssl.keystore.location"),
     fixed("ssl.principal.mapping.rules", Text, Some("DEFAULT"), Anything,
-        "From the name in a client's certificate to that of its principal: DEFAULT, or \
-         RULE:PATTERN/REPLACEMENT/[LU], the first that matches"),
+        "Rules that map the subject of a client's certificate to the name of its principal: \
+         DEFAULT or RULE:PATTERN/REPLACEMENT/[LU]; the first match is used"),
     fixed("ssl.protocol", Text, Some("TLSv1.3"), OneOf(&["TLS", "TLSv1.2", "TLSv1.3"]),
-        "Newest version of TLS"),
+        "Newest enabled TLS version"),
     fixed("ssl.truststore.certificates", Password, None, Anything,
-        "Certificates that are trusted, as PEM in the value itself"),
+        "Trusted CA certificates, in PEM, instead of ssl.truststore.location"),
     fixed("ssl.truststore.location", Text, None, Anything,
-        "File, or directory, with the CAs of clients' certificates, and lists of revoked ones; loaded \
-         as ssl.keystore.location is"),
+        "File or directory with the CAs that sign clients' certificates, and certificate \
+         revocation lists; reloaded like ssl.keystore.location"),
     fixed("ssl.truststore.password", Password, None, Anything,
-        "Password of a PKCS12 ssl.truststore.location"),
+        "Password of the file ssl.truststore.location, if it is PKCS12"),
     fixed("ssl.truststore.type", Text, None, Anything,
-        "PEM or PKCS12; not set: what ssl.truststore.location looks like"),
+        "PEM or PKCS12; if not set, detected from ssl.truststore.location"),
     idle("unclean.leader.election.enable", Boolean, Some("false"), Anything,
         "Each partition has one replica"),
 ];

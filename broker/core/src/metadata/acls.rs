@@ -21,8 +21,8 @@ use crate::security::{
     AclBinding, AclFilter, Acls, Host, Operation, PatternType, Permission, Resource,
 };
 
-/// Returns the rule of a record. `None` if one of its numbers is not Kafka's, which no record that
-/// was decoded has.
+/// Converts a record to a rule. Returns `None` if Kafka does not define one of its numbers; the
+/// decoder refuses such records.
 pub(super) fn binding(record: &AccessControlEntryRecord) -> Option<AclBinding> {
     Some(AclBinding {
         resource: Resource::from_number(record.resource_type)?,
@@ -48,12 +48,13 @@ fn record(id: KafkaUuid, rule: &AclBinding) -> MetadataRecord {
     })
 }
 
-/// Records that bring these rules about.
+/// Returns the records that recreate these rules, for a snapshot.
 pub(super) fn records(acls: &Acls) -> impl Iterator<Item = MetadataRecord> + '_ {
     acls.iter().map(|(id, rule)| record(id, rule))
 }
 
-/// A rule that is there already, or twice in the command, counts as added.
+/// Plans the creation of rules. A rule that exists already, or is repeated in the command, counts
+/// as added.
 pub(super) fn plan_create(
     acls: &Acls,
     rules: Vec<(KafkaUuid, AclBinding)>,
@@ -71,8 +72,9 @@ pub(super) fn plan_create(
         if count > ACLS_MAX || bytes > ACLS_BYTES_MAX {
             (count, bytes) = (count - 1, bytes - rule.bytes());
             let message = format!(
-                "There are {count} access rules of {bytes} bytes; the limits are {ACLS_MAX} and \
-                 {ACLS_BYTES_MAX}. Rules for prefixes take the place of many."
+                "The limit of access rules is reached: {count} rules with {bytes} bytes; at most \
+                 {ACLS_MAX} rules with {ACLS_BYTES_MAX} bytes are allowed. Replace several rules \
+                 by one rule for a prefix."
             );
             results.push(Err(CommandError::new(ErrorCode::PolicyViolation, message)));
             continue;
@@ -111,7 +113,7 @@ pub(super) fn plan_delete(
     for filter in filters {
         let mut of_filter = Vec::new();
         for (id, rule) in acls.iter().filter(|(_, rule)| filter.matches(rule)) {
-            // A rule that several filters match is in the answer as often.
+            // A rule that several filters match is returned for each of them.
             count += 1;
             if count > ACLS_PER_REQUEST_MAX {
                 return invalid(format!(

@@ -1,4 +1,5 @@
-//! An access rule (`AclBinding`): who, from where, may or may not do what on which resources.
+//! Access rules (`AclBinding`): each allows or denies a principal, from a host, an operation on the
+//! resources that match a pattern.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -10,23 +11,23 @@ use super::{Operation, Resource};
 /// The name of the one resource of type [`Resource::Cluster`].
 pub const CLUSTER_NAME: &str = "kafka-cluster";
 
-/// As a literal resource name: each resource of the type. As a host: each host.
+/// As a literal resource name, matches all resources of the type; as a host, all hosts.
 pub const WILDCARD: &str = "*";
 
-/// The principal of rules for each user.
+/// The principal of rules for all users.
 pub const EACH_USER: &str = "User:*";
 
-/// How a rule's name is compared with that of a resource (`PatternType`).
+/// How the name in a rule is compared with the name of a resource (`PatternType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PatternType {
-    /// The name itself; [`WILDCARD`] is each name.
+    /// The names are equal, or the name in the rule is [`WILDCARD`].
     Literal = 3,
-    /// Names that begin with it.
+    /// The resource's name begins with the name in the rule.
     Prefixed = 4,
 }
 
 impl PatternType {
-    /// Returns the pattern type of this number. `None` if Kafka has none that a rule may have.
+    /// Returns the pattern type with this number. `None` if no rule can have it.
     #[must_use]
     pub const fn from_number(number: i8) -> Option<Self> {
         match number {
@@ -42,7 +43,7 @@ impl PatternType {
     }
 }
 
-/// `AclPermissionType`.
+/// Whether a rule allows or denies (`AclPermissionType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Permission {
     Deny = 2,
@@ -50,7 +51,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// Returns the permission of this number. `None` if Kafka has none that a rule may have.
+    /// Returns the permission with this number. `None` if no rule can have it.
     #[must_use]
     pub const fn from_number(number: i8) -> Option<Self> {
         match number {
@@ -66,14 +67,14 @@ impl Permission {
     }
 }
 
-/// Where a rule's clients come from.
+/// The host that clients must connect from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Host {
-    /// [`WILDCARD`].
+    /// Every host, written as [`WILDCARD`].
     Any,
-    /// However the rule writes it: Java has another form of IPv6 addresses than the rest.
+    /// An IP address. It is parsed, because Java formats IPv6 addresses differently.
     Address(IpAddr),
-    /// Anything else. Clients are known by their addresses, so no client comes from it.
+    /// Other text. It matches no client, because clients are identified by their addresses.
     Name(Arc<str>),
 }
 
@@ -107,13 +108,13 @@ impl fmt::Display for Host {
     }
 }
 
-/// One rule. The order is that of the patterns: rules of one pattern are neighbours.
+/// One rule. Rules are ordered by pattern, so rules with the same pattern are adjacent.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AclBinding {
     pub resource: Resource,
     pub pattern: PatternType,
     pub name: Arc<str>,
-    /// `TYPE:NAME`; [`EACH_USER`] is each user.
+    /// `TYPE:NAME`; [`EACH_USER`] matches all users.
     pub principal: Arc<str>,
     pub host: Host,
     pub operation: Operation,
@@ -121,7 +122,8 @@ pub struct AclBinding {
 }
 
 impl AclBinding {
-    /// What the rule takes up, as [`super::limits::ACLS_BYTES_MAX`] counts it.
+    /// Returns the memory of the rule in bytes, as counted against
+    /// [`super::limits::ACLS_BYTES_MAX`].
     pub(crate) fn bytes(&self) -> usize {
         ACL_BYTES + self.name.len() + self.principal.len() + self.host.text_bytes()
     }

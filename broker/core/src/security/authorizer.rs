@@ -1,4 +1,5 @@
-//! Whether a client may do something: Kafka's `StandardAuthorizer`.
+//! The authorizer: decides whether a client may perform an operation, as Kafka's
+//! `StandardAuthorizer` does.
 
 use alloc::collections::BTreeSet;
 use core::net::IpAddr;
@@ -6,32 +7,32 @@ use core::net::IpAddr;
 use super::rules::Acls;
 use super::{Operation, Principal, Resource};
 
-/// `super.users` and `allow.everyone.if.no.acl.found`.
+/// The configuration of the authorizer: `super.users` and `allow.everyone.if.no.acl.found`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authorizer {
     pub super_users: BTreeSet<Principal>,
-    /// Whether anything is allowed on a resource that no rule is for.
+    /// Whether every operation is allowed on a resource without rules.
     pub allow_everyone_if_no_acl_found: bool,
 }
 
-/// Who asks, and from where.
+/// The client that requests an operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     pub principal: &'a Principal,
     pub host: IpAddr,
 }
 
-/// An answer, and what it follows from.
+/// A decision, with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     SuperUser,
-    /// A rule allows it, and none denies it.
+    /// A rule allows the operation, and no rule denies it.
     Allowed,
-    /// A rule denies it.
+    /// A rule denies the operation.
     Denied,
-    /// There are rules for the resource, and none allows it.
+    /// The resource has rules, but no rule allows the operation.
     NotAllowed,
-    /// There is no rule for the resource; whether that allows it.
+    /// The resource has no rules. The value is `allow_everyone_if_no_acl_found`.
     NoRule(bool),
 }
 
@@ -43,10 +44,10 @@ impl Verdict {
 }
 
 impl Authorizer {
-    /// Returns whether `subject` may do `operation` on the resource called `name`.
+    /// Returns whether `subject` may perform `operation` on the resource with this name.
     ///
-    /// Kafka's own scan passes over the rules of `*` for a resource whose name begins with `*`,
-    /// also those that deny. Here they hold for each name.
+    /// In Kafka, rules for the literal name `*` do not apply to a resource whose own name begins
+    /// with `*`, even if they deny. Here they apply to every name.
     #[must_use]
     pub fn authorize(
         &self,
@@ -71,7 +72,8 @@ impl Authorizer {
         }
     }
 
-    /// Returns whether there may be a resource of this type on which `subject` may do `operation`.
+    /// Returns whether `subject` may perform `operation` on at least one possible resource of this
+    /// type.
     #[must_use]
     pub fn authorize_by_resource_type(
         &self,
@@ -80,8 +82,8 @@ impl Authorizer {
         operation: Operation,
         resource: Resource,
     ) -> bool {
-        // Authorizer.authorizeByResourceType asks for a resource of this name first: it finds super
-        // users, and what is allowed if there is no rule.
+        // Kafka's Authorizer.authorizeByResourceType first checks a resource with this name. The
+        // check covers super users and `allow.everyone.if.no.acl.found`.
         self.authorize(acls, subject, operation, resource, "hardcode")
             .is_allowed()
             || acls.allows_on_any(

@@ -1,10 +1,11 @@
-//! Which denials the audit log says: each once in a window, and only so many.
+//! Rate limit of the audit log: the same denial once in a time window, and at most
+//! [`AUDIT_LINES_MAX`] denials.
 
 use alloc::collections::BTreeSet;
 
 use super::limits::{AUDIT_LINES_MAX, AUDIT_WINDOW_MS};
 
-/// See the module.
+/// The denials that were logged in the current window.
 #[derive(Clone, Debug, Default)]
 pub struct Denials {
     window: u64,
@@ -12,17 +13,17 @@ pub struct Denials {
     held_back: u64,
 }
 
-/// What to do with a denial.
+/// Whether a denial is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// Say it, and how many were held back in the window before.
+    /// Log it. `held_back` is the number of denials that were suppressed in the previous window.
     Now { held_back: u64 },
-    /// Nothing.
+    /// Suppress it.
     HeldBack,
 }
 
 impl Denials {
-    /// Takes a denial. `key` stands for who was denied what: the same for the same.
+    /// Records a denial. `key` is a hash of the principal, host, operation and resource.
     pub fn take(&mut self, key: u64, now_ms: u64) -> Told {
         let window = now_ms / AUDIT_WINDOW_MS;
         let mut before = 0;

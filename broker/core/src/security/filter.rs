@@ -1,4 +1,4 @@
-//! What a client asks for when it describes or deletes access rules (`AclBindingFilter`).
+//! Filters for access rules, as in requests to describe or delete them (`AclBindingFilter`).
 
 use alloc::string::String;
 
@@ -8,15 +8,15 @@ use super::{Operation, Resource};
 /// How the name of a filter is compared with the name of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatternFilter {
-    /// As it is, whatever the rule's pattern type.
+    /// The names are equal; the pattern type of the rule does not matter.
     Any,
-    /// As that of a resource: rules that hold for a resource of this name.
+    /// The rule applies to a resource with the filter's name.
     Match,
-    /// As it is, of rules of this pattern type.
+    /// The names are equal, and the rule has this pattern type.
     Exactly(PatternType),
 }
 
-/// A rule matches if each field that is `Some` does.
+/// A filter. A rule matches if every field that is `Some` matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AclFilter {
     pub resource: Option<Resource>,

@@ -1,27 +1,27 @@
-//! Bounds of access rules and of credentials, with their reasons.
+//! Limits of access rules and credentials, with their reasons.
 
-/// Access rules of the broker. An administrator of a fleet has hundreds; each is a record that
-/// every start reads.
+/// Most access rules of a broker. A fleet has hundreds; each rule is a record that every start
+/// replays.
 pub const ACLS_MAX: usize = 50_000;
 
-/// Bytes that all access rules may take up, as [`ACL_BYTES`] and their texts count them: a name or
-/// a principal may be thousands of bytes.
+/// Most memory of all access rules: [`ACL_BYTES`] for each, and its names. A resource name or a
+/// principal can have thousands of bytes.
 pub const ACLS_BYTES_MAX: usize = 32 << 20;
 
-/// What a rule takes up beside its texts: the rule, its id, and its places in the index.
+/// Memory of a rule without its names: the rule, its id, and its index entries.
 pub const ACL_BYTES: usize = 512;
 
-/// Rules that one request may add or take away (`MAX_RECORDS_PER_USER_OP` of Kafka).
+/// Most rules that one request may add or delete (Kafka's `MAX_RECORDS_PER_USER_OP`).
 pub const ACLS_PER_REQUEST_MAX: usize = 10_000;
 
-/// Filters of one request to delete rules: the controller looks at each rule for each of them.
+/// Most filters of one request to delete rules: the controller compares every rule with each
+/// filter.
 pub const ACL_FILTERS_PER_REQUEST_MAX: usize = 1_000;
 
-/// Time in which the audit log says a denial once.
+/// Time window in which the audit log has the same denial only once.
 pub const AUDIT_WINDOW_MS: u64 = 60_000;
 
-/// Denials that the audit log says in one window: a client that tries each name it can think of
-/// must not fill the disk.
+/// Most denials that are logged in one window: a client that guesses names must not fill the disk.
 pub const AUDIT_LINES_MAX: usize = 500;
 
 /// Bytes of a `sasl.jaas.config`: a token in it may have some thousands.
@@ -76,5 +76,5 @@ const _: () = assert!(
 
 const _: () = assert!(
     ACLS_MAX * ACL_BYTES <= ACLS_BYTES_MAX,
-    "as many rules as are allowed fit where their texts are short"
+    "ACLS_MAX rules with short names must fit into ACLS_BYTES_MAX"
 );

@@ -1,5 +1,5 @@
-//! Who a client is, and what it may do: users and SASL, principals, operations on resources, access
-//! rules and how they are asked.
+//! Authentication and access control: users and SASL, principals, operations on resources, access
+//! rules (ACLs), and the authorizer.
 //!
 //! The semantics are those of Kafka's `StandardAuthorizer`. Numbers and names are Kafka's too
 //! (`AclOperation`, `ResourceType`, `PatternType`, `AclPermissionType`).

@@ -1,11 +1,11 @@
-//! Operations on resources by Kafka's numbers (`AclOperation`, `ResourceType`).
+//! Operations and resource types, with Kafka's numbers (`AclOperation`, `ResourceType`).
 
 use sedge_protocol::ErrorCode;
 
-/// `AclOperation`.
+/// An operation on a resource (`AclOperation`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
-    /// Each of the others. Only rules name it.
+    /// All operations. Only rules use it.
     All = 2,
     Read = 3,
     Write = 4,
@@ -23,7 +23,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// By their numbers, from [`Operation::All`] on.
+    /// All values in the order of their numbers, which begin with [`Operation::All`].
     pub const EACH: [Self; 14] = [
         Self::All,
         Self::Read,
@@ -41,7 +41,7 @@ impl Operation {
         Self::TwoPhaseCommit,
     ];
 
-    /// Returns the operation of this number. `None` if Kafka has none that a rule may name.
+    /// Returns the operation with this number. `None` if no rule can have it.
     #[must_use]
     pub fn from_number(number: i8) -> Option<Self> {
         let mut each = Self::EACH.into_iter();
@@ -58,8 +58,8 @@ impl Operation {
         1 << self as u16
     }
 
-    /// Returns the bits of the operations that allow this one, where a rule allows them. A rule
-    /// that denies one of them denies nothing else.
+    /// Returns the bits of the operations that imply this one: a rule that allows one of them also
+    /// allows this operation. A rule that denies one of them does not deny this operation.
     pub(super) const fn allowed_by(self) -> u16 {
         let implied_by = match self {
             Self::Describe => {
@@ -72,7 +72,7 @@ impl Operation {
     }
 }
 
-/// `ResourceType`.
+/// The type of a resource (`ResourceType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resource {
     Topic = 2,
@@ -84,7 +84,7 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// By their numbers, from [`Resource::Topic`] on.
+    /// All values in the order of their numbers, which begin with [`Resource::Topic`].
     pub const EACH: [Self; 6] = [
         Self::Topic,
         Self::Group,
@@ -94,7 +94,7 @@ impl Resource {
         Self::User,
     ];
 
-    /// Returns the resource type of this number. `None` if Kafka has none that a rule may name.
+    /// Returns the resource type with this number. `None` if no rule can have it.
     #[must_use]
     pub fn from_number(number: i8) -> Option<Self> {
         let mut each = Self::EACH.into_iter();
@@ -106,12 +106,12 @@ impl Resource {
         self as i8
     }
 
-    /// Returns the type's place in [`Resource::EACH`].
+    /// Returns the index of the type in [`Resource::EACH`].
     pub(super) const fn index(self) -> usize {
         self as usize - Self::Topic as usize
     }
 
-    /// The operations that this kind of resource has (KIP-430, `AclEntry.supportedOperations`).
+    /// Returns the operations of this resource type (KIP-430, `AclEntry.supportedOperations`).
     #[must_use]
     pub const fn operations(self) -> &'static [Operation] {
         use Operation::{
@@ -145,7 +145,7 @@ impl Resource {
         }
     }
 
-    /// Returns the code that tells a client that it may not do something on such a resource.
+    /// Returns the error code of a denied operation on this resource type.
     #[must_use]
     pub const fn refusal(self) -> ErrorCode {
         match self {
@@ -158,11 +158,11 @@ impl Resource {
     }
 }
 
-/// `authorized_operations` of a client that did not ask for them.
+/// The value of `authorized_operations` if the client did not request it.
 pub const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 
-/// Returns the `authorized_operations` of a response: a bit for each operation, at the operation's
-/// number (KIP-430).
+/// Returns the value of `authorized_operations` in a response: bit N is set for the operation with
+/// number N (KIP-430).
 #[must_use]
 pub fn bits(operations: impl IntoIterator<Item = Operation>) -> i32 {
     let mut bits = 0;

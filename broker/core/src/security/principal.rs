@@ -1,4 +1,4 @@
-//! Principals: who a client is.
+//! Principals: the identities of clients.
 
 use alloc::borrow::{Cow, ToOwned as _};
 use alloc::format;
@@ -11,16 +11,16 @@ use core::fmt;
 pub struct Principal(Cow<'static, str>);
 
 impl Principal {
-    /// A client that has not authenticated itself.
+    /// The principal of clients that have not authenticated.
     pub const ANONYMOUS: Self = Self(Cow::Borrowed("User:ANONYMOUS"));
 
-    /// Returns the user of this name.
+    /// Returns the principal of type `User` with this name.
     #[must_use]
     pub fn user(name: &str) -> Self {
         Self(Cow::Owned(format!("User:{name}")))
     }
 
-    /// Reads `TYPE:NAME`. `None` without a type or a name.
+    /// Parses `TYPE:NAME`. Returns `None` if the type or the name is missing.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, name) = text.split_once(':')?;
@@ -28,7 +28,7 @@ impl Principal {
         is_whole.then(|| Self(Cow::Owned(text.to_owned())))
     }
 
-    /// Returns `TYPE:NAME`, by which access rules name it.
+    /// Returns `TYPE:NAME`, the form used in access rules.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

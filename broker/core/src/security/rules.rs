@@ -1,10 +1,10 @@
-//! All access rules, in an index: a check costs a few look-ups, however many rules there are.
+//! The index of all access rules. A check costs a few lookups, regardless of the number of rules.
 //!
-//! A resource type has its literal names, the wildcard, and its prefixes. Each of these patterns
-//! has its principals, and a principal has two sets of operations a host: allowed and denied. The
-//! prefixes of a name are found by their lengths: one look-up for each length that a prefix has.
+//! For each resource type, the index has the literal names, the wildcard, and the prefixes. Each of
+//! these patterns maps principals to hosts, and hosts to two sets of operations: allowed and
+//! denied. Prefixes that match a name are found with one lookup for each prefix length in use.
 //!
-//! **Invariant:** the index is what the rules say (`tests.rs`, against a plain list).
+//! **Invariant:** the index gives the same results as the plain list of rules (`tests.rs`).
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -16,7 +16,7 @@ use super::acl::{AclBinding, EACH_USER, Host, PatternType, Permission, WILDCARD}
 use super::table::Table;
 use super::{Operation, Resource};
 
-/// See the module.
+/// All access rules, with their ids and the index.
 #[derive(Clone, Debug, Default)]
 pub struct Acls {
     by_id: BTreeMap<[u8; 16], Arc<AclBinding>>,
@@ -30,11 +30,11 @@ struct OfType {
     literal: Table<Arc<Pattern>>,
     any: Option<Arc<Pattern>>,
     prefixed: Table<Arc<Pattern>>,
-    /// How many prefixes have a length in bytes.
+    /// Number of prefixes of each length in bytes.
     lengths: BTreeMap<usize, usize>,
 }
 
-/// The rules of one pattern.
+/// The rules with one pattern.
 #[derive(Clone, Debug, Default)]
 struct Pattern {
     count: usize,
@@ -47,7 +47,7 @@ struct Hosts {
     addresses: BTreeMap<IpAddr, Sets>,
 }
 
-/// Operations by their bits.
+/// Bit sets of operations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sets {
     pub allowed: u16,
@@ -68,11 +68,11 @@ impl Sets {
     }
 }
 
-/// What the rules of one or more patterns come to for a principal on a host.
+/// The combined result of the rules of one or more patterns, for a principal on a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub sets: Sets,
-    /// Whether there is any rule for the resource, whoever it is for.
+    /// Whether the resource has any rule, for any principal.
     pub any: bool,
 }
 
@@ -108,7 +108,7 @@ impl Pattern {
         *sets.set_mut(rule.permission) |= rule.operation.bit();
     }
 
-    /// Returns whether a rule is left.
+    /// Removes a rule. Returns whether the pattern still has rules.
     fn remove(&mut self, rule: &AclBinding) -> bool {
         self.count -= 1;
         if let Some(hosts) = self.principals.get_mut(&rule.principal) {
@@ -143,7 +143,7 @@ impl OfType {
         found
     }
 
-    /// Returns the patterns of the prefixes that `name` begins with.
+    /// Returns the patterns whose prefixes `name` begins with.
     fn prefixes_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Arc<Pattern>> {
         let lengths = self.lengths.range(..=name.len());
         lengths.filter_map(|(length, _)| self.prefixed.get(name.as_bytes().get(..*length)?))
@@ -206,7 +206,7 @@ impl OfType {
 }
 
 impl Acls {
-    /// Adds a rule under its id. A rule that is there already stays under the id that it has.
+    /// Adds a rule under its id. A rule that exists already keeps its id.
     pub fn add(&mut self, id: KafkaUuid, rule: AclBinding) {
         if self.ids.contains_key(&rule) || self.by_id.contains_key(&id.to_bytes()) {
             return;
@@ -218,7 +218,7 @@ impl Acls {
         self.ids.insert(rule, id);
     }
 
-    /// Removes the rule of this id, if there is one.
+    /// Removes the rule with this id, if it exists.
     pub fn remove(&mut self, id: KafkaUuid) {
         let Some(rule) = self.by_id.remove(&id.to_bytes()) else {
             return;
@@ -238,7 +238,7 @@ impl Acls {
         self.by_id.contains_key(&id.to_bytes())
     }
 
-    /// All rules with their ids, those of one pattern beside each other.
+    /// Iterates over all rules and their ids. Rules with the same pattern are adjacent.
     pub fn iter(&self) -> impl Iterator<Item = (KafkaUuid, &Arc<AclBinding>)> {
         self.ids.iter().map(|(rule, id)| (*id, rule))
     }
@@ -253,7 +253,8 @@ impl Acls {
         self.ids.is_empty()
     }
 
-    /// What the rules take up, as [`super::limits::ACLS_BYTES_MAX`] counts it.
+    /// Returns the memory of all rules in bytes, as counted against
+    /// [`super::limits::ACLS_BYTES_MAX`].
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
@@ -269,8 +270,8 @@ impl Acls {
         self.types[resource.index()].find(name, principal, host)
     }
 
-    /// Returns whether there is a resource of this type, whether or not it exists, on which a rule
-    /// allows the operation and none denies it (`Authorizer.authorizeByResourceType`).
+    /// Returns whether a name is possible for which a rule allows the operation and no rule denies
+    /// it (`Authorizer.authorizeByResourceType`). A resource with this name need not exist.
     pub(super) fn allows_on_any(
         &self,
         resource: Resource,

@@ -1,4 +1,4 @@
-//! A map by names that is as quick with thousands of them as with one.
+//! A hash map keyed by name, with constant-time lookups.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -6,7 +6,7 @@ use core::fmt;
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// See the module. The order of its entries is no order.
+/// A hash map from names to values. Iteration order is unspecified.
 #[derive(Clone)]
 pub struct Table<V>(HashTable<(Arc<str>, V)>);
 
@@ -23,7 +23,7 @@ impl<V: fmt::Debug> fmt::Debug for Table<V> {
 }
 
 impl<V> Table<V> {
-    /// `name` is in bytes, as a part of a name may end inside of a character.
+    /// Returns the value of `name`, which is in bytes because a prefix can end inside a character.
     pub fn get(&self, name: &[u8]) -> Option<&V> {
         let is_it = |(known, _): &(Arc<str>, V)| known.as_bytes() == name;
         let found = self.0.find(xxh3_64(name), is_it);
@@ -46,12 +46,12 @@ impl<V> Table<V> {
         &mut entry.into_mut().1
     }
 
-    /// Returns the value that was removed.
+    /// Removes a name. Returns its value.
     pub fn remove(&mut self, name: &str) -> Option<V> {
         let is_it = |(known, _): &(Arc<str>, V)| &**known == name;
         let found = self.0.find_entry(xxh3_64(name.as_bytes()), is_it).ok()?;
         let ((_, value), _) = found.remove();
-        // What was large once does not stay so.
+        // Free the memory of a table that was large once.
         if self.0.len() < self.0.capacity() / 4 {
             self.0.shrink_to_fit(hash);
         }

@@ -246,7 +246,7 @@ fn a_filter_finds_rules_as_kafka_s_does() {
     );
 }
 
-/// The rules as a list, asked one by one as the documentation of Kafka says.
+/// The rules as a list, evaluated one by one as Kafka's documentation describes.
 #[derive(Default)]
 struct Naive(Vec<(KafkaUuid, AclBinding)>);
 
@@ -356,7 +356,7 @@ fn random(seed: u64) -> impl FnMut(u64) -> u64 {
     }
 }
 
-/// Few letters, so that names are prefixes of each other; of several bytes too.
+/// Few letters, some of several bytes, so that names are often prefixes of each other.
 fn random_name(next: &mut dyn FnMut(u64) -> u64) -> String {
     let length = 1 + next(5);
     (0..length)

@@ -29,8 +29,8 @@ pub const KEYS: &[&str] = &[
     "socket.connection.setup.timeout.ms",
 ];
 
-/// Returns whether `key` is a client's, or looks like one of its security. A security key that is
-/// not supported is refused with a reason.
+/// Returns whether `key` is a client key, or has the prefix of a security key. Unsupported security
+/// keys are refused later, with the reason.
 pub fn is_key(key: &str) -> bool {
     key.starts_with("ssl.") || key.starts_with("sasl.") || KEYS.contains(&key)
 }
@@ -50,9 +50,9 @@ pub struct ClientConfig {
     pub retry_backoff_max: Duration,
     pub in_flight_max: usize,
     pub response_bytes_max: usize,
-    /// For a `security.protocol` with TLS.
+    /// The TLS settings, if `security.protocol` uses TLS.
     pub tls: Option<Arc<ClientTls>>,
-    /// For a `security.protocol` with SASL.
+    /// The credentials, if `security.protocol` uses SASL.
     pub login: Option<Arc<Login>>,
 }
 
@@ -118,7 +118,7 @@ impl ClientConfig {
         Ok(config)
     }
 
-    /// Sets what `properties` have, by Kafka's client keys.
+    /// Applies `properties`, which have Kafka's client keys.
     pub fn apply(&mut self, properties: &BTreeMap<String, String>) -> Result<(), ConfigError> {
         for (key, value) in properties {
             self.set(key, value.trim())?;
@@ -155,7 +155,7 @@ impl ClientConfig {
             "receive.message.max.bytes" => {
                 self.response_bytes_max = within(key, value, 1 << 10, i32::MAX as usize)?;
             }
-            // They are read together.
+            // Read separately.
             "bootstrap.servers" | "security.protocol" => {}
             _ if tls::KEYS.contains(&key) || tls::CLIENT_KEYS.contains(&key) => {}
             _ if key.starts_with("sasl.") => {
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(refused.key, "ssl.endpoint.identification.algorithm");
         let refused = read(&[("ssl.keystore.type", "JKS")]).unwrap_err();
         assert_eq!(refused.key, "ssl.keystore.type");
-        // As Kafka's clients: without the protocol the files are not looked at.
+        // As in Kafka's clients, files are ignored unless the protocol uses TLS.
         let plain = [
             ("bootstrap.servers", "a:1"),
             ("ssl.truststore.location", "x"),

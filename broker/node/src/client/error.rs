@@ -1,4 +1,4 @@
-//! Errors of talking to a broker.
+//! Errors of requests to a broker.
 
 use std::fmt;
 use std::io;
@@ -15,22 +15,22 @@ use crate::tls::words::{self, Peer};
 /// Reason why a call failed.
 #[derive(Debug)]
 pub enum Error {
-    /// A `HOST:PORT` that is not one.
+    /// The text is not `HOST:PORT`.
     Address(String),
     /// The host has no address, or it refused the connection.
     Connect { address: String, source: io::Error },
-    /// The TLS handshake failed, or the broker took back what it had agreed to.
+    /// The TLS handshake failed, or the broker sent a TLS alert after it.
     Tls { why: String },
-    /// The connection ended in the TLS handshake.
+    /// The connection ended during the TLS handshake.
     Handshake { address: String, source: io::Error },
-    /// The broker does not let this client in, or is not the one that it should be.
+    /// The broker rejects this client's credentials, or cannot prove its own identity.
     Login {
         mechanism: &'static str,
         why: String,
     },
-    /// A certificate, a key or a token of this side cannot be read.
+    /// A certificate, key or token file of this client cannot be loaded.
     Certificate(KeyError),
-    /// The broker speaks TLS, and this side does not.
+    /// The broker uses TLS, and this client does not.
     TlsOnly,
     /// The connection broke.
     Io(io::Error),
@@ -124,14 +124,14 @@ impl fmt::Display for Error {
             Self::Tls { why } => write!(f, "the TLS handshake failed: {why}"),
             Self::Handshake { address, source } => write!(
                 f,
-                "the connection to {address} ended in the TLS handshake: {source}; is there TLS on \
-                 this port? (security.protocol)"
+                "the connection to {address} ended during the TLS handshake: {source}; if this \
+                 port does not use TLS, set security.protocol=PLAINTEXT"
             ),
             Self::Login { mechanism, why } => write!(f, "the login by {mechanism} failed: {why}"),
             Self::Certificate(error) => error.fmt(f),
             Self::TlsOnly => f.write_str(
-                "the broker speaks TLS on this port: set security.protocol=SSL (or SASL_SSL), and \
-                 ssl.truststore.* where its CA is not a public one",
+                "the broker uses TLS on this port: set security.protocol=SSL (or SASL_SSL), and \
+                 ssl.truststore.* if its CA is not a public one",
             ),
             Self::Io(source) => write!(f, "the connection broke: {source}"),
             Self::Closed => f.write_str("the broker closed the connection"),
@@ -173,8 +173,8 @@ impl fmt::Display for Error {
             }
             Self::NoBroker(whom) => write!(f, "the cluster has no {whom} at the moment"),
             Self::Itself => f.write_str(
-                "bootstrap.servers leads to this broker's own cluster, as its id says; name \
-                 another cluster",
+                "bootstrap.servers is an address of this broker's own cluster (the cluster ids are \
+                 equal); set an address of another cluster",
             ),
             Self::Missing { api, what } => write!(f, "the {api:?} response has no {what}"),
         }
@@ -202,7 +202,7 @@ impl From<KeyError> for Error {
 
 impl From<io::Error> for Error {
     fn from(source: io::Error) -> Self {
-        // TLS 1.3: a broker refuses a client's certificate after the handshake.
+        // In TLS 1.3, a broker refuses a client certificate only after the handshake.
         if let Some(error) = words::of_io(&source) {
             let why = words::explain(error, Peer::Broker).1;
             return Self::Tls { why };

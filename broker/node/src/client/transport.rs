@@ -1,4 +1,4 @@
-//! A connected byte stream to a broker, plain or with TLS: other modules see only its halves.
+//! A connected byte stream to a broker, with or without TLS. Other modules use only its two halves.
 
 use std::fmt;
 use std::io;
@@ -32,8 +32,7 @@ impl fmt::Debug for Transport {
 }
 
 impl Transport {
-    /// Connects to `HOST:PORT`, at the first of the host's addresses that answers; with TLS if
-    /// there is a `tls`.
+    /// Connects to `HOST:PORT`, trying the host's addresses in order. Uses TLS if `tls` is set.
     pub async fn connect(address: &str, tls: Option<&Arc<ClientTls>>) -> Result<Self, Error> {
         let (host, port) =
             split_address(address).ok_or_else(|| Error::Address(address.to_owned()))?;

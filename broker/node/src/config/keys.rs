@@ -44,11 +44,11 @@ const GIB: i64 = 1 << 30;
 #[rustfmt::skip]
 pub const PROCESS_KEYS: &[ConfigKey] = &[
     key("allow.everyone.if.no.acl.found", ConfigType::Boolean, Some("false"), Takes::Anything,
-        "Whether every client may do everything on a resource without access rules"),
+        "Whether clients may do everything on a resource that has no access rules"),
     long("connection.failed.authentication.delay.ms", Some("100"), Takes::Between(0, 5_000),
-        "Time after which a client is told that its authentication failed"),
+        "Delay of the response that tells a client that its authentication failed"),
     long("connections.max.reauth.ms", Some("0"), Takes::AtLeast(0),
-        "Time after which a client has to authenticate again by SASL; 0: never"),
+        "Time after which a client must authenticate again by SASL; 0: never"),
     long("plugin.component.bytes", Some("8388608"), Takes::Between(KIB, 64 * MIB),
         "Largest WebAssembly component of a plugin"),
     long("plugin.deadline.ms", Some("100"), Takes::Between(5, 60_000),
@@ -84,8 +84,8 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
         "Bytes written to the device in a day above which the log warns, and compaction and \
          cleaning that can wait are put off until the next day"),
     key("sedge.insecure.listeners.allowed", ConfigType::Boolean, Some("false"), Takes::Anything,
-        "Whether a listener that other machines reach may be without authentication: anyone who can \
-         connect can read, write and delete everything"),
+        "Whether a listener that other machines can reach may accept clients without \
+         authentication: anyone who can connect can read, write and delete everything"),
     long("sedge.memory.max.bytes", None, Takes::AtLeast(MIB),
         "Most memory of requests, answers, connections and the views together: small 64 MiB, \
          standard 320 MiB, or more if the other keys ask for more; plugins, links and the \
@@ -102,7 +102,7 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
         "Changes of the views that are kept in memory before they are written: small 1 MiB, \
          standard 4 MiB"),
     key("super.users", ConfigType::String, Some(""), Takes::Anything,
-        "Principals that may do everything if an authorizer is set, like User:admin;User:operator"),
+        "Principals that may do everything, separated by semicolons: User:admin;User:operator"),
 ];
 
 /// A key of a mirror link.

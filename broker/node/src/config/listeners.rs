@@ -1,5 +1,5 @@
-//! The Kafka listeners: `listeners`, the security protocol of each, what clients are told
-//! (`advertised.listeners`), and which of them need `sedge.insecure.listeners.allowed`.
+//! The Kafka listeners: `listeners`, their security protocols, `advertised.listeners`, and the
+//! check that a listener without authentication is allowed (`sedge.insecure.listeners.allowed`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use super::values::HostPort;
 use crate::tls::ServerTls;
 use crate::tls::settings::{self as tls, ClientAuth};
 
-/// The key that lets a listener be without authentication.
+/// The key that allows listeners without authentication.
 pub const INSECURE_ALLOWED: &str = "sedge.insecure.listeners.allowed";
 
-/// `listener.name.NAME.KEY` as (NAME, KEY): a key for one listener alone.
+/// Splits `listener.name.NAME.KEY`, a key of one listener, into (NAME, KEY).
 pub fn split_override(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix("listener.name.")?.split_once('.')
 }
 
-/// Whether a listener may have this key for itself.
+/// Returns whether this key can be set for a single listener.
 pub fn is_listener_key(key: &str) -> bool {
     listener_keys().any(|known| known == key)
 }
 
-/// All keys that a listener may have for itself.
+/// Returns all keys that can be set for a single listener.
 pub fn listener_keys() -> impl Iterator<Item = &'static str> {
     let tls = tls::KEYS.iter().chain(tls::LISTENER_KEYS);
     tls.chain(sasl::LISTENER_KEYS).copied()
@@ -34,43 +34,43 @@ pub fn listener_keys() -> impl Iterator<Item = &'static str> {
 /// A Kafka listener.
 #[derive(Debug, Clone)]
 pub struct ListenerConfig {
-    /// Its name, in capitals; `PLAINTEXT` if none is given.
+    /// The name in upper case; the default is `PLAINTEXT`.
     pub name: String,
     pub protocol: SecurityProtocol,
-    /// For a protocol with TLS: loaded.
+    /// The TLS settings and certificates, if the protocol uses TLS.
     pub tls: Option<Arc<ServerTls>>,
-    /// For a protocol with SASL.
+    /// The SASL settings, if the protocol uses SASL.
     pub sasl: Option<Arc<ListenerSasl>>,
     /// The address to bind.
     pub address: HostPort,
-    /// The address that clients are told; if it is `None`, the one that the client connected to.
+    /// The address that clients are given. `None` means the address that the client connected to.
     pub advertised: Option<HostPort>,
 }
 
 impl ListenerConfig {
-    /// Whether a client has to show who it is.
+    /// Returns whether clients must authenticate.
     pub fn authenticates(&self) -> bool {
         let tls = self.tls.as_ref();
         self.protocol.has_sasl() || tls.is_some_and(|of| of.client_auth() == ClientAuth::Required)
     }
 
-    /// Says what is wrong with binding to `address`, which is not this machine's alone, without
-    /// authentication, and the ways out.
+    /// Returns why binding to `address` is insecure, with advice. Returns `None` for a loopback
+    /// address, or if clients must authenticate.
     pub fn insecurity(&self, address: IpAddr) -> Option<String> {
         if address.is_loopback() || self.authenticates() {
             return None;
         }
         let Self { name, protocol, .. } = self;
         Some(format!(
-            "listener {name} ({protocol}) on {address} can be reached from other machines and asks \
-             nobody who they are: whoever connects can read, write and delete everything; give it \
-             the protocol SSL and ssl.client.auth=required (`sedge security init` makes the \
-             certificates) or SASL_SSL (`sedge security user add` makes users), listen on \
-             127.0.0.1, or set {INSECURE_ALLOWED}=true if all who can connect may do so"
+            "listener {name} ({protocol}) on {address} can be reached from other machines and does \
+             not authenticate clients: anyone who connects can read, write and delete everything; \
+             use the protocol SSL with ssl.client.auth=required (`sedge security init` creates the \
+             certificates) or SASL_SSL (`sedge security user add` creates users), listen on \
+             127.0.0.1, or set {INSECURE_ALLOWED}=true to allow it"
         ))
     }
 
-    /// Says that clients of other machines send their passwords to `address` in the clear.
+    /// Returns a warning if clients on other machines send passwords to `address` unencrypted.
     pub fn shows_passwords(&self, address: IpAddr) -> Option<String> {
         let sasl = self.sasl.as_ref()?;
         let is_clear = !self.protocol.has_tls() && sasl.mechanisms.contains(&Mechanism::Plain);
@@ -79,13 +79,14 @@ impl ListenerConfig {
         }
         let Self { name, protocol, .. } = self;
         Some(format!(
-            "listener {name} ({protocol}) on {address} takes PLAIN: passwords cross the network in \
-             the clear; give it the protocol SASL_SSL, or SCRAM instead of PLAIN in \
+            "listener {name} ({protocol}) on {address} allows PLAIN without TLS, so passwords cross \
+             the network unencrypted; use the protocol SASL_SSL, or replace PLAIN by SCRAM in \
              sasl.enabled.mechanisms"
         ))
     }
 
-    /// The same, as far as it can be told before the host is resolved.
+    /// Returns the same for the configured address, if the host is an IP address. Other hosts are
+    /// checked after they are resolved.
     pub(super) fn insecurity_as_written(&self) -> Option<String> {
         let host = match self.address.host.as_str() {
             "" => "0.0.0.0",
@@ -98,7 +99,7 @@ impl ListenerConfig {
 /// Parses a list of `[NAME://]HOST:PORT`.
 ///
 /// # Errors
-/// What is wrong with the first invalid one.
+/// The reason why the first invalid entry is refused.
 pub fn parse_endpoints(text: &str) -> Result<Vec<(String, HostPort)>, String> {
     let mut endpoints: Vec<(String, HostPort)> = Vec::new();
     let items = text.split(',').map(str::trim);
@@ -107,8 +108,8 @@ pub fn parse_endpoints(text: &str) -> Result<Vec<(String, HostPort)>, String> {
         let (name, address) = (name.to_uppercase(), HostPort::parse(address)?);
         if endpoints.iter().any(|(other, _)| *other == name) {
             return Err(format!(
-                "two listeners are named {name}; give each its own name: A://…,B://…, and the names \
-                 protocols: listener.security.protocol.map=A:PLAINTEXT,B:PLAINTEXT"
+                "two listeners are named {name}; give each its own name (A://…,B://…), and each \
+                 name a protocol (listener.security.protocol.map=A:PLAINTEXT,B:PLAINTEXT)"
             ));
         }
         endpoints.push((name, address));
@@ -116,10 +117,10 @@ pub fn parse_endpoints(text: &str) -> Result<Vec<(String, HostPort)>, String> {
     Ok(endpoints)
 }
 
-/// Reads `listeners`, with the protocols that `map` gives to their names.
+/// Parses `listeners`. `map` has the protocol of each listener name.
 ///
 /// # Errors
-/// What is wrong with the first bad one.
+/// The reason why the first invalid listener is refused.
 pub fn parse_listeners(
     text: &str,
     map: &[(String, SecurityProtocol)],
@@ -153,23 +154,22 @@ pub fn parse_listeners(
 
 fn protocol_of(name: &str, map: &[(String, SecurityProtocol)]) -> Result<SecurityProtocol, String> {
     if name == "CONTROLLER" {
-        let why = "sedge has its controller inside and needs no CONTROLLER listener";
+        let why = "sedge runs its controller inside the process and needs no CONTROLLER listener";
         return Err(format!("{why}; remove it"));
     }
     if let Some((_, protocol)) = map.iter().find(|(other, _)| other == name) {
         return Ok(*protocol);
     }
     Err(format!(
-        "nothing says which security protocol listener {name} has; add {name}:PLAINTEXT, or \
-         another, to listener.security.protocol.map"
+        "listener {name} has no security protocol; add {name}:PLAINTEXT or another protocol to \
+         listener.security.protocol.map"
     ))
 }
 
-/// Puts what clients are told, an `advertised.listeners`, beside where the broker listens, by the
-/// listeners' names.
+/// Sets the advertised addresses of `listeners` from the value of `advertised.listeners`.
 ///
 /// # Errors
-/// A name that no listener has, or an address that nobody can connect to.
+/// No listener has the name, or clients cannot connect to the address.
 pub fn advertise(
     mut listeners: Vec<ListenerConfig>,
     advertised: &str,
@@ -177,7 +177,7 @@ pub fn advertise(
     for (name, address) in parse_endpoints(advertised)? {
         if address.is_wildcard() || address.port == 0 {
             return Err(format!(
-                "clients cannot connect to {address}; name a host and a port"
+                "clients cannot connect to {address}; set a host name or IP address, and a port"
             ));
         }
         let listener = listeners.iter_mut().find(|listener| listener.name == name);
@@ -187,10 +187,10 @@ pub fn advertise(
     Ok(listeners)
 }
 
-/// Reads a `listener.security.protocol.map`.
+/// Parses `listener.security.protocol.map`.
 ///
 /// # Errors
-/// What is wrong with the first entry that is not one.
+/// The reason why the first invalid entry is refused.
 pub fn parse_protocols(text: &str) -> Result<Vec<(String, SecurityProtocol)>, String> {
     parse_map(text)
 }
@@ -229,7 +229,7 @@ mod tests {
         check("A://x:1, B://y:2", "B://z:3", Ok(&["A x:1", "B y:2 z:3"]));
         check("a://x:0,b://x:0", "", Ok(&["A x:0", "B x:0"]));
         check("SASL_SSL://x:1", "", Ok(&["SASL_SSL x:1"]));
-        check("CONTROLLER://x:1", "", Err("controller inside"));
+        check("CONTROLLER://x:1", "", Err("controller inside the process"));
         check("x:1,y:2", "", Err("two listeners"));
         check("A://x:1,B://x:1", "", Err("A and B both listen on x:1"));
         check("C://x:1", "", Err("add C:PLAINTEXT"));
@@ -255,7 +255,7 @@ mod tests {
         check("127.0.0.1:1", false);
         check("127.9.9.9:1", false);
         check("[::1]:1", false);
-        // It is known where a name leads when it is resolved.
+        // A host name is checked after it is resolved.
         check("localhost:1", false);
         check(":1", true);
         check("0.0.0.0:1", true);

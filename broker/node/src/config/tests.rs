@@ -155,7 +155,7 @@ fn what_is_wrong_is_said() {
     );
     check(
         "listener.security.protocol.map = \"A:TLS\"",
-        &["`TLS` is no security protocol"],
+        &["`TLS` is not a security protocol"],
     );
     check("listeners = []", &["no address is given"]);
     check("log.dirs = [\"a\", \"b\"]", &["one directory"]);

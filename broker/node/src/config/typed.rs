@@ -506,7 +506,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Loads the certificates of a listener with TLS.
+    /// Loads the certificates of a TLS listener.
     fn load_tls(&mut self, listener: &mut ListenerConfig) {
         if listener.protocol.has_tls() {
             let loaded = ServerTls::load(&|key| self.of_listener(listener, key));

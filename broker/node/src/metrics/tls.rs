@@ -1,4 +1,4 @@
-//! TLS handshakes of listeners, and until when their certificates hold.
+//! Metrics of TLS listeners: handshakes, reloads, and the expiry of certificates.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,20 +6,20 @@ use std::sync::{Mutex, PoisonError};
 use super::exposition::Exposition;
 use super::primitive::Counter;
 
-/// What a handshake failed of.
+/// Reason why a handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandshakeFailure {
-    /// The peer's certificate, or the lack of one.
+    /// The peer's certificate is missing or not accepted.
     Certificate,
-    /// The peer does not accept this side's certificate, or wants one.
+    /// The peer refused this side's certificate, or requires one.
     Refused,
-    /// The peer does not speak TLS.
+    /// The peer does not use TLS.
     NotTls,
-    /// The peer speaks other versions or cipher suites, or breaks the protocol.
+    /// No common TLS version or cipher suite, or a protocol violation.
     Protocol,
-    /// The connection ended.
+    /// The peer closed the connection.
     Closed,
-    /// It took too long.
+    /// The handshake was not complete in time.
     Timeout,
 }
 
@@ -45,17 +45,17 @@ impl HandshakeFailure {
     }
 }
 
-/// See the module.
+/// Metrics of all TLS listeners.
 #[derive(Debug, Default)]
 pub struct TlsMetrics {
-    /// Handshakes that were done.
+    /// Successful handshakes.
     pub handshakes: Counter,
-    /// Those of them that resumed a session.
+    /// Successful handshakes that resumed a session.
     pub resumed: Counter,
     failed: [Counter; HandshakeFailure::ALL.len()],
-    /// Changed files that could not be loaded.
+    /// Failed reloads of certificate files.
     pub reloads_failed: Counter,
-    /// Seconds since 1970, by listener: as many as the configuration has.
+    /// Expiry of each listener's certificate, in seconds since 1970.
     expiry_s: Mutex<BTreeMap<String, i64>>,
 }
 
@@ -64,7 +64,7 @@ impl TlsMetrics {
         self.failed[failure as usize].increment();
     }
 
-    /// The certificate of a listener holds until then.
+    /// Sets the expiry of a listener's certificate, in seconds since 1970.
     pub fn expires(&self, listener: &str, at_s: i64) {
         let mut expiry_s = self.expiry_s.lock().unwrap_or_else(PoisonError::into_inner);
         expiry_s.insert(listener.to_owned(), at_s);
@@ -83,23 +83,27 @@ impl TlsMetrics {
         }
         out.counter(
             "sedge_tls_handshakes_total",
-            "TLS handshakes of clients that were done.",
+            "Successful TLS handshakes of clients.",
             self.handshakes.get(),
         );
         out.counter(
             "sedge_tls_handshakes_resumed_total",
-            "Those of them that resumed a session.",
+            "Successful TLS handshakes that resumed a session.",
             self.resumed.get(),
         );
         let family = "sedge_tls_handshakes_failed_total";
-        out.family(family, "counter", "TLS handshakes of clients that failed.");
+        out.family(
+            family,
+            "counter",
+            "Failed TLS handshakes of clients, by reason.",
+        );
         for failure in HandshakeFailure::ALL {
             let count = self.failed[failure as usize].get();
             out.sample(family, &[("reason", failure.name())], count);
         }
         out.counter(
             "sedge_tls_reloads_failed_total",
-            "Changed files of certificates that could not be loaded.",
+            "Failed reloads of changed certificate files.",
             self.reloads_failed.get(),
         );
     }

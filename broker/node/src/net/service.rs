@@ -225,7 +225,7 @@ pub enum Disconnect {
         bytes_max: usize,
         is_authenticated: bool,
     },
-    /// The first bytes are those of a TLS hello.
+    /// The first bytes are a TLS ClientHello.
     TlsOnPlaintext,
     /// The first bytes are those of an HTTP request.
     Http,
@@ -280,8 +280,8 @@ impl fmt::Display for Disconnect {
                 )
             }
             Self::TlsOnPlaintext => f.write_str(
-                "TLS on a plaintext listener: set security.protocol=PLAINTEXT for the client, or have \
-                 it connect to a listener with TLS",
+                "TLS on a plaintext listener: set security.protocol=PLAINTEXT for the client, or \
+                 connect it to a TLS listener",
             ),
             Self::Http => {
                 f.write_str("HTTP on a Kafka listener: use the console's address (sedge.console)")

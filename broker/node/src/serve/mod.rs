@@ -203,14 +203,14 @@ fn bind(config: &Config) -> Result<Vec<Listener>, ServeError> {
     Ok(listeners)
 }
 
-/// Returns the listeners with TLS.
+/// Returns the TLS listeners.
 fn secure(listeners: &[Listener]) -> Vec<Secure> {
     let configs = listeners.iter().map(Listener::config);
     let secure = configs.filter_map(|of| Some((of.name.clone(), of.tls.clone()?)));
     secure.collect()
 }
 
-/// Warns of each listener that is open to all because `sedge.insecure.listeners.allowed` is set.
+/// Warns of each listener that is open to everyone because of `sedge.insecure.listeners.allowed`.
 fn warn_of_strangers(listeners: &[Listener]) {
     for listener in listeners {
         let address = listener.local_addr().ok();

@@ -44,7 +44,7 @@ pub enum ServeError {
         address: String,
         source: std::io::Error,
     },
-    /// A listener that other machines reach asks nobody who they are.
+    /// A listener that other machines can reach does not authenticate clients.
     Insecure(String),
     /// The operating system refuses a thread or a signal handler.
     System {

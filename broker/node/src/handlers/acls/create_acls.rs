@@ -1,4 +1,4 @@
-//! CreateAcls (key 30): adds access rules. One that is there already is added, too.
+//! CreateAcls (key 30): adds access rules. A rule that exists already counts as added.
 
 use sedge_core::metadata::{Command, CommandReply};
 use sedge_core::security::Operation;

@@ -1,4 +1,4 @@
-//! DeleteAcls (key 31): removes the access rules that a filter matches, and says which they were.
+//! DeleteAcls (key 31): deletes the access rules that a filter matches, and returns them.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use sedge_protocol::kafka::generated::delete_acls_response::{
 use super::{FilterFields, filter};
 use crate::handlers::{Refusal, Request};
 
-/// The rules that a filter took away.
+/// The rules that a filter deleted.
 type Deleted = Vec<Arc<AclBinding>>;
 
 pub async fn handle(request: &Request, message: DeleteAclsRequestData) -> DeleteAclsResponseData {

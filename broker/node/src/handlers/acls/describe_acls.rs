@@ -1,4 +1,4 @@
-//! DescribeAcls (key 29): the access rules that a filter matches, those of one pattern together.
+//! DescribeAcls (key 29): returns the access rules that a filter matches, grouped by pattern.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ fn describe(
     Ok(of_one_pattern.map(show).collect())
 }
 
-/// Describes rules of one pattern, of which there is at least one.
+/// Builds the response entry of rules with the same pattern. `rules` is not empty.
 fn show(rules: &[&Arc<AclBinding>]) -> DescribeAclsResource {
     let acls = rules.iter().map(|rule| {
         AclDescription::default()

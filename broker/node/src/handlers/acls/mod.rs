@@ -1,4 +1,4 @@
-//! What the three APIs of access rules share: the fields of a rule, and of a filter for rules.
+//! Code shared by the three APIs of access rules: parsing of rules and of filters for rules.
 
 use sedge_core::security::acl::CLUSTER_NAME;
 use sedge_core::security::{
@@ -14,12 +14,13 @@ pub mod create_acls;
 pub mod delete_acls;
 pub mod describe_acls;
 
-/// `ANY` of each of Kafka's enums.
+/// The number of `ANY` in all of Kafka's enums.
 const ANY: i8 = 1;
-/// `PatternType.MATCH`.
+/// The number of `PatternType.MATCH`.
 const MATCH: i8 = 2;
 
-/// Checks that the client may do `operation` on the cluster, and that there is an authorizer.
+/// Checks that the client may perform `operation` on the cluster, and that an authorizer is
+/// configured.
 fn check(request: &Request, operation: Operation) -> Result<(), Refusal> {
     let checked = request.check(operation, Resource::Cluster, CLUSTER_NAME);
     checked.map_err(|code| Refusal::new(code, "Cluster authorization failed."))?;
@@ -30,8 +31,8 @@ fn check(request: &Request, operation: Operation) -> Result<(), Refusal> {
     Err(Refusal::new(ErrorCode::SecurityDisabled, message))
 }
 
-/// Puts the controller's answers in the places of the valid parts of a request, in order. A refusal
-/// of the whole command refuses each of them.
+/// Replaces the results of the valid parts of a request by the controller's answers, in order. If
+/// the whole command was refused, each valid part gets that refusal.
 fn answer_valid<T>(
     results: &mut [Result<T, Refusal>],
     answers: Result<Vec<Result<T, Refusal>>, Refusal>,
@@ -47,16 +48,16 @@ fn answer_valid<T>(
     }
 }
 
-/// Returns the refusal for a controller that answers something else than access rules.
+/// Returns the refusal for a reply of the controller that has the wrong type.
 fn no_rules() -> Refusal {
-    let message = "The controller gave no access rules.";
+    let message = "The controller's reply has no access rules.";
     Refusal::new(ErrorCode::UnknownServerError, message)
 }
 
-/// Reads a rule that a client wants to be there.
+/// Parses and validates a rule to be created (`AclControlManager.validateNewAcl`).
 ///
 /// # Errors
-/// INVALID_REQUEST, with what would be right (`AclControlManager.validateNewAcl`).
+/// INVALID_REQUEST, with the reason.
 fn rule(wanted: &AclCreation) -> Result<AclBinding, Refusal> {
     let number = |what: &str, number: i8| invalid(format!("Invalid {what} {number}"));
     let resource = Resource::from_number(wanted.resource_type)
@@ -98,7 +99,7 @@ fn invalid(message: String) -> Refusal {
     Refusal::new(ErrorCode::InvalidRequest, message)
 }
 
-/// The fields of a filter, which two requests have under one name each.
+/// The fields of a filter, in the two requests that have filters.
 struct FilterFields<'a> {
     resource_type: i8,
     resource_name: Option<&'a KafkaString>,
@@ -109,10 +110,10 @@ struct FilterFields<'a> {
     permission_type: i8,
 }
 
-/// Reads a filter.
+/// Parses a filter.
 ///
 /// # Errors
-/// INVALID_REQUEST for a number that Kafka does not know.
+/// INVALID_REQUEST if Kafka does not define a number.
 fn filter(fields: &FilterFields<'_>) -> Result<AclFilter, Refusal> {
     fn one<T>(
         what: &str,

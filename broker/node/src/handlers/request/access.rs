@@ -11,14 +11,14 @@ use crate::broker::Broker;
 use crate::broker::audit::Denial;
 use crate::net::service::Session;
 
-/// An operation on a kind of resource.
+/// An operation on a resource type.
 pub type Right = (Resource, Operation);
 
-/// An operation that a kind of request performs, and on what.
+/// An operation that an API performs, with the resource type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
     pub right: Right,
-    /// A right that does instead: on the cluster, or on any resource of another kind.
+    /// An alternative right that is sufficient: on the cluster, or on any resource of another type.
     pub or: Option<Right>,
 }
 
@@ -46,11 +46,11 @@ impl Access {
         }
     }
 
-    /// Checks that the client may do `operation` on the resource that is called `name`, and has the
-    /// audit log say if it may not.
+    /// Checks that the client may perform `operation` on the resource with this name. A denial is
+    /// counted and written to the audit log.
     ///
     /// # Errors
-    /// The code of the resource's kind, such as TOPIC_AUTHORIZATION_FAILED.
+    /// The error code of the resource type, such as TOPIC_AUTHORIZATION_FAILED.
     pub fn check(
         &self,
         operation: Operation,
@@ -78,13 +78,15 @@ impl Access {
         Err(resource.refusal())
     }
 
-    /// The same for what the client did not name: it is left out, and the audit log says nothing.
+    /// Returns whether the client may perform `operation`, without an audit log entry. Used for
+    /// resources that the client did not name, which are left out of the response if denied.
     pub fn allows(&self, operation: Operation, resource: Resource, name: &str) -> bool {
         let verdict = self.verdict(operation, resource, name);
         verdict.is_none_or(Verdict::is_allowed) || self.has_instead(operation, resource)
     }
 
-    /// Returns `authorized_operations`: what the client may do on a resource (KIP-430).
+    /// Returns `authorized_operations`: the operations that the client may perform on a resource
+    /// (KIP-430).
     pub fn operations(&self, resource: Resource, name: &str) -> i32 {
         let operations = resource.operations().iter().copied();
         bits(operations.filter(|operation| {
@@ -93,7 +95,7 @@ impl Access {
         }))
     }
 
-    /// Returns whether access rules are in force.
+    /// Returns whether an authorizer is configured.
     pub fn is_authorized(&self) -> bool {
         self.broker.config.authorizer.is_some()
     }
@@ -101,13 +103,13 @@ impl Access {
     fn verdict(&self, operation: Operation, resource: Resource, name: &str) -> Option<Verdict> {
         debug_assert!(
             self.need(operation, resource).is_some(),
-            "the row of {:?} in apis.rs does not say that it needs {resource:?} {operation:?}",
+            "the row of {:?} in apis.rs does not list {resource:?} {operation:?}",
             self.key
         );
         self.ask(operation, resource, name)
     }
 
-    /// Asks the authorizer. `None` if there is none.
+    /// Asks the authorizer. Returns `None` if no authorizer is configured.
     fn ask(&self, operation: Operation, resource: Resource, name: &str) -> Option<Verdict> {
         let authorizer = self.broker.config.authorizer.as_ref()?;
         let image = self.broker.log.metadata.load();
