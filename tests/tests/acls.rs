@@ -1,8 +1,9 @@
-//! Access rules over real sockets: each API times what a client is allowed, denied, and not told
-//! of. `SEDGE_TEST_BROKER=kafka` shows that the answers are Apache Kafka's.
+//! Access rules over real sockets: each API with no rules, with allowing rules, and with a denying
+//! rule. `SEDGE_TEST_BROKER=kafka` shows that the responses are Apache Kafka's.
 //!
-//! No client has a name here: two are told apart by their addresses. One is the administrator's,
-//! and (with Apache Kafka) the broker's own; rules are made for the other.
+//! The clients do not authenticate; two are distinguished by their addresses. One address is that
+//! of the administrator, and of the broker itself (Apache Kafka). The tests create rules for the
+//! other.
 
 use std::net::Ipv4Addr;
 
@@ -18,10 +19,10 @@ mod lifecycle;
 #[path = "acls/matrix.rs"]
 mod matrix;
 
-/// Of the client whose rights are tested.
+/// The address of the client whose rights are tested.
 const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// Settings under which rules are in force, and those of the administrator can be made.
+/// Settings that enforce rules, and let the administrator create the first ones.
 const SETTINGS: &[(&str, &str)] = &[
     (
         "authorizer.class.name",
@@ -31,7 +32,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "true"),
 ];
 
-/// A broker where the administrator may do everything, and the client nothing.
+/// A broker on which the administrator may do everything, and the client nothing.
 struct Tested {
     broker: Broker,
     admin: Connection,

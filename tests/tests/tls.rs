@@ -1,4 +1,4 @@
-//! TLS: real clients over it, certificates that are wrong in each way, files that change, and the
+//! TLS with real clients: invalid certificates, malformed handshakes, reloaded files, and the
 //! mirror.
 
 #[path = "tls/bad_input.rs"]

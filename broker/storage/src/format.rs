@@ -250,9 +250,9 @@ impl FrameHead {
 }
 
 impl FrameHead {
-    /// Returns what the head says though the body is damaged, as rows without batches: where logs
-    /// ended, and what was deleted or replaced. A drop is left out: the record that says why was in
-    /// the body, so it is undone with that.
+    /// Returns the facts that count if the body of the frame is damaged, as rows without batches:
+    /// log ends, log starts and replacements. A drop does not count: the record that explains it
+    /// was in the body, so the drop is undone as well.
     pub(crate) fn facts_of_damaged(&self) -> impl Iterator<Item = EntryHead> {
         self.entries.iter().filter_map(|entry| match entry.kind {
             EntryKind::Append => Some(EntryHead::end(entry.partition, entry.next)),
@@ -263,7 +263,7 @@ impl FrameHead {
 }
 
 impl EntryHead {
-    /// A row that says no more than where the log of a partition ended.
+    /// Returns a row that only states the log end of a partition.
     pub(crate) const fn end(partition: PartitionId, next: Offset) -> Self {
         Self {
             kind: EntryKind::LogStart,

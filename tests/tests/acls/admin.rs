@@ -1,4 +1,4 @@
-//! Making rules, and waiting until they are in force.
+//! Creates rules, and waits until they are in force.
 
 use std::time::{Duration, Instant};
 
@@ -26,12 +26,12 @@ pub const TOPICS: i8 = 2;
 const GROUPS: i8 = 3;
 pub const CLUSTER: i8 = 4;
 
-/// Where each client comes from that is not [`HOST`].
+/// The address of all clients except the one at [`HOST`].
 const ADMINISTRATOR: &str = "127.0.0.1";
 pub const ANONYMOUS: &str = "User:ANONYMOUS";
 
-/// A right as the tests write it: `Topic Write`, or `Topic Write NAME` for another resource than
-/// the usual one of its type.
+/// A right, written as `Topic Write`, or as `Topic Write NAME` for a resource other than the
+/// default one of its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Right {
     pub resource: i8,
@@ -74,7 +74,7 @@ impl Right {
         }
     }
 
-    /// Returns the rule that gives or denies the right to the client.
+    /// Returns the rule that allows or denies the client this right.
     pub fn rule(self, permission: i8) -> AclCreation {
         let host = HOST.to_string();
         rule(&host, self.resource, self.name, self.operation, permission)
@@ -85,7 +85,7 @@ pub fn text(text: &str) -> KafkaString {
     KafkaString::from(text.to_owned())
 }
 
-/// A rule for all clients of a host.
+/// Returns a rule for all clients of a host.
 pub fn rule(host: &str, resource: i8, name: &str, operation: i8, permission: i8) -> AclCreation {
     AclCreation::default()
         .with_resource_type(resource)
@@ -97,7 +97,7 @@ pub fn rule(host: &str, resource: i8, name: &str, operation: i8, permission: i8)
         .with_permission_type(permission)
 }
 
-/// Returns the error of each rule.
+/// Creates rules. Returns the error code of each.
 pub fn create(admin: &mut Connection, rules: Vec<AclCreation>) -> Vec<i16> {
     let request = CreateAclsRequestData::default().with_creations(rules);
     let answer = ask!(admin, CreateAcls 3, request => CreateAclsResponseData);
@@ -120,8 +120,8 @@ pub fn count(admin: &mut Connection, filter: &DescribeAclsRequestData) -> usize 
     answer.resources.iter().map(|of| of.acls.len()).sum()
 }
 
-/// Waits until as many rules are in force as a filter is to match. (The broker of Apache Kafka
-/// hears of them after its controller.)
+/// Waits until `expected` rules match the filter. (Apache Kafka's broker gets new rules from its
+/// controller with a delay.)
 pub fn wait(admin: &mut Connection, filter: &DescribeAclsRequestData, expected: usize) {
     let began = Instant::now();
     while count(admin, filter) != expected {
@@ -138,7 +138,8 @@ fn of_client() -> DescribeAclsRequestData {
     every().with_host_filter(Some(text(&HOST.to_string())))
 }
 
-/// From then on nobody else may do anything: there are rules for each resource.
+/// Allows the administrator everything. Afterwards every resource has rules, so all other clients
+/// are denied.
 pub fn allow_the_administrator(admin: &mut Connection) {
     let types = [2, 3, 4, 5];
     let rules = types.map(|resource| {
@@ -149,7 +150,7 @@ pub fn allow_the_administrator(admin: &mut Connection) {
     wait(admin, &every(), 4);
 }
 
-/// Has the client have these rules and no others.
+/// Replaces the client's rules by these.
 pub fn set(admin: &mut Connection, rules: Vec<AclCreation>) {
     let filter = DeleteAclsFilter::default()
         .with_resource_type_filter(ANY)

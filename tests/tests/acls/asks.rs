@@ -1,4 +1,4 @@
-//! A request of each API, and the error codes of its answer.
+//! A request of each API. The functions return the error codes of the response.
 
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated as messages;
@@ -10,7 +10,7 @@ use super::admin::{self, text};
 pub const TOPIC: &str = "t";
 pub const GROUP: &str = "g";
 pub const TRANSACTIONAL_ID: &str = "x";
-/// A topic that is never there.
+/// A topic that never exists.
 pub const MISSING: &str = "missing";
 
 type Codes = Vec<i16>;
@@ -171,12 +171,12 @@ pub fn metadata(client: &mut Connection) -> Codes {
     metadata_of(client, TOPIC, false)
 }
 
-/// With the right to describe it: whether it may be created is what is asked.
+/// A missing topic that the client may describe: tests the right to create it.
 pub fn metadata_of_a_new_topic(client: &mut Connection) -> Codes {
     metadata_of(client, MISSING, true)
 }
 
-/// The number of topics that are listed, in place of codes.
+/// Returns the number of listed topics instead of codes.
 pub fn metadata_of_all(client: &mut Connection) -> Codes {
     let request = MetadataRequestData::default().with_topics(None);
     let answer = ask!(client, Metadata 12, request => MetadataResponseData);
@@ -185,7 +185,7 @@ pub fn metadata_of_all(client: &mut Connection) -> Codes {
     vec![listed.count() as i16]
 }
 
-/// The bits of the topic's and the cluster's operations, in place of codes.
+/// Returns the authorized operations of the topic and the cluster, as bits, instead of codes.
 pub fn metadata_operations(client: &mut Connection) -> Codes {
     let topic = MetadataRequestTopic::default().with_name(Some(text(TOPIC)));
     let request = MetadataRequestData::default()
@@ -237,7 +237,7 @@ pub fn offset_fetch(client: &mut Connection) -> Codes {
     codes
 }
 
-/// The first version says it of each partition.
+/// The first version has an error code for each partition only.
 pub fn offset_fetch_first_version(client: &mut Connection) -> Codes {
     let topic = OffsetFetchRequestTopic::default()
         .with_name(text(TOPIC))
@@ -250,7 +250,8 @@ pub fn offset_fetch_first_version(client: &mut Connection) -> Codes {
     partitions.map(|partition| partition.error_code).collect()
 }
 
-/// All topics: those that may not be described are left out. The error and their number.
+/// All topics of the group; topics that may not be described are left out. Returns the error code
+/// and the number of topics.
 pub fn offset_fetch_of_all(client: &mut Connection) -> Codes {
     let group = OffsetFetchRequestGroup::default()
         .with_group_id(text(GROUP))
@@ -281,7 +282,7 @@ pub fn find_transaction_coordinator(client: &mut Connection) -> Codes {
     find_coordinator(client, 1, TRANSACTIONAL_ID)
 }
 
-/// With a session timeout that no group takes: what is asked is which error comes first.
+/// With an invalid session timeout: tests that authorization is checked first.
 pub fn join_group(client: &mut Connection) -> Codes {
     let request = JoinGroupRequestData::default()
         .with_group_id(text(GROUP))
@@ -321,7 +322,7 @@ pub fn describe_groups(client: &mut Connection) -> Codes {
     answer.groups.iter().map(|group| group.error_code).collect()
 }
 
-/// The error, and the number of groups that are listed.
+/// Returns the error code and the number of listed groups.
 pub fn list_groups(client: &mut Connection) -> Codes {
     let request = ListGroupsRequestData::default();
     let answer = ask!(client, ListGroups 3, request => ListGroupsResponseData);
@@ -345,7 +346,7 @@ pub fn create_topics(client: &mut Connection) -> Codes {
     answer.topics.iter().map(|topic| topic.error_code).collect()
 }
 
-/// With the right to create it: what is told of its configuration.
+/// A topic that the client may create: tests the right to see its configuration.
 pub fn create_topics_configs(client: &mut Connection) -> Codes {
     let answer = create_topic(client);
     let told = answer.topics.iter().flat_map(|topic| {
@@ -369,7 +370,7 @@ fn delete_topic(client: &mut Connection, name: &str) -> Codes {
     responses.map(|response| response.error_code).collect()
 }
 
-/// A topic that is not there.
+/// A topic that does not exist.
 pub fn delete_topics(client: &mut Connection) -> Codes {
     delete_topic(client, MISSING)
 }
@@ -420,7 +421,7 @@ pub fn describe_acls(client: &mut Connection) -> Codes {
     vec![ask!(client, DescribeAcls 3, request => DescribeAclsResponseData).error_code]
 }
 
-/// A rule that is not valid: what is asked is which error comes first.
+/// An invalid rule: tests that authorization is checked first.
 pub fn create_acls(client: &mut Connection) -> Codes {
     let rule = admin::rule("*", 4, "other-cluster", 3, admin::ALLOW);
     let request = CreateAclsRequestData::default().with_creations(vec![rule]);
@@ -482,7 +483,7 @@ pub fn alter_topic_configs(client: &mut Connection) -> Codes {
 }
 
 pub fn alter_broker_configs(client: &mut Connection) -> Codes {
-    // Of all brokers, Apache Kafka does not let min.insync.replicas go.
+    // A named broker, because Apache Kafka refuses to remove min.insync.replicas for all brokers.
     alter_configs(client, 4, "1")
 }
 
@@ -525,7 +526,7 @@ pub fn create_partitions(client: &mut Connection) -> Codes {
     results.map(|result| result.error_code).collect()
 }
 
-/// A group that is not there.
+/// A group that does not exist.
 pub fn delete_groups(client: &mut Connection) -> Codes {
     let request = DeleteGroupsRequestData::default().with_groups_names(vec![text(MISSING)]);
     let answer = ask!(client, DeleteGroups 2, request => DeleteGroupsResponseData);
@@ -587,7 +588,7 @@ pub fn describe_client_quotas(client: &mut Connection) -> Codes {
     vec![answer.error_code]
 }
 
-/// The error, and the bits of the operations.
+/// Returns the error code and the bits of the authorized operations.
 pub fn describe_cluster(client: &mut Connection) -> Codes {
     let request =
         DescribeClusterRequestData::default().with_include_cluster_authorized_operations(true);

@@ -1,4 +1,4 @@
-//! Rules come, are told, outlive the process, and go.
+//! Rules are created, described, kept across a restart, enforced, and deleted.
 
 use sedge_protocol::kafka::generated::create_acls_request::AclCreation;
 use sedge_protocol::kafka::generated::delete_acls_request::{
@@ -16,7 +16,7 @@ const INVALID_REQUEST: i16 = 42;
 const MATCH: i8 = 2;
 const ALICE: &str = "User:alice";
 
-/// What Alice may do, in rules that a description tells apart.
+/// Returns different rules for Alice.
 fn rules_of_alice() -> Vec<AclCreation> {
     let rule = |resource, name, operation| {
         admin::rule("*", resource, name, operation, ALLOW).with_principal(text(ALICE))
@@ -25,7 +25,7 @@ fn rules_of_alice() -> Vec<AclCreation> {
         rule(2, "a.b", 3),
         rule(2, "a.", 4).with_resource_pattern_type(admin::PREFIXED),
         rule(3, "*", 3),
-        // The same again is there once.
+        // A duplicate, which is stored once.
         rule(2, "a.b", 3),
     ]
 }
@@ -76,7 +76,7 @@ fn rules_are_told_outlive_the_process_and_go_by_filters() {
             .with_operation(ANY)
             .with_permission_type(ANY)
     };
-    // A rule that two filters match is in both answers.
+    // A rule that two filters match is in both results.
     let filters = vec![filter(Some("a.b")), filter(None), filter(Some("none"))];
     let request = DeleteAclsRequestData::default().with_filters(filters);
     let answer = ask!(admin, DeleteAcls 3, request => DeleteAclsResponseData);
@@ -84,7 +84,7 @@ fn rules_are_told_outlive_the_process_and_go_by_filters() {
     let deleted = results.map(|result| (result.error_code, result.matching_acls.len()));
     assert_eq!(deleted.collect::<Vec<_>>(), [(0, 1), (0, 3), (0, 0)]);
     admin::wait(admin, &of_alice, 0);
-    // The administrator's own are still there.
+    // The rules of the administrator remain.
     admin::wait(admin, &admin::every(), 4);
 }
 
@@ -138,7 +138,7 @@ fn a_prefix_gives_its_topics_and_what_is_denied_of_one_of_them_is_not_given() {
     assert_eq!(produce("other"), 29);
 }
 
-/// A denial that leaves no trace is one that nobody can look into.
+/// An administrator must be able to find the reason of a denial.
 #[test]
 fn what_is_denied_is_in_the_audit_log() {
     let mut tested = Tested::start("acls-audit");

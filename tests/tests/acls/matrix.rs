@@ -1,4 +1,4 @@
-//! Each API times nothing, allow and deny.
+//! Each API with no rules, with a denying rule, and with allowing rules.
 
 use std::fmt::Write as _;
 
@@ -10,17 +10,17 @@ use sedge_tests::wire::{self, Connection};
 use super::admin::{self, ALLOW, CLUSTER, DENY, Right};
 use super::{Tested, asks};
 
-/// One request, and what it needs.
+/// One request, the rights that it needs, and its results.
 struct Row {
     key: ApiKey,
     ask: fn(&mut Connection) -> Vec<i16>,
-    /// Without these it is refused; with no others it is not.
+    /// The rights that are necessary and sufficient.
     rights: &'static [&'static str],
-    /// Its codes if the client has no right.
+    /// The codes if the client has no rights.
     nothing: &'static [i16],
-    /// If the client has every right but the last one, which is denied.
+    /// The codes if the client has all rights except the last of `rights`, which is denied.
     denied: &'static [i16],
-    /// If the client has the rights alone.
+    /// The codes if the client has only these rights.
     allowed: &'static [i16],
 }
 
@@ -67,7 +67,7 @@ const ROWS: &[Row] = &[
     row(ApiKey::Produce, asks::produce, &["Topic Write"], [&[T], &[T], &[0]]),
     row(ApiKey::Fetch, asks::fetch, &["Topic Read"], [&[0, T], &[0, T], &[0, 0]]),
     row(ApiKey::ListOffsets, asks::list_offsets, &["Topic Describe"], [&[T], &[T], &[0]]),
-    // Read implies it, and what denies Read does not.
+    // Allowing Read implies Describe; denying Read does not deny Describe.
     row(ApiKey::ListOffsets, asks::list_offsets, &["Topic Read"], [&[T], &[0], &[0]]),
     row(ApiKey::Metadata, asks::metadata, &["Topic Describe"], [&[T], &[T], &[0]]),
     row(ApiKey::Metadata, asks::metadata_of_all, &["Topic Describe"], [&[0], &[0], &[1]]),
@@ -114,7 +114,7 @@ const ROWS: &[Row] = &[
     row(ApiKey::DeleteRecords, asks::delete_records, &["Topic Delete"], [&[T], &[T], &[0]]),
     row(ApiKey::InitProducerId, asks::init_producer_id, &["Cluster IdempotentWrite"],
         [&[C], &[0], &[0]]),
-    // KIP-679: whoever may write to any topic may be idempotent.
+    // KIP-679: a client that may write to any topic may be an idempotent producer.
     row(ApiKey::InitProducerId, asks::init_producer_id, &["Topic Write"], [&[C], &[0], &[0]]),
     row(ApiKey::OffsetForLeaderEpoch, asks::offset_for_leader_epoch, &["Topic Describe"],
         [&[T], &[T], &[0]]),
@@ -163,7 +163,7 @@ const ROWS: &[Row] = &[
         [&[C], &[C], &[0]]),
     row(ApiKey::DescribeTopicPartitions, asks::describe_topic_partitions, &["Topic Describe"],
         [&[T], &[T], &[0]]),
-    // The last, as it takes the offset away.
+    // The last row, because it deletes the offset.
     row(ApiKey::OffsetDelete, asks::offset_delete, &["Group Delete", "Topic Read"],
         [&[G], &[0, T], &[0, 0]]),
 ];
@@ -173,7 +173,7 @@ impl Row {
         self.rights.iter().map(|text| Right::parse(text)).collect()
     }
 
-    /// All rights on what the row names, but the last one.
+    /// Returns rules that allow everything, and deny the last right of the row.
     fn all_but_the_last(&self) -> Vec<AclCreation> {
         let rights = self.rights();
         let mut resources = vec![
@@ -233,7 +233,8 @@ fn each_api_is_allowed_and_denied_as_kafka_s() {
     assert!(wrong.is_empty(), "\n{wrong}{}", tested.broker.tail());
 }
 
-/// A coordinator of Apache Kafka comes with its topic, and producer ids with a block of them.
+/// Waits for Apache Kafka, which creates coordinators with their topics, and allocates producer ids
+/// in blocks.
 fn until(admin: &mut Connection, ask: fn(&mut Connection) -> Vec<i16>, expected: &[i16]) {
     let began = std::time::Instant::now();
     loop {

@@ -190,8 +190,8 @@ fn one_bit_of_a_topic_s_record_refuses_the_start_and_costs_its_name() {
     }
 }
 
-/// The head of a commit is on the disk, the record of the topic is not, and a later commit of
-/// another partition is: so does a power cut leave it. Nothing of it was acknowledged as durable.
+/// After a power cut, the disk may have the head of a commit and a later commit of another
+/// partition, but not the record of the topic. The topic was not acknowledged as durable.
 #[test]
 fn a_command_that_a_power_cut_has_torn_refuses_no_start() {
     let directory = TempDir::new("torn-command");
@@ -224,7 +224,7 @@ fn a_command_that_a_power_cut_has_torn_refuses_no_start() {
             sedge.start_again();
         }
         sedge.terminate();
-        // What is lost is on the list, and nothing else is wrong.
+        // The lost record is on the list of damage, and nothing else is wrong.
         let (said, code) = doctor(&data, &[]);
         assert_eq!((wrong(&said), code), (vec![], 0), "{said}");
     }

@@ -1,5 +1,5 @@
-//! Certificates and bytes that are wrong: each has its error on both sides and its count, and costs
-//! nobody else anything.
+//! Invalid certificates and malformed handshakes: each is reported on both sides and counted, and
+//! other clients are not affected.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ use super::support::{
     Site, check, listener, openssl, options, properties, refusal, security, sedge, text,
 };
 
-/// The beginning of a TLS 1.2 hello.
+/// The beginning of a TLS 1.2 ClientHello.
 const HALF_A_HELLO: &[u8] = &[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3, 7, 7, 7];
 
 #[test]
@@ -31,12 +31,12 @@ fn certificates_that_are_wrong_are_refused_with_the_reason_on_both_sides() {
     let path = |name: &str| directory.join(name);
     let (ca, other_ca) = (site.file("ca.pem"), text(&other.join("ca.pem")));
 
-    // The client does not know the broker's CA.
+    // The client does not trust the broker's CA.
     let of_other = properties(&path("a"), Some(&site.file("alice.pem")), &other_ca);
     let unknown = refusal(site.list_as(&of_other));
     check(&unknown, &["certificate of the broker", "ssl.truststore"]);
     site.wait_log(&["TLS handshake failed", "does not trust the CA"]);
-    // The broker does not know the client's.
+    // The broker does not trust the client's CA.
     let theirs = text(&other.join("alice.pem"));
     let stranger = properties(&path("b"), Some(&theirs), &ca);
     check(&refusal(site.list_as(&stranger)), &["the broker", "the CA"]);
@@ -45,14 +45,14 @@ fn certificates_that_are_wrong_are_refused_with_the_reason_on_both_sides() {
         "certificate of the client",
         "ssl.truststore",
     ]);
-    // It shows none.
+    // The client has no certificate.
     let nobody = properties(&path("c"), None, &ca);
     check(
         &refusal(site.list_as(&nobody)),
         &["requires a client certificate", "ssl.keystore"],
     );
     site.wait_log(&["sent no certificate", "ssl.client.auth=required"]);
-    // It has expired.
+    // The client's certificate has expired.
     let expired = expired(&site);
     let expired = properties(&path("d"), Some(&expired), &ca);
     check(&refusal(site.list_as(&expired)), &["expired"]);
@@ -63,7 +63,7 @@ fn certificates_that_are_wrong_are_refused_with_the_reason_on_both_sides() {
     site.assert_serves();
 }
 
-/// A client's certificate that ended yesterday, by the site's own CA.
+/// Creates a client certificate that expired yesterday, signed by the site's CA. Returns its path.
 fn expired(site: &Site) -> String {
     let path = |name: &str| text(&site.directory.join(name));
     openssl(&[
@@ -80,7 +80,7 @@ fn expired(site: &Site) -> String {
         "-out",
         &path("late.csr"),
     ]);
-    // Any extension makes it a certificate of version 3, as all but test certificates are.
+    // Any extension makes the certificate X.509 version 3, which rustls requires.
     std::fs::write(path("v3"), "keyUsage=digitalSignature\n").expect("the directory is writable");
     openssl(&[
         "x509",
@@ -115,7 +115,7 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, permissions).expect("the file is ours");
 }
 
-/// The certificate names localhost and 127.0.0.1.
+/// The certificate is for localhost and 127.0.0.1.
 #[test]
 fn a_certificate_of_another_host_is_refused_unless_the_check_is_off() {
     if is_skipped_on_kafka() {
@@ -168,7 +168,8 @@ fn tls_on_a_plain_port_and_plain_on_one_for_tls_say_so() {
     site.assert_serves();
 }
 
-/// More clients stop in the middle of a handshake than may be at one at once; others are served.
+/// More clients stall in the middle of a handshake than the memory limit allows at once. Others are
+/// served.
 #[test]
 fn clients_that_stop_in_a_handshake_are_cut_and_cost_nobody_else() {
     if is_skipped_on_kafka() {
@@ -190,7 +191,7 @@ fn clients_that_stop_in_a_handshake_are_cut_and_cost_nobody_else() {
     wire::create_topic(&mut plain, "meanwhile", 1, &[]);
     for mut stream in half {
         let mut rest = Vec::new();
-        // A reset is an end, too.
+        // A reset ends the stream, too.
         drop(stream.read_to_end(&mut rest));
         assert!(rest.is_empty(), "{rest:x?}");
     }
@@ -198,7 +199,7 @@ fn clients_that_stop_in_a_handshake_are_cut_and_cost_nobody_else() {
     site.assert_serves();
 }
 
-/// A hello that goes on for ever ends at a bound.
+/// An endless ClientHello is cut at the limit.
 #[test]
 fn a_handshake_without_end_is_cut() {
     if is_skipped_on_kafka() {
@@ -219,7 +220,7 @@ fn a_handshake_without_end_is_cut() {
     site.assert_serves();
 }
 
-/// A start that must end by itself; returns what it said.
+/// Starts a broker that must refuse to start. Returns its standard error.
 fn refused_start(directory: &TempDir, options: &Options) -> String {
     let mut command = harness::serve(&directory.join("data"), "127.0.0.1:0", options);
     command.args(["--console", "off"]);
@@ -286,7 +287,7 @@ fn files_that_cannot_be_used_are_refused_at_the_start() {
         &with("listener.name.lan.ssl.client.auth", "none"),
         &["there is no listener named LAN"],
     );
-    // Who is open to all says so, or asks who they are.
+    // A listener without authentication must be allowed explicitly.
     let open = Options::default().listener("OPEN://0.0.0.0:0");
     let open = open.set(
         "listener.security.protocol.map",

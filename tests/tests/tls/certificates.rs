@@ -1,4 +1,4 @@
-//! Files of certificates: their forms, and what follows when they change.
+//! Certificate files: supported formats, reloads, expiry and revocation.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use sedge_tests::{http, limits, tools};
 
 use super::support::{Site, check, openssl, sedge, text};
 
-/// The forms in which OpenSSL and keytool keep them.
+/// The formats that OpenSSL and keytool write.
 #[test]
 fn pkcs12_encrypted_keys_and_directories_are_read() {
     if is_skipped_on_kafka() {
@@ -115,7 +115,7 @@ fn pkcs12_encrypted_keys_and_directories_are_read() {
     assert!(!wrong.stderr.contains("=wrong"), "{}", wrong.stderr);
 }
 
-/// The certificate in a file that has its key as well.
+/// Returns the certificate in a file that also has the private key.
 fn certificate_of(path: &str) -> String {
     openssl(&["x509", "-in", path]).stdout + "\n"
 }
@@ -164,7 +164,7 @@ fn files_that_change_are_loaded_and_what_is_broken_is_not() {
         tools::must(done, "kcat");
     };
     produce(&site, "first");
-    // A consumer that stays connected all the while.
+    // A consumer that stays connected during the whole test.
     let mut consumer = std::process::Command::new("kcat");
     consumer.args([
         "-F",
@@ -184,7 +184,7 @@ fn files_that_change_are_loaded_and_what_is_broken_is_not() {
     produce(&site, "before");
     consumed("before");
 
-    // Broken: the old one stays, and says so, once.
+    // A damaged file is reported, and the previous certificate stays in use.
     let good = std::fs::read(&broker).unwrap();
     std::fs::write(&broker, &good[..good.len() / 2]).unwrap();
     site.wait_log(&[
@@ -200,7 +200,7 @@ fn files_that_change_are_loaded_and_what_is_broken_is_not() {
     produce(&site, "broken");
     consumed("broken");
 
-    // Made again: loaded without a restart.
+    // A new certificate is loaded without a restart.
     let dir = text(&site.directory.join("security"));
     let renewed = sedge(&[
         "security", "init", "--dir", &dir, "--client", "carol", "--renew",
@@ -242,7 +242,7 @@ fn a_certificate_that_expires_soon_is_told_and_shown() {
     assert!((19.0..21.0).contains(&days(&site)), "{}", days(&site));
 }
 
-/// The list of revoked certificates lies beside the CA's certificate.
+/// The revocation list is in the same directory as the CA certificate.
 #[test]
 fn a_certificate_that_is_revoked_is_refused() {
     if is_skipped_on_kafka() {

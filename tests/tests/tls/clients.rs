@@ -1,4 +1,4 @@
-//! Clients that are used as they are, with client certificates.
+//! Unmodified clients with client certificates.
 
 use std::process::Command;
 use std::time::Instant;
@@ -21,7 +21,7 @@ fn kcat(site: &Site, arguments: &[&str], input: &[u8]) -> String {
     run("kcat", &mut command, input).stdout
 }
 
-/// With the files that `sedge security init` makes for it.
+/// Uses the files that `sedge security init` creates for kcat.
 #[test]
 fn librdkafka_produces_and_consumes() {
     if is_skipped_on_kafka() {
@@ -36,7 +36,7 @@ fn librdkafka_produces_and_consumes() {
     assert_eq!(kcat(&site, &consumer, b""), "one\ntwo\nthree");
 }
 
-/// Large batches lie in segments: the broker reads and encrypts them in pieces.
+/// Large batches are in segments; the broker reads and encrypts them in pieces.
 #[test]
 fn large_answers_arrive_as_they_were_written() {
     if is_skipped_on_kafka() {
@@ -86,8 +86,8 @@ fn java_tools_produce_consume_and_list() {
     topics.args(["--command-config", &alice]);
     let listed = run("topics", &mut topics, b"").stdout;
     assert!(listed.lines().any(|line| line == "readings"), "{listed}");
-    // Java's client connects several times, and the broker keeps no session for it to resume but
-    // in the tickets that it gives.
+    // Java's client connects several times, and resumes its session by tickets; the broker itself
+    // stores no sessions.
     let resumed = "sedge_tls_handshakes_resumed_total";
     let all = "sedge_tls_handshakes_total";
     let (resumed, all) = (metric(&site, resumed), metric(&site, all));
@@ -122,7 +122,7 @@ fn the_command_line_does_all_it_does() {
     as_alice(&["group", "list"]);
     as_alice(&["plugin", "list"]);
     as_alice(&["mirror", "list"]);
-    // The servers may stand in the file, too.
+    // The bootstrap servers may be in the file, too.
     let path = site.directory.join("whole.properties");
     let lines = std::fs::read_to_string(&alice).unwrap();
     let lines = format!("{lines}bootstrap.servers={}\nacks=all\n", site.ssl);
@@ -137,7 +137,7 @@ fn metric(site: &Site, name: &str) -> f64 {
     http::metric(site.sedge.console(), name)
 }
 
-/// With each version; a connection after the first takes up its session.
+/// With each TLS version, a second connection resumes the session of the first.
 #[test]
 fn sessions_are_resumed() {
     if is_skipped_on_kafka() {
@@ -165,7 +165,7 @@ fn sessions_are_resumed() {
     }
 }
 
-/// OpenSSL's client, which stays until it is killed.
+/// Starts OpenSSL's client, which stays connected until it is killed.
 fn s_client(site: &Site, arguments: &[&str]) -> Process {
     let mut command = Command::new("openssl");
     command.args(["s_client", "-connect", &site.ssl, "-ign_eof"]);
@@ -180,7 +180,7 @@ fn s_client(site: &Site, arguments: &[&str]) -> Process {
     Process::spawn("openssl s_client", &mut command)
 }
 
-/// `ssl.enabled.protocols` and `ssl.cipher.suites` of a listener hold for that listener alone.
+/// A key with the prefix of a listener applies to that listener only.
 #[test]
 fn a_listener_has_keys_of_its_own() {
     if is_skipped_on_kafka() {

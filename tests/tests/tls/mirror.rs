@@ -1,5 +1,5 @@
-//! Links over TLS to Apache Kafka: by a listener that wants a certificate, and by one that wants a
-//! login.
+//! Links over TLS to Apache Kafka: to a listener that requires a client certificate, and to one that
+//! requires a SASL login.
 
 use std::path::Path;
 use std::process::Command;
@@ -102,7 +102,7 @@ fn links_go_over_tls_to_apache_kafka_with_a_certificate_and_with_a_login() {
     let upstream = listener("127.0.0.1");
     let logins = listener("127.0.0.1");
     let controller = format!("127.0.0.1:{}", ports::free());
-    // What comes later in a properties file is what holds.
+    // In a properties file, a later line overrides an earlier one.
     let settings = [
         (
             "listeners",
@@ -156,7 +156,8 @@ fn links_go_over_tls_to_apache_kafka_with_a_certificate_and_with_a_login() {
             file("alice.pem"),
         )
     };
-    // With the CA of others first: it says why, serves on, and gets on once it is set right.
+    // First with the wrong CA: the link reports the reason, the broker continues, and the link
+    // connects once the CA is correct.
     let other = security(&directory, "other");
     let trusted = directory.join("trusted.pem");
     std::fs::copy(other.join("ca.pem"), &trusted).unwrap();

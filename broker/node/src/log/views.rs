@@ -178,8 +178,10 @@ impl Recovery for HeaderReplay {
     }
 }
 
-/// Commands are acknowledged when they are synced, and a start is refused where a record is
-/// missing: what a power cut left half of `__cluster_metadata` is not missing.
+/// Returns whether the log of a partition ends at its last whole frame. True for
+/// `__cluster_metadata`: commands are acknowledged only after the sync, so a command torn by a
+/// power cut was not acknowledged. A start refuses gaps in this log, so the torn command must leave
+/// none.
 pub fn ends_at_whole_frames(partition: PartitionId) -> bool {
     partition == METADATA_PARTITION
 }

@@ -207,9 +207,9 @@ pub trait Recovery {
         let _ = partition;
         true
     }
-    /// Whether the log of this partition goes on behind its last whole frame, whatever the heads of
-    /// damaged frames behind it say. So it is where the caller acknowledges nothing that is not
-    /// synced, and misses offsets that a power cut left out.
+    /// Returns whether the log of this partition ends at its last whole frame, even if heads of
+    /// damaged frames behind it name later offsets. Return true if the caller acknowledges only
+    /// synced commits, and cannot start with gaps in the offsets.
     fn ends_at_whole_frames(&self, partition: PartitionId) -> bool {
         let _ = partition;
         false

@@ -60,7 +60,7 @@ pub struct Hole {
 }
 
 impl Hole {
-    /// Adds a range. Neighbours are one.
+    /// Adds a range, merged with the last range of the partition if the two are adjacent.
     pub(crate) fn add_lost(&mut self, lost: LostRange) {
         let mut of_it = self.lost.iter_mut().rev();
         match of_it.find(|of| of.partition == lost.partition) {

@@ -164,7 +164,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Takes log ends, deletions and replacements that are known of frames that are not whole.
+    /// Applies the facts known from the heads of damaged frames: log ends, log starts and
+    /// replacements.
     pub fn apply_facts(&self, facts: &[EntryHead], cold: &ColdRuns) -> Result<(), Error> {
         let mut state = self.write();
         facts

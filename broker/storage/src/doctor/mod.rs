@@ -51,7 +51,7 @@ pub trait Inspect {
     fn batch(&mut self, partition: PartitionId, batch: &Batch) -> Result<(), String>;
     /// Returns whether records may be missing because newer ones of their key replaced them.
     fn is_compacted(&self, partition: PartitionId) -> bool;
-    /// See [`crate::Recovery::ends_at_whole_frames`].
+    /// Returns the same as [`crate::Recovery::ends_at_whole_frames`].
     fn ends_at_whole_frames(&self, partition: PartitionId) -> bool {
         let _ = partition;
         false

@@ -28,8 +28,8 @@ impl Opening<'_> {
         });
     }
 
-    /// Notes a hole, and takes from the heads of its frames what they say: offsets that were given
-    /// out are not given out again.
+    /// Notes a hole, and applies the facts in the heads of its frames, so that their offsets are
+    /// not assigned again.
     pub(super) fn note_hole(
         &mut self,
         segment: SegmentId,
@@ -41,12 +41,12 @@ impl Opening<'_> {
         let is_known = self.store.damage.end_at(segment, position).is_some();
         if is_known {
             log::info!(
-                "segment {} at {position}: reads pass over known damage",
+                "segment {} at {position}: known damage; reads skip it",
                 segment.0
             );
         } else {
             log::error!(
-                "segment {} is damaged at {position}: {bytes} bytes",
+                "segment {} is damaged at {position}: {bytes} bytes cannot be read; reads skip them",
                 segment.0
             );
             self.report.holes.push(Hole {
@@ -75,7 +75,7 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Notes that the offsets that a partition skips were in the last hole.
+    /// Notes the offsets between the log ends and `head`, if any, as lost in the last hole.
     pub(super) fn note_lost(&mut self, head: &FrameHead) -> Result<(), Error> {
         for entry in appends(head) {
             let Some(hole) = self.report.holes.last_mut() else {

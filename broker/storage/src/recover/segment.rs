@@ -86,8 +86,8 @@ impl Opening<'_> {
         }))
     }
 
-    /// Returns the last segment of the log's order in which a commit may be. One may be made that
-    /// has no header yet, or the one of the segment that its file held before.
+    /// Returns the last segment of the log that may contain a commit. A newer file may exist that
+    /// has no header yet, or still has the header of the segment that it held before.
     pub(super) fn last_begun(&self) -> Result<Option<SegmentId>, Error> {
         for id in self.ids.iter().rev().filter(|id| !self.cold.contains(id)) {
             let Some(file) = self.store.files.get(*id)? else {
@@ -133,8 +133,9 @@ impl Opening<'_> {
     }
 }
 
-/// Returns whether a file without a header has any bytes where frames are: frames cannot be told
-/// from other bytes without the generation. A piece of a header alone was written before any frame.
+/// Returns whether a file without a valid header has any bytes behind the header, which may be
+/// frames: without the generation, frames cannot be identified. A file with only a part of a header
+/// has no frames, because the header is written first.
 fn has_data(file: &dyn SegmentFile) -> Result<bool, Error> {
     let from = SEGMENT_HEADER_BYTES;
     Ok(match Scanner::new(file, 0, from, bytes_of(file)?).next()? {

@@ -42,8 +42,8 @@ pub(crate) enum Hit {
 /// One result of the examination.
 #[derive(Debug)]
 pub(crate) enum Seen<'a> {
-    /// A frame whose head is whole. If the frame is not, some of its batches may be damaged, and of
-    /// its rows only [`FrameHead::facts_of_damaged`] count.
+    /// A frame with a whole head. If `is_whole` is false, some of its batches may be damaged, and
+    /// only the rows of [`FrameHead::facts_of_damaged`] count.
     Frame {
         position: u64,
         head: &'a FrameHead,

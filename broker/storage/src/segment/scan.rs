@@ -180,8 +180,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// Returns the whole frame heads in `from..to` that come after commit `last`, with their
-    /// positions. The body of such a frame may be damaged. A head whose sequence goes backwards is
-    /// a copy of an older frame, inside a record.
+    /// positions. The body of such a frame may be damaged. A head with a lower
+    /// sequence than the one before it is ignored: it is a copy of an older frame inside a record.
     pub fn heads(
         &mut self,
         from: u64,

@@ -28,8 +28,8 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// Returns the facts, and of a damaged segment where logs ended by the runs: of frames that
-    /// were damaged when they were replayed, only the footer tells.
+    /// Returns the facts of the segment. If the segment is damaged, also returns the log ends by
+    /// its runs: for frames that were damaged when they were replayed, only the footer has them.
     fn says(&self, store: &Store) -> impl Iterator<Item = EntryHead> {
         let is_damaged = store.damage.touches(self.id, 0, self.bytes);
         let runs = self.runs.iter().filter(move |_| is_damaged);
@@ -219,8 +219,8 @@ fn said_again(facts: &[EntryHead]) -> HashMap<PartitionId, EntryHead> {
     starts.map(|of| (of.partition, *of)).collect()
 }
 
-/// Returns where a log ends, if no batch that stays says so: the last ones are lost, and only what
-/// the segment held tells that they were there. Zero otherwise.
+/// Returns the log end of a partition if no remaining batch implies it, because the last batches
+/// are lost and only this segment recorded them. Returns zero otherwise.
 fn end_to_say(store: &Store, partition: PartitionId, log: &LogBounds) -> Result<Offset, Error> {
     let key = |offset| LogKey::slice(partition, offset);
     let last = store

@@ -50,8 +50,8 @@ struct History {
     random: Random,
     /// The appended commits, by the offset of their witness; `None` for those that a crash took.
     commits: Vec<Option<Commit>>,
-    /// Torn commits whose heads are on the disk, with whole commits behind them: the head, and the
-    /// entries that count.
+    /// Torn commits with a whole head and whole commits behind them: the head, and the entries that
+    /// still count.
     torn: BTreeMap<usize, (Torn, Commit)>,
     /// Number of them that were written, and number that were synced.
     written: usize,
@@ -301,7 +301,7 @@ impl History {
         let next = store.bounds(WITNESS).unwrap().next_offset.0 as usize;
         for torn in torn {
             let at = torn.commit().expect("rows without batches are not torn");
-            // One that was known before is on the disk still.
+            // A torn commit that was found before is still on the disk.
             if let Some(Some(commit)) = self.commits.get(at) {
                 self.torn.insert(at, (torn, holes::left_of(commit)));
             }
@@ -352,7 +352,7 @@ fn drops(commit: &Commit, partition: PartitionId) -> bool {
     commit.entries.iter().any(is_drop)
 }
 
-/// `end` is where the log ends at least, by the heads of torn commits.
+/// `end` is the lowest possible log end, by the heads of torn commits.
 fn compare(store: &Store, model: &MemoryStore, partition: PartitionId, end: Offset) {
     let mut bounds = model.bounds(partition).unwrap();
     let is_empty = bounds.log_start >= bounds.next_offset;

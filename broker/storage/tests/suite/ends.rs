@@ -1,5 +1,5 @@
-//! Where logs end when their last batches are lost: offsets that were given out once are not given
-//! out again.
+//! Log ends after the last batches are lost: offsets that were assigned once are not assigned
+//! again.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -21,14 +21,14 @@ const P: PartitionId = PartitionId(5);
 const OTHER: PartitionId = PartitionId(9);
 const FAR: Offset = Offset(i64::MAX);
 const FIRST: SegmentId = SegmentId(1);
-/// A head, a row, and a batch of 1000 bytes behind its header.
+/// Bytes of a frame: head, one row, and a batch with 1000 bytes of records.
 const FRAME: u64 = 48 + 40 + 61 + 1000;
 
-/// Where in a frame a flipped bit costs its head, and where its batch.
+/// Positions in a frame at which a flipped bit damages the head, or the batch.
 const IN_HEAD: u64 = 10;
 const IN_BATCH: u64 = 500;
 
-/// Position of a byte of a frame of the first segment.
+/// Returns the position of a byte of a frame in the first segment.
 const fn at(frame: u64, byte: u64) -> u64 {
     64 + frame * FRAME + byte
 }
@@ -38,7 +38,7 @@ fn append_to(store: &Store, partition: PartitionId, offset: i64) {
     store.append(commit(vec![one], 0)).unwrap();
 }
 
-/// Some batches of P, and one of another partition behind them.
+/// Appends some batches of P, and then one of another partition.
 fn fill(store: &Store, batches: i64) {
     (0..batches).for_each(|offset| append_to(store, P, offset));
     append_to(store, OTHER, 0);
@@ -62,7 +62,7 @@ fn listed(store: &Store) -> Vec<LostRange> {
     places.flat_map(|place| place.lost).collect()
 }
 
-/// P ends at `next`, and goes on there: a consumer at `from` gets the new batch.
+/// Checks that the log of P ends at `next`, and that a consumer at `from` gets the next batch.
 fn check_goes_on(store: &Store, from: i64, next: i64) {
     assert_eq!(store.bounds(P).unwrap().next_offset, Offset(next));
     append_to(store, P, next);
@@ -78,8 +78,8 @@ fn flip(data: &Path, position: u64) {
     file.write_all_at(&[byte[0] ^ 0x10], position).unwrap();
 }
 
-/// No later frame says where the log of P ended, and no footer does: the head of the damaged frame
-/// is the only one that knows.
+/// Only the head of the damaged frame states the log end of P: there is no later frame of P, and no
+/// footer.
 #[test]
 fn offsets_that_rotted_at_the_end_of_a_log_are_not_given_out_again() {
     let directory = Directory::new();
@@ -89,7 +89,7 @@ fn offsets_that_rotted_at_the_end_of_a_log_are_not_given_out_again() {
     store.close().unwrap();
     drop(store);
     flip(data, at(1, IN_BATCH));
-    // The second start knows the place from the list of damage.
+    // At the second start, the place is on the list of damage.
     for start in 0..2 {
         std::fs::remove_dir_all(data.join("views")).unwrap();
         let (store, report) = on_disk(data, small());
@@ -108,7 +108,7 @@ fn offsets_that_rotted_at_the_end_of_a_log_are_not_given_out_again() {
 
 #[test]
 fn each_whole_head_in_a_hole_tells_where_a_log_ended() {
-    // The first frame of the hole has no head, or it has one as well.
+    // The first frame of the hole has a damaged head, or a whole one.
     for first in [IN_HEAD, IN_BATCH] {
         for with_views in [true, false] {
             let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
@@ -129,8 +129,8 @@ fn each_whole_head_in_a_hole_tells_where_a_log_ended() {
     }
 }
 
-/// The head goes with its segment, and what it said is said again: in a segment without a footer,
-/// and in one that was sealed before it was damaged.
+/// When the segment with the head is removed, its log end is written again: for a segment without a
+/// footer, and for one that was sealed before the damage.
 #[test]
 fn a_log_that_ended_in_damage_ends_there_when_the_segment_is_freed() {
     for is_sealed in [false, true] {
@@ -162,7 +162,7 @@ fn a_log_that_ended_in_damage_ends_there_when_the_segment_is_freed() {
         }
         while store.free_segments().unwrap().segments > 0 {}
         assert!(disk.contents(FIRST).is_none());
-        // What was said again goes with its segment as well.
+        // Remove the segment with the row that was written again, too.
         until(&store, &mut next, 3);
         let offset = Offset(next);
         let start = Entry::LogStart {
@@ -179,7 +179,7 @@ fn a_log_that_ended_in_damage_ends_there_when_the_segment_is_freed() {
     }
 }
 
-/// Nothing whole follows, so nothing of it was acknowledged as durable.
+/// No whole frame follows, so none of its records was acknowledged as durable.
 #[test]
 fn a_torn_frame_at_the_end_of_the_log_is_cut_with_its_offsets() {
     let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
@@ -211,7 +211,7 @@ fn a_backup_ends_logs_where_the_original_does() {
     check_goes_on(&store, 1, 2);
 }
 
-/// What the doctor puts on the list, before any start has seen it, hides no end.
+/// Damage that the doctor lists before any start has seen it must not hide a log end.
 #[test]
 fn damage_that_the_doctor_accepted_ends_logs_where_a_start_would() {
     for byte in [IN_HEAD, IN_BATCH] {

@@ -1,7 +1,6 @@
-//! Commits of which a disk has the head, and not the rest: what is behind them stays, so what the
-//! head says counts.
+//! Finds torn commits with a whole head and data behind them. The facts in these heads count.
 //!
-//! The heads are looked for byte by byte, and not with what a start reads them with.
+//! The search tries every byte, and shares no code with the scanner that a start uses.
 
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::disk::Disk;
@@ -9,10 +8,10 @@ use sedge_storage::disk::memory::MemoryDisk;
 use sedge_storage::format::{EntryKind, FrameHead, SEGMENT_HEADER_BYTES, SegmentHeader};
 use sedge_storage::{Commit, Entry, Found, SegmentId, Sequence, scan_segment};
 
-/// A partition whose row says which commit of a model a frame is.
+/// The partition whose offsets number the commits of a model.
 const WITNESS: PartitionId = PartitionId(0);
 
-/// A frame that is not whole, and has a whole head and something behind it.
+/// A damaged frame with a whole head and data behind it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Torn {
     pub segment: SegmentId,
@@ -20,13 +19,13 @@ pub struct Torn {
 }
 
 impl Torn {
-    /// The number of the commit in a model, if it has a witness.
+    /// Returns the number of the commit in a model, if it has a witness.
     pub fn commit(&self) -> Option<usize> {
         let mut witnesses = self.ends().filter(|(partition, _)| *partition == WITNESS);
         witnesses.next().map(|(_, next)| next.0 as usize - 1)
     }
 
-    /// Where the logs of its appends ended.
+    /// Returns the log ends of its appends.
     pub fn ends(&self) -> impl Iterator<Item = (PartitionId, Offset)> {
         let entries = self.head.entries.iter();
         let appends = entries.filter(|entry| entry.kind == EntryKind::Append);
@@ -34,7 +33,7 @@ impl Torn {
     }
 }
 
-/// What of a torn commit counts, besides where its appends ended.
+/// Returns the entries of a torn commit that count, besides the log ends of its appends.
 pub fn left_of(commit: &Commit) -> Commit {
     let counts = |entry: &&Entry| matches!(entry, Entry::LogStart { .. } | Entry::Replace { .. });
     Commit {
@@ -44,7 +43,7 @@ pub fn left_of(commit: &Commit) -> Commit {
     }
 }
 
-/// In the order of the log.
+/// Returns all torn commits, in log order.
 pub fn torn(disk: &MemoryDisk) -> Vec<Torn> {
     let mut ids: Vec<SegmentId> = disk.list().unwrap().iter().map(|of| of.0).collect();
     ids.sort_unstable();
@@ -55,7 +54,7 @@ pub fn torn(disk: &MemoryDisk) -> Vec<Torn> {
         .filter_map(|(id, bytes)| Some((*id, scan_segment(bytes)?, bytes)))
         .filter(|(id, (header, ..), _)| header.id == *id && !header.is_cold)
         .collect();
-    // A segment whose header is lost is behind the others if it has anything.
+    // A segment with data but without a header comes after all others.
     let is_begun = |bytes: &[u8]| {
         bytes
             .iter()
@@ -81,7 +80,8 @@ pub fn torn(disk: &MemoryDisk) -> Vec<Torn> {
                     let end = footer.as_ref().map_or(*position, |of| of.frames_end);
                     (*position, end)
                 }
-                // The end of the log is cut, and what is left of a footer is no frame.
+                // Nothing is torn here: the end of the log is cut, and the rest of a footer is not
+                // a frame.
                 Found::End { .. } if next.is_some_and(|next| follows(next, last)) => break,
                 Found::End { .. } if next.is_none() && headless.is_none_or(|(at, _)| at < id) => {
                     break;

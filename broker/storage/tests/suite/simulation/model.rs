@@ -33,10 +33,9 @@ pub struct Model {
     pub hits: Vec<Hit>,
     /// Commits that a restart removed from the log because of flipped bits.
     lost: BTreeSet<usize>,
-    /// Frames of which the log has only the head, with something behind them: those on the disk,
-    /// and those of freed segments.
+    /// Damaged frames with a whole head and data behind them, on the disk and in freed segments.
     torn: Vec<Torn>,
-    /// The entries that count of torn commits, by the commit's number.
+    /// The entries of torn commits that count, by the number of the commit.
     left: BTreeMap<usize, Commit>,
     /// The lowest possible end of each log, by those heads.
     ends: BTreeMap<PartitionId, Offset>,
@@ -120,7 +119,7 @@ impl Model {
         self.written = self.commits.len();
     }
 
-    /// Looks for torn frames on the disk, before a start. The ends that freed segments said were
+    /// Finds the torn frames on the disk, before a start. The log ends of freed segments were
     /// written again.
     pub fn find_torn(&mut self, disk: &MemoryDisk) {
         let there: Vec<SegmentId> = disk.list().unwrap().iter().map(|of| of.0).collect();
@@ -235,7 +234,7 @@ impl Model {
     }
 }
 
-/// A partition that is dropped ends nowhere.
+/// Removes the log ends of partitions that `commit` drops.
 fn forget_dropped(ends: &mut BTreeMap<PartitionId, Offset>, commit: &Commit) {
     for entry in &commit.entries {
         if let Entry::Drop { partition } = entry {
