@@ -22,7 +22,7 @@ pub struct Options {
     pub variables: Vec<(String, String)>,
     /// Files and sockets that the process may have open, as `ulimit -n` says.
     pub open_files: Option<u64>,
-    /// More listeners, beside the one for plaintext.
+    /// Listeners besides the plaintext one.
     pub listeners: Vec<String>,
 }
 

@@ -317,7 +317,7 @@ const CHECKS: &[Check] = &[
 
 #[test]
 fn every_tool() {
-    // The tools have no name, and may do everything.
+    // The tools do not authenticate, and may do everything.
     let settings = [
         ("group.initial.rebalance.delay.ms", "0"),
         (

@@ -144,8 +144,8 @@ pub struct ProducerIdsRecord {
     pub next: ProducerId,
 }
 
-/// An access rule came to be. Its numbers are those of Kafka's enums of the same names, and lie in
-/// [`ACL_NUMBERS`].
+/// The creation of an access rule. The numbers are those of Kafka's enums of the same names, and
+/// are in the ranges of [`ACL_NUMBERS`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessControlEntryRecord {
     pub id: KafkaUuid,
@@ -158,13 +158,13 @@ pub struct AccessControlEntryRecord {
     pub permission_type: i8,
 }
 
-/// An access rule is no more.
+/// The removal of an access rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoveAccessControlEntryRecord {
     pub id: KafkaUuid,
 }
 
-/// A SCRAM credential of a user was set. Its mechanism is one of [`SCRAM_MECHANISMS`].
+/// The creation or change of a SCRAM credential. Its mechanism is one of [`SCRAM_MECHANISMS`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct UserScramCredentialRecord {
     pub name: String,
@@ -175,7 +175,7 @@ pub struct UserScramCredentialRecord {
     pub iterations: i32,
 }
 
-/// Shows no secrets.
+/// Omits the salt and the keys.
 impl core::fmt::Debug for UserScramCredentialRecord {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("UserScramCredentialRecord")
@@ -186,7 +186,7 @@ impl core::fmt::Debug for UserScramCredentialRecord {
     }
 }
 
-/// A SCRAM credential of a user was removed.
+/// The removal of a SCRAM credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoveUserScramCredentialRecord {
     pub name: String,
@@ -196,8 +196,8 @@ pub struct RemoveUserScramCredentialRecord {
 /// SCRAM-SHA-256 and SCRAM-SHA-512.
 pub const SCRAM_MECHANISMS: core::ops::RangeInclusive<i8> = 1..=2;
 
-/// The numbers that a rule may have, with what they are of: a rule that cannot be understood must
-/// not be passed over, since it may deny something.
+/// The ranges of the numbers in a rule, with their names for errors. Other numbers are an error: a
+/// rule that cannot be decoded must not be ignored, because it may deny something.
 pub const ACL_NUMBERS: [(&str, core::ops::RangeInclusive<i8>); 4] = [
     ("resource type of an access rule", 2..=7),
     ("pattern type of an access rule", 3..=4),

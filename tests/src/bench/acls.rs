@@ -1,4 +1,5 @@
-//! `bench acls`: what one check of access rules costs, in the process, by the shape of the rules.
+//! `bench acls`: the time of one check of access rules, in the process, for several shapes of
+//! rules.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -13,11 +14,11 @@ use sedge_protocol::kafka::KafkaUuid;
 
 use crate::bench::Spread;
 
-/// Checks of one round. Each is of another rule than the one before, so that caches do not have it.
+/// Checks of one round. Each check uses another rule than the one before, to defeat CPU caches.
 const CHECKS: usize = 100_000;
 
-/// Returns the table: nanoseconds of a check, of which the one in the middle and the one at the
-/// 99th percentile count. What a clock costs is taken off.
+/// Returns the table with the median and the 99th percentile of the nanoseconds of a check. The
+/// time of reading the clock is subtracted.
 pub fn run(rules: usize, rounds: usize) -> String {
     let mut table = format!("{rules} rules, {CHECKS} checks a round; ns a check: median, p99\n");
     for shape in SHAPES {
@@ -26,7 +27,7 @@ pub fn run(rules: usize, rounds: usize) -> String {
             let id = KafkaUuid::from_parts(1, number as u64);
             acls.add(id, (shape.rule)(number));
         }
-        // Far apart, and each of them at last.
+        // Every rule once, in an order that jumps.
         let asked: Vec<Asked> = (0..rules)
             .map(|number| shape.ask((number * 7_919) % rules))
             .collect();
@@ -42,15 +43,15 @@ pub fn run(rules: usize, rounds: usize) -> String {
     table
 }
 
-/// Rules by their number.
+/// A shape of rules: creates the rule with a number.
 struct Shape {
     name: &'static str,
     rule: fn(usize) -> AclBinding,
-    /// What the topics that are asked for have behind the name of a rule.
+    /// The text that follows the rule's name in the names of the checked topics.
     behind: &'static str,
 }
 
-/// A client, and the topic that it asks for.
+/// The principal, host and topic of a check.
 type Asked = (Principal, IpAddr, String);
 
 const SHAPES: &[Shape] = &[
@@ -99,7 +100,7 @@ const SHAPES: &[Shape] = &[
 ];
 
 impl Shape {
-    /// Returns the client that a rule is for, and a topic that the rule is for too.
+    /// Returns the principal, host and topic to which the rule with this number applies.
     fn ask(&self, number: usize) -> Asked {
         let rule = (self.rule)(number);
         let principal = Principal::parse(&rule.principal).expect("a type and a name");
@@ -145,7 +146,7 @@ fn measure(acls: &Acls, asked: &[Asked]) -> (f64, f64) {
     let mut checks = Vec::with_capacity(CHECKS);
     let mut clock = Vec::with_capacity(CHECKS);
     for (principal, host, name) in asked.iter().cycle().take(CHECKS) {
-        // A broker has just decoded them.
+        // Cloned, because in a broker the request has just been decoded.
         let (principal, name) = (principal.clone(), name.clone());
         let subject = Subject {
             principal: &principal,

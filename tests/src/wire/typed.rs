@@ -1,4 +1,4 @@
-//! Requests and replies of any API and version, by the messages of the protocol crate.
+//! Requests and responses of any API and version, with the messages of the protocol crate.
 
 use sedge_protocol::api::is_flexible;
 use sedge_protocol::kafka;
@@ -7,7 +7,7 @@ use sedge_protocol::{Bytes, BytesMut};
 
 use crate::wire::Connection;
 
-/// Asks with what `write` encodes, and decodes the answer with `read`.
+/// Sends the request that `write` encodes, and decodes the response with `read`.
 pub fn ask<T>(
     connection: &mut Connection,
     (key, version): (ApiKey, i16),
@@ -17,13 +17,13 @@ pub fn ask<T>(
     let flexible = is_flexible(key as i16, version);
     let mut body = BytesMut::new();
     if flexible {
-        // The tagged fields of the header, of which there are none.
+        // The header has no tagged fields.
         body.extend_from_slice(&[0]);
     }
     write(&mut body, version).expect("the message has such a version");
     let reply = connection.ask(key as i16, version, &body);
     let mut reply = Bytes::from(reply);
-    // KIP-511: the header of ApiVersions' answer is never flexible.
+    // KIP-511: the response header of ApiVersions is never flexible.
     if flexible && key != ApiKey::ApiVersions {
         let tagged = reply.split_to(1);
         assert_eq!(&tagged[..], [0], "{key:?} v{version}");
@@ -38,7 +38,8 @@ pub fn ask<T>(
     response
 }
 
-/// `ask!(connection, KEY VERSION, MESSAGE => RESPONSE TYPE)`
+/// Sends a request and returns the decoded response: `ask!(connection, KEY VERSION, MESSAGE =>
+/// RESPONSE TYPE)`.
 #[macro_export]
 macro_rules! ask {
     ($connection:expr, $key:ident $version:literal, $message:expr => $response:ty) => {{

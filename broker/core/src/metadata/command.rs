@@ -1,4 +1,4 @@
-//! What the controller can be told, and what it answers.
+//! Commands to the controller, and their results.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -49,11 +49,12 @@ pub enum Command {
     },
     /// KIP-101: distinguishes new records from a tail that a restart lost.
     BumpLeaderEpoch,
-    /// Adds access rules, each under a random id. Checked by the caller, but for the limits.
+    /// Adds access rules, each under a random id. The caller has validated the rules; the
+    /// controller checks only the limits.
     CreateAcls {
         rules: Vec<(KafkaUuid, AclBinding)>,
     },
-    /// Removes the access rules that any of these matches.
+    /// Removes the access rules that at least one of these filters matches.
     DeleteAcls {
         filters: Vec<AclFilter>,
     },
@@ -121,9 +122,9 @@ pub enum CommandReply {
     ProducerIds {
         first: ProducerId,
     },
-    /// For each rule, whether it is there now.
+    /// The result for each rule. A rule that existed already is `Ok`.
     AclsCreated(Vec<Result<(), CommandError>>),
-    /// For each filter, the rules that were there and that it matches.
+    /// The removed rules that each filter matches.
     AclsDeleted(Vec<Vec<Arc<AclBinding>>>),
     /// For each change, its user and whether it is made.
     CredentialsAltered(Vec<(String, Result<(), CommandError>)>),

@@ -45,7 +45,7 @@ pub struct Broker {
     pub producer_ids: ProducerIds,
     /// Clients that were warned because they asked for transactions.
     pub told_transactions: Told,
-    /// What clients were not allowed to do.
+    /// The log of denied operations.
     pub audit: Audit,
     pub groups: Arc<Groups>,
     pub plugins: Arc<Plugins>,

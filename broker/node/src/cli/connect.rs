@@ -16,16 +16,16 @@ use crate::process::output::{self, Output};
 /// How long a command retries: a user is waiting for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The broker of commands that name none.
+/// The default address of the broker.
 const DEFAULT_SERVER: &str = "127.0.0.1:9092";
 
-/// Which broker, and how to print.
+/// Flags for the connection to a broker and for the output.
 #[derive(Debug, Clone, Args)]
 pub struct Connect {
     /// Address of the broker [default: 127.0.0.1:9092]
     #[arg(long, global = true, value_name = "HOST:PORT")]
     bootstrap_server: Option<String>,
-    /// File of Kafka's client keys, such as security.protocol and ssl.*, one KEY=VALUE per line
+    /// Properties file with Kafka's client keys, such as security.protocol and ssl.*
     #[arg(long, global = true, value_name = "FILE")]
     command_config: Option<PathBuf>,
     /// Output format
@@ -55,7 +55,7 @@ impl Connect {
         async_io::block_on(executor.run(work(client)))
     }
 
-    /// Flags stand over the file.
+    /// Returns the client configuration. Flags override the file.
     fn config(&self) -> Result<ClientConfig, Failure> {
         let mut keys = match &self.command_config {
             Some(path) => file::read_properties(path)
@@ -73,13 +73,13 @@ impl Connect {
         let mut config = ClientConfig::new(servers);
         config.api_timeout = PATIENCE;
         "sedge-cli".clone_into(&mut config.client_id);
-        // One file is for several tools, as with Kafka's: what is another client's is passed over.
+        // As with Kafka's tools, one file may be shared by several clients: ignore unknown keys.
         let (known, others): (BTreeMap<_, _>, BTreeMap<_, _>) = keys
             .into_iter()
             .partition(|(key, _)| client::config::is_key(key));
         for key in others.keys() {
             output::note(format_args!(
-                "warning: {key} of --command-config is not used here"
+                "warning: {key} in the file of --command-config is not used by sedge"
             ));
         }
         config

@@ -6,7 +6,7 @@ use sedge_protocol::Bytes;
 use super::error::Error;
 use super::limits::RESPONSE_CHUNK_BYTES;
 
-/// The first bytes of a TLS alert, which are no length of an answer.
+/// The first bytes of a TLS alert. Read as a length, they mean a response of 336 MiB.
 const TLS_ALERT: [u8; 2] = [21, 3];
 
 /// Reads one answer without its length. Memory grows with the bytes received, not with the length

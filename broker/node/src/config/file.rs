@@ -50,10 +50,10 @@ fn secret_in(settings: &Settings) -> Option<&str> {
     found.map(|(key, _)| key)
 }
 
-/// Reads a file of properties that is no configuration of a broker, such as that of a client.
+/// Reads a properties file that is not a broker's configuration, such as a client's.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All problems of the file.
 pub fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
     let (mut settings, mut problems) = (Settings::default(), Vec::new());
     match text_file::read(path) {

@@ -554,7 +554,8 @@ impl Reader<'_> {
         None
     }
 
-    /// What is said of a key that is missing, with the place of the key that needs it.
+    /// Returns the setting of a missing key for error messages, with the source of the key that
+    /// requires it.
     fn not_set(&self, needed_by: &str) -> Setting {
         let source = self.settings.get(needed_by);
         Setting {

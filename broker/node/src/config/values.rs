@@ -16,7 +16,7 @@ impl HostPort {
     /// Parses `HOST:PORT`, `[IPV6]:PORT` or `:PORT`.
     ///
     /// # Errors
-    /// What is wrong with the text.
+    /// The reason why the text is invalid.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (host, port) = text
             .rsplit_once(':')

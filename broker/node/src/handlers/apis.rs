@@ -23,9 +23,9 @@ use crate::net::service::{Answer, Disconnect, Estimate, Rule, Start};
 ///   there is one. `around` is the same, but the response is encoded around batches. The `handle`
 ///   of an `own` encodes its response itself.
 /// - ESTIMATE: [`Estimate`].
-/// - NEEDS: what the handler does on what, as `Resource Operation`; with `or Resource Operation` if
-///   that right on the cluster, or on any topic, does instead. The rows of Kafka's documentation
-///   ("Operations and Resources on Protocols"), against which `tests/needs.rs` holds them.
+/// - NEEDS: the operations that the handler performs, as `Resource Operation`. After `or` is an
+///   alternative right that is sufficient, on the cluster or on any topic. They are those of Kafka's
+///   documentation ("Operations and Resources on Protocols"), as `tests/needs.rs` checks.
 macro_rules! apis {
     ($($key:ident: $start:ident,
         $form:ident $room:ident::$handler:ident($module:ident::$message:ident),

@@ -14,7 +14,7 @@ use crate::limits::{LOST_RANGES_TOLD, METADATA_BATCH_RECORDS_MAX, REPLAY_READ_BY
 /// Largest size of one record in bytes, without configuration values.
 const RECORD_BYTES_GUESS: usize = 512;
 
-/// Bytes that the record of an access rule's removal takes at most, with its share of the batch.
+/// Most bytes of a record that removes an access rule, with its share of the batch.
 const REMOVAL_BYTES_GUESS: usize = 48;
 
 /// The lost part of a partition.
@@ -119,7 +119,7 @@ pub fn bytes_guess(command: &Command) -> usize {
             let each = RECORD_BYTES_GUESS + SCRAM_SALT_BYTES_MAX;
             return (changes.len() + 1) * each + names.sum::<usize>();
         }
-        // Sixteen bytes and a record's head each.
+        // An id of sixteen bytes and a record header for each.
         Command::DeleteAcls { .. } => return ACLS_PER_REQUEST_MAX * REMOVAL_BYTES_GUESS,
         Command::DeleteTopic { .. }
         | Command::AllocateProducerIds { .. }

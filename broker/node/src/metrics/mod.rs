@@ -47,7 +47,7 @@ pub struct Metrics {
     /// Kafka connections closed by the broker: for bytes that are not a request, or idle for too
     /// long.
     pub connections_broken_off: Counter,
-    /// Operations that the access rules did not allow.
+    /// Denied operations.
     pub authorization_denied: Counter,
     /// Records in accepted produce requests, before filters.
     pub produce_records: Counter,
@@ -79,11 +79,11 @@ pub struct Metrics {
     pub metadata_damaged: Gauge,
     /// Snapshots of `__cluster_metadata` written.
     pub metadata_snapshots: Counter,
-    /// Requests to the console without the token that they need.
+    /// Requests to the console without a valid token.
     pub console_denied: Counter,
-    /// Logins by SASL.
+    /// Metrics of SASL logins.
     pub sasl: SaslMetrics,
-    /// TLS of listeners.
+    /// Metrics of TLS listeners.
     pub tls: TlsMetrics,
     requests: requests::Requests,
     plugins: plugins::Plugins,
@@ -235,7 +235,7 @@ impl Metrics {
             ),
             (
                 "sedge_authorization_denied_total",
-                "Operations that were not allowed (Kafka: authorization-denied-rate-per-minute).",
+                "Denied operations (Kafka: authorization-denied-rate-per-minute).",
                 &self.authorization_denied,
             ),
             (

@@ -275,19 +275,19 @@ impl Turns {
     }
 }
 
-/// What becomes of the buffer of a connection that asks for nothing.
+/// Whether an idle connection keeps its read buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IdleBuffer {
-    /// The next request is read by one system call.
+    /// Kept: the next request is read with one system call.
     Kept,
-    /// It is taken again when the first bytes of the next request are there.
+    /// Freed, and allocated again when the next request arrives.
     Freed,
 }
 
 /// Cuts the stream into frames. Allocates a frame only after its length is checked and admitted.
 struct FrameReader<R> {
     reader: R,
-    /// Empty while it is freed.
+    /// The read buffer; empty while it is freed.
     buffer: Box<[u8]>,
     idle_buffer: IdleBuffer,
     start: usize,
@@ -360,7 +360,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(Some(bytes))
     }
 
-    /// Waits without a buffer until bytes come, and takes one for them. Returns whether some came.
+    /// Frees the buffer, waits for bytes, and allocates the buffer again. Returns false at the end
+    /// of the stream.
     async fn refill(&mut self) -> io::Result<bool> {
         self.buffer = Box::default();
         let mut first = [0; 16];

@@ -70,7 +70,7 @@ impl Listener {
     /// Returns the address on which it listens.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// The operating system cannot tell the address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.get_ref().local_addr()
     }
@@ -165,7 +165,7 @@ fn welcome(
         .detach();
 }
 
-/// Serves a connection until it closes, behind a handshake if its listener has TLS.
+/// Serves a connection until it closes; with TLS, after the handshake.
 async fn serve(
     socket: WatchedSocket<'_>,
     pipes: Option<Arc<Pipes>>,

@@ -63,14 +63,14 @@ impl Net {
         })
     }
 
-    /// Takes memory for the copies of an answer that TLS makes, as far as some is free: with less
-    /// they are smaller.
+    /// Reserves memory for the two buffers that TLS needs to send an answer. If memory is short,
+    /// the buffers are smaller. Returns `None` without TLS, or for a small answer.
     fn room_for_copies(&self, socket: &mut impl ReplySocket, frame: &[Chunk]) -> Option<Admission> {
         socket.piece_bytes()?;
         if frame_bytes(frame) <= CONNECTION_ANSWER_BYTES {
             return None;
         }
-        // One is of what lies in a segment, the other is encrypted.
+        // One buffer has bytes from the segment, the other has the encrypted bytes.
         let room = self.memory.answers.take_share(2 * TLS_PIECE_BYTES_MAX);
         socket.set_piece_bytes(room.bytes() / 2);
         Some(room)

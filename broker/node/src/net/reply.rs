@@ -28,13 +28,13 @@ pub trait ReplySocket: AsyncWrite + Unpin {
         None
     }
 
-    /// Bytes of an answer that it takes at once, where it copies them: what lies in a segment is
-    /// read in pieces of this size. `None` for a plain socket.
+    /// Returns the size of the pieces in which bytes of a segment are read and copied to the
+    /// socket. `None` for a plain socket, to which the kernel sends them without a copy.
     fn piece_bytes(&self) -> Option<usize> {
         None
     }
 
-    /// Sets the size of these pieces.
+    /// Sets the size of the pieces.
     fn set_piece_bytes(&mut self, _bytes: usize) {}
 }
 
@@ -105,7 +105,7 @@ pub async fn write_frame(socket: &mut impl ReplySocket, frame: &[Chunk]) -> io::
         rest = &behind[places.len()..];
         send_all(socket, &places, !rest.is_empty()).await?;
     }
-    // What TLS has encrypted and the socket has not taken.
+    // Send encrypted bytes that TLS still buffers.
     socket.flush().await
 }
 
@@ -166,8 +166,8 @@ async fn send_through(
     Ok(())
 }
 
-/// Reads what lies in a segment a piece at a time, for a socket that sends something else than what
-/// it is given.
+/// Copies a piece of a segment to a socket that cannot send from files (TLS), at most `bytes_max`
+/// at a time.
 async fn copy(
     socket: &mut impl ReplySocket,
     piece: &Piece<'_>,
@@ -189,7 +189,7 @@ async fn copy(
 }
 
 fn cut() -> io::Error {
-    // It was long enough when it was located: the next fetch notices that it no longer is.
+    // The segment was long enough when it was located. The next fetch notices that it was cut.
     log::error!(target: "sedge::log", "a segment was cut while its bytes were being sent");
     io::ErrorKind::UnexpectedEof.into()
 }
@@ -388,7 +388,7 @@ mod tests {
         let mut frame = vec![piece(b"hello"), piece(b""), piece(b" "), piece(b"world")];
         frame.extend(log.filled());
         frame.push(piece(b"!"));
-        // The last is larger than what a commit has.
+        // The last size is larger than a commit.
         for piece_bytes in [None, Some(1), Some(8_192), Some(1 << 20)] {
             let mut trickle = Trickle {
                 taken: Vec::new(),

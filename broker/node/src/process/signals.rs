@@ -45,7 +45,7 @@ impl Signals {
         Ok(Self { signals })
     }
 
-    /// Waits until the process is asked to stop. `reload` is called for each SIGHUP.
+    /// Waits for a signal that stops the process. Calls `reload` for each SIGHUP.
     pub async fn stop(&mut self, reload: impl Fn()) -> Stop {
         loop {
             match self.signals.next().await {

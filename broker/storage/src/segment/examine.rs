@@ -145,7 +145,7 @@ impl Looked<'_> {
                 is_told |= matches!(seen, Seen::Damaged { .. } | Seen::Wrong { .. });
                 each(seen);
             });
-            // A batch's own checksum leaves out its leader epoch.
+            // The checksum of a batch does not cover its leader epoch.
             if let Some(first) = head.entries.first().filter(|_| !is_told) {
                 each(Seen::Wrong {
                     position: start,

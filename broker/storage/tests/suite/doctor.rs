@@ -195,7 +195,7 @@ fn a_flipped_bit_costs_the_batch_it_is_in() {
 fn a_frame_is_not_clean_if_only_its_own_checksum_does_not_match() {
     let directory = filled();
     let (file, position, _) = find(directory.path(), P, 40);
-    // A batch's own checksum leaves out its leader epoch.
+    // The checksum of a batch does not cover its leader epoch.
     flip(&file, position + 13);
     let report = examine(directory.path());
     assert!(!report.is_clean());

@@ -91,7 +91,7 @@ fn refused(result: DescribeConfigsResult, refusal: Refusal) -> DescribeConfigsRe
         .with_error_message(Some(refusal.message.into()))
 }
 
-/// Describes the link whose group this is. Other groups have nothing to describe.
+/// Returns the state of the mirror link with this group id. Other groups have no configurations.
 fn describe_link(request: &Request, kind: i8, group: &str) -> Vec<DescribeConfigsResourceResult> {
     let described = match kind {
         link_state::GROUP => link_state::describe(request.metrics(), group),

@@ -113,8 +113,8 @@ impl Owner {
     }
 }
 
-/// Checks that the client may do `operation` on what has no configurations here: it does not hear
-/// more of that than of the rest.
+/// Checks that the client may perform `operation` on a resource type without configurations, so
+/// that a denied client gets the same error as for other types.
 pub fn check_without_configs(
     request: &Request,
     operation: Operation,

@@ -23,7 +23,7 @@ pub async fn handle(
         Ok(group) => group,
         Err(error) => return response.with_error_code(error.code()),
     };
-    // What is not there, or not for this client, stays as it is.
+    // Unknown partitions, and those that the client may not read, are not changed.
     let known = request.topics(Operation::Read);
     let checked: Vec<Vec<Checked>> = message
         .topics
@@ -61,7 +61,7 @@ pub async fn handle(
     response.with_topics(topics.collect())
 }
 
-/// A partition, and whether the client may have its offset deleted.
+/// A partition, and whether the client may delete its offset.
 type Checked = (i32, Result<(), ErrorCode>);
 
 fn check(known: &Topics, topic: &OffsetDeleteRequestTopic) -> Vec<Checked> {

@@ -67,7 +67,7 @@ pub async fn handle(request: &Request, message: OffsetFetchRequestData) -> Offse
         .with_topics(found.topics.into_iter().map(to_single_group).collect())
 }
 
-/// The first version has no place for an error but each partition.
+/// Version 1 has an error code for each partition only.
 fn refused(
     error: ErrorCode,
     wanted: OffsetFetchRequestGroup,

@@ -64,7 +64,8 @@ impl Request {
         checked.map_err(|code| Refusal::new(code, "Authorization failed."))
     }
 
-    /// A client that may describe a topic, but not delete it, is told if there is none.
+    /// Checks that the client may delete a topic. A client that may describe the topic, but not
+    /// delete it, learns whether it exists.
     fn check_delete(&self, topic: &TopicName) -> Result<(), ErrorCode> {
         let image = self.access.broker.log.metadata.load();
         let check = |operation, name: &str| self.access.check(operation, Resource::Topic, name);
@@ -76,7 +77,7 @@ impl Request {
                     None => Ok(()),
                 }
             }
-            // A client that knows the id may know that the topic is there.
+            // A client that knows the id may learn that the topic exists.
             TopicName::Id(id) => match image.topic_by_id(*id) {
                 Some(topic) => check(Operation::Delete, &topic.name),
                 None => Ok(()),
@@ -98,7 +99,7 @@ impl Request {
     /// Checks that plugins of these names are deployed, or about to be.
     ///
     /// # Errors
-    /// A text about the one that is not, with the reason.
+    /// A message that names the plugin that is not deployed.
     pub async fn check_deployed(&self, plugins: Vec<String>) -> Result<(), String> {
         let broker = Arc::clone(&self.access.broker);
         blocking::unblock(move || {

@@ -79,10 +79,11 @@ impl Request {
         }
     }
 
-    /// Checks a right that leads to nothing else here: on what is not there, or is only named.
+    /// Checks a right on a resource that the handler does not access: one that does not exist, or
+    /// is only named.
     ///
     /// # Errors
-    /// The code of the resource's kind, such as TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+    /// The error code of the resource type, such as TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
     pub fn check(
         &self,
         operation: Operation,
@@ -92,7 +93,7 @@ impl Request {
         self.access.check(operation, resource, name)
     }
 
-    /// Returns whether the client may do so, for what it did not name.
+    /// Returns whether the client may perform `operation`, for a resource that it did not name.
     pub fn allows(&self, operation: Operation, resource: Resource, name: &str) -> bool {
         self.access.allows(operation, resource, name)
     }
@@ -106,8 +107,8 @@ impl Request {
         }
     }
 
-    /// Returns the `cluster_authorized_operations`, if the client `asked` for them: none if it may
-    /// not describe the cluster.
+    /// Returns the `cluster_authorized_operations`, if the client `asked` for them. Zero if the
+    /// client may not describe the cluster.
     pub fn cluster_operations(&self, asked: bool) -> i32 {
         let describe = |()| self.access.operations(Resource::Cluster, CLUSTER_NAME);
         match asked.then(|| self.check(Operation::Describe, Resource::Cluster, CLUSTER_NAME)) {
@@ -116,7 +117,7 @@ impl Request {
         }
     }
 
-    /// Returns whether access rules are in force (`authorizer.class.name`).
+    /// Returns whether an authorizer is configured (`authorizer.class.name`).
     pub fn has_authorizer(&self) -> bool {
         self.access.is_authorized()
     }

@@ -35,7 +35,7 @@ impl Client {
         }
     }
 
-    /// Another connection to the same broker, of a client that has authenticated itself.
+    /// Returns another connection to the same broker, of an authenticated client.
     pub fn as_principal(&self, principal: Principal) -> Self {
         let session = session();
         session.identify(principal);

@@ -1,5 +1,5 @@
-//! The needs of the table beside Kafka's documentation ("Operations and Resources on Protocols"),
-//! and what follows from them without a process.
+//! Compares the needs in the table with Kafka's documentation ("Operations and Resources on
+//! Protocols"), and tests denied requests without a process.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ use super::client::{Client, ask, code, text};
 use crate::handlers::apis;
 use crate::test_broker::TestBroker;
 
-/// An API, and the operations on resources that it needs, in the order of the documentation.
+/// An API and the operations that it needs, in the order of the documentation.
 const DOCUMENTED: &[(&str, &[&str])] = &[
     ("Produce", &["Write Topic"]),
     ("Fetch", &["Read Topic"]),
@@ -136,7 +136,7 @@ fn needs_are_those_that_kafka_documents() {
     }
 }
 
-/// A broker with an authorizer, where the client, of a host with no name, may do `rights`.
+/// Returns a broker with an authorizer whose rules allow the anonymous client `rights`.
 fn with_rights(rights: &[(Resource, &str, Operation)]) -> (TestBroker, Client) {
     let broker = TestBroker::start(&[
         (
@@ -167,7 +167,7 @@ fn with_rights(rights: &[(Resource, &str, Operation)]) -> (TestBroker, Client) {
     (broker, client)
 }
 
-/// The offsets of a topic that a client may not read are not its to delete.
+/// A client may not delete the offsets of a topic that it may not read.
 #[test]
 fn offsets_of_a_topic_that_may_not_be_read_stay() {
     let (broker, client) = with_rights(&[

@@ -49,12 +49,12 @@ fn refused(name: KafkaString, refusal: Refusal) -> CreatableTopicResult {
         .with_error_message(Some(refusal.message.into()))
 }
 
-/// A topic that was created, or could be.
+/// A topic that was created, or only validated.
 struct Created {
-    /// [`KafkaUuid::ZERO`] if the topic was only checked.
+    /// [`KafkaUuid::ZERO`] if the topic was only validated.
     id: KafkaUuid,
     partitions: i32,
-    /// Those that it sets itself.
+    /// The topic's own configurations.
     configs: BTreeMap<String, String>,
 }
 
@@ -160,7 +160,7 @@ fn created(request: &Request, name: KafkaString, topic: &Created) -> CreatableTo
     let result = CreatableTopicResult::default()
         .with_name(name)
         .with_topic_id(topic.id);
-    // KIP-525: what the topic is like is for clients that may describe its configuration.
+    // KIP-525: only clients that may describe its configuration learn the topic's details.
     if !is_described {
         return result
             .with_num_partitions(-1)

@@ -57,7 +57,7 @@ pub async fn handle(
         left -= (last - first).max(0);
         let epoch = topics.leader_epoch().get();
         let described = describe(request.node_id(), epoch, &topic, first, last);
-        // The request has no field to ask for them: Kafka always includes them.
+        // Always included, as in Kafka: the request has no field for them.
         let operations = request.authorized_operations(true, Resource::Topic, &topic.name);
         let described = described.with_topic_authorized_operations(operations);
         response.topics.push(described);

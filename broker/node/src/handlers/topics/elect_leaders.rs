@@ -22,7 +22,7 @@ pub async fn handle(
     let topics = match request.cluster(Operation::Alter) {
         Ok(cluster) => cluster.topics(),
         Err(error) => {
-            // Version 0 has no other place for it.
+            // Version 0 has error codes of partitions only.
             let wanted = message.topic_partitions.unwrap_or_default();
             let refused = wanted.into_iter().map(|topic| refuse(error, topic));
             return response

@@ -1,4 +1,4 @@
-//! The same over TLS: who a client is, and that its answers come whole.
+//! Tests the network layer over TLS: principals, slow handshakes, and large answers.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use super::*;
 use crate::tls::ClientTls;
 use crate::tls::authority::{Authority, Signed, Subject};
 
-/// Certificates of a broker at 127.0.0.1 and of the client alice, which go when this goes.
+/// Certificates of a broker at 127.0.0.1 and of the client alice, removed on drop.
 struct Files(PathBuf);
 
 impl Files {
@@ -135,7 +135,7 @@ fn a_certificate_that_no_rule_takes_is_refused() {
         ("ssl.principal.mapping.rules", "RULE:UID=.*/$0/"),
     ]);
     let mut client = files.connect(&server, Some("alice.pem"), &[]);
-    // The handshake is done for TLS, and the connection ends behind it.
+    // TLS accepts the certificate, and the broker closes the connection after the handshake.
     let _ = client.0.write_all(&[0; 8]);
     let mut rest = Vec::new();
     let _ = client.0.read_to_end(&mut rest);

@@ -310,7 +310,7 @@ fn a_piece_of_a_header_is_no_lost_segment() {
         .append(commit(vec![append(P.0, vec![batch(0, 1, 0, 100)])], 0))
         .unwrap_err();
     drop(store);
-    // The power cut takes the removal of the file back, and keeps what was written of it.
+    // The power cut undoes the removal of the file, and keeps its written bytes.
     let mut is_removal = true;
     let cut = disk.cut_power(&mut |states| {
         if std::mem::take(&mut is_removal) {
