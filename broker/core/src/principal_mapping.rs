@@ -15,7 +15,7 @@ pub trait Pattern: Sized {
     /// Compiles a pattern.
     ///
     /// # Errors
-    /// What is wrong with the pattern.
+    /// The reason why the pattern is invalid.
     fn compile(text: &str) -> Result<Self, String>;
 
     /// Matches the whole of `text`. Returns the matches of the groups, the whole match first.
@@ -49,7 +49,7 @@ impl<P: Pattern> MappingRules<P> {
     /// Parses rules.
     ///
     /// # Errors
-    /// What is wrong with the first invalid one.
+    /// The reason why the first invalid rule is refused.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut rules = Vec::new();
         let mut rest = text.trim();

@@ -72,7 +72,7 @@ impl fmt::Display for SecurityProtocol {
 /// capitals.
 ///
 /// # Errors
-/// What is wrong with the first invalid entry.
+/// The reason why the first invalid entry is refused.
 pub fn parse_map(text: &str) -> Result<Vec<(String, SecurityProtocol)>, String> {
     let mut map: Vec<(String, SecurityProtocol)> = Vec::new();
     let entries = text.split(',').map(str::trim);

@@ -168,8 +168,8 @@ pub const DISK_CAP_DEFAULT_PERCENT: u64 = 85;
 /// Smallest disk cap, in segments: the active one, one that is being freed, and some data to read.
 pub const DISK_CAP_SEGMENTS_MIN: u64 = 4;
 
-/// The same if the volume is short of space: the active segment, and the next one. With less,
-/// produce would be refused for as long as others hold the rest.
+/// Smallest disk cap, in segments, if the volume is short of space: the active segment and the next
+/// one. With less, produce would be refused until other files release space.
 pub const DISK_CAP_VOLUME_SEGMENTS_MIN: u64 = 2;
 
 /// Share of the volume that stays free for others, so that the next segment is begun before its

@@ -50,7 +50,7 @@ pub fn compile_ahead(
 /// artifact to `output`.
 ///
 /// # Errors
-/// Those of [`compile_ahead`], and failed reads or writes.
+/// The errors of [`compile_ahead`], and failed reads or writes.
 #[cfg(feature = "jit")]
 pub fn compile_for_parent(
     input: impl Read,

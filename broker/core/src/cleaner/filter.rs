@@ -50,7 +50,7 @@ impl Filter<'_> {
     /// Filters one batch. A batch whose records cannot be read stays whole.
     ///
     /// # Errors
-    /// Those of building a batch.
+    /// The filtered batch cannot be built.
     pub fn filter(&mut self, batch: &Batch) -> Result<Filtered> {
         let header = &batch.header;
         let can_go = self.transactions.is_discarded(batch);

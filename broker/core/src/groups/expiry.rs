@@ -64,7 +64,7 @@ impl Coordinator {
     }
 }
 
-/// How a group's offsets age.
+/// The state that decides when a group's offsets expire.
 #[derive(Debug)]
 pub struct Expiry {
     /// Topics that the group consumes: their offsets do not expire.

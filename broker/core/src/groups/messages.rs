@@ -13,7 +13,7 @@ use crate::shard;
 
 pub use crate::shard::Token;
 
-/// Everything that a step of the coordinator wants done.
+/// The effects of a step of the coordinator.
 pub type Actions = shard::Actions<CoordinatorRecord, ReplyBody>;
 
 /// An answer that is known at once, and the step's effects.

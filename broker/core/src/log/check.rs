@@ -56,7 +56,7 @@ pub fn is_opened(batch: &Batch, config: &TopicConfig) -> bool {
     batch.header.compression() == 0 || config.is_compacted() || !config.trusts_compressed()
 }
 
-/// How far [`check_body`] got.
+/// The result of [`check_body`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checked {
     /// The batch is valid, and its header agrees with its records.
@@ -68,7 +68,7 @@ pub enum Checked {
 /// Checks the records of a batch, decompressing at most `bytes_max` bytes of them, and corrects the
 /// header to agree with them: their largest timestamp, and that timestamps are the producer's.
 ///
-/// With `bytes_max` of `None` it decompresses as much as a body may contain.
+/// If `bytes_max` is `None`, the limit is the most that a body may contain.
 ///
 /// # Errors
 /// INVALID_RECORD, also for a body that cannot be decompressed: unlike CORRUPT_MESSAGE, clients

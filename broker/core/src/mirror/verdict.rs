@@ -8,7 +8,7 @@ use sedge_protocol::ids::Offset;
 
 use super::stamp::StampError;
 
-/// How the sending of one batch ended.
+/// The outcome of sending one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The upstream has the batch. `None` if the upstream does not report an offset.
@@ -19,7 +19,7 @@ pub enum Outcome {
     Lost,
 }
 
-/// What to do after an outcome.
+/// The decision after an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Acknowledged,
@@ -40,7 +40,7 @@ pub enum Side {
     Upstream,
 }
 
-/// What keeps a partition from making progress.
+/// The reason why a partition makes no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// The upstream answers with an error.

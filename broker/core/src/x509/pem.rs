@@ -17,7 +17,7 @@ pub struct Block {
 /// Reads all blocks of `text`, ignoring what is between them.
 ///
 /// # Errors
-/// What is wrong with the first invalid one.
+/// The reason why the first invalid block is refused.
 pub fn blocks(text: &str) -> Result<Vec<Block>, &'static str> {
     const BEGIN: &str = "-----BEGIN ";
     let mut blocks = Vec::new();
@@ -37,7 +37,7 @@ pub fn blocks(text: &str) -> Result<Vec<Block>, &'static str> {
         }
         if body.contains(':') {
             return Err(
-                "a key is encrypted in the way of before PKCS#8; write it anew with \
+                "a private key has the encryption of OpenSSL before PKCS#8; convert it with \
                  `openssl pkcs8 -topk8 -v2 aes-256-cbc`",
             );
         }

@@ -42,7 +42,7 @@ impl Openers {
     /// Checks the records of a batch, and corrects its header.
     ///
     /// # Errors
-    /// Those of [`check_body`].
+    /// The errors of [`check_body`].
     pub async fn check(
         self: &Arc<Self>,
         mut batch: Batch,

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::config::{self, Config, Flags};
 use crate::process::failure::{Exit, Failure};
 
-/// What the configuration may be told on the command line.
+/// Configuration flags of the command line.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigFlags {
     /// Configuration file, TOML or NAME.properties [default: $SEDGE_CONFIG,

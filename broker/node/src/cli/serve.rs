@@ -20,7 +20,7 @@ impl Serve {
     /// Runs the broker until it is told to stop.
     ///
     /// # Errors
-    /// It cannot start.
+    /// The broker cannot start.
     pub fn run(&self) -> Result<(), Failure> {
         logging::start(self.log_format);
         let config = self.config.load()?;

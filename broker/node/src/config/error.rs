@@ -59,7 +59,7 @@ pub enum Problem {
         value: String,
         /// The place at which it was given.
         source: Source,
-        /// What is wrong with it, and what would be right.
+        /// The reason, and the allowed values.
         why: String,
     },
 }

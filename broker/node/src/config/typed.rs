@@ -62,7 +62,7 @@ pub struct Disk {
     pub endurance_bytes: Option<u64>,
 }
 
-/// How stored data is read again to find bit rot.
+/// Settings of the scrub, which reads stored data to find bit rot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scrub {
     /// Rate of the scrub; 0 disables it.
@@ -122,7 +122,7 @@ pub struct Config {
     pub storage: Storage,
     /// Limits on the use of the device.
     pub disk: Disk,
-    /// How stored data is read again.
+    /// Settings of the scrub.
     pub scrub: Scrub,
     /// Threads of the executor.
     pub num_network_threads: usize,

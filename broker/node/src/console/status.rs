@@ -93,6 +93,6 @@ pub struct StorageStatus {
     pub disk: DiskStatus,
     /// Places of the log that are known to be damaged.
     pub damaged_places: u64,
-    /// What is degraded, if anything is.
+    /// Description of a degraded state, if any.
     pub degraded: Option<String>,
 }

@@ -27,7 +27,7 @@ pub trait Records: Send + Sync {
     fn give_up(&self, now: Now);
 }
 
-/// What is written all or not at all.
+/// Records that are written all or not at all.
 pub struct Unit {
     pub records: Vec<Box<dyn Records>>,
     /// Bytes of the records, as estimated by [`sedge_core::shard::Shard::bytes_of`].
@@ -45,7 +45,7 @@ pub struct Taken {
     pub releases: Vec<(usize, Release)>,
 }
 
-/// See the module.
+/// The outbox: units that wait to be written, and the replies that depend on them.
 #[derive(Default)]
 pub struct Outbox {
     inner: Mutex<Inner>,

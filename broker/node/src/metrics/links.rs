@@ -19,7 +19,7 @@ pub enum LinkState {
     Running,
     /// The upstream failed, and the link waits before it tries again.
     BackingOff {
-        /// What failed.
+        /// The error.
         why: String,
     },
     /// The link cannot continue until an operator fixes something.
@@ -76,7 +76,7 @@ pub struct LinkMetrics {
     holds: Mutex<Holds>,
 }
 
-/// What the link holds, as far as it is shown.
+/// Held partitions and topics of a link, for display.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Holds {
     /// Held partitions, as `TOPIC-INDEX at OFFSET`, with the reason.

@@ -22,11 +22,11 @@ pub struct Wanted {
 #[derive(Debug)]
 pub enum Twin {
     Ready,
-    /// Not ready yet: it was only just created, or the upstream has a transient failure.
+    /// The topic is not ready yet: it was just created, or the upstream has a transient failure.
     NotYet(Option<Error>),
-    /// It existed and was deleted.
+    /// The topic existed and was deleted.
     Gone,
-    /// The upstream refuses it until something is changed.
+    /// The upstream refuses the topic until something is changed.
     Refused(Error),
 }
 

@@ -85,7 +85,7 @@ impl<'a> WatchedSocket<'a> {
     /// Runs `write` when the socket accepts bytes. `write` returns the number of bytes written.
     ///
     /// # Errors
-    /// Those of `write`, except [`io::ErrorKind::WouldBlock`], after which it runs again.
+    /// The errors of `write`, except [`io::ErrorKind::WouldBlock`], after which `write` is retried.
     pub async fn write_with(
         &self,
         write: impl FnMut(&TcpStream) -> io::Result<usize>,

@@ -111,7 +111,7 @@ impl Lent<'_> {
     /// follows soon, a packet may wait for it.
     ///
     /// # Errors
-    /// Those of the socket; [`io::ErrorKind::WouldBlock`] if it accepts nothing now.
+    /// The socket fails; [`io::ErrorKind::WouldBlock`] if it accepts nothing now.
     pub fn empty_into(&mut self, socket: impl AsFd, more: bool) -> io::Result<usize> {
         let Some(pipe) = &self.pipe else {
             return Ok(0);

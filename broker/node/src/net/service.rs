@@ -66,7 +66,8 @@ pub enum Start {
 /// The memory that an answer is expected to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Estimate {
-    /// As much as recent answers of this kind. The request's body is read when there is room.
+    /// The size of recent answers of this kind. The body of the request is read once that much is
+    /// free.
     Recent,
     /// Nothing: answers of this kind are small, or the service charges them itself.
     Nothing,

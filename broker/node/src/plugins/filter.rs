@@ -42,7 +42,7 @@ pub enum Failed {
     Rejected(AppendError),
     /// The filter failed: the topic's policy decides.
     Plugin(String),
-    /// Nothing is deployed under its name, or the plugin is still being compiled.
+    /// No plugin of this name is deployed, or it is still being compiled.
     NotReady,
 }
 

@@ -19,7 +19,7 @@ pub enum Exit {
     Io = 74,
     /// A later try may succeed.
     Temporary = 75,
-    /// Not allowed.
+    /// Permission was denied.
     Permission = 77,
     /// The configuration is wrong.
     Config = 78,
@@ -30,9 +30,9 @@ pub enum Exit {
 pub struct Failure {
     /// The kind.
     pub exit: Exit,
-    /// What failed, and why.
+    /// The failure and its reason.
     pub what: String,
-    /// What the user can do about it.
+    /// Advice for the user.
     pub advice: Option<String>,
 }
 

@@ -227,7 +227,7 @@ fn a_full_disk_refuses_and_what_frees_space_goes_on() {
     );
 }
 
-/// It moves as many as its share of the headroom allows.
+/// Retention moves as many log starts as its share of the headroom allows.
 #[test]
 fn retention_moves_what_there_is_room_for_and_leaves_some_to_commands() {
     let mut node = Node::new(MemoryStore::with_room(256 << 10));

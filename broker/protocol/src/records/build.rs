@@ -193,7 +193,7 @@ pub struct Kept<'a> {
 /// records.
 ///
 /// # Errors
-/// Those of building a batch.
+/// The batch cannot be built.
 pub fn rebuild<'a>(
     header: &BatchHeader,
     kept: impl IntoIterator<Item = Kept<'a>>,

@@ -31,7 +31,7 @@ pub fn decompress<'a>(
 /// Compresses `records` with the codec, at its default level.
 ///
 /// # Errors
-/// Those of the codec; none occurs in practice.
+/// The errors of the codec; none occurs in practice.
 pub fn compress(codec: Compression, records: Vec<u8>) -> Result<Vec<u8>> {
     match codec {
         Compression::None => Ok(records),

@@ -42,7 +42,7 @@ use views::ViewsCheck;
 pub use report::{Finding, Kind, Repair, Report};
 pub use views::remove_copies_of;
 
-/// What the caller knows about partitions.
+/// The caller's knowledge about partitions.
 pub trait Inspect {
     /// Checks the records of a batch whose checksum is correct.
     ///
@@ -126,7 +126,7 @@ impl Doctor {
     /// small.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// The disk cannot be read.
     pub fn read_partition(&self, partition: PartitionId) -> Result<Vec<Batch>, Error> {
         let mut batches = BTreeMap::new();
         let mut log_start = Offset::ZERO;
@@ -166,7 +166,7 @@ impl Doctor {
     /// Examines everything.
     ///
     /// # Errors
-    /// Those of the disk. Whatever is wrong with the data is in the report.
+    /// The disk cannot be read. Damaged data is not an error; it is in the report.
     pub fn examine(&self, inspect: &mut dyn Inspect) -> Result<Report, Error> {
         let mut report = Report::default();
         match meta::read(&self.directory) {

@@ -16,7 +16,7 @@ impl Doctor {
     /// Carries out a repair, for a report of this doctor.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// The disk cannot be read or written.
     pub fn repair(&self, repair: Repair, report: &Report) -> Result<(), Error> {
         match repair {
             Repair::Metadata => {}

@@ -157,7 +157,7 @@ impl Drop for Place {
     }
 }
 
-/// Everything that runs during the demo.
+/// The brokers, clients and tasks of the demo.
 struct Stage {
     executor: Arc<Executor<'static>>,
     edge: Server,

@@ -26,7 +26,7 @@ const METADATA_TOPIC: &str = "__cluster_metadata";
 /// Name under which reports mention the copies of the metadata's snapshots.
 const SNAPSHOT_TOPIC: &str = "__cluster_metadata.snapshot";
 
-/// What the node adds to the store's examination; see the module.
+/// Names and checks that the node adds to the examination by the store.
 #[derive(Debug)]
 pub struct Inspection {
     places: HashMap<PartitionId, (String, i32)>,
@@ -40,7 +40,7 @@ impl Inspection {
     /// Reads the metadata in the directory as far as possible.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// The disk cannot be read.
     pub fn of(doctor: &Doctor) -> Result<Self, Error> {
         let mut seen = Seen::default();
         for id in SNAPSHOT_PARTITIONS.into_iter().chain([METADATA_PARTITION]) {

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::{Level, Record};
 
-/// How lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// `ts=… level=info target=sedge msg="…"`.
@@ -13,7 +13,7 @@ pub enum Format {
     Logfmt,
     /// One JSON object per line.
     Json,
-    /// For journald: a priority, no time, for it has its own.
+    /// For journald: with a priority, and without a time, which journald adds.
     #[value(skip)]
     Journal,
 }
