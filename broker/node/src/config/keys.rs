@@ -133,7 +133,7 @@ pub const LINK_KEYS: &[LinkKey] = &[
     link("mode", "at-least-once: a crash may send a record again"),
     link(
         "on.topic.recreated",
-        "append: records of a topic that was created again go behind the old ones; hold: they wait",
+        "append: records of a recreated topic are appended to the old ones; hold: they wait",
     ),
     link(
         "replication.factor",
@@ -191,9 +191,10 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 
 const ALONE: &str = "there is one broker and no replication";
 const INSIDE: &str = "the controller runs inside the broker";
-const FIXED: &str = "the names in a certificate may change whenever its files do";
-const PROVIDERS: &str = "the providers file, directory and env are always there, as Kafka's";
-const RUSTLS: &str = "TLS is rustls, not Java's";
+const FIXED: &str = "a reloaded certificate may always have other names";
+const PROVIDERS: &str =
+    "the providers file, directory and env are always available, by Kafka's names";
+const RUSTLS: &str = "sedge uses rustls, not Java's TLS";
 const NO_SHARES: &str = "share groups are not supported yet";
 const NO_TRANSACTIONS: &str = "transactions are not supported yet";
 const NO_ZOOKEEPER: &str = "the controller runs inside the broker, and there is no ZooKeeper";

@@ -102,7 +102,7 @@ impl LinkConfig {
             Some(other) => {
                 return Err(ConfigError::new(
                     "on.topic.recreated",
-                    format!("{other:?} is neither append nor hold"),
+                    format!("{other:?} is not valid; use append or hold"),
                 ));
             }
         };

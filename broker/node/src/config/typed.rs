@@ -369,7 +369,7 @@ fn parse_super_users(text: &str) -> Result<BTreeSet<Principal>, String> {
     users
         .map(|user| {
             Principal::parse(user).ok_or_else(|| {
-                format!("`{user}` is no principal; write User:NAME, several with `;` between them")
+                format!("`{user}` is not a principal; write User:NAME, and separate several by `;`")
             })
         })
         .collect()
@@ -475,7 +475,7 @@ impl Reader<'_> {
             self.load_tls(listener);
             self.load_sasl(listener);
         }
-        // One whose TLS is not loaded has a problem already.
+        // A listener whose TLS files cannot be loaded has been reported already.
         let mut loaded = listeners
             .iter()
             .filter(|of| of.protocol.has_tls() == of.tls.is_some());
@@ -492,7 +492,7 @@ impl Reader<'_> {
         .unwrap_or(listeners)
     }
 
-    /// A key for one listener alone names one that there is.
+    /// Reports keys of single listeners whose listener does not exist.
     fn check_overrides(&mut self, listeners: &[ListenerConfig]) {
         for (key, setting) in self.settings.iter() {
             let Some((name, _)) = split_override(key) else {
@@ -500,7 +500,10 @@ impl Reader<'_> {
             };
             let is_there = |of: &ListenerConfig| of.name.eq_ignore_ascii_case(name);
             if !listeners.iter().any(is_there) {
-                let why = format!("there is no listener named {}", name.to_uppercase());
+                let why = format!(
+                    "there is no listener named {}; add it to listeners, or remove the key",
+                    name.to_uppercase()
+                );
                 self.problems.push(problem(key, setting, why));
             }
         }

@@ -298,10 +298,9 @@ impl fmt::Display for Disconnect {
                     "a request of API {api_key} came before authentication: set \
                      security.protocol=SASL_PLAINTEXT or SASL_SSL for the client"
                 ),
-                Barred::DuringExchange => write!(
-                    f,
-                    "a request of API {api_key} came during authentication"
-                ),
+                Barred::DuringExchange => {
+                    write!(f, "a request of API {api_key} came during authentication")
+                }
                 Barred::Expired => f.write_str(
                     "its session expired (connections.max.reauth.ms, or its token), and the client \
                      did not authenticate again",
