@@ -1,5 +1,5 @@
-//! Links over TLS to Apache Kafka: to a listener that requires a client certificate, and to one that
-//! requires a SASL login.
+//! Links over TLS to Apache Kafka: to a listener that requires a client certificate, and to one
+//! that requires a SASL login.
 
 use std::path::Path;
 use std::process::Command;

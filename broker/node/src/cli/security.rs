@@ -1,5 +1,5 @@
-//! `sedge security`: users ([`super::user`]), and `init`, which creates a local CA, certificates for
-//! the broker and its clients, and the configuration files that use them.
+//! `sedge security`: users ([`super::user`]), and `init`, which creates a local CA, certificates
+//! for the broker and its clients, and the configuration files that use them.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;

@@ -79,8 +79,8 @@ impl ListenerConfig {
         }
         let Self { name, protocol, .. } = self;
         Some(format!(
-            "listener {name} ({protocol}) on {address} allows PLAIN without TLS, so passwords cross \
-             the network unencrypted; use the protocol SASL_SSL, or replace PLAIN by SCRAM in \
+            "listener {name} ({protocol}) on {address} allows PLAIN without TLS, so passwords \
+             cross the network unencrypted; use the protocol SASL_SSL, or replace PLAIN by SCRAM in \
              sasl.enabled.mechanisms"
         ))
     }

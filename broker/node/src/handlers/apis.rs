@@ -24,8 +24,8 @@ use crate::net::service::{Answer, Disconnect, Estimate, Rule, Start};
 ///   of an `own` encodes its response itself.
 /// - ESTIMATE: [`Estimate`].
 /// - NEEDS: the operations that the handler performs, as `Resource Operation`. After `or` is an
-///   alternative right that is sufficient, on the cluster or on any topic. They are those of Kafka's
-///   documentation ("Operations and Resources on Protocols"), as `tests/needs.rs` checks.
+///   alternative right that is sufficient, on the cluster or on any topic. They are those of
+///   Kafka's documentation ("Operations and Resources on Protocols"; see `tests/needs.rs`).
 macro_rules! apis {
     ($($key:ident: $start:ident,
         $form:ident $room:ident::$handler:ident($module:ident::$message:ident),

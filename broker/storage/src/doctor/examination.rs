@@ -308,7 +308,7 @@ impl Examination<'_> {
     ) -> Result<(), Error> {
         for entry in &head.entries {
             if !is_whole && entry.kind == EntryKind::Drop {
-                // Views from before the damage contain the drop, newer ones do not.
+                // Views written before the damage contain the drop; views rebuilt after it do not.
                 self.hurt.insert(entry.partition);
             }
             let goes_on = match is_whole {
@@ -321,7 +321,7 @@ impl Examination<'_> {
                 let finding = Finding::new(Kind::Table, what).at(id, position, 0);
                 self.note(finding.of(Some(entry.partition)));
             }
-            // Views that were made since pass over the frame.
+            // Views rebuilt after the damage do not contain the frame.
             if is_whole {
                 self.entry_in_views(id, position, head, entry)?;
             }

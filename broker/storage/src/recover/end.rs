@@ -37,7 +37,7 @@ impl Opening<'_> {
         }
         // The commits between `last` and this segment are lost, and their numbers are not reused.
         let last = last.max(Sequence(segment.first_sequence.0.saturating_sub(1)));
-        // In a file that was used before, `torn_end` is that of the first frame at most.
+        // In a reused file, `torn_end` covers at most the first torn frame.
         let heads = scanner.heads(position, u64::MAX, last)?;
         let heads_end = heads.last().map(|(at, head)| at + head.frame_bytes());
         let end = torn_end.max(heads_end.unwrap_or_default());
@@ -45,8 +45,8 @@ impl Opening<'_> {
             return Ok(false);
         }
         if self.goes_on_after(segment.id, last)? {
-            // When the segments after this one are freed, nothing shows any more that the bytes
-            // mean nothing.
+            // Once the segments after this one are freed, nothing shows that these bytes are part
+            // of a footer.
             if !segment.is_recycled {
                 rewrite::wipe(&*segment.file, position, end)?;
             }

@@ -46,7 +46,7 @@ impl Opening<'_> {
             );
         } else {
             log::error!(
-                "segment {} is damaged at {position}: {bytes} bytes cannot be read; reads skip them",
+                "segment {} is damaged at {position}: {bytes} bytes are lost; reads skip them",
                 segment.0
             );
             self.report.holes.push(Hole {
