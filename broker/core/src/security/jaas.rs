@@ -291,7 +291,8 @@ mod tests {
         check("a required /* ;", "comment");
         check("a required b=\"\\", "backslash");
         check(&"x".repeat(JAAS_BYTES_MAX + 1), "bytes");
-        let many: String = (0..=JAAS_OPTIONS_MAX).map(|n| format!("o{n}=x ")).collect();
+        let many: Vec<String> = (0..=JAAS_OPTIONS_MAX).map(|n| format!("o{n}=x")).collect();
+        let many = many.join(" ");
         check(&format!("a required {many};"), "options");
     }
 

@@ -1,6 +1,7 @@
 //! Checks that each `unsafe` block says why it is sound, and is in the list of all of them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::{
     Findings,
@@ -69,7 +70,8 @@ fn row(line: &str) -> Option<(String, usize)> {
     let mut cells = line.strip_prefix("| `")?.split(" | ");
     let file = cells.next()?.strip_suffix('`')?;
     let count = cells.next()?.parse().ok()?;
-    let is_file = file.ends_with(".rs") && cells.next().is_some();
+    let is_rust = Path::new(file).extension().is_some_and(|of| of == "rs");
+    let is_file = is_rust && cells.next().is_some();
     is_file.then(|| (file.to_owned(), count))
 }
 
