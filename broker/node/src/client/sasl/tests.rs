@@ -97,7 +97,7 @@ fn a_token_comes_from_a_file_that_others_cannot_read() {
     check("no token");
     write(&"a".repeat((64 << 10) + 1), 0o600);
     check("bytes");
-    write("a.b-_.c==\n", 0o640);
+    write("a.b-_.c==\n", 0o600);
     let first = login.begin().unwrap().first();
     assert_eq!(
         first,

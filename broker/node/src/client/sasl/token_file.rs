@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
+
+use crate::process::private_file;
 
 /// Bytes of a token's file. Brokers take requests of at most 512 KiB before a login; a token with
 /// the groups of its user has some thousands.
@@ -45,13 +46,7 @@ impl TokenFile {
         if !metadata.is_file() {
             return Err(format!("{path} is not a file"));
         }
-        let mode = metadata.mode() & 0o777;
-        if mode & 0o007 != 0 {
-            return Err(format!(
-                "{path} has a token, and mode {mode:o}, with which others can read it; `chmod 640 \
-                 {path}`"
-            ));
-        }
+        private_file::check(&self.0, &metadata, "a token")?;
         let mut bytes = Zeroizing::new(Vec::with_capacity(TOKEN_BYTES_MAX as usize + 1));
         let mut limited = file.take(TOKEN_BYTES_MAX + 1);
         limited.read_to_end(&mut bytes).map_err(failed)?;

@@ -78,14 +78,14 @@ fn a_client_logs_in_before_it_asks_anything() {
 
 #[test]
 fn a_refused_login_is_final_and_says_what_the_broker_says() {
-    let said = failure(|asked| match asked.key {
-        HANDSHAKE => mechanisms(ErrorCode::None, &[], asked),
-        _ => {
-            let response = SaslAuthenticateResponseData::default()
-                .with_error_code(ErrorCode::SaslAuthenticationFailed.code())
-                .with_error_message(Some("not\nwelcome".to_owned().into()));
-            body!(response, asked.version)
+    let said = failure(|asked| {
+        if asked.key == HANDSHAKE {
+            return mechanisms(ErrorCode::None, &[], asked);
         }
+        let response = SaslAuthenticateResponseData::default()
+            .with_error_code(ErrorCode::SaslAuthenticationFailed.code())
+            .with_error_message(Some("not\nwelcome".to_owned().into()));
+        body!(response, asked.version)
     });
     assert!(
         said.contains("notwelcome") && said.contains("sasl.jaas.config"),
@@ -109,13 +109,13 @@ fn a_listener_that_asks_for_no_login_is_told_apart() {
 
 #[test]
 fn a_broker_that_asks_for_more_gets_nothing() {
-    let said = failure(|asked| match asked.key {
-        HANDSHAKE => mechanisms(ErrorCode::None, &[], asked),
-        _ => {
-            let more = Bytes::from_static(b"your other password?");
-            let response = SaslAuthenticateResponseData::default().with_auth_bytes(more);
-            body!(response, asked.version)
+    let said = failure(|asked| {
+        if asked.key == HANDSHAKE {
+            return mechanisms(ErrorCode::None, &[], asked);
         }
+        let more = Bytes::from_static(b"your other password?");
+        let response = SaslAuthenticateResponseData::default().with_auth_bytes(more);
+        body!(response, asked.version)
     });
     assert!(said.contains("asks for more"), "{said}");
 }
