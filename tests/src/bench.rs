@@ -14,6 +14,7 @@ pub mod catch_up;
 pub mod compaction;
 pub mod memory;
 pub mod metadata;
+pub mod quotas;
 pub mod retention;
 pub mod scale;
 pub mod start;

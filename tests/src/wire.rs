@@ -9,7 +9,7 @@ mod topics;
 pub mod typed;
 
 pub use batch::{Batch, Codec, Record, next_offset, records, seal};
-pub use connection::{Connection, Reply, frame};
+pub use connection::{Connection, Reply, frame, frame_of};
 pub use groups::{Commit, commit_error, committed};
 pub use requests::{
     FETCH_VERSION, Fetched, PRODUCE_VERSION, Produced, alter_topic, commit_offset, create_topic,

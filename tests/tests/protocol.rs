@@ -23,6 +23,8 @@ mod offsets;
 mod pipelined;
 #[path = "protocol/producers.rs"]
 mod producers;
+#[path = "protocol/quotas.rs"]
+mod quotas;
 #[path = "protocol/topics.rs"]
 mod topics;
 #[path = "protocol/unconfigured.rs"]
@@ -155,6 +157,13 @@ const CHECKS: &[Check] = &[
     ),
     ("ACLs without an authorizer", unconfigured::acls),
     ("quotas, where there are none", unconfigured::quotas),
+    ("quotas, set, found and removed", quotas::set_and_removed),
+    ("quotas that cannot be", quotas::that_cannot_be),
+    (
+        "filters of quotas that cannot be",
+        quotas::filters_that_cannot_be,
+    ),
+    ("a quota of partitions", quotas::of_partitions),
     (
         "an idempotent producer over a restart",
         data::idempotence_over_a_restart,

@@ -25,6 +25,7 @@ pub mod metadata;
 pub mod mirror;
 pub mod offsets;
 pub mod principal_mapping;
+pub mod quota;
 pub mod retention;
 pub mod security;
 pub mod security_protocol;

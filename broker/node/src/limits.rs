@@ -13,6 +13,10 @@ pub const WRITER_STACK_BYTES: usize = 512 << 10;
 /// (Java, for idempotence) to 1,000 (librdkafka); a small window keeps memory bounded.
 pub const CONNECTION_IN_FLIGHT_MAX: usize = 16;
 
+/// Connections of addresses that open too many, held until they are closed: enough to slow down a
+/// few clients that try again. Above it they are closed at once.
+pub const CONNECTIONS_PUT_OFF_MAX: usize = 32;
+
 /// First read of a connection: most requests but produces fit, so they cost one system call.
 pub const CONNECTION_READ_BYTES: usize = 8 << 10;
 

@@ -61,3 +61,6 @@ pub const GROUP_MEMBERS_MAX: usize = 100_000;
 /// Replicas, directories and similar arrays of one partition record. sedge writes one element;
 /// Kafka writes a few.
 pub const REPLICAS_MAX: usize = 1_000;
+
+/// Parts of the entity of a quota: a user, a client id, an address.
+pub const QUOTA_ENTITY_PARTS_MAX: usize = 3;

@@ -13,6 +13,7 @@
 //! | 9 | removal of a topic | 0 | 0 |
 //! | 11 | SCRAM credential of a user | 0 | 0 |
 //! | 12 | level of a feature | 0 | 0 |
+//! | 14 | quota of a client | 0 | 0 |
 //! | 15 | block of producer ids | 0 | 0 |
 //! | 18 | access rule | 0 | 0 |
 //! | 19 | removal of an access rule | 0 | 0 |
@@ -31,6 +32,10 @@ use crate::limits::REPLICAS_MAX;
 use crate::wire::{Reader, Write as _};
 use bytes::BufMut as _;
 
+pub use client_quota::ClientQuotaRecord;
+
+mod client_quota;
+
 /// The tag of the storage's partition id in a partition record: four bytes, big-endian. ("se" in
 /// ASCII.)
 pub const STORAGE_ID_TAG: u32 = 0x7365;
@@ -38,7 +43,7 @@ pub const STORAGE_ID_TAG: u32 = 0x7365;
 const FRAME_VERSION: u32 = 1;
 
 /// One record of `__cluster_metadata`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum MetadataRecord {
     Topic(TopicRecord),
     Partition(PartitionRecord),
@@ -46,6 +51,7 @@ pub enum MetadataRecord {
     PartitionChange(PartitionChangeRecord),
     RemoveTopic(RemoveTopicRecord),
     FeatureLevel(FeatureLevelRecord),
+    ClientQuota(ClientQuotaRecord),
     ProducerIds(ProducerIdsRecord),
     AccessControlEntry(AccessControlEntryRecord),
     RemoveAccessControlEntry(RemoveAccessControlEntryRecord),
@@ -216,6 +222,7 @@ impl MetadataRecord {
             Self::PartitionChange(_) => 5,
             Self::RemoveTopic(_) => 9,
             Self::FeatureLevel(_) => 12,
+            Self::ClientQuota(_) => 14,
             Self::ProducerIds(_) => 15,
             Self::AccessControlEntry(_) => 18,
             Self::RemoveAccessControlEntry(_) => 19,
@@ -239,7 +246,7 @@ impl MetadataRecord {
         let version = reader.unsigned_varint()?;
         let version_max = match number {
             3 | 5 => 2,
-            2 | 4 | 9 | 11 | 12 | 15 | 18 | 19 | 20 | 22 => 0,
+            2 | 4 | 9 | 11 | 12 | 14 | 15 | 18 | 19 | 20 | 22 => 0,
             _ => return Err(unknown("metadata record", number)),
         };
         if version > version_max {
@@ -263,6 +270,7 @@ impl MetadataRecord {
                 Self::RemoveUserScramCredential(RemoveUserScramCredentialRecord { name, mechanism })
             }
             12 => Self::FeatureLevel(FeatureLevelRecord::read(&mut reader)?),
+            14 => Self::ClientQuota(ClientQuotaRecord::read(&mut reader)?),
             15 => Self::ProducerIds(ProducerIdsRecord::read(&mut reader)?),
             18 => Self::AccessControlEntry(AccessControlEntryRecord::read(&mut reader)?),
             19 => {
@@ -304,6 +312,7 @@ impl MetadataRecord {
                 bytes.put_compact_string(&record.name);
                 bytes.put_i16(record.level);
             }
+            Self::ClientQuota(record) => record.write(&mut bytes),
             Self::ProducerIds(record) => {
                 bytes.put_i32(record.broker.0);
                 bytes.put_i64(record.broker_epoch);
@@ -604,6 +613,19 @@ mod tests {
                 name: "metadata.version".into(),
                 level: 29,
             }),
+            MetadataRecord::ClientQuota(ClientQuotaRecord {
+                entity: vec![
+                    ("user".into(), Some("a".into())),
+                    ("client-id".into(), None),
+                ],
+                key: "request_percentage".into(),
+                value: Some(12.5),
+            }),
+            MetadataRecord::ClientQuota(ClientQuotaRecord {
+                entity: vec![("ip".into(), None)],
+                key: "connection_creation_rate".into(),
+                value: None,
+            }),
             MetadataRecord::ProducerIds(ProducerIdsRecord {
                 broker: NodeId(1),
                 broker_epoch: 9,
@@ -655,6 +677,17 @@ mod tests {
         rule.permission_type = 1;
         let error = MetadataRecord::decode(&MetadataRecord::AccessControlEntry(rule).encode());
         assert!(error.is_err());
+    }
+
+    #[test]
+    fn a_quota_that_is_no_number_is_refused() {
+        let quota = ClientQuotaRecord {
+            entity: vec![("user".into(), None)],
+            key: "producer_byte_rate".into(),
+            value: Some(f64::NAN),
+        };
+        let error = MetadataRecord::decode(&MetadataRecord::ClientQuota(quota).encode());
+        assert_eq!(error.unwrap_err().to_string(), "a quota is not valid");
     }
 
     #[test]

@@ -59,6 +59,9 @@ fn decode(api: &Api, body: &[u8], version: i16) {
         ApiKey::ListPartitionReassignments => {
             round_trip!(g::ListPartitionReassignmentsRequestData, body, version)
         }
+        ApiKey::AlterClientQuotas => {
+            round_trip!(g::AlterClientQuotasRequestData, body, version)
+        }
         ApiKey::DescribeClientQuotas => {
             round_trip!(g::DescribeClientQuotasRequestData, body, version)
         }

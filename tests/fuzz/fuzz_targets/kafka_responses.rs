@@ -55,6 +55,9 @@ fn decode(api: &Api, body: &[u8], version: i16) {
         ApiKey::ListPartitionReassignments => {
             round_trip!(g::ListPartitionReassignmentsResponseData, body, version)
         }
+        ApiKey::AlterClientQuotas => {
+            round_trip!(g::AlterClientQuotasResponseData, body, version)
+        }
         ApiKey::DescribeClientQuotas => {
             round_trip!(g::DescribeClientQuotasResponseData, body, version)
         }

@@ -1,13 +1,12 @@
-//! `bench
-//! kafka|start|memory|metadata|retention|scale|write-amp|compaction|catch-up|validation|acls`:
-//! measurements, with the commit and the spread of several runs.
+//! `bench NAME`: measurements, with the commit and the spread of several runs. Without a name it
+//! lists them.
 
 #![allow(clippy::print_stdout, reason = "the table is the output")]
 
 use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
-    acls, catch_up, compaction, heading, memory, metadata, retention, scale, start, throughput,
-    validation, write_amplification,
+    acls, catch_up, compaction, heading, memory, metadata, quotas, retention, scale, start,
+    throughput, validation, write_amplification,
 };
 
 const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT]
@@ -21,6 +20,7 @@ const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
        bench catch-up [--alone]
        bench validation [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT]
        bench acls [--rules N] [--rounds N]
+       bench quotas [--seconds N] [--alone]
 --alone leaves Apache Kafka out; TEXT is part of a cell's name, as in 'interval 64K'";
 
 fn main() {
@@ -52,6 +52,7 @@ fn main() {
         "catch-up",
         "validation",
         "acls",
+        "quotas",
     ];
     if !known.contains(&what) {
         println!("{USAGE}");
@@ -109,6 +110,7 @@ fn main() {
             let rules = number("--rules", 10_000).max(1) as usize;
             println!("{}", acls::run(rules, number("--rounds", 5) as usize));
         }
+        "quotas" => println!("{}", quotas::run(number("--seconds", 33), with_kafka)),
         "compaction" => println!("{}", compaction::run(with_kafka)),
         "catch-up" => println!("{}", catch_up::run(with_kafka)),
         "memory" => println!("{}", memory::run(with_kafka)),

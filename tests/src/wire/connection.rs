@@ -133,11 +133,21 @@ impl Connection {
 
 /// Returns a whole request frame, its length included.
 pub fn frame(key: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
+    frame_of("sedge-tests", (key, version), correlation, body)
+}
+
+/// Returns a whole request frame of a client of this id.
+pub fn frame_of(
+    client_id: &str,
+    (key, version): (i16, i16),
+    correlation: i32,
+    body: &[u8],
+) -> Vec<u8> {
     let header = Encoder::default()
         .i16(key)
         .i16(version)
         .i32(correlation)
-        .string("sedge-tests")
+        .string(client_id)
         .0;
     let mut frame = Encoder::default().i32((header.len() + body.len()) as i32).0;
     frame.extend(header);

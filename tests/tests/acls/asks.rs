@@ -13,6 +13,10 @@ pub const TRANSACTIONAL_ID: &str = "x";
 /// A topic that never exists.
 pub const MISSING: &str = "missing";
 
+use messages::alter_client_quotas_request::{
+    EntityData as QuotaEntity, EntryData as QuotaEntry, OpData as QuotaOp,
+};
+
 type Codes = Vec<i16>;
 
 macro_rules! uses {
@@ -22,6 +26,8 @@ macro_rules! uses {
 }
 
 uses! {
+    alter_client_quotas_request::{AlterClientQuotasRequestData};
+    alter_client_quotas_response::{AlterClientQuotasResponseData};
     alter_configs_request::{AlterConfigsRequestData};
     alter_configs_response::{AlterConfigsResponseData};
     alter_partition_reassignments_request::{
@@ -586,6 +592,25 @@ pub fn describe_client_quotas(client: &mut Connection) -> Codes {
     let request = DescribeClientQuotasRequestData::default();
     let answer = ask!(client, DescribeClientQuotas 1, request => DescribeClientQuotasResponseData);
     vec![answer.error_code]
+}
+
+pub fn alter_client_quotas(client: &mut Connection) -> Codes {
+    let entity = QuotaEntity::default()
+        .with_entity_type(text("client-id"))
+        .with_entity_name(Some(text("nobody")));
+    let quota = QuotaOp::default()
+        .with_key(text("producer_byte_rate"))
+        .with_value(1e9);
+    let entry = QuotaEntry::default()
+        .with_entity(vec![entity])
+        .with_ops(vec![quota]);
+    let request = AlterClientQuotasRequestData::default().with_entries(vec![entry]);
+    let answer = ask!(client, AlterClientQuotas 1, request => AlterClientQuotasResponseData);
+    answer
+        .entries
+        .iter()
+        .map(|entry| entry.error_code)
+        .collect()
 }
 
 /// Returns the error code and the bits of the authorized operations.

@@ -153,6 +153,8 @@ const ROWS: &[Row] = &[
         &["Cluster Describe"], [&[C], &[C], &[0]]),
     row(ApiKey::DescribeClientQuotas, asks::describe_client_quotas, &["Cluster DescribeConfigs"],
         [&[C], &[C], &[0]]),
+    row(ApiKey::AlterClientQuotas, asks::alter_client_quotas, &["Cluster AlterConfigs"],
+        [&[C], &[C], &[0]]),
     row(ApiKey::DescribeUserScramCredentials, asks::describe_user_scram_credentials,
         &["Cluster Describe"], [&[C], &[C], &[0, RESOURCE_NOT_FOUND]]),
     row(ApiKey::AlterUserScramCredentials, asks::alter_user_scram_credentials,

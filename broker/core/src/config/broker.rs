@@ -91,6 +91,11 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "Batches are stored as the producer compressed them"),
     fixed("connections.max.idle.ms", Long, Some("600000"), AtLeast(1),
         "A connection on which no byte comes or goes for this long is closed"),
+    fixed("controller.quota.window.num", Int, Some("11"), AtLeast(1),
+        "Windows of controller_mutation_rate: a client may at once change as many partitions as \
+         its rate allows in all of them"),
+    fixed("controller.quota.window.size.seconds", Int, Some("1"), AtLeast(1),
+        "Length of a window of controller_mutation_rate"),
     fixed("default.replication.factor", Int, Some("1"), OneOf(&["1"]),
         "Replicas of a new topic; there is one broker, so always 1"),
     fixed("delete.topic.enable", Boolean, Some("true"), Anything, "Whether topics can be deleted"),
@@ -185,6 +190,9 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "Segments hold all topics; sedge.segment.bytes sets their size"),
     idle("log.segment.delete.delay.ms", Long, Some("60000"), AtLeast(0),
         "A segment is freed as soon as nothing reads it any more"),
+    fixed("max.connection.creation.rate", Int, Some("2147483647"), AtLeast(1),
+        "Connections accepted in a second, by all listeners or with listener.name.NAME. by one; \
+         further ones wait until they are accepted"),
     fixed("max.connections", Int, Some("1024"), Between(1, 1_000_000),
         "Most connections open at once; when they are all in use, a new connection replaces the \
          one that has been idle for longest"),
@@ -218,6 +226,11 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "How long the broker remembers a producer that writes nothing"),
     fixed("queued.max.request.bytes", Long, None, AtLeast(1 << 20),
         "Most bytes of requests in memory at once: small 16 MiB, standard 128 MiB"),
+    fixed("quota.window.num", Int, Some("11"), AtLeast(1),
+        "Windows of the quotas of clients: one that was idle may at once use what its quota \
+         allows in all of them but one"),
+    fixed("quota.window.size.seconds", Int, Some("1"), AtLeast(1),
+        "Length of a window of the quotas of clients"),
     idle("sasl.kerberos.min.time.before.relogin", Long, Some("60000"), Anything,
         "Kerberos is not supported"),
     fixed("sedge.console", Text, Some("127.0.0.1:9644"), Anything,

@@ -261,6 +261,23 @@ impl Sessions {
         }
     }
 
+    /// Ends a fetch whose answer has no partitions, whatever was read: the client asks again. The
+    /// answer has the id that this returns (`FetchContext.getThrottledResponse`).
+    ///
+    /// # Errors
+    /// As those of [`Self::finish`].
+    pub fn finish_empty(&self, context: &Context) -> Result<i32, ErrorCode> {
+        let Kind::Incremental { session_id, epoch } = context.kind else {
+            return Ok(NO_SESSION);
+        };
+        let session = self.by_id.get(&session_id);
+        if session.ok_or(ErrorCode::FetchSessionIdNotFound)?.epoch == epoch {
+            Ok(session_id)
+        } else {
+            Err(ErrorCode::InvalidFetchSessionEpoch)
+        }
+    }
+
     /// Returns whether an answer now would include any partition. A parked incremental fetch
     /// without news keeps waiting.
     #[must_use]

@@ -1,5 +1,6 @@
 //! Commands to the controller, and their results.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -62,6 +63,10 @@ pub enum Command {
     AlterUserScramCredentials {
         changes: Vec<CredentialChange>,
     },
+    AlterQuotas {
+        alterations: Vec<QuotaAlteration>,
+        validate_only: bool,
+    },
 }
 
 /// A change of a user's credential. The credential of a deletion is `None`.
@@ -71,6 +76,18 @@ pub struct CredentialChange {
     pub mechanism: Mechanism,
     pub credential: Option<Credential>,
 }
+
+/// Changes of the quotas of one entity, as the client gives them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuotaAlteration {
+    /// Names by type; `None` is the default.
+    pub entity: QuotaEntity,
+    /// Pairs of key and value; `None` removes the quota.
+    pub changes: Vec<(String, Option<f64>)>,
+}
+
+/// The entity of a quota before it is checked: names by type.
+pub type QuotaEntity = BTreeMap<String, Option<String>>;
 
 impl Command {
     /// Returns whether the command must be possible on a full disk: it frees space, may have
@@ -87,7 +104,8 @@ impl Command {
             | Self::AllocateProducerIds { .. }
             | Self::CreateAcls { .. }
             | Self::DeleteAcls { .. }
-            | Self::AlterUserScramCredentials { .. } => false,
+            | Self::AlterUserScramCredentials { .. }
+            | Self::AlterQuotas { .. } => false,
         }
     }
 }
@@ -128,6 +146,8 @@ pub enum CommandReply {
     AclsDeleted(Vec<Vec<Arc<AclBinding>>>),
     /// For each change, its user and whether it is made.
     CredentialsAltered(Vec<(String, Result<(), CommandError>)>),
+    /// For each entity, once, whether its quotas are changed.
+    QuotasAltered(Vec<(QuotaEntity, Result<(), CommandError>)>),
 }
 
 /// Reason why a command is refused.

@@ -10,6 +10,7 @@ use sedge_protocol::kafka::KafkaUuid;
 
 use super::names;
 use crate::config::{BrokerDefaults, TopicConfig};
+use crate::quota::Quotas;
 use crate::security::{Acls, Users};
 
 /// One topic.
@@ -52,7 +53,7 @@ impl Topic {
     }
 }
 
-/// All topics, access rules and users at one moment. Cloning copies one pointer per topic.
+/// All topics, access rules, users and quotas at one moment. Cloning copies one pointer per topic.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// The maps share the names, so that cloning the image allocates no strings.
@@ -67,6 +68,7 @@ pub struct Image {
     leader_epoch: LeaderEpoch,
     acls: Arc<Acls>,
     users: Arc<Users>,
+    quotas: Arc<Quotas>,
 }
 
 impl Image {
@@ -82,6 +84,7 @@ impl Image {
             leader_epoch: LeaderEpoch(0),
             acls: Arc::default(),
             users: Arc::default(),
+            quotas: Arc::default(),
         }
     }
 
@@ -103,6 +106,16 @@ impl Image {
 
     pub(super) fn acls_mut(&mut self) -> &mut Acls {
         Arc::make_mut(&mut self.acls)
+    }
+
+    /// The quotas of clients.
+    #[must_use]
+    pub const fn quotas(&self) -> &Arc<Quotas> {
+        &self.quotas
+    }
+
+    pub(super) fn quotas_mut(&mut self) -> &mut Quotas {
+        Arc::make_mut(&mut self.quotas)
     }
 
     #[must_use]

@@ -1,4 +1,4 @@
-//! The metadata machine: topics, their partitions and configurations, access rules, users,
+//! The metadata machine: topics, their partitions and configurations, access rules, users, quotas,
 //! producer ids, the leader epoch. It is the controller of the one-node cluster; its records are
 //! `__cluster_metadata`.
 //!
@@ -13,6 +13,7 @@ mod command;
 mod delta;
 mod image;
 mod names;
+mod quotas;
 mod salvage;
 pub mod snapshot;
 #[cfg(test)]
@@ -32,7 +33,9 @@ use sedge_protocol::metadata_records::{
     RemoveTopicRecord, ResourceType, TopicRecord,
 };
 
-pub use command::{Command, CommandError, CommandReply, CredentialChange, TopicName};
+pub use command::{
+    Command, CommandError, CommandReply, CredentialChange, QuotaAlteration, QuotaEntity, TopicName,
+};
 pub use delta::Delta;
 pub use image::{Image, Topic};
 pub use names::PLUGINS_TOPIC;
@@ -126,6 +129,7 @@ impl MetadataMachine {
             .chain(epoch)
             .chain(users::records(self.image.users()))
             .chain(acls::records(self.image.acls()))
+            .chain(quotas::records(self.image.quotas()))
             .chain(features)
             .chain(settings)
             .chain(topics)
@@ -408,6 +412,10 @@ impl Machine for MetadataMachine {
             Command::AlterUserScramCredentials { changes } => {
                 Ok(users::plan_alter(self.image.users(), changes))
             }
+            Command::AlterQuotas {
+                alterations,
+                validate_only,
+            } => quotas::plan_alter(self.image.quotas(), alterations, validate_only),
         }
     }
 
@@ -447,6 +455,11 @@ impl Machine for MetadataMachine {
             MetadataRecord::RemoveUserScramCredential(record) => {
                 if let Some(mechanism) = Mechanism::from_number(record.mechanism) {
                     self.image.users_mut().remove(&record.name, mechanism);
+                }
+            }
+            MetadataRecord::ClientQuota(quota) => {
+                if let Some((entity, key)) = quotas::target(quota) {
+                    self.image.quotas_mut().set(&entity, key, quota.value);
                 }
             }
             MetadataRecord::PartitionChange(_) | MetadataRecord::NoOp => {}

@@ -22,11 +22,12 @@ use sedge_protocol::metadata_records::{
 
 use super::{
     FIRST_PARTITION_ID, LEADER_EPOCH_KEY, METADATA_PARTITION, MetadataMachine, NEXT_PARTITION_KEY,
-    broker_config, topic_config, topic_record,
+    broker_config, quotas, topic_config, topic_record,
 };
 use crate::config::BrokerDefaults;
 use crate::limits::SALVAGED_PRODUCER_IDS_SKIPPED;
 use crate::machine::Machine as _;
+use crate::quota::Quotas;
 
 /// Settings of a recovered topic: its own ones are unknown, so nothing is deleted from it before an
 /// operator has looked.
@@ -86,6 +87,7 @@ pub struct Salvage {
     features: BTreeMap<String, i16>,
     acls: BTreeMap<[u8; 16], AccessControlEntryRecord>,
     credentials: BTreeMap<(String, i8), UserScramCredentialRecord>,
+    quotas: Quotas,
     leader_epoch: LeaderEpoch,
     next_partition: u32,
     next_producer: i64,
@@ -113,6 +115,7 @@ impl Salvage {
             features: BTreeMap::new(),
             acls: BTreeMap::new(),
             credentials: BTreeMap::new(),
+            quotas: Quotas::default(),
             leader_epoch: LeaderEpoch(0),
             next_partition: FIRST_PARTITION_ID,
             next_producer: 0,
@@ -158,6 +161,11 @@ impl Salvage {
             }
             MetadataRecord::RemoveUserScramCredential(of) => {
                 self.credentials.remove(&(of.name.clone(), of.mechanism));
+            }
+            MetadataRecord::ClientQuota(quota) => {
+                if let Some((entity, key)) = quotas::target(quota) {
+                    self.quotas.set(&entity, key, quota.value);
+                }
             }
             MetadataRecord::PartitionChange(_) | MetadataRecord::NoOp => {}
         }
@@ -377,6 +385,7 @@ impl Salvage {
         records.extend(credentials.map(MetadataRecord::UserScramCredential));
         let acls = self.acls.into_values();
         records.extend(acls.map(MetadataRecord::AccessControlEntry));
+        records.extend(quotas::records(&self.quotas));
         for known in self.topics.values() {
             let name = known.name.as_deref().unwrap_or_default();
             records.push(topic_record(name, known.id));

@@ -50,8 +50,9 @@ pub(super) fn seen(machine: &MetadataMachine) -> String {
     let features = &machine.features;
     let acls: Vec<_> = image.acls().iter().collect();
     let users: Vec<_> = image.users().iter().collect();
+    let quotas: Vec<_> = image.quotas().iter().collect();
     format!(
-        "{topics:?} {broker:?} {} {next:?} {features:?} {acls:?} {users:?}",
+        "{topics:?} {broker:?} {} {next:?} {features:?} {acls:?} {users:?} {quotas:?}",
         image.leader_epoch()
     )
 }
@@ -169,7 +170,7 @@ pub(super) fn random_command(
         .image()
         .topic(&name)
         .map(|topic| topic.partition_count());
-    Some(match (next(10), known) {
+    Some(match (next(11), known) {
         (0..=4, None) => create(&name, step, 1 + next(8) as i32),
         (0, Some(_)) => Command::DeleteTopic {
             topic: TopicName::Name(name),
@@ -223,6 +224,7 @@ pub(super) fn random_command(
                 filters: filters.into(),
             }
         }
+        (10, _) => quotas::tests::random_alteration(next),
         _ => return None,
     })
 }

@@ -28,6 +28,12 @@ impl Principal {
         is_whole.then(|| Self(Cow::Owned(text.to_owned())))
     }
 
+    /// Returns the name without the type, by which quotas name it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, name)| name)
+    }
+
     /// Returns `TYPE:NAME`, the form used in access rules.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -57,6 +63,7 @@ mod tests {
     fn a_client_without_a_name_is_kafka_s_anonymous() {
         assert_eq!(Principal::ANONYMOUS.to_string(), "User:ANONYMOUS");
         assert_eq!(Principal::user("ANONYMOUS"), Principal::ANONYMOUS);
+        assert_eq!(Principal::user("CN=a:b").name(), "CN=a:b");
     }
 
     #[test]

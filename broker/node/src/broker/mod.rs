@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod openers;
 pub mod producer_ids;
+pub mod quotas;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,7 @@ use crate::writer::Writer;
 use audit::Audit;
 use openers::Openers;
 use producer_ids::ProducerIds;
+use quotas::ClientQuotas;
 
 /// State shared by all handlers.
 pub struct Broker {
@@ -47,6 +49,8 @@ pub struct Broker {
     pub told_transactions: Told,
     /// The log of denied operations.
     pub audit: Audit,
+    /// What clients use, against their quotas.
+    pub quotas: ClientQuotas,
     pub groups: Arc<Groups>,
     pub plugins: Arc<Plugins>,
     pub metrics: Arc<Metrics>,
@@ -113,6 +117,9 @@ impl Broker {
             writer,
         } = parts;
         let metrics = Arc::clone(&log.metrics);
+        let image = log.metadata.load();
+        let quotas = ClientQuotas::new(image.defaults(), Arc::clone(&metrics));
+        quotas.set(image.quotas());
         Self {
             node_id: NodeId(config.node_id),
             cluster_id,
@@ -127,6 +134,7 @@ impl Broker {
             producer_ids: ProducerIds::default(),
             told_transactions: Told::default(),
             audit: Audit::default(),
+            quotas,
             groups,
             plugins: Arc::new(Plugins::new(&config, Arc::clone(&metrics))),
             metrics,

@@ -15,6 +15,9 @@ use crate::tls::settings::{self as tls, ClientAuth};
 /// The key that allows listeners without authentication.
 pub const INSECURE_ALLOWED: &str = "sedge.insecure.listeners.allowed";
 
+/// Connections accepted in a second, by all listeners or by one.
+pub const CREATION_RATE: &str = "max.connection.creation.rate";
+
 /// Splits `listener.name.NAME.KEY`, a key of one listener, into (NAME, KEY).
 pub fn split_override(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix("listener.name.")?.split_once('.')
@@ -28,7 +31,8 @@ pub fn is_listener_key(key: &str) -> bool {
 /// Returns all keys that can be set for a single listener.
 pub fn listener_keys() -> impl Iterator<Item = &'static str> {
     let tls = tls::KEYS.iter().chain(tls::LISTENER_KEYS);
-    tls.chain(sasl::LISTENER_KEYS).copied()
+    let secure = tls.chain(sasl::LISTENER_KEYS).copied();
+    secure.chain([CREATION_RATE])
 }
 
 /// A Kafka listener.

@@ -10,6 +10,7 @@
 //! **Invariant:** an unknown key in a file or a flag is an error that names the nearest known one.
 
 pub mod console;
+pub mod creation_rates;
 pub mod environment;
 pub mod error;
 pub mod file;

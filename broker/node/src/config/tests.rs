@@ -210,6 +210,26 @@ fn listeners_have_the_protocols_of_the_map() {
 }
 
 #[test]
+fn a_listener_may_have_its_own_rate_of_connections() {
+    let two = ("listeners", "A://127.0.0.1:1,B://127.0.0.1:2");
+    let map = ("listener.security.protocol.map", "A:PLAINTEXT,B:PLAINTEXT");
+    let own = "listener.name.b.max.connection.creation.rate";
+    let load = |rate| load_text("", &[], &[two, map, (own, rate)]);
+    let rates = load("20").unwrap().creation_rates;
+    assert_eq!(rates.broker, None);
+    assert_eq!(
+        rates.listeners.into_iter().collect::<Vec<_>>(),
+        [("B".to_owned(), 20)]
+    );
+    assert!(load("0").unwrap_err().contains(own));
+    let all = [("max.connection.creation.rate", "7")];
+    assert_eq!(
+        load_text("", &[], &all).unwrap().creation_rates.broker,
+        Some(7)
+    );
+}
+
+#[test]
 fn a_variable_that_is_no_key_is_a_warning() {
     // Kubernetes sets SEDGE_PORT in every pod beside a service called sedge.
     let config = load_text("", &[("SEDGE_PORT", "tcp://10.0.0.1:9092")], &[]).unwrap();

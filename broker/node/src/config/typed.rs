@@ -9,11 +9,12 @@ use sedge_core::config::{ConfigKey, STANDARD_AUTHORIZER};
 use sedge_core::security::{Authorizer, Principal};
 
 use super::console::{self, ConsoleTokens};
+use super::creation_rates::CreationRates;
 use super::error::Problem;
 use super::link::{LinkConfig, LinkTable};
 use super::listeners::{self, INSECURE_ALLOWED, ListenerConfig, split_override};
 use super::sasl::ListenerSasl;
-use super::values::HostPort;
+use super::values::{HostPort, parse_cluster_id};
 use super::{Setting, Settings, Source, Value, keys};
 use crate::client::config as client;
 use crate::limits::{ANSWER_BYTES_MIN, CONNECTION_BYTES, TLS_CONNECTION_BYTES};
@@ -136,6 +137,8 @@ pub struct Config {
     pub socket_request_max_bytes: usize,
     /// Open connections at once.
     pub max_connections: usize,
+    /// Connections that are accepted in a second.
+    pub creation_rates: CreationRates,
     /// Time after which an idle connection is closed.
     pub connections_max_idle_ms: u64,
     /// Largest frame before authentication, in bytes.
@@ -213,6 +216,7 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
         },
         socket_request_max_bytes: reader.number("socket.request.max.bytes", 0) as usize,
         max_connections: reader.number("max.connections", 0) as usize,
+        creation_rates: reader.creation_rates(),
         connections_max_idle_ms: reader.number("connections.max.idle.ms", 0),
         sasl_server_max_receive_size: reader.number("sasl.server.max.receive.size", 0) as usize,
         failed_authentication_delay: Duration::from_millis(
@@ -339,15 +343,6 @@ fn broker_keys(settings: &Settings) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn parse_cluster_id(text: &str) -> Result<String, String> {
-    // Kafka's ids are 16 bytes in base64; other systems' are words. Both are sent as a string.
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if text.is_empty() || text.len() > 64 || !text.chars().all(fine) {
-        return Err("a cluster id is 1 to 64 letters, digits, `-`, `_` and `.`".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
 fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| "not a number".to_owned())
 }
@@ -436,6 +431,11 @@ impl Reader<'_> {
             self.problems.push(problem(KEY, setting, why));
         }
         memory.saturating_sub(besides) as usize
+    }
+
+    fn creation_rates(&mut self) -> CreationRates {
+        let mut refuse = |key: &str, of: &Setting, why| self.problems.push(problem(key, of, why));
+        CreationRates::read(self.settings, &mut refuse)
     }
 
     fn authorizer(&mut self) -> Option<Authorizer> {

@@ -75,6 +75,19 @@ impl fmt::Display for HostPort {
     }
 }
 
+/// Checks the id of a cluster.
+///
+/// # Errors
+/// What an id looks like.
+pub fn parse_cluster_id(text: &str) -> Result<String, String> {
+    // Kafka's ids are 16 bytes in base64; other systems' are words. Both are sent as a string.
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.is_empty() || text.len() > 64 || !text.chars().all(fine) {
+        return Err("a cluster id is 1 to 64 letters, digits, `-`, `_` and `.`".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

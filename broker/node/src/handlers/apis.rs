@@ -103,7 +103,8 @@ macro_rules! either {
 
 macro_rules! answer {
     (now, $request:ident, $($handler:ident)::+, $message:ident) => {{
-        let mut response = $($handler)::+::handle(&$request, $message).await;
+        let handled = $($handler)::+::handle(&$request, $message);
+        let mut response = $request.timed(handled).await;
         response.throttle_time_ms = $request.throttle_time_ms();
         $request
             .encode(|buffer, version| response.write(buffer, version))
@@ -113,23 +114,30 @@ macro_rules! answer {
         $($handler)::+::handle(&$request, $message).await
     };
     (later, $request:ident, $($handler:ident)::+, $message:ident) => {{
-        let pending = $($handler)::+::start(&$request, $message).await?;
-        Ok(Answer::Later(Box::pin(async move {
-            let Some(mut response) = $($handler)::+::finish(&$request, pending).await? else {
+        let started = $($handler)::+::start(&$request, $message);
+        let pending = $request.timed(started).await?;
+        let mute = $request.mute();
+        let answered = Box::pin(async move {
+            let finished = $($handler)::+::finish(&$request, pending);
+            let Some(mut response) = $request.timed(finished).await? else {
                 return Ok($request.without_reply());
             };
             response.throttle_time_ms = $request.throttle_time_ms();
             $request.encode(|buffer, version| response.write(buffer, version))
-        })))
+        });
+        Ok(Answer::Later { answered, mute })
     }};
     (around, $request:ident, $($handler:ident)::+, $message:ident) => {{
-        let pending = $($handler)::+::start(&$request, $message).await?;
-        Ok(Answer::Later(Box::pin(async move {
-            let (mut response, chunks, memory) =
-                $($handler)::+::finish(&$request, pending).await?;
+        let started = $($handler)::+::start(&$request, $message);
+        let pending = $request.timed(started).await?;
+        let mute = $request.mute();
+        let answered = Box::pin(async move {
+            let finished = $($handler)::+::finish(&$request, pending);
+            let (mut response, chunks, memory) = $request.timed(finished).await?;
             response.throttle_time_ms = $request.throttle_time_ms();
             $request.encode_around(&response, &chunks, memory)
-        })))
+        });
+        Ok(Answer::Later { answered, mute })
     }};
 }
 
@@ -223,8 +231,11 @@ apis! {
     OffsetDelete: InTurn, now groups::offset_delete(offset_delete_request::OffsetDeleteRequestData),
         Recent, [Group Delete, Topic Read];
     DescribeClientQuotas: InTurn,
-        now cluster::describe_client_quotas(describe_client_quotas_request::DescribeClientQuotasRequestData),
+        now quotas::describe_client_quotas(describe_client_quotas_request::DescribeClientQuotasRequestData),
         Recent, [Cluster DescribeConfigs];
+    AlterClientQuotas: InTurn,
+        now quotas::alter_client_quotas(alter_client_quotas_request::AlterClientQuotasRequestData),
+        Recent, [Cluster AlterConfigs];
     DescribeUserScramCredentials: InTurn,
         now users::describe_user_scram_credentials(
             describe_user_scram_credentials_request::DescribeUserScramCredentialsRequestData

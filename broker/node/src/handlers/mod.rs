@@ -10,7 +10,9 @@
     reason = "handlers have one shape, so that the table can call each of them"
 )]
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_channel::Receiver;
 use sedge_core::groups::ReplyBody;
@@ -31,6 +33,7 @@ mod apis;
 mod cluster;
 pub(crate) mod configs;
 mod groups;
+mod quotas;
 mod records;
 mod repeats;
 mod request;
@@ -49,6 +52,11 @@ impl Service for Handlers {
         apis::rule(api_key)
     }
 
+    fn refuses(&self, remote: IpAddr) -> Option<Duration> {
+        let now_ms = self.0.log.clock.now().monotonic_ms;
+        self.0.quotas.connect(now_ms, remote)
+    }
+
     async fn call(&self, session: &Arc<Session>, frame: Bytes) -> Result<Answer, Disconnect> {
         dispatch(&self.0, session, frame).await
     }
@@ -64,6 +72,7 @@ async fn dispatch(
         return sasl::raw(broker, session, &frame);
     }
     let mut body = frame;
+    let bytes = body.len();
     let header = RequestHeader::decode(&mut body).map_err(|error| Disconnect::Malformed {
         api_key: -1,
         api_version: -1,
@@ -77,7 +86,13 @@ async fn dispatch(
     if !api.answers(api_version) && api.key != ApiKey::ApiVersions {
         return Err(unsupported(&header, session));
     }
-    let request = Request::new(broker, session, header, api.key, apis::needs(api.key));
+    let request = Request::new(
+        broker,
+        session,
+        (header, bytes),
+        api.key,
+        apis::needs(api.key),
+    );
     if !api.answers(api_version) {
         return cluster::api_versions::refuse(&request);
     }

@@ -121,6 +121,13 @@ pub fn bytes_guess(command: &Command) -> usize {
         }
         // An id of sixteen bytes and a record header for each.
         Command::DeleteAcls { .. } => return ACLS_PER_REQUEST_MAX * REMOVAL_BYTES_GUESS,
+        Command::AlterQuotas { alterations, .. } => {
+            let bytes = alterations.iter().map(|of| {
+                let names = of.entity.values().flatten().map(String::len);
+                of.changes.len() * (RECORD_BYTES_GUESS + names.sum::<usize>())
+            });
+            return RECORD_BYTES_GUESS + bytes.sum::<usize>();
+        }
         Command::DeleteTopic { .. }
         | Command::AllocateProducerIds { .. }
         | Command::BumpLeaderEpoch => 1,

@@ -9,6 +9,7 @@ mod exposition;
 mod links;
 mod plugins;
 mod primitive;
+mod quotas;
 mod requests;
 mod retention;
 mod sasl;
@@ -24,6 +25,7 @@ pub use exposition::Exposition;
 pub use links::{Holds, LinkMetrics, LinkState};
 pub use plugins::PluginMetrics;
 pub use primitive::{Counter, Gauge, Histogram};
+pub use quotas::QuotaMetrics;
 pub use retention::RetentionMetrics;
 pub use sasl::SaslMetrics;
 pub use tls::{HandshakeFailure, TlsMetrics};
@@ -85,6 +87,8 @@ pub struct Metrics {
     pub sasl: SaslMetrics,
     /// Metrics of TLS listeners.
     pub tls: TlsMetrics,
+    /// Quotas of clients.
+    pub quotas: QuotaMetrics,
     requests: requests::Requests,
     plugins: plugins::Plugins,
     links: links::Links,
@@ -120,6 +124,7 @@ impl Default for Metrics {
             console_denied: Counter::default(),
             sasl: SaslMetrics::default(),
             tls: TlsMetrics::default(),
+            quotas: QuotaMetrics::default(),
             requests: requests::Requests::default(),
             plugins: plugins::Plugins::default(),
             links: links::Links::default(),
@@ -197,6 +202,7 @@ impl Metrics {
             "Requests to the console without the token that they need.",
             self.console_denied.get(),
         );
+        self.quotas.expose(out);
     }
 
     fn expose_kafka(&self, out: &mut Exposition) {

@@ -28,6 +28,7 @@ use sedge_protocol::fetch::frame_bytes;
 use sedge_protocol::frame::{self, OtherProtocol};
 
 use super::Net;
+use super::activity::Activity;
 use super::memory::{Admission, Closer, Part, Pool};
 use super::reply::{ReplySocket, write_frame};
 use super::service::{Answer, Disconnect, Estimate, Reply, Rule, Service, Session, Start};
@@ -78,7 +79,7 @@ pub async fn serve(
     let write = connection.write_replies(writer, queue);
     let idle_ms = net.idle_ms;
     let idle = async {
-        session.activity.wait_until_idle(idle_ms).await;
+        turns.wait_until_idle(&session.activity, idle_ms).await;
         Err(Disconnect::Idle { idle_ms })
     };
     let closed = async {
@@ -168,6 +169,9 @@ impl Connection<'_> {
             net.metrics.bytes_in.add(frame.len() as u64 + 4);
             let answer = service.call(session, frame).await?;
             turns.start();
+            if let Answer::Later { mute, .. } = &answer {
+                turns.mute(*mute);
+            }
             let queued = Queued {
                 answer,
                 api_key,
@@ -192,7 +196,7 @@ impl Connection<'_> {
             let (api_key, room) = (queued.api_key, queued.room);
             let answered = match queued.answer {
                 Answer::Now(answered) => answered,
-                Answer::Later(future) => future.await?,
+                Answer::Later { answered, .. } => answered.await?,
             };
             let close = answered.close;
             turns.mute(answered.mute);
@@ -264,14 +268,34 @@ impl Turns {
     }
 
     async fn wait_until_unmuted(&self) {
-        loop {
-            let until_ms = self.muted_until_ms.load(Ordering::Acquire);
-            let until = self.opened + Duration::from_millis(until_ms);
-            if until_ms == 0 || Instant::now() >= until {
+        while let Some(until) = self.muted_until() {
+            if Instant::now() >= until {
                 return;
             }
             Timer::at(until).await;
         }
+    }
+
+    /// Returns when the client has been idle for `idle_ms`. A mute does not count: the client
+    /// cannot do anything then.
+    async fn wait_until_idle(&self, activity: &Activity, idle_ms: u64) {
+        loop {
+            activity.wait_until_idle(idle_ms).await;
+            let idle_since = self.muted_until();
+            let due =
+                idle_since.and_then(|since| since.checked_add(Duration::from_millis(idle_ms)));
+            match due {
+                Some(due) if due > Instant::now() => {
+                    Timer::at(due).await;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn muted_until(&self) -> Option<Instant> {
+        let until_ms = self.muted_until_ms.load(Ordering::Acquire);
+        (until_ms > 0).then(|| self.opened + Duration::from_millis(until_ms))
     }
 }
 

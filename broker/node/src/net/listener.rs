@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_io::{Async, Timer};
@@ -19,6 +20,7 @@ use super::service::{Service, Session};
 use super::when_woken::WhenWoken;
 use super::{Net, connection, tls};
 use crate::config::{ListenerConfig, SocketBuffers};
+use crate::limits::CONNECTIONS_PUT_OFF_MAX;
 
 /// Pause of accepting after the process ran out of file descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -85,10 +87,18 @@ fn is_paced() -> bool {
 
 /// Accepts connections until the task is dropped; `service` answers their requests.
 pub async fn accept(listener: Listener, net: Arc<Net>, service: impl Service) {
+    let name = &listener.config.name;
     loop {
+        net.rates.wait(name, &net.metrics).await;
         match listener.socket.accept().await {
+            Ok((stream, remote)) if let Some(delay) = service.refuses(remote.ip()) => {
+                put_off(stream, remote, delay, &net);
+            }
             Ok((stream, remote)) => match admit(remote, &net).await {
-                Some(place) => welcome(stream, place, remote, &listener, &net, &service),
+                Some(place) => {
+                    net.rates.accepted(name);
+                    welcome(stream, place, remote, &listener, &net, &service);
+                }
                 None => refuse(remote, &net),
             },
             Err(error) => {
@@ -100,6 +110,42 @@ pub async fn accept(listener: Listener, net: Arc<Net>, service: impl Service) {
                 Timer::after(ACCEPT_BACKOFF).await;
             }
         }
+    }
+}
+
+/// Closes a connection of an address that opens too many: after a while, since its client would
+/// open another at once (KIP-612).
+fn put_off(stream: Async<TcpStream>, remote: SocketAddr, delay: Duration, net: &Arc<Net>) {
+    debug!(
+        target: "sedge::net",
+        "peer={remote} refused: its address opens more connections than connection_creation_rate"
+    );
+    let Some(held) = Held::take(net) else {
+        return;
+    };
+    let put_off = async move {
+        Timer::after(delay).await;
+        drop(stream);
+        drop(held);
+    };
+    net.runtime.spawn(put_off).detach();
+}
+
+/// One of the connections that are put off.
+struct Held(Arc<Net>);
+
+impl Held {
+    fn take(net: &Arc<Net>) -> Option<Self> {
+        let held = net.put_off.fetch_add(1, Ordering::Relaxed);
+        // Gives its place back when it is dropped.
+        let this = Self(Arc::clone(net));
+        (held < CONNECTIONS_PUT_OFF_MAX).then_some(this)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.put_off.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

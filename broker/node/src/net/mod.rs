@@ -2,6 +2,7 @@
 //! memory. A [`service::Service`] answers the requests.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use sedge_protocol::fetch::frame_bytes;
 use sedge_storage::Chunk;
@@ -14,6 +15,7 @@ use crate::process::runtime::Runtime;
 use memory::{Admission, Memory};
 use open_connections::OpenConnections;
 use pipes::Pipes;
+use rates::Rates;
 use reply::ReplySocket;
 
 mod activity;
@@ -23,6 +25,7 @@ pub mod listener;
 pub mod memory;
 mod open_connections;
 mod pipes;
+mod rates;
 mod reply;
 pub mod service;
 mod tls;
@@ -37,9 +40,12 @@ mod tests;
 pub struct Net {
     pub memory: Memory,
     connections: Arc<OpenConnections>,
+    rates: Rates,
     pipes: Arc<Pipes>,
     /// Clients that were logged because they asked for something unsupported.
     told_unsupported: Told,
+    /// Connections that are held for a while before they are closed unserved.
+    put_off: AtomicUsize,
     request_bytes_max: usize,
     /// Of a frame before authentication.
     login_bytes_max: usize,
@@ -53,8 +59,10 @@ impl Net {
         Arc::new(Self {
             memory: Memory::new(config.queued_max_request_bytes, config.answer_bytes),
             connections: OpenConnections::new(config.max_connections),
+            rates: Rates::new(&config.creation_rates),
             pipes: Arc::default(),
             told_unsupported: Told::default(),
+            put_off: AtomicUsize::new(0),
             request_bytes_max: config.socket_request_max_bytes,
             login_bytes_max: config.sasl_server_max_receive_size,
             idle_ms: config.connections_max_idle_ms,

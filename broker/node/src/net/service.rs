@@ -7,7 +7,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -27,6 +27,10 @@ use crate::metrics::HandshakeFailure;
 pub trait Service: Clone + Send + Sync + 'static {
     /// Returns the rule for requests of this kind, before they are read.
     fn rule(&self, api_key: i16) -> Rule;
+
+    /// Counts a new connection from this address. Returns the time after which the connection is to
+    /// be closed unserved, if the address opens too many.
+    fn refuses(&self, remote: IpAddr) -> Option<Duration>;
 
     /// Starts the request in `frame`. The requests of one connection are started in order.
     ///
@@ -169,14 +173,18 @@ impl fmt::Display for ClientSoftware {
 pub enum Answer {
     Now(Answered),
     /// The connection reads on, whatever the request waits for.
-    Later(Pin<Box<dyn Future<Output = Result<Answered, Disconnect>> + Send>>),
+    Later {
+        answered: Pin<Box<dyn Future<Output = Result<Answered, Disconnect>> + Send>>,
+        /// How long no further request may start, from now on.
+        mute: Duration,
+    },
 }
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Now(_) => "Now",
-            Self::Later(_) => "Later",
+            Self::Later { .. } => "Later",
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Tests connections over loopback sockets, served by a test service.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,6 +32,8 @@ const MUTING: i16 = 3;
 /// Its answer mutes the connection for longer than any test takes.
 const SILENCING: i16 = 4;
 const REFUSED: i16 = 5;
+/// As [`LATER`], but the connection is muted from the start of the request.
+const MUTED_LATER: i16 = 6;
 
 /// More than the buffers of both sockets hold.
 const LARGE_BYTES: usize = 8 << 20;
@@ -54,7 +56,7 @@ struct Echo(Arc<Mutex<Sender<Started>>>);
 impl Service for Echo {
     fn rule(&self, api_key: i16) -> Rule {
         Rule {
-            start: if api_key == LATER {
+            start: if matches!(api_key, LATER | MUTED_LATER) {
                 Start::Pipelined
             } else {
                 Start::InTurn
@@ -67,6 +69,10 @@ impl Service for Echo {
         }
     }
 
+    fn refuses(&self, _: IpAddr) -> Option<Duration> {
+        None
+    }
+
     async fn call(&self, session: &Arc<Session>, frame: Bytes) -> Result<Answer, Disconnect> {
         let api_key = i16::from_be_bytes(*frame.first_chunk().unwrap());
         let number = u32::from_be_bytes(*frame.last_chunk().unwrap());
@@ -74,17 +80,24 @@ impl Service for Echo {
         let started = Started {
             number,
             principal: session.principal().to_string(),
-            release: (api_key == LATER).then_some(release),
+            release: matches!(api_key, LATER | MUTED_LATER).then_some(release),
         };
         self.0.lock().unwrap().send(started).unwrap();
         let bytes = if api_key == LARGE { LARGE_BYTES } else { 0 };
         let mut answered = Answered::from(reply(number, bytes));
         match api_key {
-            LATER => {
-                return Ok(Answer::Later(Box::pin(async move {
-                    released.recv().await.unwrap();
-                    Ok(answered)
-                })));
+            LATER | MUTED_LATER => {
+                return Ok(Answer::Later {
+                    answered: Box::pin(async move {
+                        released.recv().await.unwrap();
+                        Ok(answered)
+                    }),
+                    mute: if api_key == LATER {
+                        Duration::ZERO
+                    } else {
+                        SILENCE
+                    },
+                });
             }
             MUTING => answered.mute = MUTE,
             SILENCING => answered.mute = SILENCE,
@@ -115,11 +128,16 @@ impl Server {
     }
 
     fn start_with(tls: Option<Arc<ServerTls>>) -> Self {
+        Self::start_set(tls, &[])
+    }
+
+    fn start_set(tls: Option<Arc<ServerTls>>, settings: &[(&str, &str)]) -> Self {
         let values = [("log.dirs", "/nonexistent"), ("sedge.console", "off")];
+        let values = values.into_iter().chain(settings.iter().copied());
         let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
         let flags = Flags {
             file: None,
-            values: values.into_iter().map(owned).collect(),
+            values: values.map(owned).collect(),
         };
         let config = config::load(&flags).unwrap();
         let runtime = Runtime::start(1).unwrap();
@@ -239,6 +257,39 @@ fn no_request_starts_while_its_connection_is_muted() {
     for number in 100..120 {
         server.none_is_started(&mut other, number);
     }
+}
+
+#[test]
+fn a_request_that_is_answered_later_mutes_its_connection_at_once() {
+    let server = Server::start();
+    let (mut client, mut other) = (server.connect(), server.connect());
+    client.send(MUTED_LATER, 1);
+    client.send(LATER, 2);
+    let release = server.started(1).release.unwrap();
+    for number in 100..110 {
+        server.none_is_started(&mut other, number);
+    }
+    release.send_blocking(()).unwrap();
+    assert_eq!(client.receive(), (1, 0));
+}
+
+/// A client whose connection is muted cannot do anything.
+#[test]
+fn a_muted_connection_is_not_idle() {
+    let server = Server::start_set(None, &[("connections.max.idle.ms", "20")]);
+    let (mut idle, mut muted) = (server.connect(), server.connect());
+    muted.send(SILENCING, 1);
+    server.started(1);
+    assert_eq!(muted.receive(), (1, 0));
+    idle.send(NOW, 2);
+    server.started(2);
+    assert_eq!(idle.receive(), (2, 0));
+    let closed = |client: &mut Client| client.0.read(&mut [0]).map(|bytes| bytes == 0);
+    assert!(closed(&mut idle).unwrap());
+    // Much later than it would have been.
+    muted.0.set_read_timeout(Some(10 * MUTE)).unwrap();
+    let error = closed(&mut muted).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[test]

@@ -6,13 +6,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::console::limits::CONNECTIONS_MAX as CONSOLE_CONNECTIONS_MAX;
-use crate::limits::PIPES_MAX;
+use crate::limits::{CONNECTIONS_PUT_OFF_MAX, PIPES_MAX};
 
-/// File descriptors that are not for clients: those of the store, pipes, the console, and 64 for
-/// streams, listeners, polling, the directory's lock, compilers of plugins and files that are open
-/// briefly.
-const DESCRIPTORS_OWN: u64 =
-    (sedge_storage::limits::DESCRIPTORS_MAX + 2 * PIPES_MAX + CONSOLE_CONNECTIONS_MAX + 64) as u64;
+/// File descriptors that are not for clients that are served: those of the store, pipes, the
+/// console, connections that are put off, and 64 for streams, listeners, polling, the directory's
+/// lock, compilers of plugins and files that are open briefly.
+const DESCRIPTORS_OWN: u64 = (sedge_storage::limits::DESCRIPTORS_MAX
+    + 2 * PIPES_MAX
+    + CONSOLE_CONNECTIONS_MAX
+    + CONNECTIONS_PUT_OFF_MAX
+    + 64) as u64;
 
 /// File descriptors of one link: connections to the upstream's brokers and, for its cursors, both
 /// ends of those to this broker.

@@ -54,7 +54,9 @@ fn wish(request: &Request, message: &FetchRequestData) -> Wish {
     let wait = Duration::from_millis(u64::try_from(message.max_wait_ms).unwrap_or(0));
     Wish {
         bytes_min: bytes(message.min_bytes),
-        bytes_max: bytes(message.max_bytes).min(FETCH_RESPONSE_BYTES_MAX),
+        bytes_max: bytes(message.max_bytes)
+            .min(FETCH_RESPONSE_BYTES_MAX)
+            .min(request.fetch_bytes_max()),
         deadline: request.received() + wait,
         isolation: Isolation::from_wire(message.isolation_level),
     }
@@ -116,6 +118,10 @@ fn answer(
     isolation: Isolation,
 ) -> Fetched {
     let wait::Fetched { reads, memory } = fetched;
+    let bytes: usize = reads.iter().map(Read::bytes).sum();
+    if request.charge_fetched(bytes) {
+        return throttled(request, context);
+    }
     let outcomes: Vec<Outcome> = reads.iter().map(Read::outcome).collect();
     let now = request.now().monotonic_ms;
     let finished = request
@@ -127,13 +133,11 @@ fn answer(
     };
     let mut response = FetchResponseData::default().with_session_id(session.session_id);
     let mut chunks = Vec::new();
-    let mut bytes = 0;
     let mut topic_of_last = None;
     for (read, include) in reads.into_iter().zip(session.include) {
         if !include {
             continue;
         }
-        bytes += read.bytes();
         if topic_of_last.as_ref() != Some(&read.wanted.topic) {
             response.responses.push(topic_response(&read.wanted.topic));
             topic_of_last = Some(read.wanted.topic.clone());
@@ -148,6 +152,18 @@ fn answer(
     }
     request.metrics().fetch_bytes.add(bytes as u64);
     (response, chunks, Some(memory))
+}
+
+/// Returns the answer for a client that has exceeded its quota: no partitions. Its session stays as
+/// it is.
+fn throttled(request: &Request, context: &Context) -> Fetched {
+    match request.fetch_sessions().finish_empty(context) {
+        Ok(session_id) => {
+            let response = FetchResponseData::default().with_session_id(session_id);
+            (response, Vec::new(), None)
+        }
+        Err(error) => whole_error(request, error),
+    }
 }
 
 fn partition_data(read: &Read, isolation: Isolation) -> PartitionData {

@@ -42,6 +42,7 @@ pub struct Pending {
 
 pub async fn start(request: &Request, produce: ProduceRequestData) -> Result<Pending, Disconnect> {
     let acks = produce.acks;
+    request.charge_produced();
     let writable = request.topics(Operation::Write);
     let (topics, parts) = admit(request, &writable, produce).await;
     let reply = if parts.is_empty() {

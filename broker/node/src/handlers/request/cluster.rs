@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sedge_core::config::BrokerDefaults;
 use sedge_core::metadata::{Command, CommandReply, Image, TopicName};
+use sedge_core::quota::Quotas;
 use sedge_core::security::acl::CLUSTER_NAME;
 use sedge_core::security::{Acls, Operation, Resource, Users};
 use sedge_protocol::ErrorCode;
@@ -37,7 +38,12 @@ impl Request {
         self.check_command(&command)?;
         let broker = &self.access.broker;
         match broker.writer.metadata(command).await {
-            Ok(Ok(reply)) => Ok(reply),
+            Ok(Ok(reply)) => {
+                if let CommandReply::QuotasAltered(_) = &reply {
+                    broker.quotas.set(broker.log.metadata.load().quotas());
+                }
+                Ok(reply)
+            }
             Ok(Err(error)) => Err(Refusal::new(error.code, error.message)),
             Err(_) => Err(Refusal::stopping()),
         }
@@ -54,7 +60,9 @@ impl Request {
             Command::CreatePartitions { name, .. } => of_topic(Operation::Alter, name),
             Command::AlterTopicConfigs { name, .. } => of_topic(Operation::AlterConfigs, name),
             Command::DeleteTopic { topic } => self.check_delete(topic),
-            Command::AlterBrokerConfigs { .. } => of_cluster(Operation::AlterConfigs),
+            Command::AlterBrokerConfigs { .. } | Command::AlterQuotas { .. } => {
+                of_cluster(Operation::AlterConfigs)
+            }
             Command::AllocateProducerIds { .. } => of_cluster(Operation::IdempotentWrite),
             Command::BumpLeaderEpoch
             | Command::CreateAcls { .. }
@@ -92,6 +100,15 @@ impl Request {
     pub async fn auto_create(&self, name: &str) -> Result<(), ErrorCode> {
         self.access
             .check(Operation::Create, Resource::Topic, name)?;
+        let partitions = self
+            .access
+            .broker
+            .log
+            .metadata
+            .load()
+            .defaults()
+            .num_partitions();
+        self.charge_mutation(partitions);
         let created = self.access.broker.auto_create(name).await;
         created.map_err(|refusal| refusal.code)
     }
@@ -134,6 +151,11 @@ impl Cluster {
     /// Returns the access rules.
     pub fn acls(&self) -> &Acls {
         self.image.acls()
+    }
+
+    /// Returns the quotas of clients.
+    pub fn quotas(&self) -> &Quotas {
+        self.image.quotas()
     }
 
     /// Returns the configurations that were set while the broker was running.

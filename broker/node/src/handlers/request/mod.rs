@@ -10,7 +10,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sedge_core::fetch::session::Sessions;
 use sedge_core::machine::Now;
@@ -36,11 +36,13 @@ use crate::net::service::{Answered, ClientSoftware, Disconnect, Reply, Session};
 use crate::net::unsupported::{Unsupported, shortened};
 use crate::process::logging::told::Told;
 use access::Access;
+use quotas::Use;
 
 mod access;
 mod cluster;
 mod groups;
 pub mod login;
+mod quotas;
 mod topics;
 
 /// A request; see the module.
@@ -49,8 +51,7 @@ pub struct Request {
     header: RequestHeader,
     key: ApiKey,
     received: Instant,
-    /// How long the client must be quiet afterwards (KIP-219). There are no quotas yet.
-    throttle: Duration,
+    used: Use,
 }
 
 impl fmt::Debug for Request {
@@ -66,7 +67,7 @@ impl Request {
     pub fn new(
         broker: &Arc<Broker>,
         session: &Arc<Session>,
-        header: RequestHeader,
+        (header, bytes): (RequestHeader, usize),
         key: ApiKey,
         needs: &'static [Need],
     ) -> Self {
@@ -75,7 +76,7 @@ impl Request {
             header,
             key,
             received: Instant::now(),
-            throttle: Duration::ZERO,
+            used: Use::new(&broker.quotas, bytes),
         }
     }
 
@@ -187,11 +188,6 @@ impl Request {
         self.metrics().request_error(self.key, error);
     }
 
-    /// Returns `throttle_time_ms` of the answer.
-    pub fn throttle_time_ms(&self) -> i32 {
-        i32::try_from(self.throttle.as_millis()).unwrap_or(i32::MAX)
-    }
-
     /// Returns the answer with a whole frame around a response that `write` encodes.
     ///
     /// # Errors
@@ -241,7 +237,7 @@ impl Request {
     pub fn without_reply(&self) -> Answered {
         Answered {
             reply: None,
-            mute: self.throttle,
+            mute: self.mute(),
             close: None,
         }
     }
@@ -251,7 +247,7 @@ impl Request {
         self.metrics().request(self.key, self.received.elapsed());
         Answered {
             reply,
-            mute: self.throttle,
+            mute: self.mute(),
             close: None,
         }
     }
@@ -264,12 +260,6 @@ impl Request {
             api_version: self.header.api_version,
             reason: error.to_string(),
         }
-    }
-
-    #[cfg(test)]
-    pub fn throttled(mut self, throttle: Duration) -> Self {
-        self.throttle = throttle;
-        self
     }
 }
 

@@ -52,10 +52,12 @@ pub fn raw(
 /// (`connection.failed.authentication.delay.ms`).
 fn refused(mut answered: Answered, reason: Disconnect, delay: Duration) -> Answer {
     answered.close = Some(reason);
-    Answer::Later(Box::pin(async move {
+    let answered = Box::pin(async move {
         Timer::after(delay).await;
         Ok(answered)
-    }))
+    });
+    let mute = Duration::ZERO;
+    Answer::Later { answered, mute }
 }
 
 fn illegal_state() -> Disconnect {

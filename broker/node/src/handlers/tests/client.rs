@@ -119,7 +119,7 @@ impl Client {
 pub async fn when_answered(answer: Answer) -> Result<Answered, Disconnect> {
     match answer {
         Answer::Now(answered) => Ok(answered),
-        Answer::Later(answered) => answered.await,
+        Answer::Later { answered, .. } => answered.await,
     }
 }
 

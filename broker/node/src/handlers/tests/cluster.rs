@@ -13,8 +13,6 @@ use sedge_protocol::kafka::generated::delete_acls_request::{
 use sedge_protocol::kafka::generated::delete_acls_response::DeleteAclsResponseData;
 use sedge_protocol::kafka::generated::describe_acls_request::DescribeAclsRequestData;
 use sedge_protocol::kafka::generated::describe_acls_response::DescribeAclsResponseData;
-use sedge_protocol::kafka::generated::describe_client_quotas_request::DescribeClientQuotasRequestData;
-use sedge_protocol::kafka::generated::describe_client_quotas_response::DescribeClientQuotasResponseData;
 use sedge_protocol::kafka::generated::describe_cluster_request::DescribeClusterRequestData;
 use sedge_protocol::kafka::generated::describe_cluster_response::DescribeClusterResponseData;
 use sedge_protocol::kafka::generated::describe_log_dirs_request::{
@@ -96,7 +94,7 @@ fn the_log_directory_is_described_by_its_partitions() {
 }
 
 #[test]
-fn there_are_no_access_rules_to_read_or_change_and_no_quotas() {
+fn there_are_no_access_rules_to_read_or_change() {
     let broker = TestBroker::start(&[]);
     let client = Client::new(&broker);
     let disabled = ErrorCode::SecurityDisabled;
@@ -115,7 +113,4 @@ fn there_are_no_access_rules_to_read_or_change_and_no_quotas() {
     let request = DeleteAclsRequestData::default().with_filters(vec![DeleteAclsFilter::default()]);
     let answer = ask!(client, DeleteAcls 3, request => DeleteAclsResponseData);
     assert_eq!(code(answer.filter_results[0].error_code), disabled);
-    let request = DescribeClientQuotasRequestData::default();
-    let answer = ask!(client, DescribeClientQuotas 1, request => DescribeClientQuotasResponseData);
-    assert_eq!((answer.error_code, answer.entries), (0, Some(Vec::new())));
 }

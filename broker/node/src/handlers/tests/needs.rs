@@ -114,6 +114,7 @@ const DOCUMENTED: &[(&str, &[&str])] = &[
     ("ListPartitionReassignments", &["Describe Cluster"]),
     ("OffsetDelete", &["Delete Group", "Read Topic"]),
     ("DescribeClientQuotas", &["DescribeConfigs Cluster"]),
+    ("AlterClientQuotas", &["AlterConfigs Cluster"]),
     ("DescribeUserScramCredentials", &["Describe Cluster"]),
     ("AlterUserScramCredentials", &["Alter Cluster"]),
     ("DescribeCluster", &["Describe Cluster"]),

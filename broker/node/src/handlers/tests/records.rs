@@ -43,7 +43,7 @@ fn batch(times: &[i64]) -> Bytes {
     [header.as_bytes().as_slice(), &body].concat().into()
 }
 
-fn produce_request(acks: i16, topic: &str, index: i32, records: Bytes) -> ProduceRequestData {
+pub fn produce_request(acks: i16, topic: &str, index: i32, records: Bytes) -> ProduceRequestData {
     let partition = PartitionProduceData::default()
         .with_index(index)
         .with_records(Some(records));

@@ -89,6 +89,7 @@ fn a_throttled_request_says_so_and_mutes_its_connection() {
             correlation_id: 1,
             client_id: None,
         };
+        let header = (header, 0);
         let request = Request::new(&broker.broker, &session(), header, key, apis::needs(key));
         let request = request.throttled(Duration::from_millis(1_234));
         let message = apis::default_message(key, version);

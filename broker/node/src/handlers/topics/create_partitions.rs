@@ -13,6 +13,9 @@ use sedge_protocol::kafka::generated::create_partitions_response::{
 
 use crate::handlers::{Refusal, Request, repeats};
 
+/// The version whose clients know THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const FIRST_STRICT_VERSION: i16 = 3;
+
 pub async fn handle(
     request: &Request,
     message: CreatePartitionsRequestData,
@@ -64,6 +67,10 @@ async fn grow(
         ));
     }
     let name = topic.name.to_string();
+    if !validate_only && let Ok(present) = request.topics(Operation::Alter).named(&name) {
+        let new = topic.count.saturating_sub(present.partition_count());
+        request.charge_strict_mutation(new, FIRST_STRICT_VERSION)?;
+    }
     let command = Command::CreatePartitions {
         name,
         total: topic.count,

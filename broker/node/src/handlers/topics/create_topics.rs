@@ -19,6 +19,9 @@ use crate::handlers::{Refusal, Request, Topics, repeats};
 
 const BROKER_DEFAULT: i32 = -1;
 
+/// The version whose clients know THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const FIRST_STRICT_VERSION: i16 = 6;
+
 pub async fn handle(
     request: &Request,
     message: CreateTopicsRequestData,
@@ -77,6 +80,10 @@ async fn create(
     let configs = plan_new_topic(topics.defaults(), configs)?;
     if let Some(filters) = configs.get(FILTER_KEY) {
         check_filters(request, filters, &[]).await?;
+    }
+    // What the controller refuses anyway costs nothing.
+    if !validate_only && topics.named(topic.name.as_str()).is_err() {
+        request.charge_strict_mutation(partitions, FIRST_STRICT_VERSION)?;
     }
     let id = crate::process::random::random_uuid();
     let command = Command::CreateTopic {

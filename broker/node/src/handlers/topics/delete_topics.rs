@@ -13,6 +13,9 @@ use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 
 use crate::handlers::{Refusal, Request, repeats};
 
+/// The version whose clients know THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const FIRST_STRICT_VERSION: i16 = 5;
+
 /// The version that introduced TOPIC_DELETION_DISABLED.
 const FIRST_VERSION_WITH_DELETION_DISABLED: i16 = 3;
 
@@ -82,7 +85,10 @@ async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicRe
         )),
     };
     let outcome = match topic {
-        Ok(topic) => request.command(Command::DeleteTopic { topic }).await,
+        Ok(topic) => match charge(request, &topic) {
+            Ok(()) => request.command(Command::DeleteTopic { topic }).await,
+            Err(refusal) => Err(refusal),
+        },
         Err(refusal) => Err(refusal),
     };
     match outcome {
@@ -92,6 +98,19 @@ async fn delete(request: &Request, wanted: DeleteTopicState) -> DeletableTopicRe
         Ok(_) => result.with_error_code(ErrorCode::UnknownServerError.code()),
         Err(refusal) => refused(result, refusal),
     }
+}
+
+fn charge(request: &Request, topic: &TopicName) -> Result<(), Refusal> {
+    let topics = request.topics(Operation::Delete);
+    let topic = match topic {
+        TopicName::Name(name) => topics.named(name),
+        TopicName::Id(id) => topics.by_id(*id),
+    };
+    // The controller says what is wrong.
+    let Ok(topic) = topic else {
+        return Ok(());
+    };
+    request.charge_strict_mutation(topic.partition_count(), FIRST_STRICT_VERSION)
 }
 
 /// Returns the refusal for `delete.topic.enable=false`. Older clients do not know the error code

@@ -1,0 +1,4 @@
+//! Handlers about quotas of clients (KIP-546).
+
+pub mod alter_client_quotas;
+pub mod describe_client_quotas;

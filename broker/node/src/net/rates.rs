@@ -1,0 +1,87 @@
+//! How fast connections are accepted: `max.connection.creation.rate`, of the broker and of each
+//! listener (KIP-612). Those that come faster wait in the kernel's queue until they are accepted.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+use sedge_core::quota::Bucket;
+
+use crate::config::creation_rates::CreationRates;
+use crate::metrics::Metrics;
+
+/// The rates of the broker and of its listeners; see the module.
+#[derive(Debug)]
+pub struct Rates {
+    started: Instant,
+    broker: Option<Rate>,
+    listeners: BTreeMap<String, Rate>,
+}
+
+#[derive(Debug)]
+struct Rate {
+    per_second: f64,
+    bucket: Mutex<Bucket>,
+}
+
+impl Rates {
+    pub fn new(config: &CreationRates) -> Self {
+        let rate = |per_second: u32| Rate::new(f64::from(per_second));
+        let listeners = config.listeners.iter();
+        Self {
+            started: Instant::now(),
+            broker: config.broker.map(rate),
+            listeners: listeners
+                .map(|(name, per_second)| (name.clone(), rate(*per_second)))
+                .collect(),
+        }
+    }
+
+    /// Waits until one more connection may be accepted from the listener of this name.
+    pub async fn wait(&self, listener: &str, metrics: &Metrics) {
+        loop {
+            let waits = self.of(listener).map(|rate| rate.wait_ms(self.now_ms()));
+            let wait_ms = waits.max().unwrap_or(0);
+            if wait_ms == 0 {
+                return;
+            }
+            metrics.quotas.accept.add(wait_ms);
+            Timer::after(Duration::from_millis(wait_ms)).await;
+        }
+    }
+
+    /// Counts a connection that is served.
+    pub fn accepted(&self, listener: &str) {
+        self.of(listener).for_each(Rate::spend);
+    }
+
+    fn of(&self, listener: &str) -> impl Iterator<Item = &Rate> {
+        self.broker.iter().chain(self.listeners.get(listener))
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+}
+
+impl Rate {
+    fn new(per_second: f64) -> Self {
+        Self {
+            per_second,
+            bucket: Mutex::new(Bucket::new(0, per_second)),
+        }
+    }
+
+    fn wait_ms(&self, now_ms: u64) -> u64 {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        // As many at once as come in a second.
+        bucket.refill(now_ms, self.per_second, self.per_second);
+        bucket.wait_ms(1.0, self.per_second)
+    }
+
+    fn spend(&self) {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.spend(1.0);
+    }
+}

@@ -1,0 +1,224 @@
+//! `bench quotas`: producers with a byte-rate quota beside a neighbour that has none: how near each
+//! is to its rate, and what the neighbour's requests take compared with when it is alone.
+
+use std::fmt::Write as _;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sedge_protocol::kafka::KafkaString;
+use sedge_protocol::kafka::generated::alter_client_quotas_request::{
+    AlterClientQuotasRequestData, EntityData, EntryData, OpData,
+};
+use sedge_protocol::kafka::generated::alter_client_quotas_response::AlterClientQuotasResponseData;
+
+use crate::bench::{Outcome, Peer};
+use crate::process::Process;
+use crate::temp_dir::TempDir;
+use crate::wire::{
+    self, Batch, Connection, Decoder, Encoder, PRODUCE_VERSION, error, frame_of, key,
+    produce_request, produced,
+};
+use crate::{ask, kafka_tools};
+
+/// Bytes in a second of each client with a quota.
+const RATE: u64 = 1_000_000;
+const RECORD_BYTES: usize = 10_000;
+/// What a client may send at once if it was idle, with the current window: from there on it has no
+/// more than its rate.
+const CREDIT: u64 = 11 * RATE;
+/// How often the end of a topic is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Requests in flight of the client that does not wait.
+const IN_FLIGHT: usize = 5;
+/// Time between two requests of the neighbour.
+const NEIGHBOUR_EVERY: Duration = Duration::from_millis(2);
+
+/// The clients with a quota: name, and the command that produces without end.
+type Start = fn(bootstrap: &str, seconds: u64) -> Command;
+
+const CLIENTS: &[(&str, Start)] = &[
+    ("java", |bootstrap, seconds| {
+        let mut command = kafka_tools::command("kafka-producer-perf-test");
+        let count = records(seconds).to_string();
+        command.args([
+            "--topic",
+            "java",
+            "--throughput",
+            "-1",
+            "--num-records",
+            &count,
+        ]);
+        command.args(["--record-size", &RECORD_BYTES.to_string()]);
+        command.args(["--bootstrap-server", bootstrap]);
+        command.args(["--command-property", "client.id=java"]);
+        command
+    }),
+    ("librdkafka", |bootstrap, seconds| {
+        let mut command = Command::new("sh");
+        let (line, count) = ("x".repeat(RECORD_BYTES), records(seconds));
+        command.arg("-c").arg(format!(
+            "yes {line} | head -n {count} | kcat -q -P -b {bootstrap} -t librdkafka \
+             -X client.id=librdkafka -X batch.num.messages=10"
+        ));
+        command
+    }),
+];
+
+/// A client that does not wait as it is told.
+const RUDE: &str = "rude";
+const NEIGHBOUR: &str = "neighbour";
+
+/// More than a client can send.
+fn records(seconds: u64) -> u64 {
+    (seconds + 60) * RATE / RECORD_BYTES as u64
+}
+
+/// Returns the table for `seconds` of each broker.
+pub fn run(seconds: u64, with_kafka: bool) -> String {
+    let directory = TempDir::new("bench-quotas");
+    let mut table = format!(
+        "quotas of {RATE} bytes/s, over {seconds} s; % of the quota, and the neighbour's p99 in ms \
+         alone and beside them\n"
+    );
+    let mut peers: Vec<fn(&TempDir) -> Peer> =
+        vec![|directory| Peer::sedge(directory.path(), "interval")];
+    if with_kafka {
+        peers.push(|directory| Peer::kafka(directory.path()));
+    }
+    for start in peers {
+        let mut peer = start(&directory);
+        table.push_str(&measure(&mut peer, seconds));
+        peer.terminate();
+    }
+    table
+}
+
+fn measure(peer: &mut Peer, seconds: u64) -> String {
+    let bootstrap = peer.bootstrap();
+    let names = || CLIENTS.iter().map(|(name, _)| *name).chain([RUDE]);
+    for topic in names().chain([NEIGHBOUR]) {
+        let mut connection = Connection::open(&bootstrap);
+        wire::create_topic(&mut connection, topic, 1, &[]);
+        wire::wait_leader(&mut connection, topic, 0);
+    }
+    let is_over = AtomicBool::new(false);
+    let mut alone = neighbour(&bootstrap, Duration::from_secs(seconds.min(10)), &is_over);
+    for client in names() {
+        set(&bootstrap, client);
+    }
+    let (mut beside, mut rates) = (Outcome::default(), Vec::new());
+    std::thread::scope(|scope| {
+        let (bootstrap, is_over) = (&bootstrap, &is_over);
+        let rude = scope.spawn(move || rude(bootstrap, is_over));
+        let clients: Vec<_> = CLIENTS
+            .iter()
+            .map(|(name, start)| {
+                scope.spawn(move || {
+                    let _client = Process::spawn(name, &mut start(bootstrap, seconds));
+                    rate(bootstrap, name, seconds)
+                })
+            })
+            .collect();
+        let of_rude = scope.spawn(move || rate(bootstrap, RUDE, seconds));
+        let beside_them = scope.spawn(move || neighbour(bootstrap, Duration::MAX, is_over));
+        rates = clients
+            .into_iter()
+            .chain([of_rude])
+            .map(|client| client.join().expect("the client goes on"))
+            .collect();
+        is_over.store(true, Ordering::Relaxed);
+        beside = beside_them.join().expect("the neighbour goes on");
+        rude.join().expect("the client goes on");
+    });
+    let mut line = format!("{:<6}", peer.name());
+    for (name, rate) in names().zip(rates) {
+        let percent = rate / RATE as f64 * 100.0;
+        write!(line, "  {name} {percent:.1} %").expect("a String takes all");
+    }
+    let (before, after) = (alone.latency_ms(99.0), beside.latency_ms(99.0));
+    let times = after / before;
+    writeln!(line, "  p99 {before:.2} {after:.2} ({times:.2} times)").expect("a String takes all");
+    line
+}
+
+/// Returns the bytes in a second of a client that writes to the topic of its name.
+fn rate(bootstrap: &str, client: &str, seconds: u64) -> f64 {
+    let mut connection = Connection::open(bootstrap);
+    let mut reach = |is_there: &dyn Fn(u64) -> bool| loop {
+        let bytes = written(&mut connection, client);
+        if is_there(bytes) {
+            return (Instant::now(), bytes);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    };
+    let (began, from) = reach(&|bytes| bytes >= CREDIT);
+    let (ended, to) = reach(&|_| began.elapsed() >= Duration::from_secs(seconds));
+    (to - from) as f64 / (ended - began).as_secs_f64()
+}
+
+fn written(connection: &mut Connection, topic: &str) -> u64 {
+    let body = Encoder::default().i32(-1).i8(0).i32(1).string(topic);
+    let body = body.i32(1).i32(0).i32(-1).i64(-1).0;
+    let reply = connection.ask(key::LIST_OFFSETS, 4, &body);
+    let mut d = Decoder(&reply);
+    d.take(8);
+    d.string();
+    d.take(8);
+    assert_eq!(d.i16(), error::NONE, "the end of {topic}");
+    d.i64();
+    d.i64() as u64 * RECORD_BYTES as u64
+}
+
+/// Keeps its window full until the others are done.
+fn rude(bootstrap: &str, is_over: &AtomicBool) {
+    let batch = Batch::of(&[vec![b'x'; RECORD_BYTES], vec![b'x'; RECORD_BYTES]]).encode();
+    let body = produce_request(RUDE, 0, -1, &batch);
+    let request = frame_of(RUDE, (key::PRODUCE, PRODUCE_VERSION), 1, &body);
+    let mut connection = Connection::open(bootstrap);
+    for _ in 0..IN_FLIGHT {
+        connection.send_raw(&request);
+    }
+    while !is_over.load(Ordering::Relaxed) {
+        let reply = connection.reply().frame();
+        assert_eq!(produced(&reply[4..]).error, error::NONE);
+        connection.send_raw(&request);
+    }
+}
+
+/// Produces small batches at a steady pace.
+fn neighbour(bootstrap: &str, time: Duration, is_over: &AtomicBool) -> Outcome {
+    let batch = Batch::of(&[vec![b'x'; 100]]).encode();
+    let body = produce_request(NEIGHBOUR, 0, -1, &batch);
+    let request = frame_of(NEIGHBOUR, (key::PRODUCE, PRODUCE_VERSION), 1, &body);
+    let mut connection = Connection::open(bootstrap);
+    let mut outcome = Outcome::default();
+    let began = Instant::now();
+    while began.elapsed() < time && !is_over.load(Ordering::Relaxed) {
+        let asked = Instant::now();
+        connection.send_raw(&request);
+        let reply = connection.reply().frame();
+        assert_eq!(produced(&reply[4..]).error, error::NONE);
+        outcome.note(asked.elapsed(), batch.len());
+        std::thread::sleep(NEIGHBOUR_EVERY);
+    }
+    outcome
+}
+
+/// Sets the quota of the clients of an id.
+fn set(bootstrap: &str, client: &str) {
+    let text = |text: &str| KafkaString::from(text.to_owned());
+    let entity = EntityData::default()
+        .with_entity_type(text("client-id"))
+        .with_entity_name(Some(text(client)));
+    let op = OpData::default()
+        .with_key(text("producer_byte_rate"))
+        .with_value(RATE as f64);
+    let entry = EntryData::default()
+        .with_entity(vec![entity])
+        .with_ops(vec![op]);
+    let request = AlterClientQuotasRequestData::default().with_entries(vec![entry]);
+    let mut admin = Connection::open(bootstrap);
+    let answer = ask!(&mut admin, AlterClientQuotas 1, request => AlterClientQuotasResponseData);
+    assert_eq!(answer.entries[0].error_code, error::NONE, "{answer:?}");
+}
