@@ -17,6 +17,8 @@ const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 pub struct ApacheKafka {
     directory: PathBuf,
     port: u16,
+    /// More listeners, beside the one for plaintext.
+    listeners: Vec<String>,
     heap_mib: u32,
     /// Whether to use flags that make a JVM start fast and run slowly: for tests, not for
     /// benchmarks.
@@ -27,17 +29,23 @@ pub struct ApacheKafka {
 impl ApacheKafka {
     /// Starts a small one for tests, with `settings` added to its `server.properties`.
     pub fn start(directory: &Path, settings: &[(String, String)]) -> Self {
-        Self::start_as(directory, settings, 512, true)
+        Self::start_as(directory, settings, &[], 512, true)
     }
 
-    /// Starts one with the JVM flags of Kafka's own scripts, for benchmarks.
-    pub fn start_full(directory: &Path, settings: &[(String, String)]) -> Self {
-        Self::start_as(directory, settings, 1024, false)
+    /// Starts one with the JVM flags of Kafka's own scripts, for benchmarks, and with these
+    /// listeners beside the one for plaintext.
+    pub fn start_full(
+        directory: &Path,
+        settings: &[(String, String)],
+        listeners: &[String],
+    ) -> Self {
+        Self::start_as(directory, settings, listeners, 1024, false)
     }
 
     fn start_as(
         directory: &Path,
         settings: &[(String, String)],
+        listeners: &[String],
         heap_mib: u32,
         quick: bool,
     ) -> Self {
@@ -46,6 +54,7 @@ impl ApacheKafka {
         let mut kafka = Self {
             directory,
             port: ports::free(),
+            listeners: listeners.to_vec(),
             heap_mib,
             quick,
             process: None,
@@ -113,12 +122,16 @@ impl ApacheKafka {
     fn write_properties(&self, settings: &[(String, String)]) {
         let controller = ports::free();
         let data = self.data();
+        let plain = [format!("PLAINTEXT://127.0.0.1:{}", self.port)];
+        let listeners = [&plain[..], &self.listeners].concat().join(",");
         let mut text = format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             listeners={listeners},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners={listeners}\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,\
+             SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL\n\
              controller.listener.names=CONTROLLER\n\
              inter.broker.listener.name=PLAINTEXT\n\
              log.dirs={data}\n\
@@ -130,7 +143,6 @@ impl ApacheKafka {
              share.coordinator.state.topic.replication.factor=1\n\
              share.coordinator.state.topic.min.isr=1\n\
              group.initial.rebalance.delay.ms=0\n",
-            port = self.port,
             data = data.display(),
         );
         for (key, value) in settings {

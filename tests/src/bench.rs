@@ -12,6 +12,7 @@ pub mod acls;
 mod beside_cleaner;
 pub mod catch_up;
 pub mod compaction;
+pub mod connections;
 pub mod memory;
 pub mod metadata;
 pub mod quotas;
@@ -19,11 +20,12 @@ pub mod retention;
 pub mod scale;
 pub mod start;
 pub mod throughput;
+pub mod tls;
 pub mod validation;
 pub mod write_amplification;
 
 pub use figures::Spread;
-pub use load::{Load, Outcome};
+pub use load::{Load, Outcome, Secured};
 pub use peers::Peer;
 
 use std::process::Command;

@@ -40,6 +40,11 @@ pub fn written_bytes(pid: u32) -> u64 {
     field(&read(pid, "io"), "write_bytes:")
 }
 
+/// Returns the number of threads.
+pub fn threads(pid: u32) -> u64 {
+    field(&read(pid, "status"), "Threads:")
+}
+
 /// Returns the number of open file descriptors.
 pub fn open_files(pid: u32) -> usize {
     let path = format!("/proc/{pid}/fd");

@@ -159,6 +159,7 @@ fn load(peer: &Peer, topic: &str) -> Load {
         in_flight: 5,
         batch_bytes: BATCH_BYTES,
         record_bytes: 1 << 10,
+        tls: None,
     }
 }
 

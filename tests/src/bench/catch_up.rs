@@ -104,6 +104,7 @@ fn load(bootstrap: &str, topic: &str, partitions: i32) -> Load {
         in_flight: 5,
         batch_bytes: BATCH_BYTES,
         record_bytes: 1 << 10,
+        tls: None,
     }
 }
 

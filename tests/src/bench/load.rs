@@ -1,9 +1,10 @@
 //! A load of produce and fetch requests over a few connections, whose windows are kept full.
 
 use std::collections::VecDeque;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
+use crate::tls;
 use crate::wire::{
     self, Batch, Connection, FETCH_VERSION, PRODUCE_VERSION, error, fetched, frame, key,
     produce_request, produced,
@@ -70,6 +71,21 @@ pub struct Load {
     pub in_flight: usize,
     pub batch_bytes: usize,
     pub record_bytes: usize,
+    /// How records go and come; topics are created and deleted without TLS.
+    pub tls: Option<Secured>,
+}
+
+/// A listener with TLS, and what its clients need.
+#[derive(Clone, Debug)]
+pub struct Secured {
+    pub address: String,
+    pub client: tls::Client,
+}
+
+impl Secured {
+    pub fn connect(&self) -> Connection<tls::Stream> {
+        Connection::open_secured(&self.client, &self.address)
+    }
 }
 
 impl Load {
@@ -127,7 +143,23 @@ impl Load {
     fn produce_one(&self, partition: i32, batch: &[u8], time: Duration, bytes: u64) -> Outcome {
         let body = produce_request(&self.topic, partition, -1, batch);
         let request = frame(key::PRODUCE, PRODUCE_VERSION, partition, &body);
-        let mut connection = Connection::open(&self.bootstrap);
+        match &self.tls {
+            None => {
+                let plain = Connection::open(&self.bootstrap);
+                self.produce_on(plain, &request, batch.len(), time, bytes)
+            }
+            Some(tls) => self.produce_on(tls.connect(), &request, batch.len(), time, bytes),
+        }
+    }
+
+    fn produce_on(
+        &self,
+        mut connection: Connection<impl Read + Write>,
+        request: &[u8],
+        batch_bytes: usize,
+        time: Duration,
+        bytes: u64,
+    ) -> Outcome {
         let mut sent: VecDeque<Instant> = VecDeque::new();
         let mut outcome = Outcome::default();
         let began = Instant::now();
@@ -136,17 +168,17 @@ impl Load {
             while sent.len() < self.in_flight && began.elapsed() < time && sending < bytes {
                 connection
                     .stream
-                    .write_all(&request)
+                    .write_all(request)
                     .expect("the broker reads");
                 sent.push_back(Instant::now());
-                sending += batch.len() as u64;
+                sending += batch_bytes as u64;
             }
             let Some(when) = sent.pop_front() else { break };
             let reply = connection.reply().frame();
             let answer = produced(&reply[4..]);
             assert_eq!(answer.error, error::NONE, "produce: {answer:?}");
             outcome.latencies.push(when.elapsed());
-            outcome.bytes += batch.len() as u64;
+            outcome.bytes += batch_bytes as u64;
             outcome.requests += 1;
         }
         outcome.took = began.elapsed();
@@ -155,7 +187,13 @@ impl Load {
 
     /// Fetches one partition from start to end.
     pub fn fetch_one(&self, partition: i32) -> Outcome {
-        let mut connection = Connection::open(&self.bootstrap);
+        match &self.tls {
+            None => self.fetch_on(Connection::open(&self.bootstrap), partition),
+            Some(tls) => self.fetch_on(tls.connect(), partition),
+        }
+    }
+
+    fn fetch_on(&self, mut connection: Connection<impl Read + Write>, partition: i32) -> Outcome {
         let mut outcome = Outcome::default();
         let mut offset = 0;
         let began = Instant::now();

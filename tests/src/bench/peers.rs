@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::apache_kafka::ApacheKafka;
 use crate::broker::is_kafka;
 use crate::sedge::{Options, Sedge};
+use crate::{ports, tls};
 
 #[derive(Debug)]
 pub enum Peer {
@@ -25,7 +26,17 @@ impl Peer {
 
     /// Starts sedge with further settings.
     pub fn sedge_set(directory: &Path, durability: &str, settings: &[(&str, &str)]) -> Self {
-        let options = Options::default().config(format!("durability = \"{durability}\"\n"));
+        Self::sedge_of(directory, durability, settings, &[])
+    }
+
+    fn sedge_of(
+        directory: &Path,
+        durability: &str,
+        settings: &[(&str, &str)],
+        listeners: &[String],
+    ) -> Self {
+        let mut options = Options::default().config(format!("durability = \"{durability}\"\n"));
+        options.listeners = listeners.to_vec();
         let options = settings
             .iter()
             .fold(options, |options, (key, value)| options.set(key, value));
@@ -39,6 +50,10 @@ impl Peer {
 
     /// Starts Apache Kafka with further settings.
     pub fn kafka_set(directory: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::kafka_of(directory, settings, &[])
+    }
+
+    fn kafka_of(directory: &Path, settings: &[(&str, &str)], listeners: &[String]) -> Self {
         // Deleted topics must not fill the disk during the benchmark.
         let settings: Vec<(String, String)> = [("log.segment.delete.delay.ms", "500")]
             .iter()
@@ -48,7 +63,38 @@ impl Peer {
         Self::Kafka(Box::new(ApacheKafka::start_full(
             &directory.join("kafka"),
             &settings,
+            listeners,
         )))
+    }
+
+    /// Starts both brokers, or sedge alone, with the same settings and a listener for TLS beside
+    /// the one for plaintext. Returns each with the address of that listener.
+    pub fn with_tls(
+        directory: &Path,
+        certificates: &tls::Certificates,
+        settings: &[(&str, &str)],
+        with_kafka: bool,
+    ) -> Vec<(Self, String)> {
+        let of_tls = certificates.settings();
+        let settings: Vec<(&str, &str)> = of_tls
+            .iter()
+            .map(|(key, value)| (&**key, &**value))
+            .chain(settings.iter().copied())
+            .collect();
+        let start = |name: &str, is_kafka: bool| {
+            let directory = directory.join(name);
+            let ssl = format!("127.0.0.1:{}", ports::free());
+            let listeners = [format!("SSL://{ssl}")];
+            let peer = if is_kafka {
+                Self::kafka_of(&directory, &settings, &listeners)
+            } else {
+                Self::sedge_of(&directory, "interval", &settings, &listeners)
+            };
+            (peer, ssl)
+        };
+        let kafka = with_kafka.then(|| start("first", true));
+        let second = start("second", is_kafka());
+        kafka.into_iter().chain([second]).collect()
     }
 
     pub fn name(&self) -> &'static str {

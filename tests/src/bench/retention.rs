@@ -56,6 +56,7 @@ fn measure(mut peer: Peer) -> Spread {
             in_flight: 5,
             batch_bytes: 64 << 10,
             record_bytes: 1 << 10,
+            tls: None,
         };
         load.create(&[("retention.ms", &RETENTION.as_millis().to_string())]);
         std::thread::sleep(CHECK_INTERVAL * round / ROUNDS);

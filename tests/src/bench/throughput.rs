@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::bench::{Load, Outcome, Peer, Spread};
+use crate::bench::{Load, Outcome, Peer, Secured, Spread};
 use crate::proc;
 use crate::temp_dir::TempDir;
 
@@ -35,8 +35,8 @@ impl Default for Plan {
     }
 }
 
-const PARTITIONS: i32 = 4;
-const IN_FLIGHT: usize = 5;
+pub(super) const PARTITIONS: i32 = 4;
+pub(super) const IN_FLIGHT: usize = 5;
 const CELLS: [(usize, usize); 4] = [
     (16 << 10, 100),
     (16 << 10, 1 << 10),
@@ -45,9 +45,12 @@ const CELLS: [(usize, usize); 4] = [
 ];
 const DURABILITIES: [&str; 2] = ["interval", "sync"];
 
+pub(super) const HEAD: &str = "durability batch/record | broker | produce MB/s | CPU s/GB | p99 ms | \
+                              fetch MB/s | CPU s/GB\n";
+
 /// All measurements of one broker in one cell.
 #[derive(Debug, Default)]
-struct Column {
+pub(super) struct Column {
     produce_mb: Spread,
     produce_cpu: Spread,
     produce_p99: Spread,
@@ -68,12 +71,9 @@ pub fn run(plan: &Plan, progress: &dyn Fn(&str)) -> String {
             peer.name(),
             plan.warm_bytes / 1_000_000
         ));
-        warm(peer, plan.warm_bytes);
+        warm(peer, None, plan.warm_bytes);
     }
-    let mut table = String::from(
-        "durability batch/record | broker | produce MB/s | CPU s/GB | p99 ms | fetch MB/s | \
-         CPU s/GB\n",
-    );
+    let mut table = String::from(HEAD);
     for durability in DURABILITIES {
         for (batch_bytes, record_bytes) in CELLS {
             let cell = format!("{durability} {}K/{record_bytes}", batch_bytes >> 10);
@@ -90,11 +90,12 @@ pub fn run(plan: &Plan, progress: &dyn Fn(&str)) -> String {
                         in_flight: IN_FLIGHT,
                         batch_bytes,
                         record_bytes,
+                        tls: None,
                     };
                     measure(peer, &load, durability, plan, column);
                 }
             }
-            let rows = rows(&cell, &peers, &columns);
+            let rows = rows(&cell, &peers.each_ref(), &columns);
             progress(&rows);
             table.push_str(&rows);
         }
@@ -102,7 +103,7 @@ pub fn run(plan: &Plan, progress: &dyn Fn(&str)) -> String {
     table
 }
 
-fn warm(peer: &mut Peer, bytes: u64) {
+pub(super) fn warm(peer: &mut Peer, tls: Option<Secured>, bytes: u64) {
     let mut load = Load {
         bootstrap: peer.bootstrap(),
         topic: "warm".into(),
@@ -110,6 +111,7 @@ fn warm(peer: &mut Peer, bytes: u64) {
         in_flight: IN_FLIGHT,
         batch_bytes: 16 << 10,
         record_bytes: 1 << 10,
+        tls,
     };
     // In pieces, each consumed and deleted, so that fetch is warm too and the disk does not fill
     // up.
@@ -126,7 +128,13 @@ fn warm(peer: &mut Peer, bytes: u64) {
     rustix::fs::sync();
 }
 
-fn measure(peer: &mut Peer, load: &Load, durability: &str, plan: &Plan, column: &mut Column) {
+pub(super) fn measure(
+    peer: &mut Peer,
+    load: &Load,
+    durability: &str,
+    plan: &Plan,
+    column: &mut Column,
+) {
     let pid = peer.pid();
     let configs: &[(&str, &str)] = if durability == "sync" {
         &[("flush.messages", "1")]
@@ -161,7 +169,8 @@ fn with_cpu(pid: u32, run: impl FnOnce() -> Outcome) -> (Outcome, f64) {
     (outcome, proc::cpu(pid).saturating_sub(before).as_secs_f64())
 }
 
-fn rows(cell: &str, peers: &[Peer; 2], columns: &[Column; 2]) -> String {
+/// The rows of a cell; with two brokers, Apache Kafka is the first.
+pub(super) fn rows(cell: &str, peers: &[&Peer], columns: &[Column]) -> String {
     let mut text = String::new();
     for (peer, c) in peers.iter().zip(columns) {
         writeln!(
@@ -176,7 +185,9 @@ fn rows(cell: &str, peers: &[Peer; 2], columns: &[Column; 2]) -> String {
         )
         .expect("a String takes everything");
     }
-    let [kafka, sedge] = columns;
+    let [kafka, sedge] = columns else {
+        return text;
+    };
     let ratio = |a: &Spread, b: &Spread| a.median() / b.median();
     writeln!(
         text,

@@ -120,6 +120,7 @@ fn load(peer: &Peer, topic: &str, batch_bytes: usize) -> Load {
         in_flight: IN_FLIGHT,
         batch_bytes,
         record_bytes: 0,
+        tls: None,
     }
 }
 

@@ -179,6 +179,7 @@ fn measure(mut peer: Peer, case: &Case, disk: Option<&LoopDisk>) -> Measured {
         in_flight: case.in_flight,
         batch_bytes: case.records * case.record_bytes,
         record_bytes: case.record_bytes,
+        tls: None,
     };
     let is_kafka = matches!(peer, Peer::Kafka(_));
     let is_sync = case.durability == "sync";

@@ -5,8 +5,8 @@
 
 use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
-    acls, catch_up, compaction, heading, memory, metadata, quotas, retention, scale, start,
-    throughput, validation, write_amplification,
+    acls, catch_up, compaction, connections, heading, memory, metadata, quotas, retention, scale,
+    start, throughput, tls, validation, write_amplification,
 };
 
 const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT]
@@ -21,6 +21,8 @@ const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
        bench validation [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT]
        bench acls [--rules N] [--rounds N]
        bench quotas [--seconds N] [--alone]
+       bench tls [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT] [--alone]
+       bench connections [--idle N] [--rounds N] [--seconds N] [--alone]
 --alone leaves Apache Kafka out; TEXT is part of a cell's name, as in 'interval 64K'";
 
 fn main() {
@@ -53,6 +55,8 @@ fn main() {
         "validation",
         "acls",
         "quotas",
+        "tls",
+        "connections",
     ];
     if !known.contains(&what) {
         println!("{USAGE}");
@@ -111,6 +115,27 @@ fn main() {
             println!("{}", acls::run(rules, number("--rounds", 5) as usize));
         }
         "quotas" => println!("{}", quotas::run(number("--seconds", 33), with_kafka)),
+        "tls" => {
+            let default = tls::Plan::default();
+            let plan = tls::Plan {
+                rounds: number("--rounds", default.rounds as u64) as usize,
+                seconds: number("--seconds", default.seconds),
+                warm_bytes: number("--warm-mb", default.warm_bytes / 1_000_000) * 1_000_000,
+                cells: text("--cells").unwrap_or_default(),
+                with_kafka,
+            };
+            println!("{}", tls::run(&plan, &|line| println!("{line}")));
+        }
+        "connections" => {
+            let default = connections::Plan::default();
+            let plan = connections::Plan {
+                idle: number("--idle", default.idle as u64) as usize,
+                rounds: number("--rounds", default.rounds as u64) as usize,
+                seconds: number("--seconds", default.seconds),
+                with_kafka,
+            };
+            println!("{}", connections::run(&plan, &|line| println!("{line}")));
+        }
         "compaction" => println!("{}", compaction::run(with_kafka)),
         "catch-up" => println!("{}", catch_up::run(with_kafka)),
         "memory" => println!("{}", memory::run(with_kafka)),

@@ -274,3 +274,18 @@ fn take_varint(d: &mut Decoder<'_>) -> i64 {
     }
     (n >> 1) as i64 ^ -((n & 1) as i64)
 }
+
+/// Builds a Zstandard frame of blocks that each repeat a zero 128 KiB times (RFC 8878, 3.1.1.2.2).
+pub fn zstd_bomb(bytes: usize) -> Vec<u8> {
+    const BLOCK_BYTES: usize = 128 << 10;
+    // Magic, a descriptor without content size and checksum, a window of 2 MiB.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 11 << 3];
+    let blocks = bytes / BLOCK_BYTES;
+    for block in 0..blocks {
+        let is_last = u32::from(block + 1 == blocks);
+        let header = (BLOCK_BYTES as u32) << 3 | 1 << 1 | is_last;
+        frame.extend(&header.to_le_bytes()[..3]);
+        frame.push(0);
+    }
+    frame
+}

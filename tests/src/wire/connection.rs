@@ -1,4 +1,5 @@
-//! A raw connection: sends and receives frames, and notices when the broker closes it.
+//! A raw connection, plain or with TLS: sends and receives frames, and notices when the broker
+//! closes it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
@@ -6,8 +7,8 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
-use crate::limits;
 use crate::wire::Encoder;
+use crate::{limits, tls};
 
 /// The broker's reaction to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +30,8 @@ impl Reply {
 }
 
 #[derive(Debug)]
-pub struct Connection {
-    pub stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    pub stream: S,
     correlation: i32,
 }
 
@@ -73,14 +74,35 @@ impl Connection {
         }
     }
 
-    /// Sends raw bytes. Does not fail if the broker has already closed the connection.
-    pub fn send_raw(&mut self, bytes: &[u8]) {
-        drop(self.stream.write_all(bytes));
-    }
-
     /// Ends the sending direction.
     pub fn end(&mut self) {
         drop(self.stream.shutdown(Shutdown::Write));
+    }
+
+    /// Does a handshake of TLS on it.
+    ///
+    /// # Errors
+    /// The broker refused it.
+    pub fn secure(self, client: &tls::Client) -> std::io::Result<Connection<tls::Stream>> {
+        Ok(Connection {
+            stream: client.handshake(self.stream)?,
+            correlation: self.correlation,
+        })
+    }
+}
+
+impl Connection<tls::Stream> {
+    pub fn open_secured(client: &tls::Client, address: &str) -> Self {
+        Connection::open(address)
+            .secure(client)
+            .unwrap_or_else(|error| panic!("no TLS with {address}: {error}"))
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// Sends raw bytes. Does not fail if the broker has already closed the connection.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        drop(self.stream.write_all(bytes));
     }
 
     /// Sends a request with a version 1 header and returns its correlation id.
@@ -121,10 +143,7 @@ impl Connection {
         match self.stream.read_exact(buffer) {
             Ok(()) => true,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!(
-                    "neither a reply nor the end of the connection in {:?}",
-                    self.stream.read_timeout()
-                )
+                panic!("neither a reply nor the end of the connection in time")
             }
             Err(_) => false,
         }

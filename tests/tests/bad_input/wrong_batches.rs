@@ -3,7 +3,7 @@
 use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::plugin;
 use sedge_tests::temp_dir::TempDir;
-use sedge_tests::wire::{self, Batch, Codec, error, seal};
+use sedge_tests::wire::{self, Batch, Codec, error, seal, zstd_bomb};
 
 use crate::support::Target;
 
@@ -217,19 +217,4 @@ fn a_decompression_bomb_for_a_filter() {
 
 fn reading() -> Batch {
     Batch::of(&[br#"{"sensor":"s1","celsius":21.4}"#.to_vec()])
-}
-
-/// Builds a Zstandard frame of blocks that each repeat a zero 128 KiB times (RFC 8878, 3.1.1.2.2).
-fn zstd_bomb(bytes: usize) -> Vec<u8> {
-    const BLOCK_BYTES: usize = 128 << 10;
-    // Magic, a descriptor without content size and checksum, a window of 2 MiB.
-    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 11 << 3];
-    let blocks = bytes / BLOCK_BYTES;
-    for block in 0..blocks {
-        let is_last = u32::from(block + 1 == blocks);
-        let header = (BLOCK_BYTES as u32) << 3 | 1 << 1 | is_last;
-        frame.extend(&header.to_le_bytes()[..3]);
-        frame.push(0);
-    }
-    frame
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use sedge_tests::process::{Finished, Process};
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
+use sedge_tests::tls::Certificates;
 use sedge_tests::{http, limits, ports, tools};
 
 /// See the module. The clients are `alice` and `bob`.
@@ -21,17 +22,7 @@ pub struct Site {
 /// What `sedge security init` makes in a directory of `directory`.
 pub fn security(directory: &TempDir, name: &str) -> PathBuf {
     let path = directory.join(name);
-    let made = sedge(&[
-        "security",
-        "init",
-        "--dir",
-        &text(&path),
-        "--client",
-        "alice",
-        "--client",
-        "bob",
-    ]);
-    tools::must(made, "sedge security init");
+    Certificates::make(&path);
     path
 }
 
