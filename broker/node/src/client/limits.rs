@@ -19,6 +19,8 @@ pub const API_TIMEOUT: Duration = Duration::from_mins(1);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages of a client in one login: the mechanisms have at most two.
 pub const LOGIN_MESSAGES_MAX: usize = 4;
+/// Random bytes of a nonce of SCRAM.
+pub const NONCE_BYTES: usize = 24;
 /// `metadata.max.age.ms`; Kafka's default is five minutes.
 pub const METADATA_MAX_AGE: Duration = Duration::from_mins(5);
 /// `retry.backoff.ms` and `retry.backoff.max.ms`, Kafka's defaults.

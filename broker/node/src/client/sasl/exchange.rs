@@ -2,7 +2,13 @@
 
 use std::fmt;
 
+use ring::rand::{SecureRandom as _, SystemRandom};
+use sedge_core::base64;
+use sedge_core::security::scram::{Client, Mechanism, ScramError};
 use sedge_protocol::Bytes;
+
+use crate::client::limits::NONCE_BYTES;
+use crate::tls::settings::Secret;
 
 /// The client's side of one login.
 pub struct Exchange {
@@ -24,6 +30,12 @@ enum State {
     SentToken,
     /// The broker said so.
     Refused(String),
+    /// The broker names salt and iterations, and then shows that it knows the password.
+    Scram {
+        client: Client,
+        /// Until it is used.
+        password: Option<Secret>,
+    },
 }
 
 /// What follows from a broker's message.
@@ -58,17 +70,51 @@ impl Exchange {
         }
     }
 
+    /// RFC 5802.
+    pub(super) fn scram(
+        mechanism: Mechanism,
+        username: &str,
+        password: &Secret,
+        is_token: bool,
+    ) -> Self {
+        let mut nonce = [0; NONCE_BYTES];
+        SystemRandom::new()
+            .fill(&mut nonce)
+            .expect("the operating system has randomness");
+        let nonce = base64::encode(&nonce);
+        let (client, first) = Client::begin(mechanism, username, is_token, &nonce);
+        Self {
+            first: first.into(),
+            state: State::Scram {
+                client,
+                password: Some(password.clone()),
+            },
+        }
+    }
+
     /// Returns the first message of the client.
     pub fn first(&mut self) -> Bytes {
         std::mem::take(&mut self.first)
     }
 
-    /// Takes a message of the broker, which did not refuse the one before.
+    /// Takes a message of the broker, which did not refuse the one before. Blocks for as long as
+    /// the iterations of SCRAM take.
     ///
     /// # Errors
     /// Why the client does not go on.
     pub fn step(&mut self, challenge: &[u8]) -> Result<Step, String> {
-        match &self.state {
+        match &mut self.state {
+            State::Scram { client, password } => {
+                let failed = |error: ScramError| error.to_string();
+                let Some(password) = password.take() else {
+                    return client
+                        .finish(challenge)
+                        .map(|()| Step::Done)
+                        .map_err(failed);
+                };
+                let answer = client.answer(challenge, password.text());
+                answer.map(|of| Step::Send(of.into())).map_err(failed)
+            }
             State::Refused(why) => Err(why.clone()),
             State::Sent | State::SentToken if challenge.is_empty() => Ok(Step::Done),
             State::Sent => Err("the broker asks for more than this mechanism has".to_owned()),

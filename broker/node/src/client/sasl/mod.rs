@@ -10,6 +10,7 @@ mod token_file;
 use std::fmt;
 
 use sedge_core::security::jaas::LoginModule;
+use sedge_core::security::scram;
 use zeroize::Zeroizing;
 
 pub use exchange::{Exchange, Step, printable};
@@ -20,6 +21,7 @@ use token_file::TokenFile;
 
 const MECHANISM: &str = "sasl.mechanism";
 const JAAS: &str = "sasl.jaas.config";
+const NAMES: &str = "SCRAM-SHA-512, SCRAM-SHA-256, OAUTHBEARER or PLAIN";
 const TOKEN_URL: &str = "sasl.oauthbearer.token.endpoint.url";
 
 /// The supported keys.
@@ -71,6 +73,13 @@ enum Credentials {
         username: String,
         password: Secret,
     },
+    Scram {
+        mechanism: scram::Mechanism,
+        username: String,
+        password: Secret,
+        /// Whether the two are a delegation token: its id, and its HMAC in base64.
+        is_token: bool,
+    },
     OAuthBearer {
         token: TokenFile,
         /// KIP-342: names and values for the broker.
@@ -106,11 +115,14 @@ impl Login {
             "PLAIN" => plain(&jaas()?)?,
             "OAUTHBEARER" => oauthbearer(&jaas()?, get(TOKEN_URL).as_deref())?,
             other => {
+                if let Some(mechanism) = scram::Mechanism::from_name(other) {
+                    return Ok(Self(self::scram(mechanism, &jaas()?)?));
+                }
                 let is = match other {
                     "" => "the key is required with SASL, as Kafka's default, GSSAPI,".to_owned(),
                     other => format!("{other:?}"),
                 };
-                let why = format!("{is} is not supported; set PLAIN or OAUTHBEARER");
+                let why = format!("{is} is not supported; set {NAMES}");
                 return Err(KeyError::new(MECHANISM, why));
             }
         }))
@@ -118,9 +130,10 @@ impl Login {
 
     /// Returns the name of the mechanism.
     #[must_use]
-    pub const fn mechanism(&self) -> &'static str {
+    pub fn mechanism(&self) -> &'static str {
         match self.0 {
             Credentials::Plain { .. } => "PLAIN",
+            Credentials::Scram { mechanism, .. } => mechanism.name(),
             Credentials::OAuthBearer { .. } => "OAUTHBEARER",
         }
     }
@@ -132,6 +145,12 @@ impl Login {
     pub fn begin(&self) -> Result<Exchange, KeyError> {
         Ok(match &self.0 {
             Credentials::Plain { username, password } => Exchange::plain(username, password.text()),
+            Credentials::Scram {
+                mechanism,
+                username,
+                password,
+                is_token,
+            } => Exchange::scram(*mechanism, username, password, *is_token),
             Credentials::OAuthBearer { token, extensions } => {
                 let token = token.read().map_err(|why| KeyError::new(TOKEN_URL, why))?;
                 Exchange::oauthbearer(&token, extensions)
@@ -151,6 +170,18 @@ fn plain(jaas: &LoginModule) -> Result<Credentials, KeyError> {
         ));
     }
     Ok(Credentials::Plain { username, password })
+}
+
+fn scram(mechanism: scram::Mechanism, jaas: &LoginModule) -> Result<Credentials, KeyError> {
+    check_class(jaas, "ScramLoginModule", mechanism.name())?;
+    let (username, password) = name_and_password(jaas)?;
+    let token = jaas.option("tokenauth").unwrap_or("false");
+    Ok(Credentials::Scram {
+        mechanism,
+        username,
+        password,
+        is_token: token.eq_ignore_ascii_case("true"),
+    })
 }
 
 fn name_and_password(jaas: &LoginModule) -> Result<(String, Secret), KeyError> {

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use sedge_core::security::scram::{ClientFirst, Credential, Server};
 use sedge_protocol::Bytes;
 
 use super::*;
@@ -28,6 +29,54 @@ fn plain_sends_name_and_password_and_takes_a_plain_yes() {
     assert_eq!(exchange.first(), &b"\0alice\0s3cret"[..]);
     assert!(exchange.step(b"more?").is_err());
     assert_eq!(exchange.step(b""), Ok(Step::Done));
+}
+
+fn scram(options: &str) -> Login {
+    let jaas = format!(
+        "org.apache.kafka.common.security.scram.ScramLoginModule required username=\"alice\" \
+         password=\"s3cret\" {options};"
+    );
+    read(&[(MECHANISM, "SCRAM-SHA-512"), (JAAS, &jaas)]).unwrap()
+}
+
+#[test]
+fn scram_shows_no_password_and_believes_a_broker_that_knows_it() {
+    let mechanism = super::scram::Mechanism::Sha512;
+    let credential = |password: &str| {
+        Credential::of_password(mechanism, password, b"salt".to_vec(), 4_096).unwrap()
+    };
+    let log_in = |known: Credential| {
+        let mut exchange = scram("").begin().unwrap();
+        let first = exchange.first();
+        let read = ClientFirst::read(&first).unwrap();
+        assert_eq!((read.user.as_str(), read.is_token), ("alice", false));
+        let (server, said) = Server::begin(read, Some(known), credential("x"), "n");
+        let Step::Send(last) = exchange.step(&said).unwrap() else {
+            panic!("it is not answered");
+        };
+        assert!(!last.windows(6).any(|of| of == b"s3cret"));
+        (exchange, server.finish(&last))
+    };
+    let (mut exchange, end) = log_in(credential("s3cret"));
+    assert_eq!(exchange.step(&end.unwrap()), Ok(Step::Done));
+    let (mut exchange, end) = log_in(credential("another"));
+    assert!(end.is_err());
+    // A broker that says yes to everybody.
+    let why = exchange.step(b"v=AAAA").unwrap_err();
+    assert!(!why.contains("s3cret"), "{why}");
+}
+
+#[test]
+fn a_delegation_token_is_shown_as_one() {
+    let first = |options| scram(options).begin().unwrap().first();
+    assert!(first("tokenauth=true").ends_with(b",tokenauth=true"));
+    assert!(!first("tokenauth=false").ends_with(b",tokenauth=true"));
+}
+
+#[test]
+fn each_login_has_a_nonce_of_its_own() {
+    let first = || scram("").begin().unwrap().first();
+    assert_ne!(first(), first());
 }
 
 #[test]
