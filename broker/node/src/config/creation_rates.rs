@@ -22,14 +22,14 @@ impl CreationRates {
     ) -> Self {
         let mut rates = Self::default();
         let broker = settings.get(CREATION_RATE);
-        let broker = broker.and_then(|setting| setting.value.trim().parse().ok());
+        let broker = broker.and_then(|setting| setting.value.text().trim().parse().ok());
         rates.broker = broker.filter(|rate| *rate < i32::MAX.unsigned_abs());
         for (key, setting) in settings.iter() {
             let Some((name, CREATION_RATE)) = split_override(key) else {
                 continue;
             };
-            let checked = keys::find(CREATION_RATE).map(|known| known.check(&setting.value));
-            match (checked, setting.value.trim().parse()) {
+            let checked = keys::find(CREATION_RATE).map(|known| known.check(setting.value.text()));
+            match (checked, setting.value.text().trim().parse()) {
                 (Some(Err(error)), _) => refuse(key, setting, error.message),
                 (_, Ok(rate)) => {
                     rates.listeners.insert(name.to_uppercase(), rate);
