@@ -106,7 +106,7 @@ fn options(directory: &TempDir, keystore: &str, ssl: &str) -> Options {
     let properties = write(&secrets.join("all.properties"), &properties, 0o600);
     write(
         &secrets.join("console"),
-        &format!("{}\n", secret::CONSOLE),
+        format!("{}\n", secret::CONSOLE),
         0o600,
     );
     let secrets = text(&secrets);
