@@ -39,6 +39,8 @@ pub struct Model {
     left: BTreeMap<usize, Commit>,
     /// The lowest possible end of each log, by those heads.
     ends: BTreeMap<PartitionId, Offset>,
+    /// Log ends by heads that the last start counted. The views keep them when the head is lost.
+    counted: BTreeMap<PartitionId, Offset>,
     /// The entries of the producers' view that the last start found or made.
     pub entries: BTreeMap<PartitionId, Option<Vec<u8>>>,
     /// The state that results from the commits.
@@ -57,6 +59,7 @@ impl Clone for Model {
             torn: self.torn.clone(),
             left: self.left.clone(),
             ends: BTreeMap::new(),
+            counted: self.counted.clone(),
             entries: self.entries.clone(),
             store: MemoryStore::new(),
         };
@@ -132,6 +135,20 @@ impl Model {
         }
     }
 
+    /// Takes the log end that a start found. The views may know one that an earlier start counted.
+    pub fn end_found(&mut self, partition: PartitionId, found: Offset) {
+        let wanted = self.bounds(partition).next_offset;
+        if self.has_hits(partition) && found < wanted {
+            self.cut(partition, found);
+        } else if found > wanted && self.counted.get(&partition) == Some(&found) {
+            self.ends.insert(partition, found);
+        }
+        match self.ends.get(&partition) {
+            Some(end) => self.counted.insert(partition, *end),
+            None => self.counted.remove(&partition),
+        };
+    }
+
     /// Returns the bounds of a partition.
     pub fn bounds(&self, partition: PartitionId) -> LogBounds {
         let mut bounds = self.store.bounds(partition).unwrap();
@@ -188,7 +205,7 @@ impl Model {
     }
 
     /// Cuts the partition at `next` after a restart: earlier than expected, if bits were flipped.
-    pub fn cut(&mut self, partition: PartitionId, next: Offset) {
+    fn cut(&mut self, partition: PartitionId, next: Offset) {
         let end = self.ends.get(&partition).copied().unwrap_or_default();
         assert!(
             end <= next,

@@ -357,10 +357,7 @@ impl World {
         lost.retain(|commit| !self.told.contains(commit));
         for partition in (0..self.next_partition).map(PartitionId) {
             let found = store.bounds(partition).unwrap().next_offset;
-            let wanted = self.model.bounds(partition).next_offset;
-            if self.model.has_hits(partition) && found < wanted {
-                self.model.cut(partition, found);
-            }
+            self.model.end_found(partition, found);
         }
         if !lost.is_empty() && !self.is_reported {
             let reported = !report.holes.is_empty() || report.torn_tail.is_some();
