@@ -4,6 +4,9 @@
 //! `SEDGE_SOAK=1` uses a thousand consumers that ask for 50 MiB each and two hundred producers, for
 //! both profiles; use a release build. Without it, the test uses fewer of them.
 
+#[path = "memory/large_requests.rs"]
+mod large_requests;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;

@@ -129,19 +129,25 @@ fn kafka_s_tool_sets_and_shows_quotas_of_every_kind_of_entity() {
     assert!(!said.contains("producer_byte_rate=7"), "{said}");
 }
 
-/// Measures how fast `done`, a count of bytes, grows between two of its values.
-fn rate(from: u64, to: u64, done: &mut dyn FnMut() -> u64) -> f64 {
+/// Measures how fast `done`, a count of bytes, grows between two of its values, or from when the
+/// client is first throttled: until then it uses the credit of the time in which it did nothing.
+fn rate(
+    (from, to): (u64, u64),
+    is_throttled: impl Fn() -> bool,
+    done: &mut dyn FnMut() -> u64,
+) -> f64 {
     let deadline = Instant::now() + limits::CONDITION;
-    let mut reach = |bytes: u64| loop {
+    let mut reach = |bytes: u64, may_end: &dyn Fn() -> bool| loop {
+        let may_end = may_end();
         let now = done();
-        if now >= bytes {
+        if now >= bytes && may_end {
             return (Instant::now(), now);
         }
         assert!(Instant::now() < deadline, "{now} of {bytes} bytes");
         std::thread::sleep(Duration::from_millis(2));
     };
-    let (began, first) = reach(from);
-    let (ended, last) = reach(to);
+    let (began, first) = reach(from, &is_throttled);
+    let (ended, last) = reach(to, &|| true);
     (last - first) as f64 / (ended - began).as_secs_f64()
 }
 
@@ -217,7 +223,8 @@ fn librdkafka_and_java_keep_their_rates() {
             let _java = Process::spawn("kafka-producer-perf-test", &mut command);
             let mut connection = site.connect();
             let done = &mut || produced(&mut connection, "java-producer");
-            check_rate("kafka-producer-perf-test", rate(FROM, TO, done));
+            let rate = rate((FROM, TO), || site.throttled("produce") > 0, done);
+            check_rate("kafka-producer-perf-test", rate);
         });
         scope.spawn(|| {
             let mut command = Command::new("sh");
@@ -230,7 +237,8 @@ fn librdkafka_and_java_keep_their_rates() {
             let _kcat = Process::spawn("kcat", &mut command);
             let mut connection = site.connect();
             let done = &mut || produced(&mut connection, "kcat-producer");
-            check_rate("kcat, producing", rate(FROM, TO, done));
+            let rate = rate((FROM, TO), || site.throttled("produce") > 0, done);
+            check_rate("kcat, producing", rate);
         });
         scope.spawn(|| {
             let mut command = Command::new("kcat");
@@ -239,7 +247,8 @@ fn librdkafka_and_java_keep_their_rates() {
             command.args(["-X", "fetch.message.max.bytes=40000"]);
             let kcat = Process::spawn("kcat", &mut command);
             let done = &mut || kcat.output().stdout.len() as u64 * RECORD_BYTES;
-            check_rate("kcat, consuming", rate(FROM, TO, done));
+            let rate = rate((FROM, TO), || site.throttled("fetch") > 0, done);
+            check_rate("kcat, consuming", rate);
         });
     });
     for quota in ["produce", "fetch"] {

@@ -32,6 +32,10 @@ pub const CONNECTION_BYTES: usize = CONNECTION_READ_BYTES + CONNECTION_ANSWER_BY
 /// returns, so that large requests cost few system calls.
 pub const REQUEST_PIECE_BYTES: usize = 128 << 10;
 
+/// Size from which a block of memory has pages of its own: most requests are smaller, and need no
+/// pages that are mapped and zeroed for them.
+pub const MAPPED_BLOCK_BYTES: i32 = 1 << 20;
+
 /// The share of the request pool reserved for small requests, one part in this many: large requests
 /// that are half read cannot take it.
 pub const SMALL_PART: usize = 8;

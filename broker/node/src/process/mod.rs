@@ -3,6 +3,7 @@
 //!
 //! | module | contents |
 //! | --- | --- |
+//! | `allocator` | what is done with large blocks of memory |
 //! | `runtime` | the executor and its threads |
 //! | `core_dumps` | none, as they would have secrets |
 //! | `disk_work` | work for clients that waits for the disk |
@@ -16,6 +17,7 @@
 //! | `secret` | text that is not shown |
 //! | `usage` | memory and bytes written |
 
+pub mod allocator;
 pub mod core_dumps;
 pub mod disk_work;
 pub mod exit;

@@ -24,11 +24,12 @@ use crate::config::{Config, Durability};
 use crate::console;
 use crate::coordinator::Journal;
 use crate::handlers::Handlers;
-use crate::limits::SHUTDOWN_GRACE;
+use crate::limits::{MAPPED_BLOCK_BYTES, SHUTDOWN_GRACE};
 use crate::mirror::{Local, Mirror};
 use crate::net::certificates::{self, Secure};
 use crate::net::listener::{self, Listener};
 use crate::plugins::watch;
+use crate::process::allocator;
 use crate::process::failure::Failure;
 use crate::process::signals::Signals;
 use crate::upkeep::{self, scrub};
@@ -40,6 +41,7 @@ use start::{Opened, ServeError, Started};
 /// The broker cannot start.
 pub fn run(mut config: Config) -> Result<(), Failure> {
     let started = Instant::now();
+    allocator::map_blocks_from(MAPPED_BLOCK_BYTES);
     descriptors::share_out(&mut config);
     let mut signals = Signals::install().map_err(|source| ServeError::System {
         doing: "handle signals",
