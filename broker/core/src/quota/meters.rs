@@ -208,9 +208,10 @@ impl QuotaPolicy for Meters {
         bucket.refill(now_ms, rate, most);
         let (before, amount) = (bucket.credit(), usage.amount());
         let ms = match usage {
-            // More than an idle client gathers would never be allowed.
+            // More than an idle client gathers would never be allowed. What is not spent is not
+            // allowed, however little is missing.
             Usage::Fetched { .. } if before < amount.min(most) => {
-                bucket.wait_ms(amount.min(most), rate)
+                bucket.wait_ms(amount.min(most), rate).max(1)
             }
             Usage::Mutated {
                 is_strict: true, ..
@@ -328,6 +329,18 @@ mod tests {
             meters.charge(60_000, CLIENT, produced(1)),
             Verdict::Throttle { ms }
         );
+    }
+
+    #[test]
+    fn a_fetch_that_lacks_less_than_half_a_millisecond_is_not_free() {
+        let client = [("client-id", None)];
+        let mut meters = meters(Key::ConsumerByteRate, &client, 100_000.0);
+        let fetched = |bytes| Usage::Fetched { bytes };
+        let first = meters.charge(0, CLIENT, fetched(99_990));
+        assert_eq!(first, Verdict::Allow);
+        let ms = 1;
+        let second = meters.charge(0, CLIENT, fetched(50));
+        assert_eq!(second, Verdict::Throttle { ms });
     }
 
     #[test]
