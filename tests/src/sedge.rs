@@ -180,6 +180,17 @@ impl Sedge {
         self.process.as_mut().expect("sedge is running")
     }
 
+    /// Waits for a line of the log with all of these.
+    pub fn wait_log(&mut self, parts: &[&str]) {
+        let what = format!("{parts:?} in the log");
+        self.process().wait_for(&what, limits::CONDITION, |output| {
+            let mut lines = output.stderr.iter();
+            lines
+                .any(|line| parts.iter().all(|part| line.contains(part)))
+                .then_some(())
+        });
+    }
+
     /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.process().kill();

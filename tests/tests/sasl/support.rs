@@ -90,17 +90,9 @@ impl Site {
         text(&self.directory.join("security").join(name))
     }
 
-    /// Waits for a line of the broker's log with all of these.
+    /// See [`Sedge::wait_log`].
     pub fn wait_log(&mut self, parts: &[&str]) {
-        let what = format!("{parts:?} in the log");
-        self.sedge
-            .process()
-            .wait_for(&what, limits::CONDITION, |output| {
-                let mut lines = output.stderr.iter();
-                lines
-                    .any(|line| parts.iter().all(|part| line.contains(part)))
-                    .then_some(())
-            });
+        self.sedge.wait_log(parts);
     }
 }
 
