@@ -255,7 +255,11 @@ impl FrameHead {
     /// was in the body, so the drop is undone as well.
     pub(crate) fn facts_of_damaged(&self) -> impl Iterator<Item = EntryHead> {
         self.entries.iter().filter_map(|entry| match entry.kind {
-            EntryKind::Append => Some(EntryHead::end(entry.partition, entry.next)),
+            EntryKind::Append => Some(EntryHead::end(
+                entry.partition,
+                entry.next,
+                entry.leader_epoch,
+            )),
             EntryKind::LogStart | EntryKind::Replaced | EntryKind::Compacted => Some(*entry),
             EntryKind::Drop | EntryKind::Moved => None,
         })
@@ -263,8 +267,12 @@ impl FrameHead {
 }
 
 impl EntryHead {
-    /// Returns a row that only states the log end of a partition.
-    pub(crate) const fn end(partition: PartitionId, next: Offset) -> Self {
+    /// Returns a row that only states the log end of a partition, and the epoch of its last batch.
+    pub(crate) const fn end(
+        partition: PartitionId,
+        next: Offset,
+        leader_epoch: Option<LeaderEpoch>,
+    ) -> Self {
         Self {
             kind: EntryKind::LogStart,
             partition,
@@ -272,7 +280,7 @@ impl EntryHead {
             next,
             max_timestamp: 0,
             bytes: 0,
-            leader_epoch: None,
+            leader_epoch,
         }
     }
 

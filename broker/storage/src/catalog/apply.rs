@@ -196,9 +196,10 @@ impl State {
         }
         let log = &mut tail.bounds.log;
         log.log_start = log.log_start.max(start);
+        // The batches that had the epoch may be lost.
+        log.leader_epoch = log.leader_epoch.max(fact.leader_epoch);
         if log.next_offset <= start {
             log.next_offset = start;
-            log.leader_epoch = fact.leader_epoch.or(log.leader_epoch);
             (tail.slice, tail.run) = (None, None);
         }
         if log.next_offset < fact.next {

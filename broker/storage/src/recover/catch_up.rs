@@ -166,7 +166,8 @@ impl Opening<'_> {
         match listing::read_footer(&*segment.file, segment.id, segment.generation)? {
             Some(footer) => {
                 let ends = footer.runs.iter();
-                let ends = ends.map(|of| EntryHead::end(of.partition, of.run.next));
+                let ends =
+                    ends.map(|of| EntryHead::end(of.partition, of.run.next, of.run.leader_epoch));
                 let facts: Vec<EntryHead> = ends.chain(footer.facts).collect();
                 let cold = self.cold_runs(&facts)?;
                 self.store.catalog.apply_facts(&facts, &cold)

@@ -28,13 +28,21 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// Returns the facts of the segment. If the segment is damaged, also returns the log ends by
-    /// its runs: for frames that were damaged when they were replayed, only the footer has them.
-    fn says(&self, store: &Store) -> impl Iterator<Item = EntryHead> {
-        let is_damaged = store.damage.touches(self.id, 0, self.bytes);
-        let runs = self.runs.iter().filter(move |_| is_damaged);
-        let ends = runs.map(|of| EntryHead::end(of.partition, of.run.next));
-        self.facts.iter().copied().chain(ends)
+    /// Returns the facts of the segment, and the log ends that its runs state. For frames that were
+    /// damaged when they were replayed, only the footer has them. The list of damage does not tell
+    /// whether there are such frames, because the list may have been lost.
+    fn says(&self, store: &Store) -> Result<Vec<EntryHead>, Error> {
+        let mut says = self.facts.clone();
+        for of in &self.runs {
+            if store.catalog.bounds(of.partition)?.log.next_offset == of.run.next {
+                says.push(EntryHead::end(
+                    of.partition,
+                    of.run.next,
+                    of.run.leader_epoch,
+                ));
+            }
+        }
+        Ok(says)
     }
 }
 
@@ -163,7 +171,11 @@ fn carry_facts(store: &Store, emptied: &[Contents]) -> Result<(), Error> {
     let mut carried = BTreeSet::new();
     let mut parts = Vec::new();
     let mut cold = ColdRuns::default();
-    for fact in emptied.iter().flat_map(|of| of.says(store)) {
+    let mut said_by_emptied = Vec::new();
+    for of in emptied {
+        said_by_emptied.extend(of.says(store)?);
+    }
+    for fact in said_by_emptied {
         match fact.kind {
             EntryKind::LogStart if !carried.contains(&(fact.kind as u8, fact.partition)) => {
                 let key = LogKey::bounds(fact.partition);

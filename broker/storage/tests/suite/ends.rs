@@ -179,6 +179,66 @@ fn a_log_that_ended_in_damage_ends_there_when_the_segment_is_freed() {
     }
 }
 
+/// The footer of the sealed segment is all that states the log end, and the list of damage is lost.
+#[test]
+fn a_segment_with_the_last_end_of_a_log_tells_it_without_the_list_of_damage() {
+    let second = SegmentId(2);
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_to(&store, P, 0);
+    store.roll().unwrap();
+    (0..FLUSH_CALLS).for_each(|_| store.flush_views().unwrap());
+    append_to(&store, P, 1);
+    let mut next = 0;
+    while disk.list().unwrap().len() < 4 {
+        append_to(&store, OTHER, next);
+        next += 1;
+    }
+    store.sync().unwrap();
+    drop(store);
+    disk.flip(second, at(0, IN_BATCH), 0x10);
+    let (store, report) = in_memory(&disk, &base, small());
+    assert_eq!(told(&report), [lost(1, 2)]);
+    store.close().unwrap();
+    drop(store);
+    // A disk in memory has no place for the list.
+    let (store, report) = in_memory(&disk, &base, small());
+    assert!(!report.views_rebuilt && listed(&store).is_empty());
+    let entry = Entry::LogStart {
+        partition: OTHER,
+        offset: Offset(next),
+    };
+    store.append(commit(vec![entry], 0)).unwrap();
+    while store.free_segments().unwrap().segments > 0 {}
+    assert!(disk.contents(second).is_none());
+    store.close().unwrap();
+    drop(store);
+    let (store, _) = in_memory(&disk, &MemoryBase::new(), small());
+    check_goes_on(&store, 1, 2);
+}
+
+/// The batches that had the epoch are lost, and the log start behind them has it.
+#[test]
+fn a_log_start_keeps_the_epoch_of_batches_that_are_lost() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    append_to(&store, P, 0);
+    append_to(&store, P, 1);
+    let epoch = store.bounds(P).unwrap().leader_epoch;
+    assert!(epoch.is_some());
+    let (partition, offset) = (P, Offset(1));
+    let start = Entry::LogStart { partition, offset };
+    store.append(commit(vec![start], 0)).unwrap();
+    append_to(&store, OTHER, 0);
+    store.sync().unwrap();
+    drop(store);
+    (0..2).for_each(|frame| disk.flip(FIRST, at(frame, IN_BATCH), 0x10));
+    let (store, _) = in_memory(&disk, &MemoryBase::new(), small());
+    let bounds = store.bounds(P).unwrap();
+    assert_eq!(bounds.log_start..bounds.next_offset, Offset(1)..Offset(2));
+    assert_eq!(bounds.leader_epoch, epoch);
+}
+
 /// No whole frame follows, so none of its records was acknowledged as durable.
 #[test]
 fn a_torn_frame_at_the_end_of_the_log_is_cut_with_its_offsets() {
