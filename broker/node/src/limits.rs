@@ -269,6 +269,11 @@ pub const FETCH_PARTITIONS_AT_ONCE: usize = 8;
 /// connections get this long to send their first bytes, however many connect.
 pub const CONNECTION_STAYS_FOR: Duration = Duration::from_secs(1);
 
+/// The share of the places that strangers keep while new connections come, one place in this many:
+/// with the default of `max.connections` a flood of 2,000 connections a second leaves each an
+/// eighth of a second for its handshake, and three quarters of the places to served clients.
+pub const STRANGERS_SHARE: usize = 4;
+
 /// How long a new connection waits for the closing of the one whose place it takes, which normally
 /// takes some microseconds.
 pub const CLOSING_WAIT: Duration = Duration::from_secs(1);
@@ -286,8 +291,8 @@ pub const SCRAM_NONCE_BYTES: usize = 18;
 /// Time limit of a TLS handshake. A client behind a slow radio link needs two seconds.
 pub const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Most bytes that a client may send before its handshake is complete, charged to the request pool
-/// until then. A chain of four large certificates takes 8 KiB, and as much again inside a ticket.
+/// Most bytes that a client may send before its handshake is complete. A chain of four large
+/// certificates takes 8 KiB, and as much again inside a ticket.
 pub const TLS_HANDSHAKE_BYTES_MAX: usize = 32 << 10;
 
 /// Bytes that are read from a segment and encrypted at once when memory is short. A connection
@@ -301,6 +306,11 @@ pub const TLS_PIECE_BYTES_MAX: usize = 64 << 10;
 /// Additional memory of a connection with TLS: an incomplete TLS record (18 KiB), encrypted bytes
 /// that are not sent yet, and the session.
 pub const TLS_CONNECTION_BYTES: usize = (18 << 10) + TLS_PIECE_BYTES_MIN + (8 << 10);
+
+const _: () = assert!(
+    2 * TLS_HANDSHAKE_BYTES_MAX <= CONNECTION_BYTES + TLS_CONNECTION_BYTES,
+    "what a client sends in its handshake, as bytes and as a message, has the connection's own memory"
+);
 
 /// Largest certificate file. A bundle of all public CAs has 250 KB.
 pub const TLS_FILE_BYTES_MAX: u64 = 4 << 20;

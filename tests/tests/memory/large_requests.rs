@@ -2,15 +2,19 @@
 //!
 //! `SEDGE_SOAK=1` has 200 of them; use a release build.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
+use sedge_tests::tls::{Certificates, Client, Sessions};
 use sedge_tests::wire::{
     self, Batch, Connection, FETCH_VERSION, PRODUCE_VERSION, Reply, error, key,
 };
-use sedge_tests::{limits, proc, report, soak};
+use sedge_tests::{limits, ports, proc, report, soak};
 
 const MIB: u64 = 1 << 20;
 const BUDGET_BYTES: u64 = 64 * MIB;
@@ -26,9 +30,36 @@ const HOLDS: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_small_budget_holds_while_clients_send_and_fetch_8_mib_each() {
+    run("plain", |_, options| (options, Connection::open));
+}
+
+#[test]
+fn a_small_budget_holds_over_tls_as_well() {
+    run("tls", |directory, options| {
+        let certificates = Certificates::make(&directory.join("security"));
+        let client = Client::new(&certificates, None, Sessions::Fresh);
+        let ssl = format!("127.0.0.1:{}", ports::free());
+        let mut options = options.listener(format!("SSL://{ssl}"));
+        options.settings.extend(certificates.settings());
+        let open = move |_: &str| Connection::open_secured(&client, &ssl);
+        (options, open)
+    });
+}
+
+/// Counts what the clients did.
+#[derive(Default)]
+struct Seen {
+    is_over: AtomicBool,
+    cut: AtomicU64,
+}
+
+fn run<S, Open>(name: &str, with: impl FnOnce(&Path, Options) -> (Options, Open))
+where
+    S: Read + Write + Socket,
+    Open: Fn(&str) -> Connection<S> + Sync,
+{
     let clients = if soak::is_long() { 200 } else { 24 };
     let time = Duration::from_secs(if soak::is_long() { 60 } else { 6 });
-
     let directory = TempDir::new("memory-large");
     let options = Options::default()
         .set("sedge.profile", "small")
@@ -38,6 +69,7 @@ fn a_small_budget_holds_while_clients_send_and_fetch_8_mib_each() {
         .set("log.retention.bytes", &(128 * MIB).to_string())
         .set("log.retention.check.interval.ms", "100")
         .set("durability", "interval");
+    let (options, open) = with(directory.path(), options);
     let mut sedge = Sedge::start(&directory.join("data"), options);
     let pid = sedge.process().pid();
     let program = proc::resident_kib(pid) << 10;
@@ -53,7 +85,7 @@ fn a_small_budget_holds_while_clients_send_and_fetch_8_mib_each() {
     let client = Large {
         batch: &batch,
         seen: &seen,
-        bootstrap: &bootstrap,
+        open: &|| open(&bootstrap),
     };
     let counts: Vec<AtomicU64> = (0..clients / 2).map(|_| AtomicU64::new(0)).collect();
     let counted = || -> Vec<u64> {
@@ -82,7 +114,7 @@ fn a_small_budget_holds_while_clients_send_and_fetch_8_mib_each() {
     });
     let peak = proc::resident_peak_kib(pid) << 10;
     report::line(format_args!(
-        "{clients} clients of 8 MiB, half of which never read: resident {} MiB at most, {} \
+        "{name}: {clients} clients of 8 MiB, half of which never read: resident {} MiB at most, {} \
          at the start; of the others each sent and fetched {} to {} times, {} were cut",
         peak / MIB,
         program / MIB,
@@ -96,20 +128,30 @@ fn a_small_budget_holds_while_clients_send_and_fetch_8_mib_each() {
     assert!(rounds[0] >= ROUNDS_MIN, "one is starved: {rounds:?}");
 }
 
-/// Counts what the clients did.
-#[derive(Default)]
-struct Seen {
-    is_over: AtomicBool,
-    cut: AtomicU64,
+/// The socket of a connection.
+trait Socket {
+    fn socket(&self) -> &TcpStream;
 }
 
-struct Large<'a> {
+impl Socket for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Socket for sedge_tests::tls::Stream {
+    fn socket(&self) -> &TcpStream {
+        &self.sock
+    }
+}
+
+struct Large<'a, S> {
     batch: &'a [u8],
     seen: &'a Seen,
-    bootstrap: &'a str,
+    open: &'a (dyn Fn() -> Connection<S> + Sync),
 }
 
-impl Large<'_> {
+impl<S: Read + Write + Socket> Large<'_, S> {
     fn is_over(&self) -> bool {
         self.seen.is_over.load(Ordering::Acquire)
     }
@@ -119,8 +161,8 @@ impl Large<'_> {
         let produce = wire::produce_request("large", 0, -1, self.batch);
         while !self.is_over() {
             let began = Instant::now();
-            let mut connection = Connection::open(self.bootstrap);
-            let socket = &connection.stream;
+            let mut connection = (self.open)();
+            let socket = connection.stream.socket();
             let timeout = socket.set_write_timeout(Some(limits::POLL));
             timeout.expect("a socket takes options");
             let fetch = wire::fetch_request("large", 0, 0, FETCH_BYTES);
@@ -135,20 +177,20 @@ impl Large<'_> {
     /// Sends a batch and fetches it, and counts how often.
     fn get_on(&self, rounds: &AtomicU64) {
         let produce = wire::produce_request("large", 0, -1, self.batch);
-        let mut connection = Connection::open(self.bootstrap);
+        let mut connection = (self.open)();
         while !self.is_over() {
             if round(&mut connection, &produce).is_some() {
                 rounds.fetch_add(1, Ordering::Relaxed);
             } else {
                 self.seen.cut.fetch_add(1, Ordering::Relaxed);
-                connection = Connection::open(self.bootstrap);
+                connection = (self.open)();
             }
         }
     }
 }
 
 /// Returns `None` if the broker closed the connection.
-fn round(connection: &mut Connection, produce: &[u8]) -> Option<()> {
+fn round(connection: &mut Connection<impl Read + Write>, produce: &[u8]) -> Option<()> {
     connection.send(key::PRODUCE, PRODUCE_VERSION, produce);
     let produced = wire::produced(&body(connection.reply())?);
     assert_eq!(produced.error, error::NONE, "{produced:?}");

@@ -11,7 +11,7 @@ use sedge_tests::limits;
 use sedge_tests::process::Process;
 use sedge_tests::sedge::{self as harness, Options};
 use sedge_tests::temp_dir::TempDir;
-use sedge_tests::wire::{self, Connection, key};
+use sedge_tests::wire::{self, Batch, Connection, error, key};
 
 use super::support::{
     Site, check, listener, openssl, options, properties, refusal, security, sedge, text,
@@ -168,15 +168,17 @@ fn tls_on_a_plain_port_and_plain_on_one_for_tls_say_so() {
     site.assert_serves();
 }
 
-/// More clients stall in the middle of a handshake than the memory limit allows at once. Others are
-/// served.
+/// More clients stall in the middle of a handshake than the request pool has memory for. Others are
+/// served, also those that need much of the pool.
 #[test]
 fn clients_that_stop_in_a_handshake_are_cut_and_cost_nobody_else() {
     if is_skipped_on_kafka() {
         return;
     }
     let mut site = Site::start("tls-half", |options| {
-        options.set("queued.max.request.bytes", "1048576")
+        options
+            .set("queued.max.request.bytes", "1048576")
+            .set("connections.max.idle.ms", "3000")
     });
     let half: Vec<TcpStream> = (0..100)
         .map(|_| {
@@ -186,9 +188,14 @@ fn clients_that_stop_in_a_handshake_are_cut_and_cost_nobody_else() {
             stream
         })
         .collect();
-    site.assert_serves();
     let mut plain = Connection::open(&site.sedge.bootstrap());
     wire::create_topic(&mut plain, "meanwhile", 1, &[]);
+    let large = Batch::filled(1, 800_000).encode();
+    let produced = wire::produce(&mut plain, "meanwhile", 0, &large);
+    assert_eq!(produced.error, error::NONE, "{produced:?}");
+    let cut = site.failed_handshakes("timeout");
+    assert!(cut < 1.0, "it waited until {cut} were cut");
+    site.assert_serves();
     for mut stream in half {
         let mut rest = Vec::new();
         // A reset ends the stream, too.

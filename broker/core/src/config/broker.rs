@@ -194,8 +194,13 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
         "Connections accepted in a second, by all listeners or with listener.name.NAME. by one; \
          further ones wait until they are accepted"),
     fixed("max.connections", Int, Some("1024"), Between(1, 1_000_000),
-        "Most connections open at once; when they are all in use, a new connection replaces the \
-         one that has been idle for longest"),
+        "Most connections open at once, of all listeners or with listener.name.NAME. of one; when \
+         they are all in use, a new connection replaces one that has not authenticated or asked \
+         for anything yet, or else the one that has been idle for longest"),
+    fixed("max.connections.per.ip", Int, Some("2147483647"), AtLeast(0),
+        "Most connections open at once from one address; further ones are refused"),
+    fixed("max.connections.per.ip.overrides", Text, Some(""), Anything,
+        "Addresses or names of hosts with a limit of their own, like 192.0.2.7:100,gateway:500"),
     dynamic("message.max.bytes", Int, Some("1048588"), AtLeast(0),
         "Largest record batch, as the producer compressed it. Default for topics that do not set \
          max.message.bytes"),

@@ -18,6 +18,9 @@ pub const INSECURE_ALLOWED: &str = "sedge.insecure.listeners.allowed";
 /// Connections accepted in a second, by all listeners or by one.
 pub const CREATION_RATE: &str = "max.connection.creation.rate";
 
+/// The limit of connections, of all listeners or of one.
+pub const MAX_CONNECTIONS: &str = "max.connections";
+
 /// Splits `listener.name.NAME.KEY`, a key of one listener, into (NAME, KEY).
 pub fn split_override(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix("listener.name.")?.split_once('.')
@@ -32,7 +35,7 @@ pub fn is_listener_key(key: &str) -> bool {
 pub fn listener_keys() -> impl Iterator<Item = &'static str> {
     let tls = tls::KEYS.iter().chain(tls::LISTENER_KEYS);
     let secure = tls.chain(sasl::LISTENER_KEYS).copied();
-    secure.chain([CREATION_RATE])
+    secure.chain([CREATION_RATE, MAX_CONNECTIONS])
 }
 
 /// A Kafka listener.
@@ -49,6 +52,8 @@ pub struct ListenerConfig {
     pub address: HostPort,
     /// The address that clients are given. `None` means the address that the client connected to.
     pub advertised: Option<HostPort>,
+    /// Open connections at once, if it has a limit of its own.
+    pub max_connections: Option<usize>,
 }
 
 impl ListenerConfig {
@@ -151,6 +156,7 @@ pub fn parse_listeners(
             sasl: None,
             address,
             advertised: None,
+            max_connections: None,
         });
     }
     Ok(listeners)

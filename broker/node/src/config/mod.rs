@@ -9,6 +9,7 @@
 //! **Invariant:** a [`Config`] that exists has passed every check; the broker repeats none of them.
 //! **Invariant:** an unknown key in a file or a flag is an error that names the nearest known one.
 
+mod address_limits;
 pub mod console;
 pub mod creation_rates;
 pub mod environment;
@@ -32,6 +33,7 @@ pub mod values;
 
 use std::path::{Path, PathBuf};
 
+pub use address_limits::AddressLimits;
 pub use console::ConsoleTokens;
 pub use error::{ConfigError, Problem};
 pub use link::{LinkConfig, OnTopicRecreated};

@@ -230,6 +230,31 @@ fn a_listener_may_have_its_own_rate_of_connections() {
 }
 
 #[test]
+fn connections_are_limited_by_broker_listener_and_address() {
+    let text = "listeners = \"LAN://127.0.0.1:1,WAN://127.0.0.1:2\"\n\
+                listener.security.protocol.map = \"LAN:PLAINTEXT,WAN:PLAINTEXT\"\n";
+    let flags = [
+        ("listener.name.wan.max.connections", "7"),
+        ("max.connections.per.ip", "0"),
+        ("max.connections.per.ip.overrides", "192.0.2.7:3"),
+    ];
+    let config = load_text(text, &[], &flags).unwrap();
+    let of = |at: usize| config.listeners[at].max_connections;
+    assert_eq!((of(0), of(1)), (None, Some(7)));
+    let limit = |address: &str| config.address_limits.of(address.parse().unwrap());
+    assert_eq!((limit("192.0.2.7"), limit("192.0.2.8")), (3, 0));
+
+    let nobody = load_text(text, &[], &flags[1..2]).unwrap_err();
+    assert!(
+        nobody.contains("needs a max.connections.per.ip.overrides"),
+        "{nobody}"
+    );
+    let none = [("listener.name.wan.max.connections", "0")];
+    let none = load_text(text, &[], &none).unwrap_err();
+    assert!(none.contains("listener.name.wan.max.connections"), "{none}");
+}
+
+#[test]
 fn a_variable_that_is_no_key_is_a_warning() {
     // Kubernetes sets SEDGE_PORT in every pod beside a service called sedge.
     let config = load_text("", &[("SEDGE_PORT", "tcp://10.0.0.1:9092")], &[]).unwrap();

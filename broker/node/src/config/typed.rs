@@ -1,20 +1,21 @@
 //! The configuration in the form that the broker uses: typed, checked, complete.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sedge_core::config::{ConfigKey, STANDARD_AUTHORIZER};
-use sedge_core::security::{Authorizer, Principal};
+use sedge_core::security::Authorizer;
 
+use super::address_limits::{AddressLimits, parse_overrides};
 use super::console::{self, ConsoleTokens};
 use super::creation_rates::CreationRates;
 use super::error::Problem;
 use super::link::{LinkConfig, LinkTable};
-use super::listeners::{self, INSECURE_ALLOWED, ListenerConfig, split_override};
+use super::listeners::{self, INSECURE_ALLOWED, ListenerConfig, MAX_CONNECTIONS, split_override};
 use super::sasl::ListenerSasl;
-use super::values::{HostPort, parse_cluster_id};
+use super::values::{self, HostPort, parse_number};
 use super::{Setting, Settings, Source, Value, keys};
 use crate::client::config as client;
 use crate::limits::{ANSWER_BYTES_MIN, CONNECTION_BYTES, TLS_CONNECTION_BYTES};
@@ -139,6 +140,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Connections that are accepted in a second.
     pub creation_rates: CreationRates,
+    /// Open connections at once of each address.
+    pub address_limits: AddressLimits,
     /// Time after which an idle connection is closed.
     pub connections_max_idle_ms: u64,
     /// Largest frame before authentication, in bytes.
@@ -177,8 +180,10 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
             Profile::Standard
         },
         node_id: reader.number("node.id", 0) as i32,
-        cluster_id: reader.parsed("cluster.id", parse_cluster_id),
-        data: reader.parsed("log.dirs", parse_data).unwrap_or_default(),
+        cluster_id: reader.parsed("cluster.id", values::parse_cluster_id),
+        data: reader
+            .parsed("log.dirs", values::parse_data)
+            .unwrap_or_default(),
         listeners: reader.listeners(),
         insecure_listeners_allowed: reader.is_on(INSECURE_ALLOWED),
         core_dumps_allowed: reader.is_on("sedge.core.dumps.allowed"),
@@ -215,8 +220,9 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
             receive: reader.text("socket.receive.buffer.bytes").parse().ok(),
         },
         socket_request_max_bytes: reader.number("socket.request.max.bytes", 0) as usize,
-        max_connections: reader.number("max.connections", 0) as usize,
+        max_connections: reader.number(MAX_CONNECTIONS, 0) as usize,
         creation_rates: reader.creation_rates(),
+        address_limits: reader.address_limits(),
         connections_max_idle_ms: reader.number("connections.max.idle.ms", 0),
         sasl_server_max_receive_size: reader.number("sasl.server.max.receive.size", 0) as usize,
         failed_authentication_delay: Duration::from_millis(
@@ -343,31 +349,11 @@ fn broker_keys(settings: &Settings) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| "not a number".to_owned())
-}
-
-fn parse_data(text: &str) -> Result<PathBuf, String> {
-    match text {
-        "" => Err("the data directory has no name".to_owned()),
-        text if text.contains(',') => {
-            Err("sedge keeps its data in one directory; name only one".to_owned())
-        }
-        text => Ok(PathBuf::from(text)),
+fn parse_max_connections(text: &str) -> Result<usize, String> {
+    match keys::find(MAX_CONNECTIONS).map(|known| known.check(text)) {
+        Some(Err(error)) => Err(error.message),
+        _ => parse_number(text),
     }
-}
-
-/// Kafka separates principals by semicolons, since names of certificates have commas.
-fn parse_super_users(text: &str) -> Result<BTreeSet<Principal>, String> {
-    let users = text.split(';').map(str::trim);
-    let users = users.filter(|user| !user.is_empty());
-    users
-        .map(|user| {
-            Principal::parse(user).ok_or_else(|| {
-                format!("`{user}` is not a principal; write User:NAME, and separate several by `;`")
-            })
-        })
-        .collect()
 }
 
 /// Returns the name of a listener's own key.
@@ -438,8 +424,22 @@ impl Reader<'_> {
         CreationRates::read(self.settings, &mut refuse)
     }
 
+    fn address_limits(&mut self) -> AddressLimits {
+        const MAX: &str = "max.connections.per.ip";
+        let overrides = self.parsed("max.connections.per.ip.overrides", parse_overrides);
+        let (overrides, max) = (overrides.unwrap_or_default(), self.number(MAX, 0) as usize);
+        if let Some(setting) = self.settings.get(MAX)
+            && max == 0
+            && overrides.is_empty()
+        {
+            let why = "0 lets nobody connect; it needs a max.connections.per.ip.overrides";
+            self.problems.push(problem(MAX, setting, why.to_owned()));
+        }
+        AddressLimits::new(max, overrides)
+    }
+
     fn authorizer(&mut self) -> Option<Authorizer> {
-        let super_users = self.parsed("super.users", parse_super_users);
+        let super_users = self.parsed("super.users", values::parse_super_users);
         let everyone = self.text("allow.everyone.if.no.acl.found");
         let authorizer = Authorizer {
             allow_everyone_if_no_acl_found: everyone.eq_ignore_ascii_case("true"),
@@ -474,6 +474,8 @@ impl Reader<'_> {
         for listener in &mut listeners {
             self.load_tls(listener);
             self.load_sasl(listener);
+            let key = own_key(listener, MAX_CONNECTIONS);
+            listener.max_connections = self.parsed(&key, parse_max_connections);
         }
         // A listener whose TLS files cannot be loaded has been reported already.
         let mut loaded = listeners

@@ -1,7 +1,11 @@
-//! Structured values: addresses and listeners.
+//! Structured values: addresses, identities, the data directory.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use sedge_core::security::Principal;
 
 /// A host, by name or address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +90,33 @@ pub fn parse_cluster_id(text: &str) -> Result<String, String> {
         return Err("a cluster id is 1 to 64 letters, digits, `-`, `_` and `.`".to_owned());
     }
     Ok(text.to_owned())
+}
+
+pub(super) fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "not a number".to_owned())
+}
+
+pub(super) fn parse_data(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("the data directory has no name".to_owned()),
+        text if text.contains(',') => {
+            Err("sedge keeps its data in one directory; name only one".to_owned())
+        }
+        text => Ok(PathBuf::from(text)),
+    }
+}
+
+/// Kafka separates principals by semicolons, since names of certificates have commas.
+pub(super) fn parse_super_users(text: &str) -> Result<BTreeSet<Principal>, String> {
+    let users = text.split(';').map(str::trim);
+    let users = users.filter(|user| !user.is_empty());
+    users
+        .map(|user| {
+            Principal::parse(user).ok_or_else(|| {
+                format!("`{user}` is not a principal; write User:NAME, and separate several by `;`")
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -99,7 +99,8 @@ async fn dispatch(
     if body.len() > frame::request_bytes_max(api_key, usize::MAX) {
         return Err(request.malformed("it is larger than any request of its kind"));
     }
-    apis::route(request, body).await
+    // Boxed, so that an idle connection has no room for the largest request.
+    Box::pin(apis::route(request, body)).await
 }
 
 /// Checks that a topic has a partition; the refusal has the message of Kafka's controller.

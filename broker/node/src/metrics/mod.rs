@@ -40,6 +40,9 @@ pub struct Metrics {
     pub bytes_out: Counter,
     /// Kafka connections that are open.
     pub connections: Gauge,
+    /// Memory of requests, and of answers, that is charged to a pool.
+    pub request_memory_bytes: Gauge,
+    pub answer_memory_bytes: Gauge,
     /// Kafka connections accepted since the start.
     pub connections_accepted: Counter,
     /// Kafka connections refused because of a limit.
@@ -101,6 +104,8 @@ impl Default for Metrics {
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             connections: Gauge::default(),
+            request_memory_bytes: Gauge::default(),
+            answer_memory_bytes: Gauge::default(),
             connections_accepted: Counter::default(),
             connections_refused: Counter::default(),
             connections_displaced: Counter::default(),
@@ -224,13 +229,14 @@ impl Metrics {
             ),
             (
                 "sedge_kafka_connections_refused_total",
-                "Connections refused because max.connections were open and none was idle.",
+                "Connections refused because max.connections (or max.connections.per.ip) were open \
+                 and none was idle.",
                 &self.connections_refused,
             ),
             (
                 "sedge_kafka_connections_displaced_total",
-                "Connections closed because they had been idle for longest when a new one needed \
-                 their place.",
+                "Connections closed because a new one needed their place: strangers, or those that \
+                 had been idle for longest.",
                 &self.connections_displaced,
             ),
             (
@@ -266,6 +272,17 @@ impl Metrics {
             "sedge_kafka_connections",
             "Open connections.",
             self.connections.get(),
+        );
+        out.gauge(
+            "sedge_kafka_request_memory_bytes",
+            "Memory of requests that are read or at work, of queued.max.request.bytes (Kafka: \
+             MemoryPoolUsed).",
+            self.request_memory_bytes.get(),
+        );
+        out.gauge(
+            "sedge_kafka_answer_memory_bytes",
+            "Memory of large answers that are not sent yet, of what sedge.memory.max.bytes leaves.",
+            self.answer_memory_bytes.get(),
         );
     }
 

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use async_io::{Async, Timer};
 use futures_lite::{AsyncRead, AsyncWrite, future};
 
-/// The time of the last byte, in milliseconds since the connection was opened.
+/// The time of the last byte, in milliseconds since the connection was opened, and whether its
+/// client is more than a stranger.
 #[derive(Debug)]
 pub struct Activity {
     opened: Instant,
     last_ms: AtomicU64,
-    has_spoken: AtomicBool,
+    is_known: AtomicBool,
 }
 
 impl Default for Activity {
@@ -26,33 +27,33 @@ impl Default for Activity {
         Self {
             opened: Instant::now(),
             last_ms: AtomicU64::new(0),
-            has_spoken: AtomicBool::new(false),
+            is_known: AtomicBool::new(false),
         }
     }
 }
 
 impl Activity {
-    fn note(&self) {
+    /// Notes a byte.
+    pub fn note(&self) {
         self.last_ms
             .store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Notes a byte from the peer.
-    pub fn note_heard(&self) {
-        self.has_spoken.store(true, Ordering::Relaxed);
-        self.note();
+    /// Notes that the client has authenticated, or was served where it does not have to.
+    pub fn note_known(&self) {
+        self.is_known.store(true, Ordering::Relaxed);
     }
 
-    /// Orders connections by their use: first those whose peer has never sent anything, and within
-    /// each kind the longest silent first.
-    pub fn last_use(&self) -> (bool, Instant) {
-        let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
-        let has_spoken = self.has_spoken.load(Ordering::Relaxed);
-        (has_spoken, self.opened + last)
+    pub fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Relaxed)
+    }
+
+    pub fn last_use(&self) -> Instant {
+        self.opened + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
     }
 
     pub fn silent_for(&self) -> Duration {
-        self.last_use().1.elapsed()
+        self.last_use().elapsed()
     }
 
     /// Returns when no byte was read or written for `idle_ms`.
@@ -116,11 +117,7 @@ impl AsyncRead for WatchedSocket<'_> {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let mut stream = self.stream;
-        let read = Pin::new(&mut stream).poll_read(context, buffer);
-        if let Poll::Ready(Ok(1..)) = read {
-            self.activity.note_heard();
-        }
-        read
+        self.seen(Pin::new(&mut stream).poll_read(context, buffer))
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::net::sockopt;
 use sedge_core::security::Principal;
 
 use super::activity::WatchedSocket;
-use super::open_connections::{Closed, Place};
+use super::open_connections::{Closed, Full, Place};
 use super::pipes::Pipes;
 use super::reply::PlainSocket;
 use super::service::{Service, Session};
@@ -94,13 +94,17 @@ pub async fn accept(listener: Listener, net: Arc<Net>, service: impl Service) {
             Ok((stream, remote)) if let Some(delay) = service.refuses(remote.ip()) => {
                 put_off(stream, remote, delay, &net);
             }
-            Ok((stream, remote)) => match admit(remote, &net).await {
-                Some(place) => {
-                    net.rates.accepted(name);
-                    welcome(stream, place, remote, &listener, &net, &service);
+            Ok((stream, remote)) => {
+                match admit(remote, &listener, &net).await {
+                    Ok(place) => {
+                        net.rates.accepted(name);
+                        welcome(stream, place, remote, &listener, &net, &service);
+                    }
+                    Err(full) => refuse(remote, &full, &net),
                 }
-                None => refuse(remote, &net),
-            },
+                // However many connect at once, those that are connected get their turn (KIP-402).
+                future::yield_now().await;
+            }
             Err(error) => {
                 warn!(target: "sedge::net", "cannot accept a connection: {error}; retrying");
                 // If descriptors or memory are short, closing a silent connection frees some.
@@ -149,11 +153,10 @@ impl Drop for Held {
     }
 }
 
-async fn admit(remote: SocketAddr, net: &Net) -> Option<Place> {
-    let connections = &net.connections;
-    let why = || format!("max.connections={} are open", connections.max());
-    connections
-        .admit(remote, |closed| tell(closed, &why(), net))
+async fn admit(remote: SocketAddr, listener: &Listener, net: &Net) -> Result<Place, Full> {
+    let displaced = |closed: &Closed, full: &Full| tell(closed, &full.to_string(), net);
+    net.connections
+        .admit(remote, &listener.config, displaced)
         .await
 }
 
@@ -166,13 +169,13 @@ fn tell(closed: &Closed, why: &str, net: &Net) {
     );
 }
 
-fn refuse(remote: SocketAddr, net: &Net) {
+fn refuse(remote: SocketAddr, full: &Full, net: &Net) {
     net.metrics.connections_refused.increment();
-    warn!(
-        target: "sedge::net",
-        "peer={remote} refused: max.connections={} are open and none is idle",
-        net.connections.max()
-    );
+    let why = match full {
+        Full::Address { .. } => "",
+        Full::Broker { .. } | Full::Listener { .. } => " and none is idle",
+    };
+    warn!(target: "sedge::net", "peer={remote} refused: {full}{why}");
 }
 
 fn welcome(
@@ -260,6 +263,7 @@ mod tests {
             sasl: None,
             address: HostPort::parse("127.0.0.1:0").unwrap(),
             advertised: None,
+            max_connections: None,
         });
         let address = "127.0.0.1:0".parse().unwrap();
         let listener = Listener::bind(config, address, buffers).unwrap();

@@ -172,6 +172,12 @@ impl Pool {
         })
     }
 
+    /// Returns the bytes that are taken.
+    pub fn used_bytes(&self) -> usize {
+        let used = self.total as isize - self.lock().free;
+        usize::try_from(used).unwrap_or(0)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

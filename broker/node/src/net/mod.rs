@@ -12,7 +12,8 @@ use crate::limits::{CONNECTION_ANSWER_BYTES, TLS_PIECE_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::process::logging::told::Told;
 use crate::process::runtime::Runtime;
-use memory::{Admission, Memory};
+use handshake_queue::HandshakeQueue;
+use memory::{Admission, Memory, Pool};
 use open_connections::OpenConnections;
 use pipes::Pipes;
 use rates::Rates;
@@ -21,6 +22,7 @@ use reply::ReplySocket;
 mod activity;
 pub mod certificates;
 mod connection;
+mod handshake_queue;
 pub mod listener;
 pub mod memory;
 mod open_connections;
@@ -41,6 +43,7 @@ pub struct Net {
     pub memory: Memory,
     connections: Arc<OpenConnections>,
     rates: Rates,
+    handshakes: HandshakeQueue,
     pipes: Arc<Pipes>,
     /// Clients that were logged because they asked for something unsupported.
     told_unsupported: Told,
@@ -58,8 +61,12 @@ impl Net {
     pub fn new(config: &Config, metrics: Arc<Metrics>, runtime: Runtime) -> Arc<Self> {
         Arc::new(Self {
             memory: Memory::new(config.queued_max_request_bytes, config.answer_bytes),
-            connections: OpenConnections::new(config.max_connections),
+            connections: OpenConnections::new(
+                config.max_connections,
+                config.address_limits.clone(),
+            ),
             rates: Rates::new(&config.creation_rates),
+            handshakes: HandshakeQueue::new(config.num_network_threads),
             pipes: Arc::default(),
             told_unsupported: Told::default(),
             put_off: AtomicUsize::new(0),
@@ -84,8 +91,13 @@ impl Net {
         Some(room)
     }
 
-    /// Returns the number of open connections.
-    pub fn open_connections(&self) -> usize {
-        self.connections.count()
+    /// Sets the gauges of what clients hold.
+    pub fn measure(&self, metrics: &Metrics) {
+        metrics.connections.set(self.connections.count() as i64);
+        let bytes = |pool: &Pool| pool.used_bytes() as i64;
+        metrics
+            .request_memory_bytes
+            .set(bytes(&self.memory.requests));
+        metrics.answer_memory_bytes.set(bytes(&self.memory.answers));
     }
 }

@@ -1,15 +1,19 @@
-//! The open connections, at most `max.connections`.
+//! The open connections, at most `max.connections`, and fewer of one listener or one address if the
+//! configuration says so.
 //!
-//! When all places are taken, a new connection displaces the longest silent one, as Kafka closes
-//! the least recently used: one that has never sent anything before one that has. So idle strangers
-//! cannot lock other clients out. A connection that moved a byte a moment ago stays, and the new
-//! one is refused.
+//! When all places are taken, a new connection displaces another, as Kafka closes the least
+//! recently used. The *strangers* go first: connections whose client has not authenticated, or has
+//! asked for nothing where nobody has to authenticate. Of the others the longest silent one goes.
+//! Whatever moved a byte a moment ago stays, and the new connection is refused; but strangers keep
+//! only one place in [`STRANGERS_SHARE`] in that way, so that however many come, they displace each
+//! other and no client that is served. An address at its limit gets no place.
 //!
 //! **Invariant:** no more than `max.connections` are open: a new one waits until the one that it
 //! displaces is closed.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,12 +23,14 @@ use event_listener::Event;
 use futures_lite::future;
 
 use super::activity::Activity;
-use crate::limits::{CLOSING_WAIT, CONNECTION_STAYS_FOR};
+use crate::config::{AddressLimits, ListenerConfig};
+use crate::limits::{CLOSING_WAIT, CONNECTION_STAYS_FOR, STRANGERS_SHARE};
 
 /// The open connections; see the module.
 #[derive(Debug)]
 pub struct OpenConnections {
     max: usize,
+    of_address: AddressLimits,
     table: Mutex<Table>,
     /// Notified when a connection was closed.
     left: Event,
@@ -33,12 +39,17 @@ pub struct OpenConnections {
 #[derive(Debug, Default)]
 struct Table {
     open: HashMap<u64, Arc<Open>>,
+    /// Those of `open` that are strangers, oldest first, and some that no longer are.
+    strangers: BTreeMap<u64, Arc<Open>>,
+    by_address: HashMap<IpAddr, usize>,
+    by_listener: HashMap<String, usize>,
     next: u64,
 }
 
 #[derive(Debug)]
 struct Open {
     remote: SocketAddr,
+    listener: Arc<ListenerConfig>,
     activity: Arc<Activity>,
     is_closing: AtomicBool,
     close: Event,
@@ -59,10 +70,37 @@ pub struct Closed {
     pub silent_for: Duration,
 }
 
+/// The limit that leaves no place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Full {
+    Broker { max: usize },
+    Listener { name: String, max: usize },
+    Address { address: IpAddr, max: usize },
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broker { max } => write!(f, "max.connections={max} are open"),
+            Self::Listener { name, max } => write!(
+                f,
+                "listener.name.{}.max.connections={max} are open",
+                name.to_lowercase()
+            ),
+            Self::Address { address, max } => write!(
+                f,
+                "{address} has {max} connections, as many as max.connections.per.ip or its override \
+                 allows"
+            ),
+        }
+    }
+}
+
 impl OpenConnections {
-    pub fn new(max: usize) -> Arc<Self> {
+    pub fn new(max: usize, of_address: AddressLimits) -> Arc<Self> {
         Arc::new(Self {
             max,
+            of_address,
             table: Mutex::default(),
             left: Event::new(),
         })
@@ -72,27 +110,31 @@ impl OpenConnections {
         self.lock().open.len()
     }
 
-    pub fn max(&self) -> usize {
-        self.max
-    }
-
-    /// Takes a place for a new connection; `None` if all are taken by active ones. Calls `closed`
-    /// with a connection that is displaced.
+    /// Takes a place for a new connection. Calls `closed` with a connection that is displaced.
+    ///
+    /// # Errors
+    /// The limit that is reached: all places are taken by active connections, or none is left for
+    /// this address.
     pub async fn admit(
         self: &Arc<Self>,
         remote: SocketAddr,
-        closed: impl Fn(&Closed),
-    ) -> Option<Place> {
+        listener: &Arc<ListenerConfig>,
+        closed: impl Fn(&Closed, &Full),
+    ) -> Result<Place, Full> {
         let deadline = Instant::now() + CLOSING_WAIT;
-        // The connection that is displaced.
-        let mut chosen = None;
+        let mut is_displacing = false;
         loop {
             let left = self.left.listen();
-            if let Some(place) = self.take(remote) {
-                return Some(place);
-            }
-            if chosen.is_none() {
-                chosen = Some(self.close_silent().inspect(&closed)?);
+            let full = match self.take(remote, listener) {
+                Ok(place) => return Ok(place),
+                Err(full) => full,
+            };
+            if !is_displacing {
+                let Some(displaced) = self.displace(&full) else {
+                    return Err(full);
+                };
+                closed(&displaced, &full);
+                is_displacing = true;
             }
             let over = async {
                 Timer::at(deadline).await;
@@ -103,51 +145,116 @@ impl OpenConnections {
                 true
             };
             if !future::or(is_left, over).await {
-                return None;
+                return Err(full);
             }
         }
     }
 
-    /// Closes the longest silent connection, unless it was active a moment ago.
+    /// Closes the connection that would be displaced by a new one.
     pub fn close_silent(&self) -> Option<Closed> {
-        let table = self.lock();
-        let may_go = |open: &&Arc<Open>| {
-            !open.is_closing() && open.activity.silent_for() >= CONNECTION_STAYS_FOR
+        self.displace(&Full::Broker { max: self.max })
+    }
+
+    fn displace(&self, full: &Full) -> Option<Closed> {
+        let (max, listener) = match full {
+            Full::Broker { max } => (*max, None),
+            Full::Listener { name, max } => (*max, Some(name)),
+            Full::Address { .. } => return None,
         };
-        let silent = table.open.values().filter(may_go);
-        let longest = silent.min_by_key(|open| open.activity.last_use())?;
-        longest.is_closing.store(true, Ordering::Release);
-        longest.close.notify(usize::MAX);
+        let may_go = |open: &&Arc<Open>| {
+            !open.is_closing() && listener.is_none_or(|name| open.listener.name == *name)
+        };
+        let is_silent = |open: &&Arc<Open>| open.activity.silent_for() >= CONNECTION_STAYS_FOR;
+        let mut table = self.lock();
+        table.strangers.retain(|_, open| !open.activity.is_known());
+        let strangers = || table.strangers.values().filter(may_go);
+        let goes = if strangers().count() > max.div_ceil(STRANGERS_SHARE) {
+            strangers().next()
+        } else {
+            let silent = |open: &&Arc<Open>| open.activity.last_use();
+            let stranger = strangers().filter(is_silent).min_by_key(silent);
+            stranger.or_else(|| {
+                let all = table.open.values().filter(may_go);
+                all.filter(is_silent).min_by_key(silent)
+            })
+        }?;
+        goes.is_closing.store(true, Ordering::Release);
+        goes.close.notify(usize::MAX);
         Some(Closed {
-            remote: longest.remote,
-            silent_for: longest.activity.silent_for(),
+            remote: goes.remote,
+            silent_for: goes.activity.silent_for(),
         })
     }
 
-    fn take(self: &Arc<Self>, remote: SocketAddr) -> Option<Place> {
+    fn take(
+        self: &Arc<Self>,
+        remote: SocketAddr,
+        listener: &Arc<ListenerConfig>,
+    ) -> Result<Place, Full> {
+        let address = remote.ip().to_canonical();
         let mut table = self.lock();
-        if table.open.len() >= self.max {
-            return None;
+        if let Some(full) = self.full(&table, address, listener) {
+            return Err(full);
         }
         let number = table.next;
         table.next += 1;
         let open = Arc::new(Open {
             remote,
+            listener: Arc::clone(listener),
             activity: Arc::default(),
             is_closing: AtomicBool::new(false),
             close: Event::new(),
         });
         table.open.insert(number, Arc::clone(&open));
+        table.strangers.insert(number, Arc::clone(&open));
+        *table.by_address.entry(address).or_default() += 1;
+        *table.by_listener.entry(listener.name.clone()).or_default() += 1;
         drop(table);
-        Some(Place {
+        Ok(Place {
             connections: Arc::clone(self),
             number,
             open,
         })
     }
 
+    fn full(&self, table: &Table, address: IpAddr, listener: &ListenerConfig) -> Option<Full> {
+        let of_address = table.by_address.get(&address).copied().unwrap_or(0);
+        let max = self.of_address.of(address);
+        if of_address >= max {
+            return Some(Full::Address { address, max });
+        }
+        let of_listener = table.by_listener.get(&listener.name).copied().unwrap_or(0);
+        if let Some(max) = listener.max_connections.filter(|max| of_listener >= *max) {
+            let name = listener.name.clone();
+            return Some(Full::Listener { name, max });
+        }
+        let max = self.max;
+        (table.open.len() >= max).then_some(Full::Broker { max })
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn remove(&mut self, number: u64) {
+        let Some(open) = self.open.remove(&number) else {
+            return;
+        };
+        self.strangers.remove(&number);
+        release(&mut self.by_address, &open.remote.ip().to_canonical());
+        release(&mut self.by_listener, &open.listener.name);
+    }
+}
+
+/// Counts one less, and forgets what has none.
+fn release<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 
@@ -175,21 +282,57 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.lock().open.remove(&self.number);
-        self.connections.left.notify(1);
+        self.connections.lock().remove(self.number);
+        // Each listener may have one that waits, for a place of its own.
+        self.connections.left.notify(usize::MAX);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use sedge_core::security_protocol::SecurityProtocol;
 
-    fn admit(connections: &Arc<OpenConnections>, port: u16) -> (Option<Place>, Vec<u16>) {
+    use super::*;
+    use crate::config::HostPort;
+
+    fn connections(max: usize) -> Arc<OpenConnections> {
+        OpenConnections::new(max, AddressLimits::new(usize::MAX, BTreeMap::new()))
+    }
+
+    fn listener(name: &str, max_connections: Option<usize>) -> Arc<ListenerConfig> {
+        Arc::new(ListenerConfig {
+            name: name.to_owned(),
+            protocol: SecurityProtocol::Plaintext,
+            tls: None,
+            sasl: None,
+            address: HostPort::parse("127.0.0.1:0").unwrap(),
+            advertised: None,
+            max_connections,
+        })
+    }
+
+    type Admitted = (Result<Place, Full>, Vec<u16>);
+
+    fn admit_by(
+        listener: &Arc<ListenerConfig>,
+        connections: &Arc<OpenConnections>,
+        remote: SocketAddr,
+    ) -> Admitted {
         let closed = Mutex::new(Vec::new());
-        let note = |of: &Closed| closed.lock().unwrap().push(of.remote.port());
-        let remote = SocketAddr::from(([127, 0, 0, 1], port));
-        let place = future::block_on(connections.admit(remote, note));
+        let note = |of: &Closed, _: &Full| closed.lock().unwrap().push(of.remote.port());
+        let place = future::block_on(connections.admit(remote, listener, note));
         (place, closed.into_inner().unwrap())
+    }
+
+    fn admit(connections: &Arc<OpenConnections>, port: u16) -> Admitted {
+        let remote = SocketAddr::from(([127, 0, 0, 1], port));
+        admit_by(&listener("PLAINTEXT", None), connections, remote)
+    }
+
+    fn known(connections: &Arc<OpenConnections>, port: u16) -> Place {
+        let place = admit(connections, port).0.unwrap();
+        place.activity().note_known();
+        place
     }
 
     /// Leaves when displaced, as the task of a connection does.
@@ -197,7 +340,7 @@ mod tests {
         std::thread::spawn(move || future::block_on(place.wanted()))
     }
 
-    fn wait_until_it_may_go(place: &Place) {
+    fn wait_until_silent(place: &Place) {
         while place.activity().silent_for() < CONNECTION_STAYS_FOR {
             std::thread::sleep(CONNECTION_STAYS_FOR / 10);
         }
@@ -205,38 +348,124 @@ mod tests {
 
     #[test]
     fn the_longest_silent_one_gives_its_place_to_a_new_one() {
-        let connections = OpenConnections::new(2);
-        let (first, _) = admit(&connections, 1);
-        let (second, closed) = admit(&connections, 2);
-        assert_eq!((connections.count(), closed), (2, vec![]));
-        // Both were opened a moment ago.
-        assert!(matches!(admit(&connections, 3), (None, closed) if closed.is_empty()));
-        let (first, second) = (first.unwrap(), second.unwrap());
-        wait_until_it_may_go(&second);
-        first.activity().note_heard();
-        wait_until_it_may_go(&first);
-        // The first is silent for as long, but has sent something.
-        let leaving = leave_when_wanted(second);
-        let (third, closed) = admit(&connections, 3);
-        assert_eq!((third.is_some(), closed), (true, vec![2]));
+        let connections = connections(8);
+        let mut places: Vec<_> = (1..=7).map(|port| known(&connections, port)).collect();
+        let (stranger, closed) = admit(&connections, 8);
+        let stranger = stranger.unwrap();
+        assert_eq!((connections.count(), closed), (8, vec![]));
+        // All were opened a moment ago.
+        let max = 8;
+        let (full, closed) = admit(&connections, 9);
+        assert_eq!((full.unwrap_err(), closed), (Full::Broker { max }, vec![]));
+        wait_until_silent(&stranger);
+        places[0].activity().note();
+        stranger.activity().note();
+        wait_until_silent(&stranger);
+        // The second is silent for longer than the stranger, but was served.
+        let leaving = leave_when_wanted(stranger);
+        let (ninth, closed) = admit(&connections, 9);
+        assert_eq!(closed, [8]);
         leaving.join().unwrap();
-        assert_eq!(connections.count(), 2);
-        let leaving = leave_when_wanted(first);
-        let (fourth, closed) = admit(&connections, 4);
-        assert_eq!((fourth.is_some(), closed), (true, vec![1]));
+        let ninth = ninth.unwrap();
+        ninth.activity().note_known();
+        let leaving = leave_when_wanted(places.remove(1));
+        let (tenth, closed) = admit(&connections, 10);
+        assert_eq!((tenth.is_ok(), closed), (true, vec![2]));
         leaving.join().unwrap();
+    }
+
+    /// None of them is silent, and all that are served are.
+    #[test]
+    fn strangers_displace_each_other_and_not_those_that_are_served() {
+        let connections = connections(40);
+        let mut served: Vec<_> = (1..=30).map(|port| known(&connections, port)).collect();
+        served.iter().for_each(wait_until_silent);
+        let stranger = |port| admit(&connections, port).0.unwrap();
+        let mut strangers: Vec<Place> = (101..=110).map(stranger).collect();
+        // A quarter of the places, and one more.
+        let mut leaving = vec![leave_when_wanted(served.remove(0))];
+        for (port, expected) in std::iter::zip(111..=130, std::iter::once(1).chain(101..)) {
+            if expected > 100 {
+                leaving.push(leave_when_wanted(strangers.remove(0)));
+            }
+            for place in &strangers {
+                place.activity().note();
+            }
+            let (place, closed) = admit(&connections, port);
+            assert_eq!(closed, [expected]);
+            strangers.push(place.unwrap());
+        }
+        for leaving in leaving {
+            leaving.join().unwrap();
+        }
+        assert_eq!((connections.count(), strangers.len()), (40, 11));
     }
 
     #[test]
     fn one_that_does_not_leave_is_not_waited_for_for_ever() {
-        let connections = OpenConnections::new(1);
-        let (first, _) = admit(&connections, 1);
-        let first = first.unwrap();
-        wait_until_it_may_go(&first);
-        assert!(matches!(admit(&connections, 2), (None, closed) if closed == [1]));
-        assert!(matches!(admit(&connections, 2), (None, closed) if closed.is_empty()));
+        let connections = connections(1);
+        let first = known(&connections, 1);
+        wait_until_silent(&first);
+        assert!(matches!(admit(&connections, 2), (Err(_), closed) if closed == [1]));
+        assert!(matches!(admit(&connections, 2), (Err(_), closed) if closed.is_empty()));
         drop(first);
-        assert!(matches!(admit(&connections, 2), (Some(_), _)));
+        assert!(matches!(admit(&connections, 2), (Ok(_), _)));
         assert_eq!(connections.count(), 0);
+    }
+
+    #[test]
+    fn a_listener_has_a_limit_of_its_own_and_displaces_only_its_own() {
+        let connections = connections(10);
+        let (lan, wan) = (listener("LAN", None), listener("WAN", Some(2)));
+        let remote = |port| SocketAddr::from(([192, 0, 2, 7], port));
+        let other = admit_by(&lan, &connections, remote(1)).0.unwrap();
+        let [first, second] =
+            [2, 3].map(|port| admit_by(&wan, &connections, remote(port)).0.unwrap());
+        for place in [&other, &first, &second] {
+            place.activity().note_known();
+            wait_until_silent(place);
+        }
+        let leaving = leave_when_wanted(first);
+        let (third, closed) = admit_by(&wan, &connections, remote(4));
+        assert_eq!((third.is_ok(), closed), (true, vec![2]));
+        leaving.join().unwrap();
+        // Those that are left moved a byte a moment ago.
+        third.as_ref().unwrap().activity().note_known();
+        second.activity().note();
+        let (full, closed) = admit_by(&wan, &connections, remote(5));
+        let name = "WAN".to_owned();
+        let full = full.unwrap_err();
+        assert!(
+            full.to_string()
+                .starts_with("listener.name.wan.max.connections=2 are")
+        );
+        assert_eq!((full, closed), (Full::Listener { name, max: 2 }, vec![]));
+        assert!(admit_by(&lan, &connections, remote(6)).0.is_ok());
+        assert_eq!(connections.lock().by_listener["WAN"], 2);
+    }
+
+    #[test]
+    fn an_address_has_a_limit_and_gets_its_places_back() {
+        let overrides = BTreeMap::from([("192.0.2.9".parse().unwrap(), 1)]);
+        let connections = OpenConnections::new(10, AddressLimits::new(2, overrides));
+        let lan = listener("LAN", None);
+        let check = |host: &str, expected: Result<(), usize>| {
+            let remote = SocketAddr::new(host.parse().unwrap(), 1);
+            let place = admit_by(&lan, &connections, remote).0;
+            let address = remote.ip().to_canonical();
+            let full = expected.err().map(|max| Full::Address { address, max });
+            assert_eq!(place.as_ref().err(), full.as_ref(), "{host}");
+            place
+        };
+        let _first = check("192.0.2.7", Ok(()));
+        let second = check("::ffff:192.0.2.7", Ok(()));
+        drop(check("192.0.2.7", Err(2)));
+        drop(check("::ffff:192.0.2.7", Err(2)));
+        let _other = check("192.0.2.8", Ok(()));
+        let _overridden = check("192.0.2.9", Ok(()));
+        drop(check("192.0.2.9", Err(1)));
+        drop(second);
+        drop(check("192.0.2.7", Ok(())));
+        assert_eq!(connections.lock().by_address.len(), 3);
     }
 }

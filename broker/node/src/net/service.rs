@@ -365,6 +365,7 @@ mod tests {
             sasl: None,
             address: parse(address),
             advertised: advertised.map(parse),
+            max_connections: None,
         };
         Session::new(
             remote.parse().unwrap(),

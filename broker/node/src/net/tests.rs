@@ -153,6 +153,7 @@ impl Server {
             sasl: None,
             address: HostPort::parse("127.0.0.1:0").unwrap(),
             advertised: None,
+            max_connections: None,
         };
         let address = "127.0.0.1:0".parse().unwrap();
         let listener = Listener::bind(Arc::new(listener), address, buffers).unwrap();

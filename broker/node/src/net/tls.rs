@@ -1,14 +1,15 @@
 //! TLS on a connection: the handshake, and the session shared by the read and write halves.
 //!
 //! **Invariant:** until its handshake is complete, a connection uses at most
-//! `TLS_HANDSHAKE_BYTES_MAX` of memory, charged to the request pool, and at most
-//! `TLS_HANDSHAKE_TIME_MAX` of time.
+//! `TLS_HANDSHAKE_BYTES_MAX` of memory, which is reserved for it as for each connection, and at
+//! most `TLS_HANDSHAKE_TIME_MAX` of time. So clients that stall in their handshakes take no memory
+//! that others wait for.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_io::Timer;
 use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt, future};
@@ -18,7 +19,6 @@ use rustls::HandshakeKind;
 
 use super::Net;
 use super::activity::WatchedSocket;
-use super::memory::{Closer, Part};
 use super::reply::ReplySocket;
 use super::service::Disconnect;
 use crate::limits::{TLS_HANDSHAKE_BYTES_MAX, TLS_HANDSHAKE_TIME_MAX, TLS_PIECE_BYTES_MIN};
@@ -42,25 +42,15 @@ pub async fn handshake<'a>(
     tls: &ServerTls,
     net: &Net,
 ) -> Result<Secured<'a>, Disconnect> {
-    let closer = Arc::new(Closer::default());
-    let done = async {
-        let pool = &net.memory.requests;
-        let mut room = pool.take(TLS_HANDSHAKE_BYTES_MAX, Part::AllButSmall).await;
-        room.depends_on(&closer);
-        shake_hands(socket, tls).await
-    };
-    let stalled = async {
-        closer.wait().await;
-        Err(Disconnect::Stalled)
-    };
+    let time = TLS_HANDSHAKE_TIME_MAX.min(Duration::from_millis(net.idle_ms));
     let late = async {
-        Timer::after(TLS_HANDSHAKE_TIME_MAX).await;
+        Timer::after(time).await;
         Err(Disconnect::Handshake {
             failure: HandshakeFailure::Timeout,
-            why: format!("not complete within {} s", TLS_HANDSHAKE_TIME_MAX.as_secs()),
+            why: format!("not complete within {} ms", time.as_millis()),
         })
     };
-    let outcome = future::or(done, future::or(stalled, late)).await;
+    let outcome = future::or(net.handshakes.run(shake_hands(socket, tls)), late).await;
     let metrics = &net.metrics.tls;
     match &outcome {
         Ok(secured) => {
@@ -70,7 +60,6 @@ pub async fn handshake<'a>(
             }
         }
         Err(Disconnect::Handshake { failure, .. }) => metrics.failed(*failure),
-        Err(Disconnect::Stalled) => metrics.failed(HandshakeFailure::Timeout),
         Err(_) => metrics.failed(HandshakeFailure::Closed),
     }
     outcome

@@ -20,9 +20,7 @@ const PARTITIONS_MEASURED_MAX: u32 = 2_000;
 impl Source for Broker {
     fn status(&self) -> Status {
         let usage = self.log.store.usage();
-        self.metrics
-            .connections
-            .set(self.net.open_connections() as i64);
+        self.net.measure(&self.metrics);
         self.metrics.fsyncs.set(usage.syncs);
         self.metrics.view_flushes.set(usage.view_flushes);
         let mut measured = 0;

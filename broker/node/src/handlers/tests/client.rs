@@ -35,6 +35,11 @@ impl Client {
         }
     }
 
+    /// Returns the memory that a connection has for a request that it does not get.
+    pub fn call_bytes(&self) -> usize {
+        size_of_val(&self.handlers.call(&self.session, Bytes::new()))
+    }
+
     /// Returns another connection to the same broker, of an authenticated client.
     pub fn as_principal(&self, principal: Principal) -> Self {
         let session = session();
@@ -138,6 +143,7 @@ pub fn session() -> Arc<Session> {
         sasl: None,
         address: HostPort::parse("broker.example:9092").unwrap(),
         advertised: None,
+        max_connections: None,
     };
     Arc::new(Session::new(
         "192.0.2.1:4711".parse().unwrap(),

@@ -37,6 +37,14 @@ fn every_version_of_every_api_is_decoded_handled_and_encoded() {
     }
 }
 
+/// Ten thousand idle connections each have as much.
+#[test]
+fn an_idle_connection_has_no_room_for_a_request() {
+    let broker = TestBroker::start(&[]);
+    let bytes = Client::new(&broker).call_bytes();
+    assert!(bytes <= 768, "{bytes} bytes");
+}
+
 #[test]
 fn what_is_no_request_of_its_api_closes_the_connection() {
     let broker = TestBroker::start(&[]);
