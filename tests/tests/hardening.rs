@@ -1,4 +1,5 @@
-//! What the process keeps to itself: its secrets, its memory, and the network.
+//! Tests that secrets appear nowhere, that no core dump is left, and that the broker connects only
+//! to what its configuration names.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -12,7 +13,7 @@ use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{Connection, Encoder, key};
 use sedge_tests::{http, limits, ports, tools};
 
-/// Every place for a secret has one of these, and nothing that the process tells may have one.
+/// The secrets, one for each key that takes one. No output of the process may contain any of them.
 mod secret {
     pub const PREFIX: &str = "Xq7-";
     pub const KEYSTORE: &str = "Xq7-keystore-of-the-listener";
@@ -25,7 +26,7 @@ mod secret {
     pub const CLIENT: &str = "Xq7-keystore-of-a-client";
 }
 
-/// All that was told, with the place.
+/// All outputs of the process, each with its source.
 #[derive(Default)]
 struct Told(Vec<(String, String)>);
 
@@ -39,7 +40,7 @@ impl Told {
         self.add(place, &*finished.stderr);
     }
 
-    /// Runs sedge, which has to fail and to say these words.
+    /// Runs sedge, which must fail with an error that contains these words.
     fn refused(&mut self, place: &str, command: &mut Command, words: &[&str]) {
         let finished = Process::run(place, command, b"", limits::COMMAND);
         let said = &finished.stderr;
@@ -94,7 +95,7 @@ fn keystore(directory: &TempDir) -> String {
     text(&path)
 }
 
-/// Options with a secret in every place.
+/// Options that set every key that takes a secret.
 fn options(directory: &TempDir, keystore: &str, ssl: &str) -> Options {
     let secrets = directory.join("secrets");
     std::fs::create_dir_all(&secrets).expect("a directory can be made");
@@ -165,7 +166,7 @@ fn no_secret_is_told() {
     assert_eq!(status, 401);
     describe(&sedge, &mut told);
     commands(&sedge, &keystore, &directory, &mut told);
-    // A client that speaks no TLS, and the link, which has no upstream.
+    // A client without TLS, and the link, whose upstream does not exist.
     let mut stranger = Connection::open(&ssl);
     stranger.send_raw(b"not TLS at all, and long enough to be told from it\r\n\r\n");
     stranger.end();
@@ -184,7 +185,7 @@ fn no_secret_is_told() {
     failures(&data, &options, &keystore, &directory, &mut told);
     let mut again = Sedge::start(&data, options);
     let log = again.process().output().stderr.join("\n");
-    // Secrets in a file that all may read are worth a warning.
+    // The broker warns of secrets in a file that all users can read.
     assert!(
         log.contains("has a secret (mirror.hq.ssl.keystore.password)"),
         "{log}"
@@ -194,7 +195,7 @@ fn no_secret_is_told() {
     told.assert_has_no_secret();
 }
 
-/// Kafka's clients are told which secrets are set, and no more.
+/// Kafka's clients learn which secrets are set, but not their values.
 fn describe(sedge: &Sedge, told: &mut Told) {
     const BROKER: i8 = 4;
     let mut connection = Connection::open(&sedge.bootstrap());
@@ -205,7 +206,7 @@ fn describe(sedge: &Sedge, told: &mut Told) {
     assert!(told.has("DescribeConfigs", "ssl.keystore.password"));
 }
 
-/// Commands on the data and the configuration, and a client whose keystore cannot be opened.
+/// Runs commands on the data and the configuration, and a client that cannot open its keystore.
 fn commands(sedge: &Sedge, keystore: &str, directory: &TempDir, told: &mut Told) {
     let config = text(&sedge.data().with_extension("toml"));
     let run = |arguments: &[&str]| {
@@ -250,7 +251,7 @@ fn commands(sedge: &Sedge, keystore: &str, directory: &TempDir, told: &mut Told)
     );
 }
 
-/// Starts that have to fail, each with a secret at hand.
+/// Runs starts that must fail, each with a secret in what it reads.
 fn failures(data: &Path, options: &Options, keystore: &str, at: &TempDir, told: &mut Told) {
     let serve = |change: &dyn Fn(Options) -> Options| {
         let mut command = sedge::serve(data, "127.0.0.1:0", &change(options.clone()));
@@ -341,7 +342,7 @@ fn a_crash_leaves_no_memory_behind_unless_it_may() {
     assert_eq!(soft, hard);
 }
 
-/// What a broker connects or sends to, by strace.
+/// Returns the calls by which a broker connects or sends, traced by strace.
 #[test]
 fn a_broker_calls_nobody_that_it_was_not_told_of() {
     if is_skipped_on_kafka() {

@@ -1,6 +1,6 @@
-//! Tests quotas of clients with real clients, and with one that does not do what it is told.
+//! Tests client quotas with real clients, and with one that ignores `throttle_time_ms`.
 //!
-//! Each client has a client id of its own, and so its own quota on one broker.
+//! All tests share one broker. Each client has its own client id, and so its own quota.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -21,9 +21,9 @@ use sedge_tests::wire::{
 };
 use sedge_tests::{ask, http, kafka_tools, limits, ports, report, tools};
 
-/// Bytes in a second of the clients with a quota.
+/// The byte rate of the clients with a quota, per second.
 const RATE: u64 = 400_000;
-/// How far a client's rate may be from its quota.
+/// The tolerated deviation of a client's rate from its quota.
 const SPREAD: f64 = 0.05;
 
 struct Site {
@@ -48,7 +48,7 @@ impl Site {
         Connection::open(&self.sedge.bootstrap())
     }
 
-    /// Sets a quota, as an administrator's client does.
+    /// Sets a quota by a request.
     fn set(&self, entity: &[(&str, &str)], quota: &str, value: f64) {
         let text = |text: &str| KafkaString::from(text.to_owned());
         let parts = entity.iter().map(|(kind, name)| {
@@ -130,7 +130,7 @@ fn kafka_s_tool_sets_and_shows_quotas_of_every_kind_of_entity() {
 }
 
 /// Measures how fast `done`, a count of bytes, grows between two of its values. `throttled` counts
-/// how often the client was throttled: then it has no credit, however long it did nothing before.
+/// how often the client was throttled: a throttled client has no credit left from idle time.
 fn rate(
     (from, to): (u64, u64),
     throttled: Option<&dyn Fn() -> u64>,
@@ -185,7 +185,7 @@ fn produced(connection: &mut Connection, topic: &str) -> u64 {
     d.i64() as u64 * RECORD_BYTES
 }
 
-/// From when it is throttled, with the credit of one window behind it.
+/// Measures from the first throttling on, when the credit of one window is used up.
 const FROM: u64 = RATE * 3 / 2;
 const TO: u64 = FROM + RATE * 4;
 
@@ -264,7 +264,7 @@ fn librdkafka_and_java_keep_their_rates() {
     }
 }
 
-/// Reads `throttle_time_ms` behind the answer for the only partition.
+/// Reads `throttle_time_ms` after the result of the only partition.
 fn produce_throttle_ms(reply: &[u8]) -> i32 {
     i32::from_be_bytes(*reply.last_chunk().expect("four bytes"))
 }
@@ -289,13 +289,13 @@ fn a_client_that_ignores_what_it_is_told_is_muted_and_its_neighbour_is_not() {
     let mut neighbour = site.connect();
     let began = Instant::now();
     std::thread::scope(|scope| {
-        // Everything at once: most of it waits in sockets until the broker reads on.
+        // Sends everything at once: most of it waits in sockets until the broker reads on.
         scope.spawn(|| {
             use std::io::Write as _;
             for _ in 0..requests {
                 sending
                     .write_all(&rude)
-                    .expect("the broker reads, some time");
+                    .expect("the broker reads in the end");
             }
         });
         let polite = scope.spawn(|| {
@@ -316,7 +316,7 @@ fn a_client_that_ignores_what_it_is_told_is_muted_and_its_neighbour_is_not() {
         }
         let took = began.elapsed();
         let sent = (requests * (rude.len() - 4)) as f64;
-        // The last one is answered at once, and muted afterwards.
+        // The last request is answered at once, and the connection is muted afterwards.
         let last = rude.len() as f64;
         let paid = sent - RATE as f64 - last;
         check_rate("a client that ignores its quota", paid / took.as_secs_f64());
@@ -348,7 +348,7 @@ fn a_throttled_fetch_is_empty_and_nothing_is_lost() {
     let (mut offset, mut empty) = (0, 0_u64);
     let began = Instant::now();
     while offset < 9 {
-        // It asks for more than its quota allows in a second.
+        // The client asks for more than its quota allows in a second.
         let body = fetch_request("t", 0, offset, 1 << 20);
         let reply = ask_as(client, &mut connection, key::FETCH, FETCH_VERSION, &body);
         let throttle_ms = Decoder(&reply).i32();
@@ -364,7 +364,7 @@ fn a_throttled_fetch_is_empty_and_nothing_is_lost() {
         offset = wire::next_offset(&answer.records).expect("records");
     }
     assert!(empty > 0);
-    // Nine batches, of which the first four are allowed at once.
+    // Sends nine batches, of which the first four are allowed at once.
     assert!(
         began.elapsed() > Duration::from_millis(1_150),
         "{:?}",
@@ -379,7 +379,7 @@ fn time_of_the_handlers_is_a_quota_too() {
         return;
     }
     let site = Site::start("quotas-time");
-    // A ten-thousandth of a thread.
+    // Allows a ten-thousandth of one thread.
     site.set(&[("client-id", "busy")], "request_percentage", 0.01);
     let mut connection = site.connect();
     let all = Encoder::default().i32(-1).i8(0).0;
@@ -403,10 +403,10 @@ fn a_real_admin_client_waits_for_its_quota_of_partitions() {
         return;
     }
     let site = Site::start("quotas-admin");
-    // All clients of the user share it.
+    // All clients of the user share the quota.
     site.set(&[("user", "ANONYMOUS")], "controller_mutation_rate", 10.0);
-    // Fifty more than the windows allow at once: five seconds. A version before KIP-599 is never
-    // refused.
+    // Creates fifty partitions more than the windows allow at once, which takes five seconds. A
+    // request of a version before KIP-599 is never refused.
     wire::create_topic(&mut site.connect(), "many", 160, &[]);
     wire::create_topic(&mut site.connect(), "one", 1, &[]);
     let topic = Topic {
@@ -415,10 +415,10 @@ fn a_real_admin_client_waits_for_its_quota_of_partitions() {
         partitions: 1,
         base_ms: 0,
     };
-    // Kafka's tool would give up.
+    // The Java client waits and tries again; Kafka's own tool would give up.
     client::JAVA.create(&topic);
     wire::wait_known(&mut site.connect(), &topic.name, 0);
-    // Both requests, and the client's first one at least.
+    // Both requests are counted, and at least the client's first one.
     assert!(site.throttled("controller_mutation") > 2);
 }
 
@@ -448,9 +448,9 @@ fn a_listener_accepts_as_many_connections_as_it_may_and_another_is_not_slowed() 
             assert!(is_served(&site.sedge.bootstrap()));
         }
         assert!(!flood.is_finished());
-        assert!(flood.join().expect("it is served, some time"));
+        assert!(flood.join().expect("the connection is served in the end"));
     });
-    // Ten of them at once.
+    // Opens ten connections at once.
     assert!(
         began.elapsed() >= Duration::from_millis(1_450),
         "{:?}",
@@ -473,7 +473,7 @@ fn an_address_that_opens_too_many_connections_is_put_off() {
         connection.reply() != Reply::Closed
     };
     let served = (0..12).filter(|_| is_served([127, 0, 0, 5])).count();
-    // Those of one window, and those of the time that the others were held.
+    // Served are the connections of one window, and of the time for which the others were held.
     assert!((4..=11).contains(&served), "{served}");
     assert!(site.throttled("connection") > 0);
     for _ in 0..30 {

@@ -1,4 +1,4 @@
-//! SASL: real clients by each mechanism, users that come and go, and clients that are not polite.
+//! Tests SASL: real clients with each mechanism, adding and removing users, and hostile clients.
 
 #[path = "sasl/clients.rs"]
 mod clients;

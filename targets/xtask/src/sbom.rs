@@ -1,6 +1,7 @@
-//! `cargo xtask sbom`: what the broker is made of, as CycloneDX 1.5 in JSON.
+//! `cargo xtask sbom`: writes the broker's bill of materials, CycloneDX 1.5 in JSON.
 //!
-//! It is the same for the same `Cargo.lock`, target and features: it has no time and no number.
+//! The same `Cargo.lock`, target and features give the same file: it has no time and no serial
+//! number.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +18,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Writes the list for a target to `to`, by default beside the binaries.
+/// Writes the list of a target's components to `to`, by default beside the binaries.
 pub fn run(workspace: &Workspace, target: &Target, to: Option<&Path>) -> Result<()> {
     let features = target.features.join(",");
     let mut arguments = Vec::new();
@@ -46,7 +47,7 @@ pub fn run(workspace: &Workspace, target: &Target, to: Option<&Path>) -> Result<
     Ok(())
 }
 
-/// Returns the list of `parts`, of which the first is the broker.
+/// Returns the document for `parts`, of which the first is the broker.
 fn list(packages: &Packages, parts: &[Id]) -> std::result::Result<Value, String> {
     let known: BTreeSet<&Id> = parts.iter().collect();
     let mut components = Vec::new();
@@ -76,7 +77,8 @@ fn list(packages: &Packages, parts: &[Id]) -> std::result::Result<Value, String>
 fn component(packages: &Packages, id: &Id) -> std::result::Result<Value, String> {
     let (name, version) = id;
     let package = packages.all.iter().find(|package| package.id() == *id);
-    let package = package.ok_or_else(|| format!("{name} {version} is unknown to cargo"))?;
+    let package = package
+        .ok_or_else(|| format!("{name} {version} is not in the output of `cargo metadata`"))?;
     let mut component = json!({
         "type": "library",
         "bom-ref": url(id),
@@ -92,7 +94,7 @@ fn component(packages: &Packages, id: &Id) -> std::result::Result<Value, String>
     match packages.checksums.get(id) {
         Some(sum) => component["hashes"] = json!([{ "alg": "SHA-256", "content": sum }]),
         None if package.is_ours() => {}
-        None => return Err(format!("{name} {version} has no checksum")),
+        None => return Err(format!("{name} {version} has no checksum in Cargo.lock")),
     }
     if let Some(repository) = &package.repository {
         let at = json!([{ "type": "vcs", "url": repository }]);
@@ -101,7 +103,7 @@ fn component(packages: &Packages, id: &Id) -> std::result::Result<Value, String>
     Ok(component)
 }
 
-/// A package URL; in a version, `+` is a space unless it is encoded.
+/// Returns a package URL. A `+` in a version is encoded, because it would mean a space.
 fn url((name, version): &Id) -> String {
     format!("pkg:cargo/{name}@{}", version.replace('+', "%2B"))
 }
@@ -132,7 +134,7 @@ mod tests {
         for part in ["sedge-core", "rustls", "ring", "fjall", "wasmtime"] {
             assert!(named(part).is_some(), "{part}");
         }
-        // Used by tests, macros and builds alone.
+        // These are used only by tests, macros and builds.
         for other in ["wat", "serde_derive", "cc", "xtask"] {
             assert!(named(other).is_none(), "{other}");
         }

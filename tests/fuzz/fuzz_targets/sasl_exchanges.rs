@@ -1,5 +1,5 @@
-//! Logins: the broker's side of each mechanism, and the client's side of SCRAM, take any bytes. No
-//! bytes log in, but those of a client that knows the password.
+//! Logins: the broker's side of each mechanism, and the client's side of SCRAM, accept any bytes.
+//! Only the bytes of a client that knows the password log in.
 
 #![no_main]
 
@@ -11,7 +11,7 @@ use sedge_core::security::Users;
 use sedge_core::security::sasl::{Credentials, Exchange, Passwords, Plain, Scram, Step, Token};
 use sedge_core::security::scram::{Client, ClientFirst, Mechanism};
 
-/// No user, so that nobody can log in.
+/// A user table without users, so that no login succeeds.
 #[derive(Debug)]
 struct Nobody;
 
@@ -26,7 +26,7 @@ impl Credentials for Nobody {
     }
 }
 
-/// Sends the messages of a client, which are refused at the latest when the exchange ends.
+/// Sends the messages of a client. All are refused, at the latest when the exchange ends.
 fn run(exchange: &mut dyn Exchange, messages: &[&[u8]]) {
     for message in messages {
         match exchange.step(message) {

@@ -1,5 +1,5 @@
-//! `bench quotas`: producers with a byte-rate quota beside a neighbour that has none: how near each
-//! is to its rate, and what the neighbour's requests take compared with when it is alone.
+//! `bench quotas`: producers with a byte-rate quota beside a neighbour without one. Measures how
+//! near each is to its rate, and the neighbour's latency compared with running alone.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -21,15 +21,15 @@ use crate::wire::{
 };
 use crate::{ask, kafka_tools};
 
-/// Bytes in a second of each client with a quota.
+/// The quota of each client that has one, in bytes a second.
 const RATE: u64 = 1_000_000;
 const RECORD_BYTES: usize = 10_000;
-/// What a client may send at once if it was idle, with the current window: from there on it has no
-/// more than its rate.
+/// Bytes that a client may send at once after it was idle, including the current window. After them
+/// it is limited to its rate.
 const CREDIT: u64 = 11 * RATE;
-/// How often the end of a topic is looked at.
+/// Interval at which the end of a topic is read.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// Requests in flight of the client that does not wait.
+/// Requests in flight of the client that ignores throttling.
 const IN_FLIGHT: usize = 5;
 /// Time between two requests of the neighbour.
 const NEIGHBOUR_EVERY: Duration = Duration::from_millis(2);
@@ -65,11 +65,11 @@ const CLIENTS: &[(&str, Start)] = &[
     }),
 ];
 
-/// A client that does not wait as it is told.
+/// A client that ignores `throttle_time_ms`.
 const RUDE: &str = "rude";
 const NEIGHBOUR: &str = "neighbour";
 
-/// More than a client can send.
+/// More lines than a client can send.
 fn records(seconds: u64) -> u64 {
     (seconds + 60) * RATE / RECORD_BYTES as u64
 }
@@ -142,7 +142,7 @@ fn measure(peer: &mut Peer, seconds: u64) -> String {
     line
 }
 
-/// Returns the bytes in a second of a client that writes to the topic of its name.
+/// Measures the bytes a second of a client that writes to the topic of its name.
 fn rate(bootstrap: &str, client: &str, seconds: u64) -> f64 {
     let mut connection = Connection::open(bootstrap);
     let mut reach = |is_there: &dyn Fn(u64) -> bool| loop {
@@ -170,7 +170,7 @@ fn written(connection: &mut Connection, topic: &str) -> u64 {
     d.i64() as u64 * RECORD_BYTES as u64
 }
 
-/// Keeps its window full until the others are done.
+/// Sends without waiting, with its window of requests full, until the others are done.
 fn rude(bootstrap: &str, is_over: &AtomicBool) {
     let batch = Batch::of(&[vec![b'x'; RECORD_BYTES], vec![b'x'; RECORD_BYTES]]).encode();
     let body = produce_request(RUDE, 0, -1, &batch);
@@ -205,7 +205,7 @@ fn neighbour(bootstrap: &str, time: Duration, is_over: &AtomicBool) -> Outcome {
     outcome
 }
 
-/// Sets the quota of the clients of an id.
+/// Sets the quota of the clients with an id.
 fn set(bootstrap: &str, client: &str) {
     let text = |text: &str| KafkaString::from(text.to_owned());
     let entity = EntityData::default()

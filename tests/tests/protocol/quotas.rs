@@ -1,4 +1,4 @@
-//! Tests what is said of quotas: how they are set, found, removed and refused.
+//! Tests the requests about quotas: setting, describing, removing, and their errors.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ const EXACT: i8 = 0;
 const DEFAULT: i8 = 1;
 const ANY: i8 = 2;
 
-/// Type and name of each part of an entity; an empty name is the default.
+/// The type and name of each part of an entity; an empty name means the default.
 type Parts<'a> = &'a [(&'a str, &'a str)];
 
 fn text(text: &str) -> KafkaString {
@@ -54,7 +54,7 @@ fn entry(parts: Parts<'_>, quotas: &[(&str, Option<f64>)]) -> EntryData {
         .with_ops(ops.collect())
 }
 
-/// Returns error and message of each entity.
+/// Returns the error and message of each entity.
 fn alter(
     connection: &mut Connection,
     entries: Vec<EntryData>,
@@ -169,7 +169,7 @@ pub fn set_and_removed(asked: &mut Asked) {
     assert_eq!(quotas, [expected]);
 
     assert_eq!(alter(connection, set(|_| None), false), ok);
-    // What is not there may be removed.
+    // Removing a quota that is not set succeeds.
     assert_eq!(alter(connection, set(|_| None), false), ok);
     let rest = [
         ("request_percentage", None),
@@ -181,7 +181,7 @@ pub fn set_and_removed(asked: &mut Asked) {
     let rest = [("connection_creation_rate", None)];
     let rest = vec![entry(&[("ip", "192.0.2.1")], &rest)];
     assert_eq!(alter(connection, rest, false), ok[..1]);
-    // A quota that nobody has any more is not there.
+    // An entity without quotas is not described.
     assert_eq!(found(connection, &[], false), BTreeMap::new());
 }
 
@@ -235,7 +235,7 @@ pub fn that_cannot_be(asked: &mut Asked) {
         bad,
     );
 
-    // The other quotas of an entity stay as they are, too; other entities do not.
+    // An error in one quota leaves the whole entity unchanged; other entities are changed.
     let entries = vec![
         entry(user, &[(rate, Some(1e9)), ("rate", Some(1.0))]),
         entry(&[("client-id", "c")], &[(rate, Some(1e9))]),
@@ -251,7 +251,7 @@ pub fn that_cannot_be(asked: &mut Asked) {
     let entries = vec![entry(&[("client-id", "c")], &[(rate, None)])];
     alter(connection, entries, false);
 
-    // An entity that is named twice is altered once.
+    // Of an entity that is named twice, only the first entry is applied.
     let entries = vec![
         entry(user, &[(rate, Some(1e9))]),
         entry(user, &[(rate, Some(2e9))]),
@@ -331,7 +331,7 @@ pub fn of_partitions(asked: &mut Asked) {
         )
     };
     let burst = RATE as i32 * WINDOWS;
-    // The quota may not have come to Apache Kafka's brokers yet, which lets more pass.
+    // The quota may not have reached Apache Kafka's broker yet, which then lets more pass.
     let mut number = 0;
     let refused = loop {
         number += 1;
@@ -343,7 +343,7 @@ pub fn of_partitions(asked: &mut Asked) {
     };
     let (code, message, throttle_ms) = refused;
     assert_eq!(code, THROTTLING_QUOTA_EXCEEDED);
-    // Kafka leaves out the words that all clients have for this code.
+    // Kafka leaves out the message if it is the code's default, which all clients have.
     let expected = "The throttling quota has been exceeded.";
     assert!(message.is_none_or(|message| message == expected));
     assert!((1..=1_000).contains(&throttle_ms), "{throttle_ms}");

@@ -1,4 +1,4 @@
-//! Clients that are used as they are, by each mechanism, with TLS and without.
+//! Real clients log in by each mechanism, with TLS and without.
 
 use std::process::Command;
 
@@ -100,7 +100,7 @@ fn java(site: &Site) {
             "PLAIN" => "plain.PlainLoginModule",
             _ => "scram.ScramLoginModule",
         };
-        // A backslash is one of the file of properties, too.
+        // A properties file needs each backslash escaped.
         let password = password.replace('"', "\\\\\"");
         let lines = format!(
             "security.protocol={protocol}\nsasl.mechanism={mechanism}\n\

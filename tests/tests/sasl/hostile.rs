@@ -1,5 +1,5 @@
-//! Clients that have no password, do not keep to the rules, or stop: each is cut, and costs nobody
-//! else anything.
+//! Clients without a password, that break the protocol, or that stall: the broker cuts each of
+//! them, and other clients are not affected.
 
 use std::time::{Duration, Instant};
 
@@ -15,17 +15,17 @@ use super::support::{
     assert_closed, authenticate, by_plain, by_scram, plain_message, shake_hands,
 };
 
-/// Logins of each kind that are measured.
+/// Measured logins of each kind.
 const MEASURED: usize = 21;
 
-/// Far less than what a password's hash takes, and far more than what a busy machine adds.
+/// A tolerance far below the time of hashing a password, and far above the noise of a busy machine.
 const DIFFERENCE_MAX: Duration = Duration::from_millis(4);
 
 fn metric(site: &Site, name: &str) -> f64 {
     http::metric(site.sedge.console(), name)
 }
 
-/// A good client gets on.
+/// Checks that a well-behaved client is served.
 fn assert_serves(site: &Site) {
     let mut alice = Connection::open(&site.plain);
     let answer = by_scram(&mut alice, Mechanism::Sha512, ALICE);
@@ -117,7 +117,7 @@ fn replayed_and_truncated_messages_are_refused() {
     let (mut client, mut scram, said) = begin();
     let last = scram.answer(&said, ALICE.1).unwrap();
     assert_eq!(authenticate(&mut client, &last).error_code, 0);
-    // What was heard of that login.
+    // The attacker replays the messages of that login.
     let (mut replaying, _, other) = begin();
     assert_ne!(said, other);
     let cut = &last[..last.len() - 5];
@@ -127,7 +127,7 @@ fn replayed_and_truncated_messages_are_refused() {
         assert_closed(&mut replaying);
         replaying = begin().0;
     }
-    // A first message that is none, and a final one first.
+    // An invalid first message, and a final message sent first.
     for message in [
         &last[..],
         b"n,,n=alice",
@@ -154,11 +154,12 @@ fn before_it_has_logged_in_a_client_gets_nothing_else() {
     let batch = Batch::of(&[b"value".to_vec()]).encode();
     let produce = wire::produce_request("readings", 0, -1, &batch);
     let mut client = Connection::open(&site.plain);
-    // The versions are for everybody.
+    // ApiVersions is answered before the login.
     ask!(&mut client, ApiVersions 3, ApiVersionsRequestData::default() => ApiVersionsResponseData);
     client.send(key::PRODUCE, PRODUCE_VERSION, &produce);
     assert_closed(&mut client);
-    // Neither between the messages of a login, nor behind one that fails, in one packet.
+    // A request is served neither between the messages of a login, nor behind a failed login in the
+    // same packet.
     let mut client = Connection::open(&site.plain);
     assert_eq!(shake_hands(&mut client, "SCRAM-SHA-256").0, 0);
     client.send(key::PRODUCE, PRODUCE_VERSION, &produce);
@@ -172,7 +173,7 @@ fn before_it_has_logged_in_a_client_gets_nothing_else() {
     client.send_raw(&packet);
     client.reply().frame();
     assert_closed(&mut client);
-    // A message of a login without a handshake.
+    // Sends a login's message without a handshake.
     let mut client = Connection::open(&site.plain);
     let answer = authenticate(&mut client, &plain_message(BOB));
     assert_eq!(answer.error_code, ILLEGAL_SASL_STATE);
@@ -193,7 +194,7 @@ fn a_large_frame_before_the_login_is_not_read() {
     client.send_raw(&524_289_i32.to_be_bytes());
     assert_closed(&mut client);
     site.wait_log(&["524289", "sasl.server.max.receive.size"]);
-    // Afterwards it is as large as any.
+    // After the login, the usual limit holds.
     let mut bob = Connection::open(&site.plain);
     assert_eq!(by_plain(&mut bob, BOB).error_code, 0);
     wire::create_topic(&mut bob, "readings", 1, &[]);
@@ -202,7 +203,7 @@ fn a_large_frame_before_the_login_is_not_read() {
     assert_serves(&site);
 }
 
-/// Silent from the start, in the middle of a login, and in the middle of a frame.
+/// Clients stall from the start, in the middle of a login, and in the middle of a frame.
 #[test]
 fn a_client_that_stops_is_cut_and_keeps_nobody_waiting() {
     if is_skipped_on_kafka() {

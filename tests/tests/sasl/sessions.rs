@@ -1,4 +1,4 @@
-//! Handshakes of both versions, and sessions that end unless the client logs in again.
+//! Handshakes of both versions, and sessions that expire unless the client logs in again.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use super::support::{
 
 const CAROL: (&str, &str) = ("carol", "carol-secret");
 
-/// The pause between two logins of a connection, and some more.
+/// A little more than the shortest time between two logins on a connection.
 const PAUSE: Duration = Duration::from_millis(1_050);
 
 fn metadata(client: &mut Connection) {
@@ -41,7 +41,7 @@ fn raw(client: &mut Connection, message: &[u8]) -> Reply {
     client.reply()
 }
 
-/// librdkafka before 1.0 and old Java clients.
+/// Logs in as librdkafka before 1.0 and old Java clients do.
 #[test]
 fn messages_after_a_handshake_of_version_0_have_no_header() {
     if is_skipped_on_kafka() {
@@ -75,7 +75,7 @@ fn a_session_ends_unless_its_client_logs_in_again() {
     let site = Site::start("sasl-sessions", |options| {
         options.set("connections.max.reauth.ms", "3000")
     });
-    // Counted from before the login, so that the session ends later than this says.
+    // The clock starts before the login, so the session ends later than this time.
     let begun = Instant::now();
     let mut silent = Connection::open(&site.plain);
     assert_eq!(by_plain(&mut silent, BOB).session_lifetime_ms, 3_000);
@@ -87,7 +87,7 @@ fn a_session_ends_unless_its_client_logs_in_again() {
     let alice = by_scram(&mut other_mechanism, Mechanism::Sha256, ALICE);
     assert_eq!(alice.error_code, 0);
 
-    // Too early: nothing is lost by trying.
+    // A login that comes too early is refused, and the session stays.
     assert_eq!(shake_hands(&mut again, "PLAIN").0, ILLEGAL_SASL_STATE);
     assert_eq!(
         authenticate(&mut again, &plain_message(BOB)).error_code,
@@ -105,8 +105,8 @@ fn a_session_ends_unless_its_client_logs_in_again() {
     assert_eq!(refused, UNSUPPORTED_SASL_MECHANISM);
     assert_closed(&mut other_mechanism);
 
-    // The session of the silent client ends after the last login of all, and before that of the
-    // one that logged in again.
+    // The silent client's session ends after the last login of both clients, and before the session
+    // of the client that logged in again.
     let ends = begun + Duration::from_millis(3_200);
     std::thread::sleep(ends.saturating_duration_since(Instant::now()));
     silent.send(key::METADATA, 1, &Encoder::default().i32(0).0);
@@ -120,7 +120,7 @@ fn a_session_ends_unless_its_client_logs_in_again() {
     assert!(http::metric(site.sedge.console(), logins) >= 1.0);
 }
 
-/// `KafkaApis` answers so.
+/// The response is that of `KafkaApis`.
 #[test]
 fn a_login_on_a_listener_without_sasl_is_refused_and_harmless() {
     if is_skipped_on_kafka() {

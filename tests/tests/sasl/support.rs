@@ -19,19 +19,19 @@ pub const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 pub const ILLEGAL_SASL_STATE: i16 = 34;
 pub const SASL_AUTHENTICATION_FAILED: i16 = 58;
 
-/// By SCRAM.
+/// The user that logs in by SCRAM.
 pub const ALICE: (&str, &str) = ("alice", "alice=secret,1");
-/// By PLAIN.
+/// The user that logs in by PLAIN.
 pub const BOB: (&str, &str) = ("bob", "bob;\"secret\"");
 
-/// See the module. The plaintext listener is the administrator's.
+/// A broker with users and listeners. The plaintext listener is for the administrator.
 pub struct Site {
     pub sedge: Sedge,
     /// `HOST:PORT` of the listener without TLS.
     pub plain: String,
     /// `HOST:PORT` of the listener with TLS.
     pub ssl: String,
-    // Last, so that the process ends before its directory goes.
+    // Dropped last, so that the process ends before its directory is deleted.
     pub directory: TempDir,
 }
 
@@ -120,13 +120,13 @@ pub fn plain_message((user, password): (&str, &str)) -> Vec<u8> {
     format!("\0{user}\0{password}").into_bytes()
 }
 
-/// Logs in by PLAIN, as far as the broker lets it.
+/// Tries to log in by PLAIN.
 pub fn by_plain(client: &mut Connection, login: (&str, &str)) -> SaslAuthenticateResponseData {
     assert_eq!(shake_hands(client, "PLAIN").0, 0);
     authenticate(client, &plain_message(login))
 }
 
-/// Logs in by SCRAM, as far as the broker lets it.
+/// Tries to log in by SCRAM.
 pub fn by_scram(
     client: &mut Connection,
     mechanism: Mechanism,

@@ -1,4 +1,4 @@
-//! Users come, prove themselves, are held to their access rules, and go.
+//! Users are added, log in, are held to their access rules, and are removed.
 
 use std::process::Command;
 
@@ -70,7 +70,7 @@ fn a_user_of_kafka_configs_logs_in_until_it_is_deleted() {
     }
     site.sedge.start_again();
     assert_eq!(log_in(&site, Mechanism::Sha256), 0);
-    // While the broker runs, the directory is its own.
+    // While the broker runs, it has the directory locked.
     let remove = ["security", "user", "remove", "dora", "--data", &data];
     let refused = sedge(&remove, b"");
     assert!(!refused.status.success(), "{}", refused.stdout);
@@ -224,7 +224,7 @@ fn access_rules_are_of_the_user_that_logged_in() {
     site.wait_log(&["User:bob", "readings"]);
 }
 
-/// Neither `sedge config` nor the log has a password.
+/// Neither `sedge config` nor the log shows a password.
 #[test]
 fn passwords_are_not_shown() {
     if is_skipped_on_kafka() {

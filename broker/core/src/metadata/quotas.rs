@@ -1,4 +1,4 @@
-//! Quotas in the metadata: their records, and how the controller changes them
+//! Quotas in the metadata: their records, and the controller's changes of them
 //! (`ClientQuotaControlManager`).
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use crate::machine::Plan;
 use crate::quota::limits::{QUOTA_ENTITIES_MAX, QUOTAS_BYTES_MAX, QUOTAS_PER_REQUEST_MAX};
 use crate::quota::{Entity, Invalid, Key, Quotas};
 
-/// Returns what a record sets. `None` if it is a kind of quota that another version has.
+/// Returns the quota that a record sets. `None` if this version does not know the kind of quota.
 pub(super) fn target(record: &ClientQuotaRecord) -> Option<(Entity, Key)> {
     let parts = record.entity.iter();
     let parts = parts.map(|(kind, name)| (kind.as_str(), name.as_deref()));
@@ -31,7 +31,7 @@ fn record(entity: &Entity, key: Key, value: Option<f64>) -> MetadataRecord {
     })
 }
 
-/// Records that bring these quotas about.
+/// Returns the records that set these quotas.
 pub(super) fn records(quotas: &Quotas) -> impl Iterator<Item = MetadataRecord> + '_ {
     quotas.iter().flat_map(|(entity, limits)| {
         let limits = limits.iter();
@@ -39,8 +39,8 @@ pub(super) fn records(quotas: &Quotas) -> impl Iterator<Item = MetadataRecord> +
     })
 }
 
-/// The quotas of an entity are changed together or not at all; those of other entities in the
-/// command do not depend on it.
+/// Plans a change of quotas. The changes of one entity are made all together or not at all; the
+/// entities of a command do not depend on each other.
 pub(super) fn plan_alter(
     quotas: &Quotas,
     alterations: Vec<QuotaAlteration>,
@@ -48,7 +48,7 @@ pub(super) fn plan_alter(
 ) -> Result<Plan<MetadataRecord, CommandReply>, CommandError> {
     let mut records = Vec::new();
     let mut results: BTreeMap<QuotaEntity, Result<(), CommandError>> = BTreeMap::new();
-    // Those that the command adds, for the limits.
+    // Entities and bytes that the command adds, for the limits.
     let (mut added, mut bytes) = (BTreeSet::new(), quotas.bytes());
     for QuotaAlteration { entity, changes } in alterations {
         let result = if results.contains_key(&entity) {
@@ -93,13 +93,13 @@ fn check_room(entities: usize, bytes: usize) -> Result<(), CommandError> {
         ErrorCode::PolicyViolation,
         format!(
             "There would be {entities} entities with quotas, which take {bytes} bytes; the limits \
-             are {QUOTA_ENTITIES_MAX} and {QUOTAS_BYTES_MAX}. A default entity takes the place of \
-             many."
+             are {QUOTA_ENTITIES_MAX} and {QUOTAS_BYTES_MAX}. Set a quota of a default entity \
+             instead: it applies to all that have none of their own."
         ),
     ))
 }
 
-/// Returns the entity, and the records of what becomes different.
+/// Returns the entity, and the records of its quotas that change.
 fn changed(
     quotas: &Quotas,
     parts: &QuotaEntity,
@@ -120,7 +120,7 @@ fn changed(
     for (name, value) in wanted {
         let key = match value {
             Some(value) => entity.check(name, value)?,
-            // What no entity has need not be removed.
+            // Only a quota that is set can be removed.
             None => match Key::parse(name) {
                 Some(key) => key,
                 None => continue,
@@ -133,7 +133,7 @@ fn changed(
     Ok((entity, records))
 }
 
-/// As Kafka writes an entity.
+/// Formats an entity as Kafka does.
 fn shown(entity: &QuotaEntity) -> String {
     let parts: Vec<_> = entity
         .iter()
@@ -236,7 +236,7 @@ pub(super) mod tests {
             rebuilt.apply(Offset(0), &record);
         }
         assert_eq!(seen(&rebuilt), seen(&machine));
-        // Nothing is written for what stays the same, or is not there.
+        // A quota that does not change, or is not set, gives no record.
         let same = Command::AlterQuotas {
             alterations: [alteration(&user, &[(rate, Some(1_024.0)), ("none", None)])].into(),
             validate_only: false,

@@ -1,4 +1,4 @@
-//! SCRAM credentials in the metadata: their records, and how the controller changes them.
+//! SCRAM credentials in the metadata: their records, and the controller's changes of them.
 
 use alloc::borrow::ToOwned as _;
 use alloc::format;
@@ -18,8 +18,8 @@ use crate::security::limits::{
 };
 use crate::security::scram::{Credential, Mechanism, check_iterations};
 
-/// Returns the credential of a record. `None` if its mechanism is not Kafka's, which no record that
-/// was decoded has.
+/// Returns the credential of a record. `None` if Kafka has no such mechanism; decoding refuses such
+/// records.
 pub(super) fn credential(record: &UserScramCredentialRecord) -> Option<Credential> {
     Some(Credential {
         mechanism: Mechanism::from_number(record.mechanism)?,
@@ -41,14 +41,14 @@ fn record(user: &str, credential: &Credential) -> MetadataRecord {
     })
 }
 
-/// Records that bring these credentials about.
+/// Returns the records that set these credentials.
 pub(super) fn records(users: &Users) -> impl Iterator<Item = MetadataRecord> + '_ {
     users
         .iter()
         .map(|(user, credential)| record(user, credential))
 }
 
-/// Each change is made or refused on its own. No two are of one user.
+/// Plans changes of credentials. Each is made or refused on its own; no two are of the same user.
 pub(super) fn plan_alter(
     users: &Users,
     changes: Vec<CredentialChange>,

@@ -1,7 +1,7 @@
-//! Credit that grows with time, and is spent (KIP-599's token bucket).
+//! A token bucket (KIP-599): credit that grows with time and is spent.
 
-/// Credit up to now. The rate at which it grows, and its most, come with each call: a quota may
-/// change at any time.
+/// The credit at a time; a debt is negative. Each call passes the rate and the maximum, because a
+/// quota may change at any time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
     credit: f64,
@@ -15,7 +15,7 @@ impl Bucket {
         Self { credit, at_ms }
     }
 
-    /// Adds the credit of the time since the last call.
+    /// Adds the credit of the time that has passed since the last call, up to `most`.
     pub fn refill(&mut self, now_ms: u64, rate: f64, most: f64) {
         let passed_ms = now_ms.saturating_sub(self.at_ms);
         self.at_ms = self.at_ms.max(now_ms);
@@ -27,12 +27,12 @@ impl Bucket {
         self.credit
     }
 
-    /// Spends credit, and makes a debt of what is not there.
+    /// Spends credit. The bucket goes into debt if there is too little.
     pub fn spend(&mut self, amount: f64) {
         self.credit -= amount;
     }
 
-    /// Returns the milliseconds until there is as much credit as is `wanted`, to the nearest one
+    /// Returns the milliseconds until the credit reaches `wanted`, rounded to the nearest one
     /// (`QuotaUtils.throttleTime`).
     #[must_use]
     pub fn wait_ms(&self, wanted: f64, rate: f64) -> u64 {
@@ -61,7 +61,7 @@ mod tests {
             (bucket.credit() as i64, bucket.wait_ms(0.0, rate)),
             (500, 0)
         );
-        // A clock that goes back gives nothing.
+        // A clock that goes back adds no credit.
         bucket.refill(50_000, rate, most);
         bucket.refill(60_000, rate, most);
         bucket.spend(500.4);

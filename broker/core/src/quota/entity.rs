@@ -1,4 +1,4 @@
-//! Whom a quota is for, and the keys of quotas.
+//! The entities that quotas are set for, and the keys of quotas.
 
 use alloc::borrow::Borrow;
 use alloc::format;
@@ -13,12 +13,12 @@ const CLIENT: &str = "client-id";
 const IP: &str = "ip";
 
 /// The name of a user, a client or an address, or the default for those without a quota of their
-/// own. No name is empty, so the empty one stands for the default.
+/// own. The default is stored as the empty name, which no user, client or address has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// The default's place in a table.
+    /// The name of the default.
     pub(super) const DEFAULT: &str = "";
 
     #[must_use]
@@ -43,7 +43,7 @@ impl Borrow<str> for Name {
     }
 }
 
-/// Whom a quota is for.
+/// The users, clients or addresses that a quota is set for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Entity {
     User(Name),
@@ -54,7 +54,7 @@ pub enum Entity {
     Ip(Name),
 }
 
-/// A part of a request that is refused, in Kafka's words.
+/// The refusal of a part of a request, with Kafka's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
     pub code: ErrorCode,
@@ -125,7 +125,7 @@ impl Entity {
         parts.map(|(kind, name)| (kind, name.given()))
     }
 
-    /// Returns the bytes of its names.
+    /// Returns the length of the entity's names in bytes.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::User(name) | Self::Client(name) | Self::Ip(name) => name.bytes(),
@@ -147,7 +147,7 @@ impl Entity {
             let message = format!("Quota {name} must be greater than 0");
             return Err(Invalid::request(message));
         }
-        // Kafka takes NaN for a valid quota, by which no client is ever throttled.
+        // Kafka accepts NaN, a quota that never throttles anything.
         if value.is_nan() {
             let message = format!("Quota {name} must be a number");
             return Err(Invalid::request(message));
@@ -169,7 +169,7 @@ impl Entity {
     }
 }
 
-/// Kafka also takes the name of a host, and resolves it at each start.
+/// Unlike Kafka, accepts no host names: Kafka resolves them at each start.
 fn canonical(ip: &Name) -> Result<Name, Invalid> {
     let Some(text) = ip.given() else {
         return Ok(ip.clone());
@@ -182,13 +182,13 @@ fn canonical(ip: &Name) -> Result<Name, Invalid> {
     }
 }
 
-/// Returns an address in the form in which quotas have it.
+/// Returns the canonical form of an address, which is the key of its quotas.
 pub(super) fn canonical_ip(text: &str) -> Option<String> {
     let ip: IpAddr = text.parse().ok()?;
     Some(ip.to_canonical().to_string())
 }
 
-/// What a quota limits.
+/// The key of a quota: the use that it limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     ProducerByteRate,

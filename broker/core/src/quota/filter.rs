@@ -16,7 +16,7 @@ const SPECIFIED: i8 = 2;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filter {
     components: Vec<(&'static str, Wanted)>,
-    /// Whether an entity must have no other parts than those that the filter names.
+    /// Whether an entity must have only the parts that the filter names.
     is_strict: bool,
 }
 

@@ -1,40 +1,40 @@
 //! Bounds of quotas, with their reasons.
 
-/// Entities with quotas. A fleet has one for each device or user at most; each is some records that
-/// every start reads.
+/// Most entities with quotas. A fleet has at most one for each device or user; every start reads
+/// the records of each.
 pub const QUOTA_ENTITIES_MAX: usize = 10_000;
 
-/// Bytes that all quotas may take up, as [`QUOTA_ENTITY_BYTES`] and the names count them: a name
-/// may be thousands of bytes.
+/// Most memory of all quotas: [`QUOTA_ENTITY_BYTES`] for each entity, and its names. A name can
+/// have thousands of bytes.
 pub const QUOTAS_BYTES_MAX: usize = 8 << 20;
 
-/// What an entity takes up beside its names: its quotas and its place in the table.
+/// Memory of an entity without its names: its quotas and its entry in the table.
 pub const QUOTA_ENTITY_BYTES: usize = 256;
 
-/// Quotas that one request may change (`MAX_RECORDS_PER_USER_OP` of Kafka).
+/// Most quotas that one request may change (Kafka's `MAX_RECORDS_PER_USER_OP`).
 pub const QUOTAS_PER_REQUEST_MAX: usize = 10_000;
 
-/// Meters of clients: a flood of client ids makes one for each. Above it, those that were used
-/// least recently are forgotten.
+/// Most meters of clients: each client id gets one, so a flood of client ids must be bounded. Above
+/// this number, the least recently used meters are dropped.
 pub const METERS_MAX: usize = 10_000;
 
-/// Bytes that meters may take up, as [`METER_BYTES`] and the clients' names count them.
+/// Most memory of all meters: [`METER_BYTES`] for each, and the clients' names.
 pub const METERS_BYTES_MAX: usize = 4 << 20;
 
-/// What a meter takes up beside its names.
+/// Memory of a meter without its names.
 pub const METER_BYTES: usize = 128;
 
-/// Time after which an unused meter is forgotten (Kafka's INACTIVE_SENSOR_EXPIRATION_TIME_SECONDS).
+/// Time after which an idle meter is dropped (Kafka's INACTIVE_SENSOR_EXPIRATION_TIME_SECONDS).
 pub const METER_IDLE_MS: u64 = 3_600_000;
 
-/// How often unused meters are looked for.
+/// Interval of the search for idle meters.
 pub const METERS_SWEPT_EVERY_MS: u64 = 60_000;
 
 const _: () = assert!(
     QUOTA_ENTITIES_MAX * QUOTA_ENTITY_BYTES <= QUOTAS_BYTES_MAX,
-    "as many entities as are allowed fit where their names are short"
+    "QUOTA_ENTITIES_MAX entities with short names must fit into QUOTAS_BYTES_MAX"
 );
 const _: () = assert!(
     METERS_MAX * METER_BYTES <= METERS_BYTES_MAX,
-    "as many meters as are allowed fit where the names are short"
+    "METERS_MAX meters with short names must fit into METERS_BYTES_MAX"
 );

@@ -1,16 +1,17 @@
-//! The policy of the configured quotas: what each client has used, in buckets.
+//! The policy of the configured quotas: a token bucket for the use of each client.
 //!
 //! Kafka measures the rate over `quota.window.num` windows, and throttles for the time in which the
-//! excess would have been allowed: (rate - bound) / bound * time of the windows. A bucket answers
-//! the same at first, as its debt by the bound. But when the window of a burst is dropped, Kafka's
-//! rate falls at once and allows the next burst, so that clients go by fits and starts; KIP-599
-//! has buckets instead for that reason. Here all quotas have them, and clients keep their rates.
+//! excess would have been allowed: (rate - bound) / bound * time of the windows. At first, a bucket
+//! gives the same time: its debt divided by the bound. But when Kafka drops the window of a burst,
+//! its rate falls at once and allows the next burst, so clients alternate between bursts and
+//! pauses. For this reason KIP-599 has token buckets for controller mutations. Here all quotas have
+//! them, and clients run evenly at their rates.
 //!
-//! An idle client gathers the credit of all windows but the current one, as much as Kafka allows a
-//! client that was idle. A client that comes anew has the credit of one window.
+//! The credit of an idle client grows to that of all windows but the current one, which is what
+//! Kafka allows an idle client. A new client has the credit of one window.
 //!
-//! **Invariant:** clients cannot take more memory here than the limits say, whatever names they
-//! give ([`METERS_MAX`], [`METERS_BYTES_MAX`]).
+//! **Invariant:** the memory of all meters is bounded, whatever names clients choose
+//! ([`METERS_MAX`], [`METERS_BYTES_MAX`]).
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -53,17 +54,17 @@ impl Windows {
     }
 }
 
-/// What clients have used; see the module.
+/// The use of each client, and the quotas in force.
 #[derive(Debug)]
 pub struct Meters {
     quotas: Arc<Quotas>,
     windows: Windows,
-    /// Those of controller mutations.
+    /// The windows of controller mutations.
     controller_windows: Windows,
     by_name: BTreeMap<Box<str>, Meter>,
     bytes: usize,
     swept_ms: u64,
-    /// The name that is looked up.
+    /// A buffer for the name of the meter that is looked up.
     name: String,
 }
 
@@ -87,12 +88,12 @@ impl Meters {
         }
     }
 
-    /// Takes changed quotas. What clients have used still counts.
+    /// Applies changed quotas. Past use still counts.
     pub fn set_quotas(&mut self, quotas: Arc<Quotas>) {
         self.quotas = quotas;
     }
 
-    /// Returns the number of clients that are measured, each for each of its quotas.
+    /// Returns the number of meters: one for each client and each quota in force for it.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_name.len()
@@ -103,8 +104,8 @@ impl Meters {
         self.by_name.is_empty()
     }
 
-    /// Returns the bytes that a fetch of this client may have at most: those of one window, so that
-    /// the client gets its records evenly.
+    /// Returns the most bytes of one fetch of this client: those of one window, so that its records
+    /// arrive evenly.
     #[must_use]
     pub fn fetch_bytes_max(&self, client: Client<'_>) -> Option<u64> {
         let key = Key::ConsumerByteRate;
@@ -127,7 +128,7 @@ impl Meters {
         };
         self.name.clear();
         let length = user.len();
-        // The length keeps a user's name apart from the client id behind it.
+        // The length separates the user's name from the client id after it.
         write!(self.name, "{} {length} {user}{id}", key as u8).expect("a string takes any text");
         if !self.by_name.contains_key(self.name.as_str()) {
             let bytes = METER_BYTES + self.name.len();
@@ -153,7 +154,7 @@ impl Meters {
         }
     }
 
-    /// Forgets the half that was used least recently, at least.
+    /// Drops at least half of the meters, the least recently used first.
     fn forget_half(&mut self) {
         let used = self.by_name.values().map(|meter| meter.used_ms);
         let mut used: Vec<u64> = used.collect();
@@ -180,7 +181,7 @@ impl Usage {
         }
     }
 
-    /// Returns the amount in the unit of the quota: a percentage is of a second.
+    /// Returns the amount in the unit of the quota; percentages are of one second.
     fn amount(self) -> f64 {
         match self {
             Self::Produced { bytes } | Self::Fetched { bytes } => bytes as f64,
@@ -208,8 +209,8 @@ impl QuotaPolicy for Meters {
         bucket.refill(now_ms, rate, most);
         let (before, amount) = (bucket.credit(), usage.amount());
         let ms = match usage {
-            // More than an idle client gathers would never be allowed. What is not spent is not
-            // allowed, however little is missing.
+            // A fetch that is larger than the bucket needs a full bucket only, or it would never be
+            // allowed. It waits 1 ms at least: with 0, it would be allowed without being charged.
             Usage::Fetched { .. } if before < amount.min(most) => {
                 bucket.wait_ms(amount.min(most), rate).max(1)
             }
@@ -359,7 +360,7 @@ mod tests {
         }
         assert_eq!(meters.charge(700, CLIENT, fetched(700)), Verdict::Allow);
         assert_eq!(meters.charge(700, CLIENT, fetched(0)), Verdict::Allow);
-        // A batch larger than the credit of an idle client is sent to one, who pays for it later.
+        // An idle client gets a batch that is larger than its credit, and pays for it later.
         let large = fetched(15_000);
         let ms = 10_000;
         assert_eq!(meters.charge(700, CLIENT, large), Verdict::Throttle { ms });
@@ -378,7 +379,7 @@ mod tests {
         let handled = |ms: u64| Usage::Handled {
             nanos: ms * 1_000_000,
         };
-        // A tenth of a second of a thread.
+        // A tenth of a second of one thread.
         assert_eq!(meters.charge(0, CLIENT, handled(100)), Verdict::Allow);
         let ms = 300;
         assert_eq!(
@@ -400,7 +401,7 @@ mod tests {
             partitions,
             is_strict,
         };
-        // KIP-599: the burst of all windows, and one request beyond.
+        // KIP-599: the burst of all windows, and one request beyond it.
         assert_eq!(meters.charge(0, CLIENT, mutated(22, true)), Verdict::Allow);
         assert_eq!(meters.charge(0, CLIENT, mutated(10, true)), Verdict::Allow);
         let retry_ms = 5_000;
@@ -433,7 +434,7 @@ mod tests {
             meters.connect(200, ip("10.0.0.1")),
             Verdict::Throttle { ms }
         );
-        // Less than one in a window.
+        // A quota of less than one connection in a window.
         let one = |rate: f64| {
             let ip = [("ip", Some("10.0.0.1"))];
             self::meters(Key::ConnectionCreationRate, &ip, rate)
@@ -475,7 +476,7 @@ mod tests {
             let id = number.to_string();
             let client = Client { user: "u", id: &id };
             let _ = meters.charge(number, client, produced(1));
-            // One that is used all the time stays.
+            // A meter in constant use is kept.
             let _ = meters.charge(number, CLIENT, produced(1_000));
             assert!(meters.len() <= METERS_MAX);
         }
@@ -498,7 +499,7 @@ mod tests {
         assert_eq!(meters.len(), 1);
     }
 
-    /// The same by sums: the most that may have passed at each time, of each client.
+    /// Compares with sums: at each time, the use of each client is at most what its quota allows.
     #[test]
     fn no_client_gets_more_than_its_rate_and_what_an_idle_one_gathers() {
         let mut next = random(11);
@@ -515,7 +516,7 @@ mod tests {
             let quotas = Arc::new(quotas);
             meters.set_quotas(Arc::clone(&quotas));
             let mut now_ms = 0;
-            // By who shares a quota: when its clients may send again, and what they have sent.
+            // By shared quota: when its clients may send again, and what they have sent.
             let mut sums: BTreeMap<String, (u64, f64)> = BTreeMap::new();
             for _ in 0..400 {
                 now_ms += next(300);

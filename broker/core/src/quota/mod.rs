@@ -1,15 +1,15 @@
-//! Client quotas: who may use how much (KIP-13, KIP-55, KIP-124, KIP-546, KIP-599, KIP-612).
+//! Client quotas: limits on what clients use (KIP-13, KIP-55, KIP-124, KIP-546, KIP-599, KIP-612).
 //!
-//! [`Quotas`] is the configuration, a part of the metadata image. [`Meters`] measures what clients
-//! use and decides by it; it is one [`QuotaPolicy`].
+//! [`Quotas`] is the configuration, a part of the metadata image. [`Meters`], a [`QuotaPolicy`],
+//! measures each client's use and decides whether to throttle the client.
 //!
 //! | module | contents |
 //! | --- | --- |
-//! | `entity` | whom a quota is for, and the keys of quotas |
+//! | `entity` | the entities that quotas are set for, and the keys of quotas |
 //! | `table` | all quotas, and which of them is in force for a client |
 //! | `filter` | the filter of DescribeClientQuotas |
 //! | `bucket` | credit that grows with time |
-//! | `policy` | the interface of everything that decides about a client's use |
+//! | `policy` | the trait of policies, which decide about each use |
 //! | `meters` | the policy of the configured quotas |
 
 mod bucket;

@@ -35,18 +35,18 @@ pub struct Quotas {
     clients: ByName,
     user_clients: BTreeMap<Name, ByName>,
     ips: ByName,
-    /// Entities that set each key.
+    /// The number of entities that set each key.
     set: [usize; Key::ALL.len()],
     entities: usize,
     bytes: usize,
 }
 
-/// Who shares the quota that is in force for a client.
+/// The clients that share the quota in force for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All clients of the user.
     User,
-    /// All clients with the client id, whoever their users are.
+    /// All clients with the client id, of any user.
     Client,
     /// The clients of the user with the client id.
     UserClient,
@@ -64,13 +64,14 @@ impl Quotas {
         self.entities == 0
     }
 
-    /// Returns the memory that they take up.
+    /// Returns the memory of all quotas, as [`QUOTAS_BYTES_MAX`](super::limits::QUOTAS_BYTES_MAX)
+    /// counts it.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Returns the memory that one more entity takes up.
+    /// Returns the memory that one more entity needs.
     #[must_use]
     pub fn bytes_of(entity: &Entity) -> usize {
         QUOTA_ENTITY_BYTES + entity.bytes()
@@ -92,7 +93,7 @@ impl Quotas {
         }
     }
 
-    /// Returns all entities with their quotas, in an order of their own.
+    /// Returns all entities with their quotas, in a fixed order.
     pub fn iter(&self) -> impl Iterator<Item = (Entity, &Limits)> {
         let one = |entity: fn(Name) -> Entity| {
             move |(name, limits): (&Name, _)| (entity(name.clone()), limits)
@@ -228,7 +229,7 @@ pub(crate) mod tests {
             let first = (0..8).find(is_present);
             let expected = first.map(|place| (entities[place].1, place as f64));
             assert_eq!(quotas.resolve(KEY, "u", "c"), expected, "{present:b}");
-            // Another key's quotas do not stand in the way.
+            // Quotas of other keys do not matter.
             quotas.set(&user_client("u", "c"), Key::ConsumerByteRate, Some(9.0));
             assert_eq!(quotas.resolve(KEY, "u", "c"), expected, "{present:b}");
             let of_default = (0..8).find(|place| is_present(place) && [4, 5, 7].contains(place));
@@ -261,7 +262,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Returns one of few entities, so that sequences meet the same ones again.
+    /// Returns one of a few entities, so that a sequence changes the same ones again.
     pub(crate) fn random_entity(next: &mut dyn FnMut(u64) -> u64) -> Entity {
         let mut one = |of: &[&str]| name(of[next(of.len() as u64) as usize]);
         let (user, client) = (one(&["", "u", "v"]), one(&["", "c", "d"]));

@@ -1,4 +1,5 @@
-//! `sasl.jaas.config`: a login module and its options, as Kafka's `JaasConfig` reads them.
+//! Parser of `sasl.jaas.config`, a login module and its options, with the syntax of Kafka's
+//! `JaasConfig`.
 //!
 //! ```text
 //! org.apache.kafka.common.security.plain.PlainLoginModule required
@@ -8,7 +9,7 @@
 //! Words are letters, digits and `.`, `-`, `_`, `$`. A value is a word or a quoted text with the
 //! escapes of Java. `//` and `/* */` are comments.
 //!
-//! **Invariant:** an error names a place or an option, never a value: a value may be a password.
+//! **Invariant:** an error names a position or an option, never a value, which may be a password.
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -43,14 +44,14 @@ impl LoginModule {
     /// Parses the one login module that a `sasl.jaas.config` has.
     ///
     /// # Errors
-    /// What is wrong with the text.
+    /// The syntax is wrong, or a bound is exceeded.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.len() > JAAS_BYTES_MAX {
             return Err(format!("it has more than {JAAS_BYTES_MAX} bytes"));
         }
         let mut tokens = Tokens {
             letters: text.chars().peekable(),
-            // One that grows would leave copies that are not wiped.
+            // A text that grows would leave copies that are not wiped.
             text: Zeroizing::new(String::with_capacity(text.len())),
         };
         let Token::Text(class) = tokens.next()? else {
@@ -68,7 +69,11 @@ impl LoginModule {
                 Token::Text(name) => name.to_string(),
                 Token::Sign(';') => break,
                 Token::End => return Err("it has to end in a semicolon".into()),
-                Token::Sign(sign) => return Err(format!("`{sign}` stands where an option has to")),
+                Token::Sign(sign) => {
+                    return Err(format!(
+                        "`{sign}` stands in place of an option; write NAME=\"VALUE\""
+                    ));
+                }
             };
             let (Token::Sign('='), Token::Text(value)) = (tokens.next()?, tokens.next()?) else {
                 let number = options.len() + 1;
@@ -79,7 +84,7 @@ impl LoginModule {
             if options.len() == JAAS_OPTIONS_MAX {
                 return Err(format!("it has more than {JAAS_OPTIONS_MAX} options"));
             }
-            // As in Java's map, the last one holds.
+            // As in Java's map, the last value of an option counts.
             options.retain(|(other, _)| *other != name);
             options.push((name, value));
         }
@@ -88,7 +93,7 @@ impl LoginModule {
                 class: class.to_string(),
                 options,
             }),
-            _ => Err("it may have one login module only".into()),
+            _ => Err("it has more than one login module".into()),
         }
     }
 
@@ -106,7 +111,7 @@ impl LoginModule {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Returns whether it is this class, which is named without its package.
+    /// Returns whether the login module has this class name, without its package.
     #[must_use]
     pub fn is(&self, class: &str) -> bool {
         self.class.rsplit('.').next() == Some(class)
@@ -122,7 +127,7 @@ enum Token {
 
 struct Tokens<'a> {
     letters: Peekable<Chars<'a>>,
-    /// The text of a token, while it is put together.
+    /// The text of the token that is being read.
     text: Zeroizing<String>,
 }
 
@@ -168,7 +173,7 @@ impl Tokens<'_> {
         taken
     }
 
-    /// The escapes of Java's `StreamTokenizer`.
+    /// Reads an escape of Java's `StreamTokenizer`.
     fn escaped(&mut self) -> Result<char, String> {
         let letter = self.letters.next().ok_or("it ends in a backslash")?;
         Ok(match letter {
@@ -184,7 +189,7 @@ impl Tokens<'_> {
         })
     }
 
-    /// One to three digits, up to `\377`.
+    /// Reads an octal escape: one to three digits, up to `\377`.
     fn octal(&mut self, first: char) -> char {
         let digits_max = if first <= '3' { 3 } else { 2 };
         let mut code = first.to_digit(8).unwrap_or_default();
@@ -198,7 +203,7 @@ impl Tokens<'_> {
         char::from_u32(code).unwrap_or_default()
     }
 
-    /// Passes over a comment whose first slash was read.
+    /// Skips a comment whose first slash was read.
     fn comment(&mut self) -> Result<(), String> {
         match self.letters.next() {
             Some('*') => {
@@ -211,7 +216,7 @@ impl Tokens<'_> {
                 }
                 Err("a comment has no end".into())
             }
-            // `//`; a single slash begins a comment, too.
+            // `//`; as in Java, a single slash begins a comment too.
             Some('\n') | None => Ok(()),
             Some(_) => {
                 self.letters.by_ref().find(|letter| *letter == '\n');

@@ -28,7 +28,7 @@ impl Principal {
         is_whole.then(|| Self(Cow::Owned(text.to_owned())))
     }
 
-    /// Returns the name without the type, by which quotas name it.
+    /// Returns the name without the type. Quotas name users so.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.split_once(':').map_or("", |(_, name)| name)

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use super::limits::{CREDENTIAL_BYTES, SCRAM_ITERATIONS_MIN};
 use super::scram::{Credential, Mechanism};
 
-/// SCRAM credentials by user: at most one a mechanism.
+/// SCRAM credentials by user, at most one for each mechanism.
 #[derive(Clone, Debug, Default)]
 pub struct Users {
     by_name: BTreeMap<Arc<str>, BTreeMap<Mechanism, Arc<Credential>>>,
@@ -21,15 +21,15 @@ impl Users {
         self.by_name.get(user)?.get(&mechanism)
     }
 
-    /// Returns the credentials of a user, by mechanism. None if there is no such user.
+    /// Returns the credentials of a user, by mechanism; empty if the user does not exist.
     pub fn of_user(&self, user: &str) -> impl Iterator<Item = &Arc<Credential>> {
         let of_user = self.by_name.get(user).into_iter();
         of_user.flat_map(BTreeMap::values)
     }
 
-    /// Returns what the login of a user that does not exist is checked against. No password matches
-    /// it. It looks like the first user's, under whose secret key it is made, so that a stranger
-    /// gets the same answer each time and cannot compute it.
+    /// Returns a decoy, against which the login of a user that does not exist is checked. No
+    /// password matches it. It looks like the first user's credential, and is derived from that
+    /// credential's key, so that a stranger gets the same answer each time and cannot compute it.
     #[must_use]
     pub fn decoy(&self, user: &str, mechanism: Mechanism) -> Credential {
         let mut all = self.by_name.values().flat_map(BTreeMap::values);
@@ -62,13 +62,14 @@ impl Users {
         self.count == 0
     }
 
-    /// Returns what all of them take up, as [`super::limits::CREDENTIALS_BYTES_MAX`] counts it.
+    /// Returns the memory of all credentials, as [`super::limits::CREDENTIALS_BYTES_MAX`] counts
+    /// it.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Returns what a credential of this user takes up.
+    /// Returns the memory of one credential of this user.
     pub(crate) const fn bytes_of(user: &str) -> usize {
         CREDENTIAL_BYTES + user.len()
     }
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!(decoy.iterations, 8_192);
         assert!(decoy == users.decoy("x", mechanism));
         assert!(decoy.salt != users.decoy("y", mechanism).salt);
-        // A stranger that knows the code does not know the salt.
+        // A stranger who knows the code does not know the salt.
         let mut others = Users::default();
         others.set("b", of(b"another"));
         assert!(decoy.salt != others.decoy("x", mechanism).salt);

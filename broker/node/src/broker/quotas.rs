@@ -1,6 +1,6 @@
-//! What clients use, against their quotas: the policy of `core`, for all threads.
+//! The quotas in force: `core`'s policy, shared by all threads.
 //!
-//! Without quotas, a request costs one load for each kind of quota that may apply to it.
+//! If no quota is set, a request costs one atomic load for each kind of quota that may apply.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,10 +12,10 @@ use sedge_core::quota::{Client, Key, Meters, QuotaPolicy as _, Quotas, Usage, Ve
 
 use crate::metrics::Metrics;
 
-/// The quotas in force; see the module.
+/// The policy behind a lock, and the kinds of quotas that are set.
 #[derive(Debug)]
 pub struct ClientQuotas {
-    /// A bit for each key that some entity has a quota of.
+    /// The keys with a quota of any entity, one bit each.
     set: AtomicU8,
     meters: Mutex<Meters>,
     metrics: Arc<Metrics>,
@@ -42,7 +42,7 @@ impl ClientQuotas {
         }
     }
 
-    /// Takes the quotas of the metadata. Called after each change.
+    /// Applies the quotas of the metadata. Called after each change.
     pub fn set(&self, quotas: &Arc<Quotas>) {
         let mut meters = self.meters();
         meters.set_quotas(Arc::clone(quotas));
@@ -51,12 +51,12 @@ impl ClientQuotas {
         self.set.store(bits, Ordering::Relaxed);
     }
 
-    /// Returns whether any client may have a quota of this key.
+    /// Returns whether a quota of this key is set for any entity.
     pub fn has(&self, key: Key) -> bool {
         self.set.load(Ordering::Relaxed) & bit(key) != 0
     }
 
-    /// Counts a use, and decides about it.
+    /// Counts a use and decides about it.
     pub fn charge(&self, now_ms: u64, client: Client<'_>, usage: Usage) -> Verdict {
         let verdict = {
             let mut meters = self.meters();
@@ -73,8 +73,8 @@ impl ClientQuotas {
         verdict
     }
 
-    /// Counts a new connection. Returns the time after which it is closed unserved, if its address
-    /// opens too many.
+    /// Counts a new connection. If its address opens too many, returns the time after which to
+    /// close it without serving it.
     pub fn connect(&self, now_ms: u64, remote: IpAddr) -> Option<Duration> {
         if !self.has(Key::ConnectionCreationRate) {
             return None;
@@ -89,7 +89,7 @@ impl ClientQuotas {
         }
     }
 
-    /// Returns the most bytes of one fetch of the client, if it has a quota.
+    /// Returns the most bytes of one fetch of the client, if a quota limits its fetches.
     pub fn fetch_bytes_max(&self, client: Client<'_>) -> Option<u64> {
         self.meters().fetch_bytes_max(client)
     }

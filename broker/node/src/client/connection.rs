@@ -2,8 +2,8 @@
 //!
 //! A task on the executor owns the stream; callers pass it whole frames. A request that is not
 //! answered in time closes the connection: answers come in order, so later requests would not be
-//! answered either. Before the broker's time for a login is over (KIP-368), the connection takes no
-//! more requests and ends when all are answered: the next one logs in anew.
+//! answered either. Shortly before the login expires at the broker (KIP-368), the connection takes
+//! no more requests. It ends when all are answered, and the next connection logs in again.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -152,8 +152,8 @@ impl Connection {
         self.closing.close();
     }
 
-    /// Waits until a connection that takes no more requests has its answers, so that what a later
-    /// one sends comes behind.
+    /// Waits until a connection that takes no more requests has all its answers. Requests of the
+    /// next connection then follow those of this one.
     pub async fn finish(&self) {
         let limit = self.request_timeout;
         let ended = async {
@@ -260,8 +260,8 @@ impl<R: Request> InFlight<R> {
     }
 }
 
-/// Returns when a login of this lifetime is to be renewed. As in Kafka's clients, at some point
-/// between 85 and 95 % of it: many clients that begin together do not come back together.
+/// Returns when to renew a login of this lifetime: as in Kafka's clients, at a random point between
+/// 85 and 95 % of it. Clients that connected at the same time do not all reconnect at once.
 fn renewed_after(lifetime: Duration) -> Duration {
     lifetime.mul_f64(0.85 + 0.1 * fastrand::f64())
 }

@@ -1,4 +1,4 @@
-//! What comes before other requests on a connection: the broker's versions, and the login.
+//! The first requests on a connection: the negotiation of versions, and the login.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ impl Asking<'_> {
             self.transport.writer.flush().await
         };
         let sent = sent.await;
-        // It may have a password.
+        // The frame may contain a password.
         wipe(frame);
         sent?;
         let bytes_max = self.config.response_bytes_max;
@@ -103,7 +103,7 @@ fn error_code_of(answer: &Bytes) -> Option<ErrorCode> {
         .map(|code| ErrorCode::from(i16::from_be_bytes(*code)))
 }
 
-/// Names the mechanism. From version 1 on, its messages go in requests (KIP-152).
+/// Chooses the mechanism. From version 1 on, its messages are sent in requests (KIP-152).
 async fn choose_mechanism(
     asking: &mut Asking<'_>,
     versions: &Versions,
@@ -124,8 +124,8 @@ async fn choose_mechanism(
             let names = response.mechanisms.iter().map(KafkaString::as_str);
             let names = printable(&names.collect::<Vec<_>>().join(", "));
             Err(failed(format!(
-                "the listener does not take this mechanism, but {names}; set sasl.mechanism to one \
-                 of them, or add {mechanism} to the broker's sasl.enabled.mechanisms"
+                "the listener does not support this mechanism, only {names}; set sasl.mechanism to \
+                 one of them, or add {mechanism} to the broker's sasl.enabled.mechanisms"
             )))
         }
         ErrorCode::IllegalSaslState => Err(failed(WITHOUT_SASL.to_owned())),
@@ -167,7 +167,7 @@ async fn authenticate(
                 return Err(failed(why));
             }
         }
-        // A derived key of SCRAM takes thousands of rounds.
+        // SCRAM hashes the password thousands of times.
         let challenge = response.auth_bytes;
         let (taken, step) = blocking::unblock(move || {
             let step = exchange.step(&challenge);
@@ -180,23 +180,25 @@ async fn authenticate(
             Step::Send(next) => message = next,
         }
     }
-    Err(failed("the broker does not come to an end".to_owned()))
+    Err(failed(
+        "the broker asks for more messages than any mechanism has".to_owned(),
+    ))
 }
 
 fn login_advice(mechanism: &str) -> &'static str {
     match mechanism {
-        "OAUTHBEARER" => "look at the token's expiry, audience and issuer",
-        _ => "look at username and password in sasl.jaas.config",
+        "OAUTHBEARER" => "check the token's expiry, audience and issuer",
+        _ => "check username and password in sasl.jaas.config",
     }
 }
 
-/// KIP-368. A broker that keeps a login for as long as the connection says 0.
+/// KIP-368. Lifetime 0 means that the login holds as long as the connection.
 fn lifetime_of(session_lifetime_ms: i64) -> Option<Duration> {
     let lifetime = u64::try_from(session_lifetime_ms).ok().filter(|ms| *ms > 0);
     lifetime.map(Duration::from_millis)
 }
 
-/// Overwrites bytes that nothing else refers to.
+/// Wipes the bytes, unless something else refers to them.
 fn wipe(bytes: Bytes) {
     if let Ok(mut bytes) = bytes.try_into_mut() {
         bytes.as_mut().zeroize();

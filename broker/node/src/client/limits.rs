@@ -17,9 +17,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub const API_TIMEOUT: Duration = Duration::from_mins(1);
 /// `socket.connection.setup.timeout.ms`, Kafka's default; includes the handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Messages of a client in one login: the mechanisms have at most two.
+/// Messages that the client sends in one login: no mechanism has more than two.
 pub const LOGIN_MESSAGES_MAX: usize = 4;
-/// Random bytes of a nonce of SCRAM.
+/// Random bytes in a SCRAM nonce.
 pub const NONCE_BYTES: usize = 24;
 /// `metadata.max.age.ms`; Kafka's default is five minutes.
 pub const METADATA_MAX_AGE: Duration = Duration::from_mins(5);

@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | `config` | [`ClientConfig`], from Kafka's own client keys |
 //! | `transport` | a connected byte stream, with TLS or without |
-//! | `handshake`, `sasl` | before any other request: the broker's versions, and the login |
+//! | `handshake`, `sasl` | the first requests: negotiation of versions, and the login |
 //! | `connection`, `frame` | one broker: requests in flight, answers matched, time limits |
 //! | `versions` | the versions that a broker speaks |
 //! | `request` | the messages that this client sends, and their version limits |

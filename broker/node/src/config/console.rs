@@ -1,4 +1,4 @@
-//! The console: where it listens, and the tokens without which it shows nothing.
+//! The console's keys: its address, and the tokens that open its pages.
 
 use std::net::IpAddr;
 
@@ -11,39 +11,38 @@ pub const TOKEN: &str = "sedge.console.token";
 /// The key of the token for `/metrics` alone.
 pub const METRICS_TOKEN: &str = "sedge.console.metrics.token";
 
-/// Shortest token: nobody guesses one of as many random letters.
+/// Letters of the shortest token: too many to guess if they are random.
 const TOKEN_BYTES_MIN: usize = 16;
 
-/// The tokens that open the console; with none set, it is open to all who can connect.
+/// The tokens of the console. If none is set, the console is open to everyone who can connect.
 #[derive(Clone, Debug, Default)]
 pub struct ConsoleTokens {
-    /// For a viewer, who sees all.
+    /// Opens all pages.
     pub viewer: Option<Secret>,
-    /// For what collects the metrics.
+    /// Opens `/metrics` alone, for the program that collects them.
     pub metrics: Option<Secret>,
 }
 
 impl ConsoleTokens {
-    /// Whether anything asks for a token.
+    /// Whether a token is set.
     pub fn are_set(&self) -> bool {
         self.viewer.is_some() || self.metrics.is_some()
     }
 
-    /// Says what is wrong with the console at `address`, which is not this machine's alone, without
-    /// a token, and the ways out.
+    /// Returns an error if other machines can reach the console at `address` and no token is set.
+    /// The error names the keys that help.
     pub fn insecurity(&self, address: IpAddr) -> Option<String> {
         if address.is_loopback() || self.are_set() {
             return None;
         }
         Some(format!(
-            "the console on {address} can be reached from other machines and asks nobody who they \
-             are: whoever connects sees topics, groups and metrics; set {TOKEN}, set sedge.console \
-             to an address of 127.0.0.1 or to off, or set {INSECURE_ALLOWED}=true if all who can \
-             connect may see them"
+            "other machines can reach the console on {address}, which has no token: everyone who \
+             can connect sees topics, groups and metrics; set {TOKEN}, set sedge.console to an \
+             address of 127.0.0.1 or to off, or set {INSECURE_ALLOWED}=true to allow this"
         ))
     }
 
-    /// The same, as far as it can be told before the host is resolved.
+    /// Like [`Self::insecurity`], but before the host is resolved.
     pub(super) fn insecurity_as_written(&self, address: &HostPort) -> Option<String> {
         let host = match address.host.as_str() {
             "" => "0.0.0.0",
@@ -53,10 +52,10 @@ impl ConsoleTokens {
     }
 }
 
-/// Reads where the console listens.
+/// Reads the console's address; `None` for `off`.
 ///
 /// # Errors
-/// What is wrong with the address.
+/// The address is invalid.
 pub fn parse_address(text: &str) -> Result<Option<HostPort>, String> {
     match text {
         "off" => Ok(None),
@@ -70,7 +69,7 @@ pub fn parse_address(text: &str) -> Result<Option<HostPort>, String> {
 /// Reads a token.
 ///
 /// # Errors
-/// It is not one that can be sent, or can be guessed.
+/// The token is too short, or has characters that an HTTP header cannot have.
 pub fn parse_token(text: &str) -> Result<Secret, String> {
     if text.len() < TOKEN_BYTES_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(format!(

@@ -35,12 +35,12 @@ pub fn read(path: &Path, settings: &mut Settings, problems: &mut Vec<Problem>) {
     if let Some(key) = secret_in(settings)
         && let Err(why) = private_file::check(path, &metadata, &format!("a secret ({key})"))
     {
-        let warning = format!("{why}; or write ${{file:PATH:KEY}} in its place");
+        let warning = format!("{why}; or replace the secret by ${{file:PATH:KEY}}");
         settings.warnings.push(warning);
     }
 }
 
-/// Returns a key whose secret is written out.
+/// Returns the first key whose value is a secret in plain text, not a reference.
 fn secret_in(settings: &Settings) -> Option<&str> {
     let mut all = settings.iter();
     let found = all.find(|(_, setting)| match &setting.value {

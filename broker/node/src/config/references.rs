@@ -1,15 +1,16 @@
-//! Values that are read from elsewhere, as by Kafka's providers of configuration (KIP-421):
+//! References in values, which the start replaces, like Kafka's configuration providers (KIP-421):
 //!
-//! | reference | is |
+//! | reference | stands for |
 //! | --- | --- |
-//! | `${file:PATH:KEY}` | the key of a file in the form of Kafka's properties |
-//! | `${directory:PATH:NAME}` | all of a file, without the end of its last line: a systemd or Kubernetes secret |
+//! | `${file:PATH:KEY}` | the value of a key in a properties file |
+//! | `${directory:PATH:NAME}` | a file without its last line break: a systemd or Kubernetes secret |
 //! | `${env:NAME}` | an environment variable |
 //!
-//! A value may have several, and text around them. What is read is not searched for references, and
-//! is read once, at the start. A file that a secret is read from is nobody else's to read.
+//! A value may have several references, with text around them. The text that replaces a reference
+//! is read once, at the start, and is not searched for references. If the value is a secret, no
+//! other user may be able to read the file.
 //!
-//! **Invariant:** an error names the key and the reference, never what was read.
+//! **Invariant:** an error names the key and the reference, never the text that was read.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -22,10 +23,10 @@ use super::{keys, properties, text_file};
 use crate::process::private_file;
 use crate::process::secret::{HIDDEN, Secret};
 
-/// References in one value: more are a mistake.
+/// Most references in one value: more are a mistake.
 const REFERENCES_MAX: usize = 16;
 
-/// Bytes of a value that references stand in, and of what they stand for.
+/// Longest value with references, in bytes, before and after they are replaced.
 const VALUE_BYTES_MAX: usize = 64 << 10;
 
 /// An environment.
@@ -36,7 +37,7 @@ pub fn has(text: &str) -> bool {
     Reference::first_in(text).is_some()
 }
 
-/// Reads what the values refer to; what cannot be read is a problem.
+/// Replaces the references in all values. A reference that cannot be read is a problem.
 pub fn resolve(settings: &mut Settings, problems: &mut Vec<Problem>) {
     resolve_with(settings, problems, &|name| std::env::var_os(name));
 }
@@ -47,7 +48,7 @@ fn resolve_with(settings: &mut Settings, problems: &mut Vec<Problem>, variables:
         let Some(first) = Reference::first_in(written) else {
             continue;
         };
-        // What stands beside a reference is a part of a secret as well.
+        // The text beside a reference is part of the secret too.
         let is_whole = first.before.is_empty() && first.after.is_empty();
         let shown = if keys::is_secret(key) && !is_whole {
             HIDDEN.to_owned()
@@ -76,7 +77,7 @@ fn problem(key: &str, setting: &Setting, value: String, why: String) -> Problem 
     }
 }
 
-/// The value with what it refers to.
+/// Returns the value with its references replaced.
 fn replaced(key: &str, written: &str, of: Variables<'_>) -> Result<Zeroizing<String>, String> {
     let mut text = Zeroizing::new(String::new());
     let mut rest = written;
@@ -89,10 +90,10 @@ fn replaced(key: &str, written: &str, of: Variables<'_>) -> Result<Zeroizing<Str
         let found = reference.read(key, of)?;
         if text.len() + reference.before.len() + found.len() > VALUE_BYTES_MAX {
             return Err(format!(
-                "what is referred to has more than {VALUE_BYTES_MAX} bytes"
+                "the value has more than {VALUE_BYTES_MAX} bytes once its references are replaced"
             ));
         }
-        // Not a larger copy of what is there, which would stay in memory.
+        // A buffer that grows would leave a copy of the secret in memory.
         let mut longer = Zeroizing::new(String::with_capacity(
             text.len() + reference.before.len() + found.len(),
         ));
@@ -108,7 +109,7 @@ fn replaced(key: &str, written: &str, of: Variables<'_>) -> Result<Zeroizing<Str
     Ok(whole)
 }
 
-/// `${PROVIDER:WHERE}` and the text around it.
+/// A reference `${PROVIDER:WHERE}`, and the text around it.
 struct Reference<'a> {
     before: &'a str,
     provider: &'a str,
@@ -139,13 +140,16 @@ impl<'a> Reference<'a> {
             }),
             "directory" => self.split().and_then(|(path, name)| {
                 if name.is_empty() || name == ".." || name.contains('/') {
-                    return Err("behind the directory stands the name of a file in it".to_owned());
+                    return Err(
+                        "write the name of a file after the directory: ${directory:PATH:NAME}"
+                            .to_owned(),
+                    );
                 }
                 let text = file(key, &Path::new(path).join(name))?;
                 let trimmed = text.trim_end_matches(['\n', '\r']);
                 Ok(Zeroizing::new(trimmed.to_owned()))
             }),
-            _ => Err("the providers are file, directory and env".to_owned()),
+            _ => Err("the provider must be one of file, directory and env".to_owned()),
         };
         let Self { provider, at, .. } = self;
         found.map_err(|why| format!("${{{provider}:{at}}}: {why}"))
@@ -269,7 +273,7 @@ mod tests {
         };
         let key = "ssl.keystore.password";
         check(key, "${env:NONE}", &["${env:NONE}", "not set"]);
-        check(key, "${vault:a:b}", &["file, directory and env"]);
+        check(key, "${vault:a:b}", &["one of file, directory and env"]);
         check(key, "hunter2${env:NONE}", &[HIDDEN]);
         check(key, "${file:/nonexistent/f:k}", &["cannot read the file"]);
         check(key, "${file:k}", &["${file:PATH:NAME}"]);
@@ -281,7 +285,7 @@ mod tests {
         check(
             key,
             &format!("${{directory:{at}:../all}}"),
-            &["the name of a file"],
+            &["write the name of a file"],
         );
         check(
             "cluster.id",

@@ -1,25 +1,25 @@
-//! Quotas of clients.
+//! Metrics of client quotas.
 
 use sedge_core::quota::Usage;
 
 use super::{Counter, Exposition, Gauge};
 
-/// Counters of quotas. Clients create no series.
+/// Counters of throttling. Their series do not depend on clients' names.
 #[derive(Debug, Default)]
 pub struct QuotaMetrics {
-    /// Clients that are measured, each for each of its quotas.
+    /// Meters: one for each client and each quota in force for it.
     pub clients: Gauge,
     produce: Throttled,
     fetch: Throttled,
     request: Throttled,
     controller_mutation: Throttled,
-    /// New connections of addresses.
+    /// New connections above an address's quota.
     pub connection: Throttled,
-    /// Connections that waited until they were accepted.
+    /// New connections above a listener's rate, which wait until they are accepted.
     pub accept: Throttled,
 }
 
-/// What was throttled, and for how long.
+/// The number of throttled requests, and the sum of their times.
 #[derive(Debug, Default)]
 pub struct Throttled {
     requests: Counter,
@@ -61,7 +61,7 @@ impl QuotaMetrics {
         out.family(
             name,
             "counter",
-            "Requests and new connections of clients that exceeded a quota.",
+            "Requests and new connections that were throttled because a quota was exceeded.",
         );
         for (kind, of) in self.all() {
             out.sample(name, &[("quota", kind)], of.requests.get());
@@ -70,7 +70,7 @@ impl QuotaMetrics {
         out.family(
             name,
             "counter",
-            "Time for which clients were throttled, summed over requests and new connections.",
+            "Sum of the times for which requests and new connections were throttled.",
         );
         for (kind, of) in self.all() {
             let seconds = of.ms.get() as f64 / 1_000.0;
@@ -78,7 +78,7 @@ impl QuotaMetrics {
         }
         out.gauge(
             "sedge_quota_measured_clients",
-            "Clients whose use is measured, each for each of its quotas.",
+            "Pairs of a client and a quota in force for it, whose use is measured.",
             self.clients.get(),
         );
     }

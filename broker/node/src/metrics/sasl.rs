@@ -1,15 +1,15 @@
-//! Logins of clients by SASL.
+//! Metrics of logins by SASL.
 
 use sedge_core::security::sasl::{Barred, Mechanism};
 
 use super::exposition::Exposition;
 use super::primitive::Counter;
 
-/// See the module.
+/// Counters of logins by mechanism, and of connections closed for want of a login.
 #[derive(Debug, Default)]
 pub struct SaslMetrics {
     by_mechanism: [OfMechanism; Mechanism::EACH.len()],
-    /// Handshakes that named a mechanism that the listener does not have.
+    /// Handshakes with a mechanism that the listener does not support.
     pub unsupported: Counter,
     early: Counter,
     expired: Counter,
@@ -58,32 +58,32 @@ impl SaslMetrics {
         };
         family(
             "sedge_sasl_authentications_total",
-            "Logins of clients by SASL.",
+            "Successful logins by SASL on new connections.",
             &|of| of.done.get(),
         );
         family(
             "sedge_sasl_reauthentications_total",
-            "Logins of clients that were logged in before.",
+            "Successful logins by SASL that renewed a session.",
             &|of| of.again.get(),
         );
         family(
             "sedge_sasl_authentications_failed_total",
-            "Logins of clients by SASL that failed.",
+            "Failed logins by SASL.",
             &|of| of.failed.get(),
         );
         out.counter(
             "sedge_sasl_mechanisms_unsupported_total",
-            "Logins of clients by a mechanism that the listener does not have.",
+            "Attempts to log in by a mechanism that the listener does not support.",
             self.unsupported.get(),
         );
         out.counter(
             "sedge_sasl_unauthenticated_requests_total",
-            "Connections closed because a request came before the login.",
+            "Connections closed because the client sent a request before it logged in.",
             self.early.get(),
         );
         out.counter(
             "sedge_sasl_expired_connections_total",
-            "Connections closed because their session expired.",
+            "Connections closed because the session expired without a new login.",
             self.expired.get(),
         );
     }

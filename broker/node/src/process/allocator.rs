@@ -1,24 +1,25 @@
-//! What the C library's allocator does with large blocks.
+//! The setting of the C library's allocator for large blocks.
 #![allow(
     unsafe_code,
     reason = "the allocator's settings are made by a function of C"
 )]
 
-/// Gives each block of at least this many bytes pages of its own, which are not in memory before
-/// they are written to, and are given back when the block is freed.
+/// Blocks of at least this many bytes have pages of their own. Such pages are resident only after
+/// the first write to them, and the system gets them back when the block is freed.
 ///
-/// By itself, glibc raises this bound to the size of the blocks that are freed, up to 32 MiB. Then
-/// a request of which little has come would have the whole of its buffer in memory, in pages of an
-/// earlier one, and `sedge.memory.max.bytes` would not hold (`tests/memory/large_requests.rs`).
+/// Without this setting, glibc raises the bound to the size of freed blocks, up to 32 MiB. The
+/// buffer of a request would then reuse resident pages of an earlier one: all of it would be in
+/// memory although few bytes have arrived, and `sedge.memory.max.bytes` would not hold
+/// (`tests/memory/large_requests.rs`).
 #[cfg(target_env = "gnu")]
 pub fn map_blocks_from(bytes: i32) {
-    // SAFETY: `mallopt` takes two numbers, and the allocator that it sets takes a lock.
+    // SAFETY: `mallopt` takes two numbers and no pointer, and locks the allocator itself.
     let is_set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) };
     if is_set == 0 {
-        log::warn!(target: "sedge", "large blocks of memory may be kept after they are freed");
+        log::warn!(target: "sedge", "mallopt failed: large requests may keep memory when freed");
     }
 }
 
-/// Other libraries map large blocks anyway.
+/// Other C libraries map large blocks without being told.
 #[cfg(not(target_env = "gnu"))]
 pub fn map_blocks_from(_bytes: i32) {}

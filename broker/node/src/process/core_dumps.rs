@@ -1,23 +1,24 @@
-//! Core dumps: the memory of the process in a file, with every key and password in it.
+//! Turns core dumps off: they would put keys and passwords from the process's memory into a file.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Less than any core dump takes, so none is written. Linux hands none to a program of
-/// `kernel.core_pattern` either when the limit is exactly this (core(5)); 0 would let it.
+/// A limit in bytes, smaller than any core dump, so none is written. If the limit is exactly 1,
+/// Linux does not pipe the dump to a program of `kernel.core_pattern` either (core(5)); with 0 it
+/// would.
 const NONE: u64 = 1;
 
-/// Lets this process and its children leave no core dumps. Best effort: a limit that is lower still
-/// cannot be raised.
+/// Turns core dumps off for this process and its children. Best effort: a hard limit that is lower
+/// still cannot be raised.
 pub fn refuse() {
     set(|most| Some(most.map_or(NONE, |most| most.min(NONE))));
 }
 
-/// Takes back [`refuse`], as far as the system allows.
+/// Undoes [`refuse`]. Best effort.
 pub fn allow() {
     set(|most| most);
 }
 
-/// Sets the limit, which may be at most what it is given; `None` is none.
+/// Sets the soft limit to what `current` makes of the hard limit; `None` means unlimited.
 fn set(current: impl Fn(Option<u64>) -> Option<u64>) {
     let maximum = getrlimit(Resource::Core).maximum;
     let wanted = Rlimit {

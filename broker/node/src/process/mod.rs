@@ -3,18 +3,18 @@
 //!
 //! | module | contents |
 //! | --- | --- |
-//! | `allocator` | what is done with large blocks of memory |
+//! | `allocator` | the allocator's setting for large blocks of memory |
 //! | `runtime` | the executor and its threads |
-//! | `core_dumps` | none, as they would have secrets |
+//! | `core_dumps` | turns core dumps off, because they would contain secrets |
 //! | `disk_work` | work for clients that waits for the disk |
 //! | `signals` | SIGTERM and SIGINT |
 //! | `exit` | ends the process when memory is ahead of the disk |
 //! | `failure` | a command's failure, and its exit code |
 //! | `logging` | log lines on standard error |
 //! | `output` | prints commands' results |
-//! | `private_file` | who may read a file with a secret |
+//! | `private_file` | checks owner and mode of a file with a secret |
 //! | `random` | ids for the core, which generates none itself |
-//! | `secret` | text that is not shown |
+//! | `secret` | text that `Debug` and logs never show |
 //! | `usage` | memory and bytes written |
 
 pub mod allocator;

@@ -1,5 +1,6 @@
-//! Who may read a file with a secret: the user that the broker runs as. A file of root's may be
-//! read by its group as well, which is how distributions and containers hand keys to a service.
+//! Checks the owner and the mode of a file with a secret. Only the user that the broker runs as may
+//! read such a file. If root owns the file, its group may read it too: distributions and containers
+//! hand keys to a service in this way.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -7,10 +8,10 @@ use std::path::Path;
 
 use rustix::process::{Uid, geteuid};
 
-/// Checks that nobody else can read or write the file. `what` is said to be in it.
+/// Checks that no other user can read or write the file. `what` is the content, for the error.
 ///
 /// # Errors
-/// What is wrong, and the command that mends it.
+/// Another user owns the file, or its mode lets others in. The error has the command that fixes it.
 pub fn check(path: &Path, metadata: &Metadata, what: &str) -> Result<(), String> {
     judge(
         path,
@@ -25,8 +26,8 @@ fn judge(path: &Path, what: &str, (owner, mode): (u32, u32), user: u32) -> Resul
     let path = path.display();
     if owner != root && owner != user {
         return Err(format!(
-            "{path} has {what}, and belongs to user {owner}, not to user {user} that reads it or to \
-             root; `chown {user} {path}`"
+            "{path} has {what} but belongs to user {owner}; it must belong to root or to user \
+             {user}, which reads it: `chown {user} {path}`"
         ));
     }
     let (surplus, right) = if owner == root {
@@ -38,7 +39,7 @@ fn judge(path: &Path, what: &str, (owner, mode): (u32, u32), user: u32) -> Resul
         return Ok(());
     }
     Err(format!(
-        "{path} has {what}, and mode {:o}, with which others can read it or change it; \
+        "{path} has {what}, but others can read it or write to it (mode {:o}): \
          `chmod {right:o} {path}`",
         mode & 0o777
     ))

@@ -1,18 +1,18 @@
-//! A password, a token or a key: not shown, and wiped when it is let go.
+//! A password, a token or a key: never shown, and wiped when dropped.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// What stands where a secret is not shown.
+/// Printed in place of a secret.
 pub const HIDDEN: &str = "(hidden)";
 
-/// See the module.
+/// A text that its `Debug` does not show, and that is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over.
+    /// Makes `text` a secret.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }

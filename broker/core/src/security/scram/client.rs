@@ -14,19 +14,19 @@ use crate::security::limits::{SCRAM_ITERATIONS_MIN, SCRAM_SERVER_ITERATIONS_MAX}
 /// `n,,`: without channel binding, and as the user itself.
 const GS2_HEADER: &str = "n,,";
 
-/// An exchange whose first message is sent.
+/// An exchange after the client's first message.
 #[derive(Debug)]
 pub struct Client {
     mechanism: Mechanism,
     nonce: String,
     bare: String,
-    /// What the server has to answer last.
+    /// The signature that proves that the server knows the password.
     expected: Option<String>,
 }
 
 impl Client {
-    /// Begins an exchange, and returns the first message. `nonce` is random, printable and without
-    /// commas. `is_token`: the user is the id of a delegation token, and its HMAC the password.
+    /// Begins an exchange and returns the first message. `nonce` is random, printable and without
+    /// commas. If `is_token`, the user is the id of a delegation token, and the password its HMAC.
     #[must_use]
     pub fn begin(mechanism: Mechanism, user: &str, is_token: bool, nonce: &str) -> (Self, Vec<u8>) {
         let token = if is_token { ",tokenauth=true" } else { "" };
@@ -41,11 +41,11 @@ impl Client {
         (client, first)
     }
 
-    /// Takes the first message of the server, and returns the final one of the client. It blocks
-    /// for some milliseconds, as long as the server's iterations take.
+    /// Reads the server's first message and returns the client's final one. Blocks for some
+    /// milliseconds, depending on the iterations that the server asks for.
     ///
     /// # Errors
-    /// The message is malformed, of another exchange, or asks for too few iterations or too many.
+    /// The message is malformed or of another exchange, or asks for too few or too many iterations.
     pub fn answer(&mut self, message: &[u8], password: &str) -> Result<Vec<u8>, ScramError> {
         let server_first = text(message)?;
         let first = ServerFirst::read(server_first)?;
@@ -72,13 +72,13 @@ impl Client {
         Ok(format!("{without_proof},p={proof}").into_bytes())
     }
 
-    /// Checks the final message of the server: it knows the password too.
+    /// Checks in the server's final message that the server knows the password too.
     ///
     /// # Errors
-    /// It does not, or its first message did not come yet.
+    /// The server does not know it, or has not sent its first message yet.
     pub fn finish(&self, message: &[u8]) -> Result<(), ScramError> {
         let message = text(message)?;
-        // Extensions may follow.
+        // Extensions may follow the signature.
         let verifier = message.split(',').next().unwrap_or_default();
         match &self.expected {
             Some(expected) if is_equal(verifier.as_bytes(), expected.as_bytes()) => Ok(()),

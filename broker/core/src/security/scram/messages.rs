@@ -8,12 +8,12 @@ use core::fmt;
 use crate::base64;
 use crate::security::limits::SCRAM_MESSAGE_BYTES_MAX;
 
-/// Why an exchange ends. A client hears no more than that it ended.
+/// The reason why an exchange fails. The client is told only that it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScramError {
     /// Longer than [`SCRAM_MESSAGE_BYTES_MAX`].
     TooLong,
-    /// The message is not one of SCRAM; which part is wrong.
+    /// This part of the message is invalid.
     Malformed(&'static str),
     /// The client requires channel binding, or a mandatory extension.
     Unsupported(&'static str),
@@ -21,9 +21,9 @@ pub enum ScramError {
     OtherUser,
     /// The user does not exist, or the password is wrong.
     Refused,
-    /// The peer of a client does not know the password either.
+    /// The server did not prove that it knows the password.
     ServerUnverified,
-    /// The iterations that a server asks of a client.
+    /// The server asks for this number of iterations, which is out of bounds.
     Iterations(i32),
 }
 
@@ -42,7 +42,10 @@ impl fmt::Display for ScramError {
                 f.write_str("the server did not show that it knows the password")
             }
             Self::Iterations(iterations) => {
-                write!(f, "the server asks for {iterations} iterations of SCRAM")
+                write!(
+                    f,
+                    "the server asks for {iterations} iterations of SCRAM, too few or too many"
+                )
             }
         }
     }
@@ -58,9 +61,9 @@ pub struct ClientFirst {
     /// Whether `user` is the id of a delegation token (Kafka's extension `tokenauth`).
     pub is_token: bool,
     pub(super) nonce: String,
-    /// The final message repeats it as its channel binding.
+    /// The GS2 header, which the final message repeats as its channel binding.
     pub(super) gs2_header: String,
-    /// The message without that header, as it came.
+    /// The message without the header, byte for byte.
     pub(super) bare: String,
 }
 
@@ -86,7 +89,7 @@ pub(super) fn text(message: &[u8]) -> Result<&str, ScramError> {
     core::str::from_utf8(message).map_err(|_| ScramError::Malformed("text"))
 }
 
-/// Takes `name=` and its value off the front.
+/// Splits `name=` and its value off the front.
 fn attribute<'a>(rest: &mut &'a str, name: &'static str) -> Result<&'a str, ScramError> {
     let malformed = ScramError::Malformed(name);
     let value = rest.strip_prefix(name).ok_or(malformed)?;
@@ -126,7 +129,7 @@ impl ClientFirst {
     /// Reads the first message of a client.
     ///
     /// # Errors
-    /// The message is malformed, or requires what is not supported.
+    /// The message is malformed, or requires an unsupported feature.
     pub fn read(message: &[u8]) -> Result<Self, ScramError> {
         let message = text(message)?;
         let malformed = ScramError::Malformed;

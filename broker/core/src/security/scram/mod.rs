@@ -1,8 +1,8 @@
-//! SCRAM (RFC 5802, RFC 7677): a client shows that it knows a password, and the broker has only
-//! what verifies it.
+//! SCRAM (RFC 5802, RFC 7677): a client proves that it knows a password, of which the broker stores
+//! only a verifier.
 //!
-//! **Invariant:** a [`Credential`] is never shown: its `Debug` prints the mechanism and the
-//! iterations only.
+//! **Invariant:** the keys of a [`Credential`] are never shown: its `Debug` prints only the
+//! mechanism and the iterations.
 
 mod client;
 mod messages;
@@ -46,7 +46,7 @@ impl Mechanism {
         self as i8
     }
 
-    /// Returns the mechanism of this name, as SASL has it.
+    /// Returns the mechanism with this SASL name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::EACH.into_iter().find(|one| one.name() == name)
@@ -60,7 +60,7 @@ impl Mechanism {
         }
     }
 
-    /// Returns the bytes of a hash, and so of each key.
+    /// Returns the length of a hash, which is also the length of each key, in bytes.
     #[must_use]
     pub fn key_bytes(self) -> usize {
         self.hash().output_len()
@@ -116,7 +116,7 @@ impl Mechanism {
     }
 }
 
-/// What the broker knows of a user's password.
+/// The verifier of a user's password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     pub mechanism: Mechanism,
@@ -136,7 +136,7 @@ impl fmt::Debug for Credential {
 }
 
 impl Credential {
-    /// Returns the credential of a password. It blocks for some milliseconds.
+    /// Returns the credential of a password. Blocks for some milliseconds.
     ///
     /// # Errors
     /// See [`check_iterations`].
@@ -154,7 +154,7 @@ impl Credential {
         ))
     }
 
-    /// Returns the credential of what a client made of a password, a salt and the iterations.
+    /// Returns the credential for a salted password, which a client computed.
     #[must_use]
     pub fn of_salted_password(
         mechanism: Mechanism,
@@ -174,8 +174,8 @@ impl Credential {
         }
     }
 
-    /// Returns the credential of a user that does not exist. No password matches it, and a user has
-    /// the same one each time, so that a stranger cannot tell it from a real one.
+    /// Returns a credential for a user that does not exist. No password matches it. The same user
+    /// gets the same one each time, so that a stranger cannot tell it from a real one.
     #[must_use]
     pub fn decoy(mechanism: Mechanism, secret: &[u8], user: &str, iterations: i32) -> Self {
         let key = |what: &str| mechanism.hmac(secret, format!("{what},{user}").as_bytes());
@@ -189,7 +189,7 @@ impl Credential {
     }
 }
 
-/// Returns a salt, in the form of those that Kafka's clients make: letters and digits.
+/// Returns a salt of letters and digits, as Kafka's clients make them.
 /// `random` has at least 25 bytes.
 #[must_use]
 pub fn salt_text(random: &[u8]) -> String {
@@ -198,7 +198,7 @@ pub fn salt_text(random: &[u8]) -> String {
     digits.collect()
 }
 
-/// Letters of a salt: Kafka's have 130 bits in base 36.
+/// Characters of a salt. Kafka's have 130 bits in base 36.
 const SALT_LETTERS: usize = 25;
 
 const TOO_FEW: &str = "Too few iterations";
@@ -215,7 +215,7 @@ pub fn check_iterations(iterations: i32) -> Result<(), &'static str> {
     }
 }
 
-/// Compares in a time that does not depend on where the two differ.
+/// Compares in constant time: the time does not depend on where the two differ.
 fn is_equal(one: &[u8], other: &[u8]) -> bool {
     let pairs = one.iter().zip(other);
     let difference = pairs.fold(0, |difference, (a, b)| {

@@ -1,4 +1,4 @@
-//! The broker's side of an exchange: two messages come, two go.
+//! The broker's side of an exchange: it receives two messages and sends two.
 
 use alloc::format;
 use alloc::string::String;
@@ -8,7 +8,7 @@ use super::messages::{ClientFinal, ClientFirst, ScramError};
 use super::{Credential, is_equal, xor};
 use crate::base64;
 
-/// An exchange between its first message and its final one.
+/// An exchange between the client's first and final message.
 #[derive(Debug)]
 pub struct Server {
     first: ClientFirst,
@@ -19,11 +19,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Begins with the first message of a client, and returns the answer. `nonce` is random,
-    /// printable and without commas.
+    /// Begins with the client's first message and returns the answer. `nonce` is random, printable
+    /// and without commas.
     ///
-    /// For a user that does not exist, `decoy` is used and the exchange fails at the end, so that a
-    /// stranger cannot ask which users exist.
+    /// For a user that does not exist, the exchange uses `decoy` and fails at the end, so that a
+    /// stranger cannot find out which users exist.
     #[must_use]
     pub fn begin(
         first: ClientFirst,
@@ -47,7 +47,7 @@ impl Server {
         (server, answer)
     }
 
-    /// Ends with the final message of the client, and returns the answer.
+    /// Ends with the client's final message and returns the answer.
     ///
     /// # Errors
     /// The message is of another exchange, or the client does not know the password.
@@ -57,7 +57,7 @@ impl Server {
             return Err(ScramError::Malformed("channel binding"));
         }
         // As in Kafka: librdkafka before 2.2 puts its own nonce in front once more. The proof
-        // covers the nonce as it came.
+        // covers the nonce as the client sent it.
         if !last.nonce.ends_with(&self.nonce) {
             return Err(ScramError::Malformed("nonce"));
         }

@@ -20,7 +20,7 @@ fn begin(first: &[u8], known: Option<&Credential>) -> (Server, Vec<u8>) {
     Server::begin(first, known.cloned(), decoy, NONCE)
 }
 
-/// Runs an exchange of a client that believes in `password`.
+/// Runs an exchange of a client that uses `password`.
 fn exchange(known: &Credential, user: &str, password: &str) -> Result<(), ScramError> {
     let (mut client, first) = Client::begin(known.mechanism, user, false, "nonce");
     let (server, answer) = begin(&first, Some(known));
@@ -87,7 +87,7 @@ fn a_user_that_does_not_exist_has_one_salt_and_fails_at_the_end() {
     assert_eq!(server.finish(last.as_bytes()), Err(ScramError::Refused));
 }
 
-/// Even if its keys are those of a password.
+/// A decoy fails even if its keys match the password.
 #[test]
 fn a_decoy_never_gets_in() {
     let decoy = credential(Mechanism::Sha256, "decoy");
@@ -107,14 +107,14 @@ fn a_message_of_another_exchange_is_refused() {
     let (server, _) = Server::begin(message, Some(known.clone()), known.clone(), "another");
     let nonce = Err(ScramError::Malformed("nonce"));
     assert_eq!(server.finish(last.as_bytes()), nonce);
-    // The header was changed on the way, to hide that the client could have bound the channel.
+    // An attacker changed the header, to hide that the client supports channel binding.
     let (server, said) = begin(b"y,,n=alice,r=nonce", Some(&known));
     let last = of_client(first, &said, "password");
     let binding = Err(ScramError::Malformed("channel binding"));
     assert_eq!(server.finish(last.as_bytes()), binding);
 }
 
-/// What librdkafka before 2.2 sends.
+/// The nonce that librdkafka before 2.2 sends.
 #[test]
 fn a_final_message_may_begin_with_the_client_s_nonce_once_more() {
     let mechanism = Mechanism::Sha256;

@@ -12,7 +12,7 @@ use crate::tls::settings::Secret;
 
 /// The client's side of one login.
 pub struct Exchange {
-    /// Not yet sent.
+    /// The first message, which was not sent yet.
     first: Bytes,
     state: State,
 }
@@ -24,24 +24,25 @@ impl fmt::Debug for Exchange {
 }
 
 enum State {
-    /// The broker has nothing to say but yes.
+    /// The message was sent; the broker answers without a message of its own.
     Sent,
-    /// The broker says why with a challenge, which the client has to answer.
+    /// The token was sent. A broker that refuses it sends the reason as a challenge, which the
+    /// client has to answer.
     SentToken,
-    /// The broker said so.
+    /// The broker refused the token, with this reason.
     Refused(String),
-    /// The broker names salt and iterations, and then shows that it knows the password.
+    /// The broker sends salt and iterations, and then proves that it knows the password.
     Scram {
         client: Client,
-        /// Until it is used.
+        /// `None` once it was used.
         password: Option<Secret>,
     },
 }
 
-/// What follows from a broker's message.
+/// The client's next step after a message of the broker.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The client sends this.
+    /// Send this message.
     Send(Bytes),
     /// The client is logged in.
     Done,
@@ -97,11 +98,11 @@ impl Exchange {
         std::mem::take(&mut self.first)
     }
 
-    /// Takes a message of the broker, which did not refuse the one before. Blocks for as long as
-    /// the iterations of SCRAM take.
+    /// Processes a message of a broker that did not refuse the previous one. Blocks while SCRAM
+    /// hashes the password.
     ///
     /// # Errors
-    /// Why the client does not go on.
+    /// The reason why the login fails.
     pub fn step(&mut self, challenge: &[u8]) -> Result<Step, String> {
         match &mut self.state {
             State::Scram { client, password } => {
@@ -127,7 +128,7 @@ impl Exchange {
     }
 }
 
-/// Joins the parts in memory of exactly that size: bytes that move would leave a copy.
+/// Joins the parts in memory of exactly their size: a buffer that grows would leave a copy behind.
 fn joined(parts: &[&[u8]]) -> Bytes {
     let length = parts.iter().map(|part| part.len()).sum();
     let mut message = Vec::with_capacity(length);
@@ -137,10 +138,10 @@ fn joined(parts: &[&[u8]]) -> Bytes {
     message.into()
 }
 
-/// Letters of a broker's words that an error shows.
+/// Characters of a broker's message that an error shows.
 const SAID_MAX: usize = 500;
 
-/// Returns what a broker said, fit for an error.
+/// Returns a broker's message, shortened and escaped for an error.
 pub fn printable(said: &str) -> String {
     let letters = said.chars().filter(|letter| !letter.is_control());
     letters.take(SAID_MAX).collect()

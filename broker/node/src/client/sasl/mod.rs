@@ -1,8 +1,8 @@
-//! How a client logs in: the `sasl.*` keys by Kafka's names, and the client's messages of each
-//! mechanism. `handshake` sends them.
+//! The client's logins: the `sasl.*` keys of Kafka's clients, and the messages of each mechanism,
+//! which `handshake` sends.
 //!
-//! **Invariant:** no password and no token is in an error, a log line or `Debug` (the tests of this
-//! module); each is wiped when it is let go (`Secret`, `Zeroizing`).
+//! **Invariant:** errors, log lines and `Debug` show no password and no token (the tests of this
+//! module); both are wiped when dropped (`Secret`, `Zeroizing`).
 
 mod exchange;
 mod token_file;
@@ -27,8 +27,8 @@ const TOKEN_URL: &str = "sasl.oauthbearer.token.endpoint.url";
 /// The supported keys.
 pub const KEYS: &[&str] = &[JAAS, MECHANISM, TOKEN_URL];
 
-/// Keys that a file for Java's tools has beside [`KEYS`], with the values that mean what this
-/// client does anyway; empty: any value.
+/// Further keys of files for Java's tools, which this client ignores, with the values that it
+/// accepts: those that ask for what the client does anyway. An empty list accepts any value.
 const ALSO: &[(&str, &[&str])] = &[
     (
         "sasl.login.callback.handler.class",
@@ -47,25 +47,23 @@ const ALSO: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Checks that a `sasl.*` key is one that this client uses, or may pass over.
+/// Checks that this client uses a `sasl.*` key, or can ignore it.
 ///
 /// # Errors
-/// Why the key cannot be used.
+/// The reason why the key is refused.
 pub fn check_key(key: &str, value: &str) -> Result<(), &'static str> {
     if KEYS.contains(&key) {
         return Ok(());
     }
     match ALSO.iter().find(|(also, _)| *also == key) {
         Some((_, values)) if values.is_empty() || values.contains(&value) => Ok(()),
-        Some(_) => {
-            Err("a class of one's own cannot be loaded, as sedge is not Java; remove the key")
-        }
+        Some(_) => Err("sedge cannot load Java classes; remove the key"),
         None if key.contains("kerberos") => Err("Kerberos is not supported; remove the key"),
-        None => Err("it is not a SASL key that sedge knows; remove the key"),
+        None => Err("sedge knows no SASL key of this name; remove the key"),
     }
 }
 
-/// What a client logs in with.
+/// The credentials of a client.
 pub struct Login(Credentials);
 
 enum Credentials {
@@ -77,12 +75,13 @@ enum Credentials {
         mechanism: scram::Mechanism,
         username: String,
         password: Secret,
-        /// Whether the two are a delegation token: its id, and its HMAC in base64.
+        /// Whether they are a delegation token: its id as the user, its HMAC in base64 as the
+        /// password.
         is_token: bool,
     },
     OAuthBearer {
         token: TokenFile,
-        /// KIP-342: names and values for the broker.
+        /// SASL extensions (KIP-342): names and values that are sent to the broker.
         extensions: Vec<(String, String)>,
     },
 }
@@ -138,10 +137,10 @@ impl Login {
         }
     }
 
-    /// Begins to log in. Blocks for as long as reading a file takes.
+    /// Begins a login. Blocks while the token's file is read, if there is one.
     ///
     /// # Errors
-    /// The file of the token cannot be used.
+    /// The token's file cannot be used.
     pub fn begin(&self) -> Result<Exchange, KeyError> {
         Ok(match &self.0 {
             Credentials::Plain { username, password } => Exchange::plain(username, password.text()),
@@ -166,7 +165,7 @@ fn plain(jaas: &LoginModule) -> Result<Credentials, KeyError> {
     if username.contains('\0') || password.text().contains('\0') {
         return Err(KeyError::new(
             JAAS,
-            "a username or password of PLAIN has no NUL",
+            "username and password must not contain NUL, which separates them in PLAIN; remove it",
         ));
     }
     Ok(Credentials::Plain { username, password })
@@ -211,7 +210,7 @@ fn oauthbearer(jaas: &LoginModule, url: Option<&str>) -> Result<Credentials, Key
         let Some(name) = name.strip_prefix("extension_") else {
             continue;
         };
-        // RFC 7628: `auth` is the token's.
+        // RFC 7628 reserves `auth` for the token.
         let is_name = !name.is_empty() && name.bytes().all(|of| of.is_ascii_alphabetic());
         let is_value = value
             .bytes()

@@ -61,7 +61,7 @@ fn scram_shows_no_password_and_believes_a_broker_that_knows_it() {
     assert_eq!(exchange.step(&end.unwrap()), Ok(Step::Done));
     let (mut exchange, end) = log_in(credential("another"));
     assert!(end.is_err());
-    // A broker that says yes to everybody.
+    // A broker that accepts every password.
     let why = exchange.step(b"v=AAAA").unwrap_err();
     assert!(!why.contains("s3cret"), "{why}");
 }
@@ -152,7 +152,7 @@ fn a_token_comes_from_a_file_that_others_cannot_read() {
         first,
         &b"n,,\x01auth=Bearer a.b-_.c==\x01site=roof 7\x01\x01"[..]
     );
-    // It is read for each login.
+    // The file is read at each login.
     write("other", 0o600);
     let first = login.begin().unwrap().first();
     assert_eq!(
@@ -168,7 +168,7 @@ fn a_refused_token_is_acknowledged_before_it_is_an_error() {
     assert_eq!(exchange.first(), &b"n,,\x01auth=Bearer a.b.c\x01\x01"[..]);
     let answer = exchange.step(b"{\"status\":\"invalid_token\"}\n").unwrap();
     assert_eq!(answer, Step::Send(Bytes::from_static(b"\x01")));
-    // A broker that then says yes is not believed.
+    // The client does not believe a broker that accepts afterwards.
     let why = exchange.step(b"").unwrap_err();
     assert!(why.ends_with("{\"status\":\"invalid_token\"}"), "{why}");
 }

@@ -1,5 +1,5 @@
-//! A token in a file, which another program keeps fresh: `sasl.oauthbearer.token.endpoint.url` with
-//! a `file:` URL. It is read for each login.
+//! A token in a file that another program renews: `sasl.oauthbearer.token.endpoint.url` with a
+//! `file:` URL. The file is read at each login.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::process::private_file;
 
-/// Bytes of a token's file. Brokers take requests of at most 512 KiB before a login; a token with
-/// the groups of its user has some thousands.
+/// Largest file of a token, in bytes. Brokers accept requests of at most 512 KiB before a login; a
+/// token that lists its user's groups has some thousand bytes.
 const TOKEN_BYTES_MAX: u64 = 64 << 10;
 
 pub struct TokenFile(PathBuf);
@@ -19,16 +19,16 @@ impl TokenFile {
     /// Parses a `file:` URL.
     ///
     /// # Errors
-    /// Why the URL cannot be used.
+    /// The URL is not a plain `file:` URL of this machine.
     pub fn parse(url: &str) -> Result<Self, String> {
         let path = url.strip_prefix("file:").ok_or(
-            "OAUTHBEARER needs the token in a file; set file:///PATH, and have a program write it",
+            "OAUTHBEARER needs a file with the token: set file:///PATH, and let a program renew it",
         )?;
         let path = path.strip_prefix("//").unwrap_or(path);
         let path = path.strip_prefix("localhost").unwrap_or(path);
         if !path.starts_with('/') || path.contains(['%', '?', '#', '\0']) {
             return Err(format!(
-                "{url:?} is no URL of a file; write file:///PATH, without %, ? and #"
+                "{url:?} is not the URL of a file; write file:///PATH, without %, ? and #"
             ));
         }
         Ok(Self(Path::new(path).to_path_buf()))
@@ -37,7 +37,7 @@ impl TokenFile {
     /// Reads the token.
     ///
     /// # Errors
-    /// Why the file cannot be used.
+    /// The file cannot be read, is not private, or has no single token.
     pub fn read(&self) -> Result<Zeroizing<String>, String> {
         let path = self.0.display();
         let failed = |error: std::io::Error| format!("cannot read {path}: {error}");

@@ -1,4 +1,5 @@
-//! Logins against brokers that refuse, that ask for more, and that want the login renewed.
+//! Tests logins against brokers that refuse them, ask for further messages, or limit their
+//! lifetime.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +35,7 @@ fn welcome(lifetime_ms: i64, asked: &Asked) -> Answer {
     body!(response, asked.version)
 }
 
-/// Runs a client with a login against a broker that answers so.
+/// Runs a client with a login against a broker that answers by `script`.
 fn failure(script: impl FnMut(&Asked) -> Answer + Send + 'static) -> String {
     let mut script = script;
     let error = run(
@@ -120,7 +121,7 @@ fn a_broker_that_asks_for_more_gets_nothing() {
     assert!(said.contains("asks for more"), "{said}");
 }
 
-/// KIP-368. What is on its way is answered first.
+/// KIP-368. Requests in flight are answered first.
 #[test]
 fn a_login_is_renewed_before_its_time_is_over() {
     let (open, held) = async_channel::bounded(1);
@@ -146,7 +147,7 @@ fn a_login_is_renewed_before_its_time_is_over() {
         while !old.is_closed() {
             async_io::Timer::after(Duration::from_millis(10)).await;
         }
-        // Another caller waits, as its request has to come behind.
+        // Another caller waits, because its request has to follow the earlier ones.
         let next = client.init_producer_id();
         futures_lite::pin!(next);
         assert!(future::poll_once(&mut next).await.is_none());

@@ -32,7 +32,7 @@ pub async fn handle(
         Ok(_) => {
             let refusal = Refusal::new(
                 ErrorCode::UnknownServerError,
-                "The controller gave no quotas.",
+                "The controller answered with something other than quotas.",
             );
             all(entities, &refusal)
         }
@@ -44,7 +44,7 @@ pub async fn handle(
     AlterClientQuotasResponseData::default().with_entries(entries.collect())
 }
 
-/// Returns the answer for a command that is refused as a whole.
+/// Returns the response to a request that is refused as a whole.
 fn all(entities: Vec<QuotaEntity>, refusal: &Refusal) -> Vec<(QuotaEntity, Result<(), Refusal>)> {
     let entities = entities.into_iter();
     entities

@@ -1,4 +1,4 @@
-//! Handlers about quotas of clients (KIP-546).
+//! Handlers that describe and change client quotas (KIP-546).
 
 pub mod alter_client_quotas;
 pub mod describe_client_quotas;

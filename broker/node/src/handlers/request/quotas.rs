@@ -1,7 +1,7 @@
-//! What a request uses, against the quotas of its client.
+//! Charges the use of a request to the quotas of its client.
 //!
-//! The client is told the longest of the times for which it is throttled, and its connection is
-//! muted for as long (KIP-219).
+//! If several quotas throttle the client, the longest time counts: `throttle_time_ms` has it, and
+//! the connection is muted for it (KIP-219).
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -15,11 +15,11 @@ use super::Request;
 use crate::broker::Refusal;
 use crate::broker::quotas::ClientQuotas;
 
-/// What a request has used.
+/// The use of a request so far.
 pub struct Use {
-    /// Bytes of the request.
+    /// Size of the request.
     bytes: usize,
-    /// Whether some client has a quota of time.
+    /// Whether a quota of `request_percentage` is set.
     is_timed: bool,
     handled_nanos: AtomicU64,
     throttle_ms: AtomicU64,
@@ -44,9 +44,9 @@ impl Request {
         self
     }
 
-    /// Runs a part of the handler and counts the time that it takes of a network thread, as Kafka
-    /// counts that of its request handlers. What the handler waits for is not counted, and neither
-    /// are the threads that read the disk or decompress.
+    /// Runs a part of the handler and counts its time on the network thread, as Kafka counts the
+    /// time of its request handlers. Waiting is not counted, nor are the threads that read the disk
+    /// or decompress.
     pub async fn timed<F: Future>(&self, work: F) -> F::Output {
         let mut work = pin!(work);
         poll_fn(|context| {
@@ -62,8 +62,8 @@ impl Request {
         .await
     }
 
-    /// Charges the time of the handler, and returns `throttle_time_ms` of the answer. Called once,
-    /// when the handler is done.
+    /// Charges the time of the handler and returns `throttle_time_ms` for the response. Called
+    /// once, when the handler is done.
     pub fn throttle_time_ms(&self) -> i32 {
         if self.used.is_timed {
             let nanos = self.used.handled_nanos.load(Ordering::Relaxed);
@@ -73,13 +73,13 @@ impl Request {
         i32::try_from(ms).unwrap_or(i32::MAX)
     }
 
-    /// Returns how long the connection is muted, as far as that is known.
+    /// Returns how long to mute the connection, by the uses charged so far.
     pub fn mute(&self) -> Duration {
         let ms = self.used.throttle_ms.load(Ordering::Relaxed);
         Duration::from_millis(ms.min(i32::MAX as u64))
     }
 
-    /// Charges the bytes of the request. They are here already, so nothing is refused.
+    /// Charges the bytes of the request. They were already received, so none is refused.
     pub fn charge_produced(&self) {
         if self.quotas().has(Key::ProducerByteRate) {
             let bytes = self.used.bytes as u64;
@@ -87,7 +87,7 @@ impl Request {
         }
     }
 
-    /// Charges what was read for a consumer. Returns whether it must not be sent.
+    /// Charges the batches read for a consumer. Returns whether they must not be sent.
     pub fn charge_fetched(&self, bytes: usize) -> bool {
         if !self.quotas().has(Key::ConsumerByteRate) {
             return false;
@@ -107,8 +107,8 @@ impl Request {
         })
     }
 
-    /// Charges partitions that are created or deleted for a request from before KIP-599, which is
-    /// never refused.
+    /// Charges partitions that a request of a version before KIP-599 creates or deletes. Such a
+    /// request is never refused.
     pub fn charge_mutation(&self, partitions: i32) {
         self.mutate(partitions, false);
     }
@@ -116,7 +116,7 @@ impl Request {
     /// Charges partitions that are about to be created or deleted.
     ///
     /// # Errors
-    /// THROTTLING_QUOTA_EXCEEDED, if the request has the version of KIP-599 or a later one.
+    /// THROTTLING_QUOTA_EXCEEDED, if the version of the request has that error (KIP-599).
     pub fn charge_strict_mutation(
         &self,
         partitions: i32,

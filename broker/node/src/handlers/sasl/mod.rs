@@ -1,4 +1,4 @@
-//! SASL: a client shows who it is.
+//! Handlers of logins by SASL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::net::service::{Answer, Answered, Disconnect, Reply, Session};
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
 
-/// Takes a message of a login in a frame without a header, which follows a SaslHandshake of version
-/// 0. A failure has no answer (`SaslServerAuthenticator.handleSaslToken`).
+/// Handles a message of a login in a frame without a header: such frames follow a SaslHandshake of
+/// version 0. A failed login gets no response (`SaslServerAuthenticator.handleSaslToken`).
 ///
 /// # Errors
-/// The frame is no part of a login.
+/// The frame does not belong to a login.
 pub fn raw(
     broker: &Arc<Broker>,
     session: &Arc<Session>,
@@ -48,7 +48,7 @@ pub fn raw(
     }
 }
 
-/// Sends the answer late and closes the connection, so that a client cannot try many passwords
+/// Delays the response and then closes the connection, so that a client cannot try many passwords
 /// (`connection.failed.authentication.delay.ms`).
 fn refused(mut answered: Answered, reason: Disconnect, delay: Duration) -> Answer {
     answered.close = Some(reason);
@@ -63,6 +63,6 @@ fn refused(mut answered: Answered, reason: Disconnect, delay: Duration) -> Answe
 fn illegal_state() -> Disconnect {
     Disconnect::Authentication {
         mechanism: None,
-        why: "the client sent its messages in a wrong order".to_owned(),
+        why: "the client sent its messages in the wrong order".to_owned(),
     }
 }

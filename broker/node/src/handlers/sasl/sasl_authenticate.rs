@@ -1,4 +1,4 @@
-//! SaslAuthenticate (key 36): a message of the mechanism that the handshake chose.
+//! SaslAuthenticate (key 36): carries a message of the mechanism that the handshake chose.
 
 use sedge_core::security::sasl;
 use sedge_protocol::ErrorCode;

@@ -37,7 +37,7 @@ pub async fn handle(
     let name = shortened(name);
     let why = match answer {
         HandshakeAnswer::Accepted => return Ok(Answer::Now(answered)),
-        // As Kafka's `KafkaApis`: a client that is authenticated loses nothing.
+        // As in Kafka's `KafkaApis`: an authenticated client stays authenticated.
         HandshakeAnswer::IllegalState if request.is_authenticated() => {
             return Ok(Answer::Now(answered));
         }
@@ -46,11 +46,13 @@ pub async fn handle(
             return Ok(refused(answered, illegal_state(), delay));
         }
         HandshakeAnswer::Unsupported => format!(
-            "the listener has no mechanism {name:?}; the client's sasl.mechanism has to be one of \
+            "the listener does not support {name:?}; the client's sasl.mechanism must be one of \
              sasl.enabled.mechanisms"
         ),
         HandshakeAnswer::OtherMechanism => {
-            format!("the client authenticated by another mechanism before, and now by {name:?}")
+            format!(
+                "the client authenticated by another mechanism before and cannot change to {name:?}"
+            )
         }
     };
     let reason = Disconnect::Authentication {

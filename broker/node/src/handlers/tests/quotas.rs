@@ -74,7 +74,7 @@ fn a_produce_is_charged_to_its_user_and_acknowledged_all_the_same() {
     let throttle_ms = produce(&alice, 2_500).throttle_time_ms;
     assert!((2_000..2_500).contains(&throttle_ms), "{throttle_ms}");
     assert_eq!(produce(&bob, 2_500).throttle_time_ms, 0);
-    // Without a reply, only the mute says so.
+    // There is no response; only the mute shows the throttling.
     let mut message = BytesMut::new();
     let request = produce_request(0, "a", 0, batch(500));
     request.write(&mut message, 9).unwrap();
@@ -131,7 +131,7 @@ fn a_throttled_fetch_has_nothing_and_its_session_goes_on() {
     );
     assert_eq!((bytes(&throttled), throttled.session_id), (0, session));
     set(&client, name.name(), "consumer_byte_rate", 0.0);
-    // It asks for nothing else: the session has the offset.
+    // This request names no partition: the session has the offset.
     let third = fetch((session, 3), None);
     assert_eq!((third.error_code, third.throttle_time_ms), (0, 0));
     assert!(bytes(&third) > 800);
@@ -155,7 +155,7 @@ fn partitions_are_charged_when_they_come_and_when_they_go() {
     let exceeded = ErrorCode::ThrottlingQuotaExceeded;
     let rate = "controller_mutation_rate";
     set(&client, "ANONYMOUS", rate, 1.0);
-    // Neither costs anything.
+    // Neither request is charged.
     assert_eq!(grow(500, true), (ErrorCode::None, 0));
     assert_eq!(grow(1, false).0, ErrorCode::InvalidPartitions);
     assert_eq!(grow(100, false), (ErrorCode::None, 0));
@@ -190,7 +190,7 @@ fn partitions_are_charged_when_they_come_and_when_they_go() {
 fn the_time_of_a_handler_is_charged() {
     let broker = TestBroker::start(&[]);
     let client = Client::new(&broker);
-    // No handler is as fast as that.
+    // Every handler exceeds this quota.
     set(&client, "ANONYMOUS", "request_percentage", 1e-9);
     let request = MetadataRequestData::default();
     let answer = ask!(client, Metadata 9, request => MetadataResponseData);

@@ -1,4 +1,4 @@
-//! AlterUserScramCredentials (key 51, KIP-554): what proves a user's password is set or deleted.
+//! AlterUserScramCredentials (key 51, KIP-554): sets and deletes users' SCRAM credentials.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use sedge_protocol::kafka::generated::alter_user_scram_credentials_response::{
 
 use crate::handlers::{Refusal, Request};
 
-/// What came of a request, by user.
+/// The results of a request, by user.
 type Results = BTreeMap<String, Result<(), Refusal>>;
 
 pub async fn handle(
@@ -113,7 +113,7 @@ async fn alter(request: &Request, message: &AlterUserScramCredentialsRequestData
         Ok(_) => {
             let refusal = Refusal::new(
                 ErrorCode::UnknownServerError,
-                "The controller altered no credentials.",
+                "The controller answered with something other than credentials.",
             );
             results.extend(changed.into_iter().map(|user| (user, Err(refusal.clone()))));
         }

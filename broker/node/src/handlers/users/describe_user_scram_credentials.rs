@@ -1,4 +1,4 @@
-//! DescribeUserScramCredentials (key 50, KIP-554): which users have a password, by mechanism.
+//! DescribeUserScramCredentials (key 50, KIP-554): lists users with their SCRAM mechanisms.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub async fn handle(
         }
     };
     let users = cluster.users();
-    // How often each is named. None named is all.
+    // How often the request names each user. A request without names asks for all users.
     let mut wanted: BTreeMap<&str, usize> = BTreeMap::new();
     for user in message.users.iter().flatten() {
         *wanted.entry(user.name.as_str()).or_default() += 1;
