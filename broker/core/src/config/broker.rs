@@ -92,8 +92,8 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("connections.max.idle.ms", Long, Some("600000"), AtLeast(1),
         "A connection on which no byte comes or goes for this long is closed"),
     fixed("controller.quota.window.num", Int, Some("11"), AtLeast(1),
-        "Windows of controller_mutation_rate: a client may at once change as many partitions as \
-         its rate allows in all of them"),
+        "Windows of controller_mutation_rate: after idling, a client may create or delete as many \
+         partitions at once as its rate allows in all of them"),
     fixed("controller.quota.window.size.seconds", Int, Some("1"), AtLeast(1),
         "Length of a window of controller_mutation_rate"),
     fixed("default.replication.factor", Int, Some("1"), OneOf(&["1"]),
@@ -232,10 +232,10 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("queued.max.request.bytes", Long, None, AtLeast(1 << 20),
         "Most bytes of requests in memory at once: small 16 MiB, standard 128 MiB"),
     fixed("quota.window.num", Int, Some("11"), AtLeast(1),
-        "Windows of the quotas of clients: one that was idle may at once use what its quota \
-         allows in all of them but one"),
+        "Windows of client quotas: after idling, a client may use at once what its quota allows in \
+         all of them but one"),
     fixed("quota.window.size.seconds", Int, Some("1"), AtLeast(1),
-        "Length of a window of the quotas of clients"),
+        "Length of a window of client quotas"),
     idle("sasl.kerberos.min.time.before.relogin", Long, Some("60000"), Anything,
         "Kerberos is not supported"),
     fixed("sedge.console", Text, Some("127.0.0.1:9644"), Anything,

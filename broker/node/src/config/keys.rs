@@ -67,12 +67,12 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
     long("sedge.cache.bytes", None, Takes::Between(256 * KIB, 4 * GIB),
         "Cache of the views: small 1 MiB, standard 16 MiB"),
     key("sedge.console.metrics.token", ConfigType::Password, None, Takes::Anything,
-        "Token for /metrics alone, to be shown as Authorization: Bearer TOKEN"),
+        "Token that opens /metrics alone; send it as Authorization: Bearer TOKEN"),
     key("sedge.console.token", ConfigType::Password, None, Takes::Anything,
-        "Token without which the console shows nothing but /livez and /readyz: Authorization: \
-         Bearer TOKEN, or the password that a browser asks for"),
+        "Token that opens all pages of the console; without it, only /livez and /readyz are open. \
+         Send it as Authorization: Bearer TOKEN, or as the password in a browser"),
     key("sedge.core.dumps.allowed", ConfigType::Boolean, Some("false"), Takes::Anything,
-        "Whether the system may keep the memory of a broker that crashed, with its keys and passwords"),
+        "Whether a crash may leave a core dump, which contains keys and passwords"),
     long("sedge.disk.endurance.bytes", None, Takes::AtLeast(1),
         "Bytes that can be written to the device in its life, as rated by its maker; the years \
          left are computed from it"),
