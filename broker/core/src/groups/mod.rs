@@ -8,13 +8,17 @@
 //! Groups change at once, offsets when they are durable. If a restart has lost a change of a group,
 //! its members rebalance. An offset that a restart would lose must not be acknowledged.
 //!
+//! If a topic is deleted, its offsets are forgotten, in each group as soon as no commit of the
+//! group is on its way.
+//!
 //! At start, the end of the restore begins the sessions of the restored members: they survive a
 //! restart.
 //!
 //! **Invariant:** every token passed in is answered once, unless its member waits.
 //! **Invariant:** `schedule` has an entry for each group with a deadline, at that deadline or
 //! before it.
-//! **Invariant:** `groups_bytes` is the sum of the groups' `counted_bytes`.
+//! **Invariant:** `groups_bytes` is the sum of the groups' `counted_bytes`. The memory of all
+//! offsets and of all members is bounded (`OFFSETS_BYTES_MAX`, `GROUPS_BYTES_MAX`).
 //!
 //! KIP-848 groups will be another kind of group; share groups and transactions will have state
 //! machines of their own. None of them exists yet.

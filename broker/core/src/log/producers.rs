@@ -11,6 +11,9 @@
 //!
 //! If the next sequence is not known for sure (an unknown producer; a filtered topic after a
 //! restart), the first batch that comes is accepted, unless an earlier one was refused.
+//!
+//! Above 1,000 producers in a partition (`PRODUCERS_PER_PARTITION_MAX`), the one that has been idle
+//! for longest expires.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

@@ -3,6 +3,8 @@
 //! [`Quotas`] is the configuration, a part of the metadata image. [`Meters`], a [`QuotaPolicy`],
 //! measures each client's use and decides whether to throttle the client.
 //!
+//! **Invariant:** the quota in force for a client is the first in Kafka's order (`table`).
+//!
 //! | module | contents |
 //! | --- | --- |
 //! | `entity` | the entities that quotas are set for, and the keys of quotas |

@@ -3,6 +3,9 @@
 //!
 //! The semantics are those of Kafka's `StandardAuthorizer`. Numbers and names are Kafka's too
 //! (`AclOperation`, `ResourceType`, `PatternType`, `AclPermissionType`).
+//!
+//! Access rules are records of `__cluster_metadata`. The metadata image has them in an index by
+//! resource type, name and principal (`rules`).
 
 pub mod acl;
 mod authorizer;

@@ -1,5 +1,10 @@
 //! Reads for consumers: the partitions ([`plan`]), the records that exist ([`read`]), and waiting
 //! until there are enough ([`wait`]). The handler decodes requests and encodes answers.
+//!
+//! If the page cache does not have the batches, they are read off the executor, and the operating
+//! system reads up to 4 MiB of each partition into the page cache. The storage finds recent batches
+//! by marks in memory, older ones by runs from the index and along the heads of frames. The heads
+//! that one fetch has read serve others for a second, because consumers catch up side by side.
 
 use std::sync::Arc;
 

@@ -1,5 +1,14 @@
 //! Sockets: listeners, connections and their limit, the order of replies, and the bounds of their
 //! memory. A [`service::Service`] answers the requests.
+//!
+//! **Invariant:** this module knows neither the broker nor the handlers: it serves a `Service`
+//! (`tests.rs` serves a made-up one).
+//! **Invariant:** before its TLS handshake is complete, a connection uses bounded memory and time
+//! (`tls`, `tests/tls/bad_input.rs`). Before a client has logged in by SASL, only ApiVersions and
+//! its login are answered, and its frames are small (`tests/sasl/hostile.rs`).
+//! **Invariant:** clients cannot take the file descriptors that the broker needs
+//! (`DESCRIPTORS_OWN`). A process that runs out of descriptors refuses what needs one
+//! (`Error::is_refusal` of storage) and continues.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

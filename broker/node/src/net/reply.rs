@@ -1,5 +1,9 @@
 //! Writes replies: parts in memory by vectored writes, parts in a segment by the kernel (splice or
 //! sendfile), which takes them from the page cache without a copy.
+//!
+//! A pipe fills packets across the ends of commits (`pipes`). If TCP paces (BBR), the pieces go one
+//! by one by sendfile. With TLS, they are read and encrypted in pieces of 64 KiB, or less if memory
+//! is short (`tls`).
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};

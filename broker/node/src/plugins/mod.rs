@@ -1,8 +1,15 @@
 //! Plugins in the broker: deployments, bindings to topics, and the handling of failures.
 //!
 //! `__sedge_plugins` defines the deployed plugins ([`registry`]); `sedge.filter` of a topic names
-//! the filters that its batches go through ([`bindings`]). Replacing a plugin takes effect between
-//! two batches.
+//! the filters that its batches go through ([`bindings`]), and `sedge.plugin.NAME.*` are their
+//! settings. Replacing a plugin takes effect between two batches.
+//!
+//! A batch is decompressed, filtered, and rebuilt with the same codec and producer; it keeps its
+//! last sequence. If the filter fails, `sedge.filter.on.error` decides what happens to the batch.
+//!
+//! A topic can only be bound to a deployed filter. If a filter is deleted later, or does not
+//! compile, the log, `/readyz` (which stays ok), `sedge_topic_filter_ready` and
+//! `sedge.filter.state` of DescribeConfigs say so.
 //!
 //! **Invariant:** a plugin that fails affects only the batch that it was called for, and no other
 //! partition.

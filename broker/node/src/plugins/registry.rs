@@ -1,4 +1,7 @@
 //! The deployed plugins: the newest component of each name, ready to be instantiated.
+//!
+//! A short-lived child process of the same binary compiles a component. Its machine code is stored
+//! under the installation's seal.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! Snapshots of `__cluster_metadata`: written when enough records were appended
 //! (`metadata.log.max.record.bytes.between.snapshots`), when the last one is old
-//! (`metadata.log.max.snapshot.interval.ms`), and soon after a copy was found damaged.
+//! (`metadata.log.max.snapshot.interval.ms`), and soon after records or a copy were found damaged,
+//! from the state in memory. The two copies are written one by one while the broker serves.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

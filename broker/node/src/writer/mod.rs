@@ -8,7 +8,10 @@
 //!
 //! **Invariants**
 //! - Nothing is applied before [`LogStore::reserve`] has made room for its batches and its rows: a
-//!   full disk is a reply.
+//!   full disk is a reply. A sixteenth of each segment is kept for commits that free space
+//!   (`HEADROOM_SHARE` of storage), so a full disk can be emptied.
+//! - The batches and changes of views that an append asks for together are all written or not at
+//!   all (`Unit`).
 //! - A write or flush that fails after that ends the process: memory would be ahead of the disk.
 //! - High watermarks move, fetches wake and replies are sent after the topics' durability is
 //!   reached.

@@ -2,6 +2,12 @@
 //!
 //! A mechanism is an [`Exchange`], which the connection makes when the client has chosen it, and
 //! drops when it ends. An exchange has no clock and no randomness: its maker passes them in.
+//!
+//! **Invariant:** before a client has logged in, only ApiVersions and its login are answered
+//! ([`Login::check`], `tests/sasl/hostile.rs`). A connection's principal never changes.
+//! **Invariant:** responses do not reveal which users exist: each failed login has the same answer
+//! ([`Mechanism::refusal`]), and a user that does not exist gets a SCRAM salt (`Users::decoy`,
+//! `tests/sasl/hostile.rs`).
 
 pub mod login;
 mod plain;

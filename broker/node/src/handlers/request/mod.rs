@@ -1,5 +1,10 @@
 //! A request as its handler sees it: the client's message, and access to the broker's data.
 //!
+//! [`Access::check`] knows the principal and the address of the session. The API's row lists the
+//! operations and resource types that the API needs, and the alternative rights that are
+//! sufficient. A denial is logged. For resources that the client did not name, handlers call
+//! `allows`: denied resources are left out of the response, and are not logged.
+//!
 //! **Invariant:** a handler reaches topics, groups and the cluster only by naming the operation
 //! that it performs on them ([`Request::topics`], [`Request::group`], [`Request::cluster`]), or by
 //! a command that implies it ([`Request::command`]). The broker is a private field of [`Access`],

@@ -10,6 +10,9 @@
 //! the log, and the last of a known producer, stay even without records. A batch whose records
 //! cannot be read is kept unchanged.
 //!
+//! A round begins every `log.cleaner.backoff.ms`, and soon after log starts move or partitions are
+//! deleted. What cannot be cleaned is left alone until the next start (`sedge_cleaner_set_aside`).
+//!
 //! **Invariant:** one thing is cleaned at a time, so nothing that is read for it is replaced by
 //! another cleaning meanwhile.
 //! **Invariant:** the cleaner holds no lock that readers or the writer wait for.
