@@ -97,6 +97,9 @@ pub(crate) fn free_segments(store: &Store) -> Result<Freed, Error> {
         let read_from = store.catalog.read().kept.segment;
         emptied.retain(|candidate| !candidate.is_cold && candidate.id < read_from);
     }
+    // A power cut may bring the files back that were removed last. A drop must not be gone while
+    // older segments still have what it dropped.
+    emptied.sort_by_key(|candidate| candidate.id);
     for candidate in emptied {
         if lives(store, candidate.id) {
             continue;

@@ -324,3 +324,32 @@ fn a_piece_of_a_header_is_no_lost_segment() {
     append_to(&store, 0, &[P], 100);
     assert_eq!(offsets(&store, P, 100), [0]);
 }
+
+#[test]
+fn a_dropped_partition_does_not_come_back_with_the_file_that_was_removed_last() {
+    let (disk, base) = (MemoryDisk::new(), MemoryBase::new());
+    let (store, _) = in_memory(&disk, &base, small());
+    // The older segment has more rows than the one with the drop, so that it is listed behind it.
+    append_to(&store, 0, &[P, Q], 100);
+    forget_before(&store, Q, 0);
+    forget_before(&store, Q, 1);
+    store.roll().unwrap();
+    let drop_p = Entry::Drop { partition: P };
+    store.append(commit(vec![drop_p], 0)).unwrap();
+    store.roll().unwrap();
+    append_to(&store, 1, &[Q], 100);
+    store.sync().unwrap();
+    assert_eq!(store.free_segments().unwrap().segments, 2);
+    drop(store);
+    let mut is_removal = true;
+    let cut = disk.cut_power(&mut |states| {
+        if std::mem::take(&mut is_removal) {
+            assert_eq!(states, 3, "both files are removed");
+            1
+        } else {
+            states - 1
+        }
+    });
+    let (store, _) = in_memory(&cut, &MemoryBase::new(), small());
+    assert_eq!(store.bounds(P).unwrap().next_offset, Offset(0));
+}
