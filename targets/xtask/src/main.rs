@@ -7,9 +7,11 @@
 #![allow(clippy::print_stdout, reason = "a task's output is what it is for")]
 
 mod build;
+mod builds;
 mod demo;
 mod error;
 mod fuzz;
+mod lint;
 mod packages;
 mod process;
 mod sbom;
@@ -72,6 +74,9 @@ enum Task {
         /// Run the long variants, with many more kills, power cuts and rounds of the clients
         #[arg(long)]
         soak: bool,
+        /// Run clippy too, beside the release builds
+        #[arg(long)]
+        lints: bool,
     },
     /// Set up, build, and run `sedge demo` with the given arguments, such as `--for 20s`
     Demo {
@@ -124,7 +129,9 @@ fn run(task: Task) -> Result<()> {
             setup::run(&workspace, Purpose::Demo)?;
             sizes::run(&workspace)
         }
-        Task::Test { only, soak } => test::run(&workspace, &test::Selection { only, soak }),
+        Task::Test { only, soak, lints } => {
+            test::run(&workspace, &test::Selection { only, soak, lints })
+        }
         Task::Demo { arguments } => demo::demo(&workspace, &arguments),
         Task::Bench { arguments } => demo::bench(&workspace, &arguments),
         Task::Fuzz { target, minutes } => fuzz::run(

@@ -43,6 +43,14 @@ impl Stages {
     }
 }
 
+impl Stages {
+    /// Returns the names and times of the stages in one line.
+    pub fn in_a_line(&self) -> String {
+        let stages = self.done.iter().map(Stage::to_string);
+        stages.collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, outcome, .. } = self;
@@ -91,5 +99,7 @@ mod tests {
         }
         let expected = "unit       5 s  2 passed\nbuild    100 s  failed\nall      105 s";
         assert_eq!(stages.to_string(), expected);
+        let line = "unit: 5 s, 2 passed, build: 100 s, failed";
+        assert_eq!(stages.in_a_line(), line);
     }
 }

@@ -7,13 +7,12 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
-    thread,
 };
 
 use crate::{
-    build::{self, Compiler, HOST_TRIPLE},
+    build::{self, Compiler},
+    builds::{self, Wanted},
     error::{Error, Result},
-    process,
     setup::{self, ARM_TEST_TRIPLE, Purpose},
     sizes,
     stages::Stages,
@@ -34,6 +33,8 @@ pub struct Selection {
     pub only: Option<String>,
     /// The long variants of tests that have one.
     pub soak: bool,
+    /// Clippy, before the tests.
+    pub lints: bool,
 }
 
 /// Runs the selected stages. Fails if a test failed.
@@ -51,7 +52,7 @@ pub fn run(workspace: &Workspace, selection: &Selection) -> Result<()> {
         }
     };
     let mut stages = Stages::default();
-    prepare(workspace, &selected, &mut stages)?;
+    prepare(workspace, &selected, selection.lints, &mut stages)?;
     let mut total = Tally::default();
     for (at, name) in selected.iter().enumerate() {
         let title = format!("{name} ({} of {})", at + 1, selected.len());
@@ -100,9 +101,13 @@ fn test_name(path: &Path) -> Option<String> {
     }
 }
 
-/// Installs and builds what the selected stages share. Two builds run at once, because the last
-/// minutes of a release build use only one core.
-fn prepare(workspace: &Workspace, selected: &[&String], stages: &mut Stages) -> Result<()> {
+/// Installs and builds what the selected stages share, and lints.
+fn prepare(
+    workspace: &Workspace,
+    selected: &[&String],
+    lints: bool,
+    stages: &mut Stages,
+) -> Result<()> {
     let only = |names: &[&str]| selected.iter().all(|stage| names.contains(&stage.as_str()));
     let purpose = if only(&[UNIT]) {
         Purpose::Demo
@@ -111,44 +116,19 @@ fn prepare(workspace: &Workspace, selected: &[&String], stages: &mut Stages) -> 
     } else {
         Purpose::Test
     };
-    let nothing = |(): &()| String::new();
     let setup = || setup::run(workspace, purpose);
-    stages.run("setup", setup, nothing)?;
-    let builds = || {
-        thread::scope(|scope| {
-            let tests = (!only(&[SIZES])).then(|| scope.spawn(|| build_tests(workspace)));
-            let brokers = build_brokers(workspace, selected);
-            let tests = tests.map_or(Ok(()), |tests| {
-                tests.join().expect("a build does not panic")
-            });
-            brokers.and(tests)
-        })
+    stages.run("setup", setup, |(): &()| String::new())?;
+    let wanted = Wanted {
+        lints,
+        tests: !only(&[SIZES]),
+        host: !only(&[UNIT]),
+        arm: selected
+            .iter()
+            .any(|stage| *stage == ARM || *stage == SIZES),
     };
-    stages.run("builds", builds, nothing)
-}
-
-/// Builds the release binaries that the selected stages run.
-fn build_brokers(workspace: &Workspace, selected: &[&String]) -> Result<()> {
-    if selected.iter().any(|stage| *stage != UNIT) {
-        let host = Target::read(workspace, HOST_TRIPLE)?;
-        build::run(workspace, &host, Compiler::In)?;
-    }
-    if selected
-        .iter()
-        .any(|stage| *stage == ARM || *stage == SIZES)
-    {
-        let arm = Target::read(workspace, ARM_TEST_TRIPLE)?;
-        // The ARM stages build it again and fail; the others continue.
-        if let Err(error) = build::run(workspace, &arm, Compiler::Out) {
-            println!("{error}");
-        }
-    }
+    let builds = || builds::run(workspace, wanted);
+    stages.run("builds", builds, String::clone)?;
     Ok(())
-}
-
-/// Builds all tests, of all packages together, so that their stages find them built.
-fn build_tests(workspace: &Workspace) -> Result<()> {
-    process::run(&mut workspace.cargo(&["test", "--workspace", "--no-run", "--quiet"]))
 }
 
 fn run_stage(workspace: &Workspace, stage: &str, soak: bool) -> Result<Tally> {
