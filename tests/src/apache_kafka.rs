@@ -29,7 +29,16 @@ pub struct ApacheKafka {
 impl ApacheKafka {
     /// Starts a small one for tests, with `settings` added to its `server.properties`.
     pub fn start(directory: &Path, settings: &[(String, String)]) -> Self {
-        Self::start_as(directory, settings, &[], 512, true)
+        Self::start_with(directory, settings, &[])
+    }
+
+    /// Starts a small one for tests, with these listeners beside the one for plaintext.
+    pub fn start_with(
+        directory: &Path,
+        settings: &[(String, String)],
+        listeners: &[String],
+    ) -> Self {
+        Self::start_as(directory, settings, listeners, 512, true)
     }
 
     /// Starts one with the JVM flags of Kafka's own scripts, for benchmarks, and with these

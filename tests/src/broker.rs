@@ -25,17 +25,24 @@ enum Kind {
 impl Broker {
     /// Starts a broker with `settings` under Kafka's names.
     pub fn start(name: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_with(name, settings, &[])
+    }
+
+    /// Starts a broker with these listeners beside the one for plaintext.
+    pub fn start_with(name: &str, settings: &[(&str, &str)], listeners: &[String]) -> Self {
         let directory = TempDir::new(name);
         let owned = settings.iter().map(|(k, v)| ((*k).into(), (*v).into()));
         let settings: Vec<(String, String)> = owned.collect();
         let kind = if is_kafka() {
-            Kind::Kafka(Box::new(ApacheKafka::start(
+            Kind::Kafka(Box::new(ApacheKafka::start_with(
                 &directory.join("kafka"),
                 &settings,
+                listeners,
             )))
         } else {
             let options = Options {
                 settings,
+                listeners: listeners.to_vec(),
                 ..Options::default()
             };
             Kind::Sedge(Box::new(Sedge::start(&directory.join("data"), options)))

@@ -4,9 +4,13 @@
 mod clients;
 #[path = "sasl/hostile.rs"]
 mod hostile;
+#[path = "sasl/oauth.rs"]
+mod oauth;
 #[path = "sasl/sessions.rs"]
 mod sessions;
 #[path = "sasl/support.rs"]
 mod support;
+#[path = "sasl/tokens.rs"]
+mod tokens;
 #[path = "sasl/users.rs"]
 mod users;

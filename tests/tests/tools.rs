@@ -15,7 +15,7 @@ use sedge_tests::{kafka_tools, limits, ports};
 
 /// One command: its name here, the tool, its arguments, and the pattern that one line of its output
 /// must match (fragments in order, `*` between them). `{b}` is the bootstrap address, `{w}` the
-/// work directory.
+/// work directory, `{hmac}` the secret of a delegation token.
 struct Check {
     name: &'static str,
     tool: &'static str,
@@ -68,6 +68,7 @@ const GROUPS: &str = "kafka-consumer-groups";
 const ACLS: &str = "kafka-acls";
 const CONFIGS: &str = "kafka-configs";
 const PERF: &str = "kafka-producer-perf-test";
+const TOKENS: &str = "kafka-delegation-tokens";
 const BS: &str = "--bootstrap-server {b}";
 
 /// The commands in the order in which they run: later ones build on earlier ones.
@@ -315,10 +316,57 @@ const CHECKS: &[Check] = &[
     ),
 ];
 
+/// The commands of a client that has logged in. The first makes the token of the others.
+const TOKEN_CHECKS: &[Check] = &[
+    check(
+        "delegation-create",
+        TOKENS,
+        "--command-config {w}/login.properties --create --max-life-time-period -1 \
+         --renewer-principal User:bob",
+        "User:u*User:u*[User:bob]",
+    ),
+    check(
+        "delegation-describe",
+        TOKENS,
+        "--command-config {w}/login.properties --describe --owner-principal User:u",
+        "{hmac}*User:u*User:u*[User:bob]",
+    ),
+    check(
+        "delegation-describe-no-owner",
+        TOKENS,
+        "--command-config {w}/login.properties --describe",
+        "Total number of tokens : 0",
+    ),
+    check(
+        "delegation-renew",
+        TOKENS,
+        "--command-config {w}/login.properties --renew --renew-time-period -1 --hmac {hmac}",
+        "Completed renew operation",
+    ),
+    check(
+        "delegation-expire",
+        TOKENS,
+        "--command-config {w}/login.properties --expire --expiry-time-period -1 --hmac {hmac}",
+        "Completed expire operation",
+    ),
+];
+
+/// Client keys for a login of the user that `configs-scram` makes.
+const LOGIN: &str = "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=SCRAM-SHA-256\n\
+    sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \
+    username=\"u\" password=\"pw\";\n";
+
 #[test]
 fn every_tool() {
-    // The tools do not authenticate, and may do everything.
+    // The tools do not authenticate, except for delegation tokens, and may do everything.
+    let login = format!("127.0.0.1:{}", ports::free());
     let settings = [
+        ("sasl.enabled.mechanisms", "SCRAM-SHA-256"),
+        (
+            "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config",
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+        ),
+        ("delegation.token.secret.key", "key-of-tokens"),
         ("group.initial.rebalance.delay.ms", "0"),
         (
             "authorizer.class.name",
@@ -326,34 +374,54 @@ fn every_tool() {
         ),
         ("super.users", "User:ANONYMOUS"),
     ];
-    let broker = Broker::start("tools", &settings);
+    let listeners = [format!("SASL_PLAINTEXT://{login}")];
+    let broker = Broker::start_with("tools", &settings, &listeners);
     let work = TempDir::new("tools-work");
     write_inputs(work.path());
     let mut failures = String::new();
+    let work_path = work.path().to_string_lossy();
+    let bootstrap = broker.bootstrap();
+    let mut places = [("{b}", bootstrap.clone()), ("{w}", work_path.into_owned())].to_vec();
     for check in CHECKS {
-        let result = run(check, &broker.bootstrap(), work.path());
-        report(check.name, result, &mut failures);
+        report(check.name, run(check, &places), &mut failures);
     }
+    places[0].1 = login;
+    for check in TOKEN_CHECKS {
+        let said = report(check.name, run(check, &places), &mut failures);
+        if check.name == "delegation-create" {
+            let hmac = said.as_deref().and_then(hmac).unwrap_or_default();
+            places.push(("{hmac}", hmac.to_owned()));
+        }
+    }
+    places[0].1 = bootstrap;
     report(
         "connect-standalone",
         connect_standalone(&broker.bootstrap(), work.path()),
         &mut failures,
     );
     let finish = check("topics-delete", TOPICS, "--delete --topic t", "");
-    report(
-        finish.name,
-        run(&finish, &broker.bootstrap(), work.path()),
-        &mut failures,
-    );
+    report(finish.name, run(&finish, &places), &mut failures);
     assert!(failures.is_empty(), "{failures}");
 }
 
-fn report(name: &str, (seconds, result): (f64, Result<(), String>), failures: &mut String) {
+/// Returns what a check that passed gives.
+fn report<T>(
+    name: &str,
+    (seconds, result): (f64, Result<T, String>),
+    failures: &mut String,
+) -> Option<T> {
     let word = if result.is_ok() { "PASS" } else { "FAIL" };
     report::line(format_args!("{word} {name:<34} {seconds:6.1} s"));
-    if let Err(why) = result {
+    if let Err(why) = &result {
         write!(failures, "\n{name}: {why}\n").expect("a String takes everything");
     }
+    result.ok()
+}
+
+/// Returns the secret in the table of a token that `kafka-delegation-tokens` made.
+fn hmac(said: &str) -> Option<&str> {
+    let row = said.lines().rfind(|line| line.contains("User:u"))?;
+    row.split_whitespace().nth(1)
 }
 
 fn write_inputs(work: &Path) {
@@ -365,6 +433,7 @@ fn write_inputs(work: &Path) {
         r#"{"partitions":[{"topic":"t","partition":0,"offset":5}],"version":1}"#,
     );
     write("in.txt", &lines());
+    write("login.properties", LOGIN);
 }
 
 /// Returns a hundred records with keys, for the console producer and the file source.
@@ -375,12 +444,13 @@ fn lines() -> String {
     lines.concat()
 }
 
-fn run(check: &Check, bootstrap: &str, work: &Path) -> (f64, Result<(), String>) {
+/// Runs a command with these texts in the named places. Returns what it printed.
+fn run(check: &Check, places: &[(&str, String)]) -> (f64, Result<String, String>) {
     let began = Instant::now();
     let mut command = kafka_tools::command(check.tool);
     let fill = |text: &str| {
-        text.replace("{b}", bootstrap)
-            .replace("{w}", &work.to_string_lossy())
+        let put = |text: String, (place, of): &(&str, String)| text.replace(place, of);
+        places.iter().fold(text.to_owned(), put)
     };
     let arguments = format!("{} {BS}", check.arguments);
     command.args(fill(&arguments).split_whitespace());
@@ -393,15 +463,14 @@ fn run(check: &Check, bootstrap: &str, work: &Path) -> (f64, Result<(), String>)
     let seconds = began.elapsed().as_secs_f64();
     let expected = (check.exit == Exit::Success) == done.status.success();
     let mut said = done.stdout.lines().chain(done.stderr.lines());
-    if expected && said.any(|line| is_like(line, check.says)) {
-        return (seconds, Ok(()));
-    }
-    if expected && check.says.is_empty() {
-        return (seconds, Ok(()));
+    let says = fill(check.says);
+    let is_said = says.is_empty() || said.any(|line| is_like(line, &says));
+    if expected && is_said {
+        return (seconds, Ok(done.stdout));
     }
     let why = format!(
-        "{}, wanted {:?} in\n{}\n{}",
-        done.status, check.says, done.stdout, done.stderr
+        "{}, wanted {says:?} in\n{}\n{}",
+        done.status, done.stdout, done.stderr
     );
     (seconds, Err(why))
 }

@@ -18,6 +18,7 @@ pub mod metadata;
 pub mod metrics;
 pub mod mirror;
 pub mod net;
+pub mod oauth;
 pub mod plugins;
 pub mod process;
 pub mod serve;

@@ -50,6 +50,9 @@ const _: () = assert!(OPENER_BYTES_KEPT >= 2 * PIECE_BYTES);
 /// empty ones, and real records have fewer than a hundred.
 pub const RECORD_HEADERS_MAX: usize = 100_000;
 
+/// Renewers of a delegation token in a record that another broker wrote; Kafka has no such limit.
+pub const RENEWERS_MAX: usize = 10_000;
+
 /// Record chunks shorter than this are copied into the response: the bookkeeping of a system call
 /// for each costs more than the copy.
 pub const SPLICE_BYTES_MIN: usize = 512;

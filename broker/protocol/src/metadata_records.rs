@@ -11,6 +11,7 @@
 //! | 4 | config | 0 | 0 |
 //! | 5 | change of a partition | 0 to 2 | 0 |
 //! | 9 | removal of a topic | 0 | 0 |
+//! | 10 | delegation token | 0 | 0 |
 //! | 11 | SCRAM credential of a user | 0 | 0 |
 //! | 12 | level of a feature | 0 | 0 |
 //! | 14 | quota of a client | 0 | 0 |
@@ -19,11 +20,16 @@
 //! | 19 | removal of an access rule | 0 | 0 |
 //! | 20 | nothing | 0 | 0 |
 //! | 22 | removal of a SCRAM credential | 0 | 0 |
+//! | 26 | removal of a delegation token | 0 | 0 |
 //!
 //! The log's own number of a partition ([`PartitionId`]) has no field in Kafka's partition record.
 //! It is a tagged field of sedge's own, [`STORAGE_ID_TAG`], which Kafka's readers skip.
 //!
 //! Source: Kafka's `metadata/src/main/resources/common/metadata/*.json`, `MetadataRecordSerde`.
+
+mod delegation_token;
+
+pub use delegation_token::{DelegationTokenRecord, RemoveDelegationTokenRecord};
 
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, NodeId, PartitionId, PartitionIndex, ProducerId};
@@ -57,6 +63,8 @@ pub enum MetadataRecord {
     RemoveAccessControlEntry(RemoveAccessControlEntryRecord),
     UserScramCredential(UserScramCredentialRecord),
     RemoveUserScramCredential(RemoveUserScramCredentialRecord),
+    DelegationToken(DelegationTokenRecord),
+    RemoveDelegationToken(RemoveDelegationTokenRecord),
     NoOp,
 }
 
@@ -221,12 +229,14 @@ impl MetadataRecord {
             Self::Config(_) => 4,
             Self::PartitionChange(_) => 5,
             Self::RemoveTopic(_) => 9,
+            Self::DelegationToken(_) => 10,
             Self::FeatureLevel(_) => 12,
             Self::ClientQuota(_) => 14,
             Self::ProducerIds(_) => 15,
             Self::AccessControlEntry(_) => 18,
             Self::RemoveAccessControlEntry(_) => 19,
             Self::NoOp => 20,
+            Self::RemoveDelegationToken(_) => 26,
             Self::UserScramCredential(_) => 11,
             Self::RemoveUserScramCredential(_) => 22,
         }
@@ -246,7 +256,7 @@ impl MetadataRecord {
         let version = reader.unsigned_varint()?;
         let version_max = match number {
             3 | 5 => 2,
-            2 | 4 | 9 | 11 | 12 | 14 | 15 | 18 | 19 | 20 | 22 => 0,
+            2 | 4 | 9..=12 | 14 | 15 | 18..=20 | 22 | 26 => 0,
             _ => return Err(unknown("metadata record", number)),
         };
         if version > version_max {
@@ -269,6 +279,7 @@ impl MetadataRecord {
                 reader.skip_tagged_fields()?;
                 Self::RemoveUserScramCredential(RemoveUserScramCredentialRecord { name, mechanism })
             }
+            10 => Self::DelegationToken(DelegationTokenRecord::read(&mut reader)?),
             12 => Self::FeatureLevel(FeatureLevelRecord::read(&mut reader)?),
             14 => Self::ClientQuota(ClientQuotaRecord::read(&mut reader)?),
             15 => Self::ProducerIds(ProducerIdsRecord::read(&mut reader)?),
@@ -277,6 +288,11 @@ impl MetadataRecord {
                 let id = reader.uuid("the id of an access rule")?;
                 reader.skip_tagged_fields()?;
                 Self::RemoveAccessControlEntry(RemoveAccessControlEntryRecord { id })
+            }
+            26 => {
+                let token_id = reader.compact_string("a delegation token")?.to_owned();
+                reader.skip_tagged_fields()?;
+                Self::RemoveDelegationToken(RemoveDelegationTokenRecord { token_id })
             }
             _ => {
                 reader.skip_tagged_fields()?;
@@ -341,6 +357,8 @@ impl MetadataRecord {
                 bytes.put_compact_string(&record.name);
                 bytes.put_i8(record.mechanism);
             }
+            Self::DelegationToken(record) => record.write(&mut bytes),
+            Self::RemoveDelegationToken(record) => bytes.put_compact_string(&record.token_id),
             Self::NoOp => {}
         }
         bytes.put_unsigned_varint(0);

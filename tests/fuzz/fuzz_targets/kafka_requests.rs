@@ -73,6 +73,18 @@ fn decode(api: &Api, body: &[u8], version: i16) {
         }
         ApiKey::SaslHandshake => round_trip!(g::SaslHandshakeRequestData, body, version),
         ApiKey::SaslAuthenticate => round_trip!(g::SaslAuthenticateRequestData, body, version),
+        ApiKey::CreateDelegationToken => {
+            round_trip!(g::CreateDelegationTokenRequestData, body, version)
+        }
+        ApiKey::RenewDelegationToken => {
+            round_trip!(g::RenewDelegationTokenRequestData, body, version)
+        }
+        ApiKey::ExpireDelegationToken => {
+            round_trip!(g::ExpireDelegationTokenRequestData, body, version)
+        }
+        ApiKey::DescribeDelegationToken => {
+            round_trip!(g::DescribeDelegationTokenRequestData, body, version)
+        }
         ApiKey::DescribeConfigs => round_trip!(g::DescribeConfigsRequestData, body, version),
         ApiKey::AlterConfigs => round_trip!(g::AlterConfigsRequestData, body, version),
         ApiKey::DescribeLogDirs => round_trip!(g::DescribeLogDirsRequestData, body, version),

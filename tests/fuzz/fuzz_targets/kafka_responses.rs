@@ -69,6 +69,18 @@ fn decode(api: &Api, body: &[u8], version: i16) {
         }
         ApiKey::SaslHandshake => round_trip!(g::SaslHandshakeResponseData, body, version),
         ApiKey::SaslAuthenticate => round_trip!(g::SaslAuthenticateResponseData, body, version),
+        ApiKey::CreateDelegationToken => {
+            round_trip!(g::CreateDelegationTokenResponseData, body, version)
+        }
+        ApiKey::RenewDelegationToken => {
+            round_trip!(g::RenewDelegationTokenResponseData, body, version)
+        }
+        ApiKey::ExpireDelegationToken => {
+            round_trip!(g::ExpireDelegationTokenResponseData, body, version)
+        }
+        ApiKey::DescribeDelegationToken => {
+            round_trip!(g::DescribeDelegationTokenResponseData, body, version)
+        }
         ApiKey::DescribeConfigs => round_trip!(g::DescribeConfigsResponseData, body, version),
         ApiKey::AlterConfigs => round_trip!(g::AlterConfigsResponseData, body, version),
         ApiKey::DescribeLogDirs => round_trip!(g::DescribeLogDirsResponseData, body, version),

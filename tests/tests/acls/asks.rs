@@ -40,6 +40,8 @@ uses! {
     alter_user_scram_credentials_response::{AlterUserScramCredentialsResponseData};
     create_acls_request::{CreateAclsRequestData};
     create_acls_response::{CreateAclsResponseData};
+    create_delegation_token_request::{CreateDelegationTokenRequestData};
+    create_delegation_token_response::{CreateDelegationTokenResponseData};
     create_partitions_request::{CreatePartitionsRequestData, CreatePartitionsTopic};
     create_partitions_response::{CreatePartitionsResponseData};
     create_topics_request::{CreatableTopic, CreateTopicsRequestData};
@@ -59,6 +61,8 @@ uses! {
     describe_cluster_response::{DescribeClusterResponseData};
     describe_configs_request::{DescribeConfigsRequestData, DescribeConfigsResource};
     describe_configs_response::{DescribeConfigsResponseData};
+    describe_delegation_token_request::{DescribeDelegationTokenRequestData};
+    describe_delegation_token_response::{DescribeDelegationTokenResponseData};
     describe_groups_request::{DescribeGroupsRequestData};
     describe_groups_response::{DescribeGroupsResponseData};
     describe_log_dirs_request::{DescribeLogDirsRequestData};
@@ -69,6 +73,8 @@ uses! {
     describe_user_scram_credentials_response::{DescribeUserScramCredentialsResponseData};
     elect_leaders_request::{ElectLeadersRequestData, TopicPartitions};
     elect_leaders_response::{ElectLeadersResponseData};
+    expire_delegation_token_request::{ExpireDelegationTokenRequestData};
+    expire_delegation_token_response::{ExpireDelegationTokenResponseData};
     fetch_request::{FetchPartition, FetchRequestData, FetchTopic};
     fetch_response::{FetchResponseData};
     find_coordinator_request::{FindCoordinatorRequestData};
@@ -114,6 +120,8 @@ uses! {
     offset_for_leader_epoch_response::{OffsetForLeaderEpochResponseData};
     produce_request::{PartitionProduceData, ProduceRequestData, TopicProduceData};
     produce_response::{ProduceResponseData};
+    renew_delegation_token_request::{RenewDelegationTokenRequestData};
+    renew_delegation_token_response::{RenewDelegationTokenResponseData};
     sync_group_request::{SyncGroupRequestData};
     sync_group_response::{SyncGroupResponseData};
 }
@@ -659,4 +667,31 @@ pub fn alter_user_scram_credentials(client: &mut Connection) -> Codes {
         request => AlterUserScramCredentialsResponseData);
     let results = answer.results.iter();
     results.map(|result| result.error_code).collect()
+}
+
+pub fn create_delegation_token(client: &mut Connection) -> Codes {
+    let request = CreateDelegationTokenRequestData::default();
+    let answer = ask!(client, CreateDelegationToken 3,
+        request => CreateDelegationTokenResponseData);
+    vec![answer.error_code]
+}
+
+pub fn renew_delegation_token(client: &mut Connection) -> Codes {
+    let request = RenewDelegationTokenRequestData::default();
+    let answer = ask!(client, RenewDelegationToken 2, request => RenewDelegationTokenResponseData);
+    vec![answer.error_code]
+}
+
+pub fn expire_delegation_token(client: &mut Connection) -> Codes {
+    let request = ExpireDelegationTokenRequestData::default();
+    let answer =
+        ask!(client, ExpireDelegationToken 2, request => ExpireDelegationTokenResponseData);
+    vec![answer.error_code]
+}
+
+pub fn describe_delegation_token(client: &mut Connection) -> Codes {
+    let request = DescribeDelegationTokenRequestData::default();
+    let answer = ask!(client, DescribeDelegationToken 3,
+        request => DescribeDelegationTokenResponseData);
+    vec![answer.error_code]
 }

@@ -53,6 +53,7 @@ const UNKNOWN_TOPIC: i16 = 3;
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const INVALID_SESSION_TIMEOUT: i16 = 26;
 const INVALID_REQUEST: i16 = 42;
+const TOKENS_NOT_ALLOWED: i16 = 64;
 const GROUP_ID_NOT_FOUND: i16 = 69;
 const ELECTION_NOT_NEEDED: i16 = 84;
 const RESOURCE_NOT_FOUND: i16 = 91;
@@ -143,6 +144,15 @@ const ROWS: &[Row] = &[
     row(ApiKey::DescribeLogDirs, asks::describe_log_dirs, &["Cluster Describe"],
         [&[C], &[C], &[0]]),
     row(ApiKey::CreatePartitions, asks::create_partitions, &["Topic Alter"], [&[T], &[T], &[0]]),
+    // Over PLAINTEXT nobody has a say in tokens, whatever the rules are.
+    row(ApiKey::CreateDelegationToken, asks::create_delegation_token, &["Cluster All"],
+        [&[TOKENS_NOT_ALLOWED], &[TOKENS_NOT_ALLOWED], &[TOKENS_NOT_ALLOWED]]),
+    row(ApiKey::RenewDelegationToken, asks::renew_delegation_token, &["Cluster All"],
+        [&[TOKENS_NOT_ALLOWED], &[TOKENS_NOT_ALLOWED], &[TOKENS_NOT_ALLOWED]]),
+    row(ApiKey::ExpireDelegationToken, asks::expire_delegation_token, &["Cluster All"],
+        [&[TOKENS_NOT_ALLOWED], &[TOKENS_NOT_ALLOWED], &[TOKENS_NOT_ALLOWED]]),
+    row(ApiKey::DescribeDelegationToken, asks::describe_delegation_token, &["Cluster All"],
+        [&[TOKENS_NOT_ALLOWED], &[TOKENS_NOT_ALLOWED], &[TOKENS_NOT_ALLOWED]]),
     row(ApiKey::DeleteGroups, asks::delete_groups, &["Group Delete missing"],
         [&[G], &[G], &[GROUP_ID_NOT_FOUND]]),
     row(ApiKey::ElectLeaders, asks::elect_leaders, &["Cluster Alter"],

@@ -11,7 +11,7 @@ use sedge_tests::process::Process;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, error};
-use sedge_tests::{http, limits, ports, tools};
+use sedge_tests::{http, kafka_tools, limits, ports, tools};
 
 use super::support::{check, listener, refusal, security, sedge, text};
 
@@ -20,6 +20,9 @@ const PASSWORD: &str = "open-5esame";
 /// How long Kafka keeps a login: links have to renew theirs in the test's time.
 const LOGIN_LIFETIME: Duration = Duration::from_secs(2);
 
+/// A broker has its users' credentials in the metadata, but Kafka starts only with this.
+const SCRAM_OF_BROKER: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+
 const OAUTH: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required";
 
 fn plain(user: &str, password: &str) -> String {
@@ -27,6 +30,10 @@ fn plain(user: &str, password: &str) -> String {
         "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"{user}\" \
          password=\"{password}\";"
     )
+}
+
+fn scram(user: &str, password: &str) -> String {
+    plain(user, password).replace("plain.PlainLoginModule", "scram.ScramLoginModule")
 }
 
 /// Client keys for a login by this mechanism.
@@ -119,7 +126,7 @@ fn links_go_over_tls_to_apache_kafka_with_a_certificate_and_with_a_login() {
         ),
         (
             "listener.name.sasl_ssl.sasl.enabled.mechanisms",
-            "PLAIN,OAUTHBEARER".to_owned(),
+            "PLAIN,OAUTHBEARER,SCRAM-SHA-256,SCRAM-SHA-512".to_owned(),
         ),
         (
             "listener.name.sasl_ssl.plain.sasl.jaas.config",
@@ -131,6 +138,14 @@ fn links_go_over_tls_to_apache_kafka_with_a_certificate_and_with_a_login() {
         (
             "listener.name.sasl_ssl.oauthbearer.sasl.jaas.config",
             format!("{OAUTH} unsecuredLoginStringClaim_sub=\"broker\";"),
+        ),
+        (
+            "listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config",
+            SCRAM_OF_BROKER.to_owned(),
+        ),
+        (
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config",
+            SCRAM_OF_BROKER.to_owned(),
         ),
         (
             "connections.max.reauth.ms",
@@ -218,6 +233,7 @@ fn links_go_over_tls_to_apache_kafka_with_a_certificate_and_with_a_login() {
     let read = tools::must(read, "kcat").stdout;
     assert_eq!(read.lines().collect::<Vec<_>>(), values);
 
+    add_user(&upstream, &bob);
     with_each_login(&directory, &logins, &file("ca.pem"), &token);
     goes_on_with_its_login(&mut edge, &mut here);
     let process = edge.process();
@@ -237,6 +253,18 @@ fn links_go_over_tls_to_apache_kafka_with_a_certificate_and_with_a_login() {
     }
 }
 
+/// Gives `edge` a password for SCRAM. Kafka takes one credential of a user in a request.
+fn add_user(server: &str, properties: &str) {
+    for credential in ["SCRAM-SHA-256=[iterations=8192,", "SCRAM-SHA-512=["] {
+        let mut configs = kafka_tools::command("kafka-configs");
+        configs.args(["--bootstrap-server", server, "--command-config", properties]);
+        configs.args(["--alter", "--entity-type", "users", "--entity-name", "edge"]);
+        configs.args(["--add-config", &format!("{credential}password={PASSWORD}]")]);
+        let done = Process::run("kafka-configs", &mut configs, b"", limits::COMMAND);
+        tools::must(done, "kafka-configs");
+    }
+}
+
 /// The command line, by each mechanism.
 fn with_each_login(directory: &TempDir, server: &str, ca: &str, token: &Path) {
     let list = |mechanism: &str, jaas: &str| {
@@ -248,6 +276,17 @@ fn with_each_login(directory: &TempDir, server: &str, ca: &str, token: &Path) {
     let said = refusal(list("PLAIN", &plain("edge", "wr0ng-password")));
     check(&said, &["Invalid username or password", "sasl.jaas.config"]);
     assert!(!said.contains("wr0ng-password"), "{said}");
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        let jaas = scram("edge", PASSWORD);
+        let deadline = Instant::now() + limits::CONDITION;
+        // The user is there some moments after it is made.
+        while !list(mechanism, &jaas).status.success() {
+            assert!(Instant::now() < deadline, "no login by {mechanism}");
+        }
+        let said = refusal(list(mechanism, &scram("edge", "wr0ng-password")));
+        check(&said, &[mechanism, "sasl.jaas.config"]);
+    }
+
     let oauth = format!("{OAUTH};");
     write_token(token, "edge", 3_600);
     let listed = tools::must(list("OAUTHBEARER", &oauth), "list with a token");

@@ -10,7 +10,7 @@ use sedge_protocol::ids::ProducerId;
 use sedge_protocol::kafka::KafkaUuid;
 
 use crate::security::scram::{Credential, Mechanism};
-use crate::security::{AclBinding, AclFilter};
+use crate::security::{AclBinding, AclFilter, Principal, Token, TokenLifetimes};
 
 /// A command to the controller.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +67,7 @@ pub enum Command {
         alterations: Vec<QuotaAlteration>,
         validate_only: bool,
     },
+    Token(TokenCommand),
 }
 
 /// A change of a user's credential. The credential of a deletion is `None`.
@@ -89,6 +90,35 @@ pub struct QuotaAlteration {
 /// The entity of a quota before it is checked: names by type.
 pub type QuotaEntity = BTreeMap<String, Option<String>>;
 
+/// What the controller can be told of delegation tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenCommand {
+    /// Makes a token of this id, which is a random UUID. A lifetime of 0 or less is the longest.
+    Create {
+        id: String,
+        owner: Principal,
+        requester: Principal,
+        renewers: Vec<Principal>,
+        max_lifetime_ms: i64,
+        lifetimes: TokenLifetimes,
+    },
+    /// Renews a token for so long; 0 or less is the longest.
+    Renew {
+        id: String,
+        by: Principal,
+        period_ms: i64,
+        lifetimes: TokenLifetimes,
+    },
+    /// Has a token expire in so long, or removes it now if that is below 0.
+    Expire {
+        id: String,
+        by: Principal,
+        period_ms: i64,
+    },
+    /// Removes the tokens that have expired.
+    RemoveExpired,
+}
+
 impl Command {
     /// Returns whether the command must be possible on a full disk: it frees space, may have
     /// retention free space, or is what a start needs to get that far.
@@ -105,7 +135,8 @@ impl Command {
             | Self::CreateAcls { .. }
             | Self::DeleteAcls { .. }
             | Self::AlterUserScramCredentials { .. }
-            | Self::AlterQuotas { .. } => false,
+            | Self::AlterQuotas { .. }
+            | Self::Token(_) => false,
         }
     }
 }
@@ -144,6 +175,11 @@ pub enum CommandReply {
     AclsCreated(Vec<Result<(), CommandError>>),
     /// The removed rules that each filter matches.
     AclsDeleted(Vec<Vec<Arc<AclBinding>>>),
+    /// The delegation token that was made.
+    Token(Arc<Token>),
+    TokenExpires {
+        at_ms: i64,
+    },
     /// For each change, its user and whether it is made.
     CredentialsAltered(Vec<(String, Result<(), CommandError>)>),
     /// For each entity, once, whether its quotas are changed.

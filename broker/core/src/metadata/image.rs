@@ -11,7 +11,7 @@ use sedge_protocol::kafka::KafkaUuid;
 use super::names;
 use crate::config::{BrokerDefaults, TopicConfig};
 use crate::quota::Quotas;
-use crate::security::{Acls, Users};
+use crate::security::{Acls, Tokens, Users};
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +53,8 @@ impl Topic {
     }
 }
 
-/// All topics, access rules, users and quotas at one moment. Cloning copies one pointer per topic.
+/// All topics, access rules, users, delegation tokens and quotas at one moment. Cloning copies one
+/// pointer per topic.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// The maps share the names, so that cloning the image allocates no strings.
@@ -67,6 +68,7 @@ pub struct Image {
     defaults: BrokerDefaults,
     leader_epoch: LeaderEpoch,
     acls: Arc<Acls>,
+    tokens: Arc<Tokens>,
     users: Arc<Users>,
     quotas: Arc<Quotas>,
 }
@@ -83,6 +85,7 @@ impl Image {
             defaults,
             leader_epoch: LeaderEpoch(0),
             acls: Arc::default(),
+            tokens: Arc::default(),
             users: Arc::default(),
             quotas: Arc::default(),
         }
@@ -116,6 +119,16 @@ impl Image {
 
     pub(super) fn quotas_mut(&mut self) -> &mut Quotas {
         Arc::make_mut(&mut self.quotas)
+    }
+
+    /// The delegation tokens.
+    #[must_use]
+    pub const fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
+    }
+
+    pub(super) fn tokens_mut(&mut self) -> &mut Tokens {
+        Arc::make_mut(&mut self.tokens)
     }
 
     #[must_use]

@@ -1,6 +1,6 @@
-//! The metadata machine: topics, their partitions and configurations, access rules, users, quotas,
-//! producer ids, the leader epoch. It is the controller of the one-node cluster; its records are
-//! `__cluster_metadata`.
+//! The metadata machine: topics, their partitions and configurations, access rules, users,
+//! delegation tokens, quotas, producer ids, the leader epoch. It is the controller of the one-node
+//! cluster; its records are `__cluster_metadata`.
 //!
 //! The machine decides and remembers. It does not write records or create ids: the caller of a
 //! command brings the topic id.
@@ -18,6 +18,7 @@ mod salvage;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod users;
 
 use alloc::collections::BTreeMap;
@@ -34,7 +35,8 @@ use sedge_protocol::metadata_records::{
 };
 
 pub use command::{
-    Command, CommandError, CommandReply, CredentialChange, QuotaAlteration, QuotaEntity, TopicName,
+    Command, CommandError, CommandReply, CredentialChange, QuotaAlteration, QuotaEntity,
+    TokenCommand, TopicName,
 };
 pub use delta::Delta;
 pub use image::{Image, Topic};
@@ -130,6 +132,7 @@ impl MetadataMachine {
             .chain(users::records(self.image.users()))
             .chain(acls::records(self.image.acls()))
             .chain(quotas::records(self.image.quotas()))
+            .chain(tokens::records(self.image.tokens()))
             .chain(features)
             .chain(settings)
             .chain(topics)
@@ -344,7 +347,7 @@ impl Machine for MetadataMachine {
 
     fn plan(
         &self,
-        _: Now,
+        now: Now,
         command: Command,
     ) -> Result<Plan<MetadataRecord, CommandReply>, CommandError> {
         match command {
@@ -409,6 +412,7 @@ impl Machine for MetadataMachine {
             }
             Command::CreateAcls { rules } => acls::plan_create(self.image.acls(), rules),
             Command::DeleteAcls { filters } => acls::plan_delete(self.image.acls(), &filters),
+            Command::Token(command) => tokens::plan(self.image.tokens(), now.wall_ms, command),
             Command::AlterUserScramCredentials { changes } => {
                 Ok(users::plan_alter(self.image.users(), changes))
             }
@@ -461,6 +465,14 @@ impl Machine for MetadataMachine {
                 if let Some((entity, key)) = quotas::target(quota) {
                     self.image.quotas_mut().set(&entity, key, quota.value);
                 }
+            }
+            MetadataRecord::DelegationToken(record) => {
+                if let Some(token) = tokens::token(record) {
+                    self.image.tokens_mut().set(token);
+                }
+            }
+            MetadataRecord::RemoveDelegationToken(record) => {
+                self.image.tokens_mut().remove(&record.token_id);
             }
             MetadataRecord::PartitionChange(_) | MetadataRecord::NoOp => {}
         }

@@ -16,8 +16,8 @@ use alloc::vec::Vec;
 use sedge_protocol::ids::{LeaderEpoch, NodeId, PartitionId, ProducerId};
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::metadata_records::{
-    AccessControlEntryRecord, ConfigRecord, FeatureLevelRecord, MetadataRecord, ResourceType,
-    UserScramCredentialRecord,
+    AccessControlEntryRecord, ConfigRecord, DelegationTokenRecord, FeatureLevelRecord,
+    MetadataRecord, ResourceType, UserScramCredentialRecord,
 };
 
 use super::{
@@ -86,6 +86,7 @@ pub struct Salvage {
     broker: BTreeMap<String, String>,
     features: BTreeMap<String, i16>,
     acls: BTreeMap<[u8; 16], AccessControlEntryRecord>,
+    tokens: BTreeMap<String, DelegationTokenRecord>,
     credentials: BTreeMap<(String, i8), UserScramCredentialRecord>,
     quotas: Quotas,
     leader_epoch: LeaderEpoch,
@@ -114,6 +115,7 @@ impl Salvage {
             broker: BTreeMap::new(),
             features: BTreeMap::new(),
             acls: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             credentials: BTreeMap::new(),
             quotas: Quotas::default(),
             leader_epoch: LeaderEpoch(0),
@@ -166,6 +168,12 @@ impl Salvage {
                 if let Some((entity, key)) = quotas::target(quota) {
                     self.quotas.set(&entity, key, quota.value);
                 }
+            }
+            MetadataRecord::DelegationToken(token) => {
+                self.tokens.insert(token.token_id.clone(), token.clone());
+            }
+            MetadataRecord::RemoveDelegationToken(token) => {
+                self.tokens.remove(&token.token_id);
             }
             MetadataRecord::PartitionChange(_) | MetadataRecord::NoOp => {}
         }
@@ -386,6 +394,8 @@ impl Salvage {
         let acls = self.acls.into_values();
         records.extend(acls.map(MetadataRecord::AccessControlEntry));
         records.extend(quotas::records(&self.quotas));
+        let tokens = self.tokens.into_values();
+        records.extend(tokens.map(MetadataRecord::DelegationToken));
         for known in self.topics.values() {
             let name = known.name.as_deref().unwrap_or_default();
             records.push(topic_record(name, known.id));

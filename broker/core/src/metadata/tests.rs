@@ -49,10 +49,11 @@ pub(super) fn seen(machine: &MetadataMachine) -> String {
     let next = (machine.next_partition_id, machine.next_producer_id);
     let features = &machine.features;
     let acls: Vec<_> = image.acls().iter().collect();
+    let tokens: Vec<_> = image.tokens().iter().collect();
     let users: Vec<_> = image.users().iter().collect();
     let quotas: Vec<_> = image.quotas().iter().collect();
     format!(
-        "{topics:?} {broker:?} {} {next:?} {features:?} {acls:?} {users:?} {quotas:?}",
+        "{topics:?} {broker:?} {} {next:?} {features:?} {acls:?} {users:?} {tokens:?} {quotas:?}",
         image.leader_epoch()
     )
 }

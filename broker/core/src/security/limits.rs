@@ -74,6 +74,28 @@ const _: () = assert!(
     "as many credentials as are allowed fit if names are short"
 );
 
+/// Delegation tokens of the broker. Jobs of a cluster have hundreds at a time; each is a record
+/// that every start reads, and is looked at if a token is renewed.
+pub const TOKENS_MAX: usize = 10_000;
+
+/// Bytes that all delegation tokens may take up, as [`TOKEN_BYTES`] and their texts count them.
+pub const TOKENS_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of one delegation token, counted in the same way: its record is far below the limit of a
+/// batch.
+pub const TOKEN_BYTES_MAX: usize = 256 << 10;
+
+/// What a token takes up beside its texts.
+pub const TOKEN_BYTES: usize = 256;
+
+/// Renewers of one delegation token.
+pub const TOKEN_RENEWERS_MAX: usize = 100;
+
+const _: () = assert!(
+    TOKENS_MAX * 2 * TOKEN_BYTES <= TOKENS_BYTES_MAX,
+    "as many tokens as are allowed fit where their texts are short"
+);
+
 const _: () = assert!(
     ACLS_MAX * ACL_BYTES <= ACLS_BYTES_MAX,
     "ACLS_MAX rules with short names must fit into ACLS_BYTES_MAX"

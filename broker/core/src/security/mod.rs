@@ -13,6 +13,7 @@ mod denials;
 mod filter;
 pub mod jaas;
 pub mod limits;
+pub mod oauth;
 mod operation;
 mod principal;
 mod rules;
@@ -21,6 +22,7 @@ pub mod scram;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tokens;
 mod users;
 
 pub use acl::{AclBinding, Host, PatternType, Permission};
@@ -30,4 +32,5 @@ pub use filter::{AclFilter, PatternFilter};
 pub use operation::{OPERATIONS_NOT_ASKED, Operation, Resource, bits};
 pub use principal::Principal;
 pub use rules::Acls;
+pub use tokens::{Token, TokenLifetimes, Tokens};
 pub use users::Users;

@@ -9,6 +9,7 @@ use sedge_core::security_protocol::{SecurityProtocol, parse_map};
 
 use super::sasl::{self, ListenerSasl};
 use super::values::HostPort;
+use crate::oauth;
 use crate::tls::ServerTls;
 use crate::tls::settings::{self as tls, ClientAuth};
 
@@ -34,8 +35,10 @@ pub fn is_listener_key(key: &str) -> bool {
 /// Returns all keys that can be set for a single listener.
 pub fn listener_keys() -> impl Iterator<Item = &'static str> {
     let tls = tls::KEYS.iter().chain(tls::LISTENER_KEYS);
-    let secure = tls.chain(sasl::LISTENER_KEYS).copied();
-    secure.chain([CREATION_RATE, MAX_CONNECTIONS])
+    let sasl = sasl::LISTENER_KEYS.iter().chain(oauth::KEYS);
+    tls.chain(sasl)
+        .copied()
+        .chain([CREATION_RATE, MAX_CONNECTIONS])
 }
 
 /// A Kafka listener.

@@ -12,6 +12,7 @@
 mod address_limits;
 pub mod console;
 pub mod creation_rates;
+mod delegation_tokens;
 pub mod environment;
 pub mod error;
 pub mod file;
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 
 pub use address_limits::AddressLimits;
 pub use console::ConsoleTokens;
+pub use delegation_tokens::DelegationTokens;
 pub use error::{ConfigError, Problem};
 pub use link::{LinkConfig, OnTopicRecreated};
 pub use listeners::ListenerConfig;

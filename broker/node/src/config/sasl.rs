@@ -7,6 +7,7 @@ use sedge_core::security::jaas::LoginModule;
 use sedge_core::security::sasl::{Mechanism, Passwords};
 use zeroize::Zeroizing;
 
+use crate::oauth::Validator;
 use crate::tls::KeyError;
 
 /// Keys that a listener may have for itself.
@@ -16,6 +17,7 @@ pub const LISTENER_KEYS: &[&str] = &[
     PLAIN_USERS,
     SCRAM_LOGINS[0],
     SCRAM_LOGINS[1],
+    OAUTH_LOGIN,
 ];
 
 const MECHANISMS: &str = "sasl.enabled.mechanisms";
@@ -27,6 +29,9 @@ const SCRAM_LOGINS: [&str; 2] = [
     "scram-sha-512.sasl.jaas.config",
 ];
 
+/// Its options `ssl.*` are for the server of `sasl.oauthbearer.jwks.endpoint.url`.
+const OAUTH_LOGIN: &str = "oauthbearer.sasl.jaas.config";
+
 /// The option of a user's password is this and the user's name.
 const USER_OPTION: &str = "user_";
 
@@ -37,6 +42,8 @@ pub struct ListenerSasl {
     pub mechanisms: Vec<Mechanism>,
     /// The users of PLAIN.
     pub passwords: Arc<Passwords>,
+    /// Verifies the tokens of OAUTHBEARER, if it is among the mechanisms.
+    pub oauth: Option<Arc<Validator>>,
     /// `None`: a session has no end.
     pub session_ms_max: Option<u64>,
 }
@@ -82,12 +89,23 @@ impl ListenerSasl {
                        required user_NAME=\"PASSWORD\"; with an option for each user";
             return Err(KeyError::new(PLAIN_USERS, why));
         }
+        let oauth = mechanisms.contains(&Mechanism::OAuthBearer);
+        let oauth = oauth.then(|| oauth_of(get)).transpose()?;
         Ok(Self {
             mechanisms,
             passwords: Arc::new(passwords),
+            oauth: oauth.map(Arc::new),
             session_ms_max,
         })
     }
+}
+
+fn oauth_of(get: &dyn Fn(&str) -> Option<String>) -> Result<Validator, KeyError> {
+    let login = get(OAUTH_LOGIN).map(Zeroizing::new);
+    let login = login.map(|text| login_module(OAUTH_LOGIN, &text, "OAuthBearerLoginModule"));
+    let login = login.transpose()?;
+    let get_tls = |key: &str| login.as_ref()?.option(key).map(str::to_owned);
+    Validator::read(get, &get_tls)
 }
 
 /// What a listener has whose mechanisms are not set.

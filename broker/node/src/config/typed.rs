@@ -11,6 +11,7 @@ use sedge_core::security::Authorizer;
 use super::address_limits::{AddressLimits, parse_overrides};
 use super::console::{self, ConsoleTokens};
 use super::creation_rates::CreationRates;
+use super::delegation_tokens::DelegationTokens;
 use super::error::Problem;
 use super::link::{LinkConfig, LinkTable};
 use super::listeners::{self, INSECURE_ALLOWED, ListenerConfig, MAX_CONNECTIONS, split_override};
@@ -150,6 +151,8 @@ pub struct Config {
     pub failed_authentication_delay: Duration,
     /// Says what clients may do. `None`: everything.
     pub authorizer: Option<Authorizer>,
+    /// Makes delegation tokens. `None`: there are none.
+    pub delegation_tokens: Option<DelegationTokens>,
     /// The limits of plugins.
     pub plugin: Plugin,
     /// The links of the mirror.
@@ -229,6 +232,7 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
             reader.number("connection.failed.authentication.delay.ms", 0),
         ),
         authorizer: reader.authorizer(),
+        delegation_tokens: DelegationTokens::read(|key| reader.text(key)),
         plugin: Plugin {
             memory_bytes_max: reader.number("plugin.memory.bytes", 0),
             deadline_ms: reader.number("plugin.deadline.ms", 0),

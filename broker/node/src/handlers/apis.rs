@@ -209,6 +209,26 @@ apis! {
     CreatePartitions: InTurn,
         now topics::create_partitions(create_partitions_request::CreatePartitionsRequestData),
         Recent, [Topic Alter];
+    CreateDelegationToken: InTurn,
+        now tokens::create_delegation_token(
+            create_delegation_token_request::CreateDelegationTokenRequestData
+        ),
+        Recent, [User CreateTokens];
+    RenewDelegationToken: InTurn,
+        now tokens::renew_delegation_token(
+            renew_delegation_token_request::RenewDelegationTokenRequestData
+        ),
+        Recent, [];
+    ExpireDelegationToken: InTurn,
+        now tokens::expire_delegation_token(
+            expire_delegation_token_request::ExpireDelegationTokenRequestData
+        ),
+        Recent, [];
+    DescribeDelegationToken: InTurn,
+        now tokens::describe_delegation_token(
+            describe_delegation_token_request::DescribeDelegationTokenRequestData
+        ),
+        Recent, [DelegationToken Describe, User DescribeTokens];
     DeleteGroups: InTurn, now groups::delete_groups(delete_groups_request::DeleteGroupsRequestData),
         Recent, [Group Delete];
     ElectLeaders: InTurn, now topics::elect_leaders(elect_leaders_request::ElectLeadersRequestData),

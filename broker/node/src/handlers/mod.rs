@@ -40,6 +40,7 @@ mod request;
 mod sasl;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod topics;
 mod users;
 

@@ -1,8 +1,10 @@
 //! `__cluster_metadata`: converts the metadata machine's records to batches of partition 0, and
 //! back.
 
-use sedge_core::metadata::Command;
-use sedge_core::security::limits::{ACLS_PER_REQUEST_MAX, SCRAM_SALT_BYTES_MAX};
+use sedge_core::metadata::{Command, TokenCommand};
+use sedge_core::security::limits::{
+    ACLS_PER_REQUEST_MAX, SCRAM_SALT_BYTES_MAX, TOKEN_BYTES_MAX, TOKENS_MAX,
+};
 use sedge_protocol::batch::{Batch, HEADER_BYTES};
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_protocol::metadata_records::MetadataRecord;
@@ -128,6 +130,8 @@ pub fn bytes_guess(command: &Command) -> usize {
             });
             return RECORD_BYTES_GUESS + bytes.sum::<usize>();
         }
+        Command::Token(TokenCommand::RemoveExpired) => return TOKENS_MAX * REMOVAL_BYTES_GUESS,
+        Command::Token(_) => return TOKEN_BYTES_MAX + RECORD_BYTES_GUESS,
         Command::DeleteTopic { .. }
         | Command::AllocateProducerIds { .. }
         | Command::BumpLeaderEpoch => 1,

@@ -86,6 +86,8 @@ pub struct Session {
     pub listener: Arc<ListenerConfig>,
     /// The client's identity, as soon as it is known.
     principal: OnceLock<Principal>,
+    /// Set if the client logged in with a delegation token.
+    by_token: OnceLock<()>,
     /// On a listener with SASL.
     login: Option<Mutex<Login>>,
     /// The client's name and version, as it first gave them (KIP-511).
@@ -113,6 +115,7 @@ impl Session {
             local: canonical(local),
             listener,
             principal: OnceLock::new(),
+            by_token: OnceLock::new(),
             login,
             client: OnceLock::new(),
             activity,
@@ -127,6 +130,16 @@ impl Session {
     /// Stores the client's identity. The first call counts: a connection keeps its principal.
     pub fn identify(&self, principal: Principal) {
         let _ = self.principal.set(principal);
+    }
+
+    /// Stores that the client logged in with a delegation token.
+    pub fn came_by_token(&self) {
+        let _ = self.by_token.set(());
+    }
+
+    /// Returns whether the client logged in with a delegation token.
+    pub fn is_by_token(&self) -> bool {
+        self.by_token.get().is_some()
     }
 
     /// Returns whether the client has shown who it is, as far as its listener asks.

@@ -28,6 +28,7 @@ use crate::limits::{MAPPED_BLOCK_BYTES, SHUTDOWN_GRACE};
 use crate::mirror::{Local, Mirror};
 use crate::net::certificates::{self, Secure};
 use crate::net::listener::{self, Listener};
+use crate::oauth::Jwks;
 use crate::plugins::watch;
 use crate::process::allocator;
 use crate::process::failure::Failure;
@@ -99,6 +100,9 @@ impl Running {
         if !secure.is_empty() {
             let watch = certificates::watch(secure, metrics, asked);
             tasks.push(broker.runtime.spawn(watch));
+        }
+        for jwks in documents(&listeners) {
+            tasks.push(broker.runtime.spawn(jwks.keep()));
         }
         for listener in listeners {
             let (net, service) = (Arc::clone(&broker.net), Handlers(Arc::clone(&broker)));
@@ -210,6 +214,13 @@ fn secure(listeners: &[Listener]) -> Vec<Secure> {
     let configs = listeners.iter().map(Listener::config);
     let secure = configs.filter_map(|of| Some((of.name.clone(), of.tls.clone()?)));
     secure.collect()
+}
+
+/// Returns the key documents of the listeners with OAUTHBEARER.
+fn documents(listeners: &[Listener]) -> Vec<Arc<Jwks>> {
+    let sasl = listeners.iter().filter_map(|of| of.config().sasl.as_ref());
+    let validators = sasl.filter_map(|of| of.oauth.as_ref());
+    validators.map(|of| Arc::clone(of.jwks())).collect()
 }
 
 /// Warns of each listener that is open to everyone because of `sedge.insecure.listeners.allowed`.

@@ -11,6 +11,8 @@ use crate::metrics::HandshakeFailure;
 pub enum Peer {
     Client,
     Broker,
+    /// Of HTTP.
+    Server,
 }
 
 /// Returns the TLS error inside an I/O error, if there is one.
@@ -23,6 +25,7 @@ pub fn explain(error: &Error, peer: Peer) -> (HandshakeFailure, String) {
     let (whose, auth) = match peer {
         Peer::Client => ("the client", "ssl.client.auth=required"),
         Peer::Broker => ("the broker", "the protocol"),
+        Peer::Server => ("the server", "the protocol"),
     };
     match error {
         Error::InvalidCertificate(why) => (HandshakeFailure::Certificate, certificate(why, whose)),
@@ -44,6 +47,7 @@ pub fn explain(error: &Error, peer: Peer) -> (HandshakeFailure, String) {
                     "the broker does not use TLS on this port: set \
                                  security.protocol=PLAINTEXT, or connect to its TLS port"
                 }
+                Peer::Server => "the server does not speak TLS on this port",
             }
             .to_owned(),
         ),

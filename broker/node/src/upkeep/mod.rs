@@ -7,6 +7,7 @@
 //! | `producer_expiry` | forgets idle producers |
 //! | `scrub` | reads stored data again, to find bit rot |
 //! | `orphans` | reports partitions that belong to no topic |
+//! | `token_expiry` | removes delegation tokens that have expired |
 //! | `metadata_snapshots` | writes snapshots of `__cluster_metadata` |
 //! | `logbook` | saves the append clock and the device's wear |
 //! | `cleaner` | compacts topics, and empties segments with little live data |
@@ -19,6 +20,7 @@ pub mod orphans;
 pub mod producer_expiry;
 pub mod retention;
 pub mod scrub;
+pub mod token_expiry;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +67,10 @@ pub fn start(
     if config.durability == Durability::Interval {
         let every = Duration::from_millis(config.flush_ms);
         tasks.push(runtime.spawn(flush(writer.clone(), every)));
+    }
+    if let Some(tokens) = &config.delegation_tokens {
+        let every = tokens.check_every;
+        tasks.push(runtime.spawn(token_expiry::run(with_log(), writer.clone(), every)));
     }
     tasks
 }

@@ -79,6 +79,8 @@ pub enum Answer {
         bytes: Vec<u8>,
         principal: Principal,
         mechanism: Mechanism,
+        /// Whether the client showed a delegation token.
+        is_token: bool,
         /// Whether the client was authenticated before.
         is_again: bool,
         /// How long the session lasts; 0: without end.
@@ -237,6 +239,7 @@ impl Login {
             bytes: done.bytes,
             principal: done.principal,
             mechanism,
+            is_token: done.is_token,
             is_again,
             lifetime_ms: lifetime_ms.unwrap_or(0),
         }
@@ -273,6 +276,7 @@ mod tests {
                 user => Step::Done(Done {
                     bytes: b"bye".to_vec(),
                     principal: Principal::user(user),
+                    is_token: false,
                     expires_at_ms: expires.parse().ok(),
                 }),
             }

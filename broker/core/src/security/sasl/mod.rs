@@ -10,6 +10,7 @@
 //! `tests/sasl/hostile.rs`).
 
 pub mod login;
+mod oauthbearer;
 mod plain;
 mod scram;
 
@@ -19,6 +20,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 pub use login::{Answer, Barred, HandshakeAnswer, Login};
+pub use oauthbearer::{OAuthBearer, Verifier};
 pub use plain::{Passwords, Plain};
 pub use scram::{Credentials, Scram, Token};
 
@@ -32,13 +34,16 @@ pub enum Mechanism {
     Plain,
     /// RFC 5802.
     Scram(Hash),
+    /// RFC 7628: the client shows a signed token.
+    OAuthBearer,
 }
 
 impl Mechanism {
     /// All of them, the strongest first.
-    pub const EACH: [Self; 3] = [
+    pub const EACH: [Self; 4] = [
         Self::Scram(Hash::Sha512),
         Self::Scram(Hash::Sha256),
+        Self::OAuthBearer,
         Self::Plain,
     ];
 
@@ -59,6 +64,7 @@ impl Mechanism {
         match self {
             Self::Plain => "PLAIN",
             Self::Scram(hash) => hash.name(),
+            Self::OAuthBearer => "OAUTHBEARER",
         }
     }
 }
@@ -93,6 +99,8 @@ pub struct Done {
     /// The last bytes to send.
     pub bytes: Vec<u8>,
     pub principal: Principal,
+    /// Whether the client showed a delegation token.
+    pub is_token: bool,
     /// When what the client showed expires, in milliseconds since 1970. `None`: never.
     pub expires_at_ms: Option<i64>,
 }
@@ -149,7 +157,8 @@ mod tests {
         let why = Mechanism::parse("GSSAPI").unwrap_err();
         assert_eq!(
             why,
-            "`GSSAPI` is no SASL mechanism that sedge has: SCRAM-SHA-512, SCRAM-SHA-256, PLAIN are"
+            "`GSSAPI` is no SASL mechanism that sedge has: SCRAM-SHA-512, SCRAM-SHA-256, \
+             OAUTHBEARER, PLAIN are"
         );
         assert!(Mechanism::parse("plain").is_err());
     }

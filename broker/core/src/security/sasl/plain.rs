@@ -115,6 +115,7 @@ impl<P: AsRef<Passwords> + fmt::Debug + Send> Exchange for Plain<P> {
         Step::Done(Done {
             bytes: Vec::new(),
             principal: Principal::user(user),
+            is_token: false,
             expires_at_ms: None,
         })
     }

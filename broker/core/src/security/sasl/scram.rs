@@ -96,6 +96,7 @@ impl<C: Credentials> Exchange for Scram<C> {
             Ok(bytes) => Step::Done(Done {
                 bytes,
                 principal: begun.principal,
+                is_token: begun.expires_at_ms.is_some(),
                 expires_at_ms: begun.expires_at_ms,
             }),
             Err(error) => Refused::because(Some(&begun.user), error),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sedge_core::config::BrokerDefaults;
-use sedge_core::metadata::{Command, CommandReply, Image, TopicName};
+use sedge_core::metadata::{Command, CommandReply, Image, TokenCommand, TopicName};
 use sedge_core::quota::Quotas;
 use sedge_core::security::acl::CLUSTER_NAME;
 use sedge_core::security::{Acls, Operation, Resource, Users};
@@ -68,8 +68,26 @@ impl Request {
             | Command::CreateAcls { .. }
             | Command::DeleteAcls { .. }
             | Command::AlterUserScramCredentials { .. } => of_cluster(Operation::Alter),
+            Command::Token(command) => self.check_token(command),
         };
         checked.map_err(|code| Refusal::new(code, "Authorization failed."))
+    }
+
+    /// Checks that the client may create the delegation token, if its owner is another principal.
+    /// The controller checks who may change a token.
+    fn check_token(&self, command: &TokenCommand) -> Result<(), ErrorCode> {
+        match command {
+            TokenCommand::Create {
+                owner, requester, ..
+            } if owner != requester => {
+                self.access
+                    .check(Operation::CreateTokens, Resource::User, owner.as_str())
+            }
+            TokenCommand::Create { .. }
+            | TokenCommand::Renew { .. }
+            | TokenCommand::Expire { .. }
+            | TokenCommand::RemoveExpired => Ok(()),
+        }
     }
 
     /// Checks that the client may delete a topic. A client that may describe the topic, but not

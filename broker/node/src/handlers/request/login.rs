@@ -6,18 +6,22 @@ use log::debug;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sedge_core::base64;
 use sedge_core::security::Users;
+use sedge_core::security::oauth::{Identity, Refusal};
 use sedge_core::security::sasl::{
-    Answer, Credentials, Exchange, HandshakeAnswer, Mechanism, Plain, Scram, Token, login,
+    Answer, Credentials, Exchange, HandshakeAnswer, Mechanism, OAuthBearer, Plain, Scram, Token,
+    Verifier, login,
 };
 use sedge_core::security::scram;
 use sedge_protocol::kafka::generated::ApiKey;
 
 use super::Request;
 use crate::broker::Broker;
+use crate::config::DelegationTokens;
 use crate::config::sasl::ListenerSasl;
 use crate::limits::SCRAM_NONCE_BYTES;
 use crate::log::Log;
 use crate::net::service::{Disconnect, Session};
+use crate::oauth::Validator;
 
 /// Checks that a request of this kind may come now.
 ///
@@ -53,10 +57,14 @@ pub fn authenticate(broker: &Broker, session: &Session, message: &[u8], version:
         Answer::Done {
             principal,
             mechanism,
+            is_token,
             is_again,
             ..
         } => {
             session.identify(principal.clone());
+            if *is_token {
+                session.came_by_token();
+            }
             broker.metrics.sasl.done(*mechanism, *is_again);
             debug!(
                 target: "sedge::net",
@@ -107,8 +115,15 @@ fn exchange(broker: &Broker, sasl: &ListenerSasl, mechanism: Mechanism) -> Box<d
     match mechanism {
         Mechanism::Plain => Box::new(Plain::new(Arc::clone(&sasl.passwords))),
         Mechanism::Scram(hash) => {
-            let known = Known(Arc::clone(&broker.log));
+            let known = Known {
+                log: Arc::clone(&broker.log),
+                tokens: broker.config.delegation_tokens.clone(),
+            };
             Box::new(Scram::new(hash, known, nonce()))
+        }
+        Mechanism::OAuthBearer => {
+            let validator = sasl.oauth.clone();
+            Box::new(OAuthBearer::new(Bearers(validator)))
         }
     }
 }
@@ -124,14 +139,37 @@ fn nonce() -> String {
 
 /// The credentials in the metadata.
 #[derive(Debug)]
-struct Known(Arc<Log>);
+struct Known {
+    log: Arc<Log>,
+    tokens: Option<DelegationTokens>,
+}
 
 impl Credentials for Known {
     fn users(&self) -> Arc<Users> {
-        Arc::clone(self.0.metadata.load().users())
+        Arc::clone(self.log.metadata.load().users())
     }
 
-    fn token(&self, _: &str, _: scram::Mechanism) -> Option<Token> {
-        None
+    fn token(&self, id: &str, mechanism: scram::Mechanism) -> Option<Token> {
+        let image = self.log.metadata.load();
+        let token = image.tokens().get(id)?;
+        if token.has_expired(self.log.clock.now().wall_ms) {
+            return None;
+        }
+        Some(Token {
+            credential: self.tokens.as_ref()?.credential(id, mechanism)?,
+            owner: token.owner.clone(),
+            expires_at_ms: token.expires_ms.min(token.latest_ms),
+        })
+    }
+}
+
+/// Those that show a token of OAUTHBEARER. Without a validator, the listener has not the mechanism.
+#[derive(Debug)]
+struct Bearers(Option<Arc<Validator>>);
+
+impl Verifier for Bearers {
+    fn identify(&self, token: &str) -> Result<Identity, Refusal> {
+        let validator = self.0.as_ref().ok_or(Refusal::UnknownKey)?;
+        validator.identify(token)
     }
 }

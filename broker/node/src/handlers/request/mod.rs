@@ -48,6 +48,7 @@ mod cluster;
 mod groups;
 pub mod login;
 mod quotas;
+mod tokens;
 mod topics;
 
 /// A request; see the module.

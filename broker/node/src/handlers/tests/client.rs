@@ -51,6 +51,14 @@ impl Client {
         }
     }
 
+    /// The same, to a listener with this protocol.
+    pub fn over(&self, protocol: SecurityProtocol, principal: Principal) -> Self {
+        let mut client = self.as_principal(principal);
+        let session = Arc::get_mut(&mut client.session).expect("nobody else has it");
+        Arc::make_mut(&mut session.listener).protocol = protocol;
+        client
+    }
+
     /// Runs the coordinators' tasks: one writes the records of group operations, one keeps time.
     pub fn with_coordinator(self) -> Self {
         let broker = &self.handlers.0;

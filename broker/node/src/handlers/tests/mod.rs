@@ -8,4 +8,5 @@ mod needs;
 mod quotas;
 mod records;
 mod table;
+mod tokens;
 mod topics;

@@ -100,6 +100,14 @@ const DOCUMENTED: &[(&str, &[&str])] = &[
     ("DescribeLogDirs", &["Describe Cluster"]),
     ("SaslAuthenticate", &[]),
     ("CreatePartitions", &["Alter Topic"]),
+    ("CreateDelegationToken", &["CreateTokens User"]),
+    // The owner's and the renewers' alone.
+    ("RenewDelegationToken", &[]),
+    ("ExpireDelegationToken", &[]),
+    (
+        "DescribeDelegationToken",
+        &["Describe DelegationToken", "DescribeTokens User"],
+    ),
     ("DeleteGroups", &["Delete Group"]),
     ("ElectLeaders", &["Alter Cluster"]),
     (

@@ -1,0 +1,92 @@
+//! A token in its parts: `HEADER.PAYLOAD.SIGNATURE`, each in base64url.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde_json::Value;
+
+use super::base64url;
+use super::limits::TOKEN_BYTES_MAX;
+use super::refusal::Refusal;
+
+/// How a token is signed, always with a private key (RFC 7518).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Es256,
+    Es384,
+}
+
+impl Algorithm {
+    /// Returns the algorithm of this name; names are in capitals.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "RS256" => Self::Rs256,
+            "RS384" => Self::Rs384,
+            "RS512" => Self::Rs512,
+            "PS256" => Self::Ps256,
+            "ES256" => Self::Es256,
+            "ES384" => Self::Es384,
+            _ => return None,
+        })
+    }
+}
+
+/// A token that is not verified.
+#[derive(Debug)]
+pub struct Jws<'a> {
+    pub algorithm: Algorithm,
+    pub key_id: Option<String>,
+    /// What is signed.
+    pub signed: &'a str,
+    pub payload: Vec<u8>,
+    pub signature: Vec<u8>,
+}
+
+impl<'a> Jws<'a> {
+    pub fn parse(token: &'a str) -> Result<Self, Refusal> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Refusal::Malformed("it is too long"));
+        }
+        let parts = token
+            .rsplit_once('.')
+            .and_then(|(signed, signature)| Some((signed, signed.split_once('.')?, signature)));
+        let (signed, (header, payload), signature) =
+            parts.ok_or(Refusal::Malformed("it has not three parts"))?;
+        // A part with a dot is not base64.
+        let decode = |part: &str| {
+            base64url::decode(part).ok_or(Refusal::Malformed("a part is not base64url"))
+        };
+        let header = object(&decode(header)?).ok_or(Refusal::Malformed("its header is no JSON"))?;
+        let named = header.get("alg").and_then(Value::as_str);
+        let algorithm = named.and_then(Algorithm::parse).ok_or(Refusal::Algorithm)?;
+        // RFC 7515, 4.1.11: extensions that must be understood. None is here.
+        if header.contains_key("crit") {
+            return Err(Refusal::Malformed("it has a crit that is not understood"));
+        }
+        let key_id = match header.get("kid") {
+            None => None,
+            Some(Value::String(id)) => Some(id.clone()),
+            Some(_) => return Err(Refusal::Malformed("its kid is no text")),
+        };
+        Ok(Self {
+            algorithm,
+            key_id,
+            signed,
+            payload: decode(payload)?,
+            signature: decode(signature)?,
+        })
+    }
+}
+
+/// Reads a JSON object. Its depth is bounded by `serde_json`.
+pub fn object(bytes: &[u8]) -> Option<serde_json::Map<String, Value>> {
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(object)) => Some(object),
+        _ => None,
+    }
+}

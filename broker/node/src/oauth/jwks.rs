@@ -1,0 +1,171 @@
+//! The document of public keys: where it is, when it is loaded again, and what it had.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use async_io::Timer;
+use futures_lite::future;
+use log::{info, warn};
+use sedge_core::security::oauth::{JWKS_BYTES_MAX, Keys};
+
+use super::fetch::{self, HttpUrl};
+use crate::limits::{JWKS_ASKED_EVERY, JWKS_FILE_CHECK_EVERY};
+use crate::tls::ClientTls;
+
+/// Where the document is.
+#[derive(Debug)]
+pub enum Document {
+    File(PathBuf),
+    Http {
+        url: HttpUrl,
+        /// For https.
+        tls: Option<Arc<ClientTls>>,
+    },
+}
+
+/// When the document is loaded again.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub refresh: Duration,
+    /// After a failure; twice as much after the next, up to `backoff_max`.
+    pub backoff: Duration,
+    pub backoff_max: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Jwks {
+    document: Document,
+    pace: Pace,
+    keys: Mutex<Arc<Keys>>,
+    asking: Sender<()>,
+    asked: Receiver<()>,
+}
+
+impl Jwks {
+    /// Reads a file, which has to have keys. A server is asked by [`Jwks::keep`] only.
+    ///
+    /// # Errors
+    /// Why the file cannot be used.
+    pub fn new(document: Document, pace: Pace) -> Result<Self, String> {
+        let keys = match &document {
+            Document::File(path) => parse(&read(path)?)?,
+            Document::Http { .. } => Keys::default(),
+        };
+        let (asking, asked) = async_channel::bounded(1);
+        Ok(Self {
+            document,
+            pace,
+            keys: Mutex::new(Arc::new(keys)),
+            asking,
+            asked,
+        })
+    }
+
+    /// Returns the keys as they were last loaded.
+    pub fn current(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has the document loaded again soon: a token names a key that is not there.
+    pub fn ask(&self) {
+        // One that is full has asked already.
+        let _ = self.asking.try_send(());
+    }
+
+    /// Loads the document again and again.
+    pub async fn keep(self: Arc<Self>) {
+        let mut backoff = self.pace.backoff;
+        let mut due = match self.document {
+            Document::File(_) => self.every(),
+            Document::Http { .. } => Duration::ZERO,
+        };
+        loop {
+            self.wait(due).await;
+            let loaded = Instant::now();
+            due = match self.load().await {
+                Ok(()) => {
+                    backoff = self.pace.backoff;
+                    self.every()
+                }
+                Err(why) => {
+                    let count = self.current().len();
+                    warn!(
+                        target: "sedge::oauth",
+                        "sasl.oauthbearer.jwks.endpoint.url: {why}; {}",
+                        match count {
+                            0 => "no token is accepted until it can be loaded".to_owned(),
+                            count => format!("the {count} keys that were loaded before stay"),
+                        }
+                    );
+                    let due = backoff.min(self.pace.backoff_max);
+                    backoff = backoff.saturating_mul(2);
+                    due
+                }
+            };
+            // A client that makes up names of keys does not have the document loaded at its pace.
+            let rest = JWKS_ASKED_EVERY.saturating_sub(loaded.elapsed());
+            Timer::after(rest.min(due)).await;
+        }
+    }
+
+    fn every(&self) -> Duration {
+        match self.document {
+            // To look at a file costs next to nothing.
+            Document::File(_) => self.pace.refresh.min(JWKS_FILE_CHECK_EVERY),
+            Document::Http { .. } => self.pace.refresh,
+        }
+    }
+
+    /// Waits until `due` is over, or a token asks.
+    async fn wait(&self, due: Duration) {
+        let by_time = async {
+            Timer::after(due).await;
+        };
+        let by_token = async {
+            let _ = self.asked.recv().await;
+        };
+        future::or(by_token, by_time).await;
+    }
+
+    pub(super) async fn load(self: &Arc<Self>) -> Result<(), String> {
+        let bytes = match &self.document {
+            Document::File(_) => {
+                let this = Arc::clone(self);
+                let reading = move || match &this.document {
+                    Document::File(path) => read(path),
+                    Document::Http { .. } => Ok(Vec::new()),
+                };
+                blocking::unblock(reading).await?
+            }
+            Document::Http { url, tls } => fetch::get(url, tls.as_ref()).await?,
+        };
+        let keys = parse(&bytes)?;
+        let mut current = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if **current != keys {
+            info!(
+                target: "sedge::oauth",
+                "sasl.oauthbearer.jwks.endpoint.url: {} keys are loaded", keys.len()
+            );
+            *current = Arc::new(keys);
+        }
+        Ok(())
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Keys, String> {
+    Keys::parse(bytes).map_err(|why| format!("the document cannot be used: {why}"))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    let mut limited = file.take(JWKS_BYTES_MAX as u64 + 1);
+    limited.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
