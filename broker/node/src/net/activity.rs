@@ -83,6 +83,11 @@ impl<'a> WatchedSocket<'a> {
         Self { stream, activity }
     }
 
+    /// Returns the socket itself, whose reads and writes return [`io::ErrorKind::WouldBlock`].
+    pub fn without_waiting(&self) -> &'a TcpStream {
+        self.stream.get_ref()
+    }
+
     /// Runs `write` when the socket accepts bytes. `write` returns the number of bytes written.
     ///
     /// # Errors

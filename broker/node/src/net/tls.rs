@@ -158,14 +158,30 @@ impl AsyncRead for Half<'_, '_> {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let read = Pin::new(&mut *self.secured.lock()).poll_read(context, buffer);
+        let mut stream = self.secured.lock();
+        let read = Pin::new(&mut *stream).poll_read(context, buffer);
         match read {
+            Poll::Pending => {
+                say_now(&mut stream);
+                Poll::Pending
+            }
             // Treat a missing `close_notify` as a normal end of stream.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Poll::Ready(Ok(0))
             }
-            read => read,
+            read @ Poll::Ready(_) => read,
         }
+    }
+}
+
+/// Sends what the session says without being asked to: the refusal of a renegotiation, a new key.
+/// What the socket does not take now goes with the next answer, so that the read half does not
+/// wait for what the write half waits for.
+fn say_now(stream: &mut TlsStream<Bounded<'_>>) {
+    let (bounded, session) = stream.get_mut();
+    if session.wants_write() {
+        // An error is that of the next read or write as well.
+        let _ = session.write_tls(&mut bounded.socket.without_waiting());
     }
 }
 
