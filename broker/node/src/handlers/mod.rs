@@ -59,7 +59,8 @@ impl Service for Handlers {
     }
 
     async fn call(&self, session: &Arc<Session>, frame: Bytes) -> Result<Answer, Disconnect> {
-        dispatch(&self.0, session, frame).await
+        // Boxed, so that an idle connection has no room for the largest request.
+        Box::pin(dispatch(&self.0, session, frame)).await
     }
 }
 
@@ -100,8 +101,7 @@ async fn dispatch(
     if body.len() > frame::request_bytes_max(api_key, usize::MAX) {
         return Err(request.malformed("it is larger than any request of its kind"));
     }
-    // Boxed, so that an idle connection has no room for the largest request.
-    Box::pin(apis::route(request, body)).await
+    apis::route(request, body).await
 }
 
 /// Checks that a topic has a partition; the refusal has the message of Kafka's controller.

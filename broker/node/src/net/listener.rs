@@ -226,7 +226,8 @@ async fn serve(
         let writer = PlainSocket::new(socket, pipes);
         return connection::serve(socket, writer, Arc::new(session), net, service).await;
     };
-    match tls::handshake(socket, &tls, net).await {
+    // Boxed, so that a connection has no room for a handshake that is over.
+    match Box::pin(tls::handshake(socket, &tls, net)).await {
         Ok(secured) => {
             // With SASL, a certificate only lets a client come as far as the login.
             if let Some(name) = &secured.principal

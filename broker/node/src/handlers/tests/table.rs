@@ -42,7 +42,7 @@ fn every_version_of_every_api_is_decoded_handled_and_encoded() {
 fn an_idle_connection_has_no_room_for_a_request() {
     let broker = TestBroker::start(&[]);
     let bytes = Client::new(&broker).call_bytes();
-    assert!(bytes <= 768, "{bytes} bytes");
+    assert!(bytes <= 128, "{bytes} bytes");
 }
 
 #[test]
