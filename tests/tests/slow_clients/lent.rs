@@ -4,15 +4,18 @@
 //! A reply is not copied. The part of it that the kernel holds, in its queues on either side,
 //! consists of pages of the segment's file.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use sedge_tests::broker::is_skipped_on_kafka;
 use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::temp_dir::TempDir;
+use sedge_tests::tls::{Certificates, Client, Sessions};
 use sedge_tests::wire::{self, Batch, Connection, FETCH_VERSION, error, fetched_of, key};
-use sedge_tests::{http, soak};
+use sedge_tests::{http, ports, soak};
 
 const ROUNDS: usize = 20;
+/// With TLS the kernel holds copies, so that there is less to go wrong.
+const ROUNDS_TLS: usize = 6;
 const ROUNDS_LONG: usize = 200;
 const VALUE_BYTES: usize = 100_000;
 /// Batches written at a time: more than retention keeps.
@@ -49,24 +52,50 @@ fn slow_consumers_get_what_they_asked_for() {
         return;
     }
     let directory = TempDir::on_disk("lent");
-    let options = Options::default()
+    let sedge = Sedge::start(&directory.join("data"), options());
+    let address = sedge.bootstrap();
+    run(&sedge, ROUNDS, || Connection::open(&address));
+}
+
+/// The broker reads what it encrypts a piece at a time, as the consumer takes it.
+#[test]
+fn slow_consumers_get_what_they_asked_for_over_tls() {
+    if is_skipped_on_kafka() {
+        return;
+    }
+    let directory = TempDir::on_disk("lent-tls");
+    let certificates = Certificates::make(&directory.join("security"));
+    let client = Client::new(&certificates, None, Sessions::Fresh);
+    let ssl = format!("127.0.0.1:{}", ports::free());
+    let mut options = options().listener(format!("SSL://{ssl}"));
+    options.settings.extend(certificates.settings());
+    let sedge = Sedge::start(&directory.join("data"), options);
+    run(&sedge, ROUNDS_TLS, || {
+        Connection::open_secured(&client, &ssl)
+    });
+}
+
+fn options() -> Options {
+    Options::default()
         .set("sedge.segment.bytes", "1048576")
         .set("sedge.segment.spares", "8")
         .set("log.retention.bytes", "2500000")
-        .set("log.retention.check.interval.ms", "20");
-    let sedge = Sedge::start(&directory.join("data"), options);
+        .set("log.retention.check.interval.ms", "20")
+}
+
+fn run<S: Read + Write>(sedge: &Sedge, rounds: usize, open: impl Fn() -> Connection<S>) {
     let mut writing = Writing {
         connection: Connection::open(&sedge.bootstrap()),
         next: [0, 0],
     };
     wire::create_topic(&mut writing.connection, "t", 2, &[]);
     writing.produce_busy(&mut || {});
-    let rounds = if soak::is_long() { ROUNDS_LONG } else { ROUNDS };
+    let rounds = if soak::is_long() { ROUNDS_LONG } else { rounds };
     for round in 0..rounds {
         (0..BATCHES_OF_SMALL).for_each(|_| writing.produce(SMALL));
         let manner = MANNERS[round % MANNERS.len()];
         let asked = ASKED[round / MANNERS.len() % ASKED.len()];
-        let mut consumer = Consumer::ask(&sedge, asked);
+        let mut consumer = Consumer::ask(sedge, open(), asked);
         wire::delete_records(&mut writing.connection, "t", SMALL, writing.next[1]);
         let mut slowly = || {
             if manner == Manner::Slow {
@@ -120,19 +149,19 @@ impl Writing {
 }
 
 /// A consumer that has asked for the oldest records.
-struct Consumer {
-    connection: Connection,
+struct Consumer<S> {
+    connection: Connection<S>,
     /// Bytes of the answer, without its length.
     bytes: usize,
     read: Vec<u8>,
 }
 
-impl Consumer {
-    fn ask(sedge: &Sedge, bytes_of_busy: i32) -> Self {
+impl<S: Read + Write> Consumer<S> {
+    fn ask(sedge: &Sedge, mut connection: Connection<S>, bytes_of_busy: i32) -> Self {
+        let mut plain = Connection::open(&sedge.bootstrap());
         loop {
-            let mut connection = Connection::open(&sedge.bootstrap());
             let mut from = |partition, bytes_max| {
-                let start = wire::offset_for_time(&mut connection, "t", partition, EARLIEST);
+                let start = wire::offset_for_time(&mut plain, "t", partition, EARLIEST);
                 (partition, start, bytes_max)
             };
             let partitions = [from(BUSY, bytes_of_busy), from(SMALL, 1 << 20)];
@@ -152,6 +181,7 @@ impl Consumer {
             asked.read(asked.bytes);
             let answer = fetched_of(&asked.read[4..]).expect("a fetch");
             assert!(answer[0].1.records.is_empty());
+            connection = asked.connection;
         }
     }
 
