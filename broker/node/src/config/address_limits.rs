@@ -1,7 +1,12 @@
-//! How many connections each address may have: `max.connections.per.ip` and its overrides.
+//! How many connections each address may have: `max.connections.per.ip` and its overrides; and the
+//! limit of a listener.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs};
+
+use super::keys;
+use super::listeners::MAX_CONNECTIONS;
+use super::values::parse_number;
 
 /// See the module. An IPv4 address has one limit, however it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +23,17 @@ impl AddressLimits {
     /// Returns the most connections of an address in its canonical form.
     pub fn of(&self, address: IpAddr) -> usize {
         self.overrides.get(&address).copied().unwrap_or(self.max)
+    }
+}
+
+/// Parses a listener's own limit, `listener.name.NAME.max.connections`.
+///
+/// # Errors
+/// The key does not allow the value, with the reason.
+pub fn parse_of_listener(text: &str) -> Result<usize, String> {
+    match keys::find(MAX_CONNECTIONS).map(|known| known.check(text)) {
+        Some(Err(error)) => Err(error.message),
+        _ => parse_number(text),
     }
 }
 

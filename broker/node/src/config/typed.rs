@@ -8,7 +8,7 @@ use std::time::Duration;
 use sedge_core::config::{ConfigKey, STANDARD_AUTHORIZER};
 use sedge_core::security::Authorizer;
 
-use super::address_limits::{AddressLimits, parse_overrides};
+use super::address_limits::{AddressLimits, parse_of_listener, parse_overrides};
 use super::console::{self, ConsoleTokens};
 use super::creation_rates::CreationRates;
 use super::delegation_tokens::DelegationTokens;
@@ -353,13 +353,6 @@ fn broker_keys(settings: &Settings) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn parse_max_connections(text: &str) -> Result<usize, String> {
-    match keys::find(MAX_CONNECTIONS).map(|known| known.check(text)) {
-        Some(Err(error)) => Err(error.message),
-        _ => parse_number(text),
-    }
-}
-
 /// Returns the name of a listener's own key.
 fn own_key(listener: &ListenerConfig, key: &str) -> String {
     format!("listener.name.{}.{key}", listener.name.to_lowercase())
@@ -479,7 +472,7 @@ impl Reader<'_> {
             self.load_tls(listener);
             self.load_sasl(listener);
             let key = own_key(listener, MAX_CONNECTIONS);
-            listener.max_connections = self.parsed(&key, parse_max_connections);
+            listener.max_connections = self.parsed(&key, parse_of_listener);
         }
         // A listener whose TLS files cannot be loaded has been reported already.
         let mut loaded = listeners
