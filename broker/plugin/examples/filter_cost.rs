@@ -7,9 +7,7 @@
 
 use std::{error::Error, fs, hint::black_box, time::Instant};
 
-use sedge_plugin::{
-    BatchInfo, CodeCache, Engine, FilterStage, Limits, Plugin, RecordBlob, Verdict,
-};
+use sedge_plugin::{BatchInfo, CodeCache, Engine, FilterStage, Limits, RecordBlob, Verdict};
 
 const ROUNDS: usize = 15;
 const BATCHES: usize = 2000;
@@ -25,7 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     cache.import(&artifact, &limits)?;
     let engine = Engine::new()?;
     let began = Instant::now();
-    let Plugin::Filter(factory) = cache.load(&engine, "range", &artifact, limits, None)?;
+    let factory = cache
+        .load(&engine, "range", &artifact, limits, None)?
+        .into_filter()?;
     println!("load {} bytes: {:?}", artifact.len(), began.elapsed());
     fs::remove_dir_all(&directory)?;
     let began = Instant::now();

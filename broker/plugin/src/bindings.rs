@@ -1,8 +1,27 @@
-//! The bindings that wasmtime generates from `wit/`.
+//! The bindings that wasmtime generates from `wit/`, a module for each world. The worlds share the
+//! interface `log`, so that one `State` serves them all.
 #![allow(missing_debug_implementations, reason = "generated")]
 #![allow(clippy::pedantic, reason = "generated")]
 
-wasmtime::component::bindgen!({
-    path: "../../wit",
-    world: "record-filter",
-});
+pub mod filter {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "record-filter",
+    });
+}
+
+pub mod partitioner {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "key-partitioner",
+        with: { "sedge:plugin/log": super::filter::sedge::plugin::log },
+    });
+}
+
+pub mod quota {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "quota-policy",
+        with: { "sedge:plugin/log": super::filter::sedge::plugin::log },
+    });
+}

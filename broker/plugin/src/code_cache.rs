@@ -84,7 +84,7 @@ impl CodeCache {
         } else {
             deployed
         };
-        let hash = inspect(component, limits.component_bytes_max)?;
+        let (_, hash) = inspect(component, limits.component_bytes_max)?;
         match self.cached(engine, name, hash, limits) {
             Ok(Some(plugin)) => return Ok(plugin),
             Ok(None) => {}
@@ -122,7 +122,7 @@ impl CodeCache {
     /// The artifact is damaged, not a plugin, or for another kind of machine.
     pub fn import(&self, artifact: &[u8], limits: &Limits) -> Result<ComponentHash, Error> {
         let artifact = Artifact::read(artifact).map_err(Error::Artifact)?;
-        let hash = inspect(artifact.component, limits.component_bytes_max)?;
+        let (_, hash) = inspect(artifact.component, limits.component_bytes_max)?;
         self.keep(&artifact)?;
         Ok(hash)
     }

@@ -27,7 +27,7 @@ pub fn compile_ahead(
     key: Option<&crate::SealKey>,
 ) -> Result<Vec<u8>, Error> {
     use crate::{artifact::Artifact, config};
-    let hash = crate::component::inspect(component, limits.component_bytes_max)?;
+    let (_, hash) = crate::component::inspect(component, limits.component_bytes_max)?;
     let target = match triple {
         None => config::host_target(),
         Some(triple) => config::target_family(triple).ok_or_else(|| Error::UnknownTarget {

@@ -5,53 +5,39 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 
-use crate::error::Error;
+use crate::{error::Error, world::World};
 
 /// Interfaces that a plugin of any world may import.
 const IMPORTS: [&str; 1] = ["sedge:plugin/log@0.1"];
 /// The interface that a plugin of every world exports.
 const LIFECYCLE: &str = "sedge:plugin/lifecycle@0.1";
 
-/// The worlds of `wit/` whose plugins this host runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum World {
-    RecordFilter,
-}
-
-impl World {
-    const ALL: [Self; 1] = [Self::RecordFilter];
-
-    /// The interface that only components of this world export.
-    const fn export(self) -> &'static str {
-        match self {
-            Self::RecordFilter => "sedge:plugin/filter@0.1",
+/// Returns the world of a component with these imports and exports.
+///
+/// # Errors
+/// [`Error::ForbiddenImport`], [`Error::MissingExport`], [`Error::NoWorld`],
+/// [`Error::SeveralWorlds`].
+pub fn world_of<'a>(
+    imports: impl IntoIterator<Item = &'a str>,
+    exports: impl IntoIterator<Item = &'a str>,
+) -> Result<World, Error> {
+    for import in imports {
+        if !IMPORTS.iter().any(|allowed| is_version_of(import, allowed)) {
+            return Err(Error::ForbiddenImport {
+                import: import.to_owned(),
+            });
         }
     }
-
-    /// Returns the world of a component with these imports and exports.
-    ///
-    /// # Errors
-    /// [`Error::ForbiddenImport`], [`Error::MissingExport`].
-    pub fn of<'a>(
-        imports: impl IntoIterator<Item = &'a str>,
-        exports: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Self, Error> {
-        for import in imports {
-            if !IMPORTS.iter().any(|allowed| is_version_of(import, allowed)) {
-                return Err(Error::ForbiddenImport {
-                    import: import.to_owned(),
-                });
-            }
-        }
-        let exports: Vec<&str> = exports.into_iter().collect();
-        let has = |wanted| exports.iter().any(|name| is_version_of(name, wanted));
-        if !has(LIFECYCLE) {
-            return Err(Error::MissingExport { export: LIFECYCLE });
-        }
-        let world = Self::ALL.into_iter().find(|world| has(world.export()));
-        world.ok_or(Error::MissingExport {
-            export: Self::RecordFilter.export(),
-        })
+    let exports: Vec<&str> = exports.into_iter().collect();
+    let has = |wanted| exports.iter().any(|name| is_version_of(name, wanted));
+    if !has(LIFECYCLE) {
+        return Err(Error::MissingExport { export: LIFECYCLE });
+    }
+    let mut worlds = World::ALL.into_iter().filter(|world| has(world.export()));
+    match (worlds.next(), worlds.next()) {
+        (None, _) => Err(Error::NoWorld),
+        (Some(world), None) => Ok(world),
+        (Some(one), Some(two)) => Err(Error::SeveralWorlds { worlds: [one, two] }),
     }
 }
 
@@ -83,8 +69,9 @@ impl fmt::Debug for ComponentHash {
 ///
 /// # Errors
 /// [`Error::NotAComponent`], [`Error::CoreModule`], [`Error::ComponentTooLarge`],
-/// [`Error::ForbiddenImport`], [`Error::MissingExport`].
-pub fn inspect(bytes: &[u8], component_bytes_max: usize) -> Result<ComponentHash, Error> {
+/// [`Error::ForbiddenImport`], [`Error::MissingExport`], [`Error::NoWorld`],
+/// [`Error::SeveralWorlds`].
+pub fn inspect(bytes: &[u8], component_bytes_max: usize) -> Result<(World, ComponentHash), Error> {
     if bytes.len() > component_bytes_max {
         return Err(Error::ComponentTooLarge {
             bytes: bytes.len(),
@@ -118,8 +105,8 @@ pub fn inspect(bytes: &[u8], component_bytes_max: usize) -> Result<ComponentHash
             _ => {}
         }
     }
-    World::of(imported, exported)?;
-    Ok(ComponentHash::of(bytes))
+    let world = world_of(imported, exported)?;
+    Ok((world, ComponentHash::of(bytes)))
 }
 
 /// Returns whether `name` is `interface` (with `major.minor`) in some patch version.

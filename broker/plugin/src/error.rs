@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf, process::ExitStatus};
 
+use crate::world::World;
+
 /// Reason why a plugin cannot be prepared.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -12,8 +14,14 @@ pub enum Error {
     CoreModule,
     /// The component imports an interface that plugins may not have.
     ForbiddenImport { import: String },
-    /// The component lacks an export that its world requires.
+    /// The component lacks an export that every world requires.
     MissingExport { export: &'static str },
+    /// The component exports the interface of no world.
+    NoWorld,
+    /// The component exports the interfaces of several worlds.
+    SeveralWorlds { worlds: [World; 2] },
+    /// The component is a plugin of another world.
+    OtherWorld { is: World, wanted: World },
     /// The component is larger than its limit.
     ComponentTooLarge { bytes: usize, max: usize },
     /// wasmtime refuses the component.
@@ -102,6 +110,14 @@ pub enum BadOutput {
         wanted: usize,
     },
     ReplacementOutside,
+    PartitionCount {
+        got: usize,
+        records: usize,
+    },
+    PartitionOutside {
+        chosen: u32,
+        partitions: u32,
+    },
     /// The answer exceeds the output limit.
     TooMuch,
     /// A pointer or text in the answer is invalid.
@@ -126,8 +142,20 @@ impl fmt::Display for Error {
             Self::MissingExport { export } => {
                 write!(
                     f,
-                    "the component does not export {export}, so it is not a record-filter"
+                    "the component does not export {export}, so it is not a plugin"
                 )
+            }
+            Self::NoWorld => write!(
+                f,
+                "the component exports none of sedge:plugin/filter@0.1, \
+                 sedge:plugin/partitioner@0.1 and sedge:plugin/quota@0.1, so it is not a plugin"
+            ),
+            Self::SeveralWorlds { worlds: [one, two] } => write!(
+                f,
+                "the component is both a {one} and a {two}; build a component for each"
+            ),
+            Self::OtherWorld { is, wanted } => {
+                write!(f, "the plugin is a {is}, not a {wanted}")
             }
             Self::ComponentTooLarge { bytes, max } => {
                 write!(
@@ -275,6 +303,12 @@ impl fmt::Display for BadOutput {
                 write!(f, "{got} reasons for {wanted} rejected records")
             }
             Self::ReplacementOutside => write!(f, "a replacement lies outside its blob"),
+            Self::PartitionCount { got, records } => {
+                write!(f, "{got} partitions for {records} records")
+            }
+            Self::PartitionOutside { chosen, partitions } => {
+                write!(f, "partition {chosen} of a topic that has {partitions}")
+            }
             Self::TooMuch => write!(f, "the output is larger than the limit"),
             Self::Malformed { what } => write!(f, "{what}"),
         }

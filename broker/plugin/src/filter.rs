@@ -2,15 +2,16 @@
 
 use std::{fmt, sync::Arc};
 
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::Component;
 
 use crate::{
-    bindings::{
-        RecordFilter, RecordFilterPre,
+    bindings::filter::{
+        RecordFilter,
         exports::sedge::plugin::filter::{BatchInfo as WireBatchInfo, Needs as WireNeeds, Stage},
     },
     error::{CallError, Error},
-    host::{Host, Instance, Live, State},
+    factory::{Factory, Settings},
+    host::{Host, Instance},
     limits::Limits,
     outcome::Outcome,
     records::{Needs, RecordBlob},
@@ -18,12 +19,7 @@ use crate::{
 
 /// A filter that is ready to be instantiated. Cheap to clone; shared between threads.
 #[derive(Clone)]
-pub struct FilterFactory(Arc<Factory>);
-
-struct Factory {
-    host: Arc<Host>,
-    pre: RecordFilterPre<State>,
-}
+pub struct FilterFactory(Arc<Factory<RecordFilter>>);
 
 /// One instance: a plugin with its settings. Handles one batch at a time; create one for each
 /// thread and topic.
@@ -55,62 +51,37 @@ pub enum FilterStage {
 
 impl FilterFactory {
     pub(crate) fn new(host: Host, component: &Component) -> Result<Self, Error> {
-        let mut linker = Linker::new(host.engine().wasmtime());
-        RecordFilter::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)
-            .map_err(Error::invalid)?;
-        let pre = linker.instantiate_pre(component).map_err(Error::invalid)?;
-        let pre = RecordFilterPre::new(pre).map_err(Error::invalid)?;
-        let host = Arc::new(host);
-        Ok(Self(Arc::new(Factory { host, pre })))
+        Factory::new(host, component).map(|factory| Self(Arc::new(factory)))
     }
 
     /// Returns the plugin's name, as in its log lines.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.0.host.name()
+        self.0.host().name()
     }
 
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        self.0.host.limits()
+        self.0.host().limits()
     }
 
     /// Starts an instance with these settings (names without the prefix `sedge.plugin.NAME.`).
     ///
     /// # Errors
     /// The plugin refuses the settings, or fails while it starts.
-    pub fn instantiate(&self, config: &[(String, String)]) -> Result<FilterInstance, Error> {
-        let mut config = config.to_vec();
-        config.sort_unstable();
-        let mut live = self.start(&config).map_err(|error| match error {
-            CallError::Configuration { reason } => Error::Configuration { reason },
-            other => Error::Start(other),
+    pub fn instantiate(&self, config: &Settings) -> Result<FilterInstance, Error> {
+        let (instance, needs) = self.0.instantiate(config, |live| {
+            live.call(|filter, store| filter.sedge_plugin_filter().call_describe(store))
         })?;
-        let needs = live
-            .call(|filter, store| filter.sedge_plugin_filter().call_describe(store))
-            .map_err(Error::Start)?;
-        let needs = Needs {
-            key: needs.contains(WireNeeds::KEY),
-            value: needs.contains(WireNeeds::VALUE),
-            headers: needs.contains(WireNeeds::HEADERS),
-        };
         Ok(FilterInstance {
             factory: self.clone(),
-            needs,
-            instance: Instance::new(config, live),
-        })
-    }
-
-    fn start(&self, config: &[(String, String)]) -> Result<Live<RecordFilter>, CallError> {
-        Live::start(
-            &self.0.host,
-            |store| self.0.pre.instantiate(store),
-            |filter, store| {
-                filter
-                    .sedge_plugin_lifecycle()
-                    .call_configure(store, config)
+            needs: Needs {
+                key: needs.contains(WireNeeds::KEY),
+                value: needs.contains(WireNeeds::VALUE),
+                headers: needs.contains(WireNeeds::HEADERS),
             },
-        )
+            instance,
+        })
     }
 }
 
@@ -140,7 +111,7 @@ impl FilterInstance {
         }
         let info = wire_info(info);
         let output_bytes_max = self.factory.limits().output_bytes_max;
-        let start = |config: &[(String, String)]| self.factory.start(config);
+        let start = |config: &Settings| self.factory.0.start(config);
         self.instance.run(start, |live| {
             let answer = live.call(|filter, store| {
                 let filter = filter.sedge_plugin_filter();

@@ -11,7 +11,7 @@ use std::{
 use wasmtime::{ResourceLimiter, Store, Trap};
 
 use crate::{
-    bindings::sedge::plugin::log::{self as wire_log, Level},
+    bindings::filter::sedge::plugin::log::{self as wire_log, Level},
     engine::Engine,
     error::{BadOutput, CallError},
     limits::{

@@ -1,8 +1,9 @@
 //! The WebAssembly host: all of wasmtime is behind this crate, which is built for speed.
 //!
-//! The crate contains: an [`Engine`]; components prepared as a [`Plugin`], which is a
-//! [`FilterFactory`]; [`FilterInstance`]s, which take a batch's records as a [`RecordBlob`] and
-//! return an [`Outcome`]; a cache that makes, seals and stores machine code ([`CodeCache`]); and
+//! The crate contains: an [`Engine`]; components prepared as a [`Plugin`] of one of the worlds;
+//! [`FilterInstance`]s, which take a batch's records as a [`RecordBlob`] and return an [`Outcome`];
+//! [`PartitionerInstance`]s, which choose a partition for each record; [`QuotaInstance`]s, which
+//! decide about requests; a cache that makes, seals and stores machine code ([`CodeCache`]); and
 //! building of guests ([`guest`], with the feature `build`). `plugin.rs` says where to add another
 //! world.
 //!
@@ -29,6 +30,7 @@ mod component;
 mod config;
 mod engine;
 pub mod error;
+mod factory;
 mod filter;
 #[cfg(feature = "build")]
 pub mod guest;
@@ -37,10 +39,13 @@ mod key;
 pub mod limits;
 mod native;
 mod outcome;
+mod partitioner;
 mod plugin;
+mod quota;
 mod records;
 pub mod seal;
 mod ticker;
+mod world;
 
 pub use artifact::Artifact;
 pub use code_cache::CodeCache;
@@ -55,5 +60,8 @@ pub use filter::{BatchInfo, FilterFactory, FilterInstance, FilterStage};
 pub use key::{SEAL_BYTES, SealKey, Sealer};
 pub use limits::Limits;
 pub use outcome::{Field, Outcome, Verdict};
+pub use partitioner::{PartitionerFactory, PartitionerInstance};
 pub use plugin::Plugin;
+pub use quota::{Grant, QuotaFactory, QuotaInstance, QuotaOperation, QuotaRequest};
 pub use records::{Needs, RecordBlob, TooLarge};
+pub use world::World;

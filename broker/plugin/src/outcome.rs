@@ -1,7 +1,9 @@
 //! A plugin's answer, after every count, index and length in it has been checked.
 
 use crate::limits::TEXT_BYTES_MAX;
-use crate::{bindings::exports::sedge::plugin::filter::Outcome as Answer, error::BadOutput};
+use crate::{
+    bindings::filter::exports::sedge::plugin::filter::Outcome as Answer, error::BadOutput,
+};
 
 /// The checked verdicts on a batch's records.
 ///

@@ -3,21 +3,24 @@
 //! A world consists of a variant here and of [`World`], a file beside `filter.rs` with its typed
 //! calls, and a `bindgen!` in `bindings.rs` that takes `log` from the filter's (its `with`), so
 //! that one `State` serves all of them. The parts that plugins of any world share (memory,
-//! deadline, log, restart after a failure) are in `host.rs`; `component.rs` tells the worlds apart
-//! by a component's exports. Key partitioners and quota policies will be added this way: callers
-//! match on [`Plugin`], so they do not compile before they handle the new variant.
+//! deadline, log, restart after a failure) are in `host.rs` and `factory.rs`; `component.rs` tells
+//! the worlds apart by a component's exports. Callers match on [`Plugin`], so they do not compile
+//! before they handle a new variant.
 
 use wasmtime::component::Component;
 
 use crate::{
-    component::World, engine::Engine, error::Error, filter::FilterFactory, host::Host,
-    limits::Limits, seal::Trusted,
+    component::world_of, engine::Engine, error::Error, filter::FilterFactory, host::Host,
+    limits::Limits, partitioner::PartitionerFactory, quota::QuotaFactory, seal::Trusted,
+    world::World,
 };
 
 /// A component that is ready to be instantiated, by its world.
 #[derive(Clone, Debug)]
 pub enum Plugin {
     Filter(FilterFactory),
+    Partitioner(PartitionerFactory),
+    Quota(QuotaFactory),
 }
 
 impl Plugin {
@@ -48,6 +51,53 @@ impl Plugin {
         Self::new(Host::new(engine, name, limits), &component)
     }
 
+    #[must_use]
+    pub const fn world(&self) -> World {
+        match self {
+            Self::Filter(_) => World::RecordFilter,
+            Self::Partitioner(_) => World::KeyPartitioner,
+            Self::Quota(_) => World::QuotaPolicy,
+        }
+    }
+
+    /// Returns the plugin as a filter.
+    ///
+    /// # Errors
+    /// [`Error::OtherWorld`]
+    pub fn into_filter(self) -> Result<FilterFactory, Error> {
+        match self {
+            Self::Filter(filter) => Ok(filter),
+            other => Err(other.is_no(World::RecordFilter)),
+        }
+    }
+
+    /// Returns the plugin as a partitioner.
+    ///
+    /// # Errors
+    /// [`Error::OtherWorld`]
+    pub fn into_partitioner(self) -> Result<PartitionerFactory, Error> {
+        match self {
+            Self::Partitioner(partitioner) => Ok(partitioner),
+            other => Err(other.is_no(World::KeyPartitioner)),
+        }
+    }
+
+    /// Returns the plugin as a quota policy.
+    ///
+    /// # Errors
+    /// [`Error::OtherWorld`]
+    pub fn into_quota(self) -> Result<QuotaFactory, Error> {
+        match self {
+            Self::Quota(quota) => Ok(quota),
+            other => Err(other.is_no(World::QuotaPolicy)),
+        }
+    }
+
+    const fn is_no(&self, wanted: World) -> Error {
+        let is = self.world();
+        Error::OtherWorld { is, wanted }
+    }
+
     /// Checks the world again, because machine code may come from another machine, and so that a
     /// refusal is worded plainly and not by wasmtime's linker.
     fn new(host: Host, component: &Component) -> Result<Self, Error> {
@@ -55,8 +105,12 @@ impl Plugin {
         let kind = component.component_type();
         let imports = kind.imports(engine).map(|(name, _)| name);
         let exports = kind.exports(engine).map(|(name, _)| name);
-        match World::of(imports, exports)? {
+        match world_of(imports, exports)? {
             World::RecordFilter => FilterFactory::new(host, component).map(Self::Filter),
+            World::KeyPartitioner => {
+                PartitionerFactory::new(host, component).map(Self::Partitioner)
+            }
+            World::QuotaPolicy => QuotaFactory::new(host, component).map(Self::Quota),
         }
     }
 }

@@ -24,9 +24,8 @@ const PATIENT: Limits = Limits {
 };
 
 fn compiled(engine: &Engine, name: &str, component: &[u8], limits: Limits) -> FilterFactory {
-    let Plugin::Filter(filter) =
-        Plugin::compile(engine, name, component, limits).expect("compiles");
-    filter
+    let plugin = Plugin::compile(engine, name, component, limits).expect("compiles");
+    plugin.into_filter().expect("a filter")
 }
 
 fn out_of_range() -> &'static FilterFactory {

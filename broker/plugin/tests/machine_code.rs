@@ -54,8 +54,8 @@ fn ahead(triple: Option<&str>, key: Option<&SealKey>) -> Vec<u8> {
 }
 
 fn works(plugin: &Plugin) {
-    let Plugin::Filter(filter) = plugin;
-    let mut filter = instance(filter, &[]);
+    let filter = plugin.clone().into_filter().expect("a filter");
+    let mut filter = instance(&filter, &[]);
     let records = values(&filter, &[br#"{"celsius":400}"#, br#"{"celsius":4}"#]);
     let outcome = filter.filter(&INFO, &records).expect("answers");
     assert_eq!(

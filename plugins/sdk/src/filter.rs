@@ -4,9 +4,11 @@ use alloc::{string::String, vec::Vec};
 
 pub use crate::bindings::exports::sedge::plugin::filter::Needs;
 use crate::{
-    batch::{Batch, Record, SPAN_BYTES},
+    batch::{Batch, Record},
     bindings::exports::sedge::plugin::filter::{BatchInfo, Outcome},
     config::Config,
+    records::records,
+    running::Running,
 };
 
 /// A filter. An instance handles one batch at a time.
@@ -65,48 +67,27 @@ const DROP: u8 = 1;
 const REPLACE: u8 = 2;
 const REJECT: u8 = 3;
 
-/// The only instance in a component; used by [`filter!`](crate::filter!).
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Running<F>(core::cell::RefCell<Option<F>>);
-
-// SAFETY: a component has one thread.
-unsafe impl<F> Sync for Running<F> {}
-
 impl<F: Filter> Running<F> {
-    pub const fn new() -> Self {
-        Self(core::cell::RefCell::new(None))
-    }
-
+    /// Creates the filter with its settings.
+    ///
+    /// # Errors
+    /// The filter refuses the settings.
     pub fn configure(&self, config: Vec<(String, String)>) -> Result<(), String> {
-        *self.0.borrow_mut() = Some(F::configure(&Config(config))?);
-        Ok(())
+        self.configure_with(config, F::configure)
     }
 
+    /// Decides on each record of a batch.
     pub fn filter_batch(&self, info: BatchInfo, blob: &[u8], spans: &[u8]) -> Outcome {
-        let mut running = self.0.borrow_mut();
-        let filter = running.as_mut().expect("the broker configures first");
+        let mut filter = self.plugin();
         let batch = Batch(info);
-        let (spans, _) = spans.as_chunks::<SPAN_BYTES>();
         let mut answer = Answer::default();
-        for (index, span) in spans.iter().enumerate() {
-            answer.add(
-                index,
-                spans.len(),
-                filter.filter(&Record {
-                    batch: &batch,
-                    blob,
-                    span,
-                }),
-            );
+        let records = records(blob, spans);
+        let count = records.len();
+        for (index, fields) in records.enumerate() {
+            let batch = &batch;
+            answer.add(index, count, filter.filter(&Record { batch, fields }));
         }
         answer.0
-    }
-}
-
-impl<F: Filter> Default for Running<F> {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -1,4 +1,5 @@
-//! Write a sedge plugin in Rust: implement [`Filter`] and name it in [`filter!`].
+//! Write a sedge plugin in Rust: implement [`Filter`], [`Partitioner`] or [`QuotaPolicy`], and name
+//! it in [`filter!`], [`partitioner!`] or [`quota_policy!`].
 //!
 //! ```ignore
 //! #![no_std]
@@ -29,16 +30,28 @@ mod batch;
 mod config;
 mod filter;
 pub mod json;
+mod murmur2;
+mod partitioner;
+mod quota;
+mod records;
+mod running;
 #[cfg(all(target_arch = "wasm32", feature = "runtime"))]
 mod runtime;
 
 pub use alloc::{borrow::ToOwned, format, string::String, vec, vec::Vec};
 
-pub use batch::{Batch, Header, Headers, Record, Stage};
+pub use batch::{Batch, Record, Stage};
 pub use config::Config;
 pub use filter::{Field, Filter, Needs, Verdict};
+pub use murmur2::{kafka_partition, murmur2};
+pub use partitioner::Partitioner;
+#[doc(hidden)]
+pub use partitioner::needs_of;
+pub use quota::{Grant, Operation, QuotaPolicy, Request};
+pub use records::{Fields, Header, Headers};
 
-/// The bindings that `wit-bindgen` generates from `wit/`, for plugins that want the bare interface.
+/// The bindings that `wit-bindgen` generates from `wit/` for a filter, for plugins that want the
+/// bare interface.
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
 pub mod bindings {
     wit_bindgen::generate!({
@@ -49,8 +62,13 @@ pub mod bindings {
     });
 }
 
+/// The bindings for a partitioner.
+pub use sedge_plugin_partitioner_bindings as partitioner_bindings;
+/// The bindings for a quota policy.
+pub use sedge_plugin_quota_bindings as quota_bindings;
+
 #[doc(hidden)]
-pub use filter::Running;
+pub use running::Running;
 
 /// Lines in the broker's log, which truncates long ones and drops those above its rate limit.
 pub mod log {

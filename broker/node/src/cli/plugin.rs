@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use sedge_core::metadata::PLUGINS_TOPIC as TOPIC;
-use sedge_plugin::Artifact;
+use sedge_plugin::{Artifact, World};
 use sedge_protocol::ids::Offset;
 use sedge_protocol::plugin_records;
 use serde_json::json;
@@ -115,9 +115,14 @@ fn check_content(file: &Path, content: &[u8]) -> Result<(), Failure> {
     } else {
         content
     };
-    sedge_plugin::inspect(component, plugin_records::CONTENT_BYTES_MAX)
+    let (world, _) = sedge_plugin::inspect(component, plugin_records::CONTENT_BYTES_MAX)
         .map_err(|error| refused(error.to_string()))?;
-    Ok(())
+    match world {
+        World::RecordFilter => Ok(()),
+        World::KeyPartitioner | World::QuotaPolicy => Err(refused(format!(
+            "this is a {world}, and this version of sedge calls filters only"
+        ))),
+    }
 }
 
 /// A deployed plugin.

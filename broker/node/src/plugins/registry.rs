@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use sedge_plugin::{CodeCache, Engine, Error, FilterFactory, Limits, Plugin, SealKey};
+use sedge_plugin::{CodeCache, Engine, Error, FilterFactory, Limits, SealKey};
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::config::Config;
@@ -115,8 +115,9 @@ impl Registry {
     fn make(&self, name: &str, content: &[u8]) -> Result<FilterFactory, Error> {
         let runtime = self.runtime()?;
         let (cache, engine) = (&runtime.cache, &runtime.engine);
-        let Plugin::Filter(factory) = cache.load(engine, name, content, self.limits, compiler())?;
-        Ok(factory)
+        cache
+            .load(engine, name, content, self.limits, compiler())?
+            .into_filter()
     }
 
     fn runtime(&self) -> Result<&Runtime, Error> {

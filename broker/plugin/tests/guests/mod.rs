@@ -18,15 +18,34 @@ fn built(folder: &str) -> Vec<u8> {
     guest::build(&toolchain, &plugins.join(folder), Some(&target)).expect("builds")
 }
 
+#[allow(dead_code, reason = "each test binary has its guests")]
 pub fn drop_out_of_range() -> &'static [u8] {
     static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
     COMPONENT.get_or_init(|| built("drop-out-of-range"))
 }
 
-#[allow(dead_code, reason = "not every test binary misbehaves")]
+#[allow(dead_code, reason = "each test binary has its guests")]
 pub fn misbehave() -> &'static [u8] {
     static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
     COMPONENT.get_or_init(|| built("test-guests/misbehave"))
+}
+
+#[allow(dead_code, reason = "each test binary has its guests")]
+pub fn misplace() -> &'static [u8] {
+    static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
+    COMPONENT.get_or_init(|| built("test-guests/misplace"))
+}
+
+#[allow(dead_code, reason = "each test binary has its guests")]
+pub fn geohash_partitioner() -> &'static [u8] {
+    static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
+    COMPONENT.get_or_init(|| built("geohash-partitioner"))
+}
+
+#[allow(dead_code, reason = "each test binary has its guests")]
+pub fn tenant_quota() -> &'static [u8] {
+    static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
+    COMPONENT.get_or_init(|| built("tenant-quota"))
 }
 
 pub fn engine() -> &'static Engine {
@@ -41,10 +60,12 @@ pub fn settings(config: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
+#[allow(dead_code, reason = "each test binary has its guests")]
 pub fn instance(filter: &FilterFactory, config: &[(&str, &str)]) -> FilterInstance {
     filter.instantiate(&settings(config)).expect("starts")
 }
 
+#[allow(dead_code, reason = "each test binary has its guests")]
 pub const INFO: BatchInfo<'static> = BatchInfo {
     topic: "readings",
     partition: 3,
@@ -55,6 +76,7 @@ pub const INFO: BatchInfo<'static> = BatchInfo {
 };
 
 /// Returns records with these values, without keys and headers.
+#[allow(dead_code, reason = "each test binary has its guests")]
 pub fn values(instance: &FilterInstance, values: &[&[u8]]) -> RecordBlob {
     let mut records = RecordBlob::new();
     records.start(instance.needs(), &Limits::default());

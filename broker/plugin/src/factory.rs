@@ -1,0 +1,118 @@
+//! What plugins of all worlds have alike: a component that is linked and ready to be instantiated,
+//! and the start of an instance with its settings.
+
+use std::sync::Arc;
+
+use wasmtime::{
+    Store,
+    component::{Component, HasSelf, InstancePre, Linker},
+};
+
+use crate::{
+    bindings::{
+        filter::{RecordFilter, RecordFilterPre},
+        partitioner::{KeyPartitioner, KeyPartitionerPre},
+        quota::{QuotaPolicy, QuotaPolicyPre},
+    },
+    error::{CallError, Error},
+    host::{Host, Instance, Live, State},
+};
+
+/// A plugin's settings: names (without `sedge.plugin.NAME.`) and values.
+pub type Settings = [(String, String)];
+
+/// The types that `bindings.rs` has for a world.
+pub trait Bindings: Sized {
+    type Pre;
+
+    fn link(linker: &mut Linker<State>) -> wasmtime::Result<()>;
+
+    fn prepare(linked: InstancePre<State>) -> wasmtime::Result<Self::Pre>;
+
+    fn instantiate(pre: &Self::Pre, store: &mut Store<State>) -> wasmtime::Result<Self>;
+
+    fn configure(
+        &self,
+        store: &mut Store<State>,
+        config: &Settings,
+    ) -> wasmtime::Result<Result<(), String>>;
+}
+
+macro_rules! bindings {
+    ($($world:ident, $pre:ident;)+) => {$(
+        impl Bindings for $world {
+            type Pre = $pre<State>;
+
+            fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+                Self::add_to_linker::<_, HasSelf<_>>(linker, |state: &mut State| state)
+            }
+
+            fn prepare(linked: InstancePre<State>) -> wasmtime::Result<Self::Pre> {
+                $pre::new(linked)
+            }
+
+            fn instantiate(pre: &Self::Pre, store: &mut Store<State>) -> wasmtime::Result<Self> {
+                pre.instantiate(store)
+            }
+
+            fn configure(
+                &self,
+                store: &mut Store<State>,
+                config: &Settings,
+            ) -> wasmtime::Result<Result<(), String>> {
+                self.sedge_plugin_lifecycle().call_configure(store, config)
+            }
+        }
+    )+};
+}
+
+bindings! {
+    RecordFilter, RecordFilterPre;
+    KeyPartitioner, KeyPartitionerPre;
+    QuotaPolicy, QuotaPolicyPre;
+}
+
+/// A component of a world that is ready to be instantiated. Shared between threads.
+pub struct Factory<B: Bindings> {
+    host: Arc<Host>,
+    pre: B::Pre,
+}
+
+impl<B: Bindings> Factory<B> {
+    pub fn new(host: Host, component: &Component) -> Result<Self, Error> {
+        let mut linker = Linker::new(host.engine().wasmtime());
+        B::link(&mut linker).map_err(Error::invalid)?;
+        let linked = linker.instantiate_pre(component).map_err(Error::invalid)?;
+        let pre = B::prepare(linked).map_err(Error::invalid)?;
+        let host = Arc::new(host);
+        Ok(Self { host, pre })
+    }
+
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Starts an instance with these settings, and asks it once with `describe`.
+    pub fn instantiate<T>(
+        &self,
+        config: &Settings,
+        describe: impl FnOnce(&mut Live<B>) -> Result<T, CallError>,
+    ) -> Result<(Instance<B>, T), Error> {
+        let mut config = config.to_vec();
+        config.sort_unstable();
+        let mut live = self.start(&config).map_err(|error| match error {
+            CallError::Configuration { reason } => Error::Configuration { reason },
+            other => Error::Start(other),
+        })?;
+        let described = describe(&mut live).map_err(Error::Start)?;
+        Ok((Instance::new(config, live), described))
+    }
+
+    pub fn start(&self, config: &Settings) -> Result<Live<B>, CallError> {
+        Live::start(
+            &self.host,
+            |store| B::instantiate(&self.pre, store),
+            |bindings, store| bindings.configure(store, config),
+        )
+    }
+}

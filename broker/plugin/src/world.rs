@@ -1,0 +1,34 @@
+//! The worlds of plugins.
+
+use std::fmt;
+
+/// A world of `wit/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    RecordFilter,
+    KeyPartitioner,
+    QuotaPolicy,
+}
+
+impl World {
+    pub(crate) const ALL: [Self; 3] = [Self::RecordFilter, Self::KeyPartitioner, Self::QuotaPolicy];
+
+    /// The interface that only components of this world export.
+    pub(crate) const fn export(self) -> &'static str {
+        match self {
+            Self::RecordFilter => "sedge:plugin/filter@0.1",
+            Self::KeyPartitioner => "sedge:plugin/partitioner@0.1",
+            Self::QuotaPolicy => "sedge:plugin/quota@0.1",
+        }
+    }
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RecordFilter => "record-filter",
+            Self::KeyPartitioner => "key-partitioner",
+            Self::QuotaPolicy => "quota-policy",
+        })
+    }
+}
