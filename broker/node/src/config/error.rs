@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::Source;
+use super::{Setting, Source};
 
 /// All problems of a configuration, so that they can be corrected in one go.
 #[derive(Debug)]
@@ -62,6 +62,18 @@ pub enum Problem {
         /// The reason, and the allowed values.
         why: String,
     },
+}
+
+impl Problem {
+    /// Returns the problem of a value, without a secret in it.
+    pub fn of(key: &str, setting: &Setting, why: String) -> Self {
+        Self::Value {
+            key: key.to_owned(),
+            value: setting.value.to_string(),
+            source: setting.source.clone(),
+            why: setting.value.hide_in(why),
+        }
+    }
 }
 
 impl fmt::Display for Problem {

@@ -20,6 +20,7 @@ pub mod keys;
 pub mod limits;
 mod lines;
 pub mod link;
+mod links;
 pub mod listeners;
 mod names;
 pub mod nearest;

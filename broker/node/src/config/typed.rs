@@ -13,12 +13,12 @@ use super::console::{self, ConsoleTokens};
 use super::creation_rates::CreationRates;
 use super::delegation_tokens::DelegationTokens;
 use super::error::Problem;
-use super::link::{LinkConfig, LinkTable};
+use super::link::LinkConfig;
+use super::links::links;
 use super::listeners::{self, INSECURE_ALLOWED, ListenerConfig, MAX_CONNECTIONS, split_override};
 use super::sasl::ListenerSasl;
 use super::values::{self, HostPort, parse_number};
 use super::{Setting, Settings, Source, Value, keys};
-use crate::client::config as client;
 use crate::limits::{ANSWER_BYTES_MIN, CONNECTION_BYTES, TLS_CONNECTION_BYTES};
 use crate::process::secret::HIDDEN;
 use crate::tls::{KeyError, ServerTls};
@@ -273,15 +273,6 @@ impl Config {
     }
 }
 
-fn problem(key: &str, setting: &Setting, why: String) -> Problem {
-    Problem::Value {
-        key: key.to_owned(),
-        value: setting.value.to_string(),
-        source: setting.source.clone(),
-        why: setting.value.hide_in(why),
-    }
-}
-
 /// Checks values against the table of keys.
 fn check_values(settings: &Settings, problems: &mut Vec<Problem>) {
     for (key, setting) in settings.iter() {
@@ -292,53 +283,9 @@ fn check_values(settings: &Settings, problems: &mut Vec<Problem>) {
                 .message
                 .split_once(&marker)
                 .map_or(&*error.message, |(_, why)| why);
-            problems.push(problem(key, setting, why.to_owned()));
+            problems.push(Problem::of(key, setting, why.to_owned()));
         }
     }
-}
-
-/// Reads the valid links, and adds a problem for each invalid one.
-fn links(settings: &Settings, problems: &mut Vec<Problem>) -> Vec<LinkConfig> {
-    let mut links = Vec::new();
-    for table in link_tables(settings) {
-        match LinkConfig::from_table(&table) {
-            Ok(link) => links.push(link),
-            Err(error) => problems.push(link_problem(settings, &table, error)),
-        }
-    }
-    links
-}
-
-fn link_problem(settings: &Settings, table: &LinkTable, error: client::ConfigError) -> Problem {
-    let prefix = format!("mirror.{}.", table.name);
-    let of_link = |(key, _): &(&str, &Setting)| key.starts_with(&prefix);
-    let source = || {
-        let first = settings.iter().find(of_link);
-        first.map_or(Source::Default, |(_, setting)| setting.source.clone())
-    };
-    // A missing key has no source; the link's first key shows where its table is.
-    let setting = settings
-        .get(&error.key)
-        .cloned()
-        .unwrap_or_else(|| Setting {
-            value: Value::Plain("(not set)".to_owned()),
-            source: source(),
-        });
-    problem(&error.key, &setting, error.reason)
-}
-
-fn link_tables(settings: &Settings) -> Vec<LinkTable> {
-    let mut tables: BTreeMap<&str, LinkTable> = BTreeMap::new();
-    for (key, setting) in settings.iter() {
-        if let Some((name, key)) = keys::split_mirror(key) {
-            let table = tables.entry(name).or_default();
-            name.clone_into(&mut table.name);
-            table
-                .properties
-                .insert(key.to_owned(), setting.value.text().to_owned());
-        }
-    }
-    tables.into_values().collect()
 }
 
 /// What topics fall back to and DescribeConfigs shows: that a secret is set, not what it is.
@@ -388,7 +335,7 @@ impl Reader<'_> {
             (Some(setting), text) => match parse(text) {
                 Ok(value) => Some(value),
                 Err(why) => {
-                    self.problems.push(problem(key, setting, why));
+                    self.problems.push(Problem::of(key, setting, why));
                     None
                 }
             },
@@ -411,13 +358,14 @@ impl Reader<'_> {
                  sedge.views.flush.bytes, and {ANSWER_BYTES_MIN} for answers",
                 config.connection_bytes()
             );
-            self.problems.push(problem(KEY, setting, why));
+            self.problems.push(Problem::of(KEY, setting, why));
         }
         memory.saturating_sub(besides) as usize
     }
 
     fn creation_rates(&mut self) -> CreationRates {
-        let mut refuse = |key: &str, of: &Setting, why| self.problems.push(problem(key, of, why));
+        let mut refuse =
+            |key: &str, of: &Setting, why| self.problems.push(Problem::of(key, of, why));
         CreationRates::read(self.settings, &mut refuse)
     }
 
@@ -430,7 +378,8 @@ impl Reader<'_> {
             && overrides.is_empty()
         {
             let why = "0 lets nobody connect; it needs a max.connections.per.ip.overrides";
-            self.problems.push(problem(MAX, setting, why.to_owned()));
+            self.problems
+                .push(Problem::of(MAX, setting, why.to_owned()));
         }
         AddressLimits::new(max, overrides)
     }
@@ -457,7 +406,7 @@ impl Reader<'_> {
             && !self.is_on(INSECURE_ALLOWED)
             && let Some(setting) = self.settings.get(ADDRESS)
         {
-            self.problems.push(problem(ADDRESS, setting, why));
+            self.problems.push(Problem::of(ADDRESS, setting, why));
         }
         tokens
     }
@@ -483,7 +432,7 @@ impl Reader<'_> {
             && !self.is_on(INSECURE_ALLOWED)
             && let Some(setting) = self.settings.get("listeners")
         {
-            self.problems.push(problem("listeners", setting, why));
+            self.problems.push(Problem::of("listeners", setting, why));
         }
         self.parsed("advertised.listeners", |text| {
             listeners::advertise(listeners.clone(), text)
@@ -503,7 +452,7 @@ impl Reader<'_> {
                     "there is no listener named {}; add it to listeners, or remove the key",
                     name.to_uppercase()
                 );
-                self.problems.push(problem(key, setting, why));
+                self.problems.push(Problem::of(key, setting, why));
             }
         }
     }
@@ -552,7 +501,7 @@ impl Reader<'_> {
         let missing = if keys::is_known(key) { key } else { &own };
         let (key, setting) = set.unwrap_or((missing, &unset));
         let why = format!("listener {}: {why}", listener.name);
-        self.problems.push(problem(key, setting, why));
+        self.problems.push(Problem::of(key, setting, why));
         None
     }
 
