@@ -24,6 +24,9 @@ mod secret {
     pub const METRICS: &str = "Xq7-metrics-by-variable";
     pub const MISSPELT: &str = "Xq7-of-a-misspelt-key";
     pub const CLIENT: &str = "Xq7-keystore-of-a-client";
+    pub const LOGIN: &str = "Xq7-password-of-alice";
+    pub const LINK_LOGIN: &str = "Xq7-login-of-the-link";
+    pub const TOKENS: &str = "Xq7-key-of-delegation-tokens";
 }
 
 /// All outputs of the process, each with its source.
@@ -95,8 +98,15 @@ fn keystore(directory: &TempDir) -> String {
     text(&path)
 }
 
+const MODULE: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required";
+
+/// A client's `sasl.jaas.config`.
+fn login(user: &str, password: &str) -> String {
+    format!("{MODULE} username=\"{user}\" password=\"{password}\";")
+}
+
 /// Options that set every key that takes a secret.
-fn options(directory: &TempDir, keystore: &str, ssl: &str) -> Options {
+fn options(directory: &TempDir, keystore: &str, ssl: &str, sasl: &str) -> Options {
     let secrets = directory.join("secrets");
     std::fs::create_dir_all(&secrets).expect("a directory can be made");
     let properties = format!(
@@ -116,17 +126,28 @@ fn options(directory: &TempDir, keystore: &str, ssl: &str) -> Options {
          \"ssl.keystore.password\" = \"${{file:{properties}:keystore}}\"\n\
          \"sedge.console.token\" = \"${{directory:{secrets}:console}}\"\n\
          \"sedge.console.metrics.token\" = \"${{env:METRICS_TOKEN}}\"\n\
+         \"listener.name.sasl_plaintext.plain.sasl.jaas.config\" = '{MODULE} user_alice=\"{}\";'\n\
+         \"sasl.enabled.mechanisms\" = \"PLAIN\"\n\
+         \"delegation.token.secret.key\" = \"{}\"\n\
          [mirror.hq]\n\"bootstrap.servers\" = \"127.0.0.1:{}\"\ntopics = [\"none\"]\n\
          \"security.protocol\" = \"SSL\"\n\
          \"ssl.keystore.location\" = \"{keystore}\"\n\
          \"ssl.keystore.password\" = \"{}\"\n\
-         \"ssl.key.password\" = \"${{file:{properties}:keystore}}\"\n",
+         \"ssl.key.password\" = \"${{file:{properties}:keystore}}\"\n\
+         [mirror.far]\n\"bootstrap.servers\" = \"127.0.0.1:{}\"\ntopics = [\"none\"]\n\
+         \"security.protocol\" = \"SASL_PLAINTEXT\"\n\"sasl.mechanism\" = \"PLAIN\"\n\
+         \"sasl.jaas.config\" = '{}'\n",
+        secret::LOGIN,
+        secret::TOKENS,
         ports::free(),
         secret::KEYSTORE,
+        ports::free(),
+        login("far", secret::LINK_LOGIN),
     );
     let mut options = Options::default()
         .config(config)
-        .listener(format!("SSL://{ssl}"));
+        .listener(format!("SSL://{ssl}"))
+        .listener(format!("SASL_PLAINTEXT://{sasl}"));
     for (name, value) in [
         ("METRICS_TOKEN", secret::METRICS),
         ("SEDGE_SSL_TRUSTSTORE_PASSWORD", secret::TRUSTSTORE),
@@ -145,7 +166,8 @@ fn no_secret_is_told() {
     let directory = TempDir::new("secrets");
     let keystore = keystore(&directory);
     let ssl = format!("127.0.0.1:{}", ports::free());
-    let options = options(&directory, &keystore, &ssl);
+    let sasl = format!("127.0.0.1:{}", ports::free());
+    let options = options(&directory, &keystore, &ssl, &sasl);
     let data = directory.join("data");
     let mut told = Told::default();
 
@@ -166,6 +188,7 @@ fn no_secret_is_told() {
     assert_eq!(status, 401);
     describe(&sedge, &mut told);
     commands(&sedge, &keystore, &directory, &mut told);
+    logins(&sasl, &directory, &mut told);
     // A client without TLS, and the link, whose upstream does not exist.
     let mut stranger = Connection::open(&ssl);
     stranger.send_raw(b"not TLS at all, and long enough to be told from it\r\n\r\n");
@@ -187,7 +210,7 @@ fn no_secret_is_told() {
     let log = again.process().output().stderr.join("\n");
     // The broker warns of secrets in a file that all users can read.
     assert!(
-        log.contains("has a secret (mirror.hq.ssl.keystore.password)"),
+        log.contains("has a secret (delegation.token.secret.key)"),
         "{log}"
     );
     told.add("log", log);
@@ -215,6 +238,7 @@ fn commands(sedge: &Sedge, keystore: &str, directory: &TempDir, told: &mut Told)
             .args(arguments)
             .env("METRICS_TOKEN", secret::METRICS);
         command.env("SEDGE_SSL_TRUSTSTORE_PASSWORD", secret::TRUSTSTORE);
+        command.env("SEDGE_LISTENERS", "SASL_PLAINTEXT://127.0.0.1:0");
         Process::run("sedge", &mut command, b"", limits::COMMAND)
     };
     for arguments in [
@@ -249,6 +273,25 @@ fn commands(sedge: &Sedge, keystore: &str, directory: &TempDir, told: &mut Told)
         &mut command,
         &["ssl.keystore.location", "password"],
     );
+}
+
+/// Logins with the right password and a wrong one.
+fn logins(sasl: &str, directory: &TempDir, told: &mut Told) {
+    let list = |password: &str| {
+        let lines = format!(
+            "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.jaas.config={}\n",
+            login("alice", password)
+        );
+        let path = write(&directory.join("alice.properties"), lines, 0o600);
+        let mut command = Command::new(tools::sedge());
+        command.args(["topic", "list", "--bootstrap-server", sasl]);
+        command.args(["--command-config", &path]);
+        command
+    };
+    let finished = Process::run("sedge", &mut list(secret::LOGIN), b"", limits::COMMAND);
+    told.finished("login", &finished);
+    tools::must(finished, "a login");
+    told.refused("wrong login", &mut list(secret::CLIENT), &["password"]);
 }
 
 /// Runs starts that must fail, each with a secret in what it reads.
