@@ -17,6 +17,7 @@ pub mod memory;
 pub mod metadata;
 pub mod quotas;
 pub mod retention;
+pub mod sasl;
 pub mod scale;
 pub mod start;
 pub mod throughput;

@@ -46,6 +46,7 @@ pub mod key {
     pub const OFFSET_FETCH: i16 = 9;
     pub const FIND_COORDINATOR: i16 = 10;
     pub const JOIN_GROUP: i16 = 11;
+    pub const SASL_HANDSHAKE: i16 = 17;
     pub const API_VERSIONS: i16 = 18;
     pub const CREATE_TOPICS: i16 = 19;
     pub const DELETE_TOPICS: i16 = 20;
@@ -55,6 +56,7 @@ pub mod key {
     pub const CREATE_ACLS: i16 = 30;
     pub const DELETE_ACLS: i16 = 31;
     pub const DESCRIBE_CONFIGS: i16 = 32;
+    pub const SASL_AUTHENTICATE: i16 = 36;
     pub const CREATE_PARTITIONS: i16 = 37;
     pub const ELECT_LEADERS: i16 = 43;
     pub const INCREMENTAL_ALTER_CONFIGS: i16 = 44;

@@ -57,7 +57,13 @@ pub fn run(plan: &Plan, progress: &dyn Fn(&str)) -> String {
     let idle = plan.idle.min(openable(plan.idle, progress));
     let places = (idle + 100).to_string();
     let settings = [("max.connections", &*places)];
-    let mut peers = Peer::with_tls(directory.path(), &certificates, &settings, plan.with_kafka);
+    let mut peers = Peer::with_tls(
+        directory.path(),
+        "SSL",
+        &certificates,
+        &settings,
+        plan.with_kafka,
+    );
     let mut table = String::from("idle connections with TLS | resident MiB before, after | each\n");
     for (peer, address) in &mut peers {
         let row = idle_memory(peer, address, &client, idle);

@@ -67,10 +67,11 @@ impl Peer {
         )))
     }
 
-    /// Starts both brokers, or sedge alone, with the same settings and a listener for TLS beside
-    /// the one for plaintext. Returns each with the address of that listener.
+    /// Starts both brokers, or sedge alone, with the same settings and a listener for TLS (`SSL` or
+    /// `SASL_SSL`) beside the one for plaintext. Returns each with the address of that listener.
     pub fn with_tls(
         directory: &Path,
+        protocol: &str,
         certificates: &tls::Certificates,
         settings: &[(&str, &str)],
         with_kafka: bool,
@@ -84,7 +85,7 @@ impl Peer {
         let start = |name: &str, is_kafka: bool| {
             let directory = directory.join(name);
             let ssl = format!("127.0.0.1:{}", ports::free());
-            let listeners = [format!("SSL://{ssl}")];
+            let listeners = [format!("{protocol}://{ssl}")];
             let peer = if is_kafka {
                 Self::kafka_of(&directory, &settings, &listeners)
             } else {

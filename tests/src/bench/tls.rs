@@ -42,17 +42,21 @@ impl Default for Plan {
 /// Batch sizes, of records of 1 KiB.
 const CELLS: [usize; 2] = [16 << 10, 64 << 10];
 const RECORD_BYTES: usize = 1 << 10;
+/// The head of the rows of [`connections`].
+pub(super) const CONNECTIONS_HEAD: &str =
+    "connections | broker | a second | CPU ms each | resumed\n";
 /// Clients that connect at once.
 const CONNECTING: usize = 4;
 /// Connections before measuring: a JVM compiles code that has run often.
-const CONNECTIONS_BEFORE: Duration = Duration::from_secs(4);
+const CONNECTIONS_BEFORE: Duration = Duration::from_secs(10);
 
 /// Runs every cell and returns the table.
 pub fn run(plan: &Plan, progress: &dyn Fn(&str)) -> String {
     let directory = TempDir::new("bench-tls");
     let certificates = Certificates::make(&directory.join("security"));
     let client = Client::new(&certificates, None, Sessions::Fresh);
-    let peers = Peer::with_tls(directory.path(), &certificates, &[], plan.with_kafka);
+    let at = directory.path();
+    let peers = Peer::with_tls(at, "SSL", &certificates, &[], plan.with_kafka);
     let mut peers: Vec<(Peer, Secured)> = peers
         .into_iter()
         .map(|(peer, address)| {
@@ -78,12 +82,12 @@ pub fn run(plan: &Plan, progress: &dyn Fn(&str)) -> String {
             table.push_str(&rows);
         }
     }
-    table.push_str("connections | broker | a second | CPU ms each | resumed\n");
+    table.push_str(CONNECTIONS_HEAD);
     for sessions in [Sessions::Fresh, Sessions::Resumed] {
         let cell = format!("tls {sessions:?}").to_lowercase();
         if cell.contains(&plan.cells) {
             let client = Client::new(&certificates, None, sessions);
-            let rows = connections(plan, &mut peers, &cell, &client);
+            let rows = connections(plan, &mut peers, &cell, &client, &|_, _| {});
             progress(&rows);
             table.push_str(&rows);
         }
@@ -115,20 +119,32 @@ fn transfers(plan: &Plan, peers: &mut [(Peer, Secured)], cell: &str, batch_bytes
     rows(cell, &peers, &columns)
 }
 
-/// Connects, asks for the versions of the API and disconnects, as often as possible.
-fn connections(plan: &Plan, peers: &mut [(Peer, Secured)], cell: &str, client: &Client) -> String {
+/// What a client does first on a connection with the broker of this number.
+type Begin<'a> = &'a (dyn Fn(usize, &mut Connection<tls::Stream>) + Sync);
+
+/// Connects, begins, asks for the versions of the API and disconnects, as often as possible.
+pub(super) fn connections(
+    plan: &Plan,
+    peers: &mut [(Peer, Secured)],
+    cell: &str,
+    client: &Client,
+    begin: Begin<'_>,
+) -> String {
     let mut columns = vec![(Spread::default(), Spread::default(), Spread::default()); peers.len()];
-    for (peer, secured) in peers.iter() {
+    for (at, (peer, secured)) in peers.iter().enumerate() {
         if matches!(peer, Peer::Kafka(_)) {
-            connect_for(CONNECTIONS_BEFORE, client, &secured.address);
+            let begin = |connection: &mut _| begin(at, connection);
+            connect_for(CONNECTIONS_BEFORE, client, &secured.address, &begin);
         }
     }
     for _ in 0..plan.rounds {
-        for ((peer, secured), (rate, cost, resumed)) in peers.iter_mut().zip(&mut columns) {
+        let each = peers.iter_mut().zip(&mut columns).enumerate();
+        for (at, ((peer, secured), (rate, cost, resumed))) in each {
+            let begin = |connection: &mut _| begin(at, connection);
             let pid = peer.pid();
             let (before, began) = (proc::cpu(pid), Instant::now());
             let time = Duration::from_secs(plan.seconds);
-            let opened = connect_for(time, client, &secured.address);
+            let opened = connect_for(time, client, &secured.address, &begin);
             let spent = proc::cpu(pid).saturating_sub(before);
             let count = opened.count.into_inner() as f64;
             rate.add(count / began.elapsed().as_secs_f64());
@@ -158,7 +174,12 @@ struct Opened {
     resumed: AtomicU64,
 }
 
-fn connect_for(time: Duration, client: &Client, address: &str) -> Opened {
+fn connect_for(
+    time: Duration,
+    client: &Client,
+    address: &str,
+    begin: &(dyn Fn(&mut Connection<tls::Stream>) + Sync),
+) -> Opened {
     let (opened, until) = (Opened::default(), Instant::now() + time);
     std::thread::scope(|scope| {
         for _ in 0..CONNECTING {
@@ -166,6 +187,7 @@ fn connect_for(time: Duration, client: &Client, address: &str) -> Opened {
                 while Instant::now() < until {
                     let mut connection = Connection::open_secured(client, address);
                     let is_resumed = tls::is_resumed(&connection.stream);
+                    begin(&mut connection);
                     let answer = connection.ask(key::API_VERSIONS, 0, &[]);
                     assert_eq!(wire::Decoder(&answer).i16(), wire::error::NONE);
                     flood::reset(&connection.stream.sock);

@@ -5,8 +5,8 @@
 
 use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
-    acls, catch_up, compaction, connections, heading, memory, metadata, quotas, retention, scale,
-    start, throughput, tls, validation, write_amplification,
+    acls, catch_up, compaction, connections, heading, memory, metadata, quotas, retention, sasl,
+    scale, start, throughput, tls, validation, write_amplification,
 };
 
 const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT]
@@ -22,6 +22,7 @@ const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
        bench acls [--rules N] [--rounds N]
        bench quotas [--seconds N] [--alone]
        bench tls [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT] [--alone]
+       bench sasl [--rounds N] [--seconds N] [--alone]
        bench connections [--idle N] [--rounds N] [--seconds N] [--alone]
 --alone leaves Apache Kafka out; TEXT is part of a cell's name, as in 'interval 64K'";
 
@@ -56,6 +57,7 @@ fn main() {
         "acls",
         "quotas",
         "tls",
+        "sasl",
         "connections",
     ];
     if !known.contains(&what) {
@@ -125,6 +127,16 @@ fn main() {
                 with_kafka,
             };
             println!("{}", tls::run(&plan, &|line| println!("{line}")));
+        }
+        "sasl" => {
+            let default = tls::Plan::default();
+            let plan = tls::Plan {
+                rounds: number("--rounds", 5) as usize,
+                seconds: number("--seconds", default.seconds),
+                with_kafka,
+                ..default
+            };
+            println!("{}", sasl::run(&plan, &|line| println!("{line}")));
         }
         "connections" => {
             let default = connections::Plan::default();
