@@ -159,9 +159,6 @@ impl Filter {
             return Err(Failed::Rejected(rejection(&self.plugin, &outcome)));
         }
         let kept = survivors(&views, &outcome);
-        let numbers = (0..).zip(outcome.verdicts());
-        let numbers = numbers.filter(|(_, verdict)| *verdict != Verdict::Drop);
-        let numbers: Vec<i32> = numbers.map(|(number, _)| number).collect();
         let replaced = outcome
             .verdicts()
             .filter(|verdict| matches!(verdict, Verdict::Replace { .. }))
@@ -169,22 +166,16 @@ impl Filter {
         counters.kept.add((kept.len() - replaced) as u64);
         counters.replaced.add(replaced as u64);
         counters.dropped.add((views.len() - kept.len()) as u64);
-        match records::rebuild(header, kept) {
-            Ok(Some(rebuilt)) if rebuilt.bytes() > topic.config.max_message_bytes() => {
-                Err(Failed::Rejected(AppendError::new(
-                    ErrorCode::MessageTooLarge,
-                    format!(
-                        "The filter {} made the batch larger than max.message.bytes.",
-                        self.plugin
-                    ),
-                )))
+        let rebuilt = records::rebuild(header, kept);
+        match rebuilt.map_err(|error| Failed::Plugin(error.to_string()))? {
+            Some(batch) if batch.bytes() > topic.config.max_message_bytes() => {
+                Err(Failed::Rejected(too_large(&self.plugin)))
             }
-            Ok(Some(batch)) => Ok(Filtered::Rebuilt(Rebuilt {
+            Some(batch) => Ok(Filtered::Rebuilt(Rebuilt {
                 batch,
-                kept: numbers,
+                kept: numbers(&outcome),
             })),
-            Ok(None) => Ok(Filtered::Emptied),
-            Err(error) => Err(Failed::Plugin(error.to_string())),
+            None => Ok(Filtered::Emptied),
         }
     }
 
@@ -276,6 +267,20 @@ fn replaced<'a>(field: Field<'a>, before: Option<&'a [u8]>) -> Option<&'a [u8]> 
 
 fn is_reject(verdict: &Verdict<'_>) -> bool {
     matches!(verdict, Verdict::Reject { .. })
+}
+
+/// Returns the numbers of the records that stay.
+fn numbers(outcome: &Outcome) -> Vec<i32> {
+    let numbers = (0..).zip(outcome.verdicts());
+    let numbers = numbers.filter(|(_, verdict)| *verdict != Verdict::Drop);
+    numbers.map(|(number, _)| number).collect()
+}
+
+fn too_large(plugin: &str) -> AppendError {
+    AppendError::new(
+        ErrorCode::MessageTooLarge,
+        format!("The filter {plugin} made the batch larger than max.message.bytes."),
+    )
 }
 
 /// Names the rejected records, with as many of their reasons as the limit allows.

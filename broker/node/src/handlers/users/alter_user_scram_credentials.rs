@@ -53,6 +53,32 @@ fn users(message: &AlterUserScramCredentialsRequestData) -> impl Iterator<Item =
 }
 
 async fn alter(request: &Request, message: &AlterUserScramCredentialsRequestData) -> Results {
+    let (changes, mut results) = changes(message);
+    if changes.is_empty() {
+        return results;
+    }
+    let changed: Vec<String> = changes.iter().map(|change| change.user.clone()).collect();
+    let command = Command::AlterUserScramCredentials { changes };
+    let refusal = match request.command(command).await {
+        Ok(CommandReply::CredentialsAltered(altered)) => {
+            results.extend(altered.into_iter().map(|(user, result)| {
+                let result = result.map_err(|error| Refusal::new(error.code, error.message));
+                (user, result)
+            }));
+            return results;
+        }
+        Ok(_) => Refusal::new(
+            ErrorCode::UnknownServerError,
+            "The controller answered with something other than credentials.",
+        ),
+        Err(refusal) => refusal,
+    };
+    results.extend(changed.into_iter().map(|user| (user, Err(refusal.clone()))));
+    results
+}
+
+/// Returns the changes for the controller to decide about, and the refusals of the others.
+fn changes(message: &AlterUserScramCredentialsRequestData) -> (Vec<CredentialChange>, Results) {
     let (mut once, mut twice) = (BTreeSet::new(), BTreeSet::new());
     for user in users(message) {
         if !once.insert(user) {
@@ -73,8 +99,7 @@ async fn alter(request: &Request, message: &AlterUserScramCredentialsRequestData
         });
         (user, credential)
     });
-    let mut results = Results::new();
-    let mut changes = Vec::new();
+    let (mut changes, mut refused) = (Vec::new(), Results::new());
     for (user, change) in deletions.chain(upsertions) {
         let change = match change {
             _ if twice.contains(user) => Err(Refusal::new(
@@ -83,45 +108,17 @@ async fn alter(request: &Request, message: &AlterUserScramCredentialsRequestData
             )),
             change => change,
         };
+        let user = user.to_owned();
         match change {
             Ok((mechanism, credential)) => changes.push(CredentialChange {
-                user: user.to_owned(),
+                user,
                 mechanism,
                 credential,
             }),
-            Err(refusal) => {
-                results.insert(user.to_owned(), Err(refusal));
-            }
+            Err(refusal) => _ = refused.insert(user, Err(refusal)),
         }
     }
-    if changes.is_empty() {
-        return results;
-    }
-    let changed: Vec<String> = changes.iter().map(|change| change.user.clone()).collect();
-    match request
-        .command(Command::AlterUserScramCredentials { changes })
-        .await
-    {
-        Ok(CommandReply::CredentialsAltered(altered)) => {
-            results.extend(altered.into_iter().map(|(user, result)| {
-                (
-                    user,
-                    result.map_err(|error| Refusal::new(error.code, error.message)),
-                )
-            }));
-        }
-        Ok(_) => {
-            let refusal = Refusal::new(
-                ErrorCode::UnknownServerError,
-                "The controller answered with something other than credentials.",
-            );
-            results.extend(changed.into_iter().map(|user| (user, Err(refusal.clone()))));
-        }
-        Err(refusal) => {
-            results.extend(changed.into_iter().map(|user| (user, Err(refusal.clone()))));
-        }
-    }
-    results
+    (changes, refused)
 }
 
 fn mechanism(user: &str, number: i8) -> Result<Mechanism, Refusal> {
