@@ -5,8 +5,8 @@
 
 use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
-    acls, catch_up, compaction, connections, heading, memory, metadata, quotas, retention, sasl,
-    scale, start, throughput, tls, validation, write_amplification,
+    acls, catch_up, compaction, connections, groups, heading, memory, metadata, quotas, retention,
+    sasl, scale, start, throughput, tls, validation, write_amplification,
 };
 
 const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT]
@@ -24,6 +24,8 @@ const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N]
        bench tls [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT] [--alone]
        bench sasl [--rounds N] [--seconds N] [--alone]
        bench connections [--idle N] [--rounds N] [--seconds N] [--alone]
+       bench groups [--groups N] [--connections N] [--in-flight N] [--rounds N] [--seconds N]
+                    [--alone]
 --alone leaves Apache Kafka out; TEXT is part of a cell's name, as in 'interval 64K'";
 
 fn main() {
@@ -59,6 +61,7 @@ fn main() {
         "tls",
         "sasl",
         "connections",
+        "groups",
     ];
     if !known.contains(&what) {
         println!("{USAGE}");
@@ -147,6 +150,18 @@ fn main() {
                 with_kafka,
             };
             println!("{}", connections::run(&plan, &|line| println!("{line}")));
+        }
+        "groups" => {
+            let default = groups::Plan::default();
+            let plan = groups::Plan {
+                groups: number("--groups", default.groups as u64) as usize,
+                connections: number("--connections", default.connections as u64) as usize,
+                in_flight: number("--in-flight", default.in_flight as u64) as usize,
+                rounds: number("--rounds", default.rounds as u64) as usize,
+                seconds: number("--seconds", default.seconds),
+                with_kafka,
+            };
+            println!("{}", groups::run(&plan, &|line| println!("{line}")));
         }
         "compaction" => println!("{}", compaction::run(with_kafka)),
         "catch-up" => println!("{}", catch_up::run(with_kafka)),
