@@ -269,9 +269,9 @@ pub const FETCH_PARTITIONS_AT_ONCE: usize = 8;
 /// connections get this long to send their first bytes, however many connect.
 pub const CONNECTION_STAYS_FOR: Duration = Duration::from_secs(1);
 
-/// The share of the places that strangers keep while new connections come, one place in this many:
-/// with the default of `max.connections` a flood of 2,000 connections a second leaves each an
-/// eighth of a second for its handshake, and three quarters of the places to served clients.
+/// Strangers that moved a byte a moment ago keep one place in this many while new connections
+/// arrive. With the default of `max.connections`, a flood of 2,000 connections a second leaves each
+/// an eighth of a second for its handshake, and three quarters of the places to served clients.
 pub const STRANGERS_SHARE: usize = 4;
 
 /// How long a new connection waits for the closing of the one whose place it takes, which normally

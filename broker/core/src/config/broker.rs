@@ -208,7 +208,7 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("max.connections.per.ip", Int, Some("2147483647"), AtLeast(0),
         "Most connections open at once from one address; further ones are refused"),
     fixed("max.connections.per.ip.overrides", Text, Some(""), Anything,
-        "Addresses or names of hosts with a limit of their own, like 192.0.2.7:100,gateway:500"),
+        "Limits of single addresses or host names, like 192.0.2.7:100,gateway:500"),
     dynamic("message.max.bytes", Int, Some("1048588"), AtLeast(0),
         "Largest record batch, as the producer compressed it. Default for topics that do not set \
          max.message.bytes"),

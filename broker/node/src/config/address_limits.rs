@@ -1,5 +1,5 @@
-//! How many connections each address may have: `max.connections.per.ip` and its overrides; and the
-//! limit of a listener.
+//! The limits of connections: from each address, `max.connections.per.ip` and its overrides, and
+//! that of a listener.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -8,7 +8,7 @@ use super::keys;
 use super::listeners::MAX_CONNECTIONS;
 use super::values::parse_number;
 
-/// See the module. An IPv4 address has one limit, however it is written.
+/// The limits of addresses. An IPv4 address and its IPv6-mapped form share one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressLimits {
     max: usize,
@@ -49,7 +49,7 @@ pub fn parse_overrides(text: &str) -> Result<BTreeMap<IpAddr, usize>, String> {
         let parts = entry.rsplit_once(':');
         let (host, max) = parts
             .and_then(|(host, max)| Some((host, max.trim().parse().ok()?)))
-            .ok_or_else(|| format!("`{entry}` is no HOST:NUMBER, like 192.0.2.7:100"))?;
+            .ok_or_else(|| format!("`{entry}` is not HOST:NUMBER, like 192.0.2.7:100"))?;
         let bare = host.strip_prefix('[').and_then(|of| of.strip_suffix(']'));
         let host = bare.unwrap_or(host).trim();
         let addresses = addresses(host).map_err(|error| format!("`{host}`: {error}"))?;

@@ -1,8 +1,9 @@
 //! The order of handshakes and requests on the threads of the executor (KIP-402).
 //!
-//! A step of a handshake computes for as long as tens of requests. If hundreds of clients connect
-//! at once, each request would wait behind the steps of all. So one step per thread waits for a
-//! thread, and the others wait here: between two steps, each request that is ready has its turn.
+//! A step of a handshake takes as much computing as tens of requests. If hundreds of clients
+//! connect at once, each request would wait behind the steps of all. So only one step per thread is
+//! handed to the executor, and the others wait here: between two steps, each request that is ready
+//! runs.
 
 use std::future::{Future, poll_fn};
 use std::mem;
@@ -12,17 +13,17 @@ use std::task::Poll;
 use async_lock::Semaphore;
 use futures_lite::future::{poll_once, yield_now};
 
-/// See the module.
+/// The queue of handshakes' steps.
 #[derive(Debug)]
 pub struct HandshakeQueue(Semaphore);
 
 impl HandshakeQueue {
-    /// Creates the queue for an executor with so many threads.
+    /// Creates the queue for an executor with this number of threads.
     pub const fn new(threads: usize) -> Self {
         Self(Semaphore::new(threads))
     }
 
-    /// Runs a handshake, each of its steps in its turn.
+    /// Runs a handshake. Each of its steps waits for its turn.
     pub async fn run<F: Future>(&self, handshake: F) -> F::Output {
         let mut handshake = pin!(handshake);
         loop {
@@ -37,7 +38,7 @@ impl HandshakeQueue {
     }
 }
 
-/// Returns when the task is woken again.
+/// Waits until the task is woken again.
 async fn woken() {
     let mut is_first = true;
     poll_fn(|_| {

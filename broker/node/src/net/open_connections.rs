@@ -1,12 +1,13 @@
-//! The open connections, at most `max.connections`, and fewer of one listener or one address if the
-//! configuration says so.
+//! The open connections, at most `max.connections`, with lower limits for one listener or one
+//! address if the configuration sets them.
 //!
 //! When all places are taken, a new connection displaces another, as Kafka closes the least
-//! recently used. The *strangers* go first: connections whose client has not authenticated, or has
-//! asked for nothing where nobody has to authenticate. Of the others the longest silent one goes.
-//! Whatever moved a byte a moment ago stays, and the new connection is refused; but strangers keep
-//! only one place in [`STRANGERS_SHARE`] in that way, so that however many come, they displace each
-//! other and no client that is served. An address at its limit gets no place.
+//! recently used. *Strangers* are displaced first: connections whose client has not authenticated,
+//! or, on a listener without authentication, has sent no request yet. If there is none, the
+//! connection that has been silent for longest is displaced. A connection that moved a byte a
+//! moment ago is not displaced, and the new one is refused. Strangers have this protection only in
+//! one place of [`STRANGERS_SHARE`], so that in a flood strangers displace each other and no client
+//! that is served. An address at its limit gets no place.
 //!
 //! **Invariant:** no more than `max.connections` are open: a new one waits until the one that it
 //! displaces is closed.
@@ -39,7 +40,7 @@ pub struct OpenConnections {
 #[derive(Debug, Default)]
 struct Table {
     open: HashMap<u64, Arc<Open>>,
-    /// Those of `open` that are strangers, oldest first, and some that no longer are.
+    /// The strangers among `open`, oldest first, and some that are no longer strangers.
     strangers: BTreeMap<u64, Arc<Open>>,
     by_address: HashMap<IpAddr, usize>,
     by_listener: HashMap<String, usize>,
@@ -70,7 +71,7 @@ pub struct Closed {
     pub silent_for: Duration,
 }
 
-/// The limit that leaves no place.
+/// The limit that was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Full {
     Broker { max: usize },
@@ -113,8 +114,7 @@ impl OpenConnections {
     /// Takes a place for a new connection. Calls `closed` with a connection that is displaced.
     ///
     /// # Errors
-    /// The limit that is reached: all places are taken by active connections, or none is left for
-    /// this address.
+    /// A limit is reached: active connections have all places, or this address has all of its own.
     pub async fn admit(
         self: &Arc<Self>,
         remote: SocketAddr,
@@ -248,7 +248,7 @@ impl Table {
     }
 }
 
-/// Counts one less, and forgets what has none.
+/// Decrements a counter, and removes it at zero.
 fn release<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;
@@ -283,7 +283,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.connections.lock().remove(self.number);
-        // Each listener may have one that waits, for a place of its own.
+        // On each listener, one new connection may wait for its place.
         self.connections.left.notify(usize::MAX);
     }
 }
@@ -353,7 +353,7 @@ mod tests {
         let (stranger, closed) = admit(&connections, 8);
         let stranger = stranger.unwrap();
         assert_eq!((connections.count(), closed), (8, vec![]));
-        // All were opened a moment ago.
+        // All connections were opened a moment ago.
         let max = 8;
         let (full, closed) = admit(&connections, 9);
         assert_eq!((full.unwrap_err(), closed), (Full::Broker { max }, vec![]));
@@ -361,7 +361,7 @@ mod tests {
         places[0].activity().note();
         stranger.activity().note();
         wait_until_silent(&stranger);
-        // The second is silent for longer than the stranger, but was served.
+        // The second connection is silent for longer than the stranger, but was served.
         let leaving = leave_when_wanted(stranger);
         let (ninth, closed) = admit(&connections, 9);
         assert_eq!(closed, [8]);
@@ -374,7 +374,7 @@ mod tests {
         leaving.join().unwrap();
     }
 
-    /// None of them is silent, and all that are served are.
+    /// No stranger is silent, and all served connections are.
     #[test]
     fn strangers_displace_each_other_and_not_those_that_are_served() {
         let connections = connections(40);
@@ -382,7 +382,7 @@ mod tests {
         served.iter().for_each(wait_until_silent);
         let stranger = |port| admit(&connections, port).0.unwrap();
         let mut strangers: Vec<Place> = (101..=110).map(stranger).collect();
-        // A quarter of the places, and one more.
+        // The strangers take a quarter of the places, and one more.
         let mut leaving = vec![leave_when_wanted(served.remove(0))];
         for (port, expected) in std::iter::zip(111..=130, std::iter::once(1).chain(101..)) {
             if expected > 100 {
@@ -429,7 +429,7 @@ mod tests {
         let (third, closed) = admit_by(&wan, &connections, remote(4));
         assert_eq!((third.is_ok(), closed), (true, vec![2]));
         leaving.join().unwrap();
-        // Those that are left moved a byte a moment ago.
+        // The remaining connections moved a byte a moment ago.
         third.as_ref().unwrap().activity().note_known();
         second.activity().note();
         let (full, closed) = admit_by(&wan, &connections, remote(5));
