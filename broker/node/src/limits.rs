@@ -325,14 +325,14 @@ pub const TLS_PASSWORD_ROUNDS_MAX: u32 = 10_000_000;
 /// Time between two checks of the certificate files for changes. A check takes a few system calls.
 pub const TLS_FILES_CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// Time between two checks of a file of keys that verify tokens.
+/// Interval at which the file of keys that verify tokens is checked for a change.
 pub const JWKS_FILE_CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// Least time between two loads of these keys that tokens with unknown keys cause: anyone can make
-/// up such a token.
+/// Shortest time between two loads of these keys that tokens with unknown keys cause: anyone can
+/// make up such a token.
 pub const JWKS_ASKED_EVERY: Duration = Duration::from_secs(10);
 
-/// Time in which a server has to answer with these keys.
+/// Time within which a server must answer with these keys.
 pub const JWKS_FETCH_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Time before the expiry of a certificate from which the log warns, once a day.

@@ -90,10 +90,10 @@ pub struct QuotaAlteration {
 /// The entity of a quota before it is checked: names by type.
 pub type QuotaEntity = BTreeMap<String, Option<String>>;
 
-/// What the controller can be told of delegation tokens.
+/// A command about delegation tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TokenCommand {
-    /// Makes a token of this id, which is a random UUID. A lifetime of 0 or less is the longest.
+    /// Creates a token with this id, a random UUID. A lifetime of 0 or less means the longest.
     Create {
         id: String,
         owner: Principal,
@@ -102,14 +102,14 @@ pub enum TokenCommand {
         max_lifetime_ms: i64,
         lifetimes: TokenLifetimes,
     },
-    /// Renews a token for so long; 0 or less is the longest.
+    /// Renews a token for this time; 0 or less means the longest.
     Renew {
         id: String,
         by: Principal,
         period_ms: i64,
         lifetimes: TokenLifetimes,
     },
-    /// Has a token expire in so long, or removes it now if that is below 0.
+    /// Lets a token expire after this time, or removes it now if the time is negative.
     Expire {
         id: String,
         by: Principal,
@@ -175,7 +175,7 @@ pub enum CommandReply {
     AclsCreated(Vec<Result<(), CommandError>>),
     /// The removed rules that each filter matches.
     AclsDeleted(Vec<Vec<Arc<AclBinding>>>),
-    /// The delegation token that was made.
+    /// The delegation token that was created.
     Token(Arc<Token>),
     TokenExpires {
         at_ms: i64,

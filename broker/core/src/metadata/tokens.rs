@@ -1,7 +1,7 @@
-//! Delegation tokens in the metadata: their records, and how the controller makes, renews and
-//! expires them (Kafka's `DelegationTokenControlManager`).
+//! Delegation tokens in the metadata: their records, and the controller's commands that create,
+//! renew and expire them (Kafka's `DelegationTokenControlManager`).
 //!
-//! The caller finds a token by its HMAC, and says whether tokens are in use at all.
+//! The caller finds a token by its HMAC, and checks whether delegation tokens are enabled.
 
 use alloc::format;
 use alloc::string::ToString as _;
@@ -17,8 +17,8 @@ use crate::machine::Plan;
 use crate::security::limits::{TOKEN_BYTES_MAX, TOKEN_RENEWERS_MAX, TOKENS_BYTES_MAX, TOKENS_MAX};
 use crate::security::{Principal, Token, Tokens};
 
-/// Returns the token of a record. `None` if a principal is none, as in no record that this broker
-/// wrote.
+/// Returns the token of a record. `None` if a principal is invalid; this broker writes no such
+/// record.
 pub(super) fn token(record: &DelegationTokenRecord) -> Option<Token> {
     let renewers = record.renewers.iter().map(|one| Principal::parse(one));
     Some(Token {
@@ -50,7 +50,7 @@ fn removal(token: &Token) -> MetadataRecord {
     MetadataRecord::RemoveDelegationToken(RemoveDelegationTokenRecord { token_id })
 }
 
-/// Records that bring these tokens about.
+/// Returns the records that create these tokens.
 pub(super) fn records(tokens: &Tokens) -> impl Iterator<Item = MetadataRecord> + '_ {
     tokens.iter().map(|token| record(token))
 }
@@ -288,7 +288,7 @@ mod tests {
         let refused = Err(ErrorCode::DelegationTokenExpired);
         assert_eq!(run(&mut machine, 6_001, renew("alice", 0)), refused);
         assert_eq!(run(&mut machine, 6_001, expire("alice", 0)), refused);
-        // One that has expired can still be removed.
+        // An expired token can still be removed.
         assert_eq!(
             run(&mut machine, 6_001, expire("bob", -1)),
             Ok(expires(6_001))

@@ -24,71 +24,72 @@ pub const AUDIT_WINDOW_MS: u64 = 60_000;
 /// Most denials that are logged in one window: a client that guesses names must not fill the disk.
 pub const AUDIT_LINES_MAX: usize = 500;
 
-/// Bytes of a `sasl.jaas.config`: a token in it may have some thousands.
+/// Longest `sasl.jaas.config`, in bytes: a token in it may have some thousands.
 pub const JAAS_BYTES_MAX: usize = 64 << 10;
 
-/// Options of a login module: a listener's may name each user in one.
+/// Most options of a login module: a listener may have one for each user.
 pub const JAAS_OPTIONS_MAX: usize = 1_000;
 
-/// Iterations of a SCRAM credential (`ScramMechanism.minIterations`).
+/// Fewest iterations of a SCRAM credential (`ScramMechanism.minIterations`).
 pub const SCRAM_ITERATIONS_MIN: i32 = 4_096;
 
-/// See [`SCRAM_ITERATIONS_MIN`] (`ScramCredentialUtils`): a client pays for them at each login.
+/// Most iterations of a SCRAM credential (`ScramCredentialUtils`): clients compute them at each
+/// login.
 pub const SCRAM_ITERATIONS_MAX: i32 = 16_384;
 
-/// Iterations that another server may ask of a client of ours: a second of a small processor.
+/// Most iterations that a server may ask of sedge's own client: a second of a small processor.
 pub const SCRAM_SERVER_ITERATIONS_MAX: i32 = 1_000_000;
 
-/// A message of SCRAM: names and nonces take some hundred bytes.
+/// Longest message of SCRAM, in bytes: names and nonces take some hundred.
 pub const SCRAM_MESSAGE_BYTES_MAX: usize = 4 << 10;
 
-/// A message of PLAIN: two names and a password.
+/// Longest message of PLAIN, in bytes: two names and a password.
 pub const PLAIN_MESSAGE_BYTES_MAX: usize = 4 << 10;
 
-/// A client may authenticate again once in this time (`SaslServerAuthenticator`).
+/// Shortest time between two authentications on a connection (`SaslServerAuthenticator`).
 pub const REAUTHENTICATION_PAUSE_MS: u64 = 1_000;
 
-/// A user's name. The message that brings it has room for the rest.
+/// Longest name of a user, in bytes. The message with it has room for the rest.
 pub const USER_NAME_BYTES_MAX: usize = 1 << 10;
 
-/// A salt, which a client makes; Kafka's have some 25 bytes.
+/// Longest salt, in bytes, which a client chooses; Kafka's have some 25.
 pub const SCRAM_SALT_BYTES_MAX: usize = 256;
 
-/// SCRAM credentials of the broker: each is a record that every start reads.
+/// Most SCRAM credentials of a broker: every start reads the record of each.
 pub const CREDENTIALS_MAX: usize = 10_000;
 
-/// Bytes that all credentials may take up, with their users' names.
+/// Most memory of all credentials: [`CREDENTIAL_BYTES`] for each, and the user's name.
 pub const CREDENTIALS_BYTES_MAX: usize = 8 << 20;
 
-/// What a credential takes up beside its user's name: salt, two keys, its places in the maps.
+/// Memory of a credential without its user's name: salt, two keys, and its entries in the maps.
 pub const CREDENTIAL_BYTES: usize = 512;
 
 const _: () = assert!(
     // A comma in a name becomes three letters.
     SCRAM_MESSAGE_BYTES_MAX > 3 * USER_NAME_BYTES_MAX + 512,
-    "a user with the longest name can log in"
+    "a message must have room for the longest name"
 );
 
 const _: () = assert!(
     CREDENTIALS_MAX * CREDENTIAL_BYTES <= CREDENTIALS_BYTES_MAX,
-    "as many credentials as are allowed fit if names are short"
+    "CREDENTIALS_MAX credentials with short names must fit into CREDENTIALS_BYTES_MAX"
 );
 
-/// Delegation tokens of the broker. Jobs of a cluster have hundreds at a time; each is a record
-/// that every start reads, and is looked at if a token is renewed.
+/// Most delegation tokens of a broker. The jobs of a cluster use hundreds at a time. Every start
+/// reads the record of each, and renewing a token searches all of them.
 pub const TOKENS_MAX: usize = 10_000;
 
-/// Bytes that all delegation tokens may take up, as [`TOKEN_BYTES`] and their texts count them.
+/// Most memory of all delegation tokens: [`TOKEN_BYTES`] for each, and its strings.
 pub const TOKENS_BYTES_MAX: usize = 8 << 20;
 
-/// Bytes of one delegation token, counted in the same way: its record is far below the limit of a
-/// batch.
+/// Most memory of one delegation token, counted in the same way: its record is far below the limit
+/// of a batch.
 pub const TOKEN_BYTES_MAX: usize = 256 << 10;
 
-/// What a token takes up beside its texts.
+/// Memory of a token without its strings.
 pub const TOKEN_BYTES: usize = 256;
 
-/// Renewers of one delegation token.
+/// Most renewers of one delegation token.
 pub const TOKEN_RENEWERS_MAX: usize = 100;
 
 const _: () = assert!(

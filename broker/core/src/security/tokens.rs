@@ -1,8 +1,8 @@
-//! Delegation tokens (KIP-48): a client that logged in has the broker make a token, gives it to
-//! others, and they log in with it as the token's owner.
+//! Delegation tokens (KIP-48): a client that has logged in asks the broker for a token and gives it
+//! to other clients, which log in with it as the token's owner.
 //!
-//! A token's id is public. Its secret is the HMAC of the id by `delegation.token.secret.key`, which
-//! no record has: whoever reads the metadata cannot log in.
+//! A token's id is public. Its secret is the HMAC of the id with `delegation.token.secret.key`, and
+//! no record contains it: reading the metadata is not enough to log in.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -16,16 +16,16 @@ use super::limits::TOKEN_BYTES;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     pub id: String,
-    /// Whom a client with the token is.
+    /// The principal of a client that logs in with the token.
     pub owner: Principal,
-    /// Who asked for the token.
+    /// The principal that asked for the token.
     pub requester: Principal,
-    /// Who may renew and expire it beside the owner.
+    /// Principals that may renew and expire the token, besides the owner.
     pub renewers: Vec<Principal>,
     pub issued_ms: i64,
     /// The time beyond which the token cannot be renewed.
     pub latest_ms: i64,
-    /// The time at which it has to be renewed.
+    /// The time at which the token expires unless it is renewed.
     pub expires_ms: i64,
 }
 
@@ -41,7 +41,7 @@ impl Token {
         self.owner == *principal || self.renewers.contains(principal)
     }
 
-    /// Returns whether the token is `principal`'s to see, without any right.
+    /// Returns whether `principal` may see the token without any further right.
     #[must_use]
     pub fn is_of(&self, principal: &Principal) -> bool {
         self.requester == *principal || self.may_be_renewed_by(principal)

@@ -1,4 +1,4 @@
-//! Delegation tokens, by the `delegation.token.*` keys: their secret, and how long they live.
+//! The `delegation.token.*` keys: the secret and the lifetimes of delegation tokens.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use sedge_core::security::scram::{Credential, Mechanism};
 use sedge_core::security::{Token, TokenLifetimes, Tokens};
 use zeroize::Zeroizing;
 
-/// Bytes of the salt of a token's credential; Kafka's users have as many.
+/// Length of the salt of a token's credential, in bytes; Kafka's users have salts of this length.
 const SALT_BYTES: usize = 25;
 
-/// Makes and knows the secrets of delegation tokens.
+/// Derives the secrets of delegation tokens.
 #[derive(Clone)]
 pub struct DelegationTokens {
     secret: hmac::Key,
     pub lifetimes: TokenLifetimes,
-    /// How often expired tokens are removed.
+    /// Interval at which expired tokens are removed.
     pub check_every: Duration,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Debug for DelegationTokens {
 }
 
 impl DelegationTokens {
-    /// Reads the keys, which are checked already. `None` without a secret.
+    /// Reads the keys, which were checked before. `None` if there is no secret.
     pub(super) fn read<'a>(text: impl Fn(&str) -> &'a str) -> Option<Self> {
         let secret = Some(text("delegation.token.secret.key")).filter(|of| !of.is_empty())?;
         let ms = |key: &str| text(key).parse::<i64>().unwrap_or_default();
@@ -56,7 +56,7 @@ impl DelegationTokens {
     /// password. Blocks for as long as the iterations take.
     pub fn credential(&self, id: &str, mechanism: Mechanism) -> Option<Credential> {
         let password = Zeroizing::new(base64::encode(self.hmac(id).as_ref()));
-        // The same at each login, as a stranger must not see whether the token is there.
+        // The same at each login: a stranger must not learn whether the token exists.
         let salt = hmac::sign(&self.secret, format!("salt of {id}").as_bytes());
         let salt = salt.as_ref().iter().take(SALT_BYTES).copied().collect();
         Credential::of_password(mechanism, &password, salt, SCRAM_ITERATIONS_MIN).ok()

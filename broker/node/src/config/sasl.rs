@@ -1,4 +1,4 @@
-//! SASL of a listener: its mechanisms, the users of PLAIN, and how long a session lasts.
+//! The SASL keys of a listener: mechanisms, users of PLAIN, and the lifetime of sessions.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::oauth::Validator;
 use crate::tls::KeyError;
 
-/// Keys that a listener may have for itself.
+/// Keys that can be set for one listener.
 pub const LISTENER_KEYS: &[&str] = &[
     MECHANISMS,
     SESSION_MS_MAX,
@@ -23,7 +23,7 @@ pub const LISTENER_KEYS: &[&str] = &[
 const MECHANISMS: &str = "sasl.enabled.mechanisms";
 const SESSION_MS_MAX: &str = "connections.max.reauth.ms";
 const PLAIN_USERS: &str = "plain.sasl.jaas.config";
-/// Kafka asks for them; they say nothing, since the credentials are in the metadata.
+/// Kafka requires these keys. They have no effect, because the credentials are in the metadata.
 const SCRAM_LOGINS: [&str; 2] = [
     "scram-sha-256.sasl.jaas.config",
     "scram-sha-512.sasl.jaas.config",
@@ -32,7 +32,7 @@ const SCRAM_LOGINS: [&str; 2] = [
 /// Its options `ssl.*` are for the server of `sasl.oauthbearer.jwks.endpoint.url`.
 const OAUTH_LOGIN: &str = "oauthbearer.sasl.jaas.config";
 
-/// The option of a user's password is this and the user's name.
+/// Prefix of the option with a user's password; the user's name follows.
 const USER_OPTION: &str = "user_";
 
 /// See the module.
@@ -44,7 +44,7 @@ pub struct ListenerSasl {
     pub passwords: Arc<Passwords>,
     /// Verifies the tokens of OAUTHBEARER, if it is among the mechanisms.
     pub oauth: Option<Arc<Validator>>,
-    /// `None`: a session has no end.
+    /// `None`: sessions have no end.
     pub session_ms_max: Option<u64>,
 }
 
@@ -108,7 +108,7 @@ fn oauth_of(get: &dyn Fn(&str) -> Option<String>) -> Result<Validator, KeyError>
     Validator::read(get, &get_tls)
 }
 
-/// What a listener has whose mechanisms are not set.
+/// The mechanisms of a listener for which none are set.
 pub const DEFAULT_MECHANISMS: &str = "SCRAM-SHA-512,SCRAM-SHA-256";
 
 fn parse_mechanisms(text: &str) -> Result<Vec<Mechanism>, String> {

@@ -1,4 +1,4 @@
-//! A document from an HTTP server, by one GET: bounded in its size and in its time.
+//! Fetches a document from an HTTP server by one GET, with bounds on its size and time.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -38,7 +38,7 @@ impl HttpUrl {
     /// Parses a URL.
     ///
     /// # Errors
-    /// Why it cannot be used.
+    /// The URL is invalid.
     pub fn parse(url: &str) -> Result<Self, String> {
         let (is_secure, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
             (Some(rest), _) => (true, rest),
@@ -85,16 +85,16 @@ impl HttpUrl {
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_secure { "https" } else { "http" };
-        // A query may have a secret.
+        // A query may contain a secret.
         let path = self.path.split('?').next().unwrap_or_default();
         write!(f, "{scheme}://{}{path}", self.authority)
     }
 }
 
-/// Returns the body of a GET.
+/// Returns the body of the response to a GET.
 ///
 /// # Errors
-/// What went wrong, with the URL.
+/// The request failed; the error names the URL.
 pub async fn get(url: &HttpUrl, tls: Option<&Arc<ClientTls>>) -> Result<Vec<u8>, String> {
     let late = async {
         Timer::after(JWKS_FETCH_TIME_MAX).await;

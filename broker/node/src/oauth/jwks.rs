@@ -1,4 +1,5 @@
-//! The document of public keys: where it is, when it is loaded again, and what it had.
+//! The document of public keys: its location, the times at which it is reloaded, and its newest
+//! content.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,7 +17,7 @@ use super::fetch::{self, HttpUrl};
 use crate::limits::{JWKS_ASKED_EVERY, JWKS_FILE_CHECK_EVERY};
 use crate::tls::ClientTls;
 
-/// Where the document is.
+/// The location of the document.
 #[derive(Debug)]
 pub enum Document {
     File(PathBuf),
@@ -27,16 +28,16 @@ pub enum Document {
     },
 }
 
-/// When the document is loaded again.
+/// The times at which the document is reloaded.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     pub refresh: Duration,
-    /// After a failure; twice as much after the next, up to `backoff_max`.
+    /// The wait after a failure, doubled with each further one up to `backoff_max`.
     pub backoff: Duration,
     pub backoff_max: Duration,
 }
 
-/// See the module.
+/// The document, shared by the logins and the task that reloads it.
 #[derive(Debug)]
 pub struct Jwks {
     document: Document,
@@ -47,10 +48,10 @@ pub struct Jwks {
 }
 
 impl Jwks {
-    /// Reads a file, which has to have keys. A server is asked by [`Jwks::keep`] only.
+    /// Reads a file, which must have keys. Only [`Jwks::keep`] asks a server.
     ///
     /// # Errors
-    /// Why the file cannot be used.
+    /// The file cannot be read, or has no usable key.
     pub fn new(document: Document, pace: Pace) -> Result<Self, String> {
         let keys = match &document {
             Document::File(path) => parse(&read(path)?)?,
@@ -66,18 +67,18 @@ impl Jwks {
         })
     }
 
-    /// Returns the keys as they were last loaded.
+    /// Returns the keys that were loaded last.
     pub fn current(&self) -> Arc<Keys> {
         Arc::clone(&self.keys.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Has the document loaded again soon: a token names a key that is not there.
+    /// Asks for a reload soon, because a token names an unknown key.
     pub fn ask(&self) {
-        // One that is full has asked already.
+        // If the channel is full, a reload was requested already.
         let _ = self.asking.try_send(());
     }
 
-    /// Loads the document again and again.
+    /// Reloads the document at its times, for ever.
     pub async fn keep(self: Arc<Self>) {
         let mut backoff = self.pace.backoff;
         let mut due = match self.document {
@@ -107,7 +108,8 @@ impl Jwks {
                     due
                 }
             };
-            // A client that makes up names of keys does not have the document loaded at its pace.
+            // A client that makes up names of keys must not decide how often the document is
+            // loaded.
             let rest = JWKS_ASKED_EVERY.saturating_sub(loaded.elapsed());
             Timer::after(rest.min(due)).await;
         }
@@ -115,13 +117,13 @@ impl Jwks {
 
     fn every(&self) -> Duration {
         match self.document {
-            // To look at a file costs next to nothing.
+            // Checking a file costs next to nothing.
             Document::File(_) => self.pace.refresh.min(JWKS_FILE_CHECK_EVERY),
             Document::Http { .. } => self.pace.refresh,
         }
     }
 
-    /// Waits until `due` is over, or a token asks.
+    /// Waits until `due` has passed, or a token asks for a reload.
     async fn wait(&self, due: Duration) {
         let by_time = async {
             Timer::after(due).await;

@@ -1,15 +1,15 @@
-//! OAUTHBEARER on a listener: what the `sasl.oauthbearer.*` keys say, the keys of those that sign
-//! tokens, and who the bearer of a token is. What a token has to be is `sedge_core`'s to say.
+//! OAUTHBEARER on a listener: the `sasl.oauthbearer.*` keys, the public keys of the issuers of
+//! tokens, and the verification of tokens, for which `sedge_core` has the rules.
 //!
-//! | module | what |
+//! | module | contents |
 //! | --- | --- |
-//! | `settings` | the keys of the configuration, by Kafka's names |
-//! | `jwks` | the document of the public keys: loaded again as time goes by, or when a token asks |
+//! | `settings` | the keys of the configuration, with Kafka's names |
+//! | `jwks` | the document of the public keys, reloaded in intervals and for unknown keys |
 //! | `fetch` | a document from an HTTP server |
-//! | `signature` | the arithmetic |
+//! | `signature` | the arithmetic of signatures |
 //!
-//! **Invariant:** a document that cannot be loaded, or has no key that can be used, changes
-//! nothing: the keys that were loaded before stay (`jwks`).
+//! **Invariant:** if a document cannot be loaded, or has no usable key, the previous keys remain in
+//! use (`jwks`).
 
 mod fetch;
 mod jwks;
@@ -26,7 +26,7 @@ use sedge_core::security::oauth::{Expected, Identity, Refusal, verify};
 pub use jwks::Jwks;
 pub use settings::KEYS;
 
-/// What verifies the tokens of a listener.
+/// The verifier of a listener's tokens.
 #[derive(Debug)]
 pub struct Validator {
     expected: Expected,
@@ -34,11 +34,11 @@ pub struct Validator {
 }
 
 impl Validator {
-    /// Returns who the bearer of `token` is, now.
+    /// Returns the identity of the bearer of `token` at this moment.
     ///
     /// # Errors
-    /// Why the token is not accepted. If no key suits it, the keys are loaded again, for the next
-    /// time.
+    /// The reason why the token is refused. If no key fits it, the keys are reloaded for the next
+    /// login.
     pub fn identify(&self, token: &str) -> Result<Identity, Refusal> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now_s = now.unwrap_or_default().as_secs();
@@ -50,7 +50,7 @@ impl Validator {
         found
     }
 
-    /// Returns the keys, for the task that loads them again.
+    /// Returns the keys, for the task that reloads them.
     #[must_use]
     pub const fn jwks(&self) -> &Arc<Jwks> {
         &self.jwks

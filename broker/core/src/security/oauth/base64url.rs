@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-/// Returns the bytes. `None` if the text is not exactly what an encoder writes: no padding, no
-/// other letters, and no bits at the end that no byte has.
+/// Decodes the text. Returns `None` unless the text is exactly what an encoder writes: no padding,
+/// no other characters, no surplus bits at the end.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
     let (mut bits, mut bits_len) = (0_u32, 0);

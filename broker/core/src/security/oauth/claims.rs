@@ -1,4 +1,4 @@
-//! What a token claims, once its signature is right.
+//! Checks the claims of a token whose signature is valid.
 
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -9,12 +9,12 @@ use super::jws::object;
 use super::limits::NAME_BYTES_MAX;
 use super::refusal::Refusal;
 
-/// What a token has to claim: the `sasl.oauthbearer.*` keys.
+/// The claims that a token must have: the `sasl.oauthbearer.*` keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
     /// `clock.skew.seconds`.
     pub clock_skew_s: u64,
-    /// `expected.audience`: one of them has to be in `aud`; empty: any.
+    /// `expected.audience`: `aud` must contain one of them; empty: any audience.
     pub audience: Vec<String>,
     /// `expected.issuer`.
     pub issuer: Option<String>,
@@ -24,12 +24,12 @@ pub struct Expected {
     pub subject_claim: String,
 }
 
-/// Who shows a token, and until when.
+/// The identity that a token gives to its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The principal's name.
     pub name: String,
-    /// When the token is not accepted any more, in seconds since 1970.
+    /// The time from which on the token is not accepted, in seconds since 1970.
     pub expires_s: u64,
 }
 
@@ -54,7 +54,7 @@ impl Expected {
         if expires_s.saturating_add(skew_s) <= now_s {
             return Err(Refusal::Expired);
         }
-        // As Kafka's: it has to be there.
+        // As in Kafka, the claim is required.
         let issued_s = time(&claims, "iat")?.ok_or(Refusal::Claim("no iat"))?;
         let latest_s = now_s.saturating_add(skew_s);
         if issued_s > latest_s {
@@ -78,7 +78,7 @@ impl Expected {
             name: name
                 .ok_or(Refusal::Claim("no subject that can be a name"))?
                 .to_string(),
-            // The session ends when the token would not be accepted any more.
+            // The session ends when the token is no longer accepted.
             expires_s: expires_s.saturating_add(skew_s),
         })
     }

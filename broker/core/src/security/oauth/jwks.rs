@@ -1,4 +1,4 @@
-//! The public keys of those that sign tokens: a JSON Web Key Set.
+//! The public keys of the issuers of tokens: a JSON Web Key Set.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -10,7 +10,7 @@ use super::base64url;
 use super::jws::{Algorithm, object};
 use super::limits::{JWKS_BYTES_MAX, KEYS_MAX, RSA_EXPONENT_BYTES_MAX, RSA_MODULUS_BYTES};
 
-/// Keys by which tokens are verified.
+/// The keys that verify tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys(pub(super) Vec<Key>);
 
@@ -19,7 +19,7 @@ pub struct Keys(pub(super) Vec<Key>);
 pub struct Key {
     /// Its `kid`.
     pub id: Option<String>,
-    /// The only algorithm that it is for, if it says so.
+    /// The only algorithm for which the key may be used, if the document restricts it.
     pub algorithm: Option<Algorithm>,
     pub material: Material,
 }
@@ -40,11 +40,10 @@ pub enum Curve {
 }
 
 impl Keys {
-    /// Parses a document. Keys that are not for signatures, or not of a kind that is used here, are
-    /// passed over.
+    /// Parses a document. Keys that are not for signatures, or of an unsupported kind, are ignored.
     ///
     /// # Errors
-    /// Why the document cannot be used.
+    /// The document is invalid, or has no usable key.
     pub fn parse(document: &[u8]) -> Result<Self, String> {
         if document.len() > JWKS_BYTES_MAX {
             return Err(format!("it has more than {JWKS_BYTES_MAX} bytes"));

@@ -1,4 +1,4 @@
-//! A token in its parts: `HEADER.PAYLOAD.SIGNATURE`, each in base64url.
+//! The parts of a token: `HEADER.PAYLOAD.SIGNATURE`, each in base64url.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use super::base64url;
 use super::limits::TOKEN_BYTES_MAX;
 use super::refusal::Refusal;
 
-/// How a token is signed, always with a private key (RFC 7518).
+/// The accepted signature algorithms (RFC 7518), all with a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     Rs256,
@@ -21,7 +21,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Returns the algorithm of this name; names are in capitals.
+    /// Returns the algorithm with this name, which is in capitals.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
@@ -36,12 +36,12 @@ impl Algorithm {
     }
 }
 
-/// A token that is not verified.
+/// A token that was not verified yet.
 #[derive(Debug)]
 pub struct Jws<'a> {
     pub algorithm: Algorithm,
     pub key_id: Option<String>,
-    /// What is signed.
+    /// The signed bytes.
     pub signed: &'a str,
     pub payload: Vec<u8>,
     pub signature: Vec<u8>,
@@ -57,14 +57,14 @@ impl<'a> Jws<'a> {
             .and_then(|(signed, signature)| Some((signed, signed.split_once('.')?, signature)));
         let (signed, (header, payload), signature) =
             parts.ok_or(Refusal::Malformed("it has not three parts"))?;
-        // A part with a dot is not base64.
+        // A further dot would make a part invalid base64.
         let decode = |part: &str| {
             base64url::decode(part).ok_or(Refusal::Malformed("a part is not base64url"))
         };
         let header = object(&decode(header)?).ok_or(Refusal::Malformed("its header is no JSON"))?;
         let named = header.get("alg").and_then(Value::as_str);
         let algorithm = named.and_then(Algorithm::parse).ok_or(Refusal::Algorithm)?;
-        // RFC 7515, 4.1.11: extensions that must be understood. None is here.
+        // RFC 7515, 4.1.11: extensions that the reader must understand. This module has none.
         if header.contains_key("crit") {
             return Err(Refusal::Malformed("it has a crit that is not understood"));
         }

@@ -6,14 +6,14 @@ use core::{fmt, str};
 
 use super::refusal::Refusal;
 
-/// What the broker answers to a token that it does not accept. The client acknowledges it with
-/// `\x01`, and then the login fails.
+/// The broker's answer to a refused token. The client acknowledges it with `\x01`, and then the
+/// login fails.
 pub const INVALID_TOKEN: &str = "{\"status\":\"invalid_token\"}";
 
-/// The client's message, in its parts.
+/// The parts of the client's message.
 #[derive(PartialEq, Eq)]
 pub struct ClientMessage<'a> {
-    /// Whom the client asks to be; it may be only the token's subject.
+    /// The identity that the client asks for, which must be the token's subject.
     pub authorization_id: Option<String>,
     pub token: &'a str,
 }
@@ -25,10 +25,10 @@ impl fmt::Debug for ClientMessage<'_> {
 }
 
 impl<'a> ClientMessage<'a> {
-    /// Parses the message. Extensions (KIP-342) are checked, and have no effect.
+    /// Parses the message. Extensions (KIP-342) are checked, but have no effect.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The message is malformed.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
         let broken = Refusal::Message;
         let text = str::from_utf8(bytes).map_err(|_| broken("bytes that are no text"))?;
@@ -68,7 +68,7 @@ impl<'a> ClientMessage<'a> {
     }
 }
 
-/// `a=NAME`, where `=2C` is a comma and `=3D` an equals sign.
+/// Parses `a=NAME`, in which `=2C` is a comma and `=3D` an equals sign.
 fn name(part: &str) -> Option<String> {
     let coded = part.strip_prefix("a=").filter(|name| !name.is_empty())?;
     let mut pieces = coded.split('=');

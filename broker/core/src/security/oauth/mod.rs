@@ -1,18 +1,18 @@
-//! OAUTHBEARER: a client shows a signed token (JWT, RFC 7519), and is whom the token names.
+//! OAUTHBEARER: a client presents a signed token (JWT, RFC 7519), which names its principal.
 //!
-//! | module | what |
+//! | module | contents |
 //! | --- | --- |
 //! | `message` | the client's message with the token (RFC 7628) |
-//! | `jws` | a token in its parts (RFC 7515) |
-//! | `jwks` | the keys of those that sign tokens (RFC 7517) |
-//! | `claims` | whether a token is for this broker and for now |
+//! | `jws` | the parts of a token (RFC 7515) |
+//! | `jwks` | the public keys of the issuers (RFC 7517) |
+//! | `claims` | the check that a token is for this broker, and valid now |
 //!
-//! Nothing here does the arithmetic of signatures: [`verify`] is given it.
+//! The caller of [`verify`] brings the arithmetic of signatures.
 //!
-//! **Invariant:** a claim is looked at only if the token's signature is right (`verify`).
-//! **Invariant:** a token says nothing about how it is verified but the name of a public-key
-//! algorithm and of a key, and both have to suit the key: neither `none` nor an algorithm with a
-//! shared secret is an [`Algorithm`].
+//! **Invariant:** claims are read only after the token's signature was verified (`verify`).
+//! **Invariant:** a token chooses only the name of a public-key algorithm and of a key, and both
+//! must fit the key that verifies it. Neither `none` nor an algorithm with a shared secret is an
+//! [`Algorithm`].
 
 mod base64url;
 mod claims;
@@ -33,15 +33,15 @@ pub use refusal::Refusal;
 
 use jws::Jws;
 
-/// A signature to check: by the key, what is signed, and the signature.
+/// A signature to check: the key, the signed bytes, and the signature.
 pub type Signature<'a> = (Algorithm, &'a Material, &'a [u8], &'a [u8]);
 
-/// Returns who the bearer of `token` is.
+/// Returns the identity of the bearer of `token`.
 ///
-/// `is_signed` says whether a signature is right. `now_s` is the time since 1970.
+/// `is_signed` checks a signature. `now_s` is the time since 1970.
 ///
 /// # Errors
-/// Why the token is not accepted.
+/// The reason why the token is refused.
 pub fn verify(
     token: &str,
     keys: &Keys,

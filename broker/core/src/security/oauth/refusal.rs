@@ -1,27 +1,27 @@
-//! Why a token is not accepted. The client hears only that it is not.
+//! The reasons why a token is refused. The client is told only that it is refused.
 
 use core::fmt;
 
-/// Says no more of a token than is fit for a log.
+/// The reason for the log, with no more of a token than a log may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The client's message is not of RFC 7628.
+    /// The client's message does not follow RFC 7628.
     Message(&'static str),
-    /// The token is no JWT.
+    /// The token is not a JWT.
     Malformed(&'static str),
-    /// The token is signed by no algorithm that is accepted.
+    /// The token's algorithm is not accepted.
     Algorithm,
-    /// No key suits what the token says of its key.
+    /// There is no key with the token's key id and for its algorithm.
     UnknownKey,
     Signature,
-    /// A claim that the broker needs is missing, or is not of its type.
+    /// A required claim is missing, or has the wrong type.
     Claim(&'static str),
     Expired,
     /// `nbf` or `iat` is in the future.
     NotYet(&'static str),
     Audience,
     Issuer,
-    /// The client asks to be another than the token's subject.
+    /// The client asks for an identity other than the token's subject.
     AuthorizationId,
 }
 

@@ -1,4 +1,4 @@
-//! The login of one connection: handshake, exchange, and authentication again (KIP-368).
+//! The login of one connection: handshake, exchange, and re-authentication (KIP-368).
 //!
 //! **Invariant:** the principal of a connection never changes (`another_principal_is_refused`).
 
@@ -11,10 +11,10 @@ use super::{Done, Exchange, Mechanism, Step};
 use crate::security::Principal;
 use crate::security::limits::REAUTHENTICATION_PAUSE_MS;
 
-/// See the module. Times are of a clock that only goes forward, in milliseconds.
+/// The state of a connection's login. Times are in milliseconds, of a monotonic clock.
 #[derive(Debug)]
 pub struct Login {
-    /// Of the listener, in its order.
+    /// The listener's mechanisms, in its order.
     mechanisms: Vec<Mechanism>,
     /// Longest session (`connections.max.reauth.ms`).
     session_ms_max: Option<u64>,
@@ -26,11 +26,11 @@ pub struct Login {
 struct Running {
     exchange: Box<dyn Exchange>,
     mechanism: Mechanism,
-    /// Messages come as frames without a header: the handshake was of version 0.
+    /// Whether messages are frames without a header, because the handshake had version 0.
     is_raw: bool,
 }
 
-/// What the connection has been since its last authentication.
+/// The identity of the connection since its last authentication.
 #[derive(Debug)]
 struct Session {
     principal: Principal,
@@ -39,7 +39,7 @@ struct Session {
     expires_ms: Option<u64>,
 }
 
-/// A request, as far as a login decides whether it may come.
+/// The kinds of requests that a login distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     ApiVersions,
@@ -48,14 +48,14 @@ pub enum Request {
     Other,
 }
 
-/// Why a request closes the connection.
+/// The reason why a request closes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Barred {
     /// The client is not authenticated.
     Unauthenticated,
-    /// Another request came during an exchange.
+    /// The client sent another request during an exchange.
     DuringExchange,
-    /// The session is over, and the client did not authenticate again.
+    /// The session expired, and the client did not authenticate again.
     Expired,
 }
 
@@ -83,7 +83,7 @@ pub enum Answer {
         is_token: bool,
         /// Whether the client was authenticated before.
         is_again: bool,
-        /// How long the session lasts; 0: without end.
+        /// Lifetime of the session; 0: no end.
         lifetime_ms: u64,
     },
     Failed {
@@ -114,10 +114,10 @@ impl Login {
         self.exchange.as_ref().is_some_and(|running| running.is_raw)
     }
 
-    /// Checks that a request may come now.
+    /// Checks that a request is allowed now.
     ///
     /// # Errors
-    /// The connection has to be closed.
+    /// The connection must be closed.
     pub fn check(&self, request: Request, now_ms: u64) -> Result<(), Barred> {
         if matches!(request, Request::Handshake | Request::Authenticate) {
             return Ok(());
@@ -130,7 +130,7 @@ impl Login {
         }
     }
 
-    /// Takes a SaslHandshake of this mechanism. `make` returns its exchange.
+    /// Handles a SaslHandshake that chooses this mechanism. `make` creates its exchange.
     pub fn handshake(
         &mut self,
         name: &str,
@@ -138,7 +138,8 @@ impl Login {
         now_ms: u64,
         make: impl FnOnce(Mechanism) -> Box<dyn Exchange>,
     ) -> HandshakeAnswer {
-        // `SaslServerAuthenticator`: once in a second. A client that tries more is not cut.
+        // `SaslServerAuthenticator` allows one in a second. A client that tries more stays
+        // connected.
         let is_early = self.session.as_ref().is_some_and(|session| {
             now_ms.saturating_sub(session.begun_ms) < REAUTHENTICATION_PAUSE_MS
         });
@@ -162,8 +163,8 @@ impl Login {
         HandshakeAnswer::Accepted
     }
 
-    /// Takes a message of the exchange. `version` is that of the SaslAuthenticate; 0 in a frame
-    /// without a header. `wall_ms` is the time since 1970.
+    /// Handles a message of the exchange. `version` is the version of the SaslAuthenticate, or 0
+    /// for a frame without a header. `wall_ms` is the time since 1970.
     pub fn authenticate(
         &mut self,
         message: &[u8],

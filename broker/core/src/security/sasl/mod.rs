@@ -1,7 +1,7 @@
-//! SASL: what a mechanism of the broker answers to the messages of a client, and who the client is.
+//! SASL: the broker's side of each mechanism, which finds out who a client is.
 //!
-//! A mechanism is an [`Exchange`], which the connection makes when the client has chosen it, and
-//! drops when it ends. An exchange has no clock and no randomness: its maker passes them in.
+//! A mechanism is an [`Exchange`], which the connection creates when the client has chosen it, and
+//! drops at its end. An exchange has no clock and no random source: its creator passes them in.
 //!
 //! **Invariant:** before a client has logged in, only ApiVersions and its login are answered
 //! ([`Login::check`], `tests/sasl/hostile.rs`). A connection's principal never changes.
@@ -77,19 +77,19 @@ impl fmt::Display for Mechanism {
 
 /// The broker's side of one authentication.
 pub trait Exchange: fmt::Debug + Send {
-    /// Takes the next message of the client. After [`Step::Done`] and [`Step::Refused`] there is
-    /// none.
+    /// Handles the next message of the client. Not called again after [`Step::Done`] or
+    /// [`Step::Refused`].
     fn step(&mut self, message: &[u8]) -> Step;
 }
 
-/// What follows from a message of the client.
+/// The next step after a message of the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// These bytes are sent, and the client sends another message.
+    /// Send these bytes; the client then sends another message.
     Continue(Vec<u8>),
     /// The client is authenticated.
     Done(Done),
-    /// The client is not who it says, or breaks the rules of the mechanism.
+    /// The client could not prove its identity, or broke the rules of the mechanism.
     Refused(Refused),
 }
 
@@ -101,28 +101,29 @@ pub struct Done {
     pub principal: Principal,
     /// Whether the client showed a delegation token.
     pub is_token: bool,
-    /// When what the client showed expires, in milliseconds since 1970. `None`: never.
+    /// The time at which the client's credential expires, in milliseconds since 1970. `None`:
+    /// never.
     pub expires_at_ms: Option<i64>,
 }
 
 /// The end of a failed exchange.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The message for the client. It must not say which users exist. `None`: the one of
+    /// The message for the client, which must not reveal which users exist. `None` stands for
     /// [`Mechanism::refusal`].
     pub message: Option<String>,
     /// The reason for the log, without secrets.
     pub why: String,
 }
 
-/// Characters of a user's name in a line of the log.
+/// Characters of a user's name that a log line shows.
 const NAME_CHARS: usize = 80;
 
 impl Refused {
     /// Refuses with the message that all mechanisms share.
     fn because(user: Option<&str>, why: impl fmt::Display) -> Step {
         let why = match user {
-            // Written as a literal: a stranger's text must not look like another line of the log.
+            // Escaped: a stranger's text must not look like another log line.
             Some(user) => {
                 let user: String = user.chars().take(NAME_CHARS).collect();
                 format!("user {user:?}: {why}")
@@ -134,7 +135,7 @@ impl Refused {
 }
 
 impl Mechanism {
-    /// What a client is told whose exchange failed: the same for each reason
+    /// Returns the message for a client whose exchange failed, the same for each reason
     /// (`SaslServerAuthenticator.handleSaslToken`).
     #[must_use]
     pub fn refusal(self) -> String {

@@ -8,12 +8,12 @@ use super::{Done, Exchange, Refused, Step};
 use crate::security::Principal;
 use crate::security::oauth::{ClientMessage, INVALID_TOKEN, Identity, Refusal};
 
-/// What verifies the tokens of a listener.
+/// The verifier of a listener's tokens.
 pub trait Verifier: fmt::Debug + Send {
-    /// Returns who the bearer of a token is, now.
+    /// Returns the identity of a token's bearer at this moment.
     ///
     /// # Errors
-    /// Why the token is not accepted.
+    /// The reason why the token is refused.
     fn identify(&self, token: &str) -> Result<Identity, Refusal>;
 }
 
@@ -21,7 +21,7 @@ pub trait Verifier: fmt::Debug + Send {
 #[derive(Debug)]
 pub struct OAuthBearer<V> {
     verifier: V,
-    /// Why the token is not accepted, until the client has acknowledged it.
+    /// The refusal, until the client has acknowledged it.
     refused: Option<Refusal>,
 }
 

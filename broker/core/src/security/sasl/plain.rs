@@ -1,4 +1,4 @@
-//! PLAIN (RFC 4616): one message with the user and its password.
+//! PLAIN (RFC 4616): one message with the user's name and password.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -11,14 +11,14 @@ use super::{Done, Exchange, Refused, Step};
 use crate::security::Principal;
 use crate::security::limits::PLAIN_MESSAGE_BYTES_MAX;
 
-/// Users and their passwords, of which only HMACs under a key of this process are held.
+/// Users and their passwords. Memory holds only HMACs of the passwords, with a key of this process.
 ///
-/// **Invariant:** checking takes the same steps for each user, whether it exists or not.
+/// **Invariant:** a check takes the same steps whether the user exists or not.
 #[derive(Clone)]
 pub struct Passwords {
     key: hmac::Key,
     by_user: BTreeMap<String, hmac::Tag>,
-    /// Of no password.
+    /// An HMAC that no password has.
     decoy: hmac::Tag,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Debug for Passwords {
 }
 
 impl Passwords {
-    /// Takes the passwords of users. `secret` is random.
+    /// Creates the table from users' passwords. `secret` is random.
     #[must_use]
     pub fn new<'a>(secret: &[u8; 32], users: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
@@ -40,7 +40,7 @@ impl Passwords {
             (String::from(user), tag)
         });
         let by_user = by_user.collect();
-        // No client sends so long a password.
+        // No client can send such a long password.
         let decoy = hmac::sign(&key, &[0xff; PLAIN_MESSAGE_BYTES_MAX + 1]);
         Self {
             key,

@@ -10,7 +10,7 @@ use crate::security::{Principal, Users};
 
 /// The credentials that the broker knows.
 pub trait Credentials: fmt::Debug + Send {
-    /// Returns the users of this moment.
+    /// Returns the current users.
     fn users(&self) -> Arc<Users>;
 
     /// Returns a delegation token that has not expired.
@@ -33,7 +33,7 @@ pub struct Scram<C> {
     credentials: C,
     /// Random, printable and without commas.
     nonce: String,
-    /// After the first message.
+    /// Set after the first message.
     begun: Option<Begun>,
 }
 
@@ -70,7 +70,7 @@ impl<C: Credentials> Scram<C> {
             let credential = users.credential(&user, self.mechanism);
             credential.map(|of| (Credential::clone(of), Principal::user(&user), None))
         };
-        // Made in any case, so that both cases take the same time.
+        // Created even if the user exists, so that both cases take the same time.
         let decoy = users.decoy(&user, self.mechanism);
         let (credential, principal, expires_at_ms) = match known {
             Some((credential, principal, expires)) => (Some(credential), principal, expires),

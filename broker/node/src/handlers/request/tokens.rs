@@ -1,4 +1,4 @@
-//! Delegation tokens: who may ask about them, and what there is.
+//! Access of handlers to delegation tokens.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use super::Request;
 use crate::config::DelegationTokens;
 
 impl Request {
-    /// Returns who the client is.
+    /// Returns the client's principal.
     pub fn principal(&self) -> &Principal {
         self.access.session.principal()
     }
 
     /// Checks that a client may ask about delegation tokens at all
-    /// (`KafkaApis.allowTokenRequests`): it has shown who it is, and not by a token.
+    /// (`KafkaApis.allowTokenRequests`): the client has authenticated, and not with a token.
     ///
     /// # Errors
     /// DELEGATION_TOKEN_REQUEST_NOT_ALLOWED.
@@ -34,7 +34,7 @@ impl Request {
         }
     }
 
-    /// Returns what makes tokens.
+    /// Returns the secrets and lifetimes of tokens.
     ///
     /// # Errors
     /// DELEGATION_TOKEN_AUTH_DISABLED.
@@ -43,7 +43,7 @@ impl Request {
         maker.ok_or(ErrorCode::DelegationTokenAuthDisabled)
     }
 
-    /// Returns all tokens, of which the client may see what it may.
+    /// Returns all tokens; the handler filters those that the client may see.
     pub fn tokens(&self) -> Arc<Tokens> {
         Arc::clone(self.image().tokens())
     }

@@ -1,4 +1,4 @@
-//! CreateDelegationToken (key 38): makes a token, for the client itself or for another owner.
+//! CreateDelegationToken (key 38): creates a token, for the client itself or for another owner.
 
 use std::sync::Arc;
 

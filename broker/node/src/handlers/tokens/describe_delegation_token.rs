@@ -28,7 +28,7 @@ fn describe(
 ) -> Result<Vec<DescribedDelegationToken>, ErrorCode> {
     request.check_token_requests()?;
     let maker = request.token_maker()?;
-    // Without a list, the client asks for all tokens; one that is no principal has none.
+    // A request without a list asks for all tokens. An invalid principal owns none.
     let owners: Option<Vec<Principal>> = message.owners.as_ref().map(|owners| {
         let owners = owners.iter();
         let owners = owners.map(|of| principal(&of.principal_type, &of.principal_name));

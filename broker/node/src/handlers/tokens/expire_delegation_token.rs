@@ -1,4 +1,4 @@
-//! ExpireDelegationToken (key 40): has a token expire sooner, or removes it.
+//! ExpireDelegationToken (key 40): lets a token expire earlier, or removes it.
 
 use sedge_core::metadata::TokenCommand;
 use sedge_protocol::ErrorCode;

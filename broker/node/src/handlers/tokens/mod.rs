@@ -16,10 +16,10 @@ use super::Request;
 /// asked for a token (KIP-373).
 const WITH_REQUESTER: i16 = 3;
 
-/// What a time is in an answer that refuses.
+/// The value of times in a refusal.
 const NO_TIME: i64 = -1;
 
-/// Has the controller renew or expire a token. Returns the time at which it expires.
+/// Sends the controller a command to renew or expire a token. Returns the time at which it expires.
 async fn change(request: &Request, command: TokenCommand) -> Result<i64, ErrorCode> {
     match request.command(Command::Token(command)).await {
         Ok(CommandReply::TokenExpires { at_ms }) => Ok(at_ms),

@@ -1,4 +1,4 @@
-//! RenewDelegationToken (key 39): has a token expire later.
+//! RenewDelegationToken (key 39): lets a token expire later.
 
 use sedge_core::metadata::TokenCommand;
 use sedge_protocol::ErrorCode;
