@@ -18,7 +18,7 @@ use super::support::{
 /// Measured logins of each kind.
 const MEASURED: usize = 21;
 
-/// A tolerance far below the time of hashing a password, and far above the noise of a busy machine.
+/// A tolerance far below the time of hashing a password.
 const DIFFERENCE_MAX: Duration = Duration::from_millis(4);
 
 fn metric(site: &Site, name: &str) -> f64 {
@@ -66,10 +66,9 @@ fn a_wrong_password_and_an_unknown_user_get_the_same_answer() {
             assert_eq!(of_wrong, of_unknown);
             assert!(!of_wrong.contains(user), "{of_wrong}");
         }
-        wrong.sort();
-        unknown.sort();
-        let (wrong, unknown) = (wrong[MEASURED / 2], unknown[MEASURED / 2]);
-        let difference = wrong.abs_diff(unknown);
+        // The fastest of each: other work on the machine only adds.
+        let (wrong, unknown) = (wrong.iter().min().unwrap(), unknown.iter().min().unwrap());
+        let difference = wrong.abs_diff(*unknown);
         assert!(difference < DIFFERENCE_MAX, "{by}: {wrong:?} {unknown:?}");
         let failed = format!("sedge_sasl_authentications_failed_total{{mechanism=\"{by}\"}}");
         assert!(metric(&site, &failed) >= 2.0 * MEASURED as f64);

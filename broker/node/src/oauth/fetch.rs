@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
@@ -79,6 +80,13 @@ impl HttpUrl {
                 format!("/{path}")
             },
         })
+    }
+
+    /// Returns whether another machine on the way can answer in the server's place.
+    pub fn can_be_forged(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        let is_here = self.host == "localhost" || address.is_ok_and(|of| of.is_loopback());
+        !self.is_secure && !is_here
     }
 }
 

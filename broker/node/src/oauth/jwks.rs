@@ -67,6 +67,16 @@ impl Jwks {
         })
     }
 
+    /// Returns the reason, with advice, if another machine can put its own keys in the document.
+    pub fn insecurity(&self) -> Option<String> {
+        match &self.document {
+            Document::Http { url, .. } if url.can_be_forged() => Some(format!(
+                "sasl.oauthbearer.jwks.endpoint.url: {url} is read without TLS, so another machine                  on the network can replace the keys, and log in as any user; use https"
+            )),
+            Document::File(_) | Document::Http { .. } => None,
+        }
+    }
+
     /// Returns the keys that were loaded last.
     pub fn current(&self) -> Arc<Keys> {
         Arc::clone(&self.keys.lock().unwrap_or_else(PoisonError::into_inner))

@@ -287,6 +287,21 @@ fn get(url: &str) -> Result<Vec<u8>, String> {
 }
 
 #[test]
+fn a_document_that_others_can_replace_is_warned_of() {
+    let check = |url: &str, expected: bool| {
+        let url = fetch::HttpUrl::parse(url).unwrap();
+        assert_eq!(url.can_be_forged(), expected, "{url}");
+    };
+    check("http://keys.example/jwks", true);
+    check("http://192.0.2.1:80/jwks", true);
+    check("http://[2001:db8::1]/jwks", true);
+    check("https://keys.example/jwks", false);
+    check("http://127.0.0.1:8080/jwks", false);
+    check("http://[::1]/jwks", false);
+    check("http://localhost/jwks", false);
+}
+
+#[test]
 fn a_document_comes_from_a_server() {
     let check = |answer: &str, expected: &[u8]| {
         assert_eq!(

@@ -102,6 +102,9 @@ impl Running {
             tasks.push(broker.runtime.spawn(watch));
         }
         for jwks in documents(&listeners) {
+            if let Some(why) = jwks.insecurity() {
+                warn!(target: "sedge", "{why}");
+            }
             tasks.push(broker.runtime.spawn(jwks.keep()));
         }
         for listener in listeners {

@@ -48,7 +48,8 @@ impl Default for Expected {
 impl Expected {
     /// Checks the claims of a payload.
     pub(super) fn check(&self, payload: &[u8], now_s: u64) -> Result<Identity, Refusal> {
-        let claims = object(payload).ok_or(Refusal::Malformed("its payload is no JSON object"))?;
+        let claims =
+            object(payload).ok_or(Refusal::Malformed("the payload is not a JSON object"))?;
         let skew_s = self.clock_skew_s;
         let expires_s = time(&claims, "exp")?.ok_or(Refusal::Claim("no exp"))?;
         if expires_s.saturating_add(skew_s) <= now_s {
@@ -76,7 +77,9 @@ impl Expected {
         });
         Ok(Identity {
             name: name
-                .ok_or(Refusal::Claim("no subject that can be a name"))?
+                .ok_or(Refusal::Claim(
+                    "no subject (sub) that can be the name of a principal",
+                ))?
                 .to_string(),
             // The session ends when the token is no longer accepted.
             expires_s: expires_s.saturating_add(skew_s),
@@ -118,7 +121,9 @@ fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, 
     });
     match seconds {
         Some(seconds) => Ok(Some(seconds)),
-        None => Err(Refusal::Claim("a time that is none")),
+        None => Err(Refusal::Claim(
+            "a time (exp, nbf or iat) that is not a number",
+        )),
     }
 }
 

@@ -46,11 +46,11 @@ impl Keys {
     /// The document is invalid, or has no usable key.
     pub fn parse(document: &[u8]) -> Result<Self, String> {
         if document.len() > JWKS_BYTES_MAX {
-            return Err(format!("it has more than {JWKS_BYTES_MAX} bytes"));
+            return Err(format!("more than {JWKS_BYTES_MAX} bytes"));
         }
-        let document = object(document).ok_or("it is no JSON object")?;
+        let document = object(document).ok_or("not a JSON object")?;
         let Some(Value::Array(all)) = document.get("keys") else {
-            return Err("it has no list `keys`, so it is no JSON Web Key Set".into());
+            return Err("no list `keys`, so not a JSON Web Key Set".into());
         };
         let mut keys = Vec::new();
         for key in all.iter().filter_map(Value::as_object) {
@@ -59,11 +59,9 @@ impl Keys {
             }
         }
         match keys.len() {
-            0 => {
-                Err("it has no RSA key of 2048 bits or more and no EC key of P-256 or P-384".into())
-            }
+            0 => Err("no RSA key of 2048 bits or more, and no EC key of P-256 or P-384".into()),
             1..=KEYS_MAX => Ok(Self(keys)),
-            _ => Err(format!("it has more than {KEYS_MAX} keys")),
+            _ => Err(format!("more than {KEYS_MAX} keys")),
         }
     }
 

@@ -50,28 +50,31 @@ pub struct Jws<'a> {
 impl<'a> Jws<'a> {
     pub fn parse(token: &'a str) -> Result<Self, Refusal> {
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(Refusal::Malformed("it is too long"));
+            return Err(Refusal::Malformed("too long"));
         }
         let parts = token
             .rsplit_once('.')
             .and_then(|(signed, signature)| Some((signed, signed.split_once('.')?, signature)));
         let (signed, (header, payload), signature) =
-            parts.ok_or(Refusal::Malformed("it has not three parts"))?;
+            parts.ok_or(Refusal::Malformed("not three parts"))?;
         // A further dot would make a part invalid base64.
         let decode = |part: &str| {
             base64url::decode(part).ok_or(Refusal::Malformed("a part is not base64url"))
         };
-        let header = object(&decode(header)?).ok_or(Refusal::Malformed("its header is no JSON"))?;
+        let header = object(&decode(header)?)
+            .ok_or(Refusal::Malformed("the header is not a JSON object"))?;
         let named = header.get("alg").and_then(Value::as_str);
         let algorithm = named.and_then(Algorithm::parse).ok_or(Refusal::Algorithm)?;
         // RFC 7515, 4.1.11: extensions that the reader must understand. This module has none.
         if header.contains_key("crit") {
-            return Err(Refusal::Malformed("it has a crit that is not understood"));
+            return Err(Refusal::Malformed(
+                "crit names an extension that is not supported",
+            ));
         }
         let key_id = match header.get("kid") {
             None => None,
             Some(Value::String(id)) => Some(id.clone()),
-            Some(_) => return Err(Refusal::Malformed("its kid is no text")),
+            Some(_) => return Err(Refusal::Malformed("kid is not a text")),
         };
         Ok(Self {
             algorithm,

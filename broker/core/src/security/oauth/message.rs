@@ -31,7 +31,7 @@ impl<'a> ClientMessage<'a> {
     /// The message is malformed.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
         let broken = Refusal::Message;
-        let text = str::from_utf8(bytes).map_err(|_| broken("bytes that are no text"))?;
+        let text = str::from_utf8(bytes).map_err(|_| broken("bytes that are not UTF-8"))?;
         let text = text
             .strip_prefix("n,")
             .ok_or(broken("no header `n,`: channel binding is not supported"))?;
@@ -40,7 +40,9 @@ impl<'a> ClientMessage<'a> {
             .ok_or(broken("no end of its header"))?;
         let authorization_id = match authorization_id {
             "" => None,
-            other => Some(name(other).ok_or(broken("an authorization identity that is none"))?),
+            other => {
+                Some(name(other).ok_or(broken("an authorization identity that cannot be read"))?)
+            }
         };
         let pairs = pairs
             .strip_suffix("\x01\x01")
@@ -123,7 +125,7 @@ mod tests {
             _ => panic!("{bytes:?}"),
         };
         check(b"", "header");
-        check(b"\xff", "text");
+        check(b"\xff", "UTF-8");
         check(b"y,,\x01auth=Bearer t\x01\x01", "channel");
         check(b"p=tls-unique,,\x01auth=Bearer t\x01\x01", "channel");
         check(b"n,,auth=Bearer t\x01\x01", "header");

@@ -29,7 +29,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Message(what) => write!(f, "the client's message has {what}"),
-            Self::Malformed(what) => write!(f, "the token is no signed JWT: {what}"),
+            Self::Malformed(what) => write!(f, "the token is not a signed JWT: {what}"),
             Self::Algorithm => f.write_str(
                 "the token's alg is none of RS256, RS384, RS512, PS256, ES256 and ES384",
             ),
@@ -51,7 +51,7 @@ impl fmt::Display for Refusal {
                 "the token's iss is not sasl.oauthbearer.expected.issuer",
             ),
             Self::AuthorizationId => {
-                f.write_str("the client asks to be another than the token's subject")
+                f.write_str("the client asks to be a principal other than the token's subject")
             }
         }
     }

@@ -243,7 +243,7 @@ fn times_have_some_skew() {
         let found = verified(&token(&header(), &claims_with(changes)));
         assert_eq!(found.map(drop), expected, "{changes}");
     };
-    let none = Refusal::Claim("a time that is none");
+    let none = Refusal::Claim("a time (exp, nbf or iat) that is not a number");
     check(&json!({"exp": NOW_S}), Ok(()));
     check(&json!({"exp": NOW_S - 29}), Ok(()));
     check(&json!({"exp": NOW_S - 30}), Err(Refusal::Expired));
