@@ -11,11 +11,17 @@
 /// buffer of a request would then reuse resident pages of an earlier one: all of it would be in
 /// memory although few bytes have arrived, and `sedge.memory.max.bytes` would not hold
 /// (`tests/memory/large_requests.rs`).
+///
+/// A fixed bound also fixes the bound from which free memory at the top of the heap is given back:
+/// at 128 KiB, so that each buffer of that size would be a system call and new pages every time. It
+/// becomes twice the bound of blocks, as glibc keeps it when it moves both.
 #[cfg(target_env = "gnu")]
 pub fn map_blocks_from(bytes: i32) {
     // SAFETY: `mallopt` takes two numbers and no pointer, and locks the allocator itself.
-    let is_set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) };
-    if is_set == 0 {
+    let set = |what, bytes| unsafe { libc::mallopt(what, bytes) } != 0;
+    let is_set =
+        set(libc::M_MMAP_THRESHOLD, bytes) && set(libc::M_TRIM_THRESHOLD, bytes.saturating_mul(2));
+    if !is_set {
         log::warn!(target: "sedge", "mallopt failed: large requests may keep memory when freed");
     }
 }
