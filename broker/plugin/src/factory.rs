@@ -116,3 +116,36 @@ impl<B: Bindings> Factory<B> {
         )
     }
 }
+
+/// Gives a world's public factory what all of them have.
+macro_rules! factory {
+    ($factory:ident) => {
+        impl $factory {
+            pub(crate) fn new(host: Host, component: &Component) -> Result<Self, Error> {
+                Factory::new(host, component).map(|factory| Self(Arc::new(factory)))
+            }
+
+            /// Returns the plugin's name, as in its log lines.
+            #[must_use]
+            pub fn name(&self) -> &str {
+                self.0.host().name()
+            }
+
+            #[must_use]
+            pub fn limits(&self) -> &Limits {
+                self.0.host().limits()
+            }
+        }
+
+        impl fmt::Debug for $factory {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($factory))
+                    .field("name", &self.name())
+                    .field("limits", &self.limits())
+                    .finish()
+            }
+        }
+    };
+}
+
+pub(crate) use factory;

@@ -10,7 +10,7 @@ use crate::{
         exports::sedge::plugin::filter::{BatchInfo as WireBatchInfo, Needs as WireNeeds, Stage},
     },
     error::{CallError, Error},
-    factory::{Factory, Settings},
+    factory::{Factory, Settings, factory},
     host::{Host, Instance},
     limits::Limits,
     outcome::Outcome,
@@ -49,22 +49,9 @@ pub enum FilterStage {
     MirrorIn,
 }
 
+factory!(FilterFactory);
+
 impl FilterFactory {
-    pub(crate) fn new(host: Host, component: &Component) -> Result<Self, Error> {
-        Factory::new(host, component).map(|factory| Self(Arc::new(factory)))
-    }
-
-    /// Returns the plugin's name, as in its log lines.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.0.host().name()
-    }
-
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        self.0.host().limits()
-    }
-
     /// Starts an instance with these settings (names without the prefix `sedge.plugin.NAME.`).
     ///
     /// # Errors
@@ -119,15 +106,6 @@ impl FilterInstance {
             })?;
             Outcome::check(answer, records.count(), output_bytes_max).map_err(CallError::BadOutput)
         })
-    }
-}
-
-impl fmt::Debug for FilterFactory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FilterFactory")
-            .field("name", &self.name())
-            .field("limits", &self.limits())
-            .finish()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
         KeyPartitioner, exports::sedge::plugin::partitioner::Needs as WireNeeds,
     },
     error::{BadOutput, CallError, Error},
-    factory::{Factory, Settings},
+    factory::{Factory, Settings, factory},
     host::{Host, Instance},
     limits::Limits,
     records::{Needs, RecordBlob},
@@ -27,22 +27,9 @@ pub struct PartitionerInstance {
     instance: Instance<KeyPartitioner>,
 }
 
+factory!(PartitionerFactory);
+
 impl PartitionerFactory {
-    pub(crate) fn new(host: Host, component: &Component) -> Result<Self, Error> {
-        Factory::new(host, component).map(|factory| Self(Arc::new(factory)))
-    }
-
-    /// Returns the plugin's name, as in its log lines.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.0.host().name()
-    }
-
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        self.0.host().limits()
-    }
-
     /// Starts an instance with these settings (names without the prefix `sedge.plugin.NAME.`).
     ///
     /// # Errors
@@ -115,15 +102,6 @@ fn check(chosen: &[u32], partitions: u32, records: usize) -> Result<(), BadOutpu
             partitions,
         }),
         None => Ok(()),
-    }
-}
-
-impl fmt::Debug for PartitionerFactory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PartitionerFactory")
-            .field("name", &self.name())
-            .field("limits", &self.limits())
-            .finish()
     }
 }
 

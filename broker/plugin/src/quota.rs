@@ -10,7 +10,7 @@ use crate::{
         exports::sedge::plugin::quota::{Grant as WireGrant, Operation, Request as WireRequest},
     },
     error::{CallError, Error},
-    factory::{Factory, Settings},
+    factory::{Factory, Settings, factory},
     host::{Host, Instance},
     limits::Limits,
     outcome::cut_off,
@@ -55,22 +55,9 @@ pub enum Grant {
     Reject { reason: String },
 }
 
+factory!(QuotaFactory);
+
 impl QuotaFactory {
-    pub(crate) fn new(host: Host, component: &Component) -> Result<Self, Error> {
-        Factory::new(host, component).map(|factory| Self(Arc::new(factory)))
-    }
-
-    /// Returns the plugin's name, as in its log lines.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.0.host().name()
-    }
-
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        self.0.host().limits()
-    }
-
     /// Starts an instance with these settings (names without the prefix `sedge.plugin.NAME.`).
     ///
     /// # Errors
@@ -127,15 +114,6 @@ fn wire_request(request: &QuotaRequest<'_>) -> WireRequest {
         bytes: request.bytes,
         records: request.records,
         now_ms: request.now_ms,
-    }
-}
-
-impl fmt::Debug for QuotaFactory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QuotaFactory")
-            .field("name", &self.name())
-            .field("limits", &self.limits())
-            .finish()
     }
 }
 
