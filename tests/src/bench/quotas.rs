@@ -1,8 +1,13 @@
 //! `bench quotas`: producers with a byte-rate quota beside a neighbour without one. Measures how
 //! near each is to its rate, and the neighbour's latency compared with running alone.
+//!
+//! A client that was idle has a credit, and sends it as fast as the broker takes it. So the
+//! neighbour's latency is told twice: while the credits are used up (and a virtual machine starts),
+//! and while all are held to their rates.
 
 use std::fmt::Write as _;
 use std::process::Command;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -35,12 +40,12 @@ const IN_FLIGHT: usize = 5;
 const NEIGHBOUR_EVERY: Duration = Duration::from_millis(2);
 
 /// The clients with a quota: name, and the command that produces without end.
-type Start = fn(bootstrap: &str, seconds: u64) -> Command;
+type Start = fn(bootstrap: &str) -> Command;
 
 const CLIENTS: &[(&str, Start)] = &[
-    ("java", |bootstrap, seconds| {
+    ("java", |bootstrap| {
         let mut command = kafka_tools::command("kafka-producer-perf-test");
-        let count = records(seconds).to_string();
+        let count = RECORDS.to_string();
         command.args([
             "--topic",
             "java",
@@ -54,11 +59,11 @@ const CLIENTS: &[(&str, Start)] = &[
         command.args(["--command-property", "client.id=java"]);
         command
     }),
-    ("librdkafka", |bootstrap, seconds| {
+    ("librdkafka", |bootstrap| {
         let mut command = Command::new("sh");
-        let (line, count) = ("x".repeat(RECORD_BYTES), records(seconds));
+        let line = "x".repeat(RECORD_BYTES);
         command.arg("-c").arg(format!(
-            "yes {line} | head -n {count} | kcat -q -P -b {bootstrap} -t librdkafka \
+            "yes {line} | head -n {RECORDS} | kcat -q -P -b {bootstrap} -t librdkafka \
              -X client.id=librdkafka -X batch.num.messages=10"
         ));
         command
@@ -69,17 +74,45 @@ const CLIENTS: &[(&str, Start)] = &[
 const RUDE: &str = "rude";
 const NEIGHBOUR: &str = "neighbour";
 
-/// More lines than a client can send.
-fn records(seconds: u64) -> u64 {
-    (seconds + 60) * RATE / RECORD_BYTES as u64
+/// More records than a client can send.
+const RECORDS: u64 = 3600 * RATE / RECORD_BYTES as u64;
+
+/// The part of a run in which all clients are held to their rates.
+struct Steady {
+    all_used_their_credit: Barrier,
+    is_now: AtomicBool,
+}
+
+impl Steady {
+    fn new(clients: usize) -> Self {
+        Self {
+            all_used_their_credit: Barrier::new(clients),
+            is_now: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits for the clients that still have credit.
+    fn begin(&self) {
+        if self.all_used_their_credit.wait().is_leader() {
+            self.is_now.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn end(&self) {
+        self.is_now.store(false, Ordering::Relaxed);
+    }
+
+    fn is_now(&self) -> bool {
+        self.is_now.load(Ordering::Relaxed)
+    }
 }
 
 /// Returns the table for `seconds` of each broker.
 pub fn run(seconds: u64, with_kafka: bool) -> String {
     let directory = TempDir::new("bench-quotas");
     let mut table = format!(
-        "quotas of {RATE} bytes/s, over {seconds} s; % of the quota, and the neighbour's p99 in ms \
-         alone and beside them\n"
+        "quotas of {RATE} bytes/s, over {seconds} s; % of the quota, and the neighbour's latency in \
+         ms (p99 p99.9 max)\n"
     );
     let mut peers: Vec<fn(&TempDir) -> Peer> =
         vec![|directory| Peer::sedge(directory.path(), "interval")];
@@ -102,26 +135,27 @@ fn measure(peer: &mut Peer, seconds: u64) -> String {
         wire::create_topic(&mut connection, topic, 1, &[]);
         wire::wait_leader(&mut connection, topic, 0);
     }
-    let is_over = AtomicBool::new(false);
-    let mut alone = neighbour(&bootstrap, Duration::from_secs(seconds.min(10)), &is_over);
+    let (is_over, steady) = (AtomicBool::new(false), Steady::new(names().count()));
+    let time = Duration::from_secs(seconds.min(10));
+    let [mut alone, _] = neighbour(&bootstrap, time, &is_over, &steady);
     for client in names() {
         set(&bootstrap, client);
     }
-    let (mut beside, mut rates) = (Outcome::default(), Vec::new());
+    let (mut beside, mut rates) = (<[Outcome; 2]>::default(), Vec::new());
     std::thread::scope(|scope| {
-        let (bootstrap, is_over) = (&bootstrap, &is_over);
+        let (bootstrap, is_over, steady) = (&bootstrap, &is_over, &steady);
         let rude = scope.spawn(move || rude(bootstrap, is_over));
         let clients: Vec<_> = CLIENTS
             .iter()
             .map(|(name, start)| {
                 scope.spawn(move || {
-                    let _client = Process::spawn(name, &mut start(bootstrap, seconds));
-                    rate(bootstrap, name, seconds)
+                    let _client = Process::spawn(name, &mut start(bootstrap));
+                    rate(bootstrap, name, seconds, steady)
                 })
             })
             .collect();
-        let of_rude = scope.spawn(move || rate(bootstrap, RUDE, seconds));
-        let beside_them = scope.spawn(move || neighbour(bootstrap, Duration::MAX, is_over));
+        let of_rude = scope.spawn(move || rate(bootstrap, RUDE, seconds, steady));
+        let beside_them = scope.spawn(move || neighbour(bootstrap, Duration::MAX, is_over, steady));
         rates = clients
             .into_iter()
             .chain([of_rude])
@@ -136,14 +170,18 @@ fn measure(peer: &mut Peer, seconds: u64) -> String {
         let percent = rate / RATE as f64 * 100.0;
         write!(line, "  {name} {percent:.1} %").expect("a String takes all");
     }
-    let (before, after) = (alone.latency_ms(99.0), beside.latency_ms(99.0));
-    let times = after / before;
-    writeln!(line, "  p99 {before:.2} {after:.2} ({times:.2} times)").expect("a String takes all");
+    let tail =
+        |outcome: &mut Outcome| [99.0, 99.9, 100.0].map(|percent| outcome.latency_ms(percent));
+    let (alone, [bursts, steady]) = (tail(&mut alone), beside.each_mut().map(tail));
+    for (when, [p99, p999, max]) in [("alone", alone), ("bursts", bursts), ("at rates", steady)] {
+        write!(line, "  {when} {p99:.2} {p999:.2} {max:.2}").expect("a String takes all");
+    }
+    writeln!(line, "  ({:.2} times)", steady[0] / alone[0]).expect("a String takes all");
     line
 }
 
 /// Measures the bytes a second of a client that writes to the topic of its name.
-fn rate(bootstrap: &str, client: &str, seconds: u64) -> f64 {
+fn rate(bootstrap: &str, client: &str, seconds: u64, steady: &Steady) -> f64 {
     let mut connection = Connection::open(bootstrap);
     let mut reach = |is_there: &dyn Fn(u64) -> bool| loop {
         let bytes = written(&mut connection, client);
@@ -152,8 +190,11 @@ fn rate(bootstrap: &str, client: &str, seconds: u64) -> f64 {
         }
         std::thread::sleep(LOOK_EVERY);
     };
-    let (began, from) = reach(&|bytes| bytes >= CREDIT);
+    reach(&|bytes| bytes >= CREDIT);
+    steady.begin();
+    let (began, from) = reach(&|_| true);
     let (ended, to) = reach(&|_| began.elapsed() >= Duration::from_secs(seconds));
+    steady.end();
     (to - from) as f64 / (ended - began).as_secs_f64()
 }
 
@@ -186,23 +227,29 @@ fn rude(bootstrap: &str, is_over: &AtomicBool) {
     }
 }
 
-/// Produces small batches at a steady pace.
-fn neighbour(bootstrap: &str, time: Duration, is_over: &AtomicBool) -> Outcome {
+/// Produces small batches at an even pace. Returns the outcome before the clients are held to their
+/// rates, and then.
+fn neighbour(
+    bootstrap: &str,
+    time: Duration,
+    is_over: &AtomicBool,
+    steady: &Steady,
+) -> [Outcome; 2] {
     let batch = Batch::of(&[vec![b'x'; 100]]).encode();
     let body = produce_request(NEIGHBOUR, 0, -1, &batch);
     let request = frame_of(NEIGHBOUR, (key::PRODUCE, PRODUCE_VERSION), 1, &body);
     let mut connection = Connection::open(bootstrap);
-    let mut outcome = Outcome::default();
+    let mut outcomes = <[Outcome; 2]>::default();
     let began = Instant::now();
     while began.elapsed() < time && !is_over.load(Ordering::Relaxed) {
         let asked = Instant::now();
         connection.send_raw(&request);
         let reply = connection.reply().frame();
         assert_eq!(produced(&reply[4..]).error, error::NONE);
-        outcome.note(asked.elapsed(), batch.len());
+        outcomes[usize::from(steady.is_now())].note(asked.elapsed(), batch.len());
         std::thread::sleep(NEIGHBOUR_EVERY);
     }
-    outcome
+    outcomes
 }
 
 /// Sets the quota of the clients with an id.
