@@ -2,6 +2,8 @@
 
 #[path = "plugins/binding.rs"]
 mod binding;
+#[path = "plugins/inspecting.rs"]
+mod inspecting;
 #[path = "plugins/letting_go.rs"]
 mod letting_go;
 #[path = "plugins/slow.rs"]

@@ -64,13 +64,63 @@ impl fmt::Debug for ComponentHash {
     }
 }
 
-/// Checks that bytes are a component of a known world without forbidden imports. Reads the
-/// outermost sections only; compiling finds what is invalid inside.
+/// The names that a component imports and exports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outline<'a> {
+    pub imports: Vec<&'a str>,
+    pub exports: Vec<&'a str>,
+}
+
+impl<'a> Outline<'a> {
+    /// Reads the outermost sections of a component; compiling finds what is invalid inside.
+    ///
+    /// # Errors
+    /// [`Error::NotAComponent`], [`Error::CoreModule`].
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Error> {
+        let mut outline = Self::default();
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(bytes) {
+            let malformed = |_| Error::NotAComponent;
+            match payload.map_err(malformed)? {
+                Payload::Version {
+                    encoding: Encoding::Module,
+                    ..
+                } if depth == 0 => {
+                    return Err(Error::CoreModule);
+                }
+                // The outermost one has a version and an end too.
+                Payload::Version { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentImportSection(imports) if depth == 1 => {
+                    for import in imports {
+                        outline.imports.push(import.map_err(malformed)?.name.name);
+                    }
+                }
+                Payload::ComponentExportSection(exports) if depth == 1 => {
+                    for export in exports {
+                        outline.exports.push(export.map_err(malformed)?.name.name);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(outline)
+    }
+
+    /// Returns the world of the component.
+    ///
+    /// # Errors
+    /// [`Error::ForbiddenImport`], [`Error::MissingExport`], [`Error::NoWorld`],
+    /// [`Error::SeveralWorlds`].
+    pub fn world(&self) -> Result<World, Error> {
+        world_of(self.imports.iter().copied(), self.exports.iter().copied())
+    }
+}
+
+/// Checks that bytes are a component of a known world without forbidden imports.
 ///
 /// # Errors
-/// [`Error::NotAComponent`], [`Error::CoreModule`], [`Error::ComponentTooLarge`],
-/// [`Error::ForbiddenImport`], [`Error::MissingExport`], [`Error::NoWorld`],
-/// [`Error::SeveralWorlds`].
+/// [`Error::ComponentTooLarge`], and the errors of [`Outline`].
 pub fn inspect(bytes: &[u8], component_bytes_max: usize) -> Result<(World, ComponentHash), Error> {
     if bytes.len() > component_bytes_max {
         return Err(Error::ComponentTooLarge {
@@ -78,34 +128,7 @@ pub fn inspect(bytes: &[u8], component_bytes_max: usize) -> Result<(World, Compo
             max: component_bytes_max,
         });
     }
-    let (mut imported, mut exported) = (Vec::new(), Vec::new());
-    let mut depth = 0_usize;
-    for payload in Parser::new(0).parse_all(bytes) {
-        let malformed = |_| Error::NotAComponent;
-        match payload.map_err(malformed)? {
-            Payload::Version {
-                encoding: Encoding::Module,
-                ..
-            } if depth == 0 => {
-                return Err(Error::CoreModule);
-            }
-            // The outermost one has a version and an end too.
-            Payload::Version { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::ComponentImportSection(imports) if depth == 1 => {
-                for import in imports {
-                    imported.push(import.map_err(malformed)?.name.name);
-                }
-            }
-            Payload::ComponentExportSection(exports) if depth == 1 => {
-                for export in exports {
-                    exported.push(export.map_err(malformed)?.name.name);
-                }
-            }
-            _ => {}
-        }
-    }
-    let world = world_of(imported, exported)?;
+    let world = Outline::read(bytes)?.world()?;
     Ok((world, ComponentHash::of(bytes)))
 }
 

@@ -136,8 +136,8 @@ impl fmt::Display for Error {
             ),
             Self::ForbiddenImport { import } => write!(
                 f,
-                "the component imports {import}; a plugin may only import sedge:plugin/log@0.1 (no \
-                 WASI: build for wasm32-unknown-unknown, or stub the imports out)"
+                "the component imports {import}; a plugin may only import sedge:plugin/log@0.1 ({})",
+                cure_of_import(import)
             ),
             Self::MissingExport { export } => {
                 write!(
@@ -241,6 +241,18 @@ impl Error {
     pub(crate) fn engine(source: wasmtime::Error) -> Self {
         let source = EngineError(source);
         Self::Engine { source }
+    }
+}
+
+/// Returns what the author of a plugin can do about an import.
+fn cure_of_import(import: &str) -> &'static str {
+    if import.starts_with("sedge:plugin/log@") {
+        "of this version: build the plugin again with the wit/ of this version of sedge"
+    } else if import.starts_with("wasi:") {
+        "no WASI: build Rust for wasm32-unknown-unknown and C with -nostdlib, and give \
+         componentize-qjs and componentize-py --stub-wasi"
+    } else {
+        "remove the call that needs it, or stub it out"
     }
 }
 

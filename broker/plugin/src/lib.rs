@@ -52,7 +52,7 @@ pub use code_cache::CodeCache;
 pub use compile::compile_in_child;
 #[cfg(feature = "jit")]
 pub use compile::{compile_ahead, compile_for_parent};
-pub use component::{ComponentHash, inspect};
+pub use component::{ComponentHash, Outline, inspect};
 pub use config::{host_target, target_family};
 pub use engine::Engine;
 pub use error::{BadOutput, CallError, EngineError, Error};

@@ -10,7 +10,6 @@ mod flags;
 mod group;
 mod mirror;
 mod plugin;
-mod plugin_code;
 mod security;
 mod serve;
 mod topic;
@@ -49,7 +48,7 @@ enum Command {
     Group(group::GroupCommand),
     /// Run a demonstration: sensors, an edge broker with a filter, a mirror to a second broker.
     Demo(demo::Demo),
-    /// Build, compile, import, deploy, list and delete plugins.
+    /// Build, inspect, compile, import, deploy, list and delete plugins.
     Plugin(plugin::PluginCommand),
     /// List and describe mirror links, and move their cursors.
     Mirror(mirror::MirrorCommand),

@@ -1,23 +1,22 @@
-//! `sedge plugin`: lists, deploys and deletes plugins.
+//! `sedge plugin`: lists, deploys and deletes plugins. The other verbs are in the folder.
 
-use std::collections::BTreeMap;
+mod code;
+mod deployed;
+mod inspect;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use sedge_core::metadata::PLUGINS_TOPIC as TOPIC;
-use sedge_plugin::{Artifact, World};
-use sedge_protocol::ids::Offset;
+use sedge_plugin::World;
 use sedge_protocol::plugin_records;
 use serde_json::json;
 
 use super::connect::Connect;
-use super::plugin_code;
-use crate::client::records::{EARLIEST, LATEST};
 use crate::client::{Client, plugins};
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::Table;
 
-/// Build, compile, import, deploy, list and delete plugins.
+/// Build, inspect, compile, import, deploy, list and delete plugins.
 #[derive(Debug, Args)]
 pub struct PluginCommand {
     #[command(subcommand)]
@@ -28,15 +27,17 @@ pub struct PluginCommand {
 enum Verb {
     /// Build a plugin from its source
     #[cfg(feature = "jit")]
-    Build(plugin_code::Build),
+    Build(code::Build),
     /// Compile a component to machine code, for a device whose sedge has no plugin compiler
     #[cfg(feature = "jit")]
-    Compile(plugin_code::Compile),
+    Compile(code::Compile),
     #[cfg(feature = "jit")]
     #[command(hide = true)]
     CompileForParent,
+    /// Show what a plugin is: its world, imports, exports, size, hash and limits
+    Inspect(inspect::Inspect),
     /// Import machine code that `plugin compile` made; run this on the device
-    Import(plugin_code::Import),
+    Import(code::Import),
     /// Deploy a component to the broker; topics use it with sedge.filter=NAME
     Deploy {
         /// Name of the plugin
@@ -74,7 +75,8 @@ impl PluginCommand {
             #[cfg(feature = "jit")]
             Verb::Compile(compile) => compile.run(),
             #[cfg(feature = "jit")]
-            Verb::CompileForParent => plugin_code::compile_for_parent(),
+            Verb::CompileForParent => code::compile_for_parent(),
+            Verb::Inspect(inspect) => inspect.run(),
             Verb::Import(import) => import.run(),
             Verb::Deploy {
                 name,
@@ -82,7 +84,7 @@ impl PluginCommand {
                 connect,
             } => {
                 plugin_records::check_name(name).map_err(|why| Failure::new(Exit::Usage, why))?;
-                let content = plugin_code::read(file)?;
+                let content = code::read(file)?;
                 check_content(file, &content)?;
                 let table = connect.run(async |client| {
                     let offset = plugins::deploy(&client, name, &content).await?;
@@ -107,14 +109,7 @@ fn check_content(file: &Path, content: &[u8]) -> Result<(), Failure> {
         Failure::new(Exit::Data, format!("{}: {why}", file.display()))
             .advise("`sedge plugin build` makes a component, `sedge plugin compile` machine code")
     };
-    let component = if Artifact::is_one(content) {
-        let artifact = Artifact::read(content);
-        artifact
-            .map_err(|error| refused(error.to_string()))?
-            .component
-    } else {
-        content
-    };
+    let component = code::component(content).map_err(|error| refused(error.to_string()))?;
     let (world, _) = sedge_plugin::inspect(component, plugin_records::CONTENT_BYTES_MAX)
         .map_err(|error| refused(error.to_string()))?;
     match world {
@@ -125,63 +120,10 @@ fn check_content(file: &Path, content: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// A deployed plugin.
-struct Deployed {
-    bytes: usize,
-    timestamp_ms: i64,
-    offset: Offset,
-}
-
-async fn deployed(client: &Client) -> Result<BTreeMap<String, Deployed>, Failure> {
-    let mut deployed = BTreeMap::new();
-    let topics = client.describe(&[TOPIC]).await?.topics;
-    if topics
-        .get(TOPIC)
-        .is_none_or(|topic| topic.partitions.is_empty())
-    {
-        return Ok(deployed);
-    }
-    let ends = client.list_offsets(&[(TOPIC, 0, LATEST)]).await?;
-    let starts = client.list_offsets(&[(TOPIC, 0, EARLIEST)]).await?;
-    let of = |offsets: &BTreeMap<_, Option<Offset>>| offsets.values().next().copied().flatten();
-    let (Some(mut next), Some(end)) = (of(&starts), of(&ends)) else {
-        return Ok(deployed);
-    };
-    while next < end {
-        let bytes_max = plugin_records::BATCH_BYTES_MAX as i32;
-        let fetched = client.fetch(TOPIC, 0, next, bytes_max, 0).await?;
-        let Some(last) = fetched.batches.last() else {
-            break;
-        };
-        next = last.header.next_offset();
-        for batch in &fetched.batches {
-            let read = plugin_records::each_change(batch, |change| {
-                let name = change.name.to_owned();
-                match change.content {
-                    Some(content) => deployed.insert(
-                        name,
-                        Deployed {
-                            bytes: content.len(),
-                            timestamp_ms: change.timestamp_ms,
-                            offset: batch.header.base_offset(),
-                        },
-                    ),
-                    None => deployed.remove(&name),
-                };
-            });
-            read.map_err(|error| {
-                let offset = batch.header.base_offset().get();
-                Failure::new(Exit::Data, format!("{TOPIC} at offset {offset}: {error}"))
-            })?;
-        }
-    }
-    Ok(deployed)
-}
-
 async fn list(client: Client) -> Result<Table, Failure> {
     let columns = &["name", "bytes", "offset", "deployed_ms"];
     let mut table = Table::new(columns).with_dates(&["deployed_ms"]);
-    for (name, plugin) in deployed(&client).await? {
+    for (name, plugin) in deployed::all(&client).await? {
         table.row([
             json!(name),
             json!(plugin.bytes),
@@ -193,7 +135,7 @@ async fn list(client: Client) -> Result<Table, Failure> {
 }
 
 async fn delete(client: &Client, names: &[String]) -> Result<Table, Failure> {
-    let deployed = deployed(client).await?;
+    let deployed = deployed::all(client).await?;
     if let Some(name) = names.iter().find(|name| !deployed.contains_key(*name)) {
         let what = format!("no plugin named {name} is deployed; nothing was deleted");
         return Err(Failure::new(Exit::Unavailable, what)

@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sedge_plugin::{CodeCache, Limits};
+use sedge_plugin::error::ArtifactError;
+use sedge_plugin::{Artifact, CodeCache, Limits};
 use serde_json::json;
 
 use crate::process::failure::{Exit, Failure};
@@ -151,6 +152,15 @@ impl Import {
 /// Reads a whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::io(&format!("read {}", path.display()), &error))
+}
+
+/// Returns the component of a file's content, which is one or carries one beside machine code.
+pub fn component(content: &[u8]) -> Result<&[u8], ArtifactError> {
+    if Artifact::is_one(content) {
+        Ok(Artifact::read(content)?.component)
+    } else {
+        Ok(content)
+    }
 }
 
 #[cfg(feature = "jit")]
