@@ -2,6 +2,7 @@
 //!
 //! All tests share one broker. Each client has its own client id, and so its own quota.
 
+use std::fmt::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use sedge_tests::wire::{
     self, Batch, Connection, Decoder, Encoder, FETCH_VERSION, PRODUCE_VERSION, Reply, error,
     fetch_request, fetched, frame_of, key, produce_request,
 };
-use sedge_tests::{ask, http, kafka_tools, limits, ports, report, tools};
+use sedge_tests::{ask, http, kafka_tools, limits, plugin, ports, report, tools};
 
 /// The byte rate of the clients with a quota, per second.
 const RATE: u64 = 400_000;
@@ -195,14 +196,74 @@ fn librdkafka_and_java_keep_their_rates() {
         return;
     }
     let site = Site::start("quotas-rates");
-    let bootstrap = site.sedge.bootstrap();
-    for client in ["kcat-producer", "java-producer"] {
+    for client in PRODUCERS {
         site.set(&[("client-id", client)], "producer_byte_rate", RATE as f64);
+    }
+    let quota = "consumer_byte_rate";
+    site.set(&[("client-id", CONSUMER)], quota, RATE as f64);
+    let throttled = || site.throttled("fetch");
+    check_rates(&site, Some(&throttled));
+    for quota in ["produce", "fetch"] {
+        assert!(site.throttled(quota) > 0, "{quota}");
+    }
+}
+
+/// The example policy, bound by Kafka's own tool.
+#[test]
+fn librdkafka_and_java_keep_the_rates_of_a_quota_policy() {
+    if is_skipped_on_kafka() {
+        return;
+    }
+    let site = Site::start("quotas-policy");
+    let bootstrap = site.sedge.bootstrap();
+    let built = TempDir::new("quotas-policy-built");
+    let component = plugin::build("tenant-quota", built.path());
+    plugin::deploy(&bootstrap, "tenants", &component);
+    let mut settings = "sedge.quota.policy=tenants,sedge.plugin.tenants.rate=1e12,\
+                        sedge.plugin.tenants.burst=1e12"
+        .to_owned();
+    for client in [PRODUCERS[0], PRODUCERS[1], CONSUMER] {
+        for name in ["rate", "burst"] {
+            write!(settings, ",sedge.plugin.tenants.{name}.{client}={RATE}").expect("a string");
+        }
+    }
+    let all = ["--entity-type", "brokers", "--entity-default"];
+    let bind = [
+        "--bootstrap-server",
+        &bootstrap,
+        "--alter",
+        "--add-config",
+        &settings,
+    ];
+    java("kafka-configs", &[&bind[..], &all[..]].concat(), b"");
+    let describe = ["--bootstrap-server", &bootstrap, "--describe"];
+    let said = java("kafka-configs", &[&describe[..], &all[..]].concat(), b"");
+    assert!(said.contains("sedge.quota.policy=tenants"), "{said}");
+    check_rates(&site, None);
+    assert!(site.throttled("policy") > 0);
+    let fallback = r#"sedge_quota_policy_requests_total{decision="fallback"}"#;
+    let calls = r#"sedge_plugin_calls_total{plugin="tenants"}"#;
+    let seconds = r#"sedge_plugin_duration_seconds_total{plugin="tenants"}"#;
+    let metric = |name: &str| http::metric(site.sedge.console(), name);
+    report::line(format_args!(
+        "a decision of the policy: {:.2} us, of {} decisions",
+        metric(seconds) / metric(calls) * 1e6,
+        metric(calls)
+    ));
+    assert_eq!(metric(fallback) as u64, 0);
+}
+
+const PRODUCERS: [&str; 2] = ["kcat-producer", "java-producer"];
+const CONSUMER: &str = "kcat-consumer";
+
+/// Measures the rates of real clients with these client ids. `throttled` counts the throttlings of
+/// the consumer.
+fn check_rates(site: &Site, throttled: Option<&(dyn Fn() -> u64 + Sync)>) {
+    let bootstrap = site.sedge.bootstrap();
+    for client in PRODUCERS {
         wire::create_topic(&mut site.connect(), client, 1, &[]);
         wire::wait_leader(&mut site.connect(), client, 0);
     }
-    let quota = "consumer_byte_rate";
-    site.set(&[("client-id", "kcat-consumer")], quota, RATE as f64);
     wire::create_topic(&mut site.connect(), "filled", 1, &[]);
     wire::wait_leader(&mut site.connect(), "filled", 0);
     let line = vec![b'y'; RECORD_BYTES as usize];
@@ -254,14 +315,11 @@ fn librdkafka_and_java_keep_their_rates() {
             command.args(["-X", "fetch.message.max.bytes=20000"]);
             let kcat = Process::spawn("kcat", &mut command);
             let done = &mut || kcat.output().stdout.len() as u64 * RECORD_BYTES;
-            let throttled = || site.throttled("fetch");
-            let rate = rate((FROM, TO), Some(&throttled), done);
+            let throttled = throttled.map(|throttled| throttled as &dyn Fn() -> u64);
+            let rate = rate((FROM, TO), throttled, done);
             check_rate("kcat, consuming", rate);
         });
     });
-    for quota in ["produce", "fetch"] {
-        assert!(site.throttled(quota) > 0, "{quota}");
-    }
 }
 
 /// Reads `throttle_time_ms` after the result of the only partition.

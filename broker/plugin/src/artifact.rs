@@ -17,10 +17,11 @@
 //! **Invariant**: reading checks lengths and the component's hash, and trusts nothing.
 
 use crate::{
-    component::ComponentHash,
-    error::ArtifactError,
+    component::{ComponentHash, inspect},
+    error::{ArtifactError, Error},
     key::{SEAL_BYTES, SealKey, Sealer},
     limits::TARGET_BYTES_MAX,
+    world::World,
 };
 
 const MAGIC: &[u8; 8] = b"sedgeplg";
@@ -122,6 +123,19 @@ impl<'a> Artifact<'a> {
         bytes.extend_from_slice(&seal);
         bytes
     }
+}
+
+/// Returns the world of a deployed plugin: a component, or an artifact with one inside.
+///
+/// # Errors
+/// Those of [`inspect`], and of an artifact that cannot be read.
+pub fn inspect_deployed(content: &[u8], component_bytes_max: usize) -> Result<World, Error> {
+    let component = if Artifact::is_one(content) {
+        Artifact::read(content).map_err(Error::Artifact)?.component
+    } else {
+        content
+    };
+    inspect(component, component_bytes_max).map(|(world, _)| world)
 }
 
 #[cfg(test)]

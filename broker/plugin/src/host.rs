@@ -99,8 +99,16 @@ impl<B> Live<B> {
         &mut self,
         call: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
-        self.store
-            .set_epoch_deadline(deadline_ticks(self.host.limits.deadline_ms));
+        self.call_within(self.host.limits.deadline_ms, call)
+    }
+
+    /// Calls the plugin once. Blocks at most for this time.
+    pub fn call_within<T>(
+        &mut self,
+        deadline_ms: u32,
+        call: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<T>,
+    ) -> Result<T, CallError> {
+        self.store.set_epoch_deadline(deadline_ticks(deadline_ms));
         let _running = self.host.engine.begin();
         call(&self.bindings, &mut self.store).map_err(|error| self.store.data().classify(&error))
     }

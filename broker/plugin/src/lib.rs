@@ -47,7 +47,7 @@ pub mod seal;
 mod ticker;
 mod world;
 
-pub use artifact::Artifact;
+pub use artifact::{Artifact, inspect_deployed};
 pub use code_cache::CodeCache;
 pub use compile::compile_in_child;
 #[cfg(feature = "jit")]

@@ -7,6 +7,11 @@ use std::time::Duration;
 /// plugins are being called.
 pub const TICK: Duration = Duration::from_millis(5);
 
+/// Most time of a quota policy's decision, in ms, if its own limit is larger. The thread that
+/// serves the client calls the policy itself, because handing the call to another thread takes many
+/// times as long as the call; so a policy that hangs keeps other clients from being served.
+pub const DECISION_MS_MAX: u32 = 20;
+
 /// Ticks without a call after which the ticker goes to sleep. Waking it costs a system call, so it
 /// stays awake through the gaps of ordinary traffic.
 pub const IDLE_TICKS_MAX: u32 = 40;

@@ -93,6 +93,18 @@ impl Plugin {
         }
     }
 
+    /// Checks that the plugin is of a world.
+    ///
+    /// # Errors
+    /// [`Error::OtherWorld`]
+    pub fn check_is(&self, world: World) -> Result<(), Error> {
+        if self.world() == world {
+            Ok(())
+        } else {
+            Err(self.is_no(world))
+        }
+    }
+
     const fn is_no(&self, wanted: World) -> Error {
         let is = self.world();
         Error::OtherWorld { is, wanted }

@@ -12,7 +12,7 @@ use crate::{
     error::{CallError, Error},
     factory::{Factory, Settings, factory},
     host::{Host, Instance},
-    limits::Limits,
+    limits::{DECISION_MS_MAX, Limits},
     outcome::cut_off,
 };
 
@@ -77,17 +77,20 @@ impl QuotaInstance {
         &self.factory
     }
 
-    /// Decides about a request. Blocks at most for the plugin's deadline.
+    /// Decides about a request. Blocks at most for [`DECISION_MS_MAX`], or for the plugin's
+    /// deadline if that is shorter.
     ///
     /// # Errors
     /// The plugin failed. The next call starts a new instance, which has forgotten all that the
     /// plugin counted.
     pub fn decide(&mut self, request: &QuotaRequest<'_>) -> Result<Grant, CallError> {
         let request = wire_request(request);
+        let deadline_ms = self.factory.limits().deadline_ms.min(DECISION_MS_MAX);
         let start = |config: &Settings| self.factory.0.start(config);
         self.instance.run(start, |live| {
-            let grant = live
-                .call(|plugin, store| plugin.sedge_plugin_quota().call_decide(store, &request))?;
+            let grant = live.call_within(deadline_ms, |plugin, store| {
+                plugin.sedge_plugin_quota().call_decide(store, &request)
+            })?;
             Ok(match grant {
                 WireGrant::Allow => Grant::Allow,
                 WireGrant::ThrottleMs(ms) => Grant::Throttle { ms },

@@ -1,8 +1,9 @@
 //! A broker with plugins.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use sedge_tests::process::Process;
@@ -16,18 +17,19 @@ pub const RANGE: &str = "drop-out-of-range";
 /// The guest whose behaviour a record's value selects.
 pub const MISBEHAVE: &str = "test-guests/misbehave";
 
+/// The example quota policy.
+pub const TENANTS: &str = "tenant-quota";
+/// The quota policy whose decision the client id selects.
+pub const JUDGE: &str = "test-guests/judge";
+
 /// Returns a component, which is built once.
 pub fn component(name: &str) -> PathBuf {
-    static BUILT: OnceLock<TempDir> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let directory = TempDir::new("plugins-built");
-        for name in [RANGE, MISBEHAVE] {
-            plugin::build(name, directory.path());
-        }
-        directory
-    });
-    let file = name.rsplit('/').next().expect("rsplit gives one");
-    built.path().join(format!("{file}.wasm"))
+    static DIRECTORY: OnceLock<TempDir> = OnceLock::new();
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let directory = DIRECTORY.get_or_init(|| TempDir::new("plugins-built"));
+    let mut built = BUILT.lock().expect("builds do not panic");
+    let build = || plugin::build(name, directory.path());
+    built.entry(name.to_owned()).or_insert_with(build).clone()
 }
 
 /// A broker in its own directory.
@@ -73,6 +75,7 @@ pub const SET: i8 = 0;
 pub const APPEND: i8 = 2;
 
 const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
 const ALTER_CONFIGS: i16 = 33;
 const TIMEOUT_MS: i32 = 30_000;
 
@@ -94,6 +97,18 @@ pub fn alter(
 ) -> (i16, String) {
     let body = Encoder::default().i32(1).i8(TOPIC).string(topic).i32(1);
     let body = body.string(name).i8(op).string(value);
+    let body = body.i8(i8::from(validate_only)).0;
+    answered(&at.ask(key::INCREMENTAL_ALTER_CONFIGS, 0, &body))
+}
+
+/// Sets a configuration of all brokers.
+pub fn alter_broker(
+    at: &mut Connection,
+    (name, value): (&str, &str),
+    validate_only: bool,
+) -> (i16, String) {
+    let body = Encoder::default().i32(1).i8(BROKER).string("").i32(1);
+    let body = body.string(name).i8(SET).string(value);
     let body = body.i8(i8::from(validate_only)).0;
     answered(&at.ask(key::INCREMENTAL_ALTER_CONFIGS, 0, &body))
 }

@@ -90,7 +90,7 @@ impl Resource {
             Self::Broker => (broker_key(name), BROKER_KEYS, "broker"),
         };
         match key {
-            None if self == Self::Topic && is_plugin_key(name) => Ok(None),
+            None if is_plugin_key(name) => Ok(None),
             None => Err(ConfigError::unknown(
                 what,
                 name,

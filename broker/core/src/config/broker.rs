@@ -65,6 +65,9 @@ const fn idle(
 /// The only supported authorizer, by the name of Kafka's class.
 pub const STANDARD_AUTHORIZER: &str = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
 
+/// The key that names the quota policy.
+pub const QUOTA_POLICY_KEY: &str = "sedge.quota.policy";
+
 const LONG_MAX: Option<&str> = Some("9223372036854775807");
 
 /// All keys of the broker, in the order of their names.
@@ -254,6 +257,9 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     fixed("sedge.profile", Text, Some("standard"), OneOf(&["small", "standard"]),
         "Defaults for the sizes of memory and files; small: for devices with little memory and \
          flash"),
+    dynamic(QUOTA_POLICY_KEY, Text, Some(""), Anything,
+        "Plugin that is asked about each produce and fetch of a client, after the quotas; if it \
+         fails, the quotas decide alone"),
     // Kafka's default is 102400. With it most of five pipelined batches wait in the client, and the
     // broker requests their packets one by one, which costs a fifth of the CPU of a produce.
     fixed("socket.receive.buffer.bytes", Int, Some("262144"), AtLeast(-1),
@@ -418,6 +424,29 @@ impl BrokerDefaults {
     #[must_use]
     pub fn is_on(&self, name: &str) -> bool {
         self.get(name).and_then(boolean) == Some(true)
+    }
+
+    /// Returns the name of the plugin that is asked about requests.
+    #[must_use]
+    pub fn quota_policy(&self) -> Option<&str> {
+        let name = self.get(QUOTA_POLICY_KEY).map(str::trim);
+        name.filter(|name| !name.is_empty())
+    }
+
+    /// Returns the settings of one plugin, from `sedge.plugin.NAME.KEY`, as key and value.
+    pub fn plugin_settings<'a>(
+        &'a self,
+        plugin: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.topic.plugin_settings(plugin)
+    }
+
+    pub(super) const fn dynamic(&self) -> &BTreeMap<String, String> {
+        &self.dynamic
+    }
+
+    pub(super) const fn file(&self) -> &BTreeMap<String, String> {
+        &self.file
     }
 
     #[must_use]

@@ -89,7 +89,7 @@ pub fn describe_topic(
 /// it runs: a request for this broker gets its own source, a request for all brokers the default's.
 #[must_use]
 pub fn describe_broker(broker: &BrokerDefaults, dynamic: Source) -> Vec<Described> {
-    BROKER_KEYS
+    let mut described: Vec<_> = BROKER_KEYS
         .iter()
         .map(|key| {
             let mut synonyms = Vec::new();
@@ -97,7 +97,12 @@ pub fn describe_broker(broker: &BrokerDefaults, dynamic: Source) -> Vec<Describe
             let holding = synonyms.first().and_then(|first| first.value.clone());
             describe(key, holding, synonyms)
         })
-        .collect()
+        .collect();
+    let in_file = plugin_settings(broker.file(), Source::StaticBroker);
+    let in_file = in_file.filter(|entry| broker.dynamic_value(&entry.name).is_none());
+    described.extend(plugin_settings(broker.dynamic(), dynamic));
+    described.extend(in_file);
+    described
 }
 
 fn describe(key: &ConfigKey, holding: Option<String>, synonyms: Vec<Synonym>) -> Described {

@@ -22,7 +22,8 @@ use sedge_protocol::ErrorCode;
 
 pub use alter::{AlterOp, Change, Resource, plan_alter, plan_new_topic, plan_replace};
 pub use broker::{
-    BROKER_KEYS, BrokerDefaults, STANDARD_AUTHORIZER, broker_key, check_broker_value,
+    BROKER_KEYS, BrokerDefaults, QUOTA_POLICY_KEY, STANDARD_AUTHORIZER, broker_key,
+    check_broker_value,
 };
 pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
 pub use nearest::nearest;

@@ -325,3 +325,45 @@ fn what_is_described_says_where_it_comes_from() {
     assert!(!set.is_read_only);
     assert!(find(describe_broker(&dynamic, Source::DynamicBroker), "node.id").is_read_only);
 }
+
+#[test]
+fn a_quota_policy_and_its_settings_are_set_while_the_broker_runs() {
+    let file = map(&[
+        ("sedge.quota.policy", "old"),
+        ("sedge.plugin.tenants.rate", "1"),
+        ("sedge.plugin.tenants.burst", "2"),
+    ]);
+    let file = BrokerDefaults::new(&file);
+    assert_eq!(file.quota_policy(), Some("old"));
+    assert_eq!(BrokerDefaults::default().quota_policy(), None);
+    let ops = [
+        ("sedge.quota.policy", Set, Some(" tenants ")),
+        ("sedge.plugin.tenants.rate", Set, Some("5")),
+    ];
+    let changes = plan_alter(Resource::Broker, &BTreeMap::new(), &file, ops).unwrap();
+    let set = changes
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    let both = file.with(&set.collect());
+    assert_eq!(both.quota_policy(), Some("tenants"));
+    let settings: Vec<_> = both.plugin_settings("tenants").collect();
+    assert_eq!(settings, [("burst", "2"), ("rate", "5")]);
+    let described = describe_broker(&both, Source::DynamicDefaultBroker);
+    assert_eq!(described.len(), BROKER_KEYS.len() + 2, "each once");
+    for (name, value, source) in [
+        (
+            "sedge.plugin.tenants.rate",
+            "5",
+            Source::DynamicDefaultBroker,
+        ),
+        ("sedge.plugin.tenants.burst", "2", Source::StaticBroker),
+    ] {
+        let entry = described.iter().find(|entry| entry.name == name).unwrap();
+        assert_eq!(
+            (entry.value.as_deref(), entry.source),
+            (Some(value), source)
+        );
+    }
+    let unbound = file.with(&map(&[("sedge.quota.policy", "")]));
+    assert_eq!(unbound.quota_policy(), None);
+}

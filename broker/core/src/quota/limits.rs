@@ -30,6 +30,23 @@ pub const METER_IDLE_MS: u64 = 3_600_000;
 /// Interval of the search for idle meters.
 pub const METERS_SWEPT_EVERY_MS: u64 = 60_000;
 
+/// Longest time for which the policy of a plugin throttles a client. It is `request.timeout.ms` of
+/// Kafka's clients: one that is muted for longer, and does not expect that, takes the broker for
+/// dead and connects anew.
+pub const POLICY_THROTTLE_MS_MAX: u64 = 30_000;
+
+/// Failures of a policy until it is asked less often. Some may come from requests that it did not
+/// expect; each costs at most the policy's deadline.
+pub const POLICY_FAILURES_MAX: u32 = 5;
+
+/// Interval at which a policy that keeps failing is asked. With a deadline of 20 ms, that is 0.2 %
+/// of the time of one thread.
+pub const POLICY_RETRIED_EVERY_MS: u64 = 10_000;
+
+/// Most topics that a policy is told of. Their names have 249 bytes at most, so that no request
+/// makes a policy run out of memory.
+pub const POLICY_TOPICS_MAX: usize = 1_000;
+
 const _: () = assert!(
     QUOTA_ENTITIES_MAX * QUOTA_ENTITY_BYTES <= QUOTAS_BYTES_MAX,
     "QUOTA_ENTITIES_MAX entities with short names must fit into QUOTAS_BYTES_MAX"

@@ -1,6 +1,9 @@
 //! The trait of policies, which decide about each use of the broker.
 
+use alloc::string::String;
 use core::net::IpAddr;
+
+use super::limits::POLICY_THROTTLE_MS_MAX;
 
 /// The client of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,34 @@ pub enum Verdict {
     },
 }
 
+/// The answer of a plugin about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grant {
+    Allow,
+    Throttle {
+        ms: u64,
+    },
+    /// The request is not served. The text is for the client.
+    Reject {
+        why: String,
+    },
+}
+
+impl Grant {
+    /// Returns the grant within its bounds: [`POLICY_THROTTLE_MS_MAX`], and a throttling of 0 ms is
+    /// none.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        match self {
+            Self::Throttle { ms: 0 } => Self::Allow,
+            Self::Throttle { ms } => Self::Throttle {
+                ms: ms.min(POLICY_THROTTLE_MS_MAX),
+            },
+            other => other,
+        }
+    }
+}
+
 /// Decides about each use. The time is an argument.
 pub trait QuotaPolicy {
     /// Counts a use and decides about it.
@@ -48,4 +79,20 @@ pub trait QuotaPolicy {
     /// Counts a new connection from an address and decides about it. A throttled connection is not
     /// counted, and is closed after that time (KIP-612).
     fn connect(&mut self, now_ms: u64, ip: IpAddr) -> Verdict;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_throttles_for_a_bounded_time() {
+        let check = |ms, bounded| assert_eq!(Grant::Throttle { ms }.bounded(), bounded, "{ms}");
+        check(0, Grant::Allow);
+        check(1, Grant::Throttle { ms: 1 });
+        let ms = POLICY_THROTTLE_MS_MAX;
+        check(ms, Grant::Throttle { ms });
+        check(u64::MAX, Grant::Throttle { ms });
+        assert_eq!(Grant::Allow.bounded(), Grant::Allow);
+    }
 }

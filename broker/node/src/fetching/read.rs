@@ -33,6 +33,8 @@ pub struct Read {
     /// The offsets before the read; `None` if the partition was not found.
     pub ends: Option<Ends>,
     pub chunks: Vec<Chunk>,
+    /// The offset after the batches; 0 if there are none.
+    pub next_offset: Offset,
     /// Whether the read ended at a limit of memory or of cold data.
     pub is_cut: bool,
     pub(super) partition: Option<Arc<Partition>>,
@@ -67,6 +69,19 @@ impl Read {
     /// Returns the bytes of the batches that were read.
     pub fn bytes(&self) -> usize {
         fetch::frame_bytes(&self.chunks)
+    }
+
+    /// Returns how many offsets the batches span, from the wanted one on.
+    pub fn offsets(&self) -> u64 {
+        let offsets = self.next_offset.get() - self.wanted.fetch_offset;
+        u64::try_from(offsets).unwrap_or(0)
+    }
+
+    /// Replaces what was read by an error.
+    pub fn refuse(&mut self, error: ErrorCode) {
+        self.error = Some(error);
+        self.ends = None;
+        self.chunks.clear();
     }
 
     /// Returns the outcome for the fetch session.
@@ -153,6 +168,7 @@ fn read_one(store: &dyn LogStore, target: &Target, room: Room) -> Option<Read> {
         error: None,
         ends: None,
         chunks: Vec::new(),
+        next_offset: Offset::ZERO,
         is_cut: false,
         partition: None,
     };
@@ -162,7 +178,11 @@ fn read_one(store: &dyn LogStore, target: &Target, room: Room) -> Option<Read> {
             read.ends = Some(Ends::of(partition));
             read.partition = Some(Arc::clone(partition));
             match read_records(store, partition, &target.wanted, room)? {
-                Ok(Located { chunks, is_cut }) => (read.chunks, read.is_cut) = (chunks, is_cut),
+                Ok(located) => {
+                    read.chunks = located.chunks;
+                    read.next_offset = located.next_offset;
+                    read.is_cut = located.is_cut;
+                }
                 Err(error) => read.error = Some(error),
             }
         }
@@ -202,8 +222,8 @@ fn read_records(
         }
         // The same applies to memory: the next fetch has room for it.
         Ok(located) if !room.is_first && is_over(&located, room.memory_left) => Some(Ok(Located {
-            chunks: Vec::new(),
             is_cut: true,
+            ..Located::default()
         })),
         Ok(located) => Some(Ok(located)),
         Err(Error::NotCached) => None,

@@ -13,7 +13,7 @@ const OTHERS: &str = "(others)";
 /// The counters of one plugin.
 #[derive(Debug, Default)]
 pub struct PluginMetrics {
-    /// Calls of the plugin, one per batch.
+    /// Calls of the plugin, one per batch or request.
     pub calls: Counter,
     /// Time spent in those calls.
     pub nanos: Counter,
@@ -63,7 +63,7 @@ impl Plugins {
         let families: [(&str, &str, Field); 3] = [
             (
                 "sedge_plugin_calls_total",
-                "Batches that a plugin was called with.",
+                "Batches or requests that a plugin was called with.",
                 |p| p.calls.get(),
             ),
             (
@@ -84,7 +84,7 @@ impl Plugins {
             }
         }
         let family = "sedge_plugin_instances";
-        let help = "Instances of a plugin, one for each topic that uses it.";
+        let help = "Instances of a plugin, one for each topic that uses it, or one for the broker.";
         out.family(family, "gauge", help);
         for (name, plugin) in &all {
             out.sample(family, &[("plugin", name)], plugin.instances.get());

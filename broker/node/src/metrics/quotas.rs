@@ -1,6 +1,6 @@
 //! Metrics of client quotas.
 
-use sedge_core::quota::Usage;
+use sedge_core::quota::{Grant, Usage};
 
 use super::{Counter, Exposition, Gauge};
 
@@ -13,10 +13,33 @@ pub struct QuotaMetrics {
     fetch: Throttled,
     request: Throttled,
     controller_mutation: Throttled,
+    /// Decisions of the quota policy.
+    pub policy: PolicyMetrics,
     /// New connections above an address's quota.
     pub connection: Throttled,
     /// New connections above a listener's rate, which wait until they are accepted.
     pub accept: Throttled,
+}
+
+/// Requests by the outcome of asking the quota policy.
+#[derive(Debug, Default)]
+pub struct PolicyMetrics {
+    allowed: Counter,
+    throttled: Throttled,
+    rejected: Counter,
+    /// The policy could not decide: the configured quotas decided alone.
+    pub fallback: Counter,
+}
+
+impl PolicyMetrics {
+    /// Counts a decision.
+    pub fn decided(&self, grant: &Grant) {
+        match grant {
+            Grant::Allow => self.allowed.increment(),
+            Grant::Throttle { ms } => self.throttled.add(*ms),
+            Grant::Reject { .. } => self.rejected.increment(),
+        }
+    }
 }
 
 /// The number of throttled requests, and the sum of their times.
@@ -45,12 +68,13 @@ impl QuotaMetrics {
         of.add(ms);
     }
 
-    fn all(&self) -> [(&'static str, &Throttled); 6] {
+    fn all(&self) -> [(&'static str, &Throttled); 7] {
         [
             ("produce", &self.produce),
             ("fetch", &self.fetch),
             ("request", &self.request),
             ("controller_mutation", &self.controller_mutation),
+            ("policy", &self.policy.throttled),
             ("connection", &self.connection),
             ("accept", &self.accept),
         ]
@@ -75,6 +99,22 @@ impl QuotaMetrics {
         for (kind, of) in self.all() {
             let seconds = of.ms.get() as f64 / 1_000.0;
             out.sample(name, &[("quota", kind)], seconds);
+        }
+        let name = "sedge_quota_policy_requests_total";
+        out.family(
+            name,
+            "counter",
+            "Requests that the quota policy was asked about, by its decision; fallback: it could \
+             not decide.",
+        );
+        let policy = &self.policy;
+        for (decision, of) in [
+            ("allow", &policy.allowed),
+            ("throttle", &policy.throttled.requests),
+            ("reject", &policy.rejected),
+            ("fallback", &policy.fallback),
+        ] {
+            out.sample(name, &[("decision", decision)], of.get());
         }
         out.gauge(
             "sedge_quota_measured_clients",

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -92,6 +93,9 @@ pub struct Session {
     login: Option<Mutex<Login>>,
     /// The client's name and version, as it first gave them (KIP-511).
     pub client: OnceLock<ClientSoftware>,
+    /// Bytes of record batches that were charged to the client, and withheld until it had waited:
+    /// they are sent without being charged again.
+    pub withheld_bytes: AtomicU64,
     pub activity: Arc<Activity>,
 }
 
@@ -118,6 +122,7 @@ impl Session {
             by_token: OnceLock::new(),
             login,
             client: OnceLock::new(),
+            withheld_bytes: AtomicU64::new(0),
             activity,
         }
     }

@@ -200,12 +200,13 @@ impl Filter {
         if self.instance.is_some() {
             return Ok(());
         }
-        let factory = deployed
-            .factory
+        let plugin = deployed
+            .plugin
             .as_ref()
             .map_err(|why| Failed::Plugin(why.to_string()))?;
-        let instance = factory
-            .instantiate(&self.settings)
+        let filter = plugin.clone().into_filter();
+        let instance = filter
+            .and_then(|filter| filter.instantiate(&self.settings))
             .map_err(|error| Failed::Plugin(error.to_string()))?;
         self.instance = Some(Instance::new(instance, &self.counters));
         Ok(())

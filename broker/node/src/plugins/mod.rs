@@ -1,15 +1,17 @@
-//! Plugins in the broker: deployments, bindings to topics, and the handling of failures.
+//! Plugins in the broker: deployments, bindings to topics and to the broker, and the handling of
+//! failures.
 //!
 //! `__sedge_plugins` defines the deployed plugins ([`registry`]); `sedge.filter` of a topic names
-//! the filters that its batches go through ([`bindings`]), and `sedge.plugin.NAME.*` are their
-//! settings. Replacing a plugin takes effect between two batches.
+//! the filters that its batches go through ([`bindings`]), `sedge.quota.policy` of the broker the
+//! plugin that is asked about requests ([`policy`]), and `sedge.plugin.NAME.*` are their settings.
+//! Replacing a plugin takes effect between two batches or requests.
 //!
 //! A batch is decompressed, filtered, and rebuilt with the same codec and producer; it keeps its
 //! last sequence. If the filter fails, `sedge.filter.on.error` decides what happens to the batch.
 //!
-//! A topic can only be bound to a deployed filter. If a filter is deleted later, or does not
-//! compile, the log, `/readyz` (which stays ok), `sedge_topic_filter_ready` and
-//! `sedge.filter.state` of DescribeConfigs say so.
+//! A binding needs a deployed plugin of its world. If the plugin is deleted later, or does not
+//! compile, the log and `/readyz` (which stays ok) say so; for a filter, `sedge_topic_filter_ready`
+//! and `sedge.filter.state` of DescribeConfigs as well.
 //!
 //! **Invariant:** a plugin that fails affects only the batch that it was called for, and no other
 //! partition.
@@ -18,6 +20,7 @@
 
 mod bindings;
 mod filter;
+mod policy;
 mod registry;
 mod standing;
 mod tally;
@@ -31,6 +34,7 @@ use log::{info, warn};
 use sedge_core::config::OnFilterError;
 use sedge_core::log::AppendError;
 use sedge_core::metadata::{Image, PLUGINS_TOPIC, Topic};
+use sedge_plugin::World;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_storage::{Error, LogStore};
@@ -44,8 +48,9 @@ use crate::log::published::Published;
 use crate::metrics::Metrics;
 use bindings::{Bindings, WaitingBytes};
 use filter::{Filter, Rebuilt};
+pub use policy::Policy;
 use registry::{Place, Registry};
-pub use standing::{Standing, Unready};
+pub use standing::{Binder, Standing, Unready};
 pub use tally::TELL_EVERY;
 use wanted::Wanted;
 
@@ -81,6 +86,7 @@ pub struct Plugins {
     registry: Registry,
     wanted: Mutex<Wanted>,
     bindings: Bindings,
+    policy: policy::Bound,
     /// One permit for each filter that may run at once.
     runs: Arc<Semaphore>,
     /// Bytes of batches that wait for any filter.
@@ -88,7 +94,7 @@ pub struct Plugins {
     /// Limits on these bytes: for all filters, and for one.
     waiting_bytes_max: usize,
     waiting_bytes_max_each: usize,
-    /// The filters that were not ready at the last log line about them.
+    /// The bound plugins that were not ready at the last log line about them.
     told: Mutex<Vec<Unready>>,
     metrics: Arc<Metrics>,
 }
@@ -100,6 +106,7 @@ impl Plugins {
             registry: Registry::new(config),
             wanted: Mutex::default(),
             bindings: Bindings::default(),
+            policy: policy::Bound::default(),
             runs: Arc::new(Semaphore::new(FILTER_RUNS_MAX)),
             waiting: WaitingBytes::default(),
             waiting_bytes_max: requests / FILTERS_WAITING_SHARE,
@@ -175,48 +182,65 @@ impl Plugins {
         Ok(Some(batch))
     }
 
-    /// Returns whether a filter can run.
-    pub fn standing(&self, plugin: &str) -> Standing {
-        match self.registry.get(plugin).map(|deployed| deployed.factory) {
-            Some(Ok(_)) => Standing::Ready,
+    /// Returns the quota policy that is asked about requests, if the broker is bound to one.
+    pub fn quota_policy(&self) -> Option<Arc<Policy>> {
+        self.policy.get()
+    }
+
+    /// Returns whether a plugin can run in a world.
+    pub fn standing(&self, plugin: &str, world: World) -> Standing {
+        match self.registry.get(plugin).map(|deployed| deployed.plugin) {
+            Some(Ok(plugin)) => match plugin.check_is(world) {
+                Ok(()) => Standing::Ready,
+                Err(error) => Standing::Broken(error.to_string().into()),
+            },
             Some(Err(why)) => Standing::Broken(why),
             None if self.wanted().place(plugin).is_some() => Standing::Compiling,
             None => Standing::Missing,
         }
     }
 
-    /// Returns the filters that topics are bound to and that cannot run.
+    /// Returns the bound plugins that cannot run.
     pub fn unready(&self, image: &Image) -> Vec<Unready> {
-        let bound = image.topics().flat_map(|topic| {
-            let filters = topic.config.filters().iter();
-            filters.map(move |plugin| (&topic.name, plugin))
-        });
-        let unready = bound.filter_map(|(topic, plugin)| {
-            let standing = self.standing(plugin);
+        let unready = |plugin: &str, world: World, binder: &dyn Fn() -> Binder| {
+            let standing = self.standing(plugin, world);
             (!standing.is_ready()).then(|| Unready {
-                topic: topic.clone(),
-                plugin: plugin.clone(),
+                binder: binder(),
+                plugin: plugin.to_owned(),
                 standing,
             })
+        };
+        let policy = image.defaults().quota_policy();
+        let policy =
+            policy.and_then(|plugin| unready(plugin, World::QuotaPolicy, &|| Binder::Broker));
+        let filters = image.topics().flat_map(|topic| {
+            let filters = topic.config.filters().iter();
+            filters.filter_map(move |plugin| {
+                let binder = || Binder::Topic(topic.name.clone());
+                unready(plugin, World::RecordFilter, &binder)
+            })
         });
-        unready.collect()
+        policy.into_iter().chain(filters).collect()
     }
 
-    /// Checks that filters may be bound; one that is deployed and not compiled yet may be. Blocks.
+    /// Checks that plugins of a world may be bound; one that is deployed and not compiled yet may
+    /// be. Blocks.
     ///
     /// # Errors
     /// The reason why the first of them may not be bound.
     pub fn check_bound<'a>(
         &self,
         log: &Log,
-        filters: impl IntoIterator<Item = &'a str>,
+        world: World,
+        plugins: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), String> {
         self.read_on(log)
             .map_err(|error| format!("{PLUGINS_TOPIC} cannot be read: {error}"))?;
-        filters
+        plugins
             .into_iter()
-            .try_for_each(|plugin| match self.standing(plugin) {
-                Standing::Ready | Standing::Compiling => Ok(()),
+            .try_for_each(|plugin| match self.standing(plugin, world) {
+                Standing::Ready => Ok(()),
+                Standing::Compiling => self.check_world(log, plugin, world),
                 Standing::Missing => Err(format!(
                     "no plugin named {plugin} is deployed; deploy one first, with \
                      `sedge plugin deploy {plugin} FILE`"
@@ -227,18 +251,36 @@ impl Plugins {
             })
     }
 
+    /// Checks the world of a plugin that is not compiled yet.
+    fn check_world(&self, log: &Log, plugin: &str, world: World) -> Result<(), String> {
+        let place = self.wanted().place(plugin);
+        let Some(place) = place else {
+            return Ok(());
+        };
+        let content = wanted::component(&*log.store, plugin, place)
+            .map_err(|error| format!("{PLUGINS_TOPIC} cannot be read: {error}"))?;
+        // What cannot be inspected is reported when it does not compile.
+        match content.map(|content| self.registry.inspect(&content)) {
+            Some(Ok(is)) if is != world => {
+                Err(sedge_plugin::Error::OtherWorld { is, wanted: world }.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Describes the state of each filter of a topic, for an operator; `None` without filters.
     pub fn described(&self, topic: &Topic) -> Option<String> {
         let filters = topic.config.filters().iter();
         let described: Vec<_> = filters
-            .map(|plugin| format!("{plugin}: {}", self.standing(plugin)))
+            .map(|plugin| format!("{plugin}: {}", self.standing(plugin, World::RecordFilter)))
             .collect();
         (!described.is_empty()).then(|| described.join(", "))
     }
 
-    /// Logs due summaries of dropped records and refused batches.
+    /// Logs due summaries: dropped records, refused batches, requests without a decision.
     pub fn tell(&self) {
         self.bindings.tell();
+        self.policy.tell();
     }
 
     /// Reads the new records of `__sedge_plugins`. Blocks.
@@ -277,7 +319,7 @@ impl Plugins {
         }
     }
 
-    /// Logs the filters that became unready, or ready again, since the last such line.
+    /// Logs the bound plugins that became unready, or ready again, since the last such line.
     fn tell_unready(&self, image: &Image) {
         let now = self.unready(image);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -287,23 +329,22 @@ impl Plugins {
         }
         let again = |before: &&Unready| {
             let same = |unready: &Unready| {
-                unready.topic == before.topic && unready.plugin == before.plugin
+                unready.binder == before.binder && unready.plugin == before.plugin
             };
             !now.iter().any(same)
         };
         for before in told.iter().filter(again).take(UNREADY_NAMED_MAX) {
-            let Unready { topic, plugin, .. } = before;
-            info!(
-                target: "sedge::plugin",
-                "the filter {plugin} of topic {topic} is ready, or no longer bound"
-            );
+            let binding = before.binding();
+            info!(target: "sedge::plugin", "{binding} is ready, or no longer bound");
         }
         *told = now;
     }
 
-    /// Drops outdated bindings.
+    /// Drops outdated bindings, and follows that of the broker.
     pub fn release(&self, log: &Log) {
         self.bindings.release(&log.metadata, &self.registry);
+        self.policy
+            .follow(&log.metadata, &self.registry, &self.metrics);
     }
 
     fn deploy(&self, store: &dyn LogStore, name: &str, place: Place) {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use sedge_plugin::{CodeCache, Engine, Error, FilterFactory, Limits, SealKey};
+use sedge_plugin::{CodeCache, Engine, Error, Limits, Plugin, SealKey, World, inspect_deployed};
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use crate::config::Config;
@@ -25,7 +25,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct Deployed {
     pub place: Place,
-    pub factory: Result<FilterFactory, Arc<str>>,
+    pub plugin: Result<Plugin, Arc<str>>,
 }
 
 /// The deployed plugins. The engine is created with the first of them.
@@ -77,21 +77,21 @@ impl Registry {
     /// for the new one. Blocks while it compiles.
     ///
     /// # Errors
-    /// The content is not a filter, or there is no machine code for it.
+    /// The content is not a plugin, or there is no machine code for it.
     pub fn load(&self, name: &str, place: Place, content: &[u8]) -> Result<(), Error> {
-        let (factory, outcome) = match self.make(name, content) {
-            Ok(factory) => (Ok(factory), Ok(())),
+        let (plugin, outcome) = match self.make(name, content) {
+            Ok(plugin) => (Ok(plugin), Ok(())),
             Err(error) => (Err(error.to_string().into()), Err(error)),
         };
-        let deployed = Deployed { place, factory };
+        let deployed = Deployed { place, plugin };
         self.write().insert(name.to_owned(), deployed);
         outcome
     }
 
     /// Records that a deployed component cannot be read back.
     pub fn fail(&self, name: &str, place: Place, why: &str) {
-        let factory = Err(why.into());
-        let deployed = Deployed { place, factory };
+        let plugin = Err(why.into());
+        let deployed = Deployed { place, plugin };
         self.write().insert(name.to_owned(), deployed);
     }
 
@@ -100,6 +100,14 @@ impl Registry {
         let mut deployed = self.write();
         let gone = deployed.extract_if(|name, _| !keep(name));
         gone.map(|(name, _)| name).collect()
+    }
+
+    /// Returns the world of a component that is not loaded yet.
+    ///
+    /// # Errors
+    /// The content is not a plugin.
+    pub fn inspect(&self, content: &[u8]) -> Result<World, Error> {
+        inspect_deployed(content, self.limits.component_bytes_max)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<String, Deployed>> {
@@ -112,12 +120,10 @@ impl Registry {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn make(&self, name: &str, content: &[u8]) -> Result<FilterFactory, Error> {
+    fn make(&self, name: &str, content: &[u8]) -> Result<Plugin, Error> {
         let runtime = self.runtime()?;
         let (cache, engine) = (&runtime.cache, &runtime.engine);
-        cache
-            .load(engine, name, content, self.limits, compiler())?
-            .into_filter()
+        cache.load(engine, name, content, self.limits, compiler())
     }
 
     fn runtime(&self) -> Result<&Runtime, Error> {

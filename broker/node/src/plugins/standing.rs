@@ -1,17 +1,17 @@
-//! The state of a topic's filters: whether each of them can run.
+//! The state of the plugins that something is bound to: whether each of them can run.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The state of a filter.
+/// The state of a bound plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     Ready,
-    /// The filter is deployed, and its machine code is being compiled.
+    /// The plugin is deployed, and its machine code is being compiled.
     Compiling,
     /// No plugin is deployed under its name.
     Missing,
-    /// The filter is deployed, and cannot run.
+    /// The plugin is deployed, and cannot run.
     Broken(Arc<str>),
 }
 
@@ -32,24 +32,36 @@ impl fmt::Display for Standing {
     }
 }
 
-/// A filter that a topic is bound to and that cannot run.
+/// What is bound to a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Binder {
+    /// A topic, to a filter.
+    Topic(String),
+    /// The broker, to a quota policy.
+    Broker,
+}
+
+/// A plugin that something is bound to and that cannot run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unready {
-    pub topic: String,
+    pub binder: Binder,
     pub plugin: String,
     pub standing: Standing,
 }
 
+impl Unready {
+    /// Describes the binding, such as "the filter range of topic readings".
+    pub fn binding(&self) -> String {
+        let plugin = &self.plugin;
+        match &self.binder {
+            Binder::Topic(topic) => format!("the filter {plugin} of topic {topic}"),
+            Binder::Broker => format!("the quota policy {plugin}"),
+        }
+    }
+}
+
 impl fmt::Display for Unready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            topic,
-            plugin,
-            standing,
-        } = self;
-        write!(
-            f,
-            "the filter {plugin} of topic {topic} is not ready: {standing}"
-        )
+        write!(f, "{} is not ready: {}", self.binding(), self.standing)
     }
 }

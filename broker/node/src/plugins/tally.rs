@@ -19,16 +19,22 @@ pub struct Tally {
 
 /// Counts since the last log line.
 #[derive(Debug, Default)]
-struct Count {
+pub struct Count {
     told: Option<Instant>,
-    some: u64,
+    pub some: u64,
     of: u64,
-    why: String,
+    pub why: String,
 }
 
 impl Count {
+    /// Adds events; the last reason counts.
+    pub fn add(&mut self, some: u64, why: impl Into<String>) {
+        self.some += some;
+        self.why = why.into();
+    }
+
     /// Returns the counts that are due for logging, and resets them.
-    fn take(&mut self, now: Instant) -> Option<Self> {
+    pub fn take(&mut self, now: Instant) -> Option<Self> {
         let is_due = |told| now.duration_since(told) >= TELL_EVERY;
         if self.some == 0 || !self.told.is_none_or(is_due) {
             return None;
@@ -65,8 +71,7 @@ impl Tally {
     /// Counts a batch that was refused and should be sent again.
     pub fn refused(&self, why: &str) {
         let mut count = lock(&self.refused);
-        count.some += 1;
-        why.clone_into(&mut count.why);
+        count.add(1, why);
         self.tell_refused(count, Instant::now());
     }
 

@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 
 use sedge_core::groups::Coordinator;
 use sedge_core::metadata::Topic;
+use sedge_plugin::World;
 use sedge_storage::Usage;
 
 use crate::broker::Broker;
@@ -142,7 +143,7 @@ impl Broker {
     fn filter_statuses(&self, topic: &Topic) -> Vec<FilterStatus> {
         let filters = topic.config.filters().iter();
         let status = filters.map(|name| {
-            let standing = self.plugins.standing(name);
+            let standing = self.plugins.standing(name, World::RecordFilter);
             FilterStatus {
                 name: name.clone(),
                 unready: (!standing.is_ready()).then(|| standing.to_string()),

@@ -103,7 +103,14 @@ pub trait LogStore: ViewReader + Send + Sync + 'static {
     ) -> Result<Located, Error> {
         let _ = wait;
         let read = self.read(partition, from, until, limits.bytes_max)?;
+        let mut next_offset = Offset::ZERO;
+        for mut bytes in read.iter().cloned() {
+            while let Some(batch) = Batch::split_from(&mut bytes) {
+                next_offset = batch.header.next_offset();
+            }
+        }
         Ok(Located {
+            next_offset,
             chunks: read.into_iter().map(Chunk::Read).collect(),
             is_cut: false,
         })

@@ -72,6 +72,8 @@ impl ReadLimits {
 #[derive(Clone, Debug, Default)]
 pub struct Located {
     pub chunks: Vec<Chunk>,
+    /// The offset after the batches; 0 if there are none.
+    pub next_offset: Offset,
     /// `memory_max` or `cold_max` ended the read: there is more, and `bytes_max` has room for it.
     pub is_cut: bool,
 }

@@ -77,6 +77,7 @@ fn gather(store: &Store, partition: PartitionId, mut reading: Reading) -> Result
             };
             let instead = empty_batch(from, to);
             reading.chunks.push(Chunk::Read(instead));
+            reading.from = to;
         }
     }
     Ok(reading.into_located())

@@ -106,6 +106,11 @@ impl Reading {
     pub fn into_located(mut self) -> Located {
         self.seal();
         Located {
+            next_offset: if self.chunks.is_empty() {
+                Offset::ZERO
+            } else {
+                self.from
+            },
             chunks: self.chunks,
             is_cut: self.is_cut,
         }

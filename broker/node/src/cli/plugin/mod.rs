@@ -38,7 +38,8 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Import machine code that `plugin compile` made; run this on the device
     Import(code::Import),
-    /// Deploy a component to the broker; topics use it with sedge.filter=NAME
+    /// Deploy a component to the broker; topics use a filter with sedge.filter=NAME, the broker a
+    /// quota policy with sedge.quota.policy=NAME
     Deploy {
         /// Name of the plugin
         name: String,
@@ -113,9 +114,9 @@ fn check_content(file: &Path, content: &[u8]) -> Result<(), Failure> {
     let (world, _) = sedge_plugin::inspect(component, plugin_records::CONTENT_BYTES_MAX)
         .map_err(|error| refused(error.to_string()))?;
     match world {
-        World::RecordFilter => Ok(()),
-        World::KeyPartitioner | World::QuotaPolicy => Err(refused(format!(
-            "this is a {world}, and this version of sedge calls filters only"
+        World::RecordFilter | World::QuotaPolicy => Ok(()),
+        World::KeyPartitioner => Err(refused(format!(
+            "this is a {world}, and this version of sedge calls filters and quota policies only"
         ))),
     }
 }

@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sedge_core::config::{BrokerDefaults, ConfigError, FILTER_KEY, Resource, filter_names};
+use sedge_core::config::{
+    BrokerDefaults, ConfigError, FILTER_KEY, QUOTA_POLICY_KEY, Resource, filter_names,
+};
 use sedge_core::metadata::{Command, Topic};
 use sedge_core::security::{self, Operation};
+use sedge_plugin::World;
 use sedge_protocol::ErrorCode;
 
 use crate::handlers::request::Cluster;
@@ -149,12 +152,9 @@ pub async fn alter(
 ) -> Result<(), Refusal> {
     let owner = Owner::find(request, Operation::AlterConfigs, resource_type, name)?;
     let changes = plan(owner.resource(), owner.overrides(), owner.defaults())?;
-    if let Owner::Topic(_, topic) = &owner {
-        let bound = changes.iter().find(|(name, _)| name == FILTER_KEY);
-        if let Some((_, Some(filters))) = bound {
-            check_filters(request, filters, topic.config.filters()).await?;
-        }
-    }
+    let set = changes.iter();
+    let set = set.filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)));
+    check_bindings(request, set, owner.overrides()).await?;
     if validate_only || changes.is_empty() {
         return Ok(());
     }
@@ -168,24 +168,45 @@ pub async fn alter(
     request.command(command).await.map(|_| ())
 }
 
-/// Refuses to bind a topic to a filter that is not deployed, since the topic would then refuse
-/// every produce. Existing bindings stay.
-pub async fn check_filters(
+/// Refuses to bind a plugin that is not deployed, or is of another world: the topic would then
+/// refuse every produce, or the broker have no policy. Bindings of the settings `before` stay.
+pub async fn check_bindings<'a>(
     request: &Request,
-    filters: &str,
-    bound: &[String],
+    settings: impl Iterator<Item = (&'a str, &'a str)>,
+    before: &BTreeMap<String, String>,
 ) -> Result<(), Refusal> {
-    let new: Vec<String> = filter_names(filters)
-        .filter(|name| !bound.iter().any(|bound| bound == name))
-        .map(str::to_owned)
-        .collect();
-    if new.is_empty() {
-        return Ok(());
+    for (key, value) in settings {
+        let Some(world) = world_of(key) else { continue };
+        let bound: Vec<&str> = before
+            .get(key)
+            .map_or(Vec::new(), |value| plugins(world, value).collect());
+        let new = plugins(world, value).filter(|name| !bound.contains(name));
+        let new: Vec<String> = new.map(str::to_owned).collect();
+        if new.is_empty() {
+            continue;
+        }
+        request.check_deployed(world, new).await.map_err(|why| {
+            Refusal::new(
+                ErrorCode::InvalidConfig,
+                format!("Invalid value {value} for configuration {key}: {why}"),
+            )
+        })?;
     }
-    request.check_deployed(new).await.map_err(|why| {
-        Refusal::new(
-            ErrorCode::InvalidConfig,
-            format!("Invalid value {filters} for configuration {FILTER_KEY}: {why}"),
-        )
-    })
+    Ok(())
+}
+
+/// Returns the world of the plugins that a key binds.
+fn world_of(key: &str) -> Option<World> {
+    match key {
+        FILTER_KEY => Some(World::RecordFilter),
+        QUOTA_POLICY_KEY => Some(World::QuotaPolicy),
+        _ => None,
+    }
+}
+
+/// Returns the names in the value of such a key.
+fn plugins(world: World, value: &str) -> impl Iterator<Item = &str> {
+    let several = (world == World::RecordFilter).then(|| filter_names(value));
+    let one = Some(value.trim()).filter(|name| several.is_none() && !name.is_empty());
+    several.into_iter().flatten().chain(one)
 }

@@ -19,6 +19,7 @@ use sedge_storage::Chunk;
 
 use crate::fetching::read::{Isolation, Read};
 use crate::fetching::wait::{self, Wish};
+use crate::handlers::request::{Charged, Demand};
 use crate::handlers::{Request, Topics};
 use crate::limits::FETCH_RESPONSE_BYTES_MAX;
 use crate::log::partitions::Partition;
@@ -45,7 +46,18 @@ pub async fn finish(request: &Request, message: FetchRequestData) -> Result<Fetc
         Err(error) => return Ok(whole_error(request, error)),
     };
     let topics = request.topics(Operation::Read);
-    let fetched = topics.fetch(&context.partitions, wish, find).await;
+    let mut fetched = topics.fetch(&context.partitions, wish, find).await;
+    let bytes: usize = fetched.reads.iter().map(Read::bytes).sum();
+    let demand = || demand(&topics, &fetched.reads);
+    match request.charge_fetched(bytes, demand).await {
+        Charged::Granted => {}
+        Charged::Throttled => return Ok(throttled(request, &context)),
+        // The response has no room for the text.
+        Charged::Rejected(_) => {
+            let reads = fetched.reads.iter_mut();
+            reads.for_each(|read| read.refuse(ErrorCode::PolicyViolation));
+        }
+    }
     Ok(answer(request, &context, fetched, wish.isolation))
 }
 
@@ -102,6 +114,19 @@ fn session_request(request: &Request, message: FetchRequestData) -> SessionReque
     }
 }
 
+/// Returns what the quota policy is told; the bytes are set by the caller.
+fn demand<'a>(topics: &'a Topics, reads: &[Read]) -> Demand<'a> {
+    let names = reads.iter().filter_map(|read| match &read.wanted.topic {
+        TopicKey::Name(name) => topics.existing(name),
+        TopicKey::Id(id) => topics.existing_by_id(crate::handlers::uuid(*id)),
+    });
+    Demand {
+        topics: names.collect(),
+        bytes: 0,
+        records: reads.iter().map(Read::offsets).sum(),
+    }
+}
+
 fn find(topics: &Topics, wanted: &Wanted) -> Result<Arc<Partition>, ErrorCode> {
     let topic = match &wanted.topic {
         TopicKey::Name(name) => topics.named(name)?,
@@ -119,9 +144,6 @@ fn answer(
 ) -> Fetched {
     let wait::Fetched { reads, memory } = fetched;
     let bytes: usize = reads.iter().map(Read::bytes).sum();
-    if request.charge_fetched(bytes) {
-        return throttled(request, context);
-    }
     let outcomes: Vec<Outcome> = reads.iter().map(Read::outcome).collect();
     let now = request.now().monotonic_ms;
     let finished = request

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_channel::Receiver;
 use sedge_core::log::{AppendError, SequenceRange, check_header};
 use sedge_core::security::Operation;
-use sedge_protocol::batch::Batch;
+use sedge_plugin::QuotaOperation;
+use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::kafka::generated::produce_request::ProduceRequestData;
 use sedge_protocol::kafka::generated::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponseData, TopicProduceResponse,
@@ -14,7 +15,7 @@ use sedge_protocol::kafka::generated::produce_response::{
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 use sedge_protocol::{Bytes, ErrorCode};
 
-use crate::handlers::request::{Request, Topic, Topics};
+use crate::handlers::request::{Charged, Demand, Request, Topic, Topics};
 use crate::net::service::Disconnect;
 use crate::writer::{AppendPart, AppendReply, Appended};
 
@@ -44,7 +45,13 @@ pub async fn start(request: &Request, produce: ProduceRequestData) -> Result<Pen
     let acks = produce.acks;
     request.charge_produced();
     let writable = request.topics(Operation::Write);
-    let (topics, parts) = admit(request, &writable, produce).await;
+    let demand = || demand(&writable, &produce);
+    let charged = request.ask_policy(QuotaOperation::Produce, demand).await;
+    let rejected = match charged {
+        Charged::Rejected(why) => Some(AppendError::new(ErrorCode::PolicyViolation, why)),
+        Charged::Granted | Charged::Throttled => None,
+    };
+    let (topics, parts) = admit(request, &writable, produce, rejected.as_ref()).await;
     let reply = if parts.is_empty() {
         None
     } else {
@@ -90,11 +97,36 @@ fn count_errors(request: &Request, response: &ProduceResponseData) {
     }
 }
 
+/// Returns what the quota policy is told. The batches are not checked yet; one that claims another
+/// number of records than it has is refused later.
+fn demand<'a>(writable: &'a Topics, produce: &ProduceRequestData) -> Demand<'a> {
+    let topics = produce.topic_data.iter().filter_map(|data| {
+        if data.topic_id == KafkaUuid::ZERO {
+            writable.existing(data.name.as_str())
+        } else {
+            writable.existing_by_id(data.topic_id)
+        }
+    });
+    let partitions = produce.topic_data.iter();
+    let partitions = partitions.flat_map(|data| &data.partition_data);
+    let batches = partitions.filter_map(|partition| partition.records.as_ref());
+    let count = |batch: &Bytes| {
+        let header = BatchHeader::read(batch);
+        header.map_or(0, |header| header.record_count().max(0) as u64)
+    };
+    Demand {
+        topics: topics.collect(),
+        bytes: batches.clone().map(|batch| batch.len() as u64).sum(),
+        records: batches.map(count).sum(),
+    }
+}
+
 /// Sorts the request's partitions into those for the writer and those that are answered without it.
 async fn admit(
     request: &Request,
     writable: &Topics,
     produce: ProduceRequestData,
+    rejected: Option<&AppendError>,
 ) -> (Vec<PendingTopic>, Vec<AppendPart>) {
     let acks_are_valid = matches!(produce.acks, -1..=1);
     let mut parts = Vec::new();
@@ -122,6 +154,7 @@ async fn admit(
                         topic,
                         partition.index,
                         partition.records,
+                        rejected,
                         &mut parts,
                     )
                     .await
@@ -143,6 +176,7 @@ async fn admit_partition(
     topic: Topic<'_>,
     index: i32,
     records: Option<Bytes>,
+    rejected: Option<&AppendError>,
     parts: &mut Vec<AppendPart>,
 ) -> Slot {
     let partition = match topic.partition_id(index) {
@@ -162,7 +196,10 @@ async fn admit_partition(
     // The producer's sequence counts the records that were sent, even if a filter drops some.
     let sequence =
         SequenceRange::of(&batch.header).map(|range| range.filtered(topic.config.has_filter()));
-    let checked = request.openers().check(batch, &topic, now_ms).await;
+    let checked = match rejected {
+        Some(error) => Err(error.clone()),
+        None => request.openers().check(batch, &topic, now_ms).await,
+    };
     let batch = match checked {
         Ok(batch) => admit_batch(request, topic, index, batch).await,
         Err(error) => Err(error),

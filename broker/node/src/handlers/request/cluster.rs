@@ -8,6 +8,7 @@ use sedge_core::metadata::{Command, CommandReply, Image, TokenCommand, TopicName
 use sedge_core::quota::Quotas;
 use sedge_core::security::acl::CLUSTER_NAME;
 use sedge_core::security::{Acls, Operation, Resource, Users};
+use sedge_plugin::World;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::ProducerId;
 use sedge_storage::Usage;
@@ -131,15 +132,15 @@ impl Request {
         created.map_err(|refusal| refusal.code)
     }
 
-    /// Checks that plugins of these names are deployed, or about to be.
+    /// Checks that plugins of these names and this world are deployed, or about to be.
     ///
     /// # Errors
-    /// A message that names the plugin that is not deployed.
-    pub async fn check_deployed(&self, plugins: Vec<String>) -> Result<(), String> {
+    /// A message that names the plugin that is not.
+    pub async fn check_deployed(&self, world: World, plugins: Vec<String>) -> Result<(), String> {
         let broker = Arc::clone(&self.access.broker);
         blocking::unblock(move || {
             let names = plugins.iter().map(String::as_str);
-            broker.plugins.check_bound(&broker.log, names)
+            broker.plugins.check_bound(&broker.log, world, names)
         })
         .await
     }

@@ -31,6 +31,7 @@ use sedge_storage::Chunk;
 pub use access::Need;
 pub use cluster::Cluster;
 pub use groups::Written;
+pub use quotas::{Charged, Demand};
 pub use topics::{Topic, Topics};
 
 use crate::broker::Broker;

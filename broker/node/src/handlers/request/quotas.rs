@@ -1,15 +1,20 @@
-//! Charges the use of a request to the quotas of its client.
+//! Charges the use of a request to the quotas of its client, and asks the quota policy.
 //!
 //! If several quotas throttle the client, the longest time counts: `throttle_time_ms` has it, and
 //! the connection is muted for it (KIP-219).
 
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sedge_core::quota::{Client, Key, Usage, Verdict};
+use sedge_core::quota::limits::POLICY_TOPICS_MAX;
+use sedge_core::quota::{Client, Grant, Key, Usage, Verdict};
+use sedge_core::security::Principal;
+use sedge_plugin::{QuotaOperation, QuotaRequest};
 use sedge_protocol::ErrorCode;
+use sedge_protocol::kafka::KafkaString;
 
 use super::Request;
 use crate::broker::Refusal;
@@ -34,6 +39,23 @@ impl Use {
             throttle_ms: AtomicU64::new(0),
         }
     }
+}
+
+/// What a produce or a fetch asks for, as the quota policy is told.
+pub struct Demand<'a> {
+    pub topics: BTreeSet<&'a str>,
+    pub bytes: u64,
+    pub records: u64,
+}
+
+/// The outcome of charging a request.
+#[derive(Debug)]
+pub enum Charged {
+    Granted,
+    /// The client waits. A produce is done all the same; what a fetch has read is not sent.
+    Throttled,
+    /// The request is not served. The text is for the client.
+    Rejected(String),
 }
 
 impl Request {
@@ -87,24 +109,90 @@ impl Request {
         }
     }
 
-    /// Charges the batches read for a consumer. Returns whether they must not be sent.
-    pub fn charge_fetched(&self, bytes: usize) -> bool {
-        if !self.quotas().has(Key::ConsumerByteRate) {
-            return false;
+    /// Charges the batches read for a consumer to its quotas, and asks the quota policy. The policy
+    /// counts what it throttles; the client need not pay for these bytes again when it comes back
+    /// for them.
+    pub async fn charge_fetched<'a>(
+        &self,
+        bytes: usize,
+        demand: impl FnOnce() -> Demand<'a>,
+    ) -> Charged {
+        let withheld = &self.access.session.withheld_bytes;
+        let (read, paid) = (bytes as u64, withheld.load(Ordering::Relaxed));
+        if (1..=paid).contains(&read) {
+            withheld.store(paid - read, Ordering::Relaxed);
+            return Charged::Granted;
         }
-        let bytes = bytes as u64;
-        self.charge(Usage::Fetched { bytes }) != Verdict::Allow
+        let bytes = read.saturating_sub(paid);
+        let is_limited = self.quotas().has(Key::ConsumerByteRate);
+        if is_limited && self.charge(Usage::Fetched { bytes }) != Verdict::Allow {
+            return Charged::Throttled;
+        }
+        let demand = || Demand { bytes, ..demand() };
+        let charged = self.ask_policy(QuotaOperation::Fetch, demand).await;
+        let now_withheld = match charged {
+            Charged::Throttled => paid.max(read),
+            Charged::Granted | Charged::Rejected(_) => paid.saturating_sub(read),
+        };
+        withheld.store(now_withheld, Ordering::Relaxed);
+        charged
     }
 
     /// Returns the most bytes of a fetch.
     pub fn fetch_bytes_max(&self) -> usize {
-        if !self.quotas().has(Key::ConsumerByteRate) {
-            return usize::MAX;
-        }
-        let bytes_max = self.quotas().fetch_bytes_max(self.client());
+        let withheld = self.access.session.withheld_bytes.load(Ordering::Relaxed);
+        let withheld = (withheld > 0).then_some(withheld);
+        let limit = if self.quotas().has(Key::ConsumerByteRate) {
+            self.quotas().fetch_bytes_max(self.client())
+        } else {
+            None
+        };
+        let bytes_max = withheld.into_iter().chain(limit).min();
         bytes_max.map_or(usize::MAX, |bytes| {
             usize::try_from(bytes).unwrap_or(usize::MAX)
         })
+    }
+
+    /// Asks the quota policy about this request, if the broker is bound to one.
+    pub async fn ask_policy<'a>(
+        &self,
+        operation: QuotaOperation,
+        demand: impl FnOnce() -> Demand<'a>,
+    ) -> Charged {
+        let Some(policy) = self.access.broker.plugins.quota_policy() else {
+            return Charged::Granted;
+        };
+        let Demand {
+            topics,
+            bytes,
+            records,
+        } = demand();
+        let topics: Vec<&str> = topics.into_iter().take(POLICY_TOPICS_MAX).collect();
+        let session = &self.access.session;
+        let principal = Some(session.principal()).filter(|who| **who != Principal::ANONYMOUS);
+        let peer = session.remote.ip().to_string();
+        let asked = QuotaRequest {
+            operation,
+            principal: principal.map(Principal::as_str),
+            client_id: self.header.client_id.as_ref().map(KafkaString::as_str),
+            peer: &peer,
+            listener: &session.listener.name,
+            topics: &topics,
+            bytes,
+            records,
+            now_ms: self.now().monotonic_ms,
+        };
+        match policy.decide(&asked).await {
+            Grant::Allow => Charged::Granted,
+            Grant::Throttle { ms } => {
+                self.used.throttle_ms.fetch_max(ms, Ordering::Relaxed);
+                Charged::Throttled
+            }
+            Grant::Reject { why } => Charged::Rejected(format!(
+                "The quota policy {} rejected the request: {why}",
+                policy.plugin()
+            )),
+        }
     }
 
     /// Charges partitions that a request of a version before KIP-599 creates or deletes. Such a

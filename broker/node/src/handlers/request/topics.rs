@@ -71,6 +71,17 @@ impl Topics {
         Ok(Topic { of: self, topic })
     }
 
+    /// Returns the name of an existing topic, for the quota policy: whether the client may use the
+    /// topic is checked elsewhere.
+    pub fn existing(&self, name: &str) -> Option<&str> {
+        self.image.topic(name).map(|topic| topic.name.as_str())
+    }
+
+    /// See [`Topics::existing`].
+    pub fn existing_by_id(&self, id: KafkaUuid) -> Option<&str> {
+        self.image.topic_by_id(id).map(|topic| topic.name.as_str())
+    }
+
     /// Returns all topics on which the client may perform the operation.
     pub fn all(&self) -> impl Iterator<Item = Topic<'_>> {
         let topics = self.image.topics();

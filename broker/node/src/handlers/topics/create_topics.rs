@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sedge_core::config::{FILTER_KEY, describe_topic, plan_new_topic};
+use sedge_core::config::{describe_topic, plan_new_topic};
 use sedge_core::metadata::{Command, CommandReply};
 use sedge_core::security::{Operation, Resource};
 use sedge_protocol::ErrorCode;
@@ -14,7 +14,7 @@ use sedge_protocol::kafka::generated::create_topics_response::{
 };
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 
-use crate::handlers::configs::check_filters;
+use crate::handlers::configs::check_bindings;
 use crate::handlers::{Refusal, Request, Topics, repeats};
 
 const BROKER_DEFAULT: i32 = -1;
@@ -78,9 +78,8 @@ async fn create(
         )
     });
     let configs = plan_new_topic(topics.defaults(), configs)?;
-    if let Some(filters) = configs.get(FILTER_KEY) {
-        check_filters(request, filters, &[]).await?;
-    }
+    let set = configs.iter().map(|(name, value)| (&**name, &**value));
+    check_bindings(request, set, &BTreeMap::new()).await?;
     // What the controller refuses anyway costs nothing.
     if !validate_only && topics.named(topic.name.as_str()).is_err() {
         request.charge_strict_mutation(partitions, FIRST_STRICT_VERSION)?;
