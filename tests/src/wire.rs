@@ -14,8 +14,8 @@ pub use groups::{Commit, commit_error, committed};
 pub use requests::{
     FETCH_VERSION, Fetched, PRODUCE_VERSION, Produced, alter_topic, commit_offset, create_topic,
     delete_records, delete_topic, fetch, fetch_request, fetch_request_of, fetched, fetched_of,
-    offset_for_time, produce, produce_request, produced, topic_config, try_create_topic,
-    wait_known, wait_leader,
+    init_producer_id, offset_for_time, produce, produce_request, produced, topic_config,
+    try_create_topic, wait_known, wait_leader,
 };
 pub use topics::{Topic, topics};
 
@@ -34,6 +34,8 @@ pub mod error {
     pub const OUT_OF_ORDER_SEQUENCE: i16 = 45;
     pub const KAFKA_STORAGE_ERROR: i16 = 56;
     pub const INVALID_RECORD: i16 = 87;
+    /// The coordinator is loading, not available, or elsewhere: Kafka's answers until it is ready.
+    pub const NOT_YET: [i16; 3] = [14, 15, 16];
 }
 
 /// API keys that the tests name.

@@ -170,9 +170,6 @@ const CHECKS: &[Check] = &[
     ),
 ];
 
-/// The coordinator is loading, not available, or elsewhere: Kafka's answers until it is ready.
-const NOT_YET: [i16; 3] = [14, 15, 16];
-
 /// The tested broker, and a topic for each check.
 #[derive(Debug)]
 pub struct Asked {

@@ -66,6 +66,23 @@ pub fn produce(to: &mut Connection, topic: &str, partition: i32, batch: &[u8]) -
     produced(&to.ask(key::PRODUCE, PRODUCE_VERSION, &body))
 }
 
+/// Returns a producer id and its epoch, as soon as the coordinator is ready.
+pub fn init_producer_id(at: &mut Connection) -> (i64, i16) {
+    let body = Encoder::default().string(None).i32(TIMEOUT_MS).0;
+    let deadline = Instant::now() + limits::CONDITION;
+    loop {
+        let reply = at.ask(key::INIT_PRODUCER_ID, 1, &body);
+        let mut d = Decoder(&reply);
+        d.i32();
+        match d.i16() {
+            error::NONE => return (d.i64(), d.i16()),
+            code => assert!(error::NOT_YET.contains(&code), "InitProducerId: {code}"),
+        }
+        assert!(Instant::now() < deadline, "a producer id");
+        std::thread::sleep(limits::POLL);
+    }
+}
+
 /// Builds a fetch of one partition without a session.
 pub fn fetch_request(topic: &str, partition: i32, offset: i64, bytes_max: i32) -> Vec<u8> {
     fetch_request_of(topic, &[(partition, offset, bytes_max)])

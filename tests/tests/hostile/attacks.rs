@@ -62,6 +62,10 @@ pub const ATTACKS: &[Attack] = &[
         run: floods,
     },
     Attack {
+        name: "a flood of idempotent producers",
+        run: producers,
+    },
+    Attack {
         name: "more idle connections with TLS than there are places",
         run: idle_connections,
     },
@@ -267,13 +271,17 @@ type Body = fn(usize) -> Vec<u8>;
 /// Each connection sends much before it reads.
 fn floods(field: &Field) {
     const AT_ONCE: usize = 200;
-    let requests: [(i16, i16, Body); 4] = [
+    let requests: [(i16, i16, Body); 5] = [
         (key::API_VERSIONS, 0, |_| Vec::new()),
         (key::METADATA, 1, |_| Encoder::default().i32(-1).0),
         (key::FIND_COORDINATOR, 0, |number| {
             Encoder::default().string(&*format!("group-{number}")).0
         }),
         (key::JOIN_GROUP, 4, join),
+        (key::INIT_PRODUCER_ID, 1, |number| {
+            let transaction = Encoder::default().string(&*format!("transaction-{number}"));
+            transaction.i32(60_000).0
+        }),
     ];
     let until = Instant::now() + LASTS;
     std::thread::scope(|scope| {
@@ -288,6 +296,35 @@ fn floods(field: &Field) {
                     }
                     for _ in 0..AT_ONCE {
                         connection.reply().frame();
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Each producer writes one batch and never comes back.
+fn producers(field: &Field) {
+    const AT_ONCE: usize = 100;
+    let until = Instant::now() + LASTS;
+    std::thread::scope(|scope| {
+        for _ in 0..2 * field.scale {
+            scope.spawn(|| {
+                let mut connection = Connection::open(&field.plain);
+                let mut batch = Batch::filled(1, 10);
+                batch.base_sequence = 0;
+                while Instant::now() < until {
+                    let ids: Vec<_> = (0..AT_ONCE)
+                        .map(|_| wire::init_producer_id(&mut connection))
+                        .collect();
+                    for (id, epoch) in &ids {
+                        (batch.producer_id, batch.producer_epoch) = (*id, *epoch);
+                        let body = wire::produce_request("attacked", 0, -1, &batch.encode());
+                        connection.send(key::PRODUCE, wire::PRODUCE_VERSION, &body);
+                    }
+                    for _ in ids {
+                        let reply = connection.reply().frame();
+                        assert_eq!(wire::produced(&reply[4..]).error, error::NONE);
                     }
                 }
             });

@@ -1,7 +1,7 @@
 //! Tests Produce, Fetch, ListOffsets and InitProducerId.
 
 use super::{
-    Asked, Batch, Codec, Connection, Decoder, Duration, Encoder, FETCH_VERSION, Instant, NOT_YET,
+    Asked, Batch, Codec, Connection, Decoder, Duration, Encoder, FETCH_VERSION, Instant,
     PRODUCE_VERSION, error, fetched, key, wire,
 };
 
@@ -381,26 +381,9 @@ pub fn compacted_topic_needs_keys(asked: &mut Asked) {
     assert!(produced.message.is_some(), "it says why");
 }
 
-/// Returns an id and an epoch, once the coordinator is ready.
-fn init_producer_id(asked: &mut Asked) -> (i64, i16) {
-    let body = Encoder::default().string(None).i32(60_000).0;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let reply = asked.connection.ask(key::INIT_PRODUCER_ID, 1, &body);
-        let mut d = Decoder(&reply);
-        d.i32();
-        match d.i16() {
-            error::NONE => return (d.i64(), d.i16()),
-            code => assert!(NOT_YET.contains(&code), "InitProducerId: {code}"),
-        }
-        assert!(Instant::now() < deadline, "a producer id");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 pub fn idempotence_over_a_restart(asked: &mut Asked) {
     asked.create(1, &[]);
-    let (producer_id, producer_epoch) = init_producer_id(asked);
+    let (producer_id, producer_epoch) = wire::init_producer_id(&mut asked.connection);
     let batch = Batch {
         producer_id,
         producer_epoch,

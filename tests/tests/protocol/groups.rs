@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Asked, Decoder, Encoder, NOT_YET, error, key};
+use super::{Asked, Decoder, Encoder, error, key};
 
 /// Version 0, no topics, no user data.
 const SUBSCRIPTION: &[u8] = &[0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
@@ -20,7 +20,7 @@ pub fn wait_coordinator(asked: &mut Asked, group: &str) {
             return;
         }
         assert!(
-            NOT_YET.contains(&code) || code == error::NONE,
+            error::NOT_YET.contains(&code) || code == error::NONE,
             "FindCoordinator: {code}"
         );
         assert!(Instant::now() < deadline, "a coordinator");
