@@ -8,6 +8,7 @@ use crate::wire::{Batch, Connection, Decoder, Encoder, error, key};
 pub const PRODUCE_VERSION: i16 = 8;
 pub const FETCH_VERSION: i16 = 11;
 const TIMEOUT_MS: i32 = 30_000;
+const EARLIEST: i64 = -2;
 
 /// The answer for the only partition of a Produce.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +158,16 @@ pub fn fetch(from: &mut Connection, topic: &str, partition: i32, offset: i64) ->
 
 /// Returns the first offset at or after a time, -1 if there is none (`ListOffsets` v1).
 pub fn offset_for_time(at: &mut Connection, topic: &str, partition: i32, timestamp: i64) -> i64 {
+    let listed = list_offsets(at, topic, partition, timestamp);
+    listed.unwrap_or_else(|code| panic!("ListOffsets of {topic} at {timestamp}: {code}"))
+}
+
+fn list_offsets(
+    at: &mut Connection,
+    topic: &str,
+    partition: i32,
+    timestamp: i64,
+) -> Result<i64, i16> {
     let body = Encoder::default().i32(-1).i32(1).string(topic);
     let body = body.i32(1).i32(partition).i64(timestamp).0;
     let reply = at.ask(key::LIST_OFFSETS, 1, &body);
@@ -165,13 +176,13 @@ pub fn offset_for_time(at: &mut Connection, topic: &str, partition: i32, timesta
     d.string();
     d.i32();
     d.i32();
-    assert_eq!(
-        d.i16(),
-        error::NONE,
-        "ListOffsets of {topic} at {timestamp}"
-    );
-    d.i64();
-    d.i64()
+    match d.i16() {
+        error::NONE => {
+            d.i64();
+            Ok(d.i64())
+        }
+        code => Err(code),
+    }
 }
 
 /// Moves the log start (`DeleteRecords` v1).
@@ -270,7 +281,9 @@ pub fn topic_config(at: &mut Connection, name: &str, key: &str) -> Option<String
 pub fn wait_known(at: &mut Connection, topic: &str, partition: i32) {
     let deadline = Instant::now() + limits::CONDITION;
     loop {
-        let code = fetch(at, topic, partition, 0).error;
+        // Not a fetch, which waits for records.
+        let listed = list_offsets(at, topic, partition, EARLIEST);
+        let code = listed.err().unwrap_or(error::NONE);
         if ![error::UNKNOWN_TOPIC, error::NOT_LEADER_OR_FOLLOWER].contains(&code) {
             return;
         }
