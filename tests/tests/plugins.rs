@@ -1,5 +1,5 @@
-//! Tests filters and quota policies that are slow, deleted, replaced or misbehave, in a real
-//! broker.
+//! Tests filters, partitioners and quota policies in a real broker: what they do, and the slow,
+//! deleted, replaced and misbehaving ones.
 
 #[path = "plugins/binding.rs"]
 mod binding;
@@ -7,6 +7,8 @@ mod binding;
 mod inspecting;
 #[path = "plugins/letting_go.rs"]
 mod letting_go;
+#[path = "plugins/partitioning.rs"]
+mod partitioning;
 #[path = "plugins/policy.rs"]
 mod policy;
 #[path = "plugins/slow.rs"]

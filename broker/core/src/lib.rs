@@ -24,6 +24,7 @@ pub mod machine;
 pub mod metadata;
 pub mod mirror;
 pub mod offsets;
+pub mod partitioner;
 pub mod principal_mapping;
 pub mod quota;
 pub mod retention;

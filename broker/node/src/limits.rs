@@ -105,6 +105,10 @@ pub const REPLAY_READ_BYTES: usize = 1 << 20;
 /// Largest decompressed size of a batch that a filter sees. Bounds decompression bombs.
 pub const FILTER_BATCH_BYTES_MAX: usize = 16 << 20;
 
+/// Partitions that a partitioner may spread one batch over. Each gets a batch of its own, with a
+/// header and a row of the index; the producer may send smaller batches instead.
+pub const PARTITIONS_OF_A_BATCH_MAX: usize = 1_000;
+
 /// Bytes of a filter's reasons in the answer to a batch that it rejects; further records are named
 /// without a reason. A plugin may give 1 KiB for each record, however small the record is.
 pub const REJECTION_TEXT_BYTES_MAX: usize = 64 << 10;

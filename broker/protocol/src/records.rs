@@ -17,7 +17,9 @@ mod compress;
 mod open;
 mod read;
 
-pub use build::{BatchBuilder, Kept, Producer, RecordHeader, rebuild, sequence_plus};
+pub use build::{
+    BatchBuilder, Kept, Producer, RecordHeader, rebuild, rebuild_elsewhere, sequence_plus, stand_in,
+};
 pub use check::{RecordFacts, Unreadable, check_records, each_record};
 pub use codec::{Compression, compression_of};
 pub use compact::Compacted;

@@ -17,6 +17,10 @@ pub const RANGE: &str = "drop-out-of-range";
 /// The guest whose behaviour a record's value selects.
 pub const MISBEHAVE: &str = "test-guests/misbehave";
 
+/// The example partitioner.
+pub const GEOHASH: &str = "geohash-partitioner";
+/// The partitioner whose setting says which rule it breaks.
+pub const MISPLACE: &str = "test-guests/misplace";
 /// The example quota policy.
 pub const TENANTS: &str = "tenant-quota";
 /// The quota policy whose decision the client id selects.

@@ -28,8 +28,8 @@ pub use broker::{
 pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
 pub use nearest::nearest;
 pub use topic::{
-    Durability, FILTER_KEY, OnFilterError, PLUGIN_PREFIX, RetentionPriority, TOPIC_KEYS,
-    TopicConfig, filter_names, is_plugin_key, topic_key,
+    Durability, FILTER_KEY, OnPluginError, PARTITIONER_KEY, PLUGIN_PREFIX, RetentionPriority,
+    TOPIC_KEYS, TopicConfig, filter_names, is_plugin_key, topic_key,
 };
 
 /// Kafka's types of values.

@@ -97,6 +97,8 @@ fn a_topic_reads_what_it_sets() {
         ("sedge.durability", "interval"),
         ("sedge.filter", "one, two"),
         ("sedge.filter.on.error", "quarantine"),
+        ("sedge.partitioner", " geohash "),
+        ("sedge.partitioner.on.error", "fail-open"),
         ("sedge.plugin.one.max", "40"),
         ("sedge.plugin.one.min", "-10"),
         ("sedge.plugin.oneself.max", "1"),
@@ -107,7 +109,9 @@ fn a_topic_reads_what_it_sets() {
     assert!(config.is_log_append_time() && config.has_filter());
     assert_eq!(config.is_sync(), Some(true));
     assert_eq!(config.filters(), ["one", "two"]);
-    assert_eq!(config.on_filter_error(), OnFilterError::Quarantine);
+    assert_eq!(config.on_filter_error(), OnPluginError::Quarantine);
+    assert_eq!(config.partitioner(), Some("geohash"));
+    assert_eq!(config.on_partitioner_error(), OnPluginError::FailOpen);
     let settings: Vec<_> = config.plugin_settings("one").collect();
     assert_eq!(settings, [("max", "40"), ("min", "-10")]);
 

@@ -14,6 +14,9 @@ pub const PLUGIN_PREFIX: &str = "sedge.plugin.";
 /// The key that names the filters of a topic.
 pub const FILTER_KEY: &str = "sedge.filter";
 
+/// The key that names the partitioner of a topic.
+pub const PARTITIONER_KEY: &str = "sedge.partitioner";
+
 /// Returns the names in a value of [`FILTER_KEY`].
 pub fn filter_names(value: &str) -> impl Iterator<Item = &str> {
     super::parts(List, value)
@@ -143,6 +146,14 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "If a filter fails: fail-open writes the batch as it came; fail-closed refuses it; \
          quarantine writes it as it came, and does not call the filter again until it is deployed \
          or bound anew"),
+    key(PARTITIONER_KEY, Text, Some(""), Anything, &[],
+        "Partitioner plugin that chooses the partition of each record, whichever partition it was \
+         sent to; murmur2: Kafka's default partitioner"),
+    key("sedge.partitioner.on.error", Text, Some("fail-closed"),
+        OneOf(&["fail-open", "fail-closed", "quarantine"]), &[],
+        "If the partitioner fails: fail-open writes the batch to the partition it was sent to; \
+         fail-closed refuses it; quarantine writes it so, and does not call the partitioner again \
+         until it is deployed or bound anew"),
     key("sedge.produce.validation", Text, Some("strict"), OneOf(&["strict", "relaxed"]),
         &["sedge.produce.validation"],
         "strict: every record is checked; relaxed: the records of compressed batches are not"),
@@ -178,16 +189,26 @@ pub fn is_plugin_key(name: &str) -> bool {
         .is_some_and(|(plugin, key)| !plugin.is_empty() && !key.is_empty())
 }
 
-/// What happens to a batch when a filter fails.
+/// What happens to a batch when a plugin of its topic fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFilterError {
-    /// The batch is written unfiltered.
+pub enum OnPluginError {
+    /// The batch is written as it came.
     FailOpen,
     /// The batch is refused.
     #[default]
     FailClosed,
-    /// The batch is written unfiltered, and the filter is not called again until it is bound anew.
+    /// The batch is written as it came, and the plugin is not called again until it is bound anew.
     Quarantine,
+}
+
+impl OnPluginError {
+    fn parse(value: &str) -> Self {
+        match value {
+            "fail-open" => Self::FailOpen,
+            "quarantine" => Self::Quarantine,
+            _ => Self::FailClosed,
+        }
+    }
 }
 
 /// The order in which topics lose records if all topics together exceed the disk cap.
@@ -232,8 +253,10 @@ pub struct TopicConfig {
     is_log_append_time: bool,
     trusts_compressed: bool,
     retention_priority: RetentionPriority,
-    on_filter_error: OnFilterError,
+    on_filter_error: OnPluginError,
+    on_partitioner_error: OnPluginError,
     filters: Vec<String>,
+    partitioner: Option<String>,
     /// Keys of the form `NAME.KEY`, with their values.
     plugins: BTreeMap<String, String>,
 }
@@ -258,8 +281,10 @@ impl TopicConfig {
             is_log_append_time: false,
             trusts_compressed: false,
             retention_priority: RetentionPriority::Unmarked,
-            on_filter_error: OnFilterError::FailClosed,
+            on_filter_error: OnPluginError::FailClosed,
+            on_partitioner_error: OnPluginError::FailClosed,
             filters: Vec::new(),
+            partitioner: None,
             plugins: BTreeMap::new(),
         }
     }
@@ -308,12 +333,12 @@ impl TopicConfig {
             "sedge.filter" => {
                 self.filters = super::parts(List, value).map(String::from).collect();
             }
-            "sedge.filter.on.error" => {
-                self.on_filter_error = match value {
-                    "fail-open" => OnFilterError::FailOpen,
-                    "quarantine" => OnFilterError::Quarantine,
-                    _ => OnFilterError::FailClosed,
-                };
+            "sedge.filter.on.error" => self.on_filter_error = OnPluginError::parse(value),
+            PARTITIONER_KEY => {
+                self.partitioner = Some(value).filter(|name| !name.is_empty()).map(Into::into);
+            }
+            "sedge.partitioner.on.error" => {
+                self.on_partitioner_error = OnPluginError::parse(value);
             }
             _ => {}
         }
@@ -417,8 +442,19 @@ impl TopicConfig {
     }
 
     #[must_use]
-    pub const fn on_filter_error(&self) -> OnFilterError {
+    pub const fn on_filter_error(&self) -> OnPluginError {
         self.on_filter_error
+    }
+
+    /// Returns the name of the partitioner.
+    #[must_use]
+    pub fn partitioner(&self) -> Option<&str> {
+        self.partitioner.as_deref()
+    }
+
+    #[must_use]
+    pub const fn on_partitioner_error(&self) -> OnPluginError {
+        self.on_partitioner_error
     }
 
     /// Returns the settings of one plugin, from `sedge.plugin.NAME.KEY`, as key and value.

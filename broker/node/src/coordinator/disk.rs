@@ -42,6 +42,7 @@ impl Disk {
             topic: Arc::clone(&topic),
             sequence: None,
             batch: Ok(Some(batch)),
+            elsewhere: Vec::new(),
         }))
     }
 }

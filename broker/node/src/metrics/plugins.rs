@@ -25,6 +25,8 @@ pub struct PluginMetrics {
     pub replaced: Counter,
     /// Records that the plugin rejected.
     pub rejected: Counter,
+    /// Records that the plugin sent to another partition.
+    pub moved: Counter,
     /// Calls that ended in a trap, or returned an invalid answer.
     pub traps: Counter,
     /// Calls stopped at the deadline.
@@ -96,11 +98,12 @@ impl Plugins {
         }
         let family = "sedge_plugin_records_total";
         out.family(family, "counter", "Records by the plugin's verdict.");
-        let verdicts: [(&str, Field); 4] = [
+        let verdicts: [(&str, Field); 5] = [
             ("keep", |p| p.kept.get()),
             ("drop", |p| p.dropped.get()),
             ("replace", |p| p.replaced.get()),
             ("reject", |p| p.rejected.get()),
+            ("move", |p| p.moved.get()),
         ];
         for (name, plugin) in &all {
             for (verdict, field) in verdicts {

@@ -1,4 +1,4 @@
-//! Bindings: for each filter of a topic its instance, and the batches that wait for it.
+//! Bindings: for each plugin of a topic its instance, and the batches that wait for it.
 //!
 //! A binding belongs to one deployment and one set of settings. If either changes, the next batch
 //! gets a new binding, and batches in progress finish in the old one.
@@ -16,28 +16,49 @@ use sedge_core::metadata::{Image, Topic};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaUuid;
 
-use super::filter::Filter;
-use super::registry::{Place, Registry};
+use super::registry::{Deployed, Place, Registry};
 use super::tally::Tally;
 use crate::log::published::Published;
 use crate::metrics::Metrics;
 
-/// One filter of one topic.
+/// A plugin that a topic is bound to, in one role.
+pub trait Bound: Send + 'static {
+    /// The role, for people.
+    const ROLE: &'static str;
+
+    fn new(
+        plugin: &str,
+        deployed: Option<Deployed>,
+        settings: Vec<(String, String)>,
+        metrics: &Metrics,
+    ) -> Self;
+
+    /// Returns whether the topic is bound to this plugin.
+    fn is_bound(topic: &Topic, plugin: &str) -> bool;
+}
+
+/// One plugin of one topic.
 #[derive(Debug)]
-pub struct Binding {
+pub struct Binding<B> {
     plugin: String,
     deployed: Option<Place>,
     settings: Vec<(String, String)>,
     /// Locked by the batch that runs. Waiting for the lock needs no thread.
-    pub filter: Arc<async_lock::Mutex<Filter>>,
+    pub bound: Arc<async_lock::Mutex<B>>,
     /// Bytes of the batches that wait or run.
     pub waiting: WaitingBytes,
     pub tally: Tally,
 }
 
-/// All bindings in use.
-#[derive(Debug, Default)]
-pub struct Bindings(Mutex<HashMap<Key, Arc<Binding>>>);
+/// All bindings of one role in use.
+#[derive(Debug)]
+pub struct Bindings<B>(Mutex<HashMap<Key, Arc<Binding<B>>>>);
+
+impl<B> Default for Bindings<B> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -45,8 +66,8 @@ struct Key {
     plugin: String,
 }
 
-impl Bindings {
-    /// Returns the binding of a topic and one of its filters.
+impl<B: Bound> Bindings<B> {
+    /// Returns the binding of a topic and one of its plugins.
     pub fn get(
         &self,
         metadata: &Published<Image>,
@@ -54,7 +75,7 @@ impl Bindings {
         metrics: &Metrics,
         topic: &Topic,
         plugin: &str,
-    ) -> Arc<Binding> {
+    ) -> Arc<Binding<B>> {
         let key = Key {
             topic: topic.id,
             plugin: plugin.to_owned(),
@@ -95,12 +116,12 @@ impl Bindings {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Binding>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Binding<B>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Binding {
+impl<B: Bound> Binding<B> {
     /// Counts a batch that the producer should send again, for the log. Errors of the producer
     /// itself are only reported to the producer.
     pub fn refused(&self, error: AppendError) -> AppendError {
@@ -119,7 +140,7 @@ impl Binding {
         Self {
             plugin: plugin.to_owned(),
             deployed: deployed.as_ref().map(|deployed| deployed.place),
-            filter: Arc::new(async_lock::Mutex::new(Filter::new(
+            bound: Arc::new(async_lock::Mutex::new(B::new(
                 plugin,
                 deployed,
                 settings.clone(),
@@ -131,9 +152,9 @@ impl Binding {
         }
     }
 
-    /// Returns whether the topic has this filter, with this deployment and these settings.
+    /// Returns whether the topic has this plugin, with this deployment and these settings.
     fn is_of(&self, registry: &Registry, topic: &Topic) -> bool {
-        topic.config.filters().contains(&self.plugin) && self.is_current(registry, topic)
+        B::is_bound(topic, &self.plugin) && self.is_current(registry, topic)
     }
 
     fn is_current(&self, registry: &Registry, topic: &Topic) -> bool {

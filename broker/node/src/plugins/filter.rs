@@ -3,24 +3,35 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::warn;
 use sedge_core::limits::RECORD_ERRORS_MAX;
 use sedge_core::log::{AppendError, RecordError};
 use sedge_core::metadata::Topic;
 use sedge_plugin::{
-    BatchInfo, CallError, Field, FilterInstance, FilterStage, Outcome, RecordBlob, Verdict,
+    BatchInfo, Field, FilterInstance, FilterStage, Limits, Needs, Outcome, RecordBlob, Verdict,
 };
 use sedge_protocol::ErrorCode;
-use sedge_protocol::batch::Batch;
+use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::records::{self, Kept, RecordView, Records};
 
+use super::bindings::Bound;
+use super::counted::Counted;
+use super::failure::{Failed, too_large};
 use super::registry::Deployed;
 use crate::limits::{FILTER_BATCH_BYTES_MAX, REJECTION_TEXT_BYTES_MAX};
 use crate::metrics::{Metrics, PluginMetrics};
 
-/// The result of filtering a batch.
+/// The result of one filter for a batch.
 #[derive(Debug)]
-pub enum Filtered {
+pub enum Passed {
+    AsItCame(Batch),
+    Rebuilt(Rebuilt),
+    /// Every record was dropped.
+    Emptied,
+}
+
+/// The answer of the filter about a batch.
+#[derive(Debug)]
+enum Filtered {
     AsItCame,
     Rebuilt(Rebuilt),
     /// Every record was dropped.
@@ -35,24 +46,13 @@ pub struct Rebuilt {
     pub kept: Vec<i32>,
 }
 
-/// Reason why there is no result.
-#[derive(Debug)]
-pub enum Failed {
-    /// The filter, or the batch itself, caused a rejection: the producer is told.
-    Rejected(AppendError),
-    /// The filter failed: the topic's policy decides.
-    Plugin(String),
-    /// No plugin of this name is deployed, or it is still being compiled.
-    NotReady,
-}
-
 /// A filter of one deployment with one set of settings, and its instance.
 #[derive(Debug)]
 pub struct Filter {
     plugin: String,
     deployed: Option<Deployed>,
     settings: Vec<(String, String)>,
-    instance: Option<Instance>,
+    instance: Option<Counted<FilterInstance>>,
     /// The filter failed under the policy `quarantine`; it is skipped until it is deployed or bound
     /// anew.
     is_quarantined: bool,
@@ -60,29 +60,10 @@ pub struct Filter {
     counters: Arc<PluginMetrics>,
 }
 
-/// An instance; the count of instances follows its lifetime.
-#[derive(Debug)]
-struct Instance {
-    filter: FilterInstance,
-    counters: Arc<PluginMetrics>,
-}
+impl Bound for Filter {
+    const ROLE: &'static str = "filter";
 
-impl Instance {
-    fn new(filter: FilterInstance, counters: &Arc<PluginMetrics>) -> Self {
-        counters.instances.add(1);
-        let counters = Arc::clone(counters);
-        Self { filter, counters }
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        self.counters.instances.add(-1);
-    }
-}
-
-impl Filter {
-    pub fn new(
+    fn new(
         plugin: &str,
         deployed: Option<Deployed>,
         settings: Vec<(String, String)>,
@@ -99,13 +80,41 @@ impl Filter {
         }
     }
 
-    pub fn plugin(&self) -> &str {
-        &self.plugin
+    fn is_bound(topic: &Topic, plugin: &str) -> bool {
+        topic.config.filters().iter().any(|name| name == plugin)
+    }
+}
+
+impl Filter {
+    /// Runs a batch through the filter, and applies the topic's policy if the filter fails. Blocks,
+    /// see [`Self::run`].
+    ///
+    /// # Errors
+    /// The batch is refused.
+    pub fn pass(
+        &mut self,
+        topic: &Topic,
+        index: i32,
+        client_id: &str,
+        batch: Batch,
+    ) -> Result<Passed, AppendError> {
+        let failed = match self.run(topic, index, client_id, &batch) {
+            Ok(Filtered::AsItCame) => return Ok(Passed::AsItCame(batch)),
+            Ok(Filtered::Rebuilt(rebuilt)) => return Ok(Passed::Rebuilt(rebuilt)),
+            Ok(Filtered::Emptied) => return Ok(Passed::Emptied),
+            Err(failed) => failed,
+        };
+        let plugin = format!("{} {}", Self::ROLE, self.plugin);
+        if failed.settle(topic.config.on_filter_error(), &plugin, topic)? {
+            self.is_quarantined = true;
+            self.instance = None;
+        }
+        Ok(Passed::AsItCame(batch))
     }
 
     /// Runs a batch through the filter. Blocks at most for the plugin's deadline, and for as long
     /// again if its instance must be created.
-    pub fn run(
+    fn run(
         &mut self,
         topic: &Topic,
         index: i32,
@@ -116,20 +125,20 @@ impl Filter {
             return Ok(Filtered::AsItCame);
         }
         self.make_ready()?;
-        let Some(Instance { filter, counters }) = &mut self.instance else {
+        let Some(filter) = &mut self.instance else {
             return Err(Failed::NotReady);
         };
+        let counters = &self.counters;
         let header = &batch.header;
         let body = records::decompress(header, &batch.body, FILTER_BATCH_BYTES_MAX)
-            .map_err(|error| Failed::Rejected(unreadable(&error)))?;
-        let views: Vec<RecordView<'_>> = Records::new(header, &body)
-            .collect::<Result<_, _>>()
-            .map_err(|error| Failed::Rejected(unreadable(&error)))?;
-        if views.len() != header.record_count().max(0) as usize {
-            let error = "the number of records differs from the header's";
-            return Err(Failed::Rejected(unreadable(&error)));
-        }
-        fill(&mut self.blob, filter, &views)?;
+            .map_err(|error| Failed::unreadable(&error))?;
+        let views = views(header, &body)?;
+        fill(
+            &mut self.blob,
+            filter.needs(),
+            filter.factory().limits(),
+            &views,
+        )?;
         let info = BatchInfo {
             topic: &topic.name,
             partition: index as u32,
@@ -142,13 +151,7 @@ impl Filter {
         let outcome = filter.filter(&info, &self.blob);
         counters.calls.increment();
         counters.nanos.add(started.elapsed().as_nanos() as u64);
-        let outcome = outcome.map_err(|error| {
-            match &error {
-                CallError::Deadline => counters.deadlines.increment(),
-                _ => counters.traps.increment(),
-            }
-            Failed::Plugin(error.to_string())
-        })?;
+        let outcome = outcome.map_err(|error| Failed::call(&error, counters))?;
         if outcome.keeps_all() {
             counters.kept.add(views.len() as u64);
             return Ok(Filtered::AsItCame);
@@ -169,7 +172,10 @@ impl Filter {
         let rebuilt = records::rebuild(header, kept);
         match rebuilt.map_err(|error| Failed::Plugin(error.to_string()))? {
             Some(batch) if batch.bytes() > topic.config.max_message_bytes() => {
-                Err(Failed::Rejected(too_large(&self.plugin)))
+                Err(Failed::Rejected(too_large(format!(
+                    "The filter {} made the batch larger than max.message.bytes.",
+                    self.plugin
+                ))))
             }
             Some(batch) => Ok(Filtered::Rebuilt(Rebuilt {
                 batch,
@@ -177,19 +183,6 @@ impl Filter {
             })),
             None => Ok(Filtered::Emptied),
         }
-    }
-
-    /// Applies the policy `quarantine`: the filter is skipped until its deployment or binding
-    /// changes.
-    pub fn quarantine(&mut self, topic: &Topic, why: &str) {
-        warn!(
-            target: "sedge::plugin",
-            "the filter {} failed on topic {}: {why}; it is quarantined until it is deployed or \
-             bound again",
-            self.plugin, topic.name
-        );
-        self.is_quarantined = true;
-        self.instance = None;
     }
 
     /// Creates an instance if there is none.
@@ -208,18 +201,31 @@ impl Filter {
         let instance = filter
             .and_then(|filter| filter.instantiate(&self.settings))
             .map_err(|error| Failed::Plugin(error.to_string()))?;
-        self.instance = Some(Instance::new(instance, &self.counters));
+        self.instance = Some(Counted::new(instance, &self.counters));
         Ok(())
     }
 }
 
-fn fill(
+/// Returns the records of a decompressed batch.
+pub fn views<'a>(header: &BatchHeader, body: &'a [u8]) -> Result<Vec<RecordView<'a>>, Failed> {
+    let views: Vec<RecordView<'_>> = Records::new(header, body)
+        .collect::<Result<_, _>>()
+        .map_err(|error| Failed::unreadable(&error))?;
+    if views.len() != header.record_count().max(0) as usize {
+        let error = "the number of records differs from the header's";
+        return Err(Failed::unreadable(&error));
+    }
+    Ok(views)
+}
+
+/// Copies what a plugin reads of the records.
+pub fn fill(
     blob: &mut RecordBlob,
-    instance: &FilterInstance,
+    needs: Needs,
+    limits: &Limits,
     views: &[RecordView<'_>],
 ) -> Result<(), Failed> {
-    let needs = instance.needs();
-    blob.start(needs, instance.factory().limits());
+    blob.start(needs, limits);
     let mut section = Vec::new();
     for view in views {
         let headers = needs.headers.then(|| {
@@ -277,13 +283,6 @@ fn numbers(outcome: &Outcome) -> Vec<i32> {
     numbers.map(|(number, _)| number).collect()
 }
 
-fn too_large(plugin: &str) -> AppendError {
-    AppendError::new(
-        ErrorCode::MessageTooLarge,
-        format!("The filter {plugin} made the batch larger than max.message.bytes."),
-    )
-}
-
 /// Names the rejected records, with as many of their reasons as the limit allows.
 fn rejection(plugin: &str, outcome: &Outcome) -> AppendError {
     let mut text_left = REJECTION_TEXT_BYTES_MAX;
@@ -303,11 +302,4 @@ fn rejection(plugin: &str, outcome: &Outcome) -> AppendError {
         record_errors: record_errors.collect(),
         message: Some(format!("The filter {plugin} rejected records.")),
     }
-}
-
-fn unreadable(error: &dyn std::fmt::Display) -> AppendError {
-    AppendError::new(
-        ErrorCode::InvalidRecord,
-        format!("The records cannot be read: {error}."),
-    )
 }

@@ -8,6 +8,7 @@
 //!
 //! A batch is decompressed, filtered, and rebuilt with the same codec and producer; it keeps its
 //! last sequence. If the filter fails, `sedge.filter.on.error` decides what happens to the batch.
+//! What the filters leave, the topic's `sedge.partitioner` splits ([`partitioner`]).
 //!
 //! A binding needs a deployed plugin of its world. If the plugin is deleted later, or does not
 //! compile, the log and `/readyz` (which stays ok) say so; for a filter, `sedge_topic_filter_ready`
@@ -19,7 +20,10 @@
 //! threads, [`FILTERS_WAITING_SHARE`] its part of the memory.
 
 mod bindings;
+mod counted;
+mod failure;
 mod filter;
+mod partitioner;
 mod policy;
 mod registry;
 mod standing;
@@ -31,11 +35,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_lock::Semaphore;
 use log::{info, warn};
-use sedge_core::config::OnFilterError;
 use sedge_core::log::AppendError;
 use sedge_core::metadata::{Image, PLUGINS_TOPIC, Topic};
+use sedge_core::partitioner::MURMUR2;
 use sedge_plugin::World;
-use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_storage::{Error, LogStore};
 
@@ -46,8 +49,11 @@ use crate::limits::{
 use crate::log::Log;
 use crate::log::published::Published;
 use crate::metrics::Metrics;
-use bindings::{Bindings, WaitingBytes};
-use filter::{Filter, Rebuilt};
+use bindings::{Binding, Bindings, Bound, WaitingBytes};
+use failure::too_slow;
+use filter::{Filter, Passed};
+use partitioner::Partitioner;
+pub use partitioner::Routed;
 pub use policy::Policy;
 use registry::{Place, Registry};
 pub use standing::{Binder, Standing, Unready};
@@ -57,35 +63,13 @@ use wanted::Wanted;
 /// The read-only key in which DescribeConfigs shows the state of a topic's filters.
 pub const FILTER_STATE_KEY: &str = "sedge.filter.state";
 
-/// The producer must send again: the filter may be ready any moment, and no batch may bypass it.
-/// The only retriable code that does not make clients refresh their metadata.
-fn not_ready(plugin: &str) -> AppendError {
-    AppendError::new(
-        ErrorCode::NotEnoughReplicas,
-        format!(
-            "The filter {plugin} is not ready: it is not deployed, or is still being compiled."
-        ),
-    )
-}
-
-/// The producer must send again: too many bytes wait for the filter already.
-fn too_slow(plugin: &str, topic: &Topic, bytes_max: usize) -> AppendError {
-    AppendError::new(
-        ErrorCode::NotEnoughReplicas,
-        format!(
-            "The filter {plugin} is slower than the producers of topic {}: {bytes_max} bytes \
-             already wait for it.",
-            topic.name
-        ),
-    )
-}
-
 /// Deployed plugins, their bindings, and the filters that run.
 #[derive(Debug)]
 pub struct Plugins {
     registry: Registry,
     wanted: Mutex<Wanted>,
-    bindings: Bindings,
+    filters: Bindings<Filter>,
+    partitioners: Bindings<Partitioner>,
     policy: policy::Bound,
     /// One permit for each filter that may run at once.
     runs: Arc<Semaphore>,
@@ -105,7 +89,8 @@ impl Plugins {
         Self {
             registry: Registry::new(config),
             wanted: Mutex::default(),
-            bindings: Bindings::default(),
+            filters: Bindings::default(),
+            partitioners: Bindings::default(),
             policy: policy::Bound::default(),
             runs: Arc::new(Semaphore::new(FILTER_RUNS_MAX)),
             waiting: WaitingBytes::default(),
@@ -134,28 +119,13 @@ impl Plugins {
         let mut batch = batch;
         let mut numbers = None;
         for plugin in topic.config.filters() {
-            let binding = self
-                .bindings
-                .get(metadata, &self.registry, &self.metrics, topic, plugin);
-            let bytes = batch.bytes();
-            let waiting = (
-                binding.waiting.join(bytes, self.waiting_bytes_max_each),
-                self.waiting.join(bytes, self.waiting_bytes_max),
-            );
-            let (Some(_), Some(_)) = &waiting else {
-                let error = too_slow(plugin, topic, self.waiting_bytes_max_each);
-                return Err(binding.refused(error));
-            };
-            let mut filter = binding.filter.lock_arc().await;
-            // Acquired last: batches that wait for one slow filter keep no other from running.
-            let run = self.runs.acquire_arc().await;
             let (of, client_id) = (Arc::clone(topic), client_id.to_owned());
             let records = batch.header.record_count().max(0) as usize;
-            let filtered = blocking::unblock(move || {
-                let _until_it_ran = run;
-                pass(&mut filter, &of, index, &client_id, batch)
-            });
-            match filtered.await {
+            let work = move |filter: &mut Filter, batch| filter.pass(&of, index, &client_id, batch);
+            let (binding, filtered) = self
+                .run(&self.filters, metadata, (topic, plugin), batch, work)
+                .await?;
+            match filtered {
                 Ok(Passed::AsItCame(same)) => {
                     binding.tally.dropped(0, records);
                     batch = same;
@@ -180,6 +150,64 @@ impl Plugins {
             }
         }
         Ok(Some(batch))
+    }
+
+    /// Splits a batch by the choices of the topic's partitioner. A batch waits for its turn as in
+    /// [`Self::filter`].
+    ///
+    /// # Errors
+    /// POLICY_VIOLATION if the partitioner fails and the topic is fail-closed, NOT_ENOUGH_REPLICAS
+    /// if it is not ready or too many bytes wait for it, MESSAGE_TOO_LARGE if the batch would
+    /// become too many or too large ones.
+    pub async fn partition(
+        &self,
+        metadata: &Published<Image>,
+        topic: &Arc<Topic>,
+        index: i32,
+        batch: Batch,
+    ) -> Result<Routed, AppendError> {
+        let Some(plugin) = topic.config.partitioner() else {
+            return Ok(batch.into());
+        };
+        let of = Arc::clone(topic);
+        let work = move |partitioner: &mut Partitioner, batch| partitioner.route(&of, index, batch);
+        let (binding, routed) = self
+            .run(&self.partitioners, metadata, (topic, plugin), batch, work)
+            .await?;
+        routed.map_err(|error| binding.refused(error))
+    }
+
+    /// Does the work on a batch with a plugin of its topic, off the executor, when it is the
+    /// batch's turn.
+    async fn run<B: Bound, T: Send + 'static>(
+        &self,
+        bindings: &Bindings<B>,
+        metadata: &Published<Image>,
+        (topic, plugin): (&Arc<Topic>, &str),
+        batch: Batch,
+        work: impl FnOnce(&mut B, Batch) -> T + Send + 'static,
+    ) -> Result<(Arc<Binding<B>>, T), AppendError> {
+        let binding = bindings.get(metadata, &self.registry, &self.metrics, topic, plugin);
+        let bytes = batch.bytes();
+        let waiting = (
+            binding.waiting.join(bytes, self.waiting_bytes_max_each),
+            self.waiting.join(bytes, self.waiting_bytes_max),
+        );
+        let (Some(_), Some(_)) = &waiting else {
+            let plugin = format!("{} {plugin}", B::ROLE);
+            let error = too_slow(&plugin, topic, self.waiting_bytes_max_each);
+            return Err(binding.refused(error));
+        };
+        let mut bound = binding.bound.lock_arc().await;
+        // Acquired last: batches that wait for one slow plugin keep no other from running.
+        let run = self.runs.acquire_arc().await;
+        let done = blocking::unblock(move || {
+            let _until_it_ran = run;
+            work(&mut bound, batch)
+        });
+        let done = done.await;
+        drop(waiting);
+        Ok((binding, done))
     }
 
     /// Returns the quota policy that is asked about requests, if the broker is bound to one.
@@ -213,14 +241,20 @@ impl Plugins {
         let policy = image.defaults().quota_policy();
         let policy =
             policy.and_then(|plugin| unready(plugin, World::QuotaPolicy, &|| Binder::Broker));
-        let filters = image.topics().flat_map(|topic| {
-            let filters = topic.config.filters().iter();
-            filters.filter_map(move |plugin| {
-                let binder = || Binder::Topic(topic.name.clone());
+        let of_topic = |topic: &Arc<Topic>| {
+            let filters = topic.config.filters().iter().filter_map(|plugin| {
+                let binder = || Binder::Filtered(topic.name.clone());
                 unready(plugin, World::RecordFilter, &binder)
-            })
-        });
-        policy.into_iter().chain(filters).collect()
+            });
+            let plugin = topic.config.partitioner().filter(|name| *name != MURMUR2);
+            let partitioner = plugin.and_then(|plugin| {
+                let binder = || Binder::Partitioned(topic.name.clone());
+                unready(plugin, World::KeyPartitioner, &binder)
+            });
+            filters.chain(partitioner).collect::<Vec<_>>()
+        };
+        let topics = image.topics().flat_map(of_topic);
+        policy.into_iter().chain(topics).collect()
     }
 
     /// Checks that plugins of a world may be bound; one that is deployed and not compiled yet may
@@ -279,7 +313,8 @@ impl Plugins {
 
     /// Logs due summaries: dropped records, refused batches, requests without a decision.
     pub fn tell(&self) {
-        self.bindings.tell();
+        self.filters.tell();
+        self.partitioners.tell();
         self.policy.tell();
     }
 
@@ -342,7 +377,8 @@ impl Plugins {
 
     /// Drops outdated bindings, and follows that of the broker.
     pub fn release(&self, log: &Log) {
-        self.bindings.release(&log.metadata, &self.registry);
+        self.filters.release(&log.metadata, &self.registry);
+        self.partitioners.release(&log.metadata, &self.registry);
         self.policy
             .follow(&log.metadata, &self.registry, &self.metrics);
     }
@@ -379,13 +415,6 @@ impl Plugins {
     }
 }
 
-/// The result of one filter for a batch.
-enum Passed {
-    AsItCame(Batch),
-    Rebuilt(Rebuilt),
-    Emptied,
-}
-
 /// Returns the original indexes of a batch's records; `kept` are those before the last filter.
 fn numbered(before: Option<&[i32]>, kept: Vec<i32>) -> Vec<i32> {
     let first = |index: i32| number(before, index);
@@ -396,43 +425,4 @@ fn numbered(before: Option<&[i32]>, kept: Vec<i32>) -> Vec<i32> {
 fn number(before: Option<&[i32]>, index: i32) -> i32 {
     let at = usize::try_from(index).unwrap_or(usize::MAX);
     before.map_or(index, |before| before.get(at).copied().unwrap_or(index))
-}
-
-/// Runs a batch through one filter, and applies the topic's policy if the filter fails. Blocks.
-fn pass(
-    filter: &mut Filter,
-    topic: &Topic,
-    index: i32,
-    client_id: &str,
-    batch: Batch,
-) -> Result<Passed, AppendError> {
-    let failed = match filter.run(topic, index, client_id, &batch) {
-        Ok(filter::Filtered::AsItCame) => return Ok(Passed::AsItCame(batch)),
-        Ok(filter::Filtered::Rebuilt(rebuilt)) => return Ok(Passed::Rebuilt(rebuilt)),
-        Ok(filter::Filtered::Emptied) => return Ok(Passed::Emptied),
-        Err(filter::Failed::Rejected(error)) => return Err(error),
-        Err(failed) => failed,
-    };
-    let plugin = filter.plugin().to_owned();
-    match (topic.config.on_filter_error(), failed) {
-        (OnFilterError::FailOpen, filter::Failed::Plugin(why)) => {
-            warn!(target: "sedge::plugin", "the filter {plugin} failed on topic {}: {why}; the \
-                                            batch continues without this filter", topic.name);
-        }
-        (OnFilterError::FailOpen, _) => {}
-        (OnFilterError::FailClosed, filter::Failed::Plugin(why)) => {
-            warn!(target: "sedge::plugin", "the filter {plugin} failed on topic {}: {why}; the \
-                                            batch is refused", topic.name);
-            return Err(AppendError::new(
-                ErrorCode::PolicyViolation,
-                format!("The filter {plugin} failed: {why}."),
-            ));
-        }
-        (OnFilterError::FailClosed, _) => return Err(not_ready(&plugin)),
-        (OnFilterError::Quarantine, filter::Failed::Plugin(why)) => {
-            filter.quarantine(topic, &why);
-        }
-        (OnFilterError::Quarantine, _) => filter.quarantine(topic, "the plugin is not deployed"),
-    }
-    Ok(Passed::AsItCame(batch))
 }

@@ -25,6 +25,7 @@ use sedge_core::metadata::Image;
 use sedge_core::quota::{Breaker, Grant};
 use sedge_plugin::{CallError, QuotaInstance, QuotaRequest};
 
+use super::counted::Counted;
 use super::registry::{Deployed, Registry};
 use super::tally::Count;
 use crate::log::published::Published;
@@ -95,23 +96,10 @@ pub struct Policy {
 
 #[derive(Debug)]
 struct Running {
-    instance: Option<Instance>,
+    instance: Option<Counted<QuotaInstance>>,
     breaker: Breaker,
     /// The last failure.
     why: String,
-}
-
-/// An instance; the count of instances follows its lifetime.
-#[derive(Debug)]
-struct Instance {
-    policy: QuotaInstance,
-    counters: Arc<PluginMetrics>,
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        self.counters.instances.add(-1);
-    }
 }
 
 impl Policy {
@@ -198,20 +186,22 @@ impl Policy {
     }
 
     /// Starts an instance off the executor.
-    async fn start(&self, deployed: &Deployed) -> Result<Instance, String> {
+    async fn start(&self, deployed: &Deployed) -> Result<Counted<QuotaInstance>, String> {
         let plugin = deployed.plugin.clone().map_err(|why| why.to_string())?;
         let settings = self.settings.clone();
         let started = blocking::unblock(move || plugin.into_quota()?.instantiate(&settings));
         let policy = started.await.map_err(|error| error.to_string())?;
-        self.counters.instances.add(1);
-        let counters = Arc::clone(&self.counters);
-        Ok(Instance { policy, counters })
+        Ok(Counted::new(policy, &self.counters))
     }
 
-    fn call(&self, instance: &mut Instance, request: &QuotaRequest<'_>) -> Result<Grant, String> {
+    fn call(
+        &self,
+        policy: &mut QuotaInstance,
+        request: &QuotaRequest<'_>,
+    ) -> Result<Grant, String> {
         let counters = &self.counters;
         let began = Instant::now();
-        let grant = instance.policy.decide(request);
+        let grant = policy.decide(request);
         counters.calls.increment();
         counters.nanos.add(began.elapsed().as_nanos() as u64);
         match grant {

@@ -36,7 +36,9 @@ impl fmt::Display for Standing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Binder {
     /// A topic, to a filter.
-    Topic(String),
+    Filtered(String),
+    /// A topic, to a partitioner.
+    Partitioned(String),
     /// The broker, to a quota policy.
     Broker,
 }
@@ -54,7 +56,8 @@ impl Unready {
     pub fn binding(&self) -> String {
         let plugin = &self.plugin;
         match &self.binder {
-            Binder::Topic(topic) => format!("the filter {plugin} of topic {topic}"),
+            Binder::Filtered(topic) => format!("the filter {plugin} of topic {topic}"),
+            Binder::Partitioned(topic) => format!("the partitioner {plugin} of topic {topic}"),
             Binder::Broker => format!("the quota policy {plugin}"),
         }
     }

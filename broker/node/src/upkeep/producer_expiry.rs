@@ -134,6 +134,7 @@ mod tests {
             topic: Arc::clone(node.broker.log.metadata.load().topic("t").unwrap()),
             sequence: SequenceRange::of(&batch.header),
             batch: Ok(Some(batch)),
+            elsewhere: Vec::new(),
         };
         let reply = future::block_on(node.broker.writer.append(vec![part], Vec::new()));
         let outcome = reply.unwrap().remove(0);

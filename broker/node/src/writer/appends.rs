@@ -47,6 +47,10 @@ impl Round<'_> {
             // The topic was deleted while the batch was queued.
             return Err(ErrorCode::UnknownTopicOrPartition.into());
         }
+        for (elsewhere, _) in &part.elsewhere {
+            let partition = self.state.partitions.get(self.log, *elsewhere);
+            partition.map_err(|error| partition::storage_error(&error))?;
+        }
         let partition = self.state.partitions.get(self.log, part.partition);
         let partition = partition.map_err(|error| partition::storage_error(&error))?;
         match &part.batch {
@@ -81,16 +85,23 @@ impl Round<'_> {
             };
         }
         let base_offset = log.next_offset();
-        // A refused batch is not planned.
-        let mut batch = part.batch.ok().flatten();
-        self.must_sync |= must_sync && batch.is_some();
-        let stamped = batch.as_mut().filter(|_| is_log_append_time);
-        let log_append_time_ms = stamped.map(|batch| {
-            let now_ms = self.now.wall_ms;
+        self.must_sync |= must_sync && part.batches().next().is_some();
+        let now_ms = self.now.wall_ms;
+        let stamp = |batch: &mut Batch| {
             batch.header.set_log_append_time(now_ms, &batch.body);
             now_ms
-        });
+        };
+        // A refused batch is not planned.
+        let mut batch = part.batch.ok().flatten();
+        let stamped = batch.as_mut().filter(|_| is_log_append_time);
+        let log_append_time_ms = stamped.map(stamp);
         self.write(id, &write, batch);
+        for (id, mut batch) in part.elsewhere {
+            if is_log_append_time {
+                stamp(&mut batch);
+            }
+            self.write(id, &Write::default(), Some(batch));
+        }
         Appended {
             base_offset,
             log_append_time_ms,

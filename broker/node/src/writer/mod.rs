@@ -61,9 +61,19 @@ pub struct AppendPart {
     /// the reason why it is refused already, which is recorded in the order of arrival, so that a
     /// later batch does not take its place.
     pub batch: Result<Option<Batch>, AppendError>,
+    /// The batches that a partitioner made of records for other partitions of the topic. They are
+    /// written in the same commit, and not if the batch was written already.
+    pub elsewhere: Vec<(PartitionId, Batch)>,
 }
 
 impl AppendPart {
+    /// Returns all batches of the part.
+    fn batches(&self) -> impl Iterator<Item = &Batch> {
+        let here = self.batch.as_ref().ok().and_then(Option::as_ref);
+        here.into_iter()
+            .chain(self.elsewhere.iter().map(|(_, batch)| batch))
+    }
+
     /// Returns the part in the form in which its partition's log judges it.
     const fn write(&self) -> Write {
         Write {

@@ -46,9 +46,8 @@ pub(super) const NOTHING: Room = rows_to_free(0, Urgency::Command);
 /// Returns the room for the batches of parts; `None` without parts.
 pub(super) fn of_parts<'a>(parts: impl Iterator<Item = &'a AppendPart>) -> Option<Room> {
     let of_part = |part: &AppendPart| {
-        let batch = part.batch.as_ref().ok().and_then(Option::as_ref);
-        let bytes = batch.map(Batch::bytes);
-        Room::ordinary(bytes.unwrap_or(0) as u64, u64::from(bytes.is_some()))
+        let bytes: usize = part.batches().map(Batch::bytes).sum();
+        Room::ordinary(bytes as u64, part.batches().count() as u64)
     };
     parts.map(of_part).reduce(Room::and)
 }

@@ -117,6 +117,7 @@ impl Node {
             topic: Arc::clone(found),
             sequence: SequenceRange::of(&batch.header),
             batch: Ok(Some(batch)),
+            elsewhere: Vec::new(),
         }
     }
 
@@ -388,6 +389,51 @@ fn a_repeat_needs_no_room() {
     let fill = |node: &Node| alone(node.part("t", 0, batch(1)));
     while codes(&node.append(vec![fill(&node)])) == [None] {}
     assert_eq!(codes(&node.append(vec![alone(part)])), [None]);
+}
+
+#[test]
+fn what_goes_elsewhere_is_in_the_commit_of_its_batch_or_nowhere() {
+    let mut node = Node::new(MemoryStore::new());
+    node.create("t", 3).unwrap();
+    let ids = node.partitions("t");
+    let ends = |node: &Node| {
+        let end = |id: &PartitionId| node.end(*id).get();
+        ids.iter().map(end).collect::<Vec<_>>()
+    };
+    let routed = |node: &Node, sequence: i32| {
+        let mut part = node.part("t", 0, of_producer(sequence));
+        part.elsewhere = vec![(ids[1], batch(10)), (ids[2], batch(20))];
+        alone(part)
+    };
+    let first = routed(&node, 0);
+    assert_eq!(codes(&node.append(vec![first])), [None]);
+    assert_eq!(ends(&node), [1, 1, 1]);
+    // A repeat, in a commit with the next batch.
+    let (repeat, next) = (routed(&node, 0), routed(&node, 1));
+    let reply = node.append(vec![repeat, next]);
+    assert_eq!(codes(&reply), [None, None]);
+    assert_eq!(reply[0].as_ref().unwrap().base_offset, Offset(0));
+    assert_eq!(ends(&node), [2, 2, 2]);
+    let out_of_order = Some(ErrorCode::OutOfOrderSequenceNumber);
+    let late = routed(&node, 3);
+    assert_eq!(codes(&node.append(vec![late])), [out_of_order]);
+    assert_eq!(ends(&node), [2, 2, 2]);
+    // Nothing stays, and the producer has no sequence.
+    let mut moved = node.part("t", 0, batch(1));
+    (moved.batch, moved.elsewhere) = (Ok(None), vec![(ids[2], batch(1))]);
+    assert_eq!(codes(&node.append(vec![alone(moved)])), [None]);
+    assert_eq!(ends(&node), [2, 2, 3]);
+}
+
+#[test]
+fn a_full_disk_refuses_a_batch_with_what_goes_elsewhere() {
+    let mut node = Node::new(MemoryStore::with_room(64 << 10));
+    node.create("t", 2).unwrap();
+    let ids = node.partitions("t");
+    let mut part = node.part("t", 0, of_producer(0));
+    part.elsewhere = vec![(ids[1], batch(256 << 10))];
+    assert_eq!(codes(&node.append(vec![alone(part)])), [Some(FULL)]);
+    assert_eq!(ids.iter().map(|id| node.end(*id).get()).sum::<i64>(), 0);
 }
 
 /// A later batch of the same producer for which there was room took the place of one for which

@@ -150,24 +150,47 @@ impl BatchBuilder {
             what: "an empty batch",
         })?;
         let body = compress(self.codec, self.records)?;
-        let batch_length = batch_length(&body)?;
+        let header = Header {
+            attributes: self.attributes | self.codec as i16,
+            offsets: self.count,
+            timestamps: (base_timestamp, self.max_timestamp),
+            producer: self.producer,
+            records: self.count,
+        };
+        header.with(body)
+    }
+}
+
+/// The fields of a header that is written anew.
+struct Header {
+    attributes: i16,
+    /// The number of offsets that the batch takes.
+    offsets: i32,
+    /// The base timestamp and the largest one.
+    timestamps: (i64, i64),
+    producer: Option<Producer>,
+    records: i32,
+}
+
+impl Header {
+    fn with(self, body: Vec<u8>) -> Result<Batch> {
         let (id, epoch, sequence) = self.producer.map_or((-1, -1, -1), |producer| {
             (producer.id.0, producer.epoch.0, producer.base_sequence)
         });
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
         bytes.put_i64(0);
-        bytes.put_i32(batch_length);
+        bytes.put_i32(batch_length(&body)?);
         bytes.put_i32(-1);
         bytes.put_i8(2);
         bytes.put_u32(0);
-        bytes.put_i16(self.attributes | self.codec as i16);
-        bytes.put_i32(self.count - 1);
-        bytes.put_i64(base_timestamp);
-        bytes.put_i64(self.max_timestamp);
+        bytes.put_i16(self.attributes);
+        bytes.put_i32(self.offsets - 1);
+        bytes.put_i64(self.timestamps.0);
+        bytes.put_i64(self.timestamps.1);
         bytes.put_i64(id);
         bytes.put_i16(epoch);
         bytes.put_i32(sequence);
-        bytes.put_i32(self.count);
+        bytes.put_i32(self.records);
         let header = BatchHeader::read(&bytes).expect("61 bytes were written");
         Ok(Batch {
             header: header.with_computed_crc(&body),
@@ -198,14 +221,8 @@ pub fn rebuild<'a>(
     header: &BatchHeader,
     kept: impl IntoIterator<Item = Kept<'a>>,
 ) -> Result<Option<Batch>> {
-    let mut builder = BatchBuilder::new(compression_of(header)?);
+    let mut builder = with_records(header, kept)?;
     builder.attributes = header.attributes() & (TRANSACTIONAL_BIT | CONTROL_BIT);
-    for record in kept {
-        let timestamp = header
-            .base_timestamp()
-            .saturating_add(record.timestamp_delta);
-        builder.push_with(timestamp, record.key, record.value, record.headers);
-    }
     if builder.is_empty() {
         return Ok(None);
     }
@@ -219,6 +236,54 @@ pub fn rebuild<'a>(
         }
     });
     builder.build().map(Some)
+}
+
+/// Builds a batch of records of the batch of `header`, for another partition: same codec and
+/// timestamps, and no producer, whose sequence the partition that the batch was sent to has.
+///
+/// # Errors
+/// There are no records, or the batch cannot be built.
+pub fn rebuild_elsewhere<'a>(
+    header: &BatchHeader,
+    records: impl IntoIterator<Item = Kept<'a>>,
+) -> Result<Batch> {
+    with_records(header, records)?.build()
+}
+
+/// Builds the batch that stands in for one whose records all went to other partitions: no record,
+/// one offset, and the last sequence of its producer, so that the batch is recognised when it is
+/// sent again, also after a restart.
+///
+/// # Errors
+/// None; the batch has no body.
+pub fn stand_in(header: &BatchHeader) -> Result<Batch> {
+    let last = sequence_plus(header.base_sequence(), header.last_offset_delta());
+    let stand_in = Header {
+        attributes: 0,
+        offsets: 1,
+        timestamps: (-1, -1),
+        producer: header.producer_id().map(|id| Producer {
+            id,
+            epoch: header.producer_epoch(),
+            base_sequence: last,
+        }),
+        records: 0,
+    };
+    stand_in.with(Vec::new())
+}
+
+fn with_records<'a>(
+    header: &BatchHeader,
+    records: impl IntoIterator<Item = Kept<'a>>,
+) -> Result<BatchBuilder> {
+    let mut builder = BatchBuilder::new(compression_of(header)?);
+    for record in records {
+        let timestamp = header
+            .base_timestamp()
+            .saturating_add(record.timestamp_delta);
+        builder.push_with(timestamp, record.key, record.value, record.headers);
+    }
+    Ok(builder)
 }
 
 /// KIP-98: sequences wrap from the largest number to 0.

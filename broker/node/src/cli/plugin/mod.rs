@@ -7,7 +7,6 @@ mod inspect;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use sedge_plugin::World;
 use sedge_protocol::plugin_records;
 use serde_json::json;
 
@@ -38,8 +37,9 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Import machine code that `plugin compile` made; run this on the device
     Import(code::Import),
-    /// Deploy a component to the broker; topics use a filter with sedge.filter=NAME, the broker a
-    /// quota policy with sedge.quota.policy=NAME
+    /// Deploy a component to the broker; topics use a filter with sedge.filter=NAME and a
+    /// partitioner with sedge.partitioner=NAME, the broker a quota policy with
+    /// sedge.quota.policy=NAME
     Deploy {
         /// Name of the plugin
         name: String,
@@ -111,14 +111,9 @@ fn check_content(file: &Path, content: &[u8]) -> Result<(), Failure> {
             .advise("`sedge plugin build` makes a component, `sedge plugin compile` machine code")
     };
     let component = code::component(content).map_err(|error| refused(error.to_string()))?;
-    let (world, _) = sedge_plugin::inspect(component, plugin_records::CONTENT_BYTES_MAX)
-        .map_err(|error| refused(error.to_string()))?;
-    match world {
-        World::RecordFilter | World::QuotaPolicy => Ok(()),
-        World::KeyPartitioner => Err(refused(format!(
-            "this is a {world}, and this version of sedge calls filters and quota policies only"
-        ))),
-    }
+    sedge_plugin::inspect(component, plugin_records::CONTENT_BYTES_MAX)
+        .map(|_| ())
+        .map_err(|error| refused(error.to_string()))
 }
 
 async fn list(client: Client) -> Result<Table, Failure> {

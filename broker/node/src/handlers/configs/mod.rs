@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sedge_core::config::{
-    BrokerDefaults, ConfigError, FILTER_KEY, QUOTA_POLICY_KEY, Resource, filter_names,
+    BrokerDefaults, ConfigError, FILTER_KEY, PARTITIONER_KEY, QUOTA_POLICY_KEY, Resource,
+    filter_names,
 };
 use sedge_core::metadata::{Command, Topic};
+use sedge_core::partitioner::MURMUR2;
 use sedge_core::security::{self, Operation};
 use sedge_plugin::World;
 use sedge_protocol::ErrorCode;
@@ -199,6 +201,7 @@ pub async fn check_bindings<'a>(
 fn world_of(key: &str) -> Option<World> {
     match key {
         FILTER_KEY => Some(World::RecordFilter),
+        PARTITIONER_KEY => Some(World::KeyPartitioner),
         QUOTA_POLICY_KEY => Some(World::QuotaPolicy),
         _ => None,
     }
@@ -207,6 +210,8 @@ fn world_of(key: &str) -> Option<World> {
 /// Returns the names in the value of such a key.
 fn plugins(world: World, value: &str) -> impl Iterator<Item = &str> {
     let several = (world == World::RecordFilter).then(|| filter_names(value));
-    let one = Some(value.trim()).filter(|name| several.is_none() && !name.is_empty());
+    let is_built_in = |name: &str| world == World::KeyPartitioner && name == MURMUR2;
+    let one = Some(value.trim()).filter(|name| !name.is_empty() && !is_built_in(name));
+    let one = one.filter(|_| several.is_none());
     several.into_iter().flatten().chain(one)
 }

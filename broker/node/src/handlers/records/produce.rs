@@ -1,5 +1,5 @@
-//! Produce (key 0): does the checks that need no state, runs the topic's filters, and queues the
-//! batches to the writer.
+//! Produce (key 0): does the checks that need no state, runs the topic's filters and its
+//! partitioner, and queues the batches to the writer.
 
 use std::sync::Arc;
 
@@ -17,12 +17,15 @@ use sedge_protocol::{Bytes, ErrorCode};
 
 use crate::handlers::request::{Charged, Demand, Request, Topic, Topics};
 use crate::net::service::Disconnect;
+use crate::plugins::Routed;
 use crate::writer::{AppendPart, AppendReply, Appended};
 
 /// State of one partition's produce before the writer has answered.
 enum Slot {
     /// Index into the writer's results.
     Queued(usize),
+    /// The same; some records went to other partitions.
+    Rerouted(usize),
     Done(Result<Appended, AppendError>),
     /// The filter dropped every record: nothing is written, and the answer is success.
     Emptied,
@@ -204,37 +207,54 @@ async fn admit_partition(
         Ok(batch) => admit_batch(request, topic, index, batch).await,
         Err(error) => Err(error),
     };
+    let (batch, elsewhere) = match batch {
+        Ok(Some(Routed { here, elsewhere })) => (Ok(here), elsewhere),
+        Ok(None) => (Ok(None), Vec::new()),
+        Err(error) => (Err(error), Vec::new()),
+    };
+    let is_rerouted = !elsewhere.is_empty();
     match (batch, sequence) {
         (Err(error), None) => Slot::Done(Err(error)),
-        (Ok(None), None) => Slot::Emptied,
+        (Ok(None), None) if !is_rerouted => Slot::Emptied,
         (batch, sequence) => {
             parts.push(AppendPart {
                 partition,
                 topic: Arc::clone(&topic),
                 sequence,
                 batch,
+                elsewhere,
             });
-            Slot::Queued(parts.len() - 1)
+            let part = parts.len() - 1;
+            if is_rerouted {
+                Slot::Rerouted(part)
+            } else {
+                Slot::Queued(part)
+            }
         }
     }
 }
 
-/// Returns what the topic's filters leave of a valid batch.
+/// Returns what the topic's filters leave of a valid batch, as its partitioner distributes it.
 async fn admit_batch(
     request: &Request,
     topic: Topic<'_>,
     index: i32,
     batch: Batch,
-) -> Result<Option<Batch>, AppendError> {
+) -> Result<Option<Routed>, AppendError> {
     let metrics = request.metrics();
     metrics
         .produce_records
         .add(batch.header.record_count().max(0) as u64);
     metrics.produce_bytes.add(batch.bytes() as u64);
-    if !topic.config.has_filter() {
-        return Ok(Some(batch));
+    let batch = if topic.config.has_filter() {
+        topic.filter(index, request.client_id(), batch).await?
+    } else {
+        Some(batch)
+    };
+    match batch {
+        Some(batch) => topic.partition(index, batch).await.map(Some),
+        None => Ok(None),
     }
-    topic.filter(index, request.client_id(), batch).await
 }
 
 impl Slot {
@@ -254,6 +274,10 @@ fn answer(topics: Vec<PendingTopic>, outcomes: &AppendReply) -> ProduceResponseD
                 for (partition, slot) in response.partition_responses.iter_mut().zip(slots) {
                     match slot {
                         Slot::Queued(part) => fill(partition, &outcomes[part]),
+                        Slot::Rerouted(part) => {
+                            fill(partition, &outcomes[part]);
+                            partition.base_offset = -1;
+                        }
                         Slot::Done(outcome) => fill(partition, &outcome),
                         Slot::Emptied => partition.base_offset = -1,
                     }

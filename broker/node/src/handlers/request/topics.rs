@@ -22,6 +22,7 @@ use crate::fetching::Source;
 use crate::fetching::plan::targets;
 use crate::fetching::wait::{Fetched, Wish, fetch};
 use crate::log::partitions::Partition;
+use crate::plugins::Routed;
 use crate::writer::{AppendPart, AppendReply, Stopped};
 
 impl Request {
@@ -213,6 +214,17 @@ impl Topic<'_> {
         let Broker { plugins, log, .. } = self.broker();
         plugins
             .filter(&log.metadata, self.topic, index, client_id, batch)
+            .await
+    }
+
+    /// Splits a batch by the choices of the topic's partitioner, if there is one.
+    ///
+    /// # Errors
+    /// The partitioner fails, or cannot run.
+    pub async fn partition(&self, index: i32, batch: Batch) -> Result<Routed, AppendError> {
+        let Broker { plugins, log, .. } = self.broker();
+        plugins
+            .partition(&log.metadata, self.topic, index, batch)
             .await
     }
 

@@ -5,6 +5,7 @@ mod cluster;
 mod configs;
 mod groups;
 mod needs;
+mod partitioned;
 mod quotas;
 mod records;
 mod table;
