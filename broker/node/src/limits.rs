@@ -307,9 +307,16 @@ pub const TLS_PIECE_BYTES_MIN: usize = CONNECTION_ANSWER_BYTES;
 /// records, to save system calls.
 pub const TLS_PIECE_BYTES_MAX: usize = 64 << 10;
 
-/// Additional memory of a connection with TLS: an incomplete TLS record (18 KiB), encrypted bytes
-/// that are not sent yet, and the session.
-pub const TLS_CONNECTION_BYTES: usize = (18 << 10) + TLS_PIECE_BYTES_MIN + (8 << 10);
+/// Longest encrypted record (RFC 5246, 6.2.3): its header, 16 KiB, and what encryption may add.
+pub const TLS_RECORD_BYTES_MAX: usize = 5 + (16 << 10) + 2_048;
+
+/// Encrypted bytes that a thread receives and decrypts at once: three to four records, to save
+/// system calls.
+pub const TLS_READ_BYTES: usize = 64 << 10;
+
+/// Additional memory of a connection with TLS: a record that is incomplete, or decrypted and not
+/// read, encrypted bytes that are not sent yet, and the session.
+pub const TLS_CONNECTION_BYTES: usize = TLS_RECORD_BYTES_MAX + TLS_PIECE_BYTES_MIN + (8 << 10);
 
 const _: () = assert!(
     2 * TLS_HANDSHAKE_BYTES_MAX <= CONNECTION_BYTES + TLS_CONNECTION_BYTES,

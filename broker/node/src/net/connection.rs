@@ -15,12 +15,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use async_io::Timer;
 use event_listener::Event;
-use futures_lite::future;
+use futures_lite::future::{self, poll_fn};
 use futures_lite::{AsyncRead, AsyncReadExt};
 use log::{debug, info, warn};
 use sedge_protocol::Bytes;
@@ -28,7 +29,7 @@ use sedge_protocol::fetch::frame_bytes;
 use sedge_protocol::frame::{self, OtherProtocol};
 
 use super::Net;
-use super::activity::Activity;
+use super::activity::{Activity, WatchedSocket};
 use super::memory::{Admission, Closer, Part, Pool};
 use super::reply::{ReplySocket, write_frame};
 use super::service::{Answer, Disconnect, Estimate, Reply, Rule, Service, Session, Start};
@@ -40,7 +41,7 @@ use crate::limits::{
 /// Serves a connection until it closes. `reader` and `writer` note the bytes that they move in the
 /// session's activity.
 pub async fn serve(
-    reader: impl AsyncRead + Unpin,
+    reader: impl RequestSocket,
     writer: impl ReplySocket,
     session: Arc<Session>,
     net: &Net,
@@ -55,13 +56,8 @@ pub async fn serve(
         turns: &turns,
         closer: &closer,
     };
-    // Reading from a TLS session is no system call.
-    let idle_buffer = match writer.piece_bytes() {
-        None => IdleBuffer::Kept,
-        Some(_) => IdleBuffer::Freed,
-    };
     let bytes_max = (net.request_bytes_max, net.login_bytes_max);
-    let frames = FrameReader::new(reader, bytes_max, idle_buffer);
+    let frames = FrameReader::new(reader, bytes_max);
     let late = async {
         if !session.is_authenticated() {
             Timer::after(AUTHENTICATION_TIME_MAX).await;
@@ -132,7 +128,7 @@ struct Connection<'a> {
 impl Connection<'_> {
     async fn read_requests(
         self,
-        mut frames: FrameReader<impl AsyncRead + Unpin>,
+        mut frames: FrameReader<impl RequestSocket>,
         session: &Arc<Session>,
         service: &impl Service,
         answers: Sender<Box<Queued>>,
@@ -303,13 +299,17 @@ impl Turns {
     }
 }
 
-/// Whether an idle connection keeps its read buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum IdleBuffer {
-    /// Kept: the next request is read with one system call.
-    Kept,
-    /// Freed, and allocated again when the next request arrives.
-    Freed,
+/// The source of requests.
+pub trait RequestSocket: AsyncRead + Unpin {
+    /// Returns when a read returns at once. `None` if reading costs as little as asking: the buffer
+    /// of an idle connection is kept for it.
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Option<Poll<io::Result<()>>>;
+}
+
+impl RequestSocket for WatchedSocket<'_> {
+    fn poll_readable(&mut self, _: &mut Context<'_>) -> Option<Poll<io::Result<()>>> {
+        None
+    }
 }
 
 /// Cuts the stream into frames. Allocates a frame only after its length is checked and admitted.
@@ -317,7 +317,6 @@ struct FrameReader<R> {
     reader: R,
     /// The read buffer; empty while it is freed.
     buffer: Box<[u8]>,
-    idle_buffer: IdleBuffer,
     start: usize,
     end: usize,
     /// Of a frame, and of one before authentication.
@@ -325,13 +324,11 @@ struct FrameReader<R> {
     is_first: bool,
 }
 
-impl<R: AsyncRead + Unpin> FrameReader<R> {
-    fn new(reader: R, bytes_max: (usize, usize), idle_buffer: IdleBuffer) -> Self {
-        let buffer = vec![0; CONNECTION_READ_BYTES].into_boxed_slice();
+impl<R: RequestSocket> FrameReader<R> {
+    fn new(reader: R, bytes_max: (usize, usize)) -> Self {
         Self {
             reader,
-            buffer,
-            idle_buffer,
+            buffer: Box::default(),
             start: 0,
             end: 0,
             bytes_max,
@@ -344,9 +341,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
-            if self.idle_buffer == IdleBuffer::Freed && !self.refill().await? {
-                return Ok(None);
-            }
+            self.wait().await?;
         } else if self.buffer.len() - self.start < 8 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -388,15 +383,22 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(Some(bytes))
     }
 
-    /// Frees the buffer, waits for bytes, and allocates the buffer again. Returns false at the end
-    /// of the stream.
-    async fn refill(&mut self) -> io::Result<bool> {
-        self.buffer = Box::default();
-        let mut first = [0; 16];
-        self.end = self.reader.read(&mut first).await?;
-        self.buffer = vec![0; CONNECTION_READ_BYTES].into_boxed_slice();
-        self.buffer[..self.end].copy_from_slice(&first[..self.end]);
-        Ok(self.end > 0)
+    /// Waits for bytes without a buffer, if the socket can tell when it has some, and allocates the
+    /// buffer then.
+    async fn wait(&mut self) -> io::Result<()> {
+        poll_fn(|context| match self.reader.poll_readable(context) {
+            Some(Poll::Pending) => {
+                self.buffer = Box::default();
+                Poll::Pending
+            }
+            Some(readable) => readable,
+            None => Poll::Ready(Ok(())),
+        })
+        .await?;
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; CONNECTION_READ_BYTES].into_boxed_slice();
+        }
+        Ok(())
     }
 
     /// Waits for the first bytes of a frame, as many as the buffer holds. Memory is reserved for a
@@ -483,6 +485,8 @@ const _: () = assert!(REQUEST_PIECE_BYTES > CONNECTION_READ_BYTES);
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use super::*;
     use futures_lite::future::{block_on, poll_once};
     use futures_lite::io::Cursor;
@@ -490,16 +494,41 @@ mod tests {
     const FRAME_MAX: usize = 300_000;
 
     fn frames_of(stream: Vec<u8>) -> Result<Vec<Vec<u8>>, Disconnect> {
-        let freed = frames_with(stream.clone(), IdleBuffer::Freed);
-        let kept = frames_with(stream, IdleBuffer::Kept);
+        let freed = frames_with(stream.clone(), true);
+        let kept = frames_with(stream, false);
         assert!(format!("{freed:?}") == format!("{kept:?}"));
         kept
     }
 
-    fn frames_with(stream: Vec<u8>, idle_buffer: IdleBuffer) -> Result<Vec<Vec<u8>>, Disconnect> {
+    /// A stream, and whether it tells when it can be read: each second time.
+    struct Source(Cursor<Vec<u8>>, bool, usize);
+
+    impl AsyncRead for Source {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_read(context, buffer)
+        }
+    }
+
+    impl RequestSocket for Source {
+        fn poll_readable(&mut self, context: &mut Context<'_>) -> Option<Poll<io::Result<()>>> {
+            self.2 += 1;
+            context.waker().wake_by_ref();
+            self.1.then_some(match self.2 % 2 {
+                0 => Poll::Ready(Ok(())),
+                _ => Poll::Pending,
+            })
+        }
+    }
+
+    fn frames_with(stream: Vec<u8>, tells: bool) -> Result<Vec<Vec<u8>>, Disconnect> {
         block_on(async {
             let pool = Pool::new(1 << 20);
-            let mut frames = FrameReader::new(Cursor::new(stream), (FRAME_MAX, 0), idle_buffer);
+            let source = Source(Cursor::new(stream), tells, 0);
+            let mut frames = FrameReader::new(source, (FRAME_MAX, 0));
             let mut found = Vec::new();
             while let Some(bytes) = frames.next_length(true).await? {
                 frames.begin(bytes).await?;
@@ -544,7 +573,7 @@ mod tests {
     fn a_frame_before_authentication_is_small() {
         let next_length = |bytes: i32, is_authenticated| {
             let stream = Cursor::new(bytes.to_be_bytes().to_vec());
-            let mut frames = FrameReader::new(stream, (FRAME_MAX, 10), IdleBuffer::Kept);
+            let mut frames = FrameReader::new(Source(stream, false, 0), (FRAME_MAX, 10));
             block_on(frames.next_length(is_authenticated))
         };
         assert!(matches!(next_length(10, false), Ok(Some(10))));
@@ -561,7 +590,8 @@ mod tests {
         let mut stream = 90_000_i32.to_be_bytes().to_vec();
         stream.extend([0; 1024]);
         let begun = block_on(async {
-            let mut frames = FrameReader::new(Cursor::new(stream), (100_000, 0), IdleBuffer::Kept);
+            let source = Source(Cursor::new(stream), false, 0);
+            let mut frames = FrameReader::new(source, (100_000, 0));
             let bytes = frames.next_length(true).await?.expect("a length");
             frames.begin(bytes).await
         });

@@ -235,9 +235,10 @@ async fn serve(
             {
                 session.identify(Principal::user(name));
             }
-            let (reader, writer) = secured.halves();
+            let stream = tls::Stream::new(socket, secured);
+            let (reader, writer) = stream.halves();
             connection::serve(reader, writer, Arc::new(session), net, service).await;
-            secured.close().await;
+            stream.close();
         }
         Err(reason) => connection::tell(session.remote, reason, net),
     }

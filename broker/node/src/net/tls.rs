@@ -1,34 +1,38 @@
-//! TLS on a connection: the handshake, and the session shared by the read and write halves.
+//! TLS on a connection: the handshake, and the socket of the session, which the read and write
+//! halves share.
 //!
 //! **Invariant:** until its handshake is complete, a connection uses at most
 //! `TLS_HANDSHAKE_BYTES_MAX` of memory, which is reserved for it as for each connection, and at
 //! most `TLS_HANDSHAKE_TIME_MAX` of time. So clients that stall in their handshakes take no memory
 //! that others wait for.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_io::Timer;
-use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt, future};
-use futures_rustls::TlsAcceptor;
-use futures_rustls::server::TlsStream;
-use rustls::HandshakeKind;
+use futures_lite::future::{self, poll_fn};
+use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::Net;
 use super::activity::WatchedSocket;
+use super::connection::RequestSocket;
 use super::reply::ReplySocket;
 use super::service::Disconnect;
-use crate::limits::{TLS_HANDSHAKE_BYTES_MAX, TLS_HANDSHAKE_TIME_MAX, TLS_PIECE_BYTES_MIN};
+use crate::limits::{TLS_HANDSHAKE_TIME_MAX, TLS_PIECE_BYTES_MIN};
 use crate::metrics::HandshakeFailure;
 use crate::tls::ServerTls;
 use crate::tls::words::{self, Peer};
+use session::{RECORD_PLAIN_BYTES, Session};
 
-/// A connection after a complete handshake.
-pub struct Secured<'a> {
-    stream: Mutex<TlsStream<Bounded<'a>>>,
+mod queue;
+mod session;
+
+/// A session whose handshake is complete.
+pub struct Secured {
+    session: Box<Session>,
     /// The principal's name, from the client certificate. `None` if the client sent none.
     pub principal: Option<String>,
 }
@@ -37,11 +41,11 @@ pub struct Secured<'a> {
 ///
 /// # Errors
 /// The handshake failed, stalled or timed out; the caller closes the connection.
-pub async fn handshake<'a>(
-    socket: WatchedSocket<'a>,
+pub async fn handshake(
+    socket: WatchedSocket<'_>,
     tls: &ServerTls,
     net: &Net,
-) -> Result<Secured<'a>, Disconnect> {
+) -> Result<Secured, Disconnect> {
     let time = TLS_HANDSHAKE_TIME_MAX.min(Duration::from_millis(net.idle_ms));
     let late = async {
         Timer::after(time).await;
@@ -55,7 +59,7 @@ pub async fn handshake<'a>(
     match &outcome {
         Ok(secured) => {
             metrics.handshakes.increment();
-            if secured.is_resumed() {
+            if secured.session.is_resumed() {
                 metrics.resumed.increment();
             }
         }
@@ -65,133 +69,208 @@ pub async fn handshake<'a>(
     outcome
 }
 
-async fn shake_hands<'a>(
-    socket: WatchedSocket<'a>,
+async fn shake_hands(
+    mut socket: WatchedSocket<'_>,
     tls: &ServerTls,
-) -> Result<Secured<'a>, Disconnect> {
-    let socket = Bounded {
-        socket,
-        left: TLS_HANDSHAKE_BYTES_MAX,
-        is_bound: true,
-    };
-    let accepting = TlsAcceptor::from(tls.current())
-        .accept_with(socket, |session| {
-            session.set_buffer_limit(Some(TLS_PIECE_BYTES_MIN));
-        })
-        .into_fallible();
-    let mut stream = accepting.await.map_err(|(error, socket)| {
-        let is_silent = socket.left == TLS_HANDSHAKE_BYTES_MAX;
-        match words::of_io(&error) {
+) -> Result<Secured, Disconnect> {
+    let session = Session::new(tls.current()).map_err(io::Error::other)?;
+    let mut session = Box::new(session);
+    if let Err(error) = complete(&mut socket, &mut session).await {
+        return Err(match words::of_io(&error) {
             Some(error) => {
                 let (failure, why) = words::explain(error, Peer::Client);
                 Disconnect::Handshake { failure, why }
             }
             // Health probes connect and send nothing.
-            None if is_silent => Disconnect::Io(error),
+            None if session.is_silent() => Disconnect::Io(error),
             None => Disconnect::Handshake {
                 failure: HandshakeFailure::Closed,
                 why: format!("the client closed the connection ({error})"),
             },
-        }
-    })?;
-    stream.get_mut().0.is_bound = false;
+        });
+    }
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH);
     let now_s = now_s.map_or(0, |since| since.as_secs() as i64);
-    let chain = stream.get_ref().1.peer_certificates();
-    let principal = tls.principal(chain, now_s).map_err(|refused| {
+    let principal = tls.principal(session.peer_certificates(), now_s);
+    let principal = principal.map_err(|refused| {
         let (failure, why) = (HandshakeFailure::Certificate, refused.to_string());
         Disconnect::Handshake { failure, why }
     })?;
-    Ok(Secured {
-        stream: Mutex::new(stream),
-        principal,
-    })
+    Ok(Secured { session, principal })
 }
 
-impl<'a> Secured<'a> {
-    /// Locks the stream. Both halves run in one task, so the lock is never contended.
-    fn lock(&self) -> MutexGuard<'_, TlsStream<Bounded<'a>>> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+/// Receives and sends until the handshake is complete.
+async fn complete(socket: &mut WatchedSocket<'_>, session: &mut Session) -> io::Result<()> {
+    poll_fn(|context| {
+        loop {
+            ready!(poll_send(socket, session, context))?;
+            if !session.is_handshaking() {
+                session.free_outgoing();
+                return Poll::Ready(Ok(()));
+            }
+            ready!(poll_receive(socket, session, context, &mut []))?;
+            if session.is_handshaking() && session.is_ended() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    })
+    .await
+}
+
+/// Sends all outgoing bytes.
+fn poll_send(
+    socket: &mut WatchedSocket<'_>,
+    session: &mut Session,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while !session.outgoing().is_empty() {
+        match ready!(Pin::new(&mut *socket).poll_write(context, session.outgoing()))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            sent => session.sent(sent),
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Receives into `into`; the alert that tells the client about an error is sent.
+fn poll_receive(
+    socket: &mut WatchedSocket<'_>,
+    session: &mut Session,
+    context: &mut Context<'_>,
+    into: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let received = session.poll_receive(into, |buffer| {
+        Pin::new(&mut *socket).poll_read(context, buffer)
+    });
+    if !session.is_handshaking() || matches!(received, Poll::Ready(Err(_))) {
+        say_now(socket, session);
+    }
+    received
+}
+
+/// Sends what the session says without being asked to: the refusal of a renegotiation, an alert.
+/// What the socket does not take now goes with the next answer, so that the read half does not
+/// wait for what the write half waits for.
+fn say_now(socket: &WatchedSocket<'_>, session: &mut Session) {
+    if !session.outgoing().is_empty() {
+        // An error is that of the next read or write as well.
+        if let Ok(sent) = socket.without_waiting().write(session.outgoing()) {
+            session.sent(sent);
+        }
+    }
+}
+
+/// A connection after its handshake.
+pub struct Stream<'a> {
+    socket: WatchedSocket<'a>,
+    session: Mutex<Box<Session>>,
+}
+
+impl<'a> Stream<'a> {
+    pub fn new(socket: WatchedSocket<'a>, secured: Secured) -> Self {
+        Self {
+            socket,
+            session: Mutex::new(secured.session),
+        }
     }
 
-    fn is_resumed(&self) -> bool {
-        self.lock().get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
+    /// Locks the session. Both halves run in one task, so the lock is never contended.
+    fn lock(&self) -> MutexGuard<'_, Box<Session>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the read half and the write half.
-    pub fn halves(&self) -> (Half<'_, 'a>, Half<'_, 'a>) {
+    pub fn halves(&self) -> (Half<'_>, Half<'_>) {
         let half = || Half {
-            secured: self,
+            stream: self,
             piece_bytes: TLS_PIECE_BYTES_MIN,
         };
         (half(), half())
     }
 
     /// Sends the `close_notify` alert, if the socket accepts it without blocking.
-    pub async fn close(&self) {
-        let mut half = self.halves().1;
-        let _ = future::poll_once(half.close()).await;
+    pub fn close(&self) {
+        let mut session = self.lock();
+        session.close();
+        say_now(&self.socket, &mut session);
     }
 }
 
 /// One direction of a connection.
-pub struct Half<'s, 'a> {
-    secured: &'s Secured<'a>,
+pub struct Half<'a> {
+    stream: &'a Stream<'a>,
     piece_bytes: usize,
 }
 
-impl ReplySocket for Half<'_, '_> {
+impl Half<'_> {
+    /// Encrypts bytes once all earlier ones are sent, and sends what the socket takes.
+    fn poll_encrypt(
+        &self,
+        context: &mut Context<'_>,
+        encrypt: impl FnOnce(&mut Session) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let (mut socket, mut session) = (self.stream.socket, self.stream.lock());
+        ready!(poll_send(&mut socket, &mut session, context))?;
+        let encrypted = encrypt(&mut session)?;
+        match poll_send(&mut socket, &mut session, context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(encrypted)),
+        }
+    }
+}
+
+impl ReplySocket for Half<'_> {
     fn piece_bytes(&self) -> Option<usize> {
         Some(self.piece_bytes)
     }
 
     fn set_piece_bytes(&mut self, bytes: usize) {
         self.piece_bytes = bytes.max(TLS_PIECE_BYTES_MIN);
-        let limit = Some(self.piece_bytes);
-        self.secured.lock().get_mut().1.set_buffer_limit(limit);
     }
 }
 
-impl AsyncRead for Half<'_, '_> {
+impl RequestSocket for Half<'_> {
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Option<Poll<io::Result<()>>> {
+        let (mut socket, mut session) = (self.stream.socket, self.stream.lock());
+        while !session.is_readable() {
+            match poll_receive(&mut socket, &mut session, context, &mut []) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+                Poll::Pending => return Some(Poll::Pending),
+            }
+        }
+        Some(Poll::Ready(Ok(())))
+    }
+}
+
+impl AsyncRead for Half<'_> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let mut stream = self.secured.lock();
-        let read = Pin::new(&mut *stream).poll_read(context, buffer);
-        match read {
-            Poll::Pending => {
-                say_now(&mut stream);
-                Poll::Pending
+        let (mut socket, mut session) = (self.stream.socket, self.stream.lock());
+        while !session.is_readable() {
+            let read = ready!(poll_receive(&mut socket, &mut session, context, buffer))?;
+            if read > 0 {
+                return Poll::Ready(Ok(read));
             }
-            // Treat a missing `close_notify` as a normal end of stream.
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Poll::Ready(Ok(0))
-            }
-            read @ Poll::Ready(_) => read,
         }
+        Poll::Ready(Ok(session.read(buffer)))
     }
 }
 
-/// Sends what the session says without being asked to: the refusal of a renegotiation, a new key.
-/// What the socket does not take now goes with the next answer, so that the read half does not
-/// wait for what the write half waits for.
-fn say_now(stream: &mut TlsStream<Bounded<'_>>) {
-    let (bounded, session) = stream.get_mut();
-    if session.wants_write() {
-        // An error is that of the next read or write as well.
-        let _ = session.write_tls(&mut bounded.socket.without_waiting());
-    }
-}
-
-impl AsyncWrite for Half<'_, '_> {
+impl AsyncWrite for Half<'_> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.secured.lock()).poll_write(context, bytes)
+        let bytes = &bytes[..bytes.len().min(self.piece_bytes)];
+        self.poll_encrypt(context, |session| {
+            session.encrypt(bytes)?;
+            Ok(bytes.len())
+        })
     }
 
     fn poll_write_vectored(
@@ -199,71 +278,50 @@ impl AsyncWrite for Half<'_, '_> {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.secured.lock()).poll_write_vectored(context, pieces)
+        self.poll_encrypt(context, |session| {
+            encrypt_pieces(session, pieces, self.piece_bytes)
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.secured.lock()).poll_flush(context)
+        let (mut socket, mut session) = (self.stream.socket, self.stream.lock());
+        ready!(poll_send(&mut socket, &mut session, context))?;
+        session.free_outgoing();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.secured.lock()).poll_close(context)
+        self.poll_flush(context)
     }
 }
 
-/// A socket that limits the bytes read until the handshake is complete.
-struct Bounded<'a> {
-    socket: WatchedSocket<'a>,
-    left: usize,
-    is_bound: bool,
-}
-
-impl AsyncRead for Bounded<'_> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        if !self.is_bound {
-            return Pin::new(&mut self.socket).poll_read(context, buffer);
+/// Encrypts at most `bytes_max` bytes of the pieces, and returns how many. Small pieces share
+/// records.
+fn encrypt_pieces(
+    session: &mut Session,
+    pieces: &[IoSlice<'_>],
+    bytes_max: usize,
+) -> io::Result<usize> {
+    let (mut encrypted, mut gathered) = (0, Vec::new());
+    for piece in pieces {
+        let mut rest = &piece[..piece.len().min(bytes_max - encrypted - gathered.len())];
+        while !rest.is_empty() {
+            if gathered.is_empty() && rest.len() >= RECORD_PLAIN_BYTES {
+                session.encrypt(rest)?;
+                encrypted += rest.len();
+                break;
+            }
+            let (first, behind) =
+                rest.split_at(rest.len().min(RECORD_PLAIN_BYTES - gathered.len()));
+            gathered.extend_from_slice(first);
+            rest = behind;
+            if gathered.len() == RECORD_PLAIN_BYTES {
+                session.encrypt(&gathered)?;
+                encrypted += gathered.len();
+                gathered.clear();
+            }
         }
-        let bytes = buffer.len().min(self.left);
-        if bytes == 0 {
-            let why = format!(
-                "the client sent more than {TLS_HANDSHAKE_BYTES_MAX} bytes in its handshake"
-            );
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
-        }
-        let read = Pin::new(&mut self.socket).poll_read(context, &mut buffer[..bytes]);
-        if let Poll::Ready(Ok(read)) = &read {
-            self.left -= read;
-        }
-        read
     }
-}
-
-impl AsyncWrite for Bounded<'_> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, pieces)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_close(context)
-    }
+    session.encrypt(&gathered)?;
+    Ok(encrypted + gathered.len())
 }
