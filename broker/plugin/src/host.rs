@@ -8,15 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wasmtime::{ResourceLimiter, Store, Trap};
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 
 use crate::{
     bindings::filter::sedge::plugin::log::{self as wire_log, Level},
     engine::Engine,
     error::{BadOutput, CallError},
     limits::{
-        CORE_INSTANCES_MAX, LOG_LINES_PER_SECOND_MAX, Limits, MEMORIES_MAX, TABLE_ELEMENTS_MAX,
-        TABLES_MAX, TICK,
+        CORE_INSTANCES_MAX, LOG_LINES_PER_SECOND_MAX, Limits, MEMORIES_MAX, OVERTIME,
+        OVERTIME_TICKS_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, TICK,
     },
     outcome::cut_off,
 };
@@ -73,7 +74,7 @@ impl<B> Live<B> {
     ) -> Result<Self, CallError> {
         let mut store = Store::new(host.engine.wasmtime(), State::new(host));
         store.limiter(|state| &mut state.memory);
-        store.epoch_deadline_trap();
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().overtime.judge()));
         store.set_hostcall_fuel(host.limits.output_bytes_max);
         store.set_epoch_deadline(deadline_ticks(host.limits.deadline_ms));
         let running = host.engine.begin();
@@ -109,6 +110,7 @@ impl<B> Live<B> {
         call: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
         self.store.set_epoch_deadline(deadline_ticks(deadline_ms));
+        self.store.data_mut().overtime = Overtime::default();
         let _running = self.host.engine.begin();
         call(&self.bindings, &mut self.store).map_err(|error| self.store.data().classify(&error))
     }
@@ -142,6 +144,31 @@ impl<B> Instance<B> {
     }
 }
 
+/// The time of a call beyond its deadline. The deadline passes also while the thread waits for a
+/// processor: a plugin must not lose its state because the machine was busy. So a call goes on
+/// until it has used [`OVERTIME`] of the processor itself, or was late for [`OVERTIME_TICKS_MAX`].
+#[derive(Debug, Default)]
+struct Overtime {
+    /// The thread's processor time at the deadline.
+    since: Option<Duration>,
+    ticks: u32,
+}
+
+impl Overtime {
+    /// Decides whether the call goes on for another tick.
+    fn judge(&mut self) -> UpdateDeadline {
+        let now = clock_gettime(ClockId::ThreadCPUTime);
+        let now = Duration::try_from(now).unwrap_or_default();
+        let used = now.saturating_sub(*self.since.get_or_insert(now));
+        self.ticks += 1;
+        if used >= OVERTIME || self.ticks > OVERTIME_TICKS_MAX {
+            UpdateDeadline::Interrupt
+        } else {
+            UpdateDeadline::Continue(1)
+        }
+    }
+}
+
 /// Returns the number of ticks that surely exceeds `deadline_ms`: the first tick may come at once.
 fn deadline_ticks(deadline_ms: u32) -> u64 {
     u64::from(deadline_ms).div_ceil(TICK.as_millis() as u64) + 1
@@ -151,6 +178,7 @@ fn deadline_ticks(deadline_ms: u32) -> u64 {
 pub struct State {
     host: Arc<Host>,
     memory: Memory,
+    overtime: Overtime,
     log_second: Instant,
     log_lines: u32,
 }
@@ -170,6 +198,7 @@ impl State {
                 bytes_max: host.limits.memory_bytes_max,
                 refused: false,
             },
+            overtime: Overtime::default(),
             log_second: Instant::now(),
             log_lines: 0,
         }
@@ -255,5 +284,43 @@ impl wire_log::Host for State {
             Level::Debug => log::Level::Debug,
         };
         log::log!(target: "plugin", level, "{}: {message}", self.host.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn goes_on(overtime: &mut Overtime) -> bool {
+        matches!(overtime.judge(), UpdateDeadline::Continue(1))
+    }
+
+    fn used() -> Duration {
+        Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).expect("it is not negative")
+    }
+
+    #[test]
+    fn a_call_that_waits_for_a_processor_is_not_late() {
+        let mut overtime = Overtime::default();
+        assert!(goes_on(&mut overtime));
+        thread::sleep(OVERTIME * 4);
+        assert!(goes_on(&mut overtime), "its thread had no processor");
+        let until = used() + OVERTIME;
+        while used() < until {}
+        assert!(!goes_on(&mut overtime), "it computed all the time");
+    }
+
+    #[test]
+    fn a_call_that_never_gets_a_processor_is_late_in_the_end() {
+        let mut overtime = Overtime {
+            since: Some(Duration::MAX),
+            ticks: 0,
+        };
+        for tick in 0..OVERTIME_TICKS_MAX {
+            assert!(goes_on(&mut overtime), "{tick}");
+        }
+        assert!(!goes_on(&mut overtime));
     }
 }

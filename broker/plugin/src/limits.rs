@@ -7,6 +7,14 @@ use std::time::Duration;
 /// plugins are being called.
 pub const TICK: Duration = Duration::from_millis(5);
 
+/// Processor time that a call may use beyond its deadline: half a tick, so that a plugin that
+/// computes all the time is stopped at the next tick or the one after it.
+pub const OVERTIME: Duration = Duration::from_micros(TICK.as_micros() as u64 / 2);
+
+/// Ticks after a call's deadline at which the call is stopped, even if its thread got no processor:
+/// half a second.
+pub const OVERTIME_TICKS_MAX: u32 = 100;
+
 /// Most time of a quota policy's decision, in ms, if its own limit is larger. The thread that
 /// serves the client calls the policy itself, because handing the call to another thread takes many
 /// times as long as the call; so a policy that hangs keeps other clients from being served.

@@ -3,9 +3,14 @@
 
 mod guests;
 
-use std::{fmt::Write as _, net::Ipv4Addr, sync::OnceLock};
+use std::{
+    fmt::Write as _,
+    net::Ipv4Addr,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
-use guests::{engine, geohash_partitioner, misplace, settings, tenant_quota};
+use guests::{engine, geohash_partitioner, judge, misplace, settings, tenant_quota};
 use sedge_plugin::{
     BadOutput, CallError, Error, Grant, Limits, Needs, PartitionerFactory, PartitionerInstance,
     Plugin, QuotaInstance, QuotaOperation, QuotaRequest, RecordBlob, World,
@@ -163,6 +168,20 @@ fn tenants(config: &[(&str, &str)]) -> QuotaInstance {
     factory.instantiate(&settings(config)).expect("starts")
 }
 
+fn ask_for(policy: &mut QuotaInstance, client_id: &str) -> Result<Grant, CallError> {
+    policy.decide(&QuotaRequest {
+        operation: QuotaOperation::Fetch,
+        principal: None,
+        client_id: Some(client_id),
+        peer: "192.0.2.1",
+        listener: "PLAINTEXT",
+        topics: &[],
+        bytes: 0,
+        records: 0,
+        now_ms: 0,
+    })
+}
+
 fn ask(policy: &mut QuotaInstance, client_id: &str, bytes: u64, now_ms: u64) -> Grant {
     let peer = Ipv4Addr::LOCALHOST.to_string();
     let request = QuotaRequest {
@@ -199,6 +218,27 @@ fn tenants_have_a_rate_with_bursts_each() {
         panic!("not rejected")
     };
     assert!(reason.contains("nobody"), "{reason}");
+}
+
+/// The thread that serves a client waits for a decision, whatever the plugin's own deadline is.
+#[test]
+fn a_decision_that_never_comes_is_given_up_soon() {
+    let factory = compiled(judge(), PATIENT).into_quota();
+    let mut policy = factory.and_then(|factory| factory.instantiate(&[]));
+    let policy = policy.as_mut().expect("starts");
+    let began = Instant::now();
+    let failed = ask_for(policy, "loop").expect_err("it never comes");
+    assert!(matches!(failed, CallError::Deadline), "{failed}");
+    // The plugin's own deadline is a minute.
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+    let failed = ask_for(policy, "panic").expect_err("it panics");
+    assert!(matches!(failed, CallError::Trap { .. }), "{failed}");
+    let grant = ask_for(policy, "throttle-7").expect("it decides again");
+    assert_eq!(grant, Grant::Throttle { ms: 7 });
 }
 
 #[test]

@@ -43,6 +43,12 @@ pub fn geohash_partitioner() -> &'static [u8] {
 }
 
 #[allow(dead_code, reason = "each test binary has its guests")]
+pub fn judge() -> &'static [u8] {
+    static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
+    COMPONENT.get_or_init(|| built("test-guests/judge"))
+}
+
+#[allow(dead_code, reason = "each test binary has its guests")]
 pub fn tenant_quota() -> &'static [u8] {
     static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
     COMPONENT.get_or_init(|| built("tenant-quota"))
