@@ -6,6 +6,10 @@ use std::time::Duration;
 /// Stack of a network thread: decoding a request needs most.
 pub const NETWORK_STACK_BYTES: usize = 512 << 10;
 
+/// Nice value of threads that work for strangers: they get the time that others leave, and a tenth
+/// if they leave none, so that clients can connect to a busy broker.
+pub const LOW_PRIORITY_NICE: i32 = 10;
+
 /// Stack of the writer thread: planning does not recurse.
 pub const WRITER_STACK_BYTES: usize = 512 << 10;
 

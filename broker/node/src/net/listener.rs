@@ -17,10 +17,12 @@ use super::open_connections::{Closed, Full, Place};
 use super::pipes::Pipes;
 use super::reply::PlainSocket;
 use super::service::{Service, Session};
+use super::tls::Secured;
 use super::when_woken::WhenWoken;
 use super::{Net, connection, tls};
 use crate::config::{ListenerConfig, SocketBuffers};
 use crate::limits::CONNECTIONS_PUT_OFF_MAX;
+use crate::tls::ServerTls;
 
 /// Pause of accepting after the process ran out of file descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -200,48 +202,79 @@ fn welcome(
     net.metrics.connections_accepted.increment();
     let config = Arc::clone(&listener.config);
     let pipes = listener.fills_packets.then(|| Arc::clone(&net.pipes));
+    let session = Session::new(remote, local, config, Arc::clone(place.activity()));
+    let open = Open {
+        stream,
+        place,
+        session,
+        pipes,
+    };
     let (shared, service) = (Arc::clone(net), service.clone());
-    net.runtime
-        .spawn(async move {
-            let session = Session::new(remote, local, config, Arc::clone(place.activity()));
-            let socket = WatchedSocket::new(&stream, place.activity());
-            let serve = serve(socket, pipes, session, &shared, &service);
-            future::or(WhenWoken::new(serve), WhenWoken::new(place.wanted())).await;
-            // The socket is dropped first: the next holder of the place may need its descriptor.
-            drop(stream);
-            drop(place);
-        })
-        .detach();
+    match listener.config.tls.clone() {
+        None => net
+            .runtime
+            .spawn(serve(open, None, shared, service))
+            .detach(),
+        Some(tls) => net.handshakes.spawn(secure(open, tls, shared, service)),
+    }
 }
 
-/// Serves a connection until it closes; with TLS, after the handshake.
-async fn serve(
-    socket: WatchedSocket<'_>,
-    pipes: Option<Arc<Pipes>>,
+/// A connection with a place. The socket is dropped first: the next holder of the place may need
+/// its descriptor.
+struct Open {
+    stream: Async<TcpStream>,
+    place: Place,
     session: Session,
-    net: &Net,
-    service: &impl Service,
-) {
-    let Some(tls) = session.listener.tls.clone() else {
-        let writer = PlainSocket::new(socket, pipes);
-        return connection::serve(socket, writer, Arc::new(session), net, service).await;
+    pipes: Option<Arc<Pipes>>,
+}
+
+/// Performs the TLS handshake, and passes the connection to the executor of the requests.
+async fn secure(open: Open, tls: Arc<ServerTls>, net: Arc<Net>, service: impl Service) {
+    let socket = WatchedSocket::new(&open.stream, open.place.activity());
+    let shaken = async { Some(tls::handshake(socket, &tls, &net).await) };
+    let displaced = async {
+        open.place.wanted().await;
+        None
     };
-    // Boxed, so that a connection has no room for a handshake that is over.
-    match Box::pin(tls::handshake(socket, &tls, net)).await {
-        Ok(secured) => {
+    match future::or(shaken, displaced).await {
+        Some(Ok(secured)) => {
             // With SASL, a certificate only lets a client come as far as the login.
             if let Some(name) = &secured.principal
-                && !session.listener.protocol.has_sasl()
+                && !open.session.listener.protocol.has_sasl()
             {
-                session.identify(Principal::user(name));
+                open.session.identify(Principal::user(name));
             }
-            let stream = tls::Stream::new(socket, secured);
-            let (reader, writer) = stream.halves();
-            connection::serve(reader, writer, Arc::new(session), net, service).await;
-            stream.close();
+            let serve = serve(open, Some(secured), Arc::clone(&net), service);
+            net.runtime.spawn(serve).detach();
         }
-        Err(reason) => connection::tell(session.remote, reason, net),
+        Some(Err(reason)) => connection::tell(open.session.remote, reason, &net),
+        None => {}
     }
+}
+
+/// Serves a connection until it closes or has to give its place to another.
+async fn serve(open: Open, secured: Option<Secured>, net: Arc<Net>, service: impl Service) {
+    let Open {
+        stream,
+        place,
+        session,
+        pipes,
+    } = open;
+    let socket = WatchedSocket::new(&stream, place.activity());
+    let serve = async {
+        let session = Arc::new(session);
+        let Some(secured) = secured else {
+            let writer = PlainSocket::new(socket, pipes);
+            return connection::serve(socket, writer, session, &net, &service).await;
+        };
+        let tls = tls::Stream::new(socket, secured);
+        let (reader, writer) = tls.halves();
+        connection::serve(reader, writer, session, &net, &service).await;
+        tls.close();
+    };
+    future::or(WhenWoken::new(serve), WhenWoken::new(place.wanted())).await;
+    drop(stream);
+    drop(place);
 }
 
 #[cfg(test)]

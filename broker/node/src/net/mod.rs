@@ -21,7 +21,7 @@ use crate::limits::{CONNECTION_ANSWER_BYTES, TLS_PIECE_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::process::logging::told::Told;
 use crate::process::runtime::Runtime;
-use handshake_queue::HandshakeQueue;
+use handshakes::Handshakes;
 use memory::{Admission, Memory, Pool};
 use open_connections::OpenConnections;
 use pipes::Pipes;
@@ -31,7 +31,7 @@ use reply::ReplySocket;
 mod activity;
 pub mod certificates;
 mod connection;
-mod handshake_queue;
+mod handshakes;
 pub mod listener;
 pub mod memory;
 mod open_connections;
@@ -52,7 +52,7 @@ pub struct Net {
     pub memory: Memory,
     connections: Arc<OpenConnections>,
     rates: Rates,
-    handshakes: HandshakeQueue,
+    handshakes: Handshakes,
     pipes: Arc<Pipes>,
     /// Clients that were logged because they asked for something unsupported.
     told_unsupported: Told,
@@ -75,7 +75,7 @@ impl Net {
                 config.address_limits.clone(),
             ),
             rates: Rates::new(&config.creation_rates),
-            handshakes: HandshakeQueue::new(config.num_network_threads),
+            handshakes: Handshakes::new(config.num_network_threads, runtime.clone()),
             pipes: Arc::default(),
             told_unsupported: Told::default(),
             put_off: AtomicUsize::new(0),

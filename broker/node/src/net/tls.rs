@@ -54,7 +54,7 @@ pub async fn handshake(
             why: format!("not complete within {} ms", time.as_millis()),
         })
     };
-    let outcome = future::or(net.handshakes.run(shake_hands(socket, tls)), late).await;
+    let outcome = future::or(shake_hands(socket, tls), late).await;
     let metrics = &net.metrics.tls;
     match &outcome {
         Ok(secured) => {
