@@ -192,8 +192,13 @@ fn a_partitioner_that_fails_follows_the_topic_s_policy() {
     assert_eq!(failed(&place), before + 1, "it is called once");
     assert_eq!(counts(&mut at, "t", 2), [0, 6]);
 
-    // It is deleted: fail-closed batches wait for it.
     set(&mut at, "t", policy, "fail-closed");
+    // A partitioner is not told when a record came.
+    set(&mut at, "t", answer, "times");
+    let spread = Batch::spread(&[(5, 0), (9, 1)]).encode();
+    let produced = wire::produce(&mut at, "t", 1, &spread);
+    assert_eq!(produced.error, error::NONE, "{produced:?}");
+    // It is deleted: fail-closed batches wait for it.
     plugin::delete(&place.sedge.bootstrap(), "misplace");
     let line = "ok\nthe partitioner misplace of topic t is not ready: not deployed\n";
     place.wait("/readyz says it", |place| {

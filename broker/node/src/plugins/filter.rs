@@ -133,12 +133,8 @@ impl Filter {
         let body = records::decompress(header, &batch.body, FILTER_BATCH_BYTES_MAX)
             .map_err(|error| Failed::unreadable(&error))?;
         let views = views(header, &body)?;
-        fill(
-            &mut self.blob,
-            filter.needs(),
-            filter.factory().limits(),
-            &views,
-        )?;
+        let reads = (filter.needs(), filter.factory().limits());
+        fill(&mut self.blob, reads, &views, |view| view.timestamp_delta)?;
         let info = BatchInfo {
             topic: &topic.name,
             partition: index as u32,
@@ -218,12 +214,12 @@ pub fn views<'a>(header: &BatchHeader, body: &'a [u8]) -> Result<Vec<RecordView<
     Ok(views)
 }
 
-/// Copies what a plugin reads of the records.
+/// Copies what a plugin reads of the records; `timestamp` gives the one that it is told.
 pub fn fill(
     blob: &mut RecordBlob,
-    needs: Needs,
-    limits: &Limits,
+    (needs, limits): (Needs, &Limits),
     views: &[RecordView<'_>],
+    timestamp: fn(&RecordView<'_>) -> i64,
 ) -> Result<(), Failed> {
     blob.start(needs, limits);
     let mut section = Vec::new();
@@ -233,7 +229,7 @@ pub fn fill(
             view.headers.write_section(&mut section);
             &section[..]
         });
-        blob.push(view.key, view.value, headers, view.timestamp_delta)
+        blob.push(view.key, view.value, headers, timestamp(view))
             .map_err(|_| {
                 Failed::Plugin("the batch is larger than plugin.memory.bytes".to_owned())
             })?;

@@ -182,8 +182,9 @@ impl Partitioner {
         let Some(instance) = &mut self.instance else {
             return Err(Failed::NotReady);
         };
-        let (needs, limits) = (instance.needs(), *instance.factory().limits());
-        fill(&mut self.blob, needs, &limits, views)?;
+        // The choice may depend on what a record is, and not on when it came.
+        let reads = (instance.needs(), instance.factory().limits());
+        fill(&mut self.blob, reads, views, |_| 0)?;
         let began = Instant::now();
         let chosen = instance.partition(&topic.name, partitions, &self.blob);
         self.counters.calls.increment();
