@@ -15,3 +15,5 @@ mod policy;
 mod slow;
 #[path = "plugins/support.rs"]
 mod support;
+#[path = "plugins/trying.rs"]
+mod trying;

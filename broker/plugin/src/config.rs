@@ -1,7 +1,8 @@
 //! The only place at which wasmtime is configured.
 //!
 //! **Invariant**: compiling and loading use the same settings on all machines. Machine code records
-//! the settings it was made with and does not load under others.
+//! the settings it was made with and does not load under others, so code that counts instructions
+//! does not load in a broker.
 
 use wasmtime::{Config, Engine, Result};
 
@@ -12,6 +13,23 @@ use crate::limits::WASM_STACK_BYTES_MAX;
 /// `target` is a triple; libc and vendor make no difference to plugins. 32-bit ARM has no compiler
 /// backend and uses Pulley, wasmtime's interpreter.
 pub fn engine(target: Option<&str>) -> Result<Engine> {
+    let mut config = settings();
+    if let Some(target) = target {
+        config.target(wasm_target(target))?;
+    }
+    Engine::new(&config)
+}
+
+/// Creates an engine for this machine whose code counts the instructions that it executes. Such
+/// code is slower, and never leaves the process.
+#[cfg(feature = "jit")]
+pub fn metered_engine() -> Result<Engine> {
+    let mut config = settings();
+    config.consume_fuel(true);
+    Engine::new(&config)
+}
+
+fn settings() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -26,10 +44,7 @@ pub fn engine(target: Option<&str>) -> Result<Engine> {
         // traps are cheaper.
         .generate_address_map(false)
         .native_unwind_info(false);
-    if let Some(target) = target {
-        config.target(wasm_target(target))?;
-    }
-    Engine::new(&config)
+    config
 }
 
 /// Returns the triple this binary was built for, in the form that artifacts use.

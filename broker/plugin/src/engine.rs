@@ -20,6 +20,7 @@ pub struct Engine(Arc<Shared>);
 struct Shared {
     engine: wasmtime::Engine,
     ticker: Ticker,
+    is_metered: bool,
 }
 
 impl Engine {
@@ -28,9 +29,31 @@ impl Engine {
     /// # Errors
     /// wasmtime does not support this machine, or no thread can be started.
     pub fn new() -> Result<Self, Error> {
-        let engine = config::engine(None).map_err(Error::engine)?;
+        Self::of(config::engine(None), false)
+    }
+
+    /// Creates an engine whose plugins count the instructions that they execute
+    /// ([`Usage::instructions`](crate::Usage)), and are slower. For the authors of plugins.
+    ///
+    /// # Errors
+    /// wasmtime does not support this machine, or no thread can be started.
+    #[cfg(feature = "jit")]
+    pub fn metered() -> Result<Self, Error> {
+        Self::of(config::metered_engine(), true)
+    }
+
+    fn of(engine: wasmtime::Result<wasmtime::Engine>, is_metered: bool) -> Result<Self, Error> {
+        let engine = engine.map_err(Error::engine)?;
         let ticker = Ticker::start(engine.weak()).map_err(|source| Error::Spawn { source })?;
-        Ok(Self(Arc::new(Shared { engine, ticker })))
+        Ok(Self(Arc::new(Shared {
+            engine,
+            ticker,
+            is_metered,
+        })))
+    }
+
+    pub(crate) fn is_metered(&self) -> bool {
+        self.0.is_metered
     }
 
     /// Returns whether the thread that watches deadlines is asleep, because no plugin was called

@@ -11,7 +11,7 @@ use crate::{
     },
     error::{CallError, Error},
     factory::{Factory, Settings, factory},
-    host::{Host, Instance},
+    host::{Host, Instance, Usage},
     limits::Limits,
     outcome::Outcome,
     records::{Needs, RecordBlob},
@@ -82,6 +82,12 @@ impl FilterInstance {
     #[must_use]
     pub fn factory(&self) -> &FilterFactory {
         &self.factory
+    }
+
+    /// Returns what the instance used, unless the last call failed and ended it.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.instance.usage()
     }
 
     /// Runs the plugin over a batch. Blocks at most for the plugin's deadline.

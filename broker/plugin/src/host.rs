@@ -30,6 +30,19 @@ pub struct Host {
     limits: Limits,
 }
 
+/// Resources that an instance used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Instructions of the last call, as wasmtime's fuel counts them; `None` unless the engine is
+    /// metered.
+    pub instructions: Option<u64>,
+    /// Linear memory of the instance, all of its memories together. Memory never shrinks.
+    pub memory_bytes: usize,
+}
+
+/// Fuel of one call, which the call's deadline keeps it from using up.
+const FUEL: u64 = u64::MAX;
+
 /// A running plugin. `B` is the type that `bindings.rs` has for its world.
 pub struct Live<B> {
     host: Arc<Host>,
@@ -77,6 +90,7 @@ impl<B> Live<B> {
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().overtime.judge()));
         store.set_hostcall_fuel(host.limits.output_bytes_max);
         store.set_epoch_deadline(deadline_ticks(host.limits.deadline_ms));
+        refuel(host, &mut store);
         let running = host.engine.begin();
         let bindings = match instantiate(&mut store) {
             Ok(bindings) => bindings,
@@ -111,8 +125,18 @@ impl<B> Live<B> {
     ) -> Result<T, CallError> {
         self.store.set_epoch_deadline(deadline_ticks(deadline_ms));
         self.store.data_mut().overtime = Overtime::default();
+        refuel(&self.host, &mut self.store);
         let _running = self.host.engine.begin();
         call(&self.bindings, &mut self.store).map_err(|error| self.store.data().classify(&error))
+    }
+
+    fn usage(&self) -> Usage {
+        // Fails on an engine that is not metered.
+        let left = self.store.get_fuel().ok();
+        Usage {
+            instructions: left.map(|left| FUEL - left),
+            memory_bytes: self.store.data().memory.bytes,
+        }
     }
 }
 
@@ -124,6 +148,11 @@ impl<B> Instance<B> {
 
     pub const fn is_live(&self) -> bool {
         self.live.is_some()
+    }
+
+    /// Returns what the plugin used, if it is running.
+    pub fn usage(&self) -> Option<Usage> {
+        self.live.as_ref().map(Live::usage)
     }
 
     /// Calls the plugin with `call`, after `start` if it is not running. After an error of either,
@@ -166,6 +195,12 @@ impl Overtime {
         } else {
             UpdateDeadline::Continue(1)
         }
+    }
+}
+
+fn refuel(host: &Host, store: &mut Store<State>) {
+    if host.engine.is_metered() {
+        store.set_fuel(FUEL).expect("a metered engine has fuel");
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     },
     error::{BadOutput, CallError, Error},
     factory::{Factory, Settings, factory},
-    host::{Host, Instance},
+    host::{Host, Instance, Usage},
     limits::Limits,
     records::{Needs, RecordBlob},
 };
@@ -60,6 +60,12 @@ impl PartitionerInstance {
     #[must_use]
     pub const fn factory(&self) -> &PartitionerFactory {
         &self.factory
+    }
+
+    /// Returns what the instance used, unless the last call failed and ended it.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.instance.usage()
     }
 
     /// Chooses a partition for each record, below `partitions`. Blocks at most for the plugin's

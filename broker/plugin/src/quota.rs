@@ -11,7 +11,7 @@ use crate::{
     },
     error::{CallError, Error},
     factory::{Factory, Settings, factory},
-    host::{Host, Instance},
+    host::{Host, Instance, Usage},
     limits::{DECISION_MS_MAX, Limits},
     outcome::cut_off,
 };
@@ -75,6 +75,12 @@ impl QuotaInstance {
     #[must_use]
     pub const fn factory(&self) -> &QuotaFactory {
         &self.factory
+    }
+
+    /// Returns what the instance used, unless the last call failed and ended it.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.instance.usage()
     }
 
     /// Decides about a request. Blocks at most for [`DECISION_MS_MAX`], or for the plugin's

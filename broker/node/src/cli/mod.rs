@@ -48,7 +48,7 @@ enum Command {
     Group(group::GroupCommand),
     /// Run a demonstration: sensors, an edge broker with a filter, a mirror to a second broker.
     Demo(demo::Demo),
-    /// Build, inspect, compile, import, deploy, list and delete plugins.
+    /// Build, test, measure, inspect, compile, import, deploy, list and delete plugins.
     Plugin(plugin::PluginCommand),
     /// List and describe mirror links, and move their cursors.
     Mirror(mirror::MirrorCommand),

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-/// sysexits(3).
+/// sysexits(3), and what diff(1) and test programs use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
+    /// A result is not the expected one.
+    Different = 1,
     /// The command line is invalid.
     Usage = 64,
     /// Input data is invalid.

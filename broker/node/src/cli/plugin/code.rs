@@ -178,6 +178,6 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     table.print(Output::Text)
 }
 
-fn plugin_failure(path: &Path, error: &sedge_plugin::Error) -> Failure {
+pub fn plugin_failure(path: &Path, error: &sedge_plugin::Error) -> Failure {
     Failure::new(Exit::Data, format!("{}: {error}", path.display()))
 }

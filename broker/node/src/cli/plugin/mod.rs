@@ -1,8 +1,16 @@
 //! `sedge plugin`: lists, deploys and deletes plugins. The other verbs are in the folder.
 
+#[cfg(feature = "jit")]
+mod bench;
 mod code;
 mod deployed;
 mod inspect;
+#[cfg(feature = "jit")]
+mod lines;
+#[cfg(feature = "jit")]
+mod test;
+#[cfg(feature = "jit")]
+mod trial;
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +23,7 @@ use crate::client::{Client, plugins};
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::Table;
 
-/// Build, inspect, compile, import, deploy, list and delete plugins.
+/// Build, test, measure, inspect, compile, import, deploy, list and delete plugins.
 #[derive(Debug, Args)]
 pub struct PluginCommand {
     #[command(subcommand)]
@@ -27,6 +35,12 @@ enum Verb {
     /// Build a plugin from its source
     #[cfg(feature = "jit")]
     Build(code::Build),
+    /// Run a plugin over records, without a broker, and compare its answers
+    #[cfg(feature = "jit")]
+    Test(test::Test),
+    /// Measure what a plugin costs for each record, without a broker
+    #[cfg(feature = "jit")]
+    Bench(bench::Bench),
     /// Compile a component to machine code, for a device whose sedge has no plugin compiler
     #[cfg(feature = "jit")]
     Compile(code::Compile),
@@ -73,6 +87,10 @@ impl PluginCommand {
         match &self.verb {
             #[cfg(feature = "jit")]
             Verb::Build(build) => build.run(),
+            #[cfg(feature = "jit")]
+            Verb::Test(test) => test.run(),
+            #[cfg(feature = "jit")]
+            Verb::Bench(bench) => bench.run(),
             #[cfg(feature = "jit")]
             Verb::Compile(compile) => compile.run(),
             #[cfg(feature = "jit")]
