@@ -311,6 +311,10 @@ pub const TLS_PIECE_BYTES_MIN: usize = CONNECTION_ANSWER_BYTES;
 /// records, to save system calls.
 pub const TLS_PIECE_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes that one answer encrypts before others have their turn on the thread: a tenth of a
+/// millisecond. A turn costs a wake-up of another thread, which may take the answer over.
+pub const TLS_TURN_BYTES: usize = 256 << 10;
+
 /// Longest encrypted record (RFC 5246, 6.2.3): its header, 16 KiB, and what encryption may add.
 pub const TLS_RECORD_BYTES_MAX: usize = 5 + (16 << 10) + 2_048;
 

@@ -18,6 +18,7 @@ use sedge_storage::{Chunk, Placed};
 
 use super::activity::WatchedSocket;
 use super::pipes::{Lent, Piece, Pipes};
+use crate::limits::TLS_TURN_BYTES;
 
 /// A whole response frame, length and header included, in pieces.
 pub type Frame = Vec<Chunk>;
@@ -100,14 +101,14 @@ impl AsyncWrite for PlainSocket<'_> {
 /// The socket fails, or a segment cannot be read. Half of a frame may have been written then, and
 /// the connection must be closed.
 pub async fn write_frame(socket: &mut impl ReplySocket, frame: &[Chunk]) -> io::Result<()> {
-    let mut rest = frame;
+    let (mut rest, mut turn) = (frame, Turn::default());
     while !rest.is_empty() {
         let in_memory: Vec<&[u8]> = rest.iter().map_while(in_memory).collect();
         let behind = &rest[in_memory.len()..];
         write_all_vectored(socket, &in_memory, !behind.is_empty()).await?;
         let places: Vec<&Placed> = behind.iter().map_while(placed).collect();
         rest = &behind[places.len()..];
-        send_all(socket, &places, !rest.is_empty()).await?;
+        send_all(socket, &places, !rest.is_empty(), &mut turn).await?;
     }
     // Send encrypted bytes that TLS still buffers.
     socket.flush().await
@@ -128,7 +129,12 @@ fn placed(piece: &Chunk) -> Option<&Placed> {
 }
 
 /// Sends pieces from segments; `more` says whether further data follows.
-async fn send_all(socket: &mut impl ReplySocket, places: &[&Placed], more: bool) -> io::Result<()> {
+async fn send_all(
+    socket: &mut impl ReplySocket,
+    places: &[&Placed],
+    more: bool,
+    turn: &mut Turn,
+) -> io::Result<()> {
     if (places.len() > 1 || more)
         && let Some(plain) = socket.plain()
         && let Some(pipe) = plain.lend()
@@ -138,6 +144,9 @@ async fn send_all(socket: &mut impl ReplySocket, places: &[&Placed], more: bool)
             .collect::<Option<_>>()
     {
         return send_through(pipe, &plain.socket, pieces, more).await;
+    }
+    if let Some(bytes_max) = socket.piece_bytes() {
+        return copy_all(socket, places, bytes_max, turn).await;
     }
     for placed in places {
         send(socket, placed).await?;
@@ -170,28 +179,63 @@ async fn send_through(
     Ok(())
 }
 
-/// Copies a piece of a segment to a socket that cannot send from files (TLS), at most `bytes_max`
-/// at a time.
-async fn copy(
+/// Copies pieces of segments to a socket that cannot send from files (TLS), `bytes_max` at a time,
+/// across the ends of pieces.
+async fn copy_all(
     socket: &mut impl ReplySocket,
-    piece: &Piece<'_>,
+    places: &[&Placed],
     bytes_max: usize,
+    turn: &mut Turn,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; bytes_max.min(piece.bytes)];
-    let end = piece.position + piece.bytes as u64;
-    let mut at = piece.position;
-    while at < end {
-        let wanted = buffer.len().min((end - at) as usize);
-        let read = rustix::io::pread(piece.file, &mut buffer[..wanted], at)?;
-        if read == 0 {
-            return Err(cut());
+    let bytes: usize = places.iter().map(|placed| placed.bytes()).sum();
+    let mut buffer = vec![0; bytes_max.min(bytes)];
+    let mut filled = 0;
+    for placed in places {
+        let Some(piece) = piece_of(placed) else {
+            socket.write_all(&buffer[..filled]).await?;
+            filled = 0;
+            send(socket, placed).await?;
+            continue;
+        };
+        let end = piece.position + piece.bytes as u64;
+        let mut at = piece.position;
+        while at < end {
+            let wanted = (buffer.len() - filled).min((end - at) as usize);
+            let into = &mut buffer[filled..filled + wanted];
+            let read = rustix::io::pread(piece.file, into, at)?;
+            if read == 0 {
+                return Err(cut());
+            }
+            at += read as u64;
+            filled += read;
+            if filled == buffer.len() {
+                socket.write_all(&buffer).await?;
+                turn.took(filled).await;
+                filled = 0;
+            }
         }
-        socket.write_all(&buffer[..read]).await?;
-        at += read as u64;
-        // A client that takes as fast as this encrypts must not have the thread for itself.
-        future::yield_now().await;
     }
+    socket.write_all(&buffer[..filled]).await?;
+    turn.took(filled).await;
     Ok(())
+}
+
+/// The turn of an answer on its thread. A client that takes bytes as fast as they are encrypted
+/// must not have the thread for itself.
+#[derive(Default)]
+struct Turn {
+    bytes: usize,
+}
+
+impl Turn {
+    /// Notes bytes that were encrypted. Lets others have the thread when the turn is over.
+    async fn took(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes >= TLS_TURN_BYTES {
+            self.bytes = 0;
+            future::yield_now().await;
+        }
+    }
 }
 
 fn cut() -> io::Error {
@@ -201,9 +245,6 @@ fn cut() -> io::Error {
 }
 
 async fn send(socket: &mut impl ReplySocket, placed: &Placed) -> io::Result<()> {
-    if let (Some(bytes_max), Some(piece)) = (socket.piece_bytes(), piece_of(placed)) {
-        return copy(socket, &piece, bytes_max).await;
-    }
     let (Some(plain), Some(piece)) = (socket.plain(), piece_of(placed)) else {
         let placed = placed.clone();
         let bytes = blocking::unblock(move || placed.read())

@@ -146,7 +146,7 @@ impl Session {
                 held + self.handshake_bytes_left
             } else {
                 // Not more than the reader wants, or one record: the rest would take memory.
-                into.len().clamp(TLS_RECORD_BYTES_MAX, TLS_READ_BYTES)
+                encrypted_bytes_max(into.len()).clamp(TLS_RECORD_BYTES_MAX, TLS_READ_BYTES)
             };
             let bytes = ready!(read(&mut buffer[held..end]))?;
             if bytes == 0 {
@@ -184,8 +184,7 @@ impl Session {
     /// # Errors
     /// The session failed before, or its keys are used up.
     pub fn encrypt(&mut self, plain: &[u8]) -> io::Result<()> {
-        let records = plain.len() / RECORD_PLAIN_BYTES + 1;
-        let room = plain.len() + records * RECORD_OVERHEAD_BYTES;
+        let room = encrypted_bytes_max(plain.len());
         self.write(room, |traffic, room| traffic.encrypt(plain, room))
     }
 
@@ -318,6 +317,13 @@ impl Session {
     pub fn free_outgoing(&mut self) {
         self.outgoing.free();
     }
+}
+
+/// Returns the most bytes of the records that a sender makes of this many bytes of plaintext, if it
+/// fills its records.
+const fn encrypted_bytes_max(plain: usize) -> usize {
+    let records = plain / RECORD_PLAIN_BYTES + 1;
+    plain + records * RECORD_OVERHEAD_BYTES
 }
 
 fn endless(what: &str, bytes_max: usize) -> io::Error {
