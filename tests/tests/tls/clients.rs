@@ -159,9 +159,13 @@ fn sessions_are_resumed() {
             let mut lines = output.stdout.iter();
             lines.any(|line| line.starts_with("Reused")).then_some(())
         });
+        // With TLS 1.3, the client has ended its part of the handshake before the broker has.
+        let deadline = Instant::now() + limits::CONDITION;
+        while metric(&site, "sedge_tls_handshakes_resumed_total") - before < 1.0 {
+            assert!(Instant::now() < deadline, "{version}: none counted");
+            std::thread::sleep(limits::POLL);
+        }
         second.kill();
-        let resumed = metric(&site, "sedge_tls_handshakes_resumed_total") - before;
-        assert!(resumed >= 1.0, "{version}: {resumed} resumed");
     }
 }
 
