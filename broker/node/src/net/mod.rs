@@ -31,6 +31,7 @@ use reply::ReplySocket;
 mod activity;
 pub mod certificates;
 mod connection;
+pub mod frames;
 mod handshakes;
 pub mod listener;
 pub mod memory;

@@ -18,7 +18,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::Net;
 use super::activity::WatchedSocket;
-use super::connection::RequestSocket;
+use super::frames::RequestSocket;
 use super::reply::ReplySocket;
 use super::service::Disconnect;
 use crate::limits::{TLS_HANDSHAKE_TIME_MAX, TLS_PIECE_BYTES_MIN};
