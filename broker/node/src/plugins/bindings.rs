@@ -16,35 +16,20 @@ use sedge_core::metadata::{Image, Topic};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaUuid;
 
-use super::registry::{Deployed, Place, Registry};
+use super::bound::{Bound, Role};
+use super::registry::{Place, Registry};
 use super::tally::Tally;
 use crate::log::published::Published;
 use crate::metrics::Metrics;
 
-/// A plugin that a topic is bound to, in one role.
-pub trait Bound: Send + 'static {
-    /// The role, for people.
-    const ROLE: &'static str;
-
-    fn new(
-        plugin: &str,
-        deployed: Option<Deployed>,
-        settings: Vec<(String, String)>,
-        metrics: &Metrics,
-    ) -> Self;
-
-    /// Returns whether the topic is bound to this plugin.
-    fn is_bound(topic: &Topic, plugin: &str) -> bool;
-}
-
 /// One plugin of one topic.
 #[derive(Debug)]
-pub struct Binding<B> {
+pub struct Binding<R: Role> {
     plugin: String,
     deployed: Option<Place>,
     settings: Vec<(String, String)>,
     /// Locked by the batch that runs. Waiting for the lock needs no thread.
-    pub bound: Arc<async_lock::Mutex<B>>,
+    pub bound: Arc<async_lock::Mutex<Bound<R>>>,
     /// Bytes of the batches that wait or run.
     pub waiting: WaitingBytes,
     pub tally: Tally,
@@ -52,9 +37,9 @@ pub struct Binding<B> {
 
 /// All bindings of one role in use.
 #[derive(Debug)]
-pub struct Bindings<B>(Mutex<HashMap<Key, Arc<Binding<B>>>>);
+pub struct Bindings<R: Role>(Mutex<HashMap<Key, Arc<Binding<R>>>>);
 
-impl<B> Default for Bindings<B> {
+impl<R: Role> Default for Bindings<R> {
     fn default() -> Self {
         Self(Mutex::default())
     }
@@ -66,7 +51,7 @@ struct Key {
     plugin: String,
 }
 
-impl<B: Bound> Bindings<B> {
+impl<R: Role> Bindings<R> {
     /// Returns the binding of a topic and one of its plugins.
     pub fn get(
         &self,
@@ -75,7 +60,7 @@ impl<B: Bound> Bindings<B> {
         metrics: &Metrics,
         topic: &Topic,
         plugin: &str,
-    ) -> Arc<Binding<B>> {
+    ) -> Arc<Binding<R>> {
         let key = Key {
             topic: topic.id,
             plugin: plugin.to_owned(),
@@ -116,12 +101,12 @@ impl<B: Bound> Bindings<B> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Binding<B>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Binding<R>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<B: Bound> Binding<B> {
+impl<R: Role> Binding<R> {
     /// Counts a batch that the producer should send again, for the log. Errors of the producer
     /// itself are only reported to the producer.
     pub fn refused(&self, error: AppendError) -> AppendError {
@@ -140,7 +125,7 @@ impl<B: Bound> Binding<B> {
         Self {
             plugin: plugin.to_owned(),
             deployed: deployed.as_ref().map(|deployed| deployed.place),
-            bound: Arc::new(async_lock::Mutex::new(B::new(
+            bound: Arc::new(async_lock::Mutex::new(Bound::new(
                 plugin,
                 deployed,
                 settings.clone(),
@@ -154,7 +139,7 @@ impl<B: Bound> Binding<B> {
 
     /// Returns whether the topic has this plugin, with this deployment and these settings.
     fn is_of(&self, registry: &Registry, topic: &Topic) -> bool {
-        B::is_bound(topic, &self.plugin) && self.is_current(registry, topic)
+        R::is_bound(topic, &self.plugin) && self.is_current(registry, topic)
     }
 
     fn is_current(&self, registry: &Registry, topic: &Topic) -> bool {

@@ -1,24 +1,18 @@
-//! One filter of one topic: its instance, and running a batch through it.
-
-use std::sync::Arc;
-use std::time::Instant;
+//! One filter of one topic: running a batch through it.
 
 use sedge_core::limits::RECORD_ERRORS_MAX;
 use sedge_core::log::{AppendError, RecordError};
 use sedge_core::metadata::Topic;
 use sedge_plugin::{
-    BatchInfo, Field, FilterInstance, FilterStage, Limits, Needs, Outcome, RecordBlob, Verdict,
+    BatchInfo, Error, Field, FilterInstance, FilterStage, Limits, Needs, Outcome, Plugin, Verdict,
 };
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::records::{self, Kept, RecordView, Records};
 
-use super::bindings::Bound;
-use super::counted::Counted;
+use super::bound::{Bound, Role};
 use super::failure::{Failed, too_large};
-use super::registry::Deployed;
 use crate::limits::{FILTER_BATCH_BYTES_MAX, REJECTION_TEXT_BYTES_MAX};
-use crate::metrics::{Metrics, PluginMetrics};
 
 /// The result of one filter for a batch.
 #[derive(Debug)]
@@ -46,46 +40,29 @@ pub struct Rebuilt {
     pub kept: Vec<i32>,
 }
 
-/// A filter of one deployment with one set of settings, and its instance.
+/// The role of a filter.
 #[derive(Debug)]
-pub struct Filter {
-    plugin: String,
-    deployed: Option<Deployed>,
-    settings: Vec<(String, String)>,
-    instance: Option<Counted<FilterInstance>>,
-    /// The filter failed under the policy `quarantine`; it is skipped until it is deployed or bound
-    /// anew.
-    is_quarantined: bool,
-    blob: RecordBlob,
-    counters: Arc<PluginMetrics>,
-}
+pub enum Filter {}
 
-impl Bound for Filter {
-    const ROLE: &'static str = "filter";
+impl Role for Filter {
+    const NAME: &'static str = "filter";
 
-    fn new(
-        plugin: &str,
-        deployed: Option<Deployed>,
-        settings: Vec<(String, String)>,
-        metrics: &Metrics,
-    ) -> Self {
-        Self {
-            plugin: plugin.to_owned(),
-            deployed,
-            settings,
-            instance: None,
-            is_quarantined: false,
-            blob: RecordBlob::new(),
-            counters: metrics.plugin(plugin),
-        }
-    }
+    type Instance = FilterInstance;
 
     fn is_bound(topic: &Topic, plugin: &str) -> bool {
         topic.config.filters().iter().any(|name| name == plugin)
     }
+
+    fn instantiate(plugin: Plugin, settings: &[(String, String)]) -> Result<FilterInstance, Error> {
+        plugin.into_filter()?.instantiate(settings)
+    }
+
+    fn reads(instance: &FilterInstance) -> (Needs, &Limits) {
+        (instance.needs(), instance.factory().limits())
+    }
 }
 
-impl Filter {
+impl Bound<Filter> {
     /// Runs a batch through the filter, and applies the topic's policy if the filter fails. Blocks,
     /// see [`Self::run`].
     ///
@@ -104,11 +81,7 @@ impl Filter {
             Ok(Filtered::Emptied) => return Ok(Passed::Emptied),
             Err(failed) => failed,
         };
-        let plugin = format!("{} {}", Self::ROLE, self.plugin);
-        if failed.settle(topic.config.on_filter_error(), &plugin, topic)? {
-            self.is_quarantined = true;
-            self.instance = None;
-        }
+        self.settle(failed, topic.config.on_filter_error(), topic)?;
         Ok(Passed::AsItCame(batch))
     }
 
@@ -125,16 +98,10 @@ impl Filter {
             return Ok(Filtered::AsItCame);
         }
         self.make_ready()?;
-        let Some(filter) = &mut self.instance else {
-            return Err(Failed::NotReady);
-        };
-        let counters = &self.counters;
         let header = &batch.header;
         let body = records::decompress(header, &batch.body, FILTER_BATCH_BYTES_MAX)
             .map_err(|error| Failed::unreadable(&error))?;
         let views = views(header, &body)?;
-        let reads = (filter.needs(), filter.factory().limits());
-        fill(&mut self.blob, reads, &views, |view| view.timestamp_delta)?;
         let info = BatchInfo {
             topic: &topic.name,
             partition: index as u32,
@@ -143,11 +110,9 @@ impl Filter {
             client_id: Some(client_id),
             principal: None,
         };
-        let started = Instant::now();
-        let outcome = filter.filter(&info, &self.blob);
-        counters.calls.increment();
-        counters.nanos.add(started.elapsed().as_nanos() as u64);
-        let outcome = outcome.map_err(|error| Failed::call(&error, counters))?;
+        let timestamp = |view: &RecordView<'_>| view.timestamp_delta;
+        let outcome = self.call(&views, timestamp, |filter, blob| filter.filter(&info, blob))?;
+        let counters = &self.counters;
         if outcome.keeps_all() {
             counters.kept.add(views.len() as u64);
             return Ok(Filtered::AsItCame);
@@ -180,26 +145,6 @@ impl Filter {
             None => Ok(Filtered::Emptied),
         }
     }
-
-    /// Creates an instance if there is none.
-    fn make_ready(&mut self) -> Result<(), Failed> {
-        let Some(deployed) = &self.deployed else {
-            return Err(Failed::NotReady);
-        };
-        if self.instance.is_some() {
-            return Ok(());
-        }
-        let plugin = deployed
-            .plugin
-            .as_ref()
-            .map_err(|why| Failed::Plugin(why.to_string()))?;
-        let filter = plugin.clone().into_filter();
-        let instance = filter
-            .and_then(|filter| filter.instantiate(&self.settings))
-            .map_err(|error| Failed::Plugin(error.to_string()))?;
-        self.instance = Some(Counted::new(instance, &self.counters));
-        Ok(())
-    }
 }
 
 /// Returns the records of a decompressed batch.
@@ -212,29 +157,6 @@ pub fn views<'a>(header: &BatchHeader, body: &'a [u8]) -> Result<Vec<RecordView<
         return Err(Failed::unreadable(&error));
     }
     Ok(views)
-}
-
-/// Copies what a plugin reads of the records; `timestamp` gives the one that it is told.
-pub fn fill(
-    blob: &mut RecordBlob,
-    (needs, limits): (Needs, &Limits),
-    views: &[RecordView<'_>],
-    timestamp: fn(&RecordView<'_>) -> i64,
-) -> Result<(), Failed> {
-    blob.start(needs, limits);
-    let mut section = Vec::new();
-    for view in views {
-        let headers = needs.headers.then(|| {
-            section.clear();
-            view.headers.write_section(&mut section);
-            &section[..]
-        });
-        blob.push(view.key, view.value, headers, timestamp(view))
-            .map_err(|_| {
-                Failed::Plugin("the batch is larger than plugin.memory.bytes".to_owned())
-            })?;
-    }
-    Ok(())
 }
 
 fn survivors<'a>(views: &'a [RecordView<'a>], outcome: &'a Outcome) -> Vec<Kept<'a>> {

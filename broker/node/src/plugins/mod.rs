@@ -20,6 +20,7 @@
 //! threads, [`FILTERS_WAITING_SHARE`] its part of the memory.
 
 mod bindings;
+mod bound;
 mod counted;
 mod failure;
 mod filter;
@@ -49,7 +50,8 @@ use crate::limits::{
 use crate::log::Log;
 use crate::log::published::Published;
 use crate::metrics::Metrics;
-use bindings::{Binding, Bindings, Bound, WaitingBytes};
+use bindings::{Binding, Bindings, WaitingBytes};
+use bound::{Bound, Role};
 use failure::too_slow;
 use filter::{Filter, Passed};
 use partitioner::Partitioner;
@@ -121,7 +123,8 @@ impl Plugins {
         for plugin in topic.config.filters() {
             let (of, client_id) = (Arc::clone(topic), client_id.to_owned());
             let records = batch.header.record_count().max(0) as usize;
-            let work = move |filter: &mut Filter, batch| filter.pass(&of, index, &client_id, batch);
+            let work =
+                move |filter: &mut Bound<Filter>, batch| filter.pass(&of, index, &client_id, batch);
             let (binding, filtered) = self
                 .run(&self.filters, metadata, (topic, plugin), batch, work)
                 .await?;
@@ -170,7 +173,8 @@ impl Plugins {
             return Ok(batch.into());
         };
         let of = Arc::clone(topic);
-        let work = move |partitioner: &mut Partitioner, batch| partitioner.route(&of, index, batch);
+        let work =
+            move |partitioner: &mut Bound<Partitioner>, batch| partitioner.route(&of, index, batch);
         let (binding, routed) = self
             .run(&self.partitioners, metadata, (topic, plugin), batch, work)
             .await?;
@@ -179,14 +183,14 @@ impl Plugins {
 
     /// Does the work on a batch with a plugin of its topic, off the executor, when it is the
     /// batch's turn.
-    async fn run<B: Bound, T: Send + 'static>(
+    async fn run<R: Role, T: Send + 'static>(
         &self,
-        bindings: &Bindings<B>,
+        bindings: &Bindings<R>,
         metadata: &Published<Image>,
         (topic, plugin): (&Arc<Topic>, &str),
         batch: Batch,
-        work: impl FnOnce(&mut B, Batch) -> T + Send + 'static,
-    ) -> Result<(Arc<Binding<B>>, T), AppendError> {
+        work: impl FnOnce(&mut Bound<R>, Batch) -> T + Send + 'static,
+    ) -> Result<(Arc<Binding<R>>, T), AppendError> {
         let binding = bindings.get(metadata, &self.registry, &self.metrics, topic, plugin);
         let bytes = batch.bytes();
         let waiting = (
@@ -194,7 +198,7 @@ impl Plugins {
             self.waiting.join(bytes, self.waiting_bytes_max),
         );
         let (Some(_), Some(_)) = &waiting else {
-            let plugin = format!("{} {plugin}", B::ROLE);
+            let plugin = format!("{} {plugin}", R::NAME);
             let error = too_slow(&plugin, topic, self.waiting_bytes_max_each);
             return Err(binding.refused(error));
         };

@@ -6,24 +6,19 @@
 //! leaves a batch without records, so that the batch is recognised if it is sent again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Instant;
 
 use sedge_core::log::AppendError;
 use sedge_core::metadata::Topic;
 use sedge_core::partitioner::{MURMUR2, partition_of};
-use sedge_plugin::{PartitionerInstance, RecordBlob};
+use sedge_plugin::{Error, Limits, Needs, PartitionerInstance, Plugin};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::PartitionId;
 use sedge_protocol::records::{self, Kept, RecordView, rebuild, rebuild_elsewhere, stand_in};
 
-use super::bindings::Bound;
-use super::counted::Counted;
+use super::bound::{Bound, Role};
 use super::failure::{Failed, too_large};
-use super::filter::{fill, views};
-use super::registry::Deployed;
+use super::filter::views;
 use crate::limits::{FILTER_BATCH_BYTES_MAX, PARTITIONS_OF_A_BATCH_MAX};
-use crate::metrics::{Metrics, PluginMetrics};
 
 /// The batches that a batch becomes.
 #[derive(Debug)]
@@ -43,45 +38,32 @@ impl From<Batch> for Routed {
     }
 }
 
-/// A partitioner of one deployment with one set of settings, and its instance.
+/// The role of a partitioner.
 #[derive(Debug)]
-pub struct Partitioner {
-    plugin: String,
-    deployed: Option<Deployed>,
-    settings: Vec<(String, String)>,
-    instance: Option<Counted<PartitionerInstance>>,
-    /// The partitioner failed under the policy `quarantine`.
-    is_quarantined: bool,
-    blob: RecordBlob,
-    counters: Arc<PluginMetrics>,
-}
+pub enum Partitioner {}
 
-impl Bound for Partitioner {
-    const ROLE: &'static str = "partitioner";
+impl Role for Partitioner {
+    const NAME: &'static str = "partitioner";
 
-    fn new(
-        plugin: &str,
-        deployed: Option<Deployed>,
-        settings: Vec<(String, String)>,
-        metrics: &Metrics,
-    ) -> Self {
-        Self {
-            plugin: plugin.to_owned(),
-            deployed,
-            settings,
-            instance: None,
-            is_quarantined: false,
-            blob: RecordBlob::new(),
-            counters: metrics.plugin(plugin),
-        }
-    }
+    type Instance = PartitionerInstance;
 
     fn is_bound(topic: &Topic, plugin: &str) -> bool {
         topic.config.partitioner() == Some(plugin)
     }
+
+    fn instantiate(
+        plugin: Plugin,
+        settings: &[(String, String)],
+    ) -> Result<PartitionerInstance, Error> {
+        plugin.into_partitioner()?.instantiate(settings)
+    }
+
+    fn reads(instance: &PartitionerInstance) -> (Needs, &Limits) {
+        (instance.needs(), instance.factory().limits())
+    }
 }
 
-impl Partitioner {
+impl Bound<Partitioner> {
     /// Splits a batch, and applies the topic's policy if the partitioner fails. Blocks at most for
     /// the plugin's deadline, and for as long again if its instance must be created.
     ///
@@ -98,11 +80,7 @@ impl Partitioner {
             Ok(None) => return Ok(batch.into()),
             Err(failed) => failed,
         };
-        let plugin = format!("{} {}", Self::ROLE, self.plugin);
-        if failed.settle(topic.config.on_partitioner_error(), &plugin, topic)? {
-            self.is_quarantined = true;
-            self.instance = None;
-        }
+        self.settle(failed, topic.config.on_partitioner_error(), topic)?;
         Ok(batch.into())
     }
 
@@ -179,17 +157,12 @@ impl Partitioner {
             return Ok(chosen.collect());
         }
         self.make_ready()?;
-        let Some(instance) = &mut self.instance else {
-            return Err(Failed::NotReady);
-        };
         // The choice may depend on what a record is, and not on when it came.
-        let reads = (instance.needs(), instance.factory().limits());
-        fill(&mut self.blob, reads, views, |_| 0)?;
-        let began = Instant::now();
-        let chosen = instance.partition(&topic.name, partitions, &self.blob);
-        self.counters.calls.increment();
-        self.counters.nanos.add(began.elapsed().as_nanos() as u64);
-        let chosen = chosen.map_err(|error| Failed::call(&error, &self.counters))?;
+        let chosen = self.call(
+            views,
+            |_| 0,
+            |partitioner, blob| partitioner.partition(&topic.name, partitions, blob),
+        )?;
         Ok(chosen.into_iter().map(u32::cast_signed).collect())
     }
 
@@ -208,26 +181,6 @@ impl Partitioner {
                 ))));
             }
         }
-        Ok(())
-    }
-
-    /// Creates an instance if there is none.
-    fn make_ready(&mut self) -> Result<(), Failed> {
-        let Some(deployed) = &self.deployed else {
-            return Err(Failed::NotReady);
-        };
-        if self.instance.is_some() {
-            return Ok(());
-        }
-        let plugin = deployed
-            .plugin
-            .as_ref()
-            .map_err(|why| Failed::Plugin(why.to_string()))?;
-        let partitioner = plugin.clone().into_partitioner();
-        let instance = partitioner
-            .and_then(|partitioner| partitioner.instantiate(&self.settings))
-            .map_err(|error| Failed::Plugin(error.to_string()))?;
-        self.instance = Some(Counted::new(instance, &self.counters));
         Ok(())
     }
 }
