@@ -20,6 +20,7 @@ pub struct Plan {
     pub fetch_bytes: u64,
     /// Only cells whose name contains this.
     pub cells: String,
+    pub with_kafka: bool,
 }
 
 impl Default for Plan {
@@ -31,6 +32,7 @@ impl Default for Plan {
             cell_bytes: 768 << 20,
             fetch_bytes: 1 << 30,
             cells: String::new(),
+            with_kafka: true,
         }
     }
 }
@@ -46,14 +48,17 @@ const CELLS: [(usize, usize); 4] = [
 const DURABILITIES: [&str; 2] = ["interval", "sync"];
 
 pub(super) const HEAD: &str = "durability batch/record | broker | produce MB/s | CPU s/GB | p99 ms | \
-                              fetch MB/s | CPU s/GB\n";
+                              p99.9 | worst | fetch MB/s | CPU s/GB\n";
 
 /// All measurements of one broker in one cell.
 #[derive(Debug, Default)]
 pub(super) struct Column {
     produce_mb: Spread,
     produce_cpu: Spread,
+    /// Latencies in milliseconds.
     produce_p99: Spread,
+    produce_p999: Spread,
+    produce_worst: Spread,
     fetch_mb: Spread,
     fetch_cpu: Spread,
 }
@@ -61,10 +66,9 @@ pub(super) struct Column {
 /// Runs every cell and returns the table.
 pub fn run(plan: &Plan, progress: &dyn Fn(&str)) -> String {
     let directory = TempDir::new("bench");
-    let mut peers = [
-        Peer::kafka(directory.path()),
-        Peer::sedge(directory.path(), "interval"),
-    ];
+    let kafka = plan.with_kafka.then(|| Peer::kafka(directory.path()));
+    let sedge = Peer::sedge(directory.path(), "interval");
+    let mut peers: Vec<Peer> = kafka.into_iter().chain([sedge]).collect();
     for peer in &mut peers {
         progress(&format!(
             "warming {} with {} MB",
@@ -80,7 +84,7 @@ pub fn run(plan: &Plan, progress: &dyn Fn(&str)) -> String {
             if !cell.contains(&plan.cells) {
                 continue;
             }
-            let mut columns = [Column::default(), Column::default()];
+            let mut columns: Vec<Column> = peers.iter().map(|_| Column::default()).collect();
             for round in 0..plan.rounds {
                 for (peer, column) in peers.iter_mut().zip(&mut columns) {
                     let load = Load {
@@ -95,7 +99,7 @@ pub fn run(plan: &Plan, progress: &dyn Fn(&str)) -> String {
                     measure(peer, &load, durability, plan, column);
                 }
             }
-            let rows = rows(&cell, &peers.each_ref(), &columns);
+            let rows = rows(&cell, &peers.iter().collect::<Vec<_>>(), &columns);
             progress(&rows);
             table.push_str(&rows);
         }
@@ -148,6 +152,8 @@ pub(super) fn measure(
     column.produce_mb.add(produced.mb_per_second());
     column.produce_cpu.add(cpu / (produced.bytes as f64 / 1e9));
     column.produce_p99.add(produced.latency_ms(99.0));
+    column.produce_p999.add(produced.latency_ms(99.9));
+    column.produce_worst.add(produced.latency_ms(100.0));
     // The fetch must not pay for writes that the produce left pending.
     rustix::fs::sync();
     let passes = plan.fetch_bytes.div_ceil(produced.bytes);
@@ -175,11 +181,13 @@ pub(super) fn rows(cell: &str, peers: &[&Peer], columns: &[Column]) -> String {
     for (peer, c) in peers.iter().zip(columns) {
         writeln!(
             text,
-            "{cell} | {} | {} | {} | {} | {} | {}",
+            "{cell} | {} | {} | {} | {} | {} | {} | {} | {}",
             peer.name(),
             c.produce_mb.show(0),
             c.produce_cpu.show(2),
             c.produce_p99.show(1),
+            c.produce_p999.show(1),
+            c.produce_worst.show(1),
             c.fetch_mb.show(0),
             c.fetch_cpu.show(2)
         )
@@ -191,10 +199,12 @@ pub(super) fn rows(cell: &str, peers: &[&Peer], columns: &[Column]) -> String {
     let ratio = |a: &Spread, b: &Spread| a.median() / b.median();
     writeln!(
         text,
-        "{cell} | sedge/kafka | {:.2} | {:.2} | {:.2} | {:.2} | {:.2}",
+        "{cell} | sedge/kafka | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2}",
         ratio(&sedge.produce_mb, &kafka.produce_mb),
         ratio(&sedge.produce_cpu, &kafka.produce_cpu),
         ratio(&sedge.produce_p99, &kafka.produce_p99),
+        ratio(&sedge.produce_p999, &kafka.produce_p999),
+        ratio(&sedge.produce_worst, &kafka.produce_worst),
         ratio(&sedge.fetch_mb, &kafka.fetch_mb),
         ratio(&sedge.fetch_cpu, &kafka.fetch_cpu)
     )

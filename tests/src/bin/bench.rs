@@ -9,7 +9,8 @@ use sedge_tests::bench::{
     sasl, scale, start, throughput, tls, validation, write_amplification,
 };
 
-const USAGE: &str = "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT]
+const USAGE: &str =
+    "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT] [--alone]
        bench start [--rounds N] [--partitions N] [--alone]
        bench memory [--alone]
        bench metadata [--records N] [--rounds N] [--alone]
@@ -76,6 +77,7 @@ fn main() {
                 seconds: number("--seconds", default.seconds),
                 warm_bytes: number("--warm-mb", default.warm_bytes / 1_000_000) * 1_000_000,
                 cells: text("--cells").unwrap_or_default(),
+                with_kafka,
                 ..default
             };
             println!("{}", throughput::run(&plan, &|line| println!("{line}")));

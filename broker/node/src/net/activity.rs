@@ -3,7 +3,7 @@
 //! Every read and write that moves bytes counts, even inside a frame: a long answer over a slow
 //! line is an active connection, and only silence is idle (`connections.max.idle.ms`).
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -123,6 +123,15 @@ impl AsyncRead for WatchedSocket<'_> {
     ) -> Poll<io::Result<usize>> {
         let mut stream = self.stream;
         self.seen(Pin::new(&mut stream).poll_read(context, buffer))
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut stream = self.stream;
+        self.seen(Pin::new(&mut stream).poll_read_vectored(context, buffers))
     }
 }
 

@@ -43,6 +43,7 @@ pub mod service;
 mod tls;
 pub mod unsupported;
 mod when_woken;
+mod zeroed;
 
 #[cfg(test)]
 mod tests;
