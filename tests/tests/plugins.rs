@@ -7,6 +7,8 @@ mod binding;
 mod inspecting;
 #[path = "plugins/letting_go.rs"]
 mod letting_go;
+#[path = "plugins/measuring.rs"]
+mod measuring;
 #[path = "plugins/partitioning.rs"]
 mod partitioning;
 #[path = "plugins/policy.rs"]

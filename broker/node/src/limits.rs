@@ -132,6 +132,14 @@ const _: () = assert!(
     "filters leave threads for cold fetches, view flushes and retention"
 );
 
+/// Counters and gauges that a plugin may show for one topic. An example has three.
+pub const PLUGIN_METRICS_MAX: usize = 64;
+
+/// Counters and gauges that a plugin may show for all topics together: some 100 KiB of `/metrics`.
+pub const PLUGIN_SERIES_MAX: usize = 1_000;
+
+const _: () = assert!(PLUGIN_METRICS_MAX <= PLUGIN_SERIES_MAX);
+
 /// The share of `queued.max.request.bytes` that batches may take while they wait for one filter.
 /// Further batches are refused, and clients retry.
 pub const FILTER_WAITING_SHARE: usize = 8;

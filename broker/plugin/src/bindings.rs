@@ -1,5 +1,5 @@
 //! The bindings that wasmtime generates from `wit/`, a module for each world. The worlds share the
-//! interface `log`, so that one `State` serves them all.
+//! interfaces that they import, so that one `State` serves them all.
 #![allow(missing_debug_implementations, reason = "generated")]
 #![allow(clippy::pedantic, reason = "generated")]
 
@@ -22,6 +22,9 @@ pub mod quota {
     wasmtime::component::bindgen!({
         path: "../../wit",
         world: "quota-policy",
-        with: { "sedge:plugin/log": super::filter::sedge::plugin::log },
+        with: {
+            "sedge:plugin/log": super::filter::sedge::plugin::log,
+            "sedge:plugin/metrics": super::filter::sedge::plugin::metrics,
+        },
     });
 }

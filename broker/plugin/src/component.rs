@@ -7,8 +7,6 @@ use wasmparser::{Encoding, Parser, Payload};
 
 use crate::{error::Error, world::World};
 
-/// Interfaces that a plugin of any world may import.
-const IMPORTS: [&str; 1] = ["sedge:plugin/log@0.1"];
 /// The interface that a plugin of every world exports.
 const LIFECYCLE: &str = "sedge:plugin/lifecycle@0.1";
 
@@ -16,17 +14,21 @@ const LIFECYCLE: &str = "sedge:plugin/lifecycle@0.1";
 ///
 /// # Errors
 /// [`Error::ForbiddenImport`], [`Error::MissingExport`], [`Error::NoWorld`],
-/// [`Error::SeveralWorlds`].
+/// [`Error::SeveralWorlds`], [`Error::ImportOfOtherWorld`].
 pub fn world_of<'a>(
     imports: impl IntoIterator<Item = &'a str>,
     exports: impl IntoIterator<Item = &'a str>,
 ) -> Result<World, Error> {
-    for import in imports {
-        if !IMPORTS.iter().any(|allowed| is_version_of(import, allowed)) {
-            return Err(Error::ForbiddenImport {
-                import: import.to_owned(),
-            });
-        }
+    let of_any = World::imports_of_any();
+    let imports: Vec<&str> = imports.into_iter().collect();
+    let is_one_of = |import: &str, allowed: &[&str]| {
+        let mut allowed = allowed.iter();
+        allowed.any(|allowed| is_version_of(import, allowed))
+    };
+    if let Some(import) = imports.iter().find(|import| !is_one_of(import, of_any)) {
+        return Err(Error::ForbiddenImport {
+            import: (*import).to_owned(),
+        });
     }
     let exports: Vec<&str> = exports.into_iter().collect();
     let has = |wanted| exports.iter().any(|name| is_version_of(name, wanted));
@@ -34,11 +36,20 @@ pub fn world_of<'a>(
         return Err(Error::MissingExport { export: LIFECYCLE });
     }
     let mut worlds = World::ALL.into_iter().filter(|world| has(world.export()));
-    match (worlds.next(), worlds.next()) {
-        (None, _) => Err(Error::NoWorld),
-        (Some(world), None) => Ok(world),
-        (Some(one), Some(two)) => Err(Error::SeveralWorlds { worlds: [one, two] }),
-    }
+    let world = match (worlds.next(), worlds.next()) {
+        (None, _) => return Err(Error::NoWorld),
+        (Some(world), None) => world,
+        (Some(one), Some(two)) => return Err(Error::SeveralWorlds { worlds: [one, two] }),
+    };
+    let other = imports
+        .iter()
+        .find(|import| !is_one_of(import, world.imports()));
+    other.map_or(Ok(world), |import| {
+        Err(Error::ImportOfOtherWorld {
+            import: (*import).to_owned(),
+            world,
+        })
+    })
 }
 
 /// A component's SHA-256, which names it in artifacts and in the cache.
@@ -111,7 +122,7 @@ impl<'a> Outline<'a> {
     ///
     /// # Errors
     /// [`Error::ForbiddenImport`], [`Error::MissingExport`], [`Error::NoWorld`],
-    /// [`Error::SeveralWorlds`].
+    /// [`Error::SeveralWorlds`], [`Error::ImportOfOtherWorld`].
     pub fn world(&self) -> Result<World, Error> {
         world_of(self.imports.iter().copied(), self.exports.iter().copied())
     }

@@ -14,6 +14,8 @@ pub enum Error {
     CoreModule,
     /// The component imports an interface that plugins may not have.
     ForbiddenImport { import: String },
+    /// The component imports an interface that only plugins of other worlds may have.
+    ImportOfOtherWorld { import: String, world: World },
     /// The component lacks an export that every world requires.
     MissingExport { export: &'static str },
     /// The component exports the interface of no world.
@@ -136,8 +138,15 @@ impl fmt::Display for Error {
             ),
             Self::ForbiddenImport { import } => write!(
                 f,
-                "the component imports {import}; a plugin may only import sedge:plugin/log@0.1 ({})",
+                "the component imports {import}; a plugin may only import {} ({})",
+                listed(World::imports_of_any()),
                 cure_of_import(import)
+            ),
+            Self::ImportOfOtherWorld { import, world } => write!(
+                f,
+                "the component imports {import}; a {world} may only import {} ({})",
+                listed(world.imports()),
+                cure_of_other_world(*world)
             ),
             Self::MissingExport { export } => {
                 write!(
@@ -244,9 +253,28 @@ impl Error {
     }
 }
 
+/// Names interfaces, for people.
+fn listed(interfaces: &[&str]) -> String {
+    match interfaces {
+        [all @ .., last] if !all.is_empty() => format!("{} and {last}", all.join(", ")),
+        all => all.concat(),
+    }
+}
+
+/// Returns what the author of a plugin of this world can do about an import of other worlds.
+const fn cure_of_other_world(world: World) -> &'static str {
+    match world {
+        World::KeyPartitioner => {
+            "partitioners are pure: the same arguments always give the same partitions, so remove \
+             the call, or make the plugin a record-filter"
+        }
+        World::RecordFilter | World::QuotaPolicy => "remove the call that needs it",
+    }
+}
+
 /// Returns what the author of a plugin can do about an import.
 fn cure_of_import(import: &str) -> &'static str {
-    if import.starts_with("sedge:plugin/log@") {
+    if import.starts_with("sedge:plugin/") {
         "of this version: build the plugin again with the wit/ of this version of sedge"
     } else if import.starts_with("wasi:") {
         "no WASI: build Rust for wasm32-unknown-unknown and C with -nostdlib, and give \

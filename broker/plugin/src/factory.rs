@@ -15,7 +15,8 @@ use crate::{
         quota::{QuotaPolicy, QuotaPolicyPre},
     },
     error::{CallError, Error},
-    host::{Host, Instance, Live, State},
+    host::{Host, Instance, Live, Setup, State},
+    meter::Meter,
 };
 
 /// A plugin's settings: names (without `sedge.plugin.NAME.`) and values.
@@ -96,23 +97,26 @@ impl<B: Bindings> Factory<B> {
     pub fn instantiate<T>(
         &self,
         config: &Settings,
+        meter: Arc<dyn Meter>,
         describe: impl FnOnce(&mut Live<B>) -> Result<T, CallError>,
     ) -> Result<(Instance<B>, T), Error> {
         let mut config = config.to_vec();
         config.sort_unstable();
-        let mut live = self.start(&config).map_err(|error| match error {
+        let setup = Setup { config, meter };
+        let mut live = self.start(&setup).map_err(|error| match error {
             CallError::Configuration { reason } => Error::Configuration { reason },
             other => Error::Start(other),
         })?;
         let described = describe(&mut live).map_err(Error::Start)?;
-        Ok((Instance::new(config, live), described))
+        Ok((Instance::new(setup, live), described))
     }
 
-    pub fn start(&self, config: &Settings) -> Result<Live<B>, CallError> {
+    pub fn start(&self, setup: &Setup) -> Result<Live<B>, CallError> {
         Live::start(
             &self.host,
+            &setup.meter,
             |store| B::instantiate(&self.pre, store),
-            |bindings, store| bindings.configure(store, config),
+            |bindings, store| bindings.configure(store, &setup.config),
         )
     }
 }

@@ -11,8 +11,9 @@ use crate::{
     },
     error::{CallError, Error},
     factory::{Factory, Settings, factory},
-    host::{Host, Instance, Usage},
+    host::{Host, Instance, Setup, Usage},
     limits::Limits,
+    meter::{Meter, Unmetered},
     outcome::Outcome,
     records::{Needs, RecordBlob},
 };
@@ -57,7 +58,19 @@ impl FilterFactory {
     /// # Errors
     /// The plugin refuses the settings, or fails while it starts.
     pub fn instantiate(&self, config: &Settings) -> Result<FilterInstance, Error> {
-        let (instance, needs) = self.0.instantiate(config, |live| {
+        self.instantiate_with(config, Arc::new(Unmetered))
+    }
+
+    /// Like [`Self::instantiate`]; `meter` takes the plugin's metrics.
+    ///
+    /// # Errors
+    /// The plugin refuses the settings, or fails while it starts.
+    pub fn instantiate_with(
+        &self,
+        config: &Settings,
+        meter: Arc<dyn Meter>,
+    ) -> Result<FilterInstance, Error> {
+        let (instance, needs) = self.0.instantiate(config, meter, |live| {
             live.call(|filter, store| filter.sedge_plugin_filter().call_describe(store))
         })?;
         Ok(FilterInstance {
@@ -104,7 +117,7 @@ impl FilterInstance {
         }
         let info = wire_info(info);
         let output_bytes_max = self.factory.limits().output_bytes_max;
-        let start = |config: &Settings| self.factory.0.start(config);
+        let start = |setup: &Setup| self.factory.0.start(setup);
         self.instance.run(start, |live| {
             let answer = live.call(|filter, store| {
                 let filter = filter.sedge_plugin_filter();

@@ -12,13 +12,17 @@ use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 
 use crate::{
-    bindings::filter::sedge::plugin::log::{self as wire_log, Level},
+    bindings::filter::sedge::plugin::{
+        log::{self as wire_log, Level},
+        metrics as wire_metrics,
+    },
     engine::Engine,
     error::{BadOutput, CallError},
     limits::{
         CORE_INSTANCES_MAX, LOG_LINES_PER_SECOND_MAX, Limits, MEMORIES_MAX, OVERTIME,
         OVERTIME_TICKS_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, TICK,
     },
+    meter::{self, Meter},
     outcome::cut_off,
 };
 
@@ -52,8 +56,15 @@ pub struct Live<B> {
 
 /// A plugin with its settings. A call starts it if it is not running.
 pub struct Instance<B> {
-    config: Vec<(String, String)>,
+    setup: Setup,
     live: Option<Live<B>>,
+}
+
+/// What an instance is started with.
+pub struct Setup {
+    /// Sorted by name.
+    pub config: Vec<(String, String)>,
+    pub meter: Arc<dyn Meter>,
 }
 
 impl Host {
@@ -82,10 +93,11 @@ impl<B> Live<B> {
     /// Starts a plugin: `instantiate` creates it, `configure` passes it its settings.
     pub fn start(
         host: &Arc<Host>,
+        meter: &Arc<dyn Meter>,
         instantiate: impl FnOnce(&mut Store<State>) -> wasmtime::Result<B>,
         configure: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<Result<(), String>>,
     ) -> Result<Self, CallError> {
-        let mut store = Store::new(host.engine.wasmtime(), State::new(host));
+        let mut store = Store::new(host.engine.wasmtime(), State::new(host, meter));
         store.limiter(|state| &mut state.memory);
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().overtime.judge()));
         store.set_hostcall_fuel(host.limits.output_bytes_max);
@@ -141,9 +153,9 @@ impl<B> Live<B> {
 }
 
 impl<B> Instance<B> {
-    pub const fn new(config: Vec<(String, String)>, live: Live<B>) -> Self {
+    pub const fn new(setup: Setup, live: Live<B>) -> Self {
         let live = Some(live);
-        Self { config, live }
+        Self { setup, live }
     }
 
     pub const fn is_live(&self) -> bool {
@@ -159,12 +171,12 @@ impl<B> Instance<B> {
     /// it is not running.
     pub fn run<T>(
         &mut self,
-        start: impl FnOnce(&[(String, String)]) -> Result<Live<B>, CallError>,
+        start: impl FnOnce(&Setup) -> Result<Live<B>, CallError>,
         call: impl FnOnce(&mut Live<B>) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         let mut live = match self.live.take() {
             Some(live) => live,
-            None => start(&self.config)?,
+            None => start(&self.setup)?,
         };
         let answer = call(&mut live)?;
         // Stored only if everything went well.
@@ -209,9 +221,12 @@ fn deadline_ticks(deadline_ms: u32) -> u64 {
     u64::from(deadline_ms).div_ceil(TICK.as_millis() as u64) + 1
 }
 
-/// An instance's state on the broker's side: its limits, and the log lines it has written.
+/// An instance's state on the broker's side: its limits, its metrics, and the log lines it has
+/// written.
 pub struct State {
     host: Arc<Host>,
+    meter: Arc<dyn Meter>,
+    has_refused_metric: bool,
     memory: Memory,
     overtime: Overtime,
     log_second: Instant,
@@ -225,9 +240,11 @@ struct Memory {
 }
 
 impl State {
-    fn new(host: &Arc<Host>) -> Self {
+    fn new(host: &Arc<Host>, meter: &Arc<dyn Meter>) -> Self {
         Self {
             host: Arc::clone(host),
+            meter: Arc::clone(meter),
+            has_refused_metric: false,
             memory: Memory {
                 bytes: 0,
                 bytes_max: host.limits.memory_bytes_max,
@@ -319,6 +336,37 @@ impl wire_log::Host for State {
             Level::Debug => log::Level::Debug,
         };
         log::log!(target: "plugin", level, "{}: {message}", self.host.name);
+    }
+}
+
+impl State {
+    fn measure(
+        &mut self,
+        name: &str,
+        measure: impl FnOnce(&dyn Meter) -> Result<(), meter::TooManyMetrics>,
+    ) {
+        let why = if !meter::is_name(name) {
+            "the name is not allowed".to_owned()
+        } else if let Err(refused) = measure(&*self.meter) {
+            refused.to_string()
+        } else {
+            return;
+        };
+        if !std::mem::replace(&mut self.has_refused_metric, true) {
+            let mut name: String = name.escape_debug().collect();
+            cut_off(&mut name);
+            log::warn!(target: "plugin", "{}: the metric {name} is left out: {why}", self.host.name);
+        }
+    }
+}
+
+impl wire_metrics::Host for State {
+    fn add(&mut self, name: String, amount: u64) {
+        self.measure(&name, |meter| meter.add(&name, amount));
+    }
+
+    fn set(&mut self, name: String, value: f64) {
+        self.measure(&name, |meter| meter.set(&name, value));
     }
 }
 

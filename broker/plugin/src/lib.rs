@@ -11,8 +11,8 @@
 //! combines it with those.
 //!
 //! **Invariants**
-//! - A plugin has a deadline, a memory limit and an output limit for each call, and imports `log`
-//!   and nothing else.
+//! - A plugin has a deadline, a memory limit and an output limit for each call, and imports only
+//!   what its world may ([`World`]).
 //! - All of a plugin's answer has been checked before a caller sees it.
 //! - An instance that failed is never called again.
 //! - Machine code is loaded only under this installation's own seal ([`seal`]).
@@ -37,6 +37,7 @@ pub mod guest;
 mod host;
 mod key;
 pub mod limits;
+mod meter;
 mod native;
 mod outcome;
 mod partitioner;
@@ -60,6 +61,7 @@ pub use filter::{BatchInfo, FilterFactory, FilterInstance, FilterStage};
 pub use host::Usage;
 pub use key::{SEAL_BYTES, SealKey, Sealer};
 pub use limits::Limits;
+pub use meter::{Meter, TooManyMetrics, Unmetered};
 pub use outcome::{Field, Outcome, Verdict};
 pub use partitioner::{PartitionerFactory, PartitionerInstance};
 pub use plugin::Plugin;

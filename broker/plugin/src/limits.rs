@@ -41,6 +41,9 @@ pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Log lines that an instance may write in a second. Further ones are counted and dropped.
 pub const LOG_LINES_PER_SECOND_MAX: u32 = 20;
 
+/// Bytes of a metric's name. The broker adds its prefix.
+pub const METRIC_NAME_BYTES_MAX: usize = 64;
+
 /// Bytes of a plugin's text for people: a log line, a reason, a refusal.
 pub const TEXT_BYTES_MAX: usize = 1024;
 

@@ -11,8 +11,9 @@ use crate::{
     },
     error::{BadOutput, CallError, Error},
     factory::{Factory, Settings, factory},
-    host::{Host, Instance, Usage},
+    host::{Host, Instance, Setup, Usage},
     limits::Limits,
+    meter::Unmetered,
     records::{Needs, RecordBlob},
 };
 
@@ -35,7 +36,7 @@ impl PartitionerFactory {
     /// # Errors
     /// The plugin refuses the settings, or fails while it starts.
     pub fn instantiate(&self, config: &Settings) -> Result<PartitionerInstance, Error> {
-        let (instance, needs) = self.0.instantiate(config, |live| {
+        let (instance, needs) = self.0.instantiate(config, Arc::new(Unmetered), |live| {
             live.call(|plugin, store| plugin.sedge_plugin_partitioner().call_describe(store))
         })?;
         Ok(PartitionerInstance {
@@ -82,7 +83,7 @@ impl PartitionerInstance {
         if records.count() == 0 {
             return Ok(Vec::new());
         }
-        let start = |config: &Settings| self.factory.0.start(config);
+        let start = |setup: &Setup| self.factory.0.start(setup);
         self.instance.run(start, |live| {
             let (blob, spans) = (records.blob(), records.spans());
             let chosen = live.call(|plugin, store| {

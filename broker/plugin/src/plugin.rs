@@ -1,11 +1,11 @@
 //! Plugins: a component of one of the worlds.
 //!
 //! A world consists of a variant here and of [`World`], a file beside `filter.rs` with its typed
-//! calls, and a `bindgen!` in `bindings.rs` that takes `log` from the filter's (its `with`), so
-//! that one `State` serves all of them. The parts that plugins of any world share (memory,
-//! deadline, log, restart after a failure) are in `host.rs` and `factory.rs`; `component.rs` tells
-//! the worlds apart by a component's exports. Callers match on [`Plugin`], so they do not compile
-//! before they handle a new variant.
+//! calls, and a `bindgen!` in `bindings.rs` that takes its imports from the filter's (its
+//! `with`), so that one `State` serves all of them. The parts that plugins of any world share
+//! (memory, deadline, log, restart after a failure) are in `host.rs` and `factory.rs`;
+//! `component.rs` tells the worlds apart by a component's exports. Callers match on [`Plugin`], so
+//! they do not compile before they handle a new variant.
 
 use wasmtime::component::Component;
 

@@ -11,8 +11,9 @@ use crate::{
     },
     error::{CallError, Error},
     factory::{Factory, Settings, factory},
-    host::{Host, Instance, Usage},
+    host::{Host, Instance, Setup, Usage},
     limits::{DECISION_MS_MAX, Limits},
+    meter::{Meter, Unmetered},
     outcome::cut_off,
 };
 
@@ -63,7 +64,19 @@ impl QuotaFactory {
     /// # Errors
     /// The plugin refuses the settings, or fails while it starts.
     pub fn instantiate(&self, config: &Settings) -> Result<QuotaInstance, Error> {
-        let (instance, ()) = self.0.instantiate(config, |_| Ok(()))?;
+        self.instantiate_with(config, Arc::new(Unmetered))
+    }
+
+    /// Like [`Self::instantiate`]; `meter` takes the plugin's metrics.
+    ///
+    /// # Errors
+    /// The plugin refuses the settings, or fails while it starts.
+    pub fn instantiate_with(
+        &self,
+        config: &Settings,
+        meter: Arc<dyn Meter>,
+    ) -> Result<QuotaInstance, Error> {
+        let (instance, ()) = self.0.instantiate(config, meter, |_| Ok(()))?;
         Ok(QuotaInstance {
             factory: self.clone(),
             instance,
@@ -92,7 +105,7 @@ impl QuotaInstance {
     pub fn decide(&mut self, request: &QuotaRequest<'_>) -> Result<Grant, CallError> {
         let request = wire_request(request);
         let deadline_ms = self.factory.limits().deadline_ms.min(DECISION_MS_MAX);
-        let start = |config: &Settings| self.factory.0.start(config);
+        let start = |setup: &Setup| self.factory.0.start(setup);
         self.instance.run(start, |live| {
             let grant = live.call_within(deadline_ms, |plugin, store| {
                 plugin.sedge_plugin_quota().call_decide(store, &request)

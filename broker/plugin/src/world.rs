@@ -13,6 +13,22 @@ pub enum World {
 impl World {
     pub(crate) const ALL: [Self; 3] = [Self::RecordFilter, Self::KeyPartitioner, Self::QuotaPolicy];
 
+    /// Returns the interfaces that a plugin of some world may import.
+    pub(crate) const fn imports_of_any() -> &'static [&'static str] {
+        Self::RecordFilter.imports()
+    }
+
+    /// Returns the interfaces that a plugin of this world may import. A partitioner is pure: what
+    /// it chooses may depend on nothing but its arguments, and the broker may ask again.
+    pub(crate) const fn imports(self) -> &'static [&'static str] {
+        match self {
+            Self::RecordFilter | Self::QuotaPolicy => {
+                &["sedge:plugin/log@0.1", "sedge:plugin/metrics@0.1"]
+            }
+            Self::KeyPartitioner => &["sedge:plugin/log@0.1"],
+        }
+    }
+
     /// The interface that only components of this world export.
     pub(crate) const fn export(self) -> &'static str {
         match self {

@@ -264,21 +264,47 @@ fn a_plugin_of_another_world_is_refused_with_both_names() {
     }
 }
 
+/// Returns the world of a component that imports and exports these interfaces.
+fn world(imports: &[&str], exports: &[&str]) -> Result<World, Error> {
+    let mut text = String::new();
+    for import in imports {
+        write!(text, r#"(import "{import}" (instance))"#).expect("a string takes any text");
+    }
+    for name in exports.iter().chain(&["lifecycle"]) {
+        let export = format!("sedge:plugin/{name}@0.1.0");
+        write!(
+            text,
+            r#"(instance ${name}) (export "{export}" (instance ${name}))"#
+        )
+        .expect("a string takes any text");
+    }
+    let component = wat::parse_str(format!("(component {text})")).expect("well formed");
+    sedge_plugin::inspect(&component, 1 << 20).map(|(world, _)| world)
+}
+
+#[test]
+fn a_partitioner_that_is_not_pure_is_refused() {
+    const LOG: &str = "sedge:plugin/log@0.1.0";
+    const METRICS: &str = "sedge:plugin/metrics@0.1.3";
+    for of in ["filter", "quota"] {
+        assert!(world(&[LOG, METRICS], &[of]).is_ok(), "{of}");
+    }
+    assert!(world(&[LOG], &["partitioner"]).is_ok());
+    let refused = world(&[LOG, METRICS], &["partitioner"]).expect_err("refused");
+    let text = refused.to_string();
+    assert!(
+        matches!(refused, Error::ImportOfOtherWorld { .. }),
+        "{text}"
+    );
+    assert!(
+        text.contains(METRICS) && text.contains("partitioners are pure"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_component_is_of_one_world() {
-    let exports = |worlds: &[&str]| {
-        let mut text = String::new();
-        for name in worlds.iter().chain(&["lifecycle"]) {
-            let export = format!("sedge:plugin/{name}@0.1.0");
-            write!(
-                text,
-                r#"(instance ${name}) (export "{export}" (instance ${name}))"#
-            )
-            .expect("a string takes any text");
-        }
-        let component = wat::parse_str(format!("(component {text})")).expect("well formed");
-        sedge_plugin::inspect(&component, 1 << 20).map(|(world, _)| world)
-    };
+    let exports = |worlds: &[&str]| world(&[], worlds);
     assert_eq!(exports(&["quota"]).expect("one"), World::QuotaPolicy);
     assert!(matches!(exports(&[]), Err(Error::NoWorld)));
     assert!(matches!(

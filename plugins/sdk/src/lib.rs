@@ -30,6 +30,7 @@ mod batch;
 mod config;
 mod filter;
 pub mod json;
+pub mod metrics;
 mod murmur2;
 mod partitioner;
 mod quota;

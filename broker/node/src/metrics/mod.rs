@@ -7,6 +7,7 @@
 mod cleaner;
 mod exposition;
 mod links;
+mod own;
 mod plugins;
 mod primitive;
 mod quotas;
@@ -151,6 +152,14 @@ impl Metrics {
     /// Returns the counters of a plugin. Keep the handle; the lookup takes a lock.
     pub fn plugin(&self, name: &str) -> std::sync::Arc<PluginMetrics> {
         self.plugins.of(name)
+    }
+
+    /// Removes the numbers that plugins gave themselves, for those plugins and topics that are not
+    /// kept.
+    pub fn retain_own(&self, keep: impl Fn(&str, Option<&str>) -> bool) {
+        for (name, plugin) in self.plugins.all() {
+            plugin.own.retain(|topic| keep(&name, topic));
+        }
     }
 
     /// Returns the counters of a mirror link. Keep the handle; the lookup takes a lock.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::own::{self, OwnMetrics};
 use super::{Counter, Exposition, Gauge};
 
 /// Names of plugins come from topic configurations, so they are bounded here too. Those above the
@@ -33,6 +34,8 @@ pub struct PluginMetrics {
     pub deadlines: Counter,
     /// Existing instances.
     pub instances: Gauge,
+    /// The numbers that the plugin gives itself.
+    pub own: OwnMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -114,5 +117,9 @@ impl Plugins {
                 );
             }
         }
+        let own = all
+            .iter()
+            .map(|(name, plugin)| (name.as_str(), &plugin.own));
+        own::expose(own, out);
     }
 }

@@ -130,6 +130,7 @@ impl<R: Role> Binding<R> {
                 deployed,
                 settings.clone(),
                 metrics,
+                &topic.name,
             ))),
             settings,
             waiting: WaitingBytes::default(),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use sedge_core::config::OnPluginError;
 use sedge_core::log::AppendError;
 use sedge_core::metadata::Topic;
-use sedge_plugin::{CallError, Error, Limits, Needs, Plugin, RecordBlob};
+use sedge_plugin::{CallError, Error, Limits, Meter, Needs, Plugin, RecordBlob};
 use sedge_protocol::records::RecordView;
 
 use super::counted::Counted;
@@ -29,7 +29,11 @@ pub trait Role: Debug + Send + 'static {
     ///
     /// # Errors
     /// The plugin has another world, refuses the settings, or fails.
-    fn instantiate(plugin: Plugin, settings: &[(String, String)]) -> Result<Self::Instance, Error>;
+    fn instantiate(
+        plugin: Plugin,
+        settings: &[(String, String)],
+        meter: Arc<dyn Meter>,
+    ) -> Result<Self::Instance, Error>;
 
     /// Returns the fields that the instance reads, and its limits.
     fn reads(instance: &Self::Instance) -> (Needs, &Limits);
@@ -47,6 +51,8 @@ pub struct Bound<R: Role> {
     pub is_quarantined: bool,
     blob: RecordBlob,
     pub counters: Arc<PluginMetrics>,
+    /// Takes the plugin's own metrics of this topic.
+    meter: Arc<dyn Meter>,
 }
 
 impl<R: Role> Bound<R> {
@@ -55,7 +61,9 @@ impl<R: Role> Bound<R> {
         deployed: Option<Deployed>,
         settings: Vec<(String, String)>,
         metrics: &Metrics,
+        topic: &str,
     ) -> Self {
+        let counters = metrics.plugin(plugin);
         Self {
             plugin: plugin.to_owned(),
             deployed,
@@ -63,7 +71,8 @@ impl<R: Role> Bound<R> {
             instance: None,
             is_quarantined: false,
             blob: RecordBlob::new(),
-            counters: metrics.plugin(plugin),
+            meter: counters.own.meter(Some(topic)),
+            counters,
         }
     }
 
@@ -82,7 +91,7 @@ impl<R: Role> Bound<R> {
             .plugin
             .as_ref()
             .map_err(|why| Failed::Plugin(why.to_string()))?;
-        let instance = R::instantiate(plugin.clone(), &self.settings)
+        let instance = R::instantiate(plugin.clone(), &self.settings, Arc::clone(&self.meter))
             .map_err(|error| Failed::Plugin(error.to_string()))?;
         self.instance = Some(Counted::new(instance, &self.counters));
         Ok(())

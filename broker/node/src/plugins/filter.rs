@@ -1,10 +1,13 @@
 //! One filter of one topic: running a batch through it.
 
+use std::sync::Arc;
+
 use sedge_core::limits::RECORD_ERRORS_MAX;
 use sedge_core::log::{AppendError, RecordError};
 use sedge_core::metadata::Topic;
 use sedge_plugin::{
-    BatchInfo, Error, Field, FilterInstance, FilterStage, Limits, Needs, Outcome, Plugin, Verdict,
+    BatchInfo, Error, Field, FilterInstance, FilterStage, Limits, Meter, Needs, Outcome, Plugin,
+    Verdict,
 };
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::{Batch, BatchHeader};
@@ -53,8 +56,12 @@ impl Role for Filter {
         topic.config.filters().iter().any(|name| name == plugin)
     }
 
-    fn instantiate(plugin: Plugin, settings: &[(String, String)]) -> Result<FilterInstance, Error> {
-        plugin.into_filter()?.instantiate(settings)
+    fn instantiate(
+        plugin: Plugin,
+        settings: &[(String, String)],
+        meter: Arc<dyn Meter>,
+    ) -> Result<FilterInstance, Error> {
+        plugin.into_filter()?.instantiate_with(settings, meter)
     }
 
     fn reads(instance: &FilterInstance) -> (Needs, &Limits) {

@@ -385,6 +385,11 @@ impl Plugins {
         self.partitioners.release(&log.metadata, &self.registry);
         self.policy
             .follow(&log.metadata, &self.registry, &self.metrics);
+        // The newest image: one from before may lack a topic that has an instance already.
+        let has_topic = |topic: &str| log.metadata.load().topic(topic).is_some();
+        self.metrics.retain_own(|plugin, topic| {
+            self.registry.place(plugin).is_some() && topic.is_none_or(has_topic)
+        });
     }
 
     fn deploy(&self, store: &dyn LogStore, name: &str, place: Place) {

@@ -6,11 +6,12 @@
 //! leaves a batch without records, so that the batch is recognised if it is sent again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sedge_core::log::AppendError;
 use sedge_core::metadata::Topic;
 use sedge_core::partitioner::{MURMUR2, partition_of};
-use sedge_plugin::{Error, Limits, Needs, PartitionerInstance, Plugin};
+use sedge_plugin::{Error, Limits, Meter, Needs, PartitionerInstance, Plugin};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::PartitionId;
 use sedge_protocol::records::{self, Kept, RecordView, rebuild, rebuild_elsewhere, stand_in};
@@ -54,6 +55,7 @@ impl Role for Partitioner {
     fn instantiate(
         plugin: Plugin,
         settings: &[(String, String)],
+        _meter: Arc<dyn Meter>,
     ) -> Result<PartitionerInstance, Error> {
         plugin.into_partitioner()?.instantiate(settings)
     }

@@ -189,7 +189,9 @@ impl Policy {
     async fn start(&self, deployed: &Deployed) -> Result<Counted<QuotaInstance>, String> {
         let plugin = deployed.plugin.clone().map_err(|why| why.to_string())?;
         let settings = self.settings.clone();
-        let started = blocking::unblock(move || plugin.into_quota()?.instantiate(&settings));
+        let meter = self.counters.own.meter(None);
+        let start = move || plugin.into_quota()?.instantiate_with(&settings, meter);
+        let started = blocking::unblock(start);
         let policy = started.await.map_err(|error| error.to_string())?;
         Ok(Counted::new(policy, &self.counters))
     }

@@ -1,9 +1,10 @@
 //! A quota policy for tests: the client id says what it does. `throttle-N` throttles for N ms,
-//! `reject` rejects with a text, `tell` rejects with what it was told, `panic` and `loop` fail, and
-//! others are allowed. Setting: `refuse`, a text with which it refuses to start.
+//! `reject` rejects with a text, `tell` rejects with what it was told, `measure` sets a metric,
+//! `panic` and `loop` fail, and others are allowed. Setting: `refuse`, a text with which it refuses
+//! to start.
 #![no_std]
 use sedge_plugin_sdk::{
-    Config, Grant, Operation, QuotaPolicy, Request, String, ToOwned, format, quota_policy,
+    Config, Grant, Operation, QuotaPolicy, Request, String, ToOwned, format, metrics, quota_policy,
 };
 
 struct Judge;
@@ -23,6 +24,10 @@ impl QuotaPolicy for Judge {
         match id {
             "reject" => Grant::Reject("as it was told".to_owned()),
             "tell" => Grant::Reject(told(request)),
+            "measure" => {
+                metrics::set("measured", 0.25);
+                Grant::Allow
+            }
             "panic" => panic!("told to panic"),
             "loop" => loop {
                 core::hint::black_box(0);

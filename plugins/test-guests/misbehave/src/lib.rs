@@ -7,7 +7,7 @@ use sedge_plugin_sdk::{
         filter::{BatchInfo, Guest, Needs, Outcome},
         lifecycle,
     },
-    format, log, vec,
+    format, log, metrics, vec,
 };
 
 static mut OUTPUT: String = String::new();
@@ -78,6 +78,13 @@ impl Guest for Component {
             b"slow" => work(),
             // A component's memory never shrinks.
             b"fill" => drop(core::hint::black_box(vec![1_u8; 8 << 20])),
+            b"measure" => {
+                metrics::add("batches", 1);
+                metrics::set("level", -1.5);
+                metrics::set("gone", f64::NAN);
+                metrics::add("Not a name", 1);
+                (0..1_000).for_each(|number| metrics::add(&format!("many_{number}"), 1));
+            }
             b"chatter" => (0..10_000).for_each(|line| log::info(&format!("line {line}"))),
             _ => {}
         }
