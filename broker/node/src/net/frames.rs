@@ -187,7 +187,9 @@ impl<R: RequestSocket> FrameReader<R> {
             }
             zeroed::extend(&mut frame, admission.bytes());
             let piece = &mut frame[filled..];
-            filled += self.read_piece(piece, filled + piece.len() == bytes).await?;
+            filled += self
+                .read_piece(piece, filled + piece.len() == bytes)
+                .await?;
             if filled < bytes && filled == admission.bytes() {
                 // A client that sends as fast as this reads must not have the thread for itself.
                 future::yield_now().await;
