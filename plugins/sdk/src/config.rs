@@ -4,7 +4,7 @@ use alloc::{format, string::String, vec::Vec};
 use core::{fmt::Display, str::FromStr};
 
 /// Names and values as the broker passed them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config(pub(crate) Vec<(String, String)>);
 
 impl Config {

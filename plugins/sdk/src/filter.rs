@@ -179,3 +179,34 @@ macro_rules! filter {
         };
     };
 }
+
+/// Exports a function as a filter, for the attribute `filter_fn`. Passes the settings if the last
+/// argument is `config`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __filter_fn {
+    ($function:ident, $needs:expr, $($config:ident)?) => {
+        const _: () = {
+            #[allow(dead_code, reason = "not every function takes the settings")]
+            struct Function {
+                config: $crate::Config,
+            }
+
+            impl $crate::Filter for Function {
+                const NEEDS: $crate::Needs = $needs;
+
+                fn configure(config: &$crate::Config) -> Result<Self, $crate::String> {
+                    Ok(Self {
+                        config: config.clone(),
+                    })
+                }
+
+                fn filter(&mut self, record: &$crate::Record<'_>) -> $crate::Verdict {
+                    $function(record $(, &self.$config)?)
+                }
+            }
+
+            $crate::filter!(Function);
+        };
+    };
+}

@@ -6,7 +6,7 @@
 #![allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
 
 wit_bindgen::generate!({
-    path: "../../../wit",
+    path: "wit",
     world: "key-partitioner",
     pub_export_macro: true,
     default_bindings_module: "sedge_plugin_partitioner_bindings",

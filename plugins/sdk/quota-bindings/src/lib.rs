@@ -6,7 +6,7 @@
 #![allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
 
 wit_bindgen::generate!({
-    path: "../../../wit",
+    path: "wit",
     world: "quota-policy",
     pub_export_macro: true,
     default_bindings_module: "sedge_plugin_quota_bindings",
