@@ -19,3 +19,5 @@ mod slow;
 mod support;
 #[path = "plugins/trying.rs"]
 mod trying;
+#[path = "plugins/writing.rs"]
+mod writing;

@@ -89,5 +89,8 @@ fn for_tests(workspace: &Workspace) -> Result<()> {
     println!("setup: Apache Kafka");
     kafka::ensure(workspace)?;
     println!("setup: clients");
-    clients::ensure(workspace)
+    clients::ensure(workspace)?;
+    // Plugins in JavaScript and Python need what the clients need.
+    println!("setup: plugins in C");
+    apt::ensure_programs(&[("clang", "clang"), ("wasm-ld", "lld")])
 }

@@ -1,4 +1,4 @@
-//! `sedge plugin build`, `compile` and `import`: components and machine code as files.
+//! `sedge plugin compile` and `import`: machine code as files.
 
 #[cfg(feature = "jit")]
 use std::io;
@@ -11,17 +11,6 @@ use serde_json::json;
 
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::{Output, Table};
-
-/// Build a plugin from its source.
-#[cfg(feature = "jit")]
-#[derive(Debug, Args)]
-pub struct Build {
-    /// Directory of a crate that uses sedge-plugin-sdk
-    directory: PathBuf,
-    /// File to write [default: the directory's name with .wasm, in the current directory]
-    #[arg(short, long, visible_alias = "out", value_name = "FILE")]
-    output: Option<PathBuf>,
-}
 
 /// Compile a component to machine code, for a device whose sedge has no plugin compiler.
 #[cfg(feature = "jit")]
@@ -52,38 +41,6 @@ pub struct Import {
 }
 
 #[cfg(feature = "jit")]
-impl Build {
-    /// Builds the plugin.
-    ///
-    /// # Errors
-    /// There is no compiler for guests, or the source does not build.
-    pub fn run(&self) -> Result<(), Failure> {
-        use sedge_plugin::guest::{self, BuildError};
-        let failed = |error: BuildError| {
-            let exit = match error {
-                BuildError::NoToolchain | BuildError::NoCrate { .. } | BuildError::Run { .. } => {
-                    Exit::Unavailable
-                }
-                _ => Exit::Data,
-            };
-            let directory = self.directory.display();
-            Failure::new(exit, format!("cannot build {directory}: {error}"))
-        };
-        let toolchain = guest::find_toolchain().map_err(failed)?;
-        let component = guest::build(&toolchain, &self.directory, None).map_err(failed)?;
-        sedge_plugin::inspect(&component, Limits::default().component_bytes_max)
-            .map_err(|error| plugin_failure(&self.directory, &error))?;
-        let name = || {
-            let directory = std::path::absolute(&self.directory).unwrap_or_default();
-            let mut name = directory.file_name().unwrap_or_default().to_owned();
-            name.push(".wasm");
-            PathBuf::from(name)
-        };
-        write(&self.output.clone().unwrap_or_else(name), &component)
-    }
-}
-
-#[cfg(feature = "jit")]
 impl Compile {
     /// Compiles the component.
     ///
@@ -103,7 +60,11 @@ impl Compile {
             sedge_plugin::compile_ahead(&component, self.target.as_deref(), &limits, key.as_ref());
         let output = self.output.clone();
         let output = output.unwrap_or_else(|| self.component.with_extension("splugin"));
-        write(&output, &made.map_err(failed)?)
+        let made = made.map_err(failed)?;
+        write(&output, &made)?;
+        let mut table = Table::new(&["file", "bytes"]);
+        table.row([json!(output.display().to_string()), json!(made.len())]);
+        table.print(Output::Text)
     }
 }
 
@@ -163,8 +124,9 @@ pub fn component(content: &[u8]) -> Result<&[u8], ArtifactError> {
     }
 }
 
+/// Writes a file, and its folder.
 #[cfg(feature = "jit")]
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
     made.and_then(|()| std::fs::write(path, bytes))
         .map_err(|error| {
@@ -172,10 +134,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
                 Exit::CannotCreate,
                 format!("cannot write {}: {error}", path.display()),
             )
-        })?;
-    let mut table = Table::new(&["file", "bytes"]);
-    table.row([json!(path.display().to_string()), json!(bytes.len())]);
-    table.print(Output::Text)
+        })
 }
 
 pub fn plugin_failure(path: &Path, error: &sedge_plugin::Error) -> Failure {

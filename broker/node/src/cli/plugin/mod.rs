@@ -2,11 +2,15 @@
 
 #[cfg(feature = "jit")]
 mod bench;
+#[cfg(feature = "jit")]
+mod build;
 mod code;
 mod deployed;
 mod inspect;
 #[cfg(feature = "jit")]
 mod lines;
+#[cfg(feature = "jit")]
+mod new;
 #[cfg(feature = "jit")]
 mod test;
 #[cfg(feature = "jit")]
@@ -23,7 +27,7 @@ use crate::client::{Client, plugins};
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::Table;
 
-/// Build, test, measure, inspect, compile, import, deploy, list and delete plugins.
+/// Start, build, test, measure, inspect, compile, import, deploy, list and delete plugins.
 #[derive(Debug, Args)]
 pub struct PluginCommand {
     #[command(subcommand)]
@@ -32,9 +36,12 @@ pub struct PluginCommand {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Make a project for a new plugin
+    #[cfg(feature = "jit")]
+    New(new::New),
     /// Build a plugin from its source
     #[cfg(feature = "jit")]
-    Build(code::Build),
+    Build(build::Build),
     /// Run a plugin over records, without a broker, and compare its answers
     #[cfg(feature = "jit")]
     Test(test::Test),
@@ -85,6 +92,8 @@ impl PluginCommand {
     /// A file cannot be read, or the broker cannot be reached or refuses.
     pub fn run(&self) -> Result<(), Failure> {
         match &self.verb {
+            #[cfg(feature = "jit")]
+            Verb::New(new) => new.run(),
             #[cfg(feature = "jit")]
             Verb::Build(build) => build.run(),
             #[cfg(feature = "jit")]

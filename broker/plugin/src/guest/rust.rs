@@ -1,4 +1,4 @@
-//! Builds a guest crate into a component, for `sedge plugin build DIR` and for tests.
+//! Builds a crate into a component.
 //!
 //! Cargo makes a core module for `wasm32-unknown-unknown`, with a suitable compiler on this
 //! machine: one that has that target installed (`rustup target add wasm32-unknown-unknown`), or
@@ -6,14 +6,17 @@
 //! module then turns the core module into a component.
 
 use std::{
-    fmt,
     io::{self, BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use wit_component::ComponentEncoder;
+use super::{BuildError, Tool, componentize, read};
 
+const CARGO: Tool = Tool {
+    program: "cargo",
+    remedy: "install Rust as https://rustup.rs says",
+};
 const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
@@ -25,27 +28,6 @@ pub enum Toolchain {
     Installed,
     /// Debian's compiler, which needs `linker` and builds the standard library from source.
     Debian { linker: PathBuf },
-}
-
-/// Reason why a guest was not built.
-#[derive(Debug)]
-pub enum BuildError {
-    /// No compiler on this machine can make WebAssembly.
-    NoToolchain,
-    /// There is no crate in the folder, or no folder.
-    NoCrate { directory: PathBuf },
-    /// A program could not be run.
-    Run { program: String, source: io::Error },
-    /// Cargo failed; its messages are on standard error.
-    Cargo,
-    /// The crate makes no module: it lacks `crate-type = ["cdylib"]`.
-    NoModule { directory: PathBuf },
-    /// The crate makes several modules.
-    ManyModules { modules: Vec<PathBuf> },
-    /// The module could not be read.
-    Module { path: PathBuf, source: io::Error },
-    /// The module cannot be turned into a component.
-    NotAPlugin { reason: String },
 }
 
 /// Finds a compiler for guests.
@@ -85,26 +67,7 @@ pub fn build(
         });
     }
     let module = compile(toolchain, directory, target_directory)?;
-    let bytes = std::fs::read(&module).map_err(|source| BuildError::Module {
-        path: module,
-        source,
-    })?;
-    componentize(&bytes)
-}
-
-/// Turns a core module into a component. `wit-bindgen` (of any language) has left a description of
-/// its world in it.
-///
-/// # Errors
-/// The module has no such description, or imports what its world does not have.
-pub fn componentize(module: &[u8]) -> Result<Vec<u8>, BuildError> {
-    ComponentEncoder::default()
-        .validate(true)
-        .module(module)
-        .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| BuildError::NotAPlugin {
-            reason: format!("{error:#}"),
-        })
+    componentize(&read(&module)?)
 }
 
 fn compile(
@@ -147,9 +110,12 @@ fn compile(
                 "-Clinker-flavor=wasm-ld",
             );
     }
-    let run = |source| BuildError::Run {
-        program: "cargo".into(),
-        source,
+    let run = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => BuildError::NoTool { tool: CARGO },
+        _ => BuildError::Run {
+            program: CARGO.program.into(),
+            source,
+        },
     };
     let mut child = cargo
         .stdin(Stdio::null())
@@ -162,7 +128,9 @@ fn compile(
         modules.extend(modules_in(&line.map_err(run)?, directory));
     }
     if !child.wait().map_err(run)?.success() {
-        return Err(BuildError::Cargo);
+        return Err(BuildError::Failed {
+            program: CARGO.program,
+        });
     }
     match modules.len() {
         0 => Err(BuildError::NoModule {
@@ -277,45 +245,4 @@ fn output(command: &mut Command) -> Option<String> {
     let output = command.stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoToolchain => write!(
-                f,
-                "there is no compiler for WebAssembly; run `rustup target add {TARGET}`, or on \
-                 Debian `apt-get install rustc-web rust-web-src lld`"
-            ),
-            Self::NoCrate { directory } => write!(
-                f,
-                "there is no {}; name the directory of a plugin's crate",
-                directory.join("Cargo.toml").display()
-            ),
-            Self::Run { program, source } => write!(f, "cannot run {program}: {source}"),
-            Self::Cargo => write!(f, "cargo failed; its messages are above"),
-            Self::NoModule { directory } => write!(
-                f,
-                "{} builds no module; its Cargo.toml needs `[lib] crate-type = [\"cdylib\"]`",
-                directory.display()
-            ),
-            Self::ManyModules { modules } => {
-                write!(f, "the build made more than one module: {modules:?}")
-            }
-            Self::Module { path, source } => write!(f, "{}: {source}", path.display()),
-            Self::NotAPlugin { reason } => write!(
-                f,
-                "the module is not a plugin (does it have a `filter!`?): {reason}"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for BuildError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Run { source, .. } | Self::Module { source, .. } => Some(source),
-            _ => None,
-        }
-    }
 }

@@ -1,0 +1,10 @@
+"""Makes build/plugin.wasm of app.py, with the interpreter CPython in it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+program = Path(sys.executable).with_name("componentize-py")
+world = ["--wit-path", "wit", "--world", "record-filter"]
+component = ["--stub-wasi", "app", "--output", "build/plugin.wasm"]
+sys.exit(subprocess.call([program, "--quiet", *world, "componentize", *component]))

@@ -1,0 +1,118 @@
+//! Tests a plugin's way from `sedge plugin new` to its first dropped record, in each language, by
+//! the commands of the project's README.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use sedge_tests::process::{Finished, Process};
+use sedge_tests::sedge::Options;
+use sedge_tests::soak;
+use sedge_tests::temp_dir::TempDir;
+use sedge_tests::wire::{self, Batch};
+use sedge_tests::{limits, plugin, tools};
+
+use crate::support::Place;
+
+/// Runs `sedge plugin` in `directory`.
+fn run(directory: &Path, arguments: &[&str]) -> Finished {
+    let mut command = Command::new(tools::sedge());
+    command.arg("plugin").args(arguments).current_dir(directory);
+    // With the dependencies that the plugins of the repository have as well.
+    command.env("CARGO_TARGET_DIR", tools::root().join("plugins/target"));
+    Process::run("sedge plugin", &mut command, b"", limits::BUILD)
+}
+
+fn must(directory: &Path, arguments: &[&str]) -> Finished {
+    let what = format!("sedge plugin {}", arguments.join(" "));
+    tools::must(run(directory, arguments), &what)
+}
+
+/// Makes a project, builds it and runs it over its test data.
+fn written(directory: &Path, name: &str, arguments: &[&str], test: &[&str]) {
+    must(directory, &[&["new", name][..], arguments].concat());
+    let project = directory.join(name);
+    let built = must(&project, &["build"]);
+    let component = format!("{name}.wasm");
+    assert!(built.stdout.contains(&component), "{built:?}");
+    let data = ["--records", "records.jsonl", "--expect", "expected.jsonl"];
+    must(&project, &[&["test", &component][..], &data, test].concat());
+}
+
+/// Deploys the filter of a template, binds a topic to it and produces a record that it drops.
+fn drops(place: &mut Place, directory: &Path, name: &str) {
+    let bootstrap = place.sedge.bootstrap();
+    let component = directory.join(name).join(format!("{name}.wasm"));
+    plugin::deploy(&bootstrap, name, &component);
+    let mut at = place.connect();
+    let word = format!("sedge.plugin.{name}.word");
+    let bound = [("sedge.filter", name), (&word, "noise")];
+    wire::create_topic(&mut at, name, 1, &bound);
+    plugin::wait_taken(&mut at, name, b"only noise");
+    let batch = Batch::of(&[b"noise".to_vec(), b"debug".to_vec()]).encode();
+    let produced = wire::produce(&mut at, name, 0, &batch);
+    assert_eq!(produced.error, wire::error::NONE, "{produced:?}");
+    let log = soak::read_partition(&mut at, name, 0);
+    let values: Vec<_> = log.iter().map(|record| record.value.as_slice()).collect();
+    assert_eq!(values, [b"debug"], "{name}");
+}
+
+#[test]
+fn projects_of_each_language_build_and_drop_their_first_record() {
+    let directory = TempDir::new("writing");
+    let at = directory.path();
+    let mut place = Place::start("writing", Options::default());
+    for lang in ["rust", "c", "js"] {
+        let name = format!("my-{lang}");
+        written(at, &name, &["--lang", lang], &[]);
+        drops(&mut place, at, &name);
+    }
+    written(at, "my-quota", &["--world", "quota"], &[]);
+    let partitions = ["--partitions", "12"];
+    written(at, "my-keys", &["--world", "partitioner"], &partitions);
+}
+
+#[test]
+fn an_existing_folder_is_not_overwritten() {
+    let directory = TempDir::new("writing-twice");
+    let mine = directory.path().join("mine");
+    fs::create_dir(&mine).expect("creates");
+    let finished = run(directory.path(), &["new", "mine"]);
+    assert_eq!(finished.status.code(), Some(73), "{finished:?}");
+    assert!(finished.stderr.contains("mine exists"), "{finished:?}");
+    assert_eq!(fs::read_dir(&mine).expect("is there").count(), 0);
+    let finished = run(directory.path(), &["new", "7up"]);
+    assert_eq!(finished.status.code(), Some(64), "{finished:?}");
+}
+
+#[test]
+fn a_missing_tool_is_named_with_what_brings_it() {
+    let directory = TempDir::new("writing-tools");
+    let build = |lang: &str| {
+        must(directory.path(), &["new", lang, "--lang", lang]);
+        let mut command = Command::new(tools::sedge());
+        command.args(["plugin", "build", lang]);
+        command.current_dir(directory.path()).env("PATH", "/none");
+        let finished = Process::run("sedge plugin build", &mut command, b"", limits::COMMAND);
+        assert_eq!(finished.status.code(), Some(69), "{finished:?}");
+        finished.stderr
+    };
+    for (lang, tool, remedy) in [
+        ("c", "clang is missing", "apt-get install clang lld"),
+        ("js", "npm is missing", "Node.js"),
+        ("python", "python3 is missing", "python3-venv"),
+    ] {
+        let said = build(lang);
+        assert!(said.contains(tool) && said.contains(remedy), "{said}");
+    }
+    // Without cargo there is no compiler either, unless it is Debian's.
+    let said = build("rust");
+    assert!(
+        said.contains("rustup target add") || said.contains("cargo is missing"),
+        "{said}"
+    );
+    fs::create_dir(directory.path().join("empty")).expect("creates");
+    let finished = run(directory.path(), &["build", "empty"]);
+    assert_eq!(finished.status.code(), Some(69), "{finished:?}");
+    assert!(finished.stderr.contains("plugin new"), "{finished:?}");
+}
