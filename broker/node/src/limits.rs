@@ -36,6 +36,13 @@ pub const CONNECTION_BYTES: usize = CONNECTION_READ_BYTES + CONNECTION_ANSWER_BY
 /// returns, so that large requests cost few system calls.
 pub const REQUEST_PIECE_BYTES: usize = 128 << 10;
 
+/// Steps of the sizes of requests' buffers that are used again: a request is charged with at most
+/// this much more than it has.
+pub const SPARE_STEP_BYTES: usize = 4 << 10;
+
+/// Bytes of such buffers that are kept, on top of the pool: as many as a few busy connections need.
+pub const SPARE_BUFFERS_BYTES: usize = 1 << 20;
+
 /// Size from which a block of memory has pages of its own: most requests are smaller, and need no
 /// pages that are mapped and zeroed for them.
 pub const MAPPED_BLOCK_BYTES: i32 = 1 << 20;

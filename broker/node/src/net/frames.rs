@@ -13,6 +13,7 @@ use sedge_protocol::frame::{self, OtherProtocol};
 use super::activity::WatchedSocket;
 use super::memory::{Admission, Closer, Part, Pool};
 use super::service::Disconnect;
+use super::spares::Spares;
 use super::zeroed;
 use crate::limits::{CONNECTION_READ_BYTES, REQUEST_PIECE_BYTES};
 
@@ -167,17 +168,22 @@ impl<R: RequestSocket> FrameReader<R> {
         closer: &Arc<Closer>,
     ) -> Result<Bytes, Disconnect> {
         let buffered = bytes.min(self.end - self.start);
+        let size = (buffered < bytes).then(|| Spares::size(bytes)).flatten();
         let mut admission = if buffered == bytes {
             pool.take(bytes, Part::Any).await
         } else {
-            let first = bytes.min(REQUEST_PIECE_BYTES);
+            let first = size.unwrap_or(REQUEST_PIECE_BYTES);
             let mut admission = pool.take(first, Part::AllButSmall).await;
             admission.depends_on(closer);
             admission
         };
-        // Memory that is not written to yet is not allocated by the kernel.
-        let mut frame = Vec::with_capacity(bytes);
-        frame.extend_from_slice(&self.buffer[self.start..self.start + buffered]);
+        let mut memory = match size {
+            Some(size) => pool.spares.take(size),
+            // Memory that is not written to yet is not allocated by the kernel.
+            None => Vec::with_capacity(bytes),
+        };
+        zeroed::extend(&mut memory, buffered);
+        memory[..buffered].copy_from_slice(&self.buffer[self.start..self.start + buffered]);
         self.start += buffered;
         let mut filled = buffered;
         while filled < bytes {
@@ -185,20 +191,21 @@ impl<R: RequestSocket> FrameReader<R> {
                 let piece = REQUEST_PIECE_BYTES.min(bytes - filled);
                 admission.grow(piece).await;
             }
-            zeroed::extend(&mut frame, admission.bytes());
-            let piece = &mut frame[filled..];
-            filled += self
-                .read_piece(piece, filled + piece.len() == bytes)
-                .await?;
-            if filled < bytes && filled == admission.bytes() {
+            let end = bytes.min(admission.bytes());
+            zeroed::extend(&mut memory, end);
+            let piece = &mut memory[filled..end];
+            filled += self.read_piece(piece, end == bytes).await?;
+            if filled < bytes && filled == end {
                 // A client that sends as fast as this reads must not have the thread for itself.
                 future::yield_now().await;
             }
         }
         admission.settle();
         Ok(Bytes::from_owner(Admitted {
-            frame,
-            _admission: admission,
+            memory,
+            bytes,
+            is_spare: size.is_some(),
+            admission,
         }))
     }
 
@@ -221,15 +228,27 @@ impl<R: RequestSocket> FrameReader<R> {
     }
 }
 
-/// A request's bytes, and their charge.
+/// A request, and its charge.
 struct Admitted {
-    frame: Vec<u8>,
-    _admission: Admission,
+    memory: Vec<u8>,
+    /// Those of the memory that are the request.
+    bytes: usize,
+    is_spare: bool,
+    admission: Admission,
 }
 
 impl AsRef<[u8]> for Admitted {
     fn as_ref(&self) -> &[u8] {
-        &self.frame
+        &self.memory[..self.bytes]
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if self.is_spare {
+            let memory = std::mem::take(&mut self.memory);
+            self.admission.pool().spares.put(memory);
+        }
     }
 }
 

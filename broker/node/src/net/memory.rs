@@ -27,6 +27,7 @@ use event_listener::Event;
 use futures_lite::future;
 use sedge_storage::Chunk;
 
+use super::spares::Spares;
 use crate::limits::{
     ANSWER_SHARE, CONNECTION_ANSWER_BYTES, MEMORY_CHECK_EVERY, SMALL_PART, STALLED_AFTER,
 };
@@ -131,6 +132,7 @@ pub struct Pool {
     lines: [Line; 2],
     /// Locked by the one request that may exceed the pool's size.
     over: Arc<async_lock::Mutex<()>>,
+    pub spares: Spares,
 }
 
 /// Waiters for the same part.
@@ -169,6 +171,7 @@ impl Pool {
             freed: Event::new(),
             lines: Default::default(),
             over: Arc::default(),
+            spares: Spares::default(),
         })
     }
 
@@ -282,6 +285,10 @@ impl Admission {
 
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// Takes `bytes` more for a request that was begun.

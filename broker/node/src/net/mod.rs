@@ -40,6 +40,7 @@ mod pipes;
 mod rates;
 mod reply;
 pub mod service;
+mod spares;
 mod tls;
 pub mod unsupported;
 mod when_woken;
