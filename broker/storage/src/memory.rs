@@ -17,7 +17,11 @@ use crate::ids::{SegmentId, Sequence};
 
 /// The log in memory; see the module.
 #[derive(Debug, Default)]
-pub struct MemoryStore(Mutex<State>);
+pub struct MemoryStore {
+    state: Mutex<State>,
+    /// Locked by the sync that runs.
+    syncing: Mutex<()>,
+}
 
 /// A disk on which nothing is freed, like one segment of a store.
 #[derive(Debug)]
@@ -103,7 +107,12 @@ impl MemoryStore {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets syncs wait until the guard is dropped, as a slow disk does.
+    pub fn hold_syncs(&self) -> MutexGuard<'_, ()> {
+        self.syncing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -256,6 +265,7 @@ impl LogStore for MemoryStore {
     }
 
     fn sync(&self) -> Result<(), Error> {
+        drop(self.hold_syncs());
         Ok(())
     }
 

@@ -66,7 +66,7 @@ pub fn start(
     ];
     if config.durability == Durability::Interval {
         let every = Duration::from_millis(config.flush_ms);
-        tasks.push(runtime.spawn(flush(writer.clone(), every)));
+        tasks.push(runtime.spawn(flush(with_log(), writer.clone(), every)));
     }
     if let Some(tokens) = &config.delegation_tokens {
         let every = tokens.check_every;
@@ -96,10 +96,11 @@ async fn flush_views(log: Arc<Log>, writer: Writer) {
 }
 
 /// Flushes what was acknowledged with interval durability.
-async fn flush(writer: Writer, every: Duration) {
+async fn flush(log: Arc<Log>, writer: Writer, every: Duration) {
     loop {
         Timer::after(every).await;
-        writer.flush_if_dirty();
+        let (log, writer) = (Arc::clone(&log), writer.clone());
+        blocking::unblock(move || writer.flush_if_dirty(&log)).await;
     }
 }
 

@@ -141,11 +141,11 @@ mod tests {
     fn what_is_there_is_taken_and_a_flush_is_not_waited_for_in_vain() {
         let (sender, queue) = async_channel::bounded(10);
         for _ in 0..3 {
-            sender.try_send(Request::Flush).unwrap();
+            sender.try_send(Request::Stop).unwrap();
         }
         let mut requests = Vec::new();
         let gather = after(&[10]);
-        gather.fill(Request::Flush, &queue, &mut requests, |_| true);
+        gather.fill(Request::Stop, &queue, &mut requests, |_| true);
         assert_eq!(requests.len(), 4);
         // No further request comes, and the wait ends. A request without a waiter is not waited
         // for.

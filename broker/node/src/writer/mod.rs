@@ -17,6 +17,7 @@
 //!   reached.
 
 mod appends;
+mod flushes;
 mod gather;
 mod metadata;
 pub mod partition;
@@ -29,10 +30,9 @@ mod thread;
 mod upkeep;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use async_channel::{Receiver, Sender, TrySendError};
+use async_channel::{Receiver, Sender};
 use async_io::Timer;
 use futures_lite::future;
 use sedge_core::log::{AppendError, SequenceRange, Write};
@@ -46,6 +46,7 @@ use sedge_storage::{Entry, Room, ViewUpdate};
 use crate::limits::{ROLL_WAIT_MAX, WRITER_QUEUE_MAX, WRITER_STACK_BYTES};
 use crate::log::Log;
 use crate::process::random::random_uuid;
+use flushes::Flushes;
 
 /// The sender of a reply. Dropping it without a reply means that the broker is stopping.
 pub type Done<T> = Sender<T>;
@@ -147,8 +148,6 @@ pub enum Request {
     },
     /// Rolls the active segment, so that it can be cleaned.
     Roll { done: Done<()> },
-    /// Flushes what was acknowledged with interval durability.
-    Flush,
     /// Reserves room without writing, to learn whether the disk accepts writes again.
     Probe { room: Room },
     /// Ends the thread after the queued requests.
@@ -169,7 +168,7 @@ pub struct MetadataState {
 #[derive(Clone, Debug)]
 pub struct Writer {
     requests: Sender<Request>,
-    is_dirty: Arc<AtomicBool>,
+    flushes: Arc<Flushes>,
 }
 
 /// The broker is shutting down: the writer no longer answers.
@@ -183,8 +182,7 @@ impl Writer {
         (
             Self {
                 requests,
-                // Data that the start read may not be on the disk yet.
-                is_dirty: Arc::new(AtomicBool::new(true)),
+                flushes: Arc::default(),
             },
             queue,
         )
@@ -200,11 +198,11 @@ impl Writer {
         state: State,
         queue: Receiver<Request>,
     ) -> std::io::Result<JoinHandle<()>> {
-        let is_dirty = Arc::clone(&self.is_dirty);
+        let flushes = Arc::clone(&self.flushes);
         std::thread::Builder::new()
             .name("sedge-writer".to_owned())
             .stack_size(WRITER_STACK_BYTES)
-            .spawn(move || thread::run(&log, state, &queue, &is_dirty))
+            .spawn(move || thread::run(&log, state, &queue, &flushes))
     }
 
     /// Appends all of the parts, with the view updates, or none. Waits for the durability that the
@@ -402,13 +400,10 @@ impl Writer {
         let _ = self.requests.send_blocking(request);
     }
 
-    /// Queues a flush if interval durability has unflushed data.
-    pub fn flush_if_dirty(&self) {
-        if self.is_dirty.load(Ordering::Acquire) {
-            match self.requests.try_send(Request::Flush) {
-                // A full queue commits soon, and the next tick asks again.
-                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {}
-            }
+    /// Flushes what was acknowledged with interval durability, while the writer goes on. Blocks.
+    pub fn flush_if_dirty(&self, log: &Log) {
+        if self.flushes.is_dirty() {
+            self.flushes.flush(&*log.store);
         }
     }
 

@@ -26,7 +26,6 @@ impl Request {
             Self::MetadataState { .. }
             | Self::ExpireProducers { .. }
             | Self::Roll { .. }
-            | Self::Flush
             | Self::Stop => NOTHING,
         }
     }

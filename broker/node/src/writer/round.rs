@@ -1,8 +1,7 @@
 //! One round: room is reserved, requests are planned and applied, and the commit is persisted,
 //! published and acknowledged, in this order.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sedge_core::log::AppendError;
 use sedge_core::machine::Now;
@@ -11,6 +10,7 @@ use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::{Commit, Entry, Error, Room, Urgency};
 
+use super::flushes::Flushes;
 use super::room::NOTHING;
 use super::state::State;
 use super::{AppendReply, Done, MetadataState, Request};
@@ -42,7 +42,7 @@ enum Reply {
 pub(super) struct Round<'a> {
     pub(super) log: &'a Log,
     pub(super) state: &'a mut State,
-    is_dirty: &'a AtomicBool,
+    flushes: &'a Flushes,
     pub(super) now: Now,
     pub(super) commit: Commit,
     /// The room needed by what is planned so far…
@@ -61,12 +61,12 @@ pub(super) struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    pub(super) fn new(log: &'a Log, state: &'a mut State, is_dirty: &'a AtomicBool) -> Self {
+    pub(super) fn new(log: &'a Log, state: &'a mut State, flushes: &'a Flushes) -> Self {
         let now = log.clock.now();
         Self {
             log,
             state,
-            is_dirty,
+            flushes,
             now,
             commit: Commit {
                 append_ms: now.append_ms,
@@ -208,7 +208,6 @@ impl<'a> Round<'a> {
                 self.replies.push(Reply::ExpireProducers(done, count));
             }
             Request::Roll { done } => self.rolls.push(done),
-            Request::Flush => self.must_sync |= self.is_dirty.load(Ordering::Acquire),
             // The requests with it were reserved as well, or each for itself.
             Request::Probe { room } if self.reserved.is_none() => {
                 if let Err(refusal) = self.reserve(room) {
@@ -233,17 +232,10 @@ impl<'a> Round<'a> {
                 exit::fatal("write to the log", &failure);
             }
             self.log.metrics.commits.increment();
-            self.is_dirty.store(true, Ordering::Release);
+            self.flushes.note_written();
         }
-        if !self.must_sync || !self.is_dirty.load(Ordering::Acquire) {
-            return None;
-        }
-        let began = Instant::now();
-        if let Err(failure) = store.sync() {
-            exit::fatal("flush the log", &failure);
-        }
-        self.is_dirty.store(false, Ordering::Release);
-        Some(began.elapsed())
+        let is_due = self.must_sync && self.flushes.is_dirty();
+        is_due.then(|| self.flushes.flush(&**store))
     }
 
     /// Publishes the new offsets to readers.

@@ -1,7 +1,6 @@
 //! Tests the writer's rounds on a store in memory that accepts only what was reserved.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_channel::Receiver;
@@ -16,6 +15,7 @@ use sedge_storage::{
     LogBounds, LogStore, MemoryStore, Room, Urgency, View, ViewReader, ViewUpdate,
 };
 
+use super::flushes::Flushes;
 use super::round::Round;
 use super::thread::in_one_commit;
 use super::{AppendPart, AppendReply, Appended, Request, State, Unit};
@@ -30,7 +30,7 @@ struct Node {
     store: Arc<MemoryStore>,
     broker: Arc<Broker>,
     state: State,
-    is_dirty: AtomicBool,
+    flushes: Arc<Flushes>,
 }
 
 /// The receiver of a reply, which must have arrived when the round is over.
@@ -50,13 +50,13 @@ impl Node {
             store,
             broker,
             state,
-            is_dirty: AtomicBool::new(false),
+            flushes: Arc::default(),
         }
     }
 
     /// Runs all requests in one commit. Returns how long the flush took, if there was one.
     fn round(&mut self, requests: Vec<Request>) -> Option<Duration> {
-        let round = Round::new(&self.broker.log, &mut self.state, &self.is_dirty);
+        let round = Round::new(&self.broker.log, &mut self.state, &self.flushes);
         round.run(requests.into_iter())
     }
 
@@ -370,7 +370,7 @@ fn a_repeat_is_flushed_where_the_topic_asks_for_it_by_now() {
     // As for a batch in flight when the topic was changed: the change itself is flushed.
     let mut repeat = node.part("t", 0, of_producer(0));
     node.alter("sedge.durability", "sync").unwrap();
-    node.is_dirty = AtomicBool::new(true);
+    node.flushes.note_written();
     let (again, asked) = append(vec![alone(repeat.clone())]);
     repeat.topic = Arc::clone(node.state.controller.image().topic("t").unwrap());
     assert_eq!(node.round(vec![again]), None);
@@ -378,6 +378,34 @@ fn a_repeat_is_flushed_where_the_topic_asks_for_it_by_now() {
     let (again, asked) = append(vec![alone(repeat)]);
     assert!(node.round(vec![again]).is_some(), "it is not flushed");
     assert_eq!(asked.answer()[0].as_ref().unwrap().base_offset, Offset(0));
+}
+
+#[test]
+fn the_writer_goes_on_while_another_thread_flushes() {
+    let mut node = Node::new(MemoryStore::new());
+    node.create("t", 1).unwrap();
+    node.alter("sedge.durability", "interval").unwrap();
+    let write = |node: &mut Node, number| {
+        let (request, asked) = append(vec![alone(node.part("t", 0, of_producer(number)))]);
+        assert_eq!(node.round(vec![request]), None);
+        assert_eq!(codes(&asked.answer()), [None]);
+    };
+    write(&mut node, 0);
+    let (store, flushes) = (Arc::clone(&node.store), Arc::clone(&node.flushes));
+    let slow = store.hold_syncs();
+    std::thread::scope(|scope| {
+        let flush = scope.spawn(|| flushes.flush(&*store));
+        for number in 1..100 {
+            write(&mut node, number);
+        }
+        assert!(!flush.is_finished() && flushes.is_dirty());
+        drop(slow);
+    });
+    // The flush may have begun before the last commit or after it; the next one has all of them.
+    flushes.flush(&*store);
+    assert!(!flushes.is_dirty());
+    write(&mut node, 100);
+    assert!(flushes.is_dirty());
 }
 
 #[test]
@@ -497,12 +525,13 @@ fn a_rotten_copy_of_a_snapshot_takes_nothing_with_it_as_its_commit_has_nothing_e
         batches: vec![batch(10)],
         done: async_channel::bounded(1).0,
     };
+    let room = Room::ordinary(10, 1);
     let mut requests = vec![
-        Request::Flush,
-        Request::Flush,
+        Request::Probe { room },
+        Request::Probe { room },
         snapshot(),
         snapshot(),
-        Request::Flush,
+        Request::Probe { room },
     ];
     let mut commits = Vec::new();
     while !requests.is_empty() {

@@ -1,18 +1,16 @@
 //! The writer thread's loop: gather requests, then one round for each commit.
 
-use std::sync::atomic::AtomicBool;
-
 use async_channel::{Receiver, TryRecvError};
 
+use super::flushes::Flushes;
 use super::gather::Gather;
 use super::round::Round;
 use super::state::State;
 use super::{Request, upkeep};
 use crate::log::Log;
-use crate::process::exit;
 
 /// Runs until [`Request::Stop`], or until all handles are gone.
-pub fn run(log: &Log, mut state: State, queue: &Receiver<Request>, is_dirty: &AtomicBool) {
+pub fn run(log: &Log, mut state: State, queue: &Receiver<Request>, flushes: &Flushes) {
     let mut requests = Vec::new();
     let mut gather = Gather::default();
     let mut stopping = false;
@@ -34,7 +32,7 @@ pub fn run(log: &Log, mut state: State, queue: &Receiver<Request>, is_dirty: &At
                 while !requests.is_empty() {
                     let waiting = in_one_commit(&requests);
                     let some = requests.drain(..waiting);
-                    let flush = Round::new(log, &mut state, is_dirty).run(some);
+                    let flush = Round::new(log, &mut state, flushes).run(some);
                     if let Some(took) = flush {
                         gather.handle_flush(waiting, took);
                     }
@@ -47,9 +45,7 @@ pub fn run(log: &Log, mut state: State, queue: &Receiver<Request>, is_dirty: &At
             state.must_free = upkeep::free(log);
         }
     }
-    if let Err(failure) = log.store.sync() {
-        exit::fatal("flush the log at shutdown", &failure);
-    }
+    flushes.flush(&*log.store);
 }
 
 /// Returns how many of the requests go into the next commit. There is one request at least. A part
