@@ -9,6 +9,8 @@ mod inspecting;
 mod letting_go;
 #[path = "plugins/measuring.rs"]
 mod measuring;
+#[path = "plugins/origin.rs"]
+mod origin;
 #[path = "plugins/partitioning.rs"]
 mod partitioning;
 #[path = "plugins/policy.rs"]

@@ -38,8 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         partition: 0,
         stage: FilterStage::Produce,
         base_timestamp_ms: 0,
-        client_id: Some("bench"),
-        principal: None,
+        origin: None,
     };
     let mut records = RecordBlob::new();
     let (mut gathering, mut whole) = (Vec::new(), Vec::new());

@@ -1,13 +1,15 @@
 //! Filters: the compiled component, the instances that process batches, and their typed calls.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use wasmtime::component::Component;
 
 use crate::{
     bindings::filter::{
         RecordFilter,
-        exports::sedge::plugin::filter::{BatchInfo as WireBatchInfo, Needs as WireNeeds, Stage},
+        exports::sedge::plugin::filter::{
+            BatchInfo as WireBatchInfo, Client, Needs as WireNeeds, Origin as WireOrigin, Stage,
+        },
     },
     error::{CallError, Error},
     factory::{Factory, Settings, factory},
@@ -27,6 +29,7 @@ pub struct FilterFactory(Arc<Factory<RecordFilter>>);
 pub struct FilterInstance {
     factory: FilterFactory,
     needs: Needs,
+    needs_origin: bool,
     instance: Instance<RecordFilter>,
 }
 
@@ -37,8 +40,20 @@ pub struct BatchInfo<'a> {
     pub partition: u32,
     pub stage: FilterStage,
     pub base_timestamp_ms: i64,
-    pub client_id: Option<&'a str>,
-    pub principal: Option<&'a str>,
+    /// Only told to a plugin that needs it.
+    pub origin: Option<Origin<'a>>,
+}
+
+/// The other end of a batch's way. `wit/plugin.wit` says what each field is.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin<'a> {
+    Client {
+        principal: Option<&'a str>,
+        client_id: Option<&'a str>,
+        peer: IpAddr,
+        listener: &'a str,
+    },
+    Link(&'a str),
 }
 
 /// The point on a batch's way at which the filter runs.
@@ -80,6 +95,7 @@ impl FilterFactory {
                 value: needs.contains(WireNeeds::VALUE),
                 headers: needs.contains(WireNeeds::HEADERS),
             },
+            needs_origin: needs.contains(WireNeeds::ORIGIN),
             instance,
         })
     }
@@ -115,7 +131,8 @@ impl FilterInstance {
         if records.count() == 0 {
             return Ok(Outcome::keep_all(0));
         }
-        let info = wire_info(info);
+        let origin = info.origin.filter(|_| self.needs_origin);
+        let info = wire_info(info, origin);
         let output_bytes_max = self.factory.limits().output_bytes_max;
         let start = |setup: &Setup| self.factory.0.start(setup);
         self.instance.run(start, |live| {
@@ -133,12 +150,13 @@ impl fmt::Debug for FilterInstance {
         f.debug_struct("FilterInstance")
             .field("factory", &self.factory)
             .field("needs", &self.needs)
+            .field("needs_origin", &self.needs_origin)
             .field("live", &self.instance.is_live())
             .finish_non_exhaustive()
     }
 }
 
-fn wire_info(info: &BatchInfo<'_>) -> WireBatchInfo {
+fn wire_info(info: &BatchInfo<'_>, origin: Option<Origin<'_>>) -> WireBatchInfo {
     WireBatchInfo {
         topic: info.topic.to_owned(),
         partition: info.partition,
@@ -149,7 +167,23 @@ fn wire_info(info: &BatchInfo<'_>) -> WireBatchInfo {
             FilterStage::MirrorIn => Stage::MirrorIn,
         },
         base_timestamp_ms: info.base_timestamp_ms,
-        client_id: info.client_id.map(str::to_owned),
-        principal: info.principal.map(str::to_owned),
+        origin: origin.map(wire_origin),
+    }
+}
+
+fn wire_origin(origin: Origin<'_>) -> WireOrigin {
+    match origin {
+        Origin::Client {
+            principal,
+            client_id,
+            peer,
+            listener,
+        } => WireOrigin::Client(Client {
+            principal: principal.map(str::to_owned),
+            client_id: client_id.map(str::to_owned),
+            peer: peer.to_string(),
+            listener: listener.to_owned(),
+        }),
+        Origin::Link(name) => WireOrigin::Link(name.to_owned()),
     }
 }

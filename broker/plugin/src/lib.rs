@@ -57,7 +57,7 @@ pub use component::{ComponentHash, Outline, inspect};
 pub use config::{host_target, target_family};
 pub use engine::Engine;
 pub use error::{BadOutput, CallError, EngineError, Error};
-pub use filter::{BatchInfo, FilterFactory, FilterInstance, FilterStage};
+pub use filter::{BatchInfo, FilterFactory, FilterInstance, FilterStage, Origin};
 pub use host::Usage;
 pub use key::{SEAL_BYTES, SealKey, Sealer};
 pub use limits::Limits;

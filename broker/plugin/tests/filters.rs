@@ -11,8 +11,8 @@ use std::{
 
 use guests::{INFO, engine, instance, settings, values};
 use sedge_plugin::{
-    BadOutput, CallError, Engine, Error, Field, FilterFactory, Limits, Needs, Plugin, RecordBlob,
-    Verdict,
+    BadOutput, BatchInfo, CallError, Engine, Error, Field, FilterFactory, Limits, Needs, Origin,
+    Plugin, RecordBlob, Verdict,
 };
 
 /// Deadlines are wall time, and a machine that runs tests may keep a thread waiting for long.
@@ -103,6 +103,31 @@ fn an_empty_batch_is_not_even_shown() {
     let mut filter = instance(misbehave(), &[]);
     let records = values(&filter, &[]);
     assert!(filter.filter(&INFO, &records).expect("answers").keeps_all());
+}
+
+#[test]
+fn only_a_filter_that_needs_the_origin_is_told_it() {
+    let client = |principal| Origin::Client {
+        principal,
+        client_id: Some("c-1"),
+        peer: [192, 0, 2, 7].into(),
+        listener: "SECURE",
+    };
+    let check = |output: &str, origin: Option<Origin<'_>>, expected: &str| {
+        let mut filter = instance(misbehave(), &[("output", output)]);
+        let records = values(&filter, &[b"a"]);
+        let outcome = filter.filter(&BatchInfo { origin, ..INFO }, &records);
+        let outcome = outcome.expect("answers");
+        let told: Vec<_> = outcome.verdicts().collect();
+        assert_eq!(told, [Verdict::Reject { reason: expected }], "{output}");
+    };
+    let known = "User:alice as c-1 from 192.0.2.7 at SECURE";
+    check("origin", Some(client(Some("User:alice"))), known);
+    let unknown = "nobody as c-1 from 192.0.2.7 at SECURE";
+    check("origin", Some(client(None)), unknown);
+    check("origin", Some(Origin::Link("hub")), "the link hub");
+    check("origin", None, "no origin");
+    check("no-origin", Some(client(Some("User:alice"))), "no origin");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use core::ops::Deref;
 
 use crate::bindings::exports::sedge::plugin::filter::BatchInfo;
-pub use crate::bindings::exports::sedge::plugin::filter::Stage;
+pub use crate::bindings::exports::sedge::plugin::filter::{Client, Origin, Stage};
 use crate::records::Fields;
 
 /// Facts shared by a batch's records.
@@ -26,14 +26,10 @@ impl Batch {
         self.0.stage
     }
 
-    /// Returns the client id that the client chose.
-    pub fn client_id(&self) -> Option<&str> {
-        self.0.client_id.as_deref()
-    }
-
-    /// Returns the authenticated principal.
-    pub fn principal(&self) -> Option<&str> {
-        self.0.principal.as_deref()
+    /// Returns who sent the batch, or on a fetch gets it. `None` if the filter's `NEEDS` do not
+    /// name the origin.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.0.origin.as_ref()
     }
 }
 

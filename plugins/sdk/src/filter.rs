@@ -13,7 +13,8 @@ use crate::{
 
 /// A filter. An instance handles one batch at a time.
 pub trait Filter: Sized {
-    /// The fields that the filter reads; the others are not copied and are `None`.
+    /// The fields that the filter reads, and whether it reads the origin; the others are not copied
+    /// and are `None`.
     const NEEDS: Needs = Needs::VALUE;
 
     /// Creates an instance from the topic's settings.

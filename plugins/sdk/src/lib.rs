@@ -80,7 +80,7 @@ mod runtime;
 
 pub use alloc::{borrow::ToOwned, format, string::String, vec, vec::Vec};
 
-pub use batch::{Batch, Record, Stage};
+pub use batch::{Batch, Client, Origin, Record, Stage};
 pub use config::Config;
 pub use filter::{Field, Filter, Needs, Verdict};
 pub use murmur2::{kafka_partition, murmur2};

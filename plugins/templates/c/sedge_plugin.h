@@ -21,7 +21,7 @@ typedef struct {
   uint32_t length;
 } sedge_text;
 
-enum { SEDGE_KEY = 1, SEDGE_VALUE = 2, SEDGE_HEADERS = 4 };
+enum { SEDGE_KEY = 1, SEDGE_VALUE = 2, SEDGE_HEADERS = 4, SEDGE_ORIGIN = 8 };
 enum { SEDGE_ERROR, SEDGE_WARN, SEDGE_INFO, SEDGE_DEBUG };
 enum { SEDGE_PRODUCE, SEDGE_FETCH, SEDGE_MIRROR_OUT, SEDGE_MIRROR_IN };
 
@@ -29,8 +29,12 @@ typedef struct {
   sedge_text topic;
   uint32_t partition;
   uint32_t stage;
+  /* Null if SEDGE_ORIGIN is not in `sedge_needs`. Either of a client, or of a link. */
+  sedge_text principal; /* null if the listener does not authenticate */
   sedge_text client_id; /* null if the client chose none */
-  sedge_text principal; /* null if authentication is not required */
+  sedge_text peer;      /* its IP address */
+  sedge_text listener;  /* the listener's name */
+  sedge_text link;      /* the link's name */
 } sedge_batch;
 
 /* Valid until `sedge_filter` returns. Fields that are not in `sedge_needs` are null. */
@@ -216,22 +220,52 @@ static struct {
   uint32_t reasons_count;
 } sedge_outcome;
 
+typedef struct {
+  uint8_t is_some;
+  sedge_text text;
+} sedge_optional;
+
+/* More than 16 flat parameters are passed in memory. */
+typedef struct {
+  sedge_text topic;
+  uint32_t partition;
+  uint8_t stage;
+  int64_t base_timestamp_ms;
+  uint8_t has_origin;
+  _Alignas(4) uint8_t is_link;
+  union {
+    struct {
+      sedge_optional principal, client_id;
+      sedge_text peer, listener;
+    } client;
+    sedge_text link;
+  } origin;
+  sedge_text blob, spans;
+} sedge_parameters;
+
+_Static_assert(sizeof(sedge_parameters) == 88, "the layout of the canonical ABI");
+
+static sedge_text sedge_optional_text(sedge_optional text) {
+  return text.is_some ? text.text : (sedge_text){0};
+}
+
 SEDGE_EXPORT("sedge:plugin/filter@0.1.0#filter-batch")
-void *sedge_export_filter_batch(const char *topic, uint32_t topic_length, uint32_t partition,
-                                uint32_t stage, int64_t base_timestamp_ms, uint32_t has_client_id,
-                                const char *client_id, uint32_t client_id_length,
-                                uint32_t has_principal, const char *principal,
-                                uint32_t principal_length, const char *blob, uint32_t blob_length,
-                                const sedge_span *spans, uint32_t spans_length) {
-  (void)blob_length;
-  sedge_batch batch = {.topic = {topic, topic_length}, .partition = partition, .stage = stage};
-  if (has_client_id) batch.client_id = (sedge_text){client_id, client_id_length};
-  if (has_principal) batch.principal = (sedge_text){principal, principal_length};
-  uint32_t count = spans_length / sizeof(sedge_span), replaced = 0, rejected = 0, put = 0;
+void *sedge_export_filter_batch(const sedge_parameters *info) {
+  sedge_batch batch = {.topic = info->topic, .partition = info->partition, .stage = info->stage};
+  if (info->has_origin && info->is_link) batch.link = info->origin.link;
+  if (info->has_origin && !info->is_link) {
+    batch.principal = sedge_optional_text(info->origin.client.principal);
+    batch.client_id = sedge_optional_text(info->origin.client.client_id);
+    batch.peer = info->origin.client.peer;
+    batch.listener = info->origin.client.listener;
+  }
+  const char *blob = info->blob.bytes, *spans = info->spans.bytes;
+  int64_t base_timestamp_ms = info->base_timestamp_ms;
+  uint32_t count = info->spans.length / sizeof(sedge_span), replaced = 0, rejected = 0, put = 0;
   sedge_answer *answers = sedge_allocate(count * sizeof(sedge_answer));
   for (uint32_t at = 0; at < count; at++) {
     sedge_span span;
-    memcpy(&span, (const char *)spans + at * sizeof(sedge_span), sizeof(sedge_span));
+    memcpy(&span, spans + at * sizeof(sedge_span), sizeof(sedge_span));
     sedge_record record = {.batch = &batch,
                            .key = sedge_field(blob, span.key, span.key_length),
                            .value = sedge_field(blob, span.value, span.value_length),

@@ -15,6 +15,7 @@ use sedge_protocol::records::{self, Kept, RecordView, Records};
 
 use super::bound::{Bound, Role};
 use super::failure::{Failed, too_large};
+use super::origin::Origin;
 use crate::limits::{FILTER_BATCH_BYTES_MAX, REJECTION_TEXT_BYTES_MAX};
 
 /// The result of one filter for a batch.
@@ -79,10 +80,10 @@ impl Bound<Filter> {
         &mut self,
         topic: &Topic,
         index: i32,
-        client_id: &str,
+        origin: &Origin,
         batch: Batch,
     ) -> Result<Passed, AppendError> {
-        let failed = match self.run(topic, index, client_id, &batch) {
+        let failed = match self.run(topic, index, origin, &batch) {
             Ok(Filtered::AsItCame) => return Ok(Passed::AsItCame(batch)),
             Ok(Filtered::Rebuilt(rebuilt)) => return Ok(Passed::Rebuilt(rebuilt)),
             Ok(Filtered::Emptied) => return Ok(Passed::Emptied),
@@ -98,7 +99,7 @@ impl Bound<Filter> {
         &mut self,
         topic: &Topic,
         index: i32,
-        client_id: &str,
+        origin: &Origin,
         batch: &Batch,
     ) -> Result<Filtered, Failed> {
         if self.is_quarantined {
@@ -114,8 +115,7 @@ impl Bound<Filter> {
             partition: index as u32,
             stage: FilterStage::Produce,
             base_timestamp_ms: header.base_timestamp(),
-            client_id: Some(client_id),
-            principal: None,
+            origin: Some(origin.told()),
         };
         let timestamp = |view: &RecordView<'_>| view.timestamp_delta;
         let outcome = self.call(&views, timestamp, |filter, blob| filter.filter(&info, blob))?;

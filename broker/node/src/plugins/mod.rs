@@ -24,6 +24,7 @@ mod bound;
 mod counted;
 mod failure;
 mod filter;
+mod origin;
 mod partitioner;
 mod policy;
 mod registry;
@@ -54,6 +55,7 @@ use bindings::{Binding, Bindings, WaitingBytes};
 use bound::{Bound, Role};
 use failure::too_slow;
 use filter::{Filter, Passed};
+pub use origin::Origin;
 use partitioner::Partitioner;
 pub use partitioner::Routed;
 pub use policy::Policy;
@@ -115,16 +117,16 @@ impl Plugins {
         metadata: &Published<Image>,
         topic: &Arc<Topic>,
         index: i32,
-        client_id: &str,
+        origin: &Origin,
         batch: Batch,
     ) -> Result<Option<Batch>, AppendError> {
         let mut batch = batch;
         let mut numbers = None;
         for plugin in topic.config.filters() {
-            let (of, client_id) = (Arc::clone(topic), client_id.to_owned());
+            let (of, origin) = (Arc::clone(topic), origin.clone());
             let records = batch.header.record_count().max(0) as usize;
             let work =
-                move |filter: &mut Bound<Filter>, batch| filter.pass(&of, index, &client_id, batch);
+                move |filter: &mut Bound<Filter>, batch| filter.pass(&of, index, &origin, batch);
             let (binding, filtered) = self
                 .run(&self.filters, metadata, (topic, plugin), batch, work)
                 .await?;

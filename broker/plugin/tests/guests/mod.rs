@@ -77,8 +77,7 @@ pub const INFO: BatchInfo<'static> = BatchInfo {
     partition: 3,
     stage: FilterStage::Produce,
     base_timestamp_ms: 1_700_000_000_000,
-    client_id: Some("test"),
-    principal: None,
+    origin: None,
 };
 
 /// Returns records with these values, without keys and headers.

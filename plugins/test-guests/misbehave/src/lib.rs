@@ -2,7 +2,7 @@
 //! which rule its answers break.
 #![no_std]
 use sedge_plugin_sdk::{
-    Config, Field, Filter, Needs as Fields, Record, Running, String, Vec, Verdict,
+    Config, Field, Filter, Needs as Fields, Origin, Record, Running, String, Vec, Verdict,
     bindings::exports::sedge::plugin::{
         filter::{BatchInfo, Guest, Needs, Outcome},
         lifecycle,
@@ -59,7 +59,11 @@ fn recurse(depth: u64) -> u64 {
 
 impl Guest for Component {
     fn describe() -> Needs {
-        Needs::KEY | Needs::VALUE | Needs::HEADERS
+        let fields = Needs::KEY | Needs::VALUE | Needs::HEADERS;
+        match output() {
+            "origin" => fields | Needs::ORIGIN,
+            _ => fields,
+        }
     }
 
     fn filter_batch(info: BatchInfo, blob: Vec<u8>, spans: Vec<u8>) -> Outcome {
@@ -88,14 +92,40 @@ impl Guest for Component {
             b"chatter" => (0..10_000).for_each(|line| log::info(&format!("line {line}"))),
             _ => {}
         }
-        // SAFETY: a component has one thread, and it is not being configured now.
-        let told = unsafe { &*core::ptr::addr_of!(OUTPUT) };
+        let told = output();
+        if told == "origin" || told == "no-origin" {
+            return Outcome {
+                verdicts: vec![3; spans.len() / 32],
+                reasons: vec![told_origin(info.origin.as_ref()); spans.len() / 32],
+                ..answer(told, 0)
+            };
+        }
         if told == "all-verdicts" {
             let filter = Running::<AllVerdicts>::new();
             filter.configure(Vec::new()).expect("takes any");
             return filter.filter_batch(info, &blob, &spans);
         }
         answer(told, spans.len() / 32)
+    }
+}
+
+/// Returns the setting `output`.
+fn output() -> &'static str {
+    // SAFETY: a component has one thread, and it is not being configured now.
+    unsafe { &*core::ptr::addr_of!(OUTPUT) }
+}
+
+fn told_origin(origin: Option<&Origin>) -> String {
+    match origin {
+        None => "no origin".into(),
+        Some(Origin::Link(name)) => format!("the link {name}"),
+        Some(Origin::Client(client)) => format!(
+            "{} as {} from {} at {}",
+            client.principal.as_deref().unwrap_or("nobody"),
+            client.client_id.as_deref().unwrap_or("nameless"),
+            client.peer,
+            client.listener
+        ),
     }
 }
 

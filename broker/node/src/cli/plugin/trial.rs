@@ -1,11 +1,12 @@
 //! A plugin that runs without a broker, for `plugin test` and `plugin bench`.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use sedge_plugin::{
-    BatchInfo, CallError, Engine, Error, Field, FilterInstance, FilterStage, Grant, Limits,
+    BatchInfo, CallError, Engine, Error, Field, FilterInstance, FilterStage, Grant, Limits, Origin,
     Outcome, PartitionerInstance, Plugin, QuotaInstance, RecordBlob, TooLarge, Usage, Verdict,
 };
 use serde_json::json;
@@ -182,8 +183,12 @@ impl Trial<'_> {
                     partition: 0,
                     stage: FilterStage::Produce,
                     base_timestamp_ms,
-                    client_id: setting.client_id.as_deref(),
-                    principal: setting.principal.as_deref(),
+                    origin: Some(Origin::Client {
+                        principal: setting.principal.as_deref(),
+                        client_id: setting.client_id.as_deref(),
+                        peer: Ipv4Addr::LOCALHOST.into(),
+                        listener: "PLAINTEXT",
+                    }),
                 };
                 let answers = gather(blob, lines, |at_ms| at_ms.saturating_sub(base_timestamp_ms))
                     .map_err(Failed::from)

@@ -247,7 +247,7 @@ async fn admit_batch(
         .add(batch.header.record_count().max(0) as u64);
     metrics.produce_bytes.add(batch.bytes() as u64);
     let batch = if topic.config.has_filter() {
-        topic.filter(index, request.client_id(), batch).await?
+        topic.filter(index, &request.origin(), batch).await?
     } else {
         Some(batch)
     };

@@ -40,6 +40,7 @@ use crate::metrics::Metrics;
 use crate::net::memory::Admission;
 use crate::net::service::{Answered, ClientSoftware, Disconnect, Reply, Session};
 use crate::net::unsupported::{Unsupported, shortened};
+use crate::plugins::Origin;
 use crate::process::logging::told::Told;
 use access::Access;
 use quotas::Use;
@@ -140,6 +141,14 @@ impl Request {
 
     pub fn client_id(&self) -> &str {
         client_id(&self.header)
+    }
+
+    /// Returns the client, as filters are told.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            session: Arc::clone(&self.access.session),
+            client_id: self.header.client_id.clone(),
+        }
     }
 
     pub fn remote_ip(&self) -> IpAddr {

@@ -22,7 +22,7 @@ use crate::fetching::Source;
 use crate::fetching::plan::targets;
 use crate::fetching::wait::{Fetched, Wish, fetch};
 use crate::log::partitions::Partition;
-use crate::plugins::Routed;
+use crate::plugins::{Origin, Routed};
 use crate::writer::{AppendPart, AppendReply, Stopped};
 
 impl Request {
@@ -208,12 +208,12 @@ impl Topic<'_> {
     pub async fn filter(
         &self,
         index: i32,
-        client_id: &str,
+        origin: &Origin,
         batch: Batch,
     ) -> Result<Option<Batch>, AppendError> {
         let Broker { plugins, log, .. } = self.broker();
         plugins
-            .filter(&log.metadata, self.topic, index, client_id, batch)
+            .filter(&log.metadata, self.topic, index, origin, batch)
             .await
     }
 
