@@ -6,14 +6,20 @@
 
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::limits::DECOMPRESSED_BYTES_MAX;
 use crate::records::{BatchBuilder, Compression, Records, decompress};
 
-/// Largest batch of the topic, in bytes: the largest component (`plugin.component.bytes`, 8 MiB)
-/// with its machine code, still small enough for the largest answer that sedge's client accepts.
+/// Largest batch of the topic, in bytes: the largest component (`plugin.component.bytes`, 20 MiB)
+/// or a smaller one with its machine code, still small enough for the largest answer that sedge's
+/// client accepts.
 pub const BATCH_BYTES_MAX: usize = 24 << 20;
 
 /// Largest content, in bytes: its batch fits even if the content does not compress.
 pub const CONTENT_BYTES_MAX: usize = BATCH_BYTES_MAX - (64 << 10);
+
+/// Largest content, in bytes, that is compressed: the cleaner of a compacted topic, which has to
+/// decompress a whole batch, takes no larger one. Python's components are larger.
+const COMPRESSED_CONTENT_BYTES_MAX: usize = DECOMPRESSED_BYTES_MAX - (64 << 10);
 
 /// Longest name, in characters. It appears in topic configurations and in metric labels.
 const NAME_MAX: usize = 64;
@@ -76,7 +82,13 @@ pub fn each_change(batch: &Batch, mut each: impl FnMut(Change<'_>)) -> Result<()
 /// The change is larger than a batch can be.
 pub fn batch_of(change: &Change<'_>) -> Result<Batch> {
     // Machine code and components are compressible, and a link to a device is slow.
-    let mut builder = BatchBuilder::new(Compression::Zstd);
+    let bytes = change.content.map_or(0, <[u8]>::len);
+    let codec = if bytes > COMPRESSED_CONTENT_BYTES_MAX {
+        Compression::None
+    } else {
+        Compression::Zstd
+    };
+    let mut builder = BatchBuilder::new(codec);
     builder.push(
         change.timestamp_ms,
         Some(change.name.as_bytes()),
@@ -107,6 +119,22 @@ mod tests {
             })
             .unwrap();
             assert_eq!(read, 1);
+        }
+    }
+
+    #[test]
+    fn a_component_of_a_large_language_fits_a_compacted_topic() {
+        for bytes in [COMPRESSED_CONTENT_BYTES_MAX, CONTENT_BYTES_MAX] {
+            let content = vec![7; bytes];
+            let change = Change {
+                name: "large",
+                content: Some(&content),
+                timestamp_ms: 0,
+            };
+            let batch = batch_of(&change).unwrap();
+            assert!(batch.body.len() <= BATCH_BYTES_MAX);
+            let held = decompress(&batch.header, &batch.body, DECOMPRESSED_BYTES_MAX);
+            assert!(held.is_ok(), "{bytes} bytes: {held:?}");
         }
     }
 

@@ -72,6 +72,20 @@ fn projects_of_each_language_build_and_drop_their_first_record() {
     written(at, "my-keys", &["--world", "partitioner"], &partitions);
 }
 
+/// Not in every run: CPython takes half a minute to build and most of a minute to compile.
+#[test]
+fn a_project_in_python_builds_and_drops_its_first_record() {
+    if !soak::is_long() {
+        eprintln!("skipped: a plugin in Python takes minutes; set SEDGE_SOAK=1");
+        return;
+    }
+    let directory = TempDir::new("writing-python");
+    let at = directory.path();
+    let mut place = Place::start("writing-python", Options::default());
+    written(at, "my-python", &["--lang", "python"], &[]);
+    drops(&mut place, at, "my-python");
+}
+
 #[test]
 fn an_existing_folder_is_not_overwritten() {
     let directory = TempDir::new("writing-twice");

@@ -49,7 +49,7 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
         "Delay of the response that tells a client that its authentication failed"),
     long("connections.max.reauth.ms", Some("0"), Takes::AtLeast(0),
         "Time after which a client must authenticate again by SASL; 0: never"),
-    long("plugin.component.bytes", Some("8388608"), Takes::Between(KIB, 64 * MIB),
+    long("plugin.component.bytes", Some("20971520"), Takes::Between(KIB, 64 * MIB),
         "Largest WebAssembly component of a plugin"),
     long("plugin.deadline.ms", Some("100"), Takes::Between(5, 60_000),
         "Most time that a plugin may take for one batch"),
