@@ -78,7 +78,7 @@ mod running;
 #[cfg(all(target_arch = "wasm32", feature = "runtime"))]
 mod runtime;
 
-pub use alloc::{borrow::ToOwned, format, string::String, vec, vec::Vec};
+pub use alloc::{borrow::ToOwned, boxed::Box, format, string::String, vec, vec::Vec};
 
 pub use batch::{Batch, Client, Origin, Record, Stage};
 pub use config::Config;

@@ -12,7 +12,7 @@ use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch};
 use sedge_tests::{limits, plugin, tools};
 
-use crate::support::Place;
+use crate::support::{Place, component};
 
 /// Runs `sedge plugin` in `directory`.
 fn run(directory: &Path, arguments: &[&str]) -> Finished {
@@ -84,6 +84,37 @@ fn a_project_in_python_builds_and_drops_its_first_record() {
     let mut place = Place::start("writing-python", Options::default());
     written(at, "my-python", &["--lang", "python"], &[]);
     drops(&mut place, at, "my-python");
+}
+
+#[test]
+fn the_examples_answer_as_their_data_says() {
+    let schema = r#"schema={"type": "object", "required": ["sensor", "celsius"], "properties": {
+        "sensor": {"type": "string"}, "celsius": {"type": "number", "minimum": -40, "maximum": 85}}}"#;
+    for (name, setting) in [
+        ("redact-json", "paths=/guest/name,email"),
+        ("schema-check", schema),
+    ] {
+        let folder = tools::root().join("plugins").join(name);
+        let file = component(name);
+        let file = file.to_str().expect("a plain path");
+        let data = ["--records", "records.jsonl", "--expect", "expected.jsonl"];
+        must(
+            &folder,
+            &[&["test", file, "--config", setting][..], &data].concat(),
+        );
+        // A wrong setting is refused when the filter starts.
+        let (key, _) = setting.split_once('=').expect("a setting");
+        let wrong = format!("{key}=");
+        let refused = run(
+            &folder,
+            &[&["test", file, "--config", &wrong][..], &data].concat(),
+        );
+        assert_eq!(refused.status.code(), Some(65), "{refused:?}");
+        assert!(
+            refused.stderr.contains(&format!("setting {key}")),
+            "{refused:?}"
+        );
+    }
 }
 
 #[test]
