@@ -14,7 +14,6 @@ use super::activity::WatchedSocket;
 use super::memory::{Admission, Closer, Part, Pool};
 use super::service::Disconnect;
 use super::spares::Spares;
-use super::zeroed;
 use crate::limits::{CONNECTION_READ_BYTES, REQUEST_PIECE_BYTES};
 
 /// The source of requests.
@@ -182,7 +181,7 @@ impl<R: RequestSocket> FrameReader<R> {
             // Memory that is not written to yet is not allocated by the kernel.
             None => Vec::with_capacity(bytes),
         };
-        zeroed::extend(&mut memory, buffered);
+        extend(&mut memory, buffered);
         memory[..buffered].copy_from_slice(&self.buffer[self.start..self.start + buffered]);
         self.start += buffered;
         let mut filled = buffered;
@@ -192,7 +191,7 @@ impl<R: RequestSocket> FrameReader<R> {
                 admission.grow(piece).await;
             }
             let end = bytes.min(admission.bytes());
-            zeroed::extend(&mut memory, end);
+            extend(&mut memory, end);
             let piece = &mut memory[filled..end];
             filled += self.read_piece(piece, end == bytes).await?;
             if filled < bytes && filled == end {
@@ -226,6 +225,11 @@ impl<R: RequestSocket> FrameReader<R> {
         self.end = read.saturating_sub(bytes);
         Ok(read.min(bytes))
     }
+}
+
+/// Appends zeroes until the memory has at least this length.
+fn extend(memory: &mut Vec<u8>, len: usize) {
+    memory.resize(len.max(memory.len()), 0);
 }
 
 /// A request, and its charge.

@@ -44,7 +44,6 @@ mod spares;
 mod tls;
 pub mod unsupported;
 mod when_woken;
-mod zeroed;
 
 #[cfg(test)]
 mod tests;

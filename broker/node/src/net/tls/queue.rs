@@ -1,7 +1,5 @@
 //! Bytes on their way out of a session: written at the end, taken from the front.
 
-use crate::net::zeroed;
-
 /// A queue of bytes. An empty queue may keep its memory until [`Queue::free`].
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -40,7 +38,7 @@ impl Queue {
         let needed = self.end + bytes;
         if needed > self.memory.len() {
             self.memory.reserve_exact(needed - self.memory.len());
-            zeroed::extend(&mut self.memory, needed);
+            self.memory.resize(needed, 0);
         }
         &mut self.memory[self.end..needed]
     }
