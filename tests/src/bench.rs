@@ -13,6 +13,7 @@ mod beside_cleaner;
 pub mod catch_up;
 pub mod compaction;
 pub mod connections;
+pub mod fetch_filter;
 pub mod groups;
 pub mod memory;
 pub mod metadata;

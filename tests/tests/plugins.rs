@@ -3,6 +3,8 @@
 
 #[path = "plugins/binding.rs"]
 mod binding;
+#[path = "plugins/fetching.rs"]
+mod fetching;
 #[path = "plugins/inspecting.rs"]
 mod inspecting;
 #[path = "plugins/letting_go.rs"]

@@ -127,6 +127,27 @@ pub const REJECTION_TEXT_BYTES_MAX: usize = 64 << 10;
 /// Filters named in one answer of `/readyz`, or in one line of the log, because they are not ready.
 pub const UNREADY_NAMED_MAX: usize = 20;
 
+/// The ratio of compression that is expected of a batch that a filter of consumers opens, and bytes
+/// for small ones: memory is charged for that much first, and for [`FILTER_BATCH_BYTES_MAX`] if the
+/// batch has more.
+pub const OPENED_RATIO_EXPECTED: usize = 8;
+pub const OPENED_BYTES_EXPECTED: usize = 64 << 10;
+
+/// Copies of an open batch: its records, what is shown to the filter, and what is rebuilt.
+pub const OPEN_COPIES: usize = 3;
+
+/// Time after which the filters of one fetch begin no further batch; the next fetch continues. A
+/// filter that hangs holds a consumer this long, and for the plugin's deadline.
+pub const FETCH_SIFT_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// How long a fetch waits of which filters withhold everything, or for as long as the consumer
+/// wants to wait: the default of `fetch.max.wait.ms`.
+pub const WITHHELD_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// How long a fetch waits for its turn at a filter, before the consumer is told to ask again.
+/// Clients give up after 30 s.
+pub const FETCH_TURN_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// Threads of the pool for blocking work: reads, flushes, filters, the console.
 pub const BLOCKING_THREADS_MAX: NonZeroUsize = NonZeroUsize::new(500).unwrap();
 

@@ -252,6 +252,16 @@ impl BatchHeader {
         self
     }
 
+    /// Returns the header of an uncompressed control batch with the same offsets. The caller must
+    /// recompute the CRC.
+    pub(crate) fn as_control(mut self, batch_length: i32, record_count: i32) -> Self {
+        let attributes = self.attributes() & !(COMPRESSION_MASK | DELETE_HORIZON_BIT);
+        self.put(8, batch_length.to_be_bytes());
+        self.put(21, (attributes | CONTROL_BIT).to_be_bytes());
+        self.put(57, record_count.to_be_bytes());
+        self
+    }
+
     /// Returns the same header with the CRC over its fields and `body`.
     #[must_use]
     pub fn with_computed_crc(mut self, body: &[u8]) -> Self {

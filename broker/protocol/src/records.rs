@@ -22,7 +22,7 @@ pub use build::{
 };
 pub use check::{RecordFacts, Unreadable, check_records, each_record};
 pub use codec::{Compression, compression_of};
-pub use compact::Compacted;
+pub use compact::{Compacted, gap};
 pub use compress::{compress, decompress};
 pub use open::{Opener, opened_bytes_max};
 pub use read::{Headers, RecordView, Records};

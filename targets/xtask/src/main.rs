@@ -84,7 +84,7 @@ enum Task {
         arguments: Vec<String>,
     },
     /// Run a benchmark: kafka, start, memory, metadata, retention, scale, write-amp, compaction,
-    /// catch-up, validation, acls, quotas, tls, connections, groups
+    /// catch-up, validation, acls, quotas, tls, connections, fetch-filter, groups
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<String>,

@@ -169,7 +169,7 @@ pub(super) fn measure(
     rustix::fs::sync();
 }
 
-fn with_cpu(pid: u32, run: impl FnOnce() -> Outcome) -> (Outcome, f64) {
+pub(super) fn with_cpu(pid: u32, run: impl FnOnce() -> Outcome) -> (Outcome, f64) {
     let before = proc::cpu(pid);
     let outcome = run();
     (outcome, proc::cpu(pid).saturating_sub(before).as_secs_f64())

@@ -5,8 +5,8 @@
 
 use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
-    acls, catch_up, compaction, connections, groups, heading, memory, metadata, quotas, retention,
-    sasl, scale, start, throughput, tls, validation, write_amplification,
+    acls, catch_up, compaction, connections, fetch_filter, groups, heading, memory, metadata,
+    quotas, retention, sasl, scale, start, throughput, tls, validation, write_amplification,
 };
 
 const USAGE: &str =
@@ -25,6 +25,7 @@ const USAGE: &str =
        bench tls [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT] [--alone]
        bench sasl [--rounds N] [--seconds N] [--alone]
        bench connections [--idle N] [--rounds N] [--seconds N] [--alone]
+       bench fetch-filter [--mb N] [--rounds N]
        bench groups [--groups N] [--connections N] [--in-flight N] [--rounds N] [--seconds N]
                     [--alone]
 --alone leaves Apache Kafka out; TEXT is part of a cell's name, as in 'interval 64K'";
@@ -62,6 +63,7 @@ fn main() {
         "tls",
         "sasl",
         "connections",
+        "fetch-filter",
         "groups",
     ];
     if !known.contains(&what) {
@@ -116,6 +118,13 @@ fn main() {
                 with_kafka,
             };
             metadata::run(plan, &|line| println!("{line}"));
+        }
+        "fetch-filter" => {
+            let plan = fetch_filter::Plan {
+                bytes: number("--mb", 512) * 1_000_000,
+                rounds: number("--rounds", 3) as usize,
+            };
+            fetch_filter::run(plan, &|line| print!("{line}"));
         }
         "acls" => {
             let rules = number("--rules", 10_000).max(1) as usize;

@@ -20,6 +20,8 @@ use alloc::string::String;
 
 use sedge_protocol::ErrorCode;
 
+use crate::security::Principal;
+
 pub use alter::{AlterOp, Change, Resource, plan_alter, plan_new_topic, plan_replace};
 pub use broker::{
     BROKER_KEYS, BrokerDefaults, QUOTA_POLICY_KEY, STANDARD_AUTHORIZER, broker_key,
@@ -28,8 +30,8 @@ pub use broker::{
 pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
 pub use nearest::nearest;
 pub use topic::{
-    Durability, FILTER_KEY, OnPluginError, PARTITIONER_KEY, PLUGIN_PREFIX, RetentionPriority,
-    TOPIC_KEYS, TopicConfig, filter_names, is_plugin_key, topic_key,
+    Durability, FETCH_FILTER_KEY, FILTER_KEY, OnPluginError, PARTITIONER_KEY, PLUGIN_PREFIX,
+    RetentionPriority, TOPIC_KEYS, TopicConfig, filter_names, is_plugin_key, topic_key,
 };
 
 /// Kafka's types of values.
@@ -80,6 +82,8 @@ pub enum Takes {
     Between(i64, i64),
     /// One of these; for a list, each of its parts.
     OneOf(&'static [&'static str]),
+    /// Principals, each as `TYPE:NAME`.
+    Principals,
 }
 
 /// One configuration key.
@@ -143,6 +147,11 @@ impl ConfigKey {
                 if !parts(self.kind, value).all(|part| self.is_one_of(known, part)) =>
             {
                 refused(&format!("String must be one of: {}", known.join(", ")))
+            }
+            Takes::Principals
+                if !parts(self.kind, value).all(|part| Principal::parse(part).is_some()) =>
+            {
+                refused("Each must be a principal, such as User:alice")
             }
             _ => Ok(()),
         }

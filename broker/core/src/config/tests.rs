@@ -96,6 +96,9 @@ fn a_topic_reads_what_it_sets() {
         ("flush.messages", "1"),
         ("sedge.durability", "interval"),
         ("sedge.filter", "one, two"),
+        ("sedge.filter.fetch", "two,three"),
+        ("sedge.filter.fetch.on.error", "fail-open"),
+        ("sedge.filter.fetch.principals", "User:a, User:b"),
         ("sedge.filter.on.error", "quarantine"),
         ("sedge.partitioner", " geohash "),
         ("sedge.partitioner.on.error", "fail-open"),
@@ -110,6 +113,11 @@ fn a_topic_reads_what_it_sets() {
     assert_eq!(config.is_sync(), Some(true));
     assert_eq!(config.filters(), ["one", "two"]);
     assert_eq!(config.on_filter_error(), OnPluginError::Quarantine);
+    assert_eq!(config.fetch_filters(), ["two", "three"]);
+    assert_eq!(config.on_fetch_filter_error(), OnPluginError::FailOpen);
+    assert!(config.filters_reads_of("User:b") && !config.filters_reads_of("User:c"));
+    let all: Vec<_> = config.all_filters().collect();
+    assert_eq!(all, ["one", "two", "three"]);
     assert_eq!(config.partitioner(), Some("geohash"));
     assert_eq!(config.on_partitioner_error(), OnPluginError::FailOpen);
     let settings: Vec<_> = config.plugin_settings("one").collect();
@@ -118,6 +126,11 @@ fn a_topic_reads_what_it_sets() {
     let plain = TopicConfig::default();
     assert!(!plain.is_compacted() && plain.is_deleted_by_retention() && !plain.has_filter());
     assert_eq!((plain.is_sync(), plain.retention_bytes()), (None, None));
+    assert!(plain.fetch_filters().is_empty() && !plain.filters_reads_of("User:b"));
+    let of_all = map(&[("sedge.filter.fetch", "two")]);
+    let of_all = TopicConfig::effective(&of_all, &BrokerDefaults::default());
+    assert!(of_all.filters_reads_of("User:c"));
+    assert_eq!(of_all.on_fetch_filter_error(), OnPluginError::FailClosed);
     assert_eq!(plain.max_message_bytes(), 1_048_588);
     assert_eq!(plain.timestamp_before_max_ms(), i64::MAX);
 }

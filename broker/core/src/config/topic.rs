@@ -1,11 +1,12 @@
 //! The configuration keys of topics, and the effective configuration of one topic.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::ConfigType::{Boolean, Double, Int, List, Long, String as Text};
-use super::Takes::{Anything, AtLeast, Between, OneOf};
+use super::Takes::{Anything, AtLeast, Between, OneOf, Principals};
 use super::{ConfigKey, ConfigType, Takes};
 
 /// Prefix of the keys that only a plugin understands: `sedge.plugin.NAME.KEY`.
@@ -14,10 +15,13 @@ pub const PLUGIN_PREFIX: &str = "sedge.plugin.";
 /// The key that names the filters of a topic.
 pub const FILTER_KEY: &str = "sedge.filter";
 
+/// The key that names the filters of what consumers of a topic read.
+pub const FETCH_FILTER_KEY: &str = "sedge.filter.fetch";
+
 /// The key that names the partitioner of a topic.
 pub const PARTITIONER_KEY: &str = "sedge.partitioner";
 
-/// Returns the names in a value of [`FILTER_KEY`].
+/// Returns the names in a value of [`FILTER_KEY`] or [`FETCH_FILTER_KEY`].
 pub fn filter_names(value: &str) -> impl Iterator<Item = &str> {
     super::parts(List, value)
 }
@@ -141,6 +145,16 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
          flushed every flush.ms of the broker; broker: as the broker's durability says"),
     key(FILTER_KEY, List, Some(""), Anything, &[],
         "Filter plugins that each batch goes through before it is written, first to last"),
+    key(FETCH_FILTER_KEY, List, Some(""), Anything, &[],
+        "Filter plugins that each batch goes through when a consumer reads it, first to last; the \
+         log stays as it is"),
+    key("sedge.filter.fetch.on.error", Text, Some("fail-closed"),
+        OneOf(&["fail-open", "fail-closed", "quarantine"]), &[],
+        "If a filter fails while a consumer reads: fail-open sends the batch as it is; fail-closed \
+         withholds it, and the consumer asks again; quarantine sends it as it is, and does not \
+         call the filter again until it is deployed or bound anew"),
+    key("sedge.filter.fetch.principals", List, Some(""), Principals, &[],
+        "Principals whose reads go through sedge.filter.fetch, such as User:alice; empty: all"),
     key("sedge.filter.on.error", Text, Some("fail-closed"),
         OneOf(&["fail-open", "fail-closed", "quarantine"]), &[],
         "If a filter fails: fail-open writes the batch as it came; fail-closed refuses it; \
@@ -234,6 +248,15 @@ pub enum Durability {
     Interval,
 }
 
+/// The filters of what consumers read. Few topics have any.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct FetchFilters {
+    names: Vec<String>,
+    on_error: OnPluginError,
+    /// Empty for all.
+    principals: Vec<String>,
+}
+
 /// The effective configuration of one topic. Small, because there may be a hundred thousand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
@@ -256,6 +279,7 @@ pub struct TopicConfig {
     on_filter_error: OnPluginError,
     on_partitioner_error: OnPluginError,
     filters: Vec<String>,
+    fetch_filters: Option<Box<FetchFilters>>,
     partitioner: Option<String>,
     /// Keys of the form `NAME.KEY`, with their values.
     plugins: BTreeMap<String, String>,
@@ -284,6 +308,7 @@ impl TopicConfig {
             on_filter_error: OnPluginError::FailClosed,
             on_partitioner_error: OnPluginError::FailClosed,
             filters: Vec::new(),
+            fetch_filters: None,
             partitioner: None,
             plugins: BTreeMap::new(),
         }
@@ -332,6 +357,18 @@ impl TopicConfig {
             }
             "sedge.filter" => {
                 self.filters = super::parts(List, value).map(String::from).collect();
+            }
+            FETCH_FILTER_KEY => {
+                let names = filter_names(value).map(Into::into).collect();
+                self.set_fetch_filters(|filters| filters.names = names);
+            }
+            "sedge.filter.fetch.on.error" => {
+                let on_error = OnPluginError::parse(value);
+                self.set_fetch_filters(|filters| filters.on_error = on_error);
+            }
+            "sedge.filter.fetch.principals" => {
+                let principals = super::parts(List, value).map(Into::into).collect();
+                self.set_fetch_filters(|filters| filters.principals = principals);
             }
             "sedge.filter.on.error" => self.on_filter_error = OnPluginError::parse(value),
             PARTITIONER_KEY => {
@@ -430,6 +467,13 @@ impl TopicConfig {
         }
     }
 
+    /// Changes the fetch filters. Topics without any need no memory for them.
+    fn set_fetch_filters(&mut self, change: impl FnOnce(&mut FetchFilters)) {
+        let mut filters = self.fetch_filters.take().unwrap_or_default();
+        change(&mut filters);
+        self.fetch_filters = (*filters != FetchFilters::default()).then_some(filters);
+    }
+
     #[must_use]
     pub const fn has_filter(&self) -> bool {
         !self.filters.is_empty()
@@ -444,6 +488,37 @@ impl TopicConfig {
     #[must_use]
     pub const fn on_filter_error(&self) -> OnPluginError {
         self.on_filter_error
+    }
+
+    /// Returns the names of the filter plugins of what consumers read, in the order in which they
+    /// run.
+    #[must_use]
+    pub fn fetch_filters(&self) -> &[String] {
+        let filters = self.fetch_filters.as_ref();
+        filters.map_or(&[], |filters| &filters.names)
+    }
+
+    /// Returns whether what this principal reads is filtered.
+    #[must_use]
+    pub fn filters_reads_of(&self, principal: &str) -> bool {
+        self.fetch_filters.as_ref().is_some_and(|filters| {
+            let principals = &filters.principals;
+            let is_named = || principals.iter().any(|named| named == principal);
+            !filters.names.is_empty() && (principals.is_empty() || is_named())
+        })
+    }
+
+    #[must_use]
+    pub fn on_fetch_filter_error(&self) -> OnPluginError {
+        let filters = self.fetch_filters.as_ref();
+        filters.map_or(OnPluginError::FailClosed, |filters| filters.on_error)
+    }
+
+    /// Returns the names of all filter plugins, each once.
+    pub fn all_filters(&self) -> impl Iterator<Item = &String> {
+        let others = self.fetch_filters().iter();
+        let others = others.filter(|name| !self.filters.contains(name));
+        self.filters.iter().chain(others)
     }
 
     /// Returns the name of the partitioner.

@@ -1,5 +1,6 @@
-//! Reads for consumers: the partitions ([`plan`]), the records that exist ([`read`]), and waiting
-//! until there are enough ([`wait`]). The handler decodes requests and encodes answers.
+//! Reads for consumers: the partitions ([`plan`]), the records that exist ([`read`]), waiting until
+//! there are enough ([`wait`]), and what filters leave of them ([`sift`]). The handler decodes
+//! requests and encodes answers.
 //!
 //! If the page cache does not have the batches, they are read off the executor, and the operating
 //! system reads up to 4 MiB of each partition into the page cache. The storage finds recent batches
@@ -15,6 +16,7 @@ use crate::process::disk_work::DiskWork;
 mod isolation;
 pub mod plan;
 pub mod read;
+pub mod sift;
 pub mod wait;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sedge_core::fetch::session::Wanted;
+use sedge_core::metadata::Topic;
 use sedge_protocol::ErrorCode;
 
 use super::isolation::Isolation;
@@ -11,12 +12,20 @@ use crate::log::partitions::Partition;
 /// One partition of a fetch, found or not.
 pub struct Target {
     pub wanted: Wanted,
-    pub found: Result<Arc<Partition>, ErrorCode>,
+    pub found: Result<Found, ErrorCode>,
+}
+
+/// A partition that exists and may be read.
+pub struct Found {
+    pub partition: Arc<Partition>,
+    /// The topic, if its fetch filters apply to this consumer.
+    pub filtered_by: Option<Arc<Topic>>,
 }
 
 impl Target {
     pub(super) fn has_data(&self, isolation: Isolation) -> bool {
-        let end = self.found.as_ref().map(|found| isolation.end_of(found));
+        let found = self.found.as_ref();
+        let end = found.map(|found| isolation.end_of(&found.partition));
         end.is_ok_and(|end| end.get() > self.wanted.fetch_offset)
     }
 }
@@ -24,7 +33,7 @@ impl Target {
 /// Looks each of the wanted partitions up with `find`, in their order.
 pub fn targets(
     wanted: &[Wanted],
-    find: impl Fn(&Wanted) -> Result<Arc<Partition>, ErrorCode>,
+    find: impl Fn(&Wanted) -> Result<Found, ErrorCode>,
 ) -> Vec<Target> {
     let target = |wanted: &Wanted| Target {
         wanted: wanted.clone(),

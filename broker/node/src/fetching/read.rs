@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use sedge_core::fetch::session::{Outcome, Wanted};
+use sedge_core::metadata::Topic;
 use sedge_protocol::ids::Offset;
 use sedge_protocol::{ErrorCode, fetch};
 use sedge_storage::{Chunk, Error, Located, LogStore, ReadLimits, Wait};
 
 use super::Source;
-use super::plan::Target;
+use super::plan::{Found, Target};
 use crate::limits::{FETCH_COLD_BYTES_MAX, FETCH_PARTITIONS_AT_ONCE};
 use crate::log::partitions::Partition;
 
@@ -37,6 +38,8 @@ pub struct Read {
     pub next_offset: Offset,
     /// Whether the read ended at a limit of memory or of cold data.
     pub is_cut: bool,
+    /// The topic, if its fetch filters apply and have not run yet: all chunks are in memory.
+    pub(super) filtered_by: Option<Arc<Topic>>,
     pub(super) partition: Option<Arc<Partition>>,
 }
 
@@ -170,14 +173,16 @@ fn read_one(store: &dyn LogStore, target: &Target, room: Room) -> Option<Read> {
         chunks: Vec::new(),
         next_offset: Offset::ZERO,
         is_cut: false,
+        filtered_by: None,
         partition: None,
     };
     match &target.found {
         Err(error) => read.error = Some(*error),
-        Ok(partition) => {
-            read.ends = Some(Ends::of(partition));
-            read.partition = Some(Arc::clone(partition));
-            match read_records(store, partition, &target.wanted, room)? {
+        Ok(found) => {
+            read.ends = Some(Ends::of(&found.partition));
+            read.partition = Some(Arc::clone(&found.partition));
+            read.filtered_by.clone_from(&found.filtered_by);
+            match read_records(store, found, &target.wanted, room)? {
                 Ok(located) => {
                     read.chunks = located.chunks;
                     read.next_offset = located.next_offset;
@@ -192,10 +197,11 @@ fn read_one(store: &dyn LogStore, target: &Target, room: Room) -> Option<Read> {
 
 fn read_records(
     store: &dyn LogStore,
-    partition: &Partition,
+    found: &Found,
     wanted: &Wanted,
     room: Room,
 ) -> Option<Result<Located, ErrorCode>> {
+    let partition = &*found.partition;
     let until = room.isolation.end_of(partition);
     // As in Kafka, an offset between the last visible record and the high watermark is not an
     // error.
@@ -214,6 +220,7 @@ fn read_records(
         bytes_max,
         memory_max: room.memory_left,
         cold_max: FETCH_COLD_BYTES_MAX,
+        takes_places: found.filtered_by.is_none(),
     };
     match store.locate(partition.id, from, until, limits, room.wait) {
         // KIP-74: only the first batch of the answer may break the limits.

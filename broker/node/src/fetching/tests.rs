@@ -13,7 +13,7 @@ use sedge_protocol::records::{BatchBuilder, Compression};
 use sedge_storage::{Commit, Entry, MemoryStore};
 
 use super::Source;
-use super::plan::{Target, targets};
+use super::plan::{Found, Target, targets};
 use super::read::{Isolation, Read};
 use super::wait::{Fetched, Wish, fetch};
 use crate::config::Durability;
@@ -71,7 +71,10 @@ impl Fixture {
     fn targets(&self, wanted: &[Wanted]) -> Vec<Target> {
         targets(wanted, |wanted| match wanted.partition {
             9 => Err(ErrorCode::UnknownTopicOrPartition),
-            index => Ok(self.log.partition(PartitionId(index as u32)).unwrap()),
+            index => Ok(Found {
+                partition: self.log.partition(PartitionId(index as u32)).unwrap(),
+                filtered_by: None,
+            }),
         })
     }
 

@@ -204,6 +204,11 @@ impl Pool {
         admission
     }
 
+    /// Starts an admission of nothing, which can grow.
+    pub fn begin(self: &Arc<Self>) -> Admission {
+        Admission::none(self)
+    }
+
     /// Takes a share of the free bytes, at most `bytes_max`, without waiting; possibly nothing.
     pub fn take_share(self: &Arc<Self>, bytes_max: usize) -> Admission {
         let mut admission = Admission::none(self);

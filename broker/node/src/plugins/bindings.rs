@@ -134,7 +134,7 @@ impl<R: Role> Binding<R> {
             ))),
             settings,
             waiting: WaitingBytes::default(),
-            tally: Tally::new(&topic.name, plugin),
+            tally: Tally::new(&topic.name, format!("{} {plugin}", R::NAME)),
         }
     }
 

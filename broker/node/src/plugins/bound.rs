@@ -13,6 +13,7 @@ use sedge_protocol::records::RecordView;
 use super::counted::Counted;
 use super::failure::Failed;
 use super::registry::Deployed;
+use super::tally::Count;
 use crate::metrics::{Metrics, PluginMetrics};
 
 /// What plugins of a topic do with its batches.
@@ -49,6 +50,8 @@ pub struct Bound<R: Role> {
     /// The plugin failed under the policy `quarantine`; it is skipped until it is deployed or bound
     /// anew.
     pub is_quarantined: bool,
+    /// Failures that the log does not have yet.
+    failures: Count,
     blob: RecordBlob,
     pub counters: Arc<PluginMetrics>,
     /// Takes the plugin's own metrics of this topic.
@@ -70,6 +73,7 @@ impl<R: Role> Bound<R> {
             settings,
             instance: None,
             is_quarantined: false,
+            failures: Count::default(),
             blob: RecordBlob::new(),
             meter: counters.own.meter(Some(topic)),
             counters,
@@ -130,7 +134,7 @@ impl<R: Role> Bound<R> {
         topic: &Topic,
     ) -> Result<(), AppendError> {
         let plugin = format!("{} {}", R::NAME, self.plugin);
-        if failed.settle(policy, &plugin, topic)? {
+        if failed.settle(policy, &plugin, topic, &mut self.failures)? {
             self.is_quarantined = true;
             self.instance = None;
         }

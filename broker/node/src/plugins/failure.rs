@@ -1,5 +1,7 @@
 //! Failures of a topic's plugins, and what follows for the batch.
 
+use std::time::Instant;
+
 use log::warn;
 use sedge_core::config::OnPluginError;
 use sedge_core::log::AppendError;
@@ -7,6 +9,7 @@ use sedge_core::metadata::Topic;
 use sedge_plugin::CallError;
 use sedge_protocol::ErrorCode;
 
+use super::tally::Count;
 use crate::metrics::PluginMetrics;
 
 /// Reason why a plugin gave no answer about a batch.
@@ -40,7 +43,7 @@ impl Failed {
 
     /// Applies the topic's policy. If the batch continues as it came, returns whether the plugin is
     /// quarantined: not called again until it is deployed or bound anew. `plugin` is the plugin
-    /// with its role, such as "filter range".
+    /// with its role, such as "filter range"; `failures` are those that the log does not have yet.
     ///
     /// # Errors
     /// The batch is refused.
@@ -49,22 +52,27 @@ impl Failed {
         policy: OnPluginError,
         plugin: &str,
         topic: &Topic,
+        failures: &mut Count,
     ) -> Result<bool, AppendError> {
         let name = &topic.name;
+        let mut log = |why: &str, what: &str| {
+            failures.add(1, why);
+            if let Some(due) = failures.take(Instant::now()) {
+                let times = due.some;
+                warn!(target: "sedge::plugin", "the {plugin} failed on topic {name}: {why}; {what} \
+                                                ({times} since the last such line, once a minute)");
+            }
+        };
         let why = match self {
             Self::Rejected(error) => return Err(error),
             Self::Plugin(why) => Some(why),
             Self::NotReady => None,
         };
         match (policy, why) {
-            (OnPluginError::FailOpen, Some(why)) => {
-                warn!(target: "sedge::plugin", "the {plugin} failed on topic {name}: {why}; the \
-                                                batch continues without it");
-            }
+            (OnPluginError::FailOpen, Some(why)) => log(&why, "the batch continues without it"),
             (OnPluginError::FailOpen, None) => {}
             (OnPluginError::FailClosed, Some(why)) => {
-                warn!(target: "sedge::plugin", "the {plugin} failed on topic {name}: {why}; the \
-                                                batch is refused");
+                log(&why, "the batch is refused");
                 return Err(AppendError::new(
                     ErrorCode::PolicyViolation,
                     format!("The {plugin} failed: {why}."),

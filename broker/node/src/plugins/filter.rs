@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use std::fmt::Debug;
+use std::marker::PhantomData;
+
+use sedge_core::config::{OnPluginError, TopicConfig};
 use sedge_core::limits::RECORD_ERRORS_MAX;
 use sedge_core::log::{AppendError, RecordError};
 use sedge_core::metadata::Topic;
@@ -44,17 +48,49 @@ pub struct Rebuilt {
     pub kept: Vec<i32>,
 }
 
-/// The role of a filter.
-#[derive(Debug)]
-pub enum Filter {}
+/// A point on a batch's way at which a topic has filters.
+pub trait Stage: Debug + Send + 'static {
+    /// The role of these filters, for people.
+    const NAME: &'static str;
 
-impl Role for Filter {
+    /// The stage, as filters are told.
+    const STAGE: FilterStage;
+
+    /// Returns the names of these filters.
+    fn filters(config: &TopicConfig) -> &[String];
+
+    /// Returns the policy for their failures.
+    fn on_error(config: &TopicConfig) -> OnPluginError;
+}
+
+/// The stage at which batches are produced.
+#[derive(Debug)]
+pub enum Produce {}
+
+impl Stage for Produce {
     const NAME: &'static str = "filter";
+    const STAGE: FilterStage = FilterStage::Produce;
+
+    fn filters(config: &TopicConfig) -> &[String] {
+        config.filters()
+    }
+
+    fn on_error(config: &TopicConfig) -> OnPluginError {
+        config.on_filter_error()
+    }
+}
+
+/// The role of a filter at a stage.
+#[derive(Debug)]
+pub struct Filter<S>(PhantomData<S>);
+
+impl<S: Stage> Role for Filter<S> {
+    const NAME: &'static str = S::NAME;
 
     type Instance = FilterInstance;
 
     fn is_bound(topic: &Topic, plugin: &str) -> bool {
-        topic.config.filters().iter().any(|name| name == plugin)
+        S::filters(&topic.config).iter().any(|name| name == plugin)
     }
 
     fn instantiate(
@@ -70,7 +106,50 @@ impl Role for Filter {
     }
 }
 
-impl Bound<Filter> {
+impl<S: Stage> Bound<Filter<S>> {
+    /// Calls the filter with the records of a batch. `time` gives the timestamp of a record, from
+    /// that of the batch on.
+    pub fn judge(
+        &mut self,
+        (topic, index, origin): (&Topic, i32, &Origin),
+        base_timestamp_ms: i64,
+        views: &[RecordView<'_>],
+        time: fn(&RecordView<'_>) -> i64,
+    ) -> Result<Outcome, Failed> {
+        let info = BatchInfo {
+            topic: &topic.name,
+            partition: index as u32,
+            stage: S::STAGE,
+            base_timestamp_ms,
+            origin: Some(origin.told()),
+        };
+        self.call(views, time, |filter, blob| filter.filter(&info, blob))
+    }
+
+    /// Counts what the filter decided about the records of a batch.
+    pub fn count(&self, outcome: &Outcome) {
+        let (mut kept, mut dropped, mut replaced, mut rejected) = (0, 0, 0, 0);
+        if outcome.keeps_all() {
+            kept = outcome.verdicts().len() as u64;
+        } else {
+            for verdict in outcome.verdicts() {
+                match verdict {
+                    Verdict::Keep => kept += 1,
+                    Verdict::Drop => dropped += 1,
+                    Verdict::Replace { .. } => replaced += 1,
+                    Verdict::Reject { .. } => rejected += 1,
+                }
+            }
+        }
+        let counters = &self.counters;
+        counters.kept.add(kept);
+        counters.dropped.add(dropped);
+        counters.replaced.add(replaced);
+        counters.rejected.add(rejected);
+    }
+}
+
+impl Bound<Filter<Produce>> {
     /// Runs a batch through the filter, and applies the topic's policy if the filter fails. Blocks,
     /// see [`Self::run`].
     ///
@@ -89,7 +168,7 @@ impl Bound<Filter> {
             Ok(Filtered::Emptied) => return Ok(Passed::Emptied),
             Err(failed) => failed,
         };
-        self.settle(failed, topic.config.on_filter_error(), topic)?;
+        self.settle(failed, Produce::on_error(&topic.config), topic)?;
         Ok(Passed::AsItCame(batch))
     }
 
@@ -110,33 +189,20 @@ impl Bound<Filter> {
         let body = records::decompress(header, &batch.body, FILTER_BATCH_BYTES_MAX)
             .map_err(|error| Failed::unreadable(&error))?;
         let views = views(header, &body)?;
-        let info = BatchInfo {
-            topic: &topic.name,
-            partition: index as u32,
-            stage: FilterStage::Produce,
-            base_timestamp_ms: header.base_timestamp(),
-            origin: Some(origin.told()),
-        };
-        let timestamp = |view: &RecordView<'_>| view.timestamp_delta;
-        let outcome = self.call(&views, timestamp, |filter, blob| filter.filter(&info, blob))?;
-        let counters = &self.counters;
-        if outcome.keeps_all() {
-            counters.kept.add(views.len() as u64);
-            return Ok(Filtered::AsItCame);
-        }
+        let origin = (topic, index, origin);
+        let time = |view: &RecordView<'_>| view.timestamp_delta;
+        let outcome = self.judge(origin, header.base_timestamp(), &views, time)?;
         if outcome.rejects_any() {
+            // The others are not written either.
             let rejected = outcome.verdicts().filter(is_reject).count();
-            counters.rejected.add(rejected as u64);
+            self.counters.rejected.add(rejected as u64);
             return Err(Failed::Rejected(rejection(&self.plugin, &outcome)));
         }
+        self.count(&outcome);
+        if outcome.keeps_all() {
+            return Ok(Filtered::AsItCame);
+        }
         let kept = survivors(&views, &outcome);
-        let replaced = outcome
-            .verdicts()
-            .filter(|verdict| matches!(verdict, Verdict::Replace { .. }))
-            .count();
-        counters.kept.add((kept.len() - replaced) as u64);
-        counters.replaced.add(replaced as u64);
-        counters.dropped.add((views.len() - kept.len()) as u64);
         let rebuilt = records::rebuild(header, kept);
         match rebuilt.map_err(|error| Failed::Plugin(error.to_string()))? {
             Some(batch) if batch.bytes() > topic.config.max_message_bytes() => {
@@ -189,7 +255,8 @@ fn survivors<'a>(views: &'a [RecordView<'a>], outcome: &'a Outcome) -> Vec<Kept<
         .collect()
 }
 
-fn replaced<'a>(field: Field<'a>, before: Option<&'a [u8]>) -> Option<&'a [u8]> {
+/// Returns a field after a replacement.
+pub fn replaced<'a>(field: Field<'a>, before: Option<&'a [u8]>) -> Option<&'a [u8]> {
     match field {
         Field::Same => before,
         Field::Null => None,

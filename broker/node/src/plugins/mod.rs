@@ -8,7 +8,8 @@
 //!
 //! A batch is decompressed, filtered, and rebuilt with the same codec and producer; it keeps its
 //! last sequence. If the filter fails, `sedge.filter.on.error` decides what happens to the batch.
-//! What the filters leave, the topic's `sedge.partitioner` splits ([`partitioner`]).
+//! What the filters leave, the topic's `sedge.partitioner` splits ([`partitioner`]). The filters of
+//! `sedge.filter.fetch` run when consumers read ([`fetched`]).
 //!
 //! A binding needs a deployed plugin of its world. If the plugin is deleted later, or does not
 //! compile, the log and `/readyz` (which stays ok) say so; for a filter, `sedge_topic_filter_ready`
@@ -23,6 +24,7 @@ mod bindings;
 mod bound;
 mod counted;
 mod failure;
+mod fetched;
 mod filter;
 mod origin;
 mod partitioner;
@@ -35,7 +37,7 @@ pub mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_lock::Semaphore;
+use async_lock::{MutexGuardArc, Semaphore, SemaphoreGuardArc};
 use log::{info, warn};
 use sedge_core::log::AppendError;
 use sedge_core::metadata::{Image, PLUGINS_TOPIC, Topic};
@@ -54,7 +56,9 @@ use crate::metrics::Metrics;
 use bindings::{Binding, Bindings, WaitingBytes};
 use bound::{Bound, Role};
 use failure::too_slow;
-use filter::{Filter, Passed};
+use fetched::Fetch;
+pub use fetched::Reading;
+use filter::{Filter, Passed, Produce};
 pub use origin::Origin;
 use partitioner::Partitioner;
 pub use partitioner::Routed;
@@ -72,7 +76,8 @@ pub const FILTER_STATE_KEY: &str = "sedge.filter.state";
 pub struct Plugins {
     registry: Registry,
     wanted: Mutex<Wanted>,
-    filters: Bindings<Filter>,
+    filters: Bindings<Filter<Produce>>,
+    fetch_filters: Bindings<Filter<Fetch>>,
     partitioners: Bindings<Partitioner>,
     policy: policy::Bound,
     /// One permit for each filter that may run at once.
@@ -94,6 +99,7 @@ impl Plugins {
             registry: Registry::new(config),
             wanted: Mutex::default(),
             filters: Bindings::default(),
+            fetch_filters: Bindings::default(),
             partitioners: Bindings::default(),
             policy: policy::Bound::default(),
             runs: Arc::new(Semaphore::new(FILTER_RUNS_MAX)),
@@ -125,8 +131,9 @@ impl Plugins {
         for plugin in topic.config.filters() {
             let (of, origin) = (Arc::clone(topic), origin.clone());
             let records = batch.header.record_count().max(0) as usize;
-            let work =
-                move |filter: &mut Bound<Filter>, batch| filter.pass(&of, index, &origin, batch);
+            let work = move |filter: &mut Bound<Filter<Produce>>, batch| {
+                filter.pass(&of, index, &origin, batch)
+            };
             let (binding, filtered) = self
                 .run(&self.filters, metadata, (topic, plugin), batch, work)
                 .await?;
@@ -204,9 +211,7 @@ impl Plugins {
             let error = too_slow(&plugin, topic, self.waiting_bytes_max_each);
             return Err(binding.refused(error));
         };
-        let mut bound = binding.bound.lock_arc().await;
-        // Acquired last: batches that wait for one slow plugin keep no other from running.
-        let run = self.runs.acquire_arc().await;
+        let (mut bound, run) = self.turn(&binding).await;
         let done = blocking::unblock(move || {
             let _until_it_ran = run;
             work(&mut bound, batch)
@@ -214,6 +219,17 @@ impl Plugins {
         let done = done.await;
         drop(waiting);
         Ok((binding, done))
+    }
+
+    /// Waits for a plugin, and for the permit to run it.
+    async fn turn<R: Role>(
+        &self,
+        binding: &Binding<R>,
+    ) -> (MutexGuardArc<Bound<R>>, SemaphoreGuardArc) {
+        let bound = binding.bound.lock_arc().await;
+        // Acquired last: batches that wait for one slow plugin keep no other from running.
+        let run = self.runs.acquire_arc().await;
+        (bound, run)
     }
 
     /// Returns the quota policy that is asked about requests, if the broker is bound to one.
@@ -248,7 +264,7 @@ impl Plugins {
         let policy =
             policy.and_then(|plugin| unready(plugin, World::QuotaPolicy, &|| Binder::Broker));
         let of_topic = |topic: &Arc<Topic>| {
-            let filters = topic.config.filters().iter().filter_map(|plugin| {
+            let filters = topic.config.all_filters().filter_map(|plugin| {
                 let binder = || Binder::Filtered(topic.name.clone());
                 unready(plugin, World::RecordFilter, &binder)
             });
@@ -310,7 +326,7 @@ impl Plugins {
 
     /// Describes the state of each filter of a topic, for an operator; `None` without filters.
     pub fn described(&self, topic: &Topic) -> Option<String> {
-        let filters = topic.config.filters().iter();
+        let filters = topic.config.all_filters();
         let described: Vec<_> = filters
             .map(|plugin| format!("{plugin}: {}", self.standing(plugin, World::RecordFilter)))
             .collect();
@@ -320,6 +336,7 @@ impl Plugins {
     /// Logs due summaries: dropped records, refused batches, requests without a decision.
     pub fn tell(&self) {
         self.filters.tell();
+        self.fetch_filters.tell();
         self.partitioners.tell();
         self.policy.tell();
     }
@@ -384,6 +401,7 @@ impl Plugins {
     /// Drops outdated bindings, and follows that of the broker.
     pub fn release(&self, log: &Log) {
         self.filters.release(&log.metadata, &self.registry);
+        self.fetch_filters.release(&log.metadata, &self.registry);
         self.partitioners.release(&log.metadata, &self.registry);
         self.policy
             .follow(&log.metadata, &self.registry, &self.metrics);

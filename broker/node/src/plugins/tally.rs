@@ -12,8 +12,10 @@ pub const TELL_EVERY: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Tally {
     topic: String,
+    /// The plugin with its role, such as "filter range".
     plugin: String,
     dropped: Mutex<Count>,
+    rejected: Mutex<Count>,
     refused: Mutex<Count>,
 }
 
@@ -51,11 +53,12 @@ impl Count {
 }
 
 impl Tally {
-    pub fn new(topic: &str, plugin: &str) -> Self {
+    pub fn new(topic: &str, plugin: String) -> Self {
         Self {
             topic: topic.to_owned(),
-            plugin: plugin.to_owned(),
+            plugin,
             dropped: Mutex::default(),
+            rejected: Mutex::default(),
             refused: Mutex::default(),
         }
     }
@@ -68,7 +71,17 @@ impl Tally {
         self.tell_dropped(count, Instant::now());
     }
 
-    /// Counts a batch that was refused and should be sent again.
+    /// Counts rejected records that nobody can be told about.
+    pub fn rejected(&self, rejected: usize, why: &str) {
+        if rejected == 0 {
+            return;
+        }
+        let mut count = lock(&self.rejected);
+        count.add(rejected as u64, why);
+        self.tell_rejected(count, Instant::now());
+    }
+
+    /// Counts a batch that was refused and should be sent, or asked for, again.
     pub fn refused(&self, why: &str) {
         let mut count = lock(&self.refused);
         count.add(1, why);
@@ -78,6 +91,7 @@ impl Tally {
     /// Logs what is due.
     pub fn tell(&self, now: Instant) {
         self.tell_dropped(lock(&self.dropped), now);
+        self.tell_rejected(lock(&self.rejected), now);
         self.tell_refused(lock(&self.refused), now);
     }
 
@@ -87,7 +101,20 @@ impl Tally {
         if let Some(Count { some, of, .. }) = due {
             info!(
                 target: "sedge::plugin",
-                "{}: the filter {} dropped {some} of {of} records (logged once a minute)",
+                "{}: the {} dropped {some} of {of} records (logged once a minute)",
+                self.topic, self.plugin
+            );
+        }
+    }
+
+    fn tell_rejected(&self, mut count: MutexGuard<'_, Count>, now: Instant) {
+        let due = count.take(now);
+        drop(count);
+        if let Some(Count { some, why, .. }) = due {
+            let records = if some == 1 { "record" } else { "records" };
+            warn!(
+                target: "sedge::plugin",
+                "{}: the {} rejected {some} {records}: {why} (logged once a minute)",
                 self.topic, self.plugin
             );
         }
@@ -100,7 +127,7 @@ impl Tally {
             let batches = if some == 1 { "batch" } else { "batches" };
             warn!(
                 target: "sedge::plugin",
-                "{}: {some} {batches} refused, for the producer to retry: {why} (logged once a \
+                "{}: {some} {batches} refused, for the client to retry: {why} (logged once a \
                  minute)",
                 self.topic
             );

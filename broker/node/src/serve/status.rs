@@ -141,7 +141,7 @@ impl Broker {
     }
 
     fn filter_statuses(&self, topic: &Topic) -> Vec<FilterStatus> {
-        let filters = topic.config.filters().iter();
+        let filters = topic.config.all_filters();
         let status = filters.map(|name| {
             let standing = self.plugins.standing(name, World::RecordFilter);
             FilterStatus {

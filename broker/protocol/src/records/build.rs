@@ -333,11 +333,11 @@ fn length(count: usize) -> i32 {
     i32::try_from(count).expect("records are built from what fits a frame")
 }
 
-fn nullable_bytes(bytes: Option<&[u8]>) -> usize {
+pub(super) fn nullable_bytes(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(1, |bytes| varint_bytes(length(bytes.len())) + bytes.len())
 }
 
-fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+pub(super) fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
         Some(bytes) => {
             out.put_varint(length(bytes.len()));

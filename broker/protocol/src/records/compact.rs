@@ -1,17 +1,19 @@
-//! Builds the compacted form of a batch: the same offsets, sequences and producer, with fewer
-//! records or none.
+//! Builds what compaction, or a filter for a consumer, leaves of a stored batch: the same offsets,
+//! sequences and producer, with fewer or other records, or none.
 //!
-//! Unlike in [`rebuild`](super::rebuild) for filters, offsets do not close up: base offset and last
-//! offset delta stay, so that a restart reads the producer's sequence as it was written.
+//! Unlike in [`rebuild`](super::rebuild) for filters of producers, offsets do not close up: base
+//! offset and last offset delta stay, so that a restart reads the producer's sequence as it was
+//! written.
 
 use bytes::Bytes;
 
-use super::build::{batch_length, put_front};
+use super::build::{batch_length, nullable_bytes, put_front, put_nullable};
 use super::codec::compression_of;
 use super::compress::compress;
-use super::read::RecordView;
+use super::read::{Headers, RecordView};
 use crate::batch::{Batch, BatchHeader};
 use crate::error::Result;
+use crate::wire::varint_bytes;
 
 /// Builds the compacted form of one batch, in the same codec.
 #[derive(Debug)]
@@ -51,22 +53,36 @@ impl<'a> Compacted<'a> {
 
     /// Appends a record of the batch unchanged.
     pub fn keep(&mut self, record: &RecordView<'_>) {
+        let rest = record.after_offset_delta();
+        self.front(record, rest.len());
+        self.records.extend_from_slice(rest);
+    }
+
+    /// Appends the front of a record, before its `rest_bytes`.
+    fn front(&mut self, record: &RecordView<'_>, rest_bytes: usize) {
         let timestamp = self
             .header
             .base_timestamp()
             .wrapping_add(record.timestamp_delta);
         self.max_timestamp = self.max_timestamp.max(timestamp);
-        let delta = timestamp.wrapping_sub(self.base_timestamp);
-        let rest = record.after_offset_delta();
         put_front(
             &mut self.records,
             record.attributes,
-            delta,
+            timestamp.wrapping_sub(self.base_timestamp),
             record.offset_delta,
-            rest.len(),
+            rest_bytes,
         );
-        self.records.extend_from_slice(rest);
         self.count += 1;
+    }
+
+    /// Appends a record of the batch with another key and value.
+    pub fn replace(&mut self, record: &RecordView<'_>, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let headers = record.headers;
+        let rest = nullable_bytes(key) + nullable_bytes(value) + headers_bytes(headers);
+        self.front(record, rest);
+        put_nullable(&mut self.records, key);
+        put_nullable(&mut self.records, value);
+        headers.write_section(&mut self.records);
     }
 
     /// Builds the batch.
@@ -98,6 +114,36 @@ impl<'a> Compacted<'a> {
             body: Bytes::from(body),
         })
     }
+}
+
+/// Builds the batch that stands in for one of which a consumer gets nothing: the same offsets,
+/// producer and sequence, and one record that no consumer shows.
+///
+/// A batch without records would do for most clients. librdkafka takes an answer without any record
+/// for a message that does not fit, and after some such answers reports an error. So the record is
+/// a control record of type -1, which Kafka's clients ignore (`ControlRecordType.UNKNOWN`).
+#[must_use]
+pub fn gap(header: &BatchHeader) -> Batch {
+    let mut body = Vec::new();
+    // Version 0, type -1; in the value, version 0.
+    let (key, value) = (Some(&[0, 0, 0xff, 0xff][..]), Some(&[0, 0][..]));
+    let headers = Headers::default();
+    let rest = nullable_bytes(key) + nullable_bytes(value) + headers_bytes(headers);
+    put_front(&mut body, 0, 0, header.last_offset_delta(), rest);
+    put_nullable(&mut body, key);
+    put_nullable(&mut body, value);
+    headers.write_section(&mut body);
+    let length = batch_length(&body).expect("some twenty bytes");
+    let header = header.as_control(length, 1);
+    Batch {
+        header: header.with_computed_crc(&body),
+        body: Bytes::from(body),
+    }
+}
+
+fn headers_bytes(headers: Headers<'_>) -> usize {
+    let count = i32::try_from(headers.count()).expect("they were read");
+    varint_bytes(count) + headers.raw().len()
 }
 
 #[cfg(test)]
@@ -193,6 +239,54 @@ mod tests {
         assert_eq!(records.len(), 1);
         assert_eq!(77 + records[0].timestamp_delta, 1200);
         assert_eq!(records[0].value, None);
+    }
+
+    #[test]
+    fn a_replaced_record_keeps_its_offset_time_and_headers() {
+        for codec in CODECS {
+            let original = original(codec);
+            let body = decompress(&original.header, &original.body, 4096).unwrap();
+            let mut left = Compacted::new(&original.header, None);
+            for record in Records::new(&original.header, &body).skip(1) {
+                let record = record.unwrap();
+                left.replace(&record, Some(b"key"), None);
+            }
+            let batch = left.build().unwrap();
+            let header = &batch.header;
+            assert_eq!(header.base_offset(), original.header.base_offset());
+            assert_eq!(header.next_offset(), original.header.next_offset());
+            assert_eq!(header.crc(), header.computed_crc(&batch.body));
+            let body = decompress(header, &batch.body, 4096).unwrap();
+            let records: Vec<_> = Records::new(header, &body).collect::<Result<_>>().unwrap();
+            let facts = records.iter().map(|record| {
+                assert_eq!((record.key, record.value), (Some(&b"key"[..]), None));
+                let time = header.base_timestamp() + record.timestamp_delta;
+                (record.offset_delta, time, record.headers.count())
+            });
+            let facts: Vec<_> = facts.collect();
+            assert_eq!(facts, [(1, 1200, 1), (2, 900, 0)], "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn a_gap_has_the_offsets_and_the_producer_and_no_record_to_show() {
+        for codec in CODECS {
+            let original = original(codec);
+            let gap = gap(&original.header);
+            let header = &gap.header;
+            assert!(header.is_control());
+            assert_eq!(header.batch_bytes(), Some(gap.bytes()));
+            assert_eq!(header.crc(), header.computed_crc(&gap.body));
+            assert_eq!((header.compression(), header.record_count()), (0, 1));
+            assert_eq!(header.base_offset(), original.header.base_offset());
+            assert_eq!(header.next_offset(), original.header.next_offset());
+            assert_eq!(header.producer_id(), original.header.producer_id());
+            assert_eq!(header.base_sequence(), original.header.base_sequence());
+            let whole = [&header.as_bytes()[..], &gap.body].concat();
+            let decoded = RecordBatch::decode(&mut whole.into()).unwrap();
+            let offsets: Vec<_> = decoded.records.iter().map(|r| r.offset_delta).collect();
+            assert_eq!(offsets, [original.header.last_offset_delta()]);
+        }
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct ReadLimits {
     pub memory_max: usize,
     /// Bytes of batches that are returned as places and are not in the page cache yet.
     pub cold_max: usize,
+    /// Whether batches may be returned as places. Otherwise all of them are read into memory.
+    pub takes_places: bool,
 }
 
 impl ReadLimits {
@@ -64,6 +66,7 @@ impl ReadLimits {
             bytes_max,
             memory_max: usize::MAX,
             cold_max: usize::MAX,
+            takes_places: true,
         }
     }
 }

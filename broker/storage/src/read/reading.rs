@@ -16,6 +16,8 @@ pub(super) struct Reading {
     pub chunks: Vec<Chunk>,
     /// Whether places are enough for batches that need not be decoded.
     pub in_place: bool,
+    /// See [`ReadLimits::takes_places`].
+    pub takes_places: bool,
     pub wait: Wait,
     /// The next offset wanted.
     pub from: Offset,
@@ -46,6 +48,7 @@ impl Reading {
         Self {
             chunks: Vec::new(),
             in_place: false,
+            takes_places: limits.takes_places,
             wait: Wait::ForDisk,
             from,
             until,

@@ -26,7 +26,7 @@ pub(super) fn take_in_place(
     is_cached: &dyn Fn() -> bool,
     reading: &mut Reading,
 ) -> Result<bool, Error> {
-    if !reading.in_place || extent.bytes < limits::PLACE_BYTES_MIN {
+    if !reading.in_place || !reading.takes_places || extent.bytes < limits::PLACE_BYTES_MIN {
         return Ok(false);
     }
     let is_cold = !is_cached();

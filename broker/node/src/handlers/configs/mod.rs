@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sedge_core::config::{
-    BrokerDefaults, ConfigError, FILTER_KEY, PARTITIONER_KEY, QUOTA_POLICY_KEY, Resource,
-    filter_names,
+    BrokerDefaults, ConfigError, FETCH_FILTER_KEY, FILTER_KEY, PARTITIONER_KEY, QUOTA_POLICY_KEY,
+    Resource, filter_names,
 };
 use sedge_core::metadata::{Command, Topic};
 use sedge_core::partitioner::MURMUR2;
@@ -200,7 +200,7 @@ pub async fn check_bindings<'a>(
 /// Returns the world of the plugins that a key binds.
 fn world_of(key: &str) -> Option<World> {
     match key {
-        FILTER_KEY => Some(World::RecordFilter),
+        FILTER_KEY | FETCH_FILTER_KEY => Some(World::RecordFilter),
         PARTITIONER_KEY => Some(World::KeyPartitioner),
         QUOTA_POLICY_KEY => Some(World::QuotaPolicy),
         _ => None,

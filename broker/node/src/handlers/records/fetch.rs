@@ -17,12 +17,12 @@ use sedge_protocol::kafka::generated::fetch_response::{
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 use sedge_storage::Chunk;
 
+use crate::fetching::plan::Found;
 use crate::fetching::read::{Isolation, Read};
 use crate::fetching::wait::{self, Wish};
 use crate::handlers::request::{Charged, Demand};
 use crate::handlers::{Request, Topics};
 use crate::limits::FETCH_RESPONSE_BYTES_MAX;
-use crate::log::partitions::Partition;
 use crate::net::memory::Admission;
 use crate::net::service::Disconnect;
 
@@ -46,7 +46,10 @@ pub async fn finish(request: &Request, message: FetchRequestData) -> Result<Fetc
         Err(error) => return Ok(whole_error(request, error)),
     };
     let topics = request.topics(Operation::Read);
-    let mut fetched = topics.fetch(&context.partitions, wish, find).await;
+    let mut fetched = {
+        let origin = request.origin();
+        topics.fetch(&context.partitions, wish, &origin, find).await
+    };
     let bytes: usize = fetched.reads.iter().map(Read::bytes).sum();
     let demand = || demand(&topics, &fetched.reads);
     match request.charge_fetched(bytes, demand).await {
@@ -127,13 +130,16 @@ fn demand<'a>(topics: &'a Topics, reads: &[Read]) -> Demand<'a> {
     }
 }
 
-fn find(topics: &Topics, wanted: &Wanted) -> Result<Arc<Partition>, ErrorCode> {
+fn find(topics: &Topics, wanted: &Wanted) -> Result<Found, ErrorCode> {
     let topic = match &wanted.topic {
         TopicKey::Name(name) => topics.named(name)?,
         TopicKey::Id(id) => topics.by_id(crate::handlers::uuid(*id))?,
     };
     let known = LeaderEpoch::from_wire(wanted.current_leader_epoch);
-    topic.published(wanted.partition, known)
+    Ok(Found {
+        partition: topic.published(wanted.partition, known)?,
+        filtered_by: topic.filters_reads().then(|| Arc::clone(&topic)),
+    })
 }
 
 fn answer(

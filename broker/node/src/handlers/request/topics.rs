@@ -19,7 +19,8 @@ use super::Request;
 use super::access::Access;
 use crate::broker::Broker;
 use crate::fetching::Source;
-use crate::fetching::plan::targets;
+use crate::fetching::plan::{Found, targets};
+use crate::fetching::sift::sift;
 use crate::fetching::wait::{Fetched, Wish, fetch};
 use crate::log::partitions::Partition;
 use crate::plugins::{Origin, Routed};
@@ -111,12 +112,14 @@ impl Topics {
     }
 
     /// Reads the `wanted` partitions, and waits until there is enough for `wish`. `find` looks up a
-    /// partition in the current topics at each read.
+    /// partition in the current topics at each read. What was read goes through the topics' fetch
+    /// filters, for the consumer `origin`.
     pub async fn fetch(
         &self,
         wanted: &[Wanted],
         wish: Wish,
-        find: impl Fn(&Self, &Wanted) -> Result<Arc<Partition>, ErrorCode>,
+        origin: &Origin,
+        find: impl Fn(&Self, &Wanted) -> Result<Found, ErrorCode>,
     ) -> Fetched {
         let broker = &self.access.broker;
         let source = Source {
@@ -128,7 +131,16 @@ impl Topics {
             let topics = Self::new(&self.access, self.operation);
             targets(wanted, |wanted| find(&topics, wanted))
         };
-        fetch(&source, wish, look).await
+        let mut fetched = fetch(&source, wish, look).await;
+        sift(
+            &source,
+            &broker.plugins,
+            origin,
+            wish.deadline,
+            &mut fetched,
+        )
+        .await;
+        fetched
     }
 
     /// Queues an append to the writer, which replies when it is durable.
@@ -199,6 +211,12 @@ impl Topic<'_> {
             log::error!(target: "sedge::log", "partition {id} cannot be read: {error}");
             ErrorCode::KafkaStorageError
         })
+    }
+
+    /// Returns whether fetch filters apply to what this client reads.
+    pub fn filters_reads(&self) -> bool {
+        let principal = self.of.access.session.principal();
+        !self.topic.is_internal && self.topic.config.filters_reads_of(principal.as_str())
     }
 
     /// Runs the topic's filters over a batch. Returns `None` if no record is left.
