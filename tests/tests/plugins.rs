@@ -23,5 +23,7 @@ mod slow;
 mod support;
 #[path = "plugins/trying.rs"]
 mod trying;
+#[path = "plugins/versions.rs"]
+mod versions;
 #[path = "plugins/writing.rs"]
 mod writing;

@@ -160,6 +160,20 @@ const _: () = assert!(
     "filters leave threads for cold fetches, view flushes and retention"
 );
 
+/// Versions of a plugin that are kept beside the one that is deployed. Each has the size of a
+/// component.
+pub const PLUGIN_VERSIONS_KEPT: usize = 3;
+
+/// How long the failures of a new version of a plugin are counted: long enough for the traffic of
+/// some minutes, and short enough that records of a new kind are not the version's fault.
+pub const PLUGIN_TRIAL: Duration = Duration::from_mins(5);
+
+/// How often the broker tries to deploy the version before.
+pub const PLUGIN_ROLLBACK_TRIES_MAX: u32 = 5;
+
+/// How often the trials are looked at.
+pub const PLUGIN_TRIAL_CHECK_EVERY: Duration = Duration::from_secs(1);
+
 /// Counters and gauges that a plugin may show for one topic. An example has three.
 pub const PLUGIN_METRICS_MAX: usize = 64;
 

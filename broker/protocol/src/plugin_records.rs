@@ -3,9 +3,13 @@
 //! Deploying is producing: the key is the plugin's name, the value its component (or an artifact of
 //! `sedge plugin compile`). A record without a value removes the plugin. The last record of a name
 //! is the one that counts.
+//!
+//! The key `NAME@OFFSET` keeps a content that was replaced: the one that was deployed at this
+//! offset, which is its version. Readers of names pass over such keys.
 
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::ids::Offset;
 use crate::limits::DECOMPRESSED_BYTES_MAX;
 use crate::records::{BatchBuilder, Compression, Records, decompress};
 
@@ -24,15 +28,53 @@ const COMPRESSED_CONTENT_BYTES_MAX: usize = DECOMPRESSED_BYTES_MAX - (64 << 10);
 /// Longest name, in characters. It appears in topic configurations and in metric labels.
 const NAME_MAX: usize = 64;
 
+/// The header of a deployment that the broker made because the one before failed. It has no value.
+const ROLLBACK_HEADER: &str = "sedge.rollback";
+
 /// One change of the deployed plugins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change<'a> {
     /// The plugin's name.
     pub name: &'a str,
-    /// The content that is deployed from now on; `None` removes the plugin.
+    /// The version that is kept; `None` for what is deployed.
+    pub version: Option<Offset>,
+    /// The content that is deployed from now on, or kept; `None` removes the plugin or the version.
     pub content: Option<&'a [u8]>,
-    /// When the change was made, in ms, by the clock of the client that deployed it.
+    /// When the content was deployed, in ms, by the clock of the client that deployed it.
     pub timestamp_ms: i64,
+    /// The broker went back to this content by itself.
+    pub is_rollback: bool,
+}
+
+impl<'a> Change<'a> {
+    /// The deployment of a content under a name, or the plugin's removal.
+    #[must_use]
+    pub const fn of(name: &'a str, content: Option<&'a [u8]>, timestamp_ms: i64) -> Self {
+        Self {
+            name,
+            version: None,
+            content,
+            timestamp_ms,
+            is_rollback: false,
+        }
+    }
+
+    fn key(&self) -> String {
+        match self.version {
+            Some(version) => format!("{}@{}", self.name, version.get()),
+            None => self.name.to_owned(),
+        }
+    }
+}
+
+/// Returns the name and the version in a key.
+fn parse_key(key: &[u8]) -> Option<(&str, Option<Offset>)> {
+    let key = std::str::from_utf8(key).ok()?;
+    let (name, version) = match key.split_once('@') {
+        Some((name, version)) => (name, Some(Offset(version.parse().ok()?))),
+        None => (key, None),
+    };
+    check_name(name).is_ok().then_some((name, version))
 }
 
 /// Checks a plugin's name.
@@ -49,7 +91,7 @@ pub fn check_name(name: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// Calls `each` with the changes in a batch, in order. Skips records whose key is not a valid name.
+/// Calls `each` with the changes in a batch, in order. Skips records with other keys.
 ///
 /// # Errors
 /// The batch cannot be read.
@@ -60,16 +102,20 @@ pub fn each_change(batch: &Batch, mut each: impl FnMut(Change<'_>)) -> Result<()
     let body = decompress(&batch.header, &batch.body, BATCH_BYTES_MAX)?;
     for record in Records::new(&batch.header, &body) {
         let record = record?;
-        let name = record.key.and_then(|key| std::str::from_utf8(key).ok());
-        if let Some(name) = name.filter(|name| check_name(name).is_ok()) {
+        if let Some((name, version)) = record.key.and_then(parse_key) {
             let timestamp_ms = batch
                 .header
                 .base_timestamp()
                 .wrapping_add(record.timestamp_delta);
             each(Change {
                 name,
+                version,
                 content: record.value,
                 timestamp_ms,
+                is_rollback: record
+                    .headers
+                    .iter()
+                    .any(|(header, _)| header == ROLLBACK_HEADER.as_bytes()),
             });
         }
     }
@@ -89,11 +135,14 @@ pub fn batch_of(change: &Change<'_>) -> Result<Batch> {
         Compression::Zstd
     };
     let mut builder = BatchBuilder::new(codec);
+    let rollback = [(ROLLBACK_HEADER, None)];
+    let headers = &rollback[..usize::from(change.is_rollback)];
+    let key = change.key();
     builder.push(
         change.timestamp_ms,
-        Some(change.name.as_bytes()),
+        Some(key.as_bytes()),
         change.content,
-        &[],
+        headers,
     );
     builder.build()
 }
@@ -106,31 +155,37 @@ mod tests {
     fn a_change_is_read_as_it_was_written() {
         let content = vec![7; 100_000];
         for content in [Some(&content[..]), None] {
-            let change = Change {
-                name: "range-1",
-                content,
-                timestamp_ms: 1_795_311_182_000,
+            let deployed = Change::of("range-1", content, 1_795_311_182_000);
+            let kept = Change {
+                version: Some(Offset(17)),
+                ..deployed.clone()
             };
-            let batch = batch_of(&change).unwrap();
-            let mut read = 0;
-            each_change(&batch, |other| {
-                assert_eq!(other, change);
-                read += 1;
-            })
-            .unwrap();
-            assert_eq!(read, 1);
+            let back = Change {
+                is_rollback: true,
+                ..deployed.clone()
+            };
+            for change in [deployed, kept, back] {
+                check(&change);
+            }
         }
+    }
+
+    fn check(change: &Change<'_>) {
+        let batch = batch_of(change).unwrap();
+        let mut read = 0;
+        each_change(&batch, |other| {
+            assert_eq!(other, *change);
+            read += 1;
+        })
+        .unwrap();
+        assert_eq!(read, 1);
     }
 
     #[test]
     fn a_component_of_a_large_language_fits_a_compacted_topic() {
         for bytes in [COMPRESSED_CONTENT_BYTES_MAX, CONTENT_BYTES_MAX] {
             let content = vec![7; bytes];
-            let change = Change {
-                name: "large",
-                content: Some(&content),
-                timestamp_ms: 0,
-            };
+            let change = Change::of("large", Some(&content), 0);
             let batch = batch_of(&change).unwrap();
             assert!(batch.body.len() <= BATCH_BYTES_MAX);
             let held = decompress(&batch.header, &batch.body, DECOMPRESSED_BYTES_MAX);
@@ -141,9 +196,15 @@ mod tests {
     #[test]
     fn a_key_that_is_no_name_is_left_out() {
         let mut builder = BatchBuilder::new(Compression::None);
-        for key in [Some(&b"a.b"[..]), None, Some(b"\xff"), Some(b"good")] {
-            builder.push(0, key, Some(b"x"), &[]);
+        let bad = ["a.b", "a@", "a@b", "@1", "a@1@2", "a@99999999999999999999"];
+        for key in bad
+            .map(str::as_bytes)
+            .into_iter()
+            .chain([&b"\xff"[..], b"good"])
+        {
+            builder.push(0, Some(key), Some(b"x"), &[]);
         }
+        builder.push(0, None, Some(b"x"), &[]);
         let mut names = Vec::new();
         each_change(&builder.build().unwrap(), |change| {
             names.push(change.name.to_owned());

@@ -58,11 +58,7 @@ pub async fn change(
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let change = Change {
-        name,
-        content,
-        timestamp_ms: since.as_millis() as i64,
-    };
+    let change = Change::of(name, content, since.as_millis() as i64);
     let (bytes, max) = (
         content.map_or(0, <[u8]>::len),
         plugin_records::CONTENT_BYTES_MAX,

@@ -57,6 +57,9 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
         "Most memory of one plugin instance"),
     long("plugin.output.bytes", Some("16777216"), Takes::Between(KIB, GIB),
         "Largest output of a plugin for one batch"),
+    long("plugin.rollback.failures", Some("10"), Takes::Between(0, 1_000_000),
+        "Failures in the first minutes of a new version of a plugin after which the broker goes \
+         back to the version before; 0: never"),
     key("plugin.signing.key", ConfigType::String, None, Takes::Anything,
         "File with the key that seals machine code; code from elsewhere that this key sealed is \
          loaded here"),

@@ -85,6 +85,8 @@ pub struct Plugin {
     pub output_bytes_max: u64,
     /// Largest component.
     pub component_bytes_max: u64,
+    /// Failures of a new version after which the broker goes back to the one before; 0: never.
+    pub rollback_failures: u64,
     /// File with the key that seals machine code compiled elsewhere.
     pub signing_key: Option<PathBuf>,
 }
@@ -238,6 +240,7 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
             deadline_ms: reader.number("plugin.deadline.ms", 0),
             output_bytes_max: reader.number("plugin.output.bytes", 0),
             component_bytes_max: reader.number("plugin.component.bytes", 0),
+            rollback_failures: reader.number("plugin.rollback.failures", 0),
             signing_key: reader.parsed("plugin.signing.key", |path| Ok(PathBuf::from(path))),
         },
         links,

@@ -134,9 +134,16 @@ impl<R: Role> Bound<R> {
         topic: &Topic,
     ) -> Result<(), AppendError> {
         let plugin = format!("{} {}", R::NAME, self.plugin);
+        let trial = self.deployed.as_ref().map(|deployed| &deployed.trial);
+        if let (Some(trial), Failed::Plugin(_)) = (trial, &failed) {
+            trial.note_failure();
+        }
         if failed.settle(policy, &plugin, topic, &mut self.failures)? {
             self.is_quarantined = true;
             self.instance = None;
+            if let Some(deployed) = &self.deployed {
+                deployed.trial.note_end();
+            }
         }
         Ok(())
     }

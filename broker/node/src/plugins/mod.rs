@@ -22,6 +22,7 @@
 
 mod bindings;
 mod bound;
+mod changes;
 mod counted;
 mod failure;
 mod fetched;
@@ -32,6 +33,8 @@ mod policy;
 mod registry;
 mod standing;
 mod tally;
+mod trial;
+mod versions;
 mod wanted;
 pub mod watch;
 
@@ -66,10 +69,20 @@ pub use policy::Policy;
 use registry::{Place, Registry};
 pub use standing::{Binder, Standing, Unready};
 pub use tally::TELL_EVERY;
+use trial::Trial;
 use wanted::Wanted;
 
 /// The read-only key in which DescribeConfigs shows the state of a topic's filters.
 pub const FILTER_STATE_KEY: &str = "sedge.filter.state";
+
+/// When a plugin was deployed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Before the broker started.
+    Start,
+    /// While it runs.
+    Now,
+}
 
 /// Deployed plugins, their bindings, and the filters that run.
 #[derive(Debug)]
@@ -87,6 +100,8 @@ pub struct Plugins {
     /// Limits on these bytes: for all filters, and for one.
     waiting_bytes_max: usize,
     waiting_bytes_max_each: usize,
+    /// Failures of a new version after which the one before is deployed again; 0: never.
+    rollback_failures: u64,
     /// The bound plugins that were not ready at the last log line about them.
     told: Mutex<Vec<Unready>>,
     metrics: Arc<Metrics>,
@@ -106,6 +121,7 @@ impl Plugins {
             waiting: WaitingBytes::default(),
             waiting_bytes_max: requests / FILTERS_WAITING_SHARE,
             waiting_bytes_max_each: requests / FILTER_WAITING_SHARE,
+            rollback_failures: config.plugin.rollback_failures,
             told: Mutex::default(),
             metrics,
         }
@@ -356,7 +372,7 @@ impl Plugins {
     }
 
     /// Removes and loads plugins until they match `__sedge_plugins`. Blocks while it compiles.
-    pub fn settle(&self, log: &Log) {
+    pub fn settle(&self, log: &Log, since: Since) {
         loop {
             let wanted = self.wanted();
             let gone = self.registry.retain(|name| wanted.place(name).is_some());
@@ -368,7 +384,7 @@ impl Plugins {
                 info!(target: "sedge::plugin", "the plugin {name} is no longer deployed");
             }
             if let Some((name, place)) = &next {
-                self.deploy(&*log.store, name, *place);
+                self.deploy(&*log.store, name, *place, since);
             }
             self.release(log);
             if next.is_none() {
@@ -412,9 +428,9 @@ impl Plugins {
         });
     }
 
-    fn deploy(&self, store: &dyn LogStore, name: &str, place: Place) {
-        let content = match wanted::component(store, name, place) {
-            Ok(Some(content)) => content,
+    fn deploy(&self, store: &dyn LogStore, name: &str, place: Place, since: Since) {
+        let record = match wanted::record(store, name, place) {
+            Ok(Some(record)) => record,
             Ok(None) => {
                 let why = "its component cannot be read from the log; deploy it again";
                 warn!(target: "sedge::plugin", "the plugin {name} is deployed but cannot run: \
@@ -427,7 +443,10 @@ impl Plugins {
                 return self.registry.fail(name, place, &error.to_string());
             }
         };
-        match self.registry.load(name, place, &content) {
+        let is_new = since == Since::Now && !record.is_rollback;
+        let trial = is_new.then(Trial::begin).unwrap_or_default();
+        let content = &record.content;
+        match self.registry.load(name, place, content, trial) {
             Ok(()) => {
                 info!(target: "sedge::plugin", "the plugin {name} is deployed, {} \
                                                 bytes", content.len());

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLo
 use sedge_plugin::{CodeCache, Engine, Error, Limits, Plugin, SealKey, World, inspect_deployed};
 use sedge_protocol::ids::{Offset, PartitionId};
 
+use super::trial::Trial;
 use crate::config::Config;
 
 /// The place in `__sedge_plugins` at which a component was deployed. Partition ids are not reused,
@@ -26,6 +27,7 @@ pub struct Place {
 pub struct Deployed {
     pub place: Place,
     pub plugin: Result<Plugin, Arc<str>>,
+    pub trial: Arc<Trial>,
 }
 
 /// The deployed plugins. The engine is created with the first of them.
@@ -78,12 +80,25 @@ impl Registry {
     ///
     /// # Errors
     /// The content is not a plugin, or there is no machine code for it.
-    pub fn load(&self, name: &str, place: Place, content: &[u8]) -> Result<(), Error> {
+    pub fn load(
+        &self,
+        name: &str,
+        place: Place,
+        content: &[u8],
+        trial: Trial,
+    ) -> Result<(), Error> {
         let (plugin, outcome) = match self.make(name, content) {
             Ok(plugin) => (Ok(plugin), Ok(())),
-            Err(error) => (Err(error.to_string().into()), Err(error)),
+            Err(error) => {
+                trial.note_end();
+                (Err(error.to_string().into()), Err(error))
+            }
         };
-        let deployed = Deployed { place, plugin };
+        let deployed = Deployed {
+            place,
+            plugin,
+            trial: Arc::new(trial),
+        };
         self.write().insert(name.to_owned(), deployed);
         outcome
     }
@@ -91,8 +106,19 @@ impl Registry {
     /// Records that a deployed component cannot be read back.
     pub fn fail(&self, name: &str, place: Place, why: &str) {
         let plugin = Err(why.into());
-        let deployed = Deployed { place, plugin };
+        let deployed = Deployed {
+            place,
+            plugin,
+            trial: Arc::default(),
+        };
         self.write().insert(name.to_owned(), deployed);
+    }
+
+    /// Returns the names of the plugins whose trial `asks` about, and where they were deployed.
+    pub fn on_trial(&self, asks: impl Fn(&Trial) -> bool) -> Vec<(String, Place)> {
+        let deployed = self.read();
+        let asked = deployed.iter().filter(|(_, of)| asks(&of.trial));
+        asked.map(|(name, of)| (name.clone(), of.place)).collect()
     }
 
     /// Removes the plugins that `keep` refuses. Returns their names.

@@ -7,10 +7,11 @@ use log::warn;
 use sedge_core::metadata::PLUGINS_TOPIC as TOPIC;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
-use sedge_protocol::plugin_records;
+use sedge_protocol::plugin_records::{self, Change};
 use sedge_storage::{Error, LogStore};
 
 use super::registry::Place;
+use super::versions::{Due, Versions};
 use crate::limits::REPLAY_READ_BYTES;
 
 /// The topic's deployments, as far as they were read.
@@ -19,7 +20,7 @@ pub struct Wanted {
     /// `None` if the topic does not exist.
     partition: Option<PartitionId>,
     next: Offset,
-    plugins: BTreeMap<String, Offset>,
+    plugins: BTreeMap<String, Versions>,
 }
 
 impl Wanted {
@@ -70,28 +71,41 @@ impl Wanted {
 
     /// Returns the place of the newest component of a name.
     pub fn place(&self, name: &str) -> Option<Place> {
-        let offset = *self.plugins.get(name)?;
+        let offset = self.plugins.get(name)?.newest?;
         let partition = self.partition?;
         Some(Place { partition, offset })
+    }
+
+    /// Returns the names with what is known of their versions, and the topic's partition.
+    pub fn versions(&self) -> impl Iterator<Item = (PartitionId, &str, &Versions)> {
+        let partition = self.partition;
+        let all = self.plugins.iter();
+        all.filter_map(move |(name, versions)| Some((partition?, name.as_str(), versions)))
+    }
+
+    /// Notes that what is due for a name is being written.
+    pub fn tried(&mut self, name: &str, due: &Due) {
+        if let Some(versions) = self.plugins.get_mut(name) {
+            versions.tried(due);
+        }
     }
 
     /// Returns all names with the places of their newest components.
     pub fn places(&self) -> impl Iterator<Item = (&str, Place)> {
         let partition = self.partition;
-        self.plugins.iter().filter_map(move |(name, offset)| {
-            let (partition, offset) = (partition?, *offset);
+        self.plugins.iter().filter_map(move |(name, versions)| {
+            let (partition, offset) = (partition?, versions.newest?);
             Some((name.as_str(), Place { partition, offset }))
         })
     }
 
     fn note(&mut self, batch: &Batch) {
         let offset = batch.header.base_offset();
-        each_change(batch, |name, content| {
-            match content {
-                Some(_) => self.plugins.insert(name.to_owned(), offset),
-                None => self.plugins.remove(name),
-            };
+        each_change(batch, |change| {
+            let name = change.name.to_owned();
+            self.plugins.entry(name).or_default().note(offset, &change);
         });
+        self.plugins.retain(|_, versions| !versions.is_nothing());
     }
 }
 
@@ -100,25 +114,45 @@ impl Wanted {
 /// # Errors
 /// The topic cannot be read.
 pub fn component(store: &dyn LogStore, name: &str, place: Place) -> Result<Option<Vec<u8>>, Error> {
+    Ok(record(store, name, place)?.map(|record| record.content))
+}
+
+/// What is at a place in the topic.
+pub struct Record {
+    pub content: Vec<u8>,
+    pub timestamp_ms: i64,
+    pub is_rollback: bool,
+}
+
+/// Reads the record of a name at a place, also that of a version; `None` if it is no longer there.
+/// Blocks.
+///
+/// # Errors
+/// The topic cannot be read.
+pub fn record(store: &dyn LogStore, name: &str, place: Place) -> Result<Option<Record>, Error> {
     let Place { partition, offset } = place;
-    let mut component = None;
+    let mut record = None;
     for mut bytes in store.read(partition, offset, offset.plus(1), 1)? {
         let Some(batch) = Batch::split_from(&mut bytes) else {
             continue;
         };
         if batch.header.base_offset() == offset {
-            each_change(&batch, |changed, content| {
-                if changed == name {
-                    component = content.map(<[u8]>::to_vec);
+            each_change(&batch, |change| {
+                if change.name == name {
+                    record = change.content.map(|content| Record {
+                        content: content.to_vec(),
+                        timestamp_ms: change.timestamp_ms,
+                        is_rollback: change.is_rollback,
+                    });
                 }
             });
         }
     }
-    Ok(component)
+    Ok(record)
 }
 
-fn each_change(batch: &Batch, mut each: impl FnMut(&str, Option<&[u8]>)) {
-    let read = plugin_records::each_change(batch, |change| each(change.name, change.content));
+fn each_change(batch: &Batch, each: impl FnMut(Change<'_>)) {
+    let read = plugin_records::each_change(batch, each);
     if let Err(error) = read {
         let offset = batch.header.base_offset();
         warn!(

@@ -10,8 +10,10 @@ use sedge_core::metadata::PLUGINS_TOPIC as TOPIC;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::Error;
 
-use super::{Plugins, TELL_EVERY};
+use super::{Plugins, Since, TELL_EVERY, changes};
+use crate::limits::PLUGIN_TRIAL_CHECK_EVERY;
 use crate::log::Log;
+use crate::writer::Writer;
 
 /// Loads the deployed plugins. Blocks while it compiles; called before clients are served, so that
 /// no batch bypasses a filter.
@@ -20,12 +22,12 @@ use crate::log::Log;
 /// The topic cannot be read.
 pub fn start(plugins: &Plugins, log: &Log) -> Result<(), Error> {
     plugins.read_on(log)?;
-    plugins.settle(log);
+    plugins.settle(log, Since::Start);
     Ok(())
 }
 
 /// Applies changes as they come, until the task is dropped.
-pub async fn run(plugins: Arc<Plugins>, log: Arc<Log>) {
+pub async fn run(plugins: Arc<Plugins>, log: Arc<Log>, writer: Writer) {
     let follower = log.follower();
     loop {
         let grown = follower.listen();
@@ -34,10 +36,18 @@ pub async fn run(plugins: Arc<Plugins>, log: Arc<Log>) {
             partition.add_follower(&follower);
         }
         if plugins.is_behind(&log) {
-            let applying = (Arc::clone(&plugins), Arc::clone(&log));
-            blocking::unblock(move || apply(&applying.0, &applying.1)).await;
+            apply_off_executor(&plugins, &log).await;
         }
-        future::or(grown, changed).await;
+        while changes::write_next(&plugins, &log, &writer).await {
+            apply_off_executor(&plugins, &log).await;
+        }
+        let trial = async {
+            if !plugins.has_trials() {
+                future::pending::<()>().await;
+            }
+            Timer::after(PLUGIN_TRIAL_CHECK_EVERY).await;
+        };
+        future::or(future::or(grown, changed), trial).await;
     }
 }
 
@@ -58,11 +68,17 @@ pub async fn tell(plugins: Arc<Plugins>) {
     }
 }
 
-fn apply(plugins: &Plugins, log: &Log) {
+async fn apply_off_executor(plugins: &Arc<Plugins>, log: &Arc<Log>) {
+    let (plugins, log) = (Arc::clone(plugins), Arc::clone(log));
+    blocking::unblock(move || apply(&plugins, &log)).await;
+}
+
+/// Reads what is new, and loads it. Blocks while it compiles.
+pub fn apply(plugins: &Plugins, log: &Log) {
     if let Err(error) = plugins.read_on(log) {
         warn!(target: "sedge::plugin", "{TOPIC} cannot be read: {error}");
     }
-    plugins.settle(log);
+    plugins.settle(log, Since::Now);
 }
 
 /// Returns the topic's partition.
@@ -90,11 +106,7 @@ mod tests {
 
     fn change(node: &TestBroker, name: &str, content: Option<&[u8]>) {
         let timestamp_ms = 1_795_311_182_000;
-        let change = Change {
-            name,
-            content,
-            timestamp_ms,
-        };
+        let change = Change::of(name, content, timestamp_ms);
         node.write_past(node.partition(TOPIC), batch_of(&change).unwrap());
     }
 

@@ -296,7 +296,7 @@ fn background(broker: &Broker, journal: Journal) -> Vec<Task<()>> {
     let with_log = || Arc::clone(log);
     let mut tasks = upkeep::start(log, writer, groups, logbook, config, runtime);
     tasks.extend([
-        runtime.spawn(watch::run(Arc::clone(plugins), with_log())),
+        runtime.spawn(watch::run(Arc::clone(plugins), with_log(), writer.clone())),
         runtime.spawn(watch::release(Arc::clone(plugins), with_log())),
         runtime.spawn(watch::tell(Arc::clone(plugins))),
         runtime.spawn(journal.clone().write(with_log(), writer.clone())),

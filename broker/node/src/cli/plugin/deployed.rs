@@ -24,6 +24,9 @@ pub struct Deployed {
 pub async fn all(client: &Client) -> Result<BTreeMap<String, Deployed>, Failure> {
     let mut deployed = BTreeMap::new();
     each_change(client, |offset, change| {
+        if change.version.is_some() {
+            return;
+        }
         let name = change.name.to_owned();
         match change.content {
             Some(content) => deployed.insert(
@@ -46,14 +49,52 @@ pub async fn all(client: &Client) -> Result<BTreeMap<String, Deployed>, Failure>
 /// # Errors
 /// The broker cannot be reached, or its topic cannot be read.
 pub async fn content(client: &Client, name: &str) -> Result<Option<Vec<u8>>, Failure> {
-    let mut newest = None;
-    each_change(client, |_, change| {
-        if change.name == name {
-            newest = change.content.map(<[u8]>::to_vec);
+    let versions = versions(client, name).await?;
+    let deployed = versions.into_iter().find(|version| version.is_deployed);
+    Ok(deployed.map(|version| version.content))
+}
+
+/// A version of a plugin: what is deployed, or what the broker keeps of what was.
+pub struct Version {
+    /// The offset at which it was deployed.
+    pub offset: Offset,
+    pub is_deployed: bool,
+    /// The broker deployed it again by itself, because another version failed.
+    pub is_rollback: bool,
+    pub content: Vec<u8>,
+    pub timestamp_ms: i64,
+}
+
+/// Returns the versions of a plugin, the oldest first.
+///
+/// # Errors
+/// The broker cannot be reached, or its topic cannot be read.
+pub async fn versions(client: &Client, name: &str) -> Result<Vec<Version>, Failure> {
+    let mut versions = BTreeMap::new();
+    each_change(client, |at, change| {
+        if change.name != name {
+            return;
         }
+        if change.version.is_none() {
+            versions.retain(|_, version: &mut Version| !version.is_deployed);
+        }
+        let offset = change.version.unwrap_or(at);
+        match change.content {
+            Some(content) => versions.insert(
+                offset,
+                Version {
+                    offset,
+                    is_deployed: change.version.is_none(),
+                    is_rollback: change.is_rollback,
+                    content: content.to_vec(),
+                    timestamp_ms: change.timestamp_ms,
+                },
+            ),
+            None => versions.remove(&offset),
+        };
     })
     .await?;
-    Ok(newest)
+    Ok(versions.into_values().collect())
 }
 
 /// Calls `each` with all changes of the deployed plugins, in order.

@@ -15,6 +15,7 @@ mod new;
 mod test;
 #[cfg(feature = "jit")]
 mod trial;
+mod versions;
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,8 @@ use crate::client::{Client, plugins};
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::Table;
 
-/// Start, build, test, measure, inspect, compile, import, deploy, list and delete plugins.
+/// Start, build, test, measure, inspect, compile, import, deploy, list, describe, roll back and
+/// delete plugins.
 #[derive(Debug, Args)]
 pub struct PluginCommand {
     #[command(subcommand)]
@@ -74,6 +76,10 @@ enum Verb {
         #[command(flatten)]
         connect: Connect,
     },
+    /// Show the versions of a plugin: what is deployed, and what the broker keeps of what was
+    Describe(versions::Describe),
+    /// Deploy a version again that the broker keeps
+    Rollback(versions::Rollback),
     /// Delete plugins. A topic that is still bound to one refuses produce requests, unless its
     /// sedge.filter.on.error says otherwise
     Delete {
@@ -123,6 +129,8 @@ impl PluginCommand {
                 table.print(connect.output)
             }
             Verb::List { connect } => connect.run(list)?.print(connect.output),
+            Verb::Describe(describe) => describe.run(),
+            Verb::Rollback(rollback) => rollback.run(),
             Verb::Delete { names, connect } => {
                 let table = connect.run(async |client| delete(&client, names).await)?;
                 table.print(connect.output)
