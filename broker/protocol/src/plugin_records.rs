@@ -5,7 +5,8 @@
 //! is the one that counts.
 //!
 //! The key `NAME@OFFSET` keeps a content that was replaced: the one that was deployed at this
-//! offset, which is its version. Readers of names pass over such keys.
+//! offset, which is its version. `NAME@paused` has a value while the plugin is paused. Readers of
+//! names pass over such keys.
 
 use crate::batch::Batch;
 use crate::error::Result;
@@ -31,14 +32,28 @@ const NAME_MAX: usize = 64;
 /// The header of a deployment that the broker made because the one before failed. It has no value.
 const ROLLBACK_HEADER: &str = "sedge.rollback";
 
+/// The key of a pause, behind the name and `@`.
+const PAUSED: &str = "paused";
+
+/// What a record says about a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// Its content is deployed.
+    Deployed,
+    /// Its content was deployed at this offset, and is kept.
+    Version(Offset),
+    /// The plugin is not called, whatever is deployed.
+    Pause,
+}
+
 /// One change of the deployed plugins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change<'a> {
     /// The plugin's name.
     pub name: &'a str,
-    /// The version that is kept; `None` for what is deployed.
-    pub version: Option<Offset>,
-    /// The content that is deployed from now on, or kept; `None` removes the plugin or the version.
+    pub subject: Subject,
+    /// The content that is deployed from now on, or kept; `None` removes the plugin or the version,
+    /// or ends the pause.
     pub content: Option<&'a [u8]>,
     /// When the content was deployed, in ms, by the clock of the client that deployed it.
     pub timestamp_ms: i64,
@@ -52,7 +67,7 @@ impl<'a> Change<'a> {
     pub const fn of(name: &'a str, content: Option<&'a [u8]>, timestamp_ms: i64) -> Self {
         Self {
             name,
-            version: None,
+            subject: Subject::Deployed,
             content,
             timestamp_ms,
             is_rollback: false,
@@ -60,21 +75,23 @@ impl<'a> Change<'a> {
     }
 
     fn key(&self) -> String {
-        match self.version {
-            Some(version) => format!("{}@{}", self.name, version.get()),
-            None => self.name.to_owned(),
+        match self.subject {
+            Subject::Deployed => self.name.to_owned(),
+            Subject::Version(version) => format!("{}@{}", self.name, version.get()),
+            Subject::Pause => format!("{}@{PAUSED}", self.name),
         }
     }
 }
 
-/// Returns the name and the version in a key.
-fn parse_key(key: &[u8]) -> Option<(&str, Option<Offset>)> {
+/// Returns the name in a key, and what its record is about.
+fn parse_key(key: &[u8]) -> Option<(&str, Subject)> {
     let key = std::str::from_utf8(key).ok()?;
-    let (name, version) = match key.split_once('@') {
-        Some((name, version)) => (name, Some(Offset(version.parse().ok()?))),
-        None => (key, None),
+    let (name, subject) = match key.split_once('@') {
+        Some((name, PAUSED)) => (name, Subject::Pause),
+        Some((name, version)) => (name, Subject::Version(Offset(version.parse().ok()?))),
+        None => (key, Subject::Deployed),
     };
-    check_name(name).is_ok().then_some((name, version))
+    check_name(name).is_ok().then_some((name, subject))
 }
 
 /// Checks a plugin's name.
@@ -102,14 +119,14 @@ pub fn each_change(batch: &Batch, mut each: impl FnMut(Change<'_>)) -> Result<()
     let body = decompress(&batch.header, &batch.body, BATCH_BYTES_MAX)?;
     for record in Records::new(&batch.header, &body) {
         let record = record?;
-        if let Some((name, version)) = record.key.and_then(parse_key) {
+        if let Some((name, subject)) = record.key.and_then(parse_key) {
             let timestamp_ms = batch
                 .header
                 .base_timestamp()
                 .wrapping_add(record.timestamp_delta);
             each(Change {
                 name,
-                version,
+                subject,
                 content: record.value,
                 timestamp_ms,
                 is_rollback: record
@@ -156,15 +173,17 @@ mod tests {
         let content = vec![7; 100_000];
         for content in [Some(&content[..]), None] {
             let deployed = Change::of("range-1", content, 1_795_311_182_000);
-            let kept = Change {
-                version: Some(Offset(17)),
+            let about = |subject| Change {
+                subject,
                 ..deployed.clone()
             };
+            let kept = about(Subject::Version(Offset(17)));
+            let paused = about(Subject::Pause);
             let back = Change {
                 is_rollback: true,
                 ..deployed.clone()
             };
-            for change in [deployed, kept, back] {
+            for change in [deployed.clone(), kept, paused, back] {
                 check(&change);
             }
         }

@@ -86,3 +86,33 @@ fn a_version_is_deployed_again_when_it_is_asked_for() {
         "{told}"
     );
 }
+
+#[test]
+fn a_paused_plugin_is_not_called_until_it_is_resumed_also_over_a_new_version() {
+    let mut place = Place::start("paused", Options::default());
+    place.deploy("range", RANGE);
+    let mut connection = bound(&place, &[]);
+    plugin::wait_filtered(&mut connection, "t");
+    let reading = br#"{"sensor":"s0","celsius":999}"#;
+    let out_of_range = Batch::of(&[reading.to_vec()]).encode();
+    let dropped = |connection: &mut Connection| {
+        let produced = wire::produce(connection, "t", 0, &out_of_range);
+        assert_eq!(produced.error, error::NONE, "{produced:?}");
+        produced.base_offset == -1
+    };
+    run(&place, &["plugin", "pause", "range"]);
+    place.wait("it is not called", |_| !dropped(&mut connection));
+    place.deploy("range", MISBEHAVE);
+    wait_for(&mut place, &["kept", "paused"]);
+    place.deploy("range", RANGE);
+    wait_for(&mut place, &["kept", "kept", "paused"]);
+    assert!(!dropped(&mut connection));
+    run(&place, &["plugin", "resume", "range"]);
+    place.wait("it is called again", |_| dropped(&mut connection));
+    plugin::delete(&place.sedge.bootstrap(), "range");
+    let (succeeded, told) = command(&place, &["plugin", "pause", "range"]);
+    assert!(
+        !succeeded && told.contains("no plugin named range"),
+        "{told}"
+    );
+}

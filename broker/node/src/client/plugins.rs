@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sedge_core::metadata::PLUGINS_TOPIC as TOPIC;
 use sedge_protocol::ids::Offset;
-use sedge_protocol::plugin_records::{self, Change};
+use sedge_protocol::plugin_records::{self, Change, Subject};
 
 use super::cluster::Client;
 use super::topics::NewTopic;
@@ -55,10 +55,28 @@ pub async fn change(
     name: &str,
     content: Option<&[u8]>,
 ) -> Result<Offset, Failure> {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let change = Change::of(name, content, since.as_millis() as i64);
+    write(client, &Change::of(name, content, now_ms())).await
+}
+
+/// Pauses a plugin, or ends its pause.
+///
+/// # Errors
+/// The broker refuses it.
+pub async fn pause(client: &Client, name: &str, is_paused: bool) -> Result<Offset, Failure> {
+    let change = Change {
+        subject: Subject::Pause,
+        ..Change::of(name, is_paused.then_some(&[]), now_ms())
+    };
+    write(client, &change).await
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_millis() as i64
+}
+
+async fn write(client: &Client, change: &Change<'_>) -> Result<Offset, Failure> {
+    let (name, content) = (change.name, change.content);
     let (bytes, max) = (
         content.map_or(0, <[u8]>::len),
         plugin_records::CONTENT_BYTES_MAX,
@@ -68,7 +86,7 @@ pub async fn change(
         let advice = "build the plugin for size, and leave out what it does not need";
         return Err(Failure::new(Exit::Data, what).advise(advice));
     }
-    let batch = plugin_records::batch_of(&change).map_err(|error| {
+    let batch = plugin_records::batch_of(change).map_err(|error| {
         Failure::new(
             Exit::Software,
             format!("plugin {name} cannot be sent: {error}"),

@@ -49,7 +49,7 @@ pub struct Bound<R: Role> {
     instance: Option<Counted<R::Instance>>,
     /// The plugin failed under the policy `quarantine`; it is skipped until it is deployed or bound
     /// anew.
-    pub is_quarantined: bool,
+    is_quarantined: bool,
     /// Failures that the log does not have yet.
     failures: Count,
     blob: RecordBlob,
@@ -78,6 +78,12 @@ impl<R: Role> Bound<R> {
             meter: counters.own.meter(Some(topic)),
             counters,
         }
+    }
+
+    /// Returns whether batches go on without the plugin: it is quarantined or paused.
+    pub fn is_skipped(&self) -> bool {
+        let deployed = self.deployed.as_ref();
+        self.is_quarantined || deployed.is_some_and(Deployed::is_paused)
     }
 
     /// Creates an instance if there is none. Blocks at most for the plugin's deadline.

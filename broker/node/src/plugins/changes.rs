@@ -7,7 +7,7 @@ use log::{info, warn};
 use sedge_core::metadata::{PLUGINS_TOPIC as TOPIC, Topic};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::PartitionId;
-use sedge_protocol::plugin_records::{Change, batch_of};
+use sedge_protocol::plugin_records::{Change, Subject, batch_of};
 use sedge_storage::{Error, LogStore};
 
 use super::Plugins;
@@ -98,18 +98,19 @@ impl Plugins {
             };
             // Tried once: what is written and cannot be read would be written again for ever.
             self.wanted().tried(&name, &due);
-            let (version, record) = match due {
-                Due::Forget(version) => (version, None),
+            let (subject, record) = match due {
+                Due::Resume => (Subject::Pause, None),
+                Due::Forget(version) => (Subject::Version(version), None),
                 Due::Keep(offset) => {
                     let record = wanted::record(store, &name, Place { partition, offset })?;
                     if record.is_none() {
                         continue;
                     }
-                    (offset, record)
+                    (Subject::Version(offset), record)
                 }
             };
             let change = Change {
-                version: Some(version),
+                subject,
                 ..Change::of(
                     &name,
                     record.as_ref().map(|record| &record.content[..]),
@@ -125,8 +126,8 @@ impl Plugins {
                     }));
                 }
                 Err(error) => {
-                    info!(target: "sedge::plugin", "version {} of the plugin {name} is not kept: \
-                                                    {error}", version.get());
+                    info!(target: "sedge::plugin", "a version of the plugin {name} is not kept: \
+                                                    {error}");
                 }
             }
         }

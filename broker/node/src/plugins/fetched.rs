@@ -292,7 +292,7 @@ impl Bound<Filter<Fetch>> {
         }
         counts.batches += 1;
         let header = &batch.header;
-        if self.is_quarantined || header.is_control() || header.record_count() == 0 {
+        if self.is_skipped() || header.is_control() || header.record_count() == 0 {
             return Ok(Left::Whole);
         }
         let failed = match self.judge_fetched(reading, batch, open, counts) {

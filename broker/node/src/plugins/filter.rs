@@ -181,7 +181,7 @@ impl Bound<Filter<Produce>> {
         origin: &Origin,
         batch: &Batch,
     ) -> Result<Filtered, Failed> {
-        if self.is_quarantined {
+        if self.is_skipped() {
             return Ok(Filtered::AsItCame);
         }
         self.make_ready()?;

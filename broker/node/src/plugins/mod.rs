@@ -66,7 +66,7 @@ pub use origin::Origin;
 use partitioner::Partitioner;
 pub use partitioner::Routed;
 pub use policy::Policy;
-use registry::{Place, Registry};
+use registry::{Deployed, Place, Registry};
 pub use standing::{Binder, Standing, Unready};
 pub use tally::TELL_EVERY;
 use trial::Trial;
@@ -255,8 +255,11 @@ impl Plugins {
 
     /// Returns whether a plugin can run in a world.
     pub fn standing(&self, plugin: &str, world: World) -> Standing {
-        match self.registry.get(plugin).map(|deployed| deployed.plugin) {
+        let deployed = self.registry.get(plugin);
+        let is_paused = deployed.as_ref().is_some_and(Deployed::is_paused);
+        match deployed.map(|deployed| deployed.plugin) {
             Some(Ok(plugin)) => match plugin.check_is(world) {
+                Ok(()) if is_paused => Standing::Paused,
                 Ok(()) => Standing::Ready,
                 Err(error) => Standing::Broken(error.to_string().into()),
             },
@@ -311,7 +314,7 @@ impl Plugins {
         plugins
             .into_iter()
             .try_for_each(|plugin| match self.standing(plugin, world) {
-                Standing::Ready => Ok(()),
+                Standing::Ready | Standing::Paused => Ok(()),
                 Standing::Compiling => self.check_world(log, plugin, world),
                 Standing::Missing => Err(format!(
                     "no plugin named {plugin} is deployed; deploy one first, with \
@@ -377,6 +380,13 @@ impl Plugins {
             let wanted = self.wanted();
             let gone = self.registry.retain(|name| wanted.place(name).is_some());
             let differs = |(name, place): &(&str, Place)| self.registry.place(name) != Some(*place);
+            for (name, _) in wanted.places() {
+                let is_paused = wanted.is_paused(name);
+                if self.registry.pause(name, is_paused) {
+                    let now = if is_paused { "paused" } else { "called again" };
+                    info!(target: "sedge::plugin", "the plugin {name} is {now}");
+                }
+            }
             let next = wanted.places().find(differs);
             let next = next.map(|(name, place)| (name.to_owned(), place));
             drop(wanted);

@@ -93,7 +93,7 @@ impl Bound<Partitioner> {
         index: i32,
         batch: &Batch,
     ) -> Result<Option<Routed>, Failed> {
-        if self.is_quarantined {
+        if self.is_skipped() {
             return Ok(None);
         }
         let header = &batch.header;

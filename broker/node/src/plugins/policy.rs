@@ -162,6 +162,9 @@ impl Policy {
         let Some(deployed) = &self.deployed else {
             return Err("it is not deployed, or is still being compiled".to_owned());
         };
+        if deployed.is_paused() {
+            return Err("it is paused".to_owned());
+        }
         let mut running = self.running.lock().await;
         let Running {
             instance,
@@ -181,6 +184,7 @@ impl Policy {
         asked.inspect_err(|error| {
             *instance = None;
             breaker.failed();
+            deployed.trial.note_failure();
             why.clone_from(error);
         })
     }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sedge_plugin::{CodeCache, Engine, Error, Limits, Plugin, SealKey, World, inspect_deployed};
@@ -28,6 +29,14 @@ pub struct Deployed {
     pub place: Place,
     pub plugin: Result<Plugin, Arc<str>>,
     pub trial: Arc<Trial>,
+    /// The plugin is not called. All deployments of a name share this.
+    is_paused: Arc<AtomicBool>,
+}
+
+impl Deployed {
+    pub fn is_paused(&self) -> bool {
+        self.is_paused.load(Ordering::Relaxed)
+    }
 }
 
 /// The deployed plugins. The engine is created with the first of them.
@@ -39,6 +48,8 @@ pub struct Registry {
     runtime: OnceLock<Runtime>,
     starting: Mutex<()>,
     deployed: RwLock<HashMap<String, Deployed>>,
+    /// By name, of the plugins that are deployed.
+    pauses: Mutex<HashMap<String, Arc<AtomicBool>>>,
 }
 
 #[derive(Debug)]
@@ -62,6 +73,7 @@ impl Registry {
             runtime: OnceLock::new(),
             starting: Mutex::new(()),
             deployed: RwLock::default(),
+            pauses: Mutex::default(),
         }
     }
 
@@ -98,6 +110,7 @@ impl Registry {
             place,
             plugin,
             trial: Arc::new(trial),
+            is_paused: self.pause_of(name),
         };
         self.write().insert(name.to_owned(), deployed);
         outcome
@@ -110,8 +123,19 @@ impl Registry {
             place,
             plugin,
             trial: Arc::default(),
+            is_paused: self.pause_of(name),
         };
         self.write().insert(name.to_owned(), deployed);
+    }
+
+    /// Sets whether a plugin is paused, before or after it is loaded. Returns whether that is new.
+    pub fn pause(&self, name: &str, is_paused: bool) -> bool {
+        self.pause_of(name).swap(is_paused, Ordering::Relaxed) != is_paused
+    }
+
+    fn pause_of(&self, name: &str) -> Arc<AtomicBool> {
+        let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(pauses.entry(name.to_owned()).or_default())
     }
 
     /// Returns the names of the plugins whose trial `asks` about, and where they were deployed.
@@ -124,6 +148,8 @@ impl Registry {
     /// Removes the plugins that `keep` refuses. Returns their names.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) -> Vec<String> {
         let mut deployed = self.write();
+        let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        pauses.retain(|name, _| keep(name));
         let gone = deployed.extract_if(|name, _| !keep(name));
         gone.map(|(name, _)| name).collect()
     }

@@ -11,6 +11,8 @@ pub enum Standing {
     Compiling,
     /// No plugin is deployed under its name.
     Missing,
+    /// An operator has paused the plugin: all goes on as if nothing was bound to it.
+    Paused,
     /// The plugin is deployed, and cannot run.
     Broken(Arc<str>),
 }
@@ -27,6 +29,7 @@ impl fmt::Display for Standing {
             Self::Ready => f.write_str("ready"),
             Self::Compiling => f.write_str("being compiled"),
             Self::Missing => f.write_str("not deployed"),
+            Self::Paused => f.write_str("paused"),
             Self::Broken(why) => write!(f, "cannot run: {why}"),
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sedge_protocol::ids::Offset;
-use sedge_protocol::plugin_records::Change;
+use sedge_protocol::plugin_records::{Change, Subject};
 
 use crate::limits::PLUGIN_VERSIONS_KEPT;
 
@@ -17,6 +17,8 @@ pub struct Versions {
     replaced: BTreeSet<Offset>,
     /// The versions that are kept, with the offsets of their records.
     kept: BTreeMap<Offset, Offset>,
+    /// No version is called.
+    pub is_paused: bool,
 }
 
 /// What has to be written to the topic for one name.
@@ -26,24 +28,27 @@ pub enum Due {
     Keep(Offset),
     /// This version is no longer kept.
     Forget(Offset),
+    /// The pause of a plugin that was deleted ends.
+    Resume,
 }
 
 impl Versions {
     /// Notes a record at this offset.
     pub fn note(&mut self, offset: Offset, change: &Change<'_>) {
-        match (change.version, change.content) {
-            (None, Some(_)) => self.replaced.extend(self.newest.replace(offset)),
-            (None, None) => {
+        match (change.subject, change.content) {
+            (Subject::Deployed, Some(_)) => self.replaced.extend(self.newest.replace(offset)),
+            (Subject::Deployed, None) => {
                 self.newest = None;
                 self.replaced.clear();
             }
-            (Some(version), Some(_)) => {
+            (Subject::Version(version), Some(_)) => {
                 self.kept.insert(version, offset);
                 self.replaced.remove(&version);
             }
-            (Some(version), None) => {
+            (Subject::Version(version), None) => {
                 self.kept.remove(&version);
             }
+            (Subject::Pause, content) => self.is_paused = content.is_some(),
         }
     }
 
@@ -52,19 +57,20 @@ impl Versions {
         match due {
             Due::Keep(version) => self.replaced.remove(version),
             Due::Forget(version) => self.kept.remove(version).is_some(),
+            Due::Resume => std::mem::take(&mut self.is_paused),
         };
     }
 
     /// Returns whether the topic has nothing of this name.
     pub fn is_nothing(&self) -> bool {
-        self.newest.is_none() && self.kept.is_empty()
+        self.newest.is_none() && self.kept.is_empty() && !self.is_paused
     }
 
     /// Returns what has to be written next.
     pub fn due(&self) -> Option<Due> {
         let oldest = self.kept.keys().next().copied().map(Due::Forget);
         if self.newest.is_none() {
-            return oldest;
+            return oldest.or(self.is_paused.then_some(Due::Resume));
         }
         match self.replaced.first() {
             Some(version) => Some(Due::Keep(*version)),
@@ -87,7 +93,9 @@ mod tests {
 
     fn note(versions: &mut Versions, offset: i64, version: Option<i64>, content: Option<&[u8]>) {
         let change = Change {
-            version: version.map(Offset),
+            subject: version.map_or(Subject::Deployed, |version| {
+                Subject::Version(Offset(version))
+            }),
             ..Change::of("range", content, 0)
         };
         versions.note(Offset(offset), &change);
@@ -131,6 +139,9 @@ mod tests {
         note(&mut versions, 4, Some(0), None);
         assert!(versions.is_nothing());
         assert_eq!(versions.due(), None);
+        versions.is_paused = true;
+        assert!(!versions.is_nothing());
+        assert_eq!(versions.due(), Some(Due::Resume));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use log::warn;
 use sedge_core::metadata::PLUGINS_TOPIC as TOPIC;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
-use sedge_protocol::plugin_records::{self, Change};
+use sedge_protocol::plugin_records::{self, Change, Subject};
 use sedge_storage::{Error, LogStore};
 
 use super::registry::Place;
@@ -83,6 +83,12 @@ impl Wanted {
         all.filter_map(move |(name, versions)| Some((partition?, name.as_str(), versions)))
     }
 
+    /// Returns whether a plugin is paused.
+    pub fn is_paused(&self, name: &str) -> bool {
+        let versions = self.plugins.get(name);
+        versions.is_some_and(|versions| versions.is_paused)
+    }
+
     /// Notes that what is due for a name is being written.
     pub fn tried(&mut self, name: &str, due: &Due) {
         if let Some(versions) = self.plugins.get_mut(name) {
@@ -138,7 +144,7 @@ pub fn record(store: &dyn LogStore, name: &str, place: Place) -> Result<Option<R
         };
         if batch.header.base_offset() == offset {
             each_change(&batch, |change| {
-                if change.name == name {
+                if change.name == name && change.subject != Subject::Pause {
                     record = change.content.map(|content| Record {
                         content: content.to_vec(),
                         timestamp_ms: change.timestamp_ms,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sedge_core::metadata::PLUGINS_TOPIC as TOPIC;
 use sedge_protocol::ids::Offset;
-use sedge_protocol::plugin_records::{self, Change};
+use sedge_protocol::plugin_records::{self, Change, Subject};
 
 use crate::client::Client;
 use crate::client::records::{EARLIEST, LATEST};
@@ -24,7 +24,7 @@ pub struct Deployed {
 pub async fn all(client: &Client) -> Result<BTreeMap<String, Deployed>, Failure> {
     let mut deployed = BTreeMap::new();
     each_change(client, |offset, change| {
-        if change.version.is_some() {
+        if change.subject != Subject::Deployed {
             return;
         }
         let name = change.name.to_owned();
@@ -50,7 +50,7 @@ pub async fn all(client: &Client) -> Result<BTreeMap<String, Deployed>, Failure>
 /// The broker cannot be reached, or its topic cannot be read.
 pub async fn content(client: &Client, name: &str) -> Result<Option<Vec<u8>>, Failure> {
     let versions = versions(client, name).await?;
-    let deployed = versions.into_iter().find(|version| version.is_deployed);
+    let deployed = versions.all.into_iter().find(|version| version.is_deployed);
     Ok(deployed.map(|version| version.content))
 }
 
@@ -65,26 +65,39 @@ pub struct Version {
     pub timestamp_ms: i64,
 }
 
-/// Returns the versions of a plugin, the oldest first.
+/// All versions of a plugin, the oldest first.
+pub struct Versions {
+    pub all: Vec<Version>,
+    pub is_paused: bool,
+}
+
+/// Returns the versions of a plugin.
 ///
 /// # Errors
 /// The broker cannot be reached, or its topic cannot be read.
-pub async fn versions(client: &Client, name: &str) -> Result<Vec<Version>, Failure> {
-    let mut versions = BTreeMap::new();
+pub async fn versions(client: &Client, name: &str) -> Result<Versions, Failure> {
+    let (mut versions, mut is_paused) = (BTreeMap::new(), false);
     each_change(client, |at, change| {
         if change.name != name {
             return;
         }
-        if change.version.is_none() {
+        let (offset, is_deployed) = match change.subject {
+            Subject::Deployed => (at, true),
+            Subject::Version(version) => (version, false),
+            Subject::Pause => {
+                is_paused = change.content.is_some();
+                return;
+            }
+        };
+        if is_deployed {
             versions.retain(|_, version: &mut Version| !version.is_deployed);
         }
-        let offset = change.version.unwrap_or(at);
         match change.content {
             Some(content) => versions.insert(
                 offset,
                 Version {
                     offset,
-                    is_deployed: change.version.is_none(),
+                    is_deployed,
                     is_rollback: change.is_rollback,
                     content: content.to_vec(),
                     timestamp_ms: change.timestamp_ms,
@@ -94,7 +107,8 @@ pub async fn versions(client: &Client, name: &str) -> Result<Vec<Version>, Failu
         };
     })
     .await?;
-    Ok(versions.into_values().collect())
+    let all = versions.into_values().collect();
+    Ok(Versions { all, is_paused })
 }
 
 /// Calls `each` with all changes of the deployed plugins, in order.

@@ -28,8 +28,8 @@ use crate::client::{Client, plugins};
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::Table;
 
-/// Start, build, test, measure, inspect, compile, import, deploy, list, describe, roll back and
-/// delete plugins.
+/// Start, build, test, measure, inspect, compile, import, deploy, list, describe, roll back, pause
+/// and delete plugins.
 #[derive(Debug, Args)]
 pub struct PluginCommand {
     #[command(subcommand)]
@@ -80,6 +80,10 @@ enum Verb {
     Describe(versions::Describe),
     /// Deploy a version again that the broker keeps
     Rollback(versions::Rollback),
+    /// Call a plugin no longer: all goes on as if nothing was bound to it
+    Pause(versions::Pause),
+    /// Call a plugin again that was paused
+    Resume(versions::Pause),
     /// Delete plugins. A topic that is still bound to one refuses produce requests, unless its
     /// sedge.filter.on.error says otherwise
     Delete {
@@ -131,6 +135,8 @@ impl PluginCommand {
             Verb::List { connect } => connect.run(list)?.print(connect.output),
             Verb::Describe(describe) => describe.run(),
             Verb::Rollback(rollback) => rollback.run(),
+            Verb::Pause(pause) => pause.run(true),
+            Verb::Resume(pause) => pause.run(false),
             Verb::Delete { names, connect } => {
                 let table = connect.run(async |client| delete(&client, names).await)?;
                 table.print(connect.output)

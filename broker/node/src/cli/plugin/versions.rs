@@ -1,4 +1,5 @@
-//! `sedge plugin describe` and `rollback`: what is deployed, what was, and the way back.
+//! `sedge plugin describe`, `rollback`, `pause` and `resume`: what is deployed, what was, and the
+//! way back.
 
 use clap::Args;
 use sedge_plugin::{ComponentHash, World};
@@ -6,7 +7,7 @@ use sedge_protocol::plugin_records;
 use serde_json::json;
 
 use super::code;
-use super::deployed::{self, Version};
+use super::deployed::{self, Versions};
 use crate::cli::connect::Connect;
 use crate::client::{Client, plugins};
 use crate::process::failure::{Exit, Failure};
@@ -25,9 +26,9 @@ impl Describe {
     /// # Errors
     /// The broker cannot be reached, or there is no such plugin.
     pub fn run(&self) -> Result<(), Failure> {
-        let versions = self
+        let found = self
             .connect
-            .run(async |client| of(&client, &self.name).await);
+            .run(async |client| of(&client, &self.name).await)?;
         let columns = &[
             "version",
             "state",
@@ -37,8 +38,9 @@ impl Describe {
             "deployed_ms",
         ];
         let mut table = Table::new(columns).with_dates(&["deployed_ms"]);
-        for version in versions? {
+        for version in found.all {
             let state = match (version.is_deployed, version.is_rollback) {
+                (true, _) if found.is_paused => "paused",
                 (true, false) => "deployed",
                 (true, true) => "deployed again",
                 (false, _) => "kept",
@@ -78,7 +80,7 @@ impl Rollback {
     /// The broker cannot be reached, or has no such version.
     pub fn run(&self) -> Result<(), Failure> {
         let table = self.connect.run(async |client| {
-            let versions = of(&client, &self.name).await?;
+            let versions = of(&client, &self.name).await?.all;
             let kept = versions.iter().filter(|version| !version.is_deployed);
             let chosen = match self.to {
                 Some(to) => kept.clone().find(|version| version.offset.get() == to),
@@ -111,10 +113,35 @@ impl Rollback {
     }
 }
 
+/// The arguments of `sedge plugin pause` and `resume`.
+#[derive(Debug, Args)]
+pub struct Pause {
+    /// Name of the plugin
+    name: String,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Pause {
+    /// # Errors
+    /// The broker cannot be reached, or there is no such plugin.
+    pub fn run(&self, is_paused: bool) -> Result<(), Failure> {
+        let table = self.connect.run(async |client| {
+            of(&client, &self.name).await?;
+            plugins::pause(&client, &self.name, is_paused).await?;
+            let mut table = Table::new(&["name", "result"]);
+            let result = if is_paused { "paused" } else { "resumed" };
+            table.row([json!(self.name), json!(result)]);
+            Ok(table)
+        })?;
+        table.print(self.connect.output)
+    }
+}
+
 /// Returns the versions of a plugin that is deployed.
-async fn of(client: &Client, name: &str) -> Result<Vec<Version>, Failure> {
+async fn of(client: &Client, name: &str) -> Result<Versions, Failure> {
     let versions = deployed::versions(client, name).await?;
-    if versions.iter().any(|version| version.is_deployed) {
+    if versions.all.iter().any(|version| version.is_deployed) {
         return Ok(versions);
     }
     let what = format!("no plugin named {name} is deployed");

@@ -38,8 +38,12 @@ fn records(node: &TestBroker) -> Vec<Record> {
         while let Some(batch) = Batch::split_from(&mut bytes) {
             sedge_protocol::plugin_records::each_change(&batch, |change| {
                 assert_eq!(change.name, "range");
+                let version = match change.subject {
+                    Subject::Version(version) => Some(version.get()),
+                    _ => None,
+                };
                 all.push((
-                    change.version.map(Offset::get),
+                    version,
                     change.content.map(<[u8]>::to_vec),
                     change.is_rollback,
                 ));
