@@ -19,6 +19,10 @@ mod partitioning;
 mod policy;
 #[path = "plugins/slow.rs"]
 mod slow;
+#[path = "plugins/state.rs"]
+mod state;
+#[path = "plugins/state_kills.rs"]
+mod state_kills;
 #[path = "plugins/support.rs"]
 mod support;
 #[path = "plugins/trying.rs"]

@@ -4,10 +4,14 @@
 #![allow(clippy::pedantic, reason = "generated")]
 
 pub mod filter {
+    // `state_link.rs` links `state` by hand.
     wasmtime::component::bindgen!({
         path: "../../wit",
-        world: "record-filter",
+        world: "stateless-record-filter",
     });
+
+    pub use StatelessRecordFilter as RecordFilter;
+    pub use StatelessRecordFilterPre as RecordFilterPre;
 }
 
 pub mod partitioner {

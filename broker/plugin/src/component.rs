@@ -5,7 +5,10 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 
-use crate::{error::Error, world::World};
+use crate::{
+    error::Error,
+    world::{STATE, World},
+};
 
 /// The interface that a plugin of every world exports.
 const LIFECYCLE: &str = "sedge:plugin/lifecycle@0.1";
@@ -50,6 +53,11 @@ pub fn world_of<'a>(
             world,
         })
     })
+}
+
+/// Returns whether `state` is among these imports.
+pub fn has_state<'a>(mut imports: impl Iterator<Item = &'a str>) -> bool {
+    imports.any(|name| is_version_of(name, STATE))
 }
 
 /// A component's SHA-256, which names it in artifacts and in the cache.

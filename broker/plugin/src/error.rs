@@ -268,7 +268,11 @@ const fn cure_of_other_world(world: World) -> &'static str {
             "partitioners are pure: the same arguments always give the same partitions, so remove \
              the call, or make the plugin a record-filter"
         }
-        World::RecordFilter | World::QuotaPolicy => "remove the call that needs it",
+        World::QuotaPolicy => {
+            "state belongs to a partition, and is written with its records; a quota policy is asked \
+             about requests, so it counts in memory"
+        }
+        World::RecordFilter => "remove the call that needs it",
     }
 }
 

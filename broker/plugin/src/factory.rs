@@ -14,9 +14,11 @@ use crate::{
         partitioner::{KeyPartitioner, KeyPartitionerPre},
         quota::{QuotaPolicy, QuotaPolicyPre},
     },
+    component::has_state,
     error::{CallError, Error},
     host::{Host, Instance, Live, Setup, State},
     meter::Meter,
+    state_link,
 };
 
 /// A plugin's settings: names (without `sedge.plugin.NAME.`) and values.
@@ -40,11 +42,12 @@ pub trait Bindings: Sized {
 }
 
 macro_rules! bindings {
-    ($($world:ident, $pre:ident;)+) => {$(
+    ($($world:ident, $pre:ident $(, and $more:path)?;)+) => {$(
         impl Bindings for $world {
             type Pre = $pre<State>;
 
             fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+                $($more(linker)?;)?
                 Self::add_to_linker::<_, HasSelf<_>>(linker, |state: &mut State| state)
             }
 
@@ -68,7 +71,7 @@ macro_rules! bindings {
 }
 
 bindings! {
-    RecordFilter, RecordFilterPre;
+    RecordFilter, RecordFilterPre, and state_link::link;
     KeyPartitioner, KeyPartitionerPre;
     QuotaPolicy, QuotaPolicyPre;
 }
@@ -77,6 +80,7 @@ bindings! {
 pub struct Factory<B: Bindings> {
     host: Arc<Host>,
     pre: B::Pre,
+    has_state: bool,
 }
 
 impl<B: Bindings> Factory<B> {
@@ -85,8 +89,19 @@ impl<B: Bindings> Factory<B> {
         B::link(&mut linker).map_err(Error::invalid)?;
         let linked = linker.instantiate_pre(component).map_err(Error::invalid)?;
         let pre = B::prepare(linked).map_err(Error::invalid)?;
+        let kind = component.component_type();
+        let imports = kind.imports(host.engine().wasmtime());
+        let has_state = has_state(imports.map(|(name, _)| name));
         let host = Arc::new(host);
-        Ok(Self { host, pre })
+        Ok(Self {
+            host,
+            pre,
+            has_state,
+        })
+    }
+
+    pub const fn has_state(&self) -> bool {
+        self.has_state
     }
 
     pub fn host(&self) -> &Host {

@@ -18,6 +18,7 @@ use crate::{
     meter::{Meter, Unmetered},
     outcome::Outcome,
     records::{Needs, RecordBlob},
+    state::StateTable,
 };
 
 /// A filter that is ready to be instantiated. Cheap to clone; shared between threads.
@@ -68,6 +69,12 @@ pub enum FilterStage {
 factory!(FilterFactory);
 
 impl FilterFactory {
+    /// Returns whether the plugin imports `state`.
+    #[must_use]
+    pub fn has_state(&self) -> bool {
+        self.0.has_state()
+    }
+
     /// Starts an instance with these settings (names without the prefix `sedge.plugin.NAME.`).
     ///
     /// # Errors
@@ -119,7 +126,8 @@ impl FilterInstance {
         self.instance.usage()
     }
 
-    /// Runs the plugin over a batch. Blocks at most for the plugin's deadline.
+    /// Runs the plugin over a batch. Blocks at most for the plugin's deadline. A plugin that uses a
+    /// state fails.
     ///
     /// # Errors
     /// The plugin failed. Its answer is discarded; the next call starts a new instance.
@@ -127,6 +135,20 @@ impl FilterInstance {
         &mut self,
         info: &BatchInfo<'_>,
         records: &RecordBlob,
+    ) -> Result<Outcome, CallError> {
+        self.filter_with(info, records, &mut None)
+    }
+
+    /// Like [`Self::filter`]. The plugin reads and changes `table`, which is there again after the
+    /// call; the caller ends the batch of the table.
+    ///
+    /// # Errors
+    /// The plugin failed, after it may have changed the table.
+    pub fn filter_with(
+        &mut self,
+        info: &BatchInfo<'_>,
+        records: &RecordBlob,
+        table: &mut Option<Box<StateTable>>,
     ) -> Result<Outcome, CallError> {
         if records.count() == 0 {
             return Ok(Outcome::keep_all(0));
@@ -136,11 +158,13 @@ impl FilterInstance {
         let output_bytes_max = self.factory.limits().output_bytes_max;
         let start = |setup: &Setup| self.factory.0.start(setup);
         self.instance.run(start, |live| {
+            live.lend(table.take());
             let answer = live.call(|filter, store| {
                 let filter = filter.sedge_plugin_filter();
                 filter.call_filter_batch(store, &info, records.blob(), records.spans())
-            })?;
-            Outcome::check(answer, records.count(), output_bytes_max).map_err(CallError::BadOutput)
+            });
+            *table = live.lend(None);
+            Outcome::check(answer?, records.count(), output_bytes_max).map_err(CallError::BadOutput)
         })
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     },
     meter::{self, Meter},
     outcome::cut_off,
+    state::{NoBatch, StateTable},
 };
 
 /// A plugin's name and limits, and the engine that runs it.
@@ -142,6 +143,11 @@ impl<B> Live<B> {
         call(&self.bindings, &mut self.store).map_err(|error| self.store.data().classify(&error))
     }
 
+    /// Gives the plugin its state for the next call, or takes it back.
+    pub fn lend(&mut self, table: Option<Box<StateTable>>) -> Option<Box<StateTable>> {
+        std::mem::replace(&mut self.store.data_mut().table, table)
+    }
+
     fn usage(&self) -> Usage {
         // Fails on an engine that is not metered.
         let left = self.store.get_fuel().ok();
@@ -227,6 +233,8 @@ pub struct State {
     host: Arc<Host>,
     meter: Arc<dyn Meter>,
     has_refused_metric: bool,
+    /// The state for the batch, while a filter that has one is called.
+    pub table: Option<Box<StateTable>>,
     memory: Memory,
     overtime: Overtime,
     log_second: Instant,
@@ -245,6 +253,7 @@ impl State {
             host: Arc::clone(host),
             meter: Arc::clone(meter),
             has_refused_metric: false,
+            table: None,
             memory: Memory {
                 bytes: 0,
                 bytes_max: host.limits.memory_bytes_max,
@@ -264,6 +273,9 @@ impl State {
             Some(Trap::Interrupt) => CallError::Deadline,
             Some(trap) => CallError::Trap {
                 what: trap.to_string(),
+            },
+            None if error.is::<NoBatch>() => CallError::Trap {
+                what: NoBatch.to_string(),
             },
             None => {
                 let what = format!("{error:#}");

@@ -7,6 +7,9 @@
 //! building of guests ([`guest`], with the feature `build`). `plugin.rs` says where to add another
 //! world.
 //!
+//! A filter that imports `state` has a [`StateTable`] for each partition, which the caller gives to
+//! the call, and whose changes the caller writes or undoes.
+//!
 //! The crate knows nothing of topics, of batches on the wire or of what follows a failure; the node
 //! combines it with those.
 //!
@@ -45,6 +48,8 @@ mod plugin;
 mod quota;
 mod records;
 pub mod seal;
+mod state;
+mod state_link;
 mod ticker;
 mod world;
 
@@ -67,4 +72,5 @@ pub use partitioner::{PartitionerFactory, PartitionerInstance};
 pub use plugin::Plugin;
 pub use quota::{Grant, QuotaFactory, QuotaInstance, QuotaOperation, QuotaRequest};
 pub use records::{Needs, RecordBlob, TooLarge};
+pub use state::{StateBudget, StateRefusal, StateTable};
 pub use world::World;

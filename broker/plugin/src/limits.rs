@@ -42,6 +42,16 @@ pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Log lines that an instance may write in a second. Further ones are counted and dropped.
 pub const LOG_LINES_PER_SECOND_MAX: u32 = 20;
 
+/// Bytes of a key of a plugin's state. A name or an id, not content.
+pub const STATE_KEY_BYTES_MAX: usize = 1024;
+
+/// Bytes of a value of a plugin's state. All state is in memory, so it is for sums and last values.
+pub const STATE_VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes that each key counts besides its own and those of its value: an entry of the map, two
+/// counted references, and their allocations.
+pub const STATE_ENTRY_BYTES: usize = 96;
+
 /// Bytes of a metric's name. The broker adds its prefix.
 pub const METRIC_NAME_BYTES_MAX: usize = 64;
 

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+const LOG: &str = "sedge:plugin/log@0.1";
+const METRICS: &str = "sedge:plugin/metrics@0.1";
+pub(crate) const STATE: &str = "sedge:plugin/state@0.1";
+
 /// A world of `wit/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum World {
@@ -22,10 +26,9 @@ impl World {
     /// it chooses may depend on nothing but its arguments, and the broker may ask again.
     pub(crate) const fn imports(self) -> &'static [&'static str] {
         match self {
-            Self::RecordFilter | Self::QuotaPolicy => {
-                &["sedge:plugin/log@0.1", "sedge:plugin/metrics@0.1"]
-            }
-            Self::KeyPartitioner => &["sedge:plugin/log@0.1"],
+            Self::RecordFilter => &[LOG, METRICS, STATE],
+            Self::QuotaPolicy => &[LOG, METRICS],
+            Self::KeyPartitioner => &[LOG],
         }
     }
 

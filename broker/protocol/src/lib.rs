@@ -16,6 +16,7 @@ pub mod metadata_records;
 pub mod plugin_records;
 pub mod records;
 pub mod snapshot_records;
+pub mod state_records;
 pub mod wire;
 
 pub use bytes::{Bytes, BytesMut};

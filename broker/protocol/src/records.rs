@@ -9,6 +9,7 @@
 //!
 //! Source: Kafka's "Message format" page, `DefaultRecord`, `DefaultRecordBatch`.
 
+mod alike;
 mod build;
 mod check;
 mod codec;
@@ -17,6 +18,7 @@ mod compress;
 mod open;
 mod read;
 
+pub use alike::AlikeBuilder;
 pub use build::{
     BatchBuilder, Kept, Producer, RecordHeader, rebuild, rebuild_elsewhere, sequence_plus, stand_in,
 };

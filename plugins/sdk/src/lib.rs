@@ -77,6 +77,7 @@ mod records;
 mod running;
 #[cfg(all(target_arch = "wasm32", feature = "runtime"))]
 mod runtime;
+pub mod state;
 
 pub use alloc::{borrow::ToOwned, boxed::Box, format, string::String, vec, vec::Vec};
 

@@ -4,7 +4,8 @@ import { componentize } from 'componentize-qjs';
 
 const { component } = await componentize({
   witPath: 'wit',
-  world: 'record-filter',
+  // 'record-filter' for a filter that uses its state.
+  world: 'stateless-record-filter',
   jsSource: await readFile('filter.js', 'utf8'),
   jsPath: 'filter.js',
   moduleRoot: '.',

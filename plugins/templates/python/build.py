@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 program = Path(sys.executable).with_name("componentize-py")
-world = ["--wit-path", "wit", "--world", "record-filter"]
+# "record-filter" for a filter that uses its state.
+world = ["--wit-path", "wit", "--world", "stateless-record-filter"]
 component = ["--stub-wasi", "app", "--output", "build/plugin.wasm"]
 sys.exit(subprocess.call([program, "--quiet", *world, "componentize", *component]))

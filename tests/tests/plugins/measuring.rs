@@ -24,7 +24,9 @@ fn produce_as(at: &mut Connection, client: &str) {
 
 #[test]
 fn a_plugin_shows_numbers_as_long_as_its_topic_and_its_deployment_are_there() {
-    let mut place = Place::start("measuring", Options::default());
+    // A thousand calls in a broker that is not optimised, on a busy machine.
+    let patient = Options::default().set("plugin.deadline.ms", "60000");
+    let mut place = Place::start("measuring", patient);
     place.deploy("meter", MISBEHAVE);
     place.deploy("judge", JUDGE);
     let mut at = place.connect();

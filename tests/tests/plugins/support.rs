@@ -14,8 +14,13 @@ use sedge_tests::{limits, plugin, tools};
 
 /// The example filter.
 pub const RANGE: &str = "drop-out-of-range";
+/// The example with a state.
+pub const DEADBAND: &str = "deadband";
 /// The guest whose behaviour a record's value selects.
 pub const MISBEHAVE: &str = "test-guests/misbehave";
+
+/// The guest with a state, of which a record's value says how it changes.
+pub const REMEMBER: &str = "test-guests/remember";
 
 /// The example partitioner.
 pub const GEOHASH: &str = "geohash-partitioner";

@@ -10,7 +10,7 @@ use sedge_tests::temp_dir::TempDir;
 use sedge_tests::{limits, tools};
 use serde_json::{Value, json};
 
-use crate::support::{GEOHASH, MISBEHAVE, RANGE, TENANTS, component};
+use crate::support::{DEADBAND, GEOHASH, MISBEHAVE, RANGE, REMEMBER, TENANTS, component};
 
 fn plugin(verb: &str, guest: &str, records: &Path, arguments: &[&str]) -> Finished {
     let mut command = Command::new(tools::sedge());
@@ -191,4 +191,67 @@ fn a_measurement_has_a_spread() {
     let spread = ["least", "median", "p99", "most"].map(nanos);
     assert!(spread[0] > 0.0 && spread.is_sorted(), "{figures}");
     assert!(figures["batches"].as_u64() >= Some(200), "{figures}");
+}
+
+#[test]
+fn a_filter_with_a_state_remembers_as_long_as_the_command_runs() {
+    let directory = TempDir::new("trying-state");
+    let lines = [r#"{"value": "sum a 5"}"#; 6];
+    let refused = [r#"{"value": "sum a 100\nreject"}"#, r#"{"value": "drop"}"#];
+    let records = [&lines[..4], &refused[..], &lines[4..]].concat();
+    let records = file(&directory, "records.jsonl", &records);
+    let tested = plugin("test", REMEMBER, &records, &["--batch", "2", "-o", "json"]);
+    let values: Vec<Value> = json_lines(&tested.stdout)
+        .into_iter()
+        .filter_map(|line| line.get("value").cloned())
+        .collect();
+    // What the refused batch changed is undone.
+    assert_eq!(
+        values,
+        ["5", "10", "15", "20", "25", "30"].map(Value::from),
+        "{tested:?}"
+    );
+    let tested = plugin("test", REMEMBER, &records, &["--batch", "2"]);
+    assert!(
+        tested.stdout.ends_with("state: 1 keys, 99 bytes"),
+        "{tested:?}"
+    );
+
+    let keys: Vec<String> = (0..100)
+        .map(|number| format!(r#"{{"value": "sum sensor-{number:04} 1000000"}}"#))
+        .collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let records = file(&directory, "keys.jsonl", &keys);
+    let measured = plugin(
+        "bench",
+        REMEMBER,
+        &records,
+        &["--seconds", "1", "-o", "json"],
+    );
+    let measured = &json_lines(&measured.stdout)[0];
+    let state = &measured["state"];
+    assert_eq!(state["keys"], 100, "{measured}");
+    let bytes = |name: &str| state[name].as_u64().expect("a number");
+    assert!(
+        bytes("written_bytes") * 10 < bytes("changed_bytes") * 13,
+        "{measured}"
+    );
+}
+
+/// The state is the same whether the readings come in one batch or in many.
+#[test]
+fn the_example_keeps_the_readings_that_say_something_new() {
+    let directory = tools::root().join("plugins").join(DEADBAND);
+    let expected = directory.join("expected.jsonl");
+    let expected = expected.to_str().expect("a plain path");
+    let records = directory.join("records.jsonl");
+    for batch in ["1", "3", "100"] {
+        let arguments = ["--batch", batch, "--expect", expected];
+        let tested = plugin("test", DEADBAND, &records, &arguments);
+        assert_eq!(tested.status.code(), Some(0), "{batch}: {tested:?}");
+    }
+    let slower = ["--config", "every.ms=5000", "--expect", expected];
+    let tested = plugin("test", DEADBAND, &records, &slower);
+    assert_eq!(tested.status.code(), Some(1), "{tested:?}");
+    assert!(tested.stderr.contains("record 4: "), "{tested:?}");
 }

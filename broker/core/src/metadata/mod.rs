@@ -40,7 +40,7 @@ pub use command::{
 };
 pub use delta::Delta;
 pub use image::{Image, Topic};
-pub use names::PLUGINS_TOPIC;
+pub use names::{PLUGINS_TOPIC, STATE_TOPIC};
 pub use salvage::{Change, Facts, Salvage, Salvaged};
 
 use crate::config::BrokerDefaults;

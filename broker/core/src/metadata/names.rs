@@ -65,11 +65,18 @@ pub fn collision_form(name: &str) -> String {
 /// The topic that stores deployed plugins.
 pub const PLUGINS_TOPIC: &str = "__sedge_plugins";
 
+/// The topic that stores what filters remember.
+pub const STATE_TOPIC: &str = "__sedge_plugin_state";
+
 /// Returns whether the broker keeps its own state in the topic.
 pub fn is_internal(name: &str) -> bool {
     matches!(
         name,
-        "__consumer_offsets" | "__transaction_state" | "__share_group_state" | PLUGINS_TOPIC
+        "__consumer_offsets"
+            | "__transaction_state"
+            | "__share_group_state"
+            | PLUGINS_TOPIC
+            | STATE_TOPIC
     )
 }
 

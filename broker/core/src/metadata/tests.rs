@@ -105,7 +105,8 @@ fn what_cannot_be_is_refused() {
 
 #[test]
 fn the_brokers_own_topics_neither_go_nor_grow() {
-    for (number, name) in ["__consumer_offsets", PLUGINS_TOPIC].iter().enumerate() {
+    let internal = ["__consumer_offsets", PLUGINS_TOPIC, STATE_TOPIC];
+    for (number, name) in internal.iter().enumerate() {
         let mut machine = machine();
         let topic_id = id(number as u64);
         let made = create(name, number as u64, 1);

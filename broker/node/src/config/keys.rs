@@ -60,6 +60,10 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
     long("plugin.rollback.failures", Some("10"), Takes::Between(0, 1_000_000),
         "Failures in the first minutes of a new version of a plugin after which the broker goes \
          back to the version before; 0: never"),
+    long("plugin.state.bytes", Some("16777216"), Takes::Between(KIB, GIB),
+        "Most memory of the state of all filters together"),
+    long("plugin.state.partition.bytes", Some("1048576"), Takes::Between(KIB, 16 * MIB),
+        "Most memory of the state of one filter for one partition; a key counts 96 bytes more"),
     key("plugin.signing.key", ConfigType::String, None, Takes::Anything,
         "File with the key that seals machine code; code from elsewhere that this key sealed is \
          loaded here"),

@@ -87,6 +87,10 @@ pub struct Plugin {
     pub component_bytes_max: u64,
     /// Failures of a new version after which the broker goes back to the one before; 0: never.
     pub rollback_failures: u64,
+    /// Memory of the state of all filters.
+    pub state_bytes_max: u64,
+    /// Memory of the state of one filter for one partition.
+    pub state_partition_bytes_max: u64,
     /// File with the key that seals machine code compiled elsewhere.
     pub signing_key: Option<PathBuf>,
 }
@@ -241,6 +245,8 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
             output_bytes_max: reader.number("plugin.output.bytes", 0),
             component_bytes_max: reader.number("plugin.component.bytes", 0),
             rollback_failures: reader.number("plugin.rollback.failures", 0),
+            state_bytes_max: reader.number("plugin.state.bytes", 0),
+            state_partition_bytes_max: reader.number("plugin.state.partition.bytes", 0),
             signing_key: reader.parsed("plugin.signing.key", |path| Ok(PathBuf::from(path))),
         },
         links,

@@ -43,6 +43,7 @@ impl Disk {
             sequence: None,
             batch: Ok(Some(batch)),
             elsewhere: Vec::new(),
+            awaits: None,
         }))
     }
 }

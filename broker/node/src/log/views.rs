@@ -37,6 +37,25 @@ pub fn producers(store: &dyn LogStore, id: PartitionId) -> Result<Producers, Err
     Ok(known)
 }
 
+/// Reads the entry of one producer.
+///
+/// # Errors
+/// As for [`each_producer`].
+pub fn producer(
+    store: &dyn LogStore,
+    id: PartitionId,
+    producer: ProducerId,
+) -> Result<Option<ProducerEntry>, Error> {
+    let key = derive::producer_key(id, producer);
+    let Some(value) = store.view_get(View::Producers, &key)? else {
+        return Ok(None);
+    };
+    let entry = derive::producer_entry(&key, &value);
+    entry
+        .map(|(_, entry)| Some(entry))
+        .ok_or_else(|| unreadable(store, View::Producers, id))
+}
+
 /// Reads the entry of each producer that a partition remembers.
 ///
 /// # Errors

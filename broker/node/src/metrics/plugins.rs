@@ -34,8 +34,23 @@ pub struct PluginMetrics {
     pub deadlines: Counter,
     /// Existing instances.
     pub instances: Gauge,
+    /// What the plugin remembers, if it is a filter with a state.
+    pub state: StateMetrics,
     /// The numbers that the plugin gives itself.
     pub own: OwnMetrics,
+}
+
+/// The counters of a filter's state.
+#[derive(Debug, Default)]
+pub struct StateMetrics {
+    /// Memory of the state, for all partitions.
+    pub bytes: Gauge,
+    /// Puts that were refused for lack of room.
+    pub refused: Counter,
+    /// Bytes of the keys and values that batches changed, each key once a batch.
+    pub changed_bytes: Counter,
+    /// Bytes of the batches that were written for that.
+    pub written_bytes: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +103,7 @@ impl Plugins {
                 out.sample(family, &[("plugin", name)], field(plugin));
             }
         }
+        expose_state(&all, out);
         let family = "sedge_plugin_instances";
         let help = "Instances of a plugin, one for each topic that uses it, or one for the broker.";
         out.family(family, "gauge", help);
@@ -121,5 +137,38 @@ impl Plugins {
             .iter()
             .map(|(name, plugin)| (name.as_str(), &plugin.own));
         own::expose(own, out);
+    }
+}
+
+fn expose_state(all: &[(String, Arc<PluginMetrics>)], out: &mut Exposition) {
+    type Field = fn(&StateMetrics) -> u64;
+    let family = "sedge_plugin_state_bytes";
+    let help = "Memory of what a filter remembers, of plugin.state.bytes.";
+    out.family(family, "gauge", help);
+    for (name, plugin) in all {
+        out.sample(family, &[("plugin", name)], plugin.state.bytes.get());
+    }
+    let families: [(&str, &str, Field); 3] = [
+        (
+            "sedge_plugin_state_refused_total",
+            "Puts that were refused because of plugin.state.bytes or plugin.state.partition.bytes.",
+            |state| state.refused.get(),
+        ),
+        (
+            "sedge_plugin_state_changed_bytes_total",
+            "Bytes of the keys and values that batches changed.",
+            |state| state.changed_bytes.get(),
+        ),
+        (
+            "sedge_plugin_state_written_bytes_total",
+            "Bytes of batches that were written for changes of the state.",
+            |state| state.written_bytes.get(),
+        ),
+    ];
+    for (family, help, field) in families {
+        out.family(family, "counter", help);
+        for (name, plugin) in all {
+            out.sample(family, &[("plugin", name)], field(&plugin.state));
+        }
     }
 }

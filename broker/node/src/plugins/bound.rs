@@ -86,25 +86,25 @@ impl<R: Role> Bound<R> {
         self.is_quarantined || deployed.is_some_and(Deployed::is_paused)
     }
 
-    /// Creates an instance if there is none. Blocks at most for the plugin's deadline.
+    /// Creates an instance if there is none, and returns it. Blocks at most for the plugin's
+    /// deadline.
     ///
     /// # Errors
     /// The plugin is not deployed, or does not start.
-    pub fn make_ready(&mut self) -> Result<(), Failed> {
+    pub fn make_ready(&mut self) -> Result<&mut R::Instance, Failed> {
         let Some(deployed) = &self.deployed else {
             return Err(Failed::NotReady);
         };
-        if self.instance.is_some() {
-            return Ok(());
+        if self.instance.is_none() {
+            let plugin = deployed
+                .plugin
+                .as_ref()
+                .map_err(|why| Failed::Plugin(why.to_string()))?;
+            let instance = R::instantiate(plugin.clone(), &self.settings, Arc::clone(&self.meter))
+                .map_err(|error| Failed::Plugin(error.to_string()))?;
+            self.instance = Some(Counted::new(instance, &self.counters));
         }
-        let plugin = deployed
-            .plugin
-            .as_ref()
-            .map_err(|why| Failed::Plugin(why.to_string()))?;
-        let instance = R::instantiate(plugin.clone(), &self.settings, Arc::clone(&self.meter))
-            .map_err(|error| Failed::Plugin(error.to_string()))?;
-        self.instance = Some(Counted::new(instance, &self.counters));
-        Ok(())
+        self.instance.as_deref_mut().ok_or(Failed::NotReady)
     }
 
     /// Copies what the plugin reads of the records, and calls it; `timestamp` gives the one that

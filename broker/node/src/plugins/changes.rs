@@ -63,6 +63,7 @@ async fn append(
         sequence: None,
         batch: Ok(Some(batch)),
         elsewhere: Vec::new(),
+        awaits: None,
     };
     let appended = writer.append(vec![part], Vec::new()).await;
     let outcomes = appended.map_err(|_| "the broker is stopping".to_owned())?;

@@ -40,6 +40,10 @@ use crate::limits::{
 use crate::log::published::Published;
 use crate::net::memory::{Admission, Pool};
 
+/// Why a filter with a state is not bound to what consumers read.
+pub const STATE_ON_FETCH: &str =
+    "it imports sedge:plugin/state, which only a filter of sedge.filter has";
+
 /// The stage at which consumers read.
 #[derive(Debug)]
 pub enum Fetch {}
@@ -311,7 +315,10 @@ impl Bound<Filter<Fetch>> {
         open: &mut Admission,
         counts: &mut Counts,
     ) -> Result<Left, Failed> {
-        self.make_ready()?;
+        if self.make_ready()?.factory().has_state() {
+            // Nothing is written when a consumer reads.
+            return Err(Failed::Plugin(STATE_ON_FETCH.to_owned()));
+        }
         let header = &batch.header;
         let body = open_batch(batch, open)?;
         let views = views(header, &body)?;
@@ -322,7 +329,7 @@ impl Bound<Filter<Fetch>> {
                 (header.base_timestamp(), |view| view.timestamp_delta)
             };
         let origin = (&*reading.topic, reading.index, &reading.origin);
-        let outcome = self.judge(origin, base_timestamp_ms, &views, time)?;
+        let outcome = self.judge(origin, base_timestamp_ms, &views, time, &mut None)?;
         self.count(&outcome);
         counts.records += views.len();
         if outcome.keeps_all() {

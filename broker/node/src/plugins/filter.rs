@@ -11,7 +11,7 @@ use sedge_core::log::{AppendError, RecordError};
 use sedge_core::metadata::Topic;
 use sedge_plugin::{
     BatchInfo, Error, Field, FilterInstance, FilterStage, Limits, Meter, Needs, Outcome, Plugin,
-    Verdict,
+    StateTable, Verdict,
 };
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::{Batch, BatchHeader};
@@ -20,6 +20,7 @@ use sedge_protocol::records::{self, Kept, RecordView, Records};
 use super::bound::{Bound, Role};
 use super::failure::{Failed, too_large};
 use super::origin::Origin;
+use super::state::Held;
 use crate::limits::{FILTER_BATCH_BYTES_MAX, REJECTION_TEXT_BYTES_MAX};
 
 /// The result of one filter for a batch.
@@ -108,13 +109,14 @@ impl<S: Stage> Role for Filter<S> {
 
 impl<S: Stage> Bound<Filter<S>> {
     /// Calls the filter with the records of a batch. `time` gives the timestamp of a record, from
-    /// that of the batch on.
+    /// that of the batch on, and `table` has the filter's state.
     pub fn judge(
         &mut self,
         (topic, index, origin): (&Topic, i32, &Origin),
         base_timestamp_ms: i64,
         views: &[RecordView<'_>],
         time: fn(&RecordView<'_>) -> i64,
+        table: &mut Option<Box<StateTable>>,
     ) -> Result<Outcome, Failed> {
         let info = BatchInfo {
             topic: &topic.name,
@@ -123,7 +125,9 @@ impl<S: Stage> Bound<Filter<S>> {
             base_timestamp_ms,
             origin: Some(origin.told()),
         };
-        self.call(views, time, |filter, blob| filter.filter(&info, blob))
+        self.call(views, time, |filter, blob| {
+            filter.filter_with(&info, blob, table)
+        })
     }
 
     /// Counts what the filter decided about the records of a batch.
@@ -161,13 +165,17 @@ impl Bound<Filter<Produce>> {
         index: i32,
         origin: &Origin,
         batch: Batch,
+        mut held: Option<&mut Held>,
     ) -> Result<Passed, AppendError> {
-        let failed = match self.run(topic, index, origin, &batch) {
+        let failed = match self.run(topic, index, origin, &batch, held.as_deref_mut()) {
             Ok(Filtered::AsItCame) => return Ok(Passed::AsItCame(batch)),
             Ok(Filtered::Rebuilt(rebuilt)) => return Ok(Passed::Rebuilt(rebuilt)),
             Ok(Filtered::Emptied) => return Ok(Passed::Emptied),
             Err(failed) => failed,
         };
+        if let Some(held) = held {
+            held.table(&self.plugin).end(false);
+        }
         self.settle(failed, Produce::on_error(&topic.config), topic)?;
         Ok(Passed::AsItCame(batch))
     }
@@ -180,18 +188,26 @@ impl Bound<Filter<Produce>> {
         index: i32,
         origin: &Origin,
         batch: &Batch,
+        held: Option<&mut Held>,
     ) -> Result<Filtered, Failed> {
         if self.is_skipped() {
             return Ok(Filtered::AsItCame);
         }
-        self.make_ready()?;
+        let has_state = self.make_ready()?.factory().has_state();
+        let mut none = None;
+        let table = match held {
+            Some(held) if has_state => held.table(&self.plugin).content(),
+            // This version was deployed after the batch had come without a lane.
+            None if has_state => return Err(Failed::NotReady),
+            _ => &mut none,
+        };
         let header = &batch.header;
         let body = records::decompress(header, &batch.body, FILTER_BATCH_BYTES_MAX)
             .map_err(|error| Failed::unreadable(&error))?;
         let views = views(header, &body)?;
         let origin = (topic, index, origin);
         let time = |view: &RecordView<'_>| view.timestamp_delta;
-        let outcome = self.judge(origin, header.base_timestamp(), &views, time)?;
+        let outcome = self.judge(origin, header.base_timestamp(), &views, time, table)?;
         if outcome.rejects_any() {
             // The others are not written either.
             let rejected = outcome.verdicts().filter(is_reject).count();

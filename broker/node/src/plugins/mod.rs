@@ -32,6 +32,7 @@ mod partitioner;
 mod policy;
 mod registry;
 mod standing;
+mod state;
 mod tally;
 mod trial;
 mod versions;
@@ -56,11 +57,12 @@ use crate::limits::{
 use crate::log::Log;
 use crate::log::published::Published;
 use crate::metrics::Metrics;
+use crate::writer::Writer;
 use bindings::{Binding, Bindings, WaitingBytes};
 use bound::{Bound, Role};
 use failure::too_slow;
-use fetched::Fetch;
 pub use fetched::Reading;
+use fetched::{Fetch, STATE_ON_FETCH};
 use filter::{Filter, Passed, Produce};
 pub use origin::Origin;
 use partitioner::Partitioner;
@@ -68,6 +70,8 @@ pub use partitioner::Routed;
 pub use policy::Policy;
 use registry::{Deployed, Place, Registry};
 pub use standing::{Binder, Standing, Unready};
+use state::States;
+pub use state::{Entering, Held, Verdict};
 pub use tally::TELL_EVERY;
 use trial::Trial;
 use wanted::Wanted;
@@ -93,6 +97,7 @@ pub struct Plugins {
     fetch_filters: Bindings<Filter<Fetch>>,
     partitioners: Bindings<Partitioner>,
     policy: policy::Bound,
+    states: States,
     /// One permit for each filter that may run at once.
     runs: Arc<Semaphore>,
     /// Bytes of batches that wait for any filter.
@@ -117,6 +122,7 @@ impl Plugins {
             fetch_filters: Bindings::default(),
             partitioners: Bindings::default(),
             policy: policy::Bound::default(),
+            states: States::new(&config.plugin, Arc::clone(&metrics)),
             runs: Arc::new(Semaphore::new(FILTER_RUNS_MAX)),
             waiting: WaitingBytes::default(),
             waiting_bytes_max: requests / FILTERS_WAITING_SHARE,
@@ -127,9 +133,39 @@ impl Plugins {
         }
     }
 
+    /// Waits until a batch is the next of its partition, if a filter of the topic has a state, and
+    /// tells whether the partition has it already. Returns `None` without such a filter.
+    ///
+    /// # Errors
+    /// As for [`States::enter`].
+    pub async fn enter(
+        &self,
+        log: &Arc<Log>,
+        writer: &Writer,
+        batch: &Entering<'_>,
+    ) -> Result<Option<(Held, Verdict)>, AppendError> {
+        let mut filters = batch.topic.config.filters().iter();
+        if !filters.any(|plugin| self.registry.has_state(plugin)) {
+            return Ok(None);
+        }
+        let waiting = (
+            &self.waiting,
+            self.waiting_bytes_max,
+            self.waiting_bytes_max_each,
+        );
+        let entered = self.states.enter((log, writer), waiting, batch).await;
+        entered.map(Some)
+    }
+
+    /// Removes the state of topics and plugins that are gone.
+    pub async fn sweep(&self, log: &Log, writer: &Writer) {
+        let is_deployed = |plugin: &str| self.wanted().place(plugin).is_some();
+        self.states.sweep(log, writer, is_deployed).await;
+    }
+
     /// Runs a batch through the topic's filters, first to last. Returns `None` if no record is
-    /// left. A batch waits for its turn without a thread; the filter itself runs on a thread that
-    /// may block.
+    /// left. `held` has the state for filters that have one, and is `None` after an error. A batch
+    /// waits for its turn without a thread; the filter itself runs on a thread that may block.
     ///
     /// # Errors
     /// INVALID_RECORD if a filter rejects records, POLICY_VIOLATION if one fails and the topic is
@@ -141,18 +177,22 @@ impl Plugins {
         index: i32,
         origin: &Origin,
         batch: Batch,
+        held: &mut Option<Held>,
     ) -> Result<Option<Batch>, AppendError> {
         let mut batch = batch;
         let mut numbers = None;
         for plugin in topic.config.filters() {
             let (of, origin) = (Arc::clone(topic), origin.clone());
             let records = batch.header.record_count().max(0) as usize;
+            let mut state = held.take();
             let work = move |filter: &mut Bound<Filter<Produce>>, batch| {
-                filter.pass(&of, index, &origin, batch)
+                let passed = filter.pass(&of, index, &origin, batch, state.as_mut());
+                (passed, state)
             };
-            let (binding, filtered) = self
+            let (binding, (filtered, state)) = self
                 .run(&self.filters, metadata, (topic, plugin), batch, work)
                 .await?;
+            *held = state.filter(|_| filtered.is_ok());
             match filtered {
                 Ok(Passed::AsItCame(same)) => {
                     binding.tally.dropped(0, records);
@@ -324,6 +364,24 @@ impl Plugins {
                     "the plugin {plugin} is deployed but cannot run: {why}"
                 )),
             })
+    }
+
+    /// Checks that none of the plugins has a state: there is none to write when a consumer reads.
+    /// One that is not compiled yet is refused when a consumer reads.
+    ///
+    /// # Errors
+    /// The reason why the first of them may not be bound.
+    pub fn check_stateless<'a>(
+        &self,
+        plugins: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), String> {
+        let mut plugins = plugins.into_iter();
+        let found = plugins.find(|plugin| self.registry.has_state(plugin));
+        found.map_or(Ok(()), |plugin| {
+            Err(format!(
+                "the plugin {plugin} cannot run when consumers read: {STATE_ON_FETCH}"
+            ))
+        })
     }
 
     /// Checks the world of a plugin that is not compiled yet.

@@ -22,7 +22,7 @@ use super::filter::views;
 use crate::limits::{FILTER_BATCH_BYTES_MAX, PARTITIONS_OF_A_BATCH_MAX};
 
 /// The batches that a batch becomes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Routed {
     /// What is written to the partition that the batch was sent to.
     pub here: Option<Batch>,

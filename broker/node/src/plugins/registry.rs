@@ -87,6 +87,14 @@ impl Registry {
         self.read().get(name).map(|deployed| deployed.place)
     }
 
+    /// Returns whether a name is that of a filter with a state.
+    pub fn has_state(&self, name: &str) -> bool {
+        match self.read().get(name).map(|deployed| &deployed.plugin) {
+            Some(Ok(Plugin::Filter(filter))) => filter.has_state(),
+            _ => false,
+        }
+    }
+
     /// Loads a deployed plugin. If that fails, the old one is removed too, since the operator asked
     /// for the new one. Blocks while it compiles.
     ///

@@ -37,6 +37,7 @@ pub async fn run(plugins: Arc<Plugins>, log: Arc<Log>, writer: Writer) {
         }
         if plugins.is_behind(&log) {
             apply_off_executor(&plugins, &log).await;
+            plugins.sweep(&log, &writer).await;
         }
         while changes::write_next(&plugins, &log, &writer).await {
             apply_off_executor(&plugins, &log).await;
@@ -51,20 +52,24 @@ pub async fn run(plugins: Arc<Plugins>, log: Arc<Log>, writer: Writer) {
     }
 }
 
-/// Drops filters that are no longer bound, until the task is dropped.
-pub async fn release(plugins: Arc<Plugins>, log: Arc<Log>) {
+/// Drops filters that are no longer bound, and the state of deleted topics, until the task is
+/// dropped.
+pub async fn release(plugins: Arc<Plugins>, log: Arc<Log>, writer: Writer) {
     loop {
         let changed = log.image_changed();
         plugins.release(&log);
+        plugins.sweep(&log, &writer).await;
         changed.await;
     }
 }
 
-/// Logs summaries of what filters drop and refuse, until the task is dropped.
-pub async fn tell(plugins: Arc<Plugins>) {
+/// Logs summaries of what filters drop and refuse, and removes state that a full disk kept, until
+/// the task is dropped.
+pub async fn tell(plugins: Arc<Plugins>, log: Arc<Log>, writer: Writer) {
     loop {
         Timer::after(TELL_EVERY).await;
         plugins.tell();
+        plugins.sweep(&log, &writer).await;
     }
 }
 

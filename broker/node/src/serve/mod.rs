@@ -297,8 +297,12 @@ fn background(broker: &Broker, journal: Journal) -> Vec<Task<()>> {
     let mut tasks = upkeep::start(log, writer, groups, logbook, config, runtime);
     tasks.extend([
         runtime.spawn(watch::run(Arc::clone(plugins), with_log(), writer.clone())),
-        runtime.spawn(watch::release(Arc::clone(plugins), with_log())),
-        runtime.spawn(watch::tell(Arc::clone(plugins))),
+        runtime.spawn(watch::release(
+            Arc::clone(plugins),
+            with_log(),
+            writer.clone(),
+        )),
+        runtime.spawn(watch::tell(Arc::clone(plugins), with_log(), writer.clone())),
         runtime.spawn(journal.clone().write(with_log(), writer.clone())),
         runtime.spawn(journal.keep_time(with_log())),
     ]);

@@ -135,6 +135,7 @@ mod tests {
             sequence: SequenceRange::of(&batch.header),
             batch: Ok(Some(batch)),
             elsewhere: Vec::new(),
+            awaits: None,
         };
         let reply = future::block_on(node.broker.writer.append(vec![part], Vec::new()));
         let outcome = reply.unwrap().remove(0);

@@ -102,6 +102,7 @@ impl Round<'_> {
             }
             self.write(id, &Write::default(), Some(batch));
         }
+        self.settled.extend(part.awaits);
         Appended {
             base_offset,
             log_append_time_ms,

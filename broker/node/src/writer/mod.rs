@@ -29,6 +29,7 @@ mod tests;
 mod thread;
 mod upkeep;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -62,9 +63,19 @@ pub struct AppendPart {
     /// the reason why it is refused already, which is recorded in the order of arrival, so that a
     /// later batch does not take its place.
     pub batch: Result<Option<Batch>, AppendError>,
-    /// The batches that a partitioner made of records for other partitions of the topic. They are
-    /// written in the same commit, and not if the batch was written already.
+    /// The batches that a partitioner made of records for other partitions of the topic, and those
+    /// of the filters' state. They are written in the same commit, and not if the batch was written
+    /// already.
     pub elsewhere: Vec<(PartitionId, Batch)>,
+    /// Kept until the part is settled.
+    pub awaits: Option<Arc<dyn Awaits>>,
+}
+
+/// What waits for a part to be settled: told once the part is written and as durable as its topic
+/// asks for, and dropped then, before the reply; dropped without a word if the part is refused or
+/// was written before.
+pub trait Awaits: Debug + Send + Sync {
+    fn written(&self);
 }
 
 impl AppendPart {

@@ -1,6 +1,7 @@
 //! One round: room is reserved, requests are planned and applied, and the commit is persisted,
 //! published and acknowledged, in this order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sedge_core::log::AppendError;
@@ -13,7 +14,7 @@ use sedge_storage::{Commit, Entry, Error, Room, Urgency};
 use super::flushes::Flushes;
 use super::room::NOTHING;
 use super::state::State;
-use super::{AppendReply, Done, MetadataState, Request};
+use super::{AppendReply, Awaits, Done, MetadataState, Request};
 use crate::log::Log;
 use crate::process::exit;
 
@@ -58,6 +59,8 @@ pub(super) struct Round<'a> {
     pub(super) dropped: Vec<PartitionId>,
     pub(super) must_sync: bool,
     pub(super) rolls: Vec<Done<()>>,
+    /// What waits for the parts that are written.
+    pub(super) settled: Vec<Arc<dyn Awaits>>,
 }
 
 impl<'a> Round<'a> {
@@ -81,6 +84,7 @@ impl<'a> Round<'a> {
             dropped: Vec::new(),
             must_sync: false,
             rolls: Vec::new(),
+            settled: Vec::new(),
         }
     }
 
@@ -265,6 +269,9 @@ impl<'a> Round<'a> {
     }
 
     fn acknowledge(&mut self) {
+        for awaits in self.settled.drain(..) {
+            awaits.written();
+        }
         // A caller that gave up has dropped its receiver.
         for reply in self.replies.drain(..) {
             let _ = match reply {

@@ -1,6 +1,7 @@
 //! Tests the writer's rounds on a store in memory that accepts only what was reserved.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_channel::Receiver;
@@ -118,6 +119,7 @@ impl Node {
             sequence: SequenceRange::of(&batch.header),
             batch: Ok(Some(batch)),
             elsewhere: Vec::new(),
+            awaits: None,
         }
     }
 
@@ -539,4 +541,55 @@ fn a_rotten_copy_of_a_snapshot_takes_nothing_with_it_as_its_commit_has_nothing_e
         commits.push(requests.drain(..count).count());
     }
     assert_eq!(commits, [2, 1, 1, 1]);
+}
+
+/// What a part waits with, for a test.
+#[derive(Debug, Default)]
+struct Told(AtomicBool);
+
+impl super::Awaits for Told {
+    fn written(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn what_awaits_a_part_is_told_if_and_only_if_the_part_is_written() {
+    let mut node = Node::new(MemoryStore::with_room(64 << 10));
+    node.create("t", 2).unwrap();
+    let elsewhere = node.partitions("t")[1];
+    let write = |node: &mut Node, mut part: AppendPart| {
+        let told = Arc::new(Told::default());
+        part.awaits = Some(Arc::<Told>::clone(&told));
+        part.elsewhere = vec![(elsewhere, batch(10))];
+        let end = node.end(elsewhere);
+        let reply = codes(&node.append(vec![alone(part)]));
+        assert_eq!(Arc::strong_count(&told), 1, "nothing waits any more");
+        let is_written = told.0.load(Ordering::Relaxed);
+        assert_eq!(node.end(elsewhere) > end, is_written);
+        (reply[0], is_written)
+    };
+    let first = node.part("t", 0, of_producer(0));
+    assert_eq!(write(&mut node, first.clone()), (None, true));
+    assert_eq!(write(&mut node, first), (None, false), "a repeat");
+    let mut refused = node.part("t", 0, batch(1));
+    refused.batch = Err(ErrorCode::InvalidRecord.into());
+    let invalid = Some(ErrorCode::InvalidRecord);
+    assert_eq!(write(&mut node, refused), (invalid, false));
+    let mut emptied = node.part("t", 0, batch(1));
+    emptied.batch = Ok(None);
+    assert_eq!(write(&mut node, emptied), (None, true));
+    let large = node.part("t", 0, batch(1 << 20));
+    assert_eq!(write(&mut node, large), (Some(FULL), false));
+    let late = node.part("t", 0, batch(1));
+    let topic = TopicName::Name("t".to_owned());
+    node.command(Command::DeleteTopic { topic }).unwrap();
+    let told = Arc::new(Told::default());
+    let late = AppendPart {
+        awaits: Some(Arc::<Told>::clone(&told)),
+        ..late
+    };
+    let unknown = Some(ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(codes(&node.append(vec![alone(late)])), [unknown]);
+    assert!(!told.0.load(Ordering::Relaxed) && Arc::strong_count(&told) == 1);
 }

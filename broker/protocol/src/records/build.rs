@@ -162,18 +162,18 @@ impl BatchBuilder {
 }
 
 /// The fields of a header that is written anew.
-struct Header {
-    attributes: i16,
+pub(super) struct Header {
+    pub attributes: i16,
     /// The number of offsets that the batch takes.
-    offsets: i32,
+    pub offsets: i32,
     /// The base timestamp and the largest one.
-    timestamps: (i64, i64),
-    producer: Option<Producer>,
-    records: i32,
+    pub timestamps: (i64, i64),
+    pub producer: Option<Producer>,
+    pub records: i32,
 }
 
 impl Header {
-    fn with(self, body: Vec<u8>) -> Result<Batch> {
+    pub fn with(self, body: Vec<u8>) -> Result<Batch> {
         let (id, epoch, sequence) = self.producer.map_or((-1, -1, -1), |producer| {
             (producer.id.0, producer.epoch.0, producer.base_sequence)
         });

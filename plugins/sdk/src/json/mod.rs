@@ -5,4 +5,4 @@ mod cursor;
 mod number;
 
 pub use cursor::{Cursor, Kind, Malformed, Text};
-pub use number::number;
+pub use number::{number, text};

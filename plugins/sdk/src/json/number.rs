@@ -1,4 +1,4 @@
-//! Finds a number in JSON without parsing it.
+//! Finds a number or a text in JSON without parsing it.
 
 /// Returns the number of the member `name`.
 ///
@@ -10,6 +10,17 @@ pub fn number(json: &[u8], name: &str) -> Option<f64> {
     let end = text.iter().position(|byte| !is_part(byte));
     let number = text.get(..end.unwrap_or(text.len()))?;
     core::str::from_utf8(number).ok()?.parse().ok()
+}
+
+/// Returns the text of the member `name`, as it stands between its quotation marks.
+///
+/// Looks for the first `"name":`, as [`number`]. Returns `None` if the value is not a text, or has
+/// an escape.
+pub fn text<'a>(json: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let value = member(json, name.as_bytes())?.trim_ascii_start();
+    let text = value.strip_prefix(b"\"")?;
+    let text = text.get(..find_quote(text)?)?;
+    (!text.contains(&b'\\')).then_some(text)
 }
 
 /// Returns what follows the first `"name":`.
@@ -50,6 +61,23 @@ fn find_quote(json: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_found() {
+        for (json, expected) in [
+            (
+                r#"{"celsius":21.4,"sensor" : "roof-3"}"#,
+                Some(&b"roof-3"[..]),
+            ),
+            (r#"{"sensor":""}"#, Some(b"")),
+            (r#"{"sensor":7}"#, None),
+            (r#"{"sensor":"a\"b"}"#, None),
+            (r#"{"sensor":"open"#, None),
+            (r#"{"other":"sensor"}"#, None),
+        ] {
+            assert_eq!(text(json.as_bytes(), "sensor"), expected, "{json}");
+        }
+    }
 
     #[test]
     fn numbers_are_found() {

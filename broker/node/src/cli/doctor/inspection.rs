@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use sedge_core::config::BrokerDefaults;
 use sedge_core::metadata::snapshot::SNAPSHOT_PARTITIONS;
-use sedge_core::metadata::{Facts, METADATA_PARTITION, MetadataMachine, PLUGINS_TOPIC, Salvage};
+use sedge_core::metadata::{
+    Facts, METADATA_PARTITION, MetadataMachine, PLUGINS_TOPIC, STATE_TOPIC, Salvage,
+};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::coordinator::CoordinatorRecord;
 use sedge_protocol::ids::{NodeId, PartitionId};
@@ -13,6 +15,7 @@ use sedge_protocol::metadata_records::MetadataRecord;
 use sedge_protocol::plugin_records;
 use sedge_protocol::records::Records;
 use sedge_protocol::snapshot_records::SnapshotRecord;
+use sedge_protocol::state_records;
 use sedge_storage::doctor::{Doctor, Finding, Held, Inspect, Kind};
 use sedge_storage::{Error, LostRange};
 
@@ -33,6 +36,7 @@ pub struct Inspection {
     compacted: HashSet<PartitionId>,
     offsets: HashSet<PartitionId>,
     plugins: HashSet<PartitionId>,
+    state: HashSet<PartitionId>,
     seen: Seen,
 }
 
@@ -54,6 +58,7 @@ impl Inspection {
             compacted: HashSet::new(),
             offsets: HashSet::new(),
             plugins: HashSet::new(),
+            state: HashSet::new(),
             seen: Seen::default(),
         };
         inspection.name_all(salvage);
@@ -82,6 +87,7 @@ impl Inspection {
                 match &*topic.name {
                     OFFSETS_TOPIC => inspection.offsets.insert(id),
                     PLUGINS_TOPIC => inspection.plugins.insert(id),
+                    STATE_TOPIC => inspection.state.insert(id),
                     _ => false,
                 };
             }
@@ -132,6 +138,8 @@ impl Inspect for Inspection {
             }
         } else if self.plugins.contains(&partition) {
             plugin_records::each_change(batch, |_| {}).map_err(|error| error.to_string())?;
+        } else if self.state.contains(&partition) {
+            state_records::each_change(batch, |_| {}).map_err(|error| error.to_string())?;
         }
         Ok(())
     }

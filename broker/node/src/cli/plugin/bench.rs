@@ -87,10 +87,19 @@ impl Bench {
         match self.output {
             Output::Json => {
                 let [least, median, p99, most] = figures.map(|(_, nanos)| nanos.round());
+                let state = trial.state().map(|state| {
+                    json!({
+                        "keys": state.keys,
+                        "bytes": state.bytes,
+                        "changed_bytes": state.changed_bytes,
+                        "written_bytes": state.written_bytes,
+                    })
+                });
                 output::json(&json!({
                     "batches": nanos.len(),
                     "records": records,
                     "memory_bytes": memory_bytes,
+                    "state": state,
                     "ns_a_record": {
                         "least": least, "median": median, "p99": p99, "most": most,
                     },
@@ -103,7 +112,16 @@ impl Bench {
                     memory_bytes.unwrap_or_default(),
                 ))?;
                 let shown = figures.map(|(name, nanos)| format!("{name} {nanos:.0}"));
-                output::line(format_args!("ns a record: {}", shown.join(", ")))
+                output::line(format_args!("ns a record: {}", shown.join(", ")))?;
+                let Some(state) = trial.state() else {
+                    return Ok(());
+                };
+                output::line(format_args!(
+                    "state: {} keys, {} bytes; {:.2} bytes written for each byte changed",
+                    state.keys,
+                    state.bytes,
+                    state.amplification(),
+                ))
             }
         }
     }

@@ -9,6 +9,7 @@ mod deployed;
 mod inspect;
 #[cfg(feature = "jit")]
 mod lines;
+mod memory;
 #[cfg(feature = "jit")]
 mod new;
 #[cfg(feature = "jit")]

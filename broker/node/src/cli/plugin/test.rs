@@ -78,6 +78,10 @@ impl Test {
             }
             self.print_batch(index, count, &taken)?;
         }
+        if let Some(state) = trial.state().filter(|_| self.output == Output::Text) {
+            let (keys, bytes) = (state.keys, state.bytes);
+            output::line(format_args!("state: {keys} keys, {bytes} bytes"))?;
+        }
         match (expected, failure) {
             (Some(expected), _) => {
                 compare(&expected, &answers, |index| trial.line(index).unwrap_or(""))

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::code;
 use super::lines::{self, Line, Record, Request};
+use super::memory::{Memory, Use};
 use crate::cli::flags::key_value;
 use crate::process::failure::{Exit, Failure};
 
@@ -66,7 +67,7 @@ pub struct Trial<'a> {
 }
 
 enum Kind {
-    Filter(FilterInstance, Vec<Line<Record>>),
+    Filter(FilterInstance, Vec<Line<Record>>, Option<Memory>),
     Partitioner(PartitionerInstance, Vec<Line<Record>>),
     Quota(QuotaInstance, Vec<Line<Request>>),
 }
@@ -113,6 +114,7 @@ impl Setting {
             Plugin::Filter(factory) => Kind::Filter(
                 factory.instantiate(&self.config).map_err(failed)?,
                 records()?,
+                factory.has_state().then(Memory::new),
             ),
             Plugin::Partitioner(factory) => Kind::Partitioner(
                 factory.instantiate(&self.config).map_err(failed)?,
@@ -143,7 +145,7 @@ impl Trial<'_> {
     /// Returns the number of lines.
     pub fn count(&self) -> usize {
         match &self.kind {
-            Kind::Filter(_, lines) | Kind::Partitioner(_, lines) => lines.len(),
+            Kind::Filter(_, lines, _) | Kind::Partitioner(_, lines) => lines.len(),
             Kind::Quota(_, lines) => lines.len(),
         }
     }
@@ -151,12 +153,20 @@ impl Trial<'_> {
     /// Returns a line of the input.
     pub fn line(&self, index: usize) -> Option<&str> {
         let text = match &self.kind {
-            Kind::Filter(_, lines) | Kind::Partitioner(_, lines) => {
+            Kind::Filter(_, lines, _) | Kind::Partitioner(_, lines) => {
                 lines.get(index).map(|line| &line.text)
             }
             Kind::Quota(_, lines) => lines.get(index).map(|line| &line.text),
         };
         text.map(String::as_str)
+    }
+
+    /// Returns what the filter's state takes, if it has one.
+    pub fn state(&self) -> Option<Use> {
+        match &self.kind {
+            Kind::Filter(_, _, memory) => memory.as_ref().map(Memory::used),
+            Kind::Partitioner(..) | Kind::Quota(..) => None,
+        }
     }
 
     /// Returns the batches, as the range of lines of each.
@@ -167,13 +177,14 @@ impl Trial<'_> {
             .map(move |from| from..count.min(from + batch))
     }
 
-    /// Runs the plugin over one batch. The time includes copying the records, as in a broker.
+    /// Runs the plugin over one batch. The time includes copying the records, and the records of
+    /// changed state, as in a broker.
     pub fn run(&mut self, batch: std::ops::Range<usize>) -> (Result<Answers, Failed>, Taken) {
         let began = Instant::now();
         let setting = self.setting;
         let blob = &mut self.blob;
         let (answers, usage) = match &mut self.kind {
-            Kind::Filter(filter, lines) => {
+            Kind::Filter(filter, lines, memory) => {
                 let lines = lines.get(batch).unwrap_or_default();
                 let limits = *filter.factory().limits();
                 blob.start(filter.needs(), &limits);
@@ -192,7 +203,17 @@ impl Trial<'_> {
                 };
                 let answers = gather(blob, lines, |at_ms| at_ms.saturating_sub(base_timestamp_ms))
                     .map_err(Failed::from)
-                    .and_then(|()| Ok(filter.filter(&info, blob)?));
+                    .and_then(|()| {
+                        let mut none = None;
+                        let table = memory
+                            .as_mut()
+                            .map_or(&mut none, |memory| &mut memory.table);
+                        Ok(filter.filter_with(&info, blob, table)?)
+                    });
+                if let Some(memory) = memory {
+                    let is_written = |outcome: &Outcome| !outcome.rejects_any();
+                    memory.end(answers.as_ref().is_ok_and(is_written));
+                }
                 (answers.map(Answers::Filter), filter.usage())
             }
             Kind::Partitioner(partitioner, lines) => {

@@ -187,7 +187,9 @@ pub async fn check_bindings<'a>(
         if new.is_empty() {
             continue;
         }
-        request.check_deployed(world, new).await.map_err(|why| {
+        let is_fetch = key == FETCH_FILTER_KEY;
+        let checked = request.check_deployed(world, new, is_fetch).await;
+        checked.map_err(|why| {
             Refusal::new(
                 ErrorCode::InvalidConfig,
                 format!("Invalid value {value} for configuration {key}: {why}"),

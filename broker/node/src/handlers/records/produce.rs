@@ -8,17 +8,19 @@ use sedge_core::log::{AppendError, SequenceRange, check_header};
 use sedge_core::security::Operation;
 use sedge_plugin::QuotaOperation;
 use sedge_protocol::batch::{Batch, BatchHeader};
+use sedge_protocol::ids::PartitionId;
 use sedge_protocol::kafka::generated::produce_request::ProduceRequestData;
 use sedge_protocol::kafka::generated::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponseData, TopicProduceResponse,
 };
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
+use sedge_protocol::records::stand_in;
 use sedge_protocol::{Bytes, ErrorCode};
 
 use crate::handlers::request::{Charged, Demand, Request, Topic, Topics};
 use crate::net::service::Disconnect;
-use crate::plugins::Routed;
-use crate::writer::{AppendPart, AppendReply, Appended};
+use crate::plugins::{Held, Routed, Verdict};
+use crate::writer::{AppendPart, AppendReply, Appended, Awaits};
 
 /// State of one partition's produce before the writer has answered.
 enum Slot {
@@ -40,8 +42,44 @@ struct PendingTopic {
 pub struct Pending {
     acks: i16,
     topics: Vec<PendingTopic>,
-    /// `None` if nothing was queued.
-    reply: Option<Receiver<AppendReply>>,
+    /// The writer's answers, in the order of the parts.
+    replies: Vec<Receiver<AppendReply>>,
+}
+
+/// The parts on their way to the writer.
+#[derive(Default)]
+struct Queue {
+    parts: Vec<AppendPart>,
+    /// Parts that the writer has.
+    sent: usize,
+    replies: Vec<Receiver<AppendReply>>,
+}
+
+impl Queue {
+    /// Adds a part. Returns its index in the writer's results.
+    fn push(&mut self, part: AppendPart) -> usize {
+        self.parts.push(part);
+        self.sent + self.parts.len() - 1
+    }
+
+    /// Returns whether the last part keeps others waiting: the request's next batch may need what
+    /// the part holds.
+    fn is_awaited(&self) -> bool {
+        self.parts.last().is_some_and(|part| part.awaits.is_some())
+    }
+
+    /// Passes the parts to the writer.
+    async fn send(&mut self, writable: &Topics) -> Result<(), Disconnect> {
+        if self.parts.is_empty() {
+            return Ok(());
+        }
+        let parts = std::mem::take(&mut self.parts);
+        self.sent += parts.len();
+        let queued = writable.start_append(parts).await;
+        self.replies
+            .push(queued.map_err(|_| Disconnect::ShuttingDown)?);
+        Ok(())
+    }
 }
 
 pub async fn start(request: &Request, produce: ProduceRequestData) -> Result<Pending, Disconnect> {
@@ -54,17 +92,13 @@ pub async fn start(request: &Request, produce: ProduceRequestData) -> Result<Pen
         Charged::Rejected(why) => Some(AppendError::new(ErrorCode::PolicyViolation, why)),
         Charged::Granted | Charged::Throttled => None,
     };
-    let (topics, parts) = admit(request, &writable, produce, rejected.as_ref()).await;
-    let reply = if parts.is_empty() {
-        None
-    } else {
-        let queued = writable.start_append(parts).await;
-        Some(queued.map_err(|_| Disconnect::ShuttingDown)?)
-    };
+    let mut queue = Queue::default();
+    let topics = admit(request, &writable, produce, rejected.as_ref(), &mut queue).await?;
+    queue.send(&writable).await?;
     Ok(Pending {
         acks,
         topics,
-        reply,
+        replies: queue.replies,
     })
 }
 
@@ -72,10 +106,11 @@ pub async fn finish(
     request: &Request,
     pending: Pending,
 ) -> Result<Option<ProduceResponseData>, Disconnect> {
-    let outcomes = match pending.reply {
-        Some(reply) => reply.recv().await.map_err(|_| Disconnect::ShuttingDown)?,
-        None => AppendReply::new(),
-    };
+    let mut outcomes = AppendReply::new();
+    for reply in pending.replies {
+        let reply = reply.recv().await.map_err(|_| Disconnect::ShuttingDown)?;
+        outcomes.extend(reply);
+    }
     let response = answer(pending.topics, &outcomes);
     if pending.acks == 0 {
         let failed = response
@@ -130,9 +165,9 @@ async fn admit(
     writable: &Topics,
     produce: ProduceRequestData,
     rejected: Option<&AppendError>,
-) -> (Vec<PendingTopic>, Vec<AppendPart>) {
+    queue: &mut Queue,
+) -> Result<Vec<PendingTopic>, Disconnect> {
     let acks_are_valid = matches!(produce.acks, -1..=1);
-    let mut parts = Vec::new();
     let mut topics = Vec::with_capacity(produce.topic_data.len());
     for data in produce.topic_data {
         let topic = if data.topic_id == KafkaUuid::ZERO {
@@ -158,11 +193,14 @@ async fn admit(
                         partition.index,
                         partition.records,
                         rejected,
-                        &mut parts,
+                        queue,
                     )
                     .await
                 }
             };
+            if queue.is_awaited() {
+                queue.send(writable).await?;
+            }
             pending.slots.push(slot);
             pending
                 .response
@@ -171,7 +209,7 @@ async fn admit(
         }
         topics.push(pending);
     }
-    (topics, parts)
+    Ok(topics)
 }
 
 async fn admit_partition(
@@ -180,7 +218,7 @@ async fn admit_partition(
     index: i32,
     records: Option<Bytes>,
     rejected: Option<&AppendError>,
-    parts: &mut Vec<AppendPart>,
+    queue: &mut Queue,
 ) -> Slot {
     let partition = match topic.partition_id(index) {
         Ok(partition) => partition,
@@ -203,57 +241,113 @@ async fn admit_partition(
         Some(error) => Err(error.clone()),
         None => request.openers().check(batch, &topic, now_ms).await,
     };
-    let batch = match checked {
-        Ok(batch) => admit_batch(request, topic, index, batch).await,
+    let admitted = match checked {
+        Ok(batch) => admit_batch(request, topic, (index, partition), sequence, batch).await,
         Err(error) => Err(error),
     };
-    let (batch, elsewhere) = match batch {
-        Ok(Some(Routed { here, elsewhere })) => (Ok(here), elsewhere),
-        Ok(None) => (Ok(None), Vec::new()),
-        Err(error) => (Err(error), Vec::new()),
-    };
-    let is_rerouted = !elsewhere.is_empty();
-    match (batch, sequence) {
-        (Err(error), None) => Slot::Done(Err(error)),
-        (Ok(None), None) if !is_rerouted => Slot::Emptied,
-        (batch, sequence) => {
-            parts.push(AppendPart {
+    let Admitted {
+        routed: Routed { here, elsewhere },
+        is_rerouted,
+        held,
+    } = match (admitted, sequence) {
+        (Ok(admitted), _) => admitted,
+        (Err(error), None) => return Slot::Done(Err(error)),
+        (Err(error), Some(_)) => {
+            return Slot::Queued(queue.push(AppendPart {
                 partition,
                 topic: Arc::clone(&topic),
                 sequence,
-                batch,
-                elsewhere,
-            });
-            let part = parts.len() - 1;
-            if is_rerouted {
-                Slot::Rerouted(part)
-            } else {
-                Slot::Queued(part)
-            }
+                batch: Err(error),
+                elsewhere: Vec::new(),
+                awaits: None,
+            }));
         }
+    };
+    if here.is_none() && elsewhere.is_empty() && sequence.is_none() {
+        return Slot::Emptied;
+    }
+    let part = queue.push(AppendPart {
+        partition,
+        topic: Arc::clone(&topic),
+        sequence,
+        batch: Ok(here),
+        elsewhere,
+        awaits: held.map(|held| Arc::new(held) as Arc<dyn Awaits>),
+    });
+    if is_rerouted {
+        Slot::Rerouted(part)
+    } else {
+        Slot::Queued(part)
     }
 }
 
-/// Returns what the topic's filters leave of a valid batch, as its partitioner distributes it.
+/// What is left of a valid batch.
+#[derive(Default)]
+struct Admitted {
+    routed: Routed,
+    /// Some records went to other partitions, or no offset is the batch's own.
+    is_rerouted: bool,
+    /// The lane of the batch's partition, if a filter has a state.
+    held: Option<Held>,
+}
+
+/// Returns what the topic's filters leave of a valid batch, as its partitioner distributes it, with
+/// the records of the filters' state.
 async fn admit_batch(
     request: &Request,
     topic: Topic<'_>,
-    index: i32,
+    (index, partition): (i32, PartitionId),
+    sequence: Option<SequenceRange>,
     batch: Batch,
-) -> Result<Option<Routed>, AppendError> {
+) -> Result<Admitted, AppendError> {
     let metrics = request.metrics();
     metrics
         .produce_records
         .add(batch.header.record_count().max(0) as u64);
     metrics.produce_bytes.add(batch.bytes() as u64);
-    let batch = if topic.config.has_filter() {
-        topic.filter(index, &request.origin(), batch).await?
-    } else {
-        Some(batch)
+    if !topic.config.has_filter() {
+        return Ok(topic.partition(index, batch).await?.into());
+    }
+    let entered = topic.enter(index, partition, sequence, &batch).await?;
+    let (mut held, verdict) = entered.unzip();
+    if verdict == Some(Verdict::Repeat) {
+        // The writer answers with the offset that the batch has.
+        return Ok(Admitted {
+            held,
+            ..Admitted::default()
+        });
+    }
+    let header = batch.header;
+    let left = topic
+        .filter(index, &request.origin(), batch, &mut held)
+        .await?;
+    let mut admitted = match left {
+        Some(batch) => topic.partition(index, batch).await?.into(),
+        None => Admitted::default(),
     };
-    match batch {
-        Some(batch) => topic.partition(index, batch).await.map(Some),
-        None => Ok(None),
+    if let Some(held) = &mut held {
+        let Routed { here, elsewhere } = &mut admitted.routed;
+        let state = held.seal(request.now().wall_ms)?;
+        let is_emptied = here.is_none() && elsewhere.is_empty();
+        if is_emptied && sequence.is_some() {
+            // The sequence must be as durable as the state: the batch may be sent again.
+            let built = stand_in(&header).map_err(|_| ErrorCode::InvalidRecord)?;
+            *here = Some(built);
+        }
+        admitted.is_rerouted |= here.is_none();
+        elsewhere.extend(state);
+    }
+    admitted.held = held;
+    Ok(admitted)
+}
+
+impl From<Routed> for Admitted {
+    fn from(routed: Routed) -> Self {
+        Self {
+            is_rerouted: !routed.elsewhere.is_empty(),
+            routed,
+            held: None,
+        }
     }
 }
 

@@ -132,15 +132,27 @@ impl Request {
         created.map_err(|refusal| refusal.code)
     }
 
-    /// Checks that plugins of these names and this world are deployed, or about to be.
+    /// Checks that plugins of these names and this world are deployed, or about to be, and for what
+    /// consumers read, that none has a state.
     ///
     /// # Errors
     /// A message that names the plugin that is not.
-    pub async fn check_deployed(&self, world: World, plugins: Vec<String>) -> Result<(), String> {
+    pub async fn check_deployed(
+        &self,
+        world: World,
+        plugins: Vec<String>,
+        is_fetch: bool,
+    ) -> Result<(), String> {
         let broker = Arc::clone(&self.access.broker);
         blocking::unblock(move || {
             let names = plugins.iter().map(String::as_str);
-            broker.plugins.check_bound(&broker.log, world, names)
+            let checked = broker
+                .plugins
+                .check_bound(&broker.log, world, names.clone());
+            match checked {
+                Ok(()) if is_fetch => broker.plugins.check_stateless(names),
+                other => other,
+            }
         })
         .await
     }

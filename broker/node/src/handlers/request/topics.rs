@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_channel::Receiver;
 use sedge_core::config::BrokerDefaults;
 use sedge_core::fetch::session::Wanted;
-use sedge_core::log::AppendError;
+use sedge_core::log::{AppendError, SequenceRange};
 use sedge_core::metadata::{self, Image};
 use sedge_core::security::{Operation, Resource};
 use sedge_protocol::ErrorCode;
@@ -23,7 +23,7 @@ use crate::fetching::plan::{Found, targets};
 use crate::fetching::sift::sift;
 use crate::fetching::wait::{Fetched, Wish, fetch};
 use crate::log::partitions::Partition;
-use crate::plugins::{Origin, Routed};
+use crate::plugins::{Entering, Held, Origin, Routed, Verdict};
 use crate::writer::{AppendPart, AppendReply, Stopped};
 
 impl Request {
@@ -219,7 +219,35 @@ impl Topic<'_> {
         !self.topic.is_internal && self.topic.config.filters_reads_of(principal.as_str())
     }
 
-    /// Runs the topic's filters over a batch. Returns `None` if no record is left.
+    /// Waits until a batch is the next of its partition, if a filter of the topic has a state.
+    ///
+    /// # Errors
+    /// Too many batches wait, the log refuses, or the batch has a wrong sequence.
+    pub async fn enter(
+        &self,
+        index: i32,
+        partition: PartitionId,
+        sequence: Option<SequenceRange>,
+        batch: &Batch,
+    ) -> Result<Option<(Held, Verdict)>, AppendError> {
+        let Broker {
+            plugins,
+            log,
+            writer,
+            ..
+        } = self.broker();
+        let entering = Entering {
+            topic: self.topic,
+            index,
+            partition,
+            bytes: batch.bytes(),
+            sequence,
+        };
+        plugins.enter(log, writer, &entering).await
+    }
+
+    /// Runs the topic's filters over a batch, with the state that `held` has. Returns `None` if no
+    /// record is left.
     ///
     /// # Errors
     /// A filter rejects the batch, or cannot run.
@@ -228,10 +256,11 @@ impl Topic<'_> {
         index: i32,
         origin: &Origin,
         batch: Batch,
+        held: &mut Option<Held>,
     ) -> Result<Option<Batch>, AppendError> {
         let Broker { plugins, log, .. } = self.broker();
         plugins
-            .filter(&log.metadata, self.topic, index, origin, batch)
+            .filter(&log.metadata, self.topic, index, origin, batch, held)
             .await
     }
 
