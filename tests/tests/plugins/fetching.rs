@@ -327,6 +327,45 @@ fn filters_run_one_after_the_other_and_not_on_internal_topics() {
 }
 
 #[test]
+fn filters_may_be_of_some_partitions() {
+    let mut place = Place::start("filter-partitions", Options::default());
+    place.deploy("range", RANGE);
+    let mut at = place.connect();
+    let writes = [
+        ("sedge.filter", "range"),
+        ("sedge.filter.partitions", "0,2-3"),
+    ];
+    let reads = [(FETCH, "range"), ("sedge.filter.fetch.partitions", "1")];
+    for (topic, configs, filtered) in [("w", writes, [0, 2, 3].as_slice()), ("r", reads, &[1])] {
+        wire::create_topic(&mut at, topic, 4, &configs);
+        for partition in 0..4 {
+            place.wait("the filter is compiled", |_| {
+                let good = readings(&["1"]);
+                wire::produce(&mut at, topic, partition, &good).error == error::NONE
+                    && wire::fetch(&mut at, topic, partition, 0).error == error::NONE
+            });
+            let produced = wire::produce(&mut at, topic, partition, &readings(&["999"]));
+            assert_eq!(produced.error, error::NONE, "{produced:?}");
+            let fetched = wire::fetch(&mut at, topic, partition, 0);
+            let records = values(&fetched.records);
+            let bad = records
+                .iter()
+                .filter(|(_, value)| value.contains("999"))
+                .count();
+            let is_filtered = filtered.contains(&partition);
+            assert_eq!(bad, usize::from(!is_filtered), "{topic}-{partition}");
+        }
+    }
+    for key in ["sedge.filter.partitions", "sedge.filter.fetch.partitions"] {
+        let (code, why) = alter(&mut at, "w", SET, (key, "5-3"), false);
+        assert!(
+            code == INVALID_CONFIG && why.contains("such as 0 or 3-5"),
+            "{why}"
+        );
+    }
+}
+
+#[test]
 fn only_a_deployed_filter_is_bound_to_fetches() {
     let place = Place::start("fetch-binding", Options::default());
     let mut at = place.connect();

@@ -12,6 +12,7 @@
 mod alter;
 mod broker;
 mod describe;
+mod filters;
 mod nearest;
 mod topic;
 
@@ -28,10 +29,11 @@ pub use broker::{
     check_broker_value,
 };
 pub use describe::{Described, Source, Synonym, describe_broker, describe_topic};
+pub use filters::OnPluginError;
 pub use nearest::nearest;
 pub use topic::{
-    Durability, FETCH_FILTER_KEY, FILTER_KEY, OnPluginError, PARTITIONER_KEY, PLUGIN_PREFIX,
-    RetentionPriority, TOPIC_KEYS, TopicConfig, filter_names, is_plugin_key, topic_key,
+    Durability, FETCH_FILTER_KEY, FILTER_KEY, PARTITIONER_KEY, PLUGIN_PREFIX, RetentionPriority,
+    TOPIC_KEYS, TopicConfig, filter_names, is_plugin_key, topic_key,
 };
 
 /// Kafka's types of values.
@@ -82,6 +84,8 @@ pub enum Takes {
     Between(i64, i64),
     /// One of these; for a list, each of its parts.
     OneOf(&'static [&'static str]),
+    /// Partitions, each a number or a range as in `3-5`.
+    Partitions,
     /// Principals, each as `TYPE:NAME`.
     Principals,
 }
@@ -147,6 +151,9 @@ impl ConfigKey {
                 if !parts(self.kind, value).all(|part| self.is_one_of(known, part)) =>
             {
                 refused(&format!("String must be one of: {}", known.join(", ")))
+            }
+            Takes::Partitions if filters::partitions(value).is_none() => {
+                refused("Each must be a partition or a range, such as 0 or 3-5")
             }
             Takes::Principals
                 if !parts(self.kind, value).all(|part| Principal::parse(part).is_some()) =>

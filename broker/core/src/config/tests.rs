@@ -99,6 +99,7 @@ fn a_topic_reads_what_it_sets() {
         ("sedge.filter.fetch", "two,three"),
         ("sedge.filter.fetch.on.error", "fail-open"),
         ("sedge.filter.fetch.principals", "User:a, User:b"),
+        ("sedge.filter.fetch.partitions", "0,2-3"),
         ("sedge.filter.on.error", "quarantine"),
         ("sedge.partitioner", " geohash "),
         ("sedge.partitioner.on.error", "fail-open"),
@@ -109,13 +110,14 @@ fn a_topic_reads_what_it_sets() {
     ]);
     let config = TopicConfig::effective(&own, &BrokerDefaults::default());
     assert!(config.is_compacted() && config.is_deleted_by_retention());
-    assert!(config.is_log_append_time() && config.has_filter());
+    assert!(config.is_log_append_time() && config.filters_writes_to(9));
     assert_eq!(config.is_sync(), Some(true));
     assert_eq!(config.filters(), ["one", "two"]);
     assert_eq!(config.on_filter_error(), OnPluginError::Quarantine);
     assert_eq!(config.fetch_filters(), ["two", "three"]);
     assert_eq!(config.on_fetch_filter_error(), OnPluginError::FailOpen);
-    assert!(config.filters_reads_of("User:b") && !config.filters_reads_of("User:c"));
+    assert!(config.filters_reads("User:b", 3) && !config.filters_reads("User:b", 1));
+    assert!(!config.filters_reads("User:c", 3));
     let all: Vec<_> = config.all_filters().collect();
     assert_eq!(all, ["one", "two", "three"]);
     assert_eq!(config.partitioner(), Some("geohash"));
@@ -124,12 +126,17 @@ fn a_topic_reads_what_it_sets() {
     assert_eq!(settings, [("max", "40"), ("min", "-10")]);
 
     let plain = TopicConfig::default();
-    assert!(!plain.is_compacted() && plain.is_deleted_by_retention() && !plain.has_filter());
+    assert!(
+        !plain.is_compacted() && plain.is_deleted_by_retention() && !plain.filters_writes_to(0)
+    );
     assert_eq!((plain.is_sync(), plain.retention_bytes()), (None, None));
-    assert!(plain.fetch_filters().is_empty() && !plain.filters_reads_of("User:b"));
+    assert!(plain.fetch_filters().is_empty() && !plain.filters_reads("User:b", 0));
     let of_all = map(&[("sedge.filter.fetch", "two")]);
     let of_all = TopicConfig::effective(&of_all, &BrokerDefaults::default());
-    assert!(of_all.filters_reads_of("User:c"));
+    assert!(of_all.filters_reads("User:c", 7) && !of_all.filters_writes_to(7));
+    let of_some = map(&[("sedge.filter", "two"), ("sedge.filter.partitions", "1")]);
+    let of_some = TopicConfig::effective(&of_some, &BrokerDefaults::default());
+    assert!(of_some.filters_writes_to(1) && !of_some.filters_writes_to(0));
     assert_eq!(of_all.on_fetch_filter_error(), OnPluginError::FailClosed);
     assert_eq!(plain.max_message_bytes(), 1_048_588);
     assert_eq!(plain.timestamp_before_max_ms(), i64::MAX);

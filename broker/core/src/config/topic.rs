@@ -3,10 +3,10 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use super::ConfigType::{Boolean, Double, Int, List, Long, String as Text};
-use super::Takes::{Anything, AtLeast, Between, OneOf, Principals};
+use super::Takes::{Anything, AtLeast, Between, OneOf, Partitions, Principals};
+use super::filters::{Filters, OnPluginError, partitions};
 use super::{ConfigKey, ConfigType, Takes};
 
 /// Prefix of the keys that only a plugin understands: `sedge.plugin.NAME.KEY`.
@@ -153,6 +153,8 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "If a filter fails while a consumer reads: fail-open sends the batch as it is; fail-closed \
          withholds it, and the consumer asks again; quarantine sends it as it is, and does not \
          call the filter again until it is deployed or bound anew"),
+    key("sedge.filter.fetch.partitions", List, Some(""), Partitions, &[],
+        "Partitions whose reads go through sedge.filter.fetch, such as 0,3-5; empty: all"),
     key("sedge.filter.fetch.principals", List, Some(""), Principals, &[],
         "Principals whose reads go through sedge.filter.fetch, such as User:alice; empty: all"),
     key("sedge.filter.on.error", Text, Some("fail-closed"),
@@ -160,6 +162,8 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
         "If a filter fails: fail-open writes the batch as it came; fail-closed refuses it; \
          quarantine writes it as it came, and does not call the filter again until it is deployed \
          or bound anew"),
+    key("sedge.filter.partitions", List, Some(""), Partitions, &[],
+        "Partitions whose batches go through sedge.filter, such as 0,3-5; empty: all"),
     key(PARTITIONER_KEY, Text, Some(""), Anything, &[],
         "Partitioner plugin that chooses the partition of each record, whichever partition it was \
          sent to; murmur2: Kafka's default partitioner"),
@@ -203,28 +207,6 @@ pub fn is_plugin_key(name: &str) -> bool {
         .is_some_and(|(plugin, key)| !plugin.is_empty() && !key.is_empty())
 }
 
-/// What happens to a batch when a plugin of its topic fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnPluginError {
-    /// The batch is written as it came.
-    FailOpen,
-    /// The batch is refused.
-    #[default]
-    FailClosed,
-    /// The batch is written as it came, and the plugin is not called again until it is bound anew.
-    Quarantine,
-}
-
-impl OnPluginError {
-    fn parse(value: &str) -> Self {
-        match value {
-            "fail-open" => Self::FailOpen,
-            "quarantine" => Self::Quarantine,
-            _ => Self::FailClosed,
-        }
-    }
-}
-
 /// The order in which topics lose records if all topics together exceed the disk cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RetentionPriority {
@@ -248,15 +230,6 @@ pub enum Durability {
     Interval,
 }
 
-/// The filters of what consumers read. Few topics have any.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct FetchFilters {
-    names: Vec<String>,
-    on_error: OnPluginError,
-    /// Empty for all.
-    principals: Vec<String>,
-}
-
 /// The effective configuration of one topic. Small, because there may be a hundred thousand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
@@ -276,10 +249,9 @@ pub struct TopicConfig {
     is_log_append_time: bool,
     trusts_compressed: bool,
     retention_priority: RetentionPriority,
-    on_filter_error: OnPluginError,
     on_partitioner_error: OnPluginError,
-    filters: Vec<String>,
-    fetch_filters: Option<Box<FetchFilters>>,
+    filters: Option<Box<Filters>>,
+    fetch_filters: Option<Box<Filters>>,
     partitioner: Option<String>,
     /// Keys of the form `NAME.KEY`, with their values.
     plugins: BTreeMap<String, String>,
@@ -305,9 +277,8 @@ impl TopicConfig {
             is_log_append_time: false,
             trusts_compressed: false,
             retention_priority: RetentionPriority::Unmarked,
-            on_filter_error: OnPluginError::FailClosed,
             on_partitioner_error: OnPluginError::FailClosed,
-            filters: Vec::new(),
+            filters: None,
             fetch_filters: None,
             partitioner: None,
             plugins: BTreeMap::new(),
@@ -355,22 +326,13 @@ impl TopicConfig {
                     _ => RetentionPriority::Unmarked,
                 };
             }
-            "sedge.filter" => {
-                self.filters = super::parts(List, value).map(String::from).collect();
+            FETCH_FILTER_KEY
+            | "sedge.filter.fetch.on.error"
+            | "sedge.filter.fetch.partitions"
+            | "sedge.filter.fetch.principals" => set_filter(&mut self.fetch_filters, name, value),
+            FILTER_KEY | "sedge.filter.on.error" | "sedge.filter.partitions" => {
+                set_filter(&mut self.filters, name, value);
             }
-            FETCH_FILTER_KEY => {
-                let names = filter_names(value).map(Into::into).collect();
-                self.set_fetch_filters(|filters| filters.names = names);
-            }
-            "sedge.filter.fetch.on.error" => {
-                let on_error = OnPluginError::parse(value);
-                self.set_fetch_filters(|filters| filters.on_error = on_error);
-            }
-            "sedge.filter.fetch.principals" => {
-                let principals = super::parts(List, value).map(Into::into).collect();
-                self.set_fetch_filters(|filters| filters.principals = principals);
-            }
-            "sedge.filter.on.error" => self.on_filter_error = OnPluginError::parse(value),
             PARTITIONER_KEY => {
                 self.partitioner = Some(value).filter(|name| !name.is_empty()).map(Into::into);
             }
@@ -467,27 +429,24 @@ impl TopicConfig {
         }
     }
 
-    /// Changes the fetch filters. Topics without any need no memory for them.
-    fn set_fetch_filters(&mut self, change: impl FnOnce(&mut FetchFilters)) {
-        let mut filters = self.fetch_filters.take().unwrap_or_default();
-        change(&mut filters);
-        self.fetch_filters = (*filters != FetchFilters::default()).then_some(filters);
-    }
-
+    /// Returns whether batches that are produced to a partition are filtered.
     #[must_use]
-    pub const fn has_filter(&self) -> bool {
-        !self.filters.is_empty()
+    pub fn filters_writes_to(&self, partition: i32) -> bool {
+        let filters = self.filters.as_ref();
+        filters.is_some_and(|filters| filters.apply_to(partition))
     }
 
     /// Returns the names of the filter plugins, in the order in which they run.
     #[must_use]
     pub fn filters(&self) -> &[String] {
-        &self.filters
+        let filters = self.filters.as_ref();
+        filters.map_or(&[], |filters| &filters.names)
     }
 
     #[must_use]
-    pub const fn on_filter_error(&self) -> OnPluginError {
-        self.on_filter_error
+    pub fn on_filter_error(&self) -> OnPluginError {
+        let filters = self.filters.as_ref();
+        filters.map_or(OnPluginError::FailClosed, |filters| filters.on_error)
     }
 
     /// Returns the names of the filter plugins of what consumers read, in the order in which they
@@ -498,13 +457,11 @@ impl TopicConfig {
         filters.map_or(&[], |filters| &filters.names)
     }
 
-    /// Returns whether what this principal reads is filtered.
+    /// Returns whether what this principal reads of a partition is filtered.
     #[must_use]
-    pub fn filters_reads_of(&self, principal: &str) -> bool {
+    pub fn filters_reads(&self, principal: &str, partition: i32) -> bool {
         self.fetch_filters.as_ref().is_some_and(|filters| {
-            let principals = &filters.principals;
-            let is_named = || principals.iter().any(|named| named == principal);
-            !filters.names.is_empty() && (principals.is_empty() || is_named())
+            filters.apply_to(partition) && filters.apply_to_reads_of(principal)
         })
     }
 
@@ -517,8 +474,8 @@ impl TopicConfig {
     /// Returns the names of all filter plugins, each once.
     pub fn all_filters(&self) -> impl Iterator<Item = &String> {
         let others = self.fetch_filters().iter();
-        let others = others.filter(|name| !self.filters.contains(name));
-        self.filters.iter().chain(others)
+        let others = others.filter(|name| !self.filters().contains(name));
+        self.filters().iter().chain(others)
     }
 
     /// Returns the name of the partitioner.
@@ -542,6 +499,22 @@ impl TopicConfig {
             Some((key, value.as_str()))
         })
     }
+}
+
+/// Applies a setting of the filters of a stage. Topics without any need no memory for them.
+fn set_filter(all: &mut Option<Box<Filters>>, name: &str, value: &str) {
+    let mut filters = all.take().unwrap_or_default();
+    let list = || super::parts(List, value).map(Into::into).collect();
+    if name.ends_with(".on.error") {
+        filters.on_error = OnPluginError::parse(value);
+    } else if name.ends_with(".partitions") {
+        filters.partitions = partitions(value).unwrap_or_default();
+    } else if name.ends_with(".principals") {
+        filters.principals = list();
+    } else {
+        filters.names = list();
+    }
+    *all = (*filters != Filters::default()).then_some(filters);
 }
 
 fn number<T: core::str::FromStr>(field: &mut T, value: &str) {

@@ -138,7 +138,9 @@ fn find(topics: &Topics, wanted: &Wanted) -> Result<Found, ErrorCode> {
     let known = LeaderEpoch::from_wire(wanted.current_leader_epoch);
     Ok(Found {
         partition: topic.published(wanted.partition, known)?,
-        filtered_by: topic.filters_reads().then(|| Arc::clone(&topic)),
+        filtered_by: topic
+            .filters_reads(wanted.partition)
+            .then(|| Arc::clone(&topic)),
     })
 }
 

@@ -235,8 +235,8 @@ async fn admit_partition(
         Err(error) => return Slot::Done(Err(error)),
     };
     // The producer's sequence counts the records that were sent, even if a filter drops some.
-    let sequence =
-        SequenceRange::of(&batch.header).map(|range| range.filtered(topic.config.has_filter()));
+    let sequence = SequenceRange::of(&batch.header)
+        .map(|range| range.filtered(topic.config.filters_writes_to(index)));
     let checked = match rejected {
         Some(error) => Err(error.clone()),
         None => request.openers().check(batch, &topic, now_ms).await,
@@ -305,7 +305,7 @@ async fn admit_batch(
         .produce_records
         .add(batch.header.record_count().max(0) as u64);
     metrics.produce_bytes.add(batch.bytes() as u64);
-    if !topic.config.has_filter() {
+    if !topic.config.filters_writes_to(index) {
         return Ok(topic.partition(index, batch).await?.into());
     }
     let entered = topic.enter(index, partition, sequence, &batch).await?;

@@ -213,10 +213,11 @@ impl Topic<'_> {
         })
     }
 
-    /// Returns whether fetch filters apply to what this client reads.
-    pub fn filters_reads(&self) -> bool {
+    /// Returns whether fetch filters apply to what this client reads of a partition.
+    pub fn filters_reads(&self, index: i32) -> bool {
         let principal = self.of.access.session.principal();
-        !self.topic.is_internal && self.topic.config.filters_reads_of(principal.as_str())
+        let config = &self.topic.config;
+        !self.topic.is_internal && config.filters_reads(principal.as_str(), index)
     }
 
     /// Waits until a batch is the next of its partition, if a filter of the topic has a state.
