@@ -11,6 +11,8 @@ mod inspecting;
 mod letting_go;
 #[path = "plugins/measuring.rs"]
 mod measuring;
+#[path = "plugins/mirroring.rs"]
+mod mirroring;
 #[path = "plugins/origin.rs"]
 mod origin;
 #[path = "plugins/partitioning.rs"]

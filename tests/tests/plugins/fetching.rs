@@ -198,6 +198,24 @@ fn clients_get_past_answers_of_which_nothing_stays() {
         let said = member.tail();
         assert!(!said.contains("too large"), "{said}");
     }
+    // While the filter is away, clients wait, and go on when it is back.
+    plugin::delete(&place.sedge.bootstrap(), "range");
+    place.wait("the filter is away", |_| {
+        wire::fetch(&mut at, "t", 0, 15).error == OFFSET_NOT_AVAILABLE
+    });
+    let record = (b"k2".to_vec(), Some(client::value(2).into_bytes()));
+    produce(&mut at, "t", &Batch::keyed(&[record]).encode());
+    for _ in 0..3 {
+        let withheld = wire::fetch(&mut at, "t", 0, 16);
+        assert_eq!(withheld.error, OFFSET_NOT_AVAILABLE);
+    }
+    let shown: usize = members.iter().map(|member| member.seen().len()).sum();
+    assert_eq!(shown, members.len(), "no client gets the record");
+    place.deploy("range", RANGE);
+    for member in &mut members {
+        let seen = member.wait_records(2);
+        assert_eq!((seen.len(), seen[1].offset, seen[1].number()), (2, 16, 2));
+    }
     let reread = dropped(&place) > 15 * clients.len() + 2 * clients.len();
     assert!(!reread, "no client reads batches again and again");
     for member in members {

@@ -447,9 +447,9 @@ impl Link {
     }
 
     /// Records that a read failed.
-    pub fn handle_read_failure(&mut self, read: &Read, now_ms: u64, random: u64) {
+    pub fn handle_read_failure(&mut self, read: &Read, why: Trouble, now_ms: u64, random: u64) {
         if self.is_current(read.partition, read.generation) {
-            self.fail(read.partition, Trouble::Unread, None, now_ms, random);
+            self.fail(read.partition, why, None, now_ms, random);
         }
     }
 

@@ -51,6 +51,8 @@ pub enum Trouble {
     NoAnswer,
     /// The local log cannot be read.
     Unread,
+    /// A filter of the link fails.
+    Unfiltered,
     /// A batch cannot be sent.
     Unfit(StampError),
     /// The topic was created again on that side, and the link is configured to wait for a decision.
@@ -64,7 +66,7 @@ impl Trouble {
         match self {
             Self::Refused(code) => matches!(judge(code), Verdict::Hold),
             Self::Unfit(_) | Self::CreatedAgain(_) => true,
-            Self::Disbelieved | Self::NoAnswer | Self::Unread => false,
+            Self::Disbelieved | Self::NoAnswer | Self::Unread | Self::Unfiltered => false,
         }
     }
 }
@@ -80,6 +82,7 @@ impl fmt::Display for Trouble {
             ),
             Self::NoAnswer => f.write_str("the upstream does not answer when a batch is sent"),
             Self::Unread => f.write_str("the log here cannot be read"),
+            Self::Unfiltered => f.write_str("a filter of the link is not ready, or fails"),
             Self::Unfit(error) => error.fmt(f),
             Self::CreatedAgain(Side::Here) => {
                 f.write_str("the topic here was deleted and created again")

@@ -158,6 +158,14 @@ pub const LINK_KEYS: &[LinkKey] = &[
         "direction",
         "push: copies records from here to the upstream",
     ),
+    link(
+        "filter",
+        "Filter plugins of what the link sends, first to last; their settings are plugin.NAME.KEY",
+    ),
+    link(
+        "filter.on.error",
+        "fail-closed: the link waits; fail-open, quarantine: it sends the batch as it is",
+    ),
     link("max.request.size", "Largest request to the upstream"),
     link("mode", "at-least-once: a crash may send a record again"),
     link(
@@ -240,7 +248,14 @@ pub fn is_known(key: &str) -> bool {
 }
 
 fn is_link_key(key: &str) -> bool {
-    LINK_KEYS.iter().any(|link| link.name == key) || client::is_key(key)
+    LINK_KEYS.iter().any(|link| link.name == key) || is_filter_setting(key) || client::is_key(key)
+}
+
+/// Returns whether the key is a `plugin.NAME.KEY`.
+fn is_filter_setting(key: &str) -> bool {
+    let setting = key.strip_prefix("plugin.");
+    let named = setting.and_then(|setting| setting.split_once('.'));
+    named.is_some_and(|(plugin, key)| !plugin.is_empty() && !key.is_empty())
 }
 
 fn left_out(key: &str) -> Option<&'static str> {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sedge_core::config::{OnPluginError, filter_names};
+
 use super::limits;
 use super::selection::Selection;
 use crate::client::ClientConfig;
@@ -22,6 +24,11 @@ pub struct LinkConfig {
     pub on_topic_recreated: OnTopicRecreated,
     /// How long a partition may fail before it is held.
     pub held_after: Duration,
+    /// Names of the filter plugins of what the link sends, in the order in which they run.
+    pub filters: Vec<String>,
+    pub on_filter_error: OnPluginError,
+    /// Settings of the filters, by `PLUGIN.KEY`.
+    pub filter_settings: BTreeMap<String, String>,
 }
 
 /// The reaction to a topic that was deleted and created again, here or upstream.
@@ -111,7 +118,27 @@ impl LinkConfig {
             take("delivery.timeout.ms"),
             limits::HELD_AFTER.as_millis() as u64,
         )?;
+        let filters = take("filter").unwrap_or_default();
+        let filters = filter_names(&filters).map(str::to_owned).collect();
+        let on_filter_error = match take("filter.on.error").as_deref().map(str::trim) {
+            None | Some("fail-closed") => OnPluginError::FailClosed,
+            Some("fail-open") => OnPluginError::FailOpen,
+            Some("quarantine") => OnPluginError::Quarantine,
+            Some(other) => {
+                return Err(ConfigError::new(
+                    "filter.on.error",
+                    format!("{other:?} is not valid; use fail-closed, fail-open or quarantine"),
+                ));
+            }
+        };
+        let is_setting = |key: &String, _: &mut String| key.starts_with("plugin.");
+        let settings = properties.extract_if(.., is_setting);
+        let settings = settings.map(|(key, value)| (key["plugin.".len()..].to_owned(), value));
+        let filter_settings = settings.collect();
         Ok(Self {
+            filters,
+            on_filter_error,
+            filter_settings,
             name: table.name.clone(),
             on_topic_recreated,
             held_after: Duration::from_millis(held_after_ms),
@@ -203,6 +230,20 @@ mod tests {
     }
 
     #[test]
+    fn a_table_with_filters() {
+        let config = LinkConfig::from_table(&table(&[
+            ("filter", "redact, range"),
+            ("filter.on.error", "fail-open"),
+            ("plugin.range.max", "60"),
+        ]));
+        let config = config.unwrap();
+        assert_eq!(config.filters, ["redact", "range"]);
+        assert_eq!(config.on_filter_error, OnPluginError::FailOpen);
+        let settings: Vec<_> = config.filter_settings.into_iter().collect();
+        assert_eq!(settings, [("range.max".to_owned(), "60".to_owned())]);
+    }
+
+    #[test]
     fn what_does_not_work_is_refused_by_its_whole_name() {
         let check = |key: &str, value: &str| {
             let error = LinkConfig::from_table(&table(&[(key, value)])).unwrap_err();
@@ -217,6 +258,7 @@ mod tests {
         check("topics", "");
         check("replication.factor", "many");
         check("on.topic.recreated", "drop");
+        check("filter.on.error", "drop");
         check("delivery.timeout.ms", "soon");
         check("unknown.key", "1");
     }

@@ -4,7 +4,7 @@ use std::mem;
 use std::time::Instant;
 
 use async_io::Timer;
-use sedge_protocol::Bytes;
+use sedge_protocol::{Bytes, ErrorCode};
 use sedge_storage::Chunk;
 
 use super::Source;
@@ -38,10 +38,11 @@ pub async fn sift(
             let bytes = batches.iter().map(Bytes::len).sum();
             memory.set(memory.bytes().max(bytes));
             let reading = Reading {
-                topic,
                 index: read.wanted.partition,
                 origin: origin.clone(),
+                on_error: topic.config.on_fetch_filter_error(),
                 until,
+                topic,
             };
             let (sifted, memory) = plugins
                 .sift(&source.log.metadata, &reading, batches, pool, memory)
@@ -50,7 +51,12 @@ pub async fn sift(
             match sifted.into_batches() {
                 Ok(batches) => read.chunks = batches.into_iter().map(Chunk::Read).collect(),
                 Err(error) => {
-                    read.refuse(error);
+                    read.refuse(match error.code {
+                        // A batch that cannot be read stays so: the consumer must know.
+                        ErrorCode::InvalidRecord => ErrorCode::CorruptMessage,
+                        // The code with which all clients ask again without an error of their own.
+                        _ => ErrorCode::OffsetNotAvailable,
+                    });
                     is_withheld = true;
                 }
             }

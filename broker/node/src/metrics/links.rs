@@ -69,6 +69,8 @@ pub struct LinkMetrics {
     pub lost_to_retention: Counter,
     /// Records that the upstream had not acknowledged when their topic was deleted.
     pub lost_to_deletion: Counter,
+    /// Records that the link's filters left out.
+    pub filtered: Counter,
     /// Records that the cursors were moved past from outside.
     pub skipped: Counter,
     /// Held partitions, and topics that were not begun for as long.
@@ -138,7 +140,7 @@ impl Links {
         if all.is_empty() {
             return;
         }
-        let families: [(&str, &str, &str, Field); 11] = [
+        let families: [(&str, &str, &str, Field); 12] = [
             (
                 "sedge_mirror_link_up",
                 "gauge",
@@ -198,6 +200,12 @@ impl Links {
                 "counter",
                 "Records that the upstream had not acknowledged when their topic was deleted.",
                 |link| link.lost_to_deletion.get() as f64,
+            ),
+            (
+                "sedge_mirror_records_filtered_total",
+                "counter",
+                "Records that the link's filters left out, each time that they were read.",
+                |link| link.filtered.get() as f64,
             ),
             (
                 "sedge_mirror_records_skipped_total",

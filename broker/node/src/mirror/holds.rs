@@ -107,6 +107,9 @@ fn reason(link: &str, to: &Destination, hold: Hold) -> String {
         Trouble::Unread | Trouble::Unfit(_) => {
             format!("`sedge doctor` names what is damaged; `{past}` skips the batch")
         }
+        Trouble::Unfiltered => {
+            format!("`sedge plugin list` and the log say what is wrong; `{past}` skips the batch")
+        }
         Trouble::CreatedAgain(Side::Here) => format!(
             "`{}` puts its records behind those of the earlier topic, as on.topic.recreated = \
              append does for all topics",

@@ -11,13 +11,14 @@ use async_io::Timer;
 use event_listener::EventListener;
 use futures_lite::FutureExt;
 use sedge_core::backoff::Backoff;
-use sedge_core::metadata::Image;
-use sedge_core::mirror::{self as plan, Outcome, Outgoing, Prepared, Verdict};
-use sedge_protocol::ErrorCode;
+use sedge_core::log::AppendError;
+use sedge_core::metadata::{Image, Topic};
+use sedge_core::mirror::{self as plan, Outcome, Outgoing, Prepared, Trouble, Verdict};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::ProduceResponseData;
+use sedge_protocol::{Bytes, ErrorCode};
 
 use crate::client::cluster::Target;
 use crate::client::records::{Produce, is_about_leadership};
@@ -25,6 +26,7 @@ use crate::client::{Client, Error};
 use crate::config::LinkConfig;
 use crate::log::followers::Follower;
 use crate::metrics::{LinkMetrics, LinkState};
+use crate::plugins::LinkFilters;
 
 use super::Local;
 use super::cursors::Cursors;
@@ -82,6 +84,7 @@ pub struct Link {
     pub(super) plan: plan::Link,
     backoff: Backoff,
     pub(super) metrics: Arc<LinkMetrics>,
+    filters: LinkFilters,
     /// The local topics, as last checked.
     pub(super) image: Option<Arc<Image>>,
     pub(super) destinations: HashMap<PartitionId, Destination>,
@@ -126,6 +129,12 @@ impl Link {
             plan,
             backoff,
             metrics: local.log.metrics.link(&config.name),
+            filters: LinkFilters::new(
+                &config.name,
+                &config.filters,
+                &config.filter_settings,
+                config.on_filter_error,
+            ),
             image: None,
             destinations: HashMap::new(),
             waiting: BTreeMap::new(),
@@ -273,23 +282,14 @@ impl Link {
     /// Reads what the plan asks for, and queues it for the leading brokers.
     async fn read(&mut self) {
         while let Some(read) = self.plan.poll_read(self.now_ms()) {
-            let store = Arc::clone(&self.local.log.store);
-            let batches = blocking::unblock(move || {
-                let chunks = store.read(read.partition, read.from, read.until, read.bytes_max)?;
-                let batches = chunks
-                    .into_iter()
-                    .flat_map(|mut chunk| std::iter::from_fn(move || Batch::split_from(&mut chunk)))
-                    .take(read.batches_max);
-                Ok::<Vec<Prepared>, sedge_storage::Error>(batches.map(Prepared::new).collect())
-            })
-            .await;
+            let batches = self.batches(read).await;
             let now_ms = self.now_ms();
             let batches = match batches {
                 Ok(batches) => batches,
-                Err(error) => {
-                    log::error!(target: "sedge::mirror", "partition {}: {error}", read.partition);
+                Err((trouble, why)) => {
+                    log::error!(target: "sedge::mirror", "partition {}: {why}", read.partition);
                     self.plan
-                        .handle_read_failure(&read, now_ms, fastrand::u64(..));
+                        .handle_read_failure(&read, trouble, now_ms, fastrand::u64(..));
                     continue;
                 }
             };
@@ -297,6 +297,49 @@ impl Link {
                 self.queue(outgoing);
             }
         }
+    }
+
+    /// Reads batches, and prepares what the link's filters leave of them.
+    ///
+    /// # Errors
+    /// The log cannot be read, or a filter fails. The text is for the log.
+    async fn batches(&mut self, read: plan::Read) -> Result<Vec<Prepared>, (Trouble, String)> {
+        let unread = |error: sedge_storage::Error| (Trouble::Unread, error.to_string());
+        let store = Arc::clone(&self.local.log.store);
+        let prepare = move |chunks: Vec<Bytes>| {
+            let batches = chunks
+                .into_iter()
+                .flat_map(|mut chunk| std::iter::from_fn(move || Batch::split_from(&mut chunk)))
+                .take(read.batches_max);
+            batches.map(Prepared::new).collect()
+        };
+        let stored = move || store.read(read.partition, read.from, read.until, read.bytes_max);
+        let topic = self.filtered(read.partition);
+        let Some((topic, index)) = topic else {
+            let batches = blocking::unblock(move || stored().map(prepare)).await;
+            return batches.map_err(unread);
+        };
+        let chunks = blocking::unblock(stored).await;
+        let chunks = chunks.map_err(unread)?;
+        let plugins = Arc::clone(&self.local.plugins);
+        let left = plugins
+            .sift_for_link(&mut self.filters, &topic, index, chunks)
+            .await;
+        let unfiltered = |error: AppendError| error.message.unwrap_or_default();
+        let left = left.map_err(|error| (Trouble::Unfiltered, unfiltered(error)));
+        let (left, left_out) = left?;
+        self.metrics.filtered.add(left_out as u64);
+        Ok(blocking::unblock(move || prepare(left)).await)
+    }
+
+    /// Returns the topic and the index of a partition, if the link has filters.
+    fn filtered(&self, partition: PartitionId) -> Option<(Arc<Topic>, i32)> {
+        if self.filters.is_empty() {
+            return None;
+        }
+        let to = self.destinations.get(&partition)?;
+        let topic = self.image.as_ref()?.topic(&to.topic)?;
+        Some((Arc::clone(topic), to.index))
     }
 
     fn queue(&mut self, outgoing: Outgoing) {

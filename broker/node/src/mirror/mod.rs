@@ -15,7 +15,8 @@
 //! | `holds` | what a link holds, and what to do about it |
 //!
 //! A batch with holes from compaction is rebuilt without them, and a batch of a `LogAppendTime`
-//! topic with the append time, which consumers here see. Topics upstream get the same number of
+//! topic with the append time, which consumers here see. What the link's filters leave out is not
+//! sent. Topics upstream get the same number of
 //! partitions and the same configuration, except for the keys about this broker's disk and
 //! replicas.
 //!
@@ -45,6 +46,7 @@ use futures_lite::FutureExt;
 use crate::config::{LinkConfig, Selection};
 use crate::coordinator::Groups;
 use crate::log::Log;
+use crate::plugins::Plugins;
 use crate::process::runtime::Runtime;
 
 pub(crate) use cursors::Origin;
@@ -82,6 +84,8 @@ pub struct Local {
     pub groups: Arc<Groups>,
     pub runtime: Runtime,
     pub cluster_id: String,
+    /// For the filters of links.
+    pub plugins: Arc<Plugins>,
 }
 
 /// The running links. Dropping it ends them at once.

@@ -118,10 +118,20 @@ impl<R: Role> Binding<R> {
     }
 
     fn new(registry: &Registry, metrics: &Metrics, topic: &Topic, plugin: &str) -> Self {
-        let deployed = registry.get(plugin);
         let settings = settings(topic, plugin);
         let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let settings: Vec<_> = settings.collect();
+        Self::of(registry, metrics, &topic.name, plugin, settings.collect())
+    }
+
+    /// Creates the binding of a plugin to a topic or a link.
+    pub fn of(
+        registry: &Registry,
+        metrics: &Metrics,
+        owner: &str,
+        plugin: &str,
+        settings: Vec<(String, String)>,
+    ) -> Self {
+        let deployed = registry.get(plugin);
         Self {
             plugin: plugin.to_owned(),
             deployed: deployed.as_ref().map(|deployed| deployed.place),
@@ -130,11 +140,11 @@ impl<R: Role> Binding<R> {
                 deployed,
                 settings.clone(),
                 metrics,
-                &topic.name,
+                owner,
             ))),
             settings,
             waiting: WaitingBytes::default(),
-            tally: Tally::new(&topic.name, format!("{} {plugin}", R::NAME)),
+            tally: Tally::new(owner, format!("{} {plugin}", R::NAME)),
         }
     }
 
@@ -146,8 +156,13 @@ impl<R: Role> Binding<R> {
     fn is_current(&self, registry: &Registry, topic: &Topic) -> bool {
         let now = settings(topic, &self.plugin);
         let then = self.settings.iter();
-        self.deployed == registry.place(&self.plugin)
+        self.is_deployed(registry)
             && now.eq(then.map(|(key, value)| (key.as_str(), value.as_str())))
+    }
+
+    /// Returns whether the plugin's deployment is still that of the binding.
+    pub fn is_deployed(&self, registry: &Registry) -> bool {
+        self.deployed == registry.place(&self.plugin)
     }
 }
 

@@ -27,12 +27,12 @@ use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::records::{Compacted, RecordView, decompress, gap};
 use sedge_protocol::{Bytes, Error, ErrorCode};
 
-use super::Plugins;
 use super::bindings::Binding;
 use super::bound::Bound;
 use super::failure::Failed;
 use super::filter::{Filter, Stage, replaced, views};
 use super::origin::Origin;
+use super::{Plugins, Turn};
 use crate::limits::{
     FETCH_TURN_WAIT_MAX, FILTER_BATCH_BYTES_MAX, OPEN_COPIES, OPENED_BYTES_EXPECTED,
     OPENED_RATIO_EXPECTED,
@@ -55,18 +55,15 @@ impl Stage for Fetch {
     fn filters(config: &TopicConfig) -> &[String] {
         config.fetch_filters()
     }
-
-    fn on_error(config: &TopicConfig) -> OnPluginError {
-        config.on_fetch_filter_error()
-    }
 }
 
-/// A partition that a consumer reads.
+/// A partition that a consumer or a link reads.
 #[derive(Clone, Debug)]
 pub struct Reading {
     pub topic: Arc<Topic>,
     pub index: i32,
     pub origin: Origin,
+    pub on_error: OnPluginError,
     /// The time after which a filter begins no further batch.
     pub until: Instant,
 }
@@ -113,19 +110,33 @@ enum Left {
 }
 
 impl Sifted {
-    /// Returns the batches for the consumer. If the filters failed before the end of the first one,
-    /// there is an error instead.
-    pub fn into_batches(mut self) -> Result<Vec<Bytes>, ErrorCode> {
+    /// Returns batches that no filter has seen.
+    pub fn new(batches: Vec<Bytes>) -> Self {
+        Self {
+            batches,
+            ..Self::default()
+        }
+    }
+
+    pub fn has_batches(&self) -> bool {
+        !self.batches.is_empty()
+    }
+
+    /// Returns the records that the last filter left out.
+    pub fn left_out(&self) -> usize {
+        self.counts.dropped + self.counts.rejected
+    }
+
+    /// Returns what is left, or the error if the filters failed before the end of the first batch.
+    ///
+    /// # Errors
+    /// Nothing is left, and a filter failed.
+    pub fn into_batches(mut self) -> Result<Vec<Bytes>, AppendError> {
         if let Some(header) = &self.emptied {
             self.batches.push(whole(&gap(header)));
         }
         match self.stopped {
-            Some(Stopped::Failed(error)) if self.batches.is_empty() => Err(match error.code {
-                // A batch that cannot be read stays so: consumers must know.
-                ErrorCode::InvalidRecord => ErrorCode::CorruptMessage,
-                // The code with which all clients ask again without an error of their own.
-                _ => ErrorCode::OffsetNotAvailable,
-            }),
+            Some(Stopped::Failed(error)) if self.batches.is_empty() => Err(error),
             _ => Ok(self.batches),
         }
     }
@@ -164,10 +175,7 @@ impl Plugins {
         pool: &Arc<Pool>,
         mut memory: Admission,
     ) -> (Sifted, Admission) {
-        let mut sifted = Sifted {
-            batches,
-            ..Sifted::default()
-        };
+        let mut sifted = Sifted::new(batches);
         let topic = &reading.topic;
         for plugin in topic.config.fetch_filters() {
             if sifted.batches.is_empty() {
@@ -181,33 +189,46 @@ impl Plugins {
                 Timer::after(FETCH_TURN_WAIT_MAX).await;
                 None
             };
-            let Some((mut bound, run)) = future::or(turn, patience).await else {
+            let Some((bound, run)) = future::or(turn, patience).await else {
                 let why = format!("Too many consumers wait for the fetch filter {plugin}.");
                 let error = AppendError::new(ErrorCode::NotEnoughReplicas, why);
                 sifted = Sifted {
                     stopped: Some(Stopped::Failed(error)),
                     ..Sifted::default()
                 };
-                tell(&binding, &sifted);
+                tell(&binding, &sifted, true);
                 break;
             };
-            let (reading, pool) = (reading.clone(), Arc::clone(pool));
-            let before = sifted;
-            let work = move || {
-                let _until_it_ran = run;
-                let sifted = bound.sift(&reading, before, &pool);
-                memory.set(memory.bytes() + sifted.rebuilt_bytes);
-                (sifted, memory)
-            };
-            (sifted, memory) = blocking::unblock(work).await;
-            tell(&binding, &sifted);
+            let turn = (bound, run);
+            (sifted, memory) = sift_through(&binding, turn, reading, sifted, (pool, memory)).await;
         }
         (sifted, memory)
     }
 }
 
-/// Counts for the log what a filter did.
-fn tell(binding: &Binding<Filter<Fetch>>, sifted: &Sifted) {
+/// Runs batches through one filter, whose turn it is.
+pub async fn sift_through<S: Stage>(
+    binding: &Binding<Filter<S>>,
+    (mut bound, run): Turn<Filter<S>>,
+    reading: &Reading,
+    before: Sifted,
+    (pool, mut memory): (&Arc<Pool>, Admission),
+) -> (Sifted, Admission) {
+    let is_new = before.stopped.is_none();
+    let (reading, pool) = (reading.clone(), Arc::clone(pool));
+    let work = move || {
+        let _until_it_ran = run;
+        let sifted = bound.sift(&reading, before, &pool);
+        memory.set(memory.bytes() + sifted.rebuilt_bytes);
+        (sifted, memory)
+    };
+    let (sifted, memory) = blocking::unblock(work).await;
+    tell(binding, &sifted, is_new);
+    (sifted, memory)
+}
+
+/// Counts for the log what a filter did. `is_new` if no earlier filter stopped.
+fn tell<S: Stage>(binding: &Binding<Filter<S>>, sifted: &Sifted, is_new: bool) {
     let Counts {
         records,
         dropped,
@@ -218,6 +239,7 @@ fn tell(binding: &Binding<Filter<Fetch>>, sifted: &Sifted) {
     binding.tally.dropped(*dropped, *records);
     binding.tally.rejected(*rejected, reason);
     if let Some(Stopped::Failed(error)) = &sifted.stopped
+        && is_new
         && error.code != ErrorCode::PolicyViolation
     {
         // The failures of the plugin itself are in the log already.
@@ -226,7 +248,7 @@ fn tell(binding: &Binding<Filter<Fetch>>, sifted: &Sifted) {
     }
 }
 
-impl Bound<Filter<Fetch>> {
+impl<S: Stage> Bound<Filter<S>> {
     /// Runs batches through the filter. Blocks at most for the plugin's deadline after
     /// `reading.until`, and while memory is short.
     fn sift(&mut self, reading: &Reading, before: Sifted, pool: &Arc<Pool>) -> Sifted {
@@ -304,7 +326,7 @@ impl Bound<Filter<Fetch>> {
             Err(failed) => failed,
         };
         let topic = &reading.topic;
-        let settled = self.settle(failed, Fetch::on_error(&topic.config), topic);
+        let settled = self.settle(failed, reading.on_error, topic);
         settled.map(|()| Left::Whole).map_err(Stopped::Failed)
     }
 

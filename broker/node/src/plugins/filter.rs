@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
-use sedge_core::config::{OnPluginError, TopicConfig};
+use sedge_core::config::TopicConfig;
 use sedge_core::limits::RECORD_ERRORS_MAX;
 use sedge_core::log::{AppendError, RecordError};
 use sedge_core::metadata::Topic;
@@ -59,9 +59,6 @@ pub trait Stage: Debug + Send + 'static {
 
     /// Returns the names of these filters.
     fn filters(config: &TopicConfig) -> &[String];
-
-    /// Returns the policy for their failures.
-    fn on_error(config: &TopicConfig) -> OnPluginError;
 }
 
 /// The stage at which batches are produced.
@@ -74,10 +71,6 @@ impl Stage for Produce {
 
     fn filters(config: &TopicConfig) -> &[String] {
         config.filters()
-    }
-
-    fn on_error(config: &TopicConfig) -> OnPluginError {
-        config.on_filter_error()
     }
 }
 
@@ -176,7 +169,7 @@ impl Bound<Filter<Produce>> {
         if let Some(held) = held {
             held.table(&self.plugin).end(false);
         }
-        self.settle(failed, Produce::on_error(&topic.config), topic)?;
+        self.settle(failed, topic.config.on_filter_error(), topic)?;
         Ok(Passed::AsItCame(batch))
     }
 

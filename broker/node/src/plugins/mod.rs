@@ -27,6 +27,7 @@ mod counted;
 mod failure;
 mod fetched;
 mod filter;
+mod mirrored;
 mod origin;
 mod partitioner;
 mod policy;
@@ -64,6 +65,7 @@ use failure::too_slow;
 pub use fetched::Reading;
 use fetched::{Fetch, STATE_ON_FETCH};
 use filter::{Filter, Passed, Produce};
+pub use mirrored::LinkFilters;
 pub use origin::Origin;
 use partitioner::Partitioner;
 pub use partitioner::Routed;
@@ -75,6 +77,9 @@ pub use state::{Entering, Held, Verdict};
 pub use tally::TELL_EVERY;
 use trial::Trial;
 use wanted::Wanted;
+
+/// A plugin, and the permit to run it.
+type Turn<R> = (MutexGuardArc<Bound<R>>, SemaphoreGuardArc);
 
 /// The read-only key in which DescribeConfigs shows the state of a topic's filters.
 pub const FILTER_STATE_KEY: &str = "sedge.filter.state";
@@ -278,10 +283,7 @@ impl Plugins {
     }
 
     /// Waits for a plugin, and for the permit to run it.
-    async fn turn<R: Role>(
-        &self,
-        binding: &Binding<R>,
-    ) -> (MutexGuardArc<Bound<R>>, SemaphoreGuardArc) {
+    async fn turn<R: Role>(&self, binding: &Binding<R>) -> Turn<R> {
         let bound = binding.bound.lock_arc().await;
         // Acquired last: batches that wait for one slow plugin keep no other from running.
         let run = self.runs.acquire_arc().await;

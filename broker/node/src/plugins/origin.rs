@@ -8,22 +8,31 @@ use sedge_protocol::kafka::KafkaString;
 
 use crate::net::service::Session;
 
-/// The client that a batch is from.
+/// The other end of a batch's way.
 #[derive(Clone, Debug)]
-pub struct Origin {
-    pub session: Arc<Session>,
-    pub client_id: Option<KafkaString>,
+pub enum Origin {
+    Client {
+        session: Arc<Session>,
+        client_id: Option<KafkaString>,
+    },
+    /// A mirror link, by its name.
+    Link(Arc<str>),
 }
 
 impl Origin {
     pub fn told(&self) -> Told<'_> {
-        let principal = self.session.principal();
-        let principal = (*principal != Principal::ANONYMOUS).then_some(principal);
-        Told::Client {
-            principal: principal.map(Principal::as_str),
-            client_id: self.client_id.as_ref().map(KafkaString::as_str),
-            peer: self.session.remote.ip(),
-            listener: &self.session.listener.name,
+        match self {
+            Self::Client { session, client_id } => {
+                let principal = session.principal();
+                let principal = (*principal != Principal::ANONYMOUS).then_some(principal);
+                Told::Client {
+                    principal: principal.map(Principal::as_str),
+                    client_id: client_id.as_ref().map(KafkaString::as_str),
+                    peer: session.remote.ip(),
+                    listener: &session.listener.name,
+                }
+            }
+            Self::Link(name) => Told::Link(name),
         }
     }
 }

@@ -315,6 +315,7 @@ fn mirror(broker: &Broker) -> Mirror {
         groups: Arc::clone(&broker.groups),
         runtime: broker.runtime.clone(),
         cluster_id: broker.cluster_id.clone(),
+        plugins: Arc::clone(&broker.plugins),
     };
     Mirror::start(&broker.config.links, &local)
 }

@@ -145,7 +145,7 @@ impl Request {
 
     /// Returns the client, as filters are told.
     pub fn origin(&self) -> Origin {
-        Origin {
+        Origin::Client {
             session: Arc::clone(&self.access.session),
             client_id: self.header.client_id.clone(),
         }
