@@ -408,3 +408,16 @@ pub const JWKS_FETCH_TIME_MAX: Duration = Duration::from_secs(10);
 /// Time before the expiry of a certificate from which the log warns, once a day.
 pub const TLS_EXPIRY_WARN_SECONDS: i64 = 30 * 86_400;
 pub const TLS_EXPIRY_WARN_EVERY: Duration = Duration::from_hours(24);
+
+/// Largest answer of a console that a command reads, in bytes.
+pub const SCRAPE_BYTES_MAX: u64 = 4 << 20;
+
+/// Time for a console to answer a command.
+pub const SCRAPE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Files of a plugin's project that `sedge plugin dev` watches. A project has some dozens; more are
+/// a folder that was not meant.
+pub const WATCHED_FILES_MAX: usize = 10_000;
+
+/// How often `sedge plugin dev` looks for changes: soon enough for a person.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(500);

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use sedge_tests::process::{Finished, Process};
 use sedge_tests::sedge::Options;
@@ -32,6 +33,11 @@ fn must(directory: &Path, arguments: &[&str]) -> Finished {
 fn written(directory: &Path, name: &str, arguments: &[&str], test: &[&str]) {
     must(directory, &[&["new", name][..], arguments].concat());
     let project = directory.join(name);
+    if project.join("Cargo.toml").is_file() {
+        // The versions that the repository's plugins are built with, so that this is done already.
+        let lock = tools::root().join("plugins/Cargo.lock");
+        fs::copy(lock, project.join("Cargo.lock")).expect("copies");
+    }
     let built = must(&project, &["build"]);
     let component = format!("{name}.wasm");
     assert!(built.stdout.contains(&component), "{built:?}");
@@ -72,6 +78,82 @@ fn projects_of_each_language_build_and_drop_their_first_record() {
     written(at, "my-keys", &["--world", "partitioner"], &partitions);
 }
 
+/// Checks a project's answers of each kind: `answers/` has a filter for each language.
+fn answers(directory: &Path, lang: &str, file: &str) {
+    let data = tools::root().join("tests/tests/plugins/answers");
+    let name = format!("answers-{lang}");
+    must(directory, &["new", &name, "--lang", lang]);
+    fs::copy(data.join(file), directory.join(&name).join(file)).expect("copies");
+    must(directory, &["build", &name]);
+    let component = directory.join(format!("{name}.wasm"));
+    let component = component.to_str().expect("a plain path");
+    let test = ["test", component, "--records", "records.jsonl"];
+    must(
+        &data,
+        &[&test[..], &["--expect", "expected.jsonl"]].concat(),
+    );
+    let refused = run(&data, &[&test[..], &["--config", "refuse=yes"]].concat());
+    assert_eq!(refused.status.code(), Some(65), "{refused:?}");
+    assert!(
+        refused.stderr.contains("setting refuse: says so"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn c_and_javascript_give_each_kind_of_answer() {
+    let directory = TempDir::new("writing-answers");
+    answers(directory.path(), "c", "filter.c");
+    answers(directory.path(), "js", "filter.js");
+}
+
+#[test]
+fn a_changed_source_is_deployed_again_and_a_wrong_one_is_not() {
+    let directory = TempDir::new("writing-dev");
+    must(directory.path(), &["new", "mine", "--lang", "c"]);
+    let source = directory.path().join("mine/filter.c");
+    let place = Place::start("writing-dev", Options::default());
+    let mut at = place.connect();
+    wire::create_topic(&mut at, "t", 1, &[]);
+    let mut command = Command::new(tools::sedge());
+    command.args(["plugin", "dev", "mine", "--topic", "t"]);
+    command.args(["--bootstrap-server", &place.sedge.bootstrap()]);
+    command.args(["--console", place.sedge.console()]);
+    command.current_dir(directory.path());
+    let mut dev = Process::spawn("sedge plugin dev", &mut command);
+    let mut wait = |what: &str| {
+        dev.wait_for(what, limits::CONDITION, |output| {
+            let mut lines = output.stdout.iter().chain(&output.stderr);
+            lines.any(|line| line.contains(what)).then_some(())
+        });
+    };
+    let edit = |from: &str, to: &str| {
+        let text = fs::read_to_string(&source).expect("is there");
+        assert!(text.contains(from), "{text}");
+        fs::write(&source, text.replace(from, to)).expect("writes");
+    };
+    wait("deployed mine, a record-filter");
+    plugin::wait_taken(&mut at, "t", b"debug");
+    wait("mine: drop +1");
+    edit("return word.length ?", "return word.length ? wrong");
+    wait("not deployed: clang failed");
+    edit("? wrong", "?");
+    edit("\"debug\"", "\"noise, and nothing else\"");
+    // The topic has the new filter when it keeps what the old one dropped.
+    let batch = Batch::of(&[b"debug".to_vec()]).encode();
+    let deadline = Instant::now() + limits::CONDITION;
+    loop {
+        let produced = wire::produce(&mut at, "t", 0, &batch);
+        assert_eq!(produced.error, wire::error::NONE, "{produced:?}");
+        if wire::fetch(&mut at, "t", 0, 0).high_watermark > 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the changed filter is not there");
+        std::thread::sleep(limits::POLL);
+    }
+    wait("mine: keep +");
+}
+
 /// Not in every run: CPython takes half a minute to build and most of a minute to compile.
 #[test]
 fn a_project_in_python_builds_and_drops_its_first_record() {
@@ -84,6 +166,7 @@ fn a_project_in_python_builds_and_drops_its_first_record() {
     let mut place = Place::start("writing-python", Options::default());
     written(at, "my-python", &["--lang", "python"], &[]);
     drops(&mut place, at, "my-python");
+    answers(at, "python", "app.py");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod flags;
 mod group;
 mod mirror;
 mod plugin;
+mod scrape;
 mod security;
 mod serve;
 mod topic;

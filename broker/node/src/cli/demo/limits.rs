@@ -20,12 +20,6 @@ pub const SETTLE_INTERVAL: Duration = Duration::from_millis(200);
 /// Time for a broker to shut down before it is killed.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Largest answer of a console, in bytes.
-pub const SCRAPE_BYTES_MAX: u64 = 4 << 20;
-
-/// Time for a console to answer.
-pub const SCRAPE_TIME_MAX: Duration = Duration::from_secs(10);
-
 /// Lines of a broker's log that are shown when it fails.
 pub const LOG_LINES: usize = 5;
 

@@ -8,7 +8,6 @@
 mod feed;
 mod limits;
 mod readings;
-mod scrape;
 mod screen;
 mod server;
 mod sums;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use sedge_protocol::ids::Offset;
 
 use super::feed::Feed;
-use super::scrape::{Samples, scrape};
 use super::{FILTER, LINK, PARTITIONS, Stage, TOPIC};
+use crate::cli::scrape::{Samples, scrape};
 use crate::client::Client;
 use crate::client::records::{EARLIEST, LATEST};
 use crate::process::failure::Failure;

@@ -6,6 +6,8 @@ mod bench;
 mod build;
 mod code;
 mod deployed;
+#[cfg(feature = "jit")]
+mod dev;
 mod inspect;
 #[cfg(feature = "jit")]
 mod lines;
@@ -17,6 +19,8 @@ mod test;
 #[cfg(feature = "jit")]
 mod trial;
 mod versions;
+#[cfg(feature = "jit")]
+mod watched;
 
 use std::path::{Path, PathBuf};
 
@@ -45,6 +49,9 @@ enum Verb {
     /// Build a plugin from its source
     #[cfg(feature = "jit")]
     Build(build::Build),
+    /// Build, deploy and bind a plugin after each change of its source, and show its verdicts
+    #[cfg(feature = "jit")]
+    Dev(dev::Dev),
     /// Run a plugin over records, without a broker, and compare its answers
     #[cfg(feature = "jit")]
     Test(test::Test),
@@ -107,6 +114,8 @@ impl PluginCommand {
             Verb::New(new) => new.run(),
             #[cfg(feature = "jit")]
             Verb::Build(build) => build.run(),
+            #[cfg(feature = "jit")]
+            Verb::Dev(dev) => dev.run(),
             #[cfg(feature = "jit")]
             Verb::Test(test) => test.run(),
             #[cfg(feature = "jit")]

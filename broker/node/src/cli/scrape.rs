@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use async_io::{Async, Timer};
 use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, future};
 
-use super::limits;
+use crate::limits;
 use crate::process::failure::{Exit, Failure};
 
 /// Samples by name and labels, as in the text.
@@ -24,7 +24,7 @@ pub async fn scrape(console: &str) -> Result<Samples, Failure> {
     let answer = future::or(ask(console), late).await.map_err(|error| {
         Failure::new(
             Exit::Unavailable,
-            format!("the console at {console} does not answer: {error}"),
+            format!("the console at {console} does not show metrics: {error}"),
         )
     })?;
     Ok(parse(&answer))
@@ -40,7 +40,12 @@ async fn ask(console: &str) -> std::io::Result<String> {
         .take(limits::SCRAPE_BYTES_MAX)
         .read_to_string(&mut answer)
         .await?;
-    Ok(answer)
+    let status = answer.split(' ').nth(1).unwrap_or_default();
+    match status {
+        "200" => Ok(answer),
+        "401" => Err(std::io::Error::other("it asks for a token")),
+        other => Err(std::io::Error::other(format!("HTTP status {other}"))),
+    }
 }
 
 /// Parses the lines that are samples; the head of the answer has none.
