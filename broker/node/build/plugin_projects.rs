@@ -59,7 +59,8 @@ fn pack_folder(folder: &Path, name: &str, packed: &mut Vec<u8>) -> io::Result<()
             format!("{name}/{inner}")
         };
         let kind = entry.file_type()?;
-        if kind.is_dir() {
+        // The SDK's tests belong to this repository.
+        if kind.is_dir() && inner != "sdk/tests" {
             pack_folder(&entry.path(), &inner, packed)?;
         } else if kind.is_file() {
             pack_file(&entry.path(), &inner, packed)?;

@@ -51,6 +51,8 @@ pub mod seal;
 mod state;
 mod state_link;
 mod ticker;
+#[cfg(test)]
+mod vectors;
 mod world;
 
 pub use artifact::{Artifact, inspect_deployed};
