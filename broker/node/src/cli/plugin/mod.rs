@@ -11,6 +11,7 @@ mod dev;
 mod inspect;
 #[cfg(feature = "jit")]
 mod lines;
+#[cfg(feature = "jit")]
 mod memory;
 #[cfg(feature = "jit")]
 mod new;
