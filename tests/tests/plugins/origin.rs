@@ -6,10 +6,10 @@ use sedge_protocol::kafka::generated::sasl_authenticate_response::SaslAuthentica
 use sedge_protocol::kafka::generated::sasl_handshake_request::SaslHandshakeRequestData;
 use sedge_protocol::kafka::generated::sasl_handshake_response::SaslHandshakeResponseData;
 use sedge_tests::sedge::Options;
-use sedge_tests::wire::{self, Batch, Connection, Decoder, error, frame_of, key};
+use sedge_tests::wire::{self, Batch, Connection, error, frame_of, key};
 use sedge_tests::{ask, ports};
 
-use crate::support::{MISBEHAVE, Place};
+use crate::support::{MISBEHAVE, Place, refused};
 
 /// Returns options for a broker with a listener at `address`, for the users bob and carol.
 pub fn with_users(address: &str) -> Options {
@@ -49,15 +49,7 @@ fn produce(at: &mut Connection, client: &str, topic: &str) -> (i16, String) {
         &body,
     ));
     let reply = at.reply().frame().split_off(4);
-    let mut d = Decoder(&reply);
-    d.i32();
-    d.string();
-    d.i32();
-    d.i32();
-    let error = d.i16();
-    d.take(24);
-    let named = (0..d.i32()).map(|_| (d.i32(), d.string().unwrap_or_default()));
-    let named: Vec<_> = named.collect();
+    let (error, named) = refused(&reply);
     (
         error,
         named

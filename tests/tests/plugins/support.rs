@@ -145,8 +145,12 @@ pub fn validate(at: &mut Connection, topic: &str, (name, value): (&str, &str)) -
 /// Produces a batch. Returns the error, and the records that the answer names.
 pub fn produce(at: &mut Connection, topic: &str, batch: &[u8]) -> (i16, Vec<(i32, String)>) {
     let body = wire::produce_request(topic, 0, -1, batch);
-    let reply = at.ask(key::PRODUCE, wire::PRODUCE_VERSION, &body);
-    let mut d = Decoder(&reply);
+    refused(&at.ask(key::PRODUCE, wire::PRODUCE_VERSION, &body))
+}
+
+/// Returns the error of a produce answer for one partition, and the records that it names.
+pub fn refused(reply: &[u8]) -> (i16, Vec<(i32, String)>) {
+    let mut d = Decoder(reply);
     d.i32();
     d.string();
     d.i32();
