@@ -45,7 +45,8 @@ pub fn run(with_kafka: bool) -> String {
     text
 }
 
-fn settled(pid: u32) -> u64 {
+/// Returns the resident memory in KiB once it is steady.
+pub(super) fn settled(pid: u32) -> u64 {
     let mut last = proc::resident_kib(pid);
     for _ in 0..LOOKS_MAX {
         std::thread::sleep(SETTLE);

@@ -6,7 +6,8 @@
 use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
     acls, catch_up, compaction, connections, fetch_filter, groups, heading, memory, metadata,
-    quotas, retention, sasl, scale, start, throughput, tls, validation, write_amplification,
+    plugins, quotas, retention, sasl, scale, start, throughput, tls, validation,
+    write_amplification,
 };
 
 const USAGE: &str =
@@ -26,6 +27,7 @@ const USAGE: &str =
        bench sasl [--rounds N] [--seconds N] [--alone]
        bench connections [--idle N] [--rounds N] [--seconds N] [--alone]
        bench fetch-filter [--mb N] [--rounds N]
+       bench plugins [--rounds N] [--seconds N] [--cells TEXT]
        bench groups [--groups N] [--connections N] [--in-flight N] [--rounds N] [--seconds N]
                     [--alone]
 --alone leaves Apache Kafka out; TEXT is part of a cell's name, as in 'interval 64K'";
@@ -64,6 +66,7 @@ fn main() {
         "sasl",
         "connections",
         "fetch-filter",
+        "plugins",
         "groups",
     ];
     if !known.contains(&what) {
@@ -125,6 +128,14 @@ fn main() {
                 rounds: number("--rounds", 3) as usize,
             };
             fetch_filter::run(plan, &|line| print!("{line}"));
+        }
+        "plugins" => {
+            let plan = plugins::Plan {
+                rounds: number("--rounds", 5) as usize,
+                seconds: number("--seconds", 3),
+                cells: text("--cells").unwrap_or_default(),
+            };
+            plugins::run(&plan, &|line| println!("{line}"));
         }
         "acls" => {
             let rules = number("--rules", 10_000).max(1) as usize;
