@@ -19,6 +19,8 @@ mod origin;
 mod partitioning;
 #[path = "plugins/policy.rs"]
 mod policy;
+#[path = "plugins/routing.rs"]
+mod routing;
 #[path = "plugins/slow.rs"]
 mod slow;
 #[path = "plugins/state.rs"]

@@ -340,11 +340,15 @@ impl fmt::Display for BadOutput {
             Self::ReplacementBytes { got, wanted } => {
                 write!(
                     f,
-                    "{got} bytes of replacements (16 each) for {wanted} replaced records"
+                    "{got} bytes of replacements (16 each) for {wanted} replaced and routed records"
                 )
             }
             Self::ReasonCount { got, wanted } => {
-                write!(f, "{got} reasons for {wanted} rejected records")
+                write!(
+                    f,
+                    "{got} texts instead of {wanted}: a reason for each rejected record, and the \
+                     topics of the routed ones"
+                )
             }
             Self::ReplacementOutside => write!(f, "a replacement lies outside its blob"),
             Self::PartitionCount { got, records } => {

@@ -76,6 +76,10 @@ pub const KEY_FILE_BYTES_MAX: u64 = 4096;
 /// Smallest operator's key, in bytes. Shorter ones can be guessed.
 pub const OPERATOR_KEY_BYTES_MIN: usize = 16;
 
+/// Topics that a filter may route the records of one batch to, and that a topic may declare. Each
+/// is a batch more in the commit.
+pub const ROUTES_MAX: usize = 16;
+
 /// Resources that a plugin may use. Set for each plugin; these are the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -1,6 +1,6 @@
 //! A plugin's answer, after every count, index and length in it has been checked.
 
-use crate::limits::TEXT_BYTES_MAX;
+use crate::limits::{ROUTES_MAX, TEXT_BYTES_MAX};
 use crate::{
     bindings::filter::exports::sedge::plugin::filter::Outcome as Answer, error::BadOutput,
 };
@@ -8,15 +8,18 @@ use crate::{
 /// The checked verdicts on a batch's records.
 ///
 /// **Invariant**: there are as many verdicts as records (or none, if all records are kept), all of
-/// them known; as many replacements and reasons as verdicts that need them; every replacement is
-/// within the blob; the replacements together are within the output limit.
+/// them known; as many replacements and reasons as verdicts that need them, and a topic for each
+/// route; every replacement is within the blob; the replacements together are within the output
+/// limit.
 #[derive(Debug)]
 pub struct Outcome {
     count: usize,
     verdicts: Vec<u8>,
     replacements: Vec<u8>,
     blob: Vec<u8>,
+    /// The reasons of the rejected records, and then the topics that records are routed to.
     reasons: Vec<String>,
+    rejected: usize,
     kept: usize,
 }
 
@@ -25,8 +28,19 @@ pub struct Outcome {
 pub enum Verdict<'a> {
     Keep,
     Drop,
-    Replace { key: Field<'a>, value: Field<'a> },
-    Reject { reason: &'a str },
+    Replace {
+        key: Field<'a>,
+        value: Field<'a>,
+    },
+    Reject {
+        reason: &'a str,
+    },
+    /// The record, with these fields, is written to another topic.
+    Route {
+        topic: &'a str,
+        key: Field<'a>,
+        value: Field<'a>,
+    },
 }
 
 /// A field of a replaced record.
@@ -43,6 +57,8 @@ const KEEP: u8 = 0;
 const DROP: u8 = 1;
 const REPLACE: u8 = 2;
 const REJECT: u8 = 3;
+/// The first of [`ROUTES_MAX`] verdicts, one for each topic.
+const ROUTE: u8 = 4;
 
 const REPLACEMENT_BYTES: usize = 16;
 const NULL: u32 = u32::MAX;
@@ -56,6 +72,7 @@ impl Outcome {
             replacements: Vec::new(),
             blob: Vec::new(),
             reasons: Vec::new(),
+            rejected: 0,
             kept: count,
         }
     }
@@ -77,14 +94,17 @@ impl Outcome {
                 records: count,
             });
         }
-        let mut of = [0; 4];
+        let mut of = [0; ROUTE as usize + ROUTES_MAX];
         for verdict in &verdicts {
             match of.get_mut(usize::from(*verdict)) {
                 Some(of) => *of += 1,
                 None => return Err(BadOutput::UnknownVerdict(*verdict)),
             }
         }
-        let [kept, _, replaced, rejected] = of;
+        let [kept, _, replaced, rejected, routed @ ..] = of;
+        let topics = routed.iter().rposition(|some| *some > 0);
+        let topics = topics.map_or(0, |last| last + 1);
+        let replaced = replaced + routed.iter().sum::<usize>();
         let (entries, rest) = replacements.as_chunks::<REPLACEMENT_BYTES>();
         if entries.len() != replaced || !rest.is_empty() {
             return Err(BadOutput::ReplacementBytes {
@@ -92,10 +112,10 @@ impl Outcome {
                 wanted: replaced,
             });
         }
-        if reasons.len() != rejected {
+        if reasons.len() != rejected + topics {
             return Err(BadOutput::ReasonCount {
                 got: reasons.len(),
-                wanted: rejected,
+                wanted: rejected + topics,
             });
         }
         let mut bytes = 0_usize;
@@ -120,6 +140,7 @@ impl Outcome {
             replacements,
             blob,
             reasons,
+            rejected,
             kept,
         })
     }
@@ -133,27 +154,37 @@ impl Outcome {
     /// Returns whether any record is rejected.
     #[must_use]
     pub const fn rejects_any(&self) -> bool {
-        !self.reasons.is_empty()
+        self.rejected > 0
     }
 
     /// Returns the verdicts, one per record, in order.
     pub fn verdicts(&self) -> impl ExactSizeIterator<Item = Verdict<'_>> {
         let mut replacements = self.replacements.as_chunks::<REPLACEMENT_BYTES>().0.iter();
-        let mut reasons = self.reasons.iter();
+        let (reasons, topics) = self.reasons.split_at(self.rejected);
+        let mut reasons = reasons.iter();
+        let mut replacement = move || {
+            replacements
+                .next()
+                .map_or([None, None], |entry| fields(entry, &self.blob))
+                .map(|field| field.expect("checked when the plugin answered"))
+        };
         (0..self.count).map(
             move |index| match self.verdicts.get(index).copied().unwrap_or(KEEP) {
+                KEEP => Verdict::Keep,
                 DROP => Verdict::Drop,
                 REPLACE => {
-                    let [key, value] = replacements
-                        .next()
-                        .map_or([None, None], |entry| fields(entry, &self.blob))
-                        .map(|field| field.expect("checked when the plugin answered"));
+                    let [key, value] = replacement();
                     Verdict::Replace { key, value }
                 }
                 REJECT => Verdict::Reject {
                     reason: reasons.next().map_or("", String::as_str),
                 },
-                _ => Verdict::Keep,
+                route => {
+                    let [key, value] = replacement();
+                    let topic = topics.get(usize::from(route - ROUTE));
+                    let topic = topic.map_or("", String::as_str);
+                    Verdict::Route { topic, key, value }
+                }
             },
         )
     }
@@ -225,6 +256,24 @@ mod tests {
     }
 
     #[test]
+    fn routes_have_a_topic_and_a_replacement() {
+        let replacements = [[0, SAME, 0, SAME], [0, 1, 0, NULL]];
+        let outcome = Outcome::check(
+            answer(&[5, 3, 4], &replacements, b"a", &["why", "one", "two"]),
+            3,
+            10,
+        );
+        let outcome = outcome.expect("well formed");
+        assert!(!outcome.keeps_all() && outcome.rejects_any());
+        let (topic, key, value) = ("two", Field::Same, Field::Same);
+        let first = Verdict::Route { topic, key, value };
+        let (topic, key, value) = ("one", Field::Bytes(b"a"), Field::Null);
+        let last = Verdict::Route { topic, key, value };
+        let verdicts: Vec<_> = outcome.verdicts().collect();
+        assert_eq!(verdicts, [first, Verdict::Reject { reason: "why" }, last]);
+    }
+
+    #[test]
     fn no_verdicts_keep_all() {
         let outcome = Outcome::check(answer(&[], &[], &[], &[]), 3, 10).expect("well formed");
         assert!(outcome.keeps_all());
@@ -240,7 +289,20 @@ mod tests {
             answer(&[0], &[], &[], &[]),
             BadOutput::VerdictCount { got: 1, records: 2 },
         );
-        check(answer(&[0, 4], &[], &[], &[]), BadOutput::UnknownVerdict(4));
+        check(
+            answer(&[0, 20], &[], &[], &[]),
+            BadOutput::UnknownVerdict(20),
+        );
+        // The second of two topics, of which one is named.
+        let same = [[0, SAME, 0, SAME]];
+        check(
+            answer(&[0, 5], &same, &[], &["a"]),
+            BadOutput::ReasonCount { got: 1, wanted: 2 },
+        );
+        check(
+            answer(&[4, 4], &same, &[], &["a"]),
+            BadOutput::ReplacementBytes { got: 16, wanted: 2 },
+        );
         check(
             answer(&[2, 0], &[], &[], &[]),
             BadOutput::ReplacementBytes { got: 0, wanted: 1 },

@@ -156,11 +156,22 @@ fn outcomes() -> Vec<Value> {
         replacement_blob: b"21.5\xc3\xa9".to_vec(),
         reasons: vec!["too cold".to_owned(), String::new()],
     };
+    let routed = Answer {
+        verdicts: vec![4, 3, 5, 0, 4],
+        replacements: replaced(
+            &[[0, SAME, 0, SAME], [0, SAME, 0, 1], [1, NULL, 1, SAME]],
+            "",
+        )
+        .replacements,
+        replacement_blob: b"7".to_vec(),
+        reasons: ["too cold", "alarms", "audit"].map(str::to_owned).to_vec(),
+    };
     vec![
         outcome("all are kept, in the shortest form", 3, true, none()),
         outcome("all are kept, a byte each", 3, false, of(&[0, 0, 0])),
         outcome("some are dropped", 3, true, of(&[1, 0, 1])),
         outcome("each verdict", 6, true, all),
+        outcome("two topics, and a reason", 5, true, routed),
         outcome("an empty value", 1, true, replaced(&[[0, SAME, 0, 0]], "")),
         outcome(
             "shared bytes",
@@ -169,7 +180,8 @@ fn outcomes() -> Vec<Value> {
             replaced(&[[0, 2, 1, 1], [0, 1, 0, 2]], "ab"),
         ),
         outcome("too few verdicts", 3, false, of(&[0, 1])),
-        outcome("an unknown verdict", 1, false, of(&[4])),
+        outcome("an unknown verdict", 1, false, of(&[20])),
+        outcome("a route without a topic", 1, false, of(&[4])),
         outcome("no replacement", 1, false, of(&[2])),
         outcome("no reason", 1, false, of(&[3])),
         outcome(
@@ -211,20 +223,25 @@ fn meaning(verdict: Verdict<'_>) -> Value {
         Verdict::Keep => json!({ "verdict": "keep" }),
         Verdict::Drop => json!({ "verdict": "drop" }),
         Verdict::Reject { reason } => json!({ "verdict": "reject", "reason": reason }),
-        Verdict::Replace { key, value } => {
-            let mut meaning = json!({ "verdict": "replace" });
-            for (name, field) in [("key", key), ("value", value)] {
-                match field {
-                    Field::Same => {}
-                    Field::Null => meaning[name] = Value::Null,
-                    Field::Bytes(bytes) => {
-                        meaning[name] = json!(std::str::from_utf8(bytes).expect("texts"));
-                    }
-                }
-            }
-            meaning
+        Verdict::Replace { key, value } => replaced(json!({ "verdict": "replace" }), key, value),
+        Verdict::Route { topic, key, value } => {
+            replaced(json!({ "verdict": "route", "topic": topic }), key, value)
         }
     }
+}
+
+/// Adds the fields of a record that is replaced, or replaced and routed.
+fn replaced(mut meaning: Value, key: Field<'_>, value: Field<'_>) -> Value {
+    for (name, field) in [("key", key), ("value", value)] {
+        match field {
+            Field::Same => {}
+            Field::Null => meaning[name] = Value::Null,
+            Field::Bytes(bytes) => {
+                meaning[name] = json!(std::str::from_utf8(bytes).expect("texts"));
+            }
+        }
+    }
+    meaning
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -281,7 +281,7 @@ fn answers_against_the_rules_are_refused() {
         matches!(bad, BadOutput::VerdictCount { got: 4, records: 3 })
     });
     check("unknown", &|bad| {
-        matches!(bad, BadOutput::UnknownVerdict(4))
+        matches!(bad, BadOutput::UnknownVerdict(20))
     });
     check("no-replacement", &|bad| {
         matches!(bad, BadOutput::ReplacementBytes { .. })

@@ -38,6 +38,13 @@ pub enum Verdict {
     Replace { key: Field, value: Field },
     /// The producer gets `INVALID_RECORD` with this text.
     Reject(String),
+    /// The record, with this key and value, is written to another topic instead. The bound topic's
+    /// `sedge.filter.routes` has to name that topic. Only for produced records.
+    Route {
+        topic: String,
+        key: Field,
+        value: Field,
+    },
 }
 
 impl Verdict {
@@ -46,6 +53,15 @@ impl Verdict {
         Self::Replace {
             key: Field::Same,
             value: Field::Bytes(bytes.into()),
+        }
+    }
+
+    /// Routes the record to another topic as it is.
+    pub fn route(topic: impl Into<String>) -> Self {
+        Self::Route {
+            topic: topic.into(),
+            key: Field::Same,
+            value: Field::Same,
         }
     }
 }
@@ -67,6 +83,7 @@ const SAME: u32 = u32::MAX - 1;
 const DROP: u8 = 1;
 const REPLACE: u8 = 2;
 const REJECT: u8 = 3;
+const ROUTE: u8 = 4;
 
 impl<F: Filter> Running<F> {
     /// Creates the filter with its settings.
@@ -88,20 +105,27 @@ impl<F: Filter> Running<F> {
             let batch = &batch;
             answer.add(index, count, filter.filter(&Record { batch, fields }));
         }
-        answer.0
+        answer.finish()
     }
 }
 
-struct Answer(Outcome);
+struct Answer {
+    outcome: Outcome,
+    /// The topics that records are routed to, each once.
+    topics: Vec<String>,
+}
 
 impl Default for Answer {
     fn default() -> Self {
-        Self(Outcome {
-            verdicts: Vec::new(),
-            replacements: Vec::new(),
-            replacement_blob: Vec::new(),
-            reasons: Vec::new(),
-        })
+        Self {
+            outcome: Outcome {
+                verdicts: Vec::new(),
+                replacements: Vec::new(),
+                replacement_blob: Vec::new(),
+                reasons: Vec::new(),
+            },
+            topics: Vec::new(),
+        }
     }
 }
 
@@ -117,30 +141,51 @@ impl Answer {
             }
             Verdict::Reject(reason) => {
                 self.set(index, records, REJECT);
-                self.0.reasons.push(reason);
+                self.outcome.reasons.push(reason);
+            }
+            Verdict::Route { topic, key, value } => {
+                let known = self.topics.iter().position(|known| *known == topic);
+                let number = known.unwrap_or(self.topics.len());
+                if known.is_none() {
+                    self.topics.push(topic);
+                }
+                // The broker refuses a number above its limit.
+                let number = u8::try_from(number).unwrap_or(u8::MAX);
+                self.set(index, records, ROUTE.saturating_add(number));
+                self.put(&key);
+                self.put(&value);
             }
         }
     }
 
+    fn finish(mut self) -> Outcome {
+        self.outcome.reasons.append(&mut self.topics);
+        self.outcome
+    }
+
     fn set(&mut self, index: usize, records: usize, verdict: u8) {
-        if self.0.verdicts.is_empty() {
-            self.0.verdicts.resize(records, 0);
+        if self.outcome.verdicts.is_empty() {
+            self.outcome.verdicts.resize(records, 0);
         }
-        self.0.verdicts[index] = verdict;
+        self.outcome.verdicts[index] = verdict;
     }
 
     fn put(&mut self, field: &Field) {
-        let offset = self.0.replacement_blob.len() as u32;
+        let offset = self.outcome.replacement_blob.len() as u32;
         let length = match field {
             Field::Same => SAME,
             Field::Null => NULL,
             Field::Bytes(bytes) => {
-                self.0.replacement_blob.extend_from_slice(bytes);
+                self.outcome.replacement_blob.extend_from_slice(bytes);
                 bytes.len() as u32
             }
         };
-        self.0.replacements.extend_from_slice(&offset.to_le_bytes());
-        self.0.replacements.extend_from_slice(&length.to_le_bytes());
+        self.outcome
+            .replacements
+            .extend_from_slice(&offset.to_le_bytes());
+        self.outcome
+            .replacements
+            .extend_from_slice(&length.to_le_bytes());
     }
 }
 

@@ -81,6 +81,11 @@ fn verdict(means: &Value) -> Verdict {
             key: field("key"),
             value: field("value"),
         },
+        "route" => Verdict::Route {
+            topic: means["topic"].as_str().expect("a text").to_owned(),
+            key: field("key"),
+            value: field("value"),
+        },
         other => panic!("{other}"),
     }
 }

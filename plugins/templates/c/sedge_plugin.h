@@ -3,7 +3,7 @@
  *
  *     const uint32_t sedge_needs = SEDGE_VALUE;              the fields that are read
  *     const char *sedge_configure(void);                     0, or why the settings are refused
- *     sedge_answer sedge_filter(const sedge_record *record); keep, drop, replace or reject
+ *     sedge_answer sedge_filter(const sedge_record *record); keep, drop, replace, reject, route
  *
  * It is the canonical ABI of the world `record-filter` of `sedge:plugin@0.1.0` written by hand;
  * `sedge plugin build` makes a component of the module.
@@ -49,7 +49,8 @@ typedef struct {
 typedef struct {
   uint8_t verdict;
   bool has_key, has_value;
-  sedge_text key, value, reason;
+  sedge_text key, value;
+  sedge_text reason; /* or the topic of a route */
 } sedge_answer;
 
 /* Written by you. */
@@ -83,6 +84,11 @@ static inline sedge_answer sedge_replace(sedge_text key, sedge_text value) {
 /* The producer gets INVALID_RECORD with this text. */
 static inline sedge_answer sedge_reject(const char *reason) {
   return (sedge_answer){.verdict = 3, .reason = sedge_text_of(reason)};
+}
+
+/* The record is written to a topic that sedge.filter.routes names, as it is. */
+static inline sedge_answer sedge_route(const char *topic) {
+  return (sedge_answer){.verdict = 4, .reason = sedge_text_of(topic)};
 }
 
 static inline bool sedge_is(sedge_text a, sedge_text b) {
@@ -261,7 +267,8 @@ void *sedge_export_filter_batch(const sedge_parameters *info) {
   }
   const char *blob = info->blob.bytes, *spans = info->spans.bytes;
   int64_t base_timestamp_ms = info->base_timestamp_ms;
-  uint32_t count = info->spans.length / sizeof(sedge_span), replaced = 0, rejected = 0, put = 0;
+  uint32_t count = info->spans.length / sizeof(sedge_span), replaced = 0, rejected = 0, routed = 0,
+           put = 0;
   sedge_answer *answers = sedge_allocate(count * sizeof(sedge_answer));
   for (uint32_t at = 0; at < count; at++) {
     sedge_span span;
@@ -272,7 +279,8 @@ void *sedge_export_filter_batch(const sedge_parameters *info) {
                            .headers = sedge_field(blob, span.headers, span.headers_length),
                            .timestamp_ms = base_timestamp_ms + span.timestamp_delta_ms};
     answers[at] = sedge_filter(&record);
-    replaced += answers[at].verdict == 2;
+    replaced += answers[at].verdict == 2 || answers[at].verdict == 4;
+    routed += answers[at].verdict == 4;
     rejected += answers[at].verdict == 3;
     put |= answers[at].verdict;
   }
@@ -282,11 +290,22 @@ void *sedge_export_filter_batch(const sedge_parameters *info) {
   sedge_outcome.verdicts_length = count;
   sedge_outcome.replacements = sedge_allocate(replaced * sizeof(sedge_replacement));
   sedge_outcome.replacements_length = replaced * sizeof(sedge_replacement);
-  sedge_outcome.reasons = sedge_allocate(rejected * sizeof(sedge_text));
+  sedge_outcome.reasons = sedge_allocate((rejected + routed) * sizeof(sedge_text));
   for (uint32_t at = 0; at < count; at++) {
     sedge_outcome.verdicts[at] = answers[at].verdict;
     if (answers[at].verdict == 3)
       sedge_outcome.reasons[sedge_outcome.reasons_count++] = answers[at].reason;
+  }
+  /* The topics follow, each once; a verdict has the number of its topic. */
+  for (uint32_t at = 0; routed && at < count; at++) {
+    if (answers[at].verdict != 4) continue;
+    uint32_t topic = rejected;
+    while (topic < sedge_outcome.reasons_count &&
+           !sedge_is(sedge_outcome.reasons[topic], answers[at].reason))
+      topic++;
+    if (topic == sedge_outcome.reasons_count)
+      sedge_outcome.reasons[sedge_outcome.reasons_count++] = answers[at].reason;
+    sedge_outcome.verdicts[at] += topic - rejected;
   }
   /* The first time to know the size of the blob, the second time to fill it. */
   for (int time = 0; replaced && time < 2; time++) {
@@ -295,7 +314,7 @@ void *sedge_export_filter_batch(const sedge_parameters *info) {
     sedge_outcome.blob_length = 0;
     for (uint32_t at = 0; at < count; at++) {
       sedge_answer *answer = &answers[at];
-      if (answer->verdict != 2) continue;
+      if (answer->verdict != 2 && answer->verdict != 4) continue;
       entry->key_length = sedge_put(answer->has_key, answer->key, sedge_outcome.blob, &entry->key,
                                     &sedge_outcome.blob_length);
       entry->value_length = sedge_put(answer->has_value, answer->value, sedge_outcome.blob,

@@ -11,12 +11,15 @@ export const drop = { verdict: 1 };
 export const replace = ({ key, value }) => ({ verdict: 2, key, value });
 // The producer gets INVALID_RECORD with this text.
 export const reject = (reason) => ({ verdict: 3, reason });
+// The record is written to a topic that sedge.filter.routes names, with fields as in replace.
+export const route = (topic, { key, value } = {}) => ({ verdict: 4, topic, key, value });
 
 // Writes a line to the broker's log; `level` is 'error', 'warn', 'info' or 'debug'.
 export const log = (level, line) => writeLog(level, String(line));
 
 // Returns what a component has to export. `configure` gets a Map of the settings, and throws a text
-// to refuse them; `filter` gets a Record and returns keep, drop, replace(...) or reject(...).
+// to refuse them; `filter` gets a Record and returns keep, drop, replace(...),
+// reject(...) or route(...).
 export function exported({ needs = ['value'], configure = () => {}, filter }) {
   const described = Object.fromEntries(needs.map((field) => [field, true]));
   return {
@@ -96,7 +99,7 @@ function answered(filter, info, blob, spans) {
   // A copy begins at an address that words may have.
   const words = new Uint32Array(spans.slice().buffer);
   const verdicts = new Uint8Array(words.length / SPAN_WORDS);
-  const [replacements, pieces, reasons] = [[], [], []];
+  const [replacements, pieces, reasons, topics] = [[], [], [], []];
   let end = 0;
   const put = (field) => {
     if (field === undefined) return replacements.push(end, SAME);
@@ -110,12 +113,16 @@ function answered(filter, info, blob, spans) {
     const answer = filter(new Record(info, blob, words, index * SPAN_WORDS));
     verdicts[index] = answer.verdict;
     if (answer === keep || answer === drop) continue;
-    if (answer.verdict === 2) {
-      put(answer.key);
-      put(answer.value);
-    } else {
+    if (answer.verdict === 3) {
       reasons.push(String(answer.reason));
+      continue;
     }
+    if (answer.verdict === 4) {
+      if (!topics.includes(answer.topic)) topics.push(answer.topic);
+      verdicts[index] += topics.indexOf(answer.topic);
+    }
+    put(answer.key);
+    put(answer.value);
   }
   const replacementBlob = new Uint8Array(end);
   end = 0;
@@ -124,7 +131,7 @@ function answered(filter, info, blob, spans) {
     end += piece.length;
   }
   const entries = new Uint8Array(new Uint32Array(replacements).buffer);
-  return { verdicts, replacements: entries, replacementBlob, reasons };
+  return { verdicts, replacements: entries, replacementBlob, reasons: [...reasons, ...topics] };
 }
 
 function textOf(bytes) {

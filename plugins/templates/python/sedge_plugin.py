@@ -27,6 +27,7 @@ class Answer(NamedTuple):
     key: Field = SAME
     value: Field = SAME
     reason: str = ""
+    topic: str = ""
 
 
 KEEP = Answer(0)
@@ -41,6 +42,11 @@ def replace(key: Field = SAME, value: Field = SAME) -> Answer:
 def reject(reason: str) -> Answer:
     """The producer gets INVALID_RECORD with this text."""
     return Answer(3, reason=reason)
+
+
+def route(topic: str, key: Field = SAME, value: Field = SAME) -> Answer:
+    """The record is written to a topic that sedge.filter.routes names."""
+    return Answer(4, key, value, topic=topic)
 
 
 def log(level: str, line: str) -> None:
@@ -121,6 +127,7 @@ def exported(plugin: Plugin) -> tuple[type, type]:
 def _answered(plugin: Plugin, info: BatchInfo, blob: bytes, spans: bytes) -> Outcome:
     verdicts, replacements, replaced = bytearray(), bytearray(), bytearray()
     reasons: list[str] = []
+    topics: list[str] = []
 
     def field(offset: int, length: int) -> bytes | None:
         return None if length == _NULL else blob[offset : offset + length]
@@ -137,10 +144,15 @@ def _answered(plugin: Plugin, info: BatchInfo, blob: bytes, spans: bytes) -> Out
         fields = field(key, key_len), field(value, value_len), field(headers, headers_len)
         record = Record(info, *fields, info.base_timestamp_ms + delta_ms)
         answer = plugin.filter(record)
-        verdicts.append(answer.verdict)
-        if answer.verdict == 2:
+        verdict = answer.verdict
+        if verdict == 3:
+            reasons.append(answer.reason)
+        elif verdict == 4:
+            if answer.topic not in topics:
+                topics.append(answer.topic)
+            verdict += topics.index(answer.topic)
+        if verdict == 2 or verdict >= 4:
             put(answer.key)
             put(answer.value)
-        elif answer.verdict == 3:
-            reasons.append(answer.reason)
-    return Outcome(bytes(verdicts), bytes(replacements), bytes(replaced), reasons)
+        verdicts.append(verdict)
+    return Outcome(bytes(verdicts), bytes(replacements), bytes(replaced), reasons + topics)

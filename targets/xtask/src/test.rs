@@ -149,7 +149,7 @@ fn run_stage(workspace: &Workspace, stage: &str, soak: bool) -> Result<Tally> {
                 "--no-fail-fast",
             ];
             // Guests of the tests are for WebAssembly alone.
-            let guests = ["judge", "misbehave", "misplace", "remember"];
+            let guests = ["judge", "misbehave", "misplace", "remember", "reroute"];
             let guests = guests.iter().flat_map(|guest| ["--exclude", guest]);
             let mut total = tally::run(&mut workspace.cargo(&all))?;
             total += tally::run(workspace.cargo(&plugins).args(guests))?;

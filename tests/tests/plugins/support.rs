@@ -22,6 +22,9 @@ pub const MISBEHAVE: &str = "test-guests/misbehave";
 /// The guest with a state, of which a record's value says how it changes.
 pub const REMEMBER: &str = "test-guests/remember";
 
+/// The guest whose records say where they go.
+pub const REROUTE: &str = "test-guests/reroute";
+
 /// The example partitioner.
 pub const GEOHASH: &str = "geohash-partitioner";
 /// The partitioner whose setting says which rule it breaks.

@@ -39,6 +39,8 @@ pub(super) struct Filters {
     pub partitions: Vec<RangeInclusive<i32>>,
     /// The principals whose reads are filtered. Empty for all.
     pub principals: Vec<String>,
+    /// The topics that records may be routed to.
+    pub routes: Vec<String>,
 }
 
 impl Filters {

@@ -21,7 +21,10 @@ pub const FETCH_FILTER_KEY: &str = "sedge.filter.fetch";
 /// The key that names the partitioner of a topic.
 pub const PARTITIONER_KEY: &str = "sedge.partitioner";
 
-/// Returns the names in a value of [`FILTER_KEY`] or [`FETCH_FILTER_KEY`].
+/// The key that names the topics to which the filters of a topic may route records.
+pub const FILTER_ROUTES_KEY: &str = "sedge.filter.routes";
+
+/// Returns the names in a value of [`FILTER_KEY`], [`FETCH_FILTER_KEY`] or [`FILTER_ROUTES_KEY`].
 pub fn filter_names(value: &str) -> impl Iterator<Item = &str> {
     super::parts(List, value)
 }
@@ -164,6 +167,9 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
          or bound anew"),
     key("sedge.filter.partitions", List, Some(""), Partitions, &[],
         "Partitions whose batches go through sedge.filter, such as 0,3-5; empty: all"),
+    key(FILTER_ROUTES_KEY, List, Some(""), Anything, &[],
+        "Topics that the plugins of sedge.filter may route records to, in the commit of the batch; \
+         one that does not exist is created if auto.create.topics.enable allows it"),
     key(PARTITIONER_KEY, Text, Some(""), Anything, &[],
         "Partitioner plugin that chooses the partition of each record, whichever partition it was \
          sent to; murmur2: Kafka's default partitioner"),
@@ -330,7 +336,10 @@ impl TopicConfig {
             | "sedge.filter.fetch.on.error"
             | "sedge.filter.fetch.partitions"
             | "sedge.filter.fetch.principals" => set_filter(&mut self.fetch_filters, name, value),
-            FILTER_KEY | "sedge.filter.on.error" | "sedge.filter.partitions" => {
+            FILTER_KEY
+            | FILTER_ROUTES_KEY
+            | "sedge.filter.on.error"
+            | "sedge.filter.partitions" => {
                 set_filter(&mut self.filters, name, value);
             }
             PARTITIONER_KEY => {
@@ -443,6 +452,13 @@ impl TopicConfig {
         filters.map_or(&[], |filters| &filters.names)
     }
 
+    /// Returns the topics that the filters may route records to.
+    #[must_use]
+    pub fn filter_routes(&self) -> &[String] {
+        let filters = self.filters.as_ref();
+        filters.map_or(&[], |filters| &filters.routes)
+    }
+
     #[must_use]
     pub fn on_filter_error(&self) -> OnPluginError {
         let filters = self.filters.as_ref();
@@ -509,6 +525,8 @@ fn set_filter(all: &mut Option<Box<Filters>>, name: &str, value: &str) {
         filters.on_error = OnPluginError::parse(value);
     } else if name.ends_with(".partitions") {
         filters.partitions = partitions(value).unwrap_or_default();
+    } else if name.ends_with(".routes") {
+        filters.routes = list();
     } else if name.ends_with(".principals") {
         filters.principals = list();
     } else {

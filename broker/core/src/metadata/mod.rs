@@ -12,7 +12,7 @@ mod acls;
 mod command;
 mod delta;
 mod image;
-mod names;
+pub mod names;
 mod quotas;
 mod salvage;
 pub mod snapshot;

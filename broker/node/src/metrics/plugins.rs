@@ -26,6 +26,8 @@ pub struct PluginMetrics {
     pub replaced: Counter,
     /// Records that the plugin rejected.
     pub rejected: Counter,
+    /// Records that the plugin routed to another topic.
+    pub routed: Counter,
     /// Records that the plugin sent to another partition.
     pub moved: Counter,
     /// Calls that ended in a trap, or returned an invalid answer.
@@ -117,11 +119,12 @@ impl Plugins {
         }
         let family = "sedge_plugin_records_total";
         out.family(family, "counter", "Records by the plugin's verdict.");
-        let verdicts: [(&str, Field); 5] = [
+        let verdicts: [(&str, Field); 6] = [
             ("keep", |p| p.kept.get()),
             ("drop", |p| p.dropped.get()),
             ("replace", |p| p.replaced.get()),
             ("reject", |p| p.rejected.get()),
+            ("route", |p| p.routed.get()),
             ("move", |p| p.moved.get()),
         ];
         for (name, plugin) in &all {

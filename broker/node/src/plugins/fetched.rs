@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use async_io::Timer;
 use futures_lite::future::{self, block_on};
-use sedge_core::config::{OnPluginError, TopicConfig};
+use sedge_core::config::{FILTER_KEY, OnPluginError, TopicConfig};
 use sedge_core::log::AppendError;
 use sedge_core::metadata::{Image, Topic};
 use sedge_plugin::{Field, FilterStage, Outcome, Verdict};
@@ -369,6 +369,9 @@ impl<S: Stage> Bound<Filter<S>> {
                 Verdict::Replace { key, value } => {
                     left.replace(view, replaced(key, view.key), replaced(value, view.value));
                 }
+                Verdict::Route { topic, .. } => {
+                    return Err(Failed::Plugin(no_route(topic, S::NAME)));
+                }
                 Verdict::Drop => counts.dropped += 1,
                 Verdict::Reject { reason } => {
                     counts.rejected += 1;
@@ -384,6 +387,14 @@ impl<S: Stage> Bound<Filter<S>> {
             .map(Left::Part)
             .map_err(|error| Failed::Plugin(error.to_string()))
     }
+}
+
+fn no_route(topic: &str, role: &str) -> String {
+    let topic = topic.escape_debug();
+    format!(
+        "it routed a record to {topic}, but only a filter of {FILTER_KEY} can; a {role} keeps, drops \
+         or replaces"
+    )
 }
 
 /// Returns the records of a batch. Charges what opening, showing and rebuilding them takes.

@@ -1,11 +1,11 @@
 //! One filter of one topic: running a batch through it.
 
-use std::sync::Arc;
-
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
-use sedge_core::config::TopicConfig;
+use sedge_core::config::{FILTER_ROUTES_KEY, TopicConfig};
 use sedge_core::limits::RECORD_ERRORS_MAX;
 use sedge_core::log::{AppendError, RecordError};
 use sedge_core::metadata::Topic;
@@ -25,20 +25,26 @@ use crate::limits::{FILTER_BATCH_BYTES_MAX, REJECTION_TEXT_BYTES_MAX};
 
 /// The result of one filter for a batch.
 #[derive(Debug)]
-pub enum Passed {
+pub struct Passed {
+    pub left: Left,
+    /// What the filter routed.
+    pub diverted: Vec<Diverted>,
+}
+
+/// What a filter leaves of a batch.
+#[derive(Debug)]
+pub enum Left {
     AsItCame(Batch),
     Rebuilt(Rebuilt),
-    /// Every record was dropped.
+    /// Every record was dropped or routed.
     Emptied,
 }
 
-/// The answer of the filter about a batch.
+/// Records for another topic, as a batch without a producer.
 #[derive(Debug)]
-enum Filtered {
-    AsItCame,
-    Rebuilt(Rebuilt),
-    /// Every record was dropped.
-    Emptied,
+pub struct Diverted {
+    pub topic: String,
+    pub batch: Batch,
 }
 
 /// A batch that the filter changed or dropped records from.
@@ -125,7 +131,7 @@ impl<S: Stage> Bound<Filter<S>> {
 
     /// Counts what the filter decided about the records of a batch.
     pub fn count(&self, outcome: &Outcome) {
-        let (mut kept, mut dropped, mut replaced, mut rejected) = (0, 0, 0, 0);
+        let (mut kept, mut dropped, mut replaced, mut rejected, mut routed) = (0, 0, 0, 0, 0);
         if outcome.keeps_all() {
             kept = outcome.verdicts().len() as u64;
         } else {
@@ -135,6 +141,7 @@ impl<S: Stage> Bound<Filter<S>> {
                     Verdict::Drop => dropped += 1,
                     Verdict::Replace { .. } => replaced += 1,
                     Verdict::Reject { .. } => rejected += 1,
+                    Verdict::Route { .. } => routed += 1,
                 }
             }
         }
@@ -143,6 +150,7 @@ impl<S: Stage> Bound<Filter<S>> {
         counters.dropped.add(dropped);
         counters.replaced.add(replaced);
         counters.rejected.add(rejected);
+        counters.routed.add(routed);
     }
 }
 
@@ -161,20 +169,19 @@ impl Bound<Filter<Produce>> {
         mut held: Option<&mut Held>,
     ) -> Result<Passed, AppendError> {
         let failed = match self.run(topic, index, origin, &batch, held.as_deref_mut()) {
-            Ok(Filtered::AsItCame) => return Ok(Passed::AsItCame(batch)),
-            Ok(Filtered::Rebuilt(rebuilt)) => return Ok(Passed::Rebuilt(rebuilt)),
-            Ok(Filtered::Emptied) => return Ok(Passed::Emptied),
+            Ok(Some(passed)) => return Ok(passed),
+            Ok(None) => return Ok(batch.into()),
             Err(failed) => failed,
         };
         if let Some(held) = held {
             held.table(&self.plugin).end(false);
         }
         self.settle(failed, topic.config.on_filter_error(), topic)?;
-        Ok(Passed::AsItCame(batch))
+        Ok(batch.into())
     }
 
-    /// Runs a batch through the filter. Blocks at most for the plugin's deadline, and for as long
-    /// again if its instance must be created.
+    /// Runs a batch through the filter. Returns `None` if the batch stays as it came. Blocks at most
+    /// for the plugin's deadline, and for as long again if its instance must be created.
     fn run(
         &mut self,
         topic: &Topic,
@@ -182,9 +189,9 @@ impl Bound<Filter<Produce>> {
         origin: &Origin,
         batch: &Batch,
         held: Option<&mut Held>,
-    ) -> Result<Filtered, Failed> {
+    ) -> Result<Option<Passed>, Failed> {
         if self.is_skipped() {
-            return Ok(Filtered::AsItCame);
+            return Ok(None);
         }
         let has_state = self.make_ready()?.factory().has_state();
         let mut none = None;
@@ -207,24 +214,44 @@ impl Bound<Filter<Produce>> {
             self.counters.rejected.add(rejected as u64);
             return Err(Failed::Rejected(rejection(&self.plugin, &outcome)));
         }
+        let built = |error: sedge_protocol::Error| Failed::Plugin(error.to_string());
+        let Sorted { kept, routed } = sort(&views, &outcome);
+        let undeclared = |to: &&&str| !topic.config.filter_routes().iter().any(|name| name == **to);
+        if let Some(to) = routed.keys().find(undeclared) {
+            return Err(Failed::Plugin(undeclared_route(to, &topic.name)));
+        }
         self.count(&outcome);
         if outcome.keeps_all() {
-            return Ok(Filtered::AsItCame);
+            return Ok(None);
         }
-        let kept = survivors(&views, &outcome);
-        let rebuilt = records::rebuild(header, kept);
-        match rebuilt.map_err(|error| Failed::Plugin(error.to_string()))? {
+        let diverted = routed.into_iter().map(|(to, records)| {
+            let batch = records::rebuild_elsewhere(header, records)?;
+            let topic = to.to_owned();
+            Ok(Diverted { topic, batch })
+        });
+        let diverted = diverted.collect::<Result<Vec<_>, _>>().map_err(built)?;
+        let left = match records::rebuild(header, kept).map_err(built)? {
             Some(batch) if batch.bytes() > topic.config.max_message_bytes() => {
-                Err(Failed::Rejected(too_large(format!(
+                return Err(Failed::Rejected(too_large(format!(
                     "The filter {} made the batch larger than max.message.bytes.",
                     self.plugin
-                ))))
+                ))));
             }
-            Some(batch) => Ok(Filtered::Rebuilt(Rebuilt {
+            Some(batch) => Left::Rebuilt(Rebuilt {
                 batch,
                 kept: numbers(&outcome),
-            })),
-            None => Ok(Filtered::Emptied),
+            }),
+            None => Left::Emptied,
+        };
+        Ok(Some(Passed { left, diverted }))
+    }
+}
+
+impl From<Batch> for Passed {
+    fn from(batch: Batch) -> Self {
+        Self {
+            left: Left::AsItCame(batch),
+            diverted: Vec::new(),
         }
     }
 }
@@ -241,27 +268,46 @@ pub fn views<'a>(header: &BatchHeader, body: &'a [u8]) -> Result<Vec<RecordView<
     Ok(views)
 }
 
-fn survivors<'a>(views: &'a [RecordView<'a>], outcome: &'a Outcome) -> Vec<Kept<'a>> {
-    views
-        .iter()
-        .zip(outcome.verdicts())
-        .filter_map(|(view, verdict)| {
-            let (key, value) = match verdict {
-                Verdict::Keep => (view.key, view.value),
-                Verdict::Replace { key, value } => {
-                    (replaced(key, view.key), replaced(value, view.value))
-                }
-                Verdict::Drop | Verdict::Reject { .. } => return None,
-            };
-            let timestamp_delta = view.timestamp_delta;
-            Some(Kept {
-                timestamp_delta,
-                key,
-                value,
-                headers: view.headers,
-            })
-        })
-        .collect()
+/// The records of a batch, by where they go.
+#[derive(Default)]
+struct Sorted<'a> {
+    kept: Vec<Kept<'a>>,
+    /// By topic.
+    routed: BTreeMap<&'a str, Vec<Kept<'a>>>,
+}
+
+fn sort<'a>(views: &[RecordView<'a>], outcome: &'a Outcome) -> Sorted<'a> {
+    let mut sorted = Sorted::default();
+    if outcome.keeps_all() {
+        return sorted;
+    }
+    for (view, verdict) in views.iter().zip(outcome.verdicts()) {
+        let (to, key, value) = match verdict {
+            Verdict::Keep => (None, Field::Same, Field::Same),
+            Verdict::Replace { key, value } => (None, key, value),
+            Verdict::Route { topic, key, value } => (Some(topic), key, value),
+            Verdict::Drop | Verdict::Reject { .. } => continue,
+        };
+        let record = Kept {
+            timestamp_delta: view.timestamp_delta,
+            key: replaced(key, view.key),
+            value: replaced(value, view.value),
+            headers: view.headers,
+        };
+        match to {
+            None => sorted.kept.push(record),
+            Some(topic) => sorted.routed.entry(topic).or_default().push(record),
+        }
+    }
+    sorted
+}
+
+fn undeclared_route(to: &str, topic: &str) -> String {
+    let to = to.escape_debug();
+    format!(
+        "it routed a record to {to}, which {FILTER_ROUTES_KEY} of topic {topic} does not name; add \
+         it there, or mend the plugin"
+    )
 }
 
 /// Returns a field after a replacement.
@@ -280,7 +326,8 @@ fn is_reject(verdict: &Verdict<'_>) -> bool {
 /// Returns the numbers of the records that stay.
 fn numbers(outcome: &Outcome) -> Vec<i32> {
     let numbers = (0..).zip(outcome.verdicts());
-    let numbers = numbers.filter(|(_, verdict)| *verdict != Verdict::Drop);
+    let stays = |verdict| !matches!(verdict, Verdict::Drop | Verdict::Route { .. });
+    let numbers = numbers.filter(|(_, verdict)| stays(*verdict));
     numbers.map(|(number, _)| number).collect()
 }
 

@@ -32,6 +32,7 @@ mod origin;
 mod partitioner;
 mod policy;
 mod registry;
+mod routes;
 mod standing;
 mod state;
 mod tally;
@@ -58,13 +59,13 @@ use crate::limits::{
 use crate::log::Log;
 use crate::log::published::Published;
 use crate::metrics::Metrics;
-use crate::writer::Writer;
+use crate::writer::{Elsewhere, Writer};
 use bindings::{Binding, Bindings, WaitingBytes};
 use bound::{Bound, Role};
 use failure::too_slow;
 pub use fetched::Reading;
 use fetched::{Fetch, STATE_ON_FETCH};
-use filter::{Filter, Passed, Produce};
+use filter::{Diverted, Filter, Left, Passed, Produce};
 pub use mirrored::LinkFilters;
 pub use origin::Origin;
 use partitioner::Partitioner;
@@ -80,6 +81,15 @@ use wanted::Wanted;
 
 /// A plugin, and the permit to run it.
 type Turn<R> = (MutexGuardArc<Bound<R>>, SemaphoreGuardArc);
+
+/// What a topic's filters leave of a batch.
+#[derive(Debug)]
+pub struct Filtered {
+    /// `None` if no record is left.
+    pub batch: Option<Batch>,
+    /// What the filters routed to other topics.
+    pub elsewhere: Vec<Elsewhere>,
+}
 
 /// The read-only key in which DescribeConfigs shows the state of a topic's filters.
 pub const FILTER_STATE_KEY: &str = "sedge.filter.state";
@@ -168,8 +178,7 @@ impl Plugins {
         self.states.sweep(log, writer, is_deployed).await;
     }
 
-    /// Runs a batch through the topic's filters, first to last. Returns `None` if no record is
-    /// left. `held` has the state for filters that have one, and is `None` after an error. A batch
+    /// Runs a batch through the topic's filters, first to last. `held` has the state for filters that have one, and is `None` after an error. A batch
     /// waits for its turn without a thread; the filter itself runs on a thread that may block.
     ///
     /// # Errors
@@ -177,14 +186,14 @@ impl Plugins {
     /// fail-closed, NOT_ENOUGH_REPLICAS if one is not ready or too many bytes wait for it.
     pub async fn filter(
         &self,
-        metadata: &Published<Image>,
-        topic: &Arc<Topic>,
-        index: i32,
+        (log, writer): (&Log, &Writer),
+        (topic, index): (&Arc<Topic>, i32),
         origin: &Origin,
         batch: Batch,
         held: &mut Option<Held>,
-    ) -> Result<Option<Batch>, AppendError> {
+    ) -> Result<Filtered, AppendError> {
         let mut batch = batch;
+        let mut elsewhere = Vec::new();
         let mut numbers = None;
         for plugin in topic.config.filters() {
             let (of, origin) = (Arc::clone(topic), origin.clone());
@@ -195,23 +204,39 @@ impl Plugins {
                 (passed, state)
             };
             let (binding, (filtered, state)) = self
-                .run(&self.filters, metadata, (topic, plugin), batch, work)
+                .run(&self.filters, &log.metadata, (topic, plugin), batch, work)
                 .await?;
             *held = state.filter(|_| filtered.is_ok());
+            let filtered = match filtered {
+                Ok(Passed { left, diverted }) => {
+                    let count = |diverted: &Diverted| diverted.batch.header.record_count() as usize;
+                    let gone = records.saturating_sub(diverted.iter().map(count).sum());
+                    let from = (&**plugin, &**topic, index);
+                    let routed = self.divert((log, writer), from, diverted).await;
+                    routed.map(|routed| (left, gone, routed))
+                }
+                Err(error) => Err(error),
+            };
             match filtered {
-                Ok(Passed::AsItCame(same)) => {
-                    binding.tally.dropped(0, records);
-                    batch = same;
-                }
-                Ok(Passed::Rebuilt(rebuilt)) => {
-                    let dropped = records.saturating_sub(rebuilt.kept.len());
-                    binding.tally.dropped(dropped, records);
-                    batch = rebuilt.batch;
-                    numbers = Some(numbered(numbers.as_deref(), rebuilt.kept));
-                }
-                Ok(Passed::Emptied) => {
-                    binding.tally.dropped(records, records);
-                    return Ok(None);
+                Ok((left, gone, routed)) => {
+                    elsewhere.extend(routed);
+                    let (rebuilt, kept) = match left {
+                        Left::AsItCame(same) => (Some(same), None),
+                        Left::Rebuilt(rebuilt) => (Some(rebuilt.batch), Some(rebuilt.kept)),
+                        Left::Emptied => (None, Some(Vec::new())),
+                    };
+                    let kept_count = kept.as_ref().map_or(records, Vec::len);
+                    binding
+                        .tally
+                        .dropped(gone.saturating_sub(kept_count), records);
+                    let Some(rebuilt) = rebuilt else {
+                        let batch = None;
+                        return Ok(Filtered { batch, elsewhere });
+                    };
+                    batch = rebuilt;
+                    if let Some(kept) = kept {
+                        numbers = Some(numbered(numbers.as_deref(), kept));
+                    }
                 }
                 Err(mut error) => {
                     // The producer knows the batch as it was before any filter.
@@ -222,7 +247,8 @@ impl Plugins {
                 }
             }
         }
-        Ok(Some(batch))
+        let batch = Some(batch);
+        Ok(Filtered { batch, elsewhere })
     }
 
     /// Splits a batch by the choices of the topic's partitioner. A batch waits for its turn as in
@@ -239,9 +265,20 @@ impl Plugins {
         index: i32,
         batch: Batch,
     ) -> Result<Routed, AppendError> {
-        let Some(plugin) = topic.config.partitioner() else {
-            return Ok(batch.into());
-        };
+        match topic.config.partitioner() {
+            Some(plugin) => self.split(metadata, (topic, plugin), index, batch).await,
+            None => Ok(batch.into()),
+        }
+    }
+
+    /// Splits a batch by the choices of a partitioner, as [`Self::partition`] does.
+    async fn split(
+        &self,
+        metadata: &Published<Image>,
+        (topic, plugin): (&Arc<Topic>, &str),
+        index: i32,
+        batch: Batch,
+    ) -> Result<Routed, AppendError> {
         let of = Arc::clone(topic);
         let work =
             move |partitioner: &mut Bound<Partitioner>, batch| partitioner.route(&of, index, batch);

@@ -43,12 +43,13 @@ impl Round<'_> {
 
     fn judge_part(&mut self, part: &AppendPart) -> Result<Planned, AppendError> {
         let image = self.state.controller.image();
-        if image.topic_by_id(part.topic.id).is_none() {
+        let mut topics = part.topics();
+        if topics.any(|topic| image.topic_by_id(topic.id).is_none()) {
             // The topic was deleted while the batch was queued.
             return Err(ErrorCode::UnknownTopicOrPartition.into());
         }
-        for (elsewhere, _) in &part.elsewhere {
-            let partition = self.state.partitions.get(self.log, *elsewhere);
+        for elsewhere in &part.elsewhere {
+            let partition = self.state.partitions.get(self.log, elsewhere.partition);
             partition.map_err(|error| partition::storage_error(&error))?;
         }
         let partition = self.state.partitions.get(self.log, part.partition);
@@ -75,7 +76,7 @@ impl Round<'_> {
         let log_start = log.log_start();
         let is_log_append_time = config.is_log_append_time();
         // A repeat is acknowledged again, so it must now be as durable as the topic requires.
-        let must_sync = self.log.is_sync(config);
+        let must_sync = part.topics().any(|topic| self.log.is_sync(&topic.config));
         if let Planned::Duplicate(written) = planned {
             self.must_sync |= must_sync;
             return Appended {
@@ -96,11 +97,13 @@ impl Round<'_> {
         let stamped = batch.as_mut().filter(|_| is_log_append_time);
         let log_append_time_ms = stamped.map(stamp);
         self.write(id, &write, batch);
-        for (id, mut batch) in part.elsewhere {
-            if is_log_append_time {
+        for elsewhere in part.elsewhere {
+            let topic = elsewhere.topic.as_ref().unwrap_or(&part.topic);
+            let mut batch = elsewhere.batch;
+            if topic.config.is_log_append_time() {
                 stamp(&mut batch);
             }
-            self.write(id, &Write::default(), Some(batch));
+            self.write(elsewhere.partition, &Write::default(), Some(batch));
         }
         self.settled.extend(part.awaits);
         Appended {

@@ -63,12 +63,31 @@ pub struct AppendPart {
     /// the reason why it is refused already, which is recorded in the order of arrival, so that a
     /// later batch does not take its place.
     pub batch: Result<Option<Batch>, AppendError>,
-    /// The batches that a partitioner made of records for other partitions of the topic, and those
-    /// of the filters' state. They are written in the same commit, and not if the batch was written
-    /// already.
-    pub elsewhere: Vec<(PartitionId, Batch)>,
+    /// The batches that a partitioner made of records for other partitions of the topic, those that
+    /// filters routed to other topics, and those of the filters' state. They are written in the same
+    /// commit, and not if the batch was written already.
+    pub elsewhere: Vec<Elsewhere>,
     /// Kept until the part is settled.
     pub awaits: Option<Arc<dyn Awaits>>,
+}
+
+/// A batch that is written with a part, to another partition.
+#[derive(Clone, Debug)]
+pub struct Elsewhere {
+    pub partition: PartitionId,
+    /// The topic of the partition; `None` for that of the part and for the broker's own.
+    pub topic: Option<Arc<Topic>>,
+    pub batch: Batch,
+}
+
+impl From<(PartitionId, Batch)> for Elsewhere {
+    fn from((partition, batch): (PartitionId, Batch)) -> Self {
+        Self {
+            partition,
+            topic: None,
+            batch,
+        }
+    }
 }
 
 /// What waits for a part to be settled: told once the part is written and as durable as its topic
@@ -83,7 +102,13 @@ impl AppendPart {
     fn batches(&self) -> impl Iterator<Item = &Batch> {
         let here = self.batch.as_ref().ok().and_then(Option::as_ref);
         here.into_iter()
-            .chain(self.elsewhere.iter().map(|(_, batch)| batch))
+            .chain(self.elsewhere.iter().map(|elsewhere| &elsewhere.batch))
+    }
+
+    /// Returns the topics that the part's batches are for.
+    fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        let others = self.elsewhere.iter();
+        std::iter::once(&self.topic).chain(others.filter_map(|elsewhere| elsewhere.topic.as_ref()))
     }
 
     /// Returns the part in the form in which its partition's log judges it.

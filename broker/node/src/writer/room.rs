@@ -32,7 +32,9 @@ impl Request {
 
     /// Returns whether it is a small write that needs a flush.
     pub(super) fn is_flushed(&self, log: &Log) -> bool {
-        let is_sync = |part: &AppendPart| part.batch.is_ok() && log.is_sync(&part.topic.config);
+        let is_sync = |part: &AppendPart| {
+            part.batch.is_ok() && part.topics().any(|topic| log.is_sync(&topic.config))
+        };
         match self {
             Self::Append { units, .. } => units.iter().any(|unit| unit.parts.iter().any(is_sync)),
             _ => false,

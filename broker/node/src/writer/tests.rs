@@ -432,7 +432,7 @@ fn what_goes_elsewhere_is_in_the_commit_of_its_batch_or_nowhere() {
     };
     let routed = |node: &Node, sequence: i32| {
         let mut part = node.part("t", 0, of_producer(sequence));
-        part.elsewhere = vec![(ids[1], batch(10)), (ids[2], batch(20))];
+        part.elsewhere = vec![(ids[1], batch(10)).into(), (ids[2], batch(20)).into()];
         alone(part)
     };
     let first = routed(&node, 0);
@@ -450,7 +450,7 @@ fn what_goes_elsewhere_is_in_the_commit_of_its_batch_or_nowhere() {
     assert_eq!(ends(&node), [2, 2, 2]);
     // Nothing stays, and the producer has no sequence.
     let mut moved = node.part("t", 0, batch(1));
-    (moved.batch, moved.elsewhere) = (Ok(None), vec![(ids[2], batch(1))]);
+    (moved.batch, moved.elsewhere) = (Ok(None), vec![(ids[2], batch(1)).into()]);
     assert_eq!(codes(&node.append(vec![alone(moved)])), [None]);
     assert_eq!(ends(&node), [2, 2, 3]);
 }
@@ -461,7 +461,7 @@ fn a_full_disk_refuses_a_batch_with_what_goes_elsewhere() {
     node.create("t", 2).unwrap();
     let ids = node.partitions("t");
     let mut part = node.part("t", 0, of_producer(0));
-    part.elsewhere = vec![(ids[1], batch(256 << 10))];
+    part.elsewhere = vec![(ids[1], batch(256 << 10)).into()];
     assert_eq!(codes(&node.append(vec![alone(part)])), [Some(FULL)]);
     assert_eq!(ids.iter().map(|id| node.end(*id).get()).sum::<i64>(), 0);
 }
@@ -561,7 +561,7 @@ fn what_awaits_a_part_is_told_if_and_only_if_the_part_is_written() {
     let write = |node: &mut Node, mut part: AppendPart| {
         let told = Arc::new(Told::default());
         part.awaits = Some(Arc::<Told>::clone(&told));
-        part.elsewhere = vec![(elsewhere, batch(10))];
+        part.elsewhere = vec![(elsewhere, batch(10)).into()];
         let end = node.end(elsewhere);
         let reply = codes(&node.append(vec![alone(part)]));
         assert_eq!(Arc::strong_count(&told), 1, "nothing waits any more");

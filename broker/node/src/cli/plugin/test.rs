@@ -21,8 +21,8 @@ const DIFFERENCES_MAX: usize = 20;
 const ANSWERS_HELP: &str = "\
 With -o json, each answer is a line such as
   {\"verdict\": \"replace\", \"value\": {\"celsius\": 21.4}}
-with the verdicts keep, drop, replace, reject (with a reason) and failed (the plugin failed in this
-batch); {\"partition\": 3} from a partitioner; and {\"grant\": \"throttle\", \"ms\": 100} from a quota
+with the verdicts keep, drop, replace, reject (with a reason), route (with a topic) and failed (the
+plugin failed in this batch); {\"partition\": 3} from a partitioner; and {\"grant\": \"throttle\", \"ms\": 100} from a quota
 policy, with the grants allow, throttle and reject. Each batch adds a line with its time,
 instructions and memory. This output can be the file of --expect: lines of batches do not count, and
 what a line of that file leaves out is not compared.

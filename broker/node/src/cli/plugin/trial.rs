@@ -296,18 +296,25 @@ fn of_verdict(verdict: Verdict<'_>) -> Answer {
             answer.push(("reason", lines::raw(&json!(reason))));
             answer
         }
-        Verdict::Replace { key, value } => {
-            let mut answer = named("replace");
-            for (name, field) in [("key", key), ("value", value)] {
-                match field {
-                    Field::Same => {}
-                    Field::Null => answer.push((name, lines::member(None))),
-                    Field::Bytes(bytes) => answer.push((name, lines::member(Some(bytes)))),
-                }
-            }
-            answer
+        Verdict::Replace { key, value } => replaced(named("replace"), key, value),
+        Verdict::Route { topic, key, value } => {
+            let mut answer = named("route");
+            answer.push(("topic", lines::raw(&json!(topic))));
+            replaced(answer, key, value)
         }
     }
+}
+
+/// Adds the fields of a record that is replaced, or replaced and routed.
+fn replaced(mut answer: Answer, key: Field<'_>, value: Field<'_>) -> Answer {
+    for (name, field) in [("key", key), ("value", value)] {
+        match field {
+            Field::Same => {}
+            Field::Null => answer.push((name, lines::member(None))),
+            Field::Bytes(bytes) => answer.push((name, lines::member(Some(bytes)))),
+        }
+    }
+    answer
 }
 
 fn of_grant(grant: &Grant) -> Answer {

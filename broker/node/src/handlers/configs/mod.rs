@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sedge_core::config::{
-    BrokerDefaults, ConfigError, FETCH_FILTER_KEY, FILTER_KEY, PARTITIONER_KEY, QUOTA_POLICY_KEY,
-    Resource, filter_names,
+    BrokerDefaults, ConfigError, FETCH_FILTER_KEY, FILTER_KEY, FILTER_ROUTES_KEY, PARTITIONER_KEY,
+    QUOTA_POLICY_KEY, Resource, filter_names,
 };
-use sedge_core::metadata::{Command, Topic};
+use sedge_core::metadata::{Command, Topic, names};
 use sedge_core::partitioner::MURMUR2;
 use sedge_core::security::{self, Operation};
 use sedge_plugin::World;
+use sedge_plugin::limits::ROUTES_MAX;
 use sedge_protocol::ErrorCode;
 
 use crate::handlers::request::Cluster;
@@ -156,7 +157,7 @@ pub async fn alter(
     let changes = plan(owner.resource(), owner.overrides(), owner.defaults())?;
     let set = changes.iter();
     let set = set.filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)));
-    check_bindings(request, set, owner.overrides()).await?;
+    check_bindings(request, Operation::AlterConfigs, set, owner.overrides()).await?;
     if validate_only || changes.is_empty() {
         return Ok(());
     }
@@ -171,13 +172,20 @@ pub async fn alter(
 }
 
 /// Refuses to bind a plugin that is not deployed, or is of another world: the topic would then
-/// refuse every produce, or the broker have no policy. Bindings of the settings `before` stay.
+/// refuse every produce, or the broker have no policy. Refuses routes to topics on which the client
+/// may not perform `operation`, or that do not exist. Bindings of the settings `before` stay.
 pub async fn check_bindings<'a>(
     request: &Request,
+    operation: Operation,
     settings: impl Iterator<Item = (&'a str, &'a str)>,
     before: &BTreeMap<String, String>,
 ) -> Result<(), Refusal> {
     for (key, value) in settings {
+        if key == FILTER_ROUTES_KEY {
+            let before = before.get(key).map_or("", String::as_str);
+            let checked = check_routes(request, operation, value, before);
+            checked.map_err(|why| invalid(key, value, &why))?;
+        }
         let Some(world) = world_of(key) else { continue };
         let bound: Vec<&str> = before
             .get(key)
@@ -189,12 +197,50 @@ pub async fn check_bindings<'a>(
         }
         let is_fetch = key == FETCH_FILTER_KEY;
         let checked = request.check_deployed(world, new, is_fetch).await;
-        checked.map_err(|why| {
-            Refusal::new(
-                ErrorCode::InvalidConfig,
-                format!("Invalid value {value} for configuration {key}: {why}"),
-            )
-        })?;
+        checked.map_err(|why| invalid(key, value, &why))?;
+    }
+    Ok(())
+}
+
+fn invalid(key: &str, value: &str, why: &str) -> Refusal {
+    let message = format!("Invalid value {value} for configuration {key}: {why}");
+    Refusal::new(ErrorCode::InvalidConfig, message)
+}
+
+/// Checks the topics that the filters of a topic may write to. A client needs the same right on
+/// them as on the topic itself, or binding would be a way around the rules of the other topics.
+fn check_routes(
+    request: &Request,
+    operation: Operation,
+    value: &str,
+    before: &str,
+) -> Result<(), String> {
+    let count = filter_names(value).count();
+    if count > ROUTES_MAX {
+        return Err(format!("{count} topics are more than {ROUTES_MAX}"));
+    }
+    let topics = request.topics(operation);
+    let is_new = |name: &&str| !filter_names(before).any(|before| before == *name);
+    for name in filter_names(value).filter(is_new) {
+        names::check(name).map_err(|error| error.message)?;
+        if names::is_internal(name) {
+            return Err(format!("only the broker writes to the topic {name}"));
+        }
+        match topics.named(name) {
+            Ok(_) => {}
+            Err(ErrorCode::UnknownTopicOrPartition) if topics.defaults().auto_creates_topics() => {}
+            Err(ErrorCode::UnknownTopicOrPartition) => {
+                return Err(format!(
+                    "the topic {name} does not exist, and auto.create.topics.enable is false; \
+                     create it first"
+                ));
+            }
+            Err(_) => {
+                return Err(format!(
+                    "you need {operation:?} on the topic {name} as well"
+                ));
+            }
+        }
     }
     Ok(())
 }

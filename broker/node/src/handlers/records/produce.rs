@@ -19,8 +19,8 @@ use sedge_protocol::{Bytes, ErrorCode};
 
 use crate::handlers::request::{Charged, Demand, Request, Topic, Topics};
 use crate::net::service::Disconnect;
-use crate::plugins::{Held, Routed, Verdict};
-use crate::writer::{AppendPart, AppendReply, Appended, Awaits};
+use crate::plugins::{Filtered, Held, Routed, Verdict};
+use crate::writer::{AppendPart, AppendReply, Appended, Awaits, Elsewhere};
 
 /// State of one partition's produce before the writer has answered.
 enum Slot {
@@ -246,7 +246,8 @@ async fn admit_partition(
         Err(error) => Err(error),
     };
     let Admitted {
-        routed: Routed { here, elsewhere },
+        here,
+        elsewhere,
         is_rerouted,
         held,
     } = match (admitted, sequence) {
@@ -284,7 +285,9 @@ async fn admit_partition(
 /// What is left of a valid batch.
 #[derive(Default)]
 struct Admitted {
-    routed: Routed,
+    /// What is written to the partition that the batch was sent to.
+    here: Option<Batch>,
+    elsewhere: Vec<Elsewhere>,
     /// Some records went to other partitions, or no offset is the batch's own.
     is_rerouted: bool,
     /// The lane of the batch's partition, if a filter has a state.
@@ -318,25 +321,28 @@ async fn admit_batch(
         });
     }
     let header = batch.header;
-    let left = topic
+    let filtered = topic
         .filter(index, &request.origin(), batch, &mut held)
         .await?;
-    let mut admitted = match left {
+    let Filtered { batch, elsewhere } = filtered;
+    let mut admitted = match batch {
         Some(batch) => topic.partition(index, batch).await?.into(),
         None => Admitted::default(),
     };
+    let is_emptied = admitted.here.is_none() && admitted.elsewhere.is_empty();
+    let is_routed = !elsewhere.is_empty();
+    admitted.elsewhere.extend(elsewhere);
     if let Some(held) = &mut held {
-        let Routed { here, elsewhere } = &mut admitted.routed;
         let state = held.seal(request.now().wall_ms)?;
-        let is_emptied = here.is_none() && elsewhere.is_empty();
-        if is_emptied && sequence.is_some() {
-            // The sequence must be as durable as the state: the batch may be sent again.
-            let built = stand_in(&header).map_err(|_| ErrorCode::InvalidRecord)?;
-            *here = Some(built);
-        }
-        admitted.is_rerouted |= here.is_none();
-        elsewhere.extend(state);
+        admitted.elsewhere.extend(state);
     }
+    if is_emptied && sequence.is_some() && (held.is_some() || is_routed) {
+        // The sequence must be as durable as the state and the routed records: the batch may be
+        // sent again.
+        let built = stand_in(&header).map_err(|_| ErrorCode::InvalidRecord)?;
+        admitted.here = Some(built);
+    }
+    admitted.is_rerouted |= is_routed || (held.is_some() && admitted.here.is_none());
     admitted.held = held;
     Ok(admitted)
 }
@@ -345,7 +351,8 @@ impl From<Routed> for Admitted {
     fn from(routed: Routed) -> Self {
         Self {
             is_rerouted: !routed.elsewhere.is_empty(),
-            routed,
+            here: routed.here,
+            elsewhere: routed.elsewhere.into_iter().map(Into::into).collect(),
             held: None,
         }
     }

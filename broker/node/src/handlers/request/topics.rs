@@ -23,7 +23,7 @@ use crate::fetching::plan::{Found, targets};
 use crate::fetching::sift::sift;
 use crate::fetching::wait::{Fetched, Wish, fetch};
 use crate::log::partitions::Partition;
-use crate::plugins::{Entering, Held, Origin, Routed, Verdict};
+use crate::plugins::{Entering, Filtered, Held, Origin, Routed, Verdict};
 use crate::writer::{AppendPart, AppendReply, Stopped};
 
 impl Request {
@@ -247,8 +247,7 @@ impl Topic<'_> {
         plugins.enter(log, writer, &entering).await
     }
 
-    /// Runs the topic's filters over a batch, with the state that `held` has. Returns `None` if no
-    /// record is left.
+    /// Runs the topic's filters over a batch, with the state that `held` has.
     ///
     /// # Errors
     /// A filter rejects the batch, or cannot run.
@@ -258,10 +257,15 @@ impl Topic<'_> {
         origin: &Origin,
         batch: Batch,
         held: &mut Option<Held>,
-    ) -> Result<Option<Batch>, AppendError> {
-        let Broker { plugins, log, .. } = self.broker();
+    ) -> Result<Filtered, AppendError> {
+        let Broker {
+            plugins,
+            log,
+            writer,
+            ..
+        } = self.broker();
         plugins
-            .filter(&log.metadata, self.topic, index, origin, batch, held)
+            .filter((log, writer), (self.topic, index), origin, batch, held)
             .await
     }
 

@@ -79,7 +79,7 @@ async fn create(
     });
     let configs = plan_new_topic(topics.defaults(), configs)?;
     let set = configs.iter().map(|(name, value)| (&**name, &**value));
-    check_bindings(request, set, &BTreeMap::new()).await?;
+    check_bindings(request, Operation::Create, set, &BTreeMap::new()).await?;
     // What the controller refuses anyway costs nothing.
     if !validate_only && topics.named(topic.name.as_str()).is_err() {
         request.charge_strict_mutation(partitions, FIRST_STRICT_VERSION)?;

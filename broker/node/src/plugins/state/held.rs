@@ -16,7 +16,7 @@ use super::lane::{Table, Tables};
 use super::{Place, States, storage_error};
 use crate::log::views;
 use crate::metrics::Metrics;
-use crate::writer::Awaits;
+use crate::writer::{Awaits, Elsewhere};
 
 /// Whether a partition has a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Held {
     ///
     /// # Errors
     /// A batch cannot be built.
-    pub fn seal(&mut self, now_ms: i64) -> Result<Vec<(PartitionId, Batch)>, AppendError> {
+    pub fn seal(&mut self, now_ms: i64) -> Result<Vec<Elsewhere>, AppendError> {
         let mut sealed = Vec::new();
         for (plugin, table) in &self.tables.0 {
             let Some(table) = table.get() else {
@@ -90,7 +90,7 @@ impl Held {
             let written: usize = batches.iter().map(Batch::bytes).sum();
             let counts = (changed.sum::<usize>() as u64, written as u64);
             self.sealed.push((plugin.clone(), counts.0, counts.1));
-            let to = |batch| (self.state_partition, batch);
+            let to = |batch| Elsewhere::from((self.state_partition, batch));
             sealed.extend(batches.into_iter().map(to));
         }
         Ok(sealed)
