@@ -3,6 +3,8 @@
 
 #[path = "plugins/binding.rs"]
 mod binding;
+#[path = "plugins/dead_letters.rs"]
+mod dead_letters;
 #[path = "plugins/fetching.rs"]
 mod fetching;
 #[path = "plugins/inspecting.rs"]

@@ -116,6 +116,10 @@ pub const REPLAY_READ_BYTES: usize = 1 << 20;
 /// Largest decompressed size of a batch that a filter sees. Bounds decompression bombs.
 pub const FILTER_BATCH_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes of a plugin's failure in a header of each dead letter: the trap and its place, and not a
+/// multiple of a small record.
+pub const DEAD_LETTER_TEXT_BYTES_MAX: usize = 256;
+
 /// Partitions that a partitioner may spread one batch over. Each gets a batch of its own, with a
 /// header and a row of the index; the producer may send smaller batches instead.
 pub const PARTITIONS_OF_A_BATCH_MAX: usize = 1_000;

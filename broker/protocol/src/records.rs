@@ -20,7 +20,8 @@ mod read;
 
 pub use alike::AlikeBuilder;
 pub use build::{
-    BatchBuilder, Kept, Producer, RecordHeader, rebuild, rebuild_elsewhere, sequence_plus, stand_in,
+    BatchBuilder, Kept, Producer, RecordHeader, rebuild, rebuild_elsewhere, rebuild_elsewhere_with,
+    sequence_plus, stand_in,
 };
 pub use check::{RecordFacts, Unreadable, check_records, each_record};
 pub use codec::{Compression, compression_of};

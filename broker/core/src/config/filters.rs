@@ -15,7 +15,9 @@ pub enum OnPluginError {
     /// The batch is refused.
     #[default]
     FailClosed,
-    /// The batch is written as it came, and the plugin is not called again until it is bound anew.
+    /// A filter of produced batches: the batch is written to the dead-letter topic instead. Other
+    /// plugins: the batch is written as it came, and the plugin is not called again until it is
+    /// bound anew.
     Quarantine,
 }
 
@@ -41,6 +43,8 @@ pub(super) struct Filters {
     pub principals: Vec<String>,
     /// The topics that records may be routed to.
     pub routes: Vec<String>,
+    /// The topic for batches that a filter failed on. Empty for the default.
+    pub dead_letter_topic: String,
 }
 
 impl Filters {

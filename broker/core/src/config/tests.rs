@@ -101,6 +101,7 @@ fn a_topic_reads_what_it_sets() {
         ("sedge.filter.fetch.principals", "User:a, User:b"),
         ("sedge.filter.fetch.partitions", "0,2-3"),
         ("sedge.filter.on.error", "quarantine"),
+        ("sedge.filter.errors.deadletterqueue.topic.name", "dead"),
         ("sedge.filter.routes", "late, broken"),
         ("sedge.partitioner", " geohash "),
         ("sedge.partitioner.on.error", "fail-open"),
@@ -116,6 +117,7 @@ fn a_topic_reads_what_it_sets() {
     assert_eq!(config.filters(), ["one", "two"]);
     assert_eq!(config.on_filter_error(), OnPluginError::Quarantine);
     assert_eq!(config.filter_routes(), ["late", "broken"]);
+    assert_eq!(config.dead_letter_topic(), Some("dead"));
     assert_eq!(config.fetch_filters(), ["two", "three"]);
     assert_eq!(config.on_fetch_filter_error(), OnPluginError::FailOpen);
     assert!(config.filters_reads("User:b", 3) && !config.filters_reads("User:b", 1));

@@ -1,5 +1,6 @@
 //! The configuration keys of topics, and the effective configuration of one topic.
 
+use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -23,6 +24,9 @@ pub const PARTITIONER_KEY: &str = "sedge.partitioner";
 
 /// The key that names the topics to which the filters of a topic may route records.
 pub const FILTER_ROUTES_KEY: &str = "sedge.filter.routes";
+
+/// The key that names the topic for batches that a filter of a topic failed on.
+pub const DEAD_LETTER_KEY: &str = "sedge.filter.errors.deadletterqueue.topic.name";
 
 /// Returns the names in a value of [`FILTER_KEY`], [`FETCH_FILTER_KEY`] or [`FILTER_ROUTES_KEY`].
 pub fn filter_names(value: &str) -> impl Iterator<Item = &str> {
@@ -148,6 +152,9 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
          flushed every flush.ms of the broker; broker: as the broker's durability says"),
     key(FILTER_KEY, List, Some(""), Anything, &[],
         "Filter plugins that each batch goes through before it is written, first to last"),
+    key(DEAD_LETTER_KEY, Text, Some(""), Anything, &[],
+        "Topic to which sedge.filter.on.error=quarantine writes the batches that a filter fails on; \
+         created if it does not exist; empty: the name of the topic and .dlq"),
     key(FETCH_FILTER_KEY, List, Some(""), Anything, &[],
         "Filter plugins that each batch goes through when a consumer reads it, first to last; the \
          log stays as it is"),
@@ -163,8 +170,8 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
     key("sedge.filter.on.error", Text, Some("fail-closed"),
         OneOf(&["fail-open", "fail-closed", "quarantine"]), &[],
         "If a filter fails: fail-open writes the batch as it came; fail-closed refuses it; \
-         quarantine writes it as it came, and does not call the filter again until it is deployed \
-         or bound anew"),
+         quarantine writes it to the dead-letter topic instead, with headers that say why, and the \
+         producer gets a success"),
     key("sedge.filter.partitions", List, Some(""), Partitions, &[],
         "Partitions whose batches go through sedge.filter, such as 0,3-5; empty: all"),
     key(FILTER_ROUTES_KEY, List, Some(""), Anything, &[],
@@ -338,6 +345,7 @@ impl TopicConfig {
             | "sedge.filter.fetch.principals" => set_filter(&mut self.fetch_filters, name, value),
             FILTER_KEY
             | FILTER_ROUTES_KEY
+            | DEAD_LETTER_KEY
             | "sedge.filter.on.error"
             | "sedge.filter.partitions" => {
                 set_filter(&mut self.filters, name, value);
@@ -452,6 +460,16 @@ impl TopicConfig {
         filters.map_or(&[], |filters| &filters.names)
     }
 
+    /// Returns the topic for batches that a filter failed on; `None` for the default.
+    #[must_use]
+    pub fn dead_letter_topic(&self) -> Option<&str> {
+        let name = self
+            .filters
+            .as_ref()
+            .map(|filters| &*filters.dead_letter_topic);
+        name.filter(|name| !name.is_empty())
+    }
+
     /// Returns the topics that the filters may route records to.
     #[must_use]
     pub fn filter_routes(&self) -> &[String] {
@@ -521,7 +539,9 @@ impl TopicConfig {
 fn set_filter(all: &mut Option<Box<Filters>>, name: &str, value: &str) {
     let mut filters = all.take().unwrap_or_default();
     let list = || super::parts(List, value).map(Into::into).collect();
-    if name.ends_with(".on.error") {
+    if name == DEAD_LETTER_KEY {
+        value.clone_into(&mut filters.dead_letter_topic);
+    } else if name.ends_with(".on.error") {
         filters.on_error = OnPluginError::parse(value);
     } else if name.ends_with(".partitions") {
         filters.partitions = partitions(value).unwrap_or_default();

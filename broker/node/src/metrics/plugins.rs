@@ -28,6 +28,8 @@ pub struct PluginMetrics {
     pub rejected: Counter,
     /// Records that the plugin routed to another topic.
     pub routed: Counter,
+    /// Records of batches that the plugin failed on, which are in a dead-letter topic.
+    pub quarantined: Counter,
     /// Records that the plugin sent to another partition.
     pub moved: Counter,
     /// Calls that ended in a trap, or returned an invalid answer.
@@ -119,12 +121,13 @@ impl Plugins {
         }
         let family = "sedge_plugin_records_total";
         out.family(family, "counter", "Records by the plugin's verdict.");
-        let verdicts: [(&str, Field); 6] = [
+        let verdicts: [(&str, Field); 7] = [
             ("keep", |p| p.kept.get()),
             ("drop", |p| p.dropped.get()),
             ("replace", |p| p.replaced.get()),
             ("reject", |p| p.rejected.get()),
             ("route", |p| p.routed.get()),
+            ("quarantine", |p| p.quarantined.get()),
             ("move", |p| p.moved.get()),
         ];
         for (name, plugin) in &all {

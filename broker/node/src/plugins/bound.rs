@@ -11,7 +11,7 @@ use sedge_plugin::{CallError, Error, Limits, Meter, Needs, Plugin, RecordBlob};
 use sedge_protocol::records::RecordView;
 
 use super::counted::Counted;
-use super::failure::Failed;
+use super::failure::{Failed, tell};
 use super::registry::Deployed;
 use super::tally::Count;
 use crate::metrics::{Metrics, PluginMetrics};
@@ -129,6 +129,21 @@ impl<R: Role> Bound<R> {
         answer.map_err(|error| Failed::call(&error, &self.counters))
     }
 
+    fn note_failure(&self) {
+        if let Some(deployed) = &self.deployed {
+            deployed.trial.note_failure();
+        }
+    }
+
+    /// Notes a failure whose batch goes to a dead-letter topic.
+    pub fn note_dead_letters(&mut self, why: &str, topic: &Topic, to: &str, records: usize) {
+        self.note_failure();
+        self.counters.quarantined.add(records as u64);
+        let plugin = format!("{} {}", R::NAME, self.plugin);
+        let what = format!("the batch is in the topic {to}");
+        tell(&plugin, topic, why, &what, &mut self.failures);
+    }
+
     /// Applies the topic's policy to a failure. Returns if the batch continues as it came.
     ///
     /// # Errors
@@ -140,9 +155,8 @@ impl<R: Role> Bound<R> {
         topic: &Topic,
     ) -> Result<(), AppendError> {
         let plugin = format!("{} {}", R::NAME, self.plugin);
-        let trial = self.deployed.as_ref().map(|deployed| &deployed.trial);
-        if let (Some(trial), Failed::Plugin(_)) = (trial, &failed) {
-            trial.note_failure();
+        if let Failed::Plugin(_) = &failed {
+            self.note_failure();
         }
         if failed.settle(policy, &plugin, topic, &mut self.failures)? {
             self.is_quarantined = true;

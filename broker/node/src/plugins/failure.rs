@@ -55,14 +55,7 @@ impl Failed {
         failures: &mut Count,
     ) -> Result<bool, AppendError> {
         let name = &topic.name;
-        let mut log = |why: &str, what: &str| {
-            failures.add(1, why);
-            if let Some(due) = failures.take(Instant::now()) {
-                let times = due.some;
-                warn!(target: "sedge::plugin", "the {plugin} failed on topic {name}: {why}; {what} \
-                                                ({times} since the last such line, once a minute)");
-            }
-        };
+        let mut log = |why: &str, what: &str| tell(plugin, topic, why, what, failures);
         let why = match self {
             Self::Rejected(error) => return Err(error),
             Self::Plugin(why) => Some(why),
@@ -87,6 +80,16 @@ impl Failed {
             }
         }
         Ok(false)
+    }
+}
+
+/// Logs a failure, once a minute.
+pub fn tell(plugin: &str, topic: &Topic, why: &str, what: &str, failures: &mut Count) {
+    failures.add(1, why);
+    if let Some(due) = failures.take(Instant::now()) {
+        let (name, times) = (&topic.name, due.some);
+        warn!(target: "sedge::plugin", "the {plugin} failed on topic {name}: {why}; {what} \
+                                        ({times} since the last such line, once a minute)");
     }
 }
 

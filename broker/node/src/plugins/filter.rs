@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use sedge_core::config::{FILTER_ROUTES_KEY, TopicConfig};
+use sedge_core::config::{FILTER_ROUTES_KEY, OnPluginError, TopicConfig};
 use sedge_core::limits::RECORD_ERRORS_MAX;
 use sedge_core::log::{AppendError, RecordError};
 use sedge_core::metadata::Topic;
@@ -45,6 +45,9 @@ pub enum Left {
 pub struct Diverted {
     pub topic: String,
     pub batch: Batch,
+    /// The topic is created, whatever `auto.create.topics.enable` says: nothing else can become of
+    /// the batch.
+    pub is_dead_letter: bool,
 }
 
 /// A batch that the filter changed or dropped records from.
@@ -176,12 +179,20 @@ impl Bound<Filter<Produce>> {
         if let Some(held) = held {
             held.table(&self.plugin).end(false);
         }
-        self.settle(failed, topic.config.on_filter_error(), topic)?;
+        let policy = match (topic.config.on_filter_error(), &failed) {
+            (OnPluginError::Quarantine, Failed::Plugin(why)) => {
+                return self.bury(topic, index, &batch, why);
+            }
+            // A filter that is not ready has not failed: the batch waits for it.
+            (OnPluginError::Quarantine, _) => OnPluginError::FailClosed,
+            (policy, _) => policy,
+        };
+        self.settle(failed, policy, topic)?;
         Ok(batch.into())
     }
 
-    /// Runs a batch through the filter. Returns `None` if the batch stays as it came. Blocks at most
-    /// for the plugin's deadline, and for as long again if its instance must be created.
+    /// Runs a batch through the filter. Returns `None` if the batch stays as it came. Blocks at
+    /// most for the plugin's deadline, and for as long again if its instance must be created.
     fn run(
         &mut self,
         topic: &Topic,
@@ -226,8 +237,11 @@ impl Bound<Filter<Produce>> {
         }
         let diverted = routed.into_iter().map(|(to, records)| {
             let batch = records::rebuild_elsewhere(header, records)?;
-            let topic = to.to_owned();
-            Ok(Diverted { topic, batch })
+            Ok(Diverted {
+                topic: to.to_owned(),
+                batch,
+                is_dead_letter: false,
+            })
         });
         let diverted = diverted.collect::<Result<Vec<_>, _>>().map_err(built)?;
         let left = match records::rebuild(header, kept).map_err(built)? {

@@ -24,6 +24,7 @@ mod bindings;
 mod bound;
 mod changes;
 mod counted;
+mod dead_letters;
 mod failure;
 mod fetched;
 mod filter;
@@ -178,8 +179,9 @@ impl Plugins {
         self.states.sweep(log, writer, is_deployed).await;
     }
 
-    /// Runs a batch through the topic's filters, first to last. `held` has the state for filters that have one, and is `None` after an error. A batch
-    /// waits for its turn without a thread; the filter itself runs on a thread that may block.
+    /// Runs a batch through the topic's filters, first to last. `held` has the state for filters
+    /// that have one, and is `None` after an error. A batch waits for its turn without a thread;
+    /// the filter itself runs on a thread that may block.
     ///
     /// # Errors
     /// INVALID_RECORD if a filter rejects records, POLICY_VIOLATION if one fails and the topic is

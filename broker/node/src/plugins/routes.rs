@@ -1,8 +1,9 @@
-//! Routes: records that a filter sends to another topic, in the commit of their batch.
+//! Routes: records that a filter sends to another topic, and batches that it failed on, in the
+//! commit of the batch.
 //!
-//! `sedge.filter.routes` of the bound topic names the targets. A record goes to the partition that
-//! the target's partitioner chooses, or Kafka's own; its filters do not run, so that no record goes
-//! in a circle.
+//! `sedge.filter.routes` of the bound topic names the targets of routes. A record goes to the
+//! partition that the target's partitioner chooses, or Kafka's own; its filters do not run, so that
+//! no record goes in a circle.
 
 use std::sync::Arc;
 
@@ -18,12 +19,12 @@ use crate::log::Log;
 use crate::writer::{Elsewhere, Writer};
 
 impl Plugins {
-    /// Returns the batches that are written to other topics. `from` is the filter, and the partition
-    /// that the records were sent to. Creates a topic that does not exist, if topics are.
+    /// Returns the batches that are written to other topics. `from` is the filter, and the
+    /// partition that the records were sent to. Creates a topic that does not exist, if topics are.
     ///
     /// # Errors
-    /// NOT_ENOUGH_REPLICAS if a topic does not exist, MESSAGE_TOO_LARGE, or an error of the target's
-    /// partitioner.
+    /// NOT_ENOUGH_REPLICAS if a topic does not exist, MESSAGE_TOO_LARGE, or an error of the
+    /// target's partitioner.
     pub(super) async fn divert(
         &self,
         (log, writer): (&Log, &Writer),
@@ -31,15 +32,21 @@ impl Plugins {
         diverted: Vec<Diverted>,
     ) -> Result<Vec<Elsewhere>, AppendError> {
         let mut elsewhere = Vec::new();
-        for Diverted { topic: to, batch } in diverted {
-            let topic = target(log, writer, &to).await.map_err(|why| {
-                // A producer that sends again succeeds once the topic is there.
-                let why = format!(
-                    "The filter {plugin} of topic {} routes records to topic {to}, but {why}.",
-                    from.name
-                );
-                AppendError::new(ErrorCode::NotEnoughReplicas, why)
-            })?;
+        for diverted in diverted {
+            let is_dead_letter = diverted.is_dead_letter;
+            let Diverted {
+                topic: to, batch, ..
+            } = diverted;
+            let topic = target(log, writer, &to, is_dead_letter)
+                .await
+                .map_err(|why| {
+                    // A producer that sends again succeeds once the topic is there.
+                    let why = format!(
+                        "The filter {plugin} of topic {} sends records to topic {to}, but {why}.",
+                        from.name
+                    );
+                    AppendError::new(ErrorCode::NotEnoughReplicas, why)
+                })?;
             let bytes_max = topic.config.max_message_bytes();
             if batch.bytes() > bytes_max {
                 return Err(too_large(format!(
@@ -67,13 +74,18 @@ impl Plugins {
 }
 
 /// Returns the topic of this name, which is created if need be.
-async fn target(log: &Log, writer: &Writer, name: &str) -> Result<Arc<Topic>, String> {
+async fn target(
+    log: &Log,
+    writer: &Writer,
+    name: &str,
+    is_dead_letter: bool,
+) -> Result<Arc<Topic>, String> {
     let image = log.metadata.load();
     if let Some(topic) = image.topic(name) {
         return Ok(Arc::clone(topic));
     }
     let defaults = image.defaults();
-    if !defaults.auto_creates_topics() {
+    if !is_dead_letter && !defaults.auto_creates_topics() {
         return Err("the topic does not exist, and auto.create.topics.enable is false".to_owned());
     }
     let created = writer.create_topic(name, defaults.num_partitions(), Vec::new());

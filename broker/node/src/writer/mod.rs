@@ -64,8 +64,8 @@ pub struct AppendPart {
     /// later batch does not take its place.
     pub batch: Result<Option<Batch>, AppendError>,
     /// The batches that a partitioner made of records for other partitions of the topic, those that
-    /// filters routed to other topics, and those of the filters' state. They are written in the same
-    /// commit, and not if the batch was written already.
+    /// filters routed to other topics, and those of the filters' state. They are written in the
+    /// same commit, and not if the batch was written already.
     pub elsewhere: Vec<Elsewhere>,
     /// Kept until the part is settled.
     pub awaits: Option<Arc<dyn Awaits>>,

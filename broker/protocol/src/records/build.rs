@@ -92,10 +92,7 @@ impl BatchBuilder {
         headers: &[RecordHeader<'_>],
     ) {
         let mut raw = Vec::new();
-        for (name, value) in headers {
-            put_nullable(&mut raw, Some(name.as_bytes()));
-            put_nullable(&mut raw, *value);
-        }
+        put_headers(&mut raw, headers);
         self.push_raw(timestamp_ms, 0, key, value, headers.len(), &raw);
     }
 
@@ -250,6 +247,32 @@ pub fn rebuild_elsewhere<'a>(
     with_records(header, records)?.build()
 }
 
+/// Like [`rebuild_elsewhere`]. Each record has `more` headers behind its own.
+///
+/// # Errors
+/// There are no records, or the batch cannot be built.
+pub fn rebuild_elsewhere_with<'a>(
+    header: &BatchHeader,
+    records: impl IntoIterator<Item = Kept<'a>>,
+    more: &[RecordHeader<'_>],
+) -> Result<Batch> {
+    let mut added = Vec::new();
+    put_headers(&mut added, more);
+    let mut builder = BatchBuilder::new(compression_of(header)?);
+    let mut headers = Vec::new();
+    for record in records {
+        let timestamp = header
+            .base_timestamp()
+            .saturating_add(record.timestamp_delta);
+        headers.clear();
+        headers.extend_from_slice(record.headers.raw());
+        headers.extend_from_slice(&added);
+        let count = record.headers.count() + more.len();
+        builder.push_raw(timestamp, 0, record.key, record.value, count, &headers);
+    }
+    builder.build()
+}
+
 /// Builds the batch that stands in for one whose records all went to other partitions: no record,
 /// one offset, and the last sequence of its producer, so that the batch is recognised when it is
 /// sent again, also after a restart.
@@ -284,6 +307,13 @@ fn with_records<'a>(
         builder.push_with(timestamp, record.key, record.value, record.headers);
     }
     Ok(builder)
+}
+
+fn put_headers(bytes: &mut Vec<u8>, headers: &[RecordHeader<'_>]) {
+    for (name, value) in headers {
+        put_nullable(bytes, Some(name.as_bytes()));
+        put_nullable(bytes, *value);
+    }
 }
 
 /// KIP-98: sequences wrap from the largest number to 0.

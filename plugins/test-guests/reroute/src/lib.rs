@@ -1,6 +1,6 @@
 //! A filter for tests: the first words of a record's value say what becomes of the record.
-//! `to TOPIC` routes it; `changed TOPIC` routes it with the key `moved` and without a value; `drop`,
-//! `reject` and `panic` are what they say, `log` writes a line, and other records stay.
+//! `to TOPIC` routes it; `changed TOPIC` routes it with the key `moved` and without a value;
+//! `drop`, `reject` and `panic` are what they say, `log` writes a line, and other records stay.
 #![no_std]
 use sedge_plugin_sdk::{Field, Record, ToOwned, Verdict, filter_fn, log};
 

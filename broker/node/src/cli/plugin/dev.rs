@@ -18,7 +18,15 @@ use crate::process::failure::{Exit, Failure};
 use crate::process::output;
 
 /// The verdicts and failures that are shown, as labels and names of `/metrics`.
-const VERDICTS: [&str; 6] = ["keep", "drop", "replace", "reject", "route", "move"];
+const VERDICTS: [&str; 7] = [
+    "keep",
+    "drop",
+    "replace",
+    "reject",
+    "route",
+    "quarantine",
+    "move",
+];
 const FAILURES: [(&str, &str); 2] = [
     ("traps", "sedge_plugin_traps_total"),
     ("deadlines", "sedge_plugin_deadlines_total"),

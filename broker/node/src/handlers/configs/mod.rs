@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sedge_core::config::{
-    BrokerDefaults, ConfigError, FETCH_FILTER_KEY, FILTER_KEY, FILTER_ROUTES_KEY, PARTITIONER_KEY,
-    QUOTA_POLICY_KEY, Resource, filter_names,
+    BrokerDefaults, ConfigError, DEAD_LETTER_KEY, FETCH_FILTER_KEY, FILTER_KEY, FILTER_ROUTES_KEY,
+    PARTITIONER_KEY, QUOTA_POLICY_KEY, Resource, filter_names,
 };
 use sedge_core::metadata::{Command, Topic, names};
 use sedge_core::partitioner::MURMUR2;
@@ -181,9 +181,9 @@ pub async fn check_bindings<'a>(
     before: &BTreeMap<String, String>,
 ) -> Result<(), Refusal> {
     for (key, value) in settings {
-        if key == FILTER_ROUTES_KEY {
+        if key == FILTER_ROUTES_KEY || key == DEAD_LETTER_KEY {
             let before = before.get(key).map_or("", String::as_str);
-            let checked = check_routes(request, operation, value, before);
+            let checked = check_targets(request, operation, key, value, before);
             checked.map_err(|why| invalid(key, value, &why))?;
         }
         let Some(world) = world_of(key) else { continue };
@@ -209,9 +209,10 @@ fn invalid(key: &str, value: &str, why: &str) -> Refusal {
 
 /// Checks the topics that the filters of a topic may write to. A client needs the same right on
 /// them as on the topic itself, or binding would be a way around the rules of the other topics.
-fn check_routes(
+fn check_targets(
     request: &Request,
     operation: Operation,
+    key: &str,
     value: &str,
     before: &str,
 ) -> Result<(), String> {
@@ -228,7 +229,9 @@ fn check_routes(
         }
         match topics.named(name) {
             Ok(_) => {}
-            Err(ErrorCode::UnknownTopicOrPartition) if topics.defaults().auto_creates_topics() => {}
+            // The dead-letter topic is created with the first dead letter.
+            Err(ErrorCode::UnknownTopicOrPartition)
+                if key == DEAD_LETTER_KEY || topics.defaults().auto_creates_topics() => {}
             Err(ErrorCode::UnknownTopicOrPartition) => {
                 return Err(format!(
                     "the topic {name} does not exist, and auto.create.topics.enable is false; \
