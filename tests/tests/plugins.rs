@@ -11,8 +11,12 @@ mod fetching;
 mod inspecting;
 #[path = "plugins/letting_go.rs"]
 mod letting_go;
+#[path = "plugins/logging.rs"]
+mod logging;
 #[path = "plugins/measuring.rs"]
 mod measuring;
+#[path = "plugins/memory.rs"]
+mod memory;
 #[path = "plugins/mirroring.rs"]
 mod mirroring;
 #[path = "plugins/origin.rs"]

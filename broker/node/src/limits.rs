@@ -116,6 +116,10 @@ pub const REPLAY_READ_BYTES: usize = 1 << 20;
 /// Largest decompressed size of a batch that a filter sees. Bounds decompression bombs.
 pub const FILTER_BATCH_BYTES_MAX: usize = 16 << 20;
 
+/// Names in a DescribeConfigs request that are looked at for logs of plugins: each may add 24 KiB
+/// to the response, and `sedge plugin logs` asks for one.
+pub const PLUGIN_LOGS_MAX: usize = 4;
+
 /// Bytes of a plugin's failure in a header of each dead letter: the trap and its place, and not a
 /// multiple of a small record.
 pub const DEAD_LETTER_TEXT_BYTES_MAX: usize = 256;

@@ -7,7 +7,9 @@ use wasmtime::component::Component;
 use crate::{
     config,
     error::Error,
+    journal::Journal,
     native,
+    pool::MemoryPool,
     seal::Trusted,
     ticker::{Running, Ticker},
 };
@@ -21,15 +23,27 @@ struct Shared {
     engine: wasmtime::Engine,
     ticker: Ticker,
     is_metered: bool,
+    memory: Arc<MemoryPool>,
+    journal: Arc<Journal>,
 }
 
 impl Engine {
-    /// Creates the engine.
+    /// Creates an engine whose plugins have as much memory together as they want.
     ///
     /// # Errors
     /// wasmtime does not support this machine, or no thread can be started.
     pub fn new() -> Result<Self, Error> {
-        Self::of(config::engine(None), false)
+        Self::with(&Arc::new(MemoryPool::new(usize::MAX)), &Arc::default())
+    }
+
+    /// Creates an engine whose plugins take their memory from a pool, and whose log lines are also
+    /// added to a journal.
+    ///
+    /// # Errors
+    /// wasmtime does not support this machine, or no thread can be started.
+    pub fn with(memory: &Arc<MemoryPool>, journal: &Arc<Journal>) -> Result<Self, Error> {
+        let (memory, journal) = (Arc::clone(memory), Arc::clone(journal));
+        Self::of(config::engine(None), false, memory, journal)
     }
 
     /// Creates an engine whose plugins count the instructions that they execute
@@ -39,16 +53,24 @@ impl Engine {
     /// wasmtime does not support this machine, or no thread can be started.
     #[cfg(feature = "jit")]
     pub fn metered() -> Result<Self, Error> {
-        Self::of(config::metered_engine(), true)
+        let memory = Arc::new(MemoryPool::new(usize::MAX));
+        Self::of(config::metered_engine(), true, memory, Arc::default())
     }
 
-    fn of(engine: wasmtime::Result<wasmtime::Engine>, is_metered: bool) -> Result<Self, Error> {
+    fn of(
+        engine: wasmtime::Result<wasmtime::Engine>,
+        is_metered: bool,
+        memory: Arc<MemoryPool>,
+        journal: Arc<Journal>,
+    ) -> Result<Self, Error> {
         let engine = engine.map_err(Error::engine)?;
         let ticker = Ticker::start(engine.weak()).map_err(|source| Error::Spawn { source })?;
         Ok(Self(Arc::new(Shared {
             engine,
             ticker,
             is_metered,
+            memory,
+            journal,
         })))
     }
 
@@ -61,6 +83,14 @@ impl Engine {
     #[must_use]
     pub fn is_asleep(&self) -> bool {
         self.0.ticker.is_asleep()
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<MemoryPool> {
+        &self.0.memory
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.0.journal
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {

@@ -87,6 +87,8 @@ pub enum CallError {
     Deadline,
     /// The plugin needed more memory than its limit.
     Memory,
+    /// The plugin needed more memory than is left for all plugins.
+    MemoryOfAll,
     /// The plugin panicked, divided by zero, overflowed its stack, or trapped otherwise.
     Trap { what: String },
     /// The plugin's answer breaks the rules.
@@ -321,6 +323,11 @@ impl fmt::Display for CallError {
         match self {
             Self::Deadline => write!(f, "ran longer than its deadline"),
             Self::Memory => write!(f, "asked for more memory than its limit"),
+            Self::MemoryOfAll => write!(
+                f,
+                "asked for more memory than is left of plugin.memory.total.bytes for all plugins \
+                 together; raise it, or bind plugins to fewer topics"
+            ),
             Self::Trap { what } => write!(f, "trapped: {what}"),
             Self::BadOutput(bad) => write!(f, "returned an invalid result: {bad}"),
             Self::Configuration { reason } => write!(f, "refused its settings: {reason}"),

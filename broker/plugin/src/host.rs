@@ -24,6 +24,7 @@ use crate::{
     },
     meter::{self, Meter},
     outcome::cut_off,
+    pool::MemoryPool,
     state::{NoBatch, StateTable},
 };
 
@@ -245,6 +246,15 @@ struct Memory {
     bytes: usize,
     bytes_max: usize,
     refused: bool,
+    /// The memory of all plugins, and whether it had too little.
+    pool: Arc<MemoryPool>,
+    pool_refused: bool,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.pool.give_back(self.bytes);
+    }
 }
 
 impl State {
@@ -258,6 +268,8 @@ impl State {
                 bytes: 0,
                 bytes_max: host.limits.memory_bytes_max,
                 refused: false,
+                pool: Arc::clone(host.engine.memory()),
+                pool_refused: false,
             },
             overtime: Overtime::default(),
             log_second: Instant::now(),
@@ -268,6 +280,9 @@ impl State {
     fn classify(&self, error: &wasmtime::Error) -> CallError {
         if self.memory.refused {
             return CallError::Memory;
+        }
+        if self.memory.pool_refused {
+            return CallError::MemoryOfAll;
         }
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => CallError::Deadline,
@@ -296,6 +311,10 @@ impl ResourceLimiter for Memory {
         if bytes > self.bytes_max {
             self.refused = true;
             return Err(wasmtime::Error::msg("memory limit"));
+        }
+        if !self.pool.take(bytes - self.bytes) {
+            self.pool_refused = true;
+            return Err(wasmtime::Error::msg("memory limit of all plugins"));
         }
         self.bytes = bytes;
         Ok(true)
@@ -330,7 +349,7 @@ impl wire_log::Host for State {
         if now.duration_since(self.log_second) >= Duration::from_secs(1) {
             let left_out = self.log_lines.saturating_sub(LOG_LINES_PER_SECOND_MAX);
             if left_out > 0 {
-                log::warn!(target: "plugin", "{}: {left_out} lines are left out", self.host.name);
+                self.write(log::Level::Warn, &format!("{left_out} lines are left out"));
             }
             (self.log_second, self.log_lines) = (now, 0);
         }
@@ -347,11 +366,17 @@ impl wire_log::Host for State {
             Level::Info => log::Level::Info,
             Level::Debug => log::Level::Debug,
         };
-        log::log!(target: "plugin", level, "{}: {message}", self.host.name);
+        self.write(level, &message);
     }
 }
 
 impl State {
+    fn write(&self, level: log::Level, line: &str) {
+        let name = &self.host.name;
+        log::log!(target: "plugin", level, "{name}: {line}");
+        self.host.engine.journal().add(name, level, line);
+    }
+
     fn measure(
         &mut self,
         name: &str,

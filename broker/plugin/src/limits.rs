@@ -42,6 +42,13 @@ pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Log lines that an instance may write in a second. Further ones are counted and dropped.
 pub const LOG_LINES_PER_SECOND_MAX: u32 = 20;
 
+/// Bytes of the last log lines that are kept for each plugin: some hundred lines, and below the
+/// 32 KiB of a text in the older versions of Kafka's protocol.
+pub const JOURNAL_BYTES_MAX: usize = 24 << 10;
+
+/// Plugins whose last log lines are kept: more than a broker has in use, and 1.5 MiB at most.
+pub const JOURNALS_MAX: usize = 64;
+
 /// Bytes of a key of a plugin's state. A name or an id, not content.
 pub const STATE_KEY_BYTES_MAX: usize = 1024;
 

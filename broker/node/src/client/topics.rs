@@ -179,10 +179,24 @@ impl Client {
         resource: Resource,
         name: &str,
     ) -> Result<Vec<ConfigEntry>, Error> {
+        self.describe_some_configs(resource, name, None).await
+    }
+
+    /// Returns one topic's or broker's configuration, of the named keys if there are any.
+    ///
+    /// # Errors
+    /// The broker refuses, or cannot be reached.
+    pub async fn describe_some_configs(
+        &self,
+        resource: Resource,
+        name: &str,
+        keys: Option<&[&str]>,
+    ) -> Result<Vec<ConfigEntry>, Error> {
+        let keys = keys.map(|keys| keys.iter().map(|key| (*key).to_owned().into()).collect());
         let entry = DescribeConfigsResource::default()
             .with_resource_type(resource as i8)
             .with_resource_name(name.to_owned().into())
-            .with_configuration_keys(None);
+            .with_configuration_keys(keys);
         let request = DescribeConfigsRequestData::default().with_resources(vec![entry]);
         let target = target_of(resource, name);
         let api = ApiKey::DescribeConfigs;

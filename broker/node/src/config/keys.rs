@@ -55,6 +55,8 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
         "Most time that a plugin may take for one batch"),
     long("plugin.memory.bytes", Some("16777216"), Takes::Between(128 * KIB, 4 * GIB),
         "Most memory of one plugin instance"),
+    long("plugin.memory.total.bytes", None, Takes::Between(MIB, 64 * GIB),
+        "Most memory of all plugin instances together: small 64 MiB, standard 256 MiB"),
     long("plugin.output.bytes", Some("16777216"), Takes::Between(KIB, GIB),
         "Largest output of a plugin for one batch"),
     long("plugin.rollback.failures", Some("10"), Takes::Between(0, 1_000_000),

@@ -79,6 +79,8 @@ pub struct Scrub {
 pub struct Plugin {
     /// Memory of one instance.
     pub memory_bytes_max: u64,
+    /// Memory of all instances together.
+    pub memory_total_bytes_max: u64,
     /// Time for one batch.
     pub deadline_ms: u64,
     /// Largest answer to one batch.
@@ -241,6 +243,8 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
         delegation_tokens: DelegationTokens::read(|key| reader.text(key)),
         plugin: Plugin {
             memory_bytes_max: reader.number("plugin.memory.bytes", 0),
+            memory_total_bytes_max: reader
+                .number("plugin.memory.total.bytes", sized(64, 256) * MIB),
             deadline_ms: reader.number("plugin.deadline.ms", 0),
             output_bytes_max: reader.number("plugin.output.bytes", 0),
             component_bytes_max: reader.number("plugin.component.bytes", 0),

@@ -172,6 +172,11 @@ impl Metrics {
         self.started.elapsed()
     }
 
+    /// Shows the memory that all plugins share.
+    pub fn watch_plugin_memory(&self, memory: &std::sync::Arc<sedge_plugin::MemoryPool>) {
+        self.plugins.watch_memory(memory);
+    }
+
     /// Returns all plugins with counters, by name.
     pub fn plugins(&self) -> Vec<(String, std::sync::Arc<PluginMetrics>)> {
         self.plugins.all()

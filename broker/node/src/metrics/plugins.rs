@@ -1,7 +1,9 @@
 //! Metrics of plugins.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use sedge_plugin::MemoryPool;
 
 use super::own::{self, OwnMetrics};
 use super::{Counter, Exposition, Gauge};
@@ -60,6 +62,8 @@ pub struct StateMetrics {
 #[derive(Debug, Default)]
 pub struct Plugins {
     by_name: Mutex<BTreeMap<String, Arc<PluginMetrics>>>,
+    /// The memory that all plugins share.
+    memory: OnceLock<Arc<MemoryPool>>,
 }
 
 impl Plugins {
@@ -68,6 +72,10 @@ impl Plugins {
         let full = by_name.len() >= PLUGINS_MAX && !by_name.contains_key(name);
         let name = if full { OTHERS } else { name };
         Arc::clone(by_name.entry(name.to_owned()).or_default())
+    }
+
+    pub fn watch_memory(&self, memory: &Arc<MemoryPool>) {
+        self.memory.get_or_init(|| Arc::clone(memory));
     }
 
     pub fn all(&self) -> Vec<(String, Arc<PluginMetrics>)> {
@@ -106,6 +114,12 @@ impl Plugins {
             for (name, plugin) in &all {
                 out.sample(family, &[("plugin", name)], field(plugin));
             }
+        }
+        if let Some(memory) = self.memory.get() {
+            let family = "sedge_plugins_memory_bytes";
+            let help = "Linear memory of all plugin instances, of plugin.memory.total.bytes.";
+            out.family(family, "gauge", help);
+            out.sample(family, &[], memory.bytes() as u64);
         }
         expose_state(&all, out);
         let family = "sedge_plugin_instances";

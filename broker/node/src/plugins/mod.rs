@@ -83,6 +83,10 @@ use wanted::Wanted;
 /// A plugin, and the permit to run it.
 type Turn<R> = (MutexGuardArc<Bound<R>>, SemaphoreGuardArc);
 
+/// Prefix of the read-only keys in which DescribeConfigs of the broker shows the last lines that a
+/// plugin logged, if a request names the key.
+pub const LOG_KEY_PREFIX: &str = "sedge.log.plugin.";
+
 /// What a topic's filters leave of a batch.
 #[derive(Debug)]
 pub struct Filtered {
@@ -131,8 +135,10 @@ pub struct Plugins {
 impl Plugins {
     pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         let requests = config.queued_max_request_bytes;
+        let registry = Registry::new(config);
+        metrics.watch_plugin_memory(&registry.memory);
         Self {
-            registry: Registry::new(config),
+            registry,
             wanted: Mutex::default(),
             filters: Bindings::default(),
             fetch_filters: Bindings::default(),
@@ -440,6 +446,13 @@ impl Plugins {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns the last lines that a plugin logged, as [`sedge_plugin::Journal::lines`] does;
+    /// `None` if no such plugin is deployed.
+    pub fn logged(&self, plugin: &str) -> Option<String> {
+        self.registry.place(plugin)?;
+        Some(self.registry.journal.lines(plugin))
     }
 
     /// Describes the state of each filter of a topic, for an operator; `None` without filters.

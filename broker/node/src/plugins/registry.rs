@@ -9,7 +9,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use sedge_plugin::{CodeCache, Engine, Error, Limits, Plugin, SealKey, World, inspect_deployed};
+use sedge_plugin::{
+    CodeCache, Engine, Error, Journal, Limits, MemoryPool, Plugin, SealKey, World, inspect_deployed,
+};
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::trial::Trial;
@@ -45,6 +47,10 @@ pub struct Registry {
     cache_directory: PathBuf,
     signing_key: Option<PathBuf>,
     limits: Limits,
+    /// The memory that all instances share.
+    pub memory: Arc<MemoryPool>,
+    /// The last lines that plugins logged.
+    pub journal: Arc<Journal>,
     runtime: OnceLock<Runtime>,
     starting: Mutex<()>,
     deployed: RwLock<HashMap<String, Deployed>>,
@@ -70,6 +76,8 @@ impl Registry {
                 output_bytes_max: plugin.output_bytes_max as usize,
                 component_bytes_max: plugin.component_bytes_max as usize,
             },
+            memory: Arc::new(MemoryPool::new(plugin.memory_total_bytes_max as usize)),
+            journal: Arc::default(),
             runtime: OnceLock::new(),
             starting: Mutex::new(()),
             deployed: RwLock::default(),
@@ -158,6 +166,7 @@ impl Registry {
         let mut deployed = self.write();
         let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
         pauses.retain(|name, _| keep(name));
+        self.journal.retain(&keep);
         let gone = deployed.extract_if(|name, _| !keep(name));
         gone.map(|(name, _)| name).collect()
     }
@@ -197,7 +206,7 @@ impl Registry {
             .map(SealKey::of_operator)
             .transpose()?;
         let cache = CodeCache::open(&self.cache_directory, operator)?;
-        let engine = Engine::new()?;
+        let engine = Engine::with(&self.memory, &self.journal)?;
         Ok(self.runtime.get_or_init(|| Runtime { engine, cache }))
     }
 }

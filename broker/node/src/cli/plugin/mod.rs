@@ -11,6 +11,7 @@ mod dev;
 mod inspect;
 #[cfg(feature = "jit")]
 mod lines;
+mod logs;
 #[cfg(feature = "jit")]
 mod memory;
 #[cfg(feature = "jit")]
@@ -35,7 +36,7 @@ use crate::process::failure::{Exit, Failure};
 use crate::process::output::Table;
 
 /// Start, build, test, measure, inspect, compile, import, deploy, list, describe, roll back, pause
-/// and delete plugins.
+/// and delete plugins, and show what they logged.
 #[derive(Debug, Args)]
 pub struct PluginCommand {
     #[command(subcommand)]
@@ -87,6 +88,8 @@ enum Verb {
     },
     /// Show the versions of a plugin: what is deployed, and what the broker keeps of what was
     Describe(versions::Describe),
+    /// Show the last lines that a plugin logged
+    Logs(logs::Logs),
     /// Deploy a version again that the broker keeps
     Rollback(versions::Rollback),
     /// Call a plugin no longer: all goes on as if nothing was bound to it
@@ -145,6 +148,7 @@ impl PluginCommand {
             }
             Verb::List { connect } => connect.run(list)?.print(connect.output),
             Verb::Describe(describe) => describe.run(),
+            Verb::Logs(logs) => logs.run(),
             Verb::Rollback(rollback) => rollback.run(),
             Verb::Pause(pause) => pause.run(true),
             Verb::Resume(pause) => pause.run(false),

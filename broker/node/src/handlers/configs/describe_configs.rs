@@ -16,9 +16,10 @@ use sedge_protocol::kafka::generated::describe_configs_response::{
 };
 
 use crate::handlers::configs::{self, Owner, WITHOUT_CONFIGS, link_state};
-use crate::handlers::request::Topic;
+use crate::handlers::request::{Cluster, Topic};
 use crate::handlers::{Refusal, Request};
-use crate::plugins::FILTER_STATE_KEY;
+use crate::limits::PLUGIN_LOGS_MAX;
+use crate::plugins::{FILTER_STATE_KEY, LOG_KEY_PREFIX};
 
 pub async fn handle(
     request: &Request,
@@ -57,6 +58,7 @@ fn describe(
 ) -> Result<impl Iterator<Item = Described>, Refusal> {
     let name = resource.resource_name.as_str();
     let operation = Operation::DescribeConfigs;
+    let keys = resource.configuration_keys.as_deref();
     let entries = match Owner::find(request, operation, resource.resource_type, name)? {
         Owner::Topic(topics, _) => {
             let topic = topics.named(name).map_err(|code| Refusal::new(code, ""))?;
@@ -65,7 +67,10 @@ fn describe(
             entries
         }
         Owner::ThisBroker(cluster) => {
-            describe_broker(cluster.defaults(), Source::DynamicDefaultBroker)
+            let mut entries = describe_broker(cluster.defaults(), Source::DynamicDefaultBroker);
+            let keys = keys.unwrap_or_default().iter().take(PLUGIN_LOGS_MAX);
+            entries.extend(keys.filter_map(|key| plugin_log(&cluster, key.as_str())));
+            entries
         }
         Owner::AllBrokers(cluster) => {
             let mut entries = describe_broker(cluster.defaults(), Source::DynamicDefaultBroker);
@@ -74,10 +79,8 @@ fn describe(
             entries
         }
     };
-    let wanted: Option<BTreeSet<String>> = resource
-        .configuration_keys
-        .as_ref()
-        .map(|keys| keys.iter().map(ToString::to_string).collect());
+    let wanted: Option<BTreeSet<String>> =
+        keys.map(|keys| keys.iter().map(ToString::to_string).collect());
     Ok(entries.into_iter().filter(move |entry| {
         wanted
             .as_ref()
@@ -111,6 +114,21 @@ fn filter_state(topic: Topic<'_>) -> Option<Described> {
         is_sensitive: false,
         kind: ConfigType::String,
         doc: "Whether each filter of the topic can run",
+        synonyms: Vec::new(),
+    })
+}
+
+/// Returns what a plugin logged, as a read-only key. A request has to name the key.
+fn plugin_log(cluster: &Cluster, key: &str) -> Option<Described> {
+    let plugin = key.strip_prefix(LOG_KEY_PREFIX)?;
+    Some(Described {
+        name: key.to_owned(),
+        value: Some(cluster.plugin_log(plugin)?),
+        source: Source::Default,
+        is_read_only: true,
+        is_sensitive: false,
+        kind: ConfigType::String,
+        doc: "The last lines that the plugin logged: number, ms since 1970, level, text",
         synonyms: Vec::new(),
     })
 }

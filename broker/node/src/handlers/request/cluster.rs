@@ -203,6 +203,11 @@ impl Cluster {
         broker.producer_ids.next(&broker.writer).await
     }
 
+    /// Returns the last lines that a plugin logged; `None` if it is not deployed.
+    pub fn plugin_log(&self, plugin: &str) -> Option<String> {
+        self.access.broker.plugins.logged(plugin)
+    }
+
     pub fn log_dir(&self) -> String {
         self.access.broker.config.data.display().to_string()
     }
