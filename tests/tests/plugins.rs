@@ -25,6 +25,8 @@ mod origin;
 mod partitioning;
 #[path = "plugins/policy.rs"]
 mod policy;
+#[path = "plugins/rights.rs"]
+mod rights;
 #[path = "plugins/routing.rs"]
 mod routing;
 #[path = "plugins/slow.rs"]

@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::limits::DECOMPRESSED_BYTES_MAX;
-use crate::records::{BatchBuilder, Compression, Records, decompress};
+use crate::records::{BatchBuilder, Compression, RecordHeader, Records, decompress};
 
 /// Largest batch of the topic, in bytes: the largest component (`plugin.component.bytes`, 20 MiB)
 /// or a smaller one with its machine code, still small enough for the largest answer that sedge's
@@ -31,6 +31,9 @@ const NAME_MAX: usize = 64;
 
 /// The header of a deployment that the broker made because the one before failed. It has no value.
 const ROLLBACK_HEADER: &str = "sedge.rollback";
+
+/// The header of a deployment with the signature of the one who deployed it.
+const SIGNATURE_HEADER: &str = "sedge.signature";
 
 /// The key of a pause, behind the name and `@`.
 const PAUSED: &str = "paused";
@@ -59,6 +62,8 @@ pub struct Change<'a> {
     pub timestamp_ms: i64,
     /// The broker went back to this content by itself.
     pub is_rollback: bool,
+    /// The signature of the name and the content, if there is one.
+    pub signature: Option<&'a [u8]>,
 }
 
 impl<'a> Change<'a> {
@@ -71,6 +76,7 @@ impl<'a> Change<'a> {
             content,
             timestamp_ms,
             is_rollback: false,
+            signature: None,
         }
     }
 
@@ -133,6 +139,11 @@ pub fn each_change(batch: &Batch, mut each: impl FnMut(Change<'_>)) -> Result<()
                     .headers
                     .iter()
                     .any(|(header, _)| header == ROLLBACK_HEADER.as_bytes()),
+                signature: record
+                    .headers
+                    .iter()
+                    .find(|(header, _)| *header == SIGNATURE_HEADER.as_bytes())
+                    .and_then(|(_, signature)| signature),
             });
         }
     }
@@ -152,14 +163,15 @@ pub fn batch_of(change: &Change<'_>) -> Result<Batch> {
         Compression::Zstd
     };
     let mut builder = BatchBuilder::new(codec);
-    let rollback = [(ROLLBACK_HEADER, None)];
-    let headers = &rollback[..usize::from(change.is_rollback)];
+    let rollback = change.is_rollback.then_some((ROLLBACK_HEADER, None));
+    let signature = change.signature.map(|of| (SIGNATURE_HEADER, Some(of)));
+    let headers: Vec<RecordHeader<'_>> = rollback.into_iter().chain(signature).collect();
     let key = change.key();
     builder.push(
         change.timestamp_ms,
         Some(key.as_bytes()),
         change.content,
-        headers,
+        &headers,
     );
     builder.build()
 }
@@ -181,6 +193,7 @@ mod tests {
             let paused = about(Subject::Pause);
             let back = Change {
                 is_rollback: true,
+                signature: Some(b"signed"),
                 ..deployed.clone()
             };
             for change in [deployed.clone(), kept, paused, back] {

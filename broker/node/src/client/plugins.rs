@@ -15,8 +15,25 @@ use crate::process::failure::{Exit, Failure};
 /// # Errors
 /// The plugin is too large, or the broker refuses it.
 pub async fn deploy(client: &Client, name: &str, content: &[u8]) -> Result<Offset, Failure> {
+    deploy_signed(client, name, content, None).await
+}
+
+/// Deploys a plugin with its signature, if there is one.
+///
+/// # Errors
+/// The plugin is too large, or the broker refuses it.
+pub async fn deploy_signed(
+    client: &Client,
+    name: &str,
+    content: &[u8],
+    signature: Option<&[u8]>,
+) -> Result<Offset, Failure> {
     create_topic(client).await?;
-    change(client, name, Some(content)).await
+    let change = Change {
+        signature,
+        ..Change::of(name, Some(content), now_ms())
+    };
+    write(client, &change).await
 }
 
 async fn create_topic(client: &Client) -> Result<(), Failure> {

@@ -69,6 +69,9 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
     key("plugin.signing.key", ConfigType::String, None, Takes::Anything,
         "File with the key that seals machine code; code from elsewhere that this key sealed is \
          loaded here"),
+    key("plugin.trusted.keys", ConfigType::List, Some(""), Takes::Anything,
+        "Ed25519 public keys, each the base64 text that `openssl pkey -pubout` prints; if there are \
+         any, only plugins that one of them signed are deployed and run (`sedge plugin sign`)"),
     key("sasl.enabled.mechanisms", ConfigType::List, Some(DEFAULT_MECHANISMS), Takes::Anything,
         "Mechanisms of listeners with SASL: SCRAM-SHA-512, SCRAM-SHA-256, OAUTHBEARER, PLAIN"),
     long("sasl.oauthbearer.clock.skew.seconds", Some("30"), Takes::Between(0, 86_400),

@@ -16,6 +16,7 @@ use super::error::Problem;
 use super::link::LinkConfig;
 use super::links::links;
 use super::listeners::{self, INSECURE_ALLOWED, ListenerConfig, MAX_CONNECTIONS, split_override};
+use super::public_keys::{PublicKey, parse_public_keys};
 use super::sasl::ListenerSasl;
 use super::values::{self, HostPort, parse_number};
 use super::{Setting, Settings, Source, Value, keys};
@@ -95,6 +96,8 @@ pub struct Plugin {
     pub state_partition_bytes_max: u64,
     /// File with the key that seals machine code compiled elsewhere.
     pub signing_key: Option<PathBuf>,
+    /// Ed25519 keys of those who may deploy plugins. Empty: signatures are not needed.
+    pub trusted_keys: Vec<PublicKey>,
 }
 
 /// Sizes of a connection's kernel buffers; `None` uses the system default.
@@ -252,6 +255,9 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
             state_bytes_max: reader.number("plugin.state.bytes", 0),
             state_partition_bytes_max: reader.number("plugin.state.partition.bytes", 0),
             signing_key: reader.parsed("plugin.signing.key", |path| Ok(PathBuf::from(path))),
+            trusted_keys: reader
+                .parsed("plugin.trusted.keys", parse_public_keys)
+                .unwrap_or_default(),
         },
         links,
         broker: broker_keys(&settings),

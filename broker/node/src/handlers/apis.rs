@@ -145,7 +145,8 @@ macro_rules! answer {
 // effects of the earlier requests on their connection, as in Apache Kafka.
 apis! {
     Produce: Pipelined, later records::produce(produce_request::ProduceRequestData),
-        Nothing, [Topic Write];
+        // The cluster for `__sedge_plugins`.
+        Nothing, [Topic Write, Cluster Alter];
     Fetch: InTurn, around records::fetch(fetch_request::FetchRequestData),
         Nothing, [Topic Read];
     ListOffsets: InTurn, now records::list_offsets(list_offsets_request::ListOffsetsRequestData),

@@ -110,8 +110,10 @@ impl Plugins {
                     (Subject::Version(offset), record)
                 }
             };
+            let signature = record.as_ref().and_then(|of| of.signature.as_deref());
             let change = Change {
                 subject,
+                signature,
                 ..Change::of(
                     &name,
                     record.as_ref().map(|record| &record.content[..]),
@@ -166,6 +168,7 @@ impl Plugins {
         };
         let change = Change {
             is_rollback: true,
+            signature: record.signature.as_deref(),
             ..Change::of(name, Some(&record.content), now_ms)
         };
         let (is, was) = (version.get(), failed.offset.get());

@@ -34,6 +34,7 @@ mod partitioner;
 mod policy;
 mod registry;
 mod routes;
+pub mod signatures;
 mod standing;
 mod state;
 mod tally;
@@ -53,7 +54,7 @@ use sedge_plugin::World;
 use sedge_protocol::batch::Batch;
 use sedge_storage::{Error, LogStore};
 
-use crate::config::Config;
+use crate::config::{Config, PublicKey};
 use crate::limits::{
     FILTER_RUNS_MAX, FILTER_WAITING_SHARE, FILTERS_WAITING_SHARE, UNREADY_NAMED_MAX,
 };
@@ -127,6 +128,8 @@ pub struct Plugins {
     waiting_bytes_max_each: usize,
     /// Failures of a new version after which the one before is deployed again; 0: never.
     rollback_failures: u64,
+    /// See [`signatures`].
+    trusted_keys: Vec<PublicKey>,
     /// The bound plugins that were not ready at the last log line about them.
     told: Mutex<Vec<Unready>>,
     metrics: Arc<Metrics>,
@@ -150,6 +153,7 @@ impl Plugins {
             waiting_bytes_max: requests / FILTERS_WAITING_SHARE,
             waiting_bytes_max_each: requests / FILTER_WAITING_SHARE,
             rollback_failures: config.plugin.rollback_failures,
+            trusted_keys: config.plugin.trusted_keys.clone(),
             told: Mutex::default(),
             metrics,
         }
@@ -565,6 +569,11 @@ impl Plugins {
                 return self.registry.fail(name, place, &error.to_string());
             }
         };
+        let (keys, signature) = (&self.trusted_keys, record.signature.as_deref());
+        if let Err(why) = signatures::check(keys, name, &record.content, signature) {
+            warn!(target: "sedge::plugin", "the plugin {name} is deployed but cannot run: {why}");
+            return self.registry.fail(name, place, &why);
+        }
         let is_new = since == Since::Now && !record.is_rollback;
         let trial = is_new.then(Trial::begin).unwrap_or_default();
         let content = &record.content;

@@ -128,6 +128,7 @@ pub struct Record {
     pub content: Vec<u8>,
     pub timestamp_ms: i64,
     pub is_rollback: bool,
+    pub signature: Option<Vec<u8>>,
 }
 
 /// Reads the record of a name at a place, also that of a version; `None` if it is no longer there.
@@ -149,6 +150,7 @@ pub fn record(store: &dyn LogStore, name: &str, place: Place) -> Result<Option<R
                         content: content.to_vec(),
                         timestamp_ms: change.timestamp_ms,
                         is_rollback: change.is_rollback,
+                        signature: change.signature.map(<[u8]>::to_vec),
                     });
                 }
             });

@@ -62,6 +62,7 @@ pub struct Version {
     /// The broker deployed it again by itself, because another version failed.
     pub is_rollback: bool,
     pub content: Vec<u8>,
+    pub signature: Option<Vec<u8>>,
     pub timestamp_ms: i64,
 }
 
@@ -100,6 +101,7 @@ pub async fn versions(client: &Client, name: &str) -> Result<Versions, Failure> 
                     is_deployed,
                     is_rollback: change.is_rollback,
                     content: content.to_vec(),
+                    signature: change.signature.map(<[u8]>::to_vec),
                     timestamp_ms: change.timestamp_ms,
                 },
             ),

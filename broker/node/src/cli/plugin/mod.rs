@@ -16,6 +16,7 @@ mod logs;
 mod memory;
 #[cfg(feature = "jit")]
 mod new;
+mod sign;
 #[cfg(feature = "jit")]
 mod test;
 #[cfg(feature = "jit")]
@@ -35,8 +36,8 @@ use crate::client::{Client, plugins};
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::Table;
 
-/// Start, build, test, measure, inspect, compile, import, deploy, list, describe, roll back, pause
-/// and delete plugins, and show what they logged.
+/// Start, build, test, measure, inspect, compile, import, sign, deploy, list, describe, roll back,
+/// pause and delete plugins, and show what they logged.
 #[derive(Debug, Args)]
 pub struct PluginCommand {
     #[command(subcommand)]
@@ -70,9 +71,11 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Import machine code that `plugin compile` made; run this on the device
     Import(code::Import),
-    /// Deploy a component to the broker; topics use a filter with sedge.filter=NAME and a
-    /// partitioner with sedge.partitioner=NAME, the broker a quota policy with
-    /// sedge.quota.policy=NAME
+    /// Sign a plugin, for brokers that have plugin.trusted.keys
+    Sign(sign::Sign),
+    /// Deploy a component to the broker, with the signature in FILE.sig if there is one; topics use
+    /// a filter with sedge.filter=NAME and a partitioner with sedge.partitioner=NAME, the broker a
+    /// quota policy with sedge.quota.policy=NAME
     Deploy {
         /// Name of the plugin
         name: String,
@@ -130,6 +133,7 @@ impl PluginCommand {
             Verb::CompileForParent => code::compile_for_parent(),
             Verb::Inspect(inspect) => inspect.run(),
             Verb::Import(import) => import.run(),
+            Verb::Sign(sign) => sign.run(),
             Verb::Deploy {
                 name,
                 file,
@@ -138,8 +142,10 @@ impl PluginCommand {
                 plugin_records::check_name(name).map_err(|why| Failure::new(Exit::Usage, why))?;
                 let content = code::read(file)?;
                 check_content(file, &content)?;
+                let signature = sign::signature(file)?;
+                let signature = signature.as_deref();
                 let table = connect.run(async |client| {
-                    let offset = plugins::deploy(&client, name, &content).await?;
+                    let offset = plugins::deploy_signed(&client, name, &content, signature).await?;
                     let mut table = Table::new(&["name", "bytes", "offset"]);
                     table.row([json!(name), json!(content.len()), json!(offset.get())]);
                     Ok(table)

@@ -100,7 +100,9 @@ impl Rollback {
                 };
                 return Err(Failure::new(Exit::Unavailable, what).advise(advice));
             };
-            let offset = plugins::deploy(&client, &self.name, &chosen.content).await?;
+            let signature = chosen.signature.as_deref();
+            let (name, content) = (&self.name, &chosen.content);
+            let offset = plugins::deploy_signed(&client, name, content, signature).await?;
             let mut table = Table::new(&["name", "version", "deployed_as"]);
             table.row([
                 json!(self.name),

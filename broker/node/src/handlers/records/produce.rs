@@ -228,6 +228,9 @@ async fn admit_partition(
         // As in Kafka, only the broker writes internal topics.
         return Slot::refused(ErrorCode::InvalidTopicException);
     }
+    if let Err(error) = topic.check_deploys() {
+        return Slot::Done(Err(error));
+    }
     let now_ms = request.now().wall_ms;
     let records = records.unwrap_or_default();
     let batch = match check_header(records, request.version(), &topic.config) {
@@ -240,6 +243,10 @@ async fn admit_partition(
     let checked = match rejected {
         Some(error) => Err(error.clone()),
         None => request.openers().check(batch, &topic, now_ms).await,
+    };
+    let checked = match checked {
+        Ok(batch) => topic.check_signed(batch).await,
+        refused => refused,
     };
     let admitted = match checked {
         Ok(batch) => admit_batch(request, topic, (index, partition), sequence, batch).await,

@@ -7,7 +7,8 @@ use async_channel::Receiver;
 use sedge_core::config::BrokerDefaults;
 use sedge_core::fetch::session::Wanted;
 use sedge_core::log::{AppendError, SequenceRange};
-use sedge_core::metadata::{self, Image};
+use sedge_core::metadata::{self, Image, PLUGINS_TOPIC};
+use sedge_core::security::acl::CLUSTER_NAME;
 use sedge_core::security::{Operation, Resource};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
@@ -218,6 +219,35 @@ impl Topic<'_> {
         let principal = self.of.access.session.principal();
         let config = &self.topic.config;
         !self.topic.is_internal && config.filters_reads(principal.as_str(), index)
+    }
+
+    /// Checks that the client may write to `__sedge_plugins`, if this is that topic: its records
+    /// are code that the broker runs.
+    ///
+    /// # Errors
+    /// CLUSTER_AUTHORIZATION_FAILED
+    pub fn check_deploys(&self) -> Result<(), AppendError> {
+        if self.topic.name != PLUGINS_TOPIC {
+            return Ok(());
+        }
+        let access = &self.of.access;
+        let checked = access.check(Operation::Alter, Resource::Cluster, CLUSTER_NAME);
+        checked.map_err(|code| {
+            let why = "Deploying, pausing and deleting plugins needs ALTER on the cluster.";
+            AppendError::new(code, why.to_owned())
+        })
+    }
+
+    /// Checks the signatures of the plugins that a batch deploys, if this is `__sedge_plugins`.
+    ///
+    /// # Errors
+    /// POLICY_VIOLATION
+    pub async fn check_signed(&self, batch: Batch) -> Result<Batch, AppendError> {
+        if self.topic.name != PLUGINS_TOPIC {
+            return Ok(batch);
+        }
+        let broker = Arc::clone(&self.of.access.broker);
+        blocking::unblock(move || broker.plugins.check_signed(&batch).map(|()| batch)).await
     }
 
     /// Waits until a batch is the next of its partition, if a filter of the topic has a state.

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use sedge_core::metadata::Command;
+use sedge_core::metadata::{Command, PLUGINS_TOPIC};
+use sedge_core::security::acl::CLUSTER_NAME;
 use sedge_core::security::{
     AclBinding, Host, Operation, PatternType, Permission, Principal, Resource,
 };
@@ -24,14 +25,18 @@ use sedge_protocol::kafka::generated::offset_fetch_request::{
     OffsetFetchRequestData, OffsetFetchRequestGroup,
 };
 use sedge_protocol::kafka::generated::offset_fetch_response::OffsetFetchResponseData;
+use sedge_protocol::kafka::generated::produce_response::ProduceResponseData;
+use sedge_protocol::plugin_records::{Change, batch_of};
 
 use super::client::{Client, ask, code, text};
+use super::records::produce_request;
 use crate::handlers::apis;
 use crate::test_broker::TestBroker;
 
 /// An API and the operations that it needs, in the order of the documentation.
 const DOCUMENTED: &[(&str, &[&str])] = &[
-    ("Produce", &["Write Topic"]),
+    // Kafka has no topic by which a client changes what the broker runs.
+    ("Produce", &["Write Topic", "Alter Cluster"]),
     ("Fetch", &["Read Topic"]),
     ("ListOffsets", &["Describe Topic"]),
     (
@@ -272,4 +277,25 @@ fn a_super_user_may_do_what_no_rule_allows() {
     assert_eq!(seen(&client), 0);
     assert_eq!(seen(&client.as_principal(Principal::user("operator"))), 1);
     assert_eq!(seen(&client.as_principal(Principal::user("Operator"))), 0);
+}
+
+/// A client that may write to the topic of plugins could run code in the broker.
+#[test]
+fn deploying_a_plugin_needs_a_right_on_the_cluster() {
+    let change = Change::of("range", Some(b"a component"), 1_795_311_182_000);
+    let batch = batch_of(&change).unwrap();
+    let bytes = [&batch.header.as_bytes()[..], &batch.body].concat();
+    let write = (Resource::Topic, PLUGINS_TOPIC, Operation::Write);
+    let alter = (Resource::Cluster, CLUSTER_NAME, Operation::Alter);
+    let check = |rights: &[_], expected: ErrorCode| {
+        let (broker, client) = with_rights(rights);
+        broker.create_topic(PLUGINS_TOPIC, &[]);
+        let request = produce_request(-1, PLUGINS_TOPIC, 0, bytes.clone().into());
+        let answer = ask!(client, Produce 9, request => ProduceResponseData);
+        let partition = &answer.responses[0].partition_responses[0];
+        assert_eq!(code(partition.error_code), expected, "{rights:?}");
+    };
+    check(&[write], ErrorCode::ClusterAuthorizationFailed);
+    check(&[alter], ErrorCode::TopicAuthorizationFailed);
+    check(&[write, alter], ErrorCode::None);
 }
