@@ -17,7 +17,7 @@ pub struct Site {
     pub there: Connection,
     pub sedge: Sedge,
     // Last, so that the processes end before their directories are removed.
-    _upstream: Upstream,
+    upstream: Upstream,
     _directory: TempDir,
 }
 
@@ -61,14 +61,31 @@ impl Site {
         let config = format!(
             "[mirror.hq]\nbootstrap.servers = \"{bootstrap}\"\ntopics = [\".*\"]\n{link}\n"
         );
-        let sedge = Sedge::start(&directory.join("edge"), options.config(config));
+        Self::with(directory, upstream, options.config(config))
+    }
+
+    /// Starts a site without a link, with a second sedge as upstream.
+    pub fn without_link(options: Options) -> Self {
+        let directory = TempDir::new("link");
+        let upstream = Upstream::Sedge(Sedge::start(&directory.join("hq"), Options::default()));
+        Self::with(directory, upstream, options)
+    }
+
+    fn with(directory: TempDir, upstream: Upstream, options: Options) -> Self {
+        let bootstrap = upstream.bootstrap();
+        let sedge = Sedge::start(&directory.join("edge"), options);
         Self {
             here: Connection::open(&sedge.bootstrap()),
             there: Connection::open(&bootstrap),
             sedge,
-            _upstream: upstream,
+            upstream,
             _directory: directory,
         }
+    }
+
+    /// Returns the address of the upstream.
+    pub fn upstream_bootstrap(&self) -> String {
+        self.upstream.bootstrap()
     }
 
     /// Kills the edge with `kill -9` and starts it again.
@@ -115,6 +132,11 @@ impl Site {
         let records = soak::read_partition(&mut self.there, topic, 0);
         let text = |record: wire::Record| String::from_utf8_lossy(&record.value).into_owned();
         records.into_iter().map(text).collect()
+    }
+
+    /// Counts the records of a topic upstream.
+    pub fn count_upstream(&mut self, topic: &str) -> usize {
+        self.upstream(topic).len()
     }
 
     /// Returns the cursor that the link has committed.

@@ -176,3 +176,47 @@ fn check_all(site: &mut Site) {
     topics_are_created_upstream_with_their_configuration(site);
     a_topic_that_the_upstream_refuses_is_said_once(site);
 }
+
+const RENAMES: &str = r#"
+"topics.prefix" = "site7."
+"topics.rename" = ["sensors:all.sensors", "other:site7.twin"]
+"#;
+
+/// Two topics that would become one upstream: the one that is copied goes on, the other waits.
+fn topics_are_renamed(site: &mut Site) {
+    for (here, there) in [
+        ("plain", "site7.plain"),
+        ("sensors", "all.sensors"),
+        ("other", "site7.twin"),
+    ] {
+        wire::create_topic(&mut site.here, here, 1, &[]);
+        let all = values(here, "", 2);
+        site.produce_values(here, &all);
+        site.wait_upstream(there, &all);
+        assert!(site.upstream(here).is_empty(), "{here} upstream");
+    }
+    wire::create_topic(&mut site.here, "twin", 1, &[]);
+    site.wait("the topic whose name is taken is described", |site| {
+        let rows = site.describe()["partitions"].clone();
+        let rows = rows.as_array().cloned().unwrap_or_default();
+        rows.iter().any(|row| {
+            let state = row["state"].as_str().unwrap_or_default();
+            row["topic"] == "twin" && state.contains("would all be site7.twin upstream")
+        })
+    });
+    let more = values("other", "more", 1);
+    site.produce_values("other", &more);
+    site.wait("the topic that was copied before goes on", |site| {
+        site.upstream("site7.twin").ends_with(&more)
+    });
+}
+
+#[test]
+fn renamed_topics_to_apache_kafka() {
+    topics_are_renamed(&mut Site::with_kafka(RENAMES, Options::default()));
+}
+
+#[test]
+fn renamed_topics_to_sedge() {
+    topics_are_renamed(&mut Site::with_sedge(RENAMES, Options::default()));
+}

@@ -61,3 +61,10 @@ pub const SNAPSHOT_BATCH_RECORDS_MAX: i32 = 1_000;
 /// Leader epochs remembered while headers are replayed: as many partitions as a node has at most,
 /// in some MiB that are freed when the broker is ready.
 pub const REPLAYED_EPOCHS_MAX: usize = 1 << 17;
+
+/// Groups with configurations, which are the mirror links made at run time: each has a task, and
+/// connections to its upstream.
+pub const GROUPS_CONFIGURED_MAX: usize = 64;
+
+/// Keys of one group: a link has about forty, and the settings of its filters.
+pub const GROUP_KEYS_MAX: usize = 256;

@@ -94,6 +94,7 @@ pub struct PartitionRecord {
 pub enum ResourceType {
     Topic,
     Broker,
+    Group,
     /// Any other of Kafka's types.
     Other(i8),
 }
@@ -104,6 +105,7 @@ impl ResourceType {
         match number {
             2 => Self::Topic,
             4 => Self::Broker,
+            32 => Self::Group,
             other => Self::Other(other),
         }
     }
@@ -113,6 +115,7 @@ impl ResourceType {
         match self {
             Self::Topic => 2,
             Self::Broker => 4,
+            Self::Group => 32,
             Self::Other(other) => other,
         }
     }

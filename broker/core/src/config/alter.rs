@@ -14,6 +14,15 @@ use super::{
 /// metadata stays small.
 const VALUE_BYTES_MAX: usize = 32 << 10;
 
+/// The keys of a link whose values are lists.
+const LISTS_OF_LINKS: &[&str] = &[
+    "bootstrap.servers",
+    "filter",
+    "topics",
+    "topics.exclude",
+    "topics.rename",
+];
+
 /// An operation of IncrementalAlterConfigs on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlterOp {
@@ -46,6 +55,9 @@ pub type Change = (String, Option<String>);
 pub enum Resource {
     Topic,
     Broker,
+    /// A mirror link, by its group. The caller checks names and values, for which this crate has no
+    /// table.
+    Link,
 }
 
 impl Resource {
@@ -55,6 +67,7 @@ impl Resource {
         let is_known = match self {
             Self::Topic => topic_key(name).is_some(),
             Self::Broker => broker_key(name).is_some(),
+            Self::Link => false,
         };
         if is_known {
             self.key(name)?;
@@ -71,6 +84,7 @@ impl Resource {
         let config = match self {
             Self::Topic => TopicConfig::effective(settings, broker),
             Self::Broker => TopicConfig::effective(&BTreeMap::new(), &broker.with(settings)),
+            Self::Link => return Ok(()),
         };
         let (min, max) = (
             config.min_compaction_lag_ms(),
@@ -88,6 +102,7 @@ impl Resource {
         let (key, table, what) = match self {
             Self::Topic => (topic_key(name), TOPIC_KEYS, "topic"),
             Self::Broker => (broker_key(name), BROKER_KEYS, "broker"),
+            Self::Link => return Ok(None),
         };
         match key {
             None if is_plugin_key(name) => Ok(None),
@@ -117,10 +132,18 @@ impl Resource {
         }
     }
 
+    fn is_list(self, name: &str, key: Option<&ConfigKey>) -> bool {
+        match self {
+            Self::Topic | Self::Broker => key.is_some_and(|key| key.kind == ConfigType::List),
+            Self::Link => LISTS_OF_LINKS.contains(&name),
+        }
+    }
+
     fn default(self, name: &str, broker: &BrokerDefaults) -> Option<String> {
         match self {
             Self::Topic => broker.topic_default(name),
             Self::Broker => broker.get(name).map(Into::into),
+            Self::Link => None,
         }
     }
 }
@@ -180,7 +203,7 @@ pub fn plan_alter<'a>(
         let value = if op == AlterOp::Set {
             String::from(value)
         } else {
-            if key.is_none_or(|key| key.kind != ConfigType::List) {
+            if !resource.is_list(name, key) {
                 return Err(ConfigError::invalid(format!(
                     "Can't {op:?} to key {name} because its type is not LIST"
                 )));
@@ -199,7 +222,8 @@ pub fn plan_alter<'a>(
 }
 
 /// Returns `current` after `changes`.
-fn changed(current: &BTreeMap<String, String>, changes: &[Change]) -> BTreeMap<String, String> {
+#[must_use]
+pub fn changed(current: &BTreeMap<String, String>, changes: &[Change]) -> BTreeMap<String, String> {
     let mut settings = current.clone();
     for (name, value) in changes {
         match value {

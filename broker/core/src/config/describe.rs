@@ -18,6 +18,8 @@ pub enum Source {
     /// The value is from the configuration file.
     StaticBroker,
     Default,
+    /// The value was set on a group.
+    Group,
 }
 
 impl Source {
@@ -30,6 +32,7 @@ impl Source {
             Self::DynamicDefaultBroker => 3,
             Self::StaticBroker => 4,
             Self::Default => 5,
+            Self::Group => 8,
         }
     }
 }

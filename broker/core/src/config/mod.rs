@@ -23,7 +23,7 @@ use sedge_protocol::ErrorCode;
 
 use crate::security::Principal;
 
-pub use alter::{AlterOp, Change, Resource, plan_alter, plan_new_topic, plan_replace};
+pub use alter::{AlterOp, Change, Resource, changed, plan_alter, plan_new_topic, plan_replace};
 pub use broker::{
     BROKER_KEYS, BrokerDefaults, QUOTA_POLICY_KEY, STANDARD_AUTHORIZER, broker_key,
     check_broker_value,

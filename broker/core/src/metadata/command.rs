@@ -44,6 +44,11 @@ pub enum Command {
     AlterBrokerConfigs {
         changes: Vec<(String, Option<String>)>,
     },
+    /// Sets and removes keys of a group. Checked by the caller, except for the limits.
+    AlterGroupConfigs {
+        group: String,
+        changes: Vec<(String, Option<String>)>,
+    },
     /// Hands out `count` producer ids that were never handed out before.
     AllocateProducerIds {
         count: i64,
@@ -131,6 +136,7 @@ impl Command {
             }
             Self::CreateTopic { .. }
             | Self::CreatePartitions { .. }
+            | Self::AlterGroupConfigs { .. }
             | Self::AllocateProducerIds { .. }
             | Self::CreateAcls { .. }
             | Self::DeleteAcls { .. }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use sedge_protocol::ids::{LeaderEpoch, PartitionId};
 use sedge_protocol::kafka::KafkaUuid;
 
-use super::names;
+use super::{GroupConfigs, names};
 use crate::config::{BrokerDefaults, TopicConfig};
 use crate::quota::Quotas;
 use crate::security::{Acls, Tokens, Users};
@@ -71,6 +71,7 @@ pub struct Image {
     tokens: Arc<Tokens>,
     users: Arc<Users>,
     quotas: Arc<Quotas>,
+    group_configs: Arc<GroupConfigs>,
 }
 
 impl Image {
@@ -88,6 +89,7 @@ impl Image {
             tokens: Arc::default(),
             users: Arc::default(),
             quotas: Arc::default(),
+            group_configs: Arc::default(),
         }
     }
 
@@ -109,6 +111,16 @@ impl Image {
 
     pub(super) fn acls_mut(&mut self) -> &mut Acls {
         Arc::make_mut(&mut self.acls)
+    }
+
+    /// The configurations of groups.
+    #[must_use]
+    pub const fn group_configs(&self) -> &Arc<GroupConfigs> {
+        &self.group_configs
+    }
+
+    pub(super) fn group_configs_mut(&mut self) -> &mut GroupConfigs {
+        Arc::make_mut(&mut self.group_configs)
     }
 
     /// The quotas of clients.

@@ -11,6 +11,7 @@
 mod acls;
 mod command;
 mod delta;
+mod groups;
 mod image;
 pub mod names;
 mod quotas;
@@ -39,6 +40,7 @@ pub use command::{
     TokenCommand, TopicName,
 };
 pub use delta::Delta;
+pub use groups::{GroupConfig, GroupConfigs};
 pub use image::{Image, Topic};
 pub use names::{PLUGINS_TOPIC, STATE_TOPIC};
 pub use salvage::{Change, Facts, Salvage, Salvaged};
@@ -135,6 +137,7 @@ impl MetadataMachine {
             .chain(tokens::records(self.image.tokens()))
             .chain(features)
             .chain(settings)
+            .chain(self.image.group_configs().records())
             .chain(topics)
     }
 
@@ -265,6 +268,10 @@ impl MetadataMachine {
                 self.next_partition_id = self.next_partition_id.max(next.unwrap_or(0));
             }
             (ResourceType::Broker, name) => self.image.set_broker_config(name, value),
+            (ResourceType::Group, name) => {
+                let groups = self.image.group_configs_mut();
+                groups.set(&config.resource_name, name, value);
+            }
             (ResourceType::Other(_), _) => {}
         }
     }
@@ -387,6 +394,9 @@ impl Machine for MetadataMachine {
                     records,
                     reply: CommandReply::Done,
                 })
+            }
+            Command::AlterGroupConfigs { group, changes } => {
+                groups::plan_alter(self.image.group_configs(), &group, &changes)
             }
             Command::AllocateProducerIds { count } => {
                 let next = self.next_producer_id.checked_add(count).ok_or_else(|| {

@@ -21,8 +21,8 @@ use sedge_protocol::metadata_records::{
 };
 
 use super::{
-    FIRST_PARTITION_ID, LEADER_EPOCH_KEY, METADATA_PARTITION, MetadataMachine, NEXT_PARTITION_KEY,
-    broker_config, quotas, topic_config, topic_record,
+    FIRST_PARTITION_ID, GroupConfigs, LEADER_EPOCH_KEY, METADATA_PARTITION, MetadataMachine,
+    NEXT_PARTITION_KEY, broker_config, quotas, topic_config, topic_record,
 };
 use crate::config::BrokerDefaults;
 use crate::limits::SALVAGED_PRODUCER_IDS_SKIPPED;
@@ -89,6 +89,7 @@ pub struct Salvage {
     tokens: BTreeMap<String, DelegationTokenRecord>,
     credentials: BTreeMap<(String, i8), UserScramCredentialRecord>,
     quotas: Quotas,
+    groups: GroupConfigs,
     leader_epoch: LeaderEpoch,
     next_partition: u32,
     next_producer: i64,
@@ -118,6 +119,7 @@ impl Salvage {
             tokens: BTreeMap::new(),
             credentials: BTreeMap::new(),
             quotas: Quotas::default(),
+            groups: GroupConfigs::default(),
             leader_epoch: LeaderEpoch(0),
             next_partition: FIRST_PARTITION_ID,
             next_producer: 0,
@@ -220,6 +222,10 @@ impl Salvage {
             }
             (ResourceType::Broker, name) => {
                 set(&mut self.broker, name, config.value.as_deref());
+            }
+            (ResourceType::Group, name) => {
+                let value = config.value.as_deref();
+                self.groups.set(&config.resource_name, name, value);
             }
             (ResourceType::Other(_), _) => {}
         }
@@ -394,6 +400,7 @@ impl Salvage {
         let acls = self.acls.into_values();
         records.extend(acls.map(MetadataRecord::AccessControlEntry));
         records.extend(quotas::records(&self.quotas));
+        records.extend(self.groups.records());
         let tokens = self.tokens.into_values();
         records.extend(tokens.map(MetadataRecord::DelegationToken));
         for known in self.topics.values() {

@@ -51,7 +51,7 @@ enum Command {
     Demo(demo::Demo),
     /// Build, test, measure, inspect, compile, import, deploy, list and delete plugins.
     Plugin(plugin::PluginCommand),
-    /// List and describe mirror links, and move their cursors.
+    /// Create, list, describe, change, pause and delete mirror links, and move their cursors.
     Mirror(mirror::MirrorCommand),
     /// Check a data directory while no broker runs on it.
     Doctor(doctor::DoctorCommand),

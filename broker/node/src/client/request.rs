@@ -10,12 +10,12 @@ use sedge_protocol::kafka::generated::{
     DescribeConfigsResponseData, DescribeGroupsRequestData, DescribeGroupsResponseData,
     FetchRequestData, FetchResponseData, FindCoordinatorRequestData, FindCoordinatorResponseData,
     IncrementalAlterConfigsRequestData, IncrementalAlterConfigsResponseData,
-    InitProducerIdRequestData, InitProducerIdResponseData, ListGroupsRequestData,
-    ListGroupsResponseData, ListOffsetsRequestData, ListOffsetsResponseData, MetadataRequestData,
-    MetadataResponseData, OffsetCommitRequestData, OffsetCommitResponseData,
-    OffsetFetchRequestData, OffsetFetchResponseData, ProduceRequestData, ProduceResponseData,
-    SaslAuthenticateRequestData, SaslAuthenticateResponseData, SaslHandshakeRequestData,
-    SaslHandshakeResponseData,
+    InitProducerIdRequestData, InitProducerIdResponseData, ListConfigResourcesRequestData,
+    ListConfigResourcesResponseData, ListGroupsRequestData, ListGroupsResponseData,
+    ListOffsetsRequestData, ListOffsetsResponseData, MetadataRequestData, MetadataResponseData,
+    OffsetCommitRequestData, OffsetCommitResponseData, OffsetFetchRequestData,
+    OffsetFetchResponseData, ProduceRequestData, ProduceResponseData, SaslAuthenticateRequestData,
+    SaslAuthenticateResponseData, SaslHandshakeRequestData, SaslHandshakeResponseData,
 };
 use sedge_protocol::kafka::version::{request_header_version, response_header_version};
 use sedge_protocol::{Bytes, BytesMut};
@@ -67,6 +67,7 @@ requests! {
     FindCoordinator: FindCoordinatorRequestData => FindCoordinatorResponseData;
     IncrementalAlterConfigs: IncrementalAlterConfigsRequestData => IncrementalAlterConfigsResponseData;
     InitProducerId: InitProducerIdRequestData => InitProducerIdResponseData;
+    ListConfigResources: ListConfigResourcesRequestData => ListConfigResourcesResponseData;
     ListGroups: ListGroupsRequestData => ListGroupsResponseData;
     ListOffsets: ListOffsetsRequestData => ListOffsetsResponseData;
     Metadata: MetadataRequestData => MetadataResponseData;

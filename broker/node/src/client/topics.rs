@@ -11,6 +11,7 @@ use sedge_protocol::kafka::generated::{
     ApiKey, CreatableTopic, CreatableTopicConfig, CreatePartitionsRequestData,
     CreatePartitionsTopic, CreateTopicsRequestData, DeleteTopicState, DeleteTopicsRequestData,
     DescribeConfigsRequestData, DescribeConfigsResource, IncrementalAlterConfigsRequestData,
+    ListConfigResourcesRequestData,
 };
 
 use super::cluster::{Client, Target};
@@ -216,7 +217,26 @@ impl Client {
         Ok(entries.collect())
     }
 
-    /// Sets (`Some`) and resets (`None`) entries of one topic's or broker's configuration.
+    /// Returns the names of the groups that have configurations; none if the broker is too old to
+    /// list them.
+    pub async fn configured_groups(&self) -> Result<Vec<String>, Error> {
+        let request = ListConfigResourcesRequestData::default()
+            .with_resource_types(vec![Resource::Group as i8]);
+        let response = match self.call(Target::Any, &request).await {
+            Err(Error::Unsupported { .. }) => return Ok(Vec::new()),
+            response => response?,
+        };
+        match ErrorCode::from(response.error_code) {
+            ErrorCode::UnsupportedVersion => return Ok(Vec::new()),
+            _ => Error::check(ApiKey::ListConfigResources, response.error_code, None)?,
+        }
+        let resources = response.config_resources.iter();
+        Ok(resources
+            .map(|resource| resource.resource_name.to_string())
+            .collect())
+    }
+
+    /// Sets (`Some`) and resets (`None`) entries of the configuration of one topic, broker or group.
     pub async fn alter_configs(
         &self,
         resource: Resource,

@@ -50,6 +50,16 @@ fn secret_in(settings: &Settings) -> Option<&str> {
     found.map(|(key, _)| key)
 }
 
+/// Reads the keys of a file of this form that is not a whole configuration, such as a link's.
+///
+/// # Errors
+/// All problems of the file.
+pub fn read_keys(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
+    let (mut settings, mut problems) = (Settings::default(), Vec::new());
+    read(path, &mut settings, &mut problems);
+    resolved(settings, problems)
+}
+
 /// Reads a properties file that is not a broker's configuration, such as a client's.
 ///
 /// # Errors
@@ -63,6 +73,13 @@ pub fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, ConfigEr
             error,
         }),
     }
+    resolved(settings, problems)
+}
+
+fn resolved(
+    mut settings: Settings,
+    mut problems: Vec<Problem>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
     references::resolve(&mut settings, &mut problems);
     if !problems.is_empty() {
         return Err(ConfigError { problems });

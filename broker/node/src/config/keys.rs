@@ -178,6 +178,10 @@ pub const LINK_KEYS: &[LinkKey] = &[
         "append: records of a recreated topic are appended to the old ones; hold: they wait",
     ),
     link(
+        "paused",
+        "true: the link copies nothing until it is resumed, and goes on where it was",
+    ),
+    link(
         "replication.factor",
         "Replicas of topics that the link creates; -1 uses the upstream's default",
     ),
@@ -188,6 +192,18 @@ pub const LINK_KEYS: &[LinkKey] = &[
     link(
         "topics.exclude",
         "Topics to exclude: regular expressions that match whole names",
+    ),
+    link(
+        "topics.prefix",
+        "What the names of topics begin with upstream, such as site7.",
+    ),
+    link(
+        "topics.rename",
+        "Names upstream of single topics, HERE:THERE; the others get prefix and suffix",
+    ),
+    link(
+        "topics.suffix",
+        "What the names of topics end with upstream",
     ),
 ];
 
@@ -252,7 +268,8 @@ pub fn is_known(key: &str) -> bool {
     }
 }
 
-fn is_link_key(key: &str) -> bool {
+/// Returns whether a link may have this key.
+pub fn is_link_key(key: &str) -> bool {
     LINK_KEYS.iter().any(|link| link.name == key) || is_filter_setting(key) || client::is_key(key)
 }
 
@@ -298,14 +315,18 @@ pub fn split_mirror(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix("mirror.")?.split_once('.')
 }
 
+/// Returns the names of a link's keys.
+pub fn link_keys() -> impl Iterator<Item = &'static str> {
+    let own = LINK_KEYS.iter().map(|link| link.name);
+    own.chain(client::KEYS.iter().copied())
+}
+
 /// Returns the known names to compare an unknown one with; for a link's key, those of that link.
 pub fn names_like(key: &str) -> Vec<String> {
     if let Some((name, _)) = split_mirror(key) {
-        let keys = LINK_KEYS
-            .iter()
-            .map(|link| link.name)
-            .chain(client::KEYS.iter().copied());
-        return keys.map(|key| format!("mirror.{name}.{key}")).collect();
+        return link_keys()
+            .map(|key| format!("mirror.{name}.{key}"))
+            .collect();
     }
     if let Some((name, _)) = split_override(key) {
         return listener_keys()

@@ -16,5 +16,5 @@ pub const RETRY_BACKOFF: Duration = Duration::from_millis(250);
 pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Time for one call with its retries: short, because the link has a backoff of its own.
 pub const API_TIMEOUT: Duration = Duration::from_secs(5);
-/// Topic patterns of one link.
+/// Topic patterns, or renamed topics, of one link.
 pub const PATTERNS_MAX: usize = 256;

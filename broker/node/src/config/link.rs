@@ -6,6 +6,7 @@ use std::time::Duration;
 use sedge_core::config::{OnPluginError, filter_names};
 
 use super::limits;
+use super::rename::Rename;
 use super::selection::Selection;
 use crate::client::ClientConfig;
 use crate::client::config::ConfigError;
@@ -16,6 +17,9 @@ pub struct LinkConfig {
     pub name: String,
     pub client: ClientConfig,
     pub selection: Selection,
+    pub rename: Rename,
+    /// Whether the link is to rest until it is resumed.
+    pub is_paused: bool,
     /// Replication factor of the topics that the link creates upstream; -1 is the upstream's
     /// default.
     pub replication_factor: i16,
@@ -61,7 +65,8 @@ impl LinkConfig {
         })
     }
 
-    fn read(table: &LinkTable) -> Result<Self, ConfigError> {
+    /// Checks a table. Errors have the key without `mirror.NAME.`.
+    pub(super) fn read(table: &LinkTable) -> Result<Self, ConfigError> {
         let mut properties = table.properties.clone();
         let mut take = |key: &str| properties.remove(key);
         match take("direction").as_deref().map(str::trim) {
@@ -82,6 +87,14 @@ impl LinkConfig {
                 ));
             }
         }
+        let is_paused = match take("paused").as_deref().map(str::trim) {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(other) => {
+                let why = format!("{other:?} is not valid; use true or false");
+                return Err(ConfigError::new("paused", why));
+            }
+        };
         let topics = patterns("topics", take("topics"))?;
         if topics.is_empty() {
             return Err(ConfigError::new(
@@ -96,6 +109,11 @@ impl LinkConfig {
                 format!("{pattern:?} is not a regular expression: {why}"),
             )
         })?;
+        let rename = rename(
+            take("topics.prefix"),
+            take("topics.suffix"),
+            take("topics.rename"),
+        )?;
         let replication_factor = number("replication.factor", take("replication.factor"), -1)?;
         let window_bytes = number("buffer.memory", take("buffer.memory"), limits::WINDOW_BYTES)?;
         let request_bytes = number(
@@ -144,6 +162,8 @@ impl LinkConfig {
             held_after: Duration::from_millis(held_after_ms),
             client: client(&table.name, properties)?,
             selection,
+            rename,
+            is_paused,
             replication_factor,
             window_bytes,
             request_bytes,
@@ -169,6 +189,17 @@ fn client(link: &str, properties: BTreeMap<String, String>) -> Result<ClientConf
     ClientConfig::from_properties(&defaults)
 }
 
+fn rename(
+    prefix: Option<String>,
+    suffix: Option<String>,
+    by_name: Option<String>,
+) -> Result<Rename, ConfigError> {
+    let by_name = patterns("topics.rename", by_name)?;
+    let (prefix, suffix) = (prefix.unwrap_or_default(), suffix.unwrap_or_default());
+    Rename::new(prefix.trim(), suffix.trim(), &by_name)
+        .map_err(|(key, why)| ConfigError::new(key, why))
+}
+
 fn patterns(key: &str, value: Option<String>) -> Result<Vec<String>, ConfigError> {
     let value = value.unwrap_or_default();
     let patterns: Vec<String> = value
@@ -181,7 +212,7 @@ fn patterns(key: &str, value: Option<String>) -> Result<Vec<String>, ConfigError
         let most = limits::PATTERNS_MAX;
         return Err(ConfigError::new(
             key,
-            format!("there are more than {most} patterns"),
+            format!("there are more than {most} entries"),
         ));
     }
     Ok(patterns)
@@ -249,6 +280,7 @@ mod tests {
             let error = LinkConfig::from_table(&table(&[(key, value)])).unwrap_err();
             assert_eq!(error.key, format!("mirror.hq.{key}"), "{error}");
         };
+        check("paused", "maybe");
         check("mode", "exactly-once");
         check("direction", "pull");
         check("security.protocol", "TLS");
@@ -256,6 +288,8 @@ mod tests {
         check("sasl.mechanisms", "PLAIN");
         check("topics", "a(");
         check("topics", "");
+        check("topics.prefix", "site 7.");
+        check("topics.rename", "a:all, b:all");
         check("replication.factor", "many");
         check("on.topic.recreated", "drop");
         check("filter.on.error", "drop");

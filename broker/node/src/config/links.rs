@@ -1,10 +1,12 @@
-//! All links of the configuration, from its `[mirror.NAME]` tables.
+//! The links: those of the configuration, from its `[mirror.NAME]` tables, and those that are made
+//! while the broker runs, from the configurations of their groups.
 
 use std::collections::BTreeMap;
 
 use super::error::Problem;
 use super::link::{LinkConfig, LinkTable};
-use super::{Setting, Settings, Source, Value, keys};
+use super::nearest::nearest;
+use super::{Setting, Settings, Source, Value, keys, references};
 use crate::client::config::ConfigError;
 
 /// Reads the valid links, and adds a problem for each invalid one.
@@ -17,6 +19,49 @@ pub fn links(settings: &Settings, problems: &mut Vec<Problem>) -> Vec<LinkConfig
         }
     }
     links
+}
+
+/// Letters in the name of a link that is made while the broker runs: it is part of a group's name,
+/// of metrics and of client ids.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Checks the keys of a link that is made while the broker runs. Reads the files that they name.
+///
+/// # Errors
+/// The key that cannot be used, or "name", and the reason, which has no secret.
+pub fn at_run_time(name: &str, keys: &BTreeMap<String, String>) -> Result<LinkConfig, ConfigError> {
+    let is_of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_of_a_name) {
+        let why = format!(
+            "{name:?} cannot be the name of a link; use 1 to {NAME_BYTES_MAX} letters, digits, \
+             '-' and '_'"
+        );
+        return Err(ConfigError::new("name", why));
+    }
+    for (key, value) in keys {
+        if !keys::is_link_key(key) {
+            let known: Vec<String> = keys::link_keys().map(str::to_owned).collect();
+            let hint = nearest(key, &known).map(|nearest| format!("; did you mean {nearest}?"));
+            let why = format!("a link has no such key{}", hint.unwrap_or_default());
+            return Err(ConfigError::new(key, why));
+        }
+        // A client could have the broker send any of its files to a server of the client's.
+        if references::has(value) {
+            let why = "references such as ${file:…} are only read in the configuration file";
+            return Err(ConfigError::new(key, why));
+        }
+    }
+    let table = LinkTable {
+        name: name.to_owned(),
+        properties: keys.clone(),
+    };
+    LinkConfig::read(&table).map_err(|error| {
+        let hide = |why: String| match keys.get(&error.key) {
+            Some(value) => Value::of(&error.key, value).hide_in(why),
+            None => why,
+        };
+        ConfigError::new(&error.key, hide(error.reason))
+    })
 }
 
 fn link_problem(settings: &Settings, table: &LinkTable, error: ConfigError) -> Problem {

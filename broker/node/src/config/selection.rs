@@ -1,5 +1,7 @@
 //! Selects the topics that a link copies.
 
+use std::collections::BTreeMap;
+
 use regex_lite::Regex;
 
 /// Regular expressions over whole names, as in MirrorMaker's `topics`. Internal topics are never
@@ -20,6 +22,16 @@ impl Selection {
             included: compile(included)?,
             excluded: compile(excluded)?,
         })
+    }
+
+    /// Reads the keys of a link. Returns `None` if they cannot be used.
+    pub fn of(keys: &BTreeMap<String, String>) -> Option<Self> {
+        let list = |key: &str| {
+            let parts = keys.get(key).map_or("", String::as_str).split(',');
+            let parts = parts.map(str::trim).filter(|part| !part.is_empty());
+            parts.map(str::to_owned).collect::<Vec<_>>()
+        };
+        Self::new(&list("topics"), &list("topics.exclude")).ok()
     }
 
     pub fn takes(&self, topic: &str) -> bool {

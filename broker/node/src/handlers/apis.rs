@@ -200,7 +200,7 @@ apis! {
         now configs::describe_configs(describe_configs_request::DescribeConfigsRequestData),
         Recent, [Topic DescribeConfigs, Cluster DescribeConfigs, Group DescribeConfigs];
     AlterConfigs: InTurn, now configs::alter_configs(alter_configs_request::AlterConfigsRequestData),
-        Recent, [Topic AlterConfigs, Cluster AlterConfigs, Group AlterConfigs];
+        Recent, [Topic AlterConfigs, Cluster AlterConfigs, Group AlterConfigs, Cluster Alter];
     DescribeLogDirs: InTurn,
         now cluster::describe_log_dirs(describe_log_dirs_request::DescribeLogDirsRequestData),
         Recent, [Cluster Describe];
@@ -238,7 +238,7 @@ apis! {
         now configs::incremental_alter_configs(
             incremental_alter_configs_request::IncrementalAlterConfigsRequestData
         ),
-        Recent, [Topic AlterConfigs, Cluster AlterConfigs, Group AlterConfigs];
+        Recent, [Topic AlterConfigs, Cluster AlterConfigs, Group AlterConfigs, Cluster Alter];
     AlterPartitionReassignments: InTurn,
         now topics::alter_partition_reassignments(
             alter_partition_reassignments_request::AlterPartitionReassignmentsRequestData

@@ -103,7 +103,9 @@ pub fn bytes_guess(command: &Command) -> usize {
                 + values;
         }
         Command::CreatePartitions { total, .. } => usize::try_from(*total).unwrap_or(0),
-        Command::AlterTopicConfigs { changes, .. } | Command::AlterBrokerConfigs { changes } => {
+        Command::AlterTopicConfigs { changes, .. }
+        | Command::AlterGroupConfigs { changes, .. }
+        | Command::AlterBrokerConfigs { changes } => {
             let values: usize = changes
                 .iter()
                 .map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len))

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Counter, Exposition, Gauge};
 
-/// Links are named in the configuration. Those above this bound share one series.
-const LINKS_MAX: usize = 64;
+/// Links are named by operators. Those above this bound share one series.
+const LINKS_MAX: usize = 128;
+const _: () = assert!(LINKS_MAX > sedge_core::limits::GROUPS_CONFIGURED_MAX);
 const OTHERS: &str = "(others)";
 
 /// The state of a link.
@@ -17,6 +18,13 @@ pub enum LinkState {
     Connecting,
     /// The link copies, or has nothing to copy.
     Running,
+    /// The link connects to its upstream, but selects no topic.
+    Idle {
+        /// What to change.
+        why: String,
+    },
+    /// The link was paused.
+    Paused,
     /// The upstream failed, and the link waits before it tries again.
     BackingOff {
         /// The error.
@@ -35,16 +43,23 @@ impl LinkState {
         match self {
             Self::Connecting => "connecting",
             Self::Running => "running",
+            Self::Idle { .. } => "idle",
+            Self::Paused => "paused",
             Self::BackingOff { .. } => "backing-off",
             Self::Blocked { .. } => "blocked",
         }
     }
 
+    /// Returns whether the upstream answers.
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Running | Self::Idle { .. })
+    }
+
     /// Returns the reason why the link does not run.
     pub fn why(&self) -> Option<&str> {
         match self {
-            Self::Connecting | Self::Running => None,
-            Self::BackingOff { why } | Self::Blocked { why } => Some(why),
+            Self::Connecting | Self::Running | Self::Paused => None,
+            Self::Idle { why } | Self::BackingOff { why } | Self::Blocked { why } => Some(why),
         }
     }
 }
@@ -126,6 +141,11 @@ impl Links {
         Arc::clone(by_name.entry(name.to_owned()).or_default())
     }
 
+    pub fn forget(&self, name: &str) {
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        by_name.remove(name);
+    }
+
     pub fn all(&self) -> Vec<(String, Arc<LinkMetrics>)> {
         let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         by_name
@@ -145,7 +165,7 @@ impl Links {
                 "sedge_mirror_link_up",
                 "gauge",
                 "1 while the upstream answers.",
-                |link| f64::from(u8::from(link.state() == LinkState::Running)),
+                |link| f64::from(u8::from(link.state().is_up())),
             ),
             (
                 "sedge_mirror_held_partitions",

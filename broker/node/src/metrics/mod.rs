@@ -167,6 +167,11 @@ impl Metrics {
         self.links.of(name)
     }
 
+    /// Removes the counters of a link that does not run any more.
+    pub fn forget_link(&self, name: &str) {
+        self.links.forget(name);
+    }
+
     /// Returns how long the process has been running.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()

@@ -36,6 +36,8 @@ use super::limits;
 /// The upstream partition that a local one is copied to.
 pub(super) struct Destination {
     pub(super) topic: Arc<str>,
+    /// The topic's name upstream.
+    pub(super) there: Arc<str>,
     pub(super) index: i32,
     pub(super) topic_id: KafkaUuid,
     /// The topic's id upstream, if the upstream has ids.
@@ -155,6 +157,10 @@ impl Link {
     /// Runs until the link is stopped.
     pub async fn run(mut self) {
         let name = self.config.name.clone();
+        if self.config.is_paused {
+            self.rest().await;
+            return;
+        }
         self.metrics.set_state(LinkState::Connecting);
         loop {
             let pause = match self.prepare().await {
@@ -163,7 +169,7 @@ impl Link {
                         log::info!(target: "sedge::mirror", "{name}: the upstream answers again");
                     }
                     self.backoff.succeed();
-                    self.metrics.set_state(LinkState::Running);
+                    self.metrics.set_state(self.running());
                     self.copy().await
                 }
                 Err(error) => Pause::Failed(error),
@@ -180,6 +186,26 @@ impl Link {
         }
         self.commit().await;
         log::info!(target: "sedge::mirror", "{name}: stopped");
+    }
+
+    /// Returns the state of the link while its upstream answers.
+    fn running(&self) -> LinkState {
+        if !self.destinations.is_empty() || !self.waiting.is_empty() {
+            return LinkState::Running;
+        }
+        let why = "no topic here matches topics; `sedge topic list` lists the topics".to_owned();
+        LinkState::Idle { why }
+    }
+
+    /// Copies nothing, and measures the lag.
+    async fn rest(&mut self) {
+        self.metrics.set_state(LinkState::Paused);
+        loop {
+            self.measure().await;
+            if self.pause(limits::MEASURE_EVERY).await {
+                return;
+            }
+        }
     }
 
     /// Waits. Returns true if the link must stop.
@@ -344,7 +370,7 @@ impl Link {
 
     fn queue(&mut self, outgoing: Outgoing) {
         let to = &self.destinations[&outgoing.partition];
-        if let Some(broker) = self.client.known_leader(&to.topic, to.index) {
+        if let Some(broker) = self.client.known_leader(&to.there, to.index) {
             self.lanes.push(broker, outgoing);
         } else {
             let sent = Sent::of(&outgoing);
@@ -388,7 +414,7 @@ impl Link {
                 let mut produce = Produce::default();
                 for outgoing in &taken {
                     let to = &self.destinations[&outgoing.partition];
-                    produce.add(&to.topic, to.index, &outgoing.batch);
+                    produce.add(&to.there, to.index, &outgoing.batch);
                 }
                 let batches: Vec<Sent> = taken.iter().map(Sent::of).collect();
                 drop(taken);
@@ -497,7 +523,7 @@ impl Link {
             let Some(to) = self.destinations.get(&sent.partition) else {
                 continue;
             };
-            let answered = outcomes.get(&(&*to.topic, to.index));
+            let answered = outcomes.get(&(&*to.there, to.index));
             self.tell(sent, answered.copied().unwrap_or(Outcome::Lost));
         }
         Ok(())
@@ -509,7 +535,7 @@ impl Link {
             && is_about_leadership(code)
             && let Some(to) = self.destinations.get(&sent.partition)
         {
-            self.client.forget(&to.topic);
+            self.client.forget(&to.there);
             self.is_stale = true;
         }
         let Sent {

@@ -6,6 +6,7 @@
 //!
 //! | module | contents |
 //! | --- | --- |
+//! | `set` | the links that run: those of the file, and those of the metadata |
 //! | `cursors` | committed offsets of the group `sedge-mirror-NAME`, so that Kafka's tools show the lag |
 //! | `upstream` | the upstream's topics: created, and extended by partitions |
 //! | `lanes` | batches queued for each upstream broker |
@@ -33,6 +34,7 @@ mod holds;
 mod lanes;
 pub mod limits;
 mod link;
+mod set;
 mod sides;
 mod upstream;
 
@@ -42,6 +44,7 @@ use async_channel::Sender;
 use async_executor::Task;
 use async_io::Timer;
 use futures_lite::FutureExt;
+use sedge_core::metadata::GroupConfigs;
 
 use crate::config::{LinkConfig, Selection};
 use crate::coordinator::Groups;
@@ -49,7 +52,10 @@ use crate::log::Log;
 use crate::plugins::Plugins;
 use crate::process::runtime::Runtime;
 
+use set::Set;
+
 pub(crate) use cursors::Origin;
+pub use set::PAUSED_KEY;
 
 /// Returns the group in which a link's cursors are committed.
 pub fn group_of(link: &str) -> String {
@@ -64,11 +70,22 @@ pub struct LinkTopics {
 }
 
 impl LinkTopics {
-    pub fn of(config: &LinkConfig) -> Self {
-        Self {
-            group: group_of(&config.name),
-            selection: config.selection.clone(),
-        }
+    /// Returns the topics of all links: those of the configuration, and those made while the broker
+    /// runs.
+    pub fn all(in_file: &[LinkConfig], groups: &GroupConfigs) -> Vec<Self> {
+        let is_in_file = |name: &str| in_file.iter().any(|link| link.name == name);
+        let made = set::links(groups).filter(|(name, _)| !is_in_file(name));
+        let made = made.filter_map(|(name, keys)| Some((name, Selection::of(keys)?)));
+        let in_file = in_file
+            .iter()
+            .map(|link| (link.name.as_str(), link.selection.clone()));
+        in_file
+            .chain(made)
+            .map(|(name, selection)| Self {
+                group: group_of(name),
+                selection,
+            })
+            .collect()
     }
 
     pub fn takes(&self, topic: &str) -> bool {
@@ -91,36 +108,26 @@ pub struct Local {
 /// The running links. Dropping it ends them at once.
 #[derive(Debug)]
 pub struct Mirror {
-    links: Vec<Task<()>>,
+    set: Task<()>,
     stop: Sender<()>,
 }
 
 impl Mirror {
-    /// Starts one task for each link.
-    pub fn start(links: &[LinkConfig], local: &Local) -> Self {
+    /// Starts the links of the configuration and of the metadata.
+    pub fn start(in_file: &[LinkConfig], local: &Local) -> Self {
         let (stop, stopping) = async_channel::bounded(1);
-        let links = links.iter().map(|config| {
-            let link = link::Link::new(local.clone(), config.clone(), stopping.clone());
-            local.runtime.spawn(link.run())
-        });
-        Self {
-            links: links.collect(),
-            stop,
-        }
+        let set = Set::new(local.clone(), in_file);
+        let set = local.runtime.spawn(set.keep(stopping));
+        Self { set, stop }
     }
 
     /// Stops the links in order: acknowledged records are committed, so that they are not sent
     /// again.
     pub async fn stop(self) {
         self.stop.close();
-        let ended = async {
-            for link in self.links {
-                link.await;
-            }
-        };
         let over = async {
             Timer::after(limits::STOP_GRACE).await;
         };
-        ended.or(over).await;
+        self.set.or(over).await;
     }
 }

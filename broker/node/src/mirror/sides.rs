@@ -14,6 +14,7 @@ use crate::client::Error;
 use crate::config::OnTopicRecreated;
 use crate::config::limits::RETRY_BACKOFF;
 
+use super::cursors::Origin;
 use super::limits;
 use super::link::{Destination, Link, Waiting};
 use super::upstream::{self, Twin, Wanted};
@@ -36,23 +37,24 @@ impl Link {
         if self.client.known_cluster_id().as_deref() == Some(&self.local.cluster_id) {
             return Err(Error::Itself);
         }
-        let topics = self.wanted(&image);
+        let mut waiting = BTreeMap::new();
+        let topics = self.wanted(&image, &mut waiting);
         let replication_factor = self.config.replication_factor;
         let link = &self.config.name;
         let twins = upstream::prepare(link, &self.client, &topics, replication_factor).await?;
         self.recheck_at = None;
-        let mut waiting = BTreeMap::new();
-        for (name, twin) in twins {
-            let Some(topic) = image.topic(&name) else {
+        for (there, twin) in twins {
+            let here = topics.get(&there).map(|wanted| wanted.here.as_str());
+            let Some(topic) = here.and_then(|here| image.topic(here)) else {
                 continue;
             };
             let (why, is_refused) = match twin {
                 Twin::Ready => {
-                    self.open(topic, false);
+                    self.open(topic, &there, false);
                     continue;
                 }
                 Twin::Gone => {
-                    self.open(topic, true);
+                    self.open(topic, &there, true);
                     self.recheck_within(limits::RECHECK_EVERY);
                     continue;
                 }
@@ -67,14 +69,8 @@ impl Link {
                     (format!("{error}; {advice}"), true)
                 }
             };
-            let before = self.waiting.get(&name);
-            let since = before.map_or_else(Instant::now, |before| before.since);
-            let state = Waiting {
-                since,
-                why,
-                is_refused,
-            };
-            waiting.insert(name, state);
+            let state = self.waits(&topic.name, why, is_refused);
+            waiting.insert(topic.name.clone(), state);
         }
         self.waiting = waiting;
         if self.plan.needs_producer() {
@@ -84,19 +80,66 @@ impl Link {
         Ok(())
     }
 
-    /// The selected topics.
-    fn wanted(&self, image: &Image) -> BTreeMap<String, Wanted> {
+    /// Returns the state of a topic that has no twin, which may have lasted for some time.
+    fn waits(&self, topic: &str, why: String, is_refused: bool) -> Waiting {
+        let before = self.waiting.get(topic);
+        Waiting {
+            since: before.map_or_else(Instant::now, |before| before.since),
+            why,
+            is_refused,
+        }
+    }
+
+    /// Returns the selected topics by their names upstream. Topics that would become one are
+    /// `waiting`, except one that is copied already.
+    fn wanted(
+        &self,
+        image: &Image,
+        waiting: &mut BTreeMap<String, Waiting>,
+    ) -> BTreeMap<String, Wanted> {
         let selected = image
             .topics()
             .filter(|topic| !topic.is_internal && self.config.selection.takes(&topic.name));
-        let wanted = |topic: &Arc<Topic>| Wanted {
-            partitions: topic.partition_count(),
-            configs: upstream::copied(&topic.overrides, image.defaults()),
-            was_there: self.is_to_hold() && self.was_there(topic),
-        };
-        selected
-            .map(|topic| (topic.name.clone(), wanted(topic)))
-            .collect()
+        let mut by_name: BTreeMap<String, Vec<&Arc<Topic>>> = BTreeMap::new();
+        for topic in selected {
+            let there = self.config.rename.there(&topic.name);
+            by_name.entry(there).or_default().push(topic);
+        }
+        let mut wanted = BTreeMap::new();
+        for (there, topics) in by_name {
+            let begun = topics.iter().filter(|topic| self.is_begun(topic));
+            let begun: Vec<&Arc<Topic>> = begun.copied().collect();
+            let one = match (&*topics, &*begun) {
+                ([one], _) | (_, [one]) => Some(*one),
+                _ => None,
+            };
+            for topic in topics.iter().filter(|topic| one != Some(**topic)) {
+                let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+                let why = format!(
+                    "{} would all be {there} upstream; change topics.rename, topics.prefix or \
+                     topics.suffix, or add one of them to topics.exclude",
+                    names.join(", ")
+                );
+                waiting.insert(topic.name.clone(), self.waits(&topic.name, why, true));
+            }
+            let of = |topic: &Arc<Topic>| Wanted {
+                here: topic.name.clone(),
+                partitions: topic.partition_count(),
+                configs: upstream::copied(&topic.overrides, image.defaults()),
+                was_there: self.is_to_hold() && self.was_there(topic),
+            };
+            wanted.extend(one.map(|topic| (there, of(topic))));
+        }
+        wanted
+    }
+
+    /// Returns whether the link has copied some of the topic.
+    fn is_begun(&self, topic: &Topic) -> bool {
+        topic.partitions().enumerate().any(|(index, id)| {
+            let is_of = |(_, origin): (_, Origin)| origin.is_of(topic.id);
+            let saved = || self.cursors.get(&topic.name, index as i32);
+            self.destinations.contains_key(&id) || saved().is_some_and(is_of)
+        })
     }
 
     fn is_to_hold(&self) -> bool {
@@ -158,14 +201,14 @@ impl Link {
 
     /// Opens a topic's partitions at their cursors, and checks whether the upstream topic is still
     /// the same.
-    fn open(&mut self, topic: &Topic, is_gone_upstream: bool) {
-        let known = self.client.known_topic(&topic.name);
+    fn open(&mut self, topic: &Topic, upstream: &str, is_gone_upstream: bool) {
+        let known = self.client.known_topic(upstream);
         // Zero from brokers before 2.8, which have no topic ids.
         let there = known.filter(|there| there.id != KafkaUuid::ZERO);
         let there = there.map(|there| there.id.to_string());
         let mut moved = 0;
         for (index, id) in topic.partitions().enumerate() {
-            if !self.plan.has(id) && !self.open_partition(topic, index as i32, id) {
+            if !self.plan.has(id) && !self.open_partition(topic, upstream, index as i32, id) {
                 self.recheck_within(limits::RECHECK_EVERY);
                 continue;
             }
@@ -201,7 +244,13 @@ impl Link {
     }
 
     /// Opens a partition. Returns false if it cannot be read.
-    fn open_partition(&mut self, topic: &Topic, index: i32, id: PartitionId) -> bool {
+    fn open_partition(
+        &mut self,
+        topic: &Topic,
+        upstream: &str,
+        index: i32,
+        id: PartitionId,
+    ) -> bool {
         let (link, name) = (&self.config.name, &topic.name);
         let partition = match self.local.log.partition(id) {
             Ok(partition) => partition,
@@ -231,6 +280,7 @@ impl Link {
         let origin = saved.map(|(_, origin)| origin).unwrap_or_default();
         let to = Destination {
             topic: name.as_str().into(),
+            there: upstream.into(),
             index,
             topic_id: topic.id,
             upstream_id: origin.upstream,

@@ -12,6 +12,8 @@ use crate::client::{Client, Error};
 /// A local topic, as it should exist upstream.
 #[derive(Debug)]
 pub struct Wanted {
+    /// The topic's name here.
+    pub here: String,
     pub partitions: i32,
     pub configs: BTreeMap<String, String>,
     /// Whether it must not be created again after it was deleted upstream.
@@ -70,7 +72,7 @@ pub fn copied(
         .collect()
 }
 
-/// Creates missing topics and partitions. `link` is for log lines.
+/// Creates missing topics and partitions; `topics` have their names upstream. `link` is for log lines.
 ///
 /// # Errors
 /// The upstream cannot be reached.

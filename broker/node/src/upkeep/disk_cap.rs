@@ -36,7 +36,7 @@ pub struct DiskCap {
     log: Arc<Log>,
     groups: Arc<Groups>,
     disk: Disk,
-    links: Vec<LinkTopics>,
+    in_file: Vec<LinkConfig>,
 }
 
 impl fmt::Debug for DiskCap {
@@ -51,7 +51,7 @@ impl DiskCap {
             log,
             groups,
             disk: disk.clone(),
-            links: links.iter().map(LinkTopics::of).collect(),
+            in_file: links.to_vec(),
         }
     }
 }
@@ -168,13 +168,10 @@ fn plan(cap: &DiskCap, is_idle: bool) -> (Vec<Dropped>, Limit) {
         return (Vec::new(), limit);
     }
     let image = log.metadata.load();
+    let all = LinkTopics::all(&cap.in_file, image.group_configs());
     let mut plan = CapPlan::new(excess);
     for topic in image.topics().filter(|topic| may_go(topic)) {
-        let links: Vec<&LinkTopics> = cap
-            .links
-            .iter()
-            .filter(|link| link.takes(&topic.name))
-            .collect();
+        let links: Vec<&LinkTopics> = all.iter().filter(|link| link.takes(&topic.name)).collect();
         for (index, id) in topic.partitions().enumerate() {
             let Ok(slices) = log.store.slices(id) else {
                 continue;

@@ -78,6 +78,8 @@ fn describe(
             entries.retain(|entry| entry.source == Source::DynamicDefaultBroker);
             entries
         }
+        // Described as the others of their type, with their state.
+        Owner::Link(..) => Vec::new(),
     };
     let wanted: Option<BTreeSet<String>> =
         keys.map(|keys| keys.iter().map(ToString::to_string).collect());
@@ -97,7 +99,7 @@ fn refused(result: DescribeConfigsResult, refusal: Refusal) -> DescribeConfigsRe
 /// Returns the state of the mirror link with this group id. Other groups have no configurations.
 fn describe_link(request: &Request, kind: i8, group: &str) -> Vec<DescribeConfigsResourceResult> {
     let described = match kind {
-        link_state::GROUP => link_state::describe(request.metrics(), group),
+        link_state::GROUP => link_state::describe(request, group),
         _ => None,
     };
     described.unwrap_or_default()

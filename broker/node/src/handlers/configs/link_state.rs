@@ -1,17 +1,22 @@
-//! The state of a mirror link, as the configuration of its group: only there does Kafka's protocol
-//! return keys and values for a group's name, so that `sedge mirror describe` and Kafka's
-//! `kafka-configs` can ask for it.
+//! The keys of a mirror link and its state, as the configuration of its group: only there does
+//! Kafka's protocol return keys and values for a group's name, so that `sedge mirror describe` and
+//! Kafka's `kafka-configs` can ask for them.
 
 use sedge_core::config::{ConfigType, Source};
 use sedge_core::mirror;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::describe_configs_response::DescribeConfigsResourceResult;
 
+use crate::config::keys;
+use crate::handlers::Request;
+use crate::handlers::request::LinkKey;
 use crate::metrics::Metrics;
 
 /// `ConfigResource.Type` on the wire.
 pub const GROUP: i8 = 32;
-/// `running`, `connecting`, `backing-off` or `blocked`.
+/// Prefix of all that is state, and not a key of the link.
+pub const PREFIX: &str = "sedge.mirror.";
+/// `running`, `idle`, `paused`, `connecting`, `backing-off` or `blocked`.
 pub const STATE: &str = "sedge.mirror.state";
 /// The reason why the link does not run.
 pub const WHY: &str = "sedge.mirror.why";
@@ -22,9 +27,19 @@ pub const HELD_PREFIX: &str = "sedge.mirror.held.";
 /// Prefix of the name of a topic that was not begun; the value is the reason.
 pub const NOT_BEGUN_PREFIX: &str = "sedge.mirror.not.begun.";
 
-/// Returns the state of the link whose group this is; `None` if there is none.
-pub fn describe(metrics: &Metrics, group: &str) -> Option<Vec<DescribeConfigsResourceResult>> {
+/// Returns the keys and the state of the link whose group this is; `None` if there is none.
+pub fn describe(request: &Request, group: &str) -> Option<Vec<DescribeConfigsResourceResult>> {
     let name = group.strip_prefix(mirror::GROUP_PREFIX)?;
+    let mut entries: Vec<_> = request.link_keys(name).into_iter().map(key).collect();
+    match state(request.metrics(), name) {
+        Some(state) => entries.extend(state),
+        None if entries.is_empty() => return None,
+        None => {}
+    }
+    Some(entries)
+}
+
+fn state(metrics: &Metrics, name: &str) -> Option<Vec<DescribeConfigsResourceResult>> {
     let links = metrics.links();
     let (_, link) = links.iter().find(|(known, _)| known == name)?;
     let state = link.state();
@@ -39,6 +54,24 @@ pub fn describe(metrics: &Metrics, group: &str) -> Option<Vec<DescribeConfigsRes
     let topics = holds.topics.iter();
     entries.extend(topics.map(|(what, why)| entry(&format!("{NOT_BEGUN_PREFIX}{what}"), why)));
     Some(entries)
+}
+
+/// Describes a key. A secret has no value.
+fn key(key: LinkKey) -> DescribeConfigsResourceResult {
+    let is_secret = keys::is_secret(&key.name);
+    let value = (!is_secret).then(|| KafkaString::from(key.value.to_string()));
+    let source = if key.is_in_file {
+        Source::StaticBroker
+    } else {
+        Source::Group
+    };
+    DescribeConfigsResourceResult::default()
+        .with_name(KafkaString::from(key.name))
+        .with_value(value)
+        .with_read_only(key.is_in_file)
+        .with_is_sensitive(is_secret)
+        .with_config_source(source.wire())
+        .with_config_type(ConfigType::String.wire())
 }
 
 fn entry(name: &str, value: &str) -> DescribeConfigsResourceResult {

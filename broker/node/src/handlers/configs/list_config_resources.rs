@@ -9,7 +9,8 @@ use sedge_protocol::kafka::generated::list_config_resources_response::{
 };
 
 use crate::handlers::Request;
-use crate::handlers::configs::{BROKER, TOPIC, WITHOUT_CONFIGS};
+use crate::handlers::configs::{BROKER, TOPIC, WITHOUT_CONFIGS, link_state};
+use crate::mirror::group_of;
 
 /// `ConfigResource.Type.CLIENT_METRICS`, the only type that version 0 asks for.
 const CLIENT_METRICS_RESOURCE: i8 = 16;
@@ -21,7 +22,7 @@ pub async fn handle(
     let response = ListConfigResourcesResponseData::default();
     let wanted = match message.resource_types {
         _ if request.version() == 0 => vec![CLIENT_METRICS_RESOURCE],
-        all if all.is_empty() => vec![TOPIC, BROKER],
+        all if all.is_empty() => vec![TOPIC, BROKER, link_state::GROUP],
         some => some,
     };
     let cluster = match request.cluster(Operation::DescribeConfigs) {
@@ -38,6 +39,11 @@ pub async fn handle(
             BROKER => {
                 let node = request.node_id().to_string();
                 resources.push(resource(&node, BROKER));
+            }
+            link_state::GROUP => {
+                let links = request.links().into_iter();
+                let groups = links.map(|link| group_of(&link));
+                resources.extend(groups.map(|group| resource(&group, link_state::GROUP)));
             }
             other if WITHOUT_CONFIGS.contains(&other) => {}
             _ => return response.with_error_code(ErrorCode::UnsupportedVersion.code()),

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use sedge_core::config::{
     BrokerDefaults, ConfigError, DEAD_LETTER_KEY, FETCH_FILTER_KEY, FILTER_KEY, FILTER_ROUTES_KEY,
-    PARTITIONER_KEY, QUOTA_POLICY_KEY, Resource, filter_names,
+    PARTITIONER_KEY, QUOTA_POLICY_KEY, Resource, changed, filter_names,
 };
 use sedge_core::metadata::{Command, Topic, names};
+use sedge_core::mirror::GROUP_PREFIX;
 use sedge_core::partitioner::MURMUR2;
 use sedge_core::security::{self, Operation};
 use sedge_plugin::World;
@@ -39,6 +40,8 @@ pub enum Owner {
     ThisBroker(Cluster),
     /// All brokers: the empty name.
     AllBrokers(Cluster),
+    /// A mirror link, by its group.
+    Link(Cluster, String),
 }
 
 impl From<ConfigError> for Refusal {
@@ -84,13 +87,21 @@ impl Owner {
                     )),
                 }
             }
+            link_state::GROUP if name.starts_with(GROUP_PREFIX) => {
+                request
+                    .check(operation, security::Resource::Group, name)
+                    .map_err(refused)?;
+                // A link makes the broker connect to another one.
+                let cluster = request.cluster(Operation::Alter).map_err(refused)?;
+                Ok(Self::Link(cluster, name.to_owned()))
+            }
             other => {
                 check_without_configs(request, operation, other, name)?;
                 Err(Refusal::new(
                     ErrorCode::InvalidRequest,
                     format!(
-                        "Resource type {other} has no configurations here; topics (2) and brokers \
-                         (4) have."
+                        "Resource type {other} has no configurations here; topics (2), brokers (4) \
+                         and groups of mirror links (32, {GROUP_PREFIX}NAME) have."
                     ),
                 ))
             }
@@ -101,6 +112,7 @@ impl Owner {
         match self {
             Self::Topic(..) => Resource::Topic,
             Self::ThisBroker(_) | Self::AllBrokers(_) => Resource::Broker,
+            Self::Link(..) => Resource::Link,
         }
     }
 
@@ -108,13 +120,16 @@ impl Owner {
         match self {
             Self::Topic(_, topic) => &topic.overrides,
             Self::ThisBroker(cluster) | Self::AllBrokers(cluster) => cluster.overrides(),
+            Self::Link(cluster, group) => cluster.of_group(group),
         }
     }
 
     fn defaults(&self) -> &BrokerDefaults {
         match self {
             Self::Topic(topics, _) => topics.defaults(),
-            Self::ThisBroker(cluster) | Self::AllBrokers(cluster) => cluster.defaults(),
+            Self::ThisBroker(cluster) | Self::AllBrokers(cluster) | Self::Link(cluster, _) => {
+                cluster.defaults()
+            }
         }
     }
 }
@@ -154,10 +169,20 @@ pub async fn alter(
     plan: impl FnOnce(Resource, &BTreeMap<String, String>, &BrokerDefaults) -> Result<Changes, Refusal>,
 ) -> Result<(), Refusal> {
     let owner = Owner::find(request, Operation::AlterConfigs, resource_type, name)?;
-    let changes = plan(owner.resource(), owner.overrides(), owner.defaults())?;
+    let mut changes = plan(owner.resource(), owner.overrides(), owner.defaults())?;
+    if let Owner::Link(..) = &owner {
+        // Removing what is not there would leave records of any name.
+        changes.retain(|(name, value)| value.is_some() || owner.overrides().contains_key(name));
+    }
     let set = changes.iter();
     let set = set.filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)));
     check_bindings(request, Operation::AlterConfigs, set, owner.overrides()).await?;
+    if let Owner::Link(_, group) = &owner
+        && let Some(link) = group.strip_prefix(GROUP_PREFIX)
+    {
+        let keys = changed(owner.overrides(), &changes);
+        request.check_link(link, keys).await?;
+    }
     if validate_only || changes.is_empty() {
         return Ok(());
     }
@@ -167,6 +192,7 @@ pub async fn alter(
             changes,
         },
         Owner::ThisBroker(_) | Owner::AllBrokers(_) => Command::AlterBrokerConfigs { changes },
+        Owner::Link(_, group) => Command::AlterGroupConfigs { group, changes },
     };
     request.command(command).await.map(|_| ())
 }

@@ -64,6 +64,13 @@ impl Request {
             Command::AlterBrokerConfigs { .. } | Command::AlterQuotas { .. } => {
                 of_cluster(Operation::AlterConfigs)
             }
+            Command::AlterGroupConfigs { group, .. } => {
+                let named = self
+                    .access
+                    .check(Operation::AlterConfigs, Resource::Group, group);
+                // A link makes the broker connect to another one, with all that its topics have.
+                named.and_then(|()| of_cluster(Operation::Alter))
+            }
             Command::AllocateProducerIds { .. } => of_cluster(Operation::IdempotentWrite),
             Command::BumpLeaderEpoch
             | Command::CreateAcls { .. }
@@ -192,6 +199,12 @@ impl Cluster {
     /// Returns the configurations that were set while the broker was running.
     pub fn overrides(&self) -> &BTreeMap<String, String> {
         self.image.broker_overrides()
+    }
+
+    /// Returns the configurations of a group.
+    pub fn of_group(&self, group: &str) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.image.group_configs().get(group).unwrap_or(&NONE)
     }
 
     /// Returns a producer id that was never handed out before.

@@ -31,6 +31,7 @@ use sedge_storage::Chunk;
 pub use access::Need;
 pub use cluster::Cluster;
 pub use groups::Written;
+pub use links::LinkKey;
 pub use quotas::{Charged, Demand};
 pub use topics::{Topic, Topics};
 
@@ -48,6 +49,7 @@ use quotas::Use;
 mod access;
 mod cluster;
 mod groups;
+mod links;
 pub mod login;
 mod quotas;
 mod tokens;

@@ -100,6 +100,8 @@ const DOCUMENTED: &[(&str, &[&str])] = &[
             "AlterConfigs Cluster",
             "AlterConfigs Topic",
             "AlterConfigs Group",
+            // Of links.
+            "Alter Cluster",
         ],
     ),
     ("DescribeLogDirs", &["Describe Cluster"]),
@@ -121,6 +123,8 @@ const DOCUMENTED: &[(&str, &[&str])] = &[
             "AlterConfigs Cluster",
             "AlterConfigs Topic",
             "AlterConfigs Group",
+            // Of links.
+            "Alter Cluster",
         ],
     ),
     ("AlterPartitionReassignments", &["Alter Cluster"]),

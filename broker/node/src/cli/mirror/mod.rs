@@ -1,5 +1,7 @@
-//! `sedge mirror`: shows the progress of links by the offsets that they commit, what holds them up,
-//! and moves their cursors past it.
+//! `sedge mirror`: makes links, shows their progress by the offsets that they commit and what holds
+//! them up, and moves their cursors past it.
+
+mod edit;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,20 +9,21 @@ use clap::{Args, Subcommand};
 use sedge_core::mirror::GROUP_PREFIX;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::Offset;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::connect::Connect;
 use super::group::{log_ends, offsets_table};
 use crate::client::groups::CommittedOffset;
 use crate::client::records::{EARLIEST, LATEST};
-use crate::client::topics::Resource;
+use crate::client::topics::{ConfigEntry, Resource};
 use crate::client::{Client, Error};
 use crate::handlers::configs::link_state;
 use crate::mirror::{Origin, group_of};
 use crate::process::failure::{Exit, Failure};
 use crate::process::output::{self, Output, Table};
+use crate::process::secret::HIDDEN;
 
-/// List and describe mirror links, and move their cursors.
+/// Create, list, describe, change, pause and delete mirror links, and move their cursors.
 #[derive(Debug, Args)]
 pub struct MirrorCommand {
     #[command(flatten)]
@@ -31,7 +34,42 @@ pub struct MirrorCommand {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the links that have copied something, with their lag in records
+    /// Create a link, which starts at once; a restart and a backup keep it
+    Create {
+        /// Name of the link
+        link: String,
+        #[command(flatten)]
+        keys: edit::Keys,
+    },
+    /// Change keys of a link that was made by `sedge mirror create`
+    Alter {
+        /// Name of the link
+        link: String,
+        #[command(flatten)]
+        keys: edit::Keys,
+        /// Reset a key to its default; can be given more than once
+        #[arg(long, value_name = "KEY")]
+        unset: Vec<String>,
+    },
+    /// Stop a link until it is resumed, also over restarts of the broker
+    Pause {
+        /// Name of the link
+        link: String,
+    },
+    /// Let a paused link go on where it was
+    Resume {
+        /// Name of the link
+        link: String,
+    },
+    /// Delete a link that was made by `sedge mirror create`
+    Delete {
+        /// Name of the link
+        link: String,
+        /// Forget the link's cursors: a new link of this name begins at the start of the topics
+        #[arg(long)]
+        forget: bool,
+    },
+    /// List the links, with their lag in records
     List,
     /// Show a link's state, the cursor and lag of each partition, and what is held and why
     Describe {
@@ -59,6 +97,16 @@ impl MirrorCommand {
     pub fn run(&self) -> Result<(), Failure> {
         let output = self.connect.output;
         self.connect.run(async |client| match &self.verb {
+            Verb::Create { link, keys } => edit::create(&client, link, keys).await?.print(output),
+            Verb::Alter { link, keys, unset } => {
+                let altered = edit::alter(&client, link, keys, unset).await?;
+                altered.print(output)
+            }
+            Verb::Pause { link } => edit::pause(&client, link, true).await?.print(output),
+            Verb::Resume { link } => edit::pause(&client, link, false).await?.print(output),
+            Verb::Delete { link, forget } => {
+                edit::delete(&client, link, *forget).await?.print(output)
+            }
             Verb::List => list(&client).await?.print(output),
             Verb::Describe { link } => describe(&client, link, output).await,
             Verb::Skip {
@@ -123,11 +171,14 @@ async fn state(client: &Client, link: &str) -> Result<Option<State>, Failure> {
 
 async fn list(client: &Client) -> Result<Table, Failure> {
     let mut table = Table::new(&["link", "state", "held", "topics", "partitions", "lag"]);
-    for group in client.list_groups().await? {
-        let Some(link) = group.name.strip_prefix(GROUP_PREFIX) else {
+    let committed = client.list_groups().await?.into_iter();
+    let mut groups: BTreeSet<String> = committed.map(|group| group.name).collect();
+    groups.extend(client.configured_groups().await?);
+    for group in groups {
+        let Some(link) = group.strip_prefix(GROUP_PREFIX) else {
             continue;
         };
-        let committed = client.committed_offsets(&group.name).await?;
+        let committed = client.committed_offsets(&group).await?;
         let topics: BTreeSet<&str> = committed.keys().map(|(topic, _)| topic.as_str()).collect();
         let (_, lag) = offsets_table(client, &committed).await?;
         let state = state(client, link).await?;
@@ -146,7 +197,8 @@ async fn list(client: &Client) -> Result<Table, Failure> {
 async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Failure> {
     let committed = client.committed_offsets(&group_of(link)).await?;
     let state = state(client, link).await?;
-    if committed.is_empty() && state.is_none() {
+    let keys = edit::own_keys(client, link).await?;
+    if committed.is_empty() && state.is_none() && keys.is_empty() {
         return Err(unknown(link));
     }
     let is_run = state.is_some();
@@ -209,6 +261,7 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
             "state": is_run.then_some(name),
             "why": state.why,
             "held": state.held,
+            "configs": Value::Object(configs(&keys).collect()),
             "partitions": table.json(),
         })),
         Output::Text => {
@@ -219,9 +272,19 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
                 why.unwrap_or_default(),
                 held.unwrap_or_default()
             ))?;
+            for entry in keys {
+                let value = entry.value.unwrap_or_else(|| HIDDEN.to_owned());
+                output::line(format_args!("  {} = {value}", entry.name))?;
+            }
             table.print(output)
         }
     }
+}
+
+/// Returns the keys of a link; secrets without a value.
+fn configs(keys: &[ConfigEntry]) -> impl Iterator<Item = (String, Value)> {
+    keys.iter()
+        .map(|entry| (entry.name.clone(), Value::from(entry.value.clone())))
 }
 
 /// Moves the committed offset; the link follows it.
@@ -288,8 +351,10 @@ fn unknown(link: &str) -> Failure {
     let what = format!(
         "this broker runs no link named {link}, and no link of that name has copied anything"
     );
-    Failure::new(Exit::Unavailable, what)
-        .advise("`sedge mirror list` lists the links; a link is configured as [mirror.NAME]")
+    Failure::new(Exit::Unavailable, what).advise(
+        "`sedge mirror list` lists the links; `sedge mirror create` makes one, or [mirror.NAME] in \
+         the configuration file",
+    )
 }
 
 #[cfg(test)]
