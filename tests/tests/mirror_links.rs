@@ -262,3 +262,175 @@ fn kafka_configs_makes_a_link() {
     let shown = configs(&["--describe"]);
     assert!(shown.contains("topics=a,b"), "{shown}");
 }
+
+fn plan(site: &Site, keys: &[&str]) -> serde_json::Value {
+    let set = keys.iter().flat_map(|key| ["--set", key]);
+    let arguments: Vec<&str> = ["plan", "hq", "-o", "json"]
+        .into_iter()
+        .chain(set)
+        .collect();
+    let finished = site.mirror(&arguments);
+    serde_json::from_str(&finished.stdout)
+        .unwrap_or_else(|_| panic!("-o json is JSON: {}{}", finished.stdout, finished.stderr))
+}
+
+fn planned<'a>(plan: &'a serde_json::Value, topic: &str) -> &'a serde_json::Value {
+    let topics = plan["topics"].as_array().expect("topics");
+    let found = topics.iter().find(|row| row["topic"] == topic);
+    found.unwrap_or_else(|| panic!("{topic} in {plan}"))
+}
+
+/// The plan is that of the real upstream, and changes nothing there or here.
+fn a_plan_says_what_the_link_would_do(site: &mut Site, keys: &[&str]) {
+    wire::create_topic(
+        &mut site.here,
+        "plan-new",
+        3,
+        &[("retention.ms", "3600000")],
+    );
+    wire::create_topic(&mut site.here, "plan-grown", 2, &[]);
+    wire::create_topic(&mut site.there, "plan-grown", 1, &[]);
+    wire::create_topic(&mut site.here, "plan-small", 1, &[]);
+    wire::create_topic(
+        &mut site.there,
+        "plan-small",
+        1,
+        &[("max.message.bytes", "1000")],
+    );
+    site.produce_values("plan-new", &values("x", 4));
+    let plan = plan(site, keys);
+    assert!(plan["error"].is_null(), "{plan}");
+    let new = planned(&plan, "plan-new");
+    assert_eq!(new["action"], "create", "{plan}");
+    assert_eq!(
+        (&new["partitions"], &new["records"]),
+        (&3.into(), &4.into())
+    );
+    assert!(new["bytes"].as_i64() > Some(0), "{plan}");
+    assert!(
+        new["notes"].to_string().contains("retention.ms=3600000"),
+        "{plan}"
+    );
+    let grown = planned(&plan, "plan-grown");
+    assert_eq!(grown["action"], "extend", "{plan}");
+    assert!(grown["notes"].to_string().contains("1 partitions become 2"));
+    let small = planned(&plan, "plan-small");
+    assert_eq!(small["action"], "copy", "{plan}");
+    assert!(
+        small["notes"]
+            .to_string()
+            .contains("max.message.bytes is 1000 upstream")
+    );
+    assert!(plan["unmatched"].to_string().contains("nosuch.*"), "{plan}");
+    // Nothing was created.
+    let fetched = wire::fetch(&mut site.there, "plan-new", 0, 0);
+    assert_ne!(fetched.error, wire::error::NONE);
+}
+
+#[test]
+fn a_plan_before_a_link_is_made() {
+    let mut site = Site::without_link(Options::default());
+    let servers = format!("bootstrap.servers={}", site.upstream_bootstrap());
+    let keys = [servers.as_str(), "topics=plan-.*,nosuch.*"];
+    a_plan_says_what_the_link_would_do(&mut site, &keys);
+    let described = site.mirror(&["describe", "hq"]);
+    refused(&described, "no link named hq");
+
+    // Of a link that has copied something, the plan begins at its cursors.
+    create(&mut site, "plan-.*");
+    site.wait_upstream("plan-new", &values("x", 4));
+    site.wait("the cursor is committed", |site| {
+        site.cursor("plan-new") == Some(4)
+    });
+    let after = plan(&site, &[]);
+    let new = planned(&after, "plan-new");
+    assert_eq!(
+        (&new["action"], &new["records"]),
+        (&"copy".into(), &0.into())
+    );
+    assert_eq!(new["from"][0], 4);
+
+    let own = format!("bootstrap.servers={}", site.sedge.bootstrap());
+    let itself = plan(&site, &[&own, "topics=.*"]);
+    assert!(
+        itself["error"].to_string().contains("own cluster"),
+        "{itself}"
+    );
+    let nobody = format!("bootstrap.servers=127.0.0.1:{}", sedge_tests::ports::free());
+    let gone = site.mirror(&["plan", "other", "--set", &nobody, "--set", "topics=.*"]);
+    refused(&gone, "the upstream of other cannot be used");
+}
+
+#[test]
+fn a_plan_with_apache_kafka_upstream() {
+    let mut site = Site::with_kafka("", Options::default());
+    run(&site, &["pause", "hq"]);
+    site.wait("the link is paused", |site| state(site) == "paused");
+    let servers = format!("bootstrap.servers={}", site.upstream_bootstrap());
+    let keys = [servers.as_str(), "topics=plan-.*,nosuch.*"];
+    // A link of the file is planned as it is; this one is another.
+    let set = keys.iter().flat_map(|key| ["--set", key]);
+    let arguments: Vec<&str> = ["create", "other"].into_iter().chain(set).collect();
+    run(&site, &[&arguments[..], &["--set", "paused=true"]].concat());
+    wire::create_topic(&mut site.here, "plan-new", 3, &[]);
+    let finished = site.mirror(&["plan", "other", "-o", "json"]);
+    let plan: serde_json::Value = serde_json::from_str(&finished.stdout).expect("JSON");
+    assert_eq!(planned(&plan, "plan-new")["action"], "create", "{plan}");
+    assert!(wire::fetch(&mut site.there, "plan-new", 0, 0).error != wire::error::NONE);
+}
+
+/// The age is counted from the append: the producer's clock is three years behind.
+#[test]
+fn what_waits_is_seen_with_the_error_and_the_next_try() {
+    let mut site = Site::without_link(Options::default());
+    let nobody = format!("bootstrap.servers=127.0.0.1:{}", sedge_tests::ports::free());
+    wire::create_topic(&mut site.here, "a", 1, &[]);
+    wire::create_topic(&mut site.here, "b", 1, &[]);
+    let mut batch = wire::Batch::of(&[b"old".to_vec()]);
+    batch.base_timestamp -= 1000 * 86_400_000;
+    site.produce("a", &batch);
+    site.produce_values("b", &values("b", 3));
+    run(
+        &site,
+        &["create", "hq", "--set", &nobody, "--set", "topics=.*"],
+    );
+    site.wait("the lag and the error are described", |site| {
+        let described = site.describe();
+        let error = &described["last_error"];
+        described["progress"]["lag_records"] == 4
+            && described["topics"]["b"]["lag_records"] == 3
+            && described["topics"]["a"]["lag_bytes"].as_i64() > Some(0)
+            && error["why"].is_string()
+            && error["next_try_in_ms"].is_u64()
+    });
+    let described = site.describe();
+    let lag_ms = described["progress"]["lag_ms"].as_i64().expect("lag_ms");
+    assert!((0..3_600_000).contains(&lag_ms), "{described}");
+    assert!(described["progress"]["catches_up_in_s"].is_null());
+    let metrics = http::get(site.sedge.console(), "/metrics").1;
+    for line in [
+        "sedge_mirror_topic_lag_records{link=\"hq\",topic=\"b\"} 3",
+        "sedge_mirror_lag_records{link=\"hq\"} 4",
+        "sedge_mirror_catch_up_seconds{link=\"hq\"} +Inf",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    assert!(
+        http::get(site.sedge.console(), "/")
+            .1
+            .contains("does not shrink")
+    );
+    assert_eq!(
+        site.logged("the upstream fails"),
+        1,
+        "once, and not for each try"
+    );
+
+    let servers = format!("bootstrap.servers={}", site.upstream_bootstrap());
+    run(&site, &["alter", "hq", "--set", &servers]);
+    site.wait_upstream("b", &values("b", 3));
+    site.wait("nothing lags", |site| {
+        let described = site.describe();
+        described["progress"]["lag_records"] == 0 && described["progress"]["catches_up_in_s"] == 0.0
+    });
+}

@@ -28,6 +28,15 @@ pub const FILTER_ROUTES_KEY: &str = "sedge.filter.routes";
 /// The key that names the topic for batches that a filter of a topic failed on.
 pub const DEAD_LETTER_KEY: &str = "sedge.filter.errors.deadletterqueue.topic.name";
 
+/// The key that names the clusters from which a topic has records, by their ids.
+pub const ORIGINS_KEY: &str = "sedge.mirror.origins";
+
+/// Returns the clusters from which a topic with these settings has records.
+pub fn origins(settings: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
+    let value = settings.get(ORIGINS_KEY).map_or("", String::as_str);
+    super::parts(List, value)
+}
+
 /// Returns the names in a value of [`FILTER_KEY`], [`FETCH_FILTER_KEY`] or [`FILTER_ROUTES_KEY`].
 pub fn filter_names(value: &str) -> impl Iterator<Item = &str> {
     super::parts(List, value)
@@ -177,6 +186,8 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
     key(FILTER_ROUTES_KEY, List, Some(""), Anything, &[],
         "Topics that the plugins of sedge.filter may route records to, in the commit of the batch; \
          one that does not exist is created if auto.create.topics.enable allows it"),
+    key(ORIGINS_KEY, List, Some(""), Anything, &[],
+        "Clusters, by id, from which mirror links brought records; links do not send the topic there"),
     key(PARTITIONER_KEY, Text, Some(""), Anything, &[],
         "Partitioner plugin that chooses the partition of each record, whichever partition it was \
          sent to; murmur2: Kafka's default partitioner"),

@@ -158,11 +158,10 @@ impl Link {
         lagging.map(|(partition, stream)| (*partition, stream.cursor))
     }
 
-    /// Returns the smallest known timestamp of a batch that is not upstream.
-    #[must_use]
-    pub fn oldest_timestamp(&self) -> Option<i64> {
-        let lagging = self.streams.values().filter(|stream| stream.lag() > 0);
-        lagging.filter_map(|stream| stream.oldest_timestamp).min()
+    /// Returns the timestamps of the first batches that are not upstream, where they are known.
+    pub fn oldest_timestamps(&self) -> impl Iterator<Item = (PartitionId, i64)> + '_ {
+        let lagging = self.streams.iter().filter(|(_, stream)| stream.lag() > 0);
+        lagging.filter_map(|(partition, stream)| Some((*partition, stream.oldest_timestamp?)))
     }
 
     /// Returns the partitions that are held, with the reasons.
@@ -205,12 +204,18 @@ impl Link {
     /// Closes a partition whose topic was deleted. Returns the number of records that were not
     /// acknowledged.
     pub fn close(&mut self, partition: PartitionId) -> i64 {
+        let lost = self.leave(partition);
+        self.counts.lost_to_deletion += lost.unsigned_abs();
+        lost
+    }
+
+    /// Stops copying a partition whose topic stays. Returns its lag.
+    pub fn leave(&mut self, partition: PartitionId) -> i64 {
         // Another partition may be sent to the same one upstream, starting at sequence 0.
         self.retire_producer(partition);
-        let mut lost = 0;
+        let mut lag = 0;
         if let Some(mut stream) = self.streams.remove(&partition) {
-            lost = stream.lag();
-            self.counts.lost_to_deletion += lost.unsigned_abs();
+            lag = stream.lag();
             self.bytes_in_flight -= stream.rewind();
             if let Some(at_ms) = stream.resume_at_ms {
                 self.waiting.remove(&(at_ms, partition));
@@ -218,7 +223,7 @@ impl Link {
         }
         self.ready.remove(&partition);
         self.dirty.remove(&partition);
-        lost
+        lag
     }
 
     /// Moves the cursor up or down, on a decision from outside. Returns the number of skipped

@@ -33,6 +33,7 @@
 //! accepts any first sequence from an unknown producer.
 
 mod link;
+mod pace;
 mod stamp;
 mod stream;
 mod verdict;
@@ -43,6 +44,7 @@ mod simulation;
 mod tests;
 
 pub use link::{Counts, Limits, Link, Outgoing, Position, Read};
+pub use pace::Pace;
 pub use stamp::{Prepared, StampError};
 pub use stream::Hold;
 pub use verdict::{Outcome, Side, Trouble, Verdict, judge};

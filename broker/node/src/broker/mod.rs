@@ -19,6 +19,7 @@ use crate::coordinator::Groups;
 use crate::limits::DISK_WORK_AT_ONCE;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::mirror::Local;
 use crate::net::Net;
 use crate::plugins::Plugins;
 use crate::process::disk_work::DiskWork;
@@ -106,6 +107,17 @@ impl fmt::Debug for Parts {
 }
 
 impl Broker {
+    /// Returns the broker as mirror links see it.
+    pub fn local(&self) -> Local {
+        Local {
+            log: Arc::clone(&self.log),
+            groups: Arc::clone(&self.groups),
+            runtime: self.runtime.clone(),
+            cluster_id: self.cluster_id.clone(),
+            plugins: Arc::clone(&self.plugins),
+        }
+    }
+
     pub fn new(parts: Parts) -> Self {
         let Parts {
             config,

@@ -49,6 +49,13 @@ pub enum Resource {
     Group = 32,
 }
 
+/// The answer to [`Client::append_configs`] for one topic.
+#[derive(Clone, Debug)]
+pub struct Marked {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
 /// `CONFIG_SOURCE` numbers below this count as set: dynamic values, and those of the broker's own
 /// file.
 const SOURCE_DEFAULT: i8 = 5;
@@ -236,13 +243,25 @@ impl Client {
             .collect())
     }
 
-    /// Sets (`Some`) and resets (`None`) entries of the configuration of one topic, broker or group.
+    /// Sets (`Some`) and resets (`None`) entries of the configuration of a topic, broker or group.
     pub async fn alter_configs(
         &self,
         resource: Resource,
         name: &str,
         changes: &[(&str, Option<&str>)],
     ) -> Result<(), Error> {
+        let altered = self.alter_or_validate(resource, name, changes, false);
+        altered.await.map(drop)
+    }
+
+    /// Alters or validates a configuration. Returns the message of the success, if there is one.
+    pub async fn alter_or_validate(
+        &self,
+        resource: Resource,
+        name: &str,
+        changes: &[(&str, Option<&str>)],
+        validate_only: bool,
+    ) -> Result<Option<String>, Error> {
         const SET: i8 = 0;
         const DELETE: i8 = 1;
         let configs = changes.iter().map(|(key, value)| {
@@ -255,7 +274,9 @@ impl Client {
             .with_resource_type(resource as i8)
             .with_resource_name(name.to_owned().into())
             .with_configs(configs.collect());
-        let request = IncrementalAlterConfigsRequestData::default().with_resources(vec![entry]);
+        let request = IncrementalAlterConfigsRequestData::default()
+            .with_resources(vec![entry])
+            .with_validate_only(validate_only);
         let api = ApiKey::IncrementalAlterConfigs;
         let response = self.call(target_of(resource, name), &request).await?;
         let result = response.responses.first().ok_or(Error::Missing {
@@ -263,7 +284,52 @@ impl Client {
             what: "resource",
         })?;
         let message = result.error_message.as_ref().map(KafkaString::as_str);
-        Error::check(api, result.error_code, message)
+        Error::check(api, result.error_code, message)?;
+        Ok(message.map(str::to_owned))
+    }
+
+    /// Adds to a list of several topics' configurations, each topic with its value. Returns the
+    /// answer for each topic, in order.
+    pub async fn append_configs<'a>(
+        &self,
+        key: &str,
+        topics: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Vec<Marked>, Error> {
+        const APPEND: i8 = 2;
+        let resources = topics.map(|(topic, value)| {
+            let config = AlterableConfig::default()
+                .with_name(key.to_owned().into())
+                .with_config_operation(APPEND)
+                .with_value(Some(value.to_owned().into()));
+            AlterConfigsResource::default()
+                .with_resource_type(Resource::Topic as i8)
+                .with_resource_name(topic.to_owned().into())
+                .with_configs(vec![config])
+        });
+        let request =
+            IncrementalAlterConfigsRequestData::default().with_resources(resources.collect());
+        let response = self.call(Target::Any, &request).await?;
+        let answers = response.responses.into_iter().map(|answer| {
+            let topic = answer.resource_name.to_string();
+            let message = answer.error_message.map(|message| message.to_string());
+            let marked = Marked {
+                code: ErrorCode::from(answer.error_code),
+                message: message.unwrap_or_default(),
+            };
+            (topic, marked)
+        });
+        let mut answers: BTreeMap<String, Marked> = answers.collect();
+        let api = ApiKey::IncrementalAlterConfigs;
+        let resources = request.resources.iter();
+        resources
+            .map(|resource| {
+                let answer = answers.remove(resource.resource_name.as_str());
+                answer.ok_or(Error::Missing {
+                    api,
+                    what: "resource",
+                })
+            })
+            .collect()
     }
 
     pub(super) fn timeout_ms(&self) -> i32 {

@@ -34,6 +34,20 @@ impl Selection {
         Self::new(&list("topics"), &list("topics.exclude")).ok()
     }
 
+    /// Returns the patterns of topics to copy that match none of `names`.
+    pub fn unmatched(&self, names: &[&str]) -> Vec<String> {
+        let is_unmatched = |pattern: &&Regex| !names.iter().any(|name| pattern.is_match(name));
+        let unmatched = self.included.iter().filter(is_unmatched);
+        let text = |pattern: &Regex| {
+            let whole = pattern.as_str();
+            let inner = whole
+                .strip_prefix("^(?:")
+                .and_then(|of| of.strip_suffix(")$"));
+            inner.unwrap_or(whole).to_owned()
+        };
+        unmatched.map(text).collect()
+    }
+
     pub fn takes(&self, topic: &str) -> bool {
         let any = |patterns: &[Regex]| patterns.iter().any(|pattern| pattern.is_match(topic));
         !topic.starts_with("__") && any(&self.included) && !any(&self.excluded)

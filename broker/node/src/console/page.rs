@@ -226,6 +226,9 @@ fn links(page: &mut String, metrics: &Metrics) -> fmt::Result {
         "#Bytes to send",
         "#Behind",
         "#Records sent",
+        "#Records/s",
+        "#Caught up in",
+        "Next try",
     ];
     let links = metrics.links();
     let rows = links.iter().map(|(name, link)| {
@@ -234,14 +237,22 @@ fn links(page: &mut String, metrics: &Metrics) -> fmt::Result {
             Some(why) => format!("{}: {why}", state.name()),
             None => state.name().to_owned(),
         };
+        let figures = link.progress().link;
+        let left = figures.catches_up_in_s;
+        let wait = link.failure().and_then(|failure| failure.wait());
         vec![
             name.clone(),
             state,
             link.held.get().to_string(),
-            link.lag_records.get().to_string(),
-            Bytes(link.lag_bytes.get().max(0) as u64).to_string(),
-            format!("{:.1} s", link.lag_ms.get() as f64 / 1e3),
+            figures.lag_records.to_string(),
+            Bytes(figures.lag_bytes.max(0) as u64).to_string(),
+            format!("{:.1} s", figures.lag_ms as f64 / 1e3),
             link.sent_records.get().to_string(),
+            format!("{:.1}", figures.records_per_s),
+            left.map_or_else(|| "does not shrink".to_owned(), |s| format!("{s:.0} s")),
+            wait.map_or_else(String::new, |wait| {
+                format!("in {:.1} s", wait.as_secs_f64())
+            }),
         ]
     });
     table(page, "Mirror links", "no link is configured", &head, rows)?;

@@ -238,7 +238,8 @@ apis! {
         now configs::incremental_alter_configs(
             incremental_alter_configs_request::IncrementalAlterConfigsRequestData
         ),
-        Recent, [Topic AlterConfigs, Cluster AlterConfigs, Group AlterConfigs, Cluster Alter];
+        Recent,
+        [Topic AlterConfigs, Topic Write, Cluster AlterConfigs, Group AlterConfigs, Cluster Alter];
     AlterPartitionReassignments: InTurn,
         now topics::alter_partition_reassignments(
             alter_partition_reassignments_request::AlterPartitionReassignmentsRequestData

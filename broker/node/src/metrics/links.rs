@@ -1,7 +1,8 @@
 //! Metrics of mirror links.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{Counter, Exposition, Gauge};
 
@@ -9,6 +10,8 @@ use super::{Counter, Exposition, Gauge};
 const LINKS_MAX: usize = 128;
 const _: () = assert!(LINKS_MAX > sedge_core::limits::GROUPS_CONFIGURED_MAX);
 const OTHERS: &str = "(others)";
+/// Topics of a link with series of their own: clients choose the names of topics.
+const TOPICS_EXPOSED_MAX: usize = 50;
 
 /// The state of a link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,12 +71,8 @@ impl LinkState {
 #[derive(Debug, Default)]
 pub struct LinkMetrics {
     state: Mutex<LinkState>,
-    /// Local records that are not upstream yet.
-    pub lag_records: Gauge,
-    /// Local bytes that are not upstream yet.
-    pub lag_bytes: Gauge,
-    /// Age of the oldest record that is not upstream yet, in milliseconds.
-    pub lag_ms: Gauge,
+    progress: Mutex<Progress>,
+    failure: Mutex<Option<Failure>>,
     /// Records that the upstream has acknowledged.
     pub sent_records: Counter,
     /// Bytes that the upstream has acknowledged.
@@ -93,6 +92,45 @@ pub struct LinkMetrics {
     holds: Mutex<Holds>,
 }
 
+/// What is not upstream yet, and how fast it goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Figures {
+    pub lag_records: i64,
+    pub lag_bytes: i64,
+    /// Age of the oldest record that is not upstream, by its append.
+    pub lag_ms: i64,
+    pub records_per_s: f64,
+    /// Zero for a topic, whose bytes are not counted.
+    pub bytes_per_s: f64,
+    /// `None` if the lag does not shrink.
+    pub catches_up_in_s: Option<f64>,
+}
+
+/// The figures of a link and its topics, those with the largest lag first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Progress {
+    pub link: Figures,
+    pub topics: Vec<(String, Figures)>,
+}
+
+/// The last failure of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub why: String,
+    /// When it failed, by the wall clock.
+    pub at_ms: i64,
+    /// When the link tries again; `None` if the upstream has answered since.
+    pub next_try: Option<Instant>,
+}
+
+impl Failure {
+    /// Returns the time until the next try.
+    pub fn wait(&self) -> Option<Duration> {
+        let next_try = self.next_try?;
+        Some(next_try.saturating_duration_since(Instant::now()))
+    }
+}
+
 /// Held partitions and topics of a link, for display.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Holds {
@@ -105,27 +143,54 @@ pub struct Holds {
 impl LinkMetrics {
     /// Sets the link's state.
     pub fn set_state(&self, state: LinkState) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *locked(&self.state) = state;
+    }
+
+    /// Sets the link's figures.
+    pub fn set_progress(&self, progress: Progress) {
+        *locked(&self.progress) = progress;
+    }
+
+    /// Returns the link's figures.
+    pub fn progress(&self) -> Progress {
+        locked(&self.progress).clone()
+    }
+
+    /// Sets the last failure.
+    pub fn failed(&self, failure: Failure) {
+        *locked(&self.failure) = Some(failure);
+    }
+
+    /// Records that the upstream answers again.
+    pub fn retried(&self) {
+        if let Some(failure) = locked(&self.failure).as_mut() {
+            failure.next_try = None;
+        }
+    }
+
+    /// Returns the last failure of the upstream.
+    pub fn failure(&self) -> Option<Failure> {
+        locked(&self.failure).clone()
     }
 
     /// Sets what the link holds.
     pub fn set_holds(&self, holds: Holds) {
-        *self.holds.lock().unwrap_or_else(PoisonError::into_inner) = holds;
+        *locked(&self.holds) = holds;
     }
 
     /// Returns what the link holds.
     pub fn holds(&self) -> Holds {
-        let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
-        holds.clone()
+        locked(&self.holds).clone()
     }
 
     /// Returns the link's state.
     pub fn state(&self) -> LinkState {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        locked(&self.state).clone()
     }
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug, Default)]
@@ -135,19 +200,19 @@ pub struct Links {
 
 impl Links {
     pub fn of(&self, name: &str) -> Arc<LinkMetrics> {
-        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_name = locked(&self.by_name);
         let full = by_name.len() >= LINKS_MAX && !by_name.contains_key(name);
         let name = if full { OTHERS } else { name };
         Arc::clone(by_name.entry(name.to_owned()).or_default())
     }
 
     pub fn forget(&self, name: &str) {
-        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_name = locked(&self.by_name);
         by_name.remove(name);
     }
 
     pub fn all(&self) -> Vec<(String, Arc<LinkMetrics>)> {
-        let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_name = locked(&self.by_name);
         by_name
             .iter()
             .map(|(name, link)| (name.clone(), Arc::clone(link)))
@@ -160,7 +225,7 @@ impl Links {
         if all.is_empty() {
             return;
         }
-        let families: [(&str, &str, &str, Field); 12] = [
+        let families: [(&str, &str, &str, Field); 15] = [
             (
                 "sedge_mirror_link_up",
                 "gauge",
@@ -177,19 +242,40 @@ impl Links {
                 "sedge_mirror_lag_records",
                 "gauge",
                 "Records that the upstream has not acknowledged yet.",
-                |link| link.lag_records.get() as f64,
+                |link| locked(&link.progress).link.lag_records as f64,
             ),
             (
                 "sedge_mirror_lag_bytes",
                 "gauge",
                 "Bytes that the upstream has not acknowledged yet.",
-                |link| link.lag_bytes.get() as f64,
+                |link| locked(&link.progress).link.lag_bytes as f64,
             ),
             (
                 "sedge_mirror_lag_seconds",
                 "gauge",
                 "Age of the oldest record that the upstream has not acknowledged yet.",
-                |link| link.lag_ms.get() as f64 / 1e3,
+                |link| locked(&link.progress).link.lag_ms as f64 / 1e3,
+            ),
+            (
+                "sedge_mirror_records_per_second",
+                "gauge",
+                "Records that the upstream acknowledged in a second, averaged.",
+                |link| locked(&link.progress).link.records_per_s,
+            ),
+            (
+                "sedge_mirror_bytes_per_second",
+                "gauge",
+                "Bytes that the upstream acknowledged in a second, averaged.",
+                |link| locked(&link.progress).link.bytes_per_s,
+            ),
+            (
+                "sedge_mirror_catch_up_seconds",
+                "gauge",
+                "Seconds until nothing lags, at the present pace; +Inf if the lag does not shrink.",
+                |link| {
+                    let left = locked(&link.progress).link.catches_up_in_s;
+                    left.unwrap_or(f64::INFINITY)
+                },
             ),
             (
                 "sedge_mirror_records_sent_total",
@@ -237,7 +323,60 @@ impl Links {
         for (family, kind, help, field) in families {
             out.family(family, kind, help);
             for (name, link) in &all {
-                out.sample(family, &[("link", name)], field(link));
+                match field(link) {
+                    f64::INFINITY => out.sample(family, &[("link", name)], "+Inf"),
+                    value => out.sample(family, &[("link", name)], value),
+                }
+            }
+        }
+        expose_topics(out, &all);
+    }
+}
+
+/// Writes the figures of topics: those with the largest lag, and the sum of the others.
+fn expose_topics(out: &mut Exposition, links: &[(String, Arc<LinkMetrics>)]) {
+    type Field = fn(&Figures) -> f64;
+    let families: [(&str, &str, Field); 3] = [
+        (
+            "sedge_mirror_topic_lag_records",
+            "Records of the topic that the upstream has not acknowledged yet.",
+            |topic| topic.lag_records as f64,
+        ),
+        (
+            "sedge_mirror_topic_lag_bytes",
+            "Bytes of the topic that the upstream has not acknowledged yet.",
+            |topic| topic.lag_bytes as f64,
+        ),
+        (
+            "sedge_mirror_topic_lag_seconds",
+            "Age of the topic's oldest record that the upstream has not acknowledged yet.",
+            |topic| topic.lag_ms as f64 / 1e3,
+        ),
+    ];
+    let bounded = |topics: Vec<(String, Figures)>| {
+        let mut topics = topics;
+        let others = topics.split_off(topics.len().min(TOPICS_EXPOSED_MAX));
+        if !others.is_empty() {
+            let mut sum = Figures::default();
+            for (_, other) in others {
+                sum.lag_records += other.lag_records;
+                sum.lag_bytes += other.lag_bytes;
+                sum.lag_ms = sum.lag_ms.max(other.lag_ms);
+            }
+            topics.push((OTHERS.to_owned(), sum));
+        }
+        topics
+    };
+    let links: Vec<_> = links
+        .iter()
+        .map(|(name, link)| (name, bounded(link.progress().topics)))
+        .collect();
+    for (family, help, field) in families {
+        out.family(family, "gauge", help);
+        for (name, topics) in &links {
+            for (topic, figures) in topics {
+                let labels = [("link", name.as_str()), ("topic", topic.as_str())];
+                out.sample(family, &labels, field(figures));
             }
         }
     }

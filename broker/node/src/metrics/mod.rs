@@ -23,7 +23,7 @@ use sedge_protocol::kafka::generated::ApiKey;
 
 pub use cleaner::CleanerMetrics;
 pub use exposition::Exposition;
-pub use links::{Holds, LinkMetrics, LinkState};
+pub use links::{Failure, Figures, Holds, LinkMetrics, LinkState, Progress};
 pub use plugins::PluginMetrics;
 pub use primitive::{Counter, Gauge, Histogram};
 pub use quotas::QuotaMetrics;

@@ -60,7 +60,7 @@ fn names_that_come_from_outside_are_bounded() {
         metrics.link(&number.to_string()).retries.increment();
     }
     assert!(metrics.plugins().len() <= 257);
-    assert!(metrics.links().len() <= 65);
+    assert!(metrics.links().len() <= 129);
     let counted: u64 = metrics
         .plugins()
         .iter()

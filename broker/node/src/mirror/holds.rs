@@ -28,6 +28,7 @@ impl Link {
         let stuck = self
             .waiting
             .iter()
+            .filter(|(_, waiting)| !waiting.is_meant)
             .filter(|(_, waiting)| waiting.is_refused || is_long(waiting.since));
         let topics: BTreeMap<String, String> = stuck
             .clone()
@@ -44,6 +45,18 @@ impl Link {
         holds.extend(topics);
         self.log_holds(&holds);
         self.told = holds;
+    }
+
+    /// Logs an error of the upstream, once until the upstream answers.
+    pub(super) fn tell_error(&mut self, why: &str) {
+        let name = &self.config.name;
+        let told = &mut self.told_errors;
+        if told.len() < limits::ERRORS_TOLD_MAX && told.iter().all(|before| before != why) {
+            told.push(why.to_owned());
+            log::warn!(target: "sedge::mirror", "{name}: the upstream fails: {why}; retrying");
+        } else {
+            log::debug!(target: "sedge::mirror", "{name}: {why}; retrying");
+        }
     }
 
     fn log_holds(&self, holds: &BTreeMap<String, String>) {

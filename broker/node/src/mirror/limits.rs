@@ -23,3 +23,10 @@ pub const HELD_LOGGED_MAX: usize = 16;
 pub const EVENTS_MAX: usize = 1024;
 /// Partitions whose first batch is read to compute the lag's age, if the plan does not know it.
 pub const OLDEST_READS_MAX: usize = 16;
+/// Different errors of an upstream that are logged until it answers; several bootstrap servers may
+/// fail in different ways.
+pub const ERRORS_TOLD_MAX: usize = 8;
+/// Topics that are marked with their origins in one request.
+pub const MARKED_TOGETHER_MAX: usize = 100;
+/// Topics in a plan; the others are counted. Each costs up to three requests.
+pub const PLANNED_TOPICS_MAX: usize = 256;

@@ -25,13 +25,15 @@ use crate::client::records::{Produce, is_about_leadership};
 use crate::client::{Client, Error};
 use crate::config::LinkConfig;
 use crate::log::followers::Follower;
-use crate::metrics::{LinkMetrics, LinkState};
+use crate::metrics::{Failure, LinkMetrics, LinkState};
 use crate::plugins::LinkFilters;
 
 use super::Local;
 use super::cursors::Cursors;
 use super::lanes::{Lanes, Sent};
 use super::limits;
+use super::marks::Marks;
+use super::paces::Paces;
 
 /// The upstream partition that a local one is copied to.
 pub(super) struct Destination {
@@ -52,6 +54,8 @@ pub(super) struct Waiting {
     pub(super) why: String,
     /// Whether retries do not help before something is changed.
     pub(super) is_refused: bool,
+    /// Whether it is meant to be so, and no trouble.
+    pub(super) is_meant: bool,
 }
 
 /// A report from a task that waits for an answer.
@@ -102,6 +106,10 @@ pub struct Link {
     pub(super) recheck_at: Option<Instant>,
     pub(super) commit_at: Instant,
     pub(super) measure_at: Instant,
+    pub(super) paces: Paces,
+    pub(super) marks: Marks,
+    /// Errors of the upstream that were logged since it last answered.
+    pub(super) told_errors: Vec<String>,
 }
 
 impl fmt::Debug for Link {
@@ -113,7 +121,12 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    pub fn new(local: Local, config: LinkConfig, stopping: Receiver<()>) -> Self {
+    pub fn new(
+        local: Local,
+        config: LinkConfig,
+        metrics: Arc<LinkMetrics>,
+        stopping: Receiver<()>,
+    ) -> Self {
         let executor = local.runtime.executor();
         let backoff = Backoff::new(
             config.client.retry_backoff.as_millis() as u64,
@@ -130,7 +143,7 @@ impl Link {
             cursors: Cursors::new(local.clone(), &config.name),
             plan,
             backoff,
-            metrics: local.log.metrics.link(&config.name),
+            metrics,
             filters: LinkFilters::new(
                 &config.name,
                 &config.filters,
@@ -148,6 +161,9 @@ impl Link {
             recheck_at: None,
             commit_at: Instant::now(),
             measure_at: Instant::now(),
+            paces: Paces::default(),
+            marks: Marks::default(),
+            told_errors: Vec::new(),
             follower: local.log.follower(),
             local,
             config,
@@ -169,6 +185,8 @@ impl Link {
                         log::info!(target: "sedge::mirror", "{name}: the upstream answers again");
                     }
                     self.backoff.succeed();
+                    self.told_errors.clear();
+                    self.metrics.retried();
                     self.metrics.set_state(self.running());
                     self.copy().await
                 }
@@ -224,17 +242,14 @@ impl Link {
     /// Backs off after a failure of the upstream. Returns true if the link must stop.
     async fn wait_after(&mut self, error: &Error) -> bool {
         let wait = Duration::from_millis(self.backoff.fail(fastrand::u64(..)));
-        let name = &self.config.name;
-        if self.backoff.failures() == 1 {
-            log::warn!(target: "sedge::mirror", "{name}: the upstream fails: {error}; retrying");
-        } else {
-            log::debug!(
-                target: "sedge::mirror",
-                "{name}: {error}; retrying in {} ms",
-                wait.as_millis()
-            );
-        }
         let why = error.to_string();
+        self.tell_error(&why);
+        let at_ms = self.local.log.clock.now().wall_ms;
+        self.metrics.failed(Failure {
+            why: why.clone(),
+            at_ms,
+            next_try: Some(Instant::now() + wait),
+        });
         self.metrics.set_state(if error.is_retriable() {
             LinkState::BackingOff { why }
         } else {
@@ -263,6 +278,8 @@ impl Link {
             // Listens before it looks, so that no event is missed in between.
             let growth = self.follower.listen();
             let changed = self.local.log.image_changed();
+            // Before the image: what is read has no origins that the topics were not marked with.
+            self.look_at_bounds();
             let image = self.local.log.metadata.load();
             let is_other = self
                 .image
@@ -271,7 +288,6 @@ impl Link {
             if is_other || self.is_stale || is_over(self.recheck_at) {
                 return Pause::Prepare;
             }
-            self.look_at_bounds();
             if self.plan.needs_producer() {
                 return Pause::Prepare;
             }

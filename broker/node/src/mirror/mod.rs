@@ -12,7 +12,10 @@
 //! | `lanes` | batches queued for each upstream broker |
 //! | `link` | the task that runs a link |
 //! | `sides` | matches the topics of both sides |
-//! | `books` | a link's cursors and metrics |
+//! | `origins`, `marks` | where a topic's records come from: refuses loops |
+//! | `plan` | what a link would do |
+//! | `books` | a link's cursors |
+//! | `measure`, `paces` | a link's figures |
 //! | `holds` | what a link holds, and what to do about it |
 //!
 //! A batch with holes from compaction is rebuilt without them, and a batch of a `LogAppendTime`
@@ -34,6 +37,11 @@ mod holds;
 mod lanes;
 pub mod limits;
 mod link;
+mod marks;
+mod measure;
+mod origins;
+mod paces;
+mod plan;
 mod set;
 mod sides;
 mod upstream;
@@ -103,6 +111,16 @@ pub struct Local {
     pub cluster_id: String,
     /// For the filters of links.
     pub plugins: Arc<Plugins>,
+}
+
+/// Returns what a link of this configuration would do, as JSON. Connects to the upstream, and
+/// changes nothing.
+pub async fn plan(local: &Local, config: LinkConfig) -> String {
+    let (_, stopping) = async_channel::bounded(1);
+    let link = link::Link::new(local.clone(), config, Arc::default(), stopping);
+    // A task of its own, as a link is: the future is too large for a request's.
+    let plan = local.runtime.spawn(Box::pin(link.plan()));
+    plan.await.to_string()
 }
 
 /// The running links. Dropping it ends them at once.

@@ -172,7 +172,8 @@ impl Set {
         let running = match config {
             Ok(config) => {
                 let (stop, stopping) = async_channel::bounded(1);
-                let link = link::Link::new(self.local.clone(), config, stopping);
+                let metrics = self.local.log.metrics.link(&name);
+                let link = link::Link::new(self.local.clone(), config, metrics, stopping);
                 let task = self.local.runtime.spawn(link.run());
                 Some(Running { task, stop })
             }

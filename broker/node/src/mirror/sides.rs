@@ -39,16 +39,33 @@ impl Link {
         }
         let mut waiting = BTreeMap::new();
         let topics = self.wanted(&image, &mut waiting);
+        let topics = self.without_loops(&image, topics, &mut waiting);
         let replication_factor = self.config.replication_factor;
         let link = &self.config.name;
         let twins = upstream::prepare(link, &self.client, &topics, replication_factor).await?;
         self.recheck_at = None;
+        self.note_origins(twins.lacks_origins);
+        let twins = twins.by_name;
+        let ready = twins
+            .iter()
+            .filter(|(_, twin)| matches!(twin, Twin::Ready))
+            .filter_map(|(there, _)| {
+                let topic = image.topic(&topics.get(there)?.here)?;
+                Some((there.clone(), topic.as_ref()))
+            });
+        let ready: Vec<(String, &Topic)> = ready.collect();
+        let unmarked = self.mark(&ready).await?;
         for (there, twin) in twins {
             let here = topics.get(&there).map(|wanted| wanted.here.as_str());
             let Some(topic) = here.and_then(|here| image.topic(here)) else {
                 continue;
             };
             let (why, is_refused) = match twin {
+                Twin::Ready if unmarked.contains_key(&there) => {
+                    self.leave(topic);
+                    self.recheck_within(limits::RECHECK_EVERY);
+                    (unmarked[&there].clone(), true)
+                }
                 Twin::Ready => {
                     self.open(topic, &there, false);
                     continue;
@@ -81,18 +98,19 @@ impl Link {
     }
 
     /// Returns the state of a topic that has no twin, which may have lasted for some time.
-    fn waits(&self, topic: &str, why: String, is_refused: bool) -> Waiting {
+    pub(super) fn waits(&self, topic: &str, why: String, is_refused: bool) -> Waiting {
         let before = self.waiting.get(topic);
         Waiting {
             since: before.map_or_else(Instant::now, |before| before.since),
             why,
             is_refused,
+            is_meant: false,
         }
     }
 
     /// Returns the selected topics by their names upstream. Topics that would become one are
     /// `waiting`, except one that is copied already.
-    fn wanted(
+    pub(super) fn wanted(
         &self,
         image: &Image,
         waiting: &mut BTreeMap<String, Waiting>,
@@ -125,7 +143,7 @@ impl Link {
             let of = |topic: &Arc<Topic>| Wanted {
                 here: topic.name.clone(),
                 partitions: topic.partition_count(),
-                configs: upstream::copied(&topic.overrides, image.defaults()),
+                configs: self.configs_there(topic, image),
                 was_there: self.is_to_hold() && self.was_there(topic),
             };
             wanted.extend(one.map(|topic| (there, of(topic))));
@@ -133,8 +151,55 @@ impl Link {
         wanted
     }
 
+    /// Returns the configuration with which a topic is created upstream.
+    fn configs_there(&self, topic: &Topic, image: &Image) -> BTreeMap<String, String> {
+        let mut configs = upstream::copied(&topic.overrides, image.defaults());
+        configs.extend(self.origins_there(topic));
+        configs
+    }
+
+    /// Leaves out the topics whose records come from the upstream.
+    fn without_loops(
+        &mut self,
+        image: &Image,
+        mut topics: BTreeMap<String, Wanted>,
+        waiting: &mut BTreeMap<String, Waiting>,
+    ) -> BTreeMap<String, Wanted> {
+        topics.retain(|_, wanted| {
+            let Some(topic) = image.topic(&wanted.here) else {
+                return true;
+            };
+            let Some(why) = self.why_not_there(topic) else {
+                return true;
+            };
+            if !self
+                .waiting
+                .get(&topic.name)
+                .is_some_and(|before| before.is_meant)
+            {
+                let (link, name) = (&self.config.name, &topic.name);
+                log::info!(target: "sedge::mirror", "{link}: {name} is {why}");
+            }
+            let mut state = self.waits(&topic.name, why, true);
+            state.is_meant = true;
+            waiting.insert(topic.name.clone(), state);
+            self.leave(topic);
+            false
+        });
+        topics
+    }
+
+    /// Stops copying a topic.
+    fn leave(&mut self, topic: &Topic) {
+        for id in topic.partitions() {
+            if self.destinations.remove(&id).is_some() {
+                self.plan.leave(id);
+            }
+        }
+    }
+
     /// Returns whether the link has copied some of the topic.
-    fn is_begun(&self, topic: &Topic) -> bool {
+    pub(super) fn is_begun(&self, topic: &Topic) -> bool {
         topic.partitions().enumerate().any(|(index, id)| {
             let is_of = |(_, origin): (_, Origin)| origin.is_of(topic.id);
             let saved = || self.cursors.get(&topic.name, index as i32);
@@ -142,7 +207,7 @@ impl Link {
         })
     }
 
-    fn is_to_hold(&self) -> bool {
+    pub(super) fn is_to_hold(&self) -> bool {
         self.config.on_topic_recreated == OnTopicRecreated::Hold
     }
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use sedge_core::config::{BrokerDefaults, Described, Source, describe_topic};
+use sedge_core::config::{BrokerDefaults, Described, ORIGINS_KEY, Source, describe_topic};
 use sedge_protocol::ErrorCode;
 
-use crate::client::topics::NewTopic;
+use crate::client::topics::{NewTopic, Outcomes};
 use crate::client::{Client, Error};
 
 /// A local topic, as it should exist upstream.
@@ -30,6 +30,14 @@ pub enum Twin {
     Gone,
     /// The upstream refuses the topic until something is changed.
     Refused(Error),
+}
+
+/// The twins of all topics, by their names upstream.
+#[derive(Debug, Default)]
+pub struct Twins {
+    pub by_name: BTreeMap<String, Twin>,
+    /// Whether the upstream refused the key of a topic's origins: it is no sedge.
+    pub lacks_origins: bool,
 }
 
 /// Keys that are not copied: those about this broker's disk and replicas, and the kind of
@@ -72,7 +80,8 @@ pub fn copied(
         .collect()
 }
 
-/// Creates missing topics and partitions; `topics` have their names upstream. `link` is for log lines.
+/// Creates missing topics and partitions; `topics` have their names upstream. `link` is for log
+/// lines.
 ///
 /// # Errors
 /// The upstream cannot be reached.
@@ -81,10 +90,10 @@ pub async fn prepare(
     client: &Client,
     topics: &BTreeMap<String, Wanted>,
     replication_factor: i16,
-) -> Result<BTreeMap<String, Twin>, Error> {
+) -> Result<Twins, Error> {
     let names: Vec<&str> = topics.keys().map(String::as_str).collect();
     client.refresh(&names).await?;
-    let mut twins = BTreeMap::new();
+    let mut twins = Twins::default();
     let mut missing = Vec::new();
     for (name, wanted) in topics {
         let partitions = wanted.partitions;
@@ -112,29 +121,42 @@ pub async fn prepare(
                 }))?,
             },
         };
-        twins.insert(name.clone(), twin);
+        twins.by_name.insert(name.clone(), twin);
     }
     if !missing.is_empty() {
-        for (name, result) in create(link, client, missing).await? {
-            twins.insert(name, settle(result)?);
+        let (results, lacks_origins) = create(link, client, missing).await?;
+        twins.lacks_origins = lacks_origins;
+        for (name, result) in results {
+            twins.by_name.insert(name, settle(result)?);
         }
     }
     Ok(twins)
 }
 
 /// Creates topics. If the upstream refuses a configuration, retries without the keys that it
-/// refuses.
+/// refuses. Returns also whether it refuses the key of origins.
 async fn create(
     link: &str,
     client: &Client,
     topics: Vec<NewTopic>,
-) -> Result<Vec<(String, Result<(), Error>)>, Error> {
+) -> Result<(Outcomes, bool), Error> {
     let mut results = client.create_topics(&topics).await?;
+    let mut lacks_origins = false;
     for topic in topics {
         let Some((name, result)) = results.iter_mut().find(|(name, _)| *name == topic.name) else {
             continue;
         };
         let mut created = topic;
+        if is_about_configs(result) && created.configs.contains_key(ORIGINS_KEY) {
+            let mut without = created.clone();
+            without.configs.remove(ORIGINS_KEY);
+            let again = client.create_topics(std::slice::from_ref(&without)).await?;
+            if let Some((_, again @ Ok(()))) = again.into_iter().next() {
+                *result = again;
+                created = without;
+                lacks_origins = true;
+            }
+        }
         if is_about_configs(result) && !created.configs.is_empty() {
             created = without_refused(link, client, created).await?;
             let again = client.create_topics(std::slice::from_ref(&created)).await?;
@@ -156,7 +178,7 @@ async fn create(
             );
         }
     }
-    Ok(results)
+    Ok((results, lacks_origins))
 }
 
 /// Returns the topic with the keys that the upstream accepts. An answer names no key, so each key
@@ -188,7 +210,7 @@ async fn without_refused(
     Ok(topic)
 }
 
-fn is_about_configs(result: &Result<(), Error>) -> bool {
+pub fn is_about_configs(result: &Result<(), Error>) -> bool {
     let code = result.as_ref().err().and_then(Error::code);
     matches!(
         code,

@@ -25,7 +25,7 @@ use crate::console;
 use crate::coordinator::Journal;
 use crate::handlers::Handlers;
 use crate::limits::{MAPPED_BLOCK_BYTES, SHUTDOWN_GRACE};
-use crate::mirror::{Local, Mirror};
+use crate::mirror::Mirror;
 use crate::net::certificates::{self, Secure};
 use crate::net::listener::{self, Listener};
 use crate::oauth::Jwks;
@@ -310,14 +310,7 @@ fn background(broker: &Broker, journal: Journal) -> Vec<Task<()>> {
 }
 
 fn mirror(broker: &Broker) -> Mirror {
-    let local = Local {
-        log: Arc::clone(&broker.log),
-        groups: Arc::clone(&broker.groups),
-        runtime: broker.runtime.clone(),
-        cluster_id: broker.cluster_id.clone(),
-        plugins: Arc::clone(&broker.plugins),
-    };
-    Mirror::start(&broker.config.links, &local)
+    Mirror::start(&broker.config.links, &broker.local())
 }
 
 fn tell(report: &OpenReport, image: &Image) {

@@ -28,8 +28,8 @@ pub struct Keys {
     /// Set a key of the link, like bootstrap.servers=hq.example:9092; can be given more than once
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
-    /// File with keys of the link, TOML or NAME.properties; for passwords, which others can see on a
-    /// command line
+    /// File with keys of the link, TOML or NAME.properties; for passwords, which others can see on
+    /// a command line
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }

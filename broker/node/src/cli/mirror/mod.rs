@@ -2,6 +2,7 @@
 //! them up, and moves their cursors past it.
 
 mod edit;
+mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +35,13 @@ pub struct MirrorCommand {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Show what a link does, or would do with these keys, by asking its upstream; changes nothing
+    Plan {
+        /// Name of the link, which need not exist
+        link: String,
+        #[command(flatten)]
+        keys: edit::Keys,
+    },
     /// Create a link, which starts at once; a restart and a backup keep it
     Create {
         /// Name of the link
@@ -102,6 +110,7 @@ impl MirrorCommand {
                 let altered = edit::alter(&client, link, keys, unset).await?;
                 altered.print(output)
             }
+            Verb::Plan { link, keys } => plan::plan(&client, link, keys, output).await,
             Verb::Pause { link } => edit::pause(&client, link, true).await?.print(output),
             Verb::Resume { link } => edit::pause(&client, link, false).await?.print(output),
             Verb::Delete { link, forget } => {
@@ -136,6 +145,9 @@ struct State {
     partitions: BTreeMap<String, String>,
     /// Reasons why topics were not begun, by topic.
     not_begun: BTreeMap<String, String>,
+    progress: Value,
+    topics: BTreeMap<String, Value>,
+    last_error: Value,
 }
 
 /// Returns the state of a link; `None` if the broker runs no such link.
@@ -157,10 +169,14 @@ async fn state(client: &Client, link: &str) -> Result<Option<State>, Failure> {
             state.partitions.insert(partition.to_owned(), value);
         } else if let Some(topic) = entry.name.strip_prefix(link_state::NOT_BEGUN_PREFIX) {
             state.not_begun.insert(topic.to_owned(), value);
+        } else if let Some(topic) = entry.name.strip_prefix(link_state::TOPIC_PREFIX) {
+            state.topics.insert(topic.to_owned(), from_json(&value));
         } else {
             match entry.name.as_str() {
                 link_state::STATE => state.name = value,
                 link_state::WHY => state.why = Some(value),
+                link_state::PROGRESS => state.progress = from_json(&value),
+                link_state::ERROR => state.last_error = from_json(&value),
                 link_state::HELD => state.held = value.parse().unwrap_or(0),
                 _ => {}
             }
@@ -261,6 +277,9 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
             "state": is_run.then_some(name),
             "why": state.why,
             "held": state.held,
+            "progress": state.progress,
+            "last_error": state.last_error,
+            "topics": state.topics,
             "configs": Value::Object(configs(&keys).collect()),
             "partitions": table.json(),
         })),
@@ -272,12 +291,49 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
                 why.unwrap_or_default(),
                 held.unwrap_or_default()
             ))?;
+            tell_progress(&state.progress)?;
+            tell_error(&state.last_error)?;
             for entry in keys {
                 let value = entry.value.unwrap_or_else(|| HIDDEN.to_owned());
                 output::line(format_args!("  {} = {value}", entry.name))?;
             }
             table.print(output)
         }
+    }
+}
+
+fn from_json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+fn tell_progress(of: &Value) -> Result<(), Failure> {
+    let number = |key: &str| of[key].as_f64();
+    let Some(records) = number("lag_records") else {
+        return Ok(());
+    };
+    let left = match number("catches_up_in_s") {
+        Some(0.0) => String::new(),
+        Some(left) => format!(", caught up in {left:.0} s"),
+        None => ", and the lag does not shrink".to_owned(),
+    };
+    output::line(format_args!(
+        "lag: {records} records, {} bytes, {:.1} s; {} records/s{left}",
+        number("lag_bytes").unwrap_or(0.0),
+        number("lag_ms").unwrap_or(0.0) / 1e3,
+        number("records_per_s").unwrap_or(0.0),
+    ))
+}
+
+fn tell_error(of: &Value) -> Result<(), Failure> {
+    let Some(why) = of["why"].as_str() else {
+        return Ok(());
+    };
+    match of["next_try_in_ms"].as_f64() {
+        Some(ms) => output::line(format_args!(
+            "last error: {why}; tried again in {:.1} s",
+            ms / 1e3
+        )),
+        None => output::line(format_args!("last error, which is over: {why}")),
     }
 }
 

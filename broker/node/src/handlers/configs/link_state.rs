@@ -6,14 +6,21 @@ use sedge_core::config::{ConfigType, Source};
 use sedge_core::mirror;
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::describe_configs_response::DescribeConfigsResourceResult;
+use serde_json::{Value, json};
 
 use crate::config::keys;
 use crate::handlers::Request;
 use crate::handlers::request::LinkKey;
-use crate::metrics::Metrics;
+use crate::metrics::{Figures, Metrics};
+
+/// Topics whose figures are shown, those with the largest lag.
+const TOPICS_SHOWN_MAX: usize = 1000;
 
 /// `ConfigResource.Type` on the wire.
 pub const GROUP: i8 = 32;
+/// A key that asks a request that only validates to return, as the message of its success, what the
+/// link would do.
+pub const PLAN: &str = "sedge.mirror.plan";
 /// Prefix of all that is state, and not a key of the link.
 pub const PREFIX: &str = "sedge.mirror.";
 /// `running`, `idle`, `paused`, `connecting`, `backing-off` or `blocked`.
@@ -22,6 +29,13 @@ pub const STATE: &str = "sedge.mirror.state";
 pub const WHY: &str = "sedge.mirror.why";
 /// The number of partitions that are held and topics that were not begun.
 pub const HELD: &str = "sedge.mirror.held";
+/// What is not upstream yet and how fast it goes, as JSON.
+pub const PROGRESS: &str = "sedge.mirror.progress";
+/// Prefix of the name of a topic; the value is the same of the topic.
+pub const TOPIC_PREFIX: &str = "sedge.mirror.topic.";
+/// The last error of the upstream, as JSON: `why`, `at_ms` by the wall clock, and the milliseconds
+/// until the next try, if the upstream has not answered since.
+pub const ERROR: &str = "sedge.mirror.error";
 /// Prefix of the `TOPIC-INDEX` of a held partition; the value is the reason.
 pub const HELD_PREFIX: &str = "sedge.mirror.held.";
 /// Prefix of the name of a topic that was not begun; the value is the reason.
@@ -49,11 +63,38 @@ fn state(metrics: &Metrics, name: &str) -> Option<Vec<DescribeConfigsResourceRes
         entry(HELD, &link.held.get().to_string()),
     ];
     entries.extend(state.why().map(|why| entry(WHY, why)));
+    let progress = link.progress();
+    entries.push(entry(PROGRESS, &figures(&progress.link).to_string()));
+    let topics = progress.topics.iter().take(TOPICS_SHOWN_MAX);
+    entries.extend(topics.map(|(topic, of)| {
+        let name = format!("{TOPIC_PREFIX}{topic}");
+        entry(&name, &figures(of).to_string())
+    }));
+    entries.extend(link.failure().map(|failure| {
+        let wait_ms = failure.wait().map(|wait| wait.as_millis() as u64);
+        let of = json!({"why": failure.why, "at_ms": failure.at_ms, "next_try_in_ms": wait_ms});
+        entry(ERROR, &of.to_string())
+    }));
     let held = holds.partitions.iter();
     entries.extend(held.map(|(what, why)| entry(&format!("{HELD_PREFIX}{what}"), why)));
     let topics = holds.topics.iter();
     entries.extend(topics.map(|(what, why)| entry(&format!("{NOT_BEGUN_PREFIX}{what}"), why)));
     Some(entries)
+}
+
+fn figures(of: &Figures) -> Value {
+    json!({
+        "lag_records": of.lag_records,
+        "lag_bytes": of.lag_bytes,
+        "lag_ms": of.lag_ms,
+        "records_per_s": rounded(of.records_per_s),
+        "bytes_per_s": rounded(of.bytes_per_s),
+        "catches_up_in_s": of.catches_up_in_s.map(rounded),
+    })
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
 }
 
 /// Describes a key. A secret has no value.

@@ -160,6 +160,19 @@ pub fn named_twice() -> Refusal {
 /// Names of configurations with their new values; `None` goes back to the default.
 pub type Changes = Vec<(String, Option<String>)>;
 
+/// Returns what the link with this group would do if its keys were changed so, as JSON.
+pub async fn plan_link(
+    request: &Request,
+    group: &str,
+    plan: impl FnOnce(Resource, &BTreeMap<String, String>, &BrokerDefaults) -> Result<Changes, Refusal>,
+) -> Result<String, Refusal> {
+    let owner = Owner::find(request, Operation::AlterConfigs, link_state::GROUP, group)?;
+    let changes = plan(owner.resource(), owner.overrides(), owner.defaults())?;
+    let link = group.strip_prefix(GROUP_PREFIX).unwrap_or_default();
+    let keys = changed(owner.overrides(), &changes);
+    request.plan_link(link, keys).await
+}
+
 /// Plans the changes of one resource with `plan`, and applies them.
 pub async fn alter(
     request: &Request,
@@ -168,12 +181,30 @@ pub async fn alter(
     validate_only: bool,
     plan: impl FnOnce(Resource, &BTreeMap<String, String>, &BrokerDefaults) -> Result<Changes, Refusal>,
 ) -> Result<(), Refusal> {
-    let owner = Owner::find(request, Operation::AlterConfigs, resource_type, name)?;
+    alter_as(
+        request,
+        Operation::AlterConfigs,
+        resource_type,
+        name,
+        validate_only,
+        plan,
+    )
+    .await
+}
+
+/// The same, for clients that may perform `operation`.
+pub async fn alter_as(
+    request: &Request,
+    operation: Operation,
+    resource_type: i8,
+    name: &str,
+    validate_only: bool,
+    plan: impl FnOnce(Resource, &BTreeMap<String, String>, &BrokerDefaults) -> Result<Changes, Refusal>,
+) -> Result<(), Refusal> {
+    let owner = Owner::find(request, operation, resource_type, name)?;
     let mut changes = plan(owner.resource(), owner.overrides(), owner.defaults())?;
-    if let Owner::Link(..) = &owner {
-        // Removing what is not there would leave records of any name.
-        changes.retain(|(name, value)| value.is_some() || owner.overrides().contains_key(name));
-    }
+    // As Kafka, which writes no record that changes nothing.
+    changes.retain(|(name, value)| owner.overrides().get(name) != value.as_ref());
     let set = changes.iter();
     let set = set.filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)));
     check_bindings(request, Operation::AlterConfigs, set, owner.overrides()).await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sedge_core::config::BrokerDefaults;
+use sedge_core::config::{BrokerDefaults, ORIGINS_KEY};
 use sedge_core::metadata::{Command, CommandReply, Image, TokenCommand, TopicName};
 use sedge_core::quota::Quotas;
 use sedge_core::security::acl::CLUSTER_NAME;
@@ -59,7 +59,16 @@ impl Request {
         let checked = match command {
             Command::CreateTopic { name, .. } => of_topic(Operation::Create, name),
             Command::CreatePartitions { name, .. } => of_topic(Operation::Alter, name),
-            Command::AlterTopicConfigs { name, .. } => of_topic(Operation::AlterConfigs, name),
+            Command::AlterTopicConfigs { name, changes } => {
+                let is_mark =
+                    |(key, value): &(String, Option<String>)| key == ORIGINS_KEY && value.is_some();
+                let operation = if changes.iter().all(is_mark) {
+                    Operation::Write
+                } else {
+                    Operation::AlterConfigs
+                };
+                of_topic(operation, name)
+            }
             Command::DeleteTopic { topic } => self.check_delete(topic),
             Command::AlterBrokerConfigs { .. } | Command::AlterQuotas { .. } => {
                 of_cluster(Operation::AlterConfigs)

@@ -9,7 +9,7 @@ use super::Request;
 use crate::config::keys::split_mirror;
 use crate::config::{Value, at_run_time};
 use crate::handlers::Refusal;
-use crate::mirror::PAUSED_KEY;
+use crate::mirror::{self, PAUSED_KEY};
 
 /// A key of a link.
 pub struct LinkKey {
@@ -92,5 +92,29 @@ impl Request {
             let what = format!("Invalid configuration of the link {link}: {error}");
             Refusal::new(ErrorCode::InvalidConfig, what)
         })
+    }
+
+    /// Returns what a link would do, as JSON; `keys` are those that it has in the metadata, or is
+    /// to have. Connects to the upstream, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Request::check_link`].
+    pub async fn plan_link(
+        &self,
+        link: &str,
+        keys: BTreeMap<String, String>,
+    ) -> Result<String, Refusal> {
+        let broker = &self.access.broker;
+        self.check_link(link, keys.clone()).await?;
+        let mut in_file = broker.config.links.iter();
+        let in_file = in_file.find(|of_file| of_file.name == link);
+        let config = if let Some(config) = in_file {
+            config.clone()
+        } else {
+            let name = link.to_owned();
+            let read = blocking::unblock(move || at_run_time(&name, &keys)).await;
+            read.map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?
+        };
+        Ok(mirror::plan(&broker.local(), config).await)
     }
 }

@@ -92,7 +92,7 @@ fn each_kind_of_resource_is_described_or_refused() {
     assert_eq!(entries.len(), 1);
 }
 
-fn alter(
+pub(super) fn alter(
     client: &Client,
     resources: &[(i8, &str)],
     key: &str,

@@ -29,6 +29,7 @@ use sedge_protocol::kafka::generated::produce_response::ProduceResponseData;
 use sedge_protocol::plugin_records::{Change, batch_of};
 
 use super::client::{Client, ask, code, text};
+use super::configs;
 use super::records::produce_request;
 use crate::handlers::apis;
 use crate::test_broker::TestBroker;
@@ -125,6 +126,8 @@ const DOCUMENTED: &[(&str, &[&str])] = &[
             "AlterConfigs Group",
             // Of links.
             "Alter Cluster",
+            // Of the origins of a mirrored topic.
+            "Write Topic",
         ],
     ),
     ("AlterPartitionReassignments", &["Alter Cluster"]),
@@ -302,4 +305,49 @@ fn deploying_a_plugin_needs_a_right_on_the_cluster() {
     check(&[write], ErrorCode::ClusterAuthorizationFailed);
     check(&[alter], ErrorCode::TopicAuthorizationFailed);
     check(&[write, alter], ErrorCode::None);
+}
+
+/// A link makes the broker send its topics elsewhere, so that its keys are not enough.
+#[test]
+fn a_link_needs_the_cluster_s_right_to_alter() {
+    const GROUP: &str = "sedge-mirror-hq";
+    let alter = |rights: &[(Resource, &str, Operation)], key: &str, value: &str| {
+        let (_broker, client) = with_rights(rights);
+        configs::alter(&client, &[(32, GROUP)], key, 0, value)[0]
+    };
+    let group = (Resource::Group, GROUP, Operation::AlterConfigs);
+    let cluster = (Resource::Cluster, "kafka-cluster", Operation::Alter);
+    let denied = ErrorCode::ClusterAuthorizationFailed;
+    assert_eq!(alter(&[group], "topics", "a"), denied);
+    let denied = ErrorCode::GroupAuthorizationFailed;
+    assert_eq!(alter(&[cluster], "topics", "a"), denied);
+    // The rights are there, and so the keys are looked at: they lack the servers.
+    assert_eq!(
+        alter(&[group, cluster], "topics", "a"),
+        ErrorCode::InvalidConfig
+    );
+}
+
+/// Whoever may write records may say where they come from, and nothing else of the topic.
+#[test]
+fn a_writer_may_add_origins_to_a_topic() {
+    const TOPIC: i8 = 2;
+    const SET: i8 = 0;
+    const APPEND: i8 = 2;
+    let (broker, client) = with_rights(&[(Resource::Topic, "mine", Operation::Write)]);
+    broker.create_topic("mine", &[]);
+    broker.create_topic("theirs", &[]);
+    let alter = |topic: &str, key: &str, op: i8| {
+        configs::alter(&client, &[(TOPIC, topic)], key, op, "cluster-1")[0]
+    };
+    let origins = sedge_core::config::ORIGINS_KEY;
+    assert_eq!(alter("mine", origins, APPEND), ErrorCode::None);
+    let denied = ErrorCode::TopicAuthorizationFailed;
+    assert_eq!(alter("mine", origins, SET), denied);
+    assert_eq!(alter("mine", "sedge.filter", APPEND), denied);
+    assert_eq!(alter("theirs", origins, APPEND), denied);
+    let image = broker.broker.log.metadata.load();
+    let of = |topic: &str| image.topic(topic).unwrap().overrides.get(origins).cloned();
+    assert_eq!(of("mine").as_deref(), Some("cluster-1"));
+    assert_eq!(of("theirs"), None);
 }
