@@ -78,6 +78,7 @@ pub use standing::{Binder, Standing, Unready};
 use state::States;
 pub use state::{Entering, Held, Verdict};
 pub use tally::TELL_EVERY;
+pub use trial::Since;
 use trial::Trial;
 use wanted::Wanted;
 
@@ -99,15 +100,6 @@ pub struct Filtered {
 
 /// The read-only key in which DescribeConfigs shows the state of a topic's filters.
 pub const FILTER_STATE_KEY: &str = "sedge.filter.state";
-
-/// When a plugin was deployed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// Before the broker started.
-    Start,
-    /// While it runs.
-    Now,
-}
 
 /// Deployed plugins, their bindings, and the filters that run.
 #[derive(Debug)]

@@ -6,6 +6,15 @@ use std::time::Instant;
 
 use crate::limits::{PLUGIN_ROLLBACK_TRIES_MAX, PLUGIN_TRIAL};
 
+/// When a plugin was deployed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Before the broker started.
+    Start,
+    /// While it runs.
+    Now,
+}
+
 /// The failures of one deployment.
 #[derive(Debug, Default)]
 pub struct Trial {
