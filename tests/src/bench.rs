@@ -17,6 +17,7 @@ pub mod fetch_filter;
 pub mod groups;
 pub mod memory;
 pub mod metadata;
+pub mod mirror;
 pub mod plugins;
 pub mod quotas;
 pub mod retention;

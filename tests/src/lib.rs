@@ -14,6 +14,7 @@ pub mod apache_kafka;
 pub mod bench;
 pub mod broker;
 pub mod client;
+pub mod committed;
 pub mod flood;
 pub mod http;
 pub mod kafka_tools;

@@ -8,7 +8,7 @@ use crate::process::{Finished, Process};
 use crate::sedge::{Options, Sedge};
 use crate::temp_dir::TempDir;
 use crate::wire::{self, Batch, Connection, Decoder, Encoder, error, key};
-use crate::{limits, soak, tools};
+use crate::{committed, limits, tools};
 
 /// A broker with a link named `hq` to an upstream, which copies all topics.
 #[derive(Debug)]
@@ -129,9 +129,8 @@ impl Site {
         if wire::fetch(&mut self.there, topic, 0, 0).error != error::NONE {
             return Vec::new();
         }
-        let records = soak::read_partition(&mut self.there, topic, 0);
-        let text = |record: wire::Record| String::from_utf8_lossy(&record.value).into_owned();
-        records.into_iter().map(text).collect()
+        let mut partitions = committed::read(&self.upstream.bootstrap(), topic);
+        partitions.remove(&0).unwrap_or_default()
     }
 
     /// Counts the records of a topic upstream.

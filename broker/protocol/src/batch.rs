@@ -221,6 +221,12 @@ impl BatchHeader {
         *self = self.with_computed_crc(body);
     }
 
+    /// Makes this a batch of a transaction. The caller must recompute the CRC.
+    pub fn set_transactional(&mut self) {
+        let attributes = self.attributes() | TRANSACTIONAL_BIT;
+        self.put(21, attributes.to_be_bytes());
+    }
+
     /// Clears the delete horizon, which compaction sets and producers do not send. The caller must
     /// recompute the CRC.
     pub fn clear_delete_horizon(&mut self) {

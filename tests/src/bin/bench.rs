@@ -6,7 +6,7 @@
 use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
     acls, catch_up, compaction, connections, fetch_filter, groups, heading, memory, metadata,
-    plugins, quotas, retention, sasl, scale, start, throughput, tls, validation,
+    mirror, plugins, quotas, retention, sasl, scale, start, throughput, tls, validation,
     write_amplification,
 };
 
@@ -26,6 +26,7 @@ const USAGE: &str =
        bench tls [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT] [--alone]
        bench sasl [--rounds N] [--seconds N] [--alone]
        bench connections [--idle N] [--rounds N] [--seconds N] [--alone]
+       bench mirror [--mb N] [--seconds N]
        bench fetch-filter [--mb N] [--rounds N]
        bench plugins [--rounds N] [--seconds N] [--cells TEXT]
        bench groups [--groups N] [--connections N] [--in-flight N] [--rounds N] [--seconds N]
@@ -66,6 +67,7 @@ fn main() {
         "sasl",
         "connections",
         "fetch-filter",
+        "mirror",
         "plugins",
         "groups",
     ];
@@ -121,6 +123,10 @@ fn main() {
                 with_kafka,
             };
             metadata::run(plan, &|line| println!("{line}"));
+        }
+        "mirror" => {
+            let text = mirror::run(number("--mb", 500), number("--seconds", 20));
+            print!("{text}");
         }
         "fetch-filter" => {
             let plan = fetch_filter::Plan {

@@ -1,5 +1,9 @@
 //! Plans all partitions of a link.
 
+#[cfg(test)]
+mod tests;
+mod transactions;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Bound;
@@ -9,67 +13,14 @@ use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
 
 use super::HOLD_MS;
+use super::exchange::{Counts, Limits, Outgoing, Position, Read};
 use super::stamp::{Prepared, stamp};
-use super::stream::{Hold, Sent, Stream};
+use super::stream::{Hold, Moved, Sent, Stream};
 use super::verdict::{Outcome, Trouble, Verdict, judge};
-use crate::backoff::Backoff;
 
-/// Bounds of a link's memory and waits.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes in flight, over all partitions.
-    pub window_bytes: usize,
-    /// Bytes of one read.
-    pub read_bytes: usize,
-    /// How long a partition may fail before it is held, ms.
-    pub held_after_ms: u64,
-    pub backoff: Backoff,
-}
+use transactions::Transactions;
 
-/// The position of a partition when a link opens it.
-#[derive(Clone, Copy, Debug)]
-pub struct Position {
-    /// The last committed cursor; `None` begins at the log start.
-    pub cursor: Option<Offset>,
-    pub log_start: Offset,
-    pub high_watermark: Offset,
-}
-
-/// A read to perform: batches of `partition` from `from` on, below `until`; return at most
-/// `batches_max` of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Read {
-    pub partition: PartitionId,
-    pub generation: u32,
-    pub from: Offset,
-    pub until: Offset,
-    pub bytes_max: usize,
-    pub batches_max: usize,
-}
-
-/// A batch to send to the partition's upstream twin, behind all that came out before it.
-#[derive(Clone, Debug)]
-pub struct Outgoing {
-    pub partition: PartitionId,
-    pub generation: u32,
-    /// The offset in the local log; it names the batch in [`Link::handle_outcome`].
-    pub base: Offset,
-    pub batch: Batch,
-}
-
-/// Totals since the link began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub sent_records: u64,
-    pub sent_bytes: u64,
-    /// Batches that were sent again.
-    pub retries: u64,
-    pub lost_to_retention: u64,
-    /// Records of local topics that were deleted before the records were acknowledged.
-    pub lost_to_deletion: u64,
-    /// Records that the cursor was moved past from outside.
-    pub skipped: u64,
-}
+pub use transactions::{Cursor, Step, StepOutcome, TransactionLimits, choose_cursor};
 
 /// The state of a link. See the module's documentation for its rules.
 #[derive(Debug)]
@@ -86,6 +37,8 @@ pub struct Link {
     producer: Option<(ProducerId, ProducerEpoch)>,
     bytes_in_flight: usize,
     counts: Counts,
+    /// `None` if the link sends at least once.
+    transactions: Option<Transactions>,
 }
 
 impl Link {
@@ -107,7 +60,10 @@ impl Link {
                 lost_to_retention: 0,
                 lost_to_deletion: 0,
                 skipped: 0,
+                committed: 0,
+                aborted: 0,
             },
+            transactions: None,
         }
     }
 
@@ -140,10 +96,10 @@ impl Link {
             .is_some_and(|stream| stream.generation == generation)
     }
 
-    /// Returns the cursor: all records below it are upstream.
+    /// Returns the cursor: all records below it are upstream for good.
     #[must_use]
     pub fn cursor(&self, partition: PartitionId) -> Option<Offset> {
-        self.streams.get(&partition).map(|stream| stream.cursor)
+        self.streams.get(&partition).map(|stream| stream.settled)
     }
 
     /// Returns the number of local records that are not upstream.
@@ -155,7 +111,7 @@ impl Link {
     /// Returns the partitions that lag, with their cursors.
     pub fn lagging(&self) -> impl Iterator<Item = (PartitionId, Offset)> + '_ {
         let lagging = self.streams.iter().filter(|(_, stream)| stream.lag() > 0);
-        lagging.map(|(partition, stream)| (*partition, stream.cursor))
+        lagging.map(|(partition, stream)| (*partition, stream.settled))
     }
 
     /// Returns the timestamps of the first batches that are not upstream, where they are known.
@@ -170,20 +126,24 @@ impl Link {
         self.streams.iter().filter_map(held)
     }
 
-    /// Returns whether there is something to send and no producer id for it.
+    /// Returns whether there is something to send and no producer id for it. A link with
+    /// transactions always needs one: the upstream may have an open transaction of the last one.
     #[must_use]
     pub fn needs_producer(&self) -> bool {
+        let wants_read = |p: &PartitionId| self.streams.get(p).is_some_and(Stream::wants_read);
         self.producer.is_none()
-            && self
-                .ready
-                .iter()
-                .any(|p| self.streams.get(p).is_some_and(Stream::wants_read))
+            && (self.transactions.is_some() || self.ready.iter().any(wants_read))
     }
 
-    /// Returns when the next waiting partition may continue.
+    /// Returns when the next waiting partition may continue, or the transaction may end.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        self.waiting.first().map(|(at_ms, _)| *at_ms)
+        let waiting = self.waiting.first().map(|(at_ms, _)| *at_ms);
+        let ends = self
+            .transactions
+            .as_ref()
+            .and_then(Transactions::deadline_ms);
+        waiting.into_iter().chain(ends).min()
     }
 
     // Events.
@@ -195,7 +155,16 @@ impl Link {
             .cursor
             .unwrap_or(position.log_start)
             .min(position.high_watermark);
-        let stream = Stream::new(cursor, position.cursor, self.limits.backoff);
+        let mut stream = Stream::new(cursor, position.cursor, self.limits.backoff);
+        if let Some(transactions) = &mut self.transactions {
+            stream.is_transactional = true;
+            // What is committed here only follows the upstream.
+            stream.committed = None;
+            if position.is_moved {
+                stream.moved = Moved::Uncarried;
+                transactions.uncarried.insert(partition);
+            }
+        }
         self.streams.insert(partition, stream);
         self.handle_bounds(partition, position.log_start, position.high_watermark);
         self.settle(partition);
@@ -213,6 +182,10 @@ impl Link {
     pub fn leave(&mut self, partition: PartitionId) -> i64 {
         // Another partition may be sent to the same one upstream, starting at sequence 0.
         self.retire_producer(partition);
+        if self.has(partition) {
+            // Before the partition is opened again, its cursor is read again.
+            self.abort();
+        }
         let mut lag = 0;
         if let Some(mut stream) = self.streams.remove(&partition) {
             lag = stream.lag();
@@ -223,6 +196,9 @@ impl Link {
         }
         self.ready.remove(&partition);
         self.dirty.remove(&partition);
+        if let Some(transactions) = &mut self.transactions {
+            transactions.uncarried.remove(&partition);
+        }
         lag
     }
 
@@ -234,9 +210,13 @@ impl Link {
             return 0;
         };
         let to = to.min(stream.end);
-        let skipped = (to.get() - stream.cursor.get().max(stream.log_start.get())).max(0);
+        let skipped = (to.get() - stream.settled.get().max(stream.log_start.get())).max(0);
         self.counts.skipped += skipped.unsigned_abs();
         self.bytes_in_flight -= stream.seek(to);
+        if let Some(transactions) = &mut self.transactions {
+            stream.moved = Moved::Uncarried;
+            transactions.uncarried.insert(partition);
+        }
         if let Some(at_ms) = stream.resume_at_ms.take() {
             self.waiting.remove(&(at_ms, partition));
         }
@@ -254,6 +234,9 @@ impl Link {
 
     /// Holds a partition until [`Link::seek`] says where to continue.
     pub fn pause(&mut self, partition: PartitionId, trouble: Trouble) {
+        if self.is_in_transaction(partition) {
+            self.abort();
+        }
         if let Some(stream) = self.streams.get_mut(&partition) {
             self.bytes_in_flight -= stream.rewind();
             stream.pause(trouble);
@@ -304,7 +287,13 @@ impl Link {
                 self.counts.lost_to_retention += lost.unsigned_abs();
                 self.dirty.insert(partition);
             }
-            let batches_max = stream.room(now_ms);
+            let is_alone = self
+                .transactions
+                .as_ref()
+                .is_some_and(Transactions::is_alone);
+            let batches_max = stream
+                .room(now_ms)
+                .min(if is_alone { 1 } else { usize::MAX });
             // There is nothing to read below the log start. The batches in flight come back first,
             // and make the partition ready again.
             if !stream.wants_read() || batches_max == 0 || stream.read < stream.log_start {
@@ -368,6 +357,7 @@ impl Link {
                 bytes: batch.as_ref().map_or(0, Batch::bytes),
                 sequence: 0,
                 count: batch.as_ref().map_or(0, |it| it.header.record_count()),
+                leader_epoch: prepared.leader_epoch,
                 max_timestamp: prepared.max_timestamp,
                 is_resent: false,
                 done: batch.is_none(),
@@ -378,8 +368,12 @@ impl Link {
                 break;
             };
             self.bytes_in_flight += sent.bytes;
+            if let Some(transactions) = &mut self.transactions {
+                transactions.handle_read(sent.bytes);
+            }
             if let Some(mut batch) = batch {
-                stamp(&mut batch, producer, sent.sequence);
+                let is_transactional = self.transactions.is_some();
+                stamp(&mut batch, producer, sent.sequence, is_transactional);
                 outgoing.push(Outgoing {
                     partition: read.partition,
                     generation: read.generation,
@@ -430,10 +424,16 @@ impl Link {
         let (verdict, trouble) = match outcome {
             Outcome::Acknowledged(there) if stream.is_believable(base, there) => {
                 let sent = stream.in_flight.iter().find(|sent| sent.base == base);
-                self.counts.sent_bytes += sent.map_or(0, |sent| sent.bytes as u64);
+                let bytes = sent.map_or(0, |sent| sent.bytes as u64);
                 let (freed, records) = stream.acknowledge(base, there, now_ms);
                 self.bytes_in_flight -= freed;
-                self.counts.sent_records += records.unsigned_abs();
+                if let Some(transactions) = &mut self.transactions {
+                    transactions.acknowledged_bytes += bytes;
+                    transactions.acknowledged_records += records.unsigned_abs();
+                } else {
+                    self.counts.sent_bytes += bytes;
+                    self.counts.sent_records += records.unsigned_abs();
+                }
                 self.dirty.insert(partition);
                 self.settle(partition);
                 return Some(Verdict::Acknowledged);
@@ -464,8 +464,10 @@ impl Link {
     pub fn uncommitted(&self) -> Vec<(PartitionId, Offset)> {
         let cursor = |partition: &PartitionId| {
             let stream = self.streams.get(partition)?;
-            let is_due = !stream.is_paused && stream.committed != Some(stream.cursor);
-            is_due.then_some((*partition, stream.cursor))
+            let is_due = !stream.is_paused
+                && stream.moved != Moved::Uncarried
+                && stream.committed != Some(stream.settled);
+            is_due.then_some((*partition, stream.settled))
         };
         self.dirty.iter().filter_map(cursor).collect()
     }
@@ -477,8 +479,12 @@ impl Link {
                 continue;
             };
             stream.committed = Some(*cursor);
-            if stream.cursor == *cursor {
+            if stream.settled == *cursor {
                 self.dirty.remove(partition);
+            }
+            if stream.moved == Moved::Carried {
+                stream.moved = Moved::No;
+                self.settle(*partition);
             }
         }
     }
@@ -488,8 +494,9 @@ impl Link {
     /// Returns the ready partition after the last one read, in a circle.
     fn next_ready(&self) -> Option<PartitionId> {
         let last = self.last_read.map_or(Bound::Unbounded, Bound::Excluded);
-        let behind = self.ready.range((last, Bound::Unbounded)).next();
-        behind.or_else(|| self.ready.first()).copied()
+        let behind = self.ready.range((last, Bound::Unbounded));
+        let mut in_turn = behind.chain(&self.ready);
+        in_turn.find(|id| self.may_read(**id)).copied()
     }
 
     /// Makes waiting partitions ready when their time has come.
@@ -516,7 +523,7 @@ impl Link {
         if stream.wants_read() {
             self.ready.insert(partition);
         }
-        if stream.committed != Some(stream.cursor) {
+        if stream.committed != Some(stream.settled) {
             self.dirty.insert(partition);
         }
     }
@@ -549,6 +556,7 @@ impl Link {
         let Some(stream) = self.streams.get_mut(&partition) else {
             return;
         };
+        let is_in_flight = !stream.in_flight.is_empty();
         let backoff_ms = stream.backoff.fail(random);
         stream.fail(trouble, until, held_after_ms, now_ms);
         let wait_ms = if trouble.is_lasting() {
@@ -557,12 +565,21 @@ impl Link {
             backoff_ms
         };
         self.again(partition, now_ms + wait_ms);
+        // The upstream may have some of these batches in the transaction.
+        if is_in_flight && self.transactions.is_some() {
+            self.abort();
+        }
     }
 
     /// Gives the partition another producer for what it sends next, and so does every partition
     /// that has none yet.
     fn retire_producer(&mut self, partition: PartitionId) {
-        if let Some(stream) = self.streams.get_mut(&partition)
+        if self.transactions.is_some() {
+            // The next epoch of the producer is a new one for all partitions.
+            if self.is_used(partition) {
+                self.abort();
+            }
+        } else if let Some(stream) = self.streams.get_mut(&partition)
             && let Some(producer) = stream.producer
         {
             // If the link has another one already, this partition takes that.

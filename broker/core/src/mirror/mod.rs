@@ -6,6 +6,10 @@
 //! in their headers become the link's own, so that the upstream keeps them in order and recognises
 //! a resent one.
 //!
+//! An exactly-once link sends them in transactions, which also have the cursors. Its rules are in
+//! `link/transactions.rs`: after any outcome but an acknowledgement it begins again from the
+//! cursors that the upstream has. The following is about links without transactions.
+//!
 //! | after | the link |
 //! | --- | --- |
 //! | an acknowledgement | moves the cursor |
@@ -32,6 +36,7 @@
 //! Only one is in flight until the upstream has accepted a batch from this producer, since a broker
 //! accepts any first sequence from an unknown producer.
 
+mod exchange;
 mod link;
 mod pace;
 mod stamp;
@@ -43,7 +48,8 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use link::{Counts, Limits, Link, Outgoing, Position, Read};
+pub use exchange::{Counts, Limits, Outgoing, Position, Read};
+pub use link::{Cursor, Link, Step, StepOutcome, TransactionLimits, choose_cursor};
 pub use pace::Pace;
 pub use stamp::{Prepared, StampError};
 pub use stream::Hold;

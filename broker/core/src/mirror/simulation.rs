@@ -1,7 +1,7 @@
 //! Simulates a link against an upstream that fails, loses replies, delivers late and forgets
 //! producers, over restarts that resume from the last committed cursor. Local topics are deleted
 //! and created again; retention and compaction remove batches. Seeded: `SEDGE_SEED=N` runs one
-//! seed.
+//! seed, `SEDGE_SEEDS=N` the first N.
 //!
 //! Checks that every record below a cursor arrives unless retention or compaction removed it, that
 //! first arrivals are in the log's order, and that, without restarts and forgotten producers, every
@@ -14,6 +14,8 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
 use sedge_protocol::records::Compacted;
+
+mod exactly_once;
 
 use super::stamp::advance;
 use super::tests::{batch_at, limits};
@@ -182,6 +184,7 @@ impl World {
         let local = &self.local[&partition];
         let position = Position {
             cursor: self.committed.get(&partition).copied(),
+            is_moved: false,
             log_start: Offset(local.log_start),
             high_watermark: Offset(local.end()),
         };
@@ -467,13 +470,16 @@ fn run(seed: u64, with_restarts: bool) {
     world.check();
 }
 
+/// Returns the seeds to run: `SEDGE_SEED`, or the first `SEDGE_SEEDS`.
+fn seeds() -> core::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|it| it.parse().ok());
+    let most = number("SEDGE_SEEDS").unwrap_or(SEEDS);
+    number("SEDGE_SEED").map_or(1..most + 1, |seed: u64| seed..seed + 1)
+}
+
 #[test]
 fn nothing_is_lost_and_order_is_kept() {
-    let one = std::env::var("SEDGE_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seeds = one.map_or(1..SEEDS + 1, |seed: u64| seed..seed + 1);
-    for seed in seeds {
+    for seed in seeds() {
         for with_restarts in [true, false] {
             let result = std::panic::catch_unwind(|| run(seed, with_restarts));
             assert!(

@@ -37,6 +37,7 @@ impl fmt::Display for StampError {
 pub struct Prepared {
     pub(super) base: Offset,
     pub(super) next: Offset,
+    pub(super) leader_epoch: LeaderEpoch,
     pub(super) max_timestamp: i64,
     /// `None` for a batch that is skipped: a control batch, which belongs to the local log only, or
     /// one of which compaction left no record.
@@ -53,6 +54,7 @@ impl Prepared {
         Self {
             base: header.base_offset(),
             next: header.next_offset(),
+            leader_epoch: header.leader_epoch(),
             max_timestamp: header.max_timestamp(),
             batch: (!is_passed_by).then(|| fit(batch)),
         }
@@ -97,8 +99,16 @@ fn fit(batch: Batch) -> Result<Batch, StampError> {
 }
 
 /// Writes the link's producer into the header of a prepared batch, as a producer would send it.
-pub(super) fn stamp(batch: &mut Batch, (id, epoch): (ProducerId, ProducerEpoch), sequence: i32) {
+pub(super) fn stamp(
+    batch: &mut Batch,
+    (id, epoch): (ProducerId, ProducerEpoch),
+    sequence: i32,
+    is_transactional: bool,
+) {
     let header = &mut batch.header;
+    if is_transactional {
+        header.set_transactional();
+    }
     header.set_base_offset(Offset::ZERO);
     header.set_leader_epoch(LeaderEpoch(-1));
     header.clear_delete_horizon();

@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 
-use sedge_protocol::ids::{Offset, ProducerEpoch, ProducerId};
+use sedge_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
 use super::stamp::advance;
 use super::verdict::Trouble;
@@ -28,6 +28,7 @@ pub(super) struct Sent {
     pub sequence: i32,
     /// Records that are sent: 0 for a batch that is skipped.
     pub count: i32,
+    pub leader_epoch: LeaderEpoch,
     pub max_timestamp: i64,
     /// The batch was sent before under the same sequence.
     pub is_resent: bool,
@@ -36,10 +37,28 @@ pub(super) struct Sent {
     pub there: Option<Offset>,
 }
 
+/// A cursor that was set here, by an operator or by a link without transactions. The upstream must
+/// have it before anything is sent from it, and after that this broker must know that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    No,
+    /// The upstream does not have the cursor yet.
+    Uncarried,
+    /// The upstream has it. The commit here that says so is not durable yet.
+    Carried,
+}
+
 #[derive(Debug)]
 pub(super) struct Stream {
-    /// All records below this offset are upstream.
+    /// All records below this offset are upstream, if the transaction that is open is committed.
     pub cursor: Offset,
+    /// All records below this offset are upstream for good.
+    pub settled: Offset,
+    /// The leader epoch of the last record below the cursor, if known.
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// The partition is sent in transactions.
+    pub is_transactional: bool,
+    pub moved: Moved,
     /// The next offset to read.
     pub read: Offset,
     pub log_start: Offset,
@@ -58,6 +77,8 @@ pub(super) struct Stream {
     /// The upstream offset of the newest batch below the cursor, from this producer.
     floor: Option<Offset>,
     last_ack_ms: u64,
+    /// Records below this offset that retention deleted were counted.
+    lost_until: Offset,
     pub backoff: Backoff,
     pub resume_at_ms: Option<u64>,
     trouble: Option<Trouble>,
@@ -80,6 +101,10 @@ impl Stream {
     pub fn new(cursor: Offset, committed: Option<Offset>, backoff: Backoff) -> Self {
         Self {
             cursor,
+            settled: cursor,
+            leader_epoch: None,
+            is_transactional: false,
+            moved: Moved::No,
             read: cursor,
             log_start: Offset::ZERO,
             end: cursor,
@@ -92,6 +117,7 @@ impl Stream {
             proven: false,
             floor: None,
             last_ack_ms: 0,
+            lost_until: Offset::ZERO,
             backoff,
             resume_at_ms: None,
             trouble: None,
@@ -117,20 +143,32 @@ impl Stream {
         may_read
             && !self.reading
             && !self.is_paused
+            && self.moved == Moved::No
             && self.resume_at_ms.is_none()
             && self.read < self.end
     }
 
-    /// Moves past records that retention deleted. Returns their number.
+    /// Moves past records that retention deleted. Returns the number of those that were not
+    /// counted before.
     pub fn skip_lost(&mut self) -> i64 {
         if self.read >= self.log_start || !self.in_flight.is_empty() {
             return 0;
         }
-        let lost = self.log_start.get() - self.read.get();
+        let counted = self.read.max(self.lost_until);
+        let lost = (self.log_start.get() - counted.get()).max(0);
+        self.lost_until = self.log_start;
         self.read = self.log_start;
-        self.cursor = self.log_start;
+        self.set_cursor(self.log_start, None);
         self.oldest_timestamp = None;
         lost
+    }
+
+    fn set_cursor(&mut self, to: Offset, leader_epoch: Option<LeaderEpoch>) {
+        self.cursor = to;
+        self.leader_epoch = leader_epoch;
+        if !self.is_transactional {
+            self.settled = to;
+        }
     }
 
     /// Puts a batch in flight, if it may be sent. A sequence that the upstream may have seen is
@@ -192,7 +230,9 @@ impl Stream {
         }
         self.proven = true;
         self.last_ack_ms = now_ms;
-        self.get_on();
+        if !self.is_transactional {
+            self.get_on();
+        }
         self.pass_done()
     }
 
@@ -202,8 +242,9 @@ impl Stream {
         while let Some(sent) = self.in_flight.front().filter(|sent| sent.done) {
             bytes += sent.bytes;
             records += sent.next.get() - self.cursor.get().max(sent.base.get());
-            self.cursor = sent.next;
-            self.floor = sent.there.or(self.floor);
+            let (next, leader_epoch, there) = (sent.next, sent.leader_epoch, sent.there);
+            self.set_cursor(next, Some(leader_epoch));
+            self.floor = there.or(self.floor);
             self.in_flight.pop_front();
             self.oldest_timestamp = self.in_flight.front().map(|sent| sent.max_timestamp);
         }
@@ -233,13 +274,44 @@ impl Stream {
     pub fn seek(&mut self, to: Offset) -> usize {
         let bytes = self.rewind();
         self.drop_producer();
-        self.cursor = to;
-        self.read = to;
+        self.settle(to);
         self.committed = None;
         self.oldest_timestamp = None;
         self.is_paused = false;
         self.get_on();
         bytes
+    }
+
+    /// Continues at `to`: the records below it are upstream for good.
+    pub fn settle(&mut self, to: Offset) {
+        self.cursor = to;
+        self.read = to;
+        self.settled = to;
+        self.leader_epoch = None;
+    }
+
+    /// Goes back to what is upstream for good, after a transaction that was not committed. Returns
+    /// the bytes that left the window.
+    pub fn go_back(&mut self) -> usize {
+        let bytes = self.rewind();
+        self.drop_producer();
+        self.settle(self.settled);
+        bytes
+    }
+
+    /// Records that the transaction with the records below `to` was committed.
+    pub fn handle_commit(&mut self, to: Offset) {
+        self.settled = to;
+        self.get_on();
+        if self.moved == Moved::Uncarried {
+            self.moved = Moved::Carried;
+        }
+    }
+
+    /// Returns whether the partition would make the transactions of others fail: it is tried alone.
+    pub fn is_suspect(&self) -> bool {
+        let is_lasting = self.trouble.is_some_and(Trouble::is_lasting);
+        is_lasting || self.backoff.failures() >= FAILURES_MIN
     }
 
     /// Takes a producer that is not known upstream yet for the next batch.
@@ -294,7 +366,7 @@ impl Stream {
 
     pub fn hold(&self) -> Option<Hold> {
         let trouble = self.trouble.filter(|_| self.is_held)?;
-        let (at, next) = (self.cursor, Some(self.stuck_until));
+        let (at, next) = (self.settled, Some(self.stuck_until));
         Some(Hold {
             trouble,
             at,
@@ -303,6 +375,6 @@ impl Stream {
     }
 
     pub fn lag(&self) -> i64 {
-        (self.end.get() - self.cursor.get()).max(0)
+        (self.end.get() - self.settled.get()).max(0)
     }
 }

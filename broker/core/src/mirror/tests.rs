@@ -43,6 +43,7 @@ fn link(end: i64) -> Link {
     let mut link = Link::new(limits());
     let position = Position {
         cursor: None,
+        is_moved: false,
         log_start: Offset::ZERO,
         high_watermark: Offset(end),
     };
@@ -121,7 +122,7 @@ fn proven(end: i64) -> Link {
 /// Returns the batch as the upstream receives it.
 fn sent_on(batch: Batch) -> Result<Batch, StampError> {
     let mut batch = Prepared::new(batch).batch.unwrap()?;
-    stamp(&mut batch, (ProducerId(5), ProducerEpoch(2)), 1234);
+    stamp(&mut batch, (ProducerId(5), ProducerEpoch(2)), 1234, false);
     Ok(batch)
 }
 
@@ -274,6 +275,7 @@ fn what_the_upstream_refuses_holds_the_partition_and_nothing_else() {
     let mut link = proven(60);
     let position = Position {
         cursor: None,
+        is_moved: false,
         log_start: Offset::ZERO,
         high_watermark: Offset(10),
     };
@@ -346,6 +348,7 @@ fn takes_up_where_it_stopped() {
         let mut link = Link::new(limits());
         let position = Position {
             cursor: cursor.map(Offset),
+            is_moved: false,
             log_start: Offset(log_start),
             high_watermark: Offset(end),
         };
@@ -370,6 +373,7 @@ fn a_cursor_inside_a_batch_sends_the_batch_whole() {
     let mut link = Link::new(limits());
     let position = Position {
         cursor: Some(Offset(13)),
+        is_moved: false,
         log_start: Offset::ZERO,
         high_watermark: Offset(20),
     };
@@ -391,6 +395,7 @@ fn the_window_is_shared_in_turn() {
     for partition in 0..3 {
         let position = Position {
             cursor: None,
+            is_moved: false,
             log_start: Offset::ZERO,
             high_watermark: Offset(100),
         };
@@ -511,6 +516,7 @@ fn a_topic_that_was_created_again_goes_under_another_producer() {
     assert_eq!(link.close(P), 0);
     let position = Position {
         cursor: None,
+        is_moved: false,
         log_start: Offset::ZERO,
         high_watermark: Offset(10),
     };

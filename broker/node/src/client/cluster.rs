@@ -129,11 +129,20 @@ struct Inner {
     known: Mutex<Known>,
 }
 
+/// The kind of a coordinator, as on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Coordinator {
+    Group = 0,
+    Transaction = 1,
+}
+
 /// The last received metadata, of the topics that callers asked about.
 #[derive(Default)]
 struct Known {
     metadata: Metadata,
     heard: BTreeMap<String, Instant>,
+    /// The coordinators of [`Client::coordinator`].
+    coordinators: BTreeMap<(Coordinator, String), i32>,
 }
 
 /// A handle to a cluster. Clones share the same client.
@@ -219,7 +228,7 @@ impl Client {
                     .await
             }
             Target::Coordinator(group) => {
-                let id = self.find_coordinator(group).await?;
+                let id = self.find_coordinator(Coordinator::Group, group).await?;
                 self.broker_connection(id).await
             }
         }
@@ -348,8 +357,35 @@ impl Client {
         Ok(metadata)
     }
 
-    async fn find_coordinator(&self, group: &str) -> Result<i32, Error> {
-        let request = FindCoordinatorRequestData::default().with_key(group.to_owned().into());
+    /// Returns an open connection to a coordinator, which is looked up once, until
+    /// [`Client::forget_coordinator`].
+    pub async fn coordinator(
+        &self,
+        kind: Coordinator,
+        key: &str,
+    ) -> Result<Arc<Connection>, Error> {
+        let known = self.with_known(|known| {
+            let known = known.coordinators.get(&(kind, key.to_owned()));
+            known.copied()
+        });
+        let id = match known {
+            Some(id) => id,
+            None => self.find_coordinator(kind, key).await?,
+        };
+        let connection = self.broker_connection(id).await?;
+        self.with_known(|known| known.coordinators.insert((kind, key.to_owned()), id));
+        Ok(connection)
+    }
+
+    /// Forgets a coordinator that does not answer, or is another broker now.
+    pub fn forget_coordinator(&self, kind: Coordinator, key: &str) {
+        self.with_known(|known| known.coordinators.remove(&(kind, key.to_owned())));
+    }
+
+    async fn find_coordinator(&self, kind: Coordinator, key: &str) -> Result<i32, Error> {
+        let request = FindCoordinatorRequestData::default()
+            .with_key(key.to_owned().into())
+            .with_key_type(kind as i8);
         let response = self.any_connection().await?.call(&request).await?;
         let message = response.error_message.as_ref().map(KafkaString::as_str);
         Error::check(ApiKey::FindCoordinator, response.error_code, message)?;

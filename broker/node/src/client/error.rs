@@ -61,6 +61,10 @@ pub enum Error {
     NoBroker(&'static str),
     /// The cluster is the link's own: copying to it would never end.
     Itself,
+    /// Another producer uses this transactional id.
+    Fenced { transactional_id: String },
+    /// The cluster has no transactions, and the link requires them.
+    NoTransactions,
     /// The answer lacks what the request asked for.
     Missing { api: ApiKey, what: &'static str },
 }
@@ -77,7 +81,10 @@ impl Error {
             | Self::Timeout { .. }
             | Self::NoBroker(_)
             // Kafka's own clients retry it too; they class it as a metadata error.
-            | Self::Broker { code: ErrorCode::KafkaStorageError, .. } => true,
+            | Self::Broker {
+                code: ErrorCode::KafkaStorageError | ErrorCode::ConcurrentTransactions,
+                ..
+            } => true,
             Self::Broker { code, .. } => code.is_retriable(),
             Self::Address(_)
             | Self::Tls { .. }
@@ -90,6 +97,8 @@ impl Error {
             | Self::Unwritable { .. }
             | Self::Unsupported { .. }
             | Self::Itself
+            | Self::Fenced { .. }
+            | Self::NoTransactions
             | Self::Missing { .. } => false,
         }
     }
@@ -176,6 +185,16 @@ impl fmt::Display for Error {
                 "bootstrap.servers is an address of this broker's own cluster (the cluster ids are \
                  equal); set an address of another cluster",
             ),
+            Self::Fenced { transactional_id } => write!(
+                f,
+                "another producer has taken over the transactional id {transactional_id}: a \
+                 second broker runs this link, such as a copy of this one; stop one of them, or \
+                 set another transactional.id of the link"
+            ),
+            Self::NoTransactions => f.write_str(
+                "the upstream has no transactions, and mode = exactly-once requires them (Kafka \
+                 2.5 or later); set mode = at-least-once, or leave mode unset",
+            ),
             Self::Missing { api, what } => write!(f, "the {api:?} response has no {what}"),
         }
     }
@@ -226,7 +245,7 @@ impl From<Error> for Failure {
             | Error::TooLarge { .. }
             | Error::Missing { .. } => Exit::Data,
             Error::Unwritable { .. } => Exit::Software,
-            Error::Itself | Error::Certificate(_) => Exit::Config,
+            Error::Itself | Error::Certificate(_) | Error::Fenced { .. } => Exit::Config,
             Error::Tls { .. } | Error::TlsOnly | Error::Login { .. } => Exit::Permission,
             Error::Connect { .. }
             | Error::Handshake { .. }
@@ -234,6 +253,7 @@ impl From<Error> for Failure {
             | Error::Closed
             | Error::Timeout { .. }
             | Error::Unsupported { .. }
+            | Error::NoTransactions
             | Error::NoBroker(_) => Exit::Unavailable,
         };
         let failure = Self::new(exit, error.to_string());

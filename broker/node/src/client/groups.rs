@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sedge_protocol::Bytes;
+use sedge_protocol::ids::{LeaderEpoch, Offset};
 use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::{
     ApiKey, DeleteGroupsRequestData, DescribeGroupsRequestData, ListGroupsRequestData,
     OffsetCommitRequestData, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
     OffsetCommitResponseData, OffsetFetchRequestData, OffsetFetchResponseData,
 };
-use sedge_protocol::{Bytes, ids::Offset};
 
 use super::cluster::{Client, Target};
 use super::error::Error;
@@ -47,6 +48,8 @@ pub struct GroupMember {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedOffset {
     pub offset: Offset,
+    /// The leader epoch of the last record below the offset, if known.
+    pub leader_epoch: Option<LeaderEpoch>,
     pub metadata: String,
 }
 
@@ -189,7 +192,11 @@ pub fn committed(response: &OffsetFetchResponseData) -> Result<CommittedOffsets,
                 .to_owned();
             committed.insert(
                 (topic.name.as_str().to_owned(), partition.partition_index),
-                CommittedOffset { offset, metadata },
+                CommittedOffset {
+                    offset,
+                    leader_epoch: LeaderEpoch::from_wire(partition.committed_leader_epoch),
+                    metadata,
+                },
             );
         }
     }
@@ -205,6 +212,7 @@ pub fn offset_commit(group: &str, offsets: &CommittedOffsets) -> OffsetCommitReq
             OffsetCommitRequestPartition::default()
                 .with_partition_index(*partition)
                 .with_committed_offset(committed.offset.get())
+                .with_committed_leader_epoch(committed.leader_epoch.map_or(-1, LeaderEpoch::get))
                 .with_committed_metadata(Some(committed.metadata.clone().into())),
         );
     }

@@ -28,3 +28,7 @@ pub const RETRY_BACKOFF: Duration = Duration::from_millis(100);
 pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Bootstrap servers that a configuration may list.
 pub const BOOTSTRAP_SERVERS_MAX: usize = 64;
+/// Backoff of requests about a transaction while the one before it is being completed, which takes
+/// milliseconds. Kafka's clients wait 20 ms before they begin the next one.
+pub const TRANSACTION_BACKOFF: Duration = Duration::from_millis(4);
+pub const TRANSACTION_BACKOFF_MAX: Duration = Duration::from_millis(250);

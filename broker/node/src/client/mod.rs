@@ -15,7 +15,7 @@
 //! | `versions` | the versions that a broker speaks |
 //! | `request` | the messages that this client sends, and their version limits |
 //! | `cluster` | [`Client`]: metadata, a connection per broker, choice of the broker, retries |
-//! | `topics`, `groups`, `records`, `plugins` | the calls themselves |
+//! | `topics`, `groups`, `records`, `transactions`, `plugins` | the calls themselves |
 //!
 //! **Invariant:** a length off the wire is checked against `receive.message.max.bytes` before
 //! memory is allocated for it, and no request waits longer than its time limit.
@@ -35,6 +35,7 @@ pub mod records;
 pub mod request;
 pub mod sasl;
 pub mod topics;
+pub mod transactions;
 pub mod transport;
 pub mod versions;
 

@@ -61,16 +61,21 @@ impl Produce {
         self.topics.is_empty()
     }
 
-    /// Returns the request, to be acknowledged by all in-sync replicas.
+    /// Returns the request, to be acknowledged by all in-sync replicas. The batches of a
+    /// transaction need the producer's transactional id.
     #[must_use]
-    pub fn into_request(self, timeout_ms: i32) -> ProduceRequestData {
+    pub fn into_request(
+        self,
+        timeout_ms: i32,
+        transactional_id: Option<&str>,
+    ) -> ProduceRequestData {
         let topics = self.topics.into_iter().map(|(name, partitions)| {
             TopicProduceData::default()
                 .with_name(name.into())
                 .with_partition_data(partitions)
         });
         ProduceRequestData::default()
-            .with_transactional_id(None)
+            .with_transactional_id(transactional_id.map(|id| id.to_owned().into()))
             .with_acks(-1)
             .with_timeout_ms(timeout_ms)
             .with_topic_data(topics.collect())
@@ -107,7 +112,7 @@ impl Client {
     ) -> Result<Offset, Error> {
         let mut produce = Produce::default();
         produce.add(topic, partition, batch);
-        let request = produce.into_request(self.timeout_ms());
+        let request = produce.into_request(self.timeout_ms(), None);
         let api = ApiKey::Produce;
         self.retry(|| async {
             let leader = self.leader(topic, partition).await?;

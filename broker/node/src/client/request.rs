@@ -2,13 +2,15 @@
 
 use sedge_protocol::kafka::ProtocolError;
 use sedge_protocol::kafka::generated::{
-    AlterConfigsRequestData, AlterConfigsResponseData, ApiKey, ApiVersionsRequestData,
-    ApiVersionsResponseData, CreatePartitionsRequestData, CreatePartitionsResponseData,
-    CreateTopicsRequestData, CreateTopicsResponseData, DeleteGroupsRequestData,
-    DeleteGroupsResponseData, DeleteRecordsRequestData, DeleteRecordsResponseData,
-    DeleteTopicsRequestData, DeleteTopicsResponseData, DescribeConfigsRequestData,
-    DescribeConfigsResponseData, DescribeGroupsRequestData, DescribeGroupsResponseData,
-    FetchRequestData, FetchResponseData, FindCoordinatorRequestData, FindCoordinatorResponseData,
+    AddOffsetsToTxnRequestData, AddOffsetsToTxnResponseData, AddPartitionsToTxnRequestData,
+    AddPartitionsToTxnResponseData, AlterConfigsRequestData, AlterConfigsResponseData, ApiKey,
+    ApiVersionsRequestData, ApiVersionsResponseData, CreatePartitionsRequestData,
+    CreatePartitionsResponseData, CreateTopicsRequestData, CreateTopicsResponseData,
+    DeleteGroupsRequestData, DeleteGroupsResponseData, DeleteRecordsRequestData,
+    DeleteRecordsResponseData, DeleteTopicsRequestData, DeleteTopicsResponseData,
+    DescribeConfigsRequestData, DescribeConfigsResponseData, DescribeGroupsRequestData,
+    DescribeGroupsResponseData, EndTxnRequestData, EndTxnResponseData, FetchRequestData,
+    FetchResponseData, FindCoordinatorRequestData, FindCoordinatorResponseData,
     IncrementalAlterConfigsRequestData, IncrementalAlterConfigsResponseData,
     InitProducerIdRequestData, InitProducerIdResponseData, ListConfigResourcesRequestData,
     ListConfigResourcesResponseData, ListGroupsRequestData, ListGroupsResponseData,
@@ -16,6 +18,7 @@ use sedge_protocol::kafka::generated::{
     OffsetCommitRequestData, OffsetCommitResponseData, OffsetFetchRequestData,
     OffsetFetchResponseData, ProduceRequestData, ProduceResponseData, SaslAuthenticateRequestData,
     SaslAuthenticateResponseData, SaslHandshakeRequestData, SaslHandshakeResponseData,
+    TxnOffsetCommitRequestData, TxnOffsetCommitResponseData,
 };
 use sedge_protocol::kafka::version::{request_header_version, response_header_version};
 use sedge_protocol::{Bytes, BytesMut};
@@ -54,6 +57,8 @@ macro_rules! requests {
 }
 
 requests! {
+    AddOffsetsToTxn: AddOffsetsToTxnRequestData => AddOffsetsToTxnResponseData;
+    AddPartitionsToTxn: AddPartitionsToTxnRequestData => AddPartitionsToTxnResponseData;
     AlterConfigs: AlterConfigsRequestData => AlterConfigsResponseData;
     ApiVersions: ApiVersionsRequestData => ApiVersionsResponseData;
     CreatePartitions: CreatePartitionsRequestData => CreatePartitionsResponseData;
@@ -63,6 +68,7 @@ requests! {
     DeleteTopics: DeleteTopicsRequestData => DeleteTopicsResponseData;
     DescribeConfigs: DescribeConfigsRequestData => DescribeConfigsResponseData;
     DescribeGroups: DescribeGroupsRequestData => DescribeGroupsResponseData;
+    EndTxn: EndTxnRequestData => EndTxnResponseData;
     Fetch: FetchRequestData => FetchResponseData;
     FindCoordinator: FindCoordinatorRequestData => FindCoordinatorResponseData;
     IncrementalAlterConfigs: IncrementalAlterConfigsRequestData => IncrementalAlterConfigsResponseData;
@@ -76,6 +82,7 @@ requests! {
     Produce: ProduceRequestData => ProduceResponseData;
     SaslAuthenticate: SaslAuthenticateRequestData => SaslAuthenticateResponseData;
     SaslHandshake: SaslHandshakeRequestData => SaslHandshakeResponseData;
+    TxnOffsetCommit: TxnOffsetCommitRequestData => TxnOffsetCommitResponseData;
 }
 
 /// Encodes the whole frame: length, header, body.

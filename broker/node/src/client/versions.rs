@@ -43,12 +43,17 @@ pub fn own_range(key: ApiKey) -> (i16, i16) {
     let info = client_api_info(key);
     let own_max = match key {
         // From 13 (10 for offsets) on, topics are named by id; this client names them.
-        ApiKey::Produce | ApiKey::Fetch => 12,
+        ApiKey::Fetch => 12,
         ApiKey::OffsetCommit => 9,
+        // From 12 (5) on, partitions and groups join a transaction without being added, and each
+        // end of a transaction changes the epoch (KIP-890). `transactions.rs` has the older form,
+        // which all brokers take.
+        ApiKey::Produce => 11,
+        ApiKey::TxnOffsetCommit | ApiKey::EndTxn => 4,
         // From 8 on, a request may have many groups, which this client does not need.
         ApiKey::OffsetFetch => 7,
-        // The same from 4 on.
-        ApiKey::FindCoordinator => 3,
+        // The same from 4 on, and the other is one between brokers.
+        ApiKey::FindCoordinator | ApiKey::AddPartitionsToTxn => 3,
         // 6 is not stable (KIP-939).
         ApiKey::InitProducerId => 5,
         _ => info.max_version,
@@ -76,7 +81,7 @@ mod tests {
             assert_eq!(versions.choose(ApiKey::Produce), expected, "{broker:?}");
             assert_eq!(versions.choose(ApiKey::Metadata), None);
         };
-        check((0, 13), Some(12));
+        check((0, 13), Some(11));
         check((0, 7), Some(7));
         check((0, 2), None);
         check((13, 14), None);

@@ -156,6 +156,10 @@ const fn link(name: &'static str, doc: &'static str) -> LinkKey {
 pub const LINK_KEYS: &[LinkKey] = &[
     link("buffer.memory", "Most bytes that the link has in flight"),
     link(
+        "commit.interval.ms",
+        "How long a transaction gathers records: longer costs fewer requests, and delays records",
+    ),
+    link(
         "delivery.timeout.ms",
         "How long a partition may fail before the link reports it as held",
     ),
@@ -172,7 +176,10 @@ pub const LINK_KEYS: &[LinkKey] = &[
         "fail-closed: the link waits; fail-open, quarantine: it sends the batch as it is",
     ),
     link("max.request.size", "Largest request to the upstream"),
-    link("mode", "at-least-once: a crash may send a record again"),
+    link(
+        "mode",
+        "exactly-once, the default if the upstream has transactions; at-least-once: a crash may send a record again",
+    ),
     link(
         "on.topic.recreated",
         "append: records of a recreated topic are appended to the old ones; hold: they wait",
@@ -204,6 +211,14 @@ pub const LINK_KEYS: &[LinkKey] = &[
     link(
         "topics.suffix",
         "What the names of topics end with upstream",
+    ),
+    link(
+        "transaction.timeout.ms",
+        "How long upstream consumers wait for a transaction that the link cannot complete",
+    ),
+    link(
+        "transactional.id",
+        "Name of the link's producer upstream; by default sedge-mirror-LINK-CLUSTER",
     ),
 ];
 

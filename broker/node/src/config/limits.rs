@@ -18,3 +18,13 @@ pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub const API_TIMEOUT: Duration = Duration::from_secs(5);
 /// Topic patterns, or renamed topics, of one link.
 pub const PATTERNS_MAX: usize = 256;
+/// `transaction.timeout.ms`, Kafka's default for producers: how long consumers upstream wait for a
+/// transaction of a link that is cut off. Upstreams allow 15 minutes by default.
+pub const TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
+/// Shorter, and a transaction would be over before a slow network has carried it.
+pub const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(5);
+/// `commit.interval.ms` of a link: how long a transaction gathers records. With this, records of a
+/// quiet link are visible upstream within 100 ms.
+pub const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
+/// A transaction that takes much longer than it gathers must not reach its timeout.
+pub const INTERVALS_PER_TIMEOUT: u32 = 4;

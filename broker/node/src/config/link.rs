@@ -25,6 +25,13 @@ pub struct LinkConfig {
     pub replication_factor: i16,
     pub window_bytes: usize,
     pub request_bytes: usize,
+    /// `None`: exactly-once if the upstream has transactions, otherwise at-least-once.
+    pub mode: Option<Mode>,
+    /// `None`: a name of the link and the cluster.
+    pub transactional_id: Option<String>,
+    pub transaction_timeout: Duration,
+    /// How long a transaction gathers records.
+    pub commit_interval: Duration,
     pub on_topic_recreated: OnTopicRecreated,
     /// How long a partition may fail before it is held.
     pub held_after: Duration,
@@ -33,6 +40,15 @@ pub struct LinkConfig {
     pub on_filter_error: OnPluginError,
     /// Settings of the filters, by `PLUGIN.KEY`.
     pub filter_settings: BTreeMap<String, String>,
+}
+
+/// The delivery guarantee of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A `read_committed` consumer upstream sees every record once.
+    ExactlyOnce,
+    /// A crash may send records again.
+    AtLeastOnce,
 }
 
 /// The reaction to a topic that was deleted and created again, here or upstream.
@@ -78,14 +94,43 @@ impl LinkConfig {
                 ));
             }
         }
-        match take("mode").as_deref().map(str::trim) {
-            None | Some("at-least-once") => {}
+        let mode = match take("mode").as_deref().map(str::trim) {
+            None => None,
+            Some("exactly-once") => Some(Mode::ExactlyOnce),
+            Some("at-least-once") => Some(Mode::AtLeastOnce),
             Some(other) => {
                 return Err(ConfigError::new(
                     "mode",
-                    format!("{other:?} is not supported yet; use at-least-once"),
+                    format!("{other:?} is not valid; use exactly-once or at-least-once"),
                 ));
             }
+        };
+        let transactional_id = take("transactional.id").filter(|id| !id.trim().is_empty());
+        let transaction_timeout_ms: u32 = number(
+            "transaction.timeout.ms",
+            take("transaction.timeout.ms"),
+            limits::TRANSACTION_TIMEOUT.as_millis() as u32,
+        )?;
+        let least_ms = limits::TRANSACTION_TIMEOUT_MIN.as_millis() as u32;
+        if !(least_ms..=i32::MAX as u32).contains(&transaction_timeout_ms) {
+            return Err(ConfigError::new(
+                "transaction.timeout.ms",
+                format!("{transaction_timeout_ms} is out of range; set at least {least_ms}"),
+            ));
+        }
+        let commit_interval_ms: u32 = number(
+            "commit.interval.ms",
+            take("commit.interval.ms"),
+            limits::COMMIT_INTERVAL.as_millis() as u32,
+        )?;
+        if commit_interval_ms > transaction_timeout_ms / limits::INTERVALS_PER_TIMEOUT {
+            return Err(ConfigError::new(
+                "commit.interval.ms",
+                format!(
+                    "{commit_interval_ms} is out of range; set at most a quarter of \
+                     transaction.timeout.ms"
+                ),
+            ));
         }
         let is_paused = match take("paused").as_deref().map(str::trim) {
             None | Some("false") => false,
@@ -158,6 +203,10 @@ impl LinkConfig {
             on_filter_error,
             filter_settings,
             name: table.name.clone(),
+            mode,
+            transactional_id,
+            transaction_timeout: Duration::from_millis(transaction_timeout_ms.into()),
+            commit_interval: Duration::from_millis(commit_interval_ms.into()),
             on_topic_recreated,
             held_after: Duration::from_millis(held_after_ms),
             client: client(&table.name, properties)?,
@@ -258,6 +307,8 @@ mod tests {
         assert_eq!(config.client.client_id, "sedge-mirror-hq");
         assert!(config.selection.takes("alarms"));
         assert_eq!(config.replication_factor, -1);
+        assert_eq!(config.mode, None);
+        assert_eq!(config.transactional_id, None);
     }
 
     #[test]
@@ -281,7 +332,10 @@ mod tests {
             assert_eq!(error.key, format!("mirror.hq.{key}"), "{error}");
         };
         check("paused", "maybe");
-        check("mode", "exactly-once");
+        check("mode", "at-most-once");
+        check("transaction.timeout.ms", "100");
+        check("transaction.timeout.ms", "-1");
+        check("commit.interval.ms", "20000");
         check("direction", "pull");
         check("security.protocol", "TLS");
         check("ssl.keystore.place", "/x");

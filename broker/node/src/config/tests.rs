@@ -184,10 +184,10 @@ fn what_is_wrong_is_said() {
             "this key is required",
         ],
     );
-    let link = "[mirror.hq]\nbootstrap.servers = \"h:1\"\ntopics = \"a\"\nmode = \"exactly-once\"";
+    let link = "[mirror.hq]\nbootstrap.servers = \"h:1\"\ntopics = \"a\"\nmode = \"at-most-once\"";
     check(
         link,
-        &["f.toml:4", "mirror.hq.mode = exactly-once", "at-least-once"],
+        &["f.toml:4", "mirror.hq.mode = at-most-once", "at-least-once"],
     );
     check("flush.ms = 0\nnode.id = -1", &["flush.ms", "node.id"]);
     check("sedge.console = \"9644\"", &["off"]);

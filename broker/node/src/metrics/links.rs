@@ -13,6 +13,10 @@ const OTHERS: &str = "(others)";
 /// Topics of a link with series of their own: clients choose the names of topics.
 const TOPICS_EXPOSED_MAX: usize = 50;
 
+/// The two delivery guarantees, as shown.
+pub const EXACTLY_ONCE: &str = "exactly-once";
+pub const AT_LEAST_ONCE: &str = "at-least-once";
+
 /// The state of a link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum LinkState {
@@ -38,6 +42,11 @@ pub enum LinkState {
         /// The reason.
         why: String,
     },
+    /// Another broker has taken over the link's transactional id.
+    Fenced {
+        /// The error.
+        why: String,
+    },
 }
 
 impl LinkState {
@@ -50,6 +59,7 @@ impl LinkState {
             Self::Paused => "paused",
             Self::BackingOff { .. } => "backing-off",
             Self::Blocked { .. } => "blocked",
+            Self::Fenced { .. } => "fenced",
         }
     }
 
@@ -62,7 +72,10 @@ impl LinkState {
     pub fn why(&self) -> Option<&str> {
         match self {
             Self::Connecting | Self::Running | Self::Paused => None,
-            Self::Idle { why } | Self::BackingOff { why } | Self::Blocked { why } => Some(why),
+            Self::Idle { why }
+            | Self::BackingOff { why }
+            | Self::Blocked { why }
+            | Self::Fenced { why } => Some(why),
         }
     }
 }
@@ -73,10 +86,16 @@ pub struct LinkMetrics {
     state: Mutex<LinkState>,
     progress: Mutex<Progress>,
     failure: Mutex<Option<Failure>>,
+    /// `exactly-once` or `at-least-once`; empty before the upstream was asked.
+    mode: Mutex<&'static str>,
     /// Records that the upstream has acknowledged.
     pub sent_records: Counter,
     /// Bytes that the upstream has acknowledged.
     pub sent_bytes: Counter,
+    /// Transactions that were committed upstream.
+    pub committed: Counter,
+    /// Transactions whose records were sent again.
+    pub aborted: Counter,
     /// Requests sent again.
     pub retries: Counter,
     /// Records that retention deleted before they were sent.
@@ -173,6 +192,17 @@ impl LinkMetrics {
         locked(&self.failure).clone()
     }
 
+    /// Sets the link's delivery guarantee.
+    pub fn set_mode(&self, mode: &'static str) {
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+    }
+
+    /// Returns the link's delivery guarantee, once it is known.
+    pub fn mode(&self) -> Option<&'static str> {
+        let mode = *self.mode.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(mode).filter(|mode| !mode.is_empty())
+    }
+
     /// Sets what the link holds.
     pub fn set_holds(&self, holds: Holds) {
         *locked(&self.holds) = holds;
@@ -225,12 +255,30 @@ impl Links {
         if all.is_empty() {
             return;
         }
-        let families: [(&str, &str, &str, Field); 15] = [
+        let families: [(&str, &str, &str, Field); 18] = [
             (
                 "sedge_mirror_link_up",
                 "gauge",
                 "1 while the upstream answers.",
                 |link| f64::from(u8::from(link.state().is_up())),
+            ),
+            (
+                "sedge_mirror_exactly_once",
+                "gauge",
+                "1 if the link sends in transactions, 0 if at least once.",
+                |link| f64::from(u8::from(link.mode() == Some(EXACTLY_ONCE))),
+            ),
+            (
+                "sedge_mirror_transactions_committed_total",
+                "counter",
+                "Transactions that were committed upstream.",
+                |link| link.committed.get() as f64,
+            ),
+            (
+                "sedge_mirror_transactions_aborted_total",
+                "counter",
+                "Transactions that were aborted, and whose records were sent again.",
+                |link| link.aborted.get() as f64,
             ),
             (
                 "sedge_mirror_held_partitions",

@@ -23,7 +23,9 @@ use sedge_protocol::kafka::generated::ApiKey;
 
 pub use cleaner::CleanerMetrics;
 pub use exposition::Exposition;
-pub use links::{Failure, Figures, Holds, LinkMetrics, LinkState, Progress};
+pub use links::{
+    AT_LEAST_ONCE, EXACTLY_ONCE, Failure, Figures, Holds, LinkMetrics, LinkState, Progress,
+};
 pub use plugins::PluginMetrics;
 pub use primitive::{Counter, Gauge, Histogram};
 pub use quotas::QuotaMetrics;

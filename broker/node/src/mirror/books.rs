@@ -26,6 +26,7 @@ impl Link {
                 topic: Some(to.topic_id.to_string()),
                 upstream: to.upstream_id.clone(),
                 is_created_again: to.is_created_again,
+                follows_upstream: self.session.is_some(),
             };
             is_there.then(|| Cursor {
                 topic: to.topic.to_string(),

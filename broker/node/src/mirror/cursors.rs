@@ -5,8 +5,9 @@
 //! traffic for longer than `offsets.retention.minutes`. Those of deleted topics do.
 //!
 //! The metadata of an offset identifies its topic, in words separated by spaces: `topic=ID` for the
-//! local one, `upstream=ID` for the upstream one, and `created-again` if the upstream topic has
-//! records of an earlier topic of this name before this one's. Kafka's tools, and
+//! local one, `upstream=ID` for the upstream one, `created-again` if the upstream topic has
+//! records of an earlier topic of this name before this one's, and `follows-upstream` if the
+//! upstream has the cursor in its transactions and this one only shows it. Kafka's tools, and
 //! `sedge mirror skip`, move a cursor: the link follows any commit that it did not write itself.
 
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ pub(crate) struct Origin {
     /// The upstream topic's id.
     pub upstream: Option<String>,
     pub is_created_again: bool,
+    /// The upstream's transactions have the cursor, and this one only shows it.
+    pub follows_upstream: bool,
 }
 
 impl Origin {
@@ -38,7 +41,10 @@ impl Origin {
             match word.split_once('=') {
                 Some(("topic", id)) => origin.topic = Some(id.to_owned()),
                 Some(("upstream", id)) => origin.upstream = Some(id.to_owned()),
-                _ => origin.is_created_again |= word == CREATED_AGAIN,
+                _ => {
+                    origin.is_created_again |= word == CREATED_AGAIN;
+                    origin.follows_upstream |= word == FOLLOWS_UPSTREAM;
+                }
             }
         }
         origin
@@ -48,7 +54,8 @@ impl Origin {
         let topic = self.topic.iter().map(|id| format!("topic={id}"));
         let upstream = self.upstream.iter().map(|id| format!("upstream={id}"));
         let again = self.is_created_again.then(|| CREATED_AGAIN.to_owned());
-        let words: Vec<String> = topic.chain(upstream).chain(again).collect();
+        let follows = self.follows_upstream.then(|| FOLLOWS_UPSTREAM.to_owned());
+        let words: Vec<String> = topic.chain(upstream).chain(again).chain(follows).collect();
         words.join(" ")
     }
 
@@ -70,6 +77,7 @@ impl Origin {
 }
 
 const CREATED_AGAIN: &str = "created-again";
+const FOLLOWS_UPSTREAM: &str = "follows-upstream";
 
 /// A cursor to commit.
 #[derive(Debug)]
@@ -249,6 +257,7 @@ mod tests {
                 topic: topic.map(str::to_owned),
                 upstream: upstream.map(str::to_owned),
                 is_created_again,
+                follows_upstream: false,
             };
             assert_eq!(origin.write(), text);
             assert_eq!(Origin::read(text), origin, "{text:?}");
@@ -262,6 +271,9 @@ mod tests {
             true,
             "topic=A upstream=B created-again",
         );
+        let follows = Origin::read("topic=A follows-upstream");
+        assert!(follows.follows_upstream);
+        assert_eq!(follows.write(), "topic=A follows-upstream");
     }
 
     #[test]

@@ -6,6 +6,19 @@ use std::time::Duration;
 pub const READ_BYTES: usize = 256 << 10;
 /// How often cursors are committed. Records acknowledged since are sent again after a crash.
 pub const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How long a transaction stays open while a link catches up: the longer, the less is spent on
+/// commits, and the more is sent again after a failure.
+pub const TRANSACTION_OPEN_MIN: Duration = Duration::from_millis(500);
+pub const TRANSACTION_OPEN_MAX: Duration = Duration::from_secs(10);
+/// A transaction takes at most this part of its timeout until it is committed.
+pub const OPEN_PER_TIMEOUT: u32 = 4;
+/// Bytes of one transaction; for the same reason.
+pub const TRANSACTION_BYTES: usize = 64 << 20;
+/// Partitions that one request adds to a transaction: 64 KiB of names of usual length.
+pub const TRANSACTION_PARTITIONS: usize = 1000;
+/// How often a fenced link tries to take over its transactional id: rarely, because it would fence
+/// the other one in turn.
+pub const FENCED_RETRY: Duration = Duration::from_mins(5);
 /// How often the lag and its bytes are measured.
 pub const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How often a topic that the upstream refuses is tried again.

@@ -13,15 +13,16 @@ use futures_lite::FutureExt;
 use sedge_core::backoff::Backoff;
 use sedge_core::log::AppendError;
 use sedge_core::metadata::{Image, Topic};
-use sedge_core::mirror::{self as plan, Outcome, Outgoing, Prepared, Trouble, Verdict};
+use sedge_core::mirror::{self as plan, Outcome, Outgoing, Prepared, Trouble};
 use sedge_protocol::batch::Batch;
-use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_protocol::ids::PartitionId;
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::ProduceResponseData;
 use sedge_protocol::{Bytes, ErrorCode};
 
 use crate::client::cluster::Target;
-use crate::client::records::{Produce, is_about_leadership};
+use crate::client::records::Produce;
+use crate::client::transactions::RefusedPartitions;
 use crate::client::{Client, Error};
 use crate::config::LinkConfig;
 use crate::log::followers::Follower;
@@ -34,6 +35,7 @@ use super::lanes::{Lanes, Sent};
 use super::limits;
 use super::marks::Marks;
 use super::paces::Paces;
+use super::session::Session;
 
 /// The upstream partition that a local one is copied to.
 pub(super) struct Destination {
@@ -59,10 +61,17 @@ pub(super) struct Waiting {
 }
 
 /// A report from a task that waits for an answer.
-struct Answered {
-    broker: i32,
-    batches: Vec<Sent>,
-    result: Result<ProduceResponseData, Error>,
+pub(super) enum Answered {
+    Produce {
+        broker: i32,
+        batches: Vec<Sent>,
+        result: Result<ProduceResponseData, Error>,
+    },
+    /// The partitions that a step of the transaction was refused for.
+    Step {
+        round: u32,
+        result: Result<RefusedPartitions, Error>,
+    },
 }
 
 /// Reason why the copying stopped.
@@ -98,8 +107,12 @@ pub struct Link {
     pub(super) waiting: BTreeMap<String, Waiting>,
     /// Holds that were logged.
     pub(super) told: BTreeMap<String, String>,
-    lanes: Lanes,
-    answers: (Sender<Answered>, Receiver<Answered>),
+    pub(super) lanes: Lanes,
+    /// The transactional producer; `None` if the link sends at least once.
+    pub(super) session: Option<Session>,
+    /// Whether the mode is known.
+    pub(super) is_decided: bool,
+    pub(super) answers: (Sender<Answered>, Receiver<Answered>),
     stopping: Receiver<()>,
     /// Whether leaders must be asked for, or topics checked again.
     pub(super) is_stale: bool,
@@ -155,6 +168,8 @@ impl Link {
             waiting: BTreeMap::new(),
             told: BTreeMap::new(),
             lanes: Lanes::default(),
+            session: None,
+            is_decided: false,
             answers: async_channel::bounded(limits::EVENTS_MAX),
             stopping,
             is_stale: false,
@@ -203,6 +218,7 @@ impl Link {
             }
         }
         self.commit().await;
+        self.end_transaction().await;
         log::info!(target: "sedge::mirror", "{name}: stopped");
     }
 
@@ -241,7 +257,13 @@ impl Link {
 
     /// Backs off after a failure of the upstream. Returns true if the link must stop.
     async fn wait_after(&mut self, error: &Error) -> bool {
+        let is_fenced = matches!(error, Error::Fenced { .. });
         let wait = Duration::from_millis(self.backoff.fail(fastrand::u64(..)));
+        let wait = if is_fenced {
+            limits::FENCED_RETRY
+        } else {
+            wait
+        };
         let why = error.to_string();
         self.tell_error(&why);
         let at_ms = self.local.log.clock.now().wall_ms;
@@ -250,7 +272,9 @@ impl Link {
             at_ms,
             next_try: Some(Instant::now() + wait),
         });
-        self.metrics.set_state(if error.is_retriable() {
+        self.metrics.set_state(if is_fenced {
+            LinkState::Fenced { why }
+        } else if error.is_retriable() {
             LinkState::BackingOff { why }
         } else {
             LinkState::Blocked { why }
@@ -291,6 +315,7 @@ impl Link {
             if self.plan.needs_producer() {
                 return Pause::Prepare;
             }
+            self.step();
             self.read().await;
             let more = match self.send().await {
                 Ok(more) => more,
@@ -308,7 +333,7 @@ impl Link {
         }
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         self.local.log.clock.now().monotonic_ms
     }
 
@@ -435,19 +460,20 @@ impl Link {
                 let batches: Vec<Sent> = taken.iter().map(Sent::of).collect();
                 drop(taken);
                 let timeout_ms = self.config.client.request_timeout.as_millis() as i32;
-                match connection.start(&produce.into_request(timeout_ms), place) {
+                let transactional_id = self.session.as_ref().map(|it| &*it.transactional_id);
+                let request = produce.into_request(timeout_ms, transactional_id);
+                match connection.start(&request, place) {
                     Ok(in_flight) => {
                         self.lanes.started(broker);
                         let answers = self.answers.0.clone();
                         let waiting = async move {
                             let result = in_flight.wait().await;
-                            let _ = answers
-                                .send(Answered {
-                                    broker,
-                                    batches,
-                                    result,
-                                })
-                                .await;
+                            let answered = Answered::Produce {
+                                broker,
+                                batches,
+                                result,
+                            };
+                            let _ = answers.send(answered).await;
                         };
                         self.local.runtime.spawn(waiting).detach();
                     }
@@ -506,77 +532,6 @@ impl Link {
             answered = answers.try_recv().ok();
         }
         failure.map_or(Ok(()), |error| Err(Pause::Failed(error)))
-    }
-
-    fn handle(&mut self, answered: Answered) -> Result<(), Error> {
-        self.lanes.answered(answered.broker);
-        let response = match answered.result {
-            Ok(response) => response,
-            Err(error) => {
-                for sent in answered.batches {
-                    self.tell(sent, Outcome::Lost);
-                }
-                return Err(error);
-            }
-        };
-        let mut outcomes = HashMap::new();
-        for topic in &response.responses {
-            for partition in &topic.partition_responses {
-                let key = (topic.name.as_str(), partition.index);
-                if let Some(message) = &partition.error_message {
-                    log::debug!(target: "sedge::mirror", "{}-{}: {message}", key.0, key.1);
-                }
-                let outcome = match ErrorCode::from(partition.error_code) {
-                    ErrorCode::None => {
-                        Outcome::Acknowledged(Offset::from_wire(partition.base_offset))
-                    }
-                    code => Outcome::Refused(code),
-                };
-                outcomes.insert(key, outcome);
-            }
-        }
-        for sent in answered.batches {
-            let Some(to) = self.destinations.get(&sent.partition) else {
-                continue;
-            };
-            let answered = outcomes.get(&(&*to.there, to.index));
-            self.tell(sent, answered.copied().unwrap_or(Outcome::Lost));
-        }
-        Ok(())
-    }
-
-    /// Reports the outcome of a batch to the plan.
-    fn tell(&mut self, sent: Sent, outcome: Outcome) {
-        if let Outcome::Refused(code) = outcome
-            && is_about_leadership(code)
-            && let Some(to) = self.destinations.get(&sent.partition)
-        {
-            self.client.forget(&to.there);
-            self.is_stale = true;
-        }
-        let Sent {
-            partition,
-            generation,
-            base,
-        } = sent;
-        let (now_ms, random) = (self.now_ms(), fastrand::u64(..));
-        let verdict = self
-            .plan
-            .handle_outcome(partition, generation, base, outcome, now_ms, random);
-        let Some(to) = self.destinations.get(&partition) else {
-            return;
-        };
-        let link = &self.config.name;
-        if verdict == Some(Verdict::Disbelieved) {
-            log::warn!(
-                target: "sedge::mirror",
-                "{link}: the upstream acknowledges {}-{} at {base}, an offset that it has given \
-                 before: its topic was created again or lost records; the batch is sent again \
-                 under a new producer id",
-                to.topic, to.index
-            );
-            self.is_stale = true;
-        }
     }
 }
 

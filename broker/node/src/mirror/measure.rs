@@ -108,6 +108,8 @@ impl Link {
         self.metrics.sent_records.set(counts.sent_records);
         self.metrics.sent_bytes.set(counts.sent_bytes);
         self.metrics.retries.set(counts.retries);
+        self.metrics.committed.set(counts.committed);
+        self.metrics.aborted.set(counts.aborted);
         let lost = counts
             .lost_to_retention
             .saturating_sub(self.metrics.lost_to_retention.get());

@@ -10,7 +10,8 @@
 //! | `cursors` | committed offsets of the group `sedge-mirror-NAME`, so that Kafka's tools show the lag |
 //! | `upstream` | the upstream's topics: created, and extended by partitions |
 //! | `lanes` | batches queued for each upstream broker |
-//! | `link` | the task that runs a link |
+//! | `link`, `answers` | the task that runs a link, and what it makes of the upstream's answers |
+//! | `transactions`, `session` | the transactions of an exactly-once link, and the cursors upstream |
 //! | `sides` | matches the topics of both sides |
 //! | `origins`, `marks` | where a topic's records come from: refuses loops |
 //! | `plan` | what a link would do |
@@ -29,8 +30,11 @@
 //! **Invariant:** a link needs no listener of this broker: its cursors go to the coordinator in
 //! process ([`cursors`]).
 //! **Invariant:** a cursor is committed after the upstream has acknowledged the records below it.
-//! Records acknowledged after the last commit before a crash are sent again (at least once).
+//! An exactly-once link commits it upstream, with these records (`transactions`); the commit here
+//! follows. Without transactions, records acknowledged after the last commit before a crash are
+//! sent again (at least once).
 
+mod answers;
 mod books;
 mod cursors;
 mod holds;
@@ -42,8 +46,10 @@ mod measure;
 mod origins;
 mod paces;
 mod plan;
+mod session;
 mod set;
 mod sides;
+mod transactions;
 mod upstream;
 
 use std::sync::Arc;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sedge_core::metadata::{Image, Topic};
-use sedge_core::mirror::{Position, Side, Trouble};
-use sedge_protocol::ids::PartitionId;
+use sedge_core::mirror::{Position, Side, Trouble, choose_cursor};
+use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_protocol::kafka::KafkaUuid;
 
 use crate::client::Error;
@@ -36,6 +36,10 @@ impl Link {
         self.client.refresh(&[]).await?;
         if self.client.known_cluster_id().as_deref() == Some(&self.local.cluster_id) {
             return Err(Error::Itself);
+        }
+        self.decide_mode().await?;
+        if self.session.is_some() && self.plan.needs_producer() {
+            self.begin().await?;
         }
         let mut waiting = BTreeMap::new();
         let topics = self.wanted(&image, &mut waiting);
@@ -90,7 +94,7 @@ impl Link {
             waiting.insert(topic.name.clone(), state);
         }
         self.waiting = waiting;
-        if self.plan.needs_producer() {
+        if self.session.is_none() && self.plan.needs_producer() {
             let (id, epoch) = self.client.init_producer_id().await?;
             self.plan.handle_producer(id, epoch);
         }
@@ -324,14 +328,24 @@ impl Link {
                 return false;
             }
         };
-        let saved = self.cursors.get(name, index);
+        let here = self.cursors.get(name, index);
         self.cursors.see(name, index);
-        let is_successor = saved
-            .as_ref()
-            .is_some_and(|(_, origin)| !origin.is_of(topic.id));
-        let saved = saved.filter(|(_, origin)| origin.is_of(topic.id));
+        let there = self.cursor_upstream(upstream, index);
+        let is_of = |(_, origin): &(Offset, Origin)| origin.is_of(topic.id);
+        let is_any = here.is_some() || there.is_some();
+        let (here, there) = (here.filter(is_of), there.filter(is_of));
+        let is_successor = is_any && here.is_none() && there.is_none();
+        let (cursor, is_moved) = if self.session.is_some() {
+            let there = there.as_ref().map(|(offset, _)| *offset);
+            let follows = |(offset, origin): &(Offset, Origin)| (*offset, origin.follows_upstream);
+            choose_cursor(here.as_ref().map(follows), there)
+        } else {
+            (here.as_ref().map(|(offset, _)| *offset), false)
+        };
+        let saved = if is_moved { here } else { there.or(here) };
         let position = Position {
-            cursor: saved.as_ref().map(|(offset, _)| *offset),
+            cursor: cursor.map(|offset| self.not_truncated(id, offset, upstream, index)),
+            is_moved,
             log_start: partition.log_start(),
             high_watermark: partition.high_watermark(),
         };

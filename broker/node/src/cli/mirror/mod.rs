@@ -139,6 +139,7 @@ fn partition(text: &str) -> Result<(String, i32), String> {
 #[derive(Debug, Default)]
 struct State {
     name: String,
+    mode: Option<String>,
     why: Option<String>,
     held: u64,
     /// Reasons why partitions are held, by `TOPIC-INDEX`.
@@ -174,6 +175,7 @@ async fn state(client: &Client, link: &str) -> Result<Option<State>, Failure> {
         } else {
             match entry.name.as_str() {
                 link_state::STATE => state.name = value,
+                link_state::MODE => state.mode = Some(value),
                 link_state::WHY => state.why = Some(value),
                 link_state::PROGRESS => state.progress = from_json(&value),
                 link_state::ERROR => state.last_error = from_json(&value),
@@ -275,6 +277,7 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
         Output::Json => output::json(&json!({
             "link": link,
             "state": is_run.then_some(name),
+            "mode": state.mode,
             "why": state.why,
             "held": state.held,
             "progress": state.progress,
@@ -286,8 +289,10 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
         Output::Text => {
             let why = state.why.map(|why| format!(", {why}"));
             let held = (state.held > 0).then(|| format!("; {} held", state.held));
+            let mode = state.mode.map(|mode| format!(", {mode}"));
             output::line(format_args!(
-                "link {link}: {name}{}{}",
+                "link {link}: {name}{}{}{}",
+                mode.unwrap_or_default(),
                 why.unwrap_or_default(),
                 held.unwrap_or_default()
             ))?;
@@ -387,6 +392,7 @@ async fn skip(
     };
     let cursor = CommittedOffset {
         offset: Offset(to),
+        leader_epoch: None,
         metadata: origin.write(),
     };
     client

@@ -23,8 +23,10 @@ pub const GROUP: i8 = 32;
 pub const PLAN: &str = "sedge.mirror.plan";
 /// Prefix of all that is state, and not a key of the link.
 pub const PREFIX: &str = "sedge.mirror.";
-/// `running`, `idle`, `paused`, `connecting`, `backing-off` or `blocked`.
+/// `running`, `idle`, `paused`, `connecting`, `backing-off`, `blocked` or `fenced`.
 pub const STATE: &str = "sedge.mirror.state";
+/// `exactly-once` or `at-least-once`, once it is known.
+pub const MODE: &str = "sedge.mirror.mode";
 /// The reason why the link does not run.
 pub const WHY: &str = "sedge.mirror.why";
 /// The number of partitions that are held and topics that were not begun.
@@ -62,6 +64,7 @@ fn state(metrics: &Metrics, name: &str) -> Option<Vec<DescribeConfigsResourceRes
         entry(STATE, state.name()),
         entry(HELD, &link.held.get().to_string()),
     ];
+    entries.extend(link.mode().map(|mode| entry(MODE, mode)));
     entries.extend(state.why().map(|why| entry(WHY, why)));
     let progress = link.progress();
     entries.push(entry(PROGRESS, &figures(&progress.link).to_string()));
