@@ -56,6 +56,8 @@ pub(super) struct Stream {
     pub settled: Offset,
     /// The leader epoch of the last record below the cursor, if known.
     pub leader_epoch: Option<LeaderEpoch>,
+    /// The transaction that is open takes the records below this offset.
+    pub gathered_until: Offset,
     /// The partition is sent in transactions.
     pub is_transactional: bool,
     pub moved: Moved,
@@ -103,6 +105,7 @@ impl Stream {
             cursor,
             settled: cursor,
             leader_epoch: None,
+            gathered_until: Offset::ZERO,
             is_transactional: false,
             moved: Moved::No,
             read: cursor,

@@ -83,6 +83,23 @@ fn records_and_the_cursor_behind_them_are_committed_together() {
 }
 
 #[test]
+fn a_steady_stream_does_not_keep_a_transaction_open() {
+    let mut link = begun(&[(P, false)]);
+    step(&mut link, 0);
+    for now_ms in 0..20 {
+        let end = 100 + 10 * (now_ms as i64);
+        link.handle_bounds(P, Offset(0), Offset(end));
+        let over = link.poll_step(now_ms);
+        assert_eq!(over, None, "the last batch is not answered, {now_ms} ms");
+        for sent in read(&mut link, now_ms) {
+            acknowledge(&mut link, &sent, now_ms);
+        }
+    }
+    // All that was there after 10 ms is sent. More has come since.
+    assert!(matches!(link.poll_step(20), Some((_, Step::Commit(_)))));
+}
+
+#[test]
 fn after_a_refusal_the_link_begins_again_from_the_upstreams_cursor() {
     let mut link = begun(&[(P, false)]);
     step(&mut link, 0);

@@ -11,7 +11,7 @@
 //! | --- | --- | --- |
 //! | `Unbegun` | nothing is sent | [`Link::handle_begun`]: a new epoch, and the cursors |
 //! | `Idle` | nothing is to be sent | a partition has something: [`Step::Add`] |
-//! | `Open` | batches of added partitions are read and sent | all is sent, or time or bytes are over |
+//! | `Open` | batches of added partitions are read and sent | what was gathered is sent, or time or bytes are over |
 //! | `Closing` | the last answers are awaited | [`Step::Commit`] |
 //! | `Committing` | the cursors and the end of the transaction are sent | its outcome |
 //!
@@ -123,6 +123,7 @@ pub(super) struct Transactions {
     alone: Option<PartitionId>,
     was_alone: bool,
     opened_ms: u64,
+    is_gathered: bool,
     closed_ms: u64,
     deadline_ms: Option<u64>,
     open_ms: u64,
@@ -143,6 +144,7 @@ impl Transactions {
             alone: None,
             was_alone: false,
             opened_ms: 0,
+            is_gathered: false,
             closed_ms: 0,
             deadline_ms: None,
             open_ms: limits.open_ms_min,
@@ -184,6 +186,7 @@ impl Transactions {
         self.added.clear();
         self.was_alone = self.alone.take().is_some();
         self.deadline_ms = None;
+        self.is_gathered = false;
         self.bytes = 0;
         self.acknowledged_bytes = 0;
         self.acknowledged_records = 0;
@@ -360,19 +363,32 @@ impl Link {
         Some(transactions.start(step))
     }
 
-    /// Returns whether the open transaction takes no more batches.
+    /// Returns whether the open transaction takes no more batches. It takes what was there when it
+    /// had gathered; what comes later is for the next one, or a steady stream would keep it open.
     fn is_over(&mut self, now_ms: u64) -> bool {
-        let has_more = self.ready.iter().any(|id| self.may_read(*id)) || !self.joining().is_empty();
         let has_carriable = !self.carriable().is_empty();
         let Some(transactions) = &mut self.transactions else {
             return true;
         };
         let age_ms = now_ms.saturating_sub(transactions.opened_ms);
         let is_gathered = age_ms >= transactions.limits.gather_ms || transactions.is_alone();
+        if is_gathered && !transactions.is_gathered {
+            transactions.is_gathered = true;
+            for id in &transactions.added {
+                if let Some(stream) = self.streams.get_mut(id) {
+                    stream.gathered_until = stream.end;
+                }
+            }
+        }
+        let has_more = |id: &PartitionId| {
+            let stream = self.streams.get(id);
+            let has_more = |it: &Stream| it.wants_read() && it.read < it.gathered_until;
+            transactions.may_read(*id) && stream.is_some_and(has_more)
+        };
         let is_over = has_carriable
             || age_ms >= transactions.open_ms
             || transactions.bytes >= transactions.limits.bytes_max
-            || (is_gathered && !has_more);
+            || (is_gathered && !transactions.added.iter().any(has_more));
         let next_ms = if is_gathered {
             transactions.open_ms
         } else {
