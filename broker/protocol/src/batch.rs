@@ -227,6 +227,14 @@ impl BatchHeader {
         self.put(21, attributes.to_be_bytes());
     }
 
+    /// Makes this a batch without a producer, and of no transaction, and recomputes the CRC over
+    /// `body`.
+    pub fn clear_producer(&mut self, body: &[u8]) {
+        let attributes = self.attributes() & !TRANSACTIONAL_BIT;
+        self.put(21, attributes.to_be_bytes());
+        self.set_producer(ProducerId(-1), ProducerEpoch(-1), -1, body);
+    }
+
     /// Clears the delete horizon, which compaction sets and producers do not send. The caller must
     /// recompute the CRC.
     pub fn clear_delete_horizon(&mut self) {

@@ -19,6 +19,9 @@ pub const FILTER_KEY: &str = "sedge.filter";
 /// The key that names the filters of what consumers of a topic read.
 pub const FETCH_FILTER_KEY: &str = "sedge.filter.fetch";
 
+/// The key that says which pull link writes a topic, and from where.
+pub const MIRROR_SOURCE_KEY: &str = "sedge.mirror.source";
+
 /// The key that names the partitioner of a topic.
 pub const PARTITIONER_KEY: &str = "sedge.partitioner";
 
@@ -188,6 +191,9 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
          one that does not exist is created if auto.create.topics.enable allows it"),
     key(ORIGINS_KEY, List, Some(""), Anything, &[],
         "Clusters, by id, from which mirror links brought records; links do not send the topic there"),
+    key(MIRROR_SOURCE_KEY, Text, Some(""), Anything, &[],
+        "LINK/CLUSTER/TOPIC: the pull link that writes the topic, the id of its upstream cluster, \
+         and the topic's id there; clients cannot produce to the topic until this key is removed"),
     key(PARTITIONER_KEY, Text, Some(""), Anything, &[],
         "Partitioner plugin that chooses the partition of each record, whichever partition it was \
          sent to; murmur2: Kafka's default partitioner"),
@@ -277,6 +283,7 @@ pub struct TopicConfig {
     filters: Option<Box<Filters>>,
     fetch_filters: Option<Box<Filters>>,
     partitioner: Option<String>,
+    is_mirrored: bool,
     /// Keys of the form `NAME.KEY`, with their values.
     plugins: BTreeMap<String, String>,
 }
@@ -305,6 +312,7 @@ impl TopicConfig {
             filters: None,
             fetch_filters: None,
             partitioner: None,
+            is_mirrored: false,
             plugins: BTreeMap::new(),
         }
     }
@@ -361,6 +369,7 @@ impl TopicConfig {
             | "sedge.filter.partitions" => {
                 set_filter(&mut self.filters, name, value);
             }
+            MIRROR_SOURCE_KEY => self.is_mirrored = !value.is_empty(),
             PARTITIONER_KEY => {
                 self.partitioner = Some(value).filter(|name| !name.is_empty()).map(Into::into);
             }
@@ -437,6 +446,12 @@ impl TopicConfig {
     #[must_use]
     pub const fn is_log_append_time(&self) -> bool {
         self.is_log_append_time
+    }
+
+    /// Returns whether a pull link writes the topic, and clients may not.
+    #[must_use]
+    pub const fn is_mirrored(&self) -> bool {
+        self.is_mirrored
     }
 
     /// Returns whether compressed batches are accepted without opening them.

@@ -39,6 +39,7 @@
 mod exchange;
 mod link;
 mod pace;
+pub mod pull;
 mod stamp;
 mod stream;
 mod verdict;

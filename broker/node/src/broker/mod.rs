@@ -115,6 +115,7 @@ impl Broker {
             runtime: self.runtime.clone(),
             cluster_id: self.cluster_id.clone(),
             plugins: Arc::clone(&self.plugins),
+            writer: self.writer.clone(),
         }
     }
 

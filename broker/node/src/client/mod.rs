@@ -26,6 +26,7 @@ pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod error;
+pub mod fetches;
 mod frame;
 pub mod groups;
 mod handshake;

@@ -21,6 +21,9 @@ pub const LATEST: i64 = -1;
 /// `ListOffsets` timestamp for the log start offset.
 pub const EARLIEST: i64 = -2;
 
+/// The last version of Fetch that names topics by their names.
+const FETCH_BY_NAME_MAX: i16 = 12;
+
 /// The result of a fetch.
 #[derive(Clone, Debug)]
 pub struct Fetched {
@@ -165,11 +168,8 @@ impl Client {
         let api = ApiKey::Fetch;
         self.retry(|| async {
             let leader = self.leader(topic, partition).await?;
-            let response = self
-                .connection(Target::Broker(leader))
-                .await?
-                .call(&request)
-                .await?;
+            let connection = self.connection(Target::Broker(leader)).await?;
+            let response = connection.call_at_most(&request, FETCH_BY_NAME_MAX).await?;
             Error::check(api, response.error_code, None)?;
             let answer = response
                 .responses

@@ -42,8 +42,9 @@ impl Versions {
 pub fn own_range(key: ApiKey) -> (i16, i16) {
     let info = client_api_info(key);
     let own_max = match key {
-        // From 13 (10 for offsets) on, topics are named by id; this client names them.
-        ApiKey::Fetch => 12,
+        // From 13 (10 for offsets) on, topics are named by id; this client names them, except where
+        // it fetches for the mirror.
+        ApiKey::Fetch => 17,
         ApiKey::OffsetCommit => 9,
         // From 12 (5) on, partitions and groups join a transaction without being added, and each
         // end of a transaction changes the epoch (KIP-890). `transactions.rs` has the older form,

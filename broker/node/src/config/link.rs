@@ -20,6 +20,7 @@ pub struct LinkConfig {
     pub rename: Rename,
     /// Whether the link is to rest until it is resumed.
     pub is_paused: bool,
+    pub direction: Direction,
     /// Replication factor of the topics that the link creates upstream; -1 is the upstream's
     /// default.
     pub replication_factor: i16,
@@ -50,6 +51,32 @@ pub enum Mode {
     /// A crash may send records again.
     AtLeastOnce,
 }
+
+/// The direction in which a link copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From here to the upstream.
+    Push,
+    /// From the upstream to here.
+    Pull,
+}
+
+/// Keys of what a link does to an upstream's topics, and to records on their way there.
+const PUSH_ONLY: &[&str] = &[
+    "delivery.timeout.ms",
+    "filter",
+    "filter.on.error",
+    "commit.interval.ms",
+    "max.request.size",
+    "mode",
+    "on.topic.recreated",
+    "replication.factor",
+    "topics.prefix",
+    "topics.rename",
+    "topics.suffix",
+    "transaction.timeout.ms",
+    "transactional.id",
+];
 
 /// The reaction to a topic that was deleted and created again, here or upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,16 +111,24 @@ impl LinkConfig {
     /// Checks a table. Errors have the key without `mirror.NAME.`.
     pub(super) fn read(table: &LinkTable) -> Result<Self, ConfigError> {
         let mut properties = table.properties.clone();
+        let is_pull = properties
+            .get("direction")
+            .is_some_and(|it| it.trim() == "pull");
+        let of_push = PUSH_ONLY.iter().find(|key| properties.contains_key(**key));
+        if let Some(key) = of_push.filter(|_| is_pull) {
+            return Err(ConfigError::new(key, "a pull link has no such key"));
+        }
         let mut take = |key: &str| properties.remove(key);
-        match take("direction").as_deref().map(str::trim) {
-            None | Some("push") => {}
+        let direction = match take("direction").as_deref().map(str::trim) {
+            None | Some("push") => Direction::Push,
+            Some("pull") => Direction::Pull,
             Some(other) => {
                 return Err(ConfigError::new(
                     "direction",
-                    format!("{other:?} is not supported yet; use push"),
+                    format!("{other:?} is not valid; use push or pull"),
                 ));
             }
-        }
+        };
         let mode = match take("mode").as_deref().map(str::trim) {
             None => None,
             Some("exactly-once") => Some(Mode::ExactlyOnce),
@@ -213,6 +248,7 @@ impl LinkConfig {
             selection,
             rename,
             is_paused,
+            direction,
             replication_factor,
             window_bytes,
             request_bytes,
@@ -326,6 +362,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pull_link_has_no_keys_of_a_push_link() {
+        let pull = [("direction", "pull")];
+        let config = LinkConfig::from_table(&table(&pull)).unwrap();
+        assert_eq!(config.direction, Direction::Pull);
+        let with = [pull[0], ("filter", "redact")];
+        let error = LinkConfig::from_table(&table(&with)).unwrap_err();
+        assert_eq!(error.key, "mirror.hq.filter");
+    }
+
+    #[test]
     fn what_does_not_work_is_refused_by_its_whole_name() {
         let check = |key: &str, value: &str| {
             let error = LinkConfig::from_table(&table(&[(key, value)])).unwrap_err();
@@ -336,7 +382,7 @@ mod tests {
         check("transaction.timeout.ms", "100");
         check("transaction.timeout.ms", "-1");
         check("commit.interval.ms", "20000");
-        check("direction", "pull");
+        check("direction", "both");
         check("security.protocol", "TLS");
         check("ssl.keystore.place", "/x");
         check("sasl.mechanisms", "PLAIN");

@@ -41,7 +41,7 @@ pub use address_limits::AddressLimits;
 pub use console::ConsoleTokens;
 pub use delegation_tokens::DelegationTokens;
 pub use error::{ConfigError, Problem};
-pub use link::{LinkConfig, Mode, OnTopicRecreated};
+pub use link::{Direction, LinkConfig, Mode, OnTopicRecreated};
 pub use links::at_run_time;
 pub use listeners::ListenerConfig;
 pub use public_keys::{PublicKey, print_public_key};

@@ -96,6 +96,10 @@ pub struct LinkMetrics {
     pub committed: Counter,
     /// Transactions whose records were sent again.
     pub aborted: Counter,
+    /// Records that a pull link has written here.
+    pub received_records: Counter,
+    /// Bytes of batches that a pull link has written here.
+    pub received_bytes: Counter,
     /// Requests sent again.
     pub retries: Counter,
     /// Records that retention deleted before they were sent.
@@ -255,7 +259,7 @@ impl Links {
         if all.is_empty() {
             return;
         }
-        let families: [(&str, &str, &str, Field); 18] = [
+        let families: [(&str, &str, &str, Field); 20] = [
             (
                 "sedge_mirror_link_up",
                 "gauge",
@@ -289,7 +293,7 @@ impl Links {
             (
                 "sedge_mirror_lag_records",
                 "gauge",
-                "Records that the upstream has not acknowledged yet.",
+                "Records that are not on the other side yet.",
                 |link| locked(&link.progress).link.lag_records as f64,
             ),
             (
@@ -336,6 +340,18 @@ impl Links {
                 "counter",
                 "Bytes that the upstream acknowledged.",
                 |link| link.sent_bytes.get() as f64,
+            ),
+            (
+                "sedge_mirror_records_received_total",
+                "counter",
+                "Records that a pull link has written here.",
+                |link| link.received_records.get() as f64,
+            ),
+            (
+                "sedge_mirror_bytes_received_total",
+                "counter",
+                "Bytes of batches that a pull link has written here.",
+                |link| link.received_bytes.get() as f64,
             ),
             (
                 "sedge_mirror_retries_total",

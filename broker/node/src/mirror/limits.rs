@@ -43,3 +43,15 @@ pub const ERRORS_TOLD_MAX: usize = 8;
 pub const MARKED_TOGETHER_MAX: usize = 100;
 /// Topics in a plan; the others are counted. Each costs up to three requests.
 pub const PLANNED_TOPICS_MAX: usize = 256;
+/// How long the upstream may keep a fetch of a pull link waiting for records (`fetch.max.wait.ms`,
+/// Kafka's default).
+pub const FETCH_WAIT: Duration = Duration::from_millis(500);
+/// Bytes that an answer to a fetch may have: what a pull link holds for each upstream broker. One
+/// batch that is larger comes alone.
+pub const FETCH_BYTES: usize = 4 << 20;
+/// The same for one partition (`max.partition.fetch.bytes`, Kafka's default).
+pub const FETCH_PARTITION_BYTES: usize = 1 << 20;
+/// Partitions of one fetch. The answer has some 50 bytes for each of them, also without records.
+pub const FETCHED_PARTITIONS_MAX: usize = 10_000;
+/// How long a partition of a pull link waits after its first failure.
+pub const PULL_BACKOFF: Duration = Duration::from_millis(500);

@@ -18,6 +18,7 @@
 //! | `books` | a link's cursors |
 //! | `measure`, `paces` | a link's figures |
 //! | `holds` | what a link holds, and what to do about it |
+//! | `pull` | links in the other direction, whose topics have the offsets of the upstream |
 //!
 //! A batch with holes from compaction is rebuilt without them, and a batch of a `LogAppendTime`
 //! topic with the append time, which consumers here see. What the link's filters leave out is not
@@ -46,6 +47,7 @@ mod measure;
 mod origins;
 mod paces;
 mod plan;
+mod pull;
 mod session;
 mod set;
 mod sides;
@@ -58,13 +60,14 @@ use async_channel::Sender;
 use async_executor::Task;
 use async_io::Timer;
 use futures_lite::FutureExt;
-use sedge_core::metadata::GroupConfigs;
+use sedge_core::metadata::{GroupConfig, GroupConfigs};
 
-use crate::config::{LinkConfig, Selection};
+use crate::config::{Direction, LinkConfig, Selection};
 use crate::coordinator::Groups;
 use crate::log::Log;
 use crate::plugins::Plugins;
 use crate::process::runtime::Runtime;
+use crate::writer::Writer;
 
 use set::Set;
 
@@ -84,14 +87,16 @@ pub struct LinkTopics {
 }
 
 impl LinkTopics {
-    /// Returns the topics of all links: those of the configuration, and those made while the broker
-    /// runs.
+    /// Returns the topics of all push links: those of the configuration, and those made while the
+    /// broker runs.
     pub fn all(in_file: &[LinkConfig], groups: &GroupConfigs) -> Vec<Self> {
+        let is_push = |keys: &GroupConfig| keys.get("direction").is_none_or(|it| it != "pull");
         let is_in_file = |name: &str| in_file.iter().any(|link| link.name == name);
-        let made = set::links(groups).filter(|(name, _)| !is_in_file(name));
+        let made = set::links(groups).filter(|(name, keys)| !is_in_file(name) && is_push(keys));
         let made = made.filter_map(|(name, keys)| Some((name, Selection::of(keys)?)));
         let in_file = in_file
             .iter()
+            .filter(|link| link.direction == Direction::Push)
             .map(|link| (link.name.as_str(), link.selection.clone()));
         in_file
             .chain(made)
@@ -117,6 +122,8 @@ pub struct Local {
     pub cluster_id: String,
     /// For the filters of links.
     pub plugins: Arc<Plugins>,
+    /// For what pull links write.
+    pub writer: Writer,
 }
 
 /// Returns what a link of this configuration would do, as JSON. Connects to the upstream, and

@@ -15,10 +15,10 @@ use futures_lite::FutureExt;
 use sedge_core::metadata::{GroupConfig, GroupConfigs};
 use sedge_core::mirror::GROUP_PREFIX;
 
-use crate::config::{LinkConfig, at_run_time};
+use crate::config::{Direction, LinkConfig, at_run_time};
 use crate::metrics::LinkState;
 
-use super::{Local, limits, link};
+use super::{Local, limits, link, pull};
 
 /// The key of [`LinkConfig::is_paused`], the only one of a link of the file that can be set while
 /// the broker runs.
@@ -173,8 +173,15 @@ impl Set {
             Ok(config) => {
                 let (stop, stopping) = async_channel::bounded(1);
                 let metrics = self.local.log.metrics.link(&name);
-                let link = link::Link::new(self.local.clone(), config, metrics, stopping);
-                let task = self.local.runtime.spawn(link.run());
+                let (local, runtime) = (self.local.clone(), &self.local.runtime);
+                let task = match config.direction {
+                    Direction::Push => {
+                        runtime.spawn(link::Link::new(local, config, metrics, stopping).run())
+                    }
+                    Direction::Pull => {
+                        runtime.spawn(pull::Pull::new(local, config, metrics, stopping).run())
+                    }
+                };
                 Some(Running { task, stop })
             }
             Err(error) => {

@@ -50,8 +50,8 @@ impl Plugins {
             let bytes_max = topic.config.max_message_bytes();
             if batch.bytes() > bytes_max {
                 return Err(too_large(format!(
-                    "The filter {plugin} of topic {} routes a batch of {} bytes to topic {to}, whose \
-                     max.message.bytes is {bytes_max}.",
+                    "The filter {plugin} of topic {} routes a batch of {} bytes to topic {to}, \
+                     whose max.message.bytes is {bytes_max}.",
                     from.name,
                     batch.bytes()
                 )));
@@ -81,8 +81,12 @@ async fn target(
     is_dead_letter: bool,
 ) -> Result<Arc<Topic>, String> {
     let image = log.metadata.load();
-    if let Some(topic) = image.topic(name) {
-        return Ok(Arc::clone(topic));
+    match image.topic(name) {
+        Some(topic) if topic.config.is_mirrored() => {
+            return Err("a pull link writes that topic (sedge.mirror.source)".to_owned());
+        }
+        Some(topic) => return Ok(Arc::clone(topic)),
+        None => {}
     }
     let defaults = image.defaults();
     if !is_dead_letter && !defaults.auto_creates_topics() {

@@ -116,10 +116,23 @@ impl Round<'_> {
     /// Writes a planned batch at the end of a partition: adds it to the commit, with its view
     /// updates.
     pub(super) fn write(&mut self, id: PartitionId, write: &Write, mut batch: Option<Batch>) {
+        if let Some(batch) = &mut batch {
+            let end = self.state.partitions.known(id).log.next_offset();
+            batch.header.set_base_offset(end);
+        }
+        self.write_at_its_offset(id, write, batch);
+    }
+
+    /// Like [`Self::write`]; the batch has an offset, which is not below the end of the partition.
+    pub(super) fn write_at_its_offset(
+        &mut self,
+        id: PartitionId,
+        write: &Write,
+        mut batch: Option<Batch>,
+    ) {
         let epoch = self.state.controller.image().leader_epoch();
         let log = &mut self.state.partitions.known(id).log;
         if let Some(batch) = &mut batch {
-            batch.header.set_base_offset(log.next_offset());
             batch.header.set_leader_epoch(epoch);
         }
         let updates = &mut self.commit.updates;

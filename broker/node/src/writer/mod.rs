@@ -17,6 +17,7 @@
 //!   reached.
 
 mod appends;
+mod copies;
 mod flushes;
 mod gather;
 mod metadata;
@@ -99,7 +100,7 @@ pub trait Awaits: Debug + Send + Sync {
 
 impl AppendPart {
     /// Returns all batches of the part.
-    fn batches(&self) -> impl Iterator<Item = &Batch> {
+    fn batches(&self) -> impl Iterator<Item = &Batch> + Clone {
         let here = self.batch.as_ref().ok().and_then(Option::as_ref);
         here.into_iter()
             .chain(self.elsewhere.iter().map(|elsewhere| &elsewhere.batch))
@@ -136,6 +137,17 @@ pub struct Unit {
     pub updates: Vec<ViewUpdate>,
 }
 
+/// Batches for the end of one partition, with their offsets. Holes between them are allowed.
+#[derive(Clone, Debug)]
+pub struct Copied {
+    pub partition: PartitionId,
+    pub topic: Arc<Topic>,
+    pub batches: Vec<Batch>,
+}
+
+/// The ends of the partitions to which batches were copied, in the order of the copies.
+pub type CopyReply = Vec<Result<Offset, AppendError>>;
+
 /// One result per part, in the order of the parts.
 pub type AppendReply = Vec<Result<Appended, AppendError>>;
 
@@ -146,6 +158,11 @@ pub enum Request {
     Append {
         units: Vec<Unit>,
         done: Done<AppendReply>,
+    },
+    /// Writes what a pull link copies, all in one commit. Each copy is judged separately.
+    Copy {
+        copies: Vec<Copied>,
+        done: Done<CopyReply>,
     },
     /// A command to the controller.
     Metadata {
@@ -274,6 +291,16 @@ impl Writer {
         let units = parts.into_iter().map(unit).collect();
         self.send(Request::Append { units, done }).await?;
         Ok(reply)
+    }
+
+    /// Writes what a pull link copies, and waits for the durability that the topics require.
+    ///
+    /// # Errors
+    /// The broker is shutting down.
+    pub async fn copy(&self, copies: Vec<Copied>) -> Result<CopyReply, Stopped> {
+        let (done, reply) = async_channel::bounded(1);
+        self.send(Request::Copy { copies, done }).await?;
+        reply.recv().await.map_err(|_| Stopped)
     }
 
     /// Sends a command to the controller, and waits until its records are durable.

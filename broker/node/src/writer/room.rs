@@ -4,7 +4,7 @@
 use sedge_protocol::batch::Batch;
 use sedge_storage::{Room, Urgency};
 
-use super::{AppendPart, Request};
+use super::{AppendPart, Copied, Request};
 use crate::log::Log;
 use crate::metadata::controller;
 
@@ -15,6 +15,11 @@ impl Request {
         match self {
             Self::Append { units, .. } => {
                 of_parts(units.iter().flat_map(|unit| &unit.parts)).unwrap_or(NOTHING)
+            }
+            Self::Copy { copies, .. } => {
+                let of_copy = |copied: &Copied| of_batches(copied.batches.iter());
+                let rooms = copies.iter().map(of_copy);
+                rooms.reduce(Room::and).unwrap_or(NOTHING)
             }
             Self::Metadata { command, .. } => controller::room_guess(command),
             Self::AppendSnapshot { batches, .. } => of_snapshot(batches),
@@ -46,11 +51,15 @@ pub(super) const NOTHING: Room = rows_to_free(0, Urgency::Command);
 
 /// Returns the room for the batches of parts; `None` without parts.
 pub(super) fn of_parts<'a>(parts: impl Iterator<Item = &'a AppendPart>) -> Option<Room> {
-    let of_part = |part: &AppendPart| {
-        let bytes: usize = part.batches().map(Batch::bytes).sum();
-        Room::ordinary(bytes as u64, part.batches().count() as u64)
-    };
-    parts.map(of_part).reduce(Room::and)
+    parts
+        .map(|part| of_batches(part.batches()))
+        .reduce(Room::and)
+}
+
+/// Returns the room for batches that are written where they are.
+pub(super) fn of_batches<'a>(batches: impl Iterator<Item = &'a Batch> + Clone) -> Room {
+    let bytes: usize = batches.clone().map(Batch::bytes).sum();
+    Room::ordinary(bytes as u64, batches.count() as u64)
 }
 
 /// Returns the room for batches of a snapshot: without the headroom for freeing space, since a

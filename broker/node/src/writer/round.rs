@@ -14,13 +14,14 @@ use sedge_storage::{Commit, Entry, Error, Room, Urgency};
 use super::flushes::Flushes;
 use super::room::NOTHING;
 use super::state::State;
-use super::{AppendReply, Awaits, Done, MetadataState, Request};
+use super::{AppendReply, Awaits, CopyReply, Done, MetadataState, Request};
 use crate::log::Log;
 use crate::process::exit;
 
 /// A reply that waits for the commit.
 enum Reply {
     Append(Done<AppendReply>, AppendReply),
+    Copy(Done<CopyReply>, CopyReply),
     Metadata(
         Done<Result<CommandReply, CommandError>>,
         Result<CommandReply, CommandError>,
@@ -166,6 +167,11 @@ impl<'a> Round<'a> {
                 let outcomes = outcomes.collect();
                 self.replies.push(Reply::Append(done, outcomes));
             }
+            Request::Copy { copies, done } => {
+                let outcomes = copies.into_iter().map(|copy| self.plan_copy(copy));
+                let outcomes = outcomes.collect();
+                self.replies.push(Reply::Copy(done, outcomes));
+            }
             Request::Metadata { command, done } => {
                 let outcome = self.plan_command(command);
                 self.replies.push(Reply::Metadata(done, outcome));
@@ -276,6 +282,7 @@ impl<'a> Round<'a> {
         for reply in self.replies.drain(..) {
             let _ = match reply {
                 Reply::Append(done, outcomes) => done.try_send(outcomes).is_ok(),
+                Reply::Copy(done, outcomes) => done.try_send(outcomes).is_ok(),
                 Reply::Metadata(done, outcome) => done.try_send(outcome).is_ok(),
                 Reply::MetadataState(done, state) => done.try_send(state).is_ok(),
                 Reply::DeleteRecords(done, outcome) | Reply::Snapshot(done, outcome) => {

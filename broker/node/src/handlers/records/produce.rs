@@ -231,6 +231,11 @@ async fn admit_partition(
     if let Err(error) = topic.check_deploys() {
         return Slot::Done(Err(error));
     }
+    if topic.config.is_mirrored() {
+        let why = "A pull link of the mirror writes this topic. Produce to the topic upstream, or \
+                   remove its sedge.mirror.source to write to it here.";
+        return Slot::Done(Err(AppendError::new(ErrorCode::PolicyViolation, why)));
+    }
     let now_ms = request.now().wall_ms;
     let records = records.unwrap_or_default();
     let batch = match check_header(records, request.version(), &topic.config) {

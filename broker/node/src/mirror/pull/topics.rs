@@ -1,0 +1,221 @@
+//! The topics here: created as they are upstream, grown, and told apart from others of their names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sedge_core::config::{MIRROR_SOURCE_KEY, ORIGINS_KEY, origins, topic_key};
+use sedge_core::metadata::{Command, CommandError, Topic};
+use sedge_protocol::ErrorCode;
+
+use super::source::Source;
+use super::{Pause, Pull};
+use crate::client::Error;
+use crate::client::cluster::TopicMetadata;
+use crate::client::topics::Resource;
+use crate::writer::Stopped;
+
+/// Keys that a new topic takes over from upstream: how long records stay, and how large they are.
+const COPIED: &[&str] = &[
+    "cleanup.policy",
+    "delete.retention.ms",
+    "max.compaction.lag.ms",
+    "max.message.bytes",
+    "min.cleanable.dirty.ratio",
+    "min.compaction.lag.ms",
+    "retention.bytes",
+    "retention.ms",
+];
+
+/// Reason why a topic is not copied, or why the link stops.
+enum NotCopied {
+    Why(String),
+    Stopped,
+}
+
+impl From<Stopped> for NotCopied {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+impl From<CommandError> for NotCopied {
+    fn from(error: CommandError) -> Self {
+        let (code, why) = (error.code, error.message);
+        Self::Why(format!(
+            "the topic cannot be created or grown here: {code}: {why}"
+        ))
+    }
+}
+
+impl Pull {
+    /// Finds the upstream's topics, and creates those that are not here.
+    pub(super) async fn match_topics(&mut self) -> Result<(), Pause> {
+        let upstream = self.client.describe_all().await?;
+        let cluster = upstream.cluster_id.unwrap_or_default();
+        if cluster == self.local.cluster_id {
+            return Err(Error::Itself.into());
+        }
+        let selected = upstream.topics.into_iter().filter(|(name, topic)| {
+            let is_internal = topic.internal || name.starts_with("__");
+            !is_internal && topic.error == ErrorCode::None && self.config.selection.takes(name)
+        });
+        let selected: BTreeMap<String, TopicMetadata> = selected.collect();
+        let names: Vec<&str> = selected.keys().map(String::as_str).collect();
+        // The client keeps the leaders of the topics that were asked for by name.
+        self.client.refresh(&names).await?;
+        let mut before = std::mem::take(&mut self.sources);
+        self.refused.clear();
+        for (name, there) in &selected {
+            let link = &self.config.name;
+            let source = format!("{link}/{cluster}/{}", there.id);
+            match self.match_topic(name, there, &source, &cluster).await {
+                Ok(topic) => self.open(&topic, there, &mut before),
+                Err(NotCopied::Stopped) => return Err(Pause::Stop),
+                Err(NotCopied::Why(why)) => {
+                    self.refused.insert(name.clone(), why);
+                }
+            }
+        }
+        self.idle = selected.is_empty().then(|| {
+            "the upstream has no topic that the link's topics select and its user may see"
+                .to_owned()
+        });
+        Ok(())
+    }
+
+    /// Opens the partitions of a topic. Those that were open stay as they are.
+    fn open(
+        &mut self,
+        topic: &Arc<Topic>,
+        there: &TopicMetadata,
+        before: &mut BTreeMap<super::Place, Source>,
+    ) {
+        let name: Arc<str> = topic.name.as_str().into();
+        for (index, id) in topic.partitions().enumerate() {
+            let place = (Arc::clone(&name), index as i32);
+            if !there.partitions.contains_key(&place.1) {
+                continue;
+            }
+            let known = before.remove(&place).filter(|known| known.partition == id);
+            if let Some(mut known) = known {
+                known.topic = Arc::clone(topic);
+                self.sources.insert(place, known);
+                continue;
+            }
+            match self.local.log.partition(id) {
+                Ok(partition) => {
+                    let end = partition.high_watermark();
+                    let source = Source::new(id, Arc::clone(topic), there.id, end);
+                    self.sources.insert(place, source);
+                }
+                Err(error) => {
+                    let why = format!("the log here cannot be read: {error}");
+                    self.refused.insert(topic.name.clone(), why);
+                }
+            }
+        }
+    }
+
+    /// Returns the topic here, with as many partitions as there are upstream.
+    async fn match_topic(
+        &self,
+        name: &str,
+        there: &TopicMetadata,
+        source: &str,
+        cluster: &str,
+    ) -> Result<Arc<Topic>, NotCopied> {
+        let partitions = there.partitions.len() as i32;
+        if self.here(name).is_none() {
+            let configs = self.configs(name, source, cluster).await?;
+            let link = &self.config.name;
+            log::info!(
+                target: "sedge::mirror",
+                "{link}: creates {name} here, with {partitions} partitions, as a copy"
+            );
+            let writer = &self.local.writer;
+            writer.create_topic(name, partitions, configs).await??;
+        }
+        let Some(topic) = self.here(name) else {
+            return Err(NotCopied::Why("the topic was deleted here".to_owned()));
+        };
+        let is_of = topic.overrides.get(MIRROR_SOURCE_KEY).map(String::as_str);
+        if is_of != Some(source) {
+            return Err(NotCopied::Why(other(is_of.unwrap_or_default(), source)));
+        }
+        if topic.partition_count() >= partitions {
+            return Ok(topic);
+        }
+        let grow = Command::CreatePartitions {
+            name: name.to_owned(),
+            total: partitions,
+            assigned: None,
+            validate_only: false,
+        };
+        self.local.writer.metadata(grow).await??;
+        Ok(self.here(name).unwrap_or(topic))
+    }
+
+    fn here(&self, name: &str) -> Option<Arc<Topic>> {
+        self.local.log.metadata.load().topic(name).cloned()
+    }
+
+    /// Returns the configuration of a new topic, with the clusters that its records come from. An
+    /// upstream that does not tell its configuration leaves the broker's own.
+    async fn configs(
+        &self,
+        name: &str,
+        source: &str,
+        cluster: &str,
+    ) -> Result<Vec<(String, String)>, NotCopied> {
+        let told = self.client.describe_configs(Resource::Topic, name).await;
+        let told = told.unwrap_or_else(|error| {
+            let link = &self.config.name;
+            log::warn!(
+                target: "sedge::mirror",
+                "{link}: {name} gets the broker's configuration, because the upstream does not \
+                 tell its own: {error}"
+            );
+            Vec::new()
+        });
+        let set = told.into_iter().filter(|entry| entry.is_set);
+        let set: BTreeMap<String, String> = set
+            .filter_map(|entry| Some((entry.name, entry.value?)))
+            .collect();
+        if origins(&set).any(|id| id == self.local.cluster_id) {
+            return Err(NotCopied::Why(format!(
+                "its records come from here, by way of a link ({ORIGINS_KEY} of the topic upstream)"
+            )));
+        }
+        let from: Vec<&str> = origins(&set).chain([cluster]).collect();
+        let own = [
+            (MIRROR_SOURCE_KEY.to_owned(), source.to_owned()),
+            (ORIGINS_KEY.to_owned(), from.join(",")),
+        ];
+        let is_copied = |(name, value): &(&String, &String)| {
+            let key = topic_key(name).filter(|key| COPIED.contains(&key.name));
+            key.is_some_and(|key| key.check(value).is_ok())
+        };
+        let copied = set.iter().filter(is_copied);
+        let copied = copied.map(|(name, value)| (name.clone(), value.clone()));
+        Ok(copied.chain(own).collect())
+    }
+}
+
+/// Says why a topic here is not the copy of `source`, and what to do.
+fn other(is_of: &str, source: &str) -> String {
+    if is_of.is_empty() {
+        return "there is a topic of this name here that is no copy; add it to topics.exclude, or \
+                delete it here"
+            .to_owned();
+    }
+    let link = |of: &str| of.split('/').next().unwrap_or_default().to_owned();
+    if link(is_of) != link(source) {
+        return format!(
+            "the link {} writes this topic; leave it out of one of the two links",
+            link(is_of)
+        );
+    }
+    "the topic was created again upstream, or the link has another upstream now; delete the topic \
+     here to copy the new one, or remove its sedge.mirror.source to keep what is here"
+        .to_owned()
+}
