@@ -190,7 +190,9 @@ fn check_with_kafkas_consumer(kafka: &ApacheKafka, count: usize) {
     let mut consumer = kafka_tools::command("kafka-console-consumer");
     consumer.args(["--bootstrap-server", &kafka.bootstrap(), "--topic", TOPIC]);
     consumer.args(["--from-beginning", "--isolation-level", "read_committed"]);
-    consumer.args(["--timeout-ms", "3000"]);
+    // A machine under load may pause for seconds.
+    consumer.args(["--max-messages", &count.to_string()]);
+    consumer.args(["--timeout-ms", "60000"]);
     let read = Process::run("console-consumer", &mut consumer, b"", limits::COMMAND * 4);
     let mut numbers: Vec<&str> = read.stdout.lines().collect();
     assert_eq!(numbers.len(), count, "{}", read.stderr);
