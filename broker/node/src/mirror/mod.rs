@@ -1,4 +1,5 @@
-//! The mirror: links that copy topics to an upstream Kafka of any vendor.
+//! The mirror: links that copy topics to an upstream Kafka of any vendor, or from one.
+//! What is said here is about those that push; [`pull`] has the others.
 //!
 //! [`sedge_core::mirror`] decides what to read, what an answer means and when to retry. This module
 //! has the sockets, the reads of the log, the upstream's topics and the storage of cursors.
@@ -22,9 +23,8 @@
 //!
 //! A batch with holes from compaction is rebuilt without them, and a batch of a `LogAppendTime`
 //! topic with the append time, which consumers here see. What the link's filters leave out is not
-//! sent. Topics upstream get the same number of
-//! partitions and the same configuration, except for the keys about this broker's disk and
-//! replicas.
+//! sent. Topics upstream get the same number of partitions and the same configuration, except for
+//! the keys about this broker's disk and replicas.
 //!
 //! **Invariant:** a link reads below the high watermark and writes nothing locally but its cursors:
 //! an upstream that is down affects neither produce nor readiness.
