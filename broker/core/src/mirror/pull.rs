@@ -58,8 +58,10 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// Takes the batches of an answer to a fetch from `from` that were committed. `aborted` has the
-/// aborted transactions of the answer, in any order.
+/// Takes the batches of an answer that were committed. `asked` is the offset that was fetched, and
+/// `from` the one that is needed by now: an answer to another question is not taken, since a topic
+/// that was deleted here meanwhile begins again, and would have a gap. `aborted` has the aborted
+/// transactions of the answer, in any order.
 ///
 /// A batch loses its producer: its id is one of the upstream's, and could be another producer's
 /// here. Everything else of it stays, byte for byte.
@@ -67,6 +69,7 @@ impl fmt::Display for Unfit {
 /// # Errors
 /// The answer must not be written. Nothing of it is taken.
 pub fn take(
+    asked: Offset,
     from: Offset,
     batches: Vec<Batch>,
     aborted: impl IntoIterator<Item = Aborted>,
@@ -81,6 +84,9 @@ pub fn take(
         batches: Vec::new(),
         next: from,
     };
+    if asked != from {
+        return Ok(taken);
+    }
     for mut batch in batches {
         let header = &batch.header;
         if header.magic() != 2 {
@@ -200,7 +206,8 @@ mod tests {
             producer: ProducerId(*producer),
             first_offset: Offset(*first),
         });
-        let taken = take(Offset(from), batches, aborted).expect("it can be written");
+        let from = Offset(from);
+        let taken = take(from, from, batches, aborted).expect("it can be written");
         let bases = taken.batches.iter();
         let bases = bases.map(|batch| batch.header.base_offset().get());
         (bases.collect(), taken.next.get())
@@ -238,10 +245,19 @@ mod tests {
         assert_eq!(taken(4, Vec::new(), &[]), (vec![], 4));
     }
 
+    /// A copy that was deleted while a fetch was under way began with what came after it.
+    #[test]
+    fn an_answer_to_an_earlier_fetch_leaves_no_gap() {
+        let batches = vec![batch(5, -1, DATA, b"a")];
+        let taken = take(Offset(5), Offset(0), batches, []).expect("it can be written");
+        assert!(taken.batches.is_empty());
+        assert_eq!(taken.next, Offset(0));
+    }
+
     #[test]
     fn a_batch_has_no_producer_and_a_right_crc() {
         let batches = vec![batch(0, 7, TRANSACTIONAL, b"k")];
-        let taken = take(Offset(0), batches, []).expect("it can be written");
+        let taken = take(Offset(0), Offset(0), batches, []).expect("it can be written");
         let header = &taken.batches[0].header;
         assert_eq!(header.producer_id(), None);
         assert!(!header.is_transactional());
@@ -251,7 +267,8 @@ mod tests {
     #[test]
     fn what_cannot_be_written_is_refused() {
         let check = |batch: Batch, why: Unfit| {
-            assert_eq!(take(Offset(5), vec![batch], []).err(), Some(why));
+            let refused = take(Offset(5), Offset(5), vec![batch], []);
+            assert_eq!(refused.err(), Some(why));
         };
         let mut rotten = batch(5, -1, DATA, b"k");
         rotten.body = Bytes::from_static(b"other bytes");

@@ -48,7 +48,7 @@ type Place = (Arc<str>, i32);
 /// The answer of a broker to a fetch of these partitions.
 struct Answered {
     broker: i32,
-    asked: Vec<Place>,
+    asked: BTreeMap<Place, Offset>,
     result: Result<FetchResponseData, Error>,
 }
 
@@ -240,16 +240,19 @@ impl Pull {
                 bytes_max: limits::FETCH_BYTES as i32,
                 partition_bytes_max: limits::FETCH_PARTITION_BYTES as i32,
             };
-            let wanted = asked.iter().filter_map(|place| {
+            let sources = asked.iter().filter_map(|place| {
                 let source = self.sources.get(place)?;
-                Some(Wanted {
-                    topic: &place.0,
-                    topic_id: source.upstream_id,
-                    index: place.1,
-                    offset: source.next,
-                })
+                Some((place, source))
+            });
+            let wanted = sources.clone().map(|(place, source)| Wanted {
+                topic: &place.0,
+                topic_id: source.upstream_id,
+                index: place.1,
+                offset: source.next,
             });
             let in_flight = connection.start(&fetch_request(wanted, bounds), room)?;
+            let asked = sources.map(|(place, source)| (place.clone(), source.next));
+            let asked = asked.collect();
             let answers = self.answers.0.clone();
             self.asked.insert(broker);
             let waiting = async move {
@@ -302,8 +305,8 @@ impl Pull {
         self.asked.remove(&answered.broker);
         let all = fetched(answered.result?)?;
         let (mut copies, mut moved, mut outside) = (Vec::new(), Vec::new(), Vec::new());
-        let mut asked: BTreeSet<Place> = answered.asked.into_iter().collect();
-        let names = asked.iter().filter_map(|place| {
+        let mut asked = answered.asked;
+        let names = asked.keys().filter_map(|place| {
             let source = self.sources.get(place)?;
             Some((source.upstream_id, Arc::clone(&place.0)))
         });
@@ -316,7 +319,7 @@ impl Pull {
             };
             // One that was not asked for, or is gone by now.
             let place = topic.map(|topic| (topic, fetched.index));
-            let Some(place) = place.and_then(|place| asked.take(&place)) else {
+            let Some((place, offset)) = place.and_then(|place| asked.remove_entry(&place)) else {
                 continue;
             };
             let Some(source) = self.sources.get_mut(&place) else {
@@ -324,7 +327,7 @@ impl Pull {
             };
             match fetched.error {
                 ErrorCode::None => {
-                    if let Some((copied, next)) = source.take(fetched) {
+                    if let Some((copied, next)) = source.take(offset, fetched) {
                         copies.push(copied);
                         moved.push((place, next));
                     }

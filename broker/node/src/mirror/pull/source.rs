@@ -77,11 +77,11 @@ impl Source {
         self.why = None;
     }
 
-    /// Takes an answer. Returns the batches to write, and where the next fetch begins once they are
-    /// written; `None` if there is nothing to write.
-    pub fn take(&mut self, fetched: FetchedPartition) -> Option<(Copied, Offset)> {
+    /// Takes the answer to a fetch of `asked`. Returns the batches to write, and where the next
+    /// fetch begins once they are written; `None` if there is nothing to write.
+    pub fn take(&mut self, asked: Offset, fetched: FetchedPartition) -> Option<(Copied, Offset)> {
         self.end = fetched.end;
-        let taken = match pull::take(self.next, fetched.batches, fetched.aborted) {
+        let taken = match pull::take(asked, self.next, fetched.batches, fetched.aborted) {
             Ok(taken) => taken,
             Err(unfit) => {
                 self.wait(unfit.to_string());
