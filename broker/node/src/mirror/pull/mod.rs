@@ -271,7 +271,10 @@ impl Pull {
 
     /// Waits for the first event, and handles the answers that are there.
     async fn wait(&mut self, changed: EventListener) -> Result<(), Pause> {
+        // A partition whose time has come waits for its broker: another fetch, or a leader.
+        let now = Instant::now();
         let ready = self.sources.values().filter_map(Source::ready_at);
+        let ready = ready.filter(|at| *at > now);
         let until = ready.chain([self.prepare_at]).min();
         let until = until.unwrap_or(self.prepare_at);
         let answers = self.answers.1.clone();
