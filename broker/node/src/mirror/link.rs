@@ -35,6 +35,7 @@ use super::lanes::{Lanes, Sent};
 use super::limits;
 use super::marks::Marks;
 use super::paces::Paces;
+use super::pause::Pause;
 use super::session::Session;
 
 /// The upstream partition that a local one is copied to.
@@ -72,22 +73,6 @@ pub(super) enum Answered {
         round: u32,
         result: Result<RefusedPartitions, Error>,
     },
-}
-
-/// Reason why the copying stopped.
-enum Pause {
-    /// The local topics have changed, or leaders are not known: prepare again.
-    Prepare,
-    /// The upstream fails.
-    Failed(Error),
-    /// The process ends.
-    Stop,
-}
-
-impl From<Error> for Pause {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
 }
 
 pub struct Link {

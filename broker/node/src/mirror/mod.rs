@@ -19,6 +19,7 @@
 //! | `books` | a link's cursors |
 //! | `measure`, `paces` | a link's figures |
 //! | `holds` | what a link holds, and what to do about it |
+//! | `pause` | why a link stops copying |
 //! | `pull` | links in the other direction, whose topics have the offsets of the upstream |
 //!
 //! A batch with holes from compaction is rebuilt without them, and a batch of a `LogAppendTime`
@@ -46,6 +47,7 @@ mod marks;
 mod measure;
 mod origins;
 mod paces;
+mod pause;
 mod plan;
 mod pull;
 mod session;

@@ -37,8 +37,9 @@ use crate::client::records::{EARLIEST, LATEST, is_about_leadership};
 use crate::client::{Client, Error};
 use crate::config::LinkConfig;
 use crate::metrics::{Failure, Figures, Holds, LinkMetrics, LinkState, Progress};
-use crate::writer::{Copied, Stopped};
+use crate::writer::Copied;
 
+use super::pause::Pause;
 use super::{Local, limits};
 use source::Source;
 
@@ -50,28 +51,6 @@ struct Answered {
     broker: i32,
     asked: BTreeMap<Place, Offset>,
     result: Result<FetchResponseData, Error>,
-}
-
-/// Reason why the copying stopped.
-enum Pause {
-    /// Look at the topics of both sides again.
-    Prepare,
-    /// The upstream fails.
-    Failed(Error),
-    /// The process ends.
-    Stop,
-}
-
-impl From<Error> for Pause {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<Stopped> for Pause {
-    fn from(_: Stopped) -> Self {
-        Self::Stop
-    }
 }
 
 pub struct Pull {

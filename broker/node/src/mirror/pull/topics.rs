@@ -7,11 +7,12 @@ use sedge_core::config::{MIRROR_SOURCE_KEY, ORIGINS_KEY, origins, topic_key};
 use sedge_core::metadata::{Command, CommandError, Topic};
 use sedge_protocol::ErrorCode;
 
+use super::Pull;
 use super::source::Source;
-use super::{Pause, Pull};
 use crate::client::Error;
 use crate::client::cluster::TopicMetadata;
 use crate::client::topics::Resource;
+use crate::mirror::pause::Pause;
 use crate::writer::Stopped;
 
 /// Keys that a new topic takes over from upstream: how long records stay, and how large they are.
