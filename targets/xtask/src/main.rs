@@ -6,8 +6,21 @@
 
 #![allow(clippy::print_stdout, reason = "a task's output is what it is for")]
 
+#[expect(
+    dead_code,
+    reason = "what builds images, and reads the rest, is the next step"
+)]
+mod board_file;
 mod build;
 mod builds;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "what builds images, and reads the rest, is the next step"
+    )
+)]
+mod debian;
 mod demo;
 mod error;
 mod fuzz;
@@ -63,7 +76,8 @@ enum Task {
         #[arg(long)]
         no_jit: bool,
     },
-    /// Build with and without the plugin compiler, and check both sizes against their budgets
+    /// Build with and without the plugin compiler, and check the sizes of binaries and images
+    /// against their budgets
     Sizes,
     /// Set up, build, and run the unit tests, the tests with real clients, the ARM test and the
     /// sizes

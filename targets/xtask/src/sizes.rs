@@ -1,6 +1,9 @@
-//! `cargo xtask sizes`: checks the binary against its budget.
+//! `cargo xtask sizes`: checks the binaries and the images against their budgets.
+
+use std::fs;
 
 use crate::{
+    board_file::Board,
     build::{self, Compiler, HOST_TRIPLE},
     error::{Error, Result},
     setup::ARM_TEST_TRIPLE,
@@ -12,7 +15,36 @@ use crate::{
 pub fn run(workspace: &Workspace) -> Result<()> {
     // The one with the compiler is built last, since it stays in target/release.
     let host = Target::read(workspace, HOST_TRIPLE)?;
-    check_all(workspace, &[(&host, Compiler::Out), (&host, Compiler::In)])
+    let binaries = check_all(workspace, &[(&host, Compiler::Out), (&host, Compiler::In)]);
+    images(workspace).and(binaries)
+}
+
+/// Prints the budgets of all boards, and checks the images that were built.
+fn images(workspace: &Workspace) -> Result<()> {
+    let mut failed = 0;
+    for name in Board::known(workspace) {
+        let board = Board::read(workspace, &name)?;
+        let budget_mib = board.budget.image_max_mib;
+        let image = fs::metadata(board.image(workspace)).ok();
+        let image = image.map(|image| image.len() as f64 / f64::from(1 << 20));
+        let fits = image.is_none_or(|mib| mib <= budget_mib);
+        failed += usize::from(!fits);
+        let image = match image {
+            None => "not built".to_owned(),
+            Some(mib) if fits => format!("{mib:.1} MiB (fits)"),
+            Some(mib) => format!("{mib:.1} MiB (TOO LARGE)"),
+        };
+        println!(
+            "board: {name}, tier {}: image {image} of {budget_mib} MiB; RAM from {} MiB, of which \
+             the broker may take {} MiB",
+            board.tier, board.budget.memory_min_mib, board.budget.broker_rss_max_mib,
+        );
+    }
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(Error::Checks { failed })
+    }
 }
 
 /// Checks the two binaries that the tests build anyway: the host's with the compiler, ARM's
