@@ -14,8 +14,8 @@ pub use groups::{Commit, commit_error, committed};
 pub use requests::{
     FETCH_VERSION, Fetched, PRODUCE_VERSION, Produced, alter_topic, commit_offset, create_topic,
     delete_records, delete_topic, fetch, fetch_request, fetch_request_of, fetched, fetched_of,
-    init_producer_id, offset_for_time, produce, produce_request, produced, topic_config,
-    try_create_topic, wait_known, wait_leader,
+    grow_topic, init_producer_id, offset_for_time, produce, produce_request, produced,
+    reset_topic_config, topic_config, try_create_topic, wait_known, wait_leader,
 };
 pub use topics::{Topic, topics};
 

@@ -248,15 +248,35 @@ pub fn try_create_topic(
 
 /// Sets one config of a topic (`IncrementalAlterConfigs` v0).
 pub fn alter_topic(at: &mut Connection, name: &str, (key, value): (&str, &str)) {
-    const TOPIC: i8 = 2;
     const SET: i8 = 0;
+    alter_config(at, name, key, (SET, Some(value)));
+}
+
+/// Resets one config of a topic to its default.
+pub fn reset_topic_config(at: &mut Connection, name: &str, key: &str) {
+    const DELETE: i8 = 1;
+    alter_config(at, name, key, (DELETE, None));
+}
+
+fn alter_config(at: &mut Connection, name: &str, key: &str, (how, value): (i8, Option<&str>)) {
+    const TOPIC: i8 = 2;
     let body = Encoder::default().i32(1).i8(TOPIC).string(name).i32(1);
-    let body = body.string(key).i8(SET).string(value).i8(0).0;
+    let body = body.string(key).i8(how).string(value).i8(0).0;
     let reply = at.ask(key::INCREMENTAL_ALTER_CONFIGS, 0, &body);
     let mut d = Decoder(&reply);
     d.i32();
     d.i32();
     assert_eq!(d.i16(), error::NONE, "{key} of {name}: {:?}", d.string());
+}
+
+/// Raises the number of a topic's partitions to `count` (`CreatePartitions` v1).
+pub fn grow_topic(at: &mut Connection, name: &str, count: i32) {
+    let body = Encoder::default().i32(1).string(name).i32(count).i32(-1);
+    let body = body.i32(TIMEOUT_MS).i8(0).0;
+    let reply = at.ask(key::CREATE_PARTITIONS, 1, &body);
+    let mut d = Decoder(&reply);
+    let (_, _, _) = (d.i32(), d.i32(), d.string());
+    assert_eq!(d.i16(), error::NONE, "growing {name}: {:?}", d.string());
 }
 
 /// Returns the value of one config of a topic (`DescribeConfigs` v1).

@@ -33,8 +33,8 @@ pub use filters::OnPluginError;
 pub use nearest::nearest;
 pub use topic::{
     DEAD_LETTER_KEY, Durability, FETCH_FILTER_KEY, FILTER_KEY, FILTER_ROUTES_KEY,
-    MIRROR_SOURCE_KEY, ORIGINS_KEY, PARTITIONER_KEY, PLUGIN_PREFIX, RetentionPriority, TOPIC_KEYS,
-    TopicConfig, filter_names, is_plugin_key, origins, topic_key,
+    MIRROR_CONFIGS_KEY, MIRROR_SOURCE_KEY, ORIGINS_KEY, PARTITIONER_KEY, PLUGIN_PREFIX,
+    RetentionPriority, TOPIC_KEYS, TopicConfig, filter_names, is_plugin_key, origins, topic_key,
 };
 
 /// Kafka's types of values.

@@ -22,6 +22,9 @@ pub const FETCH_FILTER_KEY: &str = "sedge.filter.fetch";
 /// The key that says which pull link writes a topic, and from where.
 pub const MIRROR_SOURCE_KEY: &str = "sedge.mirror.source";
 
+/// The key with what a pull link has copied of the configuration upstream, as hashes.
+pub const MIRROR_CONFIGS_KEY: &str = "sedge.mirror.configs";
+
 /// The key that names the partitioner of a topic.
 pub const PARTITIONER_KEY: &str = "sedge.partitioner";
 
@@ -189,6 +192,9 @@ pub const TOPIC_KEYS: &[ConfigKey] = &[
     key(FILTER_ROUTES_KEY, List, Some(""), Anything, &[],
         "Topics that the plugins of sedge.filter may route records to, in the commit of the batch; \
          one that does not exist is created if auto.create.topics.enable allows it"),
+    key(MIRROR_CONFIGS_KEY, Text, Some(""), Anything, &[],
+        "What the pull link of the topic has copied of the configuration upstream, as hashes; the \
+         link copies a key again when its value changes there"),
     key(ORIGINS_KEY, List, Some(""), Anything, &[],
         "Clusters, by id, from which mirror links brought records; links do not send the topic there"),
     key(MIRROR_SOURCE_KEY, Text, Some(""), Anything, &[],

@@ -1,5 +1,6 @@
 //! Plans all partitions of a link.
 
+mod commits;
 #[cfg(test)]
 mod tests;
 mod transactions;
@@ -455,37 +456,6 @@ impl Link {
     pub fn handle_read_failure(&mut self, read: &Read, why: Trouble, now_ms: u64, random: u64) {
         if self.is_current(read.partition, read.generation) {
             self.fail(read.partition, why, None, now_ms, random);
-        }
-    }
-
-    /// Returns the cursors to commit. Partitions that wait for a decision are left out, so that a
-    /// restart finds them unchanged.
-    #[must_use]
-    pub fn uncommitted(&self) -> Vec<(PartitionId, Offset)> {
-        let cursor = |partition: &PartitionId| {
-            let stream = self.streams.get(partition)?;
-            let is_due = !stream.is_paused
-                && stream.moved != Moved::Uncarried
-                && stream.committed != Some(stream.settled);
-            is_due.then_some((*partition, stream.settled))
-        };
-        self.dirty.iter().filter_map(cursor).collect()
-    }
-
-    /// Records that these cursors are durable.
-    pub fn handle_committed(&mut self, cursors: &[(PartitionId, Offset)]) {
-        for (partition, cursor) in cursors {
-            let Some(stream) = self.streams.get_mut(partition) else {
-                continue;
-            };
-            stream.committed = Some(*cursor);
-            if stream.settled == *cursor {
-                self.dirty.remove(partition);
-            }
-            if stream.moved == Moved::Carried {
-                stream.moved = Moved::No;
-                self.settle(*partition);
-            }
         }
     }
 

@@ -36,6 +36,7 @@
 //! Only one is in flight until the upstream has accepted a batch from this producer, since a broker
 //! accepts any first sequence from an unknown producer.
 
+mod configs;
 mod exchange;
 mod link;
 mod pace;
@@ -49,6 +50,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
+pub use configs::{ConfigChanges, CopiedConfigs};
 pub use exchange::{Counts, Limits, Outgoing, Position, Read};
 pub use link::{Cursor, Link, Step, StepOutcome, TransactionLimits, choose_cursor};
 pub use pace::Pace;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::kafka::KafkaString;
+use sedge_protocol::kafka::generated::describe_configs_response::DescribeConfigsResult;
 use sedge_protocol::kafka::generated::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
 };
@@ -215,13 +216,38 @@ impl Client {
         })?;
         let message = result.error_message.as_ref().map(KafkaString::as_str);
         Error::check(api, result.error_code, message)?;
-        let entries = result.configs.iter().map(|config| ConfigEntry {
-            name: config.name.as_str().to_owned(),
-            value: config.value.as_ref().map(|value| value.as_str().to_owned()),
-            is_set: config.config_source != SOURCE_DEFAULT,
-            read_only: config.read_only,
+        Ok(entries_of(result))
+    }
+
+    /// Returns these keys of several topics' configurations, in the order of the topics.
+    ///
+    /// # Errors
+    /// The broker cannot be reached. In the results: the broker refuses, or knows no such topic.
+    pub async fn describe_topics(
+        &self,
+        topics: &[&str],
+        keys: &[&str],
+    ) -> Result<Vec<Result<Vec<ConfigEntry>, Error>>, Error> {
+        let resources = topics.iter().map(|topic| {
+            let keys = keys.iter().map(|key| (*key).to_owned().into());
+            DescribeConfigsResource::default()
+                .with_resource_type(Resource::Topic as i8)
+                .with_resource_name((*topic).to_owned().into())
+                .with_configuration_keys(Some(keys.collect()))
         });
-        Ok(entries.collect())
+        let request = DescribeConfigsRequestData::default().with_resources(resources.collect());
+        let api = ApiKey::DescribeConfigs;
+        let response = self.call(Target::Any, &request).await?;
+        let of = |topic: &&str| {
+            let mut results = response.results.iter();
+            let result = results
+                .find(|result| result.resource_name.as_str() == *topic)
+                .ok_or(Error::Missing { api, what: "topic" })?;
+            let message = result.error_message.as_ref().map(KafkaString::as_str);
+            Error::check(api, result.error_code, message)?;
+            Ok(entries_of(result))
+        };
+        Ok(topics.iter().map(of).collect())
     }
 
     /// Returns the names of the groups that have configurations; none if the broker is too old to
@@ -335,6 +361,16 @@ impl Client {
     pub(super) fn timeout_ms(&self) -> i32 {
         i32::try_from(self.config().request_timeout.as_millis()).unwrap_or(i32::MAX)
     }
+}
+
+fn entries_of(result: &DescribeConfigsResult) -> Vec<ConfigEntry> {
+    let entries = result.configs.iter().map(|config| ConfigEntry {
+        name: config.name.as_str().to_owned(),
+        value: config.value.as_ref().map(|value| value.as_str().to_owned()),
+        is_set: config.config_source != SOURCE_DEFAULT,
+        read_only: config.read_only,
+    });
+    entries.collect()
 }
 
 /// Returns the target for a resource: a broker answers for its own configuration, any broker for a

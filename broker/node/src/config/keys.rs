@@ -160,6 +160,10 @@ pub const LINK_KEYS: &[LinkKey] = &[
         "How long a transaction gathers records: longer costs fewer requests, and delays records",
     ),
     link(
+        "config.properties.exclude",
+        "Keys of topics that are not copied: regular expressions; by default those about disk, replicas and timestamps",
+    ),
+    link(
         "delivery.timeout.ms",
         "How long a partition may fail before the link reports it as held",
     ),
@@ -191,6 +195,10 @@ pub const LINK_KEYS: &[LinkKey] = &[
     link(
         "replication.factor",
         "Replicas of topics that the link creates; -1 uses the upstream's default",
+    ),
+    link(
+        "sync.topic.configs.enabled",
+        "false: what changes in topics' configurations is not copied; true is the default",
     ),
     link(
         "topics",

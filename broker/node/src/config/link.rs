@@ -7,7 +7,7 @@ use sedge_core::config::{OnPluginError, filter_names};
 
 use super::limits;
 use super::rename::Rename;
-use super::selection::Selection;
+use super::selection::{Patterns, Selection};
 use crate::client::ClientConfig;
 use crate::client::config::ConfigError;
 
@@ -24,6 +24,10 @@ pub struct LinkConfig {
     /// Replication factor of the topics that the link creates upstream; -1 is the upstream's
     /// default.
     pub replication_factor: i16,
+    /// Whether changes of topics' configurations are copied.
+    pub syncs_configs: bool,
+    /// Keys of topics that are not copied.
+    pub configs_excluded: Patterns,
     pub window_bytes: usize,
     pub request_bytes: usize,
     /// `None`: exactly-once if the upstream has transactions, otherwise at-least-once.
@@ -77,6 +81,13 @@ const PUSH_ONLY: &[&str] = &[
     "transaction.timeout.ms",
     "transactional.id",
 ];
+
+/// Keys of topics that links do not copy by default: those about a broker's disk and replicas, and
+/// the kind of timestamp. Records are sent with the time that local consumers see, and an upstream
+/// with `LogAppendTime` would overwrite it. Follows MirrorMaker's list.
+const CONFIGS_EXCLUDED: &str = "file\\.delete\\.delay\\.ms, flush\\..*, \
+    .*\\.replication\\.throttled\\.replicas, message\\.timestamp\\.type, min\\.insync\\.replicas, \
+    preallocate, unclean\\.leader\\.election\\.enable";
 
 /// The reaction to a topic that was deleted and created again, here or upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,14 +178,7 @@ impl LinkConfig {
                 ),
             ));
         }
-        let is_paused = match take("paused").as_deref().map(str::trim) {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(other) => {
-                let why = format!("{other:?} is not valid; use true or false");
-                return Err(ConfigError::new("paused", why));
-            }
-        };
+        let is_paused = boolean("paused", take("paused").as_deref(), false)?;
         let topics = patterns("topics", take("topics"))?;
         if topics.is_empty() {
             return Err(ConfigError::new(
@@ -183,16 +187,22 @@ impl LinkConfig {
             ));
         }
         let excluded = patterns("topics.exclude", take("topics.exclude"))?;
-        let selection = Selection::new(&topics, &excluded).map_err(|(pattern, why)| {
-            ConfigError::new(
-                "topics",
-                format!("{pattern:?} is not a regular expression: {why}"),
-            )
-        })?;
+        let selection =
+            Selection::new(&topics, &excluded).map_err(|wrong| not_a_pattern("topics", wrong))?;
         let rename = rename(
             take("topics.prefix"),
             take("topics.suffix"),
             take("topics.rename"),
+        )?;
+        let configs_excluded = compiled(
+            "config.properties.exclude",
+            take("config.properties.exclude"),
+            CONFIGS_EXCLUDED,
+        )?;
+        let syncs_configs = boolean(
+            "sync.topic.configs.enabled",
+            take("sync.topic.configs.enabled").as_deref(),
+            true,
         )?;
         let replication_factor = number("replication.factor", take("replication.factor"), -1)?;
         let window_bytes = number("buffer.memory", take("buffer.memory"), limits::WINDOW_BYTES)?;
@@ -250,6 +260,8 @@ impl LinkConfig {
             is_paused,
             direction,
             replication_factor,
+            syncs_configs,
+            configs_excluded,
             window_bytes,
             request_bytes,
         })
@@ -301,6 +313,28 @@ fn patterns(key: &str, value: Option<String>) -> Result<Vec<String>, ConfigError
         ));
     }
     Ok(patterns)
+}
+
+fn compiled(key: &str, value: Option<String>, default: &str) -> Result<Patterns, ConfigError> {
+    let value = value.unwrap_or_else(|| default.to_owned());
+    Patterns::new(&patterns(key, Some(value))?).map_err(|wrong| not_a_pattern(key, wrong))
+}
+
+fn not_a_pattern(key: &str, (pattern, why): (String, String)) -> ConfigError {
+    let why = format!("{pattern:?} is not a regular expression: {why}");
+    ConfigError::new(key, why)
+}
+
+fn boolean(key: &str, value: Option<&str>, default: bool) -> Result<bool, ConfigError> {
+    match value.map(str::trim) {
+        None => Ok(default),
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(other) => {
+            let why = format!("{other:?} is not valid; use true or false");
+            Err(ConfigError::new(key, why))
+        }
+    }
 }
 
 fn number<T: std::str::FromStr>(
@@ -391,6 +425,8 @@ mod tests {
         check("topics.prefix", "site 7.");
         check("topics.rename", "a:all, b:all");
         check("replication.factor", "many");
+        check("sync.topic.configs.enabled", "often");
+        check("config.properties.exclude", "a(");
         check("on.topic.recreated", "drop");
         check("filter.on.error", "drop");
         check("delivery.timeout.ms", "soon");

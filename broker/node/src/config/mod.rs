@@ -45,7 +45,7 @@ pub use link::{Direction, LinkConfig, Mode, OnTopicRecreated};
 pub use links::at_run_time;
 pub use listeners::ListenerConfig;
 pub use public_keys::{PublicKey, print_public_key};
-pub use selection::Selection;
+pub use selection::{Patterns, Selection};
 pub use settings::{Setting, Settings, Source, Value};
 pub use typed::{Config, Disk, Durability, Plugin, Profile, Scrub, SocketBuffers, Storage};
 pub use values::HostPort;

@@ -4,12 +4,35 @@ use std::collections::BTreeMap;
 
 use regex_lite::Regex;
 
-/// Regular expressions over whole names, as in MirrorMaker's `topics`. Internal topics are never
-/// selected.
+/// Regular expressions over whole names.
+#[derive(Clone, Debug, Default)]
+pub struct Patterns(Vec<Regex>);
+
+impl Patterns {
+    /// Compiles the patterns.
+    ///
+    /// # Errors
+    /// The pattern that is not a regular expression, and the reason.
+    pub fn new(patterns: &[String]) -> Result<Self, (String, String)> {
+        let compile = |pattern: &String| {
+            Regex::new(&format!("^(?:{pattern})$"))
+                .map_err(|error| (pattern.clone(), error.to_string()))
+        };
+        let compiled: Result<_, _> = patterns.iter().map(compile).collect();
+        compiled.map(Self)
+    }
+
+    /// Returns whether one of the patterns matches.
+    pub fn take(&self, name: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.is_match(name))
+    }
+}
+
+/// The topics to copy, as in MirrorMaker's `topics`. Internal topics are never selected.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    included: Vec<Regex>,
-    excluded: Vec<Regex>,
+    included: Patterns,
+    excluded: Patterns,
 }
 
 impl Selection {
@@ -19,8 +42,8 @@ impl Selection {
     /// The pattern that is not a regular expression, and the reason.
     pub fn new(included: &[String], excluded: &[String]) -> Result<Self, (String, String)> {
         Ok(Self {
-            included: compile(included)?,
-            excluded: compile(excluded)?,
+            included: Patterns::new(included)?,
+            excluded: Patterns::new(excluded)?,
         })
     }
 
@@ -37,7 +60,7 @@ impl Selection {
     /// Returns the patterns of topics to copy that match none of `names`.
     pub fn unmatched(&self, names: &[&str]) -> Vec<String> {
         let is_unmatched = |pattern: &&Regex| !names.iter().any(|name| pattern.is_match(name));
-        let unmatched = self.included.iter().filter(is_unmatched);
+        let unmatched = self.included.0.iter().filter(is_unmatched);
         let text = |pattern: &Regex| {
             let whole = pattern.as_str();
             let inner = whole
@@ -49,17 +72,8 @@ impl Selection {
     }
 
     pub fn takes(&self, topic: &str) -> bool {
-        let any = |patterns: &[Regex]| patterns.iter().any(|pattern| pattern.is_match(topic));
-        !topic.starts_with("__") && any(&self.included) && !any(&self.excluded)
+        !topic.starts_with("__") && self.included.take(topic) && !self.excluded.take(topic)
     }
-}
-
-fn compile(patterns: &[String]) -> Result<Vec<Regex>, (String, String)> {
-    let compile = |pattern: &String| {
-        Regex::new(&format!("^(?:{pattern})$"))
-            .map_err(|error| (pattern.clone(), error.to_string()))
-    };
-    patterns.iter().map(compile).collect()
 }
 
 #[cfg(test)]

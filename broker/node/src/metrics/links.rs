@@ -161,6 +161,8 @@ pub struct Holds {
     pub partitions: Vec<(String, String)>,
     /// Topics that were not begun, with the reason.
     pub topics: Vec<(String, String)>,
+    /// Topics that are copied and not kept in step, with the reason.
+    pub notes: Vec<(String, String)>,
 }
 
 impl LinkMetrics {

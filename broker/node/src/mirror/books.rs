@@ -27,6 +27,7 @@ impl Link {
                 upstream: to.upstream_id.clone(),
                 is_created_again: to.is_created_again,
                 follows_upstream: self.session.is_some(),
+                configs: to.configs.clone(),
             };
             is_there.then(|| Cursor {
                 topic: to.topic.to_string(),

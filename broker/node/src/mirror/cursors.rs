@@ -6,14 +6,16 @@
 //!
 //! The metadata of an offset identifies its topic, in words separated by spaces: `topic=ID` for the
 //! local one, `upstream=ID` for the upstream one, `created-again` if the upstream topic has
-//! records of an earlier topic of this name before this one's, and `follows-upstream` if the
-//! upstream has the cursor in its transactions and this one only shows it. Kafka's tools, and
+//! records of an earlier topic of this name before this one's, `follows-upstream` if the
+//! upstream has the cursor in its transactions and this one only shows it, and, for partition 0,
+//! `configs=HASHES` of what was copied of the topic's configuration. Kafka's tools, and
 //! `sedge mirror skip`, move a cursor: the link follows any commit that it did not write itself.
 
 use std::collections::BTreeMap;
 
 use sedge_core::groups::Committer;
 use sedge_core::metadata::Image;
+use sedge_core::mirror::CopiedConfigs;
 use sedge_core::offsets::OffsetToCommit;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::coordinator::OffsetValue;
@@ -32,6 +34,8 @@ pub(crate) struct Origin {
     pub is_created_again: bool,
     /// The upstream's transactions have the cursor, and this one only shows it.
     pub follows_upstream: bool,
+    /// What was copied of the topic's configuration, if that is known.
+    pub configs: Option<CopiedConfigs>,
 }
 
 impl Origin {
@@ -41,6 +45,7 @@ impl Origin {
             match word.split_once('=') {
                 Some(("topic", id)) => origin.topic = Some(id.to_owned()),
                 Some(("upstream", id)) => origin.upstream = Some(id.to_owned()),
+                Some(("configs", text)) => origin.configs = CopiedConfigs::read(text),
                 _ => {
                     origin.is_created_again |= word == CREATED_AGAIN;
                     origin.follows_upstream |= word == FOLLOWS_UPSTREAM;
@@ -55,7 +60,9 @@ impl Origin {
         let upstream = self.upstream.iter().map(|id| format!("upstream={id}"));
         let again = self.is_created_again.then(|| CREATED_AGAIN.to_owned());
         let follows = self.follows_upstream.then(|| FOLLOWS_UPSTREAM.to_owned());
-        let words: Vec<String> = topic.chain(upstream).chain(again).chain(follows).collect();
+        let configs = self.configs.iter().map(|it| format!("configs={it}"));
+        let words = topic.chain(upstream).chain(again).chain(follows);
+        let words: Vec<String> = words.chain(configs).collect();
         words.join(" ")
     }
 
@@ -257,7 +264,7 @@ mod tests {
                 topic: topic.map(str::to_owned),
                 upstream: upstream.map(str::to_owned),
                 is_created_again,
-                follows_upstream: false,
+                ..Origin::default()
             };
             assert_eq!(origin.write(), text);
             assert_eq!(Origin::read(text), origin, "{text:?}");
@@ -274,6 +281,12 @@ mod tests {
         let follows = Origin::read("topic=A follows-upstream");
         assert!(follows.follows_upstream);
         assert_eq!(follows.write(), "topic=A follows-upstream");
+        let with = Origin::read("topic=A configs=12345678abcd");
+        assert_eq!(with.write(), "topic=A configs=12345678abcd");
+        assert_eq!(
+            Origin::read("configs=").configs,
+            Some(CopiedConfigs::default())
+        );
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl Link {
         self.metrics.set_holds(Holds {
             partitions: partitions.clone().into_iter().collect(),
             topics: self.not_begun(),
+            notes: self.unkept.clone().into_iter().collect(),
         });
         let mut holds = partitions;
         holds.extend(topics);

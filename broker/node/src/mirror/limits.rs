@@ -41,6 +41,8 @@ pub const OLDEST_READS_MAX: usize = 16;
 pub const ERRORS_TOLD_MAX: usize = 8;
 /// Topics that are marked with their origins in one request.
 pub const MARKED_TOGETHER_MAX: usize = 100;
+/// Topics whose configuration is asked for in one request.
+pub const DESCRIBED_TOGETHER_MAX: usize = 100;
 /// Topics in a plan; the others are counted. Each costs up to three requests.
 pub const PLANNED_TOPICS_MAX: usize = 256;
 /// How long the upstream may keep a fetch of a pull link waiting for records (`fetch.max.wait.ms`,

@@ -13,7 +13,7 @@ use futures_lite::FutureExt;
 use sedge_core::backoff::Backoff;
 use sedge_core::log::AppendError;
 use sedge_core::metadata::{Image, Topic};
-use sedge_core::mirror::{self as plan, Outcome, Outgoing, Prepared, Trouble};
+use sedge_core::mirror::{self as plan, CopiedConfigs, Outcome, Outgoing, Prepared, Trouble};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::PartitionId;
 use sedge_protocol::kafka::KafkaUuid;
@@ -49,6 +49,8 @@ pub(super) struct Destination {
     pub(super) upstream_id: Option<String>,
     /// Whether the upstream topic has records of an earlier local topic.
     pub(super) is_created_again: bool,
+    /// What was copied of the topic's configuration; of partition 0 only.
+    pub(super) configs: Option<CopiedConfigs>,
 }
 
 /// A topic that has no upstream twin yet.
@@ -106,6 +108,8 @@ pub struct Link {
     pub(super) measure_at: Instant,
     pub(super) paces: Paces,
     pub(super) marks: Marks,
+    /// Topics whose configuration upstream cannot be kept in step, with the reasons.
+    pub(super) unkept: BTreeMap<String, String>,
     /// Errors of the upstream that were logged since it last answered.
     pub(super) told_errors: Vec<String>,
 }
@@ -163,6 +167,7 @@ impl Link {
             measure_at: Instant::now(),
             paces: Paces::default(),
             marks: Marks::default(),
+            unkept: BTreeMap::new(),
             told_errors: Vec::new(),
             follower: local.log.follower(),
             local,

@@ -13,6 +13,7 @@
 //! | `lanes` | batches queued for each upstream broker |
 //! | `link`, `answers` | the task that runs a link, and what it makes of the upstream's answers |
 //! | `transactions`, `session` | the transactions of an exactly-once link, and the cursors upstream |
+//! | `configs` | keeps the configuration of upstream topics in step |
 //! | `sides` | matches the topics of both sides |
 //! | `origins`, `marks` | where a topic's records come from: refuses loops |
 //! | `plan` | what a link would do |
@@ -25,7 +26,7 @@
 //! A batch with holes from compaction is rebuilt without them, and a batch of a `LogAppendTime`
 //! topic with the append time, which consumers here see. What the link's filters leave out is not
 //! sent. Topics upstream get the same number of partitions and the same configuration, except for
-//! the keys about this broker's disk and replicas.
+//! the keys of `config.properties.exclude`, and are kept in step.
 //!
 //! **Invariant:** a link reads below the high watermark and writes nothing locally but its cursors:
 //! an upstream that is down affects neither produce nor readiness.
@@ -38,6 +39,7 @@
 
 mod answers;
 mod books;
+mod configs;
 mod cursors;
 mod holds;
 mod lanes;

@@ -214,6 +214,7 @@ impl Link {
             Err(error) => notes.push(format!("whether the link may write is unknown: {error}")),
         }
         notes.extend(self.differences(topic, there).await);
+        notes.extend(self.planned_configs(topic, there).await);
         let count = known.partitions.len() as i32;
         if count < wanted.partitions {
             notes.push(format!("{count} partitions become {}", wanted.partitions));

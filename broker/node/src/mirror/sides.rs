@@ -59,6 +59,7 @@ impl Link {
             });
         let ready: Vec<(String, &Topic)> = ready.collect();
         let unmarked = self.mark(&ready).await?;
+        let mut opened = Vec::new();
         for (there, twin) in twins {
             let here = topics.get(&there).map(|wanted| wanted.here.as_str());
             let Some(topic) = here.and_then(|here| image.topic(here)) else {
@@ -72,6 +73,7 @@ impl Link {
                 }
                 Twin::Ready => {
                     self.open(topic, &there, false);
+                    opened.push((there, Arc::clone(topic)));
                     continue;
                 }
                 Twin::Gone => {
@@ -94,6 +96,7 @@ impl Link {
             waiting.insert(topic.name.clone(), state);
         }
         self.waiting = waiting;
+        self.keep_configs(&image, opened).await?;
         if self.session.is_none() && self.plan.needs_producer() {
             let (id, epoch) = self.client.init_producer_id().await?;
             self.plan.handle_producer(id, epoch);
@@ -157,7 +160,7 @@ impl Link {
 
     /// Returns the configuration with which a topic is created upstream.
     fn configs_there(&self, topic: &Topic, image: &Image) -> BTreeMap<String, String> {
-        let mut configs = upstream::copied(&topic.overrides, image.defaults());
+        let mut configs = self.copied_configs(topic, image);
         configs.extend(self.origins_there(topic));
         configs
     }
@@ -230,7 +233,7 @@ impl Link {
         })
     }
 
-    fn recheck_within(&mut self, duration: Duration) {
+    pub(super) fn recheck_within(&mut self, duration: Duration) {
         let at = Instant::now() + duration;
         self.recheck_at = Some(self.recheck_at.map_or(at, |before| before.min(at)));
     }
@@ -334,6 +337,7 @@ impl Link {
         let is_of = |(_, origin): &(Offset, Origin)| origin.is_of(topic.id);
         let is_any = here.is_some() || there.is_some();
         let (here, there) = (here.filter(is_of), there.filter(is_of));
+        let configs = here.as_ref().and_then(|(_, origin)| origin.configs.clone());
         let is_successor = is_any && here.is_none() && there.is_none();
         let (cursor, is_moved) = if self.session.is_some() {
             let there = there.as_ref().map(|(offset, _)| *offset);
@@ -364,6 +368,7 @@ impl Link {
             topic_id: topic.id,
             upstream_id: origin.upstream,
             is_created_again: origin.is_created_again || is_successor,
+            configs,
         };
         self.destinations.insert(id, to);
         partition.add_follower(&self.follower);

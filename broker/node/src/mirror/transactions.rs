@@ -297,7 +297,7 @@ impl Link {
                 topic: Some(to.topic_id.to_string()),
                 upstream: to.upstream_id.clone(),
                 is_created_again: to.is_created_again,
-                follows_upstream: false,
+                ..Origin::default()
             };
             Some(OffsetInTransaction {
                 topic: to.there.to_string(),

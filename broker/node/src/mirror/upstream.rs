@@ -8,6 +8,7 @@ use sedge_protocol::ErrorCode;
 
 use crate::client::topics::{NewTopic, Outcomes};
 use crate::client::{Client, Error};
+use crate::config::Patterns;
 
 /// A local topic, as it should exist upstream.
 #[derive(Debug)]
@@ -40,29 +41,15 @@ pub struct Twins {
     pub lacks_origins: bool,
 }
 
-/// Keys that are not copied: those about this broker's disk and replicas, and the kind of
-/// timestamp. Records are sent with the time that local consumers see, and an upstream with
-/// `LogAppendTime` would overwrite it. Follows MirrorMaker's list, `config.properties.exclude`.
-const NOT_COPIED: &[&str] = &[
-    "file.delete.delay.ms",
-    "flush.messages",
-    "flush.ms",
-    "follower.replication.throttled.replicas",
-    "leader.replication.throttled.replicas",
-    "message.timestamp.type",
-    "min.insync.replicas",
-    "preallocate",
-    "unclean.leader.election.enable",
-];
-
 /// Keys that are also copied if the broker sets them for all its topics: without them the upstream
 /// would refuse or not keep records that exist here.
 const COPIED_FROM_BROKER: &[&str] = &["cleanup.policy", "max.message.bytes"];
 
-/// Returns the part of a topic's configuration to copy upstream.
+/// Returns the part of a topic's configuration to copy upstream: without `excluded` keys.
 pub fn copied(
     overrides: &BTreeMap<String, String>,
     defaults: &BrokerDefaults,
+    excluded: &Patterns,
 ) -> BTreeMap<String, String> {
     let is_copied = |entry: &Described| {
         let key = entry.name.as_str();
@@ -71,7 +58,7 @@ pub fn copied(
             Source::Default => false,
             _ => COPIED_FROM_BROKER.contains(&key),
         };
-        is_set && !key.starts_with("sedge.") && !NOT_COPIED.contains(&key)
+        is_set && !key.starts_with("sedge.") && !excluded.take(key)
     };
     describe_topic(overrides, defaults)
         .into_iter()
@@ -251,12 +238,17 @@ pub fn advice(error: &Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::at_run_time;
 
     #[test]
     fn what_is_about_the_records_is_copied_and_what_is_about_this_broker_is_not() {
+        let keys = [("bootstrap.servers", "h:9092"), ("topics", ".*")];
+        let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let link = at_run_time("hq", &keys.into()).unwrap();
         let check = |key: &str, value: &str, expected: bool| {
             let overrides = BTreeMap::from([(key.to_owned(), value.to_owned())]);
-            let copied = copied(&overrides, &BrokerDefaults::default());
+            let excluded = &link.configs_excluded;
+            let copied = copied(&overrides, &BrokerDefaults::default(), excluded);
             assert_eq!(!copied.is_empty(), expected, "{key}: {copied:?}");
         };
         check("cleanup.policy", "compact", true);

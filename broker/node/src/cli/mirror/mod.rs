@@ -146,6 +146,8 @@ struct State {
     partitions: BTreeMap<String, String>,
     /// Reasons why topics were not begun, by topic.
     not_begun: BTreeMap<String, String>,
+    /// Reasons why topics are not kept in step, by topic.
+    notes: BTreeMap<String, String>,
     progress: Value,
     topics: BTreeMap<String, Value>,
     last_error: Value,
@@ -170,6 +172,8 @@ async fn state(client: &Client, link: &str) -> Result<Option<State>, Failure> {
             state.partitions.insert(partition.to_owned(), value);
         } else if let Some(topic) = entry.name.strip_prefix(link_state::NOT_BEGUN_PREFIX) {
             state.not_begun.insert(topic.to_owned(), value);
+        } else if let Some(topic) = entry.name.strip_prefix(link_state::NOTE_PREFIX) {
+            state.notes.insert(topic.to_owned(), value);
         } else if let Some(topic) = entry.name.strip_prefix(link_state::TOPIC_PREFIX) {
             state.topics.insert(topic.to_owned(), from_json(&value));
         } else {
@@ -282,6 +286,7 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
             "held": state.held,
             "progress": state.progress,
             "last_error": state.last_error,
+            "notes": state.notes,
             "topics": state.topics,
             "configs": Value::Object(configs(&keys).collect()),
             "partitions": table.json(),
@@ -298,6 +303,9 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
             ))?;
             tell_progress(&state.progress)?;
             tell_error(&state.last_error)?;
+            for (topic, note) in &state.notes {
+                output::line(format_args!("{topic}: {note}"))?;
+            }
             for entry in keys {
                 let value = entry.value.unwrap_or_else(|| HIDDEN.to_owned());
                 output::line(format_args!("  {} = {value}", entry.name))?;

@@ -42,6 +42,8 @@ pub const ERROR: &str = "sedge.mirror.error";
 pub const HELD_PREFIX: &str = "sedge.mirror.held.";
 /// Prefix of the name of a topic that was not begun; the value is the reason.
 pub const NOT_BEGUN_PREFIX: &str = "sedge.mirror.not.begun.";
+/// Prefix of the name of a topic that is copied and not kept in step; the value is the reason.
+pub const NOTE_PREFIX: &str = "sedge.mirror.note.";
 
 /// Returns the keys and the state of the link whose group this is; `None` if there is none.
 pub fn describe(request: &Request, group: &str) -> Option<Vec<DescribeConfigsResourceResult>> {
@@ -82,6 +84,8 @@ fn state(metrics: &Metrics, name: &str) -> Option<Vec<DescribeConfigsResourceRes
     entries.extend(held.map(|(what, why)| entry(&format!("{HELD_PREFIX}{what}"), why)));
     let topics = holds.topics.iter();
     entries.extend(topics.map(|(what, why)| entry(&format!("{NOT_BEGUN_PREFIX}{what}"), why)));
+    let notes = holds.notes.iter();
+    entries.extend(notes.map(|(what, why)| entry(&format!("{NOTE_PREFIX}{what}"), why)));
     Some(entries)
 }
 

@@ -7,12 +7,14 @@
 //!
 //! | module | contents |
 //! | --- | --- |
+//! | `configs` | the configuration of the topics here |
 //! | `topics` | the topics here: created, grown, and told apart from others of their names |
 //! | `source` | one upstream partition: where it is read, and why it waits |
 //!
 //! **Invariant:** a link writes only to topics whose `sedge.mirror.source` names it and the
 //! upstream topic's id.
 
+mod configs;
 mod source;
 mod topics;
 
@@ -62,6 +64,10 @@ pub struct Pull {
     sources: BTreeMap<Place, Source>,
     /// Topics that are not copied, with the reasons.
     refused: BTreeMap<String, String>,
+    /// Copies whose configuration cannot be kept in step, with the reasons.
+    notes: BTreeMap<String, String>,
+    /// When the configurations are compared again.
+    configs_at: Instant,
     /// Reason why the link copies nothing at all.
     idle: Option<String>,
     /// Reasons that were logged, by topic or partition.
@@ -89,6 +95,8 @@ impl Pull {
             metrics,
             sources: BTreeMap::new(),
             refused: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            configs_at: Instant::now(),
             idle: None,
             told: BTreeMap::new(),
             asked: BTreeSet::new(),
@@ -455,10 +463,12 @@ impl Pull {
         let holds = Holds {
             partitions: waiting.take(limits::HELD_SHOWN_MAX).collect(),
             topics: self.refused.clone().into_iter().collect(),
+            notes: self.notes.clone().into_iter().collect(),
         };
         let held = holds.partitions.len() + holds.topics.len();
         self.metrics.held.set(held as i64);
         let all = holds.partitions.iter().chain(&holds.topics);
+        let all = all.chain(&holds.notes);
         let now: BTreeMap<String, String> = all.cloned().collect();
         let new = now
             .iter()

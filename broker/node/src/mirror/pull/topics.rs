@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sedge_core::config::{MIRROR_SOURCE_KEY, ORIGINS_KEY, origins, topic_key};
+use sedge_core::config::{MIRROR_CONFIGS_KEY, MIRROR_SOURCE_KEY, ORIGINS_KEY, origins};
 use sedge_core::metadata::{Command, CommandError, Topic};
+use sedge_core::mirror::CopiedConfigs;
 use sedge_protocol::ErrorCode;
 
 use super::Pull;
@@ -12,20 +13,9 @@ use super::source::Source;
 use crate::client::Error;
 use crate::client::cluster::TopicMetadata;
 use crate::client::topics::Resource;
+use crate::mirror::configs;
 use crate::mirror::pause::Pause;
 use crate::writer::Stopped;
-
-/// Keys that a new topic takes over from upstream: how long records stay, and how large they are.
-const COPIED: &[&str] = &[
-    "cleanup.policy",
-    "delete.retention.ms",
-    "max.compaction.lag.ms",
-    "max.message.bytes",
-    "min.cleanable.dirty.ratio",
-    "min.compaction.lag.ms",
-    "retention.bytes",
-    "retention.ms",
-];
 
 /// Reason why a topic is not copied, or why the link stops.
 enum NotCopied {
@@ -66,17 +56,22 @@ impl Pull {
         self.client.refresh(&names).await?;
         let mut before = std::mem::take(&mut self.sources);
         self.refused.clear();
+        let mut copies = Vec::new();
         for (name, there) in &selected {
             let link = &self.config.name;
             let source = format!("{link}/{cluster}/{}", there.id);
             match self.match_topic(name, there, &source, &cluster).await {
-                Ok(topic) => self.open(&topic, there, &mut before),
+                Ok(topic) => {
+                    self.open(&topic, there, &mut before);
+                    copies.push(topic);
+                }
                 Err(NotCopied::Stopped) => return Err(Pause::Stop),
                 Err(NotCopied::Why(why)) => {
                     self.refused.insert(name.clone(), why);
                 }
             }
         }
+        self.keep_configs(&copies).await?;
         self.idle = selected.is_empty().then(|| {
             "the upstream has no topic that the link's topics select and its user may see"
                 .to_owned()
@@ -178,10 +173,7 @@ impl Pull {
             );
             Vec::new()
         });
-        let set = told.into_iter().filter(|entry| entry.is_set);
-        let set: BTreeMap<String, String> = set
-            .filter_map(|entry| Some((entry.name, entry.value?)))
-            .collect();
+        let set = configs::set(told);
         if origins(&set).any(|id| id == self.local.cluster_id) {
             return Err(NotCopied::Why(format!(
                 "its records come from here, by way of a link ({ORIGINS_KEY} of the topic upstream)"
@@ -192,13 +184,10 @@ impl Pull {
             (MIRROR_SOURCE_KEY.to_owned(), source.to_owned()),
             (ORIGINS_KEY.to_owned(), from.join(",")),
         ];
-        let is_copied = |(name, value): &(&String, &String)| {
-            let key = topic_key(name).filter(|key| COPIED.contains(&key.name));
-            key.is_some_and(|key| key.check(value).is_ok())
-        };
-        let copied = set.iter().filter(is_copied);
-        let copied = copied.map(|(name, value)| (name.clone(), value.clone()));
-        Ok(copied.chain(own).collect())
+        let copied = self.copied(&set);
+        let remembered = CopiedConfigs::of(&copied).to_string();
+        let remembered = (MIRROR_CONFIGS_KEY.to_owned(), remembered);
+        Ok(copied.into_iter().chain(own).chain([remembered]).collect())
     }
 }
 
