@@ -6,82 +6,25 @@
 //! missed message to repeat.
 
 use crate::clock::{is_at, is_before};
+use crate::event::{Config, Delivered, Event};
 use crate::frame::{Frame, NO_SESSION, Receiver, Seen};
 use crate::limits::{
-    BACKOFF_DOUBLINGS, CHALLENGE_BYTES, IDLE_MS, MESSAGE_BYTES_MAX, MESSAGE_GROWTH_BYTES,
-    NOISY_MESSAGE_BYTES, PROOF_BYTES, REPEATS_MAX,
+    BACKOFF_DOUBLINGS, IDLE_MS, MESSAGE_BYTES_MAX, MESSAGE_GROWTH_BYTES, NOISY_MESSAGE_BYTES,
+    PROOF_BYTES, REPEATS_MAX,
 };
-use crate::message::{self, Down, Reason, Up, Usage, VERSION};
+use crate::message::{self, Down, Reason, Up, VERSION};
 use crate::queue::{Queue, Queued};
-use crate::readings::put_varint;
+use crate::readings::{Writer, varint_bytes};
 
 /// Bytes of `Publish` besides the readings, at most.
 const PUBLISH_HEAD_BYTES: usize = 1 + 5 + 1 + 5 + 1 + 2;
 
+/// Longest time between two readings of a message: half an hour.
+const AFTER_MS_MAX: u32 = 1 << 21;
+
 /// The number of the variant [`Up::Publish`]. A device writes this message itself: the readings are
 /// in a ring.
 const PUBLISH: u8 = 3;
-
-/// What a device is.
-#[derive(Clone, Copy, Debug)]
-pub struct Config<'a> {
-    /// The name by which the broker knows the device.
-    pub identity: &'a str,
-    /// Names the count of sequence numbers: a number that no earlier start of the device had, or 0,
-    /// which asks the broker for one.
-    pub instance: u32,
-    /// Whether the readings of all starts are one count, as those of a device that keeps them are.
-    /// The instance is then the same in each start, and [`Event::Connected`] says which reading to
-    /// go on with.
-    pub is_kept: bool,
-    /// The topics, whose positions are their numbers; at most
-    /// [`TOPICS_MAX`](crate::limits::TOPICS_MAX).
-    pub topics: &'a [Topic<'a>],
-    /// How long the broker may take for an answer: twice a frame's time and a commit's, at least.
-    pub answer_ms: u32,
-}
-
-/// A topic of a device.
-#[derive(Clone, Copy, Debug)]
-pub struct Topic<'a> {
-    pub name: &'a str,
-    pub usage: Usage,
-}
-
-/// A record of a subscribed topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivered<'a> {
-    /// The topic's position in [`Config::topics`].
-    pub topic: u8,
-    pub partition: u32,
-    pub offset: u64,
-    pub unix_ms: u64,
-    pub value: &'a [u8],
-}
-
-/// What the device is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// There is a session. The readings before `next` are committed; the next one that is queued
-    /// has the number of [`Device::next_sequence`].
-    Connected { next: u32 },
-    /// The readings before `next` are committed.
-    Acknowledged { next: u32 },
-    /// The broker wants a proof: see [`Device::prove`].
-    Challenged { nonce: [u8; CHALLENGE_BYTES] },
-    /// The topic is refused. Readings for it will be refused, too.
-    TopicRefused { topic: u8, reason: Reason },
-    /// Readings were refused, and are dropped.
-    Refused {
-        first: u32,
-        count: u32,
-        reason: Reason,
-    },
-    /// A record arrived. Across sessions it may arrive again.
-    Delivered(Delivered<'a>),
-    /// The broker refuses the device, which rests until [`Device::restart`].
-    Stopped { reason: Reason },
-}
 
 /// The queue has no room for the reading, or the reading is too large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,30 +34,55 @@ pub struct Full;
 enum State {
     Greeting,
     /// The next frame is the proof.
-    Proving([u8; PROOF_BYTES]),
+    Proving,
     /// Announces the topic of this number.
     Announcing(u8),
     Open,
     Stopped,
 }
 
-/// A device with a queue of `QUEUE` bytes: a reading takes six bytes and its value.
+/// The memory of a device with a queue of `QUEUE` bytes: a reading takes six bytes and its value.
+/// All of it is zero at first, so that a static has no copy in flash.
 #[derive(Debug)]
-pub struct Device<'a, const QUEUE: usize> {
+pub struct Buffers<const QUEUE: usize> {
     receiver: Receiver,
     frame: Frame,
-    talk: Talk<'a, QUEUE>,
+    ring: [u8; QUEUE],
+}
+
+impl<const QUEUE: usize> Buffers<QUEUE> {
+    pub const fn new() -> Self {
+        Self {
+            receiver: Receiver::new(),
+            frame: Frame::new(),
+            ring: [0; QUEUE],
+        }
+    }
+}
+
+impl<const QUEUE: usize> Default for Buffers<QUEUE> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A device.
+#[derive(Debug)]
+pub struct Device<'a> {
+    receiver: &'a mut Receiver,
+    frame: &'a mut Frame,
+    talk: Talk<'a>,
 }
 
 /// The state besides the buffers.
 #[derive(Debug)]
-struct Talk<'a, const QUEUE: usize> {
+struct Talk<'a> {
     config: Config<'a>,
     state: State,
     session: u32,
     attempt: u32,
     instance: u32,
-    queue: Queue<QUEUE>,
+    queue: Queue<'a>,
     /// The next reading to send.
     cursor: u32,
     window: u16,
@@ -131,21 +99,28 @@ struct Talk<'a, const QUEUE: usize> {
     owes_time: bool,
     /// The broker's clock minus the device's.
     clock_offset: Option<u64>,
+    proof: [u8; PROOF_BYTES],
     noise: u32,
 }
 
-impl<'a, const QUEUE: usize> Device<'a, QUEUE> {
-    pub fn new(config: Config<'a>, now_ms: u32) -> Self {
+impl<'a> Device<'a> {
+    pub fn new<const QUEUE: usize>(
+        buffers: &'a mut Buffers<QUEUE>,
+        config: Config<'a>,
+        now_ms: u32,
+    ) -> Self {
+        // A device that begins anew has begun no frame.
+        buffers.receiver.clear();
         Self {
-            receiver: Receiver::default(),
-            frame: Frame::default(),
+            receiver: &mut buffers.receiver,
+            frame: &mut buffers.frame,
             talk: Talk {
                 instance: config.instance,
                 config,
                 state: State::Greeting,
                 session: NO_SESSION,
                 attempt: 0,
-                queue: Queue::new(0),
+                queue: Queue::new(&mut buffers.ring, 0),
                 cursor: 0,
                 window: 0,
                 message_max: MESSAGE_BYTES_MAX,
@@ -156,6 +131,7 @@ impl<'a, const QUEUE: usize> Device<'a, QUEUE> {
                 owes_received: false,
                 owes_time: false,
                 clock_offset: None,
+                proof: [0; PROOF_BYTES],
                 noise: 0,
             },
         }
@@ -213,7 +189,8 @@ impl<'a, const QUEUE: usize> Device<'a, QUEUE> {
     /// the two numbers.
     pub fn prove(&mut self, mac: [u8; PROOF_BYTES]) {
         if self.talk.state == State::Greeting {
-            self.talk.state = State::Proving(mac);
+            self.talk.state = State::Proving;
+            self.talk.proof = mac;
         }
     }
 
@@ -235,12 +212,13 @@ impl<'a, const QUEUE: usize> Device<'a, QUEUE> {
     /// Takes a byte that arrived.
     pub fn handle_byte(&mut self, byte: u8, now_ms: u32) -> Option<Event<'_>> {
         let seen = self.receiver.push(byte, self.talk.session)?;
-        let read = match seen {
-            Seen::Message(bytes) => message::read(bytes).map(|message| (message, false)),
-            Seen::Greeting(bytes) => message::read(bytes).map(|message| (message, true)),
-            Seen::Noise => None,
+        let (bytes, is_greeting) = match seen {
+            Seen::Message(bytes) => (bytes, false),
+            Seen::Greeting(bytes) => (bytes, true),
+            Seen::Noise => (&[][..], false),
         };
-        let Some((message, is_greeting)) = read else {
+        // An empty message is none.
+        let Some(message) = message::read(bytes) else {
             self.talk.noise = self.talk.noise.wrapping_add(1);
             return None;
         };
@@ -257,6 +235,11 @@ impl<'a, const QUEUE: usize> Device<'a, QUEUE> {
         let (length, session) = match self.talk.next(now_ms)? {
             Send::Greeting(up) => (message::write(&up, self.frame.message())?, NO_SESSION),
             Send::Message(up) => (message::write(&up, self.frame.message())?, session),
+            Send::Proof => {
+                let (attempt, mac) = (self.talk.attempt, &self.talk.proof[..]);
+                let proof = Up::Proof { attempt, mac };
+                (message::write(&proof, self.frame.message())?, NO_SESSION)
+            }
             Send::Readings => (self.talk.publish(self.frame.message(), now_ms)?, session),
         };
         Some(self.frame.seal(length, session))
@@ -267,11 +250,12 @@ impl<'a, const QUEUE: usize> Device<'a, QUEUE> {
 enum Send<'a> {
     Greeting(Up<'a>),
     Message(Up<'a>),
+    Proof,
     /// The readings at the cursor.
     Readings,
 }
 
-impl<'a, const QUEUE: usize> Talk<'a, QUEUE> {
+impl<'a> Talk<'a> {
     const fn greet(&mut self, now_ms: u32) {
         self.state = State::Greeting;
         self.session = NO_SESSION;
@@ -303,6 +287,7 @@ impl<'a, const QUEUE: usize> Talk<'a, QUEUE> {
                 Some(Event::Connected { next })
             }
             Down::Challenge { attempt, nonce } if is_answer(attempt) => {
+                let nonce = *nonce.first_chunk()?;
                 Some(Event::Challenged { nonce })
             }
             Down::Sorry { attempt, reason } if is_answer(attempt) => Some(self.stop(reason)),
@@ -454,11 +439,10 @@ impl<'a, const QUEUE: usize> Talk<'a, QUEUE> {
     fn next(&mut self, now_ms: u32) -> Option<Send<'a>> {
         match self.state {
             State::Stopped => None,
-            State::Proving(mac) => {
+            State::Proving => {
                 self.state = State::Greeting;
                 self.wait(now_ms);
-                let attempt = self.attempt;
-                Some(Send::Greeting(Up::Proof { attempt, mac }))
+                Some(Send::Proof)
             }
             State::Greeting => {
                 if !is_at(now_ms, self.due_ms) {
@@ -547,53 +531,58 @@ impl<'a, const QUEUE: usize> Talk<'a, QUEUE> {
 
     /// Writes the readings at the cursor as a message, as many as fit. Returns its length.
     fn publish(&mut self, room: &mut [u8], now_ms: u32) -> Option<usize> {
-        let mut queued = self.queue.get(self.cursor)?;
+        let queued = self.queue.get(self.cursor)?;
+        let limit = self.message_max.min(room.len());
+        let (count, bytes) = self.run(&queued, limit);
         let Queued {
             alias,
             length: size,
             taken_ms,
             ..
         } = queued;
-        let mut last_ms = taken_ms;
-        let first = self.cursor;
-        let limit = self.message_max.min(room.len());
-        let mut at = PUBLISH_HEAD_BYTES;
-        loop {
+        let mut writer = Writer { room, at: 0 };
+        writer.byte(PUBLISH)?;
+        writer.varint(self.cursor)?;
+        writer.byte(alias)?;
+        writer.varint(now_ms.wrapping_sub(taken_ms))?;
+        writer.byte(size)?;
+        writer.varint(bytes as u32)?;
+        let (mut queued, mut last_ms) = (queued, taken_ms);
+        for _ in 0..count {
+            writer.varint(queued.taken_ms.wrapping_sub(last_ms))?;
+            if size == 0 {
+                writer.byte(0)?;
+            }
+            self.queue.copy(&queued, writer.next(usize::from(size))?);
+            last_ms = queued.taken_ms;
+            queued = self.queue.after(&queued);
+        }
+        self.cursor = self.cursor.wrapping_add(count);
+        Some(writer.at)
+    }
+
+    /// Returns how many readings from this one on are of one topic and one size, in the window and
+    /// in a message, and their bytes in it.
+    fn run(&self, first: &Queued, limit: usize) -> (u32, usize) {
+        let sent = self.cursor.wrapping_sub(self.queue.first());
+        let left = self.queue.end().wrapping_sub(self.cursor);
+        let count_max = left.min(u32::from(self.window) - sent);
+        let (mut queued, mut last_ms) = (*first, first.taken_ms);
+        let (mut count, mut bytes) = (0, 0);
+        while count < count_max {
             let after_ms = queued.taken_ms.wrapping_sub(last_ms);
-            // What is not in order is sent by itself.
-            let is_in_order = after_ms < 1 << 21;
-            let bytes = 4 + usize::from(size);
-            let fits = at + bytes <= limit || self.cursor == first;
-            if !fits || !is_in_order || queued.alias != alias || queued.length != size {
+            let is_alike = queued.alias == first.alias && queued.length == first.length;
+            let length =
+                varint_bytes(after_ms) + usize::from(first.length) + usize::from(first.length == 0);
+            let fits = PUBLISH_HEAD_BYTES + bytes + length <= limit || count == 0;
+            // What is not in order of time is sent by itself.
+            if !is_alike || !fits || after_ms > AFTER_MS_MAX {
                 break;
             }
             last_ms = queued.taken_ms;
-            at += put_varint(after_ms, room.get_mut(at..)?)?;
-            if size == 0 {
-                at += put_varint(0, room.get_mut(at..)?)?;
-            }
-            let value = room.get_mut(at..at + usize::from(size))?;
-            self.queue.copy(&queued, value);
-            at += usize::from(size);
-            self.cursor = self.cursor.wrapping_add(1);
-            if !self.may_send() {
-                break;
-            }
+            (count, bytes) = (count + 1, bytes + length);
             queued = self.queue.after(&queued);
         }
-        // The head is shorter than its room, so the readings move up to it.
-        let bytes = at - PUBLISH_HEAD_BYTES;
-        let mut head = [PUBLISH; PUBLISH_HEAD_BYTES];
-        let mut end = 1;
-        end += put_varint(first, head.get_mut(end..)?)?;
-        *head.get_mut(end)? = alias;
-        end += 1;
-        end += put_varint(now_ms.wrapping_sub(taken_ms), head.get_mut(end..)?)?;
-        *head.get_mut(end)? = size;
-        end += 1;
-        end += put_varint(bytes as u32, head.get_mut(end..)?)?;
-        room.copy_within(PUBLISH_HEAD_BYTES..at, end);
-        room.get_mut(..end)?.copy_from_slice(head.get(..end)?);
-        Some(end + bytes)
+        (count, bytes)
     }
 }

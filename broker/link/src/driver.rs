@@ -4,20 +4,21 @@
 
 use embedded_io::{Read, ReadReady, Write};
 
-use crate::device::{Device, Event};
+use crate::device::Device;
+use crate::event::Event;
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 16;
 
 /// A device and its wire.
 #[derive(Debug)]
-pub struct Driver<'a, W, const QUEUE: usize> {
-    pub device: Device<'a, QUEUE>,
+pub struct Driver<'a, W> {
+    pub device: Device<'a>,
     pub wire: W,
 }
 
-impl<'a, W: Read + ReadReady + Write, const QUEUE: usize> Driver<'a, W, QUEUE> {
-    pub const fn new(device: Device<'a, QUEUE>, wire: W) -> Self {
+impl<'a, W: Read + ReadReady + Write> Driver<'a, W> {
+    pub const fn new(device: Device<'a>, wire: W) -> Self {
         Self { device, wire }
     }
 

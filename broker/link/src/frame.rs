@@ -28,13 +28,17 @@ pub struct Frame {
 
 impl Default for Frame {
     fn default() -> Self {
-        Self {
-            bytes: [0; FRAME_BYTES_MAX],
-        }
+        Self::new()
     }
 }
 
 impl Frame {
+    pub const fn new() -> Self {
+        Self {
+            bytes: [0; FRAME_BYTES_MAX],
+        }
+    }
+
     /// Returns the room for a message.
     pub fn message(&mut self) -> &mut [u8] {
         &mut self.bytes[1..=MESSAGE_BYTES_MAX]
@@ -84,15 +88,25 @@ const _: () = assert!(CONTENT_BYTES_MAX < u8::MAX as usize);
 
 impl Default for Receiver {
     fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Receiver {
+    pub const fn new() -> Self {
         Self {
             bytes: [0; CONTENT_BYTES_MAX + 1],
             length: 0,
             is_too_long: false,
         }
     }
-}
 
-impl Receiver {
+    /// Forgets the frame that has begun.
+    pub const fn clear(&mut self) {
+        self.length = 0;
+        self.is_too_long = false;
+    }
+
     /// Takes a byte. Returns what it completes, if it ends a frame.
     pub fn push(&mut self, byte: u8, session: u32) -> Option<Seen<'_>> {
         if byte != 0 {

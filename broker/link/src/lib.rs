@@ -16,6 +16,7 @@
 mod clock;
 mod device;
 mod driver;
+mod event;
 mod frame;
 pub mod limits;
 pub mod message;
@@ -23,8 +24,9 @@ mod port;
 mod queue;
 mod readings;
 
-pub use device::{Config, Delivered, Device, Event, Full, Topic};
+pub use device::{Buffers, Device, Full};
 pub use driver::Driver;
+pub use event::{Config, Delivered, Event, Topic};
 pub use frame::{Frame, Receiver, Seen};
 pub use port::{Delivery, Greeting, Port, PortEvent, Publication, Subscription, Welcomed};
 pub use readings::{Reading, Readings};

@@ -3,8 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{CHALLENGE_BYTES, PROOF_BYTES};
-
 /// The version of the messages. `Hello` and `Sorry` keep their form in all versions.
 pub const VERSION: u8 = 1;
 
@@ -22,11 +20,8 @@ pub enum Up<'a> {
         /// The first reading that is not acknowledged.
         first: u32,
     },
-    /// Answers a challenge: HMAC-SHA-256. Outside of sessions.
-    Proof {
-        attempt: u32,
-        mac: [u8; PROOF_BYTES],
-    },
+    /// Answers a challenge: HMAC-SHA-256, 32 bytes. Outside of sessions.
+    Proof { attempt: u32, mac: &'a [u8] },
     /// Announces a topic under a number.
     Topic {
         alias: u8,
@@ -77,11 +72,8 @@ pub enum Down<'a> {
         /// The broker's clock: milliseconds since 1970.
         unix_ms: u64,
     },
-    /// Asks the device to prove that it has its key. Outside of sessions.
-    Challenge {
-        attempt: u32,
-        nonce: [u8; CHALLENGE_BYTES],
-    },
+    /// Asks the device to prove that it has its key, with 16 random bytes. Outside of sessions.
+    Challenge { attempt: u32, nonce: &'a [u8] },
     /// Refuses the device. Outside of sessions.
     Sorry { attempt: u32, reason: Reason },
     /// Asks an unknown device for `Hello`. Outside of sessions.

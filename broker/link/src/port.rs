@@ -279,7 +279,7 @@ impl Port {
     pub fn poll_transmit(&mut self, now_ms: u32) -> Option<&[u8]> {
         let session = self.talk.session;
         if let Some(reply) = self.talk.reply.take() {
-            let down = self.talk.answer(reply);
+            let down = self.talk.answer(&reply);
             let length = message::write(&down, self.frame.message())?;
             return Some(self.frame.seal(length, NO_SESSION));
         }
@@ -335,7 +335,9 @@ impl Talk {
                     first,
                 }))
             }
-            Up::Proof { attempt, mac } if attempt == self.attempt => Some(PortEvent::Proof(mac)),
+            Up::Proof { attempt, mac } if attempt == self.attempt => {
+                Some(PortEvent::Proof(*mac.first_chunk()?))
+            }
             _ => None,
         }
     }
@@ -411,9 +413,9 @@ impl Talk {
         }))
     }
 
-    fn answer(&self, reply: Reply) -> Down<'static> {
+    fn answer<'r>(&self, reply: &'r Reply) -> Down<'r> {
         let attempt = self.attempt;
-        match reply {
+        match *reply {
             Reply::Welcome(welcomed) => Down::Welcome {
                 attempt,
                 session: welcomed.session,
@@ -422,7 +424,7 @@ impl Talk {
                 window: welcomed.window.min(WINDOW_READINGS_MAX),
                 unix_ms: welcomed.unix_ms,
             },
-            Reply::Challenge(nonce) => Down::Challenge { attempt, nonce },
+            Reply::Challenge(ref nonce) => Down::Challenge { attempt, nonce },
             Reply::Sorry(reason) => Down::Sorry { attempt, reason },
             Reply::Greet => Down::Greet,
         }

@@ -7,8 +7,8 @@ const HEAD_BYTES: usize = 6;
 
 /// A ring of readings with consecutive sequence numbers.
 #[derive(Debug)]
-pub struct Queue<const BYTES: usize> {
-    ring: [u8; BYTES],
+pub struct Queue<'a> {
+    ring: &'a mut [u8],
     /// Position of the first reading.
     start: usize,
     used: usize,
@@ -29,10 +29,10 @@ pub struct Queued {
 
 const _: () = assert!(VALUE_BYTES_MAX <= u8::MAX as usize);
 
-impl<const BYTES: usize> Queue<BYTES> {
-    pub const fn new(first: u32) -> Self {
+impl<'a> Queue<'a> {
+    pub const fn new(ring: &'a mut [u8], first: u32) -> Self {
         Self {
-            ring: [0; BYTES],
+            ring,
             start: 0,
             used: 0,
             first,
@@ -56,15 +56,18 @@ impl<const BYTES: usize> Queue<BYTES> {
     /// Appends a reading. Returns false if there is no room.
     pub fn push(&mut self, alias: u8, value: &[u8], taken_ms: u32) -> bool {
         let bytes = HEAD_BYTES + value.len();
-        if value.len() > VALUE_BYTES_MAX || BYTES - self.used < bytes || self.count == u16::MAX {
+        if value.len() > VALUE_BYTES_MAX
+            || self.ring.len() - self.used < bytes
+            || self.count == u16::MAX
+        {
             return false;
         }
-        let mut at = Self::place(self.start + self.used);
+        let mut at = self.place(self.start + self.used);
         let [a, b, c, d] = taken_ms.to_le_bytes();
         let head = [alias, value.len() as u8, a, b, c, d];
         for byte in head.iter().chain(value) {
             self.ring[at] = *byte;
-            at = Self::place(at + 1);
+            at = self.place(at + 1);
         }
         self.used += bytes;
         self.count += 1;
@@ -73,7 +76,7 @@ impl<const BYTES: usize> Queue<BYTES> {
 
     /// Returns the reading at a position of the ring.
     fn at(&self, at: usize) -> Queued {
-        let byte = |of: usize| self.ring[Self::place(at + of)];
+        let byte = |of: usize| self.ring[self.place(at + of)];
         Queued {
             alias: byte(0),
             length: byte(1),
@@ -97,15 +100,13 @@ impl<const BYTES: usize> Queue<BYTES> {
 
     /// Returns what follows a reading, which may be beyond the end.
     pub fn after(&self, queued: &Queued) -> Queued {
-        self.at(Self::place(
-            queued.at + HEAD_BYTES + usize::from(queued.length),
-        ))
+        self.at(self.place(queued.at + HEAD_BYTES + usize::from(queued.length)))
     }
 
     /// Copies the value of a reading into `room`, which has its length.
     pub fn copy(&self, queued: &Queued, room: &mut [u8]) {
         for (of, place) in room.iter_mut().enumerate() {
-            *place = self.ring[Self::place(queued.at + HEAD_BYTES + of)];
+            *place = self.ring[self.place(queued.at + HEAD_BYTES + of)];
         }
     }
 
@@ -113,7 +114,7 @@ impl<const BYTES: usize> Queue<BYTES> {
     pub fn acknowledge(&mut self, next: u32) {
         while self.count > 0 && self.first != next {
             let bytes = HEAD_BYTES + usize::from(self.at(self.start).length);
-            self.start = Self::place(self.start + bytes);
+            self.start = self.place(self.start + bytes);
             self.used -= bytes;
             self.first = self.first.wrapping_add(1);
             self.count -= 1;
@@ -126,7 +127,8 @@ impl<const BYTES: usize> Queue<BYTES> {
     }
 
     /// Returns a position inside the ring. `at` is less than two rounds.
-    const fn place(at: usize) -> usize {
-        if at >= BYTES { at - BYTES } else { at }
+    const fn place(&self, at: usize) -> usize {
+        let bytes = self.ring.len();
+        if at >= bytes { at - bytes } else { at }
     }
 }

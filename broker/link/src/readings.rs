@@ -76,17 +76,38 @@ fn varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
     None
 }
 
-/// Writes a varint. Returns its length, or `None` if it does not fit.
-pub(crate) fn put_varint(mut value: u32, room: &mut [u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        let place = room.get_mut(at)?;
-        at += 1;
-        if value < 0x80 {
-            *place = value as u8;
-            return Some(at);
-        }
-        *place = value as u8 | 0x80;
-        value >>= 7;
+/// Writes the parts of a message one after the other.
+#[derive(Debug)]
+pub(crate) struct Writer<'a> {
+    pub room: &'a mut [u8],
+    pub at: usize,
+}
+
+impl Writer<'_> {
+    /// Writes a byte. Returns `None` if there is no room.
+    pub fn byte(&mut self, byte: u8) -> Option<()> {
+        *self.room.get_mut(self.at)? = byte;
+        self.at += 1;
+        Some(())
     }
+
+    pub fn varint(&mut self, mut value: u32) -> Option<()> {
+        while value >= 0x80 {
+            self.byte(value as u8 | 0x80)?;
+            value >>= 7;
+        }
+        self.byte(value as u8)
+    }
+
+    /// Returns the room for the next bytes.
+    pub fn next(&mut self, length: usize) -> Option<&mut [u8]> {
+        let room = self.room.get_mut(self.at..self.at + length)?;
+        self.at += length;
+        Some(room)
+    }
+}
+
+/// Returns the length of a varint.
+pub(crate) const fn varint_bytes(value: u32) -> usize {
+    ((value | 1).ilog2() / 7 + 1) as usize
 }

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use sedge_link::message::{Reason, Up, Usage};
 use sedge_link::{
-    Config, Device, Event, Frame, Port, PortEvent, Publication, Receiver, Seen, Topic, Welcomed,
+    Buffers, Config, Device, Event, Frame, Port, PortEvent, Publication, Receiver, Seen, Topic,
+    Welcomed,
 };
 
 const READINGS: u64 = 1_000_000;
@@ -212,7 +213,7 @@ struct Simulation {
     up: Wire,
     down: Wire,
     broker: Broker,
-    device: Device<'static, QUEUE>,
+    device: Device<'static>,
     is_kept: bool,
     is_bad: bool,
     /// The next value of the source.
@@ -339,7 +340,7 @@ fn acknowledge(queued: &mut BTreeMap<u32, u64>, next: u32, acknowledged: &mut Ve
     }
 }
 
-fn device(random: &mut Random, is_kept: bool, now_ms: u32) -> Device<'static, QUEUE> {
+fn device(random: &mut Random, is_kept: bool, now_ms: u32) -> Device<'static> {
     let instance = if is_kept { 7 } else { random.next() as u32 | 1 };
     let config = Config {
         identity: "pump-1",
@@ -348,7 +349,9 @@ fn device(random: &mut Random, is_kept: bool, now_ms: u32) -> Device<'static, QU
         topics: TOPICS,
         answer_ms: 50,
     };
-    Device::new(config, now_ms)
+    // The memory of a device that was reset stays lost.
+    let buffers: &'static mut Buffers<QUEUE> = Box::leak(Box::default());
+    Device::new(buffers, config, now_ms)
 }
 
 fn seeds(default: u64) -> std::ops::Range<u64> {
@@ -454,7 +457,9 @@ fn forged_messages_do_no_harm() {
 #[test]
 fn a_reading_costs_few_bytes() {
     let check = |readings: u32, overhead_max: usize| {
-        let mut device = Device::<1024>::new(
+        let mut buffers = Buffers::<QUEUE>::new();
+        let mut device = Device::new(
+            &mut buffers,
             Config {
                 identity: "pump-1",
                 instance: 7,
@@ -519,4 +524,63 @@ fn a_replaced_device_rests_until_it_is_restarted() {
     simulation.device.restart(simulation.now_ms);
     simulation.run(100);
     assert_eq!(simulation.broker.log.len(), 100);
+}
+
+/// The bar of throughput, with the queue of the example firmware, on a wire that takes 11.52 bytes
+/// a millisecond each way, and commits of 5 milliseconds.
+#[test]
+fn readings_of_16_bytes_fill_85_percent_of_a_wire_at_115200_baud() {
+    const FIRMWARE_QUEUE: usize = 640;
+    const SECONDS: u32 = 60;
+    let mut random = Random(1);
+    let mut broker = Broker::new();
+    let buffers: &'static mut Buffers<FIRMWARE_QUEUE> = Box::leak(Box::default());
+    let config = Config {
+        identity: "pump-1",
+        instance: 7,
+        is_kept: false,
+        topics: TOPICS,
+        answer_ms: 200,
+    };
+    let mut device = Device::new(buffers, config, 0);
+    let (mut up, mut down) = (Wire::default(), Wire::default());
+    let mut tenths = 0;
+    for now_ms in 0..SECONDS * 1000 {
+        while device.publish(0, &[1; 16], now_ms).is_ok() {}
+        tenths += 1152;
+        while tenths >= 100 {
+            tenths -= 100;
+            if let Some(byte) = up.bytes.pop_front() {
+                broker.handle(byte, now_ms, &mut random);
+            }
+            if let Some(byte) = down.bytes.pop_front() {
+                let _ = device.handle_byte(byte, now_ms);
+            }
+            // A device writes a frame when the one before has left.
+            if up.bytes.is_empty()
+                && let Some(frame) = device.poll_transmit(now_ms)
+            {
+                up.bytes.extend(frame);
+            }
+        }
+        if broker
+            .writing
+            .as_ref()
+            .is_some_and(|(.., due)| now_ms >= *due)
+        {
+            let next = broker.write().expect("a write");
+            broker.port.committed(next);
+        }
+        if broker.writing.is_none() && !broker.pending.is_empty() {
+            let values = std::mem::take(&mut broker.pending);
+            broker.writing = Some((values, broker.pending_next, now_ms + 5));
+        }
+        while let Some(frame) = broker.port.poll_transmit(now_ms) {
+            down.bytes.extend(frame);
+        }
+    }
+    let carried = broker.log.len() as f64 * 16.0;
+    let share = carried / (f64::from(SECONDS) * 11_520.0);
+    println!("{:.1} % of the wire are values of readings", share * 100.0);
+    assert!(share >= 0.85, "{share}");
 }

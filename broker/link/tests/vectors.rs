@@ -51,7 +51,7 @@ fn ups() -> Vec<(&'static str, u32, Up<'static>)> {
             0,
             Up::Proof {
                 attempt: 1,
-                mac: [0x11; 32],
+                mac: &[0x11; 32],
             },
         ),
         (
@@ -119,7 +119,7 @@ fn downs() -> Vec<(&'static str, u32, Down<'static>)> {
             0,
             Down::Challenge {
                 attempt: 1,
-                nonce: [0x22; 16],
+                nonce: &[0x22; 16],
             },
         ),
         (

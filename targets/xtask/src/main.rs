@@ -23,6 +23,7 @@ mod builds;
 mod debian;
 mod demo;
 mod error;
+mod firmware;
 mod fuzz;
 mod lint;
 mod packages;
@@ -103,6 +104,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<String>,
     },
+    /// Build the example of a device of a gateway, and check its flash and RAM
+    Firmware,
     /// Fuzz one decoder, or each in turn
     Fuzz {
         target: Option<String>,
@@ -148,6 +151,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Demo { arguments } => demo::demo(&workspace, &arguments),
         Task::Bench { arguments } => demo::bench(&workspace, &arguments),
+        Task::Firmware => firmware::run(&workspace),
         Task::Fuzz { target, minutes } => fuzz::run(
             &workspace,
             &fuzz::Selection {

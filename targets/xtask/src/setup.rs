@@ -85,6 +85,12 @@ pub fn for_fuzzing() -> Result<()> {
     apt::ensure_programs(&[("c++", "g++")])
 }
 
+/// Installs what the example of a device needs, and its emulator.
+pub fn for_firmware() -> Result<()> {
+    std_library::ensure(crate::firmware::TRIPLE)?;
+    apt::ensure_programs(&[("qemu-system-arm", "qemu-system-arm"), ("socat", "socat")])
+}
+
 fn for_tests(workspace: &Workspace) -> Result<()> {
     println!("setup: Apache Kafka");
     kafka::ensure(workspace)?;
@@ -92,5 +98,7 @@ fn for_tests(workspace: &Workspace) -> Result<()> {
     clients::ensure(workspace)?;
     // Plugins in JavaScript and Python need what the clients need.
     println!("setup: plugins in C");
-    apt::ensure_programs(&[("clang", "clang"), ("wasm-ld", "lld")])
+    apt::ensure_programs(&[("clang", "clang"), ("wasm-ld", "lld")])?;
+    println!("setup: firmware");
+    for_firmware()
 }
