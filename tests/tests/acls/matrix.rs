@@ -166,7 +166,7 @@ const ROWS: &[Row] = &[
     row(ApiKey::AlterClientQuotas, asks::alter_client_quotas, &["Cluster AlterConfigs"],
         [&[C], &[C], &[0]]),
     row(ApiKey::DescribeUserScramCredentials, asks::describe_user_scram_credentials,
-        &["Cluster Describe"], [&[C], &[C], &[0, RESOURCE_NOT_FOUND]]),
+        &["Cluster Describe"], [&[C, C], &[C, C], &[0, RESOURCE_NOT_FOUND]]),
     row(ApiKey::AlterUserScramCredentials, asks::alter_user_scram_credentials,
         &["Cluster Alter"], [&[C], &[C], &[RESOURCE_NOT_FOUND]]),
     row(ApiKey::DescribeCluster, asks::describe_cluster, &["Cluster Describe"],

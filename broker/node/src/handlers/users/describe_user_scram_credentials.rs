@@ -20,10 +20,17 @@ pub async fn handle(
     let cluster = match request.cluster(Operation::Describe) {
         Ok(cluster) => cluster,
         Err(error) => {
-            let message = KafkaString::from_static("Cluster authorization failed.");
+            let why = Some(KafkaString::from_static("Cluster authorization failed."));
+            // Once for each user that the request names, without the names.
+            let named = message.users.iter().flatten().map(|_| {
+                DescribeUserScramCredentialsResult::default()
+                    .with_error_code(error.code())
+                    .with_error_message(why.clone())
+            });
             return response
+                .with_results(named.collect())
                 .with_error_code(error.code())
-                .with_error_message(Some(message));
+                .with_error_message(why);
         }
     };
     let users = cluster.users();
