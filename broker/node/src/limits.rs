@@ -24,6 +24,10 @@ pub const CONNECTIONS_PUT_OFF_MAX: usize = 32;
 /// First read of a connection: most requests but produces fit, so they cost one system call.
 pub const CONNECTION_READ_BYTES: usize = 8 << 10;
 
+/// First bytes of a request for which memory is reserved: a client that stalls has sent as many.
+/// With the length, they fill the buffer of the first read.
+pub const FRAME_BEGUN_BYTES: usize = CONNECTION_READ_BYTES - 4;
+
 /// Bytes of an answer that are not charged to the pool: each connection has memory for one such
 /// answer.
 pub const CONNECTION_ANSWER_BYTES: usize = 8 << 10;
@@ -374,16 +378,20 @@ pub const TLS_PIECE_BYTES_MAX: usize = 64 << 10;
 /// answer over.
 pub const TLS_TURN_BYTES: usize = 256 << 10;
 
+/// Bytes of plaintext in a full record.
+pub const TLS_RECORD_PLAIN_BYTES: usize = 16 << 10;
+
 /// Longest encrypted record (RFC 5246, 6.2.3): its header, 16 KiB, and what encryption may add.
 pub const TLS_RECORD_BYTES_MAX: usize = 5 + (16 << 10) + 2_048;
 
-/// Encrypted bytes that a thread receives and decrypts at once: three to four records, to save
-/// system calls.
-pub const TLS_READ_BYTES: usize = 64 << 10;
+/// Encrypted bytes that a thread receives and decrypts at once: a request of 64 KiB and the first
+/// record of the next one, in six records.
+pub const TLS_READ_BYTES: usize = 6 * TLS_RECORD_BYTES_MAX;
 
-/// Additional memory of a connection with TLS: a record that is incomplete, or decrypted and not
-/// read, encrypted bytes that are not sent yet, and the session.
-pub const TLS_CONNECTION_BYTES: usize = TLS_RECORD_BYTES_MAX + TLS_PIECE_BYTES_MIN + (8 << 10);
+/// Additional memory of a connection with TLS: a record that is incomplete, what its read buffer is
+/// larger, and encrypted bytes that are not sent yet. The session is among the state of the halves.
+pub const TLS_CONNECTION_BYTES: usize =
+    TLS_RECORD_BYTES_MAX + (TLS_RECORD_PLAIN_BYTES - CONNECTION_READ_BYTES) + TLS_PIECE_BYTES_MIN;
 
 const _: () = assert!(
     2 * TLS_HANDSHAKE_BYTES_MAX <= CONNECTION_BYTES + TLS_CONNECTION_BYTES,

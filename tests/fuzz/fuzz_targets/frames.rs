@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use futures_lite::AsyncRead;
 use futures_lite::future::block_on;
 use libfuzzer_sys::fuzz_target;
-use sedge::net::frames::{FrameReader, RequestSocket};
+use sedge::net::frames::{FrameReader, Idle, RequestSocket};
 use sedge::net::memory::Pool;
 use sedge::net::service::Disconnect;
 use sedge_fuzz::bounded;
@@ -25,7 +25,7 @@ struct Client<'a> {
     pieces: &'a [u8],
     at: usize,
     rest: &'a [u8],
-    tells: bool,
+    frees: bool,
 }
 
 impl Client<'_> {
@@ -63,12 +63,12 @@ impl AsyncRead for Client<'_> {
 }
 
 impl RequestSocket for Client<'_> {
-    fn poll_readable(&mut self, context: &mut Context<'_>) -> Option<Poll<io::Result<()>>> {
-        context.waker().wake_by_ref();
-        self.tells.then(|| match self.next_piece() {
-            0 => Poll::Pending,
-            _ => Poll::Ready(Ok(())),
-        })
+    fn buffer(&self) -> (usize, Idle) {
+        if self.frees {
+            (16 << 10, Idle::FreesBuffer)
+        } else {
+            (8 << 10, Idle::KeepsBuffer)
+        }
     }
 }
 
@@ -128,7 +128,7 @@ fuzz_target!(|input: &[u8]| {
             pieces,
             at: 0,
             rest: stream,
-            tells: flags & 2 == 0,
+            frees: flags & 2 == 0,
         };
         let found = read(client, logs_in);
         if found != expected {

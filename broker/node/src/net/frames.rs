@@ -2,8 +2,8 @@
 //! "Network").
 
 use std::io::{self, IoSliceMut};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use futures_lite::future::{self, poll_fn};
 use futures_lite::{AsyncRead, AsyncReadExt};
@@ -14,18 +14,24 @@ use super::activity::WatchedSocket;
 use super::memory::{Admission, Closer, Part, Pool};
 use super::service::Disconnect;
 use super::spares::Spares;
-use crate::limits::{CONNECTION_READ_BYTES, REQUEST_PIECE_BYTES};
+use crate::limits::{CONNECTION_READ_BYTES, FRAME_BEGUN_BYTES, REQUEST_PIECE_BYTES};
 
 /// The source of requests.
 pub trait RequestSocket: AsyncRead + Unpin {
-    /// Returns when a read returns at once. `None` if reading costs as little as asking: the buffer
-    /// of an idle connection is kept for it.
-    fn poll_readable(&mut self, context: &mut Context<'_>) -> Option<Poll<io::Result<()>>>;
+    /// Size of the buffer of a connection's first reads, and whether an idle connection keeps it.
+    fn buffer(&self) -> (usize, Idle);
+}
+
+/// What happens to the buffer of an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    KeepsBuffer,
+    FreesBuffer,
 }
 
 impl RequestSocket for WatchedSocket<'_> {
-    fn poll_readable(&mut self, _: &mut Context<'_>) -> Option<Poll<io::Result<()>>> {
-        None
+    fn buffer(&self) -> (usize, Idle) {
+        (CONNECTION_READ_BYTES, Idle::KeepsBuffer)
     }
 }
 
@@ -64,20 +70,15 @@ impl<R: RequestSocket> FrameReader<R> {
         is_authenticated: bool,
     ) -> Result<Option<usize>, Disconnect> {
         if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
-            self.wait().await?;
-        } else if self.buffer.len() - self.start < 8 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
+            if self.first_bytes().await? == 0 {
+                return Ok(None);
+            }
+        } else if self.buffer.len() - self.start < 4 {
+            self.move_to_front();
         }
         while self.end - self.start < 4 {
             let read = self.reader.read(&mut self.buffer[self.end..]).await?;
             if read == 0 {
-                if self.start == self.end {
-                    return Ok(None);
-                }
                 return Err(Disconnect::Io(io::ErrorKind::UnexpectedEof.into()));
             }
             self.end += read;
@@ -108,35 +109,40 @@ impl<R: RequestSocket> FrameReader<R> {
         Ok(Some(bytes))
     }
 
-    /// Waits for bytes without a buffer, if the socket can tell when it has some, and allocates the
-    /// buffer then.
-    async fn wait(&mut self) -> io::Result<()> {
-        poll_fn(|context| match self.reader.poll_readable(context) {
-            Some(Poll::Pending) => {
-                self.buffer = Box::default();
-                Poll::Pending
+    /// Reads into the empty buffer. Returns 0 at the end of the stream. While it waits, there may
+    /// be no buffer.
+    async fn first_bytes(&mut self) -> io::Result<usize> {
+        let (size, idle) = self.reader.buffer();
+        self.start = 0;
+        self.end = poll_fn(|context| {
+            if self.buffer.is_empty() {
+                self.buffer = vec![0; size].into_boxed_slice();
             }
-            Some(readable) => readable,
-            None => Poll::Ready(Ok(())),
+            let read = Pin::new(&mut self.reader).poll_read(context, &mut self.buffer);
+            if read.is_pending() && idle == Idle::FreesBuffer {
+                self.buffer = Box::default();
+            }
+            read
         })
         .await?;
-        if self.buffer.is_empty() {
-            self.buffer = vec![0; CONNECTION_READ_BYTES].into_boxed_slice();
-        }
-        Ok(())
+        Ok(self.end)
     }
 
-    /// Waits for the first bytes of a frame, as many as the buffer holds. Memory is reserved for a
-    /// frame only then: a length costs the sender nothing, so it must not reserve memory.
+    fn move_to_front(&mut self) {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+    }
+
+    /// Waits for the first bytes of a frame ([`FRAME_BEGUN_BYTES`]). Memory is reserved for a frame
+    /// only then: a length costs the sender nothing, so it must not reserve memory.
     ///
     /// # Errors
     /// The stream fails, or ends inside the frame.
     pub async fn begin(&mut self, bytes: usize) -> Result<(), Disconnect> {
-        let first = bytes.min(self.buffer.len());
+        let first = bytes.min(FRAME_BEGUN_BYTES);
         if self.buffer.len() - self.start < first {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
+            self.move_to_front();
         }
         while self.end - self.start < first {
             let read = self.reader.read(&mut self.buffer[self.end..]).await?;
@@ -260,7 +266,7 @@ const _: () = assert!(REQUEST_PIECE_BYTES > CONNECTION_READ_BYTES);
 
 #[cfg(test)]
 mod tests {
-    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
     use super::*;
     use futures_lite::future::block_on;
@@ -275,7 +281,7 @@ mod tests {
         kept
     }
 
-    /// A stream, and whether it tells when it can be read: each second time.
+    /// A stream, and whether its buffer is freed while it is idle, which is each second time.
     struct Source(Cursor<Vec<u8>>, bool, usize);
 
     impl AsyncRead for Source {
@@ -284,25 +290,29 @@ mod tests {
             context: &mut Context<'_>,
             buffer: &mut [u8],
         ) -> Poll<io::Result<usize>> {
+            self.2 += 1;
+            if self.1 && self.2 % 2 == 1 {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             Pin::new(&mut self.0).poll_read(context, buffer)
         }
     }
 
     impl RequestSocket for Source {
-        fn poll_readable(&mut self, context: &mut Context<'_>) -> Option<Poll<io::Result<()>>> {
-            self.2 += 1;
-            context.waker().wake_by_ref();
-            self.1.then_some(match self.2 % 2 {
-                0 => Poll::Ready(Ok(())),
-                _ => Poll::Pending,
-            })
+        fn buffer(&self) -> (usize, Idle) {
+            if self.1 {
+                (2 * CONNECTION_READ_BYTES, Idle::FreesBuffer)
+            } else {
+                (CONNECTION_READ_BYTES, Idle::KeepsBuffer)
+            }
         }
     }
 
-    fn frames_with(stream: Vec<u8>, tells: bool) -> Result<Vec<Vec<u8>>, Disconnect> {
+    fn frames_with(stream: Vec<u8>, frees: bool) -> Result<Vec<Vec<u8>>, Disconnect> {
         block_on(async {
             let pool = Pool::new(1 << 20);
-            let source = Source(Cursor::new(stream), tells, 0);
+            let source = Source(Cursor::new(stream), frees, 0);
             let mut frames = FrameReader::new(source, (FRAME_MAX, 0));
             let mut found = Vec::new();
             while let Some(bytes) = frames.next_length(true).await? {

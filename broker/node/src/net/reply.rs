@@ -337,10 +337,12 @@ mod tests {
 
     use super::super::activity::Activity;
     use super::*;
+    use crate::limits::TLS_PIECE_BYTES_MAX;
 
-    /// Accepts three bytes at a time and cannot send from files, like TLS.
+    /// Accepts a few bytes at a time and cannot send from files, like TLS.
     struct Trickle {
         taken: Vec<u8>,
+        bytes_max: usize,
         piece_bytes: Option<usize>,
     }
 
@@ -350,7 +352,7 @@ mod tests {
             _: &mut Context<'_>,
             bytes: &[u8],
         ) -> Poll<io::Result<usize>> {
-            let taken = bytes.len().min(3);
+            let taken = bytes.len().min(self.bytes_max);
             self.taken.extend_from_slice(&bytes[..taken]);
             Poll::Ready(Ok(taken))
         }
@@ -439,11 +441,33 @@ mod tests {
         for piece_bytes in [None, Some(1), Some(8_192), Some(1 << 20)] {
             let mut trickle = Trickle {
                 taken: Vec::new(),
+                bytes_max: 3,
                 piece_bytes,
             };
             block_on(write_frame(&mut trickle, &frame)).unwrap();
             assert!(trickle.taken == whole(&frame), "{piece_bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_client_that_takes_all_at_once_over_tls_leaves_the_thread_to_others() {
+        let log = Log::new("turns");
+        let frame = vec![log.filled(); 3].concat();
+        let mut eager = Trickle {
+            taken: Vec::new(),
+            bytes_max: usize::MAX,
+            piece_bytes: Some(TLS_PIECE_BYTES_MAX),
+        };
+        let mut turns = 1;
+        let mut write = Box::pin(write_frame(&mut eager, &frame));
+        while block_on(future::poll_once(&mut write)).is_none() {
+            turns += 1;
+        }
+        drop(write);
+        let bytes = frame_bytes(&frame);
+        let least = bytes / (TLS_TURN_BYTES + TLS_PIECE_BYTES_MAX);
+        assert!(turns > least, "{turns} turns for {bytes} bytes");
+        assert!(eager.taken == whole(&frame));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! most `TLS_HANDSHAKE_TIME_MAX` of time. So clients that stall in their handshakes take no memory
 //! that others wait for.
 
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -18,14 +18,16 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::Net;
 use super::activity::WatchedSocket;
-use super::frames::RequestSocket;
+use super::frames::{Idle, RequestSocket};
 use super::reply::ReplySocket;
 use super::service::Disconnect;
-use crate::limits::{TLS_HANDSHAKE_TIME_MAX, TLS_PIECE_BYTES_MIN};
+use crate::limits::{
+    REQUEST_PIECE_BYTES, TLS_HANDSHAKE_TIME_MAX, TLS_PIECE_BYTES_MIN, TLS_RECORD_PLAIN_BYTES,
+};
 use crate::metrics::HandshakeFailure;
 use crate::tls::ServerTls;
 use crate::tls::words::{self, Peer};
-use session::{RECORD_PLAIN_BYTES, Session};
+use session::Session;
 
 mod queue;
 mod session;
@@ -137,7 +139,7 @@ fn poll_receive(
     socket: &mut WatchedSocket<'_>,
     session: &mut Session,
     context: &mut Context<'_>,
-    into: &mut [u8],
+    into: &mut [IoSliceMut<'_>],
 ) -> Poll<io::Result<usize>> {
     let received = session.poll_receive(into, |buffer| {
         Pin::new(&mut *socket).poll_read(context, buffer)
@@ -203,6 +205,22 @@ pub struct Half<'a> {
 }
 
 impl Half<'_> {
+    /// Receives until there is something to read, and reads it.
+    fn poll_decrypt(
+        &self,
+        context: &mut Context<'_>,
+        into: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let (mut socket, mut session) = (self.stream.socket, self.stream.lock());
+        while !session.is_readable() {
+            let read = ready!(poll_receive(&mut socket, &mut session, context, into))?;
+            if read > 0 {
+                return Poll::Ready(Ok(read));
+            }
+        }
+        Poll::Ready(Ok(session.read(into)))
+    }
+
     /// Encrypts bytes once all earlier ones are sent, and sends what the socket takes.
     fn poll_encrypt(
         &self,
@@ -230,16 +248,9 @@ impl ReplySocket for Half<'_> {
 }
 
 impl RequestSocket for Half<'_> {
-    fn poll_readable(&mut self, context: &mut Context<'_>) -> Option<Poll<io::Result<()>>> {
-        let (mut socket, mut session) = (self.stream.socket, self.stream.lock());
-        while !session.is_readable() {
-            match poll_receive(&mut socket, &mut session, context, &mut []) {
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
-                Poll::Pending => return Some(Poll::Pending),
-            }
-        }
-        Some(Poll::Ready(Ok(())))
+    /// A whole record fits, so that it is decrypted to where it is read.
+    fn buffer(&self) -> (usize, Idle) {
+        (TLS_RECORD_PLAIN_BYTES, Idle::FreesBuffer)
     }
 }
 
@@ -249,14 +260,15 @@ impl AsyncRead for Half<'_> {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let (mut socket, mut session) = (self.stream.socket, self.stream.lock());
-        while !session.is_readable() {
-            let read = ready!(poll_receive(&mut socket, &mut session, context, buffer))?;
-            if read > 0 {
-                return Poll::Ready(Ok(read));
-            }
-        }
-        Poll::Ready(Ok(session.read(buffer)))
+        self.poll_decrypt(context, &mut [IoSliceMut::new(buffer)])
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_decrypt(context, buffers)
     }
 }
 
@@ -295,6 +307,8 @@ impl AsyncWrite for Half<'_> {
     }
 }
 
+const _: () = assert!(REQUEST_PIECE_BYTES > TLS_RECORD_PLAIN_BYTES);
+
 /// Encrypts at most `bytes_max` bytes of the pieces, and returns how many. Small pieces share
 /// records.
 fn encrypt_pieces(
@@ -306,16 +320,16 @@ fn encrypt_pieces(
     for piece in pieces {
         let mut rest = &piece[..piece.len().min(bytes_max - encrypted - gathered.len())];
         while !rest.is_empty() {
-            if gathered.is_empty() && rest.len() >= RECORD_PLAIN_BYTES {
+            if gathered.is_empty() && rest.len() >= TLS_RECORD_PLAIN_BYTES {
                 session.encrypt(rest)?;
                 encrypted += rest.len();
                 break;
             }
             let (first, behind) =
-                rest.split_at(rest.len().min(RECORD_PLAIN_BYTES - gathered.len()));
+                rest.split_at(rest.len().min(TLS_RECORD_PLAIN_BYTES - gathered.len()));
             gathered.extend_from_slice(first);
             rest = behind;
-            if gathered.len() == RECORD_PLAIN_BYTES {
+            if gathered.len() == TLS_RECORD_PLAIN_BYTES {
                 session.encrypt(&gathered)?;
                 encrypted += gathered.len();
                 gathered.clear();

@@ -8,7 +8,7 @@
 //! time after its handshake, and reads never wait for writes.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
@@ -18,10 +18,12 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, WriteTraffi
 use rustls::{HandshakeKind, ServerConfig};
 
 use super::queue::Queue;
-use crate::limits::{TLS_HANDSHAKE_BYTES_MAX, TLS_READ_BYTES, TLS_RECORD_BYTES_MAX};
+use crate::limits::{
+    TLS_HANDSHAKE_BYTES_MAX, TLS_READ_BYTES, TLS_RECORD_BYTES_MAX, TLS_RECORD_PLAIN_BYTES,
+};
 
-/// Bytes of plaintext in a full record.
-pub const RECORD_PLAIN_BYTES: usize = 16 << 10;
+/// Bytes of a full record, encrypted.
+const RECORD_BYTES: usize = TLS_RECORD_PLAIN_BYTES + RECORD_OVERHEAD_BYTES;
 
 /// Bytes that encryption adds to a record: its header, the nonce of TLS 1.2, the tag, the type.
 const RECORD_OVERHEAD_BYTES: usize = 5 + 8 + 16 + 1;
@@ -53,23 +55,36 @@ pub struct Session {
 }
 
 /// The destination of decrypted bytes.
-struct Plain<'a> {
-    into: &'a mut [u8],
+struct Plain<'a, 'b> {
+    into: &'a mut [IoSliceMut<'b>],
     filled: usize,
     /// Takes what does not fit into `into`.
     unread: &'a mut Queue,
 }
 
-impl Plain<'_> {
+impl Plain<'_, '_> {
     fn put(&mut self, bytes: &[u8]) {
-        let room = &mut self.into[self.filled..];
-        let (fits, rest) = bytes.split_at(bytes.len().min(room.len()));
-        room[..fits.len()].copy_from_slice(fits);
-        self.filled += fits.len();
-        if !rest.is_empty() {
-            self.unread.push(rest);
+        let put = fill(self.into, self.filled, bytes);
+        self.filled += put;
+        if put < bytes.len() {
+            self.unread.push(&bytes[put..]);
         }
     }
+}
+
+/// Copies bytes into the buffers, behind the first `filled` bytes of all of them. Returns how many
+/// had room.
+fn fill(into: &mut [IoSliceMut<'_>], filled: usize, bytes: &[u8]) -> usize {
+    let (mut skip, mut put) = (filled, 0);
+    for buffer in into {
+        let len = buffer.len();
+        let room = buffer.get_mut(skip..).unwrap_or_default();
+        skip = skip.saturating_sub(len);
+        let fits = room.len().min(bytes.len() - put);
+        room[..fits].copy_from_slice(&bytes[put..put + fits]);
+        put += fits;
+    }
+    put
 }
 
 impl Session {
@@ -117,10 +132,8 @@ impl Session {
     }
 
     /// Reads bytes that are decrypted. Returns 0 if there are none.
-    pub fn read(&mut self, into: &mut [u8]) -> usize {
-        let unread = self.unread.bytes();
-        let bytes = unread.len().min(into.len());
-        into[..bytes].copy_from_slice(&unread[..bytes]);
+    pub fn read(&mut self, into: &mut [IoSliceMut<'_>]) -> usize {
+        let bytes = fill(into, 0, self.unread.bytes());
         self.unread.take(bytes);
         self.unread.free();
         bytes
@@ -134,7 +147,7 @@ impl Session {
     /// `read` failed, or what came is not TLS. [`Session::outgoing`] then has an alert.
     pub fn poll_receive(
         &mut self,
-        into: &mut [u8],
+        into: &mut [IoSliceMut<'_>],
         read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         RECEIVED.with_borrow_mut(|buffer| {
@@ -146,7 +159,13 @@ impl Session {
                 held + self.handshake_bytes_left
             } else {
                 // Not more than the reader wants, or one record: the rest would take memory.
-                encrypted_bytes_max(into.len()).clamp(TLS_RECORD_BYTES_MAX, TLS_READ_BYTES)
+                let wanted = into.iter().map(|buffer| buffer.len()).sum();
+                let record = if held == 0 {
+                    RECORD_BYTES
+                } else {
+                    TLS_RECORD_BYTES_MAX
+                };
+                encrypted_bytes_max(wanted).clamp(record, TLS_READ_BYTES)
             };
             let bytes = ready!(read(&mut buffer[held..end]))?;
             if bytes == 0 {
@@ -162,7 +181,7 @@ impl Session {
     }
 
     /// Decrypts all whole records and keeps the rest.
-    fn decrypt(&mut self, received: &mut [u8], into: &mut [u8]) -> io::Result<usize> {
+    fn decrypt(&mut self, received: &mut [u8], into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let mut filled = 0;
         let used = self.advance(received, into, &mut filled, |_, _| Ok(()))?;
         let rest = if self.is_ended {
@@ -229,7 +248,7 @@ impl Session {
     fn advance(
         &mut self,
         received: &mut [u8],
-        into: &mut [u8],
+        into: &mut [IoSliceMut<'_>],
         filled: &mut usize,
         mut write: impl FnMut(&mut WriteTraffic<'_, ServerConnectionData>, &mut Queue) -> io::Result<()>,
     ) -> io::Result<usize> {
@@ -322,7 +341,7 @@ impl Session {
 /// Returns the most bytes of the records that a sender makes of this many bytes of plaintext, if it
 /// fills its records.
 const fn encrypted_bytes_max(plain: usize) -> usize {
-    let records = plain / RECORD_PLAIN_BYTES + 1;
+    let records = plain / TLS_RECORD_PLAIN_BYTES + 1;
     plain + records * RECORD_OVERHEAD_BYTES
 }
 
