@@ -35,6 +35,36 @@ pub fn cpu(pid: u32) -> Duration {
     Duration::from_secs_f64(ticks / TICKS_PER_SECOND)
 }
 
+/// A thread of a process.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    pub name: String,
+    pub nice: i64,
+    /// Processor time used so far.
+    pub cpu: Duration,
+}
+
+/// Returns the threads of the process.
+pub fn each_thread(pid: u32) -> Vec<Thread> {
+    let path = format!("/proc/{pid}/task");
+    let tasks = std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let stats = tasks.flatten().filter_map(|task| {
+        // A thread may end meanwhile.
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        let (name, after) = stat.rsplit_once(')')?;
+        let numbers: Vec<i64> = after
+            .split_whitespace()
+            .map(|number| number.parse().unwrap_or_default())
+            .collect();
+        Some(Thread {
+            name: name.split_once('(')?.1.to_owned(),
+            nice: numbers[16],
+            cpu: Duration::from_secs_f64((numbers[11] + numbers[12]) as f64 / TICKS_PER_SECOND),
+        })
+    });
+    stats.collect()
+}
+
 /// Returns the bytes that the process caused to be written to storage.
 pub fn written_bytes(pid: u32) -> u64 {
     field(&read(pid, "io"), "write_bytes:")

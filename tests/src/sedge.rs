@@ -24,6 +24,8 @@ pub struct Options {
     pub open_files: Option<u64>,
     /// Listeners besides the plaintext one.
     pub listeners: Vec<String>,
+    /// The console's address, if not a free port without TLS.
+    pub console: Option<String>,
 }
 
 impl Options {
@@ -42,6 +44,12 @@ impl Options {
     #[must_use]
     pub fn listener(mut self, listener: impl Into<String>) -> Self {
         self.listeners.push(listener.into());
+        self
+    }
+
+    #[must_use]
+    pub fn console(mut self, address: impl Into<String>) -> Self {
+        self.console = Some(address.into());
         self
     }
 
@@ -141,7 +149,8 @@ impl Sedge {
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "sedge is running");
         let mut command = serve(&self.data, &self.bootstrap(), &self.options);
-        command.args(["--console", "127.0.0.1:0"]);
+        let console = self.options.console.as_deref();
+        command.args(["--console", console.unwrap_or("127.0.0.1:0")]);
         self.process = Some(Process::spawn("sedge", &mut command));
     }
 

@@ -32,6 +32,11 @@ impl Certificates {
         Self(directory.to_path_buf())
     }
 
+    /// Those that were made in this directory before.
+    pub fn at(directory: &Path) -> Self {
+        Self(directory.to_path_buf())
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }

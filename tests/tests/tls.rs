@@ -7,7 +7,13 @@ mod bad_input;
 mod certificates;
 #[path = "tls/clients.rs"]
 mod clients;
+#[path = "tls/console.rs"]
+mod console;
+#[path = "tls/handshakes.rs"]
+mod handshakes;
 #[path = "tls/mirror.rs"]
 mod mirror;
+#[path = "tls/mirror_rights.rs"]
+mod mirror_rights;
 #[path = "tls/support.rs"]
 mod support;

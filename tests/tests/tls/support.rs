@@ -47,9 +47,19 @@ impl Site {
     }
 
     pub fn start_at(name: &str, host: &str, change: impl FnOnce(Options) -> Options) -> Self {
+        Self::start_in(name, host, |_, options| change(options))
+    }
+
+    /// `change` is given the directory, in which `security` has the certificates.
+    pub fn start_with(name: &str, change: impl FnOnce(&TempDir, Options) -> Options) -> Self {
+        Self::start_in(name, "127.0.0.1", change)
+    }
+
+    fn start_in(name: &str, host: &str, change: impl FnOnce(&TempDir, Options) -> Options) -> Self {
         let directory = TempDir::new(name);
         let ssl = listener(host);
-        let options = change(options(&security(&directory, "security"), &ssl));
+        let options = options(&security(&directory, "security"), &ssl);
+        let options = change(&directory, options);
         Self {
             sedge: Sedge::start(&directory.join("data"), options),
             ssl,

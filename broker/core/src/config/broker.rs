@@ -250,7 +250,8 @@ pub const BROKER_KEYS: &[ConfigKey] = &[
     idle("sasl.kerberos.min.time.before.relogin", Long, Some("60000"), Anything,
         "Kerberos is not supported"),
     fixed("sedge.console", Text, Some("127.0.0.1:9644"), Anything,
-        "Address of the console and of /metrics; off: neither is served"),
+        "Address of the console and of /metrics, HOST:PORT or https://HOST:PORT; off: neither is \
+         served. With https, the keys ssl.* apply, or listener.name.console.ssl.* before them"),
     dynamic("sedge.produce.validation", Text, Some("strict"), OneOf(&["strict", "relaxed"]),
         "strict: every record is checked; relaxed: the records of compressed batches are not. \
          Default for topics that do not set sedge.produce.validation"),

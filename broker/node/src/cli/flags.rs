@@ -21,7 +21,7 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
     /// Address of the console and of /metrics, or off [key: sedge.console]
-    #[arg(long, value_name = "HOST:PORT|off")]
+    #[arg(long, value_name = "[https://]HOST:PORT|off")]
     console: Option<String>,
     /// Set a configuration key; can be given more than once
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]

@@ -22,6 +22,10 @@ pub const CREATION_RATE: &str = "max.connection.creation.rate";
 /// The limit of connections, of all listeners or of one.
 pub const MAX_CONNECTIONS: &str = "max.connections";
 
+/// The console's name among the listeners, which is that of its own TLS keys:
+/// `listener.name.console.ssl.keystore.location`.
+pub const CONSOLE: &str = "CONSOLE";
+
 /// Splits `listener.name.NAME.KEY`, a key of one listener, into (NAME, KEY).
 pub fn split_override(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix("listener.name.")?.split_once('.')
@@ -169,6 +173,10 @@ fn protocol_of(name: &str, map: &[(String, SecurityProtocol)]) -> Result<Securit
     if name == "CONTROLLER" {
         let why = "sedge runs its controller inside the process and needs no CONTROLLER listener";
         return Err(format!("{why}; remove it"));
+    }
+    if name == CONSOLE {
+        let why = "this is the name of the console (sedge.console)";
+        return Err(format!("{why}; give the listener another one"));
     }
     if let Some((_, protocol)) = map.iter().find(|(other, _)| other == name) {
         return Ok(*protocol);

@@ -38,7 +38,7 @@ pub mod values;
 use std::path::{Path, PathBuf};
 
 pub use address_limits::AddressLimits;
-pub use console::ConsoleTokens;
+pub use console::{ConsoleConfig, ConsoleTokens};
 pub use delegation_tokens::DelegationTokens;
 pub use error::{ConfigError, Problem};
 pub use link::{Direction, LinkConfig, Mode, OnTopicRecreated};

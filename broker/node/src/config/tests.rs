@@ -32,7 +32,8 @@ fn nothing_at_all_is_a_configuration() {
     let flags = Flags::default();
     let config = load_from(&flags, Path::new("/nonexistent"), std::iter::empty()).unwrap();
     assert_eq!(config.listeners[0].address.to_string(), "127.0.0.1:9092");
-    assert_eq!(config.console.unwrap().to_string(), "127.0.0.1:9644");
+    let console = config.console.unwrap();
+    assert_eq!(console.address.to_string(), "127.0.0.1:9644");
     assert_eq!(config.data, Path::new("sedge-data"));
     assert_eq!(config.durability, Durability::Sync);
 }

@@ -9,7 +9,7 @@ use sedge_core::config::{ConfigKey, STANDARD_AUTHORIZER};
 use sedge_core::security::Authorizer;
 
 use super::address_limits::{AddressLimits, parse_of_listener, parse_overrides};
-use super::console::{self, ConsoleTokens};
+use super::console::{self, ConsoleConfig, ConsoleTokens};
 use super::creation_rates::CreationRates;
 use super::delegation_tokens::DelegationTokens;
 use super::error::Problem;
@@ -18,7 +18,7 @@ use super::links::links;
 use super::listeners::{self, INSECURE_ALLOWED, ListenerConfig, MAX_CONNECTIONS, split_override};
 use super::public_keys::{PublicKey, parse_public_keys};
 use super::sasl::ListenerSasl;
-use super::values::{self, HostPort, parse_number};
+use super::values::{self, parse_number};
 use super::{Setting, Settings, Source, Value, keys};
 use crate::limits::{ANSWER_BYTES_MIN, CONNECTION_BYTES, TLS_CONNECTION_BYTES};
 use crate::process::secret::HIDDEN;
@@ -122,10 +122,8 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     /// Whether listeners that other machines reach may be without authentication.
     pub insecure_listeners_allowed: bool,
-    /// Address of the console, if it is enabled.
-    pub console: Option<HostPort>,
-    /// The tokens that open the console.
-    pub console_tokens: ConsoleTokens,
+    /// The console, if it is enabled.
+    pub console: Option<ConsoleConfig>,
     /// Whether the system may keep the memory of a broker that crashed.
     pub core_dumps_allowed: bool,
     /// The condition for acknowledging a write.
@@ -201,10 +199,7 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
         listeners: reader.listeners(),
         insecure_listeners_allowed: reader.is_on(INSECURE_ALLOWED),
         core_dumps_allowed: reader.is_on("sedge.core.dumps.allowed"),
-        console: reader
-            .parsed("sedge.console", console::parse_address)
-            .flatten(),
-        console_tokens: reader.console_tokens(),
+        console: reader.console(),
         durability: match reader.text("durability") {
             "interval" => Durability::Interval,
             _ => Durability::Sync,
@@ -319,9 +314,9 @@ fn broker_keys(settings: &Settings) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Returns the name of a listener's own key.
-fn own_key(listener: &ListenerConfig, key: &str) -> String {
-    format!("listener.name.{}.{key}", listener.name.to_lowercase())
+/// Returns the name of the key of the listener `name` alone.
+fn own_key(name: &str, key: &str) -> String {
+    format!("listener.name.{}.{key}", name.to_lowercase())
 }
 
 /// Reads single values, with defaults from the table of keys. Types and ranges were checked before;
@@ -413,21 +408,25 @@ impl Reader<'_> {
         (self.text("authorizer.class.name") == STANDARD_AUTHORIZER).then_some(authorizer)
     }
 
-    fn console_tokens(&mut self) -> ConsoleTokens {
+    fn console(&mut self) -> Option<ConsoleConfig> {
         const ADDRESS: &str = "sedge.console";
         let tokens = ConsoleTokens {
             viewer: self.parsed(console::TOKEN, console::parse_token),
             metrics: self.parsed(console::METRICS_TOKEN, console::parse_token),
         };
-        let address = console::parse_address(self.text(ADDRESS)).ok().flatten();
-        let why = address.and_then(|address| tokens.insecurity_as_written(&address));
-        if let Some(why) = why
+        let (address, has_tls) = self.parsed(ADDRESS, console::parse_address).flatten()?;
+        if let Some(why) = tokens.insecurity_as_written(&address)
             && !self.is_on(INSECURE_ALLOWED)
             && let Some(setting) = self.settings.get(ADDRESS)
         {
             self.problems.push(Problem::of(ADDRESS, setting, why));
         }
-        tokens
+        let tls = has_tls.then(|| self.tls_of(listeners::CONSOLE, ADDRESS));
+        Some(ConsoleConfig {
+            address,
+            tokens,
+            tls: tls.flatten(),
+        })
     }
 
     fn listeners(&mut self) -> Vec<ListenerConfig> {
@@ -439,7 +438,7 @@ impl Reader<'_> {
         for listener in &mut listeners {
             self.load_tls(listener);
             self.load_sasl(listener);
-            let key = own_key(listener, MAX_CONNECTIONS);
+            let key = own_key(&listener.name, MAX_CONNECTIONS);
             listener.max_connections = self.parsed(&key, parse_of_listener);
         }
         // A listener whose TLS files cannot be loaded has been reported already.
@@ -466,7 +465,8 @@ impl Reader<'_> {
                 continue;
             };
             let is_there = |of: &ListenerConfig| of.name.eq_ignore_ascii_case(name);
-            if !listeners.iter().any(is_there) {
+            let is_console = name.eq_ignore_ascii_case(listeners::CONSOLE);
+            if !is_console && !listeners.iter().any(is_there) {
                 let why = format!(
                     "there is no listener named {}; add it to listeners, or remove the key",
                     name.to_uppercase()
@@ -479,22 +479,28 @@ impl Reader<'_> {
     /// Loads the certificates of a TLS listener.
     fn load_tls(&mut self, listener: &mut ListenerConfig) {
         if listener.protocol.has_tls() {
-            let loaded = ServerTls::load(&|key| self.of_listener(listener, key));
-            listener.tls = self.loaded(listener, loaded);
+            listener.tls = self.tls_of(&listener.name, "listeners");
         }
+    }
+
+    /// Loads the certificates of the listener `name`, which the key `needed_by` configures.
+    fn tls_of(&mut self, name: &str, needed_by: &str) -> Option<Arc<ServerTls>> {
+        let loaded = ServerTls::load(&|key| self.of_listener(name, key));
+        self.loaded(name, needed_by, loaded)
     }
 
     /// Reads the mechanisms of a listener with SASL.
     fn load_sasl(&mut self, listener: &mut ListenerConfig) {
         if listener.protocol.has_sasl() {
-            let read = ListenerSasl::read(&|key| self.of_listener(listener, key));
-            listener.sasl = self.loaded(listener, read);
+            let name = &listener.name;
+            let read = ListenerSasl::read(&|key| self.of_listener(name, key));
+            listener.sasl = self.loaded(name, "listeners", read);
         }
     }
 
     /// Returns the value of a key of a listener: its own, or the one of all.
-    fn of_listener(&self, listener: &ListenerConfig, key: &str) -> Option<String> {
-        let own = self.settings.get(&own_key(listener, key));
+    fn of_listener(&self, name: &str, key: &str) -> Option<String> {
+        let own = self.settings.get(&own_key(name, key));
         let set = own.or_else(|| self.settings.get(key));
         let set = set.map(|setting| setting.value.text().trim().to_owned());
         set.filter(|value| !value.is_empty())
@@ -502,24 +508,25 @@ impl Reader<'_> {
 
     fn loaded<T>(
         &mut self,
-        listener: &ListenerConfig,
+        name: &str,
+        needed_by: &str,
         loaded: Result<T, KeyError>,
     ) -> Option<Arc<T>> {
         let KeyError { key, why } = match loaded {
             Ok(loaded) => return Some(Arc::new(loaded)),
             Err(error) => error,
         };
-        let own = own_key(listener, key);
+        let own = own_key(name, key);
         let set = self
             .settings
             .get(&own)
             .map(|setting| (own.as_str(), setting));
         let set = set.or_else(|| self.settings.get(key).map(|setting| (key, setting)));
-        let unset = self.not_set("listeners");
+        let unset = self.not_set(needed_by);
         // A key that only a listener has is missing under the listener's name.
         let missing = if keys::is_known(key) { key } else { &own };
         let (key, setting) = set.unwrap_or((missing, &unset));
-        let why = format!("listener {}: {why}", listener.name);
+        let why = format!("listener {name}: {why}");
         self.problems.push(Problem::of(key, setting, why));
         None
     }

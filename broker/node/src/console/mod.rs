@@ -19,7 +19,7 @@ mod status;
 
 pub use disk::DiskStatus;
 pub use page::Bytes;
-pub use server::{bind, serve};
+pub use server::{Secure, bind, serve};
 pub use status::{FilterStatus, GroupStatus, Source, Status, StorageStatus, TopicStatus};
 
 #[cfg(test)]

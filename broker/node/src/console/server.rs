@@ -1,8 +1,8 @@
-//! The HTTP server.
+//! The HTTP server, with TLS or without.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use async_executor::Executor;
 use async_io::{Async, Timer};
 use bytes::Bytes;
-use futures_lite::future;
+use futures_lite::{AsyncRead, AsyncWrite, future};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
@@ -26,6 +26,9 @@ use super::status::Source;
 use super::{limits, page, series};
 use crate::config::{ConsoleTokens, HostPort};
 use crate::metrics::Metrics;
+use crate::net::Net;
+use crate::net::secure_socket::SecureSocket;
+use crate::tls::ServerTls;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
@@ -40,28 +43,33 @@ pub fn bind(address: &HostPort) -> io::Result<Async<TcpListener>> {
     Async::new(TcpListener::bind(addresses.as_slice())?)
 }
 
+/// What a console with TLS performs its handshakes with.
+pub type Secure = (Arc<ServerTls>, Arc<Net>);
+
 /// Answers requests until the future is dropped, which closes its connections.
 pub async fn serve(
     listener: Async<TcpListener>,
     source: Arc<dyn Source>,
     metrics: Arc<Metrics>,
     tokens: &ConsoleTokens,
+    secure: Option<Secure>,
 ) -> Infallible {
     let console = Arc::new(Console {
         source,
         metrics,
         access: Access::new(tokens),
+        secure,
         open: AtomicUsize::new(0),
     });
     let executor = Executor::new();
     let accept = async {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, remote)) => {
                     let Some(place) = Place::take(&console) else {
                         continue;
                     };
-                    executor.spawn(converse(stream, place)).detach();
+                    executor.spawn(welcome(stream, remote, place)).detach();
                 }
                 Err(error) => {
                     log::warn!(
@@ -80,6 +88,7 @@ struct Console {
     source: Arc<dyn Source>,
     metrics: Arc<Metrics>,
     access: Access,
+    secure: Option<Secure>,
     open: AtomicUsize,
 }
 
@@ -101,8 +110,26 @@ impl Drop for Place {
     }
 }
 
-async fn converse(stream: Async<std::net::TcpStream>, place: Place) {
+/// A stream in both directions. The HTTP server takes it as a trait object, so that its code is
+/// there once.
+trait ReadWrite: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> ReadWrite for T {}
+
+async fn welcome(mut stream: Async<TcpStream>, remote: SocketAddr, place: Place) {
     let console = &place.0;
+    let Some((tls, net)) = console.secure.clone() else {
+        return converse(&mut stream, console).await;
+    };
+    if let Some((socket, secured)) = SecureSocket::accept(stream, remote, tls, net).await {
+        let session = socket.stream(secured);
+        let (mut both, _) = session.halves();
+        converse(&mut both, console).await;
+        session.close();
+    }
+}
+
+async fn converse(stream: &mut dyn ReadWrite, console: &Arc<Console>) {
     let service =
         service_fn(|request| async move { Ok::<_, Infallible>(console.answer(&request).await) });
     let mut connection = pin!(

@@ -51,7 +51,7 @@ fn start_with(tokens: ConsoleTokens) -> (SocketAddr, Arc<Broker>) {
     let broker = Arc::new(Broker::default());
     let source = Arc::clone(&broker) as Arc<dyn Source>;
     std::thread::spawn(move || {
-        async_io::block_on(serve(listener, source, Arc::default(), &tokens))
+        async_io::block_on(serve(listener, source, Arc::default(), &tokens, None))
     });
     (address, broker)
 }

@@ -39,6 +39,7 @@ mod open_connections;
 mod pipes;
 mod rates;
 mod reply;
+pub(crate) mod secure_socket;
 pub mod service;
 mod spares;
 mod tls;

@@ -6,21 +6,22 @@ pub mod start;
 mod status;
 
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use async_channel::Sender;
 use async_executor::Task;
-use async_io::Timer;
+use async_io::{Async, Timer};
 use futures_lite::future;
 use log::{error, info, warn};
 use sedge_core::metadata::{Command, Image};
 use sedge_storage::OpenReport;
 
 use crate::broker::Broker;
-use crate::config::listeners::INSECURE_ALLOWED;
-use crate::config::{Config, Durability};
+use crate::config::listeners::{CONSOLE, INSECURE_ALLOWED};
+use crate::config::{Config, ConsoleConfig, Durability};
 use crate::console;
 use crate::coordinator::Journal;
 use crate::handlers::Handlers;
@@ -96,7 +97,8 @@ impl Running {
         watch::start(&broker.plugins, &broker.log).map_err(ServeError::Store)?;
         let mut tasks = background(&broker, journal);
         let (reload, asked) = async_channel::bounded(1);
-        let (secure, metrics) = (secure(&listeners), Arc::clone(&broker.metrics));
+        let secure = secure(&listeners, broker.config.console.as_ref());
+        let metrics = Arc::clone(&broker.metrics);
         if !secure.is_empty() {
             let watch = certificates::watch(secure, metrics, asked);
             tasks.push(broker.runtime.spawn(watch));
@@ -115,12 +117,14 @@ impl Running {
                     .spawn(listener::accept(listener, net, service)),
             );
         }
-        let opened_by = broker.config.console_tokens.clone();
-        let console = console.map(|listener| {
+        let console = console.map(|(listener, config)| {
             let address = listener.get_ref().local_addr();
             let source = Arc::clone(&broker) as Arc<dyn console::Source>;
-            let (metrics, tokens) = (Arc::clone(&broker.metrics), opened_by);
-            let serving = async move { console::serve(listener, source, metrics, &tokens).await };
+            let metrics = Arc::clone(&broker.metrics);
+            let secure = config.tls.map(|tls| (tls, Arc::clone(&broker.net)));
+            let serving = async move {
+                console::serve(listener, source, metrics, &config.tokens, secure).await
+            };
             tasks.push(broker.runtime.spawn(async move { match serving.await {} }));
             address.map_or_else(|_| String::new(), |address| address.to_string())
         });
@@ -212,11 +216,12 @@ fn bind(config: &Config) -> Result<Vec<Listener>, ServeError> {
     Ok(listeners)
 }
 
-/// Returns the TLS listeners.
-fn secure(listeners: &[Listener]) -> Vec<Secure> {
+/// Returns the TLS listeners, the console among them.
+fn secure(listeners: &[Listener], console: Option<&ConsoleConfig>) -> Vec<Secure> {
     let configs = listeners.iter().map(Listener::config);
     let secure = configs.filter_map(|of| Some((of.name.clone(), of.tls.clone()?)));
-    secure.collect()
+    let console = console.and_then(|of| Some((CONSOLE.to_owned(), of.tls.clone()?)));
+    secure.chain(console).collect()
 }
 
 /// Returns the key documents of the listeners with OAUTHBEARER.
@@ -240,25 +245,31 @@ fn warn_of_strangers(listeners: &[Listener]) {
     }
 }
 
+/// Binds the console's port, if it has one.
 fn bind_console(
     config: &Config,
-) -> Result<Option<async_io::Async<std::net::TcpListener>>, ServeError> {
-    let Some(address) = &config.console else {
+) -> Result<Option<(Async<TcpListener>, ConsoleConfig)>, ServeError> {
+    let Some(console) = &config.console else {
         return Ok(None);
     };
     let refused = |source| ServeError::Listen {
-        address: address.to_string(),
+        address: console.address.to_string(),
         source,
     };
-    let listener = console::bind(address).map_err(refused)?;
-    let bound = listener.get_ref().local_addr().map_err(refused)?;
-    if let Some(why) = config.console_tokens.insecurity(bound.ip()) {
+    let listener = console::bind(&console.address).map_err(refused)?;
+    let bound = listener.get_ref().local_addr().map_err(refused)?.ip();
+    if let Some(why) = console.tokens.insecurity(bound) {
         if !config.insecure_listeners_allowed {
             return Err(ServeError::Insecure(why));
         }
         warn!(target: "sedge", "{INSECURE_ALLOWED}=true: {why}");
     }
-    Ok(Some(listener))
+    if console.tls.is_none()
+        && let Some(why) = console.tokens.are_shown(bound)
+    {
+        warn!(target: "sedge", "{why}");
+    }
+    Ok(Some((listener, console.clone())))
 }
 
 /// Returns whether records that clients may have seen are lost.
