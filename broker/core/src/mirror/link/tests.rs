@@ -2,6 +2,8 @@
 
 use alloc::vec;
 
+use sedge_protocol::ErrorCode;
+
 use super::*;
 use crate::mirror::tests::{batch_at, limits};
 use crate::mirror::{Outcome, Outgoing, Position, Prepared};
