@@ -319,7 +319,9 @@ fn an_upstream_without_transactions_gets_records_at_least_once_or_not_at_all() {
 /// A batch that the upstream never takes is in no transaction of other partitions.
 #[test]
 fn a_refused_partition_does_not_hold_up_the_others() {
-    let mut site = Site::with_kafka("mode = \"exactly-once\"", Options::default());
+    // What is large stays large.
+    let link = "mode = \"exactly-once\"\n\"compression.type\" = \"producer\"";
+    let mut site = Site::with_kafka(link, Options::default());
     let limit = [("max.message.bytes", "1000")];
     wire::create_topic(&mut site.there, "large", 1, &limit);
     wire::create_topic(&mut site.here, "large", 1, &[]);

@@ -266,6 +266,14 @@ impl BatchHeader {
         self
     }
 
+    /// Makes this the header of the same records, compressed with codec number `codec`. The caller
+    /// must recompute the CRC.
+    pub(crate) fn set_compression(&mut self, batch_length: i32, codec: i16) {
+        let attributes = self.attributes() & !COMPRESSION_MASK;
+        self.put(8, batch_length.to_be_bytes());
+        self.put(21, (attributes | codec).to_be_bytes());
+    }
+
     /// Returns the header of an uncompressed control batch with the same offsets. The caller must
     /// recompute the CRC.
     pub(crate) fn as_control(mut self, batch_length: i32, record_count: i32) -> Self {

@@ -17,6 +17,7 @@ mod compact;
 mod compress;
 mod open;
 mod read;
+mod recompress;
 
 pub use alike::AlikeBuilder;
 pub use build::{
@@ -29,3 +30,4 @@ pub use compact::{Compacted, gap};
 pub use compress::{compress, decompress};
 pub use open::{Opener, opened_bytes_max};
 pub use read::{Headers, RecordView, Records};
+pub use recompress::compress_batch;

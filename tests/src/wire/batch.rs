@@ -1,5 +1,7 @@
 //! Record batches, valid and invalid ones.
 
+use std::io::Read as _;
+
 use crate::wire::Decoder;
 
 /// Offset of the first byte that the CRC covers.
@@ -205,8 +207,8 @@ pub struct Record {
     pub value: Vec<u8>,
 }
 
-/// Returns the records of uncompressed batches, after checking each batch's CRC. Ignores a batch
-/// that is cut off at the end, as a fetch may return it.
+/// Returns the records of batches that are uncompressed or lz4, after checking each batch's CRC.
+/// Ignores a batch that is cut off at the end, as a fetch may return it.
 pub fn records(mut bytes: &[u8]) -> Vec<Record> {
     let mut found = Vec::new();
     while bytes.len() > HEADER_BYTES {
@@ -221,9 +223,22 @@ pub fn records(mut bytes: &[u8]) -> Vec<Record> {
             crc32c::crc32c(&batch[CRC_COVERS_FROM..]),
             "the batch's CRC"
         );
-        assert_eq!(Decoder(&batch[21..]).i16() & 7, 0, "an uncompressed batch");
         let base = Decoder(batch).i64();
-        let mut d = Decoder(&batch[HEADER_BYTES..]);
+        let body = match Decoder(&batch[21..]).i16() & 7 {
+            0 => batch[HEADER_BYTES..].to_vec(),
+            codec => {
+                assert_eq!(
+                    codec,
+                    Codec::Lz4 as i16,
+                    "a batch without compression, or lz4"
+                );
+                let mut decoder = lz4_flex::frame::FrameDecoder::new(&batch[HEADER_BYTES..]);
+                let mut body = Vec::new();
+                decoder.read_to_end(&mut body).expect("an lz4 frame");
+                body
+            }
+        };
+        let mut d = Decoder(&body);
         for _ in 0..Decoder(&batch[57..]).i32() {
             found.push(take_record(&mut d, base));
         }

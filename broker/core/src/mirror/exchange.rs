@@ -2,7 +2,9 @@
 
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId};
+use sedge_protocol::records::Compression;
 
+use super::BATCHES_IN_FLIGHT_MAX;
 use crate::backoff::Backoff;
 
 /// Bounds of a link's memory and waits.
@@ -14,7 +16,20 @@ pub struct Limits {
     pub read_bytes: usize,
     /// How long a partition may fail before it is held, ms.
     pub held_after_ms: u64,
+    /// How long new records of a partition wait for others that go with them, ms.
+    pub linger_ms: u64,
+    pub packing: Packing,
     pub backoff: Backoff,
+}
+
+/// How the batches of a link are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packing {
+    /// Bytes of stored batches that become one; 0 joins none.
+    pub batch_bytes: usize,
+    /// The codec for records that were produced without compression; `None` leaves them as they
+    /// are.
+    pub compression: Option<Compression>,
 }
 
 /// The position of a partition when a link opens it.
@@ -28,8 +43,8 @@ pub struct Position {
     pub high_watermark: Offset,
 }
 
-/// A read to perform: batches of `partition` from `from` on, below `until`; return at most
-/// `batches_max` of them.
+/// A read to perform: batches of `partition` from `from` on, below `until`;
+/// [`pack`](super::pack) makes at most `batches_max` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Read {
     pub partition: PartitionId,
@@ -38,6 +53,13 @@ pub struct Read {
     pub until: Offset,
     pub bytes_max: usize,
     pub batches_max: usize,
+    /// How the batches are packed.
+    pub packing: Packing,
+    /// Batches below this offset are sent as they are stored.
+    pub apart_until: Offset,
+    /// The ends of batches that the upstream may have under the sequences to come, rising: each
+    /// of them is sent again with the same records.
+    pub ends: [Option<Offset>; BATCHES_IN_FLIGHT_MAX],
 }
 
 /// A batch to send to the partition's upstream twin, behind all that came out before it.
@@ -45,7 +67,8 @@ pub struct Read {
 pub struct Outgoing {
     pub partition: PartitionId,
     pub generation: u32,
-    /// The offset in the local log; it names the batch in [`Link::handle_outcome`].
+    /// The offset in the local log; it names the batch in [`Link::handle_outcome`]. A joined batch
+    /// has the offset of its first record.
     pub base: Offset,
     pub batch: Batch,
 }

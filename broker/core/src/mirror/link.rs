@@ -156,7 +156,9 @@ impl Link {
             .cursor
             .unwrap_or(position.log_start)
             .min(position.high_watermark);
-        let mut stream = Stream::new(cursor, position.cursor, self.limits.backoff);
+        let mut stream = Stream::new(cursor, position.cursor, &self.limits);
+        // A backlog has waited long enough.
+        stream.lingered_until = position.high_watermark.max(cursor);
         if let Some(transactions) = &mut self.transactions {
             stream.is_transactional = true;
             // What is committed here only follows the upstream.
@@ -167,7 +169,7 @@ impl Link {
             }
         }
         self.streams.insert(partition, stream);
-        self.handle_bounds(partition, position.log_start, position.high_watermark);
+        self.handle_bounds(partition, position.log_start, position.high_watermark, 0);
         self.settle(partition);
     }
 
@@ -251,12 +253,20 @@ impl Link {
         partition: PartitionId,
         log_start: Offset,
         high_watermark: Offset,
+        now_ms: u64,
     ) {
+        let linger_ms = self.limits.linger_ms;
         let Some(stream) = self.streams.get_mut(&partition) else {
             return;
         };
         stream.log_start = log_start;
         stream.end = stream.end.max(high_watermark);
+        if linger_ms == 0 {
+            stream.lingered_until = stream.end;
+        } else if stream.begins_to_linger() {
+            stream.resume_at_ms = Some(now_ms + linger_ms);
+            self.waiting.insert((now_ms + linger_ms, partition));
+        }
         if stream.wants_read() {
             self.ready.insert(partition);
         }
@@ -302,13 +312,24 @@ impl Link {
             }
             stream.reading = true;
             self.last_read = Some(partition);
+            let ends = stream.ends();
+            // What is sent again must be read as far as before. One joined batch always fits.
+            let bytes_max = if ends.iter().any(Option::is_some) {
+                self.limits.read_bytes
+            } else {
+                let left = left.min(self.limits.read_bytes);
+                left.max(stream.packing.batch_bytes)
+            };
             return Some(Read {
                 partition,
                 generation: stream.generation,
                 from: stream.read,
                 until: stream.end,
-                bytes_max: left.min(self.limits.read_bytes),
+                bytes_max,
                 batches_max,
+                packing: stream.packing,
+                apart_until: stream.apart_until,
+                ends,
             });
         }
         None
@@ -360,6 +381,7 @@ impl Link {
                 count: batch.as_ref().map_or(0, |it| it.header.record_count()),
                 leader_epoch: prepared.leader_epoch,
                 max_timestamp: prepared.max_timestamp,
+                is_joined: prepared.is_joined,
                 is_resent: false,
                 done: batch.is_none(),
                 there: None,
@@ -420,6 +442,7 @@ impl Link {
             self.waiting.remove(&(at_ms, partition));
             if let Some(stream) = self.streams.get_mut(&partition) {
                 stream.resume_at_ms = None;
+                stream.lingered_until = stream.end;
                 self.ready.insert(partition);
             }
         }

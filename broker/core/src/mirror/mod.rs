@@ -4,7 +4,7 @@
 //! upstream) and the few batches in flight above it; a batch whose sending fails is read again from
 //! the log. Batches are sent unchanged, still compressed: only the producer id, epoch and sequence
 //! in their headers become the link's own, so that the upstream keeps them in order and recognises
-//! a resent one.
+//! a resent one. Small batches are joined, and uncompressed ones compressed (`join.rs`).
 //!
 //! An exactly-once link sends them in transactions, which also have the cursors. Its rules are in
 //! `link/transactions.rs`: after any outcome but an acknowledgement it begins again from the
@@ -16,7 +16,8 @@
 //! | an acknowledgement that cannot be true | takes a new producer id and sends again from the cursor |
 //! | no answer, or a transient error | sends again from the cursor, same sequences, after a backoff |
 //! | `OUT_OF_ORDER_SEQUENCE_NUMBER`, `UNKNOWN_PRODUCER_ID`, `INVALID_PRODUCER_EPOCH` | takes a new producer id and sends again from the cursor |
-//! | a lasting error (too large, refused, not allowed) | holds that partition, retries slowly, and reports why |
+//! | a lasting error about a joined batch | takes a new producer id and sends the records again as they are stored |
+//! | any other lasting error (too large, refused, not allowed) | holds that partition, retries slowly, and reports why |
 //! | a minute of failures without an acknowledgement in between | holds that partition likewise, and keeps retrying |
 //!
 //! **Invariant:** the cursor moves only past records that the upstream acknowledged, or that
@@ -38,6 +39,7 @@
 
 mod configs;
 mod exchange;
+mod join;
 mod link;
 mod pace;
 pub mod pull;
@@ -51,7 +53,8 @@ mod simulation;
 mod tests;
 
 pub use configs::{ConfigChanges, CopiedConfigs};
-pub use exchange::{Counts, Limits, Outgoing, Position, Read};
+pub use exchange::{Counts, Limits, Outgoing, Packing, Position, Read};
+pub use join::pack;
 pub use link::{Cursor, Link, Step, StepOutcome, TransactionLimits, choose_cursor};
 pub use pace::Pace;
 pub use stamp::{Prepared, StampError};

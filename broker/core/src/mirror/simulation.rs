@@ -5,7 +5,8 @@
 //!
 //! Checks that every record below a cursor arrives unless retention or compaction removed it, that
 //! first arrivals are in the log's order, and that, without restarts and forgotten producers, every
-//! record arrives once.
+//! record arrives once. Half of the links join small batches, some of them after a linger; one
+//! upstream partition refuses large ones.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -13,7 +14,7 @@ use alloc::vec::Vec;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
-use sedge_protocol::records::Compacted;
+use sedge_protocol::records::{Compacted, Compression, Records, decompress};
 
 mod exactly_once;
 
@@ -24,6 +25,8 @@ use super::*;
 const SEEDS: u64 = 300;
 const STEPS: usize = 400;
 const PARTITIONS: u32 = 3;
+/// Records of the largest batch that the last partition upstream accepts.
+const RECORDS_MAX: i32 = 6;
 
 struct Random(u64);
 
@@ -44,6 +47,28 @@ impl Random {
     }
 }
 
+/// Returns the limits of the link of a seed.
+fn limits_of(seed: u64) -> Limits {
+    let [no, few, many] = [0, 100, 600];
+    let batch_bytes = [no, many, few, many, no, few][(seed % 6) as usize];
+    Limits {
+        linger_ms: if seed.is_multiple_of(4) { 60 } else { 0 },
+        packing: Packing {
+            batch_bytes,
+            compression: (batch_bytes == many).then_some(Compression::Lz4),
+        },
+        ..limits()
+    }
+}
+
+/// Returns the local offsets of the records of a batch, which are their values.
+fn records_of(batch: &Batch) -> Vec<i64> {
+    let body = decompress(&batch.header, &batch.body, 1 << 20).unwrap();
+    let value = |value: &[u8]| core::str::from_utf8(value).unwrap().parse().unwrap();
+    let records = Records::new(&batch.header, &body).map(Result::unwrap);
+    records.map(|record| value(record.value.unwrap())).collect()
+}
+
 /// A record: the local partition that had it, and its offset there.
 type Name = (PartitionId, i64);
 
@@ -56,6 +81,7 @@ struct Upstream {
     /// Records of the deleted upstream topics of this name.
     gone: Vec<Name>,
     is_again: bool,
+    records_max: i32,
 }
 
 impl Upstream {
@@ -80,14 +106,16 @@ impl Upstream {
         {
             return Err(ErrorCode::OutOfOrderSequenceNumber);
         }
+        if header.record_count() > self.records_max {
+            return Err(ErrorCode::MessageTooLarge);
+        }
         let offset = self.arrived.len() as i64;
         remembered.push_back((first, last, offset));
         if remembered.len() > BATCHES_IN_FLIGHT_MAX {
             remembered.pop_front();
         }
-        let base = sent.base.get();
-        let names = (base..base + i64::from(header.record_count())).map(|n| (sent.partition, n));
-        self.arrived.extend(names);
+        let records = records_of(&sent.batch).into_iter();
+        self.arrived.extend(records.map(|n| (sent.partition, n)));
         Ok(offset)
     }
 
@@ -142,6 +170,7 @@ fn emptied(base: i64, records: i64) -> Batch {
 struct World {
     random: Random,
     link: Link,
+    limits: Limits,
     now_ms: u64,
     local: BTreeMap<PartitionId, Local>,
     /// The local partition that is sent to each upstream partition.
@@ -162,14 +191,20 @@ impl World {
         let twins = 0..PARTITIONS;
         let mut world = Self {
             random: Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
-            link: Link::new(limits()),
+            link: Link::new(limits_of(seed)),
+            limits: limits_of(seed),
             now_ms: 0,
             local: twins
                 .clone()
                 .map(|p| (PartitionId(p), Local::new(p)))
                 .collect(),
             current: twins.clone().map(PartitionId).collect(),
-            upstream: twins.map(|_| Upstream::default()).collect(),
+            upstream: twins
+                .map(|twin| Upstream {
+                    records_max: if twin == 2 { RECORDS_MAX } else { i32::MAX },
+                    ..Upstream::default()
+                })
+                .collect(),
             committed: BTreeMap::new(),
             connection: VecDeque::new(),
             broken: Vec::new(),
@@ -213,7 +248,8 @@ impl World {
     fn look_at_bounds(&mut self, partition: PartitionId) {
         let local = &self.local[&partition];
         let (log_start, end) = (Offset(local.log_start), Offset(local.end()));
-        self.link.handle_bounds(partition, log_start, end);
+        self.link
+            .handle_bounds(partition, log_start, end, self.now_ms);
     }
 
     /// Lets retention remove batches of a partition.
@@ -264,6 +300,9 @@ impl World {
     }
 
     fn read(&mut self) {
+        for partition in self.current.clone() {
+            self.look_at_bounds(partition);
+        }
         if self.link.needs_producer() {
             self.link
                 .handle_producer(ProducerId(self.next_producer), ProducerEpoch(0));
@@ -273,14 +312,14 @@ impl World {
             let batches = &self.local[&read.partition].batches;
             let at = batches.partition_point(|(_, end, _)| *end <= read.from.get());
             let batch = |(base, end, has_records): &(i64, i64, bool)| {
-                Prepared::new(if *has_records {
+                if *has_records {
                     batch_at(*base, end - base)
                 } else {
                     emptied(*base, end - base)
-                })
+                }
             };
-            let batches = batches[at..].iter().map(batch).collect();
-            let sent = self.link.handle_read(&read, batches, self.now_ms);
+            let packed = pack(&read, batches[at..].iter().map(batch));
+            let sent = self.link.handle_read(&read, packed, self.now_ms);
             self.connection.extend(sent);
         }
     }
@@ -354,7 +393,7 @@ impl World {
         self.interruptions += 1;
         let lost = core::mem::take(&mut self.connection);
         self.broken.push(lost);
-        self.link = Link::new(limits());
+        self.link = Link::new(self.limits);
         self.open_all();
     }
 

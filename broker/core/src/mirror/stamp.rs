@@ -42,6 +42,8 @@ pub struct Prepared {
     /// `None` for a batch that is skipped: a control batch, which belongs to the local log only, or
     /// one of which compaction left no record.
     pub(super) batch: Option<Result<Batch, StampError>>,
+    /// The batch has the records of several stored ones.
+    pub(super) is_joined: bool,
 }
 
 impl Prepared {
@@ -57,8 +59,21 @@ impl Prepared {
             leader_epoch: header.leader_epoch(),
             max_timestamp: header.max_timestamp(),
             batch: (!is_passed_by).then(|| fit(batch)),
+            is_joined: false,
         }
     }
+}
+
+/// Checks that a batch may be sent.
+pub(super) fn check(batch: &Batch) -> Result<(), StampError> {
+    let header = &batch.header;
+    if header.computed_crc(&batch.body) != header.crc() {
+        return Err(StampError::Corrupt);
+    }
+    if header.is_transactional() {
+        return Err(StampError::Transactional);
+    }
+    Ok(())
 }
 
 /// Returns the batch as a producer could have sent it.
@@ -69,13 +84,8 @@ impl Prepared {
 /// consumers here see. (The first producer's clock may be years off, and an upstream would act on
 /// its timestamps.)
 fn fit(batch: Batch) -> Result<Batch, StampError> {
+    check(&batch)?;
     let header = &batch.header;
-    if header.computed_crc(&batch.body) != header.crc() {
-        return Err(StampError::Corrupt);
-    }
-    if header.is_transactional() {
-        return Err(StampError::Transactional);
-    }
     let has_holes = i64::from(header.last_offset_delta()) + 1 != i64::from(header.record_count());
     if !has_holes && !header.is_log_append_time() {
         return Ok(batch);

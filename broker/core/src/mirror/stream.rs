@@ -4,6 +4,8 @@ use alloc::collections::VecDeque;
 
 use sedge_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
+use super::exchange::{Limits, Packing};
+use super::join::JOINED_BYTES_MIN;
 use super::stamp::advance;
 use super::verdict::Trouble;
 use super::{BATCHES_IN_FLIGHT_MAX, FAILURES_MIN, PRODUCER_IDLE_MS};
@@ -30,10 +32,13 @@ pub(super) struct Sent {
     pub count: i32,
     pub leader_epoch: LeaderEpoch,
     pub max_timestamp: i64,
+    /// The batch has the records of several stored ones.
+    pub is_joined: bool,
     /// The batch was sent before under the same sequence.
     pub is_resent: bool,
     pub done: bool,
-    /// The upstream offset, once acknowledged, if the upstream reports it.
+    /// The upstream offset of the first record, once acknowledged, if the upstream reports it. The
+    /// other records of `base..next` follow without holes, also those of a joined batch.
     pub there: Option<Offset>,
 }
 
@@ -65,6 +70,11 @@ pub(super) struct Stream {
     pub read: Offset,
     pub log_start: Offset,
     pub end: Offset,
+    /// Records below this offset have lingered.
+    pub lingered_until: Offset,
+    pub packing: Packing,
+    /// Records below this offset are sent in batches as they are stored.
+    pub apart_until: Offset,
     pub committed: Option<Offset>,
     pub in_flight: VecDeque<Sent>,
     /// Batches that were sent under this producer and are read again. The upstream may have them,
@@ -100,7 +110,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub fn new(cursor: Offset, committed: Option<Offset>, backoff: Backoff) -> Self {
+    pub fn new(cursor: Offset, committed: Option<Offset>, limits: &Limits) -> Self {
         Self {
             cursor,
             settled: cursor,
@@ -111,6 +121,9 @@ impl Stream {
             read: cursor,
             log_start: Offset::ZERO,
             end: cursor,
+            lingered_until: cursor,
+            packing: limits.packing,
+            apart_until: Offset::ZERO,
             committed,
             in_flight: VecDeque::new(),
             unsure: VecDeque::new(),
@@ -121,7 +134,7 @@ impl Stream {
             floor: None,
             last_ack_ms: 0,
             lost_until: Offset::ZERO,
-            backoff,
+            backoff: limits.backoff,
             resume_at_ms: None,
             trouble: None,
             stuck_until: Offset::ZERO,
@@ -148,7 +161,44 @@ impl Stream {
             && !self.is_paused
             && self.moved == Moved::No
             && self.resume_at_ms.is_none()
+            && self.read < self.lingered_until
+    }
+
+    /// Returns whether new records are to linger from now on.
+    pub fn begins_to_linger(&self) -> bool {
+        self.read >= self.lingered_until
             && self.read < self.end
+            && self.resume_at_ms.is_none()
+            && !self.is_paused
+    }
+
+    /// Returns the ends of the batches that must be sent again with the same records.
+    pub fn ends(&self) -> [Option<Offset>; BATCHES_IN_FLIGHT_MAX] {
+        let mut ends = [None; BATCHES_IN_FLIGHT_MAX];
+        for (end, sent) in ends.iter_mut().zip(&self.unsure) {
+            *end = Some(sent.next);
+        }
+        ends
+    }
+
+    /// Takes apart a joined batch that the upstream refuses: it is sent again as it is stored. If
+    /// it is too large, later ones have at most half of its bytes. Returns false if the batch is
+    /// not a joined one.
+    pub fn take_apart(&mut self, base: Offset, is_too_large: bool) -> bool {
+        let joined = self
+            .in_flight
+            .iter()
+            .find(|it| it.base == base && it.is_joined);
+        let Some(joined) = joined else {
+            return false;
+        };
+        self.apart_until = joined.next;
+        if is_too_large {
+            let half = self.packing.batch_bytes / 2;
+            let is_worth_it = half >= JOINED_BYTES_MIN;
+            self.packing.batch_bytes = if is_worth_it { half } else { 0 };
+        }
+        true
     }
 
     /// Moves past records that retention deleted. Returns the number of those that were not

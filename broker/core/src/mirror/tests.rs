@@ -35,6 +35,11 @@ pub(super) fn limits() -> Limits {
         window_bytes: 1 << 20,
         read_bytes: 1 << 16,
         held_after_ms: 60_000,
+        linger_ms: 0,
+        packing: Packing {
+            batch_bytes: 0,
+            compression: None,
+        },
         backoff: Backoff::new(100, 1000),
     }
 }
@@ -327,7 +332,7 @@ fn a_corrupt_batch_holds_the_partition_once_it_is_next() {
 fn what_retention_took_is_counted_and_passed() {
     let mut link = proven(100);
     let sent = read(&mut link, 0);
-    link.handle_bounds(P, Offset(80), Offset(100));
+    link.handle_bounds(P, Offset(80), Offset(100), 0);
     assert!(
         read(&mut link, 0).is_empty(),
         "what is in flight may still be acknowledged"
@@ -589,7 +594,7 @@ fn a_sequence_is_not_given_to_another_batch_when_retention_takes_the_first() {
     let mut link = proven(60);
     let sent = read(&mut link, 0);
     tell(&mut link, &sent[0], Outcome::Lost, 0);
-    link.handle_bounds(P, Offset(20), Offset(60));
+    link.handle_bounds(P, Offset(20), Offset(60), 0);
     assert!(read(&mut link, 1000).is_empty());
     assert!(link.needs_producer());
     link.handle_producer(ProducerId(51), ProducerEpoch(0));
@@ -665,7 +670,7 @@ fn a_paused_partition_waits_for_a_seek() {
     link.pause(P, trouble);
     assert_eq!(link.uncommitted(), [], "a restart finds it as it is");
     assert_eq!(link.poll_read(1_000_000), None);
-    link.handle_bounds(P, Offset(0), Offset(90));
+    link.handle_bounds(P, Offset(0), Offset(90), 0);
     assert_eq!(link.poll_read(2_000_000), None);
     let (at, next) = (Offset(10), None);
     let hold = Hold { trouble, at, next };

@@ -45,6 +45,8 @@ pub enum Side {
 pub enum Trouble {
     /// The upstream answers with an error.
     Refused(ErrorCode),
+    /// The upstream refuses a joined batch. Its records are sent again as they are stored.
+    RefusedJoined(ErrorCode),
     /// The upstream acknowledges a batch that it cannot have.
     Disbelieved,
     /// The upstream does not answer.
@@ -66,7 +68,11 @@ impl Trouble {
         match self {
             Self::Refused(code) => matches!(judge(code), Verdict::Hold),
             Self::Unfit(_) | Self::CreatedAgain(_) => true,
-            Self::Disbelieved | Self::NoAnswer | Self::Unread | Self::Unfiltered => false,
+            Self::RefusedJoined(_)
+            | Self::Disbelieved
+            | Self::NoAnswer
+            | Self::Unread
+            | Self::Unfiltered => false,
         }
     }
 }
@@ -76,6 +82,13 @@ impl fmt::Display for Trouble {
         match self {
             Self::Refused(code) => {
                 write!(f, "the upstream refuses a batch with {}", Name(*code))
+            }
+            Self::RefusedJoined(code) => {
+                write!(
+                    f,
+                    "the upstream refuses a joined batch with {}",
+                    Name(*code)
+                )
             }
             Self::Disbelieved => f.write_str(
                 "the upstream acknowledges batches at offsets that it has already given to others",
@@ -108,6 +121,14 @@ impl fmt::Display for Name {
         }
         Ok(())
     }
+}
+
+/// Returns whether a smaller batch may be accepted.
+pub(super) const fn is_about_size(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge
+    )
 }
 
 /// Judges an error by the table of the module's documentation. An error that the table does not

@@ -154,10 +154,18 @@ const fn link(name: &'static str, doc: &'static str) -> LinkKey {
 
 /// The keys of a link that are not a Kafka client's.
 pub const LINK_KEYS: &[LinkKey] = &[
+    link(
+        "batch.size",
+        "Bytes of small batches that the link joins before it sends them; 0 joins none",
+    ),
     link("buffer.memory", "Most bytes that the link has in flight"),
     link(
         "commit.interval.ms",
         "How long a transaction gathers records: longer costs fewer requests, and delays records",
+    ),
+    link(
+        "compression.type",
+        "Codec for what was produced without compression: gzip, snappy, lz4, zstd; producer: none",
     ),
     link(
         "config.properties.exclude",
@@ -178,6 +186,10 @@ pub const LINK_KEYS: &[LinkKey] = &[
     link(
         "filter.on.error",
         "fail-closed: the link waits; fail-open, quarantine: it sends the batch as it is",
+    ),
+    link(
+        "linger.ms",
+        "How long new records wait for others to be joined with",
     ),
     link("max.request.size", "Largest request to the upstream"),
     link(

@@ -7,6 +7,11 @@ use std::time::Duration;
 pub const WINDOW_BYTES: usize = 2 << 20;
 /// `max.request.size`, Kafka's default: brokers refuse requests above 100 MB.
 pub const REQUEST_BYTES: usize = 1 << 20;
+/// `batch.size` of a link: the header of a batch is then a thousandth of it, and five of them fill
+/// a link of 64 Mbit/s with a round trip of 40 ms.
+pub const LINK_BATCH_BYTES: usize = 64 << 10;
+/// A joined batch is below `max.message.bytes` of an upstream with Kafka's default, 1 MiB.
+pub const LINK_BATCH_BYTES_MAX: usize = 512 << 10;
 /// `delivery.timeout.ms`: how long a partition may fail before it is held, which the log, the state
 /// and the metrics report. Longer than a change of leader takes.
 pub const HELD_AFTER: Duration = Duration::from_mins(1);

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sedge_core::config::{OnPluginError, filter_names};
+use sedge_core::mirror::Packing;
 
 use super::limits;
+use super::link_values::{number, patterns};
+use super::packing::packing;
 use super::rename::Rename;
 use super::selection::{Patterns, Selection};
 use crate::client::ClientConfig;
@@ -30,6 +33,9 @@ pub struct LinkConfig {
     pub configs_excluded: Patterns,
     pub window_bytes: usize,
     pub request_bytes: usize,
+    pub packing: Packing,
+    /// How long new records of a partition wait for others that go with them.
+    pub linger: Duration,
     /// `None`: exactly-once if the upstream has transactions, otherwise at-least-once.
     pub mode: Option<Mode>,
     /// `None`: a name of the link and the cluster.
@@ -67,10 +73,13 @@ pub enum Direction {
 
 /// Keys of what a link does to an upstream's topics, and to records on their way there.
 const PUSH_ONLY: &[&str] = &[
+    "batch.size",
+    "compression.type",
     "delivery.timeout.ms",
     "filter",
     "filter.on.error",
     "commit.interval.ms",
+    "linger.ms",
     "max.request.size",
     "mode",
     "on.topic.recreated",
@@ -211,6 +220,8 @@ impl LinkConfig {
             take("max.request.size"),
             limits::REQUEST_BYTES,
         )?;
+        let packing = packing(take("batch.size"), take("compression.type").as_deref())?;
+        let linger_ms: u32 = number("linger.ms", take("linger.ms"), 0)?;
         let on_topic_recreated = match take("on.topic.recreated").as_deref().map(str::trim) {
             None | Some("append") => OnTopicRecreated::Append,
             Some("hold") => OnTopicRecreated::Hold,
@@ -264,6 +275,8 @@ impl LinkConfig {
             configs_excluded,
             window_bytes,
             request_bytes,
+            packing,
+            linger: Duration::from_millis(linger_ms.into()),
         })
     }
 }
@@ -297,24 +310,6 @@ fn rename(
         .map_err(|(key, why)| ConfigError::new(key, why))
 }
 
-fn patterns(key: &str, value: Option<String>) -> Result<Vec<String>, ConfigError> {
-    let value = value.unwrap_or_default();
-    let patterns: Vec<String> = value
-        .split(',')
-        .map(str::trim)
-        .filter(|p| !p.is_empty())
-        .map(str::to_owned)
-        .collect();
-    if patterns.len() > limits::PATTERNS_MAX {
-        let most = limits::PATTERNS_MAX;
-        return Err(ConfigError::new(
-            key,
-            format!("there are more than {most} entries"),
-        ));
-    }
-    Ok(patterns)
-}
-
 fn compiled(key: &str, value: Option<String>, default: &str) -> Result<Patterns, ConfigError> {
     let value = value.unwrap_or_else(|| default.to_owned());
     Patterns::new(&patterns(key, Some(value))?).map_err(|wrong| not_a_pattern(key, wrong))
@@ -334,19 +329,6 @@ fn boolean(key: &str, value: Option<&str>, default: bool) -> Result<bool, Config
             let why = format!("{other:?} is not valid; use true or false");
             Err(ConfigError::new(key, why))
         }
-    }
-}
-
-fn number<T: std::str::FromStr>(
-    key: &str,
-    value: Option<String>,
-    default: T,
-) -> Result<T, ConfigError> {
-    match value {
-        None => Ok(default),
-        Some(text) => text.trim().parse().map_err(|_| {
-            ConfigError::new(key, format!("{text:?} is not a number, or is out of range"))
-        }),
     }
 }
 
@@ -430,6 +412,9 @@ mod tests {
         check("on.topic.recreated", "drop");
         check("filter.on.error", "drop");
         check("delivery.timeout.ms", "soon");
+        check("batch.size", "1000000");
+        check("compression.type", "none");
+        check("linger.ms", "-1");
         check("unknown.key", "1");
     }
 }

@@ -112,7 +112,7 @@ fn reason(link: &str, to: &Destination, hold: Hold) -> String {
         Trouble::Refused(
             ErrorCode::TopicAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed,
         ) => "allow the link to write to the topic upstream".to_owned(),
-        Trouble::Refused(_) | Trouble::NoAnswer => {
+        Trouble::Refused(_) | Trouble::RefusedJoined(_) | Trouble::NoAnswer => {
             format!("look for the reason in the upstream's log; `{past}` skips the batch")
         }
         Trouble::Disbelieved => {

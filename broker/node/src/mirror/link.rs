@@ -136,8 +136,10 @@ impl Link {
         );
         let plan = plan::Link::new(plan::Limits {
             window_bytes: config.window_bytes,
-            read_bytes: limits::READ_BYTES,
+            read_bytes: limits::READ_BYTES.max(config.packing.batch_bytes),
             held_after_ms: config.held_after.as_millis() as u64,
+            linger_ms: config.linger.as_millis() as u64,
+            packing: config.packing,
             backoff,
         });
         Self {
@@ -328,10 +330,13 @@ impl Link {
     }
 
     pub(super) fn look_at_bounds(&mut self) {
+        let now_ms = self.now_ms();
         for id in self.destinations.keys() {
             if let Ok(partition) = self.local.log.partition(*id) {
+                let (log_start, high_watermark) =
+                    (partition.log_start(), partition.high_watermark());
                 self.plan
-                    .handle_bounds(*id, partition.log_start(), partition.high_watermark());
+                    .handle_bounds(*id, log_start, high_watermark, now_ms);
             }
         }
     }
@@ -366,9 +371,8 @@ impl Link {
         let prepare = move |chunks: Vec<Bytes>| {
             let batches = chunks
                 .into_iter()
-                .flat_map(|mut chunk| std::iter::from_fn(move || Batch::split_from(&mut chunk)))
-                .take(read.batches_max);
-            batches.map(Prepared::new).collect()
+                .flat_map(|mut chunk| std::iter::from_fn(move || Batch::split_from(&mut chunk)));
+            plan::pack(&read, batches)
         };
         let stored = move || store.read(read.partition, read.from, read.until, read.bytes_max);
         let topic = self.filtered(read.partition);

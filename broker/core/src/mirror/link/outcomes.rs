@@ -6,7 +6,7 @@ use sedge_protocol::ids::{Offset, PartitionId};
 use super::Link;
 use crate::mirror::HOLD_MS;
 use crate::mirror::exchange::Read;
-use crate::mirror::verdict::{Outcome, Trouble, Verdict, judge};
+use crate::mirror::verdict::{Outcome, Trouble, Verdict, is_about_size, judge};
 
 impl Link {
     /// Takes the outcome of sending a batch. `random` is for the backoff's jitter.
@@ -49,6 +49,13 @@ impl Link {
             }
             Outcome::Acknowledged(_) | Outcome::Refused(ErrorCode::DuplicateSequenceNumber) => {
                 (Verdict::Disbelieved, Trouble::Disbelieved)
+            }
+            Outcome::Refused(code) if judge(code) == Verdict::Hold => {
+                if stream.take_apart(base, is_about_size(code)) {
+                    (Verdict::NewProducer, Trouble::RefusedJoined(code))
+                } else {
+                    (Verdict::Hold, Trouble::Refused(code))
+                }
             }
             Outcome::Refused(code) => (judge(code), Trouble::Refused(code)),
             Outcome::Lost => (Verdict::Retry, Trouble::NoAnswer),

@@ -90,7 +90,7 @@ fn a_steady_stream_does_not_keep_a_transaction_open() {
     step(&mut link, 0);
     for now_ms in 0..20 {
         let end = 100 + 10 * (now_ms as i64);
-        link.handle_bounds(P, Offset(0), Offset(end));
+        link.handle_bounds(P, Offset(0), Offset(end), now_ms);
         let over = link.poll_step(now_ms);
         assert_eq!(over, None, "the last batch is not answered, {now_ms} ms");
         for sent in read(&mut link, now_ms) {

@@ -14,9 +14,9 @@ use alloc::vec::Vec;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
 
-use super::super::tests::{batch_at, limits};
+use super::super::tests::batch_at;
 use super::super::*;
-use super::{Local, PARTITIONS, Random, STEPS, emptied, seeds};
+use super::{Local, PARTITIONS, Random, STEPS, emptied, limits_of, seeds};
 use upstream::{Request, State, Upstream};
 
 const PRODUCER: i64 = 9;
@@ -43,8 +43,8 @@ struct Instance {
 }
 
 impl Instance {
-    fn new(here: BTreeMap<PartitionId, (Offset, bool)>) -> Self {
-        let mut link = Link::new(limits());
+    fn new(limits: Limits, here: BTreeMap<PartitionId, (Offset, bool)>) -> Self {
+        let mut link = Link::new(limits);
         link.use_transactions(transaction_limits());
         Self {
             link,
@@ -59,6 +59,7 @@ impl Instance {
 
 struct World {
     random: Random,
+    limits: Limits,
     now_ms: u64,
     local: BTreeMap<PartitionId, Local>,
     upstream: Upstream,
@@ -74,10 +75,11 @@ impl World {
         let partitions = (0..PARTITIONS).map(PartitionId);
         Self {
             random: Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
+            limits: limits_of(seed),
             now_ms: 0,
             local: partitions.map(|id| (id, Local::new(id.get()))).collect(),
             upstream: Upstream::default(),
-            instances: [Instance::new(BTreeMap::new())].into(),
+            instances: [Instance::new(limits_of(seed), BTreeMap::new())].into(),
             broken: Vec::new(),
             skipped: BTreeMap::new(),
         }
@@ -189,7 +191,9 @@ impl World {
         let instance = &mut self.instances[at];
         for (partition, local) in &self.local {
             let (log_start, end) = (Offset(local.log_start), Offset(local.end()));
-            instance.link.handle_bounds(*partition, log_start, end);
+            instance
+                .link
+                .handle_bounds(*partition, log_start, end, self.now_ms);
         }
         let Some(epoch) = instance.epoch else {
             return;
@@ -215,14 +219,14 @@ impl World {
             let batch = |(base, end, has_records): &(i64, i64, bool)| {
                 let records = end - base;
                 let has_records = *has_records;
-                Prepared::new(if has_records {
+                if has_records {
                     batch_at(*base, records)
                 } else {
                     emptied(*base, records)
-                })
+                }
             };
-            let batches = batches[first..].iter().map(batch).collect();
-            let sent = instance.link.handle_read(&read, batches, self.now_ms);
+            let packed = pack(&read, batches[first..].iter().map(batch));
+            let sent = instance.link.handle_read(&read, packed, self.now_ms);
             instance
                 .connection
                 .extend(sent.into_iter().map(Request::Produce));
@@ -355,7 +359,7 @@ impl World {
         } else {
             self.kill(at);
         }
-        self.instances.push(Instance::new(here));
+        self.instances.push(Instance::new(self.limits, here));
     }
 
     fn kill(&mut self, at: usize) {

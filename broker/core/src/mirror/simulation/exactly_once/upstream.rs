@@ -8,6 +8,7 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::super::super::stamp::advance;
 use super::super::super::{BATCHES_IN_FLIGHT_MAX, Cursor, Outgoing, Step};
+use super::super::{RECORDS_MAX, records_of};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
@@ -52,13 +53,15 @@ impl Partition {
         if first != next {
             return Err(ErrorCode::OutOfOrderSequenceNumber);
         }
+        if sent.partition.get() == 2 && count > RECORDS_MAX {
+            return Err(ErrorCode::MessageTooLarge);
+        }
         let at = self.records.len() as i64;
         self.batches.push_back((first, last, at));
         if self.batches.len() > BATCHES_IN_FLIGHT_MAX {
             self.batches.pop_front();
         }
-        let base = sent.base.get();
-        let records = base..base + i64::from(count);
+        let records = records_of(&sent.batch).into_iter();
         self.records.extend(records.map(|it| (it, State::Open)));
         Ok(at)
     }
