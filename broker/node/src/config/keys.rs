@@ -124,6 +124,9 @@ pub const PROCESS_KEYS: &[ConfigKey] = &[
         "Most memory of requests, answers, connections and the views together: small 64 MiB, \
          standard 320 MiB, or more if the other keys ask for more; plugins, links and the \
          cleaner are not counted"),
+    key("sedge.notice", ConfigType::String, None, Takes::Anything,
+        "A text that /readyz and the console show among the warnings. A device's init sets it if \
+         sedge.toml cannot be used"),
     long("sedge.scrub.bytes.per.second", Some("2097152"), Takes::Between(0, GIB),
         "How fast stored data is read again to find bit rot; 0: never"),
     long("sedge.scrub.interval.ms", Some("604800000"), Takes::Between(1_000, 31_536_000_000),

@@ -126,6 +126,8 @@ pub struct Config {
     pub console: Option<ConsoleConfig>,
     /// Whether the system may keep the memory of a broker that crashed.
     pub core_dumps_allowed: bool,
+    /// A warning that what started this process wants shown.
+    pub notice: Option<String>,
     /// The condition for acknowledging a write.
     pub durability: Durability,
     /// How often data is flushed to flash with [`Durability::Interval`].
@@ -200,6 +202,7 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
         insecure_listeners_allowed: reader.is_on(INSECURE_ALLOWED),
         core_dumps_allowed: reader.is_on("sedge.core.dumps.allowed"),
         console: reader.console(),
+        notice: reader.parsed("sedge.notice", |text| Ok(text.to_owned())),
         durability: match reader.text("durability") {
             "interval" => Durability::Interval,
             _ => Durability::Sync,

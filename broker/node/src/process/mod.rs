@@ -11,6 +11,7 @@
 //! | `exit` | ends the process when memory is ahead of the disk |
 //! | `failure` | a command's failure, and its exit code |
 //! | `logging` | log lines on standard error |
+//! | `notify` | tells the service manager that the broker is ready and lives |
 //! | `output` | prints commands' results |
 //! | `private_file` | checks owner and mode of a file with a secret |
 //! | `random` | ids for the core, which generates none itself |
@@ -23,6 +24,7 @@ pub mod disk_work;
 pub mod exit;
 pub mod failure;
 pub mod logging;
+pub mod notify;
 pub mod output;
 pub mod private_file;
 pub mod random;

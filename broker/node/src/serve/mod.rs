@@ -33,6 +33,7 @@ use crate::oauth::Jwks;
 use crate::plugins::watch;
 use crate::process::allocator;
 use crate::process::failure::Failure;
+use crate::process::notify::Manager;
 use crate::process::signals::Signals;
 use crate::upkeep::{self, scrub};
 use start::{Opened, ServeError, Started};
@@ -49,8 +50,15 @@ pub fn run(mut config: Config) -> Result<(), Failure> {
         doing: "handle signals",
         source,
     })?;
-    let running = Running::start(config)?;
+    let manager = Manager::of_this_process().map(Arc::new);
+    let mut running = Running::start(config)?;
     running.announce(started);
+    if let Some(manager) = &manager {
+        manager.ready();
+        let manager = Arc::clone(manager);
+        let telling = async move { manager.keep_alive().await };
+        running.tasks.push(running.broker.runtime.spawn(telling));
+    }
     future::block_on(async {
         // One that is not taken yet is enough.
         let reload = || {
@@ -58,6 +66,9 @@ pub fn run(mut config: Config) -> Result<(), Failure> {
         };
         let stop = signals.stop(reload).await;
         info!(target: "sedge", "{stop}: shutting down");
+        if let Some(manager) = &manager {
+            manager.stopping();
+        }
         signals.finish(running.stop()).await;
     });
     Ok(())

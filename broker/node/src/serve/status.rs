@@ -60,7 +60,7 @@ impl Source for Broker {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings = Vec::from_iter(self.config.notice.clone());
         if self.metrics.metadata_damaged.get() > 0 {
             let what = "__cluster_metadata is damaged on disk, and a new snapshot is being \
                         written: if the broker stops before that, the next start needs \
