@@ -19,7 +19,7 @@ const INHERIT: &str = "inherit";
 const TITLE: &str = "title";
 
 /// One device.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Board {
     /// The name of the file, without `.toml`.
@@ -71,7 +71,7 @@ pub enum Boot {
 }
 
 /// The kernel and its modules.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
     /// A section of `debian.toml`; absent if no pinned kernel knows the device.
@@ -84,7 +84,7 @@ pub struct Kernel {
 }
 
 /// A boot loader for UEFI.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Uefi {
     /// A section of `debian.toml`.
@@ -96,7 +96,7 @@ pub struct Uefi {
 }
 
 /// Firmware that a Raspberry Pi loads from its card.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Raspberry {
     /// A section of `debian.toml`.
@@ -106,11 +106,13 @@ pub struct Raspberry {
 }
 
 /// The emulator that runs the image.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Qemu {
     pub program: String,
     pub arguments: Vec<String>,
+    /// Memory of the machine: UEFI itself needs more than the board.
+    pub memory_mib: u32,
     /// UEFI's code, or U-Boot.
     pub firmware: PathBuf,
     /// UEFI's variables, of which each run has a copy.
@@ -118,7 +120,7 @@ pub struct Qemu {
 }
 
 /// Sizes of the partitions.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(
     clippy::struct_field_names,
@@ -133,21 +135,21 @@ pub struct Layout {
     pub data_mib: u64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
     /// Options of the file system.
     pub mount: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Watchdog {
     pub timeout_s: u32,
 }
 
 /// Bounds that `xtask sizes`, `xtask image` and the image's test check.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(
     clippy::struct_field_names,

@@ -88,6 +88,28 @@ pub fn run(workspace: &Workspace, target: &Target, compiler: Compiler) -> Result
     })
 }
 
+/// Builds the init of images for a target, which is always static, and returns where it is.
+pub fn init(workspace: &Workspace, target: &Target) -> Result<PathBuf> {
+    let mut command = cargo_for(workspace, target);
+    if !target.static_crt {
+        let upper = target.underscored().to_uppercase();
+        let name = format!("CARGO_TARGET_{upper}_RUSTFLAGS");
+        command.env(name, "-Ctarget-feature=+crt-static");
+    }
+    let arguments = [
+        "--release",
+        "--locked",
+        "--package",
+        "sedge-init",
+        "--target",
+    ];
+    process::run(command.args(arguments).arg(&target.triple))?;
+    Ok(workspace
+        .target
+        .join(&target.triple)
+        .join("release/sedge-init"))
+}
+
 /// Moves the binary. `target/release/sedge`, the usual place, is the one with the compiler.
 fn moved(from: &Path, to: &Path) -> Result<PathBuf> {
     let directory = to.parent().expect("a file in a directory");

@@ -6,25 +6,15 @@
 
 #![allow(clippy::print_stdout, reason = "a task's output is what it is for")]
 
-#[expect(
-    dead_code,
-    reason = "what builds images, and reads the rest, is the next step"
-)]
 mod board_file;
 mod build;
 mod builds;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "what builds images, and reads the rest, is the next step"
-    )
-)]
 mod debian;
 mod demo;
 mod error;
 mod firmware;
 mod fuzz;
+mod image;
 mod lint;
 mod packages;
 mod process;
@@ -44,6 +34,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
+    board_file::Board,
     build::{Compiler, HOST_TRIPLE},
     error::Result,
     setup::Purpose,
@@ -76,6 +67,46 @@ enum Task {
         /// Leave the plugin compiler out (targets without `compiler = true` never have it)
         #[arg(long)]
         no_jit: bool,
+    },
+    /// Make a bootable image for a board, without root
+    Image {
+        /// Name of a file in boards/, without .toml
+        #[arg(long)]
+        board: String,
+        /// A sedge.toml, whose settings come after the board's
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// A broker for the board's target that was built before; otherwise it is built
+        #[arg(long, value_name = "FILE")]
+        broker: Option<PathBuf>,
+        /// Directory of the image [default: images in cargo's target directory]
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+    /// Write a board's image to a card or disk, and check what was written
+    Flash {
+        #[arg(long)]
+        board: String,
+        /// The whole disk, such as /dev/sdb; its content is lost
+        #[arg(long)]
+        device: PathBuf,
+    },
+    /// Boot the image of a qemu- board on this machine
+    Run {
+        #[arg(long)]
+        board: String,
+        /// The card; a copy of the image if it is not there yet
+        #[arg(long, value_name = "FILE")]
+        card: Option<PathBuf>,
+        /// Memory in MiB [default: the board's]
+        #[arg(long, value_name = "MIB")]
+        memory: Option<u32>,
+        /// A port of this machine for one of the device; can be given more than once
+        #[arg(long, value_name = "HOST:DEVICE", default_values = ["9092:9092", "9644:9644"])]
+        forward: Vec<String>,
+        /// Log all writes and flushes of the card to FILE
+        #[arg(long, value_name = "FILE")]
+        write_log: Option<PathBuf>,
     },
     /// Build with and without the plugin compiler, and check the sizes of binaries and images
     /// against their budgets
@@ -142,6 +173,37 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup { purpose } => setup::run(&workspace, purpose),
         Task::Build { target, no_jit } => build_one(&workspace, &target, no_jit),
+        Task::Image {
+            board,
+            config,
+            broker,
+            directory,
+        } => {
+            let inputs = image::Inputs {
+                config,
+                broker,
+                directory,
+            };
+            image::make(&workspace, &Board::read(&workspace, &board)?, &inputs).map(drop)
+        }
+        Task::Flash { board, device } => {
+            image::flash::run(&workspace, &Board::read(&workspace, &board)?, &device)
+        }
+        Task::Run {
+            board,
+            card,
+            memory,
+            forward,
+            write_log,
+        } => {
+            let options = image::run::Options {
+                card,
+                memory_mib: memory,
+                forwards: forward,
+                write_log,
+            };
+            image::run::run(&workspace, &Board::read(&workspace, &board)?, &options)
+        }
         Task::Sizes => {
             setup::run(&workspace, Purpose::Demo)?;
             sizes::run(&workspace)

@@ -50,8 +50,14 @@ pub fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Returns what `command` prints on its standard output.
+/// Returns what `command` prints on its standard output, as text.
 pub fn output(command: &mut Command) -> Result<String> {
+    let bytes = bytes(command)?;
+    Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+}
+
+/// Returns what `command` writes to its standard output.
+pub fn bytes(command: &mut Command) -> Result<Vec<u8>> {
     let output = command
         .stderr(Stdio::inherit())
         .output()
@@ -60,9 +66,7 @@ pub fn output(command: &mut Command) -> Result<String> {
             source,
         })?;
     if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout)
-            .trim_end()
-            .to_owned())
+        Ok(output.stdout)
     } else {
         Err(Error::Failed {
             command: line(command),

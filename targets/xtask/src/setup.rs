@@ -7,6 +7,7 @@
 mod apt;
 mod clients;
 mod cross;
+pub mod foreign;
 mod kafka;
 mod stamp;
 mod std_library;
@@ -15,9 +16,11 @@ mod venv;
 use clap::ValueEnum;
 
 pub use cross::{Zig, debian_sysroot, gnu_prefix};
+pub use stamp::empty_directory;
 pub use std_library::{DEBIAN_RUSTC, Std, find as find_std};
 
 use crate::{
+    board_file::{Board, Qemu},
     error::Result,
     target_file::{How, Target},
     workspace::Workspace,
@@ -35,6 +38,9 @@ pub enum Purpose {
     /// The whole test suite and all targets.
     All,
 }
+
+/// The boards whose images the tests boot.
+pub const BOOTED_BY_TESTS: [&str; 2] = ["qemu-arm64", "qemu-x86_64"];
 
 /// The target of the ARM test.
 pub const ARM_TEST_TRIPLE: &str = "aarch64-unknown-linux-musl";
@@ -80,6 +86,34 @@ pub fn for_target(workspace: &Workspace, target: &Target) -> Result<()> {
     }
 }
 
+/// Installs what makes images.
+pub fn for_images() -> Result<()> {
+    apt::ensure_programs(&[
+        ("dpkg-deb", "dpkg"),
+        ("mkfs.erofs", "erofs-utils"),
+        ("sha256sum", "coreutils"),
+        ("zstd", "zstd"),
+        ("mcopy", "mtools"),
+    ])?;
+    apt::ensure_files(&[("/usr/sbin/mke2fs", "e2fsprogs")])
+}
+
+/// Installs what boots the image of a `qemu-` board.
+pub fn for_qemu(qemu: &Qemu) -> Result<()> {
+    let emulator = match qemu.program.as_str() {
+        "qemu-system-x86_64" => "qemu-system-x86",
+        _ => "qemu-system-arm",
+    };
+    let firmware = qemu.firmware.to_string_lossy();
+    let package = match firmware.split('/').nth(3) {
+        Some("AAVMF") => "qemu-efi-aarch64",
+        Some("OVMF") => "ovmf",
+        _ => "u-boot-qemu",
+    };
+    apt::ensure_programs(&[(&qemu.program, emulator)])?;
+    apt::ensure_files(&[(&firmware, package)])
+}
+
 /// Installs what the fuzz crate needs: libFuzzer is C++.
 pub fn for_fuzzing() -> Result<()> {
     apt::ensure_programs(&[("c++", "g++")])
@@ -96,6 +130,13 @@ fn for_tests(workspace: &Workspace) -> Result<()> {
     kafka::ensure(workspace)?;
     println!("setup: clients");
     clients::ensure(workspace)?;
+    println!("setup: images");
+    for_images()?;
+    for board in BOOTED_BY_TESTS {
+        if let Some(qemu) = Board::read(workspace, board)?.qemu {
+            for_qemu(&qemu)?;
+        }
+    }
     // Plugins in JavaScript and Python need what the clients need.
     println!("setup: plugins in C");
     apt::ensure_programs(&[("clang", "clang"), ("wasm-ld", "lld")])?;

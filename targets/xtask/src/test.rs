@@ -10,9 +10,11 @@ use std::{
 };
 
 use crate::{
+    board_file::Board,
     build::{self, Compiler},
     builds::{self, Wanted},
     error::{Error, Result},
+    image::{self, Inputs},
     setup::{self, ARM_TEST_TRIPLE, Purpose},
     sizes,
     stages::Stages,
@@ -25,6 +27,8 @@ use crate::{
 const UNIT: &str = "unit";
 const SIZES: &str = "sizes";
 const ARM: &str = "arm";
+/// The images of the `qemu-` boards, which are made before their test.
+const IMAGE: &str = "image";
 
 /// The tests to run.
 #[derive(Debug)]
@@ -124,7 +128,7 @@ fn prepare(
         host: !only(&[UNIT]),
         arm: selected
             .iter()
-            .any(|stage| *stage == ARM || *stage == SIZES),
+            .any(|stage| [ARM, SIZES, IMAGE].contains(&stage.as_str())),
     };
     let builds = || builds::run(workspace, wanted);
     stages.run("builds", builds, String::clone)?;
@@ -167,8 +171,33 @@ fn run_stage(workspace: &Workspace, stage: &str, soak: bool) -> Result<Tally> {
             // A plain `cargo test`, which has no ARM binary, ignores these tests.
             tally::run(command.args(["--", "--ignored"]))
         }
+        IMAGE => {
+            let images = images(workspace)?;
+            let mut command = acceptance(workspace, IMAGE, soak);
+            let xtask = std::env::current_exe().map_err(Error::file("xtask"))?;
+            command
+                .env("SEDGE_XTASK", xtask)
+                .env("SEDGE_IMAGES", images);
+            // A plain `cargo test`, which has no images, ignores these tests.
+            tally::run(command.args(["--", "--ignored", "--test-threads=1"]))
+        }
         file => tally::run(&mut acceptance(workspace, file, soak)),
     }
+}
+
+/// Makes the images that the tests boot, and returns their directory. Their brokers were built for
+/// other stages.
+fn images(workspace: &Workspace) -> Result<PathBuf> {
+    let directory = workspace.target.join("images-for-tests");
+    for board in setup::BOOTED_BY_TESTS {
+        let inputs = Inputs {
+            config: Some(workspace.root.join("tests/tests/image/sedge.toml")),
+            directory: Some(directory.clone()),
+            ..Inputs::default()
+        };
+        image::make(workspace, &Board::read(workspace, board)?, &inputs)?;
+    }
+    Ok(directory)
 }
 
 /// Writes a script beside `binary` that runs it under the target's emulator as if it were native.

@@ -10,7 +10,9 @@ use std::{
 };
 
 use super::{
-    apt, stamp,
+    apt,
+    foreign::{self, Package},
+    stamp,
     std_library::{self, Std},
     venv,
 };
@@ -111,11 +113,15 @@ fn ensure_debian_sysroot(workspace: &Workspace, target: &Target) -> Result<()> {
         target.deb_arch
     );
     stamp::empty_directory(&sysroot)?;
-    let unpacked = fetch_foreign_package(
-        &sysroot.join("apt"),
-        &target.deb_arch,
-        &format!("libstd-rust-web-dev:{}={version}", target.deb_arch),
-    )?;
+    let package = Package {
+        name: "libstd-rust-web-dev",
+        arch: &target.deb_arch,
+        version: &version,
+        component: "main",
+    };
+    let deb = foreign::download(&sysroot.join("apt"), &package)?;
+    let unpacked = sysroot.join("unpacked");
+    foreign::unpack(&deb, &unpacked)?;
     let rustlib = sysroot.join("lib/rustlib");
     fs::create_dir_all(&rustlib).map_err(Error::file(&rustlib))?;
     let host = "x86_64-unknown-linux-gnu";
@@ -127,71 +133,4 @@ fn ensure_debian_sysroot(workspace: &Workspace, target: &Target) -> Result<()> {
         symlink(from.join("usr/lib/rustlib").join(triple), &link).map_err(Error::file(&link))?;
     }
     fs::write(&stamp, version).map_err(Error::file(&stamp))
-}
-
-/// Downloads `package` of the foreign architecture `arch` from the repositories that this machine
-/// uses, and unpacks it, without adding the architecture to the machine's own package system.
-fn fetch_foreign_package(directory: &Path, arch: &str, package: &str) -> Result<PathBuf> {
-    for part in [
-        "lists/partial",
-        "cache/archives/partial",
-        "debs",
-        "unpacked",
-    ] {
-        let path = directory.join(part);
-        fs::create_dir_all(&path).map_err(Error::file(path))?;
-    }
-    let status = directory.join("status");
-    fs::write(&status, "").map_err(Error::file(&status))?;
-    let sources = directory.join("sources.list");
-    fs::write(&sources, sources_for(arch)?).map_err(Error::file(&sources))?;
-    let set = |key: &str, value: &Path| format!("-o{key}={}", value.display());
-    let options = [
-        set("Dir::Etc::sourcelist", &sources),
-        set("Dir::Etc::sourceparts", Path::new("/dev/null")),
-        set("Dir::State::lists", &directory.join("lists")),
-        set("Dir::Cache", &directory.join("cache")),
-        set("Dir::State::status", &status),
-        format!("-oAPT::Architecture={arch}"),
-        format!("-oAPT::Architectures::={arch}"),
-        "-oAPT::Sandbox::User=root".to_owned(),
-    ];
-    let debs = directory.join("debs");
-    process::run_quietly(
-        Command::new("apt-get")
-            .args(&options)
-            .args(["update", "-qq"]),
-    )?;
-    process::run_quietly(
-        Command::new("apt-get")
-            .args(&options)
-            .args(["download", "-qq", package])
-            .current_dir(&debs),
-    )?;
-    let unpacked = directory.join("unpacked");
-    for deb in fs::read_dir(&debs).map_err(Error::file(&debs))?.flatten() {
-        process::run_quietly(
-            Command::new("dpkg")
-                .arg("-x")
-                .arg(deb.path())
-                .arg(&unpacked),
-        )?;
-    }
-    Ok(unpacked)
-}
-
-/// Returns the lines of a sources.list for `arch` with all repositories of this machine.
-fn sources_for(arch: &str) -> Result<String> {
-    let format = "$(CREATED_BY) $(REPO_URI) $(RELEASE) $(COMPONENT)";
-    let listed =
-        process::output(Command::new("apt-get").args(["indextargets", "--format", format]))?;
-    let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let mut lines: Vec<String> = listed
-        .lines()
-        .filter_map(|line| line.strip_prefix("Packages "))
-        .map(|repository| format!("deb [arch={arch} signed-by={keyring}] {repository}\n"))
-        .collect();
-    lines.sort();
-    lines.dedup();
-    Ok(lines.concat())
 }

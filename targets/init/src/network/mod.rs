@@ -1,0 +1,4 @@
+//! Messages of the network: DHCP, and what the kernel is told about interfaces.
+
+pub mod dhcp;
+pub mod netlink;
