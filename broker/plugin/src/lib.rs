@@ -52,6 +52,7 @@ mod records;
 pub mod seal;
 mod state;
 mod state_link;
+mod state_value;
 mod ticker;
 #[cfg(test)]
 mod vectors;

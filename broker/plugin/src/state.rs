@@ -20,14 +20,21 @@ use std::{
 
 use wasmtime::component::{ComponentType, Lower};
 
-use crate::limits::{STATE_ENTRY_BYTES, STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX};
+use crate::{
+    limits::{STATE_ENTRY_BYTES, STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX},
+    state_value::Value,
+};
 
 /// The map of one plugin for one partition of a topic.
 #[derive(Debug)]
 pub struct StateTable {
-    entries: HashMap<Arc<[u8]>, Entry>,
-    /// The keys that the batch changed, each once.
-    changed: Vec<Arc<[u8]>>,
+    /// The places of keys in `entries`.
+    places: HashMap<Arc<[u8]>, usize>,
+    entries: Vec<Entry>,
+    /// The places in `entries` that no key has.
+    free: Vec<usize>,
+    /// The places of what the batch changed, each once.
+    changed: Vec<usize>,
     bytes: usize,
     /// The bytes before the batch.
     bytes_before: usize,
@@ -38,8 +45,8 @@ pub struct StateTable {
 #[derive(Debug)]
 struct Entry {
     key: Arc<[u8]>,
-    /// `None` if the batch removed the key.
-    value: Option<Arc<[u8]>>,
+    /// `None` if the batch removed the key, or if no key has the place.
+    value: Option<Value>,
     before: Before,
 }
 
@@ -49,7 +56,7 @@ enum Before {
     /// The batch did not change it.
     Same,
     /// `None` if there was none.
-    Was(Option<Arc<[u8]>>),
+    Was(Option<Value>),
 }
 
 impl Before {
@@ -124,7 +131,9 @@ impl StateTable {
     #[must_use]
     pub fn new(budget: &Arc<StateBudget>) -> Self {
         Self {
-            entries: HashMap::new(),
+            places: HashMap::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
             changed: Vec::new(),
             bytes: 0,
             bytes_before: 0,
@@ -135,30 +144,62 @@ impl StateTable {
 
     /// Sets or removes a key as a start reads it from the log, whatever the limits are by now.
     pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) {
-        if let Some(old) = self.entries.remove(key) {
-            let bytes = cost(key, old.value.map_or(0, |value| value.len()));
+        if let Some(place) = self.places.get(key).copied()
+            && let Some(entry) = self.entries.get_mut(place)
+        {
+            let bytes = cost(
+                key,
+                entry.value.take().map_or(0, |value| value.bytes().len()),
+            );
             self.bytes -= bytes;
             self.budget.give_back(bytes);
+            self.free(place);
         }
         if let Some(value) = value {
-            let key: Arc<[u8]> = key.into();
-            let bytes = cost(&key, value.len());
+            let bytes = cost(key, value.len());
             self.bytes += bytes;
             self.budget.bytes.fetch_add(bytes, Ordering::Relaxed);
-            let entry = Entry {
-                key: Arc::clone(&key),
-                value: Some(value.into()),
-                before: Before::Same,
-            };
-            self.entries.insert(key, entry);
+            self.insert(key, value, Before::Same);
         }
         self.bytes_before = self.bytes;
     }
 
+    /// Gives a new key a place. Returns the place.
+    fn insert(&mut self, key: &[u8], value: &[u8], before: Before) -> usize {
+        let key: Arc<[u8]> = key.into();
+        let entry = Entry {
+            key: Arc::clone(&key),
+            value: Some(value.into()),
+            before,
+        };
+        let free = self.free.pop();
+        let place = free.unwrap_or(self.entries.len());
+        match self.entries.get_mut(place) {
+            Some(of) => *of = entry,
+            None => self.entries.push(entry),
+        }
+        self.places.insert(key, place);
+        place
+    }
+
+    /// Forgets the key of a place.
+    fn free(&mut self, place: usize) {
+        if let Some(entry) = self.entries.get_mut(place) {
+            let key = std::mem::take(&mut entry.key);
+            self.places.remove(&key);
+            (entry.value, entry.before) = (None, Before::Same);
+            self.free.push(place);
+        }
+    }
+
+    fn entry(&self, key: &[u8]) -> Option<&Entry> {
+        self.entries.get(*self.places.get(key)?)
+    }
+
     /// Returns the value of a key.
     #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<&Arc<[u8]>> {
-        self.entries.get(key)?.value.as_ref()
+    pub fn get(&self, key: &[u8]) -> Option<Arc<[u8]>> {
+        Some(self.entry(key)?.value.as_ref()?.shared())
     }
 
     /// Sets the value of a key.
@@ -172,39 +213,33 @@ impl StateTable {
         if value.len() > STATE_VALUE_BYTES_MAX {
             return Err(StateRefusal::ValueTooLarge);
         }
-        if let Some(entry) = self.entries.get_mut(key) {
-            let old = entry.value.as_ref().map_or(0, |value| value.len());
-            let grown = value.len().saturating_sub(old);
-            if grown > 0 {
-                Self::grow(&mut self.bytes, &self.budget, grown)
-                    .inspect_err(|_| self.refused += 1)?;
-            }
-            let shrunk = old.saturating_sub(value.len());
+        let place = self.places.get(key).copied();
+        let Some((place, entry)) = place.and_then(|at| Some((at, self.entries.get_mut(at)?)))
+        else {
+            Self::grow(&mut self.bytes, &self.budget, cost(key, value.len()))
+                .inspect_err(|_| self.refused += 1)?;
+            let place = self.insert(key, value, Before::Was(None));
+            self.changed.push(place);
+            return Ok(());
+        };
+        let old = entry.value.as_ref().map_or(0, |value| value.bytes().len());
+        let grown = value.len().saturating_sub(old);
+        if grown > 0 {
+            Self::grow(&mut self.bytes, &self.budget, grown).inspect_err(|_| self.refused += 1)?;
+        }
+        let shrunk = old.saturating_sub(value.len());
+        if shrunk > 0 {
             self.bytes -= shrunk;
             self.budget.give_back(shrunk);
-            if entry.before.is_same() {
-                if entry.value.as_deref() == Some(value) {
-                    return Ok(());
-                }
-                entry.before = Before::Was(entry.value.take());
-                self.changed.push(Arc::clone(&entry.key));
-            }
-            match entry.value.as_mut().and_then(Arc::get_mut) {
-                Some(bytes) if bytes.len() == value.len() => bytes.copy_from_slice(value),
-                _ => entry.value = Some(value.into()),
-            }
-            return Ok(());
         }
-        Self::grow(&mut self.bytes, &self.budget, cost(key, value.len()))
-            .inspect_err(|_| self.refused += 1)?;
-        let key: Arc<[u8]> = key.into();
-        self.changed.push(Arc::clone(&key));
-        let entry = Entry {
-            key: Arc::clone(&key),
-            value: Some(value.into()),
-            before: Before::Was(None),
-        };
-        self.entries.insert(key, entry);
+        if entry.before.is_same() {
+            if entry.value.as_ref().map(Value::bytes) == Some(value) {
+                return Ok(());
+            }
+            entry.before = Before::Was(entry.value.take());
+            self.changed.push(place);
+        }
+        entry.value = Some(value.into());
         Ok(())
     }
 
@@ -219,29 +254,33 @@ impl StateTable {
 
     /// Removes a key.
     pub fn delete(&mut self, key: &[u8]) {
-        let Some(entry) = self.entries.get_mut(key) else {
+        let Some(place) = self.places.get(key).copied() else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(place) else {
             return;
         };
         let Some(value) = entry.value.take() else {
             return;
         };
         // The key itself counts until the batch ends.
-        self.bytes -= value.len();
-        self.budget.give_back(value.len());
+        let bytes = value.bytes().len();
+        self.bytes -= bytes;
+        self.budget.give_back(bytes);
         if entry.before.is_same() {
             entry.before = Before::Was(Some(value));
-            self.changed.push(Arc::clone(&entry.key));
+            self.changed.push(place);
         }
     }
 
     /// Returns what the batch changed: each key with its value, or `None` if it is removed. Keys
     /// that have the value of before are not among them.
     pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.changed.iter().filter_map(|key| {
-            let entry = self.entries.get(key)?;
+        self.changed.iter().filter_map(|place| {
+            let entry = self.entries.get(*place)?;
             match &entry.before {
                 Before::Was(before) if *before != entry.value => {
-                    Some((&**key, entry.value.as_deref()))
+                    Some((&*entry.key, entry.value.as_ref().map(Value::bytes)))
                 }
                 _ => None,
             }
@@ -250,31 +289,34 @@ impl StateTable {
 
     /// Ends the batch with its changes.
     pub fn commit(&mut self) {
-        for key in std::mem::take(&mut self.changed) {
-            let Some(entry) = self.entries.get_mut(&key) else {
+        let mut changed = std::mem::take(&mut self.changed);
+        for place in changed.drain(..) {
+            let Some(entry) = self.entries.get_mut(place) else {
                 continue;
             };
             entry.before = Before::Same;
             if entry.value.is_none() {
-                self.entries.remove(&key);
-                let bytes = cost(&key, 0);
+                let bytes = cost(&entry.key, 0);
                 self.bytes -= bytes;
                 self.budget.give_back(bytes);
+                self.free(place);
             }
         }
+        // Its memory is used again.
+        self.changed = changed;
         self.bytes_before = self.bytes;
     }
 
     /// Ends the batch without its changes.
     pub fn undo(&mut self) {
-        for key in std::mem::take(&mut self.changed) {
-            let Some(entry) = self.entries.get_mut(&key) else {
+        for place in std::mem::take(&mut self.changed) {
+            let Some(entry) = self.entries.get_mut(place) else {
                 continue;
             };
             match std::mem::replace(&mut entry.before, Before::Same) {
                 Before::Same => {}
                 Before::Was(Some(value)) => entry.value = Some(value),
-                Before::Was(None) => drop(self.entries.remove(&key)),
+                Before::Was(None) => self.free(place),
             }
         }
         let now = self.bytes;
@@ -287,12 +329,12 @@ impl StateTable {
     /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.places.len()
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.places.is_empty()
     }
 
     /// Returns the bytes that count against the limit.
@@ -309,7 +351,7 @@ impl StateTable {
     /// Returns all keys with their values, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let entries = self.entries.iter();
-        entries.filter_map(|(key, entry)| Some((&**key, entry.value.as_deref()?)))
+        entries.filter_map(|entry| Some((&*entry.key, entry.value.as_ref()?.bytes())))
     }
 }
 
@@ -436,6 +478,28 @@ mod tests {
         one.undo();
         other.undo();
         assert_eq!(budget.bytes(), 0);
+    }
+
+    #[test]
+    fn places_are_used_again() {
+        let (mut table, _) = table(1 << 20, 1 << 20);
+        for round in 0..10_u8 {
+            for key in 0..10 {
+                table.put(&[round, key], &[key; 40]).unwrap();
+            }
+            table.commit();
+            for key in 0..10 {
+                table.delete(&[round, key]);
+            }
+            table.put(&[round, 3], b"after all").unwrap();
+            table.undo();
+            assert_eq!(table.get(&[round, 3]).as_deref(), Some(&[3; 40][..]));
+            for key in 0..10 {
+                table.delete(&[round, key]);
+            }
+            table.commit();
+            assert_eq!((table.len(), table.entries.len()), (0, 10));
+        }
     }
 
     /// Keys that are added and removed in one batch took memory without a limit.

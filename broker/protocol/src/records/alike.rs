@@ -108,12 +108,14 @@ impl AlikeBuilder {
 
     /// Returns how many bytes of the key a reference to the last key replaces. `tail` bytes of the
     /// record come after the key.
-    fn referred(&self, key_at: usize, tail: usize) -> usize {
+    fn referred<'a>(&'a self, key_at: usize, tail: usize) -> usize {
         let Some(last_at) = self.last_key_at else {
             return 0;
         };
-        let pairs = self.key.iter().zip(&self.last_key);
-        let alike = pairs.take_while(|(one, other)| one == other).count();
+        // Both begin with the prefix.
+        let rest = |key: &'a [u8]| key.get(self.prefix_bytes..).unwrap_or_default();
+        let pairs = rest(&self.key).iter().zip(rest(&self.last_key));
+        let alike = self.prefix_bytes + pairs.take_while(|(one, other)| one == other).count();
         let literals = (self.key.len() - alike + tail).max(LAST_LITERALS);
         let referred = (self.key.len() + tail - literals).min(alike);
         if key_at - last_at > DISTANCE_MAX || referred < MATCH_BYTES_MIN {

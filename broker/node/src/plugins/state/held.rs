@@ -78,18 +78,19 @@ impl Held {
                 partition: self.place.index,
                 plugin,
             };
-            let batches = batches_of(&owner, table.changes(), now_ms).map_err(|error| {
+            let mut changed = 0;
+            let changes = table.changes().inspect(|(key, value)| {
+                changed += (key.len() + value.map_or(0, <[u8]>::len)) as u64;
+            });
+            let batches = batches_of(&owner, changes, now_ms).map_err(|error| {
                 let why = format!("The state of the filter {plugin} cannot be written: {error}.");
                 AppendError::new(ErrorCode::UnknownServerError, why)
             })?;
             if batches.is_empty() {
                 continue;
             }
-            let changed = table.changes();
-            let changed = changed.map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len));
             let written: usize = batches.iter().map(Batch::bytes).sum();
-            let counts = (changed.sum::<usize>() as u64, written as u64);
-            self.sealed.push((plugin.clone(), counts.0, counts.1));
+            self.sealed.push((plugin.clone(), changed, written as u64));
             let to = |batch| Elsewhere::from((self.state_partition, batch));
             sealed.extend(batches.into_iter().map(to));
         }
