@@ -26,6 +26,8 @@ pub mod quota {
     wasmtime::component::bindgen!({
         path: "../../wit",
         world: "quota-policy",
+        // A request is told in strings, which are not worth a copy.
+        ownership: Borrowing { duplicate_if_necessary: false },
         with: {
             "sedge:plugin/log": super::filter::sedge::plugin::log,
             "sedge:plugin/metrics": super::filter::sedge::plugin::metrics,

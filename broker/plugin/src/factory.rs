@@ -1,7 +1,7 @@
 //! What plugins of all worlds have alike: a component that is linked and ready to be instantiated,
 //! and the start of an instance with its settings.
 
-use std::sync::Arc;
+use std::{convert::identity, sync::Arc};
 
 use wasmtime::{
     Store,
@@ -42,7 +42,7 @@ pub trait Bindings: Sized {
 }
 
 macro_rules! bindings {
-    ($($world:ident, $pre:ident $(, and $more:path)?;)+) => {$(
+    ($($world:ident, $pre:ident, $settings:path $(, and $more:path)?;)+) => {$(
         impl Bindings for $world {
             type Pre = $pre<State>;
 
@@ -64,16 +64,24 @@ macro_rules! bindings {
                 store: &mut Store<State>,
                 config: &Settings,
             ) -> wasmtime::Result<Result<(), String>> {
-                self.sedge_plugin_lifecycle().call_configure(store, config)
+                let config = $settings(config);
+                self.sedge_plugin_lifecycle().call_configure(store, &*config)
             }
         }
     )+};
 }
 
 bindings! {
-    RecordFilter, RecordFilterPre, and state_link::link;
-    KeyPartitioner, KeyPartitionerPre;
-    QuotaPolicy, QuotaPolicyPre;
+    RecordFilter, RecordFilterPre, identity, and state_link::link;
+    KeyPartitioner, KeyPartitionerPre, identity;
+    QuotaPolicy, QuotaPolicyPre, borrowed;
+}
+
+fn borrowed(config: &Settings) -> Vec<(&str, &str)> {
+    let config = config.iter();
+    config
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }
 
 /// A component of a world that is ready to be instantiated. Shared between threads.

@@ -103,12 +103,12 @@ impl QuotaInstance {
     /// The plugin failed. The next call starts a new instance, which has forgotten all that the
     /// plugin counted.
     pub fn decide(&mut self, request: &QuotaRequest<'_>) -> Result<Grant, CallError> {
-        let request = wire_request(request);
+        let request = wire_request(*request);
         let deadline_ms = self.factory.limits().deadline_ms.min(DECISION_MS_MAX);
         let start = |setup: &Setup| self.factory.0.start(setup);
         self.instance.run(start, |live| {
             let grant = live.call_within(deadline_ms, |plugin, store| {
-                plugin.sedge_plugin_quota().call_decide(store, &request)
+                plugin.sedge_plugin_quota().call_decide(store, request)
             })?;
             Ok(match grant {
                 WireGrant::Allow => Grant::Allow,
@@ -122,17 +122,17 @@ impl QuotaInstance {
     }
 }
 
-fn wire_request(request: &QuotaRequest<'_>) -> WireRequest {
+const fn wire_request(request: QuotaRequest<'_>) -> WireRequest<'_> {
     WireRequest {
         operation: match request.operation {
             QuotaOperation::Produce => Operation::Produce,
             QuotaOperation::Fetch => Operation::Fetch,
         },
-        principal: request.principal.map(str::to_owned),
-        client_id: request.client_id.map(str::to_owned),
-        peer: request.peer.to_owned(),
-        listener: request.listener.to_owned(),
-        topics: request.topics.iter().map(ToString::to_string).collect(),
+        principal: request.principal,
+        client_id: request.client_id,
+        peer: request.peer,
+        listener: request.listener,
+        topics: request.topics,
         bytes: request.bytes,
         records: request.records,
         now_ms: request.now_ms,

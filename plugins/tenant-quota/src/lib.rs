@@ -19,7 +19,8 @@ struct TenantQuota {
     separator: String,
     limits: Limits,
     limits_of: BTreeMap<String, Limits>,
-    buckets: BTreeMap<(bool, String), Bucket>,
+    /// By tenant: of produce, and of fetch.
+    buckets: BTreeMap<String, [Bucket; 2]>,
 }
 
 #[derive(Clone, Copy)]
@@ -28,6 +29,7 @@ struct Limits {
     burst: f64,
 }
 
+#[derive(Clone, Copy)]
 struct Bucket {
     tokens: f64,
     at_ms: u64,
@@ -73,14 +75,7 @@ impl QuotaPolicy for TenantQuota {
         if limits.rate == 0.0 {
             return Grant::Reject(format!("tenant {tenant:?} may use nothing"));
         }
-        if self.buckets.len() >= TENANTS_MAX {
-            self.forget_full(request.now_ms);
-        }
-        let key = (request.operation == Operation::Produce, tenant.to_owned());
-        let bucket = self.buckets.entry(key).or_insert(Bucket {
-            tokens: limits.burst,
-            at_ms: request.now_ms,
-        });
+        let bucket = self.bucket(tenant, limits, request);
         bucket.fill(request.now_ms, limits);
         // The request is served, and the next one waits until its bytes are paid for.
         bucket.tokens -= request.bytes as f64;
@@ -93,13 +88,35 @@ impl QuotaPolicy for TenantQuota {
 }
 
 impl TenantQuota {
+    /// Returns the tenant's bucket for the request, which begins full.
+    fn bucket(&mut self, tenant: &str, limits: Limits, request: &Request) -> &mut Bucket {
+        if !self.buckets.contains_key(tenant) {
+            if self.buckets.len() >= TENANTS_MAX {
+                self.forget_full(request.now_ms);
+            }
+            let full = Bucket {
+                tokens: limits.burst,
+                at_ms: request.now_ms,
+            };
+            self.buckets.insert(tenant.to_owned(), [full; 2]);
+        }
+        let buckets = self.buckets.get_mut(tenant).expect("it was inserted");
+        let [produce, fetch] = buckets;
+        match request.operation {
+            Operation::Produce => produce,
+            Operation::Fetch => fetch,
+        }
+    }
+
     /// Forgets tenants that may use a whole burst, as a new one may; all of them if there is none.
     fn forget_full(&mut self, now_ms: u64) {
         let (limits, limits_of) = (self.limits, &self.limits_of);
-        self.buckets.retain(|(_, tenant), bucket| {
+        self.buckets.retain(|tenant, buckets| {
             let limits = limits_of.get(tenant).copied().unwrap_or(limits);
-            bucket.fill(now_ms, limits);
-            bucket.tokens < limits.burst
+            buckets.iter_mut().any(|bucket| {
+                bucket.fill(now_ms, limits);
+                bucket.tokens < limits.burst
+            })
         });
         if self.buckets.len() >= TENANTS_MAX {
             self.buckets.clear();
