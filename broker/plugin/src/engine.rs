@@ -5,11 +5,13 @@ use std::{fmt, sync::Arc};
 use wasmtime::component::Component;
 
 use crate::{
+    call_time::Priority,
     config,
     error::Error,
     journal::Journal,
     native,
     pool::MemoryPool,
+    sched::Behind,
     seal::Trusted,
     ticker::{Running, Ticker},
 };
@@ -23,6 +25,8 @@ struct Shared {
     engine: wasmtime::Engine,
     ticker: Ticker,
     is_metered: bool,
+    /// Whether a thread may run behind all others for a while.
+    may_be_behind: bool,
     memory: Arc<MemoryPool>,
     journal: Arc<Journal>,
 }
@@ -69,6 +73,7 @@ impl Engine {
             engine,
             ticker,
             is_metered,
+            may_be_behind: Behind::is_allowed(),
             memory,
             journal,
         })))
@@ -83,6 +88,15 @@ impl Engine {
     #[must_use]
     pub fn is_asleep(&self) -> bool {
         self.0.ticker.is_asleep()
+    }
+
+    /// Returns the priority of a call, whose plugin's last one was stopped for its time or not.
+    pub(crate) fn priority(&self, was_stopped: bool) -> Priority {
+        if was_stopped && self.0.may_be_behind {
+            Priority::Behind
+        } else {
+            Priority::Same
+        }
     }
 
     pub(crate) fn memory(&self) -> &Arc<MemoryPool> {

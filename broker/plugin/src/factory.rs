@@ -1,7 +1,13 @@
 //! What plugins of all worlds have alike: a component that is linked and ready to be instantiated,
 //! and the start of an instance with its settings.
 
-use std::{convert::identity, sync::Arc};
+use std::{
+    convert::identity,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use wasmtime::{
     Store,
@@ -89,6 +95,8 @@ pub struct Factory<B: Bindings> {
     host: Arc<Host>,
     pre: B::Pre,
     has_state: bool,
+    /// Whether the last start was stopped for its time.
+    start_was_stopped: AtomicBool,
 }
 
 impl<B: Bindings> Factory<B> {
@@ -105,6 +113,7 @@ impl<B: Bindings> Factory<B> {
             host,
             pre,
             has_state,
+            start_was_stopped: AtomicBool::new(false),
         })
     }
 
@@ -135,12 +144,16 @@ impl<B: Bindings> Factory<B> {
     }
 
     pub fn start(&self, setup: &Setup) -> Result<Live<B>, CallError> {
-        Live::start(
+        let started = Live::start(
             &self.host,
             &setup.meter,
+            self.start_was_stopped.load(Ordering::Relaxed),
             |store| B::instantiate(&self.pre, store),
             |bindings, store| bindings.configure(store, &setup.config),
-        )
+        );
+        let was_stopped = matches!(started, Err(CallError::Deadline));
+        self.start_was_stopped.store(was_stopped, Ordering::Relaxed);
+        started
     }
 }
 

@@ -8,19 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::time::{ClockId, clock_gettime};
-use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
+use wasmtime::{ResourceLimiter, Store, Trap};
 
 use crate::{
     bindings::filter::sedge::plugin::{
         log::{self as wire_log, Level},
         metrics as wire_metrics,
     },
+    call_time::{CallTime, Priority},
     engine::Engine,
     error::{BadOutput, CallError},
     limits::{
-        CORE_INSTANCES_MAX, LOG_LINES_PER_SECOND_MAX, Limits, MEMORIES_MAX, OVERTIME,
-        OVERTIME_TICKS_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX, TICK,
+        CORE_INSTANCES_MAX, LOG_LINES_PER_SECOND_MAX, Limits, MEMORIES_MAX, TABLE_ELEMENTS_MAX,
+        TABLES_MAX,
     },
     meter::{self, Meter},
     outcome::cut_off,
@@ -54,12 +54,16 @@ pub struct Live<B> {
     host: Arc<Host>,
     store: Store<State>,
     bindings: B,
+    /// Whether the last call was stopped for its time.
+    was_stopped: bool,
 }
 
 /// A plugin with its settings. A call starts it if it is not running.
 pub struct Instance<B> {
     setup: Setup,
     live: Option<Live<B>>,
+    /// Whether the last call was stopped for its time.
+    was_stopped: bool,
 }
 
 /// What an instance is started with.
@@ -92,29 +96,33 @@ impl Host {
 }
 
 impl<B> Live<B> {
-    /// Starts a plugin: `instantiate` creates it, `configure` passes it its settings.
+    /// Starts a plugin: `instantiate` creates it, `configure` passes it its settings. `was_stopped`
+    /// tells whether the plugin's last start was stopped
+    /// for its time.
     pub fn start(
         host: &Arc<Host>,
         meter: &Arc<dyn Meter>,
+        was_stopped: bool,
         instantiate: impl FnOnce(&mut Store<State>) -> wasmtime::Result<B>,
         configure: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<Result<(), String>>,
     ) -> Result<Self, CallError> {
         let mut store = Store::new(host.engine.wasmtime(), State::new(host, meter));
         store.limiter(|state| &mut state.memory);
-        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().overtime.judge()));
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().time.judge()));
         store.set_hostcall_fuel(host.limits.output_bytes_max);
-        store.set_epoch_deadline(deadline_ticks(host.limits.deadline_ms));
-        refuel(host, &mut store);
-        let running = host.engine.begin();
-        let bindings = match instantiate(&mut store) {
-            Ok(bindings) => bindings,
-            Err(error) => return Err(store.data().classify(&error)),
-        };
-        drop(running);
+        let priority = host.engine.priority(was_stopped);
+        let (bindings, was_stopped) = timed(
+            host,
+            &mut store,
+            host.limits.deadline_ms,
+            priority,
+            instantiate,
+        );
         let mut live = Self {
             host: Arc::clone(host),
+            bindings: bindings?,
             store,
-            bindings,
+            was_stopped,
         };
         live.call(configure)?.map_err(|mut reason| {
             cut_off(&mut reason);
@@ -123,25 +131,28 @@ impl<B> Live<B> {
         Ok(live)
     }
 
-    /// Calls the plugin once. Blocks at most for its deadline.
+    /// Calls the plugin once. Blocks at most for its deadline. If the call before was stopped for
+    /// its time, the calling thread runs behind all others until this one ends.
     pub fn call<T>(
         &mut self,
         call: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
-        self.call_within(self.host.limits.deadline_ms, call)
+        let priority = self.host.engine.priority(self.was_stopped);
+        self.call_within(self.host.limits.deadline_ms, priority, call)
     }
 
     /// Calls the plugin once. Blocks at most for this time.
     pub fn call_within<T>(
         &mut self,
         deadline_ms: u32,
+        priority: Priority,
         call: impl FnOnce(&B, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
-        self.store.set_epoch_deadline(deadline_ticks(deadline_ms));
-        self.store.data_mut().overtime = Overtime::default();
-        refuel(&self.host, &mut self.store);
-        let _running = self.host.engine.begin();
-        call(&self.bindings, &mut self.store).map_err(|error| self.store.data().classify(&error))
+        let bindings = &self.bindings;
+        let call = |store: &mut Store<State>| call(bindings, store);
+        let (answer, was_stopped) = timed(&self.host, &mut self.store, deadline_ms, priority, call);
+        self.was_stopped = was_stopped;
+        answer
     }
 
     /// Gives the plugin its state for the next call, or takes it back.
@@ -162,7 +173,11 @@ impl<B> Live<B> {
 impl<B> Instance<B> {
     pub const fn new(setup: Setup, live: Live<B>) -> Self {
         let live = Some(live);
-        Self { setup, live }
+        Self {
+            setup,
+            live,
+            was_stopped: false,
+        }
     }
 
     pub const fn is_live(&self) -> bool {
@@ -185,47 +200,40 @@ impl<B> Instance<B> {
             Some(live) => live,
             None => start(&self.setup)?,
         };
-        let answer = call(&mut live)?;
+        live.was_stopped = self.was_stopped;
+        let answer = call(&mut live);
+        self.was_stopped = live.was_stopped;
+        let answer = answer?;
         // Stored only if everything went well.
         self.live = Some(live);
         Ok(answer)
     }
 }
 
-/// The time of a call beyond its deadline. The deadline passes also while the thread waits for a
-/// processor: a plugin must not lose its state because the machine was busy. So a call goes on
-/// until it has used [`OVERTIME`] of the processor itself, or was late for [`OVERTIME_TICKS_MAX`].
-#[derive(Debug, Default)]
-struct Overtime {
-    /// The thread's processor time at the deadline.
-    since: Option<Duration>,
-    ticks: u32,
-}
-
-impl Overtime {
-    /// Decides whether the call goes on for another tick.
-    fn judge(&mut self) -> UpdateDeadline {
-        let now = clock_gettime(ClockId::ThreadCPUTime);
-        let now = Duration::try_from(now).unwrap_or_default();
-        let used = now.saturating_sub(*self.since.get_or_insert(now));
-        self.ticks += 1;
-        if used >= OVERTIME || self.ticks > OVERTIME_TICKS_MAX {
-            UpdateDeadline::Interrupt
-        } else {
-            UpdateDeadline::Continue(1)
-        }
-    }
+/// Does what a plugin is called for, within its time. Returns also whether that was stopped for
+/// its time.
+fn timed<T>(
+    host: &Host,
+    store: &mut Store<State>,
+    deadline_ms: u32,
+    priority: Priority,
+    call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<T>,
+) -> (Result<T, CallError>, bool) {
+    refuel(host, store);
+    store.set_epoch_deadline(1);
+    store.data_mut().time = CallTime::begin(deadline_ms, priority);
+    let running = host.engine.begin();
+    let answer = call(store);
+    drop(running);
+    let was_stopped = store.data_mut().time.end();
+    let answer = answer.map_err(|error| store.data().classify(&error));
+    (answer, was_stopped)
 }
 
 fn refuel(host: &Host, store: &mut Store<State>) {
     if host.engine.is_metered() {
         store.set_fuel(FUEL).expect("a metered engine has fuel");
     }
-}
-
-/// Returns the number of ticks that surely exceeds `deadline_ms`: the first tick may come at once.
-fn deadline_ticks(deadline_ms: u32) -> u64 {
-    u64::from(deadline_ms).div_ceil(TICK.as_millis() as u64) + 1
 }
 
 /// An instance's state on the broker's side: its limits, its metrics, and the log lines it has
@@ -237,7 +245,7 @@ pub struct State {
     /// The state for the batch, while a filter that has one is called.
     pub table: Option<Box<StateTable>>,
     memory: Memory,
-    overtime: Overtime,
+    time: CallTime,
     log_second: Instant,
     log_lines: u32,
 }
@@ -271,7 +279,7 @@ impl State {
                 pool: Arc::clone(host.engine.memory()),
                 pool_refused: false,
             },
-            overtime: Overtime::default(),
+            time: CallTime::default(),
             log_second: Instant::now(),
             log_lines: 0,
         }
@@ -404,43 +412,5 @@ impl wire_metrics::Host for State {
 
     fn set(&mut self, name: String, value: f64) {
         self.measure(&name, |meter| meter.set(&name, value));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::thread;
-
-    use super::*;
-
-    fn goes_on(overtime: &mut Overtime) -> bool {
-        matches!(overtime.judge(), UpdateDeadline::Continue(1))
-    }
-
-    fn used() -> Duration {
-        Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).expect("it is not negative")
-    }
-
-    #[test]
-    fn a_call_that_waits_for_a_processor_is_not_late() {
-        let mut overtime = Overtime::default();
-        assert!(goes_on(&mut overtime));
-        thread::sleep(OVERTIME * 4);
-        assert!(goes_on(&mut overtime), "its thread had no processor");
-        let until = used() + OVERTIME;
-        while used() < until {}
-        assert!(!goes_on(&mut overtime), "it computed all the time");
-    }
-
-    #[test]
-    fn a_call_that_never_gets_a_processor_is_late_in_the_end() {
-        let mut overtime = Overtime {
-            since: Some(Duration::MAX),
-            ticks: 0,
-        };
-        for tick in 0..OVERTIME_TICKS_MAX {
-            assert!(goes_on(&mut overtime), "{tick}");
-        }
-        assert!(!goes_on(&mut overtime));
     }
 }

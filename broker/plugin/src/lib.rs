@@ -27,6 +27,7 @@
 
 pub mod artifact;
 mod bindings;
+mod call_time;
 mod code_cache;
 mod compile;
 mod component;
@@ -49,6 +50,7 @@ mod plugin;
 mod pool;
 mod quota;
 mod records;
+mod sched;
 pub mod seal;
 mod state;
 mod state_link;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 /// Interval at which a running call's deadline is checked. A plugin that hangs holds a thread for
-/// its deadline and one tick; a tick costs one atomic addition and a wake-up, and only while
+/// its deadline and two ticks; a tick costs one atomic addition and a wake-up, and only while
 /// plugins are being called.
-pub const TICK: Duration = Duration::from_millis(5);
+pub const TICK: Duration = Duration::from_millis(2);
 
 /// Processor time that a call may use beyond its deadline: half a tick, so that a plugin that
 /// computes all the time is stopped at the next tick or the one after it.
@@ -13,7 +13,7 @@ pub const OVERTIME: Duration = Duration::from_micros(TICK.as_micros() as u64 / 2
 
 /// Ticks after a call's deadline at which the call is stopped, even if its thread got no processor:
 /// half a second.
-pub const OVERTIME_TICKS_MAX: u32 = 100;
+pub const OVERTIME_TICKS_MAX: u32 = 250;
 
 /// Most time of a quota policy's decision, in ms, if its own limit is larger. The thread that
 /// serves the client calls the policy itself, because handing the call to another thread takes many
@@ -22,7 +22,7 @@ pub const DECISION_MS_MAX: u32 = 20;
 
 /// Ticks without a call after which the ticker goes to sleep. Waking it costs a system call, so it
 /// stays awake through the gaps of ordinary traffic.
-pub const IDLE_TICKS_MAX: u32 = 40;
+pub const IDLE_TICKS_MAX: u32 = 100;
 
 /// Bytes of the calling thread's stack that a plugin may use. A thread that calls plugins needs
 /// twice that.

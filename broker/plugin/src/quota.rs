@@ -9,6 +9,7 @@ use crate::{
         QuotaPolicy,
         exports::sedge::plugin::quota::{Grant as WireGrant, Operation, Request as WireRequest},
     },
+    call_time::Priority,
     error::{CallError, Error},
     factory::{Factory, Settings, factory},
     host::{Host, Instance, Setup, Usage},
@@ -107,7 +108,7 @@ impl QuotaInstance {
         let deadline_ms = self.factory.limits().deadline_ms.min(DECISION_MS_MAX);
         let start = |setup: &Setup| self.factory.0.start(setup);
         self.instance.run(start, |live| {
-            let grant = live.call_within(deadline_ms, |plugin, store| {
+            let grant = live.call_within(deadline_ms, Priority::Same, |plugin, store| {
                 plugin.sedge_plugin_quota().call_decide(store, request)
             })?;
             Ok(match grant {

@@ -1,0 +1,150 @@
+//! The time of a call: its deadline, and the priority of its thread meanwhile.
+//!
+//! The deadline passes also while the thread waits for a processor: a plugin must not lose its
+//! state because the machine was busy. So a call goes on until it has used [`OVERTIME`] of the
+//! processor itself beyond the deadline, or was late for [`OVERTIME_TICKS_MAX`].
+//!
+//! After a call that was stopped for its time, the instance's next call runs behind all other
+//! threads ([`Behind`]), until one ends in time. A plugin that never ends then takes no time from
+//! the rest of the broker; it still has its deadline.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::UpdateDeadline;
+
+use crate::{
+    limits::{OVERTIME, OVERTIME_TICKS_MAX, TICK},
+    sched::Behind,
+};
+
+/// The priority of a call's thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// As the thread had it.
+    Same,
+    /// Behind all others.
+    Behind,
+}
+
+/// The time of one call. Every tick of the engine's epoch comes to [`Self::judge`].
+#[derive(Debug, Default)]
+pub struct CallTime {
+    /// Ticks until the deadline, and after it.
+    ticks_left: u32,
+    ticks_late: u32,
+    /// The thread's processor time at the deadline.
+    at_deadline: Option<Duration>,
+    was_stopped: bool,
+    behind: Option<Behind>,
+}
+
+impl CallTime {
+    /// Begins a call on the calling thread.
+    pub fn begin(deadline_ms: u32, priority: Priority) -> Self {
+        let is_behind = priority == Priority::Behind;
+        Self {
+            ticks_left: deadline_ticks(deadline_ms),
+            behind: is_behind.then(Behind::others).flatten(),
+            ..Self::default()
+        }
+    }
+
+    /// Ends the call: its thread has its priority again. Returns whether the call was stopped.
+    pub fn end(&mut self) -> bool {
+        self.behind = None;
+        self.was_stopped
+    }
+
+    /// Decides whether the call goes on for another tick.
+    pub fn judge(&mut self) -> UpdateDeadline {
+        self.ticks_left = self.ticks_left.saturating_sub(1);
+        if self.ticks_left > 0 {
+            return UpdateDeadline::Continue(1);
+        }
+        let now = clock_gettime(ClockId::ThreadCPUTime);
+        let now = Duration::try_from(now).unwrap_or_default();
+        let used = now.saturating_sub(*self.at_deadline.get_or_insert(now));
+        self.ticks_late += 1;
+        self.was_stopped = used >= OVERTIME || self.ticks_late > OVERTIME_TICKS_MAX;
+        if self.was_stopped {
+            UpdateDeadline::Interrupt
+        } else {
+            UpdateDeadline::Continue(1)
+        }
+    }
+}
+
+/// Returns the number of ticks that surely exceeds `deadline_ms`: the first tick may come at once.
+fn deadline_ticks(deadline_ms: u32) -> u32 {
+    deadline_ms.div_ceil(TICK.as_millis() as u32) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn goes_on(time: &mut CallTime) -> bool {
+        matches!(time.judge(), UpdateDeadline::Continue(1))
+    }
+
+    fn used() -> Duration {
+        Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).expect("it is not negative")
+    }
+
+    fn compute(time: Duration) {
+        let until = used() + time;
+        while used() < until {}
+    }
+
+    #[test]
+    fn a_call_has_the_ticks_of_its_deadline() {
+        for (deadline_ms, ticks) in [(1, 1), (2, 1), (5, 3), (100, 50)] {
+            let mut time = CallTime::begin(deadline_ms, Priority::Same);
+            for _ in 0..ticks {
+                assert!(goes_on(&mut time), "{deadline_ms}");
+            }
+            assert!(goes_on(&mut time), "{deadline_ms}: the deadline");
+            compute(OVERTIME);
+            assert!(!goes_on(&mut time), "{deadline_ms}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_waits_for_a_processor_is_not_late() {
+        let mut time = CallTime::default();
+        assert!(goes_on(&mut time));
+        thread::sleep(OVERTIME * 4);
+        assert!(goes_on(&mut time), "its thread had no processor");
+        compute(OVERTIME);
+        assert!(!goes_on(&mut time), "it computed all the time");
+    }
+
+    #[test]
+    fn a_call_that_never_gets_a_processor_is_late_in_the_end() {
+        let mut time = CallTime {
+            at_deadline: Some(Duration::MAX),
+            ..CallTime::default()
+        };
+        for tick in 0..OVERTIME_TICKS_MAX {
+            assert!(goes_on(&mut time), "{tick}");
+        }
+        assert!(!goes_on(&mut time));
+    }
+
+    #[test]
+    fn a_thread_is_behind_all_others_only_during_the_call() {
+        let is_allowed = Behind::is_allowed();
+        let mut time = CallTime::begin(1, Priority::Behind);
+        assert_eq!(time.behind.is_some(), is_allowed);
+        assert!(!time.end() && time.behind.is_none());
+        let mut time = CallTime::begin(1, Priority::Same);
+        assert!(time.behind.is_none());
+        while goes_on(&mut time) {
+            compute(OVERTIME);
+        }
+        assert!(time.end(), "it was stopped");
+    }
+}
