@@ -37,7 +37,7 @@ impl Partitioner for Geohash {
     }
 
     fn partition(&self, record: &Fields<'_>, partitions: u32) -> u32 {
-        if let Some(cell) = self.cell(record.value().unwrap_or_default()) {
+        if let Some(cell) = record.value().and_then(|value| self.cell(value)) {
             // Neighbouring cells have neighbouring numbers, and are spread by the hash.
             return (murmur2(&cell.to_be_bytes()) & 0x7fff_ffff) % partitions;
         }

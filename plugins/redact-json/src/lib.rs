@@ -61,16 +61,15 @@ impl Filter for RedactJson {
 
 impl RedactJson {
     fn redact(&self, value: &[u8]) -> Verdict {
-        let Ok(text) = core::str::from_utf8(value) else {
+        let Some(mut cursor) = Cursor::over(value) else {
             return self.not_json(&"the value is not UTF-8");
         };
         let mut redacted = Redacted {
-            text,
+            value,
             with: &self.with,
             copied: 0,
             bytes: Vec::new(),
         };
-        let mut cursor = Cursor::new(text);
         let walked = self.walk(&mut cursor, self.paths.all(), 0, &mut redacted);
         if let Err(error) = walked.and_then(|()| cursor.end()) {
             return self.not_json(&error);
@@ -128,7 +127,7 @@ impl RedactJson {
 
 /// The value as it was, up to the last replacement, with the replacements.
 struct Redacted<'a> {
-    text: &'a str,
+    value: &'a [u8],
     with: &'a str,
     copied: usize,
     bytes: Vec<u8>,
@@ -137,7 +136,7 @@ struct Redacted<'a> {
 impl Redacted<'_> {
     fn replace(&mut self, place: core::ops::Range<usize>) {
         if self.bytes.is_empty() {
-            self.bytes.reserve(self.text.len() + 4 * self.with.len());
+            self.bytes.reserve(self.value.len() + 4 * self.with.len());
         }
         self.copy(place.start);
         self.bytes.extend_from_slice(self.with.as_bytes());
@@ -145,7 +144,7 @@ impl Redacted<'_> {
     }
 
     fn copy(&mut self, to: usize) {
-        let kept = self.text.as_bytes().get(self.copied..to);
+        let kept = self.value.get(self.copied..to);
         self.bytes.extend_from_slice(kept.unwrap_or_default());
     }
 
@@ -154,7 +153,7 @@ impl Redacted<'_> {
         if self.copied == 0 {
             return Verdict::Keep;
         }
-        self.copy(self.text.len());
+        self.copy(self.value.len());
         Verdict::value(self.bytes)
     }
 }

@@ -56,8 +56,8 @@ impl Broken {
 /// # Errors
 /// The path and the rule that is broken.
 pub fn check(schema: &Schema, value: &[u8]) -> Result<(), String> {
-    let text = core::str::from_utf8(value).map_err(|_| "the value is not UTF-8".to_owned())?;
-    let mut cursor = Cursor::new(text);
+    let cursor = Cursor::over(value);
+    let mut cursor = cursor.ok_or_else(|| "the value is not UTF-8".to_owned())?;
     let checked = value_of(schema, &mut cursor).and_then(|()| Ok(cursor.end()?));
     checked.map_err(Broken::text)
 }

@@ -99,6 +99,7 @@ impl<F: Filter> Running<F> {
         let mut filter = self.plugin();
         let batch = Batch(info);
         let mut answer = Answer::default();
+        answer.blob_bytes = blob.len();
         let records = records(blob, spans);
         let count = records.len();
         for (index, fields) in records.enumerate() {
@@ -113,6 +114,8 @@ struct Answer {
     outcome: Outcome,
     /// The topics that records are routed to, each once.
     topics: Vec<String>,
+    /// Bytes of the records' fields, which replacements are about as large as.
+    blob_bytes: usize,
 }
 
 impl Default for Answer {
@@ -125,6 +128,7 @@ impl Default for Answer {
                 reasons: Vec::new(),
             },
             topics: Vec::new(),
+            blob_bytes: 0,
         }
     }
 }
@@ -171,21 +175,23 @@ impl Answer {
     }
 
     fn put(&mut self, field: &Field) {
-        let offset = self.outcome.replacement_blob.len() as u32;
+        let blob = &mut self.outcome.replacement_blob;
+        let offset = blob.len() as u32;
         let length = match field {
             Field::Same => SAME,
             Field::Null => NULL,
             Field::Bytes(bytes) => {
-                self.outcome.replacement_blob.extend_from_slice(bytes);
+                if blob.capacity() == 0 {
+                    blob.reserve(self.blob_bytes.max(bytes.len()));
+                }
+                blob.extend_from_slice(bytes);
                 bytes.len() as u32
             }
         };
+        let place = u64::from(length) << 32 | u64::from(offset);
         self.outcome
             .replacements
-            .extend_from_slice(&offset.to_le_bytes());
-        self.outcome
-            .replacements
-            .extend_from_slice(&length.to_le_bytes());
+            .extend_from_slice(&place.to_le_bytes());
     }
 }
 

@@ -29,7 +29,8 @@ const DEPTH_MAX: u32 = u64::BITS;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
-    text: &'a str,
+    /// UTF-8.
+    text: &'a [u8],
     at: usize,
 }
 
@@ -61,7 +62,14 @@ pub struct Text<'a> {
 impl<'a> Cursor<'a> {
     /// Creates a cursor before the value of a text.
     pub fn new(text: &'a str) -> Self {
+        let text = text.as_bytes();
         Self { text, at: 0 }
+    }
+
+    /// Creates a cursor before the value of a text in UTF-8. `None` if the bytes are none.
+    pub fn over(bytes: &'a [u8]) -> Option<Self> {
+        let is_text = is_ascii(bytes) || core::str::from_utf8(bytes).is_ok();
+        is_text.then_some(Self { text: bytes, at: 0 })
     }
 
     /// Returns the kind of the next value, which stays the next.
@@ -138,7 +146,9 @@ impl<'a> Cursor<'a> {
     /// The value is malformed.
     pub fn raw(&mut self) -> Result<&'a str, Malformed> {
         let place = self.value()?;
-        Ok(self.text.get(place).unwrap_or_default())
+        let raw = self.text.get(place).unwrap_or_default();
+        // A value begins and ends with an ASCII character.
+        Ok(core::str::from_utf8(raw).unwrap_or_default())
     }
 
     /// Passes a string. Returns what is between its quotation marks.
@@ -212,7 +222,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn bytes(&self) -> &'a [u8] {
-        self.text.as_bytes()
+        self.text
     }
 
     fn open(&mut self, bracket: u8) -> Result<(), Malformed> {
@@ -244,6 +254,18 @@ impl<'a> Cursor<'a> {
         self.at += usize::from(is_next);
         is_next
     }
+}
+
+/// Returns whether all bytes are ASCII. Looks at 32 bytes per step, most often at all of them.
+fn is_ascii(bytes: &[u8]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (steps, rest) = bytes.as_chunks::<32>();
+    let all = steps.iter().fold(0, |all, step| {
+        let (words, _) = step.as_chunks::<8>();
+        let words = words.iter().map(|word| u64::from_le_bytes(*word));
+        all | words.fold(0, |all, word| all | word)
+    });
+    all & HIGH == 0 && rest.is_ascii()
 }
 
 // The functions below take a place and return the place after what they passed.
