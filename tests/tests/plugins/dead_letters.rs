@@ -1,11 +1,8 @@
 //! Tests what becomes of a batch that a filter fails on, if the topic quarantines such batches.
 
-use std::process::Command;
-
-use sedge_tests::process::Process;
 use sedge_tests::sedge::Options;
 use sedge_tests::wire::{self, Batch, Connection, error};
-use sedge_tests::{http, limits, plugin, tools};
+use sedge_tests::{http, limits, plugin};
 
 use crate::support::{Place, REROUTE, SET, alter};
 
@@ -41,20 +38,7 @@ fn sequenced(sequence: i32, values: &[&str]) -> Vec<u8> {
 
 /// Returns what kcat reads of a topic: partition, value and headers of each record.
 fn read(place: &Place, topic: &str) -> Vec<String> {
-    let mut kcat = Command::new("kcat");
-    kcat.args([
-        "-C",
-        "-q",
-        "-e",
-        "-b",
-        &place.sedge.bootstrap(),
-        "-t",
-        topic,
-    ]);
-    kcat.args(["-f", "%p %s %h\n"]);
-    let done = Process::run("kcat", &mut kcat, b"", limits::COMMAND);
-    let said = tools::must(done, "kcat reads").stdout;
-    said.lines().map(str::to_owned).collect()
+    place.kcat_reads(topic, "%p %s %h")
 }
 
 #[test]
@@ -66,10 +50,7 @@ fn a_batch_that_a_filter_fails_on_is_a_dead_letter_with_its_reason() {
     let fine = sequenced(3, &["c"]);
     for kill in [false, true] {
         if kill {
-            place.sedge.kill();
-            place.sedge.start_again();
-            at = place.connect();
-            plugin::wait_taken(&mut at, "t", b"drop");
+            at = place.kill_and_start("t");
         }
         for _ in 0..2 {
             for batch in [&poison, &fine] {

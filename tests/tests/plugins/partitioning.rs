@@ -1,7 +1,6 @@
 //! Tests partitioners: plugins and Kafka's default one, with real clients, and their failures.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use sedge_core::partitioner::partition_of;
 use sedge_tests::process::Process;
@@ -15,32 +14,10 @@ const INVALID_CONFIG: i16 = 40;
 const PARTITIONS: i32 = 6;
 const PARTITIONER: &str = "sedge.partitioner";
 
-/// Produces by kcat, which chooses partitions as Java's producer does.
-fn kcat_produces(place: &Place, topic: &str, options: &[&str], lines: &str) {
-    let mut kcat = Command::new("kcat");
-    kcat.args(["-P", "-b", &place.sedge.bootstrap(), "-t", topic, "-K", "="]);
-    kcat.args(options);
-    let done = Process::run("kcat", &mut kcat, lines.as_bytes(), limits::COMMAND);
-    tools::must(done, "kcat produces");
-}
-
 /// Returns the partition of each key, and how often kcat reads the key.
 fn kcat_reads(place: &Place, topic: &str) -> BTreeMap<String, (i32, u32)> {
-    let mut kcat = Command::new("kcat");
-    kcat.args([
-        "-C",
-        "-q",
-        "-e",
-        "-b",
-        &place.sedge.bootstrap(),
-        "-t",
-        topic,
-    ]);
-    kcat.args(["-f", "%p %k\n"]);
-    let done = Process::run("kcat", &mut kcat, b"", limits::COMMAND);
-    let said = tools::must(done, "kcat reads").stdout;
     let mut read = BTreeMap::new();
-    for line in said.lines() {
+    for line in place.kcat_reads(topic, "%p %k") {
         let (partition, key) = line.split_once(' ').expect("a partition and a key");
         let partition = partition.parse().expect("a number");
         let (of, times) = read.entry(key.to_owned()).or_insert((partition, 0));
@@ -72,7 +49,7 @@ fn keys_go_where_kafka_s_producers_send_them() {
     let numbers: Vec<String> = (0..500).map(|number| number.to_string()).collect();
     let lines = format!("{}=value\n", numbers.join("=value\n"));
     let murmur2 = ["-X", "topic.partitioner=murmur2_random"];
-    kcat_produces(&place, "plain", &murmur2, &lines);
+    place.kcat_produces("plain", &murmur2, &lines);
     let expected = kcat_reads(&place, "plain");
     assert_eq!(expected.len(), 500);
     for (key, (partition, _)) in &expected {
@@ -89,13 +66,13 @@ fn keys_go_where_kafka_s_producers_send_them() {
         "batch.num.messages=20",
     ];
     let lz4 = [&one[..], &["-z", "lz4"]].concat();
-    kcat_produces(&place, "built-in", &one, &lines);
-    kcat_produces(&place, "plugin", &lz4, &lines);
+    place.kcat_produces("built-in", &one, &lines);
+    place.kcat_produces("plugin", &lz4, &lines);
     for topic in ["built-in", "plugin"] {
         assert_eq!(kcat_reads(&place, topic), expected, "{topic}");
     }
     // A consumer of Kafka passes what stands in for batches whose records all went elsewhere.
-    kcat_produces(&place, "built-in", &one, &format!("{}=last\n", key_of(4)));
+    place.kcat_produces("built-in", &one, &format!("{}=last\n", key_of(4)));
     let mut java = kafka_tools::command("kafka-console-consumer");
     java.args([
         "--bootstrap-server",

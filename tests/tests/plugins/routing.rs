@@ -1,12 +1,9 @@
 //! Tests filters that route records to other topics.
 
-use std::process::Command;
-
 use sedge_core::partitioner::partition_of;
-use sedge_tests::process::Process;
 use sedge_tests::sedge::Options;
 use sedge_tests::wire::{self, Batch, Connection, Record, error};
-use sedge_tests::{http, limits, plugin, tools};
+use sedge_tests::{http, plugin};
 
 use crate::support::{Place, REROUTE, SET, alter, validate};
 
@@ -72,10 +69,7 @@ fn routed_records_are_written_to_their_topics_once() {
     let (first, second) = (sequenced(0, first), sequenced(6, second));
     for kill in [false, true] {
         if kill {
-            place.sedge.kill();
-            place.sedge.start_again();
-            at = place.connect();
-            plugin::wait_taken(&mut at, "t", b"drop");
+            at = place.kill_and_start("t");
         }
         // A batch that is sent again is written to no topic again.
         for again in [false, true] {
@@ -117,23 +111,16 @@ fn a_key_goes_to_the_partition_that_the_target_s_partitioner_chooses() {
     let line = |key: usize| format!("k{key}=to {}", ["plain", "hashed"][key % 2]);
     let lines = (0..200).map(line).collect::<Vec<_>>().join("\n");
     // librdkafka's idempotent producer, which compresses.
-    let mut kcat = Command::new("kcat");
-    kcat.args(["-P", "-b", &place.sedge.bootstrap(), "-t", "t", "-K", "="]);
-    kcat.args(["-z", "lz4", "-X", "enable.idempotence=true"]);
-    let done = Process::run("kcat", &mut kcat, lines.as_bytes(), limits::COMMAND);
-    tools::must(done, "kcat produces");
+    let idempotent = ["-z", "lz4", "-X", "enable.idempotence=true"];
+    place.kcat_produces("t", &idempotent, &lines);
     for topic in ["plain", "hashed"] {
-        let mut kcat = Command::new("kcat");
-        kcat.args(["-C", "-q", "-e", "-b", &place.sedge.bootstrap()]);
-        kcat.args(["-f", "%p %k\n", "-t", topic]);
-        let done = Process::run("kcat", &mut kcat, b"", limits::COMMAND);
-        let said = tools::must(done, "kcat reads").stdout;
-        for line in said.lines() {
+        let read = place.kcat_reads(topic, "%p %k");
+        for line in &read {
             let (partition, key) = line.split_once(' ').expect("a partition and a key");
             let chosen = partition_of(key.as_bytes(), 5).to_string();
             assert_eq!(partition, chosen, "{topic} {key}");
         }
-        assert_eq!(said.lines().count(), 100, "{topic}");
+        assert_eq!(read.len(), 100, "{topic}");
     }
     place.wait("no record stays", |_| {
         values(&mut at, "t", 0).is_empty() && values(&mut at, "t", 1).is_empty()

@@ -52,6 +52,35 @@ pub struct Place {
 }
 
 impl Place {
+    /// Kills the broker, starts it again, and waits until the filter of `topic` takes records.
+    pub fn kill_and_start(&mut self, topic: &str) -> Connection {
+        self.sedge.kill();
+        self.sedge.start_again();
+        let mut connection = self.connect();
+        plugin::wait_taken(&mut connection, topic, b"drop");
+        connection
+    }
+
+    /// Produces by kcat lines of the form `key=value`. It chooses partitions as Java's producer
+    /// does.
+    pub fn kcat_produces(&self, topic: &str, options: &[&str], lines: &str) {
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-P", "-b", &self.sedge.bootstrap(), "-t", topic, "-K", "="]);
+        kcat.args(options);
+        let done = Process::run("kcat", &mut kcat, lines.as_bytes(), limits::COMMAND);
+        tools::must(done, "kcat produces");
+    }
+
+    /// Returns a line for each record that kcat reads of a topic, in kcat's format.
+    pub fn kcat_reads(&self, topic: &str, format: &str) -> Vec<String> {
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-C", "-q", "-e", "-b", &self.sedge.bootstrap(), "-t", topic]);
+        kcat.args(["-f", &format!("{format}\n")]);
+        let done = Process::run("kcat", &mut kcat, b"", limits::COMMAND);
+        let said = tools::must(done, "kcat reads").stdout;
+        said.lines().map(str::to_owned).collect()
+    }
+
     pub fn start(name: &str, options: Options) -> Self {
         let directory = TempDir::new(name);
         Self {

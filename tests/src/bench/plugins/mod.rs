@@ -1,7 +1,9 @@
 //! `bench plugins`: what plugins cost: a call of each world, the whole way of a produce with and
-//! without a filter, a hot swap, a plugin that never ends beside a neighbour, and memory.
+//! without a filter, a hot swap, a plugin that never ends beside a neighbour, memory, and the time
+//! to a first plugin.
 
 mod calls;
+mod first;
 mod memory;
 mod neighbour;
 mod paced;
@@ -30,12 +32,13 @@ pub fn run(plan: &Plan, progress: &dyn Fn(&str)) -> String {
         progress,
     };
     let directory = TempDir::new("bench-plugins");
-    let cells: [(&str, Cell); 5] = [
+    let cells: [(&str, Cell); 6] = [
         ("calls", calls::run),
         ("produce", produce::run),
         ("swap", swap::run),
         ("neighbour", neighbour::run),
         ("memory", memory::run),
+        ("first", first::run),
     ];
     for (name, cell) in cells {
         if name.contains(&plan.cells) {

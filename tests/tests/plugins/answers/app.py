@@ -1,6 +1,6 @@
 """Answers as each record's value says; see records.jsonl."""
 
-from sedge_plugin import DROP, KEEP, Answer, Plugin, Record, exported, reject, replace
+from sedge_plugin import DROP, KEEP, Answer, Plugin, Record, exported, reject, replace, route
 
 
 def encoded(headers: list[tuple[bytes, bytes | None]]) -> bytes:
@@ -38,6 +38,10 @@ class Answers(Plugin):
                 return replace(value=encoded(record.headers))
             case b"topic":
                 return replace(value=record.batch.topic)
+            case b"route" | b"route again":
+                return route("first")
+            case b"route elsewhere":
+                return route("second")
             case _:
                 return KEEP
 

@@ -27,5 +27,8 @@ sedge_answer sedge_filter(const sedge_record *record) {
     return sedge_replace_value(number(record->timestamp_ms));
   if (sedge_is(value, sedge_text_of("headers"))) return sedge_replace_value(record->headers);
   if (sedge_is(value, sedge_text_of("topic"))) return sedge_replace_value(record->batch->topic);
+  if (sedge_is(value, sedge_text_of("route"))) return sedge_route("first");
+  if (sedge_is(value, sedge_text_of("route again"))) return sedge_route("first");
+  if (sedge_is(value, sedge_text_of("route elsewhere"))) return sedge_route("second");
   return sedge_keep();
 }

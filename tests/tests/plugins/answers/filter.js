@@ -1,5 +1,5 @@
 // Answers as each record's value says; see records.jsonl.
-import { drop, exported, keep, reject, replace } from './sedge_plugin.js';
+import { drop, exported, keep, reject, replace, route } from './sedge_plugin.js';
 
 export const { lifecycle, filter } = exported({
   needs: ['key', 'value', 'headers'],
@@ -17,6 +17,8 @@ export const { lifecycle, filter } = exported({
       // As Kafka encodes them: all names and values here are short.
       case 'headers': return replace({ value: encoded(record.headers) });
       case 'topic': return replace({ value: record.batch.topic });
+      case 'route': case 'route again': return route('first');
+      case 'route elsewhere': return route('second');
       default: return keep;
     }
   },
