@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::client::value;
 use crate::process::Process;
-use crate::wire::{Connection, Record, error, fetch, records};
+use crate::wire::{Connection, Record, error, fetch, next_offset, records, without_control};
 use crate::{limits, tools};
 
 /// One acknowledged record.
@@ -113,8 +113,8 @@ impl Soak {
 /// Reads all records of a partition with the raw client.
 pub fn read_partition(from: &mut Connection, topic: &str, partition: i32) -> Vec<Record> {
     let mut all: Vec<Record> = Vec::new();
+    let mut next = 0;
     loop {
-        let next = all.last().map_or(0, |record| record.offset + 1);
         let fetched = fetch(from, topic, partition, next);
         assert_eq!(
             fetched.error,
@@ -124,8 +124,9 @@ pub fn read_partition(from: &mut Connection, topic: &str, partition: i32) -> Vec
         if next >= fetched.high_watermark {
             return all;
         }
-        let got = records(&fetched.records);
+        let got = records(&without_control(&fetched.records));
         all.extend(got.into_iter().filter(|record| record.offset >= next));
+        next = next_offset(&fetched.records).unwrap_or(next);
     }
 }
 

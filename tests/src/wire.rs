@@ -8,7 +8,7 @@ mod requests;
 mod topics;
 pub mod typed;
 
-pub use batch::{Batch, Codec, Record, next_offset, records, seal, zstd_bomb};
+pub use batch::{Batch, Codec, Record, next_offset, records, seal, without_control, zstd_bomb};
 pub use connection::{Connection, Reply, frame, frame_of};
 pub use groups::{Commit, commit_error, committed};
 pub use requests::{

@@ -11,7 +11,10 @@ const SECRET: &str = "s3cret-of-the-link";
 fn create(site: &mut Site, topics: &str) {
     let servers = format!("bootstrap.servers={}", site.upstream_bootstrap());
     let topics = format!("topics={topics}");
-    let created = site.mirror(&["create", "hq", "--set", &servers, "--set", &topics]);
+    // With transactions, the upstream has the cursors as well, and `--forget` does not reach those.
+    let mode = "mode=at-least-once";
+    let set = ["--set", &servers, "--set", &topics, "--set", mode];
+    let created = site.mirror(&[&["create", "hq"], &set[..]].concat());
     tools::must(created, "sedge mirror create");
 }
 

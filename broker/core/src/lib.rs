@@ -31,5 +31,6 @@ pub mod retention;
 pub mod security;
 pub mod security_protocol;
 pub mod shard;
+pub mod transactions;
 pub mod wear;
 pub mod x509;

@@ -124,6 +124,7 @@ impl TestBroker {
         store.sync().unwrap();
         let partition = self.broker.log.partition(id).unwrap();
         partition.publish_high_watermark(next);
+        partition.publish_last_stable_offset(next);
     }
 
     fn stop(&mut self) {
@@ -147,7 +148,11 @@ pub fn on_store(store: Arc<dyn LogStore>) -> (Arc<Broker>, State) {
     let metadata = MetadataMachine::new(NodeId(config.node_id), defaults);
     let clock = Clock::start(None, None);
     let restored = coordinator::restore(&*store, metadata.image(), clock.now());
-    let Coordinators { groups, .. } = restored.unwrap();
+    let Coordinators {
+        groups,
+        transactions,
+        ..
+    } = restored.unwrap();
     let logbook = Logbook::start(&config.data, &config.disk, None, &clock);
     let log = Log::new(
         store,
@@ -162,6 +167,7 @@ pub fn on_store(store: Arc<dyn LogStore>) -> (Arc<Broker>, State) {
         log: Arc::new(log),
         logbook,
         groups,
+        transactions,
         writer: Writer::new().0,
         config,
     });

@@ -221,10 +221,15 @@ impl BatchHeader {
         *self = self.with_computed_crc(body);
     }
 
-    /// Makes this a batch of a transaction. The caller must recompute the CRC.
-    pub fn set_transactional(&mut self) {
-        let attributes = self.attributes() | TRANSACTIONAL_BIT;
-        self.put(21, attributes.to_be_bytes());
+    /// Makes this a batch of a transaction, or of none. The caller must recompute the CRC.
+    pub fn set_transactional(&mut self, is_transactional: bool) {
+        let others = self.attributes() & !TRANSACTIONAL_BIT;
+        let bit = if is_transactional {
+            TRANSACTIONAL_BIT
+        } else {
+            0
+        };
+        self.put(21, (others | bit).to_be_bytes());
     }
 
     /// Makes this a batch without a producer, and of no transaction, and recomputes the CRC over

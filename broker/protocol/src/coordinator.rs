@@ -4,17 +4,23 @@
 //! | --- | --- | --- | --- |
 //! | offset | version 1 (also 0 is read): group, topic, partition | 0 to 4 | 4; without a topic id 3, 1 with an expiry |
 //! | group | version 2: group | 0 to 4 | 3 |
+//! | pending | version 29541, of sedge: group, topic, partition, producer id | as an offset | as an offset |
 //!
 //! Keys and values both begin with their version; the version of a key also tells the two records
 //! apart. A record without a value is a tombstone. Version 4 of a value is version 3 in the
 //! flexible format; in an offset's value, tagged field 0 is the topic's id. Version 4 has no field
 //! for an expiry, so sedge writes it as a tagged field of its own, which other readers skip.
 //!
+//! A pending offset becomes an offset if its producer's transaction is committed. Kafka writes it
+//! as an offset in a batch of the transaction; here, the end of the transaction writes the offset,
+//! so readers of the topic see committed offsets only. Kafka's tools skip versions that they do not
+//! know.
+//!
 //! Source: Kafka's `OffsetCommitKey.json`, `OffsetCommitValue.json`, `GroupMetadataKey.json`,
 //! `GroupMetadataValue.json`.
 
 use crate::error::{Error, Result};
-use crate::ids::{LeaderEpoch, Offset, PartitionIndex};
+use crate::ids::{LeaderEpoch, Offset, PartitionIndex, ProducerId};
 use crate::kafka::KafkaUuid;
 use crate::limits::GROUP_MEMBERS_MAX;
 use crate::wire::{Reader, Write as _};
@@ -22,6 +28,8 @@ use bytes::BufMut as _;
 
 const OFFSET_KEY_VERSION: i16 = 1;
 const GROUP_KEY_VERSION: i16 = 2;
+/// "se": far above the versions that Kafka numbers from 0.
+const PENDING_KEY_VERSION: i16 = 0x7365;
 /// The last value version that is not flexible.
 const VALUE_VERSION: i16 = 3;
 /// The only version of a committed offset with an expiry timestamp of its own.
@@ -42,6 +50,12 @@ pub enum CoordinatorRecord {
     Group {
         group: String,
         value: Option<GroupValue>,
+    },
+    /// An offset that a transaction will commit.
+    Pending {
+        producer_id: ProducerId,
+        key: OffsetKey,
+        value: Option<OffsetValue>,
     },
 }
 
@@ -101,13 +115,17 @@ impl CoordinatorRecord {
         let mut key = Reader::new(key);
         let record = match key.i16("a coordinator key")? {
             0 | OFFSET_KEY_VERSION => Self::Offset {
-                key: OffsetKey {
-                    group: key.string("a group id")?.to_owned(),
-                    topic: key.string("a topic name")?.to_owned(),
-                    partition: PartitionIndex(key.i32("a partition")?),
-                },
+                key: OffsetKey::read(&mut key)?,
                 value: value.map(OffsetValue::decode).transpose()?,
             },
+            PENDING_KEY_VERSION => {
+                let of = OffsetKey::read(&mut key)?;
+                Self::Pending {
+                    producer_id: ProducerId(key.i64("a producer id")?),
+                    key: of,
+                    value: value.map(OffsetValue::decode).transpose()?,
+                }
+            }
             GROUP_KEY_VERSION => Self::Group {
                 group: key.string("a group id")?.to_owned(),
                 value: value.map(GroupValue::decode).transpose()?,
@@ -133,9 +151,17 @@ impl CoordinatorRecord {
         let value = match self {
             Self::Offset { key, value } => {
                 bytes.put_i16(OFFSET_KEY_VERSION);
-                bytes.put_string(&key.group)?;
-                bytes.put_string(&key.topic)?;
-                bytes.put_i32(key.partition.0);
+                key.write(&mut bytes)?;
+                value.as_ref().map(OffsetValue::encode).transpose()?
+            }
+            Self::Pending {
+                producer_id,
+                key,
+                value,
+            } => {
+                bytes.put_i16(PENDING_KEY_VERSION);
+                key.write(&mut bytes)?;
+                bytes.put_i64(producer_id.get());
                 value.as_ref().map(OffsetValue::encode).transpose()?
             }
             Self::Group { group, value } => {
@@ -145,6 +171,23 @@ impl CoordinatorRecord {
             }
         };
         Ok((bytes, value))
+    }
+}
+
+impl OffsetKey {
+    fn read(key: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self {
+            group: key.string("a group id")?.to_owned(),
+            topic: key.string("a topic name")?.to_owned(),
+            partition: PartitionIndex(key.i32("a partition")?),
+        })
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) -> Result<()> {
+        bytes.put_string(&self.group)?;
+        bytes.put_string(&self.topic)?;
+        bytes.put_i32(self.partition.0);
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ pub mod plugin_records;
 pub mod records;
 pub mod snapshot_records;
 pub mod state_records;
+pub mod transaction_records;
 pub mod wire;
 
 pub use bytes::{Bytes, BytesMut};

@@ -67,3 +67,7 @@ pub const REPLICAS_MAX: usize = 1_000;
 
 /// Parts of the entity of a quota: a user, a client id, an address.
 pub const QUOTA_ENTITY_PARTS_MAX: usize = 3;
+
+/// Topics of a transaction, and partitions of each, in one record: the markers of a transaction are
+/// one append.
+pub const TRANSACTION_PARTITIONS_MAX: usize = 10_000;

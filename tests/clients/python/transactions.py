@@ -1,6 +1,7 @@
 """Writes transactions, of which every third is aborted, and reads what was committed.
 
 transactions.py write BOOTSTRAP TOPIC PARTITIONS TRANSACTIONS
+transactions.py hang BOOTSTRAP TOPIC TIMEOUT_MS    # prints "open", and waits to be killed
 transactions.py read BOOTSTRAP TOPIC PARTITIONS    # prints "PARTITION OFFSET VALUE-IN-HEX" up to the end
 """
 import sys
@@ -23,6 +24,17 @@ def write(bootstrap, topic, partitions, transactions):
             producer.abort_transaction(30)
         else:
             producer.commit_transaction(30)
+
+
+def hang(bootstrap, topic, timeout_ms):
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": f"{topic}-hanging",
+                         "transaction.timeout.ms": timeout_ms})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(topic, b"open", partition=0)
+    producer.flush(30)
+    print("open", flush=True)
+    sys.stdin.read()
 
 
 def read(bootstrap, topic, partitions):
@@ -52,5 +64,7 @@ def read(bootstrap, topic, partitions):
 
 if sys.argv[1] == "write":
     write(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+elif sys.argv[1] == "hang":
+    hang(sys.argv[2], sys.argv[3], int(sys.argv[4]))
 else:
     read(sys.argv[2], sys.argv[3], int(sys.argv[4]))

@@ -207,6 +207,24 @@ pub struct Record {
     pub value: Vec<u8>,
 }
 
+/// Returns the whole batches but for control batches, such as the ends of transactions, which
+/// consumers do not show.
+pub fn without_control(mut bytes: &[u8]) -> Vec<u8> {
+    const CONTROL_BIT: i16 = 1 << 5;
+    let mut shown = Vec::new();
+    while bytes.len() > HEADER_BYTES {
+        let length = 12 + Decoder(&bytes[8..]).i32() as usize;
+        let Some(batch) = bytes.get(..length) else {
+            break;
+        };
+        bytes = &bytes[length..];
+        if Decoder(&batch[21..]).i16() & CONTROL_BIT == 0 {
+            shown.extend(batch);
+        }
+    }
+    shown
+}
+
 /// Returns the records of batches that are uncompressed or lz4, after checking each batch's CRC.
 /// Ignores a batch that is cut off at the end, as a fetch may return it.
 pub fn records(mut bytes: &[u8]) -> Vec<Record> {

@@ -6,28 +6,12 @@ use alloc::vec::Vec;
 
 use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::ids::{Offset, ProducerId};
-use sedge_protocol::records::Records;
+use sedge_protocol::records::{EndTransactionMarker, TransactionResult};
 
 use super::limits::ABORTED_TRANSACTIONS_MAX;
 
-/// Kafka's `ControlRecordType`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Marker {
-    Abort,
-    Commit,
-    /// A marker of KRaft, or one newer than this build.
-    Other,
-}
-
-/// The key of a control record is its version and its type, both 16 bits.
-fn marker_of(batch: &Batch) -> Marker {
-    let first = Records::new(&batch.header, &batch.body).next();
-    let key = first.and_then(Result::ok).and_then(|record| record.key);
-    match key.and_then(|key| key.get(2..4)) {
-        Some([0, 0]) => Marker::Abort,
-        Some([0, 1]) => Marker::Commit,
-        _ => Marker::Other,
-    }
+fn result_of(control: &Batch) -> Option<TransactionResult> {
+    EndTransactionMarker::read(control).map(|marker| marker.result)
 }
 
 /// An aborted transaction: all batches of the producer from `first` to the marker at `last`.
@@ -57,7 +41,7 @@ impl TransactionScan {
         };
         if header.is_control() {
             let first = self.open.remove(&producer.get());
-            if let (Marker::Abort, Some(first)) = (marker_of(batch), first) {
+            if let (Some(TransactionResult::Abort), Some(first)) = (result_of(batch), first) {
                 if self.aborted.len() >= ABORTED_TRANSACTIONS_MAX {
                     self.full_at = Some(first);
                     return false;
@@ -142,14 +126,15 @@ impl Transactions {
     }
 
     fn is_empty_marker(&mut self, producer: ProducerId, batch: &Batch) -> bool {
-        match marker_of(batch) {
+        match result_of(batch) {
             // The marker stays as long as a pass still sees data of the transaction.
-            Marker::Abort => {
+            Some(TransactionResult::Abort) => {
                 let of = self.aborted.remove(&producer.get());
                 !of.is_some_and(|(_, met)| met)
             }
-            Marker::Commit => !self.committed.remove(&producer.get()),
-            Marker::Other => false,
+            Some(TransactionResult::Commit) => !self.committed.remove(&producer.get()),
+            // A marker of KRaft, or one newer than this build.
+            None => false,
         }
     }
 }

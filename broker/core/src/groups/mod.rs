@@ -20,8 +20,8 @@
 //! **Invariant:** `groups_bytes` is the sum of the groups' `counted_bytes`. The memory of all
 //! offsets and of all members is bounded (`OFFSETS_BYTES_MAX`, `GROUPS_BYTES_MAX`).
 //!
-//! KIP-848 groups will be another kind of group; share groups and transactions will have state
-//! machines of their own. None of them exists yet.
+//! KIP-848 groups will be another kind of group; share groups will have a state machine of their
+//! own. Neither exists yet.
 
 mod classic;
 pub mod config;
@@ -29,6 +29,7 @@ mod expiry;
 mod group;
 pub mod limits;
 pub mod messages;
+mod pending;
 mod restore;
 mod shard;
 #[cfg(test)]
@@ -55,6 +56,7 @@ pub use messages::{
     JoinRequest, Joined, JoinedMember, LeaveReply, LeaveRequest, LeavingMember, MemberDescription,
     Planned, Protocol, Reply, ReplyBody, SyncReply, SyncRequest, Synced, Token,
 };
+use pending::PendingOffsets;
 use sedge_protocol::coordinator::{CoordinatorRecord, OffsetKey};
 use sedge_protocol::ids::{Offset, PartitionIndex};
 
@@ -79,6 +81,7 @@ pub struct Coordinator {
     /// Groups that may have offsets of deleted topics, with the time from which they can be
     /// examined.
     with_gone: BTreeMap<String, u64>,
+    pending: PendingOffsets,
 }
 
 impl Coordinator {
@@ -99,6 +102,7 @@ impl Coordinator {
             next_expiry,
             expiry_from: None,
             with_gone: BTreeMap::new(),
+            pending: PendingOffsets::new(),
         }
     }
 
@@ -368,6 +372,7 @@ impl Coordinator {
     pub fn apply(&mut self, now: Now, record: &CoordinatorRecord) {
         self.offsets.apply(Offset::ZERO, record);
         self.landed(record);
+        self.apply_pending(record);
         if let CoordinatorRecord::Offset {
             key,
             value: Some(_),
@@ -386,6 +391,7 @@ impl Coordinator {
     pub fn handle_save_failed(&mut self, now: Now, records: &[CoordinatorRecord]) {
         for record in records {
             self.landed(record);
+            self.forget_unwritten(record);
             self.mark_unremoved(now, record);
             if let CoordinatorRecord::Group {
                 group: group_id, ..

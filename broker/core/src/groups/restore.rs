@@ -16,6 +16,7 @@ impl Coordinator {
     pub fn restore(&mut self, now: Now, record: &CoordinatorRecord) {
         match record {
             CoordinatorRecord::Offset { .. } => self.offsets.apply(Offset::ZERO, record),
+            CoordinatorRecord::Pending { .. } => self.restore_pending(record),
             CoordinatorRecord::Group {
                 group: group_id,
                 value: None,

@@ -28,7 +28,9 @@ impl Shard for Coordinator {
 
     fn partition_key(record: &CoordinatorRecord) -> &str {
         match record {
-            CoordinatorRecord::Offset { key, .. } => &key.group,
+            CoordinatorRecord::Offset { key, .. } | CoordinatorRecord::Pending { key, .. } => {
+                &key.group
+            }
             CoordinatorRecord::Group { group, .. } => group,
         }
     }
@@ -37,7 +39,8 @@ impl Shard for Coordinator {
         const NUMBERS_BYTES: usize = 64;
         NUMBERS_BYTES
             + match record {
-                CoordinatorRecord::Offset { key, value } => {
+                CoordinatorRecord::Offset { key, value }
+                | CoordinatorRecord::Pending { key, value, .. } => {
                     let metadata = value.as_ref().map_or(0, |value| value.metadata.len());
                     key.group.len() + key.topic.len() + metadata
                 }

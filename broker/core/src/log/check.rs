@@ -287,10 +287,9 @@ fn judge_header(batch: &Batch, produce_version: i16) -> Result<(), AppendError> 
             "The record batch has a producer id, but no sequence.",
         ));
     }
-    if header.is_transactional() {
-        return Err(AppendError::new(
-            ErrorCode::InvalidTxnState,
-            "Transactions are not supported yet.",
+    if header.is_transactional() && header.producer_id().is_none() {
+        return Err(invalid(
+            "The record batch is part of a transaction, and has no producer id.",
         ));
     }
     let codec = records::compression_of(header).map_err(|error| {
@@ -328,8 +327,8 @@ mod tests {
     use alloc::vec::Vec;
 
     use sedge_protocol::batch::HEADER_BYTES;
-    use sedge_protocol::ids::{ProducerEpoch, ProducerId};
-    use sedge_protocol::records::{BatchBuilder, Producer};
+
+    use sedge_protocol::records::BatchBuilder;
 
     use super::*;
     use crate::config::BrokerDefaults;
@@ -675,17 +674,10 @@ mod tests {
     #[test]
     fn what_is_unfit_is_refused_with_kafka_s_codes() {
         use ErrorCode::{
-            CorruptMessage, InvalidRecord, InvalidTimestamp, InvalidTxnState, MessageTooLarge,
+            CorruptMessage, InvalidRecord, InvalidTimestamp, MessageTooLarge,
             UnsupportedCompressionType,
         };
-        let producer = Producer {
-            id: ProducerId(1),
-            epoch: ProducerEpoch(0),
-            base_sequence: 0,
-        };
-        let transactional = builder(Compression::None)
-            .producer(producer)
-            .transactional();
+        let transactional = builder(Compression::None).transactional();
         let mut damaged = plain();
         *damaged.last_mut().unwrap() ^= 1;
         let mut keyless = builder(Compression::Zstd);
@@ -780,7 +772,7 @@ mod tests {
                 bytes(transactional),
                 9,
                 none,
-                InvalidTxnState,
+                InvalidRecord,
             ),
             (
                 "a codec that is none",

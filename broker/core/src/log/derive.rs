@@ -1,5 +1,6 @@
-//! Derives view entries from the headers of a partition's batches alone: where each leader epoch
-//! starts (KIP-101), and what each producer last wrote (KIP-98).
+//! Derives view entries from the headers of a partition's batches, and from the bodies of control
+//! batches: where each leader epoch starts (KIP-101), what each producer last wrote, and which
+//! transactions were aborted (KIP-98).
 //!
 //! The writer derives view changes as it appends. A start derives the changes that the views did
 //! not yet have when the process ended ([`HeaderReplay`]).
@@ -10,21 +11,24 @@
 //! | --- | --- | --- |
 //! | epochs | partition u32, epoch i32 | the epoch's first offset, i64 |
 //! | producers | partition u32, producer id i64 | [`ProducerEntry::encode`] |
+//! | aborted | partition u32, marker's offset i64 | [`AbortedTransaction::encode`] |
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use sedge_protocol::batch::BatchHeader;
+use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerId};
 
 use super::producers::{ProducerEntry, Producers, SequenceRange};
+use super::transactions::Marker;
 use crate::limits::REPLAYED_EPOCHS_MAX;
 
-/// A view that is derived from headers.
+/// A view that is derived from batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Derived {
     Epochs,
     Producers,
+    Aborted,
 }
 
 /// A change of a view. Without a value, the key is removed.
@@ -102,6 +106,14 @@ pub fn producer_entry(key: &[u8], value: &[u8]) -> Option<(ProducerId, ProducerE
     Some((producer, ProducerEntry::decode(value)?))
 }
 
+/// Returns the key of the aborted transaction that ends at this offset.
+#[must_use]
+pub fn aborted_key(partition: PartitionId, last: Offset) -> Vec<u8> {
+    let mut key = prefix(partition).to_vec();
+    key.extend_from_slice(&last.get().to_be_bytes());
+    key
+}
+
 /// Returns the change that saves a producer's entry as in `known`, or removes the entry if `known`
 /// lacks the producer.
 #[must_use]
@@ -113,15 +125,43 @@ pub fn producer_change(partition: PartitionId, producer: ProducerId, known: &Pro
     }
 }
 
+/// Ends a transaction by the marker at `at`, and passes each change of the views to `changed`.
+pub(super) fn end_transaction(
+    partition: PartitionId,
+    marker: &Marker,
+    at: Offset,
+    known: &mut Producers,
+    append_ms: i64,
+    mut changed: impl FnMut(Change),
+) {
+    let (aborted, forgotten) = known.end(marker, at, append_ms);
+    if let Some(aborted) = aborted {
+        changed(Change {
+            view: Derived::Aborted,
+            key: aborted_key(partition, at),
+            value: Some(aborted.encode()),
+        });
+    }
+    for producer in [Some(marker.producer_id), forgotten].into_iter().flatten() {
+        changed(producer_change(partition, producer, known));
+    }
+}
+
 /// The views, as far as a replay reads them.
 pub trait Saved {
     /// Returns the newest leader epoch of a partition in the epochs view.
     fn newest_epoch(&self, partition: PartitionId) -> Option<LeaderEpoch>;
     /// Returns a producer's entry in the producers view.
     fn producer(&self, partition: PartitionId, producer: ProducerId) -> Option<ProducerEntry>;
+    /// Passes each of the partition's entries in the producers view to `each`.
+    fn each_producer(
+        &self,
+        partition: PartitionId,
+        each: &mut dyn FnMut(ProducerId, ProducerEntry),
+    );
 }
 
-/// Derives view changes from headers that the views do not have yet.
+/// Derives view changes from batches that the views do not have yet.
 #[derive(Debug, Default)]
 pub struct HeaderReplay {
     /// The newest leader epochs of replayed partitions. The views have them too, but asking the
@@ -130,22 +170,27 @@ pub struct HeaderReplay {
 }
 
 impl HeaderReplay {
-    /// Returns the changes from a partition's next batches. `append_ms` is the append clock's time
-    /// of their commit.
-    pub fn replay<'a>(
+    /// Returns the changes from a partition's next batches, of which only control batches need
+    /// their bodies. `append_ms` is the append clock's time of their commit.
+    pub fn replay(
         &mut self,
         saved: &impl Saved,
         partition: PartitionId,
-        headers: impl Iterator<Item = &'a BatchHeader>,
+        batches: &[Batch],
         append_ms: i64,
     ) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut known = Producers::default();
+        // The last stable offset behind a marker depends on all producers.
+        if batches.iter().any(|batch| batch.header.is_control()) {
+            saved.each_producer(partition, &mut |id, entry| known.restore(id, entry));
+        }
         let mut epoch = match self.epochs.get(&partition) {
             Some(known) => *known,
             None => saved.newest_epoch(partition),
         };
-        for header in headers {
+        for batch in batches {
+            let header = &batch.header;
             changes.extend(epoch_change(partition, header, epoch));
             epoch = epoch.max(Some(header.leader_epoch()));
             if let Some(range) = SequenceRange::of(header) {
@@ -157,7 +202,13 @@ impl HeaderReplay {
                 }
                 let (base_offset, timestamp) = (header.base_offset(), header.max_timestamp());
                 known.apply(&range, base_offset, timestamp, append_ms);
+                known.begin(&range, base_offset);
                 changes.push(producer_change(partition, producer, &known));
+            } else if let Some(marker) = Marker::of(batch) {
+                let at = header.base_offset();
+                end_transaction(partition, &marker, at, &mut known, append_ms, |change| {
+                    changes.push(change);
+                });
             }
         }
         if self.epochs.len() >= REPLAYED_EPOCHS_MAX {
@@ -176,17 +227,52 @@ impl HeaderReplay {
 #[cfg(test)]
 mod tests {
     use sedge_protocol::ids::ProducerEpoch;
-    use sedge_protocol::records::{BatchBuilder, Compression, Producer};
+    use sedge_protocol::records::{
+        BatchBuilder, Compression, EndTransactionMarker, Producer, TransactionResult,
+    };
 
+    use super::super::transactions::AbortedTransaction;
     use super::*;
     use crate::log::{PartitionLog, Planned, Write};
     use crate::machine::Now;
 
     const PARTITION: PartitionId = PartitionId(3);
 
-    /// Builds the header of a batch of one record; without a producer if `sequence` is `None`.
-    fn header(epoch: i32, base_offset: i64, sequence: Option<(i64, i32)>) -> BatchHeader {
-        let mut builder = BatchBuilder::new(Compression::None);
+    /// Builds a batch of one record; without a producer if `sequence` is `None`.
+    fn batch(epoch: i32, base_offset: i64, sequence: Option<(i64, i32)>) -> Batch {
+        placed(
+            epoch,
+            base_offset,
+            BatchBuilder::new(Compression::None),
+            sequence,
+        )
+    }
+
+    /// Builds a batch of a transaction.
+    fn in_transaction(base_offset: i64, sequence: (i64, i32)) -> Batch {
+        let builder = BatchBuilder::new(Compression::None).transactional();
+        placed(3, base_offset, builder, Some(sequence))
+    }
+
+    fn marker(base_offset: i64, producer: i64, result: TransactionResult) -> Batch {
+        let end = EndTransactionMarker {
+            result,
+            coordinator_epoch: 1,
+        };
+        let mut batch = end
+            .batch(ProducerId(producer), ProducerEpoch(0), 1)
+            .unwrap();
+        batch.header.set_base_offset(Offset(base_offset));
+        batch.header.set_leader_epoch(LeaderEpoch(3));
+        batch
+    }
+
+    fn placed(
+        epoch: i32,
+        base_offset: i64,
+        mut builder: BatchBuilder,
+        sequence: Option<(i64, i32)>,
+    ) -> Batch {
         if let Some((id, base_sequence)) = sequence {
             builder = builder.producer(Producer {
                 id: ProducerId(id),
@@ -195,10 +281,10 @@ mod tests {
             });
         }
         builder.push(base_offset, None, Some(b"value"), &[]);
-        let mut header = builder.build().unwrap().header;
-        header.set_base_offset(Offset(base_offset));
-        header.set_leader_epoch(LeaderEpoch(epoch));
-        header
+        let mut batch = builder.build().unwrap();
+        batch.header.set_base_offset(Offset(base_offset));
+        batch.header.set_leader_epoch(LeaderEpoch(epoch));
+        batch
     }
 
     #[test]
@@ -207,7 +293,7 @@ mod tests {
         assert!(key.starts_with(&prefix(PARTITION)));
         assert_eq!(parse_producer_key(&key), Some((PARTITION, ProducerId(7))));
         assert_eq!(parse_producer_key(&key[..11]), None);
-        let change = epoch_change(PARTITION, &header(5, 40, None), None).unwrap();
+        let change = epoch_change(PARTITION, &batch(5, 40, None).header, None).unwrap();
         assert!(change.key.starts_with(&prefix(PARTITION)));
         let start = epoch_start(&change.key, &change.value.unwrap());
         assert_eq!(start, Some((LeaderEpoch(5), Offset(40))));
@@ -229,6 +315,17 @@ mod tests {
         }
     }
 
+    impl Views {
+        fn aborted(&self) -> Vec<AbortedTransaction> {
+            let entries = self
+                .0
+                .iter()
+                .filter(|((view, _), _)| *view == Derived::Aborted);
+            let decoded = entries.map(|((_, key), value)| AbortedTransaction::decode(key, value));
+            decoded.map(Option::unwrap).collect()
+        }
+    }
+
     impl Saved for Views {
         fn newest_epoch(&self, _: PartitionId) -> Option<LeaderEpoch> {
             let epochs = self.0.keys().filter(|(view, _)| *view == Derived::Epochs);
@@ -239,19 +336,36 @@ mod tests {
             let key = (Derived::Producers, producer_key(partition, producer));
             ProducerEntry::decode(self.0.get(&key)?)
         }
+
+        fn each_producer(&self, _: PartitionId, each: &mut dyn FnMut(ProducerId, ProducerEntry)) {
+            for ((view, key), value) in &self.0 {
+                if *view == Derived::Producers {
+                    let (producer, entry) = producer_entry(key, value).unwrap();
+                    each(producer, entry);
+                }
+            }
+        }
     }
 
     /// At a start, the views may lag behind the log by any amount.
     #[test]
     fn a_replay_from_anywhere_leads_to_what_the_writer_derived() {
-        let headers = [
-            header(0, 0, Some((1, 0))),
-            header(0, 1, None),
-            header(0, 2, Some((2, 0))),
-            header(1, 3, Some((1, 1))),
-            header(1, 4, Some((1, 2))),
-            header(3, 5, Some((2, 1))),
-            header(3, 6, None),
+        let batches = [
+            batch(0, 0, Some((1, 0))),
+            batch(0, 1, None),
+            batch(0, 2, Some((2, 0))),
+            batch(1, 3, Some((1, 1))),
+            batch(1, 4, Some((1, 2))),
+            batch(3, 5, Some((2, 1))),
+            batch(3, 6, None),
+            in_transaction(7, (5, 0)),
+            in_transaction(8, (6, 0)),
+            in_transaction(9, (5, 1)),
+            marker(10, 5, TransactionResult::Abort),
+            in_transaction(11, (5, 2)),
+            marker(12, 6, TransactionResult::Commit),
+            marker(13, 5, TransactionResult::Abort),
+            in_transaction(14, (6, 1)),
         ];
         let mut log = PartitionLog::new(Offset(0), Offset(0), None, Producers::default());
         let now = Now {
@@ -260,23 +374,34 @@ mod tests {
         };
         let mut live = Views::default();
         let mut so_far = Vec::new();
-        for header in &headers {
+        for batch in &batches {
             so_far.push(live.0.clone());
-            let write = Write {
-                sequence: SequenceRange::of(header),
-            };
+            let write = Marker::of(batch)
+                .map_or_else(|| SequenceRange::of(&batch.header).into(), Write::Marker);
             assert_eq!(log.plan(&write), Ok(Planned::Append));
-            log.apply(PARTITION, &write, Some(header), now, |change| {
+            log.apply(PARTITION, &write, Some(&batch.header), now, |change| {
                 live.take([change]);
             });
         }
-        assert_eq!(log.next_offset(), Offset(headers.len() as i64));
+        assert_eq!(log.next_offset(), Offset(batches.len() as i64));
+        assert_eq!(log.last_stable_offset(), Offset(14));
+        let aborted = live.aborted();
+        let ends = [(7, 10, 8), (11, 13, 14)];
+        assert_eq!(
+            aborted,
+            ends.map(|(first, last, last_stable)| AbortedTransaction {
+                producer: ProducerId(5),
+                first: Offset(first),
+                last: Offset(last),
+                last_stable: Offset(last_stable),
+            })
+        );
         for (from, saved) in so_far.into_iter().enumerate() {
-            for at_once in 1..=headers.len() {
+            for at_once in 1..=batches.len() {
                 let mut views = Views(saved.clone());
                 let mut replay = HeaderReplay::default();
-                for part in headers[from..].chunks(at_once) {
-                    let changes = replay.replay(&views, PARTITION, part.iter(), 9);
+                for part in batches[from..].chunks(at_once) {
+                    let changes = replay.replay(&views, PARTITION, part, 9);
                     views.take(changes);
                 }
                 assert_eq!(views, live, "from {from}, {at_once} at once");
@@ -287,26 +412,11 @@ mod tests {
     #[test]
     fn a_partition_that_was_forgotten_is_asked_of_the_views_again() {
         let mut replay = HeaderReplay::default();
-        let first = header(4, 0, None);
+        let first = [batch(4, 0, None)];
         let none = Views::default();
-        assert_eq!(
-            replay
-                .replay(&none, PARTITION, [&first].into_iter(), 0)
-                .len(),
-            1
-        );
-        assert_eq!(
-            replay
-                .replay(&none, PARTITION, [&first].into_iter(), 0)
-                .len(),
-            0
-        );
+        assert_eq!(replay.replay(&none, PARTITION, &first, 0).len(), 1);
+        assert_eq!(replay.replay(&none, PARTITION, &first, 0).len(), 0);
         replay.forget(PARTITION);
-        assert_eq!(
-            replay
-                .replay(&none, PARTITION, [&first].into_iter(), 0)
-                .len(),
-            1
-        );
+        assert_eq!(replay.replay(&none, PARTITION, &first, 0).len(), 1);
     }
 }

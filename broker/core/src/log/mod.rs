@@ -4,6 +4,7 @@
 mod check;
 pub mod derive;
 pub mod producers;
+pub mod transactions;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,7 +17,8 @@ use crate::machine::Now;
 
 pub use check::{Checked, check_body, check_header, is_opened};
 use derive::Change;
-pub use producers::{Producers, SequenceRange, SequenceVerdict, WrittenBatch};
+pub use producers::{InTransaction, Producers, SequenceRange, SequenceVerdict, WrittenBatch};
+pub use transactions::{AbortedBatches, AbortedTransaction, Marker};
 
 /// A refused record of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,12 +57,25 @@ impl From<ErrorCode> for AppendError {
 }
 
 /// A write to a partition, as far as its log judges it: records, and what their producer says of
-/// them.
+/// them, or the end of a transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Write {
-    /// The sequences that the producer sent, even if a filter left fewer records. `None` if the
-    /// producer is not idempotent, or is the broker itself.
-    pub sequence: Option<SequenceRange>,
+pub enum Write {
+    /// Records of a producer that is not idempotent, or of the broker itself.
+    #[default]
+    Plain,
+    /// Records with the sequences that their producer sent, even if a filter left fewer records.
+    Sequenced(SequenceRange),
+    /// A marker that a client sent.
+    Marker(Marker),
+    /// A marker of this broker's coordinator, whose word is final: if its partitions could refuse
+    /// it, a client that writes under another producer's id could keep a transaction from ending.
+    OwnMarker(Marker),
+}
+
+impl From<Option<SequenceRange>> for Write {
+    fn from(sequence: Option<SequenceRange>) -> Self {
+        sequence.map_or(Self::Plain, Self::Sequenced)
+    }
 }
 
 /// The decision about a [`Write`].
@@ -109,17 +124,30 @@ impl PartitionLog {
         self.next_offset
     }
 
-    /// Judges a write by its producer's sequence.
+    /// Returns the offset below which every transaction is decided.
+    #[must_use]
+    pub fn last_stable_offset(&self) -> Offset {
+        let open = self.producers.first_open();
+        open.map_or(self.next_offset, |first| first.max(self.log_start))
+    }
+
+    /// Judges a write by what its producer wrote before.
     ///
     /// # Errors
-    /// INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER.
+    /// INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_TXN_STATE,
+    /// TRANSACTION_COORDINATOR_FENCED, POLICY_VIOLATION.
     pub fn plan(&self, write: &Write) -> Result<Planned, AppendError> {
-        let verdict = write.sequence.as_ref();
-        let verdict = verdict.map(|range| self.producers.check(range));
-        Ok(match verdict.transpose()? {
-            Some(SequenceVerdict::Duplicate(written)) => Planned::Duplicate(written),
-            Some(SequenceVerdict::Next) | None => Planned::Append,
-        })
+        match write {
+            Write::Plain | Write::OwnMarker(_) => Ok(Planned::Append),
+            Write::Marker(marker) => {
+                self.producers.check_marker(marker)?;
+                Ok(Planned::Append)
+            }
+            Write::Sequenced(range) => Ok(match self.producers.check(range)? {
+                SequenceVerdict::Duplicate(written) => Planned::Duplicate(written),
+                SequenceVerdict::Next => Planned::Append,
+            }),
+        }
     }
 
     /// Applies a planned write, and passes each change of the views of partition `id` to `changed`.
@@ -141,12 +169,21 @@ impl PartitionLog {
             self.leader_epoch = Some(header.leader_epoch());
             self.next_offset = header.next_offset();
         }
-        if let Some(range) = &write.sequence {
-            let timestamp = header.map_or(now.wall_ms, BatchHeader::max_timestamp);
-            let known = &mut self.producers;
-            let forgotten = known.apply(range, base_offset, timestamp, now.append_ms);
-            for producer in [Some(range.producer_id), forgotten].into_iter().flatten() {
-                changed(derive::producer_change(id, producer, known));
+        let known = &mut self.producers;
+        match write {
+            Write::Plain => {}
+            Write::Sequenced(range) => {
+                let timestamp = header.map_or(now.wall_ms, BatchHeader::max_timestamp);
+                let forgotten = known.apply(range, base_offset, timestamp, now.append_ms);
+                if header.is_some_and(BatchHeader::is_transactional) {
+                    known.begin(range, base_offset);
+                }
+                for producer in [Some(range.producer_id), forgotten].into_iter().flatten() {
+                    changed(derive::producer_change(id, producer, known));
+                }
+            }
+            Write::Marker(marker) | Write::OwnMarker(marker) => {
+                derive::end_transaction(id, marker, base_offset, known, now.append_ms, changed);
             }
         }
     }
@@ -154,7 +191,7 @@ impl PartitionLog {
     /// Records a write that was refused for a reason other than its sequence: a later batch of its
     /// producer must not take its place.
     pub fn refuse(&mut self, write: &Write) {
-        if let Some(range) = &write.sequence {
+        if let Write::Sequenced(range) = write {
             self.producers.refuse(range);
         }
     }

@@ -13,7 +13,8 @@
 //! restart), the first batch that comes is accepted, unless an earlier one was refused.
 //!
 //! Above 1,000 producers in a partition (`PRODUCERS_PER_PARTITION_MAX`), the one that has been idle
-//! for longest expires.
+//! for longest expires. A producer with an open transaction never expires; `transactions` has what
+//! concerns these.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -35,6 +36,23 @@ pub struct SequenceRange {
     /// Whether the topic binds a filter. A batch of which a filter dropped every record left no
     /// trace in the log, so the state that a restart reads may lag behind the producer.
     pub is_filtered: bool,
+    /// Set if the batch is part of a transaction.
+    pub transaction: Option<InTransaction>,
+}
+
+/// A batch that is part of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InTransaction {
+    /// KIP-890: an end of the log from before the coordinator confirmed that the transaction
+    /// includes the partition. If a later marker has ended the transaction, the batch is late.
+    pub verified_at: Offset,
+}
+
+impl InTransaction {
+    /// A batch that was accepted.
+    const WRITTEN: Self = Self {
+        verified_at: Offset(i64::MAX),
+    };
 }
 
 impl SequenceRange {
@@ -54,6 +72,7 @@ impl SequenceRange {
             first,
             last,
             is_filtered: false,
+            transaction: header.is_transactional().then_some(InTransaction::WRITTEN),
         })
     }
 
@@ -62,6 +81,15 @@ impl SequenceRange {
     pub const fn filtered(self, is_filtered: bool) -> Self {
         Self {
             is_filtered,
+            ..self
+        }
+    }
+
+    /// Returns the same range as part of a transaction, or of none.
+    #[must_use]
+    pub const fn within(self, transaction: Option<InTransaction>) -> Self {
+        Self {
+            transaction,
             ..self
         }
     }
@@ -104,6 +132,26 @@ pub struct ProducerEntry {
     batches: Vec<WrittenBatch>,
     /// When the producer last wrote, by the append clock.
     last_ms: i64,
+    pub(super) transaction: TransactionState,
+}
+
+/// The transaction of a producer in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TransactionState {
+    /// The first offset of the open transaction.
+    pub first: Option<Offset>,
+    /// The newest coordinator epoch of a marker, or -1.
+    pub coordinator_epoch: i32,
+    /// The offset of the newest marker since the start.
+    pub ended_at: Option<Offset>,
+}
+
+impl TransactionState {
+    const NONE: Self = Self {
+        first: None,
+        coordinator_epoch: -1,
+        ended_at: None,
+    };
 }
 
 /// The verdict on a batch by its producer's sequence.
@@ -128,28 +176,38 @@ pub struct Producers {
     /// By producer, the earliest refused batch, if the producer's next sequence is not known for
     /// sure. That batch will be sent again, and a later one must not take its place.
     refused: BTreeMap<i64, RefusedBatch>,
+    /// The producer of each open transaction, by the transaction's first offset.
+    pub(super) open: BTreeMap<Offset, ProducerId>,
 }
 
 impl Producers {
     /// Judges a batch by its sequence.
     ///
     /// # Errors
-    /// INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER.
+    /// INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_TXN_STATE; POLICY_VIOLATION if
+    /// the partition has too many open transactions.
     pub fn check(&self, range: &SequenceRange) -> Result<SequenceVerdict, AppendError> {
         // An unknown producer (its records were deleted, or it expired) may begin at any sequence.
         let Some(entry) = self.known.get(&range.producer_id.get()) else {
+            if self.open.len() >= PRODUCERS_PER_PARTITION_MAX {
+                return Err(too_many_open());
+            }
             return self.judge_gap(range);
         };
+        let verdict = self.judge_sequence(entry, range)?;
+        if verdict == SequenceVerdict::Next {
+            entry.check_transaction(range)?;
+        }
+        Ok(verdict)
+    }
+
+    fn judge_sequence(
+        &self,
+        entry: &ProducerEntry,
+        range: &SequenceRange,
+    ) -> Result<SequenceVerdict, AppendError> {
         if range.epoch < entry.epoch {
-            return Err(AppendError::new(
-                ErrorCode::InvalidProducerEpoch,
-                alloc::format!(
-                    "Epoch of producer {} is {}, which is smaller than the last seen epoch {}.",
-                    range.producer_id,
-                    range.epoch,
-                    entry.epoch
-                ),
-            ));
+            return Err(old_epoch(range.producer_id, range.epoch, entry.epoch));
         }
         let takes_gap = entry.is_restored && range.is_filtered;
         if range.epoch > entry.epoch {
@@ -172,13 +230,15 @@ impl Producers {
         {
             return Ok(SequenceVerdict::Duplicate(*written));
         }
-        let last = entry.batches.last().map_or(-1, |batch| batch.last);
-        if last >= 0 && range.first == step(last, 1) {
+        // After a marker with a new epoch, the producer begins again.
+        let last = entry.batches.last().map(|batch| batch.last);
+        if range.first == last.map_or(0, |last| step(last, 1)) {
             return Ok(SequenceVerdict::Next);
         }
-        if last < 0 || (takes_gap && is_ahead(range.first, last)) {
+        if takes_gap && last.is_none_or(|last| is_ahead(range.first, last)) {
             return self.judge_gap(range);
         }
+        let last = last.unwrap_or(-1);
         Err(out_of_order(
             range,
             &alloc::format!("the last sequence was {last}"),
@@ -223,25 +283,8 @@ impl Producers {
         timestamp_ms: i64,
         now_ms: i64,
     ) -> Option<ProducerId> {
-        let id = range.producer_id.get();
-        let forgotten =
-            if self.known.len() >= PRODUCERS_PER_PARTITION_MAX && !self.known.contains_key(&id) {
-                self.forget_oldest()
-            } else {
-                None
-            };
-        let entry = self.known.entry(id).or_insert_with(|| ProducerEntry {
-            is_restored: false,
-            epoch: range.epoch,
-            batches: Vec::new(),
-            last_ms: now_ms,
-        });
-        entry.is_restored = false;
-        self.refused.remove(&id);
-        if entry.epoch != range.epoch {
-            entry.epoch = range.epoch;
-            entry.batches.clear();
-        }
+        let forgotten = self.make_room(range.producer_id);
+        let entry = self.entry(range.producer_id, range.epoch, now_ms);
         if entry.batches.len() >= PRODUCER_BATCHES_KEPT {
             entry.batches.remove(0);
         }
@@ -251,14 +294,50 @@ impl Producers {
             base_offset,
             timestamp_ms,
         });
-        entry.last_ms = now_ms;
         forgotten
+    }
+
+    /// Returns the producer's entry, new or of this epoch, as one that was written now.
+    pub(super) fn entry(
+        &mut self,
+        id: ProducerId,
+        epoch: ProducerEpoch,
+        now_ms: i64,
+    ) -> &mut ProducerEntry {
+        self.refused.remove(&id.get());
+        let entry = self.known.entry(id.get());
+        let entry = entry.or_insert_with(|| ProducerEntry {
+            is_restored: false,
+            epoch,
+            batches: Vec::new(),
+            last_ms: now_ms,
+            transaction: TransactionState::NONE,
+        });
+        entry.is_restored = false;
+        entry.last_ms = now_ms;
+        if entry.epoch != epoch {
+            entry.epoch = epoch;
+            entry.batches.clear();
+        }
+        entry
+    }
+
+    /// Forgets a producer if there is no room for `id`. Returns which.
+    pub(super) fn make_room(&mut self, id: ProducerId) -> Option<ProducerId> {
+        let is_full = self.known.len() >= PRODUCERS_PER_PARTITION_MAX;
+        let is_new = !self.known.contains_key(&id.get());
+        if is_full && is_new {
+            self.forget_oldest()
+        } else {
+            None
+        }
     }
 
     fn forget_oldest(&mut self) -> Option<ProducerId> {
         let oldest = self
             .known
             .iter()
+            .filter(|(_, entry)| entry.transaction.first.is_none())
             .min_by_key(|(_, entry)| entry.last_ms)
             .map(|(id, _)| *id)?;
         self.known.remove(&oldest);
@@ -269,11 +348,15 @@ impl Producers {
     /// forgotten.
     pub fn expire(&mut self, id: ProducerId, until_ms: i64) -> bool {
         let entry = self.known.get(&id.get());
-        let is_silent = entry.is_some_and(|entry| entry.last_ms <= until_ms);
+        let is_silent = entry.is_some_and(|entry| entry.is_silent_since(until_ms));
         if is_silent {
             self.known.remove(&id.get());
         }
         is_silent
+    }
+
+    pub(super) fn known_mut(&mut self, id: ProducerId) -> Option<&mut ProducerEntry> {
+        self.known.get_mut(&id.get())
     }
 
     #[must_use]
@@ -284,6 +367,9 @@ impl Producers {
     /// Restores an entry that [`ProducerEntry::encode`] saved. If there are too many, those that
     /// wrote last are kept.
     pub fn restore(&mut self, id: ProducerId, entry: ProducerEntry) {
+        if let Some(first) = entry.transaction.first {
+            self.open.insert(first, id);
+        }
         self.known.insert(id.get(), entry);
         if self.known.len() > PRODUCERS_PER_PARTITION_MAX {
             self.forget_oldest();
@@ -307,6 +393,24 @@ fn is_ahead(sequence: i32, last: i32) -> bool {
     (1..SEQUENCES / 2).contains(&distance(last, sequence))
 }
 
+pub(super) fn old_epoch(id: ProducerId, epoch: ProducerEpoch, seen: ProducerEpoch) -> AppendError {
+    AppendError::new(
+        ErrorCode::InvalidProducerEpoch,
+        alloc::format!(
+            "Epoch of producer {id} is {epoch}, which is smaller than the last seen epoch {seen}."
+        ),
+    )
+}
+
+fn too_many_open() -> AppendError {
+    AppendError::new(
+        ErrorCode::PolicyViolation,
+        alloc::format!(
+            "The partition has {PRODUCERS_PER_PARTITION_MAX} open transactions; end some first."
+        ),
+    )
+}
+
 fn out_of_order(range: &SequenceRange, why: &str) -> AppendError {
     AppendError::new(
         ErrorCode::OutOfOrderSequenceNumber,
@@ -319,16 +423,40 @@ fn out_of_order(range: &SequenceRange, why: &str) -> AppendError {
 }
 
 const BATCH_BYTES: usize = 4 + 4 + 8 + 8;
-/// Bytes of version, epoch and time of the last write.
-const HEAD_BYTES: usize = 1 + 2 + 8;
+/// Bytes of version, epoch, time of the last write, coordinator epoch and first offset.
+const HEAD_BYTES: usize = 1 + 2 + 8 + 4 + 8;
 /// Version of an entry in the view. Entries of other versions are not read.
-const ENTRY_VERSION: u8 = 1;
+const ENTRY_VERSION: u8 = 2;
 
 impl ProducerEntry {
-    /// Returns when the producer last wrote, by the append clock.
+    /// Returns where the producer's open transaction begins.
     #[must_use]
-    pub const fn last_ms(&self) -> i64 {
-        self.last_ms
+    pub const fn open_since(&self) -> Option<Offset> {
+        self.transaction.first
+    }
+
+    /// Returns whether the producer has written nothing since `until_ms`, and has no open
+    /// transaction.
+    #[must_use]
+    pub const fn is_silent_since(&self, until_ms: i64) -> bool {
+        self.last_ms <= until_ms && self.transaction.first.is_none()
+    }
+
+    #[must_use]
+    pub const fn epoch(&self) -> ProducerEpoch {
+        self.epoch
+    }
+
+    /// Returns the newest coordinator epoch of a marker, or -1.
+    #[must_use]
+    pub const fn coordinator_epoch(&self) -> i32 {
+        self.transaction.coordinator_epoch
+    }
+
+    /// Returns the producer's newest batch.
+    #[must_use]
+    pub fn last_batch(&self) -> Option<&WrittenBatch> {
+        self.batches.last()
     }
 
     /// Returns the producer's epoch and the base offset of its newest batch.
@@ -338,14 +466,18 @@ impl ProducerEntry {
         (self.epoch, last.map(|batch| batch.base_offset))
     }
 
-    /// Encodes the view's value: version (a byte), epoch, time of the last write, then the batches,
-    /// all big-endian.
+    /// Encodes the view's value: version (a byte), epoch, time of the last write, newest
+    /// coordinator epoch (i32, or -1), first offset of the open transaction (i64, or -1), then the
+    /// batches, all big-endian.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut value = Vec::with_capacity(HEAD_BYTES + self.batches.len() * BATCH_BYTES);
         value.push(ENTRY_VERSION);
         value.extend_from_slice(&self.epoch.get().to_be_bytes());
         value.extend_from_slice(&self.last_ms.to_be_bytes());
+        value.extend_from_slice(&self.transaction.coordinator_epoch.to_be_bytes());
+        let first = self.transaction.first.map_or(-1, Offset::get);
+        value.extend_from_slice(&first.to_be_bytes());
         for batch in &self.batches {
             value.extend_from_slice(&batch.first.to_be_bytes());
             value.extend_from_slice(&batch.last.to_be_bytes());
@@ -364,7 +496,9 @@ impl ProducerEntry {
             return None;
         }
         let epoch = ProducerEpoch(i16::from_be_bytes(*head.first_chunk()?));
-        let last_ms = i64::from_be_bytes(*head.last_chunk()?);
+        let last_ms = i64::from_be_bytes(*head.get(2..)?.first_chunk()?);
+        let coordinator_epoch = i32::from_be_bytes(*head.get(10..)?.first_chunk()?);
+        let first = i64::from_be_bytes(*head.last_chunk()?);
         if batches.len() % BATCH_BYTES != 0 || batches.len() / BATCH_BYTES > PRODUCER_BATCHES_KEPT {
             return None;
         }
@@ -384,6 +518,11 @@ impl ProducerEntry {
             epoch,
             batches,
             last_ms,
+            transaction: TransactionState {
+                first: (first >= 0).then_some(Offset(first)),
+                coordinator_epoch,
+                ended_at: None,
+            },
         })
     }
 }
@@ -406,6 +545,7 @@ mod tests {
             first,
             last: step(first, count - 1),
             is_filtered: false,
+            transaction: None,
         }
     }
 
@@ -693,6 +833,7 @@ mod tests {
                 epoch: ProducerEpoch(0),
                 batches: Vec::new(),
                 last_ms: most - id,
+                transaction: TransactionState::NONE,
             };
             producers.restore(ProducerId(id), entry);
         }

@@ -85,7 +85,6 @@ fn may_join(read: &Read, batch: &Batch) -> bool {
         && is_small
         && header.base_offset() >= read.apart_until
         && !is_passed_by(batch)
-        && !header.is_transactional()
 }
 
 fn is_passed_by(batch: &Batch) -> bool {

@@ -11,7 +11,7 @@ use core::fmt;
 
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, ProducerId};
-use sedge_protocol::records::Records;
+use sedge_protocol::records::{EndTransactionMarker, TransactionResult};
 
 /// A transaction that was aborted, as a fetch answers it (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,13 +124,10 @@ pub fn take(
     Ok(taken)
 }
 
-/// Returns whether a control batch ends a transaction by an abort: the type in the record's key.
+/// Returns whether a control batch ends a transaction by an abort.
 fn is_abort(batch: &Batch) -> bool {
-    const ABORT: [u8; 2] = 0_i16.to_be_bytes();
-    let first = Records::new(&batch.header, &batch.body).next();
-    let key = first.and_then(Result::ok).and_then(|record| record.key);
-    key.and_then(|key| key.get(2..4))
-        .is_some_and(|of| of == ABORT)
+    EndTransactionMarker::read(batch)
+        .is_some_and(|marker| marker.result == TransactionResult::Abort)
 }
 
 /// The bounds of an upstream partition, against the end of the log here.

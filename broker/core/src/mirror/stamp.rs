@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use sedge_protocol::batch::Batch;
+use sedge_protocol::batch::{Batch, BatchHeader};
 use sedge_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use sedge_protocol::limits::DECOMPRESSED_BYTES_MAX;
 use sedge_protocol::records::{Kept, RecordView, Records, decompress, rebuild};
@@ -16,8 +16,6 @@ pub enum StampError {
     /// The records cannot be read, so no batch with other timestamps or offsets can be built from
     /// them.
     Unreadable,
-    /// The batch is part of a transaction; whether it was committed is not known here yet.
-    Transactional,
 }
 
 impl fmt::Display for StampError {
@@ -25,9 +23,6 @@ impl fmt::Display for StampError {
         f.write_str(match self {
             Self::Corrupt => "a batch in the log here is corrupt (CRC)",
             Self::Unreadable => "the records of a batch in the log here cannot be read",
-            Self::Transactional => {
-                "a batch is transactional, and transactions are not mirrored yet"
-            }
         })
     }
 }
@@ -52,13 +47,23 @@ impl Prepared {
     #[must_use]
     pub fn new(batch: Batch) -> Self {
         let header = batch.header;
-        let is_passed_by = header.is_control() || header.record_count() == 0;
+        if header.is_control() || header.record_count() == 0 {
+            return Self::passed_by(&header);
+        }
+        Self {
+            batch: Some(fit(batch)),
+            ..Self::passed_by(&header)
+        }
+    }
+
+    /// Returns a batch that is not sent.
+    fn passed_by(header: &BatchHeader) -> Self {
         Self {
             base: header.base_offset(),
             next: header.next_offset(),
             leader_epoch: header.leader_epoch(),
             max_timestamp: header.max_timestamp(),
-            batch: (!is_passed_by).then(|| fit(batch)),
+            batch: None,
             is_joined: false,
         }
     }
@@ -69,9 +74,6 @@ pub(super) fn check(batch: &Batch) -> Result<(), StampError> {
     let header = &batch.header;
     if header.computed_crc(&batch.body) != header.crc() {
         return Err(StampError::Corrupt);
-    }
-    if header.is_transactional() {
-        return Err(StampError::Transactional);
     }
     Ok(())
 }
@@ -116,9 +118,7 @@ pub(super) fn stamp(
     is_transactional: bool,
 ) {
     let header = &mut batch.header;
-    if is_transactional {
-        header.set_transactional();
-    }
+    header.set_transactional(is_transactional);
     header.set_base_offset(Offset::ZERO);
     header.set_leader_epoch(LeaderEpoch(-1));
     header.clear_delete_horizon();

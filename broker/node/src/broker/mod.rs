@@ -15,7 +15,7 @@ use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::NodeId;
 
 use crate::config::Config;
-use crate::coordinator::Groups;
+use crate::coordinator::{Groups, Transactions};
 use crate::limits::DISK_WORK_AT_ONCE;
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -23,7 +23,6 @@ use crate::mirror::Local;
 use crate::net::Net;
 use crate::plugins::Plugins;
 use crate::process::disk_work::DiskWork;
-use crate::process::logging::told::Told;
 use crate::process::runtime::Runtime;
 use crate::upkeep::logbook::Logbook;
 use crate::writer::Writer;
@@ -46,13 +45,12 @@ pub struct Broker {
     pub openers: Arc<Openers>,
     pub fetch_sessions: Mutex<Sessions>,
     pub producer_ids: ProducerIds,
-    /// Clients that were warned because they asked for transactions.
-    pub told_transactions: Told,
     /// The log of denied operations.
     pub audit: Audit,
     /// What clients use, against their quotas.
     pub quotas: ClientQuotas,
     pub groups: Arc<Groups>,
+    pub transactions: Transactions,
     pub plugins: Arc<Plugins>,
     pub metrics: Arc<Metrics>,
 }
@@ -97,6 +95,7 @@ pub struct Parts {
     pub log: Arc<Log>,
     pub logbook: Logbook,
     pub groups: Arc<Groups>,
+    pub transactions: Transactions,
     pub writer: Writer,
 }
 
@@ -127,6 +126,7 @@ impl Broker {
             log,
             logbook,
             groups,
+            transactions,
             writer,
         } = parts;
         let metrics = Arc::clone(&log.metrics);
@@ -145,10 +145,10 @@ impl Broker {
             openers: Arc::default(),
             fetch_sessions: Mutex::new(Sessions::new(crate::limits::FETCH_SESSIONS_MAX)),
             producer_ids: ProducerIds::default(),
-            told_transactions: Told::default(),
             audit: Audit::default(),
             quotas,
             groups,
+            transactions,
             plugins: Arc::new(Plugins::new(&config, Arc::clone(&metrics))),
             metrics,
             config,

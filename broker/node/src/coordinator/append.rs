@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use log::{error, warn};
-use sedge_core::metadata::{CommandError, Topic};
+use sedge_core::log::Write;
+use sedge_core::metadata::{CommandError, Image, Topic};
 use sedge_core::shard::StateTopic;
+use sedge_core::transactions::Ending;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::error::Error;
 use sedge_protocol::ids::PartitionId;
@@ -16,7 +18,7 @@ use super::log::{Behind, Gathered, followed, missed, partition_of, update};
 use super::outbox::Unit;
 use super::trim::Trim;
 use crate::limits::COORDINATOR_APPEND_BYTES;
-use crate::writer::Stopped;
+use crate::writer::{AppendPart, Stopped};
 
 /// Appends the journal's records to the log.
 pub struct Appender {
@@ -31,8 +33,12 @@ pub struct Appender {
 struct Append {
     topics: BTreeMap<&'static str, Arc<Topic>>,
     partitions: BTreeMap<PartitionId, (Arc<Topic>, Gathered)>,
+    markers: Vec<AppendPart>,
     updates: Vec<ViewUpdate>,
 }
+
+/// How often an append begins again because a topic of a marker was deleted while it waited.
+const TOPICS_DELETED_MEANWHILE_MAX: u32 = 16;
 
 /// Returns how many of the units go into the next append, at least one.
 pub fn of_one_append(units: &[Unit]) -> usize {
@@ -61,6 +67,18 @@ impl Appender {
     /// coordinator and retry: Kafka answers it when its disk fails.
     pub async fn append(&mut self, units: &[Unit]) -> Result<(), ErrorCode> {
         self.catch_up().await?;
+        for _ in 0..TOPICS_DELETED_MEANWHILE_MAX {
+            let append = self.gather(units).await?;
+            match self.write(append).await {
+                // The markers of a topic that was deleted meanwhile are left out.
+                Err(ErrorCode::UnknownTopicOrPartition) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(ErrorCode::NotCoordinator)
+    }
+
+    async fn gather(&self, units: &[Unit]) -> Result<Append, ErrorCode> {
         let mut append = Append::default();
         let now_ms = self.disk.log.clock.now().wall_ms;
         for records in units.iter().flat_map(|unit| &unit.records) {
@@ -74,11 +92,22 @@ impl Appender {
             encoded.map_err(|failure| not_encoded(&failure))?;
             pushed?;
         }
-        self.write(append).await
+        for ending in units.iter().flat_map(|unit| &unit.endings) {
+            let markers = markers(&self.disk.log.metadata.load(), ending, now_ms);
+            append
+                .markers
+                .extend(markers.map_err(|failure| not_encoded(&failure))?);
+        }
+        Ok(append)
     }
 
+    /// Writes an append.
+    ///
+    /// # Errors
+    /// As for [`Self::append`]; `UNKNOWN_TOPIC_OR_PARTITION` if a topic of a marker is gone.
     async fn write(&mut self, append: Append) -> Result<(), ErrorCode> {
-        let mut parts = Vec::new();
+        let mut parts = append.markers;
+        let has_markers = !parts.is_empty();
         let mut sizes = Vec::new();
         let mut updates = append.updates;
         for (id, (topic, gathered)) in append.partitions {
@@ -95,8 +124,14 @@ impl Appender {
         let outcomes = outcomes.map_err(|Stopped| ErrorCode::CoordinatorNotAvailable)?;
         // The parts are one unit of the writer, which refuses all of them or none.
         if let Some(refusal) = outcomes.into_iter().find_map(Result::err) {
+            if has_markers && refusal.code == ErrorCode::UnknownTopicOrPartition {
+                return Err(refusal.code);
+            }
             let why = reason(&refusal);
-            warn!(target: "sedge::groups", "groups and offsets cannot be written: {why}");
+            warn!(
+                target: "sedge::groups",
+                "groups, offsets and transactions cannot be written: {why}"
+            );
             return Err(ErrorCode::NotCoordinator);
         }
         for (topic, id, bytes) in sizes {
@@ -208,6 +243,31 @@ impl Append {
         self.updates.push(update(id, &key, value));
         Ok(())
     }
+}
+
+/// Returns the markers of a transaction, in the partitions that exist. The broker's own topics get
+/// none: what a transaction writes to `__consumer_offsets` is in its records.
+fn markers(image: &Image, ending: &Ending, now_ms: i64) -> Result<Vec<AppendPart>, Error> {
+    let marker = ending.marker;
+    let mut parts = Vec::new();
+    for (topic, indexes) in &ending.partitions {
+        let topic = image.topic(topic).filter(|topic| !topic.is_internal);
+        for (topic, id) in topic.iter().flat_map(|topic| {
+            let ids = indexes.iter().filter_map(|index| topic.partition(*index));
+            ids.map(move |id| (topic, id))
+        }) {
+            let batch = marker.end.batch(marker.producer_id, marker.epoch, now_ms)?;
+            parts.push(AppendPart {
+                partition: id,
+                topic: Arc::clone(topic),
+                write: Write::OwnMarker(marker),
+                batch: Ok(Some(batch)),
+                elsewhere: Vec::new(),
+                awaits: None,
+            });
+        }
+    }
+    Ok(parts)
 }
 
 fn not_encoded(failure: &Error) -> ErrorCode {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sedge_core::log::AppendError;
+use sedge_core::log::{AppendError, Write};
 use sedge_core::metadata::Topic;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::PartitionId;
@@ -40,7 +40,7 @@ impl Disk {
         Ok(batches.into_iter().map(move |batch| AppendPart {
             partition: id,
             topic: Arc::clone(&topic),
-            sequence: None,
+            write: Write::Plain,
             batch: Ok(Some(batch)),
             elsewhere: Vec::new(),
             awaits: None,

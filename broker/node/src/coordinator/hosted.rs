@@ -19,7 +19,7 @@ use crate::log::published::Published;
 /// A hosted shard; see the module.
 pub struct Hosted<S: Shard> {
     inner: Arc<Mutex<Inner<S>>>,
-    outbox: Arc<Outbox>,
+    pub(super) outbox: Arc<Outbox>,
 }
 
 pub(super) struct Inner<S: Shard> {
@@ -100,7 +100,12 @@ where
     }
 
     /// Carries out the effects of a step.
-    fn take(&self, inner: &mut Inner<S>, actions: ActionsOf<S>, release: Option<Release>) {
+    pub(super) fn take(
+        &self,
+        inner: &mut Inner<S>,
+        actions: ActionsOf<S>,
+        release: Option<Release>,
+    ) {
         let Actions { persist, then, now } = actions;
         for Reply { token, body } in now {
             if let Some(answer) = inner.waiting.remove(&token) {
@@ -114,6 +119,7 @@ where
             .into_iter()
             .map(|(records, bytes)| Unit {
                 records: vec![self.records(records)],
+                endings: Vec::new(),
                 bytes,
             });
         self.outbox.put(units, releases);

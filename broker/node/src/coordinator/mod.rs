@@ -11,6 +11,7 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `groups` | the coordinator of groups and their offsets |
+//! | `transactions` | the coordinator of transactions, and their ends |
 //! | `hosted` | a shard with its lock and its clients |
 //! | `outbox` | records of all shards that wait to be written, in one order |
 //! | `journal` | the two tasks, and restoring |
@@ -24,7 +25,7 @@
 //! **Invariant:** a reply that depends on records is sent after they, and all before them, are
 //! durable.
 //! **Invariant:** a unit of the outbox is in one append: its records of several shards are written
-//! all or not at all.
+//! all or not at all. So are the markers of a transaction that ends with them.
 //! **Bound:** the outbox holds the output of open requests and of one tick of each shard; the
 //! request pool bounds requests.
 
@@ -37,16 +38,19 @@ mod log;
 mod outbox;
 #[cfg(test)]
 mod tests;
+mod transactions;
 mod trim;
 
 pub use groups::{Groups, OFFSETS_TOPIC};
 pub use journal::Journal;
+pub use transactions::Transactions;
 
 use std::sync::Arc;
 
 use sedge_core::groups::{Coordinator, GroupConfig};
 use sedge_core::machine::Now;
 use sedge_core::metadata::Image;
+use sedge_core::transactions::{TransactionConfig, TransactionCoordinator};
 use sedge_storage::LogStore;
 
 /// All coordinators, and the journal that they share.
@@ -54,6 +58,7 @@ use sedge_storage::LogStore;
 pub struct Coordinators {
     pub journal: Journal,
     pub groups: Arc<Groups>,
+    pub transactions: Transactions,
 }
 
 /// Restores all coordinators from their topics.
@@ -68,5 +73,14 @@ pub fn restore(
     let mut journal = Journal::default();
     let groups = Coordinator::new(GroupConfig::of(image.defaults()), now);
     let groups = journal.restore(store, image, now, groups)?;
-    Ok(Coordinators { journal, groups })
+    let transactions = TransactionConfig::of(image.defaults());
+    let transactions = TransactionCoordinator::new(transactions, now);
+    let transactions = journal.restore(store, image, now, transactions)?;
+    let transactions = Transactions::new(transactions, Arc::clone(&groups));
+    journal.add(Arc::new(transactions.clone()));
+    Ok(Coordinators {
+        journal,
+        groups,
+        transactions,
+    })
 }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use event_listener::{Event, EventListener};
 use sedge_core::machine::Now;
 use sedge_core::shard::{Encoded, StateTopic};
+use sedge_core::transactions::Ending;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::error::Error;
 
@@ -27,9 +28,11 @@ pub trait Records: Send + Sync {
     fn give_up(&self, now: Now);
 }
 
-/// Records that are written all or not at all.
+/// Records, and the ends of transactions, that are written all or not at all.
 pub struct Unit {
     pub records: Vec<Box<dyn Records>>,
+    /// Transactions that end with these records: their markers are written as well.
+    pub endings: Vec<Ending>,
     /// Bytes of the records, as estimated by [`sedge_core::shard::Shard::bytes_of`].
     pub bytes: usize,
 }

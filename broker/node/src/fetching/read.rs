@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use sedge_core::fetch::session::{Outcome, Wanted};
+use sedge_core::log::AbortedTransaction;
 use sedge_core::metadata::Topic;
 use sedge_protocol::ids::Offset;
 use sedge_protocol::{ErrorCode, fetch};
@@ -16,6 +17,7 @@ use super::Source;
 use super::plan::{Found, Target};
 use crate::limits::{FETCH_COLD_BYTES_MAX, FETCH_PARTITIONS_AT_ONCE};
 use crate::log::partitions::Partition;
+use crate::log::transactions::aborted_among;
 
 pub use super::isolation::Isolation;
 
@@ -36,6 +38,8 @@ pub struct Read {
     pub chunks: Vec<Chunk>,
     /// The offset after the batches; 0 if there are none.
     pub next_offset: Offset,
+    /// For `read_committed`: the aborted transactions among the batches.
+    pub aborted: Vec<AbortedTransaction>,
     /// Whether the read ended at a limit of memory or of cold data.
     pub is_cut: bool,
     /// The topic, if its fetch filters apply and have not run yet: all chunks are in memory.
@@ -53,9 +57,10 @@ pub struct Ends {
 
 impl Ends {
     fn of(partition: &Partition) -> Self {
+        let last_stable_offset = partition.last_stable_offset();
         Self {
             high_watermark: partition.high_watermark(),
-            last_stable_offset: partition.last_stable_offset(),
+            last_stable_offset,
             log_start: partition.log_start(),
         }
     }
@@ -85,6 +90,7 @@ impl Read {
         self.error = Some(error);
         self.ends = None;
         self.chunks.clear();
+        self.aborted.clear();
     }
 
     /// Returns the outcome for the fetch session.
@@ -172,6 +178,7 @@ fn read_one(store: &dyn LogStore, target: &Target, room: Room) -> Option<Read> {
         ends: None,
         chunks: Vec::new(),
         next_offset: Offset::ZERO,
+        aborted: Vec::new(),
         is_cut: false,
         filtered_by: None,
         partition: None,
@@ -183,11 +190,15 @@ fn read_one(store: &dyn LogStore, target: &Target, room: Room) -> Option<Read> {
             read.partition = Some(Arc::clone(&found.partition));
             read.filtered_by.clone_from(&found.filtered_by);
             match read_records(store, found, &target.wanted, room)? {
-                Ok(located) => {
-                    read.chunks = located.chunks;
-                    read.next_offset = located.next_offset;
-                    read.is_cut = located.is_cut;
-                }
+                Ok(located) => match aborted(store, found, &target.wanted, room, &located)? {
+                    Ok(aborted) => {
+                        read.aborted = aborted;
+                        read.chunks = located.chunks;
+                        read.next_offset = located.next_offset;
+                        read.is_cut = located.is_cut;
+                    }
+                    Err(error) => read.error = Some(error),
+                },
                 Err(error) => read.error = Some(error),
             }
         }
@@ -239,6 +250,30 @@ fn read_records(
             Some(Err(ErrorCode::KafkaStorageError))
         }
     }
+}
+
+/// Returns the aborted transactions among the batches, if the reader wants to know them. Returns
+/// `None` if they have to be read from the view, and the read must not wait.
+fn aborted(
+    store: &dyn LogStore,
+    found: &Found,
+    wanted: &Wanted,
+    room: Room,
+    located: &Located,
+) -> Option<Result<Vec<AbortedTransaction>, ErrorCode>> {
+    let from = Offset(wanted.fetch_offset);
+    let is_committed = room.isolation == Isolation::ReadCommitted;
+    if !is_committed || located.chunks.is_empty() || !found.partition.may_have_aborted(from) {
+        return Some(Ok(Vec::new()));
+    }
+    if room.wait == Wait::Never {
+        return None;
+    }
+    let read = aborted_among(store, &found.partition, from, located.next_offset);
+    Some(read.map_err(|error| {
+        log::error!(target: "sedge::fetch", "partition {}: {error}", found.partition.id);
+        ErrorCode::KafkaStorageError
+    }))
 }
 
 fn is_over(located: &Located, memory_left: usize) -> bool {

@@ -64,6 +64,7 @@ impl Fixture {
         };
         self.log.store.append(commit).unwrap();
         partition.publish_high_watermark(next);
+        partition.publish_last_stable_offset(next);
         self.log.appended(&partition, BATCH_BYTES);
     }
 

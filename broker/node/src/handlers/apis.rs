@@ -20,8 +20,9 @@ use crate::net::service::{Answer, Disconnect, Estimate, Rule, Start};
 /// - START: [`Start`].
 /// - FORM: the handler of a `now` has `handle`, which returns the response. That of a `later` has
 ///   `start`, which runs in the order of the requests, and `finish`, which returns the response, if
-///   there is one. `around` is the same, but the response is encoded around batches. The `handle`
-///   of an `own` encodes its response itself.
+///   there is one. `around` is the same, but the response is encoded around batches. A `plain` is a
+///   `now` whose response has no throttle time. The `handle` of an `own` encodes its response
+///   itself.
 /// - ESTIMATE: [`Estimate`].
 /// - NEEDS: the operations that the handler performs, as `Resource Operation`. After `or` is an
 ///   alternative right that is sufficient, on the cluster or on any topic. They are those of
@@ -110,6 +111,13 @@ macro_rules! answer {
             .encode(|buffer, version| response.write(buffer, version))
             .map(Answer::Now)
     }};
+    (plain, $request:ident, $($handler:ident)::+, $message:ident) => {{
+        let handled = $($handler)::+::handle(&$request, $message);
+        let response = $request.timed(handled).await;
+        $request
+            .encode(|buffer, version| response.write(buffer, version))
+            .map(Answer::Now)
+    }};
     (own, $request:ident, $($handler:ident)::+, $message:ident) => {
         $($handler)::+::handle(&$request, $message).await
     };
@@ -146,7 +154,7 @@ macro_rules! answer {
 apis! {
     Produce: Pipelined, later records::produce(produce_request::ProduceRequestData),
         // The cluster for `__sedge_plugins`.
-        Nothing, [Topic Write, Cluster Alter];
+        Nothing, [Topic Write, TransactionalId Write, Cluster Alter];
     Fetch: InTurn, around records::fetch(fetch_request::FetchRequestData),
         Nothing, [Topic Read];
     ListOffsets: InTurn, now records::list_offsets(list_offsets_request::ListOffsetsRequestData),
@@ -190,6 +198,22 @@ apis! {
             offset_for_leader_epoch_request::OffsetForLeaderEpochRequestData
         ),
         Recent, [Topic Describe or Cluster ClusterAction];
+    AddPartitionsToTxn: InTurn,
+        now transactions::add_partitions_to_txn(
+            add_partitions_to_txn_request::AddPartitionsToTxnRequestData
+        ),
+        Recent, [TransactionalId Write, Cluster ClusterAction, Topic Write];
+    AddOffsetsToTxn: InTurn,
+        now transactions::add_offsets_to_txn(add_offsets_to_txn_request::AddOffsetsToTxnRequestData),
+        Recent, [TransactionalId Write, Group Read];
+    EndTxn: InTurn, now transactions::end_txn(end_txn_request::EndTxnRequestData),
+        Recent, [TransactionalId Write];
+    WriteTxnMarkers: InTurn,
+        plain transactions::write_txn_markers(write_txn_markers_request::WriteTxnMarkersRequestData),
+        Recent, [Cluster Alter or Cluster ClusterAction];
+    TxnOffsetCommit: InTurn,
+        now transactions::txn_offset_commit(txn_offset_commit_request::TxnOffsetCommitRequestData),
+        Recent, [TransactionalId Write, Group Read, Topic Read];
     DescribeAcls: InTurn, now acls::describe_acls(describe_acls_request::DescribeAclsRequestData),
         Recent, [Cluster Describe];
     CreateAcls: InTurn, now acls::create_acls(create_acls_request::CreateAclsRequestData),
@@ -271,6 +295,17 @@ apis! {
     DescribeCluster: InTurn,
         now cluster::describe_cluster(describe_cluster_request::DescribeClusterRequestData),
         Recent, [Cluster Describe];
+    DescribeProducers: InTurn,
+        now transactions::describe_producers(describe_producers_request::DescribeProducersRequestData),
+        Recent, [Topic Read];
+    DescribeTransactions: InTurn,
+        now transactions::describe_transactions(
+            describe_transactions_request::DescribeTransactionsRequestData
+        ),
+        Recent, [TransactionalId Describe, Topic Describe];
+    ListTransactions: InTurn,
+        now transactions::list_transactions(list_transactions_request::ListTransactionsRequestData),
+        Recent, [TransactionalId Describe];
     ListConfigResources: InTurn,
         now configs::list_config_resources(list_config_resources_request::ListConfigResourcesRequestData),
         Recent, [Cluster DescribeConfigs];

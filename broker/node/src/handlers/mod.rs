@@ -42,6 +42,7 @@ mod sasl;
 mod tests;
 mod tokens;
 mod topics;
+mod transactions;
 mod users;
 
 /// Answers clients' requests with the state of a broker.

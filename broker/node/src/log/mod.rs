@@ -15,6 +15,7 @@
 //! | `storage_state` | whether the disk accepts writes |
 //! | `clock` | the wall clock and the append clock |
 //! | `views` | views that are derived from batches |
+//! | `transactions` | the aborted transactions of a partition |
 
 pub mod clock;
 pub mod followers;
@@ -23,6 +24,7 @@ pub mod partitions;
 pub mod published;
 pub mod purgatory;
 pub mod storage_state;
+pub mod transactions;
 pub mod views;
 
 use std::fmt;

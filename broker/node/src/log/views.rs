@@ -11,11 +11,12 @@ use sedge_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerId};
 use sedge_storage::{Error, LogStore, Recovery, View, ViewReader, ViewUpdate};
 
 /// The views in which a partition has entries under its id.
-const OF_PARTITION: [View; 3] = [View::Producers, View::Epochs, View::Offsets];
+const OF_PARTITION: [View; 4] = [View::Producers, View::Epochs, View::Offsets, View::Aborted];
 
 /// Version of the broker's views. Incremented when the keys or the values of one change (producers,
-/// epochs, committed offsets), so that the next start rebuilds them from the log.
-const VIEWS_VERSION: u8 = 1;
+/// epochs, aborted transactions, committed offsets), so that the next start rebuilds them from the
+/// log.
+const VIEWS_VERSION: u8 = 2;
 
 /// Converts a derived change for the store.
 pub fn update(change: Change) -> ViewUpdate {
@@ -23,6 +24,7 @@ pub fn update(change: Change) -> ViewUpdate {
     let view = match view {
         Derived::Epochs => View::Epochs,
         Derived::Producers => View::Producers,
+        Derived::Aborted => View::Aborted,
     };
     ViewUpdate { view, key, value }
 }
@@ -113,6 +115,7 @@ pub fn unreadable(store: &dyn LogStore, view: View, id: PartitionId) -> Error {
     let view = match view {
         View::Producers => "producers",
         View::Epochs => "epochs",
+        View::Aborted => "aborted transactions",
         _ => "of the broker",
     };
     log::error!(
@@ -169,12 +172,11 @@ impl Recovery for HeaderReplay {
         batches: &[Batch],
         append_ms: i64,
     ) -> Vec<ViewUpdate> {
-        let headers = batches.iter().map(|batch| &batch.header);
         let saved = FromViews {
             views,
             has_unread: Cell::new(self.has_unread),
         };
-        let changes = self.derived.replay(&saved, partition, headers, append_ms);
+        let changes = self.derived.replay(&saved, partition, batches, append_ms);
         self.has_unread = saved.has_unread.get();
         changes.into_iter().map(update).collect()
     }
@@ -240,6 +242,22 @@ impl Saved for FromViews<'_> {
             self.has_unread.set(true);
         }
         entry
+    }
+
+    fn each_producer(
+        &self,
+        partition: PartitionId,
+        each: &mut dyn FnMut(ProducerId, ProducerEntry),
+    ) {
+        let mut look = |key: &[u8], value: &[u8]| match derive::producer_entry(key, value) {
+            Some((producer, entry)) => each(producer, entry),
+            None => self.has_unread.set(true),
+        };
+        let prefix = derive::prefix(partition);
+        let scanned = self.views.view_scan(View::Producers, &prefix, &mut look);
+        if scanned.is_err() {
+            self.has_unread.set(true);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use async_io::Timer;
 use event_listener::EventListener;
 use futures_lite::FutureExt;
 use sedge_core::backoff::Backoff;
-use sedge_core::log::AppendError;
+use sedge_core::log::{AbortedBatches, AppendError};
 use sedge_core::metadata::{Image, Topic};
 use sedge_core::mirror::{self as plan, CopiedConfigs, Outcome, Outgoing, Prepared, Trouble};
 use sedge_protocol::batch::Batch;
@@ -26,6 +26,7 @@ use crate::client::transactions::RefusedPartitions;
 use crate::client::{Client, Error};
 use crate::config::LinkConfig;
 use crate::log::followers::Follower;
+use crate::log::transactions::aborted_among;
 use crate::metrics::{Failure, LinkMetrics, LinkState};
 use crate::plugins::LinkFilters;
 
@@ -333,10 +334,9 @@ impl Link {
         let now_ms = self.now_ms();
         for id in self.destinations.keys() {
             if let Ok(partition) = self.local.log.partition(*id) {
-                let (log_start, high_watermark) =
-                    (partition.log_start(), partition.high_watermark());
-                self.plan
-                    .handle_bounds(*id, log_start, high_watermark, now_ms);
+                // Behind the last stable offset, what will be committed is not known yet.
+                let (log_start, end) = (partition.log_start(), partition.last_stable_offset());
+                self.plan.handle_bounds(*id, log_start, end, now_ms);
             }
         }
     }
@@ -368,11 +368,15 @@ impl Link {
     async fn batches(&mut self, read: plan::Read) -> Result<Vec<Prepared>, (Trouble, String)> {
         let unread = |error: sedge_storage::Error| (Trouble::Unread, error.to_string());
         let store = Arc::clone(&self.local.log.store);
-        let prepare = move |chunks: Vec<Bytes>| {
+        let log = &self.local.log;
+        let partition = log.partition(read.partition).map_err(unread)?;
+        let aborted = aborted_among(&*log.store, &partition, read.from, read.until);
+        let mut aborted = AbortedBatches::new(aborted.map_err(unread)?);
+        let mut prepare = move |chunks: Vec<Bytes>| {
             let batches = chunks
                 .into_iter()
                 .flat_map(|mut chunk| std::iter::from_fn(move || Batch::split_from(&mut chunk)));
-            plan::pack(&read, batches)
+            plan::pack(&read, batches.map(|batch| aborted.left_out(batch)))
         };
         let stored = move || store.read(read.partition, read.from, read.until, read.bytes_max);
         let topic = self.filtered(read.partition);

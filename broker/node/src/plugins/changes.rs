@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use log::{info, warn};
+use sedge_core::log::Write;
 use sedge_core::metadata::{PLUGINS_TOPIC as TOPIC, Topic};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::PartitionId;
@@ -60,7 +61,7 @@ async fn append(
     let part = AppendPart {
         partition,
         topic,
-        sequence: None,
+        write: Write::Plain,
         batch: Ok(Some(batch)),
         elsewhere: Vec::new(),
         awaits: None,

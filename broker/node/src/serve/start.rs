@@ -210,6 +210,7 @@ impl Opened {
             log: Arc::clone(&log),
             logbook: self.logbook,
             groups: self.coordinators.groups,
+            transactions: self.coordinators.transactions,
             writer: writer.clone(),
             config,
         }));

@@ -91,7 +91,7 @@ fn silent(views: &(impl ViewReader + ?Sized), from: &[u8], until_ms: i64) -> Res
         }
         let producer = derive::parse_producer_key(key);
         match ProducerEntry::decode(value) {
-            Some(entry) if entry.last_ms() <= until_ms => silent.extend(producer),
+            Some(entry) if entry.is_silent_since(until_ms) => silent.extend(producer),
             Some(_) => {}
             None => unread = producer.map(|(partition, _)| partition),
         }
@@ -132,7 +132,7 @@ mod tests {
         let part = AppendPart {
             partition: node.partition("t"),
             topic: Arc::clone(node.broker.log.metadata.load().topic("t").unwrap()),
-            sequence: SequenceRange::of(&batch.header),
+            write: SequenceRange::of(&batch.header).into(),
             batch: Ok(Some(batch)),
             elsewhere: Vec::new(),
             awaits: None,
@@ -254,6 +254,7 @@ mod tests {
             first: 0,
             last: 0,
             is_filtered: false,
+            transaction: None,
         };
         let mut producers = Producers::default();
         producers.apply(&range, Offset::ZERO, 0, last_ms);

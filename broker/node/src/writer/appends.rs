@@ -1,5 +1,6 @@
 //! Appends: a unit is judged as a whole, and then applied or refused as a whole.
 
+use sedge_core::log::derive::Derived;
 use sedge_core::log::{AppendError, Planned, Write};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
@@ -55,7 +56,7 @@ impl Round<'_> {
         let partition = self.state.partitions.get(self.log, part.partition);
         let partition = partition.map_err(|error| partition::storage_error(&error))?;
         match &part.batch {
-            Ok(_) => partition.log.plan(&part.write()),
+            Ok(_) => partition.log.plan(&part.write),
             Err(refused) => Err(refused.clone()),
         }
     }
@@ -64,13 +65,13 @@ impl Round<'_> {
     fn refuse(&mut self, parts: &[AppendPart]) {
         for part in parts {
             if let Some(partition) = self.state.partitions.find(part.partition) {
-                partition.log.refuse(&part.write());
+                partition.log.refuse(&part.write);
             }
         }
     }
 
     fn apply(&mut self, part: AppendPart, planned: &Planned) -> Appended {
-        let (id, write) = (part.partition, part.write());
+        let (id, write) = (part.partition, part.write);
         let config = &part.topic.config;
         let log = &self.state.partitions.known(id).log;
         let log_start = log.log_start();
@@ -137,9 +138,15 @@ impl Round<'_> {
         }
         let updates = &mut self.commit.updates;
         let header = batch.as_ref().map(|batch| &batch.header);
+        let mut is_aborted = false;
         log.apply(id, write, header, self.now, |change| {
+            is_aborted |= change.view == Derived::Aborted;
             updates.push(views::update(change));
         });
+        if let (Write::Marker(_) | Write::OwnMarker(_), Some(batch)) = (write, &batch) {
+            let at = batch.header.base_offset();
+            self.markers.push((id, is_aborted.then_some(at)));
+        }
         if let Some(batch) = batch {
             self.push_batch(id, batch);
         }

@@ -37,7 +37,7 @@ use std::thread::JoinHandle;
 use async_channel::{Receiver, Sender};
 use async_io::Timer;
 use futures_lite::future;
-use sedge_core::log::{AppendError, SequenceRange, Write};
+use sedge_core::log::{AppendError, Write};
 use sedge_core::metadata::{Command, CommandError, CommandReply, MetadataMachine, Topic};
 use sedge_protocol::ErrorCode;
 use sedge_protocol::batch::Batch;
@@ -58,8 +58,8 @@ pub type Done<T> = Sender<T>;
 pub struct AppendPart {
     pub partition: PartitionId,
     pub topic: Arc<Topic>,
-    /// The sequences that the producer sent, if it is idempotent.
-    pub sequence: Option<SequenceRange>,
+    /// What the batch is for the partition's log.
+    pub write: Write,
     /// The batch; `None` if a filter dropped every record, so that only the sequence advances; or
     /// the reason why it is refused already, which is recorded in the order of arrival, so that a
     /// later batch does not take its place.
@@ -110,13 +110,6 @@ impl AppendPart {
     fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
         let others = self.elsewhere.iter();
         std::iter::once(&self.topic).chain(others.filter_map(|elsewhere| elsewhere.topic.as_ref()))
-    }
-
-    /// Returns the part in the form in which its partition's log judges it.
-    const fn write(&self) -> Write {
-        Write {
-            sequence: self.sequence,
-        }
     }
 }
 

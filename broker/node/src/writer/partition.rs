@@ -68,7 +68,7 @@ impl ActivePartitions {
         } else {
             let saved = store.view_get(View::Producers, &key)?;
             let entry = saved.and_then(|value| ProducerEntry::decode(&value));
-            entry.is_some_and(|entry| entry.last_ms() <= until_ms)
+            entry.is_some_and(|entry| entry.is_silent_since(until_ms))
         };
         Ok(is_silent.then_some(ViewUpdate {
             view: View::Producers,
@@ -79,6 +79,12 @@ impl ActivePartitions {
 }
 
 impl ActivePartition {
+    /// Publishes up to where every transaction is decided.
+    pub fn publish_stable(&self) {
+        let stable = self.log.last_stable_offset();
+        self.published.publish_last_stable_offset(stable);
+    }
+
     fn load(log: &Log, id: PartitionId) -> Result<Self, Error> {
         let store = &*log.store;
         let bounds = store.bounds(id)?;

@@ -56,6 +56,8 @@ pub(super) struct Round<'a> {
     replies: Vec<Reply>,
     /// Partitions that grew, with the bytes they grew by.
     pub(super) grown: Vec<(PartitionId, usize)>,
+    /// Partitions in which a transaction ended, with the marker if it was aborted.
+    pub(super) markers: Vec<(PartitionId, Option<Offset>)>,
     pub(super) log_starts: Vec<(PartitionId, Offset)>,
     pub(super) dropped: Vec<PartitionId>,
     pub(super) must_sync: bool,
@@ -81,6 +83,7 @@ impl<'a> Round<'a> {
             refused: None,
             replies: Vec::new(),
             grown: Vec::new(),
+            markers: Vec::new(),
             log_starts: Vec::new(),
             dropped: Vec::new(),
             must_sync: false,
@@ -255,6 +258,13 @@ impl<'a> Round<'a> {
         for (id, offset) in &self.log_starts {
             if let Some(partition) = self.state.partitions.find(*id) {
                 partition.published.publish_log_start(*offset);
+                partition.publish_stable();
+            }
+        }
+        for (id, aborted_at) in &self.markers {
+            let partition = self.state.partitions.find(*id);
+            if let (Some(partition), Some(at)) = (partition, aborted_at) {
+                partition.published.publish_aborted(*at);
             }
         }
         for (id, bytes) in &self.grown {
@@ -263,8 +273,13 @@ impl<'a> Round<'a> {
                 partition
                     .published
                     .publish_high_watermark(partition.log.next_offset());
+                partition.publish_stable();
                 log.appended(&partition.published, *bytes);
             }
+        }
+        // What a consumer of committed records may read has grown by more than the marker.
+        for (id, _) in &self.markers {
+            log.parking.wake(*id, 0);
         }
         for id in &self.dropped {
             log.dropped(*id);

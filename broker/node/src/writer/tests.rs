@@ -116,7 +116,7 @@ impl Node {
         AppendPart {
             partition: self.partitions(topic)[index],
             topic: Arc::clone(found),
-            sequence: SequenceRange::of(&batch.header),
+            write: SequenceRange::of(&batch.header).into(),
             batch: Ok(Some(batch)),
             elsewhere: Vec::new(),
             awaits: None,

@@ -10,7 +10,7 @@ use sedge_storage::{Entry, Error, LogBounds, Urgency};
 use super::partition;
 use super::room::{NOTHING, rows_to_free};
 use super::round::Round;
-use crate::log::Log;
+use crate::log::{Log, transactions};
 use crate::process::exit;
 
 impl Round<'_> {
@@ -39,6 +39,9 @@ impl Round<'_> {
         let partition = self.state.partitions.get(self.log, id).map_err(failed)?;
         let offset = partition.log.plan_delete_records(before)?;
         if offset > partition.log.log_start() {
+            let forgotten =
+                transactions::aborted_before(&*self.log.store, &partition.published, offset);
+            let forgotten = forgotten.map_err(failed)?;
             self.take(rows_to_free(1, urgency)).map_err(failed)?;
             let partition = self.state.partitions.known(id);
             partition.log.apply_log_start(offset);
@@ -46,6 +49,7 @@ impl Round<'_> {
                 partition: id,
                 offset,
             });
+            self.commit.updates.extend(forgotten);
             self.log_starts.push((id, offset));
             self.must_sync = true;
         }

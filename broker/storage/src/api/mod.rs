@@ -208,8 +208,9 @@ pub trait Recovery {
         0
     }
     /// Whether `replay` looks into this partition's bodies. If it does not (user topics: the
-    /// producer state is in the headers), a rebuild of all views reads headers only and
-    /// `Batch::body` may be empty.
+    /// producer state is in the headers), a rebuild of all views reads headers only, and
+    /// `Batch::body` may be empty. Control batches have their bodies in any case: these say how a
+    /// transaction ended.
     fn needs_bodies(&self, partition: PartitionId) -> bool {
         let _ = partition;
         true

@@ -271,7 +271,8 @@ pub(crate) fn read_batch(store: &Store, at: Extent) -> Result<Option<Bytes>, Err
 }
 
 /// Calls `each` with all batches of a run that reach beyond `from`, for recovery and for moving:
-/// whole, or headers only.
+/// whole, or headers only
+/// but for control batches.
 pub(crate) fn batches_of_run(
     store: &Store,
     partition: PartitionId,
@@ -288,7 +289,7 @@ pub(crate) fn batches_of_run(
         true
     })?;
     for (header, at) in places {
-        let bytes = if headers_only {
+        let bytes = if headers_only && !header.is_control() {
             None
         } else {
             read_batch(store, at)?

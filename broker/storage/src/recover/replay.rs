@@ -238,7 +238,7 @@ impl<'a> Frames<'a> {
         }
         let mut batches = Vec::with_capacity(places.len());
         for (header, at) in places {
-            let whole = if headers_only {
+            let whole = if headers_only && !header.is_control() {
                 None
             } else {
                 Some(walk::read_at(&**self.file, at, at.bytes, Wait::ForDisk)?)

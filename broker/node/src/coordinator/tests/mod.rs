@@ -236,7 +236,9 @@ struct Node<'a> {
 
 impl<'a> Node<'a> {
     fn start(disk: &'a Disk) -> Self {
-        let Coordinators { journal, groups } = disk.coordinators();
+        let Coordinators {
+            journal, groups, ..
+        } = disk.coordinators();
         let node = Self::with(disk, journal, groups);
         node.tick();
         node

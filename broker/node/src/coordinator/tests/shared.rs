@@ -132,6 +132,7 @@ impl<'a> Pair<'a> {
         let Coordinators {
             mut journal,
             groups,
+            ..
         } = disk.coordinators();
         let image = disk.log.metadata.load();
         let (store, now) = (&*disk.store, disk.now());
@@ -156,7 +157,11 @@ impl<'a> Pair<'a> {
             self.right.records(vec![text.to_owned()]),
         ];
         let bytes = 2 * Texts::<Left>::bytes_of(&text.to_owned());
-        let unit = Unit { records, bytes };
+        let unit = Unit {
+            records,
+            endings: Vec::new(),
+            bytes,
+        };
         self.node.journal.outbox().put([unit], Vec::new());
         drop((left, right));
     }

@@ -2,15 +2,21 @@
 
 use sedge_protocol::ErrorCode;
 use sedge_protocol::api::{APIS, Api};
+use sedge_protocol::kafka::KafkaString;
 use sedge_protocol::kafka::generated::ApiKey;
 use sedge_protocol::kafka::generated::api_versions_request::ApiVersionsRequestData;
 use sedge_protocol::kafka::generated::api_versions_response::{
-    ApiVersion, ApiVersionsResponseData,
+    ApiVersion, ApiVersionsResponseData, FinalizedFeatureKey, SupportedFeatureKey,
 };
 
 use crate::handlers::Request;
 use crate::net::service::{Answer, ClientSoftware, Disconnect};
 use crate::net::unsupported::shortened;
+
+/// KIP-890: clients take a new epoch with each transaction. The only finalized feature: of the
+/// others, clients then only use what works here.
+const TRANSACTION_VERSION: &str = "transaction.version";
+const TRANSACTION_VERSION_MAX: i16 = 2;
 
 pub async fn handle(request: &Request, message: ApiVersionsRequestData) -> ApiVersionsResponseData {
     let (name, version) = (
@@ -25,8 +31,18 @@ pub async fn handle(request: &Request, message: ApiVersionsRequestData) -> ApiVe
     }
     ApiVersionsResponseData::default()
         .with_api_keys(APIS.iter().copied().map(entry).collect())
-        // No feature is finalized: without `transaction.version`, clients only use what works here.
-        .with_finalized_features_epoch(-1)
+        .with_supported_features(vec![
+            SupportedFeatureKey::default()
+                .with_name(KafkaString::from(TRANSACTION_VERSION.to_owned()))
+                .with_max_version(TRANSACTION_VERSION_MAX),
+        ])
+        .with_finalized_features_epoch(0)
+        .with_finalized_features(vec![
+            FinalizedFeatureKey::default()
+                .with_name(KafkaString::from(TRANSACTION_VERSION.to_owned()))
+                .with_min_version_level(TRANSACTION_VERSION_MAX)
+                .with_max_version_level(TRANSACTION_VERSION_MAX),
+        ])
 }
 
 /// KIP-511: answers a version above ours in version 0, with our range of this one API.

@@ -1,8 +1,10 @@
 //! OffsetFetch (key 9): returns the durable committed offsets of groups. A partition without an
-//! offset gets -1, which is not an error.
+//! offset gets -1, which is not an error. KIP-447: if stable offsets are required, a partition with
+//! an offset that a transaction may commit gets UNSTABLE_OFFSET_COMMIT.
 
 use std::collections::BTreeMap;
 
+use sedge_core::groups::Coordinator;
 use sedge_core::offsets::Offsets;
 use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
@@ -31,7 +33,14 @@ pub async fn handle(request: &Request, message: OffsetFetchRequestData) -> Offse
         let response = OffsetFetchResponseGroup::default().with_group_id(group_id.clone());
         match request.group(Operation::Describe, group_id.as_str()) {
             Ok(group) => {
-                let found = group.with(|m| find(&topics, m.offsets(), wanted, by_id));
+                let found = group.with(|machine| {
+                    let found = find(&topics, machine.offsets(), wanted, by_id);
+                    if message.require_stable {
+                        without_unstable(&topics, machine, group_id.as_str(), found)
+                    } else {
+                        found
+                    }
+                });
                 response.with_topics(found)
             }
             Err(error) => response.with_error_code(error.code()).with_topics(refused(
@@ -156,6 +165,27 @@ fn all_topics(
         Some(named(topic, name, id, by_id))
     });
     found.collect()
+}
+
+/// Replaces offsets of partitions with a pending one by an error.
+fn without_unstable(
+    topics: &Topics,
+    machine: &Coordinator,
+    group_id: &str,
+    mut found: Vec<OffsetFetchResponseTopics>,
+) -> Vec<OffsetFetchResponseTopics> {
+    for topic in &mut found {
+        let by_id = topics.existing_by_id(topic.topic_id);
+        let name = by_id.unwrap_or_else(|| topic.name.as_str());
+        for of in &mut topic.partitions {
+            let index = PartitionIndex(of.partition_index);
+            if of.error_code == 0 && machine.is_unstable(group_id, name, index) {
+                let error = ErrorCode::UnstableOffsetCommit.code();
+                *of = partition(of.partition_index, None).with_error_code(error);
+            }
+        }
+    }
+    found
 }
 
 fn named(

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sedge_core::fetch::session::{Context, Outcome, SessionRequest, TopicKey, Wanted};
+use sedge_core::log::AbortedTransaction;
 use sedge_core::security::Operation;
 use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::{LeaderEpoch, Offset};
 use sedge_protocol::kafka::generated::fetch_request::FetchRequestData;
 use sedge_protocol::kafka::generated::fetch_response::{
-    FetchResponseData, FetchableTopicResponse, PartitionData,
+    AbortedTransaction as Aborted, FetchResponseData, FetchableTopicResponse, PartitionData,
 };
 use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 use sedge_storage::Chunk;
@@ -198,15 +199,22 @@ fn throttled(request: &Request, context: &Context) -> Fetched {
 
 fn partition_data(read: &Read, isolation: Isolation) -> PartitionData {
     let offset = |offset: Option<Offset>| offset.map_or(-1, Offset::get);
-    // No transaction was ever aborted, since there are none yet.
     let is_committed = isolation == Isolation::ReadCommitted && read.ends.is_some();
+    let aborted = || {
+        let wire = |aborted: &AbortedTransaction| {
+            Aborted::default()
+                .with_producer_id(aborted.producer.get())
+                .with_first_offset(aborted.first.get())
+        };
+        read.aborted.iter().map(wire).collect()
+    };
     PartitionData::default()
         .with_partition_index(read.wanted.partition)
         .with_error_code(read.error.unwrap_or(ErrorCode::None).code())
         .with_high_watermark(offset(read.ends.map(|ends| ends.high_watermark)))
         .with_last_stable_offset(offset(read.ends.map(|ends| ends.last_stable_offset)))
         .with_log_start_offset(offset(read.ends.map(|ends| ends.log_start)))
-        .with_aborted_transactions(is_committed.then(Vec::new))
+        .with_aborted_transactions(is_committed.then(aborted))
 }
 
 fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {

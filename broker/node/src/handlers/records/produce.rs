@@ -17,6 +17,7 @@ use sedge_protocol::kafka::{KafkaString, KafkaUuid};
 use sedge_protocol::records::stand_in;
 use sedge_protocol::{Bytes, ErrorCode};
 
+use super::in_transaction::join;
 use crate::handlers::request::{Charged, Demand, Request, Topic, Topics};
 use crate::net::service::Disconnect;
 use crate::plugins::{Filtered, Held, Routed, Verdict};
@@ -168,6 +169,8 @@ async fn admit(
     queue: &mut Queue,
 ) -> Result<Vec<PendingTopic>, Disconnect> {
     let acks_are_valid = matches!(produce.acks, -1..=1);
+    let transactional_id = produce.transactional_id;
+    let transactional_id = transactional_id.as_ref().map(KafkaString::as_str);
     let mut topics = Vec::with_capacity(produce.topic_data.len());
     for data in produce.topic_data {
         let topic = if data.topic_id == KafkaUuid::ZERO {
@@ -189,8 +192,8 @@ async fn admit(
                 Ok(topic) => {
                     admit_partition(
                         request,
-                        topic,
-                        partition.index,
+                        transactional_id,
+                        (topic, partition.index),
                         partition.records,
                         rejected,
                         queue,
@@ -214,8 +217,8 @@ async fn admit(
 
 async fn admit_partition(
     request: &Request,
-    topic: Topic<'_>,
-    index: i32,
+    transactional_id: Option<&str>,
+    (topic, index): (Topic<'_>, i32),
     records: Option<Bytes>,
     rejected: Option<&AppendError>,
     queue: &mut Queue,
@@ -242,9 +245,15 @@ async fn admit_partition(
         Ok(batch) => batch,
         Err(error) => return Slot::Done(Err(error)),
     };
+    let joined = join(request, transactional_id, (topic, index), &batch.header).await;
+    let transaction = match joined {
+        Ok(transaction) => transaction,
+        Err(error) => return Slot::Done(Err(error)),
+    };
     // The producer's sequence counts the records that were sent, even if a filter drops some.
     let sequence = SequenceRange::of(&batch.header)
-        .map(|range| range.filtered(topic.config.filters_writes_to(index)));
+        .map(|range| range.filtered(topic.config.filters_writes_to(index)))
+        .map(|range| range.within(transaction));
     let checked = match rejected {
         Some(error) => Err(error.clone()),
         None => request.openers().check(batch, &topic, now_ms).await,
@@ -269,7 +278,7 @@ async fn admit_partition(
             return Slot::Queued(queue.push(AppendPart {
                 partition,
                 topic: Arc::clone(&topic),
-                sequence,
+                write: sequence.into(),
                 batch: Err(error),
                 elsewhere: Vec::new(),
                 awaits: None,
@@ -282,7 +291,7 @@ async fn admit_partition(
     let part = queue.push(AppendPart {
         partition,
         topic: Arc::clone(&topic),
-        sequence,
+        write: sequence.into(),
         batch: Ok(here),
         elsewhere,
         awaits: held.map(|held| Arc::new(held) as Arc<dyn Awaits>),

@@ -71,6 +71,10 @@ impl Group<'_> {
 pub struct Written(Receiver<Result<(), ErrorCode>>);
 
 impl Written {
+    pub(super) const fn new(written: Receiver<Result<(), ErrorCode>>) -> Self {
+        Self(written)
+    }
+
     /// Waits until the step is durable.
     ///
     /// # Errors

@@ -34,6 +34,7 @@ pub use groups::Written;
 pub use links::LinkKey;
 pub use quotas::{Charged, Demand};
 pub use topics::{Topic, Topics};
+pub use transactions::Producer;
 
 use crate::broker::Broker;
 use crate::broker::openers::Openers;
@@ -42,7 +43,6 @@ use crate::net::memory::Admission;
 use crate::net::service::{Answered, ClientSoftware, Disconnect, Reply, Session};
 use crate::net::unsupported::{Unsupported, shortened};
 use crate::plugins::Origin;
-use crate::process::logging::told::Told;
 use access::Access;
 use quotas::Use;
 
@@ -54,6 +54,7 @@ pub mod login;
 mod quotas;
 mod tokens;
 mod topics;
+mod transactions;
 
 /// A request; see the module.
 pub struct Request {
@@ -194,11 +195,6 @@ impl Request {
 
     pub fn openers(&self) -> &Arc<Openers> {
         &self.access.broker.openers
-    }
-
-    /// Returns the clients that were told that there are no transactions.
-    pub fn told_transactions(&self) -> &Told {
-        &self.access.broker.told_transactions
     }
 
     /// Counts an error that the answer names.

@@ -85,6 +85,11 @@ impl Topics {
         self.image.topic_by_id(id).map(|topic| topic.name.as_str())
     }
 
+    /// Returns whether the client may know of the topic.
+    pub fn shows(&self, name: &str) -> bool {
+        self.allows(name)
+    }
+
     /// Returns all topics on which the client may perform the operation.
     pub fn all(&self) -> impl Iterator<Item = Topic<'_>> {
         let topics = self.image.topics();

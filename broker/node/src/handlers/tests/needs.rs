@@ -37,7 +37,10 @@ use crate::test_broker::TestBroker;
 /// An API and the operations that it needs, in the order of the documentation.
 const DOCUMENTED: &[(&str, &[&str])] = &[
     // Kafka has no topic by which a client changes what the broker runs.
-    ("Produce", &["Write Topic", "Alter Cluster"]),
+    (
+        "Produce",
+        &["Write TransactionalId", "Write Topic", "Alter Cluster"],
+    ),
     ("Fetch", &["Read Topic"]),
     ("ListOffsets", &["Describe Topic"]),
     (
@@ -83,6 +86,24 @@ const DOCUMENTED: &[(&str, &[&str])] = &[
     (
         "OffsetForLeaderEpoch",
         &["ClusterAction Cluster", "Describe Topic"],
+    ),
+    (
+        "AddPartitionsToTxn",
+        &[
+            "Write TransactionalId",
+            "Write Topic",
+            "ClusterAction Cluster",
+        ],
+    ),
+    ("AddOffsetsToTxn", &["Write TransactionalId", "Read Group"]),
+    ("EndTxn", &["Write TransactionalId"]),
+    (
+        "WriteTxnMarkers",
+        &["Alter Cluster", "ClusterAction Cluster"],
+    ),
+    (
+        "TxnOffsetCommit",
+        &["Write TransactionalId", "Read Group", "Read Topic"],
     ),
     ("DescribeAcls", &["Describe Cluster"]),
     ("CreateAcls", &["Alter Cluster"]),
@@ -138,6 +159,12 @@ const DOCUMENTED: &[(&str, &[&str])] = &[
     ("DescribeUserScramCredentials", &["Describe Cluster"]),
     ("AlterUserScramCredentials", &["Alter Cluster"]),
     ("DescribeCluster", &["Describe Cluster"]),
+    ("DescribeProducers", &["Read Topic"]),
+    (
+        "DescribeTransactions",
+        &["Describe TransactionalId", "Describe Topic"],
+    ),
+    ("ListTransactions", &["Describe TransactionalId"]),
     ("ListConfigResources", &["DescribeConfigs Cluster"]),
     ("DescribeTopicPartitions", &["Describe Topic"]),
 ];

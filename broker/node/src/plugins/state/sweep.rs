@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use log::{info, warn};
+use sedge_core::log::Write;
 use sedge_core::metadata::STATE_TOPIC;
 use sedge_plugin::StateTable;
 use sedge_protocol::batch::Batch;
@@ -90,7 +91,7 @@ async fn remove(
     let part = |batch: Batch| AppendPart {
         partition,
         topic: Arc::clone(topic),
-        sequence: None,
+        write: Write::Plain,
         batch: Ok(Some(batch)),
         elsewhere: Vec::new(),
         awaits: None,

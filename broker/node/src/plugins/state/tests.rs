@@ -81,7 +81,7 @@ fn write(node: &TestBroker, mut held: Held, batch: Option<Batch>) -> AppendReply
     let topic = topic(node);
     let part = AppendPart {
         partition: topic.partition(0).unwrap(),
-        sequence: batch.as_ref().and_then(sequence_of),
+        write: batch.as_ref().and_then(sequence_of).into(),
         topic,
         batch: Ok(batch),
         elsewhere: held.seal(1).unwrap(),
