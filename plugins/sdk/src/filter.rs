@@ -98,8 +98,10 @@ impl<F: Filter> Running<F> {
     pub fn filter_batch(&self, info: BatchInfo, blob: &[u8], spans: &[u8]) -> Outcome {
         let mut filter = self.plugin();
         let batch = Batch(info);
-        let mut answer = Answer::default();
-        answer.blob_bytes = blob.len();
+        let mut answer = Answer {
+            blob_bytes: blob.len(),
+            ..Answer::default()
+        };
         let records = records(blob, spans);
         let count = records.len();
         for (index, fields) in records.enumerate() {
