@@ -39,6 +39,9 @@ pub struct Position {
     pub cursor: Option<Offset>,
     /// The cursor is from here, and the upstream's transactions do not have it yet.
     pub is_moved: bool,
+    /// They should: the cursor here only follows them. One that they get meanwhile, from another
+    /// instance of the link, wins.
+    pub is_forgotten: bool,
     pub log_start: Offset,
     pub high_watermark: Offset,
 }
@@ -57,6 +60,8 @@ pub struct Read {
     pub packing: Packing,
     /// Batches below this offset are sent as they are stored.
     pub apart_until: Offset,
+    /// Batches whose records are older than this timestamp are left out.
+    pub late_before: Option<i64>,
     /// The ends of batches that the upstream may have under the sequences to come, rising: each
     /// of them is sent again with the same records.
     pub ends: [Option<Offset>; BATCHES_IN_FLIGHT_MAX],
@@ -83,6 +88,8 @@ pub struct Counts {
     pub lost_to_retention: u64,
     /// Records of local topics that were deleted before the records were acknowledged.
     pub lost_to_deletion: u64,
+    /// Records that were left out because their topic's deadline was over.
+    pub late: u64,
     /// Records that the cursor was moved past from outside.
     pub skipped: u64,
     /// Transactions that were committed upstream.

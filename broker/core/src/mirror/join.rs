@@ -58,7 +58,9 @@ pub fn pack(read: &Read, batches: impl IntoIterator<Item = Batch>) -> Vec<Prepar
         if packed.len() >= read.batches_max {
             return packed;
         }
-        if may_join(read, &batch) {
+        if is_late(read, &batch) {
+            packed.push(Prepared::late(&batch));
+        } else if may_join(read, &batch) {
             run.push(batch);
         } else {
             packed.push(alone(batch, read.packing));
@@ -70,6 +72,11 @@ pub fn pack(read: &Read, batches: impl IntoIterator<Item = Batch>) -> Vec<Prepar
         run.close(read, &mut packed);
     }
     packed
+}
+
+fn is_late(read: &Read, batch: &Batch) -> bool {
+    let is_late = |before| batch.header.max_timestamp() < before;
+    read.late_before.is_some_and(is_late) && !is_passed_by(batch)
 }
 
 /// Returns whether a batch may begin a joined one.
@@ -85,6 +92,7 @@ fn may_join(read: &Read, batch: &Batch) -> bool {
         && is_small
         && header.base_offset() >= read.apart_until
         && !is_passed_by(batch)
+        && !is_late(read, batch)
 }
 
 fn is_passed_by(batch: &Batch) -> bool {
@@ -152,6 +160,7 @@ impl Run {
                 max_timestamp: first.header.max_timestamp(),
                 batch: Some(Ok(batch)),
                 is_joined,
+                late: 0,
             });
             return;
         }

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+mod classes;
 mod commits;
 mod outcomes;
 mod transactions;
@@ -14,10 +15,12 @@ use core::ops::Bound;
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
 
+use super::budget::{Meter, Priority};
 use super::exchange::{Counts, Limits, Outgoing, Position, Read};
 use super::stamp::{Prepared, stamp};
 use super::stream::{Hold, Moved, Sent, Stream};
 use super::verdict::Trouble;
+use super::window::Window;
 
 use transactions::Transactions;
 
@@ -40,6 +43,16 @@ pub struct Link {
     counts: Counts,
     /// `None` if the link sends at least once.
     transactions: Option<Transactions>,
+    /// `None` if nothing is limited.
+    meter: Option<Meter>,
+    /// The classes that may send now, as last looked at.
+    open: [bool; Priority::ALL.len()],
+    /// Whether partitions have different classes.
+    has_classes: bool,
+    /// Bounds what classes below high have in flight, if there are classes.
+    window: Window,
+    /// When a class with something to send may send again.
+    opens_at_ms: Option<u64>,
 }
 
 impl Link {
@@ -60,11 +73,17 @@ impl Link {
                 retries: 0,
                 lost_to_retention: 0,
                 lost_to_deletion: 0,
+                late: 0,
                 skipped: 0,
                 committed: 0,
                 aborted: 0,
             },
             transactions: None,
+            meter: None,
+            open: [true; Priority::ALL.len()],
+            has_classes: false,
+            window: Window::new(limits.window_bytes),
+            opens_at_ms: None,
         }
     }
 
@@ -144,7 +163,8 @@ impl Link {
             .transactions
             .as_ref()
             .and_then(Transactions::deadline_ms);
-        waiting.into_iter().chain(ends).min()
+        let opens = self.opens_at_ms;
+        waiting.into_iter().chain(ends).chain(opens).min()
     }
 
     // Events.
@@ -165,6 +185,7 @@ impl Link {
             stream.committed = None;
             if position.is_moved {
                 stream.moved = Moved::Uncarried;
+                stream.is_forgotten = position.is_forgotten;
                 transactions.uncarried.insert(partition);
             }
         }
@@ -218,6 +239,7 @@ impl Link {
         self.bytes_in_flight -= stream.seek(to);
         if let Some(transactions) = &mut self.transactions {
             stream.moved = Moved::Uncarried;
+            stream.is_forgotten = false;
             transactions.uncarried.insert(partition);
         }
         if let Some(at_ms) = stream.resume_at_ms.take() {
@@ -280,6 +302,7 @@ impl Link {
     /// Returns the next read, of each partition in turn, as long as the window has room.
     pub fn poll_read(&mut self, now_ms: u64) -> Option<Read> {
         self.wake(now_ms);
+        self.look_at_budget(now_ms);
         self.producer?;
         let left = self
             .limits
@@ -302,9 +325,10 @@ impl Link {
                 .transactions
                 .as_ref()
                 .is_some_and(Transactions::is_alone);
+            let is_single = is_alone || self.meter.as_ref().is_some_and(Meter::is_tight);
             let batches_max = stream
                 .room(now_ms)
-                .min(if is_alone { 1 } else { usize::MAX });
+                .min(if is_single { 1 } else { usize::MAX });
             // There is nothing to read below the log start. The batches in flight come back first,
             // and make the partition ready again.
             if !stream.wants_read() || batches_max == 0 || stream.read < stream.log_start {
@@ -313,12 +337,18 @@ impl Link {
             stream.reading = true;
             self.last_read = Some(partition);
             let ends = stream.ends();
+            let mut packing = stream.packing;
+            if self.has_classes && stream.class.priority != Priority::High {
+                packing.batch_bytes = packing.batch_bytes.min(self.window.bytes());
+            }
+            let meter = self.meter.as_ref();
+            let late_before = meter.and_then(|it| stream.class.late_before(it.wall_ms(now_ms)));
             // What is sent again must be read as far as before. One joined batch always fits.
             let bytes_max = if ends.iter().any(Option::is_some) {
                 self.limits.read_bytes
             } else {
                 let left = left.min(self.limits.read_bytes);
-                left.max(stream.packing.batch_bytes)
+                left.max(packing.batch_bytes)
             };
             return Some(Read {
                 partition,
@@ -327,8 +357,9 @@ impl Link {
                 until: stream.end,
                 bytes_max,
                 batches_max,
-                packing: stream.packing,
+                packing,
                 apart_until: stream.apart_until,
+                late_before: late_before.filter(|_| ends.iter().all(Option::is_none)),
                 ends,
             });
         }
@@ -382,6 +413,8 @@ impl Link {
                 leader_epoch: prepared.leader_epoch,
                 max_timestamp: prepared.max_timestamp,
                 is_joined: prepared.is_joined,
+                late: prepared.late,
+                read_ms: now_ms,
                 is_resent: false,
                 done: batch.is_none(),
                 there: None,
@@ -393,6 +426,9 @@ impl Link {
             self.bytes_in_flight += sent.bytes;
             if let Some(transactions) = &mut self.transactions {
                 transactions.handle_read(sent.bytes);
+            }
+            if let Some(meter) = self.meter.as_mut().filter(|_| batch.is_some()) {
+                meter.spend(sent.bytes, now_ms);
             }
             if let Some(mut batch) = batch {
                 let is_transactional = self.transactions.is_some();
@@ -425,12 +461,16 @@ impl Link {
 
     // Private functions.
 
-    /// Returns the ready partition after the last one read, in a circle.
+    /// Returns the ready partition of the highest class after the last one read, in a circle.
     fn next_ready(&self) -> Option<PartitionId> {
         let last = self.last_read.map_or(Bound::Unbounded, Bound::Excluded);
         let behind = self.ready.range((last, Bound::Unbounded));
-        let mut in_turn = behind.chain(&self.ready);
-        in_turn.find(|id| self.may_read(**id)).copied()
+        let mut in_turn = behind.chain(&self.ready).filter(|id| self.may_read(**id));
+        if self.has_classes {
+            in_turn.min_by_key(|id| self.priority(**id)).copied()
+        } else {
+            in_turn.next().copied()
+        }
     }
 
     /// Makes waiting partitions ready when their time has come.
@@ -453,14 +493,15 @@ impl Link {
         let Some(stream) = self.streams.get_mut(&partition) else {
             return;
         };
-        let (freed, _) = stream.pass_done();
-        self.bytes_in_flight -= freed;
+        let passed = stream.pass_done();
+        self.bytes_in_flight -= passed.bytes;
         if stream.wants_read() {
             self.ready.insert(partition);
         }
         if stream.committed != Some(stream.settled) {
             self.dirty.insert(partition);
         }
+        self.count_late(passed.late);
     }
 }
 

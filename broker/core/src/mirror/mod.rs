@@ -37,6 +37,7 @@
 //! Only one is in flight until the upstream has accepted a batch from this producer, since a broker
 //! accepts any first sequence from an unknown producer.
 
+mod budget;
 mod configs;
 mod exchange;
 mod join;
@@ -46,12 +47,14 @@ pub mod pull;
 mod stamp;
 mod stream;
 mod verdict;
+mod window;
 
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
 
+pub use budget::{Budget, Class, Closed, Hours, Limit, Meter, Priority, Spent};
 pub use configs::{ConfigChanges, CopiedConfigs};
 pub use exchange::{Counts, Limits, Outgoing, Packing, Position, Read};
 pub use join::pack;

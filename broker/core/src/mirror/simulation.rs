@@ -6,7 +6,8 @@
 //! Checks that every record below a cursor arrives unless retention or compaction removed it, that
 //! first arrivals are in the log's order, and that, without restarts and forgotten producers, every
 //! record arrives once. Half of the links join small batches, some of them after a linger; one
-//! upstream partition refuses large ones.
+//! upstream partition refuses large ones. A third of the links has a budget and classes: records of
+//! one partition may be left out when they are late.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -59,6 +60,47 @@ fn limits_of(seed: u64) -> Limits {
         },
         ..limits()
     }
+}
+
+/// How old records of the last partition may become on links with classes.
+const DEADLINE_MS: u64 = 20_000;
+
+const fn has_budget(seed: u64) -> bool {
+    seed.is_multiple_of(3)
+}
+
+/// Returns the link of a seed.
+fn link_of(seed: u64, now_ms: u64) -> Link {
+    let mut link = Link::new(limits_of(seed));
+    if has_budget(seed) {
+        let budget = Budget {
+            bytes_per_s: Some(3_000),
+            ..Budget::default()
+        };
+        link.use_budget(Meter::new(budget, Spent::default(), now_ms));
+    }
+    link
+}
+
+/// Returns the class of a partition upstream.
+fn class_of(seed: u64, twin: u32) -> Class {
+    let priority = Priority::ALL[twin as usize % 3];
+    let is_last = has_budget(seed) && twin + 1 == PARTITIONS;
+    Class {
+        priority: if has_budget(seed) {
+            priority
+        } else {
+            Priority::Normal
+        },
+        deadline_ms: is_last.then_some(DEADLINE_MS),
+    }
+}
+
+/// Returns whether a record may have been left out until now.
+fn may_be_late(seed: u64, twin: u32, record: i64, now_ms: u64) -> bool {
+    // The timestamp, as `batch_at` has it.
+    let deadline_ms = class_of(seed, twin).deadline_ms;
+    deadline_ms.is_some_and(|deadline_ms| 1000 + record + (deadline_ms as i64) < now_ms as i64)
 }
 
 /// Returns the local offsets of the records of a batch, which are their values.
@@ -170,7 +212,7 @@ fn emptied(base: i64, records: i64) -> Batch {
 struct World {
     random: Random,
     link: Link,
-    limits: Limits,
+    seed: u64,
     now_ms: u64,
     local: BTreeMap<PartitionId, Local>,
     /// The local partition that is sent to each upstream partition.
@@ -191,8 +233,8 @@ impl World {
         let twins = 0..PARTITIONS;
         let mut world = Self {
             random: Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
-            link: Link::new(limits_of(seed)),
-            limits: limits_of(seed),
+            link: link_of(seed, 0),
+            seed,
             now_ms: 0,
             local: twins
                 .clone()
@@ -220,10 +262,13 @@ impl World {
         let position = Position {
             cursor: self.committed.get(&partition).copied(),
             is_moved: false,
+            is_forgotten: false,
             log_start: Offset(local.log_start),
             high_watermark: Offset(local.end()),
         };
+        let class = class_of(self.seed, local.twin);
         self.link.open(partition, position);
+        self.link.classify(partition, class);
     }
 
     fn open_all(&mut self) {
@@ -300,6 +345,7 @@ impl World {
     }
 
     fn read(&mut self) {
+        self.link.handle_clock(self.now_ms, self.now_ms as i64);
         for partition in self.current.clone() {
             self.look_at_bounds(partition);
         }
@@ -393,7 +439,7 @@ impl World {
         self.interruptions += 1;
         let lost = core::mem::take(&mut self.connection);
         self.broken.push(lost);
-        self.link = Link::new(self.limits);
+        self.link = link_of(self.seed, self.now_ms);
         self.open_all();
     }
 
@@ -468,7 +514,9 @@ impl World {
                 *has_records && *base >= local.log_start && *base < upto
             });
             for record in must.flat_map(|(base, end, _)| *base..(*end).min(upto)) {
-                assert!(seen.contains(&record), "{partition}: {record} is lost");
+                let is_late = may_be_late(self.seed, local.twin, record, self.now_ms);
+                let is_there = seen.contains(&record) || is_late;
+                assert!(is_there, "{partition}: {record} is lost");
             }
             if self.interruptions == 0 && !local.is_thinned {
                 assert_eq!(arrived.len(), seen.len(), "{partition}: twice");

@@ -39,6 +39,8 @@ pub struct Prepared {
     pub(super) batch: Option<Result<Batch, StampError>>,
     /// The batch has the records of several stored ones.
     pub(super) is_joined: bool,
+    /// Records that are left out because they are late.
+    pub(super) late: i32,
 }
 
 impl Prepared {
@@ -65,6 +67,21 @@ impl Prepared {
             max_timestamp: header.max_timestamp(),
             batch: None,
             is_joined: false,
+            late: 0,
+        }
+    }
+
+    /// Leaves out a batch whose records are late.
+    pub(super) fn late(batch: &Batch) -> Self {
+        let header = &batch.header;
+        Self {
+            base: header.base_offset(),
+            next: header.next_offset(),
+            leader_epoch: header.leader_epoch(),
+            max_timestamp: header.max_timestamp(),
+            batch: None,
+            is_joined: false,
+            late: header.record_count(),
         }
     }
 }

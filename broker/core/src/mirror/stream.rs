@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 
 use sedge_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
+use super::budget::Class;
 use super::exchange::{Limits, Packing};
 use super::join::JOINED_BYTES_MIN;
 use super::stamp::advance;
@@ -34,12 +35,25 @@ pub(super) struct Sent {
     pub max_timestamp: i64,
     /// The batch has the records of several stored ones.
     pub is_joined: bool,
+    /// Records that are left out because they are late.
+    pub late: i32,
+    pub read_ms: u64,
     /// The batch was sent before under the same sequence.
     pub is_resent: bool,
     pub done: bool,
     /// The upstream offset of the first record, once acknowledged, if the upstream reports it. The
     /// other records of `base..next` follow without holes, also those of a joined batch.
     pub there: Option<Offset>,
+}
+
+/// What a cursor has moved past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Passed {
+    /// Bytes that left the window.
+    pub bytes: usize,
+    /// Records, without those that are late.
+    pub records: i64,
+    pub late: i64,
 }
 
 /// A cursor that was set here, by an operator or by a link without transactions. The upstream must
@@ -66,6 +80,8 @@ pub(super) struct Stream {
     /// The partition is sent in transactions.
     pub is_transactional: bool,
     pub moved: Moved,
+    /// The cursor that is uncarried is one that the upstream has forgotten.
+    pub is_forgotten: bool,
     /// The next offset to read.
     pub read: Offset,
     pub log_start: Offset,
@@ -73,6 +89,7 @@ pub(super) struct Stream {
     /// Records below this offset have lingered.
     pub lingered_until: Offset,
     pub packing: Packing,
+    pub class: Class,
     /// Records below this offset are sent in batches as they are stored.
     pub apart_until: Offset,
     pub committed: Option<Offset>,
@@ -118,11 +135,13 @@ impl Stream {
             gathered_until: Offset::ZERO,
             is_transactional: false,
             moved: Moved::No,
+            is_forgotten: false,
             read: cursor,
             log_start: Offset::ZERO,
             end: cursor,
             lingered_until: cursor,
             packing: limits.packing,
+            class: Class::default(),
             apart_until: Offset::ZERO,
             committed,
             in_flight: VecDeque::new(),
@@ -269,14 +288,8 @@ impl Stream {
         self.floor.into_iter().chain(before).all(|it| it < there) && behind.all(|it| there < it)
     }
 
-    /// Marks a batch as upstream. Returns the bytes that left the window, and the number of
-    /// records.
-    pub fn acknowledge(
-        &mut self,
-        base: Offset,
-        there: Option<Offset>,
-        now_ms: u64,
-    ) -> (usize, i64) {
+    /// Marks a batch as upstream. Returns what the cursor has moved past.
+    pub fn acknowledge(&mut self, base: Offset, there: Option<Offset>, now_ms: u64) -> Passed {
         if let Some(sent) = self.in_flight.iter_mut().find(|sent| sent.base == base) {
             sent.done = true;
             sent.there = there;
@@ -290,18 +303,20 @@ impl Stream {
     }
 
     /// Moves the cursor past finished batches at the front.
-    pub fn pass_done(&mut self) -> (usize, i64) {
-        let (mut bytes, mut records) = (0, 0);
+    pub fn pass_done(&mut self) -> Passed {
+        let mut passed = Passed::default();
         while let Some(sent) = self.in_flight.front().filter(|sent| sent.done) {
-            bytes += sent.bytes;
-            records += sent.next.get() - self.cursor.get().max(sent.base.get());
+            let records = sent.next.get() - self.cursor.get().max(sent.base.get());
+            passed.bytes += sent.bytes;
+            passed.late += i64::from(sent.late);
+            passed.records += if sent.late > 0 { 0 } else { records };
             let (next, leader_epoch, there) = (sent.next, sent.leader_epoch, sent.there);
             self.set_cursor(next, Some(leader_epoch));
             self.floor = there.or(self.floor);
             self.in_flight.pop_front();
             self.oldest_timestamp = self.in_flight.front().map(|sent| sent.max_timestamp);
         }
-        (bytes, records)
+        passed
     }
 
     /// Goes back to the cursor: batches in flight are read again. Returns the bytes that left the
@@ -358,6 +373,7 @@ impl Stream {
         self.get_on();
         if self.moved == Moved::Uncarried {
             self.moved = Moved::Carried;
+            self.is_forgotten = false;
         }
     }
 

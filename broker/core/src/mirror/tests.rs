@@ -49,6 +49,7 @@ fn link(end: i64) -> Link {
     let position = Position {
         cursor: None,
         is_moved: false,
+        is_forgotten: false,
         log_start: Offset::ZERO,
         high_watermark: Offset(end),
     };
@@ -281,6 +282,7 @@ fn what_the_upstream_refuses_holds_the_partition_and_nothing_else() {
     let position = Position {
         cursor: None,
         is_moved: false,
+        is_forgotten: false,
         log_start: Offset::ZERO,
         high_watermark: Offset(10),
     };
@@ -354,6 +356,7 @@ fn takes_up_where_it_stopped() {
         let position = Position {
             cursor: cursor.map(Offset),
             is_moved: false,
+            is_forgotten: false,
             log_start: Offset(log_start),
             high_watermark: Offset(end),
         };
@@ -379,6 +382,7 @@ fn a_cursor_inside_a_batch_sends_the_batch_whole() {
     let position = Position {
         cursor: Some(Offset(13)),
         is_moved: false,
+        is_forgotten: false,
         log_start: Offset::ZERO,
         high_watermark: Offset(20),
     };
@@ -401,6 +405,7 @@ fn the_window_is_shared_in_turn() {
         let position = Position {
             cursor: None,
             is_moved: false,
+            is_forgotten: false,
             log_start: Offset::ZERO,
             high_watermark: Offset(100),
         };
@@ -522,6 +527,7 @@ fn a_topic_that_was_created_again_goes_under_another_producer() {
     let position = Position {
         cursor: None,
         is_moved: false,
+        is_forgotten: false,
         log_start: Offset::ZERO,
         high_watermark: Offset(10),
     };

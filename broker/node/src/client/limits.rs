@@ -32,3 +32,6 @@ pub const BOOTSTRAP_SERVERS_MAX: usize = 64;
 /// milliseconds. Kafka's clients wait 20 ms before they begin the next one.
 pub const TRANSACTION_BACKOFF: Duration = Duration::from_millis(4);
 pub const TRANSACTION_BACKOFF_MAX: Duration = Duration::from_millis(250);
+/// The longest wait for the transaction before: a longer one would be added to the time until
+/// records are visible.
+pub const MARKERS_BACKOFF_MAX: Duration = Duration::from_millis(20);

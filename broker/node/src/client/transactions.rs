@@ -25,7 +25,7 @@ use sedge_protocol::kafka::generated::{
 use super::cluster::{Client, Coordinator, Target};
 use super::error::Error;
 use super::groups::{CommittedOffsets, committed, offset_fetch};
-use super::limits::{TRANSACTION_BACKOFF, TRANSACTION_BACKOFF_MAX};
+use super::limits::{MARKERS_BACKOFF_MAX, TRANSACTION_BACKOFF, TRANSACTION_BACKOFF_MAX};
 use super::request::Request;
 
 /// A transactional producer.
@@ -268,10 +268,12 @@ impl Client {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            if error.code() != Some(ErrorCode::ConcurrentTransactions) {
+            let mut wait = Duration::from_millis(backoff.fail(fastrand::u64(..)));
+            if error.code() == Some(ErrorCode::ConcurrentTransactions) {
+                wait = wait.min(MARKERS_BACKOFF_MAX);
+            } else {
                 self.forget_coordinator(kind, key);
             }
-            let wait = Duration::from_millis(backoff.fail(fastrand::u64(..)));
             let is_answer = error.code().is_some() && error.is_retriable();
             if !is_answer || Instant::now() + wait >= deadline {
                 return Err(error);

@@ -161,6 +161,26 @@ pub const LINK_KEYS: &[LinkKey] = &[
         "batch.size",
         "Bytes of small batches that the link joins before it sends them; 0 joins none",
     ),
+    link(
+        "budget.bytes.per.day",
+        "Bytes that the link may send in a day; a tenth of them is kept for topics of class high",
+    ),
+    link(
+        "budget.bytes.per.month",
+        "Bytes that the link may send in a month; a tenth of them is kept for topics of class high",
+    ),
+    link(
+        "budget.bytes.per.second",
+        "Bytes that the link may send in a second",
+    ),
+    link(
+        "budget.hours",
+        "Parts of the day in which the link sends, such as 22:00-06:00; class high sends always",
+    ),
+    link(
+        "budget.utc.offset",
+        "Offset of the budget's days and hours from UTC, such as +02:00",
+    ),
     link("buffer.memory", "Most bytes that the link has in flight"),
     link(
         "commit.interval.ms",
@@ -220,12 +240,20 @@ pub const LINK_KEYS: &[LinkKey] = &[
         "Topics to copy: regular expressions that match whole names",
     ),
     link(
+        "topics.deadline.ms",
+        "PATTERN:MS: records of these topics that are older are left out, and counted",
+    ),
+    link(
         "topics.exclude",
         "Topics to exclude: regular expressions that match whole names",
     ),
     link(
         "topics.prefix",
         "What the names of topics begin with upstream, such as site7.",
+    ),
+    link(
+        "topics.priority",
+        "PATTERN:CLASS, with the classes high, normal and low: a higher one is sent first",
     ),
     link(
         "topics.rename",

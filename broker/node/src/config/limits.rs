@@ -10,6 +10,8 @@ pub const REQUEST_BYTES: usize = 1 << 20;
 /// `batch.size` of a link: the header of a batch is then a thousandth of it, and five of them fill
 /// a link of 64 Mbit/s with a round trip of 40 ms.
 pub const LINK_BATCH_BYTES: usize = 64 << 10;
+/// On a link of few bytes a second a batch is still worth its header.
+pub const LINK_BATCH_BYTES_MIN: usize = 4 << 10;
 /// A joined batch is below `max.message.bytes` of an upstream with Kafka's default, 1 MiB.
 pub const LINK_BATCH_BYTES_MAX: usize = 512 << 10;
 /// `delivery.timeout.ms`: how long a partition may fail before it is held, which the log, the state

@@ -11,6 +11,7 @@ use super::link_values::{number, patterns};
 use super::packing::packing;
 use super::rename::Rename;
 use super::selection::{Patterns, Selection};
+use super::spending::Spending;
 use crate::client::ClientConfig;
 use crate::client::config::ConfigError;
 
@@ -34,6 +35,7 @@ pub struct LinkConfig {
     pub window_bytes: usize,
     pub request_bytes: usize,
     pub packing: Packing,
+    pub spending: Spending,
     /// How long new records of a partition wait for others that go with them.
     pub linger: Duration,
     /// `None`: exactly-once if the upstream has transactions, otherwise at-least-once.
@@ -73,6 +75,11 @@ pub enum Direction {
 
 /// Keys of what a link does to an upstream's topics, and to records on their way there.
 const PUSH_ONLY: &[&str] = &[
+    "budget.bytes.per.day",
+    "budget.bytes.per.month",
+    "budget.bytes.per.second",
+    "budget.hours",
+    "budget.utc.offset",
     "batch.size",
     "compression.type",
     "delivery.timeout.ms",
@@ -84,7 +91,9 @@ const PUSH_ONLY: &[&str] = &[
     "mode",
     "on.topic.recreated",
     "replication.factor",
+    "topics.deadline.ms",
     "topics.prefix",
+    "topics.priority",
     "topics.rename",
     "topics.suffix",
     "transaction.timeout.ms",
@@ -117,6 +126,14 @@ pub(super) struct LinkTable {
 }
 
 impl LinkConfig {
+    /// Names the link's client by the cluster too, unless the configuration names it: an operator
+    /// upstream can tell a thousand links of one name apart.
+    pub fn identify(&mut self, cluster_id: &str) {
+        if self.client.client_id == client_id(&self.name) {
+            self.client.client_id = format!("{}-{cluster_id}", self.client.client_id);
+        }
+    }
+
     /// Checks a table.
     ///
     /// # Errors
@@ -220,7 +237,14 @@ impl LinkConfig {
             take("max.request.size"),
             limits::REQUEST_BYTES,
         )?;
-        let packing = packing(take("batch.size"), take("compression.type").as_deref())?;
+        let mut packing = packing(take("batch.size"), take("compression.type").as_deref())?;
+        let spending = Spending::take(&mut properties, packing.batch_bytes)?;
+        if let Some(bytes) = spending.budget.bytes_per_s {
+            // One batch takes no more than a second, and others get their turn.
+            let most = (bytes as usize).max(limits::LINK_BATCH_BYTES_MIN);
+            packing.batch_bytes = packing.batch_bytes.min(most);
+        }
+        let mut take = |key: &str| properties.remove(key);
         let linger_ms: u32 = number("linger.ms", take("linger.ms"), 0)?;
         let on_topic_recreated = match take("on.topic.recreated").as_deref().map(str::trim) {
             None | Some("append") => OnTopicRecreated::Append,
@@ -276,9 +300,14 @@ impl LinkConfig {
             window_bytes,
             request_bytes,
             packing,
+            spending,
             linger: Duration::from_millis(linger_ms.into()),
         })
     }
+}
+
+fn client_id(link: &str) -> String {
+    format!("sedge-mirror-{link}")
 }
 
 /// The remaining keys of the table are client keys.
@@ -289,7 +318,7 @@ fn client(link: &str, properties: BTreeMap<String, String>) -> Result<ClientConf
     let backoff_max = ms(limits::RETRY_BACKOFF_MAX);
     let api_timeout = ms(limits::API_TIMEOUT);
     for (key, value) in [
-        ("client.id", format!("sedge-mirror-{link}")),
+        ("client.id", client_id(link)),
         ("retry.backoff.ms", backoff),
         ("retry.backoff.max.ms", backoff_max),
         ("default.api.timeout.ms", api_timeout),
@@ -357,10 +386,20 @@ mod tests {
         assert_eq!(config.name, "hq");
         assert_eq!(config.client.bootstrap_servers, ["h:9092"]);
         assert_eq!(config.client.client_id, "sedge-mirror-hq");
+        let mut named = config.clone();
+        named.identify("CLUSTER");
+        assert_eq!(named.client.client_id, "sedge-mirror-hq-CLUSTER");
         assert!(config.selection.takes("alarms"));
         assert_eq!(config.replication_factor, -1);
         assert_eq!(config.mode, None);
         assert_eq!(config.transactional_id, None);
+    }
+
+    #[test]
+    fn a_client_that_the_configuration_names_keeps_its_name() {
+        let mut config = LinkConfig::from_table(&table(&[("client.id", "edge-7")])).unwrap();
+        config.identify("CLUSTER");
+        assert_eq!(config.client.client_id, "edge-7");
     }
 
     #[test]

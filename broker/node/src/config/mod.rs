@@ -33,6 +33,7 @@ mod rename;
 pub mod sasl;
 pub mod selection;
 pub mod settings;
+mod spending;
 mod text_file;
 pub mod typed;
 pub mod values;

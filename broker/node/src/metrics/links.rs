@@ -85,6 +85,7 @@ impl LinkState {
 pub struct LinkMetrics {
     state: Mutex<LinkState>,
     progress: Mutex<Progress>,
+    budget: Mutex<Option<BudgetFigures>>,
     failure: Mutex<Option<Failure>>,
     /// `exactly-once` or `at-least-once`; empty before the upstream was asked.
     mode: Mutex<&'static str>,
@@ -110,6 +111,8 @@ pub struct LinkMetrics {
     pub filtered: Counter,
     /// Records that the cursors were moved past from outside.
     pub skipped: Counter,
+    /// Records that were left out because their topic's deadline was over.
+    pub late: Counter,
     /// Held partitions, and topics that were not begun for as long.
     pub held: Gauge,
     holds: Mutex<Holds>,
@@ -134,6 +137,16 @@ pub struct Figures {
 pub struct Progress {
     pub link: Figures,
     pub topics: Vec<(String, Figures)>,
+}
+
+/// What a link may still spend.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BudgetFigures {
+    /// `None` without such a limit.
+    pub day_left_bytes: Option<u64>,
+    pub month_left_bytes: Option<u64>,
+    /// The limit that the link waits for, and for how many milliseconds.
+    pub waits_for: Option<(String, u64)>,
 }
 
 /// The last failure of an upstream.
@@ -179,6 +192,16 @@ impl LinkMetrics {
     /// Returns the link's figures.
     pub fn progress(&self) -> Progress {
         locked(&self.progress).clone()
+    }
+
+    /// Sets what the link may still spend.
+    pub fn set_budget(&self, budget: BudgetFigures) {
+        *locked(&self.budget) = Some(budget);
+    }
+
+    /// Returns what the link may still spend; `None` if nothing is limited.
+    pub fn budget(&self) -> Option<BudgetFigures> {
+        locked(&self.budget).clone()
     }
 
     /// Sets the last failure.
@@ -261,7 +284,7 @@ impl Links {
         if all.is_empty() {
             return;
         }
-        let families: [(&str, &str, &str, Field); 20] = [
+        let families: [(&str, &str, &str, Field); 21] = [
             (
                 "sedge_mirror_link_up",
                 "gauge",
@@ -385,6 +408,12 @@ impl Links {
                 "Records that were skipped when a cursor was moved by hand.",
                 |link| link.skipped.get() as f64,
             ),
+            (
+                "sedge_mirror_records_late_total",
+                "counter",
+                "Records that were left out because their topic's deadline was over.",
+                |link| link.late.get() as f64,
+            ),
         ];
         for (family, kind, help, field) in families {
             out.family(family, kind, help);
@@ -395,7 +424,36 @@ impl Links {
                 }
             }
         }
+        expose_budgets(out, &all);
         expose_topics(out, &all);
+    }
+}
+
+/// Writes what is left of the budgets that have a limit.
+fn expose_budgets(out: &mut Exposition, links: &[(String, Arc<LinkMetrics>)]) {
+    let family = "sedge_mirror_budget_left_bytes";
+    let budgets: Vec<_> = links
+        .iter()
+        .filter_map(|(name, link)| Some((name, link.budget()?)))
+        .collect();
+    if budgets.is_empty() {
+        return;
+    }
+    out.family(
+        family,
+        "gauge",
+        "Bytes that the link may still send in the period.",
+    );
+    for (name, budget) in budgets {
+        let periods = [
+            ("day", budget.day_left_bytes),
+            ("month", budget.month_left_bytes),
+        ];
+        for (period, left) in periods {
+            if let Some(left) = left {
+                out.sample(family, &[("link", name), ("period", period)], left as f64);
+            }
+        }
     }
 }
 

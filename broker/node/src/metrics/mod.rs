@@ -24,7 +24,8 @@ use sedge_protocol::kafka::generated::ApiKey;
 pub use cleaner::CleanerMetrics;
 pub use exposition::Exposition;
 pub use links::{
-    AT_LEAST_ONCE, EXACTLY_ONCE, Failure, Figures, Holds, LinkMetrics, LinkState, Progress,
+    AT_LEAST_ONCE, BudgetFigures, EXACTLY_ONCE, Failure, Figures, Holds, LinkMetrics, LinkState,
+    Progress,
 };
 pub use plugins::PluginMetrics;
 pub use primitive::{Counter, Gauge, Histogram};

@@ -215,30 +215,37 @@ impl Cursors {
         self.write(gone).await?.into_iter().collect()
     }
 
-    /// Writes the offsets. Returns each one's result, when the accepted ones are durable.
     async fn write(
         &self,
         offsets: Vec<OffsetToCommit>,
     ) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
-        if offsets.is_empty() {
-            return Ok(Vec::new());
-        }
-        let committer = Committer {
-            group_id: self.group.clone(),
-            generation_id: -1,
-            member_id: String::new(),
-            group_instance_id: None,
-            knows_group_id_not_found: true,
-        };
-        let now = self.local.log.clock.now();
-        let (results, written) = self
-            .local
-            .groups
-            .plan(|groups| groups.handle_offset_commit(now, &committer, offsets));
-        let written = written.recv().await;
-        written.unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))?;
-        Ok(results)
+        write(&self.local, &self.group, offsets).await
     }
+}
+
+/// Commits offsets of a group. Returns each one's result, when the accepted ones are durable.
+pub(super) async fn write(
+    local: &Local,
+    group: &str,
+    offsets: Vec<OffsetToCommit>,
+) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
+    if offsets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let committer = Committer {
+        group_id: group.to_owned(),
+        generation_id: -1,
+        member_id: String::new(),
+        group_instance_id: None,
+        knows_group_id_not_found: true,
+    };
+    let now = local.log.clock.now();
+    let (results, written) = local
+        .groups
+        .plan(|groups| groups.handle_offset_commit(now, &committer, offsets));
+    let written = written.recv().await;
+    written.unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))?;
+    Ok(results)
 }
 
 fn to_commit(cursor: &Cursor, retention_ms: i64) -> OffsetToCommit {

@@ -16,6 +16,8 @@ pub struct Sent {
 #[derive(Debug, Default)]
 struct Lane {
     queue: VecDeque<Outgoing>,
+    /// Batches at the front that others do not delay.
+    urgent: usize,
     in_flight: usize,
 }
 
@@ -26,12 +28,16 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    pub fn push(&mut self, broker: i32, outgoing: Outgoing) {
-        self.lanes
-            .entry(broker)
-            .or_default()
-            .queue
-            .push_back(outgoing);
+    /// Queues a batch: an urgent one before all that are not. All batches of a partition are
+    /// equally urgent.
+    pub fn push(&mut self, broker: i32, outgoing: Outgoing, is_urgent: bool) {
+        let lane = self.lanes.entry(broker).or_default();
+        if is_urgent {
+            lane.queue.insert(lane.urgent, outgoing);
+            lane.urgent += 1;
+        } else {
+            lane.queue.push_back(outgoing);
+        }
     }
 
     /// Returns the brokers with queued batches and room in their window.
@@ -61,12 +67,17 @@ impl Lanes {
         let mut bytes = 0;
         let mut is_full = false;
         let mut kept = VecDeque::with_capacity(lane.queue.len());
-        for outgoing in lane.queue.drain(..).filter(wanted) {
+        let mut urgent = 0;
+        for (at, outgoing) in lane.queue.drain(..).enumerate() {
+            if !wanted(&outgoing) {
+                continue;
+            }
             let size = outgoing.batch.bytes();
             is_full |= !taken.is_empty() && bytes + size > bytes_max;
             // A partition's second batch waits for the next request, and so do all batches behind
             // it.
             if is_full || !seen.insert(outgoing.partition) {
+                urgent += usize::from(at < lane.urgent);
                 kept.push_back(outgoing);
             } else {
                 bytes += size;
@@ -74,6 +85,7 @@ impl Lanes {
             }
         }
         lane.queue = kept;
+        lane.urgent = urgent;
         taken
     }
 
@@ -91,7 +103,10 @@ impl Lanes {
     pub fn drain(&mut self, broker: i32) -> Vec<Outgoing> {
         self.lanes
             .get_mut(&broker)
-            .map(|lane| lane.queue.drain(..).collect())
+            .map(|lane| {
+                lane.urgent = 0;
+                lane.queue.drain(..).collect()
+            })
             .unwrap_or_default()
     }
 }
@@ -126,7 +141,7 @@ mod tests {
     fn a_request_has_one_batch_a_partition_and_order_is_kept() {
         let mut lanes = Lanes::default();
         for (partition, base) in [(1, 0), (1, 1), (2, 0), (1, 2), (2, 1)] {
-            lanes.push(9, outgoing(partition, base));
+            lanes.push(9, outgoing(partition, base), false);
         }
         assert_eq!(lanes.ready(1), [9]);
         assert_eq!(names(&lanes.take(9, 1000, |_| true)), [(1, 0), (2, 0)]);
@@ -139,7 +154,7 @@ mod tests {
     fn a_request_is_bounded_but_never_empty() {
         let mut lanes = Lanes::default();
         for partition in 0..3 {
-            lanes.push(9, outgoing(partition, 0));
+            lanes.push(9, outgoing(partition, 0), false);
         }
         assert_eq!(names(&lanes.take(9, 10, |_| true)), [(0, 0)]);
         assert_eq!(names(&lanes.take(9, 200, |_| true)), [(1, 0), (2, 0)]);
@@ -149,17 +164,34 @@ mod tests {
     fn a_full_request_lets_nothing_overtake() {
         let mut lanes = Lanes::default();
         for (partition, base) in [(0, 0), (1, 0), (1, 1), (2, 0)] {
-            lanes.push(9, outgoing(partition, base));
+            lanes.push(9, outgoing(partition, base), false);
         }
         assert_eq!(names(&lanes.take(9, 100, |_| true)), [(0, 0)]);
         assert_eq!(names(&lanes.take(9, 1000, |_| true)), [(1, 0), (2, 0)]);
     }
 
     #[test]
+    fn what_is_urgent_goes_before_all_that_waits() {
+        let mut lanes = Lanes::default();
+        for (partition, base) in [(1, 0), (2, 0), (1, 1)] {
+            lanes.push(9, outgoing(partition, base), false);
+        }
+        for base in 0..3 {
+            lanes.push(9, outgoing(7, base), true);
+        }
+        assert_eq!(names(&lanes.take(9, 10, |_| true)), [(7, 0)]);
+        lanes.push(9, outgoing(8, 0), true);
+        assert_eq!(names(&lanes.take(9, 10, |_| true)), [(7, 1)]);
+        assert_eq!(names(&lanes.take(9, 200, |_| true)), [(7, 2), (8, 0)]);
+        assert_eq!(names(&lanes.take(9, 1000, |_| true)), [(1, 0), (2, 0)]);
+        assert_eq!(names(&lanes.take(9, 1000, |_| true)), [(1, 1)]);
+    }
+
+    #[test]
     fn what_is_not_wanted_any_more_goes() {
         let mut lanes = Lanes::default();
         for base in 0..3 {
-            lanes.push(9, outgoing(1, base));
+            lanes.push(9, outgoing(1, base), false);
         }
         assert_eq!(
             names(&lanes.take(9, 1000, |sent| sent.base.get() == 2)),
@@ -170,7 +202,7 @@ mod tests {
     #[test]
     fn the_window_counts_requests() {
         let mut lanes = Lanes::default();
-        lanes.push(9, outgoing(1, 0));
+        lanes.push(9, outgoing(1, 0), false);
         lanes.started(9);
         assert!(lanes.ready(1).is_empty());
         lanes.answered(9);

@@ -28,6 +28,9 @@ pub const STOP_GRACE: Duration = Duration::from_secs(2);
 /// How long the cursor of a deleted topic is kept; until then a topic of the same name is
 /// recognised as created again. Kafka's default for offsets of deleted groups.
 pub const GONE_TOPIC_KEPT: Duration = Duration::from_hours(7 * 24);
+/// What was spent of a budget is committed each time when another part of it was spent: some
+/// hundred bytes of flash each time, and a crash forgets less than a two-hundredth.
+pub const SPENT_PART: u64 = 256;
 /// Held partitions and waiting topics whose reasons a link shows; the others are counted.
 pub const HELD_SHOWN_MAX: usize = 256;
 /// Held partitions that are logged per check of the link.

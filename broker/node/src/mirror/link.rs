@@ -13,7 +13,9 @@ use futures_lite::FutureExt;
 use sedge_core::backoff::Backoff;
 use sedge_core::log::{AbortedBatches, AppendError};
 use sedge_core::metadata::{Image, Topic};
-use sedge_core::mirror::{self as plan, CopiedConfigs, Outcome, Outgoing, Prepared, Trouble};
+use sedge_core::mirror::{
+    self as plan, CopiedConfigs, Limit, Outcome, Outgoing, Prepared, Priority, Spent, Trouble,
+};
 use sedge_protocol::batch::Batch;
 use sedge_protocol::ids::PartitionId;
 use sedge_protocol::kafka::KafkaUuid;
@@ -113,6 +115,10 @@ pub struct Link {
     pub(super) unkept: BTreeMap<String, String>,
     /// Errors of the upstream that were logged since it last answered.
     pub(super) told_errors: Vec<String>,
+    /// What was spent of the budget, as last committed.
+    pub(super) saved_spent: Spent,
+    /// The limit of the budget that was logged last.
+    pub(super) told_limit: Option<Limit>,
 }
 
 impl fmt::Debug for Link {
@@ -172,6 +178,8 @@ impl Link {
             marks: Marks::default(),
             unkept: BTreeMap::new(),
             told_errors: Vec::new(),
+            saved_spent: Spent::default(),
+            told_limit: None,
             follower: local.log.follower(),
             local,
             config,
@@ -186,6 +194,7 @@ impl Link {
             return;
         }
         self.metrics.set_state(LinkState::Connecting);
+        self.use_budget();
         loop {
             let pause = match self.prepare().await {
                 Ok(()) => {
@@ -211,6 +220,7 @@ impl Link {
             }
         }
         self.commit().await;
+        self.save_spent(true).await;
         self.end_transaction().await;
         log::info!(target: "sedge::mirror", "{name}: stopped");
     }
@@ -308,6 +318,7 @@ impl Link {
             if self.plan.needs_producer() {
                 return Pause::Prepare;
             }
+            self.look_at_clock();
             self.step();
             self.read().await;
             let more = match self.send().await {
@@ -321,6 +332,7 @@ impl Link {
                 self.commit().await;
             }
             if Instant::now() >= self.measure_at {
+                self.save_spent(false).await;
                 self.measure().await;
             }
         }
@@ -410,7 +422,8 @@ impl Link {
     fn queue(&mut self, outgoing: Outgoing) {
         let to = &self.destinations[&outgoing.partition];
         if let Some(broker) = self.client.known_leader(&to.there, to.index) {
-            self.lanes.push(broker, outgoing);
+            let is_urgent = self.class_of(&to.topic).priority == Priority::High;
+            self.lanes.push(broker, outgoing, is_urgent);
         } else {
             let sent = Sent::of(&outgoing);
             self.tell(sent, Outcome::Refused(ErrorCode::LeaderNotAvailable));

@@ -36,6 +36,7 @@ impl Link {
         self.look_at_bounds();
         self.count();
         self.report_holds();
+        self.report_budget();
         let mut behind = self.opened();
         behind.extend(self.unopened());
         let now = self.local.log.clock.now();
@@ -123,6 +124,7 @@ impl Link {
         self.metrics.lost_to_retention.set(counts.lost_to_retention);
         self.metrics.lost_to_deletion.set(counts.lost_to_deletion);
         self.metrics.skipped.set(counts.skipped);
+        self.metrics.late.set(counts.late);
     }
 
     /// Returns the partitions that are copied, and have records that are not upstream.

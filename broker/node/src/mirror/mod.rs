@@ -20,6 +20,7 @@
 //! | `books` | a link's cursors |
 //! | `measure`, `paces` | a link's figures |
 //! | `holds` | what a link holds, and what to do about it |
+//! | `spending` | what a link has spent of its budget |
 //! | `pause` | why a link stops copying |
 //! | `pull` | links in the other direction, whose topics have the offsets of the upstream |
 //!
@@ -55,6 +56,7 @@ mod pull;
 mod session;
 mod set;
 mod sides;
+mod spending;
 mod transactions;
 mod upstream;
 
@@ -81,6 +83,11 @@ pub use set::PAUSED_KEY;
 /// Returns the group in which a link's cursors are committed.
 pub fn group_of(link: &str) -> String {
     format!("{}{link}", sedge_core::mirror::GROUP_PREFIX)
+}
+
+/// Returns the group in which is committed what a link has spent of its budget.
+fn budget_group_of(link: &str) -> String {
+    format!("sedge-budget-{link}")
 }
 
 /// The topics that a link copies, and the group that stores its progress.
@@ -132,7 +139,8 @@ pub struct Local {
 
 /// Returns what a link of this configuration would do, as JSON. Connects to the upstream, and
 /// changes nothing.
-pub async fn plan(local: &Local, config: LinkConfig) -> String {
+pub async fn plan(local: &Local, mut config: LinkConfig) -> String {
+    config.identify(&local.cluster_id);
     let (_, stopping) = async_channel::bounded(1);
     let link = link::Link::new(local.clone(), config, Arc::default(), stopping);
     // A task of its own, as a link is: the future is too large for a request's.

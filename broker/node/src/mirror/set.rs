@@ -170,7 +170,8 @@ impl Set {
             None => at_run_time(&name, &keys),
         };
         let running = match config {
-            Ok(config) => {
+            Ok(mut config) => {
+                config.identify(&self.local.cluster_id);
                 let (stop, stopping) = async_channel::bounded(1);
                 let metrics = self.local.log.metrics.link(&name);
                 let (local, runtime) = (self.local.clone(), &self.local.runtime);

@@ -346,10 +346,13 @@ impl Link {
         } else {
             (here.as_ref().map(|(offset, _)| *offset), false)
         };
+        let follows = |(_, origin): &(Offset, Origin)| origin.follows_upstream;
+        let is_forgotten = here.as_ref().is_some_and(follows);
         let saved = if is_moved { here } else { there.or(here) };
         let position = Position {
             cursor: cursor.map(|offset| self.not_truncated(id, offset, upstream, index)),
             is_moved,
+            is_forgotten,
             log_start: partition.log_start(),
             high_watermark: partition.high_watermark(),
         };
@@ -373,6 +376,7 @@ impl Link {
         self.destinations.insert(id, to);
         partition.add_follower(&self.follower);
         self.plan.open(id, position);
+        self.plan.classify(id, self.class_of(name));
         if is_successor && self.is_to_hold() {
             self.plan.pause(id, Trouble::CreatedAgain(Side::Here));
         } else if is_successor {

@@ -27,6 +27,7 @@ fn read() -> Read {
         batches_max: 5,
         packing: PACKING,
         apart_until: Offset(0),
+        late_before: None,
         ends: [None; 5],
     }
 }
@@ -198,6 +199,16 @@ fn a_batch_that_may_be_upstream_has_the_same_records_again() {
 }
 
 #[test]
+fn what_is_late_is_left_out_and_not_joined() {
+    let mut read = read();
+    // The records have timestamps of 1000 and their offset.
+    read.late_before = Some(1002);
+    let packed = pack(&read, (0..5).map(|base| batch_at(base, 1)));
+    assert_eq!(shape(&packed), [(0, 1, 0), (1, 2, 0), (2, 5, 3)]);
+    assert_eq!(packed[0].late, 1);
+}
+
+#[test]
 fn a_batch_that_cannot_be_joined_is_found_alone() {
     let mut corrupt = batch_at(1, 1);
     let mut body = corrupt.body.to_vec();
@@ -216,6 +227,7 @@ fn link(linger_ms: u64, end: i64) -> Link {
     let position = Position {
         cursor: None,
         is_moved: false,
+        is_forgotten: false,
         log_start: Offset(0),
         high_watermark: Offset(end),
     };

@@ -5,6 +5,7 @@ use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::Link;
 use crate::mirror::HOLD_MS;
+use crate::mirror::budget::Priority;
 use crate::mirror::exchange::Read;
 use crate::mirror::verdict::{Outcome, Trouble, Verdict, is_about_size, judge};
 
@@ -34,8 +35,12 @@ impl Link {
             Outcome::Acknowledged(there) if stream.is_believable(base, there) => {
                 let sent = stream.in_flight.iter().find(|sent| sent.base == base);
                 let bytes = sent.map_or(0, |sent| sent.bytes as u64);
-                let (freed, records) = stream.acknowledge(base, there, now_ms);
-                self.bytes_in_flight -= freed;
+                if let Some(sent) = sent.filter(|_| stream.class.priority != Priority::High) {
+                    self.window.acknowledge(sent.bytes, sent.read_ms, now_ms);
+                }
+                let passed = stream.acknowledge(base, there, now_ms);
+                let records = passed.records;
+                self.bytes_in_flight -= passed.bytes;
                 if let Some(transactions) = &mut self.transactions {
                     transactions.acknowledged_bytes += bytes;
                     transactions.acknowledged_records += records.unsigned_abs();
@@ -43,6 +48,7 @@ impl Link {
                     self.counts.sent_bytes += bytes;
                     self.counts.sent_records += records.unsigned_abs();
                 }
+                self.count_late(passed.late);
                 self.dirty.insert(partition);
                 self.settle(partition);
                 return Some(Verdict::Acknowledged);

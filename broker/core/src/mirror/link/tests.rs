@@ -24,6 +24,7 @@ fn begun(partitions: &[(PartitionId, bool)]) -> Link {
         let position = Position {
             cursor: Some(Offset(0)),
             is_moved: *is_moved,
+            is_forgotten: false,
             log_start: Offset(0),
             high_watermark: Offset(100),
         };
@@ -193,6 +194,23 @@ fn a_cursor_that_is_moved_again_while_it_is_committed_is_committed_again() {
         panic!("there is nothing else to wait for")
     };
     assert_eq!(cursors[0].offset, Offset(50));
+}
+
+/// Another instance of the link began at the same time, and has committed since.
+#[test]
+fn a_cursor_that_the_upstream_lacked_gives_way_to_one_that_it_has_got() {
+    let mut link = begun(&[]);
+    let position = Position {
+        cursor: Some(Offset(0)),
+        is_moved: true,
+        is_forgotten: true,
+        log_start: Offset(0),
+        high_watermark: Offset(100),
+    };
+    link.open(P, position);
+    link.handle_begun(ProducerId(5), ProducerEpoch(2), &[(P, Offset(60))]);
+    assert_eq!(added(&step(&mut link, 0)), [P]);
+    assert_eq!(read(&mut link, 0)[0].base, Offset(60));
 }
 
 #[test]

@@ -130,6 +130,8 @@ pub(super) struct Transactions {
     bytes: usize,
     pub acknowledged_bytes: u64,
     pub acknowledged_records: u64,
+    /// Records that were left out because they are late.
+    pub late: u64,
 }
 
 impl Transactions {
@@ -151,6 +153,7 @@ impl Transactions {
             bytes: 0,
             acknowledged_bytes: 0,
             acknowledged_records: 0,
+            late: 0,
         }
     }
 
@@ -190,6 +193,7 @@ impl Transactions {
         self.bytes = 0;
         self.acknowledged_bytes = 0;
         self.acknowledged_records = 0;
+        self.late = 0;
     }
 }
 
@@ -234,8 +238,12 @@ impl Link {
             let Some(stream) = self.streams.get_mut(partition) else {
                 continue;
             };
-            if stream.moved == Moved::Uncarried {
+            if stream.moved == Moved::Uncarried && !stream.is_forgotten {
                 continue;
+            }
+            if core::mem::take(&mut stream.is_forgotten) {
+                stream.moved = Moved::No;
+                transactions.uncarried.remove(partition);
             }
             let offset = (*offset).min(stream.end);
             // The transaction whose outcome was not known was committed.
@@ -252,6 +260,7 @@ impl Link {
     pub fn poll_step(&mut self, now_ms: u64) -> Option<(u32, Step)> {
         self.transactions.as_ref().filter(|it| it.step.is_none())?;
         self.wake(now_ms);
+        self.look_at_budget(now_ms);
         let phase = self.transactions.as_ref()?.phase;
         match phase {
             Phase::Unbegun | Phase::Committing => None,
@@ -296,7 +305,7 @@ impl Link {
     /// Returns whether a partition's batches may be sent now.
     pub(super) fn may_read(&self, partition: PartitionId) -> bool {
         let transactions = self.transactions.as_ref();
-        transactions.is_none_or(|it| it.may_read(partition))
+        self.is_open(partition) && transactions.is_none_or(|it| it.may_read(partition))
     }
 
     pub(super) fn is_in_transaction(&self, partition: PartitionId) -> bool {
@@ -380,9 +389,12 @@ impl Link {
                 }
             }
         }
+        let open = self.open;
         let has_more = |id: &PartitionId| {
             let stream = self.streams.get(id);
-            let has_more = |it: &Stream| it.wants_read() && it.read < it.gathered_until;
+            let has_more = |it: &Stream| {
+                it.wants_read() && it.read < it.gathered_until && it.class.is_in(open)
+            };
             transactions.may_read(*id) && stream.is_some_and(has_more)
         };
         let is_over = has_carriable
@@ -420,15 +432,21 @@ impl Link {
             let stream = self.streams.get(id);
             !transactions.added.contains(id)
                 && stream.is_some_and(|it| it.wants_read() && !it.is_suspect())
+                && self.is_open(*id)
         };
         let joining = self.ready.iter().copied().filter(is_joining);
-        joining.take(transactions.limits.partitions_max).collect()
+        let mut joining: Vec<PartitionId> = joining.collect();
+        if self.has_classes {
+            joining.sort_by_key(|id| self.priority(*id));
+        }
+        joining.truncate(transactions.limits.partitions_max);
+        joining
     }
 
     fn ready_suspect(&self) -> Option<PartitionId> {
         let is_suspect = |id: &PartitionId| {
             let stream = self.streams.get(id);
-            stream.is_some_and(|it| it.wants_read() && it.is_suspect())
+            stream.is_some_and(|it| it.wants_read() && it.is_suspect()) && self.is_open(*id)
         };
         self.ready.iter().copied().find(is_suspect)
     }
@@ -468,6 +486,7 @@ impl Link {
         self.counts.committed += 1;
         self.counts.sent_bytes += transactions.acknowledged_bytes;
         self.counts.sent_records += transactions.acknowledged_records;
+        self.counts.late += transactions.late;
         let limits = transactions.limits;
         let took_ms = now_ms.saturating_sub(transactions.closed_ms);
         let open_ms = took_ms.saturating_mul(OPEN_PER_COMMIT);

@@ -16,7 +16,7 @@ use sedge_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
 
 use super::super::tests::batch_at;
 use super::super::*;
-use super::{Local, PARTITIONS, Random, STEPS, emptied, limits_of, seeds};
+use super::{Local, PARTITIONS, Random, STEPS, class_of, emptied, link_of, may_be_late, seeds};
 use upstream::{Request, State, Upstream};
 
 const PRODUCER: i64 = 9;
@@ -43,8 +43,8 @@ struct Instance {
 }
 
 impl Instance {
-    fn new(limits: Limits, here: BTreeMap<PartitionId, (Offset, bool)>) -> Self {
-        let mut link = Link::new(limits);
+    fn new(seed: u64, now_ms: u64, here: BTreeMap<PartitionId, (Offset, bool)>) -> Self {
+        let mut link = link_of(seed, now_ms);
         link.use_transactions(transaction_limits());
         Self {
             link,
@@ -59,7 +59,7 @@ impl Instance {
 
 struct World {
     random: Random,
-    limits: Limits,
+    seed: u64,
     now_ms: u64,
     local: BTreeMap<PartitionId, Local>,
     upstream: Upstream,
@@ -75,11 +75,11 @@ impl World {
         let partitions = (0..PARTITIONS).map(PartitionId);
         Self {
             random: Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
-            limits: limits_of(seed),
+            seed,
             now_ms: 0,
             local: partitions.map(|id| (id, Local::new(id.get()))).collect(),
             upstream: Upstream::default(),
-            instances: [Instance::new(limits_of(seed), BTreeMap::new())].into(),
+            instances: [Instance::new(seed, 0, BTreeMap::new())].into(),
             broken: Vec::new(),
             skipped: BTreeMap::new(),
         }
@@ -177,10 +177,13 @@ impl World {
                 let position = Position {
                     cursor,
                     is_moved,
+                    is_forgotten: here.is_some_and(|(_, follows)| follows),
                     log_start: Offset(local.log_start),
                     high_watermark: Offset(local.end()),
                 };
                 instance.link.open(*partition, position);
+                let class = class_of(self.seed, local.twin);
+                instance.link.classify(*partition, class);
             }
         }
     }
@@ -189,6 +192,8 @@ impl World {
     fn go_on(&mut self, at: usize) {
         self.begin(at);
         let instance = &mut self.instances[at];
+        let wall_ms = self.now_ms as i64;
+        instance.link.handle_clock(self.now_ms, wall_ms);
         for (partition, local) in &self.local {
             let (log_start, end) = (Offset(local.log_start), Offset(local.end()));
             instance
@@ -359,7 +364,8 @@ impl World {
         } else {
             self.kill(at);
         }
-        self.instances.push(Instance::new(self.limits, here));
+        self.instances
+            .push(Instance::new(self.seed, self.now_ms, here));
     }
 
     fn kill(&mut self, at: usize) {
@@ -424,7 +430,8 @@ impl World {
             let must =
                 must.filter(|(base, _, has_records)| *has_records && *base >= local.log_start);
             for record in must.flat_map(|(base, end, _)| *base..*end) {
-                let is_there = seen.contains(&record) || is_skipped(record);
+                let is_late = may_be_late(self.seed, local.twin, record, self.now_ms);
+                let is_there = seen.contains(&record) || is_skipped(record) || is_late;
                 assert!(is_there, "{id}: {record} is lost");
             }
         }

@@ -151,6 +151,7 @@ struct State {
     progress: Value,
     topics: BTreeMap<String, Value>,
     last_error: Value,
+    budget: Value,
 }
 
 /// Returns the state of a link; `None` if the broker runs no such link.
@@ -183,6 +184,7 @@ async fn state(client: &Client, link: &str) -> Result<Option<State>, Failure> {
                 link_state::WHY => state.why = Some(value),
                 link_state::PROGRESS => state.progress = from_json(&value),
                 link_state::ERROR => state.last_error = from_json(&value),
+                link_state::BUDGET => state.budget = from_json(&value),
                 link_state::HELD => state.held = value.parse().unwrap_or(0),
                 _ => {}
             }
@@ -287,6 +289,7 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
             "progress": state.progress,
             "last_error": state.last_error,
             "notes": state.notes,
+            "budget": state.budget,
             "topics": state.topics,
             "configs": Value::Object(configs(&keys).collect()),
             "partitions": table.json(),
@@ -306,6 +309,7 @@ async fn describe(client: &Client, link: &str, output: Output) -> Result<(), Fai
             for (topic, note) in &state.notes {
                 output::line(format_args!("{topic}: {note}"))?;
             }
+            tell_budget(&state.budget)?;
             for entry in keys {
                 let value = entry.value.unwrap_or_else(|| HIDDEN.to_owned());
                 output::line(format_args!("  {} = {value}", entry.name))?;
@@ -348,6 +352,26 @@ fn tell_error(of: &Value) -> Result<(), Failure> {
         )),
         None => output::line(format_args!("last error, which is over: {why}")),
     }
+}
+
+fn tell_budget(of: &Value) -> Result<(), Failure> {
+    if of.is_null() {
+        return Ok(());
+    }
+    let left = |key: &str, period: &str| {
+        let left = of[key].as_u64();
+        left.map(|left| format!("; {left} bytes left {period}"))
+    };
+    let waits = match (of["waits_for"].as_str(), of["opens_in_ms"].as_f64()) {
+        (Some(limit), Some(ms)) => format!("waits for {limit}, for {:.0} s", (ms / 1e3).ceil()),
+        _ => "lets the link send".to_owned(),
+    };
+    let day = left("day_left_bytes", "today").unwrap_or_default();
+    let month = left("month_left_bytes", "this month").unwrap_or_default();
+    let late = of["late_records"].as_u64().unwrap_or_default();
+    output::line(format_args!(
+        "budget: {waits}{day}{month}; {late} late records left out"
+    ))
 }
 
 /// Returns the keys of a link; secrets without a value.

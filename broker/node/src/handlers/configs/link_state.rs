@@ -38,6 +38,8 @@ pub const TOPIC_PREFIX: &str = "sedge.mirror.topic.";
 /// The last error of the upstream, as JSON: `why`, `at_ms` by the wall clock, and the milliseconds
 /// until the next try, if the upstream has not answered since.
 pub const ERROR: &str = "sedge.mirror.error";
+/// What the link may still spend, as JSON; absent if nothing is limited.
+pub const BUDGET: &str = "sedge.mirror.budget";
 /// Prefix of the `TOPIC-INDEX` of a held partition; the value is the reason.
 pub const HELD_PREFIX: &str = "sedge.mirror.held.";
 /// Prefix of the name of a topic that was not begun; the value is the reason.
@@ -79,6 +81,17 @@ fn state(metrics: &Metrics, name: &str) -> Option<Vec<DescribeConfigsResourceRes
         let wait_ms = failure.wait().map(|wait| wait.as_millis() as u64);
         let of = json!({"why": failure.why, "at_ms": failure.at_ms, "next_try_in_ms": wait_ms});
         entry(ERROR, &of.to_string())
+    }));
+    entries.extend(link.budget().map(|budget| {
+        let waits = budget.waits_for;
+        let of = json!({
+            "day_left_bytes": budget.day_left_bytes,
+            "month_left_bytes": budget.month_left_bytes,
+            "waits_for": waits.as_ref().map(|(limit, _)| limit),
+            "opens_in_ms": waits.as_ref().map(|(_, wait_ms)| wait_ms),
+            "late_records": link.late.get(),
+        });
+        entry(BUDGET, &of.to_string())
     }));
     let held = holds.partitions.iter();
     entries.extend(held.map(|(what, why)| entry(&format!("{HELD_PREFIX}{what}"), why)));
