@@ -21,6 +21,8 @@ pub mod kafka_tools;
 pub mod limits;
 pub mod link;
 pub mod metrics;
+pub mod mirror_maker;
+pub mod narrow;
 pub mod plugin;
 pub mod ports;
 pub mod power_cut;

@@ -12,6 +12,11 @@ pub fn resident_kib(pid: u32) -> u64 {
     field(&read(pid, "status"), "VmRSS:")
 }
 
+/// Returns the resident memory in KiB that is no file's (`RssAnon`).
+pub fn anonymous_kib(pid: u32) -> u64 {
+    field(&read(pid, "status"), "RssAnon:")
+}
+
 /// Returns the peak resident memory in KiB (`VmHWM`); 0 if the process has ended.
 pub fn resident_peak_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

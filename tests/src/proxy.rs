@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub struct Proxy {
 struct Shared {
     cut: AtomicBool,
     ended: AtomicBool,
+    /// Bytes that went either way.
+    forwarded: AtomicU64,
     target: Mutex<Option<String>>,
     open: Mutex<Vec<TcpStream>>,
 }
@@ -53,6 +55,11 @@ impl Proxy {
 
     pub fn forward_to(&self, target: &str) {
         *lock(&self.shared.target) = Some(target.into());
+    }
+
+    /// Returns the bytes that went either way so far.
+    pub fn forwarded(&self) -> u64 {
+        self.shared.forwarded.load(Ordering::SeqCst)
     }
 
     /// Closes every connection, and accepts none until [`Proxy::restore`].
@@ -90,7 +97,8 @@ impl Shared {
                 return;
             };
             open.push(kept);
-            std::thread::spawn(move || copy(from, to));
+            let shared = Arc::clone(self);
+            std::thread::spawn(move || copy(from, to, &shared.forwarded));
         }
         drop(open);
         // A cut may have come between the accept and the lock.
@@ -106,7 +114,7 @@ impl Shared {
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream) {
+fn copy(mut from: TcpStream, mut to: TcpStream, forwarded: &AtomicU64) {
     let mut buffer = vec![0; BUFFER_BYTES];
     // A half-open connection without traffic must not keep a thread for ever.
     drop(from.set_read_timeout(Some(Duration::from_mins(10))));
@@ -114,6 +122,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream) {
         if n == 0 || to.write_all(&buffer[..n]).is_err() {
             break;
         }
+        forwarded.fetch_add(n as u64, Ordering::SeqCst);
     }
     drop(from.shutdown(Shutdown::Both));
     drop(to.shutdown(Shutdown::Both));
@@ -141,7 +150,7 @@ mod tests {
         std::thread::spawn(move || {
             for stream in echo.incoming().flatten() {
                 let to = stream.try_clone().unwrap();
-                std::thread::spawn(move || copy(stream, to));
+                std::thread::spawn(move || copy(stream, to, &AtomicU64::new(0)));
             }
         });
         let proxy = Proxy::start();

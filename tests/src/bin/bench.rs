@@ -6,8 +6,8 @@
 use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
     acls, catch_up, compaction, connections, fetch_filter, groups, heading, memory, metadata,
-    mirror, plugins, quotas, retention, sasl, scale, start, throughput, tls, validation,
-    write_amplification,
+    mirror, mirror_maker, mirror_memory, mirror_narrow, plugins, quotas, retention, sasl, scale,
+    start, throughput, tls, validation, write_amplification,
 };
 
 const USAGE: &str =
@@ -27,6 +27,9 @@ const USAGE: &str =
        bench sasl [--rounds N] [--seconds N] [--alone]
        bench connections [--idle N] [--rounds N] [--seconds N] [--alone]
        bench mirror [--mb N] [--seconds N]
+       bench mirror-maker [--records N] [--mb N] [--rounds N]
+       bench mirror-memory [--rounds N]
+       bench mirror-narrow [--seconds N]
        bench fetch-filter [--mb N] [--rounds N]
        bench plugins [--rounds N] [--seconds N] [--cells TEXT]
        bench groups [--groups N] [--connections N] [--in-flight N] [--rounds N] [--seconds N]
@@ -68,6 +71,9 @@ fn main() {
         "connections",
         "fetch-filter",
         "mirror",
+        "mirror-maker",
+        "mirror-memory",
+        "mirror-narrow",
         "plugins",
         "groups",
     ];
@@ -128,6 +134,16 @@ fn main() {
             let text = mirror::run(number("--mb", 500), number("--seconds", 20));
             print!("{text}");
         }
+        "mirror-maker" => {
+            let plan = mirror_maker::Plan {
+                records: number("--records", 10_000) as usize,
+                mb: number("--mb", 300),
+                rounds: number("--rounds", 3) as usize,
+            };
+            print!("{}", mirror_maker::run(plan));
+        }
+        "mirror-memory" => print!("{}", mirror_memory::run(number("--rounds", 3) as usize)),
+        "mirror-narrow" => print!("{}", mirror_narrow::run(number("--seconds", 300))),
         "fetch-filter" => {
             let plan = fetch_filter::Plan {
                 bytes: number("--mb", 512) * 1_000_000,
