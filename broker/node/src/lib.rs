@@ -11,6 +11,7 @@ pub mod config;
 pub mod console;
 pub mod coordinator;
 mod fetching;
+pub mod gateway;
 pub mod handlers;
 pub mod limits;
 pub mod log;

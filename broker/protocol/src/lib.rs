@@ -10,6 +10,7 @@ pub mod coordinator;
 pub mod error;
 pub mod fetch;
 pub mod frame;
+pub mod gateway_records;
 pub mod ids;
 pub mod limits;
 pub mod metadata_records;

@@ -68,6 +68,9 @@ pub const PLUGINS_TOPIC: &str = "__sedge_plugins";
 /// The topic that stores what filters remember.
 pub const STATE_TOPIC: &str = "__sedge_plugin_state";
 
+/// The topic that stores what gateways know of their devices.
+pub const GATEWAY_TOPIC: &str = "__sedge_gateway";
+
 /// Returns whether the broker keeps its own state in the topic.
 pub fn is_internal(name: &str) -> bool {
     matches!(
@@ -77,6 +80,7 @@ pub fn is_internal(name: &str) -> bool {
             | "__share_group_state"
             | PLUGINS_TOPIC
             | STATE_TOPIC
+            | GATEWAY_TOPIC
     )
 }
 

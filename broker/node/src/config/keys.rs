@@ -273,6 +273,36 @@ pub const LINK_KEYS: &[LinkKey] = &[
     ),
 ];
 
+/// The keys of a gateway, after `gateway.NAME.`, each with a line of documentation.
+pub const GATEWAY_KEYS: &[LinkKey] = &[
+    link(
+        "baud",
+        "Bits a second of the serial line; by default 115200",
+    ),
+    link(
+        "device",
+        "The serial line with the device, such as /dev/ttyUSB0",
+    ),
+    link(
+        "key",
+        "Key of the records, with {device} and {name}; by default {device}",
+    ),
+    link("listen", "HOST:PORT on which devices connect"),
+    link("parity", "Parity of the serial line: none, even or odd"),
+    link(
+        "publish",
+        "Topics that devices may publish to: regular expressions that match whole names",
+    ),
+    link(
+        "subscribe",
+        "Topics that devices may read: regular expressions that match whole names",
+    ),
+    link(
+        "topic",
+        "The topic of a name that a device announces, with {device} and {name}; by default {name}",
+    ),
+];
+
 /// Keys of Kafka that a server.properties may contain and that have no effect here, with the
 /// reason.
 #[rustfmt::skip]
@@ -330,6 +360,7 @@ pub fn is_known(key: &str) -> bool {
     }
     match split_mirror(key) {
         Some((_, rest)) => is_link_key(rest),
+        None if let Some((_, rest)) = split_gateway(key) => is_gateway_key(rest),
         None => find(key).is_some() || broker::is_plugin_key(key) || left_out(key).is_some(),
     }
 }
@@ -337,6 +368,20 @@ pub fn is_known(key: &str) -> bool {
 /// Returns whether a link may have this key.
 pub fn is_link_key(key: &str) -> bool {
     LINK_KEYS.iter().any(|link| link.name == key) || is_filter_setting(key) || client::is_key(key)
+}
+
+/// What the key of a device's secret begins with: `secret.IDENTITY`.
+pub const SECRET: &str = "secret.";
+
+/// Returns whether a gateway may have this key.
+fn is_gateway_key(key: &str) -> bool {
+    let device = key.strip_prefix(SECRET);
+    GATEWAY_KEYS.iter().any(|known| known.name == key) || device.is_some_and(|of| !of.is_empty())
+}
+
+/// Splits `gateway.NAME.KEY` into (NAME, KEY). A gateway's name has no dot.
+pub fn split_gateway(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix("gateway.")?.split_once('.')
 }
 
 /// Returns whether the key is a `plugin.NAME.KEY`.
@@ -394,6 +439,10 @@ pub fn names_like(key: &str) -> Vec<String> {
             .map(|key| format!("mirror.{name}.{key}"))
             .collect();
     }
+    if let Some((name, _)) = split_gateway(key) {
+        let known = GATEWAY_KEYS.iter().map(|known| known.name);
+        return known.map(|key| format!("gateway.{name}.{key}")).collect();
+    }
     if let Some((name, _)) = split_override(key) {
         return listener_keys()
             .map(|key| format!("listener.name.{name}.{key}"))
@@ -412,6 +461,9 @@ pub fn names_like(key: &str) -> Vec<String> {
 /// Returns whether the value must not be shown: that of a password, by Kafka's kind of key; or one
 /// that its name gives away, such as a client's.
 pub fn is_secret(key: &str) -> bool {
+    if split_gateway(key).is_some_and(|(_, own)| own.starts_with(SECRET)) {
+        return true;
+    }
     let own = split_override(key).or_else(|| split_mirror(key));
     let own = own.map_or(key, |(_, own)| own);
     let is_named_so = |part: &&str| own.contains(*part);
@@ -463,6 +515,10 @@ mod tests {
         check("listener.name.lan.ssl.keystore.lokation", false);
         check("listener.name.lan.plain.sasl.jaas.config", true);
         check("plain.sasl.jaas.config", false);
+        check("gateway.field.secret.pump-1", true);
+        check("gateway.field.secret.", false);
+        check("gateway.field.publish", true);
+        check("gateway.field.publishes", false);
         check("mirror.hq.topics", true);
         check("mirror.hq.topcis", false);
         check("mirror.topics", false);

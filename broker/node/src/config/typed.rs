@@ -13,6 +13,7 @@ use super::console::{self, ConsoleConfig, ConsoleTokens};
 use super::creation_rates::CreationRates;
 use super::delegation_tokens::DelegationTokens;
 use super::error::Problem;
+use super::gateway::{GatewayConfig, gateways};
 use super::link::LinkConfig;
 use super::links::links;
 use super::listeners::{self, INSECURE_ALLOWED, ListenerConfig, MAX_CONNECTIONS, split_override};
@@ -168,6 +169,8 @@ pub struct Config {
     pub plugin: Plugin,
     /// The links of the mirror.
     pub links: Vec<LinkConfig>,
+    /// The gateways for microcontrollers.
+    pub gateways: Vec<GatewayConfig>,
     /// The broker's Kafka keys that were set; topics fall back to them. Already checked.
     pub broker: BTreeMap<String, String>,
     /// All values that were set, with their sources.
@@ -181,6 +184,7 @@ const MIB: u64 = 1 << 20;
 pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
     check_values(&settings, problems);
     let links = links(&settings, problems);
+    let gateways = gateways(&settings, problems);
     let mut reader = Reader {
         settings: &settings,
         problems,
@@ -258,6 +262,7 @@ pub(super) fn build(settings: Settings, problems: &mut Vec<Problem>) -> Config {
                 .unwrap_or_default(),
         },
         links,
+        gateways,
         broker: broker_keys(&settings),
         settings: Settings::default(),
     };

@@ -32,6 +32,7 @@ mod acls;
 mod apis;
 mod cluster;
 pub(crate) mod configs;
+pub mod device;
 mod groups;
 mod quotas;
 mod records;

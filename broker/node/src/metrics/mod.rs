@@ -6,6 +6,7 @@
 
 mod cleaner;
 mod exposition;
+mod gateways;
 mod links;
 mod own;
 mod plugins;
@@ -23,6 +24,7 @@ use sedge_protocol::kafka::generated::ApiKey;
 
 pub use cleaner::CleanerMetrics;
 pub use exposition::Exposition;
+pub use gateways::GatewayMetrics;
 pub use links::{
     AT_LEAST_ONCE, BudgetFigures, EXACTLY_ONCE, Failure, Figures, Holds, LinkMetrics, LinkState,
     Progress,
@@ -96,6 +98,8 @@ pub struct Metrics {
     pub tls: TlsMetrics,
     /// Quotas of clients.
     pub quotas: QuotaMetrics,
+    /// Gateways for microcontrollers.
+    pub gateways: GatewayMetrics,
     requests: requests::Requests,
     plugins: plugins::Plugins,
     links: links::Links,
@@ -134,6 +138,7 @@ impl Default for Metrics {
             sasl: SaslMetrics::default(),
             tls: TlsMetrics::default(),
             quotas: QuotaMetrics::default(),
+            gateways: GatewayMetrics::default(),
             requests: requests::Requests::default(),
             plugins: plugins::Plugins::default(),
             links: links::Links::default(),
@@ -224,6 +229,7 @@ impl Metrics {
         self.links.expose(out);
         self.sasl.expose(out);
         self.tls.expose(out);
+        self.gateways.expose(out);
         out.counter(
             "sedge_console_denied_total",
             "Requests to the console without the token that they need.",

@@ -21,9 +21,10 @@ use sedge_storage::OpenReport;
 
 use crate::broker::Broker;
 use crate::config::listeners::{CONSOLE, INSECURE_ALLOWED};
-use crate::config::{Config, ConsoleConfig, Durability};
+use crate::config::{Config, ConsoleConfig, Durability, Place};
 use crate::console;
 use crate::coordinator::Journal;
+use crate::gateway;
 use crate::handlers::Handlers;
 use crate::limits::{MAPPED_BLOCK_BYTES, SHUTDOWN_GRACE};
 use crate::mirror::Mirror;
@@ -93,6 +94,7 @@ impl Running {
         let listeners = bind(&opened.config)?;
         warn_of_strangers(&listeners);
         let console = bind_console(&opened.config)?;
+        let gateways = bind_gateways(&opened.config)?;
         let Started {
             broker,
             writer,
@@ -139,6 +141,7 @@ impl Running {
             tasks.push(broker.runtime.spawn(async move { match serving.await {} }));
             address.map_or_else(|_| String::new(), |address| address.to_string())
         });
+        tasks.extend(gateway::start(&broker, gateways));
         let mirror = mirror(&broker);
         Ok(Self {
             broker,
@@ -281,6 +284,31 @@ fn bind_console(
         warn!(target: "sedge", "{why}");
     }
     Ok(Some((listener, console.clone())))
+}
+
+fn bind_gateways(config: &Config) -> Result<Vec<gateway::Bound>, ServeError> {
+    let mut bound = Vec::new();
+    for of in &config.gateways {
+        let Place::Listen(address) = &of.place else {
+            bound.push(gateway::Bound::serial(of));
+            continue;
+        };
+        let refused = |source| ServeError::Listen {
+            address: address.to_string(),
+            source,
+        };
+        let resolved = address.resolve().map_err(refused)?.into_iter().next();
+        let resolved =
+            resolved.ok_or_else(|| refused(std::io::ErrorKind::AddrNotAvailable.into()))?;
+        if let Some(why) = of.insecurity(resolved.ip()) {
+            if !config.insecure_listeners_allowed {
+                return Err(ServeError::Insecure(why));
+            }
+            warn!(target: "sedge", "{INSECURE_ALLOWED}=true: {why}");
+        }
+        bound.push(gateway::Bound::bind(of, resolved).map_err(refused)?);
+    }
+    Ok(bound)
 }
 
 /// Returns whether records that clients may have seen are lost.

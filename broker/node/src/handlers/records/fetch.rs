@@ -131,7 +131,8 @@ fn demand<'a>(topics: &'a Topics, reads: &[Read]) -> Demand<'a> {
     }
 }
 
-fn find(topics: &Topics, wanted: &Wanted) -> Result<Found, ErrorCode> {
+/// Finds a partition that the client may read.
+pub fn find(topics: &Topics, wanted: &Wanted) -> Result<Found, ErrorCode> {
     let topic = match &wanted.topic {
         TopicKey::Name(name) => topics.named(name)?,
         TopicKey::Id(id) => topics.by_id(crate::handlers::uuid(*id))?,

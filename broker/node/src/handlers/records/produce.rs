@@ -215,6 +215,25 @@ async fn admit(
     Ok(topics)
 }
 
+/// Checks one batch without a sequence, and runs it through the topic's filters and its
+/// partitioner. Returns the part for the writer, or `None` if the filters leave nothing.
+///
+/// # Errors
+/// The error of the batch's produce.
+pub async fn part(
+    request: &Request,
+    topic: Topic<'_>,
+    index: i32,
+    records: Bytes,
+) -> Result<Option<AppendPart>, AppendError> {
+    let mut queue = Queue::default();
+    let at = (topic, index);
+    match admit_partition(request, None, at, Some(records), None, &mut queue).await {
+        Slot::Done(Err(error)) => Err(error),
+        _ => Ok(queue.parts.pop()),
+    }
+}
+
 async fn admit_partition(
     request: &Request,
     transactional_id: Option<&str>,
