@@ -18,6 +18,8 @@ mod asks;
 mod lifecycle;
 #[path = "acls/matrix.rs"]
 mod matrix;
+#[path = "acls/transactions.rs"]
+mod transactions;
 
 /// The address of the client whose rights are tested.
 const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);

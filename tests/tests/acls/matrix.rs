@@ -8,7 +8,7 @@ use sedge_protocol::kafka::generated::create_acls_request::AclCreation;
 use sedge_tests::wire::{self, Connection};
 
 use super::admin::{self, ALLOW, CLUSTER, DENY, Right};
-use super::{Tested, asks};
+use super::{Tested, asks, transactions};
 
 /// One request, the rights that it needs, and its results.
 struct Row {
@@ -54,6 +54,7 @@ const UNKNOWN_MEMBER_ID: i16 = 25;
 const INVALID_SESSION_TIMEOUT: i16 = 26;
 const INVALID_REQUEST: i16 = 42;
 const TOKENS_NOT_ALLOWED: i16 = 64;
+const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
 const GROUP_ID_NOT_FOUND: i16 = 69;
 const ELECTION_NOT_NEEDED: i16 = 84;
 const RESOURCE_NOT_FOUND: i16 = 91;
@@ -117,6 +118,33 @@ const ROWS: &[Row] = &[
         [&[C], &[0], &[0]]),
     // KIP-679: a client that may write to any topic may be an idempotent producer.
     row(ApiKey::InitProducerId, asks::init_producer_id, &["Topic Write"], [&[C], &[0], &[0]]),
+    row(ApiKey::InitProducerId, transactions::init, &["TransactionalId Write"],
+        [&[X], &[X], &[0]]),
+    row(ApiKey::AddPartitionsToTxn, transactions::add_partitions,
+        &["TransactionalId Write", "Topic Write"], [&[X], &[T], &[INVALID_PRODUCER_ID_MAPPING]]),
+    // Kafka asks a broker for the last right alone. sedge has no other brokers, and asks for all.
+    row(ApiKey::AddPartitionsToTxn, transactions::add_partitions_as_a_broker,
+        &["TransactionalId Write", "Topic Write", "Cluster ClusterAction"],
+        [&[C], &[C], &[0, INVALID_PRODUCER_ID_MAPPING]]),
+    row(ApiKey::AddOffsetsToTxn, transactions::add_offsets,
+        &["TransactionalId Write", "Group Read"], [&[X], &[G], &[INVALID_PRODUCER_ID_MAPPING]]),
+    row(ApiKey::EndTxn, transactions::end, &["TransactionalId Write"],
+        [&[X], &[X], &[INVALID_PRODUCER_ID_MAPPING]]),
+    row(ApiKey::WriteTxnMarkers, transactions::write_markers, &["Cluster Alter"],
+        [&[C], &[UNKNOWN_TOPIC], &[UNKNOWN_TOPIC]]),
+    row(ApiKey::WriteTxnMarkers, transactions::write_markers, &["Cluster ClusterAction"],
+        [&[C], &[UNKNOWN_TOPIC], &[UNKNOWN_TOPIC]]),
+    row(ApiKey::TxnOffsetCommit, transactions::commit_offsets,
+        &["TransactionalId Write", "Group Read", "Topic Read"],
+        [&[X], &[T], &[INVALID_PRODUCER_ID_MAPPING]]),
+    row(ApiKey::TxnOffsetCommit, transactions::commit_offsets,
+        &["TransactionalId Write", "Group Read"], [&[X], &[G], &[T]]),
+    row(ApiKey::DescribeProducers, transactions::describe_producers, &["Topic Read"],
+        [&[T], &[T], &[0]]),
+    row(ApiKey::DescribeTransactions, transactions::describe, &["TransactionalId Describe"],
+        [&[X], &[X], &[0]]),
+    row(ApiKey::ListTransactions, transactions::list, &["TransactionalId Describe"],
+        [&[0, 0], &[0, 0], &[0, 1]]),
     row(ApiKey::OffsetForLeaderEpoch, asks::offset_for_leader_epoch, &["Topic Describe"],
         [&[T], &[T], &[0]]),
     row(ApiKey::OffsetForLeaderEpoch, asks::offset_for_leader_epoch, &["Cluster ClusterAction"],
@@ -221,6 +249,7 @@ fn each_api_is_allowed_and_denied_as_kafka_s() {
     until(admin, asks::find_transaction_coordinator, &[0]);
     until(admin, asks::offset_commit, &[0]);
     until(admin, asks::init_producer_id, &[0]);
+    until(admin, transactions::init, &[0]);
     let mut wrong = String::new();
     for row in ROWS {
         let allowed: Vec<_> = row.rights().iter().map(|right| right.rule(ALLOW)).collect();

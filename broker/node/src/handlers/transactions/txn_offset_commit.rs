@@ -46,10 +46,7 @@ pub async fn handle(
             };
             respond(message.topics, slots.iter().map(code))
         }
-        Err(error) => {
-            let error = for_version(error, request.version(), FIRST_VERSION_WITH_FENCED);
-            respond(message.topics, std::iter::repeat(error.code()))
-        }
+        Err(error) => respond(message.topics, std::iter::repeat(error.code())),
     }
 }
 
@@ -59,31 +56,43 @@ async fn commit(
 ) -> Result<Results, ErrorCode> {
     let id = request.transactional_id(Operation::Write, message.transactional_id.as_str())?;
     let group = request.group(Operation::Read, message.group_id.as_str())?;
-    let producer = (message.producer_id, message.producer_epoch);
-    if request.version() >= FIRST_VERSION_THAT_ADDS {
-        id.add_offsets(producer, &group, CLIENT_VERSION_2).await?;
+    let (refused, offsets) = admit(request, message);
+    if offsets.is_empty() {
+        return Ok((refused, Vec::new()));
     }
-    let committer = Committer {
-        group_id: message.group_id.to_string(),
-        generation_id: message.generation_id,
-        member_id: message.member_id.to_string(),
-        group_instance_id: message.group_instance_id.as_ref().map(ToString::to_string),
-        knows_group_id_not_found: false,
-    };
-    let now = request.now();
-    let (results, written) = id.plan_offsets(producer, &group, |machine| {
-        // Under the lock, so that commits to a deleted topic do not follow those to its successor.
-        let (slots, offsets) = admit(request, message);
-        let producer = sedge_protocol::ids::ProducerId(message.producer_id);
-        let Planned { reply, actions } =
-            machine.handle_txn_offset_commit(now, &committer, producer, offsets);
-        Planned {
-            reply: (slots, reply),
-            actions,
+    let producer = (message.producer_id, message.producer_epoch);
+    let committed = async {
+        if request.version() >= FIRST_VERSION_THAT_ADDS {
+            id.add_offsets(producer, &group, CLIENT_VERSION_2).await?;
         }
-    })?;
-    written.wait().await?;
-    Ok(results)
+        let committer = Committer {
+            group_id: message.group_id.to_string(),
+            generation_id: message.generation_id,
+            member_id: message.member_id.to_string(),
+            group_instance_id: message.group_instance_id.as_ref().map(ToString::to_string),
+            knows_group_id_not_found: false,
+        };
+        let now = request.now();
+        let (results, written) = id.plan_offsets(producer, &group, |machine| {
+            // Under the lock, so that commits to a deleted topic do not follow those to its
+            // successor.
+            let (slots, offsets) = admit(request, message);
+            let producer = sedge_protocol::ids::ProducerId(message.producer_id);
+            let Planned { reply, actions } =
+                machine.handle_txn_offset_commit(now, &committer, producer, offsets);
+            Planned {
+                reply: (slots, reply),
+                actions,
+            }
+        })?;
+        written.wait().await?;
+        Ok(results)
+    };
+    Ok(committed.await.unwrap_or_else(|error| {
+        // A topic that the client may not read is refused as such, whatever else is wrong.
+        let error = for_version(error, request.version(), FIRST_VERSION_WITH_FENCED);
+        (refused, vec![Err(error); offsets.len()])
+    }))
 }
 
 fn admit(
