@@ -2,8 +2,11 @@
 //! order, whatever happens to the link, the broker and the upstream.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use sedge_tests::apache_kafka::ApacheKafka;
@@ -14,7 +17,7 @@ use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::soak::{self, Random};
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, error};
-use sedge_tests::{committed, kafka_tools, limits, report, tools};
+use sedge_tests::{committed, kafka_tools, limits, ports, report, tools};
 
 const TOPIC: &str = "sensors";
 const PARTITIONS: i32 = 3;
@@ -300,14 +303,60 @@ fn read(kafka: &ApacheKafka) -> Vec<String> {
     partitions.remove(&0).unwrap_or_default()
 }
 
+/// Forwards connections to a broker, and leaves `InitProducerId` out of the requests that the
+/// broker says it knows. Returns the address.
+fn without_transactions(broker: String) -> String {
+    let port = ports::free();
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let broker = TcpStream::connect(&broker).expect("the broker listens");
+            let (mut from, mut to) = (
+                client.try_clone().expect("a copy"),
+                broker.try_clone().expect("a copy"),
+            );
+            thread::spawn(move || std::io::copy(&mut from, &mut to));
+            thread::spawn(move || {
+                let _ = answer_without_transactions(broker, client);
+            });
+        }
+    });
+    format!("127.0.0.1:{port}")
+}
+
+/// Forwards answers. The first one is the broker's list of requests: keys, and versions from 0 on.
+fn answer_without_transactions(mut from: TcpStream, mut to: TcpStream) -> std::io::Result<u64> {
+    const INIT_PRODUCER_ID: [u8; 4] = [0, 22, 0, 0];
+    const UNKNOWN: [u8; 4] = [0x70, 0, 0, 0];
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+    from.read_exact(&mut answer)?;
+    let at = answer.windows(4).position(|at| at == INIT_PRODUCER_ID);
+    let at = at.expect("a broker with transactions");
+    answer[at..at + 4].copy_from_slice(&UNKNOWN);
+    to.write_all(&length)?;
+    to.write_all(&answer)?;
+    std::io::copy(&mut from, &mut to)
+}
+
 #[test]
 fn an_upstream_without_transactions_gets_records_at_least_once_or_not_at_all() {
-    let mut site = Site::with_sedge("", Options::default());
+    let link = |further: &[&str]| {
+        let site = Site::without_link(Options::default());
+        let servers = without_transactions(site.upstream_bootstrap());
+        let servers = format!("bootstrap.servers={servers}");
+        let mut arguments = vec!["create", "hq", "--set", &servers, "--set", "topics=.*"];
+        arguments.extend(further);
+        tools::must(site.mirror(&arguments), "create");
+        site
+    };
+    let mut site = link(&[]);
     site.wait("the mode is known", |site| {
         site.describe()["mode"] == "at-least-once"
     });
     assert_eq!(site.logged("at-least-once, because"), 1);
-    let mut site = Site::with_sedge("mode = \"exactly-once\"", Options::default());
+    let mut site = link(&["--set", "mode=exactly-once"]);
     site.wait("the link is blocked", |site| {
         site.describe()["state"] == "blocked"
     });

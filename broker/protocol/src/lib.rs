@@ -14,6 +14,7 @@ pub mod gateway_records;
 pub mod ids;
 pub mod limits;
 pub mod metadata_records;
+pub mod offset_map_records;
 pub mod plugin_records;
 pub mod records;
 pub mod snapshot_records;

@@ -42,7 +42,7 @@ pub use command::{
 pub use delta::Delta;
 pub use groups::{GroupConfig, GroupConfigs};
 pub use image::{Image, Topic};
-pub use names::{GATEWAY_TOPIC, PLUGINS_TOPIC, STATE_TOPIC};
+pub use names::{GATEWAY_TOPIC, OFFSETS_TOPIC, PLUGINS_TOPIC, STATE_TOPIC};
 pub use salvage::{Change, Facts, Salvage, Salvaged};
 
 use crate::config::BrokerDefaults;

@@ -71,6 +71,9 @@ pub const STATE_TOPIC: &str = "__sedge_plugin_state";
 /// The topic that stores what gateways know of their devices.
 pub const GATEWAY_TOPIC: &str = "__sedge_gateway";
 
+/// The topic that stores which offset upstream a link gave to a record.
+pub const OFFSETS_TOPIC: &str = "__sedge_mirror_offsets";
+
 /// Returns whether the broker keeps its own state in the topic.
 pub fn is_internal(name: &str) -> bool {
     matches!(
@@ -81,6 +84,7 @@ pub fn is_internal(name: &str) -> bool {
             | PLUGINS_TOPIC
             | STATE_TOPIC
             | GATEWAY_TOPIC
+            | OFFSETS_TOPIC
     )
 }
 

@@ -105,7 +105,12 @@ fn what_cannot_be_is_refused() {
 
 #[test]
 fn the_brokers_own_topics_neither_go_nor_grow() {
-    let internal = ["__consumer_offsets", PLUGINS_TOPIC, STATE_TOPIC];
+    let internal = [
+        "__consumer_offsets",
+        PLUGINS_TOPIC,
+        STATE_TOPIC,
+        OFFSETS_TOPIC,
+    ];
     for (number, name) in internal.iter().enumerate() {
         let mut machine = machine();
         let topic_id = id(number as u64);

@@ -255,6 +255,10 @@ impl Link {
         if let Some(cursor) = self.cursor(partition) {
             self.seek(partition, cursor);
         }
+        if let Some(stream) = self.streams.get_mut(&partition) {
+            // Of the earlier one.
+            stream.placed.clear();
+        }
     }
 
     /// Holds a partition until [`Link::seek`] says where to continue.

@@ -1,12 +1,14 @@
 //! One partition of a link: its cursor and the batches in flight above it.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 use sedge_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
 use super::budget::Class;
 use super::exchange::{Limits, Packing};
 use super::join::JOINED_BYTES_MIN;
+use super::offsets::{PLACED_MAX, Placed};
 use super::stamp::advance;
 use super::verdict::Trouble;
 use super::{BATCHES_IN_FLIGHT_MAX, FAILURES_MIN, PRODUCER_IDLE_MS};
@@ -124,6 +126,10 @@ pub(super) struct Stream {
     pub oldest_timestamp: Option<i64>,
     /// A read is in progress.
     pub reading: bool,
+    /// Where acknowledged batches are upstream, by their offsets here: those above `settled`.
+    acked: BTreeMap<Offset, Placed>,
+    /// Those below it, until [`super::Link::take_placed`].
+    pub placed: Vec<Placed>,
 }
 
 impl Stream {
@@ -163,6 +169,8 @@ impl Stream {
             waits_for_flight: false,
             oldest_timestamp: None,
             reading: false,
+            acked: BTreeMap::new(),
+            placed: Vec::new(),
         }
     }
 
@@ -240,6 +248,56 @@ impl Stream {
         self.leader_epoch = leader_epoch;
         if !self.is_transactional {
             self.settled = to;
+            self.place();
+        }
+    }
+
+    /// Takes note of where a batch is upstream.
+    fn note_place(&mut self, sent: Sent) {
+        if sent.count == 0 {
+            return;
+        }
+        let placed = Placed {
+            base: sent.base,
+            next: sent.next,
+            count: sent.count.into(),
+            there: sent.there,
+        };
+        let mut before = self.acked.range_mut(..placed.base);
+        let before = before.next_back().map(|(_, before)| before);
+        if !before.is_some_and(|before| before.extend(&placed)) {
+            self.acked.insert(placed.base, placed);
+        }
+    }
+
+    /// Moves the places of what is settled.
+    fn place(&mut self) {
+        let settled = self.settled;
+        let is_settled =
+            |entry: &alloc::collections::btree_map::OccupiedEntry<'_, Offset, Placed>| {
+                entry.get().next <= settled
+            };
+        while let Some(first) = self.acked.first_entry().filter(is_settled) {
+            let placed = first.remove();
+            if !self
+                .placed
+                .last_mut()
+                .is_some_and(|last| last.extend(&placed))
+            {
+                self.placed.push(placed);
+            }
+        }
+        let over = self.placed.len().saturating_sub(PLACED_MAX);
+        if let (Some(first), Some(last)) = (self.placed.first(), self.placed.get(over))
+            && over > 0
+        {
+            let unknown = Placed {
+                base: first.base,
+                next: last.next,
+                count: 0,
+                there: None,
+            };
+            self.placed.splice(..=over, [unknown]);
         }
     }
 
@@ -293,6 +351,8 @@ impl Stream {
         if let Some(sent) = self.in_flight.iter_mut().find(|sent| sent.base == base) {
             sent.done = true;
             sent.there = there;
+            let sent = *sent;
+            self.note_place(sent);
         }
         self.proven = true;
         self.last_ack_ms = now_ms;
@@ -323,6 +383,7 @@ impl Stream {
     /// window.
     pub fn rewind(&mut self) -> usize {
         self.generation = self.generation.wrapping_add(1);
+        self.acked.clear();
         self.read = self.cursor;
         self.reading = false;
         self.waits_for_flight = false;
@@ -358,6 +419,19 @@ impl Stream {
         self.leader_epoch = None;
     }
 
+    /// Continues at `to`, where the upstream is: the places of the records before it are not known.
+    pub fn settle_unplaced(&mut self, to: Offset) {
+        if to > self.settled {
+            self.placed.push(Placed {
+                base: self.settled,
+                next: to,
+                count: 0,
+                there: None,
+            });
+        }
+        self.settle(to);
+    }
+
     /// Goes back to what is upstream for good, after a transaction that was not committed. Returns
     /// the bytes that left the window.
     pub fn go_back(&mut self) -> usize {
@@ -370,6 +444,7 @@ impl Stream {
     /// Records that the transaction with the records below `to` was committed.
     pub fn handle_commit(&mut self, to: Offset) {
         self.settled = to;
+        self.place();
         self.get_on();
         if self.moved == Moved::Uncarried {
             self.moved = Moved::Carried;

@@ -19,7 +19,7 @@ use crate::coordinator::{Groups, Transactions};
 use crate::limits::DISK_WORK_AT_ONCE;
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::mirror::Local;
+use crate::mirror::{Local, Network};
 use crate::net::Net;
 use crate::plugins::Plugins;
 use crate::process::disk_work::DiskWork;
@@ -115,6 +115,7 @@ impl Broker {
             cluster_id: self.cluster_id.clone(),
             plugins: Arc::clone(&self.plugins),
             writer: self.writer.clone(),
+            network: Network::default(),
         }
     }
 

@@ -216,6 +216,19 @@ impl Client {
         }
     }
 
+    /// Closes all connections; the next requests open others.
+    pub fn disconnect(&self) {
+        let slots = lock(&self.inner.slots)
+            .values()
+            .cloned()
+            .collect::<Vec<_>>();
+        for slot in slots.iter().chain([&self.inner.bootstrap]) {
+            if let Some(mut slot) = slot.try_lock() {
+                *slot = None;
+            }
+        }
+    }
+
     /// Returns an open connection to `target`.
     pub async fn connection(&self, target: Target<'_>) -> Result<Arc<Connection>, Error> {
         match target {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use sedge_core::security_protocol::SecurityProtocol;
 
+pub use super::address::split_address;
+use super::http_proxy::HttpProxy;
 use super::limits;
 use super::sasl::{self, Login};
 use crate::tls::settings as tls;
@@ -18,6 +20,7 @@ pub const KEYS: &[&str] = &[
     "client.id",
     "default.api.timeout.ms",
     "max.in.flight.requests.per.connection",
+    "proxy",
     "receive.message.max.bytes",
     "request.timeout.ms",
     "retry.backoff.max.ms",
@@ -50,6 +53,8 @@ pub struct ClientConfig {
     pub retry_backoff_max: Duration,
     pub in_flight_max: usize,
     pub response_bytes_max: usize,
+    /// The HTTP proxy to connect through.
+    pub proxy: Option<HttpProxy>,
     /// The TLS settings, if `security.protocol` uses TLS.
     pub tls: Option<Arc<ClientTls>>,
     /// The credentials, if `security.protocol` uses SASL.
@@ -100,6 +105,7 @@ impl ClientConfig {
             retry_backoff_max: limits::RETRY_BACKOFF_MAX,
             in_flight_max: limits::IN_FLIGHT_MAX,
             response_bytes_max: limits::RESPONSE_BYTES_MAX,
+            proxy: None,
             tls: None,
             login: None,
         }
@@ -152,6 +158,10 @@ impl ClientConfig {
             "max.in.flight.requests.per.connection" => {
                 self.in_flight_max = within(key, value, 1, limits::IN_FLIGHT_MAX)?;
             }
+            "proxy" => {
+                let read = HttpProxy::read(value);
+                self.proxy = Some(read.map_err(|why| ConfigError::new(key, why))?);
+            }
             "receive.message.max.bytes" => {
                 self.response_bytes_max = within(key, value, 1 << 10, i32::MAX as usize)?;
             }
@@ -199,22 +209,6 @@ pub fn servers_from(text: &str) -> Result<Vec<String>, ConfigError> {
     Ok(servers)
 }
 
-/// Splits `HOST:PORT` or `[V6]:PORT`, also after a `PROTOCOL://`, into host and port.
-#[must_use]
-pub fn split_address(text: &str) -> Option<(&str, u16)> {
-    let address = text.split_once("://").map_or(text, |(_, address)| address);
-    let (host, port) = address.rsplit_once(':')?;
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    if bare.is_none() && host.contains(':') {
-        return None;
-    }
-    let host = bare.unwrap_or(host);
-    let port = port.parse().ok()?;
-    (!host.is_empty() && port > 0).then_some((host, port))
-}
-
 fn millis(key: &str, value: &str) -> Result<Duration, ConfigError> {
     within(key, value, 1, i32::MAX as usize).map(|ms| Duration::from_millis(ms as u64))
 }
@@ -238,21 +232,6 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect()
-    }
-
-    #[test]
-    fn addresses() {
-        let check = |text: &str, expected: Option<(&str, u16)>| {
-            assert_eq!(split_address(text), expected, "{text}");
-        };
-        check("h:9092", Some(("h", 9092)));
-        check("PLAINTEXT://h.example:1", Some(("h.example", 1)));
-        check("[::1]:9092", Some(("::1", 9092)));
-        check("::1:9092", None);
-        check("h", None);
-        check("h:0", None);
-        check(":9092", None);
-        check("h:99999", None);
     }
 
     #[test]
@@ -282,6 +261,7 @@ mod tests {
         check("security.protocol", "TLS");
         check("request.timeout.ms", "soon");
         check("max.in.flight.requests.per.connection", "6");
+        check("proxy", "proxy:3128");
         check("no.such.key", "1");
         assert!(ClientConfig::from_properties(&BTreeMap::new()).is_err());
     }
@@ -335,15 +315,11 @@ mod tests {
     #[test]
     fn every_listed_key_is_understood() {
         for key in KEYS.iter().filter(|key| **key != "bootstrap.servers") {
-            let value = if *key == "security.protocol" {
-                "PLAINTEXT"
-            } else {
-                "1024"
-            };
-            let value = if key.starts_with("max.in.flight") {
-                "5"
-            } else {
-                value
+            let value = match *key {
+                "security.protocol" => "PLAINTEXT",
+                "proxy" => "http://proxy:3128",
+                "max.in.flight.requests.per.connection" => "5",
+                _ => "1024",
             };
             ClientConfig::new(vec!["a:1".to_owned()])
                 .set(key, value)

@@ -91,7 +91,7 @@ impl Connection {
     ) -> Result<Self, Error> {
         let limit = config.connect_timeout;
         let opening = async {
-            let mut transport = Transport::connect(address, config.tls.as_ref()).await?;
+            let mut transport = Transport::connect(address, config).await?;
             let (versions, lifetime) = handshake::shake(&mut transport, config).await?;
             Ok((transport, versions, lifetime))
         };

@@ -32,6 +32,16 @@ pub enum Error {
     Certificate(KeyError),
     /// The broker uses TLS, and this client does not.
     TlsOnly,
+    /// An HTTP server answers in the place of the broker.
+    Http,
+    /// The proxy does not make the tunnel to `address`; `None` if it does not speak HTTP.
+    Proxy {
+        proxy: String,
+        address: String,
+        status: Option<u16>,
+    },
+    /// The link has made no progress for this long.
+    Stalled { after: Duration },
     /// The connection broke.
     Io(io::Error),
     /// The connection was closed, by the broker or because an earlier request on it failed.
@@ -80,6 +90,10 @@ impl Error {
             | Self::Closed
             | Self::Timeout { .. }
             | Self::NoBroker(_)
+            // A portal lets through after a login.
+            | Self::Http
+            | Self::Stalled { .. }
+            | Self::Proxy { status: Some(500..), .. }
             // Kafka's own clients retry it too; they class it as a metadata error.
             | Self::Broker {
                 code: ErrorCode::KafkaStorageError | ErrorCode::ConcurrentTransactions,
@@ -94,6 +108,7 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Malformed { .. }
             | Self::NotKafka
+            | Self::Proxy { .. }
             | Self::Unwritable { .. }
             | Self::Unsupported { .. }
             | Self::Itself
@@ -141,6 +156,22 @@ impl fmt::Display for Error {
             Self::TlsOnly => f.write_str(
                 "the broker uses TLS on this port: set security.protocol=SSL (or SASL_SSL), and \
                  ssl.truststore.* if its CA is not a public one",
+            ),
+            Self::Http => f.write_str(
+                "an HTTP server answers in the place of a Kafka broker: a captive portal may \
+                 require a login to this network; otherwise set bootstrap.servers to a Kafka \
+                 listener, or set proxy if brokers are only reached through an HTTP proxy",
+            ),
+            Self::Proxy {
+                proxy,
+                address,
+                status,
+            } => explain_proxy(f, proxy, address, *status),
+            Self::Stalled { after } => write!(
+                f,
+                "nothing was acknowledged for {} s, although records are under way; all \
+                 connections are made anew",
+                after.as_secs()
             ),
             Self::Io(source) => write!(f, "the connection broke: {source}"),
             Self::Closed => f.write_str("the broker closed the connection"),
@@ -200,6 +231,31 @@ impl fmt::Display for Error {
     }
 }
 
+fn explain_proxy(
+    f: &mut fmt::Formatter<'_>,
+    proxy: &str,
+    address: &str,
+    status: Option<u16>,
+) -> fmt::Result {
+    match status {
+        None => write!(
+            f,
+            "{proxy} (the key proxy) does not answer as an HTTP proxy does"
+        ),
+        Some(407) => write!(
+            f,
+            "the proxy {proxy} asks for a user and a password, or refuses those that it got (407); \
+             set proxy=http://USER:PASSWORD@{proxy}"
+        ),
+        Some(status @ 500..) => write!(f, "the proxy {proxy} cannot reach {address} ({status})"),
+        Some(status) => write!(
+            f,
+            "the proxy {proxy} refuses to connect to {address} ({status}); allow CONNECT to this \
+             address and port there"
+        ),
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -246,11 +302,15 @@ impl From<Error> for Failure {
             | Error::Missing { .. } => Exit::Data,
             Error::Unwritable { .. } => Exit::Software,
             Error::Itself | Error::Certificate(_) | Error::Fenced { .. } => Exit::Config,
-            Error::Tls { .. } | Error::TlsOnly | Error::Login { .. } => Exit::Permission,
+            Error::Tls { .. } | Error::TlsOnly | Error::Login { .. } | Error::Proxy { .. } => {
+                Exit::Permission
+            }
             Error::Connect { .. }
             | Error::Handshake { .. }
             | Error::Io(_)
             | Error::Closed
+            | Error::Http
+            | Error::Stalled { .. }
             | Error::Timeout { .. }
             | Error::Unsupported { .. }
             | Error::NoTransactions

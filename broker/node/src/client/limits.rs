@@ -17,6 +17,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub const API_TIMEOUT: Duration = Duration::from_mins(1);
 /// `socket.connection.setup.timeout.ms`, Kafka's default; includes the handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a proxy's answer before the tunnel begins; proxies add some headers of their own.
+pub const PROXY_HEAD_BYTES_MAX: usize = 8 << 10;
 /// Messages that the client sends in one login: no mechanism has more than two.
 pub const LOGIN_MESSAGES_MAX: usize = 4;
 /// Random bytes in a SCRAM nonce.

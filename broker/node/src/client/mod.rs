@@ -9,7 +9,8 @@
 //! | module | contents |
 //! | --- | --- |
 //! | `config` | [`ClientConfig`], from Kafka's own client keys |
-//! | `transport` | a connected byte stream, with TLS or without |
+//! | `transport`, `address` | a connected byte stream, with TLS or without |
+//! | `http_proxy` | a way to a broker through a proxy |
 //! | `handshake`, `sasl` | the first requests: negotiation of versions, and the login |
 //! | `connection`, `frame` | one broker: requests in flight, answers matched, time limits |
 //! | `versions` | the versions that a broker speaks |
@@ -22,6 +23,7 @@
 //! **Invariant:** requests started on one connection are sent in the order in which they were
 //! started.
 
+mod address;
 pub mod cluster;
 pub mod config;
 pub mod connection;
@@ -30,6 +32,7 @@ pub mod fetches;
 mod frame;
 pub mod groups;
 mod handshake;
+mod http_proxy;
 pub mod limits;
 pub mod plugins;
 pub mod records;

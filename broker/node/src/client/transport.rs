@@ -11,7 +11,7 @@ use futures_rustls::TlsConnector;
 use rustls::pki_types::ServerName;
 use smol::net::TcpStream;
 
-use super::config::split_address;
+use super::config::{ClientConfig, split_address};
 use super::error::Error;
 use crate::tls::ClientTls;
 use crate::tls::words::{self, Peer};
@@ -32,8 +32,27 @@ impl fmt::Debug for Transport {
 }
 
 impl Transport {
-    /// Connects to `HOST:PORT`, trying the host's addresses in order. Uses TLS if `tls` is set.
-    pub async fn connect(address: &str, tls: Option<&Arc<ClientTls>>) -> Result<Self, Error> {
+    /// Connects to `HOST:PORT`, through the proxy if there is one: the proxy resolves the broker's
+    /// name. Uses TLS if the configuration does.
+    pub async fn connect(address: &str, config: &ClientConfig) -> Result<Self, Error> {
+        let (host, _) = split_address(address).ok_or_else(|| Error::Address(address.to_owned()))?;
+        let first = config.proxy.as_ref().map_or(address, |it| &it.address);
+        let (mut stream, peer) = Self::reach(first).await?;
+        if let Some(proxy) = &config.proxy {
+            proxy.tunnel(&mut stream, address).await?;
+        }
+        if let Some(tls) = &config.tls {
+            return Self::secure(stream, peer, (address, host), tls).await;
+        }
+        Ok(Self {
+            reader: Box::new(stream.clone()),
+            writer: Box::new(stream),
+            peer,
+        })
+    }
+
+    /// Connects to `HOST:PORT`, trying the host's addresses in order. Its name is resolved anew.
+    async fn reach(address: &str) -> Result<(TcpStream, SocketAddr), Error> {
         let (host, port) =
             split_address(address).ok_or_else(|| Error::Address(address.to_owned()))?;
         let failed = |source| Error::Connect {
@@ -46,14 +65,7 @@ impl Transport {
                 Ok(stream) => {
                     // A request is written in one piece; waiting for more only delays it.
                     stream.set_nodelay(true).map_err(failed)?;
-                    if let Some(tls) = tls {
-                        return Self::secure(stream, peer, (address, host), tls).await;
-                    }
-                    return Ok(Self {
-                        reader: Box::new(stream.clone()),
-                        writer: Box::new(stream),
-                        peer,
-                    });
+                    return Ok((stream, peer));
                 }
                 Err(error) => last = error,
             }

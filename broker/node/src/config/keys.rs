@@ -203,12 +203,24 @@ pub const LINK_KEYS: &[LinkKey] = &[
         "push: copies records from here to the upstream",
     ),
     link(
+        "emit.offset-syncs.enabled",
+        "false: the link does not write which offsets records got upstream, and translates none",
+    ),
+    link(
         "filter",
         "Filter plugins of what the link sends, first to last; their settings are plugin.NAME.KEY",
     ),
     link(
         "filter.on.error",
         "fail-closed: the link waits; fail-open, quarantine: it sends the batch as it is",
+    ),
+    link(
+        "groups",
+        "Consumer groups whose offsets are kept in step on both sides: regular expressions; none by default",
+    ),
+    link(
+        "groups.exclude",
+        "Groups to exclude: regular expressions; by default those of consoles, connectors and __",
     ),
     link(
         "linger.ms",
@@ -230,6 +242,10 @@ pub const LINK_KEYS: &[LinkKey] = &[
     link(
         "replication.factor",
         "Replicas of topics that the link creates; -1 uses the upstream's default",
+    ),
+    link(
+        "sync.group.offsets.interval.seconds",
+        "How often the offsets of groups are compared on both sides",
     ),
     link(
         "sync.topic.configs.enabled",
@@ -466,6 +482,9 @@ pub fn is_secret(key: &str) -> bool {
     }
     let own = split_override(key).or_else(|| split_mirror(key));
     let own = own.map_or(key, |(_, own)| own);
+    if own == "proxy" {
+        return true;
+    }
     let is_named_so = |part: &&str| own.contains(*part);
     find(own).is_some_and(ConfigKey::is_sensitive)
         || ["password", "secret", "jaas.config", "keystore.key"]

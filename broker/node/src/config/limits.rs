@@ -23,6 +23,8 @@ pub const RETRY_BACKOFF: Duration = Duration::from_millis(250);
 pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Time for one call with its retries: short, because the link has a backoff of its own.
 pub const API_TIMEOUT: Duration = Duration::from_secs(5);
+/// `sync.group.offsets.interval.seconds`, MirrorMaker's default.
+pub const GROUPS_SYNCED_EVERY: Duration = Duration::from_mins(1);
 /// Topic patterns, or renamed topics, of one link.
 pub const PATTERNS_MAX: usize = 256;
 /// `transaction.timeout.ms`, Kafka's default for producers: how long consumers upstream wait for a

@@ -6,8 +6,9 @@ use std::time::Duration;
 use sedge_core::config::{OnPluginError, filter_names};
 use sedge_core::mirror::Packing;
 
+use super::groups::GroupSelection;
 use super::limits;
-use super::link_values::{number, patterns};
+use super::link_values::{boolean, compiled, not_a_pattern, number, patterns};
 use super::packing::packing;
 use super::rename::Rename;
 use super::selection::{Patterns, Selection};
@@ -32,6 +33,9 @@ pub struct LinkConfig {
     pub syncs_configs: bool,
     /// Keys of topics that are not copied.
     pub configs_excluded: Patterns,
+    /// Whether the offsets that records get upstream are kept.
+    pub keeps_offsets: bool,
+    pub groups: GroupSelection,
     pub window_bytes: usize,
     pub request_bytes: usize,
     pub packing: Packing,
@@ -83,6 +87,7 @@ const PUSH_ONLY: &[&str] = &[
     "batch.size",
     "compression.type",
     "delivery.timeout.ms",
+    "emit.offset-syncs.enabled",
     "filter",
     "filter.on.error",
     "commit.interval.ms",
@@ -155,6 +160,7 @@ impl LinkConfig {
         if let Some(key) = of_push.filter(|_| is_pull) {
             return Err(ConfigError::new(key, "a pull link has no such key"));
         }
+        let groups = GroupSelection::take_from(&mut properties)?;
         let mut take = |key: &str| properties.remove(key);
         let direction = match take("direction").as_deref().map(str::trim) {
             None | Some("push") => Direction::Push,
@@ -230,6 +236,11 @@ impl LinkConfig {
             take("sync.topic.configs.enabled").as_deref(),
             true,
         )?;
+        let keeps_offsets = boolean(
+            "emit.offset-syncs.enabled",
+            take("emit.offset-syncs.enabled").as_deref(),
+            true,
+        )?;
         let replication_factor = number("replication.factor", take("replication.factor"), -1)?;
         let window_bytes = number("buffer.memory", take("buffer.memory"), limits::WINDOW_BYTES)?;
         let request_bytes = number(
@@ -297,6 +308,8 @@ impl LinkConfig {
             replication_factor,
             syncs_configs,
             configs_excluded,
+            keeps_offsets,
+            groups,
             window_bytes,
             request_bytes,
             packing,
@@ -337,28 +350,6 @@ fn rename(
     let (prefix, suffix) = (prefix.unwrap_or_default(), suffix.unwrap_or_default());
     Rename::new(prefix.trim(), suffix.trim(), &by_name)
         .map_err(|(key, why)| ConfigError::new(key, why))
-}
-
-fn compiled(key: &str, value: Option<String>, default: &str) -> Result<Patterns, ConfigError> {
-    let value = value.unwrap_or_else(|| default.to_owned());
-    Patterns::new(&patterns(key, Some(value))?).map_err(|wrong| not_a_pattern(key, wrong))
-}
-
-fn not_a_pattern(key: &str, (pattern, why): (String, String)) -> ConfigError {
-    let why = format!("{pattern:?} is not a regular expression: {why}");
-    ConfigError::new(key, why)
-}
-
-fn boolean(key: &str, value: Option<&str>, default: bool) -> Result<bool, ConfigError> {
-    match value.map(str::trim) {
-        None => Ok(default),
-        Some("true") => Ok(true),
-        Some("false") => Ok(false),
-        Some(other) => {
-            let why = format!("{other:?} is not valid; use true or false");
-            Err(ConfigError::new(key, why))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -448,6 +439,9 @@ mod tests {
         check("replication.factor", "many");
         check("sync.topic.configs.enabled", "often");
         check("config.properties.exclude", "a(");
+        check("emit.offset-syncs.enabled", "2");
+        check("groups", "a(");
+        check("sync.group.offsets.interval.seconds", "0");
         check("on.topic.recreated", "drop");
         check("filter.on.error", "drop");
         check("delivery.timeout.ms", "soon");

@@ -1,6 +1,7 @@
-//! Reads values of a link's keys.
+//! Reads the values of a link's keys.
 
 use super::limits;
+use super::selection::Patterns;
 use crate::client::config::ConfigError;
 
 /// Reads a list, whose entries are separated by commas.
@@ -20,6 +21,32 @@ pub(super) fn patterns(key: &str, value: Option<String>) -> Result<Vec<String>, 
         ));
     }
     Ok(patterns)
+}
+
+pub(super) fn compiled(
+    key: &str,
+    value: Option<String>,
+    default: &str,
+) -> Result<Patterns, ConfigError> {
+    let value = value.unwrap_or_else(|| default.to_owned());
+    Patterns::new(&patterns(key, Some(value))?).map_err(|wrong| not_a_pattern(key, wrong))
+}
+
+pub(super) fn not_a_pattern(key: &str, (pattern, why): (String, String)) -> ConfigError {
+    let why = format!("{pattern:?} is not a regular expression: {why}");
+    ConfigError::new(key, why)
+}
+
+pub(super) fn boolean(key: &str, value: Option<&str>, default: bool) -> Result<bool, ConfigError> {
+    match value.map(str::trim) {
+        None => Ok(default),
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(other) => {
+            let why = format!("{other:?} is not valid; use true or false");
+            Err(ConfigError::new(key, why))
+        }
+    }
 }
 
 /// Reads a number.

@@ -22,6 +22,10 @@ impl Patterns {
         compiled.map(Self)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns whether one of the patterns matches.
     pub fn take(&self, name: &str) -> bool {
         self.0.iter().any(|pattern| pattern.is_match(name))

@@ -109,6 +109,10 @@ pub struct LinkMetrics {
     pub lost_to_deletion: Counter,
     /// Records that the link's filters left out.
     pub filtered: Counter,
+    /// Offsets of consumer groups that the link has committed, here or upstream.
+    pub group_offsets: Counter,
+    /// Times that all connections were closed because nothing got on.
+    pub stalls: Counter,
     /// Records that the cursors were moved past from outside.
     pub skipped: Counter,
     /// Records that were left out because their topic's deadline was over.
@@ -284,7 +288,7 @@ impl Links {
         if all.is_empty() {
             return;
         }
-        let families: [(&str, &str, &str, Field); 21] = [
+        let families: [(&str, &str, &str, Field); 23] = [
             (
                 "sedge_mirror_link_up",
                 "gauge",
@@ -401,6 +405,18 @@ impl Links {
                 "counter",
                 "Records that the link's filters left out, each time that they were read.",
                 |link| link.filtered.get() as f64,
+            ),
+            (
+                "sedge_mirror_group_offsets_total",
+                "counter",
+                "Offsets of consumer groups that the link has committed, here or upstream.",
+                |link| link.group_offsets.get() as f64,
+            ),
+            (
+                "sedge_mirror_stalls_total",
+                "counter",
+                "Times that a link closed all connections because nothing was acknowledged.",
+                |link| link.stalls.get() as f64,
             ),
             (
                 "sedge_mirror_records_skipped_total",

@@ -1,8 +1,10 @@
-//! A link's bookkeeping: its cursors.
+//! A link's bookkeeping: its cursors, and the offsets of consumer groups.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::cursors::{Cursor, Origin};
+use super::groups::{GroupSync, Pair};
 use super::limits;
 use super::link::Link;
 
@@ -11,6 +13,7 @@ impl Link {
     pub(super) async fn commit(&mut self) {
         self.commit_at = Instant::now() + limits::COMMIT_EVERY;
         self.follow_moves();
+        self.keep_offsets().await;
         let cursors = self.plan.uncommitted();
         if cursors.is_empty() {
             return;
@@ -45,6 +48,34 @@ impl Link {
                 log::warn!(target: "sedge::mirror", "{name}: cursors cannot be committed: {error}");
             }
         }
+    }
+
+    /// Compares the groups, if it is time.
+    pub(super) async fn keep_groups(&mut self) {
+        if self.config.groups.is_empty() || !self.groups.is_due(&self.config.name).await {
+            return;
+        }
+        // What is upstream by now is translated.
+        self.keep_offsets().await;
+        self.write_offsets().await;
+        let pairs = self.destinations.iter().filter_map(|(id, to)| {
+            Some(Pair {
+                here: Arc::clone(&to.topic),
+                topic_id: to.topic_id,
+                there: Arc::clone(&to.there),
+                index: to.index,
+                end: self.local.log.partition(*id).ok()?.high_watermark(),
+            })
+        });
+        self.groups.begin(GroupSync {
+            pairs: pairs.collect(),
+            local: self.local.clone(),
+            link: self.config.name.clone(),
+            client: self.client.clone(),
+            groups: self.config.groups.clone(),
+            metrics: Arc::clone(&self.metrics),
+            is_copy: false,
+        });
     }
 
     /// Adopts cursors that were moved from outside, by `sedge mirror skip` or Kafka's tools.

@@ -19,6 +19,15 @@ pub const TRANSACTION_PARTITIONS: usize = 1000;
 /// How often a fenced link tries to take over its transactional id: rarely, because it would fence
 /// the other one in turn.
 pub const FENCED_RETRY: Duration = Duration::from_mins(5);
+/// How often a link writes which offsets its records got upstream. A crash leaves out what is not
+/// written yet.
+pub const OFFSETS_WRITTEN_EVERY: Duration = Duration::from_secs(5);
+/// How often blocks of such offsets are looked for whose records are deleted: all are read for it.
+pub const OFFSETS_PRUNED_EVERY: Duration = Duration::from_hours(1);
+/// Groups that a link keeps in step; each costs up to two requests each time.
+pub const GROUPS_SYNCED_MAX: usize = 1000;
+/// How long a link may have records under way without progress: twice the time limit of a request.
+pub const STALLED_AFTER: Duration = Duration::from_mins(1);
 /// How often the lag and its bytes are measured.
 pub const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How often a topic that the upstream refuses is tried again.

@@ -9,18 +9,16 @@ use std::time::{Duration, Instant};
 use async_channel::{Receiver, Sender};
 use async_io::Timer;
 use event_listener::EventListener;
-use futures_lite::FutureExt;
+use futures_lite::{FutureExt, future};
 use sedge_core::backoff::Backoff;
-use sedge_core::log::{AbortedBatches, AppendError};
-use sedge_core::metadata::{Image, Topic};
+use sedge_core::metadata::Image;
 use sedge_core::mirror::{
-    self as plan, CopiedConfigs, Limit, Outcome, Outgoing, Prepared, Priority, Spent, Trouble,
+    self as plan, CopiedConfigs, Limit, Outcome, Outgoing, Priority, Spent, Watchdog,
 };
-use sedge_protocol::batch::Batch;
+use sedge_protocol::ErrorCode;
 use sedge_protocol::ids::PartitionId;
 use sedge_protocol::kafka::KafkaUuid;
 use sedge_protocol::kafka::generated::ProduceResponseData;
-use sedge_protocol::{Bytes, ErrorCode};
 
 use crate::client::cluster::Target;
 use crate::client::records::Produce;
@@ -28,15 +26,16 @@ use crate::client::transactions::RefusedPartitions;
 use crate::client::{Client, Error};
 use crate::config::LinkConfig;
 use crate::log::followers::Follower;
-use crate::log::transactions::aborted_among;
 use crate::metrics::{Failure, LinkMetrics, LinkState};
 use crate::plugins::LinkFilters;
 
 use super::Local;
 use super::cursors::Cursors;
+use super::groups::Groups;
 use super::lanes::{Lanes, Sent};
 use super::limits;
 use super::marks::Marks;
+use super::offset_log::Unwritten;
 use super::paces::Paces;
 use super::pause::Pause;
 use super::session::Session;
@@ -89,7 +88,7 @@ pub struct Link {
     pub(super) plan: plan::Link,
     backoff: Backoff,
     pub(super) metrics: Arc<LinkMetrics>,
-    filters: LinkFilters,
+    pub(super) filters: LinkFilters,
     /// The local topics, as last checked.
     pub(super) image: Option<Arc<Image>>,
     pub(super) destinations: HashMap<PartitionId, Destination>,
@@ -111,8 +110,11 @@ pub struct Link {
     pub(super) measure_at: Instant,
     pub(super) paces: Paces,
     pub(super) marks: Marks,
+    pub(super) offsets: Unwritten,
+    pub(super) groups: Groups,
     /// Topics whose configuration upstream cannot be kept in step, with the reasons.
     pub(super) unkept: BTreeMap<String, String>,
+    pub(super) watchdog: Watchdog,
     /// Errors of the upstream that were logged since it last answered.
     pub(super) told_errors: Vec<String>,
     /// What was spent of the budget, as last committed.
@@ -176,7 +178,13 @@ impl Link {
             measure_at: Instant::now(),
             paces: Paces::default(),
             marks: Marks::default(),
+            offsets: Unwritten::default(),
+            groups: Groups::default(),
             unkept: BTreeMap::new(),
+            watchdog: Watchdog::new(
+                limits::STALLED_AFTER.as_millis() as u64,
+                local.log.clock.now().monotonic_ms,
+            ),
             told_errors: Vec::new(),
             saved_spent: Spent::default(),
             told_limit: None,
@@ -221,6 +229,7 @@ impl Link {
         }
         self.commit().await;
         self.save_spent(true).await;
+        self.write_offsets().await;
         self.end_transaction().await;
         log::info!(target: "sedge::mirror", "{name}: stopped");
     }
@@ -283,13 +292,29 @@ impl Link {
             LinkState::Blocked { why }
         });
         let until = Instant::now() + wait;
+        let network = self.local.network.listen();
+        let is_back = async move {
+            // Another link that was fenced must not fence this one in turn.
+            if is_fenced {
+                future::pending::<()>().await;
+            }
+            network.await;
+        };
+        futures_lite::pin!(is_back);
         // Records that are produced meanwhile show as lag.
         loop {
             self.commit().await;
             self.measure().await;
             let left = until.saturating_duration_since(Instant::now());
-            if self.pause(left.min(limits::MEASURE_EVERY)).await {
-                return true;
+            let is_back = async {
+                is_back.as_mut().await;
+                None
+            };
+            let stops = async { Some(self.pause(left.min(limits::MEASURE_EVERY)).await) };
+            match stops.or(is_back).await {
+                Some(true) => return true,
+                Some(false) => {}
+                None => return false,
             }
             if left <= limits::MEASURE_EVERY {
                 return false;
@@ -330,10 +355,14 @@ impl Link {
             }
             if Instant::now() >= self.commit_at {
                 self.commit().await;
+                self.keep_groups().await;
             }
             if Instant::now() >= self.measure_at {
                 self.save_spent(false).await;
                 self.measure().await;
+                if let Err(error) = self.watch() {
+                    return Pause::Failed(error);
+                }
             }
         }
     }
@@ -371,52 +400,6 @@ impl Link {
                 self.queue(outgoing);
             }
         }
-    }
-
-    /// Reads batches, and prepares what the link's filters leave of them.
-    ///
-    /// # Errors
-    /// The log cannot be read, or a filter fails. The text is for the log.
-    async fn batches(&mut self, read: plan::Read) -> Result<Vec<Prepared>, (Trouble, String)> {
-        let unread = |error: sedge_storage::Error| (Trouble::Unread, error.to_string());
-        let store = Arc::clone(&self.local.log.store);
-        let log = &self.local.log;
-        let partition = log.partition(read.partition).map_err(unread)?;
-        let aborted = aborted_among(&*log.store, &partition, read.from, read.until);
-        let mut aborted = AbortedBatches::new(aborted.map_err(unread)?);
-        let mut prepare = move |chunks: Vec<Bytes>| {
-            let batches = chunks
-                .into_iter()
-                .flat_map(|mut chunk| std::iter::from_fn(move || Batch::split_from(&mut chunk)));
-            plan::pack(&read, batches.map(|batch| aborted.left_out(batch)))
-        };
-        let stored = move || store.read(read.partition, read.from, read.until, read.bytes_max);
-        let topic = self.filtered(read.partition);
-        let Some((topic, index)) = topic else {
-            let batches = blocking::unblock(move || stored().map(prepare)).await;
-            return batches.map_err(unread);
-        };
-        let chunks = blocking::unblock(stored).await;
-        let chunks = chunks.map_err(unread)?;
-        let plugins = Arc::clone(&self.local.plugins);
-        let left = plugins
-            .sift_for_link(&mut self.filters, &topic, index, chunks)
-            .await;
-        let unfiltered = |error: AppendError| error.message.unwrap_or_default();
-        let left = left.map_err(|error| (Trouble::Unfiltered, unfiltered(error)));
-        let (left, left_out) = left?;
-        self.metrics.filtered.add(left_out as u64);
-        Ok(blocking::unblock(move || prepare(left)).await)
-    }
-
-    /// Returns the topic and the index of a partition, if the link has filters.
-    fn filtered(&self, partition: PartitionId) -> Option<(Arc<Topic>, i32)> {
-        if self.filters.is_empty() {
-            return None;
-        }
-        let to = self.destinations.get(&partition)?;
-        let topic = self.image.as_ref()?.topic(&to.topic)?;
-        Some((Arc::clone(topic), to.index))
     }
 
     fn queue(&mut self, outgoing: Outgoing) {

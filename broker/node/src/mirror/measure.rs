@@ -14,6 +14,7 @@ use sedge_protocol::batch::BatchHeader;
 use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::{LogStore, Slice};
 
+use crate::client::Error;
 use crate::metrics::{Figures, Progress};
 
 use super::limits;
@@ -102,6 +103,21 @@ impl Link {
             .collect();
         topics.sort_by_key(|(_, figures)| std::cmp::Reverse(figures.lag_records));
         topics
+    }
+
+    /// Closes all connections if nothing was acknowledged for long. The requests' own time limits
+    /// do not see a broker that answers each request, and never the right one.
+    pub(super) fn watch(&mut self) -> Result<(), Error> {
+        let counts = self.plan.counts();
+        let done = counts.sent_bytes + counts.committed + counts.skipped;
+        let is_busy = self.plan.bytes_in_flight() > 0 || self.plan.is_transaction_open();
+        if !self.watchdog.handle(done, is_busy, self.now_ms()) {
+            return Ok(());
+        }
+        self.metrics.stalls.add(1);
+        self.client.disconnect();
+        let after = limits::STALLED_AFTER;
+        Err(Error::Stalled { after })
     }
 
     fn count(&self) {

@@ -12,14 +12,18 @@
 //! | `upstream` | the upstream's topics: created, and extended by partitions |
 //! | `lanes` | batches queued for each upstream broker |
 //! | `link`, `answers` | the task that runs a link, and what it makes of the upstream's answers |
+//! | `reads` | reads what a link sends |
 //! | `transactions`, `session` | the transactions of an exactly-once link, and the cursors upstream |
 //! | `configs` | keeps the configuration of upstream topics in step |
 //! | `sides` | matches the topics of both sides |
+//! | `offsets`, `offset_log` | which offset upstream each record has, and the topic that stores it |
+//! | `groups` | keeps the offsets of consumer groups in step on both sides |
 //! | `origins`, `marks` | where a topic's records come from: refuses loops |
 //! | `plan` | what a link would do |
 //! | `books` | a link's cursors |
 //! | `measure`, `paces` | a link's figures |
 //! | `holds` | what a link holds, and what to do about it |
+//! | `network` | tells that the device's network may be back |
 //! | `spending` | what a link has spent of its budget |
 //! | `pause` | why a link stops copying |
 //! | `pull` | links in the other direction, whose topics have the offsets of the upstream |
@@ -42,17 +46,22 @@ mod answers;
 mod books;
 mod configs;
 mod cursors;
+mod groups;
 mod holds;
 mod lanes;
 pub mod limits;
 mod link;
 mod marks;
 mod measure;
+mod network;
+mod offset_log;
+mod offsets;
 mod origins;
 mod paces;
 mod pause;
 mod plan;
 mod pull;
+mod reads;
 mod session;
 mod set;
 mod sides;
@@ -78,6 +87,7 @@ use crate::writer::Writer;
 use set::Set;
 
 pub(crate) use cursors::Origin;
+pub use network::Network;
 pub use set::PAUSED_KEY;
 
 /// Returns the group in which a link's cursors are committed.
@@ -85,9 +95,12 @@ pub fn group_of(link: &str) -> String {
     format!("{}{link}", sedge_core::mirror::GROUP_PREFIX)
 }
 
+/// Begins the names of the groups that have what links have spent.
+const BUDGET_PREFIX: &str = "sedge-budget-";
+
 /// Returns the group in which is committed what a link has spent of its budget.
 fn budget_group_of(link: &str) -> String {
-    format!("sedge-budget-{link}")
+    format!("{BUDGET_PREFIX}{link}")
 }
 
 /// The topics that a link copies, and the group that stores its progress.
@@ -135,6 +148,8 @@ pub struct Local {
     pub plugins: Arc<Plugins>,
     /// For what pull links write.
     pub writer: Writer,
+    /// Tells that the network may be back.
+    pub network: Network,
 }
 
 /// Returns what a link of this configuration would do, as JSON. Connects to the upstream, and
@@ -159,6 +174,7 @@ impl Mirror {
     /// Starts the links of the configuration and of the metadata.
     pub fn start(in_file: &[LinkConfig], local: &Local) -> Self {
         let (stop, stopping) = async_channel::bounded(1);
+        local.network.watch(&local.runtime);
         let set = Set::new(local.clone(), in_file);
         let set = local.runtime.spawn(set.keep(stopping));
         Self { set, stop }

@@ -299,6 +299,7 @@ impl Link {
             }
             if is_other {
                 moved += 1;
+                self.offsets.forget(id);
                 self.plan.begin_again(id);
             }
             if there.is_some() {

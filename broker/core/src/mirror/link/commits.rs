@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use sedge_protocol::ids::{Offset, PartitionId};
 
 use super::Link;
+use crate::mirror::offsets::Placed;
 use crate::mirror::stream::Moved;
 
 impl Link {
@@ -20,6 +21,16 @@ impl Link {
             is_due.then_some((*partition, stream.settled))
         };
         self.dirty.iter().filter_map(cursor).collect()
+    }
+
+    /// Returns where batches below the cursors are upstream, each once, and the cursors.
+    pub fn take_placed(&mut self) -> Vec<(PartitionId, Offset, Vec<Placed>)> {
+        let streams = self.streams.iter_mut();
+        let taken = streams.map(|(id, stream)| {
+            let placed = core::mem::take(&mut stream.placed);
+            (*id, stream.settled, placed)
+        });
+        taken.collect()
     }
 
     /// Has a cursor committed that has not moved: what belongs to the cursor has changed.

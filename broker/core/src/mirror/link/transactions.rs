@@ -248,7 +248,7 @@ impl Link {
             let offset = (*offset).min(stream.end);
             // The transaction whose outcome was not known was committed.
             self.counts.sent_records += (offset.get() - stream.settled.get()).max(0).unsigned_abs();
-            stream.settle(offset);
+            stream.settle_unplaced(offset);
             self.dirty.insert(*partition);
             if stream.wants_read() {
                 self.ready.insert(*partition);

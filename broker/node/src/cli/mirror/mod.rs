@@ -3,6 +3,7 @@
 
 mod edit;
 mod plan;
+mod translate;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,6 +85,8 @@ enum Verb {
         /// Name of the link
         link: String,
     },
+    /// Translate an offset of a topic here to the one upstream, or back
+    Translate(translate::Translation),
     /// Move a link's cursor: records that it passes over are not copied, and are counted
     Skip {
         /// Name of the link
@@ -118,6 +121,7 @@ impl MirrorCommand {
             }
             Verb::List => list(&client).await?.print(output),
             Verb::Describe { link } => describe(&client, link, output).await,
+            Verb::Translate(of) => translate::translate(&client, of).await?.print(output),
             Verb::Skip {
                 link,
                 partition,

@@ -41,6 +41,7 @@ use crate::config::LinkConfig;
 use crate::metrics::{Failure, Figures, Holds, LinkMetrics, LinkState, Progress};
 use crate::writer::Copied;
 
+use super::groups::{GroupSync, Groups, Pair};
 use super::pause::Pause;
 use super::{Local, limits};
 use source::Source;
@@ -66,6 +67,7 @@ pub struct Pull {
     refused: BTreeMap<String, String>,
     /// Copies whose configuration cannot be kept in step, with the reasons.
     notes: BTreeMap<String, String>,
+    groups: Groups,
     /// When the configurations are compared again.
     configs_at: Instant,
     /// Reason why the link copies nothing at all.
@@ -96,6 +98,7 @@ impl Pull {
             sources: BTreeMap::new(),
             refused: BTreeMap::new(),
             notes: BTreeMap::new(),
+            groups: Groups::default(),
             configs_at: Instant::now(),
             idle: None,
             told: BTreeMap::new(),
@@ -156,8 +159,14 @@ impl Pull {
             let _ = self.stopping.recv().await;
             true
         };
+        let network = self.local.network.listen();
         let over = async {
-            Timer::after(wait).await;
+            Timer::after(wait)
+                .or(async {
+                    network.await;
+                    Instant::now()
+                })
+                .await;
             false
         };
         stop.or(over).await
@@ -192,10 +201,35 @@ impl Pull {
             if let Err(error) = self.ask().await {
                 return Pause::Failed(error);
             }
+            self.keep_groups().await;
             if let Err(pause) = self.wait(changed).await {
                 return pause;
             }
         }
+    }
+
+    /// Compares the offsets of groups on both sides, if it is time.
+    async fn keep_groups(&mut self) {
+        let groups = &self.config.groups;
+        if groups.is_empty() || !self.groups.is_due(&self.config.name).await {
+            return;
+        }
+        let pairs = self.sources.iter().map(|((topic, index), source)| Pair {
+            here: Arc::clone(topic),
+            topic_id: source.topic.id,
+            there: Arc::clone(topic),
+            index: *index,
+            end: source.next,
+        });
+        self.groups.begin(GroupSync {
+            pairs: pairs.collect(),
+            local: self.local.clone(),
+            link: self.config.name.clone(),
+            client: self.client.clone(),
+            groups: self.config.groups.clone(),
+            metrics: Arc::clone(&self.metrics),
+            is_copy: true,
+        });
     }
 
     /// Sends a fetch to each broker that has none and leads a partition that is ready.
