@@ -232,10 +232,9 @@ fn a_broken_connection_is_tried_again() {
 
 #[test]
 fn an_answer_over_the_limit_is_refused_before_it_is_read() {
-    let http = b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec();
     let error = run(
         |_| {},
-        move |_, _| Answer::Raw(http.clone()),
+        |_, _| Answer::Raw(vec![0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]),
         async |client| client.init_producer_id().await.unwrap_err(),
     );
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
