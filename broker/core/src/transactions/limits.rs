@@ -12,5 +12,9 @@ pub const TEXTS_BYTES_MAX: usize = 16 << 20;
 /// Partitions of one transaction: its markers are one append.
 pub const PARTITIONS_MAX: usize = sedge_protocol::limits::TRANSACTION_PARTITIONS_MAX;
 
+/// Time until an overdue transaction is aborted again if its end could not be written: a full disk
+/// stays full for longer than the clock's task sleeps.
+pub const SAVE_RETRY_MS: u64 = 1_000;
+
 /// Ids that expire in one step.
 pub const EXPIRED_AT_ONCE: usize = 1_000;

@@ -260,10 +260,21 @@ impl TransactionCoordinator {
         self.ids.insert(id, entry);
     }
 
-    /// Handles a record that could not be written.
-    pub fn handle_save_failed(&mut self, record: &TransactionRecord) {
-        if let Some(entry) = self.ids.get_mut(record.transactional_id.as_str()) {
-            entry.is_changing = false;
+    /// Handles a record that could not be written. An overdue transaction is aborted later.
+    pub fn handle_save_failed(&mut self, now: Now, record: &TransactionRecord) {
+        let id = record.transactional_id.as_str();
+        let Some(entry) = self.ids.get_mut(id) else {
+            return;
+        };
+        entry.is_changing = false;
+        let overdue = entry
+            .deadline
+            .filter(|deadline| *deadline <= now.monotonic_ms);
+        if let Some(former) = overdue {
+            let next = now.monotonic_ms + limits::SAVE_RETRY_MS;
+            entry.deadline = Some(next);
+            self.deadlines.remove(&(former, id.into()));
+            self.deadlines.insert((next, id.into()));
         }
     }
 

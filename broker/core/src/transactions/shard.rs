@@ -49,9 +49,9 @@ impl Shard for TransactionCoordinator {
         self.apply(now, record);
     }
 
-    fn handle_save_failed(&mut self, _: Now, records: &[TransactionRecord]) {
+    fn handle_save_failed(&mut self, now: Now, records: &[TransactionRecord]) {
         for record in records {
-            self.handle_save_failed(record);
+            self.handle_save_failed(now, record);
         }
     }
 

@@ -238,7 +238,8 @@ fn a_request_waits_for_the_record_of_the_one_before() {
     assert_eq!(it.machine.verify(of((id, 0)), "a", 0), concurrent);
     assert_eq!(it.init("t").map(|_| ()), concurrent);
     // The record could not be written.
-    it.machine.handle_save_failed(&planned.actions.persist[0]);
+    it.machine
+        .handle_save_failed(it.now, &planned.actions.persist[0]);
     assert_eq!(it.status(), TransactionStatus::Empty);
     it.add((id, 0), &[("b", 0)]).unwrap();
     let includes = |index| it.machine.verify(of((id, 0)), "b", index);
@@ -258,7 +259,8 @@ fn an_id_whose_first_record_is_lost_begins_again() {
     let planned = it.machine.handle_init(it.now, request);
     let concurrent = it.init("t").map(|_| ());
     assert_eq!(concurrent, Err(ErrorCode::ConcurrentTransactions));
-    it.machine.handle_save_failed(&planned.actions.persist[0]);
+    it.machine
+        .handle_save_failed(it.now, &planned.actions.persist[0]);
     let (_, epoch, ending) = it.init("t").unwrap();
     assert_eq!((epoch, ending), (0, None));
 }
@@ -287,6 +289,27 @@ fn an_overdue_transaction_is_aborted_and_its_producer_fenced() {
     assert_eq!(it.status(), TransactionStatus::CompleteAbort);
     let (_, epoch, _) = it.init("t").unwrap();
     assert_eq!(epoch, 2);
+}
+
+/// While the disk was full, the coordinator aborted an overdue transaction again and again, without
+/// a pause.
+#[test]
+fn an_overdue_transaction_waits_after_its_end_could_not_be_written() {
+    let mut it = Coordinator::new();
+    let (id, ..) = it.init("t").unwrap();
+    it.add((id, 0), &[("a", 0)]).unwrap();
+    it.now.monotonic_ms += TIMEOUT_MS as u64;
+    let planned = it.machine.end_overdue(it.now).unwrap();
+    let record = &planned.actions.persist[0];
+    it.machine.handle_save_failed(it.now, record);
+    assert!(it.machine.end_overdue(it.now).is_none());
+    let next = it.now.monotonic_ms + limits::SAVE_RETRY_MS;
+    assert_eq!(it.machine.next_deadline(), next);
+    it.now.monotonic_ms = next;
+    let planned = it.machine.end_overdue(it.now).unwrap();
+    it.write(planned);
+    assert_eq!(it.status(), TransactionStatus::CompleteAbort);
+    assert!(it.machine.deadlines.is_empty());
 }
 
 #[test]
