@@ -73,15 +73,9 @@ impl Prepared {
 
     /// Leaves out a batch whose records are late.
     pub(super) fn late(batch: &Batch) -> Self {
-        let header = &batch.header;
         Self {
-            base: header.base_offset(),
-            next: header.next_offset(),
-            leader_epoch: header.leader_epoch(),
-            max_timestamp: header.max_timestamp(),
-            batch: None,
-            is_joined: false,
-            late: header.record_count(),
+            late: batch.header.record_count(),
+            ..Self::passed_by(&batch.header)
         }
     }
 }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_executor::Task;
-use sedge_core::groups::Committer;
 use sedge_core::mirror::GROUP_PREFIX;
 use sedge_core::mirror::offsets::OffsetMap;
 use sedge_core::offsets::OffsetToCommit;
@@ -26,6 +25,7 @@ use crate::client::{Client, Error};
 use crate::config::GroupSelection;
 use crate::metrics::LinkMetrics;
 
+use super::cursors::write;
 use super::offset_log::{OffsetMaps, read_maps};
 use super::{BUDGET_PREFIX, Local, limits};
 
@@ -237,25 +237,11 @@ impl GroupSync {
     }
 
     async fn commit_here(&self, group: &str, offsets: Here) {
-        if offsets.is_empty() {
+        let Ok(results) = write(&self.local, group, offsets).await else {
             return;
-        }
-        let committer = Committer {
-            group_id: group.to_owned(),
-            generation_id: -1,
-            member_id: String::new(),
-            group_instance_id: None,
-            knows_group_id_not_found: true,
         };
-        let now = self.local.log.clock.now();
-        let (results, written) = self
-            .local
-            .groups
-            .plan(|groups| groups.handle_offset_commit(now, &committer, offsets));
-        let written = written.recv().await;
-        let is_written = matches!(written, Ok(Ok(())));
         let count = results.iter().filter(|result| result.is_ok()).count() as u64;
-        if is_written && count > 0 {
+        if count > 0 {
             let link = &self.link;
             log::debug!(
                 target: "sedge::mirror",
