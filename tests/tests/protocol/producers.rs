@@ -1,4 +1,4 @@
-//! Tests producers that are idle for `producer.id.expiration.ms`, and those that want transactions.
+//! Tests producers that are idle for `producer.id.expiration.ms`, and transactional ids.
 
 use std::time::Instant;
 
@@ -9,7 +9,6 @@ use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, Decoder, Encoder, error, key};
 
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
-const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 
 #[test]
 fn a_silent_producer_is_forgotten_and_one_that_is_not_is_not() {
@@ -46,26 +45,35 @@ fn a_silent_producer_is_forgotten_and_one_that_is_not_is_not() {
 }
 
 #[test]
-fn a_client_that_asks_for_transactions_is_told_of_once() {
+fn a_transactional_id_has_one_producer_at_a_time() {
+    const END_TXN: i16 = 26;
+    const INVALID_PRODUCER_EPOCH: i16 = 47;
+    const INVALID_TXN_STATE: i16 = 48;
     if is_skipped_on_kafka() {
         return;
     }
-    let directory = TempDir::new("transactions");
-    let mut sedge = Sedge::start(&directory.join("data"), Options::default());
+    let directory = TempDir::new("transactional-id");
+    let sedge = Sedge::start(&directory.join("data"), Options::default());
     let mut connection = Connection::open(&sedge.bootstrap());
     let body = Encoder::default().string("orders").i32(60_000).0;
+    let mut producers = Vec::new();
     for _ in 0..5 {
         let reply = connection.ask(key::INIT_PRODUCER_ID, 1, &body);
         let mut d = Decoder(&reply);
         d.i32();
-        assert_eq!(d.i16(), TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        assert_eq!(d.i16(), error::NONE);
+        producers.push((d.i64(), d.i16()));
     }
-    let told = |line: &&String| line.contains("client sedge-tests asks for transactions");
-    let count = |sedge: &mut Sedge| sedge.process().output().stderr.iter().filter(told).count();
-    let deadline = Instant::now() + limits::CONDITION;
-    while count(&mut sedge) == 0 {
-        assert!(Instant::now() < deadline, "{}", sedge.process().tail());
-        std::thread::sleep(limits::POLL);
-    }
-    assert_eq!(count(&mut sedge), 1);
+    let (id, _) = producers[0];
+    let expected: Vec<_> = (0..5).map(|epoch| (id, epoch)).collect();
+    assert_eq!(producers, expected);
+    let mut end = |epoch: i16| {
+        let body = Encoder::default().string("orders").i64(id);
+        let reply = connection.ask(END_TXN, 1, &body.i16(epoch).i8(1).0);
+        let mut d = Decoder(&reply);
+        d.i32();
+        d.i16()
+    };
+    assert_eq!(end(3), INVALID_PRODUCER_EPOCH, "fenced by the next one");
+    assert_eq!(end(4), INVALID_TXN_STATE, "nothing was sent");
 }
