@@ -172,12 +172,14 @@ fn run_stage(workspace: &Workspace, stage: &str, soak: bool) -> Result<Tally> {
             tally::run(command.args(["--", "--ignored"]))
         }
         IMAGE => {
-            let images = images(workspace)?;
+            let directory = workspace.target.join("images-for-tests");
+            let brokers = images(workspace, &directory)?;
             let mut command = acceptance(workspace, IMAGE, soak);
             let xtask = std::env::current_exe().map_err(Error::file("xtask"))?;
             command
                 .env("SEDGE_XTASK", xtask)
-                .env("SEDGE_IMAGES", images);
+                .env("SEDGE_IMAGES", directory)
+                .env("SEDGE_BROKERS", brokers);
             // A plain `cargo test`, which has no images, ignores these tests.
             tally::run(command.args(["--", "--ignored", "--test-threads=1"]))
         }
@@ -185,19 +187,22 @@ fn run_stage(workspace: &Workspace, stage: &str, soak: bool) -> Result<Tally> {
     }
 }
 
-/// Makes the images that the tests boot, and returns their directory. Their brokers were built for
-/// other stages.
-fn images(workspace: &Workspace) -> Result<PathBuf> {
-    let directory = workspace.target.join("images-for-tests");
+/// Makes the images that the tests boot in `directory`, and returns the directory with their
+/// brokers, each by the name of its board. The brokers were built for other stages.
+fn images(workspace: &Workspace, directory: &Path) -> Result<PathBuf> {
+    let brokers = directory.join("brokers");
+    fs::create_dir_all(&brokers).map_err(Error::file(&brokers))?;
     for board in setup::BOOTED_BY_TESTS {
         let inputs = Inputs {
             config: Some(workspace.root.join("tests/tests/image/sedge.toml")),
-            directory: Some(directory.clone()),
+            directory: Some(directory.to_owned()),
             ..Inputs::default()
         };
-        image::make(workspace, &Board::read(workspace, board)?, &inputs)?;
+        let image = image::make(workspace, &Board::read(workspace, board)?, &inputs)?;
+        let broker = brokers.join(board);
+        fs::copy(&image.broker, &broker).map_err(Error::file(&broker))?;
     }
-    Ok(directory)
+    Ok(brokers)
 }
 
 /// Writes a script beside `binary` that runs it under the target's emulator as if it were native.

@@ -119,7 +119,8 @@ impl Device {
         xtask.arg(tools::root().join("tests/tests/image/sedge.toml"));
         xtask.arg("--directory").arg(self.directory.path());
         // A nested cargo might see another environment and build the broker again.
-        xtask.arg("--broker").arg(from_environment("SEDGE_ARM_BIN"));
+        xtask.arg("--broker");
+        xtask.arg(from_environment("SEDGE_BROKERS").join(&self.board));
         run("xtask image", &mut xtask);
         self.directory.join(&format!("{}.img", self.board))
     }

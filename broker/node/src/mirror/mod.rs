@@ -174,7 +174,6 @@ impl Mirror {
     /// Starts the links of the configuration and of the metadata.
     pub fn start(in_file: &[LinkConfig], local: &Local) -> Self {
         let (stop, stopping) = async_channel::bounded(1);
-        local.network.watch(&local.runtime);
         let set = Set::new(local.clone(), in_file);
         let set = local.runtime.spawn(set.keep(stopping));
         Self { set, stop }

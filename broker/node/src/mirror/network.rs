@@ -4,7 +4,7 @@
 //! (rtnetlink). Their contents do not matter: any change may have brought the network back. On
 //! other systems, and without permission, links only go by their backoff.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use event_listener::{Event, EventListener};
 
@@ -14,11 +14,16 @@ use crate::process::runtime::Runtime;
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     event: Arc<Event>,
+    is_watched: Arc<OnceLock<()>>,
 }
 
 impl Network {
-    /// Watches the device's network from now on.
+    /// Watches the device's network from the first call on.
     pub fn watch(&self, runtime: &Runtime) {
+        self.is_watched.get_or_init(|| self.begin(runtime));
+    }
+
+    fn begin(&self, runtime: &Runtime) {
         #[cfg(target_os = "linux")]
         match netlink::open() {
             Ok(socket) => {

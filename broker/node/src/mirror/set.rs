@@ -160,6 +160,8 @@ impl Set {
     }
 
     fn start(&mut self, name: String, keys: GroupConfig) {
+        // A broker without links opens no socket for them.
+        self.local.network.watch(&self.local.runtime);
         let config = match self.in_file.get(&name) {
             Some(config) => Ok(LinkConfig {
                 is_paused: keys

@@ -81,6 +81,8 @@ pub struct Image {
     pub raw: PathBuf,
     /// The same, compressed.
     pub compressed: PathBuf,
+    /// The broker in the image.
+    pub broker: PathBuf,
 }
 
 /// The kernel of a slot.
@@ -143,7 +145,11 @@ pub fn make(workspace: &Workspace, board: &Board, inputs: &Inputs) -> Result<Ima
     disk::write(&raw, &seed, &plans, hybrid)?;
     let compressed = place("img.zst");
     compress(&raw, &compressed)?;
-    let image = Image { raw, compressed };
+    let image = Image {
+        raw,
+        compressed,
+        broker,
+    };
     image.check(board)?;
     Ok(image)
 }
