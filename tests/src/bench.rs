@@ -27,6 +27,7 @@ pub mod retention;
 pub mod sasl;
 pub mod scale;
 pub mod start;
+pub mod tails;
 pub mod throughput;
 pub mod tls;
 pub mod validation;

@@ -129,7 +129,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run a benchmark: kafka, start, memory, metadata, retention, scale, write-amp, compaction,
+    /// Run a benchmark: kafka, tails, start, memory, metadata, retention, scale, write-amp, compaction,
     /// catch-up, validation, acls, quotas, tls, connections, fetch-filter, groups
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]

@@ -7,11 +7,12 @@ use sedge_tests::bench::throughput::Plan;
 use sedge_tests::bench::{
     acls, catch_up, compaction, connections, fetch_filter, groups, heading, memory, metadata,
     mirror, mirror_maker, mirror_memory, mirror_narrow, plugins, quotas, retention, sasl, scale,
-    start, throughput, tls, validation, write_amplification,
+    start, tails, throughput, tls, validation, write_amplification,
 };
 
 const USAGE: &str =
     "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT] [--alone]
+       bench tails [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT] [--alone]
        bench start [--rounds N] [--partitions N] [--alone]
        bench memory [--alone]
        bench metadata [--records N] [--rounds N] [--alone]
@@ -55,6 +56,7 @@ fn main() {
     let what = arguments.first().map_or("", String::as_str);
     let known = [
         "kafka",
+        "tails",
         "start",
         "memory",
         "metadata",
@@ -94,6 +96,17 @@ fn main() {
                 ..default
             };
             println!("{}", throughput::run(&plan, &|line| println!("{line}")));
+        }
+        "tails" => {
+            let default = tails::Plan::default();
+            let plan = tails::Plan {
+                rounds: number("--rounds", default.rounds as u64) as usize,
+                seconds: number("--seconds", default.seconds),
+                warm_bytes: number("--warm-mb", default.warm_bytes / 1_000_000) * 1_000_000,
+                cells: text("--cells").unwrap_or_default(),
+                with_kafka,
+            };
+            println!("{}", tails::run(&plan, &|line| println!("{line}")));
         }
         "validation" => {
             let default = validation::Plan::default();
