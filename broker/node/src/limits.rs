@@ -95,6 +95,9 @@ pub const WRITER_QUEUE_MAX: usize = 1024;
 /// flush. If a card takes longer, the next round finds the segment rolled.
 pub const ROLL_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// Commits that wait for a flush: as many as there may be requests that wait for the writer.
+pub const SETTLEMENTS_MAX: usize = WRITER_QUEUE_MAX;
+
 /// Requests that go into one commit.
 pub const COMMIT_REQUESTS_MAX: usize = 256;
 
@@ -104,6 +107,10 @@ pub const COMMIT_BYTES_MAX: usize = 4 << 20;
 /// A commit of this many bytes does not wait for further requests: the extra pages and the flush
 /// cost at most a third of its own bytes.
 pub const GATHER_BYTES: usize = 16 << 10;
+
+/// While a flush runs, requests that wait for the next one collect until they have this many bytes:
+/// what is written in one piece is read in one piece.
+pub const WRITE_AHEAD_BYTES: usize = 64 << 10;
 
 /// Longest time that a small commit waits for further requests, if flushes are slower than this.
 pub const GATHER_WAIT_MAX: Duration = Duration::from_millis(2);

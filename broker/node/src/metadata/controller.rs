@@ -1,9 +1,8 @@
-//! The controller: decides commands, holds the metadata machine, and publishes the image.
+//! The controller: decides commands, and holds the metadata machine.
 //!
 //! It writes nothing. The writer makes room for a [`Decision`], appends its batches, passes its
-//! records to the controller, and applies their effects on the log ([`Decision::delta`]).
-
-use std::sync::Arc;
+//! records to the controller, applies their effects on the log ([`Decision::delta`]), and
+//! publishes the image.
 
 use sedge_core::machine::{Machine as _, Now};
 use sedge_core::metadata::{Command, CommandError, CommandReply, Delta, Image, MetadataMachine};
@@ -13,14 +12,11 @@ use sedge_protocol::metadata_records::MetadataRecord;
 use sedge_storage::{Room, Urgency};
 
 use super::log as metadata_log;
-use crate::log::Log;
 
 /// The controller; see the module.
 #[derive(Debug)]
 pub struct Controller {
     machine: MetadataMachine,
-    /// Whether readers have an image from before the machine's newest records.
-    is_unpublished: bool,
 }
 
 /// A command that was decided and not carried out yet.
@@ -37,10 +33,7 @@ pub struct Decision {
 impl Controller {
     /// Creates a controller whose image the log has already published.
     pub const fn new(machine: MetadataMachine) -> Self {
-        Self {
-            machine,
-            is_unpublished: false,
-        }
+        Self { machine }
     }
 
     pub const fn machine(&self) -> &MetadataMachine {
@@ -73,14 +66,6 @@ impl Controller {
     pub fn apply(&mut self, records: &[MetadataRecord]) {
         for record in records {
             self.machine.apply(Offset::ZERO, record);
-        }
-        self.is_unpublished = true;
-    }
-
-    /// Publishes the image to readers if it has changed.
-    pub fn publish(&mut self, log: &Log) {
-        if std::mem::take(&mut self.is_unpublished) {
-            log.metadata.publish(Arc::new(self.image().clone()));
         }
     }
 }

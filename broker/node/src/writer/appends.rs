@@ -1,5 +1,7 @@
 //! Appends: a unit is judged as a whole, and then applied or refused as a whole.
 
+use std::sync::Arc;
+
 use sedge_core::log::derive::Derived;
 use sedge_core::log::{AppendError, Planned, Write};
 use sedge_protocol::ErrorCode;
@@ -9,6 +11,7 @@ use sedge_storage::Entry;
 
 use super::room::of_parts;
 use super::round::Round;
+use super::settlement::{Ended, Grown};
 use super::{AppendPart, AppendReply, Appended, Unit, partition};
 use crate::log::views;
 
@@ -106,7 +109,7 @@ impl Round<'_> {
             }
             self.write(elsewhere.partition, &Write::default(), Some(batch));
         }
-        self.settled.extend(part.awaits);
+        self.settlement.awaiting.extend(part.awaits);
         Appended {
             base_offset,
             log_append_time_ms,
@@ -145,7 +148,10 @@ impl Round<'_> {
         });
         if let (Write::Marker(_) | Write::OwnMarker(_), Some(batch)) = (write, &batch) {
             let at = batch.header.base_offset();
-            self.markers.push((id, is_aborted.then_some(at)));
+            self.settlement.ended.push(Ended {
+                partition: Arc::clone(&self.state.partitions.known(id).published),
+                aborted_at: is_aborted.then_some(at),
+            });
         }
         if let Some(batch) = batch {
             self.push_batch(id, batch);
@@ -153,7 +159,13 @@ impl Round<'_> {
     }
 
     fn push_batch(&mut self, id: PartitionId, batch: Batch) {
-        self.grown.push((id, batch.bytes()));
+        let grown = self.state.partitions.known(id);
+        self.settlement.grown.push(Grown {
+            partition: Arc::clone(&grown.published),
+            bytes: batch.bytes(),
+            high_watermark: grown.log.next_offset(),
+            last_stable_offset: grown.log.last_stable_offset(),
+        });
         match self.commit.entries.last_mut() {
             Some(Entry::Append { partition, batches }) if *partition == id => batches.push(batch),
             _ => self.commit.entries.push(Entry::Append {

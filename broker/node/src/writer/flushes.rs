@@ -1,8 +1,8 @@
 //! Counts commits, to know whether all that was written is flushed.
 //!
-//! The writer flushes where a request waits for it. What was acknowledged with interval durability
-//! is flushed by another thread, while the writer goes on: nobody waits for a flush that nobody
-//! asked for.
+//! The writer itself flushes nothing while it takes requests: the flusher does where a request
+//! waits for that, and the upkeep what was acknowledged with interval durability. No request waits
+//! for a flush that it did not ask for.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -1,10 +1,11 @@
 //! Group commit: which requests form one commit, and how long a small one waits for others.
 //!
-//! While one flush runs, the next requests collect by themselves; with slow flushes that is enough.
-//! With fast flushes few requests collect in the meantime, and each small commit costs a page or
-//! two of flash and a flush. So a commit that is smaller than the recent ones waits for further
-//! requests: at most as long as a flush takes, so that its latency at most doubles, and not at all
-//! if there were no other requests lately. A single producer never waits.
+//! While a flush runs, requests that wait for the next one collect until they are worth a write.
+//! With slow flushes that is enough. With fast flushes few requests collect in the meantime, and
+//! each small commit costs a page or two of flash and a flush. So a commit that is smaller than the
+//! recent ones waits for further requests: at most as long as a flush takes, so that its latency at
+//! most doubles, and not at all if there were no other requests lately. A single producer never
+//! waits.
 
 use std::time::{Duration, Instant};
 
@@ -13,64 +14,71 @@ use async_io::Timer;
 use futures_lite::future;
 
 use super::Request;
+use super::flusher::{Recent, RecentFlushes};
 use crate::limits::{
-    COMMIT_BYTES_MAX, COMMIT_REQUESTS_MAX, GATHER_BYTES, GATHER_FLUSHES, GATHER_WAIT_MAX,
+    COMMIT_BYTES_MAX, COMMIT_REQUESTS_MAX, GATHER_BYTES, GATHER_WAIT_MAX, WRITE_AHEAD_BYTES,
 };
 
-/// Statistics of recent commits.
-#[derive(Debug, Default)]
-pub struct Gather {
-    /// Requests that recently shared a flush: the maximum, decaying slowly.
-    company: usize,
-    /// The recent duration of a flush.
-    flush: Duration,
+/// Takes the queued requests, and those that arrive while waiting is worthwhile, up to the bounds
+/// of a commit. `waits` returns whether a request waits for a flush.
+pub fn fill(
+    first: Request,
+    queue: &Receiver<Request>,
+    requests: &mut Vec<Request>,
+    recent: &Recent,
+    waits: impl Fn(&Request) -> bool,
+) {
+    let began = Instant::now();
+    let mut waiting = usize::from(waits(&first));
+    let mut bytes = bytes_of(&first);
+    requests.push(first);
+    while requests.len() < COMMIT_REQUESTS_MAX && bytes < COMMIT_BYTES_MAX {
+        let next = match queue.try_recv() {
+            Ok(next) => next,
+            // A request that does not wait for a flush does not make others wait.
+            Err(_) if waiting < requests.len() => break,
+            Err(_) => match wait_for_another(queue, recent, (waiting, bytes), began) {
+                Some(next) => next,
+                None => break,
+            },
+        };
+        waiting += usize::from(waits(&next));
+        bytes += bytes_of(&next);
+        requests.push(next);
+    }
 }
 
-impl Gather {
-    /// Returns how long to wait after the first of `requests`, which have `bytes` together.
-    fn wait(&self, requests: usize, bytes: usize) -> Option<Duration> {
-        let is_small = bytes < GATHER_BYTES && requests < self.company;
-        is_small.then(|| self.flush.min(GATHER_WAIT_MAX))
+/// Waits for another request to join those that are there, which have `bytes` together; `None` if
+/// these are to be written.
+fn wait_for_another(
+    queue: &Receiver<Request>,
+    recent: &Recent,
+    (requests, bytes): (usize, usize),
+    began: Instant,
+) -> Option<Request> {
+    if bytes >= WRITE_AHEAD_BYTES {
+        return None;
     }
-
-    /// Records that this many requests shared a flush of this duration.
-    pub fn handle_flush(&mut self, requests: usize, took: Duration) {
-        let forgotten = (self.company / GATHER_FLUSHES as usize).max(1);
-        self.company = requests.max(self.company.saturating_sub(forgotten));
-        self.flush = (self.flush * (GATHER_FLUSHES - 1) + took) / GATHER_FLUSHES;
-    }
-
-    /// Takes the queued requests, and those that arrive while waiting is worthwhile, up to the
-    /// bounds of a commit. `waits` returns whether a request waits for a flush.
-    pub fn fill(
-        &self,
-        first: Request,
-        queue: &Receiver<Request>,
-        requests: &mut Vec<Request>,
-        waits: impl Fn(&Request) -> bool,
-    ) {
-        let began = Instant::now();
-        let mut waiting = usize::from(waits(&first));
-        let mut bytes = bytes_of(&first);
-        requests.push(first);
-        while requests.len() < COMMIT_REQUESTS_MAX && bytes < COMMIT_BYTES_MAX {
-            let next = match queue.try_recv() {
-                Ok(next) => next,
-                // A request that does not wait for a flush does not make others wait.
-                Err(_) if waiting < requests.len() => break,
-                Err(_) => {
-                    let until = self.wait(waiting, bytes).map(|wait| began + wait);
-                    match until.and_then(|until| receive_until(queue, until)) {
-                        Some(next) => next,
-                        None => break,
-                    }
-                }
-            };
-            waiting += usize::from(waits(&next));
-            bytes += bytes_of(&next);
-            requests.push(next);
+    loop {
+        let ended = recent.listen();
+        if !recent.is_flushing() {
+            let wait = wait(&recent.flushes(), requests).filter(|_| bytes < GATHER_BYTES)?;
+            return receive_until(queue, began + wait);
+        }
+        let next = async { queue.recv().await.ok() };
+        let over = async {
+            ended.await;
+            None
+        };
+        if let Some(next) = future::block_on(future::or(next, over)) {
+            return Some(next);
         }
     }
+}
+
+/// Returns how long a small commit of this many requests waits for further ones.
+fn wait(recent: &RecentFlushes, requests: usize) -> Option<Duration> {
+    (requests < recent.company).then(|| recent.took.min(GATHER_WAIT_MAX))
 }
 
 /// Returns the bytes of a request's part of the commit, rows included.
@@ -101,40 +109,39 @@ mod tests {
 
     const FLUSH: Duration = Duration::from_micros(500);
 
-    fn after(flushes: &[usize]) -> Gather {
-        let mut gather = Gather::default();
+    fn after(flushes: &[usize]) -> RecentFlushes {
+        let mut recent = RecentFlushes::default();
         for requests in flushes {
-            gather.handle_flush(*requests, FLUSH);
+            recent.note(*requests, FLUSH);
         }
-        gather
+        recent
     }
 
     #[test]
     fn a_small_commit_waits_where_others_were_there_lately() {
-        let check = |flushes: &[usize], requests, bytes, expected: bool| {
-            let waits = after(flushes).wait(requests, bytes).is_some();
-            assert_eq!(waits, expected, "{flushes:?}, {requests} of {bytes} bytes");
+        let check = |flushes: &[usize], requests, expected: bool| {
+            let waits = wait(&after(flushes), requests).is_some();
+            assert_eq!(waits, expected, "{flushes:?}, {requests}");
         };
-        check(&[], 1, 1_000, false);
-        check(&[1, 1, 1], 1, 1_000, false);
-        check(&[10], 1, 1_000, true);
-        check(&[10], 10, 1_000, false);
-        check(&[10], 1, GATHER_BYTES, false);
+        check(&[], 1, false);
+        check(&[1, 1, 1], 1, false);
+        check(&[10], 1, true);
+        check(&[10], 10, false);
         // Every other commit has only the first request: the others still count.
-        check(&[99, 1, 99, 1], 1, 1_000, true);
+        check(&[99, 1, 99, 1], 1, true);
         // Producers that have left are forgotten.
-        check(&[&[99][..], &[1; 60]].concat(), 1, 1_000, false);
+        check(&[&[99][..], &[1; 60]].concat(), 1, false);
     }
 
     #[test]
     fn the_wait_is_a_flush_and_bounded() {
-        let mut gather = after(&[10; 60]);
-        let wait = gather.wait(1, 0).unwrap();
-        assert!(wait <= FLUSH && wait > FLUSH / 2, "{wait:?}");
+        let mut recent = after(&[10; 60]);
+        let known = wait(&recent, 1).unwrap();
+        assert!(known <= FLUSH && known > FLUSH / 2, "{known:?}");
         for _ in 0..60 {
-            gather.handle_flush(10, Duration::from_secs(1));
+            recent.note(10, Duration::from_secs(1));
         }
-        assert_eq!(gather.wait(1, 0), Some(GATHER_WAIT_MAX));
+        assert_eq!(wait(&recent, 1), Some(GATHER_WAIT_MAX));
     }
 
     #[test]
@@ -144,12 +151,12 @@ mod tests {
             sender.try_send(Request::Stop).unwrap();
         }
         let mut requests = Vec::new();
-        let gather = after(&[10]);
-        gather.fill(Request::Stop, &queue, &mut requests, |_| true);
+        let recent = Recent::default();
+        fill(Request::Stop, &queue, &mut requests, &recent, |_| true);
         assert_eq!(requests.len(), 4);
         // No further request comes, and the wait ends. A request without a waiter is not waited
         // for.
-        gather.fill(Request::Stop, &queue, &mut requests, |_| false);
+        fill(Request::Stop, &queue, &mut requests, &recent, |_| false);
         assert_eq!(requests.len(), 5);
     }
 }

@@ -1,5 +1,7 @@
 //! The parts of a round for `__cluster_metadata`: commands of the controller, and snapshots.
 
+use std::sync::Arc;
+
 use sedge_core::log::{AppendError, Write};
 use sedge_core::metadata::{Command, CommandError, CommandReply, METADATA_PARTITION};
 use sedge_protocol::ErrorCode;
@@ -15,6 +17,8 @@ use crate::log::views;
 impl Round<'_> {
     /// Lets the controller decide, appends its decision, and applies the effects on the log.
     pub(super) fn plan_command(&mut self, command: Command) -> Result<CommandReply, CommandError> {
+        // Also an answer that changes nothing may rest on a command that is not flushed yet.
+        self.must_sync = true;
         let decision = self.state.controller.plan(self.now, command)?;
         if decision.is_empty() {
             return Ok(decision.reply);
@@ -29,6 +33,7 @@ impl Round<'_> {
         // Under the leader epoch from before these records.
         self.push_own(METADATA_PARTITION, decision.batches);
         self.state.controller.apply(&decision.records);
+        self.settlement.image = Some(Arc::new(self.state.controller.image().clone()));
         self.push_drops(decision.delta.dropped);
         Ok(decision.reply)
     }
@@ -47,7 +52,7 @@ impl Round<'_> {
             self.commit.entries.push(Entry::Drop { partition: *id });
             self.state.partitions.remove(*id);
         }
-        self.dropped.extend(dropped);
+        self.settlement.dropped.extend(dropped);
         self.state.must_free = true;
     }
 

@@ -2,9 +2,10 @@
 //! a Produce").
 //!
 //! Every change of the log comes here as a [`Request`] over a bounded queue. The thread takes all
-//! queued requests, plans them on its own state, and persists them as one commit. While one flush
-//! runs, the next requests collect, and small commits wait a little for others (`gather`), so many
-//! producers share a flush.
+//! queued requests, plans them on its own state, and writes them as one commit. Requests that wait
+//! for a flush are settled by another thread (`flusher`), while the writer goes on with the next
+//! commits. Small commits that wait for a flush wait a little for others (`gather`), so many
+//! producers share one.
 //!
 //! **Invariants**
 //! - Nothing is applied before [`LogStore::reserve`] has made room for its batches and its rows: a
@@ -14,16 +15,19 @@
 //!   all (`Unit`).
 //! - A write or flush that fails after that ends the process: memory would be ahead of the disk.
 //! - High watermarks move, fetches wake and replies are sent after the topics' durability is
-//!   reached.
+//!   reached (`settlement`). A request that waits for no flush is settled before older ones that
+//!   do.
 
 mod appends;
 mod copies;
+mod flusher;
 mod flushes;
 mod gather;
 mod metadata;
 pub mod partition;
 mod room;
 mod round;
+mod settlement;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -48,6 +52,7 @@ use sedge_storage::{Entry, Room, ViewUpdate};
 use crate::limits::{ROLL_WAIT_MAX, WRITER_QUEUE_MAX, WRITER_STACK_BYTES};
 use crate::log::Log;
 use crate::process::random::random_uuid;
+use flusher::Flusher;
 use flushes::Flushes;
 
 /// The sender of a reply. Dropping it without a reply means that the broker is stopping.
@@ -245,10 +250,11 @@ impl Writer {
         queue: Receiver<Request>,
     ) -> std::io::Result<JoinHandle<()>> {
         let flushes = Arc::clone(&self.flushes);
+        let flusher = Flusher::start(Arc::clone(&log), Arc::clone(&flushes))?;
         std::thread::Builder::new()
             .name("sedge-writer".to_owned())
             .stack_size(WRITER_STACK_BYTES)
-            .spawn(move || thread::run(&log, state, &queue, &flushes))
+            .spawn(move || thread::run(&log, state, &queue, &flushes, flusher))
     }
 
     /// Appends all of the parts, with the view updates, or none. Waits for the durability that the

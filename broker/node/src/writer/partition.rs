@@ -79,12 +79,6 @@ impl ActivePartitions {
 }
 
 impl ActivePartition {
-    /// Publishes up to where every transaction is decided.
-    pub fn publish_stable(&self) {
-        let stable = self.log.last_stable_offset();
-        self.published.publish_last_stable_offset(stable);
-    }
-
     fn load(log: &Log, id: PartitionId) -> Result<Self, Error> {
         let store = &*log.store;
         let bounds = store.bounds(id)?;

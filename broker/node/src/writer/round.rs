@@ -1,44 +1,17 @@
-//! One round: room is reserved, requests are planned and applied, and the commit is persisted,
-//! published and acknowledged, in this order.
+//! One round: room is reserved, requests are planned and applied, and the commit is written, in
+//! this order. What follows is settled at once, or after a flush.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use sedge_core::log::AppendError;
 use sedge_core::machine::Now;
-use sedge_core::metadata::{CommandError, CommandReply};
 use sedge_protocol::batch::Batch;
-use sedge_protocol::ids::{Offset, PartitionId};
 use sedge_storage::{Commit, Entry, Error, Room, Urgency};
 
 use super::flushes::Flushes;
 use super::room::NOTHING;
+use super::settlement::{Reply, Settlement};
 use super::state::State;
-use super::{AppendReply, Awaits, CopyReply, Done, MetadataState, Request};
+use super::{Done, Request};
 use crate::log::Log;
 use crate::process::exit;
-
-/// A reply that waits for the commit.
-enum Reply {
-    Append(Done<AppendReply>, AppendReply),
-    Copy(Done<CopyReply>, CopyReply),
-    Metadata(
-        Done<Result<CommandReply, CommandError>>,
-        Result<CommandReply, CommandError>,
-    ),
-    DeleteRecords(
-        Done<Result<Offset, AppendError>>,
-        Result<Offset, AppendError>,
-    ),
-    MetadataState(Done<Box<MetadataState>>, Box<MetadataState>),
-    Snapshot(
-        Done<Result<Offset, AppendError>>,
-        Result<Offset, AppendError>,
-    ),
-    Retain(Done<usize>, usize),
-    Replace(Done<()>),
-    ExpireProducers(Done<usize>, usize),
-}
 
 /// One commit under construction.
 pub(super) struct Round<'a> {
@@ -53,17 +26,15 @@ pub(super) struct Round<'a> {
     reserved: Option<Room>,
     /// …and the smallest room that the disk refused.
     refused: Option<Room>,
-    replies: Vec<Reply>,
-    /// Partitions that grew, with the bytes they grew by.
-    pub(super) grown: Vec<(PartitionId, usize)>,
-    /// Partitions in which a transaction ended, with the marker if it was aborted.
-    pub(super) markers: Vec<(PartitionId, Option<Offset>)>,
-    pub(super) log_starts: Vec<(PartitionId, Offset)>,
-    pub(super) dropped: Vec<PartitionId>,
+    /// What follows for the request that is planned…
+    pub(super) settlement: Settlement,
+    /// …and whether the flush comes first.
     pub(super) must_sync: bool,
+    /// What follows for the requests that wait for the write alone…
+    written: Settlement,
+    /// …and for those that wait for a flush.
+    flushed: Settlement,
     pub(super) rolls: Vec<Done<()>>,
-    /// What waits for the parts that are written.
-    pub(super) settled: Vec<Arc<dyn Awaits>>,
 }
 
 impl<'a> Round<'a> {
@@ -81,19 +52,17 @@ impl<'a> Round<'a> {
             taken: NOTHING,
             reserved: None,
             refused: None,
-            replies: Vec::new(),
-            grown: Vec::new(),
-            markers: Vec::new(),
-            log_starts: Vec::new(),
-            dropped: Vec::new(),
+            settlement: Settlement::default(),
             must_sync: false,
+            written: Settlement::default(),
+            flushed: Settlement::default(),
             rolls: Vec::new(),
-            settled: Vec::new(),
         }
     }
 
-    /// Runs the round. Returns how long the flush took, if there was one.
-    pub(super) fn run(mut self, requests: impl Iterator<Item = Request>) -> Option<Duration> {
+    /// Runs the round. Settles what waits for the write alone, and returns what is left to be
+    /// settled after a flush.
+    pub(super) fn run(mut self, requests: impl Iterator<Item = Request>) -> Option<Settlement> {
         let requests: Vec<Request> = requests.collect();
         // Asks the disk once for all requests. If that is refused, each is asked for separately.
         let all = requests.iter().map(Request::room).reduce(Room::and);
@@ -104,18 +73,27 @@ impl<'a> Round<'a> {
             self.log.storage.accepts(all);
         }
         for request in requests {
+            self.settlement.requests = 1;
             self.plan(request);
+            let planned = std::mem::take(&mut self.settlement);
+            let waits = std::mem::take(&mut self.must_sync);
+            let with = if waits {
+                &mut self.flushed
+            } else {
+                &mut self.written
+            };
+            with.append(planned);
         }
-        let flush = self.persist();
-        self.publish();
-        self.acknowledge();
+        self.persist();
+        std::mem::take(&mut self.written).settle(self.log);
         self.roll();
         let segment = self.log.store.active_segment();
         if self.state.segment != segment {
             self.state.segment = segment;
             self.log.storage.wanted.notify(1);
         }
-        flush
+        let flushed = self.flushed;
+        (!flushed.is_empty()).then_some(flushed)
     }
 
     /// Reserves room on top of what is planned already. Nothing is applied before.
@@ -168,21 +146,23 @@ impl<'a> Round<'a> {
             Request::Append { units, done } => {
                 let outcomes = units.into_iter().flat_map(|unit| self.plan_unit(unit));
                 let outcomes = outcomes.collect();
-                self.replies.push(Reply::Append(done, outcomes));
+                self.settlement.replies.push(Reply::Append(done, outcomes));
             }
             Request::Copy { copies, done } => {
                 let outcomes = copies.into_iter().map(|copy| self.plan_copy(copy));
                 let outcomes = outcomes.collect();
-                self.replies.push(Reply::Copy(done, outcomes));
+                self.settlement.replies.push(Reply::Copy(done, outcomes));
             }
             Request::Metadata { command, done } => {
                 let outcome = self.plan_command(command);
-                self.replies.push(Reply::Metadata(done, outcome));
+                self.settlement.replies.push(Reply::Metadata(done, outcome));
             }
             Request::MetadataState { done } => {
                 // Otherwise the caller notices that its reply channel is closed.
                 if let Ok(state) = self.metadata_state() {
-                    self.replies.push(Reply::MetadataState(done, state));
+                    self.settlement
+                        .replies
+                        .push(Reply::MetadataState(done, state));
                 }
             }
             Request::AppendSnapshot {
@@ -191,7 +171,7 @@ impl<'a> Round<'a> {
                 done,
             } => {
                 let outcome = self.plan_snapshot(partition, batches);
-                self.replies.push(Reply::Snapshot(done, outcome));
+                self.settlement.replies.push(Reply::Snapshot(done, outcome));
             }
             Request::DeleteRecords {
                 partition,
@@ -199,17 +179,19 @@ impl<'a> Round<'a> {
                 done,
             } => {
                 let outcome = self.plan_log_start(partition, before, Urgency::Command);
-                self.replies.push(Reply::DeleteRecords(done, outcome));
+                self.settlement
+                    .replies
+                    .push(Reply::DeleteRecords(done, outcome));
             }
             Request::Retain { log_starts, done } => {
                 let count = self.plan_retain(&log_starts);
                 self.state.must_free = true;
-                self.replies.push(Reply::Retain(done, count));
+                self.settlement.replies.push(Reply::Retain(done, count));
             }
             Request::Replace { entries, done } => {
                 // The caller of a refused one notices that its reply channel is closed.
                 if self.plan_replace(entries) {
-                    self.replies.push(Reply::Replace(done));
+                    self.settlement.replies.push(Reply::Replace(done));
                 }
             }
             Request::ExpireProducers {
@@ -218,7 +200,9 @@ impl<'a> Round<'a> {
                 done,
             } => {
                 let count = self.plan_expiry(&silent, until_ms);
-                self.replies.push(Reply::ExpireProducers(done, count));
+                self.settlement
+                    .replies
+                    .push(Reply::ExpireProducers(done, count));
             }
             Request::Roll { done } => self.rolls.push(done),
             // The requests with it were reserved as well, or each for itself.
@@ -229,86 +213,22 @@ impl<'a> Round<'a> {
                     self.state.must_free = true;
                 }
             }
-            Request::Probe { .. } => {}
-            Request::Stop => self.must_sync = true,
+            Request::Probe { .. } | Request::Stop => {}
         }
     }
 
-    /// Writes once, and flushes once if a request waits for it. Memory is ahead of the disk here: a
-    /// failure ends the process.
-    fn persist(&mut self) -> Option<Duration> {
-        let store = &self.log.store;
-        if !self.commit.entries.is_empty() || !self.commit.updates.is_empty() {
-            let commit = std::mem::take(&mut self.commit);
-            debug_assert!(is_within(&commit, self.taken), "more than was reserved");
-            if let Err(failure) = store.append(commit) {
-                exit::fatal("write to the log", &failure);
-            }
-            self.log.metrics.commits.increment();
-            self.flushes.note_written();
+    /// Writes the commit. Memory is ahead of the disk here: a failure ends the process.
+    fn persist(&mut self) {
+        if self.commit.entries.is_empty() && self.commit.updates.is_empty() {
+            return;
         }
-        let is_due = self.must_sync && self.flushes.is_dirty();
-        is_due.then(|| self.flushes.flush(&**store))
-    }
-
-    /// Publishes the new offsets to readers.
-    fn publish(&mut self) {
-        let log = self.log;
-        self.state.controller.publish(log);
-        for (id, offset) in &self.log_starts {
-            if let Some(partition) = self.state.partitions.find(*id) {
-                partition.published.publish_log_start(*offset);
-                partition.publish_stable();
-            }
+        let commit = std::mem::take(&mut self.commit);
+        debug_assert!(is_within(&commit, self.taken), "more than was reserved");
+        if let Err(failure) = self.log.store.append(commit) {
+            exit::fatal("write to the log", &failure);
         }
-        for (id, aborted_at) in &self.markers {
-            let partition = self.state.partitions.find(*id);
-            if let (Some(partition), Some(at)) = (partition, aborted_at) {
-                partition.published.publish_aborted(*at);
-            }
-        }
-        for (id, bytes) in &self.grown {
-            // A partition that the same round dropped is gone.
-            if let Some(partition) = self.state.partitions.find(*id) {
-                partition
-                    .published
-                    .publish_high_watermark(partition.log.next_offset());
-                partition.publish_stable();
-                log.appended(&partition.published, *bytes);
-            }
-        }
-        // What a consumer of committed records may read has grown by more than the marker.
-        for (id, _) in &self.markers {
-            log.parking.wake(*id, 0);
-        }
-        for id in &self.dropped {
-            log.dropped(*id);
-        }
-        if !self.log_starts.is_empty() || !self.dropped.is_empty() {
-            log.has_shrunk();
-        }
-    }
-
-    fn acknowledge(&mut self) {
-        for awaits in self.settled.drain(..) {
-            awaits.written();
-        }
-        // A caller that gave up has dropped its receiver.
-        for reply in self.replies.drain(..) {
-            let _ = match reply {
-                Reply::Append(done, outcomes) => done.try_send(outcomes).is_ok(),
-                Reply::Copy(done, outcomes) => done.try_send(outcomes).is_ok(),
-                Reply::Metadata(done, outcome) => done.try_send(outcome).is_ok(),
-                Reply::MetadataState(done, state) => done.try_send(state).is_ok(),
-                Reply::DeleteRecords(done, outcome) | Reply::Snapshot(done, outcome) => {
-                    done.try_send(outcome).is_ok()
-                }
-                Reply::Replace(done) => done.try_send(()).is_ok(),
-                Reply::Retain(done, count) | Reply::ExpireProducers(done, count) => {
-                    done.try_send(count).is_ok()
-                }
-            };
-        }
+        self.log.metrics.commits.increment();
+        self.flushes.note_written();
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_channel::Receiver;
 use futures_lite::future::{block_on, poll_once};
@@ -18,9 +17,11 @@ use sedge_storage::{
 
 use super::flushes::Flushes;
 use super::round::Round;
+use super::settlement::Settlement;
 use super::thread::in_one_commit;
-use super::{AppendPart, AppendReply, Appended, Request, State, Unit};
+use super::{AppendPart, AppendReply, Appended, Request, State, Unit, Writer};
 use crate::broker::Broker;
+use crate::limits::WRITE_AHEAD_BYTES;
 use crate::log::views;
 use crate::process::random::random_uuid;
 use crate::test_broker::on_store;
@@ -55,8 +56,39 @@ impl Node {
         }
     }
 
-    /// Runs all requests in one commit. Returns how long the flush took, if there was one.
-    fn round(&mut self, requests: Vec<Request>) -> Option<Duration> {
+    /// With a topic of sync durability, `flushed`, and one of interval durability, `t`.
+    fn of_two_durabilities() -> Self {
+        let mut node = Self::new(MemoryStore::new());
+        node.create("flushed", 1).unwrap();
+        node.create("t", 1).unwrap();
+        node.alter("sedge.durability", "interval").unwrap();
+        node
+    }
+
+    fn high_watermark(&self, topic: &str) -> i64 {
+        let id = self.partitions(topic)[0];
+        self.broker
+            .log
+            .partition(id)
+            .unwrap()
+            .high_watermark()
+            .get()
+    }
+
+    /// Runs all requests in one commit, and a flush if one of them waits for that. Returns whether
+    /// there was one.
+    fn round(&mut self, requests: Vec<Request>) -> bool {
+        let flushed = self.write(requests);
+        let waits = flushed.is_some();
+        if let Some(flushed) = flushed {
+            self.flushes.flush(&*self.store);
+            flushed.settle(&self.broker.log);
+        }
+        waits
+    }
+
+    /// Runs all requests in one commit. Returns what is to be settled after a flush.
+    fn write(&mut self, requests: Vec<Request>) -> Option<Settlement> {
         let round = Round::new(&self.broker.log, &mut self.state, &self.flushes);
         round.run(requests.into_iter())
     }
@@ -367,7 +399,7 @@ fn a_repeat_is_flushed_where_the_topic_asks_for_it_by_now() {
     node.create("t", 1).unwrap();
     node.alter("sedge.durability", "interval").unwrap();
     let (first, asked) = append(vec![alone(node.part("t", 0, of_producer(0)))]);
-    assert_eq!(node.round(vec![first]), None);
+    assert!(!node.round(vec![first]));
     assert_eq!(codes(&asked.answer()), [None]);
     // As for a batch in flight when the topic was changed: the change itself is flushed.
     let mut repeat = node.part("t", 0, of_producer(0));
@@ -375,10 +407,10 @@ fn a_repeat_is_flushed_where_the_topic_asks_for_it_by_now() {
     node.flushes.note_written();
     let (again, asked) = append(vec![alone(repeat.clone())]);
     repeat.topic = Arc::clone(node.state.controller.image().topic("t").unwrap());
-    assert_eq!(node.round(vec![again]), None);
+    assert!(!node.round(vec![again]));
     assert_eq!(asked.answer()[0].as_ref().unwrap().base_offset, Offset(0));
     let (again, asked) = append(vec![alone(repeat)]);
-    assert!(node.round(vec![again]).is_some(), "it is not flushed");
+    assert!(node.round(vec![again]), "it is not flushed");
     assert_eq!(asked.answer()[0].as_ref().unwrap().base_offset, Offset(0));
 }
 
@@ -389,7 +421,7 @@ fn the_writer_goes_on_while_another_thread_flushes() {
     node.alter("sedge.durability", "interval").unwrap();
     let write = |node: &mut Node, number| {
         let (request, asked) = append(vec![alone(node.part("t", 0, of_producer(number)))]);
-        assert_eq!(node.round(vec![request]), None);
+        assert!(!node.round(vec![request]));
         assert_eq!(codes(&asked.answer()), [None]);
     };
     write(&mut node, 0);
@@ -408,6 +440,59 @@ fn the_writer_goes_on_while_another_thread_flushes() {
     assert!(!flushes.is_dirty());
     write(&mut node, 100);
     assert!(flushes.is_dirty());
+}
+
+#[test]
+fn in_one_commit_a_request_that_waits_for_no_flush_is_answered_before_one_that_does() {
+    let mut node = Node::of_two_durabilities();
+    let parts = ["flushed", "t"].map(|topic| node.part(topic, 0, batch(1)));
+    let [(one, flushed), (other, written)] = parts.map(|part| append(vec![alone(part)]));
+    let left = node.write(vec![one, other]).expect("one waits for a flush");
+    assert_eq!(codes(&written.answer()), [None]);
+    assert!(flushed.0.try_recv().is_err());
+    assert_eq!(
+        [node.high_watermark("flushed"), node.high_watermark("t")],
+        [0, 1]
+    );
+    left.settle(&node.broker.log);
+    assert_eq!(codes(&flushed.answer()), [None]);
+    assert_eq!(node.high_watermark("flushed"), 1);
+}
+
+/// A flush took all that came meanwhile with it, for as long as it lasted.
+#[test]
+fn the_writer_goes_on_while_a_request_waits_for_its_flush() {
+    let node = Node::of_two_durabilities();
+    let large = || node.part("flushed", 0, batch(WRITE_AHEAD_BYTES));
+    let flushed = [large(), large()];
+    let written: Vec<AppendPart> = (0..100).map(|_| node.part("t", 0, batch(1))).collect();
+    let id = flushed[0].partition;
+    let Node {
+        store,
+        broker,
+        state,
+        ..
+    } = node;
+    let high_watermark = || broker.log.partition(id).unwrap().high_watermark();
+    let (writer, queue) = Writer::new();
+    let thread = writer.start(Arc::clone(&broker.log), state, queue);
+    let slow = store.hold_syncs();
+    let flushed = flushed.map(|part| block_on(writer.start_append(vec![part])).unwrap());
+    for part in written {
+        let reply = block_on(writer.append(vec![part], Vec::new())).unwrap();
+        assert_eq!(codes(&reply), [None]);
+    }
+    // Both are written, and neither is acknowledged or seen.
+    assert_eq!(store.bounds(id).unwrap().next_offset, Offset(2));
+    assert!(flushed.iter().all(Receiver::is_empty));
+    assert_eq!(high_watermark(), Offset(0));
+    drop(slow);
+    for reply in flushed {
+        assert_eq!(codes(&block_on(reply.recv()).unwrap()), [None]);
+    }
+    assert_eq!(high_watermark(), Offset(2));
+    block_on(writer.stop());
+    thread.unwrap().join().unwrap();
 }
 
 #[test]

@@ -2,17 +2,22 @@
 
 use async_channel::{Receiver, TryRecvError};
 
+use super::flusher::Flusher;
 use super::flushes::Flushes;
-use super::gather::Gather;
 use super::round::Round;
 use super::state::State;
-use super::{Request, upkeep};
+use super::{Request, gather, upkeep};
 use crate::log::Log;
 
 /// Runs until [`Request::Stop`], or until all handles are gone.
-pub fn run(log: &Log, mut state: State, queue: &Receiver<Request>, flushes: &Flushes) {
+pub fn run(
+    log: &Log,
+    mut state: State,
+    queue: &Receiver<Request>,
+    flushes: &Flushes,
+    flusher: Flusher,
+) {
     let mut requests = Vec::new();
-    let mut gather = Gather::default();
     let mut stopping = false;
     while !stopping {
         // While segments wait to be freed, the thread waits for no request.
@@ -23,18 +28,18 @@ pub fn run(log: &Log, mut state: State, queue: &Receiver<Request>, flushes: &Flu
         };
         match first {
             Ok(first) => {
-                gather.fill(first, queue, &mut requests, |request| {
+                let recent = flusher.recent();
+                gather::fill(first, queue, &mut requests, recent, |request| {
                     request.is_flushed(log)
                 });
                 stopping = requests
                     .iter()
                     .any(|request| matches!(request, Request::Stop));
                 while !requests.is_empty() {
-                    let waiting = in_one_commit(&requests);
-                    let some = requests.drain(..waiting);
-                    let flush = Round::new(log, &mut state, flushes).run(some);
-                    if let Some(took) = flush {
-                        gather.handle_flush(waiting, took);
+                    let together = in_one_commit(&requests);
+                    let some = requests.drain(..together);
+                    if let Some(flushed) = Round::new(log, &mut state, flushes).run(some) {
+                        flusher.settle_flushed(flushed);
                     }
                 }
             }
@@ -45,6 +50,7 @@ pub fn run(log: &Log, mut state: State, queue: &Receiver<Request>, flushes: &Flu
             state.must_free = upkeep::free(log);
         }
     }
+    flusher.end();
     flushes.flush(&*log.store);
 }
 

@@ -1,5 +1,7 @@
 //! Upkeep of the log within a round: moves log starts, expires producers, rolls and frees segments.
 
+use std::sync::Arc;
+
 use log::warn;
 use sedge_core::log::producers::Producers;
 use sedge_core::log::{AppendError, PartitionLog};
@@ -10,6 +12,7 @@ use sedge_storage::{Entry, Error, LogBounds, Urgency};
 use super::partition;
 use super::room::{NOTHING, rows_to_free};
 use super::round::Round;
+use super::settlement::Shortened;
 use crate::log::{Log, transactions};
 use crate::process::exit;
 
@@ -38,6 +41,8 @@ impl Round<'_> {
         }
         let partition = self.state.partitions.get(self.log, id).map_err(failed)?;
         let offset = partition.log.plan_delete_records(before)?;
+        // Also a log start that does not move may have been moved by a commit that is not flushed.
+        self.must_sync = true;
         if offset > partition.log.log_start() {
             let forgotten =
                 transactions::aborted_before(&*self.log.store, &partition.published, offset);
@@ -45,13 +50,16 @@ impl Round<'_> {
             self.take(rows_to_free(1, urgency)).map_err(failed)?;
             let partition = self.state.partitions.known(id);
             partition.log.apply_log_start(offset);
+            self.settlement.shortened.push(Shortened {
+                partition: Arc::clone(&partition.published),
+                log_start: offset,
+                last_stable_offset: partition.log.last_stable_offset(),
+            });
             self.commit.entries.push(Entry::LogStart {
                 partition: id,
                 offset,
             });
             self.commit.updates.extend(forgotten);
-            self.log_starts.push((id, offset));
-            self.must_sync = true;
         }
         Ok(offset)
     }
