@@ -129,8 +129,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run a benchmark: kafka, tails, start, memory, metadata, retention, scale, write-amp, compaction,
-    /// catch-up, validation, acls, quotas, tls, connections, fetch-filter, groups
+    /// Run a benchmark: kafka, tails, start, memory, metadata, retention, scale, write-amp,
+    /// compaction, catch-up, validation, acls, quotas, tls, connections, fetch-filter, groups
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<String>,

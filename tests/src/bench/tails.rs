@@ -49,13 +49,16 @@ const RECORD_BYTES: usize = 1 << 10;
 /// Records in each batch.
 const BATCHES: [usize; 2] = [1, 20];
 const DURABILITIES: [&str; 2] = ["interval", "sync"];
-const DISKS: [&str; 2] = ["idle disk", "foreign writes"];
+const BESIDES: [Beside; 3] = [Beside::Nothing, Beside::ForeignWrites, Beside::FlushedTopic];
 const FETCH_BYTES: i32 = 1 << 20;
 /// What another process writes to the same disk: the bytes of a write, their pace, and the size of
 /// the file, which is written from the start again and again.
 const FOREIGN_BYTES: usize = 1 << 20;
 const FOREIGN_EVERY: Duration = Duration::from_micros(2_500);
 const FOREIGN_FILE: u64 = 2 << 30;
+/// A flushed batch, and the pause after each.
+const FLUSHED_BYTES: usize = 64 << 10;
+const FLUSHED_EVERY: Duration = Duration::from_millis(5);
 
 const PERCENTS: [(&str, f64); 4] = [
     ("p50", 50.0),
@@ -69,6 +72,26 @@ const PERCENTS: [(&str, f64); 4] = [
 struct Column {
     produce: [Spread; PERCENTS.len()],
     end_to_end: [Spread; PERCENTS.len()],
+}
+
+/// What goes on beside the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    /// Another process writes to the same disk.
+    ForeignWrites,
+    /// Another client produces to a topic of which each batch is flushed.
+    FlushedTopic,
+}
+
+impl Beside {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "idle disk",
+            Self::ForeignWrites => "foreign writes",
+            Self::FlushedTopic => "a flushed topic beside",
+        }
+    }
 }
 
 /// Runs every cell and returns the table.
@@ -88,14 +111,14 @@ pub fn run(plan: &Plan, progress: &dyn Fn(&str)) -> String {
     progress(&head);
     let mut table = head;
     for durability in DURABILITIES {
-        for disk in DISKS {
+        for beside in BESIDES {
             for records in BATCHES {
                 let a_second = records * 1000 / EVERY.as_millis() as usize;
-                let cell = format!("{durability}, {disk}, {a_second} a second");
+                let cell = format!("{durability}, {}, {a_second} a second", beside.name());
                 if !cell.contains(&plan.cells) {
                     continue;
                 }
-                let columns = measure(&peers, plan, durability, disk, records, directory.path());
+                let columns = measure(&peers, plan, durability, beside, records, directory.path());
                 let rows = rows(&cell, &peers, &columns);
                 progress(&rows);
                 table.push_str(&rows);
@@ -109,29 +132,38 @@ fn measure(
     peers: &[Peer],
     plan: &Plan,
     durability: &str,
-    disk: &str,
+    beside: Beside,
     records: usize,
     directory: &Path,
 ) -> Vec<Column> {
     let mut columns: Vec<Column> = peers.iter().map(|_| Column::default()).collect();
     for round in 0..plan.rounds {
         for (peer, column) in peers.iter().zip(&mut columns) {
-            let paced = Paced {
-                bootstrap: peer.bootstrap(),
-                topic: format!("tails-{durability}-{}-{records}-{round}", disk.len()),
-                records,
-                count: plan.seconds * 1000 / EVERY.as_millis() as u64,
-            };
-            let mut admin = Connection::open(&paced.bootstrap);
+            let topic = format!("tails-{durability}-{beside:?}-{records}-{round}");
+            let mut admin = Connection::open(&peer.bootstrap());
             let sync: &[(&str, &str)] = &[("flush.messages", "1")];
             let configs = if durability == "sync" { sync } else { &[] };
-            wire::create_topic(&mut admin, &paced.topic, 1, configs);
-            wire::wait_leader(&mut admin, &paced.topic, 0);
+            wire::create_topic(&mut admin, &topic, 1, configs);
+            // That writes records of its own.
+            wire::wait_leader(&mut admin, &topic, 0);
+            let paced = Paced {
+                bootstrap: peer.bootstrap(),
+                records,
+                count: plan.seconds * 1000 / EVERY.as_millis() as u64,
+                first: wire::fetch(&mut admin, &topic, 0, 0).high_watermark,
+                topic,
+            };
             rustix::fs::sync();
             let is_over = AtomicBool::new(false);
             let (produce, end_to_end) = thread::scope(|scope| {
-                if disk != DISKS[0] {
-                    scope.spawn(|| write_beside(&directory.join("foreign"), &is_over));
+                match beside {
+                    Beside::Nothing => {}
+                    Beside::ForeignWrites => {
+                        scope.spawn(|| write_beside(&directory.join("foreign"), &is_over));
+                    }
+                    Beside::FlushedTopic => {
+                        scope.spawn(|| flush_beside(&paced.bootstrap, &is_over));
+                    }
                 }
                 let measured = paced.run();
                 is_over.store(true, Ordering::Relaxed);
@@ -159,6 +191,8 @@ struct Paced {
     records: usize,
     /// Batches.
     count: u64,
+    /// The offset of the first record.
+    first: i64,
 }
 
 impl Paced {
@@ -184,7 +218,10 @@ impl Paced {
                 assert_eq!(answer.error, error::NONE, "produce: {answer:?}");
                 produced_all.note(now - due(number), batch.len());
             }
-            (produced_all, consumed.join().expect("the consumer reads all"))
+            (
+                produced_all,
+                consumed.join().expect("the consumer reads all"),
+            )
         })
     }
 
@@ -197,14 +234,14 @@ impl Paced {
 
     fn consume(&self, connection: &mut Connection, due: &dyn Fn(u64) -> Instant) -> Outcome {
         let mut outcome = Outcome::default();
-        let (mut offset, mut number) = (0, 0);
+        let (mut offset, mut number) = (self.first, 0);
         while number < self.count {
             let body = wire::fetch_request(&self.topic, 0, offset, FETCH_BYTES);
             let answer = fetched(&connection.ask(key::FETCH, FETCH_VERSION, &body));
             let now = Instant::now();
             assert_eq!(answer.error, error::NONE, "fetch at {offset}");
             offset = wire::next_offset(&answer.records).unwrap_or(offset);
-            while number < offset as u64 / self.records as u64 {
+            while number < (offset - self.first) as u64 / self.records as u64 {
                 outcome.note(now - due(number), RECORD_BYTES * self.records);
                 number += 1;
             }
@@ -229,6 +266,21 @@ fn write_beside(path: &Path, is_over: &AtomicBool) {
     }
     drop(file);
     std::fs::remove_file(path).expect("the file is there");
+}
+
+/// Produces to a topic of which each batch is flushed, until `is_over`.
+fn flush_beside(bootstrap: &str, is_over: &AtomicBool) {
+    const TOPIC: &str = "flushed-beside";
+    let mut connection = Connection::open(bootstrap);
+    wire::create_topic(&mut connection, TOPIC, 1, &[("flush.messages", "1")]);
+    wire::wait_leader(&mut connection, TOPIC, 0);
+    let batch = Batch::filled(1, FLUSHED_BYTES).encode();
+    while !is_over.load(Ordering::Relaxed) {
+        let answer = wire::produce(&mut connection, TOPIC, 0, &batch);
+        assert_eq!(answer.error, error::NONE, "produce: {answer:?}");
+        thread::sleep(FLUSHED_EVERY);
+    }
+    wire::delete_topic(&mut connection, TOPIC);
 }
 
 /// The rows of a cell; with two brokers, Apache Kafka is the first.

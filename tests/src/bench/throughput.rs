@@ -18,6 +18,8 @@ pub struct Plan {
     /// Bytes to fetch, in several passes if fewer were written: processor time is reported in
     /// hundredths of a second.
     pub fetch_bytes: u64,
+    /// Partitions, each with a connection.
+    pub partitions: i32,
     /// Only cells whose name contains this.
     pub cells: String,
     pub with_kafka: bool,
@@ -31,6 +33,7 @@ impl Default for Plan {
             warm_bytes: 3_000_000_000,
             cell_bytes: 768 << 20,
             fetch_bytes: 1 << 30,
+            partitions: PARTITIONS,
             cells: String::new(),
             with_kafka: true,
         }
@@ -90,7 +93,7 @@ pub fn run(plan: &Plan, progress: &dyn Fn(&str)) -> String {
                     let load = Load {
                         bootstrap: peer.bootstrap(),
                         topic: format!("{durability}-{batch_bytes}-{record_bytes}-{round}"),
-                        partitions: PARTITIONS,
+                        partitions: plan.partitions,
                         in_flight: IN_FLIGHT,
                         batch_bytes,
                         record_bytes,

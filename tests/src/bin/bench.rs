@@ -11,7 +11,8 @@ use sedge_tests::bench::{
 };
 
 const USAGE: &str =
-    "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT] [--alone]
+    "usage: bench kafka [--rounds N] [--seconds N] [--warm-mb N] [--partitions N] [--cells TEXT]
+                   [--alone]
        bench tails [--rounds N] [--seconds N] [--warm-mb N] [--cells TEXT] [--alone]
        bench start [--rounds N] [--partitions N] [--alone]
        bench memory [--alone]
@@ -91,6 +92,7 @@ fn main() {
                 rounds: number("--rounds", default.rounds as u64) as usize,
                 seconds: number("--seconds", default.seconds),
                 warm_bytes: number("--warm-mb", default.warm_bytes / 1_000_000) * 1_000_000,
+                partitions: number("--partitions", default.partitions as u64) as i32,
                 cells: text("--cells").unwrap_or_default(),
                 with_kafka,
                 ..default
