@@ -11,7 +11,7 @@ use sedge_tests::sedge::{Options, Sedge};
 use sedge_tests::soak::{self, Random};
 use sedge_tests::temp_dir::TempDir;
 use sedge_tests::wire::{self, Batch, Connection, error};
-use sedge_tests::{http, limits, report, tools};
+use sedge_tests::{http, limits, plugin, report, tools};
 
 const PARTITIONS: i32 = 3;
 const ROUNDS: usize = 4;
@@ -211,6 +211,98 @@ fn what_retention_deleted_upstream_is_passed_over_and_counted() {
     let lost = "sedge_mirror_records_lost_to_retention_total{link=\"hq\"}";
     let lost = http::metric(pair.here.console(), lost);
     assert!((lost - 2.0).abs() < f64::EPSILON, "{lost}");
+}
+
+/// Deploys a plugin at the centre, and uses it here.
+fn deploy_at_the_centre(directory: &TempDir, bootstrap: &str) {
+    let range = plugin::build("drop-out-of-range", directory.path());
+    plugin::deploy(bootstrap, "range", &range);
+    let config = format!(
+        "[mirror.hq]\ndirection = \"pull\"\nbootstrap.servers = \"{bootstrap}\"\n\
+         topics = [\"__sedge_plugins\"]\n"
+    );
+    let options = Options::default().config(config);
+    let mut here = Sedge::start(&directory.join("edge"), options);
+    here.wait_log(&["creates __sedge_plugins here"]);
+    let mut at = Connection::open(&here.bootstrap());
+    let bind = |at: &mut Connection| {
+        wire::try_create_topic(at, "readings", 1, &[("sedge.filter", "range")]).0
+    };
+    // Binding a plugin that is not there yet is refused.
+    let deadline = Instant::now() + limits::CONDITION;
+    while bind(&mut at) != error::NONE {
+        assert!(Instant::now() < deadline, "{}", here.process().tail());
+        std::thread::sleep(limits::POLL);
+    }
+    plugin::wait_filtered(&mut at, "readings");
+    let values = [
+        r#"{"sensor":"s1","celsius":20}"#,
+        r#"{"sensor":"s2","celsius":900}"#,
+    ];
+    let batch = Batch::of(&values.map(|value| value.as_bytes().to_vec())).encode();
+    assert_eq!(
+        wire::produce(&mut at, "readings", 0, &batch).error,
+        error::NONE
+    );
+    let kept = soak::read_partition(&mut at, "readings", 0);
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    // The centre alone deploys.
+    let mut deploy = Command::new(tools::sedge());
+    deploy.args(["plugin", "deploy", "own"]).arg(&range);
+    deploy.args(["--bootstrap-server", &here.bootstrap()]);
+    let refused = Process::run("a deploy", &mut deploy, b"", limits::COMMAND);
+    assert!(!refused.status.success(), "{}", refused.stdout);
+    let why = "A pull link of the mirror writes this topic";
+    assert!(refused.stderr.contains(why), "{}", refused.stderr);
+    here.kill();
+    here.start_again();
+    plugin::wait_filtered(&mut Connection::open(&here.bootstrap()), "readings");
+    plugin::delete(bootstrap, "range");
+    let deadline = Instant::now() + limits::CONDITION;
+    loop {
+        let mut list = Command::new(tools::sedge());
+        list.args(["plugin", "list", "--bootstrap-server", &here.bootstrap()]);
+        let listed = Process::run("a list", &mut list, b"", limits::COMMAND);
+        if !tools::must(listed, "a list").stdout.contains("range") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{}", here.process().tail());
+        std::thread::sleep(limits::POLL);
+    }
+}
+
+#[test]
+fn plugins_are_deployed_at_the_centre_where_that_is_sedge() {
+    let directory = TempDir::new("mirror-pull-plugins");
+    let there = Sedge::start(&directory.join("hq"), Options::default());
+    deploy_at_the_centre(&directory, &there.bootstrap());
+}
+
+#[test]
+fn plugins_are_deployed_at_the_centre_where_that_is_apache_kafka() {
+    let directory = TempDir::new("mirror-pull-plugins-kafka");
+    let there = ApacheKafka::start(&directory.join("hq"), &[]);
+    deploy_at_the_centre(&directory, &there.bootstrap());
+}
+
+#[test]
+fn a_pattern_takes_no_plugins_from_the_upstream() {
+    let directory = TempDir::new("mirror-pull-no-plugins");
+    let there = Sedge::start(&directory.join("hq"), Options::default());
+    let range = plugin::build("drop-out-of-range", directory.path());
+    plugin::deploy(&there.bootstrap(), "range", &range);
+    let mut at = Connection::open(&there.bootstrap());
+    wire::create_topic(&mut at, "commands", 1, &[]);
+    let config = format!(
+        "[mirror.hq]\ndirection = \"pull\"\nbootstrap.servers = \"{}\"\n\
+         topics = [\".*\", \"__.*\"]\n",
+        there.bootstrap()
+    );
+    let options = Options::default().config(config);
+    let mut here = Sedge::start(&directory.join("edge"), options);
+    here.wait_log(&["creates commands here"]);
+    let topics = wire::topics(&mut Connection::open(&here.bootstrap()));
+    assert!(!topics.contains_key("__sedge_plugins"), "{topics:?}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl Patterns {
     }
 }
 
-/// The topics to copy, as in MirrorMaker's `topics`. Internal topics are never selected.
+/// The topics to copy, as in MirrorMaker's `topics`. Patterns select no internal topics.
 #[derive(Clone, Debug)]
 pub struct Selection {
     included: Patterns,
@@ -75,6 +75,13 @@ impl Selection {
         unmatched.map(text).collect()
     }
 
+    /// Returns whether the topic is selected by its very name.
+    pub fn names(&self, topic: &str) -> bool {
+        let name = format!("^(?:{topic})$");
+        let mut named = self.included.0.iter();
+        named.any(|pattern| pattern.as_str() == name) && !self.excluded.take(topic)
+    }
+
     pub fn takes(&self, topic: &str) -> bool {
         !topic.starts_with("__") && self.included.take(topic) && !self.excluded.take(topic)
     }
@@ -104,6 +111,19 @@ mod tests {
         check(&["__consumer_offsets"], &[], "__consumer_offsets", false);
         check(&[".*"], &["private.*"], "private.x", false);
         check(&[".*"], &["private.*"], "public", true);
+    }
+
+    #[test]
+    fn an_internal_topic_is_selected_by_its_name_alone() {
+        let check = |included: &str, excluded: &[String], expected: bool| {
+            let selection = Selection::new(&[included.to_owned()], excluded).unwrap();
+            assert_eq!(selection.names("__sedge_plugins"), expected, "{included}");
+            assert!(!selection.takes("__sedge_plugins"));
+        };
+        check("__sedge_plugins", &[], true);
+        check(".*", &[], false);
+        check("__sedge_.*", &[], false);
+        check("__sedge_plugins", &["__.*".to_owned()], false);
     }
 
     #[test]

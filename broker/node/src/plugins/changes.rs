@@ -30,6 +30,12 @@ struct Next {
 /// again. A version that cannot be kept now, on a full disk for example, is due again after the
 /// next start.
 pub async fn write_next(plugins: &Arc<Plugins>, log: &Arc<Log>, writer: &Writer) -> bool {
+    let topic = log.metadata.load().topic(TOPIC).map(Arc::clone);
+    let Some(topic) = topic else { return false };
+    if topic.config.is_mirrored() {
+        // A pull link alone writes to the topic: the upstream keeps the versions.
+        return false;
+    }
     let (asked, of) = (Arc::clone(plugins), Arc::clone(log));
     let next = blocking::unblock(move || asked.next_change(&of)).await;
     let next = match next {
@@ -40,8 +46,6 @@ pub async fn write_next(plugins: &Arc<Plugins>, log: &Arc<Log>, writer: &Writer)
             return false;
         }
     };
-    let topic = log.metadata.load().topic(TOPIC).map(Arc::clone);
-    let Some(topic) = topic else { return false };
     if let Err(why) = append(writer, topic, next.partition, next.batch).await {
         warn!(target: "sedge::plugin", "versions of plugins cannot be written to {TOPIC}: {why}");
         return false;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sedge_core::config::{MIRROR_CONFIGS_KEY, MIRROR_SOURCE_KEY, ORIGINS_KEY, origins};
-use sedge_core::metadata::{Command, CommandError, Topic};
+use sedge_core::metadata::{Command, CommandError, PLUGINS_TOPIC, Topic};
 use sedge_core::mirror::CopiedConfigs;
 use sedge_protocol::ErrorCode;
 
@@ -47,8 +47,14 @@ impl Pull {
             return Err(Error::Itself.into());
         }
         let selected = upstream.topics.into_iter().filter(|(name, topic)| {
-            let is_internal = topic.internal || name.starts_with("__");
-            !is_internal && topic.error == ErrorCode::None && self.config.selection.takes(name)
+            let selection = &self.config.selection;
+            let is_taken = if name == PLUGINS_TOPIC {
+                // Plugins come from an upstream only if the link asks for them by this name.
+                selection.names(name)
+            } else {
+                !topic.internal && selection.takes(name)
+            };
+            is_taken && topic.error == ErrorCode::None
         });
         let selected: BTreeMap<String, TopicMetadata> = selected.collect();
         let names: Vec<&str> = selected.keys().map(String::as_str).collect();
@@ -136,7 +142,11 @@ impl Pull {
         };
         let is_of = topic.overrides.get(MIRROR_SOURCE_KEY).map(String::as_str);
         if is_of != Some(source) {
-            return Err(NotCopied::Why(other(is_of.unwrap_or_default(), source)));
+            return Err(NotCopied::Why(other(
+                name,
+                is_of.unwrap_or_default(),
+                source,
+            )));
         }
         if topic.partition_count() >= partitions {
             return Ok(topic);
@@ -192,7 +202,12 @@ impl Pull {
 }
 
 /// Says why a topic here is not the copy of `source`, and what to do.
-fn other(is_of: &str, source: &str) -> String {
+fn other(name: &str, is_of: &str, source: &str) -> String {
+    if is_of.is_empty() && name == PLUGINS_TOPIC {
+        return "plugins were deployed here before the link began; take the topic out of the \
+                link's topics, or begin with a new data directory"
+            .to_owned();
+    }
     if is_of.is_empty() {
         return "there is a topic of this name here that is no copy; add it to topics.exclude, or \
                 delete it here"
