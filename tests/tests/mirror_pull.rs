@@ -306,6 +306,55 @@ fn a_pattern_takes_no_plugins_from_the_upstream() {
 }
 
 #[test]
+fn a_declared_topic_is_here_before_the_upstream_is_and_becomes_its_copy() {
+    const TOPIC: &str = "commands.declared";
+    let directory = TempDir::new("mirror-pull-declared");
+    let proxy = Proxy::start();
+    proxy.cut();
+    let config = format!(
+        "[mirror.hq]\ndirection = \"pull\"\nbootstrap.servers = \"{}\"\n\
+         topics = [\"commands.*\"]\n\"topics.create\" = [\"{TOPIC}:2\"]\n",
+        proxy.address()
+    );
+    let mut here = Sedge::start(&directory.join("edge"), Options::default().config(config));
+    let mut at = Connection::open(&here.bootstrap());
+    wire::wait_known(&mut at, TOPIC, 1);
+    let mine = Batch::of(&[b"mine".to_vec()]).encode();
+    let refused = wire::produce(&mut at, TOPIC, 0, &mine);
+    assert_eq!(refused.error, error::POLICY_VIOLATION, "{refused:?}");
+    assert_eq!(wire::fetch(&mut at, TOPIC, 0, 0).high_watermark, 0);
+    // As many partitions as were declared, or more.
+    let there = Sedge::start(
+        &directory.join("hq"),
+        Options::default().set(
+            "advertised.listeners",
+            &format!("PLAINTEXT://{}", proxy.address()),
+        ),
+    );
+    let mut upstream = Connection::open(&there.bootstrap());
+    wire::create_topic(&mut upstream, TOPIC, 3, &[("retention.ms", "86400001")]);
+    let batch = Batch::of(&[b"go".to_vec()]).encode();
+    assert_eq!(
+        wire::produce(&mut upstream, TOPIC, 2, &batch).error,
+        error::NONE
+    );
+    proxy.forward_to(&there.bootstrap());
+    proxy.restore();
+    wire::wait_known(&mut at, TOPIC, 2);
+    let deadline = Instant::now() + limits::CONDITION;
+    while soak::read_partition(&mut at, TOPIC, 2).len() != 1 {
+        assert!(Instant::now() < deadline, "{}", here.process().tail());
+        std::thread::sleep(limits::POLL);
+    }
+    let retention = wire::topic_config(&mut at, TOPIC, "retention.ms");
+    assert_eq!(retention.as_deref(), Some("86400001"));
+    assert_eq!(
+        wire::produce(&mut at, TOPIC, 0, &mine).error,
+        error::POLICY_VIOLATION
+    );
+}
+
+#[test]
 fn a_topic_that_was_created_again_upstream_is_not_mixed_with_the_earlier_one() {
     const TOPIC: &str = "commands.again";
     let mut pair = Pair::start("mirror-pull-again", TOPIC);

@@ -19,6 +19,7 @@ const LISTS_OF_LINKS: &[&str] = &[
     "bootstrap.servers",
     "filter",
     "topics",
+    "topics.create",
     "topics.exclude",
     "topics.rename",
 ];

@@ -256,6 +256,10 @@ pub const LINK_KEYS: &[LinkKey] = &[
         "Topics to copy: regular expressions that match whole names",
     ),
     link(
+        "topics.create",
+        "NAME:PARTITIONS of topics that a pull link creates before it reaches the upstream",
+    ),
+    link(
         "topics.deadline.ms",
         "PATTERN:MS: records of these topics that are older are left out, and counted",
     ),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sedge_core::config::{OnPluginError, filter_names};
 use sedge_core::mirror::Packing;
 
+use super::declared::{DeclaredTopic, declared};
 use super::groups::GroupSelection;
 use super::limits;
 use super::link_values::{boolean, compiled, not_a_pattern, number, patterns};
@@ -22,6 +23,8 @@ pub struct LinkConfig {
     pub name: String,
     pub client: ClientConfig,
     pub selection: Selection,
+    /// Topics that a pull link creates before it reaches the upstream.
+    pub declared: Vec<DeclaredTopic>,
     pub rename: Rename,
     /// Whether the link is to rest until it is resumed.
     pub is_paused: bool,
@@ -221,6 +224,15 @@ impl LinkConfig {
         let excluded = patterns("topics.exclude", take("topics.exclude"))?;
         let selection =
             Selection::new(&topics, &excluded).map_err(|wrong| not_a_pattern("topics", wrong))?;
+        let create = take("topics.create");
+        if create.is_some() && direction == Direction::Push {
+            return Err(ConfigError::new(
+                "topics.create",
+                "a push link has no such key",
+            ));
+        }
+        let declared = declared(&patterns("topics.create", create)?, &selection)
+            .map_err(|why| ConfigError::new("topics.create", why))?;
         let rename = rename(
             take("topics.prefix"),
             take("topics.suffix"),
@@ -302,6 +314,7 @@ impl LinkConfig {
             held_after: Duration::from_millis(held_after_ms),
             client: client(&table.name, properties)?,
             selection,
+            declared,
             rename,
             is_paused,
             direction,
@@ -412,6 +425,9 @@ mod tests {
         let pull = [("direction", "pull")];
         let config = LinkConfig::from_table(&table(&pull)).unwrap();
         assert_eq!(config.direction, Direction::Pull);
+        let declared = [pull[0], ("topics.create", "alarms:2")];
+        let config = LinkConfig::from_table(&table(&declared)).unwrap();
+        assert_eq!(config.declared.len(), 1);
         let with = [pull[0], ("filter", "redact")];
         let error = LinkConfig::from_table(&table(&with)).unwrap_err();
         assert_eq!(error.key, "mirror.hq.filter");
@@ -434,6 +450,7 @@ mod tests {
         check("sasl.mechanisms", "PLAIN");
         check("topics", "a(");
         check("topics", "");
+        check("topics.create", "alarms:2");
         check("topics.prefix", "site 7.");
         check("topics.rename", "a:all, b:all");
         check("replication.factor", "many");

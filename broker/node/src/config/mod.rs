@@ -12,6 +12,7 @@
 mod address_limits;
 pub mod console;
 pub mod creation_rates;
+mod declared;
 mod delegation_tokens;
 pub mod environment;
 pub mod error;

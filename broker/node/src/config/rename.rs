@@ -66,7 +66,7 @@ fn is_of_a_name(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-')
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let is_reserved = matches!(name, "" | "." | "..");
     !is_reserved && name.len() <= NAME_BYTES_MAX && name.chars().all(is_of_a_name)
 }

@@ -119,6 +119,9 @@ impl Pull {
             return;
         }
         self.metrics.set_state(LinkState::Connecting);
+        if self.declare_topics().await.is_err() {
+            return;
+        }
         loop {
             let pause = match self.prepare().await {
                 Ok(()) => self.copy().await,

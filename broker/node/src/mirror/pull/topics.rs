@@ -39,6 +39,33 @@ impl From<CommandError> for NotCopied {
 }
 
 impl Pull {
+    /// Creates the topics that the configuration declares and that are not here, so that consumers
+    /// find them before the upstream is reached. Which topics they copy is written when it is.
+    pub(super) async fn declare_topics(&self) -> Result<(), Pause> {
+        let link = &self.config.name;
+        for topic in &self.config.declared {
+            let name = &topic.name;
+            if self.here(name).is_some() {
+                continue;
+            }
+            log::info!(
+                target: "sedge::mirror",
+                "{link}: creates {name} here, as topics.create declares it"
+            );
+            let configs = vec![(MIRROR_SOURCE_KEY.to_owned(), unknown(link))];
+            let writer = &self.local.writer;
+            let created = writer.create_topic(name, topic.partitions, configs).await;
+            if let Err(error) = created.map_err(|_| Pause::Stop)? {
+                let (code, why) = (error.code, error.message);
+                log::warn!(
+                    target: "sedge::mirror",
+                    "{link}: {name} cannot be created before the upstream is reached: {code}: {why}"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Finds the upstream's topics, and creates those that are not here.
     pub(super) async fn match_topics(&mut self) -> Result<(), Pause> {
         let upstream = self.client.describe_all().await?;
@@ -141,6 +168,9 @@ impl Pull {
             return Err(NotCopied::Why("the topic was deleted here".to_owned()));
         };
         let is_of = topic.overrides.get(MIRROR_SOURCE_KEY).map(String::as_str);
+        if is_of == Some(&unknown(&self.config.name)) {
+            return self.adopt(&topic, partitions, (source, cluster)).await;
+        }
         if is_of != Some(source) {
             return Err(NotCopied::Why(other(
                 name,
@@ -151,14 +181,47 @@ impl Pull {
         if topic.partition_count() >= partitions {
             return Ok(topic);
         }
+        self.grow(name, partitions).await?;
+        Ok(self.here(name).unwrap_or(topic))
+    }
+
+    /// Makes a topic that was declared the copy of `source`.
+    async fn adopt(
+        &self,
+        topic: &Arc<Topic>,
+        partitions: i32,
+        (source, cluster): (&str, &str),
+    ) -> Result<Arc<Topic>, NotCopied> {
+        let (name, declared) = (&topic.name, topic.partition_count());
+        if declared > partitions {
+            return Err(NotCopied::Why(format!(
+                "topics.create declares {declared} partitions, and the upstream has {partitions}; \
+                 correct topics.create, and delete the topic here"
+            )));
+        }
+        let configs = self.configs(name, source, cluster).await?;
+        let changes = configs.into_iter().map(|(key, value)| (key, Some(value)));
+        let alter = Command::AlterTopicConfigs {
+            name: name.clone(),
+            changes: changes.collect(),
+        };
+        self.local.writer.metadata(alter).await??;
+        if declared < partitions {
+            self.grow(name, partitions).await?;
+        }
+        let known = self.here(name);
+        known.ok_or_else(|| NotCopied::Why("the topic was deleted here".to_owned()))
+    }
+
+    async fn grow(&self, name: &str, total: i32) -> Result<(), NotCopied> {
         let grow = Command::CreatePartitions {
             name: name.to_owned(),
-            total: partitions,
+            total,
             assigned: None,
             validate_only: false,
         };
         self.local.writer.metadata(grow).await??;
-        Ok(self.here(name).unwrap_or(topic))
+        Ok(())
     }
 
     fn here(&self, name: &str) -> Option<Arc<Topic>> {
@@ -199,6 +262,11 @@ impl Pull {
         let remembered = (MIRROR_CONFIGS_KEY.to_owned(), remembered);
         Ok(copied.into_iter().chain(own).chain([remembered]).collect())
     }
+}
+
+/// Returns the `sedge.mirror.source` of a topic whose upstream was not reached yet.
+fn unknown(link: &str) -> String {
+    format!("{link}/")
 }
 
 /// Says why a topic here is not the copy of `source`, and what to do.
