@@ -31,10 +31,18 @@ fn get_with(address: &str, path: &str, lines: &str) -> (u16, String) {
 
 /// Returns a sample of `/metrics`; `name` must include all of its labels.
 pub fn metric(address: &str, name: &str) -> f64 {
+    let [value] = metrics(address, [name]);
+    value
+}
+
+/// Returns several metrics, as they were at one moment.
+pub fn metrics<const N: usize>(address: &str, names: [&str; N]) -> [f64; N] {
     let (_, text) = get(address, "/metrics");
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.and_then(|value| value.parse().ok())
-        .unwrap_or_else(|| panic!("no {name} in\n{text}"))
+    names.map(|name| {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("no {name} in\n{text}"))
+    })
 }

@@ -5,13 +5,16 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::apache_kafka::ApacheKafka;
-use crate::http::metric;
+use crate::http;
 use crate::sedge::{Options, Sedge};
 use crate::temp_dir::TempDir;
 use crate::wire::{self, Batch, Connection, error, key};
 use crate::{limits, proc};
 
 const MODES: [&str; 2] = ["exactly-once", "at-least-once"];
+/// What a link does to batches that were produced without compression.
+const PACKINGS: [(&str, &str); 2] = [("producer", "as stored"), ("lz4", "compressed")];
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 const PARTITIONS: i32 = 4;
 const RECORD_BYTES: usize = 1 << 10;
 const BATCH_RECORDS: usize = 64;
@@ -22,13 +25,15 @@ pub fn run(mb: u64, seconds: u64) -> String {
     let directory = TempDir::new("bench-mirror");
     let mut kafka = ApacheKafka::start_full(&directory.join("kafka"), &[], &[]);
     let mut text = String::from("a link to Apache Kafka on loopback, batches of 64 KiB\n");
-    for mode in MODES {
-        let (speed, cpu) = catch_up(&directory, &kafka, mode, mb);
-        writeln!(
-            text,
-            "{mode}: catches up with {speed:.0} MB/s, {cpu:.2} s of CPU a GB"
-        )
-        .expect("a String takes everything");
+    for (packing, name) in PACKINGS {
+        for mode in MODES {
+            let (speed, cpu) = catch_up(&directory, &kafka, mode, packing, mb);
+            writeln!(
+                text,
+                "{mode}, {name}: catches up with {speed:.0} MB/s, {cpu:.2} s of CPU a GB"
+            )
+            .expect("a String takes everything");
+        }
     }
     writeln!(text, "1,000 records a second, one a batch").expect("as above");
     for mode in MODES {
@@ -51,10 +56,16 @@ pub fn run(mb: u64, seconds: u64) -> String {
     text
 }
 
-fn start(directory: &TempDir, kafka: &ApacheKafka, name: &str, mode: Option<&str>) -> Sedge {
-    let link = mode.map(|mode| {
+fn start(
+    directory: &TempDir,
+    kafka: &ApacheKafka,
+    name: &str,
+    link: Option<(&str, &str)>,
+) -> Sedge {
+    let link = link.map(|(mode, packing)| {
         format!(
-            "[mirror.hq]\nbootstrap.servers = \"{}\"\ntopics = [\".*\"]\nmode = \"{mode}\"\n",
+            "[mirror.hq]\nbootstrap.servers = \"{}\"\ntopics = [\".*\"]\nmode = \"{mode}\"\n\
+             \"compression.type\" = \"{packing}\"\n",
             kafka.bootstrap()
         )
     });
@@ -63,8 +74,14 @@ fn start(directory: &TempDir, kafka: &ApacheKafka, name: &str, mode: Option<&str
 }
 
 /// Returns MB/s, and seconds of CPU for a GB.
-fn catch_up(directory: &TempDir, kafka: &ApacheKafka, mode: &str, mb: u64) -> (f64, f64) {
-    let name = format!("backlog-{mode}");
+fn catch_up(
+    directory: &TempDir,
+    kafka: &ApacheKafka,
+    mode: &str,
+    packing: &str,
+    mb: u64,
+) -> (f64, f64) {
+    let name = format!("backlog-{mode}-{packing}");
     let mut sedge = start(directory, kafka, &name, None);
     let mut here = Connection::open(&sedge.bootstrap());
     wire::create_topic(&mut here, &name, PARTITIONS, &[]);
@@ -76,14 +93,13 @@ fn catch_up(directory: &TempDir, kafka: &ApacheKafka, mode: &str, mb: u64) -> (f
         assert_eq!(produced.error, error::NONE);
     }
     sedge.terminate();
-    let mut sedge = start(directory, kafka, &name, Some(mode));
+    let mut sedge = start(directory, kafka, &name, Some((mode, packing)));
     let pid = sedge.process().pid();
     let sent = |sedge: &Sedge| {
-        let of = |name: &str| metric(sedge.console(), &format!("{name}{{link=\"hq\"}}"));
-        (
-            of("sedge_mirror_bytes_sent_total"),
-            of("sedge_mirror_lag_records"),
-        )
+        let names = ["sedge_mirror_bytes_sent_total", "sedge_mirror_lag_records"];
+        let of = names.map(|name| format!("{name}{{link=\"hq\"}}"));
+        let [sent, lag] = http::metrics(sedge.console(), [&of[0], &of[1]]);
+        (sent, lag)
     };
     let deadline = Instant::now() + limits::COMMAND;
     while sent(&sedge).0 == 0.0 {
@@ -93,7 +109,8 @@ fn catch_up(directory: &TempDir, kafka: &ApacheKafka, mode: &str, mb: u64) -> (f
     let (began, cpu, first) = (Instant::now(), proc::cpu(pid), sent(&sedge).0);
     while sent(&sedge).1 > 0.0 {
         assert!(Instant::now() < deadline, "the link does not catch up");
-        std::thread::sleep(limits::POLL);
+        // Metrics cost the broker as much as some batches do.
+        std::thread::sleep(LOOK_EVERY);
     }
     let copied = sent(&sedge).0 - first;
     let took = (began.elapsed(), proc::cpu(pid).saturating_sub(cpu));
@@ -105,7 +122,7 @@ fn catch_up(directory: &TempDir, kafka: &ApacheKafka, mode: &str, mb: u64) -> (f
 /// Returns the time of each record from before it is produced until a consumer upstream has it.
 fn delays(directory: &TempDir, kafka: &ApacheKafka, mode: &str, seconds: u64) -> Vec<Duration> {
     let topic = format!("quiet-{mode}");
-    let mut sedge = start(directory, kafka, &topic, Some(mode));
+    let mut sedge = start(directory, kafka, &topic, Some((mode, "lz4")));
     let mut here = Connection::open(&sedge.bootstrap());
     wire::create_topic(&mut here, &topic, 1, &[]);
     let mut there = Connection::open(&kafka.bootstrap());
