@@ -351,7 +351,14 @@ impl Link {
             let bytes_max = if ends.iter().any(Option::is_some) {
                 self.limits.read_bytes
             } else {
-                let left = left.min(self.limits.read_bytes);
+                // What finds no room is read again. Batches vary a little in size.
+                let each = stream.batch_bytes.max(packing.batch_bytes);
+                let each = each + each / 8;
+                let room = match stream.batch_bytes {
+                    0 => usize::MAX,
+                    _ => batches_max.saturating_mul(each),
+                };
+                let left = left.min(self.limits.read_bytes).min(room);
                 left.max(packing.batch_bytes)
             };
             return Some(Read {
@@ -428,6 +435,9 @@ impl Link {
                 break;
             };
             self.bytes_in_flight += sent.bytes;
+            if batch.is_some() {
+                stream.batch_bytes = sent.bytes;
+            }
             if let Some(transactions) = &mut self.transactions {
                 transactions.handle_read(sent.bytes);
             }

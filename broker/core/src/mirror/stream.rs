@@ -91,6 +91,8 @@ pub(super) struct Stream {
     /// Records below this offset have lingered.
     pub lingered_until: Offset,
     pub packing: Packing,
+    /// Bytes of the batch that was sent last; 0 if there was none.
+    pub batch_bytes: usize,
     pub class: Class,
     /// Records below this offset are sent in batches as they are stored.
     pub apart_until: Offset,
@@ -147,6 +149,7 @@ impl Stream {
             end: cursor,
             lingered_until: cursor,
             packing: limits.packing,
+            batch_bytes: 0,
             class: Class::default(),
             apart_until: Offset::ZERO,
             committed,
